@@ -1,0 +1,52 @@
+"""Conversion between linear light and sRGB-encoded values (IEC 61966-2-1).
+
+Inside the package all colour is linear, with sRGB primaries. Encoded values occur only at the edge: pictures read and
+written, display textures, network frames.
+"""
+
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+LINEAR_KNEE = 0.0031308
+"""Linear value below which the sRGB curve is a straight line."""
+ENCODED_KNEE = 0.04045
+"""Encoded value of `LINEAR_KNEE`."""
+
+
+def linear_to_srgb(linear: Tensor) -> Tensor:
+    """Encode linear light; values are clamped to [0, 1]. Any shape."""
+    x = linear.clamp(0.0, 1.0)
+    # The clamp inside the power keeps its gradient finite where the straight line is selected.
+    curve = 1.055 * x.clamp(min=LINEAR_KNEE).pow(1.0 / 2.4) - 0.055
+    return torch.where(x <= LINEAR_KNEE, 12.92 * x, curve)
+
+
+def srgb_to_linear(encoded: Tensor) -> Tensor:
+    """Decode sRGB values in [0, 1] to linear light. Any shape."""
+    curve = ((encoded.clamp(min=ENCODED_KNEE) + 0.055) / 1.055).pow(2.4)
+    return torch.where(encoded <= ENCODED_KNEE, encoded / 12.92, curve)
+
+
+def _decode_table() -> npt.NDArray[np.float32]:
+    codes = torch.arange(256, dtype=torch.float64) / 255.0
+    return cast("npt.NDArray[np.float32]", srgb_to_linear(codes).float().numpy())
+
+
+_LINEAR_OF_BYTE = _decode_table()
+
+
+def bytes_to_linear(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Decode an 8-bit sRGB picture of any shape to linear float32 in [0, 1]."""
+    return _LINEAR_OF_BYTE[image]
+
+
+def linear_to_bytes(linear: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Encode linear light of any shape as 8-bit sRGB, rounded to nearest."""
+    x = np.clip(linear, 0.0, 1.0)
+    curve = 1.055 * np.power(np.maximum(x, LINEAR_KNEE), 1.0 / 2.4) - 0.055
+    encoded = np.where(x <= LINEAR_KNEE, 12.92 * x, curve)
+    return np.rint(encoded * 255.0).astype(np.uint8)

@@ -1,0 +1,29 @@
+"""Typed errors of the package: each says what was wrong and what to do about it."""
+
+
+class FitmeError(Exception):
+    """Base of every error that the package raises on purpose."""
+
+
+class InputError(FitmeError):
+    """A picture, video or other input of the user cannot be used."""
+
+
+class NoFaceError(InputError):
+    """No usable face was found in the input."""
+
+
+class ModelFileError(FitmeError):
+    """A model, weight or checkpoint file is missing, truncated or of another layout."""
+
+
+class StoreError(FitmeError):
+    """A session's store cannot be read or written."""
+
+
+class ConfigError(FitmeError):
+    """A configuration file holds an unknown key or a value out of range."""
+
+
+class BackendError(FitmeError):
+    """An optional backend (nvdiffrast, insightface) was asked for and is not there."""

@@ -1,0 +1,1 @@
+"""Fitting shape, reflectance and light to keyframes: landmarks, inversion, tuning, incrementally."""

@@ -1,0 +1,1 @@
+"""Facial reflectance in UV: generator, its training data and its weights."""

@@ -1,0 +1,1 @@
+"""Observing a face in one frame: landmarks, pose and expression, picture quality, identity, occlusion."""
