@@ -2,6 +2,6 @@
 
 After Lattas et al., "FitMe: Deep Photorealistic 3D Morphable Model Avatars", CVPR 2023.
 
-The package is usable without any server: `fitme.track` observes a face, `fitme.fit` fits shape, reflectance and light to
-it, `fitme.render` draws the result, `fitme.avatar` saves and exports it. Nothing here imports `stream`.
+The package is usable without any server: `fitme.track` observes a face, `fitme.fit` fits shape, reflectance and light
+to it, `fitme.render` draws the result, `fitme.avatar` saves and exports it. Nothing here imports `stream`.
 """

@@ -48,5 +48,5 @@ def linear_to_bytes(linear: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     """Encode linear light of any shape as 8-bit sRGB, rounded to nearest."""
     x = np.clip(linear, 0.0, 1.0)
     curve = 1.055 * np.power(np.maximum(x, LINEAR_KNEE), 1.0 / 2.4) - 0.055
-    encoded = np.where(x <= LINEAR_KNEE, 12.92 * x, curve)
-    return np.rint(encoded * 255.0).astype(np.uint8)
+    codes: npt.NDArray[np.uint8] = np.rint(np.where(x <= LINEAR_KNEE, 12.92 * x, curve) * 255.0).astype(np.uint8)
+    return codes

@@ -3,8 +3,8 @@
 Frames
 ------
 *model*: glTF's. Right-handed, +Y up, the face looks along +Z, metres, origin midway between the eyeballs.
-*view*: axes of a glTF camera. +X right, +Y up, +Z towards the viewer; what is seen has negative z. A frontal head has the
-identity rotation here, so axis-angle optimisers stay far from their singularity. Lights live in this frame.
+*view*: axes of a glTF camera. +X right, +Y up, +Z towards the viewer; what is seen has negative z. A frontal head has
+the identity rotation here, so axis-angle optimisers stay far from their singularity. Lights live in this frame.
 *camera*: OpenCV's. x right, y down, z forward: `view` with y and z negated.
 *pixel*: x right, y down, (0, 0) is the top-left corner of the top-left pixel, whose centre is (0.5, 0.5).
 """
@@ -31,8 +31,8 @@ def rotation_matrix(axis_angle: Tensor) -> Tensor:
     a = torch.where(small, 1.0 - squared / 6.0, angle.sin() / angle)
     b = torch.where(small, 0.5 - squared / 24.0, (1.0 - angle.cos()) / safe)
     cross = cross_matrix(axis_angle)
-    identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
-    return identity + a[..., None, None] * cross + b[..., None, None] * (cross @ cross)
+    rotation: Tensor = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
+    return rotation + a[..., None, None] * cross + b[..., None, None] * (cross @ cross)
 
 
 def cross_matrix(vector: Tensor) -> Tensor:
@@ -162,7 +162,8 @@ class Camera:
     def clip(self, view: Tensor, near_m: float = 0.05, far_m: float = 10.0) -> Tensor:
         """Clip-space positions (..., 4) of view-space points (..., 3).
 
-        Clip y grows downwards, so that row 0 of a rasterized image (clip y = -1, as in nvdiffrast) is the picture's top row.
+        Clip y grows downwards, so that row 0 of a rasterized image (clip y = -1, as in nvdiffrast) is the picture's top
+        row.
         """
         depth = -view[..., 2]
         x = 2.0 * self.focal_px / self.width * view[..., 0] + (2.0 * self.center_x_px / self.width - 1.0) * depth

@@ -22,6 +22,4 @@ class ReflectanceMaps:
     def constant(diffuse: tuple[float, float, float], specular: float, resolution: int) -> "ReflectanceMaps":
         """Flat maps of one colour with undisturbed normals, batch of one."""
         ones = torch.ones(1, resolution, resolution, 1)
-        return ReflectanceMaps(
-            ones * torch.tensor(diffuse), ones * specular, ones * torch.tensor([0.0, 0.0, 1.0])
-        )
+        return ReflectanceMaps(ones * torch.tensor(diffuse), ones * specular, ones * torch.tensor([0.0, 0.0, 1.0]))

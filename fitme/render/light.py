@@ -13,8 +13,8 @@ SH_COUNT = 9
 class Light:
     """Lighting in view space (+X right, +Y up, +Z towards the viewer), linear sRGB primaries.
 
-    Diffuse shading of a normal n is sum_k sh[k] Y_k(n) + sum_l max(0, n . direction_l) color_l, so that a white albedo under
-    shading 1 is display white. `sh` already includes the cosine kernel: it holds irradiance / pi, not radiance.
+    Diffuse shading of a normal n is sum_k sh[k] Y_k(n) + sum_l max(0, n . direction_l) color_l, so that a white albedo
+    under shading 1 is display white. `sh` already includes the cosine kernel: it holds irradiance / pi, not radiance.
     """
 
     sh: Tensor
