@@ -1,0 +1,84 @@
+"""What tracking yields for one frame."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fitme.geometry import Camera, HeadPose
+from fitme.track.topology import FACE_OVAL
+
+
+class FaceStatus(StrEnum):
+    """Whom a frame shows."""
+
+    OK = "ok"
+    """One face, and as far as known the session's own."""
+    NO_FACE = "no_face"
+    """Nobody."""
+    SEVERAL_FACES = "several_faces"
+    """More than one face of a comparable size; the observation is of the largest."""
+    OTHER_PERSON = "other_person"
+    """One face, but not the one whose reference embedding was given."""
+
+
+@dataclass(frozen=True)
+class FrameQuality:
+    """How much a frame is worth as evidence of a face."""
+
+    sharpness: float
+    """Sharpness of the face at a canonical size (`fitme.track.quality`): about 1 for a crisp webcam, far less blurred."""
+    exposure: float
+    """Mean encoded luminance of the face, 0 (black) to 1 (white)."""
+    clipped: float
+    """Share of the face's pixels that are crushed to black or blown to white, 0 to 1."""
+    face_size_px: float
+    """Square root of the area of the face's oval, pixels."""
+    occlusion: float
+    """Estimated share of the face hidden by something (a hand, hair, a cup), 0 to 1."""
+
+
+@dataclass(frozen=True)
+class FaceObservation:
+    """One face in one frame."""
+
+    landmarks: npt.NDArray[np.float32]
+    """(478, 2) MediaPipe's landmarks, pixels of the whole frame."""
+    landmark_depth: npt.NDArray[np.float32]
+    """(478,) MediaPipe's relative depth, in the pixels of `landmarks`; smaller is nearer to the camera."""
+    pose: HeadPose
+    """Model to view, for the identity that the tracker had."""
+    expression: npt.NDArray[np.float32]
+    """(52,) activations in [0, 1], order `fitme.shape.EXPRESSION_NAMES`."""
+    camera: Camera
+    """The camera that `pose` assumes."""
+    quality: FrameQuality
+    status: FaceStatus
+    embedding: npt.NDArray[np.float32] | None
+    """(128,) identity embedding, or None where the tracker did not compute it for this frame."""
+
+    def face_mask(self, *, grow: float = 0.0) -> npt.NDArray[np.bool_]:
+        """(H, W) pixels inside the face's oval; `grow` as in `oval_mask`."""
+        return oval_mask(self.landmarks, self.camera.height, self.camera.width, grow=grow)
+
+
+def status_of(observation: FaceObservation | None) -> FaceStatus:
+    """Status of what a tracker returned: None means that the frame showed nobody."""
+    return FaceStatus.NO_FACE if observation is None else observation.status
+
+
+def oval_mask(
+    landmarks: npt.NDArray[np.float32], height: int, width: int, *, grow: float = 0.0
+) -> npt.NDArray[np.bool_]:
+    """Pixels (height, width) inside the face's oval, from landmarks (478, 2) in pixels.
+
+    The region is the convex hull of the oval's landmarks, scaled about its centroid by 1 + `grow` (negative shrinks).
+    """
+    outline = landmarks[list(FACE_OVAL)]
+    center = outline.mean(0)
+    hull = cv2.convexHull(np.rint(center + (1.0 + grow) * (outline - center)).astype(np.int32))
+    mask = np.zeros((height, width), np.uint8)
+    cv2.fillConvexPoly(mask, hull, (1.0,))
+    return mask.astype(np.bool_)
