@@ -1,0 +1,121 @@
+"""What a fit yields: the shape and the reflectance of one person, with its file format.
+
+File format, version 1: a safetensors file, conventionally `avatar.safetensors`. Tensors: `identity` (K,) float32 and
+`diffuse` (H, W, 3), `specular` (H, W, 1), `normals` (H, W, 3) float16. String metadata: `format`, `version`, `focal`,
+`stage`, `name` and `created`.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fitme.errors import ModelFileError
+from fitme.reflectance.maps import ReflectanceMaps
+
+FORMAT = "fitme-avatar"
+VERSION = 1
+FILE_NAME = "avatar.safetensors"
+"""Name of the file inside a folder that `fitme fit` wrote."""
+
+_CHANNELS = {"diffuse": 3, "specular": 1, "normals": 3}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+@dataclass(frozen=True)
+class Avatar:
+    """A relightable head: all that is needed to draw the person with any expression, from any side, in any light."""
+
+    identity: Tensor
+    """(K,) float32 coefficients of the morphable model, in standard deviations."""
+    maps: ReflectanceMaps
+    """Reflectance in the model's UV layout, a batch of one on the CPU."""
+    focal: float
+    """Focal length of the pictures it was fitted to, over their longer side."""
+    stage: str
+    """How far the fit came: one of `fitme.fit.state.STAGES`."""
+    name: str = "avatar"
+    """What the user calls it."""
+    created: datetime = field(default_factory=_now)
+    """When it was made; timezone-aware."""
+
+    def __post_init__(self) -> None:
+        if self.identity.ndim != 1:
+            raise ValueError(f"identity must be (K,), not {tuple(self.identity.shape)}")
+        if self.maps.diffuse.shape[0] != 1:
+            raise ValueError(f"maps must be a batch of one, not {self.maps.diffuse.shape[0]}")
+
+    def named(self, name: str) -> "Avatar":
+        """The same avatar under another name."""
+        return replace(self, name=name)
+
+    def save(self, path: Path) -> None:
+        """Write the avatar to the file `path`, replacing what was there only once all is written."""
+        maps = {"diffuse": self.maps.diffuse, "specular": self.maps.specular, "normals": self.maps.normals}
+        tensors = {key: value[0].detach().cpu().half().contiguous() for key, value in maps.items()}
+        tensors["identity"] = self.identity.detach().cpu().float().contiguous()
+        metadata = {
+            "format": FORMAT,
+            "version": str(VERSION),
+            "focal": repr(float(self.focal)),
+            "stage": self.stage,
+            "name": self.name,
+            "created": self.created.isoformat(),
+        }
+        partial = path.with_name(path.name + ".partial")
+        save_file(tensors, partial, metadata)
+        partial.replace(path)
+
+    @staticmethod
+    def load(path: Path) -> "Avatar":
+        """Read the file `path`, or `FILE_NAME` in the folder `path`.
+
+        Raises ModelFileError if there is none, or if it is truncated, of another format or of a newer version.
+        """
+        file = path / FILE_NAME if path.is_dir() else path
+        if not file.is_file():
+            raise ModelFileError(f"{file}: there is no such avatar; make one with `fitme fit`")
+        try:
+            with safe_open(file, framework="pt") as opened:
+                metadata = opened.metadata() or {}
+                _check_header(file, metadata)
+                tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ModelFileError(f"{file}: not an avatar file, or a truncated one ({error})") from error
+        _check_tensors(file, tensors)
+        try:
+            focal, created = float(metadata["focal"]), datetime.fromisoformat(metadata["created"])
+            stage, name = metadata["stage"], metadata["name"]
+        except (KeyError, ValueError) as error:
+            raise ModelFileError(f"{file}: its metadata is damaged ({error}); make the avatar again") from error
+        diffuse, specular, normals = (tensors[key].float()[None] for key in _CHANNELS)
+        normals = torch.nn.functional.normalize(normals, dim=-1)
+        return Avatar(tensors["identity"], ReflectanceMaps(diffuse, specular, normals), focal, stage, name, created)
+
+
+def _check_header(file: Path, metadata: dict[str, str]) -> None:
+    if metadata.get("format") != FORMAT:
+        raise ModelFileError(f"{file}: not an avatar, but {metadata.get('format', 'another safetensors file')!r}")
+    version = metadata.get("version", "")
+    if version != str(VERSION):
+        raise ModelFileError(f"{file}: avatar format version {version}, but this program reads version {VERSION}")
+
+
+def _check_tensors(file: Path, tensors: dict[str, Tensor]) -> None:
+    missing = {"identity", *_CHANNELS} - tensors.keys()
+    if missing:
+        raise ModelFileError(f"{file}: lacks {', '.join(sorted(missing))}; make the avatar again")
+    if tensors["identity"].ndim != 1 or tensors["identity"].dtype != torch.float32:
+        raise ModelFileError(f"{file}: identity must be (K,) float32, not {tuple(tensors['identity'].shape)}")
+    size = tensors["diffuse"].shape[:2]
+    for key, channels in _CHANNELS.items():
+        if tensors[key].shape != (*size, channels):
+            expected = (*size, channels)
+            raise ModelFileError(f"{file}: {key} must be {expected}, not {tuple(tensors[key].shape)}")
