@@ -29,7 +29,7 @@ class FrameQuality:
     """How much a frame is worth as evidence of a face."""
 
     sharpness: float
-    """Sharpness of the face at a canonical size (`fitme.track.quality`): about 1 for a crisp webcam, far less blurred."""
+    """Sharpness of the face at a canonical size (`fitme.track.quality`): about 1 for a crisp webcam."""
     exposure: float
     """Mean encoded luminance of the face, 0 (black) to 1 (white)."""
     clipped: float
