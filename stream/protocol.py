@@ -73,8 +73,8 @@ head, not flipped: a page that shows its camera flipped, as mirrors do, flips th
 
 *Page to server, text*: the JSON of the message classes below, told apart by ``"type"``. Parsing is strict: an unknown
 type, an unknown or missing field, or a value out of range is answered by an `error` event and changes nothing; so is a
-binary message. A message larger than `limits.message_bytes` closes the websocket with code 1009. Colours on the wire are sRGB-encoded, as colour pickers give them. Close codes: 1009 message too large, 4404 unknown
-session, 4410 session ended.
+binary message. A message larger than `limits.message_bytes` closes the websocket with code 1009. Colours on the wire are
+sRGB-encoded, as colour pickers give them. Close codes: 1009 message too large, 4404 unknown session, 4410 session ended.
 """
 
 import json
