@@ -1,0 +1,1 @@
+"""Reading what the user brings: photos and videos, as upright 8-bit sRGB pictures of a working size."""

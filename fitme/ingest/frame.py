@@ -1,0 +1,29 @@
+"""One picture of the input, however it came, and its working size."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+WORKING_SIDE_PX = 1280
+"""Longer side to which larger pictures are reduced: a face there has more pixels than the avatar's texture."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An upright picture."""
+
+    image: npt.NDArray[np.uint8]
+    """(H, W, 3) sRGB, longer side at most `WORKING_SIDE_PX`."""
+    timestamp_s: float
+    """Seconds from the beginning of the video; 0 for a photo."""
+    focal: float | None
+    """Focal length over the longer side as the camera noted it, or None where it did not."""
+    source: str
+    """File name, and for a video the frame's number: what a message to the user calls the picture."""
+
+
+def working_size(width: int, height: int) -> tuple[int, int]:
+    """(width, height) scaled down, aspect kept, so that the longer side is at most `WORKING_SIDE_PX`."""
+    scale = min(1.0, WORKING_SIDE_PX / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))

@@ -1,0 +1,109 @@
+"""Reading photos of any common kind as upright 8-bit sRGB."""
+
+import io
+import math
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from fitme.errors import InputError
+from fitme.ingest.frame import WORKING_SIDE_PX, Frame, working_size
+
+SMALLEST_SIDE_PX = 32
+"""A picture with a shorter side than this cannot show a usable face."""
+LARGEST_PIXELS = 150_000_000
+"""Pictures with more pixels than this are refused before they are decoded."""
+FULL_FRAME_DIAGONAL_MM = 43.27
+"""Diagonal of the 36 x 24 mm frame that a 35 mm equivalent focal length refers to (CIPA DCG-001)."""
+BACKDROP_SRGB = (128, 128, 128)
+"""What shows through transparent pixels: neutral, so that it pulls neither the exposure nor the light."""
+
+_ASPECT_TOLERANCE = 0.02
+
+
+def read_picture(path: Path) -> Frame:
+    """Read a photo: orientation from EXIF applied, colours converted to sRGB, large pictures reduced.
+
+    Greyscale, palette, 16-bit, CMYK and transparent pictures are understood; transparent pixels are laid over mid grey.
+    Raises InputError if the file is missing, no picture, truncated, or too small or too large.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                _check_size(path, *opened.size)
+                focal = _focal_over_longer_side(opened)
+                opened.draft("RGB", (2 * WORKING_SIDE_PX, 2 * WORKING_SIDE_PX))
+                opened.load()
+                image = _reduced(_to_srgb(ImageOps.exif_transpose(opened)))
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path}: not a picture in a known format; convert it to JPEG or PNG") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: the picture is too large; make it smaller than {LARGEST_PIXELS:,} pixels") from error
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
+        raise InputError(f"{path}: the picture is truncated or damaged ({error})") from error
+    return Frame(np.asarray(image), 0.0, focal, path.name)
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if min(width, height) < SMALLEST_SIDE_PX:
+        raise InputError(f"{path}: {width} x {height} pixels are too few; use at least {SMALLEST_SIDE_PX} a side")
+    if width * height > LARGEST_PIXELS:
+        raise InputError(f"{path}: {width} x {height} pixels are too many; make it smaller than {LARGEST_PIXELS:,}")
+
+
+def _focal_over_longer_side(image: Image.Image) -> float | None:
+    """Focal length from EXIF's 35 mm equivalent, unless the picture was cropped to another aspect since."""
+    camera = image.getexif().get_ifd(ExifTags.IFD.Exif)
+    equivalent_mm = camera.get(ExifTags.Base.FocalLengthIn35mmFilm)
+    if not isinstance(equivalent_mm, int) or equivalent_mm <= 0:
+        return None
+    longer, shorter = max(image.size), min(image.size)
+    width, height = camera.get(ExifTags.Base.ExifImageWidth), camera.get(ExifTags.Base.ExifImageHeight)
+    if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
+        taken_aspect = max(width, height) / min(width, height)
+        if abs(taken_aspect - longer / shorter) > _ASPECT_TOLERANCE * taken_aspect:
+            return None
+    return equivalent_mm / FULL_FRAME_DIAGONAL_MM * math.hypot(longer, shorter) / longer
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """Convert any mode to RGB with sRGB's primaries and curve."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _sixteen_bit_to_grey(image)
+    transparent = image.has_transparency_data
+    if transparent:
+        image = image.convert("RGBA")
+        backdrop = Image.new("RGBA", image.size, (*BACKDROP_SRGB, 255))
+        backdrop.info = image.info
+        image = Image.alpha_composite(backdrop, image).convert("RGB")
+    elif image.mode not in ("RGB", "L", "CMYK"):
+        image = image.convert("RGB")
+    profile = image.info.get("icc_profile")
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError):
+            converted = None  # A profile that is damaged or meant for another mode says nothing.
+        if converted is not None:
+            return converted
+    return image.convert("RGB")
+
+
+def _sixteen_bit_to_grey(image: Image.Image) -> Image.Image:
+    """Integer pictures hold 0..65535 (PNG, TIFF), float ones 0..1; neither is what `convert` assumes."""
+    values = np.asarray(image).astype(np.float64)
+    full_scale = 1.0 if image.mode == "F" else 65535.0
+    grey = np.rint(np.clip(np.nan_to_num(values) / full_scale, 0.0, 1.0) * 255.0)
+    return Image.fromarray(grey.astype(np.uint8), "L")
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    size = working_size(*image.size)
+    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)

@@ -1,0 +1,152 @@
+"""Decoding videos frame by frame: only the frames that are asked for are ever converted or kept."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from fitme.errors import InputError
+from fitme.ingest.frame import Frame, working_size
+
+SEQUENTIAL_LIMIT = 2400
+"""Videos of more frames than this are not decoded whole: the frames asked for are sought out, at key frames."""
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file says about itself."""
+
+    path: Path
+    frame_count: int
+    """Packets of the video stream; a truncated file may yield fewer frames."""
+    duration_s: float
+    """Seconds; 0 where the file does not say."""
+
+
+def probe(path: Path) -> VideoInfo:
+    """Count the frames of a video without decoding them.
+
+    Raises InputError if the file is missing, not a video, truncated beyond use, without a video stream or empty.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file")
+    with _opened(path) as container:
+        stream = _video_stream(path, container)
+        count = stream.frames
+        duration_s = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+        if count <= 0:
+            try:
+                count = sum(1 for packet in container.demux(stream) if packet.size > 0)
+            except av.FFmpegError as error:
+                raise InputError(f"{path}: the video is truncated or damaged ({error.strerror})") from error
+    if count <= 0:
+        raise InputError(f"{path}: the video holds no frames")
+    return VideoInfo(path, count, duration_s)
+
+
+def read_frames(info: VideoInfo, indices: Sequence[int]) -> Iterator[Frame]:
+    """Decode the frames with the given ascending indices, upright and reduced to the working size, one at a time.
+
+    Of a long video (`SEQUENTIAL_LIMIT`) the key frames nearest before the indices are taken, each once. A video that
+    breaks off yields what comes before. Raises InputError if not one frame could be decoded.
+    """
+    yielded = 0
+    with _opened(info.path) as container:
+        stream = _video_stream(info.path, container)
+        stream.thread_type = "AUTO"
+        found = _sequential if info.frame_count <= SEQUENTIAL_LIMIT else _sought
+        for index, decoded in found(info, container, stream, indices):
+            yielded += 1
+            yield Frame(_upright_rgb(decoded), float(decoded.time or 0.0), None, f"{info.path.name} frame {index}")
+    if yielded == 0:
+        raise InputError(f"{info.path}: not one frame could be decoded; the video is truncated or damaged")
+
+
+def even_indices(count: int, wanted: int) -> list[int]:
+    """At most `wanted` ascending indices below `count`, spread evenly, none at the very ends if there is room."""
+    wanted = min(count, wanted)
+    return [int((i + 0.5) * count / wanted) for i in range(wanted)]
+
+
+def split_holdout(count: int, fraction: float, at_least: int = 5) -> tuple[list[int], list[int]]:
+    """Indices below `count` for the fit, and those held out, spread evenly.
+
+    `fraction` in [0, 1) of them are held out, and at least `at_least` if that leaves as many for the fit; one always
+    remains for the fit. With fraction 0 nothing is held out.
+    """
+    if not 0.0 <= fraction < 1.0:
+        raise ValueError(f"fraction must be in [0, 1), not {fraction}")
+    if fraction == 0.0:
+        return list(range(count)), []
+    wanted = round(count * fraction)
+    if count >= 2 * at_least:
+        wanted = max(wanted, at_least)
+    held_out = even_indices(count, min(wanted, max(count - 1, 0)))
+    chosen = set(held_out)
+    return [index for index in range(count) if index not in chosen], held_out
+
+
+def _opened(path: Path) -> av.container.InputContainer:
+    try:
+        return av.open(str(path))
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(f"{path}: not a video that can be read, or truncated ({error.strerror})") from error
+
+
+def _video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
+    streams = [stream for stream in container.streams.video if stream.codec_context is not None]
+    if not streams:
+        raise InputError(f"{path}: the file has no pictures in it, only {len(container.streams.audio)} audio streams")
+    return streams[0]
+
+
+def _sequential(
+    info: VideoInfo, container: av.container.InputContainer, stream: av.VideoStream, indices: Sequence[int]
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    wanted = iter(indices)
+    target = next(wanted, None)
+    index = 0
+    packets = container.demux(stream)
+    while target is not None:
+        try:
+            decoded = next(packets).decode()
+        except StopIteration:
+            return
+        except av.EOFError:
+            return
+        except av.FFmpegError:
+            continue  # A damaged packet costs its own frame, no more.
+        for frame in decoded:
+            if index == target:
+                yield index, frame
+                target = next(wanted, None)
+            index += 1
+
+
+def _sought(
+    info: VideoInfo, container: av.container.InputContainer, stream: av.VideoStream, indices: Sequence[int]
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    if stream.duration is None or stream.duration <= 0:
+        yield from _sequential(info, container, stream, indices)
+        return
+    seen: set[int | None] = set()
+    for index in indices:
+        try:
+            container.seek((stream.start_time or 0) + stream.duration * index // info.frame_count, stream=stream)
+            frame = next(container.decode(stream), None)
+        except av.FFmpegError:
+            continue
+        if isinstance(frame, av.VideoFrame) and frame.pts not in seen:
+            seen.add(frame.pts)
+            yield index, frame
+
+
+def _upright_rgb(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) sRGB of a decoded frame with its display rotation applied."""
+    width, height = working_size(frame.width, frame.height)
+    image = frame.to_ndarray(format="rgb24", width=width, height=height)
+    quarter_turns = round(frame.rotation / 90.0) % 4  # Counter-clockwise, as numpy's.
+    return np.ascontiguousarray(np.rot90(image, quarter_turns))
