@@ -1,0 +1,26 @@
+"""How this package compiles its numba kernels."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_RELAXED = {"contract", "reassoc", "nsz", "arcp"}
+"""Floating-point liberties that keep infinities and NaNs meaningful."""
+
+
+def kernel(function: _Function) -> _Function:
+    """Compile for the CPU on first call, release the interpreter lock while running, keep the result on disk.
+
+    Kernels run on the calling thread: numba's own thread pool may abort the process when two threads enter it at once,
+    so callers that want both cores hand bands of rows to Python threads. Arithmetic is strict IEEE, without which an
+    edge shared by two triangles could leave gaps.
+    """
+    return cast(_Function, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
+
+
+def relaxed_kernel(function: _Function) -> _Function:
+    """As `kernel`, for shading, where fused and reordered arithmetic is welcome."""
+    return cast(_Function, numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_RELAXED)(function))
