@@ -1,0 +1,86 @@
+"""Settings of the live service: `configs/serve.yaml`, overridden by the command line."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fitme.configuration import bounded
+
+
+@dataclass(frozen=True)
+class IceServer:
+    """A STUN or TURN server, as `RTCIceServer` of the browser has it."""
+
+    urls: tuple[str, ...] = ()
+    username: str | None = None
+    credential: str | None = None
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """Lives of sessions."""
+
+    limit: int = bounded(2, 1, 64)
+    """Sessions at a time; a further one is answered 503 with `Retry-After`."""
+    grace_s: float = bounded(60.0, 0.0, 86_400.0)
+    """A session without a camera and without a page ends after this time."""
+    connect_timeout_s: float = bounded(20.0, 0.1, 600.0)
+    """A peer that has not connected by then is closed."""
+    retry_after_s: int = bounded(10, 1, 3600)
+    """What a client is told when the server is full or its engine is starting."""
+    watchers_limit: int = bounded(8, 1, 256)
+    """Websockets that may watch one session."""
+
+
+@dataclass(frozen=True)
+class CameraSettings:
+    """The person's video."""
+
+    max_pixels: int = bounded(1280 * 720, 160 * 120, 3840 * 2160)
+    """Larger frames are shrunk on arrival."""
+    tracking_events_per_second: float = bounded(10.0, 0.1, 60.0)
+
+
+@dataclass(frozen=True)
+class PictureSettings:
+    """Pictures of the avatar."""
+
+    size_px: int = bounded(512, 64, 2048)
+    per_second: float = bounded(24.0, 1.0, 60.0)
+    """Upper limit for each session."""
+    jpeg_quality: int = bounded(85, 10, 100)
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """The fit's share of the machine."""
+
+    slice_s: float = bounded(1.0, 0.05, 30.0)
+    """Time budget of one round; a new keyframe waits at most this long."""
+    niceness: int = bounded(5, 0, 19)
+    """Lower priority than pictures and sockets."""
+    threads: int = bounded(1, 1, 64)
+    settled_rounds: int = bounded(60, 1, 100_000)
+    """Rounds at the last stage since the last new keyframe after which refinement rests."""
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """All settings of `fitme serve`."""
+
+    host: str = "127.0.0.1"
+    port: int = bounded(8000, 0, 65_535)
+    tls_cert: Path | None = None
+    """PEM chain; browsers give the camera only to secure pages, except on localhost."""
+    tls_key: Path | None = None
+    store: Path = Path("sessions")
+    """Folder of the sessions' data."""
+    ice_servers: tuple[IceServer, ...] = ()
+    """None are needed on one machine or in one network."""
+    max_message_bytes: int = bounded(65_536, 1024, 16 * 1024 * 1024)
+    """Largest websocket message and request body that is accepted."""
+    max_loop_lag_s: float = bounded(2.0, 0.05, 60.0)
+    """`GET /healthz` turns 503 beyond it."""
+    session: SessionSettings = field(default_factory=SessionSettings)
+    camera: CameraSettings = field(default_factory=CameraSettings)
+    picture: PictureSettings = field(default_factory=PictureSettings)
+    fit: FitSettings = field(default_factory=FitSettings)
