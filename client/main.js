@@ -1,0 +1,359 @@
+/** The page: consent, a source of pictures, a session, and everything on the page that follows it. */
+
+import { SampleClip, cameraObstacle, listCameras, openCamera } from "./capture.js";
+import { SceneControls } from "./controls.js";
+import { Notice, find, toast } from "./dom.js";
+import { ControlQueue } from "./messages.js";
+import { LiveSession } from "./session.js";
+import { deleteSession, fetchAvatar, fetchConfig, setKept } from "./signalling.js";
+import { Studio } from "./studio.js";
+import { PlainError, endedWords } from "./words.js";
+
+/** @typedef {import("./messages.js").ServerEvent} ServerEvent */
+/** @typedef {import("./session.js").Standing} Standing */
+
+const KEPT_KEY = "fitme.kept-session";
+const TAB_KEY = "fitme.tab-session";
+const DEFAULT_SAMPLE = "assets/sample.webm";
+/** Waits shorter than this are not worth a notice. */
+const QUIET_WAIT_SECONDS = 0.9;
+
+const button = (/** @type {string} */ selector) => /** @type {HTMLButtonElement} */ (find(selector));
+const box = (/** @type {string} */ selector) => /** @type {HTMLInputElement} */ (find(selector));
+
+/** @type {LiveSession | null} */
+let session = null;
+/** @type {SampleClip | null} */
+let clip = null;
+/** @type {MediaStream | null} */
+let camera = null;
+let kept = false;
+let sampleAddress = DEFAULT_SAMPLE;
+let wasLive = false;
+
+const notice = new Notice();
+const queue = new ControlQueue((message) => session?.send(message));
+const controls = new SceneControls((type, fields) => queue.push(type, fields));
+const studio = new Studio(controls);
+
+/** @param {unknown} error */
+function inWords(error) {
+  if (error instanceof PlainError) return error;
+  console.error(error);
+  return new PlainError("Something went wrong", error instanceof Error ? error.message : String(error));
+}
+
+/** @param {"welcome" | "studio"} phase */
+function showPhase(phase) {
+  document.body.dataset.phase = phase;
+  find("#welcome").hidden = phase !== "welcome";
+  find("#studio").hidden = phase !== "studio";
+  find("#leave").hidden = phase !== "studio";
+  const portrait = /** @type {HTMLVideoElement} */ (find("#portrait"));
+  if (phase === "welcome") portrait.play().catch(() => undefined); // decoration: it may stay a still picture
+  else portrait.pause();
+}
+
+/**
+ * @param {string} text
+ * @param {"idle" | "good" | "warn" | "bad"} tone
+ */
+function showConnection(text, tone) {
+  find("#connection").textContent = text;
+  find("#connection").dataset.tone = tone;
+}
+
+/** The session that this person may go on with: the one they kept, or the one of this tab before it was reloaded. */
+function rememberedSession() {
+  return localStorage.getItem(KEPT_KEY) ?? sessionStorage.getItem(TAB_KEY);
+}
+
+function forgetSession() {
+  localStorage.removeItem(KEPT_KEY);
+  sessionStorage.removeItem(TAB_KEY);
+}
+
+/** @param {string} [deviceId] */
+async function startCamera(deviceId) {
+  performance.mark("fitme:consent");
+  const remembered = box("#resume").checked ? rememberedSession() : null;
+  await start(async () => {
+    camera = await openCamera(deviceId);
+    camera.getVideoTracks()[0].addEventListener("ended", cameraStopped);
+    return camera;
+  }, true, remembered);
+  await listPictureSources();
+}
+
+async function startSample() {
+  performance.mark("fitme:consent");
+  await start(async () => {
+    clip = new SampleClip(new URL(sampleAddress, document.baseURI).href);
+    return clip.open();
+  }, false, null);
+  await listPictureSources();
+}
+
+/**
+ * @param {() => Promise<MediaStream>} open
+ * @param {boolean} flipped
+ * @param {string | null} remembered session to go on with
+ */
+async function start(open, flipped, remembered) {
+  leave();
+  showPhase("studio");
+  studio.reset();
+  studio.say("Opening the camera…");
+  showConnection("Connecting", "idle");
+  try {
+    const stream = await open();
+    studio.showCamera(stream, flipped);
+    studio.say("Connecting…");
+    const config = await fetchConfig();
+    session = new LiveSession(config, stream, remembered, { onStanding, onEvent, onPicture, onSession });
+    session.start();
+  } catch (error) {
+    const words = inWords(error);
+    showConnection("Not connected", "bad");
+    notice.show(words.title, words.text, [
+      { label: "Try again", primary: true, run: () => (flipped ? startCamera() : startSample()) },
+      ...(flipped ? [{ label: "Play the sample clip", run: startSample }] : []),
+      { label: "Back", run: toWelcome },
+    ]);
+  }
+}
+
+/** Let go of camera and connections; what the server has of the session is not touched. */
+function leave() {
+  session?.close();
+  session = null;
+  clip?.close();
+  clip = null;
+  camera?.getTracks().forEach((track) => track.stop());
+  camera = null;
+  kept = false;
+  wasLive = false;
+  notice.hide();
+  showConnection("Not connected", "idle");
+}
+
+function toWelcome() {
+  leave();
+  find("#resume-choice").hidden = rememberedSession() === null;
+  showPhase("welcome");
+}
+
+/** Leaving on purpose erases at once what is not kept. */
+function leaveForGood() {
+  const id = session?.id ?? null;
+  if (id && !kept) {
+    deleteSession(id).catch(() => undefined); // the server erases it anyway once nobody comes back
+    sessionStorage.removeItem(TAB_KEY);
+  }
+  toWelcome();
+}
+
+function cameraStopped() {
+  const text = "It was unplugged, or its permission was taken back. Your head stays; plug the camera in again or pick another.";
+  notice.show("The camera has stopped", text, [
+    { label: "Use it again", primary: true, run: () => switchCamera(box("#camera-picker").value) },
+    { label: "Leave", run: leaveForGood },
+  ]);
+}
+
+/** @param {string} deviceId */
+async function switchCamera(deviceId) {
+  if (!session || clip) return;
+  try {
+    const next = await openCamera(deviceId || undefined);
+    camera?.getTracks().forEach((track) => track.stop());
+    camera = next;
+    next.getVideoTracks()[0].addEventListener("ended", cameraStopped);
+    await session.replaceStream(next);
+    studio.showCamera(next, true);
+    notice.hide();
+    await listPictureSources();
+  } catch (error) {
+    const words = inWords(error);
+    toast(`${words.title}. ${words.text}`);
+  }
+}
+
+async function listPictureSources() {
+  const picker = /** @type {HTMLSelectElement} */ (find("#camera-picker"));
+  const sources = clip ? [{ id: "sample", label: "Sample clip" }] : await listCameras();
+  picker.replaceChildren(...sources.map(({ id, label }) => new Option(label, id)));
+  picker.disabled = sources.length < 2;
+  const current = camera?.getVideoTracks()[0]?.getSettings().deviceId;
+  if (current) picker.value = current;
+}
+
+/**
+ * @param {string} id
+ * @param {boolean} resumed
+ */
+function onSession(id, resumed) {
+  const before = rememberedSession();
+  if (before && before !== id && !clip && localStorage.getItem(KEPT_KEY) === before && box("#resume").checked) {
+    localStorage.removeItem(KEPT_KEY);
+    toast("The head that you kept is no longer there: a new one begins.");
+  }
+  if (!clip) sessionStorage.setItem(TAB_KEY, id);
+  if (resumed && wasLive) toast("Connected again: your head goes on.");
+}
+
+/** @param {Standing} standing */
+function onStanding({ state, error, seconds }) {
+  if (state === "connecting") return showConnection(wasLive ? "Reconnecting" : "Connecting", "warn");
+  if (state === "live") {
+    wasLive = true;
+    notice.hide();
+    studio.say("Looking for your face…");
+    return showConnection("Live", "good");
+  }
+  if (state === "waiting" && error) {
+    showConnection(error.code === "full" ? "Waiting for a place" : wasLive ? "Reconnecting" : "Connecting", "warn");
+    if (seconds < QUIET_WAIT_SECONDS) return undefined;
+    const wait = { seconds, words: (/** @type {number} */ left) => (left ? `Trying again in ${left} s.` : "Trying again…") };
+    return notice.show(error.title, error.text, [
+      { label: "Try now", primary: true, run: () => session?.retry() },
+      { label: "Leave", run: leaveForGood },
+    ], wait);
+  }
+  showConnection("Not connected", "bad");
+  if (error) {
+    notice.show(error.title, error.text, [
+      { label: "Reload the page", primary: true, run: () => location.reload() },
+      { label: "Back", run: toWelcome },
+    ]);
+  }
+  return undefined;
+}
+
+/** @param {import("./messages.js").Picture} picture */
+function onPicture(picture) {
+  const current = session;
+  studio.show(picture, (sequence) => current?.acknowledge(sequence));
+}
+
+/** @param {ServerEvent} event */
+function onEvent(event) {
+  studio.follow(event);
+  if (event.type === "kept") showKept(event.kept);
+  else if (event.type === "progress") button("#download").disabled = !event.avatar;
+  else if (event.type === "ended") showEnded(event.reason);
+  else if (event.type === "peer" && event.state === "replaced" && event.peer === session?.peer) showReplaced();
+  else if (event.type === "error") {
+    console.warn("the server reports", event.code, event.message);
+    if (event.code !== "bad_message") toast(event.message);
+  }
+}
+
+/** @param {string} reason */
+function showEnded(reason) {
+  leave();
+  if (reason !== "shutdown") forgetSession();
+  studio.reset();
+  const words = endedWords(reason);
+  notice.show(words.title, words.text, [{ label: "Back to the start", primary: true, run: toWelcome }]);
+}
+
+function showReplaced() {
+  session?.yieldCamera();
+  const text = "A session has one camera at a time. This page goes on showing the head.";
+  notice.show("Another page sends the pictures now", text, [
+    { label: "Send them from here", primary: true, run: () => { notice.hide(); session?.takeCamera(); } },
+    { label: "Look on", run: () => notice.hide() },
+  ]);
+}
+
+/** @param {boolean} value */
+function showKept(value) {
+  kept = value;
+  find("#kept").textContent = kept ? "kept on the server" : "erased when you leave";
+  button("#keep").setAttribute("aria-pressed", String(kept));
+  button("#keep").textContent = kept ? "Kept" : "Keep";
+  for (const name of ["#keep", "#delete"]) button(name).disabled = false;
+  if (kept && session?.id) localStorage.setItem(KEPT_KEY, session.id);
+  else if (session?.id === localStorage.getItem(KEPT_KEY)) localStorage.removeItem(KEPT_KEY);
+}
+
+async function download() {
+  if (!session?.id) return;
+  button("#download").disabled = true;
+  button("#download").textContent = "Preparing…";
+  try {
+    const address = URL.createObjectURL(await fetchAvatar(session.id));
+    const link = Object.assign(document.createElement("a"), { href: address, download: "avatar.glb" });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(address), 60_000);
+    performance.mark("fitme:glb");
+  } catch (error) {
+    const words = inWords(error);
+    toast(words.code === "not_ready" ? "Your head is not ready yet: some seconds more." : `${words.title}. ${words.text}`);
+  } finally {
+    button("#download").disabled = false;
+    button("#download").textContent = "Download GLB";
+  }
+}
+
+async function toggleKept() {
+  if (!session?.id) return;
+  try {
+    showKept(await setKept(session.id, !kept));
+    toast(kept ? "Kept. Come back on this browser and go on." : "Not kept: it is erased when you leave.");
+  } catch (error) {
+    toast(inWords(error).text);
+  }
+}
+
+function askToDelete() {
+  const id = session?.id;
+  if (!id) return;
+  const erase = async () => {
+    try {
+      await deleteSession(id);
+      showEnded("deleted");
+    } catch (error) {
+      const words = inWords(error);
+      toast(`Nothing was erased. ${words.title}. ${words.text}`);
+    }
+  };
+  notice.show("Erase everything?", "Your pictures, measurements and head are removed from the server. This cannot be undone.", [
+    { label: "Erase", primary: true, run: erase },
+    { label: "Go on", run: () => notice.hide() },
+  ]);
+}
+
+async function prepareWelcome() {
+  find("#server-name").textContent = location.host;
+  const obstacle = cameraObstacle();
+  const agree = box("#agree");
+  const update = () => { button("#start-camera").disabled = !agree.checked || obstacle !== null; };
+  agree.addEventListener("change", update);
+  update();
+  if (obstacle) {
+    find("#welcome-hint").textContent = `${obstacle.title}. ${obstacle.text}`;
+    find("#welcome-hint").dataset.tone = "bad";
+  }
+  find("#resume-choice").hidden = rememberedSession() === null;
+  find("#portrait").addEventListener("error", () => { find(".portrait").hidden = true; });
+  try {
+    const config = await fetchConfig();
+    sampleAddress = config.sample ?? DEFAULT_SAMPLE;
+    button("#start-sample").hidden = config.sample === null;
+    find("#grace").textContent = ` (at the latest ${Math.ceil(config.limits.grace_seconds)} s after the page is closed)`;
+  } catch (error) {
+    showConnection(inWords(error).title, "bad");
+  }
+}
+
+button("#start-camera").addEventListener("click", () => startCamera());
+button("#start-sample").addEventListener("click", startSample);
+button("#leave").addEventListener("click", leaveForGood);
+button("#download").addEventListener("click", download);
+button("#keep").addEventListener("click", toggleKept);
+button("#delete").addEventListener("click", askToDelete);
+find("#camera-picker").addEventListener("change", () => switchCamera(box("#camera-picker").value));
+navigator.mediaDevices?.addEventListener("devicechange", () => { if (session) listPictureSources(); });
+await prepareWelcome();

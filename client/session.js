@@ -1,0 +1,286 @@
+/** A session with the server, kept alive: a peer connection that sends pictures and a websocket that brings the avatar. */
+
+import { CLOSE_ENDED, CLOSE_TOO_LARGE, CLOSE_UNKNOWN_SESSION, ProtocolError, parseEvent, parsePicture } from "./messages.js";
+import { Peer, viewAddress } from "./signalling.js";
+import { PlainError } from "./words.js";
+
+/** @typedef {import("./messages.js").ServerEvent} ServerEvent */
+/** @typedef {import("./messages.js").Picture} Picture */
+/** @typedef {import("./signalling.js").Config} Config */
+
+/**
+ * How a session stands.
+ * @typedef {object} Standing
+ * @property {"connecting" | "live" | "waiting" | "over"} state `waiting` tries again by itself after `seconds`
+ * @property {PlainError | null} error why it waits or is over
+ * @property {number} seconds until the next try
+ */
+
+/**
+ * @typedef {object} Listener
+ * @property {(standing: Standing) => void} onStanding
+ * @property {(event: ServerEvent) => void} onEvent
+ * @property {(picture: Picture) => void} onPicture whoever draws it answers with `acknowledge`
+ * @property {(session: string, resumed: boolean) => void} onSession a session's id is known, or has changed
+ */
+
+const FIRST_WAIT_SECONDS = 0.5;
+const LONGEST_WAIT_SECONDS = 10;
+/** A connection that is interrupted often recovers within this time. */
+const INTERRUPTION_MS = 4000;
+const CONNECT_LIMIT_MS = 15_000;
+/** Codes after which trying again cannot help. */
+const FINAL_CODES = new Set(["bad_offer", "protocol", "bad_message", "too_large", "http_405", "http_404"]);
+
+export class LiveSession {
+  /** @type {string | null} */
+  id = null;
+  #over = false;
+  #repairing = false;
+  #waitSeconds = FIRST_WAIT_SECONDS;
+  /** @type {Peer | null} */
+  #peer = null;
+  /** @type {WebSocket | null} */
+  #socket = null;
+  /** @type {(() => void) | null} */
+  #wake = null;
+  #sendsPictures = true;
+
+  /**
+   * @param {Config} config
+   * @param {MediaStream} stream
+   * @param {string | null} id of a session to join
+   * @param {Listener} listener
+   */
+  constructor(config, stream, id, listener) {
+    this.config = config;
+    this.stream = stream;
+    this.id = id;
+    this.listener = listener;
+  }
+
+  /** Connect, and stay connected until `close`. */
+  start() {
+    this.#repair();
+  }
+
+  /** Number of this page's peer in the session. */
+  get peer() {
+    return this.#peer?.peer ?? -1;
+  }
+
+  /** Try now instead of waiting. */
+  retry() {
+    this.#wake?.();
+  }
+
+  /** Another page sends the pictures of this session now; this one only looks on. */
+  yieldCamera() {
+    this.#sendsPictures = false;
+    this.#dropPeer();
+  }
+
+  /** Send pictures again after `yieldCamera`. */
+  takeCamera() {
+    this.#sendsPictures = true;
+    this.#repair();
+  }
+
+  /** @param {Record<string, unknown>} message */
+  send(message) {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+  }
+
+  /** @param {number} sequence of a picture that has been drawn or dropped */
+  acknowledge(sequence) {
+    this.send({ type: "ack", sequence });
+  }
+
+  /** @param {MediaStream} stream */
+  async replaceStream(stream) {
+    this.stream = stream;
+    await this.#peer?.replaceStream(stream);
+  }
+
+  /** Leave. The server erases a session that is not kept once nobody has come back for a while. */
+  close() {
+    this.#over = true;
+    this.#wake?.();
+    this.#dropPeer();
+    this.#dropSocket();
+  }
+
+  /** Bring back whatever is missing, as often as it takes. One such loop runs at a time. */
+  async #repair() {
+    if (this.#repairing) return;
+    this.#repairing = true;
+    while (!this.#over && !this.#whole()) {
+      try {
+        this.#tell("connecting");
+        if (this.#sendsPictures && !this.#peer) await this.#connectPeer();
+        if (!this.#over && !this.#socket) await this.#connectSocket();
+        this.#waitSeconds = FIRST_WAIT_SECONDS;
+      } catch (error) {
+        await this.#rest(error);
+      }
+    }
+    this.#repairing = false;
+    if (!this.#over) this.#tell("live");
+  }
+
+  #whole() {
+    return this.#socket !== null && (this.#peer !== null || !this.#sendsPictures);
+  }
+
+  async #connectPeer() {
+    const peer = new Peer(this.config, this.stream);
+    try {
+      await peer.connect(this.id);
+      if (peer.session !== this.id) this.#dropSocket();
+      this.id = peer.session;
+      await connected(peer.connection);
+    } catch (error) {
+      peer.close();
+      throw error;
+    }
+    if (this.#over) return peer.close();
+    this.#peer = peer;
+    this.listener.onSession(/** @type {string} */ (peer.session), peer.resumed);
+    let interruption = 0;
+    peer.connection.addEventListener("connectionstatechange", () => {
+      clearTimeout(interruption);
+      const state = peer.connection.connectionState;
+      if (this.#peer !== peer || state === "connected") return;
+      if (state === "failed") this.#lose(peer);
+      else interruption = Number(setTimeout(() => this.#lose(peer), INTERRUPTION_MS));
+    });
+  }
+
+  /** @param {Peer} peer */
+  #lose(peer) {
+    if (this.#peer !== peer) return;
+    this.#dropPeer();
+    this.#repair();
+  }
+
+  async #connectSocket() {
+    const socket = new WebSocket(viewAddress(/** @type {string} */ (this.id)));
+    socket.binaryType = "arraybuffer";
+    await new Promise((resolve, reject) => {
+      socket.onopen = resolve;
+      socket.onclose = (event) => reject(closeError(event));
+    });
+    this.#socket = socket;
+    socket.onmessage = ({ data }) => this.#receive(data);
+    socket.onclose = (event) => {
+      if (this.#socket !== socket) return;
+      this.#socket = null;
+      if (event.code === CLOSE_ENDED) this.#finish(null);
+      else if (event.code === CLOSE_UNKNOWN_SESSION) this.#forget();
+      else if (event.code === CLOSE_TOO_LARGE) this.#finish(closeError(event));
+      if (!this.#over) this.#repair();
+    };
+  }
+
+  /** @param {string | ArrayBuffer} data */
+  #receive(data) {
+    try {
+      if (typeof data !== "string") return this.listener.onPicture(parsePicture(data));
+      const event = parseEvent(data);
+      if (event.type === "ended") this.#over = true;
+      this.listener.onEvent(event);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      const text = `The page could not read a message of the server: ${error.message}. Reload the page.`;
+      this.#finish(new PlainError("Page and server do not understand each other", text, { code: "protocol" }));
+    }
+  }
+
+  /** The server does not know the session (any more): begin a new one. */
+  #forget() {
+    this.id = null;
+    this.#dropPeer();
+    this.#dropSocket();
+  }
+
+  /** @param {unknown} error */
+  async #rest(error) {
+    if (!(error instanceof PlainError)) throw error;
+    if (error.code === "unknown_session") this.#forget();
+    else if (FINAL_CODES.has(error.code)) return this.#finish(error);
+    if (this.#over) return;
+    const seconds = error.code === "unknown_session" ? FIRST_WAIT_SECONDS : error.retryAfter ?? this.#waitSeconds;
+    this.#waitSeconds = Math.min(this.#waitSeconds * 2, LONGEST_WAIT_SECONDS);
+    this.#tell("waiting", error, seconds);
+    await new Promise((/** @type {(value?: unknown) => void} */ resolve) => {
+      const timer = setTimeout(resolve, seconds * 1000);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.#wake = null;
+  }
+
+  /** @param {PlainError | null} error */
+  #finish(error) {
+    this.close();
+    this.#tell("over", error);
+  }
+
+  /**
+   * @param {Standing["state"]} state
+   * @param {PlainError | null} error
+   * @param {number} seconds
+   */
+  #tell(state, error = null, seconds = 0) {
+    this.listener.onStanding({ state, error, seconds });
+  }
+
+  #dropPeer() {
+    const peer = this.#peer;
+    this.#peer = null;
+    peer?.close();
+  }
+
+  #dropSocket() {
+    const socket = this.#socket;
+    this.#socket = null;
+    socket?.close(1000);
+  }
+}
+
+/**
+ * Wait until a connection stands.
+ * @param {RTCPeerConnection} connection
+ * @returns {Promise<void>}
+ * @throws {PlainError} with code "no_route"
+ */
+function connected(connection) {
+  return new Promise((resolve, reject) => {
+    const text = "The camera’s pictures do not get through to the server: perhaps a firewall is in between.";
+    const fail = () => reject(new PlainError("No connection for video", text, { code: "no_route" }));
+    const timer = setTimeout(fail, CONNECT_LIMIT_MS);
+    const check = () => {
+      if (connection.connectionState === "connected") resolve();
+      else if (connection.connectionState === "failed") fail();
+      else return;
+      clearTimeout(timer);
+      connection.removeEventListener("connectionstatechange", check);
+    };
+    connection.addEventListener("connectionstatechange", check);
+    check();
+  });
+}
+
+/**
+ * @param {CloseEvent} event
+ * @returns {PlainError}
+ */
+function closeError({ code, reason }) {
+  if (code === CLOSE_UNKNOWN_SESSION) return new PlainError("That session is gone", "A new one begins.", { code: "unknown_session" });
+  if (code === CLOSE_TOO_LARGE) {
+    return new PlainError("A message was too large", "Reload the page; if it happens again, tell who runs it.", { code: "too_large" });
+  }
+  return new PlainError("The connection was lost", reason || "It comes back to the same session by itself.", { code: "lost" });
+}

@@ -1,0 +1,174 @@
+/** The HTTP half of the protocol: configuration, offer and answer, trickled candidates, keeping, deleting, the GLB. */
+
+import { PROTOCOL_VERSION } from "./messages.js";
+import { PlainError, serverError } from "./words.js";
+
+/**
+ * @typedef {object} Config
+ * @property {number} protocol
+ * @property {RTCIceServer[]} iceServers
+ * @property {{sessions: number, message_bytes: number, picture_size: number, grace_seconds: number}} limits
+ * @property {string | null} sample address of the sample clip, relative to the page
+ */
+
+/** Picture quality from the first second on, instead of a slow start: the first frames found the avatar. */
+const START_BITRATE_KBPS = 2500;
+const MAX_BITRATE_BPS = 4_000_000;
+
+/**
+ * A request to the server, relative to the page.
+ * @param {string} path
+ * @param {RequestInit} [options]
+ * @returns {Promise<Response>} with a status of 2xx
+ * @throws {PlainError} with code "unreachable", or the server's own
+ */
+async function request(path, options) {
+  let response;
+  try {
+    response = await fetch(new URL(path, document.baseURI), { cache: "no-store", ...options });
+  } catch {
+    throw new PlainError("The server cannot be reached", "It may be restarting, or the network is down.", { code: "unreachable" });
+  }
+  if (response.ok) return response;
+  const retryAfter = Number.parseFloat(response.headers.get("Retry-After") ?? "");
+  const body = await response.json().catch(() => ({}));
+  throw serverError(response.status, body?.error ?? {}, Number.isFinite(retryAfter) ? retryAfter : null);
+}
+
+/**
+ * @param {unknown} content
+ * @param {string} [method]
+ * @returns {RequestInit}
+ */
+function json(content, method = "POST") {
+  return { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(content) };
+}
+
+/** @returns {Promise<Config>} */
+export async function fetchConfig() {
+  const config = await (await request("config")).json();
+  if (config.protocol !== PROTOCOL_VERSION) {
+    throw new PlainError(
+      "This page and its server do not match",
+      `The page speaks protocol ${PROTOCOL_VERSION}, the server ${config.protocol}. Reload the page.`,
+      { code: "protocol" },
+    );
+  }
+  return config;
+}
+
+/**
+ * @param {string} session
+ * @returns {Promise<Blob>} the avatar as glTF binary
+ */
+export async function fetchAvatar(session) {
+  return (await request(`session/${session}/avatar.glb`)).blob();
+}
+
+/**
+ * @param {string} session
+ * @param {boolean} keep
+ */
+export async function setKept(session, keep) {
+  const { kept } = await (await request(`session/${session}/keep`, json({ keep }))).json();
+  return Boolean(kept);
+}
+
+/**
+ * End a session and erase its data. Outlives the page that asks for it.
+ * @param {string} session
+ */
+export async function deleteSession(session) {
+  await request(`session/${session}`, { method: "DELETE", keepalive: true });
+}
+
+/**
+ * Address of a session's websocket.
+ * @param {string} session
+ */
+export function viewAddress(session) {
+  const address = new URL(`session/${session}/view`, document.baseURI);
+  address.protocol = address.protocol.replace("http", "ws");
+  return address;
+}
+
+/**
+ * Let the sender start at the bitrate that it would reach after some seconds (a hint that Chromium reads).
+ * @param {string} sdp the server's answer
+ */
+export function withStartBitrate(sdp) {
+  const codec = /^a=rtpmap:(\d+) (?:VP8|H264|VP9)\/90000\r?$/m.exec(sdp);
+  if (!codec) return sdp;
+  const hint = `x-google-start-bitrate=${START_BITRATE_KBPS}`;
+  const format = new RegExp(`^(a=fmtp:${codec[1]} [^\\r\\n]*)`, "m");
+  if (format.test(sdp)) return sdp.replace(format, `$1;${hint}`);
+  return sdp.replace(codec[0], `${codec[0].trimEnd()}\r\na=fmtp:${codec[1]} ${hint}\r`);
+}
+
+/** One peer connection that sends a stream to a session. */
+export class Peer {
+  /** @type {string | null} */
+  session = null;
+  peer = -1;
+  resumed = false;
+  /** @type {RTCIceCandidateInit[]} candidates found before the answer told the session's id */
+  #early = [];
+
+  /**
+   * @param {Config} config
+   * @param {MediaStream} stream
+   */
+  constructor(config, stream) {
+    this.connection = new RTCPeerConnection({ iceServers: config.iceServers, bundlePolicy: "max-bundle" });
+    const [track] = stream.getVideoTracks();
+    this.sender = this.connection.addTrack(track, stream);
+    this.connection.addEventListener("icecandidate", ({ candidate }) => this.#tell(candidate));
+  }
+
+  /**
+   * @param {string | null} session to join, or null for a new one
+   * @throws {PlainError}
+   */
+  async connect(session) {
+    const offer = await this.connection.createOffer();
+    await this.connection.setLocalDescription(offer);
+    const body = { sdp: offer.sdp, type: "offer", ...(session ? { session } : {}) };
+    const answer = await (await request("offer", json(body))).json();
+    this.session = answer.session;
+    this.peer = answer.peer;
+    this.resumed = answer.resumed;
+    for (const candidate of this.#early.splice(0)) this.#patch(candidate);
+    await this.connection.setRemoteDescription({ type: "answer", sdp: withStartBitrate(answer.sdp) });
+    await this.#limit();
+  }
+
+  async #limit() {
+    const parameters = this.sender.getParameters();
+    for (const encoding of parameters.encodings) encoding.maxBitrate = MAX_BITRATE_BPS;
+    parameters.degradationPreference = "maintain-resolution";
+    await this.sender.setParameters(parameters).catch(() => undefined); // a hint: browsers without it send all the same
+  }
+
+  /** @param {RTCIceCandidate | null} candidate */
+  #tell(candidate) {
+    const description = candidate?.toJSON() ?? { candidate: "" };
+    if (this.session === null) this.#early.push(description);
+    else this.#patch(description);
+  }
+
+  /** @param {RTCIceCandidateInit} candidate */
+  #patch({ candidate = "", sdpMid = null, sdpMLineIndex = null }) {
+    const body = { peer: this.peer, candidate, sdpMid, sdpMLineIndex };
+    // A lost candidate costs one of several ways to connect; if none is left, the connection itself fails and is repaired.
+    request(`offer/${this.session}`, json(body, "PATCH")).catch(() => undefined);
+  }
+
+  /** @param {MediaStream} stream */
+  async replaceStream(stream) {
+    await this.sender.replaceTrack(stream.getVideoTracks()[0]);
+  }
+
+  close() {
+    this.connection.close();
+  }
+}

@@ -1,0 +1,165 @@
+/** What the page shows of a running session: camera, dial, avatar, progress. It changes nothing on the server. */
+
+import { CoverageDial, PROMPTS } from "./coverage.js";
+import { find } from "./dom.js";
+import { STAGES } from "./messages.js";
+import { drawLandmarks } from "./overlay.js";
+import { ProgressPanel } from "./progress.js";
+import { Viewer } from "./viewer.js";
+import { faceWords } from "./words.js";
+
+/** @typedef {import("./messages.js").ServerEvent} ServerEvent */
+/** @typedef {import("./messages.js").TrackingEvent} TrackingEvent */
+/** @typedef {import("./messages.js").CoverageEvent} CoverageEvent */
+/** @typedef {import("./messages.js").Picture} Picture */
+
+/** A prompt stays at least this long, so that it can be read. */
+const PROMPT_MS = 700;
+const TICK_MS = 500;
+/** Prompts about the picture as a whole, not about where to look. */
+const URGENT_PROMPTS = new Set(["more_light", "less_light", "uncover_face", "show_face", "one_person", "same_person"]);
+
+export class Studio {
+  #video = /** @type {HTMLVideoElement} */ (find("#camera"));
+  #overlay = /** @type {HTMLCanvasElement} */ (find("#landmarks"));
+  #points = /** @type {HTMLInputElement} */ (find("#show-landmarks"));
+  #dial = new CoverageDial(find("#dial"));
+  #progress = new ProgressPanel();
+  #promptTime = -Infinity;
+  #promptTimer = 0;
+  /** @type {TrackingEvent | null} */
+  #tracking = null;
+  /** @type {CoverageEvent | null} */
+  #coverage = null;
+
+  /** @param {import("./controls.js").SceneControls} controls */
+  constructor(controls) {
+    this.controls = controls;
+    this.viewer = new Viewer(/** @type {HTMLCanvasElement} */ (find("#avatar")), (picture) => this.#drawn(picture));
+    this.#points.addEventListener("change", () => this.#drawPoints());
+    setInterval(() => this.#tick(), TICK_MS);
+  }
+
+  reset() {
+    this.viewer.reset();
+    this.#progress.reset();
+    this.#tracking = null;
+    this.#coverage = null;
+    find("#stage").classList.remove("live");
+    find("#light-handle").hidden = true;
+    find("#coverage-share").textContent = "0 %";
+    find("#kept").textContent = "erased when you leave";
+    for (const name of ["#download", "#keep", "#delete"]) /** @type {HTMLButtonElement} */ (find(name)).disabled = true;
+    this.#dial.update([], null);
+    this.#video.srcObject = null;
+    drawLandmarks(this.#overlay, null, this.#video);
+    this.#showFace("waiting", "idle");
+  }
+
+  /** @param {string} text in place of the avatar, until there is one */
+  say(text) {
+    find("#waiting-words").textContent = text;
+  }
+
+  /**
+   * @param {MediaStream} stream
+   * @param {boolean} flipped shown as in a mirror
+   */
+  showCamera(stream, flipped) {
+    this.#video.srcObject = stream;
+    find("#mirror").classList.toggle("flipped", flipped);
+    this.#dial.flipped = flipped;
+    this.controls.flip(flipped);
+  }
+
+  /**
+   * @param {Picture} picture
+   * @param {(sequence: number) => void} acknowledge
+   */
+  show(picture, acknowledge) {
+    this.viewer.show(picture, acknowledge);
+  }
+
+  /** @param {ServerEvent} event */
+  follow(event) {
+    if (event.type === "tracking") this.#track(event);
+    else if (event.type === "coverage") this.#cover(event);
+    else if (event.type === "progress") this.#progress.stage(event.stage);
+    else if (event.type === "round") this.#progress.round(event);
+    else if (event.type === "scene") this.controls.follow(event);
+  }
+
+  /** @param {TrackingEvent} tracking */
+  #track(tracking) {
+    this.#tracking = tracking;
+    const face = faceWords(tracking.status);
+    this.#showFace(face.text, face.tone);
+    if (tracking.status === "ok") this.#progress.begin();
+    if (tracking.pose) this.#dial.point(tracking.pose[0], tracking.pose[1]);
+    this.#drawPoints();
+    this.#prompt();
+  }
+
+  /** @param {CoverageEvent} coverage */
+  #cover(coverage) {
+    this.#coverage = coverage;
+    this.#dial.update(coverage.directions, coverage.prompt);
+    find("#coverage-share").textContent = `${Math.round(coverage.fraction * 100)} %`;
+    this.#progress.frames(coverage.keyframes);
+    this.#prompt();
+  }
+
+  #drawPoints() {
+    drawLandmarks(this.#overlay, this.#points.checked ? this.#tracking : null, this.#video);
+  }
+
+  /**
+   * @param {string} text
+   * @param {string} tone
+   */
+  #showFace(text, tone) {
+    const tag = find("#face-status");
+    if (tag.textContent !== text) tag.textContent = text;
+    tag.dataset.tone = tone;
+  }
+
+  #prompt() {
+    const wait = this.#promptTime + PROMPT_MS - performance.now();
+    if (wait > 0) {
+      this.#promptTimer ||= Number(setTimeout(() => {
+        this.#promptTimer = 0;
+        this.#prompt();
+      }, wait));
+      return;
+    }
+    const code = this.#tracking?.prompt ?? this.#coverage?.prompt ?? null;
+    const complete = code === null && (this.#coverage?.fraction ?? 0) >= 1;
+    const text = code === null ? (complete ? "All directions seen" : "Keep moving slowly") : PROMPTS[code] ?? code;
+    const element = find("#prompt");
+    if (element.textContent === text) return;
+    element.textContent = text;
+    element.dataset.tone = complete ? "good" : code !== null && URGENT_PROMPTS.has(code) ? "warn" : "";
+    this.#promptTime = performance.now();
+  }
+
+  /** @param {Picture} picture */
+  #drawn(picture) {
+    const stage = find("#stage");
+    const name = `fitme:${STAGES[picture.stage]}`;
+    if (performance.getEntriesByName(name, "mark").length === 0) performance.mark(name);
+    if (stage.classList.contains("live")) return;
+    stage.classList.add("live");
+    find("#light-handle").hidden = false;
+  }
+
+  #tick() {
+    this.#progress.tick();
+    const { shown, rate, decodeMs } = this.viewer;
+    if (!shown) {
+      find("#figures").textContent = "";
+      return;
+    }
+    const delay = (shown.sentTime - shown.receivedTime) * 1000 + decodeMs;
+    find("#figures").textContent = `${rate.toFixed(0)} pictures/s · ${delay.toFixed(0)} ms`;
+  }
+}
