@@ -36,7 +36,6 @@ Layout, version 1, below the folder of a session::
 
 import fcntl
 import hashlib
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -53,6 +52,7 @@ from fitme.errors import StoreError
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.state import STAGES, FitState, KeyframeEstimate, MapArrays, RoundReport
 from fitme.geometry import Camera, HeadPose
+from fitme.session_folder import REPOSITORY, delete_session
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 
 FORMAT = "fitme-session"
@@ -61,9 +61,7 @@ COMPACTION_PERIOD_ROUNDS = 16
 """Commits between two removals of what only superseded commits refer to."""
 
 _BRANCH = "main"
-_REPOSITORY = "repository"
 _LOCK = "lock"
-_KEPT = "kept"
 _MAPS = ("diffuse", "specular", "normals")
 
 Array = npt.NDArray[Any]
@@ -103,19 +101,6 @@ class SessionStore:
     def close(self) -> None:
         """Let another process write."""
         self._lock.close()
-
-    @property
-    def kept(self) -> bool:
-        """The person asked to keep this session."""
-        return is_kept(self.folder)
-
-    def keep(self, kept: bool) -> None:
-        """Remember whether the session stays when it ends."""
-        with _store_errors(self.folder, "mark"):
-            if kept:
-                (self.folder / _KEPT).touch()
-            else:
-                (self.folder / _KEPT).unlink(missing_ok=True)
 
     def delete(self) -> None:
         """Remove the session and all of its data; the store is closed."""
@@ -157,26 +142,6 @@ class SessionStore:
         self._rounds_since_compaction = 0
 
 
-def is_session(folder: Path) -> bool:
-    """Whether a session has been begun in `folder`."""
-    return (folder / _REPOSITORY).is_dir()
-
-
-def is_kept(folder: Path) -> bool:
-    """Whether the session in `folder` stays when it ends."""
-    return (folder / _KEPT).exists()
-
-
-def delete_session(folder: Path) -> None:
-    """Remove a session's folder and all that is in it; no error if there is none.
-
-    :raises StoreError: if something in it cannot be removed.
-    """
-    with _store_errors(folder, "delete"):
-        if folder.exists():
-            shutil.rmtree(folder)
-
-
 @contextmanager
 def _store_errors(folder: Path, action: str) -> Iterator[None]:
     try:
@@ -189,7 +154,7 @@ def _open_repository(folder: Path) -> icechunk.Repository:
     with _store_errors(folder, "open"):
         # Icechunk warns that commits to a local folder are unsafe with several writers; the lock leaves only one.
         icechunk.set_logs_filter("error")
-        storage = icechunk.local_filesystem_storage(str(folder / _REPOSITORY))
+        storage = icechunk.local_filesystem_storage(str(folder / REPOSITORY))
         if not icechunk.Repository.exists(storage):
             repository = icechunk.Repository.create(storage)
         else:

@@ -15,7 +15,8 @@ from fitme.errors import StoreError
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.state import FitState, KeyframeEstimate, MapArrays, RoundReport
 from fitme.geometry import Camera, HeadPose
-from fitme.store import SessionStore, delete_session, is_kept, is_session
+from fitme.session_folder import delete_session, is_kept, is_session, mark_kept
+from fitme.store import SessionStore
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 
 
@@ -169,11 +170,11 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
 def test_kept_and_deleted(tmp_path: Path) -> None:
     folder = tmp_path / "s"
     with SessionStore(folder) as store:
-        assert not store.kept
-        store.keep(True)
-        assert is_kept(folder)
         assert is_session(folder)
-        store.keep(False)
+        assert not is_kept(folder)
+        mark_kept(folder, True)
+        assert is_kept(folder)
+        mark_kept(folder, False)
         assert not is_kept(folder)
         store.delete()
     assert not folder.exists()

@@ -1,0 +1,114 @@
+"""Newest-only hand-over of camera frames between two processes, through shared memory and without locks.
+
+One process writes, one reads. The writer fills three slots in turn and then says which is the newest; the reader
+copies that one and looks again whether it was overwritten meanwhile. Neither ever waits for the other, and either may
+die at any moment without harming the other.
+"""
+
+from dataclasses import dataclass
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+SLOTS = 3
+"""One that is read, one that is complete, one that is written."""
+CHANNELS = 3
+
+_HEADER = np.dtype([("newest", "<u8"), ("taken", "<u8")])
+_SLOT = np.dtype(
+    [("number", "<u8"), ("width", "<u4"), ("height", "<u4"), ("capture_time_s", "<f8"), ("received_time_s", "<f8")]
+)
+_DATA_OFFSET = 256
+
+
+@dataclass(frozen=True)
+class CameraFrame:
+    """One decoded picture of a camera."""
+
+    number: int
+    """Counts the frames of a session from 1; gaps are frames that were skipped."""
+    image: npt.NDArray[np.uint8]
+    """(H, W, 3) sRGB."""
+    capture_time_s: float
+    """Media time, seconds since the peer's first frame."""
+    received_time_s: float
+    """`time.monotonic()` when the frame had been decoded."""
+
+
+class FrameSlots:
+    """The hand-over of one session. Make it with `create` in one process, `attach` to its name in the other."""
+
+    def __init__(self, memory: SharedMemory, max_pixels: int, *, owner: bool) -> None:
+        self._memory = memory
+        self._owner = owner
+        self._slot_bytes = max_pixels * CHANNELS
+        self.max_pixels = max_pixels
+        self._header: npt.NDArray[Any] = np.ndarray(1, _HEADER, memory.buf)
+        self._slots: npt.NDArray[Any] = np.ndarray(SLOTS, _SLOT, memory.buf, _HEADER.itemsize)
+
+    @staticmethod
+    def create(max_pixels: int) -> "FrameSlots":
+        """New shared memory for frames of up to `max_pixels`; `close` removes it."""
+        memory = SharedMemory(create=True, size=_DATA_OFFSET + SLOTS * max_pixels * CHANNELS)
+        return FrameSlots(memory, max_pixels, owner=True)
+
+    @staticmethod
+    def attach(name: str, max_pixels: int) -> "FrameSlots":
+        """The shared memory that another process created with the same `max_pixels`.
+
+        :raises FileNotFoundError: if it is gone.
+        """
+        return FrameSlots(SharedMemory(name), max_pixels, owner=False)
+
+    @property
+    def name(self) -> str:
+        """By which the other process attaches."""
+        return self._memory.name
+
+    def write(self, image: npt.NDArray[np.uint8], capture_time_s: float, received_time_s: float) -> bool:
+        """Hand over a frame (H, W, 3) of at most `max_pixels`.
+
+        Returns whether the reader had taken the frame before, and so may be asleep and must be told.
+        """
+        height, width = image.shape[:2]
+        if height * width > self.max_pixels:
+            raise ValueError(f"a frame of {width}x{height} does not fit into {self.max_pixels} pixels")
+        previous = int(self._header["newest"][0])
+        number = previous + 1
+        slot = self._slots[number % SLOTS]
+        slot["number"] = 0
+        self._pixels(number, height, width)[...] = image
+        slot["width"], slot["height"] = width, height
+        slot["capture_time_s"], slot["received_time_s"] = capture_time_s, received_time_s
+        slot["number"] = number
+        self._header["newest"] = number
+        return int(self._header["taken"][0]) == previous
+
+    def take(self) -> CameraFrame | None:
+        """A copy of the newest frame, or None if it was taken before."""
+        while True:
+            number = int(self._header["newest"][0])
+            if number == int(self._header["taken"][0]):
+                return None
+            slot = self._slots[number % SLOTS]
+            height, width = int(slot["height"]), int(slot["width"])
+            captured, received = float(slot["capture_time_s"]), float(slot["received_time_s"])
+            if height * width > self.max_pixels:
+                continue
+            image = self._pixels(number, height, width).copy()
+            if int(slot["number"]) == number:
+                self._header["taken"] = number
+                return CameraFrame(number, image, captured, received)
+
+    def close(self) -> None:
+        """Detach; the creator also removes the memory. Nobody may be inside `write` or `take`."""
+        del self._header, self._slots
+        self._memory.close()
+        if self._owner:
+            self._memory.unlink()
+
+    def _pixels(self, number: int, height: int, width: int) -> npt.NDArray[np.uint8]:
+        offset = _DATA_OFFSET + (number % SLOTS) * self._slot_bytes
+        return np.ndarray((height, width, CHANNELS), np.uint8, self._memory.buf, offset)

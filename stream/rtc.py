@@ -1,0 +1,175 @@
+"""One camera: a WebRTC peer that only sends video, decoded to RGB, of which only the newest frame survives."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import av
+import numpy as np
+import numpy.typing as npt
+from aiortc import (
+    InvalidAccessError,
+    InvalidStateError,
+    MediaStreamTrack,
+    RTCConfiguration,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
+from aiortc.contrib.media import MediaRelay
+from aiortc.exceptions import OperationError
+from aiortc.mediastreams import MediaStreamError
+from aiortc.sdp import candidate_from_sdp
+
+from fitme.errors import FitmeError
+from stream.settings import IceServer
+
+logger = logging.getLogger(__name__)
+
+FrameSink = Callable[[npt.NDArray[np.uint8], float, float], None]
+"""Takes (image (H, W, 3) uint8 sRGB, capture time in seconds, receive time in seconds); called in a worker thread."""
+StateListener = Callable[[str], None]
+"""Takes ``connected`` or ``closed``, the latter once and last; called in the event loop."""
+
+DECODE_THREADS = 2
+"""Threads that convert frames, for all peers together."""
+
+# What aiortc raises for descriptions and candidates that are malformed in one way or another.
+_MALFORMED = (
+    ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError, OverflowError,
+    InvalidAccessError, InvalidStateError, OperationError,
+)  # fmt: skip
+
+_converters = ThreadPoolExecutor(DECODE_THREADS, "convert")
+
+
+class OfferError(FitmeError):
+    """An offer or a candidate cannot be used."""
+
+
+class CameraPeer:
+    """The server's end of one peer connection."""
+
+    def __init__(
+        self,
+        ice_servers: tuple[IceServer, ...],
+        max_pixels: int,
+        on_frame: FrameSink,
+        on_state: StateListener,
+        *,
+        connect_timeout_s: float,
+        silence_timeout_s: float,
+    ) -> None:
+        """
+        :param max_pixels: larger frames are shrunk to it.
+        :param connect_timeout_s: a peer that has sent no frame by then is closed.
+        :param silence_timeout_s: a peer that has sent no frame for this long is closed.
+        """
+        servers = [RTCIceServer(list(item.urls), item.username, item.credential) for item in ice_servers]
+        self._connection = RTCPeerConnection(RTCConfiguration(servers))
+        self._max_pixels = max_pixels
+        self._on_frame = on_frame
+        self._on_state = on_state
+        self._connect_timeout_s = connect_timeout_s
+        self._silence_timeout_s = silence_timeout_s
+        self._reader: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def accept(self, sdp: str) -> str:
+        """Take an offer with one video track and begin to read it; returns the answer.
+
+        :raises OfferError: if the offer is malformed or has no video; the peer is then closed.
+        """
+        try:
+            await self._connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+            track = self._only_video()
+            self._connection.on("connectionstatechange", self._connection_changed)
+            await self._connection.setLocalDescription(await self._connection.createAnswer())
+        except OfferError:
+            await self.close()
+            raise
+        except _MALFORMED as error:
+            await self.close()
+            raise OfferError(f"the offer cannot be used: {type(error).__name__}: {error}") from error
+        self._reader = asyncio.create_task(self._read(track))
+        answer: str = self._connection.localDescription.sdp
+        return answer
+
+    async def add_candidate(self, candidate: str | None, sdp_mid: str | None, line: int | None) -> None:
+        """Add a remote ICE candidate; None or "" ends them.
+
+        :raises OfferError: if it is malformed.
+        """
+        if self._closed:
+            return
+        try:
+            parsed = None
+            if candidate:
+                parsed = candidate_from_sdp(candidate.removeprefix("candidate:"))
+                parsed.sdpMid, parsed.sdpMLineIndex = sdp_mid, line
+            await self._connection.addIceCandidate(parsed)
+        except _MALFORMED as error:
+            raise OfferError(f"the candidate cannot be used: {type(error).__name__}: {error}") from error
+
+    async def close(self) -> None:
+        """Close the connection and stop reading. Safe to call twice and from the state listener."""
+        if self._closed:
+            return
+        self._closed = True
+        reader = self._reader
+        if reader is not None and reader is not asyncio.current_task():
+            reader.cancel()
+        await self._connection.close()
+        self._on_state("closed")
+
+    def _only_video(self) -> MediaStreamTrack:
+        """The first video track that is offered; all else is declined, since nobody would empty its queue."""
+        chosen: MediaStreamTrack | None = None
+        for transceiver in self._connection.getTransceivers():
+            offered = transceiver._offerDirection in ("sendonly", "sendrecv")
+            if chosen is None and transceiver.kind == "video" and offered:
+                transceiver.direction = "recvonly"
+                chosen = transceiver.receiver.track
+            else:
+                transceiver.direction = "inactive"
+        if chosen is None:
+            raise OfferError("the offer has no video track that is sent; add the camera's track before the offer")
+        return chosen
+
+    async def _connection_changed(self) -> None:
+        logger.info("camera connection is %s", self._connection.connectionState)
+        if self._connection.connectionState in ("failed", "closed"):
+            await self.close()
+
+    async def _read(self, track: MediaStreamTrack) -> None:
+        loop = asyncio.get_running_loop()
+        newest = MediaRelay().subscribe(track, buffered=False)
+        first_time_s: float | None = None
+        timeout_s = self._connect_timeout_s
+        try:
+            while True:
+                frame = await asyncio.wait_for(newest.recv(), timeout_s)
+                if not isinstance(frame, av.VideoFrame):
+                    raise MediaStreamError
+                received_time_s = time.monotonic()
+                if first_time_s is None:
+                    first_time_s, timeout_s = frame.time or 0.0, self._silence_timeout_s
+                    self._on_state("connected")
+                capture_time_s = (frame.time or 0.0) - first_time_s
+                await loop.run_in_executor(_converters, self._convert, frame, capture_time_s, received_time_s)
+        except (MediaStreamError, TimeoutError) as error:
+            logger.info("camera ended: %s", type(error).__name__)
+        finally:
+            newest.stop()
+            await self.close()
+
+    def _convert(self, frame: av.VideoFrame, capture_time_s: float, received_time_s: float) -> None:
+        width, height = frame.width, frame.height
+        if width * height > self._max_pixels:
+            scale = (self._max_pixels / (width * height)) ** 0.5
+            width, height = max(2, int(width * scale) & ~1), max(2, int(height * scale) & ~1)
+        image = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
+        if not self._closed:
+            self._on_frame(image.astype(np.uint8, copy=False), capture_time_s, received_time_s)
