@@ -19,6 +19,8 @@ class Frame:
     """Seconds from the beginning of the video; 0 for a photo."""
     focal: float | None
     """Focal length over the longer side as the camera noted it, or None where it did not."""
+    index: int
+    """Number of the frame in its video, from 0; 0 for a photo."""
     source: str
     """File name, and for a video the frame's number: what a message to the user calls the picture."""
 

@@ -47,7 +47,7 @@ def read_picture(path: Path) -> Frame:
         raise InputError(f"{path}: the picture is too large; make it smaller than {LARGEST_PIXELS:,} pixels") from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
         raise InputError(f"{path}: the picture is truncated or damaged ({error})") from error
-    return Frame(np.asarray(image), 0.0, focal, path.name)
+    return Frame(np.asarray(image), 0.0, focal, 0, path.name)
 
 
 def _check_size(path: Path, width: int, height: int) -> None:

@@ -60,7 +60,8 @@ def read_frames(info: VideoInfo, indices: Sequence[int]) -> Iterator[Frame]:
         found = _sequential if info.frame_count <= SEQUENTIAL_LIMIT else _sought
         for index, decoded in found(info, container, stream, indices):
             yielded += 1
-            yield Frame(_upright_rgb(decoded), float(decoded.time or 0.0), None, f"{info.path.name} frame {index}")
+            name = f"{info.path.name} frame {index}"
+            yield Frame(_upright_rgb(decoded), float(decoded.time or 0.0), None, index, name)
     if yielded == 0:
         raise InputError(f"{info.path}: not one frame could be decoded; the video is truncated or damaged")
 

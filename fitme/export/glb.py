@@ -1,0 +1,132 @@
+"""A binary glTF 2.0 file in the making: buffer views, accessors, images and the container around them.
+
+Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
+"""
+
+import json
+import struct
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Json = dict[str, Any]
+FloatArray = npt.NDArray[np.float32]
+
+VERTICES, INDICES = 34962, 34963
+"""Targets of buffer views: ARRAY_BUFFER and ELEMENT_ARRAY_BUFFER."""
+FLOAT, UNSIGNED_SHORT, UNSIGNED_INT = 5126, 5123, 5125
+"""Component types of accessors."""
+
+_ELEMENT_TYPE = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
+_MAGIC, _VERSION, _JSON_CHUNK, _BINARY_CHUNK = 0x46546C67, 2, 0x4E4F534A, 0x004E4942
+_ALIGNMENT_BYTES = 4
+
+
+class GlbBuilder:
+    """Collects binary data and the JSON that describes it; `to_bytes` puts them into one file."""
+
+    def __init__(self) -> None:
+        self._binary = bytearray()
+        self._views: list[Json] = []
+        self._accessors: list[Json] = []
+        self._images: list[Json] = []
+
+    def vertex_attribute(self, values: FloatArray, *, bounds: bool = False) -> int:
+        """Accessor of float vectors (N, C); `bounds` adds min and max, which positions must have."""
+        accessor = self._float_accessor(values, bounds)
+        accessor["bufferView"] = self._view(values.astype("<f4").tobytes(), VERTICES)
+        return self._append(accessor)
+
+    def morph_attribute(self, values: FloatArray, moved: npt.NDArray[np.bool_], *, bounds: bool = False) -> int:
+        """Accessor of displacements (N, C) that are taken for zero except at the vertices `moved` (N,).
+
+        Stored sparsely where that is smaller, and without any data where nothing moves.
+        """
+        values = np.where(moved[:, None], values, np.float32(0))
+        indices = np.flatnonzero(moved)
+        index_type = _index_type(len(values))
+        if len(indices) * (values.itemsize * values.shape[1] + index_type.itemsize) >= values.nbytes:
+            return self.vertex_attribute(values, bounds=bounds)
+        accessor = self._float_accessor(values, bounds)
+        if len(indices):
+            accessor["sparse"] = {
+                "count": len(indices),
+                "indices": {
+                    "bufferView": self._view(indices.astype(index_type).tobytes()),
+                    "componentType": _component_type(index_type),
+                },
+                "values": {"bufferView": self._view(values[indices].astype("<f4").tobytes())},
+            }
+        return self._append(accessor)
+
+    def triangle_indices(self, triangles: npt.NDArray[np.int64], vertex_count: int) -> int:
+        """Accessor of the corners of triangles (F, 3)."""
+        index_type = _index_type(vertex_count)
+        accessor = {
+            "bufferView": self._view(triangles.astype(index_type).tobytes(), INDICES),
+            "componentType": _component_type(index_type),
+            "count": int(triangles.size),
+            "type": "SCALAR",
+        }
+        return self._append(accessor)
+
+    def png_image(self, name: str, content: bytes) -> int:
+        """Image embedded as a PNG file."""
+        self._images.append({"name": name, "mimeType": "image/png", "bufferView": self._view(content)})
+        return len(self._images) - 1
+
+    def to_bytes(self, scene: Json) -> bytes:
+        """The file. `scene` holds every property of the glTF but the buffers, their views, accessors and images."""
+        document = {
+            **scene,
+            "images": self._images,
+            "accessors": self._accessors,
+            "bufferViews": self._views,
+            "buffers": [{"byteLength": len(self._binary)}],
+        }
+        text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+        text += b" " * (-len(text) % _ALIGNMENT_BYTES)
+        chunks = struct.pack("<II", len(text), _JSON_CHUNK) + text
+        chunks += struct.pack("<II", len(self._binary), _BINARY_CHUNK) + bytes(self._binary)
+        return struct.pack("<III", _MAGIC, _VERSION, 12 + len(chunks)) + chunks
+
+    def _view(self, content: bytes, target: int | None = None) -> int:
+        view = {"buffer": 0, "byteOffset": len(self._binary), "byteLength": len(content)}
+        if target is not None:
+            view["target"] = target
+        self._binary += content + b"\0" * (-len(content) % _ALIGNMENT_BYTES)
+        self._views.append(view)
+        return len(self._views) - 1
+
+    def _append(self, accessor: Json) -> int:
+        self._accessors.append(accessor)
+        return len(self._accessors) - 1
+
+    @staticmethod
+    def _float_accessor(values: FloatArray, bounds: bool) -> Json:
+        count, components = values.shape
+        accessor: Json = {"componentType": FLOAT, "count": count, "type": _ELEMENT_TYPE[components]}
+        if bounds:
+            accessor |= {"min": values.min(0).astype(float).tolist(), "max": values.max(0).astype(float).tolist()}
+        return accessor
+
+
+def read_glb(content: bytes) -> tuple[Json, bytes]:
+    """The JSON and the binary chunk of a binary glTF file. Raises ValueError if it is none."""
+    if len(content) < 20 or struct.unpack_from("<I", content)[0] != _MAGIC:
+        raise ValueError("not a binary glTF file")
+    length, kind = struct.unpack_from("<II", content, 12)
+    if kind != _JSON_CHUNK:
+        raise ValueError("the first chunk of a binary glTF file must be JSON")
+    document: Json = json.loads(content[20 : 20 + length])
+    return document, content[20 + length + 8 :]
+
+
+def _index_type(vertex_count: int) -> np.dtype[Any]:
+    # The largest code is kept free: it restarts primitives.
+    return np.dtype("<u2") if vertex_count < 0xFFFF else np.dtype("<u4")
+
+
+def _component_type(index_type: np.dtype[Any]) -> int:
+    return UNSIGNED_SHORT if index_type.itemsize == 2 else UNSIGNED_INT

@@ -1,0 +1,223 @@
+"""An avatar as one binary glTF file that any engine opens: mesh, reflectance maps, 52 blendshapes, eyes that turn.
+
+Nodes: `avatar` holds `head`, `eyeLeft` and `eyeRight` (the person's left and right). The head's mesh has one primitive
+a material and the 52 ARKit blendshapes, named in `mesh.extras.targetNames`. Each eye's node lies at the centre of its
+eyeball, so that an engine can turn the eye by rotating the node; for players of blendshapes alone, the eyes also carry
+the four `eyeLook*` targets of their side. Use one or the other.
+
+Specular reflection: a specular albedo A_S is glTF's specular factor (`KHR_materials_specular`), F0 = 0.04 A_S, as in
+`fitme.render.shading`; it lies in the alpha channel of the `specular` texture. Roughness follows from the renderer's
+Blinn-Phong exponent s: alpha^2 = 2 / (s + 2) and roughness = sqrt(alpha) (Walter et al., EGSR 2007).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.avatar import Avatar
+from fitme.export.glb import FloatArray, GlbBuilder, Json
+from fitme.export.parts import Part, part_of_regions, part_of_vertices, tangents
+from fitme.export.textures import diffuse_codes, normal_codes, png, specular_alpha_codes
+from fitme.render.shading import DEFAULT_SHININESS
+from fitme.render.tangents import vertex_tangents
+from fitme.shape.expressions import EXPRESSION_NAMES
+from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.normals import vertex_normals
+from fitme.shape.regions import Region
+
+WET_SPECULAR = 0.625
+"""Specular factor of the tear film and of saliva: F0 = 0.025 (index of refraction 1.376, the cornea's)."""
+EYE_ROUGHNESS = 0.08
+MOUTH_ROUGHNESS = 0.35
+TEETH_ROUGHNESS = 0.2
+
+MOVED_M = 2e-5
+"""Vertices that a blendshape displaces by less than this are left out of it."""
+TURNED = 2e-3
+"""Normals that a blendshape changes by less than this are left out of it."""
+
+SKIN_REGIONS = (Region.SKIN, Region.LIPS, Region.EARS, Region.SCALP, Region.NECK, Region.LASHES)
+MOUTH_REGIONS = (Region.MOUTH_INTERIOR,)
+TEETH_REGIONS = (Region.TEETH,)
+
+EYE_NODES = ("eyeLeft", "eyeRight")
+_LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP_TO_EDGE = 9729, 9987, 33071
+
+
+@dataclass(frozen=True)
+class _Surface:
+    """The person's neutral head and its blendshapes."""
+
+    positions: FloatArray
+    """(V, 3) metres, model frame, which is glTF's."""
+    normals: FloatArray
+    """(V, 3)."""
+    along_u: FloatArray
+    """(T, 4) tangents of the texture vertices."""
+    position_offsets: FloatArray
+    """(52, V, 3) displacement at full activation."""
+    normal_offsets: FloatArray
+    """(52, V, 3)."""
+
+
+def write_glb(avatar: Avatar, model: MorphableModel, path: Path) -> None:
+    """Write the avatar as a binary glTF file; see the module for what is in it."""
+    path.write_bytes(glb_bytes(avatar, model))
+
+
+def glb_bytes(avatar: Avatar, model: MorphableModel) -> bytes:
+    """The avatar as a binary glTF file; see the module for what is in it."""
+    surface = _surface(avatar, model)
+    builder = GlbBuilder()
+    textures = _Textures(builder, avatar)
+    parts = [
+        (part_of_regions(model, SKIN_REGIONS), textures.skin),
+        (part_of_regions(model, MOUTH_REGIONS), textures.mouth),
+        (part_of_regions(model, TEETH_REGIONS), textures.teeth),
+    ]
+    everything = range(len(EXPRESSION_NAMES))
+    head = [
+        _primitive(builder, textures, part, material, surface, everything)
+        for part, material in parts
+        if len(part.source)
+    ]
+    meshes: list[Json] = [_mesh("head", head, everything)]
+    nodes: list[Json] = [{"name": "avatar", "extras": {"stage": avatar.stage}}, {"name": "head", "mesh": 0}]
+    for node, vertices, side in zip(EYE_NODES, model.eyeball_vertices, ("Left", "Right"), strict=True):
+        looks = [i for i, name in enumerate(EXPRESSION_NAMES) if name.startswith("eyeLook") and name.endswith(side)]
+        if not len(vertices):
+            continue
+        center = surface.positions[vertices.numpy()].mean(0)
+        part = part_of_vertices(model, vertices.numpy())
+        nodes.append({"name": node, "mesh": len(meshes), "translation": center.astype(float).tolist()})
+        meshes.append(_mesh(node, [_primitive(builder, textures, part, textures.eye, surface, looks, center)], looks))
+    nodes[0]["children"] = list(range(1, len(nodes)))
+    return builder.to_bytes(
+        {
+            "asset": {"version": "2.0", "generator": "FitMe"},
+            "extensionsUsed": ["KHR_materials_specular"],
+            "scene": 0,
+            "scenes": [{"name": avatar.name, "nodes": [0]}],
+            "nodes": nodes,
+            "meshes": meshes,
+            "materials": textures.materials,
+            "textures": textures.textures,
+            "samplers": [
+                {
+                    "magFilter": _LINEAR,
+                    "minFilter": _LINEAR_MIPMAP_LINEAR,
+                    "wrapS": _CLAMP_TO_EDGE,
+                    "wrapT": _CLAMP_TO_EDGE,
+                }
+            ],
+        }
+    )
+
+
+def roughness_of_shininess(shininess: float) -> float:
+    """glTF's perceptual roughness that matches a Blinn-Phong exponent."""
+    return float((2.0 / (shininess + 2.0)) ** 0.25)
+
+
+class _Textures:
+    """The file's textures and materials; `skin`, `mouth`, `teeth` and `eye` are indices of materials."""
+
+    def __init__(self, builder: GlbBuilder, avatar: Avatar) -> None:
+        images = [
+            builder.png_image("diffuse", png(diffuse_codes(avatar.maps))),
+            builder.png_image("specular", png(specular_alpha_codes(avatar.maps))),
+            builder.png_image("normal", png(normal_codes(avatar.maps))),
+        ]
+        self.textures: list[Json] = [{"sampler": 0, "source": image} for image in images]
+        self.materials: list[Json] = []
+        skin = _material("skin", roughness_of_shininess(DEFAULT_SHININESS), 1.0)
+        skin["normalTexture"] = {"index": 2}
+        skin["extensions"]["KHR_materials_specular"]["specularTexture"] = {"index": 1}
+        self.skin = self._add(skin)
+        self.mouth = self._add(_material("mouth", MOUTH_ROUGHNESS, WET_SPECULAR) | {"doubleSided": True})
+        self.teeth = self._add(_material("teeth", TEETH_ROUGHNESS, WET_SPECULAR))
+        self.eye = self._add(_material("eye", EYE_ROUGHNESS, WET_SPECULAR))
+
+    def _add(self, material: Json) -> int:
+        self.materials.append(material)
+        return len(self.materials) - 1
+
+
+def _material(name: str, roughness: float, specular: float) -> Json:
+    """Material coloured by the diffuse map, with a specular factor."""
+    return {
+        "name": name,
+        "pbrMetallicRoughness": {
+            "baseColorTexture": {"index": 0},
+            "metallicFactor": 0.0,
+            "roughnessFactor": roughness,
+        },
+        "extensions": {"KHR_materials_specular": {"specularFactor": specular}},
+    }
+
+
+def _surface(avatar: Avatar, model: MorphableModel) -> _Surface:
+    count = len(EXPRESSION_NAMES)
+    with torch.no_grad():
+        identity = avatar.identity[None]
+        neutral = model.vertices(identity, torch.zeros(1, count))  # (1, V, 3)
+        active = model.vertices(identity.expand(count, -1), torch.eye(count))  # (52, V, 3)
+        normals = vertex_normals(neutral, model.triangles)
+        active_normals = vertex_normals(active, model.triangles)
+        along_u = vertex_tangents(neutral, model.triangles, model.uv, model.uv_triangles)
+    return _Surface(
+        neutral[0].numpy(),
+        normals[0].numpy(),
+        along_u[0].numpy(),
+        (active - neutral).numpy(),
+        (active_normals - normals).numpy(),
+    )
+
+
+def _primitive(
+    builder: GlbBuilder,
+    textures: "_Textures",
+    part: Part,
+    material: int,
+    surface: _Surface,
+    expressions: Sequence[int],
+    pivot: npt.ArrayLike = (0.0, 0.0, 0.0),
+) -> Json:
+    """A glTF primitive with a morph target for each of `expressions`; positions are relative to `pivot` (3,)."""
+    positions = (surface.positions[part.source] - np.asarray(pivot)).astype(np.float32)
+    normals = surface.normals[part.source]
+    targets = []
+    for expression in expressions:
+        offsets = surface.position_offsets[expression, part.source]
+        turns = surface.normal_offsets[expression, part.source]
+        moved = np.linalg.norm(offsets, axis=1) > MOVED_M
+        turned = np.linalg.norm(turns, axis=1) > TURNED
+        targets.append(
+            {
+                "POSITION": builder.morph_attribute(offsets, moved, bounds=True),
+                "NORMAL": builder.morph_attribute(turns, turned),
+            }
+        )
+    attributes: dict[str, Any] = {
+        "POSITION": builder.vertex_attribute(positions, bounds=True),
+        "NORMAL": builder.vertex_attribute(normals),
+        "TEXCOORD_0": builder.vertex_attribute(part.uv),
+    }
+    if material == textures.skin:  # The only one with a normal map.
+        attributes["TANGENT"] = builder.vertex_attribute(tangents(part, surface.along_u, normals))
+    indices = builder.triangle_indices(part.triangles, len(part.source))
+    return {"attributes": attributes, "indices": indices, "material": material, "targets": targets}
+
+
+def _mesh(name: str, primitives: list[Json], expressions: Sequence[int]) -> Json:
+    return {
+        "name": name,
+        "primitives": primitives,
+        "weights": [0.0] * len(expressions),
+        "extras": {"targetNames": [EXPRESSION_NAMES[i] for i in expressions]},
+    }

@@ -1,0 +1,27 @@
+"""Posed meshes as Wavefront OBJ files, in the frame of the camera that saw them."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fitme.geometry import HeadPose
+from fitme.shape.morphable_model import MorphableModel
+
+
+def write_obj(model: MorphableModel, vertices: npt.NDArray[np.float32], pose: HeadPose, path: Path) -> None:
+    """Write a head as the camera sees it.
+
+    `vertices` (V, 3) are in the model frame, metres. The file holds them in OpenCV's camera frame (x right, y down, z
+    forward), metres, so that a pinhole projection lands on the picture. Texture coordinates have (0, 0) at the bottom
+    left, as OBJ has it; faces are counter-clockwise from outside.
+    """
+    extrinsics = pose.opencv_extrinsics()
+    camera = vertices @ extrinsics[:3, :3].T + extrinsics[:3, 3]
+    uv = model.uv.numpy()
+    corners = np.stack([model.triangles.numpy(), model.uv_triangles.numpy()], -1).reshape(-1, 6) + 1
+    with path.open("w", encoding="ascii") as file:
+        file.write("# OpenCV camera frame: x right, y down, z forward; metres\no head\n")
+        file.write("".join(f"v {x:.6f} {y:.6f} {z:.6f}\n" for x, y, z in camera.tolist()))
+        file.write("".join(f"vt {u:.6f} {1.0 - v:.6f}\n" for u, v in uv.tolist()))
+        file.write("".join("f {}/{} {}/{} {}/{}\n".format(*face) for face in corners.tolist()))

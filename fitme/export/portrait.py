@@ -1,0 +1,57 @@
+"""How an avatar is staged for its portrait: the camera, where the head is, and a key light with a fill and a rim."""
+
+import math
+
+import numpy as np
+import torch
+
+from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix
+from fitme.render.light import Light
+
+DISTANCE_M = 0.9
+"""Distance of the camera from the eyes."""
+FOCAL_OVER_SIDE = 2.5
+"""Focal length over the picture's side: a portrait lens, whose picture the head fills."""
+CENTER_HEIGHT_M = -0.02
+"""Height of the picture's middle in the model frame: a little below the eyes."""
+BACKGROUND = (0.03, 0.033, 0.038)
+"""Linear colour behind the head."""
+FILL_LEVEL = 0.3
+"""Uniform light: shading of a white surface."""
+KEY_COLOR = (0.95, 0.9, 0.84)
+"""Linear colour of the light that the user moves."""
+RIM_COLOR = (0.22, 0.26, 0.34)
+"""Linear colour of the light that stays behind the head."""
+RIM_DIRECTION = (-0.75, 0.35, -0.56)
+"""Where the rim light comes from, view frame."""
+
+
+def portrait_camera(resolution: int) -> Camera:
+    """Camera of a square picture of `resolution` pixels a side."""
+    return Camera.centered(FOCAL_OVER_SIDE * resolution, resolution, resolution)
+
+
+def portrait_pose(yaw_rad: float, pitch_rad: float = 0.0) -> HeadPose:
+    """Head in the middle of the picture, looking to the viewer's right by `yaw_rad` and up by `pitch_rad`."""
+    cos_yaw, sin_yaw, cos_pitch, sin_pitch = (
+        math.cos(yaw_rad),
+        math.sin(yaw_rad),
+        math.cos(pitch_rad),
+        math.sin(pitch_rad),
+    )
+    turn = np.array([[cos_yaw, 0.0, sin_yaw], [0.0, 1.0, 0.0], [-sin_yaw, 0.0, cos_yaw]])
+    nod = np.array([[1.0, 0.0, 0.0], [0.0, cos_pitch, sin_pitch], [0.0, -sin_pitch, cos_pitch]])
+    rotation = axis_angle_from_matrix(torch.from_numpy(turn @ nod)).numpy().astype(np.float32)
+    return HeadPose(rotation, np.array([0.0, -CENTER_HEIGHT_M, -DISTANCE_M], np.float32))
+
+
+def portrait_light(azimuth_rad: float, elevation_rad: float, intensity: float = 1.0) -> Light:
+    """Fill, rim, and a key light of the given relative `intensity`.
+
+    `azimuth_rad` is measured from the camera towards the viewer's right, `elevation_rad` upwards.
+    """
+    horizontal = math.cos(elevation_rad)
+    key = [horizontal * math.sin(azimuth_rad), math.sin(elevation_rad), horizontal * math.cos(azimuth_rad)]
+    directions = torch.nn.functional.normalize(torch.tensor([[key, list(RIM_DIRECTION)]]), dim=-1)
+    colors = torch.tensor([[[intensity * channel for channel in KEY_COLOR], list(RIM_COLOR)]])
+    return Light(Light.ambient(FILL_LEVEL).sh, directions, colors)

@@ -1,0 +1,45 @@
+"""A short video of an avatar that turns its head under a moving light."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.avatar import Avatar
+from fitme.export.portrait import BACKGROUND, portrait_camera, portrait_light, portrait_pose
+from fitme.export.video import write_mp4
+from fitme.render.forward import ForwardRenderer
+from fitme.shape.expressions import EXPRESSION_NAMES
+from fitme.shape.morphable_model import MorphableModel
+
+RATE_HZ = 30
+SECONDS = 5.0
+RESOLUTION_PX = 512
+LARGEST_YAW_RAD = math.radians(60.0)
+LARGEST_LIGHT_AZIMUTH_RAD = math.radians(75.0)
+LIGHT_TURNS = 2
+"""Times that the light goes there and back while the head does once."""
+LIGHT_ELEVATION_RAD = math.radians(25.0)
+
+
+def turntable_frames(avatar: Avatar, model: MorphableModel) -> Iterator[npt.NDArray[np.uint8]]:
+    """Pictures (`RESOLUTION_PX`, `RESOLUTION_PX`, 3), sRGB, that loop without a jump."""
+    renderer = ForwardRenderer(model, RESOLUTION_PX)
+    renderer.set_maps(avatar.maps)
+    camera = portrait_camera(RESOLUTION_PX)
+    with torch.no_grad():
+        vertices = model.vertices(avatar.identity[None], torch.zeros(1, len(EXPRESSION_NAMES)))[0].numpy()
+    count = round(RATE_HZ * SECONDS)
+    for index in range(count):
+        phase = 2.0 * math.pi * index / count
+        light = portrait_light(LARGEST_LIGHT_AZIMUTH_RAD * math.sin(LIGHT_TURNS * phase), LIGHT_ELEVATION_RAD)
+        pose = portrait_pose(LARGEST_YAW_RAD * math.sin(phase))
+        yield renderer.render(vertices, pose, camera, light, BACKGROUND)
+
+
+def write_turntable(avatar: Avatar, model: MorphableModel, path: Path) -> None:
+    """Write the avatar's turntable as an mp4 file."""
+    write_mp4(turntable_frames(avatar, model), RATE_HZ, path)

@@ -1,0 +1,42 @@
+"""Writing videos that browsers and players open."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+_CODECS = ("libx264", "h264", "libopenh264", "mpeg4")
+"""Encoders in the order of preference; the last one is part of every FFmpeg."""
+_OPTIONS = {"libx264": {"crf": "20", "preset": "fast"}, "mpeg4": {"qscale": "3"}}
+
+
+def write_mp4(frames: Iterable[npt.NDArray[np.uint8]], rate_hz: int, path: Path) -> None:
+    """Encode pictures (H, W, 3), sRGB, of one even size, as H.264 where there is an encoder, else as MPEG-4 Part 2.
+
+    The pictures are taken one at a time.
+    """
+    name = _encoder()
+    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream(name, rate=rate_hz, options=_OPTIONS.get(name, {}))
+        assert isinstance(stream, av.VideoStream)
+        stream.pix_fmt = "yuv420p"
+        for index, picture in enumerate(frames):
+            if index == 0:
+                stream.height, stream.width = picture.shape[:2]
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, rate_hz)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def _encoder() -> str:
+    for name in _CODECS[:-1]:
+        try:
+            av.codec.Codec(name, "w")
+        except av.codec.codec.UnknownCodecError:
+            continue
+        return name
+    return _CODECS[-1]

@@ -1,0 +1,77 @@
+"""From the paths that a user names to the pictures worth looking at."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from fitme.errors import InputError
+from fitme.ingest.frame import Frame
+from fitme.ingest.pictures import read_picture
+from fitme.ingest.video import VideoInfo, even_indices, probe, read_frames
+
+CANDIDATES = 120
+"""Frames of one video that are looked at, spread evenly."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A picture that could be read: a photo, or one frame of a video."""
+
+    path: Path
+    video: VideoInfo | None
+    """None for a photo."""
+    frame: int
+    """Index in the video; 0 for a photo."""
+
+
+def gather(paths: Sequence[Path]) -> list[Candidate]:
+    """The candidates of photos, videos and folders of photos, in the order given and in the order of time.
+
+    Raises InputError if a path is missing or neither a picture nor a video, or if there is nothing at all.
+    """
+    candidates: list[Candidate] = []
+    for path in paths:
+        if path.is_dir():
+            found = [
+                Candidate(file, None, 0) for file in sorted(path.iterdir()) if file.is_file() and _is_picture(file)
+            ]
+            if not found:
+                raise InputError(f"{path}: the folder holds no pictures")
+            candidates += found
+        elif not path.exists():
+            raise InputError(f"{path}: there is no such file")
+        elif _is_picture(path):
+            candidates.append(Candidate(path, None, 0))
+        else:
+            video = probe(path)
+            candidates += [Candidate(path, video, frame) for frame in even_indices(video.frame_count, CANDIDATES)]
+    if not candidates:
+        raise InputError("nothing to look at: name photos or a video")
+    return candidates
+
+
+def read(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Frame]]:
+    """Read candidates one at a time. Those of a video that cannot be decoded are left out."""
+    for (path, video), group in groupby(candidates, key=lambda candidate: (candidate.path, candidate.video)):
+        members = list(group)
+        if video is None:
+            frame = read_picture(path)
+            yield from ((candidate, frame) for candidate in members)
+        else:
+            by_index = {candidate.frame: candidate for candidate in members}
+            for frame in read_frames(video, [candidate.frame for candidate in members]):
+                yield by_index[frame.index], frame
+
+
+def _is_picture(path: Path) -> bool:
+    """By content, and where that says nothing by name, so that a damaged picture is reported as one."""
+    try:
+        with Image.open(path) as opened:
+            return opened.format != "MPEG"  # Pillow knows of this video format, but not how to decode it.
+    except UnidentifiedImageError:
+        return path.suffix.lower() in Image.registered_extensions()
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return True
