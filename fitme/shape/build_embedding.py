@@ -1,0 +1,227 @@
+"""Places of MediaPipe's 478 landmarks on the mesh, found by showing MediaPipe pictures of the mean head.
+
+The head is drawn from several directions; where MediaPipe sees a landmark on a surface that faces the camera, the pixel is
+projected back onto the mesh. The places are averaged over the directions, made symmetric and put onto the nearest
+triangle. Irises are placed on the eyeballs by their size instead: pictures without eyes' detail could not tell.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.shape.normals import vertex_normals
+from fitme.shape.raster import Coverage, rasterize
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+LANDMARK_COUNT = 478
+FIRST_IRIS_LANDMARK = 468
+_IRIS_RADIUS_M = 0.0059
+"""Half of the human iris's diameter, 11.7 mm with a spread of 4 % over adults."""
+
+_VIEWS_DEG = tuple((float(yaw), float(pitch)) for pitch in (-12, 0, 12) for yaw in (-40, -30, -20, -10, 0, 10, 20, 30, 40))
+_RESOLUTION = 720
+_FOCAL_PX = 1500.0
+_DISTANCE_M = 0.75
+_MIN_FACING = 0.25
+"""Cosine between normal and ray below which a back-projection is not trusted."""
+_AIM_M = np.array([0.0, -0.02, 0.0])
+_SKIN_COLOUR, _SCLERA_COLOUR, _IRIS_COLOUR = (0.78, 0.60, 0.52), (0.92, 0.91, 0.9), (0.16, 0.1, 0.06)
+_LIGHT = np.array([0.25, 0.45, 0.86])
+
+IBUG_FROM_MEDIAPIPE = (
+    162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389,
+    71, 63, 105, 66, 107, 336, 296, 334, 293, 301,
+    168, 197, 5, 4, 75, 97, 2, 326, 305,
+    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
+    61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87,
+)  # fmt: skip
+"""MediaPipe's landmark at each of iBUG's 68 places."""
+
+FACE_OVAL = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
+    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
+"""MediaPipe's outline of the face, as a polygon."""
+
+OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+"""MediaPipe's outline of the lips, as a polygon."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A triangle and barycentric weights per landmark."""
+
+    triangle: IntArray
+    """(L,)"""
+    barycentric: FloatArray
+    """(L, 3)"""
+
+    def points(self, vertices: FloatArray, triangles: IntArray) -> FloatArray:
+        """Landmarks (L, 3) on vertices (V, 3)."""
+        return np.asarray((vertices[triangles[self.triangle]] * self.barycentric[..., None]).sum(1))
+
+
+def embed_mediapipe(
+    vertices: FloatArray,  # (V, 3) the mean head
+    triangles: IntArray,  # (F, 3)
+    skin: BoolArray,  # (F,) triangles on which landmarks other than irises may lie
+    eyeballs: tuple[IntArray, IntArray],  # vertices of the left and the right one
+) -> Embedding:
+    """Embedding of all 478 landmarks; ValueError where MediaPipe does not see a face or misses a landmark."""
+    normals = face_normals(vertices, triangles)
+    colour = _paint(vertices, triangles, eyeballs)
+    total = np.zeros((FIRST_IRIS_LANDMARK, 3))
+    weight = np.zeros(FIRST_IRIS_LANDMARK)
+    for picture, coverage, direction in _draw(vertices, triangles, colour):
+        pixels = _detect(picture)
+        if pixels is None:
+            continue
+        column = np.clip(pixels[:FIRST_IRIS_LANDMARK, 0].astype(int), 0, _RESOLUTION - 1)
+        row = np.clip(pixels[:FIRST_IRIS_LANDMARK, 1].astype(int), 0, _RESOLUTION - 1)
+        hit = coverage.triangle[row, column]
+        points = coverage.interpolate(vertices, triangles)[row, column]
+        facing = np.where(hit >= 0, normals[hit] @ direction, 0.0)
+        trust = np.where((facing > _MIN_FACING) & skin[hit], facing**2, 0.0)
+        total += trust[:, None] * points
+        weight += trust
+    missed = np.flatnonzero(weight == 0.0)
+    if len(missed):
+        raise ValueError(f"MediaPipe's landmarks {missed.tolist()} were seen on no picture of the mean head")
+    places = symmetrise(total / weight[:, None])
+    allowed = np.flatnonzero(skin & (normals[:, 2] > -0.5))
+    found = nearest_on_mesh(places, vertices, triangles, allowed)
+    irises = [_embed_iris(vertices, triangles, ball) for ball in (eyeballs[1], eyeballs[0])]
+    return Embedding(
+        np.concatenate([found.triangle, *(i.triangle for i in irises)]),
+        np.concatenate([found.barycentric, *(i.barycentric for i in irises)]),
+    )
+
+
+def face_normals(vertices: FloatArray, triangles: IntArray) -> FloatArray:
+    """Unit normals (F, 3)."""
+    a, b, c = (vertices[triangles[:, k]] for k in range(3))
+    normal = np.cross(b - a, c - a)
+    return np.asarray(normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-15))
+
+
+def symmetrise(points: FloatArray) -> FloatArray:
+    """Points (N, 3) of a symmetric pattern, averaged with their mirror images (found as mutual nearest neighbours)."""
+    from scipy.optimize import linear_sum_assignment
+    from scipy.spatial.distance import cdist
+
+    flipped = points * np.array([-1.0, 1.0, 1.0])
+    _, partner = linear_sum_assignment(cdist(points, flipped, "sqeuclidean"))
+    return np.asarray((points + flipped[partner]) / 2.0)
+
+
+def nearest_on_mesh(points: FloatArray, vertices: FloatArray, triangles: IntArray, allowed: IntArray) -> Embedding:
+    """The nearest place on the allowed triangles for each point, among those around the nearest few centroids."""
+    from scipy.spatial import cKDTree
+
+    corners = vertices[triangles[allowed]]
+    _, near = cKDTree(corners.mean(1)).query(points, k=24)
+    barycentric = _closest_barycentric(points[:, None], corners[near])  # (N, 24, 3)
+    place = (corners[near] * barycentric[..., None]).sum(2)
+    best = np.argmin(((place - points[:, None]) ** 2).sum(-1), 1)
+    rows = np.arange(len(points))
+    return Embedding(allowed[near[rows, best]], barycentric[rows, best])
+
+
+def _closest_barycentric(p: FloatArray, corners: FloatArray) -> FloatArray:
+    """Barycentric weights (..., 3) of the point of triangles (..., 3, 3) that is nearest to p (..., 3)."""
+    a, b, c = corners[..., 0, :], corners[..., 1, :], corners[..., 2, :]
+    e0, e1, d = b - a, c - a, p - a
+    d00, d01, d11 = (e0 * e0).sum(-1), (e0 * e1).sum(-1), (e1 * e1).sum(-1)
+    d20, d21 = (d * e0).sum(-1), (d * e1).sum(-1)
+    det = np.maximum(d00 * d11 - d01 * d01, 1e-30)
+    v, w = (d11 * d20 - d01 * d21) / det, (d00 * d21 - d01 * d20) / det
+    inside = (v >= 0) & (w >= 0) & (v + w <= 1)
+    candidates = [np.stack([1 - v - w, v, w], -1)]
+    zero = np.zeros_like(v)
+    t = np.clip(d20 / np.maximum(d00, 1e-30), 0, 1)
+    candidates.append(np.stack([1 - t, t, zero], -1))
+    t = np.clip(d21 / np.maximum(d11, 1e-30), 0, 1)
+    candidates.append(np.stack([1 - t, zero, t], -1))
+    t = np.clip(((p - b) * (c - b)).sum(-1) / np.maximum(((c - b) ** 2).sum(-1), 1e-30), 0, 1)
+    candidates.append(np.stack([zero, 1 - t, t], -1))
+    distances = []
+    for index, weights in enumerate(candidates):
+        place = (corners * weights[..., None]).sum(-2)
+        distance = ((place - p) ** 2).sum(-1)
+        distances.append(np.where(inside, distance, np.inf) if index == 0 else distance)
+    best = np.argmin(np.stack(distances), 0)
+    stacked = np.stack(candidates)  # (4, ..., 3)
+    return np.asarray(np.take_along_axis(stacked, best[None, ..., None], 0)[0])
+
+
+def _paint(vertices: FloatArray, triangles: IntArray, eyeballs: tuple[IntArray, IntArray]) -> FloatArray:
+    """Vertex positions relative to the iris are read per pixel, so the paint is (V, 4): colour and iris radius."""
+    paint = np.concatenate([np.tile(_SKIN_COLOUR, (len(vertices), 1)), np.full((len(vertices), 1), 1.0)], 1)
+    for ball in eyeballs:
+        centre = vertices[ball].mean(0)
+        paint[ball, :3] = _SCLERA_COLOUR
+        paint[ball, 3] = np.hypot(*(vertices[ball] - centre)[:, :2].T)
+        paint[ball[vertices[ball, 2] < centre[2]], 3] = 1.0
+    return paint
+
+
+def _draw(
+    vertices: FloatArray, triangles: IntArray, paint: FloatArray
+) -> Iterator[tuple[npt.NDArray[np.uint8], Coverage, FloatArray]]:
+    """Pictures of the head, what covers their pixels, and the direction (3,) from the head to the camera."""
+    for yaw, pitch in _VIEWS_DEG:
+        rotation = _rotation(yaw, pitch)
+        seen = (vertices - _AIM_M) @ rotation.T
+        depth = _DISTANCE_M - seen[:, 2]
+        pixels = _RESOLUTION / 2.0 + _FOCAL_PX * seen[:, :2] / depth[:, None] * np.array([1.0, -1.0])
+        coverage = rasterize(np.concatenate([pixels, 1.0 / depth[:, None]], 1), triangles, _RESOLUTION, _RESOLUTION)
+        yield _shade(coverage, vertices, triangles, paint, rotation), coverage, rotation[2]
+
+
+def _rotation(yaw_deg: float, pitch_deg: float) -> FloatArray:
+    yaw, pitch = np.deg2rad(yaw_deg), np.deg2rad(pitch_deg)
+    about_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
+    return np.asarray(about_x @ about_y)
+
+
+def _shade(
+    coverage: Coverage, vertices: FloatArray, triangles: IntArray, paint: FloatArray, rotation: FloatArray
+) -> npt.NDArray[np.uint8]:
+    smooth = vertex_normals(torch.from_numpy(vertices)[None], torch.from_numpy(triangles))[0].numpy()
+    normal = coverage.interpolate(smooth @ rotation.T, triangles)
+    painted = coverage.interpolate(paint, triangles)
+    colour = np.where(painted[..., 3:] < _IRIS_RADIUS_M, np.array(_IRIS_COLOUR), painted[..., :3])
+    light = _LIGHT / np.linalg.norm(_LIGHT)
+    shade = 0.35 + 0.65 * np.clip(normal @ light, 0.0, 1.0)
+    picture = np.where(coverage.triangle[..., None] >= 0, colour * shade[..., None], 0.45)
+    return np.asarray(np.clip(picture, 0.0, 1.0) * 255.0, np.uint8)
+
+
+def _detect(picture: npt.NDArray[np.uint8]) -> FloatArray | None:
+    """MediaPipe's landmarks (478, 2) in pixels, None where it sees no face."""
+    import mediapipe
+
+    with mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True) as mesh:
+        faces = mesh.process(picture).multi_face_landmarks
+    if not faces:
+        return None
+    height, width = picture.shape[:2]
+    return np.array([[point.x * width, point.y * height] for point in faces[0].landmark])
+
+
+def _embed_iris(vertices: FloatArray, triangles: IntArray, ball: IntArray) -> Embedding:
+    """Centre, then the rim at the picture's right, top, left and bottom, on an eyeball that looks straight ahead."""
+    centre = vertices[ball].mean(0)
+    radius = float(np.linalg.norm(vertices[ball] - centre, axis=1).mean())
+    depth = np.sqrt(radius**2 - _IRIS_RADIUS_M**2)
+    rim = np.array([[0, 0, radius], [_IRIS_RADIUS_M, 0, depth], [0, _IRIS_RADIUS_M, depth],
+                    [-_IRIS_RADIUS_M, 0, depth], [0, -_IRIS_RADIUS_M, depth]])  # fmt: skip
+    mine = np.flatnonzero(np.isin(triangles, ball).all(1))
+    return nearest_on_mesh(centre + rim, vertices, triangles, mine)

@@ -1,0 +1,73 @@
+"""Which region each triangle belongs to, told from the mesh's parts, its measures and the embedded landmarks."""
+
+import numpy as np
+import numpy.typing as npt
+
+from fitme.shape.build_embedding import FACE_OVAL, OUTER_LIPS
+from fitme.shape.build_source import Part
+from fitme.shape.regions import Region
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+_HAIRLINE_M = 0.072
+"""Height of the middle of the hairline above the eyes."""
+_SCALP_AZIMUTH_DEG = 104.0
+_EAR_SHARE = 0.12
+"""A vertex belongs to the ear when the ear's own size change moves it by this share of its largest motion."""
+_NAPE_M = -0.075
+_JAW_POINT_M, _JAW_SLOPE = (-0.122, 0.02), 0.5
+"""The underside of the jaw: a plane through (height, depth) that rises towards the back by the slope."""
+_HEAD_AXIS_DEPTH_M = -0.075
+
+
+def soft_skin(part: IntArray) -> BoolArray:
+    """(F,) outer skin, on which landmarks may lie."""
+    return np.isin(part, (Part.HEAD, Part.NECK))
+
+
+def assign_regions(
+    template: FloatArray,  # (V, 3)
+    triangles: IntArray,  # (F, 3)
+    part: IntArray,  # (F,)
+    ear_motion: FloatArray,  # (V,) how far the ears' size change moves each vertex
+    landmarks: FloatArray,  # (478, 3) on the same vertices
+) -> IntArray:
+    """Values of `Region` (F,)."""
+    middle = template[triangles].mean(1)
+    azimuth = np.rad2deg(np.abs(np.arctan2(middle[:, 0], middle[:, 2] - _HEAD_AXIS_DEPTH_M)))
+    region = np.full(len(triangles), int(Region.SKIN))
+    head = np.isin(part, (Part.HEAD, Part.EYE_CAVITY))
+    jaw = _JAW_POINT_M[0] + _JAW_SLOPE * (_JAW_POINT_M[1] - middle[:, 2])
+    region[head & (middle[:, 1] < jaw)] = Region.NECK
+    hairline = _HAIRLINE_M * np.cos(np.deg2rad(np.clip(azimuth - 35.0, 0.0, 55.0)) * 1.2)
+    scalp = (middle[:, 1] > hairline) | (azimuth > _SCALP_AZIMUTH_DEG)
+    region[(part == Part.HEAD) & scalp & (middle[:, 1] > _NAPE_M)] = Region.SCALP
+    ear = ear_motion > _EAR_SHARE * ear_motion.max()
+    region[(part == Part.HEAD) & ear[triangles].all(1)] = Region.EARS
+    front = (part == Part.HEAD) & (middle[:, 2] > 0.0)
+    region[front & inside_polygon(middle[:, :2], landmarks[list(OUTER_LIPS), :2])] = Region.LIPS
+    region[part == Part.NECK] = Region.NECK
+    region[np.isin(part, (Part.EYEBALL_LEFT, Part.EYEBALL_RIGHT))] = Region.EYES
+    region[np.isin(part, (Part.MOUTH_CAVITY, Part.TONGUE))] = Region.MOUTH_INTERIOR
+    region[np.isin(part, (Part.UPPER_TEETH, Part.LOWER_TEETH))] = Region.TEETH
+    return region
+
+
+def face_triangles(template: FloatArray, triangles: IntArray, part: IntArray, landmarks: FloatArray) -> BoolArray:
+    """(F,) skin and lips inside MediaPipe's face oval seen from the front."""
+    middle = template[triangles].mean(1)
+    oval = inside_polygon(middle[:, :2], landmarks[list(FACE_OVAL), :2])
+    return (part == Part.HEAD) & oval & (middle[:, 2] > landmarks[list(FACE_OVAL), 2].min() - 0.01)
+
+
+def inside_polygon(points: FloatArray, polygon: FloatArray) -> BoolArray:
+    """Even-odd rule: (N,) whether points (N, 2) are inside a closed polygon (M, 2)."""
+    inside = np.zeros(len(points), bool)
+    for a, b in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+        crosses = (a[1] > points[:, 1]) != (b[1] > points[:, 1])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            at = a[0] + (points[:, 1] - a[1]) / (b[1] - a[1]) * (b[0] - a[0])
+        inside ^= crosses & (points[:, 0] < at)
+    return inside

@@ -1,0 +1,27 @@
+"""Mirror-symmetric triangulation of the source's quads."""
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+def triangulate(template: FloatArray, quads: IntArray, mirror: IntArray) -> tuple[IntArray, IntArray]:
+    """Triangles (2 Q, 3) and the quad (2 Q,) that each comes from.
+
+    Each quad of the left half is cut along its shorter diagonal and its mirror image along the mirrored one.
+    """
+    triangles = np.zeros((2 * len(quads), 3), np.int64)
+    number = {tuple(sorted(quad)): index for index, quad in enumerate(quads.tolist())}
+    for index, quad in enumerate(quads):
+        if template[quad, 0].mean() < 0.0:
+            continue
+        other = number[tuple(sorted(mirror[quad].tolist()))]
+        diagonals = np.linalg.norm(template[quad[[0, 1]]] - template[quad[[2, 3]]], axis=1)
+        corners = quad if diagonals[0] <= diagonals[1] else np.roll(quad, -1)
+        pair = np.stack([corners[[0, 1, 2]], corners[[0, 2, 3]]])
+        triangles[2 * index : 2 * index + 2] = pair
+        if other != index:
+            triangles[2 * other : 2 * other + 2] = mirror[pair][:, ::-1]
+    return triangles, np.repeat(np.arange(len(quads)), 2)

@@ -1,0 +1,135 @@
+"""The morphable head: mean + identity components + 52 expressions, with eyeballs that turn and embedded landmarks."""
+
+import math
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from fitme.geometry import rotation_matrix
+from fitme.shape.expressions import MAX_EYE_PITCH_DEG, MAX_EYE_YAW_DEG, expression_index
+from fitme.shape.regions import Region
+
+
+@dataclass(frozen=True)
+class MorphableModel:
+    """A head in the model frame (+Y up, face along +Z, metres, origin midway between the mean's eyeballs).
+
+    Tensors live on the CPU unless `to` moved them.
+    """
+
+    mean: Tensor
+    """(V, 3) float32, metres: the average neutral head."""
+    identity_basis: Tensor
+    """(K, V, 3) float32, metres per standard deviation: coefficients are distributed as N(0, I) over people."""
+    expression_basis: Tensor
+    """(52, V, 3) float32, metres at full activation, in the order of `EXPRESSION_NAMES`; coefficients in [0, 1]."""
+    triangles: Tensor
+    """(F, 3) int32, counter-clockwise seen from outside."""
+    uv: Tensor
+    """(T, 2) float32, (0, 0) at the top-left of a map, v down; seams make T larger than V."""
+    uv_triangles: Tensor
+    """(F, 3) int32 indices into `uv`."""
+    triangle_region: Tensor
+    """(F,) int64 values of `Region`."""
+    eyeball_vertices: tuple[Tensor, Tensor]
+    """Vertex indices of the person's left (+X) and right eyeball, int64; their mean is the eyeball's centre. May be empty."""
+    mediapipe_triangles: Tensor
+    """(478,) int64: triangle on which each landmark of MediaPipe's face mesh with irises lies."""
+    mediapipe_barycentric: Tensor
+    """(478, 3) float32, rows sum to one."""
+    mediapipe_valid: Tensor
+    """(478,) bool: whether the landmark has a place on this mesh."""
+    ibug_triangles: Tensor
+    """(68,) int64: the same for iBUG's 68 landmarks."""
+    ibug_barycentric: Tensor
+    """(68, 3) float32."""
+    mirror: Tensor
+    """(V,) int64: index of each vertex's mirror image about x = 0."""
+    face_triangles: Tensor
+    """(F,) bool: skin and lips inside MediaPipe's face oval, the part that a frontal picture tells about."""
+
+    @property
+    def vertex_count(self) -> int:
+        """V."""
+        return self.mean.shape[0]
+
+    @property
+    def identity_count(self) -> int:
+        """K."""
+        return self.identity_basis.shape[0]
+
+    def to(self, device: torch.device | str) -> "MorphableModel":
+        """The same model with its tensors on another device."""
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "eyeball_vertices"}
+        left, right = self.eyeball_vertices
+        return replace(self, **moved, eyeball_vertices=(left.to(device), right.to(device)))
+
+    def neutral(self, identity: Tensor) -> Tensor:
+        """Vertices (B, V, 3) of expressionless heads with identity coefficients (B, K)."""
+        offsets = identity @ self.identity_basis.flatten(1)  # (B, 3V)
+        return self.mean + offsets.unflatten(-1, (-1, 3))
+
+    def vertices(
+        self,
+        identity: Tensor,  # (B, K)
+        expression: Tensor,  # (B, 52)
+    ) -> Tensor:
+        """Vertices (B, V, 3) in metres, differentiable in both arguments.
+
+        Eyeballs turn rigidly about their centres by the eyeLook coefficients; all else is linear.
+        """
+        offsets = expression @ self.expression_basis.flatten(1)
+        vertices = self.neutral(identity) + offsets.unflatten(-1, (-1, 3))
+        for index, rotation in zip(self.eyeball_vertices, self.eye_rotations(expression), strict=True):
+            if len(index) == 0:
+                continue
+            ball = vertices[:, index]
+            centre = ball.mean(1, keepdim=True)
+            turned = centre + (ball - centre) @ rotation_matrix(rotation).transpose(-1, -2)
+            vertices = vertices.index_copy(1, index, turned)
+        return vertices
+
+    def eye_rotations(self, expression: Tensor) -> tuple[Tensor, Tensor]:
+        """Axis-angle rotations (B, 3) in radians of the left and the right eyeball for coefficients (B, 52)."""
+
+        def amount(name: str) -> Tensor:
+            return expression[:, expression_index(name)]
+
+        yaw_limit, pitch_limit = math.radians(MAX_EYE_YAW_DEG), math.radians(MAX_EYE_PITCH_DEG)
+        left_yaw = yaw_limit * (amount("eyeLookOutLeft") - amount("eyeLookInLeft"))
+        right_yaw = yaw_limit * (amount("eyeLookInRight") - amount("eyeLookOutRight"))
+        left_pitch = pitch_limit * (amount("eyeLookDownLeft") - amount("eyeLookUpLeft"))
+        right_pitch = pitch_limit * (amount("eyeLookDownRight") - amount("eyeLookUpRight"))
+        zero = torch.zeros_like(left_yaw)
+        return torch.stack([left_pitch, left_yaw, zero], -1), torch.stack([right_pitch, right_yaw, zero], -1)
+
+    def landmarks(self, vertices: Tensor) -> Tensor:
+        """MediaPipe's landmarks (B, 478, 3) on vertices (B, V, 3); rows where `mediapipe_valid` is False mean nothing."""
+        return self._embed(vertices, self.mediapipe_triangles, self.mediapipe_barycentric)
+
+    def ibug_landmarks(self, vertices: Tensor) -> Tensor:
+        """iBUG's 68 landmarks (B, 68, 3) on vertices (B, V, 3)."""
+        return self._embed(vertices, self.ibug_triangles, self.ibug_barycentric)
+
+    def landmark_model(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The linear model restricted to MediaPipe's landmarks: mean (478, 3), identity (K, 478, 3), expression
+        (52, 478, 3). Exact but for the turning of the eyeballs (landmarks 468 to 477)."""
+        return self.landmarks(self.mean[None])[0], self.landmarks(self.identity_basis), self.landmarks(self.expression_basis)
+
+    def vertex_mask(self, *regions: Region) -> Tensor:
+        """(V,) bool: vertices that some triangle of the given regions uses."""
+        chosen = torch.isin(self.triangle_region, torch.tensor([int(r) for r in regions], device=self.mean.device))
+        mask = torch.zeros(self.vertex_count, dtype=torch.bool, device=self.mean.device)
+        mask[self.triangles[chosen].long().flatten()] = True
+        return mask
+
+    @cached_property
+    def face_vertices(self) -> Tensor:
+        """(N,) int64: vertices of `face_triangles`."""
+        return torch.unique(self.triangles[self.face_triangles].long())
+
+    def _embed(self, vertices: Tensor, triangles: Tensor, barycentric: Tensor) -> Tensor:
+        corners = vertices[:, self.triangles[triangles].long()]  # (B, L, 3 corners, 3)
+        return (corners * barycentric[..., None]).sum(2)
