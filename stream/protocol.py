@@ -73,8 +73,9 @@ head, not flipped: a page that shows its camera flipped, as mirrors do, flips th
 
 *Page to server, text*: the JSON of the message classes below, told apart by ``"type"``. Parsing is strict: an unknown
 type, an unknown or missing field, or a value out of range is answered by an `error` event and changes nothing; so is a
-binary message. A message larger than `limits.message_bytes` closes the websocket with code 1009. Colours on the wire are
-sRGB-encoded, as colour pickers give them. Close codes: 1009 message too large, 4404 unknown session, 4410 session ended.
+binary message. A message larger than `limits.message_bytes` closes the websocket with code 1009. Colours on the wire
+are sRGB-encoded, as colour pickers give them. Close codes: 1009 message too large, 4404 unknown session, 4410 session
+ended.
 """
 
 import json
@@ -384,7 +385,7 @@ class EndedEvent(Event):
 
     type: ClassVar[str] = "ended"
     reason: str
-    """``deleted``, ``expired`` (no camera and no page for the grace time) or ``shutdown``."""
+    """``deleted``, ``expired`` (no camera and no page for too long) or ``shutdown``."""
 
 
 @dataclass(frozen=True)

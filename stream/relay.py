@@ -1,7 +1,7 @@
 """From one session to all pages that watch it: events in order, pictures newest-first, slow readers on their own.
 
 Each page has an `Outbox`, emptied by that page's own task. A page that reads slowly finds only the newest picture and
-the last event of each lasting kind when it comes back, so that what waits for it is bounded; one that never acknowledges
+the last event of most kinds when it comes back, so what waits for it is bounded; one that never acknowledges
 gets one picture and then only events, and after a moment no picture is rendered for it any more.
 """
 
@@ -12,7 +12,9 @@ from dataclasses import replace
 from stream.protocol import PERSISTENT_EVENTS, Event, Picture
 
 PASSING_EVENTS_LIMIT = 16
-"""Events of kinds that do not last (errors, the end) that may wait for one page; the oldest go first."""
+"""Other events (errors, the camera's, the end) that may wait for one page; the oldest go first."""
+COALESCED_EVENTS = frozenset(PERSISTENT_EVENTS) - {"peer"}
+"""Kinds of which only the last one matters to a page that has not read the others yet."""
 PATIENCE_S = 0.5
 """A page that has not acknowledged a picture for this long wants none for now."""
 
@@ -36,8 +38,8 @@ class Outbox:
         return patient and not self._closed
 
     def put(self, event: Event) -> None:
-        """Queue an event; of a lasting kind only the last one is kept."""
-        if event.type in PERSISTENT_EVENTS:
+        """Queue an event; of some kinds only the last one is kept."""
+        if event.type in COALESCED_EVENTS:
             self._events.pop(event.type, None)
             self._events[event.type] = event
         else:

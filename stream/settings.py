@@ -24,7 +24,9 @@ class SessionSettings:
     grace_s: float = bounded(60.0, 0.0, 86_400.0)
     """A session without a camera and without a page ends after this time."""
     connect_timeout_s: float = bounded(20.0, 0.1, 600.0)
-    """A peer that has not connected by then is closed."""
+    """A camera that has sent no frame by then is closed."""
+    silence_timeout_s: float = bounded(10.0, 0.1, 600.0)
+    """A camera that has sent no frame for this long is closed."""
     retry_after_s: int = bounded(10, 1, 3600)
     """What a client is told when the server is full or its engine is starting."""
     watchers_limit: int = bounded(8, 1, 256)
