@@ -25,10 +25,7 @@ from fitme.export.parts import Part, part_of_regions, part_of_vertices, tangents
 from fitme.export.textures import diffuse_codes, normal_codes, png, specular_alpha_codes
 from fitme.render.shading import DEFAULT_SHININESS
 from fitme.render.tangents import vertex_tangents
-from fitme.shape.expressions import EXPRESSION_NAMES
-from fitme.shape.morphable_model import MorphableModel
-from fitme.shape.normals import vertex_normals
-from fitme.shape.regions import Region
+from fitme.shape import EXPRESSION_NAMES, MorphableModel, Region, vertex_normals
 
 WET_SPECULAR = 0.625
 """Specular factor of the tear film and of saliva: F0 = 0.025 (index of refraction 1.376, the cornea's)."""

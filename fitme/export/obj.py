@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.geometry import HeadPose
-from fitme.shape.morphable_model import MorphableModel
+from fitme.shape import MorphableModel
 
 
 def write_obj(model: MorphableModel, vertices: npt.NDArray[np.float32], pose: HeadPose, path: Path) -> None:

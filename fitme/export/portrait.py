@@ -1,19 +1,25 @@
 """How an avatar is staged for its portrait: the camera, where the head is, and a key light with a fill and a rim."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from fitme.avatar import Avatar
+from fitme.color import linear_to_bytes
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix
 from fitme.render.light import Light
+from fitme.render.renderer import render
+from fitme.shape import EXPRESSION_COUNT, EXPRESSION_NAMES, MorphableModel
 
 DISTANCE_M = 0.9
-"""Distance of the camera from the eyes."""
+"""Distance of the camera from the pivot."""
 FOCAL_OVER_SIDE = 2.5
 """Focal length over the picture's side: a portrait lens, whose picture the head fills."""
-CENTER_HEIGHT_M = -0.02
-"""Height of the picture's middle in the model frame: a little below the eyes."""
+PIVOT_M = (0.0, -0.025, -0.07)
+"""Point of the model frame about which the head turns, and which stays in the picture's middle: inside the skull."""
 BACKGROUND = (0.03, 0.033, 0.038)
 """Linear colour behind the head."""
 FILL_LEVEL = 0.3
@@ -24,6 +30,8 @@ RIM_COLOR = (0.22, 0.26, 0.34)
 """Linear colour of the light that stays behind the head."""
 RIM_DIRECTION = (-0.75, 0.35, -0.56)
 """Where the rim light comes from, view frame."""
+SUPERSAMPLING = 2
+"""Samples a side that are averaged to one pixel of a still picture."""
 
 
 def portrait_camera(resolution: int) -> Camera:
@@ -42,7 +50,8 @@ def portrait_pose(yaw_rad: float, pitch_rad: float = 0.0) -> HeadPose:
     turn = np.array([[cos_yaw, 0.0, sin_yaw], [0.0, 1.0, 0.0], [-sin_yaw, 0.0, cos_yaw]])
     nod = np.array([[1.0, 0.0, 0.0], [0.0, cos_pitch, sin_pitch], [0.0, -sin_pitch, cos_pitch]])
     rotation = axis_angle_from_matrix(torch.from_numpy(turn @ nod)).numpy().astype(np.float32)
-    return HeadPose(rotation, np.array([0.0, -CENTER_HEIGHT_M, -DISTANCE_M], np.float32))
+    translation = np.array([0.0, 0.0, -DISTANCE_M]) - turn @ nod @ np.array(PIVOT_M)
+    return HeadPose(rotation, translation.astype(np.float32))
 
 
 def portrait_light(azimuth_rad: float, elevation_rad: float, intensity: float = 1.0) -> Light:
@@ -55,3 +64,34 @@ def portrait_light(azimuth_rad: float, elevation_rad: float, intensity: float = 
     directions = torch.nn.functional.normalize(torch.tensor([[key, list(RIM_DIRECTION)]]), dim=-1)
     colors = torch.tensor([[[intensity * channel for channel in KEY_COLOR], list(RIM_COLOR)]])
     return Light(Light.ambient(FILL_LEVEL).sh, directions, colors)
+
+
+def avatar_vertices(
+    avatar: Avatar, model: MorphableModel, coefficients: Mapping[str, float]
+) -> npt.NDArray[np.float32]:
+    """(V, 3) metres, model frame: the avatar with the ARKit expressions named in `coefficients`."""
+    expression = torch.zeros(1, EXPRESSION_COUNT)
+    for name, value in coefficients.items():
+        expression[0, EXPRESSION_NAMES.index(name)] = value
+    with torch.no_grad():
+        vertices: npt.NDArray[np.float32] = model.vertices(avatar.identity[None], expression)[0].numpy()
+    return vertices
+
+
+def draw_portrait(
+    avatar: Avatar,
+    model: MorphableModel,
+    coefficients: Mapping[str, float],
+    pose: HeadPose,
+    light: Light,
+    resolution: int,
+) -> npt.NDArray[np.uint8]:
+    """A still picture (`resolution`, `resolution`, 3), sRGB, of the avatar before `BACKGROUND`."""
+    vertices = torch.from_numpy(avatar_vertices(avatar, model, coefficients))
+    rotation, translation = torch.from_numpy(pose.rotation)[None], torch.from_numpy(pose.translation)[None]
+    camera = portrait_camera(resolution * SUPERSAMPLING)
+    with torch.no_grad():
+        drawn = render(model, vertices[None], rotation, translation, camera, avatar.maps, light, antialias=False)
+        picture = drawn.image + (1.0 - drawn.mask) * torch.tensor(BACKGROUND)
+        picture = torch.nn.functional.avg_pool2d(picture.clamp(0.0, 1.0).permute(0, 3, 1, 2), SUPERSAMPLING)
+    return linear_to_bytes(picture[0].permute(1, 2, 0).numpy())

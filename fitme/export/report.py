@@ -10,7 +10,7 @@ import torch
 
 from fitme.fit.state import KeyframeEstimate, RoundReport
 from fitme.geometry import Camera, HeadPose, quaternion_from_axis_angle
-from fitme.shape.expressions import EXPRESSION_NAMES
+from fitme.shape import EXPRESSION_NAMES
 
 Json = dict[str, Any]
 

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from fitme.avatar import Avatar
-from fitme.export.portrait import BACKGROUND, portrait_camera, portrait_light, portrait_pose
+from fitme.export.portrait import BACKGROUND, avatar_vertices, portrait_camera, portrait_light, portrait_pose
 from fitme.export.video import write_mp4
 from fitme.render.forward import ForwardRenderer
-from fitme.shape.expressions import EXPRESSION_NAMES
-from fitme.shape.morphable_model import MorphableModel
+from fitme.shape import MorphableModel
 
 RATE_HZ = 30
 SECONDS = 5.0
@@ -30,8 +28,7 @@ def turntable_frames(avatar: Avatar, model: MorphableModel) -> Iterator[npt.NDAr
     renderer = ForwardRenderer(model, RESOLUTION_PX)
     renderer.set_maps(avatar.maps)
     camera = portrait_camera(RESOLUTION_PX)
-    with torch.no_grad():
-        vertices = model.vertices(avatar.identity[None], torch.zeros(1, len(EXPRESSION_NAMES)))[0].numpy()
+    vertices = avatar_vertices(avatar, model, {})
     count = round(RATE_HZ * SECONDS)
     for index in range(count):
         phase = 2.0 * math.pi * index / count

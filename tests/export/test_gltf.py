@@ -1,0 +1,187 @@
+"""The GLB is valid, complete, and holds the same head as the model."""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fitme.avatar import Avatar
+from fitme.color import srgb_to_linear
+from fitme.export.glb import read_glb
+from fitme.export.gltf import EYE_NODES, glb_bytes, roughness_of_shininess, write_glb
+from fitme.shape import EXPRESSION_NAMES, MorphableModel
+
+LARGEST_BYTES = 15_000_000
+VALIDATOR = Path(sys.prefix) / "node" / "node_modules" / "gltf-validator"
+"""Where `make` installs Khronos' validator: npm install --prefix .venv/node gltf-validator@2.0.0-dev.3.10."""
+VALIDATE = """
+const fs = require("fs"), validator = require(process.argv[1]);
+validator.validateBytes(new Uint8Array(fs.readFileSync(process.argv[2])))
+    .then((report) => console.log(JSON.stringify(report.issues)));
+"""
+
+
+@pytest.fixture(scope="module")
+def glb(avatar: Avatar, model: MorphableModel) -> bytes:
+    return glb_bytes(avatar, model)
+
+
+class Reader:
+    """Decodes accessors the long way round, as the specification says."""
+
+    def __init__(self, content: bytes) -> None:
+        self.document, self.binary = read_glb(content)
+
+    def view(self, index: int) -> bytes:
+        view = self.document["bufferViews"][index]
+        return self.binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
+
+    def accessor(self, index: int) -> np.ndarray:
+        accessor = self.document["accessors"][index]
+        dtype = {5126: "<f4", 5123: "<u2", 5125: "<u4"}[accessor["componentType"]]
+        shape = (accessor["count"], {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}[accessor["type"]])
+        values = np.zeros(shape, dtype)
+        if "bufferView" in accessor:
+            values = np.frombuffer(self.view(accessor["bufferView"]), dtype).reshape(shape).copy()
+        if "sparse" in accessor:
+            sparse = accessor["sparse"]
+            index_type = {5123: "<u2", 5125: "<u4"}[sparse["indices"]["componentType"]]
+            indices = np.frombuffer(self.view(sparse["indices"]["bufferView"]), index_type)
+            assert len(indices) == sparse["count"]
+            values[indices] = np.frombuffer(self.view(sparse["values"]["bufferView"]), dtype).reshape(-1, shape[1])
+        return values
+
+    def image(self, name: str) -> np.ndarray:
+        image = next(image for image in self.document["images"] if image["name"] == name)
+        return np.asarray(Image.open(io.BytesIO(self.view(image["bufferView"]))))
+
+    def triangles(self, mesh: dict, weights: dict[str, float]) -> np.ndarray:
+        """(F, 3, 3) corners of all triangles of a mesh with the given blendshapes."""
+        names = mesh["extras"]["targetNames"]
+        corners = []
+        for primitive in mesh["primitives"]:
+            positions = self.accessor(primitive["attributes"]["POSITION"])
+            for name, weight in weights.items():
+                if name in names:
+                    target = primitive["targets"][names.index(name)]
+                    positions = positions + weight * self.accessor(target["POSITION"])
+            corners.append(positions[self.accessor(primitive["indices"])[:, 0]].reshape(-1, 3, 3))
+        return np.concatenate(corners)
+
+
+def sorted_centers(triangles: np.ndarray) -> np.ndarray:
+    centers = triangles.mean(1)
+    return centers[np.lexsort(centers.round(7).T)]
+
+
+def test_khronos_validator_has_nothing_to_say(tmp_path: Path, avatar: Avatar, model: MorphableModel):
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("Node.js is not installed")
+    assert VALIDATOR.is_dir(), "run `make test`, or: npm install --prefix .venv/node gltf-validator@2.0.0-dev.3.10"
+    path = tmp_path / "avatar.glb"
+    write_glb(avatar, model, path)
+    command = [node, "-e", VALIDATE, str(VALIDATOR), str(path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    issues = json.loads(run.stdout)
+    assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues["messages"]
+    assert path.stat().st_size < LARGEST_BYTES
+
+
+def test_head_has_arkits_blendshapes_under_their_names(glb: bytes):
+    document = Reader(glb).document
+    head = document["meshes"][0]
+    assert tuple(head["extras"]["targetNames"]) == tuple(EXPRESSION_NAMES)
+    assert len(EXPRESSION_NAMES) == 52
+    assert all(len(primitive["targets"]) == 52 for primitive in head["primitives"])
+
+
+@pytest.mark.parametrize(
+    "weights", [{}, {"jawOpen": 1.0}, {"mouthSmileLeft": 0.7, "browInnerUp": 0.4, "eyeBlinkRight": 1.0}]
+)
+def test_head_is_the_models(glb: bytes, avatar: Avatar, model: MorphableModel, weights: dict[str, float]):
+    reader = Reader(glb)
+    expression = torch.zeros(1, 52)
+    for name, weight in weights.items():
+        expression[0, EXPRESSION_NAMES.index(name)] = weight
+    vertices = model.vertices(avatar.identity[None], expression)[0].numpy()
+    eyes = np.isin(model.triangles.numpy(), torch.cat(model.eyeball_vertices).numpy()).all(1)
+    expected = vertices[model.triangles.numpy()[~eyes]]
+    found = reader.triangles(reader.document["meshes"][0], weights)
+    assert found.shape == expected.shape
+    assert np.abs(sorted_centers(found) - sorted_centers(expected)).max() < 1e-4
+
+
+def test_eyes_turn_about_their_nodes(glb: bytes, avatar: Avatar, model: MorphableModel):
+    reader = Reader(glb)
+    neutral = model.neutral(avatar.identity[None])[0].numpy()
+    for name, vertices in zip(EYE_NODES, model.eyeball_vertices, strict=True):
+        node = next(node for node in reader.document["nodes"] if node["name"] == name)
+        assert np.abs(neutral[vertices.numpy()].mean(0) - node["translation"]).max() < 1e-6
+        mesh = reader.document["meshes"][node["mesh"]]
+        looks = mesh["extras"]["targetNames"]
+        assert len(looks) == 4
+        assert all(look.startswith("eyeLook") and look.endswith(name.removeprefix("eye")) for look in looks)
+        corners = reader.triangles(mesh, {}).reshape(-1, 3)
+        distance = np.linalg.norm(corners, axis=1)
+        assert distance.max() < 0.02
+        look = looks[0]
+        expression = torch.zeros(1, 52)
+        expression[0, EXPRESSION_NAMES.index(look)] = 1.0
+        turned = model.vertices(avatar.identity[None], expression)[0].numpy() - np.float32(node["translation"])
+        member = np.isin(model.triangles.numpy(), vertices.numpy()).all(1)
+        expected = turned[model.triangles.numpy()[member]]
+        found = reader.triangles(mesh, {look: 1.0})
+        assert np.abs(sorted_centers(found) - sorted_centers(expected)).max() < 1e-4
+
+
+def test_textures_hold_the_maps(glb: bytes, avatar: Avatar):
+    reader = Reader(glb)
+    diffuse = srgb_to_linear(torch.from_numpy(reader.image("diffuse") / 255.0)).numpy()
+    assert np.abs(diffuse - avatar.maps.diffuse[0].numpy()).max() < 0.006
+    specular = reader.image("specular")
+    assert np.abs(specular[..., -1] / 255.0 - avatar.maps.specular[0, ..., 0].numpy()).max() < 0.003
+    assert (specular[..., 0] == 255).all(), "the colour must leave the reflectance to the alpha channel"
+    normals = reader.image("normal") / 255.0 * 2.0 - 1.0
+    assert np.abs(normals - avatar.maps.normals[0].numpy()).max() < 0.005
+    skin = reader.document["materials"][0]
+    assert skin["pbrMetallicRoughness"]["metallicFactor"] == 0.0
+    assert "specularTexture" in skin["extensions"]["KHR_materials_specular"]
+
+
+def test_tangents_are_a_frame_of_the_texture(glb: bytes):
+    """Tangents are unit, perpendicular to the normal, and follow growing u; the bitangent follows falling v."""
+    reader = Reader(glb)
+    primitive = reader.document["meshes"][0]["primitives"][0]
+    attributes = {name: reader.accessor(index) for name, index in primitive["attributes"].items()}
+    tangent, normal = attributes["TANGENT"], attributes["NORMAL"]
+    assert np.abs(np.linalg.norm(tangent[:, :3], axis=1) - 1.0).max() < 1e-5
+    assert np.abs((tangent[:, :3] * normal).sum(1)).max() < 1e-5
+    bitangent = np.cross(normal, tangent[:, :3]) * tangent[:, 3:]
+    corners = reader.accessor(primitive["indices"])[:, 0].reshape(-1, 3)
+    position, uv = attributes["POSITION"], attributes["TEXCOORD_0"]
+    edges = position[corners[:, 1:]] - position[corners[:, :1]]  # (F, 2, 3)
+    layout = uv[corners[:, 1:]] - uv[corners[:, :1]]  # (F, 2, 2)
+    solvable = np.abs(np.linalg.det(layout)) > 1e-9
+    along = np.linalg.solve(layout[solvable], edges[solvable])  # (F, 2, 3): dP/du, dP/dv
+    of_corner = corners[solvable, 0]
+    assert ((along[:, 0] * tangent[of_corner, :3]).sum(1) > 0).mean() > 0.97
+    assert ((along[:, 1] * bitangent[of_corner]).sum(1) < 0).mean() > 0.97
+
+
+def test_sparse_blendshapes_save_space(glb: bytes):
+    document = Reader(glb).document
+    sparse = [accessor for accessor in document["accessors"] if "sparse" in accessor]
+    assert len(sparse) > 52
+
+
+def test_roughness_falls_with_shininess():
+    assert roughness_of_shininess(0.0) == pytest.approx(1.0)
+    assert roughness_of_shininess(30.0) == pytest.approx(0.5)

@@ -1,0 +1,57 @@
+"""Inputs of any mixture become candidates in order; what is neither a picture nor a video is named in the error."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fitme.errors import InputError
+from fitme.export.video import write_mp4
+from fitme.ingest import gather as gathering
+from fitme.ingest.gather import gather, read
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    for index in range(3):
+        Image.new("RGB", (64, 48), (80 * index, 0, 0)).save(tmp_path / f"photo{index}.png")
+    write_mp4((np.full((48, 64, 3), 5 * i, np.uint8) for i in range(40)), 20, tmp_path / "clip.mp4")
+    (tmp_path / "notes.txt").write_text("nothing to see\n" * 50)
+    return tmp_path
+
+
+def test_photos_folders_and_videos(inputs: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gathering, "CANDIDATES", 8)
+    assert [candidate.path.name for candidate in gather([inputs])] == ["photo0.png", "photo1.png", "photo2.png"]
+    candidates = gather([inputs / "photo2.png", inputs / "clip.mp4", inputs / "photo0.png"])
+    assert len(candidates) == 1 + 8 + 1
+    pictures = list(read(candidates[::2]))
+    assert [found.frame for found, _ in pictures] == [candidate.frame for candidate in candidates[::2]]
+    times = [frame.timestamp_s for found, frame in pictures if found.video is not None]
+    assert times == [found.frame / 20 for found, _ in pictures if found.video is not None]
+    assert pictures[0][1].source == "photo2.png"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("notes.txt", "notes.txt: not a video"), ("missing.jpg", "missing.jpg: there is no such file")],
+)
+def test_what_is_no_input_is_named(inputs: Path, name: str, message: str):
+    with pytest.raises(InputError, match=message):
+        gather([inputs / "photo0.png", inputs / name])
+
+
+def test_damaged_picture_is_reported_as_a_picture(inputs: Path):
+    path = inputs / "photo1.png"
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(InputError, match=r"photo1.png: the picture is truncated"):
+        list(read(gather([path])))
+    path.write_bytes(b"\0" * 60)
+    with pytest.raises(InputError, match=r"photo1.png: not a picture"):
+        list(read(gather([path])))
+
+
+def test_empty_folder_is_refused(tmp_path: Path):
+    with pytest.raises(InputError, match="no pictures"):
+        gather([tmp_path])

@@ -1,0 +1,66 @@
+"""An avatar comes back from its file as it went in; anything else is refused with a reason."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from fitme.avatar import FILE_NAME, Avatar
+from fitme.errors import ModelFileError
+from fitme.reflectance.maps import ReflectanceMaps
+
+RESOLUTION = 16
+
+
+@pytest.fixture
+def avatar() -> Avatar:
+    generator = torch.Generator().manual_seed(3)
+    normals = torch.nn.functional.normalize(torch.randn(1, RESOLUTION, RESOLUTION, 3, generator=generator), dim=-1)
+    diffuse = torch.rand(1, RESOLUTION, RESOLUTION, 3, generator=generator)
+    specular = torch.rand(1, RESOLUTION, RESOLUTION, 1, generator=generator)
+    identity = torch.randn(120, generator=generator)
+    return Avatar(identity, ReflectanceMaps(diffuse, specular, normals), 1.25, "tuning", "Ada")
+
+
+def test_round_trip(tmp_path: Path, avatar: Avatar):
+    avatar.save(tmp_path / FILE_NAME)
+    for path in (tmp_path, tmp_path / FILE_NAME):
+        loaded = Avatar.load(path)
+        assert torch.equal(loaded.identity, avatar.identity)
+        assert (loaded.focal, loaded.stage, loaded.name, loaded.created) == (1.25, "tuning", "Ada", avatar.created)
+        for name in ("diffuse", "specular", "normals"):
+            difference = (getattr(loaded.maps, name) - getattr(avatar.maps, name)).abs().max()
+            assert difference < 1e-3, name
+        assert loaded.maps.normals.norm(dim=-1).sub(1).abs().max() < 1e-6
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+def test_truncated_file_is_refused(tmp_path: Path, avatar: Avatar):
+    path = tmp_path / FILE_NAME
+    avatar.save(path)
+    content = path.read_bytes()
+    for length in (0, 7, 200, len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(ModelFileError, match="truncated"):
+            Avatar.load(path)
+
+
+def test_other_files_are_refused(tmp_path: Path, avatar: Avatar):
+    with pytest.raises(ModelFileError, match="no such avatar"):
+        Avatar.load(tmp_path / "missing.safetensors")
+    other = tmp_path / "other.safetensors"
+    save_file({"weights": torch.zeros(2)}, other)
+    with pytest.raises(ModelFileError, match="not an avatar"):
+        Avatar.load(other)
+    save_file({"identity": torch.zeros(2)}, other, {"format": "fitme-avatar", "version": "99"})
+    with pytest.raises(ModelFileError, match="version 99"):
+        Avatar.load(other)
+    save_file({"identity": torch.zeros(2)}, other, {"format": "fitme-avatar", "version": "1"})
+    with pytest.raises(ModelFileError, match="lacks diffuse"):
+        Avatar.load(other)
+
+
+def test_shapes_are_checked(avatar: Avatar):
+    with pytest.raises(ValueError, match="identity"):
+        Avatar(avatar.identity[None], avatar.maps, 1.0, "skin")
