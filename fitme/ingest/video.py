@@ -13,6 +13,8 @@ from fitme.ingest.frame import Frame, working_size
 
 SEQUENTIAL_LIMIT = 2400
 """Videos of more frames than this are not decoded whole: the frames asked for are sought out, at key frames."""
+_TEXT_FORMATS = {"tty", "concat", "hls", "dash", "sdp"}
+"""What FFmpeg also takes for videos: plain text, drawn as a terminal would, and lists of other files."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,13 @@ def split_holdout(count: int, fraction: float, at_least: int = 5) -> tuple[list[
 
 def _opened(path: Path) -> av.container.InputContainer:
     try:
-        return av.open(str(path))
+        container = av.open(str(path))
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{path}: not a video that can be read, or truncated ({error.strerror})") from error
+    if container.format.name in _TEXT_FORMATS:
+        container.close()
+        raise InputError(f"{path}: not a video, but text")
+    return container
 
 
 def _video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
