@@ -394,7 +394,8 @@ class ErrorEvent(Event):
 
     type: ClassVar[str] = "error"
     code: str
-    """``bad_message`` (this page's last message was not understood), ``engine_restarted`` or ``store_failed``."""
+    """``bad_message`` (this page's last message was not understood), ``engine_restarted`` (pictures go on in a moment,
+    from the last round), ``store_failed`` or ``fit_failed``."""
     message: str
 
 

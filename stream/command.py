@@ -1,0 +1,35 @@
+"""`fitme serve`: the live service from the command line."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fitme.errors import ConfigError
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port of everything.")] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="PEM certificate chain; away from localhost, browsers want it for the camera.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
+    sessions: Annotated[int | None, typer.Option(min=1, max=64, help="Sessions at a time.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Folder of the sessions' data.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings; see configs/serve.yaml.")] = None,
+) -> None:
+    """Serve the page that turns a webcam into a relightable avatar."""
+    from fitme.configuration import load_settings
+    from stream.server import run_server
+    from stream.settings import ServeSettings
+
+    settings = ServeSettings() if config is None else load_settings(ServeSettings, config)
+    given: dict[str, Any] = {"host": host, "port": port, "tls_cert": tls_cert, "tls_key": tls_key, "store": store}
+    settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
+    if sessions is not None:
+        settings = replace(settings, session=replace(settings.session, limit=sessions))
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise ConfigError("TLS needs both a certificate and its key: give --tls-cert and --tls-key")
+    run_server(settings)

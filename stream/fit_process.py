@@ -1,0 +1,228 @@
+"""The fit process: refines the sessions' avatars in slices of time, in turn, and commits every round.
+
+It runs at a lower priority than the processes that people wait for. Whatever it dies of, every session goes on from its
+last commit.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fitme.errors import FitmeError
+from fitme.export.gltf import write_glb
+from fitme.fit.incremental import IncrementalFitter
+from fitme.fit.keyframe import Keyframe
+from fitme.fit.state import FitState, RoundReport
+from fitme.reflectance import load_default_generator
+from fitme.shape import load_default_model
+from fitme.store import SessionStore
+from fitme.track.identity import DlibEmbedder
+from stream.messages import (
+    Close,
+    Closed,
+    DropKeyframe,
+    Export,
+    Exported,
+    Fitted,
+    FittedMaps,
+    KeepKeyframe,
+    OpenFit,
+    Ready,
+    Resumed,
+    Tell,
+)
+from stream.protocol import STAGES, ErrorEvent, Event, ProgressEvent, RoundEvent
+from stream.settings import FitSettings
+
+logger = logging.getLogger(__name__)
+
+WORK_ERRORS = (FitmeError, RuntimeError, ValueError, ArithmeticError, LookupError, np.linalg.LinAlgError)
+"""What may come out of the fit of one session and must not end the others."""
+PROGRESS = {"waiting": 0.0, "landmarks": 0.15, "skin": 0.35, "inversion": 0.7, "tuning": 1.0}
+"""How much of a full fit each stage stands for, for the page's progress bar."""
+
+
+@dataclass
+class _SessionFit:
+    """One session in this process."""
+
+    id: str
+    store: SessionStore | None
+    fitter: IncrementalFitter
+    failed: bool = False
+    """The fit raised; a new keyframe gives it another chance."""
+    new_keyframes: list[Keyframe] = field(default_factory=list)
+    dropped_keys: list[str] = field(default_factory=list)
+
+    @property
+    def has_work(self) -> bool:
+        if self.new_keyframes or self.dropped_keys:
+            return True
+        return not self.failed and bool(self.fitter.keyframes) and not self.fitter.converged
+
+
+class FitProcess:
+    """Serves one live process over a pipe until that is closed."""
+
+    def __init__(self, connection: Connection, settings: FitSettings) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._model = load_default_model()
+        self._embedder = DlibEmbedder()
+        self._sessions: dict[str, _SessionFit] = {}
+
+    def run(self) -> None:
+        """Work until the other end of the pipe closes."""
+        self._connection.send(Ready())
+        turn = self._turns()
+        try:
+            while True:
+                idle = not any(session.has_work for session in self._sessions.values())
+                while self._connection.poll(None if idle else 0.0):
+                    self._handle(self._connection.recv())
+                    idle = False
+                session = next(turn)
+                if session is not None:
+                    self._work(session)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            logger.info("the live process is gone")
+        finally:
+            for session in self._sessions.values():
+                if session.store is not None:
+                    session.store.close()
+
+    def _turns(self) -> Iterator[_SessionFit | None]:
+        """Sessions that have work, in turn; None whenever there is none."""
+        while True:
+            waiting = [session for session in self._sessions.values() if session.has_work]
+            if not waiting:
+                yield None
+            for session in waiting:
+                if session.id in self._sessions:
+                    yield session
+
+    def _handle(self, message: object) -> None:
+        match message:
+            case OpenFit():
+                self._open(message.session, message.folder)
+            case KeepKeyframe():
+                if session := self._sessions.get(message.session):
+                    session.new_keyframes.append(message.keyframe)
+            case DropKeyframe():
+                if session := self._sessions.get(message.session):
+                    session.dropped_keys.append(message.key)
+            case Export():
+                self._export(message)
+            case Close():
+                self._close(message)
+
+    def _open(self, session_id: str, folder: Path) -> None:
+        store, state = None, None
+        try:
+            store = SessionStore(folder)
+            state = store.read()
+        except FitmeError as error:
+            logger.exception("a session's store cannot be used")
+            self._tell(session_id, ErrorEvent("store_failed", str(error)))
+        session = _SessionFit(session_id, store, self._fitter(state))
+        self._sessions[session_id] = session
+        if state is not None:
+            self._connection.send(Resumed(session_id, state.keyframes))
+            self._report(session, state)
+
+    def _fitter(self, state: FitState | None) -> IncrementalFitter:
+        generator = load_default_generator()
+        if state is None:
+            return IncrementalFitter(self._model, generator, embedder=self._embedder)
+        return IncrementalFitter.from_state(state, self._model, generator, embedder=self._embedder)
+
+    def _work(self, session: _SessionFit) -> None:
+        try:
+            for key in session.dropped_keys:
+                session.fitter.remove_keyframe(key)
+            for keyframe in session.new_keyframes:
+                session.fitter.add_keyframe(keyframe)
+                session.failed = False
+            session.dropped_keys, session.new_keyframes = [], []
+            if not session.has_work:
+                return
+            report = session.fitter.refine(self._settings.slice_s)
+            state = session.fitter.state()
+        except WORK_ERRORS as error:
+            logger.exception("a round of refinement failed")
+            session.dropped_keys, session.new_keyframes, session.failed = [], [], True
+            self._tell(session.id, ErrorEvent("fit_failed", f"refinement stopped until the next keyframe: {error}"))
+            return
+        self._report(session, state)
+        self._commit(session, state, report)
+
+    def _commit(self, session: _SessionFit, state: FitState, report: RoundReport) -> None:
+        if session.store is None:
+            return
+        try:
+            session.store.write_round(state)
+        except FitmeError as error:
+            logger.exception("a round could not be stored")
+            self._tell(session.id, ErrorEvent("store_failed", str(error)))
+            return
+        losses = {name: float(value) for name, value in report.losses.items() if np.isfinite(value)}
+        self._tell(session.id, RoundEvent(report.index, report.stage, report.seconds, report.keyframes, losses))
+
+    def _report(self, session: _SessionFit, state: FitState) -> None:
+        """Give the live process what it draws, and the pages how far it is."""
+        maps = None
+        if state.maps is not None:
+            half = [np.asarray(part, np.float16) for part in vars(state.maps).values()]
+            maps = FittedMaps(*half)
+        newest = state.estimates.get(state.keyframes[-1].key) if state.keyframes else None
+        light = None if newest is None else newest.light_sh
+        embedding = state.reference_embedding
+        self._connection.send(
+            Fitted(session.id, state.stage, len(state.rounds), state.identity, maps, light, embedding)
+        )
+        progress = PROGRESS[state.stage]
+        assert state.stage in STAGES
+        self._tell(session.id, ProgressEvent(state.stage, progress, maps is not None))
+
+    def _export(self, message: Export) -> None:
+        session = self._sessions.get(message.session)
+        if session is None or session.store is None or session.fitter.stage not in ("skin", "inversion", "tuning"):
+            exported = Exported(message.session, message.request, None, "there is no avatar yet", ready=False)
+            self._connection.send(exported)
+            return
+        path = session.store.folder / f"export-{message.request}.glb"
+        try:
+            write_glb(session.fitter.avatar(), self._model, path)
+        except (*WORK_ERRORS, OSError) as error:
+            logger.exception("an avatar could not be exported")
+            self._connection.send(Exported(message.session, message.request, None, f"export failed: {error}"))
+            return
+        self._connection.send(Exported(message.session, message.request, path))
+
+    def _close(self, message: Close) -> None:
+        session = self._sessions.pop(message.session, None)
+        if session is not None and session.store is not None:
+            try:
+                if message.delete:
+                    session.store.delete()
+                else:
+                    session.store.close()
+            except FitmeError:
+                logger.exception("a session could not be deleted")
+        self._connection.send(Closed(message.session))
+
+    def _tell(self, session_id: str, event: Event) -> None:
+        self._connection.send(Tell(session_id, event))
+
+
+def run_fit_process(connection: Connection, settings: FitSettings) -> None:
+    """Entry of the process."""
+    os.nice(settings.niceness)
+    torch.set_num_threads(settings.threads)
+    FitProcess(connection, settings).run()
