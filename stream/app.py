@@ -49,7 +49,8 @@ _STATUS: dict[type[FitmeError], tuple[int, str]] = {
     FullError: (503, "full"),
     EngineError: (503, "engine_gone"),
 }
-_RETRY_STATUSES = (409, 503)
+NOT_READY_RETRY_S = 2
+"""How soon a client may ask again for an avatar that was not ready."""
 
 
 class Service:
@@ -109,7 +110,7 @@ class Service:
             raise ProtocolError("bad_offer", f"type must be 'offer', not {content['type'][:40]!r}")
         self._check_engine()
         session, sdp, peer = await self.sessions.connect(content.get("session"), content["sdp"])
-        answer = {"sdp": sdp, "type": "answer", "session": session.id, "peer": peer, "resumed": session.resumed}
+        answer = {"sdp": sdp, "type": "answer", "session": session.id, "peer": peer, "resumed": "session" in content}
         return JSONResponse(answer)
 
     async def trickle(self, request: Request) -> Response:
@@ -229,12 +230,18 @@ async def _send(websocket: WebSocket, outbox: Outbox) -> None:
         logger.debug("a page went away while it was sent something")
 
 
+async def _refuse(websocket: WebSocket) -> None:
+    """There is no websocket at any other address."""
+    await websocket.close()
+
+
 def _error_response(settings: ServeSettings) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def respond(_request: Request, error: Exception) -> Response:
         status, code = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), (500, "internal"))
         if isinstance(error, ProtocolError):
             status, code = (413 if error.code == "too_large" else status), error.code
-        headers = {"Retry-After": str(settings.session.retry_after_s)} if status in _RETRY_STATUSES else None
+        retry_s = {409: NOT_READY_RETRY_S, 503: settings.session.retry_after_s}.get(status)
+        headers = None if retry_s is None else {"Retry-After": str(retry_s)}
         return JSONResponse({"error": {"code": code, "message": str(error)}}, status, headers)
 
     return respond
@@ -253,6 +260,7 @@ def create_app(settings: ServeSettings, engine: Engine) -> Starlette:
         Route(f"{session}/keep", service.keep, methods=["POST"]),
         Route(session, service.delete, methods=["DELETE"]),
         WebSocketRoute(f"{session}/view", service.view),
+        WebSocketRoute("/{path:path}", _refuse),
         Mount("/", StaticFiles(directory=CLIENT_FOLDER, html=True)),
     ]
     app = Starlette(

@@ -75,6 +75,8 @@ class CameraPeer:
         self._connect_timeout_s = connect_timeout_s
         self._silence_timeout_s = silence_timeout_s
         self._reader: asyncio.Task[None] | None = None
+        self._offered: list[MediaStreamTrack] = []
+        self._connection.on("track", self._offered.append)
         self._closed = False
 
     async def accept(self, sdp: str) -> str:
@@ -126,16 +128,11 @@ class CameraPeer:
 
     def _only_video(self) -> MediaStreamTrack:
         """The first video track that is offered; all else is declined, since nobody would empty its queue."""
-        chosen: MediaStreamTrack | None = None
-        for transceiver in self._connection.getTransceivers():
-            offered = transceiver._offerDirection in ("sendonly", "sendrecv")
-            if chosen is None and transceiver.kind == "video" and offered:
-                transceiver.direction = "recvonly"
-                chosen = transceiver.receiver.track
-            else:
-                transceiver.direction = "inactive"
+        chosen = next((track for track in self._offered if track.kind == "video"), None)
         if chosen is None:
             raise OfferError("the offer has no video track that is sent; add the camera's track before the offer")
+        for transceiver in self._connection.getTransceivers():
+            transceiver.direction = "recvonly" if transceiver.receiver.track is chosen else "inactive"
         return chosen
 
     async def _connection_changed(self) -> None:

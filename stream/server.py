@@ -33,7 +33,8 @@ def server_config(settings: ServeSettings) -> uvicorn.Config:
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
-        access_log=False,  # addresses hold the ids of sessions, which are secrets
+        access_log=False,
+        log_level="warning",  # lines on requests and websockets hold the ids of sessions, which are secrets
     )
 
 

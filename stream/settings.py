@@ -61,8 +61,6 @@ class FitSettings:
     niceness: int = bounded(5, 0, 19)
     """Lower priority than pictures and sockets."""
     threads: int = bounded(1, 1, 64)
-    settled_rounds: int = bounded(60, 1, 100_000)
-    """Rounds at the last stage since the last new keyframe after which refinement rests."""
 
 
 @dataclass(frozen=True)
