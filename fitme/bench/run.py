@@ -1,0 +1,89 @@
+"""Running one benchmark: the same seed every time, a table for people, one line of JSON for programs."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from rich.table import Table
+
+import fitme
+from fitme.bench.rows import BenchmarkRow
+
+SEED = 20260101
+"""Seed of torch's and numpy's generators when a benchmark starts."""
+
+Benchmark = Callable[[], Sequence[BenchmarkRow]]
+
+
+def run_benchmark(benchmark: Benchmark) -> Sequence[BenchmarkRow]:
+    """Rows of a benchmark, run from `SEED`."""
+    torch.manual_seed(SEED)
+    np.random.seed(SEED)  # noqa: NPY002 -- libraries below may use numpy's global generator.
+    return benchmark()
+
+
+def table_of(name: str, rows: Sequence[BenchmarkRow]) -> Table:
+    """The rows, one column a field."""
+    table = Table(title=name)
+    columns = [field.name for field in fields(BenchmarkRow)]
+    for column in columns:
+        table.add_column(column.replace("_", " "))
+    for row in rows:
+        table.add_row(*(_text(getattr(row, column)) for column in columns))
+    return table
+
+
+def json_line(name: str, rows: Sequence[BenchmarkRow]) -> str:
+    """One JSON object: the rows, and what is needed to get them again."""
+    return json.dumps(
+        {
+            "benchmark": name,
+            "commit": _commit(),
+            "seed": SEED,
+            "machine": _machine(),
+            "rows": [asdict(row) for row in rows],
+        }
+    )
+
+
+def _commit() -> str | None:
+    """Commit of the working copy that the package lies in, or None where it is installed without one."""
+    folder = Path(fitme.__file__).parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "processor": _processor(),
+        "cores": psutil.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _processor() -> str:
+    """Name of the processor; Linux tells it nowhere but in a file."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _text(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)

@@ -1,0 +1,84 @@
+"""The command line `fitme`.
+
+Other packages add commands by the entry-point group `fitme.commands`: NAME = "module:attribute", where the attribute
+is a function for typer, or a `typer.Typer` with subcommands.
+"""
+
+import sys
+from collections.abc import Callable, Iterable
+from importlib.metadata import EntryPoint, entry_points
+
+import typer
+
+from fitme.commands import bench, export, fit, render, shape, train
+from fitme.errors import FitmeError
+
+COMMAND_GROUP = "fitme.commands"
+"""Entry-point group of further commands."""
+FAILURE = 2
+"""Exit code after an error that the user can do something about."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "fit": fit.fit,
+    "render": render.render,
+    "export": export.export,
+    "bench": bench.bench,
+}
+_GROUPS: dict[str, typer.Typer] = {"shape": shape.app, "train": train.app}
+
+
+def build_app(plugins: Iterable[EntryPoint] = ()) -> typer.Typer:
+    """The application with its own commands and those of `plugins`, which are loaded."""
+    app = typer.Typer(
+        name="fitme",
+        help="Relightable 3D face avatars from a webcam, a video or photos.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for name, function in _COMMANDS.items():
+        app.command(name)(function)
+    for name, group in _GROUPS.items():
+        app.add_typer(group, name=name)
+    for plugin in plugins:
+        loaded = plugin.load()
+        if isinstance(loaded, typer.Typer):
+            app.add_typer(loaded, name=plugin.name)
+        else:
+            app.command(plugin.name)(loaded)
+    return app
+
+
+def main() -> None:
+    """Entry point of the console script. Errors of the user's making end it with one line and the code `FAILURE`."""
+    command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
+    try:
+        build_app(_plugins_for(command))()
+    except FitmeError as error:
+        _fail(str(error), FAILURE)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}", FAILURE)
+    except KeyboardInterrupt:
+        _fail("interrupted", INTERRUPTED)
+
+
+def _plugins_for(command: str | None) -> list[EntryPoint]:
+    """The plugin that `command` names; all of them where it names no command at all, for the list of commands."""
+    if command in _COMMANDS or command in _GROUPS:
+        return []
+    plugins = list(entry_points(group=COMMAND_GROUP))
+    return [plugin for plugin in plugins if plugin.name == command] or plugins
+
+
+def _fail(message: str, code: int) -> None:
+    line = " ".join(message.split())
+    print(f"fitme: {line}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()

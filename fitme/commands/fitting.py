@@ -1,0 +1,254 @@
+"""The course of `fitme fit`: read, track, choose keyframes, refine, write."""
+
+import hashlib
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fitme.commands.output import (
+    Json,
+    Outcome,
+    prepare_folder,
+    write_avatar,
+    write_held_out,
+    write_keyframes,
+    write_movie,
+    write_report,
+)
+from fitme.errors import BackendError
+from fitme.fit.incremental import IncrementalFitter
+from fitme.fit.keyframe import Keyframe
+from fitme.fit.settings import FitSettings
+from fitme.fit.state import FitState
+from fitme.ingest.gather import Candidate, gather
+from fitme.ingest.observe import Observer, Sighting
+from fitme.ingest.video import even_indices, split_holdout
+from fitme.reflectance.generator import load_default_generator
+from fitme.shape import load_default_model
+from fitme.store import SessionStore
+from fitme.track.identity import DlibEmbedder
+
+SLICE_S = 2.0
+"""Seconds of refinement between two looks at the clock and, with a session, two commits."""
+KEYFRAMES = 12
+"""Pictures that the fit explains."""
+KEY_BYTES = 8
+"""Length of a keyframe's name before it is written in hexadecimal."""
+LARGEST_HOLDOUT = 12
+"""Held-out frames that are explained and written; all others of the share are only kept from the fit."""
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """What the user asked for."""
+
+    inputs: tuple[Path, ...]
+    """Photos, folders of photos, videos; may be empty with a session that holds keyframes."""
+    out: Path
+    """Folder to write."""
+    seconds: float
+    """Wall time of refinement."""
+    device: str
+    """`cpu` or `cuda`."""
+    holdout: float
+    """Share of the pictures kept from the fit, [0, 1)."""
+    session: Path | None
+    """Store to go on from and to commit every round to."""
+
+
+class Stopwatch:
+    """Wall time by what it was spent on."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def measuring(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    @property
+    def total(self) -> float:
+        """Seconds since the watch was made."""
+        return time.perf_counter() - self._start
+
+
+def run_fit(request: FitRequest) -> bool:
+    """Fit and write. Returns whether Ctrl-C cut the refinement short.
+
+    Raises FitmeError, with nothing written, if the inputs, the device or the session cannot be used.
+    """
+    if request.device == "cuda" and not torch.cuda.is_available():
+        raise BackendError("--device cuda: no CUDA device is there; use --device cpu")
+    watch, console = Stopwatch(), Console(stderr=True)
+    with ExitStack() as stack:
+        progress = stack.enter_context(_progress(console))
+        with watch.measuring("start"):
+            candidates = gather(request.inputs) if request.inputs else []
+            store = None if request.session is None else stack.enter_context(SessionStore(request.session))
+            state = None if store is None else store.read()
+            model, embedder = load_default_model(), DlibEmbedder()
+        observer = Observer(model, None if state is None else state.reference_embedding)
+        fitted, kept = split_holdout(len(candidates), request.holdout)
+        with watch.measuring("read and track"):
+            chosen = _keyframes(observer, [candidates[index] for index in fitted], progress)
+            if not chosen and (state is None or not state.keyframes):
+                raise observer.nobody()
+        with watch.measuring("refine"):
+            fitter = _fitter(state, chosen, embedder)
+            interrupted = _refine(fitter, request.seconds, store, progress)
+        with watch.measuring("read held-out frames"):
+            held_out = _held_out(observer, [candidates[index] for index in kept])
+        outcome = Outcome(
+            model=model,
+            fitter=fitter,
+            state=fitter.state(),
+            avatar=fitter.avatar().named(request.out.resolve().name),
+            held_out=held_out,
+            embedder=embedder,
+            inputs=[path.name for path in request.inputs],
+            sources={_key(sighting): sighting.frame.source for sighting in chosen},
+            skipped=observer.skipped,
+        )
+        report = _write(outcome, request.out, watch, progress)
+    _summarize(console, report, request.out, interrupted)
+    return interrupted
+
+
+def _keyframes(observer: Observer, candidates: Sequence[Candidate], progress: Progress) -> list[Sighting]:
+    """The sightings worth fitting, a bounded number."""
+    task = progress.add_task("reading and tracking", total=len(candidates))
+    segments = min(KEYFRAMES, len(candidates))
+    best: dict[int, Sighting] = {}
+    place = {id(candidate): index for index, candidate in enumerate(candidates)}
+    for candidate, sighting in observer.sightings(candidates):
+        progress.update(task, completed=place[id(candidate)])
+        segment = place[id(candidate)] * segments // len(candidates)
+        held = best.get(segment)
+        if held is None or _worth(sighting) > _worth(held):
+            best[segment] = sighting
+    progress.update(task, completed=len(candidates))
+    return [best[segment] for segment in sorted(best)]
+
+
+def _worth(sighting: Sighting) -> float:
+    quality = sighting.observation.quality
+    return quality.sharpness * (1.0 - quality.occlusion) * (1.0 - quality.clipped)
+
+
+def _held_out(observer: Observer, candidates: Sequence[Candidate]) -> list[Sighting]:
+    """At most `LARGEST_HOLDOUT` sightings, spread evenly. Tracked after the fit, which so cannot know of them."""
+    sightings = [sighting for _, sighting in observer.sightings(candidates)] if candidates else []
+    return [sightings[index] for index in even_indices(len(sightings), LARGEST_HOLDOUT)]
+
+
+def _fitter(state: FitState | None, chosen: Sequence[Sighting], embedder: DlibEmbedder) -> IncrementalFitter:
+    """A fitter that goes on from `state` and holds the chosen sightings."""
+    settings = FitSettings()
+    noted = [sighting.frame.focal for sighting in chosen if sighting.frame.focal is not None]
+    if noted:
+        settings = replace(settings, solver=replace(settings.solver, focal_prior=float(np.median(noted))))
+    model, generator = load_default_model(), load_default_generator()
+    if state is None:
+        fitter = IncrementalFitter(model, generator, settings, embedder)
+    else:
+        fitter = IncrementalFitter.from_state(state, model, generator, settings, embedder)
+    held = {keyframe.key for keyframe in fitter.keyframes}
+    for sighting in chosen:
+        key = _key(sighting)
+        if key not in held:
+            held.add(key)
+            fitter.add_keyframe(Keyframe(key, sighting.frame.image, sighting.observation, sighting.frame.timestamp_s))
+    return fitter
+
+
+def _key(sighting: Sighting) -> str:
+    """Name of a keyframe by its content, so that a session never holds one picture twice."""
+    return hashlib.blake2b(sighting.frame.image.tobytes(), digest_size=KEY_BYTES).hexdigest()
+
+
+def _refine(fitter: IncrementalFitter, seconds: float, store: SessionStore | None, progress: Progress) -> bool:
+    """Refine until the time is up, nothing is left to do, or Ctrl-C; whether it was that."""
+    task = progress.add_task("fitting", total=max(seconds, SLICE_S))
+    deadline = time.monotonic() + seconds
+    with _interruption() as interrupted:
+        while True:
+            left = deadline - time.monotonic()
+            report = fitter.refine(min(SLICE_S, max(left, 0.0)))
+            if store is not None:
+                store.write_round(fitter.state())
+            progress.update(task, description=f"fitting: {report.stage}", completed=seconds - max(left, 0.0))
+            if fitter.converged or interrupted() or time.monotonic() >= deadline:
+                break
+        progress.update(task, completed=max(seconds, SLICE_S))
+        return interrupted()
+
+
+@contextmanager
+def _interruption() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C inside into a request to stop at the next step; a second one stops at once."""
+    asked = False
+
+    def ask(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    previous = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _write(outcome: Outcome, folder: Path, watch: Stopwatch, progress: Progress) -> Json:
+    """Write everything; returns the report."""
+    task = progress.add_task("writing", total=4)
+    with watch.measuring("write avatar"):
+        prepare_folder(folder)
+        write_avatar(outcome, folder)
+        progress.advance(task)
+    with watch.measuring("write keyframes"):
+        keyframes = write_keyframes(outcome, folder)
+        progress.advance(task)
+    with watch.measuring("explain held-out frames"):
+        held_out = write_held_out(outcome, folder)
+        progress.advance(task)
+    with watch.measuring("write turntable"):
+        write_movie(outcome, folder)
+        progress.advance(task)
+    return write_report(outcome, keyframes, held_out, {**watch.seconds, "total": watch.total}, folder)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console)
+
+
+def _summarize(console: Console, report: Json, folder: Path, interrupted: bool) -> None:
+    """Tell in a few lines what came of it."""
+    keyframes, median = report["keyframes"], report["holdout"]["median"]
+    ended = "interrupted in" if interrupted else "reached"
+    console.print(f"{len(keyframes)} keyframes, {ended} stage {report['stage']}, {report['timings_s']['total']:.0f} s")
+    if median is not None:
+        console.print(
+            f"held out: {len(report['holdout']['frames'])} frames, "
+            f"PSNR {median['psnr_db']:.1f} dB, identity {median['identity']:.2f}"
+        )
+    if report["skipped"]:
+        reasons = sorted(set(report["skipped"].values()))
+        console.print(f"{len(report['skipped'])} pictures were of no use: {', '.join(reasons)}")
+    console.print(f"written to {folder}")

@@ -1,0 +1,77 @@
+"""Tracking the candidates: which of them show the one person clearly, and what is said of those that do not."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from fitme.errors import NoFaceError
+from fitme.ingest.frame import Frame
+from fitme.ingest.gather import Candidate, read
+from fitme.shape import MorphableModel
+from fitme.track.observation import FaceObservation, FaceStatus, status_of
+from fitme.track.tracker import FrameTracker
+
+Embedding = npt.NDArray[np.float32]
+
+REASONS = {
+    FaceStatus.NO_FACE: "no face was found",
+    FaceStatus.SEVERAL_FACES: "several faces were found",
+    FaceStatus.OTHER_PERSON: "the face is another person's",
+}
+"""Why a frame of the given status is of no use."""
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A picture with the person's face in it."""
+
+    frame: Frame
+    observation: FaceObservation
+
+
+@dataclass
+class Observer:
+    """Tracks candidates in their order and remembers why some were of no use.
+
+    Each video and each photo has a tracker of its own, so that nothing leaks from one into another.
+    """
+
+    model: MorphableModel
+    reference: Embedding | None = None
+    """Identity embedding of the person; taken from the first face if it is not given."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Reason by the name of each picture that was of no use."""
+
+    def sightings(self, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Sighting]]:
+        """The candidates that show the person, one at a time."""
+        tracker: FrameTracker | None = None
+        previous: Candidate | None = None
+        for candidate, frame in read(candidates):
+            if tracker is None or previous is None or candidate.path != previous.path:
+                tracker = FrameTracker(self.model)
+                if self.reference is not None:
+                    tracker.set_reference_embedding(self.reference)
+            previous = candidate
+            photo = candidate.video is None
+            observation = tracker.analyse(frame.image) if photo else tracker.track(frame.image, frame.timestamp_s)
+            status = status_of(observation)
+            if observation is None or status is not FaceStatus.OK:
+                self.skipped[frame.source] = REASONS[status]
+                continue
+            if self.reference is None and observation.embedding is not None:
+                self.reference = observation.embedding
+                tracker.set_reference_embedding(self.reference)
+            yield candidate, Sighting(frame, observation)
+
+    def nobody(self) -> NoFaceError:
+        """What to tell the user when no candidate showed the person."""
+        reasons = sorted(set(self.skipped.values()))
+        if len(self.skipped) == 1:
+            ((source, reason),) = self.skipped.items()
+            return NoFaceError(f"{source}: {reason}; use a picture that shows one face, well lit and not too small")
+        return NoFaceError(
+            f"none of the {len(self.skipped)} pictures looked at can be used ({', '.join(reasons)}); "
+            "use pictures that show one face, well lit and not too small"
+        )
