@@ -1,0 +1,269 @@
+"""The reflectance generator: one latent to diffuse albedo, specular albedo and normals of a head in UV.
+
+The architecture is that of FitMe (Lattas et al., CVPR 2023, section 3.1) on StyleGAN2 (Karras et al., CVPR 2020): a
+mapping network, a trunk of modulated convolutions that all modalities share, then one branch per modality, outputs summed
+over resolutions by skip connections. Two things differ, both because every map here lies in one fixed UV layout: stages see
+learned *positional maps* besides their features (where StyleGAN2 has noise), and outputs start from learned *base maps* (the
+mean head) instead of zero. A style can thus fade a fixed structure in and out, which makes W+ easy to invert.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import cast
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from fitme.errors import ConfigError
+from fitme.reflectance.layers import EqualLinear, ModulatedConv, activate, downsample, upsample
+from fitme.reflectance.maps import ReflectanceMaps
+
+MAPPING_RATE = 0.1
+"""Learning rate of the mapping network beside the rest's."""
+NORMAL_SLOPE_SCALE = 0.2
+"""Surface slope of a raw normal output of one; slopes of skin relief are small."""
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One kind of output map."""
+
+    name: str
+    channels: int
+    """Raw channels of the output."""
+
+
+MODALITIES = (Modality("diffuse", 3), Modality("specular", 1), Modality("normals", 2))
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Sizes of the generator."""
+
+    resolution: int = 256
+    """Texels a side of the maps."""
+    noise_size: int = 96
+    """Z: components of z ~ N(0, I)."""
+    latent_size: int = 192
+    """D: components of w."""
+    mapping_layers: int = 4
+    start_resolution: int = 4
+    """Texels a side of the learned constant that synthesis begins with."""
+    trunk_channels: tuple[int, ...] = (192, 192, 192, 128, 80)
+    """Channels of the shared trunk per resolution, from the start resolution on, doubling."""
+    diffuse_channels: tuple[int, ...] = (32, 16)
+    """Channels of the diffuse branch per resolution, from twice the trunk's last on, doubling up to `resolution`."""
+    specular_channels: tuple[int, ...] = (12, 8)
+    normal_channels: tuple[int, ...] = (20, 12)
+    positional_maps: int = 4
+    """Learned maps at each resolution that styles can fade in."""
+
+    def __post_init__(self) -> None:
+        for name, channels in self.branch_channels().items():
+            if self.trunk_resolution << len(channels) != self.resolution:
+                raise ConfigError(
+                    f"{name}_channels has {len(channels)} resolutions above the trunk's {self.trunk_resolution}, which"
+                    f" does not reach resolution {self.resolution}"
+                )
+
+    @property
+    def trunk_resolution(self) -> int:
+        """Texels a side where the branches part."""
+        return self.start_resolution << (len(self.trunk_channels) - 1)
+
+    def branch_channels(self) -> dict[str, tuple[int, ...]]:
+        """Channels per modality's branch."""
+        return {"diffuse": self.diffuse_channels, "specular": self.specular_channels, "normals": self.normal_channels}
+
+
+class MappingNetwork(nn.Module):
+    """z to w: normalisation, then fully connected layers."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        sizes = [config.noise_size] + [config.latent_size] * config.mapping_layers
+        self.layers = nn.ModuleList(
+            EqualLinear(a, b, rate=MAPPING_RATE) for a, b in pairwise(sizes)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, Z) to (B, D)."""
+        x = z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+        for layer in self.layers:
+            x = activate(layer(x))
+        return x
+
+
+class SynthesisStage(nn.Module):
+    """One resolution: (upsample,) two modulated convolutions that see the positional maps."""
+
+    def __init__(self, inputs: int, outputs: int, resolution: int, config: GeneratorConfig, *, grow: bool) -> None:
+        super().__init__()
+        self.grow = grow
+        self.positions = nn.Parameter(torch.randn(1, config.positional_maps, resolution, resolution) * 0.1)
+        # The first convolution runs before upsampling: a quarter of the cost for the same receptive field.
+        self.first = ModulatedConv(inputs, outputs, 3, config.latent_size)
+        self.second = ModulatedConv(outputs + config.positional_maps, outputs, 3, config.latent_size)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """Features (B, inputs, H, W) and latents (B, 2, D) to (B, outputs, H', W')."""
+        x = activate(self.first(x, w[:, 0]))
+        if self.grow:
+            x = upsample(x)
+        x = torch.cat([x, self.positions.expand(len(x), -1, -1, -1)], 1)
+        return activate(self.second(x, w[:, 1]))
+
+
+LAYERS_PER_STAGE = 3
+"""Rows of W+ that a stage reads: two convolutions and the outputs that follow."""
+
+
+class Branch(nn.Module):
+    """The part of the network that belongs to one modality: output layers along the trunk, then its own stages."""
+
+    def __init__(self, modality: Modality, channels: tuple[int, ...], config: GeneratorConfig) -> None:
+        super().__init__()
+        self.trunk_outputs = nn.ModuleList(
+            ModulatedConv(inputs, modality.channels, 1, config.latent_size, demodulate=False)
+            for inputs in config.trunk_channels
+        )
+        widths = (config.trunk_channels[-1], *channels)
+        self.stages = nn.ModuleList(
+            SynthesisStage(a, b, config.trunk_resolution << (level + 1), config, grow=True)
+            for level, (a, b) in enumerate(pairwise(widths))
+        )
+        self.outputs = nn.ModuleList(
+            ModulatedConv(width, modality.channels, 1, config.latent_size, demodulate=False) for width in channels
+        )
+        self.base = nn.Parameter(torch.zeros(1, modality.channels, config.resolution, config.resolution))
+        with torch.no_grad():
+            for layer in [*self.trunk_outputs, *self.outputs]:
+                assert isinstance(layer, ModulatedConv)
+                layer.weight.mul_(0.1)
+
+
+class ReflectanceGenerator(nn.Module):
+    """z -> w (`mapping`), W+ -> maps (`synthesize`)."""
+
+    mean_w: Tensor
+    """(D,) mean of w over z, tracked in training."""
+
+    def __init__(self, config: GeneratorConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or GeneratorConfig()
+        self.mapping = MappingNetwork(config)
+        channels = config.trunk_channels
+        start = config.start_resolution
+        self.constant = nn.Parameter(torch.randn(1, channels[0], start, start))
+        widths = (channels[0], *channels)
+        self.trunk = nn.ModuleList(
+            SynthesisStage(widths[level], widths[level + 1], start << level, config, grow=level > 0)
+            for level in range(len(channels))
+        )
+        self.branches = nn.ModuleDict(
+            {m.name: Branch(m, config.branch_channels()[m.name], config) for m in MODALITIES}
+        )
+        self.register_buffer("mean_w", torch.zeros(config.latent_size))
+
+    @property
+    def num_layers(self) -> int:
+        """L: rows of a W+ latent. The trunk's come first, then each branch's in the order of `MODALITIES`."""
+        branches = sum(len(c) for c in self.config.branch_channels().values())
+        return LAYERS_PER_STAGE * (len(self.config.trunk_channels) + branches)
+
+    @property
+    def latent_size(self) -> int:
+        """Z: components of the z that `mapping` takes."""
+        return self.config.noise_size
+
+    def broadcast(self, w: Tensor) -> Tensor:
+        """One w (B, D) for every layer: (B, L, D)."""
+        return w[:, None].expand(-1, self.num_layers, -1)
+
+    def synthesize(
+        self,
+        w_plus: Tensor,  # (B, L, D)
+        resolution: int | None = None,
+    ) -> ReflectanceMaps:
+        """Maps of W+ latents. A `resolution` below the full one stops there, which is much cheaper: the sum of the skip
+        outputs so far, before finer detail is added. ConfigError when the resolution is not one of a stage.
+        """
+        raw = self.raw_outputs(w_plus, resolution)
+        return decode(raw["diffuse"], raw["specular"], raw["normals"])
+
+    def raw_outputs(self, w_plus: Tensor, resolution: int | None = None) -> dict[str, Tensor]:
+        """Outputs before their nonlinearities: (B, channels, R, R) by modality."""
+        config = self.config
+        target = config.resolution if resolution is None else resolution
+        stages = [config.start_resolution << level for level in range(20)]
+        if target not in stages or target > config.resolution:
+            raise ConfigError(
+                f"the generator has no outputs at {target} texels; powers of two from {config.start_resolution} to"
+                f" {config.resolution} exist"
+            )
+        x = self.constant.expand(len(w_plus), -1, -1, -1)
+        sums: dict[str, Tensor | None] = {m.name: None for m in MODALITIES}
+        row = 0
+        for level, stage in enumerate(self.trunk):
+            if config.start_resolution << level > target:
+                break
+            x = stage(x, w_plus[:, row : row + 2])
+            for name, branch in self._branches():
+                output = branch.trunk_outputs[level](x, w_plus[:, row + 2])
+                sums[name] = _accumulate(sums[name], output)
+            row += LAYERS_PER_STAGE
+        row = LAYERS_PER_STAGE * len(self.trunk)
+        raw = {}
+        for name, branch in self._branches():
+            features, total = x, sums[name]
+            for level, (stage, output_layer) in enumerate(zip(branch.stages, branch.outputs, strict=True)):
+                if config.trunk_resolution << (level + 1) <= target:
+                    features = stage(features, w_plus[:, row : row + 2])
+                    total = _accumulate(total, output_layer(features, w_plus[:, row + 2]))
+                row += LAYERS_PER_STAGE
+            assert total is not None
+            raw[name] = total + downsample(branch.base, config.resolution // target)
+        return raw
+
+    def _branches(self) -> Iterator[tuple[str, Branch]]:
+        return ((name, cast("Branch", branch)) for name, branch in self.branches.items())
+
+    @torch.no_grad()
+    def measure_mean_w(self, samples: int = 4096) -> None:
+        """Set `mean_w` to the mean of w over random z."""
+        noise = torch.randn(samples, self.config.noise_size, generator=torch.Generator().manual_seed(0))
+        self.mean_w.copy_(self.mapping(noise).mean(0))
+
+
+def _accumulate(total: Tensor | None, output: Tensor) -> Tensor:
+    if total is None:
+        return output
+    return output + (upsample(total) if output.shape[-1] > total.shape[-1] else total)
+
+
+def decode(
+    diffuse: Tensor,  # (B, 3, R, R)
+    specular: Tensor,  # (B, 1, R, R)
+    normals: Tensor,  # (B, 2, R, R)
+) -> ReflectanceMaps:
+    """Raw outputs to maps: albedos are logistic (dark hair and light skin equally far from saturation), normals those of
+    a surface with the given slopes, so that no output is out of range."""
+    slopes = normals * NORMAL_SLOPE_SCALE
+    upright = torch.cat([slopes, torch.ones_like(slopes[:, :1])], 1)
+    return ReflectanceMaps(
+        torch.sigmoid(diffuse).permute(0, 2, 3, 1),
+        torch.sigmoid(specular).permute(0, 2, 3, 1),
+        functional.normalize(upright, dim=1).permute(0, 2, 3, 1),
+    )
+
+
+def encode(maps: ReflectanceMaps, limit: float = 6.0) -> dict[str, Tensor]:
+    """The inverse of `decode`: raw outputs (B, channels, R, R) by modality; logits are kept within +-`limit`."""
+
+    def logit(x: Tensor) -> Tensor:
+        return torch.logit(x.clamp(1e-6, 1.0 - 1e-6)).clamp(-limit, limit).permute(0, 3, 1, 2)
+
+    slopes = maps.normals[..., :2] / maps.normals[..., 2:].clamp(min=0.05) / NORMAL_SLOPE_SCALE
+    return {"diffuse": logit(maps.diffuse), "specular": logit(maps.specular), "normals": slopes.permute(0, 3, 1, 2)}

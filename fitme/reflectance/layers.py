@@ -1,0 +1,97 @@
+"""Building blocks of the style-based networks (Karras et al., "Analyzing and Improving the Image Quality of StyleGAN",
+CVPR 2020): equalised learning rate, modulated convolution with demodulation, bilinear resampling.
+
+Features are (B, C, H, W) float32 inside the networks.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+LEAKY_SLOPE = 0.2
+ACTIVATION_GAIN = math.sqrt(2.0)
+"""Keeps the variance of leaky-rectified features at that of their input."""
+_EPSILON = 1e-8
+
+
+def activate(x: Tensor) -> Tensor:
+    """Leaky ReLU that keeps variance; any shape."""
+    return functional.leaky_relu(x, LEAKY_SLOPE) * ACTIVATION_GAIN
+
+
+def upsample(x: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, C, 2H, 2W), bilinear."""
+    return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def downsample(x: Tensor, factor: int = 2) -> Tensor:
+    """(B, C, H, W) to (B, C, H / factor, W / factor), mean of each block."""
+    return x if factor == 1 else functional.avg_pool2d(x, factor)
+
+
+class EqualLinear(nn.Module):
+    """Fully connected layer whose weights are scaled at run time (equalised learning rate, Karras et al. 2018)."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: float = 0.0, rate: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / rate)
+        self.bias = nn.Parameter(torch.full((outputs,), bias / rate))
+        self._gain = rate / math.sqrt(inputs)
+        self._rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs) to (B, outputs)."""
+        return functional.linear(x, self.weight * self._gain, self.bias * self._rate)
+
+
+class EqualConv(nn.Module):
+    """Plain convolution with equalised learning rate and 'same' padding."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self._gain = 1.0 / math.sqrt(inputs * kernel * kernel)
+        self._padding = kernel // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) to (B, outputs, H, W)."""
+        return functional.conv2d(x, self.weight * self._gain, self.bias, padding=self._padding)
+
+
+class ModulatedConv(nn.Module):
+    """Convolution whose input channels are scaled by a style, with outputs brought back to unit variance.
+
+    A batch of one scales the weights, which are few; a larger batch scales features instead, which is the same function
+    (Karras et al. 2020, section 2.2) and keeps one ungrouped convolution.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, latent_size: int, *, demodulate: bool = True) -> None:
+        super().__init__()
+        self.style = EqualLinear(latent_size, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self._gain = 1.0 / math.sqrt(inputs * kernel * kernel)
+        self._padding = kernel // 2
+        self._demodulate = demodulate
+
+    def forward(
+        self,
+        x: Tensor,  # (B, inputs, H, W)
+        w: Tensor,  # (B, latent_size)
+    ) -> Tensor:
+        """(B, outputs, H, W), bias added, not activated."""
+        style = self.style(w)  # (B, inputs)
+        weight = self.weight * self._gain
+        if len(w) == 1:
+            weight = weight * style[0, :, None, None]
+            if self._demodulate:
+                weight = weight * (weight.square().sum((1, 2, 3), keepdim=True) + _EPSILON).rsqrt()
+            return functional.conv2d(x, weight, self.bias, padding=self._padding)
+        y = functional.conv2d(x * style[:, :, None, None], weight, padding=self._padding)
+        if self._demodulate:
+            energy = style.square() @ weight.square().sum((2, 3)).transpose(0, 1)  # (B, outputs)
+            y = y * (energy + _EPSILON).rsqrt()[:, :, None, None]
+        return y + self.bias[:, None, None]

@@ -1,0 +1,75 @@
+"""Generator weights on disk: safetensors, with the configuration as JSON in the metadata."""
+
+import json
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from fitme.errors import ConfigError, ModelFileError
+from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
+
+DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default_256.safetensors"
+FORMAT = "fitme-reflectance-generator"
+FORMAT_VERSION = "1"
+
+
+def save_generator(generator: ReflectanceGenerator, path: Path, *, dtype: torch.dtype = torch.float16) -> None:
+    """Write weights in `dtype` and the configuration. The file appears under its name only when it is complete."""
+    tensors = {name: value.detach().to(dtype).contiguous() for name, value in generator.state_dict().items()}
+    metadata = {"format": FORMAT, "version": FORMAT_VERSION, "config": json.dumps(asdict(generator.config))}
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata)
+    partial.replace(path)
+
+
+def load_generator(path: Path) -> ReflectanceGenerator:
+    """A generator in float32, in evaluation mode, as `save_generator` wrote it.
+
+    ModelFileError when the file is missing, truncated, not a generator's, or does not fit its own configuration.
+    """
+    if not path.is_file():
+        raise ModelFileError(f"there is no generator weight file at {path}: check the path or train one")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(f"{path} is not a whole safetensors file ({error}): fetch or train it again") from error
+    if metadata.get("format") != FORMAT or metadata.get("version") != FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path} holds {metadata.get('format', 'no format')} version {metadata.get('version', '-')}, expected"
+            f" {FORMAT} version {FORMAT_VERSION}: it was not written by this program's trainer"
+        )
+    generator = ReflectanceGenerator(_read_config(metadata.get("config", ""), path))
+    try:
+        generator.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ModelFileError(f"the tensors of {path} do not fit its own configuration: {error}") from error
+    return generator.eval()
+
+
+def load_default_generator() -> ReflectanceGenerator:
+    """The generator that the package ships: a fresh copy at each call, so that a fit may tune it."""
+    original = _default_original()
+    copy = ReflectanceGenerator(original.config)
+    copy.load_state_dict(original.state_dict())
+    return copy.eval()
+
+
+@cache
+def _default_original() -> ReflectanceGenerator:
+    return load_generator(DEFAULT_WEIGHTS)
+
+
+def _read_config(text: str, path: Path) -> GeneratorConfig:
+    try:
+        values: dict[str, Any] = json.loads(text)
+        lists: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return GeneratorConfig(**lists)
+    except (ValueError, TypeError, AttributeError, ConfigError) as error:
+        raise ModelFileError(f"{path} holds no readable generator configuration: {error}") from error
