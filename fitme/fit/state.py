@@ -1,4 +1,4 @@
-"""All that a fit has found so far, as plain arrays: what a session's store keeps and what the next round starts from."""
+"""All that a fit has found so far, as plain arrays: what a store keeps and what the next round starts from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,8 +43,8 @@ class RoundReport:
 
 
 STAGES = ("landmarks", "skin", "inversion", "tuning")
-"""Stages of a fit in their order: a grey head of the right shape; its skin as the frames show it; the generator's latent;
-the generator's weights."""
+"""Stages of a fit in their order: a grey head of the right shape; its skin as the frames show it; the generator's
+latent; the generator's weights."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,35 @@
+# Everything runs in an environment that the first call makes: .venv, from the versions pinned in constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+GLTF_VALIDATOR := 2.0.0-dev.3.10
+
+.PHONY: serve test lint clean
+
+serve: $(VENV)/.installed
+	$(BIN)/fitme serve $(ARGS)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or 3.12 is needed; set PYTHON=...") if sys.version_info[:2] not in ((3, 11), (3, 12)) else 0'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	if command -v npm >/dev/null; then npm install --silent --no-save --no-audit --no-fund --prefix $(VENV) gltf-validator@$(GLTF_VALIDATOR); fi
+	touch $@
+
+clean:
+	rm -rf $(VENV)

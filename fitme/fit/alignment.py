@@ -1,0 +1,137 @@
+"""Where the head is in each keyframe: the geometric half of a fit, by landmarks and by dense flow."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.color import linear_to_bytes
+from fitme.fit.crop import FaceCrop
+from fitme.fit.flow import flow_targets
+from fitme.fit.gauss_newton import (
+    Freedom,
+    JointEstimate,
+    MeshBasis,
+    MeshPoints,
+    PointTargets,
+    focal_px,
+    solve_jointly,
+)
+from fitme.fit.keyframe import Keyframe
+from fitme.fit.landmarks import LandmarkTargets, initial_estimate, matrix_of, pose_of
+from fitme.fit.settings import FitSettings
+from fitme.fit.state import KeyframeEstimate
+from fitme.geometry import Camera
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render.light import Light
+from fitme.render.rasterizer import RasterizerBackend
+from fitme.render.renderer import Rendering, render
+from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.regions import Region
+
+FloatArray = npt.NDArray[np.float32]
+
+FLOW_REGIONS = (Region.SKIN, Region.LIPS)
+"""What optical flow is believed on: eyeballs turn, teeth and hair are not where the mesh has them."""
+
+
+class HeadAligner:
+    """Solves poses, expressions, identity and focal length over keyframes. Holds what the solves share."""
+
+    def __init__(self, model: MorphableModel, backend: RasterizerBackend, settings: FitSettings) -> None:
+        self._model = model
+        self._backend = backend
+        self._settings = settings
+        self._basis = MeshBasis(model)
+        self._landmarks = LandmarkTargets(model, self._basis, settings.landmarks)
+        self._trusted = np.isin(model.triangle_region.numpy(), [int(region) for region in FLOW_REGIONS])
+
+    def by_landmarks(
+        self,
+        keyframes: Sequence[Keyframe],
+        known: Mapping[str, KeyframeEstimate],
+        focal: float,
+        identity: FloatArray,
+        freedom: Freedom,
+    ) -> JointEstimate:
+        """Joint solve over landmarks; keyframes that are `known` start from there, the others from their tracking."""
+        poses = [known[k.key].pose if k.key in known else k.observation.pose for k in keyframes]
+        expressions = [known[k.key].expression if k.key in known else k.observation.expression for k in keyframes]
+        start = initial_estimate(poses, [e.astype(np.float64) for e in expressions], focal, identity.astype(np.float64))
+        targets = [self._landmarks.of(k, matrix_of(pose)) for k, pose in zip(keyframes, poses, strict=True)]
+        return solve_jointly(targets, start, self._settings.solver, freedom)
+
+    def by_flow(
+        self,
+        keyframes: Sequence[Keyframe],
+        crops: Sequence[FaceCrop],
+        estimate: JointEstimate,
+        maps: ReflectanceMaps,
+        lights: Sequence[FloatArray],
+        freedom: Freedom,
+    ) -> JointEstimate:
+        """Joint solve over dense matches between the keyframes and their renders, with the landmarks as an anchor."""
+        targets = []
+        for index, (keyframe, crop, light) in enumerate(zip(keyframes, crops, lights, strict=True)):
+            whole = camera_of(keyframe.observation.camera, estimate.focal)
+            expression = estimate.expressions[index].astype(np.float32)
+            current = KeyframeEstimate(pose_of(estimate, index), expression, light, float("nan"))
+            rendering = self.draw(current, estimate.identity.astype(np.float32), crop.camera(whole), maps)
+            dense = flow_targets(
+                self._basis,
+                linear_to_bytes(rendering.image[0].numpy()),
+                rendering.rast[0].numpy(),
+                self._trusted,
+                crop,
+                keyframe.observation.camera,
+                self._settings.flow,
+            )
+            sparse = self._landmarks.of(keyframe, estimate.rotations[index])
+            targets.append(sparse if dense is None else joined(sparse, dense))
+        return solve_jointly(targets, estimate, self._settings.solver, freedom)
+
+    def estimate_of(self, known: Sequence[KeyframeEstimate], focal: float, identity: FloatArray) -> JointEstimate:
+        """The joint estimate that estimates of single keyframes amount to."""
+        return initial_estimate(
+            [item.pose for item in known],
+            [item.expression.astype(np.float64) for item in known],
+            focal,
+            identity.astype(np.float64),
+        )
+
+    @torch.no_grad()
+    def draw(
+        self, estimate: KeyframeEstimate, identity: FloatArray, camera: Camera, maps: ReflectanceMaps
+    ) -> Rendering:
+        """Render a head of an identity (K,) as an estimate has it."""
+        empty = torch.zeros(1, 0, 3)
+        return render(
+            self._model,
+            self._model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None]),
+            torch.from_numpy(estimate.pose.rotation)[None],
+            torch.from_numpy(estimate.pose.translation)[None],
+            camera,
+            maps,
+            Light(torch.from_numpy(estimate.light_sh)[None], empty, empty),
+            backend=self._backend,
+        )
+
+
+def camera_of(camera: Camera, focal: float) -> Camera:
+    """A camera with the fit's focal length instead of the tracker's."""
+    return Camera(focal_px(camera, focal), camera.center_x_px, camera.center_y_px, camera.width, camera.height)
+
+
+def joined(first: PointTargets, second: PointTargets) -> PointTargets:
+    """Targets of both, for one keyframe."""
+    return PointTargets(
+        MeshPoints(
+            np.concatenate([first.points.mean, second.points.mean]),
+            np.concatenate([first.points.identity, second.points.identity]),
+            np.concatenate([first.points.expression, second.points.expression]),
+        ),
+        np.concatenate([first.pixels, second.pixels]),
+        np.concatenate([first.sigma_px, second.sigma_px]),
+        first.camera,
+    )

@@ -1,0 +1,59 @@
+"""The avatar's maps: the generator's, with what the keyframes showed more sharply laid over as a residual."""
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+
+from fitme.fit.fusion import FusedTexture
+from fitme.fit.state import MapArrays
+from fitme.fit.unprojection import TexelTable
+from fitme.reflectance.maps import ReflectanceMaps
+
+GREY_ALBEDO = 0.45
+"""Linear albedo of the head before its skin is known."""
+GREY_SPECULAR = 0.3
+GREY_RESOLUTION = 16
+"""Side of the grey head's maps; they are constant."""
+
+
+def grey_maps() -> ReflectanceMaps:
+    """Maps of a plaster head."""
+    return ReflectanceMaps.constant((GREY_ALBEDO,) * 3, GREY_SPECULAR, GREY_RESOLUTION)
+
+
+def bake(table: TexelTable, texture: FusedTexture, generated: ReflectanceMaps, inverted: bool) -> ReflectanceMaps:
+    """Maps at the table's resolution.
+
+    Diffuse: the fused texture where it is trusted; elsewhere the generator's once it was `inverted` to this face, the
+    fused texture's prior before. Specular and normals: the generator's.
+    """
+    enlarged = enlarge(generated, table.resolution)
+    seen = torch.from_numpy(table.to_filled_map(texture.albedo))[None]
+    if not inverted:
+        return ReflectanceMaps(seen, enlarged.specular, enlarged.normals)
+    confidence = torch.from_numpy(table.to_filled_map(texture.confidence[:, None]))[None]
+    return ReflectanceMaps(torch.lerp(enlarged.diffuse, seen, confidence), enlarged.specular, enlarged.normals)
+
+
+def enlarge(maps: ReflectanceMaps, resolution: int) -> ReflectanceMaps:
+    """Bilinear enlargement; normals stay of unit length."""
+
+    def resized(values: torch.Tensor) -> torch.Tensor:
+        channels_first = values.permute(0, 3, 1, 2)
+        larger = functional.interpolate(channels_first, size=(resolution, resolution), mode="bilinear")
+        return larger.permute(0, 2, 3, 1).contiguous()
+
+    normals = functional.normalize(resized(maps.normals), dim=-1)
+    return ReflectanceMaps(resized(maps.diffuse), resized(maps.specular), normals)
+
+
+def map_arrays(maps: ReflectanceMaps) -> MapArrays:
+    """Maps as arrays for a `FitState`."""
+    return MapArrays(*(values[0].numpy().astype(np.float32) for values in (maps.diffuse, maps.specular, maps.normals)))
+
+
+def maps_of(arrays: MapArrays) -> ReflectanceMaps:
+    """Inverse of `map_arrays`."""
+    tensors = (torch.from_numpy(np.asarray(a, np.float32).copy())[None] for a in vars(arrays).values())
+    diffuse, specular, normals = tensors
+    return ReflectanceMaps(diffuse, specular, normals)

@@ -1,0 +1,73 @@
+"""The part of a keyframe that dense stages look at: a square window around the face at a fixed resolution."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fitme.fit.keyframe import Keyframe
+from fitme.geometry import Camera
+
+WINDOW_MARGIN = 1.45
+"""Side of the window over the longer side of the landmarks' bounding box."""
+
+
+@dataclass(frozen=True)
+class FaceCrop:
+    """A resampled square window of a keyframe."""
+
+    image: npt.NDArray[np.uint8]
+    """(R, R, 3) sRGB; black outside the picture."""
+    usable: npt.NDArray[np.float32]
+    """(R, R) in [0, 1]: how far a pixel shows the person's uncovered face."""
+    left_px: float
+    top_px: float
+    size_px: float
+    """Window in pixels of the whole picture."""
+
+    def camera(self, whole: Camera) -> Camera:
+        """The camera that sees the window, given the one that sees the whole picture."""
+        return whole.window(self.left_px, self.top_px, self.size_px, self.image.shape[0])
+
+    def to_window(self, pixels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Pixel coordinates (..., 2) of the whole picture as coordinates of the window."""
+        scale = self.image.shape[0] / self.size_px
+        moved: npt.NDArray[np.float64] = (pixels - np.array([self.left_px, self.top_px])) * scale
+        return moved
+
+    def to_picture(self, pixels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Inverse of `to_window`."""
+        scaled: npt.NDArray[np.float64] = pixels * (self.size_px / self.image.shape[0])
+        scaled += np.array([self.left_px, self.top_px])
+        return scaled
+
+
+def crop_face(keyframe: Keyframe, usable: npt.NDArray[np.float32], resolution: int) -> FaceCrop:
+    """Cut the face out of a keyframe; `usable` (H, W) as in `FaceCrop`, for the whole picture."""
+    landmarks = keyframe.observation.landmarks
+    low, high = landmarks.min(0), landmarks.max(0)
+    size = float((high - low).max()) * WINDOW_MARGIN
+    left, top = (low + high) / 2.0 - size / 2.0
+    scale = resolution / size
+    # Pixel centres lie at half-integers on both sides, while OpenCV counts from centres.
+    to_window = np.array(
+        [[scale, 0.0, (0.5 - left) * scale - 0.5], [0.0, scale, (0.5 - top) * scale - 0.5]], np.float64
+    )
+    blurred = _prefilter(keyframe.image, scale)
+    side = (resolution, resolution)
+    return FaceCrop(
+        np.asarray(cv2.warpAffine(blurred, to_window, side, flags=cv2.INTER_LINEAR), np.uint8),
+        np.asarray(cv2.warpAffine(usable, to_window, side, flags=cv2.INTER_LINEAR), np.float32),
+        float(left),
+        float(top),
+        size,
+    )
+
+
+def _prefilter(image: npt.NDArray[np.uint8], scale: float) -> npt.NDArray[np.uint8]:
+    """Low-pass a picture that is going to shrink by `scale`, so that it does not alias."""
+    if scale >= 1.0:
+        return image
+    sigma = 0.5 * np.sqrt(1.0 / scale**2 - 1.0)
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)

@@ -1,0 +1,309 @@
+"""Joint Gauss-Newton over keyframes: one identity and focal length, a pose and an expression for each keyframe.
+
+Residuals are reprojection errors of points on the mesh: landmarks, or dense points that an optical flow matched. Every
+point is linear in identity and expression before the rigid motion, so the Jacobian is analytic. The blocks of single
+keyframes are eliminated first (Schur complement), so that cost grows linearly with the number of keyframes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import cho_factor, cho_solve
+
+from fitme.geometry import Camera
+from fitme.shape.expressions import EXPRESSION_NAMES
+from fitme.shape.morphable_model import MorphableModel
+
+Array = npt.NDArray[np.float64]
+
+POSE_COUNT = 6
+"""Parameters of a pose's increment: three of rotation (left-multiplied, view axes), three of translation."""
+GAZE = np.array([name.startswith("eyeLook") for name in EXPRESSION_NAMES])
+"""(52,) the coefficients that turn the eyeballs. They are not linear in the points, so the solver leaves them alone."""
+MINIMAL_DEPTH_M = 0.08
+"""No head is nearer to a camera than this; keeps early iterations from stepping through the image plane."""
+
+
+@dataclass(frozen=True)
+class SolverSettings:
+    """Weights of priors and numerics of the joint solve."""
+
+    iterations: int = 8
+    identity_weight: float = 1.0
+    """Weight of the identity prior: 1 takes coefficients as standard normal."""
+    expression_sigma: float = 0.3
+    """Standard deviation of an expression coefficient about zero."""
+    focal_log_sigma: float = 0.2
+    """Standard deviation of log focal length about its prior."""
+    focal_prior: float = 1.1
+    """Expected focal length over the longer side of the picture: a webcam of about 50 degrees across."""
+    robust_scale: float = 2.5
+    """Residual, in standard deviations, beyond which a point counts less (Geman-McClure)."""
+    damping: float = 1e-3
+    """Levenberg-Marquardt damping, relative to the diagonal."""
+
+
+@dataclass(frozen=True)
+class MeshPoints:
+    """Points on the mesh with their linear bases, ready for the solver."""
+
+    mean: Array
+    """(P, 3) metres, model space."""
+    identity: Array
+    """(P, 3, K) metres per standard deviation."""
+    expression: Array
+    """(P, 3, 52) metres at full activation."""
+
+    def subset(self, index: npt.NDArray[np.intp]) -> "MeshPoints":
+        """Only the points of `index`."""
+        return MeshPoints(self.mean[index], self.identity[index], self.expression[index])
+
+
+@dataclass(frozen=True)
+class PointTargets:
+    """Where one keyframe shows the points."""
+
+    points: MeshPoints
+    pixels: Array
+    """(P, 2)."""
+    sigma_px: Array
+    """(P,) expected error of each target, pixels."""
+    camera: Camera
+    """Of the keyframe; its focal length is replaced by the joint estimate."""
+
+
+@dataclass(frozen=True)
+class JointEstimate:
+    """Parameters of the joint solve over N keyframes."""
+
+    focal: float
+    """Focal length over the longer side of the picture."""
+    identity: Array
+    """(K,) standard deviations."""
+    rotations: Array
+    """(N, 3, 3) model to view."""
+    translations: Array
+    """(N, 3) metres."""
+    expressions: Array
+    """(N, 52) in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Freedom:
+    """What a solve may change; pose and expression are always free."""
+
+    identity: bool = True
+    focal: bool = True
+    expression: bool = True
+
+
+class MeshBasis:
+    """The model's linear bases as arrays that are quick to gather from."""
+
+    def __init__(self, model: MorphableModel) -> None:
+        self._mean = model.mean.numpy()
+        self._identity = np.ascontiguousarray(model.identity_basis.numpy().transpose(1, 2, 0))  # (V, 3, K)
+        self._expression = np.ascontiguousarray(model.expression_basis.numpy().transpose(1, 2, 0))  # (V, 3, 52)
+        self._triangles = model.triangles.numpy()
+
+    def points(self, triangles: npt.NDArray[np.int64], barycentric: npt.NDArray[np.float32]) -> MeshPoints:
+        """Points at barycentric coordinates (P, 3) of triangles (P,)."""
+        corners = self._triangles[triangles]  # (P, 3)
+        weights = barycentric.astype(np.float32)
+        return MeshPoints(
+            np.einsum("pc,pcx->px", weights, self._mean[corners]).astype(np.float64),
+            np.einsum("pc,pcxk->pxk", weights, self._identity[corners]).astype(np.float64),
+            np.einsum("pc,pcxe->pxe", weights, self._expression[corners]).astype(np.float64),
+        )
+
+
+def solve_jointly(
+    targets: Sequence[PointTargets],
+    start: JointEstimate,
+    settings: SolverSettings,
+    freedom: Freedom | None = None,
+    expression_priors: Array | None = None,
+) -> JointEstimate:
+    """Levenberg-Marquardt from `start` over all keyframes of `targets`.
+
+    `expression_priors` (N, 52) is what expressions are drawn to instead of zero.
+    """
+    freedom = freedom or Freedom()
+    estimate = start
+    priors = np.zeros_like(start.expressions) if expression_priors is None else expression_priors
+    damping = settings.damping
+    cost = _cost(targets, estimate, settings, freedom, priors)
+    for _ in range(settings.iterations):
+        candidate = _step(targets, estimate, settings, freedom, priors, damping)
+        candidate_cost = _cost(targets, candidate, settings, freedom, priors)
+        if candidate_cost < cost:
+            estimate, cost, damping = candidate, candidate_cost, damping * 0.3
+        else:
+            damping *= 10.0
+    return estimate
+
+
+def reprojection_errors(target: PointTargets, estimate: JointEstimate, index: int) -> Array:
+    """(P, 2) pixels: where keyframe `index` projects its points, minus their targets."""
+    return _project(target, estimate, index)[0] - target.pixels
+
+
+def focal_px(camera: Camera, focal: float) -> float:
+    """Focal length in pixels of a focal length relative to the longer side."""
+    return focal * max(camera.width, camera.height)
+
+
+def _project(target: PointTargets, estimate: JointEstimate, index: int) -> tuple[Array, Array, Array]:
+    """Pixels (P, 2), view-space points (P, 3), and rotated model points (P, 3) of one keyframe."""
+    points = target.points
+    model = points.mean + points.identity @ estimate.identity + points.expression @ estimate.expressions[index]
+    rotated = model @ estimate.rotations[index].T
+    view = rotated + estimate.translations[index]
+    depth = np.maximum(-view[:, 2], MINIMAL_DEPTH_M)
+    focal = focal_px(target.camera, estimate.focal)
+    pixels = np.stack(
+        [
+            target.camera.center_x_px + focal * view[:, 0] / depth,
+            target.camera.center_y_px - focal * view[:, 1] / depth,
+        ],
+        -1,
+    )
+    return pixels, view, rotated
+
+
+def _robust_weights(residual: Array, sigma: Array, scale: float) -> Array:
+    """(P,) Geman-McClure weights of residuals (P, 2), already divided by the variance."""
+    squared = (residual**2).sum(-1) / sigma**2
+    weights: Array = 1.0 / (1.0 + squared / scale**2) ** 2 / sigma**2
+    return weights
+
+
+def _cost(
+    targets: Sequence[PointTargets],
+    estimate: JointEstimate,
+    settings: SolverSettings,
+    freedom: Freedom,
+    expression_priors: Array,
+) -> float:
+    total = 0.0
+    for k, target in enumerate(targets):
+        squared = (reprojection_errors(target, estimate, k) ** 2).sum(-1) / target.sigma_px**2
+        total += float((squared / (1.0 + squared / settings.robust_scale**2)).sum())
+    total += float((((estimate.expressions - expression_priors) / settings.expression_sigma) ** 2).sum())
+    if freedom.identity:
+        total += settings.identity_weight * float((estimate.identity**2).sum())
+    if freedom.focal:
+        total += float((np.log(estimate.focal / settings.focal_prior) / settings.focal_log_sigma) ** 2)
+    return total
+
+
+def _step(
+    targets: Sequence[PointTargets],
+    estimate: JointEstimate,
+    settings: SolverSettings,
+    freedom: Freedom,
+    expression_priors: Array,
+    damping: float,
+) -> JointEstimate:
+    """One damped Gauss-Newton step; expressions at a bound that the step would leave stay there (active set)."""
+    identity_count = estimate.identity.shape[0]
+    shared_count = identity_count + 1
+    shared_hessian = np.zeros((shared_count, shared_count))
+    shared_gradient = np.zeros(shared_count)
+    eliminated: list[tuple[npt.NDArray[np.intp], Array, Array]] = []
+    for k, target in enumerate(targets):
+        frame_jacobian, shared_jacobian, residual, weights = _linearize(target, estimate, k, settings)
+        weighted = frame_jacobian * weights[:, None]
+        hessian = weighted.T @ frame_jacobian
+        gradient = weighted.T @ residual
+        prior = 1.0 / settings.expression_sigma**2
+        diagonal = np.arange(POSE_COUNT, hessian.shape[0])
+        hessian[diagonal, diagonal] += prior
+        gradient[POSE_COUNT:] += prior * (estimate.expressions[k] - expression_priors[k])
+        free = _free_parameters(estimate.expressions[k], gradient[POSE_COUNT:], freedom.expression)
+        hessian = hessian[np.ix_(free, free)]
+        hessian[np.diag_indices_from(hessian)] *= 1.0 + damping
+        cross = (shared_jacobian * weights[:, None]).T @ frame_jacobian[:, free]  # (S, free)
+        factor = cho_factor(hessian)
+        inverse_cross = cho_solve(factor, cross.T)  # (free, S)
+        inverse_gradient = cho_solve(factor, gradient[free])
+        shared_hessian += (shared_jacobian * weights[:, None]).T @ shared_jacobian - cross @ inverse_cross
+        shared_gradient += (shared_jacobian * weights[:, None]).T @ residual - cross @ inverse_gradient
+        eliminated.append((free, inverse_cross, inverse_gradient))
+
+    shared_hessian[np.arange(identity_count), np.arange(identity_count)] += settings.identity_weight
+    shared_gradient[:identity_count] += settings.identity_weight * estimate.identity
+    shared_hessian[-1, -1] += 1.0 / settings.focal_log_sigma**2
+    shared_gradient[-1] += np.log(estimate.focal / settings.focal_prior) / settings.focal_log_sigma**2
+    moving = np.array([freedom.identity] * identity_count + [freedom.focal])
+    shared_step = np.zeros(shared_count)
+    if moving.any():
+        block = shared_hessian[np.ix_(moving, moving)]
+        block[np.diag_indices_from(block)] *= 1.0 + damping
+        shared_step[moving] = -np.linalg.solve(block, shared_gradient[moving])
+
+    rotations, translations, expressions = (
+        estimate.rotations.copy(),
+        estimate.translations.copy(),
+        estimate.expressions.copy(),
+    )
+    for k, (free, inverse_cross, inverse_gradient) in enumerate(eliminated):
+        step = np.zeros(POSE_COUNT + expressions.shape[1])
+        step[free] = -inverse_gradient - inverse_cross @ shared_step
+        rotations[k] = _rotation(step[:3]) @ rotations[k]
+        translations[k] += step[3:POSE_COUNT]
+        expressions[k] = np.clip(expressions[k] + step[POSE_COUNT:], 0.0, 1.0)
+    return JointEstimate(
+        estimate.focal * float(np.exp(np.clip(shared_step[-1], -0.5, 0.5))),
+        estimate.identity + shared_step[:-1],
+        rotations,
+        translations,
+        expressions,
+    )
+
+
+def _free_parameters(expression: Array, gradient: Array, expression_free: bool) -> npt.NDArray[np.intp]:
+    """Indices of the pose and of the expression coefficients that are free to move."""
+    held = GAZE | ((expression <= 0.0) & (gradient > 0.0)) | ((expression >= 1.0) & (gradient < 0.0))
+    if not expression_free:
+        held = np.ones_like(held)
+    return np.concatenate([np.arange(POSE_COUNT), POSE_COUNT + np.flatnonzero(~held)])
+
+
+def _linearize(
+    target: PointTargets, estimate: JointEstimate, index: int, settings: SolverSettings
+) -> tuple[Array, Array, Array, Array]:
+    """Jacobians by keyframe (2P, 58) and shared (2P, K + 1) parameters, residual (2P,) and weights (2P,)."""
+    pixels, view, rotated = _project(target, estimate, index)
+    focal = focal_px(target.camera, estimate.focal)
+    depth = np.maximum(-view[:, 2], MINIMAL_DEPTH_M)
+    count = len(view)
+    by_view = np.zeros((count, 2, 3))  # d pixel / d view
+    by_view[:, 0, 0] = focal / depth
+    by_view[:, 1, 1] = -focal / depth
+    by_view[:, 0, 2] = focal * view[:, 0] / depth**2
+    by_view[:, 1, 2] = -focal * view[:, 1] / depth**2
+    cross = np.zeros((count, 3, 3))  # d (exp(w) p) / d w = -[p]x
+    cross[:, 0, 1], cross[:, 0, 2] = rotated[:, 2], -rotated[:, 1]
+    cross[:, 1, 0], cross[:, 1, 2] = -rotated[:, 2], rotated[:, 0]
+    cross[:, 2, 0], cross[:, 2, 1] = rotated[:, 1], -rotated[:, 0]
+    by_model = by_view @ estimate.rotations[index]  # (P, 2, 3)
+    frame = np.concatenate([by_view @ cross, by_view, by_model @ target.points.expression], -1)
+    by_log_focal = pixels - np.array([target.camera.center_x_px, target.camera.center_y_px])
+    shared = np.concatenate([by_model @ target.points.identity, by_log_focal[..., None]], -1)
+    residual = pixels - target.pixels
+    weights = np.repeat(_robust_weights(residual, target.sigma_px, settings.robust_scale), 2)
+    return frame.reshape(2 * count, -1), shared.reshape(2 * count, -1), residual.reshape(-1), weights
+
+
+def _rotation(axis_angle: Array) -> Array:
+    """(3, 3) rotation matrix of an axis-angle vector (3,), by Rodrigues' formula."""
+    angle = float(np.linalg.norm(axis_angle))
+    if angle < 1e-12:
+        return np.eye(3)
+    x, y, z = axis_angle / angle
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    matrix: Array = np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross
+    return matrix

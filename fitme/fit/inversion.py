@@ -1,0 +1,215 @@
+"""Inversion and tuning: the generator's W+ latent that explains the evidence, then its weights around that latent.
+
+FitMe (Lattas et al., CVPR 2023), section 3.4: the reflectance of a face is found as a latent of the generator under the
+photometric, identity and landmark terms, then the generator itself is tuned with the latent held, after Roich et al.,
+"Pivotal Tuning for Latent-based Editing of Real Images" (2022).
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from fitme.color import linear_to_srgb
+from fitme.fit.losses import encoded_l1, gradient_l1
+from fitme.fit.photometric import DenseEvidence, SceneParameters, keyframe_loss
+from fitme.fit.settings import DenseSettings
+from fitme.reflectance.generator import ReflectanceGenerator
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render.rasterizer import RasterizerBackend
+from fitme.shape.morphable_model import MorphableModel
+from fitme.track.identity import DlibEmbedder
+
+FloatArray = npt.NDArray[np.float32]
+
+LATENT_SAMPLES = 512
+"""Random latents whose spread normalises the prior on W+."""
+
+
+@dataclass(frozen=True)
+class TextureEvidence:
+    """The fused texture that the generator's diffuse albedo is compared with."""
+
+    encoded: Tensor
+    """(1, R, R, 3) sRGB-encoded albedo."""
+    weight: Tensor
+    """(1, R, R, 1) confidence in [0, 1]."""
+
+    def at(self, resolution: int) -> "TextureEvidence":
+        """The same at a lower resolution; confidence weighs the mean."""
+        factor = self.encoded.shape[1] // resolution
+        if factor == 1:
+            return self
+        weight = functional.avg_pool2d(self.weight.permute(0, 3, 1, 2), factor)
+        encoded = functional.avg_pool2d((self.encoded * self.weight).permute(0, 3, 1, 2), factor)
+        encoded = encoded / weight.clamp(min=1e-4)
+        return TextureEvidence(encoded.permute(0, 2, 3, 1), weight.permute(0, 2, 3, 1))
+
+
+class ReflectanceFit:
+    """The generator's latent and weights under optimisation. Keeps its state between rounds."""
+
+    def __init__(
+        self,
+        generator: ReflectanceGenerator,
+        model: MorphableModel,
+        backend: RasterizerBackend,
+        settings: DenseSettings,
+    ) -> None:
+        self._original = generator.eval().requires_grad_(False)
+        self._tuned: ReflectanceGenerator | None = None
+        self._model = model
+        self._backend = backend
+        self._settings = settings
+        with torch.no_grad():
+            noise = torch.Generator().manual_seed(0)
+            sample = torch.randn(LATENT_SAMPLES, generator.latent_size, generator=noise)
+            latents = generator.mapping(sample)
+            self._spread = latents.std(0).clamp(min=1e-3)  # (D,)
+        self._mean = generator.mean_w.detach().clone()  # (D,)
+        self._w_plus: Tensor | None = None
+        self._step = 0
+
+    @property
+    def w_plus(self) -> FloatArray | None:
+        """(L, D) latent, None before inversion."""
+        return None if self._w_plus is None else self._w_plus.detach()[0].numpy().copy()
+
+    @property
+    def resolution(self) -> int:
+        """Side of the generator's maps."""
+        return self._original.config.resolution
+
+    @property
+    def generator(self) -> ReflectanceGenerator:
+        """The generator as tuned so far."""
+        return self._tuned or self._original
+
+    def restore(self, w_plus: FloatArray | None, tuned: Mapping[str, FloatArray]) -> None:
+        """Go on from an earlier latent and earlier weights."""
+        if w_plus is not None:
+            self._w_plus = torch.from_numpy(w_plus.copy())[None]
+        if tuned:
+            self._tuned = copy.deepcopy(self._original)
+            weights = {name: torch.from_numpy(value.copy()) for name, value in tuned.items()}
+            self._tuned.load_state_dict(weights, strict=False)
+
+    def tuned_weights(self) -> dict[str, FloatArray]:
+        """Weights that differ from the original generator's."""
+        if self._tuned is None:
+            return {}
+        original = self._original.state_dict()
+        return {
+            name: value.numpy().copy()
+            for name, value in self._tuned.state_dict().items()
+            if not torch.equal(value, original[name])
+        }
+
+    @torch.no_grad()
+    def maps(self) -> ReflectanceMaps:
+        """The maps as they stand; the mean latent's before inversion."""
+        return self.generator.synthesize(self._latent())
+
+    def invert_coarsely(self, texture: TextureEvidence, steps: int) -> float:
+        """Fit the latent to the fused texture at low resolution; the loss at the end."""
+        settings = self._settings
+        coarse = texture.at(settings.coarse_resolution)
+        latent = self._latent().clone().requires_grad_()
+        optimizer = torch.optim.Adam([latent], lr=settings.latent_rate)
+        loss = torch.zeros(())
+        for _ in range(steps):
+            optimizer.zero_grad(set_to_none=True)
+            maps = self.generator.synthesize(latent, resolution=settings.coarse_resolution)
+            loss = self._texture_loss(maps, coarse) + self._latent_prior(latent)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        self._w_plus = latent.detach()
+        return float(loss.detach())
+
+    def invert(
+        self, texture: TextureEvidence, scene: SceneParameters, evidence: list[DenseEvidence],
+        embedder: DlibEmbedder | None, steps: int,
+    ) -> dict[str, float]:  # fmt: skip
+        """Fit latent, geometry and lights to texture and pictures, one keyframe a step; the last step's terms."""
+        latent = self._latent().clone().requires_grad_()
+        groups = [{"params": [latent], "lr": self._settings.latent_rate}, *scene.groups(self._settings)]
+        optimizer = torch.optim.Adam(groups)
+        values: dict[str, float] = {}
+        for _ in range(steps):
+            optimizer.zero_grad(set_to_none=True)
+            maps = self.generator.synthesize(latent)
+            texture_loss = self._texture_loss(maps, texture)
+            index = self._step % len(evidence)
+            total, values = keyframe_loss(
+                index, evidence[index], scene, maps, self._model, embedder, self._backend, self._settings
+            )
+            (total + texture_loss + self._latent_prior(latent)).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            scene.clamp()
+            self._step += 1
+            values["texture"] = float(texture_loss.detach())
+        self._w_plus = latent.detach()
+        return values
+
+    def tune(
+        self, texture: TextureEvidence, scene: SceneParameters, evidence: list[DenseEvidence],
+        embedder: DlibEmbedder | None, steps: int,
+    ) -> dict[str, float]:  # fmt: skip
+        """Fit the generator's weights and the lights with the latent held; the last step's terms."""
+        settings = self._settings
+        if self._tuned is None:
+            self._tuned = copy.deepcopy(self._original)
+        generator = self._tuned.requires_grad_(True)
+        parameters = [parameter for name, parameter in generator.named_parameters() if not name.startswith("mapping")]
+        optimizer = torch.optim.Adam([
+            {"params": parameters, "lr": settings.tuning_rate}, {"params": [scene.lights], "lr": settings.light_rate},
+        ])  # fmt: skip
+        latent = self._latent()
+        values: dict[str, float] = {}
+        for _ in range(steps):
+            optimizer.zero_grad(set_to_none=True)
+            maps = generator.synthesize(latent)
+            texture_loss = self._texture_loss(maps, texture)
+            index = self._step % len(evidence)
+            total, values = keyframe_loss(
+                index, evidence[index], scene, maps, self._model, embedder, self._backend, settings
+            )
+            locality = self._locality(generator, latent)
+            (total + texture_loss + settings.locality_weight * locality).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            self._step += 1
+            values |= {"texture": float(texture_loss.detach()), "locality": float(locality.detach())}
+        generator.requires_grad_(False)
+        return values
+
+    def _latent(self) -> Tensor:
+        if self._w_plus is None:
+            return self._mean.expand(1, self._original.num_layers, -1)
+        return self._w_plus
+
+    def _latent_prior(self, latent: Tensor) -> Tensor:
+        distance: Tensor = ((latent - self._mean) / self._spread).square().mean()
+        return self._settings.latent_prior_weight * distance
+
+    def _texture_loss(self, maps: ReflectanceMaps, texture: TextureEvidence) -> Tensor:
+        color = encoded_l1(maps.diffuse, texture.encoded, texture.weight)
+        edges = gradient_l1(maps.diffuse, texture.encoded, texture.weight)
+        return self._settings.texture_weight * color + self._settings.gradient_weight * edges
+
+    def _locality(self, generator: ReflectanceGenerator, latent: Tensor) -> Tensor:
+        """How far tuning changed the maps of a latent near the pivot (Roich et al. 2022, eq. 5), at low resolution."""
+        with torch.no_grad():
+            random = self._original.mapping(torch.randn(1, self._original.latent_size))[:, None]
+            near = latent + self._settings.locality_radius * (random - latent)
+            before = self._original.synthesize(near, resolution=self._settings.coarse_resolution)
+        after = generator.synthesize(near, resolution=self._settings.coarse_resolution)
+        return (
+            (linear_to_srgb(after.diffuse) - linear_to_srgb(before.diffuse)).abs().mean()
+            + (after.specular - before.specular).abs().mean()
+            + (after.normals - before.normals).abs().mean()
+        )

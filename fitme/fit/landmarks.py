@@ -1,0 +1,92 @@
+"""The first stage: identity, poses, expressions and focal length from landmarks alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.fit.gauss_newton import JointEstimate, MeshBasis, MeshPoints, PointTargets
+from fitme.fit.keyframe import Keyframe
+from fitme.geometry import HeadPose, axis_angle_from_matrix, rotation_matrix
+from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.regions import Region
+from fitme.track.topology import FACE_OVAL
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LandmarkSettings:
+    """How far landmarks are trusted. Their errors are shared by neighbours, so each counts for less than it seems."""
+
+    sigma: float = 0.03
+    """Standard deviation of a landmark's error over the side of the landmarks' bounding box, correlation included."""
+    contour_factor: float = 3.0
+    """Factor for the oval's landmarks, which slide along the silhouette as the head turns."""
+    averted_factor: float = 4.0
+    """Factor for landmarks on the side that is turned away, which MediaPipe guesses."""
+
+
+class LandmarkTargets:
+    """Turns keyframes into targets of the joint solver."""
+
+    def __init__(self, model: MorphableModel, basis: MeshBasis, settings: LandmarkSettings) -> None:
+        triangles = model.mediapipe_triangles.numpy()
+        on_eyeball = model.triangle_region.numpy()[triangles] == Region.EYES
+        self._index = np.flatnonzero(model.mediapipe_valid.numpy() & ~on_eyeball)
+        self._points = basis.points(triangles[self._index], model.mediapipe_barycentric.numpy()[self._index])
+        self._contour = np.isin(self._index, list(FACE_OVAL))
+        self._normals = _point_normals(model, self._index)
+        self._settings = settings
+
+    @property
+    def points(self) -> MeshPoints:
+        """The landmarks that the solver uses."""
+        return self._points
+
+    def of(self, keyframe: Keyframe, rotation: Array) -> PointTargets:
+        """Targets of one keyframe, given a first guess of its head's rotation (3, 3)."""
+        observed = keyframe.observation.landmarks.astype(np.float64)
+        side = float((observed.max(0) - observed.min(0)).max())
+        sigma = np.full(len(self._index), self._settings.sigma * side)
+        sigma[self._contour] *= self._settings.contour_factor
+        averted = (self._normals @ rotation.T)[:, 2] < 0.0
+        sigma[averted] *= self._settings.averted_factor
+        return PointTargets(self._points, observed[self._index], sigma, keyframe.observation.camera)
+
+
+def initial_estimate(
+    poses: Sequence[HeadPose], expressions: Sequence[Array], focal: float, identity: Array
+) -> JointEstimate:
+    """A start for the joint solver."""
+    rotations = [matrix_of(pose) for pose in poses]
+    return JointEstimate(
+        focal,
+        identity,
+        np.stack(rotations),
+        np.stack([pose.translation.astype(np.float64) for pose in poses]),
+        np.stack([expression.astype(np.float64) for expression in expressions]),
+    )
+
+
+def matrix_of(pose: HeadPose) -> Array:
+    """(3, 3) rotation matrix of a pose."""
+    matrix: Array = rotation_matrix(torch.from_numpy(pose.rotation).double()).numpy()
+    return matrix
+
+
+def pose_of(estimate: JointEstimate, index: int) -> HeadPose:
+    """Pose of one keyframe of an estimate."""
+    rotation = axis_angle_from_matrix(torch.from_numpy(estimate.rotations[index]))
+    return HeadPose(rotation.float().numpy(), estimate.translations[index].astype(np.float32))
+
+
+def _point_normals(model: MorphableModel, index: npt.NDArray[np.intp]) -> Array:
+    """(P, 3) normals of the mean head at landmarks."""
+    triangles = model.triangles[model.mediapipe_triangles[torch.from_numpy(index)].long()].long()
+    corners = model.mean[triangles]  # (P, 3, 3)
+    normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    unit: Array = torch.nn.functional.normalize(normals, dim=-1).double().numpy()
+    return unit

@@ -1,0 +1,124 @@
+"""Spherical-harmonics light in closed form: given albedo and normals, colour is linear in the light's coefficients.
+
+Light and albedo share a scale that no picture can tell apart. It is settled by two priors: what skin reflects, and how
+bright the light of a well exposed picture is.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.render.light import SH_COUNT
+from fitme.render.shading import HEMISPHERICAL_REFLECTANCE, sh_basis
+
+FloatArray = npt.NDArray[np.float32]
+
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
+"""Weights of linear sRGB primaries in luminance (IEC 61966-2-1)."""
+SH_CONSTANT = 0.28209479177387814
+"""Value of the constant basis function."""
+MINIMAL_SHADING = 0.05
+"""Shading is kept above this when colours are divided by it."""
+
+
+@dataclass(frozen=True)
+class LightSettings:
+    """Priors and numerics of the light's least squares."""
+
+    directional_ridge: float = 0.01
+    """Ridge on the coefficients above order 0, relative to the mean squared albedo of the evidence."""
+    iterations: int = 4
+    """Reweighting rounds against highlights, shadows and occluders."""
+    robust_scale: float = 0.08
+    """Residual in linear light beyond which a sample counts less."""
+    mean_shading: float = 0.75
+    """Expected shading of a face in a well exposed picture."""
+    mean_shading_log_sigma: float = 0.35
+    skin_luminance: float = 0.32
+    """Median linear luminance of skin albedo over people (about 0.5 for Fitzpatrick type I, 0.1 for VI)."""
+    skin_luminance_log_sigma: float = 0.45
+
+
+@dataclass(frozen=True)
+class LitSurface:
+    """Samples of a surface: all of the light transport that does not depend on the light."""
+
+    diffuse: FloatArray
+    """(N, 9) spherical harmonics at the normals: what multiplies albedo and light."""
+    specular: FloatArray
+    """(N, 9) spherical harmonics in the mirror direction times reflectance: what is added to it."""
+
+    def subset(self, index: npt.NDArray[np.intp]) -> "LitSurface":
+        """Only the samples of `index`."""
+        return LitSurface(self.diffuse[index], self.specular[index])
+
+    def shading(self, light: FloatArray) -> FloatArray:
+        """(N, 3) diffuse shading under a light (9, 3), kept above `MINIMAL_SHADING`."""
+        values: FloatArray = self.diffuse @ light
+        return np.maximum(values, MINIMAL_SHADING)
+
+    def sheen(self, light: FloatArray) -> FloatArray:
+        """(N, 3) specular reflection under a light (9, 3)."""
+        values: FloatArray = self.specular @ light
+        return np.maximum(values, 0.0)
+
+
+def lit_surface(normals: FloatArray, toward_viewer: FloatArray, specular: FloatArray) -> LitSurface:
+    """Light transport of unit normals (N, 3), directions to the viewer (N, 3), specular albedo (N, 1).
+
+    The specular term is the ambient one of `fitme.render.shading.specular_shading`.
+    """
+    mirror = 2.0 * (normals * toward_viewer).sum(-1, keepdims=True) * normals - toward_viewer
+    return LitSurface(
+        sh_basis(torch.from_numpy(normals)).numpy(),
+        HEMISPHERICAL_REFLECTANCE * specular * sh_basis(torch.from_numpy(mirror)).numpy(),
+    )
+
+
+def estimate_light(
+    surface: LitSurface,
+    color: FloatArray,  # (N, 3)
+    albedo: FloatArray,  # (N, 3)
+    weight: FloatArray,  # (N,)
+    settings: LightSettings,
+    prior: FloatArray | None = None,  # (9, 3)
+) -> FloatArray:
+    """(9, 3) light that best explains the linear colours of a surface of known albedo.
+
+    Iteratively reweighted ridge regression, each channel by itself; the ridge draws the orders above 0 to `prior`, or
+    to zero without one.
+    """
+    center = np.zeros((SH_COUNT, 3)) if prior is None else prior.astype(np.float64)
+    robust = np.ones(len(color))
+    light = center.copy()
+    for _ in range(settings.iterations):
+        for channel in range(3):
+            design = (surface.diffuse * albedo[:, channel, None] + surface.specular).astype(np.float64)
+            weighted = design * (weight * robust)[:, None]
+            evidence = float((weight * robust * albedo[:, channel] ** 2).sum()) + 1e-9
+            ridge = np.full(SH_COUNT, settings.directional_ridge * evidence)
+            ridge[0] = 1e-6 * evidence
+            light[:, channel] = np.linalg.solve(
+                weighted.T @ design + np.diag(ridge), weighted.T @ color[:, channel] + ridge * center[:, channel]
+            )
+        residual = color - albedo * (surface.diffuse @ light) - surface.specular @ light
+        robust = 1.0 / (1.0 + (residual**2).sum(-1) / settings.robust_scale**2) ** 2
+    return light.astype(np.float32)
+
+
+def albedo_scale(face_color: FloatArray, settings: LightSettings) -> float:
+    """Luminance of the skin's albedo that the priors make most likely, given the median colour of the face as seen.
+
+    With log-normal priors on albedo and on shading, whose product is seen, the most likely split is the one weighted by
+    their precisions.
+    """
+    seen = float(np.log(max(float(face_color @ LUMINANCE), 1e-3)))
+    skin = float(np.log(settings.skin_luminance))
+    light = float(np.log(settings.mean_shading))
+    surplus = seen - skin - light
+    share = settings.skin_luminance_log_sigma**2 / (
+        settings.skin_luminance_log_sigma**2 + settings.mean_shading_log_sigma**2
+    )
+    return float(np.exp(skin + share * surplus))

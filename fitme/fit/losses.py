@@ -1,0 +1,61 @@
+"""Terms that inversion and tuning minimise. Colours are compared sRGB-encoded: errors weigh as the eye sees them."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from fitme.color import linear_to_srgb
+from fitme.track.identity import DlibEmbedder
+
+PYRAMID_LEVELS = 3
+"""Octaves over which image gradients are compared."""
+CROP_VALUE_RANGE = 255.0
+"""The identity network takes encoded colours from 0 to this."""
+
+
+def encoded_l1(linear: Tensor, encoded_target: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean absolute difference of colours (B, H, W, 3), weights (B, H, W, 1)."""
+    difference = (linear_to_srgb(linear) - encoded_target).abs().mean(-1, keepdim=True)
+    return (difference * weight).sum() / weight.sum().clamp(min=1e-6)
+
+
+def gradient_l1(linear: Tensor, encoded_target: Tensor, weight: Tensor) -> Tensor:
+    """The same of horizontal and vertical differences, over `PYRAMID_LEVELS` octaves."""
+    difference = (linear_to_srgb(linear) - encoded_target).permute(0, 3, 1, 2)
+    weight = weight.permute(0, 3, 1, 2)
+    total = torch.zeros((), dtype=linear.dtype)
+    for _ in range(PYRAMID_LEVELS):
+        for axis in (2, 3):
+            length = difference.shape[axis] - 1
+            step = difference.narrow(axis, 1, length) - difference.narrow(axis, 0, length)
+            both = weight.narrow(axis, 1, length) * weight.narrow(axis, 0, length)
+            total = total + (step.abs() * both).sum() / both.sum().clamp(min=1e-6) / difference.shape[1]
+        difference, weight = functional.avg_pool2d(difference, 2), functional.avg_pool2d(weight, 2)
+    return total
+
+
+def identity_losses(
+    embedder: DlibEmbedder,
+    rendered: Tensor,  # (1, R, R, 3) encoded
+    target: Tensor,  # (1, R, R, 3) encoded
+    landmarks: npt.NDArray[np.float32],  # (478, 2) pixels of the crop
+) -> tuple[Tensor, Tensor]:
+    """Feature distance and cosine distance of the embeddings between two pictures of a face at the same place.
+
+    Features as a perceptual metric follow GANFIT (Gecer et al., CVPR 2019, eqs. 8 and 9), which FitMe takes over.
+    """
+    crops = embedder.crops(torch.cat([rendered, target]) * CROP_VALUE_RANGE, np.stack([landmarks, landmarks]))
+    features, embeddings = embedder.features(crops)
+    distance = torch.zeros((), dtype=rendered.dtype)
+    for feature in features:
+        scale = feature[1].detach().square().mean().clamp(min=1e-6)
+        distance = distance + (feature[0] - feature[1]).square().mean() / scale
+    cosine = 1.0 - functional.cosine_similarity(embeddings[:1], embeddings[1:].detach()).mean()
+    return distance / len(features), cosine
+
+
+def landmark_loss(projected: Tensor, observed: Tensor, sigma_px: Tensor) -> Tensor:
+    """Mean squared error of landmarks (P, 2) in standard deviations (P,), linear beyond one (Huber)."""
+    return functional.huber_loss(projected / sigma_px[:, None], observed / sigma_px[:, None])

@@ -1,0 +1,68 @@
+"""Settings of a fit; `configs/fit.yaml` may override each."""
+
+from dataclasses import dataclass, field
+
+from fitme.fit.flow import FlowSettings
+from fitme.fit.fusion import FusionSettings
+from fitme.fit.gauss_newton import SolverSettings
+from fitme.fit.landmarks import LandmarkSettings
+from fitme.fit.lighting import LightSettings
+
+
+@dataclass(frozen=True)
+class DenseSettings:
+    """Weights and step sizes of inversion and tuning. Colours are compared sRGB-encoded."""
+
+    crop_resolution: int = 192
+    """Side in pixels at which keyframes are compared with renders."""
+    coarse_resolution: int = 64
+    """Side of the maps while the latent is far off; a step costs a tenth of a full one."""
+    coarse_steps: int = 60
+    inversion_steps: int = 30
+    tuning_steps: int = 25
+    refresh_steps: int = 8
+    """Steps of inversion and of tuning each that a new keyframe earns once the fit had converged."""
+    latent_rate: float = 0.05
+    """Adam's step on W+."""
+    geometry_rate: float = 0.002
+    """Adam's step on identity and expression."""
+    pose_rate: float = 0.0005
+    """Adam's step on rotations (radians) and translations (metres)."""
+    light_rate: float = 0.005
+    tuning_rate: float = 0.002
+    """Adam's step on the generator's weights."""
+    texture_weight: float = 1.0
+    """Fused texture against the generator's diffuse albedo, in UV."""
+    gradient_weight: float = 1.0
+    """The same on image gradients, which keeps edges sharp."""
+    photometric_weight: float = 0.5
+    """Render against picture."""
+    feature_weight: float = 0.05
+    """Distance of identity-network features between render and picture."""
+    identity_weight: float = 0.1
+    """Cosine distance of identity embeddings between render and picture."""
+    landmark_weight: float = 0.02
+    shape_prior_weight: float = 0.0005
+    """Mean square of identity coefficients, and of expressions."""
+    latent_prior_weight: float = 0.002
+    """Mean squared distance of W+ from the mean latent, in standard deviations."""
+    locality_weight: float = 1.0
+    """How strongly tuning must leave neighbouring latents' maps as they were (pivotal tuning, Roich et al. 2022)."""
+    locality_radius: float = 0.3
+    """Interpolation towards a random latent at which locality is checked."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Everything that a fit can be told."""
+
+    map_resolution: int = 512
+    """Side of the avatar's maps: the generator's are enlarged to it, observed detail is kept as a residual."""
+    alignment_rounds: int = 2
+    """Alternations of dense alignment by optical flow and texture fusion."""
+    solver: SolverSettings = field(default_factory=SolverSettings)
+    landmarks: LandmarkSettings = field(default_factory=LandmarkSettings)
+    light: LightSettings = field(default_factory=LightSettings)
+    fusion: FusionSettings = field(default_factory=FusionSettings)
+    flow: FlowSettings = field(default_factory=FlowSettings)
+    dense: DenseSettings = field(default_factory=DenseSettings)

@@ -1,0 +1,149 @@
+"""What keyframes show of each texel: colours sampled from the pictures into UV, weighted by how well they are seen."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor
+
+from fitme.color import bytes_to_linear
+from fitme.geometry import Camera
+from fitme.render.rasterizer import RasterizerBackend
+from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.normals import vertex_normals
+from fitme.shape.raster import uv_raster
+
+FloatArray = npt.NDArray[np.float32]
+
+DEPTH_TOLERANCE_M = 0.003
+"""A texel farther behind the nearest surface than this is hidden."""
+GRAZING_COSINE = 0.2
+"""Below this cosine between normal and viewing direction a texel is too oblique to be worth sampling."""
+VIEW_ANGLE_POWER = 2.0
+"""Power of that cosine in a texel's weight."""
+
+
+@dataclass(frozen=True)
+class TexelTable:
+    """The texels that the mesh covers, N of them, and where they lie on it."""
+
+    resolution: int
+    rows: npt.NDArray[np.intp]
+    """(N,)."""
+    columns: npt.NDArray[np.intp]
+    """(N,)."""
+    corners: Tensor
+    """(N, 3) int64 vertices of each texel's triangle."""
+    barycentric: Tensor
+    """(N, 3) float32."""
+    region: npt.NDArray[np.int64]
+    """(N,) `fitme.shape.regions.Region` of each texel."""
+    nearest: npt.NDArray[np.int32]
+    """(2, R, R) row and column of the covered texel nearest to each texel."""
+
+    def interpolate(self, attributes: Tensor) -> Tensor:
+        """Vertex attributes (V, C) at the texels (N, C)."""
+        return (attributes[self.corners] * self.barycentric[..., None]).sum(1)
+
+    def to_map(self, values: FloatArray) -> FloatArray:
+        """Texel values (N, C) as a map (R, R, C), zero where the mesh has no texel."""
+        image = np.zeros((self.resolution, self.resolution, values.shape[1]), np.float32)
+        image[self.rows, self.columns] = values
+        return image
+
+    def to_filled_map(self, values: FloatArray) -> FloatArray:
+        """The same with the nearest covered texel's value elsewhere, so that filtering at seams finds no holes."""
+        filled: FloatArray = self.to_map(values)[self.nearest[0], self.nearest[1]]
+        return filled
+
+    def from_map(self, image: FloatArray) -> FloatArray:
+        """The texels' values (N, C) of a map (R, R, C)."""
+        return image[self.rows, self.columns]
+
+
+@dataclass(frozen=True)
+class TexelObservation:
+    """One keyframe's view of the texels."""
+
+    color: FloatArray
+    """(N, 3) linear sRGB as seen, light included."""
+    weight: FloatArray
+    """(N,) 0 where hidden, oblique, outside the picture or occluded, towards 1 where seen head-on."""
+    normals: FloatArray
+    """(N, 3) unit geometric normals in view space."""
+    toward_viewer: FloatArray
+    """(N, 3) unit vectors to the camera in view space."""
+
+
+def texel_table(model: MorphableModel, resolution: int) -> TexelTable:
+    """The texels that the model's UV layout covers at a resolution."""
+    coverage = uv_raster(model, resolution)
+    rows, columns = np.nonzero(coverage.triangle >= 0)
+    triangle = coverage.triangle[rows, columns]
+    nearest = distance_transform_edt(coverage.triangle < 0, return_distances=False, return_indices=True)
+    return TexelTable(
+        resolution,
+        rows,
+        columns,
+        model.triangles[torch.from_numpy(triangle)].long(),
+        torch.from_numpy(coverage.barycentric[rows, columns]),
+        model.triangle_region.numpy()[triangle],
+        nearest,
+    )
+
+
+def unproject(
+    table: TexelTable,
+    model: MorphableModel,
+    view_vertices: Tensor,  # (V, 3) metres
+    camera: Camera,
+    image: npt.NDArray[np.uint8],  # (H, W, 3) sRGB
+    usable: FloatArray,  # (H, W) in [0, 1]
+    backend: RasterizerBackend,
+) -> TexelObservation:
+    """Sample a picture at every texel that it shows.
+
+    `view_vertices` is the posed mesh in view space, `camera` the one of `image`, `usable` says which pixels belong to
+    the face and are not covered by something else.
+    """
+    positions = table.interpolate(view_vertices)
+    normals = torch.nn.functional.normalize(
+        table.interpolate(vertex_normals(view_vertices[None], model.triangles)[0]), dim=-1
+    )
+    toward_viewer = torch.nn.functional.normalize(-positions, dim=-1)
+    cosine = (normals * toward_viewer).sum(-1).numpy()
+    pixels = camera.project(positions).numpy()
+    surface = depth_image(view_vertices, model.triangles, camera, backend)
+    # The farthest of the neighbouring depths, so that rounding at a silhouette hides nothing that is seen.
+    surface = np.asarray(cv2.dilate(surface, np.ones((3, 3), np.uint8)), np.float32)
+    nearest = _sample(surface, pixels, cv2.INTER_NEAREST)
+    hidden = -positions[:, 2].numpy() > nearest + DEPTH_TOLERANCE_M
+    facing = np.clip((cosine - GRAZING_COSINE) / (1.0 - GRAZING_COSINE), 0.0, 1.0) ** VIEW_ANGLE_POWER
+    weight = facing * _sample(usable, pixels, cv2.INTER_LINEAR) * ~hidden
+    color = _sample(bytes_to_linear(image), pixels, cv2.INTER_LINEAR)
+    return TexelObservation(color, weight.astype(np.float32), normals.numpy(), toward_viewer.numpy())
+
+
+def depth_image(view_vertices: Tensor, triangles: Tensor, camera: Camera, backend: RasterizerBackend) -> FloatArray:
+    """(H, W) distance along the optical axis of the nearest surface in metres, infinite where there is none."""
+    clip = camera.clip(view_vertices)[None].contiguous()
+    raster = backend.rasterize(clip, triangles, (camera.height, camera.width))
+    depth = backend.interpolate(-view_vertices[None, :, 2:].contiguous(), raster, triangles)[0, ..., 0].numpy()
+    covered = raster[0, ..., 3].numpy() > 0
+    return np.where(covered, depth, np.inf).astype(np.float32)
+
+
+def _sample(image: npt.NDArray[np.float32], pixels: FloatArray, interpolation: int) -> FloatArray:
+    """Values (N,) or (N, C) of an image at pixel coordinates (N, 2); zero outside."""
+    # remap counts from pixel centres, and takes no more than 32767 rows or columns: fold the list into a rectangle.
+    width = 4096
+    count = len(pixels)
+    height = -(-count // width)
+    folded = np.full((height * width, 2), -10.0, np.float32)
+    folded[:count] = pixels - 0.5
+    folded = folded.reshape(height, width, 2)
+    sampled = cv2.remap(image, folded[..., 0], folded[..., 1], interpolation, borderMode=cv2.BORDER_CONSTANT)
+    return np.asarray(sampled, np.float32).reshape(height * width, *image.shape[2:])[:count]

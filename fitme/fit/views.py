@@ -1,0 +1,66 @@
+"""A model's texels as pictures show them: what fusion and a single frame's light start from."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from fitme.fit.alignment import camera_of
+from fitme.fit.lighting import LightSettings, estimate_light, lit_surface
+from fitme.fit.state import KeyframeEstimate
+from fitme.fit.unprojection import TexelObservation, TexelTable, texel_table, unproject
+from fitme.geometry import Camera, transform
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render.rasterizer import RasterizerBackend
+from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.regions import Region
+
+FloatArray = npt.NDArray[np.float32]
+
+LIGHT_REGIONS = (Region.SKIN, Region.LIPS)
+"""Surfaces whose colour tells about the light."""
+
+
+class TexelViews:
+    """Samples pictures at the texels of one resolution."""
+
+    def __init__(self, model: MorphableModel, backend: RasterizerBackend, resolution: int) -> None:
+        self._model = model
+        self._backend = backend
+        self.table: TexelTable = texel_table(model, resolution)
+
+    def see(
+        self,
+        estimate: KeyframeEstimate,
+        identity: FloatArray,
+        focal: float,
+        camera: Camera,
+        image: npt.NDArray[np.uint8],
+        usable: FloatArray,
+    ) -> TexelObservation:
+        """The texels in a picture (H, W, 3) by the tracker's `camera`; `usable` (H, W) weighs its pixels."""
+        posed = posed_vertices(self._model, estimate, identity)
+        return unproject(self.table, self._model, posed, camera_of(camera, focal), image, usable, self._backend)
+
+    def at_texels(self, texture: Tensor) -> FloatArray:
+        """Values (N, C) of a map (1, R, R, C) of any resolution at the texels."""
+        side = (self.table.resolution,) * 2
+        channels_first = texture.permute(0, 3, 1, 2)
+        resized = functional.interpolate(channels_first, size=side, mode="bilinear", antialias=True)
+        return self.table.from_map(resized[0].permute(1, 2, 0).numpy())
+
+    def light(
+        self, view: TexelObservation, maps: ReflectanceMaps, settings: LightSettings, prior: FloatArray | None
+    ) -> FloatArray:
+        """(9, 3) light under which maps look as they are seen."""
+        surface = lit_surface(view.normals, view.toward_viewer, self.at_texels(maps.specular))
+        weight = view.weight * np.isin(self.table.region, [int(region) for region in LIGHT_REGIONS])
+        return estimate_light(surface, view.color, self.at_texels(maps.diffuse), weight, settings, prior)
+
+
+@torch.no_grad()
+def posed_vertices(model: MorphableModel, estimate: KeyframeEstimate, identity: FloatArray) -> Tensor:
+    """(V, 3) vertices in view space, metres."""
+    vertices = model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None])[0]
+    return transform(torch.from_numpy(estimate.pose.rotation), torch.from_numpy(estimate.pose.translation), vertices)
