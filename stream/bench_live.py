@@ -79,7 +79,7 @@ async def serving(folder: Path, *options: str) -> AsyncIterator[tuple[str, psuti
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "fitme.cli", "serve", "--port", str(port), "--store", str(folder), *options]
+    command = [sys.executable, "-m", "stream", "--port", str(port), "--store", str(folder), *options]
     with (folder / "server.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
             address = f"http://127.0.0.1:{port}"

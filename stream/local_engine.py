@@ -9,7 +9,6 @@ import itertools
 import logging
 import multiprocessing
 import os
-import queue
 import signal
 import threading
 from collections.abc import Callable
@@ -40,6 +39,7 @@ from stream.messages import (
     Tell,
     WantPicture,
 )
+from stream.outgoing import QueuedSender
 from stream.protocol import ErrorEvent
 from stream.rtc import FrameSink
 from stream.scene import Scene
@@ -95,8 +95,7 @@ class _Processes:
         self.fit.start()
         for end in (live_end, live_to_fit, fit_end):
             end.close()
-        self._outgoing: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        threading.Thread(target=self._send_all, name="engine-sender", daemon=True).start()
+        self._sender = QueuedSender(self._connection, "engine-sender")
         threading.Thread(target=self._receive_all, args=(receive, lost), name="engine-receiver", daemon=True).start()
 
     @property
@@ -105,11 +104,11 @@ class _Processes:
 
     def send(self, message: object) -> None:
         """Queue a message; never blocks."""
-        self._outgoing.put(message)
+        self._sender.send(message)
 
     def stop(self) -> None:
         """End both processes; blocks."""
-        self._outgoing.put(None)
+        self._sender.close()
         self._connection.close()
         for process in (self.live, self.fit):
             process.join(STOP_TIMEOUT_S)
@@ -119,18 +118,11 @@ class _Processes:
 
     def kill(self) -> None:
         """End both processes at once; blocks."""
-        self._outgoing.put(None)
+        self._sender.close()
         for process in (self.live, self.fit):
             process.kill()
         for process in (self.live, self.fit):
             process.join()
-
-    def _send_all(self) -> None:
-        try:
-            while (message := self._outgoing.get()) is not None:
-                self._connection.send(message)
-        except OSError:
-            logger.info("nothing more can be sent to the engine")
 
     def _receive_all(self, receive: Callable[[Any], None], lost: Callable[[], None]) -> None:
         try:

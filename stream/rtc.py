@@ -38,7 +38,7 @@ DECODE_THREADS = 2
 
 # What aiortc raises for descriptions and candidates that are malformed in one way or another.
 _MALFORMED = (
-    ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError, OverflowError,
+    ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, RuntimeError, OSError,
     InvalidAccessError, InvalidStateError, OperationError,
 )  # fmt: skip
 

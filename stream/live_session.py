@@ -1,0 +1,139 @@
+"""One session in the live process: camera frames in; events, keyframes and pictures out."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from fitme.fit.keyframe import Keyframe
+from fitme.shape.morphable_model import MorphableModel
+from fitme.track.observation import FaceObservation, status_of
+from fitme.track.tracker import FrameTracker
+from stream.avatar_view import AvatarView
+from stream.frames import CameraFrame, FrameSlots
+from stream.keyframes import KeyframeSelector
+from stream.messages import DropKeyframe, Fitted, KeepKeyframe, Open, Resumed, Show, Tell
+from stream.protocol import (
+    LANDMARK_SCALE,
+    Codec,
+    CoverageEvent,
+    Direction,
+    Event,
+    Mode,
+    Picture,
+    ProgressEvent,
+    TrackingEvent,
+)
+from stream.scene import Scene
+from stream.settings import ServeSettings
+
+Send = Callable[[object], None]
+
+
+class LiveSession:
+    """Tracks the newest frame, offers it as a keyframe, and draws when a picture is wanted and there is news."""
+
+    def __init__(
+        self, opened: Open, model: MorphableModel, settings: ServeSettings, to_web: Send, to_fit: Send
+    ) -> None:
+        """
+        :raises FileNotFoundError: if the session's shared memory is gone: it was closed meanwhile.
+        """
+        self.id = opened.session
+        self._settings = settings
+        self._to_web, self._to_fit = to_web, to_fit
+        self._slots = FrameSlots.attach(opened.frames_name, opened.max_pixels)
+        self._scene = opened.scene
+        self._tracker = FrameTracker(model)
+        self._selector = KeyframeSelector()
+        self._view = AvatarView(model, settings.picture)
+        self._frame: CameraFrame | None = None
+        self._observation: FaceObservation | None = None
+        self._picture_wanted = False
+        self._news = True
+        self._sequence = 0
+        self._picture_due_s = 0.0
+        self._tracking_due_s = 0.0
+
+    def close(self) -> None:
+        """Release the tracker and the shared memory."""
+        self._tracker.close()
+        self._slots.close()
+
+    def set_scene(self, scene: Scene) -> None:
+        """Draw under other controls from now on."""
+        self._scene, self._news = scene, True
+
+    def want_picture(self) -> None:
+        """The web process waits for a picture."""
+        self._picture_wanted = True
+
+    def resume(self, resumed: Resumed) -> None:
+        """Go on with the keyframes of an earlier process."""
+        for keyframe in resumed.keyframes:
+            self._selector.restore(keyframe)
+        self._tell_coverage()
+
+    def adopt(self, fitted: Fitted) -> None:
+        """Draw and track with what a round found."""
+        self._view.adopt(fitted)
+        self._tracker.set_identity(fitted.identity)
+        if fitted.reference_embedding is not None:
+            self._tracker.set_reference_embedding(fitted.reference_embedding)
+        self._news = True
+
+    def step(self) -> float:
+        """Do what there is to do; returns after how many seconds there will be more, infinity if not by itself."""
+        frame = self._slots.take()
+        if frame is not None:
+            self._track(frame)
+        turning = self._scene.mode is Mode.TURNTABLE
+        if not self._picture_wanted or not (self._news or turning):
+            return float("inf")
+        now_s = time.monotonic()
+        if now_s < self._picture_due_s:
+            return self._picture_due_s - now_s
+        self._draw(now_s)
+        return float("inf")
+
+    def _track(self, frame: CameraFrame) -> None:
+        if self._frame is not None and self._frame.image.shape != frame.image.shape:
+            self._tracker.reset()
+        observation = self._tracker.track(frame.image, frame.capture_time_s)
+        self._frame, self._observation = frame, observation
+        if self._scene.mode is Mode.MIRROR:
+            self._news = True
+        if observation is not None:
+            self._consider(frame, observation)
+        now_s = time.monotonic()
+        if now_s >= self._tracking_due_s:
+            self._tracking_due_s = now_s + 1.0 / self._settings.camera.tracking_events_per_second
+            self._tell(self._tracking_event(frame, observation))
+
+    def _draw(self, now_s: float) -> None:
+        self._picture_due_s = max(self._picture_due_s + 1.0 / self._settings.picture.per_second, now_s)
+        seen, frame = self._observation, self._frame
+        pose, expression = (None, None) if seen is None else (seen.pose, seen.expression)
+        image = self._view.draw(self._scene, pose, expression, now_s)
+        payload = self._view.encode(image)
+        self._sequence += 1
+        head = (0.0,) * 6 if pose is None else (*pose.yaw_pitch_roll(), *(float(v) for v in pose.translation))
+        picture = Picture(
+            sequence=self._sequence,
+            codec=Codec.JPEG,
+            stage=self._view.stage,
+            width=image.shape[1],
+            height=image.shape[0],
+            capture_time_s=0.0 if frame is None else frame.capture_time_s,
+            received_time_s=0.0 if frame is None else frame.received_time_s,
+            rendered_time_s=time.monotonic(),
+            sent_time_s=0.0,
+            pose=head,
+            rounds=self._view.rounds,
+            payload=payload,
+        )
+        self._picture_wanted = self._news = False
+        self._to_web(Show(self.id, picture))
+
+    def _tell(self, event: Event) -> None:
+        self._to_web(Tell(self.id, event))
