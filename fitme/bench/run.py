@@ -1,6 +1,7 @@
 """Running one benchmark: the same seed every time, a table for people, one line of JSON for programs."""
 
 import json
+import math
 import platform
 import subprocess
 from collections.abc import Callable, Sequence
@@ -48,8 +49,9 @@ def json_line(name: str, rows: Sequence[BenchmarkRow]) -> str:
             "commit": _commit(),
             "seed": SEED,
             "machine": _machine(),
-            "rows": [asdict(row) for row in rows],
-        }
+            "rows": [{key: _json_value(value) for key, value in asdict(row).items()} for row in rows],
+        },
+        allow_nan=False,
     )
 
 
@@ -83,6 +85,11 @@ def _processor() -> str:
         return platform.processor()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
+
+
+def _json_value(value: object) -> object:
+    """The value, or None for a float that JSON cannot hold."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _text(value: object) -> str:

@@ -29,22 +29,19 @@ from fitme.fit.incremental import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import FitState
-from fitme.ingest.gather import Candidate, gather
+from fitme.ingest.gather import gather
 from fitme.ingest.observe import Observer, Sighting
-from fitme.ingest.video import even_indices, split_holdout
-from fitme.reflectance.generator import load_default_generator
+from fitme.ingest.selection import choose_held_out, choose_keyframes
+from fitme.ingest.video import split_holdout
+from fitme.reflectance.weights import load_default_generator
 from fitme.shape import load_default_model
 from fitme.store import SessionStore
 from fitme.track.identity import DlibEmbedder
 
 SLICE_S = 2.0
 """Seconds of refinement between two looks at the clock and, with a session, two commits."""
-KEYFRAMES = 12
-"""Pictures that the fit explains."""
 KEY_BYTES = 8
 """Length of a keyframe's name before it is written in hexadecimal."""
-LARGEST_HOLDOUT = 12
-"""Held-out frames that are explained and written; all others of the share are only kept from the fit."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +102,19 @@ def run_fit(request: FitRequest) -> bool:
         observer = Observer(model, None if state is None else state.reference_embedding)
         fitted, kept = split_holdout(len(candidates), request.holdout)
         with watch.measuring("read and track"):
-            chosen = _keyframes(observer, [candidates[index] for index in fitted], progress)
+            task = progress.add_task("reading and tracking", total=len(fitted))
+            chosen = choose_keyframes(
+                observer, [candidates[index] for index in fitted], lambda done: progress.update(task, completed=done)
+            )
+            progress.update(task, completed=len(fitted))
             if not chosen and (state is None or not state.keyframes):
                 raise observer.nobody()
         with watch.measuring("refine"):
             fitter = _fitter(state, chosen, embedder)
             interrupted = _refine(fitter, request.seconds, store, progress)
         with watch.measuring("read held-out frames"):
-            held_out = _held_out(observer, [candidates[index] for index in kept])
+            # Tracked only now, so that nothing of them can have been known before.
+            held_out = choose_held_out(observer, [candidates[index] for index in kept])
         outcome = Outcome(
             model=model,
             fitter=fitter,
@@ -127,33 +129,6 @@ def run_fit(request: FitRequest) -> bool:
         report = _write(outcome, request.out, watch, progress)
     _summarize(console, report, request.out, interrupted)
     return interrupted
-
-
-def _keyframes(observer: Observer, candidates: Sequence[Candidate], progress: Progress) -> list[Sighting]:
-    """The sightings worth fitting, a bounded number."""
-    task = progress.add_task("reading and tracking", total=len(candidates))
-    segments = min(KEYFRAMES, len(candidates))
-    best: dict[int, Sighting] = {}
-    place = {id(candidate): index for index, candidate in enumerate(candidates)}
-    for candidate, sighting in observer.sightings(candidates):
-        progress.update(task, completed=place[id(candidate)])
-        segment = place[id(candidate)] * segments // len(candidates)
-        held = best.get(segment)
-        if held is None or _worth(sighting) > _worth(held):
-            best[segment] = sighting
-    progress.update(task, completed=len(candidates))
-    return [best[segment] for segment in sorted(best)]
-
-
-def _worth(sighting: Sighting) -> float:
-    quality = sighting.observation.quality
-    return quality.sharpness * (1.0 - quality.occlusion) * (1.0 - quality.clipped)
-
-
-def _held_out(observer: Observer, candidates: Sequence[Candidate]) -> list[Sighting]:
-    """At most `LARGEST_HOLDOUT` sightings, spread evenly. Tracked after the fit, which so cannot know of them."""
-    sightings = [sighting for _, sighting in observer.sightings(candidates)] if candidates else []
-    return [sightings[index] for index in even_indices(len(sightings), LARGEST_HOLDOUT)]
 
 
 def _fitter(state: FitState | None, chosen: Sequence[Sighting], embedder: DlibEmbedder) -> IncrementalFitter:
