@@ -1,0 +1,221 @@
+"""The differentiable renderer: a posed, textured head under a light to linear colours, with gradients to everything."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from fitme.geometry import Camera, transform
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render.light import Light
+from fitme.render.rasterizer import RasterizerBackend, select_backend
+from fitme.render.shading import (
+    DEFAULT_SHININESS,
+    DIFFUSE_NORMAL_SHARE,
+    diffuse_shading,
+    perturbed_normals,
+    specular_shading,
+    unit,
+)
+from fitme.render.tangents import vertex_tangents
+from fitme.shape.normals import vertex_normals
+
+
+class TexturedMesh(Protocol):
+    """What the renderer needs of a model: which vertices make which triangle, in space and in the layout."""
+
+    @property
+    def triangles(self) -> Tensor:
+        """(F, 3) int32."""
+        ...
+
+    @property
+    def uv(self) -> Tensor:
+        """(T, 2) float."""
+        ...
+
+    @property
+    def uv_triangles(self) -> Tensor:
+        """(F, 3) int32."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """A picture and what it is made of. Pixels that show nothing are zero throughout."""
+
+    image: Tensor
+    """(B, H, W, 3) linear light over black; antialiased at silhouettes unless that was turned off."""
+    mask: Tensor
+    """(B, H, W, 1) coverage in [0, 1], antialiased likewise: `image + (1 - mask) * background` composes."""
+    normals: Tensor
+    """(B, H, W, 3) unit normals of the smooth surface, view space, without the normal map."""
+    uv: Tensor
+    """(B, H, W, 2) texture coordinates."""
+    rast: Tensor
+    """(B, H, W, 4) see `RasterizerBackend.rasterize`."""
+    albedo: Tensor
+    """(B, H, W, 3) diffuse albedo."""
+    diffuse_shading: Tensor
+    """(B, H, W, 3) what the albedo is multiplied with, occlusion included."""
+    specular: Tensor
+    """(B, H, W, 3) reflected light, specular albedo and occlusion included; albedo * diffuse_shading + specular is the
+    picture before antialiasing."""
+
+
+def clip_positions(view: Tensor, cameras: Sequence[Camera], focal_px: Tensor | None = None) -> Tensor:
+    """Clip-space vertices (B, V, 4) of view-space vertices (B, V, 3), one camera each or one for all.
+
+    :param focal_px: (B,) or scalar, differentiable; replaces the cameras' focal lengths.
+    """
+    batch = view.shape[0]
+    if len(cameras) == 1:
+        cameras = list(cameras) * batch
+    if focal_px is None:
+        return torch.stack([camera.clip(item) for camera, item in zip(cameras, view, strict=True)])
+    focal = focal_px.to(view).expand(batch)
+    clips = []
+    for camera, item, tensor in zip(cameras, view, focal, strict=True):
+        unfocused = Camera(0.0, camera.center_x_px, camera.center_y_px, camera.width, camera.height).clip(item)
+        shift_x = 2.0 * tensor / camera.width * item[..., 0]
+        shift_y = -2.0 * tensor / camera.height * item[..., 1]
+        zero = torch.zeros_like(shift_x)
+        clips.append(unfocused + torch.stack([shift_x, shift_y, zero, zero], -1))
+    return torch.stack(clips)
+
+
+def render(
+    model: TexturedMesh,
+    vertices: Tensor,  # (B, V, 3)
+    rotation: Tensor,  # (B, 3)
+    translation: Tensor,  # (B, 3)
+    camera: Camera | Sequence[Camera],
+    maps: ReflectanceMaps,
+    light: Light,
+    *,
+    focal_px: Tensor | None = None,
+    shininess: float | Tensor = DEFAULT_SHININESS,
+    occlusion: Tensor | None = None,
+    diffuse_only: bool = False,
+    antialias: bool = True,
+    backend: RasterizerBackend | None = None,
+) -> Rendering:
+    """Draw heads. Differentiable in every float tensor given, silhouettes included when antialiased.
+
+    :param vertices: model space, metres.
+    :param rotation: axis-angle, radians, model to view.
+    :param translation: metres, view space.
+    :param camera: one for all or one per picture; all of one picture size.
+    :param maps: batch of B or 1.
+    :param light: batch of B or 1.
+    :param focal_px: (B,) or scalar; replaces the cameras' focal length, for fits that look for it.
+    :param shininess: Blinn-Phong exponent: a number, one per triangle (F,), or a map (B|1, Ht, Wt, 1) in the layout.
+    :param occlusion: (V,) or (B, V) share of the surroundings' light that reaches each vertex, in [0, 1]; 1 if None.
+    :param diffuse_only: leave out specular reflection and the normal map, at half the cost.
+    :param backend: rasterizer; by default the one for the vertices' device.
+    :raises ValueError: the cameras' picture sizes differ.
+    """
+    cameras = [camera] if isinstance(camera, Camera) else list(camera)
+    if len({(c.width, c.height) for c in cameras}) != 1:
+        raise ValueError("all cameras of one call must have one picture size")
+    resolution = (cameras[0].height, cameras[0].width)
+    raster = select_backend(vertices.device) if backend is None else backend
+    batch = vertices.shape[0]
+
+    view = transform(rotation, translation, vertices)  # (B, V, 3)
+    clip = clip_positions(view, cameras, focal_px)
+    rast = raster.rasterize(clip, model.triangles, resolution)
+
+    normals = vertex_normals(view, model.triangles)
+    attributes = [normals] if diffuse_only else [normals, view]
+    if occlusion is not None:
+        attributes.append(occlusion.expand(batch, -1)[..., None])
+    surface = raster.interpolate(torch.cat(attributes, -1), rast, model.triangles)
+    uv = raster.interpolate(model.uv[None], rast, model.uv_triangles)
+
+    textures = [maps.diffuse] if diffuse_only else [maps.diffuse, maps.specular, maps.normals]
+    texels = raster.texture(torch.cat(textures, -1), uv)
+    tangents = shine = None
+    if not diffuse_only:
+        tangents = raster.interpolate(
+            vertex_tangents(view, model.triangles, model.uv, model.uv_triangles), rast, model.uv_triangles
+        )
+        shine = _pixel_shininess(shininess, rast, uv, raster)
+
+    # Only covered pixels are shaded; each picture has its own light.
+    shaded = [
+        _shade_picture(
+            rast[item, ..., 3] > 0,
+            surface[item],
+            texels[item],
+            None if tangents is None else tangents[item],
+            shine[item] if isinstance(shine, Tensor) and shine.dim() > 0 else shine,
+            occlusion is not None,
+            _light_of(light, item),
+        )
+        for item in range(batch)
+    ]
+    smooth, albedo, diffuse, specular = (torch.stack(values) for values in zip(*shaded, strict=True))
+    covered = (rast[..., 3:] > 0).to(vertices.dtype)
+    picture = torch.cat([albedo * diffuse + specular, covered], -1)
+    if antialias:
+        picture = raster.antialias(picture, rast, clip, model.triangles)
+    return Rendering(picture[..., :3], picture[..., 3:], smooth, uv, rast, albedo, diffuse, specular)
+
+
+def _light_of(light: Light, item: int) -> Light:
+    def pick(values: Tensor) -> Tensor:
+        return values if values.shape[0] == 1 else values[item : item + 1]
+
+    return Light(pick(light.sh), pick(light.directions), pick(light.colors))
+
+
+def _pixel_shininess(
+    shininess: float | Tensor, rast: Tensor, uv: Tensor, raster: RasterizerBackend
+) -> float | Tensor:  # a number, a scalar, or (B, H, W, 1)
+    if not isinstance(shininess, Tensor) or shininess.dim() == 0:
+        return shininess
+    if shininess.dim() == 1:
+        return shininess[(rast[..., 3:].long() - 1).clamp(min=0)]
+    return raster.texture(shininess, uv)
+
+
+def _shade_picture(
+    covered: Tensor,  # (H, W)
+    surface: Tensor,  # (H, W, 3 normal [+ 3 position] [+ 1 occlusion])
+    texels: Tensor,  # (H, W, 3 diffuse [+ 1 specular + 3 normal])
+    tangents: Tensor | None,  # (H, W, 4)
+    shininess: float | Tensor | None,  # (H, W, 1)
+    occluded: bool,
+    light: Light,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Smooth normals, albedo, diffuse shading and specular light of one picture, each (H, W, 3)."""
+    height, width = covered.shape
+    index = covered.reshape(-1).nonzero()[:, 0]  # (N,)
+
+    def gather(values: Tensor) -> Tensor:
+        return values.reshape(height * width, -1).index_select(0, index)
+
+    def scatter(values: Tensor) -> Tensor:
+        return values.new_zeros(height * width, 3).index_copy(0, index, values).reshape(height, width, 3)
+
+    here, colors = gather(surface), gather(texels)
+    smooth = unit(here[:, :3])
+    albedo = colors[:, :3]
+    visible = here[:, -1:] if occluded else None
+    if tangents is None:
+        diffuse = diffuse_shading(smooth[None], light)[0]
+        specular = torch.zeros_like(diffuse)
+    else:
+        rough = perturbed_normals(smooth, gather(tangents), colors[:, 4:7])
+        soft = unit(torch.lerp(smooth, rough, DIFFUSE_NORMAL_SHARE))
+        diffuse = diffuse_shading(soft[None], light)[0]
+        shine = gather(shininess)[None] if isinstance(shininess, Tensor) and shininess.dim() > 0 else shininess
+        to_viewer = unit(-here[:, 3:6])
+        reflected = specular_shading(rough[None], to_viewer[None], light, DEFAULT_SHININESS if shine is None else shine)
+        specular = reflected[0] * colors[:, 3:4]
+    if visible is not None:
+        diffuse, specular = diffuse * visible, specular * visible
+    return scatter(smooth), scatter(albedo), scatter(diffuse), scatter(specular)

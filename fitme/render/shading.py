@@ -1,0 +1,166 @@
+"""Reflection of light by skin: spherical-harmonics irradiance, directional lights, normalised Blinn-Phong.
+
+Outgoing light = occlusion (albedo * diffuse_shading + specular_albedo * specular_shading), all linear. A specular
+albedo of 1 reflects 4 % at normal incidence, as a specular factor of 1 does in glTF's KHR_materials_specular.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from fitme.render.light import SH_COUNT, Light
+
+SH_BAND_0 = 0.28209479177387814
+"""sqrt(1 / (4 pi))."""
+SH_BAND_1 = 0.4886025119029199
+"""sqrt(3 / (4 pi))."""
+SH_BAND_2 = 1.0925484305920792
+"""sqrt(15 / (4 pi)), of xy, yz and xz."""
+SH_BAND_2_ZONAL = 0.31539156525252005
+"""sqrt(5 / (16 pi)), of 3 z^2 - 1."""
+SH_BAND_2_SECTORAL = 0.5462742152960396
+"""sqrt(15 / (16 pi)), of x^2 - y^2."""
+
+NORMAL_REFLECTANCE = 0.04
+"""Mirror reflectance at normal incidence of a dielectric of index 1.5."""
+HEMISPHERICAL_REFLECTANCE = 0.092
+"""Fresnel reflectance of the same dielectric averaged over the cosine-weighted hemisphere: what it shows of a light
+that comes from everywhere."""
+DEFAULT_SHININESS = 24.0
+"""Blinn-Phong exponent of skin: GGX roughness about 0.53."""
+DIFFUSE_NORMAL_SHARE = 0.5
+"""How much of the normal map the diffuse term sees. Light scattered below the skin blurs its relief (Ma et al. 2007,
+"Rapid Acquisition of Specular and Diffuse Normal Maps")."""
+
+_EPSILON = 1e-12
+
+
+def sh_basis(normals: Tensor) -> Tensor:
+    """Real spherical harmonics up to order 2 of unit vectors.
+
+    :param normals: (..., 3).
+    :returns: (..., 9) in the order of `Light.sh`: Y00, Y1-1, Y10, Y11, Y2-2, Y2-1, Y20, Y21, Y22.
+    """
+    x, y, z = normals.unbind(-1)
+    return torch.stack(
+        [
+            torch.full_like(x, SH_BAND_0),
+            SH_BAND_1 * y,
+            SH_BAND_1 * z,
+            SH_BAND_1 * x,
+            SH_BAND_2 * (x * y),
+            SH_BAND_2 * (y * z),
+            SH_BAND_2_ZONAL * (3.0 * z * z - 1.0),
+            SH_BAND_2 * (x * z),
+            SH_BAND_2_SECTORAL * (x * x - y * y),
+        ],
+        -1,
+    )
+
+
+def sh_irradiance_of_directional(direction: Tensor, color: Tensor) -> Tensor:
+    """Order-2 coefficients (..., 9, 3), in `Light`'s sense, of a directional light's clamped cosine.
+
+    :param direction: (..., 3) unit vector towards the light.
+    :param color: (..., 3) its intensity.
+    """
+    # Clamped-cosine zonal factors A_l = pi, 2 pi / 3, pi / 4 (Ramamoorthi and Hanrahan, 2001).
+    bands = torch.tensor([math.pi] + [2.0 * math.pi / 3.0] * 3 + [math.pi / 4.0] * 5)
+    return (sh_basis(direction) * bands.to(direction))[..., None] * color[..., None, :]
+
+
+def sh_shading(normals: Tensor, sh: Tensor) -> Tensor:
+    """Irradiance / pi at unit normals (B, ..., 3) under coefficients (B, 9, 3): (B, ..., 3), clamped at zero."""
+    batch = normals.shape[0]
+    shading = torch.bmm(sh_basis(normals).reshape(batch, -1, SH_COUNT), sh)
+    return shading.clamp(min=0.0).reshape(*normals.shape[:-1], 3)
+
+
+def diffuse_shading(normals: Tensor, light: Light) -> Tensor:
+    """Light that a white diffuse surface sends back: (B, ..., 3) at unit view-space normals (B, ..., 3)."""
+    shading = sh_shading(normals, light.sh)
+    if light.directions.shape[1] == 0:
+        return shading
+    batch = normals.shape[0]
+    cosine = torch.bmm(normals.reshape(batch, -1, 3), light.directions.transpose(1, 2)).clamp(min=0.0)
+    return shading + torch.bmm(cosine, light.colors).reshape(shading.shape)
+
+
+def blinn_phong_factor(shininess: Tensor | float) -> Tensor | float:
+    """Scale of the Blinn-Phong lobe, (s + 8) / (8 pi) * pi: peaks grow as the lobe narrows, so that the reflected
+    energy stays (Akenine-Moeller et al., "Real-Time Rendering", 3rd ed., section 7.6). The pi is the one that `Light`
+    folds into its intensities."""
+    return (shininess + 8.0) / 8.0
+
+
+def blinn_phong(
+    normals: Tensor,
+    to_viewer: Tensor,
+    direction: Tensor,
+    shininess: Tensor | float,
+) -> Tensor:
+    """Specular reflection of one directional light of unit intensity by a specular albedo of 1.
+
+    `NORMAL_REFLECTANCE` (s + 8) / 8 max(0, n . h)^s max(0, n . l), h half-way between viewer and light.
+
+    :param normals: (..., 3) unit vectors.
+    :param to_viewer: (..., 3) unit vectors towards the eye.
+    :param direction: (3,) or (..., 3) unit vectors towards the light.
+    :param shininess: exponent s > 0, a number or (..., 1).
+    :returns: (..., 1).
+    """
+    half = to_viewer + direction
+    half_length = (half * half).sum(-1, keepdim=True).clamp(min=_EPSILON).sqrt()
+    cos_half = (normals * half).sum(-1, keepdim=True) / half_length
+    cos_light = (normals * direction).sum(-1, keepdim=True)
+    # The lower bound keeps the gradient of the power finite; such a lobe is invisible.
+    lobe = cos_half.clamp(min=1e-3).pow(shininess)
+    return NORMAL_REFLECTANCE * blinn_phong_factor(shininess) * lobe * cos_light.clamp(min=0.0)
+
+
+def specular_shading(
+    normals: Tensor,  # (B, ..., 3)
+    to_viewer: Tensor,  # (B, ..., 3)
+    light: Light,
+    shininess: Tensor | float = DEFAULT_SHININESS,
+) -> Tensor:
+    """Light that a surface of specular albedo 1 reflects towards the viewer: (B, ..., 3).
+
+    Blinn-Phong for each directional light. For the spherical harmonics, the irradiance seen in the mirror direction
+    times `HEMISPHERICAL_REFLECTANCE`: order 2 is too smooth for highlights, but leaves the sheen that tells up from
+    down.
+
+    :param normals: unit, view space.
+    :param to_viewer: unit, view space.
+    :param shininess: a number or (B, ..., 1).
+    """
+    facing = (normals * to_viewer).sum(-1, keepdim=True)
+    mirror = 2.0 * facing * normals - to_viewer
+    shading = HEMISPHERICAL_REFLECTANCE * sh_shading(mirror, light.sh)
+    ones = (1,) * (normals.dim() - 2)
+    for index in range(light.directions.shape[1]):
+        direction = light.directions[:, index].reshape(-1, *ones, 3)
+        color = light.colors[:, index].reshape(-1, *ones, 3)
+        shading = shading + blinn_phong(normals, to_viewer, direction, shininess) * color
+    return shading
+
+
+def perturbed_normals(normals: Tensor, tangents: Tensor, mapped: Tensor) -> Tensor:
+    """Turn tangent-space normals into the space of a surface's normals: unit (..., 3).
+
+    :param normals: (..., 3) interpolated normals of the surface, unit.
+    :param tangents: (..., 4) interpolated tangents, any length; the fourth number's sign is the frame's handedness, as
+        in glTF: bitangent = cross(normal, tangent) * sign.
+    :param mapped: (..., 3) tangent-space normals, see `ReflectanceMaps.normals`; normalised here.
+    """
+    along = tangents[..., :3]
+    tangent = unit(along - normals * (normals * along).sum(-1, keepdim=True))
+    sign = torch.where(tangents[..., 3:] < 0, -1.0, 1.0).to(normals.dtype)
+    bitangent = torch.linalg.cross(normals, tangent) * sign
+    return unit(tangent * mapped[..., 0:1] + bitangent * mapped[..., 1:2] + normals * mapped[..., 2:3])
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Vectors (..., 3) scaled to length 1; zero stays zero, with a finite gradient."""
+    return vectors * (vectors * vectors).sum(-1, keepdim=True).clamp(min=_EPSILON).rsqrt()
