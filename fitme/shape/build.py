@@ -16,7 +16,7 @@ from fitme.shape.build_regions import assign_regions, face_triangles, soft_skin
 from fitme.shape.build_source import Part, SourceHead, load_source
 from fitme.shape.build_topology import triangulate
 from fitme.shape.build_uv import back_of_eyeballs, lay_out
-from fitme.shape.expressions import EXPRESSION_NAMES
+from fitme.shape.expressions import EXPRESSION_NAMES, MIRRORED_EXPRESSION
 from fitme.shape.landmark_groups import IBUG_FROM_MEDIAPIPE
 from fitme.shape.model_file import DEFAULT_MODEL_PATH, load_default_model, save_model
 from fitme.shape.morphable_model import MorphableModel
@@ -61,7 +61,7 @@ def build_model(people_file: Path | None) -> MorphableModel:
     return MorphableModel(
         mean=_real(identity.mean),
         identity_basis=_real(identity.basis),
-        expression_basis=_real(_without_eye_motion(source.expressions, np.concatenate([left, right]))),
+        expression_basis=_real(_without_eye_motion(_symmetric(source), np.concatenate([left, right]))),
         triangles=torch.from_numpy(triangles.astype(np.int32)),
         uv=_real(layout.uv),
         uv_triangles=torch.from_numpy(layout.triangles.astype(np.int32)),
@@ -92,8 +92,8 @@ def _identity_of_people(
     surface = np.flatnonzero(np.isin(part, (Part.HEAD, Part.NECK, Part.EYE_CAVITY)))
     result = broad
     for _ in range(2):
-        everything = embed(result.mean)
-        ibug = Embedding(everything.triangle[list(IBUG_FROM_MEDIAPIPE)], everything.barycentric[list(IBUG_FROM_MEDIAPIPE)])
+        seen = embed(result.mean)
+        ibug = Embedding(seen.triangle[list(IBUG_FROM_MEDIAPIPE)], seen.barycentric[list(IBUG_FROM_MEDIAPIPE)])
         fit = fit_people(broad, triangles, surface, eyeballs, ibug, people)
         result = humanise(broad, fit, source.mirror, weight, IDENTITY_COUNT)
     return result
@@ -107,6 +107,12 @@ def _shipped_identity(vertex_count: int) -> IdentitySpace:
             "give --people to learn the identity components anew"
         )
     return IdentitySpace(model.mean.double().numpy(), model.identity_basis.double().numpy())
+
+
+def _symmetric(source: SourceHead) -> FloatArray:
+    """Expressions (52, V, 3), each averaged with the mirror image of its counterpart."""
+    flipped = source.expressions[list(MIRRORED_EXPRESSION)][:, source.mirror] * np.array([-1.0, 1.0, 1.0])
+    return np.asarray((source.expressions + flipped) / 2.0)
 
 
 def _without_eye_motion(expressions: FloatArray, eyes: IntArray) -> FloatArray:
@@ -127,7 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=DEFAULT_MODEL_PATH, help="where to write the model (.npz)")
     parser.add_argument(
-        "--people", type=Path, help="scan-based population (.npz) to learn the identity statistics from; else kept as shipped"
+        "--people", type=Path, help="scan-based population (.npz) to learn identity from; without it, as shipped"
     )
     arguments = parser.parse_args()
     out: Path = arguments.out

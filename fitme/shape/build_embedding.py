@@ -1,8 +1,8 @@
 """Places of MediaPipe's 478 landmarks on the mesh, found by showing MediaPipe pictures of the mean head.
 
-The head is drawn from several directions; where MediaPipe sees a landmark on a surface that faces the camera, the pixel is
-projected back onto the mesh. The places are averaged over the directions, made symmetric and put onto the nearest
-triangle. Irises are placed on the eyeballs by their size instead: pictures without eyes' detail could not tell.
+The head is drawn from several directions; where MediaPipe sees a landmark on a surface that faces the camera, the pixel
+is projected back onto the mesh. The median of these places is made symmetric and put onto the nearest triangle. Irises
+are placed on the eyeballs by their size instead: pictures without the eyes' detail could not tell.
 """
 
 import functools
@@ -39,6 +39,7 @@ _MEDIAN_ROUNDS, _MEDIAN_FLOOR_M = 20, 1e-3
 _AIM_M = np.array([0.0, -0.02, 0.0])
 _SKIN_COLOUR, _SCLERA_COLOUR, _IRIS_COLOUR = (0.78, 0.60, 0.52), (0.92, 0.91, 0.9), (0.16, 0.1, 0.06)
 _LIGHT = np.array([0.25, 0.45, 0.86])
+
 
 @dataclass(frozen=True)
 class Embedding:
@@ -104,11 +105,11 @@ def _landmark_azimuth(vertices: FloatArray, triangles: IntArray, colour: FloatAr
 
 def _robust_mean(points: FloatArray, trust: FloatArray) -> FloatArray:
     """Geometric median (L, 3) of points (N, L, 3) with weights (N, L), by Weiszfeld's iteration."""
-    weight = trust
+    mean, weight = np.zeros(points.shape[1:]), trust
     for _ in range(_MEDIAN_ROUNDS):
         mean = (points * weight[..., None]).sum(0) / weight.sum(0)[:, None]
         weight = trust / (np.linalg.norm(points - mean, axis=-1) + _MEDIAN_FLOOR_M)
-    return np.asarray(mean)
+    return mean
 
 
 def face_normals(vertices: FloatArray, triangles: IntArray) -> FloatArray:
@@ -176,7 +177,7 @@ def _paint(vertices: FloatArray, triangles: IntArray, eyeballs: tuple[IntArray, 
         paint[ball, :3] = _SCLERA_COLOUR
         paint[ball, 3] = np.hypot(*(vertices[ball] - centre)[:, :2].T)
         paint[ball[vertices[ball, 2] < centre[2]], 3] = 1.0
-    return paint
+    return np.asarray(paint)
 
 
 def _draw(
@@ -222,7 +223,7 @@ def _detect(picture: npt.NDArray[np.uint8]) -> FloatArray | None:
 
 
 @functools.cache
-def _face_mesh() -> Any:
+def _face_mesh() -> Any:  # noqa: ANN401 (mediapipe has no types)
     import mediapipe
 
     return mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True)

@@ -2,8 +2,8 @@
 
 Start: Tutte's embedding (How to draw a graph, 1963), which cannot flip a triangle. Then the symmetric Dirichlet energy
 (Smith & Schaefer, Bijective parameterization with free boundaries, 2015) is descended by L-BFGS preconditioned with the
-mesh Laplacian (as in Zhu, Bridson & Kaufman, BCQN, 2018); the energy is infinite at a flip, so none can appear. Boundary
-vertices slide along the sides of the rectangle; its four corners stay.
+mesh Laplacian (as in Zhu, Bridson & Kaufman, BCQN, 2018); the energy is infinite at a flip, so none can appear.
+Boundary vertices slide along the sides of the rectangle; its four corners stay.
 """
 
 from collections import deque

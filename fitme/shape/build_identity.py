@@ -20,7 +20,7 @@ class IdentitySpace:
 
 
 def principal_components(samples: FloatArray, mirror: IntArray, count: int) -> IdentitySpace:
-    """PCA of samples (N, V, 3) together with their mirror images, so that every component is symmetric or antisymmetric."""
+    """PCA of samples (N, V, 3) and their mirror images: every component is symmetric or antisymmetric."""
     flipped = samples[:, mirror] * np.array([-1.0, 1.0, 1.0])
     data = np.concatenate([samples, flipped])
     mean = data.mean(0)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from fitme.shape.build_embedding import Embedding, face_normals, nearest_on_mesh
 from fitme.shape.build_identity import IdentitySpace
@@ -22,13 +21,12 @@ BoolArray = npt.NDArray[np.bool_]
 
 _METRES_PER_UNIT = 0.01
 _FACE_END, _HEAD_END = 9409, 11248
-_EYEBALLS = ((21451, 24591),)
+_EYEBALLS = (21451, 24591)
 _NECK_CUT_M = -0.11
 _NARROW_END = 6706
 
-_NORMAL_NOISE_M = 0.5e-3
+_NARROW_NOISE_M, _FACE_NOISE_M, _HEAD_NOISE_M = 0.5e-3, 1e-3, 3e-3
 _TANGENT_NOISE_M = 3e-3
-_HEAD_NOISE_M = 3e-3
 _LANDMARK_NOISE_M = 2.5e-3
 _EYE_NOISE_M = 1e-3
 _POINTS_PER_DEGREE_OF_FREEDOM = 20.0
@@ -72,7 +70,7 @@ def load_people(path: Path) -> People:
         modes = file["identity"].astype(np.float64) * _METRES_PER_UNIT
         faces = file["faces"].astype(np.int64)
         landmark = file["landmark_vertices"].astype(np.int64)
-    start, end = _EYEBALLS[0]
+    start, end = _EYEBALLS
     middle = (start + end) // 2
     halves = [np.arange(start, middle), np.arange(middle, end)]
     halves.sort(key=lambda half: -mean[half, 0].mean())
@@ -91,7 +89,7 @@ def load_people(path: Path) -> People:
         mean[chosen],
         modes[:, chosen],
         normals[chosen],
-        np.where(chosen < _NARROW_END, _NORMAL_NOISE_M, np.where(chosen < _FACE_END, 2 * _NORMAL_NOISE_M, _HEAD_NOISE_M)),
+        np.select([chosen < _NARROW_END, chosen < _FACE_END], [_NARROW_NOISE_M, _FACE_NOISE_M], _HEAD_NOISE_M),
         mean[landmark],
         modes[:, landmark],
         eyes,
@@ -178,8 +176,13 @@ def _equations(
 
     blocks, rights, modes = [], [], []
 
-    def add(mean: FloatArray, basis: FloatArray, theirs: FloatArray, their_modes: FloatArray, white: FloatArray) -> None:
-        # white (n, 3, 3): rows are directions over their noise
+    def add(
+        mean: FloatArray,  # (n, 3)
+        basis: FloatArray,  # (n, 3, B)
+        theirs: FloatArray,  # (n, 3)
+        their_modes: FloatArray,  # (M, n, 3)
+        white: FloatArray,  # (n, 3, 3), rows are directions over their noise
+    ) -> None:
         jacobian = np.concatenate([basis, -_motion_rows(theirs)], -1)
         blocks.append((white @ jacobian).reshape(-1, count + 6))
         rights.append((white @ (theirs - mean)[..., None]).reshape(-1))
@@ -205,9 +208,7 @@ def _equations(
     return np.concatenate(blocks), np.concatenate(rights), np.concatenate(modes)
 
 
-def humanise(
-    space: IdentitySpace, fit: Fit, mirror: IntArray, vertex_weight: FloatArray, count: int
-) -> IdentitySpace:
+def humanise(space: IdentitySpace, fit: Fit, mirror: IntArray, vertex_weight: FloatArray, count: int) -> IdentitySpace:
     """Whitened space of people: principal components of the fitted covariance under a weight per vertex (V,).
 
     People and their mirror images count alike, so the mean is symmetric.

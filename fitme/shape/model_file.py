@@ -22,13 +22,12 @@ key                        shape         meaning
 ``ibug_triangles``         (68,)         triangle of each iBUG landmark
 ``ibug_barycentric``       (68, 3)       rows sum to one
 ``mirror``                 (V,)          optional: mirror image of each vertex; absent: each vertex itself
-``face_triangles``         (F,)          optional bool: inside the face oval; absent: skin and lips in front of the eyes'
-                                         plane
+``face_triangles``         (F,)          optional bool: inside the face oval; absent: skin and lips with z > 0
 =========================  ============  ==========================================================================
 
-To convert BFM, FLAME or LSFM: divide the basis by nothing if its coefficients are already whitened, else multiply each
-component by its standard deviation; scale to metres; turn to +Y up, +Z front; move the origin between the eyeballs; give
-expressions that have no counterpart zeros.
+To convert BFM, FLAME or LSFM: multiply each identity component by its standard deviation unless it is already scaled
+so; scale to metres; turn to +Y up, +Z front; move the origin between the eyeballs; give expressions that have no
+counterpart zeros.
 """
 
 import functools
@@ -51,7 +50,8 @@ DEFAULT_MODEL_PATH = Path(__file__).with_name("default_model.npz")
 
 _REQUIRED = (
     "format", "mean", "identity_basis", "expression_basis", "triangles", "uv", "uv_triangles", "triangle_region",
-    "eyeball_left", "eyeball_right", "mediapipe_triangles", "mediapipe_barycentric", "ibug_triangles", "ibug_barycentric",
+    "eyeball_left", "eyeball_right", "mediapipe_triangles", "mediapipe_barycentric", "ibug_triangles",
+    "ibug_barycentric",
 )  # fmt: skip
 _BARYCENTRIC_TOLERANCE = 1e-2
 _HEAD_SIZE_RANGE_M = (0.05, 1.0)
@@ -66,7 +66,7 @@ def load_default_model() -> MorphableModel:
 
 
 def load_model(path: str | Path) -> MorphableModel:
-    """Read a model in the layout above. ModelFileError if it is missing, truncated, inconsistent or of another layout."""
+    """Read a model in the layout above; ModelFileError if missing, truncated, inconsistent or of another layout."""
     arrays = _read(Path(path))
     vertex_count, triangle_count = _check(arrays, Path(path))
 
@@ -131,7 +131,10 @@ def _guess_face(model: MorphableModel) -> torch.Tensor:
 
 def _read(path: Path) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            if isinstance(file, np.ndarray):
+                raise ModelFileError(f"{path} holds a single array, not the arrays of a morphable model")
             return {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise ModelFileError(f"no morphable model at {path}; build it with `python -m fitme.shape.build`") from error
@@ -194,7 +197,7 @@ def _check(arrays: dict[str, Array], path: Path) -> tuple[int, int]:
         if not np.issubdtype(arrays[name].dtype, np.floating) or not np.isfinite(arrays[name]).all():
             raise fail(f"{name} must hold finite floats")
     for name in ("mediapipe", "ibug"):
-        sums = arrays[f"{name}_barycentric"].sum(1)[arrays[f"{name}_triangles"] >= 0]
+        sums = arrays[f"{name}_barycentric"].sum(1)[arrays[f"{name}_triangles"].astype(np.int64) >= 0]
         if np.abs(sums - 1.0).max(initial=0.0) > _BARYCENTRIC_TOLERANCE:
             raise fail(f"rows of {name}_barycentric do not sum to one")
     height = float(np.ptp(arrays["mean"][:, 1]))

@@ -34,7 +34,7 @@ class MorphableModel:
     triangle_region: Tensor
     """(F,) int64 values of `Region`."""
     eyeball_vertices: tuple[Tensor, Tensor]
-    """Vertex indices of the person's left (+X) and right eyeball, int64; their mean is the eyeball's centre. May be empty."""
+    """int64 vertex indices of the person's left (+X) and right eyeball; their mean is its centre. May be empty."""
     mediapipe_triangles: Tensor
     """(478,) int64: triangle on which each landmark of MediaPipe's face mesh with irises lies."""
     mediapipe_barycentric: Tensor
@@ -69,7 +69,8 @@ class MorphableModel:
     def neutral(self, identity: Tensor) -> Tensor:
         """Vertices (B, V, 3) of expressionless heads with identity coefficients (B, K)."""
         offsets = identity @ self.identity_basis.flatten(1)  # (B, 3V)
-        return self.mean + offsets.unflatten(-1, (-1, 3))
+        vertices: Tensor = self.mean + offsets.view(-1, self.vertex_count, 3)
+        return vertices
 
     def vertices(
         self,
@@ -81,7 +82,7 @@ class MorphableModel:
         Eyeballs turn rigidly about their centres by the eyeLook coefficients; all else is linear.
         """
         offsets = expression @ self.expression_basis.flatten(1)
-        vertices = self.neutral(identity) + offsets.unflatten(-1, (-1, 3))
+        vertices = self.neutral(identity) + offsets.view(-1, self.vertex_count, 3)
         for index, rotation in zip(self.eyeball_vertices, self.eye_rotations(expression), strict=True):
             if len(index) == 0:
                 continue
@@ -106,7 +107,7 @@ class MorphableModel:
         return torch.stack([left_pitch, left_yaw, zero], -1), torch.stack([right_pitch, right_yaw, zero], -1)
 
     def landmarks(self, vertices: Tensor) -> Tensor:
-        """MediaPipe's landmarks (B, 478, 3) on vertices (B, V, 3); rows where `mediapipe_valid` is False mean nothing."""
+        """MediaPipe's landmarks (B, 478, 3) on vertices (B, V, 3); meaningless where `mediapipe_valid` is False."""
         return self._embed(vertices, self.mediapipe_triangles, self.mediapipe_barycentric)
 
     def ibug_landmarks(self, vertices: Tensor) -> Tensor:
@@ -116,7 +117,8 @@ class MorphableModel:
     def landmark_model(self) -> tuple[Tensor, Tensor, Tensor]:
         """The linear model restricted to MediaPipe's landmarks: mean (478, 3), identity (K, 478, 3), expression
         (52, 478, 3). Exact but for the turning of the eyeballs (landmarks 468 to 477)."""
-        return self.landmarks(self.mean[None])[0], self.landmarks(self.identity_basis), self.landmarks(self.expression_basis)
+        mean = self.landmarks(self.mean[None])[0]
+        return mean, self.landmarks(self.identity_basis), self.landmarks(self.expression_basis)
 
     def vertex_mask(self, *regions: Region) -> Tensor:
         """(V,) bool: vertices that some triangle of the given regions uses."""
@@ -128,8 +130,10 @@ class MorphableModel:
     @cached_property
     def face_vertices(self) -> Tensor:
         """(N,) int64: vertices of `face_triangles`."""
-        return torch.unique(self.triangles[self.face_triangles].long())
+        vertices: Tensor = torch.unique(self.triangles[self.face_triangles].long())
+        return vertices
 
     def _embed(self, vertices: Tensor, triangles: Tensor, barycentric: Tensor) -> Tensor:
         corners = vertices[:, self.triangles[triangles].long()]  # (B, L, 3 corners, 3)
-        return (corners * barycentric[..., None]).sum(2)
+        points: Tensor = (corners * barycentric[..., None]).sum(2)
+        return points

@@ -20,4 +20,6 @@ def vertex_normals(
     total = torch.zeros_like(vertices)
     for k in range(3):
         total = total.index_add(1, corner[:, k], face)
-    return total / total.norm(dim=-1, keepdim=True).clamp(min=_SMALLEST_LENGTH)
+    length: Tensor = total.norm(dim=-1, keepdim=True).clamp(min=_SMALLEST_LENGTH)
+    normals: Tensor = total / length
+    return normals

@@ -1,6 +1,7 @@
 """Which triangle covers which pixel: a small exact rasterizer for baking and for building, on NumPy arrays."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -22,8 +23,8 @@ class Coverage:
 
     def interpolate(
         self,
-        attributes: npt.NDArray[np.floating],  # (N, C)
-        triangles: npt.NDArray[np.integer],  # (F, 3) indices into attributes
+        attributes: npt.NDArray[np.floating[Any]],  # (N, C)
+        triangles: npt.NDArray[np.integer[Any]],  # (F, 3) indices into attributes
     ) -> npt.NDArray[np.float32]:
         """Attributes at every pixel (H, W, C) float32; zero where no triangle is."""
         corners = attributes[triangles[np.maximum(self.triangle, 0)]]  # (H, W, 3, C)
