@@ -8,7 +8,7 @@ from fitme.ingest.video import even_indices
 
 KEYFRAMES = 12
 """Pictures that a fit explains."""
-LARGEST_HOLDOUT = 12
+LARGEST_HOLDOUT = 8
 """Held-out frames that are explained and written; all others of the share are only kept from the fit."""
 
 
