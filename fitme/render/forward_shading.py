@@ -1,0 +1,259 @@
+"""Per-pixel kernels of the forward renderer: shading as in `fitme.render.shading`, then silhouettes and sRGB encoding."""
+
+import numpy as np
+import numpy.typing as npt
+
+from fitme.render.cpu_antialias import pair_crossing
+from fitme.render.cpu_rasterize import Triangles
+from fitme.render.cpu_texture import texel_pair
+from fitme.render.forward_geometry import Singles
+from fitme.render.kernel import relaxed_kernel
+from fitme.render.shading import (
+    DIFFUSE_NORMAL_SHARE,
+    HEMISPHERICAL_REFLECTANCE,
+    SH_BAND_0,
+    SH_BAND_1,
+    SH_BAND_2,
+    SH_BAND_2_SECTORAL,
+    SH_BAND_2_ZONAL,
+)
+
+TEXEL_CHANNELS = 8
+"""Of the packed maps: diffuse albedo (3), specular albedo, tangent-space normal (3), padding."""
+SH_SCALE = np.array(
+    [SH_BAND_0, SH_BAND_1, SH_BAND_1, SH_BAND_1, SH_BAND_2, SH_BAND_2, SH_BAND_2_ZONAL, SH_BAND_2, SH_BAND_2_SECTORAL],
+    dtype=np.float32,
+)
+"""What `sh_polynomial` wants the coefficients multiplied with."""
+LOBE_STEPS = 2048
+"""Intervals of a table of the Blinn-Phong lobe over cosines in [0, 1]."""
+ENCODING_STEPS = 16384
+"""Entries of the table of the sRGB curve over linear values in [0, 1]: below half a code apart everywhere."""
+
+_SMALLEST = np.float32(1e-12)
+_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
+_SHARE = np.float32(DIFFUSE_NORMAL_SHARE)
+_HEMISPHERICAL = np.float32(HEMISPHERICAL_REFLECTANCE)
+
+
+@relaxed_kernel
+def sh_polynomial(c: Singles, channel: int, x: float, y: float, z: float) -> float:
+    """Irradiance / pi at a unit normal, clamped at zero, from coefficients (9, 3) times `SH_SCALE`."""
+    value = (
+        c[0, channel]
+        + y * c[1, channel]
+        + z * c[2, channel]
+        + x * c[3, channel]
+        + x * y * c[4, channel]
+        + y * z * c[5, channel]
+        + (np.float32(3.0) * z * z - _ONE) * c[6, channel]
+        + x * z * c[7, channel]
+        + (x * x - y * y) * c[8, channel]
+    )
+    return max(value, _ZERO)
+
+
+@relaxed_kernel
+def _inverse_length(x: float, y: float, z: float) -> float:
+    return _ONE / np.sqrt(max(x * x + y * y + z * z, _SMALLEST))
+
+
+@relaxed_kernel
+def _lobe(table: Singles, cosine: float) -> float:
+    position = min(max(cosine, _ZERO), _ONE) * np.float32(LOBE_STEPS)
+    first = min(int(position), LOBE_STEPS - 1)
+    share = position - np.float32(first)
+    return table[first] + share * (table[first + 1] - table[first])
+
+
+@relaxed_kernel
+def shade_rows(
+    rast: Singles,
+    triangles: Triangles,
+    uv_triangles: Triangles,
+    view: Singles,
+    normals: Singles,
+    occlusion: Singles,
+    uv: Singles,
+    tangents: Singles,
+    handedness: Singles,
+    texels: Singles,
+    lobes: Singles,
+    lobe_of_triangle: Triangles,
+    sh: Singles,
+    directions: Singles,
+    colors: Singles,
+    background: Singles,
+    out: Singles,
+    row_begin: int,
+    row_end: int,
+) -> None:
+    """Colour the pixels of rows [row_begin, row_end).
+
+    :param rast: (H, W, 4) from `rasterize_rows`.
+    :param view: (V, 3) positions, metres; normals: (V, 3) unit; occlusion: (V,).
+    :param uv: (T, 2); tangents: (T, 3) unit; handedness: (T,).
+    :param texels: (Ht, Wt, `TEXEL_CHANNELS`) packed maps.
+    :param lobes: (N, `LOBE_STEPS` + 1) scaled Blinn-Phong lobes; lobe_of_triangle: (F,) index into them.
+    :param sh: (9, 3) coefficients times `SH_SCALE`.
+    :param directions: (L, 3); colors: (L, 3).
+    :param background: (3,) linear.
+    :param out: (H, W, 4) receives linear colour and coverage.
+    """
+    map_height, map_width = texels.shape[0], texels.shape[1]
+    sample = np.empty(TEXEL_CHANNELS, dtype=np.float32)
+    for row in range(row_begin, row_end):
+        for column in range(rast.shape[1]):
+            face = int(rast[row, column, 3]) - 1
+            if face < 0:
+                for c in range(3):
+                    out[row, column, c] = background[c]
+                out[row, column, 3] = _ZERO
+                continue
+            b0, b1 = rast[row, column, 0], rast[row, column, 1]
+            b2 = _ONE - b0 - b1
+            i0, i1, i2 = triangles[face, 0], triangles[face, 1], triangles[face, 2]
+            t0, t1, t2 = uv_triangles[face, 0], uv_triangles[face, 1], uv_triangles[face, 2]
+
+            nx = b0 * normals[i0, 0] + b1 * normals[i1, 0] + b2 * normals[i2, 0]
+            ny = b0 * normals[i0, 1] + b1 * normals[i1, 1] + b2 * normals[i2, 1]
+            nz = b0 * normals[i0, 2] + b1 * normals[i1, 2] + b2 * normals[i2, 2]
+            scale = _inverse_length(nx, ny, nz)
+            nx, ny, nz = nx * scale, ny * scale, nz * scale
+            vx = -(b0 * view[i0, 0] + b1 * view[i1, 0] + b2 * view[i2, 0])
+            vy = -(b0 * view[i0, 1] + b1 * view[i1, 1] + b2 * view[i2, 1])
+            vz = -(b0 * view[i0, 2] + b1 * view[i1, 2] + b2 * view[i2, 2])
+            scale = _inverse_length(vx, vy, vz)
+            vx, vy, vz = vx * scale, vy * scale, vz * scale
+            visible = b0 * occlusion[i0] + b1 * occlusion[i1] + b2 * occlusion[i2]
+
+            u = b0 * uv[t0, 0] + b1 * uv[t1, 0] + b2 * uv[t2, 0]
+            v = b0 * uv[t0, 1] + b1 * uv[t1, 1] + b2 * uv[t2, 1]
+            c0, c1, wide = texel_pair(u, map_width)
+            r0, r1, deep = texel_pair(v, map_height)
+            fx, fy = np.float32(wide), np.float32(deep)
+            w00, w01, w10, w11 = (_ONE - fy) * (_ONE - fx), (_ONE - fy) * fx, fy * (_ONE - fx), fy * fx
+            for c in range(TEXEL_CHANNELS):
+                sample[c] = (
+                    w00 * texels[r0, c0, c]
+                    + w01 * texels[r0, c1, c]
+                    + w10 * texels[r1, c0, c]
+                    + w11 * texels[r1, c1, c]
+                )
+
+            tx = b0 * tangents[t0, 0] + b1 * tangents[t1, 0] + b2 * tangents[t2, 0]
+            ty = b0 * tangents[t0, 1] + b1 * tangents[t1, 1] + b2 * tangents[t2, 1]
+            tz = b0 * tangents[t0, 2] + b1 * tangents[t1, 2] + b2 * tangents[t2, 2]
+            along = nx * tx + ny * ty + nz * tz
+            tx, ty, tz = tx - along * nx, ty - along * ny, tz - along * nz
+            scale = _inverse_length(tx, ty, tz)
+            tx, ty, tz = tx * scale, ty * scale, tz * scale
+            sign = _ONE if b0 * handedness[t0] + b1 * handedness[t1] + b2 * handedness[t2] >= _ZERO else -_ONE
+            mx, my, mz = sample[4], sample[5] * sign, sample[6]
+            rx = tx * mx + (ny * tz - nz * ty) * my + nx * mz
+            ry = ty * mx + (nz * tx - nx * tz) * my + ny * mz
+            rz = tz * mx + (nx * ty - ny * tx) * my + nz * mz
+            scale = _inverse_length(rx, ry, rz)
+            rx, ry, rz = rx * scale, ry * scale, rz * scale
+            sx, sy, sz = nx + _SHARE * (rx - nx), ny + _SHARE * (ry - ny), nz + _SHARE * (rz - nz)
+            scale = _inverse_length(sx, sy, sz)
+            sx, sy, sz = sx * scale, sy * scale, sz * scale
+
+            facing = np.float32(2.0) * (rx * vx + ry * vy + rz * vz)
+            gx, gy, gz = facing * rx - vx, facing * ry - vy, facing * rz - vz
+            diffuse0 = sh_polynomial(sh, 0, sx, sy, sz)
+            diffuse1 = sh_polynomial(sh, 1, sx, sy, sz)
+            diffuse2 = sh_polynomial(sh, 2, sx, sy, sz)
+            gloss0 = _HEMISPHERICAL * sh_polynomial(sh, 0, gx, gy, gz)
+            gloss1 = _HEMISPHERICAL * sh_polynomial(sh, 1, gx, gy, gz)
+            gloss2 = _HEMISPHERICAL * sh_polynomial(sh, 2, gx, gy, gz)
+            lobe = lobes[lobe_of_triangle[face]]
+            for index in range(directions.shape[0]):
+                lx, ly, lz = directions[index, 0], directions[index, 1], directions[index, 2]
+                soft = max(sx * lx + sy * ly + sz * lz, _ZERO)
+                sharp = max(rx * lx + ry * ly + rz * lz, _ZERO)
+                hx, hy, hz = vx + lx, vy + ly, vz + lz
+                cosine = (rx * hx + ry * hy + rz * hz) * _inverse_length(hx, hy, hz)
+                glint = sharp * _lobe(lobe, cosine)
+                diffuse0 += soft * colors[index, 0]
+                diffuse1 += soft * colors[index, 1]
+                diffuse2 += soft * colors[index, 2]
+                gloss0 += glint * colors[index, 0]
+                gloss1 += glint * colors[index, 1]
+                gloss2 += glint * colors[index, 2]
+            specular = sample[3]
+            out[row, column, 0] = visible * (sample[0] * diffuse0 + specular * gloss0)
+            out[row, column, 1] = visible * (sample[1] * diffuse1 + specular * gloss1)
+            out[row, column, 2] = visible * (sample[2] * diffuse2 + specular * gloss2)
+            out[row, column, 3] = _ONE
+
+
+@relaxed_kernel
+def _blend_towards(
+    color: Singles,
+    rast: Singles,
+    clip: Singles,
+    triangles: Triangles,
+    flags: npt.NDArray[np.uint8],
+    row: int,
+    column: int,
+    vertical: bool,
+    is_first: bool,
+    mixed: Singles,
+) -> None:
+    """Add to `mixed` what the crossing between (row, column) and its successor gives to one of the two pixels."""
+    next_row, next_column = (row + 1, column) if vertical else (row, column + 1)
+    if rast[row, column, 3] == rast[next_row, next_column, 3]:
+        return
+    face, _, forward, distance = pair_crossing(rast, clip, triangles, flags, row, column, vertical)
+    if face < 0:
+        return
+    alpha = np.float32(0.5 - min(max(distance, 0.0), 1.0))
+    if not forward:
+        alpha = -alpha
+    if (alpha > _ZERO) != is_first:
+        return
+    for c in range(4):
+        mixed[c] += alpha * (color[next_row, next_column, c] - color[row, column, c])
+
+
+@relaxed_kernel
+def finish_rows(
+    color: Singles,
+    rast: Singles,
+    clip: Singles,
+    triangles: Triangles,
+    flags: npt.NDArray[np.uint8],
+    encoding: npt.NDArray[np.uint8],
+    picture: npt.NDArray[np.uint8],
+    mask: npt.NDArray[np.uint8],
+    row_begin: int,
+    row_end: int,
+) -> None:
+    """Antialias silhouettes of rows [row_begin, row_end) as `fitme.render.cpu_antialias` does, and encode them as sRGB.
+
+    Reads neighbouring rows of `color`, so all rows must be shaded before.
+
+    :param color: (H, W, 4) linear colour and coverage.
+    :param clip: (V, 4); flags: (F,) from `mark_silhouettes`.
+    :param encoding: (`ENCODING_STEPS`,) sRGB code of each linear value.
+    :param picture: (H, W, 3) receives sRGB; mask: (H, W) receives coverage, 255 where full.
+    """
+    height, width = color.shape[0], color.shape[1]
+    mixed = np.empty(4, dtype=np.float32)
+    for row in range(row_begin, row_end):
+        for column in range(width):
+            for c in range(4):
+                mixed[c] = color[row, column, c]
+            if column + 1 < width:
+                _blend_towards(color, rast, clip, triangles, flags, row, column, False, True, mixed)
+            if column > 0:
+                _blend_towards(color, rast, clip, triangles, flags, row, column - 1, False, False, mixed)
+            if row + 1 < height:
+                _blend_towards(color, rast, clip, triangles, flags, row, column, True, True, mixed)
+            if row > 0:
+                _blend_towards(color, rast, clip, triangles, flags, row - 1, column, True, False, mixed)
+            for c in range(3):
+                level = min(max(mixed[c], _ZERO), _ONE)
+                picture[row, column, c] = encoding[int(level * np.float32(ENCODING_STEPS - 1) + np.float32(0.5))]
+            mask[row, column] = int(min(max(mixed[3], _ZERO), _ONE) * np.float32(255.0) + np.float32(0.5))
