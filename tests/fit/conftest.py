@@ -1,0 +1,81 @@
+"""A synthetic person in front of a camera: pictures whose truth is known."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from fitme.color import linear_to_bytes
+from fitme.fit.keyframe import Keyframe
+from fitme.geometry import Camera, HeadPose, transform
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render.light import Light
+from fitme.render.renderer import render
+from fitme.shape import MorphableModel, load_default_model
+from fitme.shape.expressions import expression_index
+from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
+
+CAMERA = Camera.centered(320.0, 320, 240)
+
+
+@pytest.fixture(scope="session")
+def model() -> MorphableModel:
+    return load_default_model()
+
+
+@pytest.fixture(scope="session")
+def identity(model: MorphableModel) -> torch.Tensor:
+    coefficients = torch.zeros(model.identity_count)
+    coefficients[:10] = torch.randn(10, generator=torch.Generator().manual_seed(4))
+    return coefficients
+
+
+@pytest.fixture(scope="session")
+def skin() -> ReflectanceMaps:
+    """Blotches of skin colours: enough texture for optical flow."""
+    noise = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    smooth = torch.nn.functional.interpolate(noise, size=256, mode="bicubic").clamp(0.0, 1.0).permute(0, 2, 3, 1)
+    diffuse = torch.tensor([0.5, 0.3, 0.22]) * (0.6 + 0.7 * smooth)
+    flat = ReflectanceMaps.constant((0.5, 0.3, 0.22), 0.5, 256)
+    return ReflectanceMaps(diffuse.contiguous(), flat.specular, flat.normals)
+
+
+@pytest.fixture(scope="session")
+def light() -> Light:
+    sh = Light.ambient(0.8).sh.clone()
+    sh[0, 1] = 0.15
+    sh[0, 3] = 0.2
+    return Light(sh, torch.zeros(1, 0, 3), torch.zeros(1, 0, 3))
+
+
+@pytest.fixture(scope="session")
+def photograph(
+    model: MorphableModel, identity: torch.Tensor, skin: ReflectanceMaps, light: Light
+) -> Callable[..., Keyframe]:
+    """Takes a picture of the person, with true landmarks and a tracker's guess that is a little off."""
+
+    def take(key: str, yaw_deg: float = 0.0, jaw: float = 0.0, landmark_noise_px: float = 0.0) -> Keyframe:
+        expression = torch.zeros(1, 52)
+        expression[0, expression_index("jawOpen")] = jaw
+        vertices = model.vertices(identity[None], expression)
+        rotation = torch.tensor([[0.0, np.radians(yaw_deg), 0.0]], dtype=torch.float32)
+        translation = torch.tensor([[0.0, 0.0, -0.45]])
+        rendering = render(model, vertices, rotation, translation, CAMERA, skin, light)
+        image = linear_to_bytes((rendering.image + (1.0 - rendering.mask) * 0.1)[0].numpy())
+        landmarks = CAMERA.project(transform(rotation, translation, model.landmarks(vertices)))[0].numpy()
+        noise = np.random.default_rng(0).normal(0.0, 1.0, landmarks.shape) * landmark_noise_px
+        guess = HeadPose(rotation[0].numpy() * 0.7, translation[0].numpy() + np.float32(0.02))
+        observation = FaceObservation(
+            (landmarks + noise).astype(np.float32),
+            np.zeros(478, np.float32),
+            guess,
+            np.zeros(52, np.float32),
+            CAMERA,
+            FrameQuality(1.0, 0.5, 0.0, 100.0, 0.0),
+            FaceStatus.OK,
+            None,
+        )
+        return Keyframe(key, image, observation, 0.0)
+
+    return take

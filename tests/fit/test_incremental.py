@@ -1,0 +1,176 @@
+"""The fitter on pictures of a known head: stages in order, warm starts, nothing lost between rounds."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fitme.errors import InputError
+from fitme.fit.incremental import IncrementalFitter
+from fitme.fit.keyframe import Keyframe
+from fitme.fit.settings import DenseSettings, FitSettings
+from fitme.fit.state import STAGES, FitState
+from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
+from fitme.shape import MorphableModel
+
+SETTINGS = FitSettings(
+    map_resolution=128,
+    alignment_rounds=1,
+    dense=DenseSettings(
+        crop_resolution=96, coarse_resolution=32, coarse_steps=20, inversion_steps=3, tuning_steps=3, refresh_steps=2
+    ),
+)
+CONFIG = GeneratorConfig(
+    resolution=64,
+    noise_size=8,
+    latent_size=16,
+    trunk_channels=(16, 16, 16, 16),
+    diffuse_channels=(8,),
+    specular_channels=(8,),
+    normal_channels=(8,),
+)
+
+
+def small_generator() -> ReflectanceGenerator:
+    torch.manual_seed(0)
+    generator = ReflectanceGenerator(CONFIG)
+    generator.measure_mean_w(64)
+    return generator
+
+
+def new_fitter(model: MorphableModel) -> IncrementalFitter:
+    return IncrementalFitter(model, small_generator(), SETTINGS)
+
+
+def converge(fitter: IncrementalFitter) -> list[str]:
+    stages = []
+    while not fitter.converged:
+        stages.append(fitter.refine(0.0).stage)
+    return stages
+
+
+@pytest.fixture(scope="module")
+def pictures(photograph: Callable[..., Keyframe]) -> list[Keyframe]:
+    return [photograph("left", -25.0), photograph("front"), photograph("right", 25.0)]
+
+
+@pytest.fixture(scope="module")
+def fitted(model: MorphableModel, pictures: list[Keyframe]) -> tuple[IncrementalFitter, list[str]]:
+    fitter = new_fitter(model)
+    for picture in pictures:
+        fitter.add_keyframe(picture)
+    return fitter, converge(fitter)
+
+
+def test_stages_come_in_order_and_all(fitted: tuple[IncrementalFitter, list[str]]) -> None:
+    fitter, stages = fitted
+    order = [STAGES.index(stage) for stage in stages]
+    assert order == sorted(order)
+    assert set(stages) == set(STAGES)
+    state = fitter.state()
+    assert state.stage == "tuning"
+    assert state.w_plus is not None
+    assert state.tuned
+    assert [r.index for r in state.rounds] == list(range(len(stages)))
+
+
+def test_finds_poses_and_shape(fitted: tuple[IncrementalFitter, list[str]], identity: torch.Tensor) -> None:
+    state = fitted[0].state()
+    for key, yaw in (("left", -25.0), ("front", 0.0), ("right", 25.0)):
+        found = np.degrees(state.estimates[key].pose.yaw_pitch_roll()[0])
+        assert abs(found - yaw) < 2.5, key
+    assert np.corrcoef(state.identity[:10], identity.numpy()[:10])[0, 1] > 0.7
+
+
+def test_explains_its_pictures(fitted: tuple[IncrementalFitter, list[str]], pictures: list[Keyframe]) -> None:
+    fitter = fitted[0]
+    for picture in pictures:
+        estimate = fitter.fit_frame(picture.observation, picture.image)
+        image, mask = fitter.render_estimate(estimate, picture.observation.camera)
+        assert image.shape == picture.image.shape
+        oval = picture.observation.face_mask(grow=-0.1)
+        assert (mask[oval] == 255).mean() > 0.98
+        error = image[oval].astype(float) - picture.image[oval]
+        assert 10.0 * np.log10(255.0**2 / (error**2).mean()) > 27.0
+        assert estimate.loss < 0.08
+
+
+def test_nothing_left_to_do_means_idle(fitted: tuple[IncrementalFitter, list[str]]) -> None:
+    fitter = fitted[0]
+    before = fitter.state()
+    report = fitter.refine(5.0)
+    assert report.seconds < 0.5
+    assert np.array_equal(before.identity, fitter.state().identity)
+
+
+def test_resumes_from_its_state(
+    fitted: tuple[IncrementalFitter, list[str]], model: MorphableModel, photograph: Callable[..., Keyframe]
+) -> None:
+    fitter = fitted[0]
+    state = fitter.state()
+    resumed = IncrementalFitter.from_state(state, model, small_generator(), SETTINGS)
+    again = resumed.state()
+    assert again.stage == state.stage
+    np.testing.assert_array_equal(again.identity, state.identity)
+    assert again.w_plus is not None
+    assert state.w_plus is not None
+    np.testing.assert_array_equal(again.w_plus, state.w_plus)
+    assert again.tuned.keys() == state.tuned.keys()
+    np.testing.assert_allclose(resumed.avatar().maps.diffuse.numpy(), fitter.avatar().maps.diffuse.numpy(), atol=1e-6)
+    resumed.add_keyframe(photograph("jaw", 10.0, jaw=0.5))
+    converge(resumed)
+    assert len(resumed.state().rounds) > len(state.rounds)
+    assert "jaw" in resumed.state().estimates
+    # Warm: the latent moved on from where it was, not from the mean.
+    moved = np.abs(resumed.state().w_plus - state.w_plus).mean()  # type: ignore[operator]
+    mean = small_generator().mean_w.numpy()
+    assert moved < 0.5 * np.abs(state.w_plus - mean).mean()
+
+
+def test_one_picture_is_enough(model: MorphableModel, pictures: list[Keyframe]) -> None:
+    fitter = new_fitter(model)
+    fitter.add_keyframe(pictures[1])
+    fitter.refine(0.0)
+    assert fitter.stage == "landmarks"
+    grey = fitter.avatar().maps.diffuse
+    assert float(grey.std()) < 1e-6
+    fitter.refine(0.0)
+    assert fitter.stage == "skin"
+    assert float(fitter.avatar().maps.diffuse.std()) > 0.01
+    assert fitter.state().focal == SETTINGS.solver.focal_prior
+
+
+def test_keyframes_can_go(model: MorphableModel, pictures: list[Keyframe]) -> None:
+    fitter = new_fitter(model)
+    for picture in pictures[:2]:
+        fitter.add_keyframe(picture)
+    fitter.refine(0.0)
+    fitter.remove_keyframe("left")
+    fitter.refine(0.0)
+    assert [k.key for k in fitter.keyframes] == ["front"]
+    assert set(fitter.state().estimates) == {"front"}
+
+
+def test_says_what_is_wrong(model: MorphableModel, pictures: list[Keyframe]) -> None:
+    fitter = new_fitter(model)
+    with pytest.raises(InputError, match="add a keyframe"):
+        fitter.refine(1.0)
+    with pytest.raises(InputError, match="no avatar yet"):
+        fitter.avatar()
+    with pytest.raises(InputError, match="nothing to keep"):
+        fitter.state()
+    fitter.add_keyframe(pictures[0])
+    with pytest.raises(InputError, match="left"):
+        fitter.add_keyframe(replace(pictures[1], key="left"))
+
+
+def test_state_is_plain_arrays(fitted: tuple[IncrementalFitter, list[str]]) -> None:
+    state: FitState = fitted[0].state()
+    assert state.identity.dtype == np.float32
+    assert all(value.dtype == np.float32 for value in state.tuned.values())
+    assert state.maps is not None
+    assert state.maps.diffuse.shape == (128, 128, 3)
+    assert state.maps.diffuse.min() >= 0.0
+    assert state.maps.diffuse.max() <= 1.0

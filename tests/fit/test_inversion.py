@@ -1,0 +1,68 @@
+"""The generator's part of a fit: the latent explains a texture, tuning explains the rest and spares the neighbours."""
+
+import numpy as np
+import pytest
+import torch
+
+from fitme.color import linear_to_srgb
+from fitme.fit.inversion import ReflectanceFit, TextureEvidence
+from fitme.fit.settings import DenseSettings
+from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
+from fitme.render.rasterizer import select_backend
+from fitme.shape import MorphableModel
+
+CONFIG = GeneratorConfig(
+    resolution=64, noise_size=8, latent_size=16, trunk_channels=(16, 16, 16, 16),
+    diffuse_channels=(8,), specular_channels=(8,), normal_channels=(8,),
+)  # fmt: skip
+SETTINGS = DenseSettings(coarse_resolution=32)
+
+
+@pytest.fixture
+def generator() -> ReflectanceGenerator:
+    torch.manual_seed(3)
+    generator = ReflectanceGenerator(CONFIG)
+    generator.measure_mean_w(64)
+    return generator
+
+
+def evidence_of(generator: ReflectanceGenerator, weight: float = 1.0) -> TextureEvidence:
+    with torch.no_grad():
+        latent = generator.mapping(torch.randn(1, 8, generator=torch.Generator().manual_seed(9)))
+        maps = generator.synthesize(3.0 * generator.broadcast(latent))
+    return TextureEvidence(linear_to_srgb(maps.diffuse), torch.full((1, 64, 64, 1), weight))
+
+
+def test_coarse_inversion_comes_closer(generator: ReflectanceGenerator, model: MorphableModel) -> None:
+    fit = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS)
+    texture = evidence_of(generator)
+    before = (linear_to_srgb(fit.maps().diffuse) - texture.encoded).abs().mean()
+    losses = [fit.invert_coarsely(texture, 25) for _ in range(3)]
+    after = (linear_to_srgb(fit.maps().diffuse) - texture.encoded).abs().mean()
+    assert losses == sorted(losses, reverse=True)
+    assert after < 0.6 * before
+
+
+def test_restored_fit_is_the_same(generator: ReflectanceGenerator, model: MorphableModel) -> None:
+    fit = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS)
+    fit.invert_coarsely(evidence_of(generator), 5)
+    changed = {"branches.diffuse.base": generator.state_dict()["branches.diffuse.base"].numpy() + np.float32(0.1)}
+    fit.restore(fit.w_plus, changed)
+    other = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS)
+    other.restore(fit.w_plus, fit.tuned_weights())
+    assert set(fit.tuned_weights()) == set(changed)
+    assert torch.equal(fit.maps().diffuse, other.maps().diffuse)
+    untouched = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS)
+    untouched.restore(fit.w_plus, {})
+    assert not torch.equal(fit.maps().diffuse, untouched.maps().diffuse)
+
+
+def test_evidence_shrinks_by_confidence() -> None:
+    encoded = torch.zeros(1, 4, 4, 3)
+    weight = torch.zeros(1, 4, 4, 1)
+    encoded[0, 0, 0], weight[0, 0, 0] = 0.8, 1.0
+    encoded[0, 0, 1] = 0.1
+    small = TextureEvidence(encoded, weight).at(2)
+    assert small.encoded[0, 0, 0, 0] == pytest.approx(0.8, abs=1e-3)
+    assert small.weight[0, 0, 0, 0] == pytest.approx(0.25)
+    assert float(small.weight[0, 1, 1, 0]) == 0.0

@@ -1,0 +1,75 @@
+"""Light in closed form: exact on exact data, robust to highlights, with a sane split between albedo and light."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fitme.fit.lighting import LightSettings, albedo_scale, estimate_light, lit_surface
+
+COUNT = 2000
+
+
+def sphere(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    normals = np.random.default_rng(seed).normal(size=(COUNT, 3))
+    normals[:, 2] = np.abs(normals[:, 2])
+    normals = (normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32)
+    return normals, np.tile(np.array([[0.0, 0.0, 1.0]], np.float32), (COUNT, 1))
+
+
+def some_light(seed: int) -> np.ndarray:
+    light = np.random.default_rng(seed).normal(0.0, 0.15, (9, 3)).astype(np.float32)
+    light[0] = 3.0
+    return light
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000))
+def test_recovers_light(seed: int) -> None:
+    normals, viewer = sphere(seed)
+    surface = lit_surface(normals, viewer, np.full((COUNT, 1), 0.5, np.float32))
+    albedo = np.random.default_rng(seed).uniform(0.1, 0.6, (COUNT, 3)).astype(np.float32)
+    light = some_light(seed)
+    color = albedo * (surface.diffuse @ light) + surface.specular @ light
+    found = estimate_light(surface, color, albedo, np.ones(COUNT, np.float32), LightSettings(directional_ridge=1e-6))
+    np.testing.assert_allclose(found, light, atol=0.02)
+
+
+def test_highlights_and_shadows_are_ignored() -> None:
+    normals, viewer = sphere(3)
+    surface = lit_surface(normals, viewer, np.zeros((COUNT, 1), np.float32))
+    albedo = np.full((COUNT, 3), 0.4, np.float32)
+    light = some_light(3)
+    color = albedo * (surface.diffuse @ light)
+    color[::12] += 0.9
+    color[1::12] *= 0.05
+    weight = np.ones(COUNT, np.float32)
+    found = estimate_light(surface, color, albedo, weight, LightSettings(directional_ridge=1e-4, iterations=10))
+    np.testing.assert_allclose(surface.diffuse @ found, surface.diffuse @ light, atol=0.06)
+
+
+def test_without_evidence_the_prior_stands() -> None:
+    normals, viewer = sphere(4)
+    frontal = np.tile(np.array([[0.0, 0.0, 1.0]], np.float32), (COUNT, 1))
+    surface = lit_surface(frontal, viewer, np.zeros((COUNT, 1), np.float32))
+    prior = some_light(4)
+    color = np.full((COUNT, 3), 0.5, np.float32) * (surface.diffuse @ prior)
+    albedo = np.full((COUNT, 3), 0.5, np.float32)
+    found = estimate_light(surface, color, albedo, np.ones(COUNT, np.float32), LightSettings(), prior)
+    sideways = lit_surface(normals, viewer, np.zeros((COUNT, 1), np.float32))
+    np.testing.assert_allclose(sideways.shading(found), sideways.shading(prior), atol=0.02)
+
+
+@given(st.floats(0.02, 0.9))
+def test_albedo_lies_between_what_is_seen_and_the_prior(level: float) -> None:
+    options = LightSettings()
+    found = albedo_scale(np.full(3, level, np.float32), options)
+    under_expected_light = level / options.mean_shading
+    low, high = sorted((under_expected_light, options.skin_luminance))
+    assert low - 1e-6 <= found <= high + 1e-6
+
+
+def test_darker_faces_get_darker_albedo() -> None:
+    levels = [albedo_scale(np.full(3, level, np.float32), LightSettings()) for level in (0.05, 0.15, 0.4)]
+    assert levels == sorted(levels)
+    assert levels[2] / levels[0] == pytest.approx((0.4 / 0.05) ** 0.623, rel=0.05)

@@ -1,0 +1,149 @@
+"""From pictures to albedo: visibility, fusion, dense matches, baking."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from fitme.color import linear_to_bytes
+from fitme.fit.alignment import HeadAligner, camera_of
+from fitme.fit.baking import bake
+from fitme.fit.crop import crop_face
+from fitme.fit.flow import FlowSettings, flow_targets
+from fitme.fit.fusion import FusedTexture, FusionSettings, fuse
+from fitme.fit.gauss_newton import MeshBasis
+from fitme.fit.keyframe import Keyframe
+from fitme.fit.lighting import LightSettings
+from fitme.fit.settings import FitSettings
+from fitme.fit.state import KeyframeEstimate
+from fitme.fit.unprojection import TexelObservation
+from fitme.fit.views import TexelViews
+from fitme.fit.visibility import usable_pixels
+from fitme.geometry import HeadPose
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render.light import Light
+from fitme.render.rasterizer import select_backend
+from fitme.shape import MorphableModel
+from fitme.shape.regions import Region
+
+FOCAL = 1.0
+RESOLUTION = 128
+
+
+def estimate(yaw_deg: float, light: Light) -> KeyframeEstimate:
+    pose = HeadPose(np.array([0.0, np.radians(yaw_deg), 0.0], np.float32), np.array([0.0, 0.0, -0.45], np.float32))
+    return KeyframeEstimate(pose, np.zeros(52, np.float32), light.sh[0].numpy(), 0.0)
+
+
+@pytest.fixture(scope="module")
+def views(model: MorphableModel) -> TexelViews:
+    return TexelViews(model, select_backend("cpu"), RESOLUTION)
+
+
+def see(
+    views: TexelViews, keyframe: Keyframe, yaw_deg: float, light: Light, identity: torch.Tensor
+) -> TexelObservation:
+    usable = np.ones(keyframe.image.shape[:2], np.float32)
+    camera = keyframe.observation.camera
+    return views.see(estimate(yaw_deg, light), identity.numpy(), FOCAL, camera, keyframe.image, usable)
+
+
+def test_hidden_and_averted_texels_weigh_nothing(
+    views: TexelViews, photograph: Callable[..., Keyframe], light: Light, identity: torch.Tensor
+) -> None:
+    view = see(views, photograph("a", 50.0), 50.0, light, identity)
+    facing = (view.normals * view.toward_viewer).sum(-1)
+    assert (view.weight[facing < 0.1] == 0.0).all()
+    ears = views.table.region == Region.EARS
+    # Looking to the viewer's right, the person's left ear (+X) turns away behind the head, the right one faces us.
+    side = views.table.columns < RESOLUTION / 2
+    shares = [view.weight[ears & half].mean() for half in (side, ~side)]
+    assert max(shares) > 10.0 * min(shares)
+
+
+def test_fusion_recovers_albedo_up_to_scale(
+    views: TexelViews,
+    photograph: Callable[..., Keyframe],
+    light: Light,
+    identity: torch.Tensor,
+    skin: ReflectanceMaps,
+) -> None:
+    yaws = (-30.0, 0.0, 30.0)
+    seen = [see(views, photograph(str(yaw), yaw), yaw, light, identity) for yaw in yaws]
+    expected = views.at_texels(skin.diffuse)
+    prior = np.tile(np.array([[0.4, 0.3, 0.25]], np.float32), (len(expected), 1))
+    specular = np.full((len(expected), 1), 0.5, np.float32)
+    fused = fuse(views.table, seen, [1.0, 1.0, 1.0], prior, specular, FusionSettings(), LightSettings())
+    face = (fused.confidence > 0.6) & (views.table.region == Region.SKIN)
+    scale = np.median(fused.albedo[face] / expected[face])
+    error = np.abs(fused.albedo[face] / scale - expected[face]).mean()
+    unlit = np.abs(seen[1].color[face] / np.median(seen[1].color[face] / expected[face]) - expected[face]).mean()
+    assert error < 0.03
+    assert error < 0.7 * unlit
+    assert max(fused.errors) < 0.02
+    assert (fused.confidence >= 0.0).all()
+    assert (fused.confidence < 1.0).all()
+
+
+def test_a_sharper_view_gives_the_detail(views: TexelViews, light: Light) -> None:
+    count = len(views.table.rows)
+    normals = np.tile(np.array([[0.0, 0.0, 1.0]], np.float32), (count, 1))
+    checker = ((views.table.rows // 2 + views.table.columns // 2) % 2)[:, None].astype(np.float32)
+    sharp = np.tile(0.3 + 0.2 * checker, (1, 3)).astype(np.float32)
+    blurred = np.full((count, 3), 0.4, np.float32)
+    weight = np.ones(count, np.float32)
+    seen = [TexelObservation(color, weight, normals, normals) for color in (sharp, blurred)]
+    specular = np.zeros((count, 1), np.float32)
+    fused = fuse(views.table, seen, [1.0, 0.3], blurred, specular, FusionSettings(), LightSettings())
+    contrast = np.ptp([fused.albedo[checker[:, 0] == side].mean() for side in (0, 1)])
+    plain_mean = np.ptp([(sharp + 0.3 * blurred)[checker[:, 0] == side].mean() / 1.3 for side in (0, 1)])
+    level = fused.albedo.mean() / 0.4
+    assert contrast / level > 1.15 * plain_mean
+
+
+def test_flow_finds_a_known_shift(
+    model: MorphableModel,
+    photograph: Callable[..., Keyframe],
+    light: Light,
+    identity: torch.Tensor,
+    skin: ReflectanceMaps,
+) -> None:
+    keyframe = photograph("front")
+    crop = crop_face(keyframe, usable_pixels(keyframe), 192)
+    aligner = HeadAligner(model, select_backend("cpu"), FitSettings())
+    whole = camera_of(keyframe.observation.camera, FOCAL)
+    moved = estimate(0.0, light)
+    offset_m = 0.004
+    moved.pose.translation[0] += offset_m
+    rendering = aligner.draw(moved, identity.numpy(), crop.camera(whole), skin)
+    targets = flow_targets(
+        MeshBasis(model),
+        linear_to_bytes(rendering.image[0].numpy()),
+        rendering.rast[0].numpy(),
+        model.face_triangles.numpy(),
+        crop,
+        keyframe.observation.camera,
+        FlowSettings(),
+    )
+    assert targets is not None
+    assert len(targets.pixels) > 150
+    points = targets.points.mean + targets.points.identity @ identity.numpy().astype(np.float64)
+    depth = 0.45 - points[:, 2]
+    true_x = whole.center_x_px + whole.focal_px * points[:, 0] / depth
+    assert np.median(np.abs(targets.pixels[:, 0] - true_x)) < 0.35
+    # Without the flow, the render would be off by the whole shift.
+    assert whole.focal_px * offset_m / 0.45 > 2.0
+
+
+def test_baking_prefers_what_was_seen(views: TexelViews) -> None:
+    count = len(views.table.rows)
+    confidence = np.linspace(0.0, 1.0, count).astype(np.float32)
+    texture = FusedTexture(np.full((count, 3), 0.2, np.float32), confidence, (), ())
+    generated = ReflectanceMaps.constant((0.6, 0.6, 0.6), 0.4, 32)
+    maps = bake(views.table, texture, generated, inverted=True)
+    values = views.table.from_map(maps.diffuse[0].numpy())[:, 0]
+    np.testing.assert_allclose(values, 0.6 - 0.4 * confidence, atol=1e-5)
+    assert maps.specular.shape == (1, RESOLUTION, RESOLUTION, 1)
+    before = bake(views.table, texture, generated, inverted=False)
+    np.testing.assert_allclose(views.table.from_map(before.diffuse[0].numpy()), 0.2, atol=1e-6)
