@@ -8,10 +8,10 @@ import numpy.typing as npt
 import torch
 
 from fitme.avatar import Avatar
-from fitme.color import linear_to_bytes
+from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix
+from fitme.render.forward import ForwardRenderer
 from fitme.render.light import Light
-from fitme.render.renderer import render
 from fitme.shape import EXPRESSION_COUNT, EXPRESSION_NAMES, MorphableModel
 
 DISTANCE_M = 0.9
@@ -87,11 +87,10 @@ def draw_portrait(
     resolution: int,
 ) -> npt.NDArray[np.uint8]:
     """A still picture (`resolution`, `resolution`, 3), sRGB, of the avatar before `BACKGROUND`."""
-    vertices = torch.from_numpy(avatar_vertices(avatar, model, coefficients))
-    rotation, translation = torch.from_numpy(pose.rotation)[None], torch.from_numpy(pose.translation)[None]
-    camera = portrait_camera(resolution * SUPERSAMPLING)
-    with torch.no_grad():
-        drawn = render(model, vertices[None], rotation, translation, camera, avatar.maps, light, antialias=False)
-        picture = drawn.image + (1.0 - drawn.mask) * torch.tensor(BACKGROUND)
-        picture = torch.nn.functional.avg_pool2d(picture.clamp(0.0, 1.0).permute(0, 3, 1, 2), SUPERSAMPLING)
-    return linear_to_bytes(picture[0].permute(1, 2, 0).numpy())
+    samples = resolution * SUPERSAMPLING
+    renderer = ForwardRenderer(model, samples)
+    renderer.set_maps(avatar.maps)
+    vertices = avatar_vertices(avatar, model, coefficients)
+    fine = bytes_to_linear(renderer.render(vertices, pose, portrait_camera(samples), light, BACKGROUND))
+    blocks = fine.reshape(resolution, SUPERSAMPLING, resolution, SUPERSAMPLING, 3)
+    return linear_to_bytes(blocks.mean((1, 3)))
