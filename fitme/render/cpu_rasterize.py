@@ -65,27 +65,34 @@ def rasterize_rows(positions: Floats, triangles: Triangles, rast: Floats, row_be
         a0, b0, c0 = y1 * w2 - w1 * y2, w1 * x2 - x1 * w2, x1 * y2 - y1 * x2
         a1, b1, c1 = y2 * w0 - w2 * y0, w2 * x0 - x2 * w0, x2 * y0 - y2 * x0
         a2, b2, c2 = y0 * w1 - w0 * y1, w0 * x1 - x0 * w1, x0 * y1 - y0 * x1
+        orientation = x0 * a0 + y0 * b0 + w0 * c0
+        if orientation == 0.0:
+            continue
+        if orientation < 0.0:
+            a0, b0, c0, a1, b1, c1, a2, b2, c2 = -a0, -b0, -c0, -a1, -b1, -c1, -a2, -b2, -c2
         for row in range(line_begin, line_end):
             y = (row + 0.5) * step_y - 1.0
             f0, f1, f2 = c0 + y * b0, c1 + y * b1, c2 + y * b2
+            entered = False
             for column in range(column_begin, column_end):
                 x = (column + 0.5) * step_x - 1.0
                 e0, e1, e2 = f0 + x * a0, f1 + x * a1, f2 + x * a2
-                if not ((e0 >= 0.0 and e1 >= 0.0 and e2 >= 0.0) or (e0 <= 0.0 and e1 <= 0.0 and e2 <= 0.0)):
+                if e0 < 0.0 or e1 < 0.0 or e2 < 0.0:
+                    if entered:
+                        break
                     continue
-                total = e0 + e1 + e2
-                if total == 0.0:
-                    continue
+                entered = True
                 scaled_w = w0 * e0 + w1 * e1 + w2 * e2
-                if scaled_w / total <= 0.0:
+                if scaled_w <= 0.0:
                     continue
                 depth = (z0 * e0 + z1 * e1 + z2 * e2) / scaled_w
                 if depth < -1.0 or depth > 1.0:
                     continue
                 if rast[row, column, 3] != 0.0 and depth >= rast[row, column, 2]:
                     continue
-                rast[row, column, 0] = e0 / total
-                rast[row, column, 1] = e1 / total
+                scale = 1.0 / (e0 + e1 + e2)
+                rast[row, column, 0] = e0 * scale
+                rast[row, column, 1] = e1 * scale
                 rast[row, column, 2] = depth
                 rast[row, column, 3] = face + 1
 

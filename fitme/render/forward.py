@@ -1,4 +1,4 @@
-"""The forward-only renderer for streaming: the picture of `fitme.render.renderer`, without gradients, in milliseconds."""
+"""The forward-only renderer for streaming: the picture of `fitme.render.renderer`, without gradients."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -69,6 +69,7 @@ class ForwardRenderer:
         self._flags = np.zeros(len(self._triangles), np.uint8)
         self._rast = np.zeros((self._height, self._width, 4), np.float32)
         self._color = np.zeros((self._height, self._width, 4), np.float32)
+        self._folds = np.zeros((self._height, self._width), np.uint8)
         edges = np.linspace(0, self._height, threads + 1).round().astype(int)
         self._bands = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="forward-renderer") if threads > 1 else None
@@ -132,13 +133,14 @@ class ForwardRenderer:
             shade_rows(
                 self._rast, self._triangles, self._uv_triangles, view, normals, occlusion, self._uv, self._tangents,
                 self._layout.handedness, self._texels, self._lobes, self._lobe_of_triangle, sh, directions, colors,
-                backdrop, self._color, begin, end,
+                backdrop, self._flags, self._color, self._folds, begin, end,
             )  # fmt: skip
 
         def finish(begin: int, end: int) -> None:
             finish_rows(
-                self._color, self._rast, clip, self._triangles, self._flags, self._encoding, picture, mask, begin, end
-            )
+                self._color, self._folds, self._rast, clip, self._triangles, self._flags, self._encoding, backdrop,
+                picture, mask, begin, end,
+            )  # fmt: skip
 
         self._each_band(draw)
         self._each_band(finish)

@@ -1,11 +1,10 @@
-"""Per-pixel kernels of the forward renderer: shading as in `fitme.render.shading`, then silhouettes and sRGB encoding."""
+"""Per-pixel kernels of the forward renderer: shading as in `fitme.render.shading`, silhouettes, sRGB encoding."""
 
 import numpy as np
 import numpy.typing as npt
 
 from fitme.render.cpu_antialias import pair_crossing
 from fitme.render.cpu_rasterize import Triangles
-from fitme.render.cpu_texture import texel_pair
 from fitme.render.forward_geometry import Singles
 from fitme.render.kernel import relaxed_kernel
 from fitme.render.shading import (
@@ -59,6 +58,14 @@ def _inverse_length(x: float, y: float, z: float) -> float:
 
 
 @relaxed_kernel
+def _texel_pair(coordinate: float, size: int) -> tuple[int, int, float]:
+    """`fitme.render.cpu_texture.texel_pair` in single precision."""
+    position = min(max(coordinate * np.float32(size) - np.float32(0.5), _ZERO), np.float32(size - 1))
+    first = min(int(position), max(size - 2, 0))
+    return first, min(first + 1, size - 1), position - np.float32(first)
+
+
+@relaxed_kernel
 def _lobe(table: Singles, cosine: float) -> float:
     position = min(max(cosine, _ZERO), _ONE) * np.float32(LOBE_STEPS)
     first = min(int(position), LOBE_STEPS - 1)
@@ -84,7 +91,9 @@ def shade_rows(
     directions: Singles,
     colors: Singles,
     background: Singles,
+    flags: npt.NDArray[np.uint8],
     out: Singles,
+    folds: npt.NDArray[np.uint8],
     row_begin: int,
     row_end: int,
 ) -> None:
@@ -98,7 +107,9 @@ def shade_rows(
     :param sh: (9, 3) coefficients times `SH_SCALE`.
     :param directions: (L, 3); colors: (L, 3).
     :param background: (3,) linear.
+    :param flags: (F,) from `mark_silhouettes`.
     :param out: (H, W, 4) receives linear colour and coverage.
+    :param folds: (H, W) receives the flags of each pixel's triangle, 0 where there is none.
     """
     map_height, map_width = texels.shape[0], texels.shape[1]
     sample = np.empty(TEXEL_CHANNELS, dtype=np.float32)
@@ -109,7 +120,9 @@ def shade_rows(
                 for c in range(3):
                     out[row, column, c] = background[c]
                 out[row, column, 3] = _ZERO
+                folds[row, column] = 0
                 continue
+            folds[row, column] = flags[face]
             b0, b1 = rast[row, column, 0], rast[row, column, 1]
             b2 = _ONE - b0 - b1
             i0, i1, i2 = triangles[face, 0], triangles[face, 1], triangles[face, 2]
@@ -129,9 +142,8 @@ def shade_rows(
 
             u = b0 * uv[t0, 0] + b1 * uv[t1, 0] + b2 * uv[t2, 0]
             v = b0 * uv[t0, 1] + b1 * uv[t1, 1] + b2 * uv[t2, 1]
-            c0, c1, wide = texel_pair(u, map_width)
-            r0, r1, deep = texel_pair(v, map_height)
-            fx, fy = np.float32(wide), np.float32(deep)
+            c0, c1, fx = _texel_pair(u, map_width)
+            r0, r1, fy = _texel_pair(v, map_height)
             w00, w01, w10, w11 = (_ONE - fy) * (_ONE - fx), (_ONE - fy) * fx, fy * (_ONE - fx), fy * fx
             for c in range(TEXEL_CHANNELS):
                 sample[c] = (
@@ -218,13 +230,21 @@ def _blend_towards(
 
 
 @relaxed_kernel
+def _encode(level: float, encoding: npt.NDArray[np.uint8]) -> int:
+    position = min(max(level, _ZERO), _ONE) * np.float32(ENCODING_STEPS - 1) + np.float32(0.5)
+    return encoding[int(position)]
+
+
+@relaxed_kernel
 def finish_rows(
     color: Singles,
+    folds: npt.NDArray[np.uint8],
     rast: Singles,
     clip: Singles,
     triangles: Triangles,
     flags: npt.NDArray[np.uint8],
     encoding: npt.NDArray[np.uint8],
+    background: Singles,
     picture: npt.NDArray[np.uint8],
     mask: npt.NDArray[np.uint8],
     row_begin: int,
@@ -234,26 +254,43 @@ def finish_rows(
 
     Reads neighbouring rows of `color`, so all rows must be shaded before.
 
-    :param color: (H, W, 4) linear colour and coverage.
+    :param color: (H, W, 4) linear colour and coverage; folds: (H, W) from `shade_rows`.
     :param clip: (V, 4); flags: (F,) from `mark_silhouettes`.
+    :param background: (3,) linear.
     :param encoding: (`ENCODING_STEPS`,) sRGB code of each linear value.
     :param picture: (H, W, 3) receives sRGB; mask: (H, W) receives coverage, 255 where full.
     """
     height, width = color.shape[0], color.shape[1]
+    code0, code1, code2 = (_encode(background[0], encoding), _encode(background[1], encoding),
+                           _encode(background[2], encoding))  # fmt: skip
     mixed = np.empty(4, dtype=np.float32)
     for row in range(row_begin, row_end):
         for column in range(width):
+            left, right = max(column - 1, 0), min(column + 1, width - 1)
+            above, below = max(row - 1, 0), min(row + 1, height - 1)
+            near = folds[row, left] | folds[row, right] | folds[above, column] | folds[below, column]
+            if (folds[row, column] | near) == 0:
+                if rast[row, column, 3] == _ZERO:
+                    picture[row, column, 0] = code0
+                    picture[row, column, 1] = code1
+                    picture[row, column, 2] = code2
+                    mask[row, column] = 0
+                    continue
+                picture[row, column, 0] = _encode(color[row, column, 0], encoding)
+                picture[row, column, 1] = _encode(color[row, column, 1], encoding)
+                picture[row, column, 2] = _encode(color[row, column, 2], encoding)
+                mask[row, column] = 255
+                continue
             for c in range(4):
                 mixed[c] = color[row, column, c]
-            if column + 1 < width:
+            if right > column:
                 _blend_towards(color, rast, clip, triangles, flags, row, column, False, True, mixed)
-            if column > 0:
-                _blend_towards(color, rast, clip, triangles, flags, row, column - 1, False, False, mixed)
-            if row + 1 < height:
+            if left < column:
+                _blend_towards(color, rast, clip, triangles, flags, row, left, False, False, mixed)
+            if below > row:
                 _blend_towards(color, rast, clip, triangles, flags, row, column, True, True, mixed)
-            if row > 0:
-                _blend_towards(color, rast, clip, triangles, flags, row - 1, column, True, False, mixed)
+            if above < row:
+                _blend_towards(color, rast, clip, triangles, flags, above, column, True, False, mixed)
             for c in range(3):
-                level = min(max(mixed[c], _ZERO), _ONE)
-                picture[row, column, c] = encoding[int(level * np.float32(ENCODING_STEPS - 1) + np.float32(0.5))]
+                picture[row, column, c] = _encode(mixed[c], encoding)
             mask[row, column] = int(min(max(mixed[3], _ZERO), _ONE) * np.float32(255.0) + np.float32(0.5))
