@@ -7,31 +7,27 @@ they begin when the first frame had been decoded and end when a picture is hande
 import asyncio
 import contextlib
 import json
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from fitme.bench.rows import BenchmarkRow
-from fitme.errors import FitmeError, InputError
+from fitme.errors import InputError
 from stream.app import CLIENT_FOLDER, SAMPLE_NAMES
-from stream.native_peer import ClipTrack, NativePeer, ServerError, read_clip, request
+from stream.native_peer import ClipTrack, NativePeer, read_clip, request
 from stream.protocol import STAGES, Picture
+from stream.server_process import ServerProcess
 
 SIZE_PX = (640, 480)
 RATE = 30.0
 TUNING_TIMEOUT_S = 180.0
 STEADY_S = 15.0
 """How long pictures are counted during refinement."""
-START_TIMEOUT_S = 300.0
 MEBIBYTE = 2**20
+MEMORY_MINUTES = 10.0
 SETTLE_S = 120.0
 """Memory may grow until then."""
 
@@ -62,66 +58,44 @@ class _Record:
         return float(((times >= begin_s) & (times < end_s)).sum() / (end_s - begin_s))
 
 
-def live(minutes: float = 0.0) -> list[BenchmarkRow]:
-    """Measure the live service.
+def live() -> list[BenchmarkRow]:
+    """Measure how soon an avatar appears and sharpens, and how smoothly it moves."""
+    return asyncio.run(_measure(0.0))
 
-    :param minutes: how long the session lasts at least, for the rows on memory.
-    """
+
+def memory() -> list[BenchmarkRow]:
+    """The same over a session of `MEMORY_MINUTES`, with the memory that it takes."""
+    return asyncio.run(_measure(MEMORY_MINUTES))
+
+
+async def _measure(minutes: float) -> list[BenchmarkRow]:
     sample = next((CLIENT_FOLDER / name for name in SAMPLE_NAMES if (CLIENT_FOLDER / name).is_file()), None)
     if sample is None:
         raise InputError(f"{CLIENT_FOLDER}: there is no sample clip")
-    return asyncio.run(_measure(sample, minutes))
-
-
-@contextlib.asynccontextmanager
-async def serving(folder: Path, *options: str) -> AsyncIterator[tuple[str, psutil.Process]]:
-    """A server process on a free port of this machine: its address and its process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "stream", "--port", str(port), "--store", str(folder), *options]
-    with (folder / "server.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        try:
-            address = f"http://127.0.0.1:{port}"
-            deadline_s = time.monotonic() + START_TIMEOUT_S
-            while True:
-                with contextlib.suppress(OSError, ServerError):
-                    await request("GET", f"{address}/healthz")
-                    break
-                if process.poll() is not None or time.monotonic() > deadline_s:
-                    raise FitmeError(f"the server did not start: {(folder / 'server.log').read_text()[-2000:]}")
-                await asyncio.sleep(0.1)
-            yield address, psutil.Process(process.pid)
-        finally:
-            process.terminate()
-
-
-async def _measure(sample: Path, minutes: float) -> list[BenchmarkRow]:
     record = _Record()
     frames = [frame.reformat(width=SIZE_PX[0], height=SIZE_PX[1]) for frame in read_clip(sample)]
-    with tempfile.TemporaryDirectory() as folder:
-        async with serving(Path(folder)) as (server, process):
-            peer = NativePeer(server)
-            peer.on_picture = record.note
-            start_s = time.monotonic()
-            await peer.send_camera(ClipTrack(frames, RATE))
-            await peer.watch()
-            await peer.until(lambda: peer.last_picture is not None and bool(record.sent_s), TUNING_TIMEOUT_S)
-            await asyncio.sleep(STEADY_S)
-            lag_ms = await _loop_lag_ms(server)
-            with contextlib.suppress(TimeoutError):
-                await peer.until(lambda: STAGES.index("tuning") in record.first_of_stage_s, TUNING_TIMEOUT_S)
-            rows = _rows(record, lag_ms)
-            if minutes > 0.0:
-                await asyncio.sleep(max(0.0, SETTLE_S - (time.monotonic() - start_s)))
-                early = _resident_bytes(process)
-                await asyncio.sleep(max(0.0, 60.0 * minutes - (time.monotonic() - start_s)))
-                late = _resident_bytes(process)
-                rows += [
-                    BenchmarkRow("resident memory after 2 minutes", early / MEBIBYTE, "MiB", None),
-                    BenchmarkRow(f"resident memory after {minutes:g} minutes", late / MEBIBYTE, "MiB", None),
-                ]
-            await peer.close()
+    with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder)) as server:
+        peer = NativePeer(server.address)
+        peer.on_picture = record.note
+        start_s = time.monotonic()
+        await peer.send_camera(ClipTrack(frames, RATE))
+        await peer.watch()
+        await peer.until(lambda: peer.last_picture is not None and bool(record.sent_s), TUNING_TIMEOUT_S)
+        await asyncio.sleep(STEADY_S)
+        lag_ms = await _loop_lag_ms(server.address)
+        with contextlib.suppress(TimeoutError):
+            await peer.until(lambda: STAGES.index("tuning") in record.first_of_stage_s, TUNING_TIMEOUT_S)
+        rows = _rows(record, lag_ms)
+        if minutes > 0.0:
+            await asyncio.sleep(max(0.0, SETTLE_S - (time.monotonic() - start_s)))
+            early = server.resident_bytes()
+            await asyncio.sleep(max(0.0, 60.0 * minutes - (time.monotonic() - start_s)))
+            late = server.resident_bytes()
+            rows += [
+                BenchmarkRow("resident memory after 2 minutes", early / MEBIBYTE, "MiB", None),
+                BenchmarkRow(f"resident memory after {minutes:g} minutes", late / MEBIBYTE, "MiB", None),
+            ]
+        await peer.close()
     return rows
 
 
@@ -147,8 +121,3 @@ def _rows(record: _Record, lag_ms: float) -> list[BenchmarkRow]:
 async def _loop_lag_ms(server: str) -> float:
     health = json.loads(await request("GET", f"{server}/healthz"))
     return float(health["loop_lag_ms"])
-
-
-def _resident_bytes(process: psutil.Process) -> int:
-    """Of the server and its engine's processes together."""
-    return sum(item.memory_info().rss for item in [process, *process.children(recursive=True)])

@@ -7,10 +7,13 @@ import logging
 import math
 from multiprocessing.connection import Connection, wait
 
-import numpy as np
 import torch
 
+from fitme.errors import FitmeError
+from fitme.fit.keyframe import Keyframe
 from fitme.shape import load_default_model
+from fitme.track.tracker import FrameTracker
+from stream.avatar_view import AvatarView
 from stream.live_session import LiveSession
 from stream.messages import (
     Close,
@@ -27,8 +30,10 @@ from stream.messages import (
     SetScene,
     Tell,
     WantPicture,
+    WarmUp,
 )
 from stream.outgoing import QueuedSender
+from stream.scene import Scene
 from stream.settings import ServeSettings
 
 logger = logging.getLogger(__name__)
@@ -49,7 +54,8 @@ class LiveProcess:
         self._sessions: dict[str, LiveSession] = {}
 
     def run(self) -> None:
-        """Work until a pipe closes."""
+        """Warm up, then work until a pipe closes."""
+        self._warm_up()
         try:
             delay_s = math.inf
             while True:
@@ -60,6 +66,18 @@ class LiveProcess:
                 delay_s = min((session.step() for session in self._sessions.values()), default=math.inf)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             logger.info("another process is gone: ending")
+
+    def _warm_up(self) -> None:
+        """Draw, encode, track and fit a head once: kernels are compiled and networks loaded."""
+        view = AvatarView(self._model, self._settings.picture)
+        image = view.draw(Scene(), None, None, 0.0)
+        view.encode(image)
+        tracker = FrameTracker(self._model)
+        observation = tracker.track(image, 0.0)
+        tracker.close()
+        if observation is None:
+            raise FitmeError("the average head is not recognised as a face: the installation is damaged")
+        self._to_fit.send(WarmUp(Keyframe("warm-up", image, observation, 0.0)))
 
     def _handle(self, message: object) -> None:
         match message:

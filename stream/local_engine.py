@@ -58,6 +58,8 @@ HUNG_AFTER_PINGS = 15
 RESTART_PAUSE_S = 1.0
 FIT_KERNEL_THREADS = 1
 """Threads of numba kernels in the fit process; the live process uses all cores."""
+CHILD_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""Matrices here are small: more threads would only take cores from each other."""
 
 
 @dataclass
@@ -82,6 +84,7 @@ class _Processes:
         :param receive: called with each message, in a thread.
         :param lost: called once when the live process or the connection to it is gone, in a thread.
         """
+        os.environ.update(CHILD_ENVIRONMENT)
         context = multiprocessing.get_context("spawn")
         self._connection, live_end = context.Pipe()
         live_to_fit, fit_end = context.Pipe()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # the web process need not load what only the others exchange
 
 @dataclass(frozen=True)
 class Ready:
-    """live → web, fit → live: warmed up."""
+    """fit → live → web: everything is warmed up."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,8 @@ class Fitted:
     stage: str
     """One of `stream.protocol.STAGES`."""
     rounds: int
+    focal: float
+    """Focal length over the longer side of the camera's picture."""
     identity: npt.NDArray[np.float32]
     """(K,) standard deviations."""
     maps: FittedMaps | None
@@ -141,6 +143,13 @@ class Fitted:
     """(9, 3) light of the newest keyframe."""
     reference_embedding: npt.NDArray[np.float32] | None
     """(128,) identity embedding of the person."""
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """live → fit: a synthetic keyframe to compile and load everything with; answered by `Ready`."""
+
+    keyframe: "Keyframe"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,95 @@
+"""A server in a process of its own, as `fitme serve` starts it; for measurements and tests."""
+
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psutil
+
+from fitme.errors import FitmeError
+
+START_TIMEOUT_S = 300.0
+"""Kernels are compiled on the very first start."""
+STOP_TIMEOUT_S = 20.0
+POLL_PERIOD_S = 0.1
+LOG_NAME = "server.log"
+
+
+class ServerProcess:
+    """Use as a context manager: the server answers inside, and has ended after."""
+
+    def __init__(self, store: Path, *options: str, scheme: str = "http") -> None:
+        """
+        :param store: folder of its sessions; its log goes there, too.
+        :param options: of `fitme serve`.
+        """
+        self.store = store
+        self._options = options
+        self._scheme = scheme
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = int(probe.getsockname()[1])
+
+    @property
+    def address(self) -> str:
+        """``http://127.0.0.1:PORT``"""
+        return f"{self._scheme}://127.0.0.1:{self._port}"
+
+    def __enter__(self) -> "ServerProcess":
+        command = [sys.executable, "-m", "stream", "--port", str(self._port), "--store", str(self.store)]
+        with (self.store / LOG_NAME).open("ab") as log:
+            self._popen = subprocess.Popen([*command, *self._options], stdout=log, stderr=log)
+        self.process = psutil.Process(self._popen.pid)
+        try:
+            self._wait_until_healthy()
+        except BaseException:
+            self._popen.kill()
+            self._popen.wait()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._popen.terminate()
+        try:
+            self._popen.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+
+    def kill(self) -> None:
+        """SIGKILL to the server alone; returns once its engine has noticed and ended, too."""
+        engine = self.engine()
+        self._popen.kill()
+        self._popen.wait()
+        psutil.wait_procs(engine, STOP_TIMEOUT_S)
+
+    def engine(self) -> list[psutil.Process]:
+        """Its live process and its fit process."""
+        children = self.process.children(recursive=True)
+        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+    def resident_bytes(self) -> int:
+        """Memory of the server and its engine together."""
+        return sum(item.memory_info().rss for item in [self.process, *self.process.children(recursive=True)])
+
+    def log(self) -> str:
+        """What it has printed."""
+        return (self.store / LOG_NAME).read_text()
+
+    def _wait_until_healthy(self) -> None:
+        # The certificate of a test is nobody's.
+        context = ssl._create_unverified_context() if self._scheme == "https" else None
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                with urllib.request.urlopen(f"{self.address}/healthz", timeout=POLL_PERIOD_S * 10, context=context):
+                    return
+            except (urllib.error.URLError, OSError):
+                if self._popen.poll() is not None or time.monotonic() > deadline_s:
+                    raise FitmeError(f"the server did not start: {self.log()[-2000:]}") from None
+                time.sleep(POLL_PERIOD_S)
