@@ -54,8 +54,9 @@ def _dlib_template() -> npt.NDArray[np.float64]:
     )
     # Where MediaPipe puts these points relative to dlib's predictor, mean of 48 frames of six people, made symmetric.
     mediapipe_offset_px = np.array([[0.66, -0.45], [-1.19, 0.0], [-0.66, -0.45], [1.19, 0.0], [0.0, -1.6]])
-    template: npt.NDArray[np.float64] = DLIB_CHIP_PX * (mean_face + DLIB_PADDING) / (1.0 + 2.0 * DLIB_PADDING)
-    return template + mediapipe_offset_px
+    template: npt.NDArray[np.float64]
+    template = DLIB_CHIP_PX * (mean_face + DLIB_PADDING) / (1.0 + 2.0 * DLIB_PADDING) + mediapipe_offset_px
+    return template
 
 
 DLIB_ALIGNMENT: Final = Alignment(((263,), (362,), (33,), (133,), (2,)), _dlib_template(), DLIB_CHIP_PX)

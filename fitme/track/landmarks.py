@@ -162,6 +162,10 @@ class FaceFinder:
         outside = [box for box in found if not _inside(box, face.box)]
         return any(box.side >= COMPARABLE_FACE * face.box.side for box in outside)
 
+    def rivals(self, faces: Sequence[DetectedFace]) -> bool:
+        """Whether `detect` found a second face of a size comparable to the first."""
+        return any(face.box.side >= COMPARABLE_FACE * faces[0].box.side for face in faces[1:])
+
     def reset(self) -> None:
         """Forget the face that was followed."""
         self._window = None

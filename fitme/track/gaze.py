@@ -1,0 +1,125 @@
+"""Where the eyes look, from the place of each iris between the corners of its eye."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.transform import Rotation
+
+from fitme.geometry import Camera
+from fitme.shape.expressions import (
+    EXPRESSION_COUNT,
+    EXPRESSION_NAMES,
+    MAX_EYE_PITCH_DEG,
+    MAX_EYE_YAW_DEG,
+    expression_index,
+)
+from fitme.shape.morphable_model import MorphableModel
+from fitme.track import topology
+from fitme.track.projection import project
+
+Array = npt.NDArray[np.float64]
+
+GAZE: Final = np.array([name.startswith("eyeLook") for name in EXPRESSION_NAMES])
+"""(52,) bool: the coefficients that turn the eyeballs."""
+BLINKS: Final = (expression_index("eyeBlinkLeft"), expression_index("eyeBlinkRight"))
+VERGENCE: Final = 0.3
+"""Share of the measured difference between the two eyes' yaw that is believed; the rest is noise of the irises."""
+LEAST_TRUST: Final = 0.05
+"""Trust in the iris of a closed eye; an open one has 1."""
+_ITERATIONS: Final = 3
+_DIFFERENCE_RAD: Final = 1e-3
+_YAW_LIMIT: Final = math.radians(MAX_EYE_YAW_DEG)
+_PITCH_LIMIT: Final = math.radians(MAX_EYE_PITCH_DEG)
+_IRISES: Final = (topology.LEFT_IRIS, topology.RIGHT_IRIS)
+_CORNERS: Final = (topology.LEFT_EYE_CORNERS, topology.RIGHT_EYE_CORNERS)
+
+
+@dataclass(frozen=True)
+class EyeModel:
+    """Centres of the two eyeballs as linear functions of identity."""
+
+    mean: Array
+    """(2, 3) metres, model space: left, right."""
+    identity: Array
+    """(K, 2, 3) metres per standard deviation."""
+
+    @staticmethod
+    def of(model: MorphableModel) -> "EyeModel":
+        """The eyeballs of a model; a model without eyeballs yields NaN, and gaze stays zero."""
+        index = [vertices.numpy() for vertices in model.eyeball_vertices]
+        mean, identity = model.mean.double().numpy(), model.identity_basis.numpy()
+        if any(len(i) == 0 for i in index):
+            return EyeModel(np.full((2, 3), np.nan), np.zeros((len(identity), 2, 3)))
+        centers = np.stack([mean[i].mean(0) for i in index])
+        return EyeModel(centers, np.stack([identity[:, i].mean(1) for i in index], 1).astype(np.float64))
+
+    def places(self, identity: Array) -> Array:
+        """(2, 3) centres for identity coefficients (K,)."""
+        places: Array = self.mean + np.tensordot(identity, self.identity, 1)
+        return places
+
+
+def solve_gaze(
+    centers: Array,
+    neutral: Array,
+    rotation: Array,
+    translation: Array,
+    camera: Camera,
+    pixels: Array,
+    expression: Array,
+) -> Array:
+    """Coefficients (52,) of which only those of `GAZE` are meaningful.
+
+    :param centers: (2, 3) eyeball centres, model space: left, right.
+    :param neutral: (478, 3) landmarks of the face with its expression but the eyes straight ahead, model space.
+    :param rotation: (3, 3) model to view; translation (3,).
+    :param pixels: (478, 2) observed landmarks.
+    :param expression: (52,) of which the blinks say how far each iris can be trusted.
+    """
+    if not np.isfinite(centers).all():
+        return np.zeros(EXPRESSION_COUNT)
+    angles = np.stack(  # (2 eyes, pitch and yaw)
+        [_eye_angles(eye, centers[eye], neutral, rotation, translation, camera, pixels) for eye in range(2)]
+    )
+    trust = np.maximum(1.0 - expression[list(BLINKS)], LEAST_TRUST)
+    common = trust @ angles / trust.sum()
+    yaw = common[1] + VERGENCE * trust.min() * (angles[:, 1] - common[1])
+    return _coefficients(float(common[0]), yaw)
+
+
+def _eye_angles(
+    eye: int, center: Array, neutral: Array, rotation: Array, translation: Array, camera: Camera, pixels: Array
+) -> Array:
+    """(2,) pitch and yaw in radians, as of `MorphableModel.eye_rotations`."""
+    iris, corners = list(_IRISES[eye]), list(_CORNERS[eye])
+    arm = neutral[iris].mean(0) - center
+    base = project(camera, neutral[corners] @ rotation.T + translation).mean(0)
+    target = pixels[iris].mean(0) - pixels[corners].mean(0) + base
+
+    def place(angles: Array) -> Array:
+        turned = center + Rotation.from_rotvec(np.column_stack([angles, np.zeros(len(angles))])).apply(arm)
+        return project(camera, turned @ rotation.T + translation)
+
+    limits = np.array([_PITCH_LIMIT, _YAW_LIMIT])
+    angles = np.zeros(2)
+    for _ in range(_ITERATIONS):
+        here, by_pitch, by_yaw = place(angles + _DIFFERENCE_RAD * np.array([[0, 0], [1, 0], [0, 1]]))
+        jacobian = np.column_stack([by_pitch - here, by_yaw - here]) / _DIFFERENCE_RAD
+        # Damped: an eye seen from far aside says little about its yaw.
+        damping = 1e-2 * np.trace(jacobian.T @ jacobian) * np.eye(2)
+        step = np.linalg.solve(jacobian.T @ jacobian + damping, jacobian.T @ (target - here))
+        angles = np.clip(angles + step, -limits, limits)
+    return angles
+
+
+def _coefficients(pitch: float, yaw: Array) -> Array:
+    result = np.zeros(EXPRESSION_COUNT)
+    for side, outward in (("Left", float(yaw[0])), ("Right", -float(yaw[1]))):
+        result[expression_index(f"eyeLookOut{side}")] = min(max(outward, 0.0) / _YAW_LIMIT, 1.0)
+        result[expression_index(f"eyeLookIn{side}")] = min(max(-outward, 0.0) / _YAW_LIMIT, 1.0)
+        result[expression_index(f"eyeLookDown{side}")] = min(max(pitch, 0.0) / _PITCH_LIMIT, 1.0)
+        result[expression_index(f"eyeLookUp{side}")] = min(max(-pitch, 0.0) / _PITCH_LIMIT, 1.0)
+    return result

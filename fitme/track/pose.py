@@ -1,0 +1,288 @@
+"""Head pose and expression of one frame from its landmarks, by Gauss-Newton on the morphable model.
+
+Identity and focal length are given, so that a frame has 6 + 52 unknowns. Landmarks are linear in the expression before
+the rigid motion and the Jacobian is analytic. Expressions stay in [0, 1] by an active set. The eyeballs turn, which is
+not linear; their angles are found apart, from where the irises lie between the corners of the eyes.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.spatial.transform import Rotation
+
+from fitme.geometry import Camera, HeadPose
+from fitme.shape.expressions import EXPRESSION_COUNT
+from fitme.shape.morphable_model import MorphableModel
+from fitme.track import topology
+from fitme.track.gaze import GAZE, EyeModel, solve_gaze
+from fitme.track.projection import project, projection_jacobian, rigid_jacobian
+
+Array = npt.NDArray[np.float64]
+
+POSE_COUNT: Final = 6
+"""Parameters of a pose's increment: three of rotation (left-multiplied, view axes), three of translation."""
+
+EYELID_PAIRS: Final = ((159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373))
+"""Upper and lower lid."""
+LIP_PAIRS: Final = ((13, 14), (82, 87), (312, 317), (81, 178), (311, 402), (78, 308), (61, 291))
+"""Upper and lower rim of the mouth's opening; its two corners."""
+BROW_PAIRS: Final = ((105, 159), (66, 158), (70, 33), (334, 386), (296, 385), (300, 263))
+"""Brow and the eye below it."""
+
+
+@dataclass(frozen=True)
+class PoseSettings:
+    """Trust in landmarks and priors. Sigmas of landmarks are shares of the face's size in the picture."""
+
+    landmark_sigma: float = 0.03
+    """Error of a landmark; larger than its scatter, since neighbours err together."""
+    contour_factor: float = 3.0
+    """Factor for the outline, which slides over the skin as the head turns."""
+    averted_factor: float = 4.0
+    """Factor for landmarks that face away from the camera, which the network guesses."""
+    distance_sigma: float = 0.006
+    """Error of the offset between paired landmarks (lids, lips, brows), which tells most of the expression."""
+    expression_sigma: float = 0.3
+    """Standard deviation of an expression coefficient about zero."""
+    change_sigma: float = 0.5
+    """Standard deviation of a coefficient's change from one frame of a video to the next."""
+    robust_scale: float = 2.5
+    """Residual, in sigmas, beyond which a landmark counts less (Geman-McClure)."""
+    damping: float = 1e-3
+    """Levenberg-Marquardt damping, relative to the diagonal."""
+
+
+@dataclass(frozen=True)
+class PoseEstimate:
+    """What the solver finds for one frame."""
+
+    pose: HeadPose
+    expression: npt.NDArray[np.float32]
+    """(52,) in [0, 1]."""
+    error: float
+    """Median reprojection error of the landmarks as a share of the face's size."""
+
+
+@dataclass(frozen=True)
+class _State:
+    rotation: Array
+    """(3, 3) model to view."""
+    translation: Array
+    """(3,) metres."""
+    expression: Array
+    """(52,)."""
+
+
+@dataclass(frozen=True)
+class _Targets:
+    pixels: Array
+    """(478, 2)."""
+    size_px: float
+    camera: Camera
+    previous: Array | None
+    """(52,) expression of the frame before, in a video."""
+
+
+class PoseSolver:
+    """Pose and expression of single frames, for one identity at a time."""
+
+    def __init__(self, model: MorphableModel, settings: PoseSettings | None = None) -> None:
+        self._settings = settings or PoseSettings()
+        mean, identity, expression = model.landmark_model()
+        self._mean = mean.double().numpy()  # (478, 3)
+        self._identity_basis = identity.double().numpy()  # (K, 478, 3)
+        self._expression_basis = np.ascontiguousarray(expression.double().numpy().transpose(1, 2, 0))  # (478, 3, 52)
+        self._normals = _landmark_normals(model)
+        self._eyes = EyeModel.of(model)
+        # The irises belong to the gaze; everything else is solved here.
+        surface = np.arange(topology.SURFACE_LANDMARK_COUNT)
+        self._index = surface[model.mediapipe_valid.numpy()[surface]]
+        row = {landmark: k for k, landmark in enumerate(self._index)}
+        pairs = [(row[a], row[b]) for a, b in EYELID_PAIRS + LIP_PAIRS + BROW_PAIRS if a in row and b in row]
+        self._pair_from, self._pair_to = (np.array(side, np.intp) for side in zip(*pairs, strict=True))
+        self._contour = np.isin(self._index, topology.FACE_OVAL)
+        self.set_identity(np.zeros(model.identity_count, np.float32))
+
+    def set_identity(self, identity: npt.NDArray[np.float32]) -> None:
+        """Use the head with these coefficients (K,), standard deviations, from now on."""
+        coefficients = identity.astype(np.float64)
+        self._neutral = self._mean + np.tensordot(coefficients, self._identity_basis, 1)  # (478, 3)
+        self._points = self._neutral[self._index]
+        self._basis = self._expression_basis[self._index]
+        self._eye_places = self._eyes.places(coefficients)
+
+    def solve(
+        self,
+        landmarks: npt.NDArray[np.float32],
+        depth: npt.NDArray[np.float32],
+        camera: Camera,
+        *,
+        previous: PoseEstimate | None = None,
+        iterations: int = 10,
+    ) -> PoseEstimate:
+        """Fit one frame.
+
+        :param landmarks: (478, 2) px of `camera`'s picture.
+        :param depth: (478,) relative depth in the same pixels, smaller is nearer: used for the start only.
+        :param previous: the frame before, in a video: a start, and what expressions are drawn to.
+        """
+        pixels = landmarks.astype(np.float64)
+        outline = pixels[list(topology.FACE_OVAL)]
+        size_px = float(max(np.sqrt(np.prod(np.ptp(outline, axis=0))), 1.0))
+        targets = _Targets(
+            pixels, size_px, camera, None if previous is None else previous.expression.astype(np.float64)
+        )
+        state = self._start(targets, depth, previous)
+        cost = self._cost(targets, state)
+        damping = self._settings.damping
+        for _ in range(iterations):
+            candidate = self._step(targets, state, damping)
+            candidate_cost = self._cost(targets, candidate)
+            if candidate_cost >= cost:
+                damping *= 10.0
+                continue
+            settled = cost - candidate_cost < 1e-3 * cost
+            state, cost, damping = self._with_gaze(targets, candidate), candidate_cost, damping * 0.3
+            if settled:
+                break
+        error = np.linalg.norm(self._residual(targets, state), axis=1)
+        rotation = Rotation.from_matrix(state.rotation).as_rotvec().astype(np.float32)
+        pose = HeadPose(rotation, state.translation.astype(np.float32))
+        return PoseEstimate(pose, state.expression.astype(np.float32), float(np.median(error)) / size_px)
+
+    def predicted(self, estimate: PoseEstimate, camera: Camera) -> npt.NDArray[np.float32]:
+        """Where an estimate puts the landmarks of the surface, (468, 2) px; NaN for those that the model lacks."""
+        predicted = np.full((topology.SURFACE_LANDMARK_COUNT, 2), np.nan, np.float32)
+        predicted[self._index] = project(camera, self._view(_state_of(estimate))[0])
+        return predicted
+
+    def _start(self, targets: _Targets, depth: npt.NDArray[np.float32], previous: PoseEstimate | None) -> _State:
+        aligned = self._aligned_start(targets, depth)
+        if previous is None:
+            return self._with_gaze(targets, aligned)
+        states = [_State(aligned.rotation, aligned.translation, previous.expression.astype(np.float64))]
+        states.append(_state_of(previous))
+        return min(states, key=lambda state: self._cost(targets, state))
+
+    def _aligned_start(self, targets: _Targets, depth: npt.NDArray[np.float32]) -> _State:
+        """Similarity between the neutral head and the landmarks with their relative depth (Umeyama 1991)."""
+        seen = np.column_stack([targets.pixels * (1.0, -1.0), -depth.astype(np.float64)])[self._index]
+        points, center = self._points - self._points.mean(0), seen.mean(0)
+        left, singular, right = np.linalg.svd((seen - center).T @ points)
+        sign = np.diag([1.0, 1.0, float(np.sign(np.linalg.det(left @ right)))])
+        rotation = left @ sign @ right
+        px_per_m = float((singular * np.diag(sign)).sum() / (points**2).sum())
+        origin = center - px_per_m * rotation @ self._points.mean(0)
+        camera = targets.camera
+        x, y = (origin[0] - camera.center_x_px) / px_per_m, (origin[1] + camera.center_y_px) / px_per_m
+        translation = np.array([x, y, -camera.focal_px / px_per_m])
+        return _State(rotation, translation, np.zeros(EXPRESSION_COUNT))
+
+    def _view(self, state: _State) -> tuple[Array, Array]:
+        """View-space points (P, 3) and their rotated, unmoved places (P, 3)."""
+        rotated = (self._points + self._basis @ state.expression) @ state.rotation.T
+        return rotated + state.translation, rotated
+
+    def _residual(self, targets: _Targets, state: _State) -> Array:
+        residual: Array = project(targets.camera, self._view(state)[0]) - targets.pixels[self._index]
+        return residual
+
+    def _sigma(self, targets: _Targets, state: _State, view: Array) -> Array:
+        """(P,) expected error of each landmark, pixels."""
+        settings = self._settings
+        normals = self._normals[self._index] @ state.rotation.T
+        facing = -(normals * view).sum(1) / np.linalg.norm(view, axis=1)
+        factor = np.where(self._contour, settings.contour_factor, 1.0)
+        factor = np.where(facing < 0.0, np.maximum(factor, settings.averted_factor), factor)
+        sigma: Array = factor * settings.landmark_sigma * targets.size_px
+        return sigma
+
+    def _cost(self, targets: _Targets, state: _State) -> float:
+        settings = self._settings
+        view, _ = self._view(state)
+        residual = project(targets.camera, view) - targets.pixels[self._index]
+        squared = (residual**2).sum(1) / self._sigma(targets, state, view) ** 2
+        distances = residual[self._pair_from] - residual[self._pair_to]
+        pairs = (distances**2).sum(1) / (settings.distance_sigma * targets.size_px) ** 2
+        cost = _robust(squared, settings.robust_scale).sum() + _robust(pairs, settings.robust_scale).sum()
+        cost += ((state.expression / settings.expression_sigma) ** 2).sum()
+        if targets.previous is not None:
+            cost += (((state.expression - targets.previous) / settings.change_sigma) ** 2).sum()
+        return float(cost)
+
+    def _step(self, targets: _Targets, state: _State, damping: float) -> _State:
+        """One damped step; a coefficient at a bound that it would leave stays there."""
+        settings = self._settings
+        jacobian, residual, sigma = self._linearize(targets, state)
+        pair_jacobian = jacobian[self._pair_from] - jacobian[self._pair_to]
+        pair_residual = residual[self._pair_from] - residual[self._pair_to]
+        pair_sigma = np.full(len(pair_residual), settings.distance_sigma * targets.size_px)
+        hessian = np.zeros((jacobian.shape[-1],) * 2)
+        gradient = np.zeros(jacobian.shape[-1])
+        for j, r, s in ((jacobian, residual, sigma), (pair_jacobian, pair_residual, pair_sigma)):
+            weights = _robust_weight((r**2).sum(1) / s**2, settings.robust_scale) / s**2
+            weighted = (j * weights[:, None, None]).reshape(-1, j.shape[-1])
+            hessian += weighted.T @ j.reshape(-1, j.shape[-1])
+            gradient += weighted.T @ r.reshape(-1)
+        coefficients = np.arange(POSE_COUNT, len(gradient))
+        hessian[coefficients, coefficients] += settings.expression_sigma**-2
+        gradient[POSE_COUNT:] += state.expression / settings.expression_sigma**2
+        if targets.previous is not None:
+            hessian[coefficients, coefficients] += settings.change_sigma**-2
+            gradient[POSE_COUNT:] += (state.expression - targets.previous) / settings.change_sigma**2
+        held = GAZE | ((state.expression <= 0.0) & (gradient[POSE_COUNT:] > 0.0))
+        held |= (state.expression >= 1.0) & (gradient[POSE_COUNT:] < 0.0)
+        free = np.concatenate([np.arange(POSE_COUNT), POSE_COUNT + np.flatnonzero(~held)])
+        block = hessian[np.ix_(free, free)]
+        block[np.diag_indices_from(block)] *= 1.0 + damping
+        step = np.zeros(len(gradient))
+        try:
+            step[free] = -cho_solve(cho_factor(block), gradient[free])
+        except LinAlgError:
+            return state
+        rotation = Rotation.from_rotvec(step[:3]).as_matrix() @ state.rotation
+        expression = np.clip(state.expression + step[POSE_COUNT:], 0.0, 1.0)
+        return _State(rotation, state.translation + step[3:POSE_COUNT], expression)
+
+    def _linearize(self, targets: _Targets, state: _State) -> tuple[Array, Array, Array]:
+        """Jacobian (P, 2, 58), residual (P, 2) and sigma (P,), pixels."""
+        view, rotated = self._view(state)
+        by_view = projection_jacobian(targets.camera, view)  # (P, 2, 3)
+        by_expression = (by_view @ state.rotation) @ self._basis
+        jacobian = np.concatenate([rigid_jacobian(by_view, rotated), by_expression], -1)
+        residual = project(targets.camera, view) - targets.pixels[self._index]
+        return jacobian, residual, self._sigma(targets, state, view)
+
+    def _with_gaze(self, targets: _Targets, state: _State) -> _State:
+        expression = state.expression.copy()
+        neutral = self._neutral + self._expression_basis @ np.where(GAZE, 0.0, expression)
+        expression[GAZE] = solve_gaze(
+            self._eye_places, neutral, state.rotation, state.translation, targets.camera, targets.pixels, expression
+        )[GAZE]
+        return _State(state.rotation, state.translation, expression)
+
+
+def _state_of(estimate: PoseEstimate) -> _State:
+    rotation = Rotation.from_rotvec(estimate.pose.rotation.astype(np.float64)).as_matrix()
+    return _State(rotation, estimate.pose.translation.astype(np.float64), estimate.expression.astype(np.float64))
+
+
+def _robust(squared: Array, scale: float) -> Array:
+    return squared / (1.0 + squared / scale**2)
+
+
+def _robust_weight(squared: Array, scale: float) -> Array:
+    weight: Array = 1.0 / (1.0 + squared / scale**2) ** 2
+    return weight
+
+
+def _landmark_normals(model: MorphableModel) -> Array:
+    """(478, 3) unit normals of the mean head at the landmarks, model space."""
+    corners = model.mean[model.triangles[model.mediapipe_triangles].long()]  # (478, 3 corners, 3)
+    normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    unit: Array = torch.nn.functional.normalize(normals, dim=-1).double().numpy()
+    return unit

@@ -1,0 +1,56 @@
+"""One-Euro filter: steady when the signal rests, prompt when it moves (Casiez, Roussel and Vogel, CHI 2012)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class OneEuroSettings:
+    """How a signal is smoothed."""
+
+    rest_cutoff_hz: float
+    """Cutoff of the low pass when the signal rests: lower is steadier."""
+    speed_gain: float
+    """Growth of the cutoff, Hz per (unit of the signal per second): higher lags less."""
+    speed_cutoff_hz: float = 1.0
+    """Cutoff of the low pass of the speed."""
+
+
+class OneEuroFilter:
+    """Filters vectors of one length, each element on its own."""
+
+    def __init__(self, settings: OneEuroSettings) -> None:
+        self._settings = settings
+        self._value: Array | None = None
+        self._speed: Array | None = None
+        self._time_s = 0.0
+
+    def reset(self) -> None:
+        """Forget the past: the next value passes unchanged."""
+        self._value = self._speed = None
+
+    def __call__(self, value: Array, time_s: float) -> Array:
+        """The filtered value (N,) at a time in seconds; a time that does not grow leaves the filter as it was."""
+        if self._value is None or self._speed is None:
+            self._value, self._speed, self._time_s = value.copy(), np.zeros_like(value), time_s
+            return value
+        elapsed_s = time_s - self._time_s
+        if elapsed_s <= 0.0:
+            return self._value
+        settings = self._settings
+        speed = (value - self._value) / elapsed_s
+        self._speed = self._speed + _share(np.array(settings.speed_cutoff_hz), elapsed_s) * (speed - self._speed)
+        cutoff_hz = settings.rest_cutoff_hz + settings.speed_gain * np.abs(self._speed)
+        self._value = self._value + _share(cutoff_hz, elapsed_s) * (value - self._value)
+        self._time_s = time_s
+        return self._value
+
+
+def _share(cutoff_hz: Array, elapsed_s: float) -> Array:
+    ratio = 2.0 * np.pi * cutoff_hz * elapsed_s
+    share: Array = ratio / (1.0 + ratio)
+    return share
