@@ -209,12 +209,12 @@ def _step(
 ) -> JointEstimate:
     """One damped Gauss-Newton step; expressions at a bound that the step would leave stay there (active set)."""
     identity_count = estimate.identity.shape[0]
-    shared_count = identity_count + 1
-    shared_hessian = np.zeros((shared_count, shared_count))
-    shared_gradient = np.zeros(shared_count)
+    moving = np.flatnonzero([freedom.identity] * identity_count + [freedom.focal])
+    shared_hessian = np.zeros((len(moving), len(moving)))
+    shared_gradient = np.zeros(len(moving))
     eliminated: list[tuple[npt.NDArray[np.intp], Array, Array]] = []
     for k, target in enumerate(targets):
-        frame_jacobian, shared_jacobian, residual, weights = _linearize(target, estimate, k, settings)
+        frame_jacobian, shared_jacobian, residual, weights = _linearize(target, estimate, k, settings, moving)
         weighted = frame_jacobian * weights[:, None]
         hessian = weighted.T @ frame_jacobian
         gradient = weighted.T @ residual
@@ -225,24 +225,22 @@ def _step(
         free = _free_parameters(estimate.expressions[k], gradient[POSE_COUNT:], freedom.expression)
         hessian = hessian[np.ix_(free, free)]
         hessian[np.diag_indices_from(hessian)] *= 1.0 + damping
-        cross = (shared_jacobian * weights[:, None]).T @ frame_jacobian[:, free]  # (S, free)
+        weighted_shared = shared_jacobian * weights[:, None]
+        cross = weighted_shared.T @ frame_jacobian[:, free]  # (S, free)
         factor = cho_factor(hessian)
         inverse_cross = cho_solve(factor, cross.T)  # (free, S)
         inverse_gradient = cho_solve(factor, gradient[free])
-        shared_hessian += (shared_jacobian * weights[:, None]).T @ shared_jacobian - cross @ inverse_cross
-        shared_gradient += (shared_jacobian * weights[:, None]).T @ residual - cross @ inverse_gradient
+        shared_hessian += weighted_shared.T @ shared_jacobian - cross @ inverse_cross
+        shared_gradient += weighted_shared.T @ residual - cross @ inverse_gradient
         eliminated.append((free, inverse_cross, inverse_gradient))
 
-    shared_hessian[np.arange(identity_count), np.arange(identity_count)] += settings.identity_weight
-    shared_gradient[:identity_count] += settings.identity_weight * estimate.identity
-    shared_hessian[-1, -1] += 1.0 / settings.focal_log_sigma**2
-    shared_gradient[-1] += np.log(estimate.focal / settings.focal_prior) / settings.focal_log_sigma**2
-    moving = np.array([freedom.identity] * identity_count + [freedom.focal])
-    shared_step = np.zeros(shared_count)
-    if moving.any():
-        block = shared_hessian[np.ix_(moving, moving)]
-        block[np.diag_indices_from(block)] *= 1.0 + damping
-        shared_step[moving] = -np.linalg.solve(block, shared_gradient[moving])
+    # Priors of the shared parameters: identity first, log focal length last.
+    precision = np.append(np.full(identity_count, settings.identity_weight), settings.focal_log_sigma**-2.0)[moving]
+    deviation = np.append(estimate.identity, np.log(estimate.focal / settings.focal_prior))[moving]
+    shared_hessian[np.diag_indices_from(shared_hessian)] += precision
+    shared_hessian[np.diag_indices_from(shared_hessian)] *= 1.0 + damping
+    shared_step = np.zeros(identity_count + 1)
+    shared_step[moving] = -np.linalg.solve(shared_hessian, shared_gradient + precision * deviation)
 
     rotations, translations, expressions = (
         estimate.rotations.copy(),
@@ -251,7 +249,7 @@ def _step(
     )
     for k, (free, inverse_cross, inverse_gradient) in enumerate(eliminated):
         step = np.zeros(POSE_COUNT + expressions.shape[1])
-        step[free] = -inverse_gradient - inverse_cross @ shared_step
+        step[free] = -inverse_gradient - inverse_cross @ shared_step[moving]
         rotations[k] = _rotation(step[:3]) @ rotations[k]
         translations[k] += step[3:POSE_COUNT]
         expressions[k] = np.clip(expressions[k] + step[POSE_COUNT:], 0.0, 1.0)
@@ -273,9 +271,14 @@ def _free_parameters(expression: Array, gradient: Array, expression_free: bool) 
 
 
 def _linearize(
-    target: PointTargets, estimate: JointEstimate, index: int, settings: SolverSettings
+    target: PointTargets,
+    estimate: JointEstimate,
+    index: int,
+    settings: SolverSettings,
+    moving: npt.NDArray[np.intp],
 ) -> tuple[Array, Array, Array, Array]:
-    """Jacobians by keyframe (2P, 58) and shared (2P, K + 1) parameters, residual (2P,) and weights (2P,)."""
+    """Jacobians by the keyframe's parameters (2P, 58) and by the `moving` (S,) of the shared ones (2P, S), residual (2P,)
+    and weights (2P,)."""
     pixels, view, rotated = _project(target, estimate, index)
     focal = focal_px(target.camera, estimate.focal)
     depth = np.maximum(-view[:, 2], MINIMAL_DEPTH_M)
@@ -291,11 +294,15 @@ def _linearize(
     cross[:, 2, 0], cross[:, 2, 1] = rotated[:, 1], -rotated[:, 0]
     by_model = by_view @ estimate.rotations[index]  # (P, 2, 3)
     frame = np.concatenate([by_view @ cross, by_view, by_model @ target.points.expression], -1)
-    by_log_focal = pixels - np.array([target.camera.center_x_px, target.camera.center_y_px])
-    shared = np.concatenate([by_model @ target.points.identity, by_log_focal[..., None]], -1)
+    shared = np.empty((count, 2, len(moving)))
+    identity_count = estimate.identity.shape[0]
+    if identity_count in moving:
+        shared[..., -1] = pixels - np.array([target.camera.center_x_px, target.camera.center_y_px])
+    if 0 in moving:
+        shared[..., :identity_count] = by_model @ target.points.identity
     residual = pixels - target.pixels
     weights = np.repeat(_robust_weights(residual, target.sigma_px, settings.robust_scale), 2)
-    return frame.reshape(2 * count, -1), shared.reshape(2 * count, -1), residual.reshape(-1), weights
+    return frame.reshape(2 * count, -1), shared.reshape(2 * count, len(moving)), residual.reshape(-1), weights
 
 
 def _rotation(axis_angle: Array) -> Array:

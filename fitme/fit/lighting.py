@@ -17,8 +17,8 @@ FloatArray = npt.NDArray[np.float32]
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 """Weights of linear sRGB primaries in luminance (IEC 61966-2-1)."""
-SH_CONSTANT = 0.28209479177387814
-"""Value of the constant basis function."""
+AMBIENT_RIDGE = 1e-6
+"""Ridge on the constant coefficient, relative to the evidence: just enough to keep the system regular."""
 MINIMAL_SHADING = 0.05
 """Shading is kept above this when colours are divided by it."""
 
@@ -91,20 +91,21 @@ def estimate_light(
     to zero without one.
     """
     center = np.zeros((SH_COUNT, 3)) if prior is None else prior.astype(np.float64)
-    robust = np.ones(len(color))
-    light = center.copy()
+    # Channels first: three independent systems of nine unknowns.
+    design = albedo.T[..., None] * surface.diffuse + surface.specular  # (3, N, 9)
+    robust = np.ones(len(color), np.float32)
+    light = center
     for _ in range(settings.iterations):
-        for channel in range(3):
-            design = (surface.diffuse * albedo[:, channel, None] + surface.specular).astype(np.float64)
-            weighted = design * (weight * robust)[:, None]
-            evidence = float((weight * robust * albedo[:, channel] ** 2).sum()) + 1e-9
-            ridge = np.full(SH_COUNT, settings.directional_ridge * evidence)
-            ridge[0] = 1e-6 * evidence
-            light[:, channel] = np.linalg.solve(
-                weighted.T @ design + np.diag(ridge), weighted.T @ color[:, channel] + ridge * center[:, channel]
-            )
-        residual = color - albedo * (surface.diffuse @ light) - surface.specular @ light
-        robust = 1.0 / (1.0 + (residual**2).sum(-1) / settings.robust_scale**2) ** 2
+        weighted = design * (weight * robust)[:, None]
+        evidence = np.einsum("n,nc->c", weight * robust, albedo**2) + 1e-9  # (3,)
+        ridge = np.tile(settings.directional_ridge * evidence[:, None], SH_COUNT)  # (3, 9)
+        ridge[:, 0] = AMBIENT_RIDGE * evidence
+        normal_matrix = (weighted.transpose(0, 2, 1) @ design).astype(np.float64)
+        normal_matrix[:, np.arange(SH_COUNT), np.arange(SH_COUNT)] += ridge
+        target = np.einsum("cnk,nc->ck", weighted, color) + ridge * center.T
+        light = np.linalg.solve(normal_matrix, target[..., None])[..., 0].T
+        residual = color - np.einsum("cnk,kc->nc", design, light.astype(np.float32))
+        robust = (1.0 / (1.0 + (residual**2).sum(-1) / settings.robust_scale**2) ** 2).astype(np.float32)
     return light.astype(np.float32)
 
 

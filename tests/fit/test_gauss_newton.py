@@ -78,7 +78,7 @@ def test_recovers_exact_observations(basis: MeshBasis, model: MorphableModel) ->
 def test_jacobian_matches_finite_differences(basis: MeshBasis, model: MorphableModel) -> None:
     estimate = truth(model)
     target = observed(basis, model, count=12)
-    frame, shared, residual, _ = _linearize(target, estimate, 1, SolverSettings())
+    frame, shared, residual, _ = _linearize(target, estimate, 1, SolverSettings(), np.arange(model.identity_count + 1))
     step = 1e-6
     for column in range(frame.shape[1]):
         rotations, translations, expressions = (
