@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from fitme.avatar import Avatar
 from fitme.export.glb import read_glb
 from fitme.export.portrait import draw_portrait, portrait_light, portrait_pose
 from fitme.export.video import write_mp4
+from fitme.fit.incremental import IncrementalFitter
+from fitme.fit.state import RoundReport
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape import EXPRESSION_NAMES, MorphableModel, Region, load_default_model, uv_raster
 
@@ -147,6 +151,20 @@ def test_mesh_lies_where_its_picture_shows_the_head(folder: Path):
     assert abs(columns[inside].min() - drawn_columns.min()) < 4
     assert abs(columns[inside].max() - drawn_columns.max()) < 4
     assert abs(rows[inside].min() - drawn_rows.min()) < 4
+
+
+def test_ctrl_c_keeps_what_was_found(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    refine = IncrementalFitter.refine
+
+    def interrupted(fitter: IncrementalFitter, budget_s: float) -> RoundReport:
+        os.kill(os.getpid(), signal.SIGINT)
+        return refine(fitter, budget_s)
+
+    monkeypatch.setattr(IncrementalFitter, "refine", interrupted)
+    assert run("fit", clip, "--out", tmp_path, "--seconds", "600") == 130
+    assert len(json.loads((tmp_path / "report.json").read_text())["rounds"]) == 1
+    read_glb((tmp_path / "avatar.glb").read_bytes())
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_session_goes_on_where_it_stopped(clip: Path, tmp_path: Path):

@@ -19,7 +19,7 @@ from fitme.ingest.observe import Observer
 from fitme.ingest.selection import choose_held_out, choose_keyframes
 from fitme.ingest.video import split_holdout
 from fitme.shape import load_default_model
-from fitme.track.identity import DlibEmbedder
+from fitme.track.tracker import default_embedder
 
 CLIPS_VARIABLE = "FITME_CLIPS"
 """Environment variable that names the folder of clips."""
@@ -85,7 +85,7 @@ def baseline_score(clip: Path) -> FrameScore:
     """Median of the baseline's scores on the frames that `fitme fit --holdout` holds out of a clip."""
     candidates = gather([clip])
     fitted, kept = split_holdout(len(candidates), HOLDOUT)
-    model, embedder = load_default_model(), DlibEmbedder()
+    model, embedder = load_default_model(), default_embedder()
     observer = Observer(model)
     chosen = choose_keyframes(observer, [candidates[index] for index in fitted])
     if not chosen:

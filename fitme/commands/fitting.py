@@ -37,6 +37,7 @@ from fitme.reflectance.weights import load_default_generator
 from fitme.shape import load_default_model
 from fitme.store import SessionStore
 from fitme.track.identity import DlibEmbedder
+from fitme.track.tracker import default_embedder
 
 SLICE_S = 2.0
 """Seconds of refinement between two looks at the clock and, with a session, two commits."""
@@ -98,7 +99,7 @@ def run_fit(request: FitRequest) -> bool:
             candidates = gather(request.inputs) if request.inputs else []
             store = None if request.session is None else stack.enter_context(SessionStore(request.session))
             state = None if store is None else store.read()
-            model, embedder = load_default_model(), DlibEmbedder()
+            model, embedder = load_default_model(), default_embedder()
         observer = Observer(model, None if state is None else state.reference_embedding)
         fitted, kept = split_holdout(len(candidates), request.holdout)
         with watch.measuring("read and track"):
@@ -147,8 +148,16 @@ def _fitter(state: FitState | None, chosen: Sequence[Sighting], embedder: DlibEm
         key = _key(sighting)
         if key not in held:
             held.add(key)
-            fitter.add_keyframe(Keyframe(key, sighting.frame.image, sighting.observation, sighting.frame.timestamp_s))
+            fitter.add_keyframe(_keyframe(key, sighting, embedder))
     return fitter
+
+
+def _keyframe(key: str, sighting: Sighting, embedder: DlibEmbedder) -> Keyframe:
+    """A keyframe that knows its identity embedding, which a tracker computes only now and then."""
+    image, observation = sighting.frame.image, sighting.observation
+    if observation.embedding is None:
+        observation = replace(observation, embedding=embedder.embed(image, observation.landmarks))
+    return Keyframe(key, image, observation, sighting.frame.timestamp_s)
 
 
 def _key(sighting: Sighting) -> str:

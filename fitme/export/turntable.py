@@ -14,7 +14,7 @@ from fitme.render.forward import ForwardRenderer
 from fitme.shape import MorphableModel
 
 RATE_HZ = 30
-SECONDS = 5.0
+SECONDS = 4.0
 RESOLUTION_PX = 512
 LARGEST_YAW_RAD = math.radians(60.0)
 LARGEST_LIGHT_AZIMUTH_RAD = math.radians(75.0)

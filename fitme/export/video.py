@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 _CODECS = ("libx264", "h264", "libopenh264", "mpeg4")
 """Encoders in the order of preference; the last one is part of every FFmpeg."""
-_OPTIONS = {"libx264": {"crf": "20", "preset": "fast"}, "mpeg4": {"qscale": "3"}}
+_OPTIONS = {"libx264": {"crf": "20", "preset": "veryfast"}, "mpeg4": {"qscale": "3"}}
 
 
 def write_mp4(frames: Iterable[npt.NDArray[np.uint8]], rate_hz: int, path: Path) -> None:

@@ -1,6 +1,7 @@
 """Tracking the candidates: which of them show the one person clearly, and what is said of those that do not."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +12,7 @@ from fitme.ingest.frame import Frame
 from fitme.ingest.gather import Candidate, read
 from fitme.shape import MorphableModel
 from fitme.track.observation import FaceObservation, FaceStatus, status_of
-from fitme.track.tracker import FrameTracker
+from fitme.track.tracker import FrameTracker, TrackerSettings
 
 Embedding = npt.NDArray[np.float32]
 
@@ -33,10 +34,7 @@ class Sighting:
 
 @dataclass
 class Observer:
-    """Tracks candidates in their order and remembers why some were of no use.
-
-    Each video and each photo has a tracker of its own, so that nothing leaks from one into another.
-    """
+    """Tracks candidates in their order and remembers why some were of no use."""
 
     model: MorphableModel
     reference: Embedding | None = None
@@ -46,13 +44,17 @@ class Observer:
 
     def sightings(self, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Sighting]]:
         """The candidates that show the person, one at a time."""
-        tracker: FrameTracker | None = None
+        with closing(FrameTracker(self.model)) as tracker:
+            yield from self._track(tracker, candidates)
+
+    def _track(self, tracker: FrameTracker, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Sighting]]:
+        if self.reference is not None:
+            tracker.set_reference_embedding(self.reference)
         previous: Candidate | None = None
         for candidate, frame in read(candidates):
-            if tracker is None or previous is None or candidate.path != previous.path:
-                tracker = FrameTracker(self.model)
-                if self.reference is not None:
-                    tracker.set_reference_embedding(self.reference)
+            if previous is None or candidate.path != previous.path:
+                tracker.reset()
+                tracker.set_focal(frame.focal or TrackerSettings.focal)
             previous = candidate
             photo = candidate.video is None
             observation = tracker.analyse(frame.image) if photo else tracker.track(frame.image, frame.timestamp_s)
