@@ -277,7 +277,7 @@ def _linearize(
     settings: SolverSettings,
     moving: npt.NDArray[np.intp],
 ) -> tuple[Array, Array, Array, Array]:
-    """Jacobians by the keyframe's parameters (2P, 58) and by the `moving` (S,) of the shared ones (2P, S), residual (2P,)
+    """Jacobians by the keyframe's parameters (2P, 58) and by the `moving` (S,) of the shared (2P, S), residual (2P,)
     and weights (2P,)."""
     pixels, view, rotated = _project(target, estimate, index)
     focal = focal_px(target.camera, estimate.focal)

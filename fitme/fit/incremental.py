@@ -23,7 +23,7 @@ from fitme.fit.photometric import DenseEvidence, SceneParameters, landmark_sigma
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import STAGES, FitState, KeyframeEstimate, RoundReport
 from fitme.fit.views import TexelViews
-from fitme.fit.visibility import usable_pixels
+from fitme.fit.visibility import Visibility
 from fitme.geometry import Camera
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
@@ -65,6 +65,7 @@ class IncrementalFitter:
         self._settings = settings or FitSettings()
         self._model = model
         self._embedder = embedder
+        self._visibility = Visibility()
         backend = select_backend("cpu")
         self._aligner = HeadAligner(model, backend, self._settings)
         self._reflectance = ReflectanceFit(generator, model, backend, self._settings.dense)
@@ -196,7 +197,7 @@ class IncrementalFitter:
         """
         avatar = self.avatar()
         keyframe = Keyframe("frame", image, observation, 0.0)
-        usable = usable_pixels(keyframe)
+        usable = self._visibility.usable_pixels(keyframe)
         crop = crop_face(keyframe, usable, self._settings.dense.crop_resolution)
         joint = self._aligner.by_landmarks([keyframe], {}, self._focal, self._identity, HELD)
         light = self._frame_light(keyframe, joint, usable)
@@ -310,7 +311,7 @@ class IncrementalFitter:
     # Pieces of the state.
 
     def _hold(self, keyframe: Keyframe) -> None:
-        usable = usable_pixels(keyframe)
+        usable = self._visibility.usable_pixels(keyframe)
         self._keyframes[keyframe.key] = keyframe
         self._usable[keyframe.key] = usable
         self._crops[keyframe.key] = crop_face(keyframe, usable, self._settings.dense.crop_resolution)

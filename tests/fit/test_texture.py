@@ -19,7 +19,6 @@ from fitme.fit.settings import FitSettings
 from fitme.fit.state import KeyframeEstimate
 from fitme.fit.unprojection import TexelObservation
 from fitme.fit.views import TexelViews
-from fitme.fit.visibility import usable_pixels
 from fitme.geometry import HeadPose
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
@@ -110,7 +109,7 @@ def test_flow_finds_a_known_shift(
     skin: ReflectanceMaps,
 ) -> None:
     keyframe = photograph("front")
-    crop = crop_face(keyframe, usable_pixels(keyframe), 192)
+    crop = crop_face(keyframe, keyframe.observation.face_mask().astype(np.float32), 192)
     aligner = HeadAligner(model, select_backend("cpu"), FitSettings())
     whole = camera_of(keyframe.observation.camera, FOCAL)
     moved = estimate(0.0, light)
