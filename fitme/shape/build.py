@@ -43,7 +43,7 @@ def build_model(people_file: Path | None) -> MorphableModel:
     triangles, quad = triangulate(source.template, source.quads, source.mirror)
     part = source.part[quad]
     kept = ~back_of_eyeballs(source.template, triangles, part)
-    triangles, part = triangles[kept], part[kept]
+    triangles, part, quad = triangles[kept], part[kept], quad[kept]
     layout = lay_out(source.template, triangles, part, source.mirror)
     left, right = (np.unique(source.quads[source.part == p]) for p in (Part.EYEBALL_LEFT, Part.EYEBALL_RIGHT))
 
@@ -56,7 +56,7 @@ def build_model(people_file: Path | None) -> MorphableModel:
         identity = _identity_of_people(source, triangles, part, (left, right), load_people(people_file), embed)
     embedding = embed(identity.mean)
     landmarks = embedding.points(identity.mean, triangles)
-    regions = assign_regions(identity.mean, triangles, part, source.ear_motion, landmarks)
+    regions = assign_regions(identity.mean, triangles, part, quad, source.ear_motion, landmarks)
     ibug = list(IBUG_FROM_MEDIAPIPE)
     return MorphableModel(
         mean=_real(identity.mean),

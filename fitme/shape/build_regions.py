@@ -34,11 +34,12 @@ def assign_regions(
     template: FloatArray,  # (V, 3)
     triangles: IntArray,  # (F, 3)
     part: IntArray,  # (F,)
+    quad: IntArray,  # (F,) triangles of one quad share a number, and thus a region
     ear_motion: FloatArray,  # (V,) how far a shift of the ears moves each vertex
     landmarks: FloatArray,  # (478, 3) on the same vertices
 ) -> IntArray:
     """Values of `Region` (F,)."""
-    middle = template[triangles].mean(1)
+    middle = _quad_middles(template[triangles].mean(1), quad)
     azimuth = np.rad2deg(np.abs(np.arctan2(middle[:, 0], middle[:, 2] - _HEAD_AXIS_DEPTH_M)))
     region = np.full(len(triangles), int(Region.SKIN))
     head = np.isin(part, (Part.HEAD, Part.EYE_CAVITY))
@@ -47,11 +48,11 @@ def assign_regions(
     hairline = _HAIRLINE_M * np.cos(np.deg2rad(np.clip(azimuth - 35.0, 0.0, 55.0)) * 1.2)
     scalp = (middle[:, 1] > hairline) | (azimuth > _SCALP_AZIMUTH_DEG)
     region[(part == Part.HEAD) & scalp & (middle[:, 1] > _NAPE_M)] = Region.SCALP
-    ear = ear_motion > _EAR_SHARE * ear_motion.max()
-    region[(part == Part.HEAD) & ear[triangles].all(1)] = Region.EARS
+    ear = _quad_middles(ear_motion[triangles].mean(1, keepdims=True), quad)[:, 0] > _EAR_SHARE * ear_motion.max()
+    region[(part == Part.HEAD) & ear] = Region.EARS
     front = (part == Part.HEAD) & (middle[:, 2] > 0.0)
-    lips = inside_polygon(template[:, :2], _grown(landmarks[list(OUTER_LIPS), :2], _LIPS_MARGIN_M))
-    region[front & (lips[triangles].sum(1) >= 2)] = Region.LIPS
+    outline = _grown(landmarks[list(OUTER_LIPS), :2], _LIPS_MARGIN_M)
+    region[front & inside_polygon(middle[:, :2], outline)] = Region.LIPS
     region[part == Part.NECK] = Region.NECK
     region[np.isin(part, (Part.EYEBALL_LEFT, Part.EYEBALL_RIGHT))] = Region.EYES
     region[np.isin(part, (Part.MOUTH_CAVITY, Part.TONGUE))] = Region.MOUTH_INTERIOR
@@ -64,6 +65,13 @@ def face_triangles(template: FloatArray, triangles: IntArray, part: IntArray, la
     middle = template[triangles].mean(1)
     oval = inside_polygon(middle[:, :2], landmarks[list(FACE_OVAL), :2])
     return np.asarray((part == Part.HEAD) & oval & (middle[:, 2] > landmarks[list(FACE_OVAL), 2].min() - _OVAL_DEPTH_M))
+
+
+def _quad_middles(middle: FloatArray, quad: IntArray) -> FloatArray:
+    """(F, C) values of triangles, averaged over the triangles of the same quad."""
+    total = np.zeros((quad.max() + 1, middle.shape[1]))
+    np.add.at(total, quad, middle)
+    return np.asarray(total[quad] / np.bincount(quad)[quad][:, None])
 
 
 def _grown(polygon: FloatArray, margin: float) -> FloatArray:
