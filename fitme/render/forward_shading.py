@@ -1,5 +1,8 @@
 """Per-pixel kernels of the forward renderer: shading as in `fitme.render.shading`, silhouettes, sRGB encoding."""
 
+from collections.abc import Callable
+from typing import cast
+
 import numpy as np
 import numpy.typing as npt
 
@@ -29,23 +32,29 @@ LOBE_STEPS = 2048
 ENCODING_STEPS = 16384
 """Entries of the table of the sRGB curve over linear values in [0, 1]: below half a code apart everywhere."""
 
-_SMALLEST = np.float32(1e-12)
-_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
-_SHARE = np.float32(DIFFUSE_NORMAL_SHARE)
-_HEMISPHERICAL = np.float32(HEMISPHERICAL_REFLECTANCE)
+
+_single = cast(Callable[[float], float], np.float32)
+"""To single precision; a constant in double would turn the whole arithmetic of a kernel into double."""
+_SMALLEST = _single(1e-12)
+_ZERO, _HALF, _ONE, _TWO, _THREE = _single(0.0), _single(0.5), _single(1.0), _single(2.0), _single(3.0)
+_FULL = _single(255.0)
+_SHARE = _single(DIFFUSE_NORMAL_SHARE)
+_HEMISPHERICAL = _single(HEMISPHERICAL_REFLECTANCE)
+_LAST_LOBE = _single(LOBE_STEPS)
+_LAST_CODE = _single(ENCODING_STEPS - 1)
 
 
 @relaxed_kernel
 def sh_polynomial(c: Singles, channel: int, x: float, y: float, z: float) -> float:
     """Irradiance / pi at a unit normal, clamped at zero, from coefficients (9, 3) times `SH_SCALE`."""
-    value = (
+    value: float = (
         c[0, channel]
         + y * c[1, channel]
         + z * c[2, channel]
         + x * c[3, channel]
         + x * y * c[4, channel]
         + y * z * c[5, channel]
-        + (np.float32(3.0) * z * z - _ONE) * c[6, channel]
+        + (_THREE * z * z - _ONE) * c[6, channel]
         + x * z * c[7, channel]
         + (x * x - y * y) * c[8, channel]
     )
@@ -54,23 +63,25 @@ def sh_polynomial(c: Singles, channel: int, x: float, y: float, z: float) -> flo
 
 @relaxed_kernel
 def _inverse_length(x: float, y: float, z: float) -> float:
-    return _ONE / np.sqrt(max(x * x + y * y + z * z, _SMALLEST))
+    scale: float = _ONE / np.sqrt(max(x * x + y * y + z * z, _SMALLEST))
+    return scale
 
 
 @relaxed_kernel
 def _texel_pair(coordinate: float, size: int) -> tuple[int, int, float]:
     """`fitme.render.cpu_texture.texel_pair` in single precision."""
-    position = min(max(coordinate * np.float32(size) - np.float32(0.5), _ZERO), np.float32(size - 1))
+    position = min(max(coordinate * _single(size) - _HALF, _ZERO), _single(size - 1))
     first = min(int(position), max(size - 2, 0))
-    return first, min(first + 1, size - 1), position - np.float32(first)
+    return first, min(first + 1, size - 1), position - _single(first)
 
 
 @relaxed_kernel
 def _lobe(table: Singles, cosine: float) -> float:
-    position = min(max(cosine, _ZERO), _ONE) * np.float32(LOBE_STEPS)
+    position = min(max(cosine, _ZERO), _ONE) * _LAST_LOBE
     first = min(int(position), LOBE_STEPS - 1)
-    share = position - np.float32(first)
-    return table[first] + share * (table[first + 1] - table[first])
+    share = position - _single(first)
+    value: float = table[first] + share * (table[first + 1] - table[first])
+    return value
 
 
 @relaxed_kernel
@@ -171,7 +182,7 @@ def shade_rows(
             scale = _inverse_length(sx, sy, sz)
             sx, sy, sz = sx * scale, sy * scale, sz * scale
 
-            facing = np.float32(2.0) * (rx * vx + ry * vy + rz * vz)
+            facing = _TWO * (rx * vx + ry * vy + rz * vz)
             gx, gy, gz = facing * rx - vx, facing * ry - vy, facing * rz - vz
             diffuse0 = sh_polynomial(sh, 0, sx, sy, sz)
             diffuse1 = sh_polynomial(sh, 1, sx, sy, sz)
@@ -220,7 +231,7 @@ def _blend_towards(
     face, _, forward, distance = pair_crossing(rast, clip, triangles, flags, row, column, vertical)
     if face < 0:
         return
-    alpha = np.float32(0.5 - min(max(distance, 0.0), 1.0))
+    alpha = _single(0.5 - min(max(distance, 0.0), 1.0))
     if not forward:
         alpha = -alpha
     if (alpha > _ZERO) != is_first:
@@ -231,8 +242,9 @@ def _blend_towards(
 
 @relaxed_kernel
 def _encode(level: float, encoding: npt.NDArray[np.uint8]) -> int:
-    position = min(max(level, _ZERO), _ONE) * np.float32(ENCODING_STEPS - 1) + np.float32(0.5)
-    return encoding[int(position)]
+    position = min(max(level, _ZERO), _ONE) * _LAST_CODE + _HALF
+    code: int = encoding[int(position)]
+    return code
 
 
 @relaxed_kernel
@@ -293,4 +305,4 @@ def finish_rows(
                 _blend_towards(color, rast, clip, triangles, flags, above, column, True, False, mixed)
             for c in range(3):
                 picture[row, column, c] = _encode(mixed[c], encoding)
-            mask[row, column] = int(min(max(mixed[3], _ZERO), _ONE) * np.float32(255.0) + np.float32(0.5))
+            mask[row, column] = int(min(max(mixed[3], _ZERO), _ONE) * _FULL + _HALF)

@@ -1,0 +1,134 @@
+"""Ambient occlusion of a head: how much of its surroundings each vertex sees.
+
+Shadow maps from many directions (Hayden Landis, "Production-Ready Global Illumination", SIGGRAPH 2002 course notes): a
+vertex is lit from a direction if nothing of the head lies between. One factor per vertex then stands for what no light
+reaches: mouth, nostrils, the corners of the eyes.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fitme.render.cpu_rasterize import rasterize_rows
+from fitme.shape.expressions import EXPRESSION_NAMES, expression_index
+from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.normals import vertex_normals
+from fitme.shape.regions import Region
+
+DIRECTION_COUNT = 96
+SHADOW_MAP_PX = 160
+DEPTH_BIAS_M = 0.003
+"""How much nearer than a vertex a surface must be to shadow it: more than the steps of a shadow map."""
+JAW_OPENING = 0.7
+"""Activation of jawOpen at which the inside of the mouth is looked at: closed, it would see nothing at all."""
+SMILE = 0.6
+"""Activation of the smile and of the lips' raising at the same time, which uncovers the teeth."""
+OPENING_EXPRESSION = {
+    "jawOpen": JAW_OPENING,
+    "mouthSmileLeft": SMILE,
+    "mouthSmileRight": SMILE,
+    "mouthUpperUpLeft": SMILE,
+    "mouthUpperUpRight": SMILE,
+    "mouthLowerDownLeft": SMILE,
+    "mouthLowerDownRight": SMILE,
+}
+HIDDEN_SHARE = 0.35
+"""Skin that sees less counts as the inside of a nostril; shallower hollows keep what a fit found there."""
+TEETH_LEAST = 0.35
+"""Least factor of teeth: they shine out of the dark because they scatter what little light they get."""
+DEEPEST = 0.02
+"""Least factor, so that nothing is pitch black."""
+
+
+def visible_share(vertices: Tensor, triangles: Tensor) -> Tensor:
+    """Cosine-weighted share of the sphere of directions that each vertex sees past its own mesh.
+
+    :param vertices: (V, 3) metres.
+    :param triangles: (F, 3) int32.
+    :returns: (V,) float32 in [0, 1]; 1 where nothing is in the way.
+    """
+    points = vertices.detach().double()
+    normals = vertex_normals(points[None], triangles)[0].numpy()
+    center = (points.amin(0) + points.amax(0)) / 2.0
+    radius = (points - center).norm(dim=-1).max().item()
+    local = (points - center).numpy() / radius
+    faces = triangles.int().contiguous().numpy()
+    seen, total = np.zeros(len(local)), np.zeros(len(local))
+    for direction in _sphere_directions(DIRECTION_COUNT):
+        cosine = np.maximum(normals @ direction, 0.0)
+        seen += cosine * _lit(local, faces, direction, DEPTH_BIAS_M / radius)
+        total += cosine
+    return torch.from_numpy((seen / np.maximum(total, 1e-9)).astype(np.float32))
+
+
+def head_occlusion(model: MorphableModel) -> Tensor:
+    """Factors (V,) for `render` and `ForwardRenderer`: dark inside the mouth and the nostrils, shaded eyes and teeth.
+
+    The skin's other hollows stay at 1: a fit without occlusion has their shade in the albedo already.
+    """
+    return _head_occlusion(_ByIdentity(model))
+
+
+class _ByIdentity:
+    """Makes a model usable as a cache's key."""
+
+    def __init__(self, model: MorphableModel) -> None:
+        self.model = model
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByIdentity) and other.model is self.model
+
+    def __hash__(self) -> int:
+        return id(self.model)
+
+
+@lru_cache(maxsize=2)
+def _head_occlusion(key: _ByIdentity) -> Tensor:
+    model = key.model
+    closed = visible_share(model.mean, model.triangles)
+    expression = torch.zeros(1, len(EXPRESSION_NAMES))
+    for name, activation in OPENING_EXPRESSION.items():
+        expression[0, expression_index(name)] = activation
+    opened = visible_share(model.vertices(torch.zeros(1, model.identity_count), expression)[0], model.triangles)
+    inside = model.vertex_mask(Region.MOUTH_INTERIOR, Region.TEETH)
+    eyes = model.vertex_mask(Region.EYES)
+    nostrils = torch.where(closed < HIDDEN_SHARE, closed / HIDDEN_SHARE, torch.ones_like(closed))
+    skin_only = model.vertex_mask(Region.SKIN) & ~model.vertex_mask(Region.LIPS, Region.EARS, Region.NECK)
+    factor = torch.where(skin_only, nostrils, torch.ones_like(closed))
+    factor = torch.where(eyes, closed, factor)
+    factor = torch.where(inside, opened, factor)
+    factor = torch.where(model.vertex_mask(Region.TEETH), opened.clamp(min=TEETH_LEAST), factor)
+    return factor.clamp(DEEPEST, 1.0)
+
+
+def _sphere_directions(count: int) -> npt.NDArray[np.float64]:
+    """Evenly spread unit vectors (count, 3): a Fibonacci lattice."""
+    index = np.arange(count) + 0.5
+    z = 1.0 - 2.0 * index / count
+    angle = np.pi * (1.0 + 5.0**0.5) * index
+    radius = np.sqrt(1.0 - z * z)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle), z], -1)
+
+
+def _lit(
+    points: npt.NDArray[np.float64],
+    faces: npt.NDArray[np.int32],
+    direction: npt.NDArray[np.float64],
+    bias: float,
+) -> npt.NDArray[np.bool_]:
+    """Which points (V, 3) inside the unit sphere a light from a direction reaches."""
+    helper = np.array([1.0, 0.0, 0.0]) if abs(direction[0]) < 0.9 else np.array([0.0, 1.0, 0.0])
+    across = np.cross(helper, direction)
+    across /= np.linalg.norm(across)
+    up = np.cross(direction, across)
+    # Orthographic clip space: depth grows away from the light.
+    depth = -(points @ direction)
+    clip = np.stack([points @ across, points @ up, depth, np.ones(len(points))], -1)
+    rast = np.zeros((SHADOW_MAP_PX, SHADOW_MAP_PX, 4))
+    rasterize_rows(clip, faces, rast, 0, SHADOW_MAP_PX)
+    column, row = (np.clip((clip[:, k] + 1.0) / 2.0 * SHADOW_MAP_PX, 0, SHADOW_MAP_PX - 1).astype(int) for k in (0, 1))
+    nearest = np.where(rast[row, column, 3] > 0, rast[row, column, 2], 1.0)
+    return depth <= nearest + bias
