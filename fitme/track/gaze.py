@@ -29,7 +29,9 @@ VERGENCE: Final = 0.3
 """Share of the measured difference between the two eyes' yaw that is believed; the rest is noise of the irises."""
 LEAST_TRUST: Final = 0.05
 """Trust in the iris of a closed eye; an open one has 1."""
-_ITERATIONS: Final = 3
+PITCH_AT_REST_RAD: Final = math.radians(7.0)
+"""Pitch that the irises of people who look straight ahead seem to have: theirs lie lower than the mean head's."""
+_ITERATIONS: Final = 2
 _DIFFERENCE_RAD: Final = 1e-3
 _YAW_LIMIT: Final = math.radians(MAX_EYE_YAW_DEG)
 _PITCH_LIMIT: Final = math.radians(MAX_EYE_PITCH_DEG)
@@ -87,7 +89,7 @@ def solve_gaze(
     trust = np.maximum(1.0 - expression[list(BLINKS)], LEAST_TRUST)
     common = trust @ angles / trust.sum()
     yaw = common[1] + VERGENCE * trust.min() * (angles[:, 1] - common[1])
-    return _coefficients(float(common[0]), yaw)
+    return _coefficients(float(common[0]) - PITCH_AT_REST_RAD, yaw)
 
 
 def _eye_angles(
@@ -103,7 +105,7 @@ def _eye_angles(
         turned = center + Rotation.from_rotvec(np.column_stack([angles, np.zeros(len(angles))])).apply(arm)
         return project(camera, turned @ rotation.T + translation)
 
-    limits = np.array([_PITCH_LIMIT, _YAW_LIMIT])
+    limits = np.array([_PITCH_LIMIT + PITCH_AT_REST_RAD, _YAW_LIMIT])
     angles = np.zeros(2)
     for _ in range(_ITERATIONS):
         here, by_pitch, by_yaw = place(angles + _DIFFERENCE_RAD * np.array([[0, 0], [1, 0], [0, 1]]))

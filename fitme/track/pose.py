@@ -105,6 +105,9 @@ class PoseSolver:
         pairs = [(row[a], row[b]) for a, b in EYELID_PAIRS + LIP_PAIRS + BROW_PAIRS if a in row and b in row]
         self._pair_from, self._pair_to = (np.array(side, np.intp) for side in zip(*pairs, strict=True))
         self._contour = np.isin(self._index, topology.FACE_OVAL)
+        basis = self._expression_basis[self._index]  # (P, 3, 52)
+        self._basis_flat = basis.reshape(-1, EXPRESSION_COUNT)
+        self._basis_single = basis.astype(np.float32).transpose(1, 0, 2)[:, :, None]  # (3, P, 1, 52)
         self.set_identity(np.zeros(model.identity_count, np.float32))
 
     def set_identity(self, identity: npt.NDArray[np.float32]) -> None:
@@ -112,7 +115,6 @@ class PoseSolver:
         coefficients = identity.astype(np.float64)
         self._neutral = self._mean + np.tensordot(coefficients, self._identity_basis, 1)  # (478, 3)
         self._points = self._neutral[self._index]
-        self._basis = self._expression_basis[self._index]
         self._eye_places = self._eyes.places(coefficients)
 
     def solve(
@@ -146,9 +148,10 @@ class PoseSolver:
                 damping *= 10.0
                 continue
             settled = cost - candidate_cost < 1e-3 * cost
-            state, cost, damping = self._with_gaze(targets, candidate), candidate_cost, damping * 0.3
+            state, cost, damping = candidate, candidate_cost, damping * 0.3
             if settled:
                 break
+        state = self._with_gaze(targets, state)
         error = np.linalg.norm(self._residual(targets, state), axis=1)
         rotation = Rotation.from_matrix(state.rotation).as_rotvec().astype(np.float32)
         pose = HeadPose(rotation, state.translation.astype(np.float32))
@@ -184,7 +187,7 @@ class PoseSolver:
 
     def _view(self, state: _State) -> tuple[Array, Array]:
         """View-space points (P, 3) and their rotated, unmoved places (P, 3)."""
-        rotated = (self._points + self._basis @ state.expression) @ state.rotation.T
+        rotated = (self._points + (self._basis_flat @ state.expression).reshape(-1, 3)) @ state.rotation.T
         return rotated + state.translation, rotated
 
     def _residual(self, targets: _Targets, state: _State) -> Array:
@@ -218,16 +221,15 @@ class PoseSolver:
         """One damped step; a coefficient at a bound that it would leave stays there."""
         settings = self._settings
         jacobian, residual, sigma = self._linearize(targets, state)
-        pair_jacobian = jacobian[self._pair_from] - jacobian[self._pair_to]
-        pair_residual = residual[self._pair_from] - residual[self._pair_to]
-        pair_sigma = np.full(len(pair_residual), settings.distance_sigma * targets.size_px)
-        hessian = np.zeros((jacobian.shape[-1],) * 2)
-        gradient = np.zeros(jacobian.shape[-1])
-        for j, r, s in ((jacobian, residual, sigma), (pair_jacobian, pair_residual, pair_sigma)):
-            weights = _robust_weight((r**2).sum(1) / s**2, settings.robust_scale) / s**2
-            weighted = (j * weights[:, None, None]).reshape(-1, j.shape[-1])
-            hessian += weighted.T @ j.reshape(-1, j.shape[-1])
-            gradient += weighted.T @ r.reshape(-1)
+        jacobian = np.concatenate([jacobian, jacobian[self._pair_from] - jacobian[self._pair_to]])
+        residual = np.concatenate([residual, residual[self._pair_from] - residual[self._pair_to]])
+        sigma = np.append(sigma, np.full(len(self._pair_from), settings.distance_sigma * targets.size_px))
+        # Rows are scaled so that the normal matrix is a plain product; single precision is ample under the priors.
+        scale = np.sqrt(_robust_weight((residual**2).sum(1) / sigma**2, settings.robust_scale)) / sigma
+        rows = (jacobian * scale[:, None, None].astype(np.float32)).reshape(-1, jacobian.shape[-1])
+        scaled_residual = (residual * scale[:, None]).astype(np.float32).reshape(-1)
+        hessian = (rows.T @ rows).astype(np.float64)
+        gradient = (rows.T @ scaled_residual).astype(np.float64)
         coefficients = np.arange(POSE_COUNT, len(gradient))
         hessian[coefficients, coefficients] += settings.expression_sigma**-2
         gradient[POSE_COUNT:] += state.expression / settings.expression_sigma**2
@@ -248,12 +250,17 @@ class PoseSolver:
         expression = np.clip(state.expression + step[POSE_COUNT:], 0.0, 1.0)
         return _State(rotation, state.translation + step[3:POSE_COUNT], expression)
 
-    def _linearize(self, targets: _Targets, state: _State) -> tuple[Array, Array, Array]:
+    def _linearize(self, targets: _Targets, state: _State) -> tuple[npt.NDArray[np.float32], Array, Array]:
         """Jacobian (P, 2, 58), residual (P, 2) and sigma (P,), pixels."""
         view, rotated = self._view(state)
         by_view = projection_jacobian(targets.camera, view)  # (P, 2, 3)
-        by_expression = (by_view @ state.rotation) @ self._basis
-        jacobian = np.concatenate([rigid_jacobian(by_view, rotated), by_expression], -1)
+        by_model = (by_view @ state.rotation).astype(np.float32)
+        # Written out: numpy loops over a stack of small matrix products.
+        by_expression = by_model[:, :, :1] * self._basis_single[0]
+        by_expression += by_model[:, :, 1:2] * self._basis_single[1]
+        by_expression += by_model[:, :, 2:] * self._basis_single[2]
+        rigid = rigid_jacobian(by_view, rotated).astype(np.float32)
+        jacobian = np.concatenate([rigid, by_expression], -1)
         residual = project(targets.camera, view) - targets.pixels[self._index]
         return jacobian, residual, self._sigma(targets, state, view)
 

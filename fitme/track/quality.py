@@ -10,6 +10,7 @@ import numpy.typing as npt
 from fitme.track.alignment import DLIB_ALIGNMENT
 from fitme.track.landmarks import Image
 from fitme.track.observation import oval_mask
+from fitme.track.topology import FACE_OVAL
 
 SHARPNESS_OF_A_CRISP_WEBCAM: Final = 0.3
 """Ratio of the Laplacian's deviation to the luminance's on a crisp 640x480 webcam: the unit of sharpness."""
@@ -45,7 +46,8 @@ def picture_quality(image: Image, landmarks: npt.NDArray[np.float32]) -> Picture
     crop = DLIB_ALIGNMENT.crop(image, landmarks)
     placed = (landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
     inside = oval_mask(placed, size, size, grow=INTERIOR) & _within_picture(image, matrix, size)
-    face_size_px = float(np.sqrt(oval_mask(placed, size, size).sum()) / np.hypot(matrix[0, 0], matrix[1, 0]))
+    outline = cv2.convexHull(landmarks[list(FACE_OVAL)].astype(np.float32))
+    face_size_px = float(np.sqrt(cv2.contourArea(outline)))
     if not inside.any():
         return PictureQuality(0.0, 0.0, 1.0, face_size_px)
     luminance = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY))
@@ -62,10 +64,9 @@ def picture_quality(image: Image, landmarks: npt.NDArray[np.float32]) -> Picture
 
 def _within_picture(image: Image, matrix: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.bool_]:
     """(size, size) pixels of the crop that the picture covers."""
-    height, width = image.shape[:2]
-    inverse = np.linalg.inv(matrix[:, :2])
-    ticks = np.arange(size) + 0.5
-    grid = np.stack(np.meshgrid(ticks, ticks), -1)  # (size, size, 2) x, y
-    source = (grid - matrix[:, 2]) @ inverse.T
-    covered: npt.NDArray[np.bool_] = ((source > 0.0) & (source < np.array([width, height]))).all(-1)
-    return covered
+    covered = np.full(image.shape[:2], 1, np.uint8)
+    shifted = matrix.copy()
+    # cv2 puts (0, 0) at the centre of the first pixel, we at its corner.
+    shifted[:, 2] += matrix[:, :2] @ np.full(2, 0.5) - 0.5
+    placed = cv2.warpAffine(covered, shifted, (size, size), flags=cv2.INTER_NEAREST)
+    return np.asarray(placed, np.uint8).astype(np.bool_)

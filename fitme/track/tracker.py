@@ -106,8 +106,8 @@ class FrameTracker:
         """Observe the next frame of a video; None if it shows nobody.
 
         Pose and expression are smoothed over time. Occlusion is the larger of its last two checks, since a hand is now
-        and then missed; it and the status carry over between checks. Only frames on which an embedding was computed have
-        one.
+        and then missed; it and the status carry over between checks. Only frames on which an embedding was computed
+        have one.
 
         :param image: (H, W, 3) uint8 sRGB; all frames until `reset` have one size.
         :param timestamp_s: seconds, growing.
