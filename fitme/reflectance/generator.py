@@ -16,12 +16,14 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from fitme.color import srgb_to_linear
 from fitme.errors import ConfigError
 from fitme.reflectance.layers import EqualLinear, ModulatedConv, activate, downsample, upsample
 from fitme.reflectance.maps import ReflectanceMaps
 
 MAPPING_RATE = 0.1
 """Learning rate of the mapping network beside the rest's."""
+_LOGIT_MARGIN = 2e-3
 NORMAL_SLOPE_SCALE = 0.2
 """Surface slope of a raw normal output of one; slopes of skin relief are small."""
 
@@ -79,7 +81,8 @@ class GeneratorConfig:
 
 
 class MappingNetwork(nn.Module):
-    """z to w: normalisation, then fully connected layers."""
+    """z to w by fully connected layers. z is not normalised: training ends by folding the distribution of z that it found into
+    the first layer, which is exact only for a linear input."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -90,10 +93,18 @@ class MappingNetwork(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, Z) to (B, D)."""
-        x = z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+        x = z
         for layer in self.layers:
             x = activate(layer(x))
         return x
+
+    @torch.no_grad()
+    def fold_input(self, factor: Tensor, mean: Tensor) -> None:
+        """Make z stand for `mean` (Z,) + `factor` (Z, Z) z from now on."""
+        first = cast("EqualLinear", self.layers[0])
+        gain, rate = first.gain, first.rate
+        first.bias.add_(functional.linear(mean, first.weight * gain) / rate)
+        first.weight.copy_(first.weight @ factor)
 
 
 class SynthesisStage(nn.Module):
@@ -190,11 +201,12 @@ class ReflectanceGenerator(nn.Module):
         """Maps of W+ latents. A `resolution` below the full one stops there, which is much cheaper: the sum of the skip
         outputs so far, before finer detail is added. ConfigError when the resolution is not one of a stage.
         """
-        raw = self.raw_outputs(w_plus, resolution)
+        *_, raw = self.raw_pyramid(w_plus, resolution).values()
         return decode(raw["diffuse"], raw["specular"], raw["normals"])
 
-    def raw_outputs(self, w_plus: Tensor, resolution: int | None = None) -> dict[str, Tensor]:
-        """Outputs before their nonlinearities: (B, channels, R, R) by modality."""
+    def raw_pyramid(self, w_plus: Tensor, resolution: int | None = None) -> dict[int, dict[str, Tensor]]:
+        """Outputs before their nonlinearities, (B, channels, R, R) by modality, for every R from the trunk's resolution (or
+        `resolution`, where that is lower) to `resolution`, coarse to fine."""
         config = self.config
         target = config.resolution if resolution is None else resolution
         stages = [config.start_resolution << level for level in range(20)]
@@ -215,20 +227,31 @@ class ReflectanceGenerator(nn.Module):
                 sums[name] = _accumulate(sums[name], output)
             row += LAYERS_PER_STAGE
         row = LAYERS_PER_STAGE * len(self.trunk)
-        raw = {}
+        coarsest = min(target, config.trunk_resolution)
+        pyramid: dict[int, dict[str, Tensor]] = {
+            size: {} for size in stages if coarsest <= size <= target
+        }
         for name, branch in self._branches():
             features, total = x, sums[name]
+            assert total is not None
+            pyramid[coarsest][name] = total + downsample(branch.base, config.resolution // coarsest)
             for level, (stage, output_layer) in enumerate(zip(branch.stages, branch.outputs, strict=True)):
-                if config.trunk_resolution << (level + 1) <= target:
+                size = config.trunk_resolution << (level + 1)
+                if size <= target:
                     features = stage(features, w_plus[:, row : row + 2])
                     total = _accumulate(total, output_layer(features, w_plus[:, row + 2]))
+                    pyramid[size][name] = total + downsample(branch.base, config.resolution // size)
                 row += LAYERS_PER_STAGE
-            assert total is not None
-            raw[name] = total + downsample(branch.base, config.resolution // target)
-        return raw
+        return pyramid
 
     def _branches(self) -> Iterator[tuple[str, Branch]]:
         return ((name, cast("Branch", branch)) for name, branch in self.branches.items())
+
+    def set_base(self, modality: str, raw: Tensor) -> None:
+        """Set the base maps (1, channels, R, R) of a modality."""
+        branch = cast("Branch", self.branches[modality])
+        with torch.no_grad():
+            branch.base.copy_(raw)
 
     @torch.no_grad()
     def measure_mean_w(self, samples: int = 4096) -> None:
@@ -259,11 +282,10 @@ def decode(
     )
 
 
-def encode(maps: ReflectanceMaps, limit: float = 6.0) -> dict[str, Tensor]:
-    """The inverse of `decode`: raw outputs (B, channels, R, R) by modality; logits are kept within +-`limit`."""
-
-    def logit(x: Tensor) -> Tensor:
-        return torch.logit(x.clamp(1e-6, 1.0 - 1e-6)).clamp(-limit, limit).permute(0, 3, 1, 2)
-
-    slopes = maps.normals[..., :2] / maps.normals[..., 2:].clamp(min=0.05) / NORMAL_SLOPE_SCALE
-    return {"diffuse": logit(maps.diffuse), "specular": logit(maps.specular), "normals": slopes.permute(0, 3, 1, 2)}
+def encode_raw(maps: Tensor) -> dict[str, Tensor]:
+    """Raw outputs by modality of maps (B, 6, R, R): sRGB-encoded diffuse albedo (3), specular albedo (1), slopes (2)."""
+    return {
+        "diffuse": torch.logit(srgb_to_linear(maps[:, :3]), _LOGIT_MARGIN),
+        "specular": torch.logit(maps[:, 3:4], _LOGIT_MARGIN),
+        "normals": maps[:, 4:] / NORMAL_SLOPE_SCALE,
+    }

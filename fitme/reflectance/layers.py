@@ -38,12 +38,14 @@ class EqualLinear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs) / rate)
         self.bias = nn.Parameter(torch.full((outputs,), bias / rate))
-        self._gain = rate / math.sqrt(inputs)
-        self._rate = rate
+        self.gain = rate / math.sqrt(inputs)
+        """What `weight` is multiplied with."""
+        self.rate = rate
+        """What `bias` is multiplied with."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs) to (B, outputs)."""
-        return functional.linear(x, self.weight * self._gain, self.bias * self._rate)
+        return functional.linear(x, self.weight * self.gain, self.bias * self.rate)
 
 
 class EqualConv(nn.Module):

@@ -1,0 +1,90 @@
+"""The discriminator that judges whether diffuse albedo, specular albedo and normals are real *together*.
+
+As in FitMe (Lattas et al., CVPR 2023, section 3.1) each modality has a branch of its own; the branches join before the
+decision, so that maps which are each plausible but do not belong together are caught.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fitme.errors import ConfigError
+from fitme.reflectance.generator import MODALITIES
+from fitme.reflectance.layers import EqualConv, EqualLinear, activate, downsample
+
+POSITION_CHANNELS = 2
+"""The layout's u and v, so that a crop can be judged for what belongs at its place."""
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """Sizes of the discriminator."""
+
+    resolution: int = 64
+    """Texels a side of what it sees: whole maps, or crops of them."""
+    branch_channels: tuple[int, ...] = (16, 32, 48)
+    """Channels of each modality's branch per resolution, halving from `resolution` on; it joins the others after the last."""
+    joint_channels: tuple[int, ...] = (96, 128)
+    """Channels after joining, halving further."""
+
+    def __post_init__(self) -> None:
+        if self.final_resolution < 1:
+            raise ConfigError(f"a discriminator of {len(self.joint_channels)} + {len(self.branch_channels)} halvings does"
+                              f" not fit resolution {self.resolution}")  # fmt: skip
+
+    @property
+    def final_resolution(self) -> int:
+        """Texels a side before the decision."""
+        return self.resolution >> (len(self.branch_channels) + len(self.joint_channels))
+
+
+class _Down(nn.Module):
+    """Residual block that halves the resolution."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = EqualConv(inputs, outputs, 3)
+        self.skip = EqualConv(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        down = downsample(activate(self.conv(x)))
+        return (down + self.skip(downsample(x))) * 0.5**0.5
+
+
+class BranchedDiscriminator(nn.Module):
+    """Maps of three modalities to one score, positive for real."""
+
+    def __init__(self, config: DiscriminatorConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or DiscriminatorConfig()
+        widths = config.branch_channels
+        self.branches = nn.ModuleDict(
+            {
+                modality.name: nn.Sequential(
+                    EqualConv(modality.channels + POSITION_CHANNELS, widths[0], 1),
+                    *(_Down(widths[max(k - 1, 0)], width) for k, width in enumerate(widths)),
+                )
+                for modality in MODALITIES
+            }
+        )
+        joint = (len(MODALITIES) * widths[-1], *config.joint_channels)
+        self.joint = nn.Sequential(*(_Down(joint[k], joint[k + 1]) for k in range(len(joint) - 1)))
+        features = joint[-1] * config.final_resolution**2
+        self.hidden = EqualLinear(features, joint[-1])
+        self.score = EqualLinear(joint[-1], 1)
+
+    def forward(
+        self,
+        maps: dict[str, Tensor],  # by modality (B, channels, R, R), in any fixed encoding
+        position: Tensor,  # (B|1, 2, R, R) u and v of each texel
+    ) -> Tensor:
+        """Scores (B,)."""
+        if set(maps) != {m.name for m in MODALITIES}:
+            raise ConfigError(f"the discriminator judges {[m.name for m in MODALITIES]} together, got {sorted(maps)}")
+        branches = [
+            self.branches[m.name](torch.cat([maps[m.name], position.expand(len(maps[m.name]), -1, -1, -1)], 1))
+            for m in MODALITIES
+        ]
+        x = self.joint(torch.cat(branches, 1))
+        return self.score(activate(self.hidden(x.flatten(1))))[:, 0]
