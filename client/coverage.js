@@ -15,6 +15,17 @@ const SIDE_STEPS = 4;
 /** Shrinks cells a little, radians, so that the ground shows between them. */
 const GAP = 0.012;
 
+/** A cell off the way counts as this much farther. */
+const ASIDE_WEIGHT = 3;
+/** @type {Readonly<Record<string, Point>>} which way each prompt sends the head: yaw, pitch */
+const WAYS = Object.freeze({
+  turn_left: [1, 0],
+  turn_right: [-1, 0],
+  look_up: [0, 1],
+  look_down: [0, -1],
+  look_straight: [0, 0],
+});
+
 /** How each prompt reads. Left and right are the person's own. */
 export const PROMPTS = Object.freeze(/** @type {Record<string, string>} */ ({
   look_straight: "Look straight at the camera",
@@ -86,21 +97,17 @@ export function outlines(directions) {
  * @returns {number} index of the cell, or -1 if the prompt asks for no direction or nothing is wanted there
  */
 export function nextCell(directions, prompt, here) {
-  /** @type {Record<string, (cell: Direction) => boolean>} */
-  const fits = {
-    turn_left: (cell) => cell.yaw > here.yaw,
-    turn_right: (cell) => cell.yaw < here.yaw,
-    look_up: (cell) => cell.pitch > here.pitch,
-    look_down: (cell) => cell.pitch < here.pitch,
-    look_straight: () => true,
-  };
-  const fit = prompt === null ? undefined : fits[prompt];
-  if (!fit) return -1;
+  const way = prompt === null ? undefined : WAYS[prompt];
+  if (!way) return -1;
   let best = -1;
   let bestDistance = Infinity;
   directions.forEach((cell, index) => {
-    const distance = Math.hypot(cell.yaw - here.yaw, cell.pitch - here.pitch);
-    if (cell.wanted && !cell.seen && fit(cell) && distance < bestDistance) {
+    const [yaw, pitch] = [cell.yaw - here.yaw, cell.pitch - here.pitch];
+    const ahead = yaw * way[0] + pitch * way[1];
+    const aside = Math.abs(yaw * way[1]) + Math.abs(pitch * way[0]);
+    const aimless = way[0] === 0 && way[1] === 0;
+    const distance = aimless ? Math.hypot(cell.yaw, cell.pitch) : Math.hypot(ahead, ASIDE_WEIGHT * aside);
+    if (cell.wanted && !cell.seen && (aimless || ahead > 0) && distance < bestDistance) {
       best = index;
       bestDistance = distance;
     }
