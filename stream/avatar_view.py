@@ -8,6 +8,7 @@ import torch
 from fitme.geometry import HeadPose
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.forward import ForwardRenderer
+from fitme.render.occlusion import head_occlusion
 from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
 from stream.messages import Fitted, FittedMaps
@@ -29,7 +30,7 @@ class AvatarView:
         self._model = model
         self._settings = settings
         self._camera = studio_camera(settings.size_px)
-        self._renderer = ForwardRenderer(model, settings.size_px)
+        self._renderer = ForwardRenderer(model, settings.size_px, occlusion=head_occlusion(model))
         self._renderer.set_maps(ReflectanceMaps.constant(GREY_ALBEDO, GREY_SPECULAR, GREY_RESOLUTION))
         self._identity = torch.zeros(1, model.identity_count)
         self._found_sh: npt.NDArray[np.float32] | None = None

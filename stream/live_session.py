@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fitme.fit.keyframe import Keyframe
+from fitme.geometry import HeadPose
 from fitme.shape.morphable_model import MorphableModel
-from fitme.track.observation import FaceObservation, status_of
+from fitme.track.observation import FaceObservation, FaceStatus, status_of
 from fitme.track.tracker import FrameTracker
 from stream.avatar_view import AvatarView
 from stream.frames import CameraFrame, FrameSlots
@@ -16,18 +16,22 @@ from stream.messages import DropKeyframe, Fitted, KeepKeyframe, Open, Resumed, S
 from stream.protocol import (
     LANDMARK_SCALE,
     Codec,
-    CoverageEvent,
-    Direction,
     Event,
     Mode,
     Picture,
-    ProgressEvent,
+    PromptCode,
     TrackingEvent,
 )
 from stream.scene import Scene
 from stream.settings import ServeSettings
 
 Send = Callable[[object], None]
+
+_STATUS_PROMPTS = {
+    FaceStatus.NO_FACE: PromptCode.SHOW_FACE,
+    FaceStatus.SEVERAL_FACES: PromptCode.ONE_PERSON,
+    FaceStatus.OTHER_PERSON: PromptCode.SAME_PERSON,
+}
 
 
 class LiveSession:
@@ -72,12 +76,13 @@ class LiveSession:
         """Go on with the keyframes of an earlier process."""
         for keyframe in resumed.keyframes:
             self._selector.restore(keyframe)
-        self._tell_coverage()
+        self._tell(self._selector.coverage())
 
     def adopt(self, fitted: Fitted) -> None:
         """Draw and track with what a round found."""
         self._view.adopt(fitted)
         self._tracker.set_identity(fitted.identity)
+        self._tracker.set_focal(fitted.focal)
         if fitted.reference_embedding is not None:
             self._tracker.set_reference_embedding(fitted.reference_embedding)
         self._news = True
@@ -97,9 +102,12 @@ class LiveSession:
         return float("inf")
 
     def _track(self, frame: CameraFrame) -> None:
-        if self._frame is not None and self._frame.image.shape != frame.image.shape:
-            self._tracker.reset()
-        observation = self._tracker.track(frame.image, frame.capture_time_s)
+        previous = self._frame
+        if previous is not None and (
+            previous.image.shape != frame.image.shape or previous.capture_time_s >= frame.capture_time_s
+        ):
+            self._tracker.reset()  # another camera, or another format of it
+        observation = self._tracker.track(frame.image, frame.received_time_s)
         self._frame, self._observation = frame, observation
         if self._scene.mode is Mode.MIRROR:
             self._news = True
@@ -110,6 +118,14 @@ class LiveSession:
             self._tracking_due_s = now_s + 1.0 / self._settings.camera.tracking_events_per_second
             self._tell(self._tracking_event(frame, observation))
 
+    def _consider(self, frame: CameraFrame, observation: FaceObservation) -> None:
+        keyframe, dropped = self._selector.offer(frame.image, observation, frame.received_time_s)
+        for key in dropped:
+            self._to_fit(DropKeyframe(self.id, key))
+        if keyframe is not None:
+            self._to_fit(KeepKeyframe(self.id, keyframe))
+            self._tell(self._selector.coverage())
+
     def _draw(self, now_s: float) -> None:
         self._picture_due_s = max(self._picture_due_s + 1.0 / self._settings.picture.per_second, now_s)
         seen, frame = self._observation, self._frame
@@ -117,7 +133,6 @@ class LiveSession:
         image = self._view.draw(self._scene, pose, expression, now_s)
         payload = self._view.encode(image)
         self._sequence += 1
-        head = (0.0,) * 6 if pose is None else (*pose.yaw_pitch_roll(), *(float(v) for v in pose.translation))
         picture = Picture(
             sequence=self._sequence,
             codec=Codec.JPEG,
@@ -128,12 +143,40 @@ class LiveSession:
             received_time_s=0.0 if frame is None else frame.received_time_s,
             rendered_time_s=time.monotonic(),
             sent_time_s=0.0,
-            pose=head,
+            pose=(0.0,) * 6 if pose is None else _pose_values(pose),
             rounds=self._view.rounds,
             payload=payload,
         )
         self._picture_wanted = self._news = False
         self._to_web(Show(self.id, picture))
 
+    def _tracking_event(self, frame: CameraFrame, observation: FaceObservation | None) -> TrackingEvent:
+        height, width = frame.image.shape[:2]
+        landmarks = None
+        if observation is not None:
+            steps = observation.landmarks * (LANDMARK_SCALE / np.array([width, height], np.float32))
+            landmarks = tuple(np.rint(steps).astype(int).flatten().tolist())
+        quality = None if observation is None else observation.quality
+        status = status_of(observation)
+        return TrackingEvent(
+            status=status.value,
+            prompt=_STATUS_PROMPTS.get(status) or self._selector.prompt(),
+            capture_time_s=frame.capture_time_s,
+            frame_width=width,
+            frame_height=height,
+            landmarks=landmarks,
+            pose=None if observation is None else _pose_values(observation.pose),
+            sharpness=None if quality is None else quality.sharpness,
+            exposure=None if quality is None else quality.exposure,
+            face_size_px=None if quality is None else quality.face_size_px,
+            occlusion=None if quality is None else quality.occlusion,
+        )
+
     def _tell(self, event: Event) -> None:
         self._to_web(Tell(self.id, event))
+
+
+def _pose_values(pose: HeadPose) -> tuple[float, float, float, float, float, float]:
+    yaw, pitch, roll = pose.yaw_pitch_roll()
+    x, y, z = (float(value) for value in pose.translation)
+    return yaw, pitch, roll, x, y, z
