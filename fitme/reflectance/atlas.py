@@ -14,6 +14,7 @@ from fitme.shape.raster import uv_raster
 from fitme.shape.regions import Region
 
 FloatArray = npt.NDArray[np.float32]
+RealArray = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 BROW_UPPER = ((70, 63, 105, 66, 107), (300, 293, 334, 296, 336))
@@ -23,7 +24,8 @@ BROW_LOWER = ((46, 53, 52, 65, 55), (276, 283, 282, 295, 285))
 SCALP_FLOW_TEXELS, BEARD_FLOW_TEXELS = 14, 4
 """Texels of a 256 map along which hair texture is smeared, each way."""
 LOW_FIELDS, MIDDLE_FIELDS, FINE_FIELDS, HAIR_FIELDS = 12, 10, 6, 3
-"""Random fields of the bank per spatial scale. Every skin mixes the same fields, so that a small network can learn them."""
+"""Random fields of the bank per spatial scale. Every skin mixes the same fields, so that a small network can learn
+them."""
 LOW_CELL_M, MIDDLE_CELL_M, FINE_CELL_M = 0.022, 0.006, 0.0021
 """Lattice spacing of the fields' noise in metres."""
 _BANK_SEED = 20
@@ -97,7 +99,7 @@ class SkinAtlas:
         """(H, W)."""
         return np.isin(self.region, [int(r) for r in regions])
 
-    def polygon(self, points: npt.NDArray[np.floating]) -> FloatArray:
+    def polygon(self, points: RealArray) -> FloatArray:
         """Signed distance (H, W) in layout units to a closed polygon of (|u - 0.5|, v) points, negative inside."""
         return polygon_distance(self.u, self.v, points)
 
@@ -149,7 +151,7 @@ def build_atlas(model: MorphableModel, resolution: int) -> SkinAtlas:
     )
 
 
-def polygon_distance(u: FloatArray, v: FloatArray, points: npt.NDArray[np.floating]) -> FloatArray:
+def polygon_distance(u: FloatArray, v: FloatArray, points: RealArray) -> FloatArray:
     """Signed distance (H, W) of (u, v) to the closed polygon of points (N, 2), negative inside."""
     inside = np.zeros(u.shape, bool)
     nearest = np.full(u.shape, np.inf)
@@ -157,10 +159,10 @@ def polygon_distance(u: FloatArray, v: FloatArray, points: npt.NDArray[np.floati
         nearest = np.minimum(nearest, _segment_distance(u, v, ax, ay, bx, by)[0])
         crosses = (ay > v) != (by > v)
         inside ^= crosses & (u < (bx - ax) * (v - ay) / np.where(by == ay, 1e-12, by - ay) + ax)
-    return np.where(inside, -nearest, nearest).astype(np.float32)
+    return np.asarray(np.where(inside, -nearest, nearest), np.float32)
 
 
-def curve_coordinates(u: FloatArray, v: FloatArray, points: npt.NDArray[np.floating]) -> Curve:
+def curve_coordinates(u: FloatArray, v: FloatArray, points: RealArray) -> Curve:
     """Coordinates of (u, v) (H, W) relative to the polyline of points (N, 2)."""
     best = np.full(u.shape, np.inf)
     along, across = np.zeros(u.shape), np.zeros(u.shape)
@@ -177,7 +179,7 @@ def curve_coordinates(u: FloatArray, v: FloatArray, points: npt.NDArray[np.float
 
 def _segment_distance(
     u: FloatArray, v: FloatArray, ax: float, ay: float, bx: float, by: float
-) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+) -> tuple[RealArray, RealArray]:
     """Distance to the segment and position (0 to 1) of its nearest point."""
     dx, dy = bx - ax, by - ay
     t = np.clip(((u - ax) * dx + (v - ay) * dy) / max(dx * dx + dy * dy, 1e-12), 0.0, 1.0)
@@ -202,7 +204,8 @@ def _iris_coordinates(u: FloatArray, v: FloatArray, landmarks: FloatArray) -> tu
         radii.append(np.hypot(u - centre[0], v - centre[1]) / radius)
         angles.append(np.arctan2(v - centre[1], u - centre[0]))
     right = radii[0] < radii[1]
-    return np.minimum(*radii).astype(np.float32), np.where(right, *angles).astype(np.float32)
+    iris_angle = np.where(right, angles[0], angles[1])
+    return np.minimum(*radii).astype(np.float32), iris_angle.astype(np.float32)
 
 
 def _texel_size(position: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -225,7 +228,7 @@ def _noise_bank(position: FloatArray, cell_m: float, count: int, generator: np.r
         offset = generator.uniform(0, lattice_size, (3, 1, 1))
         field = map_coordinates(lattice, coordinates + offset, order=3, mode="grid-wrap", prefilter=False)
         fields.append((field - field.mean()) / field.std())
-    return np.stack(fields).astype(np.float32)
+    return np.asarray(np.stack(fields), np.float32)
 
 
 def _strands(
@@ -249,4 +252,4 @@ def _strands(
             total += map_coordinates(noise, at, order=1, mode="wrap")
         total -= gaussian_filter(total, 6.0)
         fields.append(total / total.std())
-    return np.stack(fields).astype(np.float32)
+    return np.asarray(np.stack(fields), np.float32)

@@ -72,7 +72,7 @@ def build_dataset(folder: Path, count: int, resolution: int, *, first_seed: int 
         folder.mkdir(parents=True, exist_ok=True)
         about_path.unlink(missing_ok=True)
         shape = (count, resolution, resolution, CHANNELS)
-        maps = np.lib.format.open_memmap(folder / _DATA_FILE, "w+", np.uint8, shape)
+        maps = np.lib.format.open_memmap(folder / _DATA_FILE, "w+", np.uint8, shape)  # type: ignore[no-untyped-call]
         jobs = [(seed, resolution) for seed in range(first_seed, first_seed + count)]
         if workers > 1:
             with multiprocessing.get_context("spawn").Pool(workers, os.nice, (WORKER_NICENESS,)) as pool:

@@ -4,6 +4,7 @@ As in FitMe (Lattas et al., CVPR 2023, section 3.1) each modality has a branch o
 decision, so that maps which are each plausible but do not belong together are caught.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,10 @@ POSITION_CHANNELS = 2
 """The layout's u and v, so that a crop can be judged for what belongs at its place."""
 
 
+RESIDUAL_GAIN = math.sqrt(0.5)
+"""Keeps the variance of a sum of two."""
+
+
 @dataclass(frozen=True)
 class DiscriminatorConfig:
     """Sizes of the discriminator."""
@@ -24,14 +29,15 @@ class DiscriminatorConfig:
     resolution: int = 64
     """Texels a side of what it sees: whole maps, or crops of them."""
     branch_channels: tuple[int, ...] = (16, 32, 48)
-    """Channels of each modality's branch per resolution, halving from `resolution` on; it joins the others after the last."""
+    """Channels of each modality's branch per resolution, halving from `resolution` on; it joins the others after the
+    last."""
     joint_channels: tuple[int, ...] = (96, 128)
     """Channels after joining, halving further."""
 
     def __post_init__(self) -> None:
+        halvings = len(self.branch_channels) + len(self.joint_channels)
         if self.final_resolution < 1:
-            raise ConfigError(f"a discriminator of {len(self.joint_channels)} + {len(self.branch_channels)} halvings does"
-                              f" not fit resolution {self.resolution}")  # fmt: skip
+            raise ConfigError(f"a discriminator that halves {halvings} times does not fit resolution {self.resolution}")
 
     @property
     def final_resolution(self) -> int:
@@ -49,7 +55,8 @@ class _Down(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         down = downsample(activate(self.conv(x)))
-        return (down + self.skip(downsample(x))) * 0.5**0.5
+        both: Tensor = down + self.skip(downsample(x))
+        return both * RESIDUAL_GAIN
 
 
 class BranchedDiscriminator(nn.Module):
@@ -87,4 +94,5 @@ class BranchedDiscriminator(nn.Module):
             for m in MODALITIES
         ]
         x = self.joint(torch.cat(branches, 1))
-        return self.score(activate(self.hidden(x.flatten(1))))[:, 0]
+        score: Tensor = self.score(activate(self.hidden(x.flatten(1))))
+        return score[:, 0]

@@ -1,4 +1,5 @@
-"""Encoder from maps at low resolution to the generator's latents: what makes training on few maps and little time possible."""
+"""Encoder from maps at low resolution to the generator's latents: what makes training on few maps and little time
+possible."""
 
 from dataclasses import dataclass
 

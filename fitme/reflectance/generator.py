@@ -1,10 +1,11 @@
 """The reflectance generator: one latent to diffuse albedo, specular albedo and normals of a head in UV.
 
 The architecture is that of FitMe (Lattas et al., CVPR 2023, section 3.1) on StyleGAN2 (Karras et al., CVPR 2020): a
-mapping network, a trunk of modulated convolutions that all modalities share, then one branch per modality, outputs summed
-over resolutions by skip connections. Two things differ, both because every map here lies in one fixed UV layout: stages see
-learned *positional maps* besides their features (where StyleGAN2 has noise), and outputs start from learned *base maps* (the
-mean head) instead of zero. A style can thus fade a fixed structure in and out, which makes W+ easy to invert.
+mapping network, a trunk of modulated convolutions that all modalities share, then one branch per modality, outputs
+summed over resolutions by skip connections. Two things differ, both because every map here lies in one fixed UV
+layout: stages see learned *positional maps* besides their features (where StyleGAN2 has noise), and outputs start
+from learned *base maps* (the mean head) instead of zero. A style can thus fade a fixed structure in and out, which
+makes W+ easy to invert.
 """
 
 from collections.abc import Iterator
@@ -81,15 +82,13 @@ class GeneratorConfig:
 
 
 class MappingNetwork(nn.Module):
-    """z to w by fully connected layers. z is not normalised: training ends by folding the distribution of z that it found into
-    the first layer, which is exact only for a linear input."""
+    """z to w by fully connected layers. z is not normalised: training ends by folding the distribution of z that it
+    found into the first layer, which is exact only for a linear input."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         sizes = [config.noise_size] + [config.latent_size] * config.mapping_layers
-        self.layers = nn.ModuleList(
-            EqualLinear(a, b, rate=MAPPING_RATE) for a, b in pairwise(sizes)
-        )
+        self.layers = nn.ModuleList(EqualLinear(a, b, rate=MAPPING_RATE) for a, b in pairwise(sizes))
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, Z) to (B, D)."""
@@ -173,9 +172,7 @@ class ReflectanceGenerator(nn.Module):
             SynthesisStage(widths[level], widths[level + 1], start << level, config, grow=level > 0)
             for level in range(len(channels))
         )
-        self.branches = nn.ModuleDict(
-            {m.name: Branch(m, config.branch_channels()[m.name], config) for m in MODALITIES}
-        )
+        self.branches = nn.ModuleDict({m.name: Branch(m, config.branch_channels()[m.name], config) for m in MODALITIES})
         self.register_buffer("mean_w", torch.zeros(config.latent_size))
 
     @property
@@ -205,8 +202,8 @@ class ReflectanceGenerator(nn.Module):
         return decode(raw["diffuse"], raw["specular"], raw["normals"])
 
     def raw_pyramid(self, w_plus: Tensor, resolution: int | None = None) -> dict[int, dict[str, Tensor]]:
-        """Outputs before their nonlinearities, (B, channels, R, R) by modality, for every R from the trunk's resolution (or
-        `resolution`, where that is lower) to `resolution`, coarse to fine."""
+        """Outputs before their nonlinearities, (B, channels, R, R) by modality, for every R from the trunk's
+        resolution (or `resolution`, where that is lower) to `resolution`, coarse to fine."""
         config = self.config
         target = config.resolution if resolution is None else resolution
         stages = [config.start_resolution << level for level in range(20)]
@@ -228,9 +225,7 @@ class ReflectanceGenerator(nn.Module):
             row += LAYERS_PER_STAGE
         row = LAYERS_PER_STAGE * len(self.trunk)
         coarsest = min(target, config.trunk_resolution)
-        pyramid: dict[int, dict[str, Tensor]] = {
-            size: {} for size in stages if coarsest <= size <= target
-        }
+        pyramid: dict[int, dict[str, Tensor]] = {size: {} for size in stages if coarsest <= size <= target}
         for name, branch in self._branches():
             features, total = x, sums[name]
             assert total is not None
@@ -271,8 +266,8 @@ def decode(
     specular: Tensor,  # (B, 1, R, R)
     normals: Tensor,  # (B, 2, R, R)
 ) -> ReflectanceMaps:
-    """Raw outputs to maps: albedos are logistic (dark hair and light skin equally far from saturation), normals those of
-    a surface with the given slopes, so that no output is out of range."""
+    """Raw outputs to maps: albedos are logistic (dark hair and light skin equally far from saturation), normals those
+    of a surface with the given slopes, so that no output is out of range."""
     slopes = normals * NORMAL_SLOPE_SCALE
     upright = torch.cat([slopes, torch.ones_like(slopes[:, :1])], 1)
     return ReflectanceMaps(
@@ -283,7 +278,8 @@ def decode(
 
 
 def encode_raw(maps: Tensor) -> dict[str, Tensor]:
-    """Raw outputs by modality of maps (B, 6, R, R): sRGB-encoded diffuse albedo (3), specular albedo (1), slopes (2)."""
+    """Raw outputs by modality of maps (B, 6, R, R): sRGB-encoded diffuse albedo (3), specular albedo (1), slopes
+    (2)."""
     return {
         "diffuse": torch.logit(srgb_to_linear(maps[:, :3]), _LOGIT_MARGIN),
         "specular": torch.logit(maps[:, 3:4], _LOGIT_MARGIN),

@@ -1,21 +1,21 @@
-"""Where hair grows on a head, and how dense: scalp, brows, beard, lashes. All in the layout, (H, W) float32 in [0, 1]."""
+"""Where hair grows on a head, and how dense: scalp, brows, beard, lashes. All in the layout, (H, W) float32 in [0,
+1]."""
 
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
-from fitme.reflectance.atlas import FloatArray, SkinAtlas
+from fitme.reflectance.atlas import FloatArray, RealArray, SkinAtlas
 from fitme.reflectance.traits import SkinTraits
 from fitme.shape.regions import Region
 
 HAIRLINE = np.array([
-    (-0.2, 0.108), (0.06, 0.104), (0.12, 0.103), (0.18, 0.120), (0.23, 0.170), (0.25, 0.215), (0.285, 0.255), (0.312, 0.300),
-    (0.317, 0.355), (0.342, 0.372), (0.362, 0.300), (0.385, 0.272), (0.435, 0.270), (0.463, 0.300), (0.466, 0.440),
-    (0.452, 0.520), (0.460, 0.585), (0.52, 0.625), (0.52, -0.05), (-0.2, -0.05),
+    (-0.2, 0.108), (0.06, 0.104), (0.12, 0.103), (0.18, 0.120), (0.23, 0.170), (0.25, 0.215), (0.285, 0.255),
+    (0.312, 0.300), (0.317, 0.355), (0.342, 0.372), (0.362, 0.300), (0.385, 0.272), (0.435, 0.270), (0.463, 0.300),
+    (0.466, 0.440), (0.452, 0.520), (0.460, 0.585), (0.52, 0.625), (0.52, -0.05), (-0.2, -0.05),
 ])  # fmt: skip
-"""Outline of the hair on the head as (|u - 0.5|, v): forehead, temple, sideburn, round the ear, nape. Points beyond the axis
-keep it from being an edge."""
+"""Outline of the hair on the head as (|u - 0.5|, v): forehead, temple, sideburn, round the ear, nape. Points beyond
+the axis keep it from being an edge."""
 _FOREHEAD_POINTS, _TEMPLE_POINTS = slice(0, 4), slice(2, 6)
 
 LONG_HAIR = np.array([
@@ -42,8 +42,8 @@ def _inside(distance: FloatArray, softness: float) -> FloatArray:
 
 
 def scalp_hair(atlas: SkinAtlas, traits: SkinTraits, raggedness: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Where scalp hair has roots, and how much of the skin it covers; `raggedness` (H, W) noise of unit variance moves the
-    hairline."""
+    """Where scalp hair has roots, and how much of the skin it covers; `raggedness` (H, W) noise of unit variance
+    moves the hairline."""
     outline = HAIRLINE.copy()
     outline[_FOREHEAD_POINTS, 1] -= traits.hairline_rise
     outline[_TEMPLE_POINTS] -= traits.temple_recession * np.array([0.0, 0.035]) * np.array([[0.3], [1.0], [1.0], [0.4]])
@@ -61,7 +61,7 @@ def scalp_hair(atlas: SkinAtlas, traits: SkinTraits, raggedness: FloatArray) -> 
 def beard_area(atlas: SkinAtlas) -> FloatArray:
     """Where beard hair has roots."""
     area = _inside(atlas.polygon(BEARD), BEARD_EDGE) * (1.0 - _inside(atlas.lips - 0.006, 0.008))
-    return np.where(atlas.skin_like & ~atlas.is_region(Region.LIPS), area, 0.0).astype(np.float32)
+    return np.asarray(np.where(atlas.skin_like & ~atlas.is_region(Region.LIPS), area, 0.0), np.float32)
 
 
 def beard_hair(atlas: SkinAtlas, traits: SkinTraits, raggedness: FloatArray) -> FloatArray:
@@ -76,7 +76,7 @@ def beard_hair(atlas: SkinAtlas, traits: SkinTraits, raggedness: FloatArray) -> 
     weight = parts / np.maximum(parts.sum(0), 0.35)
     density = (weight * np.array(traits.beard_density)[:, None, None]).sum(0)
     ragged = np.clip(1.0 + 0.12 * raggedness, 0.0, 1.5)
-    return np.clip(beard_area(atlas) * density * ragged, 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(beard_area(atlas) * density * ragged, 0.0, 1.0), np.float32)
 
 
 def brow_hair(atlas: SkinAtlas, traits: SkinTraits) -> FloatArray:
@@ -88,7 +88,7 @@ def brow_hair(atlas: SkinAtlas, traits: SkinTraits) -> FloatArray:
         half = traits.brow_width * np.interp(along, [0.0, 0.08, 0.3, 0.75, 1.0], [0.7, 1.0, 1.05, 0.75, 0.3])
         across = (brow.across - traits.brow_lift) / np.maximum(half, 1e-4)
         ends = _ramp(along, 0.0, 0.06) * (1.0 - _ramp(along, 0.9, 1.02))
-        body = np.exp(-np.abs(across) ** 2.6) * np.where(np.abs(across) < 3.0, 1.0, 0.0)
+        body = np.exp(-(np.abs(across) ** 2.6)) * np.where(np.abs(across) < 3.0, 1.0, 0.0)
         slant = brow.along * 95.0 + across * (1.3 - 1.6 * along)
         strokes = 0.86 + 0.14 * np.sin(2.0 * np.pi * slant / 4.0 + 1.7 * np.sin(3.0 * across))
         total = np.maximum(total, body * ends * strokes)
@@ -104,7 +104,7 @@ def lash_line(atlas: SkinAtlas, traits: SkinTraits) -> FloatArray:
     return np.where(atlas.skin_like, darkness, 0.0).astype(np.float32)
 
 
-def _ramp(x: npt.NDArray[np.floating], low: float, high: float) -> npt.NDArray[np.floating]:
+def _ramp(x: RealArray, low: float, high: float) -> RealArray:
     """Smooth step from 0 at `low` to 1 at `high`."""
     t = np.clip((x - low) / (high - low), 0.0, 1.0)
     return np.asarray(t * t * (3.0 - 2.0 * t))

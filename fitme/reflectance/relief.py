@@ -23,7 +23,8 @@ WRINKLES = (
     ((0.078, 0.318), (0.105, 0.335), (0.140, 0.337)),
     ((0.100, 0.575), (0.115, 0.610), (0.118, 0.645)),
 )
-"""Creases that age deepens as (|u - 0.5|, v): forehead, glabella, crow's feet, nasolabial, under the eye, marionette."""
+"""Creases that age deepens as (|u - 0.5|, v): forehead, glabella, crow's feet, nasolabial, under the eye,
+marionette."""
 CREASE_OF_EVERYONE = 7
 """Index of the crease (nasolabial) that the young have too."""
 WRINKLE_WIDTH = 0.0035
@@ -40,7 +41,7 @@ def _crease_templates(atlas: SkinAtlas) -> FloatArray:
         if points[0][0] == 0.0:  # goes on beyond the axis of symmetry
             ends = np.clip((1.0 - curve.along) * 6.0, 0.0, 1.0)
         templates.append(ends * np.exp(-0.5 * (curve.across / WRINKLE_WIDTH) ** 2) * atlas.skin_like)
-    return np.stack(templates).astype(np.float32)
+    return np.asarray(np.stack(templates), np.float32)
 
 
 def wrinkle_field(atlas: SkinAtlas, traits: SkinTraits, amounts: FloatArray) -> FloatArray:

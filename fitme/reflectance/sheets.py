@@ -1,6 +1,7 @@
 """Pictures of maps: grids to judge a generator by."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,9 @@ def sample_maps(generator: ReflectanceGenerator, count: int, seed: int = 0, trun
     w = generator.mean_w + truncation * (generator.mapping(noise) - generator.mean_w)
     parts = [generator.synthesize(generator.broadcast(one[None])) for one in w]
     return ReflectanceMaps(
-        torch.cat([p.diffuse for p in parts]), torch.cat([p.specular for p in parts]), torch.cat([p.normals for p in parts])
+        torch.cat([p.diffuse for p in parts]),
+        torch.cat([p.specular for p in parts]),
+        torch.cat([p.normals for p in parts]),
     )
 
 
@@ -93,10 +96,12 @@ def interpolation(generator: ReflectanceGenerator, seeds: Sequence[int], between
     with torch.no_grad():
         w = generator.mapping(noise)
         steps = torch.linspace(0.0, 1.0, between + 2)[:-1]
-        line = [torch.lerp(a, b, t) for a, b in zip(w[:-1], w[1:], strict=True) for t in steps]
+        line = [torch.lerp(a, b, t) for a, b in pairwise(w) for t in steps]
         parts = [generator.synthesize(generator.broadcast(one[None])) for one in [*line, w[-1]]]
     return ReflectanceMaps(
-        torch.cat([p.diffuse for p in parts]), torch.cat([p.specular for p in parts]), torch.cat([p.normals for p in parts])
+        torch.cat([p.diffuse for p in parts]),
+        torch.cat([p.specular for p in parts]),
+        torch.cat([p.normals for p in parts]),
     )
 
 

@@ -1,7 +1,7 @@
 """Procedural reflectance of a head: from a seed to diffuse albedo, specular albedo and normals that belong together.
 
-Pigments are painted, not colours: maps of melanin and blood go through the spectral model of `tone`; hair, lashes and creases
-lie over it. Specular albedo and relief come from the same causes.
+Pigments are painted, not colours: maps of melanin and blood go through the spectral model of `tone`; hair, lashes and
+creases lie over it. Specular albedo and relief come from the same causes.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from fitme.reflectance import growth, organs, relief
-from fitme.reflectance.atlas import FloatArray, SkinAtlas, default_atlas
+from fitme.reflectance.atlas import FloatArray, RealArray, SkinAtlas, default_atlas
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.tone import hair_color, melanin_of_angle, skin_color
 from fitme.reflectance.traits import SkinTraits, sample_traits
@@ -43,8 +43,8 @@ class Skin:
 
 
 def synthesize_skin(seed: int, resolution: int = 256, *, traits: SkinTraits | None = None) -> Skin:
-    """The head of a seed, in the default model's layout. The same seed gives the same maps; given `traits` replace those
-    that the seed would draw."""
+    """The head of a seed, in the default model's layout. The same seed gives the same maps; given `traits` replace
+    those that the seed would draw."""
     generator = np.random.default_rng(seed)
     drawn = sample_traits(generator)
     return paint(default_atlas(resolution), drawn if traits is None else traits, generator)
@@ -55,7 +55,10 @@ def paint(atlas: SkinAtlas, traits: SkinTraits, generator: np.random.Generator) 
     low = _mix(atlas.low, generator, 3)  # (3, H, W)
     middle = _mix(atlas.middle, generator, 3)
     fine = _mix(atlas.fine, generator, 2)
-    scalp_strands, beard_strands = _mix(atlas.scalp_strands, generator, 1)[0], _mix(atlas.beard_strands, generator, 1)[0]
+    scalp_strands, beard_strands = (
+        _mix(atlas.scalp_strands, generator, 1)[0],
+        _mix(atlas.beard_strands, generator, 1)[0],
+    )
 
     wrinkles = relief.wrinkle_field(atlas, traits, generator.uniform(0.3, 1.0, len(relief.WRINKLES)).astype(np.float32))
     scalp_roots, scalp = growth.scalp_hair(atlas, traits, middle[2])
@@ -67,7 +70,9 @@ def paint(atlas: SkinAtlas, traits: SkinTraits, generator: np.random.Generator) 
     melanin, blood = _pigments(atlas, traits, low, middle, fine, wrinkles, lips, generator)
     albedo = skin_color(melanin, blood)
     albedo = _mix_color(albedo, np.array(traits.lipstick_hue), lips * traits.lipstick)
-    nostrils = np.clip(1.6 * atlas.blob(atlas.landmark(20, 79, 238, 239, 241, 242, 250, 309, 458, 459, 461, 462), 0.009, 0.007), 0, 1)
+    nostrils = np.clip(
+        1.6 * atlas.blob(atlas.landmark(20, 79, 238, 239, 241, 242, 250, 309, 458, 459, 461, 462), 0.009, 0.007), 0, 1
+    )
     albedo = albedo * (1.0 - 0.85 * nostrils)[..., None]
 
     hair = _hair_albedo(traits)
@@ -91,7 +96,13 @@ def paint(atlas: SkinAtlas, traits: SkinTraits, generator: np.random.Generator) 
     strands = scalp_strands * scalp + beard_strands * beard + 0.5 * beard_strands * brows
     pored = (1.0 - covered_by_hair) * (1.0 - lips)
     height = relief.height_field(
-        atlas, traits, pores=-np.abs(fine[0]) + 0.5 * middle[0], strands=strands, wrinkles=wrinkles, lips=lips, rough=pored
+        atlas,
+        traits,
+        pores=-np.abs(fine[0]) + 0.5 * middle[0],
+        strands=strands,
+        wrinkles=wrinkles,
+        lips=lips,
+        rough=pored,
     )
     return Skin(
         traits,
@@ -119,10 +130,13 @@ def _pigments(
     base = melanin_of_angle(traits.typology_angle_deg, traits.blood)
     calm = 1.0 / (1.0 + MOTTLE_DAMPING * base)  # the darker, the less a relative change of melanin may show
     mottle = calm * (0.16 * low[0] + (0.05 + 0.10 * traits.mottling) * middle[0] + 0.035 * fine[0])
-    regional = (0.22 * traits.tan_lines * (forehead + 0.6 * nose) + (0.15 + 0.55 * traits.eyelid_darkness) * (0.6 * lids + 0.8 * under)
-                - 0.10 * cheek + 0.12 * philtrum)  # fmt: skip
+    sun = traits.tan_lines * (forehead + 0.6 * nose)
+    dark_lids = (0.15 + 0.55 * traits.eyelid_darkness) * (0.6 * lids + 0.8 * under)
+    regional = 0.22 * sun + dark_lids - 0.10 * cheek + 0.12 * philtrum
     neck = np.clip((atlas.v - 0.68) / 0.1, 0.0, 1.0) * -0.25 * traits.tan_lines
-    melanin = (base + 0.004) * np.exp(mottle + calm * (regional + neck)) + 0.012 * traits.eyelid_darkness * (lids + under)
+    melanin = (base + 0.004) * np.exp(mottle + calm * (regional + neck)) + 0.012 * traits.eyelid_darkness * (
+        lids + under
+    )
     freckle_zone = np.clip(cheek + nose + 0.3 * forehead, 0.0, 1.0)
     freckled = np.clip(1.2 * fine[1] + 0.35 * middle[1] - 1.2, 0.0, 1.0) * freckle_zone
     melanin = melanin * (1.0 + 0.8 * traits.freckles * freckled) + 0.08 * traits.freckles * freckled
@@ -160,7 +174,7 @@ def _mix(bank: FloatArray, generator: np.random.Generator, count: int) -> FloatA
     return np.asarray(np.tensordot(weights, bank, 1), np.float32)
 
 
-def _mix_color(a: FloatArray, b: npt.NDArray[np.floating], amount: npt.NDArray[np.floating]) -> FloatArray:
+def _mix_color(a: FloatArray, b: RealArray, amount: RealArray) -> FloatArray:
     return np.asarray(a + (b - a) * amount[..., None], np.float32)
 
 

@@ -2,9 +2,9 @@
 
 The epidermis absorbs on the way in and out (Beer and Lambert), the dermis reflects as a semi-infinite scattering medium
 (Jensen et al., "A Practical Model for Subsurface Light Transport", SIGGRAPH 2001, eq. 3 integrated: total diffuse
-reflectance). Coefficients are those of Donner and Jensen, "A Spectral BSSRDF for Shading Human Skin" (EGSR 2006); extinction
-of haemoglobin is the compilation of S. Prahl (Oregon Medical Laser Center, 1999); colour matching functions are the fits of
-Wyman, Sloan and Shirley (JCGT 2013).
+reflectance). Coefficients are those of Donner and Jensen, "A Spectral BSSRDF for Shading Human Skin" (EGSR 2006);
+extinction of haemoglobin is the compilation of S. Prahl (Oregon Medical Laser Center, 1999); colour matching
+functions are the fits of Wyman, Sloan and Shirley (JCGT 2013).
 """
 
 from functools import cache
@@ -19,17 +19,17 @@ FloatArray = npt.NDArray[np.float64]
 WAVELENGTHS_NM: FloatArray = np.arange(400.0, 701.0, 10.0)
 
 _OXYGENATED = (
-    266232, 466840, 480360, 246072, 102580, 62816, 44480, 33209, 26629, 23684, 20933, 20035, 24202, 39957, 53236, 43016,
-    32613, 44496, 50104, 14401, 3200, 1506, 942, 610, 442, 368, 320, 294, 278, 276, 290,
+    266232, 466840, 480360, 246072, 102580, 62816, 44480, 33209, 26629, 23684, 20933, 20035, 24202, 39957, 53236,
+    43016, 32613, 44496, 50104, 14401, 3200, 1506, 942, 610, 442, 368, 320, 294, 278, 276, 290,
 )  # fmt: skip
 """Molar extinction of oxygenated haemoglobin, 1 / (cm M), at `WAVELENGTHS_NM`."""
 _DEOXYGENATED = (
-    223296, 303956, 407560, 528600, 413280, 103292, 23389, 16156, 14550, 16684, 20862, 25774, 31590, 39036, 46592, 53412,
-    53788, 45072, 37020, 28324, 14677, 9444, 6510, 5149, 4345, 3750, 3227, 2795, 2408, 2052, 1794,
+    223296, 303956, 407560, 528600, 413280, 103292, 23389, 16156, 14550, 16684, 20862, 25774, 31590, 39036, 46592,
+    53412, 53788, 45072, 37020, 28324, 14677, 9444, 6510, 5149, 4345, 3750, 3227, 2795, 2408, 2052, 1794,
 )  # fmt: skip
 _DAYLIGHT_D65 = (
-    82.8, 91.5, 93.4, 86.7, 104.9, 117.0, 117.8, 114.9, 115.9, 108.8, 109.4, 107.8, 104.8, 107.7, 104.4, 104.0, 100.0, 96.3,
-    95.8, 88.7, 90.0, 89.6, 87.7, 83.3, 83.7, 80.0, 80.2, 82.3, 78.3, 69.7, 71.6,
+    82.8, 91.5, 93.4, 86.7, 104.9, 117.0, 117.8, 114.9, 115.9, 108.8, 109.4, 107.8, 104.8, 107.7, 104.4, 104.0, 100.0,
+    96.3, 95.8, 88.7, 90.0, 89.6, 87.7, 83.3, 83.7, 80.0, 80.2, 82.3, 78.3, 69.7, 71.6,
 )  # fmt: skip
 """CIE standard illuminant D65 at `WAVELENGTHS_NM`, relative."""
 XYZ_TO_SRGB: FloatArray = np.array(
@@ -42,8 +42,8 @@ EPIDERMIS_PATH_MM = 0.16
 OXYGENATION = 0.75
 """Share of haemoglobin that carries oxygen."""
 REFERENCE_NM, PATH_EXPONENT = 550.0, 1.0
-"""Light of short wavelength scatters back sooner, on a shorter path; the exponent is set so that tan and brown skin are as
-saturated as measured skin is."""
+"""Light of short wavelength scatters back sooner, on a shorter path; the exponent is set so that tan and brown skin
+are as saturated as measured skin is."""
 EUMELANIN_SHARE = 0.92
 """The rest is the redder pheomelanin."""
 EPIDERMIS_BACKSCATTER = 0.028
@@ -69,10 +69,10 @@ def skin_color(melanin: FloatArray, blood: FloatArray) -> npt.NDArray[np.float32
     melanin, blood = np.broadcast_arrays(np.asarray(melanin), np.asarray(blood))
     position = np.stack([_position(melanin, MELANIN_LIMITS), _position(blood, BLOOD_LIMITS)]).reshape(2, -1)
     channels = [map_coordinates(table[..., k], position, order=1, mode="nearest") for k in range(3)]
-    return np.stack(channels, -1).reshape(*melanin.shape, 3).astype(np.float32)
+    return np.asarray(np.stack(channels, -1).reshape(*melanin.shape, 3), np.float32)
 
 
-def typology_angle(albedo: npt.NDArray[np.floating]) -> FloatArray:
+def typology_angle(albedo: npt.NDArray[np.float32]) -> FloatArray:
     """Individual typology angle in degrees (...) of linear sRGB albedos (..., 3): atan((L* - 50) / b*)."""
     xyz = albedo.astype(np.float64) @ np.linalg.inv(XYZ_TO_SRGB).T / np.array(D65_WHITE_XYZ)
     knee = (6.0 / 29.0) ** 3
@@ -89,8 +89,8 @@ def melanin_of_angle(angle_deg: float, blood: float) -> float:
 
 
 def hair_color(eumelanin: float, pheomelanin: float) -> FloatArray:
-    """Linear sRGB albedo (3,) of a mass of hair: absorption of d'Eon et al. (EGSR 2011), absorption to multiple-scattering
-    albedo as Chiang et al. (EGSR 2016) have it for azimuthal roughness 0.3."""
+    """Linear sRGB albedo (3,) of a mass of hair: absorption of d'Eon et al. (EGSR 2011), absorption to
+    multiple-scattering albedo as Chiang et al. (EGSR 2016) have it for azimuthal roughness 0.3."""
     absorption = eumelanin * np.array([0.419, 0.697, 1.37]) + pheomelanin * np.array([0.187, 0.4, 1.05])
     return cast("FloatArray", np.exp(-5.9 * np.sqrt(absorption)))
 
@@ -121,7 +121,9 @@ def reflectance_spectrum(melanin: FloatArray, blood: FloatArray) -> FloatArray:
 @cache
 def _table() -> FloatArray:
     """Linear sRGB (64, 64, 3) over square-rooted melanin and blood."""
-    melanin, blood = np.meshgrid(_levels(MELANIN_LIMITS, _TABLE_SIZE), _levels(BLOOD_LIMITS, _TABLE_SIZE), indexing="ij")
+    melanin, blood = np.meshgrid(
+        _levels(MELANIN_LIMITS, _TABLE_SIZE), _levels(BLOOD_LIMITS, _TABLE_SIZE), indexing="ij"
+    )
     spectrum = reflectance_spectrum(melanin, blood)
     weights = _matching_functions() * np.array(_DAYLIGHT_D65)[:, None]
     xyz = spectrum @ weights / weights.sum(0) * np.array(D65_WHITE_XYZ)
@@ -129,7 +131,7 @@ def _table() -> FloatArray:
 
 
 def _levels(limits: tuple[float, float], count: int) -> FloatArray:
-    return np.linspace(np.sqrt(limits[0]), np.sqrt(limits[1]), count) ** 2
+    return np.asarray(np.linspace(np.sqrt(limits[0]), np.sqrt(limits[1]), count) ** 2, np.float64)
 
 
 def _position(amount: FloatArray, limits: tuple[float, float]) -> FloatArray:
@@ -147,4 +149,4 @@ def _matching_functions() -> FloatArray:
     x = 0.362 * lobe(442.0, 0.0624, 0.0374) + 1.056 * lobe(599.8, 0.0264, 0.0323) - 0.065 * lobe(501.1, 0.0490, 0.0382)
     y = 0.821 * lobe(568.8, 0.0213, 0.0247) + 0.286 * lobe(530.9, 0.0613, 0.0322)
     z = 1.217 * lobe(437.0, 0.0845, 0.0278) + 0.681 * lobe(459.0, 0.0385, 0.0725)
-    return np.stack([x, y, z], -1)
+    return np.asarray(np.stack([x, y, z], -1), np.float64)

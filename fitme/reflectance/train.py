@@ -1,7 +1,8 @@
 """Train the reflectance generator: `python -m fitme.reflectance.train --config configs/train_cpu.yaml --out DIR`.
 
-Writes into DIR: the maps (`maps/`), `checkpoint.pt` (a run that finds one goes on from it), `losses.csv`, sheets of samples
-and reconstructions (`samples_STEP.png`, `rebuilt_STEP.png`) and, with every sheet and at the end, `generator.safetensors`.
+Writes into DIR: the maps (`maps/`), `checkpoint.pt` (a run that finds one goes on from it), `losses.csv`, sheets of
+samples and reconstructions (`samples_STEP.png`, `rebuilt_STEP.png`) and, with every sheet and at the end,
+`generator.safetensors`.
 """
 
 import csv

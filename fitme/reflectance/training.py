@@ -1,9 +1,9 @@
 """Training of the reflectance generator as the decoder of a variational autoencoder with an adversarial term.
 
 On few maps and little time an encoder teaches the generator faster than a discriminator can: the encoder finds a z (and
-offsets of W+ from w), the generator reconstructs, and the divergence keeps z near N(0, I), so that random z give skins. The
-discriminator sees crops at full resolution and adds the texture that an L1 loss averages away. At the end the distribution
-of z that was found is folded into the mapping network.
+offsets of W+ from w), the generator reconstructs, and the divergence keeps z near N(0, I), so that random z give
+skins. The discriminator sees crops at full resolution and adds the texture that an L1 loss averages away. At the end
+the distribution of z that was found is folded into the mapping network.
 """
 
 import copy
@@ -160,7 +160,9 @@ class Trainer:
         except (OSError, RuntimeError, EOFError, ValueError) as error:
             raise ModelFileError(f"{path} is not a readable checkpoint ({error}): remove it to start anew") from error
         if state.get("format") != CHECKPOINT_FORMAT or state.get("config") != repr(self.config):
-            raise ModelFileError(f"{path} belongs to a run with other settings: use its configuration or another folder")
+            raise ModelFileError(
+                f"{path} belongs to a run with other settings: use its configuration or another folder"
+            )
         self.generator.load_state_dict(state["generator"])
         self.average.load_state_dict(state["average"])
         self.encoder.load_state_dict(state["encoder"])

@@ -90,12 +90,14 @@ def _build(values: dict[str, Any]) -> TrainingConfig:
     known = {f.name for f in fields(TrainingConfig)}
     if unknown := sorted(set(values) - known):
         raise ConfigError(f"unknown settings {unknown}; known are {sorted(known)}")
-    arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    arguments: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
     if "phases" in arguments:
         arguments["phases"] = tuple(Phase(**phase) for phase in arguments["phases"])
     for name, kind in (("generator", GeneratorConfig), ("discriminator", DiscriminatorConfig)):
         if name in arguments:
-            nested = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments[name].items()}
+            nested: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments[name].items()}
             arguments[name] = kind(**nested)
     config = TrainingConfig(**arguments)
     if any(phase.resolution > config.generator.resolution or phase.batch < 1 for phase in config.phases):

@@ -70,8 +70,8 @@ class SkinTraits:
 
 
 def sample_traits(generator: np.random.Generator) -> SkinTraits:
-    """Traits of a random head. Tone is uniform over the six classes of the typology angle, then within the class; hair and
-    eyes follow the tone as they do in people; hair, age and sex are spread widely."""
+    """Traits of a random head. Tone is uniform over the six classes of the typology angle, then within the class;
+    hair and eyes follow the tone as they do in people; hair, age and sex are spread widely."""
     g = generator
     low, high = list(ITA_CLASSES.values())[g.integers(len(ITA_CLASSES))]
     angle = g.uniform(low, high)

@@ -69,7 +69,9 @@ def _default_original() -> ReflectanceGenerator:
 def _read_config(text: str, path: Path) -> GeneratorConfig:
     try:
         values: dict[str, Any] = json.loads(text)
-        lists: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        lists: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
         return GeneratorConfig(**lists)
     except (ValueError, TypeError, AttributeError, ConfigError) as error:
         raise ModelFileError(f"{path} holds no readable generator configuration: {error}") from error

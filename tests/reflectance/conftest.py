@@ -1,0 +1,35 @@
+"""Small networks and few skins, so that real training fits in a test."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fitme.reflectance.dataset import MapDataset, build_dataset
+from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
+
+TINY = GeneratorConfig(
+    resolution=64,
+    noise_size=8,
+    latent_size=12,
+    mapping_layers=2,
+    trunk_channels=(16, 16, 12),
+    diffuse_channels=(8, 6),
+    specular_channels=(4, 4),
+    normal_channels=(6, 4),
+    positional_maps=2,
+)
+"""A generator of 64 texels whose trunk ends at 16."""
+
+
+@pytest.fixture
+def tiny_generator() -> ReflectanceGenerator:
+    torch.manual_seed(3)
+    generator = ReflectanceGenerator(TINY)
+    generator.measure_mean_w(64)
+    return generator.eval()
+
+
+@pytest.fixture(scope="session")
+def few_skins(tmp_path_factory: pytest.TempPathFactory) -> MapDataset:
+    return build_dataset(Path(tmp_path_factory.mktemp("maps")), count=6, resolution=64)
