@@ -1,0 +1,96 @@
+"""Benchmark `render`: pictures a second of the forward renderer, and the time of a differentiable step."""
+
+import math
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from fitme.bench.rows import BenchmarkRow
+from fitme.geometry import Camera, HeadPose
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render.forward import ForwardRenderer
+from fitme.render.light import Light
+from fitme.render.occlusion import head_occlusion
+from fitme.render.renderer import render
+from fitme.shape import EXPRESSION_COUNT, MorphableModel, load_default_model
+
+PICTURE_PX = 512
+STEP_PX = 256
+MAP_PX = 256
+FOCAL_PER_SIZE = 1.9
+"""The head fills the picture's height."""
+HEAD_POSITION_M = (0.0, 0.02, -0.62)
+FRAMES = 120
+STEPS = 20
+FORWARD_TARGET = ">= 40"
+STEP_TARGET = "<= 60"
+
+
+def forward_fps() -> list[BenchmarkRow]:
+    """The mean head at `PICTURE_PX` under harmonics and two directional lights, with normal and specular maps and
+    occlusion; then one differentiable step, forward and backward, at `STEP_PX`."""
+    model = load_default_model()
+    maps, light = _maps(), _light()
+    return [
+        *(_forward_row(model, maps, light, threads) for threads in (1, 2)),
+        _step_row(model, maps, light, diffuse_only=False),
+        _step_row(model, maps, light, diffuse_only=True),
+    ]
+
+
+def _forward_row(model: MorphableModel, maps: ReflectanceMaps, light: Light, threads: int) -> BenchmarkRow:
+    renderer = ForwardRenderer(model, PICTURE_PX, occlusion=head_occlusion(model), threads=threads)
+    renderer.set_maps(maps)
+    camera = Camera.centered(FOCAL_PER_SIZE * PICTURE_PX, PICTURE_PX, PICTURE_PX)
+    vertices = model.mean.numpy()
+
+    def draw(index: int) -> None:
+        yaw = 0.5 * math.sin(2.0 * math.pi * index / FRAMES)
+        pose = HeadPose(np.array([0.0, yaw, 0.0], np.float32), np.array(HEAD_POSITION_M, np.float32))
+        renderer.render(vertices, pose, camera, light)
+
+    name = f"forward render, {PICTURE_PX}x{PICTURE_PX}, {threads} thread{'s' if threads > 1 else ''}"
+    return BenchmarkRow(name, 1.0 / _median_seconds(draw, FRAMES), "pictures/s", FORWARD_TARGET)
+
+
+def _step_row(model: MorphableModel, maps: ReflectanceMaps, light: Light, *, diffuse_only: bool) -> BenchmarkRow:
+    camera = Camera.centered(FOCAL_PER_SIZE * STEP_PX, STEP_PX, STEP_PX)
+    trainable = ReflectanceMaps(*(t.clone().requires_grad_() for t in (maps.diffuse, maps.specular, maps.normals)))
+    identity = torch.zeros(1, model.identity_count, requires_grad=True)
+    expression = torch.zeros(1, EXPRESSION_COUNT, requires_grad=True)
+    rotation = torch.zeros(1, 3, requires_grad=True)
+    translation = torch.tensor([HEAD_POSITION_M], requires_grad=True)
+
+    def step(_: int) -> None:
+        vertices = model.vertices(identity, expression)
+        drawn = render(model, vertices, rotation, translation, camera, trainable, light, diffuse_only=diffuse_only)
+        (drawn.image - 0.5).square().mean().backward()  # type: ignore[no-untyped-call]
+
+    name = f"differentiable render, {STEP_PX}x{STEP_PX}, {'diffuse only' if diffuse_only else 'all shading'}"
+    return BenchmarkRow(f"{name}, forward + backward", 1e3 * _median_seconds(step, STEPS), "ms", STEP_TARGET)
+
+
+def _median_seconds(work: Callable[[int], None], count: int) -> float:
+    """Median time of a call after a few that warm it up."""
+    for index in range(3):
+        work(index)
+    seconds = []
+    for index in range(count):
+        begin = time.perf_counter()
+        work(index)
+        seconds.append(time.perf_counter() - begin)
+    return float(np.median(seconds))
+
+
+def _maps() -> ReflectanceMaps:
+    relief = 0.05 * torch.randn(1, MAP_PX, MAP_PX, 3)
+    relief[..., 2] = 1.0
+    tone = torch.tensor([0.45, 0.28, 0.2]) * (1.0 + 0.1 * torch.rand(1, MAP_PX, MAP_PX, 1))
+    return ReflectanceMaps(tone, torch.full((1, MAP_PX, MAP_PX, 1), 0.5), torch.nn.functional.normalize(relief, dim=-1))
+
+
+def _light() -> Light:
+    directions = torch.nn.functional.normalize(torch.tensor([[[0.6, 0.5, 0.6], [-0.8, 0.0, 0.4]]]), dim=-1)
+    return Light(Light.ambient(0.3).sh, directions, torch.tensor([[[1.0, 0.9, 0.8], [0.2, 0.3, 0.9]]]))
