@@ -25,6 +25,7 @@ from fitme.fit.state import KeyframeEstimate
 from fitme.geometry import Camera
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
+from fitme.render.occlusion import head_occlusion
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.render.renderer import Rendering, render
 from fitme.shape.morphable_model import MorphableModel
@@ -114,6 +115,7 @@ class HeadAligner:
             camera,
             maps,
             Light(torch.from_numpy(estimate.light_sh)[None], empty, empty),
+            occlusion=head_occlusion(self._model),
             backend=self._backend,
         )
 

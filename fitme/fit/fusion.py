@@ -71,7 +71,7 @@ def fuse(
     seen_skin = skin & (weights.sum(0) > settings.confident_weight)
     albedo = _tint(prior, views, weights, seen_skin, light_settings)
     confidence = (weights.sum(0) / (weights.sum(0) + settings.confident_weight)).astype(np.float32)
-    surfaces = [lit_surface(view.normals, view.toward_viewer, specular) for view in views]
+    surfaces = [lit_surface(view.normals, view.toward_viewer, specular, table.occlusion) for view in views]
     lights: list[FloatArray] = []
     for _ in range(settings.rounds):
         mean_light = np.mean(lights, 0).astype(np.float32) if lights else None

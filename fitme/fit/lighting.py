@@ -65,15 +65,20 @@ class LitSurface:
         return np.maximum(values, 0.0)
 
 
-def lit_surface(normals: FloatArray, toward_viewer: FloatArray, specular: FloatArray) -> LitSurface:
-    """Light transport of unit normals (N, 3), directions to the viewer (N, 3), specular albedo (N, 1).
+def lit_surface(
+    normals: FloatArray,  # (N, 3)
+    toward_viewer: FloatArray,  # (N, 3)
+    specular: FloatArray,  # (N, 1)
+    occlusion: FloatArray,  # (N, 1)
+) -> LitSurface:
+    """Light transport of unit normals, unit directions to the viewer, specular albedo, and share of light let through.
 
     The specular term is the ambient one of `fitme.render.shading.specular_shading`.
     """
     mirror = 2.0 * (normals * toward_viewer).sum(-1, keepdims=True) * normals - toward_viewer
     return LitSurface(
-        sh_basis(torch.from_numpy(normals)).numpy(),
-        HEMISPHERICAL_REFLECTANCE * specular * sh_basis(torch.from_numpy(mirror)).numpy(),
+        occlusion * sh_basis(torch.from_numpy(normals)).numpy(),
+        HEMISPHERICAL_REFLECTANCE * specular * occlusion * sh_basis(torch.from_numpy(mirror)).numpy(),
     )
 
 

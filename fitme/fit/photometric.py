@@ -17,6 +17,7 @@ from fitme.fit.state import KeyframeEstimate
 from fitme.geometry import Camera, HeadPose, transform
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
+from fitme.render.occlusion import head_occlusion
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.render.renderer import render
 from fitme.shape.morphable_model import MorphableModel
@@ -99,7 +100,10 @@ def keyframe_loss(
     vertices = model.vertices(scene.identity[None], scene.expressions[index : index + 1])
     rotation, translation = scene.rotations[index : index + 1], scene.translations[index : index + 1]
     light = Light(scene.lights[index : index + 1], torch.zeros(1, 0, 3), torch.zeros(1, 0, 3))
-    rendering = render(model, vertices, rotation, translation, evidence.camera, maps, light, backend=backend)
+    occlusion = head_occlusion(model)
+    rendering = render(
+        model, vertices, rotation, translation, evidence.camera, maps, light, occlusion=occlusion, backend=backend
+    )
     target = torch.from_numpy(evidence.crop.image)[None].float() / 255.0
     usable = torch.from_numpy(evidence.crop.usable)[None, ..., None]
     photometric = encoded_l1(rendering.image, target, usable * rendering.mask)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fitme.color import bytes_to_linear
 from fitme.geometry import Camera
+from fitme.render.occlusion import head_occlusion
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.normals import vertex_normals
@@ -43,6 +44,8 @@ class TexelTable:
     """(N,) `fitme.shape.regions.Region` of each texel."""
     nearest: npt.NDArray[np.int32]
     """(2, R, R) row and column of the covered texel nearest to each texel."""
+    occlusion: FloatArray
+    """(N, 1) share of the surroundings' light that reaches each texel."""
 
     def interpolate(self, attributes: Tensor) -> Tensor:
         """Vertex attributes (V, C) at the texels (N, C)."""
@@ -84,14 +87,18 @@ def texel_table(model: MorphableModel, resolution: int) -> TexelTable:
     rows, columns = np.nonzero(coverage.triangle >= 0)
     triangle = coverage.triangle[rows, columns]
     nearest = distance_transform_edt(coverage.triangle < 0, return_distances=False, return_indices=True)
+    corners = model.triangles[torch.from_numpy(triangle)].long()  # (N, 3)
+    barycentric = torch.from_numpy(coverage.barycentric[rows, columns])
+    occlusion = (head_occlusion(model)[corners] * barycentric).sum(1, keepdim=True)
     return TexelTable(
         resolution,
         rows,
         columns,
-        model.triangles[torch.from_numpy(triangle)].long(),
-        torch.from_numpy(coverage.barycentric[rows, columns]),
+        corners,
+        barycentric,
         model.triangle_region.numpy()[triangle],
         nearest,
+        occlusion.numpy(),
     )
 
 

@@ -54,7 +54,8 @@ class TexelViews:
         self, view: TexelObservation, maps: ReflectanceMaps, settings: LightSettings, prior: FloatArray | None
     ) -> FloatArray:
         """(9, 3) light under which maps look as they are seen."""
-        surface = lit_surface(view.normals, view.toward_viewer, self.at_texels(maps.specular))
+        specular = self.at_texels(maps.specular)
+        surface = lit_surface(view.normals, view.toward_viewer, specular, self.table.occlusion)
         weight = view.weight * np.isin(self.table.region, [int(region) for region in LIGHT_REGIONS])
         return estimate_light(surface, view.color, self.at_texels(maps.diffuse), weight, settings, prior)
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from fitme.fit.lighting import LightSettings, albedo_scale, estimate_light, lit_surface
 
 COUNT = 2000
+OPEN = np.ones((COUNT, 1), np.float32)
 
 
 def sphere(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -27,7 +28,7 @@ def some_light(seed: int) -> np.ndarray:
 @given(st.integers(0, 1000))
 def test_recovers_light(seed: int) -> None:
     normals, viewer = sphere(seed)
-    surface = lit_surface(normals, viewer, np.full((COUNT, 1), 0.5, np.float32))
+    surface = lit_surface(normals, viewer, np.full((COUNT, 1), 0.5, np.float32), OPEN)
     albedo = np.random.default_rng(seed).uniform(0.1, 0.6, (COUNT, 3)).astype(np.float32)
     light = some_light(seed)
     color = albedo * (surface.diffuse @ light) + surface.specular @ light
@@ -37,7 +38,7 @@ def test_recovers_light(seed: int) -> None:
 
 def test_highlights_and_shadows_are_ignored() -> None:
     normals, viewer = sphere(3)
-    surface = lit_surface(normals, viewer, np.zeros((COUNT, 1), np.float32))
+    surface = lit_surface(normals, viewer, np.zeros((COUNT, 1), np.float32), OPEN)
     albedo = np.full((COUNT, 3), 0.4, np.float32)
     light = some_light(3)
     color = albedo * (surface.diffuse @ light)
@@ -51,12 +52,12 @@ def test_highlights_and_shadows_are_ignored() -> None:
 def test_without_evidence_the_prior_stands() -> None:
     normals, viewer = sphere(4)
     frontal = np.tile(np.array([[0.0, 0.0, 1.0]], np.float32), (COUNT, 1))
-    surface = lit_surface(frontal, viewer, np.zeros((COUNT, 1), np.float32))
+    surface = lit_surface(frontal, viewer, np.zeros((COUNT, 1), np.float32), OPEN)
     prior = some_light(4)
     color = np.full((COUNT, 3), 0.5, np.float32) * (surface.diffuse @ prior)
     albedo = np.full((COUNT, 3), 0.5, np.float32)
     found = estimate_light(surface, color, albedo, np.ones(COUNT, np.float32), LightSettings(), prior)
-    sideways = lit_surface(normals, viewer, np.zeros((COUNT, 1), np.float32))
+    sideways = lit_surface(normals, viewer, np.zeros((COUNT, 1), np.float32), OPEN)
     np.testing.assert_allclose(sideways.shading(found), sideways.shading(prior), atol=0.02)
 
 
