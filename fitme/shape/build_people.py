@@ -116,15 +116,21 @@ def fit_people(
     eyeballs: tuple[IntArray, IntArray],
     ibug: Embedding,
     people: People,
+    *,
+    prior_scale: float = _BROAD_SCALE,
+    rounds: int = _ICP_ROUNDS,
 ) -> Fit:
-    """Mean and covariance of the broad space's coefficients over people."""
+    """Mean and covariance of the broad space's coefficients over people.
+
+    `prior_scale` is the standard deviation of a coefficient before the people are looked at; `rounds` of closest points.
+    """
     count = len(space.basis)
     coefficients = np.zeros(count)
     motion = np.zeros(6)
-    prior = np.eye(count + 6) / _BROAD_SCALE**2
+    prior = np.eye(count + 6) / prior_scale**2
     prior[count:, count:] = np.eye(6) * 1.0
     distance = np.full(len(people.mean), np.nan)
-    for _round in range(_ICP_ROUNDS):
+    for _ in range(rounds):
         vertices = space.mean + np.tensordot(coefficients, space.basis, 1)
         target = _moved(people.mean, motion)
         partner = nearest_on_mesh(target, vertices, triangles, surface)
@@ -224,9 +230,3 @@ def humanise(space: IdentitySpace, fit: Fit, mirror: IntArray, vertex_weight: Fl
     mean = space.mean + np.tensordot(fit.mean_coefficients, space.basis, 1)
     mean = (mean + mean[mirror] * flip) / 2.0
     return IdentitySpace(mean, np.tensordot(vectors[:, order].T, directions, 1))
-
-
-def surface_distance(points: FloatArray, vertices: FloatArray, triangles: IntArray, surface: IntArray) -> FloatArray:
-    """Distances (N,) in metres from points to the nearest of the allowed triangles."""
-    place = nearest_on_mesh(points, vertices, triangles, surface).points(vertices, triangles)
-    return np.asarray(np.linalg.norm(place - points, axis=1))
