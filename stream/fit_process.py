@@ -5,7 +5,9 @@ last commit.
 """
 
 import logging
+import math
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -36,6 +38,7 @@ from stream.messages import (
     Ready,
     Resumed,
     Tell,
+    WarmUp,
 )
 from stream.protocol import STAGES, ErrorEvent, Event, ProgressEvent, RoundEvent
 from stream.settings import FitSettings
@@ -44,6 +47,8 @@ logger = logging.getLogger(__name__)
 
 WORK_ERRORS = (FitmeError, RuntimeError, ValueError, ArithmeticError, LookupError, np.linalg.LinAlgError)
 """What may come out of the fit of one session and must not end the others."""
+WARM_UP_STAGES = ("inversion", "tuning")
+"""The warm-up is over once it has come this far."""
 PROGRESS = {"waiting": 0.0, "landmarks": 0.15, "skin": 0.35, "inversion": 0.7, "tuning": 1.0}
 """How much of a full fit each stage stands for, for the page's progress bar."""
 
@@ -57,12 +62,48 @@ class _SessionFit:
     fitter: IncrementalFitter
     failed: bool = False
     """The fit raised; a new keyframe gives it another chance."""
-    new_keyframes: list[Keyframe] = field(default_factory=list)
-    dropped_keys: list[str] = field(default_factory=list)
+    changes: list[Keyframe | str] = field(default_factory=list)
+    """New keyframes, and keys of dropped ones, in the order in which they came."""
+
+    first_keyframe_s: float | None = None
+    """When the first keyframe came; `time.monotonic()`, as all times here."""
+    adopted_s: float = -math.inf
+    """When changes were last adopted."""
+
+    def adopts(self, settings: FitSettings) -> bool:
+        """Whether waiting changes are to be adopted now."""
+        now_s = time.monotonic()
+        if not self.changes:
+            return False
+        if not self.fitter.keyframes or self.fitter.converged or self.failed:
+            return True
+        if self.fitter.stage != STAGES[-1]:
+            return self.first_keyframe_s is not None and now_s - self.first_keyframe_s < settings.collect_s
+        return now_s - self.adopted_s >= settings.adopt_period_s
+
+    def drop(self, key: str) -> None:
+        """Forget a keyframe that still waits, or note that a known one is to go."""
+        waiting = [change for change in self.changes if isinstance(change, Keyframe) and change.key == key]
+        if waiting:
+            self.changes = [change for change in self.changes if change is not waiting[0]]
+        else:
+            self.changes.append(key)
+
+    def adopt(self) -> None:
+        """Give the fitter what has changed."""
+        changes, self.changes = self.changes, []
+        self.adopted_s, self.failed = time.monotonic(), False
+        if self.first_keyframe_s is None:
+            self.first_keyframe_s = self.adopted_s
+        for change in changes:
+            if isinstance(change, Keyframe):
+                self.fitter.add_keyframe(change)
+            else:
+                self.fitter.remove_keyframe(change)
 
     @property
     def has_work(self) -> bool:
-        if self.new_keyframes or self.dropped_keys:
+        if self.changes:
             return True
         return not self.failed and bool(self.fitter.keyframes) and not self.fitter.converged
 
@@ -79,7 +120,6 @@ class FitProcess:
 
     def run(self) -> None:
         """Work until the other end of the pipe closes."""
-        self._connection.send(Ready())
         turn = self._turns()
         try:
             while True:
@@ -109,18 +149,31 @@ class FitProcess:
 
     def _handle(self, message: object) -> None:
         match message:
+            case WarmUp():
+                self._warm_up(message.keyframe)
             case OpenFit():
                 self._open(message.session, message.folder)
             case KeepKeyframe():
                 if session := self._sessions.get(message.session):
-                    session.new_keyframes.append(message.keyframe)
+                    session.changes.append(message.keyframe)
             case DropKeyframe():
                 if session := self._sessions.get(message.session):
-                    session.dropped_keys.append(message.key)
+                    session.drop(message.key)
             case Export():
                 self._export(message)
             case Close():
                 self._close(message)
+
+    def _warm_up(self, keyframe: Keyframe) -> None:
+        """Go through the stages once, so that the first person does not wait for kernels to be compiled."""
+        fitter = self._fitter(None)
+        try:
+            fitter.add_keyframe(keyframe)
+            while fitter.stage not in WARM_UP_STAGES and not fitter.converged:
+                fitter.refine(0.0)
+        except WORK_ERRORS:
+            logger.exception("the warm-up failed; sessions may still work")
+        self._connection.send(Ready())
 
     def _open(self, session_id: str, folder: Path) -> None:
         store, state = None, None
@@ -144,19 +197,15 @@ class FitProcess:
 
     def _work(self, session: _SessionFit) -> None:
         try:
-            for key in session.dropped_keys:
-                session.fitter.remove_keyframe(key)
-            for keyframe in session.new_keyframes:
-                session.fitter.add_keyframe(keyframe)
-                session.failed = False
-            session.dropped_keys, session.new_keyframes = [], []
-            if not session.has_work:
+            if session.adopts(self._settings):
+                session.adopt()
+            if not session.fitter.keyframes:
                 return
             report = session.fitter.refine(self._settings.slice_s)
             state = session.fitter.state()
         except WORK_ERRORS as error:
             logger.exception("a round of refinement failed")
-            session.dropped_keys, session.new_keyframes, session.failed = [], [], True
+            session.failed = True
             self._tell(session.id, ErrorEvent("fit_failed", f"refinement stopped until the next keyframe: {error}"))
             return
         self._report(session, state)
@@ -183,8 +232,9 @@ class FitProcess:
         newest = state.estimates.get(state.keyframes[-1].key) if state.keyframes else None
         light = None if newest is None else newest.light_sh
         embedding = state.reference_embedding
+        rounds = len(state.rounds)
         self._connection.send(
-            Fitted(session.id, state.stage, len(state.rounds), state.identity, maps, light, embedding)
+            Fitted(session.id, state.stage, rounds, state.focal, state.identity, maps, light, embedding)
         )
         progress = PROGRESS[state.stage]
         assert state.stage in STAGES
@@ -225,4 +275,5 @@ def run_fit_process(connection: Connection, settings: FitSettings) -> None:
     """Entry of the process."""
     os.nice(settings.niceness)
     torch.set_num_threads(settings.threads)
+
     FitProcess(connection, settings).run()
