@@ -122,7 +122,8 @@ def fit_people(
 ) -> Fit:
     """Mean and covariance of the broad space's coefficients over people.
 
-    `prior_scale` is the standard deviation of a coefficient before the people are looked at; `rounds` of closest points.
+    `prior_scale` is the standard deviation of a coefficient before the people are looked at; `rounds` counts the
+    searches for closest points.
     """
     count = len(space.basis)
     coefficients = np.zeros(count)

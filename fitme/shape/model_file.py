@@ -32,6 +32,7 @@ counterpart zeros.
 
 import functools
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,7 @@ def load_model(path: str | Path) -> MorphableModel:
 
     placed = whole("mediapipe_triangles")
     mirror = whole("mirror") if "mirror" in arrays else torch.arange(vertex_count)
+    face = whole("face_triangles", np.bool_) if "face_triangles" in arrays else torch.zeros(triangle_count).bool()
     model = MorphableModel(
         mean=real("mean"),
         identity_basis=real("identity_basis"),
@@ -93,11 +95,9 @@ def load_model(path: str | Path) -> MorphableModel:
         ibug_triangles=whole("ibug_triangles"),
         ibug_barycentric=real("ibug_barycentric"),
         mirror=mirror,
-        face_triangles=torch.zeros(triangle_count, dtype=torch.bool),
+        face_triangles=face,
     )
-    face = whole("face_triangles", np.bool_) if "face_triangles" in arrays else _guess_face(model)
-    object.__setattr__(model, "face_triangles", face)
-    return model
+    return replace(model, face_triangles=_guess_face(model)) if "face_triangles" not in arrays else model
 
 
 def save_model(path: str | Path, model: MorphableModel) -> None:
