@@ -9,6 +9,8 @@ from torch import Tensor
 
 from fitme.geometry import Camera, transform
 from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render import cpu_shading
+from fitme.render.cpu_backend import CpuBackend
 from fitme.render.light import Light
 from fitme.render.rasterizer import RasterizerBackend, select_backend
 from fitme.render.shading import (
@@ -128,94 +130,57 @@ def render(
     clip = clip_positions(view, cameras, focal_px)
     rast = raster.rasterize(clip, model.triangles, resolution)
 
-    normals = vertex_normals(view, model.triangles)
-    attributes = [normals] if diffuse_only else [normals, view]
-    if occlusion is not None:
-        attributes.append(occlusion.expand(batch, -1)[..., None])
-    surface = raster.interpolate(torch.cat(attributes, -1), rast, model.triangles)
-    uv = raster.interpolate(model.uv[None], rast, model.uv_triangles)
-
+    reach = vertices.new_ones(batch, vertices.shape[1]) if occlusion is None else occlusion.expand(batch, -1)
+    corners = torch.cat([vertex_normals(view, model.triangles), view, reach[..., None]], -1)  # (B, V, 7)
+    surface = raster.interpolate(corners, rast, model.triangles)
+    uv = raster.interpolate(model.uv.to(vertices)[None], rast, model.uv_triangles)
     textures = [maps.diffuse] if diffuse_only else [maps.diffuse, maps.specular, maps.normals]
     texels = raster.texture(torch.cat(textures, -1), uv)
-    tangents = shine = None
+    tangents = None
     if not diffuse_only:
-        tangents = raster.interpolate(
-            vertex_tangents(view, model.triangles, model.uv, model.uv_triangles), rast, model.uv_triangles
-        )
-        shine = _pixel_shininess(shininess, rast, uv, raster)
+        frames = vertex_tangents(view, model.triangles, model.uv, model.uv_triangles)
+        tangents = raster.interpolate(frames, rast, model.uv_triangles)
 
-    # Only covered pixels are shaded; each picture has its own light.
-    shaded = [
-        _shade_picture(
-            rast[item, ..., 3] > 0,
-            surface[item],
-            texels[item],
-            None if tangents is None else tangents[item],
-            shine[item] if isinstance(shine, Tensor) and shine.dim() > 0 else shine,
-            occlusion is not None,
-            _light_of(light, item),
-        )
-        for item in range(batch)
-    ]
-    smooth, albedo, diffuse, specular = (torch.stack(values) for values in zip(*shaded, strict=True))
     covered = (rast[..., 3:] > 0).to(vertices.dtype)
+    shade = cpu_shading.shade if isinstance(raster, CpuBackend) else shade_covered
+    exponent = _pixel_shininess(shininess, rast, uv, raster)
+    diffuse, specular, smooth = shade(rast, surface, tangents, texels, exponent, light)
+    albedo = texels[..., :3] * covered
     picture = torch.cat([albedo * diffuse + specular, covered], -1)
     if antialias:
         picture = raster.antialias(picture, rast, clip, model.triangles)
     return Rendering(picture[..., :3], picture[..., 3:], smooth, uv, rast, albedo, diffuse, specular)
 
 
-def _light_of(light: Light, item: int) -> Light:
-    def pick(values: Tensor) -> Tensor:
-        return values if values.shape[0] == 1 else values[item : item + 1]
-
-    return Light(pick(light.sh), pick(light.directions), pick(light.colors))
-
-
 def _pixel_shininess(
     shininess: float | Tensor, rast: Tensor, uv: Tensor, raster: RasterizerBackend
-) -> float | Tensor:  # a number, a scalar, or (B, H, W, 1)
-    if not isinstance(shininess, Tensor) or shininess.dim() == 0:
-        return shininess
+) -> Tensor:  # (B|1, H|1, W|1, 1)
+    if not isinstance(shininess, Tensor):
+        return rast.new_full((1, 1, 1, 1), shininess)
+    if shininess.dim() == 0:
+        return shininess.to(rast).reshape(1, 1, 1, 1)
     if shininess.dim() == 1:
-        return shininess[(rast[..., 3:].long() - 1).clamp(min=0)]
+        return shininess.to(rast)[(rast[..., 3:].long() - 1).clamp(min=0)]
     return raster.texture(shininess, uv)
 
 
-def _shade_picture(
-    covered: Tensor,  # (H, W)
-    surface: Tensor,  # (H, W, 3 normal [+ 3 position] [+ 1 occlusion])
-    texels: Tensor,  # (H, W, 3 diffuse [+ 1 specular + 3 normal])
-    tangents: Tensor | None,  # (H, W, 4)
-    shininess: float | Tensor | None,  # (H, W, 1)
-    occluded: bool,
+def shade_covered(
+    rast: Tensor,  # (B, H, W, 4)
+    surface: Tensor,  # (B, H, W, 7)
+    tangents: Tensor | None,  # (B, H, W, 4)
+    texels: Tensor,  # (B, H, W, 3 or 7)
+    shininess: Tensor,  # (B|1, H|1, W|1, 1)
     light: Light,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Smooth normals, albedo, diffuse shading and specular light of one picture, each (H, W, 3)."""
-    height, width = covered.shape
-    index = covered.reshape(-1).nonzero()[:, 0]  # (N,)
-
-    def gather(values: Tensor) -> Tensor:
-        return values.reshape(height * width, -1).index_select(0, index)
-
-    def scatter(values: Tensor) -> Tensor:
-        return values.new_zeros(height * width, 3).index_copy(0, index, values).reshape(height, width, 3)
-
-    here, colors = gather(surface), gather(texels)
-    smooth = unit(here[:, :3])
-    albedo = colors[:, :3]
-    visible = here[:, -1:] if occluded else None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`fitme.render.cpu_shading.shade` in plain torch, for any device."""
+    covered = (rast[..., 3:] > 0).to(surface.dtype)
+    smooth = unit(surface[..., :3])
     if tangents is None:
-        diffuse = diffuse_shading(smooth[None], light)[0]
+        diffuse = diffuse_shading(smooth, light)
         specular = torch.zeros_like(diffuse)
     else:
-        rough = perturbed_normals(smooth, gather(tangents), colors[:, 4:7])
-        soft = unit(torch.lerp(smooth, rough, DIFFUSE_NORMAL_SHARE))
-        diffuse = diffuse_shading(soft[None], light)[0]
-        shine = gather(shininess)[None] if isinstance(shininess, Tensor) and shininess.dim() > 0 else shininess
-        to_viewer = unit(-here[:, 3:6])
-        reflected = specular_shading(rough[None], to_viewer[None], light, DEFAULT_SHININESS if shine is None else shine)
-        specular = reflected[0] * colors[:, 3:4]
-    if visible is not None:
-        diffuse, specular = diffuse * visible, specular * visible
-    return scatter(smooth), scatter(albedo), scatter(diffuse), scatter(specular)
+        rough = perturbed_normals(smooth, tangents, texels[..., 4:7])
+        diffuse = diffuse_shading(unit(torch.lerp(smooth, rough, DIFFUSE_NORMAL_SHARE)), light)
+        specular = specular_shading(rough, unit(-surface[..., 3:6]), light, shininess) * texels[..., 3:4]
+    visible = surface[..., 6:] * covered
+    return diffuse * visible, specular * visible, smooth * covered

@@ -71,9 +71,9 @@ def sh_irradiance_of_directional(direction: Tensor, color: Tensor) -> Tensor:
 
 
 def sh_shading(normals: Tensor, sh: Tensor) -> Tensor:
-    """Irradiance / pi at unit normals (B, ..., 3) under coefficients (B, 9, 3): (B, ..., 3), clamped at zero."""
+    """Irradiance / pi at unit normals (B, ..., 3) under coefficients (B|1, 9, 3): (B, ..., 3), clamped at zero."""
     batch = normals.shape[0]
-    shading = torch.bmm(sh_basis(normals).reshape(batch, -1, SH_COUNT), sh)
+    shading = torch.bmm(sh_basis(normals).reshape(batch, -1, SH_COUNT), sh.expand(batch, -1, -1))
     return shading.clamp(min=0.0).reshape(*normals.shape[:-1], 3)
 
 
@@ -83,8 +83,9 @@ def diffuse_shading(normals: Tensor, light: Light) -> Tensor:
     if light.directions.shape[1] == 0:
         return shading
     batch = normals.shape[0]
-    cosine = torch.bmm(normals.reshape(batch, -1, 3), light.directions.transpose(1, 2)).clamp(min=0.0)
-    return shading + torch.bmm(cosine, light.colors).reshape(shading.shape)
+    cosine = torch.bmm(normals.reshape(batch, -1, 3), light.directions.transpose(1, 2).expand(batch, -1, -1))
+    lit = torch.bmm(cosine.clamp(min=0.0), light.colors.expand(batch, -1, -1))
+    return shading + lit.reshape(shading.shape)
 
 
 def blinn_phong_factor(shininess: Tensor | float) -> Tensor | float:
