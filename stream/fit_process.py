@@ -275,5 +275,4 @@ def run_fit_process(connection: Connection, settings: FitSettings) -> None:
     """Entry of the process."""
     os.nice(settings.niceness)
     torch.set_num_threads(settings.threads)
-
     FitProcess(connection, settings).run()
