@@ -4,6 +4,7 @@ Other packages add commands by the entry-point group `fitme.commands`: NAME = "m
 is a function for typer, or a `typer.Typer` with subcommands.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
@@ -53,6 +54,9 @@ def build_app(plugins: Iterable[EntryPoint] = ()) -> typer.Typer:
 
 def main() -> None:
     """Entry point of the console script. Errors of the user's making end it with one line and the code `FAILURE`."""
+    # Threads that wait for each other by spinning slow everything down as soon as something else uses the processor.
+    # OpenMP reads this when torch is first imported, which happens inside the commands.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
     try:
         build_app(_plugins_for(command))()
