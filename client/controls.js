@@ -27,6 +27,8 @@ const BACKGROUNDS = [
 ];
 /** What the server tells is not followed for this long after the person has changed something: it is older. */
 const OWN_CHANGE_MS = 600;
+/** As the person sees it: from above and the right, over a soft fill. */
+const FIRST_LIGHT = Object.freeze({ direction: [0.6, 0.45, 0.66], intensity: 0.9, ambient: 0.6 });
 /** Keeps an angle of half a turn inside the range that the server takes, whatever its rounding. */
 const HALF_TURN = Math.PI - 1e-6;
 
@@ -79,8 +81,7 @@ export class SceneControls {
   color = LIGHT_COLORS[0].color;
   flipped = false;
   #ownChange = -Infinity;
-  /** @type {{ambient: HTMLInputElement, intensity: HTMLInputElement}} */
-  #sliders;
+  #sliders = { ambient: this.#slider("ambient"), intensity: this.#slider("intensity") };
   #preset;
 
   /** @param {Send} send */
@@ -90,7 +91,7 @@ export class SceneControls {
       send(type, fields);
     };
     const stage = find("#stage");
-    this.light = new LightDirection((direction) => this.send("light", { direction }));
+    this.light = new LightDirection((direction) => this.send("light", { direction, ...this.#switchedOn() }));
     const ball = /** @type {HTMLCanvasElement} */ (find("#light-ball"));
     this.drawBall = makeLightBall(ball, this.light, () => this.color);
     const moveLight = makeLightHandle(find("#light-handle"), stage, this.light);
@@ -101,7 +102,6 @@ export class SceneControls {
       zoom: (factor) => this.#setView(zoomed(this.view, factor)),
     });
     find("#reset-view").addEventListener("click", () => this.#setView({ ...HOME_VIEW }));
-    this.#sliders = { ambient: this.#slider("ambient"), intensity: this.#slider("intensity") };
     this.#preset = /** @type {HTMLSelectElement} */ (find("#light-preset"));
     this.#preset.addEventListener("change", () => this.send("light", { preset: this.#preset.value }));
     this.showColor = makeSwatches(find("#light-colors"), LIGHT_COLORS, "Any colour of light", (color) => {
@@ -125,6 +125,22 @@ export class SceneControls {
     this.flipped = flipped;
     find("#avatar").style.transform = flipped ? "scaleX(-1)" : "";
     this.light.flip(flipped);
+  }
+
+  /** Light a new session so that one sees at once what light does. */
+  begin() {
+    const direction = FIRST_LIGHT.direction.map((value, axis) => (axis === 0 && this.flipped ? -value : value));
+    this.send("light", { ...FIRST_LIGHT, direction });
+    this.#ownChange = -Infinity;
+  }
+
+  /** Who drags a light wants to see it: one that is off is switched on. */
+  #switchedOn() {
+    const { intensity } = this.#sliders;
+    if (intensity.valueAsNumber > 0) return {};
+    intensity.value = String(FIRST_LIGHT.intensity);
+    this.#label(intensity);
+    return { intensity: FIRST_LIGHT.intensity };
   }
 
   /** @param {SceneEvent} scene what the server has */
@@ -171,6 +187,7 @@ export class SceneControls {
   #label(slider) {
     const output = slider.parentElement?.querySelector("output");
     if (output) output.textContent = slider.valueAsNumber.toFixed(2);
+    find("#light-handle").classList.toggle("off", this.#sliders.intensity.valueAsNumber === 0);
   }
 
   /** @param {string} name of a group of radio buttons */

@@ -25,6 +25,8 @@ export class Studio {
   #points = /** @type {HTMLInputElement} */ (find("#show-landmarks"));
   #dial = new CoverageDial(find("#dial"));
   #progress = new ProgressPanel();
+  /** This page has set the light of its session. */
+  #lit = false;
   #promptTime = -Infinity;
   #promptTimer = 0;
   /** @type {TrackingEvent | null} */
@@ -43,6 +45,7 @@ export class Studio {
   reset() {
     this.viewer.reset();
     this.#progress.reset();
+    this.#lit = false;
     this.#tracking = null;
     this.#coverage = null;
     find("#stage").classList.remove("live");
@@ -87,6 +90,10 @@ export class Studio {
     else if (event.type === "progress") this.#progress.stage(event.stage);
     else if (event.type === "round") this.#progress.round(event);
     else if (event.type === "scene") this.controls.follow(event);
+    else if (event.type === "hello" && !event.resumed && !this.#lit) {
+      this.#lit = true;
+      this.controls.begin();
+    }
   }
 
   /** @param {TrackingEvent} tracking */

@@ -6,7 +6,7 @@ import { clamp, wrapped } from "./directions.js";
 /** @typedef {{yaw: number, pitch: number, distance: number}} View an orbit round the head: radians, metres */
 /** @typedef {"light" | "view"} DragTarget */
 
-export const HOME_VIEW = Object.freeze({ yaw: 0, pitch: 0, distance: 0.62 });
+export const HOME_VIEW = Object.freeze({ yaw: 0, pitch: 0, distance: 0.6 });
 
 const RADIANS_PER_PIXEL = 0.007;
 const MAX_PITCH = 1.2;

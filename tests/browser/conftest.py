@@ -1,0 +1,157 @@
+"""A real server, Debian's Chromium without a window, and a fake webcam that plays the sample clip."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import av
+import pytest
+
+CLIENT = Path(__file__).resolve().parent.parent.parent / "client"
+SAMPLE = CLIENT / "assets" / "sample.webm"
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
+SERVER_START_S = 180.0
+"""The first start on a machine compiles the renderer's kernels."""
+HEADLESS = ("--no-sandbox", "--disable-gpu", "--mute-audio", "--force-device-scale-factor=1")
+FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+
+
+@pytest.fixture(scope="session")
+def playwright():
+    """Playwright, without its own browsers."""
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
+    with sync_api.sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def webcam_file(tmp_path_factory):
+    """The sample clip in the form that Chromium plays as a webcam."""
+    path = tmp_path_factory.mktemp("webcam") / "clip.mjpeg"
+    with av.open(str(SAMPLE)) as source, av.open(str(path), "w", format="mjpeg") as target:
+        stream = target.add_stream("mjpeg", rate=30, options={"qscale": "3"})
+        stream.pix_fmt = "yuvj420p"
+        stream.width, stream.height = source.streams.video[0].width, source.streams.video[0].height
+        for frame in source.decode(video=0):
+            target.mux(stream.encode(frame.reformat(format="yuvj420p")))
+        target.mux(stream.encode(None))
+    return path
+
+
+def _launch(playwright, *flags):
+    return playwright.chromium.launch(executable_path=CHROMIUM, args=[*HEADLESS, *flags])
+
+
+@pytest.fixture(scope="session")
+def browser(playwright, webcam_file):
+    """Chromium with a camera that shows the sample clip and is allowed."""
+    running = _launch(playwright, *FAKE_CAMERA, f"--use-file-for-fake-video-capture={webcam_file}")
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def refusing_browser(playwright):
+    """Chromium with a camera that may not be used."""
+    running = _launch(playwright, FAKE_CAMERA[0], "--deny-permission-prompts")
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def cameraless_browser(playwright):
+    """Chromium on a machine without a camera."""
+    running = _launch(playwright, FAKE_CAMERA[1])
+    yield running
+    running.close()
+
+
+class Server:
+    """`fitme serve` in a process of its own, with room for one session."""
+
+    def __init__(self, folder):
+        self.store = folder / "sessions"
+        self.log = folder / "server.log"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.address = f"http://localhost:{port}/"
+        command = [sys.executable, "-m", "stream", "--port", str(port), "--sessions", "1", "--store", str(self.store)]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    def wait(self):
+        """Until it is healthy."""
+        end = time.monotonic() + SERVER_START_S
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                break
+            with contextlib.suppress(urllib.error.URLError, ConnectionError):
+                urllib.request.urlopen(self.address + "healthz", timeout=5).close()
+                return
+            time.sleep(0.25)
+        raise RuntimeError(f"the server did not start:\n{self.log.read_text()}")
+
+    def stop(self):
+        """End it with all of its processes."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def server(playwright, tmp_path_factory):
+    """One server for all tests of the page: every test leaves it without a session."""
+    running = Server(tmp_path_factory.mktemp("server"))
+    try:
+        running.wait()
+        yield running
+    finally:
+        running.stop()
+
+
+class OpenPage:
+    """A page with what it complained about."""
+
+    def __init__(self, browser, address, **context):
+        self.context = browser.new_context(viewport={"width": 1280, "height": 720}, **context)
+        self.page = self.context.new_page()
+        self.complaints = []
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", self._listen)
+        self.page.goto(address)
+
+    def _listen(self, message):
+        # Statuses that the page puts into words are logged by the browser as well.
+        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
+            self.complaints.append(message.text)
+
+
+@pytest.fixture
+def open_page(server, tmp_path):
+    """Opens pages in fresh contexts; takes a screenshot of each at the end."""
+    opened = []
+
+    def open_one(browser, **context):
+        opened.append(OpenPage(browser, server.address, **context))
+        return opened[-1]
+
+    yield open_one
+    for index, one in enumerate(opened):
+        one.page.screenshot(path=tmp_path / f"page_{index}.png")
+        one.context.close()

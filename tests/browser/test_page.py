@@ -1,0 +1,230 @@
+"""The page in Chromium against the real server: from consent to a GLB, and what goes wrong on the way."""
+
+import json
+import struct
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from fitme.shape import EXPRESSION_NAMES
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+SECOND = 1000.0
+"""Playwright's milliseconds."""
+FIRST_PICTURE_S = 60.0
+FIT_S = 150.0
+"""Generous: what is measured is reported by the benchmark, and CI's machines are slow."""
+
+BALANCE = """() => {
+    const canvas = document.querySelector("#avatar");
+    const width = canvas.width, height = canvas.height;
+    const data = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+    const sums = [0, 0];
+    for (let y = 0; y < height; y += 4)
+        for (let x = 0; x < width; x += 4) sums[x < width / 2 ? 0 : 1] += data[(y * width + x) * 4 + 1];
+    return (sums[1] - sums[0]) / (sums[0] + sums[1]);
+}"""
+"""How much brighter the picture's right half is than its left, of both together."""
+DRAW_COUNT = "() => performance.getEntriesByType('mark').map((mark) => [mark.name, mark.startTime / 1000])"
+
+
+def _text(page, selector, words, seconds):
+    page.wait_for_function(
+        "([selector, words]) => document.querySelector(selector).textContent.includes(words)",
+        arg=[selector, words],
+        timeout=seconds * SECOND,
+    )
+
+
+def _start_camera(page):
+    page.check("#agree")
+    page.click("#start-camera")
+
+
+def _pictures_come(page):
+    page.wait_for_selector("#stage.live", timeout=FIRST_PICTURE_S * SECOND)
+
+
+def _leave(page):
+    page.click("#leave")
+    page.wait_for_selector("#welcome:visible")
+
+
+def _sessions(server):
+    with urllib.request.urlopen(server.address + "healthz", timeout=10) as answer:
+        return json.load(answer)["sessions"]
+
+
+def _wait_for_no_session(server):
+    end = time.monotonic() + 20.0
+    while _sessions(server) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert _sessions(server) == 0
+
+
+def _json_of_glb(data):
+    magic, version, length = struct.unpack_from("<4sII", data)
+    assert (magic, version, length) == (b"glTF", 2, len(data))
+    size, kind = struct.unpack_from("<I4s", data, 12)
+    assert kind == b"JSON"
+    return json.loads(data[20 : 20 + size])
+
+
+def test_consent_comes_first(browser, open_page):
+    page = open_page(browser).page
+    assert page.is_disabled("#start-camera")
+    assert "erased when you leave" in page.inner_text(".consent")
+    assert page.evaluate("document.documentElement.scrollHeight <= innerHeight"), "the start fits 1280x720"
+    page.focus("#agree")
+    page.keyboard.press("Space")
+    assert page.is_enabled("#start-camera")
+
+
+def test_from_consent_to_a_downloaded_head(browser, server, open_page, tmp_path):
+    opened = open_page(browser, accept_downloads=True)
+    page = opened.page
+    _start_camera(page)
+    _text(page, "#face-status", "face found", FIRST_PICTURE_S)
+    _pictures_come(page)
+    page.screenshot(path=tmp_path / "first_picture.png")
+    assert page.evaluate("document.documentElement.scrollHeight <= innerHeight"), "the studio fits 1280x720"
+    assert page.eval_on_selector(
+        "#landmarks", "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v)"
+    )
+
+    page.wait_for_function("document.querySelectorAll('#dial .cell.seen').length > 1", timeout=FIT_S * SECOND)
+    _text(page, "#round", "round", FIT_S)
+    page.wait_for_selector("#download:enabled", timeout=FIT_S * SECOND)
+    page.wait_for_selector("#stages li[aria-current]")
+
+    # Light by dragging: from one side, then the other, seen in the pictures themselves.
+    page.select_option("#light-preset", "dark")
+    page.focus("#light-handle")
+    box = page.locator("#light-ball").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    balances = []
+    for share in (0.12, 0.88):
+        page.mouse.move(box["x"] + box["width"] / 2, middle)
+        page.mouse.down()
+        page.mouse.move(box["x"] + share * box["width"], middle, steps=4)
+        page.mouse.up()
+        page.wait_for_timeout(1.5 * SECOND)
+        balances.append(page.evaluate(BALANCE))
+    # The camera is shown as in a mirror, and so is the avatar: its canvas holds the mirror image of what is seen.
+    assert balances[0] > balances[1] + 0.05
+    assert "right" in page.get_attribute("#light-handle", "aria-valuetext")
+
+    # View by keys: the server takes it, and nothing is refused.
+    page.focus("#avatar")
+    for _ in range(4):
+        page.keyboard.press("Shift+ArrowLeft")
+    page.check("input[value='turntable']", force=True)
+    page.wait_for_timeout(0.5 * SECOND)
+
+    with page.expect_download(timeout=60 * SECOND) as waiting:
+        page.click("#download")
+    path = tmp_path / "avatar.glb"
+    waiting.value.save_as(path)
+    content = _json_of_glb(path.read_bytes())
+    names = [name for mesh in content["meshes"] for name in mesh.get("extras", {}).get("targetNames", [])]
+    assert set(EXPRESSION_NAMES) <= set(names)
+    page.screenshot(path=tmp_path / "studio.png")
+    marks = dict(page.evaluate(DRAW_COUNT))
+    print("seconds after consent:", {k: round(v - marks["fitme:consent"], 2) for k, v in marks.items()})
+    print(page.inner_text("#figures"))
+
+    page.click("#delete")
+    page.click("#notice-actions >> text=Erase")
+    _text(page, "#notice-title", "Everything is erased", 20)
+    _wait_for_no_session(server)
+    assert not [path for path in server.store.rglob("*") if path.is_file()], "nothing of the session is left on disk"
+    assert opened.complaints == []
+
+
+def test_sample_clip_full_server_and_lost_connection(browser, server, open_page):
+    sockets, sessions = [], []
+    first = open_page(browser).page
+
+    def watch(socket):
+        socket.connect_to_server()
+        sockets.append(socket)
+        sessions.append(socket.url)
+
+    first.route_web_socket(lambda url: url.endswith("/view"), watch)
+    first.click("#start-sample")
+    _pictures_come(first)
+    _text(first, "#face-status", "face found", FIRST_PICTURE_S)
+    assert first.input_value("#camera-picker") == "sample"
+
+    second = open_page(browser).page
+    _start_camera(second)
+    _text(second, "#notice-title", "The studio is full", 20)
+    _text(second, "#notice-words", "Trying again in", 5)
+
+    # The connection drops: the page comes back to the same session by itself.
+    first.evaluate("document.querySelector('#stage').classList.remove('live')")
+    sockets[-1].close(code=1012)
+    _pictures_come(first)
+    _text(first, "#connection", "Live", 20)
+    assert len(sessions) == 2
+    assert sessions[0] == sessions[1]
+
+    # A place is free once the first page leaves.
+    _leave(first)
+    _wait_for_no_session(server)
+    second.click("#notice-actions >> text=Try now")
+    _pictures_come(second)
+    _leave(second)
+    _wait_for_no_session(server)
+
+
+def test_a_reloaded_page_goes_on_with_its_session(browser, server, open_page):
+    page = open_page(browser).page
+    _start_camera(page)
+    _pictures_come(page)
+    session = page.evaluate("sessionStorage.getItem('fitme.tab-session')")
+    page.click("#keep")
+    _text(page, "#kept", "kept on the server", 10)
+    page.reload()
+    assert page.is_visible("#resume-choice")
+    _start_camera(page)
+    _pictures_come(page)
+    assert page.evaluate("sessionStorage.getItem('fitme.tab-session')") == session
+    page.click("#delete")
+    page.click("#notice-actions >> text=Erase")
+    _text(page, "#notice-title", "Everything is erased", 20)
+    _wait_for_no_session(server)
+    with pytest.raises(urllib.error.HTTPError) as gone:
+        urllib.request.urlopen(f"{server.address}session/{session}/avatar.glb", timeout=10)
+    assert gone.value.code == 404
+
+
+def test_refused_camera(refusing_browser, open_page):
+    page = open_page(refusing_browser).page
+    _start_camera(page)
+    _text(page, "#notice-title", "The camera was refused", 20)
+    assert "allow it" in page.inner_text("#notice-words")
+
+
+def test_no_camera(cameraless_browser, open_page):
+    page = open_page(cameraless_browser).page
+    _start_camera(page)
+    _text(page, "#notice-title", "No camera found", 20)
+    page.click("#notice-actions >> text=Back")
+    assert page.is_visible("#start-sample")
+
+
+def test_narrow_windows_do_not_scroll_sideways(browser, open_page):
+    page = open_page(browser).page
+    for width in (360, 820):
+        page.set_viewport_size({"width": width, "height": 800})
+        for phase in ("welcome", "studio"):
+            page.evaluate(
+                "phase => { for (const name of ['welcome', 'studio'])"
+                " document.getElementById(name).hidden = name !== phase; }",
+                phase,
+            )
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (width, phase)
