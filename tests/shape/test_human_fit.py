@@ -1,4 +1,4 @@
-"""The shipped components against people of an independent scan-based model, where that model is at hand."""
+"""The shipped components against a person of the scan-based model that gave their statistics, where it is at hand."""
 
 import dataclasses
 from pathlib import Path
