@@ -13,6 +13,7 @@ from fitme.geometry import Camera, HeadPose
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.forward import ForwardRenderer
 from fitme.render.light import Light
+from fitme.render.materials import head_shininess
 from fitme.render.occlusion import head_occlusion, visible_share
 from fitme.render.renderer import clip_positions, render
 from fitme.render.shading import HEMISPHERICAL_REFLECTANCE, sh_basis

@@ -1,0 +1,24 @@
+"""How sharp the highlights of a head's parts are."""
+
+import torch
+from torch import Tensor
+
+from fitme.render.shading import DEFAULT_SHININESS
+from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.regions import Region
+
+REGION_SHININESS = {
+    Region.EYES: 300.0,
+    Region.TEETH: 100.0,
+    Region.LIPS: 40.0,
+    Region.MOUTH_INTERIOR: 40.0,
+}
+"""Blinn-Phong exponents of what is wet or polished; everything else has `DEFAULT_SHININESS`."""
+
+
+def head_shininess(model: MorphableModel) -> Tensor:
+    """Blinn-Phong exponent of each triangle (F,), for `render` and `ForwardRenderer`."""
+    exponents = torch.full(model.triangle_region.shape, DEFAULT_SHININESS, device=model.triangle_region.device)
+    for region, exponent in REGION_SHININESS.items():
+        exponents[model.triangle_region == int(region)] = exponent
+    return exponents
