@@ -223,7 +223,7 @@ def test_forward_matches_the_differentiable_renderer(shininess):
     pose = HeadPose(np.array([0.1, 0.5, -0.1], np.float32), np.array([0.0, 0.02, -0.62], np.float32))
     background = (0.2, 0.1, 0.05)
     occlusion = torch.rand(model.vertex_count, generator=torch.Generator().manual_seed(1))
-    exponent = 24.0 if shininess == "default" else torch.where(model.triangle_region == int(Region.EYES), 180.0, 16.0)
+    exponent = 24.0 if shininess == "default" else head_shininess(model)
     forward = ForwardRenderer(model, size, shininess=exponent, occlusion=occlusion, threads=3)
     forward.set_maps(maps)
     picture, mask = forward.render_with_mask(model.mean.numpy(), pose, camera, light, background)
