@@ -20,6 +20,8 @@ from fitme.errors import FitmeError
 from fitme.export.gltf import write_glb
 from fitme.fit.incremental import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
+from fitme.fit.settings import DenseSettings
+from fitme.fit.settings import FitSettings as FitterSettings
 from fitme.fit.state import FitState, RoundReport
 from fitme.reflectance import load_default_generator
 from fitme.shape import load_default_model
@@ -47,8 +49,9 @@ logger = logging.getLogger(__name__)
 
 WORK_ERRORS = (FitmeError, RuntimeError, ValueError, ArithmeticError, LookupError, np.linalg.LinAlgError)
 """What may come out of the fit of one session and must not end the others."""
-WARM_UP_STAGES = ("inversion", "tuning")
-"""The warm-up is over once it has come this far."""
+WARM_UP_STEPS = DenseSettings(coarse_steps=1, inversion_steps=1, tuning_steps=1)
+"""One step of each kind loads and compiles all that a fit needs."""
+WARM_UP_LIMIT_S = 120.0
 PROGRESS = {"waiting": 0.0, "landmarks": 0.15, "skin": 0.35, "inversion": 0.7, "tuning": 1.0}
 """How much of a full fit each stage stands for, for the page's progress bar."""
 
@@ -166,11 +169,11 @@ class FitProcess:
 
     def _warm_up(self, keyframe: Keyframe) -> None:
         """Go through the stages once, so that the first person does not wait for kernels to be compiled."""
-        fitter = self._fitter(None)
+        settings = FitterSettings(alignment_rounds=1, dense=WARM_UP_STEPS)
+        fitter = IncrementalFitter(self._model, load_default_generator(), settings, self._embedder)
         try:
             fitter.add_keyframe(keyframe)
-            while fitter.stage not in WARM_UP_STAGES and not fitter.converged:
-                fitter.refine(0.0)
+            fitter.refine(WARM_UP_LIMIT_S)
         except WORK_ERRORS:
             logger.exception("the warm-up failed; sessions may still work")
         self._connection.send(Ready())
