@@ -115,9 +115,8 @@ async def test_two_pages_on_one_session(server: ServerProcess, face_clip: list[a
         await second.watch(acknowledge=False)
         await second.until(lambda: {"hello", "scene", "peer", "kept"} <= second.events.keys(), 5.0)
         await first.until(lambda: first.pictures > 3 and second.pictures == 1, 20.0)
-        before, start_s = first.pictures, time.monotonic()
-        await asyncio.sleep(2.0)
-        assert (first.pictures - before) / (time.monotonic() - start_s) > 5.0
+        before = first.pictures
+        await first.until(lambda: first.pictures > before + 20, 20.0)
         assert second.pictures == 1
         await second.send({"type": "light", "preset": "rim", "intensity": 2})
         await second.send({"type": "mode", "mode": "turntable"})
@@ -254,10 +253,11 @@ async def test_engine_is_replaced(server: ServerProcess, face_clip: list[av.Vide
         await peer.until(lambda: peer.events.get("round", {}).get("index", 0) >= 1, 60.0)
         rounds = peer.events["round"]["index"]
         server.engine()[-1].kill()
-        await asyncio.sleep(0.2)
-        error = await refused("GET", f"{server.address}/healthz")
-        assert error.status == 503
-        assert json.loads(error.body)["status"] == "engine_gone"
+        with pytest.raises(ServerError) as caught:
+            while True:
+                await health(server)
+        assert caught.value.status == 503
+        assert json.loads(caught.value.body)["status"] == "engine_gone"
         assert (await refused("POST", f"{server.address}/offer", {"sdp": "v=0", "type": "offer"})).code == "engine_gone"
         seen = []
         peer.on_event = lambda event: seen.append(event["index"]) if event["type"] == "round" else None
