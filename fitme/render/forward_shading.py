@@ -123,7 +123,6 @@ def shade_rows(
     :param folds: (H, W) receives the flags of each pixel's triangle, 0 where there is none.
     """
     map_height, map_width = texels.shape[0], texels.shape[1]
-    sample = np.empty(TEXEL_CHANNELS, dtype=np.float32)
     for row in range(row_begin, row_end):
         for column in range(rast.shape[1]):
             face = int(rast[row, column, 3]) - 1
@@ -156,13 +155,13 @@ def shade_rows(
             c0, c1, fx = _texel_pair(u, map_width)
             r0, r1, fy = _texel_pair(v, map_height)
             w00, w01, w10, w11 = (_ONE - fy) * (_ONE - fx), (_ONE - fy) * fx, fy * (_ONE - fx), fy * fx
-            for c in range(TEXEL_CHANNELS):
-                sample[c] = (
-                    w00 * texels[r0, c0, c]
-                    + w01 * texels[r0, c1, c]
-                    + w10 * texels[r1, c0, c]
-                    + w11 * texels[r1, c1, c]
-                )
+            s0 = w00 * texels[r0, c0, 0] + w01 * texels[r0, c1, 0] + w10 * texels[r1, c0, 0] + w11 * texels[r1, c1, 0]
+            s1 = w00 * texels[r0, c0, 1] + w01 * texels[r0, c1, 1] + w10 * texels[r1, c0, 1] + w11 * texels[r1, c1, 1]
+            s2 = w00 * texels[r0, c0, 2] + w01 * texels[r0, c1, 2] + w10 * texels[r1, c0, 2] + w11 * texels[r1, c1, 2]
+            s3 = w00 * texels[r0, c0, 3] + w01 * texels[r0, c1, 3] + w10 * texels[r1, c0, 3] + w11 * texels[r1, c1, 3]
+            s4 = w00 * texels[r0, c0, 4] + w01 * texels[r0, c1, 4] + w10 * texels[r1, c0, 4] + w11 * texels[r1, c1, 4]
+            s5 = w00 * texels[r0, c0, 5] + w01 * texels[r0, c1, 5] + w10 * texels[r1, c0, 5] + w11 * texels[r1, c1, 5]
+            s6 = w00 * texels[r0, c0, 6] + w01 * texels[r0, c1, 6] + w10 * texels[r1, c0, 6] + w11 * texels[r1, c1, 6]
 
             tx = b0 * tangents[t0, 0] + b1 * tangents[t1, 0] + b2 * tangents[t2, 0]
             ty = b0 * tangents[t0, 1] + b1 * tangents[t1, 1] + b2 * tangents[t2, 1]
@@ -172,7 +171,7 @@ def shade_rows(
             scale = _inverse_length(tx, ty, tz)
             tx, ty, tz = tx * scale, ty * scale, tz * scale
             sign = _ONE if b0 * handedness[t0] + b1 * handedness[t1] + b2 * handedness[t2] >= _ZERO else -_ONE
-            mx, my, mz = sample[4], sample[5] * sign, sample[6]
+            mx, my, mz = s4, s5 * sign, s6
             rx = tx * mx + (ny * tz - nz * ty) * my + nx * mz
             ry = ty * mx + (nz * tx - nx * tz) * my + ny * mz
             rz = tz * mx + (nx * ty - ny * tx) * my + nz * mz
@@ -204,10 +203,10 @@ def shade_rows(
                 gloss0 += glint * colors[index, 0]
                 gloss1 += glint * colors[index, 1]
                 gloss2 += glint * colors[index, 2]
-            specular = sample[3]
-            out[row, column, 0] = visible * (sample[0] * diffuse0 + specular * gloss0)
-            out[row, column, 1] = visible * (sample[1] * diffuse1 + specular * gloss1)
-            out[row, column, 2] = visible * (sample[2] * diffuse2 + specular * gloss2)
+            specular = s3
+            out[row, column, 0] = visible * (s0 * diffuse0 + specular * gloss0)
+            out[row, column, 1] = visible * (s1 * diffuse1 + specular * gloss1)
+            out[row, column, 2] = visible * (s2 * diffuse2 + specular * gloss2)
             out[row, column, 3] = _ONE
 
 
