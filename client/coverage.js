@@ -180,6 +180,12 @@ export class CoverageDial {
   }
 
   #build() {
+    if (this.#directions.length === 0) {
+      this.#cells = [];
+      this.#dot = null;
+      this.place.replaceChildren();
+      return;
+    }
     const side = this.flipped ? -1 : 1;
     const polygons = outlines(this.#directions);
     const points = polygons.flat();
