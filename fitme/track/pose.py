@@ -26,6 +26,9 @@ Array = npt.NDArray[np.float64]
 POSE_COUNT: Final = 6
 """Parameters of a pose's increment: three of rotation (left-multiplied, view axes), three of translation."""
 
+SETTLED: Final = 3e-3
+"""Relative gain of a step below which the iteration ends."""
+
 EYELID_PAIRS: Final = ((159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373))
 """Upper and lower lid."""
 LIP_PAIRS: Final = ((13, 14), (82, 87), (312, 317), (81, 178), (311, 402), (78, 308), (61, 291))
@@ -147,7 +150,7 @@ class PoseSolver:
             if candidate_cost >= cost:
                 damping *= 10.0
                 continue
-            settled = cost - candidate_cost < 1e-3 * cost
+            settled = cost - candidate_cost < SETTLED * cost
             state, cost, damping = candidate, candidate_cost, damping * 0.3
             if settled:
                 break

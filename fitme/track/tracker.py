@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from fitme.geometry import Camera, HeadPose
 from fitme.shape.morphable_model import MorphableModel
+from fitme.track.blink import close_eyes
 from fitme.track.identity import DlibEmbedder, IdentityEmbedder
 from fitme.track.landmarks import DetectedFace, FaceFinder, Image, LandmarkBackend
 from fitme.track.mediapipe_solutions import SolutionsBackend
@@ -34,7 +35,7 @@ class TrackerSettings:
     """Focal length over the longer side of the picture, until another is set: a webcam of about 50 degrees across."""
     several_period_s: float = 0.3
     """Time between two looks for a second face (2 ms)."""
-    occlusion_period_s: float = 0.15
+    occlusion_period_s: float = 0.25
     """Time between two looks for a hand in front of the face (10 ms)."""
     embedding_period_s: float = 1.0
     """Time between two identity embeddings (12 ms) of a face that stays."""
@@ -228,6 +229,5 @@ def _observation(
 ) -> FaceObservation:
     seen = picture_quality(image, face.landmarks)
     quality = FrameQuality(seen.sharpness, seen.exposure, seen.clipped, seen.face_size_px, occlusion)
-    return FaceObservation(
-        face.landmarks, face.depth, estimate.pose, estimate.expression, camera, quality, status, embedding
-    )
+    expression = close_eyes(estimate.expression, face.landmarks)
+    return FaceObservation(face.landmarks, face.depth, estimate.pose, expression, camera, quality, status, embedding)

@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from fitme.geometry import Camera, HeadPose
 from fitme.shape import EXPRESSION_COUNT, EXPRESSION_NAMES
+from fitme.track.blink import close_eyes
 from fitme.track.pose import PoseSolver, _State, _Targets
 from fitme.track.projection import project, projection_jacobian, rigid_jacobian
 
@@ -158,3 +159,13 @@ def test_the_expression_jacobian_agrees_with_finite_differences(solver, model, p
             shifted.append(solver._residual(targets, _State(rotation, state.translation, moved)))
         numeric = (shifted[0] - shifted[1]) / (2 * step)
         assert jacobian[:, :, 6 + k] == pytest.approx(numeric, rel=1e-3, abs=1e-2)
+
+
+@pytest.mark.parametrize("shut", [("Left",), ("Right",), ("Left", "Right")])
+def test_lids_that_meet_close_the_eye_and_others_stay_open(model, posed, shut):
+    seen = posed(model, head_pose(5, 0, 0), CAMERA, activated(**{f"eyeBlink{side}": 1.0 for side in shut}))
+    found = close_eyes(activated(eyeSquintLeft=0.5), seen.landmarks)
+    for side in ("Left", "Right"):
+        blink = found[EXPRESSION_NAMES.index(f"eyeBlink{side}")]
+        assert blink > 0.95 if side in shut else blink == 0.0
+    assert found[EXPRESSION_NAMES.index("eyeSquintLeft")] == pytest.approx(0.0 if "Left" in shut else 0.5, abs=0.05)

@@ -1,0 +1,43 @@
+"""Closing the eyes of a fitted expression when the lids meet: a fit that balances all landmarks leaves them ajar."""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from fitme.shape.expressions import EXPRESSION_NAMES, expression_index
+from fitme.track import topology
+
+OPEN_ASPECT: Final = 0.2
+"""Opening of an eye over its width below which it is closing; narrow eyes are open at this value."""
+CLOSED_ASPECT: Final = 0.09
+"""Opening over width that MediaPipe's landmarks keep when the lids touch."""
+
+_LIDS: Final = {"Left": ((386, 374), (385, 380), (387, 373)), "Right": ((159, 145), (158, 153), (160, 144))}
+_CORNERS: Final = {"Left": topology.LEFT_EYE_CORNERS, "Right": topology.RIGHT_EYE_CORNERS}
+
+
+def eye_closing(landmarks: npt.NDArray[np.float32], side: str) -> float:
+    """How far the eye of a side ("Left" or "Right", the person's own) is closed, 0 to 1, from landmarks (478, 2) px."""
+    upper, lower = (list(points) for points in zip(*_LIDS[side], strict=True))
+    inner, outer = _CORNERS[side]
+    width = float(np.linalg.norm(landmarks[inner] - landmarks[outer]))
+    opening = float(np.linalg.norm(landmarks[upper].mean(0) - landmarks[lower].mean(0)))
+    aspect = opening / max(width, 1e-6)
+    return float(np.clip((OPEN_ASPECT - aspect) / (OPEN_ASPECT - CLOSED_ASPECT), 0.0, 1.0))
+
+
+def close_eyes(expression: npt.NDArray[np.float32], landmarks: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The expression (52,) with each eye at least as closed as its lids are in landmarks (478, 2) px.
+
+    What else moves the lids of a closing eye (squint, wide, look) fades, since together they would cross.
+    """
+    closed = expression.copy()
+    for side in _LIDS:
+        closing = np.float32(eye_closing(landmarks, side))
+        blink = expression_index(f"eyeBlink{side}")
+        for index, name in enumerate(EXPRESSION_NAMES):
+            if name.startswith("eye") and name.endswith(side) and index != blink:
+                closed[index] *= 1.0 - closing
+        closed[blink] = max(closed[blink], closing)
+    return closed
