@@ -72,6 +72,8 @@ class _SessionFit:
     """When the first keyframe came; `time.monotonic()`, as all times here."""
     adopted_s: float = -math.inf
     """When changes were last adopted."""
+    collected: bool = False
+    """The keyframes of the first seconds have been adopted."""
 
     def adopts(self, settings: FitSettings) -> bool:
         """Whether waiting changes are to be adopted now."""
@@ -80,9 +82,9 @@ class _SessionFit:
             return False
         if not self.fitter.keyframes or self.fitter.converged or self.failed:
             return True
-        if self.fitter.stage != STAGES[-1]:
-            return self.first_keyframe_s is not None and now_s - self.first_keyframe_s < settings.collect_s
-        return now_s - self.adopted_s >= settings.adopt_period_s
+        if not self.collected and self.first_keyframe_s is not None:
+            return now_s - self.first_keyframe_s >= settings.collect_s
+        return self.fitter.stage == STAGES[-1] and now_s - self.adopted_s >= settings.adopt_period_s
 
     def drop(self, key: str) -> None:
         """Forget a keyframe that still waits, or note that a known one is to go."""
@@ -96,6 +98,7 @@ class _SessionFit:
         """Give the fitter what has changed."""
         changes, self.changes = self.changes, []
         self.adopted_s, self.failed = time.monotonic(), False
+        self.collected = self.first_keyframe_s is not None
         if self.first_keyframe_s is None:
             self.first_keyframe_s = self.adopted_s
         for change in changes:

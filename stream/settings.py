@@ -58,9 +58,9 @@ class FitSettings:
 
     slice_s: float = bounded(1.0, 0.05, 30.0)
     """Time budget of one round; a new keyframe waits at most this long."""
-    collect_s: float = bounded(6.0, 0.0, 600.0)
-    """Keyframes of this time after the first are taken at once; later ones wait until the first full fit is done, since
-    each takes the fit some steps back."""
+    collect_s: float = bounded(5.0, 0.0, 600.0)
+    """The first keyframe is fitted at once, those of the time after it together; later ones wait until the first full
+    fit is done, since each takes the fit some steps back."""
     adopt_period_s: float = bounded(8.0, 0.0, 600.0)
     """After that, new keyframes are taken in batches this far apart."""
     niceness: int = bounded(5, 0, 19)
