@@ -77,6 +77,7 @@ def test_unusable_inputs_are_named(run_fitme, tmp_path: Path):
         (["fit", tmp_path / "cut.png"], "cut.png"),
         (["fit"], "name photos or a video"),
         (["fit", tmp_path / "missing.jpg", "--device", "abacus"], "use cpu or cuda"),
+        (["fit", tmp_path / "missing.jpg", "--device", "cuda"], "--device cuda"),
         (["render", tmp_path / "nobody", "--out", tmp_path / "a.png"], "no such avatar"),
         (["export", tmp_path / "nobody", "--out", tmp_path / "a.glb"], "no such avatar"),
         (["export", tmp_path / "nobody", "--out", tmp_path / "a.fbx"], "name a .glb or an .obj"),
@@ -140,7 +141,6 @@ def test_plugins_become_commands(run_fitme, monkeypatch: pytest.MonkeyPatch):
 
 def test_benchmark_ends_with_one_line_of_json(run_fitme, monkeypatch: pytest.MonkeyPatch):
     from fitme.bench.rows import BenchmarkRow
-
     from fitme.commands import bench
 
     plugin = EntryPoint("nothing", "tests_plugin:nothing", bench.BENCHMARK_GROUP)

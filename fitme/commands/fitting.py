@@ -10,7 +10,6 @@ from pathlib import Path
 from types import FrameType
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -90,8 +89,8 @@ def run_fit(request: FitRequest) -> bool:
 
     Raises FitmeError, with nothing written, if the inputs, the device or the session cannot be used.
     """
-    if request.device == "cuda" and not torch.cuda.is_available():
-        raise BackendError("--device cuda: no CUDA device is there; use --device cpu")
+    if request.device != "cpu":
+        raise BackendError(f"--device {request.device}: fits run on the processor so far; use --device cpu")
     watch, console = Stopwatch(), Console(stderr=True)
     with ExitStack() as stack:
         progress = stack.enter_context(_progress(console))

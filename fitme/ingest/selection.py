@@ -5,11 +5,16 @@ from collections.abc import Callable, Sequence
 from fitme.ingest.gather import Candidate
 from fitme.ingest.observe import Observer, Sighting
 from fitme.ingest.video import even_indices
+from fitme.shape import EXPRESSION_NAMES
 
 KEYFRAMES = 12
 """Pictures that a fit explains."""
 LARGEST_HOLDOUT = 8
 """Held-out frames that are explained and written; all others of the share are only kept from the fit."""
+CLOSED_EYES_LOSS = 0.5
+"""Share of its worth that a picture loses when the eyes are closed."""
+
+_BLINKS = [EXPRESSION_NAMES.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]
 
 
 def choose_keyframes(
@@ -40,5 +45,7 @@ def choose_held_out(observer: Observer, candidates: Sequence[Candidate]) -> list
 
 
 def _worth(sighting: Sighting) -> float:
-    quality = sighting.observation.quality
-    return quality.sharpness * (1.0 - quality.occlusion) * (1.0 - quality.clipped)
+    """How much a sighting tells: sharp, uncovered, neither crushed nor blown out, eyes open."""
+    quality, expression = sighting.observation.quality, sighting.observation.expression
+    closed = max(float(expression[index]) for index in _BLINKS)
+    return quality.sharpness * (1.0 - quality.occlusion) * (1.0 - quality.clipped) * (1.0 - CLOSED_EYES_LOSS * closed)

@@ -20,8 +20,8 @@ from fitme.export.gltf import EYE_NODES, glb_bytes, roughness_of_shininess, writ
 from fitme.shape import EXPRESSION_NAMES, MorphableModel
 
 LARGEST_BYTES = 15_000_000
-VALIDATOR = Path(sys.prefix) / "node" / "node_modules" / "gltf-validator"
-"""Where `make` installs Khronos' validator: npm install --prefix .venv/node gltf-validator@2.0.0-dev.3.10."""
+VALIDATOR = Path(sys.prefix) / "node_modules" / "gltf-validator"
+"""Where `make test` installs Khronos' validator if npm is there."""
 VALIDATE = """
 const fs = require("fs"), validator = require(process.argv[1]);
 validator.validateBytes(new Uint8Array(fs.readFileSync(process.argv[2])))
@@ -85,9 +85,9 @@ def distance(found: np.ndarray, expected: np.ndarray) -> float:
 
 def test_khronos_validator_has_nothing_to_say(tmp_path: Path, avatar: Avatar, model: MorphableModel):
     node = shutil.which("node")
-    if node is None:
-        pytest.skip("Node.js is not installed")
-    assert VALIDATOR.is_dir(), "run `make test`, or: npm install --prefix .venv/node gltf-validator@2.0.0-dev.3.10"
+    if node is None or (shutil.which("npm") is None and not VALIDATOR.is_dir()):
+        pytest.skip("Node.js or npm is not installed")
+    assert VALIDATOR.is_dir(), "the validator is missing: run `make test` once, which installs it"
     path = tmp_path / "avatar.glb"
     write_glb(avatar, model, path)
     command = [node, "-e", VALIDATE, str(VALIDATOR), str(path)]
