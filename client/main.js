@@ -30,6 +30,8 @@ let camera = null;
 let kept = false;
 let sampleAddress = DEFAULT_SAMPLE;
 let wasLive = false;
+/** The person has asked to erase everything: it is done when that request is answered, not when the session ends. */
+let erasing = false;
 
 const notice = new Notice();
 const queue = new ControlQueue((message) => session?.send(message));
@@ -241,7 +243,7 @@ function onEvent(event) {
   studio.follow(event);
   if (event.type === "kept") showKept(event.kept);
   else if (event.type === "progress") button("#download").disabled = !event.avatar;
-  else if (event.type === "ended") showEnded(event.reason);
+  else if (event.type === "ended" && !erasing) showEnded(event.reason);
   else if (event.type === "peer" && event.state === "replaced" && event.peer === session?.peer) showReplaced();
   else if (event.type === "error") {
     console.warn("the server reports", event.code, event.message);
@@ -251,8 +253,8 @@ function onEvent(event) {
 
 /** @param {string} reason */
 function showEnded(reason) {
+  if (reason === "deleted" || (reason === "expired" && !kept)) forgetSession();
   leave();
-  if (reason !== "shutdown") forgetSession();
   studio.reset();
   const words = endedWords(reason);
   notice.show(words.title, words.text, [{ label: "Back to the start", primary: true, run: toWelcome }]);
@@ -311,12 +313,17 @@ function askToDelete() {
   const id = session?.id;
   if (!id) return;
   const erase = async () => {
+    erasing = true;
+    notice.show("Erasing…", "A step of the fit that is under way may have to end first.", []);
     try {
       await deleteSession(id);
       showEnded("deleted");
     } catch (error) {
       const words = inWords(error);
-      toast(`Nothing was erased. ${words.title}. ${words.text}`);
+      notice.hide();
+      toast(`It is not certain that all was erased. ${words.title}. ${words.text}`);
+    } finally {
+      erasing = false;
     }
   };
   notice.show("Erase everything?", "Your pictures, measurements and head are removed from the server. This cannot be undone.", [

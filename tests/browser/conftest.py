@@ -137,8 +137,9 @@ class OpenPage:
         self.page.goto(address)
 
     def _listen(self, message):
-        # Statuses that the page puts into words are logged by the browser as well.
-        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
+        # The browser logs statuses that the page puts into words, and advice on the tests' own reading of pixels.
+        advice = message.text.startswith(("Failed to load resource", "Canvas2D:"))
+        if message.type in ("error", "warning") and not advice:
             self.complaints.append(message.text)
 
 
