@@ -8,6 +8,8 @@ the four `eyeLook*` targets of their side. Use one or the other.
 Specular reflection: a specular albedo A_S is glTF's specular factor (`KHR_materials_specular`), F0 = 0.04 A_S, as in
 `fitme.render.shading`; it lies in the alpha channel of the `specular` texture. Roughness follows from the renderer's
 Blinn-Phong exponent s: alpha^2 = 2 / (s + 2) and roughness = sqrt(alpha) (Walter et al., EGSR 2007).
+
+Vertex colours (`COLOR_0`) carry the ambient occlusion that the albedo was found under; they darken mouth and nostrils.
 """
 
 from collections.abc import Sequence
@@ -23,6 +25,8 @@ from fitme.avatar import Avatar
 from fitme.export.glb import FloatArray, GlbBuilder, Json
 from fitme.export.parts import Part, part_of_regions, part_of_vertices, tangents
 from fitme.export.textures import diffuse_codes, normal_codes, png, specular_alpha_codes
+from fitme.render.materials import REGION_SHININESS
+from fitme.render.occlusion import head_occlusion
 from fitme.render.shading import DEFAULT_SHININESS
 from fitme.render.tangents import vertex_tangents
 from fitme.shape import EXPRESSION_NAMES, MorphableModel, Region, vertex_normals
@@ -30,8 +34,7 @@ from fitme.shape import EXPRESSION_NAMES, MorphableModel, Region, vertex_normals
 WET_SPECULAR = 0.625
 """Specular factor of the tear film and of saliva: F0 = 0.025 (index of refraction 1.376, the cornea's)."""
 EYE_ROUGHNESS = 0.08
-MOUTH_ROUGHNESS = 0.35
-TEETH_ROUGHNESS = 0.2
+"""Roughness of the cornea, smoother than the renderer's highlights can be: engines light it by an environment."""
 
 MOVED_M = 2e-5
 """Vertices that a blendshape displaces by less than this are left out of it."""
@@ -56,6 +59,8 @@ class _Surface:
     """(V, 3)."""
     along_u: FloatArray
     """(T, 4) tangents of the texture vertices."""
+    occlusion: FloatArray
+    """(V,) share of the surroundings' light that arrives, [0, 1]."""
     position_offsets: FloatArray
     """(52, V, 3) displacement at full activation."""
     normal_offsets: FloatArray
@@ -121,6 +126,10 @@ def roughness_of_shininess(shininess: float) -> float:
     return float((2.0 / (shininess + 2.0)) ** 0.25)
 
 
+def _roughness_of(region: Region) -> float:
+    return roughness_of_shininess(REGION_SHININESS[region])
+
+
 class _Textures:
     """The file's textures and materials; `skin`, `mouth`, `teeth` and `eye` are indices of materials."""
 
@@ -136,8 +145,10 @@ class _Textures:
         skin["normalTexture"] = {"index": 2}
         skin["extensions"]["KHR_materials_specular"]["specularTexture"] = {"index": 1}
         self.skin = self._add(skin)
-        self.mouth = self._add(_material("mouth", MOUTH_ROUGHNESS, WET_SPECULAR) | {"doubleSided": True})
-        self.teeth = self._add(_material("teeth", TEETH_ROUGHNESS, WET_SPECULAR))
+        self.mouth = self._add(
+            _material("mouth", _roughness_of(Region.MOUTH_INTERIOR), WET_SPECULAR) | {"doubleSided": True}
+        )
+        self.teeth = self._add(_material("teeth", _roughness_of(Region.TEETH), WET_SPECULAR))
         self.eye = self._add(_material("eye", EYE_ROUGHNESS, WET_SPECULAR))
 
     def _add(self, material: Json) -> int:
@@ -171,6 +182,7 @@ def _surface(avatar: Avatar, model: MorphableModel) -> _Surface:
         neutral[0].numpy(),
         normals[0].numpy(),
         along_u[0].numpy(),
+        head_occlusion(model).clamp(0.0, 1.0).numpy(),
         (active - neutral).numpy(),
         (active_normals - normals).numpy(),
     )
@@ -203,6 +215,7 @@ def _primitive(
     attributes: dict[str, Any] = {
         "POSITION": builder.vertex_attribute(positions, bounds=True),
         "NORMAL": builder.vertex_attribute(normals),
+        "COLOR_0": builder.vertex_attribute(np.repeat(surface.occlusion[part.source, None], 3, 1)),
         "TEXCOORD_0": builder.vertex_attribute(part.uv),
     }
     if material == textures.skin:  # The only one with a normal map.

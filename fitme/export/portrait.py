@@ -12,6 +12,8 @@ from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix
 from fitme.render.forward import ForwardRenderer
 from fitme.render.light import Light
+from fitme.render.materials import head_shininess
+from fitme.render.occlusion import head_occlusion
 from fitme.shape import EXPRESSION_COUNT, EXPRESSION_NAMES, MorphableModel
 
 DISTANCE_M = 0.9
@@ -78,6 +80,14 @@ def avatar_vertices(
     return vertices
 
 
+def portrait_renderer(avatar: Avatar, model: MorphableModel, resolution: int) -> ForwardRenderer:
+    """A renderer of square pictures of the avatar, `resolution` pixels a side."""
+    shininess, occlusion = head_shininess(model), head_occlusion(model)
+    renderer = ForwardRenderer(model, resolution, shininess=shininess, occlusion=occlusion)
+    renderer.set_maps(avatar.maps)
+    return renderer
+
+
 def draw_portrait(
     avatar: Avatar,
     model: MorphableModel,
@@ -88,8 +98,7 @@ def draw_portrait(
 ) -> npt.NDArray[np.uint8]:
     """A still picture (`resolution`, `resolution`, 3), sRGB, of the avatar before `BACKGROUND`."""
     samples = resolution * SUPERSAMPLING
-    renderer = ForwardRenderer(model, samples)
-    renderer.set_maps(avatar.maps)
+    renderer = portrait_renderer(avatar, model, samples)
     vertices = avatar_vertices(avatar, model, coefficients)
     fine = bytes_to_linear(renderer.render(vertices, pose, portrait_camera(samples), light, BACKGROUND))
     blocks = fine.reshape(resolution, SUPERSAMPLING, resolution, SUPERSAMPLING, 3)

@@ -8,9 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.avatar import Avatar
-from fitme.export.portrait import BACKGROUND, avatar_vertices, portrait_camera, portrait_light, portrait_pose
+from fitme.export.portrait import (
+    BACKGROUND,
+    avatar_vertices,
+    portrait_camera,
+    portrait_light,
+    portrait_pose,
+    portrait_renderer,
+)
 from fitme.export.video import write_mp4
-from fitme.render.forward import ForwardRenderer
 from fitme.shape import MorphableModel
 
 RATE_HZ = 30
@@ -25,8 +31,7 @@ LIGHT_ELEVATION_RAD = math.radians(25.0)
 
 def turntable_frames(avatar: Avatar, model: MorphableModel) -> Iterator[npt.NDArray[np.uint8]]:
     """Pictures (`RESOLUTION_PX`, `RESOLUTION_PX`, 3), sRGB, that loop without a jump."""
-    renderer = ForwardRenderer(model, RESOLUTION_PX)
-    renderer.set_maps(avatar.maps)
+    renderer = portrait_renderer(avatar, model, RESOLUTION_PX)
     camera = portrait_camera(RESOLUTION_PX)
     vertices = avatar_vertices(avatar, model, {})
     count = round(RATE_HZ * SECONDS)
