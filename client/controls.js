@@ -28,7 +28,7 @@ const BACKGROUNDS = [
 /** What the server tells is not followed for this long after the person has changed something: it is older. */
 const OWN_CHANGE_MS = 600;
 /** As the person sees it: from above and the right, over a soft fill. */
-const FIRST_LIGHT = Object.freeze({ direction: [0.6, 0.45, 0.66], intensity: 0.9, ambient: 0.6 });
+const FIRST_LIGHT = Object.freeze({ direction: [0.8, 0.5, 0.33], intensity: 0.9, ambient: 0.6 });
 /** Keeps an angle of half a turn inside the range that the server takes, whatever its rounding. */
 const HALF_TURN = Math.PI - 1e-6;
 
@@ -77,6 +77,7 @@ function makeSwatches(place, swatches, custom, onChosen) {
 
 /** All controls of the scene. */
 export class SceneControls {
+  /** @type {import("./viewer.js").View} */
   view = { ...HOME_VIEW };
   color = LIGHT_COLORS[0].color;
   flipped = false;

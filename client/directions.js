@@ -10,7 +10,7 @@
 /** @typedef {[number, number]} Point */
 
 /** Angle between the viewer and the directions on the disc's rim, radians. */
-export const DISC_ANGLE = (150 * Math.PI) / 180;
+export const DISC_ANGLE = (135 * Math.PI) / 180;
 
 const EPSILON = 1e-9;
 

@@ -7,7 +7,7 @@ import { DISC_ANGLE, azimuthDegrees, channelsOf, clamp, describe, directionAt, m
 
 const KEY_STEP = 0.06;
 /** Radius of the handle's disc, as a share of the stage's shorter side. */
-const HANDLE_REACH = 0.44;
+const HANDLE_REACH = 0.47;
 const BALL_AMBIENT = 0.1;
 const KNOB_RADIUS = 0.1;
 

@@ -167,6 +167,7 @@ export class Studio {
       return;
     }
     const delay = (shown.sentTime - shown.receivedTime) * 1000 + decodeMs;
-    find("#figures").textContent = `${rate.toFixed(0)} pictures/s · ${delay.toFixed(0)} ms`;
+    const seen = shown.receivedTime > 0; // else it was drawn before the first camera frame
+    find("#figures").textContent = `${rate.toFixed(0)} pictures/s` + (seen ? ` · ${delay.toFixed(0)} ms` : "");
   }
 }
