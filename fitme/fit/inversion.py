@@ -170,6 +170,8 @@ class ReflectanceFit:
             {"params": parameters, "lr": settings.tuning_rate}, {"params": [scene.lights], "lr": settings.light_rate},
         ])  # fmt: skip
         latent = self._latent()
+        with torch.no_grad():
+            pivot = self._original.synthesize(latent)
         values: dict[str, float] = {}
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)
@@ -180,7 +182,9 @@ class ReflectanceFit:
                 index, evidence[index], scene, maps, self._model, embedder, self._backend, settings
             )
             locality = self._locality(generator, latent)
-            (total + texture_loss + settings.locality_weight * locality).backward()  # type: ignore[no-untyped-call]
+            unseen = _gloss_distance(maps, pivot)
+            loss = total + texture_loss + settings.locality_weight * locality + settings.gloss_weight * unseen
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             self._step += 1
             values |= {"texture": float(texture_loss.detach()), "locality": float(locality.detach())}
@@ -208,8 +212,12 @@ class ReflectanceFit:
             near = latent + self._settings.locality_radius * (random - latent)
             before = self._original.synthesize(near, resolution=self._settings.coarse_resolution)
         after = generator.synthesize(near, resolution=self._settings.coarse_resolution)
-        return (
-            (linear_to_srgb(after.diffuse) - linear_to_srgb(before.diffuse)).abs().mean()
-            + (after.specular - before.specular).abs().mean()
-            + (after.normals - before.normals).abs().mean()
+        return (linear_to_srgb(after.diffuse) - linear_to_srgb(before.diffuse)).abs().mean() + _gloss_distance(
+            after, before
         )
+
+
+def _gloss_distance(a: ReflectanceMaps, b: ReflectanceMaps) -> Tensor:
+    """Mean absolute difference of specular albedo and normals. Pictures under one soft light say little about either, and
+    tuning would bend them to explain what is left of the shading."""
+    return (a.specular - b.specular).abs().mean() + (a.normals - b.normals).abs().mean()

@@ -17,10 +17,10 @@ class DenseSettings:
     """Side in pixels at which keyframes are compared with renders."""
     coarse_resolution: int = 64
     """Side of the maps while the latent is far off; a step costs a tenth of a full one."""
-    coarse_steps: int = 60
-    inversion_steps: int = 30
-    tuning_steps: int = 25
-    refresh_steps: int = 8
+    coarse_steps: int = 40
+    inversion_steps: int = 20
+    tuning_steps: int = 16
+    refresh_steps: int = 6
     """Steps of inversion and of tuning each that a new keyframe earns once the fit had converged."""
     latent_rate: float = 0.05
     """Adam's step on W+."""
@@ -48,6 +48,8 @@ class DenseSettings:
     """Mean squared distance of W+ from the mean latent, in standard deviations."""
     locality_weight: float = 1.0
     """How strongly tuning must leave neighbouring latents' maps as they were (pivotal tuning, Roich et al. 2022)."""
+    gloss_weight: float = 5.0
+    """How strongly tuning must leave specular albedo and normals at the latent as inversion found them."""
     locality_radius: float = 0.3
     """Interpolation towards a random latent at which locality is checked."""
 
