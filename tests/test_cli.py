@@ -1,6 +1,7 @@
 """The command line: one clear line and code 2 for what the user can mend, files where they were asked for."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from PIL import Image
 
 from fitme import cli
 from fitme.avatar import Avatar
+from fitme.bench.rows import BenchmarkRow
+from fitme.commands import bench
 from fitme.export.glb import read_glb
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape import load_default_model
@@ -140,15 +143,16 @@ def test_plugins_become_commands(run_fitme, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_benchmark_ends_with_one_line_of_json(run_fitme, monkeypatch: pytest.MonkeyPatch):
-    from fitme.bench.rows import BenchmarkRow
-    from fitme.commands import bench
-
     plugin = EntryPoint("nothing", "tests_plugin:nothing", bench.BENCHMARK_GROUP)
-    monkeypatch.setattr(EntryPoint, "load", lambda self: list[BenchmarkRow])
+    rows = [BenchmarkRow("speed of nothing", 12.5, "1/s", ">= 40"), BenchmarkRow("what never came", math.nan, "s")]
+    monkeypatch.setattr(EntryPoint, "load", lambda self: lambda: rows)
     monkeypatch.setattr(bench, "entry_points", lambda group: [plugin])
     code, out, err = run_fitme("bench", "nothing", "--json")
     assert code == 0, err
     result = json.loads(out.splitlines()[-1])
     assert result["benchmark"] == "nothing"
-    assert {"commit", "seed", "machine", "rows"} <= result.keys()
+    assert {"commit", "seed", "machine"} <= result.keys()
+    assert result["rows"][0] == {"name": "speed of nothing", "value": 12.5, "unit": "1/s", "target": ">= 40"}
+    assert result["rows"][1]["value"] is None
+    assert "speed of nothing" in out.partition("{")[0]
     assert run_fitme("bench")[1].split() == ["nothing"]
