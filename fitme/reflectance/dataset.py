@@ -25,7 +25,7 @@ WORKER_NICENESS = 10
 _DATA_FILE, _ABOUT_FILE = "maps.npy", "about.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MapDataset:
     """Maps in a memory-mapped file."""
 

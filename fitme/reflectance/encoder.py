@@ -7,11 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from fitme.reflectance.dataset import CHANNELS
-from fitme.reflectance.generator import ReflectanceGenerator
-from fitme.reflectance.layers import EqualConv, EqualLinear, activate, downsample
+from fitme.reflectance.generator import ReflectanceGenerator, encode_raw
+from fitme.reflectance.layers import LEAKY_SLOPE, EqualConv, EqualLinear, activate, downsample
+from fitme.reflectance.linear_basis import LinearBasis
 
 ENCODER_RESOLUTION = 64
-"""Texels a side of the maps that the encoder sees."""
+"""Texels a side of the maps that the encoder's convolutions see."""
+CONVOLUTION_SHARE = 0.3
+"""Weight of the convolutions beside the linear coefficients at the beginning."""
 OFFSET_RATE = 0.05
 """Scale of the W+ offsets, so that they begin small."""
 LOG_VARIANCE_LIMIT = 6.0
@@ -39,9 +42,15 @@ class Encoding:
 
 
 class MapEncoder(nn.Module):
-    """(B, 6, 64, 64) maps, as the dataset encodes them, to an `Encoding`."""
+    """Maps, as the dataset encodes them, to an `Encoding`: by convolutions at low resolution, and by their
+    coefficients in the linear model."""
 
-    def __init__(self, generator: ReflectanceGenerator, channels: tuple[int, ...] = (32, 64, 96, 128)) -> None:
+    projection: Tensor
+    mean: Tensor
+
+    def __init__(
+        self, generator: ReflectanceGenerator, basis: LinearBasis, channels: tuple[int, ...] = (32, 64, 96, 128)
+    ) -> None:
         super().__init__()
         self._noise_size = generator.config.noise_size
         self._shape = (generator.num_layers, generator.config.latent_size)
@@ -49,15 +58,31 @@ class MapEncoder(nn.Module):
         self.layers = nn.ModuleList(EqualConv(widths[k], widths[k + 1], 3) for k in range(len(channels)))
         side = ENCODER_RESOLUTION >> len(channels)
         self.hidden = EqualLinear(channels[-1] * side * side, 256)
+        count = basis.projection.shape[1]
+        self.linear = nn.Sequential(EqualLinear(count, 256), nn.LeakyReLU(LEAKY_SLOPE), EqualLinear(256, 256))
         self.posterior = EqualLinear(256, 2 * self._noise_size)
+        self.register_buffer("projection", basis.projection, persistent=False)
+        self.register_buffer("mean", basis.mean, persistent=False)
         self.offsets = EqualLinear(256, self._shape[0] * self._shape[1])
 
     def forward(self, maps: Tensor) -> Encoding:
-        """Latents of maps (B, 6, 64, 64)."""
-        x = torch.cat([maps[:, :4] * 4.0 - 2.0, maps[:, 4:] * 10.0], 1)
+        """Latents of maps (B, 6, R, R), R being that of the linear model or a multiple."""
+        small = downsample(maps, maps.shape[-1] // ENCODER_RESOLUTION)
+        x = torch.cat([small[:, :4] * 4.0 - 2.0, small[:, 4:] * 10.0], 1)
         for layer in self.layers:
             x = downsample(activate(layer(x)))
-        x = activate(self.hidden(x.flatten(1)))
+        return self.encode(self.coefficients(maps), CONVOLUTION_SHARE * self.hidden(x.flatten(1)))
+
+    def coefficients(self, maps: Tensor) -> Tensor:
+        """Coefficients (B, K) of maps (B, 6, R, R) in the linear model."""
+        fitting = downsample(maps, maps.shape[-1] // self.mean.shape[-1])
+        raw = torch.cat(list(encode_raw(fitting).values()), 1)
+        return (raw - self.mean).flatten(1) @ self.projection
+
+    def encode(self, coefficients: Tensor, features: Tensor | None = None) -> Encoding:
+        """Latents of coefficients (B, K), and of what the convolutions saw (B, 256)."""
+        x = self.linear(coefficients)
+        x = activate(x if features is None else x + features)
         mean, log_variance = self.posterior(x).chunk(2, 1)
         limited = LOG_VARIANCE_LIMIT * torch.tanh((log_variance - 2.0) / LOG_VARIANCE_LIMIT)
         offsets = OFFSET_RATE * self.offsets(x).unflatten(1, self._shape)

@@ -4,8 +4,9 @@ The architecture is that of FitMe (Lattas et al., CVPR 2023, section 3.1) on Sty
 mapping network, a trunk of modulated convolutions that all modalities share, then one branch per modality, outputs
 summed over resolutions by skip connections. Two things differ, both because every map here lies in one fixed UV
 layout: stages see learned *positional maps* besides their features (where StyleGAN2 has noise), and outputs start
-from learned *base maps* (the mean head) instead of zero. A style can thus fade a fixed structure in and out, which
-makes W+ easy to invert.
+from a learned linear model of all modalities (mean maps and `linear_components` others, mixed by a row of W+) instead
+of zero, so that convolutions add what is not linear. Both let a style fade a fixed structure in and out, which makes W+
+easy to invert and training possible on a CPU.
 """
 
 from collections.abc import Iterator
@@ -62,6 +63,10 @@ class GeneratorConfig:
     normal_channels: tuple[int, ...] = (20, 12)
     positional_maps: int = 4
     """Learned maps at each resolution that styles can fade in."""
+    linear_components: int = 32
+    """K: maps of the linear model besides the mean."""
+    linear_resolution: int = 128
+    """Texels a side of the linear model's maps; the mean has the full resolution."""
 
     def __post_init__(self) -> None:
         for name, channels in self.branch_channels().items():
@@ -126,6 +131,10 @@ class SynthesisStage(nn.Module):
         return activate(self.second(x, w[:, 1]))
 
 
+LINEAR_ROWS = 1
+"""Rows of W+ that the linear model reads; they come first."""
+RESIDUAL_SCALE = 0.03
+"""Size of what the convolutions add before training."""
 LAYERS_PER_STAGE = 3
 """Rows of W+ that a stage reads: two convolutions and the outputs that follow."""
 
@@ -151,7 +160,7 @@ class Branch(nn.Module):
         with torch.no_grad():
             for layer in [*self.trunk_outputs, *self.outputs]:
                 assert isinstance(layer, ModulatedConv)
-                layer.weight.mul_(0.1)
+                layer.weight.mul_(RESIDUAL_SCALE)
 
 
 class ReflectanceGenerator(nn.Module):
@@ -173,13 +182,16 @@ class ReflectanceGenerator(nn.Module):
             for level in range(len(channels))
         )
         self.branches = nn.ModuleDict({m.name: Branch(m, config.branch_channels()[m.name], config) for m in MODALITIES})
+        side, raw_channels = config.linear_resolution, sum(m.channels for m in MODALITIES)
+        self.components = nn.Parameter(torch.zeros(config.linear_components, raw_channels, side, side))
+        self.mixture = EqualLinear(config.latent_size, config.linear_components)
         self.register_buffer("mean_w", torch.zeros(config.latent_size))
 
     @property
     def num_layers(self) -> int:
-        """L: rows of a W+ latent. The trunk's come first, then each branch's in the order of `MODALITIES`."""
+        """L: rows of a W+ latent: the linear model's, the trunk's, then each branch's in the order of `MODALITIES`."""
         branches = sum(len(c) for c in self.config.branch_channels().values())
-        return LAYERS_PER_STAGE * (len(self.config.trunk_channels) + branches)
+        return LINEAR_ROWS + LAYERS_PER_STAGE * (len(self.config.trunk_channels) + branches)
 
     @property
     def latent_size(self) -> int:
@@ -214,7 +226,7 @@ class ReflectanceGenerator(nn.Module):
             )
         x = self.constant.expand(len(w_plus), -1, -1, -1)
         sums: dict[str, Tensor | None] = {m.name: None for m in MODALITIES}
-        row = 0
+        row = LINEAR_ROWS
         for level, stage in enumerate(self.trunk):
             if config.start_resolution << level > target:
                 break
@@ -223,30 +235,44 @@ class ReflectanceGenerator(nn.Module):
                 output = branch.trunk_outputs[level](x, w_plus[:, row + 2])
                 sums[name] = _accumulate(sums[name], output)
             row += LAYERS_PER_STAGE
-        row = LAYERS_PER_STAGE * len(self.trunk)
+        row = LINEAR_ROWS + LAYERS_PER_STAGE * len(self.trunk)
+        mixed = torch.einsum("bk,kchw->bchw", self.mixture(w_plus[:, 0]), self.components)
+        parts = torch.split(mixed, [m.channels for m in MODALITIES], 1)
+        linear = {m.name: part for m, part in zip(MODALITIES, parts, strict=True)}
         coarsest = min(target, config.trunk_resolution)
         pyramid: dict[int, dict[str, Tensor]] = {size: {} for size in stages if coarsest <= size <= target}
         for name, branch in self._branches():
             features, total = x, sums[name]
             assert total is not None
-            pyramid[coarsest][name] = total + downsample(branch.base, config.resolution // coarsest)
+            pyramid[coarsest][name] = total + self._linear(branch.base, linear[name], coarsest)
             for level, (stage, output_layer) in enumerate(zip(branch.stages, branch.outputs, strict=True)):
                 size = config.trunk_resolution << (level + 1)
                 if size <= target:
                     features = stage(features, w_plus[:, row : row + 2])
                     total = _accumulate(total, output_layer(features, w_plus[:, row + 2]))
-                    pyramid[size][name] = total + downsample(branch.base, config.resolution // size)
+                    pyramid[size][name] = total + self._linear(branch.base, linear[name], size)
                 row += LAYERS_PER_STAGE
         return pyramid
+
+    def _linear(self, base: Tensor, mixed: Tensor, size: int) -> Tensor:
+        """The linear model's part of a modality at a resolution, (B, channels, size, size)."""
+        while mixed.shape[-1] < size:
+            mixed = upsample(mixed)
+        return downsample(mixed, mixed.shape[-1] // size) + downsample(base, self.config.resolution // size)
 
     def _branches(self) -> Iterator[tuple[str, Branch]]:
         return ((name, cast("Branch", branch)) for name, branch in self.branches.items())
 
-    def set_base(self, modality: str, raw: Tensor) -> None:
-        """Set the base maps (1, channels, R, R) of a modality."""
-        branch = cast("Branch", self.branches[modality])
-        with torch.no_grad():
-            branch.base.copy_(raw)
+    @torch.no_grad()
+    def set_linear_model(
+        self,
+        mean: dict[str, Tensor],  # (1, channels, R, R) raw outputs by modality
+        components: Tensor,  # (K, 6, r, r) raw outputs
+    ) -> None:
+        """Set the maps that synthesis starts from."""
+        for name, branch in self._branches():
+            branch.base.copy_(mean[name])
+        self.components.copy_(components)
 
     @torch.no_grad()
     def measure_mean_w(self, samples: int = 4096) -> None:

@@ -131,7 +131,8 @@ def _table() -> FloatArray:
 
 
 def _levels(limits: tuple[float, float], count: int) -> FloatArray:
-    return np.asarray(np.linspace(np.sqrt(limits[0]), np.sqrt(limits[1]), count) ** 2, np.float64)
+    roots: FloatArray = np.linspace(np.sqrt(limits[0]), np.sqrt(limits[1]), count)
+    return np.square(roots)
 
 
 def _position(amount: FloatArray, limits: tuple[float, float]) -> FloatArray:

@@ -14,17 +14,21 @@ import numpy as np
 import torch
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from fitme.reflectance.atlas import default_atlas
-from fitme.reflectance.dataset import build_dataset, texel_weight
+from fitme.reflectance.dataset import MapDataset, build_dataset, texel_weight
 from fitme.reflectance.generator import decode
+from fitme.reflectance.linear_basis import LinearBasis, principal_components
 from fitme.reflectance.sheets import map_sheet, sample_maps, write_picture
 from fitme.reflectance.training import StepReport, Trainer
-from fitme.reflectance.training_config import load_training_config
+from fitme.reflectance.training_config import TrainingConfig, load_training_config
 from fitme.reflectance.weights import save_generator
 
 SHEET_COLUMNS = 6
 CHECKPOINT_NAME, GENERATOR_NAME, LOSSES_NAME = "checkpoint.pt", "generator.safetensors", "losses.csv"
+BASIS_NAME = "basis.safetensors"
 LOSS_COLUMNS = ("step", "seconds", "resolution", "loss", "value")
 
 
@@ -42,7 +46,9 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     resolution = settings.generator.resolution
     dataset = build_dataset(maps or out / "maps", settings.skins, resolution, workers=settings.data_workers)
-    trainer = Trainer(settings, dataset, texel_weight(default_atlas(resolution)))
+    weight = texel_weight(default_atlas(resolution))
+    basis = _linear_basis(out / BASIS_NAME, settings, dataset, weight)
+    trainer = Trainer(settings, dataset, weight, basis)
     checkpoint = out / CHECKPOINT_NAME
     if checkpoint.exists():
         trainer.resume(checkpoint)
@@ -63,6 +69,18 @@ def train(
                 _publish(trainer, out)
     trainer.save(checkpoint)
     _publish(trainer, out)
+
+
+def _linear_basis(path: Path, settings: TrainingConfig, dataset: MapDataset, weight: Tensor) -> LinearBasis:
+    """The principal components of the data, computed once per folder."""
+    if not path.exists():
+        sizes = settings.generator.linear_components, settings.generator.linear_resolution
+        basis = principal_components(dataset, weight, *sizes)
+        tensors = {name: value.contiguous() for name, value in vars(basis).items()}
+        partial = path.with_name(path.name + ".partial")
+        save_file(tensors, partial)
+        partial.replace(path)
+    return LinearBasis(**load_file(path))
 
 
 def _log(writer, report: StepReport, seconds: float) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001

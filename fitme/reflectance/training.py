@@ -23,13 +23,17 @@ from fitme.color import linear_to_srgb
 from fitme.errors import ModelFileError
 from fitme.reflectance.dataset import MapDataset
 from fitme.reflectance.discriminator import BranchedDiscriminator
-from fitme.reflectance.encoder import ENCODER_RESOLUTION, MapEncoder
+from fitme.reflectance.encoder import MapEncoder
 from fitme.reflectance.generator import NORMAL_SLOPE_SCALE, ReflectanceGenerator, encode_raw
 from fitme.reflectance.layers import downsample
+from fitme.reflectance.linear_basis import LinearBasis
 from fitme.reflectance.training_config import TrainingConfig
 
 PENALTY_INTERVAL = 4
 """Steps of the discriminator between two gradient penalties."""
+COEFFICIENT_BATCH, COEFFICIENT_RATE = 32, 3e-3
+COEFFICIENT_DIVERGENCE = 1e-3
+"""Per nat, beside the weighted mean square of coefficients of unit variance."""
 CHECKPOINT_FORMAT = 1
 
 
@@ -46,19 +50,26 @@ class Trainer:
     """Networks, optimisers and their progress. Randomness depends on the seed and the step alone, so that a run that is
     resumed gives the same weights as one that was not interrupted."""
 
-    def __init__(self, config: TrainingConfig, dataset: MapDataset, weight: Tensor) -> None:
+    def __init__(self, config: TrainingConfig, dataset: MapDataset, weight: Tensor, basis: LinearBasis) -> None:
         self.config = config
         self.step = 0
         self._dataset = dataset
         self._weight = weight  # (1, 1, R, R)
         torch.manual_seed(config.seed)
         self.generator = ReflectanceGenerator(config.generator)
-        self.encoder = MapEncoder(self.generator)
+        self.encoder = MapEncoder(self.generator, basis)
         self.discriminator = BranchedDiscriminator(config.discriminator)
-        self._start_from_mean()
+        self.generator.set_linear_model(encode_raw(dataset.mean()[None]), basis.components)
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
-        trained = [*self.generator.parameters(), *self.encoder.parameters()]
-        self._optimizer = torch.optim.Adam(trained, config.learning_rate, config.adam_betas)
+        maps = [p for name, p in self.generator.named_parameters() if is_linear_map(name)]
+        networks = [p for name, p in self.generator.named_parameters() if not is_linear_map(name)]
+        self._optimizer = torch.optim.Adam(
+            [
+                {"params": [*networks, *self.encoder.parameters()], "share": 1.0},
+                {"params": maps, "share": config.linear_rate},
+            ],
+            config.learning_rate, config.adam_betas,
+        )  # fmt: skip
         self._judge_optimizer = torch.optim.Adam(self.discriminator.parameters(), config.learning_rate / 2, (0.0, 0.99))
         centres = (torch.arange(dataset.resolution) + 0.5) / dataset.resolution * 2.0 - 1.0
         self._position = torch.stack(torch.meshgrid(centres, centres, indexing="xy"))[None]  # (1, 2, R, R)
@@ -70,7 +81,9 @@ class Trainer:
             yield self.train_step()
 
     def train_step(self) -> StepReport:
-        """One step of the phase that is due."""
+        """One step of the phase that is due; before the first, `_learn_coefficients`."""
+        if self.step == 0:
+            self._learn_coefficients()
         config, phase = self.config, self.config.phase(self.step)
         draw = np.random.default_rng((config.seed, self.step))
         indices = draw.integers(len(self._dataset.maps), size=phase.batch)
@@ -78,9 +91,9 @@ class Trainer:
         noise = torch.from_numpy(draw.standard_normal((phase.batch, config.generator.noise_size)).astype(np.float32))
         free = torch.from_numpy(draw.random(phase.batch) < config.offset_share)[:, None, None]
         for group in self._optimizer.param_groups:
-            group["lr"] = config.learning_rate * self._rate()
+            group["lr"] = config.learning_rate * self._rate() * group["share"]
 
-        encoding = self.encoder(downsample(maps, maps.shape[-1] // ENCODER_RESOLUTION))
+        encoding = self.encoder(maps)
         w = self.generator.mapping(encoding.sample(noise))
         w_plus = self.generator.broadcast(w) + torch.where(free, encoding.offsets, torch.zeros(()))
         losses: dict[str, Tensor] = {}
@@ -120,7 +133,7 @@ class Trainer:
             indices = np.arange(first, min(first + 16, count))
             for mirrored in (False, True):
                 maps = self._dataset.batch(indices, np.full(len(indices), mirrored))
-                encoding = self.encoder(downsample(maps, maps.shape[-1] // ENCODER_RESOLUTION))
+                encoding = self.encoder(maps)
                 means.append(encoding.mean)
                 variances.append(encoding.log_variance.exp())
         mean = torch.cat(means)
@@ -136,7 +149,7 @@ class Trainer:
     def reconstruct(self, indices: npt.NDArray[np.int64]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Raw maps by modality of the data, and what encoder and averaged generator make of them."""
         maps = self._dataset.batch(indices, np.zeros(len(indices), bool))
-        encoding = self.encoder(downsample(maps, maps.shape[-1] // ENCODER_RESOLUTION))
+        encoding = self.encoder(maps)
         w_plus = self.average.broadcast(self.average.mapping(encoding.mean)) + encoding.offsets
         *_, rebuilt = self.average.raw_pyramid(w_plus).values()
         return encode_raw(maps), rebuilt
@@ -171,11 +184,36 @@ class Trainer:
         self._judge_optimizer.load_state_dict(state["judge_optimizer"])
         self.step = int(state["step"])
 
-    def _start_from_mean(self) -> None:
-        """Set the base maps to the mean of the data."""
+    def _learn_coefficients(self) -> None:
+        """Teach encoder, mapping network and mixture the coefficients of the data in the linear model: a variational
+        autoencoder of small vectors, which takes seconds and gives the convolutions a start."""
+        config = self.config
         with torch.no_grad():
-            for name, raw in encode_raw(self._dataset.mean()[None]).items():
-                self.generator.set_base(name, raw)
+            parts = []
+            for first in range(0, len(self._dataset.maps), COEFFICIENT_BATCH):
+                indices = np.arange(first, min(first + COEFFICIENT_BATCH, len(self._dataset.maps)))
+                for mirrored in (False, True):
+                    maps = self._dataset.batch(indices, np.full(len(indices), mirrored))
+                    parts.append(self.encoder.coefficients(maps))
+            coefficients = torch.cat(parts)  # (2N, K)
+            size = self.generator.components.flatten(1).square().mean(1).sqrt()
+            importance = size / size.mean()
+        modules = (self.generator.mapping, self.generator.mixture, self.encoder)
+        optimizer = torch.optim.Adam([p for m in modules for p in m.parameters()], COEFFICIENT_RATE)
+        noise = torch.Generator().manual_seed(config.seed)
+        for step in range(config.linear_steps):
+            for group in optimizer.param_groups:
+                group["lr"] = COEFFICIENT_RATE * (1.0 - 0.95 * step / config.linear_steps)
+            chosen = torch.randint(len(coefficients), (COEFFICIENT_BATCH,), generator=noise)
+            wanted = coefficients[chosen]
+            encoding = self.encoder.encode(wanted)
+            z = encoding.sample(torch.randn(encoding.mean.shape, generator=noise))
+            error = (self.generator.mixture(self.generator.mapping(z)) - wanted) * importance
+            loss = error.square().mean() + COEFFICIENT_DIVERGENCE * encoding.divergence()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+        self.average.load_state_dict(self.generator.state_dict())
 
     def _reconstruction(self, output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """L1 of values and of differences between neighbours, (B, 6, R, R) as the dataset has them."""
@@ -224,6 +262,11 @@ class Trainer:
         progress = self.step / max(config.steps, 1)
         cosine = config.final_rate + (1.0 - config.final_rate) * 0.5 * (1.0 + math.cos(math.pi * progress))
         return cosine * min(1.0, (self.step + 1) / max(config.warm_up_steps, 1))
+
+
+def is_linear_map(name: str) -> bool:
+    """Whether a parameter of the generator belongs to its linear model's maps."""
+    return name == "components" or name.endswith(".base")
 
 
 def comparable(raw: dict[str, Tensor]) -> Tensor:

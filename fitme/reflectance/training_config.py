@@ -31,6 +31,10 @@ class TrainingConfig:
     phases: tuple[Phase, ...] = (Phase(64, 700, 8), Phase(128, 500, 4), Phase(256, 900, 4))
     learning_rate: float = 3e-3
     adam_betas: tuple[float, float] = (0.8, 0.99)
+    linear_steps: int = 2000
+    """Steps before the phases in which encoder and mapping network learn the linear model's coefficients alone."""
+    linear_rate: float = 0.02
+    """Learning rate of the linear model's maps beside the rest's."""
     warm_up_steps: int = 50
     final_rate: float = 0.15
     """Learning rate at the end beside the beginning's; cosine between."""

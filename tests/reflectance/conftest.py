@@ -18,6 +18,8 @@ TINY = GeneratorConfig(
     specular_channels=(4, 4),
     normal_channels=(6, 4),
     positional_maps=2,
+    linear_components=5,
+    linear_resolution=32,
 )
 """A generator of 64 texels whose trunk ends at 16."""
 

@@ -9,6 +9,12 @@ from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator, d
 from .conftest import TINY
 
 
+@pytest.fixture(autouse=True)
+def linear_model(tiny_generator):
+    flat = {name: torch.zeros(1, count, 64, 64) for name, count in (("diffuse", 3), ("specular", 1), ("normals", 2))}
+    tiny_generator.set_linear_model(flat, torch.randn(5, 6, 32, 32) * 0.1)
+
+
 def random_w_plus(generator: ReflectanceGenerator, batch: int) -> torch.Tensor:
     return torch.randn(batch, generator.num_layers, generator.config.latent_size)
 
@@ -19,7 +25,7 @@ def test_maps_have_the_documented_shapes_and_ranges(tiny_generator):
     assert maps.specular.shape == (2, 64, 64, 1)
     assert maps.normals.shape == (2, 64, 64, 3)
     for albedo in (maps.diffuse, maps.specular):
-        assert 0.0 <= albedo.min() and albedo.max() <= 1.0
+        assert albedo.min() >= 0.0 and albedo.max() <= 1.0
     torch.testing.assert_close(maps.normals.norm(dim=-1), torch.ones(2, 64, 64))
     assert maps.normals[..., 2].min() > 0.0
 
@@ -49,7 +55,7 @@ def test_every_row_of_w_plus_matters_and_branches_stay_apart(tiny_generator):
     (gradient,) = torch.autograd.grad(maps.diffuse.sum() + maps.specular.sum() + maps.normals.sum(), w_plus)
     assert (gradient.abs().sum(-1) > 0.0).all()
     (diffuse_only,) = torch.autograd.grad(tiny_generator.synthesize(w_plus).diffuse.sum(), w_plus)
-    trunk_rows = 3 * len(TINY.trunk_channels)
+    trunk_rows = 1 + 3 * len(TINY.trunk_channels)
     branch_rows = 3 * len(TINY.diffuse_channels)
     assert (diffuse_only[0, : trunk_rows + branch_rows].abs().sum(-1) > 0.0).all()
     assert (diffuse_only[0, trunk_rows + branch_rows :] == 0.0).all()

@@ -67,11 +67,11 @@ def test_pigments_darken_and_redden():
 
 
 def test_hair_beard_and_eyes_appear_where_they_belong():
-    atlas = default_atlas(SIZE)
+    atlas = default_atlas(128)
     fair = {"typology_angle_deg": 55.0, "hair_eumelanin": 2.0, "hair_pheomelanin": 0.0, "hair_gray": 0.0}
-    bald = synthesize_skin(2, SIZE, traits=traits_of(2, **fair)).diffuse.mean(-1)
+    bald = synthesize_skin(2, 128, traits=traits_of(2, **fair)).diffuse.mean(-1)
     hairy = synthesize_skin(
-        2, SIZE, traits=traits_of(2, **fair, hair_density=1.0, hairline_rise=0.0, beard_density=(1.0,) * 4)
+        2, 128, traits=traits_of(2, **fair, hair_density=1.0, hairline_rise=0.0, beard_density=(1.0,) * 4)
     ).diffuse.mean(-1)
     crown, nose = (atlas.v < 0.05), (atlas.u < 0.03) & (np.abs(atlas.v - 0.38) < 0.03)
     chin = (atlas.u < 0.05) & (np.abs(atlas.v - 0.68) < 0.02)
