@@ -99,6 +99,17 @@ def test_picture_without_a_face_is_reported(run_fitme, tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
+def test_native_libraries_do_not_chatter(tmp_path: Path):
+    """MediaPipe logs to standard error; a user should see our words alone."""
+    Image.new("RGB", (320, 240), (90, 120, 90)).save(tmp_path / "meadow.png")
+    command = [sys.executable, "-m", "fitme.cli", "fit", "meadow.png", "--out", "out"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+    assert run.returncode == 2
+    assert "no face was found" in one_line(run.stderr)
+    assert "W0000" not in run.stderr
+    assert "INFO" not in run.stderr
+
+
 def test_unknown_option_is_explained(run_fitme):
     code, _, err = run_fitme("fit", "--no-such-option")
     assert code == 2

@@ -23,6 +23,7 @@ from fitme.commands.output import (
     write_movie,
     write_report,
 )
+from fitme.commands.quiet import quiet_libraries
 from fitme.errors import BackendError
 from fitme.fit.incremental import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
@@ -91,8 +92,10 @@ def run_fit(request: FitRequest) -> bool:
     """
     if request.device != "cpu":
         raise BackendError(f"--device {request.device}: fits run on the processor so far; use --device cpu")
-    watch, console = Stopwatch(), Console(stderr=True)
+    watch = Stopwatch()
     with ExitStack() as stack:
+        stack.enter_context(quiet_libraries())
+        console = Console(stderr=True)
         progress = stack.enter_context(_progress(console))
         with watch.measuring("start"):
             candidates = gather(request.inputs) if request.inputs else []
@@ -127,7 +130,8 @@ def run_fit(request: FitRequest) -> bool:
             skipped=observer.skipped,
         )
         report = _write(outcome, request.out, watch, progress)
-    _summarize(console, report, request.out, interrupted)
+        progress.stop()
+        _summarize(console, report, request.out, interrupted)
     return interrupted
 
 
