@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from fitme.errors import FitmeError
@@ -66,7 +67,7 @@ class _SessionFit:
     failed: bool = False
     """The fit raised; a new keyframe gives it another chance."""
     changes: list[Keyframe | str] = field(default_factory=list)
-    """New keyframes, and keys of dropped ones, in the order in which they came."""
+    """New keyframes, and keys of known ones that are to go, in the order in which they came."""
 
     first_keyframe_s: float | None = None
     """When the first keyframe came; `time.monotonic()`, as all times here."""
@@ -94,18 +95,20 @@ class _SessionFit:
         else:
             self.changes.append(key)
 
-    def adopt(self) -> None:
-        """Give the fitter what has changed."""
-        changes, self.changes = self.changes, []
+    def adopt(self, count: int) -> None:
+        """Give the fitter up to `count` new keyframes, the most different ones; the others go on waiting."""
+        for key in [change for change in self.changes if isinstance(change, str)]:
+            self.fitter.remove_keyframe(key)
+        waiting = [change for change in self.changes if isinstance(change, Keyframe)]
+        for _ in range(min(count, len(waiting))):
+            seen = np.array([_direction(keyframe) for keyframe in self.fitter.keyframes]).reshape(-1, 2)
+            novelty = [np.abs(seen - _direction(keyframe)).sum(1).min(initial=math.inf) for keyframe in waiting]
+            self.fitter.add_keyframe(waiting.pop(int(np.argmax(novelty))))
+        self.changes = [*waiting]
         self.adopted_s, self.failed = time.monotonic(), False
         self.collected = self.first_keyframe_s is not None
         if self.first_keyframe_s is None:
             self.first_keyframe_s = self.adopted_s
-        for change in changes:
-            if isinstance(change, Keyframe):
-                self.fitter.add_keyframe(change)
-            else:
-                self.fitter.remove_keyframe(change)
 
     @property
     def has_work(self) -> bool:
@@ -120,6 +123,14 @@ class FitProcess:
     def __init__(self, connection: Connection, settings: FitSettings) -> None:
         self._connection = connection
         self._settings = settings
+        self._effort = FitterSettings(
+            alignment_rounds=settings.alignment_rounds,
+            dense=DenseSettings(
+                coarse_steps=settings.coarse_steps,
+                inversion_steps=settings.inversion_steps,
+                tuning_steps=settings.tuning_steps,
+            ),
+        )
         self._model = load_default_model()
         self._embedder = DlibEmbedder()
         self._sessions: dict[str, _SessionFit] = {}
@@ -198,13 +209,13 @@ class FitProcess:
     def _fitter(self, state: FitState | None) -> IncrementalFitter:
         generator = load_default_generator()
         if state is None:
-            return IncrementalFitter(self._model, generator, embedder=self._embedder)
-        return IncrementalFitter.from_state(state, self._model, generator, embedder=self._embedder)
+            return IncrementalFitter(self._model, generator, self._effort, self._embedder)
+        return IncrementalFitter.from_state(state, self._model, generator, self._effort, self._embedder)
 
     def _work(self, session: _SessionFit) -> None:
         try:
             if session.adopts(self._settings):
-                session.adopt()
+                session.adopt(self._settings.batch)
             if not session.fitter.keyframes:
                 return
             report = session.fitter.refine(self._settings.slice_s)
@@ -275,6 +286,11 @@ class FitProcess:
 
     def _tell(self, session_id: str, event: Event) -> None:
         self._connection.send(Tell(session_id, event))
+
+
+def _direction(keyframe: Keyframe) -> npt.NDArray[np.float64]:
+    """Yaw and pitch (2,) of the head, radians."""
+    return np.array(keyframe.observation.pose.yaw_pitch_roll()[:2])
 
 
 def run_fit_process(connection: Connection, settings: FitSettings) -> None:

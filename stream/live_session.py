@@ -1,5 +1,6 @@
 """One session in the live process: camera frames in; events, keyframes and pictures out."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -56,7 +57,7 @@ class LiveSession:
         self._picture_wanted = False
         self._news = True
         self._sequence = 0
-        self._picture_due_s = 0.0
+        self._due_s = 0.0
         self._tracking_due_s = 0.0
 
     def close(self) -> None:
@@ -88,18 +89,21 @@ class LiveSession:
         self._news = True
 
     def step(self) -> float:
-        """Do what there is to do; returns after how many seconds there will be more, infinity if not by itself."""
+        """Do what there is to do; returns after how many seconds to come again, infinity if not before a message."""
+        now_s = time.monotonic()
+        if now_s < self._due_s:
+            return self._due_s - now_s
         frame = self._slots.take()
         if frame is not None:
             self._track(frame)
-        turning = self._scene.mode is Mode.TURNTABLE
-        if not self._picture_wanted or not (self._news or turning):
-            return float("inf")
-        now_s = time.monotonic()
-        if now_s < self._picture_due_s:
-            return self._picture_due_s - now_s
-        self._draw(now_s)
-        return float("inf")
+        wanted = self._picture_wanted and (self._news or self._scene.mode is Mode.TURNTABLE)
+        if wanted:
+            self._draw(now_s)
+        if wanted or frame is not None:
+            # Late steps do not shift the later ones, unless they are very late.
+            self._due_s = max(self._due_s + 1.0 / self._settings.picture.per_second, now_s)
+            return max(0.0, self._due_s - time.monotonic())
+        return math.inf
 
     def _track(self, frame: CameraFrame) -> None:
         previous = self._frame
@@ -127,7 +131,6 @@ class LiveSession:
             self._tell(self._selector.coverage())
 
     def _draw(self, now_s: float) -> None:
-        self._picture_due_s = max(self._picture_due_s + 1.0 / self._settings.picture.per_second, now_s)
         seen, frame = self._observation, self._frame
         pose, expression = (None, None) if seen is None else (seen.pose, seen.expression)
         image = self._view.draw(self._scene, pose, expression, now_s)

@@ -47,8 +47,8 @@ class PictureSettings:
     """Pictures of the avatar."""
 
     size_px: int = bounded(512, 64, 2048)
-    per_second: float = bounded(24.0, 1.0, 60.0)
-    """Upper limit for each session."""
+    per_second: float = bounded(20.0, 1.0, 60.0)
+    """Upper limit for each session, of pictures and of camera frames that are looked at."""
     jpeg_quality: int = bounded(85, 10, 100)
 
 
@@ -63,6 +63,14 @@ class FitSettings:
     fit is done, since each takes the fit some steps back."""
     adopt_period_s: float = bounded(8.0, 0.0, 600.0)
     """After that, new keyframes are taken in batches this far apart."""
+    batch: int = bounded(5, 1, 100)
+    """Keyframes that are taken at a time at most, those first whose direction is newest to the fit."""
+    alignment_rounds: int = bounded(1, 0, 100)
+    coarse_steps: int = bounded(16, 1, 10_000)
+    inversion_steps: int = bounded(8, 1, 10_000)
+    tuning_steps: int = bounded(8, 1, 10_000)
+    """Effort of the first full fit, as in `fitme.fit.settings`: less than for a recording, since a person waits for it
+    and later keyframes add to it."""
     niceness: int = bounded(5, 0, 19)
     """Lower priority than pictures and sockets."""
     threads: int = bounded(1, 1, 64)
