@@ -19,7 +19,7 @@ CLIENT = Path(__file__).resolve().parent.parent.parent / "client"
 SAMPLE = CLIENT / "assets" / "sample.webm"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
-SERVER_START_S = 180.0
+SERVER_START_S = 300.0
 """The first start on a machine compiles the renderer's kernels."""
 HEADLESS = ("--no-sandbox", "--disable-gpu", "--mute-audio", "--force-device-scale-factor=1")
 FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")

@@ -10,7 +10,7 @@ import pytest
 
 from fitme.shape import EXPRESSION_NAMES
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 SECOND = 1000.0
 """Playwright's milliseconds."""
