@@ -9,6 +9,8 @@ from fitme.fit.state import MapArrays
 from fitme.fit.unprojection import TexelTable
 from fitme.reflectance.maps import ReflectanceMaps
 
+FULL_CONFIDENCE = 0.6
+"""Confidence from which what was seen stands alone."""
 GREY_ALBEDO = 0.45
 """Linear albedo of the head before its skin is known."""
 GREY_SPECULAR = 0.3
@@ -32,7 +34,8 @@ def bake(table: TexelTable, texture: FusedTexture, generated: ReflectanceMaps, i
     if not inverted:
         return ReflectanceMaps(seen, enlarged.specular, enlarged.normals)
     confidence = torch.from_numpy(table.to_filled_map(texture.confidence[:, None]))[None]
-    return ReflectanceMaps(torch.lerp(enlarged.diffuse, seen, confidence), enlarged.specular, enlarged.normals)
+    share = (confidence / FULL_CONFIDENCE).clamp(max=1.0)
+    return ReflectanceMaps(torch.lerp(enlarged.diffuse, seen, share), enlarged.specular, enlarged.normals)
 
 
 def enlarge(maps: ReflectanceMaps, resolution: int) -> ReflectanceMaps:

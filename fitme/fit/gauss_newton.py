@@ -33,7 +33,7 @@ class SolverSettings:
     iterations: int = 8
     identity_weight: float = 1.0
     """Weight of the identity prior: 1 takes coefficients as standard normal."""
-    expression_sigma: float = 0.3
+    expression_sigma: float = 0.4
     """Standard deviation of an expression coefficient about zero."""
     focal_log_sigma: float = 0.2
     """Standard deviation of log focal length about its prior."""

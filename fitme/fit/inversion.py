@@ -218,6 +218,8 @@ class ReflectanceFit:
 
 
 def _gloss_distance(a: ReflectanceMaps, b: ReflectanceMaps) -> Tensor:
-    """Mean absolute difference of specular albedo and normals. Pictures under one soft light say little about either, and
-    tuning would bend them to explain what is left of the shading."""
+    """Mean absolute difference of specular albedo and normals.
+
+    Pictures under one soft light say little about either, and tuning would bend them to explain leftover shading.
+    """
     return (a.specular - b.specular).abs().mean() + (a.normals - b.normals).abs().mean()

@@ -12,7 +12,7 @@ from fitme.fit.keyframe import Keyframe
 from fitme.geometry import HeadPose, axis_angle_from_matrix, rotation_matrix
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
-from fitme.track.topology import FACE_OVAL
+from fitme.track.topology import FACE_OVAL, INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 
 Array = npt.NDArray[np.float64]
 
@@ -25,6 +25,8 @@ class LandmarkSettings:
     """Standard deviation of a landmark's error over the side of the landmarks' bounding box, correlation included."""
     contour_factor: float = 3.0
     """Factor for the oval's landmarks, which slide along the silhouette as the head turns."""
+    feature_factor: float = 0.5
+    """Factor for the rims of eyes and lips: blinks and smiles hang on a few of them."""
     averted_factor: float = 4.0
     """Factor for landmarks on the side that is turned away, which MediaPipe guesses."""
 
@@ -38,6 +40,7 @@ class LandmarkTargets:
         self._index = np.flatnonzero(model.mediapipe_valid.numpy() & ~on_eyeball)
         self._points = basis.points(triangles[self._index], model.mediapipe_barycentric.numpy()[self._index])
         self._contour = np.isin(self._index, list(FACE_OVAL))
+        self._features = np.isin(self._index, [*LEFT_EYE, *RIGHT_EYE, *OUTER_LIPS, *INNER_LIPS])
         self._normals = _point_normals(model, self._index)
         self._settings = settings
 
@@ -52,6 +55,7 @@ class LandmarkTargets:
         side = float((observed.max(0) - observed.min(0)).max())
         sigma = np.full(len(self._index), self._settings.sigma * side)
         sigma[self._contour] *= self._settings.contour_factor
+        sigma[self._features] *= self._settings.feature_factor
         averted = (self._normals @ rotation.T)[:, 2] < 0.0
         sigma[averted] *= self._settings.averted_factor
         return PointTargets(self._points, observed[self._index], sigma, keyframe.observation.camera)

@@ -37,7 +37,7 @@ OPENING_EXPRESSION = {
 }
 HIDDEN_SHARE = 0.35
 """Skin that sees less counts as the inside of a nostril; shallower hollows keep what a fit found there."""
-TEETH_LEAST = 0.35
+TEETH_LEAST = 0.75
 """Least factor of teeth: they shine out of the dark because they scatter what little light they get."""
 DEEPEST = 0.02
 """Least factor, so that nothing is pitch black."""

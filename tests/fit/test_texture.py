@@ -8,7 +8,7 @@ import torch
 
 from fitme.color import linear_to_bytes
 from fitme.fit.alignment import HeadAligner, camera_of
-from fitme.fit.baking import bake
+from fitme.fit.baking import FULL_CONFIDENCE, bake
 from fitme.fit.crop import crop_face
 from fitme.fit.flow import FlowSettings, flow_targets
 from fitme.fit.fusion import FusedTexture, FusionSettings, fuse
@@ -144,7 +144,7 @@ def test_baking_prefers_what_was_seen(views: TexelViews) -> None:
     generated = ReflectanceMaps.constant((0.6, 0.6, 0.6), 0.4, 32)
     maps = bake(views.table, texture, generated, inverted=True)
     values = views.table.from_map(maps.diffuse[0].numpy())[:, 0]
-    np.testing.assert_allclose(values, 0.6 - 0.4 * confidence, atol=1e-5)
+    np.testing.assert_allclose(values, 0.6 - 0.4 * np.minimum(confidence / FULL_CONFIDENCE, 1.0), atol=1e-5)
     assert maps.specular.shape == (1, RESOLUTION, RESOLUTION, 1)
     before = bake(views.table, texture, generated, inverted=False)
     np.testing.assert_allclose(views.table.from_map(before.diffuse[0].numpy()), 0.2, atol=1e-6)
