@@ -79,6 +79,7 @@ def test_unusable_inputs_are_named(run_fitme, tmp_path: Path):
         (["fit", tmp_path / "missing.jpg"], "missing.jpg: there is no such file"),
         (["fit", tmp_path / "cut.png"], "cut.png"),
         (["fit"], "name photos or a video"),
+        (["fit", tmp_path / "cut.png", "--out", tmp_path / "cut.png"], "cut.png: is a file"),
         (["fit", tmp_path / "missing.jpg", "--device", "abacus"], "use cpu or cuda"),
         (["fit", tmp_path / "missing.jpg", "--device", "cuda"], "--device cuda"),
         (["render", tmp_path / "nobody", "--out", tmp_path / "a.png"], "no such avatar"),

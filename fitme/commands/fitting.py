@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from fitme.commands.output import (
     Json,
     Outcome,
+    check_folder,
     prepare_folder,
     write_avatar,
     write_held_out,
@@ -92,6 +93,7 @@ def run_fit(request: FitRequest) -> bool:
     """
     if request.device != "cpu":
         raise BackendError(f"--device {request.device}: fits run on the processor so far; use --device cpu")
+    check_folder(request.out)
     watch = Stopwatch()
     with ExitStack() as stack:
         stack.enter_context(quiet_libraries())

@@ -13,8 +13,8 @@
 """
 
 import json
+import os
 import platform
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -25,6 +25,7 @@ import torch
 
 from fitme.avatar import FILE_NAME, Avatar
 from fitme.bench.scores import FrameScore, median_score, score_frame
+from fitme.errors import InputError
 from fitme.export.gltf import write_glb
 from fitme.export.obj import write_obj
 from fitme.export.pictures import frame_name, write_triple
@@ -62,13 +63,22 @@ class Outcome:
     """Reason by the name of each picture that was of no use."""
 
 
+def check_folder(folder: Path) -> None:
+    """Raises InputError if `folder` could not be written, so that no fit is made in vain."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; name a folder to write to")
+    there = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{there}: cannot be written to; name another folder")
+
+
 def prepare_folder(folder: Path) -> None:
     """Make the folder, and take away an earlier fit's frames, so that none of them is mistaken for a new one."""
     folder.mkdir(parents=True, exist_ok=True)
-    for pattern in ("[0-9][0-9][0-9].obj", "[0-9][0-9][0-9]_*.png"):
-        for path in folder.glob(pattern):
-            path.unlink()
-    shutil.rmtree(folder / HOLDOUT_FOLDER, ignore_errors=True)
+    for place in (folder, folder / HOLDOUT_FOLDER):
+        for pattern in ("[0-9][0-9][0-9].obj", "[0-9][0-9][0-9]_*.png"):
+            for path in place.glob(pattern):
+                path.unlink()
 
 
 def write_avatar(outcome: Outcome, folder: Path) -> None:
