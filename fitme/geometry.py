@@ -31,8 +31,9 @@ def rotation_matrix(axis_angle: Tensor) -> Tensor:
     a = torch.where(small, 1.0 - squared / 6.0, angle.sin() / angle)
     b = torch.where(small, 0.5 - squared / 24.0, (1.0 - angle.cos()) / safe)
     cross = cross_matrix(axis_angle)
-    rotation: Tensor = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
-    return rotation + a[..., None, None] * cross + b[..., None, None] * (cross @ cross)
+    identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
+    rotation: Tensor = identity + a[..., None, None] * cross + b[..., None, None] * (cross @ cross)
+    return rotation
 
 
 def cross_matrix(vector: Tensor) -> Tensor:
@@ -50,7 +51,7 @@ def quaternion_from_axis_angle(axis_angle: Tensor) -> Tensor:
     scale = torch.where(small, 0.5 - squared / 48.0, (angle / 2).sin() / angle)
     real = torch.where(small, 1.0 - squared / 8.0, (angle / 2).cos())
     quaternion = torch.cat([axis_angle * scale, real], -1)
-    return quaternion / quaternion.norm(dim=-1, keepdim=True)
+    return torch.nn.functional.normalize(quaternion, dim=-1)
 
 
 def axis_angle_from_quaternion(quaternion: Tensor) -> Tensor:
