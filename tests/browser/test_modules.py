@@ -1,5 +1,6 @@
 """The page's modules under Node: syntax, pure logic, and the binary header against the server's own."""
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -11,8 +12,18 @@ from stream.protocol import LANDMARK_SCALE, STAGES, Codec, Picture
 
 HERE = Path(__file__).resolve().parent
 CLIENT = HERE.parent.parent / "client"
-NODE = shutil.which("node")
 
+
+def _find_node() -> str | None:
+    """Node.js of the system, or the one that comes with Playwright's Python package."""
+    if found := shutil.which("node"):
+        return found
+    package = importlib.util.find_spec("playwright")
+    bundled = Path(str(package.origin)).parent / "driver" / "node" if package else None
+    return str(bundled) if bundled is not None and bundled.is_file() else None
+
+
+NODE = _find_node()
 pytestmark = pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
 
 
