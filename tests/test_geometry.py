@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fitme.geometry import (
@@ -43,7 +43,6 @@ def test_a_rotation_keeps_its_axis_and_undoes_its_opposite(vector: Vector) -> No
     torch.testing.assert_close(both, torch.eye(3, dtype=torch.float64))
 
 
-@settings(deadline=None)
 @given(vectors)
 def test_representations_agree(vector: Vector) -> None:
     axis = tensor(vector)
