@@ -87,7 +87,7 @@ async def test_avatar_from_camera_to_glb(server: ServerProcess, face_clip: list[
         assert len(glb) == int.from_bytes(glb[8:12], "little")
         folder = server.store / str(peer.session)
         assert folder.is_dir()
-        assert not list(folder.glob("*.glb"))
+        await until(lambda: not list(folder.glob("*.glb")))
         await peer.send({"type": "delete"})
         await peer.until(lambda: peer.close_code is not None, 20.0)
         assert peer.close_code == CLOSE_ENDED
@@ -211,7 +211,7 @@ async def test_limit_and_vanished_client(server: ServerProcess, face_clip: list[
             while third.session is None:
                 with contextlib.suppress(ServerError):
                     await third.send_camera(ClipTrack(face_clip))
-                assert time.monotonic() - start_s < 15.0
+                assert time.monotonic() - start_s < 60.0
                 await asyncio.sleep(0.2)
             await third.watch()
             await third.until(lambda: third.pictures > 0, 20.0)
