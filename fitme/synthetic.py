@@ -47,6 +47,7 @@ HEIGHT_M = 0.022
 CAMERA_NOISE = 1.3
 """Standard deviation of the sensor's noise in 8-bit steps."""
 CAMERA_BLUR_PX = 0.5
+TEETH_SCALE, TEETH_BACK_M = (0.88, 1.0, 0.9), 0.002
 RELAXED_LIDS = 0.14
 """How far the lids are down between blinks."""
 BODY_FOLLOWS = 0.12
@@ -54,9 +55,9 @@ BODY_FOLLOWS = 0.12
 
 _DIRECTIONS_DEG = np.array(
     [
-        [0.00, 0, 0], [0.07, 0, 0], [0.18, 35, 1], [0.22, 35, 0], [0.29, 16, -9], [0.36, 0, 0], [0.44, 0, 0],
-        [0.55, -35, 1], [0.59, -35, 2], [0.66, -17, 10], [0.72, 0, 0], [0.79, 0, 0],
-        [0.86, 0, 15], [0.93, 0, -13], [1.00, 0, 0],
+        [0.00, 0, 0], [0.07, 0, 0], [0.18, 41, 1], [0.23, 41, 0], [0.30, 17, -9], [0.36, 0, 0], [0.44, 0, 0],
+        [0.55, -41, 1], [0.60, -41, 2], [0.66, -17, 10], [0.72, 0, 0], [0.79, 0, 0],
+        [0.85, 0, 16], [0.87, 0, 16], [0.93, 0, -15], [1.00, 0, 0],
     ]
 )  # fmt: skip
 """Share of the clip, yaw and pitch: the head looks about and comes back, so that the clip loops."""
@@ -121,12 +122,14 @@ def clip_frames(settings: ClipSettings, model: MorphableModel | None = None) -> 
     fine_camera = Camera.centered(FOCAL_OVER_WIDTH * width, width, height)
     camera = Camera.centered(FOCAL_OVER_WIDTH * settings.width, settings.width, settings.height)
     light, wall = _room_light(), _wall(settings)
+    teeth = model.vertex_mask(Region.TEETH).numpy()
     count = round(settings.seconds * settings.rate_hz)
     for index in range(count):
         share = index / count
         expression = expression_at(share)
         with torch.no_grad():
             head = model.vertices(identity[None], torch.from_numpy(expression)[None])[0].numpy()
+        head[teeth] = _seated(head[teeth])
         pose = pose_at(share)
         yaw, pitch, _ = pose.yaw_pitch_roll()
         body = _head_matrix(BODY_FOLLOWS * yaw, BODY_FOLLOWS * pitch, 0.0).numpy().astype(np.float32)
@@ -175,7 +178,7 @@ def write_clip(frames: Iterable[SyntheticFrame], rate_hz: int, path: Path) -> No
     pictures = (frame.image for frame in frames)
     ending = path.suffix.lower()
     if ending == ".webm":
-        _write_av(pictures, rate_hz, path, "webm", "libvpx-vp9", {"crf": "26", "b": "0", "cpu-used": "3", "g": "120"})
+        _write_av(pictures, rate_hz, path, "webm", "libvpx-vp9", {"crf": "18", "b": "0", "cpu-used": "3", "g": "120"})
     elif ending == ".y4m":
         _write_av(pictures, rate_hz, path, "yuv4mpegpipe", "rawvideo", {})
     elif ending == ".mp4":
@@ -223,6 +226,14 @@ def _head_matrix(yaw_rad: float, pitch_rad: float, roll_rad: float) -> torch.Ten
     turn, nod, tilt = rotation_matrix(axes)
     matrix: torch.Tensor = turn @ nod @ tilt
     return matrix
+
+
+def _seated(teeth: FloatArray) -> FloatArray:
+    """Teeth (N, 3) drawn in a little: drawn heads may have lips too narrow for the average's teeth."""
+    middle = teeth.mean(0)
+    return np.asarray(
+        middle + (teeth - middle) * np.array(TEETH_SCALE) - np.array([0.0, 0.0, TEETH_BACK_M]), np.float32
+    )
 
 
 def _occlusion(model: MorphableModel, more: int) -> torch.Tensor:
