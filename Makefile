@@ -5,6 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 GLTF_VALIDATOR := 2.0.0-dev.3.10
 
+# Idle threads of torch and numpy sleep instead of spinning: trackers, renderers and fits share few cores.
+export OMP_WAIT_POLICY := PASSIVE
+export OPENBLAS_NUM_THREADS := 1
+
 .PHONY: serve test lint clean
 
 serve: $(VENV)/.installed

@@ -40,6 +40,7 @@ Progress = Callable[[str, float], None]
 
 STEPS_PER_SLICE = 3
 """Steps of inversion or tuning between two looks at the clock."""
+COARSE_STEPS_PER_SLICE = 10
 LIGHT_RESOLUTION = 96
 """Side of the map whose texels give a single frame's light."""
 FRAME_FLOW_ROUNDS = 2
@@ -276,8 +277,9 @@ class IncrementalFitter:
         return {"texture": float(np.mean(self._texture.errors))}
 
     def _invert_coarsely(self) -> dict[str, float]:
-        loss = self._reflectance.invert_coarsely(self._texture_evidence(), self._coarse_left)
-        self._coarse_left = 0
+        steps = min(COARSE_STEPS_PER_SLICE, self._coarse_left)
+        loss = self._reflectance.invert_coarsely(self._texture_evidence(), steps)
+        self._coarse_left -= steps
         self._reached("inversion")
         return {"coarse": loss}
 

@@ -8,6 +8,7 @@ photometric, identity and landmark terms, then the generator itself is tuned wit
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +75,7 @@ class ReflectanceFit:
         self._mean = generator.mean_w.detach().clone()  # (D,)
         self._w_plus: Tensor | None = None
         self._step = 0
+        self._moments: dict[tuple[str, int], dict[str, Any]] = {}
 
     @property
     def w_plus(self) -> FloatArray | None:
@@ -120,7 +122,7 @@ class ReflectanceFit:
         settings = self._settings
         coarse = texture.at(settings.coarse_resolution)
         latent = self._latent().clone().requires_grad_()
-        optimizer = torch.optim.Adam([latent], lr=settings.latent_rate)
+        optimizer = self._adam(("coarse", 0), [{"params": [latent], "lr": settings.latent_rate}])
         loss = torch.zeros(())
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)
@@ -128,6 +130,7 @@ class ReflectanceFit:
             loss = self._texture_loss(maps, coarse) + self._latent_prior(latent)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+        self._moments[("coarse", 0)] = optimizer.state_dict()
         self._w_plus = latent.detach()
         return float(loss.detach())
 
@@ -138,7 +141,7 @@ class ReflectanceFit:
         """Fit latent, geometry and lights to texture and pictures, one keyframe a step; the last step's terms."""
         latent = self._latent().clone().requires_grad_()
         groups = [{"params": [latent], "lr": self._settings.latent_rate}, *scene.groups(self._settings)]
-        optimizer = torch.optim.Adam(groups)
+        optimizer = self._adam(("inversion", len(evidence)), groups)
         values: dict[str, float] = {}
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)
@@ -153,6 +156,7 @@ class ReflectanceFit:
             scene.clamp()
             self._step += 1
             values["texture"] = float(texture_loss.detach())
+        self._moments[("inversion", len(evidence))] = optimizer.state_dict()
         self._w_plus = latent.detach()
         return values
 
@@ -166,9 +170,11 @@ class ReflectanceFit:
             self._tuned = copy.deepcopy(self._original)
         generator = self._tuned.requires_grad_(True)
         parameters = [parameter for name, parameter in generator.named_parameters() if not name.startswith("mapping")]
-        optimizer = torch.optim.Adam([
-            {"params": parameters, "lr": settings.tuning_rate}, {"params": [scene.lights], "lr": settings.light_rate},
-        ])  # fmt: skip
+        groups = [
+            {"params": parameters, "lr": settings.tuning_rate},
+            {"params": [scene.lights], "lr": settings.light_rate},
+        ]
+        optimizer = self._adam(("tuning", len(evidence)), groups)
         latent = self._latent()
         with torch.no_grad():
             pivot = self._original.synthesize(latent)
@@ -188,8 +194,16 @@ class ReflectanceFit:
             optimizer.step()
             self._step += 1
             values |= {"texture": float(texture_loss.detach()), "locality": float(locality.detach())}
+        self._moments[("tuning", len(evidence))] = optimizer.state_dict()
         generator.requires_grad_(False)
         return values
+
+    def _adam(self, work: tuple[str, int], groups: list[dict[str, Any]]) -> torch.optim.Adam:
+        """An optimiser that goes on with the moments of the last slice of the same work on as many keyframes."""
+        optimizer = torch.optim.Adam(groups)
+        if work in self._moments:
+            optimizer.load_state_dict(self._moments[work])
+        return optimizer
 
     def _latent(self) -> Tensor:
         if self._w_plus is None:

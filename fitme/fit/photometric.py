@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +54,7 @@ class SceneParameters:
         self.expressions = leaf([item.expression for item in estimates])  # (N, 52)
         self.lights = leaf([item.light_sh for item in estimates])  # (N, 9, 3)
 
-    def groups(self, settings: DenseSettings) -> list[dict[str, object]]:
+    def groups(self, settings: DenseSettings) -> list[dict[str, Any]]:
         """Parameter groups for Adam."""
         return [
             {"params": [self.identity, self.expressions], "lr": settings.geometry_rate},

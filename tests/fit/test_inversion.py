@@ -66,3 +66,15 @@ def test_evidence_shrinks_by_confidence() -> None:
     assert small.encoded[0, 0, 0, 0] == pytest.approx(0.8, abs=1e-3)
     assert small.weight[0, 0, 0, 0] == pytest.approx(0.25)
     assert float(small.weight[0, 1, 1, 0]) == 0.0
+
+
+def test_slices_add_up_to_one_run(generator: ReflectanceGenerator, model: MorphableModel) -> None:
+    texture = evidence_of(generator)
+    whole = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS)
+    whole.invert_coarsely(texture, 12)
+    sliced = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS)
+    for _ in range(4):
+        sliced.invert_coarsely(texture, 3)
+    assert whole.w_plus is not None
+    assert sliced.w_plus is not None
+    np.testing.assert_allclose(sliced.w_plus, whole.w_plus, atol=1e-5)
