@@ -200,7 +200,9 @@ class _Writer:
         if self._digests.get(path) == digest:
             return
         chunks = tuple(max(1, size) for size in values.shape)
-        self._group.create_array(path, data=values, chunks=chunks, overwrite=True)
+        # Weights are noise to a compressor: it would take a second and save little.
+        compressors = None if path.startswith("tuned/") else "auto"
+        self._group.create_array(path, data=values, chunks=chunks, compressors=compressors, overwrite=True)
         self._digests[path] = digest
 
     def _drop(self, path: str) -> None:
