@@ -41,7 +41,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import icechunk
 import numpy as np
@@ -201,7 +201,7 @@ class _Writer:
             return
         chunks = tuple(max(1, size) for size in values.shape)
         # Weights are noise to a compressor: it would take a second and save little.
-        compressors = None if path.startswith("tuned/") else "auto"
+        compressors: Literal["auto"] | None = None if path.startswith("tuned/") else "auto"
         self._group.create_array(path, data=values, chunks=chunks, compressors=compressors, overwrite=True)
         self._digests[path] = digest
 
