@@ -1,20 +1,24 @@
-"""Pictures of maps: grids to judge a generator by."""
+"""Pictures of maps: grids to judge a generator by. `python -m fitme.reflectance.sheets --out DIR` writes them."""
 
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import typer
 from PIL import Image
 
 from fitme.color import linear_to_bytes
 from fitme.geometry import Camera
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.weights import load_default_generator, load_generator
 from fitme.render.light import Light
 from fitme.render.renderer import render
+from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
 
 Picture = npt.NDArray[np.uint8]
@@ -108,3 +112,26 @@ def interpolation(generator: ReflectanceGenerator, seeds: Sequence[int], between
 def write_picture(picture: Picture, path: Path) -> None:
     """As PNG."""
     Image.fromarray(picture).save(path)
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
+    weights: Annotated[Path | None, typer.Option(help="Generator weights; by default the package's own.")] = None,
+    columns: Annotated[int, typer.Option(help="Heads per row.")] = 6,
+    rows: Annotated[int, typer.Option(help="Rows of heads.")] = 6,
+    seed: Annotated[int, typer.Option(help="Of the random latents.")] = 0,
+) -> None:
+    """Write `maps.png`, `portraits.png` and `interpolation.png` of random samples."""
+    out.mkdir(parents=True, exist_ok=True)
+    generator = load_default_generator() if weights is None else load_generator(weights)
+    model = load_default_model()
+    maps = sample_maps(generator, columns * rows, seed)
+    first = ReflectanceMaps(maps.diffuse[:columns], maps.specular[:columns], maps.normals[:columns])
+    write_picture(map_sheet(first), out / "maps.png")
+    write_picture(portrait_sheet(model, maps, columns), out / "portraits.png")
+    between = interpolation(generator, (seed + 1, seed + 2, seed + 3), 2)
+    write_picture(portrait_sheet(model, between, len(between.diffuse)), out / "interpolation.png")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -66,9 +66,9 @@ def train(
                 trainer.save(checkpoint)
                 file.flush()
             if report.step % settings.sample_steps == 0:
-                _publish(trainer, out)
+                _publish(trainer, out, 0)
     trainer.save(checkpoint)
-    _publish(trainer, out)
+    _publish(trainer, out, settings.prior_steps)
 
 
 def _linear_basis(path: Path, settings: TrainingConfig, dataset: MapDataset, weight: Tensor) -> LinearBasis:
@@ -88,10 +88,9 @@ def _log(writer, report: StepReport, seconds: float) -> None:  # type: ignore[no
         writer.writerow((report.step, f"{seconds:.1f}", report.resolution, name, f"{value:.5f}"))
 
 
-@torch.no_grad()
-def _publish(trainer: Trainer, out: Path) -> None:
+def _publish(trainer: Trainer, out: Path, prior_steps: int) -> None:
     """Weights as they stand, a sheet of random samples, and a sheet of maps over their reconstructions."""
-    generator = trainer.finished_generator()
+    generator = trainer.finished_generator(prior_steps)
     save_generator(generator, out / GENERATOR_NAME)
     samples = sample_maps(generator, SHEET_COLUMNS)
     write_picture(map_sheet(samples), out / f"samples_{trainer.step:06d}.png")

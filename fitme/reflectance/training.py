@@ -27,6 +27,7 @@ from fitme.reflectance.encoder import MapEncoder
 from fitme.reflectance.generator import NORMAL_SLOPE_SCALE, ReflectanceGenerator, encode_raw
 from fitme.reflectance.layers import downsample
 from fitme.reflectance.linear_basis import LinearBasis
+from fitme.reflectance.prior import match_latents
 from fitme.reflectance.training_config import TrainingConfig
 
 PENALTY_INTERVAL = 4
@@ -122,28 +123,36 @@ class Trainer:
         self.step += 1
         return StepReport(self.step, phase.resolution, {name: float(value.detach()) for name, value in losses.items()})
 
-    @torch.no_grad()
-    def finished_generator(self, samples: int = 512) -> ReflectanceGenerator:
+    def finished_generator(self, prior_steps: int = 0) -> ReflectanceGenerator:
         """The averaged generator, its mapping network taking z ~ N(0, I): mean and covariance of the z that the encoder
-        finds over the data are folded into the first layer, and `mean_w` is measured."""
+        finds over the data are folded into the first layer, then `prior_steps` of `prior.match_latents` fit the rest of
+        the distribution. `mean_w` is measured."""
         generator = copy.deepcopy(self.average)
-        count = min(samples, len(self._dataset.maps))
+        means, variances = self._posteriors()
+        size = means.shape[1]
+        centred = (means - means.mean(0)).double()
+        covariance = centred.T @ centred / len(means) + variances.mean(0).double().diag()
+        factor = torch.linalg.cholesky(covariance + 1e-6 * torch.eye(size, dtype=torch.float64)).float()
+        with torch.no_grad():
+            noise = torch.randn(means.shape, generator=torch.Generator().manual_seed(self.config.seed))
+            latents = generator.mapping(means + noise * variances.sqrt())
+        generator.mapping.fold_input(factor, means.mean(0))
+        generator.measure_mean_w()
+        if prior_steps > 0:
+            match_latents(generator, latents, prior_steps, self.config.seed)
+        return generator.eval()
+
+    @torch.no_grad()
+    def _posteriors(self) -> tuple[Tensor, Tensor]:
+        """Means and variances (2N, Z) of z over the data and their mirror images."""
         means, variances = [], []
-        for first in range(0, count, 16):
-            indices = np.arange(first, min(first + 16, count))
+        for first in range(0, len(self._dataset.maps), COEFFICIENT_BATCH):
+            indices = np.arange(first, min(first + COEFFICIENT_BATCH, len(self._dataset.maps)))
             for mirrored in (False, True):
-                maps = self._dataset.batch(indices, np.full(len(indices), mirrored))
-                encoding = self.encoder(maps)
+                encoding = self.encoder(self._dataset.batch(indices, np.full(len(indices), mirrored)))
                 means.append(encoding.mean)
                 variances.append(encoding.log_variance.exp())
-        mean = torch.cat(means)
-        size = mean.shape[1]
-        centred = (mean - mean.mean(0)).double()
-        covariance = centred.T @ centred / len(mean) + torch.cat(variances).mean(0).double().diag()
-        factor = torch.linalg.cholesky(covariance + 1e-6 * torch.eye(size, dtype=torch.float64)).float()
-        generator.mapping.fold_input(factor, mean.mean(0))
-        generator.measure_mean_w()
-        return generator.eval()
+        return torch.cat(means), torch.cat(variances)
 
     @torch.no_grad()
     def reconstruct(self, indices: npt.NDArray[np.int64]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -38,6 +38,9 @@ class TrainingConfig:
     warm_up_steps: int = 50
     final_rate: float = 0.15
     """Learning rate at the end beside the beginning's; cosine between."""
+    prior_steps: int = field(default=1500, repr=False)
+    """Steps at the end that fit the mapping network to the latents that the data have; checkpoints do not depend on
+    it."""
     ema_decay: float = 0.995
     diffuse_weight: float = 1.0
     """Of the L1 on sRGB-encoded diffuse albedo."""

@@ -42,7 +42,7 @@ def test_it_learns_that_modalities_belong_together():
         mixed[:, 3] = together.roll(1, 0)[:, 3]
         return together, mixed
 
-    for _ in range(60):
+    for _ in range(40):
         real, fake = pairs(24)
         loss = torch.nn.functional.softplus(-discriminator(by_modality(real), POSITION)).mean()
         loss = loss + torch.nn.functional.softplus(discriminator(by_modality(fake), POSITION)).mean()

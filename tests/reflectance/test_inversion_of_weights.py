@@ -1,5 +1,6 @@
 """The shipped weights: what they give, and that a made-up skin is found again in W+."""
 
+import numpy as np
 import torch
 
 from fitme.color import linear_to_srgb
@@ -21,10 +22,12 @@ def test_coarse_maps_agree_with_full_ones():
 
 
 def test_samples_span_light_and_dark_skin():
-    maps = sample_maps(load_default_generator(), 12, seed=1)
-    foreheads = maps.diffuse[:, 44:52, 110:146].mean((1, 2)).numpy()
-    angles = typology_angle(foreheads)
-    assert angles.min() < -10.0 and angles.max() > 35.0
+    generator = load_default_generator()
+    noise = torch.randn(40, generator.latent_size, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        coarse = generator.synthesize(generator.broadcast(generator.mapping(noise)), 64)
+    angles = typology_angle(coarse.diffuse[:, 11:13, 28:36].mean((1, 2)).numpy())
+    assert np.quantile(angles, 0.1) < -20.0 and np.quantile(angles, 0.9) > 30.0
 
 
 def test_inversion_finds_a_skin_that_was_never_trained_on():

@@ -13,6 +13,7 @@ from fitme.reflectance.discriminator import DiscriminatorConfig
 from fitme.reflectance.generator import encode_raw
 from fitme.reflectance.layers import downsample
 from fitme.reflectance.linear_basis import LinearBasis, principal_components
+from fitme.reflectance.prior import match_latents
 from fitme.reflectance.sheets import map_sheet, sample_maps
 from fitme.reflectance.skin import synthesize_skin
 from fitme.reflectance.training import Trainer
@@ -91,6 +92,17 @@ def test_the_linear_path_reproduces_a_model_exactly(tiny_generator):
         expected = downsample(mean["diffuse"], 2) + mixed.unflatten(1, (6, 32, 32))[:, :3]
         found = tiny_generator.raw_pyramid(w_plus, 32)[32]["diffuse"]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_mapping_network_learns_a_distribution_that_is_not_normal(tiny_generator):
+    flat = {name: torch.zeros(1, count, 64, 64) for name, count in (("diffuse", 3), ("specular", 1), ("normals", 2))}
+    tiny_generator.set_linear_model(flat, torch.randn(5, 6, 32, 32))
+    kinds = torch.where(torch.rand(400, 1) < 0.3, 1.2, 0.0)
+    latents = tiny_generator.mapping(torch.randn(400, TINY.noise_size)).detach() + kinds
+    distances = match_latents(tiny_generator, latents, 120)
+    assert np.mean(distances[-10:]) < 0.7 * np.mean(distances[:5])
+    found = tiny_generator.mapping(torch.randn(400, TINY.noise_size)).mean()
+    assert abs(float(found - latents.mean())) < 0.3
 
 
 def test_an_untrained_generator_starts_from_the_mean_of_the_data(few_skins):
