@@ -75,6 +75,7 @@ class ReflectanceFit:
         self._mean = generator.mean_w.detach().clone()  # (D,)
         self._w_plus: Tensor | None = None
         self._step = 0
+        self._gloss: ReflectanceMaps | None = None
         self._moments: dict[tuple[str, int], dict[str, Any]] = {}
 
     @property
@@ -143,6 +144,9 @@ class ReflectanceFit:
         groups = [{"params": [latent], "lr": self._settings.latent_rate}, *scene.groups(self._settings)]
         optimizer = self._adam(("inversion", len(evidence)), groups)
         values: dict[str, float] = {}
+        if self._gloss is None:
+            with torch.no_grad():
+                self._gloss = self.generator.synthesize(latent)
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)
             maps = self.generator.synthesize(latent)
@@ -151,7 +155,8 @@ class ReflectanceFit:
             total, values = keyframe_loss(
                 index, evidence[index], scene, maps, self._model, embedder, self._backend, self._settings
             )
-            (total + texture_loss + self._latent_prior(latent)).backward()  # type: ignore[no-untyped-call]
+            gloss = self._settings.gloss_weight * _gloss_distance(maps, self._gloss)
+            (total + texture_loss + gloss + self._latent_prior(latent)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             scene.clamp()
             self._step += 1

@@ -19,7 +19,7 @@ LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 """Weights of linear sRGB primaries in luminance (IEC 61966-2-1)."""
 AMBIENT_RIDGE = 1e-6
 """Ridge on the constant coefficient, relative to the evidence: just enough to keep the system regular."""
-MINIMAL_SHADING = 0.05
+MINIMAL_SHADING = 0.08
 """Shading is kept above this when colours are divided by it."""
 
 

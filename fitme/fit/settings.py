@@ -49,7 +49,7 @@ class DenseSettings:
     locality_weight: float = 1.0
     """How strongly tuning must leave neighbouring latents' maps as they were (pivotal tuning, Roich et al. 2022)."""
     gloss_weight: float = 5.0
-    """How strongly tuning must leave specular albedo and normals at the latent as inversion found them."""
+    """How strongly specular albedo and normals must stay as coarse inversion, and then inversion, found them."""
     locality_radius: float = 0.3
     """Interpolation towards a random latent at which locality is checked."""
 
