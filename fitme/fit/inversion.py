@@ -76,6 +76,7 @@ class ReflectanceFit:
         self._w_plus: Tensor | None = None
         self._step = 0
         self._gloss: ReflectanceMaps | None = None
+        self._pivot: ReflectanceMaps | None = None
         self._moments: dict[tuple[str, int], dict[str, Any]] = {}
 
     @property
@@ -132,7 +133,7 @@ class ReflectanceFit:
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         self._moments[("coarse", 0)] = optimizer.state_dict()
-        self._w_plus = latent.detach()
+        self._w_plus, self._pivot = latent.detach(), None
         return float(loss.detach())
 
     def invert(
@@ -162,7 +163,7 @@ class ReflectanceFit:
             self._step += 1
             values["texture"] = float(texture_loss.detach())
         self._moments[("inversion", len(evidence))] = optimizer.state_dict()
-        self._w_plus = latent.detach()
+        self._w_plus, self._pivot = latent.detach(), None
         return values
 
     def tune(
@@ -181,8 +182,10 @@ class ReflectanceFit:
         ]
         optimizer = self._adam(("tuning", len(evidence)), groups)
         latent = self._latent()
-        with torch.no_grad():
-            pivot = self._original.synthesize(latent)
+        if self._pivot is None:
+            with torch.no_grad():
+                self._pivot = self._original.synthesize(latent)
+        pivot = self._pivot
         values: dict[str, float] = {}
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)

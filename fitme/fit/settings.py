@@ -15,7 +15,7 @@ class DenseSettings:
 
     crop_resolution: int = 192
     """Side in pixels at which keyframes are compared with renders."""
-    coarse_resolution: int = 64
+    coarse_resolution: int = 32
     """Side of the maps while the latent is far off; a step costs a tenth of a full one."""
     coarse_steps: int = 40
     inversion_steps: int = 20
