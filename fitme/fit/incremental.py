@@ -291,8 +291,9 @@ class IncrementalFitter:
         )
         self._inversion_left -= steps
         self._adopt(scene)
-        # Geometry has moved: sample the pictures again where it lies now.
-        self._texture_stale = self._inversion_left == 0
+        if self._inversion_left == 0:
+            # Geometry has moved: bring the pictures into register again, then sample them where they lie now.
+            self._alignments_left = 1
         self._reached("inversion")
         return losses
 

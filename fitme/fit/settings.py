@@ -24,9 +24,9 @@ class DenseSettings:
     """Steps of inversion and of tuning each that a new keyframe earns once the fit had converged."""
     latent_rate: float = 0.05
     """Adam's step on W+."""
-    geometry_rate: float = 0.002
+    geometry_rate: float = 0.001
     """Adam's step on identity and expression."""
-    pose_rate: float = 0.0005
+    pose_rate: float = 0.0001
     """Adam's step on rotations (radians) and translations (metres)."""
     light_rate: float = 0.005
     tuning_rate: float = 0.002
