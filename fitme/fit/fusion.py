@@ -17,6 +17,8 @@ from fitme.shape.regions import Region
 
 FloatArray = npt.NDArray[np.float32]
 
+BARE_SKIN = (Region.SKIN, Region.LIPS, Region.EARS, Region.NECK)
+"""What has the tone of the face; hair, eyes and teeth have their own."""
 MAXIMAL_ALBEDO = 0.98
 """No skin, tooth or eye reflects more."""
 
@@ -62,14 +64,17 @@ def fuse(
 ) -> FusedTexture:
     """Alternate between the keyframes' lights and the albedo that they share.
 
+    Ears count as unseen: no landmark holds them in place, and what lies behind them would be painted on.
+
     `prior` is an albedo for what was not seen, of any tone: it is scaled to the tone that is found. `specular` is the
     specular albedo. `sharpness` of each keyframe weighs it against the others.
     """
     quality = np.asarray(sharpness, np.float32) / max(sharpness)
     weights = np.stack([view.weight for view in views]) * quality[:, None]  # (K, N)
+    weights[:, table.region == Region.EARS] = 0.0
     skin = np.isin(table.region, [Region.SKIN, Region.LIPS])
     seen_skin = skin & (weights.sum(0) > settings.confident_weight)
-    albedo = _tint(prior, views, weights, seen_skin, light_settings)
+    albedo = _tint(table, prior, views, weights, seen_skin, light_settings)
     confidence = (weights.sum(0) / (weights.sum(0) + settings.confident_weight)).astype(np.float32)
     surfaces = [lit_surface(view.normals, view.toward_viewer, specular, table.occlusion) for view in views]
     lights: list[FloatArray] = []
@@ -98,13 +103,14 @@ def fuse(
 
 
 def _tint(
+    table: TexelTable,
     prior: FloatArray,
     views: Sequence[TexelObservation],
     weights: FloatArray,
     skin: npt.NDArray[np.bool_],
     light_settings: LightSettings,
 ) -> FloatArray:
-    """The prior, scaled per channel so that its skin has the most likely tone under white light."""
+    """The prior, its skin scaled per channel to the most likely tone under white light."""
     if not skin.any():
         return prior
     color = np.stack([view.color for view in views])
@@ -112,7 +118,9 @@ def _tint(
     face_color = np.median(seen, 0)
     tone = face_color * (albedo_scale(face_color, light_settings) / max(float(face_color.mean()), 1e-3))
     reference = np.median(prior[skin], 0)
-    tinted: FloatArray = np.clip(prior * (tone / np.maximum(reference, 1e-3)), 0.0, MAXIMAL_ALBEDO).astype(np.float32)
+    tinted = prior.copy()
+    bare = np.isin(table.region, [int(region) for region in BARE_SKIN])
+    tinted[bare] = np.clip(prior[bare] * (tone / np.maximum(reference, 1e-3)), 0.0, MAXIMAL_ALBEDO)
     return tinted
 
 

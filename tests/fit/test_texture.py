@@ -95,7 +95,7 @@ def test_a_sharper_view_gives_the_detail(views: TexelViews, light: Light) -> Non
     seen = [TexelObservation(color, weight, normals, normals) for color in (sharp, blurred)]
     specular = np.zeros((count, 1), np.float32)
     fused = fuse(views.table, seen, [1.0, 0.3], blurred, specular, FusionSettings(), LightSettings())
-    open_air = views.table.occlusion[:, 0] == 1.0
+    open_air = (views.table.occlusion[:, 0] == 1.0) & (views.table.region != Region.EARS)
     sides = [open_air & (checker[:, 0] == side) for side in (0, 1)]
     contrast = np.ptp([fused.albedo[side].mean() for side in sides])
     plain_mean = np.ptp([(sharp + 0.3 * blurred)[side].mean() / 1.3 for side in sides])
