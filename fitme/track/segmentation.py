@@ -22,7 +22,7 @@ SEARCH_SIDE_PX: Final = 256
 class HandOcclusion:
     """Finds hands in front of a face, by MediaPipe's hand landmarks: about 10 ms a picture on one core."""
 
-    def __init__(self, *, min_detection_confidence: float = 0.7) -> None:
+    def __init__(self, *, min_detection_confidence: float = 0.3) -> None:
         """The network starts on first use."""
         self._confidence = min_detection_confidence
         self._network: Any = None

@@ -25,9 +25,9 @@ HEADLESS = ("--no-sandbox", "--disable-gpu", "--mute-audio", "--force-device-sca
 FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def playwright():
-    """Playwright, without its own browsers."""
+    """Playwright, without its own browsers. Its event loop runs until it stops: no other module may see it."""
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
     sync_api = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
@@ -35,7 +35,7 @@ def playwright():
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def webcam_file(tmp_path_factory):
     """The sample clip in the form that Chromium plays as a webcam."""
     path = tmp_path_factory.mktemp("webcam") / "clip.mjpeg"
@@ -53,7 +53,7 @@ def _launch(playwright, *flags):
     return playwright.chromium.launch(executable_path=CHROMIUM, args=[*HEADLESS, *flags])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(playwright, webcam_file):
     """Chromium with a camera that shows the sample clip and is allowed."""
     running = _launch(playwright, *FAKE_CAMERA, f"--use-file-for-fake-video-capture={webcam_file}")
@@ -114,7 +114,7 @@ class Server:
             self.process.wait()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(playwright, tmp_path_factory):
     """One server for all tests of the page: every test leaves it without a session."""
     running = Server(tmp_path_factory.mktemp("server"))
