@@ -77,7 +77,7 @@ class ReflectanceFit:
         self._step = 0
         self._gloss: ReflectanceMaps | None = None
         self._pivot: ReflectanceMaps | None = None
-        self._moments: dict[tuple[str, int], dict[str, Any]] = {}
+        self._moments: dict[str, tuple[int, dict[str, Any]]] = {}
 
     @property
     def w_plus(self) -> FloatArray | None:
@@ -124,7 +124,7 @@ class ReflectanceFit:
         settings = self._settings
         coarse = texture.at(settings.coarse_resolution)
         latent = self._latent().clone().requires_grad_()
-        optimizer = self._adam(("coarse", 0), [{"params": [latent], "lr": settings.latent_rate}])
+        optimizer = self._adam("coarse", 0, [{"params": [latent], "lr": settings.latent_rate}])
         loss = torch.zeros(())
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)
@@ -132,7 +132,7 @@ class ReflectanceFit:
             loss = self._texture_loss(maps, coarse) + self._latent_prior(latent)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-        self._moments[("coarse", 0)] = optimizer.state_dict()
+        self._moments["coarse"] = (0, optimizer.state_dict())
         self._w_plus, self._pivot = latent.detach(), None
         return float(loss.detach())
 
@@ -143,7 +143,7 @@ class ReflectanceFit:
         """Fit latent, geometry and lights to texture and pictures, one keyframe a step; the last step's terms."""
         latent = self._latent().clone().requires_grad_()
         groups = [{"params": [latent], "lr": self._settings.latent_rate}, *scene.groups(self._settings)]
-        optimizer = self._adam(("inversion", len(evidence)), groups)
+        optimizer = self._adam("inversion", len(evidence), groups)
         values: dict[str, float] = {}
         if self._gloss is None:
             with torch.no_grad():
@@ -162,7 +162,7 @@ class ReflectanceFit:
             scene.clamp()
             self._step += 1
             values["texture"] = float(texture_loss.detach())
-        self._moments[("inversion", len(evidence))] = optimizer.state_dict()
+        self._moments["inversion"] = (len(evidence), optimizer.state_dict())
         self._w_plus, self._pivot = latent.detach(), None
         return values
 
@@ -180,7 +180,7 @@ class ReflectanceFit:
             {"params": parameters, "lr": settings.tuning_rate},
             {"params": [scene.lights], "lr": settings.light_rate},
         ]
-        optimizer = self._adam(("tuning", len(evidence)), groups)
+        optimizer = self._adam("tuning", len(evidence), groups)
         latent = self._latent()
         if self._pivot is None:
             with torch.no_grad():
@@ -202,15 +202,16 @@ class ReflectanceFit:
             optimizer.step()
             self._step += 1
             values |= {"texture": float(texture_loss.detach()), "locality": float(locality.detach())}
-        self._moments[("tuning", len(evidence))] = optimizer.state_dict()
+        self._moments["tuning"] = (len(evidence), optimizer.state_dict())
         generator.requires_grad_(False)
         return values
 
-    def _adam(self, work: tuple[str, int], groups: list[dict[str, Any]]) -> torch.optim.Adam:
+    def _adam(self, work: str, keyframes: int, groups: list[dict[str, Any]]) -> torch.optim.Adam:
         """An optimiser that goes on with the moments of the last slice of the same work on as many keyframes."""
         optimizer = torch.optim.Adam(groups)
-        if work in self._moments:
-            optimizer.load_state_dict(self._moments[work])
+        count, moments = self._moments.get(work, (-1, {}))
+        if count == keyframes:
+            optimizer.load_state_dict(moments)
         return optimizer
 
     def _latent(self) -> Tensor:
