@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fitme.fit.lighting import LightSettings, LitSurface, albedo_scale, estimate_light, lit_surface
+from fitme.fit.lighting import LIGHT_REGIONS, LightSettings, LitSurface, albedo_scale, estimate_light, lit_surface
 from fitme.fit.unprojection import TexelObservation, TexelTable
 from fitme.shape.regions import Region
 
@@ -72,7 +72,7 @@ def fuse(
     quality = np.asarray(sharpness, np.float32) / max(sharpness)
     weights = np.stack([view.weight for view in views]) * quality[:, None]  # (K, N)
     weights[:, table.region == Region.EARS] = 0.0
-    skin = np.isin(table.region, [Region.SKIN, Region.LIPS])
+    skin = np.isin(table.region, [int(region) for region in LIGHT_REGIONS])
     seen_skin = skin & (weights.sum(0) > settings.confident_weight)
     albedo = _tint(table, prior, views, weights, seen_skin, light_settings)
     confidence = (weights.sum(0) / (weights.sum(0) + settings.confident_weight)).astype(np.float32)

@@ -56,10 +56,6 @@ class MeshPoints:
     expression: Array
     """(P, 3, 52) metres at full activation."""
 
-    def subset(self, index: npt.NDArray[np.intp]) -> "MeshPoints":
-        """Only the points of `index`."""
-        return MeshPoints(self.mean[index], self.identity[index], self.expression[index])
-
 
 @dataclass(frozen=True)
 class PointTargets:

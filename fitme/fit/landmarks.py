@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fitme.fit.gauss_newton import JointEstimate, MeshBasis, MeshPoints, PointTargets
+from fitme.fit.gauss_newton import JointEstimate, MeshBasis, PointTargets
 from fitme.fit.keyframe import Keyframe
 from fitme.geometry import HeadPose, axis_angle_from_matrix, rotation_matrix
 from fitme.shape.morphable_model import MorphableModel
@@ -43,11 +43,6 @@ class LandmarkTargets:
         self._features = np.isin(self._index, [*LEFT_EYE, *RIGHT_EYE, *OUTER_LIPS, *INNER_LIPS])
         self._normals = _point_normals(model, self._index)
         self._settings = settings
-
-    @property
-    def points(self) -> MeshPoints:
-        """The landmarks that the solver uses."""
-        return self._points
 
     def of(self, keyframe: Keyframe, rotation: Array) -> PointTargets:
         """Targets of one keyframe, given a first guess of its head's rotation (3, 3)."""

@@ -12,11 +12,14 @@ import torch
 
 from fitme.render.light import SH_COUNT
 from fitme.render.shading import HEMISPHERICAL_REFLECTANCE, sh_basis
+from fitme.shape.regions import Region
 
 FloatArray = npt.NDArray[np.float32]
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 """Weights of linear sRGB primaries in luminance (IEC 61966-2-1)."""
+LIGHT_REGIONS = (Region.SKIN, Region.LIPS)
+"""Surfaces whose colour tells about the light."""
 AMBIENT_RIDGE = 1e-6
 """Ridge on the constant coefficient, relative to the evidence: just enough to keep the system regular."""
 MINIMAL_SHADING = 0.08

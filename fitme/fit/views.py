@@ -7,19 +7,15 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from fitme.fit.alignment import camera_of
-from fitme.fit.lighting import LightSettings, estimate_light, lit_surface
+from fitme.fit.lighting import LIGHT_REGIONS, LightSettings, estimate_light, lit_surface
 from fitme.fit.state import KeyframeEstimate
 from fitme.fit.unprojection import TexelObservation, TexelTable, texel_table, unproject
 from fitme.geometry import Camera, transform
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
-from fitme.shape.regions import Region
 
 FloatArray = npt.NDArray[np.float32]
-
-LIGHT_REGIONS = (Region.SKIN, Region.LIPS)
-"""Surfaces whose colour tells about the light."""
 
 
 class TexelViews:
