@@ -49,7 +49,7 @@ def assert_equal_bits(found, expected) -> None:
         for one, other in zip(found, expected, strict=True):
             assert_equal_bits(one, other)
     elif isinstance(expected, float):
-        assert struct.pack("d", found) == struct.pack("d", expected) or math.isnan(found) and math.isnan(expected)
+        assert struct.pack("d", found) == struct.pack("d", expected) or (math.isnan(found) and math.isnan(expected))
     else:
         assert found == expected
 
