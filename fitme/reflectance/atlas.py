@@ -40,7 +40,7 @@ VANISHING = (0.7, 1.2)
 """Texels per cell at which a resolution begins to lose a field, and at which it holds nothing of it."""
 LIP_FOLD_CELL = (0.0035, 0.03)
 """Lattice spacing of the folds of the lips along u and v, layout units."""
-BROW_CELL = (0.0028, 0.018)
+BROW_CELL = (0.0021, 0.016)
 """Lattice spacing of the hairs of the brows across and along a hair, layout units."""
 BROW_ROWS = (0.14, 0.32)
 """Where brows are along v."""

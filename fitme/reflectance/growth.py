@@ -91,7 +91,7 @@ def brow_hair(atlas: SkinAtlas, traits: SkinTraits, strokes: FloatArray) -> Floa
         body = np.exp(-(np.abs(across) ** 2.6)) * np.where(np.abs(across) < 3.0, 1.0, 0.0)
         total = np.maximum(total, body * ends)
     density = traits.brow_density
-    opacity = total * (0.25 * density + density * (0.55 + 0.6 * density) * strokes)
+    opacity = total * (0.4 * density + density * (0.45 + 0.6 * density) * strokes)
     return np.clip(np.where(atlas.skin_like, 1.2 * opacity, 0.0), 0.0, 1.0).astype(np.float32)
 
 

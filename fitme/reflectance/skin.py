@@ -114,13 +114,13 @@ def paint(atlas: SkinAtlas, causes: SkinCauses, generator: np.random.Generator) 
     albedo = np.where(mouth[..., None], organs.mouth_albedo(atlas, traits), albedo)
 
     covered_by_hair = np.clip(np.maximum(np.maximum(scalp, 0.5 * beard + 0.4 * beard_strokes), brows), 0.0, 1.0)
-    specular = _specular(atlas, traits, low, middle, grain, covered_by_hair, lips, wrinkles, nostrils, lashes)
+    specular = _specular(atlas, traits, low, middle, grain, covered_by_hair, folds, lips, wrinkles, nostrils, lashes)
     relief_strands = strands * scalp + 1.2 * beard_strokes + 0.8 * brows + 0.15 * area * traits.beard_shadow * fine[1]
-    pored = (1.0 - covered_by_hair) * (1.0 - lips)
+    pored = (1.0 - covered_by_hair) * (1.0 - lips) * (1.0 + 0.8 * atlas.blob(atlas.landmark(4), 0.035, 0.03))
     height = relief.height_field(
         atlas,
         traits,
-        pores=0.6 * middle[0] + 0.5 * fine[0] + 0.35 * grain[0] - 0.25 * np.abs(pores[0]),
+        pores=0.05 * middle[0] + 0.12 * fine[0] + 0.13 * grain[0] - 0.3 * np.abs(pores[0]),
         strands=relief_strands,
         wrinkles=wrinkles,
         lip_folds=folds * lips,
@@ -192,17 +192,21 @@ def _pigments(
 
 def _specular(
     atlas: SkinAtlas, traits: SkinTraits, low: FloatArray, middle: FloatArray, grain: FloatArray, hair: FloatArray,
-    lips: FloatArray, wrinkles: FloatArray, nostrils: FloatArray, lashes: FloatArray,
+    folds: FloatArray, lips: FloatArray, wrinkles: FloatArray, nostrils: FloatArray, lashes: FloatArray,
 ) -> FloatArray:  # fmt: skip
     """Specular albedo (H, W): smooth, oily forehead and nose, moist lips; dull hair, lids, creases and pores."""
     oily = atlas.blob(atlas.landmark(151), 0.12, 0.05) + atlas.blob(atlas.landmark(4), 0.03, 0.08)
     oily = np.clip(oily + 0.5 * atlas.blob(atlas.landmark(199), 0.04, 0.03), 0.0, 1.0)
     lids = np.exp(-0.5 * (np.maximum(atlas.eyelids, 0.0) / 0.02) ** 2) * atlas.skin_like
-    texture = 0.05 * low[1] + 0.03 * middle[2] + 0.025 * grain[0]
+    texture = 0.035 * low[1] + 0.03 * middle[2] + 0.025 * grain[0]
     skin = SKIN_SPECULAR * (1.0 + (0.05 + 0.2 * traits.oil) * oily + texture) * (1.0 - 0.2 * lids)
     skin = (
         skin * (1.0 - 0.3 * wrinkles) * (1.0 - 0.7 * nostrils) * (1.0 - 0.4 * lashes) * (1.0 - 0.35 * atlas.ear_hollow)
     )
+    nose = atlas.blob(atlas.landmark(4), 0.035, 0.045)
+    alar_crease = atlas.blob(atlas.landmark(129, 358), 0.008, 0.014)
+    skin = skin * np.exp(0.1 * nose * (grain[1] + middle[1])) * (1.0 - 0.35 * alar_crease)
+    skin = skin * np.exp(0.05 * lips * (folds + grain[1]))
     skin = skin * (1.0 + lips * (0.18 * traits.moisture - 0.05)) * (1.0 - 0.3 * _lip_line(atlas))
     skin = skin + (HAIR_SPECULAR - skin) * hair
     skin = np.where(atlas.is_region(Region.EYES), EYE_SPECULAR, skin)
@@ -218,7 +222,7 @@ def _hair_albedo(traits: SkinTraits, strands: FloatArray) -> FloatArray:
     """(H, W, 3): grey hair is white strands among pigmented ones, so grey follows the strands."""
     natural = hair_color(traits.hair_eumelanin, traits.hair_pheomelanin) + 0.006
     spread = 2.0 * traits.hair_gray * (1.0 - traits.hair_gray)
-    white = np.clip(traits.hair_gray + 0.8 * spread * strands, 0.0, 1.0)[..., None]
+    white = np.clip(traits.hair_gray + 0.5 * spread * strands, 0.0, 1.0)[..., None]
     return np.asarray(natural + (np.array(WHITE_HAIR) - natural) * white, np.float32)
 
 
