@@ -310,5 +310,5 @@ def _brow_strokes(landmarks: FloatArray) -> FloatArray:
         length = brow.across * lean + 0.3 * brow.along * BROW_SPAN
         noise = stretched_noise(slant * lean**-0.5 / BROW_CELL[0], length / BROW_CELL[1], HAIR_FIELDS, seed=3 + side)
         own = (u < 0.5) if float(landmarks[BROW_UPPER[side][0], 0]) < 0.5 else (u >= 0.5)
-        strokes[:, rows] = np.where(own, np.clip((noise + 0.1) / 0.9, 0.0, 1.0), strokes[:, rows])
+        strokes[:, rows] = np.where(own, np.clip((noise + 0.35) / 1.1, 0.0, 1.0), strokes[:, rows])
     return strokes

@@ -205,7 +205,7 @@ def _specular(
     )
     nose = atlas.blob(atlas.landmark(4), 0.035, 0.045)
     alar_crease = atlas.blob(atlas.landmark(129, 358), 0.008, 0.014)
-    skin = skin * np.exp(0.1 * nose * (grain[1] + middle[1])) * (1.0 - 0.35 * alar_crease)
+    skin = skin * np.exp(nose * (0.06 * grain[1] + 0.04 * middle[1])) * (1.0 - 0.35 * alar_crease)
     skin = skin * np.exp(0.05 * lips * (folds + grain[1]))
     skin = skin * (1.0 + lips * (0.18 * traits.moisture - 0.05)) * (1.0 - 0.3 * _lip_line(atlas))
     skin = skin + (HAIR_SPECULAR - skin) * hair
