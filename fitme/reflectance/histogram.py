@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from fitme.reflectance.atlas import FloatArray, RealArray, SkinAtlas
+from fitme.reflectance.atlas import BoolArray, FloatArray, RealArray, SkinAtlas
 from fitme.reflectance.tone import D65_WHITE_XYZ, XYZ_TO_SRGB
 from fitme.reflectance.typology import measuring_mask
 from fitme.shape.regions import Region
@@ -68,26 +68,32 @@ def lip_share(atlas: SkinAtlas) -> FloatArray:
 
 
 def match_tone(diffuse: FloatArray, reference: FloatArray, atlas: SkinAtlas) -> FloatArray:
-    """A head's linear albedo (H, W, 3) with the skin tone of another's, the reference (H, W, 3)."""
-    source_lab, reference_lab = lab_of_linear(diffuse), lab_of_linear(reference)
+    """A head's linear albedo (H, W, 3) with the skin tone of another's, the reference (H, W, 3). Cheeks and forehead
+    have the reference's median colour afterwards."""
+    lab, reference_lab = lab_of_linear(diffuse), lab_of_linear(reference)
+    measured = measuring_mask(atlas)
     skin, lips = bare_skin(diffuse, atlas), lip_share(atlas)
-    masks = ((skin, bare_skin(reference, atlas)), (lips, lips))
+    reference_skin = bare_skin(reference, atlas)
+    bare, reference_bare = measured & (skin > SURE), measured & (reference_skin > SURE)
+
     result = diffuse.astype(np.float64)
-    for share, reference_share in masks:
-        curves = zip(_columns(source_lab, share > SURE), _columns(reference_lab, reference_share > SURE), strict=True)
-        matched = [match_curve(source_lab[..., k], *samples) for k, samples in enumerate(curves)]
-        result += share[..., None] * (linear_of_lab(np.stack(matched, -1)) - diffuse)
-        if share is skin:
-            tone = np.median(diffuse[measuring_mask(atlas)], axis=0)
-            change = np.median(result[measuring_mask(atlas)], axis=0) - tone
-            between_hairs = (1.0 - skin) * shining_through(diffuse, atlas)
-            result += between_hairs[..., None] * np.minimum(change, 0.0)  # dark hair does not fade on paler skin
+    matched = _matched(lab, reference_lab, skin > SURE, reference_skin > SURE)
+    matched += np.median(reference_lab[reference_bare], axis=0) - np.median(matched[bare], axis=0)
+    result += skin[..., None] * (linear_of_lab(matched) - diffuse)
+    change = np.median(result[bare], axis=0) - np.median(diffuse[bare], axis=0)
+    between_hairs = (1.0 - skin) * shining_through(diffuse, atlas)
+    result += between_hairs[..., None] * np.minimum(change, 0.0)  # dark hair does not fade on paler skin
+    matched = _matched(lab, reference_lab, lips > SURE, lips > SURE)
+    result += lips[..., None] * (linear_of_lab(matched) - diffuse)
     return np.clip(result, SMALLEST_ALBEDO, LARGEST_ALBEDO).astype(np.float32)
 
 
-def _columns(lab: npt.NDArray[np.float64], chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """(3, N) channels of the chosen texels."""
-    return np.asarray(lab[chosen].T)
+def _matched(
+    lab: RealArray, reference_lab: RealArray, chosen: BoolArray, reference_chosen: BoolArray
+) -> npt.NDArray[np.float64]:
+    """All of `lab` (H, W, 3) through the curves that match the chosen texels (H, W) channel by channel."""
+    channels = [match_curve(lab[..., k], lab[chosen, k], reference_lab[reference_chosen, k]) for k in range(3)]
+    return np.stack(channels, -1)
 
 
 def match_curve(values: RealArray, source: RealArray, reference: RealArray) -> npt.NDArray[np.float64]:
