@@ -61,7 +61,7 @@ def cause_vector(causes: SkinCauses) -> npt.NDArray[np.float32]:
     flat: list[float] = []
     for value in astuple(causes.traits):
         flat.extend(value if isinstance(value, tuple) else (float(value),))
-    return np.concatenate([np.array(flat, np.float32), causes.mixtures, causes.creases]).astype(np.float32)
+    return np.asarray(np.concatenate([np.array(flat), causes.mixtures, causes.creases]), np.float32)
 
 
 CAUSE_COUNT = len(cause_vector(draw_causes(np.random.default_rng(0))))

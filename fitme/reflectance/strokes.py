@@ -1,6 +1,7 @@
 """Fixed fields of hair and folds, drawn once at the finest resolution and averaged down to the one asked for."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,14 +67,12 @@ def stubble(resolution: int) -> FloatArray:
     return np.asarray(at_resolution(hairs(noise / noise.std())[None], resolution)[0], np.float32)
 
 
-def hairs(field: npt.NDArray[np.floating]) -> FloatArray:
+def hairs(field: npt.NDArray[Any]) -> FloatArray:
     """What of a noise of unit variance stands out as hairs, in [0, 1]."""
     return np.clip((field - STROKE_THRESHOLD) / STROKE_SOFTNESS, 0.0, 1.0).astype(np.float32)
 
 
-def stretched_noise(
-    x: npt.NDArray[np.floating], y: npt.NDArray[np.floating], fields: int, seed: int, wrap: int = 256
-) -> FloatArray:
+def stretched_noise(x: npt.NDArray[Any], y: npt.NDArray[Any], fields: int, seed: int, wrap: int = 256) -> FloatArray:
     """Smooth noise (fields, H, W) of about unit variance at coordinates (H, W) in lattice cells; repeats after `wrap`
     cells along x."""
     generator = np.random.default_rng((_SEED, seed))
@@ -89,9 +88,10 @@ def at_resolution(fields: FloatArray, resolution: int) -> FloatArray:
     """Area means of fields (N, BASE, BASE) as (N, R, R); finer than the base they are interpolated."""
     if BASE_RESOLUTION % resolution == 0:
         step = BASE_RESOLUTION // resolution
-        return fields.reshape(len(fields), resolution, step, resolution, step).mean((2, 4)).astype(np.float32)
+        blocks = fields.reshape(len(fields), resolution, step, resolution, step)
+        return np.asarray(blocks.mean((2, 4)), np.float32)
     scale = BASE_RESOLUTION / resolution
     smooth = gaussian_filter(fields, (0.0, 0.4 * scale, 0.4 * scale)) if scale > 1.0 else fields
     at = (np.arange(resolution) + 0.5) * scale - 0.5
     grid = np.meshgrid(at, at, indexing="ij")
-    return np.stack([map_coordinates(field, grid, order=1, mode="nearest") for field in smooth]).astype(np.float32)
+    return np.asarray([map_coordinates(field, grid, order=1, mode="nearest") for field in smooth], np.float32)
