@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import typer
 
-from fitme.commands import bench, export, fit, render, shape, train
+from fitme.commands import bench, data, export, fit, render, shape, train
 from fitme.errors import FitmeError
 
 COMMAND_GROUP = "fitme.commands"
@@ -27,7 +27,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "export": export.export,
     "bench": bench.bench,
 }
-_GROUPS: dict[str, typer.Typer] = {"shape": shape.app, "train": train.app}
+_GROUPS: dict[str, typer.Typer] = {"data": data.app, "shape": shape.app, "train": train.app}
 
 
 def build_app(plugins: Iterable[EntryPoint] = ()) -> typer.Typer:

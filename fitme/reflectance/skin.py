@@ -4,7 +4,7 @@ Pigments are painted, not colours: maps of melanin and blood go through the spec
 creases lie over it. Specular albedo and relief come from the same causes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,10 @@ import torch
 
 from fitme.reflectance import growth, organs, relief
 from fitme.reflectance.atlas import FloatArray, RealArray, SkinAtlas, default_atlas
+from fitme.reflectance.causes import SkinCauses, draw_causes
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.tone import hair_color, melanin_of_angle, skin_color
-from fitme.reflectance.traits import SkinTraits, sample_traits
+from fitme.reflectance.traits import SkinTraits
 from fitme.shape.regions import Region
 
 SKIN_SPECULAR, HAIR_SPECULAR, EYE_SPECULAR, TOOTH_SPECULAR, MOUTH_SPECULAR = 0.55, 0.25, 0.35, 0.60, 0.45
@@ -27,13 +28,18 @@ MOTTLE_DAMPING = 7.0
 class Skin:
     """One made-up head."""
 
-    traits: SkinTraits
+    causes: SkinCauses
     diffuse: FloatArray
     """(H, W, 3) linear sRGB albedo."""
     specular: FloatArray
     """(H, W, 1)."""
     normals: FloatArray
     """(H, W, 3)."""
+
+    @property
+    def traits(self) -> SkinTraits:
+        """Of its causes."""
+        return self.causes.traits
 
     def maps(self) -> ReflectanceMaps:
         """As a batch of one."""
@@ -46,21 +52,22 @@ def synthesize_skin(seed: int, resolution: int = 256, *, traits: SkinTraits | No
     """The head of a seed, in the default model's layout. The same seed gives the same maps; given `traits` replace
     those that the seed would draw."""
     generator = np.random.default_rng(seed)
-    drawn = sample_traits(generator)
-    return paint(default_atlas(resolution), drawn if traits is None else traits, generator)
+    causes = draw_causes(generator)
+    if traits is not None:
+        causes = replace(causes, traits=traits)
+    return paint(default_atlas(resolution), causes, generator)
 
 
-def paint(atlas: SkinAtlas, traits: SkinTraits, generator: np.random.Generator) -> Skin:
-    """The maps of a head with these traits; `generator` decides what traits leave open (where moles are, mottling)."""
-    low = _mix(atlas.low, generator, 3)  # (3, H, W)
-    middle = _mix(atlas.middle, generator, 3)
-    fine = _mix(atlas.fine, generator, 2)
-    scalp_strands, beard_strands = (
-        _mix(atlas.scalp_strands, generator, 1)[0],
-        _mix(atlas.beard_strands, generator, 1)[0],
-    )
+def paint(atlas: SkinAtlas, causes: SkinCauses, generator: np.random.Generator) -> Skin:
+    """The maps of a head of these causes; `generator` only places moles and blemishes."""
+    traits = causes.traits
+    low = np.tensordot(causes.mixture("low"), atlas.low, 1)  # (3, H, W)
+    middle = np.tensordot(causes.mixture("middle"), atlas.middle, 1)
+    fine = np.tensordot(causes.mixture("fine"), atlas.fine, 1)
+    scalp_strands = np.tensordot(causes.mixture("scalp_strands"), atlas.scalp_strands, 1)[0]
+    beard_strands = np.tensordot(causes.mixture("beard_strands"), atlas.beard_strands, 1)[0]
 
-    wrinkles = relief.wrinkle_field(atlas, traits, generator.uniform(0.3, 1.0, len(relief.WRINKLES)).astype(np.float32))
+    wrinkles = relief.wrinkle_field(atlas, traits, causes.creases)
     scalp_roots, scalp = growth.scalp_hair(atlas, traits, middle[2])
     beard = growth.beard_hair(atlas, traits, middle[1])
     brows = growth.brow_hair(atlas, traits)
@@ -105,7 +112,7 @@ def paint(atlas: SkinAtlas, traits: SkinTraits, generator: np.random.Generator) 
         rough=pored,
     )
     return Skin(
-        traits,
+        causes,
         np.clip(albedo, 0.003, 0.95).astype(np.float32),
         np.clip(specular, 0.02, 1.0).astype(np.float32)[..., None],
         relief.normals_of_height(atlas, height),
@@ -165,13 +172,6 @@ def _specular(
     skin = np.where(atlas.is_region(Region.EYES), EYE_SPECULAR, skin)
     skin = np.where(atlas.is_region(Region.MOUTH_INTERIOR), MOUTH_SPECULAR, skin)
     return np.where(atlas.is_region(Region.TEETH), TOOTH_SPECULAR, skin).astype(np.float32)
-
-
-def _mix(bank: FloatArray, generator: np.random.Generator, count: int) -> FloatArray:
-    """Random unit-length combinations (count, H, W) of the bank's fields (N, H, W)."""
-    weights = generator.standard_normal((count, len(bank))).astype(np.float32)
-    weights /= np.linalg.norm(weights, axis=1, keepdims=True)
-    return np.asarray(np.tensordot(weights, bank, 1), np.float32)
 
 
 def _mix_color(a: FloatArray, b: RealArray, amount: RealArray) -> FloatArray:

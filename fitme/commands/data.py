@@ -1,0 +1,82 @@
+"""`fitme data`: the set of reflectance maps that the networks are trained on."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fitme.errors import ConfigError
+
+SMALLEST_RESOLUTION, LARGEST_RESOLUTION = 32, 2048
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def data() -> None:
+    """The set of reflectance maps that the networks are trained on."""
+
+
+@app.command("build")
+def data_build(
+    out: Annotated[Path, typer.Option(help="Folder for the set; one that holds this very set is used as it is.")],
+    skins: Annotated[int, typer.Option(min=1, help="Made skins.")] = 3000,
+    resolution: Annotated[int, typer.Option(help="Texels a side, a power of two.")] = 256,
+    first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first skin.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that paint; 0 takes one for each core.")] = 0,
+    replace: Annotated[bool, typer.Option("--replace", help="Put the set in another one's place.")] = False,
+) -> None:
+    """Make the set: painted skins of every tone. A run that was cut off is gone on with."""
+    from fitme.reflectance.dataset import HELD_OUT_SEED, build_dataset
+
+    if not SMALLEST_RESOLUTION <= resolution <= LARGEST_RESOLUTION or resolution & (resolution - 1):
+        raise ConfigError(
+            f"--resolution {resolution}: must be a power of two from {SMALLEST_RESOLUTION} to {LARGEST_RESOLUTION}"
+        )
+    if first_seed < HELD_OUT_SEED <= first_seed + skins:
+        raise ConfigError(f"--skins {skins}: would reach the seeds from {HELD_OUT_SEED} on, which are for measuring")
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("maps", total=skins)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        dataset = build_dataset(
+            out,
+            skins,
+            resolution,
+            first_seed=first_seed,
+            workers=workers or os.cpu_count() or 1,
+            balanced=True,
+            replace=replace,
+            progress=show,
+        )
+        show(len(dataset.maps), len(dataset.maps))
+    console.print(f"{out}: {len(dataset.maps)} maps of {dataset.resolution} x {dataset.resolution} texels")
+    _print_classes(console, dataset.typology_deg, dataset.seeds)
+
+
+def _print_classes(console: Console, typology_deg: npt.NDArray[np.float32], seeds: npt.NDArray[np.int64]) -> None:
+    from fitme.reflectance.dataset import GIVEN_SEED
+    from fitme.reflectance.tone import ITA_CLASSES
+    from fitme.reflectance.typology import LARGEST_SHARE, SMALLEST_SHARE, ToneReport
+
+    table = Table(title="Individual typology angle of cheeks and forehead")
+    for name in ("class", "degrees", "made", "given", "share"):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    given = seeds == GIVEN_SEED
+    whole, made = ToneReport.of(typology_deg), ToneReport.of(typology_deg[~given])
+    rows = zip(ITA_CLASSES.items(), made.counts, whole.counts, whole.shares, strict=True)
+    for (name, (low, high)), painted, count, share in rows:
+        table.add_row(name, f"{low:.0f} to {high:.0f}", str(painted), str(count - painted), f"{share:.1%}")
+    console.print(table)
+    within = "within" if whole.balanced else "NOT within"
+    console.print(f"every class is to hold {SMALLEST_SHARE:.0%} to {LARGEST_SHARE:.0%}: {within} these bounds")
