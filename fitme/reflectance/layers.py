@@ -121,4 +121,4 @@ class PositionalMix(nn.Module):
     ) -> Tensor:
         """(B, outputs, H, W)."""
         mix = self.weight * self._gain * self.style(w)[:, None]  # (B, outputs, P)
-        return (mix.flatten(0, 1) @ maps.flatten(1)).unflatten(1, maps.shape[1:]).unflatten(0, (len(w), -1))
+        return torch.einsum("bop,phw->bohw", mix, maps)

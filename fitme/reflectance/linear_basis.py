@@ -64,7 +64,7 @@ def detail_components(
     parts = []
     for maps in _batches(dataset, min(len(dataset.maps), DETAIL_MAPS)):
         raw = _encode(maps, resolution)
-        rebuilt = basis.mean + (basis.coefficients(maps) @ basis.components.flatten(1)).unflatten(1, basis.mean.shape)
+        rebuilt = basis.mean + torch.einsum("bk,kchw->bchw", basis.coefficients(maps), basis.components)
         while rebuilt.shape[-1] < resolution:
             rebuilt = upsample(rebuilt)
         left = raw - downsample(rebuilt, rebuilt.shape[-1] // resolution)
@@ -72,10 +72,10 @@ def detail_components(
     detail = torch.cat(parts)  # (N, 6, r, r)
     weight = downsample(texel_weight, texel_weight.shape[-1] // resolution)[0].sqrt()  # (1, r, r)
     found = {}
-    for modality, channels in zip(MODALITIES, detail.split([m.channels for m in MODALITIES], 1), strict=True):
+    for modality, channels in zip(MODALITIES, torch.split(detail, [m.channels for m in MODALITIES], 1), strict=True):
         fields = channels.flatten(0, 1)[:, None]  # (N channels, 1, r, r)
         vectors = _leading(fields * weight, count)
-        maps = (vectors.T @ fields.flatten(1)).unflatten(1, fields.shape[2:])
+        maps = (vectors.T @ fields.flatten(1)).reshape(count, *fields.shape[2:])
         found[modality.name] = maps / maps.square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-6)
     return found
 
@@ -83,7 +83,7 @@ def detail_components(
 def _leading(samples: Tensor, count: int) -> Tensor:
     """The `count` leading unit vectors (N, count) of the Gram matrix of samples (N, ...)."""
     flat = samples.flatten(1)
-    _, vectors = torch.linalg.eigh((flat @ flat.T).double())
+    vectors: Tensor = torch.linalg.eigh((flat @ flat.T).double()).eigenvectors
     return vectors[:, -count:].flip(1).float()
 
 

@@ -206,7 +206,8 @@ class Trainer:
 
     @torch.no_grad()
     def _start_linear_model(self) -> None:
-        """Let w's linear part give the coefficients of the data in the linear model, by ridge regression from z; latents
+        """Let w's linear part give the coefficients of the data in the linear model, by ridge regression from z.
+        Latents
         that are to be learned begin where they give their maps' own."""
         generator, count = self.generator, len(self._z)
         parts = [
