@@ -27,6 +27,7 @@ from fitme.fit.visibility import Visibility
 from fitme.geometry import Camera
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.texture_encoder import default_encoder_for
 from fitme.render.light import Light
 from fitme.render.rasterizer import select_backend
 from fitme.shape.morphable_model import MorphableModel
@@ -62,14 +63,17 @@ class IncrementalFitter:
         settings: FitSettings | None = None,
         embedder: DlibEmbedder | None = None,
     ) -> None:
-        """`embedder` gives the identity terms; without it they are left out."""
+        """`embedder` gives the identity terms; without it they are left out. The package's own generator gets its first
+        latent from the texture encoder."""
         self._settings = settings or FitSettings()
         self._model = model
         self._embedder = embedder
         self._visibility = Visibility()
         backend = select_backend("cpu")
         self._aligner = HeadAligner(model, backend, self._settings)
-        self._reflectance = ReflectanceFit(generator, model, backend, self._settings.dense)
+        self._reflectance = ReflectanceFit(
+            generator, model, backend, self._settings.dense, default_encoder_for(generator)
+        )
         self._views = TexelViews(model, backend, self._settings.map_resolution)
         self._light_views = TexelViews(model, backend, LIGHT_RESOLUTION)
         self._keyframes: dict[str, Keyframe] = {}

@@ -22,6 +22,7 @@ from fitme.fit.photometric import DenseEvidence, SceneParameters, keyframe_loss
 from fitme.fit.settings import DenseSettings
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.texture_encoder import TextureEncoder
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.identity import DlibEmbedder
@@ -61,7 +62,11 @@ class ReflectanceFit:
         model: MorphableModel,
         backend: RasterizerBackend,
         settings: DenseSettings,
+        encoder: TextureEncoder | None = None,
     ) -> None:
+        """`encoder`, trained for this generator, guesses the latent that inversion starts from and stays near; without
+        it the mean latent is that."""
+        self._encoder = encoder
         self._original = generator.eval().requires_grad_(False)
         self._tuned: ReflectanceGenerator | None = None
         self._model = model
@@ -123,13 +128,14 @@ class ReflectanceFit:
         """Fit the latent to the fused texture at low resolution; the loss at the end."""
         settings = self._settings
         coarse = texture.at(settings.coarse_resolution)
-        latent = self._latent().clone().requires_grad_()
+        expected = self._expected_latent(texture)
+        latent = (expected if self._w_plus is None else self._w_plus).clone().requires_grad_()
         optimizer = self._adam("coarse", 0, [{"params": [latent], "lr": settings.latent_rate}])
         loss = torch.zeros(())
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)
             maps = self.generator.synthesize(latent, resolution=settings.coarse_resolution)
-            loss = self._texture_loss(maps, coarse) + self._latent_prior(latent)
+            loss = self._texture_loss(maps, coarse) + self._latent_prior(latent, expected)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         self._moments["coarse"] = (0, optimizer.state_dict())
@@ -141,7 +147,8 @@ class ReflectanceFit:
         embedder: DlibEmbedder | None, steps: int,
     ) -> dict[str, float]:  # fmt: skip
         """Fit latent, geometry and lights to texture and pictures, one keyframe a step; the last step's terms."""
-        latent = self._latent().clone().requires_grad_()
+        expected = self._expected_latent(texture)
+        latent = (expected if self._w_plus is None else self._w_plus).clone().requires_grad_()
         groups = [{"params": [latent], "lr": self._settings.latent_rate}, *scene.groups(self._settings)]
         optimizer = self._adam("inversion", len(evidence), groups)
         values: dict[str, float] = {}
@@ -157,7 +164,8 @@ class ReflectanceFit:
                 index, evidence[index], scene, maps, self._model, embedder, self._backend, self._settings
             )
             gloss = self._settings.gloss_weight * _gloss_distance(maps, self._gloss)
-            (total + texture_loss + gloss + self._latent_prior(latent)).backward()  # type: ignore[no-untyped-call]
+            prior = self._latent_prior(latent, expected)
+            (total + texture_loss + gloss + prior).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             scene.clamp()
             self._step += 1
@@ -219,8 +227,14 @@ class ReflectanceFit:
             return self._mean.expand(1, self._original.num_layers, -1)
         return self._w_plus
 
-    def _latent_prior(self, latent: Tensor) -> Tensor:
-        distance: Tensor = ((latent - self._mean) / self._spread).square().mean()
+    def _expected_latent(self, texture: TextureEvidence) -> Tensor:
+        """(1, L, D): what the encoder makes of a texture; the mean latent without one."""
+        if self._encoder is None:
+            return self._mean.expand(1, self._original.num_layers, -1)
+        return self._encoder.encode(texture.encoded, texture.weight)
+
+    def _latent_prior(self, latent: Tensor, expected: Tensor) -> Tensor:
+        distance: Tensor = ((latent - expected) / self._spread).square().mean()
         return self._settings.latent_prior_weight * distance
 
     def _texture_loss(self, maps: ReflectanceMaps, texture: TextureEvidence) -> Tensor:

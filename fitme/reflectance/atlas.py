@@ -7,7 +7,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
-from fitme.shape.landmark_groups import LEFT_EYELIDS, LEFT_IRIS, OUTER_LIPS, RIGHT_EYELIDS, RIGHT_IRIS
+from fitme.reflectance.strokes import (
+    BASE_RESOLUTION,
+    STROKE_FIELDS,
+    at_resolution,
+    beard_strokes,
+    scalp_strands,
+    stretched_noise,
+    stubble,
+)
+from fitme.shape.landmark_groups import INNER_LIPS, LEFT_EYELIDS, LEFT_IRIS, OUTER_LIPS, RIGHT_EYELIDS, RIGHT_IRIS
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.raster import uv_raster
@@ -21,13 +30,24 @@ BROW_UPPER = ((70, 63, 105, 66, 107), (300, 293, 334, 296, 336))
 """MediaPipe's landmarks along the upper edge of the right and left brow, from the temple inwards."""
 BROW_LOWER = ((46, 53, 52, 65, 55), (276, 283, 282, 295, 285))
 
-SCALP_FLOW_TEXELS, BEARD_FLOW_TEXELS = 14, 4
-"""Texels of a 256 map along which hair texture is smeared, each way."""
-LOW_FIELDS, MIDDLE_FIELDS, FINE_FIELDS, HAIR_FIELDS = 12, 10, 6, 3
+LOW_FIELDS, MIDDLE_FIELDS, FINE_FIELDS, GRAIN_FIELDS, PORE_FIELDS = 12, 10, 6, 3, 3
+HAIR_FIELDS = STROKE_FIELDS
 """Random fields of the bank per spatial scale. Every skin mixes the same fields, so that a small network can learn
 them."""
-LOW_CELL_M, MIDDLE_CELL_M, FINE_CELL_M = 0.022, 0.006, 0.0021
+LOW_CELL_M, MIDDLE_CELL_M, FINE_CELL_M, GRAIN_CELL_M, PORE_CELL_M = 0.022, 0.006, 0.0021, 0.0011, 0.00055
 """Lattice spacing of the fields' noise in metres."""
+VANISHING = (0.7, 1.2)
+"""Texels per cell at which a resolution begins to lose a field, and at which it holds nothing of it."""
+LIP_FOLD_CELL = (0.0035, 0.03)
+"""Lattice spacing of the folds of the lips along u and v, layout units."""
+BROW_CELL = (0.0021, 0.016)
+"""Lattice spacing of the hairs of the brows across and along a hair, layout units."""
+BROW_ROWS = (0.14, 0.32)
+"""Where brows are along v."""
+BROW_SPAN = 0.16
+"""Length of a brow, layout units."""
+IRIS_FIBRES = 40
+"""Cells of noise around the iris."""
 _BANK_SEED = 20
 
 
@@ -71,13 +91,28 @@ class SkinAtlas:
     """(H, W) distance to the centre of the eyeball's iris in radii of the iris; large elsewhere."""
     iris_angle: FloatArray
     """(H, W) direction from that centre in radians."""
+    inner_lips: FloatArray
+    """(H, W) distance to the line where lips meet, negative on the side of the mouth."""
+    ear_hollow: FloatArray
+    """(H, W) how deep the concha and folds of the ear are, 0 to 1."""
     low: FloatArray
     """(LOW_FIELDS, H, W) smooth noise of unit variance, seamless on the head."""
     middle: FloatArray
     fine: FloatArray
+    grain: FloatArray
+    pores: FloatArray
     scalp_strands: FloatArray
-    """(HAIR_FIELDS, H, W) noise smeared along the flow of hair, unit variance."""
-    beard_strands: FloatArray
+    """(HAIR_FIELDS, H, W) noise smeared along the flow of hair."""
+    beard_strokes: FloatArray
+    """(HAIR_FIELDS, H, W) coverage by short hairs."""
+    brow_strokes: FloatArray
+    """(HAIR_FIELDS, H, W) coverage by the slanted hairs of the brows."""
+    stubble: FloatArray
+    """(H, W) coverage by cut hairs."""
+    lip_folds: FloatArray
+    """(HAIR_FIELDS, H, W) irregular vertical folds, unit variance."""
+    iris_fibres: FloatArray
+    """(HAIR_FIELDS, H, W) radial fibres, unit variance."""
 
     def landmark(self, *indices: int) -> tuple[float, float]:
         """Mean of landmarks as (|u - 0.5|, v)."""
@@ -128,6 +163,9 @@ def build_atlas(model: MorphableModel, resolution: int) -> SkinAtlas:
     iris, iris_angle = _iris_coordinates(u, v, landmarks)
     eyes = region == int(Region.EYES)
     generator = np.random.default_rng(_BANK_SEED)
+    texel_m = _texel_size(position)
+    widest = np.maximum(*texel_m)
+    turns = (iris_angle / (2.0 * np.pi) + 0.5) * IRIS_FIBRES
     return SkinAtlas(
         resolution=resolution,
         covered=covered,
@@ -135,7 +173,7 @@ def build_atlas(model: MorphableModel, resolution: int) -> SkinAtlas:
         position=position,
         u=side,
         v=v,
-        texel_m=_texel_size(position),
+        texel_m=texel_m,
         landmarks=landmarks,
         brows=(_brow(0, landmarks, u, v), _brow(1, landmarks, u, v)),
         eyelids=np.minimum(*(polygon_distance(u, v, ring) for ring in rings)),
@@ -143,11 +181,21 @@ def build_atlas(model: MorphableModel, resolution: int) -> SkinAtlas:
         lips=polygon_distance(u, v, landmarks[list(OUTER_LIPS)]),
         iris=np.where(eyes, iris, 1e3).astype(np.float32),
         iris_angle=iris_angle,
-        low=_noise_bank(position, LOW_CELL_M, LOW_FIELDS, generator),
-        middle=_noise_bank(position, MIDDLE_CELL_M, MIDDLE_FIELDS, generator),
-        fine=_noise_bank(position, FINE_CELL_M, FINE_FIELDS, generator),
-        scalp_strands=_strands(side, v, (0.0, -0.35), SCALP_FLOW_TEXELS, generator),
-        beard_strands=_strands(side, v, (0.0, 0.25), BEARD_FLOW_TEXELS, generator),
+        low=_noise_bank(position, widest, LOW_CELL_M, LOW_FIELDS, generator),
+        middle=_noise_bank(position, widest, MIDDLE_CELL_M, MIDDLE_FIELDS, generator),
+        fine=_noise_bank(position, widest, FINE_CELL_M, FINE_FIELDS, generator),
+        grain=_noise_bank(position, widest, GRAIN_CELL_M, GRAIN_FIELDS, generator),
+        pores=_noise_bank(position, widest, PORE_CELL_M, PORE_FIELDS, generator),
+        inner_lips=polygon_distance(u, v, landmarks[list(INNER_LIPS)]),
+        ear_hollow=_ear_hollow(position, region),
+        scalp_strands=scalp_strands(resolution),
+        beard_strokes=beard_strokes(resolution),
+        brow_strokes=at_resolution(_brow_strokes(landmarks), resolution),
+        stubble=stubble(resolution),
+        lip_folds=stretched_noise(
+            u / LIP_FOLD_CELL[0] + 1.5 * np.sin(40.0 * v), v / LIP_FOLD_CELL[1], HAIR_FIELDS, seed=1
+        ),
+        iris_fibres=stretched_noise(turns, np.minimum(iris, 2.0) * 1.5, HAIR_FIELDS, seed=2, wrap=IRIS_FIBRES),
     )
 
 
@@ -218,38 +266,49 @@ def _texel_size(position: FloatArray) -> tuple[FloatArray, FloatArray]:
     return sizes[0], sizes[1]
 
 
-def _noise_bank(position: FloatArray, cell_m: float, count: int, generator: np.random.Generator) -> FloatArray:
-    """Cubic B-spline noise on a lattice in space, evaluated on the head: (count, H, W), zero mean, unit variance."""
+def _noise_bank(
+    position: FloatArray, texel_m: FloatArray, cell_m: float, count: int, generator: np.random.Generator
+) -> FloatArray:
+    """Cubic B-spline noise on a lattice in space, evaluated on the head: (count, H, W), zero mean, unit variance, none
+    where texels (H, W) are too wide to hold it."""
     lattice_size = 48
     coordinates = np.moveaxis(position / cell_m, -1, 0)
+    held = np.clip((VANISHING[1] - texel_m / cell_m) / (VANISHING[1] - VANISHING[0]), 0.0, 1.0)
     fields = []
     for _ in range(count):
         lattice = generator.standard_normal((lattice_size,) * 3)
         offset = generator.uniform(0, lattice_size, (3, 1, 1))
+        if held.max() == 0.0:
+            fields.append(np.zeros_like(held))
+            continue
         field = map_coordinates(lattice, coordinates + offset, order=3, mode="grid-wrap", prefilter=False)
-        fields.append((field - field.mean()) / field.std())
+        fields.append((field - field.mean()) / field.std() * held)
     return np.asarray(np.stack(fields), np.float32)
 
 
-def _strands(
-    side: FloatArray, v: FloatArray, source: tuple[float, float], texels: int, generator: np.random.Generator
-) -> FloatArray:
-    """White noise smeared along lines that leave `source` (line integral convolution, Cabral and Leedom 1993)."""
-    resolution = len(v)
-    direction = np.stack([v - source[1], np.maximum(side - source[0], 1e-4)])  # down the rows, away from the axis
-    wave = 0.25 * np.sin(23.0 * v + 9.0 * side)
-    direction = np.stack([direction[0] - wave * direction[1], direction[1] + wave * direction[0]])
-    direction /= np.hypot(*direction)
-    rows, columns = np.mgrid[0:resolution, 0:resolution].astype(np.float64)
-    sign = np.where(np.arange(resolution) < resolution / 2, -1.0, 1.0)[None]
-    length = texels * resolution / 256.0
-    fields = []
-    for _ in range(HAIR_FIELDS):
-        noise = generator.standard_normal((resolution, resolution))
-        total = np.zeros_like(noise)
-        for step in np.linspace(-length, length, 2 * texels + 1):
-            at = np.stack([rows + step * direction[0], columns + step * direction[1] * sign])
-            total += map_coordinates(noise, at, order=1, mode="wrap")
-        total -= gaussian_filter(total, 6.0)
-        fields.append(total / total.std())
-    return np.asarray(np.stack(fields), np.float32)
+def _ear_hollow(position: FloatArray, region: npt.NDArray[np.int64]) -> FloatArray:
+    """How far the ears' surface lies below its surroundings, clipped to [0, 1]."""
+    ears = region == int(Region.EARS)
+    outwards = np.abs(position[..., 0]).astype(np.float64)
+    spread = 0.016 * len(region)
+    weight = np.maximum(gaussian_filter(ears.astype(np.float64), spread), 1e-6)
+    below = gaussian_filter(np.where(ears, outwards, 0.0), spread) / weight - outwards
+    deepest_m = 0.006
+    return np.where(ears, np.clip(below / deepest_m, 0.0, 1.0), 0.0).astype(np.float32)
+
+
+def _brow_strokes(landmarks: FloatArray) -> FloatArray:
+    """Hairs that stand nearly upright at the inner end of a brow and lie along it at the outer."""
+    centres = (np.arange(BASE_RESOLUTION, dtype=np.float32) + 0.5) / BASE_RESOLUTION
+    rows = (centres > BROW_ROWS[0]) & (centres < BROW_ROWS[1])
+    u, v = np.meshgrid(centres, centres[rows])
+    strokes = np.zeros((HAIR_FIELDS, BASE_RESOLUTION, BASE_RESOLUTION), np.float32)
+    for side in range(2):
+        brow = _brow(side, landmarks, u, v)
+        slant = brow.along * BROW_SPAN - (0.35 + 1.5 * brow.along) * brow.across
+        lean = np.hypot(1.0, 0.35 + 1.5 * brow.along)
+        length = brow.across * lean + 0.3 * brow.along * BROW_SPAN
+        noise = stretched_noise(slant * lean**-0.5 / BROW_CELL[0], length / BROW_CELL[1], HAIR_FIELDS, seed=3 + side)
+        own = (u < 0.5) if float(landmarks[BROW_UPPER[side][0], 0]) < 0.5 else (u >= 0.5)
+        strokes[:, rows] = np.where(own, np.clip((noise + 0.35) / 1.1, 0.0, 1.0), strokes[:, rows])
+    return strokes

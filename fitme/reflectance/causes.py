@@ -5,13 +5,22 @@ from dataclasses import astuple, dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fitme.reflectance.atlas import FINE_FIELDS, HAIR_FIELDS, LOW_FIELDS, MIDDLE_FIELDS, FloatArray
+from fitme.reflectance.atlas import (
+    FINE_FIELDS,
+    GRAIN_FIELDS,
+    HAIR_FIELDS,
+    LOW_FIELDS,
+    MIDDLE_FIELDS,
+    PORE_FIELDS,
+    FloatArray,
+)
 from fitme.reflectance.relief import WRINKLES
 from fitme.reflectance.traits import SkinTraits, sample_traits
 
 MIXTURES = (
-    ("low", 3, LOW_FIELDS), ("middle", 3, MIDDLE_FIELDS), ("fine", 2, FINE_FIELDS),
-    ("scalp_strands", 1, HAIR_FIELDS), ("beard_strands", 1, HAIR_FIELDS),
+    ("low", 3, LOW_FIELDS), ("middle", 3, MIDDLE_FIELDS), ("fine", 2, FINE_FIELDS), ("grain", 2, GRAIN_FIELDS),
+    ("pores", 2, PORE_FIELDS), ("scalp_strands", 1, HAIR_FIELDS), ("beard_strokes", 1, HAIR_FIELDS),
+    ("brow_strokes", 1, HAIR_FIELDS), ("lip_folds", 1, HAIR_FIELDS), ("iris_fibres", 1, HAIR_FIELDS),
 )  # fmt: skip
 """Banks of the atlas, how many mixtures of each a skin needs, and the fields that a mixture weighs."""
 MIXTURE_COUNT = sum(count * fields for _, count, fields in MIXTURES)

@@ -41,16 +41,16 @@ def _inside(distance: FloatArray, softness: float) -> FloatArray:
     return (1.0 / (1.0 + np.exp(np.clip(distance / softness * 2.5, -30.0, 30.0)))).astype(np.float32)
 
 
-def scalp_hair(atlas: SkinAtlas, traits: SkinTraits, raggedness: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Where scalp hair has roots, and how much of the skin it covers; `raggedness` (H, W) noise of unit variance
-    moves the hairline."""
+def scalp_hair(atlas: SkinAtlas, traits: SkinTraits, strands: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Where scalp hair has roots, and how much of the skin it covers; the `strands` (H, W) of
+    the hair fray the hairline."""
     outline = HAIRLINE.copy()
     outline[_FOREHEAD_POINTS, 1] -= traits.hairline_rise
     outline[_TEMPLE_POINTS] -= traits.temple_recession * np.array([0.0, 0.035]) * np.array([[0.3], [1.0], [1.0], [0.4]])
-    hair = _inside(atlas.polygon(outline) + 0.005 * raggedness, SCALP_EDGE)
+    hair = _inside(atlas.polygon(outline) + 0.006 * strands, SCALP_EDGE)
     if traits.hair_length > 0.0:
         curtain = LONG_HAIR + np.array([LONG_HAIR_SHIFT * (1.0 - traits.hair_length), 0.0])
-        hair = np.maximum(hair, _inside(atlas.polygon(curtain) + 0.006 * raggedness, SCALP_EDGE))
+        hair = np.maximum(hair, _inside(atlas.polygon(curtain) + 0.006 * strands, SCALP_EDGE))
     crown = np.clip((0.16 - atlas.v) / 0.1, 0.0, 1.0) * np.clip((traits.temple_recession - 0.4) * 1.5, 0.0, 1.0)
     density = traits.hair_density * (1.0 - 0.7 * crown * (traits.hair_density < 0.8))
     roots = np.where(atlas.skin_like, hair, 0.0).astype(np.float32)
@@ -79,8 +79,8 @@ def beard_hair(atlas: SkinAtlas, traits: SkinTraits, raggedness: FloatArray) -> 
     return np.asarray(np.clip(beard_area(atlas) * density * ragged, 0.0, 1.0), np.float32)
 
 
-def brow_hair(atlas: SkinAtlas, traits: SkinTraits) -> FloatArray:
-    """Coverage of the brows, strokes included."""
+def brow_hair(atlas: SkinAtlas, traits: SkinTraits, strokes: FloatArray) -> FloatArray:
+    """Coverage of the brows by their `strokes` (H, W) in [0, 1]."""
     total = np.zeros_like(atlas.u)
     for brow in atlas.brows:
         along = brow.along / traits.brow_length
@@ -89,10 +89,10 @@ def brow_hair(atlas: SkinAtlas, traits: SkinTraits) -> FloatArray:
         across = (brow.across - traits.brow_lift) / np.maximum(half, 1e-4)
         ends = _ramp(along, 0.0, 0.06) * (1.0 - _ramp(along, 0.9, 1.02))
         body = np.exp(-(np.abs(across) ** 2.6)) * np.where(np.abs(across) < 3.0, 1.0, 0.0)
-        slant = brow.along * 95.0 + across * (1.3 - 1.6 * along)
-        strokes = 0.86 + 0.14 * np.sin(2.0 * np.pi * slant / 4.0 + 1.7 * np.sin(3.0 * across))
-        total = np.maximum(total, body * ends * strokes)
-    return np.clip(np.where(atlas.skin_like, total * traits.brow_density * 1.15, 0.0), 0.0, 1.0).astype(np.float32)
+        total = np.maximum(total, body * ends)
+    density = traits.brow_density
+    opacity = total * (0.4 * density + density * (0.45 + 0.6 * density) * strokes)
+    return np.clip(np.where(atlas.skin_like, 1.2 * opacity, 0.0), 0.0, 1.0).astype(np.float32)
 
 
 def lash_line(atlas: SkinAtlas, traits: SkinTraits) -> FloatArray:

@@ -1,74 +1,144 @@
 """How well the generator's W+ explains given maps: inversion from the mean latent, then tuning of the weights."""
 
+import contextlib
 import copy
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from fitme.color import linear_to_srgb, srgb_to_linear
-from fitme.reflectance.generator import ReflectanceGenerator
+from fitme.reflectance.generator import ReflectanceGenerator, decode
 from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.similarity import psnr, ssim
 
-LATENT_RATE, TUNING_RATE = 0.05, 2e-3
-NORMAL_WEIGHT = 0.5
-COARSE_SHARE = 0.4
-"""Share of the steps that run at the trunk's resolution first."""
+SPECULAR_WEIGHT, NORMAL_WEIGHT = 0.5, 0.5
+"""Of their errors beside the diffuse albedo's."""
+_SMALLEST_SQUARE = 1e-9
+"""Keeps the gradient of a root finite."""
+
+
+@dataclass(frozen=True)
+class InversionRecipe:
+    """How the steps of an optimisation are spent."""
+
+    stages: tuple[tuple[int, float], ...] = ((4, 0.55), (2, 0.3), (1, 0.15))
+    """Coarse to fine: texels of the full maps per texel a side, share of the steps."""
+    rate: float = 0.2
+    """Adam's, at the start."""
+    final_rate: float = 0.2
+    """What is left of the rate at the end of a cosine."""
+    bfloat16: bool = True
+    """Whether the network's convolutions run in bfloat16; errors and latents stay in float32."""
+
+    def resolutions(self, full: int, steps: int) -> list[int]:
+        """Texels a side at every one of `steps` steps."""
+        sizes: list[int] = []
+        passed = 0.0
+        for factor, share in self.stages:
+            passed += share
+            sizes += [full // factor] * (round(passed * steps) - len(sizes))
+        return sizes
+
+    def rate_at(self, step: int, steps: int) -> float:
+        """Learning rate of a step."""
+        cosine = 0.5 * (1.0 + math.cos(math.pi * step / steps))
+        return self.rate * (self.final_rate + (1.0 - self.final_rate) * cosine)
+
+
+INVERSION = InversionRecipe()
+TUNING = InversionRecipe(stages=((1, 1.0),), rate=2e-3)
 
 
 @dataclass(frozen=True)
 class InversionScore:
-    """PSNR in dB on sRGB-encoded diffuse albedo, whole layout."""
+    """Agreement of diffuse albedos at one stage of an inversion."""
 
-    start: float
+    psnr_db: float
+    ssim: float
+
+
+@dataclass(frozen=True)
+class HeadScores:
+    """The stages of one head's inversion."""
+
+    start: InversionScore
     """Of the mean latent."""
-    inverted: float
-    tuned: float
+    inverted: InversionScore
+    tuned: InversionScore | None
+    """None where weights were not tuned."""
 
 
-def invert(generator: ReflectanceGenerator, target: ReflectanceMaps, steps: int) -> Tensor:
-    """The W+ latent (1, L, D) that Adam finds for maps (batch of one) from the mean latent, coarse to fine."""
-    latent = generator.broadcast(generator.mean_w[None]).detach().clone().requires_grad_()
-    optimizer = torch.optim.Adam([latent], LATENT_RATE)
-    coarse, full = generator.config.trunk_resolution, generator.config.resolution
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = LATENT_RATE * (1.0 - 0.8 * step / steps)
-        resolution = coarse if step < COARSE_SHARE * steps else full
-        loss = _difference(generator.synthesize(latent, resolution), shrink(target, full // resolution))
+def invert(
+    generator: ReflectanceGenerator,
+    target: ReflectanceMaps,  # batch of B heads, each found for itself
+    steps: int,
+    mask: Tensor | None = None,  # (R, R) how much each texel counts; all alike by default
+    recipe: InversionRecipe = INVERSION,
+) -> Tensor:
+    """The W+ latents (B, L, D) that Adam finds for maps from the mean latent, coarse to fine."""
+    start = generator.broadcast(generator.mean_w[None]).expand(len(target.diffuse), -1, -1)
+    latent = start.detach().clone().requires_grad_()
+    optimizer = torch.optim.Adam([latent], recipe.rate)
+    wanted, weight, reached = target, _weight(mask, 1), 0
+    for step, resolution in enumerate(recipe.resolutions(generator.config.resolution, steps)):
+        if resolution != reached:
+            factor = generator.config.resolution // resolution
+            wanted, weight, reached = shrink(target, factor), _weight(mask, factor), resolution
+        optimizer.param_groups[0]["lr"] = recipe.rate_at(step, steps)
+        loss = _difference(_synthesize(generator, latent, resolution, recipe), wanted, weight)
         (latent.grad,) = torch.autograd.grad(loss, latent)
         optimizer.step()
     return latent.detach()
 
 
-def tune(generator: ReflectanceGenerator, w_plus: Tensor, target: ReflectanceMaps, steps: int) -> ReflectanceGenerator:
+def tune(
+    generator: ReflectanceGenerator,
+    w_plus: Tensor,  # (1, L, D)
+    target: ReflectanceMaps,  # batch of one
+    steps: int,
+    mask: Tensor | None = None,  # (R, R)
+    recipe: InversionRecipe = TUNING,
+) -> ReflectanceGenerator:
     """A copy of the generator whose synthesis weights explain maps better at a fixed latent (pivotal tuning)."""
     tuned = copy.deepcopy(generator)
     weights = [p.requires_grad_() for name, p in tuned.named_parameters() if not name.startswith("mapping")]
-    optimizer = torch.optim.Adam(weights, TUNING_RATE)
-    for _ in range(steps):
+    optimizer = torch.optim.Adam(weights, recipe.rate)
+    for step, resolution in enumerate(recipe.resolutions(generator.config.resolution, steps)):
+        factor = generator.config.resolution // resolution
+        optimizer.param_groups[0]["lr"] = recipe.rate_at(step, steps)
         optimizer.zero_grad(set_to_none=True)
-        _difference(tuned.synthesize(w_plus), target).backward()  # type: ignore[no-untyped-call]
+        found = _synthesize(tuned, w_plus, resolution, recipe)
+        _difference(found, shrink(target, factor), _weight(mask, factor)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return tuned.requires_grad_(False)
 
 
 def score_inversion(
-    generator: ReflectanceGenerator, target: ReflectanceMaps, *, steps: int = 150, tuning_steps: int = 50
-) -> InversionScore:
-    """Invert and tune for one head (batch of one)."""
-    w_plus = invert(generator, target, steps)
-    tuned = tune(generator, w_plus, target, tuning_steps)
+    generator: ReflectanceGenerator,
+    target: ReflectanceMaps,  # batch of B
+    *,
+    steps: int = 200,
+    tuning_steps: int = 100,
+    mask: Tensor | None = None,  # (R, R)
+) -> list[HeadScores]:
+    """Invert every head of a batch, and tune for each unless `tuning_steps` is 0; scores over the texels of `mask`."""
+    w_plus = invert(generator, target, steps, mask)
+    scores = []
     with torch.no_grad():
         start = generator.synthesize(generator.broadcast(generator.mean_w[None]))
-        stages = (start, generator.synthesize(w_plus), tuned.synthesize(w_plus))
-    return InversionScore(*(psnr(stage.diffuse, target.diffuse) for stage in stages))
-
-
-def psnr(a: Tensor, b: Tensor) -> float:
-    """Decibels between linear albedos of one shape, compared sRGB-encoded."""
-    error = (linear_to_srgb(a) - linear_to_srgb(b)).square().mean()
-    return float(-10.0 * error.clamp(min=1e-12).log10())
+    for index, latent in enumerate(torch.split(w_plus, 1)):
+        head = target.one(index)
+        with torch.no_grad():
+            inverted = _score(generator.synthesize(latent), head, mask)
+        tuned = None
+        if tuning_steps > 0:
+            network = tune(generator, latent, head, tuning_steps, mask)
+            with torch.no_grad():
+                tuned = _score(network.synthesize(latent), head, mask)
+        scores.append(HeadScores(_score(start, head, mask), inverted, tuned))
+    return scores
 
 
 def shrink(maps: ReflectanceMaps, factor: int) -> ReflectanceMaps:
@@ -80,12 +150,40 @@ def shrink(maps: ReflectanceMaps, factor: int) -> ReflectanceMaps:
     return ReflectanceMaps(diffuse, _blocks(maps.specular, factor), normals)
 
 
+def _synthesize(
+    generator: ReflectanceGenerator, w_plus: Tensor, resolution: int, recipe: InversionRecipe
+) -> ReflectanceMaps:
+    precision = torch.autocast("cpu", torch.bfloat16) if recipe.bfloat16 else contextlib.nullcontext()
+    with precision:
+        *_, raw = generator.raw_pyramid(w_plus, resolution).values()
+    return decode(raw["diffuse"].float(), raw["specular"].float(), raw["normals"].float())
+
+
+def _score(found: ReflectanceMaps, wanted: ReflectanceMaps, mask: Tensor | None) -> InversionScore:
+    decibels, likeness = (measure(found.diffuse, wanted.diffuse, mask) for measure in (psnr, ssim))
+    return InversionScore(float(decibels), float(likeness))
+
+
 def _blocks(x: Tensor, factor: int) -> Tensor:
     return torch.nn.functional.avg_pool2d(x.permute(0, 3, 1, 2), factor).permute(0, 2, 3, 1)
 
 
-def _difference(found: ReflectanceMaps, wanted: ReflectanceMaps) -> Tensor:
-    color = (linear_to_srgb(found.diffuse) - linear_to_srgb(wanted.diffuse)).abs().mean()
-    specular = (found.specular - wanted.specular).abs().mean()
-    normals = (found.normals - wanted.normals).abs().mean()
-    return color + 0.5 * specular + NORMAL_WEIGHT * normals
+def _weight(mask: Tensor | None, factor: int) -> Tensor:
+    """(1, R, R, 1) of mean one, or 1."""
+    if mask is None:
+        return torch.ones(())
+    weight = _blocks(mask.float()[None, :, :, None], factor)
+    return weight / weight.mean()
+
+
+def _difference(found: ReflectanceMaps, wanted: ReflectanceMaps, weight: Tensor) -> Tensor:
+    """Root mean squares of the errors, summed over modalities and heads: heads do not know of each other."""
+    color = _root_mean_square((linear_to_srgb(found.diffuse) - linear_to_srgb(wanted.diffuse)), weight)
+    specular = _root_mean_square(found.specular - wanted.specular, weight)
+    normals = _root_mean_square(found.normals - wanted.normals, weight)
+    return (color + SPECULAR_WEIGHT * specular + NORMAL_WEIGHT * normals).sum()
+
+
+def _root_mean_square(error: Tensor, weight: Tensor) -> Tensor:
+    """(B, H, W, C) to (B,)."""
+    return (error.square() * weight).mean((1, 2, 3)).clamp(min=_SMALLEST_SQUARE).sqrt()

@@ -1,5 +1,6 @@
 """The value that every part exchanges: reflectance of a head in its UV layout."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,19 @@ class ReflectanceMaps:
     normals: Tensor
     """(B, H, W, 3) unit tangent-space normals: x along growing u, y along *decreasing* v (up in the layout, as glTF has
     it), z out of the surface."""
+
+    def one(self, index: int) -> "ReflectanceMaps":
+        """One head of the batch, as a batch of one."""
+        return ReflectanceMaps(*(maps[index : index + 1] for maps in (self.diffuse, self.specular, self.normals)))
+
+    @staticmethod
+    def joined(parts: Sequence["ReflectanceMaps"]) -> "ReflectanceMaps":
+        """The heads of several batches as one batch."""
+        return ReflectanceMaps(
+            torch.cat([part.diffuse for part in parts]),
+            torch.cat([part.specular for part in parts]),
+            torch.cat([part.normals for part in parts]),
+        )
 
     @staticmethod
     def constant(diffuse: tuple[float, float, float], specular: float, resolution: int) -> "ReflectanceMaps":

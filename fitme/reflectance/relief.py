@@ -59,13 +59,12 @@ def height_field(
     pores: FloatArray,  # (H, W) noise
     strands: FloatArray,  # (H, W) noise along the hair, times its coverage
     wrinkles: FloatArray,  # (H, W)
-    lips: FloatArray,  # (H, W)
+    lip_folds: FloatArray,  # (H, W) noise, times the lips
     rough: FloatArray,  # (H, W) where pores show
 ) -> FloatArray:
     """Height (H, W) in metres above the smooth surface."""
-    creases = np.sin(2.0 * np.pi * atlas.u / 0.011 + 1.5 * atlas.low[4]) * lips
     height = PORE_DEPTH_M * (0.35 + traits.pores) * pores * rough
-    height = height + STRAND_HEIGHT_M * strands - WRINKLE_DEPTH_M * wrinkles + LIP_CREASE_M * creases
+    height = height + STRAND_HEIGHT_M * strands - WRINKLE_DEPTH_M * wrinkles + LIP_CREASE_M * lip_folds
     return np.where(atlas.skin_like, height, 0.0).astype(np.float32)
 
 

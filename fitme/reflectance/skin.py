@@ -20,7 +20,9 @@ from fitme.shape.regions import Region
 
 SKIN_SPECULAR, HAIR_SPECULAR, EYE_SPECULAR, TOOTH_SPECULAR, MOUTH_SPECULAR = 0.55, 0.25, 0.35, 0.60, 0.45
 """Specular albedo, 1 reflecting 4 % at normal incidence (glTF's specular factor)."""
-GRAY_HAIR = (0.40, 0.38, 0.345)
+WHITE_HAIR = (0.44, 0.40, 0.33)
+BROW_GRAYING = 0.45
+"""Brows turn grey later than the scalp."""
 MOTTLE_DAMPING = 7.0
 
 
@@ -61,54 +63,67 @@ def synthesize_skin(seed: int, resolution: int = 256, *, traits: SkinTraits | No
 def paint(atlas: SkinAtlas, causes: SkinCauses, generator: np.random.Generator) -> Skin:
     """The maps of a head of these causes; `generator` only places moles and blemishes."""
     traits = causes.traits
-    low = np.tensordot(causes.mixture("low"), atlas.low, 1)  # (3, H, W)
-    middle = np.tensordot(causes.mixture("middle"), atlas.middle, 1)
-    fine = np.tensordot(causes.mixture("fine"), atlas.fine, 1)
-    scalp_strands = np.tensordot(causes.mixture("scalp_strands"), atlas.scalp_strands, 1)[0]
-    beard_strands = np.tensordot(causes.mixture("beard_strands"), atlas.beard_strands, 1)[0]
+    low, middle, fine, grain, pores = (
+        np.tensordot(causes.mixture(bank), getattr(atlas, bank), 1)  # (3 or 2, H, W)
+        for bank in ("low", "middle", "fine", "grain", "pores")
+    )
+    strands, folds, fibres = (
+        np.tensordot(causes.mixture(bank), getattr(atlas, bank), 1)[0]
+        for bank in ("scalp_strands", "lip_folds", "iris_fibres")
+    )
+    # Shares of the stroke fields: strokes stay strokes when the fields are mixed.
+    beard_shares, brow_shares = (
+        0.4 + 0.6 * np.abs(causes.mixture(bank)[0]) for bank in ("beard_strokes", "brow_strokes")
+    )
 
     wrinkles = relief.wrinkle_field(atlas, traits, causes.creases)
-    scalp_roots, scalp = growth.scalp_hair(atlas, traits, middle[2])
+    scalp_roots, scalp = growth.scalp_hair(atlas, traits, strands)
     beard = growth.beard_hair(atlas, traits, middle[1])
-    brows = growth.brow_hair(atlas, traits)
+    beard_strokes = _grown(atlas.beard_strokes, beard, beard_shares)
+    brows = growth.brow_hair(atlas, traits, np.tensordot(brow_shares / brow_shares.sum(), atlas.brow_strokes, 1))
     lashes = growth.lash_line(atlas, traits)
     lips = _lip_mask(atlas)
 
-    melanin, blood = _pigments(atlas, traits, low, middle, fine, wrinkles, lips, generator)
+    melanin, blood = _pigments(atlas, traits, low, middle, fine, grain, folds, wrinkles, lips, generator)
     albedo = skin_color(melanin, blood)
     albedo = _mix_color(albedo, np.array(traits.lipstick_hue), lips * traits.lipstick)
     nostrils = np.clip(
         1.6 * atlas.blob(atlas.landmark(20, 79, 238, 239, 241, 242, 250, 309, 458, 459, 461, 462), 0.009, 0.007), 0, 1
     )
-    albedo = albedo * (1.0 - 0.85 * nostrils)[..., None]
+    hollows = (1.0 - 0.85 * nostrils) * (1.0 - 0.45 * atlas.ear_hollow) * (1.0 - 0.55 * _lip_line(atlas))
+    albedo = albedo * hollows[..., None]
 
-    hair = _hair_albedo(traits)
-    shadow = growth.beard_area(atlas) * traits.beard_shadow * (0.2 + 0.1 * np.clip(fine[1], -1.5, 1.5))
-    shadow += 0.35 * (scalp_roots - scalp)  # a shaved scalp
-    albedo = _mix_color(albedo, 0.35 * albedo + 0.4 * hair, shadow)
-    for coverage, strands, contrast in ((scalp, scalp_strands, 0.22), (beard, beard_strands, 0.2)):
-        opacity = np.clip(1.3 * coverage * (1.0 + 0.7 * strands * (1.0 - coverage) * 0.6), 0.0, 1.0)
-        tinted = hair * np.exp(contrast * strands)[..., None] * np.exp(0.15 * low[2])[..., None]
-        albedo = _mix_color(albedo, tinted, opacity)
-    albedo = _mix_color(albedo, 0.8 * hair * (0.6 + 0.4 * (1.0 - traits.hair_gray)), brows)
+    hair = _hair_albedo(traits, strands)  # (H, W, 3)
+    area = growth.beard_area(atlas)
+    shadow = area * traits.beard_shadow * (0.12 + 0.45 * atlas.stubble)
+    shadow += (scalp_roots - scalp) * (0.15 + 0.5 * atlas.stubble)  # a shaved scalp
+    albedo = _mix_color(albedo, 0.35 * albedo + 0.4 * hair, np.clip(shadow, 0.0, 1.0))
+    scalp_opacity = np.clip(1.25 * scalp * (1.0 + 0.5 * strands * (1.0 - scalp)), 0.0, 1.0)
+    beard_opacity = np.clip(0.55 * beard**2 + 0.95 * beard_strokes, 0.0, 0.97)
+    tinted = hair * np.exp(0.3 * strands)[..., None] * np.exp(0.15 * low[2])[..., None]
+    albedo = _mix_color(albedo, tinted, scalp_opacity)
+    albedo = _mix_color(albedo, hair * (0.7 + 0.3 * atlas.stubble)[..., None], beard_opacity)
+    natural = hair_color(traits.hair_eumelanin, traits.hair_pheomelanin) + 0.006
+    graying = BROW_GRAYING * traits.hair_gray
+    albedo = _mix_color(albedo, 0.85 * natural * (1.0 - graying) + 0.7 * np.array(WHITE_HAIR) * graying, 0.93 * brows)
     albedo = _mix_color(albedo, np.array([0.012, 0.009, 0.008]), 0.92 * lashes)
 
     eyes = atlas.is_region(Region.EYES)
     mouth = atlas.is_region(Region.MOUTH_INTERIOR, Region.TEETH)
-    albedo = np.where(eyes[..., None], organs.eyeball_albedo(atlas, traits), albedo)
+    albedo = np.where(eyes[..., None], organs.eyeball_albedo(atlas, traits, fibres), albedo)
     albedo = np.where(mouth[..., None], organs.mouth_albedo(atlas, traits), albedo)
 
-    covered_by_hair = np.clip(np.maximum(np.maximum(scalp, beard), brows), 0.0, 1.0)
-    specular = _specular(atlas, traits, middle, fine, covered_by_hair, lips, wrinkles, nostrils)
-    strands = scalp_strands * scalp + beard_strands * beard + 0.5 * beard_strands * brows
-    pored = (1.0 - covered_by_hair) * (1.0 - lips)
+    covered_by_hair = np.clip(np.maximum(np.maximum(scalp, 0.5 * beard + 0.4 * beard_strokes), brows), 0.0, 1.0)
+    specular = _specular(atlas, traits, low, middle, grain, covered_by_hair, folds, lips, wrinkles, nostrils, lashes)
+    relief_strands = strands * scalp + 1.2 * beard_strokes + 0.8 * brows + 0.15 * area * traits.beard_shadow * fine[1]
+    pored = (1.0 - covered_by_hair) * (1.0 - lips) * (1.0 + 0.8 * atlas.blob(atlas.landmark(4), 0.035, 0.03))
     height = relief.height_field(
         atlas,
         traits,
-        pores=-np.abs(fine[0]) + 0.5 * middle[0],
-        strands=strands,
+        pores=0.05 * middle[0] + 0.12 * fine[0] + 0.13 * grain[0] - 0.3 * np.abs(pores[0]),
+        strands=relief_strands,
         wrinkles=wrinkles,
-        lips=lips,
+        lip_folds=folds * lips,
         rough=pored,
     )
     return Skin(
@@ -119,9 +134,18 @@ def paint(atlas: SkinAtlas, causes: SkinCauses, generator: np.random.Generator) 
     )
 
 
+def _grown(strokes: FloatArray, density: FloatArray, shares: FloatArray) -> FloatArray:
+    """Coverage (H, W) by stroke fields (N, H, W) that come in one after the other as density (H, W) grows."""
+    total = np.zeros_like(density)
+    for index, (field, share) in enumerate(zip(strokes, shares, strict=True)):
+        present = np.clip(len(strokes) * density - 0.6 * index, 0.0, 1.0)
+        total = total + (1.0 - total) * share * present * field
+    return np.asarray(total, np.float32)
+
+
 def _pigments(
-    atlas: SkinAtlas, traits: SkinTraits, low: FloatArray, middle: FloatArray, fine: FloatArray, wrinkles: FloatArray,
-    lips: FloatArray, generator: np.random.Generator,
+    atlas: SkinAtlas, traits: SkinTraits, low: FloatArray, middle: FloatArray, fine: FloatArray, grain: FloatArray,
+    folds: FloatArray, wrinkles: FloatArray, lips: FloatArray, generator: np.random.Generator,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:  # fmt: skip
     """Melanin and blood (H, W) in the units of `tone.skin_color`."""
     eye = atlas.landmark(159, 145, 386, 374)
@@ -136,7 +160,7 @@ def _pigments(
 
     base = melanin_of_angle(traits.typology_angle_deg, traits.blood)
     calm = 1.0 / (1.0 + MOTTLE_DAMPING * base)  # the darker, the less a relative change of melanin may show
-    mottle = calm * (0.16 * low[0] + (0.05 + 0.10 * traits.mottling) * middle[0] + 0.035 * fine[0])
+    mottle = calm * (0.16 * low[0] + (0.05 + 0.10 * traits.mottling) * middle[0] + 0.035 * fine[0] + 0.03 * grain[0])
     sun = traits.tan_lines * (forehead + 0.6 * nose)
     dark_lids = (0.15 + 0.55 * traits.eyelid_darkness) * (0.6 * lids + 0.8 * under)
     regional = 0.22 * sun + dark_lids - 0.10 * cheek + 0.12 * philtrum
@@ -145,29 +169,45 @@ def _pigments(
         lids + under
     )
     freckle_zone = np.clip(cheek + nose + 0.3 * forehead, 0.0, 1.0)
-    freckled = np.clip(1.2 * fine[1] + 0.35 * middle[1] - 1.2, 0.0, 1.0) * freckle_zone
+    freckled = np.clip(1.3 * fine[1] + 0.5 * grain[0] + 0.35 * middle[1] - 1.3, 0.0, 1.0) * freckle_zone
     melanin = melanin * (1.0 + 0.8 * traits.freckles * freckled) + 0.08 * traits.freckles * freckled
     melanin = melanin * (1.0 - 0.35 * lips) + 0.35 * _spots(atlas, generator, traits.moles, 0.0026, 0.0052)
 
-    flush = traits.flush * (1.4 * cheek + 1.5 * nose + 0.7 * chin + 1.2 * ears) + 0.45 * lids + 0.25 * under
-    vessels = 0.16 * low[1] + (0.06 + 0.16 * traits.mottling) * middle[1] + 0.05 * fine[1]
+    flush = (
+        traits.flush * (1.4 * cheek + 1.5 * nose + 0.7 * chin + 0.7 * ears + 0.5 * atlas.ear_hollow)
+        + 0.45 * lids
+        + 0.25 * under
+    )
+    vessels = 0.16 * low[1] + (0.06 + 0.16 * traits.mottling) * middle[1] + 0.07 * fine[1] + 0.05 * grain[1]
     blood = traits.blood * np.exp(vessels) * (1.0 + flush + 0.5 * wrinkles)
     rims = np.exp(-0.5 * ((atlas.eyelids + 0.004) / 0.005) ** 2) * atlas.skin_like
-    blood = blood * (1.0 + (traits.lip_blood - 1.0) * lips) + 0.012 * rims
+    inwards = np.clip(-atlas.lips / 0.03, 0.0, 1.0)
+    vermilion = lips * (0.6 + 0.5 * inwards) * np.exp(0.1 * folds)
+    blood = blood * (1.0 + (traits.lip_blood - 1.0) * vermilion) + 0.012 * rims
+    fine_vessels = np.exp(-0.5 * (middle[2] / 0.12) ** 2) * np.clip(low[2] + 0.5, 0.0, 1.0)
+    blood = blood * (1.0 + 0.5 * traits.flush * traits.mottling * fine_vessels * np.clip(cheek + nose, 0.0, 1.0))
     blood = blood + 0.045 * _spots(atlas, generator, traits.blemishes, 0.003, 0.007)
     return melanin.astype(np.float64) * (1.0 + 0.35 * wrinkles), blood.astype(np.float64)
 
 
 def _specular(
-    atlas: SkinAtlas, traits: SkinTraits, middle: FloatArray, fine: FloatArray, hair: FloatArray, lips: FloatArray,
-    wrinkles: FloatArray, nostrils: FloatArray,
+    atlas: SkinAtlas, traits: SkinTraits, low: FloatArray, middle: FloatArray, grain: FloatArray, hair: FloatArray,
+    folds: FloatArray, lips: FloatArray, wrinkles: FloatArray, nostrils: FloatArray, lashes: FloatArray,
 ) -> FloatArray:  # fmt: skip
-    """Specular albedo (H, W): oily forehead and nose, moist lips, wet eyes; dull hair, creases and pores."""
+    """Specular albedo (H, W): smooth, oily forehead and nose, moist lips; dull hair, lids, creases and pores."""
     oily = atlas.blob(atlas.landmark(151), 0.12, 0.05) + atlas.blob(atlas.landmark(4), 0.03, 0.08)
     oily = np.clip(oily + 0.5 * atlas.blob(atlas.landmark(199), 0.04, 0.03), 0.0, 1.0)
-    skin = SKIN_SPECULAR * (1.0 + (0.1 + 0.35 * traits.oil) * oily + 0.03 * middle[2] + 0.05 * np.minimum(fine[0], 0.5))
-    skin = skin * (1.0 - 0.3 * wrinkles) * (1.0 - 0.7 * nostrils)
-    skin = skin + lips * (0.08 + 0.3 * traits.moisture)
+    lids = np.exp(-0.5 * (np.maximum(atlas.eyelids, 0.0) / 0.02) ** 2) * atlas.skin_like
+    texture = 0.035 * low[1] + 0.03 * middle[2] + 0.025 * grain[0]
+    skin = SKIN_SPECULAR * (1.0 + (0.05 + 0.2 * traits.oil) * oily + texture) * (1.0 - 0.2 * lids)
+    skin = (
+        skin * (1.0 - 0.3 * wrinkles) * (1.0 - 0.7 * nostrils) * (1.0 - 0.4 * lashes) * (1.0 - 0.35 * atlas.ear_hollow)
+    )
+    nose = atlas.blob(atlas.landmark(4), 0.035, 0.045)
+    alar_crease = atlas.blob(atlas.landmark(129, 358), 0.008, 0.014)
+    skin = skin * np.exp(nose * (0.06 * grain[1] + 0.04 * middle[1])) * (1.0 - 0.35 * alar_crease)
+    skin = skin * np.exp(0.05 * lips * (folds + grain[1]))
+    skin = skin * (1.0 + lips * (0.18 * traits.moisture - 0.05)) * (1.0 - 0.3 * _lip_line(atlas))
     skin = skin + (HAIR_SPECULAR - skin) * hair
     skin = np.where(atlas.is_region(Region.EYES), EYE_SPECULAR, skin)
     skin = np.where(atlas.is_region(Region.MOUTH_INTERIOR), MOUTH_SPECULAR, skin)
@@ -178,9 +218,18 @@ def _mix_color(a: FloatArray, b: RealArray, amount: RealArray) -> FloatArray:
     return np.asarray(a + (b - a) * amount[..., None], np.float32)
 
 
-def _hair_albedo(traits: SkinTraits) -> FloatArray:
+def _hair_albedo(traits: SkinTraits, strands: FloatArray) -> FloatArray:
+    """(H, W, 3): grey hair is white strands among pigmented ones, so grey follows the strands."""
     natural = hair_color(traits.hair_eumelanin, traits.hair_pheomelanin) + 0.006
-    return np.asarray(natural * (1.0 - traits.hair_gray) + np.array(GRAY_HAIR) * traits.hair_gray, np.float32)
+    spread = 2.0 * traits.hair_gray * (1.0 - traits.hair_gray)
+    white = np.clip(traits.hair_gray + 0.5 * spread * strands, 0.0, 1.0)[..., None]
+    return np.asarray(natural + (np.array(WHITE_HAIR) - natural) * white, np.float32)
+
+
+def _lip_line(atlas: SkinAtlas) -> FloatArray:
+    """(H, W) the line where the lips meet and the wet skin behind it, 0 to 1."""
+    behind = 1.0 / (1.0 + np.exp(np.clip((atlas.inner_lips - 0.001) / 0.0025, -30.0, 30.0)))
+    return np.where(atlas.is_region(Region.SKIN, Region.LIPS), behind, 0.0).astype(np.float32)
 
 
 def _lip_mask(atlas: SkinAtlas) -> FloatArray:

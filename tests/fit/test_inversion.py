@@ -8,6 +8,7 @@ from fitme.color import linear_to_srgb
 from fitme.fit.inversion import ReflectanceFit, TextureEvidence
 from fitme.fit.settings import DenseSettings
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
+from fitme.reflectance.texture_encoder import encoder_for
 from fitme.render.rasterizer import select_backend
 from fitme.shape import MorphableModel
 
@@ -78,3 +79,28 @@ def test_slices_add_up_to_one_run(generator: ReflectanceGenerator, model: Morpha
     assert whole.w_plus is not None
     assert sliced.w_plus is not None
     np.testing.assert_allclose(sliced.w_plus, whole.w_plus, atol=1e-5)
+
+
+def test_inversion_starts_from_the_encoders_guess_and_stays_near(
+    generator: ReflectanceGenerator, model: MorphableModel
+) -> None:
+    torch.manual_seed(5)
+    encoder = encoder_for(generator)
+    texture = evidence_of(generator)
+    guess = encoder.encode(texture.encoded, texture.weight)[0].numpy()
+    fit = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS, encoder)
+    fit.invert_coarsely(texture, 0)
+    assert fit.w_plus is not None
+    np.testing.assert_array_equal(fit.w_plus, guess)
+    # Nothing seen: what is expected of an unseen face stays.
+    unseen = evidence_of(generator, weight=0.0)
+    blind = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS, encoder)
+    blind.invert_coarsely(unseen, 5)
+    assert blind.w_plus is not None
+    np.testing.assert_allclose(blind.w_plus, encoder.encode(unseen.encoded, unseen.weight)[0].numpy(), atol=1e-3)
+    # A latent that is known already is not guessed again.
+    warm = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS, encoder)
+    warm.restore(np.zeros_like(guess), {})
+    warm.invert_coarsely(texture, 0)
+    assert warm.w_plus is not None
+    assert not warm.w_plus.any()

@@ -1,0 +1,61 @@
+"""`fitme train translation`: the network that turns textures into full reflectance."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+SAVE_STEPS = 200
+
+
+def train_translation(
+    data: Annotated[Path, typer.Option(help="Folder that `fitme data build` made.")],
+    out: Annotated[Path, typer.Option(help="File for the weights (.safetensors).")],
+    steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 1800,
+    batch: Annotated[int, typer.Option(min=1, help="Textures a step.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn at random.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of torch; 0 leaves its own choice.")] = 0,
+    measure: Annotated[int, typer.Option(min=0, help="Held-out heads to measure the result on.")] = 32,
+) -> None:
+    """Train the network that turns a texture, lit or not, into diffuse albedo, specular albedo and normals."""
+    import torch
+
+    from fitme.errors import InputError
+    from fitme.reflectance.dataset import load_dataset
+    from fitme.reflectance.translation import save_translator
+    from fitme.reflectance.translation_training import (
+        TranslationTrainer,
+        TranslationTraining,
+        held_out_maps,
+        score_translation,
+    )
+
+    if not out.parent.is_dir():
+        raise InputError(f"{out}: there is no folder {out.parent}; create it")
+    if threads:
+        torch.set_num_threads(threads)
+    dataset = load_dataset(data)
+    trainer = TranslationTrainer(dataset, TranslationTraining(steps=steps, batch=batch, seed=seed))
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("training", total=steps)
+        mean = None
+        for report in trainer.run():
+            mean = report.loss if mean is None else 0.95 * mean + 0.05 * report.loss
+            bar.update(task, completed=report.step, description=f"loss {mean:.4f}")
+            if report.step % SAVE_STEPS == 0:
+                save_translator(trainer.finished(), out)
+    network = trainer.finished()
+    save_translator(network, out)
+    console.print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
+    if measure:
+        score = score_translation(network, held_out_maps(measure, dataset.resolution))
+        table = Table("figure", "value", title=f"Measured on {measure} held-out heads")
+        for name, value in asdict(score).items():
+            table.add_row(name, f"{value:.4g}")
+        console.print(table)

@@ -1,0 +1,97 @@
+"""Fixed fields of hair and folds, drawn once at the finest resolution and averaged down to the one asked for."""
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+FloatArray = npt.NDArray[np.float32]
+
+BASE_RESOLUTION = 1024
+"""Every field is drawn at this resolution: coarser ones hold its means, so that strokes fade and do not alias."""
+STROKE_FIELDS = 3
+SCALP_REACH, BEARD_REACH = 6, 3
+"""Hair texture is smeared over 2 to this power texels of the base."""
+BEARD_WIDTH_TEXELS = 0.7
+STROKE_THRESHOLD, STROKE_SOFTNESS = 0.75, 0.7
+"""In standard deviations: where a smeared noise becomes a hair."""
+_SEED = 21
+
+
+@cache
+def flowing_strands(reach: int, source_side: float, source_v: float) -> FloatArray:
+    """White noise smeared along lines that leave a point (|u - 0.5|, v): (STROKE_FIELDS, BASE, BASE), unit variance.
+
+    Line integral convolution (Cabral and Leedom 1993), the box filter built by doubling.
+    """
+    generator = np.random.default_rng((_SEED, reach))
+    centres = (np.arange(BASE_RESOLUTION, dtype=np.float32) + 0.5) / BASE_RESOLUTION
+    u, v = np.meshgrid(centres, centres)
+    side = np.abs(u - 0.5)
+    flow = np.stack([v - source_v, np.maximum(side - source_side, 1e-4)])  # down the rows, away from the axis
+    wave = 0.25 * np.sin(23.0 * v + 9.0 * side)
+    flow = np.stack([flow[0] - wave * flow[1], flow[1] + wave * flow[0]])
+    flow = (flow / np.hypot(*flow)).astype(np.float32)
+    flow[1] *= np.where(u < 0.5, -1.0, 1.0)
+    rows, columns = np.mgrid[0:BASE_RESOLUTION, 0:BASE_RESOLUTION].astype(np.float32)
+    fields = []
+    for _ in range(STROKE_FIELDS):
+        field = generator.standard_normal((BASE_RESOLUTION, BASE_RESOLUTION)).astype(np.float32)
+        field = gaussian_filter(field, BEARD_WIDTH_TEXELS)
+        for power in range(reach):
+            at = np.stack([rows + 2.0**power * flow[0], columns + 2.0**power * flow[1]])
+            field = 0.5 * (field + map_coordinates(field, at, order=1, mode="wrap"))
+        field = field - gaussian_filter(field, 12.0)
+        fields.append(field / field.std())
+    return np.asarray(np.stack(fields), np.float32)
+
+
+@cache
+def scalp_strands(resolution: int) -> FloatArray:
+    """(STROKE_FIELDS, R, R) texture of hair on the head, zero mean."""
+    return at_resolution(flowing_strands(SCALP_REACH, 0.0, -0.35), resolution)
+
+
+@cache
+def beard_strokes(resolution: int) -> FloatArray:
+    """(STROKE_FIELDS, R, R) coverage in [0, 1] by single short hairs that grow down the face."""
+    return at_resolution(hairs(flowing_strands(BEARD_REACH, 0.0, 0.25)), resolution)
+
+
+@cache
+def stubble(resolution: int) -> FloatArray:
+    """(R, R) coverage in [0, 1] by the cut ends of hairs."""
+    noise = gaussian_filter(np.random.default_rng((_SEED, 0)).standard_normal((BASE_RESOLUTION,) * 2), 0.8)
+    return np.asarray(at_resolution(hairs(noise / noise.std())[None], resolution)[0], np.float32)
+
+
+def hairs(field: npt.NDArray[np.floating]) -> FloatArray:
+    """What of a noise of unit variance stands out as hairs, in [0, 1]."""
+    return np.clip((field - STROKE_THRESHOLD) / STROKE_SOFTNESS, 0.0, 1.0).astype(np.float32)
+
+
+def stretched_noise(
+    x: npt.NDArray[np.floating], y: npt.NDArray[np.floating], fields: int, seed: int, wrap: int = 256
+) -> FloatArray:
+    """Smooth noise (fields, H, W) of about unit variance at coordinates (H, W) in lattice cells; repeats after `wrap`
+    cells along x."""
+    generator = np.random.default_rng((_SEED, seed))
+    cells = np.stack([np.mod(x, wrap), np.mod(y, 64)])
+    out = []
+    for _ in range(fields):
+        lattice = generator.standard_normal((wrap, 64))
+        out.append(map_coordinates(lattice, cells, order=3, mode="grid-wrap", prefilter=False) / 0.48)
+    return np.asarray(np.stack(out), np.float32)
+
+
+def at_resolution(fields: FloatArray, resolution: int) -> FloatArray:
+    """Area means of fields (N, BASE, BASE) as (N, R, R); finer than the base they are interpolated."""
+    if BASE_RESOLUTION % resolution == 0:
+        step = BASE_RESOLUTION // resolution
+        return fields.reshape(len(fields), resolution, step, resolution, step).mean((2, 4)).astype(np.float32)
+    scale = BASE_RESOLUTION / resolution
+    smooth = gaussian_filter(fields, (0.0, 0.4 * scale, 0.4 * scale)) if scale > 1.0 else fields
+    at = (np.arange(resolution) + 0.5) * scale - 0.5
+    grid = np.meshgrid(at, at, indexing="ij")
+    return np.stack([map_coordinates(field, grid, order=1, mode="nearest") for field in smooth]).astype(np.float32)

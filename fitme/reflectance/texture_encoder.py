@@ -1,0 +1,225 @@
+"""Encoder from a partly seen texture to the generator's W+: the first guess of a fit, in one forward pass.
+
+A convolutional network looks at the texture and at its mirror image (a face's other half is the best guess of a hidden
+one), then predicts z, which a copy of the generator's mapping network turns into w, so that guesses stay among heads
+that the generator knows; offsets of W+ from w are combinations of few learned directions. The idea of predicting W+ by
+a network follows Richardson et al., "Encoding in Style: a StyleGAN Encoder for Image-to-Image Translation" (CVPR 2021).
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as functional
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from fitme.color import srgb_to_linear
+from fitme.errors import ConfigError, InputError, ModelFileError
+from fitme.reflectance.generator import GeneratorConfig, MappingNetwork, ReflectanceGenerator
+from fitme.reflectance.layers import activate
+
+DEFAULT_ENCODER = Path(__file__).parent / "weights" / "encoder_256.safetensors"
+FORMAT = "fitme-texture-encoder"
+FORMAT_VERSION = "1"
+DARKEST = 0.02
+"""Linear albedo at which the logarithm that the network sees levels off."""
+MIDDLE_LOG = -1.6
+"""About the mean of that logarithm over faces: what it is centred on."""
+COLOR_CHANNELS = 3
+OFFSET_RATE = 0.1
+"""Scale of the offsets' coefficients, so that they begin small."""
+
+
+@dataclass(frozen=True)
+class TextureEncoderConfig:
+    """Sizes of the encoder."""
+
+    resolution: int = 64
+    """Texels a side that the network sees; finer textures are averaged down."""
+    positional_maps: int = 6
+    """Learned maps beside the texture: they tell the convolutions where on the head they are."""
+    channels: tuple[int, ...] = (40, 80, 112, 128)
+    """Channels at each halving of the resolution."""
+    narrow_channels: int = 32
+    """Channels of the coarsest features before they are flattened."""
+    hidden_size: int = 384
+    """H: features of a head."""
+    offset_directions: int = 32
+    """Directions in W+ that offsets combine."""
+
+
+class TextureEncoder(nn.Module):
+    """Texture and visibility to W+."""
+
+    def __init__(
+        self, config: TextureEncoderConfig, generator: GeneratorConfig, num_layers: int, generator_mark: str
+    ) -> None:
+        """For a generator of these sizes with L layers; `generator_mark` is `mark_of` it."""
+        super().__init__()
+        self.config, self.generator_config = config, generator
+        self.num_layers, self.generator_mark = num_layers, generator_mark
+        inputs = 2 * (COLOR_CHANNELS + 1) + config.positional_maps
+        side = config.resolution >> len(config.channels)
+        self.body = nn.ModuleDict({
+            "halvings": nn.ModuleList(
+                nn.Conv2d(a, b, 3, 2, 1) for a, b in pairwise((inputs, *config.channels))
+            ),
+            "residuals": nn.ModuleList(nn.Conv2d(width, width, 3, 1, 1) for width in config.channels),
+            "narrow": nn.Conv2d(config.channels[-1], config.narrow_channels, 1),
+            "flat": nn.Linear(config.narrow_channels * side * side, config.hidden_size),
+            "mix": nn.Linear(config.hidden_size, config.hidden_size),
+        })  # fmt: skip
+        self.positions = nn.Parameter(
+            torch.randn(1, config.positional_maps, config.resolution, config.resolution) * 0.5
+        )
+        self.noise = nn.Linear(config.hidden_size, generator.noise_size)
+        self.mapping = MappingNetwork(generator)
+        self.coefficients = nn.Linear(config.hidden_size, config.offset_directions)
+        self.directions = nn.Parameter(torch.zeros(config.offset_directions, num_layers, generator.latent_size))
+
+    def features(self, texture: Tensor, visibility: Tensor) -> Tensor:
+        """What the network makes of a texture (B, R, R, 3), sRGB-encoded, seen where visibility (B, R, R, 1) in [0, 1]
+        says: (B, H).
+
+        InputError when shapes do not go together or R is no multiple of the network's resolution.
+        """
+        x = self._inputs(texture, visibility)
+        for halving, residual in zip(self._layers("halvings"), self._layers("residuals"), strict=True):
+            x = activate(halving(x))
+            x = x + activate(residual(x))
+        x = activate(self.body["narrow"](x)).flatten(1)
+        x = activate(self.body["flat"](x))
+        return x + activate(self.body["mix"](x))
+
+    def latents(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """z (B, Z) and W+ (B, L, D) of features (B, H)."""
+        z = self.noise(features)
+        offsets = torch.einsum("br,rld->bld", OFFSET_RATE * self.coefficients(features), self.directions)
+        return z, self.mapping(z)[:, None] + offsets
+
+    def forward(self, texture: Tensor, visibility: Tensor) -> Tensor:
+        """W+ (B, L, D); see `features`."""
+        return self.latents(self.features(texture, visibility))[1]
+
+    @torch.no_grad()
+    def encode(
+        self,
+        texture: Tensor,  # (B, R, R, 3) sRGB-encoded, lit or de-lit
+        visibility: Tensor,  # (B, R, R, 1) in [0, 1]; what the texture holds where it is 0 does not matter
+    ) -> Tensor:
+        """The guess: W+ (B, L, D) of the generator that the encoder was trained for. Errors as `features`."""
+        return cast("Tensor", self(texture, visibility))
+
+    def _layers(self, name: str) -> nn.ModuleList:
+        return cast("nn.ModuleList", self.body[name])
+
+    def _inputs(self, texture: Tensor, visibility: Tensor) -> Tensor:
+        """(B, C, R', R'): logarithms of colour, in which light adds to albedo; visibility; both mirrored; positions."""
+        resolution = self.config.resolution
+        expected = (*texture.shape[:3], 1)
+        if texture.dim() != 4 or texture.shape[3] != COLOR_CHANNELS or visibility.shape != expected:
+            raise InputError(
+                f"a texture of shape {tuple(texture.shape)} with visibility {tuple(visibility.shape)} cannot be"
+                " encoded: give (B, R, R, 3) and (B, R, R, 1)"
+            )
+        side = texture.shape[1]
+        if side != texture.shape[2] or side % resolution:
+            raise InputError(
+                f"a texture of {side} x {texture.shape[2]} texels cannot be encoded: give a square one whose side is"
+                f" a multiple of {resolution}"
+            )
+        weight = visibility.permute(0, 3, 1, 2)
+        color = ((srgb_to_linear(texture) + DARKEST).log() - MIDDLE_LOG).permute(0, 3, 1, 2) * weight
+        if side > resolution:
+            weight, color = (functional.avg_pool2d(x, side // resolution) for x in (weight, color))
+        seen = torch.cat([color, weight], 1)
+        return torch.cat([seen, seen.flip(-1), self.positions.expand(len(seen), -1, -1, -1)], 1)
+
+
+def encoder_for(generator: ReflectanceGenerator, config: TextureEncoderConfig | None = None) -> TextureEncoder:
+    """An untrained encoder of the generator's sizes, its mapping network a copy of the generator's."""
+    encoder = TextureEncoder(
+        config or TextureEncoderConfig(), generator.config, generator.num_layers, mark_of(generator)
+    )
+    encoder.mapping.load_state_dict(generator.mapping.state_dict())
+    return encoder
+
+
+def mark_of(generator: ReflectanceGenerator) -> str:
+    """Name of a generator by its weights in half precision, as they are in a file."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(generator.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().half().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_encoder(encoder: TextureEncoder, path: Path, *, dtype: torch.dtype = torch.float16) -> None:
+    """Write weights in `dtype`, sizes and the generator's mark. The file appears only when it is complete."""
+    tensors = {name: value.detach().to(dtype).contiguous() for name, value in encoder.state_dict().items()}
+    metadata = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "config": json.dumps(asdict(encoder.config)),
+        "generator": encoder.generator_mark,
+        "generator_config": json.dumps(asdict(encoder.generator_config)),
+        "layers": str(encoder.num_layers),
+    }
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata)
+    partial.replace(path)
+
+
+def load_encoder(path: Path) -> TextureEncoder:
+    """An encoder in float32, in evaluation mode, as `save_encoder` wrote it.
+
+    ModelFileError when the file is missing, truncated, not an encoder's, or does not fit its own configuration.
+    """
+    if not path.is_file():
+        raise ModelFileError(f"there is no texture encoder at {path}: check the path or train one")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(f"{path} is not a whole safetensors file ({error}): fetch or train it again") from error
+    if metadata.get("format") != FORMAT or metadata.get("version") != FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path} holds {metadata.get('format', 'no format')} version {metadata.get('version', '-')}, expected"
+            f" {FORMAT} version {FORMAT_VERSION}: it was not written by this program's trainer"
+        )
+    try:
+        encoder = TextureEncoder(
+            TextureEncoderConfig(**_fields(metadata["config"])),
+            GeneratorConfig(**_fields(metadata["generator_config"])),
+            int(metadata["layers"]),
+            metadata["generator"],
+        )
+        encoder.load_state_dict(tensors)
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, ConfigError) as error:
+        raise ModelFileError(f"{path} holds no encoder of the sizes that it names: {error}") from error
+    return encoder.eval().requires_grad_(False)
+
+
+def _fields(text: str) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(text)
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def default_encoder_for(generator: ReflectanceGenerator) -> TextureEncoder | None:
+    """The encoder that the package ships if it was trained for this very generator; None for any other generator, whose
+    W+ means something else."""
+    encoder = _default_encoder()
+    return encoder if encoder.generator_mark == mark_of(generator) else None
+
+
+@cache
+def _default_encoder() -> TextureEncoder:
+    return load_encoder(DEFAULT_ENCODER)
