@@ -19,7 +19,7 @@ CANDIDATES = 32
 WIDTHS = (16, 24, 32, 48)
 """Channels of a tower after each convolution, which halves the resolution."""
 EMBEDDING = 48
-STEPS, BATCH = 400, 32
+STEPS, BATCH = 300, 32
 RATE, WEIGHT_DECAY = 2e-3, 1e-2
 INVERSE_TEMPERATURE = 10.0
 """Of the softmax over candidates."""

@@ -18,6 +18,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from fitme.bench.efficientnet import imagenet_network
 from fitme.bench.reflectance_encoder import encoder_rows
 from fitme.bench.reflectance_inversion import inversion_rows
 from fitme.bench.reflectance_samples import consistency_rows, frechet_rows, tone_rows
@@ -80,26 +81,37 @@ def measure(
     temporary folder. Without an `encoder`, the package's own is measured if it was trained for this generator. Tells on
     standard error what is being done, and what is left out and why."""
     generator.requires_grad_(False)
+    if Part.SAMPLES in parts:
+        imagenet_network()  # Fails early where its weights are not installed.
     rows: list[BenchmarkRow] = []
     with tempfile.TemporaryDirectory() as temporary:
         held_out = _HeldOut(generator, extent, Path(temporary) if maps_folder is None else maps_folder)
         for part in parts:
             start = time.perf_counter()
-            match part:
-                case Part.SPEED:
-                    rows += speed_rows(generator)
-                case Part.INVERSION:
-                    rows += inversion_rows(generator, held_out.maps, extent.inverted, _say)
-                case Part.TONE:
-                    rows += tone_rows(generator, extent.toned, SEED + 1)
-                case Part.ENCODER:
-                    rows += _encoder_rows(encoder, generator, extent)
-                case Part.SAMPLES:
-                    real = see(held_out_batches(held_out.maps))
-                    samples = see(sample_batches(generator, extent.compared, SEED))
-                    rows += [*frechet_rows(real, samples), *consistency_rows(real, samples, SEED)]
+            found = _measure(part, generator, extent, held_out, encoder)
+            for row in found:
+                _say(f"  {row.name}: {row.value:.4g} {row.unit}")
             _say(f"{part}: {time.perf_counter() - start:.0f} s")
+            rows += found
     return rows
+
+
+def _measure(
+    part: Part, generator: ReflectanceGenerator, extent: Extent, held_out: "_HeldOut", encoder: TextureEncoder | None
+) -> list[BenchmarkRow]:
+    match part:
+        case Part.SPEED:
+            return speed_rows(generator)
+        case Part.INVERSION:
+            return inversion_rows(generator, held_out.maps, extent.inverted, _say)
+        case Part.SAMPLES:
+            real = see(held_out_batches(held_out.maps))
+            samples = see(sample_batches(generator, extent.compared, SEED))
+            return [*frechet_rows(real, samples), *consistency_rows(real, samples, SEED)]
+        case Part.TONE:
+            return tone_rows(generator, extent.toned, SEED + 1)
+        case Part.ENCODER:
+            return _encoder_rows(encoder, generator, extent)
 
 
 def _encoder_rows(
