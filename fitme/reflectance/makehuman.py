@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn.functional import grid_sample
+from scipy.ndimage import distance_transform_edt
+from torch.nn.functional import avg_pool2d, grid_sample
 
 from fitme.color import bytes_to_linear
 from fitme.errors import InputError, ModelFileError
@@ -21,7 +22,7 @@ from fitme.shape.regions import Region
 
 MAKEHUMAN_UV_PATH = Path(__file__).with_name("makehuman_uv.npz")
 UV_SCALE = 65535
-"""What an MakeHuman UV of 1 is stored as."""
+"""What a MakeHuman UV of 1 is stored as."""
 PATTERN = "*/textures/*diffuse*.png"
 """Skins in the package's folder; pictures of bodies in suits have other names."""
 SHOWN_REGIONS = (Region.SKIN, Region.LIPS, Region.EARS, Region.SCALP, Region.NECK)
@@ -53,7 +54,7 @@ def resample(picture: npt.NDArray[np.uint8], resolution: int) -> tuple[FloatArra
     grid, shown = _source_places(resolution)
     pixels = torch.from_numpy(bytes_to_linear(picture)).permute(2, 0, 1)[None]
     sampled = grid_sample(pixels, grid, mode="bicubic", padding_mode="border", align_corners=False)
-    mean = torch.nn.functional.avg_pool2d(sampled, _SAMPLES)[0].permute(1, 2, 0).numpy()
+    mean = avg_pool2d(sampled, _SAMPLES)[0].permute(1, 2, 0).numpy()
     return np.where(shown[..., None], np.clip(mean, 0.0, 1.0), 0.0).astype(np.float32), shown
 
 
@@ -65,8 +66,6 @@ def _source_places(resolution: int) -> tuple[torch.Tensor, npt.NDArray[np.bool_]
     corner_uv = load_corner_uv(len(triangles))
     coverage = uv_raster(model, resolution * _SAMPLES)
     # Texels of the border have their nearest triangle's places, so that no sample of a covered texel is missing.
-    from scipy.ndimage import distance_transform_edt
-
     nearest = distance_transform_edt(coverage.triangle < 0, return_distances=False, return_indices=True)
     triangle, weights = coverage.triangle[tuple(nearest)], coverage.barycentric[tuple(nearest)]
     uv = (corner_uv[triangle] * weights[..., None]).sum(2)
@@ -88,4 +87,4 @@ def load_corner_uv(triangle_count: int) -> npt.NDArray[np.float32]:
             f"{MAKEHUMAN_UV_PATH} is for {len(table)} triangles, the model has {triangle_count}: run `python -m"
             " fitme.reflectance.build_makehuman`"
         )
-    return (table / np.float32(UV_SCALE)).astype(np.float32)
+    return np.asarray(table / np.float32(UV_SCALE), np.float32)

@@ -23,8 +23,6 @@ SKIN_SPECULAR, HAIR_SPECULAR, EYE_SPECULAR, TOOTH_SPECULAR, MOUTH_SPECULAR = 0.5
 WHITE_HAIR = (0.44, 0.40, 0.33)
 BROW_GRAYING = 0.45
 """Brows turn grey later than the scalp."""
-REGIONAL_DARKENING_DEG = 3.8
-"""How much flush, sun and freckles lower the typology angle of cheeks and forehead, in the mean of many heads."""
 MOTTLE_DAMPING = 7.0
 
 
@@ -160,7 +158,7 @@ def _pigments(
     under = atlas.blob((eye[0], eye[1] + 0.032), 0.038, 0.013)
     philtrum = atlas.blob(atlas.landmark(164), 0.05, 0.02)
 
-    base = melanin_of_angle(traits.typology_angle_deg + REGIONAL_DARKENING_DEG, traits.blood)
+    base = melanin_of_angle(traits.typology_angle_deg, traits.blood)
     calm = 1.0 / (1.0 + MOTTLE_DAMPING * base)  # the darker, the less a relative change of melanin may show
     mottle = calm * (0.16 * low[0] + (0.05 + 0.10 * traits.mottling) * middle[0] + 0.035 * fine[0] + 0.03 * grain[0])
     sun = traits.tan_lines * (forehead + 0.6 * nose)

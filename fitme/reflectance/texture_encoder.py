@@ -65,7 +65,7 @@ class TextureEncoder(nn.Module):
         super().__init__()
         self.config, self.generator_config = config, generator
         self.num_layers, self.generator_mark = num_layers, generator_mark
-        inputs = 2 * (COLOR_CHANNELS + 1) + config.positional_maps
+        inputs = 2 * (COLOR_CHANNELS + 1) + 1 + config.positional_maps
         side = config.resolution >> len(config.channels)
         self.body = nn.ModuleDict({
             "halvings": nn.ModuleList(
@@ -84,13 +84,13 @@ class TextureEncoder(nn.Module):
         self.coefficients = nn.Linear(config.hidden_size, config.offset_directions)
         self.directions = nn.Parameter(torch.zeros(config.offset_directions, num_layers, generator.latent_size))
 
-    def features(self, texture: Tensor, visibility: Tensor) -> Tensor:
+    def features(self, texture: Tensor, visibility: Tensor, delit: Tensor) -> Tensor:
         """What the network makes of a texture (B, R, R, 3), sRGB-encoded, seen where visibility (B, R, R, 1) in [0, 1]
-        says: (B, H).
+        says; delit (B,) bool tells the textures from which a fit has taken the light: (B, H).
 
         InputError when shapes do not go together or R is no multiple of the network's resolution.
         """
-        x = self._inputs(texture, visibility)
+        x = self._inputs(texture, visibility, delit)
         for halving, residual in zip(self._layers("halvings"), self._layers("residuals"), strict=True):
             x = activate(halving(x))
             x = x + activate(residual(x))
@@ -104,24 +104,31 @@ class TextureEncoder(nn.Module):
         offsets = torch.einsum("br,rld->bld", OFFSET_RATE * self.coefficients(features), self.directions)
         return z, self.mapping(z)[:, None] + offsets
 
-    def forward(self, texture: Tensor, visibility: Tensor) -> Tensor:
+    def forward(self, texture: Tensor, visibility: Tensor, delit: Tensor) -> Tensor:
         """W+ (B, L, D); see `features`."""
-        return self.latents(self.features(texture, visibility))[1]
+        return self.latents(self.features(texture, visibility, delit))[1]
 
     @torch.no_grad()
     def encode(
         self,
-        texture: Tensor,  # (B, R, R, 3) sRGB-encoded, lit or de-lit
+        texture: Tensor,  # (B, R, R, 3) sRGB-encoded
         visibility: Tensor,  # (B, R, R, 1) in [0, 1]; what the texture holds where it is 0 does not matter
+        *,
+        delit: bool = False,
     ) -> Tensor:
-        """The guess: W+ (B, L, D) of the generator that the encoder was trained for. Errors as `features`."""
-        return cast("Tensor", self(texture, visibility))
+        """The guess: W+ (B, L, D) of the generator that the encoder was trained for. Errors as `features`.
+
+        A lit texture's guess is the most likely albedo, its tone told from colour and contrast; that of a texture whose
+        light a fit has taken out (`delit`) keeps the fit's brightness, right or wrong, so that seen and unseen agree.
+        """
+        return cast("Tensor", self(texture, visibility, torch.full((len(texture),), delit)))
 
     def _layers(self, name: str) -> nn.ModuleList:
         return cast("nn.ModuleList", self.body[name])
 
-    def _inputs(self, texture: Tensor, visibility: Tensor) -> Tensor:
-        """(B, C, R', R'): logarithms of colour, in which light adds to albedo; visibility; both mirrored; positions."""
+    def _inputs(self, texture: Tensor, visibility: Tensor, delit: Tensor) -> Tensor:
+        """(B, C, R', R'): logarithms of colour, in which light adds to albedo; visibility; both mirrored; whether the
+        light is gone; positions."""
         resolution = self.config.resolution
         expected = (*texture.shape[:3], 1)
         if texture.dim() != 4 or texture.shape[3] != COLOR_CHANNELS or visibility.shape != expected:
@@ -140,7 +147,8 @@ class TextureEncoder(nn.Module):
         if side > resolution:
             weight, color = (functional.avg_pool2d(x, side // resolution) for x in (weight, color))
         seen = torch.cat([color, weight], 1)
-        return torch.cat([seen, seen.flip(-1), self.positions.expand(len(seen), -1, -1, -1)], 1)
+        known = delit.to(seen.dtype)[:, None, None, None].expand_as(weight)
+        return torch.cat([seen, seen.flip(-1), known, self.positions.expand(len(seen), -1, -1, -1)], 1)
 
 
 def encoder_for(generator: ReflectanceGenerator, config: TextureEncoderConfig | None = None) -> TextureEncoder:

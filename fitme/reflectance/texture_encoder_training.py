@@ -24,7 +24,7 @@ from fitme.reflectance.atlas import default_atlas
 from fitme.reflectance.dataset import CHANNELS, MapDataset, load_dataset, texel_weight
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.layers import downsample
-from fitme.reflectance.lit_textures import CaptureSettings, Views, picture_maps, random_yaws, views_of
+from fitme.reflectance.lit_textures import CaptureSettings, Sighting, Views, picture_maps, random_yaws, views_of
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.texture_encoder import (
     TextureEncoder,
@@ -135,8 +135,8 @@ class EncoderTrainer:
         def loss() -> Tensor:
             maps = self._batch(config.component_batch)
             sighting = picture_maps(maps, self._views, self._capture, self._random)
-            wanted = (maps.flatten(1) * _weights(self._cover) - mean) @ unit
-            found = readout(self.encoder.features(sighting.texture, sighting.visibility))
+            wanted = (sighting.wanted.flatten(1) * _weights(self._cover) - mean) @ unit
+            found = readout(self._features(sighting))
             error: Tensor = ((found - wanted) * size).square().sum(1).mean() / scale
             return error
 
@@ -149,15 +149,17 @@ class EncoderTrainer:
         config = self.config
         noise = torch.randn(config.samples, self._generator.latent_size, generator=self._random)
         maps = self._synthesized(noise)
-        effect = _linear_effect(noise, maps, self._cover)  # (Z, K)
+        effect, directions = _linear_effect(noise, maps, self._cover)  # (Z, K), (6rr, K)
         scale = effect.square().sum()
 
         def loss() -> Tensor:
             index = torch.randint(len(noise), (config.component_batch,), generator=self._random)
-            sighting = picture_maps(maps[index].float(), self._views, self._capture, self._random)
-            features = self.encoder.features(sighting.texture, sighting.visibility)
-            error = self.encoder.noise(features) - noise[index]
-            loss: Tensor = (error @ effect).square().sum(1).mean() / scale + LATENT_SHARE * error.square().mean()
+            true = maps[index].float()
+            sighting = picture_maps(true, self._views, self._capture, self._random)
+            exposure = ((sighting.wanted - true).flatten(1) * _weights(self._cover)) @ directions
+            error = self.encoder.noise(self._features(sighting)) - noise[index]
+            changed = (error @ effect - exposure).square().sum(1).mean() / scale
+            loss: Tensor = changed + LATENT_SHARE * error.square().mean()
             return loss
 
         yield from self._descend("samples", [*self.encoder.parameters()], config.sample_rate, config.sample_steps, loss)
@@ -173,16 +175,19 @@ class EncoderTrainer:
             done += 1
             maps = self._batch(config.map_batch)
             sighting = picture_maps(maps, self._views, self._capture, self._random)
-            z, w_plus = self.encoder.latents(self.encoder.features(sighting.texture, sighting.visibility))
+            z, w_plus = self.encoder.latents(self._features(sighting))
             offsets = (w_plus - self.encoder.mapping(z)[:, None]) / self._spread
             found = self._generator.synthesize(w_plus, self._resolution // factor)
             cover = downsample(self._cover[None], factor)
-            loss: Tensor = self._difference(encoded_maps(found), downsample(maps, factor), cover)
+            loss: Tensor = self._difference(encoded_maps(found), downsample(sighting.wanted, factor), cover)
             loss += config.prior_weight * z.square().mean() + config.offset_weight * offsets.square().mean()
             return loss
 
         steps = config.coarse_map_steps + config.map_steps
         yield from self._descend("maps", [*self.encoder.parameters()], config.map_rate, steps, loss)
+
+    def _features(self, sighting: Sighting) -> Tensor:
+        return self.encoder.features(sighting.texture, sighting.visibility, sighting.delit)
 
     def _difference(self, found: Tensor, wanted: Tensor, cover: Tensor) -> Tensor:
         error = (found - wanted) * cover
@@ -281,16 +286,15 @@ def _principal_components(maps: Tensor, cover: Tensor) -> tuple[Tensor, Tensor]:
     return mean, centred.T @ vectors / len(maps) ** 0.5
 
 
-def _linear_effect(noise: Tensor, maps: Tensor, cover: Tensor) -> Tensor:
-    """(Z, K): by how much each component of z (N, Z) moves the maps' (N, 6, r, r) principal components, by least
-    squares, in the maps' unit."""
+def _linear_effect(noise: Tensor, maps: Tensor, cover: Tensor) -> tuple[Tensor, Tensor]:
+    """(Z, K): by how much each component of z (N, Z) moves the maps (N, 6, r, r) along their principal directions, by
+    least squares; and the directions (6rr, K), of unit length in weighted maps."""
     mean, basis = _principal_components(maps, cover)
     size = basis.square().sum(0).sqrt()
-    parts = [
-        (part.float().flatten(1) * _weights(cover) - mean) @ (basis / size) for part in torch.split(maps, SAMPLE_BATCH)
-    ]
+    directions, weights = basis / size, _weights(cover)
+    parts = [(part.float().flatten(1) * weights - mean) @ directions for part in torch.split(maps, SAMPLE_BATCH)]
     solution: Tensor = torch.linalg.lstsq(noise, torch.cat(parts)).solution
-    return solution
+    return solution, directions
 
 
 def train_encoder(

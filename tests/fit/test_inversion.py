@@ -87,7 +87,7 @@ def test_inversion_starts_from_the_encoders_guess_and_stays_near(
     torch.manual_seed(5)
     encoder = encoder_for(generator)
     texture = evidence_of(generator)
-    guess = encoder.encode(texture.encoded, texture.weight)[0].numpy()
+    guess = encoder.encode(texture.encoded, texture.weight, delit=True)[0].numpy()
     fit = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS, encoder)
     fit.invert_coarsely(texture, 0)
     assert fit.w_plus is not None
@@ -97,7 +97,9 @@ def test_inversion_starts_from_the_encoders_guess_and_stays_near(
     blind = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS, encoder)
     blind.invert_coarsely(unseen, 5)
     assert blind.w_plus is not None
-    np.testing.assert_allclose(blind.w_plus, encoder.encode(unseen.encoded, unseen.weight)[0].numpy(), atol=1e-3)
+    np.testing.assert_allclose(
+        blind.w_plus, encoder.encode(unseen.encoded, unseen.weight, delit=True)[0].numpy(), atol=1e-3
+    )
     # A latent that is known already is not guessed again.
     warm = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS, encoder)
     warm.restore(np.zeros_like(guess), {})

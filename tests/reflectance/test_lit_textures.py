@@ -80,6 +80,23 @@ def test_fusing_divides_the_light_out(level: float):
     assert unevenness(0.0) < 0.5 * unevenness(1.0)
 
 
+def test_a_fused_texture_asks_for_maps_of_its_own_brightness():
+    """Where a head is seen, the wanted maps look like the texture; a lit texture asks for the true ones."""
+    settings = replace(CLEAN, lit_share=0.5, residual_shading=0.0)
+    maps = skin_maps(0.6, 12)
+    sighting = picture_maps(maps, views(-20.0, 20.0), settings, torch.Generator().manual_seed(4))
+    fused = sighting.delit
+    assert bool(fused.any()) and not bool(fused.all())
+    assert torch.equal(sighting.wanted[~fused], maps[~fused])
+    weight = sighting.visibility * views(0.0).skin[..., None]
+    shown, wanted = (
+        ((values * weight).sum((1, 2)) / weight.sum((1, 2)))[fused]
+        for values in (sighting.texture, sighting.wanted[:, :3].permute(0, 2, 3, 1))
+    )
+    torch.testing.assert_close(shown, wanted, rtol=0.0, atol=0.03)
+    assert float((wanted - 0.6).abs().mean()) > 0.02
+
+
 def test_brighter_skin_stays_brighter_whatever_is_seen():
     random = torch.Generator
     means = []

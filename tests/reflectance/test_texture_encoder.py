@@ -67,7 +67,7 @@ def test_what_was_not_seen_does_not_matter(batch, factor, seed):
 
 def test_a_new_encoder_guesses_heads_that_the_generator_knows(tiny_generator):
     encoder = encoder_for(tiny_generator, SIZES)
-    features = encoder.features(torch.rand(2, 32, 32, 3), torch.ones(2, 32, 32, 1))
+    features = encoder.features(torch.rand(2, 32, 32, 3), torch.ones(2, 32, 32, 1), torch.tensor([True, False]))
     z, w_plus = encoder.latents(features)
     torch.testing.assert_close(w_plus, tiny_generator.broadcast(tiny_generator.mapping(z)))
 
@@ -142,7 +142,7 @@ def test_training_is_repeatable_and_goes_on_from_another_body(tiny_generator, fe
     first, second, third = (trainer.encoder for trainer in trainers)
     for name, value in first.state_dict().items():
         torch.testing.assert_close(value, second.state_dict()[name], msg=name)
-    inputs = torch.rand(1, 32, 32, 3), torch.rand(1, 32, 32, 1)
+    inputs = torch.rand(1, 32, 32, 3), torch.rand(1, 32, 32, 1), torch.tensor([True])
     assert not torch.allclose(first.features(*inputs), third.features(*inputs))
     trainers[2].adopt_body(first)
     torch.testing.assert_close(first.features(*inputs), third.features(*inputs))
