@@ -3,10 +3,10 @@
 The architecture is that of FitMe (Lattas et al., CVPR 2023, section 3.1) on StyleGAN2 (Karras et al., CVPR 2020): a
 mapping network, a trunk of modulated convolutions that all modalities share, then one branch per modality, outputs
 summed over resolutions by skip connections. Two things differ, both because every map here lies in one fixed UV
-layout: stages see learned *positional maps* besides their features (where StyleGAN2 has noise), and outputs start
-from a learned linear model of all modalities (mean maps and `linear_components` others, mixed by a row of W+) instead
-of zero, so that convolutions add what is not linear. Both let a style fade a fixed structure in and out, which makes W+
-easy to invert and training possible on a CPU.
+layout: features and outputs of every stage mix in learned *positional maps* (where StyleGAN2 has noise), and outputs
+start from a learned linear model of all modalities (mean maps and `linear_components` others, mixed by a row of W+)
+instead of zero, so that convolutions add what is not linear. Both let a style fade a fixed structure in and out, which
+makes W+ easy to invert and training possible on a CPU.
 """
 
 from collections.abc import Iterator
@@ -20,12 +20,27 @@ from torch import Tensor, nn
 
 from fitme.color import srgb_to_linear
 from fitme.errors import ConfigError
-from fitme.reflectance.layers import EqualLinear, ModulatedConv, activate, downsample, upsample
+from fitme.reflectance.layers import (
+    ACTIVATION_GAIN,
+    LEAKY_SLOPE,
+    EqualLinear,
+    ModulatedConv,
+    PositionalMix,
+    activate,
+    downsample,
+    upsample,
+)
 from fitme.reflectance.maps import ReflectanceMaps
 
 MAPPING_RATE = 0.1
 """Learning rate of the mapping network beside the rest's."""
+MAPPING_SHARE = 0.3
+"""Weight of the mapping network's nonlinear part before training."""
 _LOGIT_MARGIN = 2e-3
+POSITION_SCALE = 0.3
+"""Standard deviation of positional maps before training."""
+RESIDUAL_SCALE = 0.03
+"""Size of what a stage adds to the outputs before training."""
 NORMAL_SLOPE_SCALE = 0.2
 """Surface slope of a raw normal output of one; slopes of skin relief are small."""
 
@@ -61,8 +76,10 @@ class GeneratorConfig:
     """Channels of the diffuse branch per resolution, from twice the trunk's last on, doubling up to `resolution`."""
     specular_channels: tuple[int, ...] = (12, 8)
     normal_channels: tuple[int, ...] = (20, 12)
-    positional_maps: int = 4
-    """Learned maps at each resolution that styles can fade in."""
+    trunk_positions: int = 6
+    """Positional maps of each resolution of the trunk."""
+    branch_positions: int = 16
+    """Positional maps of each resolution of each branch."""
     linear_components: int = 32
     """K: maps of the linear model besides the mean."""
     linear_resolution: int = 128
@@ -87,12 +104,13 @@ class GeneratorConfig:
 
 
 class MappingNetwork(nn.Module):
-    """z to w by fully connected layers. z is not normalised: training ends by folding the distribution of z that it
-    found into the first layer, which is exact only for a linear input."""
+    """z to w: fully connected layers beside one linear layer. Most causes of a skin's looks act additively on w, which
+    a linear layer learns from few skins; z is not normalised, since its components are causes, not a direction."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         sizes = [config.noise_size] + [config.latent_size] * config.mapping_layers
+        self.direct = EqualLinear(config.noise_size, config.latent_size, rate=MAPPING_RATE)
         self.layers = nn.ModuleList(EqualLinear(a, b, rate=MAPPING_RATE) for a, b in pairwise(sizes))
 
     def forward(self, z: Tensor) -> Tensor:
@@ -100,41 +118,52 @@ class MappingNetwork(nn.Module):
         x = z
         for layer in self.layers:
             x = activate(layer(x))
-        return x
-
-    @torch.no_grad()
-    def fold_input(self, factor: Tensor, mean: Tensor) -> None:
-        """Make z stand for `mean` (Z,) + `factor` (Z, Z) z from now on."""
-        first = cast("EqualLinear", self.layers[0])
-        gain, rate = first.gain, first.rate
-        first.bias.add_(functional.linear(mean, first.weight * gain) / rate)
-        first.weight.copy_(first.weight @ factor)
+        w: Tensor = self.direct(z) + MAPPING_SHARE * x
+        return w
 
 
 class SynthesisStage(nn.Module):
-    """One resolution: (upsample,) two modulated convolutions that see the positional maps."""
+    """One resolution: (upsample,) two modulated convolutions, positional maps mixed in between."""
 
-    def __init__(self, inputs: int, outputs: int, resolution: int, config: GeneratorConfig, *, grow: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, resolution: int, positions: int, latent_size: int, *, grow: bool
+    ) -> None:
         super().__init__()
         self.grow = grow
-        self.positions = nn.Parameter(torch.randn(1, config.positional_maps, resolution, resolution) * 0.1)
+        self.positions = nn.Parameter(torch.randn(positions, resolution, resolution) * POSITION_SCALE)
         # The first convolution runs before upsampling: a quarter of the cost for the same receptive field.
-        self.first = ModulatedConv(inputs, outputs, 3, config.latent_size)
-        self.second = ModulatedConv(outputs + config.positional_maps, outputs, 3, config.latent_size)
+        self.first = ModulatedConv(inputs, outputs, 3, latent_size, gain=ACTIVATION_GAIN)
+        self.second = ModulatedConv(outputs, outputs, 3, latent_size, gain=ACTIVATION_GAIN)
+        self.mix = PositionalMix(positions, outputs, latent_size, gain=ACTIVATION_GAIN)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Features (B, inputs, H, W) and latents (B, 2, D) to (B, outputs, H', W')."""
-        x = activate(self.first(x, w[:, 0]))
+        # The layers' gain commutes with the leaky ReLU and saves a pass over the features.
+        x = functional.leaky_relu(self.first(x, w[:, 0]), LEAKY_SLOPE)
         if self.grow:
             x = upsample(x)
-        x = torch.cat([x, self.positions.expand(len(x), -1, -1, -1)], 1)
-        return activate(self.second(x, w[:, 1]))
+        return functional.leaky_relu(self.second(x, w[:, 1]) + self.mix(self.positions, w[:, 1]), LEAKY_SLOPE)
+
+
+class OutputLayer(nn.Module):
+    """Raw output maps of one modality from a stage's features and from its positional maps."""
+
+    def __init__(self, inputs: int, channels: int, positions: int, latent_size: int) -> None:
+        super().__init__()
+        self.features = ModulatedConv(inputs, channels, 1, latent_size, demodulate=False)
+        self.mix = PositionalMix(positions, channels, latent_size)
+        with torch.no_grad():
+            self.features.weight.mul_(RESIDUAL_SCALE)
+            self.mix.weight.mul_(RESIDUAL_SCALE)
+
+    def forward(self, x: Tensor, positions: Tensor, w: Tensor) -> Tensor:
+        """Features (B, inputs, H, W), positional maps (P, H, W), latents (B, D) to (B, channels, H, W)."""
+        output: Tensor = self.features(x, w) + self.mix(positions, w)
+        return output
 
 
 LINEAR_ROWS = 1
 """Rows of W+ that the linear model reads; they come first."""
-RESIDUAL_SCALE = 0.03
-"""Size of what the convolutions add before training."""
 LAYERS_PER_STAGE = 3
 """Rows of W+ that a stage reads: two convolutions and the outputs that follow."""
 
@@ -145,22 +174,18 @@ class Branch(nn.Module):
     def __init__(self, modality: Modality, channels: tuple[int, ...], config: GeneratorConfig) -> None:
         super().__init__()
         self.trunk_outputs = nn.ModuleList(
-            ModulatedConv(inputs, modality.channels, 1, config.latent_size, demodulate=False)
+            OutputLayer(inputs, modality.channels, config.trunk_positions, config.latent_size)
             for inputs in config.trunk_channels
         )
-        widths = (config.trunk_channels[-1], *channels)
+        widths, positions = (config.trunk_channels[-1], *channels), config.branch_positions
         self.stages = nn.ModuleList(
-            SynthesisStage(a, b, config.trunk_resolution << (level + 1), config, grow=True)
+            SynthesisStage(a, b, config.trunk_resolution << (level + 1), positions, config.latent_size, grow=True)
             for level, (a, b) in enumerate(pairwise(widths))
         )
         self.outputs = nn.ModuleList(
-            ModulatedConv(width, modality.channels, 1, config.latent_size, demodulate=False) for width in channels
+            OutputLayer(width, modality.channels, positions, config.latent_size) for width in channels
         )
         self.base = nn.Parameter(torch.zeros(1, modality.channels, config.resolution, config.resolution))
-        with torch.no_grad():
-            for layer in [*self.trunk_outputs, *self.outputs]:
-                assert isinstance(layer, ModulatedConv)
-                layer.weight.mul_(RESIDUAL_SCALE)
 
 
 class ReflectanceGenerator(nn.Module):
@@ -178,7 +203,14 @@ class ReflectanceGenerator(nn.Module):
         self.constant = nn.Parameter(torch.randn(1, channels[0], start, start))
         widths = (channels[0], *channels)
         self.trunk = nn.ModuleList(
-            SynthesisStage(widths[level], widths[level + 1], start << level, config, grow=level > 0)
+            SynthesisStage(
+                widths[level],
+                widths[level + 1],
+                start << level,
+                config.trunk_positions,
+                config.latent_size,
+                grow=level > 0,
+            )
             for level in range(len(channels))
         )
         self.branches = nn.ModuleDict({m.name: Branch(m, config.branch_channels()[m.name], config) for m in MODALITIES})
@@ -232,7 +264,7 @@ class ReflectanceGenerator(nn.Module):
                 break
             x = stage(x, w_plus[:, row : row + 2])
             for name, branch in self._branches():
-                output = branch.trunk_outputs[level](x, w_plus[:, row + 2])
+                output = branch.trunk_outputs[level](x, stage.positions, w_plus[:, row + 2])
                 sums[name] = _accumulate(sums[name], output)
             row += LAYERS_PER_STAGE
         row = LINEAR_ROWS + LAYERS_PER_STAGE * len(self.trunk)
@@ -249,7 +281,7 @@ class ReflectanceGenerator(nn.Module):
                 size = config.trunk_resolution << (level + 1)
                 if size <= target:
                     features = stage(features, w_plus[:, row : row + 2])
-                    total = _accumulate(total, output_layer(features, w_plus[:, row + 2]))
+                    total = _accumulate(total, output_layer(features, stage.positions, w_plus[:, row + 2]))
                     pyramid[size][name] = total + self._linear(branch.base, linear[name], size)
                 row += LAYERS_PER_STAGE
         return pyramid

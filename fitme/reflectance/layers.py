@@ -70,12 +70,15 @@ class ModulatedConv(nn.Module):
     (Karras et al. 2020, section 2.2) and keeps one ungrouped convolution.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, latent_size: int, *, demodulate: bool = True) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, latent_size: int, *, demodulate: bool = True, gain: float = 1.0
+    ) -> None:
         super().__init__()
         self.style = EqualLinear(latent_size, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self._gain = 1.0 / math.sqrt(inputs * kernel * kernel)
+        self._output_gain = gain
         self._padding = kernel // 2
         self._demodulate = demodulate
 
@@ -91,9 +94,31 @@ class ModulatedConv(nn.Module):
             weight = weight * style[0, :, None, None]
             if self._demodulate:
                 weight = weight * (weight.square().sum((1, 2, 3), keepdim=True) + _EPSILON).rsqrt()
-            return functional.conv2d(x, weight, self.bias, padding=self._padding)
+            weight, bias = weight * self._output_gain, self.bias * self._output_gain
+            return functional.conv2d(x, weight, bias, padding=self._padding)
         y = functional.conv2d(x * style[:, :, None, None], weight, padding=self._padding)
-        if self._demodulate:
-            energy = style.square() @ weight.square().sum((2, 3)).transpose(0, 1)  # (B, outputs)
-            y = y * (energy + _EPSILON).rsqrt()[:, :, None, None]
-        return y + self.bias[:, None, None]
+        bias = self.bias[:, None, None] * self._output_gain
+        if not self._demodulate:
+            return torch.add(bias, y, alpha=self._output_gain)
+        energy = style.square() @ weight.square().sum((2, 3)).transpose(0, 1)  # (B, outputs)
+        return torch.addcmul(bias, y, (energy + _EPSILON).rsqrt()[:, :, None, None], value=self._output_gain)
+
+
+class PositionalMix(nn.Module):
+    """Maps of one fixed layout, mixed into channels with weights that a style scales: how a style fades a fixed
+    structure in and out. A matrix product, hardly any work beside a convolution."""
+
+    def __init__(self, maps: int, outputs: int, latent_size: int, *, gain: float = 1.0) -> None:
+        super().__init__()
+        self.style = EqualLinear(latent_size, maps)
+        self.weight = nn.Parameter(torch.randn(outputs, maps))
+        self._gain = gain / math.sqrt(maps)
+
+    def forward(
+        self,
+        maps: Tensor,  # (P, H, W)
+        w: Tensor,  # (B, latent_size)
+    ) -> Tensor:
+        """(B, outputs, H, W)."""
+        mix = self.weight * self._gain * self.style(w)[:, None]  # (B, outputs, P)
+        return torch.einsum("bop,phw->bohw", mix, maps)

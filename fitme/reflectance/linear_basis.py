@@ -1,5 +1,6 @@
-"""Principal components of reflectance maps: what the generator's linear path starts from."""
+"""Principal components of reflectance maps: what the generator's linear path and its positional maps start from."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +9,14 @@ from torch import Tensor
 
 from fitme.color import linear_to_srgb
 from fitme.reflectance.dataset import MapDataset
-from fitme.reflectance.generator import NORMAL_SLOPE_SCALE, encode_raw
-from fitme.reflectance.layers import downsample
+from fitme.reflectance.generator import MODALITIES, NORMAL_SLOPE_SCALE, encode_raw
+from fitme.reflectance.layers import downsample, upsample
 
 _BATCH = 20
 _SLOPE_IMPORTANCE = 3.0
 """Weight of slopes, which are small, beside sRGB-encoded values."""
+DETAIL_MAPS = 400
+"""Maps at most that the components of fine detail are found from."""
 
 
 @dataclass(frozen=True)
@@ -27,38 +30,72 @@ class LinearBasis:
     projection: Tensor
     """(6 r r, K) takes flattened raw maps less the mean to coefficients."""
 
+    def coefficients(self, maps: Tensor) -> Tensor:
+        """(B, K) of maps (B, 6, R, R), as the data set has them, R being r or a multiple."""
+        raw = _encode(maps, self.mean.shape[-1])
+        return (raw - self.mean).flatten(1) @ self.projection
+
 
 def principal_components(dataset: MapDataset, texel_weight: Tensor, count: int, resolution: int) -> LinearBasis:
-    """The `count` leading components of the data and their mirror images at `resolution`, by the method of snapshots.
+    """The `count` leading components of the data at `resolution`, by the method of snapshots.
 
     Raw values are weighted by how much they change the picture (the slope of sRGB-encoded value over raw value at the
     mean) and by the texel's weight (1, 1, R, R).
     """
-    raw = _raw_maps(dataset, resolution)  # (N, 6, r, r)
+    raw = torch.cat([_encode(maps, resolution) for maps in _batches(dataset, len(dataset.maps))])  # (N, 6, r, r)
     mean = raw.mean(0)
     centred = raw - mean
     scale = _sensitivity(mean) * downsample(texel_weight, texel_weight.shape[-1] // resolution)[0].sqrt()  # (6, r, r)
-    flat = (centred * scale).flatten(1)  # (N, 6rr)
-    values, vectors = torch.linalg.eigh((flat @ flat.T).double())
-    values, vectors = values[-count:].flip(0).clamp(min=1e-9), vectors[:, -count:].flip(1)
-    samples = len(raw)
+    vectors, samples = _leading(centred * scale, count), len(raw)
     # Coefficients are sqrt(N) times the eigenvectors, so that they have unit variance.
-    coefficients = (vectors * samples**0.5).float()  # (N, K)
+    coefficients = vectors * samples**0.5  # (N, K)
     components = (coefficients.T @ centred.flatten(1) / samples).unflatten(1, mean.shape)
     weighted = (components * scale).flatten(1)  # (K, 6rr)
     projection = (weighted * scale.flatten()).T / weighted.square().sum(1)
     return LinearBasis(mean, components, projection)
 
 
-def _raw_maps(dataset: MapDataset, resolution: int) -> Tensor:
-    """All maps and their mirror images (2N, 6, r, r)."""
+def detail_components(
+    dataset: MapDataset, texel_weight: Tensor, basis: LinearBasis, count: int, resolution: int
+) -> dict[str, Tensor]:
+    """Leading components of what `basis` and all lower resolutions leave at `resolution`, by modality: (count, r, r)
+    maps of one channel and unit mean square, which channels mix as they need.
+    """
     parts = []
-    for first in range(0, len(dataset.maps), _BATCH):
-        indices = np.arange(first, min(first + _BATCH, len(dataset.maps)))
-        for mirrored in (False, True):
-            maps = downsample(dataset.batch(indices, np.full(len(indices), mirrored)), dataset.resolution // resolution)
-            parts.append(torch.cat(list(encode_raw(maps).values()), 1))
-    return torch.cat(parts)
+    for maps in _batches(dataset, min(len(dataset.maps), DETAIL_MAPS)):
+        raw = _encode(maps, resolution)
+        rebuilt = basis.mean + torch.einsum("bk,kchw->bchw", basis.coefficients(maps), basis.components)
+        while rebuilt.shape[-1] < resolution:
+            rebuilt = upsample(rebuilt)
+        left = raw - downsample(rebuilt, rebuilt.shape[-1] // resolution)
+        parts.append(left - upsample(downsample(left, 2)))
+    detail = torch.cat(parts)  # (N, 6, r, r)
+    weight = downsample(texel_weight, texel_weight.shape[-1] // resolution)[0].sqrt()  # (1, r, r)
+    found = {}
+    for modality, channels in zip(MODALITIES, torch.split(detail, [m.channels for m in MODALITIES], 1), strict=True):
+        fields = channels.flatten(0, 1)[:, None]  # (N channels, 1, r, r)
+        vectors = _leading(fields * weight, count)
+        maps = (vectors.T @ fields.flatten(1)).reshape(count, *fields.shape[2:])
+        found[modality.name] = maps / maps.square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-6)
+    return found
+
+
+def _leading(samples: Tensor, count: int) -> Tensor:
+    """The `count` leading unit vectors (N, count) of the Gram matrix of samples (N, ...)."""
+    flat = samples.flatten(1)
+    vectors: Tensor = torch.linalg.eigh((flat @ flat.T).double()).eigenvectors
+    return vectors[:, -count:].flip(1).float()
+
+
+def _batches(dataset: MapDataset, count: int) -> Iterator[Tensor]:
+    """The first `count` maps (B, 6, R, R) in batches."""
+    ranges = [np.arange(first, min(first + _BATCH, count)) for first in range(0, count, _BATCH)]
+    return (dataset.batch(indices, np.zeros(len(indices), bool)) for indices in ranges)
+
+
+def _encode(maps: Tensor, resolution: int) -> Tensor:
+    """Raw outputs (B, 6, r, r) of maps at a lower resolution."""
+    return torch.cat(list(encode_raw(downsample(maps, maps.shape[-1] // resolution)).values()), 1)
 
 
 def _sensitivity(mean: Tensor) -> Tensor:

@@ -1,41 +1,40 @@
-"""Training of the reflectance generator as the decoder of a variational autoencoder with an adversarial term.
+"""Training of the reflectance generator: reconstruction from known causes, then the adversarial game.
 
-On few maps and little time an encoder teaches the generator faster than a discriminator can: the encoder finds a z (and
-offsets of W+ from w), the generator reconstructs, and the divergence keeps z near N(0, I), so that random z give
-skins. The discriminator sees crops at full resolution and adds the texture that an L1 loss averages away. At the end
-the distribution of z that was found is folded into the mapping network.
+The causes that a made-up skin was painted from are known, so the generator need not find a latent space from scratch:
+z is what `whitening` makes of the causes, and the generator learns to paint from it. That is a reconstruction loss with
+an exact posterior, and it is what makes training possible on a CPU. Maps without known causes (given textures) get
+latents that are learned along. The branched discriminator adds what an L1 loss averages away: non-saturating loss, R1,
+adaptive augmentation (`adversary`); path-length regularisation keeps the generator easy to invert.
 """
 
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
-from fitme.color import linear_to_srgb
 from fitme.errors import ModelFileError
+from fitme.reflectance.adversary import Adversary
 from fitme.reflectance.dataset import MapDataset
-from fitme.reflectance.discriminator import BranchedDiscriminator
-from fitme.reflectance.encoder import MapEncoder
-from fitme.reflectance.generator import NORMAL_SLOPE_SCALE, ReflectanceGenerator, encode_raw
-from fitme.reflectance.layers import downsample
+from fitme.reflectance.generator import Branch, ReflectanceGenerator, SynthesisStage, encode_raw
 from fitme.reflectance.linear_basis import LinearBasis
+from fitme.reflectance.objective import comparable, reconstruction_losses
+from fitme.reflectance.path_length import PathLength
 from fitme.reflectance.prior import match_latents
 from fitme.reflectance.training_config import TrainingConfig
+from fitme.reflectance.whitening import fit_whitening
 
-PENALTY_INTERVAL = 4
-"""Steps of the discriminator between two gradient penalties."""
-COEFFICIENT_BATCH, COEFFICIENT_RATE = 32, 3e-3
-COEFFICIENT_DIVERGENCE = 1e-3
-"""Per nat, beside the weighted mean square of coefficients of unit variance."""
-CHECKPOINT_FORMAT = 1
+RIDGE_SHARE = 0.05
+"""Ridge of the regression from z to coefficients, per map."""
+CODE_RATE, CODE_WEIGHT = 10.0, 1e-3
+"""Learning rate of learned latents beside the networks', and the weight of their mean square."""
+BATCH_OF_COEFFICIENTS = 32
+"""Maps at a time when coefficients are computed."""
 
 
 @dataclass(frozen=True)
@@ -47,33 +46,47 @@ class StepReport:
     losses: dict[str, float]
 
 
+@dataclass(frozen=True, eq=False)
+class TrainingStart:
+    """What a run computes from its data once."""
+
+    basis: LinearBasis
+    details: dict[int, dict[str, Tensor]]
+    """Positional maps (P, r, r) of every branch, by resolution r and modality, as `detail_components` finds them."""
+
+
 class Trainer:
     """Networks, optimisers and their progress. Randomness depends on the seed and the step alone, so that a run that is
     resumed gives the same weights as one that was not interrupted."""
 
-    def __init__(self, config: TrainingConfig, dataset: MapDataset, weight: Tensor, basis: LinearBasis) -> None:
-        self.config = config
-        self.step = 0
+    def __init__(
+        self,
+        config: TrainingConfig,
+        dataset: MapDataset,
+        weight: Tensor,  # (1, 1, R, R) of texels
+        start: TrainingStart,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._device = torch.device(device)
         self._dataset = dataset
-        self._weight = weight  # (1, 1, R, R)
+        self._weight = weight.to(self._device)
+        self._basis = start.basis
+        self._z, self._learned = _latents(dataset.causes, config)  # (N, Z), (N,) bool
+        self.config = config = replace(config, generator=replace(config.generator, noise_size=self._z.shape[1]))
+        self.step = 0
         torch.manual_seed(config.seed)
         self.generator = ReflectanceGenerator(config.generator)
-        self.encoder = MapEncoder(self.generator, basis)
-        self.discriminator = BranchedDiscriminator(config.discriminator)
-        self.generator.set_linear_model(encode_raw(dataset.mean()[None]), basis.components)
+        self.generator.set_linear_model(encode_raw(dataset.mean()[None]), start.basis.components)
+        _set_positions(self.generator, start.details)
+        self.generator.to(self._device)
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
-        maps = [p for name, p in self.generator.named_parameters() if is_linear_map(name)]
-        networks = [p for name, p in self.generator.named_parameters() if not is_linear_map(name)]
-        self._optimizer = torch.optim.Adam(
-            [
-                {"params": [*networks, *self.encoder.parameters()], "share": 1.0},
-                {"params": maps, "share": config.linear_rate},
-            ],
-            config.learning_rate, config.adam_betas,
-        )  # fmt: skip
-        self._judge_optimizer = torch.optim.Adam(self.discriminator.parameters(), config.learning_rate / 2, (0.0, 0.99))
-        centres = (torch.arange(dataset.resolution) + 0.5) / dataset.resolution * 2.0 - 1.0
-        self._position = torch.stack(torch.meshgrid(centres, centres, indexing="xy"))[None]  # (1, 2, R, R)
+        self._codes = torch.nn.Parameter(self._z[self._learned].to(self._device))  # (M, Z)
+        self._adversary = Adversary(
+            config.adversary, config.discriminator, config.generator.resolution, self._device, config.seed
+        )
+        self._path_length = PathLength()
+        self._start_linear_model()
+        self._optimizer = torch.optim.Adam(self._groups(), config.learning_rate, config.adam_betas)
 
     def run(self, steps: int | None = None) -> Iterator[StepReport]:
         """Train until the end, or for some steps, reporting each."""
@@ -82,39 +95,26 @@ class Trainer:
             yield self.train_step()
 
     def train_step(self) -> StepReport:
-        """One step of the phase that is due; before the first, `_learn_coefficients`."""
-        if self.step == 0:
-            self._learn_coefficients()
+        """One step of the phase that is due."""
         config, phase = self.config, self.config.phase(self.step)
         draw = np.random.default_rng((config.seed, self.step))
         indices = draw.integers(len(self._dataset.maps), size=phase.batch)
-        maps = self._dataset.batch(indices, draw.random(phase.batch) < 0.5)  # (B, 6, R, R)
-        noise = torch.from_numpy(draw.standard_normal((phase.batch, config.generator.noise_size)).astype(np.float32))
-        free = torch.from_numpy(draw.random(phase.batch) < config.offset_share)[:, None, None]
+        maps = self._dataset.batch(indices, np.zeros(phase.batch, bool)).to(self._device)  # (B, 6, R, R)
         for group in self._optimizer.param_groups:
             group["lr"] = config.learning_rate * self._rate() * group["share"]
-
-        encoding = self.encoder(maps)
-        w = self.generator.mapping(encoding.sample(noise))
-        w_plus = self.generator.broadcast(w) + torch.where(free, encoding.offsets, torch.zeros(()))
-        losses: dict[str, Tensor] = {}
-        pyramid = {size: comparable(raw) for size, raw in self.generator.raw_pyramid(w_plus, phase.resolution).items()}
-        for size, output in pyramid.items():
-            share = 1.0 if size == phase.resolution else config.coarse_weight
-            factor = maps.shape[-1] // size
-            losses[f"maps_{size}"] = share * self._reconstruction(
-                output, downsample(maps, factor), downsample(self._weight, factor)
-            )
-        losses["divergence"] = config.divergence_weight * encoding.divergence()
-        losses["offsets"] = config.offset_weight * encoding.offsets.square().mean()
-        adversarial = phase.resolution == maps.shape[-1] and self.step % config.adversarial_interval == 0
-        if adversarial and config.adversarial_weight > 0.0:
-            fake, real, position = self._crop(pyramid[phase.resolution], maps, draw)
-            losses["discriminator"] = self._train_discriminator(fake.detach(), real, position)
-            self.discriminator.requires_grad_(False)
-            score = self.discriminator(by_modality(fake), position)
-            self.discriminator.requires_grad_(True)
-            losses["adversarial"] = config.adversarial_weight * functional.softplus(-score).mean()
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=config.mixed_precision):
+            z = self._latent(indices)
+            w_plus = self.generator.broadcast(self.generator.mapping(z))
+            pyramid = self.generator.raw_pyramid(w_plus, phase.resolution)
+        outputs = {size: comparable({k: v.float() for k, v in raw.items()}) for size, raw in pyramid.items()}
+        losses = reconstruction_losses(outputs, maps, self._weight, config.reconstruction)
+        if bool(self._learned[torch.from_numpy(indices)].any()):
+            losses["codes"] = CODE_WEIGHT * z.square().mean()
+        adversary = config.adversary
+        if phase.adversarial and adversary.weight > 0.0 and self.step % adversary.interval == 0:
+            losses |= self._adversary.losses(outputs[phase.resolution], maps, self.step)
+        if config.path_length_weight > 0.0 and self.step % config.path_length_interval == 0:
+            losses["path_length"] = self._path_penalty(indices)
         total = sum((value for name, value in losses.items() if name != "discriminator"), torch.zeros(()))
         self._optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
@@ -124,141 +124,109 @@ class Trainer:
         return StepReport(self.step, phase.resolution, {name: float(value.detach()) for name, value in losses.items()})
 
     def finished_generator(self, prior_steps: int = 0) -> ReflectanceGenerator:
-        """The averaged generator, its mapping network taking z ~ N(0, I): mean and covariance of the z that the encoder
-        finds over the data are folded into the first layer, then `prior_steps` of `prior.match_latents` fit the rest of
-        the distribution. `mean_w` is measured."""
-        generator = copy.deepcopy(self.average)
-        means, variances = self._posteriors()
-        size = means.shape[1]
-        centred = (means - means.mean(0)).double()
-        covariance = centred.T @ centred / len(means) + variances.mean(0).double().diag()
-        factor = torch.linalg.cholesky(covariance + 1e-6 * torch.eye(size, dtype=torch.float64)).float()
-        with torch.no_grad():
-            noise = torch.randn(means.shape, generator=torch.Generator().manual_seed(self.config.seed))
-            latents = generator.mapping(means + noise * variances.sqrt())
-        generator.mapping.fold_input(factor, means.mean(0))
+        """The averaged generator on the CPU, `mean_w` measured. With `prior_steps` its mapping network is fitted to
+        the latents that the data have, for data whose causes are not distributed as `whitening` assumes."""
+        generator = copy.deepcopy(self.average).cpu()
         generator.measure_mean_w()
         if prior_steps > 0:
+            with torch.no_grad():
+                latents = generator.mapping(self._latent(np.arange(len(self._z))).cpu())
             match_latents(generator, latents, prior_steps, self.config.seed)
         return generator.eval()
 
     @torch.no_grad()
-    def _posteriors(self) -> tuple[Tensor, Tensor]:
-        """Means and variances (2N, Z) of z over the data and their mirror images."""
-        means, variances = [], []
-        for first in range(0, len(self._dataset.maps), COEFFICIENT_BATCH):
-            indices = np.arange(first, min(first + COEFFICIENT_BATCH, len(self._dataset.maps)))
-            for mirrored in (False, True):
-                encoding = self.encoder(self._dataset.batch(indices, np.full(len(indices), mirrored)))
-                means.append(encoding.mean)
-                variances.append(encoding.log_variance.exp())
-        return torch.cat(means), torch.cat(variances)
-
-    @torch.no_grad()
     def reconstruct(self, indices: npt.NDArray[np.int64]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Raw maps by modality of the data, and what encoder and averaged generator make of them."""
+        """Raw maps by modality of the data, and what the averaged generator makes of their latents."""
         maps = self._dataset.batch(indices, np.zeros(len(indices), bool))
-        encoding = self.encoder(maps)
-        w_plus = self.average.broadcast(self.average.mapping(encoding.mean)) + encoding.offsets
+        w_plus = self.average.broadcast(self.average.mapping(self._latent(indices)))
         *_, rebuilt = self.average.raw_pyramid(w_plus).values()
-        return encode_raw(maps), rebuilt
+        return encode_raw(maps), {name: value.cpu() for name, value in rebuilt.items()}
 
-    def save(self, path: Path) -> None:
-        """Write a checkpoint; the file appears under its name only when it is complete."""
-        state = {
-            "format": CHECKPOINT_FORMAT, "step": self.step, "config": repr(self.config),
-            "generator": self.generator.state_dict(), "average": self.average.state_dict(),
-            "encoder": self.encoder.state_dict(), "discriminator": self.discriminator.state_dict(),
-            "optimizer": self._optimizer.state_dict(), "judge_optimizer": self._judge_optimizer.state_dict(),
-        }  # fmt: skip
-        partial = path.with_name(path.name + ".partial")
-        torch.save(state, partial)
-        partial.replace(path)
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed run needs, for `checkpoint.save_checkpoint`."""
+        return {
+            "step": self.step,
+            "generator": dict(self.generator.state_dict()),
+            "average": dict(self.average.state_dict()),
+            "codes": self._codes.detach(),
+            "optimizer": self._optimizer.state_dict(),
+            "adversary": self._adversary.state(),
+            "path_length": self._path_length.state_dict(),
+        }
 
-    def resume(self, path: Path) -> None:
-        """Go on from a checkpoint; ModelFileError when it is unreadable or of other settings."""
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`; ModelFileError where it is of other networks."""
         try:
-            state: dict[str, Any] = torch.load(path, weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError) as error:
-            raise ModelFileError(f"{path} is not a readable checkpoint ({error}): remove it to start anew") from error
-        if state.get("format") != CHECKPOINT_FORMAT or state.get("config") != repr(self.config):
+            self.generator.load_state_dict(state["generator"])
+            self.average.load_state_dict(state["average"])
+            with torch.no_grad():
+                self._codes.copy_(state["codes"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            self._adversary.restore(state["adversary"])
+            self._path_length.load_state_dict(state["path_length"])
+        except (KeyError, RuntimeError, ValueError) as error:
             raise ModelFileError(
-                f"{path} belongs to a run with other settings: use its configuration or another folder"
-            )
-        self.generator.load_state_dict(state["generator"])
-        self.average.load_state_dict(state["average"])
-        self.encoder.load_state_dict(state["encoder"])
-        self.discriminator.load_state_dict(state["discriminator"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._judge_optimizer.load_state_dict(state["judge_optimizer"])
+                f"the checkpoint does not fit this run's networks and data ({error}): resume it with the configuration"
+                " and the data set that it was started with"
+            ) from error
         self.step = int(state["step"])
 
-    def _learn_coefficients(self) -> None:
-        """Teach encoder, mapping network and mixture the coefficients of the data in the linear model: a variational
-        autoencoder of small vectors, which takes seconds and gives the convolutions a start."""
+    def _groups(self) -> list[dict[str, Any]]:
+        """Parameters with the share of the learning rate that each kind gets."""
+        config, named = self.config, list(self.generator.named_parameters())
+        linear = [p for name, p in named if is_linear_map(name)]
+        positions = [p for name, p in named if name.endswith("positions")]
+        chosen = {id(p) for p in (*linear, *positions)}
+        return [
+            {"params": [p for _, p in named if id(p) not in chosen], "share": 1.0},
+            {"params": linear, "share": config.map_rate},
+            {"params": positions, "share": config.position_rate},
+            {"params": [self._codes], "share": CODE_RATE},
+        ]
+
+    def _latent(self, indices: npt.NDArray[np.int64]) -> Tensor:
+        """z (B, Z): known, or learned where a map's causes are not."""
+        chosen = torch.from_numpy(indices)
+        z = self._z[chosen].to(self._device)
+        learned = self._learned[chosen]
+        if bool(learned.any()):
+            rank = (torch.cumsum(self._learned, 0) - 1)[chosen].clamp(min=0).to(self._device)
+            z = torch.where(learned[:, None].to(self._device), self._codes[rank], z)
+        return z
+
+    def _path_penalty(self, indices: npt.NDArray[np.int64]) -> Tensor:
+        """The path-length penalty of half a batch, weighted."""
         config = self.config
-        with torch.no_grad():
-            parts = []
-            for first in range(0, len(self._dataset.maps), COEFFICIENT_BATCH):
-                indices = np.arange(first, min(first + COEFFICIENT_BATCH, len(self._dataset.maps)))
-                for mirrored in (False, True):
-                    maps = self._dataset.batch(indices, np.full(len(indices), mirrored))
-                    parts.append(self.encoder.coefficients(maps))
-            coefficients = torch.cat(parts)  # (2N, K)
-            size = self.generator.components.flatten(1).square().mean(1).sqrt()
-            importance = size / size.mean()
-        modules = (self.generator.mapping, self.generator.mixture, self.encoder)
-        optimizer = torch.optim.Adam([p for m in modules for p in m.parameters()], COEFFICIENT_RATE)
-        noise = torch.Generator().manual_seed(config.seed)
-        for step in range(config.linear_steps):
-            for group in optimizer.param_groups:
-                group["lr"] = COEFFICIENT_RATE * (1.0 - 0.95 * step / config.linear_steps)
-            chosen = torch.randint(len(coefficients), (COEFFICIENT_BATCH,), generator=noise)
-            wanted = coefficients[chosen]
-            encoding = self.encoder.encode(wanted)
-            z = encoding.sample(torch.randn(encoding.mean.shape, generator=noise))
-            error = (self.generator.mixture(self.generator.mapping(z)) - wanted) * importance
-            loss = error.square().mean() + COEFFICIENT_DIVERGENCE * encoding.divergence()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-        self.average.load_state_dict(self.generator.state_dict())
+        half = indices[: max(len(indices) // 2, 1)]
+        w_plus = self.generator.broadcast(self.generator.mapping(self._latent(half)))
+        *_, raw = self.generator.raw_pyramid(w_plus, config.path_length_resolution).values()
+        random = torch.Generator(self._device).manual_seed(config.seed * 1_000_003 + self.step)
+        penalty = self._path_length.penalty(torch.cat(list(raw.values()), 1), w_plus, random)
+        return config.path_length_weight * config.path_length_interval * penalty
 
-    def _reconstruction(self, output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """L1 of values and of differences between neighbours, (B, 6, R, R) as the dataset has them."""
-        config = self.config
-        scales = output.new_tensor(
-            [config.diffuse_weight / 3.0] * 3 + [config.specular_weight] + [config.normal_weight / 2.0] * 2
-        )[:, None, None]
-        error = output - target
-        values = (error.abs() * weight * scales).sum(1).mean()
-        across = ((error[..., 1:] - error[..., :-1]).abs() * weight[..., 1:] * scales).sum(1).mean()
-        down = ((error[..., 1:, :] - error[..., :-1, :]).abs() * weight[..., 1:, :] * scales).sum(1).mean()
-        return values + config.gradient_weight * (across + down)
-
-    def _crop(self, fake: Tensor, real: Tensor, draw: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """The same random window of the generator's maps, the data's and their coordinates."""
-        size = self.config.discriminator.resolution
-        top, left = (int(k) for k in draw.integers(real.shape[-1] - size + 1, size=2))
-        windows = [x[..., top : top + size, left : left + size] for x in (fake, real, self._position)]
-        return windows[0], windows[1], windows[2]
-
-    def _train_discriminator(self, fake: Tensor, real: Tensor, position: Tensor) -> Tensor:
-        """Non-saturating loss with a lazy R1 penalty."""
-        penalised = (self.step // self.config.adversarial_interval) % PENALTY_INTERVAL == 0
-        real = real.detach().requires_grad_(penalised)
-        real_score = self.discriminator(by_modality(real), position)
-        fake_score = self.discriminator(by_modality(fake), position)
-        loss = functional.softplus(fake_score).mean() + functional.softplus(-real_score).mean()
-        total = loss
-        if penalised:
-            (gradient,) = torch.autograd.grad(real_score.sum(), real, create_graph=True)
-            penalty = gradient.square().sum((1, 2, 3)).mean()
-            total = loss + self.config.gradient_penalty / 2.0 * PENALTY_INTERVAL * penalty
-        self._judge_optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        self._judge_optimizer.step()
-        return loss.detach()
+    @torch.no_grad()
+    def _start_linear_model(self) -> None:
+        """Let w's linear part give the coefficients of the data in the linear model, by ridge regression from z.
+        Latents
+        that are to be learned begin where they give their maps' own."""
+        generator, count = self.generator, len(self._z)
+        parts = [
+            self._basis.coefficients(self._dataset.batch(indices, np.zeros(len(indices), bool)))
+            for indices in np.array_split(np.arange(count), max(count // BATCH_OF_COEFFICIENTS, 1))
+        ]
+        coefficients = torch.cat(parts)  # (N, K)
+        known = ~self._learned
+        z = self._z[known].double()
+        if len(z) > 0:
+            ridge = RIDGE_SHARE * len(z) * torch.eye(z.shape[1], dtype=torch.float64)
+            regression = torch.linalg.solve(z.T @ z + ridge, z.T @ coefficients[known].double())  # (Z, K)
+        else:
+            regression = torch.nn.init.orthogonal_(torch.empty(self._z.shape[1], coefficients.shape[1])).double()
+        direct = generator.mapping.direct
+        inverse = torch.linalg.pinv((direct.weight.cpu() * direct.gain).double())  # (Z, D)
+        generator.mixture.weight.copy_(((inverse.T @ regression).T / generator.mixture.gain).float())
+        self._codes.copy_((coefficients[self._learned].double() @ torch.linalg.pinv(regression)).float())
+        self.average.load_state_dict(generator.state_dict())
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -278,12 +246,22 @@ def is_linear_map(name: str) -> bool:
     return name == "components" or name.endswith(".base")
 
 
-def comparable(raw: dict[str, Tensor]) -> Tensor:
-    """The generator's raw outputs as the dataset has maps: (B, 6, R, R)."""
-    diffuse = linear_to_srgb(torch.sigmoid(raw["diffuse"]))
-    return torch.cat([diffuse, torch.sigmoid(raw["specular"]), raw["normals"] * NORMAL_SLOPE_SCALE], 1)
+def _latents(causes: npt.NDArray[np.float32], config: TrainingConfig) -> tuple[Tensor, Tensor]:
+    """z (N, Z) of a data set, and which rows (N,) are to be learned because their causes are unknown; those begin at
+    nought. Z is the number of causes, or the configured size where no map has any."""
+    known = ~np.isnan(causes).any(1)
+    if not known.any():
+        return torch.zeros(len(causes), config.generator.noise_size), torch.ones(len(causes), dtype=torch.bool)
+    z = torch.zeros(len(causes), causes.shape[1])
+    z[torch.from_numpy(known)] = fit_whitening(causes[known], config.seed).latents(causes[known], config.seed)
+    return z, torch.from_numpy(~known)
 
 
-def by_modality(maps: Tensor) -> dict[str, Tensor]:
-    """Maps (B, 6, R, R) for the discriminator, scaled alike."""
-    return {"diffuse": maps[:, :3] * 4.0 - 2.0, "specular": maps[:, 3:4] * 4.0 - 2.0, "normals": maps[:, 4:] * 10.0}
+@torch.no_grad()
+def _set_positions(generator: ReflectanceGenerator, details: dict[int, dict[str, Tensor]]) -> None:
+    """Start the branches' positional maps at the data's finest structures."""
+    for name, module in generator.branches.items():
+        for stage in cast("Branch", module).stages:
+            positions = cast("SynthesisStage", stage).positions
+            if positions.shape[-1] in details:
+                positions.copy_(details[positions.shape[-1]][name][: len(positions)])

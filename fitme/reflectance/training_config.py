@@ -7,8 +7,10 @@ from typing import Any
 import yaml
 
 from fitme.errors import ConfigError
+from fitme.reflectance.adversary import AdversaryConfig
 from fitme.reflectance.discriminator import DiscriminatorConfig
 from fitme.reflectance.generator import GeneratorConfig
+from fitme.reflectance.objective import ReconstructionWeights
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,8 @@ class Phase:
     resolution: int
     steps: int
     batch: int
+    adversarial: bool = False
+    """Whether the discriminator takes part; only at the generator's full resolution."""
 
 
 @dataclass(frozen=True)
@@ -25,45 +29,37 @@ class TrainingConfig:
     """Everything that a run depends on; two runs with equal settings on equal software give equal weights."""
 
     seed: int = 0
-    skins: int = 1400
-    """Made-up heads to train on."""
+    skins: int = 1600
+    """Made-up heads to train on where no data set is given."""
     data_workers: int = 2
-    phases: tuple[Phase, ...] = (Phase(64, 700, 8), Phase(128, 500, 4), Phase(256, 900, 4))
+    phases: tuple[Phase, ...] = (Phase(64, 700, 8), Phase(128, 500, 4), Phase(256, 900, 4, adversarial=True))
     learning_rate: float = 3e-3
     adam_betas: tuple[float, float] = (0.8, 0.99)
-    linear_steps: int = 2000
-    """Steps before the phases in which encoder and mapping network learn the linear model's coefficients alone."""
-    linear_rate: float = 0.02
+    map_rate: float = 0.02
     """Learning rate of the linear model's maps beside the rest's."""
+    position_rate: float = 0.3
+    """Learning rate of positional maps beside the rest's."""
     warm_up_steps: int = 50
-    final_rate: float = 0.15
+    final_rate: float = 0.1
     """Learning rate at the end beside the beginning's; cosine between."""
-    prior_steps: int = field(default=1500, repr=False)
-    """Steps at the end that fit the mapping network to the latents that the data have; checkpoints do not depend on
-    it."""
     ema_decay: float = 0.995
-    diffuse_weight: float = 1.0
-    """Of the L1 on sRGB-encoded diffuse albedo."""
-    specular_weight: float = 0.5
-    normal_weight: float = 2.0
-    """Of the L1 on slopes, which are small."""
-    gradient_weight: float = 1.0
-    """Of the L1 on differences between neighbouring texels, beside each map's own weight."""
-    coarse_weight: float = 0.5
-    """Of every resolution below the phase's."""
-    divergence_weight: float = 3e-5
-    """Per nat."""
-    offset_weight: float = 0.02
-    """Of the mean square of the W+ offsets."""
-    offset_share: float = 0.6
-    """Share of each batch that may use its W+ offsets; the rest must do with w alone."""
-    adversarial_weight: float = 0.004
-    adversarial_interval: int = 3
-    """Steps between two uses of the discriminator, in the phases at its generator's full resolution."""
-    gradient_penalty: float = 2.0
-    """R1, on every fourth of the discriminator's steps, times four."""
-    checkpoint_steps: int = 100
-    sample_steps: int = 200
+    path_length_weight: float = 0.0
+    """Of the path-length penalty; 0 leaves it out."""
+    path_length_interval: int = 16
+    """Steps between two path-length penalties."""
+    path_length_resolution: int = 64
+    """Texels a side of the outputs whose path length is regularised."""
+    mixed_precision: bool = False
+    """bfloat16 where torch's autocast thinks it safe."""
+    prior_steps: int = field(default=0, repr=False)
+    """Steps at the end that fit the mapping network to the latents that the data have, see `prior.match_latents`."""
+    checkpoint_steps: int = field(default=100, repr=False)
+    sample_steps: int = field(default=500, repr=False)
+    """Steps between two sheets of samples and two measurements."""
+    measured_heads: int = field(default=4, repr=False)
+    """Held-out heads whose inversion tells the best weights."""
+    reconstruction: ReconstructionWeights = field(default_factory=ReconstructionWeights)
+    adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
@@ -79,6 +75,14 @@ class TrainingConfig:
                 return phase
             step -= phase.steps
         return self.phases[-1]
+
+
+_NESTED = {
+    "generator": GeneratorConfig,
+    "discriminator": DiscriminatorConfig,
+    "adversary": AdversaryConfig,
+    "reconstruction": ReconstructionWeights,
+}
 
 
 def load_training_config(path: Path) -> TrainingConfig:
@@ -97,16 +101,20 @@ def _build(values: dict[str, Any]) -> TrainingConfig:
     known = {f.name for f in fields(TrainingConfig)}
     if unknown := sorted(set(values) - known):
         raise ConfigError(f"unknown settings {unknown}; known are {sorted(known)}")
-    arguments: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-    }
+    arguments = _with_tuples(values)
     if "phases" in arguments:
         arguments["phases"] = tuple(Phase(**phase) for phase in arguments["phases"])
-    for name, kind in (("generator", GeneratorConfig), ("discriminator", DiscriminatorConfig)):
+    for name, kind in _NESTED.items():
         if name in arguments:
-            nested: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments[name].items()}
-            arguments[name] = kind(**nested)
+            arguments[name] = kind(**_with_tuples(arguments[name]))
     config = TrainingConfig(**arguments)
-    if any(phase.resolution > config.generator.resolution or phase.batch < 1 for phase in config.phases):
-        raise ConfigError(f"phases must have a batch of at least 1 and at most {config.generator.resolution} texels")
+    full = config.generator.resolution
+    if any(phase.resolution > full or phase.batch < 1 for phase in config.phases):
+        raise ConfigError(f"phases must have a batch of at least 1 and at most {full} texels")
+    if any(phase.adversarial and phase.resolution != full for phase in config.phases):
+        raise ConfigError(f"only phases at the full {full} texels can be adversarial")
     return config
+
+
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -1,4 +1,8 @@
-"""Generator weights on disk: safetensors, with the configuration as JSON in the metadata."""
+"""Generator weights on disk: safetensors, with the configuration as JSON in the metadata.
+
+Networks are kept in float16. Learned maps (the linear model's components, positional maps), which are most of the size,
+are kept in 8 bits with a scale for each map, which costs them half a percent of their greatest value at most.
+"""
 
 import json
 from dataclasses import asdict
@@ -9,22 +13,38 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from fitme.errors import ConfigError, ModelFileError
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default_256.safetensors"
 FORMAT = "fitme-reflectance-generator"
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
+_SCALE_SUFFIX = ".scale"
+_LARGEST_BYTE = 127
 
 
 def save_generator(generator: ReflectanceGenerator, path: Path, *, dtype: torch.dtype = torch.float16) -> None:
-    """Write weights in `dtype` and the configuration. The file appears under its name only when it is complete."""
-    tensors = {name: value.detach().to(dtype).contiguous() for name, value in generator.state_dict().items()}
+    """Write weights and the configuration. In float32 nothing is rounded, learned maps included. The file appears under
+    its name only when it is complete."""
+    tensors: dict[str, Tensor] = {}
+    for name, value in generator.state_dict().items():
+        if dtype != torch.float32 and _is_map_stack(name):
+            tensors[name], tensors[name + _SCALE_SUFFIX] = quantize_maps(value.detach())
+        else:
+            tensors[name] = value.detach().to(dtype).contiguous()
     metadata = {"format": FORMAT, "version": FORMAT_VERSION, "config": json.dumps(asdict(generator.config))}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata)
     partial.replace(path)
+
+
+def quantize_maps(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Maps (N, ...) as int8 and the scale (N, 1, ...) float32 that brings them back."""
+    largest = maps.abs().amax(tuple(range(1, maps.ndim)), keepdim=True)
+    scale = (largest / _LARGEST_BYTE).clamp(min=torch.finfo(torch.float32).tiny)
+    return (maps / scale).round().to(torch.int8), scale.float()
 
 
 def load_generator(path: Path) -> ReflectanceGenerator:
@@ -37,7 +57,7 @@ def load_generator(path: Path) -> ReflectanceGenerator:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            stored = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelFileError(f"{path} is not a whole safetensors file ({error}): fetch or train it again") from error
     if metadata.get("format") != FORMAT or metadata.get("version") != FORMAT_VERSION:
@@ -46,6 +66,11 @@ def load_generator(path: Path) -> ReflectanceGenerator:
             f" {FORMAT} version {FORMAT_VERSION}: it was not written by this program's trainer"
         )
     generator = ReflectanceGenerator(_read_config(metadata.get("config", ""), path))
+    tensors = {
+        name: value * stored.get(name + _SCALE_SUFFIX, 1.0)
+        for name, value in stored.items()
+        if not name.endswith(_SCALE_SUFFIX)
+    }
     try:
         generator.load_state_dict(tensors)
     except RuntimeError as error:
@@ -64,6 +89,10 @@ def load_default_generator() -> ReflectanceGenerator:
 @cache
 def _default_original() -> ReflectanceGenerator:
     return load_generator(DEFAULT_WEIGHTS)
+
+
+def _is_map_stack(name: str) -> bool:
+    return name == "components" or name.endswith(".positions")
 
 
 def _read_config(text: str, path: Path) -> GeneratorConfig:

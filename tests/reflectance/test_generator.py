@@ -5,6 +5,7 @@ import torch
 
 from fitme.errors import ConfigError
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator, decode, encode_raw
+from fitme.reflectance.layers import PositionalMix
 
 from .conftest import TINY
 
@@ -82,9 +83,25 @@ def test_raw_encoding_inverts_decoding():
     torch.testing.assert_close(decoded.specular.permute(0, 3, 1, 2), maps[:, 3:4], rtol=1e-4, atol=1e-5)
 
 
-def test_folding_a_distribution_into_the_mapping_changes_its_input_only(tiny_generator):
-    z = torch.randn(5, TINY.noise_size)
-    factor, mean = torch.randn(TINY.noise_size, TINY.noise_size), torch.randn(TINY.noise_size)
-    expected = tiny_generator.mapping(mean + z @ factor.T)
-    tiny_generator.mapping.fold_input(factor, mean)
-    torch.testing.assert_close(tiny_generator.mapping(z), expected, rtol=1e-4, atol=1e-5)
+def test_positional_maps_are_mixed_by_styles(tiny_generator):
+    mix = PositionalMix(3, 2, 5).double()
+    maps, w = torch.randn(3, 4, 4, dtype=torch.float64), torch.randn(2, 5, dtype=torch.float64)
+    style = mix.style(w)  # (2, 3)
+    for item in range(2):
+        for output in range(2):
+            expected = sum(mix.weight[output, k] * style[item, k] * maps[k] for k in range(3)) / 3**0.5
+            torch.testing.assert_close(mix(maps, w)[item, output], expected)
+    assert torch.autograd.gradcheck(lambda m, latent: mix(m, latent), (maps.requires_grad_(), w.requires_grad_()))
+
+
+@pytest.mark.parametrize("resolution, branches", [(512, 3), (1024, 4)])
+def test_larger_maps_are_a_matter_of_configuration(resolution, branches):
+    narrow = (8,) * branches
+    config = replace(
+        GeneratorConfig(), resolution=resolution, trunk_channels=(16,) * 5, diffuse_channels=narrow,
+        specular_channels=narrow, normal_channels=narrow, trunk_positions=1, branch_positions=1, linear_components=2,
+    )  # fmt: skip
+    generator = ReflectanceGenerator(config)
+    with torch.no_grad():
+        maps = generator.synthesize(torch.randn(1, generator.num_layers, config.latent_size))
+    assert maps.diffuse.shape == (1, resolution, resolution, 3)
