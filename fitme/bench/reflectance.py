@@ -23,6 +23,7 @@ from fitme.bench.reflectance_encoder import encoder_rows
 from fitme.bench.reflectance_inversion import inversion_rows
 from fitme.bench.reflectance_samples import consistency_rows, frechet_rows, tone_rows
 from fitme.bench.reflectance_sets import held_out_batches, sample_batches, see
+from fitme.bench.reflectance_spectra import reference_rows
 from fitme.bench.reflectance_speed import speed_rows
 from fitme.bench.rows import BenchmarkRow
 from fitme.bench.run import SEED, json_line, run_benchmark, table_of
@@ -43,6 +44,7 @@ class Part(StrEnum):
     SAMPLES = "samples"
     TONE = "tone"
     ENCODER = "encoder"
+    SPECTRA = "spectra"
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,8 @@ def _measure(
             return tone_rows(generator, extent.toned, SEED + 1)
         case Part.ENCODER:
             return _encoder_rows(encoder, generator, extent)
+        case Part.SPECTRA:
+            return reference_rows(_say)
 
 
 def _encoder_rows(

@@ -48,7 +48,7 @@ class InversionRecipe:
 
 
 INVERSION = InversionRecipe()
-TUNING = InversionRecipe(stages=((1, 1.0),), rate=4e-3)
+TUNING = InversionRecipe(stages=((1, 1.0),), rate=8e-3)
 
 
 @dataclass(frozen=True)

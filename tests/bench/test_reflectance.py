@@ -12,12 +12,14 @@ from fitme.bench.reflectance import Extent, Part, measure
 from fitme.bench.reflectance_inversion import inversion_rows
 from fitme.bench.reflectance_samples import TONE_RESOLUTION, frechet_rows, tone_rows
 from fitme.bench.reflectance_sets import SeenSet, as_dataset, as_reflectance, held_out_maps, sample_batches, see
+from fitme.bench.reflectance_spectra import REFERENCE_VARIABLE, reference_rows, summary_rows
 from fitme.bench.reflectance_speed import speed_rows
 from fitme.reflectance import load_default_generator
 from fitme.reflectance.atlas import default_atlas
 from fitme.reflectance.dataset import HELD_OUT_SEED, MapDataset, build_dataset
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
 from fitme.reflectance.sheets import sample_latents, synthesize_all
+from fitme.reflectance.spectra import SpectrumRatio
 from fitme.reflectance.typology import skin_angle
 
 
@@ -109,6 +111,19 @@ def test_speed_is_measured_with_two_threads_and_leaves_them_as_they_were(generat
     assert 0.0 < fastest_forward <= forward and fastest_both <= both
     assert fastest_forward < fastest_both
     assert torch.get_num_threads() == before
+
+
+def test_spectra_are_summed_up_by_the_worst_factor_either_way():
+    made = {"diffuse": (1.0, 0.25), "specular": (1.9, 1.0), "normals": (3.0, 1.0)}
+    ratios = [SpectrumRatio("nose", name, (0.1, 0.2), value, 1.0) for name, both in made.items() for value in both]
+    assert [row.value for row in summary_rows(ratios)] == [4.0, 50.0, 1.9, 100.0, 3.0, 50.0]
+
+
+def test_without_a_captured_subject_its_rows_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv(REFERENCE_VARIABLE, str(tmp_path / "nothing"))
+    said: list[str] = []
+    assert reference_rows(said.append) == []
+    assert REFERENCE_VARIABLE in said[0]
 
 
 def test_without_an_encoder_for_the_generator_its_rows_are_left_out(
