@@ -32,9 +32,11 @@ from fitme.reflectance.layers import (
 )
 from fitme.reflectance.maps import ReflectanceMaps
 
-MAPPING_RATE = 0.1
+MAPPING_RATE = 0.3
 """Learning rate of the mapping network beside the rest's."""
-MAPPING_SHARE = 0.3
+QUANTILES = 129
+"""Q: of every cause that the mapping network knows."""
+MAPPING_SHARE = 0.1
 """Weight of the mapping network's nonlinear part before training."""
 _LOGIT_MARGIN = 2e-3
 POSITION_SCALE = 0.3
@@ -104,22 +106,50 @@ class GeneratorConfig:
 
 
 class MappingNetwork(nn.Module):
-    """z to w: fully connected layers beside one linear layer. Most causes of a skin's looks act additively on w, which
-    a linear layer learns from few skins; z is not normalised, since its components are causes, not a direction."""
+    """z to w: z to the causes of a skin's looks by a Gaussian copula, which is fixed, then fully connected layers
+    beside one linear layer. Most causes act additively on w, which a linear layer learns from few skins."""
+
+    factor: Tensor
+    """(Z, Z) takes z to correlated normal variables, one for each cause."""
+    knots: Tensor
+    """(Z, Q) quantiles of each cause, standardised, at equal steps of probability."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         sizes = [config.noise_size] + [config.latent_size] * config.mapping_layers
         self.direct = EqualLinear(config.noise_size, config.latent_size, rate=MAPPING_RATE)
         self.layers = nn.ModuleList(EqualLinear(a, b, rate=MAPPING_RATE) for a, b in pairwise(sizes))
+        margin = 0.5 / QUANTILES
+        normal = torch.special.ndtri(torch.linspace(0.0, 1.0, QUANTILES).clamp(margin, 1.0 - margin))
+        self.register_buffer("factor", torch.eye(config.noise_size))
+        self.register_buffer("knots", normal.repeat(config.noise_size, 1))
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, Z) to (B, D)."""
-        x = z
+        return self.from_causes(self.causes(z))
+
+    def causes(self, z: Tensor) -> Tensor:
+        """Standardised causes (B, Z) of z (B, Z)."""
+        last = self.knots.shape[1] - 1
+        position = torch.special.ndtr(z @ self.factor.T) * last
+        low = position.detach().floor().clamp(0, last - 1)
+        below = self.knots.T.gather(0, low.long())  # (B, Z)
+        above = self.knots.T.gather(0, low.long() + 1)
+        return torch.lerp(below, above, position - low)
+
+    def from_causes(self, causes: Tensor) -> Tensor:
+        """w (B, D) of standardised causes (B, Z)."""
+        x = causes
         for layer in self.layers:
             x = activate(layer(x))
-        w: Tensor = self.direct(z) + MAPPING_SHARE * x
+        w: Tensor = self.direct(causes) + MAPPING_SHARE * x
         return w
+
+    @torch.no_grad()
+    def set_distribution(self, factor: Tensor, knots: Tensor) -> None:
+        """Let random z give causes that are distributed as those of the data."""
+        self.factor.copy_(factor)
+        self.knots.copy_(knots)
 
 
 class SynthesisStage(nn.Module):

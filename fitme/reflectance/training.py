@@ -1,10 +1,11 @@
 """Training of the reflectance generator: reconstruction from known causes, then the adversarial game.
 
 The causes that a made-up skin was painted from are known, so the generator need not find a latent space from scratch:
-z is what `whitening` makes of the causes, and the generator learns to paint from it. That is a reconstruction loss with
-an exact posterior, and it is what makes training possible on a CPU. Maps without known causes (given textures) get
-latents that are learned along. The branched discriminator adds what an L1 loss averages away: non-saturating loss, R1,
-adaptive augmentation (`adversary`); path-length regularisation keeps the generator easy to invert.
+the mapping network takes causes, and the generator learns to paint from them. That is a reconstruction loss with an
+exact posterior, and it is what makes training possible on a CPU. Maps without known causes (given textures) get causes
+that are learned along. Random z become causes by the causes' distribution (`cause_distribution`). The branched
+discriminator adds what an L1 loss averages away: non-saturating loss, R1, adaptive augmentation (`adversary`);
+path-length regularisation keeps the generator easy to invert.
 """
 
 import copy
@@ -20,14 +21,14 @@ from torch import Tensor
 
 from fitme.errors import ModelFileError
 from fitme.reflectance.adversary import Adversary
+from fitme.reflectance.cause_distribution import CauseDistribution, fit_cause_distribution
 from fitme.reflectance.dataset import MapDataset
-from fitme.reflectance.generator import Branch, ReflectanceGenerator, SynthesisStage, encode_raw
+from fitme.reflectance.generator import QUANTILES, Branch, ReflectanceGenerator, SynthesisStage, encode_raw
 from fitme.reflectance.linear_basis import LinearBasis
 from fitme.reflectance.objective import comparable, reconstruction_losses
 from fitme.reflectance.path_length import PathLength
 from fitme.reflectance.prior import match_latents
 from fitme.reflectance.training_config import TrainingConfig
-from fitme.reflectance.whitening import fit_whitening
 
 RIDGE_SHARE = 0.05
 """Ridge of the regression from z to coefficients, per map."""
@@ -71,16 +72,18 @@ class Trainer:
         self._dataset = dataset
         self._weight = weight.to(self._device)
         self._basis = start.basis
-        self._z, self._learned = _latents(dataset.causes, config)  # (N, Z), (N,) bool
-        self.config = config = replace(config, generator=replace(config.generator, noise_size=self._z.shape[1]))
+        self._causes, self._learned, distribution = _causes(dataset.causes, config)  # (N, Z), (N,) bool
+        self.config = config = replace(config, generator=replace(config.generator, noise_size=self._causes.shape[1]))
         self.step = 0
         torch.manual_seed(config.seed)
         self.generator = ReflectanceGenerator(config.generator)
         self.generator.set_linear_model(encode_raw(dataset.mean()[None]), start.basis.components)
+        if distribution is not None:
+            self.generator.mapping.set_distribution(distribution.factor, distribution.knots)
         _set_positions(self.generator, start.details)
         self.generator.to(self._device)
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
-        self._codes = torch.nn.Parameter(self._z[self._learned].to(self._device))  # (M, Z)
+        self._codes = torch.nn.Parameter(self._causes[self._learned].to(self._device))  # (M, Z)
         self._adversary = Adversary(
             config.adversary, config.discriminator, config.generator.resolution, self._device, config.seed
         )
@@ -103,13 +106,13 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = config.learning_rate * self._rate() * group["share"]
         with torch.autocast(self._device.type, torch.bfloat16, enabled=config.mixed_precision):
-            z = self._latent(indices)
-            w_plus = self.generator.broadcast(self.generator.mapping(z))
+            causes = self._causes_of(indices)
+            w_plus = self.generator.broadcast(self.generator.mapping.from_causes(causes))
             pyramid = self.generator.raw_pyramid(w_plus, phase.resolution)
         outputs = {size: comparable({k: v.float() for k, v in raw.items()}) for size, raw in pyramid.items()}
         losses = reconstruction_losses(outputs, maps, self._weight, config.reconstruction)
         if bool(self._learned[torch.from_numpy(indices)].any()):
-            losses["codes"] = CODE_WEIGHT * z.square().mean()
+            losses["codes"] = CODE_WEIGHT * causes.square().mean()
         adversary = config.adversary
         if phase.adversarial and adversary.weight > 0.0 and self.step % adversary.interval == 0:
             losses |= self._adversary.losses(outputs[phase.resolution], maps, self.step)
@@ -125,12 +128,12 @@ class Trainer:
 
     def finished_generator(self, prior_steps: int = 0) -> ReflectanceGenerator:
         """The averaged generator on the CPU, `mean_w` measured. With `prior_steps` its mapping network is fitted to
-        the latents that the data have, for data whose causes are not distributed as `whitening` assumes."""
+        the latents that the data have, for data whose causes are not distributed as a Gaussian copula has them."""
         generator = copy.deepcopy(self.average).cpu()
         generator.measure_mean_w()
         if prior_steps > 0:
             with torch.no_grad():
-                latents = generator.mapping(self._latent(np.arange(len(self._z))).cpu())
+                latents = generator.mapping.from_causes(self._causes_of(np.arange(len(self._causes))).cpu())
             match_latents(generator, latents, prior_steps, self.config.seed)
         return generator.eval()
 
@@ -138,7 +141,7 @@ class Trainer:
     def reconstruct(self, indices: npt.NDArray[np.int64]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Raw maps by modality of the data, and what the averaged generator makes of their latents."""
         maps = self._dataset.batch(indices, np.zeros(len(indices), bool))
-        w_plus = self.average.broadcast(self.average.mapping(self._latent(indices)))
+        w_plus = self.average.broadcast(self.average.mapping.from_causes(self._causes_of(indices)))
         *_, rebuilt = self.average.raw_pyramid(w_plus).values()
         return encode_raw(maps), {name: value.cpu() for name, value in rebuilt.items()}
 
@@ -184,21 +187,21 @@ class Trainer:
             {"params": [self._codes], "share": CODE_RATE},
         ]
 
-    def _latent(self, indices: npt.NDArray[np.int64]) -> Tensor:
-        """z (B, Z): known, or learned where a map's causes are not."""
+    def _causes_of(self, indices: npt.NDArray[np.int64]) -> Tensor:
+        """Standardised causes (B, Z): known, or learned where a map's are not."""
         chosen = torch.from_numpy(indices)
-        z = self._z[chosen].to(self._device)
+        causes = self._causes[chosen].to(self._device)
         learned = self._learned[chosen]
         if bool(learned.any()):
             rank = (torch.cumsum(self._learned, 0) - 1)[chosen].clamp(min=0).to(self._device)
-            z = torch.where(learned[:, None].to(self._device), self._codes[rank], z)
-        return z
+            causes = torch.where(learned[:, None].to(self._device), self._codes[rank], causes)
+        return causes
 
     def _path_penalty(self, indices: npt.NDArray[np.int64]) -> Tensor:
         """The path-length penalty of half a batch, weighted."""
         config = self.config
         half = indices[: max(len(indices) // 2, 1)]
-        w_plus = self.generator.broadcast(self.generator.mapping(self._latent(half)))
+        w_plus = self.generator.broadcast(self.generator.mapping.from_causes(self._causes_of(half)))
         *_, raw = self.generator.raw_pyramid(w_plus, config.path_length_resolution).values()
         random = torch.Generator(self._device).manual_seed(config.seed * 1_000_003 + self.step)
         penalty = self._path_length.penalty(torch.cat(list(raw.values()), 1), w_plus, random)
@@ -206,22 +209,23 @@ class Trainer:
 
     @torch.no_grad()
     def _start_linear_model(self) -> None:
-        """Let w's linear part give the coefficients of the data in the linear model, by ridge regression from z.
-        Latents
-        that are to be learned begin where they give their maps' own."""
-        generator, count = self.generator, len(self._z)
+        """Let w's linear part give the coefficients of the data in the linear model, by ridge regression from the
+        causes. Causes that are to be learned begin where they give their maps' own."""
+        generator, count = self.generator, len(self._causes)
         parts = [
             self._basis.coefficients(self._dataset.batch(indices, np.zeros(len(indices), bool)))
             for indices in np.array_split(np.arange(count), max(count // BATCH_OF_COEFFICIENTS, 1))
         ]
         coefficients = torch.cat(parts)  # (N, K)
         known = ~self._learned
-        z = self._z[known].double()
-        if len(z) > 0:
-            ridge = RIDGE_SHARE * len(z) * torch.eye(z.shape[1], dtype=torch.float64)
-            regression = torch.linalg.solve(z.T @ z + ridge, z.T @ coefficients[known].double())  # (Z, K)
+        causes = self._causes[known].double()
+        if len(causes) > 0:
+            ridge = RIDGE_SHARE * len(causes) * torch.eye(causes.shape[1], dtype=torch.float64)
+            regression = torch.linalg.solve(
+                causes.T @ causes + ridge, causes.T @ coefficients[known].double()
+            )  # (Z, K)
         else:
-            regression = torch.nn.init.orthogonal_(torch.empty(self._z.shape[1], coefficients.shape[1])).double()
+            regression = torch.nn.init.orthogonal_(torch.empty(self._causes.shape[1], coefficients.shape[1])).double()
         direct = generator.mapping.direct
         inverse = torch.linalg.pinv((direct.weight.cpu() * direct.gain).double())  # (Z, D)
         generator.mixture.weight.copy_(((inverse.T @ regression).T / generator.mixture.gain).float())
@@ -246,15 +250,16 @@ def is_linear_map(name: str) -> bool:
     return name == "components" or name.endswith(".base")
 
 
-def _latents(causes: npt.NDArray[np.float32], config: TrainingConfig) -> tuple[Tensor, Tensor]:
-    """z (N, Z) of a data set, and which rows (N,) are to be learned because their causes are unknown; those begin at
-    nought. Z is the number of causes, or the configured size where no map has any."""
+def _causes(causes: npt.NDArray[np.float32], config: TrainingConfig) -> tuple[Tensor, Tensor, CauseDistribution | None]:
+    """Standardised causes (N, Z) of a data set, which rows (N,) are to be learned because they are unknown (they begin
+    at nought), and the distribution. Z is the number of causes, or the configured size where no map has any."""
     known = ~np.isnan(causes).any(1)
     if not known.any():
-        return torch.zeros(len(causes), config.generator.noise_size), torch.ones(len(causes), dtype=torch.bool)
-    z = torch.zeros(len(causes), causes.shape[1])
-    z[torch.from_numpy(known)] = fit_whitening(causes[known], config.seed).latents(causes[known], config.seed)
-    return z, torch.from_numpy(~known)
+        return torch.zeros(len(causes), config.generator.noise_size), torch.ones(len(causes), dtype=torch.bool), None
+    distribution = fit_cause_distribution(causes[known], QUANTILES, config.seed)
+    standardized = torch.zeros(len(causes), causes.shape[1])
+    standardized[torch.from_numpy(known)] = distribution.standardize(causes[known])
+    return standardized, torch.from_numpy(~known), distribution
 
 
 @torch.no_grad()

@@ -80,7 +80,7 @@ def test_a_run_starts_from_the_data_s_own_linear_model(few_skins):
     maps = few_skins.batch(np.arange(6), np.zeros(6, bool))
     wanted = start_of(few_skins).basis.coefficients(maps)
     with torch.no_grad():
-        w = trainer.generator.mapping.direct(trainer._latent(np.arange(6)))
+        w = trainer.generator.mapping.direct(trainer._causes_of(np.arange(6)))
         found = torch.nn.functional.linear(w, trainer.generator.mixture.weight * trainer.generator.mixture.gain)
     # Six heads are far fewer than causes, so that the regression can follow them closely.
     assert float((found - wanted).square().mean()) < 0.3 * float(wanted.square().mean())
@@ -91,9 +91,9 @@ def test_maps_without_causes_learn_their_latents(few_skins):
     causes[2] = np.nan
     mixed = replace(few_skins, causes=causes)
     trainer = trainer_of(mixed, replace(CONFIG, phases=(Phase(16, 12, 4),)))
-    before = trainer._latent(np.arange(6)).detach().clone()
+    before = trainer._causes_of(np.arange(6)).detach().clone()
     list(trainer.run())
-    after = trainer._latent(np.arange(6)).detach()
+    after = trainer._causes_of(np.arange(6)).detach()
     moved = (after - before).abs().amax(1) > 0.0
     assert moved.tolist() == [False, False, True, False, False, False]
 
@@ -106,8 +106,9 @@ def test_a_data_set_of_given_maps_alone_can_be_learned(few_skins):
 
 
 def test_fine_structures_are_found_apart_from_the_linear_model(few_skins):
-    details = start_of(few_skins).details[32]
-    for maps in details.values():
+    weight = texel_weight(default_atlas(64))
+    basis = principal_components(few_skins, weight, 1, TINY.linear_resolution)
+    for maps in detail_components(few_skins, weight, basis, TINY.branch_positions, 32).values():
         torch.testing.assert_close(maps.square().mean((1, 2)), torch.ones(TINY.branch_positions))
         # Nothing that half the resolution could hold is in them.
         assert float(downsample(maps[None], 2).square().mean()) < 0.35
