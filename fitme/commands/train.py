@@ -1,12 +1,11 @@
 """`fitme train`: training of the networks."""
 
-import runpy
-import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-REFLECTANCE_TRAINER = "fitme.reflectance.train"
-"""Module that trains the reflectance generator; it has its own command line."""
+from fitme.commands.train_translation import train_translation
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -16,11 +15,49 @@ def train() -> None:
     """Train the networks."""
 
 
-@app.command(
-    "reflectance",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-)
-def train_reflectance(context: typer.Context) -> None:
-    """Train the reflectance generator; every option goes to `python -m fitme.reflectance.train` (try --help)."""
-    sys.argv = [f"{context.command_path}", *context.args]
-    runpy.run_module(REFLECTANCE_TRAINER, run_name="__main__", alter_sys=False)
+app.command("translation")(train_translation)
+
+
+@app.command("reflectance")
+def train_reflectance(
+    config: Annotated[Path, typer.Option(help="Settings of the run, YAML; see configs/train_*.yaml.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; one that holds a checkpoint is gone on with.")],
+    data: Annotated[Path | None, typer.Option(help="Folder that `fitme data build` made; else OUT/maps is.")] = None,
+    device: Annotated[str | None, typer.Option(help="cuda or cpu; by default cuda where there is one.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Stop after this many steps of this call.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.0, help="Stop, and save, after this wall time.")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of torch; 0 leaves its own choice.")] = 0,
+) -> None:
+    """Train the reflectance generator. Ctrl-C stops after the step and saves; the same command goes on."""
+    import torch
+    from rich.console import Console
+
+    from fitme.reflectance import train as training
+
+    if threads:
+        torch.set_num_threads(threads)
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    console = Console()
+    outcome = training.train(
+        config, out, data=data, device=place, piece=training.Piece(steps, minutes), console=console
+    )
+    if outcome.finished:
+        console.print(f"finished after {outcome.step} steps: {out / training.GENERATOR_NAME}, {outcome.best_db:.2f} dB")
+    else:
+        console.print(f"stopped after step {outcome.step}; the same command goes on from {outcome.checkpoint}")
+
+
+@app.command("encoder")
+def train_encoder(
+    generator: Annotated[Path, typer.Option(help="Generator that the encoder is for.")],
+    data: Annotated[Path, typer.Option(help="Folder that `fitme data build` made.")],
+    out: Annotated[Path, typer.Option(help="File for the weights (.safetensors).")],
+    start: Annotated[Path | None, typer.Option(help="Encoder whose body to go on from.")] = None,
+    component_steps: Annotated[int | None, typer.Option(min=0, help="Steps that train the body.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn at random.")] = 0,
+) -> None:
+    """Train the encoder that gives a fit its first guess of W+."""
+    from fitme.reflectance import texture_encoder_training as training
+
+    steps = training.EncoderTrainingConfig.component_steps if component_steps is None else component_steps
+    training.train_encoder(generator, data, out, start, steps, seed)

@@ -15,7 +15,7 @@ SAVE_STEPS = 200
 def train_translation(
     data: Annotated[Path, typer.Option(help="Folder that `fitme data build` made.")],
     out: Annotated[Path, typer.Option(help="File for the weights (.safetensors).")],
-    steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 1800,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 1100,
     batch: Annotated[int, typer.Option(min=1, help="Textures a step.")] = 4,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn at random.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="Threads of torch; 0 leaves its own choice.")] = 0,

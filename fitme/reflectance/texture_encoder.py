@@ -190,19 +190,7 @@ def load_encoder(path: Path) -> TextureEncoder:
 
     ModelFileError when the file is missing, truncated, not an encoder's, or does not fit its own configuration.
     """
-    if not path.is_file():
-        raise ModelFileError(f"there is no texture encoder at {path}: check the path or train one")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ModelFileError(f"{path} is not a whole safetensors file ({error}): fetch or train it again") from error
-    if metadata.get("format") != FORMAT or metadata.get("version") != FORMAT_VERSION:
-        raise ModelFileError(
-            f"{path} holds {metadata.get('format', 'no format')} version {metadata.get('version', '-')}, expected"
-            f" {FORMAT} version {FORMAT_VERSION}: it was not written by this program's trainer"
-        )
+    metadata, tensors = _read(path)
     try:
         encoder = TextureEncoder(
             TextureEncoderConfig(**_fields(metadata["config"])),
@@ -214,6 +202,37 @@ def load_encoder(path: Path) -> TextureEncoder:
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, ConfigError) as error:
         raise ModelFileError(f"{path} holds no encoder of the sizes that it names: {error}") from error
     return encoder.eval().requires_grad_(False)
+
+
+def load_body(path: Path) -> dict[str, Tensor]:
+    """The tensors of a saved encoder that do not depend on the generator, of whatever generator it was trained for.
+
+    ModelFileError when the file is missing, truncated or not an encoder's.
+    """
+    return {name: value for name, value in _read(path)[1].items() if is_body(name)}
+
+
+def is_body(name: str) -> bool:
+    """Whether a tensor of an encoder means the same for every generator."""
+    return name.startswith("body.") or name == "positions"
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and float32 tensors."""
+    if not path.is_file():
+        raise ModelFileError(f"there is no texture encoder at {path}: check the path or train one")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(f"{path} is not a whole safetensors file ({error}): fetch or train it again") from error
+    if metadata.get("format") != FORMAT or metadata.get("version") != FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path} holds {metadata.get('format', 'no format')} version {metadata.get('version', '-')}, expected"
+            f" {FORMAT} version {FORMAT_VERSION}: it was not written by this program's trainer"
+        )
+    return metadata, tensors
 
 
 def _fields(text: str) -> dict[str, Any]:

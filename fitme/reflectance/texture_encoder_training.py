@@ -27,10 +27,10 @@ from fitme.reflectance.layers import downsample
 from fitme.reflectance.lit_textures import CaptureSettings, Sighting, Views, picture_maps, random_yaws, views_of
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.texture_encoder import (
-    TextureEncoder,
     TextureEncoderConfig,
     encoder_for,
-    load_encoder,
+    is_body,
+    load_body,
     save_encoder,
 )
 from fitme.reflectance.weights import load_generator
@@ -45,8 +45,6 @@ SQUARED_SHARE = 4.0
 """Weight of squared beside absolute errors of colour: the measure is PSNR."""
 LATENT_SHARE = 0.05
 """Weight of z itself beside what it changes in the maps."""
-BODY = "body."
-"""Prefix of the tensors that do not depend on the generator."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +110,9 @@ class EncoderTrainer:
             noise = torch.randn(512, generator.latent_size, generator=torch.Generator().manual_seed(0))
             self._spread = generator.mapping(noise).std(0).clamp(min=1e-3)  # (D,)
 
-    def adopt_body(self, other: TextureEncoder) -> None:
-        """Take over what does not depend on the generator from an encoder of the same sizes; InputError for others."""
-        tensors = {name: value for name, value in other.state_dict().items() if _is_body(name)}
+    def adopt_body(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what does not depend on the generator (`load_body`) from an encoder of the same sizes; InputError
+        for others."""
         own = self.encoder.state_dict()
         if any(name not in own or own[name].shape != value.shape for name, value in tensors.items()):
             raise InputError("the encoder to start from has other sizes: start from one of the same, or from none")
@@ -128,7 +126,7 @@ class EncoderTrainer:
         readout = nn.Linear(self.encoder.config.hidden_size, basis.shape[1])
         for parameter in readout.parameters():
             nn.init.zeros_(parameter)
-        body = [value for name, value in self.encoder.named_parameters() if _is_body(name)]
+        body = [value for name, value in self.encoder.named_parameters() if is_body(name)]
         size = basis.square().sum(0).sqrt()  # (K,) of each component in a map
         unit = basis / size.square()
 
@@ -252,10 +250,6 @@ def small_maps(dataset: MapDataset, resolution: int) -> Tensor:
     return torch.cat(parts)
 
 
-def _is_body(name: str) -> bool:
-    return name.startswith(BODY) or name == "positions"
-
-
 def _importance(resolution: int) -> Tensor:
     """(r, r) how much each texel counts, of mean one; gaps between islands do not."""
     atlas = default_atlas(resolution)
@@ -311,7 +305,7 @@ def train_encoder(
     config = EncoderTrainingConfig(seed=seed, component_steps=component_steps)
     trainer = EncoderTrainer(load_generator(generator), load_dataset(data), config)
     if start is not None:
-        trainer.adopt_body(load_encoder(start))
+        trainer.adopt_body(load_body(start))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         for phase in (trainer.learn_components(), trainer.learn_samples(), trainer.learn_maps()):

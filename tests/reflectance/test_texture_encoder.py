@@ -20,6 +20,7 @@ from fitme.reflectance.texture_encoder import (
     TextureEncoderConfig,
     default_encoder_for,
     encoder_for,
+    load_body,
     load_encoder,
     mark_of,
     save_encoder,
@@ -134,7 +135,7 @@ def test_every_phase_of_training_reduces_its_loss(tiny_generator, few_skins):
     assert all(torch.equal(value, before[name]) for name, value in tiny_generator.state_dict().items())
 
 
-def test_training_is_repeatable_and_goes_on_from_another_body(tiny_generator, few_skins):
+def test_training_is_repeatable_and_goes_on_from_another_body(tiny_generator, few_skins, tmp_path):
     shorter = replace(SHORT, component_steps=3, samples=8)
     trainers = [EncoderTrainer(tiny_generator, few_skins, shorter, SIZES) for _ in range(3)]
     for trainer in trainers[:2]:
@@ -144,10 +145,11 @@ def test_training_is_repeatable_and_goes_on_from_another_body(tiny_generator, fe
         torch.testing.assert_close(value, second.state_dict()[name], msg=name)
     inputs = torch.rand(1, 32, 32, 3), torch.rand(1, 32, 32, 1), torch.tensor([True])
     assert not torch.allclose(first.features(*inputs), third.features(*inputs))
-    trainers[2].adopt_body(first)
+    save_encoder(first, tmp_path / "first.safetensors", dtype=torch.float32)
+    trainers[2].adopt_body(load_body(tmp_path / "first.safetensors"))
     torch.testing.assert_close(first.features(*inputs), third.features(*inputs))
     with pytest.raises(InputError, match="other sizes"):
-        trainers[2].adopt_body(encoder_for(tiny_generator, replace(SIZES, hidden_size=16)))
+        trainers[2].adopt_body(encoder_for(tiny_generator, replace(SIZES, hidden_size=16)).state_dict())
 
 
 def test_the_default_encoder_guesses_heads_that_it_never_saw():
@@ -155,7 +157,7 @@ def test_the_default_encoder_guesses_heads_that_it_never_saw():
     encoder = default_encoder_for(generator)
     assert encoder is not None, "the encoder's weights belong to another generator: train it for the default one"
     assert DEFAULT_ENCODER.stat().st_size <= 4.5 * 2**20
-    score = score_encoder(encoder, generator, heads=6)
+    score = score_encoder(encoder, generator, heads=5)
     assert score.psnr_db > 22.0 and score.lowest_psnr_db > 16.0
     assert 0.1 < score.seen_share < 0.5
-    assert score.psnr_db == score_encoder(encoder, generator, heads=6).psnr_db
+    assert score_encoder(encoder, generator, heads=1) == score_encoder(encoder, generator, heads=1)
