@@ -17,6 +17,9 @@ def train_translation(
     out: Annotated[Path, typer.Option(help="File for the weights (.safetensors).")],
     steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 1100,
     batch: Annotated[int, typer.Option(min=1, help="Textures a step.")] = 4,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.0, help="End after this wall time, with the schedules hurried accordingly.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn at random.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="Threads of torch; 0 leaves its own choice.")] = 0,
     measure: Annotated[int, typer.Option(min=0, help="Held-out heads to measure the result on.")] = 32,
@@ -39,7 +42,7 @@ def train_translation(
     if threads:
         torch.set_num_threads(threads)
     dataset = load_dataset(data)
-    trainer = TranslationTrainer(dataset, TranslationTraining(steps=steps, batch=batch, seed=seed))
+    trainer = TranslationTrainer(dataset, TranslationTraining(steps=steps, batch=batch, minutes=minutes, seed=seed))
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:

@@ -1,6 +1,7 @@
 """Training and measuring of the network that turns textures into full reflectance."""
 
 import math
+import time
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ CHANNEL_WEIGHTS = (1.0, 1.0, 1.0, 0.7, 2.0, 2.0)
 """Of each channel of `dataset.CHANNELS` in the loss; slopes are small numbers."""
 COARSE_FACTOR = 16
 """Reduction at which maps are compared once more, so that tone counts beside texture."""
+SECONDS_PER_MINUTE = 60.0
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,11 @@ class TranslationTraining:
     batch: int = 4
     coarse_share: float = 0.8
     """Share of the steps, at the beginning, that see maps of half the resolution, which take a quarter of the time."""
-    learning_rate: float = 2e-3
-    warm_up_steps: int = 50
+    minutes: float | None = None
+    """Wall time after which a run ends, with all schedules hurried so that it ends well; `steps` by default."""
+    learning_rate: float = 8e-4
+    adam_betas: tuple[float, float] = (0.9, 0.99)
+    warm_up_steps: int = 60
     final_rate: float = 0.02
     """Learning rate at the end beside the highest; cosine between."""
     gradient_weight: float = 1.0
@@ -85,7 +90,9 @@ class TranslationTrainer:
         self.network.mean.copy_(mean[0])
         self.network.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._average = deepcopy(self.network).requires_grad_(False)
-        self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
+        self._optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=settings.learning_rate, betas=settings.adam_betas, weight_decay=1e-4
+        )
         self._weight = texel_weight(default_atlas(dataset.resolution)).to(self._device)
         self._channel_weight = torch.tensor(CHANNEL_WEIGHTS, device=self._device)[:, None, None]
         self._random = torch.Generator().manual_seed(settings.seed)
@@ -93,12 +100,18 @@ class TranslationTrainer:
 
     def run(self) -> Iterator[TranslationStep]:
         """Train; yields after every step."""
+        started = time.monotonic()
         for step in range(self.settings.steps):
+            progress = step / self.settings.steps
+            if self.settings.minutes is not None:
+                progress = max(progress, (time.monotonic() - started) / SECONDS_PER_MINUTE / self.settings.minutes)
+            if progress >= 1.0:
+                return
             for group in self._optimizer.param_groups:
-                group["lr"] = self.settings.learning_rate * self._rate(step)
+                group["lr"] = self.settings.learning_rate * self._rate(step, progress)
             indices = np.sort(self._draw.integers(len(self._dataset.maps), size=self.settings.batch))
             maps = self._dataset.batch(indices, self._draw.random(self.settings.batch) < 0.5)
-            if step < self.settings.coarse_share * self.settings.steps:
+            if progress < self.settings.coarse_share:
                 maps = downsample(maps)
             texture, coverage = bake(maps, self.settings.baking, self._random)
             texture, coverage, maps = (x.to(self._device) for x in (texture, coverage, maps))
@@ -120,9 +133,9 @@ class TranslationTrainer:
         copy.load_state_dict(self._average.state_dict())
         return copy.eval()
 
-    def _rate(self, step: int) -> float:
+    def _rate(self, step: int, progress: float) -> float:
         warm = min(1.0, (step + 1) / max(self.settings.warm_up_steps, 1))
-        cosine = 0.5 + 0.5 * math.cos(math.pi * step / self.settings.steps)
+        cosine = 0.5 + 0.5 * math.cos(math.pi * progress)
         return warm * (self.settings.final_rate + (1.0 - self.settings.final_rate) * cosine)
 
     def _loss(self, found: Tensor, wanted: Tensor) -> Tensor:
