@@ -84,7 +84,9 @@ def measure(
     standard error what is being done, and what is left out and why."""
     generator.requires_grad_(False)
     if Part.SAMPLES in parts:
-        imagenet_network()  # Fails early where its weights are not installed.
+        imagenet_network()  # Weights that are missing or damaged are better found now than after an hour.
+    if Part.ENCODER in parts and encoder is None:
+        encoder = _own_encoder(generator)
     rows: list[BenchmarkRow] = []
     with tempfile.TemporaryDirectory() as temporary:
         held_out = _HeldOut(generator, extent, Path(temporary) if maps_folder is None else maps_folder)
@@ -113,22 +115,20 @@ def _measure(
         case Part.TONE:
             return tone_rows(generator, extent.toned, SEED + 1)
         case Part.ENCODER:
-            return _encoder_rows(encoder, generator, extent)
+            return [] if encoder is None else encoder_rows(encoder, generator, extent.inverted)
         case Part.SPECTRA:
             return reference_rows(_say)
 
 
-def _encoder_rows(
-    encoder: TextureEncoder | None, generator: ReflectanceGenerator, extent: Extent
-) -> list[BenchmarkRow]:
-    if encoder is None and not DEFAULT_ENCODER.is_file():
+def _own_encoder(generator: ReflectanceGenerator) -> TextureEncoder | None:
+    """The package's encoder, or None, told why, where there is none for this generator."""
+    if not DEFAULT_ENCODER.is_file():
         _say("encoder: left out, the package holds no weights of it")
-        return []
-    used = encoder or default_encoder_for(generator)
-    if used is None:
+        return None
+    found = default_encoder_for(generator)
+    if found is None:
         _say("encoder: left out, the package's was trained for another generator")
-        return []
-    return encoder_rows(used, generator, extent.inverted)
+    return found
 
 
 class _HeldOut:

@@ -101,7 +101,9 @@ def tune(
     mask: Tensor | None = None,  # (R, R)
     recipe: InversionRecipe = TUNING,
 ) -> ReflectanceGenerator:
-    """A copy of the generator whose synthesis weights explain maps better at a fixed latent (pivotal tuning)."""
+    """A copy of the generator whose synthesis weights explain maps better at a fixed latent (pivotal tuning, Roich
+    et al. 2022). Among them are the linear model's mean and the positional maps, a number per texel, so that whole and
+    clean maps can be explained almost exactly."""
     tuned = copy.deepcopy(generator)
     weights = [p.requires_grad_() for name, p in tuned.named_parameters() if not name.startswith("mapping")]
     optimizer = torch.optim.Adam(weights, recipe.rate)

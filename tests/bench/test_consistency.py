@@ -5,7 +5,7 @@ import torch
 
 from fitme.bench.consistency import CANDIDATES, RESOLUTION, learn_partners, retrieve_partners
 
-HEADS = 160
+HEADS = 96
 
 
 def related_maps(seed: int, count: int = HEADS) -> torch.Tensor:
@@ -18,7 +18,7 @@ def related_maps(seed: int, count: int = HEADS) -> torch.Tensor:
 
 
 def test_it_finds_partners_that_share_causes_and_guesses_where_none_are_shared():
-    network = learn_partners(related_maps(1), seed=0, steps=60)
+    network = learn_partners(related_maps(1), seed=0, steps=35)
     unseen = related_maps(2, 2 * CANDIDATES)
     found = retrieve_partners(network, unseen)
     assert found.specular > 0.8 and found.normals > 0.8

@@ -36,7 +36,8 @@ def generator() -> ReflectanceGenerator:
         diffuse_channels=(8, 6),
         specular_channels=(4, 4),
         normal_channels=(6, 4),
-        positional_maps=2,
+        trunk_positions=2,
+        branch_positions=2,
         linear_components=5,
         linear_resolution=32,
     )
