@@ -82,6 +82,8 @@ class GeneratorConfig:
     """Positional maps of each resolution of the trunk."""
     branch_positions: int = 16
     """Positional maps of each resolution of each branch."""
+    detail_maps: int = 16
+    """Q: maps that each branch adds to its outputs at the trunk's resolution and at each of its own."""
     linear_components: int = 32
     """K: maps of the linear model besides the mean."""
     linear_resolution: int = 128
@@ -192,6 +194,20 @@ class OutputLayer(nn.Module):
         return output
 
 
+class DetailMaps(nn.Module):
+    """Maps that a style adds to the outputs, nothing before they are set: see `detail_fit`."""
+
+    def __init__(self, maps: int, channels: int, resolution: int, latent_size: int) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.zeros(maps, resolution, resolution))
+        self.mix = PositionalMix(maps, channels, latent_size)
+
+    def forward(self, w: Tensor) -> Tensor:
+        """(B, D) to (B, channels, H, W)."""
+        output: Tensor = self.mix(self.positions, w)
+        return output
+
+
 LINEAR_ROWS = 1
 """Rows of W+ that the linear model reads; they come first."""
 LAYERS_PER_STAGE = 3
@@ -215,7 +231,15 @@ class Branch(nn.Module):
         self.outputs = nn.ModuleList(
             OutputLayer(width, modality.channels, positions, config.latent_size) for width in channels
         )
+        self.details = nn.ModuleList(
+            DetailMaps(config.detail_maps, modality.channels, config.trunk_resolution << level, config.latent_size)
+            for level in range(len(channels) + 1)
+        )
         self.base = nn.Parameter(torch.zeros(1, modality.channels, config.resolution, config.resolution))
+
+    def detail_layers(self) -> list[DetailMaps]:
+        """From the trunk's resolution up."""
+        return [cast("DetailMaps", layer) for layer in self.details]
 
 
 class ReflectanceGenerator(nn.Module):
@@ -293,8 +317,10 @@ class ReflectanceGenerator(nn.Module):
             if config.start_resolution << level > target:
                 break
             x = stage(x, w_plus[:, row : row + 2])
-            for name, branch in self._branches():
+            for name, branch in self.named_branches():
                 output = branch.trunk_outputs[level](x, stage.positions, w_plus[:, row + 2])
+                if config.start_resolution << level == config.trunk_resolution:
+                    output = output + branch.details[0](w_plus[:, row + 2])
                 sums[name] = _accumulate(sums[name], output)
             row += LAYERS_PER_STAGE
         row = LINEAR_ROWS + LAYERS_PER_STAGE * len(self.trunk)
@@ -303,7 +329,7 @@ class ReflectanceGenerator(nn.Module):
         linear = {m.name: part for m, part in zip(MODALITIES, parts, strict=True)}
         coarsest = min(target, config.trunk_resolution)
         pyramid: dict[int, dict[str, Tensor]] = {size: {} for size in stages if coarsest <= size <= target}
-        for name, branch in self._branches():
+        for name, branch in self.named_branches():
             features, total = x, sums[name]
             assert total is not None
             pyramid[coarsest][name] = total + self._linear(branch.base, linear[name], coarsest)
@@ -311,7 +337,8 @@ class ReflectanceGenerator(nn.Module):
                 size = config.trunk_resolution << (level + 1)
                 if size <= target:
                     features = stage(features, w_plus[:, row : row + 2])
-                    total = _accumulate(total, output_layer(features, stage.positions, w_plus[:, row + 2]))
+                    output = output_layer(features, stage.positions, w_plus[:, row + 2])
+                    total = _accumulate(total, output + branch.details[level + 1](w_plus[:, row + 2]))
                     pyramid[size][name] = total + self._linear(branch.base, linear[name], size)
                 row += LAYERS_PER_STAGE
         return pyramid
@@ -322,7 +349,8 @@ class ReflectanceGenerator(nn.Module):
             mixed = upsample(mixed)
         return downsample(mixed, mixed.shape[-1] // size) + downsample(base, self.config.resolution // size)
 
-    def _branches(self) -> Iterator[tuple[str, Branch]]:
+    def named_branches(self) -> Iterator[tuple[str, Branch]]:
+        """Every modality's branch, in the order of `MODALITIES`."""
         return ((name, cast("Branch", branch)) for name, branch in self.branches.items())
 
     @torch.no_grad()
@@ -332,7 +360,7 @@ class ReflectanceGenerator(nn.Module):
         components: Tensor,  # (K, 6, r, r) raw outputs
     ) -> None:
         """Set the maps that synthesis starts from."""
-        for name, branch in self._branches():
+        for name, branch in self.named_branches():
             branch.base.copy_(mean[name])
         self.components.copy_(components)
 

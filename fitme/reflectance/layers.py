@@ -112,7 +112,8 @@ class PositionalMix(nn.Module):
         super().__init__()
         self.style = EqualLinear(latent_size, maps)
         self.weight = nn.Parameter(torch.randn(outputs, maps))
-        self._gain = gain / math.sqrt(maps)
+        self.gain = gain / math.sqrt(maps)
+        """What `weight` is multiplied with."""
 
     def forward(
         self,
@@ -120,5 +121,5 @@ class PositionalMix(nn.Module):
         w: Tensor,  # (B, latent_size)
     ) -> Tensor:
         """(B, outputs, H, W)."""
-        mix = self.weight * self._gain * self.style(w)[:, None]  # (B, outputs, P)
+        mix = self.weight * self.gain * self.style(w)[:, None]  # (B, outputs, P)
         return torch.einsum("bop,phw->bohw", mix, maps)

@@ -23,6 +23,7 @@ from fitme.errors import ModelFileError
 from fitme.reflectance.adversary import Adversary
 from fitme.reflectance.cause_distribution import CauseDistribution, fit_cause_distribution
 from fitme.reflectance.dataset import MapDataset
+from fitme.reflectance.detail_fit import fit_details, set_details
 from fitme.reflectance.generator import QUANTILES, Branch, ReflectanceGenerator, SynthesisStage, encode_raw
 from fitme.reflectance.linear_basis import LinearBasis
 from fitme.reflectance.objective import comparable, reconstruction_losses
@@ -34,6 +35,8 @@ RIDGE_SHARE = 0.05
 """Ridge of the regression from z to coefficients, per map."""
 CODE_RATE, CODE_WEIGHT = 10.0, 1e-3
 """Learning rate of learned latents beside the networks', and the weight of their mean square."""
+DETAIL_SAMPLES = 1200
+"""Maps at most that details are fitted to."""
 BATCH_OF_COEFFICIENTS = 32
 """Maps at a time when coefficients are computed."""
 
@@ -100,6 +103,8 @@ class Trainer:
     def train_step(self) -> StepReport:
         """One step of the phase that is due."""
         config, phase = self.config, self.config.phase(self.step)
+        if config.begins_with_details(self.step):
+            self._fit_details()
         draw = np.random.default_rng((config.seed, self.step))
         indices = draw.integers(len(self._dataset.maps), size=phase.batch)
         maps = self._dataset.batch(indices, np.zeros(phase.batch, bool)).to(self._device)  # (B, 6, R, R)
@@ -231,6 +236,23 @@ class Trainer:
         generator.mixture.weight.copy_(((inverse.T @ regression).T / generator.mixture.gain).float())
         self._codes.copy_((coefficients[self._learned].double() @ torch.linalg.pinv(regression)).float())
         self.average.load_state_dict(generator.state_dict())
+
+    @torch.no_grad()
+    def _fit_details(self) -> None:
+        """Give the generator, and its average, the details that the average leaves out."""
+        average = copy.deepcopy(self.average).cpu()
+        average.measure_mean_w()
+        count = min(len(self._causes), DETAIL_SAMPLES)
+        chosen = np.random.default_rng(self.config.seed).permutation(len(self._causes))[:count]
+
+        def samples() -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+            for indices in np.array_split(chosen, max(count // BATCH_OF_COEFFICIENTS, 1)):
+                maps = self._dataset.batch(indices, np.zeros(len(indices), bool))
+                yield average.mapping.from_causes(self._causes_of(indices).cpu()), encode_raw(maps)
+
+        models = fit_details(average, samples(), self.config.generator.detail_maps)
+        for network in (self.generator, self.average):
+            set_details(network, models)
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -1,6 +1,7 @@
 """Settings of a training run, read from YAML."""
 
 from dataclasses import dataclass, field, fields
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ class Phase:
     batch: int
     adversarial: bool = False
     """Whether the discriminator takes part; only at the generator's full resolution."""
+    fit_details: bool = False
+    """Whether the phase begins with `detail_fit`."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class TrainingConfig:
     skins: int = 1600
     """Made-up heads to train on where no data set is given."""
     data_workers: int = 2
-    phases: tuple[Phase, ...] = (Phase(64, 700, 8), Phase(128, 500, 4), Phase(256, 900, 4, adversarial=True))
+    phases: tuple[Phase, ...] = (Phase(64, 700, 8), Phase(128, 500, 4), Phase(256, 900, 4, True, True))
     learning_rate: float = 3e-3
     adam_betas: tuple[float, float] = (0.8, 0.99)
     map_rate: float = 0.02
@@ -62,6 +65,11 @@ class TrainingConfig:
     adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+
+    def begins_with_details(self, step: int) -> bool:
+        """Whether a step is the first of a phase that begins with `detail_fit`."""
+        starts = accumulate((phase.steps for phase in self.phases), initial=0)
+        return any(phase.fit_details and step == start for phase, start in zip(self.phases, starts, strict=False))
 
     @property
     def steps(self) -> int:

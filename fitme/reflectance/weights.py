@@ -1,7 +1,7 @@
 """Generator weights on disk: safetensors, with the configuration as JSON in the metadata.
 
-Networks are kept in float16. Learned maps (the linear model's components, positional maps), which are most of the size,
-are kept in 8 bits with a scale for each map, which costs them half a percent of their greatest value at most.
+Vectors and matrices are kept in float16. Maps and the kernels of convolutions, which are most of the size, are kept in
+8 bits with a scale for each map or output channel, which costs them half a percent of their greatest value at most.
 """
 
 import json
@@ -23,15 +23,17 @@ FORMAT = "fitme-reflectance-generator"
 FORMAT_VERSION = "2"
 _SCALE_SUFFIX = ".scale"
 _LARGEST_BYTE = 127
+_MAP_SIDE = 4
+"""Texels a side from which a tensor is a stack of maps, not of kernels."""
 
 
 def save_generator(generator: ReflectanceGenerator, path: Path, *, dtype: torch.dtype = torch.float16) -> None:
-    """Write weights and the configuration. In float32 nothing is rounded, learned maps included. The file appears under
+    """Write weights and the configuration. In float32 nothing is rounded. The file appears under
     its name only when it is complete."""
     tensors: dict[str, Tensor] = {}
     for name, value in generator.state_dict().items():
-        if dtype != torch.float32 and _is_map_stack(name):
-            tensors[name], tensors[name + _SCALE_SUFFIX] = quantize_maps(value.detach())
+        if dtype != torch.float32 and value.ndim > 2:
+            tensors[name], tensors[name + _SCALE_SUFFIX] = quantize(value.detach())
         else:
             tensors[name] = value.detach().to(dtype).contiguous()
     metadata = {"format": FORMAT, "version": FORMAT_VERSION, "config": json.dumps(asdict(generator.config))}
@@ -40,11 +42,13 @@ def save_generator(generator: ReflectanceGenerator, path: Path, *, dtype: torch.
     partial.replace(path)
 
 
-def quantize_maps(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Maps (N, ...) as int8 and the scale (N, 1, ...) float32 that brings them back."""
-    largest = maps.abs().amax(tuple(range(1, maps.ndim)), keepdim=True)
+def quantize(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """A tensor (N, ..., H, W) as int8 and the scale that brings it back, float32: one a map (N, ..., 1, 1) where maps
+    are large, one for each leading index (N, 1, ..., 1) where they are kernels."""
+    axes = (-2, -1) if tensor.shape[-1] >= _MAP_SIDE else tuple(range(1, tensor.ndim))
+    largest = tensor.abs().amax(axes, keepdim=True)
     scale = (largest / _LARGEST_BYTE).clamp(min=torch.finfo(torch.float32).tiny)
-    return (maps / scale).round().to(torch.int8), scale.float()
+    return (tensor / scale).round().to(torch.int8), scale.float()
 
 
 def load_generator(path: Path) -> ReflectanceGenerator:
@@ -89,10 +93,6 @@ def load_default_generator() -> ReflectanceGenerator:
 @cache
 def _default_original() -> ReflectanceGenerator:
     return load_generator(DEFAULT_WEIGHTS)
-
-
-def _is_map_stack(name: str) -> bool:
-    return name == "components" or name.endswith(".positions")
 
 
 def _read_config(text: str, path: Path) -> GeneratorConfig:

@@ -19,6 +19,7 @@ TINY = GeneratorConfig(
     normal_channels=(6, 4),
     trunk_positions=2,
     branch_positions=3,
+    detail_maps=2,
     linear_components=5,
     linear_resolution=32,
 )

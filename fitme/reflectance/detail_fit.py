@@ -1,0 +1,101 @@
+"""The finest structures of the maps in closed form: what the generator leaves out, as far as it is linear in w.
+
+Mottling, pores and strands are sums of fixed fields with random signs. Descending a loss finds their median, which is
+nothing, long before it finds the fields; a ridge regression of what is left on w finds them at once. Its leading
+components become the generator's `DetailMaps`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fitme.reflectance.generator import MODALITIES, ReflectanceGenerator
+from fitme.reflectance.layers import downsample, upsample
+
+RIDGE_SHARE = 0.05
+"""Ridge of the regression beside the mean variance of w, per map."""
+
+
+@dataclass(frozen=True, eq=False)
+class DetailModel:
+    """Details of one modality at one resolution: sum over q of (slope_q . (w - centre)) weight_q maps_q."""
+
+    maps: Tensor
+    """(Q, r, r), unit mean square."""
+    weight: Tensor
+    """(channels, Q)."""
+    slope: Tensor
+    """(Q, D)."""
+    centre: Tensor
+    """(D,)."""
+
+
+@torch.no_grad()
+def fit_details(
+    generator: ReflectanceGenerator,
+    samples: Iterable[tuple[Tensor, dict[str, Tensor]]],  # w (B, D), raw maps (B, channels, R, R) by modality
+    count: int,
+) -> dict[str, dict[int, DetailModel]]:
+    """The details that the generator's outputs lack, by modality and resolution, `count` maps each."""
+    products: dict[tuple[str, int], Tensor] = {}
+    moment, seen = torch.zeros(()), 0
+    centre = generator.mean_w
+    for w, wanted in samples:
+        *_, found = generator.raw_pyramid(generator.broadcast(w)).values()
+        centred = (w - centre).float()  # (B, D)
+        moment = moment + centred.T @ centred
+        seen += len(w)
+        for modality in MODALITIES:
+            left = (wanted[modality.name] - found[modality.name]).float()
+            for size, band in _bands(left, generator.config.trunk_resolution).items():
+                product = centred.T @ band.flatten(1)  # (D, channels r r)
+                key = modality.name, size
+                products[key] = products[key] + product if key in products else product
+    ridge = RIDGE_SHARE * moment.diagonal().mean() * torch.eye(len(moment))
+    models: dict[str, dict[int, DetailModel]] = {m.name: {} for m in MODALITIES}
+    root = torch.linalg.cholesky((moment / seen + 1e-6 * torch.eye(len(moment))).double()).T.float()  # (D, D)
+    for (name, size), product in products.items():
+        slopes = torch.linalg.solve(moment + ridge, product)  # (D, channels r r)
+        models[name][size] = _leading(slopes.reshape(len(moment), -1, size * size), root, count, centre)
+    return models
+
+
+@torch.no_grad()
+def set_details(generator: ReflectanceGenerator, models: dict[str, dict[int, DetailModel]]) -> None:
+    """Put details into the generator's `DetailMaps`, in the place of what was there."""
+    for name, branch in generator.named_branches():
+        for layer in branch.detail_layers():
+            model = models[name][layer.positions.shape[-1]]
+            style = layer.mix.style
+            layer.positions.copy_(model.maps)
+            layer.mix.weight.copy_(model.weight / layer.mix.gain)
+            style.weight.copy_(model.slope / style.gain)
+            style.bias.copy_(-(model.slope @ model.centre) / style.rate)
+
+
+def _bands(left: Tensor, coarsest: int) -> dict[int, Tensor]:
+    """What is left (B, channels, R, R), by resolution: each holds what the one below cannot."""
+    bands = {}
+    while left.shape[-1] > coarsest:
+        below = downsample(left, 2)
+        bands[left.shape[-1]] = left - upsample(below)
+        left = below
+    bands[coarsest] = left
+    return bands
+
+
+def _leading(slopes: Tensor, root: Tensor, count: int, centre: Tensor) -> DetailModel:
+    """The leading maps of a linear model (D, channels, r r) under w of covariance root^T root."""
+    spread = torch.einsum("de,ecn->dcn", root, slopes)  # (D, channels, r r)
+    flat = spread.flatten(0, 1)
+    vectors = torch.linalg.eigh((flat @ flat.T).double()).eigenvectors[:, -count:].flip(1).float()
+    maps = vectors.T @ flat  # (Q, r r)
+    maps = maps / maps.square().mean(1, keepdim=True).sqrt().clamp(min=1e-8)
+    coefficients = torch.einsum("dcn,qn->qdc", slopes, maps) / maps.shape[1]  # (Q, D, channels)
+    # Channels share one style for a map: the best product of a vector over w and one over channels.
+    weight = torch.linalg.svd(torch.einsum("de,qec->qdc", root, coefficients), full_matrices=False).Vh[:, 0]
+    slope = torch.einsum("qdc,qc->qd", coefficients, weight)
+    side = round(maps.shape[1] ** 0.5)
+    return DetailModel(maps.reshape(count, side, side), weight.T.contiguous(), slope, centre)
