@@ -15,6 +15,10 @@ SAVE_STEPS = 200
 def train_translation(
     data: Annotated[Path, typer.Option(help="Folder that `fitme data build` made.")],
     out: Annotated[Path, typer.Option(help="File for the weights (.safetensors).")],
+    start: Annotated[Path | None, typer.Option(help="Weights to go on from.")] = None,
+    coarse_share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the run, at its beginning, at half the resolution.")
+    ] = 0.8,
     steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 1100,
     batch: Annotated[int, typer.Option(min=1, help="Textures a step.")] = 4,
     minutes: Annotated[
@@ -29,7 +33,7 @@ def train_translation(
 
     from fitme.errors import InputError
     from fitme.reflectance.dataset import load_dataset
-    from fitme.reflectance.translation import save_translator
+    from fitme.reflectance.translation import load_translator, save_translator
     from fitme.reflectance.translation_training import (
         TranslationTrainer,
         TranslationTraining,
@@ -42,7 +46,8 @@ def train_translation(
     if threads:
         torch.set_num_threads(threads)
     dataset = load_dataset(data)
-    trainer = TranslationTrainer(dataset, TranslationTraining(steps=steps, batch=batch, minutes=minutes, seed=seed))
+    settings = TranslationTraining(steps=steps, batch=batch, minutes=minutes, seed=seed, coarse_share=coarse_share)
+    trainer = TranslationTrainer(dataset, settings, start=load_translator(start) if start else None)
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
+from fitme.reflectance import microstructure
 from fitme.reflectance.strokes import (
     BASE_RESOLUTION,
     STROKE_FIELDS,
@@ -111,6 +112,12 @@ class SkinAtlas:
     """(H, W) coverage by cut hairs."""
     lip_folds: FloatArray
     """(HAIR_FIELDS, H, W) irregular vertical folds, unit variance."""
+    lip_creases: FloatArray
+    """(HAIR_FIELDS, H, W) fine creases between them, none in coarse maps; see `microstructure`."""
+    pits: FloatArray
+    """(HAIR_FIELDS, H, W) openings of pores, likewise."""
+    grit: FloatArray
+    """(HAIR_FIELDS, H, W) the finest grain of the skin, likewise."""
     iris_fibres: FloatArray
     """(HAIR_FIELDS, H, W) radial fibres, unit variance."""
 
@@ -123,6 +130,11 @@ class SkinAtlas:
         """Gaussian spots (H, W), symmetric, with the given standard deviations in layout units; on the face only."""
         spot = np.exp(-0.5 * (((self.u - centre[0]) / width) ** 2 + ((self.v - centre[1]) / height) ** 2))
         return np.where(self.skin_like, spot, 0.0).astype(np.float32)
+
+    @property
+    def detail(self) -> float:
+        """How far this resolution holds fine structure, 0 to 1."""
+        return microstructure.detail(self.resolution)
 
     @property
     def skin_like(self) -> BoolArray:
@@ -195,6 +207,9 @@ def build_atlas(model: MorphableModel, resolution: int) -> SkinAtlas:
         lip_folds=stretched_noise(
             u / LIP_FOLD_CELL[0] + 1.5 * np.sin(40.0 * v), v / LIP_FOLD_CELL[1], HAIR_FIELDS, seed=1
         ),
+        lip_creases=microstructure.lip_creases(resolution),
+        pits=microstructure.pits(resolution),
+        grit=microstructure.grit(resolution),
         iris_fibres=stretched_noise(turns, np.minimum(iris, 2.0) * 1.5, HAIR_FIELDS, seed=2, wrap=IRIS_FIBRES),
     )
 

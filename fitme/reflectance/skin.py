@@ -24,6 +24,22 @@ WHITE_HAIR = (0.44, 0.40, 0.33)
 BROW_GRAYING = 0.45
 """Brows turn grey later than the scalp."""
 MOTTLE_DAMPING = 7.0
+PORE_SHADE, GRIT_SHADE = 0.022, 0.016
+"""What only fine maps hold: standard deviations of the logarithm of the diffuse albedo by the openings of pores and by
+the grain between them."""
+PORE_DULLNESS, GRIT_GLOSS, FURROW_GLOSS = 0.010, 0.018, 0.016
+"""The same of the specular albedo; furrows are the lines between the plateaus of the skin."""
+FURROW_RELIEF, GRIT_RELIEF, PIT_RELIEF = 0.20, 0.15, 0.05
+"""The same of height, in depths of a pore."""
+LIP_CREASE_SHADE, LIP_GRIT_SHADE, LIP_CREASE_DULLNESS, LIP_GRIT_GLOSS = 0.036, 0.015, 0.036, 0.028
+LIP_CREASE_RELIEF, LIP_GRIT_RELIEF = 0.17, 0.10
+"""The same on the lips, height in depths of a fold."""
+VESSEL_DETAIL, GLOSS_DETAIL, RELIEF_DETAIL, LIP_FOLD_DETAIL = 1.0, -0.4, -0.5, -0.5
+"""How much more of the noise at the limit of coarse maps fine maps show: in blood, specular albedo, relief of the skin
+and of the lips. A coarse map's slopes are differences over whole waves of it, and too small."""
+NOSE_SHADE, NOSE_GLOSS, NOSE_RELIEF = 0.3, 0.3, -0.2
+FOREHEAD_SHADE, FOREHEAD_GLOSS, FOREHEAD_RELIEF, FOREHEAD_VESSELS = -0.1, 0.5, 0.35, -0.9
+"""How much more of that fine maps show on the nose and the forehead than on the cheeks."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,9 @@ def paint(atlas: SkinAtlas, causes: SkinCauses, generator: np.random.Generator) 
         np.tensordot(causes.mixture(bank), getattr(atlas, bank), 1)  # (3 or 2, H, W)
         for bank in ("low", "middle", "fine", "grain", "pores")
     )
+    openings = _shared(causes.mixture("pores")[0], atlas.pits)
+    grit = np.tensordot(causes.mixture("pores"), atlas.grit, 1)  # (2, H, W)
+    lip_creases = _shared(causes.mixture("lip_folds")[0], atlas.lip_creases)
     strands, folds, fibres = (
         np.tensordot(causes.mixture(bank), getattr(atlas, bank), 1)[0]
         for bank in ("scalp_strands", "lip_folds", "iris_fibres")
@@ -91,7 +110,12 @@ def paint(atlas: SkinAtlas, causes: SkinCauses, generator: np.random.Generator) 
         1.6 * atlas.blob(atlas.landmark(20, 79, 238, 239, 241, 242, 250, 309, 458, 459, 461, 462), 0.009, 0.007), 0, 1
     )
     hollows = (1.0 - 0.85 * nostrils) * (1.0 - 0.45 * atlas.ear_hollow) * (1.0 - 0.55 * _lip_line(atlas))
-    albedo = albedo * hollows[..., None]
+    bare = 1.0 - lips
+    shade = _share(atlas, NOSE_SHADE, FOREHEAD_SHADE) * (
+        PORE_SHADE * (0.5 + traits.pores) * openings + GRIT_SHADE * grit[1]
+    )
+    lip_shade = LIP_CREASE_SHADE * lip_creases + LIP_GRIT_SHADE * grit[1]
+    albedo = albedo * (hollows * np.exp(-bare * shade - lips * lip_shade))[..., None]
 
     hair = _hair_albedo(traits, strands)  # (H, W, 3)
     area = growth.beard_area(atlas)
@@ -114,17 +138,22 @@ def paint(atlas: SkinAtlas, causes: SkinCauses, generator: np.random.Generator) 
     albedo = np.where(mouth[..., None], organs.mouth_albedo(atlas, traits), albedo)
 
     covered_by_hair = np.clip(np.maximum(np.maximum(scalp, 0.5 * beard + 0.4 * beard_strokes), brows), 0.0, 1.0)
-    specular = _specular(atlas, traits, low, middle, grain, covered_by_hair, folds, lips, wrinkles, nostrils, lashes)
+    gloss = GRIT_GLOSS * grit[0] + FURROW_GLOSS * pores[1] - PORE_DULLNESS * openings
+    lip_gloss = LIP_GRIT_GLOSS * grit[0] - LIP_CREASE_DULLNESS * lip_creases
+    gloss = bare * _share(atlas, NOSE_GLOSS, FOREHEAD_GLOSS) * gloss + lips * lip_gloss
+    specular = _specular(
+        atlas, traits, low, middle, grain, gloss, covered_by_hair, folds, lips, wrinkles, nostrils, lashes
+    )
     relief_strands = strands * scalp + 1.2 * beard_strokes + 0.8 * brows + 0.15 * area * traits.beard_shadow * fine[1]
-    pored = (1.0 - covered_by_hair) * (1.0 - lips) * (1.0 + 0.8 * atlas.blob(atlas.landmark(4), 0.035, 0.03))
+    rough = (1.0 - covered_by_hair) * bare * (1.0 + 0.8 * atlas.blob(atlas.landmark(4), 0.035, 0.03))
     height = relief.height_field(
         atlas,
         traits,
-        pores=0.05 * middle[0] + 0.12 * fine[0] + 0.13 * grain[0] - 0.3 * np.abs(pores[0]),
+        pores=_pore_relief(atlas, middle[0], fine[0], grain[0], pores[0], grit[0], openings),
         strands=relief_strands,
         wrinkles=wrinkles,
-        lip_folds=folds * lips,
-        rough=pored,
+        lip_folds=lips * _lip_relief(atlas, folds, lip_creases, grit[0]),
+        rough=rough,
     )
     return Skin(
         causes,
@@ -141,6 +170,36 @@ def _grown(strokes: FloatArray, density: FloatArray, shares: FloatArray) -> Floa
         present = np.clip(len(strokes) * density - 0.6 * index, 0.0, 1.0)
         total = total + (1.0 - total) * share * present * field
     return np.asarray(total, np.float32)
+
+
+def _shared(weights: FloatArray, fields: FloatArray) -> FloatArray:
+    """Mixture (H, W) of one-sided fields (N, H, W): weights of the same sign keep dots dots and creases creases."""
+    return np.asarray(np.tensordot(np.abs(weights), fields, 1), np.float32)
+
+
+def _pore_relief(
+    atlas: SkinAtlas, middle: FloatArray, fine: FloatArray, grain: FloatArray, pores: FloatArray, grit: FloatArray,
+    openings: FloatArray,
+) -> FloatArray:  # fmt: skip
+    """Relief (H, W) of the skin in units of the depth of its pores."""
+    held = 1.0 + RELIEF_DETAIL * atlas.detail
+    coarse = 0.05 * middle + 0.12 * fine + 0.13 * held * grain
+    furrows = _share(atlas, NOSE_RELIEF, 0.0) * FURROW_RELIEF * np.abs(pores)
+    finest = _share(atlas, NOSE_RELIEF, FOREHEAD_RELIEF) * (GRIT_RELIEF * grit - PIT_RELIEF * openings)
+    return np.asarray(coarse - furrows + finest, np.float32)
+
+
+def _lip_relief(atlas: SkinAtlas, folds: FloatArray, creases: FloatArray, grit: FloatArray) -> FloatArray:
+    """Relief (H, W) of the lips in units of the depth of their folds."""
+    held = 1.0 + LIP_FOLD_DETAIL * atlas.detail
+    return np.asarray(held * folds - LIP_CREASE_RELIEF * creases + LIP_GRIT_RELIEF * grit, np.float32)
+
+
+def _share(atlas: SkinAtlas, nose: float, forehead: float) -> FloatArray:
+    """(H, W) 1 on the cheeks, as much more on the nose and the forehead."""
+    on_nose = atlas.blob(atlas.landmark(4), 0.045, 0.06)
+    on_forehead = atlas.blob(atlas.landmark(151), 0.13, 0.05)
+    return np.asarray(1.0 + nose * on_nose + forehead * on_forehead, np.float32)
 
 
 def _pigments(
@@ -178,7 +237,9 @@ def _pigments(
         + 0.45 * lids
         + 0.25 * under
     )
-    vessels = 0.16 * low[1] + (0.06 + 0.16 * traits.mottling) * middle[1] + 0.07 * fine[1] + 0.05 * grain[1]
+    vessels = 0.16 * low[1] + (0.06 + 0.16 * traits.mottling) * middle[1] + 0.07 * fine[1]
+    held = 1.0 + VESSEL_DETAIL * atlas.detail * _share(atlas, 0.0, FOREHEAD_VESSELS)
+    vessels = vessels + 0.05 * held * grain[1]
     blood = traits.blood * np.exp(vessels) * (1.0 + flush + 0.5 * wrinkles)
     rims = np.exp(-0.5 * ((atlas.eyelids + 0.004) / 0.005) ** 2) * atlas.skin_like
     inwards = np.clip(-atlas.lips / 0.03, 0.0, 1.0)
@@ -191,22 +252,24 @@ def _pigments(
 
 
 def _specular(
-    atlas: SkinAtlas, traits: SkinTraits, low: FloatArray, middle: FloatArray, grain: FloatArray, hair: FloatArray,
-    folds: FloatArray, lips: FloatArray, wrinkles: FloatArray, nostrils: FloatArray, lashes: FloatArray,
+    atlas: SkinAtlas, traits: SkinTraits, low: FloatArray, middle: FloatArray, grain: FloatArray, gloss: FloatArray,
+    hair: FloatArray, folds: FloatArray, lips: FloatArray, wrinkles: FloatArray, nostrils: FloatArray,
+    lashes: FloatArray,
 ) -> FloatArray:  # fmt: skip
     """Specular albedo (H, W): smooth, oily forehead and nose, moist lips; dull hair, lids, creases and pores."""
     oily = atlas.blob(atlas.landmark(151), 0.12, 0.05) + atlas.blob(atlas.landmark(4), 0.03, 0.08)
     oily = np.clip(oily + 0.5 * atlas.blob(atlas.landmark(199), 0.04, 0.03), 0.0, 1.0)
     lids = np.exp(-0.5 * (np.maximum(atlas.eyelids, 0.0) / 0.02) ** 2) * atlas.skin_like
-    texture = 0.035 * low[1] + 0.03 * middle[2] + 0.025 * grain[0]
+    held = 1.0 + GLOSS_DETAIL * atlas.detail
+    texture = 0.035 * low[1] + 0.03 * middle[2] + 0.025 * held * grain[0]
     skin = SKIN_SPECULAR * (1.0 + (0.05 + 0.2 * traits.oil) * oily + texture) * (1.0 - 0.2 * lids)
     skin = (
         skin * (1.0 - 0.3 * wrinkles) * (1.0 - 0.7 * nostrils) * (1.0 - 0.4 * lashes) * (1.0 - 0.35 * atlas.ear_hollow)
     )
     nose = atlas.blob(atlas.landmark(4), 0.035, 0.045)
     alar_crease = atlas.blob(atlas.landmark(129, 358), 0.008, 0.014)
-    skin = skin * np.exp(nose * (0.06 * grain[1] + 0.04 * middle[1])) * (1.0 - 0.35 * alar_crease)
-    skin = skin * np.exp(0.05 * lips * (folds + grain[1]))
+    skin = skin * np.exp(nose * (0.06 * held * grain[1] + 0.04 * middle[1]) + gloss) * (1.0 - 0.35 * alar_crease)
+    skin = skin * np.exp(0.05 * held * lips * (folds + grain[1]))
     skin = skin * (1.0 + lips * (0.18 * traits.moisture - 0.05)) * (1.0 - 0.3 * _lip_line(atlas))
     skin = skin + (HAIR_SPECULAR - skin) * hair
     skin = np.where(atlas.is_region(Region.EYES), EYE_SPECULAR, skin)

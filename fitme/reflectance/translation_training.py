@@ -27,7 +27,7 @@ from fitme.reflectance.similarity import psnr
 from fitme.reflectance.skin import synthesize_skin
 from fitme.reflectance.translation import MEAN_RESOLUTION, TextureTranslator, TranslationConfig, maps_of
 
-CHANNEL_WEIGHTS = (1.0, 1.0, 1.0, 0.7, 2.0, 2.0)
+CHANNEL_WEIGHTS = (1.0, 1.0, 1.0, 2.0, 6.0, 6.0)
 """Of each channel of `dataset.CHANNELS` in the loss; slopes are small numbers."""
 COARSE_FACTOR = 16
 """Reduction at which maps are compared once more, so that tone counts beside texture."""
@@ -74,9 +74,14 @@ class TranslationTrainer:
     """Fits a network to a set of maps; iterate `run`, take `finished`."""
 
     def __init__(
-        self, dataset: MapDataset, settings: TranslationTraining, config: TranslationConfig | None = None
+        self,
+        dataset: MapDataset,
+        settings: TranslationTraining,
+        config: TranslationConfig | None = None,
+        start: TextureTranslator | None = None,
     ) -> None:
-        config = config or TranslationConfig(resolution=dataset.resolution)
+        """`start` is a network to go on from; `config` is that of a new one."""
+        config = start.config if start else config or TranslationConfig(resolution=dataset.resolution)
         if dataset.resolution % (2 * config.divisor):
             raise ConfigError(
                 f"maps of {dataset.resolution} texels do not fit the network: use {2 * config.divisor} or more"
@@ -88,6 +93,8 @@ class TranslationTrainer:
         factor = max(dataset.resolution // MEAN_RESOLUTION, 1)
         mean = functional.interpolate(downsample(dataset.mean()[None], factor), size=(MEAN_RESOLUTION,) * 2)
         self.network.mean.copy_(mean[0])
+        if start:
+            self.network.load_state_dict(start.state_dict())
         self.network.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._average = deepcopy(self.network).requires_grad_(False)
         self._optimizer = torch.optim.AdamW(

@@ -9,11 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from fitme.errors import InputError, StoreError
+from fitme.commands.data import app
+from fitme.errors import ConfigError, InputError, StoreError
 from fitme.reflectance.atlas import default_atlas
 from fitme.reflectance.causes import cause_vector
-from fitme.reflectance.dataset import GivenMaps, build_dataset, encode_maps, load_dataset
+from fitme.reflectance.dataset import HELD_OUT_SEED, GivenMaps, build_dataset, encode_maps, load_dataset
 from fitme.reflectance.dataset_files import GrowingSet, MapRow
 from fitme.reflectance.skin import synthesize_skin
 from fitme.reflectance.tone import ITA_CLASSES
@@ -171,6 +173,27 @@ def test_a_row_of_the_wrong_size_never_reaches_the_files(tmp_path):
 def test_every_angle_has_the_class_whose_bounds_hold_it(angle):
     low, high = ITA_CLASSES[CLASS_NAMES[int(class_index(angle))]]
     assert (low <= angle or low == -65.0) and (angle < high or high == 70.0)
+
+
+def test_the_command_builds_reports_and_refuses(tmp_path):
+    def run(*options):
+        return CliRunner().invoke(app, ["build", "--out", str(tmp_path / "set"), "--workers", "1", *options])
+
+    result = run("--skins", "2", "--resolution", str(SIZE))
+    assert result.exit_code == 0, result.output
+    shown = " ".join(result.output.split())
+    assert "2 maps of 32 x 32" in shown and "intermediate" in shown
+    before = files_of(tmp_path / "set")
+    for options, kind, word in (
+        (("--resolution", "100"), ConfigError, "power of two"),
+        (("--skins", "9", "--first-seed", str(HELD_OUT_SEED - 5)), ConfigError, "measuring"),
+        (("--skins", "3", "--resolution", str(SIZE)), InputError, "--replace"),
+        (("--textures", str(tmp_path / "nowhere")), InputError, "no such folder"),
+        (("--makehuman", str(tmp_path)), InputError, "MakeHuman"),
+    ):
+        raised = run(*options).exception
+        assert isinstance(raised, kind) and word in str(raised)
+    assert files_of(tmp_path / "set") == before
 
 
 def test_tone_is_measured_on_bare_skin():
