@@ -84,7 +84,7 @@ def paint(atlas: SkinAtlas, causes: SkinCauses, generator: np.random.Generator) 
         for bank in ("low", "middle", "fine", "grain", "pores")
     )
     openings = _shared(causes.mixture("pores")[0], atlas.pits)
-    grit = np.tensordot(causes.mixture("pores"), atlas.grit, 1)  # (2, H, W)
+    grit = _independent_mixtures(causes.mixture("pores"), atlas.grit)  # (3, H, W) of relief, diffuse and specular
     lip_creases = _shared(causes.mixture("lip_folds")[0], atlas.lip_creases)
     strands, folds, fibres = (
         np.tensordot(causes.mixture(bank), getattr(atlas, bank), 1)[0]
@@ -138,8 +138,8 @@ def paint(atlas: SkinAtlas, causes: SkinCauses, generator: np.random.Generator) 
     albedo = np.where(mouth[..., None], organs.mouth_albedo(atlas, traits), albedo)
 
     covered_by_hair = np.clip(np.maximum(np.maximum(scalp, 0.5 * beard + 0.4 * beard_strokes), brows), 0.0, 1.0)
-    gloss = GRIT_GLOSS * grit[0] + FURROW_GLOSS * pores[1] - PORE_DULLNESS * openings
-    lip_gloss = LIP_GRIT_GLOSS * grit[0] - LIP_CREASE_DULLNESS * lip_creases
+    gloss = GRIT_GLOSS * grit[2] + FURROW_GLOSS * pores[1] - PORE_DULLNESS * openings
+    lip_gloss = LIP_GRIT_GLOSS * grit[2] - LIP_CREASE_DULLNESS * lip_creases
     gloss = bare * _share(atlas, NOSE_GLOSS, FOREHEAD_GLOSS) * gloss + lips * lip_gloss
     specular = _specular(
         atlas, traits, low, middle, grain, gloss, covered_by_hair, folds, lips, wrinkles, nostrils, lashes
@@ -175,6 +175,14 @@ def _grown(strokes: FloatArray, density: FloatArray, shares: FloatArray) -> Floa
 def _shared(weights: FloatArray, fields: FloatArray) -> FloatArray:
     """Mixture (H, W) of one-sided fields (N, H, W): weights of the same sign keep dots dots and creases creases."""
     return np.asarray(np.tensordot(np.abs(weights), fields, 1), np.float32)
+
+
+def _independent_mixtures(weights: FloatArray, fields: FloatArray) -> FloatArray:
+    """Mixtures (3, H, W) of fields (3, H, W) without correlation; weights (2, 3) span those of the first two."""
+    first = weights[0] / np.linalg.norm(weights[0])
+    third = np.cross(weights[0], weights[1])
+    third = third / np.linalg.norm(third)
+    return np.asarray(np.tensordot(np.stack([first, np.cross(third, first), third]), fields, 1), np.float32)
 
 
 def _pore_relief(

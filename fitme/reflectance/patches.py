@@ -1,0 +1,119 @@
+"""Rectangles of skin measured by spatial frequency: power of each map per octave, and correlations between maps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+RealArray = npt.NDArray[np.float64]
+
+BANDS_PER_MM = ((0.1875, 0.375), (0.375, 0.75), (0.75, 1.5))
+"""Octaves in cycles per millimetre, up to what a map of 1024 texels holds on the face."""
+MAPS = ("diffuse", "specular", "normals")
+LUMINANCE = (0.2126, 0.7152, 0.0722)
+SMALLEST_ALBEDO = 0.01
+TREND_ORDER = 2
+"""Degree of the polynomial that is taken away: windows are only a few waves of the coarsest band wide, and shading that
+goes through them would leak into it."""
+STEEPEST_NORMAL_Z = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class SkinPatch:
+    """A rectangle of the maps."""
+
+    log_diffuse: RealArray
+    """(H, W) logarithm of the luminance of the albedo."""
+    log_specular: RealArray
+    """(H, W)."""
+    slopes: RealArray
+    """(2, H, W) along u and upwards."""
+    texel_mm: tuple[float, float]
+    """Width and height of a texel on the skin."""
+
+    def powers(self, limits_per_mm: tuple[float, float]) -> RealArray:
+        """Variance (len(MAPS), len(BANDS_PER_MM)), that of both slopes together."""
+        fields = ((self.log_diffuse,), (self.log_specular,), tuple(self.slopes))
+        return np.array([sum(band_power(f, self.texel_mm, limits_per_mm) for f in group) for group in fields])
+
+    def level(self, map_name: str) -> float:
+        """Mean logarithm of an albedo, "diffuse" or "specular"."""
+        return float({"diffuse": self.log_diffuse, "specular": self.log_specular}[map_name].mean())
+
+    def correlations(self, limits_per_mm: tuple[float, float]) -> dict[tuple[str, str], float]:
+        """Correlation over all bands between the albedos and the bulge, minus the curvature of the relief."""
+        across, up = self.slopes
+        bulge = np.gradient(across, self.texel_mm[0], axis=1) - np.gradient(up, self.texel_mm[1], axis=0)
+        named = {"diffuse": self.log_diffuse, "specular": self.log_specular, "bulge": bulge}
+        spectra = {name: _banded_spectrum(field, self.texel_mm, limits_per_mm) for name, field in named.items()}
+        pairs = (("diffuse", "specular"), ("diffuse", "bulge"), ("specular", "bulge"))
+        return {(a, b): _coherence(spectra[a], spectra[b]) for a, b in pairs}
+
+
+def skin_patch(
+    diffuse: npt.NDArray[np.floating[Any]],  # (H, W, 3) linear
+    specular: npt.NDArray[np.floating[Any]],  # (H, W)
+    normals: npt.NDArray[np.floating[Any]],  # (H, W, 3) tangent space
+    texel_mm: tuple[float, float],
+) -> SkinPatch:
+    """The patch of these maps."""
+    slopes = normals[..., :2].astype(np.float64) / np.maximum(normals[..., 2:], STEEPEST_NORMAL_Z)
+    return SkinPatch(
+        np.log(np.maximum(diffuse.astype(np.float64) @ np.array(LUMINANCE), SMALLEST_ALBEDO)),
+        np.log(np.maximum(specular.astype(np.float64), SMALLEST_ALBEDO)),
+        np.moveaxis(slopes, -1, 0),
+        texel_mm,
+    )
+
+
+def nyquist_per_mm(patches: Sequence[SkinPatch]) -> tuple[float, float]:
+    """The highest frequencies along u and v that all patches hold."""
+    widest, highest = (max(patch.texel_mm[axis] for patch in patches) for axis in (0, 1))
+    return 0.5 / widest, 0.5 / highest
+
+
+def band_power(
+    field: RealArray, texel_mm: tuple[float, float], limits_per_mm: tuple[float, float] = (np.inf, np.inf)
+) -> RealArray:
+    """Variance (len(BANDS_PER_MM),) that a patch (H, W) has in each band, of frequencies below the limits along u and
+    v: periodogram under a Hann window, after the trend is taken away."""
+    spectrum, frequency = _spectrum(field, texel_mm, limits_per_mm)
+    power = np.abs(spectrum) ** 2
+    return np.array([power[(frequency >= low) & (frequency < high)].sum() for low, high in BANDS_PER_MM])
+
+
+def _spectrum(
+    field: RealArray, texel_mm: tuple[float, float], limits_per_mm: tuple[float, float]
+) -> tuple[npt.NDArray[np.complex128], RealArray]:
+    """Coefficients (H, W) whose squares add up to the variance, 0 beyond the limits, and their frequencies."""
+    window = np.outer(*(np.hanning(size + 2)[1:-1] for size in field.shape))
+    flat = _without_trend(field)
+    centred = flat - (flat * window).sum() / window.sum()
+    spectrum = np.fft.fft2(centred * window) / np.sqrt(field.size * np.square(window).sum())
+    fx = np.fft.fftfreq(field.shape[1], texel_mm[0])[None]
+    fy = np.fft.fftfreq(field.shape[0], texel_mm[1])[:, None]
+    held = (np.abs(fx) < limits_per_mm[0]) & (np.abs(fy) < limits_per_mm[1])
+    return np.where(held, spectrum, 0.0), np.hypot(fx, fy)
+
+
+def _banded_spectrum(
+    field: RealArray, texel_mm: tuple[float, float], limits_per_mm: tuple[float, float]
+) -> npt.NDArray[np.complex128]:
+    spectrum, frequency = _spectrum(field, texel_mm, limits_per_mm)
+    return np.where((frequency >= BANDS_PER_MM[0][0]) & (frequency < BANDS_PER_MM[-1][1]), spectrum, 0.0)
+
+
+def _coherence(a: npt.NDArray[np.complex128], b: npt.NDArray[np.complex128]) -> float:
+    norm = np.sqrt(np.square(np.abs(a)).sum() * np.square(np.abs(b)).sum())
+    return float((a * b.conj()).real.sum() / norm) if norm > 0.0 else 0.0
+
+
+def _without_trend(field: RealArray) -> RealArray:
+    height, width = field.shape
+    y, x = np.meshgrid(np.linspace(-1.0, 1.0, height), np.linspace(-1.0, 1.0, width), indexing="ij")
+    powers = [(i, j) for i in range(TREND_ORDER + 1) for j in range(TREND_ORDER + 1 - i)]
+    terms = np.stack([(x**i * y**j).ravel() for i, j in powers], -1)  # (H W, terms)
+    coefficients = np.linalg.lstsq(terms, field.ravel(), rcond=None)[0]
+    return np.asarray(field - (terms @ coefficients).reshape(field.shape), np.float64)
