@@ -47,8 +47,8 @@ def test_rows_belong_to_their_seeds(tmp_path):
 
 
 def test_the_number_of_processes_does_not_change_the_set(tmp_path):
-    build_dataset(tmp_path / "one", 10, SIZE, balanced=True)
-    build_dataset(tmp_path / "two", 10, SIZE, balanced=True, workers=2)
+    build_dataset(tmp_path / "one", 7, SIZE, balanced=True)
+    build_dataset(tmp_path / "two", 7, SIZE, balanced=True, workers=2)
     assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
 
 
