@@ -111,11 +111,12 @@ def paint(atlas: SkinAtlas, causes: SkinCauses, generator: np.random.Generator) 
     )
     hollows = (1.0 - 0.85 * nostrils) * (1.0 - 0.45 * atlas.ear_hollow) * (1.0 - 0.55 * _lip_line(atlas))
     bare = 1.0 - lips
+    creased = lips * (1.0 - atlas.detail * _lip_line(atlas))  # what lies behind the lips is smooth
     shade = _share(atlas, NOSE_SHADE, FOREHEAD_SHADE) * (
         PORE_SHADE * (0.5 + traits.pores) * openings + GRIT_SHADE * grit[1]
     )
     lip_shade = LIP_CREASE_SHADE * lip_creases + LIP_GRIT_SHADE * grit[1]
-    albedo = albedo * (hollows * np.exp(-bare * shade - lips * lip_shade))[..., None]
+    albedo = albedo * (hollows * np.exp(-bare * shade - creased * lip_shade))[..., None]
 
     hair = _hair_albedo(traits, strands)  # (H, W, 3)
     area = growth.beard_area(atlas)
@@ -140,7 +141,7 @@ def paint(atlas: SkinAtlas, causes: SkinCauses, generator: np.random.Generator) 
     covered_by_hair = np.clip(np.maximum(np.maximum(scalp, 0.5 * beard + 0.4 * beard_strokes), brows), 0.0, 1.0)
     gloss = GRIT_GLOSS * grit[2] + FURROW_GLOSS * pores[1] - PORE_DULLNESS * openings
     lip_gloss = LIP_GRIT_GLOSS * grit[2] - LIP_CREASE_DULLNESS * lip_creases
-    gloss = bare * _share(atlas, NOSE_GLOSS, FOREHEAD_GLOSS) * gloss + lips * lip_gloss
+    gloss = bare * _share(atlas, NOSE_GLOSS, FOREHEAD_GLOSS) * gloss + creased * lip_gloss
     specular = _specular(
         atlas, traits, low, middle, grain, gloss, covered_by_hair, folds, lips, wrinkles, nostrils, lashes
     )
@@ -152,7 +153,7 @@ def paint(atlas: SkinAtlas, causes: SkinCauses, generator: np.random.Generator) 
         pores=_pore_relief(atlas, middle[0], fine[0], grain[0], pores[0], grit[0], openings),
         strands=relief_strands,
         wrinkles=wrinkles,
-        lip_folds=lips * _lip_relief(atlas, folds, lip_creases, grit[0]),
+        lip_folds=creased * _lip_relief(atlas, folds, lip_creases, grit[0]),
         rough=rough,
     )
     return Skin(
