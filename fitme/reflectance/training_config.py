@@ -34,7 +34,8 @@ class TrainingConfig:
     seed: int = 0
     skins: int = 1600
     """Made-up heads to train on where no data set is given."""
-    data_workers: int = 2
+    data_workers: int = field(default=2, repr=False)
+    """Processes that paint them."""
     phases: tuple[Phase, ...] = (Phase(64, 700, 8), Phase(128, 500, 4), Phase(256, 900, 4, True, True))
     learning_rate: float = 3e-3
     adam_betas: tuple[float, float] = (0.8, 0.99)
