@@ -3,7 +3,7 @@ import torch
 
 from fitme.errors import ConfigError
 from fitme.reflectance.discriminator import BranchedDiscriminator, DiscriminatorConfig
-from fitme.reflectance.training import by_modality
+from fitme.reflectance.objective import by_modality
 
 SMALL = DiscriminatorConfig(resolution=16, branch_channels=(4, 6), joint_channels=(8,))
 POSITION = torch.zeros(1, 2, 16, 16)
