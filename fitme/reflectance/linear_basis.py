@@ -15,6 +15,8 @@ from fitme.reflectance.layers import downsample, upsample
 _BATCH = 20
 _SLOPE_IMPORTANCE = 3.0
 """Weight of slopes, which are small, beside sRGB-encoded values."""
+SMALLEST_SHARE = 1e-6
+"""Of the largest component's energy: what a component is taken to have at least."""
 DETAIL_MAPS = 400
 """Maps at most that the components of fine detail are found from."""
 
@@ -51,7 +53,9 @@ def principal_components(dataset: MapDataset, texel_weight: Tensor, count: int, 
     coefficients = vectors * samples**0.5  # (N, K)
     components = (coefficients.T @ centred.flatten(1) / samples).unflatten(1, mean.shape)
     weighted = (components * scale).flatten(1)  # (K, 6rr)
-    projection = (weighted * scale.flatten()).T / weighted.square().sum(1)
+    size = weighted.square().sum(1)
+    # Components beyond the rank of few maps are nothing, and so are their coefficients.
+    projection = (weighted * scale.flatten()).T / size.clamp(min=SMALLEST_SHARE * float(size.max()))
     return LinearBasis(mean, components, projection)
 
 

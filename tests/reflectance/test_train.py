@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,7 @@ from fitme.reflectance.weights import load_generator
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 STEPS = 8
+THREADS = 1
 # Checkpoints after steps 3 and 6, measurements after steps 4 and 8.
 SETTINGS = {
     "skins": 6,
@@ -73,6 +74,15 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("training_maps")
     build_dataset(folder, 6, 64)
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums depend on how many threads share them, so every run of this module uses as many."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -154,8 +164,8 @@ def test_pieces_give_what_a_whole_run_gives(whole, maps, tmp_path):
 
 def running(config: Path, run: Path, maps: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "fitme.cli", "train", "reflectance", "--config", config, "--out", run]
-    return subprocess.Popen([*map(str, command), "--data", str(maps), "--device", "cpu"], stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)  # fmt: skip
+    options = ["--data", str(maps), "--device", "cpu", "--threads", str(THREADS)]
+    return subprocess.Popen([*map(str, command), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
