@@ -21,10 +21,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fitme.bench.truth_people import NARROW_FACE_END, ScanModel, load_scans, smooth_normals
+from fitme.bench.truth_people import Material, ScanModel, load_scans, smooth_normals
 from fitme.bench.truth_scenes import TruthRenderer, UnseenLight, choose_variant
 from fitme.bench.truth_sensor import jpeg, metered_exposure, photograph, white_balance
 from fitme.bench.truth_subjects import HEIGHT, WIDTH, FrameScript, Subject, subject
+from fitme.bench.truth_visibility import surface_samples
 from fitme.color import linear_to_bytes
 from fitme.geometry import Camera, HeadPose
 from fitme.reflectance.skin import synthesize_skin
@@ -41,6 +42,7 @@ VERSION = 1
 SKIN_RESOLUTION = 512
 RELIT_FRAMES = (1, 5)
 """Held-out frames that are rendered again under the unseen light."""
+SCAN_POINTS = 4000
 METER_PX = (64, 48)
 METER_SAMPLES = 16
 
@@ -54,8 +56,8 @@ class TruthSettings:
 
     subjects: int = 12
     frames: int = 16
-    samples: int = 48
-    """Paths per pixel."""
+    samples: int = 36
+    """Paths per pixel: what is left of their noise on skin, 0.013 of display white, is about the sensor's own."""
     width: int = WIDTH
     height: int = HEIGHT
 
@@ -70,9 +72,9 @@ class SubjectTruth:
     """What is known of a subject, as arrays."""
 
     scan: FloatArray
-    """(6706, 3) points of the expressionless narrow face, metres, the head's own frame."""
+    """(S, 3) points spread evenly over what shows of the expressionless narrow face, metres, the head's own frame."""
     scan_normals: FloatArray
-    """(6706, 3)."""
+    """(S, 3)."""
     landmarks: FloatArray
     """(68, 3) iBUG's, on the same head."""
     rotations: Singles
@@ -209,13 +211,14 @@ def _write_truth(
     file: Path, drawn: Subject, scans: ScanModel, neutral: FloatArray, albedo: Singles, relit: list[int]
 ) -> None:
     unseen = unseen_light(drawn.number)
-    normals = smooth_normals(neutral, scans.face_triangles)
+    normals = smooth_normals(neutral, scans.triangles[Material.SKIN])
+    scan, scan_normals = surface_samples(neutral, normals, scans.face_triangles, SCAN_POINTS, drawn.number)
     partial = file.with_name(file.name + ".partial")
     with partial.open("wb") as opened:
         np.savez_compressed(
             opened,
-            scan=neutral[:NARROW_FACE_END].astype(np.float32),
-            scan_normals=normals[:NARROW_FACE_END].astype(np.float32),
+            scan=scan.astype(np.float32),
+            scan_normals=scan_normals.astype(np.float32),
             landmarks=neutral[scans.landmarks].astype(np.float32),
             rotations=np.stack([frame.pose.rotation for frame in drawn.frames]),
             translations=np.stack([frame.pose.translation for frame in drawn.frames]),

@@ -19,10 +19,12 @@ IntArray = npt.NDArray[np.int64]
 Picture = npt.NDArray[np.uint8]
 
 MILLIMETRES = 1000.0
-_ALIGNMENT_ROUNDS = 12
-_ALIGNMENT_POINTS = 2500
+_ALIGNMENT_ROUNDS = 15
+_ALIGNMENT_POINTS = 1000
 _TRIM_SHARE = 0.95
 """Share of the points, nearest first, that an alignment listens to."""
+_ANCHOR_SHARE = 0.1
+"""Weight of all landmarks over that of all surface points."""
 _SMALLEST_ERROR = 1e-9
 _ROTATION_UNIT_M = 0.1
 """Turns are counted by what they move at this distance, so that the unknowns of an alignment are of one size."""
@@ -84,29 +86,37 @@ def align_to_mesh(
     vertices: FloatArray,  # (V, 3)
     triangles: IntArray,  # (F, 3)
     allowed: IntArray,  # indices of triangles that points may lie on
-    start: Similarity,
+    anchors: tuple[FloatArray, FloatArray],  # (L, 3) landmarks in the points' frame and on the mesh
     *,
     free_scale: bool,
 ) -> Similarity:
-    """Iterated closest points, point to plane (Chen and Medioni 1992), the farthest twentieth left out."""
-    motion = start
-    step = max(1, len(points) // _ALIGNMENT_POINTS)
-    sample = points[::step]
+    """Iterated closest points, point to plane (Chen and Medioni 1992), the farthest twentieth left out. It starts from
+    the landmarks, and they go on counting for a tenth of the whole, so that a head of another size does not slide."""
+    motion = similarity_of(*anchors, free_scale=free_scale)
+    sample = points[:: max(1, len(points) // _ALIGNMENT_POINTS)]
     normals = _triangle_normals(vertices, triangles)
     for _ in range(_ALIGNMENT_ROUNDS):
         moved = motion.apply(sample)
         place = nearest_on_mesh(moved, vertices, triangles, allowed)
         offset = place.points(vertices, triangles) - moved
-        normal = normals[place.triangle]
         distance = np.linalg.norm(offset, axis=1)
         near = distance <= np.quantile(distance, _TRIM_SHARE)
-        middle = moved[near].mean(0)
-        arm = (moved[near] - middle) / _ROTATION_UNIT_M
-        columns = [np.cross(arm, normal[near]), normal[near]]
+        normal = normals[place.triangle][near]
+        landmarks = motion.apply(anchors[0])
+        pull = np.sqrt(_ANCHOR_SHARE * near.sum() / len(landmarks))
+        white = np.concatenate(
+            [normal[:, :, None] * normal[:, None, :], np.broadcast_to(pull * np.eye(3), (len(landmarks), 3, 3))]
+        )  # (n, 3, 3)
+        held = np.concatenate([moved[near], landmarks])
+        wanted = np.concatenate([offset[near], anchors[1] - landmarks])
+        middle = held.mean(0)
+        arm = (held - middle) / _ROTATION_UNIT_M
+        turns = np.cross(np.eye(3)[None], arm[:, None]).transpose(0, 2, 1)  # (n, 3, 3) columns are axis x arm
+        columns = [turns, np.broadcast_to(np.eye(3), turns.shape)]
         if free_scale:
-            columns.append((arm * normal[near]).sum(1, keepdims=True))
-        rows = np.concatenate(columns, 1)
-        right = (offset[near] * normal[near]).sum(1)
+            columns.append(arm[:, :, None])
+        rows = (white @ np.concatenate(columns, 2)).reshape(3 * len(arm), -1)
+        right = (white @ wanted[..., None]).ravel()
         solution = np.linalg.lstsq(rows, right, rcond=None)[0]
         turn = rotation_matrix(torch.from_numpy(solution[:3] / _ROTATION_UNIT_M)).numpy()
         growth = 1.0 + float(solution[6]) / _ROTATION_UNIT_M if free_scale else 1.0
@@ -129,10 +139,9 @@ def score_shape(
     landmarks: FloatArray,  # (L, 3) on the fitted head
 ) -> tuple[ShapeScore, Similarity]:
     """Errors, and the motion from the scan's frame to the head's at the true scale."""
-    start = similarity_of(scan_landmarks, landmarks, free_scale=False)
-    rigid = align_to_mesh(scan, vertices, triangles, allowed, start, free_scale=False)
-    free = align_to_mesh(
-        scan, vertices, triangles, allowed, similarity_of(scan_landmarks, landmarks, free_scale=True), free_scale=True
+    anchors = (scan_landmarks, landmarks)
+    rigid, free = (
+        align_to_mesh(scan, vertices, triangles, allowed, anchors, free_scale=scale) for scale in (False, True)
     )
     moved = rigid.apply(scan)
     place = nearest_on_mesh(moved, vertices, triangles, allowed)

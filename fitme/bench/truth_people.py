@@ -15,7 +15,8 @@ from scipy.interpolate import RBFInterpolator
 from scipy.sparse import coo_matrix, csr_matrix, diags
 from scipy.sparse.linalg import spsolve
 
-from fitme.bench.truth_metrics import align_to_mesh, similarity_of
+from fitme.bench.truth_metrics import align_to_mesh
+from fitme.bench.truth_visibility import visible_vertices
 from fitme.errors import InputError
 from fitme.shape import MorphableModel
 from fitme.shape.build_embedding import Embedding, nearest_on_mesh
@@ -80,12 +81,8 @@ class ScanModel:
     """(N,) 1 where a vertex turns with the head, 0 where it stays with the body."""
     shell: FloatArray
     """(N,) 1 in the middle of the scalp, falling to 0 at its edge: thickness of hair or cap."""
-
-    @property
-    def face_triangles(self) -> IntArray:
-        """(F, 3) of the narrow face."""
-        skin = self.triangles[Material.SKIN]
-        return np.asarray(skin[(skin < NARROW_FACE_END).all(1)])
+    face_triangles: IntArray
+    """(F, 3) of the narrow face, without what no camera sees."""
 
     def neutral(self, identity: FloatArray) -> FloatArray:
         """Vertices (N, 3) of the expressionless head with coefficients (100,)."""
@@ -147,8 +144,11 @@ def load_scans(path: Path, model: MorphableModel) -> ScanModel:
     parts = _materials(mean, triangles, scalp)
     shell = _shell_profile(parts[Material.SHELL], len(mean))
     stiffness = _stiffness(mean, triangles)
+    outside = np.concatenate([parts[material] for material in (Material.SKIN, Material.EYES, Material.MOUTH)])
+    visible = visible_vertices(mean, outside) & (np.arange(len(mean)) < NARROW_FACE_END)
+    face = parts[Material.SKIN][visible[parts[Material.SKIN]].all(1)]
     return ScanModel(
-        mean, identity, expression, names, parts, landmarks, uv.astype(np.float32), stiffness, shell
+        mean, identity, expression, names, parts, landmarks, uv.astype(np.float32), stiffness, shell, face
     )  # fmt: skip
 
 
@@ -184,8 +184,8 @@ def _places_in_layout(
     ours = space.mean + np.tensordot(fit.mean_coefficients, space.basis, 1)
     semantic = slice(_FIRST_SEMANTIC_LANDMARK, None)
     targets = ibug.points(ours, triangles)[semantic]
-    start = similarity_of(mean[landmarks[semantic]], targets, free_scale=False)
-    laid = align_to_mesh(mean[:NARROW_FACE_END:3], ours, triangles, surface, start, free_scale=False).apply(mean)
+    anchors = (mean[landmarks[semantic]], targets)
+    laid = align_to_mesh(mean[:NARROW_FACE_END], ours, triangles, surface, anchors, free_scale=False).apply(mean)
     pull = RBFInterpolator(
         laid[landmarks[semantic]],
         targets - laid[landmarks[semantic]],

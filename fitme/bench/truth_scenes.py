@@ -169,7 +169,7 @@ class TruthRenderer:
             "near_clip": 0.05,
             "to_world": self._mi.ScalarTransform4f().look_at(origin=[0, 0, 0], target=[0, 0, -1], up=[0, 1, 0]),
             "film": {"type": "hdrfilm", "width": camera.width, "height": camera.height, "rfilter": {"type": "tent"}},
-            "sampler": {"type": "independent"},
+            "sampler": {"type": "multijitter"},
         }
 
     def _materials(self, skin: Skin) -> Mapping[Material, Any]:

