@@ -15,7 +15,9 @@ from fitme.fit.gauss_newton import (
     MeshBasis,
     MeshPoints,
     PointTargets,
+    SharedEvidence,
     focal_px,
+    shared_evidence,
     solve_jointly,
 )
 from fitme.fit.keyframe import Keyframe
@@ -55,13 +57,25 @@ class HeadAligner:
         focal: float,
         identity: FloatArray,
         freedom: Freedom,
+        elsewhere: SharedEvidence | None = None,
     ) -> JointEstimate:
-        """Joint solve over landmarks; keyframes that are `known` start from there, the others from their tracking."""
+        """Joint solve over landmarks; keyframes that are `known` start from there, the others from their tracking.
+
+        `elsewhere` is what keyframes that are left out say of identity and focal length.
+        """
         poses = [known[k.key].pose if k.key in known else k.observation.pose for k in keyframes]
         expressions = [known[k.key].expression if k.key in known else k.observation.expression for k in keyframes]
         start = initial_estimate(poses, [e.astype(np.float64) for e in expressions], focal, identity.astype(np.float64))
         targets = [self._landmarks.of(k, matrix_of(pose)) for k, pose in zip(keyframes, poses, strict=True)]
-        return solve_jointly(targets, start, self._settings.solver, freedom)
+        return solve_jointly(targets, start, self._settings.solver, freedom, elsewhere=elsewhere)
+
+    def evidence_of(
+        self, keyframe: Keyframe, estimate: KeyframeEstimate, focal: float, identity: FloatArray
+    ) -> SharedEvidence:
+        """What the landmarks of a keyframe say of identity and focal length, linearised at its estimate."""
+        joint = self.estimate_of([estimate], focal, identity)
+        target = self._landmarks.of(keyframe, matrix_of(estimate.pose))
+        return shared_evidence(target, joint, 0, self._settings.solver)
 
     def by_flow(
         self,

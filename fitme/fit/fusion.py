@@ -1,16 +1,17 @@
 """One albedo from many views: de-lit texels of all keyframes, fused without blurring what the sharpest of them shows.
 
 Low frequencies are averaged, so that no seam shows where views take over from each other; high frequencies come mostly
-from the view that sees a texel best.
+from the view that sees a texel best. Lights are found on samples of the skin; only then is every texel de-lit, once.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from fitme.fit.consensus import disagreement
+from fitme.fit.delit import SMALLEST_WEIGHT, BandSums, DelitView
 from fitme.fit.lighting import LIGHT_REGIONS, LightSettings, LitSurface, albedo_scale, estimate_light, lit_surface
 from fitme.fit.unprojection import TexelObservation, TexelTable
 from fitme.shape.regions import Region
@@ -35,8 +36,8 @@ class FusionSettings:
     """Standard deviation of the low-pass filter between the bands, as a share of the map's side."""
     confident_weight: float = 0.15
     """Summed weight at which a texel is believed by half."""
-    light_samples: int = 6000
-    """Texels a keyframe gives to the light's least squares."""
+    light_samples: int = 12000
+    """Texels of skin on which lights are found."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,36 @@ class FusedTexture:
     confidence: FloatArray
     """(N,) 0 where nothing was seen, towards 1 where it was seen well."""
     lights: tuple[FloatArray, ...]
-    """(9, 3) of each keyframe."""
+    """(9, 3) of each view."""
     errors: tuple[float, ...]
-    """Root mean square, in linear light, between each keyframe and what albedo and light predict of it."""
+    """Root mean square over the skin, in linear light, between each view and what albedo and light predict of it."""
+    disagreements: tuple[float, ...] = ()
+    """Of each view with all others; see `fitme.fit.consensus`. NaN where nothing else shows what a view shows."""
+    delit: tuple[DelitView, ...] = ()
+    """What each view says."""
+
+
+@dataclass(frozen=True)
+class Resting:
+    """Keyframes that are fused as they were found earlier."""
+
+    sums: BandSums
+    sharpest: float
+    """Greatest sharpness among them."""
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """One view at the texels of skin on which lights are found, S of them."""
+
+    surface: LitSurface
+    color: FloatArray
+    """(S, 3)."""
+    weight: FloatArray
+    """(S,)."""
+
+    def delit(self, light: FloatArray) -> FloatArray:
+        return _delit(self.color, self.surface, light)
 
 
 def fuse(
@@ -61,117 +89,166 @@ def fuse(
     specular: FloatArray,  # (N, 1)
     settings: FusionSettings,
     light_settings: LightSettings,
+    resting: Resting | None = None,
 ) -> FusedTexture:
-    """Alternate between the keyframes' lights and the albedo that they share.
+    """Alternate between the views' lights and the albedo that they share.
 
     Ears count as unseen: no landmark holds them in place, and what lies behind them would be painted on.
 
     `prior` is an albedo for what was not seen, of any tone: it is scaled to the tone that is found. `specular` is the
-    specular albedo. `sharpness` of each keyframe weighs it against the others.
+    specular albedo. `sharpness` of each view weighs it against the others. What `resting` keyframes have said joins in,
+    and their tone is kept.
     """
-    quality = np.asarray(sharpness, np.float32) / max(sharpness)
-    weights = np.stack([view.weight for view in views]) * quality[:, None]  # (K, N)
-    weights[:, table.region == Region.EARS] = 0.0
+    count = len(table.rows)
+    rest = resting or Resting(BandSums.empty(count), 0.0)
+    sharpest = max([*sharpness, rest.sharpest])
+    weights = [_weight(table, view, factor) for view, factor in zip(views, sharpness, strict=True)]
+    total = (rest.sums.weight + sum(weights)) / sharpest
     skin = np.isin(table.region, [int(region) for region in LIGHT_REGIONS])
-    seen_skin = skin & (weights.sum(0) > settings.confident_weight)
-    albedo = _tint(table, prior, views, weights, seen_skin, light_settings)
-    confidence = (weights.sum(0) / (weights.sum(0) + settings.confident_weight)).astype(np.float32)
-    surfaces = [lit_surface(view.normals, view.toward_viewer, specular, table.occlusion) for view in views]
-    lights: list[FloatArray] = []
-    for _ in range(settings.rounds):
-        mean_light = np.mean(lights, 0).astype(np.float32) if lights else None
-        lights = [
-            _keyframe_light(view, surface, albedo, weight * skin, settings, light_settings, mean_light)
-            for view, surface, weight in zip(views, surfaces, weights, strict=True)
-        ]
-        delit = np.stack(
-            [
-                (view.color - surface.sheen(light)) / surface.shading(light)
-                for view, surface, light in zip(views, surfaces, lights, strict=True)
-            ]
-        )
-        delit = np.clip(delit, 0.0, MAXIMAL_ALBEDO)
-        mean = (weights[..., None] * delit).sum(0) / np.maximum(weights.sum(0), 1e-6)[:, None]
-        albedo = confidence[:, None] * mean + (1.0 - confidence[:, None]) * albedo
-    detailed = _two_bands(table, delit, weights, settings)
-    fused = np.clip(confidence[:, None] * detailed + (1.0 - confidence[:, None]) * albedo, 0.0, MAXIMAL_ALBEDO)
-    errors = tuple(
-        _error(view, surface, fused, weight, light)
-        for view, surface, weight, light in zip(views, surfaces, weights, lights, strict=True)
+    sampled = np.flatnonzero(skin & (total > settings.confident_weight))
+    sampled = sampled[:: max(1, len(sampled) // settings.light_samples)]
+    samples = [
+        _Samples(_surface(table, view, specular, sampled), view.color[sampled], weight[sampled])
+        for view, weight in zip(views, weights, strict=True)
+    ]
+    known = rest.sums.albedo() if resting is not None else None
+    tinted = _tint(table, prior, sampled, samples, rest, known, light_settings)
+    albedo = tinted[sampled]
+    if known is not None:
+        sure = _confidence(rest.sums.weight[sampled] / sharpest, settings)
+        albedo = np.asarray(sure * known[sampled] + (1.0 - sure) * albedo, np.float32)
+    lights = _lights(samples, albedo, rest, known, sampled, total, settings, light_settings)
+
+    delit = tuple(
+        _view(table, view, weight, specular, light) for view, weight, light in zip(views, weights, lights, strict=True)
     )
-    return FusedTexture(fused, confidence, tuple(lights), errors)
+    sums = rest.sums.copy()
+    for part in delit:
+        sums.add(table, part, settings.detail_power, settings.band_sigma)
+    confidence = _confidence(total, settings)
+    # Where little was seen the prior stays, as much of it as the alternations above would leave.
+    unseen = (1.0 - confidence) ** (settings.rounds + 1)
+    fused = np.clip((1.0 - unseen) * sums.albedo() + unseen * tinted, 0.0, MAXIMAL_ALBEDO).astype(np.float32)
+    predicted = [
+        fused[sampled] * s.surface.shading(light) + s.surface.sheen(light)
+        for s, light in zip(samples, lights, strict=True)
+    ]
+    errors = tuple(_error(s, colors) for s, colors in zip(samples, predicted, strict=True))
+    return FusedTexture(
+        fused, confidence[:, 0], tuple(lights), errors,
+        _disagreements(samples, lights, rest, known, sampled, sharpest, settings), delit,
+    )  # fmt: skip
+
+
+def _lights(
+    samples: Sequence[_Samples],
+    albedo: FloatArray,  # (S, 3) to start from
+    rest: Resting,
+    known: FloatArray | None,
+    sampled: npt.NDArray[np.intp],
+    total: npt.NDArray[np.float64],
+    settings: FusionSettings,
+    light_settings: LightSettings,
+) -> list[FloatArray]:
+    """(9, 3) of each view, by alternation with the albedo of the samples."""
+    lights: list[FloatArray] = []
+    sure = _confidence(total[sampled], settings)
+    settled = np.zeros_like(albedo) if known is None else rest.sums.weight[sampled, None] * known[sampled]
+    weight_sum = np.maximum(rest.sums.weight[sampled] + sum(s.weight for s in samples), SMALLEST_WEIGHT)[:, None]
+    for _ in range(settings.rounds if samples else 0):
+        mean_light = np.mean(lights, 0).astype(np.float32) if lights else None
+        lights = [_light(view, albedo, light_settings, mean_light) for view in samples]
+        delit = sum((s.weight[:, None] * s.delit(light) for s, light in zip(samples, lights, strict=True)), settled)
+        albedo = (sure * delit / weight_sum + (1.0 - sure) * albedo).astype(np.float32)
+    return lights
+
+
+def _light(view: _Samples, albedo: FloatArray, light_settings: LightSettings, prior: FloatArray | None) -> FloatArray:
+    seen = np.flatnonzero(view.weight > 0.0)
+    return estimate_light(
+        view.surface.subset(seen), view.color[seen], albedo[seen], view.weight[seen], light_settings, prior
+    )
 
 
 def _tint(
     table: TexelTable,
     prior: FloatArray,
-    views: Sequence[TexelObservation],
-    weights: FloatArray,
-    skin: npt.NDArray[np.bool_],
+    sampled: npt.NDArray[np.intp],
+    samples: Sequence[_Samples],
+    rest: Resting,
+    known: FloatArray | None,
     light_settings: LightSettings,
 ) -> FloatArray:
-    """The prior, its skin scaled per channel to the most likely tone under white light."""
-    if not skin.any():
+    """The prior, its skin scaled per channel to the most likely tone under white light, or to the tone known."""
+    if not len(sampled):
         return prior
-    color = np.stack([view.color for view in views])
-    seen = (weights[..., None] * color).sum(0)[skin] / weights.sum(0)[skin, None]
-    face_color = np.median(seen, 0)
-    tone = face_color * (albedo_scale(face_color, light_settings) / max(float(face_color.mean()), 1e-3))
-    reference = np.median(prior[skin], 0)
+    if known is not None:
+        tone = np.median(known[sampled][rest.sums.weight[sampled] > SMALLEST_WEIGHT], 0)
+    else:
+        weight = np.maximum(sum(s.weight for s in samples), SMALLEST_WEIGHT)[:, None]
+        face_color = np.median(sum(s.weight[:, None] * s.color for s in samples) / weight, 0)
+        tone = face_color * (albedo_scale(face_color, light_settings) / max(float(face_color.mean()), 1e-3))
+    reference = np.median(prior[sampled], 0)
     tinted = prior.copy()
     bare = np.isin(table.region, [int(region) for region in BARE_SKIN])
     tinted[bare] = np.clip(prior[bare] * (tone / np.maximum(reference, 1e-3)), 0.0, MAXIMAL_ALBEDO)
     return tinted
 
 
-def _keyframe_light(
-    view: TexelObservation,
-    surface: LitSurface,
-    albedo: FloatArray,
-    weight: FloatArray,
-    settings: FusionSettings,
-    light_settings: LightSettings,
-    prior: FloatArray | None,
-) -> FloatArray:
-    seen = np.flatnonzero(weight > 0.0)
-    stride = max(1, len(seen) // settings.light_samples)
-    chosen = seen[::stride]
-    return estimate_light(
-        surface.subset(chosen), view.color[chosen], albedo[chosen], weight[chosen], light_settings, prior
-    )
+def _weight(table: TexelTable, view: TexelObservation, sharpness: float) -> FloatArray:
+    """(N,) of a view among others."""
+    weight = view.weight * np.float32(sharpness)
+    weight[table.region == Region.EARS] = 0.0
+    return weight
 
 
-def _error(
-    view: TexelObservation, surface: LitSurface, albedo: FloatArray, weight: FloatArray, light: FloatArray
-) -> float:
-    predicted = albedo * surface.shading(light) + surface.sheen(light)
+def _surface(
+    table: TexelTable, view: TexelObservation, specular: FloatArray, index: npt.NDArray[np.intp]
+) -> LitSurface:
+    return lit_surface(view.normals[index], view.toward_viewer[index], specular[index], table.occlusion[index])
+
+
+def _delit(color: FloatArray, surface: LitSurface, light: FloatArray) -> FloatArray:
+    albedo: FloatArray = np.clip((color - surface.sheen(light)) / surface.shading(light), 0.0, MAXIMAL_ALBEDO)
+    return albedo
+
+
+def _view(
+    table: TexelTable, view: TexelObservation, weight: FloatArray, specular: FloatArray, light: FloatArray
+) -> DelitView:
+    index = np.flatnonzero(weight > SMALLEST_WEIGHT)
+    albedo = _delit(view.color[index], _surface(table, view, specular, index), light)
+    return DelitView(index.astype(np.int32), albedo.astype(np.float16), weight[index].astype(np.float16))
+
+
+def _confidence(weight: npt.NDArray[np.float64], settings: FusionSettings) -> FloatArray:
+    """(N, 1) of summed weights (N,)."""
+    return (weight / (weight + settings.confident_weight))[:, None].astype(np.float32)
+
+
+def _error(view: _Samples, predicted: FloatArray) -> float:
     squared = ((predicted - view.color) ** 2).mean(-1)
-    return float(np.sqrt((weight * squared).sum() / max(float(weight.sum()), 1e-6)))
+    return float(np.sqrt((view.weight * squared).sum() / max(float(view.weight.sum()), SMALLEST_WEIGHT)))
 
 
-def _two_bands(
-    table: TexelTable,
-    delit: FloatArray,  # (K, N, 3)
-    weights: FloatArray,  # (K, N)
+def _disagreements(
+    samples: Sequence[_Samples],
+    lights: Sequence[FloatArray],
+    rest: Resting,
+    known: FloatArray | None,
+    sampled: npt.NDArray[np.intp],
+    sharpest: float,
     settings: FusionSettings,
-) -> FloatArray:
-    """(N, 3) low band averaged by weight, plus high band averaged by a power of it."""
-    detail_weights = weights**settings.detail_power
-    low_sum = np.zeros((delit.shape[1], 3), np.float32)
-    high_sum = np.zeros((delit.shape[1], 3), np.float32)
-    for color, weight, detail_weight in zip(delit, weights, detail_weights, strict=True):
-        low = _smooth(table, color, weight, settings.band_sigma)
-        low_sum += weight[:, None] * low
-        high_sum += detail_weight[:, None] * (color - low)
-    low_sum /= np.maximum(weights.sum(0), 1e-9)[:, None]
-    high_sum /= np.maximum(detail_weights.sum(0), 1e-9)[:, None]
-    return low_sum + high_sum
-
-
-def _smooth(table: TexelTable, values: FloatArray, weight: FloatArray, sigma: float) -> FloatArray:
-    """Low-pass (N, C) by normalised convolution over the map, so that unseen texels do not bleed in."""
-    sigma_texels = sigma * table.resolution
-    blurred = np.asarray(cv2.GaussianBlur(table.to_map(values * weight[:, None]), (0, 0), sigma_texels), np.float32)
-    norm = np.asarray(cv2.GaussianBlur(table.to_map(weight[:, None]), (0, 0), sigma_texels), np.float32)
-    smoothed: FloatArray = table.from_map(blurred) / np.maximum(table.from_map(norm[..., None]), 1e-6)
-    return smoothed
+) -> tuple[float, ...]:
+    delit = [s.delit(light) for s, light in zip(samples, lights, strict=True)]
+    weight = rest.sums.weight[sampled] + sum(s.weight for s in samples)
+    seen = np.zeros_like(delit[0]) if known is None else rest.sums.weight[sampled, None] * known[sampled]
+    seen = sum((s.weight[:, None] * values for s, values in zip(samples, delit, strict=True)), seen)
+    found = []
+    for view, values, light in zip(samples, delit, lights, strict=True):
+        others = weight - view.weight
+        albedo = (seen - view.weight[:, None] * values) / np.maximum(others, SMALLEST_WEIGHT)[:, None]
+        expected = albedo * view.surface.shading(light) + view.surface.sheen(light)
+        shared = np.where(others > settings.confident_weight * sharpest, view.weight, 0.0)
+        found.append(disagreement(expected, view.color, shared))
+    return tuple(found)

@@ -95,6 +95,31 @@ class Freedom:
     expression: bool = True
 
 
+@dataclass(frozen=True)
+class SharedEvidence:
+    """What keyframes outside of a solve say of identity and log focal length: a Gaussian in information form.
+
+    Of keyframes with residuals r, it is what is left of their normal equations once pose and expression are eliminated.
+    """
+
+    precision: Array
+    """(K + 1, K + 1); log focal length comes last."""
+    potential: Array
+    """(K + 1,): precision times the most likely values."""
+
+    def __add__(self, other: "SharedEvidence") -> "SharedEvidence":
+        return SharedEvidence(self.precision + other.precision, self.potential + other.potential)
+
+    def gradient(self, shared: Array) -> Array:
+        """(K + 1,) of half the squared deviation at identity and log focal length (K + 1,)."""
+        slope: Array = self.precision @ shared - self.potential
+        return slope
+
+    def cost(self, shared: Array) -> float:
+        """Squared deviation up to a constant."""
+        return float(shared @ (self.precision @ shared - 2.0 * self.potential))
+
+
 class MeshBasis:
     """The model's linear bases as arrays that are quick to gather from."""
 
@@ -121,24 +146,37 @@ def solve_jointly(
     settings: SolverSettings,
     freedom: Freedom | None = None,
     expression_priors: Array | None = None,
+    elsewhere: SharedEvidence | None = None,
 ) -> JointEstimate:
     """Levenberg-Marquardt from `start` over all keyframes of `targets`.
 
-    `expression_priors` (N, 52) is what expressions are drawn to instead of zero.
+    `expression_priors` (N, 52) is what expressions are drawn to instead of zero, `elsewhere` what other keyframes say
+    of the parameters that all share.
     """
     freedom = freedom or Freedom()
     estimate = start
     priors = np.zeros_like(start.expressions) if expression_priors is None else expression_priors
     damping = settings.damping
-    cost = _cost(targets, estimate, settings, freedom, priors)
+    cost = _cost(targets, estimate, settings, freedom, priors, elsewhere)
     for _ in range(settings.iterations):
-        candidate = _step(targets, estimate, settings, freedom, priors, damping)
-        candidate_cost = _cost(targets, candidate, settings, freedom, priors)
+        candidate = _step(targets, estimate, settings, freedom, priors, damping, elsewhere)
+        candidate_cost = _cost(targets, candidate, settings, freedom, priors, elsewhere)
         if candidate_cost < cost:
             estimate, cost, damping = candidate, candidate_cost, damping * 0.3
         else:
             damping *= 10.0
     return estimate
+
+
+def shared_evidence(
+    target: PointTargets, estimate: JointEstimate, index: int, settings: SolverSettings
+) -> SharedEvidence:
+    """What keyframe `index` of an estimate says of identity and focal length, its pose and expression being free."""
+    moving = np.arange(estimate.identity.shape[0] + 1)
+    priors = np.zeros_like(estimate.expressions)
+    reduced = _reduce(target, estimate, index, settings, moving, priors, Freedom(), 0.0)
+    shared = _shared(estimate)
+    return SharedEvidence(reduced.hessian, reduced.hessian @ shared - reduced.gradient)
 
 
 def reprojection_errors(target: PointTargets, estimate: JointEstimate, index: int) -> Array:
@@ -182,8 +220,9 @@ def _cost(
     settings: SolverSettings,
     freedom: Freedom,
     expression_priors: Array,
+    elsewhere: SharedEvidence | None,
 ) -> float:
-    total = 0.0
+    total = 0.0 if elsewhere is None else elsewhere.cost(_shared(estimate))
     for k, target in enumerate(targets):
         squared = (reprojection_errors(target, estimate, k) ** 2).sum(-1) / target.sigma_px**2
         total += float((squared / (1.0 + squared / settings.robust_scale**2)).sum())
@@ -195,6 +234,62 @@ def _cost(
     return total
 
 
+@dataclass(frozen=True)
+class _Reduced:
+    """Normal equations of one keyframe with its own parameters eliminated, S shared ones left."""
+
+    hessian: Array
+    """(S, S)."""
+    gradient: Array
+    """(S,)."""
+    free: npt.NDArray[np.intp]
+    """Indices of the keyframe's parameters that were free."""
+    by_shared: Array
+    """(free, S) how they follow the shared ones."""
+    own: Array
+    """(free,) how they move by themselves."""
+
+
+def _shared(estimate: JointEstimate) -> Array:
+    """(K + 1,) identity and log focal length."""
+    return np.append(estimate.identity, np.log(estimate.focal))
+
+
+def _reduce(
+    target: PointTargets,
+    estimate: JointEstimate,
+    index: int,
+    settings: SolverSettings,
+    moving: npt.NDArray[np.intp],
+    expression_priors: Array,
+    freedom: Freedom,
+    damping: float,
+) -> _Reduced:
+    frame_jacobian, shared_jacobian, residual, weights = _linearize(target, estimate, index, settings, moving)
+    weighted = frame_jacobian * weights[:, None]
+    hessian = weighted.T @ frame_jacobian
+    gradient = weighted.T @ residual
+    prior = 1.0 / settings.expression_sigma**2
+    diagonal = np.arange(POSE_COUNT, hessian.shape[0])
+    hessian[diagonal, diagonal] += prior
+    gradient[POSE_COUNT:] += prior * (estimate.expressions[index] - expression_priors[index])
+    free = _free_parameters(estimate.expressions[index], gradient[POSE_COUNT:], freedom.expression)
+    hessian = hessian[np.ix_(free, free)]
+    hessian[np.diag_indices_from(hessian)] *= 1.0 + damping
+    weighted_shared = shared_jacobian * weights[:, None]
+    cross = weighted_shared.T @ frame_jacobian[:, free]  # (S, free)
+    factor = cho_factor(hessian)
+    by_shared = cho_solve(factor, cross.T)  # (free, S)
+    own = cho_solve(factor, gradient[free])
+    return _Reduced(
+        weighted_shared.T @ shared_jacobian - cross @ by_shared,
+        weighted_shared.T @ residual - cross @ own,
+        free,
+        by_shared,
+        own,
+    )
+
+
 def _step(
     targets: Sequence[PointTargets],
     estimate: JointEstimate,
@@ -202,33 +297,20 @@ def _step(
     freedom: Freedom,
     expression_priors: Array,
     damping: float,
+    elsewhere: SharedEvidence | None,
 ) -> JointEstimate:
     """One damped Gauss-Newton step; expressions at a bound that the step would leave stay there (active set)."""
     identity_count = estimate.identity.shape[0]
     moving = np.flatnonzero([freedom.identity] * identity_count + [freedom.focal])
-    shared_hessian = np.zeros((len(moving), len(moving)))
-    shared_gradient = np.zeros(len(moving))
-    eliminated: list[tuple[npt.NDArray[np.intp], Array, Array]] = []
-    for k, target in enumerate(targets):
-        frame_jacobian, shared_jacobian, residual, weights = _linearize(target, estimate, k, settings, moving)
-        weighted = frame_jacobian * weights[:, None]
-        hessian = weighted.T @ frame_jacobian
-        gradient = weighted.T @ residual
-        prior = 1.0 / settings.expression_sigma**2
-        diagonal = np.arange(POSE_COUNT, hessian.shape[0])
-        hessian[diagonal, diagonal] += prior
-        gradient[POSE_COUNT:] += prior * (estimate.expressions[k] - expression_priors[k])
-        free = _free_parameters(estimate.expressions[k], gradient[POSE_COUNT:], freedom.expression)
-        hessian = hessian[np.ix_(free, free)]
-        hessian[np.diag_indices_from(hessian)] *= 1.0 + damping
-        weighted_shared = shared_jacobian * weights[:, None]
-        cross = weighted_shared.T @ frame_jacobian[:, free]  # (S, free)
-        factor = cho_factor(hessian)
-        inverse_cross = cho_solve(factor, cross.T)  # (free, S)
-        inverse_gradient = cho_solve(factor, gradient[free])
-        shared_hessian += weighted_shared.T @ shared_jacobian - cross @ inverse_cross
-        shared_gradient += weighted_shared.T @ residual - cross @ inverse_gradient
-        eliminated.append((free, inverse_cross, inverse_gradient))
+    reduced = [
+        _reduce(target, estimate, k, settings, moving, expression_priors, freedom, damping)
+        for k, target in enumerate(targets)
+    ]
+    shared_hessian = np.sum([part.hessian for part in reduced], 0)
+    shared_gradient = np.sum([part.gradient for part in reduced], 0)
+    if elsewhere is not None:
+        shared_hessian += elsewhere.precision[np.ix_(moving, moving)]
+        shared_gradient += elsewhere.gradient(_shared(estimate))[moving]
 
     # Priors of the shared parameters: identity first, log focal length last.
     precision = np.append(np.full(identity_count, settings.identity_weight), settings.focal_log_sigma**-2.0)[moving]
@@ -243,9 +325,9 @@ def _step(
         estimate.translations.copy(),
         estimate.expressions.copy(),
     )
-    for k, (free, inverse_cross, inverse_gradient) in enumerate(eliminated):
+    for k, part in enumerate(reduced):
         step = np.zeros(POSE_COUNT + expressions.shape[1])
-        step[free] = -inverse_gradient - inverse_cross @ shared_step[moving]
+        step[part.free] = -part.own - part.by_shared @ shared_step[moving]
         rotations[k] = _rotation(step[:3]) @ rotations[k]
         translations[k] += step[3:POSE_COUNT]
         expressions[k] = np.clip(expressions[k] + step[POSE_COUNT:], 0.0, 1.0)

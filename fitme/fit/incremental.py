@@ -1,8 +1,9 @@
 """The fit as a whole: keyframes in at any time, refinement in slices of time, the avatar out at any moment."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +13,18 @@ from fitme.avatar import Avatar
 from fitme.color import linear_to_bytes, linear_to_srgb
 from fitme.errors import InputError
 from fitme.fit.alignment import HeadAligner, camera_of
-from fitme.fit.baking import bake, grey_maps, map_arrays, maps_of
+from fitme.fit.baking import bake, enlarge, grey_maps, map_arrays, maps_of
+from fitme.fit.consensus import outlier, stranger
 from fitme.fit.crop import FaceCrop, crop_face
+from fitme.fit.delit import DelitView
 from fitme.fit.fusion import FusedTexture, fuse
 from fitme.fit.gauss_newton import Freedom, JointEstimate
 from fitme.fit.inversion import ReflectanceFit, TextureEvidence
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.landmarks import pose_of
+from fitme.fit.losses import TargetFace, target_face
 from fitme.fit.photometric import DenseEvidence, SceneParameters, landmark_sigma
+from fitme.fit.roster import Rest, companions
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import STAGES, FitState, KeyframeEstimate, RoundReport
 from fitme.fit.views import TexelViews
@@ -42,6 +47,10 @@ Progress = Callable[[str, float], None]
 STEPS_PER_SLICE = 3
 """Steps of inversion or tuning between two looks at the clock."""
 COARSE_STEPS_PER_SLICE = 10
+DRAFT_FACTOR = 2
+"""Texels of the avatar's maps per texel a side of a draft: of a texture that alignment is going to replace."""
+DRAFT_FROM = 4
+"""Keyframes from which sampling takes long enough for drafts to be worth what they lose."""
 LIGHT_RESOLUTION = 96
 """Side of the map whose texels give a single frame's light."""
 FRAME_FLOW_ROUNDS = 2
@@ -75,6 +84,14 @@ class IncrementalFitter:
             generator, model, backend, self._settings.dense, default_encoder_for(generator)
         )
         self._views = TexelViews(model, backend, self._settings.map_resolution)
+        self._draft_views = TexelViews(model, backend, self._settings.map_resolution // DRAFT_FACTOR)
+        self._rest = Rest(self._views.table, self._settings.fusion)
+        self._new: set[str] = set()
+        self._active: tuple[str, ...] = ()
+        self._delit: dict[str, DelitView] = {}
+        self._disagreements: dict[str, float] = {}
+        self._dropped: dict[str, str] = {}
+        self._faces: dict[str, TargetFace] = {}
         self._light_views = TexelViews(model, backend, LIGHT_RESOLUTION)
         self._keyframes: dict[str, Keyframe] = {}
         self._usable: dict[str, FloatArray] = {}
@@ -84,9 +101,11 @@ class IncrementalFitter:
         self._identity: FloatArray = np.zeros(model.identity_count, np.float32)
         self._stage: str | None = None
         self._texture: FusedTexture | None = None
+        self._texture_table = self._views.table
+        self._evidence: TextureEvidence | None = None
         self._rounds: list[RoundReport] = []
         self._maps: ReflectanceMaps = grey_maps()
-        self._maps_stale = self._landmarks_stale = self._texture_stale = False
+        self._maps_stale = self._landmarks_stale = self._texture_stale = self._choice_stale = False
         self._alignments_left = self._coarse_left = self._inversion_left = self._tuning_left = 0
 
     def add_keyframe(self, keyframe: Keyframe) -> None:
@@ -103,14 +122,25 @@ class IncrementalFitter:
 
     def remove_keyframe(self, key: str) -> None:
         """Take a picture away again; what it taught stays in the latents until they are refined without it."""
-        for held in (self._keyframes, self._usable, self._crops, self._estimates):
+        held_by_key: tuple[dict[str, Any], ...] = (
+            self._keyframes, self._usable, self._crops, self._estimates, self._delit, self._disagreements, self._faces
+        )  # fmt: skip
+        for held in held_by_key:
             held.pop(key, None)
+        self._new.discard(key)
+        self._rest.wake(key)
+        self._choice_stale = True
         self._texture_stale = bool(self._keyframes) and self._stage is not None
 
     @property
     def keyframes(self) -> tuple[Keyframe, ...]:
         """The pictures held, in order of arrival."""
         return tuple(self._keyframes.values())
+
+    @property
+    def dropped(self) -> Mapping[str, str]:
+        """Why keyframes were dropped, by their keys: they contradicted the others. They are not held any more."""
+        return dict(self._dropped)
 
     @property
     def stage(self) -> str:
@@ -138,6 +168,8 @@ class IncrementalFitter:
                 on_progress(self.stage, self._share_done())
             if time.perf_counter() - start >= budget_s:
                 break
+        if self.converged:
+            self._new.clear()
         seconds = time.perf_counter() - start
         report = RoundReport(len(self._rounds), self.stage, seconds, losses, len(self._keyframes))
         self._rounds.append(report)
@@ -224,6 +256,8 @@ class IncrementalFitter:
     # Work, in the order of what shows soonest.
 
     def _work(self) -> dict[str, float]:
+        if self._choice_stale:
+            self._choose()
         if self._landmarks_stale:
             return self._solve_landmarks()
         if self._texture_stale:
@@ -238,47 +272,106 @@ class IncrementalFitter:
         total = self._settings.dense.inversion_steps + self._settings.dense.tuning_steps
         return 1.0 - min(total, self._inversion_left + self._tuning_left) / total
 
+    def _choose(self) -> None:
+        """Settle which keyframes are worked on and which rest."""
+        self._drop_strangers()
+        directions = {key: _direction(frame) for key, frame in self._keyframes.items()}
+        losses = {key: self._estimates[key].loss for key in self._keyframes if key not in self._new}
+        new = [key for key in self._keyframes if key in self._new]
+        called = {*new, *companions(directions, losses, new, self._settings.companions)}
+        for key in called:
+            self._rest.wake(key)
+        for key in [key for key in self._keyframes if key not in called and key not in self._rest]:
+            frame, estimate = self._keyframes[key], self._estimates[key]
+            shared = self._aligner.evidence_of(frame, estimate, self._focal, self._identity)
+            self._rest.lay(key, self._delit[key], frame.observation.quality.sharpness, shared)
+        self._active = tuple(key for key in self._keyframes if key in called)
+        self._choice_stale = False
+
+    def _frames(self) -> list[Keyframe]:
+        """The keyframes that are worked on."""
+        return [self._keyframes[key] for key in self._active]
+
     def _solve_landmarks(self) -> dict[str, float]:
         freedom = Freedom(focal=len(self._keyframes) > 1)
-        self._accept(self._aligner.by_landmarks(self.keyframes, self._estimates, self._focal, self._identity, freedom))
+        known, elsewhere = self._estimates, self._rest.shared()
+        self._accept(self._aligner.by_landmarks(self._frames(), known, self._focal, self._identity, freedom, elsewhere))
         self._landmarks_stale, self._texture_stale = False, True
         self._alignments_left = self._settings.alignment_rounds
         self._reached("landmarks")
         return {}
 
     def _align(self) -> dict[str, float]:
-        known = [self._estimates[key] for key in self._keyframes]
+        known = [self._estimates[key] for key in self._active]
         joint = self._aligner.estimate_of(known, self._focal, self._identity)
-        crops = [self._crops[key] for key in self._keyframes]
+        crops = [self._crops[key] for key in self._active]
         lights = [estimate.light_sh for estimate in known]
-        self._accept(self._aligner.by_flow(self.keyframes, crops, joint, self._baked(), lights, HELD))
+        self._accept(self._aligner.by_flow(self._frames(), crops, joint, self._baked(), lights, HELD))
         self._alignments_left -= 1
         self._texture_stale = True
         return {}
 
     def _fuse(self) -> dict[str, float]:
-        views = [
-            self._views.see(
-                self._estimates[key], self._identity, self._focal, frame.observation.camera, frame.image,
-                self._usable[key],
+        resting = self._rest.texture()
+        # What flow is going to move is not worth sampling finely, unless it joins what was sampled so.
+        draft = self._alignments_left > 0 and resting is None and len(self._active) >= DRAFT_FROM
+        views = self._draft_views if draft else self._views
+        seen = [
+            views.see(
+                self._estimates[key], self._identity, self._focal, self._keyframes[key].observation.camera,
+                self._keyframes[key].image, self._usable[key],
             )
-            for key, frame in self._keyframes.items()
+            for key in self._active
         ]  # fmt: skip
         prior = self._reflectance.maps()
-        self._texture = fuse(
-            self._views.table,
-            views,
-            [frame.observation.quality.sharpness for frame in self.keyframes],
-            self._views.at_texels(prior.diffuse),
-            self._views.at_texels(prior.specular),
+        texture = fuse(
+            views.table,
+            seen,
+            [frame.observation.quality.sharpness for frame in self._frames()],
+            views.at_texels(prior.diffuse),
+            views.at_texels(prior.specular),
             self._settings.fusion,
             self._settings.light,
+            resting,
         )
-        for key, light, error in zip(self._keyframes, self._texture.lights, self._texture.errors, strict=True):
+        self._texture, self._texture_table, self._evidence = texture, views.table, None
+        for key, light, error in zip(self._active, texture.lights, texture.errors, strict=True):
             self._estimates[key] = replace(self._estimates[key], light_sh=light, loss=error)
         self._texture_stale = False
         self._reached("skin")
-        return {"texture": float(np.mean(self._texture.errors))}
+        if not draft:
+            self._delit |= dict(zip(self._active, texture.delit, strict=True))
+        if self._alignments_left == 0:
+            self._disagreements |= dict(zip(self._active, texture.disagreements, strict=True))
+            self._drop_outlier()
+        return {"texture": float(np.mean(texture.errors))}
+
+    def _drop_strangers(self) -> None:
+        """Drop new keyframes that show another person, before they teach the fit anything."""
+        if self._embedder is None:
+            return
+        faces = {key: frame.observation.embedding for key, frame in self._keyframes.items()}
+        known = {key: face for key, face in faces.items() if face is not None}
+        while (key := stranger(known, self._embedder.same_person_distance, self._settings.consensus)) is not None:
+            del known[key]
+            self._drop(key, "it shows another person than the other pictures")
+
+    def _drop_outlier(self) -> None:
+        """Drop the keyframe that contradicts all others most, if one does."""
+        settings = self._settings.consensus
+        key = outlier(self._disagreements, self._active, settings)
+        held = len(self._keyframes) + len(self._dropped)
+        if key is None or len(self._dropped) + 1 > settings.largest_share * held:
+            return
+        self._drop(key, f"it differs from what the other pictures show by {self._disagreements[key]:.2f} of white")
+        self._choose()
+        self._landmarks_stale = True
+        if not self._new and self._reflectance.w_plus is not None:
+            self._inversion_left = self._tuning_left = 0
+
+    def _drop(self, key: str, reason: str) -> None:
+        self._dropped[key] = reason
+        self.remove_keyframe(key)
 
     def _invert_coarsely(self) -> dict[str, float]:
         steps = min(COARSE_STEPS_PER_SLICE, self._coarse_left)
@@ -320,6 +413,8 @@ class IncrementalFitter:
     def _hold(self, keyframe: Keyframe) -> None:
         usable = self._visibility.usable_pixels(keyframe)
         self._keyframes[keyframe.key] = keyframe
+        self._new.add(keyframe.key)
+        self._choice_stale = True
         self._usable[keyframe.key] = usable
         self._crops[keyframe.key] = crop_face(keyframe, usable, self._settings.dense.crop_resolution)
 
@@ -327,17 +422,17 @@ class IncrementalFitter:
         self._focal = joint.focal
         self._identity = joint.identity.astype(np.float32)
         ambient = Light.ambient().sh[0].numpy()
-        for index, key in enumerate(self._keyframes):
+        for index, key in enumerate(self._active):
             light = self._estimates[key].light_sh if key in self._estimates else ambient
             self._estimates[key] = _estimate(joint, index, light)
 
     def _scene(self) -> SceneParameters:
-        return SceneParameters(self._identity, [self._estimates[key] for key in self._keyframes])
+        return SceneParameters(self._identity, [self._estimates[key] for key in self._active])
 
     def _adopt(self, scene: SceneParameters) -> None:
         self._identity = scene.identity.detach().numpy().copy()
-        for index, (key, old) in enumerate(list(self._estimates.items())):
-            self._estimates[key] = scene.estimate(index, old.loss)
+        for index, key in enumerate(self._active):
+            self._estimates[key] = scene.estimate(index, self._estimates[key].loss)
 
     def _frame_light(self, keyframe: Keyframe, joint: JointEstimate, usable: FloatArray) -> FloatArray:
         lights = [estimate.light_sh for estimate in self._estimates.values()]
@@ -359,26 +454,39 @@ class IncrementalFitter:
     def _baked(self) -> ReflectanceMaps:
         if self._maps_stale and self._texture is not None:
             inverted = self._reflectance.w_plus is not None
-            self._maps = bake(self._views.table, self._texture, self._reflectance.maps(), inverted)
+            maps = bake(self._texture_table, self._texture, self._reflectance.maps(), inverted)
+            resolution = self._settings.map_resolution
+            self._maps = maps if maps.diffuse.shape[1] == resolution else enlarge(maps, resolution)
             self._maps_stale = False
         return self._maps
 
     def _texture_evidence(self) -> TextureEvidence:
         if self._texture is None:
             raise InputError("The fit holds no texture yet: it must reach the skin stage before the generator's.")
-        albedo = torch.from_numpy(self._views.table.to_filled_map(self._texture.albedo))[None]
-        confidence = torch.from_numpy(self._views.table.to_map(self._texture.confidence[:, None]))[None]
-        return TextureEvidence(linear_to_srgb(albedo), confidence).at(self._reflectance.resolution)
+        if self._evidence is None:
+            albedo = torch.from_numpy(self._texture_table.to_filled_map(self._texture.albedo))[None]
+            confidence = torch.from_numpy(self._texture_table.to_map(self._texture.confidence[:, None]))[None]
+            whole = TextureEvidence(linear_to_srgb(albedo), confidence)
+            self._evidence = whole.at(self._reflectance.resolution)
+        return self._evidence
 
     def _dense_evidence(self) -> list[DenseEvidence]:
         evidence = []
-        for key, keyframe in self._keyframes.items():
-            crop = self._crops[key]
+        for key in self._active:
+            keyframe, crop = self._keyframes[key], self._crops[key]
             camera = crop.camera(camera_of(keyframe.observation.camera, self._focal))
             landmarks = crop.to_window(keyframe.observation.landmarks.astype(np.float64)).astype(np.float32)
             sigma = landmark_sigma(self._model, landmarks, self._settings.landmarks)
-            evidence.append(DenseEvidence(crop, camera, landmarks, sigma))
+            if self._embedder is not None and key not in self._faces:
+                target = torch.from_numpy(crop.image)[None].float() / 255.0
+                self._faces[key] = target_face(self._embedder, target, landmarks)
+            evidence.append(DenseEvidence(crop, camera, landmarks, sigma, self._faces.get(key)))
         return evidence
+
+
+def _direction(keyframe: Keyframe) -> npt.NDArray[np.float64]:
+    """Yaw and pitch (2,) of the head as tracked, radians."""
+    return np.array(keyframe.observation.pose.yaw_pitch_roll()[:2])
 
 
 def _estimate(joint: JointEstimate, index: int, light: FloatArray) -> KeyframeEstimate:

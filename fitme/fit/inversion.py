@@ -6,9 +6,10 @@ photometric, identity and landmark terms, then the generator itself is tuned wit
 """
 
 import copy
+import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from fitme.color import linear_to_srgb
+from fitme.fit.descent import Descent, Group
 from fitme.fit.losses import encoded_l1, gradient_l1
 from fitme.fit.photometric import DenseEvidence, SceneParameters, keyframe_loss
 from fitme.fit.settings import DenseSettings
@@ -82,7 +84,10 @@ class ReflectanceFit:
         self._step = 0
         self._gloss: ReflectanceMaps | None = None
         self._pivot: ReflectanceMaps | None = None
-        self._moments: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._coarse_step = 0
+        self._descents: defaultdict[str, Descent] = defaultdict(Descent)
+        self._expected: tuple[TextureEvidence, Tensor] | None = None
+        self._current: ReflectanceMaps | None = None
 
     @property
     def w_plus(self) -> FloatArray | None:
@@ -101,6 +106,7 @@ class ReflectanceFit:
 
     def restore(self, w_plus: FloatArray | None, tuned: Mapping[str, FloatArray]) -> None:
         """Go on from an earlier latent and earlier weights."""
+        self._current = None
         if w_plus is not None:
             self._w_plus = torch.from_numpy(w_plus.copy())[None]
         if tuned:
@@ -122,24 +128,26 @@ class ReflectanceFit:
     @torch.no_grad()
     def maps(self) -> ReflectanceMaps:
         """The maps as they stand; the mean latent's before inversion."""
-        return self.generator.synthesize(self._latent())
+        if self._current is None:
+            self._current = self.generator.synthesize(self._latent())
+        return self._current
 
     def invert_coarsely(self, texture: TextureEvidence, steps: int) -> float:
-        """Fit the latent to the fused texture at low resolution; the loss at the end."""
-        settings = self._settings
-        coarse = texture.at(settings.coarse_resolution)
+        """Fit the latent to the fused texture at rising resolutions; the loss at the end.
+
+        Resolutions and rates follow the settings' `coarse_steps`, counted over the life of the fit.
+        """
         expected = self._expected_latent(texture)
         latent = (expected if self._w_plus is None else self._w_plus).clone().requires_grad_()
-        optimizer = self._adam("coarse", 0, [{"params": [latent], "lr": settings.latent_rate}])
         loss = torch.zeros(())
         for _ in range(steps):
-            optimizer.zero_grad(set_to_none=True)
-            maps = self.generator.synthesize(latent, resolution=settings.coarse_resolution)
-            loss = self._texture_loss(maps, coarse) + self._latent_prior(latent, expected)
+            side = self._coarse_side()
+            maps = self.generator.synthesize(latent, resolution=side)
+            loss = self._texture_loss(maps, texture.at(side)) + self._latent_prior(latent, expected)
             loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        self._moments["coarse"] = (0, optimizer.state_dict())
-        self._w_plus, self._pivot = latent.detach(), None
+            self._descents["coarse"].step([Group([latent], self._coarse_rate())])
+            self._coarse_step += 1
+        self._w_plus, self._pivot, self._current = latent.detach(), None, None
         return float(loss.detach())
 
     def invert(
@@ -149,14 +157,12 @@ class ReflectanceFit:
         """Fit latent, geometry and lights to texture and pictures, one keyframe a step; the last step's terms."""
         expected = self._expected_latent(texture)
         latent = (expected if self._w_plus is None else self._w_plus).clone().requires_grad_()
-        groups = [{"params": [latent], "lr": self._settings.latent_rate}, *scene.groups(self._settings)]
-        optimizer = self._adam("inversion", len(evidence), groups)
+        groups = [Group([latent], self._settings.latent_rate), *scene.groups(self._settings)]
         values: dict[str, float] = {}
         if self._gloss is None:
             with torch.no_grad():
                 self._gloss = self.generator.synthesize(latent)
         for _ in range(steps):
-            optimizer.zero_grad(set_to_none=True)
             maps = self.generator.synthesize(latent)
             texture_loss = self._texture_loss(maps, texture)
             index = self._step % len(evidence)
@@ -166,12 +172,11 @@ class ReflectanceFit:
             gloss = self._settings.gloss_weight * _gloss_distance(maps, self._gloss)
             prior = self._latent_prior(latent, expected)
             (total + texture_loss + gloss + prior).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            self._descents["inversion"].step(groups)
             scene.clamp()
             self._step += 1
             values["texture"] = float(texture_loss.detach())
-        self._moments["inversion"] = (len(evidence), optimizer.state_dict())
-        self._w_plus, self._pivot = latent.detach(), None
+        self._w_plus, self._pivot, self._current = latent.detach(), None, None
         return values
 
     def tune(
@@ -185,10 +190,9 @@ class ReflectanceFit:
         generator = self._tuned.requires_grad_(True)
         parameters = [parameter for name, parameter in generator.named_parameters() if not name.startswith("mapping")]
         groups = [
-            {"params": parameters, "lr": settings.tuning_rate},
-            {"params": [scene.lights], "lr": settings.light_rate},
+            Group(parameters, settings.tuning_rate),
+            Group([scene.lights], settings.light_rate),
         ]
-        optimizer = self._adam("tuning", len(evidence), groups)
         latent = self._latent()
         if self._pivot is None:
             with torch.no_grad():
@@ -196,7 +200,6 @@ class ReflectanceFit:
         pivot = self._pivot
         values: dict[str, float] = {}
         for _ in range(steps):
-            optimizer.zero_grad(set_to_none=True)
             maps = generator.synthesize(latent)
             texture_loss = self._texture_loss(maps, texture)
             index = self._step % len(evidence)
@@ -207,20 +210,27 @@ class ReflectanceFit:
             unseen = _gloss_distance(maps, pivot)
             loss = total + texture_loss + settings.locality_weight * locality + settings.gloss_weight * unseen
             loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            self._descents["tuning"].step(groups)
             self._step += 1
             values |= {"texture": float(texture_loss.detach()), "locality": float(locality.detach())}
-        self._moments["tuning"] = (len(evidence), optimizer.state_dict())
         generator.requires_grad_(False)
+        self._current = None
         return values
 
-    def _adam(self, work: str, keyframes: int, groups: list[dict[str, Any]]) -> torch.optim.Adam:
-        """An optimiser that goes on with the moments of the last slice of the same work on as many keyframes."""
-        optimizer = torch.optim.Adam(groups)
-        count, moments = self._moments.get(work, (-1, {}))
-        if count == keyframes:
-            optimizer.load_state_dict(moments)
-        return optimizer
+    def _coarse_side(self) -> int:
+        """Side of the maps at the next coarse step."""
+        passed = 0.0
+        for factor, share in self._settings.coarse_stages:
+            passed += share
+            if self._coarse_step < round(passed * self._settings.coarse_steps):
+                return self.resolution // factor
+        return self.resolution // self._settings.coarse_stages[-1][0]
+
+    def _coarse_rate(self) -> float:
+        settings = self._settings
+        done = min(self._coarse_step / max(settings.coarse_steps, 1), 1.0)
+        falling = 0.5 * (1.0 + math.cos(math.pi * done))
+        return settings.coarse_rate * (settings.coarse_final_rate + (1.0 - settings.coarse_final_rate) * falling)
 
     def _latent(self) -> Tensor:
         if self._w_plus is None:
@@ -231,7 +241,9 @@ class ReflectanceFit:
         """(1, L, D): what the encoder makes of a texture; the mean latent without one."""
         if self._encoder is None:
             return self._mean.expand(1, self._original.num_layers, -1)
-        return self._encoder.encode(texture.encoded, texture.weight, delit=True)
+        if self._expected is None or self._expected[0] is not texture:
+            self._expected = (texture, self._encoder.encode(texture.encoded, texture.weight, delit=True))
+        return self._expected[1]
 
     def _latent_prior(self, latent: Tensor, expected: Tensor) -> Tensor:
         distance: Tensor = ((latent - expected) / self._spread).square().mean()

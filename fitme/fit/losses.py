@@ -1,5 +1,7 @@
 """Terms that inversion and tuning minimise. Colours are compared sRGB-encoded: errors weigh as the eye sees them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -36,23 +38,38 @@ def gradient_l1(linear: Tensor, encoded_target: Tensor, weight: Tensor) -> Tenso
     return total
 
 
+@dataclass(frozen=True)
+class TargetFace:
+    """What the identity network sees in a picture."""
+
+    features: tuple[Tensor, ...]
+    """(1, C, H, W) each, outputs of its levels."""
+    embedding: Tensor
+    """(1, 128)."""
+
+
+@torch.no_grad()
+def target_face(embedder: DlibEmbedder, target: Tensor, landmarks: npt.NDArray[np.float32]) -> TargetFace:
+    """The features of a picture (1, R, R, 3), sRGB-encoded, with landmarks (478, 2) in its pixels."""
+    return TargetFace(*embedder.features(embedder.crops(target * CROP_VALUE_RANGE, landmarks[None])))
+
+
 def identity_losses(
     embedder: DlibEmbedder,
     rendered: Tensor,  # (1, R, R, 3) encoded
-    target: Tensor,  # (1, R, R, 3) encoded
+    target: TargetFace,
     landmarks: npt.NDArray[np.float32],  # (478, 2) pixels of the crop
 ) -> tuple[Tensor, Tensor]:
     """Feature distance and cosine distance of the embeddings between two pictures of a face at the same place.
 
     Features as a perceptual metric follow GANFIT (Gecer et al., CVPR 2019, eqs. 8 and 9), which FitMe takes over.
     """
-    crops = embedder.crops(torch.cat([rendered, target]) * CROP_VALUE_RANGE, np.stack([landmarks, landmarks]))
-    features, embeddings = embedder.features(crops)
+    features, embedding = embedder.features(embedder.crops(rendered * CROP_VALUE_RANGE, landmarks[None]))
     distance = torch.zeros((), dtype=rendered.dtype)
-    for feature in features:
-        scale = feature[1].detach().square().mean().clamp(min=1e-6)
-        distance = distance + (feature[0] - feature[1]).square().mean() / scale
-    cosine = 1.0 - functional.cosine_similarity(embeddings[:1], embeddings[1:].detach()).mean()
+    for found, wanted in zip(features, target.features, strict=True):
+        scale = wanted.square().mean().clamp(min=1e-6)
+        distance = distance + (found - wanted).square().mean() / scale
+    cosine = 1.0 - functional.cosine_similarity(embedding, target.embedding).mean()
     return distance / len(features), cosine
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +10,9 @@ from torch import Tensor
 
 from fitme.color import linear_to_srgb
 from fitme.fit.crop import FaceCrop
+from fitme.fit.descent import Group
 from fitme.fit.landmarks import LandmarkSettings
-from fitme.fit.losses import encoded_l1, identity_losses, landmark_loss
+from fitme.fit.losses import TargetFace, encoded_l1, identity_losses, landmark_loss
 from fitme.fit.settings import DenseSettings
 from fitme.fit.state import KeyframeEstimate
 from fitme.geometry import Camera, HeadPose, transform
@@ -37,6 +37,8 @@ class DenseEvidence:
     """(478, 2) pixels of the window."""
     landmark_sigma_px: Tensor
     """(478,) pixels of the window; infinite for landmarks that do not count."""
+    face: TargetFace | None
+    """The crop as the identity network sees it; None where identity terms are left out."""
 
 
 class SceneParameters:
@@ -54,12 +56,12 @@ class SceneParameters:
         self.expressions = leaf([item.expression for item in estimates])  # (N, 52)
         self.lights = leaf([item.light_sh for item in estimates])  # (N, 9, 3)
 
-    def groups(self, settings: DenseSettings) -> list[dict[str, Any]]:
-        """Parameter groups for Adam."""
+    def groups(self, settings: DenseSettings) -> list[Group]:
+        """Leaves by the rates at which they move."""
         return [
-            {"params": [self.identity, self.expressions], "lr": settings.geometry_rate},
-            {"params": [self.rotations, self.translations], "lr": settings.pose_rate},
-            {"params": [self.lights], "lr": settings.light_rate},
+            Group([self.identity, self.expressions], settings.geometry_rate),
+            Group([self.rotations, self.translations], settings.pose_rate),
+            Group([self.lights], settings.light_rate),
         ]
 
     def estimate(self, index: int, loss: float) -> KeyframeEstimate:
@@ -117,10 +119,10 @@ def keyframe_loss(
         + settings.shape_prior_weight * prior
     )
     values = {"photometric": float(photometric.detach()), "landmarks": float(landmarks.detach())}
-    if embedder is not None:
+    if embedder is not None and evidence.face is not None:
         coverage = usable * rendering.mask
         composite = coverage * linear_to_srgb(rendering.image) + (1.0 - coverage) * target
-        features, identity = identity_losses(embedder, composite, target, evidence.landmarks)
+        features, identity = identity_losses(embedder, composite, evidence.face, evidence.landmarks)
         total = total + settings.feature_weight * features + settings.identity_weight * identity
         values |= {"features": float(features.detach()), "identity": float(identity.detach())}
     return total, values

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from fitme.fit.consensus import ConsensusSettings
 from fitme.fit.flow import FlowSettings
 from fitme.fit.fusion import FusionSettings
 from fitme.fit.gauss_newton import SolverSettings
@@ -15,15 +16,21 @@ class DenseSettings:
 
     crop_resolution: int = 192
     """Side in pixels at which keyframes are compared with renders."""
+    coarse_stages: tuple[tuple[int, float], ...] = ((8, 0.7), (4, 0.3))
+    """Of coarse inversion: texels of the full maps per texel a side, share of the steps."""
     coarse_resolution: int = 32
-    """Side of the maps while the latent is far off; a step costs a tenth of a full one."""
+    """Side of the maps at which locality is checked."""
     coarse_steps: int = 40
     inversion_steps: int = 20
     tuning_steps: int = 16
     refresh_steps: int = 6
     """Steps of inversion and of tuning each that a new keyframe earns once the fit had converged."""
+    coarse_rate: float = 0.05
+    """Adam's first step on W+ in coarse inversion; falls with a cosine."""
+    coarse_final_rate: float = 0.2
+    """What is left of it at the end."""
     latent_rate: float = 0.05
-    """Adam's step on W+."""
+    """Adam's step on W+ once the pictures join in."""
     geometry_rate: float = 0.001
     """Adam's step on identity and expression."""
     pose_rate: float = 0.0001
@@ -62,9 +69,12 @@ class FitSettings:
     """Side of the avatar's maps: the generator's are enlarged to it, observed detail is kept as a residual."""
     alignment_rounds: int = 2
     """Alternations of dense alignment by optical flow and texture fusion."""
+    companions: int = 4
+    """Old keyframes that a round works on beside the new ones; all others rest in what they have said."""
     solver: SolverSettings = field(default_factory=SolverSettings)
     landmarks: LandmarkSettings = field(default_factory=LandmarkSettings)
     light: LightSettings = field(default_factory=LightSettings)
+    consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
     fusion: FusionSettings = field(default_factory=FusionSettings)
     flow: FlowSettings = field(default_factory=FlowSettings)
     dense: DenseSettings = field(default_factory=DenseSettings)

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.ndimage import distance_transform_edt
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from fitme.color import bytes_to_linear
@@ -36,10 +37,8 @@ class TexelTable:
     """(N,)."""
     columns: npt.NDArray[np.intp]
     """(N,)."""
-    corners: Tensor
-    """(N, 3) int64 vertices of each texel's triangle."""
-    barycentric: Tensor
-    """(N, 3) float32."""
+    weights: csr_array
+    """(N, V) float32 barycentric coordinates of the texels: what vertex attributes are multiplied with."""
     region: npt.NDArray[np.int64]
     """(N,) `fitme.shape.regions.Region` of each texel."""
     nearest: npt.NDArray[np.int32]
@@ -49,7 +48,7 @@ class TexelTable:
 
     def interpolate(self, attributes: Tensor) -> Tensor:
         """Vertex attributes (V, C) at the texels (N, C)."""
-        return (attributes[self.corners] * self.barycentric[..., None]).sum(1)
+        return torch.from_numpy(self.weights @ attributes.numpy())
 
     def to_map(self, values: FloatArray) -> FloatArray:
         """Texel values (N, C) as a map (R, R, C), zero where the mesh has no texel."""
@@ -87,19 +86,15 @@ def texel_table(model: MorphableModel, resolution: int) -> TexelTable:
     rows, columns = np.nonzero(coverage.triangle >= 0)
     triangle = coverage.triangle[rows, columns]
     nearest = distance_transform_edt(coverage.triangle < 0, return_distances=False, return_indices=True)
-    corners = model.triangles[torch.from_numpy(triangle)].long()  # (N, 3)
-    barycentric = torch.from_numpy(coverage.barycentric[rows, columns])
-    occlusion = (head_occlusion(model)[corners] * barycentric).sum(1, keepdim=True)
+    corners = model.triangles.numpy()[triangle]  # (N, 3)
+    barycentric = coverage.barycentric[rows, columns].astype(np.float32)
+    starts = np.arange(0, corners.size + 1, corners.shape[1])
+    shape = (len(triangle), len(model.mean))
+    weights = csr_array((barycentric.ravel(), corners.ravel(), starts), shape=shape)
+    occlusion = weights @ head_occlusion(model).numpy()[:, None]
     return TexelTable(
-        resolution,
-        rows,
-        columns,
-        corners,
-        barycentric,
-        model.triangle_region.numpy()[triangle],
-        nearest,
-        occlusion.numpy(),
-    )
+        resolution, rows, columns, weights, model.triangle_region.numpy()[triangle], nearest, occlusion
+    )  # fmt: skip
 
 
 def unproject(
@@ -116,10 +111,9 @@ def unproject(
     `view_vertices` is the posed mesh in view space, `camera` the one of `image`, `usable` says which pixels belong to
     the face and are not covered by something else.
     """
-    positions = table.interpolate(view_vertices)
-    normals = torch.nn.functional.normalize(
-        table.interpolate(vertex_normals(view_vertices[None], model.triangles)[0]), dim=-1
-    )
+    normals_at_vertices = vertex_normals(view_vertices[None], model.triangles)[0]
+    surface_points = table.interpolate(torch.cat([view_vertices, normals_at_vertices], -1))  # (N, 6)
+    positions, normals = surface_points[:, :3], torch.nn.functional.normalize(surface_points[:, 3:], dim=-1)
     toward_viewer = torch.nn.functional.normalize(-positions, dim=-1)
     cosine = (normals * toward_viewer).sum(-1).numpy()
     pixels = camera.project(positions).numpy()

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from fitme.color import linear_to_srgb
-from fitme.fit.losses import encoded_l1, gradient_l1, identity_losses, landmark_loss
+from fitme.fit.losses import encoded_l1, gradient_l1, identity_losses, landmark_loss, target_face
 from fitme.track.identity import DlibEmbedder
 
 
@@ -60,12 +60,13 @@ def test_identity_terms_grow_with_the_difference_and_reach_the_picture() -> None
     landmarks = np.random.default_rng(0).uniform(40.0, 150.0, (478, 2)).astype(np.float32)
     for index, place in {263: (130, 80), 362: (110, 80), 33: (60, 80), 133: (80, 80), 2: (95, 120)}.items():
         landmarks[index] = place
-    same = identity_losses(embedder, target, target, landmarks)
+    wanted = target_face(embedder, target, landmarks)
+    same = identity_losses(embedder, target, wanted, landmarks)
     assert max(float(term) for term in same) < 1e-4
     near = (target + 0.02 * torch.randn(target.shape, generator=generator)).requires_grad_()
     far = target.flip(2)
-    near_terms = identity_losses(embedder, near, target, landmarks)
-    far_terms = identity_losses(embedder, far, target, landmarks)
+    near_terms = identity_losses(embedder, near, wanted, landmarks)
+    far_terms = identity_losses(embedder, far, wanted, landmarks)
     assert all(0.0 < float(a) < float(b) for a, b in zip(near_terms, far_terms, strict=True))
     (near_terms[0] + near_terms[1]).backward()
     assert near.grad is not None

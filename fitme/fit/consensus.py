@@ -1,0 +1,80 @@
+"""Which keyframes contradict the others: another person's picture, a covered face, a pose that was found wrong."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.color import linear_to_srgb
+
+
+@dataclass(frozen=True)
+class ConsensusSettings:
+    """When a keyframe is dropped."""
+
+    fewest: int = 4
+    """Keyframes below which nobody can tell who is wrong."""
+    deviations: float = 4.0
+    """Robust standard deviations above the others' median disagreement that a keyframe may have."""
+    ratio: float = 1.7
+    """Times the others' median disagreement that it may have in any case."""
+    floor: float = 0.05
+    """Disagreement, in sRGB-encoded units, that is never held against a keyframe."""
+    largest_share: float = 0.34
+    """Share of the keyframes that may be dropped."""
+
+
+MAD_TO_DEVIATION = 1.4826
+"""Standard deviation over median absolute deviation of normal variables."""
+LARGEST_DIFFERENCE = 0.25
+"""sRGB-encoded difference beyond which a texel counts no more than this."""
+LEAST_WEIGHT = 50.0
+"""Summed weight of shared texels below which there is nothing to compare."""
+
+
+def disagreement(
+    expected: npt.NDArray[np.float32],  # (S, 3) linear
+    seen: npt.NDArray[np.float32],  # (S, 3) linear
+    weight: npt.NDArray[np.float32],  # (S,)
+) -> float:
+    """Mean difference, in sRGB-encoded units and bounded for each texel, between a keyframe and what all others let
+    expect of it; NaN where they share too little."""
+    if weight.sum() < LEAST_WEIGHT:
+        return float("nan")
+    encoded = [linear_to_srgb(torch.from_numpy(colors)).numpy() for colors in (expected, seen)]
+    difference = np.abs(encoded[0] - encoded[1]).mean(-1)
+    return float(np.average(np.minimum(difference, LARGEST_DIFFERENCE), weights=weight))
+
+
+def outlier(disagreements: Mapping[str, float], candidates: Collection[str], settings: ConsensusSettings) -> str | None:
+    """The one of the candidates that contradicts the others most, if that is more than chance; None otherwise.
+
+    `disagreements` are those of all keyframes, the candidates' among them.
+    """
+    known = {key: value for key, value in disagreements.items() if np.isfinite(value)}
+    compared = [key for key in known if key in candidates]
+    if len(known) < settings.fewest or not compared:
+        return None
+    worst = max(compared, key=known.__getitem__)
+    others = np.array([value for key, value in known.items() if key != worst])
+    middle = float(np.median(others))
+    deviation = MAD_TO_DEVIATION * float(np.median(np.abs(others - middle)))
+    limit = max(settings.floor, settings.ratio * middle, middle + settings.deviations * deviation)
+    return worst if known[worst] > limit else None
+
+
+def stranger(
+    embeddings: Mapping[str, npt.NDArray[np.float32]], same_person_distance: float, settings: ConsensusSettings
+) -> str | None:
+    """The keyframe whose identity embedding (D,) is farther from most others' than those of one person are, and much
+    farther than theirs from each other; None if there is none."""
+    if len(embeddings) < settings.fewest:
+        return None
+    keys, points = list(embeddings), np.stack(list(embeddings.values()))
+    distances = np.linalg.norm(points[:, None] - points, axis=-1)
+    typical = np.array([np.median(np.delete(row, index)) for index, row in enumerate(distances)])
+    worst = int(np.argmax(typical))
+    limit = max(same_person_distance, settings.ratio * float(np.median(np.delete(typical, worst))))
+    return keys[worst] if typical[worst] > limit else None
