@@ -4,6 +4,7 @@ import hashlib
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -120,6 +121,7 @@ def run_fit(request: FitRequest) -> bool:
         with watch.measuring("read held-out frames"):
             # Tracked only now, so that nothing of them can have been known before.
             held_out = choose_held_out(observer, [candidates[index] for index in kept])
+        named = {_key(sighting): sighting.frame.source for sighting in chosen}
         outcome = Outcome(
             model=model,
             fitter=fitter,
@@ -128,8 +130,8 @@ def run_fit(request: FitRequest) -> bool:
             held_out=held_out,
             embedder=embedder,
             inputs=[path.name for path in request.inputs],
-            sources={_key(sighting): sighting.frame.source for sighting in chosen},
-            skipped=observer.skipped,
+            sources=named,
+            skipped=observer.skipped | {named.get(key, key): why for key, why in fitter.dropped.items()},
         )
         report = _write(outcome, request.out, watch, progress)
         progress.stop()
@@ -205,21 +207,23 @@ def _interruption() -> Iterator[Callable[[], bool]]:
 
 
 def _write(outcome: Outcome, folder: Path, watch: Stopwatch, progress: Progress) -> Json:
-    """Write everything; returns the report."""
+    """Write everything, the turntable on a core of its own; returns the report."""
     task = progress.add_task("writing", total=4)
-    with watch.measuring("write avatar"):
-        prepare_folder(folder)
-        write_avatar(outcome, folder)
-        progress.advance(task)
-    with watch.measuring("write keyframes"):
-        keyframes = write_keyframes(outcome, folder)
-        progress.advance(task)
-    with watch.measuring("explain held-out frames"):
-        held_out = write_held_out(outcome, folder)
-        progress.advance(task)
-    with watch.measuring("write turntable"):
-        write_movie(outcome, folder)
-        progress.advance(task)
+    prepare_folder(folder)
+    with ThreadPoolExecutor(1, "turntable") as beside:
+        movie = beside.submit(write_movie, outcome, folder)
+        with watch.measuring("write avatar"):
+            write_avatar(outcome, folder)
+            progress.advance(task)
+        with watch.measuring("write keyframes"):
+            keyframes = write_keyframes(outcome, folder)
+            progress.advance(task)
+        with watch.measuring("explain held-out frames"):
+            held_out = write_held_out(outcome, folder)
+            progress.advance(task)
+        with watch.measuring("wait for the turntable"):
+            movie.result()
+            progress.advance(task)
     return write_report(outcome, keyframes, held_out, {**watch.seconds, "total": watch.total}, folder)
 
 

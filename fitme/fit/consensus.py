@@ -18,9 +18,9 @@ class ConsensusSettings:
     """Keyframes below which nobody can tell who is wrong."""
     deviations: float = 4.0
     """Robust standard deviations above the others' median disagreement that a keyframe may have."""
-    ratio: float = 1.7
+    ratio: float = 2.1
     """Times the others' median disagreement that it may have in any case."""
-    floor: float = 0.05
+    floor: float = 0.04
     """Disagreement, in sRGB-encoded units, that is never held against a keyframe."""
     largest_share: float = 0.34
     """Share of the keyframes that may be dropped."""

@@ -20,23 +20,23 @@ class DenseSettings:
     """Of coarse inversion: texels of the full maps per texel a side, share of the steps."""
     coarse_resolution: int = 32
     """Side of the maps at which locality is checked."""
-    coarse_steps: int = 40
-    inversion_steps: int = 20
-    tuning_steps: int = 16
-    refresh_steps: int = 6
+    coarse_steps: int = 24
+    inversion_steps: int = 6
+    tuning_steps: int = 8
+    refresh_steps: int = 3
     """Steps of inversion and of tuning each that a new keyframe earns once the fit had converged."""
     coarse_rate: float = 0.05
     """Adam's first step on W+ in coarse inversion; falls with a cosine."""
     coarse_final_rate: float = 0.2
     """What is left of it at the end."""
-    latent_rate: float = 0.05
+    latent_rate: float = 0.02
     """Adam's step on W+ once the pictures join in."""
     geometry_rate: float = 0.001
     """Adam's step on identity and expression."""
     pose_rate: float = 0.0001
     """Adam's step on rotations (radians) and translations (metres)."""
     light_rate: float = 0.005
-    tuning_rate: float = 0.002
+    tuning_rate: float = 0.006
     """Adam's step on the generator's weights."""
     texture_weight: float = 1.0
     """Fused texture against the generator's diffuse albedo, in UV."""
