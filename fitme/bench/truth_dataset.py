@@ -37,7 +37,7 @@ SCANS_VARIABLE = "FITME_SCANS"
 """Environment variable that names the folder of `ict_facekit.npz`."""
 DEFAULT_SCANS = Path("../shared/data")
 SCANS_FILE = "ict_facekit.npz"
-VERSION = 1
+VERSION = 2
 """Of what is drawn: raised whenever subjects or scenes change."""
 SKIN_RESOLUTION = 512
 RELIT_FRAMES = (1, 5)

@@ -108,6 +108,11 @@ class ScanModel:
             thickness = thickness * (1.0 + _HAIR_WAVE_SHARE * strands)
         return np.asarray(vertices + thickness[:, None] * normals)
 
+    def eyeball_radius(self, vertices: FloatArray) -> float:
+        """Mean radius of both eyeballs of a head (N, 3), metres, across the gaze; it differs between people where the
+        iris hardly does."""
+        return float(np.mean([np.ptp(vertices[a:b, :2], axis=0) / 2.0 for a, b in _EYE_OUTER]))
+
     def _indices(self, name: str) -> list[int]:
         base = name.replace("Left", "_L").replace("Right", "_R") if name[:-1].endswith(("Lef", "Righ")) else name
         found = [i for i, own in enumerate(self.expression_names) if own in (base, f"{base}_L", f"{base}_R", name)]

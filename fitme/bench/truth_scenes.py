@@ -34,7 +34,8 @@ PATH_DEPTH = 4
 SKIN_SPECULAR = 0.28
 """Disney's specular of skin: 0.5 is 4 % at normal incidence, and our maps' mean is 0.55 of that."""
 EYE_TEXTURE_PX = 256
-IRIS_RADIUS_M, PUPIL_RADIUS_M, EYEBALL_RADIUS_M = 0.0059, 0.0021, 0.0151
+IRIS_RADIUS_M, PUPIL_RADIUS_M = 0.0059, 0.0021
+"""The iris is of one size in all adults, whatever the eyeball's."""
 HAIR_THICKNESS_M, CAP_THICKNESS_M = 0.014, 0.008
 ROOM_PX = (64, 128)
 BLUR_STEPS = 4
@@ -185,7 +186,9 @@ class TruthRenderer:
         }
         bsdfs = {material: self._principled(*values) for material, values in flat.items()}
         bsdfs[Material.SKIN] = self._principled(self._texture(skin.diffuse), subject.roughness, SKIN_SPECULAR)
-        bsdfs[Material.EYES] = self._principled(self._texture(eye_texture(subject)), 0.08, 0.5)
+        bsdfs[Material.EYES] = self._principled(
+            self._texture(eye_texture(subject, self._scans.eyeball_radius(self._neutral))), 0.08, 0.5
+        )
         return bsdfs
 
     def _texture(self, image: npt.NDArray[np.floating[Any]]) -> dict[str, Any]:
@@ -229,11 +232,11 @@ def _matrix(pose: HeadPose) -> tuple[FloatArray, FloatArray]:
     return rotation_matrix(torch.from_numpy(pose.rotation).double()).numpy(), pose.translation.astype(np.float64)
 
 
-def eye_texture(subject: Subject) -> Singles:
-    """(H, W, 3) linear albedo of an eyeball over the sine of the angle from its gaze."""
+def eye_texture(subject: Subject, radius_m: float) -> Singles:
+    """(H, W, 3) linear albedo of an eyeball of a radius over the sine of the angle from its gaze."""
     side = (np.arange(EYE_TEXTURE_PX) + 0.5) / EYE_TEXTURE_PX * 2.0 - 1.0
     x, y = np.meshgrid(side, side)
-    radius = EYEBALL_RADIUS_M * np.hypot(x, y)
+    radius = radius_m * np.hypot(x, y)
     traits = subject.traits
     sclera = np.array([0.66, 0.60, 0.56]) * np.array([1.0, 1.0 - 0.15 * traits.sclera_redness, 1.0])
     light_iris = (

@@ -58,7 +58,7 @@ KEYFRAME_COUNTS = (1, 2, 4, 8)
 """Numbers of keyframes at which a growing fit is scored."""
 CURVE_HELD_OUT = 3
 """Held-out frames that score a growing fit."""
-TIME_LIMIT_S = 180.0
+TIME_LIMIT_S = 600.0
 """Refinement is cut off here."""
 
 Metrics = Mapping[str, float]
