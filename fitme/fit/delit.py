@@ -16,6 +16,8 @@ FloatArray = npt.NDArray[np.float32]
 
 SMALLEST_WEIGHT = 1e-6
 """Sums of weights are kept above this when something is divided by them."""
+SMALLEST_DETAIL_WEIGHT = 1e-30
+"""The same of powers of weights."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class BandSums:
         albedo, weight = view.over(len(self.weight))
         low = _smooth(table, albedo, weight, band_sigma)[view.index]
         seen = weight[view.index]
-        detailed = seen**detail_power
+        detailed = seen.astype(np.float64) ** detail_power
         self.weight[view.index] += sign * seen
         self.low[view.index] += sign * seen[:, None] * low
         self.detail_weight[view.index] += sign * detailed
@@ -78,7 +80,7 @@ class BandSums:
     def albedo(self) -> FloatArray:
         """(N, 3) low band averaged by weight, plus high band averaged by the power of it; 0 where nothing was seen."""
         low = self.low / np.maximum(self.weight, SMALLEST_WEIGHT)[:, None]
-        high = self.high / np.maximum(self.detail_weight, SMALLEST_WEIGHT**2)[:, None]
+        high = self.high / np.maximum(self.detail_weight, SMALLEST_DETAIL_WEIGHT)[:, None]
         albedo: FloatArray = (low + high).astype(np.float32)
         return albedo
 
