@@ -13,6 +13,8 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor
 
+from fitme.reflectance.typology import CLASS_NAMES, class_index
+
 FloatArray = npt.NDArray[np.float32]
 
 SMALLEST_VARIANCE = 1e-6
@@ -49,6 +51,17 @@ def fit_cause_distribution(causes: FloatArray, knots: int, seed: int = 0) -> Cau
     return CauseDistribution(
         mean, deviation, torch.from_numpy(factor.astype(np.float32)), torch.from_numpy(quantiles.astype(np.float32))
     )
+
+
+def balanced_rows(typology_deg: FloatArray, seed: int) -> npt.NDArray[np.int64]:
+    """Indices of maps with typology angles (N,), degrees: each at least once, those of rarer classes of tone oftener,
+    so that all classes that there are weigh the same."""
+    classes = class_index(typology_deg)
+    counts = np.bincount(classes, minlength=len(CLASS_NAMES))
+    wanted = counts.max() / counts[classes]
+    whole = np.floor(wanted)
+    times = whole + (np.random.default_rng(seed).random(len(classes)) < wanted - whole)
+    return np.repeat(np.arange(len(classes)), times.astype(np.int64))
 
 
 def _normal_scores(causes: FloatArray, draw: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -5,7 +5,7 @@ nothing, long before it finds the fields; a ridge regression of what is left on 
 components become the generator's `DetailMaps`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +14,10 @@ from torch import Tensor
 from fitme.reflectance.generator import MODALITIES, ReflectanceGenerator
 from fitme.reflectance.layers import downsample, upsample
 
-RIDGE_SHARE = 0.05
-"""Ridge of the regression beside the mean variance of w, per map."""
+RIDGE_SHARE = 0.02
+"""Ridge of the regression beside the unit variance of the mapping network's inputs, per map."""
+LEAST_VARIANCE = 1e-4
+"""Of w in directions that no input moves, beside its mean variance, so that the regression can be solved."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,47 +34,80 @@ class DetailModel:
     """(D,)."""
 
 
+@dataclass(frozen=True, eq=False)
+class Remainder:
+    """What a generator leaves out, as far as it is affine in w."""
+
+    means: dict[str, Tensor]
+    """(channels, R, R) by modality."""
+    details: dict[str, dict[int, DetailModel]]
+    """By modality and resolution."""
+
+
 @torch.no_grad()
 def fit_details(
     generator: ReflectanceGenerator,
     samples: Iterable[tuple[Tensor, dict[str, Tensor]]],  # w (B, D), raw maps (B, channels, R, R) by modality
-    count: int,
-) -> dict[str, dict[int, DetailModel]]:
-    """The details that the generator's outputs lack, by modality and resolution, `count` maps each."""
+    counts: Sequence[int],
+) -> Remainder:
+    """What the generator's outputs lack: the mean, and at each resolution, coarse to fine, as many maps as `counts`
+    says."""
     products: dict[tuple[str, int], Tensor] = {}
-    moment, seen = torch.zeros(()), 0
+    moment, total, seen = torch.zeros(()), torch.zeros(()), 0
+    sums: dict[str, Tensor] = {m.name: torch.zeros(()) for m in MODALITIES}
     centre = generator.mean_w
     for w, wanted in samples:
         *_, found = generator.raw_pyramid(generator.broadcast(w)).values()
         centred = (w - centre).float()  # (B, D)
-        moment = moment + centred.T @ centred
+        moment, total = moment + centred.T @ centred, total + centred.sum(0)
         seen += len(w)
         for modality in MODALITIES:
             left = (wanted[modality.name] - found[modality.name]).float()
+            sums[modality.name] = sums[modality.name] + left.sum(0)
             for size, band in _bands(left, generator.config.trunk_resolution).items():
-                product = centred.T @ band.flatten(1)  # (D, channels r r)
-                key = modality.name, size
-                products[key] = products[key] + product if key in products else product
-    ridge = RIDGE_SHARE * moment.diagonal().mean() * torch.eye(len(moment))
+                flat, key = band.flatten(1), (modality.name, size)
+                if key not in products:
+                    products[key] = torch.zeros(len(moment), flat.shape[1])  # (D, channels r r)
+                products[key].addmm_(centred.T, flat)
+    means = {name: value / seen for name, value in sums.items()}
+    moment = moment - torch.outer(total, total) / seen
+    for name, mean in means.items():
+        for size, band in _bands(mean[None], generator.config.trunk_resolution).items():
+            products[name, size] -= torch.outer(total, band.flatten())
+    direct = generator.mapping.direct
+    inputs = direct.weight * direct.gain  # (D, inputs) of unit variance each
+    moment = moment + LEAST_VARIANCE * moment.diagonal().mean() * torch.eye(len(moment))
+    # As if the regression were on the mapping network's inputs, whatever their size in w.
+    ridge = RIDGE_SHARE * seen * inputs @ inputs.T
     models: dict[str, dict[int, DetailModel]] = {m.name: {} for m in MODALITIES}
-    root = torch.linalg.cholesky((moment / seen + 1e-6 * torch.eye(len(moment))).double()).T.float()  # (D, D)
+    root = torch.linalg.cholesky((moment / seen).double()).T.float()  # (D, D)
     for (name, size), product in products.items():
-        slopes = torch.linalg.solve(moment + ridge, product)  # (D, channels r r)
+        slopes = torch.linalg.solve((moment + ridge).double(), product.double()).float()  # (D, channels r r)
+        count = counts[(size // generator.config.trunk_resolution).bit_length() - 1]
         models[name][size] = _leading(slopes.reshape(len(moment), -1, size * size), root, count, centre)
-    return models
+    return Remainder(means, models)
 
 
 @torch.no_grad()
-def set_details(generator: ReflectanceGenerator, models: dict[str, dict[int, DetailModel]]) -> None:
-    """Put details into the generator's `DetailMaps`, in the place of what was there."""
+def set_details(generator: ReflectanceGenerator, remainder: Remainder) -> None:
+    """Add the mean to the generator's, and put the details into its `DetailMaps`, in the place of what was there."""
     for name, branch in generator.named_branches():
+        branch.base.add_(remainder.means[name])
         for layer in branch.detail_layers():
-            model = models[name][layer.positions.shape[-1]]
+            model = remainder.details[name][layer.positions.shape[-1]]
             style = layer.mix.style
             layer.positions.copy_(model.maps)
             layer.mix.weight.copy_(model.weight / layer.mix.gain)
             style.weight.copy_(model.slope / style.gain)
             style.bias.copy_(-(model.slope @ model.centre) / style.rate)
+
+
+@torch.no_grad()
+def clear_details(generator: ReflectanceGenerator) -> None:
+    """Take the details out again."""
+    for _, branch in generator.named_branches():
+        for layer in branch.detail_layers():
+            layer.positions.zero_()
 
 
 def _bands(left: Tensor, coarsest: int) -> dict[int, Tensor]:

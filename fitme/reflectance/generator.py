@@ -26,18 +26,12 @@ from fitme.reflectance.layers import (
     EqualLinear,
     ModulatedConv,
     PositionalMix,
-    activate,
     downsample,
     upsample,
 )
+from fitme.reflectance.mapping import MappingNetwork
 from fitme.reflectance.maps import ReflectanceMaps
 
-MAPPING_RATE = 0.3
-"""Learning rate of the mapping network beside the rest's."""
-QUANTILES = 129
-"""Q: of every cause that the mapping network knows."""
-MAPPING_SHARE = 0.1
-"""Weight of the mapping network's nonlinear part before training."""
 _LOGIT_MARGIN = 2e-3
 POSITION_SCALE = 0.3
 """Standard deviation of positional maps before training."""
@@ -67,7 +61,9 @@ class GeneratorConfig:
     """Texels a side of the maps."""
     noise_size: int = 96
     """Z: components of z ~ N(0, I)."""
-    latent_size: int = 192
+    feature_count: int = 64
+    """P: products of causes that the mapping network takes beside the causes."""
+    latent_size: int = 256
     """D: components of w."""
     mapping_layers: int = 4
     start_resolution: int = 4
@@ -82,8 +78,8 @@ class GeneratorConfig:
     """Positional maps of each resolution of the trunk."""
     branch_positions: int = 16
     """Positional maps of each resolution of each branch."""
-    detail_maps: int = 16
-    """Q: maps that each branch adds to its outputs at the trunk's resolution and at each of its own."""
+    detail_maps: tuple[int, ...] = (64, 40, 20)
+    """Maps that each branch adds to its outputs, at the trunk's resolution and at each of its own."""
     linear_components: int = 32
     """K: maps of the linear model besides the mean."""
     linear_resolution: int = 128
@@ -96,6 +92,9 @@ class GeneratorConfig:
                     f"{name}_channels has {len(channels)} resolutions above the trunk's {self.trunk_resolution}, which"
                     f" does not reach resolution {self.resolution}"
                 )
+        levels = len(self.diffuse_channels) + 1
+        if len(self.detail_maps) != levels:
+            raise ConfigError(f"detail_maps has {len(self.detail_maps)} resolutions; branches have {levels}")
 
     @property
     def trunk_resolution(self) -> int:
@@ -105,53 +104,6 @@ class GeneratorConfig:
     def branch_channels(self) -> dict[str, tuple[int, ...]]:
         """Channels per modality's branch."""
         return {"diffuse": self.diffuse_channels, "specular": self.specular_channels, "normals": self.normal_channels}
-
-
-class MappingNetwork(nn.Module):
-    """z to w: z to the causes of a skin's looks by a Gaussian copula, which is fixed, then fully connected layers
-    beside one linear layer. Most causes act additively on w, which a linear layer learns from few skins."""
-
-    factor: Tensor
-    """(Z, Z) takes z to correlated normal variables, one for each cause."""
-    knots: Tensor
-    """(Z, Q) quantiles of each cause, standardised, at equal steps of probability."""
-
-    def __init__(self, config: GeneratorConfig) -> None:
-        super().__init__()
-        sizes = [config.noise_size] + [config.latent_size] * config.mapping_layers
-        self.direct = EqualLinear(config.noise_size, config.latent_size, rate=MAPPING_RATE)
-        self.layers = nn.ModuleList(EqualLinear(a, b, rate=MAPPING_RATE) for a, b in pairwise(sizes))
-        margin = 0.5 / QUANTILES
-        normal = torch.special.ndtri(torch.linspace(0.0, 1.0, QUANTILES).clamp(margin, 1.0 - margin))
-        self.register_buffer("factor", torch.eye(config.noise_size))
-        self.register_buffer("knots", normal.repeat(config.noise_size, 1))
-
-    def forward(self, z: Tensor) -> Tensor:
-        """(B, Z) to (B, D)."""
-        return self.from_causes(self.causes(z))
-
-    def causes(self, z: Tensor) -> Tensor:
-        """Standardised causes (B, Z) of z (B, Z)."""
-        last = self.knots.shape[1] - 1
-        position = torch.special.ndtr(z @ self.factor.T) * last
-        low = position.detach().floor().clamp(0, last - 1)
-        below = self.knots.T.gather(0, low.long())  # (B, Z)
-        above = self.knots.T.gather(0, low.long() + 1)
-        return torch.lerp(below, above, position - low)
-
-    def from_causes(self, causes: Tensor) -> Tensor:
-        """w (B, D) of standardised causes (B, Z)."""
-        x = causes
-        for layer in self.layers:
-            x = activate(layer(x))
-        w: Tensor = self.direct(causes) + MAPPING_SHARE * x
-        return w
-
-    @torch.no_grad()
-    def set_distribution(self, factor: Tensor, knots: Tensor) -> None:
-        """Let random z give causes that are distributed as those of the data."""
-        self.factor.copy_(factor)
-        self.knots.copy_(knots)
 
 
 class SynthesisStage(nn.Module):
@@ -232,8 +184,8 @@ class Branch(nn.Module):
             OutputLayer(width, modality.channels, positions, config.latent_size) for width in channels
         )
         self.details = nn.ModuleList(
-            DetailMaps(config.detail_maps, modality.channels, config.trunk_resolution << level, config.latent_size)
-            for level in range(len(channels) + 1)
+            DetailMaps(count, modality.channels, config.trunk_resolution << level, config.latent_size)
+            for level, count in enumerate(config.detail_maps)
         )
         self.base = nn.Parameter(torch.zeros(1, modality.channels, config.resolution, config.resolution))
 
@@ -251,7 +203,9 @@ class ReflectanceGenerator(nn.Module):
     def __init__(self, config: GeneratorConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or GeneratorConfig()
-        self.mapping = MappingNetwork(config)
+        self.mapping = MappingNetwork(
+            config.noise_size, config.feature_count, config.latent_size, config.mapping_layers
+        )
         channels = config.trunk_channels
         start = config.start_resolution
         self.constant = nn.Parameter(torch.randn(1, channels[0], start, start))

@@ -17,6 +17,12 @@ _SLOPE_IMPORTANCE = 3.0
 """Weight of slopes, which are small, beside sRGB-encoded values."""
 SMALLEST_SHARE = 1e-6
 """Of the largest component's energy: what a component is taken to have at least."""
+SCORE_COUNT = 250
+"""Components at most of each kind whose coefficients are scores."""
+BROAD_TEXELS = 16
+"""Texels a side that hold what is not fine."""
+FINE_IMPORTANCE = 2.0
+"""Of fine structures beside everything, in `map_scores`."""
 DETAIL_MAPS = 400
 """Maps at most that the components of fine detail are found from."""
 
@@ -82,6 +88,25 @@ def detail_components(
         maps = (vectors.T @ fields.flatten(1)).reshape(count, *fields.shape[2:])
         found[modality.name] = maps / maps.square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-6)
     return found
+
+
+def map_scores(dataset: MapDataset, texel_weight: Tensor, resolution: int) -> Tensor:
+    """(N, K) coefficients of every map in the leading components of the data at `resolution`, then in those of its
+    structures finer than 1 / `BROAD_TEXELS`; each set's squares sum to 1 and `FINE_IMPORTANCE`."""
+    raw = torch.cat([_encode(maps, resolution) for maps in _batches(dataset, len(dataset.maps))])  # (N, 6, r, r)
+    mean = raw.mean(0)
+    scale = _sensitivity(mean) * downsample(texel_weight, texel_weight.shape[-1] // resolution)[0].sqrt()  # (6, r, r)
+    raw = (raw - mean) * scale
+    broad = downsample(raw, resolution // BROAD_TEXELS)
+    while broad.shape[-1] < resolution:
+        broad = upsample(broad)
+    parts = []
+    for maps, importance in ((raw, 1.0), (raw - broad, FINE_IMPORTANCE)):
+        flat = maps.flatten(1)
+        values, vectors = torch.linalg.eigh((flat @ flat.T).double())
+        kept = (vectors * values.clamp(min=0.0).sqrt())[:, -SCORE_COUNT:]
+        parts.append(kept * (importance / values.sum()).sqrt())
+    return torch.cat(parts, 1).float()
 
 
 def _leading(samples: Tensor, count: int) -> Tensor:

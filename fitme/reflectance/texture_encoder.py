@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from fitme.color import srgb_to_linear
 from fitme.errors import ConfigError, InputError, ModelFileError
-from fitme.reflectance.generator import GeneratorConfig, MappingNetwork, ReflectanceGenerator
+from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
 from fitme.reflectance.layers import activate
+from fitme.reflectance.mapping import MappingNetwork
 
 DEFAULT_ENCODER = Path(__file__).parent / "weights" / "encoder_256.safetensors"
 FORMAT = "fitme-texture-encoder"
@@ -80,7 +81,9 @@ class TextureEncoder(nn.Module):
             torch.randn(1, config.positional_maps, config.resolution, config.resolution) * 0.5
         )
         self.noise = nn.Linear(config.hidden_size, generator.noise_size)
-        self.mapping = MappingNetwork(generator)
+        self.mapping = MappingNetwork(
+            generator.noise_size, generator.feature_count, generator.latent_size, generator.mapping_layers
+        )
         self.coefficients = nn.Linear(config.hidden_size, config.offset_directions)
         self.directions = nn.Parameter(torch.zeros(config.offset_directions, num_layers, generator.latent_size))
 

@@ -46,7 +46,7 @@ from fitme.reflectance.curves import MEASURE, LossRecord, LossRow, write_curves
 from fitme.reflectance.dataset import HELD_OUT_SEED, MapDataset, build_dataset, load_dataset, texel_weight
 from fitme.reflectance.generator import MODALITIES, ReflectanceGenerator, decode, encode_raw
 from fitme.reflectance.inversion_score import invert
-from fitme.reflectance.linear_basis import LinearBasis, detail_components, principal_components
+from fitme.reflectance.linear_basis import LinearBasis, detail_components, map_scores, principal_components
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.sheets import map_sheet, sample_maps, write_picture
 from fitme.reflectance.similarity import psnr
@@ -274,16 +274,17 @@ def training_start(
             same = file.metadata() == origin
         if same:
             basis = LinearBasis(tensors["mean"], tensors["components"], tensors["projection"])
-            return TrainingStart(
-                basis, {r: {m.name: tensors[f"{r}.{m.name}"] for m in MODALITIES} for r in resolutions}
-            )
+            found = {r: {m.name: tensors[f"{r}.{m.name}"] for m in MODALITIES} for r in resolutions}
+            return TrainingStart(basis, found, tensors["scores"])
     basis = principal_components(dataset, weight, sizes.linear_components, sizes.linear_resolution)
     details = {r: detail_components(dataset, weight, basis, sizes.branch_positions, r) for r in resolutions}
+    scores = map_scores(dataset, weight, sizes.linear_resolution)
     tensors = {f"{r}.{name}": maps for r, by_name in details.items() for name, maps in by_name.items()}
+    tensors |= {**vars(basis), "scores": scores}
     partial = path.with_name(path.name + ".partial")
-    save_file({name: t.contiguous() for name, t in {**tensors, **vars(basis)}.items()}, partial, origin)
+    save_file({name: t.contiguous() for name, t in tensors.items()}, partial, origin)
     partial.replace(path)
-    return TrainingStart(basis, details)
+    return TrainingStart(basis, details, scores)
 
 
 def digest_of(dataset: MapDataset) -> str:

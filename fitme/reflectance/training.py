@@ -21,11 +21,13 @@ from torch import Tensor
 
 from fitme.errors import ModelFileError
 from fitme.reflectance.adversary import Adversary
-from fitme.reflectance.cause_distribution import CauseDistribution, fit_cause_distribution
+from fitme.reflectance.cause_distribution import CauseDistribution, balanced_rows, fit_cause_distribution
+from fitme.reflectance.cause_features import select_features
 from fitme.reflectance.dataset import MapDataset
-from fitme.reflectance.detail_fit import fit_details, set_details
-from fitme.reflectance.generator import QUANTILES, Branch, ReflectanceGenerator, SynthesisStage, encode_raw
+from fitme.reflectance.detail_fit import clear_details, fit_details, set_details
+from fitme.reflectance.generator import Branch, ReflectanceGenerator, SynthesisStage, encode_raw
 from fitme.reflectance.linear_basis import LinearBasis
+from fitme.reflectance.mapping import QUANTILES
 from fitme.reflectance.objective import comparable, reconstruction_losses
 from fitme.reflectance.path_length import PathLength
 from fitme.reflectance.prior import match_latents
@@ -35,7 +37,7 @@ RIDGE_SHARE = 0.05
 """Ridge of the regression from z to coefficients, per map."""
 CODE_RATE, CODE_WEIGHT = 10.0, 1e-3
 """Learning rate of learned latents beside the networks', and the weight of their mean square."""
-DETAIL_SAMPLES = 1200
+DETAIL_SAMPLES = 2000
 """Maps at most that details are fitted to."""
 BATCH_OF_COEFFICIENTS = 32
 """Maps at a time when coefficients are computed."""
@@ -57,6 +59,8 @@ class TrainingStart:
     basis: LinearBasis
     details: dict[int, dict[str, Tensor]]
     """Positional maps (P, r, r) of every branch, by resolution r and modality, as `detail_components` finds them."""
+    scores: Tensor
+    """(N, K) what `cause_features.select_features` is to explain, as `map_scores` finds it."""
 
 
 class Trainer:
@@ -75,7 +79,7 @@ class Trainer:
         self._dataset = dataset
         self._weight = weight.to(self._device)
         self._basis = start.basis
-        self._causes, self._learned, distribution = _causes(dataset.causes, config)  # (N, Z), (N,) bool
+        self._causes, self._learned, distribution = _causes(dataset, config)  # (N, Z), (N,) bool
         self.config = config = replace(config, generator=replace(config.generator, noise_size=self._causes.shape[1]))
         self.step = 0
         torch.manual_seed(config.seed)
@@ -83,6 +87,10 @@ class Trainer:
         self.generator.set_linear_model(encode_raw(dataset.mean()[None]), start.basis.components)
         if distribution is not None:
             self.generator.mapping.set_distribution(distribution.factor, distribution.knots)
+            known = ~self._learned
+            self.generator.mapping.set_features(
+                select_features(self._causes[known], start.scores[known], config.generator.feature_count)
+            )
         _set_positions(self.generator, start.details)
         self.generator.to(self._device)
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
@@ -215,7 +223,7 @@ class Trainer:
     @torch.no_grad()
     def _start_linear_model(self) -> None:
         """Let w's linear part give the coefficients of the data in the linear model, by ridge regression from the
-        causes. Causes that are to be learned begin where they give their maps' own."""
+        causes and their products. Causes that are to be learned begin where they give their maps' own."""
         generator, count = self.generator, len(self._causes)
         parts = [
             self._basis.coefficients(self._dataset.batch(indices, np.zeros(len(indices), bool)))
@@ -223,18 +231,21 @@ class Trainer:
         ]
         coefficients = torch.cat(parts)  # (N, K)
         known = ~self._learned
-        causes = self._causes[known].double()
-        if len(causes) > 0:
-            ridge = RIDGE_SHARE * len(causes) * torch.eye(causes.shape[1], dtype=torch.float64)
+        causes = self._causes[known]
+        inputs = torch.cat([causes, generator.mapping.features(causes)], 1).double()  # (N, I)
+        if len(inputs) > 0:
+            ridge = RIDGE_SHARE * len(inputs) * torch.eye(inputs.shape[1], dtype=torch.float64)
             regression = torch.linalg.solve(
-                causes.T @ causes + ridge, causes.T @ coefficients[known].double()
-            )  # (Z, K)
+                inputs.T @ inputs + ridge, inputs.T @ coefficients[known].double()
+            )  # (I, K)
         else:
-            regression = torch.nn.init.orthogonal_(torch.empty(self._causes.shape[1], coefficients.shape[1])).double()
+            regression = torch.nn.init.orthogonal_(torch.empty(inputs.shape[1], coefficients.shape[1])).double()
         direct = generator.mapping.direct
-        inverse = torch.linalg.pinv((direct.weight.cpu() * direct.gain).double())  # (Z, D)
+        inverse = torch.linalg.pinv((direct.weight.cpu() * direct.gain).double())  # (I, D)
         generator.mixture.weight.copy_(((inverse.T @ regression).T / generator.mixture.gain).float())
-        self._codes.copy_((coefficients[self._learned].double() @ torch.linalg.pinv(regression)).float())
+        self._codes.copy_(
+            (coefficients[self._learned].double() @ torch.linalg.pinv(regression[: causes.shape[1]])).float()
+        )
         self.average.load_state_dict(generator.state_dict())
 
     @torch.no_grad()
@@ -242,6 +253,7 @@ class Trainer:
         """Give the generator, and its average, the details that the average leaves out."""
         average = copy.deepcopy(self.average).cpu()
         average.measure_mean_w()
+        clear_details(average)
         count = min(len(self._causes), DETAIL_SAMPLES)
         chosen = np.random.default_rng(self.config.seed).permutation(len(self._causes))[:count]
 
@@ -250,9 +262,9 @@ class Trainer:
                 maps = self._dataset.batch(indices, np.zeros(len(indices), bool))
                 yield average.mapping.from_causes(self._causes_of(indices).cpu()), encode_raw(maps)
 
-        models = fit_details(average, samples(), self.config.generator.detail_maps)
+        remainder = fit_details(average, samples(), self.config.generator.detail_maps)
         for network in (self.generator, self.average):
-            set_details(network, models)
+            set_details(network, remainder)
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -272,13 +284,16 @@ def is_linear_map(name: str) -> bool:
     return name == "components" or name.endswith(".base")
 
 
-def _causes(causes: npt.NDArray[np.float32], config: TrainingConfig) -> tuple[Tensor, Tensor, CauseDistribution | None]:
+def _causes(dataset: MapDataset, config: TrainingConfig) -> tuple[Tensor, Tensor, CauseDistribution | None]:
     """Standardised causes (N, Z) of a data set, which rows (N,) are to be learned because they are unknown (they begin
-    at nought), and the distribution. Z is the number of causes, or the configured size where no map has any."""
+    at nought), and the distribution, balanced over the classes of tone. Z is the number of causes, or the configured
+    size where no map has any."""
+    causes = dataset.causes
     known = ~np.isnan(causes).any(1)
     if not known.any():
         return torch.zeros(len(causes), config.generator.noise_size), torch.ones(len(causes), dtype=torch.bool), None
-    distribution = fit_cause_distribution(causes[known], QUANTILES, config.seed)
+    balanced = causes[known][balanced_rows(dataset.typology_deg[known], config.seed)]
+    distribution = fit_cause_distribution(balanced, QUANTILES, config.seed)
     standardized = torch.zeros(len(causes), causes.shape[1])
     standardized[torch.from_numpy(known)] = distribution.standardize(causes[known])
     return standardized, torch.from_numpy(~known), distribution

@@ -1,7 +1,8 @@
 """Generator weights on disk: safetensors, with the configuration as JSON in the metadata.
 
-Vectors and matrices are kept in float16. Maps and the kernels of convolutions, which are most of the size, are kept in
-8 bits with a scale for each map or output channel, which costs them half a percent of their greatest value at most.
+Vectors are kept in float16, and what the mapping network compares causes with in float32. Maps, matrices and
+the kernels of convolutions, which are most of the size, are kept in 8 bits with a scale for each map, row or output
+channel, which costs them half a percent of their greatest value at most.
 """
 
 import json
@@ -20,7 +21,9 @@ from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default_256.safetensors"
 FORMAT = "fitme-reflectance-generator"
-FORMAT_VERSION = "2"
+FORMAT_VERSION = "3"
+EXACT_TENSORS = ("mapping.knots", "mapping.pairs", "mapping.feature_mean", "mapping.feature_scale")
+"""Kept in float32."""
 _SCALE_SUFFIX = ".scale"
 _LARGEST_BYTE = 127
 _MAP_SIDE = 4
@@ -32,7 +35,9 @@ def save_generator(generator: ReflectanceGenerator, path: Path, *, dtype: torch.
     its name only when it is complete."""
     tensors: dict[str, Tensor] = {}
     for name, value in generator.state_dict().items():
-        if dtype != torch.float32 and value.ndim > 2:
+        if name in EXACT_TENSORS:
+            tensors[name] = value.detach().float().contiguous()
+        elif dtype != torch.float32 and value.ndim > 1 and not name.startswith("mapping."):
             tensors[name], tensors[name + _SCALE_SUFFIX] = quantize(value.detach())
         else:
             tensors[name] = value.detach().to(dtype).contiguous()
@@ -43,9 +48,10 @@ def save_generator(generator: ReflectanceGenerator, path: Path, *, dtype: torch.
 
 
 def quantize(tensor: Tensor) -> tuple[Tensor, Tensor]:
-    """A tensor (N, ..., H, W) as int8 and the scale that brings it back, float32: one a map (N, ..., 1, 1) where maps
-    are large, one for each leading index (N, 1, ..., 1) where they are kernels."""
-    axes = (-2, -1) if tensor.shape[-1] >= _MAP_SIDE else tuple(range(1, tensor.ndim))
+    """A tensor (N, ...) as int8 and the scale that brings it back, float32: one a map (N, ..., 1, 1) where it holds
+    maps (N, ..., H, W), one for each leading index (N, 1, ..., 1) where it holds kernels or is a matrix."""
+    are_maps = tensor.ndim > 2 and tensor.shape[-1] >= _MAP_SIDE
+    axes = (-2, -1) if are_maps else tuple(range(1, tensor.ndim))
     largest = tensor.abs().amax(axes, keepdim=True)
     scale = (largest / _LARGEST_BYTE).clamp(min=torch.finfo(torch.float32).tiny)
     return (tensor / scale).round().to(torch.int8), scale.float()

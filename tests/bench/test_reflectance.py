@@ -38,6 +38,7 @@ def generator() -> ReflectanceGenerator:
         normal_channels=(6, 4),
         trunk_positions=2,
         branch_positions=2,
+        detail_maps=(3, 2, 2),
         linear_components=5,
         linear_resolution=32,
     )

@@ -30,6 +30,7 @@ CONFIG = GeneratorConfig(
     diffuse_channels=(8,),
     specular_channels=(8,),
     normal_channels=(8,),
+    detail_maps=(4, 4),
 )
 
 

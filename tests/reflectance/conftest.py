@@ -11,6 +11,7 @@ from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
 TINY = GeneratorConfig(
     resolution=64,
     noise_size=8,
+    feature_count=5,
     latent_size=12,
     mapping_layers=2,
     trunk_channels=(16, 16, 12),
@@ -19,7 +20,7 @@ TINY = GeneratorConfig(
     normal_channels=(6, 4),
     trunk_positions=2,
     branch_positions=3,
-    detail_maps=2,
+    detail_maps=(3, 2, 2),
     linear_components=5,
     linear_resolution=32,
 )

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fitme.reflectance.cause_distribution import fit_cause_distribution
-from fitme.reflectance.generator import QUANTILES, GeneratorConfig, MappingNetwork
+from fitme.reflectance.mapping import QUANTILES, MappingNetwork
 
 
 def causes_of(count: int, seed: int) -> np.ndarray:
@@ -18,7 +18,7 @@ def causes_of(count: int, seed: int) -> np.ndarray:
 
 def mapping_of(causes: np.ndarray) -> MappingNetwork:
     distribution = fit_cause_distribution(causes, QUANTILES)
-    mapping = MappingNetwork(GeneratorConfig(noise_size=causes.shape[1], latent_size=6, mapping_layers=2))
+    mapping = MappingNetwork(causes.shape[1], 0, 6, 2)
     mapping.set_distribution(distribution.factor, distribution.knots)
     return mapping
 
@@ -67,7 +67,7 @@ def test_a_cause_that_never_varies_stays_where_it_is():
 
 
 def test_an_untrained_network_takes_latents_as_they_are():
-    mapping = MappingNetwork(GeneratorConfig(noise_size=3, latent_size=6))
+    mapping = MappingNetwork(3, 0, 6, 4)
     z = torch.tensor([[-1.0, 0.3, 1.5]])
     torch.testing.assert_close(mapping.causes(z), z, rtol=0.0, atol=5e-3)
     gradient = torch.autograd.functional.jacobian(mapping.causes, z)[0, :, 0]

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from fitme.reflectance.detail_fit import DetailModel, fit_details, set_details
+from fitme.reflectance.detail_fit import DetailModel, Remainder, clear_details, fit_details, set_details
 from fitme.reflectance.generator import MODALITIES
 
 from .conftest import TINY
@@ -25,15 +25,16 @@ def richer(tiny_generator):
     models = {
         m.name: {
             side: DetailModel(
-                torch.randn(TINY.detail_maps, side, side), torch.randn(m.channels, TINY.detail_maps),
-                torch.randn(TINY.detail_maps, TINY.latent_size), tiny_generator.mean_w,
+                torch.randn(maps, side, side), torch.randn(m.channels, maps),
+                torch.randn(maps, TINY.latent_size), tiny_generator.mean_w,
             )
-            for side in sides
+            for maps, side in zip(TINY.detail_maps, sides, strict=True)
         }
         for m in MODALITIES
     }  # fmt: skip
     generator = copy.deepcopy(tiny_generator)
-    set_details(generator, models)
+    means = {m.name: torch.zeros(m.channels, 64, 64) for m in MODALITIES}
+    set_details(generator, Remainder(means, models))
     return generator
 
 
@@ -73,3 +74,16 @@ def test_nothing_is_added_where_nothing_is_left_out(tiny_generator):
         torch.testing.assert_close(
             found.synthesize(w_plus).diffuse, tiny_generator.synthesize(w_plus).diffuse, rtol=1e-3, atol=1e-4
         )
+
+
+def test_a_mean_that_is_missing_is_found_and_details_can_be_taken_out_again(tiny_generator):
+    latents = tiny_generator.mean_w + torch.randn(60, TINY.latent_size)
+    shifted = copy.deepcopy(tiny_generator)
+    with torch.no_grad():
+        for _, branch in shifted.named_branches():
+            branch.base.add_(torch.randn_like(branch.base))
+    found = copy.deepcopy(tiny_generator)
+    set_details(found, fit_details(tiny_generator, samples_of(shifted, latents), TINY.detail_maps))
+    clear_details(found)
+    for (_, before), (_, after) in zip(shifted.named_branches(), found.named_branches(), strict=True):
+        torch.testing.assert_close(after.base, before.base, rtol=1e-3, atol=1e-3)

@@ -100,6 +100,7 @@ def test_larger_maps_are_a_matter_of_configuration(resolution, branches):
     config = replace(
         GeneratorConfig(), resolution=resolution, trunk_channels=(16,) * 5, diffuse_channels=narrow,
         specular_channels=narrow, normal_channels=narrow, trunk_positions=1, branch_positions=1, linear_components=2,
+        detail_maps=(2,) * (branches + 1),
     )  # fmt: skip
     generator = ReflectanceGenerator(config)
     with torch.no_grad():

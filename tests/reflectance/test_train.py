@@ -55,6 +55,8 @@ SETTINGS = {
         "normal_channels": [6, 4],
         "trunk_positions": 2,
         "branch_positions": 3,
+        "feature_count": 5,
+        "detail_maps": [3, 2, 2],
         "linear_components": 5,
         "linear_resolution": 32,
     },
@@ -224,7 +226,7 @@ def test_another_run_s_folder_is_refused_and_stays_as_it_is(whole, maps, tmp_pat
 def test_what_cannot_be_trained_is_named(maps, tmp_path):
     config = settings_file(tmp_path)
     smaller = {**SETTINGS["generator"], "resolution": 32, "diffuse_channels": [8], "specular_channels": [4],
-               "normal_channels": [6]}  # fmt: skip
+               "normal_channels": [6], "detail_maps": [3, 2]}  # fmt: skip
     small = settings_file(tmp_path / "small", generator=smaller, phases=[{"resolution": 32, "steps": 1, "batch": 1}])
     cases: list[tuple[Path, Path, Path, str, type[FitmeError], str]] = [
         (config, config, maps, "cpu", InputError, "is a file"),

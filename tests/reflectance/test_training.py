@@ -13,7 +13,7 @@ from fitme.reflectance.dataset import texel_weight
 from fitme.reflectance.discriminator import DiscriminatorConfig
 from fitme.reflectance.generator import encode_raw
 from fitme.reflectance.layers import downsample
-from fitme.reflectance.linear_basis import detail_components, principal_components
+from fitme.reflectance.linear_basis import detail_components, map_scores, principal_components
 from fitme.reflectance.prior import match_latents
 from fitme.reflectance.training import Trainer, TrainingStart
 from fitme.reflectance.training_config import Phase, TrainingConfig, load_training_config
@@ -40,7 +40,8 @@ def trainer_of(dataset, config=CONFIG) -> Trainer:
 def start_of(dataset) -> TrainingStart:
     weight = texel_weight(default_atlas(64))
     basis = principal_components(dataset, weight, TINY.linear_components, TINY.linear_resolution)
-    return TrainingStart(basis, {32: detail_components(dataset, weight, basis, TINY.branch_positions, 32)})
+    details = {32: detail_components(dataset, weight, basis, TINY.branch_positions, 32)}
+    return TrainingStart(basis, details, map_scores(dataset, weight, TINY.linear_resolution))
 
 
 def test_a_resumed_run_ends_with_the_same_weights(few_skins):
@@ -73,14 +74,16 @@ def test_training_reduces_the_loss(few_skins):
 
 
 def test_a_run_starts_from_the_data_s_own_linear_model(few_skins):
-    # W is as wide as the causes are many, as it is in the shipped network.
-    trainer = trainer_of(few_skins, replace(CONFIG, generator=replace(TINY, latent_size=few_skins.causes.shape[1])))
+    # W is wider than the causes and their products are many, as it is in the shipped network.
+    width = few_skins.causes.shape[1] + TINY.feature_count
+    trainer = trainer_of(few_skins, replace(CONFIG, generator=replace(TINY, latent_size=width)))
     base = trainer.generator.branches["specular"].base
     assert float((torch.sigmoid(base.detach())[0] - few_skins.mean()[3:4]).abs().max()) < 0.02
     maps = few_skins.batch(np.arange(6), np.zeros(6, bool))
     wanted = start_of(few_skins).basis.coefficients(maps)
     with torch.no_grad():
-        w = trainer.generator.mapping.direct(trainer._causes_of(np.arange(6)))
+        causes, mapping = trainer._causes_of(np.arange(6)), trainer.generator.mapping
+        w = mapping.direct(torch.cat([causes, mapping.features(causes)], 1))
         found = torch.nn.functional.linear(w, trainer.generator.mixture.weight * trainer.generator.mixture.gain)
     # Six heads are far fewer than causes, so that the regression can follow them closely.
     assert float((found - wanted).square().mean()) < 0.3 * float(wanted.square().mean())

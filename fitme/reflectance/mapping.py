@@ -1,0 +1,90 @@
+"""The mapping network: z to the causes of a skin's looks, causes to w.
+
+Random z become causes by a Gaussian copula, which is fixed. Most causes act additively on w, which one linear layer
+learns from few skins; where they multiply (hair that is long *and* grey), chosen products of causes are inputs beside
+them; fully connected layers add the rest.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from fitme.reflectance.cause_features import CauseFeatures, cause_terms
+from fitme.reflectance.layers import EqualLinear, activate
+
+MAPPING_RATE = 0.3
+"""Learning rate of the mapping network beside the rest's."""
+QUANTILES = 129
+"""Q: of every cause that the mapping network knows."""
+MAPPING_SHARE = 0.1
+"""Weight of the mapping network's nonlinear part before training."""
+
+
+class MappingNetwork(nn.Module):
+    """z (B, Z) to w (B, D)."""
+
+    factor: Tensor
+    """(Z, Z) takes z to correlated normal variables, one for each cause."""
+    knots: Tensor
+    """(Z, Q) quantiles of each cause, standardised, at equal steps of probability."""
+    pairs: Tensor
+    """(P, 2) which terms of the causes are multiplied, as `CauseFeatures` has them."""
+    feature_mean: Tensor
+    """(P,) what is taken from the products."""
+    feature_scale: Tensor
+    """(P,) what they are multiplied with then."""
+
+    def __init__(self, causes: int, features: int, latent_size: int, layers: int) -> None:
+        super().__init__()
+        inputs = causes + features
+        sizes = [inputs] + [latent_size] * layers
+        self.direct = EqualLinear(inputs, latent_size, rate=MAPPING_RATE)
+        self.layers = nn.ModuleList(EqualLinear(a, b, rate=MAPPING_RATE) for a, b in pairwise(sizes))
+        margin = 0.5 / QUANTILES
+        normal = torch.special.ndtri(torch.linspace(0.0, 1.0, QUANTILES).clamp(margin, 1.0 - margin))
+        self.register_buffer("factor", torch.eye(causes))
+        self.register_buffer("knots", normal.repeat(causes, 1))
+        self.register_buffer("pairs", torch.zeros(features, 2))
+        self.register_buffer("feature_mean", torch.zeros(features))
+        self.register_buffer("feature_scale", torch.zeros(features))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, Z) to (B, D)."""
+        return self.from_causes(self.causes(z))
+
+    def causes(self, z: Tensor) -> Tensor:
+        """Standardised causes (B, Z) of z (B, Z)."""
+        last = self.knots.shape[1] - 1
+        position = torch.special.ndtr(z @ self.factor.T) * last
+        low = position.detach().floor().clamp(0, last - 1)
+        below = self.knots.T.gather(0, low.long())  # (B, Z)
+        above = self.knots.T.gather(0, low.long() + 1)
+        return torch.lerp(below, above, position - low)
+
+    def from_causes(self, causes: Tensor) -> Tensor:
+        """w (B, D) of standardised causes (B, Z)."""
+        x = torch.cat([causes, self.features(causes)], 1)
+        w: Tensor = self.direct(x)
+        for layer in self.layers:
+            x = activate(layer(x))
+        return w + MAPPING_SHARE * x
+
+    def features(self, causes: Tensor) -> Tensor:
+        """Products (B, P) of standardised causes (B, Z)."""
+        chosen = CauseFeatures(self.pairs.long(), self.feature_mean, self.feature_scale)
+        return chosen.values(cause_terms(causes, self.knots[:, 0]))
+
+    @torch.no_grad()
+    def set_distribution(self, factor: Tensor, knots: Tensor) -> None:
+        """Let random z give causes that are distributed as those of the data."""
+        self.factor.copy_(factor)
+        self.knots.copy_(knots)
+
+    @torch.no_grad()
+    def set_features(self, features: CauseFeatures) -> None:
+        """Choose the products. Those beyond the features given stay nought."""
+        count = len(features.pairs)
+        self.pairs[:count] = features.pairs.to(self.pairs)
+        self.feature_mean[:count] = features.mean
+        self.feature_scale[:count] = features.scale

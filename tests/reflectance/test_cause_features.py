@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fitme.reflectance.cause_distribution import balanced_rows
+from fitme.reflectance.cause_features import FEATURE_LIMIT, cause_terms, select_features
+from fitme.reflectance.typology import class_index
+
+CAUSES = 5
+
+
+def gated_causes(count: int, seed: int) -> torch.Tensor:
+    """Standardised causes; two of three heads lack the first."""
+    random = torch.Generator().manual_seed(seed)
+    causes = torch.randn(count, CAUSES, generator=random)
+    causes[:, 0] = torch.rand(count, generator=random) * (torch.rand(count, generator=random) < 1.0 / 3.0)
+    return (causes - causes.mean(0)) / causes.std(0)
+
+
+def unexplained(inputs: torch.Tensor, scores: torch.Tensor) -> float:
+    """Share of the scores' energy that a linear model of the inputs leaves."""
+    columns = torch.cat([torch.ones_like(inputs[:, :1]), inputs], 1).double()
+    centred = scores.double() - scores.double().mean(0)
+    left = centred - columns @ torch.linalg.lstsq(columns, centred).solution
+    return float(left.square().sum() / centred.square().sum())
+
+
+def test_a_gate_that_scales_another_cause_is_found():
+    causes = gated_causes(600, 0)
+    present = (causes[:, 0] > causes[:, 0].min() + 1e-3).float()
+    noise = 0.05 * torch.randn(600, 2, generator=torch.Generator().manual_seed(9))
+    scores = torch.stack([causes[:, 1] * present, causes[:, 2]], 1) + noise
+    features = select_features(causes, scores, 3)
+    terms = cause_terms(causes, causes.amin(0))
+    assert unexplained(causes, scores) > 0.15
+    assert unexplained(torch.cat([causes, features.values(terms)], 1), scores) < 0.02
+
+
+def test_what_was_chosen_on_some_heads_holds_for_others():
+    causes, others = gated_causes(600, 1), gated_causes(600, 2)
+    features = select_features(causes, (causes[:, 3] * causes[:, 4])[:, None], 2)
+    terms = cause_terms(others, causes.amin(0))
+    assert unexplained(features.values(terms), (others[:, 3] * others[:, 4])[:, None]) < 0.05
+
+
+def test_more_features_than_products_are_refused():
+    with pytest.raises(ValueError, match="products"):
+        select_features(torch.randn(40, 2), torch.randn(40, 3), 50)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000))
+def test_features_are_finite_and_bounded_and_so_are_their_gradients(seed):
+    causes = gated_causes(80, seed).requires_grad_()
+    features = select_features(causes.detach(), torch.randn(80, 2, generator=torch.Generator().manual_seed(seed)), 4)
+    values = features.values(cause_terms(causes, causes.detach().amin(0)))
+    assert float(values.detach().abs().max()) <= FEATURE_LIMIT
+    (gradient,) = torch.autograd.grad(values.square().sum(), causes)
+    assert bool(torch.isfinite(gradient).all())
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.floats(-80.0, 80.0), min_size=6, max_size=300), st.integers(0, 1000))
+def test_balanced_rows_keep_every_head_and_give_classes_the_same_weight(angles, seed):
+    typology = np.array(angles, np.float32)
+    rows = balanced_rows(typology, seed)
+    assert set(rows) == set(range(len(typology)))
+    counts = np.bincount(class_index(typology[rows]), minlength=6)
+    present = np.bincount(class_index(typology), minlength=6) > 0
+    largest = np.bincount(class_index(typology)).max()
+    members = np.bincount(class_index(typology), minlength=6)
+    # A head is repeated a whole number of times, so a class may be off by one for each of its heads.
+    assert (np.abs(counts - largest)[present] <= members[present]).all()
+    assert (counts <= 2 * largest)[present].all()
