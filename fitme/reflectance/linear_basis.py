@@ -50,11 +50,8 @@ def principal_components(dataset: MapDataset, texel_weight: Tensor, count: int, 
     Raw values are weighted by how much they change the picture (the slope of sRGB-encoded value over raw value at the
     mean) and by the texel's weight (1, 1, R, R).
     """
-    raw = torch.cat([_encode(maps, resolution) for maps in _batches(dataset, len(dataset.maps))])  # (N, 6, r, r)
-    mean = raw.mean(0)
-    centred = raw - mean
-    scale = _sensitivity(mean) * downsample(texel_weight, texel_weight.shape[-1] // resolution)[0].sqrt()  # (6, r, r)
-    vectors, samples = _leading(centred * scale, count), len(raw)
+    mean, centred, scale = _centred(dataset, texel_weight, resolution)
+    vectors, samples = _leading(centred * scale, count), len(centred)
     # Coefficients are sqrt(N) times the eigenvectors, so that they have unit variance.
     coefficients = vectors * samples**0.5  # (N, K)
     components = (coefficients.T @ centred.flatten(1) / samples).unflatten(1, mean.shape)
@@ -93,10 +90,8 @@ def detail_components(
 def map_scores(dataset: MapDataset, texel_weight: Tensor, resolution: int) -> Tensor:
     """(N, K) coefficients of every map in the leading components of the data at `resolution`, then in those of its
     structures finer than 1 / `BROAD_TEXELS`; each set's squares sum to 1 and `FINE_IMPORTANCE`."""
-    raw = torch.cat([_encode(maps, resolution) for maps in _batches(dataset, len(dataset.maps))])  # (N, 6, r, r)
-    mean = raw.mean(0)
-    scale = _sensitivity(mean) * downsample(texel_weight, texel_weight.shape[-1] // resolution)[0].sqrt()  # (6, r, r)
-    raw = (raw - mean) * scale
+    _, centred, scale = _centred(dataset, texel_weight, resolution)
+    raw = centred * scale
     broad = downsample(raw, resolution // BROAD_TEXELS)
     while broad.shape[-1] < resolution:
         broad = upsample(broad)
@@ -107,6 +102,14 @@ def map_scores(dataset: MapDataset, texel_weight: Tensor, resolution: int) -> Te
         kept = (vectors * values.clamp(min=0.0).sqrt())[:, -SCORE_COUNT:]
         parts.append(kept * (importance / values.sum()).sqrt())
     return torch.cat(parts, 1).float()
+
+
+def _centred(dataset: MapDataset, texel_weight: Tensor, resolution: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean (6, r, r) of all raw maps, the maps less it (N, 6, r, r), and how much their values weigh (6, r, r)."""
+    raw = torch.cat([_encode(maps, resolution) for maps in _batches(dataset, len(dataset.maps))])  # (N, 6, r, r)
+    mean = raw.mean(0)
+    scale = _sensitivity(mean) * downsample(texel_weight, texel_weight.shape[-1] // resolution)[0].sqrt()  # (6, r, r)
+    return mean, raw - mean, scale
 
 
 def _leading(samples: Tensor, count: int) -> Tensor:
