@@ -152,6 +152,12 @@ def relit_file(folder: Path, number: int, frame: int) -> Path:
     return folder / f"subject_{number:02d}" / f"relit_{frame:02d}.png"
 
 
+def load_relit(folder: Path, number: int, frame: int) -> npt.NDArray[np.uint8]:
+    """Picture (H, W, 3) of a frame under the unseen light, sRGB."""
+    read = cv2.imread(str(relit_file(folder, number, frame)))
+    return np.asarray(cv2.cvtColor(read, cv2.COLOR_BGR2RGB), np.uint8)
+
+
 def load_truth(folder: Path, number: int, frames: int) -> SubjectTruth:
     """Read what `make_truth` wrote."""
     with np.load(truth_file(folder, number, frames)) as file:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from fitme.bench.scores import score_frame
-from fitme.bench.truth_dataset import SubjectTruth, frame_file, load_truth, relit_file
+from fitme.bench.truth_dataset import SubjectTruth, frame_file, load_relit, load_truth
 from fitme.bench.truth_heads import (
     FittedHead,
     Head,
@@ -177,8 +177,7 @@ class SubjectBench:
 
     def relit_picture(self, frame: int) -> Picture:
         """Truth (H, W, 3) of a frame under the unseen light."""
-        read = cv2.imread(str(relit_file(self._folder, self._number, frame)))
-        return np.asarray(cv2.cvtColor(read, cv2.COLOR_BGR2RGB), np.uint8)
+        return load_relit(self._folder, self._number, frame)
 
     def _frame_row(
         self, head: Head, frame: int, sighting: Sighting, estimate: KeyframeEstimate, motion: Similarity

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fitme.bench.truth_dataset import frame_file, load_truth, relit_file
+from fitme.bench.truth_dataset import frame_file, load_relit, load_truth
 from fitme.bench.truth_heads import FittedHead, relight
 from fitme.color import linear_to_bytes, linear_to_srgb
 from fitme.export.portrait import draw_portrait, portrait_light, portrait_pose
@@ -49,7 +49,7 @@ def write_sheet(folder: Path, number: int, frames: int, fitter: IncrementalFitte
             image,
             np.where(inside, drawn, image),
             (255.0 * normals).astype(np.uint8),
-            _read(relit_file(folder, number, frame)),
+            load_relit(folder, number, frame),
             linear_to_bytes(lit.image[0].numpy()),
         ]
         window = _window(observation.landmarks, image.shape[0], image.shape[1])
@@ -81,7 +81,3 @@ def _window(landmarks: npt.NDArray[np.float32], height: int, width: int) -> tupl
 
 def _tile(picture: Picture) -> Picture:
     return np.asarray(cv2.resize(picture, (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _read(path: Path) -> Picture:
-    return np.asarray(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), np.uint8)
