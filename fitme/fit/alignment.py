@@ -13,7 +13,6 @@ from fitme.fit.gauss_newton import (
     Freedom,
     JointEstimate,
     MeshBasis,
-    MeshPoints,
     PointTargets,
     SharedEvidence,
     focal_px,
@@ -142,11 +141,7 @@ def camera_of(camera: Camera, focal: float) -> Camera:
 def joined(first: PointTargets, second: PointTargets) -> PointTargets:
     """Targets of both, for one keyframe."""
     return PointTargets(
-        MeshPoints(
-            np.concatenate([first.points.mean, second.points.mean]),
-            np.concatenate([first.points.identity, second.points.identity]),
-            np.concatenate([first.points.expression, second.points.expression]),
-        ),
+        first.points.joined(second.points),
         np.concatenate([first.pixels, second.pixels]),
         np.concatenate([first.sigma_px, second.sigma_px]),
         first.camera,

@@ -6,7 +6,7 @@ keyframes are eliminated first (Schur complement), so that cost grows linearly w
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -47,14 +47,42 @@ class SolverSettings:
 
 @dataclass(frozen=True)
 class MeshPoints:
-    """Points on the mesh with their linear bases, ready for the solver."""
+    """Points on the mesh with their linear bases, ready for the solver.
+
+    Bases may have more columns than the model: errors of observation that a person's frames share (of `identity`) or
+    that each frame has for itself (of `expression`), metres per standard deviation. They are standard normal and
+    unbounded; a solve finds them along with the rest and forgets them.
+    """
 
     mean: Array
     """(P, 3) metres, model space."""
     identity: Array
-    """(P, 3, K) metres per standard deviation."""
+    """(P, 3, K) metres per standard deviation; K or more."""
     expression: Array
-    """(P, 3, 52) metres at full activation."""
+    """(P, 3, 52) metres at full activation; 52 or more."""
+
+    def at(self, identity: Array, expression: Array) -> Array:
+        """(P, 3) metres at coefficients, of which there may be fewer than there are columns."""
+        shared: Array = self.identity[..., : len(identity)] @ identity
+        own: Array = self.expression[..., : len(expression)] @ expression
+        return self.mean + shared + own
+
+    def widened(self, identity_count: int, expression_count: int) -> "MeshPoints":
+        """The same points with zeros for the columns that they lack."""
+        shared = ((0, 0), (0, 0), (0, max(0, identity_count - self.identity.shape[2])))
+        own = ((0, 0), (0, 0), (0, max(0, expression_count - self.expression.shape[2])))
+        return MeshPoints(self.mean, np.pad(self.identity, shared), np.pad(self.expression, own))
+
+    def joined(self, other: "MeshPoints") -> "MeshPoints":
+        """Both sets of points, these first."""
+        identity_count = max(self.identity.shape[2], other.identity.shape[2])
+        expression_count = max(self.expression.shape[2], other.expression.shape[2])
+        a, b = (points.widened(identity_count, expression_count) for points in (self, other))
+        return MeshPoints(
+            np.concatenate([a.mean, b.mean]),
+            np.concatenate([a.identity, b.identity]),
+            np.concatenate([a.expression, b.expression]),
+        )
 
 
 @dataclass(frozen=True)
@@ -103,12 +131,21 @@ class SharedEvidence:
     """
 
     precision: Array
-    """(K + 1, K + 1); log focal length comes last."""
+    """(K + 1, K + 1); log focal length comes last. K counts the errors that the person's frames share."""
     potential: Array
     """(K + 1,): precision times the most likely values."""
 
     def __add__(self, other: "SharedEvidence") -> "SharedEvidence":
-        return SharedEvidence(self.precision + other.precision, self.potential + other.potential)
+        count = max(len(self.potential), len(other.potential)) - 1
+        a, b = self.widened(count), other.widened(count)
+        return SharedEvidence(a.precision + b.precision, a.potential + b.potential)
+
+    def widened(self, identity_count: int) -> "SharedEvidence":
+        """The same, saying nothing of columns of identity that it lacks."""
+        place = len(self.potential) - 1
+        lacking = [place] * max(0, identity_count - place)
+        precision = np.insert(np.insert(self.precision, lacking, 0.0, 0), lacking, 0.0, 1)
+        return SharedEvidence(precision, np.insert(self.potential, lacking, 0.0))
 
     def gradient(self, shared: Array) -> Array:
         """(K + 1,) of half the squared deviation at identity and log focal length (K + 1,)."""
@@ -154,28 +191,42 @@ def solve_jointly(
     of the parameters that all share.
     """
     freedom = freedom or Freedom()
-    estimate = start
-    priors = np.zeros_like(start.expressions) if expression_priors is None else expression_priors
+    model_columns = len(start.identity)
+    identity_count = max(model_columns, *(target.points.identity.shape[2] for target in targets))
+    expression_count = max(len(GAZE), *(target.points.expression.shape[2] for target in targets))
+    if elsewhere is not None:
+        identity_count = max(identity_count, len(elsewhere.potential) - 1)
+        elsewhere = elsewhere.widened(identity_count)
+    targets = [replace(t, points=t.points.widened(identity_count, expression_count)) for t in targets]
+    estimate = widened(start, identity_count, expression_count)
+    priors = np.zeros_like(estimate.expressions)
+    if expression_priors is not None:
+        priors[:, : len(GAZE)] = expression_priors
+    shared_errors = [True] * (identity_count - model_columns)
+    moving = np.flatnonzero([freedom.identity] * model_columns + shared_errors + [freedom.focal])
     damping = settings.damping
-    cost = _cost(targets, estimate, settings, freedom, priors, elsewhere)
+    cost = _cost(targets, estimate, settings, priors, elsewhere)
     for _ in range(settings.iterations):
-        candidate = _step(targets, estimate, settings, freedom, priors, damping, elsewhere)
-        candidate_cost = _cost(targets, candidate, settings, freedom, priors, elsewhere)
+        candidate = _step(targets, estimate, settings, freedom, moving, priors, damping, elsewhere)
+        candidate_cost = _cost(targets, candidate, settings, priors, elsewhere)
         if candidate_cost < cost:
             estimate, cost, damping = candidate, candidate_cost, damping * 0.3
         else:
             damping *= 10.0
-    return estimate
+    return replace(
+        estimate, identity=estimate.identity[:model_columns], expressions=estimate.expressions[:, : len(GAZE)]
+    )
 
 
 def shared_evidence(
     target: PointTargets, estimate: JointEstimate, index: int, settings: SolverSettings
 ) -> SharedEvidence:
     """What keyframe `index` of an estimate says of identity and focal length, its pose and expression being free."""
+    estimate = widened(estimate, target.points.identity.shape[2], target.points.expression.shape[2])
     moving = np.arange(estimate.identity.shape[0] + 1)
     priors = np.zeros_like(estimate.expressions)
     reduced = _reduce(target, estimate, index, settings, moving, priors, Freedom(), 0.0)
-    shared = _shared(estimate)
+    shared = shared_parameters(estimate)
     return SharedEvidence(reduced.hessian, reduced.hessian @ shared - reduced.gradient)
 
 
@@ -191,8 +242,7 @@ def focal_px(camera: Camera, focal: float) -> float:
 
 def _project(target: PointTargets, estimate: JointEstimate, index: int) -> tuple[Array, Array, Array]:
     """Pixels (P, 2), view-space points (P, 3), and rotated model points (P, 3) of one keyframe."""
-    points = target.points
-    model = points.mean + points.identity @ estimate.identity + points.expression @ estimate.expressions[index]
+    model = target.points.at(estimate.identity, estimate.expressions[index])
     rotated = model @ estimate.rotations[index].T
     view = rotated + estimate.translations[index]
     depth = np.maximum(-view[:, 2], MINIMAL_DEPTH_M)
@@ -207,7 +257,7 @@ def _project(target: PointTargets, estimate: JointEstimate, index: int) -> tuple
     return pixels, view, rotated
 
 
-def _robust_weights(residual: Array, sigma: Array, scale: float) -> Array:
+def robust_weights(residual: Array, sigma: Array, scale: float) -> Array:
     """(P,) Geman-McClure weights of residuals (P, 2), already divided by the variance."""
     squared = (residual**2).sum(-1) / sigma**2
     weights: Array = 1.0 / (1.0 + squared / scale**2) ** 2 / sigma**2
@@ -218,20 +268,33 @@ def _cost(
     targets: Sequence[PointTargets],
     estimate: JointEstimate,
     settings: SolverSettings,
-    freedom: Freedom,
     expression_priors: Array,
     elsewhere: SharedEvidence | None,
 ) -> float:
-    total = 0.0 if elsewhere is None else elsewhere.cost(_shared(estimate))
+    total = 0.0 if elsewhere is None else elsewhere.cost(shared_parameters(estimate))
     for k, target in enumerate(targets):
         squared = (reprojection_errors(target, estimate, k) ** 2).sum(-1) / target.sigma_px**2
         total += float((squared / (1.0 + squared / settings.robust_scale**2)).sum())
-    total += float((((estimate.expressions - expression_priors) / settings.expression_sigma) ** 2).sum())
-    if freedom.identity:
-        total += settings.identity_weight * float((estimate.identity**2).sum())
-    if freedom.focal:
-        total += float((np.log(estimate.focal / settings.focal_prior) / settings.focal_log_sigma) ** 2)
+    precision = expression_precision(estimate.expressions.shape[1], settings)
+    total += float((precision * (estimate.expressions - expression_priors) ** 2).sum())
+    total += settings.identity_weight * float((estimate.identity**2).sum())
+    total += float((np.log(estimate.focal / settings.focal_prior) / settings.focal_log_sigma) ** 2)
     return total
+
+
+def expression_precision(count: int, settings: SolverSettings) -> Array:
+    """(count,) of the prior: of expressions first, then of a frame's own errors."""
+    return np.append(np.full(len(GAZE), settings.expression_sigma**-2.0), np.ones(count - len(GAZE)))
+
+
+def widened(estimate: JointEstimate, identity_count: int, expression_count: int) -> JointEstimate:
+    """An estimate with zeros for the errors of observation that it does not name."""
+    shared, own = identity_count - len(estimate.identity), expression_count - estimate.expressions.shape[1]
+    return replace(
+        estimate,
+        identity=np.pad(estimate.identity, (0, max(0, shared))),
+        expressions=np.pad(estimate.expressions, ((0, 0), (0, max(0, own)))),
+    )
 
 
 @dataclass(frozen=True)
@@ -250,7 +313,7 @@ class _Reduced:
     """(free,) how they move by themselves."""
 
 
-def _shared(estimate: JointEstimate) -> Array:
+def shared_parameters(estimate: JointEstimate) -> Array:
     """(K + 1,) identity and log focal length."""
     return np.append(estimate.identity, np.log(estimate.focal))
 
@@ -265,25 +328,25 @@ def _reduce(
     freedom: Freedom,
     damping: float,
 ) -> _Reduced:
-    frame_jacobian, shared_jacobian, residual, weights = _linearize(target, estimate, index, settings, moving)
-    weighted = frame_jacobian * weights[:, None]
-    hessian = weighted.T @ frame_jacobian
-    gradient = weighted.T @ residual
-    prior = 1.0 / settings.expression_sigma**2
+    linear = linearize(target, estimate, index, settings, moving)
+    weighted = linear.frame * linear.weights[:, None]
+    hessian = weighted.T @ linear.frame
+    gradient = weighted.T @ linear.residual
+    prior = expression_precision(estimate.expressions.shape[1], settings)
     diagonal = np.arange(POSE_COUNT, hessian.shape[0])
     hessian[diagonal, diagonal] += prior
     gradient[POSE_COUNT:] += prior * (estimate.expressions[index] - expression_priors[index])
-    free = _free_parameters(estimate.expressions[index], gradient[POSE_COUNT:], freedom.expression)
+    free = free_parameters(estimate.expressions[index], gradient[POSE_COUNT:], freedom.expression)
     hessian = hessian[np.ix_(free, free)]
     hessian[np.diag_indices_from(hessian)] *= 1.0 + damping
-    weighted_shared = shared_jacobian * weights[:, None]
-    cross = weighted_shared.T @ frame_jacobian[:, free]  # (S, free)
+    weighted_shared = linear.shared * linear.weights[:, None]
+    cross = weighted_shared.T @ linear.frame[:, free]  # (S, free)
     factor = cho_factor(hessian)
     by_shared = cho_solve(factor, cross.T)  # (free, S)
     own = cho_solve(factor, gradient[free])
     return _Reduced(
-        weighted_shared.T @ shared_jacobian - cross @ by_shared,
-        weighted_shared.T @ residual - cross @ own,
+        weighted_shared.T @ linear.shared - cross @ by_shared,
+        weighted_shared.T @ linear.residual - cross @ own,
         free,
         by_shared,
         own,
@@ -295,13 +358,13 @@ def _step(
     estimate: JointEstimate,
     settings: SolverSettings,
     freedom: Freedom,
+    moving: npt.NDArray[np.intp],
     expression_priors: Array,
     damping: float,
     elsewhere: SharedEvidence | None,
 ) -> JointEstimate:
     """One damped Gauss-Newton step; expressions at a bound that the step would leave stay there (active set)."""
     identity_count = estimate.identity.shape[0]
-    moving = np.flatnonzero([freedom.identity] * identity_count + [freedom.focal])
     reduced = [
         _reduce(target, estimate, k, settings, moving, expression_priors, freedom, damping)
         for k, target in enumerate(targets)
@@ -310,7 +373,7 @@ def _step(
     shared_gradient = np.sum([part.gradient for part in reduced], 0)
     if elsewhere is not None:
         shared_hessian += elsewhere.precision[np.ix_(moving, moving)]
-        shared_gradient += elsewhere.gradient(_shared(estimate))[moving]
+        shared_gradient += elsewhere.gradient(shared_parameters(estimate))[moving]
 
     # Priors of the shared parameters: identity first, log focal length last.
     precision = np.append(np.full(identity_count, settings.identity_weight), settings.focal_log_sigma**-2.0)[moving]
@@ -320,43 +383,61 @@ def _step(
     shared_step = np.zeros(identity_count + 1)
     shared_step[moving] = -np.linalg.solve(shared_hessian, shared_gradient + precision * deviation)
 
-    rotations, translations, expressions = (
-        estimate.rotations.copy(),
-        estimate.translations.copy(),
-        estimate.expressions.copy(),
-    )
+    frame_steps = np.zeros((len(reduced), POSE_COUNT + estimate.expressions.shape[1]))
     for k, part in enumerate(reduced):
-        step = np.zeros(POSE_COUNT + expressions.shape[1])
-        step[part.free] = -part.own - part.by_shared @ shared_step[moving]
-        rotations[k] = _rotation(step[:3]) @ rotations[k]
-        translations[k] += step[3:POSE_COUNT]
-        expressions[k] = np.clip(expressions[k] + step[POSE_COUNT:], 0.0, 1.0)
+        frame_steps[k, part.free] = -part.own - part.by_shared @ shared_step[moving]
+    return stepped(estimate, frame_steps, shared_step)
+
+
+def stepped(estimate: JointEstimate, frame_steps: Array, shared_step: Array) -> JointEstimate:
+    """An estimate moved by steps of poses and expressions (N, 58) and of identity and log focal length (K + 1,)."""
+    turns = np.stack([rotation_of(step[:3]) for step in frame_steps])
+    expressions = estimate.expressions + frame_steps[:, POSE_COUNT:]
+    expressions[:, : len(GAZE)] = np.clip(expressions[:, : len(GAZE)], 0.0, 1.0)
     return JointEstimate(
         estimate.focal * float(np.exp(np.clip(shared_step[-1], -0.5, 0.5))),
         estimate.identity + shared_step[:-1],
-        rotations,
-        translations,
+        turns @ estimate.rotations,
+        estimate.translations + frame_steps[:, 3:POSE_COUNT],
         expressions,
     )
 
 
-def _free_parameters(expression: Array, gradient: Array, expression_free: bool) -> npt.NDArray[np.intp]:
+def free_parameters(expression: Array, gradient: Array, expression_free: bool) -> npt.NDArray[np.intp]:
     """Indices of the pose and of the expression coefficients that are free to move."""
+    errors = len(expression) - len(GAZE)
+    expression, gradient = expression[: len(GAZE)], gradient[: len(GAZE)]
     held = GAZE | ((expression <= 0.0) & (gradient > 0.0)) | ((expression >= 1.0) & (gradient < 0.0))
     if not expression_free:
         held = np.ones_like(held)
+    held = np.append(held, np.zeros(errors, bool))
     return np.concatenate([np.arange(POSE_COUNT), POSE_COUNT + np.flatnonzero(~held)])
 
 
-def _linearize(
+@dataclass(frozen=True)
+class Linearization:
+    """First order of one keyframe's residuals; rows are the points' x and y in turn."""
+
+    frame: Array
+    """(2P, 58) Jacobian by the keyframe's pose and expression."""
+    shared: Array
+    """(2P, S) Jacobian by those of the shared parameters that move."""
+    residual: Array
+    """(2P,) pixels."""
+    weights: Array
+    """(2P,) robust ones over the variance."""
+    by_model: Array
+    """(P, 2, 3) Jacobian by the points' places in model space."""
+
+
+def linearize(
     target: PointTargets,
     estimate: JointEstimate,
     index: int,
     settings: SolverSettings,
     moving: npt.NDArray[np.intp],
-) -> tuple[Array, Array, Array, Array]:
-    """Jacobians by the keyframe's parameters (2P, 58) and by the `moving` (S,) of the shared (2P, S), residual (2P,)
-    and weights (2P,)."""
+) -> Linearization:
+    """Keyframe `index` of an estimate; `moving` (S,) are indices of identity and log focal length."""
     pixels, view, rotated = _project(target, estimate, index)
     focal = focal_px(target.camera, estimate.focal)
     depth = np.maximum(-view[:, 2], MINIMAL_DEPTH_M)
@@ -371,19 +452,23 @@ def _linearize(
     cross[:, 1, 0], cross[:, 1, 2] = -rotated[:, 2], rotated[:, 0]
     cross[:, 2, 0], cross[:, 2, 1] = rotated[:, 1], -rotated[:, 0]
     by_model = by_view @ estimate.rotations[index]  # (P, 2, 3)
-    frame = np.concatenate([by_view @ cross, by_view, by_model @ target.points.expression], -1)
+    frame = np.concatenate(
+        [by_view @ cross, by_view, by_model @ target.points.expression[..., : estimate.expressions.shape[1]]], -1
+    )
     shared = np.empty((count, 2, len(moving)))
     identity_count = estimate.identity.shape[0]
     if identity_count in moving:
         shared[..., -1] = pixels - np.array([target.camera.center_x_px, target.camera.center_y_px])
-    if 0 in moving:
-        shared[..., :identity_count] = by_model @ target.points.identity
+    columns = moving[moving < identity_count]
+    shared[..., : len(columns)] = by_model @ target.points.identity[..., columns]
     residual = pixels - target.pixels
-    weights = np.repeat(_robust_weights(residual, target.sigma_px, settings.robust_scale), 2)
-    return frame.reshape(2 * count, -1), shared.reshape(2 * count, len(moving)), residual.reshape(-1), weights
+    weights = np.repeat(robust_weights(residual, target.sigma_px, settings.robust_scale), 2)
+    return Linearization(
+        frame.reshape(2 * count, -1), shared.reshape(2 * count, len(moving)), residual.reshape(-1), weights, by_model
+    )
 
 
-def _rotation(axis_angle: Array) -> Array:
+def rotation_of(axis_angle: Array) -> Array:
     """(3, 3) rotation matrix of an axis-angle vector (3,), by Rodrigues' formula."""
     angle = float(np.linalg.norm(axis_angle))
     if angle < 1e-12:

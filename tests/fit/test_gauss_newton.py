@@ -11,9 +11,9 @@ from fitme.fit.gauss_newton import (
     MeshBasis,
     PointTargets,
     SolverSettings,
-    _linearize,
-    _rotation,
+    linearize,
     reprojection_errors,
+    rotation_of,
     solve_jointly,
 )
 from fitme.geometry import Camera
@@ -44,13 +44,13 @@ def truth(model: MorphableModel) -> JointEstimate:
     expressions[1, expression_index("jawOpen")] = 0.6
     expressions[2, expression_index("mouthSmileLeft")] = 0.5
     yaws = [-0.4, 0.0, 0.5]
-    rotations = np.stack([_rotation(np.array([0.05, yaw, 0.02])) for yaw in yaws])
+    rotations = np.stack([rotation_of(np.array([0.05, yaw, 0.02])) for yaw in yaws])
     translations = np.array([[0.01, 0.0, -0.5], [0.0, 0.02, -0.55], [-0.02, 0.0, -0.5]])
     return JointEstimate(FOCAL, identity, rotations, translations, expressions)
 
 
 def perturbed(estimate: JointEstimate) -> JointEstimate:
-    rotations = np.stack([_rotation(np.array([0.1, -0.1, 0.1])) @ rotation for rotation in estimate.rotations])
+    rotations = np.stack([rotation_of(np.array([0.1, -0.1, 0.1])) @ rotation for rotation in estimate.rotations])
     return JointEstimate(
         FOCAL, estimate.identity * 0.0, rotations, estimate.translations + 0.03, estimate.expressions * 0.0
     )
@@ -80,14 +80,15 @@ def test_recovers_exact_observations(basis: MeshBasis, model: MorphableModel) ->
 def test_jacobian_matches_finite_differences(basis: MeshBasis, model: MorphableModel) -> None:
     estimate = truth(model)
     target = observed(basis, model, count=12)
-    frame, shared, residual, _ = _linearize(target, estimate, 1, SolverSettings(), np.arange(model.identity_count + 1))
+    linear = linearize(target, estimate, 1, SolverSettings(), np.arange(model.identity_count + 1))
+    frame, shared, residual = linear.frame, linear.shared, linear.residual
     step = 1e-6
     for column in range(frame.shape[1]):
         rotations, translations, expressions = (
             estimate.rotations.copy(), estimate.translations.copy(), estimate.expressions.copy(),
         )  # fmt: skip
         if column < 3:
-            rotations[1] = _rotation(np.eye(3)[column] * step) @ rotations[1]
+            rotations[1] = rotation_of(np.eye(3)[column] * step) @ rotations[1]
         elif column < POSE_COUNT:
             translations[1, column - 3] += step
         else:
