@@ -5,14 +5,15 @@ from the view that sees a texel best. Lights are found on samples of the skin; o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from fitme.fit.consensus import disagreement
 from fitme.fit.delit import SMALLEST_WEIGHT, BandSums, DelitView
-from fitme.fit.lighting import LIGHT_REGIONS, LightSettings, LitSurface, albedo_scale, estimate_light, lit_surface
+from fitme.fit.lighting import LIGHT_REGIONS, LightSettings, LitSurface, estimate_light, lit_surface
+from fitme.fit.tone import ToneSettings, likely_skin_tone
 from fitme.fit.unprojection import TexelObservation, TexelTable
 from fitme.shape.regions import Region
 
@@ -38,6 +39,7 @@ class FusionSettings:
     """Summed weight at which a texel is believed by half."""
     light_samples: int = 12000
     """Texels of skin on which lights are found."""
+    tone: ToneSettings = field(default_factory=ToneSettings)
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def fuse(
         for view, weight in zip(views, weights, strict=True)
     ]
     known = rest.sums.albedo() if resting is not None else None
-    tinted = _tint(table, prior, sampled, samples, rest, known, light_settings)
+    tinted = _tint(table, prior, sampled, samples, rest, known, settings)
     albedo = tinted[sampled]
     if known is not None:
         sure = _confidence(rest.sums.weight[sampled] / sharpest, settings)
@@ -177,9 +179,9 @@ def _tint(
     samples: Sequence[_Samples],
     rest: Resting,
     known: FloatArray | None,
-    light_settings: LightSettings,
+    settings: FusionSettings,
 ) -> FloatArray:
-    """The prior, its skin scaled per channel to the most likely tone under white light, or to the tone known."""
+    """The prior, its skin scaled per channel to the most likely tone, or to the tone known."""
     if not len(sampled):
         return prior
     if known is not None:
@@ -187,7 +189,7 @@ def _tint(
     else:
         weight = np.maximum(sum(s.weight for s in samples), SMALLEST_WEIGHT)[:, None]
         face_color = np.median(sum(s.weight[:, None] * s.color for s in samples) / weight, 0)
-        tone = face_color * (albedo_scale(face_color, light_settings) / max(float(face_color.mean()), 1e-3))
+        tone = likely_skin_tone(face_color, settings.tone)
     reference = np.median(prior[sampled], 0)
     tinted = prior.copy()
     bare = np.isin(table.region, [int(region) for region in BARE_SKIN])

@@ -1,7 +1,6 @@
 """Spherical-harmonics light in closed form: given albedo and normals, colour is linear in the light's coefficients.
 
-Light and albedo share a scale that no picture can tell apart. It is settled by two priors: what skin reflects, and how
-bright the light of a well exposed picture is.
+Light and albedo share a scale that no picture can tell apart: see `fitme.fit.tone`.
 """
 
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ MINIMAL_SHADING = 0.08
 
 @dataclass(frozen=True)
 class LightSettings:
-    """Priors and numerics of the light's least squares."""
+    """Numerics of the light's least squares."""
 
     directional_ridge: float = 0.01
     """Ridge on the coefficients above order 0, relative to the mean squared albedo of the evidence."""
@@ -36,12 +35,6 @@ class LightSettings:
     """Reweighting rounds against highlights, shadows and occluders."""
     robust_scale: float = 0.08
     """Residual in linear light beyond which a sample counts less."""
-    mean_shading: float = 0.75
-    """Expected shading of a face in a well exposed picture."""
-    mean_shading_log_sigma: float = 0.35
-    skin_luminance: float = 0.32
-    """Median linear luminance of skin albedo over people (about 0.5 for Fitzpatrick type I, 0.1 for VI)."""
-    skin_luminance_log_sigma: float = 0.45
 
 
 @dataclass(frozen=True)
@@ -115,19 +108,3 @@ def estimate_light(
         residual = color - np.einsum("cnk,kc->nc", design, light.astype(np.float32))
         robust = (1.0 / (1.0 + (residual**2).sum(-1) / settings.robust_scale**2) ** 2).astype(np.float32)
     return light.astype(np.float32)
-
-
-def albedo_scale(face_color: FloatArray, settings: LightSettings) -> float:
-    """Luminance of the skin's albedo that the priors make most likely, given the median colour of the face as seen.
-
-    With log-normal priors on albedo and on shading, whose product is seen, the most likely split is the one weighted by
-    their precisions.
-    """
-    seen = float(np.log(max(float(face_color @ LUMINANCE), 1e-3)))
-    skin = float(np.log(settings.skin_luminance))
-    light = float(np.log(settings.mean_shading))
-    surplus = seen - skin - light
-    share = settings.skin_luminance_log_sigma**2 / (
-        settings.skin_luminance_log_sigma**2 + settings.mean_shading_log_sigma**2
-    )
-    return float(np.exp(skin + share * surplus))

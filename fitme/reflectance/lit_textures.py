@@ -2,7 +2,7 @@
 
 Two kinds of texture come out, as the encoder meets both: *lit* ones, sampled from one picture, and *fused* ones, whose
 light a fit has divided out as well as it could and whose tone it has guessed from the pictures' brightness
-(`fitme.fit.lighting.albedo_scale`). Both are in the layout of the default model.
+(`fitme.fit.tone`). Both are in the layout of the default model.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from fitme.color import linear_to_srgb, srgb_to_linear
 from fitme.fit.fusion import MAXIMAL_ALBEDO, FusionSettings
-from fitme.fit.lighting import LIGHT_REGIONS, LUMINANCE, MINIMAL_SHADING, LightSettings, albedo_scale
+from fitme.fit.lighting import LIGHT_REGIONS, LUMINANCE, MINIMAL_SHADING
+from fitme.fit.tone import ToneSettings, likely_skin_tone
 from fitme.fit.unprojection import texel_table, unproject
 from fitme.fit.visibility import AROUND_GROWTH, AROUND_WEIGHT
 from fitme.geometry import Camera, transform
@@ -55,9 +56,9 @@ class CaptureSettings:
     """Pictures that a fused texture may come from."""
     lit_share: float = 0.5
     """Textures that still carry the light of one picture; the others are fused."""
-    mean_shading: float = 0.75
+    mean_shading: float = 0.6
     """Brightness of the light on seen skin in a well exposed picture, median."""
-    exposure_log_sigma: float = 0.3
+    exposure_log_sigma: float = 0.4
     white_balance_log_sigma: float = 0.08
     """Error of the camera's white balance per channel."""
     light_tint_log_sigma: float = 0.1
@@ -232,12 +233,9 @@ def _delit(
     residual = settings.residual_shading * _normal(random, batch, SH_COUNT, 1) * colorful
     residual[:, 0] = 0.0
     flat = dull / shading.clamp(min=MINIMAL_SHADING) * torch.einsum("bhwk,bkc->bhwc", basis, residual).exp()
-    priors, luminance = LightSettings(), torch.from_numpy(LUMINANCE)
-    color = _mean_over(lit, seen_skin).clamp(min=1e-3)  # (B, 3)
-    skin = torch.tensor([albedo_scale(one, priors) for one in color.numpy()], dtype=torch.float32)
-    skin = skin * (settings.tone_log_sigma * _normal(random, batch)).exp()
-    # White light is assumed, so that the picture's hue stays.
-    tone = color * (skin / (color @ luminance))[:, None]
+    color = _mean_over(lit, seen_skin)  # (B, 3)
+    tone = torch.from_numpy(likely_skin_tone(color.numpy(), ToneSettings()))
+    tone = tone * (settings.tone_log_sigma * _normal(random, batch, 1)).exp()
     scale = tone / _mean_over(flat, seen_skin).clamp(min=1e-3)
     return (flat * scale[:, None, None]).clamp(0.0, MAXIMAL_ALBEDO), scale
 

@@ -89,8 +89,9 @@ def test_a_sharper_view_gives_the_detail(views: TexelViews, light: Light) -> Non
     count = len(views.table.rows)
     normals = np.tile(np.array([[0.0, 0.0, 1.0]], np.float32), (count, 1))
     checker = ((views.table.rows // 2 + views.table.columns // 2) % 2)[:, None].astype(np.float32)
-    sharp = np.tile(0.3 + 0.2 * checker, (1, 3)).astype(np.float32)
-    blurred = np.full((count, 3), 0.4, np.float32)
+    skin = np.array([0.4, 0.25, 0.19], np.float32)
+    sharp = skin * (0.75 + 0.5 * checker)
+    blurred = np.tile(skin, (count, 1))
     weight = np.ones(count, np.float32)
     seen = [TexelObservation(color, weight, normals, normals) for color in (sharp, blurred)]
     specular = np.zeros((count, 1), np.float32)
@@ -99,7 +100,7 @@ def test_a_sharper_view_gives_the_detail(views: TexelViews, light: Light) -> Non
     sides = [open_air & (checker[:, 0] == side) for side in (0, 1)]
     contrast = np.ptp([fused.albedo[side].mean() for side in sides])
     plain_mean = np.ptp([(sharp + 0.3 * blurred)[side].mean() / 1.3 for side in sides])
-    level = fused.albedo[open_air].mean() / 0.4
+    level = fused.albedo[open_air].mean() / skin.mean()
     assert contrast / level > 1.15 * plain_mean
 
 
