@@ -1,6 +1,7 @@
 """Where the head is in each keyframe: the geometric half of a fit, by landmarks and by dense flow."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,6 @@ from fitme.fit.gauss_newton import (
     Freedom,
     JointEstimate,
     MeshBasis,
-    PointTargets,
     SharedEvidence,
     focal_px,
     shared_evidence,
@@ -23,7 +23,9 @@ from fitme.fit.keyframe import Keyframe
 from fitme.fit.landmarks import LandmarkTargets, initial_estimate, matrix_of, pose_of
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import KeyframeEstimate
-from fitme.geometry import Camera
+from fitme.fit.track_solver import TrackProblem, TrackSolution
+from fitme.fit.tracks import SurfacePoints, held_size, shared_only
+from fitme.geometry import Camera, transform
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
 from fitme.render.occlusion import head_occlusion
@@ -46,6 +48,7 @@ class HeadAligner:
         self._backend = backend
         self._settings = settings
         self._basis = MeshBasis(model)
+        self._surface = SurfacePoints(model, self._basis, settings.tracks.count)
         self._landmarks = LandmarkTargets(model, self._basis, settings.landmarks)
         self._trusted = np.isin(model.triangle_region.numpy(), [int(region) for region in FLOW_REGIONS])
 
@@ -88,10 +91,8 @@ class HeadAligner:
         """Joint solve over dense matches between the keyframes and their renders, with the landmarks as an anchor."""
         targets = []
         for index, (keyframe, crop, light) in enumerate(zip(keyframes, crops, lights, strict=True)):
-            whole = camera_of(keyframe.observation.camera, estimate.focal)
-            expression = estimate.expressions[index].astype(np.float32)
-            current = KeyframeEstimate(pose_of(estimate, index), expression, light, float("nan"))
-            rendering = self.draw(current, estimate.identity.astype(np.float32), crop.camera(whole), maps)
+            camera = crop.camera(camera_of(keyframe.observation.camera, estimate.focal))
+            rendering, _ = self._drawn(estimate, index, light, camera, maps)
             dense = flow_targets(
                 self._basis,
                 linear_to_bytes(rendering.image[0].numpy()),
@@ -102,8 +103,43 @@ class HeadAligner:
                 self._settings.flow,
             )
             sparse = self._landmarks.of(keyframe, estimate.rotations[index])
-            targets.append(sparse if dense is None else joined(sparse, dense))
+            targets.append(sparse if dense is None else sparse.joined(dense))
         return solve_jointly(targets, estimate, self._settings.solver, freedom)
+
+    def by_tracks(
+        self,
+        keyframes: Sequence[Keyframe],
+        crops: Sequence[FaceCrop],
+        estimate: JointEstimate,
+        maps: ReflectanceMaps,
+        lights: Sequence[FloatArray],
+        elsewhere: SharedEvidence | None = None,
+    ) -> TrackSolution:
+        """Joint solve, shape and focal length included, over points that are matched between the keyframes and their
+        renders and may slip along the surface, with the landmarks as an anchor. The head keeps its size.
+
+        `elsewhere` is what keyframes that are left out say of identity and focal length.
+        """
+        settings = self._settings.tracks
+        views, anchors = [], []
+        for index, (keyframe, crop, light) in enumerate(zip(keyframes, crops, lights, strict=True)):
+            camera = crop.camera(camera_of(keyframe.observation.camera, estimate.focal))
+            rendering, vertices = self._drawn(estimate, index, light, camera, maps)
+            image, raster = linear_to_bytes(rendering.image[0].numpy()), rendering.rast[0].numpy()
+            views.append(self._surface.view(vertices, image, raster, crop, camera, settings))
+            anchors.append(self._landmarks.of(keyframe, estimate.rotations[index]))
+        identity = estimate.identity.astype(np.float32)
+        size = held_size(self._model, identity)
+        neutral = self._model.neutral(torch.from_numpy(identity)[None])[0]
+        problem = TrackProblem(
+            self._surface.tracks(neutral),
+            shared_only(views, settings.fewest_views),
+            anchors,
+            replace(self._settings.solver, iterations=settings.iterations),
+            settings.slip_sigma_m,
+            size if elsewhere is None else elsewhere + size,
+        )
+        return problem.solve(estimate)
 
     def estimate_of(self, known: Sequence[KeyframeEstimate], focal: float, identity: FloatArray) -> JointEstimate:
         """The joint estimate that estimates of single keyframes amount to."""
@@ -132,17 +168,19 @@ class HeadAligner:
             backend=self._backend,
         )
 
+    @torch.no_grad()
+    def _drawn(
+        self, estimate: JointEstimate, index: int, light: FloatArray, camera: Camera, maps: ReflectanceMaps
+    ) -> tuple[Rendering, torch.Tensor]:
+        """Render of keyframe `index` of an estimate, and the vertices (V, 3) in view space."""
+        expression, identity = estimate.expressions[index].astype(np.float32), estimate.identity.astype(np.float32)
+        pose = pose_of(estimate, index)
+        rendering = self.draw(KeyframeEstimate(pose, expression, light, float("nan")), identity, camera, maps)
+        vertices = self._model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(expression)[None])[0]
+        rotation, translation = torch.from_numpy(pose.rotation), torch.from_numpy(pose.translation)
+        return rendering, transform(rotation, translation, vertices)
+
 
 def camera_of(camera: Camera, focal: float) -> Camera:
     """A camera with the fit's focal length instead of the tracker's."""
     return Camera(focal_px(camera, focal), camera.center_x_px, camera.center_y_px, camera.width, camera.height)
-
-
-def joined(first: PointTargets, second: PointTargets) -> PointTargets:
-    """Targets of both, for one keyframe."""
-    return PointTargets(
-        first.points.joined(second.points),
-        np.concatenate([first.pixels, second.pixels]),
-        np.concatenate([first.sigma_px, second.sigma_px]),
-        first.camera,
-    )

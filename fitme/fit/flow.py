@@ -18,6 +18,11 @@ Picture = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
 
 
+LEAST_CONTRAST = 4.0
+"""Grey values; what is flatter is not stretched further, since it is noise."""
+MIDDLE_GREY, GREYS_PER_DEVIATION = 128.0, 48.0
+
+
 @dataclass(frozen=True)
 class FlowSettings:
     """Which matches are believed. Lengths are in pixels of the crop."""
@@ -36,6 +41,36 @@ class FlowSettings:
     """Neighbourhood over which brightness and contrast are normalised before matching."""
     border_px: int = 5
     """Margin kept from the silhouette, where the render ends and the picture goes on."""
+    smoothing_rounds: int = 5
+    """Iterations of the variational refinement, which carries flow from where there is texture to where is none."""
+
+
+@dataclass(frozen=True)
+class FlowField:
+    """Where each pixel of a render is found on the picture."""
+
+    source: FloatArray
+    """(R, R) the render, brightness and contrast normalised."""
+    target: FloatArray
+    """(R, R) the picture, likewise."""
+    forward: FloatArray
+    """(R, R, 2) pixels from render to picture."""
+    mismatch: FloatArray
+    """(R, R) distance between a pixel and itself after forward and backward flow, pixels."""
+
+
+def match(rendered: Picture, picture: Picture, settings: FlowSettings) -> FlowField:
+    """Dense inverse search (Kroeger et al., ECCV 2016) between a render and a picture (R, R, 3), sRGB."""
+    source, target = _normalise(rendered, settings), _normalise(picture, settings)
+    matcher = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    matcher.setVariationalRefinementIterations(settings.smoothing_rounds)
+    first, second, still = _quantised(source), _quantised(target), np.zeros((*source.shape, 2), np.float32)
+    forward = np.asarray(matcher.calc(first, second, still.copy()), np.float32)
+    backward = matcher.calc(second, first, still)
+    rows, columns = np.mgrid[: source.shape[0], : source.shape[1]].astype(np.float32)
+    moved_columns, moved_rows = columns + forward[..., 0], rows + forward[..., 1]
+    returned = cv2.remap(backward, moved_columns, moved_rows, cv2.INTER_LINEAR) + forward
+    return FlowField(source, target, forward, np.hypot(returned[..., 0], returned[..., 1]).astype(np.float32))
 
 
 def flow_targets(
@@ -51,16 +86,12 @@ def flow_targets(
 
     `trusted_triangles` are those whose points may be matched: skin, not eyeballs or mouth.
     """
-    source, target = _normalise(rendered, settings), _normalise(crop.image, settings)
-    matcher = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    forward = matcher.calc(source, target, np.zeros((*source.shape, 2), np.float32))
-    backward = matcher.calc(target, source, np.zeros((*source.shape, 2), np.float32))
-    side = source.shape[0]
+    field = match(rendered, crop.image, settings)
+    side = rendered.shape[0]
     rows, columns = np.mgrid[: side : settings.stride_px, : side : settings.stride_px]
     rows, columns = rows.ravel(), columns.ravel()
-    moved = np.stack([columns, rows], -1).astype(np.float32) + forward[rows, columns]
-    returned = moved + cv2.remap(backward, moved[None, :, 0], moved[None, :, 1], cv2.INTER_LINEAR)[0]
-    mismatch = np.hypot(returned[:, 0] - columns, returned[:, 1] - rows)
+    step = field.forward[rows, columns]
+    moved = np.stack([columns, rows], -1).astype(np.float32) + step
     triangle = raster[..., 3].astype(np.int64) - 1
     margin = np.ones((2 * settings.border_px + 1,) * 2, np.uint8)
     inner = cv2.erode((triangle >= 0).astype(np.uint8), margin, borderValue=(0.0,)) > 0
@@ -69,8 +100,8 @@ def flow_targets(
         inner[rows, columns]
         & trusted_triangles[visible]
         & (crop.usable[rows, columns] > 0.5)
-        & (mismatch < settings.consistency_px)
-        & (np.hypot(*forward[rows, columns].T) < settings.longest_px)
+        & (field.mismatch[rows, columns] < settings.consistency_px)
+        & (np.hypot(*step.T) < settings.longest_px)
     )
     if not believed.any():
         return None
@@ -83,10 +114,14 @@ def flow_targets(
     return PointTargets(points, pixels, np.full(len(rows), sigma), camera)
 
 
-def _normalise(image: Picture, settings: FlowSettings) -> Picture:
-    """(R, R) grey picture whose local mean and contrast are constant, so that light does not matter."""
+def _normalise(image: Picture, settings: FlowSettings) -> FloatArray:
+    """(R, R) grey picture whose local mean is 0 and whose local contrast is about 1, so that light does not matter."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    mean = cv2.GaussianBlur(grey, (0, 0), settings.contrast_sigma_px)
-    centred = grey - mean
-    deviation = np.sqrt(cv2.GaussianBlur(centred**2, (0, 0), settings.contrast_sigma_px)) + 4.0
-    return np.clip(128.0 + 48.0 * centred / deviation, 0.0, 255.0).astype(np.uint8)
+    centred = grey - cv2.GaussianBlur(grey, (0, 0), settings.contrast_sigma_px)
+    deviation = np.sqrt(cv2.GaussianBlur(centred**2, (0, 0), settings.contrast_sigma_px)) + LEAST_CONTRAST
+    return np.asarray(centred / deviation, np.float32)
+
+
+def _quantised(image: FloatArray) -> Picture:
+    """What the matcher takes: a normalised picture in 8 bits."""
+    return np.clip(MIDDLE_GREY + GREYS_PER_DEVIATION * image, 0.0, 255.0).astype(np.uint8)

@@ -47,41 +47,49 @@ class SolverSettings:
 
 @dataclass(frozen=True)
 class MeshPoints:
-    """Points on the mesh with their linear bases, ready for the solver.
-
-    Bases may have more columns than the model: errors of observation that a person's frames share (of `identity`) or
-    that each frame has for itself (of `expression`), metres per standard deviation. They are standard normal and
-    unbounded; a solve finds them along with the rest and forgets them.
-    """
+    """Points on the mesh with their linear bases, ready for the solver."""
 
     mean: Array
     """(P, 3) metres, model space."""
     identity: Array
-    """(P, 3, K) metres per standard deviation; K or more."""
+    """(P, 3, K) metres per standard deviation."""
     expression: Array
-    """(P, 3, 52) metres at full activation; 52 or more."""
-
-    def at(self, identity: Array, expression: Array) -> Array:
-        """(P, 3) metres at coefficients, of which there may be fewer than there are columns."""
-        shared: Array = self.identity[..., : len(identity)] @ identity
-        own: Array = self.expression[..., : len(expression)] @ expression
-        return self.mean + shared + own
-
-    def widened(self, identity_count: int, expression_count: int) -> "MeshPoints":
-        """The same points with zeros for the columns that they lack."""
-        shared = ((0, 0), (0, 0), (0, max(0, identity_count - self.identity.shape[2])))
-        own = ((0, 0), (0, 0), (0, max(0, expression_count - self.expression.shape[2])))
-        return MeshPoints(self.mean, np.pad(self.identity, shared), np.pad(self.expression, own))
+    """(P, 3, 52) metres at full activation."""
 
     def joined(self, other: "MeshPoints") -> "MeshPoints":
         """Both sets of points, these first."""
-        identity_count = max(self.identity.shape[2], other.identity.shape[2])
-        expression_count = max(self.expression.shape[2], other.expression.shape[2])
-        a, b = (points.widened(identity_count, expression_count) for points in (self, other))
         return MeshPoints(
-            np.concatenate([a.mean, b.mean]),
-            np.concatenate([a.identity, b.identity]),
-            np.concatenate([a.expression, b.expression]),
+            np.concatenate([self.mean, other.mean]),
+            np.concatenate([self.identity, other.identity]),
+            np.concatenate([self.expression, other.expression]),
+        )
+
+
+@dataclass(frozen=True)
+class PointErrors:
+    """How the targets of one keyframe err together.
+
+    Coefficients of both kinds are standard normal and unbounded: a solve finds them along with the rest and forgets
+    them. Pixels, not metres, so that a nearer and smaller head explains them no better.
+    """
+
+    identity: Array
+    """(P, 2, K) pixels per standard deviation of the person's identity: what makes faces look more alike."""
+    shared: Array
+    """(P, 2, M) pixels per standard deviation: what all keyframes of the person have in common."""
+    own: Array
+    """(P, 2, C) pixels per standard deviation: what this keyframe has for itself."""
+    sigma_px: Array
+    """(P,) standard deviation of the rest, which is independent."""
+
+    def joined(self, other: "PointErrors") -> "PointErrors":
+        """Of both sets of points, these first; they share what they share."""
+        shared, own = (max(a.shape[2], b.shape[2]) for a, b in ((self.shared, other.shared), (self.own, other.own)))
+        return PointErrors(
+            np.concatenate([self.identity, other.identity]),
+            np.concatenate([_padded(self.shared, shared), _padded(other.shared, shared)]),
+            np.concatenate([_padded(self.own, own), _padded(other.own, own)]),
+            np.concatenate([self.sigma_px, other.sigma_px]),
         )
 
 
@@ -93,9 +101,30 @@ class PointTargets:
     pixels: Array
     """(P, 2)."""
     sigma_px: Array
-    """(P,) expected error of each target, pixels."""
+    """(P,) expected error of each target, pixels, for who takes errors as independent."""
     camera: Camera
     """Of the keyframe; its focal length is replaced by the joint estimate."""
+    errors: PointErrors | None = None
+    """How they err together; None where they do not."""
+
+    @property
+    def known_errors(self) -> PointErrors:
+        """`errors`; without columns where there are none."""
+        if self.errors is not None:
+            return self.errors
+        none = np.zeros((len(self.pixels), 2, 0))
+        return PointErrors(np.zeros((len(self.pixels), 2, self.points.identity.shape[2])), none, none, self.sigma_px)
+
+    def joined(self, other: "PointTargets") -> "PointTargets":
+        """Targets of both, for one keyframe, these first."""
+        neither = self.errors is None and other.errors is None
+        return PointTargets(
+            self.points.joined(other.points),
+            np.concatenate([self.pixels, other.pixels]),
+            np.concatenate([self.sigma_px, other.sigma_px]),
+            self.camera,
+            None if neither else self.known_errors.joined(other.known_errors),
+        )
 
 
 @dataclass(frozen=True)
@@ -147,6 +176,10 @@ class SharedEvidence:
         precision = np.insert(np.insert(self.precision, lacking, 0.0, 0), lacking, 0.0, 1)
         return SharedEvidence(precision, np.insert(self.potential, lacking, 0.0))
 
+    def shared_among(self, count: int) -> "SharedEvidence":
+        """An equal share of the evidence for each of so many."""
+        return SharedEvidence(self.precision / count, self.potential / count)
+
     def gradient(self, shared: Array) -> Array:
         """(K + 1,) of half the squared deviation at identity and log focal length (K + 1,)."""
         slope: Array = self.precision @ shared - self.potential
@@ -192,18 +225,17 @@ def solve_jointly(
     """
     freedom = freedom or Freedom()
     model_columns = len(start.identity)
-    identity_count = max(model_columns, *(target.points.identity.shape[2] for target in targets))
-    expression_count = max(len(GAZE), *(target.points.expression.shape[2] for target in targets))
+    identity_count = model_columns + max(target.known_errors.shared.shape[2] for target in targets)
+    expression_count = len(GAZE) + max(target.known_errors.own.shape[2] for target in targets)
     if elsewhere is not None:
         identity_count = max(identity_count, len(elsewhere.potential) - 1)
         elsewhere = elsewhere.widened(identity_count)
-    targets = [replace(t, points=t.points.widened(identity_count, expression_count)) for t in targets]
     estimate = widened(start, identity_count, expression_count)
     priors = np.zeros_like(estimate.expressions)
     if expression_priors is not None:
         priors[:, : len(GAZE)] = expression_priors
-    shared_errors = [True] * (identity_count - model_columns)
-    moving = np.flatnonzero([freedom.identity] * model_columns + shared_errors + [freedom.focal])
+    error_columns = [True] * (identity_count - model_columns)
+    moving = np.flatnonzero([freedom.identity] * model_columns + error_columns + [freedom.focal])
     damping = settings.damping
     cost = _cost(targets, estimate, settings, priors, elsewhere)
     for _ in range(settings.iterations):
@@ -222,7 +254,8 @@ def shared_evidence(
     target: PointTargets, estimate: JointEstimate, index: int, settings: SolverSettings
 ) -> SharedEvidence:
     """What keyframe `index` of an estimate says of identity and focal length, its pose and expression being free."""
-    estimate = widened(estimate, target.points.identity.shape[2], target.points.expression.shape[2])
+    errors = target.known_errors
+    estimate = widened(estimate, len(estimate.identity) + errors.shared.shape[2], len(GAZE) + errors.own.shape[2])
     moving = np.arange(estimate.identity.shape[0] + 1)
     priors = np.zeros_like(estimate.expressions)
     reduced = _reduce(target, estimate, index, settings, moving, priors, Freedom(), 0.0)
@@ -242,7 +275,10 @@ def focal_px(camera: Camera, focal: float) -> float:
 
 def _project(target: PointTargets, estimate: JointEstimate, index: int) -> tuple[Array, Array, Array]:
     """Pixels (P, 2), view-space points (P, 3), and rotated model points (P, 3) of one keyframe."""
-    model = target.points.at(estimate.identity, estimate.expressions[index])
+    points = target.points
+    identity, shared = np.split(estimate.identity, [points.identity.shape[2]])
+    expression, own = np.split(estimate.expressions[index], [points.expression.shape[2]])
+    model = points.mean + points.identity @ identity + points.expression @ expression
     rotated = model @ estimate.rotations[index].T
     view = rotated + estimate.translations[index]
     depth = np.maximum(-view[:, 2], MINIMAL_DEPTH_M)
@@ -254,10 +290,26 @@ def _project(target: PointTargets, estimate: JointEstimate, index: int) -> tuple
         ],
         -1,
     )
+    errors = target.known_errors
+    pixels += errors.identity @ identity
+    pixels += _padded(errors.shared, len(shared)) @ shared + _padded(errors.own, len(own)) @ own
     return pixels, view, rotated
 
 
-def robust_weights(residual: Array, sigma: Array, scale: float) -> Array:
+def _padded(columns: Array, count: int) -> Array:
+    """Columns (P, 2, N) as (P, 2, `count`): zeros for those that lack, without those too many."""
+    return np.pad(columns[..., :count], ((0, 0), (0, 0), (0, max(0, count - columns.shape[2]))))
+
+
+def trust(target: PointTargets, settings: SolverSettings) -> tuple[Array, Array]:
+    """(P,) standard deviation of the independent part of each error, and (P,) the residual in units of it beyond which
+    a point counts less: what they err together is no reason to doubt a point."""
+    errors = target.known_errors
+    together = (errors.shared**2).sum((1, 2)) / 2.0 + (errors.own**2).sum((1, 2)) / 2.0
+    return errors.sigma_px, settings.robust_scale * np.sqrt(1.0 + together / errors.sigma_px**2)
+
+
+def robust_weights(residual: Array, sigma: Array, scale: float | Array) -> Array:
     """(P,) Geman-McClure weights of residuals (P, 2), already divided by the variance."""
     squared = (residual**2).sum(-1) / sigma**2
     weights: Array = 1.0 / (1.0 + squared / scale**2) ** 2 / sigma**2
@@ -273,8 +325,9 @@ def _cost(
 ) -> float:
     total = 0.0 if elsewhere is None else elsewhere.cost(shared_parameters(estimate))
     for k, target in enumerate(targets):
-        squared = (reprojection_errors(target, estimate, k) ** 2).sum(-1) / target.sigma_px**2
-        total += float((squared / (1.0 + squared / settings.robust_scale**2)).sum())
+        sigma, scale = trust(target, settings)
+        squared = (reprojection_errors(target, estimate, k) ** 2).sum(-1) / sigma**2
+        total += float((squared / (1.0 + squared / scale**2)).sum())
     precision = expression_precision(estimate.expressions.shape[1], settings)
     total += float((precision * (estimate.expressions - expression_priors) ** 2).sum())
     total += settings.identity_weight * float((estimate.identity**2).sum())
@@ -452,17 +505,21 @@ def linearize(
     cross[:, 1, 0], cross[:, 1, 2] = -rotated[:, 2], rotated[:, 0]
     cross[:, 2, 0], cross[:, 2, 1] = rotated[:, 1], -rotated[:, 0]
     by_model = by_view @ estimate.rotations[index]  # (P, 2, 3)
-    frame = np.concatenate(
-        [by_view @ cross, by_view, by_model @ target.points.expression[..., : estimate.expressions.shape[1]]], -1
-    )
+    errors = target.known_errors
+    own = _padded(errors.own, estimate.expressions.shape[1] - target.points.expression.shape[2])
+    frame = np.concatenate([by_view @ cross, by_view, by_model @ target.points.expression, own], -1)
     shared = np.empty((count, 2, len(moving)))
     identity_count = estimate.identity.shape[0]
     if identity_count in moving:
-        shared[..., -1] = pixels - np.array([target.camera.center_x_px, target.camera.center_y_px])
-    columns = moving[moving < identity_count]
-    shared[..., : len(columns)] = by_model @ target.points.identity[..., columns]
+        shared[..., -1] = (focal / depth)[:, None] * view[:, :2] * (1.0, -1.0)
+    model_count = target.points.identity.shape[2]
+    columns = moving[moving < model_count]
+    shared[..., : len(columns)] = by_model @ target.points.identity[..., columns] + errors.identity[..., columns]
+    together = moving[(moving >= model_count) & (moving < identity_count)] - model_count
+    count_together = identity_count - model_count
+    shared[..., len(columns) : len(columns) + len(together)] = _padded(errors.shared, count_together)[..., together]
     residual = pixels - target.pixels
-    weights = np.repeat(robust_weights(residual, target.sigma_px, settings.robust_scale), 2)
+    weights = np.repeat(robust_weights(residual, *trust(target, settings)), 2)
     return Linearization(
         frame.reshape(2 * count, -1), shared.reshape(2 * count, len(moving)), residual.reshape(-1), weights, by_model
     )

@@ -1,7 +1,7 @@
 """The fit as a whole: keyframes in at any time, refinement in slices of time, the avatar out at any moment."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from fitme.fit.consensus import outlier, stranger
 from fitme.fit.crop import FaceCrop, crop_face
 from fitme.fit.delit import DelitView
 from fitme.fit.fusion import FusedTexture, fuse
-from fitme.fit.gauss_newton import Freedom, JointEstimate
+from fitme.fit.gauss_newton import Freedom, JointEstimate, SharedEvidence
 from fitme.fit.inversion import ReflectanceFit, TextureEvidence
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.landmarks import pose_of
@@ -27,6 +27,7 @@ from fitme.fit.photometric import DenseEvidence, SceneParameters, landmark_sigma
 from fitme.fit.roster import Rest, companions
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import STAGES, FitState, KeyframeEstimate, RoundReport
+from fitme.fit.tracks import held_size
 from fitme.fit.views import TexelViews
 from fitme.fit.visibility import Visibility
 from fitme.geometry import Camera
@@ -56,7 +57,7 @@ LIGHT_RESOLUTION = 96
 FRAME_FLOW_ROUNDS = 2
 """Alternations of flow and light for a frame outside of the fit."""
 HELD = Freedom(identity=False, focal=False)
-"""Dense matches place the head; who it is stays with landmarks and photometric terms, which flow would overfit."""
+"""Dense matches that may not slip place the head; who it is comes from tracks, which may."""
 
 
 class IncrementalFitter:
@@ -106,7 +107,9 @@ class IncrementalFitter:
         self._rounds: list[RoundReport] = []
         self._maps: ReflectanceMaps = grey_maps()
         self._maps_stale = self._landmarks_stale = self._texture_stale = self._choice_stale = False
-        self._alignments_left = self._coarse_left = self._inversion_left = self._tuning_left = 0
+        self._shape_left = self._alignments_left = 0
+        self._coarse_left = self._inversion_left = self._tuning_left = 0
+        self._tracked: dict[str, SharedEvidence] = {}
 
     def add_keyframe(self, keyframe: Keyframe) -> None:
         """Give the fit one more picture. Raises `InputError` if its key is taken."""
@@ -123,7 +126,8 @@ class IncrementalFitter:
     def remove_keyframe(self, key: str) -> None:
         """Take a picture away again; what it taught stays in the latents until they are refined without it."""
         held_by_key: tuple[dict[str, Any], ...] = (
-            self._keyframes, self._usable, self._crops, self._estimates, self._delit, self._disagreements, self._faces
+            self._keyframes, self._usable, self._crops, self._estimates, self._delit, self._disagreements, self._faces,
+            self._tracked,
         )  # fmt: skip
         for held in held_by_key:
             held.pop(key, None)
@@ -293,23 +297,49 @@ class IncrementalFitter:
         return [self._keyframes[key] for key in self._active]
 
     def _solve_landmarks(self) -> dict[str, float]:
+        """Landmarks say how large the head is; what it is like, tracks have said better, if there were any."""
         freedom = Freedom(focal=len(self._keyframes) > 1)
-        known, elsewhere = self._estimates, self._rest.shared()
-        self._accept(self._aligner.by_landmarks(self._frames(), known, self._focal, self._identity, freedom, elsewhere))
+        known, resting = self._estimates, self._rest.shared()
+        joint = self._aligner.by_landmarks(self._frames(), known, self._focal, self._identity, freedom, resting)
+        if self._tracked:
+            elsewhere = sum(self._tracked.values(), held_size(self._model, joint.identity.astype(np.float32)))
+            elsewhere = elsewhere if resting is None else elsewhere + resting
+            start = joint.identity.astype(np.float32)
+            joint = self._aligner.by_landmarks(self._frames(), known, joint.focal, start, freedom, elsewhere)
+        self._accept(joint)
         self._landmarks_stale, self._texture_stale = False, True
-        self._alignments_left = self._settings.alignment_rounds
+        # One picture does not show shape.
+        self._shape_left = self._settings.tracks.rounds if len(self._active) > 1 else 0
+        self._alignments_left = self._shape_left or self._settings.alignment_rounds
         self._reached("landmarks")
         return {}
 
     def _align(self) -> dict[str, float]:
         known = [self._estimates[key] for key in self._active]
         joint = self._aligner.estimate_of(known, self._focal, self._identity)
-        crops = [self._crops[key] for key in self._active]
         lights = [estimate.light_sh for estimate in known]
-        self._accept(self._aligner.by_flow(self._frames(), crops, joint, self._baked(), lights, HELD))
+        if self._shape_left:
+            self._track(joint, lights)
+            self._shape_left -= 1
+        else:
+            crops = [self._crops[key] for key in self._active]
+            self._accept(self._aligner.by_flow(self._frames(), crops, joint, self._baked(), lights, HELD))
         self._alignments_left -= 1
         self._texture_stale = True
         return {}
+
+    def _track(self, joint: JointEstimate, lights: Sequence[FloatArray]) -> None:
+        """Solve for shape by tracks. A keyframe that rests leaves two things behind: the evidence of its landmarks, and
+        an equal share of what the last solve that it took part in said by tracks."""
+        resolution = self._settings.tracks.resolution
+        crops = [crop_face(self._keyframes[key], self._usable[key], resolution) for key in self._active]
+        parts = [part for key, part in self._tracked.items() if key not in self._active]
+        resting = self._rest.shared()
+        parts += [] if resting is None else [resting]
+        elsewhere = sum(parts[1:], parts[0]) if parts else None
+        solution = self._aligner.by_tracks(self._frames(), crops, joint, self._baked(), lights, elsewhere)
+        self._accept(solution.estimate)
+        self._tracked |= dict.fromkeys(self._active, solution.evidence.shared_among(len(self._active)))
 
     def _fuse(self) -> dict[str, float]:
         resting = self._rest.texture()

@@ -8,6 +8,7 @@ from fitme.fit.fusion import FusionSettings
 from fitme.fit.gauss_newton import SolverSettings
 from fitme.fit.landmarks import LandmarkSettings
 from fitme.fit.lighting import LightSettings
+from fitme.fit.tracks import TrackSettings
 
 
 @dataclass(frozen=True)
@@ -77,4 +78,5 @@ class FitSettings:
     consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
     fusion: FusionSettings = field(default_factory=FusionSettings)
     flow: FlowSettings = field(default_factory=FlowSettings)
+    tracks: TrackSettings = field(default_factory=TrackSettings)
     dense: DenseSettings = field(default_factory=DenseSettings)

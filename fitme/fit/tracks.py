@@ -1,0 +1,217 @@
+"""Fixed points of the surface, and where keyframes show them by dense flow: what shape is found from.
+
+Other than the targets of `fitme.fit.flow`, which are wherever a pixel happens to fall, these are the same points in all
+keyframes, so that `fitme.fit.track_solver` can let each of them slip along the surface.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.fit.crop import FaceCrop
+from fitme.fit.flow import FlowField, FlowSettings, match
+from fitme.fit.gauss_newton import MeshBasis, MeshPoints, SharedEvidence
+from fitme.fit.track_solver import Tracks, TrackView
+from fitme.geometry import Camera
+from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.normals import vertex_normals
+from fitme.shape.regions import Region
+
+FloatArray = npt.NDArray[np.float32]
+Picture = npt.NDArray[np.uint8]
+
+TRACKED_REGIONS = (Region.SKIN, Region.LIPS)
+"""Where the surface is what pictures show: eyeballs turn, teeth and hair are not where the mesh has them."""
+FRONT_COSINE = -0.2
+"""Least cosine between a point's normal on the mean head and its forward direction."""
+LOWEST_M = -0.11
+"""Height below the eyes under which the neck begins, which does not turn with the head."""
+CANDIDATES_PER_TRACK = 10
+DEPTH_TOLERANCE_M = 0.004
+"""A point farther behind the nearest surface than this is hidden."""
+
+
+LEAST_USABLE = 0.5
+SOBEL_SUM = 8.0
+LEAST_GRADIENT = 1e-3
+"""Of a normalised picture, per pixel: keeps the tensor of a patch without texture invertible."""
+
+
+SIZE_SIGMA_M = 1e-4
+"""How firmly a head's size is held."""
+
+
+@dataclass(frozen=True)
+class TrackSettings:
+    """Which points are tracked, and how far they are believed."""
+
+    count: int = 900
+    """Points, spread evenly over the front of the head."""
+    rounds: int = 3
+    """Alternations of tracking and fusion before the shape rests."""
+    iterations: int = 4
+    """Of the solver in each."""
+    resolution: int = 288
+    """Side in pixels of the crops that are matched."""
+    flow: FlowSettings = field(
+        default_factory=lambda: FlowSettings(contrast_sigma_px=10.0, smoothing_rounds=30, longest_px=18.0)
+    )
+    """Lengths are in pixels of these crops."""
+    patch_sigma_px: float = 5.0
+    """Neighbourhood whose texture and mismatch tell how precise a match is, pixels of the crop."""
+    precision_factor: float = 0.45
+    """Standard deviation of a match's error over the mismatch divided by the contrast; measured on heads that ..."""
+    floor_px: float = 1.0
+    """Standard deviation of what the best matches err by, pixels of the crop: the errors that neighbours share, and
+    what the model cannot express, included."""
+    slip_sigma_m: float = 0.003
+    """Standard deviation of the place of the texture on the mesh."""
+    grazing_cosine: float = 0.3
+    """Below this cosine between normal and viewing direction a point is too oblique to be matched."""
+    fewest_views: int = 2
+    """Keyframes that must show a point."""
+
+
+class SurfacePoints:
+    """Points spread evenly over the front of a model's head, P of them."""
+
+    def __init__(self, model: MorphableModel, basis: MeshBasis, count: int) -> None:
+        triangles, self._barycentric = spread_points(model, count)
+        self._triangles = model.triangles
+        self._corners = model.triangles.numpy()[triangles].astype(np.int64)  # (P, 3)
+        self._points: MeshPoints = basis.points(triangles, self._barycentric)
+
+    def tracks(self, vertices: torch.Tensor) -> Tracks:
+        """Them as tracks of a head with neutral vertices (V, 3)."""
+        normal = self._at(vertex_normals(vertices[None], self._triangles)[0].numpy())
+        across = np.cross(normal, (0.0, 1.0, 0.0))  # no normal of the front points up or down exactly
+        across /= np.linalg.norm(across, axis=1, keepdims=True)
+        along = np.cross(normal, across)
+        along /= np.linalg.norm(along, axis=1, keepdims=True)
+        return Tracks(self._points, np.stack([across, along], -1).astype(np.float64))
+
+    def view(
+        self,
+        vertices: torch.Tensor,  # (V, 3) posed, view space, metres
+        rendered: Picture,  # (R, R, 3) sRGB
+        raster: FloatArray,  # (R, R, 4) u, v, z/w, triangle + 1
+        crop: FaceCrop,
+        camera: Camera,
+        settings: TrackSettings,
+    ) -> TrackView:
+        """Where a keyframe shows the points, given a render of its crop by `camera` and the mesh that was rendered.
+
+        Pixels are the whole picture's.
+        """
+        place = self._at(vertices.numpy())  # (P, 3)
+        normal = self._at(vertex_normals(vertices[None], self._triangles)[0].numpy())
+        cosine = -(normal * place).sum(1) / (np.linalg.norm(place, axis=1) * np.linalg.norm(normal, axis=1))
+        pixels = camera.project(torch.from_numpy(place)).numpy()
+        side = raster.shape[0]
+        column, row = (np.clip(pixels[:, axis].astype(np.int64), 0, side - 1) for axis in (0, 1))
+        flow = settings.flow
+        matched = match(rendered, crop.image, flow)
+        surface = self._depth(vertices.numpy(), raster[row, column])
+        triangle = raster[..., 3] > 0
+        margin = np.ones((2 * flow.border_px + 1,) * 2, np.uint8)
+        inner = cv2.erode(triangle.astype(np.uint8), margin, borderValue=(0.0,)) > 0
+        moved, mismatch = (_sample(image, pixels) for image in (matched.forward, matched.mismatch))
+        believed = (
+            (cosine > settings.grazing_cosine)
+            & (-place[:, 2] < surface + DEPTH_TOLERANCE_M)
+            & (pixels > 0.0).all(1)
+            & (pixels < side).all(1)
+            & inner[row, column]
+            & (_sample(crop.usable, pixels) > LEAST_USABLE)
+            & (mismatch < flow.consistency_px)
+            & (np.hypot(*moved.T) < flow.longest_px)
+        )
+        index = np.flatnonzero(believed)
+        found = crop.to_picture((pixels + moved)[index].astype(np.float64))
+        scale = crop.size_px / side
+        covariance = scale**2 * _covariance(matched, pixels[index], settings)
+        return TrackView(index, found, np.linalg.inv(np.linalg.cholesky(covariance)))
+
+    def _at(self, attributes: FloatArray) -> FloatArray:
+        """Vertex attributes (V, C) at the points (P, C)."""
+        return np.asarray((attributes[self._corners] * self._barycentric[..., None]).sum(1), np.float32)
+
+    def _depth(self, vertices: FloatArray, hit: FloatArray) -> FloatArray:
+        """(P,) distance along the optical axis of what pixels (P, 4) of a raster show; infinite where nothing."""
+        triangle = hit[:, 3].astype(np.int64) - 1
+        depth = -vertices[self._triangles.numpy()[triangle], 2]  # (P, 3)
+        weights = np.stack([hit[:, 0], hit[:, 1], 1.0 - hit[:, 0] - hit[:, 1]], -1)
+        return np.where(triangle >= 0, (depth * weights).sum(1), np.inf).astype(np.float32)
+
+
+def shared_only(views: Sequence[TrackView], fewest: int) -> list[TrackView]:
+    """The views without tracks that fewer than so many of them show."""
+    seen = np.bincount(np.concatenate([view.index for view in views]))
+    kept = [seen[view.index] >= fewest for view in views]
+    return [
+        TrackView(view.index[keep], view.pixels[keep], view.whitening[keep])
+        for view, keep in zip(views, kept, strict=True)
+    ]
+
+
+def held_size(model: MorphableModel, identity: FloatArray) -> SharedEvidence:
+    """Evidence that a head is as large as one with an identity (K,), whatever its shape.
+
+    Tracks tell shape up to size. A most likely identity under tracks is yet too small, since what makes a head differ
+    from the mean costs less prior probability on a smaller one; so its size is left to what knows of it. Size is the
+    root mean square distance of the face's vertices from their middle, to first order about the mean head.
+    """
+    face = model.mean[model.face_vertices].double().numpy()
+    outward = face - face.mean(0)
+    mean_size = np.sqrt((outward**2).sum(1).mean())
+    basis = model.identity_basis[:, model.face_vertices].double().numpy()
+    slope = np.append(np.einsum("kvx,vx->k", basis, outward) / (len(face) * mean_size), 0.0)  # no size in focal length
+    size = float(slope[:-1] @ identity)
+    return SharedEvidence(np.outer(slope, slope) / SIZE_SIGMA_M**2, slope * size / SIZE_SIGMA_M**2)
+
+
+def spread_points(model: MorphableModel, count: int) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """Triangles (count,) and barycentric coordinates (count, 3) of points spread evenly over the front of the mean
+    head: of many drawn by area, each next is the one farthest from all before (farthest-point sampling)."""
+    corners = model.mean.numpy()[model.triangles.numpy()]  # (F, 3, 3)
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    double_area = np.linalg.norm(normal, axis=1)
+    front = normal[:, 2] > FRONT_COSINE * double_area
+    tracked = np.isin(model.triangle_region.numpy(), [int(region) for region in TRACKED_REGIONS])
+    weight = double_area * (front & tracked & (corners[:, :, 1].min(1) > LOWEST_M))
+    g = np.random.default_rng(0)
+    triangles = g.choice(len(weight), CANDIDATES_PER_TRACK * count, p=weight / weight.sum())
+    barycentric = g.dirichlet(np.ones(3), len(triangles)).astype(np.float32)
+    places = (corners[triangles] * barycentric[..., None]).sum(1)
+    chosen = [0]
+    distance = np.full(len(places), np.inf)
+    for _ in range(count - 1):
+        distance = np.minimum(distance, np.linalg.norm(places - places[chosen[-1]], axis=1))
+        chosen.append(int(distance.argmax()))
+    return triangles[chosen].astype(np.int64), barycentric[chosen]
+
+
+def _covariance(matched: FlowField, pixels: FloatArray, settings: TrackSettings) -> npt.NDArray[np.float64]:
+    """(P, 2, 2) squared pixels: of the errors of matches at pixels (P, 2), by least squares over a neighbourhood: the
+    variance of what the match left over, times the inverse of the structure tensor."""
+    rows, columns = np.mgrid[: matched.source.shape[0], : matched.source.shape[1]].astype(np.float32)
+    found = cv2.remap(
+        matched.target, columns + matched.forward[..., 0], rows + matched.forward[..., 1], cv2.INTER_LINEAR
+    )
+    across, down = (cv2.Sobel(matched.source, cv2.CV_32F, *axis) / SOBEL_SUM for axis in ((1, 0), (0, 1)))
+    products = np.stack([across * across, across * down, down * down, (found - matched.source) ** 2], -1)
+    smooth = _sample(cv2.GaussianBlur(products, (0, 0), settings.patch_sigma_px), pixels).astype(np.float64)
+    tensor = smooth[:, [0, 1, 1, 2]].reshape(-1, 2, 2)
+    variance = settings.precision_factor**2 * smooth[:, 3, None, None]
+    flat = LEAST_GRADIENT**2 * np.eye(2)
+    return np.asarray(variance * np.linalg.inv(tensor + flat) + settings.floor_px**2 * np.eye(2))
+
+
+def _sample(image: FloatArray, pixels: FloatArray) -> FloatArray:
+    """Values (P,) or (P, C) of an image (R, R) or (R, R, C) at pixel coordinates (P, 2), bilinear."""
+    x, y = (np.ascontiguousarray(pixels[None, :, axis] - 0.5, np.float32) for axis in (0, 1))
+    return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0], np.float32)
