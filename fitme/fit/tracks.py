@@ -64,14 +64,18 @@ class TrackSettings:
     patch_sigma_px: float = 5.0
     """Neighbourhood whose texture and mismatch tell how precise a match is, pixels of the crop."""
     precision_factor: float = 0.45
-    """Standard deviation of a match's error over the mismatch divided by the contrast; measured on heads that ..."""
+    """Standard deviation of a match's error over what least squares expects of the patch, where pixels err
+    independently: measured against the true motion of known heads."""
     floor_px: float = 1.0
-    """Standard deviation of what the best matches err by, pixels of the crop: the errors that neighbours share, and
+    """Standard deviation of what even the best matches err by, pixels of the crop: what neighbours err by together, and
     what the model cannot express, included."""
     slip_sigma_m: float = 0.003
     """Standard deviation of the place of the texture on the mesh."""
     grazing_cosine: float = 0.3
     """Below this cosine between normal and viewing direction a point is too oblique to be matched."""
+    anchor_factor: float = 3.0
+    """Factor on the standard deviations of landmarks that do not tell what they err by together: beside tracks, they
+    must not count as so many independent points."""
     fewest_views: int = 2
     """Keyframes that must show a point."""
 
@@ -87,7 +91,7 @@ class SurfacePoints:
 
     def tracks(self, vertices: torch.Tensor) -> Tracks:
         """Them as tracks of a head with neutral vertices (V, 3)."""
-        normal = self._at(vertex_normals(vertices[None], self._triangles)[0].numpy())
+        normal = self.places(vertex_normals(vertices[None], self._triangles)[0].numpy())
         across = np.cross(normal, (0.0, 1.0, 0.0))  # no normal of the front points up or down exactly
         across /= np.linalg.norm(across, axis=1, keepdims=True)
         along = np.cross(normal, across)
@@ -107,8 +111,8 @@ class SurfacePoints:
 
         Pixels are the whole picture's.
         """
-        place = self._at(vertices.numpy())  # (P, 3)
-        normal = self._at(vertex_normals(vertices[None], self._triangles)[0].numpy())
+        place = self.places(vertices.numpy())  # (P, 3)
+        normal = self.places(vertex_normals(vertices[None], self._triangles)[0].numpy())
         cosine = -(normal * place).sum(1) / (np.linalg.norm(place, axis=1) * np.linalg.norm(normal, axis=1))
         pixels = camera.project(torch.from_numpy(place)).numpy()
         side = raster.shape[0]
@@ -133,10 +137,10 @@ class SurfacePoints:
         index = np.flatnonzero(believed)
         found = crop.to_picture((pixels + moved)[index].astype(np.float64))
         scale = crop.size_px / side
-        covariance = scale**2 * _covariance(matched, pixels[index], settings)
+        covariance = scale**2 * _covariance(matched, pixels, settings)[index]
         return TrackView(index, found, np.linalg.inv(np.linalg.cholesky(covariance)))
 
-    def _at(self, attributes: FloatArray) -> FloatArray:
+    def places(self, attributes: FloatArray) -> FloatArray:
         """Vertex attributes (V, C) at the points (P, C)."""
         return np.asarray((attributes[self._corners] * self._barycentric[..., None]).sum(1), np.float32)
 
