@@ -138,7 +138,11 @@ class HeadAligner:
             self._surface.tracks(neutral),
             shared_only(views, settings.fewest_views),
             anchors,
-            replace(self._settings.solver, iterations=settings.iterations),
+            replace(
+                self._settings.solver,
+                iterations=settings.iterations,
+                expression_sigma=settings.expression_sigma,
+            ),
             settings.slip_sigma_m,
             size if elsewhere is None else elsewhere + size,
         )

@@ -73,6 +73,9 @@ class TrackSettings:
     """Standard deviation of the place of the texture on the mesh."""
     grazing_cosine: float = 0.3
     """Below this cosine between normal and viewing direction a point is too oblique to be matched."""
+    expression_sigma: float = 0.2
+    """Standard deviation of an expression coefficient about zero: narrower than beside landmarks alone, so that what
+    keyframes have in common is the shape's."""
     anchor_factor: float = 3.0
     """Factor on the standard deviations of landmarks that do not tell what they err by together: beside tracks, they
     must not count as so many independent points."""
