@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fitme.fit.gauss_newton import JointEstimate, MeshBasis, PointTargets
+from fitme.fit.gauss_newton import JointEstimate, MeshBasis, PointErrors, PointTargets
 from fitme.fit.keyframe import Keyframe
+from fitme.fit.landmark_errors import LandmarkErrors, direction_terms, load_default_errors, pixels_per_metre
 from fitme.geometry import HeadPose, axis_angle_from_matrix, rotation_matrix
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
@@ -19,7 +20,8 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LandmarkSettings:
-    """How far landmarks are trusted. Their errors are shared by neighbours, so each counts for less than it seems."""
+    """How far landmarks are trusted: all but `caution` is for where their errors were not measured. They are shared by
+    neighbours, so each landmark counts for less than it seems."""
 
     sigma: float = 0.03
     """Standard deviation of a landmark's error over the side of the landmarks' bounding box, correlation included."""
@@ -32,15 +34,38 @@ class LandmarkSettings:
     turn_deg: float = 15.0
     """Turn of the head, degrees, at which landmarks err twice as much as from the front. On heads of known shape, far
     turned frames that count fully make the identity worse than no fit at all (`fitme bench truth`)."""
+    caution: float = 1.5
+    """Factor on errors that were measured on made heads: real ones differ from these in hair, beards and cameras."""
 
 
 class LandmarkTargets:
-    """Turns keyframes into targets of the joint solver."""
+    """Turns keyframes into targets of the joint solver.
 
-    def __init__(self, model: MorphableModel, basis: MeshBasis, settings: LandmarkSettings) -> None:
+    Of the model that ships with the package, the landmarks are those whose errors were measured, freed of their mean
+    error, and their targets say how they err together. Of any other model they are all that it has a place for, and
+    their errors count as independent.
+    """
+
+    def __init__(
+        self,
+        model: MorphableModel,
+        basis: MeshBasis,
+        settings: LandmarkSettings,
+        errors: LandmarkErrors | None = None,
+    ) -> None:
+        """`errors` are the package's own if they are not given. Raises ModelFileError where these cannot be read."""
         triangles = model.mediapipe_triangles.numpy()
         on_eyeball = model.triangle_region.numpy()[triangles] == Region.EYES
         self._index = np.flatnonzero(model.mediapipe_valid.numpy() & ~on_eyeball)
+        self._surface = self._index
+        self._places = model.landmarks(model.mean[None])[0].double().numpy()[self._surface]
+        errors = errors or load_default_errors()
+        self._errors = errors if errors.fits(model) else None
+        # Fewer landmarks that err alike must not say less together.
+        self._sigma_factor = 1.0
+        if self._errors is not None:
+            self._sigma_factor = float(np.sqrt(len(self._errors.landmarks) / len(self._index)))
+            self._index = self._errors.landmarks
         self._points = basis.points(triangles[self._index], model.mediapipe_barycentric.numpy()[self._index])
         self._contour = np.isin(self._index, list(FACE_OVAL))
         self._features = np.isin(self._index, [*LEFT_EYE, *RIGHT_EYE, *OUTER_LIPS, *INNER_LIPS])
@@ -51,13 +76,31 @@ class LandmarkTargets:
         """Targets of one keyframe, given a first guess of its head's rotation (3, 3)."""
         observed = keyframe.observation.landmarks.astype(np.float64)
         side = float((observed.max(0) - observed.min(0)).max())
-        sigma = np.full(len(self._index), self._settings.sigma * side)
+        sigma = np.full(len(self._index), self._sigma_factor * self._settings.sigma * side)
         sigma[self._contour] *= self._settings.contour_factor
         sigma[self._features] *= self._settings.feature_factor
         averted = (self._normals @ rotation.T)[:, 2] < 0.0
         sigma[averted] *= self._settings.averted_factor
         sigma *= 1.0 + (turn_of(rotation) / self._settings.turn_deg) ** 2
-        return PointTargets(self._points, observed[self._index], sigma, keyframe.observation.camera)
+        camera = keyframe.observation.camera
+        if self._errors is None:
+            return PointTargets(self._points, observed[self._index], sigma, camera)
+        shift, errors = self._measured(self._errors, observed, rotation)
+        return PointTargets(self._points, observed[self._index] - shift, sigma, camera, errors)
+
+    def _measured(self, errors: LandmarkErrors, observed: Array, rotation: Array) -> tuple[Array, PointErrors]:
+        """Mean error (P, 2), and how the rest comes about, pixels, of landmarks (478, 2) of a head turned by (3, 3)."""
+        scale = pixels_per_metre(self._places, observed[self._surface], rotation)
+        to_pixels = scale * rotation[:2] * np.array([[1.0], [-1.0]])  # (2, 3)
+        spread = self._settings.caution * errors.spread(rotation)
+        identity = np.zeros((len(self._index), 2, self._points.identity.shape[2]))
+        identity[..., : errors.identity.shape[2]] = to_pixels @ errors.identity
+        return errors.direction @ direction_terms(rotation[None])[0] @ to_pixels.T, PointErrors(
+            identity,
+            spread * (to_pixels @ errors.person),
+            spread * (to_pixels @ errors.frame),
+            scale * spread * errors.sigma,
+        )
 
 
 def turn_of(rotation: Array) -> float:
