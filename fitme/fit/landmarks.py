@@ -34,8 +34,9 @@ class LandmarkSettings:
     turn_deg: float = 15.0
     """Turn of the head, degrees, at which landmarks err twice as much as from the front. On heads of known shape, far
     turned frames that count fully make the identity worse than no fit at all (`fitme bench truth`)."""
-    caution: float = 1.5
-    """Factor on errors that were measured on made heads: real ones differ from these in hair, beards and cameras."""
+    caution: float = 2.5
+    """Factor on errors that were measured on made heads: real ones differ from these in hair, beards and cameras. Made
+    heads themselves are found as well with it as without (1.86 mm for 1.85, at a free scale; the mean face 2.33)."""
 
 
 class LandmarkTargets:
