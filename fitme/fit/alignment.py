@@ -24,7 +24,7 @@ from fitme.fit.landmarks import LandmarkTargets, initial_estimate, matrix_of, po
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import KeyframeEstimate
 from fitme.fit.track_solver import TrackProblem, TrackSolution
-from fitme.fit.tracks import SurfacePoints, held_size, shared_only
+from fitme.fit.tracks import SurfacePoints, shared_only, volume_evidence
 from fitme.geometry import Camera, transform
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
@@ -116,7 +116,7 @@ class HeadAligner:
         elsewhere: SharedEvidence | None = None,
     ) -> TrackSolution:
         """Joint solve, shape and focal length included, over points that are matched between the keyframes and their
-        renders and may slip along the surface, with the landmarks as an anchor. The head keeps its size.
+        renders and may slip along the surface, with the landmarks as an anchor.
 
         `elsewhere` is what keyframes that are left out say of identity and focal length.
         """
@@ -132,21 +132,15 @@ class HeadAligner:
                 anchor = replace(anchor, sigma_px=settings.anchor_factor * anchor.sigma_px)
             anchors.append(anchor)
         identity = estimate.identity.astype(np.float32)
-        size = held_size(self._model, identity)
         neutral = self._model.neutral(torch.from_numpy(identity)[None])[0]
-        problem = TrackProblem(
-            self._surface.tracks(neutral),
-            shared_only(views, settings.fewest_views),
-            anchors,
-            replace(
-                self._settings.solver,
-                iterations=settings.iterations,
-                expression_sigma=settings.expression_sigma,
-            ),
-            settings.slip_sigma_m,
-            size if elsewhere is None else elsewhere + size,
+        solver = replace(
+            self._settings.solver, iterations=settings.iterations, expression_sigma=settings.expression_sigma
         )
-        return problem.solve(estimate)
+        tracks, shown = self._surface.tracks(neutral), shared_only(views, settings.fewest_views)
+        told = TrackProblem(tracks, shown, anchors, solver, settings.slip_sigma_m).told(estimate)
+        volume = volume_evidence(self._model, identity, told if elsewhere is None else told + elsewhere)
+        known = volume if elsewhere is None else volume + elsewhere
+        return TrackProblem(tracks, shown, anchors, solver, settings.slip_sigma_m, known).solve(estimate)
 
     def estimate_of(self, known: Sequence[KeyframeEstimate], focal: float, identity: FloatArray) -> JointEstimate:
         """The joint estimate that estimates of single keyframes amount to."""

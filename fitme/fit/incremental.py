@@ -27,7 +27,7 @@ from fitme.fit.photometric import DenseEvidence, SceneParameters, landmark_sigma
 from fitme.fit.roster import Rest, companions
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import STAGES, FitState, KeyframeEstimate, RoundReport
-from fitme.fit.tracks import held_size
+from fitme.fit.tracks import volume_evidence
 from fitme.fit.views import TexelViews
 from fitme.fit.visibility import Visibility
 from fitme.geometry import Camera
@@ -297,15 +297,14 @@ class IncrementalFitter:
         return [self._keyframes[key] for key in self._active]
 
     def _solve_landmarks(self) -> dict[str, float]:
-        """Landmarks say how large the head is; what it is like, tracks have said better, if there were any."""
+        """Landmarks, and what tracks of the same and of resting keyframes have said."""
         freedom = Freedom(focal=len(self._keyframes) > 1)
-        known, resting = self._estimates, self._rest.shared()
-        joint = self._aligner.by_landmarks(self._frames(), known, self._focal, self._identity, freedom, resting)
+        known, elsewhere = self._estimates, self._rest.shared()
         if self._tracked:
-            elsewhere = sum(self._tracked.values(), held_size(self._model, joint.identity.astype(np.float32)))
-            elsewhere = elsewhere if resting is None else elsewhere + resting
-            start = joint.identity.astype(np.float32)
-            joint = self._aligner.by_landmarks(self._frames(), known, joint.focal, start, freedom, elsewhere)
+            told = list(self._tracked.values())
+            heard = sum(told[1:], told[0] if elsewhere is None else told[0] + elsewhere)
+            elsewhere = heard + volume_evidence(self._model, self._identity, heard)
+        joint = self._aligner.by_landmarks(self._frames(), known, self._focal, self._identity, freedom, elsewhere)
         self._accept(joint)
         self._landmarks_stale, self._texture_stale = False, True
         # One picture does not show shape.

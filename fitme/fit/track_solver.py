@@ -121,7 +121,7 @@ class TrackProblem:
         elsewhere: SharedEvidence | None = None,
     ) -> None:
         """`views` and `anchors`, points that do not slip, have an entry for each keyframe. `slip_sigma_m` is the
-        standard deviation of a slip, `elsewhere` what other keyframes say of identity and focal length."""
+        standard deviation of a slip, `elsewhere` what is known otherwise of identity and focal length."""
         self._tangents = tracks.tangents
         self._views = views
         self._settings = settings
@@ -159,6 +159,10 @@ class TrackProblem:
             estimate, identity=estimate.identity[:identity], expressions=estimate.expressions[:, :expressions]
         )
         return TrackSolution(found, slips, evidence)
+
+    def told(self, start: JointEstimate) -> SharedEvidence:
+        """What the tracks alone would say if the solution were near `start`."""
+        return self.evidence(widened(start, *self._columns), np.zeros((len(self._tangents), 2)))
 
     def cost(self, estimate: JointEstimate, slips: Array) -> float:
         """Robust squared deviations of everything; `slips` are (P, 2) metres."""

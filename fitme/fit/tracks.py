@@ -30,7 +30,7 @@ FRONT_COSINE = -0.2
 """Least cosine between a point's normal on the mean head and its forward direction."""
 LOWEST_M = -0.11
 """Height below the eyes under which the neck begins, which does not turn with the head."""
-CANDIDATES_PER_TRACK = 10
+CANDIDATES_PER_TRACK = 6
 DEPTH_TOLERANCE_M = 0.004
 """A point farther behind the nearest surface than this is hidden."""
 
@@ -39,10 +39,6 @@ LEAST_USABLE = 0.5
 SOBEL_SUM = 8.0
 LEAST_GRADIENT = 1e-3
 """Of a normalised picture, per pixel: keeps the tensor of a patch without texture invertible."""
-
-
-SIZE_SIGMA_M = 1e-4
-"""How firmly a head's size is held."""
 
 
 @dataclass(frozen=True)
@@ -165,20 +161,34 @@ def shared_only(views: Sequence[TrackView], fewest: int) -> list[TrackView]:
     ]
 
 
-def held_size(model: MorphableModel, identity: FloatArray) -> SharedEvidence:
-    """Evidence that a head is as large as one with an identity (K,), whatever its shape.
+def volume_evidence(model: MorphableModel, identity: FloatArray, told: SharedEvidence) -> SharedEvidence:
+    """What keeps a head from being found too small, linearised at an identity (K,): most likely is not expected.
 
-    Tracks tell shape up to size. A most likely identity under tracks is yet too small, since what makes a head differ
-    from the mean costs less prior probability on a smaller one; so its size is left to what knows of it. Size is the
-    root mean square distance of the face's vertices from their middle, to first order about the mean head.
+    Pictures tell shape up to size, in as many directions as `told` says. What makes a head differ from the mean costs
+    less prior probability on a smaller one, so the most likely head shrinks as it gets a shape; but there are more
+    heads of that shape the larger they are: by size to the power of the number of directions, the Jacobian determinant
+    between identity and size times shape. Its logarithm is the evidence. Size is the root mean square distance of the
+    face's vertices from their middle, to first order about the mean head.
     """
     face = model.mean[model.face_vertices].double().numpy()
     outward = face - face.mean(0)
-    mean_size = np.sqrt((outward**2).sum(1).mean())
+    mean_size = float(np.sqrt((outward**2).sum(1).mean()))
     basis = model.identity_basis[:, model.face_vertices].double().numpy()
-    slope = np.append(np.einsum("kvx,vx->k", basis, outward) / (len(face) * mean_size), 0.0)  # no size in focal length
-    size = float(slope[:-1] @ identity)
-    return SharedEvidence(np.outer(slope, slope) / SIZE_SIGMA_M**2, slope * size / SIZE_SIGMA_M**2)
+    slope = np.append(np.einsum("kvx,vx->k", basis, outward) / (len(face) * mean_size), 0.0)  # none by focal length
+    grown = float(slope[:-1] @ identity)
+    share = told_directions(told, len(identity)) / (mean_size + grown)
+    pull = share / (mean_size + grown)
+    return SharedEvidence(pull * np.outer(slope, slope), (share + pull * grown) * slope)
+
+
+def told_directions(told: SharedEvidence, count: int) -> float:
+    """How many of identity's `count` directions evidence tells, not the prior; what it tells half counts half."""
+    own, rest = np.arange(count), np.arange(count, len(told.potential))
+    cross = told.precision[np.ix_(own, rest)]
+    unsure = told.precision[np.ix_(rest, rest)] + np.eye(len(rest))
+    values = np.linalg.eigvalsh(told.precision[np.ix_(own, own)] - cross @ np.linalg.solve(unsure, cross.T))
+    values = np.maximum(values, 0.0)
+    return float((values / (values + 1.0)).sum())
 
 
 def spread_points(model: MorphableModel, count: int) -> tuple[npt.NDArray[np.int64], FloatArray]:

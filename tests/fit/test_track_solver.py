@@ -21,7 +21,7 @@ from fitme.fit.gauss_newton import (
     stepped,
 )
 from fitme.fit.track_solver import TrackProblem, Tracks, TrackView
-from fitme.fit.tracks import SurfacePoints, held_size
+from fitme.fit.tracks import SurfacePoints, volume_evidence
 from fitme.geometry import Camera
 from fitme.shape import MorphableModel
 
@@ -174,11 +174,12 @@ def test_finds_shape_that_landmarks_get_wrong(
     views = seen(tracks, true, slips, 0.4, seed)
     start = replace(true, identity=0.0 * true.identity, expressions=0.0 * true.expressions)
     by_landmarks = solve_jointly(anchors, start, SolverSettings())
-    size = held_size(model, true.identity.astype(np.float32))
-    found = TrackProblem(tracks, views, anchors, SolverSettings(), SLIP_M, size).solve(by_landmarks)
+    told = TrackProblem(tracks, views, anchors, SolverSettings(), SLIP_M).told(by_landmarks)
+    volume = volume_evidence(model, by_landmarks.identity.astype(np.float32), told)
+    found = TrackProblem(tracks, views, anchors, SolverSettings(), SLIP_M, volume).solve(by_landmarks)
     assert shape_error(model, found.estimate, true) < 0.6 * shape_error(model, by_landmarks, true)
     # Slips are found, too, but for what a head that is a little different explains.
     assert np.corrcoef(found.slips.ravel(), slips.ravel())[0, 1] > 0.8
     # What tracks said is worth something when they are gone.
-    later = solve_jointly(anchors, start, SolverSettings(), elsewhere=found.evidence + size)
+    later = solve_jointly(anchors, start, SolverSettings(), elsewhere=found.evidence + volume)
     assert shape_error(model, later, true) < 0.7 * shape_error(model, by_landmarks, true)

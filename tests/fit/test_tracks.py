@@ -8,10 +8,18 @@ import torch
 
 from fitme.color import linear_to_bytes
 from fitme.fit.crop import FaceCrop, crop_face
-from fitme.fit.gauss_newton import MeshBasis
+from fitme.fit.gauss_newton import MeshBasis, SharedEvidence
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.track_solver import TrackView
-from fitme.fit.tracks import TRACKED_REGIONS, SurfacePoints, TrackSettings, held_size, shared_only, spread_points
+from fitme.fit.tracks import (
+    TRACKED_REGIONS,
+    SurfacePoints,
+    TrackSettings,
+    shared_only,
+    spread_points,
+    told_directions,
+    volume_evidence,
+)
 from fitme.geometry import HeadPose, transform
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
@@ -102,20 +110,38 @@ def test_keeps_what_several_keyframes_show() -> None:
     assert all(len(item.index) == len(item.pixels) == len(item.whitening) for item in kept)
 
 
-def test_size_is_held_and_nothing_else(model: MorphableModel) -> None:
+def test_counts_the_directions_that_are_told() -> None:
+    precision = np.zeros((7, 7))
+    precision[0, 0], precision[1, 1] = 1e6, 1.0
+    assert told_directions(SharedEvidence(precision, np.zeros(7)), 5) == pytest.approx(1.5, abs=1e-3)
+    # What hangs on an unknown focal length is not told.
+    precision[2, 2] = precision[6, 6] = 1e6
+    precision[2, 6] = precision[6, 2] = 1e6 - 1.0
+    assert told_directions(SharedEvidence(precision, np.zeros(7)), 5) < 2.5
+
+
+def test_heads_of_a_shape_are_as_large_as_they_are_drawn(model: MorphableModel) -> None:
+    """Shape is told in many directions, but not size: the most likely head is too small, and its volume mends that."""
     g = np.random.default_rng(0)
-    identity = g.normal(size=model.identity_count).astype(np.float32)
-    evidence = held_size(model, identity)
-    direction = np.linalg.eigh(evidence.precision)[1][:, -1]
-    other = g.normal(size=model.identity_count + 1)
-    other -= direction * (direction @ other)
-    shared = np.append(identity, 0.0).astype(np.float64)
-    assert evidence.cost(shared + other) == pytest.approx(evidence.cost(shared), abs=1e-3)
-
-    def size(coefficients: np.ndarray) -> float:  # type: ignore[type-arg]
-        face = model.neutral(torch.from_numpy(coefficients.astype(np.float32))[None])[0, model.face_vertices]
-        return float((face - face.mean(0)).square().sum(1).mean().sqrt())
-
-    grown = identity + 0.5 * direction[:-1]
-    slope = (size(grown) - size(identity)) / 0.5
-    assert np.sqrt(evidence.precision[:-1, :-1].trace()) * 1e-4 == pytest.approx(abs(slope), rel=0.1)
+    count, noise = model.identity_count, 0.01
+    basis = model.identity_basis[:, model.face_vertices].double().numpy()  # (K, V, 3)
+    basis = (basis - basis.mean(1, keepdims=True)).reshape(count, -1).T  # (3V, K)
+    face = model.mean[model.face_vertices].double().numpy()
+    middle = (face - face.mean(0)).ravel()
+    ratios = []
+    for _ in range(40):
+        true = middle + basis @ g.normal(size=count)
+        direction = true / np.linalg.norm(true)
+        across = np.zeros((len(direction), count + 1))
+        across[:, :-1] = (basis - np.outer(direction, direction @ basis)) / noise
+        right = (direction * (direction @ middle) - middle) / noise + g.normal(size=len(direction))
+        told = SharedEvidence(across.T @ across, across.T @ right)
+        for mended in (False, True):
+            found = np.zeros(count)
+            for _ in range(3):
+                evidence = told + volume_evidence(model, found.astype(np.float32), told) if mended else told
+                found = np.linalg.solve(evidence.precision[:-1, :-1] + np.eye(count), evidence.potential[:-1])
+            ratios.append(np.log(np.linalg.norm(middle + basis @ found) / np.linalg.norm(true)))
+    plain, mended_ratio = np.mean(ratios[::2]), np.mean(ratios[1::2])
+    assert plain < -0.008
+    assert abs(mended_ratio) < 0.7 * abs(plain)
