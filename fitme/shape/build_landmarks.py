@@ -30,7 +30,7 @@ from fitme.track.topology import SURFACE_LANDMARK_COUNT
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-PEOPLE = 900
+PEOPLE = 850
 PEOPLE_PER_FILE = 50
 LANDMARK_COUNT = 130
 """Landmarks that are used. The others lie between them and err with them: they would say little more, and what is left
