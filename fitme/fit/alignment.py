@@ -127,10 +127,7 @@ class HeadAligner:
             rendering, vertices = self._drawn(estimate, index, light, camera, maps)
             image, raster = linear_to_bytes(rendering.image[0].numpy()), rendering.rast[0].numpy()
             views.append(self._surface.view(vertices, image, raster, crop, camera, settings))
-            anchor = self._landmarks.of(keyframe, estimate.rotations[index])
-            if anchor.errors is None:
-                anchor = replace(anchor, sigma_px=settings.anchor_factor * anchor.sigma_px)
-            anchors.append(anchor)
+            anchors.append(self._landmarks.of(keyframe, estimate.rotations[index]).doubted(settings.anchor_factor))
         identity = estimate.identity.astype(np.float32)
         neutral = self._model.neutral(torch.from_numpy(identity)[None])[0]
         solver = replace(

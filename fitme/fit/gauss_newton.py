@@ -115,6 +115,11 @@ class PointTargets:
         none = np.zeros((len(self.pixels), 2, 0))
         return PointErrors(np.zeros((len(self.pixels), 2, self.points.identity.shape[2])), none, none, self.sigma_px)
 
+    def doubted(self, factor: float) -> "PointTargets":
+        """The same with the independent part of each error larger by a factor."""
+        errors = None if self.errors is None else replace(self.errors, sigma_px=factor * self.errors.sigma_px)
+        return replace(self, sigma_px=factor * self.sigma_px, errors=errors)
+
     def joined(self, other: "PointTargets") -> "PointTargets":
         """Targets of both, for one keyframe, these first."""
         neither = self.errors is None and other.errors is None

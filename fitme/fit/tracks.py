@@ -72,9 +72,9 @@ class TrackSettings:
     expression_sigma: float = 0.2
     """Standard deviation of an expression coefficient about zero: narrower than beside landmarks alone, so that what
     keyframes have in common is the shape's."""
-    anchor_factor: float = 3.0
-    """Factor on the standard deviations of landmarks that do not tell what they err by together: beside tracks, they
-    must not count as so many independent points."""
+    anchor_factor: float = 5.0
+    """Factor on the independent part of landmarks' errors: what the model cannot express they have in common, and
+    beside tracks they must not count as so many independent points."""
     fewest_views: int = 2
     """Keyframes that must show a point."""
 
