@@ -89,13 +89,14 @@ class ModulatedConv(nn.Module):
     ) -> Tensor:
         """(B, outputs, H, W), bias added, not activated."""
         style = self.style(w)  # (B, inputs)
-        weight = self.weight * self._gain
         if len(w) == 1:
-            weight = weight * style[0, :, None, None]
+            # Constants go with the small factors: a pass over the weights takes as long as a small convolution.
+            weight = self.weight * (style * self._gain)[0, :, None, None]
+            scale = torch.full((), self._output_gain)
             if self._demodulate:
-                weight = weight * (weight.square().sum((1, 2, 3), keepdim=True) + _EPSILON).rsqrt()
-            weight, bias = weight * self._output_gain, self.bias * self._output_gain
-            return functional.conv2d(x, weight, bias, padding=self._padding)
+                scale = (weight.square().sum((1, 2, 3), keepdim=True) + _EPSILON).rsqrt() * self._output_gain
+            return functional.conv2d(x, weight * scale, self.bias * self._output_gain, padding=self._padding)
+        weight = self.weight * self._gain
         y = functional.conv2d(x * style[:, :, None, None], weight, padding=self._padding)
         bias = self.bias[:, None, None] * self._output_gain
         if not self._demodulate:

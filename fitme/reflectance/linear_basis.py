@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -25,6 +26,8 @@ FINE_IMPORTANCE = 2.0
 """Of fine structures beside everything, in `map_scores`."""
 DETAIL_MAPS = 400
 """Maps at most that the components of fine detail are found from."""
+START_MAPS = 3000
+"""Maps at most that everything else is found from: they are held in memory, a megabyte each."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,11 @@ class LinearBasis:
         """(B, K) of maps (B, 6, R, R), as the data set has them, R being r or a multiple."""
         raw = _encode(maps, self.mean.shape[-1])
         return (raw - self.mean).flatten(1) @ self.projection
+
+
+def start_rows(count: int, most: int = START_MAPS) -> npt.NDArray[np.int64]:
+    """Indices of at most so many of `count` maps, evenly spaced."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
 
 
 def principal_components(dataset: MapDataset, texel_weight: Tensor, count: int, resolution: int) -> LinearBasis:
@@ -69,7 +77,7 @@ def detail_components(
     maps of one channel and unit mean square, which channels mix as they need.
     """
     parts = []
-    for maps in _batches(dataset, min(len(dataset.maps), DETAIL_MAPS)):
+    for maps in _batches(dataset, DETAIL_MAPS):
         raw = _encode(maps, resolution)
         rebuilt = basis.mean + torch.einsum("bk,kchw->bchw", basis.coefficients(maps), basis.components)
         while rebuilt.shape[-1] < resolution:
@@ -88,8 +96,8 @@ def detail_components(
 
 
 def map_scores(dataset: MapDataset, texel_weight: Tensor, resolution: int) -> Tensor:
-    """(N, K) coefficients of every map in the leading components of the data at `resolution`, then in those of its
-    structures finer than 1 / `BROAD_TEXELS`; each set's squares sum to 1 and `FINE_IMPORTANCE`."""
+    """(N, K) coefficients of the maps of `start_rows` in their leading components at `resolution`, then in those of
+    their structures finer than 1 / `BROAD_TEXELS`; each set's squares sum to 1 and `FINE_IMPORTANCE`."""
     _, centred, scale = _centred(dataset, texel_weight, resolution)
     raw = centred * scale
     broad = downsample(raw, resolution // BROAD_TEXELS)
@@ -105,8 +113,9 @@ def map_scores(dataset: MapDataset, texel_weight: Tensor, resolution: int) -> Te
 
 
 def _centred(dataset: MapDataset, texel_weight: Tensor, resolution: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The mean (6, r, r) of all raw maps, the maps less it (N, 6, r, r), and how much their values weigh (6, r, r)."""
-    raw = torch.cat([_encode(maps, resolution) for maps in _batches(dataset, len(dataset.maps))])  # (N, 6, r, r)
+    """The mean (6, r, r) of the raw maps of `start_rows`, the maps less it (N, 6, r, r), and how much their values
+    weigh (6, r, r)."""
+    raw = torch.cat([_encode(maps, resolution) for maps in _batches(dataset, START_MAPS)])  # (N, 6, r, r)
     mean = raw.mean(0)
     scale = _sensitivity(mean) * downsample(texel_weight, texel_weight.shape[-1] // resolution)[0].sqrt()  # (6, r, r)
     return mean, raw - mean, scale
@@ -119,10 +128,11 @@ def _leading(samples: Tensor, count: int) -> Tensor:
     return vectors[:, -count:].flip(1).float()
 
 
-def _batches(dataset: MapDataset, count: int) -> Iterator[Tensor]:
-    """The first `count` maps (B, 6, R, R) in batches."""
-    ranges = [np.arange(first, min(first + _BATCH, count)) for first in range(0, count, _BATCH)]
-    return (dataset.batch(indices, np.zeros(len(indices), bool)) for indices in ranges)
+def _batches(dataset: MapDataset, most: int) -> Iterator[Tensor]:
+    """At most so many maps (B, 6, R, R), evenly spaced, in batches."""
+    rows = start_rows(len(dataset.maps), most)
+    parts = np.array_split(rows, -(-len(rows) // _BATCH))
+    return (dataset.batch(indices, np.zeros(len(indices), bool)) for indices in parts)
 
 
 def _encode(maps: Tensor, resolution: int) -> Tensor:

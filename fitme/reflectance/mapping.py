@@ -2,7 +2,7 @@
 
 Random z become causes by a Gaussian copula, which is fixed. Most causes act additively on w, which one linear layer
 learns from few skins; where they multiply (hair that is long *and* grey), chosen products of causes are inputs beside
-them; fully connected layers add the rest.
+them; fully connected layers add the rest. A last matrix blends what they add into w.
 """
 
 from itertools import pairwise
@@ -41,6 +41,9 @@ class MappingNetwork(nn.Module):
         sizes = [inputs] + [latent_size] * layers
         self.direct = EqualLinear(inputs, latent_size, rate=MAPPING_RATE)
         self.layers = nn.ModuleList(EqualLinear(a, b, rate=MAPPING_RATE) for a, b in pairwise(sizes))
+        self.blend = EqualLinear(latent_size, latent_size, rate=MAPPING_RATE)
+        with torch.no_grad():
+            self.blend.weight.copy_(torch.eye(latent_size) * MAPPING_SHARE / self.blend.gain)
         margin = 0.5 / QUANTILES
         normal = torch.special.ndtri(torch.linspace(0.0, 1.0, QUANTILES).clamp(margin, 1.0 - margin))
         self.register_buffer("factor", torch.eye(causes))
@@ -68,12 +71,20 @@ class MappingNetwork(nn.Module):
         w: Tensor = self.direct(x)
         for layer in self.layers:
             x = activate(layer(x))
-        return w + MAPPING_SHARE * x
+        nonlinear: Tensor = self.blend(x)
+        return w + nonlinear
 
     def features(self, causes: Tensor) -> Tensor:
         """Products (B, P) of standardised causes (B, Z)."""
         chosen = CauseFeatures(self.pairs.long(), self.feature_mean, self.feature_scale)
         return chosen.values(cause_terms(causes, self.knots[:, 0]))
+
+    @torch.no_grad()
+    def transform_latents(self, matrix: Tensor) -> None:
+        """Let every w (D,) become `matrix` (D, D) times what it was."""
+        for layer in (self.direct, self.blend):
+            layer.weight.copy_(matrix @ layer.weight)
+            layer.bias.copy_(matrix @ layer.bias)
 
     @torch.no_grad()
     def set_distribution(self, factor: Tensor, knots: Tensor) -> None:

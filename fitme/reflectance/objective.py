@@ -7,7 +7,13 @@ from torch import Tensor
 
 from fitme.color import linear_to_srgb
 from fitme.reflectance.generator import NORMAL_SLOPE_SCALE
-from fitme.reflectance.layers import downsample
+from fitme.reflectance.layers import downsample, upsample
+
+CONTRAST_CELL = 8
+"""Texels a side over which local contrast is measured."""
+CONTRAST_OCTAVES = 2
+SMALLEST_VARIANCE = 1e-6
+"""Of a cell; below it contrast is nothing, and its root has a slope."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,8 @@ class ReconstructionWeights:
     """Of differences between neighbouring texels, beside each map's own weight."""
     coarse: float = 0.5
     """Of every resolution below the finest."""
+    contrast: float = 0.0
+    """Of the difference of local contrast, beside each map's own weight; see `contrast_loss`."""
 
 
 def comparable(raw: dict[str, Tensor]) -> Tensor:
@@ -50,13 +58,46 @@ def reconstruction_losses(
         share = 1.0 if size == finest else weights.coarse
         error = _difference(output, downsample(maps, factor), downsample(weight, factor), weights)
         losses[f"maps_{size}"] = share * error
+    if weights.contrast > 0.0:
+        factor = maps.shape[-1] // finest
+        error = contrast_loss(pyramid[finest], downsample(maps, factor), downsample(weight, factor), weights)
+        losses["contrast"] = weights.contrast * error
     return losses
 
 
+def contrast_loss(
+    output: Tensor,  # (B, 6, R, R)
+    target: Tensor,  # (B, 6, R, R)
+    weight: Tensor,  # (1, 1, R, R) of texels
+    weights: ReconstructionWeights,
+) -> Tensor:
+    """L1 of the standard deviation in cells of `CONTRAST_CELL` texels a side of the two finest octaves.
+
+    A loss on values alone fades strands and stubble whose places it cannot tell; this one wants as much of them as
+    there is.
+    """
+    scales = _scales(output, weights)
+    total = output.new_zeros(())
+    for _ in range(CONTRAST_OCTAVES):
+        below = [downsample(x, 2) for x in (output, target)]
+        found, wanted = (
+            (downsample((x - upsample(low)).square(), CONTRAST_CELL) + SMALLEST_VARIANCE).sqrt()
+            for x, low in zip((output, target), below, strict=True)
+        )
+        total = total + ((found - wanted).abs() * scales * downsample(weight, CONTRAST_CELL)).sum(1).mean()
+        output, target, weight = *below, downsample(weight, 2)
+    return total
+
+
 def _difference(output: Tensor, target: Tensor, weight: Tensor, weights: ReconstructionWeights) -> Tensor:
-    scales = output.new_tensor([weights.diffuse / 3.0] * 3 + [weights.specular] + [weights.normals / 2.0] * 2)
-    error = (output - target) * scales[:, None, None]
+    error = (output - target) * _scales(output, weights)
     values = (error.abs() * weight).sum(1).mean()
     across = ((error[..., 1:] - error[..., :-1]).abs() * weight[..., 1:]).sum(1).mean()
     down = ((error[..., 1:, :] - error[..., :-1, :]).abs() * weight[..., 1:, :]).sum(1).mean()
     return values + weights.gradient * (across + down)
+
+
+def _scales(like: Tensor, weights: ReconstructionWeights) -> Tensor:
+    """(6, 1, 1) weights of the channels."""
+    scales = [weights.diffuse / 3.0] * 3 + [weights.specular] + [weights.normals / 2.0] * 2
+    return like.new_tensor(scales)[:, None, None]

@@ -26,18 +26,19 @@ from fitme.reflectance.cause_features import select_features
 from fitme.reflectance.dataset import MapDataset
 from fitme.reflectance.detail_fit import clear_details, fit_details, set_details
 from fitme.reflectance.generator import Branch, ReflectanceGenerator, SynthesisStage, encode_raw
-from fitme.reflectance.linear_basis import LinearBasis
+from fitme.reflectance.linear_basis import LinearBasis, start_rows
 from fitme.reflectance.mapping import QUANTILES
 from fitme.reflectance.objective import comparable, reconstruction_losses
 from fitme.reflectance.path_length import PathLength
 from fitme.reflectance.prior import match_latents
 from fitme.reflectance.training_config import TrainingConfig
+from fitme.reflectance.whitening import whiten_latents
 
 RIDGE_SHARE = 0.05
 """Ridge of the regression from z to coefficients, per map."""
 CODE_RATE, CODE_WEIGHT = 10.0, 1e-3
 """Learning rate of learned latents beside the networks', and the weight of their mean square."""
-DETAIL_SAMPLES = 2000
+DETAIL_SAMPLES = 8000
 """Maps at most that details are fitted to."""
 BATCH_OF_COEFFICIENTS = 32
 """Maps at a time when coefficients are computed."""
@@ -60,7 +61,8 @@ class TrainingStart:
     details: dict[int, dict[str, Tensor]]
     """Positional maps (P, r, r) of every branch, by resolution r and modality, as `detail_components` finds them."""
     scores: Tensor
-    """(N, K) what `cause_features.select_features` is to explain, as `map_scores` finds it."""
+    """(N, K) what `cause_features.select_features` is to explain of the maps of `start_rows`, as `map_scores` finds
+    it."""
 
 
 class Trainer:
@@ -87,9 +89,10 @@ class Trainer:
         self.generator.set_linear_model(encode_raw(dataset.mean()[None]), start.basis.components)
         if distribution is not None:
             self.generator.mapping.set_distribution(distribution.factor, distribution.knots)
-            known = ~self._learned
+            rows = torch.from_numpy(start_rows(len(self._causes)))
+            known = ~self._learned[rows]
             self.generator.mapping.set_features(
-                select_features(self._causes[known], start.scores[known], config.generator.feature_count)
+                select_features(self._causes[rows][known], start.scores[known], config.generator.feature_count)
             )
         _set_positions(self.generator, start.details)
         self.generator.to(self._device)
@@ -140,14 +143,16 @@ class Trainer:
         return StepReport(self.step, phase.resolution, {name: float(value.detach()) for name, value in losses.items()})
 
     def finished_generator(self, prior_steps: int = 0) -> ReflectanceGenerator:
-        """The averaged generator on the CPU, `mean_w` measured. With `prior_steps` its mapping network is fitted to
-        the latents that the data have, for data whose causes are not distributed as a Gaussian copula has them."""
+        """The averaged generator on the CPU, its latents whitened and `mean_w` measured. With `prior_steps` its mapping
+        network is fitted to the latents that the data have, for data whose causes are not distributed as a Gaussian
+        copula has them."""
         generator = copy.deepcopy(self.average).cpu()
         generator.measure_mean_w()
         if prior_steps > 0:
             with torch.no_grad():
                 latents = generator.mapping.from_causes(self._causes_of(np.arange(len(self._causes))).cpu())
             match_latents(generator, latents, prior_steps, self.config.seed)
+        whiten_latents(generator)
         return generator.eval()
 
     @torch.no_grad()

@@ -21,9 +21,11 @@ from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default_256.safetensors"
 FORMAT = "fitme-reflectance-generator"
-FORMAT_VERSION = "3"
+FORMAT_VERSION = "4"
 EXACT_TENSORS = ("mapping.knots", "mapping.pairs", "mapping.feature_mean", "mapping.feature_scale")
 """Kept in float32."""
+HALF_TENSORS = ("mapping.factor", "mapping.direct")
+"""Names of matrices, or how they begin, that are kept in float16: all that z goes through."""
 _SCALE_SUFFIX = ".scale"
 _LARGEST_BYTE = 127
 _MAP_SIDE = 4
@@ -37,7 +39,7 @@ def save_generator(generator: ReflectanceGenerator, path: Path, *, dtype: torch.
     for name, value in generator.state_dict().items():
         if name in EXACT_TENSORS:
             tensors[name] = value.detach().float().contiguous()
-        elif dtype != torch.float32 and value.ndim > 1 and not name.startswith("mapping."):
+        elif dtype != torch.float32 and value.ndim > 1 and not name.startswith(HALF_TENSORS):
             tensors[name], tensors[name + _SCALE_SUFFIX] = quantize(value.detach())
         else:
             tensors[name] = value.detach().to(dtype).contiguous()

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fitme.errors import ConfigError, ModelFileError
 from fitme.reflectance.adversary import AdversaryConfig
@@ -13,7 +15,7 @@ from fitme.reflectance.dataset import texel_weight
 from fitme.reflectance.discriminator import DiscriminatorConfig
 from fitme.reflectance.generator import encode_raw
 from fitme.reflectance.layers import downsample
-from fitme.reflectance.linear_basis import detail_components, map_scores, principal_components
+from fitme.reflectance.linear_basis import detail_components, map_scores, principal_components, start_rows
 from fitme.reflectance.prior import match_latents
 from fitme.reflectance.training import Trainer, TrainingStart
 from fitme.reflectance.training_config import Phase, TrainingConfig, load_training_config
@@ -161,3 +163,13 @@ def test_the_shipped_configuration_is_valid_and_mistakes_are_named(tmp_path):
         path.write_text(text)
         with pytest.raises(ConfigError, match=word):
             load_training_config(path)
+
+
+@given(count=st.integers(1, 400), most=st.integers(1, 60))
+def test_rows_to_start_from_are_spread_over_the_data(count, most):
+    rows = start_rows(count, most)
+    assert len(rows) == len(set(rows.tolist())) == min(count, most)
+    assert rows[0] == 0
+    if len(rows) > 1:
+        assert rows[-1] == count - 1
+        assert np.ptp(np.diff(rows)) <= 1
