@@ -197,7 +197,7 @@ def landmarks_only(shop: Workshop, sightings: Sequence[Sighting]) -> FittedHead:
     aligner = HeadAligner(shop.model, select_backend("cpu"), shop.settings)
     start = np.zeros(shop.model.identity_count, np.float32)
     freedom = Freedom(focal=len(keyframes) > 1)
-    joint = aligner.by_landmarks(keyframes, {}, shop.settings.solver.focal_prior, start, freedom)
+    joint = aligner.by_landmarks(keyframes, {}, shop.settings.solver.focal_prior, start, freedom, measured=True)
     return fixed_head(shop, joint.identity.astype(np.float32), joint.focal)
 
 

@@ -60,23 +60,29 @@ class HeadAligner:
         identity: FloatArray,
         freedom: Freedom,
         elsewhere: SharedEvidence | None = None,
+        *,
+        measured: bool = False,
     ) -> JointEstimate:
         """Joint solve over landmarks; keyframes that are `known` start from there, the others from their tracking.
 
-        `elsewhere` is what keyframes that are left out say of identity and focal length.
+        `elsewhere` is what keyframes that are left out say of identity and focal length. `measured` errors of
+        landmarks (`LandmarkTargets`) tell shape from heads that turn, and expressions badly.
         """
         poses = [known[k.key].pose if k.key in known else k.observation.pose for k in keyframes]
         expressions = [known[k.key].expression if k.key in known else k.observation.expression for k in keyframes]
         start = initial_estimate(poses, [e.astype(np.float64) for e in expressions], focal, identity.astype(np.float64))
-        targets = [self._landmarks.of(k, matrix_of(pose)) for k, pose in zip(keyframes, poses, strict=True)]
+        targets = [
+            self._landmarks.of(k, matrix_of(pose), measured=measured) for k, pose in zip(keyframes, poses, strict=True)
+        ]
         return solve_jointly(targets, start, self._settings.solver, freedom, elsewhere=elsewhere)
 
     def evidence_of(
-        self, keyframe: Keyframe, estimate: KeyframeEstimate, focal: float, identity: FloatArray
+        self, keyframe: Keyframe, estimate: KeyframeEstimate, focal: float, identity: FloatArray, *, measured: bool
     ) -> SharedEvidence:
-        """What the landmarks of a keyframe say of identity and focal length, linearised at its estimate."""
+        """What the landmarks of a keyframe say of identity and focal length, linearised at its estimate; with their
+        `measured` errors or without."""
         joint = self.estimate_of([estimate], focal, identity)
-        target = self._landmarks.of(keyframe, matrix_of(estimate.pose))
+        target = self._landmarks.of(keyframe, matrix_of(estimate.pose), measured=measured)
         return shared_evidence(target, joint, 0, self._settings.solver)
 
     def by_flow(
@@ -102,7 +108,7 @@ class HeadAligner:
                 keyframe.observation.camera,
                 self._settings.flow,
             )
-            sparse = self._landmarks.of(keyframe, estimate.rotations[index])
+            sparse = self._landmarks.of(keyframe, estimate.rotations[index], measured=False)
             targets.append(sparse if dense is None else sparse.joined(dense))
         return solve_jointly(targets, estimate, self._settings.solver, freedom)
 
@@ -127,7 +133,8 @@ class HeadAligner:
             rendering, vertices = self._drawn(estimate, index, light, camera, maps)
             image, raster = linear_to_bytes(rendering.image[0].numpy()), rendering.rast[0].numpy()
             views.append(self._surface.view(vertices, image, raster, crop, camera, settings))
-            anchors.append(self._landmarks.of(keyframe, estimate.rotations[index]).doubted(settings.anchor_factor))
+            anchor = self._landmarks.of(keyframe, estimate.rotations[index], measured=True)
+            anchors.append(anchor.doubted(settings.anchor_factor))
         identity = estimate.identity.astype(np.float32)
         neutral = self._model.neutral(torch.from_numpy(identity)[None])[0]
         solver = replace(

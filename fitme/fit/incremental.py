@@ -99,6 +99,7 @@ class IncrementalFitter:
         self._crops: dict[str, FaceCrop] = {}
         self._estimates: dict[str, KeyframeEstimate] = {}
         self._focal = self._settings.solver.focal_prior
+        self._turned = False
         self._identity: FloatArray = np.zeros(model.identity_count, np.float32)
         self._stage: str | None = None
         self._texture: FusedTexture | None = None
@@ -287,7 +288,7 @@ class IncrementalFitter:
             self._rest.wake(key)
         for key in [key for key in self._keyframes if key not in called and key not in self._rest]:
             frame, estimate = self._keyframes[key], self._estimates[key]
-            shared = self._aligner.evidence_of(frame, estimate, self._focal, self._identity)
+            shared = self._aligner.evidence_of(frame, estimate, self._focal, self._identity, measured=self._turned)
             self._rest.lay(key, self._delit[key], frame.observation.quality.sharpness, shared)
         self._active = tuple(key for key in self._keyframes if key in called)
         self._choice_stale = False
@@ -299,17 +300,26 @@ class IncrementalFitter:
     def _solve_landmarks(self) -> dict[str, float]:
         """Landmarks, and what tracks of the same and of resting keyframes have said."""
         freedom = Freedom(focal=len(self._keyframes) > 1)
+        tracks = self._settings.tracks
+        directions = [_direction(frame) for frame in self._keyframes.values()]
+        self._turned = bool(np.degrees(_parallax(directions)) >= tracks.parallax_deg)
         known, elsewhere = self._estimates, self._rest.shared()
         if self._tracked:
             told = list(self._tracked.values())
             heard = sum(told[1:], told[0] if elsewhere is None else told[0] + elsewhere)
             elsewhere = heard + volume_evidence(self._model, self._identity, heard)
-        joint = self._aligner.by_landmarks(self._frames(), known, self._focal, self._identity, freedom, elsewhere)
+        frames = self._frames()
+        joint = self._aligner.by_landmarks(
+            frames, known, self._focal, self._identity, freedom, elsewhere, measured=self._turned
+        )
         self._accept(joint)
+        if self._turned:
+            # Shape was looked for with doubt in what a frame's landmarks do together; its expression is just that.
+            self._accept(self._aligner.by_landmarks(frames, self._estimates, self._focal, self._identity, HELD))
         self._landmarks_stale, self._texture_stale = False, True
-        # One picture does not show shape.
-        self._shape_left = self._settings.tracks.rounds if len(self._active) > 1 else 0
-        self._alignments_left = self._shape_left or self._settings.alignment_rounds
+        active = [_direction(frame) for frame in frames]
+        self._shape_left = tracks.rounds if np.degrees(_parallax(active)) >= tracks.parallax_deg else 0
+        self._alignments_left = self._shape_left + 1 if self._shape_left else self._settings.alignment_rounds
         self._reached("landmarks")
         return {}
 
@@ -516,6 +526,12 @@ class IncrementalFitter:
 def _direction(keyframe: Keyframe) -> npt.NDArray[np.float64]:
     """Yaw and pitch (2,) of the head as tracked, radians."""
     return np.array(keyframe.observation.pose.yaw_pitch_roll()[:2])
+
+
+def _parallax(directions: Sequence[npt.NDArray[np.float64]]) -> float:
+    """Largest distance between two of some heads' yaws and pitches (2,), radians."""
+    stacked = np.stack(directions)  # (N, 2)
+    return float(np.linalg.norm(stacked[:, None] - stacked[None], axis=-1).max())
 
 
 def _estimate(joint: JointEstimate, index: int, light: FloatArray) -> KeyframeEstimate:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fitme.fit.gauss_newton import JointEstimate, MeshBasis, PointErrors, PointTargets
+from fitme.fit.gauss_newton import JointEstimate, MeshBasis, MeshPoints, PointErrors, PointTargets
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.landmark_errors import LandmarkErrors, direction_terms, load_default_errors, pixels_per_metre
 from fitme.geometry import HeadPose, axis_angle_from_matrix, rotation_matrix
@@ -42,9 +42,9 @@ class LandmarkSettings:
 class LandmarkTargets:
     """Turns keyframes into targets of the joint solver.
 
-    Of the model that ships with the package, the landmarks are those whose errors were measured, freed of their mean
-    error, and their targets say how they err together. Of any other model they are all that it has a place for, and
-    their errors count as independent.
+    With measured errors, the landmarks of the model that ships with the package are those whose errors were measured,
+    freed of their mean error, and their targets say how they err together. Without, and of any other model, they are
+    all that it has a place for, and their errors count as independent.
     """
 
     def __init__(
@@ -55,52 +55,82 @@ class LandmarkTargets:
         errors: LandmarkErrors | None = None,
     ) -> None:
         """`errors` are the package's own if they are not given. Raises ModelFileError where these cannot be read."""
-        triangles = model.mediapipe_triangles.numpy()
-        on_eyeball = model.triangle_region.numpy()[triangles] == Region.EYES
-        self._index = np.flatnonzero(model.mediapipe_valid.numpy() & ~on_eyeball)
-        self._surface = self._index
-        self._places = model.landmarks(model.mean[None])[0].double().numpy()[self._surface]
         errors = errors or load_default_errors()
         self._errors = errors if errors.fits(model) else None
-        # Fewer landmarks that err alike must not say less together.
-        self._sigma_factor = 1.0
-        if self._errors is not None:
-            self._sigma_factor = float(np.sqrt(len(self._errors.landmarks) / len(self._index)))
-            self._index = self._errors.landmarks
-        self._points = basis.points(triangles[self._index], model.mediapipe_barycentric.numpy()[self._index])
-        self._contour = np.isin(self._index, list(FACE_OVAL))
-        self._features = np.isin(self._index, [*LEFT_EYE, *RIGHT_EYE, *OUTER_LIPS, *INNER_LIPS])
-        self._normals = _point_normals(model, self._index)
+        on_eyeball = model.triangle_region.numpy()[model.mediapipe_triangles.numpy()] == Region.EYES
+        everywhere = np.flatnonzero(model.mediapipe_valid.numpy() & ~on_eyeball)
+        self._places = model.landmarks(model.mean[None])[0].double().numpy()
+        self._all = _Chosen.of(model, basis, everywhere)
+        self._measured_ones = self._all if self._errors is None else _Chosen.of(model, basis, self._errors.landmarks)
         self._settings = settings
 
-    def of(self, keyframe: Keyframe, rotation: Array) -> PointTargets:
-        """Targets of one keyframe, given a first guess of its head's rotation (3, 3)."""
-        observed = keyframe.observation.landmarks.astype(np.float64)
-        side = float((observed.max(0) - observed.min(0)).max())
-        sigma = np.full(len(self._index), self._sigma_factor * self._settings.sigma * side)
-        sigma[self._contour] *= self._settings.contour_factor
-        sigma[self._features] *= self._settings.feature_factor
-        averted = (self._normals @ rotation.T)[:, 2] < 0.0
-        sigma[averted] *= self._settings.averted_factor
-        sigma *= 1.0 + (turn_of(rotation) / self._settings.turn_deg) ** 2
-        camera = keyframe.observation.camera
-        if self._errors is None:
-            return PointTargets(self._points, observed[self._index], sigma, camera)
-        shift, errors = self._measured(self._errors, observed, rotation)
-        return PointTargets(self._points, observed[self._index] - shift, sigma, camera, errors)
+    def of(self, keyframe: Keyframe, rotation: Array, *, measured: bool) -> PointTargets:
+        """Targets of one keyframe, given a first guess of its head's rotation (3, 3).
 
-    def _measured(self, errors: LandmarkErrors, observed: Array, rotation: Array) -> tuple[Array, PointErrors]:
+        With `measured` errors they say how landmarks err together, which shape is to be told from. Where shape is
+        known, what a frame's landmarks do together is its expression: then they count as independent.
+        """
+        chosen = self._measured_ones if measured else self._all
+        observed = keyframe.observation.landmarks.astype(np.float64)
+        sigma = self._sigma(chosen, observed, rotation)
+        camera = keyframe.observation.camera
+        if self._errors is None or not measured:
+            return PointTargets(chosen.points, observed[chosen.index], sigma, camera)
+        shift, errors = self._measured(self._errors, chosen, observed, rotation)
+        return PointTargets(chosen.points, observed[chosen.index] - shift, sigma, camera, errors)
+
+    def _sigma(self, chosen: "_Chosen", observed: Array, rotation: Array) -> Array:
+        """(P,) pixels: errors of landmarks (478, 2) that count as independent."""
+        settings = self._settings
+        side = float((observed.max(0) - observed.min(0)).max())
+        # Fewer landmarks that err alike must not say less together.
+        sigma = np.full(len(chosen.index), settings.sigma * side * (len(chosen.index) / len(self._all.index)) ** 0.5)
+        sigma[chosen.contour] *= settings.contour_factor
+        sigma[chosen.features] *= settings.feature_factor
+        sigma[(chosen.normals @ rotation.T)[:, 2] < 0.0] *= settings.averted_factor
+        spread: Array = sigma * (1.0 + (turn_of(rotation) / settings.turn_deg) ** 2)
+        return spread
+
+    def _measured(
+        self, errors: LandmarkErrors, chosen: "_Chosen", observed: Array, rotation: Array
+    ) -> tuple[Array, PointErrors]:
         """Mean error (P, 2), and how the rest comes about, pixels, of landmarks (478, 2) of a head turned by (3, 3)."""
-        scale = pixels_per_metre(self._places, observed[self._surface], rotation)
+        scale = pixels_per_metre(self._places[self._all.index], observed[self._all.index], rotation)
         to_pixels = scale * rotation[:2] * np.array([[1.0], [-1.0]])  # (2, 3)
         spread = self._settings.caution * errors.spread(rotation)
-        identity = np.zeros((len(self._index), 2, self._points.identity.shape[2]))
+        identity = np.zeros((len(chosen.index), 2, chosen.points.identity.shape[2]))
         identity[..., : errors.identity.shape[2]] = to_pixels @ errors.identity
         return errors.direction @ direction_terms(rotation[None])[0] @ to_pixels.T, PointErrors(
             identity,
             spread * (to_pixels @ errors.person),
             spread * (to_pixels @ errors.frame),
             scale * spread * errors.sigma,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """Landmarks that count, P of them."""
+
+    index: npt.NDArray[np.intp]
+    """(P,)."""
+    points: MeshPoints
+    contour: npt.NDArray[np.bool_]
+    """(P,) on the oval."""
+    features: npt.NDArray[np.bool_]
+    """(P,) on the rims of eyes and lips."""
+    normals: Array
+    """(P, 3) of the mean head."""
+
+    @classmethod
+    def of(cls, model: MorphableModel, basis: MeshBasis, index: npt.NDArray[np.intp]) -> "_Chosen":
+        triangles, weights = model.mediapipe_triangles.numpy(), model.mediapipe_barycentric.numpy()
+        return cls(
+            index,
+            basis.points(triangles[index], weights[index]),
+            np.isin(index, list(FACE_OVAL)),
+            np.isin(index, [*LEFT_EYE, *RIGHT_EYE, *OUTER_LIPS, *INNER_LIPS]),
+            _point_normals(model, index),
         )
 
 

@@ -49,6 +49,9 @@ class TrackSettings:
     """Points, spread evenly over the front of the head."""
     rounds: int = 3
     """Alternations of tracking and fusion before the shape rests."""
+    parallax_deg: float = 15.0
+    """Largest angle between two keyframes' head directions from which tracks tell shape. Below it they tell
+    expressions, which the solve would take for shape."""
     iterations: int = 4
     """Of the solver in each."""
     resolution: int = 288
