@@ -313,12 +313,13 @@ class IncrementalFitter:
             frames, known, self._focal, self._identity, freedom, elsewhere, measured=self._turned
         )
         self._accept(joint)
-        if self._turned:
+        active = [_direction(frame) for frame in frames]
+        self._shape_left = tracks.rounds if np.degrees(_parallax(active)) >= tracks.parallax_deg else 0
+        if self._turned and not self._shape_left:
             # Shape was looked for with doubt in what a frame's landmarks do together; its expression is just that.
             self._accept(self._aligner.by_landmarks(frames, self._estimates, self._focal, self._identity, HELD))
         self._landmarks_stale, self._texture_stale = False, True
-        active = [_direction(frame) for frame in frames]
-        self._shape_left = tracks.rounds if np.degrees(_parallax(active)) >= tracks.parallax_deg else 0
+        # Expressions are settled last, by flow on the shape that tracks found.
         self._alignments_left = self._shape_left + 1 if self._shape_left else self._settings.alignment_rounds
         self._reached("landmarks")
         return {}
