@@ -10,17 +10,10 @@ import torch
 from fitme.color import linear_to_bytes
 from fitme.fit.crop import FaceCrop
 from fitme.fit.flow import flow_targets
-from fitme.fit.gauss_newton import (
-    Freedom,
-    JointEstimate,
-    MeshBasis,
-    SharedEvidence,
-    focal_px,
-    shared_evidence,
-    solve_jointly,
-)
+from fitme.fit.gauss_newton import Freedom, JointEstimate, SharedEvidence, focal_px, shared_evidence, solve_jointly
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.landmarks import LandmarkTargets, initial_estimate, matrix_of, pose_of
+from fitme.fit.point_targets import MeshBasis
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import KeyframeEstimate
 from fitme.fit.track_solver import TrackProblem, TrackSolution

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.fit.crop import FaceCrop
-from fitme.fit.gauss_newton import MeshBasis, PointTargets
+from fitme.fit.point_targets import MeshBasis, PointTargets
 from fitme.geometry import Camera
 
 Picture = npt.NDArray[np.uint8]

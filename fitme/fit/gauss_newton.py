@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 
+from fitme.fit.point_targets import PointTargets, padded
 from fitme.geometry import Camera
 from fitme.shape.expressions import EXPRESSION_NAMES
-from fitme.shape.morphable_model import MorphableModel
 
 Array = npt.NDArray[np.float64]
 
@@ -43,93 +43,6 @@ class SolverSettings:
     """Residual, in standard deviations, beyond which a point counts less (Geman-McClure)."""
     damping: float = 1e-3
     """Levenberg-Marquardt damping, relative to the diagonal."""
-
-
-@dataclass(frozen=True)
-class MeshPoints:
-    """Points on the mesh with their linear bases, ready for the solver."""
-
-    mean: Array
-    """(P, 3) metres, model space."""
-    identity: Array
-    """(P, 3, K) metres per standard deviation."""
-    expression: Array
-    """(P, 3, 52) metres at full activation."""
-
-    def joined(self, other: "MeshPoints") -> "MeshPoints":
-        """Both sets of points, these first."""
-        return MeshPoints(
-            np.concatenate([self.mean, other.mean]),
-            np.concatenate([self.identity, other.identity]),
-            np.concatenate([self.expression, other.expression]),
-        )
-
-
-@dataclass(frozen=True)
-class PointErrors:
-    """How the targets of one keyframe err together.
-
-    Coefficients of both kinds are standard normal and unbounded: a solve finds them along with the rest and forgets
-    them. Pixels, not metres, so that a nearer and smaller head explains them no better.
-    """
-
-    identity: Array
-    """(P, 2, K) pixels per standard deviation of the person's identity: what makes faces look more alike."""
-    shared: Array
-    """(P, 2, M) pixels per standard deviation: what all keyframes of the person have in common."""
-    own: Array
-    """(P, 2, C) pixels per standard deviation: what this keyframe has for itself."""
-    sigma_px: Array
-    """(P,) standard deviation of the rest, which is independent."""
-
-    def joined(self, other: "PointErrors") -> "PointErrors":
-        """Of both sets of points, these first; they share what they share."""
-        shared, own = (max(a.shape[2], b.shape[2]) for a, b in ((self.shared, other.shared), (self.own, other.own)))
-        return PointErrors(
-            np.concatenate([self.identity, other.identity]),
-            np.concatenate([_padded(self.shared, shared), _padded(other.shared, shared)]),
-            np.concatenate([_padded(self.own, own), _padded(other.own, own)]),
-            np.concatenate([self.sigma_px, other.sigma_px]),
-        )
-
-
-@dataclass(frozen=True)
-class PointTargets:
-    """Where one keyframe shows the points."""
-
-    points: MeshPoints
-    pixels: Array
-    """(P, 2)."""
-    sigma_px: Array
-    """(P,) expected error of each target, pixels, for who takes errors as independent."""
-    camera: Camera
-    """Of the keyframe; its focal length is replaced by the joint estimate."""
-    errors: PointErrors | None = None
-    """How they err together; None where they do not."""
-
-    @property
-    def known_errors(self) -> PointErrors:
-        """`errors`; without columns where there are none."""
-        if self.errors is not None:
-            return self.errors
-        none = np.zeros((len(self.pixels), 2, 0))
-        return PointErrors(np.zeros((len(self.pixels), 2, self.points.identity.shape[2])), none, none, self.sigma_px)
-
-    def doubted(self, factor: float) -> "PointTargets":
-        """The same with the independent part of each error larger by a factor."""
-        errors = None if self.errors is None else replace(self.errors, sigma_px=factor * self.errors.sigma_px)
-        return replace(self, sigma_px=factor * self.sigma_px, errors=errors)
-
-    def joined(self, other: "PointTargets") -> "PointTargets":
-        """Targets of both, for one keyframe, these first."""
-        neither = self.errors is None and other.errors is None
-        return PointTargets(
-            self.points.joined(other.points),
-            np.concatenate([self.pixels, other.pixels]),
-            np.concatenate([self.sigma_px, other.sigma_px]),
-            self.camera,
-            None if neither else self.known_errors.joined(other.known_errors),
-        )
 
 
 @dataclass(frozen=True)
@@ -193,26 +106,6 @@ class SharedEvidence:
     def cost(self, shared: Array) -> float:
         """Squared deviation up to a constant."""
         return float(shared @ (self.precision @ shared - 2.0 * self.potential))
-
-
-class MeshBasis:
-    """The model's linear bases as arrays that are quick to gather from."""
-
-    def __init__(self, model: MorphableModel) -> None:
-        self._mean = model.mean.numpy()
-        self._identity = np.ascontiguousarray(model.identity_basis.numpy().transpose(1, 2, 0))  # (V, 3, K)
-        self._expression = np.ascontiguousarray(model.expression_basis.numpy().transpose(1, 2, 0))  # (V, 3, 52)
-        self._triangles = model.triangles.numpy()
-
-    def points(self, triangles: npt.NDArray[np.int64], barycentric: npt.NDArray[np.float32]) -> MeshPoints:
-        """Points at barycentric coordinates (P, 3) of triangles (P,)."""
-        corners = self._triangles[triangles]  # (P, 3)
-        weights = barycentric.astype(np.float32)
-        return MeshPoints(
-            np.einsum("pc,pcx->px", weights, self._mean[corners]).astype(np.float64),
-            np.einsum("pc,pcxk->pxk", weights, self._identity[corners]).astype(np.float64),
-            np.einsum("pc,pcxe->pxe", weights, self._expression[corners]).astype(np.float64),
-        )
 
 
 def solve_jointly(
@@ -297,13 +190,8 @@ def _project(target: PointTargets, estimate: JointEstimate, index: int) -> tuple
     )
     errors = target.known_errors
     pixels += errors.identity @ identity
-    pixels += _padded(errors.shared, len(shared)) @ shared + _padded(errors.own, len(own)) @ own
+    pixels += padded(errors.shared, len(shared)) @ shared + padded(errors.own, len(own)) @ own
     return pixels, view, rotated
-
-
-def _padded(columns: Array, count: int) -> Array:
-    """Columns (P, 2, N) as (P, 2, `count`): zeros for those that lack, without those too many."""
-    return np.pad(columns[..., :count], ((0, 0), (0, 0), (0, max(0, count - columns.shape[2]))))
 
 
 def trust(target: PointTargets, settings: SolverSettings) -> tuple[Array, Array]:
@@ -511,7 +399,7 @@ def linearize(
     cross[:, 2, 0], cross[:, 2, 1] = rotated[:, 1], -rotated[:, 0]
     by_model = by_view @ estimate.rotations[index]  # (P, 2, 3)
     errors = target.known_errors
-    own = _padded(errors.own, estimate.expressions.shape[1] - target.points.expression.shape[2])
+    own = padded(errors.own, estimate.expressions.shape[1] - target.points.expression.shape[2])
     frame = np.concatenate([by_view @ cross, by_view, by_model @ target.points.expression, own], -1)
     shared = np.empty((count, 2, len(moving)))
     identity_count = estimate.identity.shape[0]
@@ -522,7 +410,7 @@ def linearize(
     shared[..., : len(columns)] = by_model @ target.points.identity[..., columns] + errors.identity[..., columns]
     together = moving[(moving >= model_count) & (moving < identity_count)] - model_count
     count_together = identity_count - model_count
-    shared[..., len(columns) : len(columns) + len(together)] = _padded(errors.shared, count_together)[..., together]
+    shared[..., len(columns) : len(columns) + len(together)] = padded(errors.shared, count_together)[..., together]
     residual = pixels - target.pixels
     weights = np.repeat(robust_weights(residual, *trust(target, settings)), 2)
     return Linearization(

@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fitme.fit.gauss_newton import JointEstimate, MeshBasis, MeshPoints, PointErrors, PointTargets
+from fitme.fit.gauss_newton import JointEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.landmark_errors import LandmarkErrors, direction_terms, load_default_errors, pixels_per_metre
+from fitme.fit.point_targets import MeshBasis, MeshPoints, PointErrors, PointTargets
 from fitme.geometry import HeadPose, axis_angle_from_matrix, rotation_matrix
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region

@@ -18,8 +18,6 @@ from scipy.linalg import cho_factor, cho_solve
 from fitme.fit.gauss_newton import (
     POSE_COUNT,
     JointEstimate,
-    MeshPoints,
-    PointTargets,
     SharedEvidence,
     SolverSettings,
     expression_precision,
@@ -31,6 +29,7 @@ from fitme.fit.gauss_newton import (
     trust,
     widened,
 )
+from fitme.fit.point_targets import MeshPoints, PointTargets
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]

@@ -14,7 +14,8 @@ import torch
 
 from fitme.fit.crop import FaceCrop
 from fitme.fit.flow import FlowField, FlowSettings, match
-from fitme.fit.gauss_newton import MeshBasis, MeshPoints, SharedEvidence
+from fitme.fit.gauss_newton import SharedEvidence
+from fitme.fit.point_targets import MeshBasis, MeshPoints
 from fitme.fit.track_solver import Tracks, TrackView
 from fitme.geometry import Camera
 from fitme.shape.morphable_model import MorphableModel

@@ -8,14 +8,13 @@ from fitme.fit.gauss_newton import (
     POSE_COUNT,
     Freedom,
     JointEstimate,
-    MeshBasis,
-    PointTargets,
     SolverSettings,
     linearize,
     reprojection_errors,
     rotation_of,
     solve_jointly,
 )
+from fitme.fit.point_targets import MeshBasis, PointTargets
 from fitme.geometry import Camera
 from fitme.shape import MorphableModel
 from fitme.shape.expressions import expression_index

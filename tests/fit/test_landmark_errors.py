@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from fitme.bench.truth_metrics import similarity_of
 from fitme.errors import ModelFileError
-from fitme.fit.gauss_newton import Freedom, MeshBasis, SolverSettings, solve_jointly
+from fitme.fit.gauss_newton import Freedom, SolverSettings, solve_jointly
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.landmark_errors import (
     DEFAULT_ERRORS_PATH,
@@ -23,6 +23,7 @@ from fitme.fit.landmark_errors import (
     pixels_per_metre,
 )
 from fitme.fit.landmarks import LandmarkSettings, LandmarkTargets, initial_estimate, matrix_of
+from fitme.fit.point_targets import MeshBasis
 from fitme.geometry import Camera
 from fitme.reflectance.weights import load_default_generator
 from fitme.shape import MorphableModel

@@ -9,9 +9,6 @@ from fitme.fit.gauss_newton import (
     POSE_COUNT,
     Freedom,
     JointEstimate,
-    MeshBasis,
-    PointErrors,
-    PointTargets,
     SolverSettings,
     reprojection_errors,
     rotation_of,
@@ -19,6 +16,7 @@ from fitme.fit.gauss_newton import (
     solve_jointly,
     stepped,
 )
+from fitme.fit.point_targets import MeshBasis, PointErrors, PointTargets
 from fitme.geometry import Camera
 from fitme.shape import MorphableModel
 

@@ -9,15 +9,8 @@ import torch
 from fitme.fit.delit import BandSums, DelitView
 from fitme.fit.descent import Descent, Group
 from fitme.fit.fusion import FusionSettings
-from fitme.fit.gauss_newton import (
-    JointEstimate,
-    MeshBasis,
-    PointTargets,
-    SharedEvidence,
-    SolverSettings,
-    shared_evidence,
-    solve_jointly,
-)
+from fitme.fit.gauss_newton import JointEstimate, SharedEvidence, SolverSettings, shared_evidence, solve_jointly
+from fitme.fit.point_targets import MeshBasis, PointTargets
 from fitme.fit.roster import Rest, companions
 from fitme.fit.unprojection import TexelTable, texel_table
 from fitme.geometry import Camera

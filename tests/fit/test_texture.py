@@ -12,9 +12,9 @@ from fitme.fit.baking import FULL_CONFIDENCE, bake
 from fitme.fit.crop import crop_face
 from fitme.fit.flow import FlowSettings, flow_targets
 from fitme.fit.fusion import FusedTexture, FusionSettings, fuse
-from fitme.fit.gauss_newton import MeshBasis
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.lighting import LightSettings
+from fitme.fit.point_targets import MeshBasis
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import KeyframeEstimate
 from fitme.fit.unprojection import TexelObservation

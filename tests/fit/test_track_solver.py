@@ -9,9 +9,6 @@ import pytest
 from fitme.fit.gauss_newton import (
     POSE_COUNT,
     JointEstimate,
-    MeshBasis,
-    PointErrors,
-    PointTargets,
     SharedEvidence,
     SolverSettings,
     expression_precision,
@@ -20,6 +17,7 @@ from fitme.fit.gauss_newton import (
     solve_jointly,
     stepped,
 )
+from fitme.fit.point_targets import MeshBasis, PointErrors, PointTargets
 from fitme.fit.track_solver import TrackProblem, Tracks, TrackView
 from fitme.fit.tracks import SurfacePoints, volume_evidence
 from fitme.geometry import Camera

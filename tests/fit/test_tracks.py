@@ -8,8 +8,9 @@ import torch
 
 from fitme.color import linear_to_bytes
 from fitme.fit.crop import FaceCrop, crop_face
-from fitme.fit.gauss_newton import MeshBasis, SharedEvidence
+from fitme.fit.gauss_newton import SharedEvidence
 from fitme.fit.keyframe import Keyframe
+from fitme.fit.point_targets import MeshBasis
 from fitme.fit.track_solver import TrackView
 from fitme.fit.tracks import (
     TRACKED_REGIONS,

@@ -1,0 +1,123 @@
+"""Points of the mesh, where pictures show them, and how far off these places are: what geometry is solved from."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from fitme.geometry import Camera
+from fitme.shape.morphable_model import MorphableModel
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class MeshPoints:
+    """Points on the mesh with their linear bases, ready for the solver."""
+
+    mean: Array
+    """(P, 3) metres, model space."""
+    identity: Array
+    """(P, 3, K) metres per standard deviation."""
+    expression: Array
+    """(P, 3, 52) metres at full activation."""
+
+    def joined(self, other: "MeshPoints") -> "MeshPoints":
+        """Both sets of points, these first."""
+        return MeshPoints(
+            np.concatenate([self.mean, other.mean]),
+            np.concatenate([self.identity, other.identity]),
+            np.concatenate([self.expression, other.expression]),
+        )
+
+
+@dataclass(frozen=True)
+class PointErrors:
+    """How the targets of one keyframe err together.
+
+    Coefficients of both kinds are standard normal and unbounded: a solve finds them along with the rest and forgets
+    them. Pixels, not metres, so that a nearer and smaller head explains them no better.
+    """
+
+    identity: Array
+    """(P, 2, K) pixels per standard deviation of the person's identity: what makes faces look more alike."""
+    shared: Array
+    """(P, 2, M) pixels per standard deviation: what all keyframes of the person have in common."""
+    own: Array
+    """(P, 2, C) pixels per standard deviation: what this keyframe has for itself."""
+    sigma_px: Array
+    """(P,) standard deviation of the rest, which is independent."""
+
+    def joined(self, other: "PointErrors") -> "PointErrors":
+        """Of both sets of points, these first; they share what they share."""
+        shared, own = (max(a.shape[2], b.shape[2]) for a, b in ((self.shared, other.shared), (self.own, other.own)))
+        return PointErrors(
+            np.concatenate([self.identity, other.identity]),
+            np.concatenate([padded(self.shared, shared), padded(other.shared, shared)]),
+            np.concatenate([padded(self.own, own), padded(other.own, own)]),
+            np.concatenate([self.sigma_px, other.sigma_px]),
+        )
+
+
+@dataclass(frozen=True)
+class PointTargets:
+    """Where one keyframe shows the points."""
+
+    points: MeshPoints
+    pixels: Array
+    """(P, 2)."""
+    sigma_px: Array
+    """(P,) expected error of each target, pixels, for who takes errors as independent."""
+    camera: Camera
+    """Of the keyframe; its focal length is replaced by the joint estimate."""
+    errors: PointErrors | None = None
+    """How they err together; None where they do not."""
+
+    @property
+    def known_errors(self) -> PointErrors:
+        """`errors`; without columns where there are none."""
+        if self.errors is not None:
+            return self.errors
+        none = np.zeros((len(self.pixels), 2, 0))
+        return PointErrors(np.zeros((len(self.pixels), 2, self.points.identity.shape[2])), none, none, self.sigma_px)
+
+    def doubted(self, factor: float) -> "PointTargets":
+        """The same with the independent part of each error larger by a factor."""
+        errors = None if self.errors is None else replace(self.errors, sigma_px=factor * self.errors.sigma_px)
+        return replace(self, sigma_px=factor * self.sigma_px, errors=errors)
+
+    def joined(self, other: "PointTargets") -> "PointTargets":
+        """Targets of both, for one keyframe, these first."""
+        neither = self.errors is None and other.errors is None
+        return PointTargets(
+            self.points.joined(other.points),
+            np.concatenate([self.pixels, other.pixels]),
+            np.concatenate([self.sigma_px, other.sigma_px]),
+            self.camera,
+            None if neither else self.known_errors.joined(other.known_errors),
+        )
+
+
+class MeshBasis:
+    """The model's linear bases as arrays that are quick to gather from."""
+
+    def __init__(self, model: MorphableModel) -> None:
+        self._mean = model.mean.numpy()
+        self._identity = np.ascontiguousarray(model.identity_basis.numpy().transpose(1, 2, 0))  # (V, 3, K)
+        self._expression = np.ascontiguousarray(model.expression_basis.numpy().transpose(1, 2, 0))  # (V, 3, 52)
+        self._triangles = model.triangles.numpy()
+
+    def points(self, triangles: npt.NDArray[np.int64], barycentric: npt.NDArray[np.float32]) -> MeshPoints:
+        """Points at barycentric coordinates (P, 3) of triangles (P,)."""
+        corners = self._triangles[triangles]  # (P, 3)
+        weights = barycentric.astype(np.float32)
+        return MeshPoints(
+            np.einsum("pc,pcx->px", weights, self._mean[corners]).astype(np.float64),
+            np.einsum("pc,pcxk->pxk", weights, self._identity[corners]).astype(np.float64),
+            np.einsum("pc,pcxe->pxe", weights, self._expression[corners]).astype(np.float64),
+        )
+
+
+def padded(columns: Array, count: int) -> Array:
+    """Columns (P, 2, N) as (P, 2, `count`): zeros for those that lack, without those too many."""
+    return np.pad(columns[..., :count], ((0, 0), (0, 0), (0, max(0, count - columns.shape[2]))))
