@@ -37,7 +37,7 @@ def test_samples_span_light_and_dark_skin():
 def test_inversion_and_tuning_find_a_skin_that_was_never_trained_on():
     generator = load_default_generator()
     target = synthesize_skin(HELD_OUT_SEED + 900).maps()
-    (score,) = score_inversion(generator, target, steps=40, tuning_steps=3)
+    (score,) = score_inversion(generator, target, steps=40, tuning_steps=15)
     assert score.inverted.psnr_db > score.start.psnr_db + 2.0
     assert score.tuned is not None and score.tuned.psnr_db > score.inverted.psnr_db
 
