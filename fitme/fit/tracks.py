@@ -34,10 +34,10 @@ LOWEST_M = -0.11
 CANDIDATES_PER_TRACK = 6
 DEPTH_TOLERANCE_M = 0.004
 """A point farther behind the nearest surface than this is hidden."""
-
-
 LEAST_USABLE = 0.5
+"""Usability of a pixel from which a point is looked for there."""
 SOBEL_SUM = 8.0
+"""What Sobel's kernel makes of a slope of one per pixel."""
 LEAST_GRADIENT = 1e-3
 """Of a normalised picture, per pixel: keeps the tensor of a patch without texture invertible."""
 
