@@ -9,8 +9,15 @@ import torch
 
 from fitme.color import linear_to_bytes
 from fitme.fit.crop import FaceCrop
-from fitme.fit.flow import flow_targets
-from fitme.fit.gauss_newton import Freedom, JointEstimate, SharedEvidence, focal_px, shared_evidence, solve_jointly
+from fitme.fit.flow import FLOW_REGIONS, flow_targets
+from fitme.fit.gauss_newton import (
+    Freedom,
+    JointEstimate,
+    SharedEvidence,
+    focal_px,
+    shared_evidence,
+    solve_jointly,
+)
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.landmarks import LandmarkTargets, initial_estimate, matrix_of, pose_of
 from fitme.fit.point_targets import MeshBasis
@@ -25,12 +32,8 @@ from fitme.render.occlusion import head_occlusion
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.render.renderer import Rendering, render
 from fitme.shape.morphable_model import MorphableModel
-from fitme.shape.regions import Region
 
 FloatArray = npt.NDArray[np.float32]
-
-FLOW_REGIONS = (Region.SKIN, Region.LIPS)
-"""What optical flow is believed on: eyeballs turn, teeth and hair are not where the mesh has them."""
 
 
 class HeadAligner:
@@ -91,7 +94,8 @@ class HeadAligner:
         targets = []
         for index, (keyframe, crop, light) in enumerate(zip(keyframes, crops, lights, strict=True)):
             camera = crop.camera(camera_of(keyframe.observation.camera, estimate.focal))
-            rendering, _ = self._drawn(estimate, index, light, camera, maps)
+            current = keyframe_estimate(estimate, index, light)
+            rendering = self.draw(current, estimate.identity.astype(np.float32), camera, maps)
             dense = flow_targets(
                 self._basis,
                 linear_to_bytes(rendering.image[0].numpy()),
@@ -120,23 +124,25 @@ class HeadAligner:
         `elsewhere` is what keyframes that are left out say of identity and focal length.
         """
         settings = self._settings.tracks
+        identity = estimate.identity.astype(np.float32)
         views, anchors = [], []
         for index, (keyframe, crop, light) in enumerate(zip(keyframes, crops, lights, strict=True)):
             camera = crop.camera(camera_of(keyframe.observation.camera, estimate.focal))
-            rendering, vertices = self._drawn(estimate, index, light, camera, maps)
+            current = keyframe_estimate(estimate, index, light)
+            rendering = self.draw(current, identity, camera, maps)
+            vertices = posed_vertices(self._model, current, identity)
             image, raster = linear_to_bytes(rendering.image[0].numpy()), rendering.rast[0].numpy()
             views.append(self._surface.view(vertices, image, raster, crop, camera, settings))
             anchor = self._landmarks.of(keyframe, estimate.rotations[index], measured=True)
             anchors.append(anchor.doubted(settings.anchor_factor))
-        identity = estimate.identity.astype(np.float32)
         neutral = self._model.neutral(torch.from_numpy(identity)[None])[0]
         solver = replace(
             self._settings.solver, iterations=settings.iterations, expression_sigma=settings.expression_sigma
         )
         tracks, shown = self._surface.tracks(neutral), shared_only(views, settings.fewest_views)
         told = TrackProblem(tracks, shown, anchors, solver, settings.slip_sigma_m).told(estimate)
-        volume = volume_evidence(self._model, identity, told if elsewhere is None else told + elsewhere)
-        known = volume if elsewhere is None else volume + elsewhere
+        volume = volume_evidence(self._model, identity, told + elsewhere)
+        known = volume + elsewhere
         return TrackProblem(tracks, shown, anchors, solver, settings.slip_sigma_m, known).solve(estimate)
 
     def estimate_of(self, known: Sequence[KeyframeEstimate], focal: float, identity: FloatArray) -> JointEstimate:
@@ -166,17 +172,18 @@ class HeadAligner:
             backend=self._backend,
         )
 
-    @torch.no_grad()
-    def _drawn(
-        self, estimate: JointEstimate, index: int, light: FloatArray, camera: Camera, maps: ReflectanceMaps
-    ) -> tuple[Rendering, torch.Tensor]:
-        """Render of keyframe `index` of an estimate, and the vertices (V, 3) in view space."""
-        expression, identity = estimate.expressions[index].astype(np.float32), estimate.identity.astype(np.float32)
-        pose = pose_of(estimate, index)
-        rendering = self.draw(KeyframeEstimate(pose, expression, light, float("nan")), identity, camera, maps)
-        vertices = self._model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(expression)[None])[0]
-        rotation, translation = torch.from_numpy(pose.rotation), torch.from_numpy(pose.translation)
-        return rendering, transform(rotation, translation, vertices)
+
+def keyframe_estimate(joint: JointEstimate, index: int, light: FloatArray) -> KeyframeEstimate:
+    """What a joint estimate says of one keyframe, under a light (9, 3); its loss is not known yet."""
+    expression = joint.expressions[index].astype(np.float32)
+    return KeyframeEstimate(pose_of(joint, index), expression, light, float("nan"))
+
+
+@torch.no_grad()
+def posed_vertices(model: MorphableModel, estimate: KeyframeEstimate, identity: FloatArray) -> torch.Tensor:
+    """(V, 3) vertices in view space, metres."""
+    vertices = model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None])[0]
+    return transform(torch.from_numpy(estimate.pose.rotation), torch.from_numpy(estimate.pose.translation), vertices)
 
 
 def camera_of(camera: Camera, focal: float) -> Camera:

@@ -13,11 +13,16 @@ import numpy.typing as npt
 from fitme.fit.crop import FaceCrop
 from fitme.fit.point_targets import MeshBasis, PointTargets
 from fitme.geometry import Camera
+from fitme.shape.regions import Region
 
 Picture = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
 
 
+FLOW_REGIONS = (Region.SKIN, Region.LIPS)
+"""What optical flow is believed on: eyeballs turn, teeth and hair are not where the mesh has them."""
+LEAST_USABLE = 0.5
+"""Usability of a pixel from which it is believed."""
 LEAST_CONTRAST = 4.0
 """Grey values; what is flatter is not stretched further, since it is noise."""
 MIDDLE_GREY, GREYS_PER_DEVIATION = 128.0, 48.0
@@ -73,6 +78,12 @@ def match(rendered: Picture, picture: Picture, settings: FlowSettings) -> FlowFi
     return FlowField(source, target, forward, np.hypot(returned[..., 0], returned[..., 1]).astype(np.float32))
 
 
+def interior(raster: FloatArray, settings: FlowSettings) -> npt.NDArray[np.bool_]:
+    """(R, R) pixels of a raster (R, R, 4) that the mesh covers, without a margin along the silhouette."""
+    margin = np.ones((2 * settings.border_px + 1,) * 2, np.uint8)
+    return np.asarray(cv2.erode((raster[..., 3] > 0).astype(np.uint8), margin, borderValue=(0.0,)) > 0)
+
+
 def flow_targets(
     basis: MeshBasis,
     rendered: Picture,  # (R, R, 3) sRGB
@@ -93,13 +104,12 @@ def flow_targets(
     step = field.forward[rows, columns]
     moved = np.stack([columns, rows], -1).astype(np.float32) + step
     triangle = raster[..., 3].astype(np.int64) - 1
-    margin = np.ones((2 * settings.border_px + 1,) * 2, np.uint8)
-    inner = cv2.erode((triangle >= 0).astype(np.uint8), margin, borderValue=(0.0,)) > 0
+    inner = interior(raster, settings)
     visible = triangle[rows, columns]
     believed = (
         inner[rows, columns]
         & trusted_triangles[visible]
-        & (crop.usable[rows, columns] > 0.5)
+        & (crop.usable[rows, columns] > LEAST_USABLE)
         & (field.mismatch[rows, columns] < settings.consistency_px)
         & (np.hypot(*step.T) < settings.longest_px)
     )

@@ -82,7 +82,9 @@ class SharedEvidence:
     potential: Array
     """(K + 1,): precision times the most likely values."""
 
-    def __add__(self, other: "SharedEvidence") -> "SharedEvidence":
+    def __add__(self, other: "SharedEvidence | None") -> "SharedEvidence":
+        if other is None:
+            return self
         count = max(len(self.potential), len(other.potential)) - 1
         a, b = self.widened(count), other.widened(count)
         return SharedEvidence(a.precision + b.precision, a.potential + b.potential)
@@ -106,6 +108,12 @@ class SharedEvidence:
     def cost(self, shared: Array) -> float:
         """Squared deviation up to a constant."""
         return float(shared @ (self.precision @ shared - 2.0 * self.potential))
+
+
+def together(parts: Sequence[SharedEvidence | None]) -> SharedEvidence | None:
+    """All that is said; None where nothing is."""
+    said = [part for part in parts if part is not None]
+    return sum(said[1:], said[0]) if said else None
 
 
 def solve_jointly(

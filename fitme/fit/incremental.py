@@ -12,16 +12,15 @@ import torch
 from fitme.avatar import Avatar
 from fitme.color import linear_to_bytes, linear_to_srgb
 from fitme.errors import InputError
-from fitme.fit.alignment import HeadAligner, camera_of
+from fitme.fit.alignment import HeadAligner, camera_of, keyframe_estimate
 from fitme.fit.baking import bake, enlarge, grey_maps, map_arrays, maps_of
 from fitme.fit.consensus import outlier, stranger
 from fitme.fit.crop import FaceCrop, crop_face
 from fitme.fit.delit import DelitView
 from fitme.fit.fusion import FusedTexture, fuse
-from fitme.fit.gauss_newton import Freedom, JointEstimate, SharedEvidence
+from fitme.fit.gauss_newton import Freedom, JointEstimate, SharedEvidence, together
 from fitme.fit.inversion import ReflectanceFit, TextureEvidence
 from fitme.fit.keyframe import Keyframe
-from fitme.fit.landmarks import pose_of
 from fitme.fit.losses import TargetFace, target_face
 from fitme.fit.photometric import DenseEvidence, SceneParameters, landmark_sigma
 from fitme.fit.roster import Rest, companions
@@ -246,7 +245,7 @@ class IncrementalFitter:
         for _ in range(FRAME_FLOW_ROUNDS):
             joint = self._aligner.by_flow([keyframe], [crop], joint, avatar.maps, [light], HELD)
             light = self._frame_light(keyframe, joint, usable)
-        estimate = _estimate(joint, 0, light)
+        estimate = keyframe_estimate(joint, 0, light)
         return replace(estimate, loss=self._photometric_error(estimate, keyframe, crop))
 
     def render_estimate(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[Picture, Picture]:
@@ -304,9 +303,8 @@ class IncrementalFitter:
         directions = [_direction(frame) for frame in self._keyframes.values()]
         self._turned = bool(np.degrees(_parallax(directions)) >= tracks.parallax_deg)
         known, elsewhere = self._estimates, self._rest.shared()
-        if self._tracked:
-            told = list(self._tracked.values())
-            heard = sum(told[1:], told[0] if elsewhere is None else told[0] + elsewhere)
+        heard = together([elsewhere, *self._tracked.values()])
+        if heard is not None and self._tracked:
             elsewhere = heard + volume_evidence(self._model, self._identity, heard)
         frames = self._frames()
         joint = self._aligner.by_landmarks(
@@ -343,10 +341,8 @@ class IncrementalFitter:
         an equal share of what the last solve that it took part in said by tracks."""
         resolution = self._settings.tracks.resolution
         crops = [crop_face(self._keyframes[key], self._usable[key], resolution) for key in self._active]
-        parts = [part for key, part in self._tracked.items() if key not in self._active]
-        resting = self._rest.shared()
-        parts += [] if resting is None else [resting]
-        elsewhere = sum(parts[1:], parts[0]) if parts else None
+        resting = [part for key, part in self._tracked.items() if key not in self._active]
+        elsewhere = together([self._rest.shared(), *resting])
         solution = self._aligner.by_tracks(self._frames(), crops, joint, self._baked(), lights, elsewhere)
         self._accept(solution.estimate)
         self._tracked |= dict.fromkeys(self._active, solution.evidence.shared_among(len(self._active)))
@@ -464,7 +460,7 @@ class IncrementalFitter:
         ambient = Light.ambient().sh[0].numpy()
         for index, key in enumerate(self._active):
             light = self._estimates[key].light_sh if key in self._estimates else ambient
-            self._estimates[key] = _estimate(joint, index, light)
+            self._estimates[key] = keyframe_estimate(joint, index, light)
 
     def _scene(self) -> SceneParameters:
         return SceneParameters(self._identity, [self._estimates[key] for key in self._active])
@@ -478,7 +474,7 @@ class IncrementalFitter:
         lights = [estimate.light_sh for estimate in self._estimates.values()]
         prior = np.mean(lights, 0).astype(np.float32)
         camera = keyframe.observation.camera
-        estimate = _estimate(joint, 0, prior)
+        estimate = keyframe_estimate(joint, 0, prior)
         view = self._light_views.see(estimate, self._identity, self._focal, camera, keyframe.image, usable)
         return self._light_views.light(view, self._baked(), self._settings.light, prior)
 
@@ -533,8 +529,3 @@ def _parallax(directions: Sequence[npt.NDArray[np.float64]]) -> float:
     """Largest distance between two of some heads' yaws and pitches (2,), radians."""
     stacked = np.stack(directions)  # (N, 2)
     return float(np.linalg.norm(stacked[:, None] - stacked[None], axis=-1).max())
-
-
-def _estimate(joint: JointEstimate, index: int, light: FloatArray) -> KeyframeEstimate:
-    expression = joint.expressions[index].astype(np.float32)
-    return KeyframeEstimate(pose_of(joint, index), expression, light, float("nan"))

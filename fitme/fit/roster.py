@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fitme.fit.delit import BandSums, DelitView
 from fitme.fit.fusion import FusionSettings, Resting
-from fitme.fit.gauss_newton import SharedEvidence
+from fitme.fit.gauss_newton import SharedEvidence, together
 from fitme.fit.unprojection import TexelTable
 
 
@@ -73,5 +73,4 @@ class Rest:
 
     def shared(self) -> SharedEvidence | None:
         """What they say of identity and focal length."""
-        parts = list(self._shared.values())
-        return sum(parts[1:], parts[0]) if parts else None
+        return together(list(self._shared.values()))

@@ -13,20 +13,17 @@ import numpy.typing as npt
 import torch
 
 from fitme.fit.crop import FaceCrop
-from fitme.fit.flow import FlowField, FlowSettings, match
+from fitme.fit.flow import FLOW_REGIONS, LEAST_USABLE, FlowField, FlowSettings, interior, match
 from fitme.fit.gauss_newton import SharedEvidence
 from fitme.fit.point_targets import MeshBasis, MeshPoints
 from fitme.fit.track_solver import Tracks, TrackView
 from fitme.geometry import Camera
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.normals import vertex_normals
-from fitme.shape.regions import Region
 
 FloatArray = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
 
-TRACKED_REGIONS = (Region.SKIN, Region.LIPS)
-"""Where the surface is what pictures show: eyeballs turn, teeth and hair are not where the mesh has them."""
 FRONT_COSINE = -0.2
 """Least cosine between a point's normal on the mean head and its forward direction."""
 LOWEST_M = -0.11
@@ -34,8 +31,6 @@ LOWEST_M = -0.11
 CANDIDATES_PER_TRACK = 6
 DEPTH_TOLERANCE_M = 0.004
 """A point farther behind the nearest surface than this is hidden."""
-LEAST_USABLE = 0.5
-"""Usability of a pixel from which a point is looked for there."""
 SOBEL_SUM = 8.0
 """What Sobel's kernel makes of a slope of one per pixel."""
 LEAST_GRADIENT = 1e-3
@@ -123,9 +118,7 @@ class SurfacePoints:
         flow = settings.flow
         matched = match(rendered, crop.image, flow)
         surface = self._depth(vertices.numpy(), raster[row, column])
-        triangle = raster[..., 3] > 0
-        margin = np.ones((2 * flow.border_px + 1,) * 2, np.uint8)
-        inner = cv2.erode(triangle.astype(np.uint8), margin, borderValue=(0.0,)) > 0
+        inner = interior(raster, flow)
         moved, mismatch = (_sample(image, pixels) for image in (matched.forward, matched.mismatch))
         believed = (
             (cosine > settings.grazing_cosine)
@@ -202,7 +195,7 @@ def spread_points(model: MorphableModel, count: int) -> tuple[npt.NDArray[np.int
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     double_area = np.linalg.norm(normal, axis=1)
     front = normal[:, 2] > FRONT_COSINE * double_area
-    tracked = np.isin(model.triangle_region.numpy(), [int(region) for region in TRACKED_REGIONS])
+    tracked = np.isin(model.triangle_region.numpy(), [int(region) for region in FLOW_REGIONS])
     weight = double_area * (front & tracked & (corners[:, :, 1].min(1) > LOWEST_M))
     g = np.random.default_rng(0)
     triangles = g.choice(len(weight), CANDIDATES_PER_TRACK * count, p=weight / weight.sum())

@@ -2,15 +2,14 @@
 
 import numpy as np
 import numpy.typing as npt
-import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from fitme.fit.alignment import camera_of
+from fitme.fit.alignment import camera_of, posed_vertices
 from fitme.fit.lighting import LIGHT_REGIONS, LightSettings, estimate_light, lit_surface
 from fitme.fit.state import KeyframeEstimate
 from fitme.fit.unprojection import TexelObservation, TexelTable, texel_table, unproject
-from fitme.geometry import Camera, transform
+from fitme.geometry import Camera
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
@@ -54,10 +53,3 @@ class TexelViews:
         surface = lit_surface(view.normals, view.toward_viewer, specular, self.table.occlusion)
         weight = view.weight * np.isin(self.table.region, [int(region) for region in LIGHT_REGIONS])
         return estimate_light(surface, view.color, self.at_texels(maps.diffuse), weight, settings, prior)
-
-
-@torch.no_grad()
-def posed_vertices(model: MorphableModel, estimate: KeyframeEstimate, identity: FloatArray) -> Tensor:
-    """(V, 3) vertices in view space, metres."""
-    vertices = model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None])[0]
-    return transform(torch.from_numpy(estimate.pose.rotation), torch.from_numpy(estimate.pose.translation), vertices)

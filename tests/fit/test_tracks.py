@@ -8,12 +8,12 @@ import torch
 
 from fitme.color import linear_to_bytes
 from fitme.fit.crop import FaceCrop, crop_face
+from fitme.fit.flow import FLOW_REGIONS
 from fitme.fit.gauss_newton import SharedEvidence
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.point_targets import MeshBasis
 from fitme.fit.track_solver import TrackView
 from fitme.fit.tracks import (
-    TRACKED_REGIONS,
     SurfacePoints,
     TrackSettings,
     shared_only,
@@ -37,7 +37,7 @@ def surface(model: MorphableModel) -> SurfacePoints:
 
 def test_points_spread_evenly_over_the_front(model: MorphableModel) -> None:
     triangles, barycentric = spread_points(model, 200)
-    assert np.isin(model.triangle_region.numpy()[triangles], [int(region) for region in TRACKED_REGIONS]).all()
+    assert np.isin(model.triangle_region.numpy()[triangles], [int(region) for region in FLOW_REGIONS]).all()
     places = (model.mean.numpy()[model.triangles.numpy()[triangles]] * barycentric[..., None]).sum(1)
     distance = np.linalg.norm(places[:, None] - places, axis=-1) + 10.0 * np.eye(len(places))
     nearest = distance.min(1)
