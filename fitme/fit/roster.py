@@ -1,18 +1,155 @@
-"""Which keyframes a round works on: all new ones and a few old ones; the others rest in what they have said.
+"""The keyframes that a fit holds, and which of them a round works on: all new ones and a few old ones.
 
-A resting keyframe counts by two summaries: its part of the fused texture's sums, and what its landmarks say of identity
-and focal length. Neither costs anything while it rests, so a round's cost does not grow with the keyframes held.
+The others rest in what they have said (`fitme.fit.resting`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from fitme.fit.delit import BandSums, DelitView
-from fitme.fit.fusion import FusionSettings, Resting
+from fitme.fit.crop import FaceCrop
+from fitme.fit.delit import DelitView
 from fitme.fit.gauss_newton import SharedEvidence, together
-from fitme.fit.unprojection import TexelTable
+from fitme.fit.keyframe import Keyframe
+from fitme.fit.losses import TargetFace
+from fitme.fit.resting import Rest
+from fitme.fit.state import KeyframeEstimate
+
+
+@dataclass
+class Member:
+    """A keyframe that is held, and all that is known of it."""
+
+    keyframe: Keyframe
+    usable: npt.NDArray[np.float32]
+    """(H, W) how far each pixel shows the uncovered head."""
+    crop: FaceCrop
+    """At the resolution of dense stages."""
+    estimate: KeyframeEstimate | None = None
+    """None before the first solve."""
+    delit: DelitView | None = None
+    """What it says of the albedo; None before it was sampled finely."""
+    disagreement: float | None = None
+    """With what the others show; None before the first comparison."""
+    face: TargetFace | None = None
+    """As the identity network sees it; None before it was asked."""
+    tracked: SharedEvidence | None = None
+    """Its share of what the last tracks that it took part in said."""
+
+    @property
+    def key(self) -> str:
+        """Its name."""
+        return self.keyframe.key
+
+    @property
+    def direction(self) -> npt.NDArray[np.float64]:
+        """Yaw and pitch (2,) of the head as tracked, radians."""
+        return np.array(self.keyframe.observation.pose.yaw_pitch_roll()[:2])
+
+    @property
+    def sharpness(self) -> float:
+        """Of the face in its picture."""
+        return self.keyframe.observation.quality.sharpness
+
+    @property
+    def known(self) -> KeyframeEstimate:
+        """Its estimate, where it must have one. Raises LookupError otherwise."""
+        if self.estimate is None:
+            raise LookupError(f"keyframe {self.key!r} has not been solved for yet")
+        return self.estimate
+
+
+class Roster:
+    """The keyframes held, in order of arrival: new, active, resting; and why others were dropped."""
+
+    def __init__(self, rest: Rest, companion_count: int) -> None:
+        """`companion_count` old keyframes at most are worked on beside new ones."""
+        self._rest = rest
+        self._companion_count = companion_count
+        self._members: dict[str, Member] = {}
+        self._new: set[str] = set()
+        self._active: tuple[str, ...] = ()
+        self.dropped: dict[str, str] = {}
+        """Reasons, by the keys of keyframes that are not held any more."""
+        self.stale = False
+        """Who is active is to be settled again."""
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._members
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """All, by their keys."""
+        return self._members
+
+    @property
+    def active(self) -> list[Member]:
+        """Those that are worked on."""
+        return [self._members[key] for key in self._active]
+
+    @property
+    def has_new(self) -> bool:
+        """Whether some have come since the fit last rested."""
+        return bool(self._new)
+
+    @property
+    def estimates(self) -> dict[str, KeyframeEstimate]:
+        """Of those that have been solved for."""
+        return {key: member.estimate for key, member in self._members.items() if member.estimate is not None}
+
+    @property
+    def rest(self) -> Rest:
+        """What resting keyframes have said."""
+        return self._rest
+
+    def add(self, member: Member) -> None:
+        """One more, new."""
+        self._members[member.key] = member
+        self._new.add(member.key)
+        self.stale = True
+
+    def remove(self, key: str) -> None:
+        """One less, if it is held."""
+        self._members.pop(key, None)
+        self._new.discard(key)
+        self._rest.wake(key)
+        self.stale = True
+
+    def drop(self, key: str, reason: str) -> None:
+        """Remove one that contradicts the others."""
+        self.dropped[key] = reason
+        self.remove(key)
+
+    def settle(self) -> None:
+        """The fit rests: nobody is new any more."""
+        self._new.clear()
+
+    def choose(self, evidence_of: Callable[[Member], SharedEvidence]) -> None:
+        """Settle who is worked on and who rests; `evidence_of` tells what landmarks say of one that goes to rest."""
+        members = self._members
+        new = [key for key in members if key in self._new]
+        directions = {key: member.direction for key, member in members.items()}
+        losses = {key: member.known.loss for key, member in members.items() if key not in self._new}
+        called = {*new, *companions(directions, losses, new, self._companion_count)}
+        for key in called:
+            self._rest.wake(key)
+        for key, member in members.items():
+            if key not in called and key not in self._rest:
+                if member.delit is None:
+                    raise LookupError(f"keyframe {key!r} cannot rest before its texture was seen")
+                self._rest.lay(key, member.delit, member.sharpness, evidence_of(member))
+        self._active = tuple(key for key in members if key in called)
+        self.stale = False
+
+    def tracked(self, *, resting_only: bool = False) -> SharedEvidence | None:
+        """What tracks have said, of all keyframes or of those that are not active."""
+        told = [m.tracked for key, m in self._members.items() if not (resting_only and key in self._active)]
+        return together(told)
 
 
 def companions(
@@ -39,38 +176,9 @@ def companions(
     return chosen[len(new) :]
 
 
-class Rest:
-    """The summaries of resting keyframes, kept up to date by difference."""
-
-    def __init__(self, table: TexelTable, settings: FusionSettings) -> None:
-        """`table` and `settings` are those of the fused texture."""
-        self._table = table
-        self._settings = settings
-        self._delit: dict[str, DelitView] = {}
-        self._sharpness: dict[str, float] = {}
-        self._shared: dict[str, SharedEvidence] = {}
-        self._sums = BandSums.empty(len(table.rows))
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._delit
-
-    def lay(self, key: str, view: DelitView, sharpness: float, shared: SharedEvidence) -> None:
-        """Let a keyframe rest."""
-        self.wake(key)
-        self._delit[key], self._sharpness[key], self._shared[key] = view, sharpness, shared
-        self._sums.add(self._table, view, self._settings.detail_power, self._settings.band_sigma)
-
-    def wake(self, key: str) -> None:
-        """Take a keyframe out, if it rests."""
-        view = self._delit.pop(key, None)
-        if view is not None:
-            del self._sharpness[key], self._shared[key]
-            self._sums.add(self._table, view, self._settings.detail_power, self._settings.band_sigma, sign=-1.0)
-
-    def texture(self) -> Resting | None:
-        """What resting keyframes say of the albedo; None if there are none."""
-        return Resting(self._sums, max(self._sharpness.values())) if self._delit else None
-
-    def shared(self) -> SharedEvidence | None:
-        """What they say of identity and focal length."""
-        return together(list(self._shared.values()))
+def parallax(members: Sequence[Member]) -> float:
+    """Largest distance between two of some heads' yaws and pitches, degrees; 0 without heads."""
+    if not members:
+        return 0.0
+    directions = np.stack([member.direction for member in members])  # (N, 2)
+    return float(np.degrees(np.linalg.norm(directions[:, None] - directions[None], axis=-1).max()))

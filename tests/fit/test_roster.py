@@ -11,7 +11,8 @@ from fitme.fit.descent import Descent, Group
 from fitme.fit.fusion import FusionSettings
 from fitme.fit.gauss_newton import JointEstimate, SharedEvidence, SolverSettings, shared_evidence, solve_jointly
 from fitme.fit.point_targets import MeshBasis, PointTargets
-from fitme.fit.roster import Rest, companions
+from fitme.fit.resting import Rest
+from fitme.fit.roster import companions
 from fitme.fit.unprojection import TexelTable, texel_table
 from fitme.geometry import Camera
 from fitme.shape import MorphableModel

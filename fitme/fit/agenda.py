@@ -1,0 +1,73 @@
+"""What is left to do of a fit, in the order of what shows soonest."""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from fitme.fit.settings import DenseSettings
+
+
+class Work(Enum):
+    """One kind of work."""
+
+    LANDMARKS = auto()
+    """Solve poses, expressions, identity and focal length over landmarks."""
+    TEXTURE = auto()
+    """Sample the pictures and fuse what they show."""
+    TRACKING = auto()
+    """Solve for shape over tracked points."""
+    ALIGNMENT = auto()
+    """Bring renders and pictures into register by flow."""
+    COARSE_INVERSION = auto()
+    """Fit the generator's latent to the texture."""
+    INVERSION = auto()
+    """Fit latent and geometry to texture and pictures."""
+    TUNING = auto()
+    """Fit the generator's weights."""
+
+
+@dataclass
+class Agenda:
+    """What is left: whether, rounds, or steps."""
+
+    landmarks: bool = False
+    texture: bool = False
+    tracking: int = 0
+    alignments: int = 0
+    coarse: int = 0
+    inversion: int = 0
+    tuning: int = 0
+
+    @property
+    def next(self) -> Work | None:
+        """What to do now; None when nothing is left."""
+        left = (
+            (Work.LANDMARKS, self.landmarks),
+            (Work.TEXTURE, self.texture),
+            (Work.TRACKING, self.tracking),
+            (Work.ALIGNMENT, self.alignments),
+            (Work.COARSE_INVERSION, self.coarse),
+            (Work.INVERSION, self.inversion),
+            (Work.TUNING, self.tuning),
+        )
+        return next((work for work, waits in left if waits), None)
+
+    @property
+    def moves(self) -> bool:
+        """Whether pictures are going to be brought into better register before they teach the generator."""
+        return self.tracking + self.alignments > 0
+
+    def share_done(self, settings: DenseSettings) -> float:
+        """Share of inversion and tuning that is done, [0, 1]."""
+        total = settings.inversion_steps + settings.tuning_steps
+        return 1.0 - min(total, self.inversion + self.tuning) / total
+
+    def take(self, settings: DenseSettings, *, begun: bool) -> None:
+        """A keyframe has come; `begun` tells whether the generator's latent is known already."""
+        self.landmarks = True
+        self.coarse = 0 if begun else settings.coarse_steps
+        self.inversion = max(self.inversion, settings.refresh_steps if begun else settings.inversion_steps)
+        self.tuning = max(self.tuning, settings.refresh_steps if begun else settings.tuning_steps)
+
+    def forget_generator(self) -> None:
+        """Leave latent and weights as they are."""
+        self.inversion = self.tuning = 0

@@ -1,0 +1,64 @@
+"""The person's reflectance under way: the texture that keyframes show, the generator that explains it, their maps."""
+
+import numpy as np
+import torch
+
+from fitme.color import linear_to_srgb
+from fitme.errors import InputError
+from fitme.fit.baking import bake, enlarge, grey_maps, maps_of
+from fitme.fit.fusion import FusedTexture
+from fitme.fit.inversion import ReflectanceFit, TextureEvidence
+from fitme.fit.state import MapArrays
+from fitme.fit.unprojection import TexelTable
+from fitme.reflectance.maps import ReflectanceMaps
+
+
+class Appearance:
+    """Fused texture, generator, and the avatar's maps, which are baked from both when they are asked for."""
+
+    def __init__(self, generator: ReflectanceFit, resolution: int) -> None:
+        """`resolution` is the side of the maps."""
+        self.generator = generator
+        self._resolution = resolution
+        self._table: TexelTable | None = None
+        self._texture: FusedTexture | None = None
+        self._evidence: TextureEvidence | None = None
+        self._maps = grey_maps()
+        self._stale = False
+
+    @property
+    def inverted(self) -> bool:
+        """Whether the generator's latent has been looked for."""
+        return self.generator.w_plus is not None
+
+    def restore(self, maps: MapArrays | None) -> None:
+        """Start from maps that were baked earlier."""
+        if maps is not None:
+            self._maps = maps_of(maps)
+
+    def show(self, table: TexelTable, texture: FusedTexture) -> None:
+        """What keyframes show now, by the texels of a table."""
+        self._table, self._texture, self._evidence = table, texture, None
+        self._stale = True
+
+    def changed(self) -> None:
+        """The generator has changed."""
+        self._stale = True
+
+    def maps(self) -> ReflectanceMaps:
+        """The avatar's, batch of one: grey before a texture was seen."""
+        if self._stale and self._table is not None and self._texture is not None:
+            maps = bake(self._table, self._texture, self.generator.maps(), self.inverted)
+            self._maps = maps if maps.diffuse.shape[1] == self._resolution else enlarge(maps, self._resolution)
+            self._stale = False
+        return self._maps
+
+    def evidence(self) -> TextureEvidence:
+        """What the generator is to explain. Raises InputError before a texture was seen."""
+        if self._table is None or self._texture is None:
+            raise InputError("The fit holds no texture yet: it must reach the skin stage before the generator's.")
+        if self._evidence is None:
+            albedo = torch.from_numpy(np.ascontiguousarray(self._table.to_filled_map(self._texture.albedo)))[None]
+            confidence = torch.from_numpy(self._table.to_map(self._texture.confidence[:, None]))[None]
+            self._evidence = TextureEvidence(linear_to_srgb(albedo), confidence).at(self.generator.resolution)
+        return self._evidence

@@ -1,0 +1,84 @@
+"""Explaining a picture that the fit does not hold: pose, expression and light of a head whose identity and reflectance
+stay as they are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.color import linear_to_srgb
+from fitme.fit.alignment import HeadAligner, camera_of, keyframe_estimate
+from fitme.fit.crop import FaceCrop, crop_face
+from fitme.fit.gauss_newton import JointEstimate
+from fitme.fit.keyframe import Keyframe
+from fitme.fit.refinement import HELD
+from fitme.fit.settings import FitSettings
+from fitme.fit.state import KeyframeEstimate
+from fitme.fit.views import TexelViews
+from fitme.fit.visibility import Visibility
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render.light import Light
+
+FloatArray = npt.NDArray[np.float32]
+
+LIGHT_RESOLUTION = 96
+"""Side of the map whose texels give a single picture's light."""
+FLOW_ROUNDS = 2
+"""Alternations of flow and light."""
+
+
+@dataclass(frozen=True)
+class KnownHead:
+    """What stays as it is."""
+
+    identity: FloatArray
+    """(K,)."""
+    focal: float
+    """Over the picture's longer side."""
+    maps: ReflectanceMaps
+
+
+class Explainer:
+    """Finds pose, expression and light of single pictures."""
+
+    def __init__(
+        self, aligner: HeadAligner, visibility: Visibility, light_views: TexelViews, settings: FitSettings
+    ) -> None:
+        """`light_views` samples at `LIGHT_RESOLUTION`."""
+        self._aligner = aligner
+        self._visibility = visibility
+        self._light_views = light_views
+        self._settings = settings
+
+    def explain(self, keyframe: Keyframe, head: KnownHead, lights: Sequence[FloatArray]) -> KeyframeEstimate:
+        """The estimate of a picture; `lights` (9, 3) of others of the person tell what to expect of its own, without
+        any it is light from everywhere."""
+        usable = self._visibility.usable_pixels(keyframe)
+        crop = crop_face(keyframe, usable, self._settings.dense.crop_resolution)
+        expected = np.mean(lights, 0).astype(np.float32) if lights else Light.ambient().sh[0].numpy()
+        joint = self._aligner.by_landmarks([keyframe], {}, head.focal, head.identity, HELD)
+        light = self._light(keyframe, joint, usable, head, expected)
+        for _ in range(FLOW_ROUNDS):
+            joint = self._aligner.by_flow([keyframe], [crop], joint, head.maps, [light], HELD)
+            light = self._light(keyframe, joint, usable, head, expected)
+        estimate = keyframe_estimate(joint, 0, light)
+        return replace(estimate, loss=self.error(estimate, keyframe, crop, head))
+
+    def error(self, estimate: KeyframeEstimate, keyframe: Keyframe, crop: FaceCrop, head: KnownHead) -> float:
+        """Root mean square over the face in a picture's crop, sRGB-encoded units."""
+        camera = crop.camera(camera_of(keyframe.observation.camera, head.focal))
+        rendering = self._aligner.draw(estimate, head.identity, camera, head.maps)
+        target = torch.from_numpy(crop.image).float() / 255.0
+        weight = torch.from_numpy(crop.usable)[..., None] * rendering.mask[0]
+        squared = (linear_to_srgb(rendering.image[0]) - target).square().mean(-1, keepdim=True)
+        return float(((squared * weight).sum() / weight.sum().clamp(min=1e-6)).sqrt())
+
+    def _light(
+        self, keyframe: Keyframe, joint: JointEstimate, usable: FloatArray, head: KnownHead, expected: FloatArray
+    ) -> FloatArray:
+        camera = keyframe.observation.camera
+        estimate = keyframe_estimate(joint, 0, expected)
+        view = self._light_views.see(estimate, head.identity, head.focal, camera, keyframe.image, usable)
+        return self._light_views.light(view, head.maps, self._settings.light, expected)

@@ -1,0 +1,231 @@
+"""The pieces of work that a fit is made of, each on the keyframes that are active."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.fit.agenda import Agenda
+from fitme.fit.alignment import HeadAligner, camera_of, keyframe_estimate
+from fitme.fit.appearance import Appearance
+from fitme.fit.crop import crop_face
+from fitme.fit.fusion import fuse
+from fitme.fit.gauss_newton import Freedom, JointEstimate, SharedEvidence, together
+from fitme.fit.losses import target_face
+from fitme.fit.photometric import DenseEvidence, SceneParameters, landmark_sigma
+from fitme.fit.roster import Member, Roster, parallax
+from fitme.fit.settings import FitSettings
+from fitme.fit.tracks import volume_evidence
+from fitme.fit.views import TexelViews
+from fitme.render.light import Light
+from fitme.render.rasterizer import RasterizerBackend
+from fitme.shape.morphable_model import MorphableModel
+from fitme.track.identity import DlibEmbedder
+
+FloatArray = npt.NDArray[np.float32]
+
+STEPS_PER_SLICE = 3
+"""Steps of inversion or tuning between two looks at the clock."""
+COARSE_STEPS_PER_SLICE = 10
+DRAFT_FACTOR = 2
+"""Texels of the avatar's maps per texel a side of a draft: of a texture that alignment is going to replace."""
+DRAFT_FROM = 4
+"""Keyframes from which sampling takes long enough for drafts to be worth what they lose."""
+HELD = Freedom(identity=False, focal=False)
+"""Dense matches that may not slip place the head; who it is comes from tracks, which may."""
+
+
+class Refinement:
+    """Identity and focal length, and the work that improves them, the keyframes' estimates and the appearance."""
+
+    def __init__(
+        self,
+        model: MorphableModel,
+        backend: RasterizerBackend,
+        settings: FitSettings,
+        aligner: HeadAligner,
+        views: TexelViews,
+        roster: Roster,
+        appearance: Appearance,
+        embedder: DlibEmbedder | None,
+    ) -> None:
+        """`views` samples at the resolution of the avatar's maps. Without an embedder identity terms are left out."""
+        self._model = model
+        self._settings = settings
+        self._embedder = embedder
+        self._aligner = aligner
+        self._views = views
+        self._draft_views = TexelViews(model, backend, settings.map_resolution // DRAFT_FACTOR)
+        self._roster = roster
+        self._appearance = appearance
+        self._turned = False
+        self.focal = settings.solver.focal_prior
+        self.identity: FloatArray = np.zeros(model.identity_count, np.float32)
+
+    def evidence_of(self, member: Member) -> SharedEvidence:
+        """What the landmarks of a keyframe say of identity and focal length."""
+        return self._aligner.evidence_of(
+            member.keyframe, member.known, self.focal, self.identity, measured=self._turned
+        )
+
+    def solve_landmarks(self, agenda: Agenda) -> None:
+        """Landmarks, and what tracks of the same and of resting keyframes have said."""
+        roster, settings = self._roster, self._settings.tracks
+        freedom = Freedom(focal=len(roster) > 1)
+        self._turned = parallax(list(roster.members.values())) >= settings.parallax_deg
+        elsewhere = roster.rest.shared()
+        tracked = roster.tracked()
+        if tracked is not None:
+            heard = tracked + elsewhere
+            elsewhere = heard + volume_evidence(self._model, self.identity, heard)
+        self._solve_landmarks(freedom, elsewhere, measured=self._turned)
+        agenda.tracking = settings.rounds if parallax(roster.active) >= settings.parallax_deg else 0
+        if self._turned and not agenda.tracking:
+            # Shape was looked for with doubt in what a frame's landmarks do together; its expression is just that.
+            self._solve_landmarks(HELD, None, measured=False)
+        agenda.landmarks, agenda.texture = False, True
+        # Expressions are settled last, by flow on the shape that tracks found.
+        agenda.alignments = 1 if agenda.tracking else self._settings.alignment_rounds
+
+    def track(self, agenda: Agenda) -> None:
+        """Solve for shape by tracks. A keyframe that rests leaves two things behind: the evidence of its landmarks, and
+        an equal share of what the last solve that it took part in said by tracks."""
+        roster, resolution = self._roster, self._settings.tracks.resolution
+        active = roster.active
+        crops = [crop_face(member.keyframe, member.usable, resolution) for member in active]
+        elsewhere = together([roster.rest.shared(), roster.tracked(resting_only=True)])
+        solution = self._aligner.by_tracks(
+            [member.keyframe for member in active], crops, self._joint(), self._appearance.maps(), self._lights(),
+            elsewhere,
+        )  # fmt: skip
+        self._accept(solution.estimate)
+        share = solution.evidence.shared_among(len(active))
+        for member in active:
+            member.tracked = share
+        agenda.tracking -= 1
+        agenda.texture = True
+
+    def align(self, agenda: Agenda) -> None:
+        """Place heads and expressions by flow between renders and pictures."""
+        active = self._roster.active
+        self._accept(
+            self._aligner.by_flow(
+                [member.keyframe for member in active], [member.crop for member in active], self._joint(),
+                self._appearance.maps(), self._lights(), HELD,
+            )
+        )  # fmt: skip
+        agenda.alignments -= 1
+        agenda.texture = True
+
+    def fuse(self, agenda: Agenda) -> dict[str, float]:
+        """Sample the pictures and fuse what they show; the error of that."""
+        active, resting = self._roster.active, self._roster.rest.texture()
+        # What flow is going to move is not worth sampling finely, unless it joins what was sampled so.
+        draft = agenda.moves and resting is None and len(active) >= DRAFT_FROM
+        views = self._draft_views if draft else self._views
+        seen = [
+            views.see(
+                member.known, self.identity, self.focal, member.keyframe.observation.camera, member.keyframe.image,
+                member.usable,
+            )
+            for member in active
+        ]  # fmt: skip
+        prior = self._appearance.generator.maps()
+        texture = fuse(
+            views.table,
+            seen,
+            [member.sharpness for member in active],
+            views.at_texels(prior.diffuse),
+            views.at_texels(prior.specular),
+            self._settings.fusion,
+            self._settings.light,
+            resting,
+        )
+        self._appearance.show(views.table, texture)
+        for index, member in enumerate(active):
+            member.estimate = replace(member.known, light_sh=texture.lights[index], loss=texture.errors[index])
+            if not draft:
+                member.delit = texture.delit[index]
+            if not agenda.moves:
+                member.disagreement = texture.disagreements[index]
+        agenda.texture = False
+        return {"texture": float(np.mean(texture.errors))}
+
+    def invert_coarsely(self, agenda: Agenda) -> dict[str, float]:
+        """Some steps towards the latent that explains the texture."""
+        steps = min(COARSE_STEPS_PER_SLICE, agenda.coarse)
+        loss = self._appearance.generator.invert_coarsely(self._appearance.evidence(), steps)
+        self._appearance.changed()
+        agenda.coarse -= steps
+        return {"coarse": loss}
+
+    def invert(self, agenda: Agenda) -> dict[str, float]:
+        """Some steps towards the latent and the geometry that explain texture and pictures."""
+        steps = min(STEPS_PER_SLICE, agenda.inversion)
+        scene = self._scene()
+        losses = self._appearance.generator.invert(
+            self._appearance.evidence(), scene, self._dense_evidence(), self._embedder, steps
+        )
+        self._adopt(scene)
+        agenda.inversion -= steps
+        if agenda.inversion == 0:
+            # Geometry has moved: bring the pictures into register again, then sample them where they lie now.
+            agenda.alignments = 1
+        return losses
+
+    def tune(self, agenda: Agenda) -> dict[str, float]:
+        """Some steps towards the generator's weights that explain texture and pictures."""
+        steps = min(STEPS_PER_SLICE, agenda.tuning)
+        scene = self._scene()
+        losses = self._appearance.generator.tune(
+            self._appearance.evidence(), scene, self._dense_evidence(), self._embedder, steps
+        )
+        self._adopt(scene)
+        agenda.tuning -= steps
+        return losses
+
+    def _solve_landmarks(self, freedom: Freedom, elsewhere: SharedEvidence | None, *, measured: bool) -> None:
+        keyframes = [member.keyframe for member in self._roster.active]
+        self._accept(
+            self._aligner.by_landmarks(
+                keyframes, self._roster.estimates, self.focal, self.identity, freedom, elsewhere, measured=measured
+            )
+        )
+
+    def _joint(self) -> JointEstimate:
+        return self._aligner.estimate_of([member.known for member in self._roster.active], self.focal, self.identity)
+
+    def _lights(self) -> Sequence[FloatArray]:
+        return [member.known.light_sh for member in self._roster.active]
+
+    def _accept(self, joint: JointEstimate) -> None:
+        self.focal = joint.focal
+        self.identity = joint.identity.astype(np.float32)
+        ambient = Light.ambient().sh[0].numpy()
+        for index, member in enumerate(self._roster.active):
+            light = ambient if member.estimate is None else member.estimate.light_sh
+            member.estimate = keyframe_estimate(joint, index, light)
+
+    def _scene(self) -> SceneParameters:
+        return SceneParameters(self.identity, [member.known for member in self._roster.active])
+
+    def _adopt(self, scene: SceneParameters) -> None:
+        self._appearance.changed()
+        self.identity = scene.identity.detach().numpy().copy()
+        for index, member in enumerate(self._roster.active):
+            member.estimate = scene.estimate(index, member.known.loss)
+
+    def _dense_evidence(self) -> list[DenseEvidence]:
+        evidence = []
+        for member in self._roster.active:
+            crop, observation = member.crop, member.keyframe.observation
+            camera = crop.camera(camera_of(observation.camera, self.focal))
+            landmarks = crop.to_window(observation.landmarks.astype(np.float64)).astype(np.float32)
+            sigma = landmark_sigma(self._model, landmarks, self._settings.landmarks)
+            if self._embedder is not None and member.face is None:
+                target = torch.from_numpy(crop.image)[None].float() / 255.0
+                member.face = target_face(self._embedder, target, landmarks)
+            evidence.append(DenseEvidence(crop, camera, landmarks, sigma, member.face))
+        return evidence
