@@ -114,7 +114,7 @@ def fuse(
         for view, weight in zip(views, weights, strict=True)
     ]
     known = rest.sums.albedo() if resting is not None else None
-    tinted = _tint(table, prior, sampled, samples, rest, known, settings)
+    tinted = _tint(table, prior, specular, sampled, samples, rest, known, settings)
     albedo = tinted[sampled]
     if known is not None:
         sure = _confidence(rest.sums.weight[sampled] / sharpest, settings)
@@ -175,6 +175,7 @@ def _light(view: _Samples, albedo: FloatArray, light_settings: LightSettings, pr
 def _tint(
     table: TexelTable,
     prior: FloatArray,
+    specular: FloatArray,
     sampled: npt.NDArray[np.intp],
     samples: Sequence[_Samples],
     rest: Resting,
@@ -189,7 +190,7 @@ def _tint(
     else:
         weight = np.maximum(sum(s.weight for s in samples), SMALLEST_WEIGHT)[:, None]
         face_color = np.median(sum(s.weight[:, None] * s.color for s in samples) / weight, 0)
-        tone = likely_skin_tone(face_color, settings.tone)
+        tone = likely_skin_tone(face_color, settings.tone, float(np.median(specular[sampled])))
     reference = np.median(prior[sampled], 0)
     tinted = prior.copy()
     bare = np.isin(table.region, [int(region) for region in BARE_SKIN])

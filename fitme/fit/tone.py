@@ -2,9 +2,10 @@
 
 A picture shows their product only, so dark skin in bright light looks like light skin in dim light. Both have priors,
 though. Skin's albedo lies near a curve from dark and red to light and pale, as melanin goes: its hue tells of its
-level. Light is nearly white once a camera has balanced it, and as bright as automatic exposure makes it. With both
-Gaussian in log colour, the most likely split is linear (in the spirit of TRUST, Feng et al., ECCV 2022, which weighs
-the same evidence by a network).
+level. Light is nearly white once a camera has balanced it, and as bright as automatic exposure makes it. What the
+surface reflects without going through the skin has the light's hue: on dark skin, that is a large part of the colour.
+
+The posterior mean under these priors weighs the same evidence as TRUST (Feng et al., ECCV 2022) does by a network.
 """
 
 from dataclasses import dataclass
@@ -14,31 +15,70 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 
-SKIN_LOG_MEAN = np.array([-1.031, -1.652, -2.090])
-"""Mean log of a face's median linear albedo (R, G, B), people spread evenly over the six ITA classes; of 1,500 skins
-that `fitme data build` made from a spectral skin model."""
-SKIN_LOG_COVARIANCE = np.array([[0.3025, 0.3768, 0.4275], [0.3768, 0.4738, 0.5432], [0.4275, 0.5432, 0.6359]])
-"""Its covariance."""
+SKIN_TONES = np.array(
+    [
+        [0.627, 0.423, 0.3367],
+        [0.611, 0.406, 0.3169],
+        [0.598, 0.388, 0.2963],
+        [0.576, 0.368, 0.2744],
+        [0.552, 0.345, 0.2507],
+        [0.535, 0.326, 0.2317],
+        [0.510, 0.304, 0.2103],
+        [0.486, 0.284, 0.1915],
+        [0.465, 0.265, 0.1756],
+        [0.445, 0.249, 0.1618],
+        [0.428, 0.235, 0.1497],
+        [0.402, 0.216, 0.1345],
+        [0.372, 0.194, 0.1162],
+        [0.343, 0.175, 0.1032],
+        [0.278, 0.134, 0.0749],
+        [0.221, 0.100, 0.0537],
+        [0.171, 0.075, 0.0396],
+        [0.144, 0.061, 0.0319],
+        [0.120, 0.051, 0.0266],
+        [0.095, 0.039, 0.0212],
+    ]
+)
+"""(T, 3) linear albedos R, G, B, equally likely, from light to dark: means in the logarithm of twentieths, by their
+first principal component, of the faces' medians of 1,500 skins that the package's generator made of random latents.
+Light skins are alike and dark ones are not, which no normal distribution has."""
+SHEEN = 0.025
+"""Light off the surface of a face, per unit of specular albedo, where a perfect white shows 1; as a median over the
+face: 400 lights on the mean head under `fitme.render.shading.blinn_phong`, ambient light reflected at normal
+incidence."""
+SKIN_SPECULAR = 0.54
+"""Specular albedo of the same skins, mean of the faces' medians; they differ by 0.01."""
 DARKEST = 1e-3
 """Linear colour below which pictures say nothing of hue."""
 
 
 @dataclass(frozen=True)
 class ToneSettings:
-    """Prior of the light on a face."""
+    """Priors of the light on a face, and of a person's hue."""
 
     mean_shading: float = 0.6
     """Expected shading: exposure makes the mean of a picture 0.18, and what it shows reflects 0.3 on average."""
     shading_log_sigma: float = 0.4
     tint_log_sigma: float = 0.08
     """Colour of the light that white balance leaves, per channel."""
+    hue_log_sigma: float = 0.06
+    """What people differ in beside the level, per channel: blood in the skin, makeup, a camera's primaries."""
 
 
-def likely_skin_tone(face_color: FloatArray, settings: ToneSettings) -> FloatArray:
-    """Most likely linear albedo (..., 3) of skin whose median linear colours are seen as (..., 3)."""
-    common, tint = settings.shading_log_sigma**2, settings.tint_log_sigma**2
-    light_covariance = common * np.ones((3, 3)) + tint * np.eye(3)
-    gain = SKIN_LOG_COVARIANCE @ np.linalg.inv(SKIN_LOG_COVARIANCE + light_covariance)
-    surplus = np.log(np.maximum(face_color, DARKEST) / settings.mean_shading) - SKIN_LOG_MEAN
-    tone: FloatArray = np.exp(SKIN_LOG_MEAN + surplus @ gain.T).astype(np.float32)
+def likely_skin_tone(face_color: FloatArray, settings: ToneSettings, specular: float = SKIN_SPECULAR) -> FloatArray:
+    """Expected linear albedo (..., 3), a geometric mean, of skin whose median linear colours are seen as (..., 3).
+
+    `specular` is its specular albedo, median of the face. Each of `SKIN_TONES` is weighed by how well a likely light
+    makes it look as seen; of what is left then, hue takes its share.
+    """
+    light = settings.shading_log_sigma**2 * np.ones((3, 3)) + settings.tint_log_sigma**2 * np.eye(3)
+    hue = settings.hue_log_sigma**2 * np.eye(3)
+    seen = np.log(np.maximum(face_color, DARKEST) / settings.mean_shading)[..., None, :]  # (..., 1, 3)
+    surplus = seen - np.log(SKIN_TONES + SHEEN * specular)  # (..., T, 3)
+    precision = np.linalg.inv(light + hue)
+    likelihood = -0.5 * np.einsum("...i,ij,...j->...", surplus, precision, surplus)
+    weight = np.exp(likelihood - likelihood.max(-1, keepdims=True))
+    weight /= weight.sum(-1, keepdims=True)
+    toned = np.log(SKIN_TONES) + surplus @ precision @ hue
+    tone: FloatArray = np.exp((weight[..., None] * toned).sum(-2)).astype(np.float32)
     return tone
