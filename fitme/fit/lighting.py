@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from fitme.render.light import SH_COUNT
-from fitme.render.shading import HEMISPHERICAL_REFLECTANCE, sh_basis
+from fitme.render.shading import ambient_reflectance, sh_basis
 from fitme.shape.regions import Region
 
 FloatArray = npt.NDArray[np.float32]
@@ -71,10 +71,12 @@ def lit_surface(
 
     The specular term is the ambient one of `fitme.render.shading.specular_shading`.
     """
-    mirror = 2.0 * (normals * toward_viewer).sum(-1, keepdims=True) * normals - toward_viewer
+    facing = (normals * toward_viewer).sum(-1, keepdims=True)
+    mirror = 2.0 * facing * normals - toward_viewer
+    reflectance = ambient_reflectance(torch.from_numpy(facing)).numpy()
     return LitSurface(
         occlusion * sh_basis(torch.from_numpy(normals)).numpy(),
-        HEMISPHERICAL_REFLECTANCE * specular * occlusion * sh_basis(torch.from_numpy(mirror)).numpy(),
+        reflectance * specular * occlusion * sh_basis(torch.from_numpy(mirror)).numpy(),
     )
 
 

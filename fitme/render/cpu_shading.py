@@ -11,7 +11,7 @@ from fitme.render.kernel import relaxed_kernel
 from fitme.render.light import SH_COUNT, Light
 from fitme.render.shading import (
     DIFFUSE_NORMAL_SHARE,
-    HEMISPHERICAL_REFLECTANCE,
+    GRAZING_REFLECTANCE,
     NORMAL_REFLECTANCE,
     SH_BAND_0,
     SH_BAND_1,
@@ -110,6 +110,15 @@ def _sh_backward(sh: Floats, channel: int, n: Vector, gradient: float, grad_sh: 
 
 
 @relaxed_kernel
+def _ambient_reflectance(facing: float) -> tuple[float, float]:
+    """`fitme.render.shading.ambient_reflectance` and its slope."""
+    aside = 1.0 - min(max(facing, 0.0), 1.0)
+    rise = (GRAZING_REFLECTANCE - NORMAL_REFLECTANCE) * aside**4
+    slope = -5.0 * rise if 0.0 < facing < 1.0 else 0.0
+    return NORMAL_REFLECTANCE + rise * aside, slope
+
+
+@relaxed_kernel
 def _mapped_normal(n: Vector, t: Vector, sign: float, mapped: Vector) -> tuple[Vector, Vector]:
     """Tangent-space normal in the surface's space, not normalised, and the bitangent."""
     b = _scaled(_cross(n, t), sign)
@@ -149,11 +158,13 @@ def _shade(
                 soft = _scaled(soft, _inverse_length(soft))
                 v = _scaled(_vector(here, 3), -1.0)
                 v = _scaled(v, _inverse_length(v))
-                mirror = _plus(_scaled(r, 2.0 * _dot(r, v)), v, -1.0)
+                facing = _dot(r, v)
+                mirror = _plus(_scaled(r, 2.0 * facing), v, -1.0)
+                reflectance, _ = _ambient_reflectance(facing)
                 exponent = float(shininess[row % shininess.shape[0], column % shininess.shape[1], 0])
                 strength = visible * texels[row, column, 3]
                 for c in range(3):
-                    sheen = HEMISPHERICAL_REFLECTANCE * max(_sh(sh, c, mirror), 0.0)
+                    sheen = reflectance * max(_sh(sh, c, mirror), 0.0)
                     result[3 + c] = strength * sheen
                 for index in range(directions.shape[0]):
                     light = _vector(directions[index], 0)
@@ -255,15 +266,17 @@ def _shade_backward(
                 albedo = float(texels[row, column, 3])
                 incoming = _vector(g, 3)
                 grad_gloss = _scaled(incoming, visible * albedo)
-                reflected = 0.0
+                reflectance, slope = _ambient_reflectance(facing)
+                reflected, grad_facing = 0.0, 0.0
                 grad_mirror = zero
                 for c in range(3):
-                    level = HEMISPHERICAL_REFLECTANCE * _sh(sh, c, mirror)
+                    level = _sh(sh, c, mirror)
                     if level > 0.0:
-                        reflected += incoming[c] * level
-                        share = grad_gloss[c] * HEMISPHERICAL_REFLECTANCE
+                        reflected += incoming[c] * reflectance * level
+                        grad_facing += grad_gloss[c] * slope * level
+                        share = grad_gloss[c] * reflectance
                         grad_mirror = _plus(grad_mirror, _sh_backward(sh, c, mirror, share, grad_sh), 1.0)
-                turn = 2.0 * _dot(grad_mirror, r)
+                turn = 2.0 * _dot(grad_mirror, r) + grad_facing
                 grad_r = _plus(_scaled(grad_mirror, 2.0 * facing), v, turn)
                 grad_v = _plus(_scaled(r, turn), grad_mirror, -1.0)
                 for index in range(directions.shape[0]):

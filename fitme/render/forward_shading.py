@@ -12,7 +12,8 @@ from fitme.render.forward_geometry import Singles
 from fitme.render.kernel import relaxed_kernel
 from fitme.render.shading import (
     DIFFUSE_NORMAL_SHARE,
-    HEMISPHERICAL_REFLECTANCE,
+    GRAZING_REFLECTANCE,
+    NORMAL_REFLECTANCE,
     SH_BAND_0,
     SH_BAND_1,
     SH_BAND_2,
@@ -39,7 +40,7 @@ _SMALLEST = _single(1e-12)
 _ZERO, _HALF, _ONE, _TWO, _THREE = _single(0.0), _single(0.5), _single(1.0), _single(2.0), _single(3.0)
 _FULL = _single(255.0)
 _SHARE = _single(DIFFUSE_NORMAL_SHARE)
-_HEMISPHERICAL = _single(HEMISPHERICAL_REFLECTANCE)
+_NORMAL, _RISE = _single(NORMAL_REFLECTANCE), _single(GRAZING_REFLECTANCE - NORMAL_REFLECTANCE)
 _LAST_LOBE = _single(LOBE_STEPS)
 _LAST_CODE = _single(ENCODING_STEPS - 1)
 
@@ -181,14 +182,17 @@ def shade_rows(
             scale = _inverse_length(sx, sy, sz)
             sx, sy, sz = sx * scale, sy * scale, sz * scale
 
-            facing = _TWO * (rx * vx + ry * vy + rz * vz)
+            facing = rx * vx + ry * vy + rz * vz
+            aside = _ONE - min(max(facing, _ZERO), _ONE)
+            reflectance = _NORMAL + _RISE * (aside * aside) * (aside * aside) * aside
+            facing = _TWO * facing
             gx, gy, gz = facing * rx - vx, facing * ry - vy, facing * rz - vz
             diffuse0 = sh_polynomial(sh, 0, sx, sy, sz)
             diffuse1 = sh_polynomial(sh, 1, sx, sy, sz)
             diffuse2 = sh_polynomial(sh, 2, sx, sy, sz)
-            gloss0 = _HEMISPHERICAL * sh_polynomial(sh, 0, gx, gy, gz)
-            gloss1 = _HEMISPHERICAL * sh_polynomial(sh, 1, gx, gy, gz)
-            gloss2 = _HEMISPHERICAL * sh_polynomial(sh, 2, gx, gy, gz)
+            gloss0 = reflectance * sh_polynomial(sh, 0, gx, gy, gz)
+            gloss1 = reflectance * sh_polynomial(sh, 1, gx, gy, gz)
+            gloss2 = reflectance * sh_polynomial(sh, 2, gx, gy, gz)
             lobe = lobes[lobe_of_triangle[face]]
             for index in range(directions.shape[0]):
                 lx, ly, lz = directions[index, 0], directions[index, 1], directions[index, 2]

@@ -25,10 +25,13 @@ SH_BAND_2_SECTORAL = 0.5462742152960396
 NORMAL_REFLECTANCE = 0.04
 """Mirror reflectance at normal incidence of a dielectric of index 1.5."""
 HEMISPHERICAL_REFLECTANCE = 0.092
-"""Fresnel reflectance of the same dielectric averaged over the cosine-weighted hemisphere: what it shows of a light
-that comes from everywhere."""
+"""Fresnel reflectance of the same dielectric averaged over the cosine-weighted hemisphere: for light that was mixed
+without knowing the viewer."""
 DEFAULT_SHININESS = 24.0
 """Blinn-Phong exponent of skin: GGX roughness about 0.53."""
+GRAZING_REFLECTANCE = 0.47
+"""What skin of that roughness mirrors of its surroundings at grazing incidence: 1 - roughness (Lagarde, "Adopting a
+physically based shading model", 2011). A polished surface would mirror all."""
 DIFFUSE_NORMAL_SHARE = 0.5
 """How much of the normal map the diffuse term sees. Light scattered below the skin blurs its relief (Ma et al. 2007,
 "Rapid Acquisition of Specular and Diffuse Normal Maps")."""
@@ -120,6 +123,18 @@ def blinn_phong(
     return NORMAL_REFLECTANCE * blinn_phong_factor(shininess) * lobe * cos_light.clamp(min=0.0)
 
 
+def ambient_reflectance(facing: Tensor) -> Tensor:
+    """Share of the surroundings' light that a specular albedo of 1 mirrors, of any shape.
+
+    Schlick's approximation of Fresnel's law ("An inexpensive BRDF model", 1994) between `NORMAL_REFLECTANCE` and
+    `GRAZING_REFLECTANCE`: little where skin faces the viewer, which matters on dark skin.
+
+    :param facing: cosine between normal and direction to the viewer; below 0, where only interpolated normals come,
+        it counts as 0.
+    """
+    return NORMAL_REFLECTANCE + (GRAZING_REFLECTANCE - NORMAL_REFLECTANCE) * (1.0 - facing.clamp(0.0, 1.0)) ** 5
+
+
 def specular_shading(
     normals: Tensor,  # (B, ..., 3)
     to_viewer: Tensor,  # (B, ..., 3)
@@ -129,8 +144,7 @@ def specular_shading(
     """Light that a surface of specular albedo 1 reflects towards the viewer: (B, ..., 3).
 
     Blinn-Phong for each directional light. For the spherical harmonics, the irradiance seen in the mirror direction
-    times `HEMISPHERICAL_REFLECTANCE`: order 2 is too smooth for highlights, but leaves the sheen that tells up from
-    down.
+    times `ambient_reflectance`: order 2 is too smooth for highlights, but leaves the sheen that tells up from down.
 
     :param normals: unit, view space.
     :param to_viewer: unit, view space.
@@ -138,7 +152,7 @@ def specular_shading(
     """
     facing = (normals * to_viewer).sum(-1, keepdim=True)
     mirror = 2.0 * facing * normals - to_viewer
-    shading = HEMISPHERICAL_REFLECTANCE * sh_shading(mirror, light.sh)
+    shading = ambient_reflectance(facing) * sh_shading(mirror, light.sh)
     ones = (1,) * (normals.dim() - 2)
     for index in range(light.directions.shape[1]):
         direction = light.directions[:, index].reshape(-1, *ones, 3)

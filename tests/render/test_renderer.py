@@ -16,7 +16,7 @@ from fitme.render.light import Light
 from fitme.render.materials import head_shininess
 from fitme.render.occlusion import head_occlusion, visible_share
 from fitme.render.renderer import clip_positions, render
-from fitme.render.shading import HEMISPHERICAL_REFLECTANCE, sh_basis
+from fitme.render.shading import ambient_reflectance, sh_basis
 from fitme.render.tangents import vertex_tangents
 from fitme.render.torch_reference import ReferenceBackend
 from fitme.shape import load_default_model
@@ -87,7 +87,8 @@ def test_lit_sphere_matches_its_closed_form(ball):
     colors = light.colors[0].double()
     diffuse = sh_basis(normal) @ light.sh[0].double() + torch.einsum("lhw,lc->hwc", cosine, colors)
     mirror = ray - 2.0 * (ray * normal).sum(-1, keepdim=True) * normal
-    gloss = HEMISPHERICAL_REFLECTANCE * (sh_basis(mirror) @ light.sh[0].double()).clamp(min=0)
+    reflectance = ambient_reflectance(-(ray * normal).sum(-1, keepdim=True))
+    gloss = reflectance * (sh_basis(mirror) @ light.sh[0].double()).clamp(min=0)
     gloss = gloss + torch.einsum("lhw,lc->hwc", cosine * lobe, colors)
     expected = torch.tensor([0.5, 0.4, 0.3], dtype=torch.float64) * diffuse + 0.5 * gloss
     assert hit.sum() > 1000

@@ -12,8 +12,9 @@ from fitme.geometry import rotation_matrix
 from fitme.render.light import Light
 from fitme.render.shading import (
     DEFAULT_SHININESS,
-    HEMISPHERICAL_REFLECTANCE,
+    GRAZING_REFLECTANCE,
     NORMAL_REFLECTANCE,
+    ambient_reflectance,
     blinn_phong,
     diffuse_shading,
     perturbed_normals,
@@ -64,8 +65,18 @@ def test_ambient_light_is_the_same_from_everywhere(seed, level):
     normals = unit_vectors(seed, 32)[None]
     shading = diffuse_shading(normals, light)
     torch.testing.assert_close(shading, torch.full_like(shading, level), rtol=1e-6, atol=1e-6)
-    sheen = specular_shading(normals, unit_vectors(seed + 1, 32)[None], light)
-    torch.testing.assert_close(sheen, torch.full_like(sheen, level * HEMISPHERICAL_REFLECTANCE), rtol=1e-6, atol=1e-6)
+    viewer = unit_vectors(seed + 1, 32)[None]
+    sheen = specular_shading(normals, viewer, light)
+    expected = level * ambient_reflectance((normals * viewer).sum(-1, keepdim=True)).expand_as(sheen)
+    torch.testing.assert_close(sheen, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_surroundings_are_mirrored_more_the_more_a_surface_turns_away():
+    facing = torch.linspace(-0.5, 1.0, 151, dtype=torch.float64)
+    reflectance = ambient_reflectance(facing)
+    assert (reflectance.diff() <= 0.0).all()
+    assert reflectance[0] == pytest.approx(GRAZING_REFLECTANCE)
+    assert reflectance[-1] == pytest.approx(NORMAL_REFLECTANCE)
 
 
 @settings(deadline=None, max_examples=25)
