@@ -83,7 +83,7 @@ def avatar_vertices(
 def portrait_renderer(avatar: Avatar, model: MorphableModel, resolution: int) -> ForwardRenderer:
     """A renderer of square pictures of the avatar, `resolution` pixels a side."""
     shininess, occlusion = head_shininess(model), head_occlusion(model)
-    renderer = ForwardRenderer(model, resolution, shininess=shininess, occlusion=occlusion)
+    renderer = ForwardRenderer(model, resolution, shininess=shininess, occlusion=occlusion, shadows=True)
     renderer.set_maps(avatar.maps)
     return renderer
 

@@ -20,6 +20,7 @@ from fitme.render.shading import (
     SH_BAND_2_SECTORAL,
     SH_BAND_2_ZONAL,
 )
+from fitme.render.shadows import NORMAL_OFFSET_M, lit_share
 
 TEXEL_CHANNELS = 8
 """Of the packed maps: diffuse albedo (3), specular albedo, tangent-space normal (3), padding."""
@@ -39,6 +40,7 @@ _single = cast(Callable[[float], float], np.float32)
 _SMALLEST = _single(1e-12)
 _ZERO, _HALF, _ONE, _TWO, _THREE = _single(0.0), _single(0.5), _single(1.0), _single(2.0), _single(3.0)
 _FULL = _single(255.0)
+_OFFSET = _single(NORMAL_OFFSET_M)
 _SHARE = _single(DIFFUSE_NORMAL_SHARE)
 _NORMAL, _RISE = _single(NORMAL_REFLECTANCE), _single(GRAZING_REFLECTANCE - NORMAL_REFLECTANCE)
 _LAST_LOBE = _single(LOBE_STEPS)
@@ -102,6 +104,8 @@ def shade_rows(
     sh: Singles,
     directions: Singles,
     colors: Singles,
+    depths: Singles,
+    frames: Singles,
     background: Singles,
     flags: npt.NDArray[np.uint8],
     out: Singles,
@@ -118,6 +122,7 @@ def shade_rows(
     :param lobes: (N, `LOBE_STEPS` + 1) scaled Blinn-Phong lobes; lobe_of_triangle: (F,) index into them.
     :param sh: (9, 3) coefficients times `SH_SCALE`.
     :param directions: (L, 3); colors: (L, 3).
+    :param depths: (L, S, S) and frames (L, 3, 4) of the lights' `ShadowMaps`; (0, ...) where they cast no shadows.
     :param background: (3,) linear.
     :param flags: (F,) from `mark_silhouettes`.
     :param out: (H, W, 4) receives linear colour and coverage.
@@ -147,6 +152,7 @@ def shade_rows(
             vx = -(b0 * view[i0, 0] + b1 * view[i1, 0] + b2 * view[i2, 0])
             vy = -(b0 * view[i0, 1] + b1 * view[i1, 1] + b2 * view[i2, 1])
             vz = -(b0 * view[i0, 2] + b1 * view[i1, 2] + b2 * view[i2, 2])
+            ox, oy, oz = _OFFSET * nx - vx, _OFFSET * ny - vy, _OFFSET * nz - vz
             scale = _inverse_length(vx, vy, vz)
             vx, vy, vz = vx * scale, vy * scale, vz * scale
             visible = b0 * occlusion[i0] + b1 * occlusion[i1] + b2 * occlusion[i2]
@@ -196,8 +202,13 @@ def shade_rows(
             lobe = lobes[lobe_of_triangle[face]]
             for index in range(directions.shape[0]):
                 lx, ly, lz = directions[index, 0], directions[index, 1], directions[index, 2]
-                soft = max(sx * lx + sy * ly + sz * lz, _ZERO)
-                sharp = max(rx * lx + ry * ly + rz * lz, _ZERO)
+                reach = _ONE
+                if index < depths.shape[0]:
+                    reach = lit_share(depths[index], frames[index], ox, oy, oz)
+                    if reach == _ZERO:
+                        continue
+                soft = reach * max(sx * lx + sy * ly + sz * lz, _ZERO)
+                sharp = reach * max(rx * lx + ry * ly + rz * lz, _ZERO)
                 hx, hy, hz = vx + lx, vy + ly, vz + lz
                 cosine = (rx * hx + ry * hy + rz * hz) * _inverse_length(hx, hy, hz)
                 glint = sharp * _lobe(lobe, cosine)

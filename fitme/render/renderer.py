@@ -1,6 +1,6 @@
 """The differentiable renderer: a posed, textured head under a light to linear colours, with gradients to everything."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,8 +21,12 @@ from fitme.render.shading import (
     specular_shading,
     unit,
 )
+from fitme.render.shadows import lit_shares
 from fitme.render.tangents import vertex_tangents
 from fitme.shape.normals import vertex_normals
+
+Shade = Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor, Light], tuple[Tensor, Tensor, Tensor]]
+"""`shade_covered` or what replaces it."""
 
 
 class TexturedMesh(Protocol):
@@ -102,6 +106,7 @@ def render(
     occlusion: Tensor | None = None,
     diffuse_only: bool = False,
     antialias: bool = True,
+    shadows: bool = True,
     backend: RasterizerBackend | None = None,
 ) -> Rendering:
     """Draw heads. Differentiable in every float tensor given, silhouettes included when antialiased.
@@ -116,6 +121,7 @@ def render(
     :param shininess: Blinn-Phong exponent: a number, one per triangle (F,), or a map (B|1, Ht, Wt, 1) in the layout.
     :param occlusion: (V,) or (B, V) share of the surroundings' light that reaches each vertex, in [0, 1]; 1 if None.
     :param diffuse_only: leave out specular reflection and the normal map, at half the cost.
+    :param shadows: let directional lights cast shadows; where they fall carries no gradient.
     :param backend: rasterizer; by default the one for the vertices' device.
     :raises ValueError: the cameras' picture sizes differ.
     """
@@ -144,12 +150,44 @@ def render(
     covered = (rast[..., 3:] > 0).to(vertices.dtype)
     shade = cpu_shading.shade if isinstance(raster, CpuBackend) else shade_covered
     exponent = _pixel_shininess(shininess, rast, uv, raster)
-    diffuse, specular, smooth = shade(rast, surface, tangents, texels, exponent, light)
+    if shadows and light.directions.shape[1]:
+        lit = _lit_shares(view, model.triangles, rast, surface, light)  # (B, H, W, L)
+        diffuse, specular, smooth = _shade_each(shade, rast, surface, tangents, texels, exponent, light, lit)
+    else:
+        diffuse, specular, smooth = shade(rast, surface, tangents, texels, exponent, light)
     albedo = texels[..., :3] * covered
     picture = torch.cat([albedo * diffuse + specular, covered], -1)
     if antialias:
         picture = raster.antialias(picture, rast, clip, model.triangles)
     return Rendering(picture[..., :3], picture[..., 3:], smooth, uv, rast, albedo, diffuse, specular)
+
+
+def _lit_shares(view: Tensor, triangles: Tensor, rast: Tensor, surface: Tensor, light: Light) -> Tensor:
+    """(B, H, W, L) share of each directional light that reaches a pixel's surface; 1 where there is none."""
+    covered = rast[..., 3] > 0
+    shares = surface.new_ones(*rast.shape[:3], light.directions.shape[1])
+    for item in range(rast.shape[0]):
+        seen = surface[item][covered[item]].detach()
+        directions = light.directions[item if light.directions.shape[0] > 1 else 0]
+        shares[item][covered[item]] = lit_shares(view[item], triangles, directions, seen[:, 3:6], unit(seen[:, :3]))
+    return shares
+
+
+def _shade_each(
+    shade: Shade, rast: Tensor, surface: Tensor, tangents: Tensor | None, texels: Tensor, shininess: Tensor,
+    light: Light, lit: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """The harmonics, then one directional light after the other by the share (B, H, W, L) that reaches a pixel."""
+    surroundings = Light(light.sh, light.directions[:, :0], light.colors[:, :0])
+    diffuse, specular, smooth = shade(rast, surface, tangents, texels, shininess, surroundings)
+    dark = torch.zeros_like(light.sh)
+    for index in range(light.directions.shape[1]):
+        part = slice(index, index + 1)
+        single = Light(dark, light.directions[:, part], light.colors[:, part])
+        lobe, glint, _ = shade(rast, surface, tangents, texels, shininess, single)
+        diffuse = diffuse + lit[..., part] * lobe
+        specular = specular + lit[..., part] * glint
+    return diffuse, specular, smooth
 
 
 def _pixel_shininess(

@@ -168,7 +168,7 @@ def test_gradients_by_finite_differences(sphere, diffuse_only):
     def loss(v, r, t, f, d, s, n, sh, directions, colors, occlusion, shininess):
         drawn = render(
             ball, v, r, t, Camera.centered(1.0, size, size), ReflectanceMaps(d, s, n), Light(sh, directions, colors),
-            focal_px=f, occlusion=occlusion, shininess=shininess, diffuse_only=diffuse_only,
+            focal_px=f, occlusion=occlusion, shininess=shininess, diffuse_only=diffuse_only, shadows=False,
         )  # fmt: skip
         return (torch.cat([drawn.image, drawn.mask], -1) * weight).sum()
 
@@ -225,7 +225,7 @@ def test_forward_matches_the_differentiable_renderer(shininess):
     background = (0.2, 0.1, 0.05)
     occlusion = torch.rand(model.vertex_count, generator=torch.Generator().manual_seed(1))
     exponent = 24.0 if shininess == "default" else head_shininess(model)
-    forward = ForwardRenderer(model, size, shininess=exponent, occlusion=occlusion, threads=3)
+    forward = ForwardRenderer(model, size, shininess=exponent, occlusion=occlusion, shadows=True, threads=3)
     forward.set_maps(maps)
     picture, mask = forward.render_with_mask(model.mean.numpy(), pose, camera, light, background)
     rotation, translation = torch.from_numpy(pose.rotation)[None], torch.from_numpy(pose.translation)[None]

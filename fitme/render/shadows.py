@@ -1,0 +1,133 @@
+"""Shadows that a head casts on itself under directional lights: the nose on a cheek, the brow on an eye, the chin.
+
+One depth map from each light (Williams, "Casting curved shadows on curved surfaces", SIGGRAPH 1978), looked up with
+percentage-closer filtering (Reeves et al., SIGGRAPH 1987): comparisons are blended between neighbouring texels, not
+depths.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fitme.render.cpu_rasterize import Triangles, rasterize_rows
+from fitme.render.kernel import relaxed_kernel
+
+Singles = npt.NDArray[np.float32]
+
+SHADOW_MAP_PX = 384
+"""Side of a light's depth map: texels of about a millimetre."""
+NORMAL_OFFSET_M = 0.001
+"""How far off the surface light is looked for, so that the map's steps shadow nothing."""
+DEPTH_BIAS_M = 0.002
+"""How much nearer to the light a surface must be to shadow another."""
+FARTHEST_M = 1e9
+"""Depth of texels that show nothing."""
+
+_single = cast(Callable[[float], float], np.float32)
+_ZERO, _ONE = _single(0.0), _single(1.0)
+_BIAS = _single(DEPTH_BIAS_M)
+
+
+@dataclass(frozen=True)
+class ShadowMaps:
+    """What each of L lights sees of a mesh."""
+
+    depth: Singles
+    """(L, S, S) metres along the light of the nearest surface, `FARTHEST_M` where there is none."""
+    frame: Singles
+    """(L, 3, 4): columns, rows (texels) and depth (metres) of a point (x, y, z, 1) in the mesh's space."""
+
+
+def shadow_maps(
+    vertices: npt.NDArray[np.floating[Any]],  # (V, 3)
+    triangles: Triangles,  # (F, 3)
+    directions: npt.NDArray[np.floating[Any]],  # (L, 3)
+    resolution: int = SHADOW_MAP_PX,
+) -> ShadowMaps:
+    """Look at a mesh, metres, from each light, by unit vectors towards it."""
+    low, high = vertices.min(0), vertices.max(0)
+    center = (low + high) / 2.0
+    radius = float(np.linalg.norm(vertices - center, axis=1).max())
+    local = np.ascontiguousarray((vertices - center) / radius, np.float32)
+    depth = np.empty((len(directions), resolution, resolution), np.float32)
+    frame = np.empty((len(directions), 3, 4), np.float32)
+    raster = np.empty((resolution, resolution, 4), np.float32)
+    clip = np.ones((len(vertices), 4), np.float32)
+    for index, direction in enumerate(directions):
+        axes = _light_axes(direction)  # across, up, away from the light
+        clip[:, :3] = local @ axes.T.astype(np.float32)
+        raster[:] = 0.0
+        rasterize_rows(clip, triangles, raster, 0, resolution)
+        depth[index] = np.where(raster[..., 3] > 0.0, radius * raster[..., 2], FARTHEST_M)
+        scale = np.array([resolution / (2.0 * radius), resolution / (2.0 * radius), 1.0])[:, None] * axes
+        # Texel centres lie at whole numbers.
+        shift = np.array([resolution / 2.0 - 0.5, resolution / 2.0 - 0.5, 0.0]) - scale @ center
+        frame[index] = np.concatenate([scale, shift[:, None]], 1)
+    return ShadowMaps(depth, frame)
+
+
+@relaxed_kernel
+def lit_share(depth: Singles, frame: Singles, x: float, y: float, z: float) -> float:
+    """Share in [0, 1] of one light that reaches a point: 1 outside of its map.
+
+    :param depth: (S, S) of `ShadowMaps`; frame: (3, 4).
+    :param x, y, z: off the surface by `NORMAL_OFFSET_M`.
+    """
+    last = depth.shape[0] - 1
+    column = frame[0, 0] * x + frame[0, 1] * y + frame[0, 2] * z + frame[0, 3]
+    row = frame[1, 0] * x + frame[1, 1] * y + frame[1, 2] * z + frame[1, 3]
+    near = frame[2, 0] * x + frame[2, 1] * y + frame[2, 2] * z + frame[2, 3] - _BIAS
+    if not (_ZERO <= column < last and _ZERO <= row < last):
+        return _ONE
+    c, r = int(column), int(row)
+    right, below = column - _single(c), row - _single(r)
+    share = _ZERO
+    if depth[r, c] >= near:
+        share += (_ONE - right) * (_ONE - below)
+    if depth[r, c + 1] >= near:
+        share += right * (_ONE - below)
+    if depth[r + 1, c] >= near:
+        share += (_ONE - right) * below
+    if depth[r + 1, c + 1] >= near:
+        share += right * below
+    return share
+
+
+@relaxed_kernel
+def _lit_shares(depth: Singles, frame: Singles, points: Singles, shares: Singles) -> None:
+    for light in range(depth.shape[0]):
+        for index in range(points.shape[0]):
+            shares[index, light] = lit_share(
+                depth[light], frame[light], points[index, 0], points[index, 1], points[index, 2]
+            )
+
+
+def lit_shares(
+    vertices: Tensor,  # (V, 3) view space
+    triangles: Tensor,  # (F, 3)
+    directions: Tensor,  # (L, 3)
+    positions: Tensor,  # (..., 3)
+    normals: Tensor,  # (..., 3)
+) -> Tensor:  # (..., L)
+    """Share of each directional light that reaches points of a mesh with unit normals. Carries no gradient."""
+    faces = triangles.int().contiguous().cpu().numpy()
+    maps = shadow_maps(vertices.detach().cpu().numpy(), faces, directions.detach().cpu().numpy())
+    off = (positions + NORMAL_OFFSET_M * normals).detach().reshape(-1, 3).float().contiguous().cpu().numpy()
+    shares = np.empty((len(off), len(maps.depth)), np.float32)
+    _lit_shares(maps.depth, maps.frame, off, shares)
+    return torch.from_numpy(shares).to(positions).reshape(*positions.shape[:-1], -1)
+
+
+def _light_axes(direction: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    """(3, 3) rows across, up and away from the light."""
+    toward = np.asarray(direction, np.float64)
+    toward = toward / np.linalg.norm(toward)
+    helper = np.array([1.0, 0.0, 0.0]) if abs(toward[0]) < 0.9 else np.array([0.0, 1.0, 0.0])
+    across = np.cross(helper, toward)
+    across /= np.linalg.norm(across)
+    return np.stack([across, np.cross(toward, across), -toward])
