@@ -2,12 +2,13 @@
 
 Every round is one atomic commit: a process that dies in the middle of one leaves the round before it.
 
-Layout, version 1, below the folder of a session::
+Layout, version 2, below the folder of a session::
 
     lock                      held (flock) by the one process that writes
     kept                      empty file, there once the person asked to keep the session
     repository/               Icechunk repository, branch `main`, with the Zarr group
-        .                     attributes: format "fitme-session", version 1, stage, focal, keyframes (keys in order)
+        .                     attributes: format "fitme-session", version 2, stage, focal, keyframes (keys in order),
+                              fresh (keys), agenda (fields of `fitme.fit.agenda.Agenda`)
         identity              (K,) float32, standard deviations
         w_plus                (L, D) float32; absent before inversion
         reference_embedding   (128,) float32; absent while unknown
@@ -27,6 +28,9 @@ Layout, version 1, below the folder of a session::
             expression        (N, 52) float32
             light_sh          (N, 9, 3) float32
             loss              (N,) float32
+        tracked               what tracks said of identity and focal length; attribute `keys` names the keyframes
+            KEY/precision     (K + 1, K + 1) float64, the keyframe's share
+            KEY/potential     (K + 1,) float64
         rounds                history, oldest first, one row a round
             index, keyframes  (M,) int32
             stage             (M,) uint8, index into `fitme.fit.state.STAGES`
@@ -49,6 +53,8 @@ import numpy.typing as npt
 import zarr
 
 from fitme.errors import StoreError
+from fitme.fit.agenda import Agenda
+from fitme.fit.gauss_newton import SharedEvidence
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.state import STAGES, FitState, KeyframeEstimate, MapArrays, RoundReport
 from fitme.geometry import Camera, HeadPose
@@ -56,7 +62,7 @@ from fitme.session_folder import REPOSITORY, delete_session
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 
 FORMAT = "fitme-session"
-VERSION = 1
+VERSION = 2
 COMPACTION_PERIOD_ROUNDS = 16
 """Commits between two removals of what only superseded commits refer to."""
 
@@ -189,9 +195,18 @@ class _Writer:
             self._optional(f"maps/{name}", values)
         self._mapping("tuned", state.tuned)
         self._estimates(state.estimates)
+        self._tracked(state.tracked)
         self._rounds(state.rounds)
         keys = [keyframe.key for keyframe in state.keyframes]
-        self._group.attrs.update({"stage": state.stage, "focal": float(state.focal), "keyframes": keys})
+        self._group.attrs.update(
+            {
+                "stage": state.stage,
+                "focal": float(state.focal),
+                "keyframes": keys,
+                "fresh": list(state.fresh),
+                "agenda": asdict(state.agenda),
+            }
+        )
 
     def _put(self, path: str, values: Array) -> None:
         values = np.ascontiguousarray(values)
@@ -200,8 +215,8 @@ class _Writer:
         if self._digests.get(path) == digest:
             return
         chunks = tuple(max(1, size) for size in values.shape)
-        # Weights are noise to a compressor: it would take a second and save little.
-        compressors: Literal["auto"] | None = None if path.startswith("tuned/") else "auto"
+        # Weights and evidence are noise to a compressor: it would take a second and save little.
+        compressors: Literal["auto"] | None = None if path.startswith(("tuned/", "tracked/")) else "auto"
         self._group.create_array(path, data=values, chunks=chunks, compressors=compressors, overwrite=True)
         self._digests[path] = digest
 
@@ -264,6 +279,16 @@ class _Writer:
         self._put("estimates/light_sh", _stack([value.light_sh for value in values], (count, 9, 3)))
         self._put("estimates/loss", _stack([value.loss for value in values], (count,)))
 
+    def _tracked(self, tracked: Mapping[str, SharedEvidence]) -> None:
+        group = self._group.require_group("tracked")
+        group.attrs["keys"] = list(tracked)
+        for key in set(group.group_keys()) - set(tracked):
+            self._drop(f"tracked/{key}")
+        for key, evidence in tracked.items():
+            path = f"tracked/{_node_name(key)}"
+            self._put(f"{path}/precision", evidence.precision)
+            self._put(f"{path}/potential", evidence.potential)
+
     def _rounds(self, rounds: tuple[RoundReport, ...]) -> None:
         self._put("rounds/index", np.array([item.index for item in rounds], np.int32))
         self._put("rounds/stage", np.array([STAGES.index(item.stage) for item in rounds], np.uint8))
@@ -297,6 +322,8 @@ def _read_state(group: zarr.Group) -> FitState:
         maps = MapArrays(*(_read(group, f"maps/{name}").astype(np.float32) for name in _MAPS))
     keys: Any = attributes["keyframes"]
     focal: Any = attributes["focal"]
+    fresh: Any = attributes["fresh"]
+    agenda: Any = attributes["agenda"]
     stage = str(attributes["stage"])
     if stage not in STAGES:
         raise ValueError(f"stage {stage!r} is none of {', '.join(STAGES)}")
@@ -309,6 +336,9 @@ def _read_state(group: zarr.Group) -> FitState:
         maps=maps,
         keyframes=tuple(_read_keyframe(group, key) for key in keys),
         estimates=_read_estimates(group),
+        fresh=tuple(fresh),
+        tracked=_read_tracked(group),
+        agenda=Agenda(**agenda),
         rounds=_read_rounds(group),
         reference_embedding=_read_optional(group, "reference_embedding"),
     )
@@ -330,6 +360,14 @@ def _read_mapping(group: zarr.Group, path: str) -> dict[str, Array]:
     if not isinstance(node, zarr.Group):
         raise ValueError(f"{path} is not a group")
     return {name: _read(node, name) for name in node.array_keys()}
+
+
+def _read_tracked(group: zarr.Group) -> dict[str, SharedEvidence]:
+    keys: Any = group["tracked"].attrs["keys"]
+    return {
+        key: SharedEvidence(_read(group, f"tracked/{key}/precision"), _read(group, f"tracked/{key}/potential"))
+        for key in keys
+    }
 
 
 def _read_keyframe(group: zarr.Group, key: str) -> Keyframe:

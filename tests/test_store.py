@@ -12,6 +12,8 @@ import pytest
 import zarr
 
 from fitme.errors import StoreError
+from fitme.fit.agenda import Agenda
+from fitme.fit.gauss_newton import SharedEvidence
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.state import FitState, KeyframeEstimate, MapArrays, RoundReport
 from fitme.geometry import Camera, HeadPose
@@ -59,6 +61,9 @@ def make_state(seed: int = 0, *, keys: tuple[str, ...] = ("a", "b"), rounds: int
             )
             for key in keys
         },
+        tracked={key: SharedEvidence(rng.standard_normal((4, 4)), rng.standard_normal(4)) for key in keys},
+        fresh=keys[1:],
+        agenda=Agenda(texture=True, tuning=3),
         rounds=tuple(
             RoundReport(index, "landmarks" if index == 0 else "tuning", 0.5, {"rgb": 0.25} if index else {}, len(keys))
             for index in range(rounds)

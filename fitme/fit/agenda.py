@@ -9,6 +9,8 @@ from fitme.fit.settings import DenseSettings
 class Work(Enum):
     """One kind of work."""
 
+    RECALL = auto()
+    """Sample the pictures of a resumed fit, whose texture its state does not hold."""
     LANDMARKS = auto()
     """Solve poses, expressions, identity and focal length over landmarks."""
     TEXTURE = auto()
@@ -29,6 +31,8 @@ class Work(Enum):
 class Agenda:
     """What is left: whether, rounds, or steps."""
 
+    recall: bool = False
+    """Before anything else, but not while there is nothing else."""
     landmarks: bool = False
     texture: bool = False
     tracking: int = 0
@@ -49,7 +53,8 @@ class Agenda:
             (Work.INVERSION, self.inversion),
             (Work.TUNING, self.tuning),
         )
-        return next((work for work, waits in left if waits), None)
+        work = next((work for work, waits in left if waits), None)
+        return Work.RECALL if work is not None and self.recall else work
 
     @property
     def moves(self) -> bool:

@@ -53,6 +53,12 @@ class Appearance:
             self._stale = False
         return self._maps
 
+    def confidence(self) -> torch.Tensor | None:
+        """(1, R, R, 1) how well the texels of the maps were seen, [0, 1]; None before a texture was seen as finely."""
+        if self._table is None or self._texture is None or self._table.resolution != self._resolution:
+            return None
+        return torch.from_numpy(self._table.to_filled_map(self._texture.confidence[:, None]))[None]
+
     def evidence(self) -> TextureEvidence:
         """What the generator is to explain. Raises InputError before a texture was seen."""
         if self._table is None or self._texture is None:

@@ -2,7 +2,7 @@
 stay as they are."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +12,13 @@ from fitme.color import linear_to_srgb
 from fitme.fit.alignment import HeadAligner, camera_of, keyframe_estimate
 from fitme.fit.crop import FaceCrop, crop_face
 from fitme.fit.gauss_newton import JointEstimate
+from fitme.fit.head import FoundHead
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.refinement import HELD
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import KeyframeEstimate
 from fitme.fit.views import TexelViews
 from fitme.fit.visibility import Visibility
-from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
 
 FloatArray = npt.NDArray[np.float32]
@@ -27,17 +27,6 @@ LIGHT_RESOLUTION = 96
 """Side of the map whose texels give a single picture's light."""
 FLOW_ROUNDS = 2
 """Alternations of flow and light."""
-
-
-@dataclass(frozen=True)
-class KnownHead:
-    """What stays as it is."""
-
-    identity: FloatArray
-    """(K,)."""
-    focal: float
-    """Over the picture's longer side."""
-    maps: ReflectanceMaps
 
 
 class Explainer:
@@ -52,7 +41,7 @@ class Explainer:
         self._light_views = light_views
         self._settings = settings
 
-    def explain(self, keyframe: Keyframe, head: KnownHead, lights: Sequence[FloatArray]) -> KeyframeEstimate:
+    def explain(self, keyframe: Keyframe, head: FoundHead, lights: Sequence[FloatArray]) -> KeyframeEstimate:
         """The estimate of a picture; `lights` (9, 3) of others of the person tell what to expect of its own, without
         any it is light from everywhere."""
         usable = self._visibility.usable_pixels(keyframe)
@@ -66,7 +55,7 @@ class Explainer:
         estimate = keyframe_estimate(joint, 0, light)
         return replace(estimate, loss=self.error(estimate, keyframe, crop, head))
 
-    def error(self, estimate: KeyframeEstimate, keyframe: Keyframe, crop: FaceCrop, head: KnownHead) -> float:
+    def error(self, estimate: KeyframeEstimate, keyframe: Keyframe, crop: FaceCrop, head: FoundHead) -> float:
         """Root mean square over the face in a picture's crop, sRGB-encoded units."""
         camera = crop.camera(camera_of(keyframe.observation.camera, head.focal))
         rendering = self._aligner.draw(estimate, head.identity, camera, head.maps)
@@ -76,7 +65,7 @@ class Explainer:
         return float(((squared * weight).sum() / weight.sum().clamp(min=1e-6)).sqrt())
 
     def _light(
-        self, keyframe: Keyframe, joint: JointEstimate, usable: FloatArray, head: KnownHead, expected: FloatArray
+        self, keyframe: Keyframe, joint: JointEstimate, usable: FloatArray, head: FoundHead, expected: FloatArray
     ) -> FloatArray:
         camera = keyframe.observation.camera
         estimate = keyframe_estimate(joint, 0, expected)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,9 @@ from fitme.fit.appearance import Appearance
 from fitme.fit.baking import map_arrays
 from fitme.fit.consensus import outlier, stranger
 from fitme.fit.crop import crop_face
-from fitme.fit.explanation import LIGHT_RESOLUTION, Explainer, KnownHead
+from fitme.fit.explanation import LIGHT_RESOLUTION, Explainer
+from fitme.fit.gauss_newton import SharedEvidence
+from fitme.fit.head import FoundHead, ShownHead
 from fitme.fit.inversion import ReflectanceFit
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.refinement import Refinement
@@ -69,6 +72,7 @@ class IncrementalFitter:
         light_views = TexelViews(model, backend, LIGHT_RESOLUTION)
         self._explainer = Explainer(self._aligner, self._visibility, light_views, settings)
         self._agenda = Agenda()
+        self._shown = ShownHead(settings.newest_share)
         self._stage: str | None = None
         self._rounds: list[RoundReport] = []
 
@@ -81,8 +85,7 @@ class IncrementalFitter:
 
     def remove_keyframe(self, key: str) -> None:
         """Take a picture away again; what it taught stays in the latents until they are refined without it."""
-        self._roster.remove(key)
-        self._agenda.texture = len(self._roster) > 0 and self._stage is not None
+        self._take_away(key)
 
     @property
     def keyframes(self) -> tuple[Keyframe, ...]:
@@ -119,8 +122,9 @@ class IncrementalFitter:
                 on_progress(self.stage, self._agenda.share_done(self._settings.dense))
             if time.perf_counter() - start >= budget_s:
                 break
-        if self.converged:
+        if self.converged and (self._roster.new or not self._shown.has_rested):
             self._roster.settle()
+            self._shown.rest(self._head())
         seconds = time.perf_counter() - start
         report = RoundReport(len(self._rounds), self.stage, seconds, losses, len(self._roster))
         self._rounds.append(report)
@@ -148,6 +152,9 @@ class IncrementalFitter:
             maps=None if self._stage == STAGES[0] else map_arrays(head.maps),
             keyframes=self.keyframes,
             estimates=self._roster.estimates,
+            fresh=self._roster.new,
+            tracked=self._roster.tracked,
+            agenda=replace(self._agenda),
             rounds=tuple(self._rounds),
             reference_embedding=np.mean(embeddings, 0).astype(np.float32) if embeddings else None,
         )
@@ -164,20 +171,16 @@ class IncrementalFitter:
         """Go on where another fitter rested, with its latents and weights as the warm start."""
         fitter = cls(model, generator, settings, embedder)
         for keyframe in state.keyframes:
-            fitter._hold(keyframe).estimate = state.estimates.get(keyframe.key)
+            key = keyframe.key
+            fitter._hold(keyframe, state.estimates.get(key), state.tracked.get(key), new=key in state.fresh)
         fitter._refinement.focal, fitter._refinement.identity = state.focal, state.identity.copy()
         fitter._stage = state.stage
         fitter._rounds = list(state.rounds)
         fitter._appearance.generator.restore(state.w_plus, state.tuned)
         fitter._appearance.restore(state.maps)
-        dense = fitter._settings.dense
-        fitter._agenda = Agenda(
-            landmarks=any(keyframe.key not in state.estimates for keyframe in state.keyframes),
-            texture=bool(state.keyframes),
-            coarse=dense.coarse_steps if state.w_plus is None else 0,
-            inversion=dense.inversion_steps if state.w_plus is None else dense.refresh_steps,
-            tuning=dense.refresh_steps if state.tuned else dense.tuning_steps,
-        )
+        fitter._agenda = replace(state.agenda, recall=True)
+        if len(state.fresh) < len(state.keyframes):
+            fitter._shown.rest(fitter._head())
         return fitter
 
     def fit_frame(self, observation: FaceObservation, image: Picture) -> KeyframeEstimate:
@@ -202,19 +205,23 @@ class IncrementalFitter:
 
     def _work(self) -> dict[str, float]:
         """Do what is next."""
-        if self._roster.stale:
-            self._drop_strangers()
-            self._roster.choose(self._refinement.evidence_of)
         refinement, agenda = self._refinement, self._agenda
+        if self._roster.stale and agenda.next is not Work.RECALL:
+            self._drop_strangers()
+            self._roster.choose(refinement.evidence_of)
         losses: dict[str, float] = {}
         match agenda.next:
+            case Work.RECALL:
+                refinement.recall(agenda)
             case Work.LANDMARKS:
-                refinement.solve_landmarks(agenda)
+                self._shown.begin(self._appearance.confidence())
+                refinement.solve_landmarks(agenda, warm=self._shown.has_rested)
                 self._reached("landmarks")
             case Work.TEXTURE:
                 losses = refinement.fuse(agenda)
                 self._reached("skin")
                 if not agenda.moves:
+                    self._shown.register()
                     self._drop_outlier()
             case Work.TRACKING:
                 refinement.track(agenda)
@@ -230,20 +237,36 @@ class IncrementalFitter:
                 losses = refinement.tune(agenda)
                 if agenda.tuning == 0:
                     self._reached("tuning")
+        self._shown.changed()
         return losses
 
     def _reached(self, stage: str) -> None:
         if self._stage is None or STAGES.index(stage) > STAGES.index(self._stage):
             self._stage = stage
 
-    def _head(self) -> KnownHead:
-        return KnownHead(self._refinement.identity, self._refinement.focal, self._appearance.maps())
+    def _head(self) -> FoundHead:
+        """What is shown."""
+        working = FoundHead(self._refinement.identity, self._refinement.focal, self._appearance.maps())
+        return self._shown.of(working)
 
-    def _hold(self, keyframe: Keyframe) -> Member:
+    def _take_away(self, key: str) -> None:
+        """Remove a keyframe, and what it taught the head that is shown."""
+        if key in self._roster and key not in self._roster.new:
+            self._shown.restart()
+        self._roster.remove(key)
+        self._agenda.texture = len(self._roster) > 0 and self._stage is not None
+
+    def _hold(
+        self,
+        keyframe: Keyframe,
+        estimate: KeyframeEstimate | None = None,
+        tracked: SharedEvidence | None = None,
+        *,
+        new: bool = True,
+    ) -> None:
         usable = self._visibility.usable_pixels(keyframe)
-        member = Member(keyframe, usable, crop_face(keyframe, usable, self._settings.dense.crop_resolution))
-        self._roster.add(member)
-        return member
+        crop = crop_face(keyframe, usable, self._settings.dense.crop_resolution)
+        self._roster.add(Member(keyframe, usable, crop, estimate, tracked=tracked), new=new)
 
     def _drop_strangers(self) -> None:
         """Drop new keyframes that show another person, before they teach the fit anything."""
@@ -267,9 +290,9 @@ class IncrementalFitter:
         self._drop_strangers()
         roster.choose(self._refinement.evidence_of)
         self._agenda.landmarks = True
-        if not roster.has_new and self._appearance.inverted:
+        if not roster.new and self._appearance.inverted:
             self._agenda.forget_generator()
 
     def _drop(self, key: str, reason: str) -> None:
-        self._roster.drop(key, reason)
-        self._agenda.texture = len(self._roster) > 0 and self._stage is not None
+        self._roster.dropped[key] = reason
+        self._take_away(key)

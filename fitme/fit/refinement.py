@@ -60,7 +60,6 @@ class Refinement:
         self._draft_views = TexelViews(model, backend, settings.map_resolution // DRAFT_FACTOR)
         self._roster = roster
         self._appearance = appearance
-        self._turned = False
         self.focal = settings.solver.focal_prior
         self.identity: FloatArray = np.zeros(model.identity_count, np.float32)
 
@@ -70,24 +69,27 @@ class Refinement:
             member.keyframe, member.known, self.focal, self.identity, measured=self._turned
         )
 
-    def solve_landmarks(self, agenda: Agenda) -> None:
-        """Landmarks, and what tracks of the same and of resting keyframes have said."""
+    def solve_landmarks(self, agenda: Agenda, *, warm: bool) -> None:
+        """Landmarks, and what tracks of the same and of resting keyframes have said; less is left to do in a `warm`
+        start from a fit that has rested."""
         roster, settings = self._roster, self._settings.tracks
         freedom = Freedom(focal=len(roster) > 1)
-        self._turned = parallax(list(roster.members.values())) >= settings.parallax_deg
+        turned = self._turned
         elsewhere = roster.rest.shared()
-        tracked = roster.tracked()
+        tracked = together(list(roster.tracked.values()))
         if tracked is not None:
             heard = tracked + elsewhere
             elsewhere = heard + volume_evidence(self._model, self.identity, heard)
-        self._solve_landmarks(freedom, elsewhere, measured=self._turned)
-        agenda.tracking = settings.rounds if parallax(roster.active) >= settings.parallax_deg else 0
-        if self._turned and not agenda.tracking:
+        self._solve_landmarks(freedom, elsewhere, measured=turned)
+        rounds = self._settings.warm_rounds if warm else settings.rounds
+        agenda.tracking = rounds if parallax(roster.active) >= settings.parallax_deg else 0
+        if turned and not agenda.tracking:
             # Shape was looked for with doubt in what a frame's landmarks do together; its expression is just that.
             self._solve_landmarks(HELD, None, measured=False)
         agenda.landmarks, agenda.texture = False, True
         # Expressions are settled last, by flow on the shape that tracks found.
-        agenda.alignments = 1 if agenda.tracking else self._settings.alignment_rounds
+        rounds = self._settings.warm_rounds if warm else self._settings.alignment_rounds
+        agenda.alignments = 1 if agenda.tracking else rounds
 
     def track(self, agenda: Agenda) -> None:
         """Solve for shape by tracks. A keyframe that rests leaves two things behind: the evidence of its landmarks, and
@@ -95,7 +97,9 @@ class Refinement:
         roster, resolution = self._roster, self._settings.tracks.resolution
         active = roster.active
         crops = [crop_face(member.keyframe, member.usable, resolution) for member in active]
-        elsewhere = together([roster.rest.shared(), roster.tracked(resting_only=True)])
+        working = {member.key for member in active}
+        resting = [evidence for key, evidence in roster.tracked.items() if key not in working]
+        elsewhere = together([roster.rest.shared(), *resting])
         solution = self._aligner.by_tracks(
             [member.keyframe for member in active], crops, self._joint(), self._appearance.maps(), self._lights(),
             elsewhere,
@@ -119,11 +123,27 @@ class Refinement:
         agenda.alignments -= 1
         agenda.texture = True
 
+    def recall(self, agenda: Agenda) -> None:
+        """Sample the pictures of a resumed fit where it left them."""
+        self._roster.recall()
+        if self._roster.active:
+            self._fuse(draft=False)
+        agenda.recall = False
+
     def fuse(self, agenda: Agenda) -> dict[str, float]:
         """Sample the pictures and fuse what they show; the error of that."""
-        active, resting = self._roster.active, self._roster.rest.texture()
         # What flow is going to move is not worth sampling finely, unless it joins what was sampled so.
-        draft = agenda.moves and resting is None and len(active) >= DRAFT_FROM
+        resting = self._roster.rest.texture() is not None
+        disagreements = self._fuse(draft=agenda.moves and not resting and len(self._roster.active) >= DRAFT_FROM)
+        if not agenda.moves:
+            for member, disagreement in zip(self._roster.active, disagreements, strict=True):
+                member.disagreement = disagreement
+        agenda.texture = False
+        return {"texture": float(np.mean([member.known.loss for member in self._roster.active]))}
+
+    def _fuse(self, *, draft: bool) -> Sequence[float]:
+        """Show the texture of active and resting keyframes; the disagreement of each active one with the others."""
+        active, resting = self._roster.active, self._roster.rest.texture()
         views = self._draft_views if draft else self._views
         seen = [
             views.see(
@@ -148,10 +168,7 @@ class Refinement:
             member.estimate = replace(member.known, light_sh=texture.lights[index], loss=texture.errors[index])
             if not draft:
                 member.delit = texture.delit[index]
-            if not agenda.moves:
-                member.disagreement = texture.disagreements[index]
-        agenda.texture = False
-        return {"texture": float(np.mean(texture.errors))}
+        return texture.disagreements
 
     def invert_coarsely(self, agenda: Agenda) -> dict[str, float]:
         """Some steps towards the latent that explains the texture."""
@@ -185,6 +202,11 @@ class Refinement:
         self._adopt(scene)
         agenda.tuning -= steps
         return losses
+
+    @property
+    def _turned(self) -> bool:
+        """Whether the heads of all keyframes turn far enough to tell shape from."""
+        return parallax(list(self._roster.members.values())) >= self._settings.tracks.parallax_deg
 
     def _solve_landmarks(self, freedom: Freedom, elsewhere: SharedEvidence | None, *, measured: bool) -> None:
         keyframes = [member.keyframe for member in self._roster.active]

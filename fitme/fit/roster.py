@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fitme.fit.crop import FaceCrop
 from fitme.fit.delit import DelitView
-from fitme.fit.gauss_newton import SharedEvidence, together
+from fitme.fit.gauss_newton import SharedEvidence
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.losses import TargetFace
 from fitme.fit.resting import Rest
@@ -93,9 +93,9 @@ class Roster:
         return [self._members[key] for key in self._active]
 
     @property
-    def has_new(self) -> bool:
-        """Whether some have come since the fit last rested."""
-        return bool(self._new)
+    def new(self) -> tuple[str, ...]:
+        """Keys of those that have come since the fit last rested."""
+        return tuple(key for key in self._members if key in self._new)
 
     @property
     def estimates(self) -> dict[str, KeyframeEstimate]:
@@ -103,14 +103,20 @@ class Roster:
         return {key: member.estimate for key, member in self._members.items() if member.estimate is not None}
 
     @property
+    def tracked(self) -> dict[str, SharedEvidence]:
+        """What tracks have said, of those that took part in some."""
+        return {key: member.tracked for key, member in self._members.items() if member.tracked is not None}
+
+    @property
     def rest(self) -> Rest:
         """What resting keyframes have said."""
         return self._rest
 
-    def add(self, member: Member) -> None:
-        """One more, new."""
+    def add(self, member: Member, *, new: bool) -> None:
+        """One more; `new` unless the fit has rested with it."""
         self._members[member.key] = member
-        self._new.add(member.key)
+        if new:
+            self._new.add(member.key)
         self.stale = True
 
     def remove(self, key: str) -> None:
@@ -120,19 +126,19 @@ class Roster:
         self._rest.wake(key)
         self.stale = True
 
-    def drop(self, key: str, reason: str) -> None:
-        """Remove one that contradicts the others."""
-        self.dropped[key] = reason
-        self.remove(key)
-
     def settle(self) -> None:
         """The fit rests: nobody is new any more."""
         self._new.clear()
 
+    def recall(self) -> None:
+        """Work on all that have been solved for, until it is settled again who is active."""
+        self._active = tuple(self.estimates)
+        self.stale = True
+
     def choose(self, evidence_of: Callable[[Member], SharedEvidence]) -> None:
         """Settle who is worked on and who rests; `evidence_of` tells what landmarks say of one that goes to rest."""
         members = self._members
-        new = [key for key in members if key in self._new]
+        new = self.new
         directions = {key: member.direction for key, member in members.items()}
         losses = {key: member.known.loss for key, member in members.items() if key not in self._new}
         called = {*new, *companions(directions, losses, new, self._companion_count)}
@@ -145,11 +151,6 @@ class Roster:
                 self._rest.lay(key, member.delit, member.sharpness, evidence_of(member))
         self._active = tuple(key for key in members if key in called)
         self.stale = False
-
-    def tracked(self, *, resting_only: bool = False) -> SharedEvidence | None:
-        """What tracks have said, of all keyframes or of those that are not active."""
-        told = [m.tracked for key, m in self._members.items() if not (resting_only and key in self._active)]
-        return together(told)
 
 
 def companions(

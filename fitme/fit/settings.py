@@ -70,6 +70,10 @@ class FitSettings:
     """Side of the avatar's maps: the generator's are enlarged to it, observed detail is kept as a residual."""
     alignment_rounds: int = 2
     """Alternations of dense alignment by optical flow and texture fusion."""
+    warm_rounds: int = 1
+    """The same, and rounds of tracking, for keyframes that come once the fit has rested."""
+    newest_share: float = 0.5
+    """Weight of the newest of the heads at which the fit rested in what is shown (`fitme.fit.head`)."""
     companions: int = 4
     """Old keyframes that a round works on beside the new ones; all others rest in what they have said."""
     solver: SolverSettings = field(default_factory=SolverSettings)

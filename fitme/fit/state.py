@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from fitme.fit.agenda import Agenda
+from fitme.fit.gauss_newton import SharedEvidence
 from fitme.fit.keyframe import Keyframe
 from fitme.geometry import HeadPose
 
@@ -79,6 +81,12 @@ class FitState:
     """The pictures that the fit holds, in the order of arrival."""
     estimates: Mapping[str, KeyframeEstimate] = field(default_factory=dict)
     """By the keyframe's key."""
+    fresh: tuple[str, ...] = ()
+    """Keys of the keyframes that have come since the fit last rested: all of them while it never has."""
+    tracked: Mapping[str, SharedEvidence] = field(default_factory=dict)
+    """What tracks said of identity and focal length: each keyframe's share, by its key."""
+    agenda: Agenda = field(default_factory=Agenda)
+    """What was left to do."""
     rounds: tuple[RoundReport, ...] = ()
     """History, oldest first."""
     reference_embedding: FloatArray | None = None
