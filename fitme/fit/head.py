@@ -52,11 +52,10 @@ class ShownHead:
     """What is shown of a fit's working head: the head itself until the fit first rests, then the running mean of the
     heads at which it rested. A head at work joins in once its pictures are in register."""
 
-    def __init__(self, share: float) -> None:
-        """`share` is the weight of the newest head."""
-        self._share = share
+    def __init__(self) -> None:
         self._rested: FoundHead | None = None
         self._seen: torch.Tensor | None = None
+        self._share = 1.0
         self._registered = False
         self._shown: FoundHead | None = None
 
@@ -67,12 +66,15 @@ class ShownHead:
 
     def restart(self) -> None:
         """Show the working head itself: an earlier one was taught by a picture that is to be forgotten."""
-        self._rested = self._seen = None
+        self._rested = None
         self.changed()
 
-    def begin(self, seen: torch.Tensor | None) -> None:
-        """New keyframes are worked on; `seen` is the confidence (1, R, R, 1) of what is shown."""
-        self._seen, self._registered = seen, False
+    def begin(self, share: float, seen: torch.Tensor | None) -> None:
+        """New keyframes are worked on: the head that they make is to have a `share` in what is shown.
+
+        `seen` is the confidence (1, R, R, 1) of what is shown now.
+        """
+        self._share, self._seen, self._registered = share, seen, False
         self.changed()
 
     def register(self) -> None:
@@ -86,8 +88,8 @@ class ShownHead:
 
     def rest(self, head: FoundHead) -> None:
         """The fit rests: what is shown now is what the next head joins."""
-        self._rested = head
-        self.begin(None)
+        self._rested, self._registered = head, False
+        self.changed()
 
     def of(self, working: FoundHead) -> FoundHead:
         """What to show of a working head."""

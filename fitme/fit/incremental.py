@@ -72,7 +72,7 @@ class IncrementalFitter:
         light_views = TexelViews(model, backend, LIGHT_RESOLUTION)
         self._explainer = Explainer(self._aligner, self._visibility, light_views, settings)
         self._agenda = Agenda()
-        self._shown = ShownHead(settings.newest_share)
+        self._shown = ShownHead()
         self._stage: str | None = None
         self._rounds: list[RoundReport] = []
 
@@ -214,7 +214,8 @@ class IncrementalFitter:
             case Work.RECALL:
                 refinement.recall(agenda)
             case Work.LANDMARKS:
-                self._shown.begin(self._appearance.confidence())
+                share = max(self._settings.newest_share, len(self._roster.new) / len(self._roster))
+                self._shown.begin(share, self._appearance.confidence())
                 refinement.solve_landmarks(agenda, warm=self._shown.has_rested)
                 self._reached("landmarks")
             case Work.TEXTURE:

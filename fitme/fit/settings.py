@@ -72,8 +72,9 @@ class FitSettings:
     """Alternations of dense alignment by optical flow and texture fusion."""
     warm_rounds: int = 1
     """The same, and rounds of tracking, for keyframes that come once the fit has rested."""
-    newest_share: float = 0.5
-    """Weight of the newest of the heads at which the fit rested in what is shown (`fitme.fit.head`)."""
+    newest_share: float = 0.35
+    """Least share of a new head in the running mean that is shown (`fitme.fit.head`); of many new keyframes, theirs
+    among all."""
     companions: int = 4
     """Old keyframes that a round works on beside the new ones; all others rest in what they have said."""
     solver: SolverSettings = field(default_factory=SolverSettings)

@@ -25,11 +25,11 @@ def test_a_blend_lies_between_and_takes_what_only_the_new_head_has_seen() -> Non
 
 
 def test_the_first_head_is_shown_at_work_and_later_ones_in_register() -> None:
-    shown = ShownHead(0.5)
+    shown = ShownHead()
     assert not shown.has_rested
     assert shown.of(head(0.2)).identity[0] == pytest.approx(0.2)
     shown.rest(shown.of(head(0.4)))
-    shown.begin(None)
+    shown.begin(0.5, None)
     assert shown.of(head(0.9)).identity[0] == pytest.approx(0.4)
     shown.register()
     assert shown.of(head(0.8)).identity[0] == pytest.approx(0.6)
@@ -42,10 +42,10 @@ def test_the_first_head_is_shown_at_work_and_later_ones_in_register() -> None:
 
 
 def test_running_means_scatter_less_than_single_heads() -> None:
-    shown, random = ShownHead(0.5), np.random.default_rng(0)
+    shown, random = ShownHead(), np.random.default_rng(0)
     singles, means = random.uniform(0.3, 0.7, 200), []
     for level in singles:
-        shown.begin(None)
+        shown.begin(0.5, None)
         shown.register()
         shown.rest(shown.of(head(float(level))))
         means.append(float(shown.of(head(0.0)).identity[0]))
