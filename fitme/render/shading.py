@@ -30,8 +30,8 @@ without knowing the viewer."""
 DEFAULT_SHININESS = 24.0
 """Blinn-Phong exponent of skin: GGX roughness about 0.53."""
 GRAZING_REFLECTANCE = 0.2
-"""What skin of that roughness mirrors of its surroundings at grazing incidence, by integrating the GGX lobe; facets hide
-each other there, so that it is far from a mirror."""
+"""What skin of that roughness mirrors of its surroundings at grazing incidence, by integrating the GGX lobe: its facets
+hide each other there, so that it is far from a mirror."""
 DIFFUSE_NORMAL_SHARE = 0.5
 """How much of the normal map the diffuse term sees. Light scattered below the skin blurs its relief (Ma et al. 2007,
 "Rapid Acquisition of Specular and Diffuse Normal Maps")."""
