@@ -9,8 +9,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import numpy as np
+import psutil
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -30,19 +32,24 @@ from fitme.errors import BackendError
 from fitme.fit.incremental import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
-from fitme.fit.state import FitState
+from fitme.fit.state import STAGES, FitState
 from fitme.ingest.gather import gather
 from fitme.ingest.observe import Observer, Sighting
 from fitme.ingest.selection import choose_held_out, choose_keyframes
 from fitme.ingest.video import split_holdout
 from fitme.reflectance.weights import load_default_generator
 from fitme.shape import load_default_model
-from fitme.store import SessionStore
 from fitme.track.identity import DlibEmbedder
 from fitme.track.tracker import default_embedder
 
+if TYPE_CHECKING:
+    from fitme.store import SessionStore
+
 SLICE_S = 2.0
 """Seconds of refinement between two looks at the clock and, with a session, two commits."""
+FIRST_AVATAR, FINAL_AVATAR = "until the first avatar", "until the final avatar"
+"""What was found at these times after the start of the process: an avatar with skin, that can be relit; the last one,
+before anything was written."""
 KEY_BYTES = 8
 """Length of a keyframe's name before it is written in hexadecimal."""
 
@@ -66,11 +73,12 @@ class FitRequest:
 
 
 class Stopwatch:
-    """Wall time by what it was spent on."""
+    """Wall time since the process started, by what it was spent on."""
 
     def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self.seconds: dict[str, float] = {}
+        before = time.time() - psutil.Process().create_time()
+        self._start = time.perf_counter() - before
+        self.seconds: dict[str, float] = {"import": before}
 
     @contextmanager
     def measuring(self, name: str) -> Iterator[None]:
@@ -81,9 +89,13 @@ class Stopwatch:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
+    def note(self, name: str) -> None:
+        """Remember the time that has passed until now; the first counts."""
+        self.seconds.setdefault(name, self.total)
+
     @property
     def total(self) -> float:
-        """Seconds since the watch was made."""
+        """Seconds since the process started."""
         return time.perf_counter() - self._start
 
 
@@ -102,7 +114,7 @@ def run_fit(request: FitRequest) -> bool:
         progress = stack.enter_context(_progress(console))
         with watch.measuring("start"):
             candidates = gather(request.inputs) if request.inputs else []
-            store = None if request.session is None else stack.enter_context(SessionStore(request.session))
+            store = None if request.session is None else stack.enter_context(_store(request.session))
             state = None if store is None else store.read()
             model, embedder = load_default_model(), default_embedder()
         observer = Observer(model, None if state is None else state.reference_embedding)
@@ -117,7 +129,7 @@ def run_fit(request: FitRequest) -> bool:
                 raise observer.nobody()
         with watch.measuring("refine"):
             fitter = _fitter(state, chosen, embedder)
-            interrupted = _refine(fitter, request.seconds, store, progress)
+            interrupted = _refine(fitter, request.seconds, store, progress, watch)
         with watch.measuring("read held-out frames"):
             # Tracked only now, so that nothing of them can have been known before.
             held_out = choose_held_out(observer, [candidates[index] for index in kept])
@@ -137,6 +149,13 @@ def run_fit(request: FitRequest) -> bool:
         progress.stop()
         _summarize(console, report, request.out, interrupted)
     return interrupted
+
+
+def _store(folder: Path) -> "SessionStore":
+    # Zarr takes half a second to import, and most fits keep no session.
+    from fitme.store import SessionStore
+
+    return SessionStore(folder)
 
 
 def _fitter(state: FitState | None, chosen: Sequence[Sighting], embedder: DlibEmbedder) -> IncrementalFitter:
@@ -172,19 +191,26 @@ def _key(sighting: Sighting) -> str:
     return hashlib.blake2b(sighting.frame.image.tobytes(), digest_size=KEY_BYTES).hexdigest()
 
 
-def _refine(fitter: IncrementalFitter, seconds: float, store: SessionStore | None, progress: Progress) -> bool:
+def _refine(
+    fitter: IncrementalFitter, seconds: float, store: "SessionStore | None", progress: Progress, watch: Stopwatch
+) -> bool:
     """Refine until the time is up, nothing is left to do, or Ctrl-C; whether it was that."""
     task = progress.add_task("fitting", total=max(seconds, SLICE_S))
     deadline = time.monotonic() + seconds
     with _interruption() as interrupted:
         while True:
             left = deadline - time.monotonic()
-            report = fitter.refine(min(SLICE_S, max(left, 0.0)))
+            # One piece of work at a time until there is skin to relight: then the first avatar stands.
+            early = fitter.stage == STAGES[0]
+            report = fitter.refine(0.0 if early else min(SLICE_S, max(left, 0.0)))
+            if report.stage != STAGES[0]:
+                watch.note(FIRST_AVATAR)
             if store is not None:
                 store.write_round(fitter.state())
             progress.update(task, description=f"fitting: {report.stage}", completed=seconds - max(left, 0.0))
             if fitter.converged or interrupted() or time.monotonic() >= deadline:
                 break
+        watch.note(FINAL_AVATAR)
         progress.update(task, completed=max(seconds, SLICE_S))
         return interrupted()
 
@@ -235,7 +261,10 @@ def _summarize(console: Console, report: Json, folder: Path, interrupted: bool) 
     """Tell in a few lines what came of it."""
     keyframes, median = report["keyframes"], report["holdout"]["median"]
     ended = "interrupted in" if interrupted else "reached"
-    console.print(f"{len(keyframes)} keyframes, {ended} stage {report['stage']}, {report['timings_s']['total']:.0f} s")
+    seconds = report["timings_s"]
+    console.print(f"{len(keyframes)} keyframes, {ended} stage {report['stage']}, {seconds['total']:.0f} s")
+    if FIRST_AVATAR in seconds:
+        console.print(f"first avatar after {seconds[FIRST_AVATAR]:.1f} s, final after {seconds[FINAL_AVATAR]:.1f} s")
     if median is not None:
         console.print(
             f"held out: {len(report['holdout']['frames'])} frames, "

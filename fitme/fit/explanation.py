@@ -3,6 +3,7 @@ stay as they are."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,8 @@ from fitme.fit.state import KeyframeEstimate
 from fitme.fit.views import TexelViews
 from fitme.fit.visibility import Visibility
 from fitme.render.light import Light
+from fitme.render.rasterizer import RasterizerBackend
+from fitme.shape.morphable_model import MorphableModel
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -33,13 +36,18 @@ class Explainer:
     """Finds pose, expression and light of single pictures."""
 
     def __init__(
-        self, aligner: HeadAligner, visibility: Visibility, light_views: TexelViews, settings: FitSettings
+        self,
+        model: MorphableModel,
+        backend: RasterizerBackend,
+        settings: FitSettings,
+        aligner: HeadAligner,
+        visibility: Visibility,
     ) -> None:
-        """`light_views` samples at `LIGHT_RESOLUTION`."""
+        self._model = model
+        self._backend = backend
+        self._settings = settings
         self._aligner = aligner
         self._visibility = visibility
-        self._light_views = light_views
-        self._settings = settings
 
     def explain(self, keyframe: Keyframe, head: FoundHead, lights: Sequence[FloatArray]) -> KeyframeEstimate:
         """The estimate of a picture; `lights` (9, 3) of others of the person tell what to expect of its own, without
@@ -63,6 +71,10 @@ class Explainer:
         weight = torch.from_numpy(crop.usable)[..., None] * rendering.mask[0]
         squared = (linear_to_srgb(rendering.image[0]) - target).square().mean(-1, keepdim=True)
         return float(((squared * weight).sum() / weight.sum().clamp(min=1e-6)).sqrt())
+
+    @cached_property
+    def _light_views(self) -> TexelViews:
+        return TexelViews(self._model, self._backend, LIGHT_RESOLUTION)
 
     def _light(
         self, keyframe: Keyframe, joint: JointEstimate, usable: FloatArray, head: FoundHead, expected: FloatArray

@@ -17,7 +17,7 @@ from fitme.fit.appearance import Appearance
 from fitme.fit.baking import map_arrays
 from fitme.fit.consensus import outlier, stranger
 from fitme.fit.crop import crop_face
-from fitme.fit.explanation import LIGHT_RESOLUTION, Explainer
+from fitme.fit.explanation import Explainer
 from fitme.fit.gauss_newton import SharedEvidence
 from fitme.fit.head import FoundHead, ShownHead
 from fitme.fit.inversion import ReflectanceFit
@@ -69,8 +69,7 @@ class IncrementalFitter:
         self._refinement = Refinement(
             model, backend, settings, self._aligner, views, self._roster, self._appearance, embedder
         )
-        light_views = TexelViews(model, backend, LIGHT_RESOLUTION)
-        self._explainer = Explainer(self._aligner, self._visibility, light_views, settings)
+        self._explainer = Explainer(model, backend, settings, self._aligner, self._visibility)
         self._agenda = Agenda()
         self._shown = ShownHead()
         self._stage: str | None = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +58,7 @@ class Refinement:
         self._embedder = embedder
         self._aligner = aligner
         self._views = views
-        self._draft_views = TexelViews(model, backend, settings.map_resolution // DRAFT_FACTOR)
+        self._backend = backend
         self._roster = roster
         self._appearance = appearance
         self.focal = settings.solver.focal_prior
@@ -202,6 +203,10 @@ class Refinement:
         self._adopt(scene)
         agenda.tuning -= steps
         return losses
+
+    @cached_property
+    def _draft_views(self) -> TexelViews:
+        return TexelViews(self._model, self._backend, self._settings.map_resolution // DRAFT_FACTOR)
 
     @property
     def _turned(self) -> bool:

@@ -3,11 +3,11 @@
 from types import TracebackType
 from typing import Any
 
-import mediapipe
 import numpy as np
 
 from fitme.errors import BackendError
 from fitme.track.landmarks import Box, DetectedFace, Image
+from fitme.track.mediapipe_package import mediapipe
 
 MAX_FACES_IN_PICTURE = 4
 """Faces that one pass over a single picture yields at most."""

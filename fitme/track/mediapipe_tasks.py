@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import mediapipe
-
 from fitme.errors import ModelFileError
 from fitme.track.landmarks import Box, DetectedFace, Image
+from fitme.track.mediapipe_package import mediapipe
 from fitme.track.mediapipe_solutions import MAX_FACES_IN_PICTURE, face_of_landmarks
 
 FRAME_INTERVAL_MS = 33

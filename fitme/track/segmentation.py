@@ -4,11 +4,11 @@ from types import TracebackType
 from typing import Any, Final
 
 import cv2
-import mediapipe
 import numpy as np
 import numpy.typing as npt
 
 from fitme.track.landmarks import Image
+from fitme.track.mediapipe_package import mediapipe
 from fitme.track.observation import oval_mask
 
 FINGER_WIDTH: Final = 0.1
