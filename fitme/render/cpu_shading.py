@@ -24,6 +24,7 @@ OUTPUT_CHANNELS = 9
 """Diffuse shading (3), specular light (3), smooth unit normal (3)."""
 _SMALLEST = 1e-12
 _LEAST_COSINE = 1e-3
+_GRAZING_SURPLUS = GRAZING_REFLECTANCE - NORMAL_REFLECTANCE
 
 Vector = tuple[float, float, float]
 
@@ -113,7 +114,7 @@ def _sh_backward(sh: Floats, channel: int, n: Vector, gradient: float, grad_sh: 
 def _ambient_reflectance(facing: float) -> tuple[float, float]:
     """`fitme.render.shading.ambient_reflectance` and its slope."""
     aside = 1.0 - min(max(facing, 0.0), 1.0)
-    rise = (GRAZING_REFLECTANCE - NORMAL_REFLECTANCE) * aside**4
+    rise = _GRAZING_SURPLUS * aside**4
     slope = -5.0 * rise if 0.0 < facing < 1.0 else 0.0
     return NORMAL_REFLECTANCE + rise * aside, slope
 

@@ -42,7 +42,7 @@ _ZERO, _HALF, _ONE, _TWO, _THREE = _single(0.0), _single(0.5), _single(1.0), _si
 _FULL = _single(255.0)
 _OFFSET = _single(NORMAL_OFFSET_M)
 _SHARE = _single(DIFFUSE_NORMAL_SHARE)
-_NORMAL, _RISE = _single(NORMAL_REFLECTANCE), _single(GRAZING_REFLECTANCE - NORMAL_REFLECTANCE)
+_NORMAL, _GRAZING_SURPLUS = _single(NORMAL_REFLECTANCE), _single(GRAZING_REFLECTANCE - NORMAL_REFLECTANCE)
 _LAST_LOBE = _single(LOBE_STEPS)
 _LAST_CODE = _single(ENCODING_STEPS - 1)
 
@@ -190,7 +190,7 @@ def shade_rows(
 
             facing = rx * vx + ry * vy + rz * vz
             aside = _ONE - min(max(facing, _ZERO), _ONE)
-            reflectance = _NORMAL + _RISE * (aside * aside) * (aside * aside) * aside
+            reflectance = _NORMAL + _GRAZING_SURPLUS * (aside * aside) * (aside * aside) * aside
             facing = _TWO * facing
             gx, gy, gz = facing * rx - vx, facing * ry - vy, facing * rz - vz
             diffuse0 = sh_polynomial(sh, 0, sx, sy, sz)
