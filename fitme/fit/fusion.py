@@ -79,8 +79,8 @@ class _Samples:
     weight: FloatArray
     """(S,)."""
 
-    def delit(self, light: FloatArray) -> FloatArray:
-        return _delit(self.color, self.surface, light)
+    def delit(self, light: FloatArray, expected: FloatArray) -> FloatArray:
+        return _delit(self.color, self.surface, light, expected)
 
 
 def fuse(
@@ -119,10 +119,12 @@ def fuse(
     if known is not None:
         sure = _confidence(rest.sums.weight[sampled] / sharpest, settings)
         albedo = np.asarray(sure * known[sampled] + (1.0 - sure) * albedo, np.float32)
-    lights = _lights(samples, albedo, rest, known, sampled, total, settings, light_settings)
+    expected = tinted[sampled]
+    lights = _lights(samples, albedo, expected, rest, known, sampled, total, settings, light_settings)
 
     delit = tuple(
-        _view(table, view, weight, specular, light) for view, weight, light in zip(views, weights, lights, strict=True)
+        _view(table, view, weight, specular, light, tinted)
+        for view, weight, light in zip(views, weights, lights, strict=True)
     )
     sums = rest.sums.copy()
     for part in delit:
@@ -138,13 +140,14 @@ def fuse(
     errors = tuple(_error(s, colors) for s, colors in zip(samples, predicted, strict=True))
     return FusedTexture(
         fused, confidence[:, 0], tuple(lights), errors,
-        _disagreements(samples, lights, rest, known, sampled, sharpest, settings), delit,
+        _disagreements(samples, lights, expected, rest, known, sampled, sharpest, settings), delit,
     )  # fmt: skip
 
 
 def _lights(
     samples: Sequence[_Samples],
     albedo: FloatArray,  # (S, 3) to start from
+    expected: FloatArray,  # (S, 3)
     rest: Resting,
     known: FloatArray | None,
     sampled: npt.NDArray[np.intp],
@@ -160,7 +163,9 @@ def _lights(
     for _ in range(settings.rounds if samples else 0):
         mean_light = np.mean(lights, 0).astype(np.float32) if lights else None
         lights = [_light(view, albedo, light_settings, mean_light) for view in samples]
-        delit = sum((s.weight[:, None] * s.delit(light) for s, light in zip(samples, lights, strict=True)), settled)
+        delit = sum(
+            (s.weight[:, None] * s.delit(light, expected) for s, light in zip(samples, lights, strict=True)), settled
+        )
         albedo = (sure * delit / weight_sum + (1.0 - sure) * albedo).astype(np.float32)
     return lights
 
@@ -211,16 +216,23 @@ def _surface(
     return lit_surface(view.normals[index], view.toward_viewer[index], specular[index], table.occlusion[index])
 
 
-def _delit(color: FloatArray, surface: LitSurface, light: FloatArray) -> FloatArray:
-    albedo: FloatArray = np.clip((color - surface.sheen(light)) / surface.shading(light), 0.0, MAXIMAL_ALBEDO)
+def _delit(color: FloatArray, surface: LitSurface, light: FloatArray, expected: FloatArray) -> FloatArray:
+    """Albedo that makes a surface look as seen (S, 3), given what it is expected to be.
+
+    What was mirrored is taken off by its expected share of the colour, not by its amount: where a head shades itself,
+    both terms lose alike, and taking off all of the sheen would leave dark red skin.
+    """
+    predicted = expected * surface.shading(light) + surface.sheen(light)
+    albedo: FloatArray = np.clip(color * expected / np.maximum(predicted, SMALLEST_WEIGHT), 0.0, MAXIMAL_ALBEDO)
     return albedo
 
 
 def _view(
-    table: TexelTable, view: TexelObservation, weight: FloatArray, specular: FloatArray, light: FloatArray
-) -> DelitView:
+    table: TexelTable, view: TexelObservation, weight: FloatArray, specular: FloatArray, light: FloatArray,
+    expected: FloatArray,
+) -> DelitView:  # fmt: skip
     index = np.flatnonzero(weight > SMALLEST_WEIGHT)
-    albedo = _delit(view.color[index], _surface(table, view, specular, index), light)
+    albedo = _delit(view.color[index], _surface(table, view, specular, index), light, expected[index])
     return DelitView(index.astype(np.int32), albedo.astype(np.float16), weight[index].astype(np.float16))
 
 
@@ -237,13 +249,14 @@ def _error(view: _Samples, predicted: FloatArray) -> float:
 def _disagreements(
     samples: Sequence[_Samples],
     lights: Sequence[FloatArray],
+    expected: FloatArray,
     rest: Resting,
     known: FloatArray | None,
     sampled: npt.NDArray[np.intp],
     sharpest: float,
     settings: FusionSettings,
 ) -> tuple[float, ...]:
-    delit = [s.delit(light) for s, light in zip(samples, lights, strict=True)]
+    delit = [s.delit(light, expected) for s, light in zip(samples, lights, strict=True)]
     weight = rest.sums.weight[sampled] + sum(s.weight for s in samples)
     seen = np.zeros_like(delit[0]) if known is None else rest.sums.weight[sampled, None] * known[sampled]
     seen = sum((s.weight[:, None] * values for s, values in zip(samples, delit, strict=True)), seen)
@@ -251,7 +264,7 @@ def _disagreements(
     for view, values, light in zip(samples, delit, lights, strict=True):
         others = weight - view.weight
         albedo = (seen - view.weight[:, None] * values) / np.maximum(others, SMALLEST_WEIGHT)[:, None]
-        expected = albedo * view.surface.shading(light) + view.surface.sheen(light)
+        predicted = albedo * view.surface.shading(light) + view.surface.sheen(light)
         shared = np.where(others > settings.confident_weight * sharpest, view.weight, 0.0)
-        found.append(disagreement(expected, view.color, shared))
+        found.append(disagreement(predicted, view.color, shared))
     return tuple(found)

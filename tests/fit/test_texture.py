@@ -85,6 +85,24 @@ def test_fusion_recovers_albedo_up_to_scale(
     assert (fused.confidence < 1.0).all()
 
 
+def test_a_shadow_that_no_light_explains_leaves_dark_skin_its_hue(views: TexelViews) -> None:
+    count = len(views.table.rows)
+    skin, sheen = np.array([0.132, 0.055, 0.031], np.float32), np.float32(0.02)
+    draw = np.random.default_rng(0)
+    normals = draw.normal(size=(count, 3)) * 0.4 + [0.0, 0.0, 1.0]
+    normals = (normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32)
+    toward = np.tile(np.array([[0.0, 0.0, 1.0]], np.float32), (count, 1))
+    shadowed = (views.table.rows // 8 + views.table.columns // 8) % 6 == 0
+    color = 0.6 * (skin + sheen) * np.where(shadowed, 0.35, 1.0)[:, None].astype(np.float32)
+    seen = [TexelObservation(color, np.ones(count, np.float32), normals, toward)]
+    prior = np.tile(np.array([[0.4, 0.3, 0.25]], np.float32), (count, 1))
+    specular = np.full((count, 1), 0.54, np.float32)
+    fused = fuse(views.table, seen, [1.0], prior, specular, FusionSettings(), LightSettings())
+    face = (views.table.region == Region.SKIN) & (views.table.occlusion[:, 0] == 1.0)
+    hue = [np.median(fused.albedo[face & there, 2] / fused.albedo[face & there, 0]) for there in (shadowed, ~shadowed)]
+    assert hue[0] > 0.85 * hue[1]
+
+
 def test_a_sharper_view_gives_the_detail(views: TexelViews, light: Light) -> None:
     count = len(views.table.rows)
     normals = np.tile(np.array([[0.0, 0.0, 1.0]], np.float32), (count, 1))
