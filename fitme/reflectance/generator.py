@@ -24,6 +24,7 @@ from fitme.reflectance.layers import (
     ACTIVATION_GAIN,
     LEAKY_SLOPE,
     EqualLinear,
+    LocalContrast,
     ModulatedConv,
     PositionalMix,
     downsample,
@@ -80,6 +81,8 @@ class GeneratorConfig:
     """Positional maps of each resolution of each branch."""
     detail_maps: tuple[int, ...] = (64, 40, 20)
     """Maps that each branch adds to its outputs, at the trunk's resolution and at each of its own."""
+    contrast_maps: int = 16
+    """Maps that regions' gains are made of, at each of a branch's own resolutions."""
     linear_components: int = 32
     """K: maps of the linear model besides the mean."""
     linear_resolution: int = 128
@@ -187,11 +190,19 @@ class Branch(nn.Module):
             DetailMaps(count, modality.channels, config.trunk_resolution << level, config.latent_size)
             for level, count in enumerate(config.detail_maps)
         )
+        self.contrasts = nn.ModuleList(
+            LocalContrast(config.contrast_maps, config.trunk_resolution << (level + 1), config.latent_size)
+            for level in range(len(channels))
+        )
         self.base = nn.Parameter(torch.zeros(1, modality.channels, config.resolution, config.resolution))
 
     def detail_layers(self) -> list[DetailMaps]:
         """From the trunk's resolution up."""
         return [cast("DetailMaps", layer) for layer in self.details]
+
+    def contrast_layers(self) -> list[LocalContrast]:
+        """From twice the trunk's resolution up."""
+        return [cast("LocalContrast", layer) for layer in self.contrasts]
 
 
 class ReflectanceGenerator(nn.Module):
@@ -286,14 +297,19 @@ class ReflectanceGenerator(nn.Module):
         for name, branch in self.named_branches():
             features, total = x, sums[name]
             assert total is not None
-            pyramid[coarsest][name] = total + self._linear(branch.base, linear[name], coarsest)
+            coarser = self._linear(branch.base, linear[name], coarsest)
+            pyramid[coarsest][name] = total = total + coarser
             for level, (stage, output_layer) in enumerate(zip(branch.stages, branch.outputs, strict=True)):
                 size = config.trunk_resolution << (level + 1)
                 if size <= target:
                     features = stage(features, w_plus[:, row : row + 2])
-                    output = output_layer(features, stage.positions, w_plus[:, row + 2])
-                    total = _accumulate(total, output + branch.details[level + 1](w_plus[:, row + 2]))
-                    pyramid[size][name] = total + self._linear(branch.base, linear[name], size)
+                    style = w_plus[:, row + 2]
+                    output = output_layer(features, stage.positions, style) + branch.details[level + 1](style)
+                    finer = self._linear(branch.base, linear[name], size)
+                    # What this resolution adds to the one below, the linear model's part of it included.
+                    band = output + (finer - upsample(coarser))
+                    pyramid[size][name] = total = upsample(total) + branch.contrasts[level](style) * band
+                    coarser = finer
                 row += LAYERS_PER_STAGE
         return pyramid
 

@@ -13,6 +13,10 @@ from torch import Tensor, nn
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2.0)
 """Keeps the variance of leaky-rectified features at that of their input."""
+CONTRAST_CELL = 8
+"""Texels a side of the regions whose contrast is told apart."""
+CONTRAST_BOUND = 1.0
+"""Largest logarithm of a gain."""
 _EPSILON = 1e-8
 
 
@@ -124,3 +128,21 @@ class PositionalMix(nn.Module):
         """(B, outputs, H, W)."""
         mix = self.weight * self.gain * self.style(w)[:, None]  # (B, outputs, P)
         return torch.einsum("bop,phw->bohw", mix, maps)
+
+
+class LocalContrast(nn.Module):
+    """Gains by which a style strengthens or weakens fine structure, region by region; 1 before they are set (see
+    `contrast_fit`)."""
+
+    def __init__(self, maps: int, resolution: int, latent_size: int) -> None:
+        super().__init__()
+        side = resolution // CONTRAST_CELL
+        self.mean = nn.Parameter(torch.zeros(1, side, side))
+        self.maps = nn.Parameter(torch.zeros(maps, side, side))
+        self.style = EqualLinear(latent_size, maps)
+
+    def forward(self, w: Tensor) -> Tensor:
+        """(B, D) to gains (B, 1, H, W), within a factor of e^`CONTRAST_BOUND`."""
+        logarithm = self.mean + torch.einsum("bp,phw->bhw", self.style(w), self.maps)[:, None]
+        gains = (CONTRAST_BOUND * torch.tanh(logarithm / CONTRAST_BOUND)).exp()
+        return functional.interpolate(gains, scale_factor=CONTRAST_CELL, mode="bilinear", align_corners=False)

@@ -7,10 +7,8 @@ from torch import Tensor
 
 from fitme.color import linear_to_srgb
 from fitme.reflectance.generator import NORMAL_SLOPE_SCALE
-from fitme.reflectance.layers import downsample, upsample
+from fitme.reflectance.layers import CONTRAST_CELL, downsample, upsample
 
-CONTRAST_CELL = 8
-"""Texels a side over which local contrast is measured."""
 CONTRAST_OCTAVES = 2
 SMALLEST_VARIANCE = 1e-6
 """Of a cell; below it contrast is nothing, and its root has a slope."""

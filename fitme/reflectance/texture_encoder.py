@@ -25,10 +25,11 @@ from fitme.errors import ConfigError, InputError, ModelFileError
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
 from fitme.reflectance.layers import activate
 from fitme.reflectance.mapping import MappingNetwork
+from fitme.reflectance.quantization import packed, unpacked
 
 DEFAULT_ENCODER = Path(__file__).parent / "weights" / "encoder_256.safetensors"
 FORMAT = "fitme-texture-encoder"
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 DARKEST = 0.02
 """Linear albedo at which the logarithm that the network sees levels off."""
 MIDDLE_LOG = -1.6
@@ -172,9 +173,12 @@ def mark_of(generator: ReflectanceGenerator) -> str:
     return digest.hexdigest()
 
 
-def save_encoder(encoder: TextureEncoder, path: Path, *, dtype: torch.dtype = torch.float16) -> None:
-    """Write weights in `dtype`, sizes and the generator's mark. The file appears only when it is complete."""
-    tensors = {name: value.detach().to(dtype).contiguous() for name, value in encoder.state_dict().items()}
+def save_encoder(encoder: TextureEncoder, path: Path, *, exact: bool = False) -> None:
+    """Write weights, sizes and the generator's mark: in half precision, and what was copied from the generator as its
+    own file has it; with `exact`, in float32. The file appears only when it is complete."""
+    state = encoder.state_dict()
+    plain = {name: value.detach().contiguous() for name, value in state.items()}
+    tensors = plain if exact else packed(state, in_bytes=("mapping.",))
     metadata = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -227,7 +231,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            tensors = unpacked({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelFileError(f"{path} is not a whole safetensors file ({error}): fetch or train it again") from error
     if metadata.get("format") != FORMAT or metadata.get("version") != FORMAT_VERSION:

@@ -23,6 +23,7 @@ from fitme.errors import ModelFileError
 from fitme.reflectance.adversary import Adversary
 from fitme.reflectance.cause_distribution import CauseDistribution, balanced_rows, fit_cause_distribution
 from fitme.reflectance.cause_features import select_features
+from fitme.reflectance.contrast_fit import clear_contrast, fit_contrast, set_contrast
 from fitme.reflectance.dataset import MapDataset
 from fitme.reflectance.detail_fit import clear_details, fit_details, set_details
 from fitme.reflectance.generator import Branch, ReflectanceGenerator, SynthesisStage, encode_raw
@@ -40,6 +41,8 @@ CODE_RATE, CODE_WEIGHT = 10.0, 1e-3
 """Learning rate of learned latents beside the networks', and the weight of their mean square."""
 DETAIL_SAMPLES = 8000
 """Maps at most that details are fitted to."""
+CONTRAST_SAMPLES = 1600
+"""Maps at most that the contrast of regions is fitted to."""
 BATCH_OF_COEFFICIENTS = 32
 """Maps at a time when coefficients are computed."""
 
@@ -143,9 +146,11 @@ class Trainer:
         return StepReport(self.step, phase.resolution, {name: float(value.detach()) for name, value in losses.items()})
 
     def finished_generator(self, prior_steps: int = 0) -> ReflectanceGenerator:
-        """The averaged generator on the CPU, its latents whitened and `mean_w` measured. With `prior_steps` its mapping
-        network is fitted to the latents that the data have, for data whose causes are not distributed as a Gaussian
-        copula has them."""
+        """The averaged generator on the CPU, its latents whitened, `mean_w` and the contrast that it lacks measured.
+
+        With `prior_steps` its mapping network is fitted to the latents that the data have, for data whose causes are
+        not distributed as a Gaussian copula has them.
+        """
         generator = copy.deepcopy(self.average).cpu()
         generator.measure_mean_w()
         if prior_steps > 0:
@@ -153,6 +158,9 @@ class Trainer:
                 latents = generator.mapping.from_causes(self._causes_of(np.arange(len(self._causes))).cpu())
             match_latents(generator, latents, prior_steps, self.config.seed)
         whiten_latents(generator)
+        clear_contrast(generator)
+        covered = (self._weight.cpu() > 0.0).float()
+        set_contrast(generator, fit_contrast(generator, self._samples(generator, CONTRAST_SAMPLES), covered))
         return generator.eval()
 
     @torch.no_grad()
@@ -259,17 +267,17 @@ class Trainer:
         average = copy.deepcopy(self.average).cpu()
         average.measure_mean_w()
         clear_details(average)
-        count = min(len(self._causes), DETAIL_SAMPLES)
-        chosen = np.random.default_rng(self.config.seed).permutation(len(self._causes))[:count]
-
-        def samples() -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-            for indices in np.array_split(chosen, max(count // BATCH_OF_COEFFICIENTS, 1)):
-                maps = self._dataset.batch(indices, np.zeros(len(indices), bool))
-                yield average.mapping.from_causes(self._causes_of(indices).cpu()), encode_raw(maps)
-
-        remainder = fit_details(average, samples(), self.config.generator.detail_maps)
+        remainder = fit_details(average, self._samples(average, DETAIL_SAMPLES), self.config.generator.detail_maps)
         for network in (self.generator, self.average):
             set_details(network, remainder)
+
+    def _samples(self, generator: ReflectanceGenerator, most: int) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """What a generator on the CPU has to make, in batches: w (B, D), and raw maps by modality; `most` of them."""
+        count = min(len(self._causes), most)
+        chosen = np.random.default_rng(self.config.seed).permutation(len(self._causes))[:count]
+        for indices in np.array_split(chosen, max(count // BATCH_OF_COEFFICIENTS, 1)):
+            maps = self._dataset.batch(indices, np.zeros(len(indices), bool))
+            yield generator.mapping.from_causes(self._causes_of(indices).cpu()), encode_raw(maps)
 
     @torch.no_grad()
     def _average(self) -> None:

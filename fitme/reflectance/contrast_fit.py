@@ -1,0 +1,131 @@
+"""How much fine structure every region of a head has, in closed form.
+
+What a network cannot place it fades: strands, stubble and mottling come out weaker than they are. How strong they are
+is far easier to tell from w than where they lie. A ridge regression of the logarithm of what is missing, region by
+region, tells it at once; its leading components become the generator's `LocalContrast` layers.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fitme.reflectance.generator import MODALITIES, ReflectanceGenerator
+from fitme.reflectance.layers import CONTRAST_BOUND, CONTRAST_CELL, LocalContrast, downsample, upsample
+
+RIDGE_SHARE = 0.15
+"""Ridge of the regression beside w's mean variance, per map."""
+VARIANCE_SHARE = 0.1
+"""Of a region's mean variance that is added to what is found and wanted: regions with next to no structure have no
+say."""
+LEAST_VARIANCE = 1e-7
+"""The same where heads have none, in squared raw outputs."""
+LEAST_COVERED = 1e-3
+"""Share of a region that must be covered for its variance to count."""
+
+
+@dataclass(frozen=True, eq=False)
+class ContrastModel:
+    """Logarithms of gains: mean + sum over p of (slope_p . w + offset_p) maps_p."""
+
+    mean: Tensor
+    """(1, h, h)."""
+    maps: Tensor
+    """(P, h, h)."""
+    slope: Tensor
+    """(P, D)."""
+    offset: Tensor
+    """(P,)."""
+
+
+@torch.no_grad()
+def fit_contrast(
+    generator: ReflectanceGenerator,
+    samples: Iterable[tuple[Tensor, dict[str, Tensor]]],  # w (B, D), raw maps (B, channels, R, R) by modality
+    covered: Tensor,  # (1, 1, R, R) texels that count, 0 or 1
+) -> dict[str, list[ContrastModel]]:
+    """By modality, coarse to fine, the gains that give the generator's outputs the local contrast of the samples. The
+    generator's own gains must be clear."""
+    latents: list[Tensor] = []
+    variances: dict[tuple[str, int], list[Tensor]] = {}
+    for w, wanted in samples:
+        latents.append(w)
+        *_, found = generator.raw_pyramid(generator.broadcast(w)).values()
+        for modality in MODALITIES:
+            pair, mask = (wanted[modality.name], found[modality.name]), covered
+            while mask.shape[-1] > generator.config.trunk_resolution:
+                below = [downsample(maps) for maps in pair]
+                bands = [maps - upsample(low) for maps, low in zip(pair, below, strict=True)]
+                parts = torch.stack([local_variance(band, mask) for band in bands], 1)  # (B, 2, h, h)
+                variances.setdefault((modality.name, mask.shape[-1]), []).append(parts)
+                pair, mask = (below[0], below[1]), downsample(mask)
+    stacked = torch.cat(latents)  # (N, D)
+    return {
+        name: [
+            _regress(stacked, torch.cat(variances[name, layer.mean.shape[-1] * CONTRAST_CELL]), len(layer.maps))
+            for layer in branch.contrast_layers()
+        ]
+        for name, branch in generator.named_branches()
+    }
+
+
+@torch.no_grad()
+def set_contrast(generator: ReflectanceGenerator, models: dict[str, list[ContrastModel]]) -> None:
+    """Put gains into the generator, in the place of what was there."""
+    for name, branch in generator.named_branches():
+        for layer, model in zip(branch.contrast_layers(), models[name], strict=True):
+            layer.mean.copy_(model.mean)
+            layer.maps.copy_(model.maps)
+            layer.style.weight.copy_(model.slope / layer.style.gain)
+            layer.style.bias.copy_(model.offset / layer.style.rate)
+
+
+@torch.no_grad()
+def clear_contrast(generator: ReflectanceGenerator) -> None:
+    """Bring all gains back to 1."""
+    for _, branch in generator.named_branches():
+        for layer in branch.contrast_layers():
+            _clear(layer)
+
+
+def local_variance(band: Tensor, covered: Tensor) -> Tensor:
+    """Mean square of a band (B, C, H, W) over its channels and over what is covered (1, 1, H, W) of regions of
+    `CONTRAST_CELL` texels a side: (B, H / 8, W / 8), 0 where nothing is covered."""
+    share = downsample(covered, CONTRAST_CELL)
+    power = downsample(band.square() * covered, CONTRAST_CELL) / share.clamp(min=LEAST_COVERED)
+    return (power * (share > LEAST_COVERED)).mean(1)
+
+
+def _clear(layer: LocalContrast) -> None:
+    layer.mean.zero_()
+    layer.maps.zero_()
+
+
+def _regress(w: Tensor, variances: Tensor, count: int) -> ContrastModel:
+    """The leading maps of a linear model of half the logarithm of variances' ratio, (N, 2, h, h), wanted and found."""
+    wanted, found = variances.double().flatten(2).unbind(1)  # (N, cells)
+    floor = (VARIANCE_SHARE * wanted.mean(0)).clamp(min=LEAST_VARIANCE)
+    missing = 0.5 * ((wanted + floor) / (found + floor)).log()
+    centre = w.mean(0).double()
+    centred = w.double() - centre  # (N, D)
+    moment = centred.T @ centred / len(w)
+    ridge = RIDGE_SHARE * moment.diagonal().mean() * torch.eye(len(moment), dtype=torch.float64)
+    slopes = torch.linalg.solve(moment + ridge, centred.T @ (missing - missing.mean(0)) / len(w))  # (D, cells)
+    # Leading under w's covariance, so that what hardly ever varies takes no map.
+    root = torch.linalg.cholesky(moment + ridge).T  # (D, D)
+    _, strength, directions = torch.linalg.svd(root @ slopes, full_matrices=False)
+    rank = min(count, len(strength))
+    maps, slope = slopes.new_zeros(count, slopes.shape[1]), slopes.new_zeros(count, len(slopes))
+    maps[:rank] = directions[:rank] * strength[:rank, None]
+    slope[:rank] = (slopes @ directions[:rank].T / strength[:rank].clamp(min=1e-12)).T  # (P, D)
+    predicted = missing.mean(0) + (centred @ slope.T) @ maps  # (N, cells)
+    # A mean of logarithms is below that of powers; what is left is the same for all heads.
+    power = found * (2.0 * predicted.clamp(-CONTRAST_BOUND, CONTRAST_BOUND)).exp()
+    surplus = 0.5 * ((wanted.mean(0) + floor) / (power.mean(0) + floor)).log()
+    mean = missing.mean(0) + surplus
+    side = variances.shape[-1]
+    return ContrastModel(
+        mean.reshape(1, side, side).float(), maps.reshape(-1, side, side).float(), slope.float(),
+        -(slope @ centre).float(),
+    )  # fmt: skip
