@@ -44,7 +44,7 @@ class ForwardRenderer:
     :param resolution: pixels of a side, or (H, W).
     :param shininess: Blinn-Phong exponent: a number, or one per triangle (F,).
     :param occlusion: (V,) share of the surroundings' light that reaches each vertex, in [0, 1]; 1 if None.
-    :param shadows: let directional lights cast shadows, at a quarter of a picture's time for each light.
+    :param shadows: let directional lights cast shadows, at a third of a picture's time for each light.
     :param threads: rows are drawn in this many bands at once.
     :raises ValueError: more than `MAX_SHININESS_VALUES` different exponents.
     """

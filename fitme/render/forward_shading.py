@@ -202,13 +202,15 @@ def shade_rows(
             lobe = lobes[lobe_of_triangle[face]]
             for index in range(directions.shape[0]):
                 lx, ly, lz = directions[index, 0], directions[index, 1], directions[index, 2]
-                reach = _ONE
+                soft = max(sx * lx + sy * ly + sz * lz, _ZERO)
+                sharp = max(rx * lx + ry * ly + rz * lz, _ZERO)
+                if soft + sharp == _ZERO:
+                    continue
                 if index < depths.shape[0]:
                     reach = lit_share(depths[index], frames[index], ox, oy, oz)
                     if reach == _ZERO:
                         continue
-                soft = reach * max(sx * lx + sy * ly + sz * lz, _ZERO)
-                sharp = reach * max(rx * lx + ry * ly + rz * lz, _ZERO)
+                    soft, sharp = reach * soft, reach * sharp
                 hx, hy, hz = vx + lx, vy + ly, vz + lz
                 cosine = (rx * hx + ry * hy + rz * hz) * _inverse_length(hx, hy, hz)
                 glint = sharp * _lobe(lobe, cosine)
