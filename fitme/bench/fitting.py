@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from fitme.bench.baseline import BaselineFit
+from fitme.bench.increments import increment_rows
+from fitme.bench.photo import photo_rows
 from fitme.bench.rows import BenchmarkRow
 from fitme.bench.scores import FrameScore, median_score
 from fitme.errors import InputError
@@ -44,7 +46,8 @@ MARKS = {
 
 
 def fit() -> list[BenchmarkRow]:
-    """`fitme fit` on every clip, each in a process of its own; targets follow from `MARKS`."""
+    """`fitme fit` on every clip, each in a process of its own, targets following from `MARKS`; then, of the first clip,
+    one photo, and further keyframes."""
     rows = []
     for clip in clips():
         with tempfile.TemporaryDirectory() as folder:
@@ -57,7 +60,8 @@ def fit() -> list[BenchmarkRow]:
             median = json.loads((Path(folder) / "report.json").read_text("utf-8"))["holdout"]["median"]
         rows += _rows(clip.stem, median)
         rows.append(BenchmarkRow(f"{clip.stem}: time, everything included", seconds, "s", f"<= {TIME_LIMIT_S:g}"))
-    return rows
+    first = clips()[0]
+    return rows + photo_rows(first) + increment_rows(first)
 
 
 def baseline() -> list[BenchmarkRow]:

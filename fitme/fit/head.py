@@ -64,6 +64,11 @@ class ShownHead:
         """Whether there is a head that a new one would join."""
         return self._rested is not None
 
+    @property
+    def has_joined(self) -> bool:
+        """Whether the working head is part of what is shown."""
+        return self._rested is None or self._registered
+
     def restart(self) -> None:
         """Show the working head itself: an earlier one was taught by a picture that is to be forgotten."""
         self._rested = None

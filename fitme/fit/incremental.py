@@ -106,6 +106,12 @@ class IncrementalFitter:
         """Whether refining would change nothing until another keyframe comes."""
         return self._agenda.next is None
 
+    @property
+    def absorbed(self) -> bool:
+        """Whether the avatar has its skin, and has learnt from all keyframes held."""
+        joined = self._shown.has_joined or not self._roster.new
+        return joined and self.stage != STAGES[0]
+
     def refine(self, budget_s: float, on_progress: Progress | None = None) -> RoundReport:
         """Work for about `budget_s` seconds, one piece of work at least, or until converged; what was done.
 

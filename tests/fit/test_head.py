@@ -30,8 +30,10 @@ def test_the_first_head_is_shown_at_work_and_later_ones_in_register() -> None:
     assert shown.of(head(0.2)).identity[0] == pytest.approx(0.2)
     shown.rest(shown.of(head(0.4)))
     shown.begin(0.5, None)
+    assert not shown.has_joined
     assert shown.of(head(0.9)).identity[0] == pytest.approx(0.4)
     shown.register()
+    assert shown.has_joined
     assert shown.of(head(0.8)).identity[0] == pytest.approx(0.6)
     shown.changed()
     assert shown.of(head(0.6)).identity[0] == pytest.approx(0.5)

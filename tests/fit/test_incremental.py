@@ -120,8 +120,13 @@ def test_resumes_from_its_state(
     np.testing.assert_array_equal(again.w_plus, state.w_plus)
     assert again.tuned.keys() == state.tuned.keys()
     np.testing.assert_allclose(resumed.avatar().maps.diffuse.numpy(), fitter.avatar().maps.diffuse.numpy(), atol=1e-6)
+    assert resumed.converged
+    assert resumed.absorbed
     resumed.add_keyframe(photograph("jaw", 10.0, jaw=0.5))
+    assert not resumed.absorbed
+    np.testing.assert_array_equal(resumed.avatar().identity.numpy(), state.identity)
     converge(resumed)
+    assert resumed.absorbed
     assert len(resumed.state().rounds) > len(state.rounds)
     assert "jaw" in resumed.state().estimates
     # Warm: the latent moved on from where it was, not from the mean.
