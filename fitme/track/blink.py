@@ -14,6 +14,15 @@ CLOSED_ASPECT: Final = 0.09
 """Opening over width that MediaPipe's landmarks keep when the lids touch."""
 
 _LIDS: Final = {"Left": ((386, 374), (385, 380), (387, 373)), "Right": ((159, 145), (158, 153), (160, 144))}
+_MOVERS: Final = {
+    side: [
+        index
+        for index, name in enumerate(EXPRESSION_NAMES)
+        if name.startswith("eye") and name.endswith(side) and name != f"eyeBlink{side}"
+    ]
+    for side in ("Left", "Right")
+}
+"""What else moves the lids of each side."""
 _CORNERS: Final = {"Left": topology.LEFT_EYE_CORNERS, "Right": topology.RIGHT_EYE_CORNERS}
 
 
@@ -36,8 +45,6 @@ def close_eyes(expression: npt.NDArray[np.float32], landmarks: npt.NDArray[np.fl
     for side in _LIDS:
         closing = np.float32(eye_closing(landmarks, side))
         blink = expression_index(f"eyeBlink{side}")
-        for index, name in enumerate(EXPRESSION_NAMES):
-            if name.startswith("eye") and name.endswith(side) and index != blink:
-                closed[index] *= 1.0 - closing
+        closed[_MOVERS[side]] *= 1.0 - closing
         closed[blink] = max(closed[blink], closing)
     return closed

@@ -6,7 +6,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.transform import Rotation
 
 from fitme.geometry import Camera
 from fitme.shape.expressions import (
@@ -33,10 +32,15 @@ PITCH_AT_REST_RAD: Final = math.radians(7.0)
 """Pitch that the irises of people who look straight ahead seem to have: theirs lie lower than the mean head's."""
 _ITERATIONS: Final = 2
 _DIFFERENCE_RAD: Final = 1e-3
+_DIFFERENCES: Final = _DIFFERENCE_RAD * np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+_DAMPING: Final = 1e-2
+"""Relative to the trace."""
+_TINY: Final = 1e-30
 _YAW_LIMIT: Final = math.radians(MAX_EYE_YAW_DEG)
 _PITCH_LIMIT: Final = math.radians(MAX_EYE_PITCH_DEG)
-_IRISES: Final = (topology.LEFT_IRIS, topology.RIGHT_IRIS)
-_CORNERS: Final = (topology.LEFT_EYE_CORNERS, topology.RIGHT_EYE_CORNERS)
+_LIMITS: Final = np.array([_PITCH_LIMIT + PITCH_AT_REST_RAD, _YAW_LIMIT])
+_IRISES: Final = np.array([topology.LEFT_IRIS, topology.RIGHT_IRIS])
+_CORNERS: Final = np.array([topology.LEFT_EYE_CORNERS, topology.RIGHT_EYE_CORNERS])
 
 
 @dataclass(frozen=True)
@@ -83,9 +87,7 @@ def solve_gaze(
     """
     if not np.isfinite(centers).all():
         return np.zeros(EXPRESSION_COUNT)
-    angles = np.stack(  # (2 eyes, pitch and yaw)
-        [_eye_angles(eye, centers[eye], neutral, rotation, translation, camera, pixels) for eye in range(2)]
-    )
+    angles = _eye_angles(centers, neutral, rotation, translation, camera, pixels)
     trust = np.maximum(1.0 - expression[list(BLINKS)], LEAST_TRUST)
     common = trust @ angles / trust.sum()
     yaw = common[1] + VERGENCE * trust.min() * (angles[:, 1] - common[1])
@@ -93,28 +95,43 @@ def solve_gaze(
 
 
 def _eye_angles(
-    eye: int, center: Array, neutral: Array, rotation: Array, translation: Array, camera: Camera, pixels: Array
+    centers: Array, neutral: Array, rotation: Array, translation: Array, camera: Camera, pixels: Array
 ) -> Array:
-    """(2,) pitch and yaw in radians, as of `MorphableModel.eye_rotations`."""
-    iris, corners = list(_IRISES[eye]), list(_CORNERS[eye])
-    arm = neutral[iris].mean(0) - center
-    base = project(camera, neutral[corners] @ rotation.T + translation).mean(0)
-    target = pixels[iris].mean(0) - pixels[corners].mean(0) + base
-
-    def place(angles: Array) -> Array:
-        turned = center + Rotation.from_rotvec(np.column_stack([angles, np.zeros(len(angles))])).apply(arm)
-        return project(camera, turned @ rotation.T + translation)
-
-    limits = np.array([_PITCH_LIMIT + PITCH_AT_REST_RAD, _YAW_LIMIT])
-    angles = np.zeros(2)
+    """(2 eyes, pitch and yaw) in radians, as of `MorphableModel.eye_rotations`."""
+    arms = neutral[_IRISES].mean(1) - centers
+    corners = neutral[_CORNERS].reshape(-1, 3) @ rotation.T + translation
+    base = project(camera, corners).reshape(2, -1, 2).mean(1)
+    target = pixels[_IRISES].mean(1) - pixels[_CORNERS].mean(1) + base
+    angles = np.zeros((2, 2))
     for _ in range(_ITERATIONS):
-        here, by_pitch, by_yaw = place(angles + _DIFFERENCE_RAD * np.array([[0, 0], [1, 0], [0, 1]]))
-        jacobian = np.column_stack([by_pitch - here, by_yaw - here]) / _DIFFERENCE_RAD
+        turned = centers[:, None] + _turned(angles[:, None] + _DIFFERENCES, arms[:, None])  # (2, 3, 3)
+        placed = project(camera, turned.reshape(-1, 3) @ rotation.T + translation).reshape(2, -1, 2)
+        slopes = (placed[:, 1:] - placed[:, :1]) / _DIFFERENCE_RAD  # (2 eyes, 2 angles, 2 pixels)
+        normal = slopes @ slopes.transpose(0, 2, 1)
         # Damped: an eye seen from far aside says little about its yaw.
-        damping = 1e-2 * np.trace(jacobian.T @ jacobian) * np.eye(2)
-        step = np.linalg.solve(jacobian.T @ jacobian + damping, jacobian.T @ (target - here))
-        angles = np.clip(angles + step, -limits, limits)
+        normal += _DAMPING * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(2)
+        missing = slopes @ (target - placed[:, 0])[..., None]
+        angles = np.clip(angles + np.linalg.solve(normal, missing)[..., 0], -_LIMITS, _LIMITS)
     return angles
+
+
+def _turned(angles: Array, vectors: Array) -> Array:
+    """Vectors (..., 3) turned by rotation vectors with x and y of `angles` (..., 2) and no z (Rodrigues' formula)."""
+    (pitch, yaw), (x, y, z) = np.moveaxis(angles, -1, 0), np.moveaxis(vectors, -1, 0)
+    squared = pitch * pitch + yaw * yaw
+    angle = np.sqrt(squared)
+    sine = np.sinc(angle / np.pi)
+    versine = (1.0 - np.cos(angle)) / np.maximum(squared, _TINY)
+    along = versine * (pitch * x + yaw * y)
+    cosine = 1.0 - versine * squared
+    return np.stack(
+        [
+            cosine * x + sine * yaw * z + along * pitch,
+            cosine * y - sine * pitch * z + along * yaw,
+            cosine * z + sine * (pitch * y - yaw * x),
+        ],
+        -1,
+    )
 
 
 def _coefficients(pitch: float, yaw: Array) -> Array:

@@ -5,8 +5,8 @@ the rigid motion and the Jacobian is analytic. Expressions stay in [0, 1] by an 
 not linear; their angles are found apart, from where the irises lie between the corners of the eyes.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,8 @@ POSE_COUNT: Final = 6
 
 SETTLED: Final = 3e-3
 """Relative gain of a step below which the iteration ends."""
+NEAR: Final = 0.02
+"""Median distance of landmarks, as a share of the face's size, below which the frame before is a good enough start."""
 
 EYELID_PAIRS: Final = ((159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373))
 """Upper and lower lid."""
@@ -81,6 +83,24 @@ class _State:
 
 
 @dataclass(frozen=True)
+class _Evaluation:
+    """A state against its targets, P landmarks and then Q offsets between paired ones."""
+
+    state: _State
+    view: Array
+    """(P, 3) metres."""
+    rotated: Array
+    """(P, 3) the same before the translation."""
+    residual: Array
+    """(P + Q, 2) pixels."""
+    sigma: Array
+    """(P + Q,) pixels."""
+    squared: Array
+    """(P + Q,) squared residuals over sigma."""
+    cost: float
+
+
+@dataclass(frozen=True)
 class _Targets:
     pixels: Array
     """(478, 2)."""
@@ -98,8 +118,8 @@ class PoseSolver:
         mean, identity, expression = model.landmark_model()
         self._mean = mean.double().numpy()  # (478, 3)
         self._identity_basis = identity.double().numpy()  # (K, 478, 3)
-        self._expression_basis = np.ascontiguousarray(expression.double().numpy().transpose(1, 2, 0))  # (478, 3, 52)
-        self._normals = _landmark_normals(model)
+        whole = np.ascontiguousarray(expression.double().numpy().transpose(1, 2, 0))  # (478, 3, 52)
+        self._basis_whole = whole.reshape(-1, EXPRESSION_COUNT)
         self._eyes = EyeModel.of(model)
         # The irises belong to the gaze; everything else is solved here.
         surface = np.arange(topology.SURFACE_LANDMARK_COUNT)
@@ -107,8 +127,11 @@ class PoseSolver:
         row = {landmark: k for k, landmark in enumerate(self._index)}
         pairs = [(row[a], row[b]) for a, b in EYELID_PAIRS + LIP_PAIRS + BROW_PAIRS if a in row and b in row]
         self._pair_from, self._pair_to = (np.array(side, np.intp) for side in zip(*pairs, strict=True))
-        self._contour = np.isin(self._index, topology.FACE_OVAL)
-        basis = self._expression_basis[self._index]  # (P, 3, 52)
+        self._normals = _landmark_normals(model)[self._index]
+        contour = np.isin(self._index, topology.FACE_OVAL)
+        self._factor = np.where(contour, self._settings.contour_factor, 1.0)
+        self._factor_averted = np.maximum(self._factor, self._settings.averted_factor)
+        basis = whole[self._index]  # (P, 3, 52)
         self._basis_flat = basis.reshape(-1, EXPRESSION_COUNT)
         self._basis_single = basis.astype(np.float32).transpose(1, 0, 2)[:, :, None]  # (3, P, 1, 52)
         self.set_identity(np.zeros(model.identity_count, np.float32))
@@ -141,24 +164,22 @@ class PoseSolver:
         targets = _Targets(
             pixels, size_px, camera, None if previous is None else previous.expression.astype(np.float64)
         )
-        state = self._start(targets, depth, previous)
-        cost = self._cost(targets, state)
+        found = self._start(targets, depth, previous)
         damping = self._settings.damping
         for _ in range(iterations):
-            candidate = self._step(targets, state, damping)
-            candidate_cost = self._cost(targets, candidate)
-            if candidate_cost >= cost:
+            candidate = self._evaluate(targets, self._step(targets, found, damping))
+            if candidate.cost >= found.cost:
                 damping *= 10.0
                 continue
-            settled = cost - candidate_cost < SETTLED * cost
-            state, cost, damping = candidate, candidate_cost, damping * 0.3
+            settled = found.cost - candidate.cost < SETTLED * found.cost
+            found, damping = candidate, damping * 0.3
             if settled:
                 break
-        state = self._with_gaze(targets, state)
-        error = np.linalg.norm(self._residual(targets, state), axis=1)
+        state = self._with_gaze(targets, found.state)
+        error = self._error(found)
         rotation = Rotation.from_matrix(state.rotation).as_rotvec().astype(np.float32)
         pose = HeadPose(rotation, state.translation.astype(np.float32))
-        return PoseEstimate(pose, state.expression.astype(np.float32), float(np.median(error)) / size_px)
+        return PoseEstimate(pose, state.expression.astype(np.float32), error / size_px)
 
     def predicted(self, estimate: PoseEstimate, camera: Camera) -> npt.NDArray[np.float32]:
         """Where an estimate puts the landmarks of the surface, (468, 2) px; NaN for those that the model lacks."""
@@ -166,13 +187,19 @@ class PoseSolver:
         predicted[self._index] = project(camera, self._view(_state_of(estimate))[0])
         return predicted
 
-    def _start(self, targets: _Targets, depth: npt.NDArray[np.float32], previous: PoseEstimate | None) -> _State:
-        aligned = self._aligned_start(targets, depth)
+    def _start(self, targets: _Targets, depth: npt.NDArray[np.float32], previous: PoseEstimate | None) -> _Evaluation:
         if previous is None:
-            return self._with_gaze(targets, aligned)
-        states = [_State(aligned.rotation, aligned.translation, previous.expression.astype(np.float64))]
-        states.append(_state_of(previous))
-        return min(states, key=lambda state: self._cost(targets, state))
+            return self._evaluate(targets, self._with_gaze(targets, self._aligned_start(targets, depth)))
+        before = self._evaluate(targets, _state_of(previous))
+        if self._error(before) < NEAR * targets.size_px:
+            return before
+        aligned = self._aligned_start(targets, depth)
+        moved = self._evaluate(targets, replace(aligned, expression=before.state.expression))
+        return min(before, moved, key=lambda start: start.cost)
+
+    def _error(self, at: _Evaluation) -> float:
+        """Median distance of landmarks, pixels."""
+        return float(np.median(np.linalg.norm(at.residual[: len(self._index)], axis=1)))
 
     def _aligned_start(self, targets: _Targets, depth: npt.NDArray[np.float32]) -> _State:
         """Similarity between the neutral head and the landmarks with their relative depth (Umeyama 1991)."""
@@ -193,83 +220,77 @@ class PoseSolver:
         rotated = (self._points + (self._basis_flat @ state.expression).reshape(-1, 3)) @ state.rotation.T
         return rotated + state.translation, rotated
 
-    def _residual(self, targets: _Targets, state: _State) -> Array:
-        residual: Array = project(targets.camera, self._view(state)[0]) - targets.pixels[self._index]
-        return residual
-
     def _sigma(self, targets: _Targets, state: _State, view: Array) -> Array:
         """(P,) expected error of each landmark, pixels."""
-        settings = self._settings
-        normals = self._normals[self._index] @ state.rotation.T
-        facing = -(normals * view).sum(1) / np.linalg.norm(view, axis=1)
-        factor = np.where(self._contour, settings.contour_factor, 1.0)
-        factor = np.where(facing < 0.0, np.maximum(factor, settings.averted_factor), factor)
-        sigma: Array = factor * settings.landmark_sigma * targets.size_px
+        averted = np.einsum("pi,pi->p", self._normals @ state.rotation.T, view) > 0.0
+        factor = np.where(averted, self._factor_averted, self._factor)
+        sigma: Array = (self._settings.landmark_sigma * targets.size_px) * factor
         return sigma
 
-    def _cost(self, targets: _Targets, state: _State) -> float:
+    def _evaluate(self, targets: _Targets, state: _State) -> _Evaluation:
         settings = self._settings
-        view, _ = self._view(state)
-        residual = project(targets.camera, view) - targets.pixels[self._index]
-        squared = (residual**2).sum(1) / self._sigma(targets, state, view) ** 2
-        distances = residual[self._pair_from] - residual[self._pair_to]
-        pairs = (distances**2).sum(1) / (settings.distance_sigma * targets.size_px) ** 2
-        cost = _robust(squared, settings.robust_scale).sum() + _robust(pairs, settings.robust_scale).sum()
-        cost += ((state.expression / settings.expression_sigma) ** 2).sum()
+        view, rotated = self._view(state)
+        residual = self._with_pairs(project(targets.camera, view) - targets.pixels[self._index])
+        pair_sigma = np.full(len(self._pair_from), settings.distance_sigma * targets.size_px)
+        sigma = np.append(self._sigma(targets, state, view), pair_sigma)
+        squared = np.einsum("pi,pi->p", residual, residual) / (sigma * sigma)
+        cost = (squared / (1.0 + squared / settings.robust_scale**2)).sum()
+        cost += (state.expression @ state.expression) / settings.expression_sigma**2
         if targets.previous is not None:
-            cost += (((state.expression - targets.previous) / settings.change_sigma) ** 2).sum()
-        return float(cost)
+            change = state.expression - targets.previous
+            cost += (change @ change) / settings.change_sigma**2
+        return _Evaluation(state, view, rotated, residual, sigma, squared, float(cost))
 
-    def _step(self, targets: _Targets, state: _State, damping: float) -> _State:
+    def _step(self, targets: _Targets, at: _Evaluation, damping: float) -> _State:
         """One damped step; a coefficient at a bound that it would leave stays there."""
-        settings = self._settings
-        jacobian, residual, sigma = self._linearize(targets, state)
-        jacobian = np.concatenate([jacobian, jacobian[self._pair_from] - jacobian[self._pair_to]])
-        residual = np.concatenate([residual, residual[self._pair_from] - residual[self._pair_to]])
-        sigma = np.append(sigma, np.full(len(self._pair_from), settings.distance_sigma * targets.size_px))
+        settings, state = self._settings, at.state
         # Rows are scaled so that the normal matrix is a plain product; single precision is ample under the priors.
-        scale = np.sqrt(_robust_weight((residual**2).sum(1) / sigma**2, settings.robust_scale)) / sigma
-        rows = (jacobian * scale[:, None, None].astype(np.float32)).reshape(-1, jacobian.shape[-1])
-        scaled_residual = (residual * scale[:, None]).astype(np.float32).reshape(-1)
+        scale = 1.0 / ((1.0 + at.squared / settings.robust_scale**2) * at.sigma)  # of Geman and McClure
+        jacobian = self._with_pairs(self._jacobian(targets.camera, at))
+        jacobian *= scale[:, None, None].astype(np.float32)
+        rows = jacobian.reshape(-1, jacobian.shape[-1])
         hessian = (rows.T @ rows).astype(np.float64)
-        gradient = (rows.T @ scaled_residual).astype(np.float64)
-        coefficients = np.arange(POSE_COUNT, len(gradient))
-        hessian[coefficients, coefficients] += settings.expression_sigma**-2
+        gradient = ((at.residual * scale[:, None]).astype(np.float32).reshape(-1) @ rows).astype(np.float64)
+        diagonal = np.full(EXPRESSION_COUNT, settings.expression_sigma**-2)
         gradient[POSE_COUNT:] += state.expression / settings.expression_sigma**2
         if targets.previous is not None:
-            hessian[coefficients, coefficients] += settings.change_sigma**-2
+            diagonal += settings.change_sigma**-2
             gradient[POSE_COUNT:] += (state.expression - targets.previous) / settings.change_sigma**2
+        hessian.flat[:: len(gradient) + 1] += np.append(np.zeros(POSE_COUNT), diagonal)
         held = GAZE | ((state.expression <= 0.0) & (gradient[POSE_COUNT:] > 0.0))
         held |= (state.expression >= 1.0) & (gradient[POSE_COUNT:] < 0.0)
-        free = np.concatenate([np.arange(POSE_COUNT), POSE_COUNT + np.flatnonzero(~held)])
-        block = hessian[np.ix_(free, free)]
-        block[np.diag_indices_from(block)] *= 1.0 + damping
+        free = np.append(np.arange(POSE_COUNT), POSE_COUNT + np.flatnonzero(~held))
+        block = hessian[free[:, None], free]
+        block.flat[:: len(free) + 1] *= 1.0 + damping
         step = np.zeros(len(gradient))
         try:
-            step[free] = -cho_solve(cho_factor(block), gradient[free])
+            step[free] = -cho_solve(cho_factor(block, check_finite=False), gradient[free], check_finite=False)
         except LinAlgError:
             return state
         rotation = Rotation.from_rotvec(step[:3]).as_matrix() @ state.rotation
         expression = np.clip(state.expression + step[POSE_COUNT:], 0.0, 1.0)
         return _State(rotation, state.translation + step[3:POSE_COUNT], expression)
 
-    def _linearize(self, targets: _Targets, state: _State) -> tuple[npt.NDArray[np.float32], Array, Array]:
-        """Jacobian (P, 2, 58), residual (P, 2) and sigma (P,), pixels."""
-        view, rotated = self._view(state)
-        by_view = projection_jacobian(targets.camera, view)  # (P, 2, 3)
-        by_model = (by_view @ state.rotation).astype(np.float32)
+    def _jacobian(self, camera: Camera, at: _Evaluation) -> npt.NDArray[np.float32]:
+        """(P, 2, 58) pixels by the pose's increment and the expression."""
+        by_view = projection_jacobian(camera, at.view)  # (P, 2, 3)
+        by_model = (by_view.reshape(-1, 3) @ at.state.rotation).astype(np.float32).reshape(by_view.shape)
+        jacobian = np.empty((len(by_view), 2, POSE_COUNT + EXPRESSION_COUNT), np.float32)
+        jacobian[..., :POSE_COUNT] = rigid_jacobian(by_view, at.rotated)
         # Written out: numpy loops over a stack of small matrix products.
-        by_expression = by_model[:, :, :1] * self._basis_single[0]
+        by_expression = jacobian[..., POSE_COUNT:]
+        np.multiply(by_model[:, :, :1], self._basis_single[0], out=by_expression)
         by_expression += by_model[:, :, 1:2] * self._basis_single[1]
         by_expression += by_model[:, :, 2:] * self._basis_single[2]
-        rigid = rigid_jacobian(by_view, rotated).astype(np.float32)
-        jacobian = np.concatenate([rigid, by_expression], -1)
-        residual = project(targets.camera, view) - targets.pixels[self._index]
-        return jacobian, residual, self._sigma(targets, state, view)
+        return jacobian
+
+    def _with_pairs(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Rows (P, ...) of landmarks, and then those of the offsets between paired ones."""
+        return np.concatenate([rows, rows[self._pair_from] - rows[self._pair_to]])
 
     def _with_gaze(self, targets: _Targets, state: _State) -> _State:
         expression = state.expression.copy()
-        neutral = self._neutral + self._expression_basis @ np.where(GAZE, 0.0, expression)
+        neutral = self._neutral + (self._basis_whole @ np.where(GAZE, 0.0, expression)).reshape(-1, 3)
         expression[GAZE] = solve_gaze(
             self._eye_places, neutral, state.rotation, state.translation, targets.camera, targets.pixels, expression
         )[GAZE]
@@ -279,15 +300,6 @@ class PoseSolver:
 def _state_of(estimate: PoseEstimate) -> _State:
     rotation = Rotation.from_rotvec(estimate.pose.rotation.astype(np.float64)).as_matrix()
     return _State(rotation, estimate.pose.translation.astype(np.float64), estimate.expression.astype(np.float64))
-
-
-def _robust(squared: Array, scale: float) -> Array:
-    return squared / (1.0 + squared / scale**2)
-
-
-def _robust_weight(squared: Array, scale: float) -> Array:
-    weight: Array = 1.0 / (1.0 + squared / scale**2) ** 2
-    return weight
 
 
 def _landmark_normals(model: MorphableModel) -> Array:

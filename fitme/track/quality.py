@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fitme.track.alignment import DLIB_ALIGNMENT
+from fitme.track.alignment import DLIB_ALIGNMENT, warp
 from fitme.track.landmarks import Image
 from fitme.track.observation import oval_mask
 from fitme.track.topology import FACE_OVAL
@@ -43,23 +43,35 @@ def picture_quality(image: Image, landmarks: npt.NDArray[np.float32]) -> Picture
     """
     matrix = DLIB_ALIGNMENT.matrix(landmarks)
     size = DLIB_ALIGNMENT.size
-    crop = DLIB_ALIGNMENT.crop(image, landmarks)
+    crop = warp(image, matrix, size)
     placed = (landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
-    inside = oval_mask(placed, size, size, grow=INTERIOR) & _within_picture(image, matrix, size)
+    inside = oval_mask(placed, size, size, grow=INTERIOR)
+    if not _covers(image, matrix, size):
+        inside &= _within_picture(image, matrix, size)
     outline = cv2.convexHull(landmarks[list(FACE_OVAL)].astype(np.float32))
     face_size_px = float(np.sqrt(cv2.contourArea(outline)))
-    if not inside.any():
+    count = np.count_nonzero(inside)
+    if count == 0:
         return PictureQuality(0.0, 0.0, 1.0, face_size_px)
     luminance = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY))
-    laplacian = np.asarray(cv2.Laplacian(luminance, cv2.CV_32F))
-    contrast = max(float(luminance[inside].std()), MINIMAL_CONTRAST)
-    clipped = (luminance <= BLACK_BYTE) | (crop >= WHITE_BYTE).any(-1)
+    mean, deviation = cv2.meanStdDev(luminance, mask=inside.view(np.uint8))
+    _, detail = cv2.meanStdDev(cv2.Laplacian(luminance, cv2.CV_32F), mask=inside.view(np.uint8))
+    red, green, blue = cv2.split(crop)
+    clipped = (luminance <= BLACK_BYTE) | (cv2.max(cv2.max(red, green), blue) >= WHITE_BYTE)
+    contrast = max(float(deviation[0, 0]), MINIMAL_CONTRAST)
     return PictureQuality(
-        sharpness=float(laplacian[inside].std()) / contrast / SHARPNESS_OF_A_CRISP_WEBCAM,
-        exposure=float(luminance[inside].mean()) / 255.0,
-        clipped=float(clipped[inside].mean()),
+        sharpness=float(detail[0, 0]) / contrast / SHARPNESS_OF_A_CRISP_WEBCAM,
+        exposure=float(mean[0, 0]) / 255.0,
+        clipped=np.count_nonzero(clipped & inside) / count,
         face_size_px=face_size_px,
     )
+
+
+def _covers(image: Image, matrix: npt.NDArray[np.float64], size: int) -> bool:
+    """Whether the picture covers the whole crop."""
+    corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]], np.float64)
+    places = corners @ cv2.invertAffineTransform(matrix).T
+    return bool((places > 0.0).all() and (places < (image.shape[1], image.shape[0])).all())
 
 
 def _within_picture(image: Image, matrix: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.bool_]:

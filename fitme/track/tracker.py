@@ -35,7 +35,7 @@ class TrackerSettings:
     """Focal length over the longer side of the picture, until another is set: a webcam of about 50 degrees across."""
     several_period_s: float = 0.3
     """Time between two looks for a second face (2 ms)."""
-    occlusion_period_s: float = 0.25
+    occlusion_period_s: float = 0.4
     """Time between two looks for a hand in front of the face (10 ms)."""
     embedding_period_s: float = 1.0
     """Time between two identity embeddings (12 ms) of a face that stays."""
