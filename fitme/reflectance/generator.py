@@ -297,19 +297,15 @@ class ReflectanceGenerator(nn.Module):
         for name, branch in self.named_branches():
             features, total = x, sums[name]
             assert total is not None
-            coarser = self._linear(branch.base, linear[name], coarsest)
-            pyramid[coarsest][name] = total = total + coarser
+            pyramid[coarsest][name] = total = total + self._linear(branch.base, linear[name], coarsest)
             for level, (stage, output_layer) in enumerate(zip(branch.stages, branch.outputs, strict=True)):
                 size = config.trunk_resolution << (level + 1)
                 if size <= target:
                     features = stage(features, w_plus[:, row : row + 2])
                     style = w_plus[:, row + 2]
                     output = output_layer(features, stage.positions, style) + branch.details[level + 1](style)
-                    finer = self._linear(branch.base, linear[name], size)
-                    # What this resolution adds to the one below, the linear model's part of it included.
-                    band = output + (finer - upsample(coarser))
+                    band = output + self._linear_band(branch.base, linear[name], size)
                     pyramid[size][name] = total = upsample(total) + branch.contrasts[level](style) * band
-                    coarser = finer
                 row += LAYERS_PER_STAGE
         return pyramid
 
@@ -318,6 +314,12 @@ class ReflectanceGenerator(nn.Module):
         while mixed.shape[-1] < size:
             mixed = upsample(mixed)
         return downsample(mixed, mixed.shape[-1] // size) + downsample(base, self.config.resolution // size)
+
+    def _linear_band(self, base: Tensor, mixed: Tensor, size: int) -> Tensor:
+        """What a resolution adds to the linear model's part at the one below, (B|1, channels, size, size)."""
+        band = _octave(downsample(base, self.config.resolution // size))
+        side = mixed.shape[-1]
+        return band if side < size else band + _octave(downsample(mixed, side // size))
 
     def named_branches(self) -> Iterator[tuple[str, Branch]]:
         """Every modality's branch, in the order of `MODALITIES`."""
@@ -339,6 +341,11 @@ class ReflectanceGenerator(nn.Module):
         """Set `mean_w` to the mean of w over random z."""
         noise = torch.randn(samples, self.config.noise_size, generator=torch.Generator().manual_seed(0))
         self.mean_w.copy_(self.mapping(noise).mean(0))
+
+
+def _octave(maps: Tensor) -> Tensor:
+    """What maps hold that maps of half the resolution cannot."""
+    return maps - upsample(downsample(maps))
 
 
 def _accumulate(total: Tensor | None, output: Tensor) -> Tensor:
