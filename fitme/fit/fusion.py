@@ -115,11 +115,10 @@ def fuse(
     ]
     known = rest.sums.albedo() if resting is not None else None
     tinted = _tint(table, prior, specular, sampled, samples, rest, known, settings)
-    albedo = tinted[sampled]
+    albedo = expected = tinted[sampled]
     if known is not None:
         sure = _confidence(rest.sums.weight[sampled] / sharpest, settings)
         albedo = np.asarray(sure * known[sampled] + (1.0 - sure) * albedo, np.float32)
-    expected = tinted[sampled]
     lights = _lights(samples, albedo, expected, rest, known, sampled, total, settings, light_settings)
 
     delit = tuple(

@@ -84,7 +84,11 @@ class IncrementalFitter:
 
     def remove_keyframe(self, key: str) -> None:
         """Take a picture away again; what it taught stays in the latents until they are refined without it."""
-        self._take_away(key)
+        if key in self._roster and key not in self._roster.new:
+            # What it taught the head that is shown is to be forgotten, too.
+            self._shown.restart()
+        self._roster.remove(key)
+        self._agenda.texture = len(self._roster) > 0 and self._stage is not None
 
     @property
     def keyframes(self) -> tuple[Keyframe, ...]:
@@ -212,8 +216,7 @@ class IncrementalFitter:
         """Do what is next."""
         refinement, agenda = self._refinement, self._agenda
         if self._roster.stale and agenda.next is not Work.RECALL:
-            self._drop_strangers()
-            self._roster.choose(refinement.evidence_of)
+            self._choose()
         losses: dict[str, float] = {}
         match agenda.next:
             case Work.RECALL:
@@ -255,13 +258,6 @@ class IncrementalFitter:
         working = FoundHead(self._refinement.identity, self._refinement.focal, self._appearance.maps())
         return self._shown.of(working)
 
-    def _take_away(self, key: str) -> None:
-        """Remove a keyframe, and what it taught the head that is shown."""
-        if key in self._roster and key not in self._roster.new:
-            self._shown.restart()
-        self._roster.remove(key)
-        self._agenda.texture = len(self._roster) > 0 and self._stage is not None
-
     def _hold(
         self,
         keyframe: Keyframe,
@@ -273,6 +269,11 @@ class IncrementalFitter:
         usable = self._visibility.usable_pixels(keyframe)
         crop = crop_face(keyframe, usable, self._settings.dense.crop_resolution)
         self._roster.add(Member(keyframe, usable, crop, estimate, tracked=tracked), new=new)
+
+    def _choose(self) -> None:
+        """Settle who is worked on, strangers left out."""
+        self._drop_strangers()
+        self._roster.choose(self._refinement.evidence_of)
 
     def _drop_strangers(self) -> None:
         """Drop new keyframes that show another person, before they teach the fit anything."""
@@ -293,12 +294,11 @@ class IncrementalFitter:
         if key is None or len(roster.dropped) + 1 > settings.largest_share * held:
             return
         self._drop(key, f"it differs from what the other pictures show by {disagreements[key]:.2f} of white")
-        self._drop_strangers()
-        roster.choose(self._refinement.evidence_of)
+        self._choose()
         self._agenda.landmarks = True
         if not roster.new and self._appearance.inverted:
             self._agenda.forget_generator()
 
     def _drop(self, key: str, reason: str) -> None:
         self._roster.dropped[key] = reason
-        self._take_away(key)
+        self.remove_keyframe(key)

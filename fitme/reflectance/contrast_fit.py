@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fitme.reflectance.generator import MODALITIES, ReflectanceGenerator
-from fitme.reflectance.layers import CONTRAST_BOUND, CONTRAST_CELL, LocalContrast, downsample, upsample
+from fitme.reflectance.layers import CONTRAST_BOUND, CONTRAST_CELL, downsample, octaves
 
 RIDGE_SHARE = 0.15
 """Ridge of the regression beside w's mean variance, per map."""
@@ -49,17 +49,16 @@ def fit_contrast(
     generator's own gains must be clear."""
     latents: list[Tensor] = []
     variances: dict[tuple[str, int], list[Tensor]] = {}
+    coarsest = generator.config.trunk_resolution
     for w, wanted in samples:
         latents.append(w)
         *_, found = generator.raw_pyramid(generator.broadcast(w)).values()
         for modality in MODALITIES:
-            pair, mask = (wanted[modality.name], found[modality.name]), covered
-            while mask.shape[-1] > generator.config.trunk_resolution:
-                below = [downsample(maps) for maps in pair]
-                bands = [maps - upsample(low) for maps, low in zip(pair, below, strict=True)]
-                parts = torch.stack([local_variance(band, mask) for band in bands], 1)  # (B, 2, h, h)
-                variances.setdefault((modality.name, mask.shape[-1]), []).append(parts)
-                pair, mask = (below[0], below[1]), downsample(mask)
+            pair = [octaves(maps[modality.name], coarsest) for maps in (wanted, found)]
+            for size in (size for size in pair[0] if size > coarsest):
+                mask = downsample(covered, covered.shape[-1] // size)
+                parts = torch.stack([local_variance(bands[size], mask) for bands in pair], 1)  # (B, 2, h, h)
+                variances.setdefault((modality.name, size), []).append(parts)
     stacked = torch.cat(latents)  # (N, D)
     return {
         name: [
@@ -86,7 +85,8 @@ def clear_contrast(generator: ReflectanceGenerator) -> None:
     """Bring all gains back to 1."""
     for _, branch in generator.named_branches():
         for layer in branch.contrast_layers():
-            _clear(layer)
+            layer.mean.zero_()
+            layer.maps.zero_()
 
 
 def local_variance(band: Tensor, covered: Tensor) -> Tensor:
@@ -95,11 +95,6 @@ def local_variance(band: Tensor, covered: Tensor) -> Tensor:
     share = downsample(covered, CONTRAST_CELL)
     power = downsample(band.square() * covered, CONTRAST_CELL) / share.clamp(min=LEAST_COVERED)
     return (power * (share > LEAST_COVERED)).mean(1)
-
-
-def _clear(layer: LocalContrast) -> None:
-    layer.mean.zero_()
-    layer.maps.zero_()
 
 
 def _regress(w: Tensor, variances: Tensor, count: int) -> ContrastModel:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fitme.reflectance.generator import MODALITIES, ReflectanceGenerator
-from fitme.reflectance.layers import downsample, upsample
+from fitme.reflectance.layers import octaves
 
 RIDGE_SHARE = 0.02
 """Ridge of the regression beside the unit variance of the mapping network's inputs, per map."""
@@ -64,7 +64,7 @@ def fit_details(
         for modality in MODALITIES:
             left = (wanted[modality.name] - found[modality.name]).float()
             sums[modality.name] = sums[modality.name] + left.sum(0)
-            for size, band in _bands(left, generator.config.trunk_resolution).items():
+            for size, band in octaves(left, generator.config.trunk_resolution).items():
                 flat, key = band.flatten(1), (modality.name, size)
                 if key not in products:
                     products[key] = torch.zeros(len(moment), flat.shape[1])  # (D, channels r r)
@@ -72,7 +72,7 @@ def fit_details(
     means = {name: value / seen for name, value in sums.items()}
     moment = moment - torch.outer(total, total) / seen
     for name, mean in means.items():
-        for size, band in _bands(mean[None], generator.config.trunk_resolution).items():
+        for size, band in octaves(mean[None], generator.config.trunk_resolution).items():
             products[name, size] -= torch.outer(total, band.flatten())
     direct = generator.mapping.direct
     inputs = direct.weight * direct.gain  # (D, inputs) of unit variance each
@@ -108,17 +108,6 @@ def clear_details(generator: ReflectanceGenerator) -> None:
     for _, branch in generator.named_branches():
         for layer in branch.detail_layers():
             layer.positions.zero_()
-
-
-def _bands(left: Tensor, coarsest: int) -> dict[int, Tensor]:
-    """What is left (B, channels, R, R), by resolution: each holds what the one below cannot."""
-    bands = {}
-    while left.shape[-1] > coarsest:
-        below = downsample(left, 2)
-        bands[left.shape[-1]] = left - upsample(below)
-        left = below
-    bands[coarsest] = left
-    return bands
 
 
 def _leading(slopes: Tensor, root: Tensor, count: int, centre: Tensor) -> DetailModel:

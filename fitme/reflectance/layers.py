@@ -35,6 +35,18 @@ def downsample(x: Tensor, factor: int = 2) -> Tensor:
     return x if factor == 1 else functional.avg_pool2d(x, factor)
 
 
+def octaves(maps: Tensor, coarsest: int) -> dict[int, Tensor]:
+    """Maps (B, C, H, W) by resolution, from their own down to `coarsest`: each holds what the one below cannot, the
+    last all that is left."""
+    bands = {}
+    while maps.shape[-1] > coarsest:
+        below = downsample(maps)
+        bands[maps.shape[-1]] = maps - upsample(below)
+        maps = below
+    bands[coarsest] = maps
+    return bands
+
+
 class EqualLinear(nn.Module):
     """Fully connected layer whose weights are scaled at run time (equalised learning rate, Karras et al. 2018)."""
 

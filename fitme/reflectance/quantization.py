@@ -20,12 +20,17 @@ _MAP_SIDE = 4
 """Texels a side from which a tensor is a stack of maps, not of kernels."""
 
 
-def packed(tensors: Mapping[str, Tensor], *, in_bytes: tuple[str, ...] = ("",)) -> dict[str, Tensor]:
-    """Tensors as they are stored; those whose names begin with one of `in_bytes` may take 8 bits, others take 16."""
+def packed(
+    tensors: Mapping[str, Tensor], *, in_bytes: tuple[str, ...] = ("",), exact: bool = False
+) -> dict[str, Tensor]:
+    """Tensors as they are stored; those whose names begin with one of `in_bytes` may take 8 bits, others take 16. With
+    `exact` all are kept as they are."""
     stored: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         value = tensor.detach()
-        if name in EXACT_TENSORS:
+        if exact:
+            stored[name] = value.contiguous()
+        elif name in EXACT_TENSORS:
             stored[name] = value.float().contiguous()
         elif value.ndim > 1 and name.startswith(in_bytes) and not name.startswith(HALF_TENSORS):
             stored[name], stored[name + _SCALE_SUFFIX] = quantize(value)

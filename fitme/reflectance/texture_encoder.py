@@ -176,9 +176,7 @@ def mark_of(generator: ReflectanceGenerator) -> str:
 def save_encoder(encoder: TextureEncoder, path: Path, *, exact: bool = False) -> None:
     """Write weights, sizes and the generator's mark: in half precision, and what was copied from the generator as its
     own file has it; with `exact`, in float32. The file appears only when it is complete."""
-    state = encoder.state_dict()
-    plain = {name: value.detach().contiguous() for name, value in state.items()}
-    tensors = plain if exact else packed(state, in_bytes=("mapping.",))
+    tensors = packed(encoder.state_dict(), in_bytes=("mapping.",), exact=exact)
     metadata = {
         "format": FORMAT,
         "version": FORMAT_VERSION,

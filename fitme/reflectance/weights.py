@@ -21,9 +21,7 @@ FORMAT_VERSION = "5"
 def save_generator(generator: ReflectanceGenerator, path: Path, *, exact: bool = False) -> None:
     """Write weights and the configuration. With `exact`, in float32 and nothing rounded. The file
     appears under its name only when it is complete."""
-    state = generator.state_dict()
-    plain = {name: value.detach().contiguous() for name, value in state.items()}
-    tensors = plain if exact else packed(state)
+    tensors = packed(generator.state_dict(), exact=exact)
     metadata = {"format": FORMAT, "version": FORMAT_VERSION, "config": json.dumps(asdict(generator.config))}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata)
