@@ -19,7 +19,7 @@ from fitme.errors import InputError
 from fitme.ingest.gather import gather
 from fitme.ingest.observe import Observer
 from fitme.ingest.selection import choose_held_out, choose_keyframes
-from fitme.ingest.video import split_holdout
+from fitme.ingest.spread import split_holdout
 from fitme.shape import load_default_model
 from fitme.track.tracker import default_embedder
 

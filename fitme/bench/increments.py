@@ -21,7 +21,7 @@ from fitme.fit.incremental import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
 from fitme.ingest.gather import gather
 from fitme.ingest.observe import Observer, Sighting
-from fitme.ingest.video import even_indices, split_holdout
+from fitme.ingest.spread import even_indices, split_holdout
 from fitme.shape import load_default_model
 from fitme.track.tracker import default_embedder
 

@@ -32,7 +32,7 @@ def fit(
         raise InputError("name photos or a video to fit, or a --session to go on from")
     if device not in DEVICES:
         raise InputError(f"--device {device}: use {' or '.join(DEVICES)}")
-    from fitme.commands.fitting import FitRequest, run_fit
+    from fitme.commands import startup
 
-    if run_fit(FitRequest(tuple(inputs or ()), out, seconds, device, holdout, session)):
+    if startup.fit(startup.FitRequest(tuple(inputs or ()), out, seconds, device, holdout, session)):
         raise typer.Exit(INTERRUPTED)

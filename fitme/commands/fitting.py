@@ -4,45 +4,28 @@ import hashlib
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fitme.commands.output import (
-    Json,
-    Outcome,
-    check_folder,
-    prepare_folder,
-    write_avatar,
-    write_held_out,
-    write_keyframes,
-    write_movie,
-    write_report,
-)
-from fitme.commands.quiet import quiet_libraries
-from fitme.errors import BackendError
+from fitme.commands.startup import FitRequest, Models, Pictures
+from fitme.commands.stopwatch import Stopwatch
 from fitme.fit.incremental import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import STAGES, FitState
-from fitme.ingest.gather import gather
 from fitme.ingest.observe import Observer, Sighting
 from fitme.ingest.selection import choose_held_out, choose_keyframes
-from fitme.ingest.video import split_holdout
-from fitme.reflectance.weights import load_default_generator
-from fitme.shape import load_default_model
 from fitme.track.identity import DlibEmbedder
-from fitme.track.tracker import default_embedder
 
 if TYPE_CHECKING:
+    from fitme.commands.output import Json
     from fitme.store import SessionStore
 
 SLICE_S = 2.0
@@ -54,98 +37,52 @@ KEY_BYTES = 8
 """Length of a keyframe's name before it is written in hexadecimal."""
 
 
-@dataclass(frozen=True)
-class FitRequest:
-    """What the user asked for."""
-
-    inputs: tuple[Path, ...]
-    """Photos, folders of photos, videos; may be empty with a session that holds keyframes."""
-    out: Path
-    """Folder to write."""
-    seconds: float
-    """Wall time of refinement."""
-    device: str
-    """`cpu` or `cuda`."""
-    holdout: float
-    """Share of the pictures kept from the fit, [0, 1)."""
-    session: Path | None
-    """Store to go on from and to commit every round to."""
-
-
-class Stopwatch:
-    """Wall time since the process started, by what it was spent on."""
-
-    def __init__(self) -> None:
-        before = time.time() - psutil.Process().create_time()
-        self._start = time.perf_counter() - before
-        self.seconds: dict[str, float] = {"import": before}
-
-    @contextmanager
-    def measuring(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to `name`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-    def note(self, name: str) -> None:
-        """Remember the time that has passed until now; the first counts."""
-        self.seconds.setdefault(name, self.total)
-
-    @property
-    def total(self) -> float:
-        """Seconds since the process started."""
-        return time.perf_counter() - self._start
-
-
-def run_fit(request: FitRequest) -> bool:
+def run_fit(request: FitRequest, pictures: Pictures, models: Models, watch: Stopwatch) -> bool:
     """Fit and write. Returns whether Ctrl-C cut the refinement short.
 
-    Raises FitmeError, with nothing written, if the inputs, the device or the session cannot be used.
+    Raises FitmeError, with nothing written, if the pictures or the session cannot be used.
     """
-    if request.device != "cpu":
-        raise BackendError(f"--device {request.device}: fits run on the processor so far; use --device cpu")
-    check_folder(request.out)
-    watch = Stopwatch()
     with ExitStack() as stack:
-        stack.enter_context(quiet_libraries())
         console = Console(stderr=True)
         progress = stack.enter_context(_progress(console))
         with watch.measuring("start"):
-            candidates = gather(request.inputs) if request.inputs else []
             store = None if request.session is None else stack.enter_context(_store(request.session))
             state = None if store is None else store.read()
-            model, embedder = load_default_model(), default_embedder()
-        observer = Observer(model, None if state is None else state.reference_embedding)
-        fitted, kept = split_holdout(len(candidates), request.holdout)
+        observer = Observer(models.head, None if state is None else state.reference_embedding)
         with watch.measuring("read and track"):
-            task = progress.add_task("reading and tracking", total=len(fitted))
+            task = progress.add_task("reading and tracking", total=len(pictures.fitted))
             chosen = choose_keyframes(
-                observer, [candidates[index] for index in fitted], lambda done: progress.update(task, completed=done)
+                observer,
+                pictures.fitted,
+                lambda done: progress.update(task, completed=done),
+                pictures.lookout,
             )
-            progress.update(task, completed=len(fitted))
+            progress.update(task, completed=len(pictures.fitted))
             if not chosen and (state is None or not state.keyframes):
                 raise observer.nobody()
         with watch.measuring("refine"):
-            fitter = _fitter(state, chosen, embedder)
+            fitter = _fitter(models, state, chosen)
             interrupted = _refine(fitter, request.seconds, store, progress, watch)
         with watch.measuring("read held-out frames"):
             # Tracked only now, so that nothing of them can have been known before.
-            held_out = choose_held_out(observer, [candidates[index] for index in kept])
+            held_out = choose_held_out(observer, pictures.held_out)
+        with watch.measuring("import"):
+            # Only now, since the first avatar does not wait for it.
+            from fitme.commands.output import PARTS, Outcome, write_folder
         named = {_key(sighting): sighting.frame.source for sighting in chosen}
         outcome = Outcome(
-            model=model,
+            model=models.head,
             fitter=fitter,
             state=fitter.state(),
             avatar=fitter.avatar().named(request.out.resolve().name),
             held_out=held_out,
-            embedder=embedder,
+            embedder=models.embedder,
             inputs=[path.name for path in request.inputs],
             sources=named,
             skipped=observer.skipped | {named.get(key, key): why for key, why in fitter.dropped.items()},
         )
-        report = _write(outcome, request.out, watch, progress)
+        task = progress.add_task("writing", total=len(PARTS))
+        report = write_folder(outcome, request.out, watch, lambda: progress.advance(task))
         progress.stop()
         _summarize(console, report, request.out, interrupted)
     return interrupted
@@ -158,23 +95,22 @@ def _store(folder: Path) -> "SessionStore":
     return SessionStore(folder)
 
 
-def _fitter(state: FitState | None, chosen: Sequence[Sighting], embedder: DlibEmbedder) -> IncrementalFitter:
+def _fitter(models: Models, state: FitState | None, chosen: Sequence[Sighting]) -> IncrementalFitter:
     """A fitter that goes on from `state` and holds the chosen sightings."""
     settings = FitSettings()
     noted = [sighting.frame.focal for sighting in chosen if sighting.frame.focal is not None]
     if noted:
         settings = replace(settings, solver=replace(settings.solver, focal_prior=float(np.median(noted))))
-    model, generator = load_default_model(), load_default_generator()
     if state is None:
-        fitter = IncrementalFitter(model, generator, settings, embedder)
+        fitter = IncrementalFitter(models.head, models.generator, settings, models.embedder)
     else:
-        fitter = IncrementalFitter.from_state(state, model, generator, settings, embedder)
+        fitter = IncrementalFitter.from_state(state, models.head, models.generator, settings, models.embedder)
     held = {keyframe.key for keyframe in fitter.keyframes}
     for sighting in chosen:
         key = _key(sighting)
         if key not in held:
             held.add(key)
-            fitter.add_keyframe(_keyframe(key, sighting, embedder))
+            fitter.add_keyframe(_keyframe(key, sighting, models.embedder))
     return fitter
 
 
@@ -232,32 +168,11 @@ def _interruption() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _write(outcome: Outcome, folder: Path, watch: Stopwatch, progress: Progress) -> Json:
-    """Write everything, the turntable on a core of its own; returns the report."""
-    task = progress.add_task("writing", total=4)
-    prepare_folder(folder)
-    with ThreadPoolExecutor(1, "turntable") as beside:
-        movie = beside.submit(write_movie, outcome, folder)
-        with watch.measuring("write avatar"):
-            write_avatar(outcome, folder)
-            progress.advance(task)
-        with watch.measuring("write keyframes"):
-            keyframes = write_keyframes(outcome, folder)
-            progress.advance(task)
-        with watch.measuring("explain held-out frames"):
-            held_out = write_held_out(outcome, folder)
-            progress.advance(task)
-        with watch.measuring("wait for the turntable"):
-            movie.result()
-            progress.advance(task)
-    return write_report(outcome, keyframes, held_out, {**watch.seconds, "total": watch.total}, folder)
-
-
 def _progress(console: Console) -> Progress:
     return Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console)
 
 
-def _summarize(console: Console, report: Json, folder: Path, interrupted: bool) -> None:
+def _summarize(console: Console, report: "Json", folder: Path, interrupted: bool) -> None:
     """Tell in a few lines what came of it."""
     keyframes, median = report["keyframes"], report["holdout"]["median"]
     ended = "interrupted in" if interrupted else "reached"

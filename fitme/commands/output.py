@@ -13,9 +13,9 @@
 """
 
 import json
-import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +25,7 @@ import torch
 
 from fitme.avatar import FILE_NAME, Avatar
 from fitme.bench.scores import FrameScore, median_score, score_frame
-from fitme.errors import InputError
+from fitme.commands.stopwatch import Stopwatch
 from fitme.export.gltf import write_glb
 from fitme.export.obj import write_obj
 from fitme.export.pictures import frame_name, write_triple
@@ -41,6 +41,13 @@ from fitme.shape import MorphableModel
 from fitme.track.identity import IdentityEmbedder
 
 HOLDOUT_FOLDER = "holdout"
+PARTS = AVATAR, KEYFRAMES, HELD_OUT, TURNTABLE = (
+    "write avatar",
+    "write keyframes",
+    "explain held-out frames",
+    "wait for the turntable",
+)
+"""What is written, as the report's timings name it."""
 Json = dict[str, Any]
 
 
@@ -63,16 +70,30 @@ class Outcome:
     """Reason by the name of each picture that was of no use."""
 
 
-def check_folder(folder: Path) -> None:
-    """Raises InputError if `folder` could not be written, so that no fit is made in vain."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file; name a folder to write to")
-    there = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{there}: cannot be written to; name another folder")
+def write_folder(outcome: Outcome, folder: Path, watch: Stopwatch, advance: Callable[[], None]) -> Json:
+    """Write everything, the turntable on a core of its own; returns the report.
+
+    `advance` is called after each of `PARTS`.
+    """
+    _prepare(folder)
+    with ThreadPoolExecutor(1, "turntable") as beside:
+        movie = beside.submit(_write_movie, outcome, folder)
+        with watch.measuring(AVATAR):
+            _write_avatar(outcome, folder)
+            advance()
+        with watch.measuring(KEYFRAMES):
+            keyframes = _write_keyframes(outcome, folder)
+            advance()
+        with watch.measuring(HELD_OUT):
+            held_out = _write_held_out(outcome, folder)
+            advance()
+        with watch.measuring(TURNTABLE):
+            movie.result()
+            advance()
+    return _write_report(outcome, keyframes, held_out, {**watch.seconds, "total": watch.total}, folder)
 
 
-def prepare_folder(folder: Path) -> None:
+def _prepare(folder: Path) -> None:
     """Make the folder, and take away an earlier fit's frames, so that none of them is mistaken for a new one."""
     folder.mkdir(parents=True, exist_ok=True)
     for place in (folder, folder / HOLDOUT_FOLDER):
@@ -81,19 +102,19 @@ def prepare_folder(folder: Path) -> None:
                 path.unlink()
 
 
-def write_avatar(outcome: Outcome, folder: Path) -> None:
+def _write_avatar(outcome: Outcome, folder: Path) -> None:
     """Write the avatar's own files."""
     outcome.avatar.save(folder / FILE_NAME)
     write_glb(outcome.avatar, outcome.model, folder / "avatar.glb")
     write_textures(outcome.avatar.maps, folder)
 
 
-def write_movie(outcome: Outcome, folder: Path) -> None:
+def _write_movie(outcome: Outcome, folder: Path) -> None:
     """Write the turntable."""
     write_turntable(outcome.avatar, outcome.model, folder / "turntable.mp4")
 
 
-def write_keyframes(outcome: Outcome, folder: Path) -> list[Json]:
+def _write_keyframes(outcome: Outcome, folder: Path) -> list[Json]:
     """Write mesh and pictures of every keyframe; their part of the report."""
     entries = []
     for index, keyframe in enumerate(outcome.state.keyframes):
@@ -116,7 +137,7 @@ def write_keyframes(outcome: Outcome, folder: Path) -> list[Json]:
     return entries
 
 
-def write_held_out(outcome: Outcome, folder: Path) -> Json:
+def _write_held_out(outcome: Outcome, folder: Path) -> Json:
     """Explain, draw and score every held-out frame; their part of the report."""
     if not outcome.held_out:
         return {"frames": [], "median": None}
@@ -143,7 +164,7 @@ def write_held_out(outcome: Outcome, folder: Path) -> Json:
     return {"frames": entries, "median": _finite_values(asdict(median_score(scores)))}
 
 
-def write_report(
+def _write_report(
     outcome: Outcome, keyframes: list[Json], held_out: Json, timings: Mapping[str, float], folder: Path
 ) -> Json:
     """Write `report.json`; returns what it holds.

@@ -4,13 +4,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image, UnidentifiedImageError
 
 from fitme.errors import InputError
 from fitme.ingest.frame import Frame
 from fitme.ingest.pictures import read_picture
-from fitme.ingest.video import VideoInfo, even_indices, probe, read_frames
+from fitme.ingest.spread import even_indices
+
+if TYPE_CHECKING:
+    from fitme.ingest.video import VideoInfo
 
 CANDIDATES = 120
 """Frames of one video that are looked at, spread evenly."""
@@ -21,7 +25,7 @@ class Candidate:
     """A picture that could be read: a photo, or one frame of a video."""
 
     path: Path
-    video: VideoInfo | None
+    video: "VideoInfo | None"
     """None for a photo."""
     frame: int
     """Index in the video; 0 for a photo."""
@@ -46,6 +50,9 @@ def gather(paths: Sequence[Path]) -> list[Candidate]:
         elif _is_picture(path):
             candidates.append(Candidate(path, None, 0))
         else:
+            # FFmpeg's libraries take a tenth of a second to load, and photos do without.
+            from fitme.ingest.video import probe
+
             video = probe(path)
             candidates += [Candidate(path, video, frame) for frame in even_indices(video.frame_count, CANDIDATES)]
     if not candidates:
@@ -61,6 +68,8 @@ def read(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Frame]]:
             frame = read_picture(path)
             yield from ((candidate, frame) for candidate in members)
         else:
+            from fitme.ingest.video import read_frames
+
             by_index = {candidate.frame: candidate for candidate in members}
             for frame in read_frames(video, [candidate.frame for candidate in members]):
                 yield by_index[frame.index], frame

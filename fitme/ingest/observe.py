@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from fitme.errors import NoFaceError
 from fitme.ingest.frame import Frame
-from fitme.ingest.gather import Candidate, read
+from fitme.ingest.gather import Candidate
+from fitme.ingest.lookout import Lookout
 from fitme.shape import MorphableModel
 from fitme.track.observation import FaceObservation, FaceStatus, status_of
 from fitme.track.tracker import FrameTracker, TrackerSettings
@@ -42,22 +43,28 @@ class Observer:
     skipped: dict[str, str] = field(default_factory=dict)
     """Reason by the name of each picture that was of no use."""
 
-    def sightings(self, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Sighting]]:
-        """The candidates that show the person, one at a time."""
-        with closing(FrameTracker(self.model)) as tracker:
-            yield from self._track(tracker, candidates)
+    def sightings(
+        self, candidates: Sequence[Candidate], lookout: Lookout | None = None
+    ) -> Iterator[tuple[Candidate, Sighting]]:
+        """The candidates that show the person, one at a time. A `lookout` may have begun with them already; it is
+        closed at the end."""
+        with closing(FrameTracker(self.model)) as tracker, lookout or Lookout(candidates) as begun:
+            yield from self._track(tracker, begun)
 
-    def _track(self, tracker: FrameTracker, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Sighting]]:
+    def _track(self, tracker: FrameTracker, lookout: Lookout) -> Iterator[tuple[Candidate, Sighting]]:
         if self.reference is not None:
             tracker.set_reference_embedding(self.reference)
         previous: Candidate | None = None
-        for candidate, frame in read(candidates):
+        for glimpse in lookout:
+            candidate, frame = glimpse.candidate, glimpse.frame
             if previous is None or candidate.path != previous.path:
                 tracker.reset()
                 tracker.set_focal(frame.focal or TrackerSettings.focal)
             previous = candidate
-            photo = candidate.video is None
-            observation = tracker.analyse(frame.image) if photo else tracker.track(frame.image, frame.timestamp_s)
+            if glimpse.sight is None:
+                observation = tracker.track(frame.image, frame.timestamp_s)
+            else:
+                observation = tracker.analyse(frame.image, glimpse.sight)
             status = status_of(observation)
             if observation is None or status is not FaceStatus.OK:
                 self.skipped[frame.source] = REASONS[status]

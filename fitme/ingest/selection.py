@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from fitme.ingest.gather import Candidate
+from fitme.ingest.lookout import Lookout
 from fitme.ingest.observe import Observer, Sighting
-from fitme.ingest.video import even_indices
+from fitme.ingest.spread import even_indices
 from fitme.shape import EXPRESSION_NAMES
 
 KEYFRAMES = 12
@@ -18,16 +19,19 @@ _BLINKS = [EXPRESSION_NAMES.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRi
 
 
 def choose_keyframes(
-    observer: Observer, candidates: Sequence[Candidate], on_progress: Callable[[int], None] | None = None
+    observer: Observer,
+    candidates: Sequence[Candidate],
+    on_progress: Callable[[int], None] | None = None,
+    lookout: Lookout | None = None,
 ) -> list[Sighting]:
     """The best sighting of each of `KEYFRAMES` stretches of the candidates; holds no more pictures than that.
 
-    `on_progress` is called with the number of candidates done.
+    `on_progress` is called with the number of candidates done; a `lookout` may have begun with them already.
     """
     stretches = min(KEYFRAMES, len(candidates))
     place = {id(candidate): index for index, candidate in enumerate(candidates)}
     best: dict[int, Sighting] = {}
-    for candidate, sighting in observer.sightings(candidates):
+    for candidate, sighting in observer.sightings(candidates, lookout):
         index = place[id(candidate)]
         if on_progress is not None:
             on_progress(index + 1)

@@ -68,30 +68,6 @@ def read_frames(info: VideoInfo, indices: Sequence[int]) -> Iterator[Frame]:
         raise InputError(f"{info.path}: not one frame could be decoded; the video is truncated or damaged")
 
 
-def even_indices(count: int, wanted: int) -> list[int]:
-    """At most `wanted` ascending indices below `count`, spread evenly, none at the very ends if there is room."""
-    wanted = min(count, wanted)
-    return [int((i + 0.5) * count / wanted) for i in range(wanted)]
-
-
-def split_holdout(count: int, fraction: float, at_least: int = 5) -> tuple[list[int], list[int]]:
-    """Indices below `count` for the fit, and those held out, spread evenly.
-
-    `fraction` in [0, 1) of them are held out, and at least `at_least` if that leaves as many for the fit; one always
-    remains for the fit. With fraction 0 nothing is held out.
-    """
-    if not 0.0 <= fraction < 1.0:
-        raise ValueError(f"fraction must be in [0, 1), not {fraction}")
-    if fraction == 0.0:
-        return list(range(count)), []
-    wanted = round(count * fraction)
-    if count >= 2 * at_least:
-        wanted = max(wanted, at_least)
-    held_out = even_indices(count, min(wanted, max(count - 1, 0)))
-    chosen = set(held_out)
-    return [index for index in range(count) if index not in chosen], held_out
-
-
 def _opened(path: Path) -> av.container.InputContainer:
     try:
         container = av.open(str(path))

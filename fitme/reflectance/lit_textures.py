@@ -26,7 +26,7 @@ from fitme.render.shading import HEMISPHERICAL_REFLECTANCE, SH_BAND_0, sh_basis,
 from fitme.shape.expressions import EXPRESSION_NAMES, expression_index
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
-from fitme.track.observation import oval_mask
+from fitme.track.oval import oval_mask
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -1,26 +1,35 @@
-"""MediaPipe, imported without matplotlib: half a second of every start that only its own plots would use."""
+"""MediaPipe, imported without what it would only plot and record with: half a second of every start."""
 
 import sys
 from types import ModuleType
 from typing import Any
 
 PLOTTING = ("matplotlib", "matplotlib.pyplot")
+"""Imported by `drawing_utils` whether or not anything is plotted."""
+RECORDING = "sounddevice"
+"""Sought by `audio_record`, which makes do without; its search for a library starts processes."""
 
 
-def _without_plotting() -> Any:  # noqa: ANN401 (MediaPipe is untyped)
-    """Import MediaPipe with empty modules in the place of matplotlib's, unless that is loaded already.
+def _lean_mediapipe() -> Any:  # noqa: ANN401 (MediaPipe is untyped)
+    """Import MediaPipe with empty modules in the place of matplotlib's and none in that of sounddevice, unless they are
+    loaded already.
 
-    Afterwards matplotlib can be imported as ever; only what MediaPipe's `drawing_utils` plots with it cannot be used.
+    Afterwards both can be imported as ever; only what MediaPipe plots and records with them cannot be used.
     """
-    empty = [] if PLOTTING[0] in sys.modules else [ModuleType(name) for name in PLOTTING]
-    sys.modules |= {module.__name__: module for module in empty}
+    stand_ins: dict[str, ModuleType | None] = {}
+    if PLOTTING[0] not in sys.modules:
+        stand_ins |= {name: ModuleType(name) for name in PLOTTING}
+    if RECORDING not in sys.modules:
+        stand_ins[RECORDING] = None  # Makes `import` raise ImportError.
+    modules: dict[str, Any] = sys.modules
+    modules |= stand_ins
     try:
         import mediapipe
     finally:
-        for module in empty:
-            del sys.modules[module.__name__]
+        for name in stand_ins:
+            del modules[name]
     return mediapipe
 
 
-mediapipe: Any = _without_plotting()
+mediapipe: Any = _lean_mediapipe()
 """The package."""

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from fitme.geometry import Camera, HeadPose
-from fitme.track.topology import FACE_OVAL
+from fitme.track.oval import oval_mask
 
 
 class FaceStatus(StrEnum):
@@ -67,18 +66,3 @@ class FaceObservation:
 def status_of(observation: FaceObservation | None) -> FaceStatus:
     """Status of what a tracker returned: None means that the frame showed nobody."""
     return FaceStatus.NO_FACE if observation is None else observation.status
-
-
-def oval_mask(
-    landmarks: npt.NDArray[np.float32], height: int, width: int, *, grow: float = 0.0
-) -> npt.NDArray[np.bool_]:
-    """Pixels (height, width) inside the face's oval, from landmarks (478, 2) in pixels.
-
-    The region is the convex hull of the oval's landmarks, scaled about its centroid by 1 + `grow` (negative shrinks).
-    """
-    outline = landmarks[list(FACE_OVAL)]
-    center = outline.mean(0)
-    hull = cv2.convexHull(np.rint(center + (1.0 + grow) * (outline - center)).astype(np.int32))
-    mask = np.zeros((height, width), np.uint8)
-    cv2.fillConvexPoly(mask, hull, (1.0,))
-    return mask.astype(np.bool_)

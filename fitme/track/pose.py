@@ -8,11 +8,11 @@ not linear; their angles are found apart, from where the irises lie between the 
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.spatial.transform import Rotation
 
 from fitme.geometry import Camera, HeadPose
 from fitme.shape.expressions import EXPRESSION_COUNT
@@ -177,8 +177,8 @@ class PoseSolver:
                 break
         state = self._with_gaze(targets, found.state)
         error = self._error(found)
-        rotation = Rotation.from_matrix(state.rotation).as_rotvec().astype(np.float32)
-        pose = HeadPose(rotation, state.translation.astype(np.float32))
+        rotation = cv2.Rodrigues(state.rotation)[0].ravel()
+        pose = HeadPose(rotation.astype(np.float32), state.translation.astype(np.float32))
         return PoseEstimate(pose, state.expression.astype(np.float32), error / size_px)
 
     def predicted(self, estimate: PoseEstimate, camera: Camera) -> npt.NDArray[np.float32]:
@@ -267,7 +267,7 @@ class PoseSolver:
             step[free] = -cho_solve(cho_factor(block, check_finite=False), gradient[free], check_finite=False)
         except LinAlgError:
             return state
-        rotation = Rotation.from_rotvec(step[:3]).as_matrix() @ state.rotation
+        rotation = _rotation_matrix(step[:3]) @ state.rotation
         expression = np.clip(state.expression + step[POSE_COUNT:], 0.0, 1.0)
         return _State(rotation, state.translation + step[3:POSE_COUNT], expression)
 
@@ -297,8 +297,13 @@ class PoseSolver:
         return _State(state.rotation, state.translation, expression)
 
 
+def _rotation_matrix(axis_angle: npt.NDArray[Any]) -> Array:
+    """(3, 3) of an axis-angle vector (3,) in radians."""
+    return np.asarray(cv2.Rodrigues(axis_angle.astype(np.float64))[0], np.float64)
+
+
 def _state_of(estimate: PoseEstimate) -> _State:
-    rotation = Rotation.from_rotvec(estimate.pose.rotation.astype(np.float64)).as_matrix()
+    rotation = _rotation_matrix(estimate.pose.rotation)
     return _State(rotation, estimate.pose.translation.astype(np.float64), estimate.expression.astype(np.float64))
 
 

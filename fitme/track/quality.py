@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from fitme.track.alignment import DLIB_ALIGNMENT, warp
 from fitme.track.landmarks import Image
-from fitme.track.observation import oval_mask
+from fitme.track.oval import oval_mask
 from fitme.track.topology import FACE_OVAL
 
 SHARPNESS_OF_A_CRISP_WEBCAM: Final = 0.3

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from fitme.track.landmarks import Image
 from fitme.track.mediapipe_package import mediapipe
-from fitme.track.observation import oval_mask
+from fitme.track.oval import oval_mask
 
 FINGER_WIDTH: Final = 0.1
 """Half the width of a finger as a share of the length of the hand: how far skin reaches beyond the joints."""

@@ -17,6 +17,7 @@ from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 from fitme.track.pose import PoseEstimate, PoseSolver
 from fitme.track.quality import picture_quality
 from fitme.track.segmentation import HandOcclusion
+from fitme.track.sight import Sight, look
 from fitme.track.smoothing import OneEuroFilter, OneEuroSettings
 
 ROTATION_SMOOTHING: Final = OneEuroSettings(rest_cutoff_hz=2.0, speed_gain=8.0)
@@ -145,24 +146,24 @@ class FrameTracker:
             image, face, smooth, camera, max(self._occlusions), _status(self._several, other), embedding
         )
 
-    def analyse(self, image: Image) -> FaceObservation | None:
+    def analyse(self, image: Image, sight: Sight | None = None) -> FaceObservation | None:
         """Observe a single picture of any size, with every check; None if it shows nobody.
 
         :param image: (H, W, 3) uint8 sRGB.
+        :param sight: what the networks saw in this picture, if they were asked before.
         :raises InputError: if the picture has another layout.
         """
-        faces = self._finder.detect(image)
-        if not faces:
+        sight = sight or look(image, self._finder, self._hands)
+        if not sight.faces:
             return None
-        face = faces[0]
+        face = sight.faces[0]
         embedding = self._embedder.embed(image, face.landmarks)
         camera = self._camera(image)
         iterations = self._settings.still_iterations
         estimate = self._solver.solve(face.landmarks, face.depth, camera, iterations=iterations)
-        occlusion = self._hands.share(image, face.landmarks)
-        several = self._finder.rivals(faces)
+        several = self._finder.rivals(sight.faces)
         other = self._distance(embedding) > self._settings.doubt_factor * self._embedder.same_person_distance
-        return _observation(image, face, estimate, camera, occlusion, _status(several, other), embedding)
+        return _observation(image, face, estimate, camera, sight.occlusion, _status(several, other), embedding)
 
     def close(self) -> None:
         """Release the networks."""

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fitme.track.observation import oval_mask
+from fitme.track.oval import oval_mask
 from fitme.track.quality import picture_quality
 from fitme.track.segmentation import HandOcclusion, PersonSegmenter
 

@@ -1,0 +1,22 @@
+"""The outline of a face as a mask."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fitme.track.topology import FACE_OVAL
+
+
+def oval_mask(
+    landmarks: npt.NDArray[np.float32], height: int, width: int, *, grow: float = 0.0
+) -> npt.NDArray[np.bool_]:
+    """Pixels (height, width) inside the face's oval, from landmarks (478, 2) in pixels.
+
+    The region is the convex hull of the oval's landmarks, scaled about its centroid by 1 + `grow` (negative shrinks).
+    """
+    outline = landmarks[list(FACE_OVAL)]
+    center = outline.mean(0)
+    hull = cv2.convexHull(np.rint(center + (1.0 + grow) * (outline - center)).astype(np.int32))
+    mask = np.zeros((height, width), np.uint8)
+    cv2.fillConvexPoly(mask, hull, (1.0,))
+    return mask.astype(np.bool_)
