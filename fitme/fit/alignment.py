@@ -18,13 +18,14 @@ from fitme.fit.gauss_newton import (
     shared_evidence,
     solve_jointly,
 )
+from fitme.fit.head_size import volume_evidence
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.landmarks import LandmarkTargets, initial_estimate, matrix_of, pose_of
 from fitme.fit.point_targets import MeshBasis
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import KeyframeEstimate
 from fitme.fit.track_solver import TrackProblem, TrackSolution
-from fitme.fit.tracks import SurfacePoints, shared_only, volume_evidence
+from fitme.fit.tracks import SurfacePoints, shared_only
 from fitme.geometry import Camera, transform
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light

@@ -14,11 +14,12 @@ from fitme.fit.appearance import Appearance
 from fitme.fit.crop import crop_face
 from fitme.fit.fusion import fuse
 from fitme.fit.gauss_newton import Freedom, JointEstimate, SharedEvidence, together
+from fitme.fit.head_size import SeenEyes, iris_evidence, volume_evidence
+from fitme.fit.limbus import limbus_views
 from fitme.fit.losses import target_face
 from fitme.fit.photometric import DenseEvidence, SceneParameters, landmark_sigma
 from fitme.fit.roster import Member, Roster, parallax
 from fitme.fit.settings import FitSettings
-from fitme.fit.tracks import volume_evidence
 from fitme.fit.views import TexelViews
 from fitme.render.light import Light
 from fitme.render.rasterizer import RasterizerBackend
@@ -82,6 +83,10 @@ class Refinement:
             heard = tracked + elsewhere
             elsewhere = heard + volume_evidence(self._model, self.identity, heard)
         self._solve_landmarks(freedom, elsewhere, measured=turned)
+        # Only now is it known where the eyes are.
+        irises = self._iris_evidence()
+        if irises is not None:
+            self._solve_landmarks(freedom, irises + elsewhere, measured=turned)
         rounds = self._settings.warm_rounds if warm else settings.rounds
         agenda.tracking = rounds if parallax(roster.active) >= settings.parallax_deg else 0
         if turned and not agenda.tracking:
@@ -100,7 +105,7 @@ class Refinement:
         crops = [crop_face(member.keyframe, member.usable, resolution) for member in active]
         working = {member.key for member in active}
         resting = [evidence for key, evidence in roster.tracked.items() if key not in working]
-        elsewhere = together([roster.rest.shared(), *resting])
+        elsewhere = together([roster.rest.shared(), self._iris_evidence(), *resting])
         solution = self._aligner.by_tracks(
             [member.keyframe for member in active], crops, self._joint(), self._appearance.maps(), self._lights(),
             elsewhere,
@@ -212,6 +217,17 @@ class Refinement:
     def _turned(self) -> bool:
         """Whether the heads of all keyframes turn far enough to tell shape from."""
         return parallax(list(self._roster.members.values())) >= self._settings.tracks.parallax_deg
+
+    def _iris_evidence(self) -> SharedEvidence | None:
+        """Of the eyes of all keyframes that have been solved for."""
+        seen = []
+        for member in self._roster.members.values():
+            observation = member.keyframe.observation
+            if member.eyes is None:
+                member.eyes = limbus_views(member.keyframe.image, observation, self._model)
+            if member.estimate is not None:
+                seen.append(SeenEyes(member.eyes, member.estimate, observation.camera))
+        return iris_evidence(self._model, self.identity, self.focal, seen)
 
     def _solve_landmarks(self, freedom: Freedom, elsewhere: SharedEvidence | None, *, measured: bool) -> None:
         keyframes = [member.keyframe for member in self._roster.active]

@@ -13,6 +13,7 @@ from fitme.fit.crop import FaceCrop
 from fitme.fit.delit import DelitView
 from fitme.fit.gauss_newton import SharedEvidence
 from fitme.fit.keyframe import Keyframe
+from fitme.fit.limbus import LimbusView
 from fitme.fit.losses import TargetFace
 from fitme.fit.resting import Rest
 from fitme.fit.state import KeyframeEstimate
@@ -35,6 +36,8 @@ class Member:
     """With what the others show; None before the first comparison."""
     face: TargetFace | None = None
     """As the identity network sees it; None before it was asked."""
+    eyes: tuple[LimbusView, ...] | None = None
+    """Rims of its irises; None before they were looked for."""
     tracked: SharedEvidence | None = None
     """Its share of what the last tracks that it took part in said."""
 

@@ -14,7 +14,6 @@ import torch
 
 from fitme.fit.crop import FaceCrop
 from fitme.fit.flow import FLOW_REGIONS, LEAST_USABLE, FlowField, FlowSettings, interior, match
-from fitme.fit.gauss_newton import SharedEvidence
 from fitme.fit.point_targets import MeshBasis, MeshPoints
 from fitme.fit.track_solver import Tracks, TrackView
 from fitme.geometry import Camera
@@ -156,36 +155,6 @@ def shared_only(views: Sequence[TrackView], fewest: int) -> list[TrackView]:
         TrackView(view.index[keep], view.pixels[keep], view.whitening[keep])
         for view, keep in zip(views, kept, strict=True)
     ]
-
-
-def volume_evidence(model: MorphableModel, identity: FloatArray, told: SharedEvidence) -> SharedEvidence:
-    """What keeps a head from being found too small, linearised at an identity (K,): most likely is not expected.
-
-    Pictures tell shape up to size, in as many directions as `told` says. What makes a head differ from the mean costs
-    less prior probability on a smaller one, so the most likely head shrinks as it gets a shape; but there are more
-    heads of that shape the larger they are: by size to the power of the number of directions, the Jacobian determinant
-    between identity and size times shape. Its logarithm is the evidence. Size is the root mean square distance of the
-    face's vertices from their middle, to first order about the mean head.
-    """
-    face = model.mean[model.face_vertices].double().numpy()
-    outward = face - face.mean(0)
-    mean_size = float(np.sqrt((outward**2).sum(1).mean()))
-    basis = model.identity_basis[:, model.face_vertices].double().numpy()
-    slope = np.append(np.einsum("kvx,vx->k", basis, outward) / (len(face) * mean_size), 0.0)  # none by focal length
-    grown = float(slope[:-1] @ identity)
-    share = told_directions(told, len(identity)) / (mean_size + grown)
-    pull = share / (mean_size + grown)
-    return SharedEvidence(pull * np.outer(slope, slope), (share + pull * grown) * slope)
-
-
-def told_directions(told: SharedEvidence, count: int) -> float:
-    """How many of identity's `count` directions evidence tells, not the prior; what it tells half counts half."""
-    own, rest = np.arange(count), np.arange(count, len(told.potential))
-    cross = told.precision[np.ix_(own, rest)]
-    unsure = told.precision[np.ix_(rest, rest)] + np.eye(len(rest))
-    values = np.linalg.eigvalsh(told.precision[np.ix_(own, own)] - cross @ np.linalg.solve(unsure, cross.T))
-    values = np.maximum(values, 0.0)
-    return float((values / (values + 1.0)).sum())
 
 
 def spread_points(model: MorphableModel, count: int) -> tuple[npt.NDArray[np.int64], FloatArray]:

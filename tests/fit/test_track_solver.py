@@ -17,9 +17,10 @@ from fitme.fit.gauss_newton import (
     solve_jointly,
     stepped,
 )
+from fitme.fit.head_size import volume_evidence
 from fitme.fit.point_targets import MeshBasis, PointErrors, PointTargets
 from fitme.fit.track_solver import TrackProblem, Tracks, TrackView
-from fitme.fit.tracks import SurfacePoints, volume_evidence
+from fitme.fit.tracks import SurfacePoints
 from fitme.geometry import Camera
 from fitme.shape import MorphableModel
 

@@ -10,6 +10,7 @@ from fitme.color import linear_to_bytes
 from fitme.fit.crop import FaceCrop, crop_face
 from fitme.fit.flow import FLOW_REGIONS
 from fitme.fit.gauss_newton import SharedEvidence
+from fitme.fit.head_size import told_directions, volume_evidence
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.point_targets import MeshBasis
 from fitme.fit.track_solver import TrackView
@@ -18,8 +19,6 @@ from fitme.fit.tracks import (
     TrackSettings,
     shared_only,
     spread_points,
-    told_directions,
-    volume_evidence,
 )
 from fitme.geometry import HeadPose, transform
 from fitme.reflectance.maps import ReflectanceMaps
