@@ -27,6 +27,7 @@ from fitme.bench.truth_sensor import jpeg, metered_exposure, photograph, white_b
 from fitme.bench.truth_subjects import HEIGHT, WIDTH, FrameScript, Subject, subject
 from fitme.bench.truth_visibility import surface_samples
 from fitme.color import linear_to_bytes
+from fitme.errors import InputError
 from fitme.geometry import Camera, HeadPose
 from fitme.reflectance.skin import synthesize_skin
 from fitme.shape import load_default_model
@@ -37,8 +38,9 @@ SCANS_VARIABLE = "FITME_SCANS"
 """Environment variable that names the folder of `ict_facekit.npz`."""
 DEFAULT_SCANS = Path("../shared/data")
 SCANS_FILE = "ict_facekit.npz"
-VERSION = 2
+VERSION = 3
 """Of what is drawn: raised whenever subjects or scenes change."""
+VERSION_FILE = "version.txt"
 SKIN_RESOLUTION = 512
 RELIT_FRAMES = (1, 5)
 """Held-out frames that are rendered again under the unseen light."""
@@ -123,8 +125,10 @@ def make_truth(
 ) -> None:
     """Render what is missing of the given subjects.
 
-    Raises InputError without the population's file and BackendError without Mitsuba.
+    Raises InputError without the population's file or where the folder holds another version's pictures, and
+    BackendError without Mitsuba.
     """
+    _check_version(folder)
     missing = [number for number in numbers if not truth_file(folder, number, settings.frames).is_file()]
     if not missing:
         return
@@ -135,6 +139,21 @@ def make_truth(
         start = time.perf_counter()
         _make_subject(folder, settings, subject(number, settings.frames), scans, variant)
         progress(f"{subject(number).name}: {time.perf_counter() - start:.0f} s")
+
+
+def _check_version(folder: Path) -> None:
+    marker = folder / VERSION_FILE
+    if not marker.is_file():
+        if any(folder.glob("subject_*")):
+            raise InputError(f"{folder} holds pictures of an unknown version; name another folder in {FOLDER_VARIABLE}")
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(marker, f"{VERSION}\n".encode())
+    found = marker.read_text("utf-8").strip()
+    if found != str(VERSION):
+        raise InputError(
+            f"{folder} holds pictures of version {found}, this is version {VERSION}; name another folder in "
+            f"{FOLDER_VARIABLE}"
+        )
 
 
 def truth_file(folder: Path, number: int, frames: int) -> Path:

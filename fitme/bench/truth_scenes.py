@@ -34,8 +34,9 @@ PATH_DEPTH = 4
 SKIN_SPECULAR = 0.28
 """Disney's specular of skin: 0.5 is 4 % at normal incidence, and our maps' mean is 0.55 of that."""
 EYE_TEXTURE_PX = 256
-IRIS_RADIUS_M, PUPIL_RADIUS_M = 0.0059, 0.0021
-"""The iris is of one size in all adults, whatever the eyeball's."""
+PUPIL_RADIUS_M = 0.0021
+LIMBAL_RING_M = 0.0008
+"""Width of the dark ring at the iris's rim."""
 HAIR_THICKNESS_M, CAP_THICKNESS_M = 0.014, 0.008
 ROOM_PX = (64, 128)
 BLUR_STEPS = 4
@@ -245,8 +246,9 @@ def eye_texture(subject: Subject, radius_m: float) -> Singles:
     iris = (1.0 - traits.iris_melanin) * light_iris + traits.iris_melanin * np.array([0.055, 0.025, 0.012])
     spokes = 1.0 + 0.15 * np.sin(24.0 * np.arctan2(y, x))
     texture = np.broadcast_to(sclera, (*radius.shape, 3)).copy()
-    texture[radius < IRIS_RADIUS_M] = (spokes[..., None] * iris)[radius < IRIS_RADIUS_M]
-    texture[np.abs(radius - IRIS_RADIUS_M) < 0.0004] = 0.5 * iris
+    inside = radius < subject.iris_radius_m
+    texture[inside] = (spokes[..., None] * iris)[inside]
+    texture[inside & (radius > subject.iris_radius_m - LIMBAL_RING_M)] = 0.5 * iris
     texture[radius < PUPIL_RADIUS_M] = 0.004
     return texture.astype(np.float32)
 

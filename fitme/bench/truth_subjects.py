@@ -33,6 +33,9 @@ FOCAL_RANGE = (0.8, 1.3)
 FACE_SIDE_RANGE_PX = (150.0, 200.0)
 """Width of a face on the picture."""
 FACE_WIDTH_M = 0.14
+IRIS_DIAMETER_M, IRIS_DIAMETER_SPREAD_M = 0.01171, 0.00042
+"""From white to white, mean and standard deviation over adults (Ruefer, Schroeder and Erb, Cornea 2005); the size of
+the eyeball says nothing of it here."""
 PIVOT_M = np.array([0.0, -0.10, -0.075])
 """Point about which a head turns."""
 LARGEST_YAW_DEG, LARGEST_PITCH_DEG, LARGEST_ROLL_DEG = 45.0, 14.0, 7.0
@@ -142,6 +145,7 @@ class Subject:
     cloth_color: tuple[float, float, float]
     roughness: float
     """Of the skin, as Disney's BRDF has it."""
+    iris_radius_m: float
     camera: Camera
     sensor: SensorScript
     lights: tuple[LightScript, ...]
@@ -183,6 +187,7 @@ def subject(number: int, frames: int = 16) -> Subject:
         covering_color=_dye(g),
         cloth_color=_dye(g),
         roughness=float(g.uniform(0.36, 0.52)),
+        iris_radius_m=_iris_radius_m(number),
         camera=camera,
         sensor=SensorScript(
             float(g.uniform(0.001, 0.004)), float(g.uniform(0.006, 0.016)), float(g.uniform(0.4, 0.8)),
@@ -201,6 +206,11 @@ def _skin(number: int, tone: int) -> tuple[int, SkinTraits]:
         if int(class_index(traits.typology_angle_deg)) == tone:
             return seed, replace(traits, hair_length=0.0)  # long hair has no surface here, and would be painted on ears
     raise ValueError(f"none of {SKIN_SEED_STRIDE} skins is {CLASS_NAMES[tone]}")
+
+
+def _iris_radius_m(number: int) -> float:
+    # From a generator of its own, so that all else about a subject stays what it is.
+    return float(np.random.default_rng([20261123, number]).normal(IRIS_DIAMETER_M, IRIS_DIAMETER_SPREAD_M)) / 2.0
 
 
 def _dye(g: np.random.Generator) -> tuple[float, float, float]:
