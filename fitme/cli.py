@@ -55,8 +55,9 @@ def build_app(plugins: Iterable[EntryPoint] = ()) -> typer.Typer:
 def main() -> None:
     """Entry point of the console script. Errors of the user's making end it with one line and the code `FAILURE`."""
     # Threads that wait for each other by spinning slow everything down as soon as something else uses the processor.
-    # OpenMP reads this when torch is first imported, which happens inside the commands.
+    # OpenMP reads this when torch is first imported, OpenBLAS when NumPy is: both happens inside the commands.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
     try:
         build_app(_plugins_for(command))()

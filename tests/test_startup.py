@@ -4,12 +4,13 @@ import gc
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 
 from fitme.commands.startup import uncollected
 
-SLOW_LIBRARIES = {"torch", "numba", "scipy", "mediapipe", "cv2", "av", "zarr", "icechunk", "matplotlib"}
+SLOW_LIBRARIES = {"numpy", "torch", "numba", "scipy", "mediapipe", "cv2", "av", "zarr", "icechunk", "matplotlib"}
 
 
 def modules_after(code: str) -> set[str]:
@@ -29,7 +30,7 @@ def test_the_command_line_answers_without_slow_libraries(arguments: list[str]):
 def test_a_photo_is_looked_at_before_torch_is_imported():
     loaded = modules_after("import fitme.commands.startup")
     assert "mediapipe.python.solutions.face_mesh" in loaded
-    assert not loaded & (SLOW_LIBRARIES - {"mediapipe", "cv2"})
+    assert not loaded & (SLOW_LIBRARIES - {"numpy", "mediapipe", "cv2"})
 
 
 def test_a_first_avatar_waits_for_nothing_that_only_the_last_one_needs():
@@ -59,3 +60,17 @@ def test_nothing_is_collected_at_the_start_and_everything_afterwards():
     Ring()
     gc.collect()
     assert Ring.alive == 0
+
+
+def test_time_is_counted_from_the_start_of_the_process():
+    """To a few clock ticks, of which a hundred make a second."""
+    code = (
+        "import time\nfrom fitme.commands.stopwatch import Stopwatch\n"
+        "watch = Stopwatch()\nbefore = watch.total\ntime.sleep(0.1)\nprint(before, watch.total - before)"
+    )
+    start = time.perf_counter()
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    whole_s = time.perf_counter() - start
+    before_s, slept_s = map(float, run.stdout.split())
+    assert 0.1 <= slept_s < whole_s
+    assert 0.01 < before_s < whole_s - slept_s + 0.03

@@ -2,16 +2,18 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-import numpy.typing as npt
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fitme.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 SMALLEST_RESOLUTION, LARGEST_RESOLUTION = 32, 2048
 
@@ -81,7 +83,7 @@ def data_build(
     _print_classes(console, dataset.typology_deg, dataset.seeds)
 
 
-def _print_classes(console: Console, typology_deg: npt.NDArray[np.float32], seeds: npt.NDArray[np.int64]) -> None:
+def _print_classes(console: Console, typology_deg: "npt.NDArray[np.float32]", seeds: "npt.NDArray[np.int64]") -> None:
     from fitme.reflectance.dataset import GIVEN_SEED
     from fitme.reflectance.tone import ITA_CLASSES
     from fitme.reflectance.typology import LARGEST_SHARE, SMALLEST_SHARE, ToneReport

@@ -66,9 +66,9 @@ def run_fit(request: FitRequest, pictures: Pictures, models: Models, watch: Stop
         with watch.measuring("read held-out frames"):
             # Tracked only now, so that nothing of them can have been known before.
             held_out = choose_held_out(observer, pictures.held_out)
-        with watch.measuring("import"):
-            # Only now, since the first avatar does not wait for it.
-            from fitme.commands.output import PARTS, Outcome, write_folder
+        # Imported only now, since the first avatar need not wait for it.
+        from fitme.commands.output import PARTS, Outcome, write_folder
+
         named = {_key(sighting): sighting.frame.source for sighting in chosen}
         outcome = Outcome(
             model=models.head,

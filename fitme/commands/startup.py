@@ -3,12 +3,12 @@
 Most of it is work that only one thread at a time can do, since it holds the interpreter's lock: importing torch above
 all. What does not hold that lock is done beside it::
 
-    main thread                                   beside it
-    -------------------------------------------   -------------------------------------------
-    Pillow, OpenCV, MediaPipe are imported
-    torch, numba, SciPy and the fit are imported  the first photo is read and looked at
-    the generator and the embedder are loaded     numba's kernels are loaded, the head's ambient
-                                                  occlusion is drawn with them
+    main thread                                     beside it
+    ---------------------------------------------   ---------------------------------------------
+    Pillow, OpenCV and MediaPipe are imported
+    torch and numba are imported                    the first photo is read and looked at
+    SciPy and the fit are imported, networks read   numba's kernels are loaded, and the head's
+                                                    ambient occlusion is drawn with them
 
 Whatever is imported before `fitme.commands.fitting`, here and in `fitme.ingest.lookout`, does without torch.
 """
@@ -16,7 +16,7 @@ Whatever is imported before `fitme.commands.fitting`, here and in `fitme.ingest.
 import gc
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,8 @@ from fitme.ingest.lookout import Lookout
 from fitme.ingest.spread import split_holdout
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fitme.reflectance.generator import ReflectanceGenerator
     from fitme.shape import MorphableModel
     from fitme.track.identity import DlibEmbedder
@@ -85,14 +87,15 @@ def fit(request: FitRequest) -> bool:
     _check_folder(request.out)
     with ExitStack() as stack:
         stack.enter_context(quiet_libraries())
-        with uncollected():
-            with watch.measuring("start"):
-                pictures = _pictures(request)
-                stack.enter_context(pictures.lookout)
-            with watch.measuring("import"):
-                from fitme.commands.fitting import run_fit
-            with watch.measuring("start"):
-                models = _models()
+        beside = stack.enter_context(ThreadPoolExecutor(1, "occlusion"))
+        with uncollected(), watch.measuring("start"):
+            pictures = _pictures(request)
+            stack.enter_context(pictures.lookout)
+            head, occlusion = _head(beside)
+            from fitme.commands.fitting import run_fit
+
+            models = Models(head, *_networks())
+            occlusion.result()
         return run_fit(request, pictures, models, watch)
 
 
@@ -119,19 +122,20 @@ def _pictures(request: FitRequest) -> Pictures:
     return Pictures(first, tuple(candidates[index] for index in held_out), Lookout(first))
 
 
-def _models() -> Models:
-    """Read the models, and draw the head's occlusion, which is kept for whoever asks for it."""
-    from fitme.reflectance.weights import DEFAULT_WEIGHTS, load_generator
+def _head(beside: Executor) -> "tuple[MorphableModel, Future[Tensor]]":
+    """The head, and its occlusion, which is being drawn, and is kept for whoever asks for it."""
     from fitme.render.occlusion import head_occlusion
     from fitme.shape import load_default_model
-    from fitme.track.tracker import default_embedder
 
     head = load_default_model()
-    with ThreadPoolExecutor(1, "occlusion") as beside:
-        drawn = beside.submit(head_occlusion, head)
-        models = Models(head, load_generator(DEFAULT_WEIGHTS), default_embedder())
-        drawn.result()
-    return models
+    return head, beside.submit(head_occlusion, head)
+
+
+def _networks() -> "tuple[ReflectanceGenerator, DlibEmbedder]":
+    from fitme.reflectance.weights import DEFAULT_WEIGHTS, load_generator
+    from fitme.track.tracker import default_embedder
+
+    return load_generator(DEFAULT_WEIGHTS), default_embedder()
 
 
 def _check_folder(folder: Path) -> None:
