@@ -28,6 +28,11 @@ _STEM_KERNEL: Final = 7
 _LEVELS: Final = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))
 """(filters, residual blocks, whether the first block halves the resolution), from the input on."""
 _EMBEDDING_SIZE: Final = 128
+_CONVOLUTION_TAG: Final = b"\x01\x05con_4"
+_AFFINE_TAG: Final = b"\x01\x07affine_"
+_HEAD_TAG: Final = b"\x01\x04fc_2\x01\x80\x02\x00\x01"
+_TAGS: Final = (_CONVOLUTION_TAG, _AFFINE_TAG, _HEAD_TAG)
+"""What announces the parameters of a layer in dlib's file."""
 
 
 class IdentityEmbedder(Protocol):
@@ -43,13 +48,26 @@ class IdentityEmbedder(Protocol):
         ...
 
 
+class _Convolution(nn.Module):
+    """Square filters and a bias, not initialised: they are read from a file."""
+
+    def __init__(self, channels_in: int, channels: int, side: int, *, stride: int = 1, padding: int = 0) -> None:
+        super().__init__()
+        self.stride, self.padding = stride, padding
+        self.weight = nn.Parameter(torch.empty(channels, channels_in, side, side))
+        self.bias = nn.Parameter(torch.empty(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+
+
 class _Affine(nn.Module):
-    """Per-channel scale and shift: a batch normalisation with its statistics folded in."""
+    """Per-channel scale and shift: a batch normalisation with its statistics folded in. Read from a file, too."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.ones(channels))
-        self.shift = nn.Parameter(torch.zeros(channels))
+        self.scale = nn.Parameter(torch.empty(channels))
+        self.shift = nn.Parameter(torch.empty(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.scale[:, None, None] + self.shift[:, None, None]
@@ -61,9 +79,9 @@ class _Residual(nn.Module):
     def __init__(self, channels_in: int, channels: int, *, halve: bool) -> None:
         super().__init__()
         self.halve = halve
-        self.first = nn.Conv2d(channels_in, channels, 3, stride=2 if halve else 1, padding=0 if halve else 1)
+        self.first = _Convolution(channels_in, channels, 3, stride=2 if halve else 1, padding=0 if halve else 1)
         self.first_affine = _Affine(channels)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = _Convolution(channels, channels, 3, padding=1)
         self.second_affine = _Affine(channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,7 +106,7 @@ class DlibEmbedder(nn.Module):
         Raises `ModelFileError` if it is missing or another network's.
         """
         super().__init__()
-        self.stem = nn.Conv2d(3, _STEM_FILTERS, _STEM_KERNEL, stride=2)
+        self.stem = _Convolution(3, _STEM_FILTERS, _STEM_KERNEL, stride=2)
         self.stem_affine = _Affine(_STEM_FILTERS)
         levels = []
         channels = _STEM_FILTERS
@@ -98,7 +116,7 @@ class DlibEmbedder(nn.Module):
             levels.append(nn.Sequential(*level))
             channels = filters
         self.levels = nn.ModuleList(levels)
-        self.head = nn.Linear(channels, _EMBEDDING_SIZE, bias=False)
+        self.head = nn.Parameter(torch.empty(_EMBEDDING_SIZE, channels))
         self.register_buffer("_mean", torch.tensor(_INPUT_MEAN_RGB)[:, None, None], persistent=False)
         _read_dlib_weights(self, default_dlib_weights() if weights is None else weights)
         self.requires_grad_(False)
@@ -121,7 +139,7 @@ class DlibEmbedder(nn.Module):
         for level in self.levels:
             x = level(x)
             outputs.append(x)
-        return tuple(outputs[:-1]), self.head(x.mean((2, 3)))
+        return tuple(outputs[:-1]), functional.linear(x.mean((2, 3)), self.head)
 
     def crops(self, images: Tensor, landmarks: npt.NDArray[np.float32]) -> Tensor:
         """Differentiable crops (B, 150, 150, 3) of pictures (B, H, W, 3), from landmarks (B, 478, 2) px."""
@@ -188,8 +206,7 @@ def _read_dlib_weights(network: DlibEmbedder, path: Path) -> None:
     A layer is stored as its tag, then the tensor of its parameters: version, four sizes, float32 values; an integer
     is one byte that counts the bytes that follow. Layers come in the order of the data.
     """
-    convolutions: list[nn.Conv2d] = [network.stem]
-    affines: list[_Affine] = [network.stem_affine]
+    convolutions, affines = [network.stem], [network.stem_affine]
     for level in network.levels:
         for block in level.children():
             assert isinstance(block, _Residual)
@@ -198,34 +215,39 @@ def _read_dlib_weights(network: DlibEmbedder, path: Path) -> None:
     if not path.is_file():
         raise ModelFileError(f"No identity network at {path}.")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        stored_convolutions = _tensors_after(data, rb"\x01\x05con_4")
-        stored_affines = _tensors_after(data, rb"\x01\x07affine_")
-        stored_heads = _tensors_after(data, rb"\x01\x04fc_2\x01\x80\x02\x00\x01")
-    if (len(stored_convolutions), len(stored_affines), len(stored_heads)) != (len(convolutions), len(affines), 1):
+        stored = _tensors_by_tag(data)
+    if [len(stored[tag]) for tag in _TAGS] != [len(convolutions), len(affines), 1]:
         raise ModelFileError(f"{path} does not hold dlib's face recognition ResNet.")
     with torch.no_grad():
-        for convolution, values in zip(convolutions, stored_convolutions, strict=True):
-            assert convolution.bias is not None
+        for convolution, values in zip(convolutions, stored[_CONVOLUTION_TAG], strict=True):
             _fill([convolution.weight, convolution.bias], values, path)
-        for affine, values in zip(affines, stored_affines, strict=True):
+        for affine, values in zip(affines, stored[_AFFINE_TAG], strict=True):
             _fill([affine.scale, affine.shift], values, path)
-        head = torch.empty(network.head.in_features, network.head.out_features)
-        _fill([head], stored_heads[0], path)
-        network.head.weight.copy_(head.T)
+        head = torch.empty(network.head.shape[::-1])
+        _fill([head], stored[_HEAD_TAG][0], path)
+        network.head.copy_(head.T)
 
 
-def _tensors_after(data: mmap.mmap, tag: bytes) -> list[npt.NDArray[np.float32]]:
-    return [_read_tensor(data, match.end()) for match in re.finditer(tag, data)]
+def _tensors_by_tag(data: mmap.mmap) -> dict[bytes, list[npt.NDArray[np.float32]]]:
+    """The tensors after each tag, in their order; what is inside a tensor is never taken for a tag."""
+    found: dict[bytes, list[npt.NDArray[np.float32]]] = {tag: [] for tag in _TAGS}
+    any_tag = re.compile(b"|".join(re.escape(tag) for tag in _TAGS))
+    position = 0
+    while (match := any_tag.search(data, position)) is not None:
+        values, position = _read_tensor(data, match.end())
+        found[match.group()].append(values)
+    return found
 
 
-def _read_tensor(data: mmap.mmap, position: int) -> npt.NDArray[np.float32]:
+def _read_tensor(data: mmap.mmap, position: int) -> tuple[npt.NDArray[np.float32], int]:
+    """A tensor's values, and where it ends."""
     sizes = []
     for _ in range(5):  # version, samples, channels, rows, columns
         count = data[position]
         sizes.append(int.from_bytes(data[position + 1 : position + 1 + count], "little"))
         position += 1 + count
-    values = data[position : position + 4 * int(np.prod(sizes[1:]))]
-    return np.frombuffer(values, "<f4").astype(np.float32)
+    end = position + 4 * int(np.prod(sizes[1:]))
+    return np.frombuffer(data[position:end], "<f4").astype(np.float32), end
 
 
 def _fill(parameters: list[Tensor], values: npt.NDArray[np.float32], path: Path) -> None:
