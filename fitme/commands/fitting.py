@@ -101,6 +101,7 @@ def _fitter(models: Models, state: FitState | None, chosen: Sequence[Sighting]) 
     noted = [sighting.frame.focal for sighting in chosen if sighting.frame.focal is not None]
     if noted:
         settings = replace(settings, solver=replace(settings.solver, focal_prior=float(np.median(noted))))
+    models.occlusion.result()
     if state is None:
         fitter = IncrementalFitter(models.head, models.generator, settings, models.embedder)
     else:

@@ -8,7 +8,7 @@ all. What does not hold that lock is done beside it::
     Pillow, OpenCV and MediaPipe are imported
     torch and numba are imported                    the first photo is read and looked at
     SciPy and the fit are imported, networks read   numba's kernels are loaded, and the head's
-                                                    ambient occlusion is drawn with them
+    pose and identity of the face are found         ambient occlusion is drawn with them
 
 Whatever is imported before `fitme.commands.fitting`, here and in `fitme.ingest.lookout`, does without torch.
 """
@@ -74,6 +74,8 @@ class Models:
     head: "MorphableModel"
     generator: "ReflectanceGenerator"
     embedder: "DlibEmbedder"
+    occlusion: "Future[Tensor]"
+    """The head's own, being drawn: whoever asks the head for it earlier draws it again."""
 
 
 def fit(request: FitRequest) -> bool:
@@ -94,8 +96,7 @@ def fit(request: FitRequest) -> bool:
             head, occlusion = _head(beside)
             from fitme.commands.fitting import run_fit
 
-            models = Models(head, *_networks())
-            occlusion.result()
+            models = Models(head, *_networks(), occlusion)
         return run_fit(request, pictures, models, watch)
 
 
