@@ -75,7 +75,7 @@ class Models:
     generator: "ReflectanceGenerator"
     embedder: "DlibEmbedder"
     occlusion: "Future[Tensor]"
-    """The head's own, being drawn: whoever asks the head for it earlier draws it again."""
+    """The head's own, being drawn; who asks for it before it is done draws it again."""
 
 
 def fit(request: FitRequest) -> bool:
@@ -93,8 +93,8 @@ def fit(request: FitRequest) -> bool:
         with uncollected(), watch.measuring("start"):
             pictures = _pictures(request)
             stack.enter_context(pictures.lookout)
-            head, occlusion = _head(beside)
-            from fitme.commands.fitting import run_fit
+            head, occlusion = _head(beside)  # Imports torch and numba.
+            from fitme.commands.fitting import run_fit  # Imports SciPy and the fit.
 
             models = Models(head, *_networks(), occlusion)
         return run_fit(request, pictures, models, watch)
