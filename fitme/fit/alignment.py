@@ -142,7 +142,8 @@ class HeadAligner:
         )
         tracks, shown = self._surface.tracks(neutral), shared_only(views, settings.fewest_views)
         told = TrackProblem(tracks, shown, anchors, solver, settings.slip_sigma_m).told(estimate)
-        volume = volume_evidence(self._model, identity, told + elsewhere)
+        expressed = float((estimate.expressions**2).sum()) / solver.expression_sigma**2
+        volume = volume_evidence(self._model, identity, told + elsewhere, expressed)
         known = volume + elsewhere
         return TrackProblem(tracks, shown, anchors, solver, settings.slip_sigma_m, known).solve(estimate)
 

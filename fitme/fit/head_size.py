@@ -62,17 +62,22 @@ class _Size:
         return float(self.slope[:-1] @ identity)
 
 
-def volume_evidence(model: MorphableModel, identity: FloatArray, told: SharedEvidence) -> SharedEvidence:
+def volume_evidence(
+    model: MorphableModel, identity: FloatArray, told: SharedEvidence, follows: float = 0.0
+) -> SharedEvidence:
     """What keeps a head from being found too small, linearised at an identity (K,): most likely is not expected.
 
     Pictures tell shape up to size, in as many directions as `told` says. What makes a head differ from the mean costs
     less prior probability on a smaller one, so the most likely head shrinks as it gets a shape; but there are more
     heads of that shape the larger they are: by size to the power of the number of directions, the Jacobian determinant
     between identity and size times shape. Its logarithm is the evidence.
+
+    Expressions are in metres, too, and cost less on a smaller head, but a larger head's are larger, so that their cost
+    says nothing of size: what they cost, `follows` as a sum of squared standard deviations, is taken back.
     """
     size = _Size.of(model)
     grown = size.grown(identity)
-    share = told_directions(told, len(identity)) / (size.mean + grown)
+    share = (told_directions(told, len(identity)) + follows) / (size.mean + grown)
     pull = share / (size.mean + grown)
     return SharedEvidence(pull * np.outer(size.slope, size.slope), (share + pull * grown) * size.slope)
 

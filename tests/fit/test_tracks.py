@@ -9,8 +9,6 @@ import torch
 from fitme.color import linear_to_bytes
 from fitme.fit.crop import FaceCrop, crop_face
 from fitme.fit.flow import FLOW_REGIONS
-from fitme.fit.gauss_newton import SharedEvidence
-from fitme.fit.head_size import told_directions, volume_evidence
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.point_targets import MeshBasis
 from fitme.fit.track_solver import TrackView
@@ -108,40 +106,3 @@ def test_keeps_what_several_keyframes_show() -> None:
     kept = shared_only([view(0, 2, 5), view(2, 3), view(5)], 2)
     assert [list(item.index) for item in kept] == [[2, 5], [2], [5]]
     assert all(len(item.index) == len(item.pixels) == len(item.whitening) for item in kept)
-
-
-def test_counts_the_directions_that_are_told() -> None:
-    precision = np.zeros((7, 7))
-    precision[0, 0], precision[1, 1] = 1e6, 1.0
-    assert told_directions(SharedEvidence(precision, np.zeros(7)), 5) == pytest.approx(1.5, abs=1e-3)
-    # What hangs on an unknown focal length is not told.
-    precision[2, 2] = precision[6, 6] = 1e6
-    precision[2, 6] = precision[6, 2] = 1e6 - 1.0
-    assert told_directions(SharedEvidence(precision, np.zeros(7)), 5) < 2.5
-
-
-def test_heads_of_a_shape_are_as_large_as_they_are_drawn(model: MorphableModel) -> None:
-    """Shape is told in many directions, but not size: the most likely head is too small, and its volume mends that."""
-    g = np.random.default_rng(0)
-    count, noise = model.identity_count, 0.01
-    basis = model.identity_basis[:, model.face_vertices].double().numpy()  # (K, V, 3)
-    basis = (basis - basis.mean(1, keepdims=True)).reshape(count, -1).T  # (3V, K)
-    face = model.mean[model.face_vertices].double().numpy()
-    middle = (face - face.mean(0)).ravel()
-    ratios = []
-    for _ in range(40):
-        true = middle + basis @ g.normal(size=count)
-        direction = true / np.linalg.norm(true)
-        across = np.zeros((len(direction), count + 1))
-        across[:, :-1] = (basis - np.outer(direction, direction @ basis)) / noise
-        right = (direction * (direction @ middle) - middle) / noise + g.normal(size=len(direction))
-        told = SharedEvidence(across.T @ across, across.T @ right)
-        for mended in (False, True):
-            found = np.zeros(count)
-            for _ in range(3):
-                evidence = told + volume_evidence(model, found.astype(np.float32), told) if mended else told
-                found = np.linalg.solve(evidence.precision[:-1, :-1] + np.eye(count), evidence.potential[:-1])
-            ratios.append(np.log(np.linalg.norm(middle + basis @ found) / np.linalg.norm(true)))
-    plain, mended_ratio = np.mean(ratios[::2]), np.mean(ratios[1::2])
-    assert plain < -0.008
-    assert abs(mended_ratio) < 0.7 * abs(plain)
