@@ -103,7 +103,7 @@ def _view(gray: npt.NDArray[np.float32], rim: Array, iris: Array, cosine: float,
         gray, motion, (WINDOW_PX, WINDOW_PX), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     )
     open_part = np.zeros(window.shape, np.uint8)
-    cv2.fillPoly(open_part, [np.rint(scale * rim + offset).astype(np.int32)], 1)
+    cv2.fillPoly(open_part, [np.rint(scale * rim + offset).astype(np.int32)], (1.0,))
     inside = window[open_part > 0]
     if not len(inside):
         return None
