@@ -13,7 +13,8 @@ import numpy.typing as npt
 from fitme.fit.consensus import disagreement
 from fitme.fit.delit import SMALLEST_WEIGHT, BandSums, DelitView
 from fitme.fit.lighting import LIGHT_REGIONS, LightSettings, LitSurface, estimate_light, lit_surface
-from fitme.fit.tone import ToneSettings, likely_skin_tone
+from fitme.fit.sclera import ScleraSighting, light_evidence
+from fitme.fit.tone import LightEvidence, ToneSettings, likely_skin_tone
 from fitme.fit.unprojection import TexelObservation, TexelTable
 from fitme.shape.regions import Region
 
@@ -23,6 +24,10 @@ BARE_SKIN = (Region.SKIN, Region.LIPS, Region.EARS, Region.NECK)
 """What has the tone of the face; hair, eyes and teeth have their own."""
 MAXIMAL_ALBEDO = 0.98
 """No skin, tooth or eye reflects more."""
+SMALLEST_ALBEDO = 1e-3
+"""Albedos are kept above this when something is divided by them."""
+SCLERA_STRIDE = 4
+"""One sample in so many tells where light comes from: eyes need it roughly."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ def fuse(
     settings: FusionSettings,
     light_settings: LightSettings,
     resting: Resting | None = None,
+    scleras: Sequence[FloatArray | None] | None = None,
 ) -> FusedTexture:
     """Alternate between the views' lights and the albedo that they share.
 
@@ -99,7 +105,7 @@ def fuse(
 
     `prior` is an albedo for what was not seen, of any tone: it is scaled to the tone that is found. `specular` is the
     specular albedo. `sharpness` of each view weighs it against the others. What `resting` keyframes have said joins in,
-    and their tone is kept.
+    and their tone is kept. `scleras` are the colours of the white of the eyes in each view, `fitme.fit.sclera`.
     """
     count = len(table.rows)
     rest = resting or Resting(BandSums.empty(count), 0.0)
@@ -114,7 +120,8 @@ def fuse(
         for view, weight in zip(views, weights, strict=True)
     ]
     known = rest.sums.albedo() if resting is not None else None
-    tinted = _tint(table, prior, specular, sampled, samples, rest, known, settings)
+    whites = [None] * len(views) if scleras is None else scleras
+    tinted = _tint(table, prior, specular, sampled, samples, whites, rest, known, settings, light_settings)
     albedo = expected = tinted[sampled]
     if known is not None:
         sure = _confidence(rest.sums.weight[sampled] / sharpest, settings)
@@ -182,9 +189,11 @@ def _tint(
     specular: FloatArray,
     sampled: npt.NDArray[np.intp],
     samples: Sequence[_Samples],
+    whites: Sequence[FloatArray | None],  # (3,) each
     rest: Resting,
     known: FloatArray | None,
     settings: FusionSettings,
+    light_settings: LightSettings,
 ) -> FloatArray:
     """The prior, its skin scaled per channel to the most likely tone, or to the tone known."""
     if not len(sampled):
@@ -194,12 +203,38 @@ def _tint(
     else:
         weight = np.maximum(sum(s.weight for s in samples), SMALLEST_WEIGHT)[:, None]
         face_color = np.median(sum(s.weight[:, None] * s.color for s in samples) / weight, 0)
-        tone = likely_skin_tone(face_color, settings.tone, float(np.median(specular[sampled])))
+        evidence = _by_sclera(samples, whites, face_color, prior[sampled], settings, light_settings)
+        tone = likely_skin_tone(face_color, settings.tone, float(np.median(specular[sampled])), evidence)
     reference = np.median(prior[sampled], 0)
     tinted = prior.copy()
     bare = np.isin(table.region, [int(region) for region in BARE_SKIN])
-    tinted[bare] = np.clip(prior[bare] * (tone / np.maximum(reference, 1e-3)), 0.0, MAXIMAL_ALBEDO)
+    tinted[bare] = np.clip(prior[bare] * (tone / np.maximum(reference, SMALLEST_ALBEDO)), 0.0, MAXIMAL_ALBEDO)
     return tinted
+
+
+def _by_sclera(
+    samples: Sequence[_Samples],
+    whites: Sequence[FloatArray | None],  # (3,) each
+    face_color: FloatArray,  # (3,)
+    prior: FloatArray,  # (S, 3)
+    settings: FusionSettings,
+    light_settings: LightSettings,
+) -> LightEvidence | None:
+    """What the white of the eyes says of the light in which the skin shows `face_color`. Where that light comes from is
+    found on skin of any likely tone: it makes hardly a difference."""
+    tone = likely_skin_tone(face_color, settings.tone)
+    albedo = prior * (tone / np.maximum(np.median(prior, 0), SMALLEST_ALBEDO))
+    seen = []
+    for view, white in zip(samples, whites, strict=True):
+        index = np.flatnonzero(view.weight > settings.confident_weight * view.weight.max())[::SCLERA_STRIDE]
+        if white is None or not len(index):
+            continue
+        surface, color = view.surface.subset(index), view.color[index]
+        light = estimate_light(surface, color, albedo[index], view.weight[index], light_settings).mean(1)
+        shading = float(np.median(surface.diffuse @ light))
+        if shading > 0.0:
+            seen.append(ScleraSighting(white, np.median(color, 0), light / shading))
+    return light_evidence(seen, face_color)
 
 
 def _weight(table: TexelTable, view: TexelObservation, sharpness: float) -> FloatArray:

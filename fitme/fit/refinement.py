@@ -19,6 +19,7 @@ from fitme.fit.limbus import limbus_views
 from fitme.fit.losses import target_face
 from fitme.fit.photometric import DenseEvidence, SceneParameters, landmark_sigma
 from fitme.fit.roster import Member, Roster, parallax
+from fitme.fit.sclera import sclera_color
 from fitme.fit.settings import FitSettings
 from fitme.fit.views import TexelViews
 from fitme.render.light import Light
@@ -168,6 +169,7 @@ class Refinement:
             self._settings.fusion,
             self._settings.light,
             resting,
+            [sclera_color(m.keyframe.image, m.keyframe.observation.landmarks, m.usable) for m in active],
         )
         self._appearance.show(views.table, texture)
         for index, member in enumerate(active):

@@ -4,6 +4,8 @@ A picture shows their product only, so dark skin in bright light looks like ligh
 though. Skin's albedo lies near a curve from dark and red to light and pale, as melanin goes: its hue tells of its
 level. Light is nearly white once a camera has balanced it, and as bright as automatic exposure makes it. What the
 surface reflects without going through the skin has the light's hue: on dark skin, that is a large part of the colour.
+Whatever else of known albedo stands in the same light is evidence of the light: the white of the eye is
+(`fitme.fit.sclera`).
 
 The posterior mean under these priors weighs the same evidence as TRUST (Feng et al., ECCV 2022) does by a network.
 """
@@ -53,6 +55,17 @@ DARKEST = 1e-3
 
 
 @dataclass(frozen=True)
+class LightEvidence:
+    """What something of known albedo says of the light on a face."""
+
+    log_shading: npt.NDArray[np.float64]
+    """(T, 3) logarithm of what a perfect white in the place of the skin would show, if the skin has each of
+    `SKIN_TONES`; or (3,) where that makes no difference."""
+    covariance: npt.NDArray[np.float64]
+    """(3, 3) of its error."""
+
+
+@dataclass(frozen=True)
 class ToneSettings:
     """Priors of the light on a face, and of a person's hue."""
 
@@ -65,18 +78,31 @@ class ToneSettings:
     """What people differ in beside the level, per channel: blood in the skin, makeup, a camera's primaries."""
 
 
-def likely_skin_tone(face_color: FloatArray, settings: ToneSettings, specular: float = SKIN_SPECULAR) -> FloatArray:
+def likely_skin_tone(
+    face_color: FloatArray,  # (..., 3)
+    settings: ToneSettings,
+    specular: float = SKIN_SPECULAR,
+    evidence: LightEvidence | None = None,
+) -> FloatArray:
     """Expected linear albedo (..., 3), a geometric mean, of skin whose median linear colours are seen as (..., 3).
 
     `specular` is its specular albedo, median of the face. Each of `SKIN_TONES` is weighed by how well a likely light
-    makes it look as seen; of what is left then, hue takes its share.
+    makes it look as seen; of what is left then, hue takes its share. `evidence` makes the light better known.
     """
     light = settings.shading_log_sigma**2 * np.ones((3, 3)) + settings.tint_log_sigma**2 * np.eye(3)
     hue = settings.hue_log_sigma**2 * np.eye(3)
-    seen = np.log(np.maximum(face_color, DARKEST) / settings.mean_shading)[..., None, :]  # (..., 1, 3)
-    surplus = seen - np.log(SKIN_TONES + SHEEN * specular)  # (..., T, 3)
+    shading = np.full(3, np.log(settings.mean_shading))
+    plausible = np.zeros(len(SKIN_TONES))
+    if evidence is not None:
+        unexpected = evidence.log_shading - shading  # (T, 3)
+        doubt = np.linalg.inv(light + evidence.covariance)
+        plausible = plausible - 0.5 * np.einsum("...i,ij,...j->...", unexpected, doubt, unexpected)
+        shading = shading + unexpected @ doubt @ light
+        light = light - light @ doubt @ light
+    seen = np.log(np.maximum(face_color, DARKEST))[..., None, :]  # (..., 1, 3)
+    surplus = seen - shading - np.log(SKIN_TONES + SHEEN * specular)  # (..., T, 3)
     precision = np.linalg.inv(light + hue)
-    likelihood = -0.5 * np.einsum("...i,ij,...j->...", surplus, precision, surplus)
+    likelihood = plausible - 0.5 * np.einsum("...i,ij,...j->...", surplus, precision, surplus)
     weight = np.exp(likelihood - likelihood.max(-1, keepdims=True))
     weight /= weight.sum(-1, keepdims=True)
     toned = np.log(SKIN_TONES) + surplus @ precision @ hue
