@@ -126,7 +126,7 @@ class Studio:
             )
             sighting = self._sighting(white, view)
             contrast = np.log(sighting.white / sighting.skin) + np.log(skin + SHEEN * SKIN_SPECULAR)
-            seen.append((skin, contrast - log_reflection(sighting.light, skin[None])[0] + LOG_LOSS))
+            seen.append((skin, contrast - log_reflection(sighting.light, skin[None])[0, 0] + LOG_LOSS))
         return seen
 
     def _sighting(self, white: Singles, view: TexelObservation) -> ScleraSighting:

@@ -57,6 +57,14 @@ LIT_PARTS = 2
 """Parts, the brightest, that `BRIGHTNESS_RANGE` leaves."""
 LID_SHARE = 0.25
 """Share of skin in what counts as sclera, by blur: with it, tone makes no difference to `LOG_LOSS`."""
+OTHER_LID_SHARES, OTHER_LIDS = (0.5, 0.75), 0.2
+"""Shares that it may also be, where somebody squints; how likely one of them is. An assumption."""
+OTHER_LOG_SIGMA = 0.3
+"""How unsure the brightness is then. An assumption."""
+ANYTHING = 0.1
+"""How likely it is to be something else: lashes, glasses, a blink. An assumption."""
+ANYTHING_LOG_MEAN, ANYTHING_COVARIANCE = -0.3, 0.25 * np.ones((3, 3)) + 0.09 * np.eye(3)
+"""Logarithm of that over the skin, and its covariance (3, 3): anything darker or brighter of any hue. An assumption."""
 LOG_LOSS = np.array([0.006, 0.052, 0.069])
 """(3,) by how much the sclera looks brighter or darker than all that, logarithm, in the mean over made heads."""
 PEOPLE_COVARIANCE = np.array([[0.0114, 0.0111, 0.0113], [0.0111, 0.0114, 0.0120], [0.0113, 0.0120, 0.0133]])
@@ -120,23 +128,30 @@ def light_evidence(seen: Sequence[ScleraSighting], face_color: FloatArray) -> Li
     """
     if not seen:
         return None
-    contrast = [
-        np.log(np.maximum(s.white, DARKEST) / np.maximum(s.skin, DARKEST)) - log_reflection(s.light) for s in seen
-    ]
-    shading = np.median(contrast, 0) + np.log(np.maximum(face_color, DARKEST))  # (T, 3)
-    own = EYE_LEVEL_LOG_SIGMA**2 * np.ones((3, 3)) + EYE_HUE_LOG_SIGMA**2 * np.eye(3)
-    return LightEvidence(shading, own + PEOPLE_COVARIANCE + VIEW_COVARIANCE / len(seen))
+    contrasts = [np.log(np.maximum(s.white, DARKEST) / np.maximum(s.skin, DARKEST)) for s in seen]
+    surplus = [c - log_reflection(s.light) for c, s in zip(contrasts, seen, strict=True)]
+    shading = np.median(surplus, 0) + np.log(np.maximum(face_color, DARKEST))  # (K, T, 3)
+    level, hue = np.ones((3, 3)), np.eye(3)
+    sure = EYE_LEVEL_LOG_SIGMA**2 * level + EYE_HUE_LOG_SIGMA**2 * hue + PEOPLE_COVARIANCE + VIEW_COVARIANCE / len(seen)
+    others = len(OTHER_LID_SHARES)
+    covariance = np.stack([sure, *(others * [sure + OTHER_LOG_SIGMA**2 * level])])
+    share = np.array([1.0 - OTHER_LIDS - ANYTHING, *(others * [OTHER_LIDS / others])])
+    off = np.median(contrasts, 0) - ANYTHING_LOG_MEAN
+    distance = off @ np.linalg.solve(ANYTHING_COVARIANCE, off)
+    otherwise = np.log(ANYTHING) - 0.5 * (distance + np.linalg.slogdet(ANYTHING_COVARIANCE)[1])
+    return LightEvidence(shading, covariance, np.log(share), float(otherwise))
 
 
 def log_reflection(light: FloatArray, tones: Array = SKIN_TONES) -> Array:
-    """(T, 3) logarithm of what the sclera shows over what a perfect white would in the place of the skin, for faces of
-    tones (T, 3); `light` (9,) is `ScleraSighting.light`."""
+    """(K, T, 3) logarithm of what counts as sclera over what a perfect white would show in the place of the skin, for
+    `LID_SHARE` and each of `OTHER_LID_SHARES`, and faces of tones (T, 3); `light` (9,) is `ScleraSighting.light`."""
     parts = TRANSFER @ light.astype(np.float64)  # (4,)
     brightest = np.argsort(parts)[-LIT_PARTS:]
     # What a part does not see of the surroundings is skin, which shines back.
     around = (1.0 - OPENNESS[brightest]).mean() * tones.mean(-1)  # (T,)
     shading = np.maximum(parts[brightest].mean() + around, SMALLEST_SHADING)[:, None]
-    return np.asarray(np.log((1.0 - LID_SHARE) * SCLERA * shading + LID_SHARE * tones) + LOG_LOSS)
+    lids = np.array([LID_SHARE, *OTHER_LID_SHARES])[:, None, None]
+    return np.asarray(np.log((1.0 - lids) * SCLERA * shading + lids * tones) + LOG_LOSS)
 
 
 def _white(

@@ -56,13 +56,18 @@ DARKEST = 1e-3
 
 @dataclass(frozen=True)
 class LightEvidence:
-    """What something of known albedo says of the light on a face."""
+    """What something of known albedo says of the light on a face, under each of K guesses at what it is."""
 
     log_shading: npt.NDArray[np.float64]
-    """(T, 3) logarithm of what a perfect white in the place of the skin would show, if the skin has each of
-    `SKIN_TONES`; or (3,) where that makes no difference."""
+    """(K, T, 3) logarithm of what a perfect white in the place of the skin would show, if the skin has each of
+    `SKIN_TONES`; T may be 1 where that makes no difference."""
     covariance: npt.NDArray[np.float64]
-    """(3, 3) of its error."""
+    """(K, 3, 3) of its error."""
+    log_share: npt.NDArray[np.float64]
+    """(K,) logarithm of how likely each guess is beforehand."""
+    log_otherwise: float
+    """Logarithm of how likely it is to be none of these, times the density of what is seen then, (2 pi)^(3/2) left
+    out."""
 
 
 @dataclass(frozen=True)
@@ -89,22 +94,36 @@ def likely_skin_tone(
     `specular` is its specular albedo, median of the face. Each of `SKIN_TONES` is weighed by how well a likely light
     makes it look as seen; of what is left then, hue takes its share. `evidence` makes the light better known.
     """
-    light = settings.shading_log_sigma**2 * np.ones((3, 3)) + settings.tint_log_sigma**2 * np.eye(3)
+    shading = np.full((1, 1, 3), np.log(settings.mean_shading))
+    light = (settings.shading_log_sigma**2 * np.ones((3, 3)) + settings.tint_log_sigma**2 * np.eye(3))[None]
     hue = settings.hue_log_sigma**2 * np.eye(3)
-    shading = np.full(3, np.log(settings.mean_shading))
-    plausible = np.zeros(len(SKIN_TONES))
+    belief = np.zeros((1, len(SKIN_TONES)))  # (K, T) logarithm, of guesses and tones
     if evidence is not None:
-        unexpected = evidence.log_shading - shading  # (T, 3)
-        doubt = np.linalg.inv(light + evidence.covariance)
-        plausible = plausible - 0.5 * np.einsum("...i,ij,...j->...", unexpected, doubt, unexpected)
-        shading = shading + unexpected @ doubt @ light
-        light = light - light @ doubt @ light
-    seen = np.log(np.maximum(face_color, DARKEST))[..., None, :]  # (..., 1, 3)
-    surplus = seen - shading - np.log(SKIN_TONES + SHEEN * specular)  # (..., T, 3)
+        unexpected = evidence.log_shading - shading  # (K, T, 3)
+        doubt = np.linalg.inv(light + evidence.covariance)  # (K, 3, 3)
+        told = evidence.log_share[:, None] + _log_density(unexpected, doubt)
+        # The last guess is that it tells nothing.
+        belief = np.concatenate([told + belief, belief + evidence.log_otherwise])
+        shading = np.concatenate(
+            [np.broadcast_to(shading + unexpected @ doubt @ light, (len(doubt), len(SKIN_TONES), 3)),
+             np.broadcast_to(shading, (1, len(SKIN_TONES), 3))]
+        )  # fmt: skip
+        light = np.concatenate([light - light @ doubt @ light, light])
+    seen = np.log(np.maximum(face_color, DARKEST))[..., None, None, :]  # (..., 1, 1, 3)
+    surplus = seen - shading - np.log(SKIN_TONES + SHEEN * specular)  # (..., K, T, 3)
     precision = np.linalg.inv(light + hue)
-    likelihood = plausible - 0.5 * np.einsum("...i,ij,...j->...", surplus, precision, surplus)
-    weight = np.exp(likelihood - likelihood.max(-1, keepdims=True))
-    weight /= weight.sum(-1, keepdims=True)
+    belief = belief + _log_density(surplus, precision)
+    weight = np.exp(belief - belief.max((-2, -1), keepdims=True))
+    weight /= weight.sum((-2, -1), keepdims=True)
     toned = np.log(SKIN_TONES) + surplus @ precision @ hue
-    tone: FloatArray = np.exp((weight[..., None] * toned).sum(-2)).astype(np.float32)
+    tone: FloatArray = np.exp((weight[..., None] * toned).sum((-3, -2))).astype(np.float32)
     return tone
+
+
+def _log_density(
+    deviation: npt.NDArray[np.float64],  # (..., K, T, 3)
+    precision: npt.NDArray[np.float64],  # (K, 3, 3)
+) -> npt.NDArray[np.float64]:
+    """(..., K, T) of normal distributions, (2 pi)^(3/2) left out."""
+    spread = 0.5 * np.linalg.slogdet(precision)[1][:, None]
+    return np.asarray(spread - 0.5 * np.einsum("...kti,kij,...ktj->...kt", deviation, precision, deviation))
