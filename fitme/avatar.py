@@ -1,11 +1,13 @@
 """What a fit yields: the shape and the reflectance of one person, with its file format.
 
 File format, version 1: a safetensors file, conventionally `avatar.safetensors`. Tensors: `identity` (K,) float32 and
-`diffuse` (H, W, 3), `specular` (H, W, 1), `normals` (H, W, 3) float16. String metadata: `format`, `version`, `focal`,
+`diffuse` (H, W, 3), `specular` (H, W, 1), `normals` (H, W, 3) float16; optionally what expressions change,
+`correctives.expressions` (M, 52) and `correctives.gram` (52, 52) float32, `correctives.deltas` (M, H, W, 3) float16.
+String metadata: `format`, `version`, `focal`,
 `stage`, `name` and `created`.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fitme.errors import ModelFileError
+from fitme.reflectance.correctives import AlbedoCorrectives, with_expression
 from fitme.reflectance.maps import ReflectanceMaps
 
 FORMAT = "fitme-avatar"
@@ -23,6 +26,7 @@ FILE_NAME = "avatar.safetensors"
 """Name of the file inside a folder that `fitme fit` wrote."""
 
 _CHANNELS = {"diffuse": 3, "specular": 1, "normals": 3}
+_CORRECTIVES = "correctives"
 
 
 def _now() -> datetime:
@@ -45,12 +49,23 @@ class Avatar:
     """What the user calls it."""
     created: datetime = field(default_factory=_now)
     """When it was made; timezone-aware."""
+    correctives: AlbedoCorrectives | None = None
+    """What expressions change in the diffuse map; None where it is not known."""
 
     def __post_init__(self) -> None:
         if self.identity.ndim != 1:
             raise ValueError(f"identity must be (K,), not {tuple(self.identity.shape)}")
         if self.maps.diffuse.shape[0] != 1:
             raise ValueError(f"maps must be a batch of one, not {self.maps.diffuse.shape[0]}")
+        if self.correctives is not None and self.correctives.deltas.shape[1:] != self.maps.diffuse.shape[1:]:
+            raise ValueError(
+                f"correctives of {tuple(self.correctives.deltas.shape[1:])} do not go with a diffuse map of "
+                f"{tuple(self.maps.diffuse.shape[1:])}"
+            )
+
+    def maps_with(self, expression: Tensor) -> ReflectanceMaps:
+        """The maps as they are with an expression (52,)."""
+        return with_expression(self.maps, self.correctives, expression)
 
     def named(self, name: str) -> "Avatar":
         """The same avatar under another name."""
@@ -60,6 +75,11 @@ class Avatar:
         """Write the avatar to the file `path`, replacing what was there only once all is written."""
         maps = {"diffuse": self.maps.diffuse, "specular": self.maps.specular, "normals": self.maps.normals}
         tensors = {key: value[0].detach().cpu().half().contiguous() for key, value in maps.items()}
+        if self.correctives is not None:
+            tensors |= {
+                f"{_CORRECTIVES}.{key}": value.detach().cpu().contiguous()
+                for key, value in vars(self.correctives).items()
+            }
         tensors["identity"] = self.identity.detach().cpu().float().contiguous()
         metadata = {
             "format": FORMAT,
@@ -97,7 +117,26 @@ class Avatar:
             raise ModelFileError(f"{file}: its metadata is damaged ({error}); make the avatar again") from error
         diffuse, specular, normals = (tensors[key].float()[None] for key in _CHANNELS)
         normals = torch.nn.functional.normalize(normals, dim=-1)
-        return Avatar(tensors["identity"], ReflectanceMaps(diffuse, specular, normals), focal, stage, name, created)
+        maps = ReflectanceMaps(diffuse, specular, normals)
+        return Avatar(tensors["identity"], maps, focal, stage, name, created, _correctives(file, tensors))
+
+
+def _correctives(file: Path, tensors: dict[str, Tensor]) -> AlbedoCorrectives | None:
+    names = [field.name for field in fields(AlbedoCorrectives)]
+    found = [tensors.get(f"{_CORRECTIVES}.{name}") for name in names]
+    if all(tensor is None for tensor in found):
+        return None
+    given = [tensor for tensor in found if tensor is not None]
+    if len(given) < len(names):
+        raise ModelFileError(f"{file}: lacks a part of its correctives; make the avatar again")
+    expressions, gram, deltas = given
+    ranks = (expressions.ndim, gram.ndim, deltas.ndim)
+    if ranks != (2, 2, 4) or deltas.shape[1:] != tensors["diffuse"].shape:
+        raise ModelFileError(f"{file}: its correctives are damaged; make the avatar again")
+    try:
+        return AlbedoCorrectives(expressions, gram, deltas)
+    except ValueError as error:
+        raise ModelFileError(f"{file}: {error}; make the avatar again") from error
 
 
 def _check_header(file: Path, metadata: dict[str, str]) -> None:

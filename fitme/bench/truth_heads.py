@@ -53,6 +53,10 @@ class Head(Protocol):
         """Reflectance, batch of one."""
         ...
 
+    def maps_with(self, expression: Singles) -> ReflectanceMaps:
+        """Reflectance as it is with an expression (52,)."""
+        ...
+
     @property
     def focal(self) -> float:
         """Over the picture's longer side."""
@@ -84,6 +88,10 @@ class FittedHead:
         """Reflectance, batch of one."""
         return self._avatar.maps
 
+    def maps_with(self, expression: Singles) -> ReflectanceMaps:
+        """By the avatar's correctives."""
+        return self._avatar.maps_with(torch.from_numpy(expression))
+
     @property
     def focal(self) -> float:
         """Over the picture's longer side."""
@@ -113,6 +121,10 @@ class UnlitHead:
     @property
     def maps(self) -> ReflectanceMaps:
         """The colours seen, as a diffuse albedo."""
+        return self._baseline.maps
+
+    def maps_with(self, expression: Singles) -> ReflectanceMaps:
+        """The colours seen, which are the same for all."""
         return self._baseline.maps
 
     @property
@@ -215,7 +227,7 @@ def relight(
         torch.from_numpy(estimate.pose.rotation)[None],
         torch.from_numpy(estimate.pose.translation)[None],
         camera_of(camera, head.focal),
-        head.maps,
+        head.maps_with(estimate.expression),
         light,
         shininess=head_shininess(model),
         occlusion=head_occlusion(model),

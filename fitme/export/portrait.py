@@ -72,12 +72,18 @@ def avatar_vertices(
     avatar: Avatar, model: MorphableModel, coefficients: Mapping[str, float]
 ) -> npt.NDArray[np.float32]:
     """(V, 3) metres, model frame: the avatar with the ARKit expressions named in `coefficients`."""
-    expression = torch.zeros(1, EXPRESSION_COUNT)
-    for name, value in coefficients.items():
-        expression[0, EXPRESSION_NAMES.index(name)] = value
     with torch.no_grad():
-        vertices: npt.NDArray[np.float32] = model.vertices(avatar.identity[None], expression)[0].numpy()
+        posed = model.vertices(avatar.identity[None], expression_of(coefficients)[None])[0]
+    vertices: npt.NDArray[np.float32] = posed.numpy()
     return vertices
+
+
+def expression_of(coefficients: Mapping[str, float]) -> torch.Tensor:
+    """(52,) of ARKit expressions by name."""
+    expression = torch.zeros(EXPRESSION_COUNT)
+    for name, value in coefficients.items():
+        expression[EXPRESSION_NAMES.index(name)] = value
+    return expression
 
 
 def portrait_renderer(avatar: Avatar, model: MorphableModel, resolution: int) -> ForwardRenderer:
@@ -99,6 +105,7 @@ def draw_portrait(
     """A still picture (`resolution`, `resolution`, 3), sRGB, of the avatar before `BACKGROUND`."""
     samples = resolution * SUPERSAMPLING
     renderer = portrait_renderer(avatar, model, samples)
+    renderer.set_maps(avatar.maps_with(expression_of(coefficients)))
     vertices = avatar_vertices(avatar, model, coefficients)
     fine = bytes_to_linear(renderer.render(vertices, pose, portrait_camera(samples), light, BACKGROUND))
     blocks = fine.reshape(resolution, SUPERSAMPLING, resolution, SUPERSAMPLING, 3)

@@ -1,16 +1,24 @@
 """The person's reflectance under way: the texture that keyframes show, the generator that explains it, their maps."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from fitme.color import linear_to_srgb
 from fitme.errors import InputError
 from fitme.fit.baking import bake, enlarge, grey_maps, maps_of
-from fitme.fit.fusion import FusedTexture
+from fitme.fit.delit import DelitView
+from fitme.fit.expression_texture import albedo_correctives
+from fitme.fit.fusion import FusedTexture, FusionSettings
 from fitme.fit.inversion import ReflectanceFit, TextureEvidence
 from fitme.fit.state import MapArrays
 from fitme.fit.unprojection import TexelTable
+from fitme.reflectance.correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps
+
+FloatArray = npt.NDArray[np.float32]
 
 
 class Appearance:
@@ -58,6 +66,15 @@ class Appearance:
         if self._table is None or self._texture is None or self._table.resolution != self._resolution:
             return None
         return torch.from_numpy(self._table.to_filled_map(self._texture.confidence[:, None]))[None]
+
+    def correctives(
+        self, views: Sequence[DelitView], expressions: FloatArray, sharpest: float, gram: torch.Tensor,
+        settings: FusionSettings,
+    ) -> AlbedoCorrectives | None:  # fmt: skip
+        """What the expressions (V, 52) of views change in the texture; None before it was seen finely."""
+        if self._table is None or self._texture is None or self._table.resolution != self._resolution:
+            return None
+        return albedo_correctives(self._table, self._texture.albedo, views, expressions, sharpest, gram, settings)
 
     def evidence(self) -> TextureEvidence:
         """What the generator is to explain. Raises InputError before a texture was seen."""

@@ -5,7 +5,7 @@ explains unseen pictures now better, now worse than the one before; their runnin
 (`fitme bench fit`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as functional
 
 from fitme.fit.baking import FULL_CONFIDENCE
+from fitme.reflectance.correctives import AlbedoCorrectives, with_expression
 from fitme.reflectance.maps import ReflectanceMaps
 
 FloatArray = npt.NDArray[np.float32]
@@ -28,10 +29,17 @@ class FoundHead:
     """Focal length over the longer side of the picture."""
     maps: ReflectanceMaps
     """Batch of one."""
+    correctives: AlbedoCorrectives | None = None
+    """What expressions change in the maps; None while it is not known."""
+
+    def maps_with(self, expression: FloatArray) -> ReflectanceMaps:
+        """The maps as they are with an expression (52,)."""
+        return with_expression(self.maps, self.correctives, torch.from_numpy(expression))
 
 
 def blended(before: FoundHead, after: FoundHead, share: float, seen: torch.Tensor | None) -> FoundHead:
     """A head on the way from one to another: a `share` of the way, and all of it in texels that only `after` has seen.
+    Correctives are the latest known.
 
     :param seen: (1, R, R, 1) confidence in [0, 1] that `before` has in its texels; None where it is not known.
     """
@@ -45,7 +53,8 @@ def blended(before: FoundHead, after: FoundHead, share: float, seen: torch.Tenso
         mixed(before.maps.diffuse, after.maps.diffuse), mixed(before.maps.specular, after.maps.specular), normals
     )
     identity = (before.identity + share * (after.identity - before.identity)).astype(np.float32)
-    return FoundHead(identity, before.focal * (after.focal / before.focal) ** share, maps)
+    correctives = before.correctives if after.correctives is None else after.correctives
+    return FoundHead(identity, before.focal * (after.focal / before.focal) ** share, maps, correctives)
 
 
 class ShownHead:
@@ -95,6 +104,12 @@ class ShownHead:
         """The fit rests: what is shown now is what the next head joins."""
         self._rested, self._registered = head, False
         self.changed()
+
+    def wear(self, correctives: AlbedoCorrectives | None) -> None:
+        """What expressions change in the head that has rested."""
+        if self._rested is not None:
+            self._rested = replace(self._rested, correctives=correctives)
+            self.changed()
 
     def of(self, working: FoundHead) -> FoundHead:
         """What to show of a working head."""

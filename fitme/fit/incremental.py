@@ -18,6 +18,7 @@ from fitme.fit.baking import map_arrays
 from fitme.fit.consensus import outlier, stranger
 from fitme.fit.crop import crop_face
 from fitme.fit.explanation import Explainer
+from fitme.fit.expression_texture import expression_gram
 from fitme.fit.gauss_newton import SharedEvidence
 from fitme.fit.head import FoundHead, ShownHead
 from fitme.fit.inversion import ReflectanceFit
@@ -30,6 +31,7 @@ from fitme.fit.state import STAGES, FitState, KeyframeEstimate, RoundReport
 from fitme.fit.views import TexelViews
 from fitme.fit.visibility import Visibility
 from fitme.geometry import Camera
+from fitme.reflectance.correctives import AlbedoCorrectives
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.texture_encoder import default_encoder_for
 from fitme.render.rasterizer import select_backend
@@ -70,6 +72,7 @@ class IncrementalFitter:
             model, backend, settings, self._aligner, views, self._roster, self._appearance, embedder
         )
         self._explainer = Explainer(model, backend, settings, self._aligner, self._visibility)
+        self._gram = expression_gram(model)
         self._agenda = Agenda()
         self._shown = ShownHead()
         self._stage: str | None = None
@@ -134,6 +137,7 @@ class IncrementalFitter:
         if self.converged and (self._roster.new or not self._shown.has_rested):
             self._roster.settle()
             self._shown.rest(self._head())
+            self._shown.wear(self._correctives())
         seconds = time.perf_counter() - start
         report = RoundReport(len(self._rounds), self.stage, seconds, losses, len(self._roster))
         self._rounds.append(report)
@@ -144,7 +148,9 @@ class IncrementalFitter:
         if self._stage is None:
             raise InputError("There is no avatar yet: refine at least once.")
         head = self._head()
-        return Avatar(torch.from_numpy(head.identity.copy()), head.maps, head.focal, self._stage)
+        return Avatar(
+            torch.from_numpy(head.identity.copy()), head.maps, head.focal, self._stage, correctives=head.correctives
+        )
 
     def state(self) -> FitState:
         """Everything found, for a store. Raises `InputError` before the first round."""
@@ -208,7 +214,8 @@ class IncrementalFitter:
         `camera` is the tracker's; the fit's focal length replaces its own.
         """
         head = self._head()
-        rendering = self._aligner.draw(estimate, head.identity, camera_of(camera, head.focal), head.maps)
+        maps = head.maps_with(estimate.expression)
+        rendering = self._aligner.draw(estimate, head.identity, camera_of(camera, head.focal), maps)
         mask = np.where(rendering.mask[0, ..., 0].numpy() > 0.5, 255, 0).astype(np.uint8)
         return linear_to_bytes(rendering.image[0].numpy()), mask
 
@@ -221,6 +228,7 @@ class IncrementalFitter:
         match agenda.next:
             case Work.RECALL:
                 refinement.recall(agenda)
+                self._shown.wear(self._correctives())
             case Work.LANDMARKS:
                 share = max(self._settings.newest_share, len(self._roster.new) / len(self._roster))
                 self._shown.begin(share, self._appearance.confidence())
@@ -257,6 +265,19 @@ class IncrementalFitter:
         """What is shown."""
         working = FoundHead(self._refinement.identity, self._refinement.focal, self._appearance.maps())
         return self._shown.of(working)
+
+    def _correctives(self) -> AlbedoCorrectives | None:
+        """What the expressions of all keyframes whose skin was seen change in the texture."""
+        seen = [(m, m.delit) for m in self._roster.members.values() if m.estimate is not None and m.delit is not None]
+        if not seen:
+            return None
+        return self._appearance.correctives(
+            [delit for _, delit in seen],
+            np.stack([member.known.expression for member, _ in seen]),
+            max(member.sharpness for member, _ in seen),
+            self._gram,
+            self._settings.fusion,
+        )
 
     def _hold(
         self,
