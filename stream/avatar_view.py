@@ -6,12 +6,13 @@ import numpy.typing as npt
 import torch
 
 from fitme.geometry import HeadPose
+from fitme.reflectance.correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.forward import ForwardRenderer
 from fitme.render.occlusion import head_occlusion
 from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
-from stream.messages import Fitted, FittedMaps
+from stream.messages import Fitted, FittedCorrectives, FittedMaps
 from stream.protocol import STAGES, Mode
 from stream.scene import Scene
 from stream.settings import PictureSettings
@@ -21,6 +22,8 @@ GREY_ALBEDO = (0.42, 0.42, 0.42)
 GREY_SPECULAR = 0.03
 GREY_RESOLUTION = 16
 """The head before its skin is known."""
+LEAST_WEIGHT = 0.04
+"""Correctives with less weight are left out, and smaller changes of weights change nothing."""
 
 
 class AvatarView:
@@ -32,6 +35,9 @@ class AvatarView:
         self._camera = studio_camera(settings.size_px)
         self._renderer = ForwardRenderer(model, settings.size_px, occlusion=head_occlusion(model))
         self._renderer.set_maps(ReflectanceMaps.constant(GREY_ALBEDO, GREY_SPECULAR, GREY_RESOLUTION))
+        self._diffuse = np.full((GREY_RESOLUTION, GREY_RESOLUTION, 3), GREY_ALBEDO, np.float32)
+        self._correctives: AlbedoCorrectives | None = None
+        self._worn = torch.zeros(0)
         self._identity = torch.zeros(1, model.identity_count)
         self._found_sh: npt.NDArray[np.float32] | None = None
         self.stage = 0
@@ -43,8 +49,18 @@ class AvatarView:
         self._identity = torch.from_numpy(np.asarray(fitted.identity, np.float32))[None]
         self._found_sh = fitted.light_sh
         if fitted.maps is not None:
-            self._renderer.set_maps(_reflectance(fitted.maps))
+            maps = _reflectance(fitted.maps)
+            self._renderer.set_maps(maps)
+            self._diffuse, self._worn = maps.diffuse[0].numpy(), torch.zeros(0)
         self.stage, self.rounds = STAGES.index(fitted.stage), fitted.rounds
+
+    def wear(self, fitted: FittedCorrectives) -> None:
+        """Change the skin with the expression from now on."""
+        self._correctives, self._worn = None, torch.zeros(0)
+        if (known := fitted.known) is not None:
+            expressions, gram = torch.from_numpy(known.expressions), torch.from_numpy(known.gram)
+            self._correctives = AlbedoCorrectives(expressions, gram, torch.from_numpy(known.deltas.astype(np.float32)))
+        self._renderer.set_diffuse(self._diffuse)
 
     @torch.no_grad()
     def draw(
@@ -60,9 +76,25 @@ class AvatarView:
         if expression is not None and scene.mode is Mode.MIRROR:
             coefficients = torch.from_numpy(expression)[None]
         vertices = self._model.vertices(self._identity, coefficients)[0].numpy()
+        self._dress(coefficients[0])
         background = linear_color(scene.background)
         light = scene_light(scene, self._found_sh)
         return self._renderer.render(vertices, head_pose(scene, tracked, time_s), self._camera, light, background)
+
+    def _dress(self, expression: torch.Tensor) -> None:
+        """Draw the skin as it is with an expression (52,); costs nothing while that hardly changes."""
+        known = self._correctives
+        if known is None or known.deltas.shape[1:] != self._diffuse.shape:
+            return
+        weights = known.weights(expression)
+        if len(weights) == len(self._worn) and float((weights - self._worn).abs().max()) < LEAST_WEIGHT:
+            return
+        self._worn = weights
+        changed = torch.from_numpy(self._diffuse).clone()
+        for weight, delta in zip(weights.tolist(), known.deltas, strict=True):
+            if weight >= LEAST_WEIGHT:
+                changed.add_(delta, alpha=weight)
+        self._renderer.set_diffuse(changed.clamp_(0.0, 1.0).numpy())
 
     def encode(self, image: npt.NDArray[np.uint8]) -> bytes:
         """A picture as JPEG."""

@@ -25,16 +25,19 @@ from fitme.fit.settings import DenseSettings
 from fitme.fit.settings import FitSettings as FitterSettings
 from fitme.fit.state import FitState, RoundReport
 from fitme.reflectance import load_default_generator
+from fitme.reflectance.correctives import AlbedoCorrectives
 from fitme.shape import load_default_model
 from fitme.store import SessionStore
 from fitme.track.identity import DlibEmbedder
 from stream.messages import (
     Close,
     Closed,
+    CorrectiveArrays,
     DropKeyframe,
     Export,
     Exported,
     Fitted,
+    FittedCorrectives,
     FittedMaps,
     KeepKeyframe,
     OpenFit,
@@ -75,6 +78,8 @@ class _SessionFit:
     """When changes were last adopted."""
     collected: bool = False
     """The keyframes of the first seconds have been adopted."""
+    worn: AlbedoCorrectives | None = None
+    """What was last told of the skin's changes."""
 
     def adopts(self, settings: FitSettings) -> bool:
         """Whether waiting changes are to be adopted now."""
@@ -253,9 +258,22 @@ class FitProcess:
         self._connection.send(
             Fitted(session.id, state.stage, rounds, state.focal, state.identity, maps, light, embedding)
         )
+        self._report_correctives(session)
         progress = PROGRESS[state.stage]
         assert state.stage in STAGES
         self._tell(session.id, ProgressEvent(state.stage, progress, maps is not None))
+
+    def _report_correctives(self, session: _SessionFit) -> None:
+        """They are large, and change only when the fit rests."""
+        known = session.fitter.avatar().correctives
+        if known is session.worn:
+            return
+        session.worn = known
+        arrays = None
+        if known is not None:
+            parts = (known.expressions, known.gram, known.deltas)
+            arrays = CorrectiveArrays(*(part.numpy() for part in parts))
+        self._connection.send(FittedCorrectives(session.id, arrays))
 
     def _export(self, message: Export) -> None:
         session = self._sessions.get(message.session)

@@ -21,6 +21,7 @@ from stream.messages import (
     Export,
     Exported,
     Fitted,
+    FittedCorrectives,
     FrameArrived,
     Open,
     OpenFit,
@@ -92,6 +93,9 @@ class LiveProcess:
             case Fitted():
                 if session := self._sessions.get(message.session):
                     session.adopt(message)
+            case FittedCorrectives():
+                if session := self._sessions.get(message.session):
+                    session.wear(message)
             case Resumed():
                 if session := self._sessions.get(message.session):
                     session.resume(message)

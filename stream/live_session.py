@@ -13,7 +13,7 @@ from fitme.track.tracker import FrameTracker
 from stream.avatar_view import AvatarView
 from stream.frames import CameraFrame, FrameSlots
 from stream.keyframes import KeyframeSelector
-from stream.messages import DropKeyframe, Fitted, KeepKeyframe, Open, Resumed, Show, Tell
+from stream.messages import DropKeyframe, Fitted, FittedCorrectives, KeepKeyframe, Open, Resumed, Show, Tell
 from stream.protocol import (
     LANDMARK_SCALE,
     Codec,
@@ -78,6 +78,10 @@ class LiveSession:
         for keyframe in resumed.keyframes:
             self._selector.restore(keyframe)
         self._tell(self._selector.coverage())
+
+    def wear(self, fitted: FittedCorrectives) -> None:
+        """Change the skin with the expression from now on."""
+        self._view.wear(fitted)
 
     def adopt(self, fitted: Fitted) -> None:
         """Draw and track with what a round found."""

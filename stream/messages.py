@@ -146,6 +146,24 @@ class Fitted:
 
 
 @dataclass(frozen=True)
+class CorrectiveArrays:
+    """Shapes of `fitme.reflectance.correctives.AlbedoCorrectives`."""
+
+    expressions: npt.NDArray[np.float32]
+    gram: npt.NDArray[np.float32]
+    deltas: npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class FittedCorrectives:
+    """fit → live: what expressions change in the skin, until another such message."""
+
+    session: str
+    known: CorrectiveArrays | None
+    """None where it is not known, or not any more."""
+
+
+@dataclass(frozen=True)
 class WarmUp:
     """live → fit: a synthetic keyframe to compile and load everything with; answered by `Ready`."""
 

@@ -88,6 +88,12 @@ class ForwardRenderer:
         texels[..., 4:7] = maps.normals[0].detach().cpu().numpy()
         self._texels = texels
 
+    def set_diffuse(self, diffuse: Singles) -> None:
+        """Use this diffuse map (H, W, 3) from the next picture on; the others stay. ValueError for another size."""
+        if diffuse.shape[:2] != self._texels.shape[:2]:
+            raise ValueError(f"a diffuse map {diffuse.shape[:2]} does not go with maps {self._texels.shape[:2]}")
+        self._texels[..., :3] = diffuse
+
     def render(
         self,
         vertices: Singles,
