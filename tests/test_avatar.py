@@ -1,13 +1,16 @@
 """An avatar comes back from its file as it went in; anything else is refused with a reason."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from fitme.avatar import FILE_NAME, Avatar
 from fitme.errors import ModelFileError
+from fitme.reflectance.correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps
 
 RESOLUTION = 16
@@ -34,6 +37,38 @@ def test_round_trip(tmp_path: Path, avatar: Avatar):
             assert difference < 1e-3, name
         assert loaded.maps.normals.norm(dim=-1).sub(1).abs().max() < 1e-6
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+def test_correctives_come_back(tmp_path: Path, avatar: Avatar):
+    generator = torch.Generator().manual_seed(4)
+    deltas = torch.randn(3, RESOLUTION, RESOLUTION, 3, generator=generator).half()
+    known = AlbedoCorrectives(torch.rand(3, 52, generator=generator), 1e-6 * torch.eye(52), deltas)
+    replace(avatar, correctives=known).save(tmp_path / FILE_NAME)
+    loaded = Avatar.load(tmp_path).correctives
+    assert loaded is not None
+    for name, value in vars(known).items():
+        assert torch.equal(getattr(loaded, name), value), name
+    with pytest.raises(ValueError, match="do not go with"):
+        replace(avatar, correctives=AlbedoCorrectives(known.expressions, known.gram, deltas[:, :8]))
+
+
+def test_damaged_correctives_are_refused(tmp_path: Path, avatar: Avatar):
+    file = tmp_path / FILE_NAME
+    avatar.save(file)
+    with safe_open(file, framework="pt") as opened:
+        metadata = opened.metadata()
+        tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+    save_file(tensors | {"correctives.gram": torch.eye(52)}, file, metadata)
+    with pytest.raises(ModelFileError, match="part of its correctives"):
+        Avatar.load(file)
+    damaged = {
+        "correctives.expressions": torch.zeros(2, 52),
+        "correctives.gram": torch.eye(52),
+        "correctives.deltas": torch.zeros(2, 4, 4, 3).half(),
+    }
+    save_file(tensors | damaged, file, metadata)
+    with pytest.raises(ModelFileError, match="damaged"):
+        Avatar.load(file)
 
 
 def test_truncated_file_is_refused(tmp_path: Path, avatar: Avatar):
