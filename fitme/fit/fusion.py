@@ -257,8 +257,10 @@ def _delit(color: FloatArray, surface: LitSurface, light: FloatArray, expected: 
     both terms lose alike, and taking off all of the sheen would leave dark red skin.
     """
     predicted = expected * surface.shading(light) + surface.sheen(light)
-    albedo: FloatArray = np.clip(color * expected / np.maximum(predicted, SMALLEST_WEIGHT), 0.0, MAXIMAL_ALBEDO)
-    return albedo
+    albedo = np.maximum(color * expected / np.maximum(predicted, SMALLEST_WEIGHT), 0.0)
+    # Dimmed as a whole: a tongue that got more light than it should have stays red.
+    excess = np.maximum(albedo.max(-1, keepdims=True) / MAXIMAL_ALBEDO, 1.0)
+    return np.asarray(albedo / excess, np.float32)
 
 
 def _view(

@@ -39,6 +39,8 @@ HIDDEN_SHARE = 0.35
 """Skin that sees less counts as the inside of a nostril; shallower hollows keep what a fit found there."""
 TEETH_LEAST = 0.75
 """Least factor of teeth: they shine out of the dark because they scatter what little light they get."""
+INSIDE_LEAST = 0.15
+"""Least factor of tongue, palate and cheeks' insides: light that gets into a mouth goes to and fro between them."""
 DEEPEST = 0.02
 """Least factor, so that nothing is pitch black."""
 
@@ -99,7 +101,7 @@ def _head_occlusion(key: _ByIdentity) -> Tensor:
     skin_only = model.vertex_mask(Region.SKIN) & ~model.vertex_mask(Region.LIPS, Region.EARS, Region.NECK)
     factor = torch.where(skin_only, nostrils, torch.ones_like(closed))
     factor = torch.where(eyes, closed, factor)
-    factor = torch.where(inside, opened, factor)
+    factor = torch.where(inside, opened.clamp(min=INSIDE_LEAST), factor)
     factor = torch.where(model.vertex_mask(Region.TEETH), opened.clamp(min=TEETH_LEAST), factor)
     return factor.clamp(DEEPEST, 1.0)
 
