@@ -17,8 +17,8 @@ import torch
 
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.fit.build_sclera_transfer import made_light, sclera_transfer
-from fitme.fit.lighting import LIGHT_REGIONS, LightSettings, estimate_light, lit_surface
-from fitme.fit.sclera import LOG_LOSS, ScleraSighting, log_reflection, sclera_color
+from fitme.fit.lighting import LIGHT_REGIONS, estimate_light, lit_surface
+from fitme.fit.sclera import LOG_LOSS, SCLERA_LIGHT, ScleraSighting, log_reflection, sclera_color
 from fitme.fit.tone import SHEEN, SKIN_SPECULAR, ToneSettings
 from fitme.fit.unprojection import TexelObservation, TexelTable, texel_table, unproject
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, transform
@@ -136,7 +136,7 @@ class Studio:
         specular = np.full((len(index), 1), SKIN_SPECULAR, np.float32)
         surface = lit_surface(view.normals[index], view.toward_viewer[index], specular, self._table.occlusion[index])
         albedo = np.tile(face / ToneSettings().mean_shading, (len(index), 1)).astype(np.float32)
-        light = estimate_light(surface, view.color[index], albedo, view.weight[index], LightSettings()).mean(1)
+        light = estimate_light(surface, view.color[index], albedo, view.weight[index], SCLERA_LIGHT).mean(1)
         return ScleraSighting(white, face, light / float(np.median(surface.diffuse @ light)))
 
     def _at_texels(self, maps: ReflectanceMaps) -> Singles:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fitme.fit.consensus import disagreement
 from fitme.fit.delit import SMALLEST_WEIGHT, BandSums, DelitView
 from fitme.fit.lighting import LIGHT_REGIONS, LightSettings, LitSurface, estimate_light, lit_surface
-from fitme.fit.sclera import ScleraSighting, light_evidence
+from fitme.fit.sclera import SCLERA_LIGHT, ScleraSighting, light_evidence
 from fitme.fit.tone import LightEvidence, ToneSettings, likely_skin_tone
 from fitme.fit.unprojection import TexelObservation, TexelTable
 from fitme.shape.regions import Region
@@ -121,7 +121,7 @@ def fuse(
     ]
     known = rest.sums.albedo() if resting is not None else None
     whites = [None] * len(views) if scleras is None else scleras
-    tinted = _tint(table, prior, specular, sampled, samples, whites, rest, known, settings, light_settings)
+    tinted = _tint(table, prior, specular, sampled, samples, whites, rest, known, settings)
     albedo = expected = tinted[sampled]
     if known is not None:
         sure = _confidence(rest.sums.weight[sampled] / sharpest, settings)
@@ -193,7 +193,6 @@ def _tint(
     rest: Resting,
     known: FloatArray | None,
     settings: FusionSettings,
-    light_settings: LightSettings,
 ) -> FloatArray:
     """The prior, its skin scaled per channel to the most likely tone, or to the tone known."""
     if not len(sampled):
@@ -203,7 +202,7 @@ def _tint(
     else:
         weight = np.maximum(sum(s.weight for s in samples), SMALLEST_WEIGHT)[:, None]
         face_color = np.median(sum(s.weight[:, None] * s.color for s in samples) / weight, 0)
-        evidence = _by_sclera(samples, whites, face_color, prior[sampled], settings, light_settings)
+        evidence = _by_sclera(samples, whites, face_color, prior[sampled], settings)
         tone = likely_skin_tone(face_color, settings.tone, float(np.median(specular[sampled])), evidence)
     reference = np.median(prior[sampled], 0)
     tinted = prior.copy()
@@ -218,7 +217,6 @@ def _by_sclera(
     face_color: FloatArray,  # (3,)
     prior: FloatArray,  # (S, 3)
     settings: FusionSettings,
-    light_settings: LightSettings,
 ) -> LightEvidence | None:
     """What the white of the eyes says of the light in which the skin shows `face_color`. Where that light comes from is
     found on skin of any likely tone: it makes hardly a difference."""
@@ -230,7 +228,7 @@ def _by_sclera(
         if white is None or not len(index):
             continue
         surface, color = view.surface.subset(index), view.color[index]
-        light = estimate_light(surface, color, albedo[index], view.weight[index], light_settings).mean(1)
+        light = estimate_light(surface, color, albedo[index], view.weight[index], SCLERA_LIGHT).mean(1)
         shading = float(np.median(surface.diffuse @ light))
         if shading > 0.0:
             seen.append(ScleraSighting(white, np.median(color, 0), light / shading))

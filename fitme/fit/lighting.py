@@ -29,9 +29,8 @@ MINIMAL_SHADING = 0.08
 class LightSettings:
     """Numerics of the light's least squares."""
 
-    directional_ridge: float = 0.002
-    """Ridge on the coefficients above order 0, relative to the mean squared albedo of the evidence: skin differs by a
-    tenth from what is expected of it, in some forty patches, and coefficients by 0.35. More leaves shading in it."""
+    directional_ridge: float = 0.01
+    """Ridge on the coefficients above order 0, relative to the mean squared albedo of the evidence."""
     iterations: int = 4
     """Reweighting rounds against highlights, shadows and occluders."""
     robust_scale: float = 0.08

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.color import bytes_to_linear
+from fitme.fit.lighting import LightSettings
 from fitme.fit.tone import DARKEST, SKIN_TONES, LightEvidence
 from fitme.track.topology import LEFT_EYE, LEFT_EYE_CORNERS, LEFT_IRIS, RIGHT_EYE, RIGHT_EYE_CORNERS, RIGHT_IRIS
 
@@ -39,6 +40,8 @@ LEAST_USABLE = 0.5
 """Of 1: below, a pixel shows a hand or what is not the person."""
 BLOWN = 0.95
 """Linear colour above which a sensor says nothing any more."""
+SCLERA_LIGHT = LightSettings(directional_ridge=0.002)
+"""How the light on the eyes is found: with less of a ridge than textures bear, which hides how steeply it falls."""
 SCLERA = np.array([0.72, 0.67, 0.63])
 """Linear albedo: the paint of made heads (`fitme.reflectance.organs`)."""
 TRANSFER = np.array(
@@ -92,7 +95,7 @@ class ScleraSighting:
     skin: FloatArray
     """(3,) linear, median of the face."""
     light: FloatArray
-    """(9,) `Light.sh`, mean of the channels, over the median shading of the skin."""
+    """(9,) `Light.sh` by `SCLERA_LIGHT`, mean of the channels, over the median shading of the skin."""
 
 
 def sclera_color(

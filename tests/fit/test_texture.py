@@ -103,6 +103,25 @@ def test_a_shadow_that_no_light_explains_leaves_dark_skin_its_hue(views: TexelVi
     assert hue[0] > 0.85 * hue[1]
 
 
+def test_beside_white_eyes_the_same_colour_is_darker_skin(views: TexelViews) -> None:
+    count = len(views.table.rows)
+    draw = np.random.default_rng(0)
+    normals = draw.normal(size=(count, 3)) * 0.4 + [0.0, 0.0, 1.0]
+    normals = (normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32)
+    toward = np.tile(np.array([[0.0, 0.0, 1.0]], np.float32), (count, 1))
+    color = np.tile(np.array([[0.2, 0.12, 0.09]], np.float32), (count, 1))
+    seen = [TexelObservation(color, np.ones(count, np.float32), normals, toward)]
+    specular = np.full((count, 1), 0.54, np.float32)
+
+    def tone(sclera: list[float] | None) -> float:
+        whites = [None if sclera is None else np.array(sclera, np.float32)]
+        fused = fuse(views.table, seen, [1.0], 2.0 * color, specular, FusionSettings(), LightSettings(), None, whites)
+        return float(np.median(fused.albedo[views.table.region == Region.SKIN]))
+
+    assert tone([0.5, 0.47, 0.44]) < 0.9 * tone([0.25, 0.235, 0.22])
+    assert tone([0.5, 0.47, 0.44]) < tone(None)
+
+
 def test_a_sharper_view_gives_the_detail(views: TexelViews, light: Light) -> None:
     count = len(views.table.rows)
     normals = np.tile(np.array([[0.0, 0.0, 1.0]], np.float32), (count, 1))
