@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +46,6 @@ class HeadAligner:
         self._backend = backend
         self._settings = settings
         self._basis = MeshBasis(model)
-        self._surface = SurfacePoints(model, self._basis, settings.tracks.count)
         self._landmarks = LandmarkTargets(model, self._basis, settings.landmarks)
         self._trusted = np.isin(model.triangle_region.numpy(), [int(region) for region in FLOW_REGIONS])
 
@@ -146,6 +146,11 @@ class HeadAligner:
         volume = volume_evidence(self._model, identity, told + elsewhere, expressed)
         known = volume + elsewhere
         return TrackProblem(tracks, shown, anchors, solver, settings.slip_sigma_m, known).solve(estimate)
+
+    @cached_property
+    def _surface(self) -> SurfacePoints:
+        # A single photo has no tracks.
+        return SurfacePoints(self._model, self._basis, self._settings.tracks.count)
 
     def estimate_of(self, known: Sequence[KeyframeEstimate], focal: float, identity: FloatArray) -> JointEstimate:
         """The joint estimate that estimates of single keyframes amount to."""

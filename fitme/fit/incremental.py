@@ -64,7 +64,7 @@ class IncrementalFitter:
         self._visibility = Visibility()
         backend = select_backend("cpu")
         self._aligner = HeadAligner(model, backend, settings)
-        reflectance = ReflectanceFit(generator, model, backend, settings.dense, default_encoder_for(generator))
+        reflectance = ReflectanceFit(generator, model, backend, settings.dense, default_encoder_for)
         views = TexelViews(model, backend, settings.map_resolution)
         self._roster = Roster(Rest(views.table, settings.fusion), settings.companions)
         self._appearance = Appearance(reflectance, settings.map_resolution)

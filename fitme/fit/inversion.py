@@ -8,8 +8,9 @@ photometric, identity and landmark terms, then the generator itself is tuned wit
 import copy
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -64,11 +65,11 @@ class ReflectanceFit:
         model: MorphableModel,
         backend: RasterizerBackend,
         settings: DenseSettings,
-        encoder: TextureEncoder | None = None,
+        encoder_for: Callable[[ReflectanceGenerator], TextureEncoder | None] = lambda generator: None,
     ) -> None:
-        """`encoder`, trained for this generator, guesses the latent that inversion starts from and stays near; without
-        it the mean latent is that."""
-        self._encoder = encoder
+        """An encoder trained for the generator guesses the latent that inversion starts from and stays near; without
+        one the mean latent is that. It is asked for when it is needed: the first avatar is drawn without."""
+        self._encoder_for = encoder_for
         self._original = generator.eval().requires_grad_(False)
         self._tuned: ReflectanceGenerator | None = None
         self._model = model
@@ -236,6 +237,10 @@ class ReflectanceFit:
         if self._w_plus is None:
             return self._mean.expand(1, self._original.num_layers, -1)
         return self._w_plus
+
+    @cached_property
+    def _encoder(self) -> TextureEncoder | None:
+        return self._encoder_for(self._original)
 
     def _expected_latent(self, texture: TextureEvidence) -> Tensor:
         """(1, L, D): what the encoder makes of a texture; the mean latent without one."""

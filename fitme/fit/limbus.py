@@ -21,7 +21,7 @@ from fitme.track.topology import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
 Array = npt.NDArray[np.float64]
 Picture = npt.NDArray[np.uint8]
 
-RADII = np.exp(np.linspace(np.log(0.6), np.log(1.6), 66))
+RADII = np.exp(np.linspace(np.log(0.6), np.log(1.6), 44))
 """Tried radii over the one that the tracker's landmarks have."""
 SIDE_ANGLES = np.radians(np.arange(-35.0, 36.0, 5.0))
 """What counts of each side of the rim, from the horizontal."""
@@ -30,7 +30,7 @@ UNIT_PX = 24.0
 """Radius that an iris is enlarged to."""
 WINDOW_PX = 104
 """Side of the enlarged eye's picture."""
-SHIFTS_ACROSS_PX, SHIFTS_DOWN_PX = np.arange(-8.0, 8.1, 1.0), np.arange(-5.0, 5.1, 2.5)
+SHIFTS_ACROSS_PX, SHIFTS_DOWN_PX = np.linspace(-8.0, 8.0, 11), np.linspace(-4.0, 4.0, 3)
 """Tried places of the iris's centre about the tracker's, in the enlarged picture."""
 RING_PX = 1.5
 """Brightness is compared this far inside and outside of the rim, in the enlarged picture."""

@@ -88,20 +88,20 @@ def test_inversion_starts_from_the_encoders_guess_and_stays_near(
     encoder = encoder_for(generator)
     texture = evidence_of(generator)
     guess = encoder.encode(texture.encoded, texture.weight, delit=True)[0].numpy()
-    fit = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS, encoder)
+    fit = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS, lambda _: encoder)
     fit.invert_coarsely(texture, 0)
     assert fit.w_plus is not None
     np.testing.assert_array_equal(fit.w_plus, guess)
     # Nothing seen: what is expected of an unseen face stays.
     unseen = evidence_of(generator, weight=0.0)
-    blind = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS, encoder)
+    blind = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS, lambda _: encoder)
     blind.invert_coarsely(unseen, 5)
     assert blind.w_plus is not None
     np.testing.assert_allclose(
         blind.w_plus, encoder.encode(unseen.encoded, unseen.weight, delit=True)[0].numpy(), atol=1e-3
     )
     # A latent that is known already is not guessed again.
-    warm = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS, encoder)
+    warm = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS, lambda _: encoder)
     warm.restore(np.zeros_like(guess), {})
     warm.invert_coarsely(texture, 0)
     assert warm.w_plus is not None
