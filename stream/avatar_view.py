@@ -9,7 +9,7 @@ from fitme.geometry import HeadPose
 from fitme.reflectance.correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.forward import ForwardRenderer
-from fitme.render.occlusion import head_occlusion
+from fitme.render.occlusion import head_occlusion, mouth_shade
 from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
 from stream.messages import Fitted, FittedCorrectives, FittedMaps
@@ -33,7 +33,9 @@ class AvatarView:
         self._model = model
         self._settings = settings
         self._camera = studio_camera(settings.size_px)
-        self._renderer = ForwardRenderer(model, settings.size_px, occlusion=head_occlusion(model))
+        self._renderer = ForwardRenderer(
+            model, settings.size_px, occlusion=head_occlusion(model), mouth=mouth_shade(model)
+        )
         self._renderer.set_maps(ReflectanceMaps.constant(GREY_ALBEDO, GREY_SPECULAR, GREY_RESOLUTION))
         self._diffuse = np.full((GREY_RESOLUTION, GREY_RESOLUTION, 3), GREY_ALBEDO, np.float32)
         self._correctives: AlbedoCorrectives | None = None

@@ -12,7 +12,7 @@ from fitme.geometry import Camera, HeadPose
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.forward import ForwardRenderer
 from fitme.render.light import Light
-from fitme.render.occlusion import head_occlusion
+from fitme.render.occlusion import head_occlusion, mouth_shade
 from fitme.render.renderer import render
 from fitme.shape import EXPRESSION_COUNT, MorphableModel, load_default_model
 
@@ -42,7 +42,9 @@ def forward_fps() -> list[BenchmarkRow]:
 
 
 def _forward_rows(model: MorphableModel, maps: ReflectanceMaps, light: Light, *, threads: int) -> list[BenchmarkRow]:
-    renderer = ForwardRenderer(model, PICTURE_PX, occlusion=head_occlusion(model), threads=threads)
+    renderer = ForwardRenderer(
+        model, PICTURE_PX, occlusion=head_occlusion(model), mouth=mouth_shade(model), threads=threads
+    )
     renderer.set_maps(maps)
     camera = Camera.centered(FOCAL_PER_SIZE * PICTURE_PX, PICTURE_PX, PICTURE_PX)
     vertices = model.mean.numpy()

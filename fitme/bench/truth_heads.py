@@ -27,7 +27,7 @@ from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.weights import load_default_generator
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
-from fitme.render.occlusion import head_occlusion
+from fitme.render.occlusion import head_occlusion, mouth_shade
 from fitme.render.rasterizer import select_backend
 from fitme.render.renderer import Rendering, render
 from fitme.shape import MorphableModel
@@ -221,14 +221,15 @@ def relight(
     light = Light(
         Light.ambient(unseen.ambient).sh, torch.tensor([[list(unseen.direction)]]), torch.tensor([[list(unseen.color)]])
     )
+    vertices = model.vertices(torch.from_numpy(head.identity)[None], torch.from_numpy(estimate.expression)[None])
     return render(
         model,
-        model.vertices(torch.from_numpy(head.identity)[None], torch.from_numpy(estimate.expression)[None]),
+        vertices,
         torch.from_numpy(estimate.pose.rotation)[None],
         torch.from_numpy(estimate.pose.translation)[None],
         camera_of(camera, head.focal),
         head.maps_with(estimate.expression),
         light,
         shininess=head_shininess(model),
-        occlusion=head_occlusion(model),
+        occlusion=mouth_shade(model).over(head_occlusion(model), vertices[0]),
     )

@@ -13,7 +13,7 @@ from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix
 from fitme.render.forward import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
-from fitme.render.occlusion import head_occlusion
+from fitme.render.occlusion import head_occlusion, mouth_shade
 from fitme.shape import EXPRESSION_COUNT, EXPRESSION_NAMES, MorphableModel
 
 DISTANCE_M = 0.9
@@ -89,7 +89,9 @@ def expression_of(coefficients: Mapping[str, float]) -> torch.Tensor:
 def portrait_renderer(avatar: Avatar, model: MorphableModel, resolution: int) -> ForwardRenderer:
     """A renderer of square pictures of the avatar, `resolution` pixels a side."""
     shininess, occlusion = head_shininess(model), head_occlusion(model)
-    renderer = ForwardRenderer(model, resolution, shininess=shininess, occlusion=occlusion, shadows=True)
+    renderer = ForwardRenderer(
+        model, resolution, shininess=shininess, occlusion=occlusion, mouth=mouth_shade(model), shadows=True
+    )
     renderer.set_maps(avatar.maps)
     return renderer
 

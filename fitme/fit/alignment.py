@@ -30,7 +30,7 @@ from fitme.fit.tracks import SurfacePoints, shared_only
 from fitme.geometry import Camera, transform
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
-from fitme.render.occlusion import head_occlusion
+from fitme.render.occlusion import head_occlusion, mouth_shade
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.render.renderer import Rendering, render
 from fitme.shape.morphable_model import MorphableModel
@@ -167,15 +167,16 @@ class HeadAligner:
     ) -> Rendering:
         """Render a head of an identity (K,) as an estimate has it."""
         empty = torch.zeros(1, 0, 3)
+        vertices = self._model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None])
         return render(
             self._model,
-            self._model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None]),
+            vertices,
             torch.from_numpy(estimate.pose.rotation)[None],
             torch.from_numpy(estimate.pose.translation)[None],
             camera,
             maps,
             Light(torch.from_numpy(estimate.light_sh)[None], empty, empty),
-            occlusion=head_occlusion(self._model),
+            occlusion=mouth_shade(self._model).over(head_occlusion(self._model), vertices[0]),
             backend=self._backend,
         )
 

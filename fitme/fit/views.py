@@ -1,5 +1,7 @@
 """A model's texels as pictures show them: what fusion and a single frame's light start from."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import torch.nn.functional as functional
@@ -11,10 +13,14 @@ from fitme.fit.state import KeyframeEstimate
 from fitme.fit.unprojection import TexelObservation, TexelTable, texel_table, unproject
 from fitme.geometry import Camera
 from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render.occlusion import mouth_shade
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.regions import Region
 
 FloatArray = npt.NDArray[np.float32]
+
+BEHIND_LIPS = (Region.MOUTH_INTERIOR, Region.TEETH)
 
 
 class TexelViews:
@@ -36,7 +42,11 @@ class TexelViews:
     ) -> TexelObservation:
         """The texels in a picture (H, W, 3) by the tracker's `camera`; `usable` (H, W) weighs its pixels."""
         posed = posed_vertices(self._model, estimate, identity)
-        return unproject(self.table, self._model, posed, camera_of(camera, focal), image, usable, self._backend)
+        seen = unproject(self.table, self._model, posed, camera_of(camera, focal), image, usable, self._backend)
+        # What shows of a mouth that is nearly shut is the dark line between the lips.
+        behind_lips = np.isin(self.table.region, [int(region) for region in BEHIND_LIPS])
+        opening = np.where(behind_lips, mouth_shade(self._model).opening(posed), 1.0)
+        return replace(seen, weight=(seen.weight * opening).astype(np.float32))
 
     def at_texels(self, texture: Tensor) -> FloatArray:
         """Values (N, C) of a map (1, R, R, C) of any resolution at the texels."""

@@ -23,6 +23,7 @@ from fitme.render.forward_shading import (
     shade_rows,
 )
 from fitme.render.light import Light
+from fitme.render.occlusion import MouthShade
 from fitme.render.renderer import TexturedMesh
 from fitme.render.shading import DEFAULT_SHININESS, NORMAL_REFLECTANCE, blinn_phong_factor
 from fitme.render.shadows import shadow_maps
@@ -44,6 +45,7 @@ class ForwardRenderer:
     :param resolution: pixels of a side, or (H, W).
     :param shininess: Blinn-Phong exponent: a number, or one per triangle (F,).
     :param occlusion: (V,) share of the surroundings' light that reaches each vertex, in [0, 1]; 1 if None.
+    :param mouth: what to darken where the lips are shut; nothing if None.
     :param shadows: let directional lights cast shadows, at a third of a picture's time for each light.
     :param threads: rows are drawn in this many bands at once.
     :raises ValueError: more than `MAX_SHININESS_VALUES` different exponents.
@@ -56,6 +58,7 @@ class ForwardRenderer:
         *,
         shininess: float | Tensor = DEFAULT_SHININESS,
         occlusion: Tensor | None = None,
+        mouth: MouthShade | None = None,
         shadows: bool = False,
         threads: int = 2,
     ) -> None:
@@ -65,7 +68,8 @@ class ForwardRenderer:
         self._uv = model.uv.float().contiguous().numpy()
         self._opposite = cached_opposite_vertices(model.triangles.int())
         self._layout = layout_frame(model.uv, model.uv_triangles)
-        self._occlusion = None if occlusion is None else occlusion.float().contiguous().numpy()
+        self._occlusion = None if occlusion is None else occlusion.float().contiguous()
+        self._mouth = mouth
         self._shadows = shadows
         self._lobes, self._lobe_of_triangle = _lobe_tables(shininess, len(self._triangles))
         self._encoding = linear_to_bytes(np.linspace(0.0, 1.0, ENCODING_STEPS, dtype=np.float32))
@@ -130,7 +134,10 @@ class ForwardRenderer:
         normals = np.empty_like(view)
         frame_vertices(view, self._triangles, self._uv_triangles, self._layout.weights, normals, self._tangents)
         mark_silhouettes(clip, self._triangles, self._opposite, self._flags)
-        occlusion = np.ones(len(view), np.float32) if self._occlusion is None else self._occlusion
+        reached = torch.ones(len(view)) if self._occlusion is None else self._occlusion
+        if self._mouth is not None:
+            reached = self._mouth.over(reached, torch.from_numpy(vertices))
+        occlusion = reached.numpy()
         sh, directions, colors = (_single(v[0]) for v in (light.sh, light.directions, light.colors))
         sh = sh * SH_SCALE[:, None]
         casting = directions if self._shadows else directions[:0]

@@ -5,6 +5,7 @@ vertex is lit from a direction if nothing of the head lies between. One factor p
 reaches: mouth, nostrils, the corners of the eyes.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -41,6 +42,12 @@ TEETH_LEAST = 0.75
 """Least factor of teeth: they shine out of the dark because they scatter what little light they get."""
 INSIDE_LEAST = 0.15
 """Least factor of tongue, palate and cheeks' insides: light that gets into a mouth goes to and fro between them."""
+LIP_PAIRS = ((13, 14), (82, 87), (312, 317))
+"""Landmarks of MediaPipe's mesh on the inner rims of the upper and the lower lip, one above the other."""
+SHUT_M, OPEN_M = 0.0015, 0.004
+"""Gaps between the lips at which the mouth is shut, though a line of teeth may show, and open."""
+SHUT_SHARE = 0.1
+"""What is left of the light inside a mouth that is shut."""
 DEEPEST = 0.02
 """Least factor, so that nothing is pitch black."""
 
@@ -74,6 +81,34 @@ def head_occlusion(model: MorphableModel) -> Tensor:
     return _head_occlusion(_ByIdentity(model))
 
 
+@dataclass(frozen=True, eq=False)
+class MouthShade:
+    """How dark it is behind lips that are nearly shut: `head_occlusion` is of an open mouth."""
+
+    lips: Tensor
+    """(P, 2, 3) int64 vertices of the triangles on which pairs of points of the upper and the lower lip lie."""
+    weights: Tensor
+    """(P, 2, 3) barycentric coordinates there."""
+    inside: Tensor
+    """(V,) bool: what lies behind the lips."""
+
+    def opening(self, vertices: Tensor) -> float:
+        """0 where the lips of a posed head (V, 3), in metres, are shut, 1 where they are open."""
+        upper, lower = (vertices[self.lips] * self.weights[..., None]).sum(-2).unbind(1)  # (P, 3)
+        gap = float((upper - lower).norm(dim=-1).mean())
+        return min(max((gap - SHUT_M) / (OPEN_M - SHUT_M), 0.0), 1.0)
+
+    def over(self, occlusion: Tensor, vertices: Tensor) -> Tensor:
+        """Factors (V,) of an open mouth as they are with a posed head (V, 3)."""
+        share = SHUT_SHARE + (1.0 - SHUT_SHARE) * self.opening(vertices)
+        return torch.where(self.inside, share * occlusion, occlusion)
+
+
+def mouth_shade(model: MorphableModel) -> MouthShade:
+    """Of a model."""
+    return _mouth_shade(_ByIdentity(model))
+
+
 class _ByIdentity:
     """Makes a model usable as a cache's key."""
 
@@ -85,6 +120,14 @@ class _ByIdentity:
 
     def __hash__(self) -> int:
         return id(self.model)
+
+
+@lru_cache(maxsize=2)
+def _mouth_shade(key: _ByIdentity) -> MouthShade:
+    model, pairs = key.model, torch.tensor(LIP_PAIRS)
+    lips = model.triangles[model.mediapipe_triangles[pairs].long()].long()
+    inside = model.vertex_mask(Region.MOUTH_INTERIOR, Region.TEETH) & ~model.vertex_mask(Region.LIPS, Region.SKIN)
+    return MouthShade(lips, model.mediapipe_barycentric[pairs], inside)
 
 
 @lru_cache(maxsize=2)

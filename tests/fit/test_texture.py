@@ -18,12 +18,13 @@ from fitme.fit.point_targets import MeshBasis
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import KeyframeEstimate
 from fitme.fit.unprojection import TexelObservation
-from fitme.fit.views import TexelViews
+from fitme.fit.views import BEHIND_LIPS, TexelViews
 from fitme.geometry import HeadPose
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
 from fitme.render.rasterizer import select_backend
 from fitme.shape import MorphableModel
+from fitme.shape.expressions import expression_index
 from fitme.shape.regions import Region
 
 FOCAL = 1.0
@@ -41,11 +42,13 @@ def views(model: MorphableModel) -> TexelViews:
 
 
 def see(
-    views: TexelViews, keyframe: Keyframe, yaw_deg: float, light: Light, identity: torch.Tensor
+    views: TexelViews, keyframe: Keyframe, yaw_deg: float, light: Light, identity: torch.Tensor, jaw: float = 0.0
 ) -> TexelObservation:
     usable = np.ones(keyframe.image.shape[:2], np.float32)
     camera = keyframe.observation.camera
-    return views.see(estimate(yaw_deg, light), identity.numpy(), FOCAL, camera, keyframe.image, usable)
+    known = estimate(yaw_deg, light)
+    known.expression[expression_index("jawOpen")] = jaw
+    return views.see(known, identity.numpy(), FOCAL, camera, keyframe.image, usable)
 
 
 def test_hidden_and_averted_texels_weigh_nothing(
@@ -59,6 +62,16 @@ def test_hidden_and_averted_texels_weigh_nothing(
     side = views.table.columns < RESOLUTION / 2
     shares = [view.weight[ears & half].mean() for half in (side, ~side)]
     assert max(shares) > 10.0 * min(shares)
+
+
+def test_behind_lips_that_are_shut_nothing_is_learnt(
+    views: TexelViews, photograph: Callable[..., Keyframe], light: Light, identity: torch.Tensor
+) -> None:
+    behind = np.isin(views.table.region, [int(region) for region in BEHIND_LIPS])
+    shut, opened = (
+        see(views, photograph("a", 0.0, jaw), 0.0, light, identity, jaw).weight[behind].sum() for jaw in (0.0, 0.3)
+    )
+    assert shut < 0.02 * opened
 
 
 def test_fusion_recovers_albedo_up_to_scale(

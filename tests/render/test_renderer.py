@@ -14,12 +14,13 @@ from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.forward import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
-from fitme.render.occlusion import head_occlusion, visible_share
+from fitme.render.occlusion import head_occlusion, mouth_shade, visible_share
 from fitme.render.renderer import clip_positions, render
 from fitme.render.shading import ambient_reflectance, sh_basis
 from fitme.render.tangents import vertex_tangents
 from fitme.render.torch_reference import ReferenceBackend
 from fitme.shape import load_default_model
+from fitme.shape.expressions import EXPRESSION_NAMES, expression_index
 from fitme.shape.regions import Region
 
 RADIUS_M = 0.1
@@ -264,3 +265,42 @@ def test_a_convex_body_is_not_occluded_and_a_mouth_is(ball):
     assert occlusion[model.vertex_mask(Region.MOUTH_INTERIOR)].median() < 0.2
     assert occlusion[model.vertex_mask(Region.SCALP)].min() == 1.0
     assert head_occlusion(model) is occlusion
+
+
+def expressed(model, **coefficients):
+    expression = torch.zeros(1, len(EXPRESSION_NAMES))
+    for name, value in coefficients.items():
+        expression[0, expression_index(name)] = value
+    with torch.no_grad():
+        return model.vertices(torch.zeros(1, model.identity_count), expression)[0]
+
+
+def test_it_is_dark_behind_shut_lips_alone():
+    model = load_default_model()
+    shade, occlusion = mouth_shade(model), head_occlusion(model)
+    openings = [shade.opening(expressed(model, jawOpen=jaw)) for jaw in (0.0, 0.03, 0.06, 0.3)]
+    assert openings == sorted(openings)
+    assert openings[0] == 0.0
+    assert openings[-1] == 1.0
+    shut, opened = (shade.over(occlusion, expressed(model, jawOpen=jaw)) for jaw in (0.0, 0.5))
+    assert torch.equal(opened, occlusion)
+    teeth = model.vertex_mask(Region.TEETH)
+    assert (shut[teeth] < 0.2 * occlusion[teeth]).all()
+    assert torch.equal(shut[model.vertex_mask(Region.LIPS)], occlusion[model.vertex_mask(Region.LIPS)])
+
+
+def test_forward_pictures_have_dark_mouths():
+    model, camera = load_default_model(), Camera.centered(500.0, 160, 160)
+    shade, occlusion = mouth_shade(model), head_occlusion(model)
+    size = (camera.height, camera.width)
+    pose = HeadPose(np.zeros(3, np.float32), np.array([0.0, 0.05, -0.4], np.float32))
+    vertices = expressed(model, jawOpen=0.03)
+    maps = ReflectanceMaps.constant((0.5, 0.5, 0.5), 0.0, 2)
+    pictures = []
+    for given, mouth in ((occlusion, shade), (shade.over(occlusion, vertices), None), (occlusion, None)):
+        forward = ForwardRenderer(model, size, occlusion=given, mouth=mouth)
+        forward.set_maps(maps)
+        pictures.append(forward.render(vertices.numpy(), pose, camera, Light.ambient()).astype(int))
+    assert np.array_equal(pictures[0], pictures[1])
+    assert (pictures[0] <= pictures[2]).all()
+    assert (pictures[0] < pictures[2] - 30).any()
