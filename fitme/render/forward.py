@@ -45,7 +45,7 @@ class ForwardRenderer:
     :param resolution: pixels of a side, or (H, W).
     :param shininess: Blinn-Phong exponent: a number, or one per triangle (F,).
     :param occlusion: (V,) share of the surroundings' light that reaches each vertex, in [0, 1]; 1 if None.
-    :param mouth: what to darken where the lips are shut; nothing if None.
+    :param mouth: what to darken where the lips are shut, and what to leave out; nothing if None.
     :param shadows: let directional lights cast shadows, at a third of a picture's time for each light.
     :param threads: rows are drawn in this many bands at once.
     :raises ValueError: more than `MAX_SHININESS_VALUES` different exponents.
@@ -134,6 +134,7 @@ class ForwardRenderer:
         normals = np.empty_like(view)
         frame_vertices(view, self._triangles, self._uv_triangles, self._layout.weights, normals, self._tangents)
         mark_silhouettes(clip, self._triangles, self._opposite, self._flags)
+        triangles = self._triangles if self._mouth is None else self._mouth.without_backs(view, self._triangles)
         reached = torch.ones(len(view)) if self._occlusion is None else self._occlusion
         if self._mouth is not None:
             reached = self._mouth.over(reached, torch.from_numpy(vertices))
@@ -148,7 +149,7 @@ class ForwardRenderer:
 
         def draw(begin: int, end: int) -> None:
             self._rast[begin:end] = 0.0
-            rasterize_rows(clip, self._triangles, self._rast, begin, end)
+            rasterize_rows(clip, triangles, self._rast, begin, end)
             shade_rows(
                 self._rast, self._triangles, self._uv_triangles, view, normals, occlusion, self._uv, self._tangents,
                 self._layout.handedness, self._texels, self._lobes, self._lobe_of_triangle, sh, directions, colors,

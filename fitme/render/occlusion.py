@@ -83,7 +83,8 @@ def head_occlusion(model: MorphableModel) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class MouthShade:
-    """How dark it is behind lips that are nearly shut: `head_occlusion` is of an open mouth."""
+    """What shows of the inside of a mouth: little behind lips that are nearly shut, since `head_occlusion` is of an
+    open mouth, and nothing from outside."""
 
     lips: Tensor
     """(P, 2, 3) int64 vertices of the triangles on which pairs of points of the upper and the lower lip lie."""
@@ -91,6 +92,8 @@ class MouthShade:
     """(P, 2, 3) barycentric coordinates there."""
     inside: Tensor
     """(V,) bool: what lies behind the lips."""
+    bag: npt.NDArray[np.int64]
+    """Indices of the triangles that line the mouth: who looks into it sees their front."""
 
     def opening(self, vertices: Tensor) -> float:
         """0 where the lips of a posed head (V, 3), in metres, are shut, 1 where they are open."""
@@ -102,6 +105,16 @@ class MouthShade:
         """Factors (V,) of an open mouth as they are with a posed head (V, 3)."""
         share = SHUT_SHARE + (1.0 - SHUT_SHARE) * self.opening(vertices)
         return torch.where(self.inside, share * occlusion, occlusion)
+
+    def without_backs(self, view: npt.NDArray[np.float32], triangles: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """Triangles (F, 3) of which those that line the mouth and show their back to the camera are empty: on some
+        faces they would poke out of the skin. `view` holds vertices (V, 3) in view space."""
+        corners = view[triangles[self.bag]]  # (B, 3, 3)
+        normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        backs = self.bag[(normal * corners[:, 0]).sum(1) > 0.0]
+        shown = triangles.copy()
+        shown[backs] = shown[backs, :1]
+        return shown
 
 
 def mouth_shade(model: MorphableModel) -> MouthShade:
@@ -127,7 +140,8 @@ def _mouth_shade(key: _ByIdentity) -> MouthShade:
     model, pairs = key.model, torch.tensor(LIP_PAIRS)
     lips = model.triangles[model.mediapipe_triangles[pairs].long()].long()
     inside = model.vertex_mask(Region.MOUTH_INTERIOR, Region.TEETH) & ~model.vertex_mask(Region.LIPS, Region.SKIN)
-    return MouthShade(lips, model.mediapipe_barycentric[pairs], inside)
+    bag = np.flatnonzero(model.triangle_region.numpy() == Region.MOUTH_INTERIOR)
+    return MouthShade(lips, model.mediapipe_barycentric[pairs], inside, bag)
 
 
 @lru_cache(maxsize=2)

@@ -304,3 +304,19 @@ def test_forward_pictures_have_dark_mouths():
     assert np.array_equal(pictures[0], pictures[1])
     assert (pictures[0] <= pictures[2]).all()
     assert (pictures[0] < pictures[2] - 30).any()
+
+
+def test_a_mouth_is_seen_from_within_alone():
+    model = load_default_model()
+    triangles = model.triangles.int().numpy()
+    shade = mouth_shade(model)
+    behind, before = (expressed(model, jawOpen=0.6).numpy() + np.float32([0.0, 0.0, z]) for z in (0.5, -0.5))
+    from_front, from_behind = (shade.without_backs(view, triangles) for view in (before, behind))
+    bag = model.triangle_region.numpy() == int(Region.MOUTH_INTERIOR)
+    for shown in (from_front, from_behind):
+        assert np.array_equal(shown[~bag], triangles[~bag])
+        empty = (shown == shown[:, :1]).all(1)
+        assert 0.2 < empty[bag].mean() < 0.8
+    # The camera sits at the origin and sees either the front or the back of each.
+    kept = (from_front == triangles).all(1)[bag], (from_behind == triangles).all(1)[bag]
+    assert (kept[0] ^ kept[1]).mean() > 0.8
