@@ -61,7 +61,7 @@ class AvatarView:
         self._correctives, self._worn = None, torch.zeros(0)
         if (known := fitted.known) is not None:
             expressions, gram = torch.from_numpy(known.expressions), torch.from_numpy(known.gram)
-            self._correctives = AlbedoCorrectives(expressions, gram, torch.from_numpy(known.deltas.astype(np.float32)))
+            self._correctives = AlbedoCorrectives(expressions, gram, torch.from_numpy(known.deltas))
         self._renderer.set_diffuse(self._diffuse)
 
     @torch.no_grad()

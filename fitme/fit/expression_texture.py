@@ -17,7 +17,7 @@ FloatArray = npt.NDArray[np.float32]
 
 EXPRESSIVE = (Region.SKIN, Region.LIPS, Region.EYES, Region.MOUTH_INTERIOR, Region.TEETH)
 """What an expression changes; hair, ears and neck change with the view."""
-MOST_EXPRESSIONS = 8
+MOST_EXPRESSIONS = 12
 """Correctives at most: those that differ most."""
 
 

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from fitme.reflectance.maps import ReflectanceMaps
 
-REACH_M = 0.0015
-"""Root mean square displacement of the face at which an expression's corrective has lost 40 % of its weight."""
-UNSURE = 0.3
-"""Weight of the texture without correctives, of which every expression's own is 1."""
+FINEST_M, REACH_SHARE = 0.0007, 0.6
+"""Width of the blend between expressions, as root mean square displacement of the face: never finer than the first, and
+beyond that this share of the way to the nearest expression, so that there is one for every expression."""
+FAR_M = 0.004
+"""Displacement at which what the nearest expression shows is hardly believed any more."""
+UNSURE = 0.05
+"""Belief at which an expression's own texture and the one for all weigh alike."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +41,14 @@ class AlbedoCorrectives:
             )
 
     def weights(self, expression: Tensor) -> Tensor:
-        """(M,) in [0, 1], their sum below 1, for an expression (52,): all near 0 far from every expression known."""
+        """(M,) in [0, 1] for an expression (52,). Their sum is 1 at an expression that is known, and 0 far from all."""
         away = self.expressions - expression
         squared = torch.einsum("mi,ij,mj->m", away, self.gram, away).clamp(min=0.0)
-        nearness = torch.exp(-0.5 * squared / REACH_M**2)
-        weights: Tensor = nearness / (nearness.sum() + UNSURE)
+        nearest = squared.min()
+        width = FINEST_M**2 + REACH_SHARE**2 * nearest
+        share = torch.softmax(-0.5 * squared / width, 0)
+        belief = torch.exp(-0.5 * nearest / FAR_M**2)
+        weights: Tensor = share * belief * (1.0 + UNSURE) / (belief + UNSURE)
         return weights
 
     def albedo(self, diffuse: Tensor, expression: Tensor) -> Tensor:
