@@ -90,12 +90,10 @@ def iris_evidence(
 
     `focal` is the focal length over the longer side of pictures that the estimates go with.
     """
-    rows = [
-        (view, depth / focal_px(eyes.camera, focal))
-        for eyes in seen
-        for depths in [_iris_depths(model, identity, eyes.estimate)]
-        for view, depth in ((view, float(depths[view.eye])) for view in eyes.views)
-    ]
+    rows: list[tuple[LimbusView, float]] = []
+    for eyes in seen:
+        metres_per_px = _iris_depths(model, identity, eyes.estimate) / focal_px(eyes.camera, focal)
+        rows += [(view, float(metres_per_px[view.eye])) for view in eyes.views]
     radius_m = pooled_radius(rows)
     if radius_m is None:
         return None

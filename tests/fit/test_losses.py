@@ -67,7 +67,7 @@ def test_identity_terms_grow_with_the_difference_and_reach_the_picture() -> None
     far = target.flip(2)
     near_terms = identity_losses(embedder, near, wanted, landmarks)
     far_terms = identity_losses(embedder, far, wanted, landmarks)
-    assert all(0.0 < float(a) < float(b) for a, b in zip(near_terms, far_terms, strict=True))
+    assert all(0.0 < a.item() < b.item() for a, b in zip(near_terms, far_terms, strict=True))
     (near_terms[0] + near_terms[1]).backward()
     assert near.grad is not None
     assert near.grad.abs().max() > 0.0
