@@ -92,11 +92,7 @@ class AvatarView:
         if len(weights) == len(self._worn) and float((weights - self._worn).abs().max()) < LEAST_WEIGHT:
             return
         self._worn = weights
-        changed = torch.from_numpy(self._diffuse).clone()
-        for weight, delta in zip(weights.tolist(), known.deltas, strict=True):
-            if weight >= LEAST_WEIGHT:
-                changed.add_(delta, alpha=weight)
-        self._renderer.set_diffuse(changed.clamp_(0.0, 1.0).numpy())
+        self._renderer.set_diffuse(known.blended(torch.from_numpy(self._diffuse), weights, LEAST_WEIGHT).numpy())
 
     def encode(self, image: npt.NDArray[np.uint8]) -> bytes:
         """A picture as JPEG."""

@@ -102,9 +102,8 @@ def iris_evidence(
     target = now * float(np.exp(np.log(IRIS_RADIUS_M / radius_m) + MEASURED_LOG_BIAS))
     variance = IRIS_LOG_SIGMA**2 + MEASURED_LOG_SIGMA**2 + SINGLE_EYE_LOG_SIGMA**2 / len(rows)
     precision = 1.0 / (variance * now**2)
-    return SharedEvidence(
-        precision * np.outer(size.slope, size.slope), precision * (target - size.mean) * size.slope
-    )  # fmt: skip
+    pull = precision * (target - size.mean)
+    return SharedEvidence(precision * np.outer(size.slope, size.slope), pull * size.slope)
 
 
 @torch.no_grad()

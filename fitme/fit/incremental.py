@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +73,7 @@ class IncrementalFitter:
             model, backend, settings, self._aligner, views, self._roster, self._appearance, embedder
         )
         self._explainer = Explainer(model, backend, settings, self._aligner, self._visibility)
-        self._gram = expression_gram(model)
+        self._model = model
         self._agenda = Agenda()
         self._shown = ShownHead()
         self._stage: str | None = None
@@ -265,6 +266,10 @@ class IncrementalFitter:
         """What is shown."""
         working = FoundHead(self._refinement.identity, self._refinement.focal, self._appearance.maps())
         return self._shown.of(working)
+
+    @cached_property
+    def _gram(self) -> torch.Tensor:
+        return expression_gram(self._model)
 
     def _correctives(self) -> AlbedoCorrectives | None:
         """What the expressions of all keyframes whose skin was seen change in the texture."""

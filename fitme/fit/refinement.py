@@ -169,7 +169,10 @@ class Refinement:
             self._settings.fusion,
             self._settings.light,
             resting,
-            [sclera_color(m.keyframe.image, m.keyframe.observation.landmarks, m.usable) for m in active],
+            # The tone of keyframes that rest is kept: eyes are not asked again.
+            None
+            if resting is not None
+            else [sclera_color(m.keyframe.image, m.keyframe.observation.landmarks, m.usable) for m in active],
         )
         self._appearance.show(views.table, texture)
         for index, member in enumerate(active):

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.color import bytes_to_linear
-from fitme.fit.lighting import LightSettings
+from fitme.fit.lighting import LUMINANCE, LightSettings
 from fitme.fit.tone import DARKEST, SKIN_TONES, LightEvidence
 from fitme.track.topology import LEFT_EYE, LEFT_EYE_CORNERS, LEFT_IRIS, RIGHT_EYE, RIGHT_EYE_CORNERS, RIGHT_IRIS
 
@@ -79,7 +79,6 @@ SMALLEST_SHADING = 0.1
 EYE_LEVEL_LOG_SIGMA, EYE_HUE_LOG_SIGMA = 0.10, 0.05
 """What real eyes differ in beside that, altogether and per channel: lashes and lids of other shapes, age, redness. An
 assumption, which keeps many views from saying more than the likeness of made heads and real ones can bear."""
-_LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 _EYES = (
     (LEFT_EYE, LEFT_EYE_CORNERS, LEFT_IRIS),
     (RIGHT_EYE, RIGHT_EYE_CORNERS, RIGHT_IRIS),
@@ -116,7 +115,7 @@ def sclera_color(
     if sum(area for _, area in seen) < SMALLEST_AREA_PX:
         return None
     colors = np.concatenate([color for color, _ in seen])
-    brightness = colors @ _LUMINANCE
+    brightness = colors @ LUMINANCE
     low, high = np.quantile(brightness, BRIGHTNESS_RANGE)
     chosen = colors[(brightness >= low) & (brightness <= high)]
     color = np.asarray(chosen.mean(0), np.float32)

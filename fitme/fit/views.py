@@ -30,6 +30,7 @@ class TexelViews:
         self._model = model
         self._backend = backend
         self.table: TexelTable = texel_table(model, resolution)
+        self._behind_lips = np.isin(self.table.region, [int(region) for region in BEHIND_LIPS])
 
     def see(
         self,
@@ -44,8 +45,7 @@ class TexelViews:
         posed = posed_vertices(self._model, estimate, identity)
         seen = unproject(self.table, self._model, posed, camera_of(camera, focal), image, usable, self._backend)
         # What shows of a mouth that is nearly shut is the dark line between the lips.
-        behind_lips = np.isin(self.table.region, [int(region) for region in BEHIND_LIPS])
-        opening = np.where(behind_lips, mouth_shade(self._model).opening(posed), 1.0)
+        opening = np.where(self._behind_lips, mouth_shade(self._model).opening(posed), 1.0)
         return replace(seen, weight=(seen.weight * opening).astype(np.float32))
 
     def at_texels(self, texture: Tensor) -> FloatArray:

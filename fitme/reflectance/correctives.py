@@ -53,9 +53,15 @@ class AlbedoCorrectives:
 
     def albedo(self, diffuse: Tensor, expression: Tensor) -> Tensor:
         """A diffuse map (1, R, R, 3) as it is with an expression (52,)."""
-        change = torch.tensordot(self.weights(expression), self.deltas.float(), 1)
-        changed: Tensor = (diffuse + change).clamp(0.0, 1.0)
-        return changed
+        return self.blended(diffuse, self.weights(expression))
+
+    def blended(self, diffuse: Tensor, weights: Tensor, least: float = 0.0) -> Tensor:
+        """A diffuse map (..., R, R, 3) with the changes by weights (M,); those below `least` are left out."""
+        changed = diffuse.clone()
+        for weight, delta in zip(weights.tolist(), self.deltas, strict=True):
+            if weight >= least:
+                changed.add_(delta, alpha=weight)
+        return changed.clamp_(0.0, 1.0)
 
 
 def with_expression(
