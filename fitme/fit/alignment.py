@@ -168,15 +168,19 @@ class HeadAligner:
         """Render a head of an identity (K,) as an estimate has it."""
         empty = torch.zeros(1, 0, 3)
         vertices = self._model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None])
+        rotation, translation = (torch.from_numpy(v)[None] for v in (estimate.pose.rotation, estimate.pose.translation))
+        mouth = mouth_shade(self._model)
+        view = transform(rotation, translation, vertices)[0].numpy()
         return render(
             self._model,
             vertices,
-            torch.from_numpy(estimate.pose.rotation)[None],
-            torch.from_numpy(estimate.pose.translation)[None],
+            rotation,
+            translation,
             camera,
             maps,
             Light(torch.from_numpy(estimate.light_sh)[None], empty, empty),
-            occlusion=mouth_shade(self._model).over(head_occlusion(self._model), vertices[0]),
+            occlusion=mouth.over(head_occlusion(self._model), vertices[0]),
+            shown=torch.from_numpy(mouth.without_backs(view, self._model.triangles.numpy())),
             backend=self._backend,
         )
 

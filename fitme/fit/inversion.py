@@ -21,6 +21,7 @@ from torch import Tensor
 from fitme.color import linear_to_srgb
 from fitme.fit.descent import Descent, Group
 from fitme.fit.losses import encoded_l1, gradient_l1
+from fitme.fit.open_mouth import OpenMouth, open_mouth
 from fitme.fit.photometric import DenseEvidence, SceneParameters, keyframe_loss
 from fitme.fit.settings import DenseSettings
 from fitme.reflectance.generator import ReflectanceGenerator
@@ -128,9 +129,9 @@ class ReflectanceFit:
 
     @torch.no_grad()
     def maps(self) -> ReflectanceMaps:
-        """The maps as they stand; the mean latent's before inversion."""
+        """The maps as they stand, the mouth's depth laid over; the mean latent's before inversion."""
         if self._current is None:
-            self._current = self.generator.synthesize(self._latent())
+            self._current = self._mouth.over(self.generator.synthesize(self._latent()))
         return self._current
 
     def invert_coarsely(self, texture: TextureEvidence, steps: int) -> float:
@@ -232,6 +233,10 @@ class ReflectanceFit:
         done = min(self._coarse_step / max(settings.coarse_steps, 1), 1.0)
         falling = 0.5 * (1.0 + math.cos(math.pi * done))
         return settings.coarse_rate * (settings.coarse_final_rate + (1.0 - settings.coarse_final_rate) * falling)
+
+    @cached_property
+    def _mouth(self) -> OpenMouth:
+        return open_mouth(self._model, self.resolution)
 
     def _latent(self) -> Tensor:
         if self._w_plus is None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fitme.fit.alignment import camera_of, posed_vertices
 from fitme.fit.lighting import LIGHT_REGIONS, LightSettings, estimate_light, lit_surface
+from fitme.fit.open_mouth import BEHIND_LIPS
 from fitme.fit.state import KeyframeEstimate
 from fitme.fit.unprojection import TexelObservation, TexelTable, texel_table, unproject
 from fitme.geometry import Camera
@@ -16,11 +17,8 @@ from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.occlusion import mouth_shade
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
-from fitme.shape.regions import Region
 
 FloatArray = npt.NDArray[np.float32]
-
-BEHIND_LIPS = (Region.MOUTH_INTERIOR, Region.TEETH)
 
 
 class TexelViews:

@@ -39,7 +39,8 @@ OPENING_EXPRESSION = {
 HIDDEN_SHARE = 0.35
 """Skin that sees less counts as the inside of a nostril; shallower hollows keep what a fit found there."""
 TEETH_LEAST = 0.75
-"""Least factor of teeth: they shine out of the dark because they scatter what little light they get."""
+"""Least factor of teeth and what hangs on them: they shine out of the dark because they scatter what little light they
+get."""
 INSIDE_LEAST = 0.15
 """Least factor of tongue, palate and cheeks' insides: light that gets into a mouth goes to and fro between them."""
 LIP_PAIRS = ((13, 14), (82, 87), (312, 317))
@@ -79,6 +80,16 @@ def head_occlusion(model: MorphableModel) -> Tensor:
     The skin's other hollows stay at 1: a fit without occlusion has their shade in the albedo already.
     """
     return _head_occlusion(_ByIdentity(model))
+
+
+def teeth_and_behind(model: MorphableModel) -> Tensor:
+    """(V,) bool: the rows of teeth with what hangs on them, which an open mouth shows through the same opening."""
+    teeth = model.vertex_mask(Region.TEETH)
+    triangles = model.triangles.long()
+    near = (model.triangle_region == Region.MOUTH_INTERIOR) & teeth[triangles].any(1)
+    together = teeth.clone()
+    together[triangles[near].flatten()] = True
+    return together
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +170,7 @@ def _head_occlusion(key: _ByIdentity) -> Tensor:
     factor = torch.where(skin_only, nostrils, torch.ones_like(closed))
     factor = torch.where(eyes, closed, factor)
     factor = torch.where(inside, opened.clamp(min=INSIDE_LEAST), factor)
-    factor = torch.where(model.vertex_mask(Region.TEETH), opened.clamp(min=TEETH_LEAST), factor)
+    factor = torch.where(teeth_and_behind(model), opened.clamp(min=TEETH_LEAST), factor)
     return factor.clamp(DEEPEST, 1.0)
 
 

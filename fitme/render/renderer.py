@@ -107,6 +107,7 @@ def render(
     diffuse_only: bool = False,
     antialias: bool = True,
     shadows: bool = True,
+    shown: Tensor | None = None,
     backend: RasterizerBackend | None = None,
 ) -> Rendering:
     """Draw heads. Differentiable in every float tensor given, silhouettes included when antialiased.
@@ -122,6 +123,7 @@ def render(
     :param occlusion: (V,) or (B, V) share of the surroundings' light that reaches each vertex, in [0, 1]; 1 if None.
     :param diffuse_only: leave out specular reflection and the normal map, at half the cost.
     :param shadows: let directional lights cast shadows; where they fall carries no gradient.
+    :param shown: (F, 3) int32 triangles to draw: the mesh's, those left out with three equal corners; all if None.
     :param backend: rasterizer; by default the one for the vertices' device.
     :raises ValueError: the cameras' picture sizes differ.
     """
@@ -134,7 +136,7 @@ def render(
 
     view = transform(rotation, translation, vertices)  # (B, V, 3)
     clip = clip_positions(view, cameras, focal_px)
-    rast = raster.rasterize(clip, model.triangles, resolution)
+    rast = raster.rasterize(clip, model.triangles if shown is None else shown, resolution)
 
     reach = vertices.new_ones(batch, vertices.shape[1]) if occlusion is None else occlusion.expand(batch, -1)
     corners = torch.cat([vertex_normals(view, model.triangles), view, reach[..., None]], -1)  # (B, V, 7)

@@ -14,12 +14,14 @@ from fitme.shape.build_identity import IdentitySpace, principal_components
 from fitme.shape.build_people import People, fit_people, humanise, load_people
 from fitme.shape.build_regions import assign_regions, face_triangles, soft_skin
 from fitme.shape.build_source import Part, SourceHead, load_source
+from fitme.shape.build_teeth import LOWER_CURTAIN_M, UPPER_CURTAIN_M, find_curtain
 from fitme.shape.build_topology import triangulate
 from fitme.shape.build_uv import back_of_eyeballs, lay_out
 from fitme.shape.expressions import EXPRESSION_NAMES, MIRRORED_EXPRESSION
 from fitme.shape.landmark_groups import IBUG_FROM_MEDIAPIPE
 from fitme.shape.model_file import DEFAULT_MODEL_PATH, load_default_model, save_model
 from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.regions import Region
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -54,14 +56,22 @@ def build_model(people_file: Path | None) -> MorphableModel:
         identity = _shipped_identity(len(source.template))
     else:
         identity = _identity_of_people(source, triangles, part, (left, right), load_people(people_file), embed)
+    mean, basis = identity.mean, identity.basis
+    expressions = _without_eye_motion(_symmetric(source), np.concatenate([left, right]))
+    behind_teeth = np.zeros(len(triangles), bool)
+    for row, offset_m in ((Part.UPPER_TEETH, UPPER_CURTAIN_M), (Part.LOWER_TEETH, LOWER_CURTAIN_M)):
+        curtain = find_curtain(triangles, layout.triangles, layout.uv, part, row)
+        mean, basis, expressions = curtain.hung(mean, offset_m), curtain.moved(basis), curtain.moved(expressions)
+        behind_teeth |= curtain.triangles
     embedding = embed(identity.mean)
     landmarks = embedding.points(identity.mean, triangles)
     regions = assign_regions(identity.mean, triangles, part, quad, source.ear_motion, landmarks)
+    regions[behind_teeth] = Region.MOUTH_INTERIOR
     ibug = list(IBUG_FROM_MEDIAPIPE)
     return MorphableModel(
-        mean=_real(identity.mean),
-        identity_basis=_real(identity.basis),
-        expression_basis=_real(_without_eye_motion(_symmetric(source), np.concatenate([left, right]))),
+        mean=_real(mean),
+        identity_basis=_real(basis),
+        expression_basis=_real(expressions),
         triangles=torch.from_numpy(triangles.astype(np.int32)),
         uv=_real(layout.uv),
         uv_triangles=torch.from_numpy(layout.triangles.astype(np.int32)),
