@@ -19,7 +19,7 @@ from fitme.bench.scores import FrameScore, median_score
 from fitme.errors import InputError
 from fitme.ingest.gather import gather
 from fitme.ingest.observe import Observer
-from fitme.ingest.selection import choose_held_out, choose_keyframes
+from fitme.ingest.selection import choose, choose_held_out
 from fitme.ingest.spread import split_holdout
 from fitme.shape import load_default_model
 from fitme.track.tracker import default_embedder
@@ -112,10 +112,10 @@ def baseline_score(clip: Path) -> FrameScore:
     fitted, kept = split_holdout(len(candidates), HOLDOUT)
     model, embedder = load_default_model(), default_embedder()
     observer = Observer(model)
-    chosen = choose_keyframes(observer, [candidates[index] for index in fitted])
-    if not chosen:
+    choice = choose(observer, [candidates[index] for index in fitted])
+    if not choice.keyframes:
         raise observer.nobody()
     fitting = BaselineFit(model)
-    head = fitting.fit(chosen)
+    head = fitting.fit([*choice.keyframes, *choice.studied])
     held_out = choose_held_out(observer, [candidates[index] for index in kept])
     return median_score([fitting.score(head, sighting, embedder) for sighting in held_out])

@@ -21,7 +21,7 @@ from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import STAGES, FitState
 from fitme.ingest.observe import Observer, Sighting
-from fitme.ingest.selection import choose_held_out, choose_keyframes
+from fitme.ingest.selection import Choice, choose, choose_held_out
 from fitme.track.identity import DlibEmbedder
 
 if TYPE_CHECKING:
@@ -51,18 +51,19 @@ def run_fit(request: FitRequest, pictures: Pictures, models: Models, watch: Stop
         observer = Observer(models.head, None if state is None else state.reference_embedding)
         with watch.measuring("read and track"):
             task = progress.add_task("reading and tracking", total=len(pictures.fitted))
-            chosen = choose_keyframes(
+            choice = choose(
                 observer,
                 pictures.fitted,
                 lambda done: progress.update(task, completed=done),
                 pictures.lookout,
             )
             progress.update(task, completed=len(pictures.fitted))
+            chosen = choice.keyframes
             if not chosen and (state is None or not state.keyframes):
                 raise observer.nobody()
         with watch.measuring("refine"):
             fitter = _fitter(models, state, chosen)
-            interrupted = _refine(fitter, request.seconds, store, progress, watch)
+            interrupted = _refine(fitter, choice, request.seconds, store, progress, watch)
         with watch.measuring("read held-out frames"):
             # Tracked only now, so that nothing of them can have been known before.
             held_out = choose_held_out(observer, pictures.held_out)
@@ -129,9 +130,10 @@ def _key(sighting: Sighting) -> str:
 
 
 def _refine(
-    fitter: IncrementalFitter, seconds: float, store: "SessionStore | None", progress: Progress, watch: Stopwatch
-) -> bool:
-    """Refine until the time is up, nothing is left to do, or Ctrl-C; whether it was that."""
+    fitter: IncrementalFitter, choice: Choice, seconds: float, store: "SessionStore | None", progress: Progress,
+    watch: Stopwatch,
+) -> bool:  # fmt: skip
+    """Refine until the time is up, nothing is left to do, or Ctrl-C, then study expressions; whether it was Ctrl-C."""
     task = progress.add_task("fitting", total=max(seconds, SLICE_S))
     deadline = time.monotonic() + seconds
     with _interruption() as interrupted:
@@ -147,6 +149,13 @@ def _refine(
             progress.update(task, description=f"fitting: {report.stage}", completed=seconds - max(left, 0.0))
             if fitter.converged or interrupted() or time.monotonic() >= deadline:
                 break
+        if fitter.converged and choice.studied:
+            progress.update(task, description="studying expressions")
+            fitter.study(
+                Keyframe(_key(sighting), sighting.frame.image, sighting.observation, sighting.frame.timestamp_s)
+                for sighting in choice.studied
+                if not interrupted() and time.monotonic() < deadline
+            )
         watch.note(FINAL_AVATAR)
         progress.update(task, completed=max(seconds, SLICE_S))
         return interrupted()

@@ -9,8 +9,7 @@ import torch
 from fitme.color import linear_to_srgb
 from fitme.errors import InputError
 from fitme.fit.baking import bake, enlarge, grey_maps, maps_of
-from fitme.fit.delit import DelitView
-from fitme.fit.expression_texture import albedo_correctives
+from fitme.fit.expression_texture import ExpressionView, albedo_correctives
 from fitme.fit.fusion import FusedTexture, FusionSettings
 from fitme.fit.inversion import ReflectanceFit, TextureEvidence
 from fitme.fit.state import MapArrays
@@ -68,13 +67,12 @@ class Appearance:
         return torch.from_numpy(self._table.to_filled_map(self._texture.confidence[:, None]))[None]
 
     def correctives(
-        self, views: Sequence[DelitView], expressions: FloatArray, sharpest: float, gram: torch.Tensor,
-        settings: FusionSettings,
-    ) -> AlbedoCorrectives | None:  # fmt: skip
-        """What the expressions (V, 52) of views change in the texture; None before it was seen finely."""
+        self, views: Sequence[ExpressionView], gram: torch.Tensor, settings: FusionSettings
+    ) -> AlbedoCorrectives | None:
+        """What the expressions of views change in the texture; None before it was seen finely."""
         if self._table is None or self._texture is None or self._table.resolution != self._resolution:
             return None
-        return albedo_correctives(self._table, self._texture.albedo, views, expressions, sharpest, gram, settings)
+        return albedo_correctives(self._table, self._texture.albedo, views, gram, settings)
 
     def evidence(self) -> TextureEvidence:
         """What the generator is to explain. Raises InputError before a texture was seen."""

@@ -19,7 +19,6 @@ from fitme.fit.refinement import HELD
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import KeyframeEstimate
 from fitme.fit.views import TexelViews
-from fitme.fit.visibility import Visibility
 from fitme.render.light import Light
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
@@ -41,18 +40,17 @@ class Explainer:
         backend: RasterizerBackend,
         settings: FitSettings,
         aligner: HeadAligner,
-        visibility: Visibility,
     ) -> None:
         self._model = model
         self._backend = backend
         self._settings = settings
         self._aligner = aligner
-        self._visibility = visibility
 
-    def explain(self, keyframe: Keyframe, head: FoundHead, lights: Sequence[FloatArray]) -> KeyframeEstimate:
-        """The estimate of a picture; `lights` (9, 3) of others of the person tell what to expect of its own, without
-        any it is light from everywhere."""
-        usable = self._visibility.usable_pixels(keyframe)
+    def explain(
+        self, keyframe: Keyframe, usable: FloatArray, head: FoundHead, lights: Sequence[FloatArray]
+    ) -> KeyframeEstimate:
+        """The estimate of a picture whose pixels are `usable` (H, W); `lights` (9, 3) of others of the person tell what
+        to expect of its own, without any it is light from everywhere."""
         crop = crop_face(keyframe, usable, self._settings.dense.crop_resolution)
         expected = np.mean(lights, 0).astype(np.float32) if lights else Light.ambient().sh[0].numpy()
         joint = self._aligner.by_landmarks([keyframe], {}, head.focal, head.identity, HELD)

@@ -1,6 +1,7 @@
 """The albedo that single keyframes show beside the fused one: correctives of the expressions that they have."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,19 @@ FloatArray = npt.NDArray[np.float32]
 
 EXPRESSIVE = (Region.SKIN, Region.LIPS, Region.EYES, Region.MOUTH_INTERIOR, Region.TEETH)
 """What an expression changes; hair, ears and neck change with the view."""
-MOST_EXPRESSIONS = 12
+MOST_EXPRESSIONS = 16
 """Correctives at most: those that differ most."""
+
+
+@dataclass(frozen=True)
+class ExpressionView:
+    """What one picture shows of the albedo, and with which expression."""
+
+    delit: DelitView
+    expression: FloatArray
+    """(52,)."""
+    sharpness: float
+    """Of the face in the picture."""
 
 
 def expression_gram(model: MorphableModel) -> torch.Tensor:
@@ -31,23 +43,23 @@ def expression_gram(model: MorphableModel) -> torch.Tensor:
 def albedo_correctives(
     table: TexelTable,
     fused: FloatArray,  # (N, 3) linear, of the table's texels
-    views: Sequence[DelitView],
-    expressions: FloatArray,  # (V, 52), of the views
-    sharpest: float,
+    views: Sequence[ExpressionView],
     gram: torch.Tensor,
     settings: FusionSettings,
 ) -> AlbedoCorrectives | None:
-    """Of the keyframes whose expressions differ most; None where there are fewer than two keyframes.
+    """Of the pictures whose expressions differ most; None where there are fewer than two.
 
-    A texel counts as far as a keyframe shows it well by itself; `sharpest` is the greatest sharpness of all keyframes.
+    A texel counts as far as a picture shows it well by itself.
     """
     if len(views) < 2:
         return None
+    expressions = np.stack([view.expression for view in views])
+    sharpest = max(view.sharpness for view in views)
     chosen = spread_expressions(expressions.astype(np.float64), gram.double().numpy(), MOST_EXPRESSIONS)
     expressive = np.isin(table.region, [int(region) for region in EXPRESSIVE])
     deltas = []
     for index in chosen:
-        albedo, weight = views[index].over(len(table.rows))
+        albedo, weight = views[index].delit.over(len(table.rows))
         trust = weight / (weight + settings.confident_weight * sharpest)
         delta = np.where(expressive, trust, 0.0)[:, None] * (albedo - fused)
         deltas.append(torch.from_numpy(table.to_filled_map(delta.astype(np.float32))).half())

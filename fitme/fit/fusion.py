@@ -129,8 +129,8 @@ def fuse(
     lights = _lights(samples, albedo, expected, rest, known, sampled, total, settings, light_settings)
 
     delit = tuple(
-        _view(table, view, weight, specular, light, tinted)
-        for view, weight, light in zip(views, weights, lights, strict=True)
+        delit_view(table, view, factor, specular, light, tinted)
+        for view, factor, light in zip(views, sharpness, lights, strict=True)
     )
     sums = rest.sums.copy()
     for part in delit:
@@ -148,6 +148,21 @@ def fuse(
         fused, confidence[:, 0], tuple(lights), errors,
         _disagreements(samples, lights, expected, rest, known, sampled, sharpest, settings), delit,
     )  # fmt: skip
+
+
+def delit_view(
+    table: TexelTable,
+    view: TexelObservation,
+    sharpness: float,
+    specular: FloatArray,  # (N, 1)
+    light: FloatArray,  # (9, 3)
+    expected: FloatArray,  # (N, 3)
+) -> DelitView:
+    """What a view says of the albedo under a light, where that is `expected` to be roughly as given."""
+    weight = _weight(table, view, sharpness)
+    index = np.flatnonzero(weight > SMALLEST_WEIGHT)
+    albedo = _delit(view.color[index], _surface(table, view, specular, index), light, expected[index])
+    return DelitView(index.astype(np.int32), albedo.astype(np.float16), weight[index].astype(np.float16))
 
 
 def _lights(
@@ -259,15 +274,6 @@ def _delit(color: FloatArray, surface: LitSurface, light: FloatArray, expected: 
     # Dimmed as a whole: a tongue that got more light than it should have stays red.
     excess = np.maximum(albedo.max(-1, keepdims=True) / MAXIMAL_ALBEDO, 1.0)
     return np.asarray(albedo / excess, np.float32)
-
-
-def _view(
-    table: TexelTable, view: TexelObservation, weight: FloatArray, specular: FloatArray, light: FloatArray,
-    expected: FloatArray,
-) -> DelitView:  # fmt: skip
-    index = np.flatnonzero(weight > SMALLEST_WEIGHT)
-    albedo = _delit(view.color[index], _surface(table, view, specular, index), light, expected[index])
-    return DelitView(index.astype(np.int32), albedo.astype(np.float16), weight[index].astype(np.float16))
 
 
 def _confidence(weight: npt.NDArray[np.float64], settings: FusionSettings) -> FloatArray:

@@ -1,7 +1,7 @@
 """The fit as a whole: keyframes in at any time, refinement in slices of time, the avatar out at any moment."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 
@@ -19,7 +19,7 @@ from fitme.fit.baking import map_arrays
 from fitme.fit.consensus import outlier, stranger
 from fitme.fit.crop import crop_face
 from fitme.fit.explanation import Explainer
-from fitme.fit.expression_texture import expression_gram
+from fitme.fit.expression_texture import ExpressionView, expression_gram
 from fitme.fit.gauss_newton import SharedEvidence
 from fitme.fit.head import FoundHead, ShownHead
 from fitme.fit.inversion import ReflectanceFit
@@ -72,10 +72,11 @@ class IncrementalFitter:
         self._refinement = Refinement(
             model, backend, settings, self._aligner, views, self._roster, self._appearance, embedder
         )
-        self._explainer = Explainer(model, backend, settings, self._aligner, self._visibility)
+        self._explainer = Explainer(model, backend, settings, self._aligner)
         self._model = model
         self._agenda = Agenda()
         self._shown = ShownHead()
+        self._studied: list[ExpressionView] = []
         self._stage: str | None = None
         self._rounds: list[RoundReport] = []
 
@@ -206,8 +207,23 @@ class IncrementalFitter:
         """
         if self._stage is None:
             raise InputError("There is no avatar yet: refine at least once.")
-        lights = [estimate.light_sh for estimate in self._roster.estimates.values()]
-        return self._explainer.explain(Keyframe("frame", image, observation, 0.0), self._head(), lights)
+        keyframe = Keyframe("frame", image, observation, 0.0)
+        return self._explain(keyframe, self._visibility.usable_pixels(keyframe))
+
+    def study(self, pictures: Iterable[Keyframe]) -> None:
+        """Learn from pictures that the fit does not hold, and will not, how their expressions change the skin.
+
+        Cheaper than keyframes: identity and reflectance stay. Raises `InputError` before the fit has converged.
+        """
+        if self._stage is None or not self.converged:
+            raise InputError("The fit is not ready to study expressions: refine until it has converged.")
+        if self._agenda.recall:
+            self._refinement.recall(self._agenda)
+        for picture in pictures:
+            usable = self._visibility.usable_pixels(picture)
+            estimate = self._explain(picture, usable)
+            self._studied.append(self._refinement.read(picture, estimate, usable, self._head()))
+        self._shown.wear(self._correctives())
 
     def render_estimate(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[Picture, Picture]:
         """The avatar as a picture would show it: sRGB (H, W, 3) over black, and mask (H, W), 0 or 255.
@@ -219,6 +235,10 @@ class IncrementalFitter:
         rendering = self._aligner.draw(estimate, head.identity, camera_of(camera, head.focal), maps)
         mask = np.where(rendering.mask[0, ..., 0].numpy() > 0.5, 255, 0).astype(np.uint8)
         return linear_to_bytes(rendering.image[0].numpy()), mask
+
+    def _explain(self, keyframe: Keyframe, usable: npt.NDArray[np.float32]) -> KeyframeEstimate:
+        lights = [estimate.light_sh for estimate in self._roster.estimates.values()]
+        return self._explainer.explain(keyframe, usable, self._head(), lights)
 
     def _work(self) -> dict[str, float]:
         """Do what is next."""
@@ -272,17 +292,13 @@ class IncrementalFitter:
         return expression_gram(self._model)
 
     def _correctives(self) -> AlbedoCorrectives | None:
-        """What the expressions of all keyframes whose skin was seen change in the texture."""
-        seen = [(m, m.delit) for m in self._roster.members.values() if m.estimate is not None and m.delit is not None]
-        if not seen:
-            return None
-        return self._appearance.correctives(
-            [delit for _, delit in seen],
-            np.stack([member.known.expression for member, _ in seen]),
-            max(member.sharpness for member, _ in seen),
-            self._gram,
-            self._settings.fusion,
-        )
+        """What the expressions of all pictures whose skin was seen change in the texture."""
+        held = [
+            ExpressionView(member.delit, member.estimate.expression, member.sharpness)
+            for member in self._roster.members.values()
+            if member.estimate is not None and member.delit is not None
+        ]
+        return self._appearance.correctives([*held, *self._studied], self._gram, self._settings.fusion)
 
     def _hold(
         self,

@@ -12,15 +12,19 @@ from fitme.fit.agenda import Agenda
 from fitme.fit.alignment import HeadAligner, camera_of, keyframe_estimate
 from fitme.fit.appearance import Appearance
 from fitme.fit.crop import crop_face
-from fitme.fit.fusion import fuse
+from fitme.fit.expression_texture import ExpressionView
+from fitme.fit.fusion import SMALLEST_ALBEDO, delit_view, fuse
 from fitme.fit.gauss_newton import Freedom, JointEstimate, SharedEvidence, together
+from fitme.fit.head import FoundHead
 from fitme.fit.head_size import SeenEyes, iris_evidence, volume_evidence
+from fitme.fit.keyframe import Keyframe
 from fitme.fit.limbus import limbus_views
 from fitme.fit.losses import target_face
 from fitme.fit.photometric import DenseEvidence, SceneParameters, landmark_sigma
 from fitme.fit.roster import Member, Roster, parallax
 from fitme.fit.sclera import sclera_color
 from fitme.fit.settings import FitSettings
+from fitme.fit.state import KeyframeEstimate
 from fitme.fit.views import TexelViews
 from fitme.render.light import Light
 from fitme.render.rasterizer import RasterizerBackend
@@ -180,6 +184,17 @@ class Refinement:
             if not draft:
                 member.delit = texture.delit[index]
         return texture.disagreements
+
+    def read(
+        self, keyframe: Keyframe, estimate: KeyframeEstimate, usable: FloatArray, head: FoundHead
+    ) -> ExpressionView:
+        """What a picture that the fit does not hold shows of a head, explained by an estimate."""
+        views, sharpness = self._views, keyframe.observation.quality.sharpness
+        seen = views.see(estimate, head.identity, head.focal, keyframe.observation.camera, keyframe.image, usable)
+        expected = np.maximum(views.at_texels(head.maps.diffuse), SMALLEST_ALBEDO)
+        specular = views.at_texels(head.maps.specular)
+        delit = delit_view(views.table, seen, sharpness, specular, estimate.light_sh, expected)
+        return ExpressionView(delit, estimate.expression, sharpness)
 
     def invert_coarsely(self, agenda: Agenda) -> dict[str, float]:
         """Some steps towards the latent that explains the texture."""

@@ -1,6 +1,7 @@
 """Which sightings a fit explains, and which of those kept from it score it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from fitme.ingest.gather import Candidate
 from fitme.ingest.lookout import Lookout
@@ -10,6 +11,8 @@ from fitme.shape import EXPRESSION_NAMES
 
 KEYFRAMES = 12
 """Pictures that a fit explains."""
+STUDIED = 16
+"""Further pictures from which a fit learns how expressions change the skin."""
 LARGEST_HOLDOUT = 8
 """Held-out frames that are explained and written; all others of the share are only kept from the fit."""
 CLOSED_EYES_LOSS = 0.5
@@ -18,28 +21,58 @@ CLOSED_EYES_LOSS = 0.5
 _BLINKS = [EXPRESSION_NAMES.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]
 
 
-def choose_keyframes(
+@dataclass(frozen=True)
+class Choice:
+    """What a fit sees of a person."""
+
+    keyframes: tuple[Sighting, ...]
+    """Pictures that it explains, in order."""
+    studied: tuple[Sighting, ...]
+    """Others that it learns expressions from, in order."""
+
+
+def choose(
     observer: Observer,
     candidates: Sequence[Candidate],
     on_progress: Callable[[int], None] | None = None,
     lookout: Lookout | None = None,
-) -> list[Sighting]:
-    """The best sighting of each of `KEYFRAMES` stretches of the candidates; holds no more pictures than that.
+) -> Choice:
+    """The best sighting of each of `KEYFRAMES` stretches of the candidates, and of finer stretches the best of those
+    that are left, `STUDIED` at most; holds no more pictures than all stretches have.
 
     `on_progress` is called with the number of candidates done; a `lookout` may have begun with them already.
     """
-    stretches = min(KEYFRAMES, len(candidates))
+    coarse, fine = _Stretches(KEYFRAMES, len(candidates)), _Stretches(KEYFRAMES + STUDIED, len(candidates))
     place = {id(candidate): index for index, candidate in enumerate(candidates)}
-    best: dict[int, Sighting] = {}
     for candidate, sighting in observer.sightings(candidates, lookout):
         index = place[id(candidate)]
         if on_progress is not None:
             on_progress(index + 1)
-        stretch = index * stretches // len(candidates)
-        held = best.get(stretch)
-        if held is None or _worth(sighting) > _worth(held):
-            best[stretch] = sighting
-    return [best[stretch] for stretch in sorted(best)]
+        coarse.offer(index, sighting)
+        fine.offer(index, sighting)
+    left = [sighting for index, sighting in fine.best if index not in dict(coarse.best)]
+    studied = tuple(left[index] for index in even_indices(len(left), STUDIED))
+    return Choice(tuple(sighting for _, sighting in coarse.best), studied)
+
+
+class _Stretches:
+    """The best sighting of each of at most `count` stretches of as many candidates as there are."""
+
+    def __init__(self, count: int, candidates: int) -> None:
+        self._count, self._candidates = min(count, candidates), candidates
+        self._held: dict[int, tuple[int, Sighting]] = {}
+
+    def offer(self, index: int, sighting: Sighting) -> None:
+        """Keep the sighting of a candidate if it is the best of its stretch."""
+        stretch = index * self._count // self._candidates
+        held = self._held.get(stretch)
+        if held is None or _worth(sighting) > _worth(held[1]):
+            self._held[stretch] = (index, sighting)
+
+    @property
+    def best(self) -> list[tuple[int, Sighting]]:
+        """Index and sighting of each stretch that has one, in order."""
+        return [self._held[stretch] for stretch in sorted(self._held)]
 
 
 def choose_held_out(observer: Observer, candidates: Sequence[Candidate]) -> list[Sighting]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fitme.reflectance.maps import ReflectanceMaps
 
-FINEST_M, REACH_SHARE = 0.0007, 0.6
+FINEST_M, REACH_SHARE = 0.0003, 0.6
 """Width of the blend between expressions, as root mean square displacement of the face: never finer than the first, and
 beyond that this share of the way to the nearest expression, so that there is one for every expression."""
 FAR_M = 0.004

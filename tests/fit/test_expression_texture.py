@@ -7,6 +7,7 @@ import torch
 from fitme.fit.delit import DelitView
 from fitme.fit.expression_texture import (
     MOST_EXPRESSIONS,
+    ExpressionView,
     albedo_correctives,
     expression_gram,
     spread_expressions,
@@ -28,6 +29,14 @@ def faces(*names: str) -> npt.NDArray[np.float32]:
     return rows
 
 
+def seen(
+    index: npt.NDArray[np.number], albedo: npt.NDArray[np.number], weight: float, expression: npt.NDArray[np.float32]
+) -> ExpressionView:
+    """Texels (M,) as one picture shows them."""
+    weights = np.full(len(index), weight, np.float16)
+    return ExpressionView(DelitView(index.astype(np.int32), albedo.astype(np.float16), weights), expression, 1.0)
+
+
 def test_inner_products_are_those_of_displacements(model: MorphableModel) -> None:
     expression = torch.rand(EXPRESSION_COUNT, generator=torch.Generator().manual_seed(0))
     moved = torch.einsum("e,evx->vx", expression, model.expression_basis)[model.face_vertices]
@@ -44,12 +53,12 @@ def test_each_expression_gets_back_what_its_keyframe_showed(model: MorphableMode
     own = g.uniform(0.2, 0.6, (2, count, 3)).astype(np.float32)
     fused = own.mean(0)
     halves = [skin[: 2 * len(skin) // 3], skin[len(skin) // 3 :]]
-    views = [
-        DelitView(half.astype(np.int32), albedo[half].astype(np.float16), np.full(len(half), 5.0, np.float16))
-        for half, albedo in zip(halves, own, strict=True)
-    ]
     expressions = faces("mouthSmileLeft", "browInnerUp")
-    found = albedo_correctives(table, fused, views, expressions, 1.0, expression_gram(model), SETTINGS)
+    views = [
+        seen(half, albedo[half], 5.0, expression)
+        for half, albedo, expression in zip(halves, own, expressions, strict=True)
+    ]
+    found = albedo_correctives(table, fused, views, expression_gram(model), SETTINGS)
     assert found is not None
     for row, expression in zip(found.deltas.float().numpy(), found.expressions.numpy(), strict=True):
         index = int((expression @ expressions.T).argmax())
@@ -63,14 +72,12 @@ def test_each_expression_gets_back_what_its_keyframe_showed(model: MorphableMode
 def test_hair_ears_and_neck_stay(model: MorphableModel) -> None:
     table = texel_table(model, RESOLUTION)
     count = len(table.rows)
-    every = np.arange(count, dtype=np.int32)
     views = [
-        DelitView(every, np.full((count, 3), level, np.float16), np.ones(count, np.float16)) for level in (0.2, 0.6)
+        seen(np.arange(count), np.full((count, 3), level), 1.0, expression)
+        for level, expression in zip((0.2, 0.6), faces("jawOpen", "mouthPucker"), strict=True)
     ]
-    found = albedo_correctives(
-        table, np.full((count, 3), 0.4, np.float32), views, faces("jawOpen", "mouthPucker"), 1.0,
-        expression_gram(model), SETTINGS,
-    )  # fmt: skip
+    fused = np.full((count, 3), 0.4, np.float32)
+    found = albedo_correctives(table, fused, views, expression_gram(model), SETTINGS)
     assert found is not None
     texels = found.deltas.float().numpy()[:, table.rows, table.columns]
     still = np.isin(table.region, [int(region) for region in (Region.SCALP, Region.EARS, Region.NECK)])
@@ -80,9 +87,9 @@ def test_hair_ears_and_neck_stay(model: MorphableModel) -> None:
 
 def test_one_keyframe_has_nothing_of_its_own(model: MorphableModel) -> None:
     table = texel_table(model, 16)
-    one = DelitView(np.zeros(1, np.int32), np.zeros((1, 3), np.float16), np.ones(1, np.float16))
+    one = seen(np.zeros(1), np.zeros((1, 3)), 1.0, faces("jawOpen")[0])
     fused = np.zeros((len(table.rows), 3), np.float32)
-    assert albedo_correctives(table, fused, [one], faces("jawOpen"), 1.0, expression_gram(model), SETTINGS) is None
+    assert albedo_correctives(table, fused, [one], expression_gram(model), SETTINGS) is None
 
 
 def test_the_most_different_expressions_are_kept(model: MorphableModel) -> None:

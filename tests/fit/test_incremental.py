@@ -13,7 +13,7 @@ from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import DenseSettings, FitSettings
 from fitme.fit.state import STAGES, FitState
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
-from fitme.shape import MorphableModel
+from fitme.shape import EXPRESSION_NAMES, MorphableModel
 
 SETTINGS = FitSettings(
     map_resolution=128,
@@ -135,6 +135,31 @@ def test_resumes_from_its_state(
     assert moved < 0.5 * np.abs(state.w_plus - mean).mean()
 
 
+def test_studied_pictures_change_skin_for_their_expression_alone(
+    fitted: tuple[IncrementalFitter, list[str]], model: MorphableModel, photograph: Callable[..., Keyframe]
+) -> None:
+    fitter = IncrementalFitter.from_state(fitted[0].state(), model, small_generator(), SETTINGS)
+    converge(fitter)
+    before = fitter.avatar()
+    picture = photograph("open", 5.0, jaw=0.6)
+    chin = picture.image.copy()
+    below = int(picture.observation.landmarks[17, 1])
+    chin[below:, :, 1:] //= 2
+    fitter.study([replace(picture, image=chin)])
+    after = fitter.avatar()
+    assert [k.key for k in fitter.keyframes] == [k.key for k in fitted[0].keyframes]
+    np.testing.assert_array_equal(after.identity.numpy(), before.identity.numpy())
+    np.testing.assert_array_equal(after.maps.diffuse.numpy(), before.maps.diffuse.numpy())
+    opened = torch.zeros(52)
+    opened[EXPRESSION_NAMES.index("jawOpen")] = 0.6
+    darker = [
+        float(((after.maps_with(e).diffuse - before.maps.diffuse)[..., 1] < -0.05).float().mean())
+        for e in (opened, torch.zeros(52))
+    ]
+    assert darker[0] > 0.005
+    assert darker[1] < 0.2 * darker[0]
+
+
 def test_one_picture_is_enough(model: MorphableModel, pictures: list[Keyframe]) -> None:
     fitter = new_fitter(model)
     fitter.add_keyframe(pictures[1])
@@ -168,6 +193,8 @@ def test_says_what_is_wrong(model: MorphableModel, pictures: list[Keyframe]) -> 
     with pytest.raises(InputError, match="nothing to keep"):
         fitter.state()
     fitter.add_keyframe(pictures[0])
+    with pytest.raises(InputError, match="until it has converged"):
+        fitter.study([pictures[1]])
     with pytest.raises(InputError, match="left"):
         fitter.add_keyframe(replace(pictures[1], key="left"))
 

@@ -1,0 +1,81 @@
+"""Which sightings become keyframes and which are only studied."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage import data
+
+from fitme.ingest.frame import Frame
+from fitme.ingest.gather import Candidate
+from fitme.ingest.lookout import Lookout
+from fitme.ingest.observe import Observer, Sighting
+from fitme.ingest.selection import KEYFRAMES, STUDIED, choose
+from fitme.shape import load_default_model
+from fitme.track.observation import FaceObservation
+from fitme.track.tracker import FrameTracker
+
+
+class Remembered(Observer):
+    """Has seen all candidates already."""
+
+    seen: dict[int, Sighting]
+
+    def sightings(
+        self, candidates: Sequence[Candidate], lookout: Lookout | None = None
+    ) -> Iterator[tuple[Candidate, Sighting]]:
+        for candidate in candidates:
+            if candidate.frame in self.seen:
+                yield candidate, self.seen[candidate.frame]
+
+
+@pytest.fixture(scope="module")
+def observation() -> FaceObservation:
+    observed = FrameTracker(load_default_model()).analyse(data.astronaut())
+    assert observed is not None
+    return observed
+
+
+def remembered(observation: FaceObservation, sharpness: list[float | None]) -> tuple[Remembered, list[Candidate]]:
+    """Candidates of which those with a sharpness show the person so sharply."""
+    candidates = [Candidate(Path("clip.mp4"), None, index) for index in range(len(sharpness))]
+    observer = Remembered(load_default_model())
+    observer.seen = {
+        index: Sighting(
+            Frame(np.zeros((2, 2, 3), np.uint8), float(index), None, index, str(index)),
+            replace(observation, quality=replace(observation.quality, sharpness=value)),
+        )
+        for index, value in enumerate(sharpness)
+        if value is not None
+    }
+    return observer, candidates
+
+
+@settings(max_examples=40, deadline=None)
+@given(sharpness=st.lists(st.none() | st.floats(0.1, 2.0), min_size=1, max_size=90))
+def test_no_picture_is_taken_twice(observation: FaceObservation, sharpness: list[float | None]) -> None:
+    choice = choose(*remembered(observation, sharpness))
+    keyframes, studied = ([s.frame.index for s in part] for part in (choice.keyframes, choice.studied))
+    assert len(keyframes) <= KEYFRAMES
+    assert len(studied) <= STUDIED
+    assert keyframes == sorted(set(keyframes))
+    assert studied == sorted(set(studied))
+    assert not set(keyframes) & set(studied)
+    assert bool(keyframes) == any(value is not None for value in sharpness)
+    if len(sharpness) <= KEYFRAMES:
+        assert keyframes == [index for index, value in enumerate(sharpness) if value is not None]
+        assert not studied
+
+
+def test_the_best_of_each_stretch_is_a_keyframe(observation: FaceObservation) -> None:
+    sharpness = [1.0 + (index % 10 == 7) - 0.5 * (index % 2) for index in range(120)]
+    choice = choose(*remembered(observation, sharpness))
+    assert [s.frame.index for s in choice.keyframes] == list(range(7, 120, 10))
+    assert len(choice.studied) == STUDIED
+    studied = np.array([s.frame.index for s in choice.studied])
+    assert (studied % 2 == 0).mean() > 0.9  # the sharper ones
+    assert np.diff(studied).max() < 20  # all over the clip
