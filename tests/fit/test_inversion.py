@@ -6,6 +6,7 @@ import torch
 
 from fitme.color import linear_to_srgb
 from fitme.fit.inversion import ReflectanceFit, TextureEvidence
+from fitme.fit.open_mouth import open_mouth
 from fitme.fit.settings import DenseSettings
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
 from fitme.reflectance.texture_encoder import encoder_for
@@ -37,9 +38,14 @@ def evidence_of(generator: ReflectanceGenerator, weight: float = 1.0) -> Texture
 def test_coarse_inversion_comes_closer(generator: ReflectanceGenerator, model: MorphableModel) -> None:
     fit = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS)
     texture = evidence_of(generator)
-    before = (linear_to_srgb(fit.maps().diffuse) - texture.encoded).abs().mean()
+    skin = open_mouth(model, CONFIG.resolution).outside  # Behind the lips, unseen maps are dark.
+
+    def away() -> torch.Tensor:
+        return (skin * (linear_to_srgb(fit.maps().diffuse) - texture.encoded)).abs().mean()
+
+    before = away()
     losses = [fit.invert_coarsely(texture, 40) for _ in range(3)]
-    after = (linear_to_srgb(fit.maps().diffuse) - texture.encoded).abs().mean()
+    after = away()
     assert losses == sorted(losses, reverse=True)
     assert after < 0.7 * before
 

@@ -190,12 +190,17 @@ def test_flow_finds_a_known_shift(
 
 def test_baking_prefers_what_was_seen(views: TexelViews) -> None:
     count = len(views.table.rows)
-    confidence = np.linspace(0.0, 1.0, count).astype(np.float32)
+    skin, eyes = (views.table.region == int(region) for region in (Region.SKIN, Region.EYES))
+    confidence = np.where(skin, np.linspace(0.0, 1.0, count), 0.0).astype(np.float32)
     texture = FusedTexture(np.full((count, 3), 0.2, np.float32), confidence, (), ())
     generated = ReflectanceMaps.constant((0.6, 0.6, 0.6), 0.4, 32)
     maps = bake(views.table, texture, generated, inverted=True)
     values = views.table.from_map(maps.diffuse[0].numpy())[:, 0]
-    np.testing.assert_allclose(values, 0.6 - 0.4 * np.minimum(confidence / FULL_CONFIDENCE, 1.0), atol=1e-5)
+    np.testing.assert_allclose(values[confidence > FULL_CONFIDENCE], 0.2, atol=1e-5)
+    np.testing.assert_allclose(values[eyes], 0.6, atol=1e-5)
+    # Between them, the generator's in the tone of what was seen beside it.
+    hardly = skin & (confidence > 0.1) & (confidence < 0.3)
+    assert np.median(values[hardly]) < 0.25
     assert maps.specular.shape == (1, RESOLUTION, RESOLUTION, 1)
     before = bake(views.table, texture, generated, inverted=False)
     np.testing.assert_allclose(views.table.from_map(before.diffuse[0].numpy()), 0.2, atol=1e-6)
