@@ -18,9 +18,9 @@ FloatArray = npt.NDArray[np.float32]
 SURFACES = (
     (Region.SKIN, Region.LIPS, Region.EARS, Region.SCALP, Region.NECK, Region.LASHES),
     (Region.EYES,),
-    (Region.MOUTH_INTERIOR, Region.TEETH),
 )
-"""Regions that take their tone from each other; the layout has others' texels beside them."""
+"""Regions that take their tone from each other; the layout has others' texels beside them. Behind the lips there are
+bright teeth and dark depths, neither of which tells the other's tone."""
 OFFSET = 0.01
 """Linear albedo added before ratios are taken, so that the dark does not decide."""
 LEVELS = 5

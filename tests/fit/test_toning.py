@@ -48,6 +48,15 @@ def test_regions_keep_their_tones_apart(table: TexelTable) -> None:
     assert np.median(found[table.region == Region.LIPS]) < 0.3
 
 
+def test_bright_teeth_do_not_light_the_depth_of_a_mouth(table: TexelTable) -> None:
+    teeth = table.region == Region.TEETH
+    expected = np.where(teeth, 0.6, 0.05).astype(np.float32)[:, None] * np.ones((1, 3), np.float32)
+    share = (teeth & (table.rows % 2 == 0)).astype(np.float32)[:, None]
+    found = toned(table, expected, np.full_like(expected, 0.9), share)
+    inside = np.isin(table.region, [int(Region.TEETH), int(Region.MOUTH_INTERIOR)])
+    np.testing.assert_allclose(found[inside], expected[inside])
+
+
 def test_nothing_seen_changes_nothing(table: TexelTable) -> None:
     expected = np.random.default_rng(0).uniform(0.1, 0.8, (len(table.rows), 3)).astype(np.float32)
     nothing = np.zeros((len(table.rows), 1), np.float32)
