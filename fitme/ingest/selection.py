@@ -50,9 +50,9 @@ def choose(
             on_progress(index + 1)
         coarse.offer(index, sighting)
         fine.offer(index, sighting)
-    left = [sighting for index, sighting in fine.best if index not in dict(coarse.best)]
-    studied = tuple(left[index] for index in even_indices(len(left), STUDIED))
-    return Choice(tuple(sighting for _, sighting in coarse.best), studied)
+    keyframes = dict(coarse.best)
+    left = [sighting for index, sighting in fine.best if index not in keyframes]
+    return Choice(tuple(keyframes.values()), tuple(left[index] for index in even_indices(len(left), STUDIED)))
 
 
 class _Stretches:
