@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fitme.fit.gauss_newton import SharedEvidence, focal_px
+from fitme.fit.evidence import SharedEvidence
 from fitme.fit.limbus import LimbusView, pooled_radius
+from fitme.fit.linearization import focal_px
 from fitme.fit.state import KeyframeEstimate
 from fitme.geometry import Camera, transform
 from fitme.shape.morphable_model import MorphableModel

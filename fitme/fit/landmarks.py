@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fitme.fit.gauss_newton import JointEstimate
+from fitme.fit.joint_estimate import JointEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.landmark_errors import LandmarkErrors, direction_terms, load_default_errors, pixels_per_metre
 from fitme.fit.point_targets import MeshBasis, MeshPoints, PointErrors, PointTargets

@@ -13,22 +13,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve
 
-from fitme.fit.gauss_newton import (
+from fitme.bounded_newton import bounded_step
+from fitme.fit.bounds import free_parameters, room
+from fitme.fit.evidence import SharedEvidence
+from fitme.fit.joint_estimate import (
     POSE_COUNT,
     JointEstimate,
-    SharedEvidence,
     SolverSettings,
     expression_precision,
-    free_parameters,
-    linearize,
-    reprojection_errors,
     shared_parameters,
     stepped,
-    trust,
     widened,
 )
+from fitme.fit.linearization import linearize, reprojection_errors, trust
 from fitme.fit.point_targets import MeshPoints, PointTargets
 
 Array = npt.NDArray[np.float64]
@@ -179,11 +177,13 @@ class TrackProblem:
         return total
 
     def step(self, estimate: JointEstimate, slips: Array, damping: float) -> tuple[JointEstimate, Array]:
-        """One damped Gauss-Newton step; expressions at a bound that the step would leave stay there (active set)."""
+        """One damped Gauss-Newton step within the bounds of expressions, as `bounded_step` makes it."""
         normal = self.normal_equations(estimate, slips)
         reduced, gradient, unroot, white = _without_slips(normal, damping)
         reduced[np.diag_indices_from(reduced)] += damping * normal.hessian.diagonal()
-        move = -cho_solve(cho_factor(reduced), gradient)
+        rooms = [room(estimate.expressions[k], expression_free=True)[:, free] for k, free in enumerate(normal.free)]
+        shared = np.full((2, len(gradient) - sum(map(len, normal.free))), [[-np.inf], [np.inf]])
+        move = bounded_step(reduced, gradient, *np.concatenate([*rooms, shared], 1))
         frame_steps = np.zeros((len(normal.free), POSE_COUNT + estimate.expressions.shape[1]))
         start = 0
         for k, free in enumerate(normal.free):
@@ -242,10 +242,10 @@ class TrackProblem:
         precision, slope = self._beliefs(estimate)
         free = reduced[:own, :own]
         free[np.diag_indices_from(free)] += UNSEEN_PRECISION
-        factor = cho_factor(free)
         cross = reduced[own:, :own]
-        left = reduced[own:, own:] - cross @ cho_solve(factor, cross.T) - precision
-        rest = gradient[own:] - cross @ cho_solve(factor, gradient[:own]) - slope
+        solved = np.linalg.solve(free, np.column_stack((cross.T, gradient[:own])))  # (own, S + 1)
+        left = reduced[own:, own:] - cross @ solved[:, :-1] - precision
+        rest = gradient[own:] - cross @ solved[:, -1] - slope
         shared = shared_parameters(estimate)
         said = np.append(np.arange(self._identity_count), len(shared) - 1)  # not of what anchors err together
         left = left[np.ix_(said, said)]

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
+from fitme.bounded_newton import bounded_step, coefficient_room
 from fitme.geometry import Camera, HeadPose
 from fitme.shape.expressions import EXPRESSION_COUNT
 from fitme.shape.morphable_model import MorphableModel
@@ -242,7 +242,7 @@ class PoseSolver:
         return _Evaluation(state, view, rotated, residual, sigma, squared, float(cost))
 
     def _step(self, targets: _Targets, at: _Evaluation, damping: float) -> _State:
-        """One damped step; a coefficient at a bound that it would leave stays there."""
+        """One damped step between the bounds of coefficients; gaze stays."""
         settings, state = self._settings, at.state
         # Rows are scaled so that the normal matrix is a plain product; single precision is ample under the priors.
         scale = 1.0 / ((1.0 + at.squared / settings.robust_scale**2) * at.sigma)  # of Geman and McClure
@@ -257,15 +257,12 @@ class PoseSolver:
             diagonal += settings.change_sigma**-2
             gradient[POSE_COUNT:] += (state.expression - targets.previous) / settings.change_sigma**2
         hessian.flat[:: len(gradient) + 1] += np.append(np.zeros(POSE_COUNT), diagonal)
-        held = GAZE | ((state.expression <= 0.0) & (gradient[POSE_COUNT:] > 0.0))
-        held |= (state.expression >= 1.0) & (gradient[POSE_COUNT:] < 0.0)
-        free = np.append(np.arange(POSE_COUNT), POSE_COUNT + np.flatnonzero(~held))
-        block = hessian[free[:, None], free]
-        block.flat[:: len(free) + 1] *= 1.0 + damping
-        step = np.zeros(len(gradient))
+        hessian.flat[:: len(gradient) + 1] *= 1.0 + damping
+        bounds = np.full((2, len(gradient)), [[-np.inf], [np.inf]])
+        bounds[:, POSE_COUNT:] = coefficient_room(state.expression, GAZE)
         try:
-            step[free] = -cho_solve(cho_factor(block, check_finite=False), gradient[free], check_finite=False)
-        except LinAlgError:
+            step = bounded_step(hessian, gradient, *bounds)
+        except np.linalg.LinAlgError:
             return state
         rotation = _rotation_matrix(step[:3]) @ state.rotation
         expression = np.clip(state.expression + step[POSE_COUNT:], 0.0, 1.0)

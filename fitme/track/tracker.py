@@ -50,7 +50,7 @@ class TrackerSettings:
     """The same for a difference of which one embedding is enough."""
     jump: float = 0.5
     """Motion between two frames, as a share of the face's size, that could be another face taking over."""
-    iterations: int = 3
+    iterations: int = 2
     """Gauss-Newton steps for a frame that follows another."""
     still_iterations: int = 20
     """Gauss-Newton steps without a frame before."""

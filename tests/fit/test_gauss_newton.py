@@ -2,18 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import lsq_linear
 
-from fitme.fit.gauss_newton import (
-    GAZE,
-    POSE_COUNT,
-    Freedom,
-    JointEstimate,
-    SolverSettings,
-    linearize,
-    reprojection_errors,
-    rotation_of,
-    solve_jointly,
-)
+from fitme.fit.bounds import room
+from fitme.fit.gauss_newton import solve_jointly
+from fitme.fit.joint_estimate import GAZE, POSE_COUNT, Freedom, JointEstimate, SolverSettings, rotation_of, stepped
+from fitme.fit.linearization import linearize, reprojection_errors
 from fitme.fit.point_targets import MeshBasis, PointTargets
 from fitme.geometry import Camera
 from fitme.shape import MorphableModel
@@ -104,6 +98,43 @@ def test_jacobian_matches_finite_differences(basis: MeshBasis, model: MorphableM
         moved = JointEstimate(focal, identity, estimate.rotations, estimate.translations, estimate.expressions)
         numeric = (reprojection_errors(target, moved, 1).ravel() - residual) / step
         np.testing.assert_allclose(shared[:, column], numeric, atol=2e-3, rtol=1e-4)
+
+
+def test_a_joint_step_is_that_of_the_dense_system(basis: MeshBasis, model: MorphableModel) -> None:
+    """One undamped iteration against bounded least squares over all unknowns at once."""
+    expected = truth(model)
+    targets = seen(observed(basis, model), expected)
+    start = perturbed(expected)
+    settings = SolverSettings(iterations=1, damping=0.0)
+    shared = np.arange(model.identity_count + 1)
+    size = POSE_COUNT + len(GAZE)
+    total = size * len(targets) + len(shared)
+    rows, residuals, bounds = [], [], []
+    for k, target in enumerate(targets):
+        linear = linearize(target, start, k, settings, shared)
+        root = np.sqrt(linear.weights)
+        jacobian = np.zeros((len(root), total))
+        jacobian[:, k * size : (k + 1) * size] = linear.frame * root[:, None]
+        jacobian[:, -len(shared) :] = linear.shared * root[:, None]
+        prior = np.zeros((len(GAZE), total))
+        prior[:, k * size + POSE_COUNT : (k + 1) * size] = np.eye(len(GAZE)) / settings.expression_sigma
+        rows += [jacobian, prior]
+        residuals += [linear.residual * root, start.expressions[k] / settings.expression_sigma]
+        bounds.append(room(start.expressions[k], expression_free=True))
+    rows.append(
+        np.eye(total)[-len(shared) :]
+        * np.append(np.ones(model.identity_count), 1.0 / settings.focal_log_sigma)[:, None]
+    )
+    residuals.append(np.append(start.identity, np.log(start.focal / settings.focal_prior) / settings.focal_log_sigma))
+    bounds.append(np.full((2, len(shared)), [[-np.inf], [np.inf]]))
+    least, most = np.concatenate(bounds, 1)
+    best = lsq_linear(np.concatenate(rows), -np.concatenate(residuals), (least - 1e-9, most + 1e-9)).x
+    found = solve_jointly(targets, start, settings)
+    wanted = stepped(start, best[: -len(shared)].reshape(len(targets), size), best[-len(shared) :])
+    np.testing.assert_allclose(found.expressions, wanted.expressions, atol=1e-5)
+    np.testing.assert_allclose(found.identity, wanted.identity, atol=1e-4)
+    np.testing.assert_allclose(found.translations, wanted.translations, atol=1e-6)
+    assert found.focal == pytest.approx(wanted.focal, rel=1e-5)
 
 
 def test_what_is_not_free_stays(basis: MeshBasis, model: MorphableModel) -> None:

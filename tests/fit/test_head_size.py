@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fitme.fit.gauss_newton import SharedEvidence
+from fitme.fit.evidence import SharedEvidence
 from fitme.fit.head_size import (
     IRIS_LOG_SIGMA,
     IRIS_RADIUS_M,

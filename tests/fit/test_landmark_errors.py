@@ -12,7 +12,8 @@ from scipy.spatial.transform import Rotation
 
 from fitme.bench.truth_metrics import similarity_of
 from fitme.errors import ModelFileError
-from fitme.fit.gauss_newton import Freedom, SolverSettings, solve_jointly
+from fitme.fit.gauss_newton import solve_jointly
+from fitme.fit.joint_estimate import Freedom, SolverSettings
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.landmark_errors import (
     DEFAULT_ERRORS_PATH,

@@ -4,18 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fitme.fit.gauss_newton import (
-    GAZE,
-    POSE_COUNT,
-    Freedom,
-    JointEstimate,
-    SolverSettings,
-    reprojection_errors,
-    rotation_of,
-    shared_evidence,
-    solve_jointly,
-    stepped,
-)
+from fitme.fit.gauss_newton import shared_evidence, solve_jointly
+from fitme.fit.joint_estimate import GAZE, POSE_COUNT, Freedom, JointEstimate, SolverSettings, rotation_of, stepped
+from fitme.fit.linearization import reprojection_errors
 from fitme.fit.point_targets import MeshBasis, PointErrors, PointTargets
 from fitme.geometry import Camera
 from fitme.shape import MorphableModel

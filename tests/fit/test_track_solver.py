@@ -6,18 +6,20 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fitme.fit.gauss_newton import (
+from fitme.bounded_newton import bounded_step
+from fitme.fit.bounds import room
+from fitme.fit.evidence import SharedEvidence
+from fitme.fit.gauss_newton import solve_jointly
+from fitme.fit.head_size import volume_evidence
+from fitme.fit.joint_estimate import (
     POSE_COUNT,
     JointEstimate,
-    SharedEvidence,
     SolverSettings,
     expression_precision,
-    reprojection_errors,
     rotation_of,
-    solve_jointly,
     stepped,
 )
-from fitme.fit.head_size import volume_evidence
+from fitme.fit.linearization import reprojection_errors
 from fitme.fit.point_targets import MeshBasis, PointErrors, PointTargets
 from fitme.fit.track_solver import TrackProblem, Tracks, TrackView
 from fitme.fit.tracks import SurfacePoints
@@ -153,7 +155,10 @@ def test_step_is_that_of_the_dense_system(
     hessian[np.ix_(place, place)] += elsewhere.precision
     gradient[place] += elsewhere.gradient(np.append(start.identity, np.log(start.focal))[said])
     hessian[np.diag_indices(total)] *= 1.01
-    expected, expected_slips = apply(-np.linalg.solve(hessian, gradient))
+    rooms = [room(start.expressions[k], expression_free=True)[:, chosen] for k, chosen in enumerate(free)]
+    framed = sum(map(len, free))
+    bounds = np.concatenate([*rooms, np.full((2, total - framed), [[-np.inf], [np.inf]])], 1)
+    expected, expected_slips = apply(bounded_step(hessian, gradient, *bounds))
     found, found_slips = problem.step(start, slips, 0.01)
     np.testing.assert_allclose(found.identity, expected.identity, atol=2e-5)
     np.testing.assert_allclose(found.translations, expected.translations, atol=1e-6)

@@ -1,0 +1,55 @@
+"""What keyframes say of the parameters that all of them share, once their own are eliminated."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SharedEvidence:
+    """What keyframes outside of a solve say of identity and log focal length: a Gaussian in information form.
+
+    Of keyframes with residuals r, it is what is left of their normal equations once pose and expression are eliminated.
+    """
+
+    precision: Array
+    """(K + 1, K + 1); log focal length comes last. K counts the errors that the person's frames share."""
+    potential: Array
+    """(K + 1,): precision times the most likely values."""
+
+    def __add__(self, other: "SharedEvidence | None") -> "SharedEvidence":
+        if other is None:
+            return self
+        count = max(len(self.potential), len(other.potential)) - 1
+        a, b = self.widened(count), other.widened(count)
+        return SharedEvidence(a.precision + b.precision, a.potential + b.potential)
+
+    def widened(self, identity_count: int) -> "SharedEvidence":
+        """The same, saying nothing of columns of identity that it lacks."""
+        place = len(self.potential) - 1
+        lacking = [place] * max(0, identity_count - place)
+        precision = np.insert(np.insert(self.precision, lacking, 0.0, 0), lacking, 0.0, 1)
+        return SharedEvidence(precision, np.insert(self.potential, lacking, 0.0))
+
+    def shared_among(self, count: int) -> "SharedEvidence":
+        """An equal share of the evidence for each of so many."""
+        return SharedEvidence(self.precision / count, self.potential / count)
+
+    def gradient(self, shared: Array) -> Array:
+        """(K + 1,) of half the squared deviation at identity and log focal length (K + 1,)."""
+        slope: Array = self.precision @ shared - self.potential
+        return slope
+
+    def cost(self, shared: Array) -> float:
+        """Squared deviation up to a constant."""
+        return float(shared @ (self.precision @ shared - 2.0 * self.potential))
+
+
+def together(parts: Sequence[SharedEvidence | None]) -> SharedEvidence | None:
+    """All that is said; None where nothing is."""
+    said = [part for part in parts if part is not None]
+    return sum(said[1:], said[0]) if said else None
