@@ -1,10 +1,9 @@
 """What a fit yields: the shape and the reflectance of one person, with its file format.
 
-File format, version 1: a safetensors file, conventionally `avatar.safetensors`. Tensors: `identity` (K,) float32 and
+File format, version 2: a safetensors file, conventionally `avatar.safetensors`. Tensors: `identity` (K,) float32 and
 `diffuse` (H, W, 3), `specular` (H, W, 1), `normals` (H, W, 3) float16; optionally what expressions change,
-`correctives.expressions` (M, 52) and `correctives.gram` (52, 52) float32, `correctives.deltas` (M, H, W, 3) float16.
-String metadata: `format`, `version`, `focal`,
-`stage`, `name` and `created`.
+`correctives.expressions` (M, 52), `correctives.gram` (52, 52) and `correctives.mixing` (M, K) float32,
+`correctives.deltas` (K, H, W, 3) float16. String metadata: `format`, `version`, `focal`, `stage`, `name` and `created`.
 """
 
 from dataclasses import dataclass, field, fields, replace
@@ -21,7 +20,7 @@ from fitme.reflectance.correctives import AlbedoCorrectives, with_expression
 from fitme.reflectance.maps import ReflectanceMaps
 
 FORMAT = "fitme-avatar"
-VERSION = 1
+VERSION = 2
 FILE_NAME = "avatar.safetensors"
 """Name of the file inside a folder that `fitme fit` wrote."""
 
@@ -129,12 +128,12 @@ def _correctives(file: Path, tensors: dict[str, Tensor]) -> AlbedoCorrectives | 
     given = [tensor for tensor in found if tensor is not None]
     if len(given) < len(names):
         raise ModelFileError(f"{file}: lacks a part of its correctives; make the avatar again")
-    expressions, gram, deltas = given
-    ranks = (expressions.ndim, gram.ndim, deltas.ndim)
-    if ranks != (2, 2, 4) or deltas.shape[1:] != tensors["diffuse"].shape:
+    expressions, gram, mixing, deltas = given
+    ranks = (expressions.ndim, gram.ndim, mixing.ndim, deltas.ndim)
+    if ranks != (2, 2, 2, 4) or deltas.shape[1:] != tensors["diffuse"].shape:
         raise ModelFileError(f"{file}: its correctives are damaged; make the avatar again")
     try:
-        return AlbedoCorrectives(expressions, gram, deltas)
+        return AlbedoCorrectives(expressions, gram, mixing, deltas)
     except ValueError as error:
         raise ModelFileError(f"{file}: {error}; make the avatar again") from error
 

@@ -41,15 +41,16 @@ def test_round_trip(tmp_path: Path, avatar: Avatar):
 
 def test_correctives_come_back(tmp_path: Path, avatar: Avatar):
     generator = torch.Generator().manual_seed(4)
-    deltas = torch.randn(3, RESOLUTION, RESOLUTION, 3, generator=generator).half()
-    known = AlbedoCorrectives(torch.rand(3, 52, generator=generator), 1e-6 * torch.eye(52), deltas)
+    deltas = torch.randn(2, RESOLUTION, RESOLUTION, 3, generator=generator).half()
+    mixing = torch.randn(3, 2, generator=generator)
+    known = AlbedoCorrectives(torch.rand(3, 52, generator=generator), 1e-6 * torch.eye(52), mixing, deltas)
     replace(avatar, correctives=known).save(tmp_path / FILE_NAME)
     loaded = Avatar.load(tmp_path).correctives
     assert loaded is not None
     for name, value in vars(known).items():
         assert torch.equal(getattr(loaded, name), value), name
     with pytest.raises(ValueError, match="do not go with"):
-        replace(avatar, correctives=AlbedoCorrectives(known.expressions, known.gram, deltas[:, :8]))
+        replace(avatar, correctives=replace(known, deltas=deltas[:, :8]))
 
 
 def test_damaged_correctives_are_refused(tmp_path: Path, avatar: Avatar):
@@ -91,7 +92,7 @@ def test_other_files_are_refused(tmp_path: Path, avatar: Avatar):
     save_file({"identity": torch.zeros(2)}, other, {"format": "fitme-avatar", "version": "99"})
     with pytest.raises(ModelFileError, match="version 99"):
         Avatar.load(other)
-    save_file({"identity": torch.zeros(2)}, other, {"format": "fitme-avatar", "version": "1"})
+    save_file({"identity": torch.zeros(2)}, other, {"format": "fitme-avatar", "version": "2"})
     with pytest.raises(ModelFileError, match="lacks diffuse"):
         Avatar.load(other)
 

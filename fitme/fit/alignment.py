@@ -10,18 +10,14 @@ import torch
 
 from fitme.color import linear_to_bytes
 from fitme.fit.crop import FaceCrop
+from fitme.fit.evidence import SharedEvidence
 from fitme.fit.flow import FLOW_REGIONS, flow_targets
-from fitme.fit.gauss_newton import (
-    Freedom,
-    JointEstimate,
-    SharedEvidence,
-    focal_px,
-    shared_evidence,
-    solve_jointly,
-)
+from fitme.fit.gauss_newton import shared_evidence, solve_jointly
 from fitme.fit.head_size import volume_evidence
+from fitme.fit.joint_estimate import Freedom, JointEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.landmarks import LandmarkTargets, initial_estimate, matrix_of, pose_of
+from fitme.fit.linearization import focal_px
 from fitme.fit.point_targets import MeshBasis
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import KeyframeEstimate

@@ -11,9 +11,9 @@ import torch
 
 from fitme.color import linear_to_srgb
 from fitme.fit.alignment import HeadAligner, camera_of, keyframe_estimate
-from fitme.fit.crop import FaceCrop, crop_face
-from fitme.fit.gauss_newton import JointEstimate
+from fitme.fit.crop import crop_face
 from fitme.fit.head import FoundHead
+from fitme.fit.joint_estimate import JointEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.refinement import HELD
 from fitme.fit.settings import FitSettings
@@ -58,17 +58,19 @@ class Explainer:
         for _ in range(FLOW_ROUNDS):
             joint = self._aligner.by_flow([keyframe], [crop], joint, head.maps, [light], HELD)
             light = self._light(keyframe, joint, usable, head, expected)
-        estimate = keyframe_estimate(joint, 0, light)
-        return replace(estimate, loss=self.error(estimate, keyframe, crop, head))
+        return keyframe_estimate(joint, 0, light)
 
-    def error(self, estimate: KeyframeEstimate, keyframe: Keyframe, crop: FaceCrop, head: FoundHead) -> float:
-        """Root mean square over the face in a picture's crop, sRGB-encoded units."""
+    def measured(
+        self, estimate: KeyframeEstimate, keyframe: Keyframe, usable: FloatArray, head: FoundHead
+    ) -> KeyframeEstimate:
+        """An estimate with its loss: root mean square over the face in a picture's crop, sRGB-encoded units."""
+        crop = crop_face(keyframe, usable, self._settings.dense.crop_resolution)
         camera = crop.camera(camera_of(keyframe.observation.camera, head.focal))
         rendering = self._aligner.draw(estimate, head.identity, camera, head.maps)
         target = torch.from_numpy(crop.image).float() / 255.0
         weight = torch.from_numpy(crop.usable)[..., None] * rendering.mask[0]
         squared = (linear_to_srgb(rendering.image[0]) - target).square().mean(-1, keepdim=True)
-        return float(((squared * weight).sum() / weight.sum().clamp(min=1e-6)).sqrt())
+        return replace(estimate, loss=float(((squared * weight).sum() / weight.sum().clamp(min=1e-6)).sqrt()))
 
     @cached_property
     def _light_views(self) -> TexelViews:

@@ -8,18 +8,22 @@ import numpy.typing as npt
 import torch
 
 from fitme.fit.delit import DelitView
+from fitme.fit.expression_space import spread_expressions
 from fitme.fit.fusion import FusionSettings
 from fitme.fit.unprojection import TexelTable
 from fitme.reflectance.correctives import AlbedoCorrectives
-from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 
 FloatArray = npt.NDArray[np.float32]
 
 EXPRESSIVE = (Region.SKIN, Region.LIPS, Region.EYES, Region.MOUTH_INTERIOR, Region.TEETH)
 """What an expression changes; hair, ears and neck change with the view."""
-MOST_EXPRESSIONS = 16
-"""Correctives at most: those that differ most."""
+MOST_EXPRESSIONS = 72
+"""Expressions at most: those that differ most."""
+MOST_MAPS = 24
+"""Maps at most from which their changes are mixed."""
+GRAM_STRIDE = 4
+"""Every so many texels tell how alike changes are."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,6 @@ class ExpressionView:
     """(52,)."""
     sharpness: float
     """Of the face in the picture."""
-
-
-def expression_gram(model: MorphableModel) -> torch.Tensor:
-    """(52, 52) float32 m^2: inner products of the expressions' displacements, mean over the face's vertices."""
-    basis = model.expression_basis[:, model.face_vertices].double()  # (52, V, 3)
-    flat = basis.reshape(len(basis), -1)
-    return (flat @ flat.T / basis.shape[1]).float()
 
 
 def albedo_correctives(
@@ -57,26 +54,24 @@ def albedo_correctives(
     sharpest = max(view.sharpness for view in views)
     chosen = spread_expressions(expressions.astype(np.float64), gram.double().numpy(), MOST_EXPRESSIONS)
     expressive = np.isin(table.region, [int(region) for region in EXPRESSIVE])
-    deltas = []
-    for index in chosen:
+    changes = np.empty((len(chosen), np.count_nonzero(expressive), 3), np.float32)
+    for change, index in zip(changes, chosen, strict=True):
         albedo, weight = views[index].delit.over(len(table.rows))
         trust = weight / (weight + settings.confident_weight * sharpest)
-        delta = np.where(expressive, trust, 0.0)[:, None] * (albedo - fused)
-        deltas.append(torch.from_numpy(table.to_filled_map(delta.astype(np.float32))).half())
-    return AlbedoCorrectives(torch.from_numpy(expressions[chosen].astype(np.float32)), gram, torch.stack(deltas))
+        change[:] = (trust[:, None] * (albedo - fused))[expressive]
+    mixing = principal_mixing(changes, MOST_MAPS)
+    deltas = []
+    for mixed in np.tensordot(mixing.T, changes, 1):  # (E, 3)
+        delta = np.zeros_like(fused)
+        delta[expressive] = mixed
+        deltas.append(torch.from_numpy(table.to_filled_map(delta)).half())
+    known = torch.from_numpy(expressions[chosen].astype(np.float32))
+    return AlbedoCorrectives(known, gram, torch.from_numpy(mixing), torch.stack(deltas))
 
 
-def spread_expressions(expressions: npt.NDArray[np.float64], gram: npt.NDArray[np.float64], count: int) -> list[int]:
-    """At most `count` rows of expressions (V, 52): the one nearest to their mean, then each next the one farthest from
-    all before, by a Gram matrix (52, 52)."""
-
-    def squared(other: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        away = expressions - other
-        return np.asarray(np.einsum("vi,ij,vj->v", away, gram, away))
-
-    chosen = [int(squared(expressions.mean(0)).argmin())]
-    distance = squared(expressions[chosen[0]])
-    while len(chosen) < min(count, len(expressions)):
-        chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, squared(expressions[chosen[-1]]))
-    return chosen
+def principal_mixing(changes: FloatArray, count: int) -> FloatArray:
+    """(M, K) orthonormal columns U, K <= `count`, such that U U^T loses least of changes (M, N, 3): the eigenvectors of
+    the largest eigenvalues of their Gram matrix (Eckart and Young, 1936)."""
+    few = changes[:, ::GRAM_STRIDE].reshape(len(changes), -1)
+    _, directions = np.linalg.eigh((few @ few.T).astype(np.float64))
+    return np.ascontiguousarray(directions[:, ::-1][:, :count], np.float32)

@@ -110,7 +110,7 @@ def fuse(
     count = len(table.rows)
     rest = resting or Resting(BandSums.empty(count), 0.0)
     sharpest = max([*sharpness, rest.sharpest])
-    weights = [_weight(table, view, factor) for view, factor in zip(views, sharpness, strict=True)]
+    weights = [view_weight(table, view, factor) for view, factor in zip(views, sharpness, strict=True)]
     total = (rest.sums.weight + sum(weights)) / sharpest
     skin = np.isin(table.region, [int(region) for region in LIGHT_REGIONS])
     sampled = np.flatnonzero(skin & (total > settings.confident_weight))
@@ -129,8 +129,8 @@ def fuse(
     lights = _lights(samples, albedo, expected, rest, known, sampled, total, settings, light_settings)
 
     delit = tuple(
-        delit_view(table, view, factor, specular, light, tinted)
-        for view, factor, light in zip(views, sharpness, lights, strict=True)
+        delit_view(table, view, weight, specular, light, tinted)
+        for view, weight, light in zip(views, weights, lights, strict=True)
     )
     sums = rest.sums.copy()
     for part in delit:
@@ -153,13 +153,12 @@ def fuse(
 def delit_view(
     table: TexelTable,
     view: TexelObservation,
-    sharpness: float,
+    weight: FloatArray,  # (N,)
     specular: FloatArray,  # (N, 1)
     light: FloatArray,  # (9, 3)
     expected: FloatArray,  # (N, 3)
 ) -> DelitView:
     """What a view says of the albedo under a light, where that is `expected` to be roughly as given."""
-    weight = _weight(table, view, sharpness)
     index = np.flatnonzero(weight > SMALLEST_WEIGHT)
     albedo = _delit(view.color[index], _surface(table, view, specular, index), light, expected[index])
     return DelitView(index.astype(np.int32), albedo.astype(np.float16), weight[index].astype(np.float16))
@@ -250,7 +249,7 @@ def _by_sclera(
     return light_evidence(seen, face_color)
 
 
-def _weight(table: TexelTable, view: TexelObservation, sharpness: float) -> FloatArray:
+def view_weight(table: TexelTable, view: TexelObservation, sharpness: float) -> FloatArray:
     """(N,) of a view among others."""
     weight = view.weight * np.float32(sharpness)
     weight[table.region == Region.EARS] = 0.0

@@ -1,7 +1,7 @@
 """The fit as a whole: keyframes in at any time, refinement in slices of time, the avatar out at any moment."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 
@@ -18,9 +18,10 @@ from fitme.fit.appearance import Appearance
 from fitme.fit.baking import map_arrays
 from fitme.fit.consensus import outlier, stranger
 from fitme.fit.crop import crop_face
+from fitme.fit.evidence import SharedEvidence
 from fitme.fit.explanation import Explainer
-from fitme.fit.expression_texture import ExpressionView, expression_gram
-from fitme.fit.gauss_newton import SharedEvidence
+from fitme.fit.expression_space import expression_gram
+from fitme.fit.expression_texture import ExpressionView
 from fitme.fit.head import FoundHead, ShownHead
 from fitme.fit.inversion import ReflectanceFit
 from fitme.fit.keyframe import Keyframe
@@ -29,6 +30,7 @@ from fitme.fit.resting import Rest
 from fitme.fit.roster import Member, Roster
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import STAGES, FitState, KeyframeEstimate, RoundReport
+from fitme.fit.studies import Studies
 from fitme.fit.views import TexelViews
 from fitme.fit.visibility import Visibility
 from fitme.geometry import Camera
@@ -76,7 +78,7 @@ class IncrementalFitter:
         self._model = model
         self._agenda = Agenda()
         self._shown = ShownHead()
-        self._studied: list[ExpressionView] = []
+        self._studies = Studies(model)
         self._stage: str | None = None
         self._rounds: list[RoundReport] = []
 
@@ -140,6 +142,7 @@ class IncrementalFitter:
             self._roster.settle()
             self._shown.rest(self._head())
             self._shown.wear(self._correctives())
+            self._studies.move_to(self._head().identity)
         seconds = time.perf_counter() - start
         report = RoundReport(len(self._rounds), self.stage, seconds, losses, len(self._roster))
         self._rounds.append(report)
@@ -174,6 +177,7 @@ class IncrementalFitter:
             agenda=replace(self._agenda),
             rounds=tuple(self._rounds),
             reference_embedding=np.mean(embeddings, 0).astype(np.float32) if embeddings else None,
+            studied=self._studies.pictures,
         )
 
     @classmethod
@@ -190,6 +194,8 @@ class IncrementalFitter:
         for keyframe in state.keyframes:
             key = keyframe.key
             fitter._hold(keyframe, state.estimates.get(key), state.tracked.get(key), new=key in state.fresh)
+        for picture in state.studied:
+            fitter._studies.add(picture)
         fitter._refinement.focal, fitter._refinement.identity = state.focal, state.identity.copy()
         fitter._stage = state.stage
         fitter._rounds = list(state.rounds)
@@ -208,21 +214,55 @@ class IncrementalFitter:
         if self._stage is None:
             raise InputError("There is no avatar yet: refine at least once.")
         keyframe = Keyframe("frame", image, observation, 0.0)
-        return self._explain(keyframe, self._visibility.usable_pixels(keyframe))
+        usable = self._visibility.usable_pixels(keyframe)
+        return self._explainer.measured(self._explain(keyframe, usable), keyframe, usable, self._head())
 
-    def study(self, pictures: Iterable[Keyframe]) -> None:
-        """Learn from pictures that the fit does not hold, and will not, how their expressions change the skin.
+    def add_studied(self, picture: Keyframe) -> None:
+        """Give the fit a picture of which it is only to learn how its expression changes the skin: cheaper than a
+        keyframe, and identity and reflectance stay. Raises `InputError` if its key is taken."""
+        if picture.key in self._studies:
+            raise InputError(f"A picture named {picture.key!r} is studied already: give each its own key.")
+        self._studies.add(picture)
 
-        Cheaper than keyframes: identity and reflectance stay. Raises `InputError` before the fit has converged.
+    def remove_studied(self, key: str) -> None:
+        """Take such a picture away again, and what it taught."""
+        self._studies.remove(key)
+
+    @property
+    def studied(self) -> tuple[Keyframe, ...]:
+        """Such pictures, in order of arrival."""
+        return self._studies.pictures
+
+    @property
+    def studying(self) -> bool:
+        """Whether such pictures wait, and the fit is ready for them. Those of a resumed fit wait again, and so do those
+        that were studied on a head whose shape is outdated."""
+        return self._stage is not None and self.converged and self._studies.next is not None
+
+    def study(self) -> None:
+        """Study the picture that waits longest, or do what must be done before that; `show_studied` shows the result.
+
+        A picture that cannot be studied is forgotten, and what it raised is passed on. Raises `InputError`
+        unless `studying`.
         """
-        if self._stage is None or not self.converged:
-            raise InputError("The fit is not ready to study expressions: refine until it has converged.")
+        picture = self._studies.next
+        if self._stage is None or not self.converged or picture is None:
+            raise InputError("There is nothing to study now: add a picture, and refine until the fit has converged.")
         if self._agenda.recall:
             self._refinement.recall(self._agenda)
-        for picture in pictures:
+            return
+        try:
             usable = self._visibility.usable_pixels(picture)
             estimate = self._explain(picture, usable)
-            self._studied.append(self._refinement.read(picture, estimate, usable, self._head()))
+            head = self._head()
+            view = self._refinement.read(picture, estimate, usable, head)
+            self._studies.learn(picture.key, view, head.identity.copy())
+        except Exception:
+            self._studies.remove(picture.key)
+            raise
+
+    def show_studied(self) -> None:
+        """Let the avatar change as the pictures studied since have taught; a fit that converges does so by itself."""
         self._shown.wear(self._correctives())
 
     def render_estimate(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[Picture, Picture]:
@@ -298,7 +338,7 @@ class IncrementalFitter:
             for member in self._roster.members.values()
             if member.estimate is not None and member.delit is not None
         ]
-        return self._appearance.correctives([*held, *self._studied], self._gram, self._settings.fusion)
+        return self._appearance.correctives([*held, *self._studies.views], self._gram, self._settings.fusion)
 
     def _hold(
         self,

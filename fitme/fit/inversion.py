@@ -35,6 +35,8 @@ FloatArray = npt.NDArray[np.float32]
 
 LATENT_SAMPLES = 512
 """Random latents whose spread normalises the prior on W+."""
+LEAST_SPREAD = 1e-3
+"""Of a component, lest one that hardly varies outweighs all others."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,6 @@ class ReflectanceFit:
         self._model = model
         self._backend = backend
         self._settings = settings
-        with torch.no_grad():
-            noise = torch.Generator().manual_seed(0)
-            sample = torch.randn(LATENT_SAMPLES, generator.latent_size, generator=noise)
-            latents = generator.mapping(sample)
-            self._spread = latents.std(0).clamp(min=1e-3)  # (D,)
         self._mean = generator.mean_w.detach().clone()  # (D,)
         self._w_plus: Tensor | None = None
         self._step = 0
@@ -242,6 +239,15 @@ class ReflectanceFit:
         if self._w_plus is None:
             return self._mean.expand(1, self._original.num_layers, -1)
         return self._w_plus
+
+    @cached_property
+    def _spread(self) -> Tensor:
+        """(D,) how far latents of people spread around their mean."""
+        with torch.no_grad():
+            noise = torch.Generator().manual_seed(0)
+            latents = self._original.mapping(torch.randn(LATENT_SAMPLES, self._original.latent_size, generator=noise))
+        spread: Tensor = latents.std(0).clamp(min=LEAST_SPREAD)
+        return spread
 
     @cached_property
     def _encoder(self) -> TextureEncoder | None:

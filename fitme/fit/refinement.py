@@ -1,7 +1,7 @@
 """The pieces of work that a fit is made of, each on the keyframes that are active."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,11 +12,12 @@ from fitme.fit.agenda import Agenda
 from fitme.fit.alignment import HeadAligner, camera_of, keyframe_estimate
 from fitme.fit.appearance import Appearance
 from fitme.fit.crop import crop_face
+from fitme.fit.evidence import SharedEvidence, together
 from fitme.fit.expression_texture import ExpressionView
-from fitme.fit.fusion import SMALLEST_ALBEDO, delit_view, fuse
-from fitme.fit.gauss_newton import Freedom, JointEstimate, SharedEvidence, together
+from fitme.fit.fusion import SMALLEST_ALBEDO, delit_view, fuse, view_weight
 from fitme.fit.head import FoundHead
 from fitme.fit.head_size import SeenEyes, iris_evidence, volume_evidence
+from fitme.fit.joint_estimate import Freedom, JointEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.limbus import limbus_views
 from fitme.fit.losses import target_face
@@ -26,6 +27,7 @@ from fitme.fit.sclera import sclera_color
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import KeyframeEstimate
 from fitme.fit.views import TexelViews
+from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
@@ -42,6 +44,17 @@ DRAFT_FROM = 4
 """Keyframes from which sampling takes long enough for drafts to be worth what they lose."""
 HELD = Freedom(identity=False, focal=False)
 """Dense matches that may not slip place the head; who it is comes from tracks, which may."""
+
+
+@dataclass(frozen=True)
+class _StudiedOn:
+    """Maps as pictures that are studied one after another compare with them."""
+
+    maps: ReflectanceMaps
+    albedo: FloatArray
+    """(N, 3) linear, of the texels."""
+    specular: FloatArray
+    """(N, 1)."""
 
 
 class Refinement:
@@ -67,6 +80,7 @@ class Refinement:
         self._backend = backend
         self._roster = roster
         self._appearance = appearance
+        self._studied_on: _StudiedOn | None = None
         self.focal = settings.solver.focal_prior
         self.identity: FloatArray = np.zeros(model.identity_count, np.float32)
 
@@ -191,9 +205,15 @@ class Refinement:
         """What a picture that the fit does not hold shows of a head, explained by an estimate."""
         views, sharpness = self._views, keyframe.observation.quality.sharpness
         seen = views.see(estimate, head.identity, head.focal, keyframe.observation.camera, keyframe.image, usable)
-        expected = np.maximum(views.at_texels(head.maps.diffuse), SMALLEST_ALBEDO)
-        specular = views.at_texels(head.maps.specular)
-        delit = delit_view(views.table, seen, sharpness, specular, estimate.light_sh, expected)
+        weight = view_weight(views.table, seen, sharpness)
+        if self._studied_on is None or self._studied_on.maps is not head.maps:
+            self._studied_on = _StudiedOn(
+                head.maps,
+                np.maximum(views.at_texels(head.maps.diffuse), SMALLEST_ALBEDO),
+                views.at_texels(head.maps.specular),
+            )
+        known = self._studied_on
+        delit = delit_view(views.table, seen, weight, known.specular, estimate.light_sh, known.albedo)
         return ExpressionView(delit, estimate.expression, sharpness)
 
     def invert_coarsely(self, agenda: Agenda) -> dict[str, float]:

@@ -5,8 +5,8 @@ and focal length. So a round's cost does not grow with the keyframes held.
 """
 
 from fitme.fit.delit import BandSums, DelitView
+from fitme.fit.evidence import SharedEvidence, together
 from fitme.fit.fusion import FusionSettings, Resting
-from fitme.fit.gauss_newton import SharedEvidence, together
 from fitme.fit.unprojection import TexelTable
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fitme.fit.crop import FaceCrop
 from fitme.fit.delit import DelitView
-from fitme.fit.gauss_newton import SharedEvidence
+from fitme.fit.evidence import SharedEvidence
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.limbus import LimbusView
 from fitme.fit.losses import TargetFace

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from fitme.fit.consensus import ConsensusSettings
 from fitme.fit.flow import FlowSettings
 from fitme.fit.fusion import FusionSettings
-from fitme.fit.gauss_newton import SolverSettings
+from fitme.fit.joint_estimate import SolverSettings
 from fitme.fit.landmarks import LandmarkSettings
 from fitme.fit.lighting import LightSettings
 from fitme.fit.tracks import TrackSettings

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.fit.agenda import Agenda
-from fitme.fit.gauss_newton import SharedEvidence
+from fitme.fit.evidence import SharedEvidence
 from fitme.fit.keyframe import Keyframe
 from fitme.geometry import HeadPose
 
@@ -91,3 +91,5 @@ class FitState:
     """History, oldest first."""
     reference_embedding: FloatArray | None = None
     """(128,) identity embedding of the person, None while unknown."""
+    studied: tuple[Keyframe, ...] = ()
+    """Pictures of which only expressions were learnt, or are to be: what they taught is learnt again."""

@@ -1,12 +1,12 @@
 """What keyframes show of each texel: colours sampled from the pictures into UV, weighted by how well they are seen."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.ndimage import distance_transform_edt
 from scipy.sparse import csr_array
 from torch import Tensor
 
@@ -80,21 +80,31 @@ class TexelObservation:
     """(N, 3) unit vectors to the camera in view space."""
 
 
+@lru_cache(maxsize=4)
 def texel_table(model: MorphableModel, resolution: int) -> TexelTable:
-    """The texels that the model's UV layout covers at a resolution."""
+    """The texels that the model's UV layout covers at a resolution; kept for whoever asks again."""
     coverage = uv_raster(model, resolution)
     rows, columns = np.nonzero(coverage.triangle >= 0)
     triangle = coverage.triangle[rows, columns]
-    nearest = distance_transform_edt(coverage.triangle < 0, return_distances=False, return_indices=True)
     corners = model.triangles.numpy()[triangle]  # (N, 3)
     barycentric = coverage.barycentric[rows, columns].astype(np.float32)
     starts = np.arange(0, corners.size + 1, corners.shape[1])
     shape = (len(triangle), len(model.mean))
     weights = csr_array((barycentric.ravel(), corners.ravel(), starts), shape=shape)
     occlusion = weights @ head_occlusion(model).numpy()[:, None]
-    return TexelTable(
-        resolution, rows, columns, weights, model.triangle_region.numpy()[triangle], nearest, occlusion
-    )  # fmt: skip
+    region, nearest = model.triangle_region.numpy()[triangle], _nearest(rows, columns, resolution)
+    return TexelTable(resolution, rows, columns, weights, region, nearest, occlusion)
+
+
+def _nearest(rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], resolution: int) -> npt.NDArray[np.int32]:
+    """(2, R, R) row and column of the covered texel nearest to each texel, to a fifth of a texel."""
+    empty = np.ones((resolution, resolution), np.uint8)
+    empty[rows, columns] = 0
+    _, label = cv2.distanceTransformWithLabels(empty, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL)
+    places = np.zeros((2, label.max() + 1), np.int32)
+    places[:, label[rows, columns]] = rows, columns
+    nearest: npt.NDArray[np.int32] = places[:, label]
+    return nearest
 
 
 def unproject(

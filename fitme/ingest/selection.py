@@ -11,7 +11,7 @@ from fitme.shape import EXPRESSION_NAMES
 
 KEYFRAMES = 12
 """Pictures that a fit explains."""
-STUDIED = 16
+STUDIED = 60
 """Further pictures from which a fit learns how expressions change the skin."""
 LARGEST_HOLDOUT = 8
 """Held-out frames that are explained and written; all others of the share are only kept from the fit."""

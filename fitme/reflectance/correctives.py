@@ -1,7 +1,8 @@
 """What an expression changes in a face's albedo: folds that a smile makes, lips drawn thin, a raised brow's lines.
 
 One texture for all expressions has a little of every fold. Correctives add to it what single expressions have of their
-own, by nearness of the expression: pose-space deformation (Lewis, Cordner and Fong, SIGGRAPH 2000), of colours.
+own, by nearness of the expression: pose-space deformation (Lewis, Cordner and Fong, SIGGRAPH 2000), of colours. Many
+expressions change a face in few ways, so that their changes are mixed from fewer maps.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from fitme.reflectance.maps import ReflectanceMaps
 
-FINEST_M, REACH_SHARE = 0.0003, 0.6
+FINEST_M, REACH_SHARE = 0.0002, 0.3
 """Width of the blend between expressions, as root mean square displacement of the face: never finer than the first, and
 beyond that this share of the way to the nearest expression, so that there is one for every expression."""
 FAR_M = 0.004
@@ -22,23 +23,23 @@ UNSURE = 0.05
 
 @dataclass(frozen=True, eq=False)
 class AlbedoCorrectives:
-    """Albedos of M expressions, as what they add to one texture."""
+    """Albedos of M expressions, as what they add to one texture, mixed from K maps."""
 
     expressions: Tensor
     """(M, 52) float32 ARKit coefficients."""
     gram: Tensor
     """(52, 52) float32 m^2: how alike coefficients displace the face, so that d^T G d is the mean squared displacement
     between expressions that differ by d."""
+    mixing: Tensor
+    """(M, K) float32: how much of each map an expression adds."""
     deltas: Tensor
-    """(M, R, R, 3) float16 linear albedo to add, in the model's UV layout."""
+    """(K, R, R, 3) float16 linear albedo to add, in the model's UV layout."""
 
     def __post_init__(self) -> None:
         count, coefficients = self.expressions.shape
-        if self.gram.shape != (coefficients, coefficients) or self.deltas.shape[0] != count:
-            raise ValueError(
-                f"correctives do not go together: expressions {tuple(self.expressions.shape)}, gram "
-                f"{tuple(self.gram.shape)}, deltas {tuple(self.deltas.shape)}"
-            )
+        if self.gram.shape != (coefficients, coefficients) or self.mixing.shape != (count, self.deltas.shape[0]):
+            shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in vars(self).items())
+            raise ValueError(f"correctives do not go together: {shapes}")
 
     def weights(self, expression: Tensor) -> Tensor:
         """(M,) in [0, 1] for an expression (52,). Their sum is 1 at an expression that is known, and 0 far from all."""
@@ -55,12 +56,11 @@ class AlbedoCorrectives:
         """A diffuse map (1, R, R, 3) as it is with an expression (52,)."""
         return self.blended(diffuse, self.weights(expression))
 
-    def blended(self, diffuse: Tensor, weights: Tensor, least: float = 0.0) -> Tensor:
-        """A diffuse map (..., R, R, 3) with the changes by weights (M,); those below `least` are left out."""
+    def blended(self, diffuse: Tensor, weights: Tensor) -> Tensor:
+        """A diffuse map (..., R, R, 3) with the changes by weights (M,) of the expressions."""
         changed = diffuse.clone()
-        for weight, delta in zip(weights.tolist(), self.deltas, strict=True):
-            if weight >= least:
-                changed.add_(delta, alpha=weight)
+        for share, delta in zip((weights @ self.mixing).tolist(), self.deltas, strict=True):
+            changed.add_(delta, alpha=share)
         return changed.clamp_(0.0, 1.0)
 
 

@@ -1,5 +1,6 @@
 """Generator weights on disk: safetensors as `quantization` packs them, the configuration as JSON in the metadata."""
 
+import copy
 import json
 from dataclasses import asdict
 from functools import cache
@@ -48,7 +49,7 @@ def load_generator(path: Path) -> ReflectanceGenerator:
         )
     generator = ReflectanceGenerator(_read_config(metadata.get("config", ""), path))
     try:
-        generator.load_state_dict(unpacked(stored))
+        generator.load_state_dict(unpacked(stored), assign=True)
     except RuntimeError as error:
         raise ModelFileError(f"the tensors of {path} do not fit its own configuration: {error}") from error
     return generator.eval()
@@ -56,10 +57,7 @@ def load_generator(path: Path) -> ReflectanceGenerator:
 
 def load_default_generator() -> ReflectanceGenerator:
     """The generator that the package ships: a fresh copy at each call, so that a fit may tune it."""
-    original = _default_original()
-    copy = ReflectanceGenerator(original.config)
-    copy.load_state_dict(original.state_dict())
-    return copy.eval()
+    return copy.deepcopy(_default_original())
 
 
 @cache

@@ -2,16 +2,11 @@
 
 import numpy as np
 import numpy.typing as npt
-import torch
+import pytest
 
 from fitme.fit.delit import DelitView
-from fitme.fit.expression_texture import (
-    MOST_EXPRESSIONS,
-    ExpressionView,
-    albedo_correctives,
-    expression_gram,
-    spread_expressions,
-)
+from fitme.fit.expression_space import expression_gram
+from fitme.fit.expression_texture import GRAM_STRIDE, ExpressionView, albedo_correctives, principal_mixing
 from fitme.fit.fusion import FusionSettings
 from fitme.fit.unprojection import texel_table
 from fitme.shape import MorphableModel
@@ -37,13 +32,6 @@ def seen(
     return ExpressionView(DelitView(index.astype(np.int32), albedo.astype(np.float16), weights), expression, 1.0)
 
 
-def test_inner_products_are_those_of_displacements(model: MorphableModel) -> None:
-    expression = torch.rand(EXPRESSION_COUNT, generator=torch.Generator().manual_seed(0))
-    moved = torch.einsum("e,evx->vx", expression, model.expression_basis)[model.face_vertices]
-    squared = float(expression @ expression_gram(model) @ expression)
-    np.testing.assert_allclose(squared, float((moved**2).sum(-1).mean()), rtol=1e-4)
-
-
 def test_each_expression_gets_back_what_its_keyframe_showed(model: MorphableModel) -> None:
     table = texel_table(model, RESOLUTION)
     count = len(table.rows)
@@ -60,13 +48,14 @@ def test_each_expression_gets_back_what_its_keyframe_showed(model: MorphableMode
     ]
     found = albedo_correctives(table, fused, views, expression_gram(model), SETTINGS)
     assert found is not None
-    for row, expression in zip(found.deltas.float().numpy(), found.expressions.numpy(), strict=True):
+    rows = np.tensordot(found.mixing.numpy(), found.deltas.float().numpy(), 1)
+    for row, expression in zip(rows, found.expressions.numpy(), strict=True):
         index = int((expression @ expressions.T).argmax())
         texels = row[table.rows, table.columns]
         shown = np.zeros(count, bool)
         shown[halves[index]] = True
         assert np.abs(texels[shown] - (own[index] - fused)[shown]).max() < 0.02
-        assert not texels[~shown].any()
+        assert np.abs(texels[~shown]).max() < 1e-3
 
 
 def test_hair_ears_and_neck_stay(model: MorphableModel) -> None:
@@ -79,10 +68,24 @@ def test_hair_ears_and_neck_stay(model: MorphableModel) -> None:
     fused = np.full((count, 3), 0.4, np.float32)
     found = albedo_correctives(table, fused, views, expression_gram(model), SETTINGS)
     assert found is not None
-    texels = found.deltas.float().numpy()[:, table.rows, table.columns]
+    texels = np.tensordot(found.mixing.numpy(), found.deltas.float().numpy(), 1)[:, table.rows, table.columns]
     still = np.isin(table.region, [int(region) for region in (Region.SCALP, Region.EARS, Region.NECK)])
     assert not texels[:, still].any()
     assert (np.abs(texels[:, table.region == Region.LIPS]) > 0.1).all()
+
+
+def test_changes_are_kept_as_well_as_so_few_maps_can() -> None:
+    """The reference is the singular value decomposition; a stride hardly costs anything where neighbours are alike."""
+    g = np.random.default_rng(2)
+    smooth = np.repeat(g.normal(size=(9, 400, 3)), GRAM_STRIDE, axis=1).astype(np.float32)  # (M, N, 3)
+    for count in (1, 4, 9):
+        mixing = principal_mixing(smooth, count)
+        flat = smooth.reshape(len(smooth), -1)
+        u, s, vt = np.linalg.svd(flat, full_matrices=False)
+        best = (u[:, :count] * s[:count]) @ vt[:count]
+        assert mixing.shape == (9, count)
+        assert mixing.T @ mixing == pytest.approx(np.eye(count), abs=1e-5)
+        assert mixing @ (mixing.T @ flat) == pytest.approx(best, abs=1e-3)
 
 
 def test_one_keyframe_has_nothing_of_its_own(model: MorphableModel) -> None:
@@ -90,15 +93,3 @@ def test_one_keyframe_has_nothing_of_its_own(model: MorphableModel) -> None:
     one = seen(np.zeros(1), np.zeros((1, 3)), 1.0, faces("jawOpen")[0])
     fused = np.zeros((len(table.rows), 3), np.float32)
     assert albedo_correctives(table, fused, [one], expression_gram(model), SETTINGS) is None
-
-
-def test_the_most_different_expressions_are_kept(model: MorphableModel) -> None:
-    gram = expression_gram(model).double().numpy()
-    nearly = np.concatenate([np.zeros((20, EXPRESSION_COUNT)), faces("jawOpen", "mouthPucker", "browDownLeft")])
-    nearly += 1e-3 * np.random.default_rng(0).random(nearly.shape)
-    chosen = spread_expressions(nearly, gram, 4)
-    assert {20, 21} <= set(chosen)
-    assert len(set(chosen)) == 4
-    many = np.random.default_rng(1).random((30, EXPRESSION_COUNT))
-    assert len(set(spread_expressions(many, gram, MOST_EXPRESSIONS))) == MOST_EXPRESSIONS
-    assert sorted(spread_expressions(many[:3], gram, MOST_EXPRESSIONS)) == [0, 1, 2]

@@ -52,6 +52,14 @@ def converge(fitter: IncrementalFitter) -> list[str]:
     return stages
 
 
+def study(fitter: IncrementalFitter, *pictures: Keyframe) -> None:
+    for picture in pictures:
+        fitter.add_studied(picture)
+    while fitter.studying:
+        fitter.study()
+    fitter.show_studied()
+
+
 @pytest.fixture(scope="module")
 def pictures(photograph: Callable[..., Keyframe]) -> list[Keyframe]:
     return [photograph("left", -25.0), photograph("front"), photograph("right", 25.0)]
@@ -145,7 +153,7 @@ def test_studied_pictures_change_skin_for_their_expression_alone(
     chin = picture.image.copy()
     below = int(picture.observation.landmarks[17, 1])
     chin[below:, :, 1:] //= 2
-    fitter.study([replace(picture, image=chin)])
+    study(fitter, replace(picture, image=chin))
     after = fitter.avatar()
     assert [k.key for k in fitter.keyframes] == [k.key for k in fitted[0].keyframes]
     np.testing.assert_array_equal(after.identity.numpy(), before.identity.numpy())
@@ -158,6 +166,55 @@ def test_studied_pictures_change_skin_for_their_expression_alone(
     ]
     assert darker[0] > 0.005
     assert darker[1] < 0.2 * darker[0]
+    # Another process learns the same again from what was kept; what is taken away is forgotten.
+    again = IncrementalFitter.from_state(fitter.state(), model, small_generator(), SETTINGS)
+    assert again.studying
+    study(again)
+    assert_wears_the_same(again, fitter)
+    again.remove_studied("open")
+    again.show_studied()
+    assert not again.studying
+    assert again.state().studied == ()
+    known = again.avatar().correctives
+    assert known is not None
+    assert len(known.expressions) == len(again.keyframes)
+
+
+def assert_wears_the_same(one: IncrementalFitter, other: IncrementalFitter) -> None:
+    correctives = [fitter.avatar().correctives for fitter in (one, other)]
+    assert correctives[0] is not None
+    assert correctives[1] is not None
+    np.testing.assert_allclose(correctives[0].expressions.numpy(), correctives[1].expressions.numpy(), atol=1e-3)
+    np.testing.assert_allclose(correctives[0].deltas.float().numpy(), correctives[1].deltas.float().numpy(), atol=0.01)
+
+
+def test_keyframes_come_before_studies(
+    fitted: tuple[IncrementalFitter, list[str]], model: MorphableModel, photograph: Callable[..., Keyframe]
+) -> None:
+    fitter = IncrementalFitter.from_state(fitted[0].state(), model, small_generator(), SETTINGS)
+    fitter.add_studied(photograph("open", jaw=0.6))
+    assert fitter.studying
+    fitter.add_keyframe(photograph("up", 12.0))
+    assert not fitter.studying
+    with pytest.raises(InputError, match="nothing to study now"):
+        fitter.study()
+    with pytest.raises(InputError, match="open"):
+        fitter.add_studied(photograph("open"))
+    converge(fitter)
+    assert fitter.studying
+
+
+def test_a_picture_that_cannot_be_studied_is_forgotten(
+    fitted: tuple[IncrementalFitter, list[str]], model: MorphableModel, photograph: Callable[..., Keyframe]
+) -> None:
+    fitter = IncrementalFitter.from_state(fitted[0].state(), model, small_generator(), SETTINGS)
+    picture = photograph("damaged", jaw=0.6)
+    fitter.add_studied(replace(picture, image=picture.image[..., :1]))
+    fitter.study()  # recalls
+    with pytest.raises((RuntimeError, ValueError, IndexError)):
+        fitter.study()
+    assert not fitter.studying
+    assert fitter.studied == ()
 
 
 def test_one_picture_is_enough(model: MorphableModel, pictures: list[Keyframe]) -> None:
@@ -193,8 +250,9 @@ def test_says_what_is_wrong(model: MorphableModel, pictures: list[Keyframe]) -> 
     with pytest.raises(InputError, match="nothing to keep"):
         fitter.state()
     fitter.add_keyframe(pictures[0])
-    with pytest.raises(InputError, match="until it has converged"):
-        fitter.study([pictures[1]])
+    fitter.add_studied(pictures[1])
+    with pytest.raises(InputError, match="until the fit has converged"):
+        fitter.study()
     with pytest.raises(InputError, match="left"):
         fitter.add_keyframe(replace(pictures[1], key="left"))
 

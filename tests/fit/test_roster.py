@@ -8,8 +8,10 @@ import torch
 
 from fitme.fit.delit import BandSums, DelitView
 from fitme.fit.descent import Descent, Group
+from fitme.fit.evidence import SharedEvidence
 from fitme.fit.fusion import FusionSettings
-from fitme.fit.gauss_newton import JointEstimate, SharedEvidence, SolverSettings, shared_evidence, solve_jointly
+from fitme.fit.gauss_newton import shared_evidence, solve_jointly
+from fitme.fit.joint_estimate import JointEstimate, SolverSettings
 from fitme.fit.point_targets import MeshBasis, PointTargets
 from fitme.fit.resting import Rest
 from fitme.fit.roster import companions

@@ -72,9 +72,9 @@ def test_no_picture_is_taken_twice(observation: FaceObservation, sharpness: list
 
 
 def test_the_best_of_each_stretch_is_a_keyframe(observation: FaceObservation) -> None:
-    sharpness = [1.0 + (index % 10 == 7) - 0.5 * (index % 2) for index in range(120)]
+    sharpness = [1.0 + (index % 30 == 7) - 0.5 * (index % 2) for index in range(360)]
     choice = choose(*remembered(observation, sharpness))
-    assert [s.frame.index for s in choice.keyframes] == list(range(7, 120, 10))
+    assert [s.frame.index for s in choice.keyframes] == list(range(7, 360, 30))
     assert len(choice.studied) == STUDIED
     studied = np.array([s.frame.index for s in choice.studied])
     assert (studied % 2 == 0).mean() > 0.9  # the sharper ones

@@ -1,0 +1,42 @@
+"""How much expressions differ: by how far they move the face, so that a jaw counts for more than a nostril."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.shape.morphable_model import MorphableModel
+
+
+def expression_gram(model: MorphableModel) -> torch.Tensor:
+    """(52, 52) float32 m^2: inner products of the expressions' displacements, mean over the face's vertices."""
+    basis = model.expression_basis[:, model.face_vertices].double()  # (52, V, 3)
+    flat = basis.reshape(len(basis), -1)
+    return (flat @ flat.T / basis.shape[1]).float()
+
+
+def displacements(
+    expressions: npt.NDArray[np.float64], other: npt.NDArray[np.float64], gram: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """(V,) root mean square displacement of the face, metres, between each of expressions (V, 52) and another (52,), by
+    a Gram matrix (52, 52)."""
+    away = expressions - other
+    squared = ((away @ gram) * away).sum(-1)
+    return np.asarray(np.sqrt(np.maximum(squared, 0.0)))
+
+
+def expression_axes(gram: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(52, 52) metres: expressions (V, 52) times this are points whose distances are the displacements of the face, by
+    a Gram matrix (52, 52)."""
+    squared, directions = np.linalg.eigh(gram)
+    return np.asarray(directions * np.sqrt(np.maximum(squared, 0.0)))
+
+
+def spread_expressions(expressions: npt.NDArray[np.float64], gram: npt.NDArray[np.float64], count: int) -> list[int]:
+    """At most `count` rows of expressions (V, 52): the one nearest to their mean, then each next the one farthest from
+    all before, by a Gram matrix (52, 52)."""
+    chosen = [int(displacements(expressions, expressions.mean(0), gram).argmin())]
+    distance = displacements(expressions, expressions[chosen[0]], gram)
+    while len(chosen) < min(count, len(expressions)):
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, displacements(expressions, expressions[chosen[-1]], gram))
+    return chosen
