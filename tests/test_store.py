@@ -13,7 +13,7 @@ import zarr
 
 from fitme.errors import StoreError
 from fitme.fit.agenda import Agenda
-from fitme.fit.gauss_newton import SharedEvidence
+from fitme.fit.evidence import SharedEvidence
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.state import FitState, KeyframeEstimate, MapArrays, RoundReport
 from fitme.geometry import Camera, HeadPose
@@ -69,6 +69,7 @@ def make_state(seed: int = 0, *, keys: tuple[str, ...] = ("a", "b"), rounds: int
             for index in range(rounds)
         ),
         reference_embedding=rng.standard_normal(128).astype(np.float32),
+        studied=tuple(make_keyframe(f"smile-{key}", 100 + index, embedding=False) for index, key in enumerate(keys)),
     )
 
 
@@ -119,6 +120,7 @@ def test_state_before_skin_comes_back(tmp_path: Path) -> None:
         keyframes=(make_keyframe("only", 3, embedding=False),),
         estimates={},
         rounds=(),
+        studied=(),
     )
     with SessionStore(tmp_path / "s") as store:
         store.write_round(state)
@@ -133,8 +135,12 @@ def test_state_shrinks_and_grows(tmp_path: Path) -> None:
     with SessionStore(tmp_path / "s") as store:
         for state in (first, second, third):
             # Keyframes never change under their key.
-            known = {keyframe.key: keyframe for keyframe in first.keyframes + second.keyframes}
-            state = replace(state, keyframes=tuple(known.get(item.key, item) for item in state.keyframes))
+            known = {item.key: item for one in (first, second) for item in (*one.keyframes, *one.studied)}
+            state = replace(
+                state,
+                keyframes=tuple(known.get(item.key, item) for item in state.keyframes),
+                studied=tuple(known.get(item.key, item) for item in state.studied),
+            )
             store.write_round(state)
             assert_same(store.read(), state)
 
@@ -194,6 +200,19 @@ def test_other_version_is_refused(tmp_path: Path) -> None:
     SessionStore(tmp_path / "t").close()
 
 
+def test_session_from_before_expressions_were_studied(tmp_path: Path) -> None:
+    state = make_state()
+    with SessionStore(tmp_path / "s") as store:
+        store.write_round(state)
+        with store._repository.transaction("main", message="as it was") as inside:
+            group = zarr.open_group(store=inside)
+            del group["studied"], group.attrs["studied"]
+    with SessionStore(tmp_path / "s") as store:
+        assert_same(store.read(), replace(state, studied=()))
+        store.write_round(state)
+        assert_same(store.read(), state)
+
+
 def test_damage_is_a_store_error(tmp_path: Path) -> None:
     with SessionStore(tmp_path / "s") as store:
         store.write_round(make_state())
@@ -219,13 +238,14 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 sys.path.insert(0, str(Path(sys.argv[2])))
-from test_store import make_state
+from test_store import make_keyframe, make_state
 from fitme.store import SessionStore
 with SessionStore(Path(sys.argv[1])) as store:
     start = store.read()
     begin = 0 if start is None else len(start.rounds)
     for index in range(begin, 10_000):
-        state = make_state(0, rounds=index + 1)
+        pictures = (make_keyframe(f"smile-{index}", index),)
+        state = replace(make_state(0, rounds=index + 1), studied=pictures)
         arrays = {"weight": np.full(200_000, index, np.float32)}
         store.write_round(replace(state, identity=np.full(120, index, np.float32), tuned=arrays))
         print(index, flush=True)
@@ -251,3 +271,4 @@ def test_killed_writer_leaves_a_whole_round(tmp_path: Path) -> None:
         assert index >= max(reported, default=0)
         np.testing.assert_array_equal(state.identity, np.full(120, index, np.float32))
         np.testing.assert_array_equal(state.tuned["weight"], np.full(200_000, index, np.float32))
+        assert_same(state.studied, (make_keyframe(f"smile-{index}", index),))

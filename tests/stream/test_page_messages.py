@@ -1,4 +1,4 @@
-"""The wire: pictures survive the trip, pages' messages are taken strictly, junk is a typed error."""
+"""Pages' messages are taken strictly; junk is a typed error."""
 
 import json
 import math
@@ -7,59 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream import protocol
-from stream.protocol import (
-    Ack,
-    Codec,
-    CoverageEvent,
-    Delete,
-    Direction,
-    Keep,
-    LightPreset,
-    Mode,
-    Picture,
-    ProtocolError,
-    SetBackground,
-    SetCamera,
-    SetLight,
-    SetMode,
-    parse_client_message,
-)
-
-times = st.floats(0, 1e9)
-angles = st.floats(-4, 4, width=32)
-pictures = st.builds(
-    Picture,
-    sequence=st.integers(0, 2**32 - 1),
-    codec=st.sampled_from(Codec),
-    stage=st.integers(0, len(protocol.STAGES) - 1),
-    width=st.integers(0, 65535),
-    height=st.integers(0, 65535),
-    capture_time_s=times,
-    received_time_s=times,
-    rendered_time_s=times,
-    sent_time_s=times,
-    pose=st.tuples(angles, angles, angles, angles, angles, angles),
-    rounds=st.integers(0, 2**32 - 1),
-    payload=st.binary(max_size=64),
-)
-
-
-@given(pictures)
-def test_pictures_survive(picture: Picture) -> None:
-    message = picture.pack()
-    assert len(message) == 80 + len(picture.payload)
-    assert Picture.unpack(message) == picture
-
-
-@given(pictures, st.data())
-def test_damaged_pictures_are_refused(picture: Picture, data: st.DataObject) -> None:
-    message = picture.pack()
-    cut = data.draw(st.integers(0, len(message) - 1))
-    with pytest.raises(ProtocolError):
-        Picture.unpack(message[:cut])
-    with pytest.raises(ProtocolError):
-        Picture.unpack(b"XITM" + message[4:])
+from stream.page_messages import Ack, Delete, Keep, SetBackground, SetCamera, SetLight, SetMode, parse_client_message
+from stream.protocol import LightPreset, Mode, ProtocolError
 
 
 @pytest.mark.parametrize(
@@ -136,14 +85,3 @@ def test_junk_is_a_typed_error_or_in_range(kind: str, fields: dict[str, object])
         return
     numbers = [value for value in vars(message).values() if isinstance(value, float)]
     assert all(math.isfinite(value) for value in numbers)
-
-
-def test_events_are_flat_json() -> None:
-    event = CoverageEvent((Direction(0.1, 0.2, True, False),), 0.5, 3, "turn_left")
-    assert json.loads(event.to_json()) == {
-        "type": "coverage",
-        "directions": [{"yaw": 0.1, "pitch": 0.2, "seen": True, "wanted": False}],
-        "fraction": 0.5,
-        "keyframes": 3,
-        "prompt": "turn_left",
-    }
