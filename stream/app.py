@@ -18,16 +18,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fitme.errors import FitmeError
 from stream.engine import Engine, EngineError, NotReadyError
+from stream.events import ErrorEvent
 from stream.monitor import LoopMonitor
-from stream.protocol import (
-    CLOSE_ENDED,
-    CLOSE_UNKNOWN_SESSION,
-    PROTOCOL_VERSION,
-    ErrorEvent,
-    Picture,
-    ProtocolError,
-    parse_client_message,
-)
+from stream.page_messages import parse_client_message
+from stream.picture import Picture
+from stream.protocol import CLOSE_ENDED, CLOSE_UNKNOWN_SESSION, PROTOCOL_VERSION, ProtocolError
 from stream.relay import Outbox
 from stream.rtc import OfferError
 from stream.session import FullError, Session, SessionTable, UnknownSessionError

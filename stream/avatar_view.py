@@ -22,8 +22,8 @@ GREY_ALBEDO = (0.42, 0.42, 0.42)
 GREY_SPECULAR = 0.03
 GREY_RESOLUTION = 16
 """The head before its skin is known."""
-LEAST_WEIGHT = 0.04
-"""Correctives with less weight are left out, and smaller changes of weights change nothing."""
+LEAST_CHANGE = 0.04
+"""Smaller changes of the weights of expressions change nothing."""
 
 
 class AvatarView:
@@ -60,8 +60,7 @@ class AvatarView:
         """Change the skin with the expression from now on."""
         self._correctives, self._worn = None, torch.zeros(0)
         if (known := fitted.known) is not None:
-            expressions, gram = torch.from_numpy(known.expressions), torch.from_numpy(known.gram)
-            self._correctives = AlbedoCorrectives(expressions, gram, torch.from_numpy(known.deltas))
+            self._correctives = AlbedoCorrectives(*(torch.from_numpy(part) for part in vars(known).values()))
         self._renderer.set_diffuse(self._diffuse)
 
     @torch.no_grad()
@@ -89,10 +88,10 @@ class AvatarView:
         if known is None or known.deltas.shape[1:] != self._diffuse.shape:
             return
         weights = known.weights(expression)
-        if len(weights) == len(self._worn) and float((weights - self._worn).abs().max()) < LEAST_WEIGHT:
+        if len(weights) == len(self._worn) and float((weights - self._worn).abs().max()) < LEAST_CHANGE:
             return
         self._worn = weights
-        self._renderer.set_diffuse(known.blended(torch.from_numpy(self._diffuse), weights, LEAST_WEIGHT).numpy())
+        self._renderer.set_diffuse(known.blended(torch.from_numpy(self._diffuse), weights).numpy())
 
     def encode(self, image: npt.NDArray[np.uint8]) -> bytes:
         """A picture as JPEG."""

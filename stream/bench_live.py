@@ -18,7 +18,8 @@ from fitme.bench.rows import BenchmarkRow
 from fitme.errors import InputError
 from stream.app import CLIENT_FOLDER, SAMPLE_NAMES
 from stream.native_peer import ClipTrack, NativePeer, read_clip, request
-from stream.protocol import STAGES, Picture
+from stream.picture import Picture
+from stream.protocol import STAGES
 from stream.server_process import ServerProcess
 
 SIZE_PX = (640, 480)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from fitme.errors import FitmeError
-from stream.protocol import Event, Picture
+from stream.events import Event
+from stream.picture import Picture
 from stream.rtc import FrameSink
 from stream.scene import Scene
 

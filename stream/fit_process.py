@@ -1,5 +1,6 @@
 """The fit process: refines the sessions' avatars in slices of time, in turn, and commits every round.
 
+While the fit of a session rests, it studies the expressions of further pictures, one a slice; a keyframe comes first.
 It runs at a lower priority than the processes that people wait for. Whatever it dies of, every session goes on from its
 last commit.
 """
@@ -29,24 +30,27 @@ from fitme.reflectance.correctives import AlbedoCorrectives
 from fitme.shape import load_default_model
 from fitme.store import SessionStore
 from fitme.track.identity import DlibEmbedder
+from stream.events import ErrorEvent, Event, ProgressEvent, RoundEvent
 from stream.messages import (
     Close,
     Closed,
     CorrectiveArrays,
     DropKeyframe,
+    DropStudied,
     Export,
     Exported,
+    FitOpened,
     Fitted,
     FittedCorrectives,
     FittedMaps,
     KeepKeyframe,
+    KeepStudied,
     OpenFit,
     Ready,
-    Resumed,
     Tell,
     WarmUp,
 )
-from stream.protocol import STAGES, ErrorEvent, Event, ProgressEvent, RoundEvent
+from stream.protocol import STAGES
 from stream.settings import FitSettings
 
 logger = logging.getLogger(__name__)
@@ -56,6 +60,9 @@ WORK_ERRORS = (FitmeError, RuntimeError, ValueError, ArithmeticError, LookupErro
 WARM_UP_STEPS = DenseSettings(coarse_steps=1, inversion_steps=1, tuning_steps=1)
 """One step of each kind loads and compiles all that a fit needs."""
 WARM_UP_LIMIT_S = 120.0
+SHOWN_TOGETHER = 4
+"""Pictures that are studied before what they taught is told, unless no more wait: to work that out and send it takes
+nearly as long as to study one."""
 PROGRESS = {"waiting": 0.0, "landmarks": 0.15, "skin": 0.35, "inversion": 0.7, "tuning": 1.0}
 """How much of a full fit each stage stands for, for the page's progress bar."""
 
@@ -80,6 +87,8 @@ class _SessionFit:
     """The keyframes of the first seconds have been adopted."""
     worn: AlbedoCorrectives | None = None
     """What was last told of the skin's changes."""
+    untold: int = 0
+    """Studies since then."""
 
     def adopts(self, settings: FitSettings) -> bool:
         """Whether waiting changes are to be adopted now."""
@@ -119,7 +128,27 @@ class _SessionFit:
     def has_work(self) -> bool:
         if self.changes:
             return True
-        return not self.failed and bool(self.fitter.keyframes) and not self.fitter.converged
+        if self.failed or not self.fitter.keyframes:
+            return False
+        return self.studying or not self.fitter.converged
+
+    @property
+    def studying(self) -> bool:
+        """Whether nothing but expressions is left to learn."""
+        return not self.changes and self.fitter.studying
+
+    def study(self) -> bool:
+        """Study one picture; whether there is something to tell."""
+        try:
+            self.fitter.study()
+        except WORK_ERRORS:
+            logger.exception("a picture could not be studied and is left out")
+        self.untold += 1
+        if self.untold < SHOWN_TOGETHER and self.studying:
+            return False
+        self.untold = 0
+        self.fitter.show_studied()
+        return True
 
 
 class FitProcess:
@@ -181,6 +210,12 @@ class FitProcess:
             case DropKeyframe():
                 if session := self._sessions.get(message.session):
                     session.drop(message.key)
+            case KeepStudied():
+                if session := self._sessions.get(message.session):
+                    session.fitter.add_studied(message.picture)
+            case DropStudied():
+                if session := self._sessions.get(message.session):
+                    session.fitter.remove_studied(message.key)
             case Export():
                 self._export(message)
             case Close():
@@ -207,8 +242,9 @@ class FitProcess:
             self._tell(session_id, ErrorEvent("store_failed", str(error)))
         session = _SessionFit(session_id, store, self._fitter(state))
         self._sessions[session_id] = session
+        held = ((), ()) if state is None else (state.keyframes, state.studied)
+        self._connection.send(FitOpened(session_id, *held))
         if state is not None:
-            self._connection.send(Resumed(session_id, state.keyframes))
             self._report(session, state)
 
     def _fitter(self, state: FitState | None) -> IncrementalFitter:
@@ -223,6 +259,9 @@ class FitProcess:
                 session.adopt(self._settings.batch)
             if not session.fitter.keyframes:
                 return
+            if session.studying:
+                self._study(session)
+                return
             report = session.fitter.refine(self._settings.slice_s)
             state = session.fitter.state()
         except WORK_ERRORS as error:
@@ -231,17 +270,28 @@ class FitProcess:
             self._tell(session.id, ErrorEvent("fit_failed", f"refinement stopped until the next keyframe: {error}"))
             return
         self._report(session, state)
-        self._commit(session, state, report)
+        if self._commit(session, state):
+            self._tell_round(session, report)
 
-    def _commit(self, session: _SessionFit, state: FitState, report: RoundReport) -> None:
+    def _study(self, session: _SessionFit) -> None:
+        if session.study():
+            self._report_correctives(session)
+            if not session.has_work:
+                self._commit(session, session.fitter.state())
+
+    def _commit(self, session: _SessionFit, state: FitState) -> bool:
+        """Store a state; whether it is stored."""
         if session.store is None:
-            return
+            return False
         try:
             session.store.write_round(state)
         except FitmeError as error:
             logger.exception("a round could not be stored")
             self._tell(session.id, ErrorEvent("store_failed", str(error)))
-            return
+            return False
+        return True
+
+    def _tell_round(self, session: _SessionFit, report: RoundReport) -> None:
         losses = {name: float(value) for name, value in report.losses.items() if np.isfinite(value)}
         self._tell(session.id, RoundEvent(report.index, report.stage, report.seconds, report.keyframes, losses))
 
@@ -271,8 +321,7 @@ class FitProcess:
         session.worn = known
         arrays = None
         if known is not None:
-            parts = (known.expressions, known.gram, known.deltas)
-            arrays = CorrectiveArrays(*(part.numpy() for part in parts))
+            arrays = CorrectiveArrays(*(part.numpy() for part in vars(known).values()))
         self._connection.send(FittedCorrectives(session.id, arrays))
 
     def _export(self, message: Export) -> None:

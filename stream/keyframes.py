@@ -17,7 +17,8 @@ import numpy.typing as npt
 from fitme.fit.keyframe import Keyframe
 from fitme.shape.expressions import expression_index
 from fitme.track.observation import FaceObservation, FaceStatus
-from stream.protocol import CoverageEvent, Direction, PromptCode
+from stream.events import CoverageEvent, Direction
+from stream.protocol import PromptCode
 
 YAWS_DEG: Final = (-40.0, -20.0, 0.0, 20.0, 40.0)
 """Centres of the dial's columns; > 0 is the person's left."""
@@ -142,7 +143,7 @@ class KeyframeSelector:
     def restore(self, keyframe: Keyframe) -> None:
         """Keep a keyframe of an earlier process without asking."""
         self._held[keyframe.key] = self._describe(keyframe)
-        self._number = max(self._number, _number_of(keyframe.key) + 1)
+        self._number = max(self._number, number_of(keyframe.key) + 1)
 
     def offer(self, image: npt.NDArray[np.uint8], observation: FaceObservation, timestamp_s: float) -> Decision:
         """Decide on a frame; `reason` tells why.
@@ -150,9 +151,9 @@ class KeyframeSelector:
         :param image: (H, W, 3) sRGB picture that `observation` is of. It is copied if it is kept.
         :param timestamp_s: time of capture, seconds, growing.
         """
-        flaw = self._flaw(observation)
-        if flaw is not None:
-            return self._reject(flaw)
+        found = flaw(observation, self._settings)
+        if found is not None:
+            return self._reject(found)
         if timestamp_s - self._time_s < self._settings.interval_s:
             return self._reject(Reason.TOO_SOON)
         candidate = self._describe(Keyframe(f"live-{self._number:06d}", image, observation, timestamp_s))
@@ -192,19 +193,6 @@ class KeyframeSelector:
         if not any(expression[_JAW_OPEN] > SHOWN for expression in expressions):
             return PromptCode.OPEN_MOUTH
         return None
-
-    def _flaw(self, observation: FaceObservation) -> Reason | None:
-        settings, quality, camera = self._settings, observation.quality, observation.camera
-        flaws = (
-            (observation.status is not FaceStatus.OK, Reason.NOT_THE_PERSON),
-            (quality.face_size_px < settings.smallest_face_px, Reason.TOO_SMALL),
-            (quality.face_size_px > settings.largest_face * min(camera.width, camera.height), Reason.TOO_CLOSE),
-            (quality.exposure < settings.least_exposure, Reason.TOO_DARK),
-            (quality.exposure > settings.most_exposure or quality.clipped > settings.most_clipped, Reason.TOO_BRIGHT),
-            (quality.occlusion > settings.most_occlusion, Reason.OCCLUDED),
-            (quality.sharpness < settings.least_sharpness, Reason.BLURRED),
-        )
-        return next((reason for holds, reason in flaws if holds), None)
 
     def _describe(self, keyframe: Keyframe) -> _Held:
         settings, observation = self._settings, keyframe.observation
@@ -253,6 +241,21 @@ class KeyframeSelector:
         return Decision(None, ())
 
 
+def flaw(observation: FaceObservation, settings: SelectorSettings) -> Reason | None:
+    """Why a frame shows the person too badly to be of use; None if it does not."""
+    quality, camera = observation.quality, observation.camera
+    flaws = (
+        (observation.status is not FaceStatus.OK, Reason.NOT_THE_PERSON),
+        (quality.face_size_px < settings.smallest_face_px, Reason.TOO_SMALL),
+        (quality.face_size_px > settings.largest_face * min(camera.width, camera.height), Reason.TOO_CLOSE),
+        (quality.exposure < settings.least_exposure, Reason.TOO_DARK),
+        (quality.exposure > settings.most_exposure or quality.clipped > settings.most_clipped, Reason.TOO_BRIGHT),
+        (quality.occlusion > settings.most_occlusion, Reason.OCCLUDED),
+        (quality.sharpness < settings.least_sharpness, Reason.BLURRED),
+    )
+    return next((reason for holds, reason in flaws if holds), None)
+
+
 def worth(observation: FaceObservation) -> float:
     """How good a frame is as evidence, > 0: sharp, large, well exposed, eyes open."""
     quality = observation.quality
@@ -271,6 +274,7 @@ def _is_wanted(cell: Cell) -> bool:
     return any(cell == wanted for wanted, _ in WANTED)
 
 
-def _number_of(key: str) -> int:
+def number_of(key: str) -> int:
+    """The number at the end of a frame's key; 0 where there is none."""
     digits = key.rpartition("-")[2]
     return int(digits) if digits.isdecimal() else 0

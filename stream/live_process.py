@@ -20,6 +20,7 @@ from stream.messages import (
     Closed,
     Export,
     Exported,
+    FitOpened,
     Fitted,
     FittedCorrectives,
     FrameArrived,
@@ -27,7 +28,6 @@ from stream.messages import (
     OpenFit,
     Ping,
     Ready,
-    Resumed,
     SetScene,
     Tell,
     WantPicture,
@@ -96,7 +96,7 @@ class LiveProcess:
             case FittedCorrectives():
                 if session := self._sessions.get(message.session):
                     session.wear(message)
-            case Resumed():
+            case FitOpened():
                 if session := self._sessions.get(message.session):
                     session.resume(message)
             case Open():

@@ -7,22 +7,29 @@ from collections.abc import Callable
 import numpy as np
 
 from fitme.geometry import HeadPose
+from fitme.session_folder import is_session
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.observation import FaceObservation, FaceStatus, status_of
 from fitme.track.tracker import FrameTracker
 from stream.avatar_view import AvatarView
+from stream.events import LANDMARK_SCALE, Event, TrackingEvent
+from stream.expressions import ExpressionSelector
 from stream.frames import CameraFrame, FrameSlots
 from stream.keyframes import KeyframeSelector
-from stream.messages import DropKeyframe, Fitted, FittedCorrectives, KeepKeyframe, Open, Resumed, Show, Tell
-from stream.protocol import (
-    LANDMARK_SCALE,
-    Codec,
-    Event,
-    Mode,
-    Picture,
-    PromptCode,
-    TrackingEvent,
+from stream.messages import (
+    DropKeyframe,
+    DropStudied,
+    FitOpened,
+    Fitted,
+    FittedCorrectives,
+    KeepKeyframe,
+    KeepStudied,
+    Open,
+    Show,
+    Tell,
 )
+from stream.picture import Codec, Picture
+from stream.protocol import Mode, PromptCode
 from stream.scene import Scene
 from stream.settings import ServeSettings
 
@@ -51,6 +58,8 @@ class LiveSession:
         self._scene = opened.scene
         self._tracker = FrameTracker(model)
         self._selector = KeyframeSelector()
+        self._expressions = ExpressionSelector(model, settings.fit.studied)
+        self._earlier_known = not is_session(opened.folder)
         self._view = AvatarView(model, settings.picture)
         self._frame: CameraFrame | None = None
         self._observation: FaceObservation | None = None
@@ -73,15 +82,20 @@ class LiveSession:
         """The web process waits for a picture."""
         self._picture_wanted = True
 
-    def resume(self, resumed: Resumed) -> None:
-        """Go on with the keyframes of an earlier process."""
-        for keyframe in resumed.keyframes:
+    def resume(self, opened: FitOpened) -> None:
+        """Choose pictures from now on beside those of an earlier process, if there was one."""
+        for keyframe in opened.keyframes:
             self._selector.restore(keyframe)
-        self._tell(self._selector.coverage())
+        for picture in opened.studied:
+            self._expressions.restore(picture)
+        self._earlier_known = True
+        if opened.keyframes:
+            self._tell(self._selector.coverage())
 
     def wear(self, fitted: FittedCorrectives) -> None:
         """Change the skin with the expression from now on."""
         self._view.wear(fitted)
+        self._news = True
 
     def adopt(self, fitted: Fitted) -> None:
         """Draw and track with what a round found."""
@@ -119,7 +133,7 @@ class LiveSession:
         self._frame, self._observation = frame, observation
         if self._scene.mode is Mode.MIRROR:
             self._news = True
-        if observation is not None:
+        if observation is not None and self._earlier_known:
             self._consider(frame, observation)
         now_s = time.monotonic()
         if now_s >= self._tracking_due_s:
@@ -133,6 +147,14 @@ class LiveSession:
         if keyframe is not None:
             self._to_fit(KeepKeyframe(self.id, keyframe))
             self._tell(self._selector.coverage())
+            return
+        picture, dropped = self._expressions.offer(
+            frame.image, observation, frame.received_time_s, self._selector.keyframes
+        )
+        for key in dropped:
+            self._to_fit(DropStudied(self.id, key))
+        if picture is not None:
+            self._to_fit(KeepStudied(self.id, picture))
 
     def _draw(self, now_s: float) -> None:
         seen, frame = self._observation, self._frame

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from fitme.errors import StoreError
 from fitme.session_folder import delete_session
 from stream.engine import EngineError, EngineListener, NotReadyError
+from stream.events import ErrorEvent
 from stream.frames import FrameSlots
 from stream.messages import (
     Close,
@@ -40,7 +41,6 @@ from stream.messages import (
     WantPicture,
 )
 from stream.outgoing import QueuedSender
-from stream.protocol import ErrorEvent
 from stream.rtc import FrameSink
 from stream.scene import Scene
 from stream.settings import ServeSettings

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from stream.protocol import Event, Picture
+from stream.events import Event
+from stream.picture import Picture
 from stream.scene import Scene
 
 if TYPE_CHECKING:  # the web process need not load what only the others exchange
@@ -151,6 +152,7 @@ class CorrectiveArrays:
 
     expressions: npt.NDArray[np.float32]
     gram: npt.NDArray[np.float32]
+    mixing: npt.NDArray[np.float32]
     deltas: npt.NDArray[np.float16]
 
 
@@ -172,18 +174,20 @@ class WarmUp:
 
 @dataclass(frozen=True)
 class OpenFit:
-    """live → fit: begin the fit of a session, or resume it from its store."""
+    """live → fit: begin the fit of a session, or resume it from its store; answered by `FitOpened`."""
 
     session: str
     folder: Path
 
 
 @dataclass(frozen=True)
-class Resumed:
-    """fit → live: the keyframes of a session that goes on; comes before its first `Fitted`."""
+class FitOpened:
+    """fit → live: the pictures that a session held when it was left; answers `OpenFit`, before any other message. Both
+    are empty for a new session."""
 
     session: str
     keyframes: "tuple[Keyframe, ...]"
+    studied: "tuple[Keyframe, ...]"
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,22 @@ class KeepKeyframe:
 @dataclass(frozen=True)
 class DropKeyframe:
     """live → fit: a keyframe that a better one replaced."""
+
+    session: str
+    key: str
+
+
+@dataclass(frozen=True)
+class KeepStudied:
+    """live → fit: a new picture of which only the expression is to be learnt."""
+
+    session: str
+    picture: "Keyframe"
+
+
+@dataclass(frozen=True)
+class DropStudied:
+    """live → fit: such a picture that one with a more novel expression replaced."""
 
     session: str
     key: str

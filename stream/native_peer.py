@@ -19,7 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from fitme.errors import FitmeError, InputError
-from stream.protocol import Picture
+from stream.picture import Picture
 
 VIDEO_CLOCK_HZ = 90_000
 HTTP_TIMEOUT_S = 60.0

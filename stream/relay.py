@@ -9,7 +9,8 @@ import asyncio
 import time
 from dataclasses import replace
 
-from stream.protocol import PERSISTENT_EVENTS, Event, Picture
+from stream.events import PERSISTENT_EVENTS, Event
+from stream.picture import Picture
 
 PASSING_EVENTS_LIMIT = 16
 """Other events (errors, the camera's, the end) that may wait for one page; the oldest go first."""

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from stream.protocol import LightPreset, Mode, SceneEvent, SetBackground, SetCamera, SetLight, SetMode
+from stream.events import SceneEvent
+from stream.page_messages import SetBackground, SetCamera, SetLight, SetMode
+from stream.protocol import LightPreset, Mode
 
 Vector = tuple[float, float, float]
 

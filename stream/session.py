@@ -17,20 +17,10 @@ from pathlib import Path
 from fitme.errors import FitmeError
 from fitme.session_folder import delete_session, is_kept, is_session, mark_kept
 from stream.engine import Engine
-from stream.protocol import (
-    PROTOCOL_VERSION,
-    STAGES,
-    Ack,
-    ClientMessage,
-    Delete,
-    EndedEvent,
-    Event,
-    HelloEvent,
-    Keep,
-    KeptEvent,
-    PeerEvent,
-    Picture,
-)
+from stream.events import EndedEvent, Event, HelloEvent, KeptEvent, PeerEvent
+from stream.page_messages import Ack, ClientMessage, Delete, Keep
+from stream.picture import Picture
+from stream.protocol import PROTOCOL_VERSION, STAGES
 from stream.relay import Outbox, Relay
 from stream.rtc import CameraPeer
 from stream.scene import Scene

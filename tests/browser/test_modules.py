@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stream.protocol import LANDMARK_SCALE, STAGES, Codec, Picture
+from stream.events import LANDMARK_SCALE
+from stream.picture import Codec, Picture
+from stream.protocol import STAGES
 
 HERE = Path(__file__).resolve().parent
 CLIENT = HERE.parent.parent / "client"

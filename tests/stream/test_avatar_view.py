@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from fitme.fit.expression_texture import expression_gram
+from fitme.fit.expression_space import expression_gram
 from fitme.shape import MorphableModel, load_default_model
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from stream.avatar_view import AvatarView
@@ -40,7 +40,9 @@ def correctives(model: MorphableModel, change: float) -> FittedCorrectives:
     expressions[1, expression_index("jawOpen")] = 1.0
     deltas = np.zeros((2, SIDE, SIDE, 3), np.float16)
     deltas[1] = change
-    return FittedCorrectives("a", CorrectiveArrays(expressions, expression_gram(model).numpy(), deltas))
+    return FittedCorrectives(
+        "a", CorrectiveArrays(expressions, expression_gram(model).numpy(), np.eye(2, dtype=np.float32), deltas)
+    )
 
 
 def face(view: AvatarView, jaw: float) -> npt.NDArray[np.float64]:

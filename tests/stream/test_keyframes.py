@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from fitme.geometry import Camera, HeadPose
 from fitme.shape import EXPRESSION_COUNT, EXPRESSION_NAMES
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
+from stream.events import CoverageEvent
 from stream.keyframes import WANTED, KeyframeSelector, Reason, SelectorSettings, worth
-from stream.protocol import CoverageEvent, PromptCode
+from stream.protocol import PromptCode
 
 IMAGE = np.zeros((48, 64, 3), np.uint8)
 GOOD = FrameQuality(sharpness=1.0, exposure=0.5, clipped=0.0, face_size_px=200.0, occlusion=0.0)

@@ -5,17 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from stream.protocol import (
-    Codec,
-    EndedEvent,
-    ErrorEvent,
-    Event,
-    HelloEvent,
-    KeptEvent,
-    PeerEvent,
-    Picture,
-    ProgressEvent,
-)
+from stream.events import EndedEvent, ErrorEvent, Event, HelloEvent, KeptEvent, PeerEvent, ProgressEvent
+from stream.picture import Codec, Picture
 from stream.relay import PASSING_EVENTS_LIMIT, Outbox, Relay
 
 HELLO = HelloEvent(1, "0", False, ("waiting",), 4, 4)

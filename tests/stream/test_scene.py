@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from fitme.geometry import HeadPose
-from stream.protocol import LightPreset, Mode, SetBackground, SetCamera, SetLight, SetMode
+from stream.page_messages import SetBackground, SetCamera, SetLight, SetMode
+from stream.protocol import LightPreset, Mode
 from stream.scene import Scene
 from stream.staging import TURNTABLE_PERIOD_S, head_pose, scene_light, studio_camera
 
