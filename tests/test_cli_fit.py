@@ -15,6 +15,7 @@ from PIL import Image
 
 from fitme import cli
 from fitme.avatar import Avatar
+from fitme.commands import fitting
 from fitme.export import turntable
 from fitme.export.glb import read_glb
 from fitme.export.portrait import draw_portrait, portrait_light, portrait_pose
@@ -24,6 +25,7 @@ from fitme.fit.state import RoundReport
 from fitme.ingest import selection
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape import EXPRESSION_NAMES, MorphableModel, Region, load_default_model, uv_raster
+from fitme.store import SessionStore
 
 FRAMES = 18
 SIDE_PX = 256
@@ -180,10 +182,22 @@ def test_ctrl_c_keeps_what_was_found(clip: Path, tmp_path: Path, monkeypatch: py
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_session_goes_on_where_it_stopped(clip: Path, tmp_path: Path):
+def studied(store: Path) -> list[str]:
+    with SessionStore(store) as opened:
+        state = opened.read()
+    assert state is not None
+    return [picture.key for picture in state.studied]
+
+
+def test_session_goes_on_where_it_stopped(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     store = tmp_path / "session"
     assert run("fit", clip, "--out", tmp_path / "first", "--seconds", "0", "--session", store) == 0
+    kept = studied(store)
+    assert len(kept) == FRAMES - KEYFRAMES
+    monkeypatch.setattr(fitting, "STUDIED", 3)
     assert run("fit", "--out", tmp_path / "second", "--seconds", "0", "--session", store) == 0
     first, second = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("first", "second"))
     assert len(second["rounds"]) > len(first["rounds"]) >= 1
     assert len(second["keyframes"]) == len(first["keyframes"])
+    assert len(studied(store)) == 3
+    assert set(studied(store)) < set(kept)

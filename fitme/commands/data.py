@@ -5,15 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from fitme.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from rich.console import Console
 
 SMALLEST_RESOLUTION, LARGEST_RESOLUTION = 32, 2048
 
@@ -45,6 +43,9 @@ def data_build(
 
     A run that was cut off is gone on with.
     """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     from fitme.reflectance.dataset import HELD_OUT_SEED, build_dataset
     from fitme.reflectance.given import given_maps
     from fitme.reflectance.translation import DEFAULT_TRANSLATION, load_translator
@@ -83,7 +84,9 @@ def data_build(
     _print_classes(console, dataset.typology_deg, dataset.seeds)
 
 
-def _print_classes(console: Console, typology_deg: "npt.NDArray[np.float32]", seeds: "npt.NDArray[np.int64]") -> None:
+def _print_classes(console: "Console", typology_deg: "npt.NDArray[np.float32]", seeds: "npt.NDArray[np.int64]") -> None:
+    from rich.table import Table
+
     from fitme.reflectance.dataset import GIVEN_SEED
     from fitme.reflectance.tone import ITA_CLASSES
     from fitme.reflectance.typology import LARGEST_SHARE, SMALLEST_SHARE, ToneReport

@@ -16,12 +16,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fitme.commands.startup import FitRequest, Models, Pictures
 from fitme.commands.stopwatch import Stopwatch
+from fitme.fit.expression_space import expression_gram, spread_expressions
 from fitme.fit.incremental import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import STAGES, FitState
 from fitme.ingest.observe import Observer, Sighting
-from fitme.ingest.selection import Choice, choose, choose_held_out
+from fitme.ingest.selection import STUDIED, choose, choose_held_out
+from fitme.shape import MorphableModel
 from fitme.track.identity import DlibEmbedder
 
 if TYPE_CHECKING:
@@ -63,7 +65,8 @@ def run_fit(request: FitRequest, pictures: Pictures, models: Models, watch: Stop
                 raise observer.nobody()
         with watch.measuring("refine"):
             fitter = _fitter(models, state, chosen)
-            interrupted = _refine(fitter, choice, request.seconds, store, progress, watch)
+            _give_to_study(fitter, choice.studied, models.head)
+            interrupted = _refine(fitter, request.seconds, store, progress, watch)
         with watch.measuring("read held-out frames"):
             # Tracked only now, so that nothing of them can have been known before.
             held_out = choose_held_out(observer, pictures.held_out)
@@ -102,7 +105,7 @@ def _fitter(models: Models, state: FitState | None, chosen: Sequence[Sighting]) 
     noted = [sighting.frame.focal for sighting in chosen if sighting.frame.focal is not None]
     if noted:
         settings = replace(settings, solver=replace(settings.solver, focal_prior=float(np.median(noted))))
-    models.occlusion.result()
+    models.prepared.result()
     if state is None:
         fitter = IncrementalFitter(models.head, models.generator, settings, models.embedder)
     else:
@@ -114,6 +117,22 @@ def _fitter(models: Models, state: FitState | None, chosen: Sequence[Sighting]) 
             held.add(key)
             fitter.add_keyframe(_keyframe(key, sighting, models.embedder))
     return fitter
+
+
+def _give_to_study(fitter: IncrementalFitter, sightings: Sequence[Sighting], model: MorphableModel) -> None:
+    """Have further sightings studied; with those of earlier runs `STUDIED` at most, whose expressions differ most."""
+    held = {picture.key for picture in (*fitter.keyframes, *fitter.studied)}
+    for sighting in sightings:
+        key = _key(sighting)
+        if key not in held:
+            held.add(key)
+            fitter.add_studied(Keyframe(key, sighting.frame.image, sighting.observation, sighting.frame.timestamp_s))
+    pictures = fitter.studied
+    if len(pictures) > STUDIED:
+        expressions = np.stack([picture.observation.expression for picture in pictures]).astype(np.float64)
+        kept = spread_expressions(expressions, expression_gram(model).double().numpy(), STUDIED)
+        for index in set(range(len(pictures))) - set(kept):
+            fitter.remove_studied(pictures[index].key)
 
 
 def _keyframe(key: str, sighting: Sighting, embedder: DlibEmbedder) -> Keyframe:
@@ -130,9 +149,8 @@ def _key(sighting: Sighting) -> str:
 
 
 def _refine(
-    fitter: IncrementalFitter, choice: Choice, seconds: float, store: "SessionStore | None", progress: Progress,
-    watch: Stopwatch,
-) -> bool:  # fmt: skip
+    fitter: IncrementalFitter, seconds: float, store: "SessionStore | None", progress: Progress, watch: Stopwatch
+) -> bool:
     """Refine until the time is up, nothing is left to do, or Ctrl-C, then study expressions; whether it was Ctrl-C."""
     task = progress.add_task("fitting", total=max(seconds, SLICE_S))
     deadline = time.monotonic() + seconds
@@ -149,13 +167,11 @@ def _refine(
             progress.update(task, description=f"fitting: {report.stage}", completed=seconds - max(left, 0.0))
             if fitter.converged or interrupted() or time.monotonic() >= deadline:
                 break
-        if fitter.converged and choice.studied:
+        if fitter.studying:
             progress.update(task, description="studying expressions")
-            fitter.study(
-                Keyframe(_key(sighting), sighting.frame.image, sighting.observation, sighting.frame.timestamp_s)
-                for sighting in choice.studied
-                if not interrupted() and time.monotonic() < deadline
-            )
+            while fitter.studying and not interrupted() and time.monotonic() < deadline:
+                fitter.study()
+            fitter.show_studied()
         watch.note(FINAL_AVATAR)
         progress.update(task, completed=max(seconds, SLICE_S))
         return interrupted()

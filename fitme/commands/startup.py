@@ -7,8 +7,8 @@ all. What does not hold that lock is done beside it::
     ---------------------------------------------   ---------------------------------------------
     Pillow, OpenCV and MediaPipe are imported
     torch and numba are imported                    the first photo is read and looked at
-    SciPy and the fit are imported, networks read   numba's kernels are loaded, and the head's
-    pose and identity of the face are found         ambient occlusion is drawn with them
+    the fit is imported, the generator read         numba's kernels are loaded, and the head's
+    pose and identity of the face are found         ambient occlusion and its texels drawn with them
 
 Whatever is imported before `fitme.commands.fitting`, here and in `fitme.ingest.lookout`, does without torch.
 """
@@ -30,8 +30,6 @@ from fitme.ingest.lookout import Lookout
 from fitme.ingest.spread import split_holdout
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from fitme.reflectance.generator import ReflectanceGenerator
     from fitme.shape import MorphableModel
     from fitme.track.identity import DlibEmbedder
@@ -74,8 +72,8 @@ class Models:
     head: "MorphableModel"
     generator: "ReflectanceGenerator"
     embedder: "DlibEmbedder"
-    occlusion: "Future[Tensor]"
-    """The head's own, being drawn; who asks for it before it is done draws it again."""
+    prepared: "Future[None]"
+    """Done when all is drawn and kept that the first avatar would else have to wait for."""
 
 
 def fit(request: FitRequest) -> bool:
@@ -89,14 +87,14 @@ def fit(request: FitRequest) -> bool:
     _check_folder(request.out)
     with ExitStack() as stack:
         stack.enter_context(quiet_libraries())
-        beside = stack.enter_context(ThreadPoolExecutor(1, "occlusion"))
+        beside = stack.enter_context(ThreadPoolExecutor(1, "drawing"))
         with uncollected(), watch.measuring("start"):
             pictures = _pictures(request)
             stack.enter_context(pictures.lookout)
-            head, occlusion = _head(beside)  # Imports torch and numba.
-            from fitme.commands.fitting import run_fit  # Imports SciPy and the fit.
+            head = _head(beside)  # Imports torch and numba.
+            from fitme.commands.fitting import run_fit  # Imports the fit.
 
-            models = Models(head, *_networks(), occlusion)
+            models = _models(head, beside)
         return run_fit(request, pictures, models, watch)
 
 
@@ -123,20 +121,37 @@ def _pictures(request: FitRequest) -> Pictures:
     return Pictures(first, tuple(candidates[index] for index in held_out), Lookout(first))
 
 
-def _head(beside: Executor) -> "tuple[MorphableModel, Future[Tensor]]":
-    """The head, and its occlusion, which is being drawn, and is kept for whoever asks for it."""
+def _head(beside: Executor) -> "MorphableModel":
+    """The head, whose occlusion is being drawn, and is kept for whoever asks for it."""
     from fitme.render.occlusion import head_occlusion
     from fitme.shape import load_default_model
 
     head = load_default_model()
-    return head, beside.submit(head_occlusion, head)
+    beside.submit(head_occlusion, head)
+    return head
 
 
-def _networks() -> "tuple[ReflectanceGenerator, DlibEmbedder]":
+def _models(head: "MorphableModel", beside: Executor) -> Models:
+    """What is still to be read, while the head's texels are being drawn."""
+    from fitme.fit.settings import FitSettings
+    from fitme.fit.unprojection import texel_table
     from fitme.reflectance.weights import DEFAULT_WEIGHTS, load_generator
     from fitme.track.tracker import default_embedder
 
-    return load_generator(DEFAULT_WEIGHTS), default_embedder()
+    beside.submit(texel_table, head, FitSettings.map_resolution)
+    generator = load_generator(DEFAULT_WEIGHTS)
+    return Models(head, generator, default_embedder(), beside.submit(_prepare, head, generator))
+
+
+def _prepare(head: "MorphableModel", generator: "ReflectanceGenerator") -> None:
+    """Draw the texels of a generator's maps, and a face once, since the first takes four times as long as others."""
+    import torch
+
+    from fitme.fit.unprojection import texel_table
+
+    texel_table(head, generator.config.resolution)
+    with torch.no_grad():
+        generator.synthesize(generator.broadcast(generator.mean_w[None]))
 
 
 def _check_folder(folder: Path) -> None:

@@ -5,9 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 SAVE_STEPS = 200
 
@@ -30,6 +27,9 @@ def train_translation(
 ) -> None:
     """Train the network that turns a texture, lit or not, into diffuse albedo, specular albedo and normals."""
     import torch
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Table
 
     from fitme.errors import InputError
     from fitme.reflectance.dataset import load_dataset

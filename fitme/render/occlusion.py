@@ -74,12 +74,26 @@ def visible_share(vertices: Tensor, triangles: Tensor) -> Tensor:
     return torch.from_numpy((seen / np.maximum(total, 1e-9)).astype(np.float32))
 
 
+@lru_cache(maxsize=2)
 def head_occlusion(model: MorphableModel) -> Tensor:
     """Factors (V,) for `render` and `ForwardRenderer`: dark inside the mouth and the nostrils, shaded eyes and teeth.
 
     The skin's other hollows stay at 1: a fit without occlusion has their shade in the albedo already.
     """
-    return _head_occlusion(_ByIdentity(model))
+    closed = visible_share(model.mean, model.triangles)
+    expression = torch.zeros(1, len(EXPRESSION_NAMES))
+    for name, activation in OPENING_EXPRESSION.items():
+        expression[0, expression_index(name)] = activation
+    opened = visible_share(model.vertices(torch.zeros(1, model.identity_count), expression)[0], model.triangles)
+    inside = model.vertex_mask(Region.MOUTH_INTERIOR, Region.TEETH)
+    eyes = model.vertex_mask(Region.EYES)
+    nostrils = torch.where(closed < HIDDEN_SHARE, closed / HIDDEN_SHARE, torch.ones_like(closed))
+    skin_only = model.vertex_mask(Region.SKIN) & ~model.vertex_mask(Region.LIPS, Region.EARS, Region.NECK)
+    factor = torch.where(skin_only, nostrils, torch.ones_like(closed))
+    factor = torch.where(eyes, closed, factor)
+    factor = torch.where(inside, opened.clamp(min=INSIDE_LEAST), factor)
+    factor = torch.where(teeth_and_behind(model), opened.clamp(min=TEETH_LEAST), factor)
+    return factor.clamp(DEEPEST, 1.0)
 
 
 def teeth_and_behind(model: MorphableModel) -> Tensor:
@@ -128,50 +142,14 @@ class MouthShade:
         return shown
 
 
+@lru_cache(maxsize=2)
 def mouth_shade(model: MorphableModel) -> MouthShade:
     """Of a model."""
-    return _mouth_shade(_ByIdentity(model))
-
-
-class _ByIdentity:
-    """Makes a model usable as a cache's key."""
-
-    def __init__(self, model: MorphableModel) -> None:
-        self.model = model
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByIdentity) and other.model is self.model
-
-    def __hash__(self) -> int:
-        return id(self.model)
-
-
-@lru_cache(maxsize=2)
-def _mouth_shade(key: _ByIdentity) -> MouthShade:
-    model, pairs = key.model, torch.tensor(LIP_PAIRS)
+    pairs = torch.tensor(LIP_PAIRS)
     lips = model.triangles[model.mediapipe_triangles[pairs].long()].long()
     inside = model.vertex_mask(Region.MOUTH_INTERIOR, Region.TEETH) & ~model.vertex_mask(Region.LIPS, Region.SKIN)
     bag = np.flatnonzero(model.triangle_region.numpy() == Region.MOUTH_INTERIOR)
     return MouthShade(lips, model.mediapipe_barycentric[pairs], inside, bag)
-
-
-@lru_cache(maxsize=2)
-def _head_occlusion(key: _ByIdentity) -> Tensor:
-    model = key.model
-    closed = visible_share(model.mean, model.triangles)
-    expression = torch.zeros(1, len(EXPRESSION_NAMES))
-    for name, activation in OPENING_EXPRESSION.items():
-        expression[0, expression_index(name)] = activation
-    opened = visible_share(model.vertices(torch.zeros(1, model.identity_count), expression)[0], model.triangles)
-    inside = model.vertex_mask(Region.MOUTH_INTERIOR, Region.TEETH)
-    eyes = model.vertex_mask(Region.EYES)
-    nostrils = torch.where(closed < HIDDEN_SHARE, closed / HIDDEN_SHARE, torch.ones_like(closed))
-    skin_only = model.vertex_mask(Region.SKIN) & ~model.vertex_mask(Region.LIPS, Region.EARS, Region.NECK)
-    factor = torch.where(skin_only, nostrils, torch.ones_like(closed))
-    factor = torch.where(eyes, closed, factor)
-    factor = torch.where(inside, opened.clamp(min=INSIDE_LEAST), factor)
-    factor = torch.where(teeth_and_behind(model), opened.clamp(min=TEETH_LEAST), factor)
-    return factor.clamp(DEEPEST, 1.0)
 
 
 def _sphere_directions(count: int) -> npt.NDArray[np.float64]:

@@ -12,7 +12,7 @@ from fitme.shape.expressions import MAX_EYE_PITCH_DEG, MAX_EYE_YAW_DEG, expressi
 from fitme.shape.regions import Region
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MorphableModel:
     """A head in the model frame (+Y up, face along +Z, metres, origin midway between the mean's eyeballs).
 
