@@ -14,7 +14,7 @@ import torch
 from fitme.bench.scores import FrameScore, score_frame
 from fitme.color import linear_to_bytes
 from fitme.fit.alignment import HeadAligner, camera_of
-from fitme.fit.gauss_newton import Freedom
+from fitme.fit.joint_estimate import Freedom
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.landmarks import pose_of
 from fitme.fit.settings import FitSettings

@@ -14,8 +14,8 @@ from fitme.bench.truth_scenes import UnseenLight
 from fitme.color import linear_to_bytes
 from fitme.fit.alignment import HeadAligner, camera_of
 from fitme.fit.baking import enlarge, map_arrays
-from fitme.fit.gauss_newton import Freedom
 from fitme.fit.incremental import IncrementalFitter
+from fitme.fit.joint_estimate import Freedom
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.landmarks import pose_of
 from fitme.fit.settings import FitSettings

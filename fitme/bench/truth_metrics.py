@@ -69,6 +69,8 @@ class AlbedoScore:
     """Mean of found minus true: negative where the skin came out too dark."""
     hue: float
     """Mean absolute difference once the found albedo is scaled to the true mean: what light's level did not do."""
+    relative: float
+    """`error` over the mean of the true albedo, as eyes judge it: dark skin has less albedo to err by."""
 
 
 def similarity_of(source: FloatArray, target: FloatArray, *, free_scale: bool) -> Similarity:
@@ -177,7 +179,10 @@ def score_albedo(
     found, true = found.astype(np.float64), true.astype(np.float64)
     level = true.mean() / max(float(found.mean()), _SMALLEST_ERROR)
     return AlbedoScore(
-        float(np.abs(found - true).mean()), float((found - true).mean()), float(np.abs(level * found - true).mean())
+        error := float(np.abs(found - true).mean()),
+        float((found - true).mean()),
+        float(np.abs(level * found - true).mean()),
+        error / max(float(true.mean()), _SMALLEST_ERROR),
     )
 
 

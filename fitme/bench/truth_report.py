@@ -37,7 +37,8 @@ REPORT_FILE = "report.json"
 
 UNITS = {
     "scan_mm": "mm", "scan_free_mm": "mm", "landmark_mm": "mm", "normal_deg": "deg", "pose_deg": "deg",
-    "albedo": "linear", "albedo_bias": "linear", "albedo_hue": "linear", "psnr_db": "dB", "ssim": "", "identity": "L2",
+    "albedo": "linear", "albedo_bias": "linear", "albedo_hue": "linear", "albedo_relative": "",
+    "psnr_db": "dB", "ssim": "", "identity": "L2",
     "relit_psnr_db": "dB",
 }  # fmt: skip
 """By the fields of `HeadScore`."""
@@ -45,6 +46,7 @@ TITLES = {
     "scan_mm": "scan to mesh, known scale", "scan_free_mm": "scan to mesh, free scale", "landmark_mm": "landmarks",
     "normal_deg": "normal angle", "pose_deg": "head pose", "albedo": "diffuse albedo",
     "albedo_bias": "diffuse albedo, bias", "albedo_hue": "diffuse albedo, level aside",
+    "albedo_relative": "diffuse albedo, over its level",
     "psnr_db": "held-out PSNR", "ssim": "held-out SSIM", "identity": "identity distance", "relit_psnr_db": "relit PSNR",
 }  # fmt: skip
 
@@ -98,18 +100,27 @@ def rows_of(reports: Sequence[SubjectReport]) -> list[BenchmarkRow]:
         for field in TITLES
         for method in METHODS
     ]
-    tones = {report.tone for report in reports}
-    by_tone = {
-        tone: fmean(report.methods["fit"].albedo for report in reports if report.tone == tone) for tone in sorted(tones)
-    }
-    rows += [BenchmarkRow(f"diffuse albedo, {tone} skin: fit", error, "linear") for tone, error in by_tone.items()]
-    ratio = max(by_tone.values()) / min(by_tone.values())
-    rows.append(BenchmarkRow("diffuse albedo, worst class over best: fit", ratio, "", f"<= {LARGEST_TONE_RATIO:g}"))
+    for field, target in (("albedo", f"<= {LARGEST_TONE_RATIO:g}"), ("albedo_relative", None)):
+        rows += _tone_rows(reports, field, target)
     seconds = median(report.fit_s for report in reports)
     rows.append(BenchmarkRow("time of refinement: fit, median", seconds, "s", f"<= {LONGEST_REFINEMENT_S:g}"))
     first = [point.seconds for report in reports for point in report.over_seconds if point.stage != STAGES[0]][:1]
     rows += [BenchmarkRow("time to own skin: fit, first subject", value, "s") for value in first]
     return rows + _growth_rows(reports)
+
+
+def _tone_rows(reports: Sequence[SubjectReport], field: str, target: str | None) -> list[BenchmarkRow]:
+    """An error of the fit's by class of tone, and its largest over its smallest."""
+    errors = {
+        tone: fmean(getattr(report.methods["fit"], field) for report in reports if report.tone == tone)
+        for tone in sorted({report.tone for report in reports})
+    }
+    title, unit = TITLES[field], UNITS[field]
+    ratio = max(errors.values()) / min(errors.values())
+    return [
+        *(BenchmarkRow(f"{title}, {tone} skin: fit", error, unit) for tone, error in errors.items()),
+        BenchmarkRow(f"{title}, worst class over best: fit", ratio, "", target),
+    ]
 
 
 def _growth_rows(reports: Sequence[SubjectReport]) -> list[BenchmarkRow]:

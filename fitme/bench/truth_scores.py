@@ -78,6 +78,7 @@ class HeadScore:
     albedo: float
     albedo_bias: float
     albedo_hue: float
+    albedo_relative: float
     psnr_db: float
     """Held-out frames, over the eroded face oval."""
     ssim: float
@@ -167,7 +168,8 @@ class SubjectBench:
         mean = {key: _nan_mean([row[key] for row in rows]) for key in _FRAME_KEYS}
         return HeadScore(
             shape.scan_mm, shape.scan_free_mm, shape.landmark_mm, shape.normal_deg, mean["pose"], albedo.error,
-            albedo.bias, albedo.hue, mean["psnr"], mean["ssim"], mean["identity"], mean["relit"], len(rows),
+            albedo.bias, albedo.hue, albedo.relative, mean["psnr"], mean["ssim"], mean["identity"],
+            mean["relit"], len(rows),
         )  # fmt: skip
 
     def metrics(self, head: Head) -> Metrics:

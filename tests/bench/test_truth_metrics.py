@@ -129,6 +129,7 @@ def test_albedo_errors_are_told_apart():
     assert darker.hue == pytest.approx(0.0, abs=1e-9)
     assert darker.bias == pytest.approx(-0.2 * true.mean())
     assert darker.error == pytest.approx(0.2 * true.mean())
+    assert darker.relative == pytest.approx(0.2)
     shifted = score_albedo(true + 0.05, true)
     assert shifted.error == pytest.approx(0.05)
     assert shifted.bias == pytest.approx(0.05)

@@ -29,7 +29,7 @@ def test_every_measure_has_a_title_and_a_unit():
 def test_rows_are_means_with_targets_relative_to_what_stands_beside():
     reports = [
         _report(0, "dark", _score(1.0, albedo=0.05), 2.0),
-        _report(1, "light", _score(2.0, albedo=0.10), 4.0),
+        _report(1, "light", _score(2.0, albedo=0.10, albedo_relative=4.0), 4.0),
     ]
     rows = {row.name: row for row in rows_of(reports)}
     assert rows["scan to mesh, known scale: fit"].value == pytest.approx(1.5)
@@ -38,6 +38,7 @@ def test_rows_are_means_with_targets_relative_to_what_stands_beside():
     assert rows["normal angle: fit"].target == "<= 2.25"
     assert rows["diffuse albedo, dark skin: fit"].value == pytest.approx(0.05)
     assert rows["diffuse albedo, worst class over best: fit"].value == pytest.approx(2.0)
+    assert rows["diffuse albedo, over its level, worst class over best: fit"].value == pytest.approx(4.0)
     assert rows["time to own skin: fit, first subject"].value == pytest.approx(1.5)
     assert all(row.target is None for name, row in rows.items() if name.endswith(METHODS[:3]))
 
