@@ -6,7 +6,7 @@ import torch.nn.functional as functional
 
 from fitme.fit.fusion import FusedTexture
 from fitme.fit.state import MapArrays
-from fitme.fit.toning import toned
+from fitme.fit.toning import SeenSkin, toned
 from fitme.fit.unprojection import TexelTable
 from fitme.reflectance.maps import ReflectanceMaps
 
@@ -27,16 +27,17 @@ def grey_maps() -> ReflectanceMaps:
 def bake(table: TexelTable, texture: FusedTexture, generated: ReflectanceMaps, inverted: bool) -> ReflectanceMaps:
     """Maps at the table's resolution.
 
-    Diffuse: the fused texture where it is trusted; elsewhere the generator's once it was `inverted` to this face, in
-    the tone of what was seen beside it, and the fused texture's prior before. Specular and normals: the generator's.
+    Diffuse: what was seen where that is trusted; elsewhere the generator's once it was `inverted` to this face, in the
+    tone of what was seen beside it. Before, the fused texture with its prior. Specular and normals: the generator's.
     """
     enlarged = enlarge(generated, table.resolution)
     if not inverted:
-        seen = torch.from_numpy(table.to_filled_map(texture.albedo))[None]
-        return ReflectanceMaps(seen, enlarged.specular, enlarged.normals)
+        fused = torch.from_numpy(table.to_filled_map(texture.albedo))[None]
+        return ReflectanceMaps(fused, enlarged.specular, enlarged.normals)
     share = np.minimum(texture.confidence[:, None] / np.float32(FULL_CONFIDENCE), 1.0)
-    expected = toned(table, table.from_map(enlarged.diffuse[0].numpy()), texture.albedo, share)
-    diffuse = table.to_filled_map((expected + share * (texture.albedo - expected)).astype(np.float32))
+    seen = SeenSkin(texture.seen, share, texture.likeness)
+    expected = toned(table, table.from_map(enlarged.diffuse[0].numpy()), seen)
+    diffuse = table.to_filled_map((expected + share * (texture.seen - expected)).astype(np.float32))
     return ReflectanceMaps(torch.from_numpy(diffuse)[None], enlarged.specular, enlarged.normals)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from fitme.fit.bare_skin import bare_neck, seen_neck, skin_likeness
 from fitme.fit.consensus import disagreement
 from fitme.fit.delit import SMALLEST_WEIGHT, BandSums, DelitView
 from fitme.fit.lighting import LIGHT_REGIONS, LightSettings, LitSurface, estimate_light, lit_surface
@@ -53,6 +54,10 @@ class FusedTexture:
 
     albedo: FloatArray
     """(N, 3) linear, of the table's texels; the prior where nothing was seen."""
+    seen: FloatArray
+    """(N, 3) linear, what the keyframes say by themselves, however little they show of a texel; 0 where nothing."""
+    likeness: FloatArray
+    """(N, 1) in [0, 1], how much that is like bare skin."""
     confidence: FloatArray
     """(N,) 0 where nothing was seen, towards 1 where it was seen well."""
     lights: tuple[FloatArray, ...]
@@ -101,7 +106,8 @@ def fuse(
 ) -> FusedTexture:
     """Alternate between the views' lights and the albedo that they share.
 
-    Ears count as unseen: no landmark holds them in place, and what lies behind them would be painted on.
+    Ears count as unseen: no landmark holds them in place, and what lies behind them would be painted on. What lies over
+    the neck is taken for the skin that is expected there.
 
     `prior` is an albedo for what was not seen, of any tone: it is scaled to the tone that is found. `specular` is the
     specular albedo. `sharpness` of each view weighs it against the others. What `resting` keyframes have said joins in,
@@ -136,16 +142,20 @@ def fuse(
     for part in delit:
         sums.add(table, part, settings.detail_power, settings.band_sigma)
     confidence = _confidence(total, settings)
+    seen = np.clip(sums.albedo(), 0.0, MAXIMAL_ALBEDO)
+    likeness = skin_likeness(table, seen, tinted, confidence)
+    seen = tinted + bare_neck(table, likeness, confidence) * (seen - tinted)
+    confidence *= seen_neck(table, confidence)
     # Where little was seen the prior stays, as much of it as the alternations above would leave.
     unseen = (1.0 - confidence) ** (settings.rounds + 1)
-    fused = np.clip((1.0 - unseen) * sums.albedo() + unseen * tinted, 0.0, MAXIMAL_ALBEDO).astype(np.float32)
+    fused = np.clip((1.0 - unseen) * seen + unseen * tinted, 0.0, MAXIMAL_ALBEDO).astype(np.float32)
     predicted = [
         fused[sampled] * s.surface.shading(light) + s.surface.sheen(light)
         for s, light in zip(samples, lights, strict=True)
     ]
     errors = tuple(_error(s, colors) for s, colors in zip(samples, predicted, strict=True))
     return FusedTexture(
-        fused, confidence[:, 0], tuple(lights), errors,
+        fused, seen, likeness, confidence[:, 0], tuple(lights), errors,
         _disagreements(samples, lights, expected, rest, known, sampled, sharpest, settings), delit,
     )  # fmt: skip
 

@@ -11,8 +11,10 @@ AROUND_WEIGHT = 0.4
 """Weight of pixels around the face's oval, where hair and background lie: less than the face's own."""
 AROUND_GROWTH = 0.6
 """How far beyond the oval the head may reach, relative to the oval's size."""
-EDGE_SHARE = 0.03
-"""Blur of the mask's edge, and margin kept from background and hands, over the side of the face."""
+MARGIN_SHARE = 0.03
+"""Margin kept from background and hands, over the side of the face."""
+EDGE_SHARE = 0.3
+"""Blur of the mask's edge over that margin: little enough not to reach beyond it, however many pictures add up."""
 
 
 class Visibility:
@@ -25,14 +27,14 @@ class Visibility:
     def usable_pixels(self, keyframe: Keyframe) -> npt.NDArray[np.float32]:
         """(H, W) weights in [0, 1]: 1 inside the face's oval, less around it, 0 on background, hands and elsewhere."""
         observation = keyframe.observation
-        margin_px = max(round(EDGE_SHARE * observation.quality.face_size_px), 1)
+        margin_px = max(round(MARGIN_SHARE * observation.quality.face_size_px), 1)
         margin = np.ones((2 * margin_px + 1,) * 2, np.uint8)
         person = cv2.erode(self._person.mask(keyframe.image), margin)
         around = AROUND_WEIGHT * observation.face_mask(grow=AROUND_GROWTH) * person
         weight = np.maximum(observation.face_mask().astype(np.float32), around)
         hands = self._hands.mask(keyframe.image, observation.landmarks).astype(np.uint8)
         weight *= 1.0 - cv2.dilate(hands, margin)
-        return np.asarray(cv2.GaussianBlur(weight, (0, 0), float(margin_px)), np.float32)
+        return np.asarray(cv2.GaussianBlur(weight, (0, 0), EDGE_SHARE * margin_px), np.float32)
 
     def close(self) -> None:
         """Release the networks."""

@@ -192,7 +192,8 @@ def test_baking_prefers_what_was_seen(views: TexelViews) -> None:
     count = len(views.table.rows)
     skin, eyes = (views.table.region == int(region) for region in (Region.SKIN, Region.EYES))
     confidence = np.where(skin, np.linspace(0.0, 1.0, count), 0.0).astype(np.float32)
-    texture = FusedTexture(np.full((count, 3), 0.2, np.float32), confidence, (), ())
+    albedo, bare = np.full((count, 3), 0.2, np.float32), np.ones((count, 1), np.float32)
+    texture = FusedTexture(albedo, albedo, bare, confidence, (), ())
     generated = ReflectanceMaps.constant((0.6, 0.6, 0.6), 0.4, 32)
     maps = bake(views.table, texture, generated, inverted=True)
     values = views.table.from_map(maps.diffuse[0].numpy())[:, 0]
