@@ -207,7 +207,7 @@ def shade_rows(
                 if soft + sharp == _ZERO:
                     continue
                 if index < depths.shape[0]:
-                    reach = lit_share(depths[index], frames[index], ox, oy, oz)
+                    reach = lit_share(depths[index], frames[index], ox, oy, oz, nx, ny, nz)
                     if reach == _ZERO:
                         continue
                     soft, sharp = reach * soft, reach * sharp

@@ -1,8 +1,9 @@
 """Shadows that a head casts on itself under directional lights: the nose on a cheek, the brow on an eye, the chin.
 
 One depth map from each light (Williams, "Casting curved shadows on curved surfaces", SIGGRAPH 1978), looked up with
-percentage-closer filtering (Reeves et al., SIGGRAPH 1987): comparisons are blended between neighbouring texels, not
-depths.
+percentage-closer filtering (Reeves et al., SIGGRAPH 1987): comparisons are averaged over neighbouring texels, not
+depths, and each is with the plane that touches the surface, so that a surface that the light grazes does not shadow
+itself (Isidoro, "Shadow mapping: GPU-based tips and techniques", GDC 2006). Edges are as soft as under a small window.
 """
 
 from collections.abc import Callable
@@ -25,12 +26,17 @@ NORMAL_OFFSET_M = 0.001
 """How far off the surface light is looked for, so that the map's steps shadow nothing."""
 DEPTH_BIAS_M = 0.002
 """How much nearer to the light a surface must be to shadow another."""
+SOFT_TEXELS = 2
+"""Texels to each side of a point's own that are asked: edges are twice as wide, and one more."""
+STEEPEST = 0.15
+"""Cosine between light and normal below which a surface counts as no steeper."""
 FARTHEST_M = 1e9
 """Depth of texels that show nothing."""
 
 _single = cast(Callable[[float], float], np.float32)
 _ZERO, _ONE = _single(0.0), _single(1.0)
-_BIAS = _single(DEPTH_BIAS_M)
+_SHARE_OF_ONE = _single(1.0 / (2 * SOFT_TEXELS + 1) ** 2)
+_BIAS, _STEEPEST = _single(DEPTH_BIAS_M), _single(-STEEPEST)
 
 
 @dataclass(frozen=True)
@@ -72,39 +78,55 @@ def shadow_maps(
 
 
 @relaxed_kernel
-def lit_share(depth: Singles, frame: Singles, x: float, y: float, z: float) -> float:
+def lit_share(depth: Singles, frame: Singles, x: float, y: float, z: float, nx: float, ny: float, nz: float) -> float:
     """Share in [0, 1] of one light that reaches a point: 1 outside of its map.
 
     :param depth: (S, S) of `ShadowMaps`; frame: (3, 4).
     :param x, y, z: off the surface by `NORMAL_OFFSET_M`.
+    :param nx, ny, nz: unit normal of the surface.
     """
     last = depth.shape[0] - 1
     column = frame[0, 0] * x + frame[0, 1] * y + frame[0, 2] * z + frame[0, 3]
     row = frame[1, 0] * x + frame[1, 1] * y + frame[1, 2] * z + frame[1, 3]
     near = frame[2, 0] * x + frame[2, 1] * y + frame[2, 2] * z + frame[2, 3] - _BIAS
-    if not (_ZERO <= column < last and _ZERO <= row < last):
+    if not (SOFT_TEXELS <= column < last - SOFT_TEXELS and SOFT_TEXELS <= row < last - SOFT_TEXELS):
         return _ONE
     c, r = int(column), int(row)
     right, below = column - _single(c), row - _single(r)
+    # Metres along the light that the surface's plane recedes by from one texel to the next.
+    area = frame[0, 0] * frame[0, 0] + frame[0, 1] * frame[0, 1] + frame[0, 2] * frame[0, 2]
+    away = min(frame[2, 0] * nx + frame[2, 1] * ny + frame[2, 2] * nz, _STEEPEST) * area
+    across = -(frame[0, 0] * nx + frame[0, 1] * ny + frame[0, 2] * nz) / away
+    down = -(frame[1, 0] * nx + frame[1, 1] * ny + frame[1, 2] * nz) / away
+    near -= right * across + below * down  # at the texel (r, c)
+
+    corners = 0
+    for j in (-SOFT_TEXELS, SOFT_TEXELS + 1):
+        for i in (-SOFT_TEXELS, SOFT_TEXELS + 1):
+            corners += depth[r + j, c + i] >= near + _single(i) * across + _single(j) * down
+    corners += depth[r, c] >= near
+    if corners == 0:
+        return _ZERO
+    if corners == 5:
+        return _ONE
     share = _ZERO
-    if depth[r, c] >= near:
-        share += (_ONE - right) * (_ONE - below)
-    if depth[r, c + 1] >= near:
-        share += right * (_ONE - below)
-    if depth[r + 1, c] >= near:
-        share += (_ONE - right) * below
-    if depth[r + 1, c + 1] >= near:
-        share += right * below
-    return share
+    for j in range(-SOFT_TEXELS, SOFT_TEXELS + 2):
+        height = _ONE - below if j == -SOFT_TEXELS else (below if j == SOFT_TEXELS + 1 else _ONE)
+        for i in range(-SOFT_TEXELS, SOFT_TEXELS + 2):
+            width = _ONE - right if i == -SOFT_TEXELS else (right if i == SOFT_TEXELS + 1 else _ONE)
+            if depth[r + j, c + i] >= near + _single(i) * across + _single(j) * down:
+                share += width * height
+    return share * _SHARE_OF_ONE
 
 
 @relaxed_kernel
-def _lit_shares(depth: Singles, frame: Singles, points: Singles, shares: Singles) -> None:
+def _lit_shares(depth: Singles, frame: Singles, points: Singles, normals: Singles, shares: Singles) -> None:
     for light in range(depth.shape[0]):
         for index in range(points.shape[0]):
             shares[index, light] = lit_share(
-                depth[light], frame[light], points[index, 0], points[index, 1], points[index, 2]
-            )
+                depth[light], frame[light], points[index, 0], points[index, 1], points[index, 2],
+                normals[index, 0], normals[index, 1], normals[index, 2],
+            )  # fmt: skip
 
 
 def lit_shares(
@@ -119,7 +141,8 @@ def lit_shares(
     maps = shadow_maps(vertices.detach().cpu().numpy(), faces, directions.detach().cpu().numpy())
     off = (positions + NORMAL_OFFSET_M * normals).detach().reshape(-1, 3).float().contiguous().cpu().numpy()
     shares = np.empty((len(off), len(maps.depth)), np.float32)
-    _lit_shares(maps.depth, maps.frame, off, shares)
+    facing = normals.detach().reshape(-1, 3).float().contiguous().cpu().numpy()
+    _lit_shares(maps.depth, maps.frame, off, facing, shares)
     return torch.from_numpy(shares).to(positions).reshape(*positions.shape[:-1], -1)
 
 

@@ -81,6 +81,42 @@ def test_a_convex_body_casts_none(sphere) -> None:  # type: ignore[no-untyped-de
     assert (shares[normals @ ELEVATED.T > 0.1] == 1.0).all()
 
 
+def square(height_m: float, left_m: float) -> tuple[Tensor, Tensor]:
+    """Four corners of a horizontal square that ends 0.1 m to the right, and its two triangles."""
+    corners = [[left_m, height_m, -0.1], [0.1, height_m, -0.1], [0.1, height_m, 0.1], [left_m, height_m, 0.1]]
+    return torch.tensor(corners), torch.tensor([[0, 2, 1], [0, 3, 2]], dtype=torch.int32)
+
+
+@pytest.mark.parametrize("elevation_deg", [12.0, 30.0, 85.0])
+def test_a_plane_that_the_light_grazes_casts_none(elevation_deg: float) -> None:
+    vertices, triangles = square(0.0, -0.1)
+    angle = math.radians(elevation_deg)
+    light = torch.tensor([[math.cos(angle), math.sin(angle), 0.0]])
+    points = 0.16 * torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) - 0.08
+    points[:, 1] = 0.0
+    normals = torch.tensor([0.0, 1.0, 0.0]).expand(500, 3)
+    assert (lit_shares(vertices, triangles, light, points, normals) == 1.0).all()
+
+
+def test_edges_are_soft_and_where_they_belong() -> None:
+    ground, triangles = square(0.0, -0.1)
+    roof, above = square(0.05, 0.0)
+    vertices, faces = torch.cat([ground, roof]), torch.cat([triangles, above + 4])
+    points = torch.zeros(401, 3)
+    points[:, 0] = torch.linspace(-0.02, 0.02, 401)
+    shares = lit_shares(
+        vertices, faces, torch.tensor([[0.0, 1.0, 0.0]]), points, torch.tensor([0.0, 1.0, 0.0]).expand(401, 3)
+    )[:, 0]
+    assert shares[0] == 1.0
+    assert shares[-1] == 0.0
+    assert (shares.diff() <= 1e-6).all()
+    half = points[(shares - 0.5).abs().argmin(), 0]
+    assert abs(float(half)) < 0.001
+    edge = points[(shares > 0.0) & (shares < 1.0), 0]
+    assert 0.003 < float(edge.max() - edge.min()) < 0.008
+    assert -shares.diff().min() < 0.05
+
+
 def test_what_a_map_does_not_show_is_lit(model: MorphableModel) -> None:
     far = torch.tensor([[5.0, 0.0, 0.0], [-3.0, 2.0, 1.0]])
     assert (lit_shares(model.mean, model.triangles, ELEVATED, far, torch.zeros_like(far)) == 1.0).all()
