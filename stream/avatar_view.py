@@ -34,7 +34,7 @@ class AvatarView:
         self._settings = settings
         self._camera = studio_camera(settings.size_px)
         self._renderer = ForwardRenderer(
-            model, settings.size_px, occlusion=head_occlusion(model), mouth=mouth_shade(model)
+            model, settings.size_px, occlusion=head_occlusion(model), mouth=mouth_shade(model), shadows=True
         )
         self._renderer.set_maps(ReflectanceMaps.constant(GREY_ALBEDO, GREY_SPECULAR, GREY_RESOLUTION))
         self._diffuse = np.full((GREY_RESOLUTION, GREY_RESOLUTION, 3), GREY_ALBEDO, np.float32)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fitme.render.cpu_rasterize import Triangles, rasterize_rows
+from fitme.render.cpu_rasterize import Triangles
 from fitme.render.kernel import relaxed_kernel
 
 Singles = npt.NDArray[np.float32]
@@ -34,6 +34,7 @@ FARTHEST_M = 1e9
 """Depth of texels that show nothing."""
 
 _single = cast(Callable[[float], float], np.float32)
+_EDGE = _single(1e-4)
 _ZERO, _ONE = _single(0.0), _single(1.0)
 _SHARE_OF_ONE = _single(1.0 / (2 * SOFT_TEXELS + 1) ** 2)
 _BIAS, _STEEPEST = _single(DEPTH_BIAS_M), _single(-STEEPEST)
@@ -55,26 +56,54 @@ def shadow_maps(
     directions: npt.NDArray[np.floating[Any]],  # (L, 3)
     resolution: int = SHADOW_MAP_PX,
 ) -> ShadowMaps:
-    """Look at a mesh, metres, from each light, by unit vectors towards it."""
+    """Look at a mesh, metres, whose faces turn outwards, from each light, by unit vectors towards it."""
     low, high = vertices.min(0), vertices.max(0)
     center = (low + high) / 2.0
     radius = float(np.linalg.norm(vertices - center, axis=1).max())
-    local = np.ascontiguousarray((vertices - center) / radius, np.float32)
-    depth = np.empty((len(directions), resolution, resolution), np.float32)
+    depth = np.full((len(directions), resolution, resolution), FARTHEST_M, np.float32)
     frame = np.empty((len(directions), 3, 4), np.float32)
-    raster = np.empty((resolution, resolution, 4), np.float32)
-    clip = np.ones((len(vertices), 4), np.float32)
     for index, direction in enumerate(directions):
         axes = _light_axes(direction)  # across, up, away from the light
-        clip[:, :3] = local @ axes.T.astype(np.float32)
-        raster[:] = 0.0
-        rasterize_rows(clip, triangles, raster, 0, resolution)
-        depth[index] = np.where(raster[..., 3] > 0.0, radius * raster[..., 2], FARTHEST_M)
         scale = np.array([resolution / (2.0 * radius), resolution / (2.0 * radius), 1.0])[:, None] * axes
         # Texel centres lie at whole numbers.
         shift = np.array([resolution / 2.0 - 0.5, resolution / 2.0 - 0.5, 0.0]) - scale @ center
         frame[index] = np.concatenate([scale, shift[:, None]], 1)
+        seen = vertices @ scale.T + shift
+        _draw_depth(np.ascontiguousarray(seen, np.float32), triangles, depth[index])
     return ShadowMaps(depth, frame)
+
+
+@relaxed_kernel
+def _draw_depth(seen: Singles, triangles: Triangles, depth: Singles) -> None:
+    """Lower a map's depths to those of a mesh.
+
+    :param seen: (V, 3) column, row and depth of its vertices.
+    :param depth: (S, S), of which all corners of the mesh lie inside.
+    """
+    for face in range(triangles.shape[0]):
+        i0, i1, i2 = triangles[face, 0], triangles[face, 1], triangles[face, 2]
+        x0, y0, z0 = seen[i0, 0], seen[i0, 1], seen[i0, 2]
+        ax, ay, az = seen[i1, 0] - x0, seen[i1, 1] - y0, seen[i1, 2] - z0
+        bx, by, bz = seen[i2, 0] - x0, seen[i2, 1] - y0, seen[i2, 2] - z0
+        area = ax * by - ay * bx
+        if area <= _ZERO:  # Faces away from the light: another is nearer.
+            continue
+        # Barycentric coordinates of the second and third corner, and depth, are linear in column and row.
+        ux, uy = by / area, -bx / area
+        vx, vy = -ay / area, ax / area
+        zx, zy = ux * az + vx * bz, uy * az + vy * bz
+        first_column = max(int(np.ceil(x0 + min(_ZERO, ax, bx))), 0)
+        last_column = min(int(np.floor(x0 + max(_ZERO, ax, bx))), depth.shape[1] - 1)
+        first_row = max(int(np.ceil(y0 + min(_ZERO, ay, by))), 0)
+        last_row = min(int(np.floor(y0 + max(_ZERO, ay, by))), depth.shape[0] - 1)
+        for row in range(first_row, last_row + 1):
+            down = _single(row) - y0
+            for column in range(first_column, last_column + 1):
+                right = _single(column) - x0
+                u, v = ux * right + uy * down, vx * right + vy * down
+                if u < -_EDGE or v < -_EDGE or u + v > _ONE + _EDGE:
+                    continue
+                depth[row, column] = min(depth[row, column], z0 + zx * right + zy * down)
 
 
 @relaxed_kernel

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from fitme.geometry import Camera, HeadPose
 from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render.cpu_rasterize import rasterize_rows
 from fitme.render.forward import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.renderer import render
-from fitme.render.shadows import DEPTH_BIAS_M, lit_shares, shadow_maps
+from fitme.render.shadows import DEPTH_BIAS_M, FARTHEST_M, lit_shares, shadow_maps
 from fitme.shape import MorphableModel, load_default_model
 from fitme.shape.normals import vertex_normals
 from fitme.shape.regions import Region
@@ -115,6 +116,25 @@ def test_edges_are_soft_and_where_they_belong() -> None:
     edge = points[(shares > 0.0) & (shares < 1.0), 0]
     assert 0.003 < float(edge.max() - edge.min()) < 0.008
     assert -shares.diff().min() < 0.05
+
+
+def test_maps_hold_what_the_rasterizer_draws(model: MorphableModel) -> None:
+    """Seen from the light without perspective, but for the inside of the head: faces that are turned away."""
+    vertices, triangles, size = model.mean.numpy(), model.triangles.int().numpy(), 128
+    maps = shadow_maps(vertices, triangles, ELEVATED.numpy(), size)
+    for depth, frame in zip(maps.depth, maps.frame, strict=True):
+        seen = vertices @ frame[:, :3].T + frame[:, 3]  # columns, rows, metres
+        a, b, c = (seen[triangles[:, k], :2] for k in range(3))
+        toward = np.cross(b - a, c - a) > 0.0
+        clip = np.ones((len(seen), 4), np.float32)
+        clip[:, :2] = (2.0 * seen[:, :2] + 1.0) / size - 1.0
+        clip[:, 2] = seen[:, 2]
+        raster = np.zeros((size, size, 4), np.float32)
+        rasterize_rows(clip, np.ascontiguousarray(triangles[toward]), raster, 0, size)
+        drawn = np.where(raster[..., 3] > 0.0, raster[..., 2], FARTHEST_M)
+        agree = np.abs(drawn - depth) < 1e-5
+        assert agree.mean() > 0.995  # all but some texels on an edge
+        assert (depth < FARTHEST_M).mean() > 0.2
 
 
 def test_what_a_map_does_not_show_is_lit(model: MorphableModel) -> None:
