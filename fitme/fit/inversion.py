@@ -87,6 +87,8 @@ class ReflectanceFit:
         self._descents: defaultdict[str, Descent] = defaultdict(Descent)
         self._expected: tuple[TextureEvidence, Tensor] | None = None
         self._current: ReflectanceMaps | None = None
+        # A fit of its own: the same keyframes give the same avatar.
+        self._neighbours = torch.Generator().manual_seed(0)
 
     @property
     def w_plus(self) -> FloatArray | None:
@@ -273,7 +275,8 @@ class ReflectanceFit:
     def _locality(self, generator: ReflectanceGenerator, latent: Tensor) -> Tensor:
         """How far tuning changed the maps of a latent near the pivot (Roich et al. 2022, eq. 5), at low resolution."""
         with torch.no_grad():
-            random = self._original.mapping(torch.randn(1, self._original.latent_size))[:, None]
+            noise = torch.randn(1, self._original.latent_size, generator=self._neighbours)
+            random = self._original.mapping(noise)[:, None]
             near = latent + self._settings.locality_radius * (random - latent)
             before = self._original.synthesize(near, resolution=self._settings.coarse_resolution)
         after = generator.synthesize(near, resolution=self._settings.coarse_resolution)

@@ -1,6 +1,6 @@
-"""What an open mouth shows where no picture has shown it: dark below the upper teeth and above the lower ones, and
-nothing mirrored. What shows of a mouth changes from teeth to a dark opening with every expression; a mirrored light
-would stay, and lift the dark to grey."""
+"""What an open mouth shows where no picture has shown it: dark below the upper teeth and above the lower ones, which
+lie in the shade of the lips, and nothing mirrored. What shows of a mouth changes from teeth to a dark opening with
+every expression; a mirrored light would stay, and lift the dark to grey."""
 
 from dataclasses import dataclass, replace
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from fitme.fit.unprojection import texel_table
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.occlusion import teeth_and_behind
+from fitme.shape.expressions import expression_index
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 
@@ -18,6 +19,10 @@ DARK = (0.08, 0.025, 0.022)
 """Linear albedo of the depth of a mouth."""
 TOOTH_ENDS, DARK_FROM = 0.1, 0.4
 """Shares of the way from a row's edge to the rim of what hangs behind it, between which unseen teeth end."""
+LOWER_TEETH_SHADE = 0.4
+"""Share of the light on upper teeth that reaches lower ones."""
+MOVES_ALONG = 0.1
+"""Share of the farthest way of any tooth, when the jaw opens, from which a tooth counts as a lower one."""
 BEHIND_LIPS = (Region.MOUTH_INTERIOR, Region.TEETH)
 
 
@@ -27,13 +32,17 @@ class OpenMouth:
 
     depth: Tensor
     """(1, R, R, 1) float32 in [0, 1]: 1 at texels that show the depth of a mouth, 0 on teeth and all else."""
+    shade: Tensor
+    """(1, R, R, 1) float32: factor of albedos, 1 but on lower teeth."""
     outside: Tensor
     """(1, R, R, 1) float32: 0 behind the lips, 1 elsewhere."""
 
     def over(self, maps: ReflectanceMaps) -> ReflectanceMaps:
         """Maps of the same resolution with the mouth's depth laid over."""
         dark = torch.tensor(DARK).expand_as(maps.diffuse)
-        return replace(maps, diffuse=torch.lerp(maps.diffuse, dark, self.depth), specular=maps.specular * self.outside)
+        return replace(
+            maps, diffuse=torch.lerp(self.shade * maps.diffuse, dark, self.depth), specular=maps.specular * self.outside
+        )
 
 
 def open_mouth(model: MorphableModel, resolution: int) -> OpenMouth:
@@ -42,6 +51,9 @@ def open_mouth(model: MorphableModel, resolution: int) -> OpenMouth:
     rim = teeth_and_behind(model) & ~model.vertex_mask(Region.TEETH)
     away = table.interpolate(rim.float()[:, None]).numpy()
     depth = np.clip((away - TOOTH_ENDS) / (DARK_FROM - TOOTH_ENDS), 0.0, 1.0).astype(np.float32)
+    way = model.expression_basis[expression_index("jawOpen")].norm(dim=-1) * model.vertex_mask(Region.TEETH)
+    lower = table.interpolate((way > MOVES_ALONG * way.max()).float()[:, None]).numpy()
+    shade = 1.0 - (1.0 - LOWER_TEETH_SHADE) * lower
     outside = ~np.isin(table.region, [int(region) for region in BEHIND_LIPS])
-    filled = (table.to_filled_map(values) for values in (depth, outside[:, None].astype(np.float32)))
+    filled = (table.to_filled_map(values) for values in (depth, shade, outside[:, None].astype(np.float32)))
     return OpenMouth(*(torch.from_numpy(values)[None] for values in filled))

@@ -106,6 +106,19 @@ def test_explains_its_pictures(fitted: tuple[IncrementalFitter, list[str]], pict
         assert estimate.loss < 0.08
 
 
+def test_the_same_pictures_give_the_same_avatar(
+    model: MorphableModel, pictures: list[Keyframe], fitted: tuple[IncrementalFitter, list[str]]
+) -> None:
+    again = new_fitter(model)
+    for picture in pictures:
+        again.add_keyframe(picture)
+    torch.manual_seed(1)  # Nothing of a fit hangs on what others drew.
+    converge(again)
+    first, second = fitted[0].avatar().maps, again.avatar().maps
+    assert torch.equal(first.diffuse, second.diffuse)
+    assert torch.equal(first.normals, second.normals)
+
+
 def test_nothing_left_to_do_means_idle(fitted: tuple[IncrementalFitter, list[str]]) -> None:
     fitter = fitted[0]
     before = fitter.state()

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from fitme.fit.open_mouth import DARK, open_mouth
+from fitme.fit.open_mouth import DARK, LOWER_TEETH_SHADE, open_mouth
 from fitme.fit.unprojection import texel_table
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.occlusion import TEETH_LEAST, head_occlusion, teeth_and_behind
@@ -20,7 +20,11 @@ def test_teeth_end_in_the_dark_and_nothing_is_mirrored_there() -> None:
     maps = mouth.over(ReflectanceMaps.constant((0.7, 0.6, 0.5), 0.4, RESOLUTION))
     diffuse, specular = (table.from_map(part[0].numpy()) for part in (maps.diffuse, maps.specular))
     teeth = table.region == Region.TEETH
-    assert np.allclose(diffuse[teeth], (0.7, 0.6, 0.5), atol=1e-6)
+    middle = np.median(table.rows[teeth])  # The layout has the upper row above the lower one.
+    upper, lower = teeth & (table.rows < middle), teeth & (table.rows > middle)
+    assert np.allclose(diffuse[upper], (0.7, 0.6, 0.5), atol=1e-6)
+    shaded = np.isclose(diffuse[lower], LOWER_TEETH_SHADE * np.array([0.7, 0.6, 0.5]), atol=1e-6).all(-1)
+    assert shaded.mean() > 0.9
     outside = np.isin(table.region, [int(r) for r in (Region.SKIN, Region.LIPS, Region.EYES, Region.EARS)])
     assert np.allclose(diffuse[outside], (0.7, 0.6, 0.5), atol=1e-6)
     assert np.allclose(specular[outside], 0.4)
