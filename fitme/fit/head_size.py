@@ -95,7 +95,7 @@ def iris_evidence(
     for eyes in seen:
         metres_per_px = _iris_depths(model, identity, eyes.estimate) / focal_px(eyes.camera, focal)
         rows += [(view, float(metres_per_px[view.eye])) for view in eyes.views]
-    radius_m = pooled_radius(rows)
+    radius_m = pooled_radius(rows, IRIS_RADIUS_M * float(np.exp(MEASURED_LOG_BIAS)))
     if radius_m is None:
         return None
     size = _Size.of(model)

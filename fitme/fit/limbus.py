@@ -26,6 +26,10 @@ RADII = np.exp(np.linspace(np.log(0.6), np.log(1.6), 44))
 SIDE_ANGLES = np.radians(np.arange(-35.0, 36.0, 5.0))
 """What counts of each side of the rim, from the horizontal."""
 POOLED_RADII = 200
+LARGEST_LOG_ERROR = 0.25
+"""Logarithm by which a radius in metres may differ from the expected one: three standard deviations of people's irises,
+of heads' sizes and of what is measured together. A pupil's rim is sharper than the limbus of a light iris, and lies
+farther off."""
 UNIT_PX = 24.0
 """Radius that an iris is enlarged to."""
 WINDOW_PX = 104
@@ -72,14 +76,20 @@ def limbus_views(image: Picture, observation: FaceObservation, model: MorphableM
     return tuple(views)
 
 
-def pooled_radius(views: Sequence[tuple[LimbusView, float]]) -> float | None:
-    """The radius in metres that all views agree on best, given the metres per pixel at each eye; None without views."""
+def pooled_radius(views: Sequence[tuple[LimbusView, float]], expected_m: float) -> float | None:
+    """The radius in metres, near the expected one, that all views agree on best, given the metres per pixel at each
+    eye; None if there is none: no views, or none of whose rims stands out there."""
     if not views:
         return None
     lowest, highest = (np.log([factor * view.radius_px[end] for view, factor in views]).mean() for end in (0, -1))
     tried = np.linspace(lowest, highest, POOLED_RADII)
     total = np.sum([np.interp(tried, np.log(factor * v.radius_px), v.score, 0.0, 0.0) for v, factor in views], 0)
-    return float(np.exp(tried[total.argmax()])) if total.max() > 0.0 else None
+    inner = total[1:-1]
+    peaks = (inner > 0.0) & (inner >= total[:-2]) & (inner >= total[2:])
+    peaks &= np.abs(tried[1:-1] - np.log(expected_m)) < LARGEST_LOG_ERROR
+    if not peaks.any():
+        return None
+    return float(np.exp(tried[1:-1][np.where(peaks, inner, 0.0).argmax()]))
 
 
 def _gaze_cosines(observation: FaceObservation, model: MorphableModel) -> Array:

@@ -67,7 +67,7 @@ def test_finds_the_rim_that_was_drawn(model: MorphableModel, radius_px: float, y
     g = np.random.default_rng(3)
     views = [view for _ in range(6) for view in limbus_views(*drawn_eyes(radius_px, g, yaw_rad=yaw_rad), model)]
     assert len(views) >= 10
-    found = pooled_radius([(view, 1e-3) for view in views])
+    found = pooled_radius([(view, 1e-3) for view in views], 1e-3 * radius_px)
     assert found is not None
     assert found == pytest.approx(1e-3 * radius_px * np.exp(-0.038), rel=0.04)
 
@@ -86,7 +86,22 @@ def test_a_radius_goes_with_the_metres_of_a_pixel(factor: float, seed: int) -> N
     g = np.random.default_rng(seed)
     radii = np.exp(np.linspace(1.0, 3.0, 60))
     views = [(LimbusView(0, radii, np.exp(-0.5 * ((np.log(radii) - g.normal(2.0, 0.1)) / 0.1) ** 2)), 1e-3)] * 3
-    one, other = pooled_radius(views), pooled_radius([(view, factor * metres) for view, metres in views])
+    expected_m = 1e-3 * float(np.exp(2.0))
+    one = pooled_radius(views, expected_m)
+    other = pooled_radius([(view, factor * metres) for view, metres in views], factor * expected_m)
     assert one is not None
     assert other == pytest.approx(factor * one, rel=1e-6)
-    assert pooled_radius([]) is None
+    assert pooled_radius([], expected_m) is None
+
+
+def test_a_pupils_rim_is_no_limbus() -> None:
+    """The rim of a pupil in a light iris is the sharper one, and too small for any person's iris."""
+    radii = np.exp(np.linspace(1.0, 3.0, 100))
+    rims = [(0.9, 1.4), (0.6, 2.0)]  # score and logarithm of the radius
+    score = np.sum([height * np.exp(-0.5 * ((np.log(radii) - at) / 0.05) ** 2) for height, at in rims], 0)
+    views = [(LimbusView(0, radii, score), 1e-3)]
+    limbus_m = 1e-3 * float(np.exp(2.0))
+    assert pooled_radius(views, 1.1 * limbus_m) == pytest.approx(limbus_m, rel=0.01)
+    assert pooled_radius(views, 0.73 * limbus_m) is None
+    falling = [(LimbusView(0, radii, 1.0 / radii), 1e-3)]
+    assert pooled_radius(falling, limbus_m) is None  # Nothing stands out: what lies beyond is no evidence.
