@@ -17,7 +17,7 @@ FloatArray = npt.NDArray[np.float32]
 JUDGED = (Region.SKIN, Region.LIPS, Region.NECK)
 """Regions whose skin may be covered."""
 OFFSET = 0.01
-"""Linear albedo added before ratios are taken, so that the dark does not decide."""
+"""Linear albedo added before ratios or logarithms are taken, so that the dark does not decide."""
 SMOOTHING = 0.006
 """Standard deviation by which skin is smoothed before it is judged, as a share of the map's side: stubble and folds are
 skin."""

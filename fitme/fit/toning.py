@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from fitme.fit.bare_skin import OFFSET
 from fitme.fit.texel_blur import TINY, at_texels, low_pass, weighted_map
 from fitme.fit.unprojection import TexelTable
 from fitme.shape.regions import Region
@@ -27,8 +28,6 @@ Mask = npt.NDArray[np.bool_]
 FACE = (Region.SKIN, Region.LIPS, Region.LASHES)
 BARE = (Region.EARS, Region.NECK)
 """What is taken to be free of hair."""
-OFFSET = 0.01
-"""Linear albedo added before logarithms are taken, so that the dark does not decide."""
 BESIDE, EVERYWHERE = 4, 8
 """Halvings of a map of half the texture's side that tone spreads over: to some 64 texels, or everywhere."""
 ENOUGH = 0.15
