@@ -55,7 +55,8 @@ class FusedTexture:
     albedo: FloatArray
     """(N, 3) linear, of the table's texels; the prior where nothing was seen."""
     seen: FloatArray
-    """(N, 3) linear, what the keyframes say by themselves, however little they show of a texel; 0 where nothing."""
+    """(N, 3) linear, what the keyframes say by themselves, however little they show of a texel, 0 where nothing; the
+    prior's skin where something lies over the neck."""
     likeness: FloatArray
     """(N, 1) in [0, 1], how much that is like bare skin."""
     confidence: FloatArray
