@@ -1,6 +1,7 @@
 """A page without a browser: sends a clip over WebRTC to a server and watches the avatar; for measurements and tests."""
 
 import asyncio
+import contextlib
 import fractions
 import json
 import time
@@ -198,7 +199,9 @@ class NativePeer:
                 if isinstance(message, bytes):
                     picture = Picture.unpack(message)
                     if acknowledge:
-                        await websocket.send(f'{{"type":"ack","sequence":{picture.sequence}}}')
+                        # A server that has closed meanwhile may have said why: what it sent before is still to be read.
+                        with contextlib.suppress(ConnectionClosed):
+                            await websocket.send(f'{{"type":"ack","sequence":{picture.sequence}}}')
                     self.pictures, self.last_picture = self.pictures + 1, picture
                     self.on_picture(picture)
                 else:
