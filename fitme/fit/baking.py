@@ -1,17 +1,28 @@
 """The avatar's maps: the generator's, with what the keyframes showed more sharply laid over as a residual."""
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as functional
 
+from fitme.fit.bare_skin import OFFSET
 from fitme.fit.fusion import FusedTexture
 from fitme.fit.state import MapArrays
+from fitme.fit.texel_blur import low_pass
 from fitme.fit.toning import SeenSkin, toned
 from fitme.fit.unprojection import TexelTable
 from fitme.reflectance.maps import ReflectanceMaps
+from fitme.shape.regions import Region
+
+FloatArray = npt.NDArray[np.float32]
 
 FULL_CONFIDENCE = 0.6
 """Confidence from which what was seen stands alone."""
+DULLED = (Region.SKIN, Region.NECK)
+"""Regions that hair may lie over, and mirrors less than their skin."""
+DULLING_SIGMA = 0.006
+"""Standard deviation of the low-pass filter that tells hair from what is smaller, as a share of the map's side: a mole
+shines as the skin around it."""
 GREY_ALBEDO = 0.45
 """Linear albedo of the head before its skin is known."""
 GREY_SPECULAR = 0.3
@@ -28,17 +39,30 @@ def bake(table: TexelTable, texture: FusedTexture, generated: ReflectanceMaps, i
     """Maps at the table's resolution.
 
     Diffuse: what was seen where that is trusted; elsewhere the generator's once it was `inverted` to this face, in the
-    tone of what was seen beside it. Before, the fused texture with its prior. Specular and normals: the generator's.
+    tone of what was seen beside it. Before, the fused texture with its prior. Specular: the generator's, less where
+    hair lies over skin. Normals: the generator's.
     """
     enlarged = enlarge(generated, table.resolution)
-    if not inverted:
-        fused = torch.from_numpy(table.to_filled_map(texture.albedo))[None]
-        return ReflectanceMaps(fused, enlarged.specular, enlarged.normals)
-    share = np.minimum(texture.confidence[:, None] / np.float32(FULL_CONFIDENCE), 1.0)
-    seen = SeenSkin(texture.seen, share, texture.likeness)
-    expected = toned(table, table.from_map(enlarged.diffuse[0].numpy()), seen)
-    diffuse = table.to_filled_map((expected + share * (texture.seen - expected)).astype(np.float32))
-    return ReflectanceMaps(torch.from_numpy(diffuse)[None], enlarged.specular, enlarged.normals)
+    diffuse = texture.albedo
+    if inverted:
+        share = np.minimum(texture.confidence[:, None] / np.float32(FULL_CONFIDENCE), 1.0)
+        seen = SeenSkin(texture.seen, share, texture.likeness)
+        expected = toned(table, table.from_map(enlarged.diffuse[0].numpy()), seen)
+        diffuse = (expected + share * (texture.seen - expected)).astype(np.float32)
+    specular = table.from_map(enlarged.specular[0].numpy()) * _dulling(table, diffuse, texture.skin)
+    baked, shine = (torch.from_numpy(table.to_filled_map(values))[None] for values in (diffuse, specular))
+    return ReflectanceMaps(baked, shine, enlarged.normals)
+
+
+def _dulling(table: TexelTable, diffuse: FloatArray, skin: FloatArray) -> FloatArray:
+    """(N, 1) factor in [0, 1] of the specular albedo where a diffuse albedo (N, 3) is darker than `skin` (N, 3).
+
+    Of what was seen, the share that skin mirrors was taken off: with the shine of skin, dark hair would be grey.
+    """
+    covered = np.isin(table.region, [int(region) for region in DULLED])[:, None]
+    darker = np.log((diffuse + OFFSET) / (skin + OFFSET)).mean(1, keepdims=True)
+    darker = low_pass(table, darker, covered.astype(np.float32), DULLING_SIGMA)
+    return np.where(covered, np.exp(np.minimum(darker, 0.0)), 1.0).astype(np.float32)
 
 
 def enlarge(maps: ReflectanceMaps, resolution: int) -> ReflectanceMaps:

@@ -57,8 +57,10 @@ class FusedTexture:
     seen: FloatArray
     """(N, 3) linear, what the keyframes say by themselves, however little they show of a texel, 0 where nothing; the
     prior's skin where something lies over the neck."""
+    skin: FloatArray
+    """(N, 3) linear, the prior in the tone that was found."""
     likeness: FloatArray
-    """(N, 1) in [0, 1], how much that is like bare skin."""
+    """(N, 1) in [0, 1], how much what was seen is like that skin, bare."""
     confidence: FloatArray
     """(N,) 0 where nothing was seen, towards 1 where it was seen well."""
     lights: tuple[FloatArray, ...]
@@ -156,7 +158,7 @@ def fuse(
     ]
     errors = tuple(_error(s, colors) for s, colors in zip(samples, predicted, strict=True))
     return FusedTexture(
-        fused, seen, likeness, confidence[:, 0], tuple(lights), errors,
+        fused, seen, tinted, likeness, confidence[:, 0], tuple(lights), errors,
         _disagreements(samples, lights, expected, rest, known, sampled, sharpest, settings), delit,
     )  # fmt: skip
 

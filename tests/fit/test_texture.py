@@ -8,7 +8,7 @@ import torch
 
 from fitme.color import linear_to_bytes
 from fitme.fit.alignment import HeadAligner, camera_of
-from fitme.fit.baking import FULL_CONFIDENCE, bake
+from fitme.fit.baking import DULLED, FULL_CONFIDENCE, bake
 from fitme.fit.crop import crop_face
 from fitme.fit.flow import FlowSettings, flow_targets
 from fitme.fit.fusion import FusedTexture, FusionSettings, fuse
@@ -193,7 +193,7 @@ def test_baking_prefers_what_was_seen(views: TexelViews) -> None:
     skin, eyes = (views.table.region == int(region) for region in (Region.SKIN, Region.EYES))
     confidence = np.where(skin, np.linspace(0.0, 1.0, count), 0.0).astype(np.float32)
     albedo, bare = np.full((count, 3), 0.2, np.float32), np.ones((count, 1), np.float32)
-    texture = FusedTexture(albedo, albedo, bare, confidence, (), ())
+    texture = FusedTexture(albedo, albedo, albedo, bare, confidence, (), ())
     generated = ReflectanceMaps.constant((0.6, 0.6, 0.6), 0.4, 32)
     maps = bake(views.table, texture, generated, inverted=True)
     values = views.table.from_map(maps.diffuse[0].numpy())[:, 0]
@@ -205,3 +205,22 @@ def test_baking_prefers_what_was_seen(views: TexelViews) -> None:
     assert maps.specular.shape == (1, RESOLUTION, RESOLUTION, 1)
     before = bake(views.table, texture, generated, inverted=False)
     np.testing.assert_allclose(views.table.from_map(before.diffuse[0].numpy()), 0.2, atol=1e-6)
+
+
+def test_hair_over_a_forehead_loses_the_shine_of_skin(views: TexelViews) -> None:
+    """By the share that is missing of the skin's light; all else keeps its shine."""
+    table = views.table
+    count = len(table.rows)
+    skin = table.region == int(Region.SKIN)
+    forehead = skin & (table.rows < np.median(table.rows[skin]) - 0.1 * RESOLUTION)
+    everywhere, bare = np.full((count, 3), 0.4, np.float32), np.ones((count, 1), np.float32)
+    seen = np.where(forehead[:, None], 0.04, everywhere).astype(np.float32)
+    texture = FusedTexture(seen, seen, everywhere, bare, np.ones(count, np.float32), (), ())
+    maps = bake(views.table, texture, ReflectanceMaps.constant((0.4,) * 3, 0.5, 32), inverted=True)
+    specular = table.from_map(maps.specular[0].numpy())[:, 0]
+    assert 0.05 < np.median(specular[forehead]) < 0.08
+    assert np.median(specular[skin & ~forehead]) == pytest.approx(0.5, abs=0.01)
+    np.testing.assert_allclose(specular[~np.isin(table.region, [int(region) for region in DULLED])], 0.5)
+    brighter = FusedTexture(2.0 * seen, 2.0 * seen, seen, bare, np.ones(count, np.float32), (), ())
+    shining = bake(views.table, brighter, ReflectanceMaps.constant((0.4,) * 3, 0.5, 32), inverted=True)
+    np.testing.assert_allclose(shining.specular.numpy(), 0.5, atol=1e-6)
