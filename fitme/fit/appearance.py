@@ -8,7 +8,7 @@ import torch
 
 from fitme.color import linear_to_srgb
 from fitme.errors import InputError
-from fitme.fit.baking import bake, enlarge, grey_maps, maps_of
+from fitme.fit.baking import bake, enlarge, grey_maps, maps_of, with_bare_mouth
 from fitme.fit.expression_texture import ExpressionView, albedo_correctives
 from fitme.fit.fusion import FusedTexture, FusionSettings
 from fitme.fit.inversion import ReflectanceFit, TextureEvidence
@@ -31,6 +31,7 @@ class Appearance:
         self._texture: FusedTexture | None = None
         self._evidence: TextureEvidence | None = None
         self._maps = grey_maps()
+        self._rested: ReflectanceMaps | None = None
         self._stale = False
 
     @property
@@ -57,22 +58,38 @@ class Appearance:
         if self._stale and self._table is not None and self._texture is not None:
             maps = bake(self._table, self._texture, self.generator.maps(), self.inverted)
             self._maps = maps if maps.diffuse.shape[1] == self._resolution else enlarge(maps, self._resolution)
-            self._stale = False
+            self._rested, self._stale = None, False
         return self._maps
+
+    def rested_maps(self) -> ReflectanceMaps:
+        """Those that `correctives` add to: behind the lips the generator's, where pictures show little that holds for
+        any other expression."""
+        maps = self.maps()
+        if self._table is None or not self._fine or not self.inverted:
+            return maps
+        if self._rested is None:
+            self._rested = with_bare_mouth(self._table, maps, self.generator.maps())
+        return self._rested
 
     def confidence(self) -> torch.Tensor | None:
         """(1, R, R, 1) how well the texels of the maps were seen, [0, 1]; None before a texture was seen as finely."""
-        if self._table is None or self._texture is None or self._table.resolution != self._resolution:
+        if self._table is None or self._texture is None or not self._fine:
             return None
         return torch.from_numpy(self._table.to_filled_map(self._texture.confidence[:, None]))[None]
 
     def correctives(
         self, views: Sequence[ExpressionView], gram: torch.Tensor, settings: FusionSettings
     ) -> AlbedoCorrectives | None:
-        """What the expressions of views change in the texture; None before it was seen finely."""
-        if self._table is None or self._texture is None or self._table.resolution != self._resolution:
+        """What the expressions of views change in the rested maps; None before the texture was seen finely."""
+        if self._table is None or self._texture is None or not self._fine:
             return None
-        return albedo_correctives(self._table, self._texture.albedo, views, gram, settings)
+        rested, seen = (self._table.from_map(maps.diffuse[0].numpy()) for maps in (self.rested_maps(), self.maps()))
+        return albedo_correctives(self._table, rested, seen, views, gram, settings)
+
+    @property
+    def _fine(self) -> bool:
+        """Whether texture was seen at the resolution of the maps."""
+        return self._table is not None and self._table.resolution == self._resolution
 
     def evidence(self) -> TextureEvidence:
         """What the generator is to explain. Raises InputError before a texture was seen."""

@@ -1,5 +1,7 @@
 """The avatar's maps: the generator's, with what the keyframes showed more sharply laid over as a residual."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -7,6 +9,7 @@ import torch.nn.functional as functional
 
 from fitme.fit.bare_skin import OFFSET
 from fitme.fit.fusion import FusedTexture
+from fitme.fit.open_mouth import BEHIND_LIPS
 from fitme.fit.state import MapArrays
 from fitme.fit.texel_blur import low_pass
 from fitme.fit.toning import SeenSkin, toned
@@ -52,6 +55,15 @@ def bake(table: TexelTable, texture: FusedTexture, generated: ReflectanceMaps, i
     specular = table.from_map(enlarged.specular[0].numpy()) * _dulling(table, diffuse, texture.skin)
     baked, shine = (torch.from_numpy(table.to_filled_map(values))[None] for values in (diffuse, specular))
     return ReflectanceMaps(baked, shine, enlarged.normals)
+
+
+def with_bare_mouth(table: TexelTable, maps: ReflectanceMaps, generated: ReflectanceMaps) -> ReflectanceMaps:
+    """Baked maps with the generator's mouth: what a picture shows behind the lips holds for its own expression only."""
+    behind = np.isin(table.region, [int(region) for region in BEHIND_LIPS])[:, None]
+    layers = enlarge(generated, table.resolution).diffuse, maps.diffuse
+    expected, baked = (table.from_map(layer[0].numpy()) for layer in layers)
+    diffuse = table.to_filled_map(np.where(behind, expected, baked))
+    return replace(maps, diffuse=torch.from_numpy(diffuse)[None])
 
 
 def _dulling(table: TexelTable, diffuse: FloatArray, skin: FloatArray) -> FloatArray:

@@ -39,16 +39,17 @@ class ExpressionView:
 
 def albedo_correctives(
     table: TexelTable,
-    fused: FloatArray,  # (N, 3) linear, of the table's texels
+    rested: FloatArray,  # (N, 3) linear, of the table's texels, to be changed
+    seen: FloatArray,  # (N, 3) linear, by all pictures
     views: Sequence[ExpressionView],
     gram: torch.Tensor,
     settings: FusionSettings,
 ) -> AlbedoCorrectives | None:
-    """Of the pictures whose expressions differ most; None where there are fewer than two.
+    """Of the pictures whose expressions differ most; None without any.
 
-    A texel counts as far as a picture shows it well by itself.
+    A texel counts as far as a picture shows it well by itself; beyond that it is as seen by all.
     """
-    if len(views) < 2:
+    if not views:
         return None
     expressions = np.stack([view.expression for view in views])
     sharpest = max(view.sharpness for view in views)
@@ -58,11 +59,11 @@ def albedo_correctives(
     for change, index in zip(changes, chosen, strict=True):
         albedo, weight = views[index].delit.over(len(table.rows))
         trust = weight / (weight + settings.confident_weight * sharpest)
-        change[:] = (trust[:, None] * (albedo - fused))[expressive]
+        change[:] = (seen + trust[:, None] * (albedo - seen) - rested)[expressive]
     mixing = principal_mixing(changes, MOST_MAPS)
     deltas = []
     for mixed in np.tensordot(mixing.T, changes, 1):  # (E, 3)
-        delta = np.zeros_like(fused)
+        delta = np.zeros_like(rested)
         delta[expressive] = mixed
         deltas.append(torch.from_numpy(table.to_filled_map(delta)).half())
     known = torch.from_numpy(expressions[chosen].astype(np.float32))

@@ -140,7 +140,7 @@ class IncrementalFitter:
                 break
         if self.converged and (self._roster.new or not self._shown.has_rested):
             self._roster.settle()
-            self._shown.rest(self._head())
+            self._shown.rest(self._head(resting=True))
             self._shown.wear(self._correctives())
             self._studies.move_to(self._head().identity)
         seconds = time.perf_counter() - start
@@ -322,9 +322,11 @@ class IncrementalFitter:
         if self._stage is None or STAGES.index(stage) > STAGES.index(self._stage):
             self._stage = stage
 
-    def _head(self) -> FoundHead:
-        """What is shown."""
-        working = FoundHead(self._refinement.identity, self._refinement.focal, self._appearance.maps())
+    def _head(self, *, resting: bool = False) -> FoundHead:
+        """What is shown. Correctives are made when the fit is `resting`, for that head and those after it."""
+        changed = resting or self._shown.has_rested
+        maps = self._appearance.rested_maps() if changed else self._appearance.maps()
+        working = FoundHead(self._refinement.identity, self._refinement.focal, maps)
         return self._shown.of(working)
 
     @cached_property

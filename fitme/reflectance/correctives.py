@@ -15,9 +15,9 @@ from fitme.reflectance.maps import ReflectanceMaps
 FINEST_M, REACH_SHARE = 0.0002, 0.3
 """Width of the blend between expressions, as root mean square displacement of the face: never finer than the first, and
 beyond that this share of the way to the nearest expression, so that there is one for every expression."""
-FAR_M = 0.004
+FAR_M = 0.002
 """Displacement at which what the nearest expression shows is hardly believed any more."""
-UNSURE = 0.05
+UNSURE = 0.15
 """Belief at which an expression's own texture and the one for all weigh alike."""
 
 

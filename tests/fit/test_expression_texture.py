@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from fitme.fit.delit import DelitView
 from fitme.fit.expression_space import expression_gram
@@ -46,7 +47,7 @@ def test_each_expression_gets_back_what_its_keyframe_showed(model: MorphableMode
         seen(half, albedo[half], 5.0, expression)
         for half, albedo, expression in zip(halves, own, expressions, strict=True)
     ]
-    found = albedo_correctives(table, fused, views, expression_gram(model), SETTINGS)
+    found = albedo_correctives(table, fused, fused, views, expression_gram(model), SETTINGS)
     assert found is not None
     rows = np.tensordot(found.mixing.numpy(), found.deltas.float().numpy(), 1)
     for row, expression in zip(rows, found.expressions.numpy(), strict=True):
@@ -66,7 +67,7 @@ def test_hair_ears_and_neck_stay(model: MorphableModel) -> None:
         for level, expression in zip((0.2, 0.6), faces("jawOpen", "mouthPucker"), strict=True)
     ]
     fused = np.full((count, 3), 0.4, np.float32)
-    found = albedo_correctives(table, fused, views, expression_gram(model), SETTINGS)
+    found = albedo_correctives(table, fused, fused, views, expression_gram(model), SETTINGS)
     assert found is not None
     texels = np.tensordot(found.mixing.numpy(), found.deltas.float().numpy(), 1)[:, table.rows, table.columns]
     still = np.isin(table.region, [int(region) for region in (Region.SCALP, Region.EARS, Region.NECK)])
@@ -88,8 +89,25 @@ def test_changes_are_kept_as_well_as_so_few_maps_can() -> None:
         assert mixing @ (mixing.T @ flat) == pytest.approx(best, abs=1e-3)
 
 
-def test_one_keyframe_has_nothing_of_its_own(model: MorphableModel) -> None:
+def test_a_mouth_that_a_single_picture_shows_is_laid_over_the_rested_one(model: MorphableModel) -> None:
+    """What it does not show by itself is as all pictures show it."""
+    table = texel_table(model, RESOLUTION)
+    rested = np.full((len(table.rows), 3), 0.5, np.float32)
+    seen_by_all = np.where((table.region == Region.TEETH)[:, None], 0.8, rested).astype(np.float32)
+    (expression,) = faces("jawOpen")
+    lips = np.flatnonzero(table.region == Region.LIPS)
+    one = seen(lips, np.full((len(lips), 3), 0.2), 1e3, expression)
+    found = albedo_correctives(table, rested, seen_by_all, [one], expression_gram(model), SETTINGS)
+    assert found is not None
+    diffuse = torch.from_numpy(table.to_filled_map(rested))[None]
+    worn = table.from_map(found.albedo(diffuse, torch.from_numpy(expression))[0].numpy())
+    np.testing.assert_allclose(worn[lips], 0.2, atol=2e-3)
+    np.testing.assert_allclose(worn[table.region == Region.TEETH], 0.8, atol=2e-3)
+    far = table.from_map(found.albedo(diffuse, torch.zeros_like(found.expressions[0]))[0].numpy())
+    np.testing.assert_allclose(far, rested, atol=0.05)
+
+
+def test_nothing_changes_without_pictures(model: MorphableModel) -> None:
     table = texel_table(model, 16)
-    one = seen(np.zeros(1), np.zeros((1, 3)), 1.0, faces("jawOpen")[0])
-    fused = np.zeros((len(table.rows), 3), np.float32)
-    assert albedo_correctives(table, fused, [one], expression_gram(model), SETTINGS) is None
+    nothing = np.zeros((len(table.rows), 3), np.float32)
+    assert albedo_correctives(table, nothing, nothing, [], expression_gram(model), SETTINGS) is None

@@ -8,7 +8,7 @@ import torch
 
 from fitme.color import linear_to_bytes
 from fitme.fit.alignment import HeadAligner, camera_of
-from fitme.fit.baking import DULLED, FULL_CONFIDENCE, bake
+from fitme.fit.baking import DULLED, FULL_CONFIDENCE, bake, with_bare_mouth
 from fitme.fit.crop import crop_face
 from fitme.fit.flow import FlowSettings, flow_targets
 from fitme.fit.fusion import FusedTexture, FusionSettings, fuse
@@ -224,3 +224,15 @@ def test_hair_over_a_forehead_loses_the_shine_of_skin(views: TexelViews) -> None
     brighter = FusedTexture(2.0 * seen, 2.0 * seen, seen, bare, np.ones(count, np.float32), (), ())
     shining = bake(views.table, brighter, ReflectanceMaps.constant((0.4,) * 3, 0.5, 32), inverted=True)
     np.testing.assert_allclose(shining.specular.numpy(), 0.5, atol=1e-6)
+
+
+def test_a_bare_mouth_is_the_generators(views: TexelViews) -> None:
+    table = views.table
+    seen, bare = np.full((len(table.rows), 3), 0.2, np.float32), np.ones((len(table.rows), 1), np.float32)
+    texture = FusedTexture(seen, seen, seen, bare, bare[:, 0], (), ())
+    generated = ReflectanceMaps.constant((0.6, 0.6, 0.6), 0.4, 32)
+    maps = bake(table, texture, generated, inverted=True)
+    rested = table.from_map(with_bare_mouth(table, maps, generated).diffuse[0].numpy())
+    behind = np.isin(table.region, [int(region) for region in BEHIND_LIPS])
+    np.testing.assert_allclose(rested[behind], 0.6, atol=1e-6)
+    np.testing.assert_allclose(rested[~behind], 0.2, atol=1e-6)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fitme.reflectance.correctives import FAR_M, AlbedoCorrectives, with_expression
+from fitme.reflectance.correctives import FAR_M, UNSURE, AlbedoCorrectives, with_expression
 from fitme.reflectance.maps import ReflectanceMaps
 
 COUNT = 52
@@ -55,7 +55,7 @@ def test_an_expression_fades_with_distance(share: float) -> None:
     near, nearer = (float(known.weights(known.expressions[0] * level)[0]) for level in (share, min(1.0, share + 0.1)))
     assert nearer >= near
     belief = math.exp(-0.5 * (AMPLITUDE_M * (1.0 - share) / FAR_M) ** 2)
-    assert near == pytest.approx(1.05 * belief / (belief + 0.05), rel=1e-3)
+    assert near == pytest.approx((1.0 + UNSURE) * belief / (belief + UNSURE), rel=1e-3)
 
 
 def test_changes_are_mixed_from_fewer_maps() -> None:
