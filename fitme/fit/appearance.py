@@ -64,32 +64,35 @@ class Appearance:
     def rested_maps(self) -> ReflectanceMaps:
         """Those that `correctives` add to: behind the lips the generator's, where pictures show little that holds for
         any other expression."""
-        maps = self.maps()
-        if self._table is None or not self._fine or not self.inverted:
+        maps, table = self.maps(), self._fine_table
+        if table is None or not self.inverted:
             return maps
         if self._rested is None:
-            self._rested = with_bare_mouth(self._table, maps, self.generator.maps())
+            self._rested = with_bare_mouth(table, maps, self.generator.maps())
         return self._rested
 
     def confidence(self) -> torch.Tensor | None:
         """(1, R, R, 1) how well the texels of the maps were seen, [0, 1]; None before a texture was seen as finely."""
-        if self._table is None or self._texture is None or not self._fine:
+        table = self._fine_table
+        if table is None or self._texture is None:
             return None
-        return torch.from_numpy(self._table.to_filled_map(self._texture.confidence[:, None]))[None]
+        return torch.from_numpy(table.to_filled_map(self._texture.confidence[:, None]))[None]
 
     def correctives(
         self, views: Sequence[ExpressionView], gram: torch.Tensor, settings: FusionSettings
     ) -> AlbedoCorrectives | None:
         """What the expressions of views change in the rested maps; None before the texture was seen finely."""
-        if self._table is None or self._texture is None or not self._fine:
+        table = self._fine_table
+        if table is None:
             return None
-        rested, seen = (self._table.from_map(maps.diffuse[0].numpy()) for maps in (self.rested_maps(), self.maps()))
-        return albedo_correctives(self._table, rested, seen, views, gram, settings)
+        rested, seen = (table.from_map(maps.diffuse[0].numpy()) for maps in (self.rested_maps(), self.maps()))
+        return albedo_correctives(table, rested, seen, views, gram, settings)
 
     @property
-    def _fine(self) -> bool:
-        """Whether texture was seen at the resolution of the maps."""
-        return self._table is not None and self._table.resolution == self._resolution
+    def _fine_table(self) -> TexelTable | None:
+        """That of a texture that was seen at the resolution of the maps."""
+        table = self._table
+        return table if table is not None and table.resolution == self._resolution else None
 
     def evidence(self) -> TextureEvidence:
         """What the generator is to explain. Raises InputError before a texture was seen."""

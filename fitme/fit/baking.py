@@ -59,7 +59,7 @@ def bake(table: TexelTable, texture: FusedTexture, generated: ReflectanceMaps, i
 
 def with_bare_mouth(table: TexelTable, maps: ReflectanceMaps, generated: ReflectanceMaps) -> ReflectanceMaps:
     """Baked maps with the generator's mouth: what a picture shows behind the lips holds for its own expression only."""
-    behind = np.isin(table.region, [int(region) for region in BEHIND_LIPS])[:, None]
+    behind = table.within(BEHIND_LIPS)[:, None]
     layers = enlarge(generated, table.resolution).diffuse, maps.diffuse
     expected, baked = (table.from_map(layer[0].numpy()) for layer in layers)
     diffuse = table.to_filled_map(np.where(behind, expected, baked))
@@ -71,7 +71,7 @@ def _dulling(table: TexelTable, diffuse: FloatArray, skin: FloatArray) -> FloatA
 
     Of what was seen, the share that skin mirrors was taken off: with the shine of skin, dark hair would be grey.
     """
-    covered = np.isin(table.region, [int(region) for region in DULLED])[:, None]
+    covered = table.within(DULLED)[:, None]
     darker = np.log((diffuse + OFFSET) / (skin + OFFSET)).mean(1, keepdims=True)
     darker = low_pass(table, darker, covered.astype(np.float32), DULLING_SIGMA)
     return np.where(covered, np.exp(np.minimum(darker, 0.0)), 1.0).astype(np.float32)

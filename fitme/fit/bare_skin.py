@@ -41,7 +41,7 @@ def skin_likeness(table: TexelTable, seen: FloatArray, skin: FloatArray, confide
 
     `confidence` (N, 1) is how well texels were seen. Albedos are linear.
     """
-    weight = np.where(np.isin(table.region, [int(region) for region in JUDGED])[:, None], confidence, 0.0)
+    weight = np.where(table.within(JUDGED)[:, None], confidence, 0.0)
     ratio = low_pass(table, np.log((seen + OFFSET) / (skin + OFFSET)), weight, SMOOTHING)
     level = ratio.mean(1, keepdims=True)
     tint = np.sqrt(((ratio - level) ** 2).mean(1, keepdims=True))

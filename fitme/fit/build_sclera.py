@@ -77,7 +77,7 @@ class Studio:
         self._model, self._generator = model, generator
         self._backend = select_backend("cpu")
         self._table: TexelTable = texel_table(model, TABLE_RESOLUTION)
-        self._skin = np.isin(self._table.region, [int(region) for region in LIGHT_REGIONS])
+        self._skin = self._table.within(LIGHT_REGIONS)
 
     def surprises(self, first: int, people: int) -> Surprises:
         """Of the people with these numbers, without views in which nothing is seen of the eyes."""

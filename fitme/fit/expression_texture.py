@@ -54,7 +54,7 @@ def albedo_correctives(
     expressions = np.stack([view.expression for view in views])
     sharpest = max(view.sharpness for view in views)
     chosen = spread_expressions(expressions.astype(np.float64), gram.double().numpy(), MOST_EXPRESSIONS)
-    expressive = np.isin(table.region, [int(region) for region in EXPRESSIVE])
+    expressive = table.within(EXPRESSIVE)
     changes = np.empty((len(chosen), np.count_nonzero(expressive), 3), np.float32)
     for change, index in zip(changes, chosen, strict=True):
         albedo, weight = views[index].delit.over(len(table.rows))

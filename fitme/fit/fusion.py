@@ -121,7 +121,7 @@ def fuse(
     sharpest = max([*sharpness, rest.sharpest])
     weights = [view_weight(table, view, factor) for view, factor in zip(views, sharpness, strict=True)]
     total = (rest.sums.weight + sum(weights)) / sharpest
-    skin = np.isin(table.region, [int(region) for region in LIGHT_REGIONS])
+    skin = table.within(LIGHT_REGIONS)
     sampled = np.flatnonzero(skin & (total > settings.confident_weight))
     sampled = sampled[:: max(1, len(sampled) // settings.light_samples)]
     samples = [
@@ -233,7 +233,7 @@ def _tint(
         tone = likely_skin_tone(face_color, settings.tone, float(np.median(specular[sampled])), evidence)
     reference = np.median(prior[sampled], 0)
     tinted = prior.copy()
-    bare = np.isin(table.region, [int(region) for region in BARE_SKIN])
+    bare = table.within(BARE_SKIN)
     tinted[bare] = np.clip(prior[bare] * (tone / np.maximum(reference, SMALLEST_ALBEDO)), 0.0, MAXIMAL_ALBEDO)
     return tinted
 

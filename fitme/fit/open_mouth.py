@@ -54,6 +54,6 @@ def open_mouth(model: MorphableModel, resolution: int) -> OpenMouth:
     way = model.expression_basis[expression_index("jawOpen")].norm(dim=-1) * model.vertex_mask(Region.TEETH)
     lower = table.interpolate((way > MOVES_ALONG * way.max()).float()[:, None]).numpy()
     shade = 1.0 - (1.0 - LOWER_TEETH_SHADE) * lower
-    outside = ~np.isin(table.region, [int(region) for region in BEHIND_LIPS])
+    outside = ~table.within(BEHIND_LIPS)
     filled = (table.to_filled_map(values) for values in (depth, shade, outside[:, None].astype(np.float32)))
     return OpenMouth(*(torch.from_numpy(values)[None] for values in filled))

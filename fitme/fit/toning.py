@@ -164,7 +164,7 @@ class _Tones:
 
     def within(self, regions: tuple[Region, ...]) -> Mask:
         """(N, 1) which texels belong to regions."""
-        return np.isin(self.table.region, [int(region) for region in regions])[:, None]
+        return self.table.within(regions)[:, None]
 
     def spread(self, values: FloatArray, weight: FloatArray, levels: int = BESIDE) -> FloatArray:
         """(N, C) by pull-push from values (N, C) with weights (N, 1); 0 beyond the reach of `levels`."""

@@ -1,5 +1,6 @@
 """What keyframes show of each texel: colours sampled from the pictures into UV, weighted by how well they are seen."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,6 +18,7 @@ from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.normals import vertex_normals
 from fitme.shape.raster import uv_raster
+from fitme.shape.regions import Region
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -60,6 +62,10 @@ class TexelTable:
         """The same with the nearest covered texel's value elsewhere, so that filtering at seams finds no holes."""
         filled: FloatArray = self.to_map(values)[self.nearest[0], self.nearest[1]]
         return filled
+
+    def within(self, regions: Iterable[Region]) -> npt.NDArray[np.bool_]:
+        """(N,) which texels belong to any of the regions."""
+        return np.isin(self.region, [int(region) for region in regions])
 
     def from_map(self, image: FloatArray) -> FloatArray:
         """The texels' values (N, C) of a map (R, R, C)."""

@@ -28,7 +28,7 @@ class TexelViews:
         self._model = model
         self._backend = backend
         self.table: TexelTable = texel_table(model, resolution)
-        self._behind_lips = np.isin(self.table.region, [int(region) for region in BEHIND_LIPS])
+        self._behind_lips = self.table.within(BEHIND_LIPS)
 
     def see(
         self,
@@ -59,5 +59,5 @@ class TexelViews:
         """(9, 3) light under which maps look as they are seen."""
         specular = self.at_texels(maps.specular)
         surface = lit_surface(view.normals, view.toward_viewer, specular, self.table.occlusion)
-        weight = view.weight * np.isin(self.table.region, [int(region) for region in LIGHT_REGIONS])
+        weight = view.weight * self.table.within(LIGHT_REGIONS)
         return estimate_light(surface, view.color, self.at_texels(maps.diffuse), weight, settings, prior)

@@ -154,7 +154,7 @@ def views_of(
         weights.append(table.to_map(np.where(ears, 0.0, view.weight)[:, None].astype(np.float32))[..., 0])
         normals.append(table.to_map(view.normals))
         mirrors.append(table.to_map(2.0 * facing * view.normals - view.toward_viewer))
-    skin = np.isin(table.region, [int(region) for region in LIGHT_REGIONS])
+    skin = table.within(LIGHT_REGIONS)
     return Views(
         weight=torch.from_numpy(np.stack(weights)),
         normals=torch.from_numpy(np.stack(normals)),
