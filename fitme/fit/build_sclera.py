@@ -18,7 +18,15 @@ import torch
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.fit.build_sclera_transfer import made_light, sclera_transfer
 from fitme.fit.lighting import LIGHT_REGIONS, estimate_light, lit_surface
-from fitme.fit.sclera import LOG_LOSS, SCLERA_LIGHT, ScleraSighting, log_reflection, sclera_color
+from fitme.fit.sclera import (
+    LOG_LOSS,
+    SCLERA_LIGHT,
+    SHADING_SLOPE,
+    ScleraSighting,
+    log_reflection,
+    sclera_color,
+    sclera_shading,
+)
 from fitme.fit.tone import SHEEN, SKIN_SPECULAR, ToneSettings
 from fitme.fit.unprojection import TexelObservation, TexelTable, texel_table, unproject
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, transform
@@ -66,8 +74,10 @@ class Surprises:
     """(N,) whom each view shows."""
     tone: FloatArray
     """(N, 3) linear albedo of the skin, median of the face."""
+    shading: FloatArray
+    """(N,) logarithm of the shading expected of the sclera."""
     surplus: FloatArray
-    """(N, 3) logarithm of how much brighter the sclera looks than expected, `LOG_LOSS` left out."""
+    """(N, 3) logarithm of how much brighter it looks than expected, `LOG_LOSS` and `SHADING_SLOPE` left out."""
 
 
 class Studio:
@@ -81,14 +91,15 @@ class Studio:
 
     def surprises(self, first: int, people: int) -> Surprises:
         """Of the people with these numbers, without views in which nothing is seen of the eyes."""
-        found: list[tuple[int, FloatArray, FloatArray]] = []
+        found: list[tuple[int, FloatArray, float, FloatArray]] = []
         with closing(FaceFinder(SolutionsBackend())) as finder:
             for number in range(first, first + people):
-                found += [(number, skin, surplus) for skin, surplus in self._person(number, finder)]
-        person, tone, surplus = zip(*found, strict=True)
-        return Surprises(np.array(person, np.int64), np.stack(tone), np.stack(surplus))
+                found += [(number, *view) for view in self._person(number, finder)]
+        person, tone, shading, surplus = zip(*found, strict=True)
+        return Surprises(np.array(person, np.int64), np.stack(tone), np.array(shading), np.stack(surplus))
 
-    def _person(self, number: int, finder: FaceFinder) -> list[tuple[FloatArray, FloatArray]]:
+    def _person(self, number: int, finder: FaceFinder) -> list[tuple[FloatArray, float, FloatArray]]:
+        """Tone, shading and surplus as in `Surprises`, of every view in which something is seen of the eyes."""
         g = np.random.default_rng([number, 3])
         identity = torch.from_numpy(g.standard_normal(self._model.identity_count).astype(np.float32))
         maps = sample_maps(self._generator, 1, int(g.integers(2**31)))
@@ -126,7 +137,9 @@ class Studio:
             )
             sighting = self._sighting(white, view)
             contrast = np.log(sighting.white / sighting.skin) + np.log(skin + SHEEN * SKIN_SPECULAR)
-            seen.append((skin, contrast - log_reflection(sighting.light, skin[None])[0, 0] + LOG_LOSS))
+            shading = float(np.log(sclera_shading(sighting.light, skin[None])[0]))
+            expected = log_reflection(sighting.light, skin[None])[0, 0] - LOG_LOSS - SHADING_SLOPE * shading
+            seen.append((skin, shading, contrast - expected))
         return seen
 
     def _sighting(self, white: Singles, view: TexelObservation) -> ScleraSighting:
@@ -206,12 +219,16 @@ def main() -> None:
     model = load_default_model()
     transfer, openness = sclera_transfer(model)
     seen = Studio(model, load_default_generator()).surprises(given.first, given.people)
-    mean, person, view = spread(seen.surplus, seen.person)
-    slope = np.polyfit(np.log(seen.tone[:, 1]), seen.surplus[:, 1], 1)[0]
+    slope = np.polyfit(seen.shading, seen.surplus.mean(1), 1)[0]
+    rest = seen.surplus - slope * seen.shading[:, None]
+    mean, person, view = spread(rest, seen.person)
+    by_tone = np.polyfit(np.log(seen.tone[:, 1]), rest[:, 1], 1)[0]
     with np.printoptions(precision=4, suppress=True):
         print(f"TRANSFER\n{transfer.round(3)}\nOPENNESS {openness.round(2)}")
-        print(f"{len(seen.person)} views of {len(np.unique(seen.person))} people; by the logarithm of tone {slope:.3f}")
-        print(f"LOG_LOSS {mean}\nPEOPLE_COVARIANCE\n{person}\nVIEW_COVARIANCE\n{view}")
+        print(
+            f"{len(seen.person)} views of {len(np.unique(seen.person))} people; by the logarithm of tone {by_tone:.3f}"
+        )
+        print(f"SHADING_SLOPE {slope:.2f}\nLOG_LOSS {mean}\nPEOPLE_COVARIANCE\n{person}\nVIEW_COVARIANCE\n{view}")
 
 
 if __name__ == "__main__":

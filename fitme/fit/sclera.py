@@ -68,11 +68,14 @@ ANYTHING = 0.1
 """How likely it is to be something else: lashes, glasses, a blink. An assumption."""
 ANYTHING_LOG_MEAN, ANYTHING_COVARIANCE = -0.3, 0.25 * np.ones((3, 3)) + 0.09 * np.eye(3)
 """Logarithm of that over the skin, and its covariance (3, 3): anything darker or brighter of any hue. An assumption."""
-LOG_LOSS = np.array([0.006, 0.052, 0.069])
+LOG_LOSS = np.array([-0.040, 0.008, 0.024])
 """(3,) by how much the sclera looks brighter or darker than all that, logarithm, in the mean over made heads."""
-PEOPLE_COVARIANCE = np.array([[0.0114, 0.0111, 0.0113], [0.0111, 0.0114, 0.0120], [0.0113, 0.0120, 0.0133]])
+SHADING_SLOPE = -0.4
+"""How much of that goes with the logarithm of its shading: light that is found on skin is never sure, so that what is
+far from 1 is likelier nearer to it."""
+PEOPLE_COVARIANCE = np.array([[0.0048, 0.0035, 0.0037], [0.0035, 0.0030, 0.0035], [0.0037, 0.0035, 0.0045]])
 """(3, 3) of that between people and lights."""
-VIEW_COVARIANCE = np.array([[0.0384, 0.0406, 0.0418], [0.0406, 0.0448, 0.0466], [0.0418, 0.0466, 0.0492]])
+VIEW_COVARIANCE = np.array([[0.0332, 0.0345, 0.0355], [0.0345, 0.0375, 0.0391], [0.0355, 0.0391, 0.0416]])
 """(3, 3) of that between views of one person under one light."""
 SMALLEST_SHADING = 0.1
 """Of the sclera, over that of the skin: even a brow's shadow is not darker."""
@@ -147,13 +150,19 @@ def light_evidence(seen: Sequence[ScleraSighting], face_color: FloatArray) -> Li
 def log_reflection(light: FloatArray, tones: Array = SKIN_TONES) -> Array:
     """(K, T, 3) logarithm of what counts as sclera over what a perfect white would show in the place of the skin, for
     `LID_SHARE` and each of `OTHER_LID_SHARES`, and faces of tones (T, 3); `light` (9,) is `ScleraSighting.light`."""
+    shading = sclera_shading(light, tones)[:, None]
+    lids = np.array([LID_SHARE, *OTHER_LID_SHARES])[:, None, None]
+    surfaces = (1.0 - lids) * SCLERA * shading + lids * tones
+    return np.asarray(np.log(surfaces) + LOG_LOSS + SHADING_SLOPE * np.log(shading))
+
+
+def sclera_shading(light: FloatArray, tones: Array = SKIN_TONES) -> Array:
+    """(T,) shading of the sclera over that of the skin, as far as `TRANSFER` tells, in faces of tones (T, 3)."""
     parts = TRANSFER @ light.astype(np.float64)  # (4,)
     brightest = np.argsort(parts)[-LIT_PARTS:]
     # What a part does not see of the surroundings is skin, which shines back.
     around = (1.0 - OPENNESS[brightest]).mean() * tones.mean(-1)  # (T,)
-    shading = np.maximum(parts[brightest].mean() + around, SMALLEST_SHADING)[:, None]
-    lids = np.array([LID_SHARE, *OTHER_LID_SHARES])[:, None, None]
-    return np.asarray(np.log((1.0 - lids) * SCLERA * shading + lids * tones) + LOG_LOSS)
+    return np.asarray(np.maximum(parts[brightest].mean() + around, SMALLEST_SHADING))
 
 
 def _white(
