@@ -21,6 +21,10 @@ FloatArray = npt.NDArray[np.float32]
 
 FULL_CONFIDENCE = 0.6
 """Confidence from which what was seen stands alone."""
+ALIKE = (Region.SKIN, Region.LIPS, Region.LASHES, Region.SCALP, Region.NECK)
+"""Regions in which the one side of a head tells of the other."""
+ALIKE_FROM = 0.5
+"""Share that must have been seen of the one: what is seen obliquely is not worth repeating."""
 DULLED = (Region.SKIN, Region.NECK)
 """Regions that hair may lie over, and mirrors less than their skin."""
 DULLING_SIGMA = 0.006
@@ -50,7 +54,7 @@ def bake(table: TexelTable, texture: FusedTexture, generated: ReflectanceMaps, i
     if inverted:
         share = np.minimum(texture.confidence[:, None] / np.float32(FULL_CONFIDENCE), 1.0)
         seen = SeenSkin(texture.seen, share, texture.likeness)
-        expected = toned(table, table.from_map(enlarged.diffuse[0].numpy()), seen)
+        expected = toned(table, _by_symmetry(table, table.from_map(enlarged.diffuse[0].numpy()), seen), seen)
         diffuse = (expected + share * (texture.seen - expected)).astype(np.float32)
     specular = table.from_map(enlarged.specular[0].numpy()) * _dulling(table, diffuse, texture.skin)
     baked, shine = (torch.from_numpy(table.to_filled_map(values))[None] for values in (diffuse, specular))
@@ -64,6 +68,19 @@ def with_bare_mouth(table: TexelTable, maps: ReflectanceMaps, generated: Reflect
     expected, baked = (table.from_map(layer[0].numpy()) for layer in layers)
     diffuse = table.to_filled_map(np.where(behind, expected, baked))
     return replace(maps, diffuse=torch.from_numpy(diffuse)[None])
+
+
+def _by_symmetry(table: TexelTable, expected: FloatArray, seen: SeenSkin) -> FloatArray:
+    """Expected albedo (N, 3) with what was seen on the other side of the head: people are alike on both sides, in hair
+    that ends at a temple and in the shape of a beard more than any generator knows."""
+    sure = np.clip((table.mirrored(seen.share) - ALIKE_FROM) / (1.0 - ALIKE_FROM), 0.0, 1.0)
+    share = np.where(table.within(ALIKE)[:, None], sure, 0.0)
+    other = table.mirrored(seen.albedo)
+    return np.asarray(np.exp(_log(expected) + share * (_log(other) - _log(expected))) - OFFSET, np.float32)
+
+
+def _log(albedo: FloatArray) -> FloatArray:
+    return np.asarray(np.log(albedo + OFFSET), np.float32)
 
 
 def _dulling(table: TexelTable, diffuse: FloatArray, skin: FloatArray) -> FloatArray:

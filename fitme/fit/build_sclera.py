@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.optimize import minimize
 
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.fit.build_sclera_transfer import made_light, sclera_transfer
@@ -158,13 +159,26 @@ class Studio:
         return self._table.from_map(np.asarray(shrunk, np.float32))
 
 
-def spread(values: FloatArray, person: npt.NDArray[np.int64]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Mean (3,) of values (N, 3), and covariances (3, 3): between people, and between the views of one."""
+def trend(shading: FloatArray, surplus: FloatArray) -> tuple[float, float]:
+    """`SHADING_SLOPE` and `UNEVENNESS` that make surpluses (N,) by the logarithms of shading (N,) likeliest."""
+
+    def unlikeliness(guess: FloatArray) -> float:
+        mean, slope, log_sigma, unevenness = guess
+        deviation = (surplus - mean - slope * shading) / np.exp(log_sigma)
+        growth = 1.0 + (unevenness * shading) ** 2
+        return float((log_sigma + 0.5 * np.log(growth) + 0.5 * deviation**2 / growth).sum())
+
+    found = minimize(unlikeliness, [0.0, 0.0, -1.5, 1.0], method="Nelder-Mead", options={"maxiter": 5000})
+    return float(found.x[1]), abs(float(found.x[3]))
+
+
+def spread(values: FloatArray, person: npt.NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+    """Covariances (3, 3) of values (N, 3): between people, and between the views of one."""
     rows = [values[person == number] for number in np.unique(person)]
     within = sum((row - row.mean(0)).T @ (row - row.mean(0)) for row in rows) / (len(values) - len(rows))
     means = np.stack([row.mean(0) for row in rows])
     between = np.cov(means.T) - np.mean([1.0 / len(row) for row in rows]) * within
-    return means.mean(0), np.asarray(between), np.asarray(within)
+    return np.asarray(between), np.asarray(within)
 
 
 def _lights(g: np.random.Generator) -> tuple[Light, Light]:
@@ -219,16 +233,19 @@ def main() -> None:
     model = load_default_model()
     transfer, openness = sclera_transfer(model)
     seen = Studio(model, load_default_generator()).surprises(given.first, given.people)
-    slope = np.polyfit(seen.shading, seen.surplus.mean(1), 1)[0]
+    slope, unevenness = trend(seen.shading, seen.surplus.mean(1))
     rest = seen.surplus - slope * seen.shading[:, None]
-    mean, person, view = spread(rest, seen.person)
+    share = 1.0 / (1.0 + (unevenness * seen.shading[:, None]) ** 2)
+    mean = (share * rest).sum(0) / share.sum()
+    person, view = spread(np.sqrt(share) * (rest - mean), seen.person)
     by_tone = np.polyfit(np.log(seen.tone[:, 1]), rest[:, 1], 1)[0]
     with np.printoptions(precision=4, suppress=True):
         print(f"TRANSFER\n{transfer.round(3)}\nOPENNESS {openness.round(2)}")
         print(
             f"{len(seen.person)} views of {len(np.unique(seen.person))} people; by the logarithm of tone {by_tone:.3f}"
         )
-        print(f"SHADING_SLOPE {slope:.2f}\nLOG_LOSS {mean}\nPEOPLE_COVARIANCE\n{person}\nVIEW_COVARIANCE\n{view}")
+        print(f"SHADING_SLOPE {slope:.2f} UNEVENNESS {unevenness:.1f}\nLOG_LOSS {mean}")
+        print(f"PEOPLE_COVARIANCE\n{person}\nVIEW_COVARIANCE\n{view}")
 
 
 if __name__ == "__main__":

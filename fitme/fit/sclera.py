@@ -68,20 +68,24 @@ ANYTHING = 0.1
 """How likely it is to be something else: lashes, glasses, a blink. An assumption."""
 ANYTHING_LOG_MEAN, ANYTHING_COVARIANCE = -0.3, 0.25 * np.ones((3, 3)) + 0.09 * np.eye(3)
 """Logarithm of that over the skin, and its covariance (3, 3): anything darker or brighter of any hue. An assumption."""
-LOG_LOSS = np.array([-0.040, 0.008, 0.024])
+LOG_LOSS = np.array([-0.045, 0.000, 0.018])
 """(3,) by how much the sclera looks brighter or darker than all that, logarithm, in the mean over made heads."""
-SHADING_SLOPE = -0.4
+SHADING_SLOPE = -0.33
 """How much of that goes with the logarithm of its shading: light that is found on skin is never sure, so that what is
 far from 1 is likelier nearer to it."""
-PEOPLE_COVARIANCE = np.array([[0.0048, 0.0035, 0.0037], [0.0035, 0.0030, 0.0035], [0.0037, 0.0035, 0.0045]])
-"""(3, 3) of that between people and lights."""
-VIEW_COVARIANCE = np.array([[0.0332, 0.0345, 0.0355], [0.0345, 0.0375, 0.0391], [0.0355, 0.0391, 0.0416]])
+PEOPLE_COVARIANCE = np.array([[0.0020, 0.0012, 0.0015], [0.0012, 0.0010, 0.0014], [0.0015, 0.0014, 0.0022]])
+"""(3, 3) of what is left between people and lights, where it is shaded as the skin is."""
+VIEW_COVARIANCE = np.array([[0.0240, 0.0248, 0.0254], [0.0248, 0.0269, 0.0280], [0.0254, 0.0280, 0.0298]])
 """(3, 3) of that between views of one person under one light."""
+UNEVENNESS = 2.8
+"""Both grow by 1 plus the square of this times the logarithm of the shading: whether a brow hides a lamp is a matter of
+millimetres."""
 SMALLEST_SHADING = 0.1
 """Of the sclera, over that of the skin: even a brow's shadow is not darker."""
 EYE_LEVEL_LOG_SIGMA, EYE_HUE_LOG_SIGMA = 0.10, 0.05
 """What real eyes differ in beside that, altogether and per channel: lashes and lids of other shapes, age, redness. An
-assumption, which keeps many views from saying more than the likeness of made heads and real ones can bear."""
+assumption, which keeps many views from saying more than the likeness of made heads and real ones can bear. The first
+grows as well."""
 _EYES = (
     (LEFT_EYE, LEFT_EYE_CORNERS, LEFT_IRIS),
     (RIGHT_EYE, RIGHT_EYE_CORNERS, RIGHT_IRIS),
@@ -137,7 +141,9 @@ def light_evidence(seen: Sequence[ScleraSighting], face_color: FloatArray) -> Li
     surplus = [c - log_reflection(s.light) for c, s in zip(contrasts, seen, strict=True)]
     shading = np.median(surplus, 0) + np.log(np.maximum(face_color, DARKEST))  # (K, T, 3)
     level, hue = np.ones((3, 3)), np.eye(3)
-    sure = EYE_LEVEL_LOG_SIGMA**2 * level + EYE_HUE_LOG_SIGMA**2 * hue + PEOPLE_COVARIANCE + VIEW_COVARIANCE / len(seen)
+    growth = missed_growth(np.array([np.log(sclera_shading(s.light)).mean() for s in seen])).mean()
+    people = EYE_LEVEL_LOG_SIGMA**2 * level + PEOPLE_COVARIANCE
+    sure = growth * (people + VIEW_COVARIANCE / len(seen)) + EYE_HUE_LOG_SIGMA**2 * hue
     others = len(OTHER_LID_SHARES)
     covariance = np.stack([sure, *(others * [sure + OTHER_LOG_SIGMA**2 * level])])
     share = np.array([1.0 - OTHER_LIDS - ANYTHING, *(others * [OTHER_LIDS / others])])
@@ -163,6 +169,12 @@ def sclera_shading(light: FloatArray, tones: Array = SKIN_TONES) -> Array:
     # What a part does not see of the surroundings is skin, which shines back.
     around = (1.0 - OPENNESS[brightest]).mean() * tones.mean(-1)  # (T,)
     return np.asarray(np.maximum(parts[brightest].mean() + around, SMALLEST_SHADING))
+
+
+def missed_growth(log_shading: Array) -> Array:
+    """(N,) what `PEOPLE_COVARIANCE` and `VIEW_COVARIANCE` are multiplied with, by logarithms (N,) of the sclera's
+    shading."""
+    return np.asarray(1.0 + (UNEVENNESS * log_shading) ** 2)
 
 
 def _white(

@@ -71,6 +71,10 @@ class TexelTable:
         """The texels' values (N, C) of a map (R, R, C)."""
         return image[self.rows, self.columns]
 
+    def mirrored(self, values: FloatArray) -> FloatArray:
+        """Texel values (N, C) from the other side of the head: the layout is symmetric."""
+        return self.from_map(self.to_map(values)[:, ::-1])
+
 
 @dataclass(frozen=True)
 class TexelObservation:
