@@ -2,10 +2,10 @@
 
 A picture shows their product only, so dark skin in bright light looks like light skin in dim light. Both have priors,
 though. Skin's albedo lies near a curve from dark and red to light and pale, as melanin goes: its hue tells of its
-level. Light is nearly white once a camera has balanced it, and as bright as automatic exposure makes it. What the
-surface reflects without going through the skin has the light's hue: on dark skin, that is a large part of the colour.
-Whatever else of known albedo stands in the same light is evidence of the light: the white of the eye is
-(`fitme.fit.sclera`).
+level. Light is nearly white once a camera has balanced it, but for some warmth, and as bright as automatic exposure
+makes it. What the surface reflects without going through the skin has the light's hue: on dark skin, that is a large
+part of the colour. Whatever else of known albedo stands in the same light is evidence of the light: the white of the
+eye is (`fitme.fit.sclera`).
 
 The posterior mean under these priors weighs the same evidence as TRUST (Feng et al., ECCV 2022) does by a network.
 """
@@ -50,6 +50,9 @@ face: 400 lights on the mean head under `fitme.render.shading.blinn_phong`, ambi
 incidence."""
 SKIN_SPECULAR = 0.54
 """Specular albedo of the same skins, mean of the faces' medians; they differ by 0.01."""
+WARMTH = np.array([0.53, 0.0, -1.0])
+"""By how much the logarithm of a black body's light changes as it gets cooler: by Planck's law at 610, 550 and 465 nm,
+between 6,500 and 3,500 K, green and the largest made 0 and 1."""
 DARKEST = 1e-3
 """Linear colour below which pictures say nothing of hue."""
 
@@ -77,10 +80,18 @@ class ToneSettings:
     mean_shading: float = 0.6
     """Expected shading: exposure makes the mean of a picture 0.18, and what it shows reflects 0.3 on average."""
     shading_log_sigma: float = 0.4
-    tint_log_sigma: float = 0.08
+    tint_log_sigma: float = 0.05
     """Colour of the light that white balance leaves, per channel."""
+    temperature_log_sigma: float = 0.1
+    """The same along `WARMTH`: lamps and skies differ in their temperature above all."""
     hue_log_sigma: float = 0.06
     """What people differ in beside the level, per channel: blood in the skin, makeup, a camera's primaries."""
+
+    @property
+    def light_covariance(self) -> npt.NDArray[np.float64]:
+        """(3, 3) of the logarithm of the light."""
+        level, tint = self.shading_log_sigma**2 * np.ones((3, 3)), self.tint_log_sigma**2 * np.eye(3)
+        return np.asarray(level + tint + self.temperature_log_sigma**2 * np.outer(WARMTH, WARMTH))
 
 
 def likely_skin_tone(
@@ -95,7 +106,7 @@ def likely_skin_tone(
     makes it look as seen; of what is left then, hue takes its share. `evidence` makes the light better known.
     """
     shading = np.full((1, 1, 3), np.log(settings.mean_shading))
-    light = (settings.shading_log_sigma**2 * np.ones((3, 3)) + settings.tint_log_sigma**2 * np.eye(3))[None]
+    light = settings.light_covariance[None]
     hue = settings.hue_log_sigma**2 * np.eye(3)
     belief = np.zeros((1, len(SKIN_TONES)))  # (K, T) logarithm, of guesses and tones
     if evidence is not None:

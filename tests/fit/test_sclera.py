@@ -198,8 +198,7 @@ def test_light_is_told_better_with_the_eyes_than_without() -> None:
     with_eyes, without = [], []
     for _ in range(300):
         skin = SKIN_TONES[draw.integers(len(SKIN_TONES))] * np.exp(SETTINGS.hue_log_sigma * draw.standard_normal(3))
-        level = SETTINGS.shading_log_sigma * draw.standard_normal()
-        light = SETTINGS.mean_shading * np.exp(level + SETTINGS.tint_log_sigma * draw.standard_normal(3))
+        light = SETTINGS.mean_shading * np.exp(draw.multivariate_normal(np.zeros(3), SETTINGS.light_covariance))
         face = ((skin + SHEEN * SKIN_SPECULAR) * light).astype(np.float32)
         expected = log_reflection(SURROUNDINGS, skin[None])[0, 0] + np.log(light)
         person = draw.multivariate_normal(np.zeros(3), own)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fitme.fit.tone import SHEEN, SKIN_SPECULAR, SKIN_TONES, ToneSettings, likely_skin_tone
+from fitme.fit.tone import SHEEN, SKIN_SPECULAR, SKIN_TONES, WARMTH, ToneSettings, likely_skin_tone
 
 Array = npt.NDArray[np.floating[Any]]
 SETTINGS = ToneSettings()
@@ -20,7 +20,8 @@ people_seen = st.builds(
 def photographed(skin: Array, draw: np.random.Generator) -> Array:
     """Colours (N, 3) of skins (N, 3) under lights as the settings expect them."""
     level = SETTINGS.shading_log_sigma * draw.standard_normal((len(skin), 1))
-    tint = SETTINGS.tint_log_sigma * draw.standard_normal(skin.shape)
+    warmth = SETTINGS.temperature_log_sigma * draw.standard_normal((len(skin), 1)) * WARMTH
+    tint = SETTINGS.tint_log_sigma * draw.standard_normal(skin.shape) + warmth
     return np.asarray((skin + SHEEN * SKIN_SPECULAR) * SETTINGS.mean_shading * np.exp(level + tint))
 
 
@@ -50,6 +51,14 @@ def test_what_makes_a_picture_brighter_is_part_skin_and_part_light() -> None:
     seen = (0.6 * SKIN_TONES).astype(np.float32)
     lighter = np.log(likely_skin_tone(1.3 * seen, SETTINGS) / likely_skin_tone(seen, SETTINGS)).mean()
     assert 0.3 < lighter / np.log(1.3) < 0.8
+
+
+def test_warm_light_is_that_of_a_black_body() -> None:
+    wavelengths = np.array([610e-9, 550e-9, 465e-9])
+    warm, day = (1.0 / np.expm1(0.014388 / (wavelengths * kelvin)) for kelvin in (3500.0, 6500.0))
+    change = np.log(warm / day)
+    change -= change[1]
+    np.testing.assert_allclose(WARMTH, change / np.abs(change).max(), atol=0.01)
 
 
 def test_redder_skin_of_the_same_brightness_is_darker() -> None:
