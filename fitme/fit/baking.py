@@ -11,7 +11,7 @@ from fitme.fit.bare_skin import OFFSET
 from fitme.fit.fusion import FusedTexture
 from fitme.fit.open_mouth import BEHIND_LIPS
 from fitme.fit.state import MapArrays
-from fitme.fit.texel_blur import low_pass
+from fitme.fit.texel_blur import TINY, low_pass
 from fitme.fit.toning import SeenSkin, toned
 from fitme.fit.unprojection import TexelTable
 from fitme.reflectance.maps import ReflectanceMaps
@@ -54,7 +54,8 @@ def bake(table: TexelTable, texture: FusedTexture, generated: ReflectanceMaps, i
     if inverted:
         share = np.minimum(texture.confidence[:, None] / np.float32(FULL_CONFIDENCE), 1.0)
         seen = SeenSkin(texture.seen, share, texture.likeness)
-        expected = toned(table, _by_symmetry(table, table.from_map(enlarged.diffuse[0].numpy()), seen), seen)
+        expected = toned(table, table.from_map(enlarged.diffuse[0].numpy()), seen)
+        expected = toned(table, _symmetric(table, expected, seen), seen)
         diffuse = (expected + share * (texture.seen - expected)).astype(np.float32)
     specular = table.from_map(enlarged.specular[0].numpy()) * _dulling(table, diffuse, texture.skin)
     baked, shine = (torch.from_numpy(table.to_filled_map(values))[None] for values in (diffuse, specular))
@@ -70,13 +71,18 @@ def with_bare_mouth(table: TexelTable, maps: ReflectanceMaps, generated: Reflect
     return replace(maps, diffuse=torch.from_numpy(diffuse)[None])
 
 
-def _by_symmetry(table: TexelTable, expected: FloatArray, seen: SeenSkin) -> FloatArray:
-    """Expected albedo (N, 3) with what was seen on the other side of the head: people are alike on both sides, in hair
-    that ends at a temple and in the shape of a beard more than any generator knows."""
-    sure = np.clip((table.mirrored(seen.share) - ALIKE_FROM) / (1.0 - ALIKE_FROM), 0.0, 1.0)
-    share = np.where(table.within(ALIKE)[:, None], sure, 0.0)
-    other = table.mirrored(seen.albedo)
-    return np.asarray(np.exp(_log(expected) + share * (_log(other) - _log(expected))) - OFFSET, np.float32)
+def _symmetric(table: TexelTable, expected: FloatArray, seen: SeenSkin) -> FloatArray:
+    """Expected albedo (N, 3) where the other side of the head was seen: the mean of both sides, each as far as seen.
+
+    People are alike on both sides, in hair that ends at a temple and in the shape of a beard more than any generator
+    knows.
+    """
+    mirrored = table.mirrored(seen.share)
+    other = np.where(table.within(ALIKE)[:, None], np.clip((mirrored - ALIKE_FROM) / (1.0 - ALIKE_FROM), 0.0, 1.0), 0.0)
+    both = np.maximum(seen.share + other, TINY)
+    mean = (seen.share * _log(seen.albedo) + other * _log(table.mirrored(seen.albedo))) / both
+    known = np.maximum(seen.share, other)
+    return np.asarray(np.exp(known * mean + (1.0 - known) * _log(expected)) - OFFSET, np.float32)
 
 
 def _log(albedo: FloatArray) -> FloatArray:

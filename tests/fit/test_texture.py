@@ -207,6 +207,23 @@ def test_baking_prefers_what_was_seen(views: TexelViews) -> None:
     np.testing.assert_allclose(views.table.from_map(before.diffuse[0].numpy()), 0.2, atol=1e-6)
 
 
+def test_an_unseen_side_is_like_the_other(views: TexelViews) -> None:
+    """With its pattern, which no generator knows, and in its own tone where that is seen beside it."""
+    table = views.table
+    mirrored = table.mirrored(table.mirrored(table.columns[:, None].astype(np.float32)))[:, 0]
+    np.testing.assert_array_equal(mirrored, table.columns)
+    left, skin = table.columns < RESOLUTION // 2, table.within((Region.SKIN,))
+    stripes = np.where(table.rows // 8 % 2, 0.1, 0.4).astype(np.float32)[:, None] * np.ones(3, np.float32)
+    bare, confidence = np.ones((len(left), 1), np.float32), left.astype(np.float32)
+    texture = FusedTexture(stripes, stripes, stripes, bare, confidence, (), ())
+    maps = bake(table, texture, ReflectanceMaps.constant((0.3,) * 3, 0.4, 32), inverted=True)
+    values = table.from_map(maps.diffuse[0].numpy())
+    np.testing.assert_allclose(values[left], stripes[left], atol=1e-6)
+    ratio = np.abs(np.log(values[skin & ~left] / stripes[skin & ~left]))
+    # At borders, neighbouring regions' tones pass into each other.
+    assert np.percentile(ratio, 75) < 0.05
+
+
 def test_hair_over_a_forehead_loses_the_shine_of_skin(views: TexelViews) -> None:
     """By the share that is missing of the skin's light; all else keeps its shine."""
     table = views.table
