@@ -14,27 +14,37 @@ from fitme.render.shading import ambient_reflectance, sh_basis
 from fitme.shape.regions import Region
 
 FloatArray = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 """Weights of linear sRGB primaries in luminance (IEC 61966-2-1)."""
 LIGHT_REGIONS = (Region.SKIN, Region.LIPS)
 """Surfaces whose colour tells about the light."""
-AMBIENT_RIDGE = 1e-6
-"""Ridge on the constant coefficient, relative to the evidence: just enough to keep the system regular."""
+AMBIENT_RIDGE = 1e-4
+"""Ridge on the constant coefficient, relative to that on the others: just enough to keep the system regular."""
 MINIMAL_SHADING = 0.08
-"""Shading is kept above this when colours are divided by it."""
+"""Shading is kept above this, in the light's own hue, when colours are divided by it."""
+LEAST_CHANNEL = 0.5
+"""And each channel above this share of what the mean of them all is in that hue: lights rarely differ by more."""
+
+DARK = 1e-9
+"""Added to what may be 0 and is divided by."""
 
 
 @dataclass(frozen=True)
 class LightSettings:
     """Numerics of the light's least squares."""
 
-    directional_ridge: float = 0.01
-    """Ridge on the coefficients above order 0, relative to the mean squared albedo of the evidence."""
+    directional_ridge: float = 0.001
+    """Ridge on the coefficients above order 0, relative to the mean squared albedo of the evidence. More leaves shading
+    in the albedo: foreheads bright under a ceiling's lamp, jaws dark."""
+    hue_ridge: float = 0.05
+    """The same on how channels differ: light has one hue on the whole, and skin that is redder in places is skin."""
     iterations: int = 4
     """Reweighting rounds against highlights, shadows and occluders."""
-    robust_scale: float = 0.08
-    """Residual in linear light beyond which a sample counts less."""
+    robust_scale: float = 0.2
+    """Residual in linear light beyond which a sample counts less. With less, the brightest skin under a steep light
+    would count as a highlight."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +61,11 @@ class LitSurface:
         return LitSurface(self.diffuse[index], self.specular[index])
 
     def shading(self, light: FloatArray) -> FloatArray:
-        """(N, 3) diffuse shading under a light (9, 3), kept above `MINIMAL_SHADING`."""
+        """(N, 3) diffuse shading under a light (9, 3), kept above `MINIMAL_SHADING` and `LEAST_CHANNEL`."""
         values: FloatArray = self.diffuse @ light
-        return np.maximum(values, MINIMAL_SHADING)
+        tint = _tint(light[0].astype(np.float64)).astype(np.float32)
+        least = np.maximum(LEAST_CHANNEL * values.mean(-1, keepdims=True), MINIMAL_SHADING)
+        return np.maximum(values, least * tint)
 
     def sheen(self, light: FloatArray) -> FloatArray:
         """(N, 3) specular reflection under a light (9, 3)."""
@@ -90,23 +102,40 @@ def estimate_light(
 ) -> FloatArray:
     """(9, 3) light that best explains the linear colours of a surface of known albedo.
 
-    Iteratively reweighted ridge regression, each channel by itself; the ridge draws the orders above 0 to `prior`, or
-    to zero without one.
+    Iteratively reweighted ridge regression in two steps: light of one hue, its orders above 0 drawn to those of `prior`
+    or to zero without one, then each channel by itself, drawn to that light as far as `prior` has one hue.
     """
     center = np.zeros((SH_COUNT, 3)) if prior is None else prior.astype(np.float64)
-    # Channels first: three independent systems of nine unknowns.
+    colorful = center - center.mean(1, keepdims=True) * _tint(center[0])
+    # Channels first: three systems of nine unknowns.
     design = albedo.T[..., None] * surface.diffuse + surface.specular  # (3, N, 9)
     robust = np.ones(len(color), np.float32)
     light = center
     for _ in range(settings.iterations):
         weighted = design * (weight * robust)[:, None]
-        evidence = np.einsum("n,nc->c", weight * robust, albedo**2) + 1e-9  # (3,)
-        ridge = np.tile(settings.directional_ridge * evidence[:, None], SH_COUNT)  # (3, 9)
-        ridge[:, 0] = AMBIENT_RIDGE * evidence
-        normal_matrix = (weighted.transpose(0, 2, 1) @ design).astype(np.float64)
-        normal_matrix[:, np.arange(SH_COUNT), np.arange(SH_COUNT)] += ridge
-        target = np.einsum("cnk,nc->ck", weighted, color) + ridge * center.T
-        light = np.linalg.solve(normal_matrix, target[..., None])[..., 0].T
+        evidence = (np.einsum("n,nc->c", weight * robust, albedo**2) + DARK).astype(np.float64)  # (3,)
+        normal_matrix = (weighted.transpose(0, 2, 1) @ design).astype(np.float64)  # (3, 9, 9)
+        target = np.einsum("cnk,nc->ck", weighted, color).astype(np.float64)  # (3, 9)
+        own = _ridged(normal_matrix, target, settings.hue_ridge * evidence, center.T)
+        tint = _tint(own[:, 0])
+        together = (tint[:, None, None] ** 2 * normal_matrix).sum(0)[None], (tint @ target)[None]
+        ridge = settings.directional_ridge * (tint**2 @ evidence)[None]
+        grey = _ridged(*together, ridge, center.mean(1)[None])  # (1, 9)
+        light = _ridged(normal_matrix, target, settings.hue_ridge * evidence, tint[:, None] * grey + colorful.T).T
         residual = color - np.einsum("cnk,kc->nc", design, light.astype(np.float32))
         robust = (1.0 / (1.0 + (residual**2).sum(-1) / settings.robust_scale**2) ** 2).astype(np.float32)
     return light.astype(np.float32)
+
+
+def _tint(ambient: Doubles) -> Doubles:
+    """(3,) hue of a light's constant coefficients (3,), of mean 1."""
+    positive = np.maximum(ambient, 0.0) + DARK
+    return np.asarray(positive / positive.mean())
+
+
+def _ridged(normal_matrix: Doubles, target: Doubles, ridge: Doubles, center: Doubles) -> Doubles:
+    """(C, 9) solutions of C systems (C, 9, 9), (C, 9), drawn to `center` (C, 9) by a ridge (C,) above order 0."""
+    diagonal = np.tile(ridge[:, None], SH_COUNT)  # (C, 9)
+    diagonal[:, 0] = AMBIENT_RIDGE * ridge
+    ridged = normal_matrix + diagonal[..., None] * np.eye(SH_COUNT)
+    return np.asarray(np.linalg.solve(ridged, (target + diagonal * center)[..., None])[..., 0])

@@ -40,7 +40,7 @@ LEAST_USABLE = 0.5
 """Of 1: below, a pixel shows a hand or what is not the person."""
 BLOWN = 0.95
 """Linear colour above which a sensor says nothing any more."""
-SCLERA_LIGHT = LightSettings(directional_ridge=0.002)
+SCLERA_LIGHT = LightSettings(directional_ridge=0.002, hue_ridge=0.002, robust_scale=0.08)
 """How the light on the eyes is found: with less of a ridge than textures bear, which hides how steeply it falls."""
 SCLERA = np.array([0.72, 0.67, 0.63])
 """Linear albedo: the paint of made heads (`fitme.reflectance.organs`)."""
