@@ -27,6 +27,9 @@ MAXIMAL_ALBEDO = 0.98
 """No skin, tooth or eye reflects more."""
 SMALLEST_ALBEDO = 1e-3
 """Albedos are kept above this when something is divided by them."""
+IN_SHADE = 0.5
+"""Share of the median shading below which hues are believed less: what lights skin in the shade has met other skin
+before, and is redder than the light."""
 SCLERA_STRIDE = 4
 """One sample in so many tells where light comes from: eyes need it roughly."""
 
@@ -279,13 +282,24 @@ def _delit(color: FloatArray, surface: LitSurface, light: FloatArray, expected: 
     """Albedo that makes a surface look as seen (S, 3), given what it is expected to be.
 
     What was mirrored is taken off by its expected share of the colour, not by its amount: where a head shades itself,
-    both terms lose alike, and taking off all of the sheen would leave dark red skin.
+    both terms lose alike, and taking off all of the sheen would leave dark red skin. In the shade, the hue is as
+    expected rather than as seen.
     """
-    predicted = expected * surface.shading(light) + surface.sheen(light)
-    albedo = np.maximum(color * expected / np.maximum(predicted, SMALLEST_WEIGHT), 0.0)
+    shading = surface.shading(light)
+    predicted = expected * shading + surface.sheen(light)
+    ratio = np.maximum(color / np.maximum(predicted, SMALLEST_WEIGHT), 0.0)
+    grey = ratio.mean(-1, keepdims=True)
+    albedo = expected * (grey + _lit(shading) * (ratio - grey))
     # Dimmed as a whole: a tongue that got more light than it should have stays red.
     excess = np.maximum(albedo.max(-1, keepdims=True) / MAXIMAL_ALBEDO, 1.0)
     return np.asarray(albedo / excess, np.float32)
+
+
+def _lit(shading: FloatArray) -> FloatArray:
+    """(S, 1) in [0, 1] of shadings (S, 3): 1 except in the shade, falling to 0 where it is dark."""
+    level = shading.mean(-1, keepdims=True)
+    median = float(np.median(level)) if len(level) else 0.0
+    return np.asarray(np.minimum(level / max(IN_SHADE * median, SMALLEST_WEIGHT), 1.0), np.float32)
 
 
 def _confidence(weight: npt.NDArray[np.float64], settings: FusionSettings) -> FloatArray:

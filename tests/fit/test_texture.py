@@ -116,6 +116,31 @@ def test_a_shadow_that_no_light_explains_leaves_dark_skin_its_hue(views: TexelVi
     assert hue[0] > 0.85 * hue[1]
 
 
+def test_what_other_skin_reddens_in_the_shade_is_not_red(views: TexelViews) -> None:
+    count = len(views.table.rows)
+    draw = np.random.default_rng(0)
+    normals = draw.normal(size=(count, 3)) * [0.7, 0.3, 0.3] + [0.0, 0.0, 1.0]
+    normals = (normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32)
+    toward = np.tile(np.array([[0.0, 0.0, 1.0]], np.float32), (count, 1))
+    skin = np.array([0.4, 0.3, 0.25], np.float32)
+    shading = np.maximum(0.5 + 0.5 * normals[:, :1], 0.02)  # one lamp, on the person's left
+    red = ((views.table.rows // 8 + views.table.columns // 8) % 6 == 0)[:, None]
+    color = skin * shading * np.where(red, np.array([1.3, 0.9, 0.8], np.float32), 1.0)
+    seen = [TexelObservation(color.astype(np.float32), np.ones(count, np.float32), normals, toward)]
+    prior = np.tile(skin, (count, 1))
+    matt = np.zeros((count, 1), np.float32)
+    fused = fuse(views.table, seen, [1.0], prior, matt, FusionSettings(), LightSettings())
+    face = (views.table.region == Region.SKIN) & (views.table.occlusion[:, 0] == 1.0)
+    redness = fused.albedo[:, 0] / fused.albedo[:, 2]
+
+    def excess(there: np.ndarray) -> float:
+        return float(np.median(redness[face & there & red[:, 0]]) / np.median(redness[face & there & ~red[:, 0]]) - 1.0)
+
+    lit, shaded = excess(shading[:, 0] > 0.5), excess(shading[:, 0] < 0.1)
+    assert lit > 0.4  # a birthmark keeps its hue
+    assert shaded < 0.5 * lit
+
+
 def test_beside_white_eyes_the_same_colour_is_darker_skin(views: TexelViews) -> None:
     count = len(views.table.rows)
     draw = np.random.default_rng(0)
