@@ -118,7 +118,9 @@ def estimate_light(
         target = np.einsum("cnk,nc->ck", weighted, color).astype(np.float64)  # (3, 9)
         own = _ridged(normal_matrix, target, settings.hue_ridge * evidence, center.T)
         tint = _tint(own[:, 0])
-        together = (tint[:, None, None] ** 2 * normal_matrix).sum(0)[None], (tint @ target)[None]
+        # What the prior's own colours explain is not asked of the light of one hue.
+        plain = target - np.einsum("ckl,lc->ck", normal_matrix, colorful)
+        together = (tint[:, None, None] ** 2 * normal_matrix).sum(0)[None], (tint @ plain)[None]
         ridge = settings.directional_ridge * (tint**2 @ evidence)[None]
         grey = _ridged(*together, ridge, center.mean(1)[None])  # (1, 9)
         light = _ridged(normal_matrix, target, settings.hue_ridge * evidence, tint[:, None] * grey + colorful.T).T
