@@ -109,21 +109,23 @@ def estimate_light(
     colorful = center - center.mean(1, keepdims=True) * _tint(center[0])
     # Channels first: three systems of nine unknowns.
     design = albedo.T[..., None] * surface.diffuse + surface.specular  # (3, N, 9)
+    # Solved for what the prior does not explain: where it explains all, rounding could move what nothing tells.
+    expected = center.T
+    unexplained = color - np.einsum("cnk,kc->nc", design, center.astype(np.float32))
     robust = np.ones(len(color), np.float32)
     light = center
     for _ in range(settings.iterations):
         weighted = design * (weight * robust)[:, None]
         evidence = (np.einsum("n,nc->c", weight * robust, albedo**2) + DARK).astype(np.float64)  # (3,)
         normal_matrix = (weighted.transpose(0, 2, 1) @ design).astype(np.float64)  # (3, 9, 9)
-        target = np.einsum("cnk,nc->ck", weighted, color).astype(np.float64)  # (3, 9)
-        own = _ridged(normal_matrix, target, settings.hue_ridge * evidence, center.T)
-        tint = _tint(own[:, 0])
-        # What the prior's own colours explain is not asked of the light of one hue.
-        plain = target - np.einsum("ckl,lc->ck", normal_matrix, colorful)
-        together = (tint[:, None, None] ** 2 * normal_matrix).sum(0)[None], (tint @ plain)[None]
-        ridge = settings.directional_ridge * (tint**2 @ evidence)[None]
-        grey = _ridged(*together, ridge, center.mean(1)[None])  # (1, 9)
-        light = _ridged(normal_matrix, target, settings.hue_ridge * evidence, tint[:, None] * grey + colorful.T).T
+        surplus = np.einsum("cnk,nc->ck", weighted, unexplained).astype(np.float64)  # (3, 9)
+        tint = _tint((expected + _step(normal_matrix, surplus, settings.hue_ridge * evidence))[:, 0])
+        plain = tint[:, None] * center.mean(1) + colorful.T  # (3, 9)
+        together = (tint[:, None, None] ** 2 * normal_matrix).sum(0)[None]  # (1, 9, 9)
+        left = (tint @ (surplus + _times(normal_matrix, expected - plain)))[None]  # (1, 9)
+        plain = plain + tint[:, None] * _step(together, left, settings.directional_ridge * (tint**2 @ evidence)[None])
+        left = surplus + _times(normal_matrix, expected - plain)
+        light = (plain + _step(normal_matrix, left, settings.hue_ridge * evidence)).T
         residual = color - np.einsum("cnk,kc->nc", design, light.astype(np.float32))
         robust = (1.0 / (1.0 + (residual**2).sum(-1) / settings.robust_scale**2) ** 2).astype(np.float32)
     return light.astype(np.float32)
@@ -135,9 +137,14 @@ def _tint(ambient: Doubles) -> Doubles:
     return np.asarray(positive / positive.mean())
 
 
-def _ridged(normal_matrix: Doubles, target: Doubles, ridge: Doubles, center: Doubles) -> Doubles:
-    """(C, 9) solutions of C systems (C, 9, 9), (C, 9), drawn to `center` (C, 9) by a ridge (C,) above order 0."""
+def _times(matrices: Doubles, vectors: Doubles) -> Doubles:
+    """(C, 9) products of (C, 9, 9) with (C, 9)."""
+    return np.asarray((matrices @ vectors[..., None])[..., 0])
+
+
+def _step(normal_matrix: Doubles, surplus: Doubles, ridge: Doubles) -> Doubles:
+    """(C, 9) solutions of C systems (C, 9, 9), (C, 9), drawn to 0 by a ridge (C,) above order 0."""
     diagonal = np.tile(ridge[:, None], SH_COUNT)  # (C, 9)
     diagonal[:, 0] = AMBIENT_RIDGE * ridge
     ridged = normal_matrix + diagonal[..., None] * np.eye(SH_COUNT)
-    return np.asarray(np.linalg.solve(ridged, (target + diagonal * center)[..., None])[..., 0])
+    return np.asarray(np.linalg.solve(ridged, surplus[..., None])[..., 0])

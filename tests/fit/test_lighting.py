@@ -59,7 +59,7 @@ def test_without_evidence_the_prior_stands() -> None:
     albedo = np.full((COUNT, 3), 0.5, np.float32)
     found = estimate_light(surface, color, albedo, np.ones(COUNT, np.float32), LightSettings(), prior)
     sideways = lit_surface(normals, viewer, np.zeros((COUNT, 1), np.float32), OPEN)
-    np.testing.assert_allclose(sideways.shading(found), sideways.shading(prior), atol=0.02)
+    np.testing.assert_allclose(sideways.shading(found), sideways.shading(prior), atol=1e-3)
 
 
 def test_redder_skin_is_not_taken_for_redder_light() -> None:
