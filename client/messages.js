@@ -1,5 +1,5 @@
 /**
- * What page and server say to each other over the websocket: `stream/protocol.py`, version 1, seen from the page.
+ * What page and server say to each other over the websocket: `stream/protocol/protocol.py`, version 1, seen from the page.
  * No browser APIs beyond DataView, so that it runs under Node as well.
  */
 

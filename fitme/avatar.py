@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fitme.errors import ModelFileError
-from fitme.reflectance.correctives import AlbedoCorrectives, with_expression
+from fitme.reflectance.expression_correctives import AlbedoCorrectives, with_expression
 from fitme.reflectance.maps import ReflectanceMaps
 
 FORMAT = "fitme-avatar"

@@ -11,7 +11,9 @@ from importlib.metadata import EntryPoint, entry_points
 
 import typer
 
-from fitme.commands import bench, data, export, fit, render, shape, train
+from fitme.bench import command as bench
+from fitme.commands import data, export, render, shape, train
+from fitme.commands.fit import command as fit
 from fitme.errors import FitmeError
 
 COMMAND_GROUP = "fitme.commands"

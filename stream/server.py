@@ -7,9 +7,9 @@ from pathlib import Path
 import uvicorn
 
 from fitme.errors import ConfigError
-from stream.app import create_app
-from stream.local_engine import LocalEngine
+from stream.engine.local_engine import LocalEngine
 from stream.settings import ServeSettings
+from stream.web.app import create_app
 
 SHUTDOWN_TIMEOUT_S = 5
 """How long open requests and websockets may take to end."""

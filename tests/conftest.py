@@ -1,7 +1,45 @@
-"""What holds for all tests."""
+"""What holds for all tests, and small networks and few skins, so that real training fits in a test."""
 
+from pathlib import Path
+
+import pytest
+import torch
 from hypothesis import settings
+
+from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
+from fitme.training.data.dataset import MapDataset, build_dataset
 
 # Machines that run tests are shared; a slow example is no failure here.
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
+
+TINY = GeneratorConfig(
+    resolution=64,
+    noise_size=8,
+    feature_count=5,
+    latent_size=12,
+    mapping_layers=2,
+    trunk_channels=(16, 16, 12),
+    diffuse_channels=(8, 6),
+    specular_channels=(4, 4),
+    normal_channels=(6, 4),
+    trunk_positions=2,
+    branch_positions=3,
+    detail_maps=(3, 2, 2),
+    linear_components=5,
+    linear_resolution=32,
+)
+"""A generator of 64 texels whose trunk ends at 16."""
+
+
+@pytest.fixture
+def tiny_generator() -> ReflectanceGenerator:
+    torch.manual_seed(3)
+    generator = ReflectanceGenerator(TINY)
+    generator.measure_mean_w(64)
+    return generator.eval()
+
+
+@pytest.fixture(scope="session")
+def few_skins(tmp_path_factory: pytest.TempPathFactory) -> MapDataset:
+    return build_dataset(Path(tmp_path_factory.mktemp("maps")), count=6, resolution=64)

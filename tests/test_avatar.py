@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from fitme.avatar import FILE_NAME, Avatar
 from fitme.errors import ModelFileError
-from fitme.reflectance.correctives import AlbedoCorrectives
+from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps
 
 RESOLUTION = 16

@@ -15,8 +15,8 @@ from PIL import Image
 
 from fitme import cli
 from fitme.avatar import Avatar
+from fitme.bench import command as bench
 from fitme.bench.rows import BenchmarkRow
-from fitme.commands import bench
 from fitme.export.glb import read_glb
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape import load_default_model

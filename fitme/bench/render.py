@@ -10,7 +10,7 @@ import torch
 from fitme.bench.rows import BenchmarkRow
 from fitme.geometry import Camera, HeadPose
 from fitme.reflectance.maps import ReflectanceMaps
-from fitme.render.forward import ForwardRenderer
+from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.occlusion import head_occlusion, mouth_shade
 from fitme.render.renderer import render

@@ -1,6 +1,6 @@
 """Benchmark `track`: what live driving costs, how still a still face is, and how far a moving one is behind itself.
 
-The face is that of `fitme.synthetic`, whose poses and expressions are known; the tracker is given its identity and
+The face is that of `fitme.synthetic.clip`, whose poses and expressions are known; the tracker is given its identity and
 focal length, as a fit gives them to it.
 """
 
@@ -19,7 +19,7 @@ from fitme.bench.rows import BenchmarkRow
 from fitme.bench.run import SEED
 from fitme.geometry import transform
 from fitme.shape import EXPRESSION_NAMES, MorphableModel, load_default_model
-from fitme.synthetic import CAMERA_NOISE, ClipSettings, SyntheticFrame, clip_frames, clip_identity
+from fitme.synthetic.clip import CAMERA_NOISE, ClipSettings, SyntheticFrame, clip_frames, clip_identity
 from fitme.track.observation import FaceObservation
 from fitme.track.tracker import FrameTracker, TrackerSettings
 

@@ -46,9 +46,9 @@ def data_build(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from fitme.reflectance.dataset import HELD_OUT_SEED, build_dataset
-    from fitme.reflectance.given import given_maps
-    from fitme.reflectance.translation import DEFAULT_TRANSLATION, load_translator
+    from fitme.training.data.dataset import HELD_OUT_SEED, build_dataset
+    from fitme.training.textures.supplied_textures import given_maps
+    from fitme.training.textures.translation_network import DEFAULT_TRANSLATION, load_translator
 
     if not SMALLEST_RESOLUTION <= resolution <= LARGEST_RESOLUTION or resolution & (resolution - 1):
         raise ConfigError(
@@ -87,9 +87,9 @@ def data_build(
 def _print_classes(console: "Console", typology_deg: "npt.NDArray[np.float32]", seeds: "npt.NDArray[np.int64]") -> None:
     from rich.table import Table
 
-    from fitme.reflectance.dataset import GIVEN_SEED
-    from fitme.reflectance.tone import ITA_CLASSES
-    from fitme.reflectance.typology import LARGEST_SHARE, SMALLEST_SHARE, ToneReport
+    from fitme.skin.pigments import ITA_CLASSES
+    from fitme.skin.skin_tone_classes import LARGEST_SHARE, SMALLEST_SHARE, ToneReport
+    from fitme.training.data.dataset import GIVEN_SEED
 
     table = Table(title="Individual typology angle of cheeks and forehead")
     for name in ("class", "degrees", "made", "given", "share"):

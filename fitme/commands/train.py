@@ -32,7 +32,7 @@ def train_reflectance(
     import torch
     from rich.console import Console
 
-    from fitme.reflectance import train as training
+    from fitme.training.generator import run as training
 
     if threads:
         torch.set_num_threads(threads)
@@ -57,7 +57,7 @@ def train_encoder(
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn at random.")] = 0,
 ) -> None:
     """Train the encoder that gives a fit its first guess of W+."""
-    from fitme.reflectance import texture_encoder_training as training
+    from fitme.training.encoder import trainer as training
 
     steps = training.EncoderTrainingConfig.component_steps if component_steps is None else component_steps
     training.train_encoder(generator, data, out, start, steps, seed)

@@ -32,9 +32,9 @@ def train_translation(
     from rich.table import Table
 
     from fitme.errors import InputError
-    from fitme.reflectance.dataset import load_dataset
-    from fitme.reflectance.translation import load_translator, save_translator
-    from fitme.reflectance.translation_training import (
+    from fitme.training.data.dataset import load_dataset
+    from fitme.training.textures.translation_network import load_translator, save_translator
+    from fitme.training.textures.translation_trainer import (
         TranslationTrainer,
         TranslationTraining,
         held_out_maps,

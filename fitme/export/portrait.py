@@ -10,7 +10,7 @@ import torch
 from fitme.avatar import Avatar
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix
-from fitme.render.forward import ForwardRenderer
+from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
 from fitme.render.occlusion import head_occlusion, mouth_shade

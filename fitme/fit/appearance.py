@@ -8,13 +8,13 @@ import torch
 
 from fitme.color import linear_to_srgb
 from fitme.errors import InputError
-from fitme.fit.baking import bake, enlarge, grey_maps, maps_of, with_bare_mouth
-from fitme.fit.expression_texture import ExpressionView, albedo_correctives
-from fitme.fit.fusion import FusedTexture, FusionSettings
-from fitme.fit.inversion import ReflectanceFit, TextureEvidence
+from fitme.fit.inversion.generator_inversion import ReflectanceFit, TextureEvidence
 from fitme.fit.state import MapArrays
-from fitme.fit.unprojection import TexelTable
-from fitme.reflectance.correctives import AlbedoCorrectives
+from fitme.fit.texture.baking import bake, enlarge, grey_maps, maps_of, with_bare_mouth
+from fitme.fit.texture.expression_correctives import ExpressionView, albedo_correctives
+from fitme.fit.texture.fusion import FusedTexture, FusionSettings
+from fitme.fit.texture.unprojection import TexelTable
+from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps
 
 FloatArray = npt.NDArray[np.float32]

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, field
 
-from fitme.fit.consensus import ConsensusSettings
-from fitme.fit.flow import FlowSettings
-from fitme.fit.fusion import FusionSettings
-from fitme.fit.joint_estimate import SolverSettings
-from fitme.fit.landmarks import LandmarkSettings
-from fitme.fit.lighting import LightSettings
-from fitme.fit.tracks import TrackSettings
+from fitme.fit.alignment.landmark_targets import LandmarkSettings
+from fitme.fit.alignment.optical_flow import FlowSettings
+from fitme.fit.alignment.surface_tracks import TrackSettings
+from fitme.fit.keyframes.outliers import ConsensusSettings
+from fitme.fit.lighting.spherical_harmonics import LightSettings
+from fitme.fit.solver.joint_estimate import SolverSettings
+from fitme.fit.texture.fusion import FusionSettings
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class FitSettings:
     warm_rounds: int = 1
     """The same, and rounds of tracking, for keyframes that come once the fit has rested."""
     newest_share: float = 0.35
-    """Least share of a new head in the running mean that is shown (`fitme.fit.head`); of many new keyframes, theirs
-    among all."""
+    """Least share of a new head in the running mean that is shown (`fitme.fit.displayed_head`); of many new keyframes,
+    theirs among all."""
     companions: int = 4
     """Old keyframes that a round works on beside the new ones; all others rest in what they have said."""
     solver: SolverSettings = field(default_factory=SolverSettings)

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from fitme.fit.agenda import Agenda
-from fitme.fit.evidence import SharedEvidence
 from fitme.fit.keyframe import Keyframe
+from fitme.fit.solver.marginal_information import SharedEvidence
+from fitme.fit.work_queue import Agenda
 from fitme.geometry import HeadPose
 
 FloatArray = npt.NDArray[np.float32]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from fitme.errors import NoFaceError
 from fitme.ingest.frame import Frame
 from fitme.ingest.gather import Candidate
-from fitme.ingest.lookout import Lookout
+from fitme.ingest.prefetch import Lookout
 from fitme.shape import MorphableModel
 from fitme.track.observation import FaceObservation, FaceStatus, status_of
 from fitme.track.tracker import FrameTracker, TrackerSettings

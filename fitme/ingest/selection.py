@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fitme.ingest.gather import Candidate
-from fitme.ingest.lookout import Lookout
 from fitme.ingest.observe import Observer, Sighting
+from fitme.ingest.prefetch import Lookout
 from fitme.ingest.spread import even_indices
 from fitme.shape import EXPRESSION_NAMES
 

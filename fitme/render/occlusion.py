@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fitme.render.cpu_rasterize import rasterize_rows
+from fitme.render.cpu.rasterize import rasterize_rows
 from fitme.shape.expressions import EXPRESSION_NAMES, expression_index
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.normals import vertex_normals

@@ -77,7 +77,7 @@ def select_backend(device: torch.device | str) -> RasterizerBackend:
 
     kind = torch.device(device).type
     if kind == "cpu":
-        from fitme.render.cpu_backend import CpuBackend
+        from fitme.render.cpu.backend import CpuBackend
 
         return CpuBackend()
     if kind == "cuda":

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fitme.geometry import Camera, transform
 from fitme.reflectance.maps import ReflectanceMaps
-from fitme.render import cpu_shading
-from fitme.render.cpu_backend import CpuBackend
+from fitme.render.cpu import shading as cpu_shading
+from fitme.render.cpu.backend import CpuBackend
 from fitme.render.light import Light
 from fitme.render.rasterizer import RasterizerBackend, select_backend
 from fitme.render.shading import (
@@ -212,7 +212,7 @@ def shade_covered(
     shininess: Tensor,  # (B|1, H|1, W|1, 1)
     light: Light,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`fitme.render.cpu_shading.shade` in plain torch, for any device."""
+    """`fitme.render.cpu.shading.shade` in plain torch, for any device."""
     covered = (rast[..., 3:] > 0).to(surface.dtype)
     smooth = unit(surface[..., :3])
     if tangents is None:

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fitme.render.cpu_rasterize import Triangles
-from fitme.render.kernel import relaxed_kernel
+from fitme.render.cpu.kernel import relaxed_kernel
+from fitme.render.cpu.rasterize import Triangles
 
 Singles = npt.NDArray[np.float32]
 

@@ -6,8 +6,8 @@ Written from the definitions, apart from the numba kernels, which are tested aga
 import torch
 from torch import Tensor
 
-from fitme.render.cpu_antialias import CROSSING_TOLERANCE_PX
-from fitme.render.topology import NO_VERTEX, opposite_vertices
+from fitme.render.cpu.antialias import CROSSING_TOLERANCE_PX
+from fitme.render.cpu.mesh_adjacency import NO_VERTEX, opposite_vertices
 
 
 class ReferenceBackend:

@@ -137,7 +137,9 @@ def _read(path: Path) -> dict[str, Array]:
                 raise ModelFileError(f"{path} holds a single array, not the arrays of a morphable model")
             return {name: file[name] for name in file.files}
     except FileNotFoundError as error:
-        raise ModelFileError(f"no morphable model at {path}; build it with `python -m fitme.shape.build`") from error
+        raise ModelFileError(
+            f"no morphable model at {path}; build it with `python -m fitme.build.shape.build`"
+        ) from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         raise ModelFileError(f"{path} is not a readable .npz of a morphable model ({error})") from error
 

@@ -13,7 +13,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from fitme.errors import BackendError, ModelFileError
-from fitme.track.alignment import ARCFACE_ALIGNMENT, DLIB_ALIGNMENT, sample_aligned
+from fitme.track.identity_crop import ARCFACE_ALIGNMENT, DLIB_ALIGNMENT, sample_aligned
 from fitme.track.landmarks import Image
 
 DLIB_SAME_PERSON_DISTANCE: Final = 0.6

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fitme.track.alignment import DLIB_ALIGNMENT, warp
+from fitme.track.identity_crop import DLIB_ALIGNMENT, warp
 from fitme.track.landmarks import Image
 from fitme.track.oval import oval_mask
 from fitme.track.topology import FACE_OVAL

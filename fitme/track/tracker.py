@@ -10,6 +10,7 @@ import numpy.typing as npt
 from fitme.geometry import Camera, HeadPose
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.blink import close_eyes
+from fitme.track.detections import Sight, look
 from fitme.track.identity import DlibEmbedder, IdentityEmbedder
 from fitme.track.landmarks import DetectedFace, FaceFinder, Image, LandmarkBackend
 from fitme.track.mediapipe_solutions import SolutionsBackend
@@ -17,7 +18,6 @@ from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 from fitme.track.pose import PoseEstimate, PoseSolver
 from fitme.track.quality import picture_quality
 from fitme.track.segmentation import HandOcclusion
-from fitme.track.sight import Sight, look
 from fitme.track.smoothing import OneEuroFilter, OneEuroSettings
 
 ROTATION_SMOOTHING: Final = OneEuroSettings(rest_cutoff_hz=2.0, speed_gain=8.0)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stream.events import LANDMARK_SCALE
-from stream.picture import Codec, Picture
-from stream.protocol import STAGES
+from stream.protocol.events import LANDMARK_SCALE
+from stream.protocol.picture import Codec, Picture
+from stream.protocol.protocol import STAGES
 
 HERE = Path(__file__).resolve().parent
 CLIENT = HERE.parent.parent / "client"

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from fitme.color import linear_to_bytes
+from fitme.fit.alignment.landmark_errors import direction_terms, load_default_errors, pixels_per_metre
 from fitme.fit.keyframe import Keyframe
-from fitme.fit.landmark_errors import direction_terms, load_default_errors, pixels_per_metre
 from fitme.geometry import Camera, HeadPose, rotation_matrix, transform
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light

@@ -12,8 +12,8 @@ from skimage import data
 
 from fitme.ingest.frame import Frame
 from fitme.ingest.gather import Candidate
-from fitme.ingest.lookout import Lookout
 from fitme.ingest.observe import Observer, Sighting
+from fitme.ingest.prefetch import Lookout
 from fitme.ingest.selection import KEYFRAMES, STUDIED, choose
 from fitme.shape import load_default_model
 from fitme.track.observation import FaceObservation

@@ -4,9 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fitme.reflectance.cause_distribution import balanced_rows
 from fitme.reflectance.cause_features import FEATURE_LIMIT, cause_terms, select_features
-from fitme.reflectance.typology import class_index
+from fitme.skin.skin_tone_classes import class_index
+from fitme.training.closed_form.cause_distribution import balanced_rows
 
 CAUSES = 5
 

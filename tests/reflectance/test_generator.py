@@ -7,7 +7,7 @@ from fitme.errors import ConfigError
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator, decode, encode_raw
 from fitme.reflectance.layers import PositionalMix
 
-from .conftest import TINY
+from ..conftest import TINY
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,7 @@ from safetensors.torch import save_file
 
 from fitme.errors import InputError, ModelFileError
 from fitme.reflectance import ReflectanceGenerator, load_default_generator
-from fitme.reflectance.atlas import default_atlas
-from fitme.reflectance.dataset import texel_weight
 from fitme.reflectance.generator import encode_raw
-from fitme.reflectance.linear_basis import principal_components
-from fitme.reflectance.lit_textures import CaptureSettings
 from fitme.reflectance.texture_encoder import (
     DEFAULT_ENCODER,
     TextureEncoderConfig,
@@ -25,10 +21,14 @@ from fitme.reflectance.texture_encoder import (
     mark_of,
     save_encoder,
 )
-from fitme.reflectance.texture_encoder_score import score_encoder
-from fitme.reflectance.texture_encoder_training import EncoderTrainer, EncoderTrainingConfig
+from fitme.skin.atlas import default_atlas
+from fitme.training.closed_form.principal_components import principal_components
+from fitme.training.data.dataset import texel_weight
+from fitme.training.encoder.score import score_encoder
+from fitme.training.encoder.simulated_textures import CaptureSettings
+from fitme.training.encoder.trainer import EncoderTrainer, EncoderTrainingConfig
 
-from .conftest import TINY
+from ..conftest import TINY
 
 SIZES = TextureEncoderConfig(
     resolution=32, positional_maps=2, channels=(8, 12, 12), narrow_channels=6, hidden_size=24, offset_directions=3

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from fitme.errors import BackendError
 from fitme.geometry import Camera
-from fitme.render.cpu_backend import CpuBackend
+from fitme.render.cpu.backend import CpuBackend
+from fitme.render.cpu.mesh_adjacency import NO_VERTEX, cached_opposite_vertices, opposite_vertices
 from fitme.render.rasterizer import RasterizerBackend, select_backend
-from fitme.render.topology import NO_VERTEX, cached_opposite_vertices, opposite_vertices
 from fitme.render.torch_reference import ReferenceBackend
 
 CPU = CpuBackend()

@@ -11,7 +11,7 @@ from torch import Tensor
 from fitme.color import linear_to_bytes
 from fitme.geometry import Camera, HeadPose
 from fitme.reflectance.maps import ReflectanceMaps
-from fitme.render.forward import ForwardRenderer
+from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
 from fitme.render.occlusion import head_occlusion, mouth_shade, visible_share

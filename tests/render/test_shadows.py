@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fitme.geometry import Camera, HeadPose
 from fitme.reflectance.maps import ReflectanceMaps
-from fitme.render.cpu_rasterize import rasterize_rows
-from fitme.render.forward import ForwardRenderer
+from fitme.render.cpu.rasterize import rasterize_rows
+from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.renderer import render
 from fitme.render.shadows import DEPTH_BIAS_M, FARTHEST_M, lit_shares, shadow_maps

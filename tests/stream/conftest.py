@@ -15,8 +15,8 @@ from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
 from fitme.render.renderer import render
 from fitme.shape import EXPRESSION_NAMES, load_default_model
-from stream.native_peer import frames_of
-from stream.server_process import ServerProcess
+from stream.bench.native_peer import frames_of
+from stream.bench.server_process import ServerProcess
 
 SETTINGS = """
 session: {limit: 2, grace_s: 4.0, silence_timeout_s: 1.5, connect_timeout_s: 5.0, retry_after_s: 3}

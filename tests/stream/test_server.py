@@ -17,10 +17,10 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from fitme.store import SessionStore
-from stream.native_peer import ClipTrack, NativePeer, ServerError, request
-from stream.protocol import CLOSE_ENDED, CLOSE_TOO_LARGE, CLOSE_UNKNOWN_SESSION, STAGES
-from stream.server_process import ServerProcess
+from fitme.session.store import SessionStore
+from stream.bench.native_peer import ClipTrack, NativePeer, ServerError, request
+from stream.bench.server_process import ServerProcess
+from stream.protocol.protocol import CLOSE_ENDED, CLOSE_TOO_LARGE, CLOSE_UNKNOWN_SESSION, STAGES
 
 NEVER = "0" * 48
 """Looks like the id of a session."""

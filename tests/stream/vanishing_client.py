@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 
-from stream.native_peer import ClipTrack, NativePeer, frames_of
+from stream.bench.native_peer import ClipTrack, NativePeer, frames_of
 
 
 async def main() -> None:

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from fitme.errors import BackendError, FitmeError, ModelFileError
-from fitme.track.alignment import ARCFACE_ALIGNMENT, DLIB_ALIGNMENT, sample_aligned, similarity, warp
 from fitme.track.identity import ArcFaceEmbedder, DlibEmbedder, default_dlib_weights
+from fitme.track.identity_crop import ARCFACE_ALIGNMENT, DLIB_ALIGNMENT, sample_aligned, similarity, warp
 
 
 @pytest.fixture(scope="module")

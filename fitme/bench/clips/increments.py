@@ -1,0 +1,181 @@
+"""How a fit takes further keyframes: what one costs, how soon it is absorbed, whether the avatar only gets better.
+
+Loss is what the fit's dense stages weigh: the difference between render and picture, in units of white, and the
+distance of identity, by their weights; over frames of the clip that no stage saw, each explained anew. Costs are
+processor time, scoring excluded.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from fitme.bench.rows import BenchmarkRow
+from fitme.bench.truth.heads import Workshop, keyframe_of, new_fitter, workshop
+from fitme.errors import InputError
+from fitme.fit.fitter import IncrementalFitter
+from fitme.fit.keyframe import Keyframe
+from fitme.ingest.gather import gather
+from fitme.ingest.observe import Observer, Sighting
+from fitme.ingest.spread import even_indices, split_holdout
+from fitme.metrics.frame_scores import score_frame
+from fitme.shape import load_default_model
+from fitme.track.tracker import default_embedder
+
+FEW, MANY = 8, 32
+"""Keyframes held when one more comes, between which the costs of a round are compared."""
+BATCH = 5
+"""Keyframes that come at a time between the two, as many as the live service takes."""
+HOLDOUT = 0.25
+"""Share of the frames held out."""
+HELD_OUT = 8
+"""Of them, how many score the avatar."""
+WARM_TARGET, COST_TARGET, RISE_TARGET = "<= 0.2", "<= 1.25", "<= 1.02"
+
+
+@dataclass(frozen=True)
+class Person:
+    """The pictures of one person, and what every fit to them needs."""
+
+    shop: Workshop
+    keyframes: Sequence[Keyframe]
+    """In an order in which each is far, by time, from all before it."""
+    held_out: Sequence[Sighting]
+
+    def fitter(self, count: int) -> IncrementalFitter:
+        """A fit that holds the first so many keyframes and knows nothing of them yet."""
+        fitter = new_fitter(self.shop)
+        for keyframe in self.keyframes[:count]:
+            fitter.add_keyframe(keyframe)
+        return fitter
+
+    def score(self, fitter: IncrementalFitter) -> "HeldOutError":
+        """Of the avatar as it stands."""
+        errors, distances = [], []
+        for sighting in self.held_out:
+            observation, image = sighting.observation, sighting.frame.image
+            estimate = fitter.fit_frame(observation, image)
+            drawn, mask = fitter.render_estimate(estimate, observation.camera)
+            score = score_frame(observation, image, drawn, mask, self.shop.embedder)
+            errors.append(10.0 ** (-score.psnr_db / 20.0))
+            distances.append(score.identity)
+        dense = self.shop.settings.dense
+        error, identity = float(np.sqrt(np.mean(np.square(errors)))), float(np.mean(distances))
+        return HeldOutError(error, identity, dense.photometric_weight * error + dense.identity_weight * identity)
+
+
+@dataclass(frozen=True)
+class HeldOutError:
+    """How badly an avatar explains the held-out frames."""
+
+    color: float
+    """Root mean square over faces and frames, in units of white."""
+    identity: float
+    """L2, mean."""
+    loss: float
+
+
+@dataclass(frozen=True)
+class Course:
+    """A fit that was refined until nothing was left to do."""
+
+    processor_s: float
+    curve: Sequence[tuple[float, HeldOutError]]
+    """Processor time so far, and the error, of avatars that had learnt from all keyframes."""
+
+    @property
+    def end(self) -> HeldOutError:
+        """Once nothing was left to do."""
+        return self.curve[-1][1]
+
+    def seconds_to(self, loss: float) -> float:
+        """Processor time until the loss was as low; infinite if it never was."""
+        return next((seconds for seconds, error in self.curve if error.loss <= loss), float("inf"))
+
+
+def increment_rows(clip: Path) -> list[BenchmarkRow]:
+    """The rows of one clip. Raises InputError if it shows the person too rarely."""
+    person = person_of(clip)
+    grown = person.fitter(1)
+    scores = [follow(grown, person, every_step=False).end]
+    for keyframe in person.keyframes[1:FEW]:
+        grown.add_keyframe(keyframe)
+        scores.append(follow(grown, person, every_step=False).end)
+    grown.add_keyframe(person.keyframes[FEW])
+    warm = follow(grown, person, every_step=True)
+    scores.append(warm.end)
+    cold = follow(person.fitter(FEW + 1), person, every_step=False)
+    for begin in range(FEW + 1, MANY, BATCH):
+        for keyframe in person.keyframes[begin : min(begin + BATCH, MANY)]:
+            grown.add_keyframe(keyframe)
+        refine(grown)
+    grown.add_keyframe(person.keyframes[MANY])
+    many_s = refine(grown)
+    pairs = list(pairwise(scores))
+    rises = [b.color / a.color for a, b in pairs], [b.identity / a.identity for a, b in pairs]
+    what, further = f"{clip.stem}: keyframe {FEW + 1}", f"{clip.stem}: keyframes 2 to {FEW + 1}"
+    return [
+        BenchmarkRow(f"{what}: cold start, processor time", cold.processor_s, "s"),
+        BenchmarkRow(f"{what}: cold start, loss", cold.end.loss, ""),
+        BenchmarkRow(f"{what}: warm start, processor time to that loss", warm.seconds_to(cold.end.loss), "s"),
+        BenchmarkRow(
+            f"{what}: warm start over cold start", warm.seconds_to(cold.end.loss) / cold.processor_s, "", WARM_TARGET
+        ),
+        BenchmarkRow(f"{what}: warm start until idle, processor time", warm.processor_s, "s"),
+        BenchmarkRow(f"{what}: warm start until idle, loss", warm.end.loss, ""),
+        BenchmarkRow(
+            f"{clip.stem}: cost of a round, {MANY} keyframes over {FEW}", many_s / warm.processor_s, "", COST_TARGET
+        ),
+        BenchmarkRow(f"{further}: held-out error, worst over the one before", max(rises[0]), "", RISE_TARGET),
+        BenchmarkRow(f"{further}: identity distance, worst over the one before", max(rises[1]), "", RISE_TARGET),
+    ]
+
+
+def person_of(clip: Path) -> Person:
+    """The keyframes and held-out frames of a clip. Raises InputError if it shows the person too rarely."""
+    shop = workshop(load_default_model(), default_embedder())
+    candidates = gather([clip])
+    fitted, kept = split_holdout(len(candidates), HOLDOUT)
+    observer = Observer(shop.model)
+    seen = [sighting for _, sighting in observer.sightings([candidates[index] for index in fitted])]
+    held_out = [sighting for _, sighting in observer.sightings([candidates[index] for index in kept])]
+    if len(seen) <= MANY or not held_out:
+        raise InputError(f"{clip}: {len(seen)} pictures of the person are too few: {MANY + 1} are needed")
+    chosen = [seen[index] for index in even_indices(len(seen), MANY + 1)]
+    return Person(
+        shop,
+        [keyframe_of(str(index), chosen[index], shop.embedder) for index in far_apart(len(chosen))],
+        [held_out[index] for index in even_indices(len(held_out), HELD_OUT)],
+    )
+
+
+def far_apart(count: int) -> list[int]:
+    """The numbers below `count`, each next the one farthest from all before; the middle first."""
+    order = [count // 2]
+    while len(order) < count:
+        left = [index for index in range(count) if index not in order]
+        order.append(max(left, key=lambda index: min(abs(index - other) for other in order)))
+    return order
+
+
+def follow(fitter: IncrementalFitter, person: Person, *, every_step: bool) -> Course:
+    """Refine to the end, and score the avatar there; with `every_step` ever since it has learnt from all keyframes."""
+    spent, curve = 0.0, []
+    while not fitter.converged:
+        begin = time.process_time()
+        fitter.refine(0.0)
+        spent += time.process_time() - begin
+        if (every_step and fitter.absorbed) or fitter.converged:
+            curve.append((spent, person.score(fitter)))
+    return Course(spent, curve)
+
+
+def refine(fitter: IncrementalFitter) -> float:
+    """Refine to the end; processor time."""
+    begin = time.process_time()
+    while not fitter.converged:
+        fitter.refine(0.0)
+    return time.process_time() - begin

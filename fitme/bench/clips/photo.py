@@ -1,0 +1,86 @@
+"""How soon one photo becomes an avatar: by `fitme fit`, from the start of its process, and in a process that waits."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from fitme.bench.rows import BenchmarkRow
+from fitme.bench.truth.heads import Workshop, keyframe_of, new_fitter, workshop
+from fitme.commands.fit.pipeline import FINAL_AVATAR, FIRST_AVATAR
+from fitme.errors import InputError
+from fitme.fit.state import STAGES
+from fitme.ingest.gather import gather
+from fitme.ingest.observe import Observer, Sighting
+from fitme.shape import load_default_model
+from fitme.track.tracker import default_embedder
+
+FIRST_TARGET, FINAL_TARGET = "<= 3", "<= 20"
+
+
+@dataclass(frozen=True)
+class Elapsed:
+    """Seconds from the picture to its avatars."""
+
+    first_s: float
+    """To the first that can be relit."""
+    final_s: float
+    """Until nothing is left to refine."""
+
+
+def photo_rows(clip: Path) -> list[BenchmarkRow]:
+    """Of the frame of a clip that shows the person best from the front. Raises InputError if the fit fails."""
+    shop = workshop(load_default_model(), default_embedder())
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder) / "photo.png"
+        Image.fromarray(frontal(clip, shop).frame.image).save(photo)
+        fresh, waiting = by_command(photo, Path(folder) / "avatar"), in_process(photo, shop)
+    rows = []
+    for what, elapsed in (("from the start of the process", fresh), ("in a process that waits", waiting)):
+        rows += [
+            BenchmarkRow(f"one photo of {clip.stem}: first avatar, {what}", elapsed.first_s, "s", FIRST_TARGET),
+            BenchmarkRow(f"one photo of {clip.stem}: final avatar, {what}", elapsed.final_s, "s", FINAL_TARGET),
+        ]
+    return rows
+
+
+def frontal(clip: Path, shop: Workshop) -> Sighting:
+    """The sighting whose head turns least away from the camera."""
+    sightings = [sighting for _, sighting in Observer(shop.model).sightings(gather([clip]))]
+    if not sightings:
+        raise InputError(f"{clip}: the clip shows nobody")
+    return min(sightings, key=lambda sighting: sum(abs(a) for a in sighting.observation.pose.yaw_pitch_roll()[:2]))
+
+
+def by_command(photo: Path, folder: Path) -> Elapsed:
+    """By `fitme fit`, imports and detection included."""
+    command = [sys.executable, "-m", "fitme.cli", "fit", str(photo), "--out", str(folder)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        raise InputError(f"{photo}: the fit failed: {run.stderr.strip().splitlines()[-1]}")
+    seconds = json.loads((folder / "report.json").read_text("utf-8"))["timings_s"]
+    return Elapsed(seconds[FIRST_AVATAR], seconds[FINAL_AVATAR])
+
+
+def in_process(photo: Path, shop: Workshop) -> Elapsed:
+    """From the file on, where everything is loaded and compiled because a fit was made before."""
+    for _ in range(2):
+        begin = time.perf_counter()
+        observer = Observer(shop.model)
+        sightings = [sighting for _, sighting in observer.sightings(gather([photo]))]
+        if not sightings:
+            raise observer.nobody()
+        fitter = new_fitter(shop)
+        fitter.add_keyframe(keyframe_of("photo", sightings[0], shop.embedder))
+        while fitter.stage == STAGES[0]:
+            fitter.refine(0.0)
+        first = time.perf_counter() - begin
+        while not fitter.converged:
+            fitter.refine(0.0)
+        elapsed = Elapsed(first, time.perf_counter() - begin)
+    return elapsed

@@ -1,0 +1,75 @@
+"""Benchmark rows: how closely held-out maps are found in W+, and after weight tuning."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.bench.reflectance.sets import as_reflectance, held_out_maps
+from fitme.bench.rows import BenchmarkRow
+from fitme.reflectance.generator import ReflectanceGenerator
+from fitme.skin.atlas import default_atlas
+from fitme.skin.skin_tone_classes import CLASS_NAMES, class_index
+from fitme.training.data.dataset import MapDataset
+from fitme.training.generator.inversion_score import HeadScores, InversionScore, score_inversion
+
+INVERSION_STEPS, TUNING_STEPS = 200, 100
+BATCH = 4
+"""Heads that are inverted together; they do not know of each other."""
+PSNR_TARGET, SSIM_TARGET, TUNED_TARGET = ">= 30", ">= 0.90", ">= 34"
+WORST_SHARE = 0.1
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+def inversion_rows(
+    generator: ReflectanceGenerator,
+    held_out: MapDataset,
+    heads: int,
+    say: Callable[[str], None],
+    *,
+    steps: int = INVERSION_STEPS,
+    tuning_steps: int = TUNING_STEPS,
+) -> list[BenchmarkRow]:
+    """Rows of the first `heads` held-out heads, means over heads; scores are taken over the texels that the layout
+    covers. `say` is told of progress."""
+    mask = torch.from_numpy(default_atlas(held_out.resolution).covered).float()
+    scores: list[HeadScores] = []
+    start = time.perf_counter()
+    for first in range(0, heads, BATCH):
+        target = as_reflectance(held_out_maps(held_out, first, min(first + BATCH, heads)))
+        scores += score_inversion(generator, target, steps=steps, tuning_steps=tuning_steps, mask=mask)
+        say(f"inverted and tuned {len(scores)} of {heads} heads in {time.perf_counter() - start:.0f} s")
+    classes = class_index(held_out.typology_deg[:heads])
+    what = f"W+ inversion of {heads} held-out maps, {steps} steps"
+    tuned = f"the same, {tuning_steps} more steps of weight tuning"
+    return [
+        *_rows(what, [score.inverted for score in scores], classes, PSNR_TARGET, SSIM_TARGET),
+        *_rows(tuned, [score.tuned for score in scores if score.tuned is not None], classes, TUNED_TARGET, None),
+        BenchmarkRow("inversion and tuning, time of one head", (time.perf_counter() - start) / heads, "s"),
+    ]
+
+
+def _rows(
+    what: str, scores: Sequence[InversionScore], classes: IntArray, psnr_target: str, ssim_target: str | None
+) -> list[BenchmarkRow]:
+    decibels, likeness = np.array([score.psnr_db for score in scores]), np.array([score.ssim for score in scores])
+    return [
+        BenchmarkRow(f"{what}: diffuse albedo PSNR, mean", float(decibels.mean()), "dB", psnr_target),
+        BenchmarkRow(f"{what}: PSNR, mean of the worst tenth", _worst(decibels), "dB"),
+        *(
+            BenchmarkRow(f"{what}: PSNR, mean of {name} skin", float(decibels[classes == index].mean()), "dB")
+            for index, name in enumerate(CLASS_NAMES)
+            if (classes == index).any()
+        ),
+        BenchmarkRow(f"{what}: diffuse albedo SSIM, mean", float(likeness.mean()), "", ssim_target),
+        BenchmarkRow(f"{what}: SSIM, mean of the worst tenth", _worst(likeness), ""),
+    ]
+
+
+def _worst(values: FloatArray) -> float:
+    """Mean of the lowest tenth, of one value at least."""
+    return float(np.sort(values)[: max(1, round(WORST_SHARE * len(values)))].mean())

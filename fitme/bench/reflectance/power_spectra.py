@@ -1,0 +1,139 @@
+"""Fine structure of reflectance maps beside a captured subject: power per region and octave band of spatial frequency,
+levels, contrast, and what the maps have in common.
+
+Diffuse and specular albedo are compared as logarithms and levels beside the cheeks', so that their unknown exposure
+drops out; normals as slopes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fitme.bench.reflectance.captured_subject import captured_patches
+from fitme.bench.reflectance.patches import BANDS_PER_MM, SkinPatch, nyquist_per_mm, skin_patch
+from fitme.bench.reflectance.patches import MAPS as MAPS
+from fitme.skin.atlas import default_atlas
+from fitme.skin.painter import synthesize_skin
+
+RealArray = npt.NDArray[np.float64]
+
+MADE_RESOLUTION = 1024
+MADE_SEEDS = (47, 77, 105, 286, 290)
+"""The first heads that show bare skin like the subject's in every window: pale men below 40 years, without beard or a
+low hairline, and hardly a freckle."""
+MADE_WINDOWS = {
+    "cheek": ((0.39, 0.44, 0.32, 0.40),),
+    "forehead": ((0.165, 0.205, 0.44, 0.56),),
+    "nose": ((0.36, 0.43, 0.47, 0.53),),
+    "lips": ((0.506, 0.521, 0.46, 0.54), (0.583, 0.598, 0.46, 0.54)),
+}
+"""First and last row, first and last column in layout units; the lips' are the upper and the lower one."""
+LEVEL_REGION = "cheek"
+
+
+@dataclass(frozen=True)
+class SpectrumRatio:
+    """Power of made maps beside that of the captured ones."""
+
+    region: str
+    map_name: str
+    band_per_mm: tuple[float, float]
+    made: float
+    """Variance in the band: of the logarithm of an albedo, or of slopes."""
+    reference: float
+
+    @property
+    def ratio(self) -> float:
+        """Made over reference."""
+        return self.made / self.reference
+
+    @property
+    def within_factor_two(self) -> bool:
+        """What is asked of every band."""
+        return 0.5 <= self.ratio <= 2.0
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A figure of made maps beside the captured ones."""
+
+    region: str
+    name: str
+    """`level MAP`: logarithm of its mean over the cheeks'; `contrast MAP`: standard deviation over all bands;
+    `correlation MAP MAP` over all bands, "bulge" being minus the curvature of the relief."""
+    made: float
+    reference: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Made maps beside a captured subject."""
+
+    spectra: tuple[SpectrumRatio, ...]
+    statistics: tuple[Statistic, ...]
+
+
+def spectra_rows(
+    reference_folder: Path, seeds: tuple[int, ...] = MADE_SEEDS, resolution: int = MADE_RESOLUTION
+) -> list[SpectrumRatio]:
+    """`compare(...).spectra`."""
+    return list(compare(reference_folder, seeds, resolution).spectra)
+
+
+def compare(
+    reference_folder: Path, seeds: tuple[int, ...] = MADE_SEEDS, resolution: int = MADE_RESOLUTION
+) -> Comparison:
+    """Medians over the heads of `seeds`, painted at `resolution`, and over the windows of a region, beside those of the
+    subject. Frequencies that either cannot hold are left out of both, and bands whose middle the maps cannot hold
+    altogether. InputError where a map of the subject is missing or of another size."""
+    captured = captured_patches(reference_folder)
+    made: dict[str, list[SkinPatch]] = {region: [] for region in MADE_WINDOWS}
+    for seed in seeds:
+        for region, patches in _made_patches(seed, resolution).items():
+            made[region] += patches
+    spectra: list[SpectrumRatio] = []
+    statistics: list[Statistic] = []
+    for region in MADE_WINDOWS:
+        limits = nyquist_per_mm([*made[region], *captured[region]])
+        ours, theirs = (
+            np.median([patch.powers(limits) for patch in group[region]], axis=0) for group in (made, captured)
+        )  # (MAPS, BANDS)
+        spectra += [
+            SpectrumRatio(region, name, band, float(ours[m, b]), float(theirs[m, b]))
+            for m, name in enumerate(MAPS)
+            for b, band in enumerate(BANDS_PER_MM)
+            if np.sqrt(band[0] * band[1]) < min(limits)
+        ]
+        for m, name in enumerate(MAPS):
+            contrasts = (float(np.sqrt(powers[m].sum())) for powers in (ours, theirs))
+            statistics.append(Statistic(region, f"contrast {name}", *contrasts))
+        for name in ("diffuse", "specular"):
+            levels = (_level(group[region], name) - _level(group[LEVEL_REGION], name) for group in (made, captured))
+            statistics.append(Statistic(region, f"level {name}", *levels))
+        both = [[patch.correlations(limits) for patch in group[region]] for group in (made, captured)]
+        statistics += [
+            Statistic(region, f"correlation {a} {b}", *(float(np.median([c[a, b] for c in group])) for group in both))
+            for a, b in both[0][0]
+        ]
+    return Comparison(tuple(spectra), tuple(statistics))
+
+
+def _level(patches: list[SkinPatch], name: str) -> float:
+    return float(np.median([patch.level(name) for patch in patches]))
+
+
+def _made_patches(seed: int, resolution: int) -> dict[str, list[SkinPatch]]:
+    skin, atlas = synthesize_skin(seed, resolution), default_atlas(resolution)
+    patches: dict[str, list[SkinPatch]] = {}
+    for region, windows in MADE_WINDOWS.items():
+        patches[region] = []
+        for window in windows:
+            top, bottom, left, right = (round(edge * resolution) for edge in window)
+            at = np.s_[top:bottom, left:right]
+            width, height = (1e3 * float(size[at].mean()) for size in atlas.texel_m)
+            patches[region].append(
+                skin_patch(skin.diffuse[at], skin.specular[at][..., 0], skin.normals[at], (width, height))
+            )
+    return patches

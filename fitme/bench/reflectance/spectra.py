@@ -1,0 +1,42 @@
+"""Benchmark rows: fine structure of made maps beside a captured subject."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fitme.bench.reflectance.power_spectra import MAPS, SpectrumRatio, spectra_rows
+from fitme.bench.rows import BenchmarkRow
+
+REFERENCE_VARIABLE = "FITME_REFERENCE_SUBJECT"
+"""Environment variable that names the folder of the captured subject's maps."""
+DEFAULT_REFERENCE = Path("../shared/data/reference_subject")
+FACTOR_TARGET, SHARE_TARGET = "<= 2", ">= 100"
+
+
+def reference_rows(say: Callable[[str], None]) -> list[BenchmarkRow]:
+    """Rows of the made heads that `spectra` compares with the subject; none, and `say` is told why, without one."""
+    folder = Path(os.environ.get(REFERENCE_VARIABLE, DEFAULT_REFERENCE))
+    if not folder.is_dir():
+        say(f"spectra: left out, no captured subject in {folder}; name its folder in {REFERENCE_VARIABLE}")
+        return []
+    ratios = spectra_rows(folder)
+    for one in ratios:
+        low, high = one.band_per_mm
+        say(f"  {one.region}, {one.map_name}, {low:g} to {high:g} per mm: {one.ratio:.2f}")
+    return summary_rows(ratios)
+
+
+def summary_rows(ratios: Sequence[SpectrumRatio]) -> list[BenchmarkRow]:
+    """The largest factor between made and captured power of each map, whichever is the larger, and how many of a map's
+    regions and bands are within a factor of two."""
+    rows = []
+    for name in MAPS:
+        of_map = [one for one in ratios if one.map_name == name]
+        worst = max(max(one.ratio, 1.0 / one.ratio) for one in of_map)
+        share = sum(one.within_factor_two for one in of_map) / len(of_map)
+        what = f"made beside captured {name}, {len(of_map)} regions and octaves"
+        rows += [
+            BenchmarkRow(f"{what}: largest factor between their powers", worst, "", FACTOR_TARGET),
+            BenchmarkRow(f"{what}: within a factor of 2", 100.0 * share, "%", SHARE_TARGET),
+        ]
+    return rows

@@ -1,0 +1,107 @@
+"""The simplest avatar that could work, as a mark for the real one.
+
+Shape by landmarks alone; the mean of the keyframes' colours, weighted by the fourth power of the viewing angle's
+cosine, as a texture that no light falls on. It cannot be relit and blurs what moves, and yet one recognises everybody.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.color import linear_to_bytes
+from fitme.fit.alignment.aligner import HeadAligner, camera_of
+from fitme.fit.alignment.landmark_targets import pose_of
+from fitme.fit.keyframe import Keyframe
+from fitme.fit.settings import FitSettings
+from fitme.fit.solver.joint_estimate import Freedom
+from fitme.fit.state import KeyframeEstimate
+from fitme.fit.texture.unprojection import texel_table, unproject
+from fitme.geometry import transform
+from fitme.ingest.observe import Sighting
+from fitme.metrics.frame_scores import FrameScore, score_frame
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render.light import Light
+from fitme.render.rasterizer import select_backend
+from fitme.shape import MorphableModel
+from fitme.track.identity import IdentityEmbedder
+
+RESOLUTION = 512
+"""Side of the texture."""
+COSINE_POWER = 4
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A fitted head with an unlit texture."""
+
+    focal: float
+    """Focal length over the longer side of the picture."""
+    identity: FloatArray
+    """(K,) coefficients."""
+    maps: ReflectanceMaps
+    """The colours seen, as a diffuse albedo; nothing specular."""
+
+
+class BaselineFit:
+    """Fits and draws baselines."""
+
+    def __init__(self, model: MorphableModel) -> None:
+        self._model = model
+        self._settings = FitSettings()
+        self._backend = select_backend("cpu")
+        self._aligner = HeadAligner(model, self._backend, self._settings)
+        self._table = texel_table(model, RESOLUTION)
+
+    def fit(self, sightings: Sequence[Sighting]) -> Baseline:
+        """The head of the person in the sightings."""
+        keyframes = [_keyframe(str(index), sighting) for index, sighting in enumerate(sightings)]
+        start = np.zeros(self._model.identity_count, np.float32)
+        prior = self._settings.solver.focal_prior
+        joint = self._aligner.by_landmarks(keyframes, {}, prior, start, Freedom(focal=len(keyframes) > 1))
+        identity = joint.identity.astype(np.float32)
+        total = np.zeros((len(self._table.rows), 4), np.float32)
+        for index, keyframe in enumerate(keyframes):
+            expression = torch.from_numpy(joint.expressions[index].astype(np.float32))[None]
+            with torch.no_grad():
+                vertices = self._model.vertices(torch.from_numpy(identity)[None], expression)[0]
+            pose = pose_of(joint, index)
+            posed = transform(torch.from_numpy(pose.rotation), torch.from_numpy(pose.translation), vertices)
+            camera = camera_of(keyframe.observation.camera, joint.focal)
+            everything = np.ones(keyframe.image.shape[:2], np.float32)
+            view = unproject(self._table, self._model, posed, camera, keyframe.image, everything, self._backend)
+            cosine = np.clip((view.normals * view.toward_viewer).sum(-1), 0.0, 1.0)
+            weight = cosine**COSINE_POWER * (view.weight > 0)
+            total[:, :3] += weight[:, None] * view.color
+            total[:, 3] += weight
+        seen = total[:, 3] > 0
+        colors = np.broadcast_to(total[:, :3].sum(0) / total[:, 3].sum(), (len(total), 3)).copy()
+        colors[seen] = total[seen, :3] / total[seen, 3:]
+        return Baseline(joint.focal, identity, self._unlit(colors))
+
+    def score(self, baseline: Baseline, sighting: Sighting, embedder: IdentityEmbedder) -> FrameScore:
+        """How well the baseline explains a picture that it was not made from."""
+        keyframe = _keyframe("held out", sighting)
+        held = Freedom(identity=False, focal=False)
+        joint = self._aligner.by_landmarks([keyframe], {}, baseline.focal, baseline.identity, held)
+        unlit = Light.ambient().sh[0].numpy()
+        estimate = KeyframeEstimate(pose_of(joint, 0), joint.expressions[0].astype(np.float32), unlit, float("nan"))
+        observation = sighting.observation
+        camera = camera_of(observation.camera, baseline.focal)
+        drawn = self._aligner.draw(estimate, baseline.identity, camera, baseline.maps)
+        mask = np.where(drawn.mask[0, ..., 0].numpy() > 0.5, np.uint8(255), np.uint8(0))
+        render = linear_to_bytes(drawn.image[0].numpy())
+        return score_frame(observation, sighting.frame.image, render, mask, embedder)
+
+    def _unlit(self, colors: FloatArray) -> ReflectanceMaps:
+        flat = ReflectanceMaps.constant((0.0, 0.0, 0.0), 0.0, RESOLUTION)
+        diffuse = torch.from_numpy(self._table.to_filled_map(colors))[None]
+        return ReflectanceMaps(diffuse, flat.specular, flat.normals)
+
+
+def _keyframe(key: str, sighting: Sighting) -> Keyframe:
+    return Keyframe(key, sighting.frame.image, sighting.observation, sighting.frame.timestamp_s)

@@ -1,0 +1,288 @@
+"""The benchmark's pictures and their truth on disk: `python -m fitme.bench.truth.dataset`.
+
+::
+
+    subject_00/frame_00.jpg ...   what a fit may see, and between them what is held out
+    subject_00/relit_01.png ...   held-out frames again under a light that no frame has, without noise, exposure 1
+    subject_00/truth_16.npz       `SubjectTruth` of that many frames; written last
+
+Frames are drawn one after the other, so that a set with fewer frames is part of one with more. A folder that was left
+unfinished is finished by the same command.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fitme.bench.truth.people import Material, ScanModel, load_scans, smooth_normals
+from fitme.bench.truth.scenes import TruthRenderer, UnseenLight, choose_variant
+from fitme.bench.truth.sensor import jpeg, metered_exposure, photograph, white_balance
+from fitme.bench.truth.subjects import HEIGHT, WIDTH, FrameScript, Subject, subject
+from fitme.bench.truth.visibility import surface_samples
+from fitme.color import linear_to_bytes
+from fitme.errors import InputError
+from fitme.geometry import Camera, HeadPose
+from fitme.shape import load_default_model
+from fitme.skin.painter import synthesize_skin
+
+FOLDER_VARIABLE = "FITME_TRUTH"
+"""Environment variable that names the folder of the benchmark's pictures."""
+SCANS_VARIABLE = "FITME_SCANS"
+"""Environment variable that names the folder of `ict_facekit.npz`."""
+DEFAULT_SCANS = Path("../shared/data")
+SCANS_FILE = "ict_facekit.npz"
+VERSION = 3
+"""Of what is drawn: raised whenever subjects or scenes change."""
+VERSION_FILE = "version.txt"
+SKIN_RESOLUTION = 512
+RELIT_FRAMES = (1, 5)
+"""Held-out frames that are rendered again under the unseen light."""
+SCAN_POINTS = 4000
+METER_PX = (64, 48)
+METER_SAMPLES = 16
+
+FloatArray = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TruthSettings:
+    """How much is made."""
+
+    subjects: int = 12
+    frames: int = 16
+    samples: int = 36
+    """Paths per pixel: what is left of their noise on skin, 0.013 of display white, is about the sensor's own."""
+    width: int = WIDTH
+    height: int = HEIGHT
+
+
+FULL = TruthSettings()
+QUICK = TruthSettings(subjects=2, frames=6)
+"""What continuous integration can afford."""
+
+
+@dataclass(frozen=True, eq=False)
+class SubjectTruth:
+    """What is known of a subject, as arrays."""
+
+    scan: FloatArray
+    """(S, 3) points spread evenly over what shows of the expressionless narrow face, metres, the head's own frame."""
+    scan_normals: FloatArray
+    """(S, 3)."""
+    landmarks: FloatArray
+    """(68, 3) iBUG's, on the same head."""
+    rotations: Singles
+    """(N, 3) axis-angle of each frame's head, own frame to view."""
+    translations: Singles
+    """(N, 3) metres."""
+    held_out: npt.NDArray[np.bool_]
+    """(N,)."""
+    relit: npt.NDArray[np.int64]
+    """(R,) frames that were rendered under the unseen light."""
+    unseen: UnseenLight
+    albedo: Singles
+    """(512, 512, 3) linear diffuse albedo in our layout."""
+    tone: str
+    """Class of skin tone."""
+
+    def pose(self, frame: int) -> HeadPose:
+        """Of the head in a frame."""
+        return HeadPose(self.rotations[frame], self.translations[frame])
+
+
+def truth_folder() -> Path:
+    """Where the pictures lie: what `FOLDER_VARIABLE` names, otherwise a folder in the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return Path(os.environ.get(FOLDER_VARIABLE, cache / "fitme" / f"truth-{VERSION}"))
+
+
+def scans_file() -> Path:
+    """Where the population's file is looked for."""
+    return Path(os.environ.get(SCANS_VARIABLE, DEFAULT_SCANS)) / SCANS_FILE
+
+
+def unseen_light(number: int) -> UnseenLight:
+    """The light that a subject's frames do not have; from the left for even numbers, otherwise from the right."""
+    g = np.random.default_rng([number, 7])
+    side = 1.0 if number % 2 else -1.0
+    direction = np.array([side * g.uniform(0.5, 1.0), g.uniform(0.2, 0.6), g.uniform(0.6, 0.9)])
+    x, y, z = (direction / np.linalg.norm(direction)).tolist()
+    warmth = g.uniform(-0.08, 0.08)
+    level = g.uniform(0.7, 0.95)
+    return UnseenLight(float(g.uniform(0.2, 0.35)), (x, y, z), (level * (1 + warmth), level, level * (1 - warmth)))
+
+
+def make_truth(
+    folder: Path, settings: TruthSettings, numbers: Sequence[int], progress: Callable[[str], None] = print
+) -> None:
+    """Render what is missing of the given subjects.
+
+    Raises InputError without the population's file or where the folder holds another version's pictures, and
+    BackendError without Mitsuba.
+    """
+    _check_version(folder)
+    missing = [number for number in numbers if not truth_file(folder, number, settings.frames).is_file()]
+    if not missing:
+        return
+    variant = choose_variant()
+    progress(f"rendering {len(missing)} subjects with Mitsuba's {variant}")
+    scans = load_scans(scans_file(), load_default_model())
+    for number in missing:
+        start = time.perf_counter()
+        _make_subject(folder, settings, subject(number, settings.frames), scans, variant)
+        progress(f"{subject(number).name}: {time.perf_counter() - start:.0f} s")
+
+
+def _check_version(folder: Path) -> None:
+    marker = folder / VERSION_FILE
+    if not marker.is_file():
+        if any(folder.glob("subject_*")):
+            raise InputError(f"{folder} holds pictures of an unknown version; name another folder in {FOLDER_VARIABLE}")
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(marker, f"{VERSION}\n".encode())
+    found = marker.read_text("utf-8").strip()
+    if found != str(VERSION):
+        raise InputError(
+            f"{folder} holds pictures of version {found}, this is version {VERSION}; name another folder in "
+            f"{FOLDER_VARIABLE}"
+        )
+
+
+def truth_file(folder: Path, number: int, frames: int) -> Path:
+    """Of a subject."""
+    return folder / f"subject_{number:02d}" / f"truth_{frames:02d}.npz"
+
+
+def frame_file(folder: Path, number: int, frame: int) -> Path:
+    """Picture of a frame."""
+    return folder / f"subject_{number:02d}" / f"frame_{frame:02d}.jpg"
+
+
+def relit_file(folder: Path, number: int, frame: int) -> Path:
+    """Picture of a frame under the unseen light."""
+    return folder / f"subject_{number:02d}" / f"relit_{frame:02d}.png"
+
+
+def load_relit(folder: Path, number: int, frame: int) -> npt.NDArray[np.uint8]:
+    """Picture (H, W, 3) of a frame under the unseen light, sRGB."""
+    read = cv2.imread(str(relit_file(folder, number, frame)))
+    return np.asarray(cv2.cvtColor(read, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def load_truth(folder: Path, number: int, frames: int) -> SubjectTruth:
+    """Read what `make_truth` wrote."""
+    with np.load(truth_file(folder, number, frames)) as file:
+        unseen = UnseenLight(
+            float(file["unseen_ambient"]),
+            tuple(file["unseen_direction"].tolist()),
+            tuple(file["unseen_color"].tolist()),
+        )
+        return SubjectTruth(
+            scan=file["scan"].astype(np.float64),
+            scan_normals=file["scan_normals"].astype(np.float64),
+            landmarks=file["landmarks"].astype(np.float64),
+            rotations=file["rotations"],
+            translations=file["translations"],
+            held_out=file["held_out"],
+            relit=file["relit"],
+            unseen=unseen,
+            albedo=file["albedo"].astype(np.float32),
+            tone=str(file["tone"]),
+        )
+
+
+def _make_subject(folder: Path, settings: TruthSettings, drawn: Subject, scans: ScanModel, variant: str) -> None:
+    (folder / drawn.name).mkdir(parents=True, exist_ok=True)
+    skin = synthesize_skin(drawn.skin_seed, SKIN_RESOLUTION, traits=drawn.traits)
+    renderer = TruthRenderer(scans, drawn, skin, variant)
+    camera = _resized(drawn.camera, settings.width, settings.height)
+    exposures: dict[int, float] = {}
+    for index, frame in enumerate(drawn.frames):
+        file = frame_file(folder, drawn.number, index)
+        if file.is_file():
+            continue
+        light = drawn.lights[frame.light]
+        gains = white_balance(light, drawn.sensor)
+        if frame.light not in exposures:
+            small = renderer.render(drawn.frames[0], light, _resized(camera, *METER_PX), METER_SAMPLES)
+            exposures[frame.light] = metered_exposure(gains * small)
+        radiance = renderer.render(frame, light, camera, settings.samples)
+        seed = drawn.number * len(drawn.frames) + index
+        picture = photograph(radiance, exposures[frame.light], gains, drawn.sensor, seed)
+        _write(file, jpeg(picture, drawn.sensor.jpeg_quality))
+    unseen = unseen_light(drawn.number)
+    relit = [index for index in RELIT_FRAMES if index < len(drawn.frames)]
+    for index in relit:
+        file = relit_file(folder, drawn.number, index)
+        if not file.is_file():
+            still = _still(drawn.frames[index])
+            radiance = renderer.render(still, unseen, camera, settings.samples)
+            bgr = cv2.cvtColor(linear_to_bytes(np.clip(radiance, 0.0, 1.0)), cv2.COLOR_RGB2BGR)
+            _write(file, bytes(cv2.imencode(".png", bgr)[1]))
+    _write_truth(
+        truth_file(folder, drawn.number, len(drawn.frames)), drawn, scans, renderer.neutral, skin.diffuse, relit
+    )
+
+
+def _write_truth(
+    file: Path, drawn: Subject, scans: ScanModel, neutral: FloatArray, albedo: Singles, relit: list[int]
+) -> None:
+    unseen = unseen_light(drawn.number)
+    normals = smooth_normals(neutral, scans.triangles[Material.SKIN])
+    scan, scan_normals = surface_samples(neutral, normals, scans.face_triangles, SCAN_POINTS, drawn.number)
+    partial = file.with_name(file.name + ".partial")
+    with partial.open("wb") as opened:
+        np.savez_compressed(
+            opened,
+            scan=scan.astype(np.float32),
+            scan_normals=scan_normals.astype(np.float32),
+            landmarks=neutral[scans.landmarks].astype(np.float32),
+            rotations=np.stack([frame.pose.rotation for frame in drawn.frames]),
+            translations=np.stack([frame.pose.translation for frame in drawn.frames]),
+            held_out=np.array([frame.held_out for frame in drawn.frames]),
+            relit=np.array(relit, np.int64),
+            unseen_ambient=unseen.ambient,
+            unseen_direction=np.array(unseen.direction),
+            unseen_color=np.array(unseen.color),
+            albedo=albedo.astype(np.float16),
+            tone=drawn.tone,
+        )
+    partial.replace(file)
+
+
+def _still(frame: FrameScript) -> FrameScript:
+    return FrameScript(frame.pose, 0.0, frame.expression, frame.light, frame.held_out)
+
+
+def _resized(camera: Camera, width: int, height: int) -> Camera:
+    return Camera.centered(camera.focal_px * width / camera.width, width, height)
+
+
+def _write(file: Path, content: bytes) -> None:
+    partial = file.with_name(file.name + ".partial")
+    partial.write_bytes(content)
+    partial.replace(file)
+
+
+def main() -> None:
+    """Entry point of ``python -m fitme.bench.truth.dataset``."""
+    parser = argparse.ArgumentParser(prog="python -m fitme.bench.truth.dataset", description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="two subjects of six frames")
+    parser.add_argument("--subjects", type=int, nargs="*", help="their numbers; all by default")
+    given = parser.parse_args()
+    settings = QUICK if given.quick else FULL
+    folder = truth_folder()
+    make_truth(folder, settings, given.subjects or range(settings.subjects))
+    print(folder)
+
+
+if __name__ == "__main__":
+    main()

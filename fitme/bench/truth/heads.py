@@ -1,0 +1,235 @@
+"""What the benchmark compares: the mean face, landmarks only, the unlit-texture baseline, and the fit itself, each as a
+head that explains and draws pictures."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.bench.truth.baseline import BaselineFit
+from fitme.bench.truth.scenes import UnseenLight
+from fitme.color import linear_to_bytes
+from fitme.fit.alignment.aligner import HeadAligner, camera_of
+from fitme.fit.alignment.landmark_targets import pose_of
+from fitme.fit.fitter import IncrementalFitter
+from fitme.fit.keyframe import Keyframe
+from fitme.fit.settings import FitSettings
+from fitme.fit.solver.joint_estimate import Freedom
+from fitme.fit.state import STAGES, FitState, KeyframeEstimate
+from fitme.fit.texture.baking import enlarge, map_arrays
+from fitme.geometry import Camera, HeadPose
+from fitme.ingest.observe import Sighting
+from fitme.reflectance.generator import ReflectanceGenerator
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.weights import load_default_generator
+from fitme.render.light import Light
+from fitme.render.materials import head_shininess
+from fitme.render.occlusion import head_occlusion, mouth_shade
+from fitme.render.rasterizer import select_backend
+from fitme.render.renderer import Rendering, render
+from fitme.shape import MorphableModel
+from fitme.track.identity import DlibEmbedder
+
+Singles = npt.NDArray[np.float32]
+Picture = npt.NDArray[np.uint8]
+
+METHODS = ("mean face", "landmarks only", "unlit texture", "fit")
+MAP_RESOLUTION = 512
+
+
+class Head(Protocol):
+    """A head that was found, by whatever method."""
+
+    @property
+    def identity(self) -> Singles:
+        """(K,) coefficients."""
+        ...
+
+    @property
+    def maps(self) -> ReflectanceMaps:
+        """Reflectance, batch of one."""
+        ...
+
+    def maps_with(self, expression: Singles) -> ReflectanceMaps:
+        """Reflectance as it is with an expression (52,)."""
+        ...
+
+    @property
+    def focal(self) -> float:
+        """Over the picture's longer side."""
+        ...
+
+    def explain(self, sighting: Sighting) -> KeyframeEstimate:
+        """Pose, expression and light of a picture that the head was not made from."""
+        ...
+
+    def draw(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[Picture, Picture]:
+        """The picture (H, W, 3) that an estimate stands for, and its mask (H, W), 0 or 255."""
+        ...
+
+
+class FittedHead:
+    """A head as an `IncrementalFitter` holds it."""
+
+    def __init__(self, fitter: IncrementalFitter) -> None:
+        self._fitter = fitter
+        self._avatar = fitter.avatar()
+
+    @property
+    def identity(self) -> Singles:
+        """(K,) coefficients."""
+        return np.asarray(self._avatar.identity.numpy())
+
+    @property
+    def maps(self) -> ReflectanceMaps:
+        """Reflectance, batch of one."""
+        return self._avatar.maps
+
+    def maps_with(self, expression: Singles) -> ReflectanceMaps:
+        """By the avatar's correctives."""
+        return self._avatar.maps_with(torch.from_numpy(expression))
+
+    @property
+    def focal(self) -> float:
+        """Over the picture's longer side."""
+        return self._avatar.focal
+
+    def explain(self, sighting: Sighting) -> KeyframeEstimate:
+        """By the fitter's own treatment of frames outside of the fit."""
+        return self._fitter.fit_frame(sighting.observation, sighting.frame.image)
+
+    def draw(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[Picture, Picture]:
+        """By the fitter's renderer."""
+        return self._fitter.render_estimate(estimate, camera)
+
+
+class UnlitHead:
+    """`fitme.bench.truth.baseline`'s head: the frames' mean colours on the landmarks' shape."""
+
+    def __init__(self, model: MorphableModel, sightings: Sequence[Sighting]) -> None:
+        self._baseline = BaselineFit(model).fit(sightings)
+        self._aligner = HeadAligner(model, select_backend("cpu"), FitSettings())
+
+    @property
+    def identity(self) -> Singles:
+        """(K,) coefficients."""
+        return self._baseline.identity
+
+    @property
+    def maps(self) -> ReflectanceMaps:
+        """The colours seen, as a diffuse albedo."""
+        return self._baseline.maps
+
+    def maps_with(self, expression: Singles) -> ReflectanceMaps:
+        """The colours seen, which are the same for all."""
+        return self._baseline.maps
+
+    @property
+    def focal(self) -> float:
+        """Over the picture's longer side."""
+        return self._baseline.focal
+
+    def explain(self, sighting: Sighting) -> KeyframeEstimate:
+        """By landmarks; the light is white and everywhere."""
+        keyframe = keyframe_of("held out", sighting)
+        held = Freedom(identity=False, focal=False)
+        joint = self._aligner.by_landmarks([keyframe], {}, self.focal, self.identity, held)
+        unlit = Light.ambient().sh[0].numpy()
+        return KeyframeEstimate(pose_of(joint, 0), joint.expressions[0].astype(np.float32), unlit, float("nan"))
+
+    def draw(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[Picture, Picture]:
+        """By the aligner's renderer."""
+        drawn = self._aligner.draw(estimate, self.identity, camera_of(camera, self.focal), self.maps)
+        mask = np.where(drawn.mask[0, ..., 0].numpy() > 0.5, np.uint8(255), np.uint8(0))
+        return linear_to_bytes(drawn.image[0].numpy()), mask
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What every method needs, loaded once."""
+
+    model: MorphableModel
+    generator: Callable[[], ReflectanceGenerator]
+    """A generator of its own for each fit, since tuning changes it."""
+    embedder: DlibEmbedder
+    settings: FitSettings
+
+
+def workshop(model: MorphableModel, embedder: DlibEmbedder) -> Workshop:
+    """With the package's own generator and settings."""
+    return Workshop(model, load_default_generator, embedder, FitSettings())
+
+
+def keyframe_of(key: str, sighting: Sighting, embedder: DlibEmbedder | None = None) -> Keyframe:
+    """A sighting as the fit takes it; with an embedder, the identity embedding is computed where it is missing."""
+    image, observation = sighting.frame.image, sighting.observation
+    if observation.embedding is None and embedder is not None:
+        observation = replace(observation, embedding=embedder.embed(image, observation.landmarks))
+    return Keyframe(key, image, observation, sighting.frame.timestamp_s)
+
+
+def new_fitter(shop: Workshop) -> IncrementalFitter:
+    """A fit that knows nothing yet."""
+    return IncrementalFitter(shop.model, shop.generator(), shop.settings, shop.embedder)
+
+
+def fixed_head(shop: Workshop, identity: Singles, focal: float) -> FittedHead:
+    """A head of the given shape (K,) with the generator's mean reflectance: nobody's skin."""
+    generator = shop.generator()
+    with torch.no_grad():
+        maps = generator.synthesize(generator.broadcast(generator.mean_w[None]))
+    estimate = KeyframeEstimate(
+        HeadPose(np.zeros(3, np.float32), np.zeros(3, np.float32)),
+        np.zeros(len(shop.model.expression_basis), np.float32),
+        Light.ambient().sh[0].numpy(),
+        float("nan"),
+    )
+    state = FitState(
+        stage=STAGES[-1],
+        focal=focal,
+        identity=identity,
+        w_plus=None,
+        maps=map_arrays(enlarge(maps, MAP_RESOLUTION)),
+        estimates={"": estimate},
+    )
+    return FittedHead(IncrementalFitter.from_state(state, shop.model, generator, shop.settings, shop.embedder))
+
+
+def mean_face(shop: Workshop) -> FittedHead:
+    """Nobody: no identity, the prior's focal length."""
+    return fixed_head(shop, np.zeros(shop.model.identity_count, np.float32), shop.settings.solver.focal_prior)
+
+
+def landmarks_only(shop: Workshop, sightings: Sequence[Sighting]) -> FittedHead:
+    """The shape of the fit's first stage."""
+    keyframes = [keyframe_of(str(index), sighting) for index, sighting in enumerate(sightings)]
+    aligner = HeadAligner(shop.model, select_backend("cpu"), shop.settings)
+    start = np.zeros(shop.model.identity_count, np.float32)
+    freedom = Freedom(focal=len(keyframes) > 1)
+    joint = aligner.by_landmarks(keyframes, {}, shop.settings.solver.focal_prior, start, freedom, measured=True)
+    return fixed_head(shop, joint.identity.astype(np.float32), joint.focal)
+
+
+@torch.no_grad()
+def relight(
+    head: Head, model: MorphableModel, estimate: KeyframeEstimate, camera: Camera, unseen: UnseenLight
+) -> Rendering:
+    """A head in an estimate's pose and expression under a light that the fit never had."""
+    light = Light(
+        Light.ambient(unseen.ambient).sh, torch.tensor([[list(unseen.direction)]]), torch.tensor([[list(unseen.color)]])
+    )
+    vertices = model.vertices(torch.from_numpy(head.identity)[None], torch.from_numpy(estimate.expression)[None])
+    return render(
+        model,
+        vertices,
+        torch.from_numpy(estimate.pose.rotation)[None],
+        torch.from_numpy(estimate.pose.translation)[None],
+        camera_of(camera, head.focal),
+        head.maps_with(estimate.expression),
+        light,
+        shininess=head_shininess(model),
+        occlusion=mouth_shade(model).over(head_occlusion(model), vertices[0]),
+    )

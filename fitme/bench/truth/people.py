@@ -1,0 +1,268 @@
+"""Heads of a scan-based population (ICT-FaceKit, MIT licence) as subjects of the benchmark: vertices, materials, and
+where each vertex lies in our layout, so that painted skins fit.
+
+Frame and units are the model's: +Y up, the face looks along +Z, metres, origin midway between the mean's eyeballs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy.interpolate import RBFInterpolator
+from scipy.sparse import coo_matrix, csr_matrix, diags
+from scipy.sparse.linalg import spsolve
+
+from fitme.bench.truth.metrics import align_to_mesh
+from fitme.bench.truth.visibility import visible_vertices
+from fitme.build.shape.human_statistics import fit_people, load_people
+from fitme.build.shape.identity_pca import IdentitySpace
+from fitme.build.shape.landmark_embedding import Embedding, nearest_on_mesh
+from fitme.errors import InputError
+from fitme.shape import MorphableModel
+from fitme.shape.regions import Region
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+METRES_PER_UNIT = 0.01
+NARROW_FACE_END = 6706
+"""Vertices before this one are the narrow face, which shape errors are measured on."""
+_HEAD_END, _SOCKET_END, _GUMS, _TEETH, _EYEBALLS = 11248, 13294, (14062, 17039), (17039, 21451), (21451, 24591)
+_EYE_OUTER = ((21451, 22221), (23021, 23791))
+"""Outer shells of the left and the right eyeball; what lies inside them is not drawn."""
+_SURFACE_END = 14062
+_COLLAR_M = -0.135
+"""Height below which the population's shoulders are drawn as clothes."""
+_STIFF_ABOVE_M, _STILL_BELOW_M = -0.06, -0.15
+"""Above, the neck turns with the head; below, it stays with the body."""
+_FIRST_SEMANTIC_LANDMARK = 27
+"""iBUG's landmarks from the nose on have a fixed place on every face."""
+_WARP_REACH_M = 0.02
+_WARP_SMOOTHING = 0.05
+_SHELL_SMOOTHING_ROUNDS = 12
+_SHELL_FLOOR_M = 0.0006
+_HAIR_WAVES_PER_M, _HAIR_WAVE_SHARE = 160.0, 0.12
+
+
+class Material(IntEnum):
+    """What a triangle of a subject is made of."""
+
+    SKIN = 0
+    MOUTH = 1
+    TEETH = 2
+    EYES = 3
+    CLOTH = 4
+    SHELL = 5
+    """Hair or a cap: a surface of its own over the scalp."""
+
+
+@dataclass(frozen=True)
+class ScanModel:
+    """The population, in our frame, with its place in our layout."""
+
+    mean: FloatArray
+    """(N, 3) metres."""
+    identity: npt.NDArray[np.float32]
+    """(100, N, 3) metres per standard deviation."""
+    expression: npt.NDArray[np.float32]
+    """(57, N, 3) metres at full activation."""
+    expression_names: tuple[str, ...]
+    """ARKit's, `_L` and `_R` for sides; some are split that ARKit has whole."""
+    triangles: Mapping[Material, IntArray]
+    """(F, 3) by material, counter-clockwise from outside."""
+    landmarks: IntArray
+    """(68,) vertices of iBUG's landmarks."""
+    uv: npt.NDArray[np.float32]
+    """(N, 2) in our layout, v down; of eyeballs, their own: the sine of the angle from the gaze, halved, about 0.5."""
+    stiffness: FloatArray
+    """(N,) 1 where a vertex turns with the head, 0 where it stays with the body."""
+    shell: FloatArray
+    """(N,) 1 in the middle of the scalp, falling to 0 at its edge: thickness of hair or cap."""
+    face_triangles: IntArray
+    """(F, 3) of the narrow face, without what no camera sees."""
+
+    def neutral(self, identity: FloatArray) -> FloatArray:
+        """Vertices (N, 3) of the expressionless head with coefficients (100,)."""
+        return np.asarray(self.mean + np.tensordot(identity, self.identity, 1))
+
+    def offsets(self, activations: Mapping[str, float]) -> FloatArray:
+        """What an expression adds to a head (N, 3).
+
+        Names are ARKit's or the population's own. ValueError for others.
+        """
+        total = np.zeros_like(self.mean)
+        for name, value in activations.items():
+            for index in self._indices(name):
+                total += value * self.expression[index]
+        return total
+
+    def shell_vertices(self, vertices: FloatArray, thickness_m: float, wavy: bool) -> FloatArray:
+        """Vertices (N, 3) of hair or cap over a head (N, 3): only those of `Material.SHELL` mean anything."""
+        normals = smooth_normals(vertices, self.triangles[Material.SKIN])
+        thickness = _SHELL_FLOOR_M + thickness_m * self.shell
+        if wavy:
+            strands = np.sin(_HAIR_WAVES_PER_M * (self.mean[:, 0] + 0.4 * np.sin(40.0 * self.mean[:, 2]) / 40.0))
+            thickness = thickness * (1.0 + _HAIR_WAVE_SHARE * strands)
+        return np.asarray(vertices + thickness[:, None] * normals)
+
+    def eyeball_radius(self, vertices: FloatArray) -> float:
+        """Mean radius of both eyeballs of a head (N, 3), metres, across the gaze; it differs between people where the
+        iris hardly does."""
+        return float(np.mean([np.ptp(vertices[a:b, :2], axis=0) / 2.0 for a, b in _EYE_OUTER]))
+
+    def _indices(self, name: str) -> list[int]:
+        base = name.replace("Left", "_L").replace("Right", "_R") if name[:-1].endswith(("Lef", "Righ")) else name
+        found = [i for i, own in enumerate(self.expression_names) if own in (base, f"{base}_L", f"{base}_R", name)]
+        if not found:
+            raise ValueError(f"{name}: the population has no such expression")
+        return found
+
+
+def load_scans(path: Path, model: MorphableModel) -> ScanModel:
+    """Read the population (`ict_facekit.npz`) and find each vertex's place in the model's layout; a few seconds.
+
+    Raises InputError where there is no such file.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no scan-based population there; name the folder of ict_facekit.npz in FITME_SCANS")
+    with np.load(path) as file:
+        mean = file["mean"].astype(np.float64) * METRES_PER_UNIT
+        identity = file["identity"].astype(np.float32) * np.float32(METRES_PER_UNIT)
+        expression = file["expression"].astype(np.float32) * np.float32(METRES_PER_UNIT)
+        names = tuple(str(name) for name in file["expression_names"])
+        quads = file["faces"].astype(np.int64)
+        landmarks = file["landmark_vertices"].astype(np.int64)
+    triangles = np.concatenate([quads[:, [0, 1, 2]], quads[quads[:, 3] >= 0][:, [0, 2, 3]]])
+    start, end = _EYEBALLS
+    middle = (start + end) // 2
+    mean = mean - np.mean([_box_centre(mean[a:b]) for a, b in ((start, middle), (middle, end))], axis=0)
+    uv, scalp = _places_in_layout(path, model, mean, landmarks)
+    for a, b in _EYE_OUTER:
+        direction = mean[a:b] - _box_centre(mean[a:b])
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        behind = direction[:, 2] < 0.0
+        direction[behind] /= np.maximum(np.linalg.norm(direction[behind, :2], axis=1, keepdims=True), 1e-6)
+        uv[a:b] = 0.5 + 0.5 * direction[:, :2] * (1.0, -1.0)
+    parts = _materials(mean, triangles, scalp)
+    shell = _shell_profile(parts[Material.SHELL], len(mean))
+    stiffness = _stiffness(mean, triangles)
+    outside = np.concatenate([parts[material] for material in (Material.SKIN, Material.EYES, Material.MOUTH)])
+    visible = visible_vertices(mean, outside) & (np.arange(len(mean)) < NARROW_FACE_END)
+    face = parts[Material.SKIN][visible[parts[Material.SKIN]].all(1)]
+    return ScanModel(
+        mean, identity, expression, names, parts, landmarks, uv.astype(np.float32), stiffness, shell, face
+    )  # fmt: skip
+
+
+def smooth_normals(vertices: FloatArray, triangles: IntArray) -> FloatArray:
+    """Unit normals (N, 3) of vertices (N, 3): area-weighted means of their triangles' (F, 3); zero for loose ones."""
+    a, b, c = (vertices[triangles[:, k]] for k in range(3))
+    face = np.cross(b - a, c - a)
+    total = np.zeros_like(vertices)
+    for k in range(3):
+        np.add.at(total, triangles[:, k], face)
+    return np.asarray(total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-15))
+
+
+def _box_centre(points: FloatArray) -> FloatArray:
+    return np.asarray((points.min(0) + points.max(0)) / 2.0)
+
+
+def _places_in_layout(
+    path: Path, model: MorphableModel, mean: FloatArray, landmarks: IntArray
+) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Texture coordinates (N, 2) and whether a vertex is on the scalp (N,).
+
+    Our mean takes the population's mean's shape, both are laid over each other, and landmarks pull lips and eyelids
+    onto ours before the nearest place is looked up.
+    """
+    triangles = model.triangles.numpy().astype(np.int64)
+    region = model.triangle_region.numpy()
+    surface = np.flatnonzero(~np.isin(region, (Region.EYES, Region.MOUTH_INTERIOR, Region.TEETH)))
+    ibug = Embedding(model.ibug_triangles.numpy(), model.ibug_barycentric.double().numpy())
+    balls = (model.eyeball_vertices[0].numpy(), model.eyeball_vertices[1].numpy())
+    space = IdentitySpace(model.mean.double().numpy(), model.identity_basis.double().numpy())
+    fit = fit_people(space, triangles, surface, balls, ibug, load_people(path), prior_scale=1.0)
+    ours = space.mean + np.tensordot(fit.mean_coefficients, space.basis, 1)
+    semantic = slice(_FIRST_SEMANTIC_LANDMARK, None)
+    targets = ibug.points(ours, triangles)[semantic]
+    anchors = (mean[landmarks[semantic]], targets)
+    laid = align_to_mesh(mean[:NARROW_FACE_END], ours, triangles, surface, anchors, free_scale=False).apply(mean)
+    pull = RBFInterpolator(
+        laid[landmarks[semantic]],
+        targets - laid[landmarks[semantic]],
+        kernel="gaussian",
+        epsilon=1.0 / _WARP_REACH_M,
+        degree=-1,
+        smoothing=_WARP_SMOOTHING,
+    )
+    laid = laid[:_SURFACE_END]
+    places = nearest_on_mesh(laid + pull(laid), ours, triangles, surface)
+    corners = model.uv.double().numpy()[model.uv_triangles.numpy()[places.triangle]]  # (n, 3, 2)
+    uv = np.zeros((len(mean), 2))
+    uv[:_SURFACE_END] = (corners * places.barycentric[..., None]).sum(1)
+    scalp = np.zeros(len(mean), bool)
+    scalp[:_HEAD_END] = region[places.triangle[:_HEAD_END]] == Region.SCALP
+    return uv, scalp
+
+
+def _materials(mean: FloatArray, triangles: IntArray, scalp: npt.NDArray[np.bool_]) -> dict[Material, IntArray]:
+    low, high = triangles.min(1), triangles.max(1)
+    surface = high < _SURFACE_END
+    socket = surface & (low >= _HEAD_END) & (high < _SOCKET_END)
+    cloth = surface & (mean[triangles, 1].max(1) < _COLLAR_M) & (low >= NARROW_FACE_END)
+    eyes = np.zeros(len(triangles), bool)
+    for a, b in _EYE_OUTER:
+        eyes |= (low >= a) & (high < b)
+    gums = (low >= _GUMS[0]) & (high < _GUMS[1])
+    return {
+        Material.SKIN: triangles[surface & ~socket & ~cloth],
+        Material.MOUTH: triangles[socket | gums],
+        Material.TEETH: triangles[(low >= _TEETH[0]) & (high < _TEETH[1])],
+        Material.EYES: triangles[eyes],
+        Material.CLOTH: triangles[cloth],
+        Material.SHELL: triangles[surface & scalp[triangles].all(1)],
+    }
+
+
+def _adjacency(triangles: IntArray, count: int) -> csr_matrix:
+    """(N, N) of ones between neighbours."""
+    rows = triangles[:, [0, 1, 2, 1, 2, 0]].ravel()
+    columns = triangles[:, [1, 2, 0, 0, 1, 2]].ravel()
+    graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count)).tocsr()
+    graph.data[:] = 1.0
+    return graph
+
+
+def _shell_profile(triangles: IntArray, count: int) -> FloatArray:
+    """Square root of how often a random walk from a vertex stays inside the patch, 0 outside."""
+    graph = _adjacency(triangles, count)
+    inside = np.zeros(count, bool)
+    inside[triangles] = True
+    edges = np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
+    unique, times = np.unique(edges, axis=0, return_counts=True)
+    rim = np.zeros(count, bool)
+    rim[unique[times == 1]] = True
+    level = (inside & ~rim).astype(np.float64)
+    degree = np.maximum(np.asarray(graph.sum(1)).ravel(), 1.0)
+    for _ in range(_SHELL_SMOOTHING_ROUNDS):
+        level = np.where(rim, 0.0, graph @ level / degree)
+    return np.asarray(np.sqrt(np.clip(level, 0.0, 1.0)))
+
+
+def _stiffness(mean: FloatArray, triangles: IntArray) -> FloatArray:
+    """Harmonic between the head, which turns, and the shoulders, which do not."""
+    count = len(mean)
+    fixed_one = (np.arange(count) < NARROW_FACE_END) | (mean[:, 1] > _STIFF_ABOVE_M)
+    fixed_one[_HEAD_END:] = True
+    fixed_zero = (mean[:, 1] < _STILL_BELOW_M) & ~fixed_one
+    graph = _adjacency(triangles, count)
+    degree = np.asarray(graph.sum(1)).ravel()
+    free = np.flatnonzero(~fixed_one & ~fixed_zero & (degree > 0))
+    value = fixed_one.astype(np.float64)
+    laplacian = (diags(degree) - graph).tocsr()
+    value[free] = spsolve(laplacian[free][:, free].tocsc(), -(laplacian[free] @ value))
+    return value

@@ -1,0 +1,205 @@
+"""A fit against truth that it did not make: `python -m fitme.bench.truth.report`.
+
+Scan-based heads, path-traced by another renderer under light that no generator knows; the mean face, landmarks only and
+the unlit-texture baseline stand beside the fit. Pictures are rendered when they are missing
+(`fitme.bench.truth.dataset`).
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import fmean, median
+
+import numpy as np
+
+from fitme.bench.rows import BenchmarkRow
+from fitme.bench.run import json_line, run_benchmark, table_of
+from fitme.bench.truth.dataset import FULL, QUICK, TruthSettings, make_truth, truth_folder
+from fitme.bench.truth.heads import METHODS
+from fitme.bench.truth.scores import SubjectReport, bench_subject
+from fitme.bench.truth.sheets import write_sheet
+from fitme.errors import InputError
+from fitme.fit.state import STAGES
+
+GROWING_SUBJECTS = 2
+"""Subjects whose fit is also followed over a growing number of keyframes."""
+MEAN_FACE_SHARE, LANDMARKS_SHARE, NORMAL_SHARE, IDENTITY_SHARE = 0.6, 0.8, 0.75, 0.7
+LARGEST_ALBEDO_ERROR, LARGEST_TONE_RATIO = 0.06, 1.6
+SMALLEST_RELIT_DB = 24.0
+LONGEST_REFINEMENT_S = 45.0
+LARGEST_RISE = 1.02
+REPORT_FILE = "report.json"
+
+UNITS = {
+    "scan_mm": "mm", "scan_free_mm": "mm", "landmark_mm": "mm", "normal_deg": "deg", "pose_deg": "deg",
+    "albedo": "linear", "albedo_bias": "linear", "albedo_hue": "linear", "albedo_relative": "",
+    "psnr_db": "dB", "ssim": "", "identity": "L2",
+    "relit_psnr_db": "dB",
+}  # fmt: skip
+"""By the fields of `HeadScore`."""
+TITLES = {
+    "scan_mm": "scan to mesh, known scale", "scan_free_mm": "scan to mesh, free scale", "landmark_mm": "landmarks",
+    "normal_deg": "normal angle", "pose_deg": "head pose", "albedo": "diffuse albedo",
+    "albedo_bias": "diffuse albedo, bias", "albedo_hue": "diffuse albedo, level aside",
+    "albedo_relative": "diffuse albedo, over its level",
+    "psnr_db": "held-out PSNR", "ssim": "held-out SSIM", "identity": "identity distance", "relit_psnr_db": "relit PSNR",
+}  # fmt: skip
+
+
+def truth() -> list[BenchmarkRow]:
+    """All subjects, one after the other."""
+    return rows_of(run_subjects(FULL, range(FULL.subjects), None, 1, GROWING_SUBJECTS))
+
+
+def truth_quick() -> list[BenchmarkRow]:
+    """Two subjects of six frames."""
+    return rows_of(run_subjects(QUICK, range(QUICK.subjects), None, 1, 0))
+
+
+def run_subjects(
+    settings: TruthSettings, numbers: Sequence[int], out: Path | None, workers: int, growing: int
+) -> list[SubjectReport]:
+    """Render what is missing, then score; with `out`, a sheet and a JSON file of each subject are left there."""
+    folder = truth_folder()
+    make_truth(folder, settings, numbers)
+    jobs = [(folder, number, settings.frames, index < growing, out) for index, number in enumerate(numbers)]
+    if workers == 1:
+        return [_run(*job) for job in jobs]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(_run, *zip(*jobs, strict=True)))
+
+
+def _run(folder: Path, number: int, frames: int, growing: bool, out: Path | None) -> SubjectReport:
+    report, fitter = bench_subject(folder, number, frames, growing)
+    fit, mean = report.methods["fit"], report.methods["mean face"]
+    print(
+        f"subject {number:2d} ({report.tone}): scan {fit.scan_mm:.2f} mm (mean face {mean.scan_mm:.2f}), "
+        f"albedo {fit.albedo:.3f}, PSNR {fit.psnr_db:.1f} dB, {report.fit_s:.0f} s",
+        flush=True,
+    )
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_sheet(folder, number, frames, fitter, out / f"subject_{number:02d}.png")
+        (out / f"subject_{number:02d}.json").write_text(json.dumps(_plain(asdict(report)), indent=1), "utf-8")
+    return report
+
+
+def rows_of(reports: Sequence[SubjectReport]) -> list[BenchmarkRow]:
+    """Means over subjects of every method, then what the project promises. Raises InputError without subjects."""
+    if not reports:
+        raise InputError("no subjects were scored: name at least one")
+    rows = [
+        BenchmarkRow(
+            f"{TITLES[field]}: {method}", _mean(reports, method, field), UNITS[field], _target(reports, method, field)
+        )
+        for field in TITLES
+        for method in METHODS
+    ]
+    for field, target in (("albedo", f"<= {LARGEST_TONE_RATIO:g}"), ("albedo_relative", None)):
+        rows += _tone_rows(reports, field, target)
+    seconds = median(report.fit_s for report in reports)
+    rows.append(BenchmarkRow("time of refinement: fit, median", seconds, "s", f"<= {LONGEST_REFINEMENT_S:g}"))
+    first = [point.seconds for report in reports for point in report.over_seconds if point.stage != STAGES[0]][:1]
+    rows += [BenchmarkRow("time to own skin: fit, first subject", value, "s") for value in first]
+    return rows + _growth_rows(reports)
+
+
+def _tone_rows(reports: Sequence[SubjectReport], field: str, target: str | None) -> list[BenchmarkRow]:
+    """An error of the fit's by class of tone, and its largest over its smallest."""
+    errors = {
+        tone: fmean(getattr(report.methods["fit"], field) for report in reports if report.tone == tone)
+        for tone in sorted({report.tone for report in reports})
+    }
+    title, unit = TITLES[field], UNITS[field]
+    ratio = max(errors.values()) / min(errors.values())
+    return [
+        *(BenchmarkRow(f"{title}, {tone} skin: fit", error, unit) for tone, error in errors.items()),
+        BenchmarkRow(f"{title}, worst class over best: fit", ratio, "", target),
+    ]
+
+
+def _growth_rows(reports: Sequence[SubjectReport]) -> list[BenchmarkRow]:
+    """The worst that further keyframes did to a growing fit, as factors."""
+    rises: dict[str, list[float]] = {"identity distance": [], "held-out error": []}
+    for report in reports:
+        for before, after in pairwise(report.over_keyframes):
+            rises["identity distance"].append(after.metrics["identity"] / before.metrics["identity"])
+            fall_db = before.metrics["psnr_db"] - after.metrics["psnr_db"]
+            rises["held-out error"].append(10.0 ** (fall_db / 20.0))
+    return [
+        BenchmarkRow(
+            f"{name}, worst over the one before as keyframes come: fit", max(values), "", f"<= {LARGEST_RISE:g}"
+        )
+        for name, values in rises.items()
+        if values
+    ]
+
+
+def _mean(reports: Sequence[SubjectReport], method: str, field: str) -> float:
+    values = [getattr(report.methods[method], field) for report in reports]
+    known = [value for value in values if np.isfinite(value)]
+    return fmean(known) if known else float("nan")
+
+
+def _target(reports: Sequence[SubjectReport], method: str, field: str) -> str | None:
+    if method != "fit":
+        return None
+    if field == "scan_mm":
+        by_mean = MEAN_FACE_SHARE * _mean(reports, "mean face", field)
+        by_landmarks = LANDMARKS_SHARE * _mean(reports, "landmarks only", field)
+        return f"<= {min(by_mean, by_landmarks):.2f}"
+    if field == "normal_deg":
+        return f"<= {NORMAL_SHARE * _mean(reports, 'mean face', field):.2f}"
+    if field == "identity":
+        return f"<= {IDENTITY_SHARE * _mean(reports, 'unlit texture', field):.2f}"
+    return {"albedo": f"<= {LARGEST_ALBEDO_ERROR:g}", "relit_psnr_db": f">= {SMALLEST_RELIT_DB:g}"}.get(field)
+
+
+def _plain(value: object) -> object:
+    """What JSON can hold: numbers that are not are None."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value
+
+
+def main() -> None:
+    """Entry point of ``python -m fitme.bench.truth.report``."""
+    from rich.console import Console
+
+    parser = argparse.ArgumentParser(prog="python -m fitme.bench.truth.report", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="two subjects of six frames")
+    parser.add_argument("--subjects", type=int, nargs="*", help="their numbers; all by default")
+    parser.add_argument("--workers", type=int, default=1, help="subjects at a time")
+    parser.add_argument("--growing", type=int, default=0, help="subjects that are followed over keyframes, too")
+    parser.add_argument("--out", type=Path, help="folder for sheets and reports")
+    given = parser.parse_args()
+    settings = QUICK if given.quick else FULL
+    numbers = given.subjects or range(settings.subjects)
+    reports: list[SubjectReport] = []
+
+    def benchmark() -> list[BenchmarkRow]:
+        reports.extend(run_subjects(settings, numbers, given.out, given.workers, given.growing))
+        return rows_of(reports)
+
+    rows = run_benchmark(benchmark)
+    Console().print(table_of("truth", rows))
+    line = json_line("truth", rows)
+    print(line)
+    if given.out is not None:
+        content = json.loads(line) | {"subjects": [_plain(asdict(report)) for report in reports]}
+        partial = given.out / f"{REPORT_FILE}.partial"
+        partial.write_text(json.dumps(content, indent=1), "utf-8")
+        partial.replace(given.out / REPORT_FILE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+"""The benchmark's pictures, path-traced by Mitsuba 3: nothing of the project's renderer is used.
+
+Skin, eyes and the rest have Disney's principled BRDF; light comes from rectangles and from a room around the head.
+View space is the world: the camera stands in its origin and looks along -Z.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.bench.truth.people import Material, ScanModel, smooth_normals
+from fitme.bench.truth.subjects import PIVOT_M, Covering, FrameScript, LightScript, Subject, head_rotation
+from fitme.errors import BackendError, ConfigError
+from fitme.geometry import Camera, HeadPose, rotation_matrix
+from fitme.skin.painter import Skin
+from fitme.skin.pigments import hair_color
+
+FloatArray = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
+
+VARIANTS = ("llvm_ad_rgb", "scalar_rgb")
+VARIANT_VARIABLE = "FITME_TRUTH_VARIANT"
+"""Environment variable that names the variant of Mitsuba; without it, the first of `VARIANTS` that works."""
+PROBE_S = 120
+"""Seconds that a variant may take to show that it works."""
+PATH_DEPTH = 4
+SKIN_SPECULAR = 0.28
+"""Disney's specular of skin: 0.5 is 4 % at normal incidence, and our maps' mean is 0.55 of that."""
+EYE_TEXTURE_PX = 256
+PUPIL_RADIUS_M = 0.0021
+LIMBAL_RING_M = 0.0008
+"""Width of the dark ring at the iris's rim."""
+HAIR_THICKNESS_M, CAP_THICKNESS_M = 0.014, 0.008
+ROOM_PX = (64, 128)
+BLUR_STEPS = 4
+"""Places of a moving head that one picture averages."""
+
+_PROBE = """
+import mitsuba as mi
+mi.set_variant({variant!r})
+scene = mi.load_dict({{"type": "scene", "integrator": {{"type": "path"}}, "light": {{"type": "constant"}},
+    "sensor": {{"type": "perspective", "film": {{"type": "hdrfilm", "width": 8, "height": 8}}}},
+    "ball": {{"type": "sphere", "center": [0, 0, 3], "bsdf": {{"type": "principled"}}}}}})
+print(mi.util.convert_to_bitmap(mi.render(scene, spp=4)))
+"""
+
+
+@dataclass(frozen=True)
+class UnseenLight:
+    """Light that no frame of a fit has, in terms that both renderers share exactly."""
+
+    ambient: float
+    """Radiance from everywhere: a white surface shows it."""
+    direction: tuple[float, float, float]
+    """Unit vector from the head, view axes."""
+    color: tuple[float, float, float]
+    """What a white surface that faces the light shows of it, linear sRGB."""
+
+
+def choose_variant() -> str:
+    """Variant of Mitsuba to render with: what `VARIANT_VARIABLE` names, otherwise the first that renders a test picture
+    in a process of its own (with an unfitting LLVM, it does not return).
+
+    Raises ConfigError for an unknown name and BackendError where none works.
+    """
+    named = os.environ.get(VARIANT_VARIABLE)
+    if named is not None:
+        if named not in VARIANTS:
+            raise ConfigError(f"{VARIANT_VARIABLE}={named}: there are {', '.join(VARIANTS)}")
+        return named
+    for variant in VARIANTS:
+        command = [sys.executable, "-c", _PROBE.format(variant=variant)]
+        run = subprocess.run(command, capture_output=True, check=False, timeout=PROBE_S)
+        if run.returncode == 0:
+            return variant
+    raise BackendError("Mitsuba 3 renders nothing here: pip install 'mitsuba==3.9.1'")
+
+
+class TruthRenderer:
+    """Renders one subject. Mitsuba's variant is set for the whole process."""
+
+    def __init__(self, scans: ScanModel, subject: Subject, skin: Skin, variant: str) -> None:
+        try:
+            import mitsuba
+        except ImportError as error:
+            raise BackendError("The benchmark's pictures need Mitsuba 3: pip install 'mitsuba==3.9.1'") from error
+        mitsuba.set_variant(variant)
+        mitsuba.set_log_level(mitsuba.LogLevel.Error)
+        self._mi: Any = mitsuba
+        self._scans = scans
+        self._subject = subject
+        self._neutral = scans.neutral(np.array(subject.identity))
+        self._bsdfs = self._materials(skin)
+
+    @property
+    def neutral(self) -> FloatArray:
+        """(N, 3) the expressionless head, metres, its own frame."""
+        return self._neutral
+
+    def render(self, frame: FrameScript, light: LightScript | UnseenLight, camera: Camera, samples: int) -> Singles:
+        """Linear radiance (H, W, 3) of a frame, without the camera's exposure."""
+        steps = BLUR_STEPS if frame.motion_deg > 0.0 else 1
+        total = np.zeros((camera.height, camera.width, 3), np.float64)
+        for step in range(steps):
+            share = (step + 0.5) / steps - 0.5
+            vertices = self.posed(frame, share * frame.motion_deg)
+            scene = self._mi.load_dict(self._scene(vertices, light, camera))
+            image = self._mi.render(scene, spp=max(1, samples // steps), seed=step)
+            total += np.nan_to_num(np.asarray(image, np.float64)[..., :3])
+        return np.asarray(total / steps, np.float32)
+
+    def posed(self, frame: FrameScript, turned_deg: float = 0.0) -> FloatArray:
+        """Vertices (N, 3) in view space; shoulders stay upright where the head turns."""
+        head = self._neutral + self._scans.offsets(frame.expression)
+        rotation, translation = _matrix(frame.pose)
+        turned = head_rotation(turned_deg, 0.0, 0.0) @ rotation
+        pivot = rotation @ PIVOT_M + translation
+        moving = (head - PIVOT_M) @ turned.T + pivot
+        still = (head - PIVOT_M) + pivot
+        weight = self._scans.stiffness[:, None]
+        return np.asarray(weight * moving + (1.0 - weight) * still)
+
+    def _scene(self, vertices: FloatArray, light: LightScript | UnseenLight, camera: Camera) -> dict[str, Any]:
+        scene: dict[str, Any] = {
+            "type": "scene",
+            "integrator": {"type": "path", "max_depth": PATH_DEPTH},
+            "sensor": self._sensor(camera),
+        }
+        normals = smooth_normals(vertices, self._scans.triangles[Material.SKIN])
+        subject = self._subject
+        wavy = subject.covering is Covering.HAIR
+        shell = self._scans.shell_vertices(vertices, HAIR_THICKNESS_M if wavy else CAP_THICKNESS_M, wavy)
+        for material, triangles in self._scans.triangles.items():
+            points = shell if material is Material.SHELL else vertices
+            directions = normals if material is Material.SKIN else smooth_normals(points, triangles)
+            scene[material.name.lower()] = self._mesh(material, points, directions, triangles)
+        scene |= self._unseen(light) if isinstance(light, UnseenLight) else dict(self._lights(light, vertices))
+        return scene
+
+    def _mesh(
+        self, material: Material, points: FloatArray, normals: FloatArray, triangles: npt.NDArray[np.int64]
+    ) -> Any:  # noqa: ANN401 (a type of the variant's own)
+        mi = self._mi
+        used, compact = np.unique(triangles, return_inverse=True)
+        properties = mi.Properties()
+        properties["mesh_bsdf"] = self._bsdfs[material]
+        mesh = mi.Mesh(
+            material.name.lower(), len(used), len(triangles), has_vertex_normals=True, has_vertex_texcoords=True,
+            props=properties,
+        )  # fmt: skip
+        given = mi.traverse(mesh)
+        given["vertex_positions"] = points[used].astype(np.float32).ravel()
+        given["vertex_normals"] = normals[used].astype(np.float32).ravel()
+        given["vertex_texcoords"] = self._scans.uv[used].astype(np.float32).ravel()
+        given["faces"] = compact.astype(np.uint32).ravel()
+        given.update()
+        return mesh
+
+    def _sensor(self, camera: Camera) -> dict[str, Any]:
+        return {
+            "type": "perspective",
+            "fov": float(np.degrees(2.0 * np.arctan(camera.width / (2.0 * camera.focal_px)))),
+            "fov_axis": "x",
+            "near_clip": 0.05,
+            "to_world": self._mi.ScalarTransform4f().look_at(origin=[0, 0, 0], target=[0, 0, -1], up=[0, 1, 0]),
+            "film": {"type": "hdrfilm", "width": camera.width, "height": camera.height, "rfilter": {"type": "tent"}},
+            "sampler": {"type": "multijitter"},
+        }
+
+    def _materials(self, skin: Skin) -> Mapping[Material, Any]:
+        subject = self._subject
+        hair = hair_color(subject.traits.hair_eumelanin, subject.traits.hair_pheomelanin)
+        hair = (1.0 - subject.traits.hair_gray) * hair + subject.traits.hair_gray * 0.4
+        covering = hair if subject.covering is Covering.HAIR else np.array(subject.covering_color)
+        flat = {
+            Material.MOUTH: ((0.24, 0.07, 0.06), 0.35, 0.4),
+            Material.TEETH: ((0.62, 0.55, 0.43), 0.25, 0.5),
+            Material.CLOTH: (subject.cloth_color, 0.9, 0.1),
+            Material.SHELL: (tuple(np.clip(covering, 0.01, 0.8)), 0.55, 0.3),
+        }
+        bsdfs = {material: self._principled(*values) for material, values in flat.items()}
+        bsdfs[Material.SKIN] = self._principled(self._texture(skin.diffuse), subject.roughness, SKIN_SPECULAR)
+        bsdfs[Material.EYES] = self._principled(
+            self._texture(eye_texture(subject, self._scans.eyeball_radius(self._neutral))), 0.08, 0.5
+        )
+        return bsdfs
+
+    def _texture(self, image: npt.NDArray[np.floating[Any]]) -> dict[str, Any]:
+        bitmap = self._mi.Bitmap(np.ascontiguousarray(image, np.float32))
+        return {"type": "bitmap", "bitmap": bitmap, "raw": True, "wrap_mode": "clamp"}
+
+    def _principled(self, color: Any, roughness: float, specular: float) -> Any:  # noqa: ANN401
+        base = color if isinstance(color, dict) else {"type": "rgb", "value": [float(v) for v in color]}
+        kinds = {"type": "principled", "base_color": base, "roughness": roughness, "specular": specular}
+        return self._mi.load_dict({"type": "twosided", "bsdf": kinds})
+
+    def _lights(self, light: LightScript, vertices: FloatArray) -> Iterator[tuple[str, Any]]:
+        head = vertices[self._scans.landmarks].mean(0)
+        transform = self._mi.ScalarTransform4f
+        yield "room", {"type": "envmap", "bitmap": self._mi.Bitmap(room_picture(light))}
+        for index, source in enumerate(light.sources):
+            place = head + source.distance_m * np.array(source.direction)
+            up = [0.0, 0.0, 1.0] if abs(source.direction[1]) > 0.9 else [0.0, 1.0, 0.0]
+            where = transform().look_at(origin=place.tolist(), target=head.tolist(), up=up)
+            yield (
+                f"source_{index}",
+                {
+                    "type": "rectangle",
+                    "to_world": where @ transform().scale([source.side_m / 2.0, source.side_m / 2.0, 1.0]),
+                    "emitter": {"type": "area", "radiance": {"type": "rgb", "value": list(source.radiance)}},
+                },
+            )
+
+    def _unseen(self, light: UnseenLight) -> dict[str, Any]:
+        return {
+            "room": {"type": "constant", "radiance": {"type": "rgb", "value": [light.ambient] * 3}},
+            "key": {
+                "type": "directional",
+                "direction": [-value for value in light.direction],
+                "irradiance": {"type": "rgb", "value": [float(np.pi) * value for value in light.color]},
+            },
+        }
+
+
+def _matrix(pose: HeadPose) -> tuple[FloatArray, FloatArray]:
+    return rotation_matrix(torch.from_numpy(pose.rotation).double()).numpy(), pose.translation.astype(np.float64)
+
+
+def eye_texture(subject: Subject, radius_m: float) -> Singles:
+    """(H, W, 3) linear albedo of an eyeball of a radius over the sine of the angle from its gaze."""
+    side = (np.arange(EYE_TEXTURE_PX) + 0.5) / EYE_TEXTURE_PX * 2.0 - 1.0
+    x, y = np.meshgrid(side, side)
+    radius = radius_m * np.hypot(x, y)
+    traits = subject.traits
+    sclera = np.array([0.66, 0.60, 0.56]) * np.array([1.0, 1.0 - 0.15 * traits.sclera_redness, 1.0])
+    light_iris = (
+        np.array([0.16, 0.22, 0.28]) * (1.0 - traits.iris_green) + np.array([0.16, 0.20, 0.10]) * traits.iris_green
+    )
+    iris = (1.0 - traits.iris_melanin) * light_iris + traits.iris_melanin * np.array([0.055, 0.025, 0.012])
+    spokes = 1.0 + 0.15 * np.sin(24.0 * np.arctan2(y, x))
+    texture = np.broadcast_to(sclera, (*radius.shape, 3)).copy()
+    inside = radius < subject.iris_radius_m
+    texture[inside] = (spokes[..., None] * iris)[inside]
+    texture[inside & (radius > subject.iris_radius_m - LIMBAL_RING_M)] = 0.5 * iris
+    texture[radius < PUPIL_RADIUS_M] = 0.004
+    return texture.astype(np.float32)
+
+
+def room_picture(light: LightScript) -> Singles:
+    """Radiance (H, W, 3) around the head, latitude by longitude: a room of plain furniture, or a sky."""
+    g = np.random.default_rng(light.seed)
+    height, width = ROOM_PX
+    down = np.linspace(0.0, 1.0, height)[:, None]
+    base = np.array(light.surroundings)
+    if light.sun > 0.0:
+        sky = np.where(down < 0.5, 1.2 - 0.6 * down, 0.35)[..., None] * np.where(
+            (down < 0.5)[..., None], np.array([0.85, 1.0, 1.2]), np.array([1.0, 0.95, 0.8])
+        )
+        image = np.broadcast_to(sky, (height, width, 3)) * base
+        row, column = g.uniform(0.15, 0.4) * height, g.uniform(0.0, width)
+        across = (np.arange(width)[None] - column + width / 2) % width - width / 2
+        spot = np.exp(-0.5 * ((np.arange(height)[:, None] - row) ** 2 + across**2) / 4.0**2)
+        image = image + light.sun * base * spot[..., None] * np.array([1.05, 1.0, 0.9])
+    else:
+        image = np.broadcast_to((1.2 - 0.7 * down)[..., None] * base, (height, width, 3)).copy()
+        for _ in range(24):
+            top, left = int(g.integers(8, height - 8)), int(g.integers(width))
+            tall, wide = int(g.integers(3, 16)), int(g.integers(3, 14))
+            columns = np.arange(left, left + wide) % width
+            image[top : top + tall, columns] = base * g.uniform(0.1, 1.6) * np.exp(g.normal(0.0, 0.25, 3))
+    return np.ascontiguousarray(image, np.float32)

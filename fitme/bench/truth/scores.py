@@ -1,0 +1,279 @@
+"""Scoring one subject of the benchmark: every method against the truth, and the fit as it goes on."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.bench.truth.dataset import SubjectTruth, frame_file, load_relit, load_truth
+from fitme.bench.truth.heads import (
+    FittedHead,
+    Head,
+    UnlitHead,
+    Workshop,
+    keyframe_of,
+    landmarks_only,
+    mean_face,
+    new_fitter,
+    relight,
+    workshop,
+)
+from fitme.bench.truth.metrics import (
+    AlbedoScore,
+    ShapeScore,
+    Similarity,
+    eroded,
+    picture_psnr,
+    picture_ssim,
+    pose_error_deg,
+    score_albedo,
+    score_shape,
+)
+from fitme.bench.truth.visibility import visible_vertices
+from fitme.color import linear_to_bytes
+from fitme.errors import NoFaceError
+from fitme.fit.fitter import IncrementalFitter
+from fitme.fit.state import KeyframeEstimate
+from fitme.ingest.gather import gather
+from fitme.ingest.observe import Observer, Sighting
+from fitme.metrics.frame_scores import score_frame
+from fitme.shape import MorphableModel, load_default_model
+from fitme.shape.normals import vertex_normals
+from fitme.shape.raster import uv_raster
+from fitme.shape.regions import Region
+from fitme.track.tracker import default_embedder
+
+FIRST_SEMANTIC_LANDMARK = 27
+"""iBUG's landmarks from the nose on have a fixed place on every face."""
+SLICE_S = 1.0
+"""Seconds of refinement between two looks at the clock."""
+CURVE_STEP_S = 4.0
+"""Seconds of refinement between two points of a curve; a new stage always makes one."""
+KEYFRAME_COUNTS = (1, 2, 4, 8)
+"""Numbers of keyframes at which a growing fit is scored."""
+CURVE_HELD_OUT = 3
+"""Held-out frames that score a growing fit."""
+TIME_LIMIT_S = 600.0
+"""Refinement is cut off here."""
+
+Metrics = Mapping[str, float]
+Picture = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class HeadScore:
+    """One method's errors on one subject; means over frames. NaN where no frame could tell."""
+
+    scan_mm: float
+    scan_free_mm: float
+    landmark_mm: float
+    normal_deg: float
+    pose_deg: float
+    """Of held-out frames."""
+    albedo: float
+    albedo_bias: float
+    albedo_hue: float
+    albedo_relative: float
+    psnr_db: float
+    """Held-out frames, over the eroded face oval."""
+    ssim: float
+    identity: float
+    relit_psnr_db: float
+    held_out: int
+    """Frames that were scored."""
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A fit on its way."""
+
+    seconds: float
+    """Of refinement so far."""
+    keyframes: int
+    stage: str
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
+class SubjectReport:
+    """All that was measured on one subject."""
+
+    number: int
+    tone: str
+    methods: Mapping[str, HeadScore]
+    """By the names of `fitme.bench.truth.heads.METHODS`."""
+    fit_s: float
+    """Seconds of refinement."""
+    over_seconds: Sequence[CurvePoint]
+    over_keyframes: Sequence[CurvePoint]
+    refused: int
+    """Pictures that the tracker made nothing of."""
+
+
+class SubjectBench:
+    """One subject's pictures and truth, ready to score heads against."""
+
+    def __init__(self, folder: Path, number: int, frames: int, shop: Workshop) -> None:
+        self._shop = shop
+        self._folder, self._number = folder, number
+        self.truth: SubjectTruth = load_truth(folder, number, frames)
+        self._allowed = outer_triangles(shop.model)
+        self._skin = skin_texels(shop.model, self.truth.albedo.shape[0])
+        observer = Observer(shop.model)
+        self.fitted = self._sightings(observer, np.flatnonzero(~self.truth.held_out))
+        if not self.fitted:
+            raise NoFaceError(f"subject {number}: the tracker found no face in its {frames} pictures; render it again")
+        self.held_out = self._sightings(observer, np.flatnonzero(self.truth.held_out))
+        self.refused = len(observer.skipped)
+
+    def shape(self, head: Head) -> tuple[ShapeScore, Similarity]:
+        """Errors of the neutral head, and the motion from the scan's frame to its."""
+        model = self._shop.model
+        with torch.no_grad():
+            vertices = model.neutral(torch.from_numpy(np.ascontiguousarray(head.identity))[None])
+            normals = vertex_normals(vertices, model.triangles)[0].double().numpy()
+            landmarks = model.ibug_landmarks(vertices)[0].double().numpy()
+        return score_shape(
+            self.truth.scan,
+            self.truth.scan_normals,
+            self.truth.landmarks[FIRST_SEMANTIC_LANDMARK:],
+            vertices[0].double().numpy(),
+            normals,
+            model.triangles.numpy().astype(np.int64),
+            self._allowed,
+            landmarks[FIRST_SEMANTIC_LANDMARK:],
+        )
+
+    def albedo(self, head: Head) -> AlbedoScore:
+        """Errors of the diffuse map over the face's skin."""
+        found = head.maps.diffuse[0].numpy()
+        side = self.truth.albedo.shape[0]
+        if found.shape[0] != side:
+            found = np.asarray(cv2.resize(found, (side, side), interpolation=cv2.INTER_LINEAR))
+        return score_albedo(found[self._skin], self.truth.albedo[self._skin])
+
+    def score(self, head: Head, held_out: int | None = None) -> HeadScore:
+        """Everything; at most so many held-out frames."""
+        shape, motion = self.shape(head)
+        albedo = self.albedo(head)
+        rows = []
+        for frame, sighting in list(self.held_out.items())[:held_out]:
+            estimate = head.explain(sighting)
+            rows.append(self._frame_row(head, frame, sighting, estimate, motion))
+        mean = {key: _nan_mean([row[key] for row in rows]) for key in _FRAME_KEYS}
+        return HeadScore(
+            shape.scan_mm, shape.scan_free_mm, shape.landmark_mm, shape.normal_deg, mean["pose"], albedo.error,
+            albedo.bias, albedo.hue, albedo.relative, mean["psnr"], mean["ssim"], mean["identity"],
+            mean["relit"], len(rows),
+        )  # fmt: skip
+
+    def metrics(self, head: Head) -> Metrics:
+        """What can be told at any time without looking at a held-out frame."""
+        shape, _ = self.shape(head)
+        return asdict(shape) | {"albedo": self.albedo(head).error}
+
+    def relit_picture(self, frame: int) -> Picture:
+        """Truth (H, W, 3) of a frame under the unseen light."""
+        return load_relit(self._folder, self._number, frame)
+
+    def _frame_row(
+        self, head: Head, frame: int, sighting: Sighting, estimate: KeyframeEstimate, motion: Similarity
+    ) -> Metrics:
+        observation, image = sighting.observation, sighting.frame.image
+        drawn, mask = head.draw(estimate, observation.camera)
+        agreement = score_frame(observation, image, drawn, mask, self._shop.embedder)
+        region = eroded(observation.face_mask())
+        relit = float("nan")
+        if frame in self.truth.relit:
+            lit = relight(head, self._shop.model, estimate, observation.camera, self.truth.unseen)
+            relit = picture_psnr(linear_to_bytes(lit.image[0].numpy()), self.relit_picture(frame), region)
+        return {
+            "pose": pose_error_deg(estimate.pose, self.truth.pose(frame), motion),
+            "psnr": agreement.psnr_db,
+            "ssim": picture_ssim(np.where(mask[..., None] > 0, drawn, np.uint8(0)), image, region),
+            "identity": agreement.identity,
+            "relit": relit,
+        }
+
+    def _sightings(self, observer: Observer, frames: npt.NDArray[np.intp]) -> dict[int, Sighting]:
+        files = {frame_file(self._folder, self._number, int(frame)): int(frame) for frame in frames}
+        return {files[candidate.path]: sighting for candidate, sighting in observer.sightings(gather(list(files)))}
+
+
+_FRAME_KEYS = ("pose", "psnr", "ssim", "identity", "relit")
+
+
+def bench_subject(folder: Path, number: int, frames: int, growing: bool) -> tuple[SubjectReport, IncrementalFitter]:
+    """Score all methods on a subject; with `growing`, also a fit whose keyframes come one after the other."""
+    shop = workshop(load_default_model(), default_embedder())
+    bench = SubjectBench(folder, number, frames, shop)
+    fitted = list(bench.fitted.values())
+    methods = {
+        "mean face": bench.score(mean_face(shop)),
+        "landmarks only": bench.score(landmarks_only(shop, fitted)),
+        "unlit texture": bench.score(UnlitHead(shop.model, fitted)),
+    }
+    fitter = new_fitter(shop)
+    for index, sighting in enumerate(fitted):
+        fitter.add_keyframe(keyframe_of(str(index), sighting, shop.embedder))
+    curve, seconds = _refine(bench, fitter)
+    methods["fit"] = bench.score(FittedHead(fitter))
+    grown = _grow(bench, shop) if growing else []
+    report = SubjectReport(number, bench.truth.tone, methods, seconds, curve, grown, bench.refused)
+    return report, fitter
+
+
+def outer_triangles(model: MorphableModel) -> npt.NDArray[np.int64]:
+    """Indices of the triangles that a scan of a face can lie on: skin that shows."""
+    inside = (Region.EYES, Region.MOUTH_INTERIOR, Region.TEETH, Region.LASHES)
+    triangles = model.triangles.numpy().astype(np.int64)
+    visible = visible_vertices(model.mean.double().numpy(), triangles)
+    return np.flatnonzero(~np.isin(model.triangle_region.numpy(), inside) & visible[triangles].all(1))
+
+
+def skin_texels(model: MorphableModel, resolution: int) -> npt.NDArray[np.bool_]:
+    """(R, R) texels of the skin inside the face's oval."""
+    coverage = uv_raster(model, resolution)
+    skin = (model.face_triangles & (model.triangle_region == int(Region.SKIN))).numpy()
+    return np.asarray((coverage.triangle >= 0) & skin[coverage.triangle])
+
+
+def _refine(bench: SubjectBench, fitter: IncrementalFitter) -> tuple[list[CurvePoint], float]:
+    """Refine to the end; the fit on its way, and the seconds that it took without the scoring."""
+    curve: list[CurvePoint] = []
+    seconds = last = 0.0
+    while not fitter.converged and seconds < TIME_LIMIT_S:
+        start = time.perf_counter()
+        stage = fitter.refine(SLICE_S if curve else 0.0).stage
+        seconds += time.perf_counter() - start
+        if not curve or stage != curve[-1].stage or seconds - last >= CURVE_STEP_S or fitter.converged:
+            last = seconds
+            curve.append(CurvePoint(seconds, len(fitter.keyframes), stage, bench.metrics(FittedHead(fitter))))
+    return curve, seconds
+
+
+def _grow(bench: SubjectBench, shop: Workshop) -> list[CurvePoint]:
+    """A fit that is refined to the end at every number of keyframes before the next come."""
+    fitter = new_fitter(shop)
+    curve = []
+    waiting = list(bench.fitted.values())
+    for count in KEYFRAME_COUNTS:
+        while waiting and len(fitter.keyframes) < count:
+            key = str(len(fitter.keyframes))
+            fitter.add_keyframe(keyframe_of(key, waiting.pop(0), shop.embedder))
+        start = time.perf_counter()
+        report = fitter.refine(TIME_LIMIT_S)
+        seconds = time.perf_counter() - start
+        score = asdict(bench.score(FittedHead(fitter), CURVE_HELD_OUT))
+        curve.append(CurvePoint(seconds, len(fitter.keyframes), report.stage, score))
+    return curve
+
+
+def _nan_mean(values: Sequence[float]) -> float:
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")

@@ -1,0 +1,53 @@
+"""What a webcam makes of the light that reaches it: exposure, white balance, noise, blur, JPEG."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fitme.bench.truth.subjects import LightScript, SensorScript
+from fitme.color import linear_to_bytes
+
+Singles = npt.NDArray[np.float32]
+Picture = npt.NDArray[np.uint8]
+
+METERED_LEVEL = 0.19
+"""Mean luminance that automatic exposure gives a picture, centre-weighted; linear, 1 is display white."""
+METERING_WIDTH = 0.35
+"""Standard deviation of the meter's weight over the picture's sides."""
+BLOWN_QUANTILE, BLOWN_LIMIT = 0.97, 1.3
+"""Exposure is drawn back until this quantile of the luminance is below the limit."""
+_LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+
+
+def white_balance(light: LightScript, sensor: SensorScript) -> Singles:
+    """Gains (3,) that take out the sensor's share of the light's tint; that of green is 1."""
+    weight = np.array(light.surroundings)
+    for source in light.sources:
+        solid_angle = (source.side_m / source.distance_m) ** 2
+        weight = weight + np.array(source.radiance) * solid_angle / np.pi
+    return np.asarray((weight[1] / weight) ** sensor.white_balance, np.float32)
+
+
+def metered_exposure(radiance: Singles) -> float:
+    """Factor on radiance (H, W, 3) that a camera's automatic exposure would choose."""
+    height, width = radiance.shape[:2]
+    down, across = np.linspace(-0.5, 0.5, height)[:, None], np.linspace(-0.5, 0.5, width)[None]
+    weight = np.exp(-0.5 * (down**2 + across**2) / METERING_WIDTH**2)
+    luminance = np.minimum(radiance @ _LUMINANCE, np.quantile(radiance @ _LUMINANCE, BLOWN_QUANTILE))
+    exposure = METERED_LEVEL * weight.sum() / float((weight * luminance).sum())
+    return float(min(exposure, BLOWN_LIMIT / np.quantile(radiance @ _LUMINANCE, BLOWN_QUANTILE)))
+
+
+def photograph(radiance: Singles, exposure: float, gains: Singles, sensor: SensorScript, seed: int) -> Picture:
+    """8-bit sRGB (H, W, 3) of radiance (H, W, 3), with noise, before JPEG."""
+    g = np.random.default_rng(seed)
+    exposed = np.maximum(cv2.GaussianBlur(exposure * gains * radiance, (0, 0), sensor.blur_px), 0.0)
+    deviation = np.sqrt(sensor.read_noise**2 + sensor.shot_noise**2 * np.minimum(exposed, 1.0))
+    noisy = exposed + deviation * g.standard_normal(exposed.shape)
+    return linear_to_bytes(np.clip(noisy, 0.0, 1.0).astype(np.float32))
+
+
+def jpeg(picture: Picture, quality: int) -> bytes:
+    """The file of a picture (H, W, 3)."""
+    encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return bytes(encoded)

@@ -1,0 +1,292 @@
+"""Who is seen in the benchmark's pictures and how: everything that is drawn at random, and nothing that is rendered.
+
+The same subject number gives the same subject on every machine.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, rotation_matrix
+from fitme.skin.skin_tone_classes import CLASS_NAMES, class_index
+from fitme.skin.traits import SkinTraits, sample_traits
+from fitme.training.data.dataset import HELD_OUT_SEED
+
+FloatArray = npt.NDArray[np.float64]
+
+WIDTH, HEIGHT = 640, 480
+FIRST_SKIN_SEED = HELD_OUT_SEED + 50_000
+"""Skins from this seed on: no training set and no choice between generators has seen them."""
+SKIN_SEED_STRIDE = 1_000
+"""Seeds that a subject may try until one has its class of tone."""
+IDENTITY_LIMIT = 2.5
+"""Coefficients are drawn again beyond this many standard deviations."""
+IDENTITY_COMPONENTS = 100
+FOCAL_RANGE = (0.8, 1.3)
+"""Focal length of webcams over the longer side."""
+FACE_SIDE_RANGE_PX = (150.0, 200.0)
+"""Width of a face on the picture."""
+FACE_WIDTH_M = 0.14
+IRIS_DIAMETER_M, IRIS_DIAMETER_SPREAD_M = 0.01171, 0.00042
+"""From white to white, mean and standard deviation over adults (Ruefer, Schroeder and Erb, Cornea 2005); the size of
+the eyeball says nothing of it here."""
+PIVOT_M = np.array([0.0, -0.10, -0.075])
+"""Point about which a head turns."""
+LARGEST_YAW_DEG, LARGEST_PITCH_DEG, LARGEST_ROLL_DEG = 45.0, 14.0, 7.0
+MOVING_EVERY, MOVING_DEG = 4, (0.8, 2.2)
+"""One frame in so many is taken while the head turns, by so much during the exposure."""
+CHANGING_LIGHT_EVERY = 3
+"""In one subject of so many the light differs between frames."""
+
+_YAW_SHARES = (0.0, 0.1, -0.3, -0.45, 0.4, 0.35, -0.7, -0.6, 0.75, 0.6, -1.0, -0.85, 1.0, 0.85, 0.15, -0.15)
+_EXPRESSIONS: tuple[Mapping[str, float], ...] = (
+    {},
+    {},
+    {"mouthSmileLeft": 0.5, "mouthSmileRight": 0.5, "cheekSquintLeft": 0.3, "cheekSquintRight": 0.3},
+    {"mouthSmileLeft": 0.7, "mouthSmileRight": 0.65, "jawOpen": 0.12},
+    {"jawOpen": 0.3},
+    {"jawOpen": 0.2, "mouthFunnel": 0.3},
+    {"browInnerUp": 0.6, "browOuterUpLeft": 0.5, "browOuterUpRight": 0.5},
+    {"browDownLeft": 0.6, "browDownRight": 0.6, "mouthPressLeft": 0.3, "mouthPressRight": 0.3},
+    {"mouthPucker": 0.5},
+    {"mouthLeft": 0.4, "eyeSquintLeft": 0.4},
+)
+
+
+class LightKind(StrEnum):
+    """Where the light of a picture comes from."""
+
+    WINDOW = "window"
+    CEILING = "ceiling"
+    LAMP = "lamp"
+    OUTDOORS = "outdoors"
+    SCREEN = "screen"
+
+
+class Covering(StrEnum):
+    """What is on the scalp."""
+
+    HAIR = "hair"
+    CAP = "cap"
+
+
+@dataclass(frozen=True)
+class LightSource:
+    """A rectangle that shines towards the head."""
+
+    direction: tuple[float, float, float]
+    """From the head, view axes."""
+    distance_m: float
+    side_m: float
+    radiance: tuple[float, float, float]
+    """Linear sRGB."""
+
+
+@dataclass(frozen=True)
+class LightScript:
+    """The light of some frames, before the camera's exposure."""
+
+    kind: LightKind
+    seed: int
+    """Of the room's picture."""
+    surroundings: tuple[float, float, float]
+    """Mean radiance of the room, linear sRGB."""
+    sun: float
+    """Brightness of the sky's brightest part over `surroundings`; 0 indoors."""
+    sources: tuple[LightSource, ...]
+
+
+@dataclass(frozen=True)
+class FrameScript:
+    """One picture."""
+
+    pose: HeadPose
+    """Of the head's own frame, which is the population's mean's."""
+    motion_deg: float
+    """How far the head turns while the shutter is open."""
+    expression: Mapping[str, float]
+    light: int
+    """Index into the subject's lights."""
+    held_out: bool
+
+
+@dataclass(frozen=True)
+class SensorScript:
+    """What the camera adds."""
+
+    read_noise: float
+    """Standard deviation in linear units of display white."""
+    shot_noise: float
+    """Standard deviation of a pixel at display white; grows with the root of the light."""
+    blur_px: float
+    jpeg_quality: int
+    white_balance: float
+    """Share of the light's tint that the camera takes out."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A person in front of a webcam."""
+
+    number: int
+    skin_seed: int
+    traits: SkinTraits
+    identity: tuple[float, ...]
+    """(100,) coefficients of the population."""
+    covering: Covering
+    covering_color: tuple[float, float, float]
+    """Linear; of a cap. Hair has the traits'."""
+    cloth_color: tuple[float, float, float]
+    roughness: float
+    """Of the skin, as Disney's BRDF has it."""
+    iris_radius_m: float
+    camera: Camera
+    sensor: SensorScript
+    lights: tuple[LightScript, ...]
+    frames: tuple[FrameScript, ...]
+
+    @property
+    def name(self) -> str:
+        """As files and tables have it."""
+        return f"subject_{self.number:02d}"
+
+    @property
+    def tone(self) -> str:
+        """Class of the skin, one of `CLASS_NAMES`."""
+        return CLASS_NAMES[int(class_index(self.traits.typology_angle_deg))]
+
+
+@cache
+def subject(number: int, frames: int = 16) -> Subject:
+    """The subject of a number; its class of skin tone is the number's remainder by six."""
+    g = np.random.default_rng([20261122, number])
+    tone = number % len(CLASS_NAMES)
+    seed, traits = _skin(number, tone)
+    identity = g.standard_normal(IDENTITY_COMPONENTS)
+    while (np.abs(identity) > IDENTITY_LIMIT).any():
+        identity = np.where(np.abs(identity) > IDENTITY_LIMIT, g.standard_normal(IDENTITY_COMPONENTS), identity)
+    focal = float(g.uniform(*FOCAL_RANGE)) * WIDTH
+    camera = Camera.centered(focal, WIDTH, HEIGHT)
+    distance = focal * FACE_WIDTH_M / float(g.uniform(*FACE_SIDE_RANGE_PX))
+    changing = number % CHANGING_LIGHT_EVERY == CHANGING_LIGHT_EVERY - 1
+    first = list(LightKind)[int(g.integers(len(LightKind)))]
+    others = [kind for kind in LightKind if kind is not first]
+    kinds = [first, *(g.permutation(np.array(others))[:2] if changing else [])]
+    return Subject(
+        number=number,
+        skin_seed=seed,
+        traits=traits,
+        identity=tuple(float(v) for v in identity),
+        covering=Covering.CAP if g.random() < 0.3 else Covering.HAIR,
+        covering_color=_dye(g),
+        cloth_color=_dye(g),
+        roughness=float(g.uniform(0.36, 0.52)),
+        iris_radius_m=_iris_radius_m(number),
+        camera=camera,
+        sensor=SensorScript(
+            float(g.uniform(0.001, 0.004)), float(g.uniform(0.006, 0.016)), float(g.uniform(0.4, 0.8)),
+            int(g.integers(80, 95)), float(g.uniform(0.6, 0.95)),
+        ),
+        lights=tuple(_light(LightKind(kind), g) for kind in kinds),
+        frames=tuple(_frame(index, distance, len(kinds), g) for index in range(frames)),
+    )  # fmt: skip
+
+
+def _skin(number: int, tone: int) -> tuple[int, SkinTraits]:
+    """The first seed of the subject's own whose skin is of a class, so that hair and eyes go with it."""
+    for seed in range(FIRST_SKIN_SEED + number * SKIN_SEED_STRIDE, FIRST_SKIN_SEED + (number + 1) * SKIN_SEED_STRIDE):
+        # The painter draws traits before anything else from the seed's generator.
+        traits = sample_traits(np.random.default_rng(seed))
+        if int(class_index(traits.typology_angle_deg)) == tone:
+            return seed, replace(traits, hair_length=0.0)  # long hair has no surface here, and would be painted on ears
+    raise ValueError(f"none of {SKIN_SEED_STRIDE} skins is {CLASS_NAMES[tone]}")
+
+
+def _iris_radius_m(number: int) -> float:
+    # From a generator of its own, so that all else about a subject stays what it is.
+    return float(np.random.default_rng([20261123, number]).normal(IRIS_DIAMETER_M, IRIS_DIAMETER_SPREAD_M)) / 2.0
+
+
+def _dye(g: np.random.Generator) -> tuple[float, float, float]:
+    color = g.uniform(0.02, 0.35) * np.exp(g.normal(0.0, 0.4, 3))
+    return float(color[0]), float(color[1]), float(color[2])
+
+
+def _frame(index: int, distance_m: float, lights: int, g: np.random.Generator) -> FrameScript:
+    yaw = _YAW_SHARES[index % len(_YAW_SHARES)] * LARGEST_YAW_DEG + g.normal(0.0, 1.5) * (index > 0)
+    pitch = float(np.clip(g.normal(0.0, 0.45), -1.0, 1.0)) * LARGEST_PITCH_DEG * (index > 0)
+    roll = float(np.clip(g.normal(0.0, 0.4), -1.0, 1.0)) * LARGEST_ROLL_DEG * (index > 0)
+    place = np.array([g.normal(0.0, 0.012), g.normal(0.02, 0.008), -distance_m * g.uniform(0.95, 1.08)])
+    rotation = head_rotation(yaw, pitch, roll)
+    moving = index % MOVING_EVERY == MOVING_EVERY - 1
+    chosen = {} if index < 2 else _EXPRESSIONS[int(g.integers(len(_EXPRESSIONS)))]
+    expression = {name: value * float(g.uniform(0.7, 1.2)) for name, value in chosen.items()}
+    gaze = float(g.normal(0.0, 0.15))
+    if gaze > 0.0:
+        expression |= {"eyeLookOutLeft": gaze, "eyeLookInRight": gaze}
+    else:
+        expression |= {"eyeLookInLeft": -gaze, "eyeLookOutRight": -gaze}
+    pose = HeadPose(
+        axis_angle_from_matrix(torch.from_numpy(rotation)).numpy().astype(np.float32),
+        (place + PIVOT_M - rotation @ PIVOT_M).astype(np.float32),
+    )
+    motion = float(g.uniform(*MOVING_DEG)) * moving
+    return FrameScript(pose, motion, expression, (index // 2) % lights, index % 2 == 1)
+
+
+def head_rotation(yaw_deg: float, pitch_deg: float, roll_deg: float) -> FloatArray:
+    """(3, 3) model to view; signs as in `HeadPose.yaw_pitch_roll`."""
+    angles = torch.tensor(
+        [[0.0, math.radians(yaw_deg), 0.0], [-math.radians(pitch_deg), 0.0, 0.0], [0.0, 0.0, math.radians(roll_deg)]],
+        dtype=torch.float64,
+    )
+    turn, nod, tilt = rotation_matrix(angles).numpy()
+    return np.asarray(turn @ nod @ tilt)
+
+
+def _light(kind: LightKind, g: np.random.Generator) -> LightScript:
+    side = 1.0 if g.random() < 0.5 else -1.0
+    room = float(g.uniform(0.1, 0.35))
+    seed = int(g.integers(2**31))
+    if kind is LightKind.WINDOW:
+        source = _source((side * g.uniform(0.7, 1.2), g.uniform(0.0, 0.4), g.uniform(0.3, 0.9)), 1.6, 1.1, 6.0, 6500, g)
+        return LightScript(kind, seed, _tinted(room, 5500), 0.0, (source,))
+    if kind is LightKind.CEILING:
+        sources = tuple(
+            _source((offset + g.normal(0.0, 0.1), 1.0, g.uniform(0.2, 0.6)), 1.5, 0.7, 6.0, 4000, g)
+            for offset in (-0.5, 0.5)
+        )
+        return LightScript(kind, seed, _tinted(room, 3800), 0.0, sources)
+    if kind is LightKind.LAMP:
+        source = _source(
+            (side * g.uniform(0.5, 1.0), g.uniform(0.2, 0.7), g.uniform(0.5, 0.9)), 0.9, 0.2, 30.0, 2900, g
+        )
+        return LightScript(kind, seed, _tinted(room, 3000), 0.0, (source,))
+    if kind is LightKind.OUTDOORS:
+        return LightScript(kind, seed, _tinted(3.0 * room, 7500), float(g.uniform(8.0, 30.0)), ())
+    screen = _source((g.normal(0.0, 0.1), -0.25, 1.0), 0.7, 0.5, 2.5, 7500, g)
+    back = _source((side, 0.6, 0.4), 1.8, 0.8, 4.0, 3500, g)
+    return LightScript(kind, seed, _tinted(room, 3500), 0.0, (screen, back))
+
+
+def _source(
+    direction: tuple[float, float, float], distance_m: float, side_m: float, level: float, kelvin: float,
+    g: np.random.Generator,
+) -> LightSource:  # fmt: skip
+    unit = np.array(direction) / np.linalg.norm(direction)
+    radiance = _tinted(level * float(g.uniform(0.7, 1.4)), kelvin * float(np.exp(g.normal(0.0, 0.08))))
+    return LightSource((float(unit[0]), float(unit[1]), float(unit[2])), distance_m, side_m, radiance)
+
+
+def _tinted(level: float, kelvin: float) -> tuple[float, float, float]:
+    """Light of a colour temperature whose green is `level`: a straight line in the logarithm between daylight, which is
+    white here, and a candle's (1.0, 0.42, 0.09 at 2,000 K, Planck's law in linear sRGB)."""
+    share = (1.0 / kelvin - 1.0 / 6500.0) / (1.0 / 2000.0 - 1.0 / 6500.0)
+    red, blue = (1.0 / 0.42) ** share, (0.09 / 0.42) ** share
+    return level * red, level, level * blue

@@ -1,0 +1,240 @@
+"""Heads that never were, photographed to see where MediaPipe puts their landmarks: what the errors of landmarks are
+learned from. Identities are the model's prior, skins the generator's, light, expression, camera and pose are random.
+"""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.color import bytes_to_linear, linear_to_bytes
+from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix
+from fitme.reflectance.generator import ReflectanceGenerator
+from fitme.render.forward.renderer import ForwardRenderer
+from fitme.render.light import Light
+from fitme.render.materials import head_shininess
+from fitme.render.occlusion import head_occlusion
+from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
+from fitme.shape.morphable_model import MorphableModel
+from fitme.track.landmarks import FaceFinder
+from fitme.track.mediapipe_solutions import SolutionsBackend
+from fitme.training.contact_sheets import sample_maps
+
+FloatArray = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
+Picture = npt.NDArray[np.uint8]
+
+WIDTH, HEIGHT = 640, 480
+SUPERSAMPLING = 2
+VIEWS_PER_PERSON = 4
+FOCAL_RANGE = (0.8, 1.4)
+"""Focal length over the longer side."""
+FACE_SIDE_RANGE_PX = (130.0, 230.0)
+"""Width on the picture of a face of `FACE_WIDTH_M`."""
+FACE_WIDTH_M = 0.14
+FRONTAL_YAW_DEG = 12.0
+"""The first view of a person is nearer to the front than this."""
+LARGEST_YAW_DEG, LARGEST_PITCH_DEG, LARGEST_ROLL_DEG = 47.0, 20.0, 10.0
+PIVOT_M = np.array([0.0, -0.025, -0.07])
+"""Point of the model frame about which heads turn."""
+NEUTRAL_SHARE = 0.3
+"""Share of the views without an expression but the gaze."""
+GAZE_SIGMA = 0.15
+METERED_LEVEL, METERING_SPREAD = 0.19, 0.25
+"""Mean linear luminance over the head that exposure aims at, and how far it misses (natural logarithm)."""
+READ_NOISE = (0.001, 0.006)
+"""Range of the noise's standard deviation, linear units of display white."""
+JPEG_QUALITY = (75, 95)
+
+EXPRESSIONS: tuple[tuple[str, ...], ...] = (
+    ("mouthSmileLeft", "mouthSmileRight"),
+    ("mouthSmileLeft", "mouthSmileRight", "cheekSquintLeft", "cheekSquintRight"),
+    ("mouthFrownLeft", "mouthFrownRight"),
+    ("jawOpen",),
+    ("mouthFunnel",),
+    ("mouthPucker",),
+    ("mouthPressLeft", "mouthPressRight"),
+    ("mouthStretchLeft", "mouthStretchRight"),
+    ("mouthLeft",),
+    ("mouthRight",),
+    ("browInnerUp",),
+    ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"),
+    ("browDownLeft", "browDownRight"),
+    ("eyeSquintLeft", "eyeSquintRight"),
+    ("eyeWideLeft", "eyeWideRight"),
+    ("eyeBlinkLeft", "eyeBlinkRight"),
+    ("noseSneerLeft", "noseSneerRight"),
+)
+"""What a face does together; a view has up to two of them."""
+STRENGTH_RANGE = (0.1, 0.7)
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkViews:
+    """N views of I people, with the truth of each."""
+
+    identity: Singles
+    """(I, K) coefficients."""
+    person: npt.NDArray[np.int64]
+    """(N,) row of `identity` that each view shows."""
+    expression: Singles
+    """(N, 52)."""
+    rotation: FloatArray
+    """(N, 3, 3) model to view."""
+    translation: FloatArray
+    """(N, 3) metres."""
+    focal_px: FloatArray
+    """(N,) of pictures of `WIDTH` by `HEIGHT`, whose centre is the principal point."""
+    seen: Singles
+    """(N, 478, 2) pixels: where MediaPipe sees the landmarks."""
+
+    @property
+    def count(self) -> int:
+        """N."""
+        return len(self.person)
+
+    def camera(self, view: int) -> Camera:
+        """Of a view."""
+        return Camera.centered(float(self.focal_px[view]), WIDTH, HEIGHT)
+
+    def save(self, path: Path) -> None:
+        """As an .npz that appears under its name when it is complete."""
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as opened:
+            np.savez_compressed(opened, **{field.name: getattr(self, field.name) for field in fields(self)})
+        partial.replace(path)
+
+    @staticmethod
+    def load(path: Path) -> "LandmarkViews":
+        """What `save` wrote."""
+        with np.load(path) as file:
+            return LandmarkViews(**{field.name: file[field.name] for field in fields(LandmarkViews)})
+
+
+class LandmarkStudio:
+    """Photographs people and shows the pictures to MediaPipe."""
+
+    def __init__(self, model: MorphableModel, generator: ReflectanceGenerator) -> None:
+        self._model = model
+        self._generator = generator
+        self._renderer = ForwardRenderer(
+            model,
+            (HEIGHT * SUPERSAMPLING, WIDTH * SUPERSAMPLING),
+            shininess=head_shininess(model),
+            occlusion=head_occlusion(model),
+            threads=1,
+        )
+
+    def photograph(self, first: int, people: int, progress: Callable[[int], None] = lambda done: None) -> LandmarkViews:
+        """`VIEWS_PER_PERSON` views each of the people with these numbers, without those in which no face was found."""
+        identities = np.zeros((people, self._model.identity_count), np.float32)
+        views: list[tuple[int, Singles, FloatArray, FloatArray, float, Singles]] = []
+        with closing(FaceFinder(SolutionsBackend())) as finder:
+            for row in range(people):
+                g = np.random.default_rng([first + row, 478])
+                identities[row] = g.standard_normal(self._model.identity_count)
+                self._renderer.set_maps(sample_maps(self._generator, 1, int(g.integers(2**31))))
+                focal_px = float(g.uniform(*FOCAL_RANGE)) * WIDTH
+                for view in range(VIEWS_PER_PERSON):
+                    expression = _expression(g)
+                    rotation, translation = _pose(g, focal_px, frontal=view == 0)
+                    picture = self.picture(identities[row], expression, rotation, translation, focal_px, g)
+                    faces = finder.detect(picture)
+                    if faces:
+                        views.append((row, expression, rotation, translation, focal_px, faces[0].landmarks))
+                progress(row + 1)
+        person, expression_rows, rotations, translations, focals, seen = zip(*views, strict=True)
+        return LandmarkViews(
+            identities,
+            np.array(person, np.int64),
+            np.stack(expression_rows),
+            np.stack(rotations),
+            np.stack(translations),
+            np.array(focals),
+            np.stack(seen),
+        )
+
+    def picture(
+        self,
+        identity: Singles,  # (K,)
+        expression: Singles,  # (52,)
+        rotation: FloatArray,  # (3, 3)
+        translation: FloatArray,  # (3,)
+        focal_px: float,
+        g: np.random.Generator,
+    ) -> Picture:
+        """(HEIGHT, WIDTH, 3) sRGB: the head with the skin that was set last, under a random light and camera."""
+        with torch.no_grad():
+            vertices = self._model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(expression)[None])[0]
+        camera = Camera.centered(focal_px * SUPERSAMPLING, WIDTH * SUPERSAMPLING, HEIGHT * SUPERSAMPLING)
+        axis_angle = axis_angle_from_matrix(torch.from_numpy(rotation)).float().numpy()
+        pose = HeadPose(axis_angle, translation.astype(np.float32))
+        light = _light(g)
+        background = (0.4 * g.random(3) + 0.02).astype(np.float32)
+        # The light's level is set by what a first picture of the skin shows, as automatic exposure would.
+        trial, mask = self._renderer.render_with_mask(vertices.numpy(), pose, camera, light, background)
+        level = float(bytes_to_linear(trial[mask > 0][::16]).mean())
+        gain = METERED_LEVEL * float(np.exp(METERING_SPREAD * g.standard_normal())) / max(level, 1e-3)
+        lit = Light(light.sh * gain, light.directions, light.colors * gain)
+        fine = bytes_to_linear(self._renderer.render(vertices.numpy(), pose, camera, lit, background))
+        linear = fine.reshape(HEIGHT, SUPERSAMPLING, WIDTH, SUPERSAMPLING, 3).mean((1, 3))
+        linear = cv2.GaussianBlur(linear, (0, 0), float(g.uniform(0.3, 0.9)))
+        noisy = linear + g.uniform(*READ_NOISE) * g.standard_normal(linear.shape)
+        encoded = linear_to_bytes(np.clip(noisy, 0.0, 1.0).astype(np.float32))
+        quality = int(g.integers(*JPEG_QUALITY))
+        file = cv2.imencode(".jpg", encoded[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        return np.ascontiguousarray(cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
+
+
+def _expression(g: np.random.Generator) -> Singles:
+    expression = np.zeros(EXPRESSION_COUNT, np.float32)
+    if g.random() > NEUTRAL_SHARE:
+        for group in g.permutation(len(EXPRESSIONS))[: g.integers(1, 3)]:
+            strength = g.uniform(*STRENGTH_RANGE)
+            for name in EXPRESSIONS[int(group)]:
+                expression[expression_index(name)] = strength * g.uniform(0.85, 1.15)
+    across, up = g.normal(0.0, GAZE_SIGMA, 2)
+    sides = ("OutLeft", "InRight") if across > 0.0 else ("InLeft", "OutRight")
+    heights = ("UpLeft", "UpRight") if up > 0.0 else ("DownLeft", "DownRight")
+    for name in sides:
+        expression[expression_index(f"eyeLook{name}")] = abs(across)
+    for name in heights:
+        expression[expression_index(f"eyeLook{name}")] = abs(up)
+    return expression
+
+
+def _pose(g: np.random.Generator, focal_px: float, *, frontal: bool) -> tuple[FloatArray, FloatArray]:
+    limit = FRONTAL_YAW_DEG if frontal else LARGEST_YAW_DEG
+    yaw, pitch = g.uniform(-limit, limit), float(np.clip(g.normal(0.0, 0.45), -1.0, 1.0)) * LARGEST_PITCH_DEG
+    roll = float(np.clip(g.normal(0.0, 0.4), -1.0, 1.0)) * LARGEST_ROLL_DEG
+    rotation = head_rotation(yaw, pitch, roll)
+    distance = focal_px * FACE_WIDTH_M / g.uniform(*FACE_SIDE_RANGE_PX)
+    place = np.array([g.normal(0.0, 0.03), g.normal(0.0, 0.02), -distance])
+    return rotation, place - rotation @ PIVOT_M
+
+
+def head_rotation(yaw_deg: float, pitch_deg: float, roll_deg: float) -> FloatArray:
+    """(3, 3) model to view; signs as in `HeadPose.yaw_pitch_roll`."""
+    a, b, c = np.radians([yaw_deg, -pitch_deg, roll_deg])
+    turn = np.array([[np.cos(a), 0.0, np.sin(a)], [0.0, 1.0, 0.0], [-np.sin(a), 0.0, np.cos(a)]])
+    nod = np.array([[1.0, 0.0, 0.0], [0.0, np.cos(b), -np.sin(b)], [0.0, np.sin(b), np.cos(b)]])
+    tilt = np.array([[np.cos(c), -np.sin(c), 0.0], [np.sin(c), np.cos(c), 0.0], [0.0, 0.0, 1.0]])
+    return np.asarray(turn @ nod @ tilt)
+
+
+def _light(g: np.random.Generator) -> Light:
+    """Ambient light with a gradient, and one or two lamps; all of a common random tint."""
+    tint = torch.from_numpy(np.exp(g.normal(0.0, [0.1, 0.0, 0.15])).astype(np.float32))
+    sh = Light.ambient(float(g.uniform(0.15, 0.6))).sh.clone()
+    sh[0, 1:4] = torch.from_numpy(g.normal(0.0, 0.12, (3, 1)).astype(np.float32)) * sh[0, 0]
+    lamps = int(g.integers(1, 3))
+    directions = torch.from_numpy(
+        np.stack([g.uniform(-1.2, 1.2, lamps), g.uniform(-0.3, 0.9, lamps), g.uniform(0.3, 1.0, lamps)], -1)
+    ).float()
+    colors = torch.from_numpy(g.uniform(0.2, 1.0, (lamps, 1))).float() * tint
+    return Light(sh * tint, torch.nn.functional.normalize(directions, dim=-1)[None], colors[None])

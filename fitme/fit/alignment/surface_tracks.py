@@ -1,0 +1,201 @@
+"""Fixed points of the surface, and where keyframes show them by dense flow: what shape is found from.
+
+Other than the targets of `fitme.fit.alignment.optical_flow`, which are wherever a pixel happens to fall, these are the
+same points in all keyframes, so that `fitme.fit.solver.structure_from_motion` can let each of them slip along the
+surface.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.fit.alignment.face_crop import FaceCrop
+from fitme.fit.alignment.optical_flow import FLOW_REGIONS, LEAST_USABLE, FlowField, FlowSettings, interior, match
+from fitme.fit.solver.point_targets import MeshBasis, MeshPoints
+from fitme.fit.solver.structure_from_motion import Tracks, TrackView
+from fitme.geometry import Camera
+from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.normals import vertex_normals
+
+FloatArray = npt.NDArray[np.float32]
+Picture = npt.NDArray[np.uint8]
+
+FRONT_COSINE = -0.2
+"""Least cosine between a point's normal on the mean head and its forward direction."""
+LOWEST_M = -0.11
+"""Height below the eyes under which the neck begins, which does not turn with the head."""
+CANDIDATES_PER_TRACK = 6
+DEPTH_TOLERANCE_M = 0.004
+"""A point farther behind the nearest surface than this is hidden."""
+SOBEL_SUM = 8.0
+"""What Sobel's kernel makes of a slope of one per pixel."""
+LEAST_GRADIENT = 1e-3
+"""Of a normalised picture, per pixel: keeps the tensor of a patch without texture invertible."""
+
+
+@dataclass(frozen=True)
+class TrackSettings:
+    """Which points are tracked, and how far they are believed."""
+
+    count: int = 900
+    """Points, spread evenly over the front of the head."""
+    rounds: int = 3
+    """Alternations of tracking and fusion before the shape rests."""
+    parallax_deg: float = 15.0
+    """Largest angle between two keyframes' head directions from which tracks tell shape. Below it they tell
+    expressions, which the solve would take for shape."""
+    iterations: int = 4
+    """Of the solver in each."""
+    resolution: int = 288
+    """Side in pixels of the crops that are matched."""
+    flow: FlowSettings = field(
+        default_factory=lambda: FlowSettings(contrast_sigma_px=10.0, smoothing_rounds=30, longest_px=18.0)
+    )
+    """Lengths are in pixels of these crops."""
+    patch_sigma_px: float = 5.0
+    """Neighbourhood whose texture and mismatch tell how precise a match is, pixels of the crop."""
+    precision_factor: float = 0.45
+    """Standard deviation of a match's error over what least squares expects of the patch, where pixels err
+    independently: measured against the true motion of known heads."""
+    floor_px: float = 1.0
+    """Standard deviation of what even the best matches err by, pixels of the crop: what neighbours err by together, and
+    what the model cannot express, included."""
+    slip_sigma_m: float = 0.0025
+    """Standard deviation of the place of the texture on the mesh."""
+    grazing_cosine: float = 0.3
+    """Below this cosine between normal and viewing direction a point is too oblique to be matched."""
+    expression_sigma: float = 0.2
+    """Standard deviation of an expression coefficient about zero: narrower than beside landmarks alone, so that what
+    keyframes have in common is the shape's."""
+    anchor_factor: float = 5.0
+    """Factor on the independent part of landmarks' errors: what the model cannot express they have in common, and
+    beside tracks they must not count as so many independent points."""
+    fewest_views: int = 2
+    """Keyframes that must show a point."""
+
+
+class SurfacePoints:
+    """Points spread evenly over the front of a model's head, P of them."""
+
+    def __init__(self, model: MorphableModel, basis: MeshBasis, count: int) -> None:
+        triangles, self._barycentric = spread_points(model, count)
+        self._triangles = model.triangles
+        self._corners = model.triangles.numpy()[triangles].astype(np.int64)  # (P, 3)
+        self._points: MeshPoints = basis.points(triangles, self._barycentric)
+
+    def tracks(self, vertices: torch.Tensor) -> Tracks:
+        """Them as tracks of a head with neutral vertices (V, 3)."""
+        normal = self.places(vertex_normals(vertices[None], self._triangles)[0].numpy())
+        across = np.cross(normal, (0.0, 1.0, 0.0))  # no normal of the front points up or down exactly
+        across /= np.linalg.norm(across, axis=1, keepdims=True)
+        along = np.cross(normal, across)
+        along /= np.linalg.norm(along, axis=1, keepdims=True)
+        return Tracks(self._points, np.stack([across, along], -1).astype(np.float64))
+
+    def view(
+        self,
+        vertices: torch.Tensor,  # (V, 3) posed, view space, metres
+        rendered: Picture,  # (R, R, 3) sRGB
+        raster: FloatArray,  # (R, R, 4) u, v, z/w, triangle + 1
+        crop: FaceCrop,
+        camera: Camera,
+        settings: TrackSettings,
+    ) -> TrackView:
+        """Where a keyframe shows the points, given a render of its crop by `camera` and the mesh that was rendered.
+
+        Pixels are the whole picture's.
+        """
+        place = self.places(vertices.numpy())  # (P, 3)
+        normal = self.places(vertex_normals(vertices[None], self._triangles)[0].numpy())
+        cosine = -(normal * place).sum(1) / (np.linalg.norm(place, axis=1) * np.linalg.norm(normal, axis=1))
+        pixels = camera.project(torch.from_numpy(place)).numpy()
+        side = raster.shape[0]
+        column, row = (np.clip(pixels[:, axis].astype(np.int64), 0, side - 1) for axis in (0, 1))
+        flow = settings.flow
+        matched = match(rendered, crop.image, flow)
+        surface = self._depth(vertices.numpy(), raster[row, column])
+        inner = interior(raster, flow)
+        moved, mismatch = (_sample(image, pixels) for image in (matched.forward, matched.mismatch))
+        believed = (
+            (cosine > settings.grazing_cosine)
+            & (-place[:, 2] < surface + DEPTH_TOLERANCE_M)
+            & (pixels > 0.0).all(1)
+            & (pixels < side).all(1)
+            & inner[row, column]
+            & (_sample(crop.usable, pixels) > LEAST_USABLE)
+            & (mismatch < flow.consistency_px)
+            & (np.hypot(*moved.T) < flow.longest_px)
+        )
+        index = np.flatnonzero(believed)
+        found = crop.to_picture((pixels + moved)[index].astype(np.float64))
+        scale = crop.size_px / side
+        covariance = scale**2 * _covariance(matched, pixels, settings)[index]
+        return TrackView(index, found, np.linalg.inv(np.linalg.cholesky(covariance)))
+
+    def places(self, attributes: FloatArray) -> FloatArray:
+        """Vertex attributes (V, C) at the points (P, C)."""
+        return np.asarray((attributes[self._corners] * self._barycentric[..., None]).sum(1), np.float32)
+
+    def _depth(self, vertices: FloatArray, hit: FloatArray) -> FloatArray:
+        """(P,) distance along the optical axis of what pixels (P, 4) of a raster show; infinite where nothing."""
+        triangle = hit[:, 3].astype(np.int64) - 1
+        depth = -vertices[self._triangles.numpy()[triangle], 2]  # (P, 3)
+        weights = np.stack([hit[:, 0], hit[:, 1], 1.0 - hit[:, 0] - hit[:, 1]], -1)
+        return np.where(triangle >= 0, (depth * weights).sum(1), np.inf).astype(np.float32)
+
+
+def shared_only(views: Sequence[TrackView], fewest: int) -> list[TrackView]:
+    """The views without tracks that fewer than so many of them show."""
+    seen = np.bincount(np.concatenate([view.index for view in views]))
+    kept = [seen[view.index] >= fewest for view in views]
+    return [
+        TrackView(view.index[keep], view.pixels[keep], view.whitening[keep])
+        for view, keep in zip(views, kept, strict=True)
+    ]
+
+
+def spread_points(model: MorphableModel, count: int) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """Triangles (count,) and barycentric coordinates (count, 3) of points spread evenly over the front of the mean
+    head: of many drawn by area, each next is the one farthest from all before (farthest-point sampling)."""
+    corners = model.mean.numpy()[model.triangles.numpy()]  # (F, 3, 3)
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    double_area = np.linalg.norm(normal, axis=1)
+    front = normal[:, 2] > FRONT_COSINE * double_area
+    tracked = np.isin(model.triangle_region.numpy(), [int(region) for region in FLOW_REGIONS])
+    weight = double_area * (front & tracked & (corners[:, :, 1].min(1) > LOWEST_M))
+    g = np.random.default_rng(0)
+    triangles = g.choice(len(weight), CANDIDATES_PER_TRACK * count, p=weight / weight.sum())
+    barycentric = g.dirichlet(np.ones(3), len(triangles)).astype(np.float32)
+    places = (corners[triangles] * barycentric[..., None]).sum(1)
+    chosen = [0]
+    distance = np.full(len(places), np.inf)
+    for _ in range(count - 1):
+        distance = np.minimum(distance, np.linalg.norm(places - places[chosen[-1]], axis=1))
+        chosen.append(int(distance.argmax()))
+    return triangles[chosen].astype(np.int64), barycentric[chosen]
+
+
+def _covariance(matched: FlowField, pixels: FloatArray, settings: TrackSettings) -> npt.NDArray[np.float64]:
+    """(P, 2, 2) squared pixels: of the errors of matches at pixels (P, 2), by least squares over a neighbourhood: the
+    variance of what the match left over, times the inverse of the structure tensor."""
+    rows, columns = np.mgrid[: matched.source.shape[0], : matched.source.shape[1]].astype(np.float32)
+    found = cv2.remap(
+        matched.target, columns + matched.forward[..., 0], rows + matched.forward[..., 1], cv2.INTER_LINEAR
+    )
+    across, down = (cv2.Sobel(matched.source, cv2.CV_32F, *axis) / SOBEL_SUM for axis in ((1, 0), (0, 1)))
+    products = np.stack([across * across, across * down, down * down, (found - matched.source) ** 2], -1)
+    smooth = _sample(cv2.GaussianBlur(products, (0, 0), settings.patch_sigma_px), pixels).astype(np.float64)
+    tensor = smooth[:, [0, 1, 1, 2]].reshape(-1, 2, 2)
+    variance = settings.precision_factor**2 * smooth[:, 3, None, None]
+    flat = LEAST_GRADIENT**2 * np.eye(2)
+    return np.asarray(variance * np.linalg.inv(tensor + flat) + settings.floor_px**2 * np.eye(2))
+
+
+def _sample(image: FloatArray, pixels: FloatArray) -> FloatArray:
+    """Values (P,) or (P, C) of an image (R, R) or (R, R, C) at pixel coordinates (P, 2), bilinear."""
+    x, y = (np.ascontiguousarray(pixels[None, :, axis] - 0.5, np.float32) for axis in (0, 1))
+    return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0], np.float32)

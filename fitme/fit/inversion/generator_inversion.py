@@ -1,0 +1,293 @@
+"""Inversion and tuning: the generator's W+ latent that explains the evidence, then its weights around that latent.
+
+FitMe (Lattas et al., CVPR 2023), section 3.4: the reflectance of a face is found as a latent of the generator under the
+photometric, identity and landmark terms, then the generator itself is tuned with the latent held, after Roich et al.,
+"Pivotal Tuning for Latent-based Editing of Real Images" (2022).
+"""
+
+import copy
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from fitme.color import linear_to_srgb
+from fitme.fit.inversion.adam import Descent, Group
+from fitme.fit.inversion.keyframe_loss import DenseEvidence, SceneParameters, keyframe_loss
+from fitme.fit.inversion.losses import encoded_l1, gradient_l1
+from fitme.fit.settings import DenseSettings
+from fitme.fit.texture.mouth_interior import OpenMouth, open_mouth
+from fitme.reflectance.generator import ReflectanceGenerator
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.texture_encoder import TextureEncoder
+from fitme.render.rasterizer import RasterizerBackend
+from fitme.shape.morphable_model import MorphableModel
+from fitme.track.identity import DlibEmbedder
+
+FloatArray = npt.NDArray[np.float32]
+
+LATENT_SAMPLES = 512
+"""Random latents whose spread normalises the prior on W+."""
+LEAST_SPREAD = 1e-3
+"""Of a component, lest one that hardly varies outweighs all others."""
+
+
+@dataclass(frozen=True)
+class TextureEvidence:
+    """The fused texture that the generator's diffuse albedo is compared with."""
+
+    encoded: Tensor
+    """(1, R, R, 3) sRGB-encoded albedo."""
+    weight: Tensor
+    """(1, R, R, 1) confidence in [0, 1]."""
+
+    def at(self, resolution: int) -> "TextureEvidence":
+        """The same at a lower resolution; confidence weighs the mean."""
+        factor = self.encoded.shape[1] // resolution
+        if factor == 1:
+            return self
+        weight = functional.avg_pool2d(self.weight.permute(0, 3, 1, 2), factor)
+        encoded = functional.avg_pool2d((self.encoded * self.weight).permute(0, 3, 1, 2), factor)
+        encoded = encoded / weight.clamp(min=1e-4)
+        return TextureEvidence(encoded.permute(0, 2, 3, 1), weight.permute(0, 2, 3, 1))
+
+
+class ReflectanceFit:
+    """The generator's latent and weights under optimisation. Keeps its state between rounds."""
+
+    def __init__(
+        self,
+        generator: ReflectanceGenerator,
+        model: MorphableModel,
+        backend: RasterizerBackend,
+        settings: DenseSettings,
+        encoder_for: Callable[[ReflectanceGenerator], TextureEncoder | None] = lambda generator: None,
+    ) -> None:
+        """An encoder trained for the generator guesses the latent that inversion starts from and stays near; without
+        one the mean latent is that. It is asked for when it is needed: the first avatar is drawn without."""
+        self._encoder_for = encoder_for
+        self._original = generator.eval().requires_grad_(False)
+        self._tuned: ReflectanceGenerator | None = None
+        self._model = model
+        self._backend = backend
+        self._settings = settings
+        self._mean = generator.mean_w.detach().clone()  # (D,)
+        self._w_plus: Tensor | None = None
+        self._step = 0
+        self._gloss: ReflectanceMaps | None = None
+        self._pivot: ReflectanceMaps | None = None
+        self._coarse_step = 0
+        self._descents: defaultdict[str, Descent] = defaultdict(Descent)
+        self._expected: tuple[TextureEvidence, Tensor] | None = None
+        self._current: ReflectanceMaps | None = None
+        # A fit of its own: the same keyframes give the same avatar.
+        self._neighbours = torch.Generator().manual_seed(0)
+
+    @property
+    def w_plus(self) -> FloatArray | None:
+        """(L, D) latent, None before inversion."""
+        return None if self._w_plus is None else self._w_plus.detach()[0].numpy().copy()
+
+    @property
+    def resolution(self) -> int:
+        """Side of the generator's maps."""
+        return self._original.config.resolution
+
+    @property
+    def generator(self) -> ReflectanceGenerator:
+        """The generator as tuned so far."""
+        return self._tuned or self._original
+
+    def restore(self, w_plus: FloatArray | None, tuned: Mapping[str, FloatArray]) -> None:
+        """Go on from an earlier latent and earlier weights."""
+        self._current = None
+        if w_plus is not None:
+            self._w_plus = torch.from_numpy(w_plus.copy())[None]
+        if tuned:
+            self._tuned = copy.deepcopy(self._original)
+            weights = {name: torch.from_numpy(value.copy()) for name, value in tuned.items()}
+            self._tuned.load_state_dict(weights, strict=False)
+
+    def tuned_weights(self) -> dict[str, FloatArray]:
+        """Weights that differ from the original generator's."""
+        if self._tuned is None:
+            return {}
+        original = self._original.state_dict()
+        return {
+            name: value.numpy().copy()
+            for name, value in self._tuned.state_dict().items()
+            if not torch.equal(value, original[name])
+        }
+
+    @torch.no_grad()
+    def maps(self) -> ReflectanceMaps:
+        """The maps as they stand, the mouth's depth laid over; the mean latent's before inversion."""
+        if self._current is None:
+            self._current = self._mouth.over(self.generator.synthesize(self._latent()))
+        return self._current
+
+    def invert_coarsely(self, texture: TextureEvidence, steps: int) -> float:
+        """Fit the latent to the fused texture at rising resolutions; the loss at the end.
+
+        Resolutions and rates follow the settings' `coarse_steps`, counted over the life of the fit.
+        """
+        expected = self._expected_latent(texture)
+        latent = (expected if self._w_plus is None else self._w_plus).clone().requires_grad_()
+        loss = torch.zeros(())
+        for _ in range(steps):
+            side = self._coarse_side()
+            maps = self.generator.synthesize(latent, resolution=side)
+            loss = self._texture_loss(maps, texture.at(side)) + self._latent_prior(latent, expected)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._descents["coarse"].step([Group([latent], self._coarse_rate())])
+            self._coarse_step += 1
+        self._w_plus, self._pivot, self._current = latent.detach(), None, None
+        return float(loss.detach())
+
+    def invert(
+        self, texture: TextureEvidence, scene: SceneParameters, evidence: list[DenseEvidence],
+        embedder: DlibEmbedder | None, steps: int,
+    ) -> dict[str, float]:  # fmt: skip
+        """Fit latent, geometry and lights to texture and pictures, one keyframe a step; the last step's terms."""
+        expected = self._expected_latent(texture)
+        latent = (expected if self._w_plus is None else self._w_plus).clone().requires_grad_()
+        groups = [Group([latent], self._settings.latent_rate), *scene.groups(self._settings)]
+        values: dict[str, float] = {}
+        if self._gloss is None:
+            with torch.no_grad():
+                self._gloss = self.generator.synthesize(latent)
+        for _ in range(steps):
+            maps = self.generator.synthesize(latent)
+            texture_loss = self._texture_loss(maps, texture)
+            index = self._step % len(evidence)
+            total, values = keyframe_loss(
+                index, evidence[index], scene, maps, self._model, embedder, self._backend, self._settings
+            )
+            gloss = self._settings.gloss_weight * _gloss_distance(maps, self._gloss)
+            prior = self._latent_prior(latent, expected)
+            (total + texture_loss + gloss + prior).backward()  # type: ignore[no-untyped-call]
+            self._descents["inversion"].step(groups)
+            scene.clamp()
+            self._step += 1
+            values["texture"] = float(texture_loss.detach())
+        self._w_plus, self._pivot, self._current = latent.detach(), None, None
+        return values
+
+    def tune(
+        self, texture: TextureEvidence, scene: SceneParameters, evidence: list[DenseEvidence],
+        embedder: DlibEmbedder | None, steps: int,
+    ) -> dict[str, float]:  # fmt: skip
+        """Fit the generator's weights and the lights with the latent held; the last step's terms."""
+        settings = self._settings
+        if self._tuned is None:
+            self._tuned = copy.deepcopy(self._original)
+        generator = self._tuned.requires_grad_(True)
+        parameters = [parameter for name, parameter in generator.named_parameters() if not name.startswith("mapping")]
+        groups = [
+            Group(parameters, settings.tuning_rate),
+            Group([scene.lights], settings.light_rate),
+        ]
+        latent = self._latent()
+        if self._pivot is None:
+            with torch.no_grad():
+                self._pivot = self._original.synthesize(latent)
+        pivot = self._pivot
+        values: dict[str, float] = {}
+        for _ in range(steps):
+            maps = generator.synthesize(latent)
+            texture_loss = self._texture_loss(maps, texture)
+            index = self._step % len(evidence)
+            total, values = keyframe_loss(
+                index, evidence[index], scene, maps, self._model, embedder, self._backend, settings
+            )
+            locality = self._locality(generator, latent)
+            unseen = _gloss_distance(maps, pivot)
+            loss = total + texture_loss + settings.locality_weight * locality + settings.gloss_weight * unseen
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._descents["tuning"].step(groups)
+            self._step += 1
+            values |= {"texture": float(texture_loss.detach()), "locality": float(locality.detach())}
+        generator.requires_grad_(False)
+        self._current = None
+        return values
+
+    def _coarse_side(self) -> int:
+        """Side of the maps at the next coarse step."""
+        passed = 0.0
+        for factor, share in self._settings.coarse_stages:
+            passed += share
+            if self._coarse_step < round(passed * self._settings.coarse_steps):
+                return self.resolution // factor
+        return self.resolution // self._settings.coarse_stages[-1][0]
+
+    def _coarse_rate(self) -> float:
+        settings = self._settings
+        done = min(self._coarse_step / max(settings.coarse_steps, 1), 1.0)
+        falling = 0.5 * (1.0 + math.cos(math.pi * done))
+        return settings.coarse_rate * (settings.coarse_final_rate + (1.0 - settings.coarse_final_rate) * falling)
+
+    @cached_property
+    def _mouth(self) -> OpenMouth:
+        return open_mouth(self._model, self.resolution)
+
+    def _latent(self) -> Tensor:
+        if self._w_plus is None:
+            return self._mean.expand(1, self._original.num_layers, -1)
+        return self._w_plus
+
+    @cached_property
+    def _spread(self) -> Tensor:
+        """(D,) how far latents of people spread around their mean."""
+        with torch.no_grad():
+            noise = torch.Generator().manual_seed(0)
+            latents = self._original.mapping(torch.randn(LATENT_SAMPLES, self._original.latent_size, generator=noise))
+        spread: Tensor = latents.std(0).clamp(min=LEAST_SPREAD)
+        return spread
+
+    @cached_property
+    def _encoder(self) -> TextureEncoder | None:
+        return self._encoder_for(self._original)
+
+    def _expected_latent(self, texture: TextureEvidence) -> Tensor:
+        """(1, L, D): what the encoder makes of a texture; the mean latent without one."""
+        if self._encoder is None:
+            return self._mean.expand(1, self._original.num_layers, -1)
+        if self._expected is None or self._expected[0] is not texture:
+            self._expected = (texture, self._encoder.encode(texture.encoded, texture.weight, delit=True))
+        return self._expected[1]
+
+    def _latent_prior(self, latent: Tensor, expected: Tensor) -> Tensor:
+        distance: Tensor = ((latent - expected) / self._spread).square().mean()
+        return self._settings.latent_prior_weight * distance
+
+    def _texture_loss(self, maps: ReflectanceMaps, texture: TextureEvidence) -> Tensor:
+        color = encoded_l1(maps.diffuse, texture.encoded, texture.weight)
+        edges = gradient_l1(maps.diffuse, texture.encoded, texture.weight)
+        return self._settings.texture_weight * color + self._settings.gradient_weight * edges
+
+    def _locality(self, generator: ReflectanceGenerator, latent: Tensor) -> Tensor:
+        """How far tuning changed the maps of a latent near the pivot (Roich et al. 2022, eq. 5), at low resolution."""
+        with torch.no_grad():
+            noise = torch.randn(1, self._original.latent_size, generator=self._neighbours)
+            random = self._original.mapping(noise)[:, None]
+            near = latent + self._settings.locality_radius * (random - latent)
+            before = self._original.synthesize(near, resolution=self._settings.coarse_resolution)
+        after = generator.synthesize(near, resolution=self._settings.coarse_resolution)
+        return (linear_to_srgb(after.diffuse) - linear_to_srgb(before.diffuse)).abs().mean() + _gloss_distance(
+            after, before
+        )
+
+
+def _gloss_distance(a: ReflectanceMaps, b: ReflectanceMaps) -> Tensor:
+    """Mean absolute difference of specular albedo and normals.
+
+    Pictures under one soft light say little about either, and tuning would bend them to explain leftover shading.
+    """
+    return (a.specular - b.specular).abs().mean() + (a.normals - b.normals).abs().mean()

@@ -1,0 +1,128 @@
+"""Keyframes explained by differentiable rendering: parameters of geometry and light, and the error of one keyframe."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fitme.color import linear_to_srgb
+from fitme.fit.alignment.face_crop import FaceCrop
+from fitme.fit.alignment.landmark_targets import LandmarkSettings
+from fitme.fit.inversion.adam import Group
+from fitme.fit.inversion.losses import TargetFace, encoded_l1, identity_losses, landmark_loss
+from fitme.fit.settings import DenseSettings
+from fitme.fit.state import KeyframeEstimate
+from fitme.geometry import Camera, HeadPose, transform
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render.light import Light
+from fitme.render.occlusion import head_occlusion
+from fitme.render.rasterizer import RasterizerBackend
+from fitme.render.renderer import render
+from fitme.shape.morphable_model import MorphableModel
+from fitme.track.identity import DlibEmbedder
+from fitme.track.topology import FACE_OVAL
+
+
+@dataclass(frozen=True)
+class DenseEvidence:
+    """What one keyframe is compared with."""
+
+    crop: FaceCrop
+    camera: Camera
+    """Sees the crop's window."""
+    landmarks: npt.NDArray[np.float32]
+    """(478, 2) pixels of the window."""
+    landmark_sigma_px: Tensor
+    """(478,) pixels of the window; infinite for landmarks that do not count."""
+    face: TargetFace | None
+    """The crop as the identity network sees it; None where identity terms are left out."""
+
+
+class SceneParameters:
+    """Geometry and light of all keyframes as leaves of a graph."""
+
+    def __init__(self, identity: npt.NDArray[np.float32], estimates: Sequence[KeyframeEstimate]) -> None:
+        """Start from an identity (K,) and the estimates of N keyframes."""
+
+        def leaf(rows: Sequence[npt.NDArray[np.float32]]) -> Tensor:
+            return torch.from_numpy(np.stack(rows)).requires_grad_()
+
+        self.identity = torch.from_numpy(identity.copy()).requires_grad_()  # (K,)
+        self.rotations = leaf([item.pose.rotation for item in estimates])  # (N, 3)
+        self.translations = leaf([item.pose.translation for item in estimates])  # (N, 3)
+        self.expressions = leaf([item.expression for item in estimates])  # (N, 52)
+        self.lights = leaf([item.light_sh for item in estimates])  # (N, 9, 3)
+
+    def groups(self, settings: DenseSettings) -> list[Group]:
+        """Leaves by the rates at which they move."""
+        return [
+            Group([self.identity, self.expressions], settings.geometry_rate),
+            Group([self.rotations, self.translations], settings.pose_rate),
+            Group([self.lights], settings.light_rate),
+        ]
+
+    def estimate(self, index: int, loss: float) -> KeyframeEstimate:
+        """What the parameters say of one keyframe."""
+
+        def array(values: Tensor) -> npt.NDArray[np.float32]:
+            copied: npt.NDArray[np.float32] = values[index].detach().numpy().copy()
+            return copied
+
+        pose = HeadPose(array(self.rotations), array(self.translations))
+        return KeyframeEstimate(pose, array(self.expressions), array(self.lights), loss)
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Bring expressions back into [0, 1] after a step."""
+        self.expressions.clamp_(0.0, 1.0)
+
+
+def landmark_sigma(model: MorphableModel, landmarks: npt.NDArray[np.float32], settings: LandmarkSettings) -> Tensor:
+    """(478,) standard deviations in pixels of landmarks (478, 2); infinite for those that have no place on the mesh."""
+    side = float((landmarks.max(0) - landmarks.min(0)).max())
+    sigma = torch.full((len(landmarks),), settings.sigma * side)
+    sigma[list(FACE_OVAL)] *= settings.contour_factor
+    sigma[~model.mediapipe_valid] = torch.inf
+    return sigma
+
+
+def keyframe_loss(
+    index: int,
+    evidence: DenseEvidence,
+    scene: SceneParameters,
+    maps: ReflectanceMaps,
+    model: MorphableModel,
+    embedder: DlibEmbedder | None,
+    backend: RasterizerBackend,
+    settings: DenseSettings,
+) -> tuple[Tensor, dict[str, float]]:
+    """Weighted sum of the photometric, feature, identity, landmark and prior terms of a keyframe, and their values."""
+    vertices = model.vertices(scene.identity[None], scene.expressions[index : index + 1])
+    rotation, translation = scene.rotations[index : index + 1], scene.translations[index : index + 1]
+    light = Light(scene.lights[index : index + 1], torch.zeros(1, 0, 3), torch.zeros(1, 0, 3))
+    occlusion = head_occlusion(model)
+    rendering = render(
+        model, vertices, rotation, translation, evidence.camera, maps, light, occlusion=occlusion, backend=backend
+    )
+    target = torch.from_numpy(evidence.crop.image)[None].float() / 255.0
+    usable = torch.from_numpy(evidence.crop.usable)[None, ..., None]
+    photometric = encoded_l1(rendering.image, target, usable * rendering.mask)
+    projected = evidence.camera.project(transform(rotation, translation, model.landmarks(vertices)))[0]
+    landmarks = landmark_loss(projected, torch.from_numpy(evidence.landmarks), evidence.landmark_sigma_px)
+    prior = scene.identity.square().mean() + scene.expressions[index].square().mean()
+    total = (
+        settings.photometric_weight * photometric
+        + settings.landmark_weight * landmarks
+        + settings.shape_prior_weight * prior
+    )
+    values = {"photometric": float(photometric.detach()), "landmarks": float(landmarks.detach())}
+    if embedder is not None and evidence.face is not None:
+        coverage = usable * rendering.mask
+        composite = coverage * linear_to_srgb(rendering.image) + (1.0 - coverage) * target
+        features, identity = identity_losses(embedder, composite, evidence.face, evidence.landmarks)
+        total = total + settings.feature_weight * features + settings.identity_weight * identity
+        values |= {"features": float(features.detach()), "identity": float(identity.detach())}
+    return total, values

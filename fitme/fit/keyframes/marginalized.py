@@ -1,0 +1,47 @@
+"""What keyframes that rest have said, in sums that cost nothing to keep.
+
+A resting keyframe counts by two summaries: its part of the fused texture's sums, and what its landmarks say of identity
+and focal length. So a round's cost does not grow with the keyframes held.
+"""
+
+from fitme.fit.solver.marginal_information import SharedEvidence, together
+from fitme.fit.texture.delighting import BandSums, DelitView
+from fitme.fit.texture.fusion import FusionSettings, Resting
+from fitme.fit.texture.unprojection import TexelTable
+
+
+class Rest:
+    """The summaries of resting keyframes, kept up to date by difference."""
+
+    def __init__(self, table: TexelTable, settings: FusionSettings) -> None:
+        """`table` and `settings` are those of the fused texture."""
+        self._table = table
+        self._settings = settings
+        self._delit: dict[str, DelitView] = {}
+        self._sharpness: dict[str, float] = {}
+        self._shared: dict[str, SharedEvidence] = {}
+        self._sums = BandSums.empty(len(table.rows))
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._delit
+
+    def lay(self, key: str, view: DelitView, sharpness: float, shared: SharedEvidence) -> None:
+        """Let a keyframe rest."""
+        self.wake(key)
+        self._delit[key], self._sharpness[key], self._shared[key] = view, sharpness, shared
+        self._sums.add(self._table, view, self._settings.detail_power, self._settings.band_sigma)
+
+    def wake(self, key: str) -> None:
+        """Take a keyframe out, if it rests."""
+        view = self._delit.pop(key, None)
+        if view is not None:
+            del self._sharpness[key], self._shared[key]
+            self._sums.add(self._table, view, self._settings.detail_power, self._settings.band_sigma, sign=-1.0)
+
+    def texture(self) -> Resting | None:
+        """What resting keyframes say of the albedo; None if there are none."""
+        return Resting(self._sums, max(self._sharpness.values())) if self._delit else None
+
+    def shared(self) -> SharedEvidence | None:
+        """What they say of identity and focal length."""
+        return together(list(self._shared.values()))

@@ -1,0 +1,85 @@
+"""Explaining a picture that the fit does not hold: pose, expression and light of a head whose identity and reflectance
+stay as they are."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.color import linear_to_srgb
+from fitme.fit.alignment.aligner import HeadAligner, camera_of, keyframe_estimate
+from fitme.fit.alignment.face_crop import crop_face
+from fitme.fit.displayed_head import FoundHead
+from fitme.fit.keyframe import Keyframe
+from fitme.fit.settings import FitSettings
+from fitme.fit.solver.joint_estimate import JointEstimate
+from fitme.fit.stages import HELD
+from fitme.fit.state import KeyframeEstimate
+from fitme.fit.texture.texel_views import TexelViews
+from fitme.render.light import Light
+from fitme.render.rasterizer import RasterizerBackend
+from fitme.shape.morphable_model import MorphableModel
+
+FloatArray = npt.NDArray[np.float32]
+
+LIGHT_RESOLUTION = 96
+"""Side of the map whose texels give a single picture's light."""
+FLOW_ROUNDS = 2
+"""Alternations of flow and light."""
+
+
+class Explainer:
+    """Finds pose, expression and light of single pictures."""
+
+    def __init__(
+        self,
+        model: MorphableModel,
+        backend: RasterizerBackend,
+        settings: FitSettings,
+        aligner: HeadAligner,
+    ) -> None:
+        self._model = model
+        self._backend = backend
+        self._settings = settings
+        self._aligner = aligner
+
+    def explain(
+        self, keyframe: Keyframe, usable: FloatArray, head: FoundHead, lights: Sequence[FloatArray]
+    ) -> KeyframeEstimate:
+        """The estimate of a picture whose pixels are `usable` (H, W); `lights` (9, 3) of others of the person tell what
+        to expect of its own, without any it is light from everywhere."""
+        crop = crop_face(keyframe, usable, self._settings.dense.crop_resolution)
+        expected = np.mean(lights, 0).astype(np.float32) if lights else Light.ambient().sh[0].numpy()
+        joint = self._aligner.by_landmarks([keyframe], {}, head.focal, head.identity, HELD)
+        light = self._light(keyframe, joint, usable, head, expected)
+        for _ in range(FLOW_ROUNDS):
+            joint = self._aligner.by_flow([keyframe], [crop], joint, head.maps, [light], HELD)
+            light = self._light(keyframe, joint, usable, head, expected)
+        return keyframe_estimate(joint, 0, light)
+
+    def measured(
+        self, estimate: KeyframeEstimate, keyframe: Keyframe, usable: FloatArray, head: FoundHead
+    ) -> KeyframeEstimate:
+        """An estimate with its loss: root mean square over the face in a picture's crop, sRGB-encoded units."""
+        crop = crop_face(keyframe, usable, self._settings.dense.crop_resolution)
+        camera = crop.camera(camera_of(keyframe.observation.camera, head.focal))
+        rendering = self._aligner.draw(estimate, head.identity, camera, head.maps)
+        target = torch.from_numpy(crop.image).float() / 255.0
+        weight = torch.from_numpy(crop.usable)[..., None] * rendering.mask[0]
+        squared = (linear_to_srgb(rendering.image[0]) - target).square().mean(-1, keepdim=True)
+        return replace(estimate, loss=float(((squared * weight).sum() / weight.sum().clamp(min=1e-6)).sqrt()))
+
+    @cached_property
+    def _light_views(self) -> TexelViews:
+        return TexelViews(self._model, self._backend, LIGHT_RESOLUTION)
+
+    def _light(
+        self, keyframe: Keyframe, joint: JointEstimate, usable: FloatArray, head: FoundHead, expected: FloatArray
+    ) -> FloatArray:
+        camera = keyframe.observation.camera
+        estimate = keyframe_estimate(joint, 0, expected)
+        view = self._light_views.see(estimate, head.identity, head.focal, camera, keyframe.image, usable)
+        return self._light_views.light(view, head.maps, self._settings.light, expected)

@@ -1,0 +1,78 @@
+"""The albedo that single keyframes show beside the fused one: correctives of the expressions that they have."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.fit.texture.delighting import DelitView
+from fitme.fit.texture.expression_distance import spread_expressions
+from fitme.fit.texture.fusion import FusionSettings
+from fitme.fit.texture.unprojection import TexelTable
+from fitme.reflectance.expression_correctives import AlbedoCorrectives
+from fitme.shape.regions import Region
+
+FloatArray = npt.NDArray[np.float32]
+
+EXPRESSIVE = (Region.SKIN, Region.LIPS, Region.EYES, Region.MOUTH_INTERIOR, Region.TEETH)
+"""What an expression changes; hair, ears and neck change with the view."""
+MOST_EXPRESSIONS = 72
+"""Expressions at most: those that differ most."""
+MOST_MAPS = 24
+"""Maps at most from which their changes are mixed."""
+GRAM_STRIDE = 4
+"""Every so many texels tell how alike changes are."""
+
+
+@dataclass(frozen=True)
+class ExpressionView:
+    """What one picture shows of the albedo, and with which expression."""
+
+    delit: DelitView
+    expression: FloatArray
+    """(52,)."""
+    sharpness: float
+    """Of the face in the picture."""
+
+
+def albedo_correctives(
+    table: TexelTable,
+    rested: FloatArray,  # (N, 3) linear, of the table's texels, to be changed
+    seen: FloatArray,  # (N, 3) linear, by all pictures
+    views: Sequence[ExpressionView],
+    gram: torch.Tensor,
+    settings: FusionSettings,
+) -> AlbedoCorrectives | None:
+    """Of the pictures whose expressions differ most; None without any.
+
+    A texel counts as far as a picture shows it well by itself; beyond that it is as seen by all.
+    """
+    if not views:
+        return None
+    expressions = np.stack([view.expression for view in views])
+    sharpest = max(view.sharpness for view in views)
+    chosen = spread_expressions(expressions.astype(np.float64), gram.double().numpy(), MOST_EXPRESSIONS)
+    expressive = table.within(EXPRESSIVE)
+    changes = np.empty((len(chosen), np.count_nonzero(expressive), 3), np.float32)
+    for change, index in zip(changes, chosen, strict=True):
+        albedo, weight = views[index].delit.over(len(table.rows))
+        trust = weight / (weight + settings.confident_weight * sharpest)
+        change[:] = (seen + trust[:, None] * (albedo - seen) - rested)[expressive]
+    mixing = principal_mixing(changes, MOST_MAPS)
+    deltas = []
+    for mixed in np.tensordot(mixing.T, changes, 1):  # (E, 3)
+        delta = np.zeros_like(rested)
+        delta[expressive] = mixed
+        deltas.append(torch.from_numpy(table.to_filled_map(delta)).half())
+    known = torch.from_numpy(expressions[chosen].astype(np.float32))
+    return AlbedoCorrectives(known, gram, torch.from_numpy(mixing), torch.stack(deltas))
+
+
+def principal_mixing(changes: FloatArray, count: int) -> FloatArray:
+    """(M, K) orthonormal columns U, K <= `count`, such that U U^T loses least of changes (M, N, 3): the eigenvectors of
+    the largest eigenvalues of their Gram matrix (Eckart and Young, 1936)."""
+    few = changes[:, ::GRAM_STRIDE].reshape(len(changes), -1)
+    _, directions = np.linalg.eigh((few @ few.T).astype(np.float64))
+    return np.ascontiguousarray(directions[:, ::-1][:, :count], np.float32)

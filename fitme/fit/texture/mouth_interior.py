@@ -1,0 +1,59 @@
+"""What an open mouth shows where no picture has shown it: dark below the upper teeth and above the lower ones, which
+lie in the shade of the lips, and nothing mirrored. What shows of a mouth changes from teeth to a dark opening with
+every expression; a mirrored light would stay, and lift the dark to grey."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fitme.fit.texture.unprojection import texel_table
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render.occlusion import teeth_and_behind
+from fitme.shape.expressions import expression_index
+from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.regions import Region
+
+DARK = (0.08, 0.025, 0.022)
+"""Linear albedo of the depth of a mouth."""
+TOOTH_ENDS, DARK_FROM = 0.1, 0.4
+"""Shares of the way from a row's edge to the rim of what hangs behind it, between which unseen teeth end."""
+LOWER_TEETH_SHADE = 0.4
+"""Share of the light on upper teeth that reaches lower ones."""
+MOVES_ALONG = 0.1
+"""Share of the farthest way of any tooth, when the jaw opens, from which a tooth counts as a lower one."""
+BEHIND_LIPS = (Region.MOUTH_INTERIOR, Region.TEETH)
+
+
+@dataclass(frozen=True, eq=False)
+class OpenMouth:
+    """The texels behind the lips."""
+
+    depth: Tensor
+    """(1, R, R, 1) float32 in [0, 1]: 1 at texels that show the depth of a mouth, 0 on teeth and all else."""
+    shade: Tensor
+    """(1, R, R, 1) float32: factor of albedos, 1 but on lower teeth."""
+    outside: Tensor
+    """(1, R, R, 1) float32: 0 behind the lips, 1 elsewhere."""
+
+    def over(self, maps: ReflectanceMaps) -> ReflectanceMaps:
+        """Maps of the same resolution with the mouth's depth laid over."""
+        dark = torch.tensor(DARK).expand_as(maps.diffuse)
+        return replace(
+            maps, diffuse=torch.lerp(self.shade * maps.diffuse, dark, self.depth), specular=maps.specular * self.outside
+        )
+
+
+def open_mouth(model: MorphableModel, resolution: int) -> OpenMouth:
+    """Of a model, for maps of a resolution."""
+    table = texel_table(model, resolution)
+    rim = teeth_and_behind(model) & ~model.vertex_mask(Region.TEETH)
+    away = table.interpolate(rim.float()[:, None]).numpy()
+    depth = np.clip((away - TOOTH_ENDS) / (DARK_FROM - TOOTH_ENDS), 0.0, 1.0).astype(np.float32)
+    way = model.expression_basis[expression_index("jawOpen")].norm(dim=-1) * model.vertex_mask(Region.TEETH)
+    lower = table.interpolate((way > MOVES_ALONG * way.max()).float()[:, None]).numpy()
+    shade = 1.0 - (1.0 - LOWER_TEETH_SHADE) * lower
+    outside = ~table.within(BEHIND_LIPS)
+    filled = (table.to_filled_map(values) for values in (depth, shade, outside[:, None].astype(np.float32)))
+    return OpenMouth(*(torch.from_numpy(values)[None] for values in filled))

@@ -1,0 +1,63 @@
+"""A model's texels as pictures show them: what fusion and a single frame's light start from."""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch.nn.functional as functional
+from torch import Tensor
+
+from fitme.fit.alignment.aligner import camera_of, posed_vertices
+from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, LightSettings, estimate_light, lit_surface
+from fitme.fit.state import KeyframeEstimate
+from fitme.fit.texture.mouth_interior import BEHIND_LIPS
+from fitme.fit.texture.unprojection import TexelObservation, TexelTable, texel_table, unproject
+from fitme.geometry import Camera
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render.occlusion import mouth_shade
+from fitme.render.rasterizer import RasterizerBackend
+from fitme.shape.morphable_model import MorphableModel
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class TexelViews:
+    """Samples pictures at the texels of one resolution."""
+
+    def __init__(self, model: MorphableModel, backend: RasterizerBackend, resolution: int) -> None:
+        self._model = model
+        self._backend = backend
+        self.table: TexelTable = texel_table(model, resolution)
+        self._behind_lips = self.table.within(BEHIND_LIPS)
+
+    def see(
+        self,
+        estimate: KeyframeEstimate,
+        identity: FloatArray,
+        focal: float,
+        camera: Camera,
+        image: npt.NDArray[np.uint8],
+        usable: FloatArray,
+    ) -> TexelObservation:
+        """The texels in a picture (H, W, 3) by the tracker's `camera`; `usable` (H, W) weighs its pixels."""
+        posed = posed_vertices(self._model, estimate, identity)
+        seen = unproject(self.table, self._model, posed, camera_of(camera, focal), image, usable, self._backend)
+        # What shows of a mouth that is nearly shut is the dark line between the lips.
+        opening = np.where(self._behind_lips, mouth_shade(self._model).opening(posed), 1.0)
+        return replace(seen, weight=(seen.weight * opening).astype(np.float32))
+
+    def at_texels(self, texture: Tensor) -> FloatArray:
+        """Values (N, C) of a map (1, R, R, C) of any resolution at the texels."""
+        side = (self.table.resolution,) * 2
+        channels_first = texture.permute(0, 3, 1, 2)
+        resized = functional.interpolate(channels_first, size=side, mode="bilinear", antialias=True)
+        return self.table.from_map(resized[0].permute(1, 2, 0).numpy())
+
+    def light(
+        self, view: TexelObservation, maps: ReflectanceMaps, settings: LightSettings, prior: FloatArray | None
+    ) -> FloatArray:
+        """(9, 3) light under which maps look as they are seen."""
+        specular = self.at_texels(maps.specular)
+        surface = lit_surface(view.normals, view.toward_viewer, specular, self.table.occlusion)
+        weight = view.weight * self.table.within(LIGHT_REGIONS)
+        return estimate_light(surface, view.color, self.at_texels(maps.diffuse), weight, settings, prior)

@@ -1,0 +1,79 @@
+"""Per-frame geometry of the forward renderer: vertex normals and tangents without autograd."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from fitme.render.cpu.kernel import relaxed_kernel
+from fitme.render.cpu.rasterize import Triangles
+
+Singles = npt.NDArray[np.float32]
+
+_SMALLEST = 1e-20
+
+
+@dataclass(frozen=True)
+class LayoutFrame:
+    """What the layout alone says about tangents; see `fitme.render.tangents`, whose result this precomputes."""
+
+    weights: Singles
+    """(F, 2): along_u of a triangle = edge1 * weights[0] - edge2 * weights[1]."""
+    handedness: Singles
+    """(T,) +1 or -1."""
+
+
+def layout_frame(uv: Tensor, uv_triangles: Tensor) -> LayoutFrame:
+    """Precompute from texture vertices (T, 2) and their triangles (F, 3)."""
+    points, corners = uv.double().cpu().numpy(), uv_triangles.long().cpu().numpy()
+    across1 = points[corners[:, 1]] - points[corners[:, 0]]
+    across2 = points[corners[:, 2]] - points[corners[:, 0]]
+    orientation = across1[:, 0] * across2[:, 1] - across2[:, 0] * across1[:, 1]
+    turn = np.zeros(len(points))
+    for corner in range(3):
+        np.add.at(turn, corners[:, corner], -orientation)
+    weights = np.stack([across2[:, 1], across1[:, 1]], -1) * np.sign(orientation)[:, None]
+    return LayoutFrame(weights.astype(np.float32), np.where(turn < 0, -1.0, 1.0).astype(np.float32))
+
+
+@relaxed_kernel
+def _normalize(vectors: Singles) -> None:
+    for index in range(vectors.shape[0]):
+        x, y, z = vectors[index, 0], vectors[index, 1], vectors[index, 2]
+        scale = np.float32(1.0) / np.sqrt(max(x * x + y * y + z * z, np.float32(_SMALLEST)))
+        vectors[index, 0] = x * scale
+        vectors[index, 1] = y * scale
+        vectors[index, 2] = z * scale
+
+
+@relaxed_kernel
+def frame_vertices(
+    view: Singles,
+    triangles: Triangles,
+    uv_triangles: Triangles,
+    weights: Singles,
+    normals: Singles,
+    tangents: Singles,
+) -> None:
+    """Area-weighted unit normals (V, 3) and layout-weighted unit tangents (T, 3) of view-space vertices (V, 3)."""
+    normals[:] = 0.0
+    tangents[:] = 0.0
+    for face in range(triangles.shape[0]):
+        i0, i1, i2 = triangles[face, 0], triangles[face, 1], triangles[face, 2]
+        ax, ay, az = view[i1, 0] - view[i0, 0], view[i1, 1] - view[i0, 1], view[i1, 2] - view[i0, 2]
+        bx, by, bz = view[i2, 0] - view[i0, 0], view[i2, 1] - view[i0, 1], view[i2, 2] - view[i0, 2]
+        nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        wa, wb = weights[face, 0], weights[face, 1]
+        tx, ty, tz = ax * wa - bx * wb, ay * wa - by * wb, az * wa - bz * wb
+        for corner in range(3):
+            vertex = triangles[face, corner]
+            normals[vertex, 0] += nx
+            normals[vertex, 1] += ny
+            normals[vertex, 2] += nz
+            texture_vertex = uv_triangles[face, corner]
+            tangents[texture_vertex, 0] += tx
+            tangents[texture_vertex, 1] += ty
+            tangents[texture_vertex, 2] += tz
+    _normalize(normals)
+    _normalize(tangents)

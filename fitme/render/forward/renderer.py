@@ -1,0 +1,198 @@
+"""The forward-only renderer for streaming: the picture of `fitme.render.renderer`, without gradients."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fitme.color import linear_to_bytes
+from fitme.geometry import Camera, HeadPose, rotation_matrix
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render.cpu.antialias import mark_silhouettes
+from fitme.render.cpu.mesh_adjacency import cached_opposite_vertices
+from fitme.render.cpu.rasterize import rasterize_rows
+from fitme.render.forward.geometry import Singles, frame_vertices, layout_frame
+from fitme.render.forward.shading import (
+    ENCODING_STEPS,
+    LOBE_STEPS,
+    SH_SCALE,
+    TEXEL_CHANNELS,
+    finish_rows,
+    shade_rows,
+)
+from fitme.render.light import Light
+from fitme.render.occlusion import MouthShade
+from fitme.render.renderer import TexturedMesh
+from fitme.render.shading import DEFAULT_SHININESS, NORMAL_REFLECTANCE, blinn_phong_factor
+from fitme.render.shadows import shadow_maps
+
+MAX_SHININESS_VALUES = 256
+"""Different exponents that the lobe tables may hold."""
+
+Picture = npt.NDArray[np.uint8]
+
+
+class ForwardRenderer:
+    """Draws one mesh at one picture size, again and again.
+
+    Holds buffers, so one instance serves one thread at a time; rows are spread over `threads` threads of its own while
+    the interpreter lock is free.
+
+    :param model: topology and layout.
+    :param resolution: pixels of a side, or (H, W).
+    :param shininess: Blinn-Phong exponent: a number, or one per triangle (F,).
+    :param occlusion: (V,) share of the surroundings' light that reaches each vertex, in [0, 1]; 1 if None.
+    :param mouth: what to darken where the lips are shut, and what to leave out; nothing if None.
+    :param shadows: let directional lights cast shadows, at some 3 ms for each light and picture of 512x512 pixels.
+    :param threads: rows are drawn in this many bands at once.
+    :raises ValueError: more than `MAX_SHININESS_VALUES` different exponents.
+    """
+
+    def __init__(
+        self,
+        model: TexturedMesh,
+        resolution: int | tuple[int, int],
+        *,
+        shininess: float | Tensor = DEFAULT_SHININESS,
+        occlusion: Tensor | None = None,
+        mouth: MouthShade | None = None,
+        shadows: bool = False,
+        threads: int = 2,
+    ) -> None:
+        self._height, self._width = (resolution, resolution) if isinstance(resolution, int) else resolution
+        self._triangles = model.triangles.int().contiguous().numpy()
+        self._uv_triangles = model.uv_triangles.int().contiguous().numpy()
+        self._uv = model.uv.float().contiguous().numpy()
+        self._opposite = cached_opposite_vertices(model.triangles.int())
+        self._layout = layout_frame(model.uv, model.uv_triangles)
+        self._occlusion = None if occlusion is None else occlusion.float().contiguous()
+        self._mouth = mouth
+        self._shadows = shadows
+        self._lobes, self._lobe_of_triangle = _lobe_tables(shininess, len(self._triangles))
+        self._encoding = linear_to_bytes(np.linspace(0.0, 1.0, ENCODING_STEPS, dtype=np.float32))
+        self._tangents = np.zeros((len(self._uv), 3), np.float32)
+        self._flags = np.zeros(len(self._triangles), np.uint8)
+        self._rast = np.zeros((self._height, self._width, 4), np.float32)
+        self._color = np.zeros((self._height, self._width, 4), np.float32)
+        self._folds = np.zeros((self._height, self._width), np.uint8)
+        edges = np.linspace(0, self._height, threads + 1).round().astype(int)
+        self._bands = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="forward-renderer") if threads > 1 else None
+        self.set_maps(ReflectanceMaps.constant((0.5, 0.5, 0.5), 0.0, 1))
+
+    def set_maps(self, maps: ReflectanceMaps) -> None:
+        """Use these maps, the first of their batch, from the next picture on."""
+        height, width = maps.diffuse.shape[1:3]
+        texels = np.zeros((height, width, TEXEL_CHANNELS), np.float32)
+        texels[..., :3] = maps.diffuse[0].detach().cpu().numpy()
+        texels[..., 3:4] = maps.specular[0].detach().cpu().numpy()
+        texels[..., 4:7] = maps.normals[0].detach().cpu().numpy()
+        self._texels = texels
+
+    def set_diffuse(self, diffuse: Singles) -> None:
+        """Use this diffuse map (H, W, 3) from the next picture on; the others stay. ValueError for another size."""
+        if diffuse.shape[:2] != self._texels.shape[:2]:
+            raise ValueError(f"a diffuse map {diffuse.shape[:2]} does not go with maps {self._texels.shape[:2]}")
+        self._texels[..., :3] = diffuse
+
+    def render(
+        self,
+        vertices: Singles,
+        pose: HeadPose,
+        camera: Camera,
+        light: Light,
+        background: Sequence[float] | Singles = (0.0, 0.0, 0.0),
+    ) -> Picture:
+        """Draw a head.
+
+        :param vertices: (V, 3) model space, metres.
+        :param camera: its picture size is this renderer's.
+        :param light: batch of 1.
+        :param background: linear RGB.
+        :returns: (H, W, 3) sRGB.
+        :raises ValueError: the camera's picture size is another one.
+        """
+        return self.render_with_mask(vertices, pose, camera, light, background)[0]
+
+    def render_with_mask(
+        self,
+        vertices: Singles,
+        pose: HeadPose,
+        camera: Camera,
+        light: Light,
+        background: Sequence[float] | Singles = (0.0, 0.0, 0.0),
+    ) -> tuple[Picture, Picture]:
+        """As `render`, and the head's coverage (H, W), 255 where full."""
+        if (camera.height, camera.width) != (self._height, self._width):
+            raise ValueError(
+                f"the camera's picture is {camera.width}x{camera.height}, this renderer's {self._width}x{self._height}"
+            )
+        view, clip = _project(vertices, pose, camera)
+        normals = np.empty_like(view)
+        frame_vertices(view, self._triangles, self._uv_triangles, self._layout.weights, normals, self._tangents)
+        mark_silhouettes(clip, self._triangles, self._opposite, self._flags)
+        triangles = self._triangles if self._mouth is None else self._mouth.without_backs(view, self._triangles)
+        reached = torch.ones(len(view)) if self._occlusion is None else self._occlusion
+        if self._mouth is not None:
+            reached = self._mouth.over(reached, torch.from_numpy(vertices))
+        occlusion = reached.numpy()
+        sh, directions, colors = (_single(v[0]) for v in (light.sh, light.directions, light.colors))
+        sh = sh * SH_SCALE[:, None]
+        casting = directions if self._shadows else directions[:0]
+        cast = shadow_maps(view, self._triangles, casting)
+        backdrop = np.asarray(background, np.float32)
+        picture = np.empty((self._height, self._width, 3), np.uint8)
+        mask = np.empty((self._height, self._width), np.uint8)
+
+        def draw(begin: int, end: int) -> None:
+            self._rast[begin:end] = 0.0
+            rasterize_rows(clip, triangles, self._rast, begin, end)
+            shade_rows(
+                self._rast, self._triangles, self._uv_triangles, view, normals, occlusion, self._uv, self._tangents,
+                self._layout.handedness, self._texels, self._lobes, self._lobe_of_triangle, sh, directions, colors,
+                cast.depth, cast.frame, backdrop, self._flags, self._color, self._folds, begin, end,
+            )  # fmt: skip
+
+        def finish(begin: int, end: int) -> None:
+            finish_rows(
+                self._color, self._folds, self._rast, clip, self._triangles, self._flags, self._encoding, backdrop,
+                picture, mask, begin, end,
+            )  # fmt: skip
+
+        self._each_band(draw)
+        self._each_band(finish)
+        return picture, mask
+
+    def _each_band(self, work: Callable[[int, int], None]) -> None:
+        if self._pool is None:
+            for begin, end in self._bands:
+                work(begin, end)
+        else:
+            for done in [self._pool.submit(work, begin, end) for begin, end in self._bands]:
+                done.result()
+
+
+def _project(vertices: Singles, pose: HeadPose, camera: Camera) -> tuple[Singles, Singles]:
+    """View-space (V, 3) and clip-space (V, 4) positions."""
+    rotation = rotation_matrix(torch.from_numpy(pose.rotation).double()).float()
+    translation = torch.from_numpy(pose.translation).float()
+    view = torch.from_numpy(np.ascontiguousarray(vertices, np.float32)) @ rotation.T + translation
+    return view.numpy(), camera.clip(view).contiguous().numpy()
+
+
+def _single(values: Tensor) -> Singles:
+    return np.ascontiguousarray(values.detach().cpu().numpy(), np.float32)
+
+
+def _lobe_tables(shininess: float | Tensor, triangle_count: int) -> tuple[Singles, npt.NDArray[np.int32]]:
+    """Scaled Blinn-Phong lobes over the cosine (N, `LOBE_STEPS` + 1), and which of them each triangle uses (F,)."""
+    exponents = np.full(triangle_count, shininess) if isinstance(shininess, float) else np.asarray(shininess, float)
+    values, index = np.unique(np.broadcast_to(exponents, triangle_count), return_inverse=True)
+    if len(values) > MAX_SHININESS_VALUES:
+        raise ValueError(f"at most {MAX_SHININESS_VALUES} different exponents can be tabulated, got {len(values)}")
+    cosines = np.linspace(0.0, 1.0, LOBE_STEPS + 1)
+    tables = [NORMAL_REFLECTANCE * float(blinn_phong_factor(s)) * cosines**s for s in values]
+    return np.stack(tables).astype(np.float32), index.astype(np.int32)

@@ -1,0 +1,49 @@
+"""The folder of a session, without what is in its repository: cheap questions that need none of the store's libraries.
+
+See `fitme.session.store` for the layout.
+"""
+
+import shutil
+from pathlib import Path
+
+from fitme.errors import StoreError
+
+REPOSITORY = "repository"
+KEPT = "kept"
+
+
+def is_session(folder: Path) -> bool:
+    """Whether a session has been begun in `folder`."""
+    return (folder / REPOSITORY).is_dir()
+
+
+def is_kept(folder: Path) -> bool:
+    """Whether the session in `folder` stays when it ends."""
+    return (folder / KEPT).exists()
+
+
+def mark_kept(folder: Path, kept: bool) -> None:
+    """Remember whether the session stays when it ends; begins the folder if need be.
+
+    :raises StoreError: if the folder cannot be written.
+    """
+    try:
+        if kept:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / KEPT).touch()
+        else:
+            (folder / KEPT).unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot mark the session as kept or not: {error}") from error
+
+
+def delete_session(folder: Path) -> None:
+    """Remove a session's folder and all that is in it; no error if there is none.
+
+    :raises StoreError: if something in it cannot be removed.
+    """
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot delete the session: {error}") from error

@@ -1,0 +1,68 @@
+"""Everything that decides a made-up skin but the places of its spots: traits, noise weights and crease depths."""
+
+from dataclasses import astuple, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fitme.skin.atlas import (
+    FINE_FIELDS,
+    GRAIN_FIELDS,
+    HAIR_FIELDS,
+    LOW_FIELDS,
+    MIDDLE_FIELDS,
+    PORE_FIELDS,
+    FloatArray,
+)
+from fitme.skin.relief import WRINKLES
+from fitme.skin.traits import SkinTraits, sample_traits
+
+MIXTURES = (
+    ("low", 3, LOW_FIELDS), ("middle", 3, MIDDLE_FIELDS), ("fine", 2, FINE_FIELDS), ("grain", 2, GRAIN_FIELDS),
+    ("pores", 2, PORE_FIELDS), ("scalp_strands", 1, HAIR_FIELDS), ("beard_strokes", 1, HAIR_FIELDS),
+    ("brow_strokes", 1, HAIR_FIELDS), ("lip_folds", 1, HAIR_FIELDS), ("iris_fibres", 1, HAIR_FIELDS),
+)  # fmt: skip
+"""Banks of the atlas, how many mixtures of each a skin needs, and the fields that a mixture weighs."""
+MIXTURE_COUNT = sum(count * fields for _, count, fields in MIXTURES)
+CREASE_RANGE = (0.3, 1.0)
+"""Factors by which the creases of one head differ in depth."""
+
+
+@dataclass(frozen=True)
+class SkinCauses:
+    """What a skin is painted from."""
+
+    traits: SkinTraits
+    mixtures: FloatArray
+    """(MIXTURE_COUNT,) weights of the noise banks, standard normal."""
+    creases: FloatArray
+    """(len(WRINKLES),) factors on the depth of each crease."""
+
+    def mixture(self, bank: str) -> FloatArray:
+        """(count, fields) unit-length weights for the named bank of `MIXTURES`."""
+        start = 0
+        for name, count, fields in MIXTURES:
+            if name == bank:
+                weights = self.mixtures[start : start + count * fields].reshape(count, fields)
+                return np.asarray(weights / np.linalg.norm(weights, axis=1, keepdims=True), np.float32)
+            start += count * fields
+        raise KeyError(bank)
+
+
+def draw_causes(generator: np.random.Generator) -> SkinCauses:
+    """Causes of a random head."""
+    traits = sample_traits(generator)
+    mixtures = generator.standard_normal(MIXTURE_COUNT).astype(np.float32)
+    return SkinCauses(traits, mixtures, generator.uniform(*CREASE_RANGE, len(WRINKLES)).astype(np.float32))
+
+
+def cause_vector(causes: SkinCauses) -> npt.NDArray[np.float32]:
+    """(CAUSE_COUNT,) float32: traits in the order of their fields, tuples flattened, then mixtures, then creases."""
+    flat: list[float] = []
+    for value in astuple(causes.traits):
+        flat.extend(value if isinstance(value, tuple) else (float(value),))
+    return np.asarray(np.concatenate([np.array(flat), causes.mixtures, causes.creases]), np.float32)
+
+
+CAUSE_COUNT = len(cause_vector(draw_causes(np.random.default_rng(0))))
+"""Length of `cause_vector`."""

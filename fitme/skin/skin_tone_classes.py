@@ -1,0 +1,80 @@
+"""Skin tone as it is measured on finished maps: individual typology angle (ITA) of cheeks and forehead, its six
+classes, and how evenly a set of maps is spread over them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fitme.shape.regions import Region
+from fitme.skin.atlas import FloatArray, SkinAtlas
+from fitme.skin.pigments import ITA_CLASSES, typology_angle
+
+CLASS_NAMES = tuple(ITA_CLASSES)
+"""From the palest to the darkest."""
+_LOWER_BOUNDS_DEG = np.array([low for low, _ in ITA_CLASSES.values()])
+
+SMALLEST_SHARE, LARGEST_SHARE = 0.12, 0.22
+"""Bounds of each class's share of a balanced set."""
+FULL_SHARE = 0.175
+"""A class that holds this share of a set takes no more: five full ones leave 12.5 % for the sixth."""
+SMALLEST_BALANCED_COUNT = 50
+"""Sets of fewer maps cannot keep to the bounds."""
+
+_CHEEKS, _FOREHEAD = (50, 280), (151,)
+"""MediaPipe's landmarks in the middle of what is measured."""
+_CHEEK_SIZE, _FOREHEAD_SIZE = (0.035, 0.028), (0.07, 0.02)
+"""Half axes of the measured ellipses, layout units."""
+
+
+def measuring_mask(atlas: SkinAtlas) -> npt.NDArray[np.bool_]:
+    """(H, W) texels of cheeks and forehead where tone is measured."""
+    mask = np.zeros(atlas.u.shape, bool)
+    for landmarks, (width, height) in ((_CHEEKS, _CHEEK_SIZE), (_FOREHEAD, _FOREHEAD_SIZE)):
+        u, v = atlas.landmark(*landmarks)
+        u = 0.0 if landmarks is _FOREHEAD else u
+        mask |= ((atlas.u - u) / width) ** 2 + ((atlas.v - v) / height) ** 2 < 1.0
+    return np.asarray(mask & atlas.covered & atlas.is_region(Region.SKIN))
+
+
+def skin_angle(diffuse: FloatArray, atlas: SkinAtlas) -> float:
+    """ITA in degrees of a head's linear diffuse albedo (H, W, 3): that of the median colour of cheeks and forehead, so
+    that freckles, moles and a fringe do not count."""
+    median = np.median(diffuse[measuring_mask(atlas)], axis=0).astype(np.float32)
+    return float(typology_angle(median))
+
+
+def class_index(angle_deg: npt.NDArray[np.floating[Any]] | float) -> npt.NDArray[np.int64]:
+    """Index into `CLASS_NAMES` (...) of typology angles (...); the outermost classes have no outer bound."""
+    above = np.asarray(angle_deg)[..., None] < _LOWER_BOUNDS_DEG[:-1]
+    return np.asarray(above.sum(-1), np.int64)
+
+
+@dataclass(frozen=True)
+class ToneReport:
+    """How many maps of a set are in each class of `CLASS_NAMES`."""
+
+    counts: tuple[int, ...]
+
+    @staticmethod
+    def of(angles_deg: npt.NDArray[np.floating[Any]]) -> "ToneReport":
+        """Count typology angles (N,)."""
+        counts = np.bincount(class_index(angles_deg), minlength=len(CLASS_NAMES))
+        return ToneReport(tuple(int(count) for count in counts))
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Of the set, summing to 1; zeros for an empty set."""
+        total = max(sum(self.counts), 1)
+        return tuple(count / total for count in self.counts)
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every class is within the bounds."""
+        return all(SMALLEST_SHARE <= share <= LARGEST_SHARE for share in self.shares)
+
+
+def class_limit(total: int) -> int:
+    """How many of `total` maps one class may hold while a set is being filled."""
+    return int(np.ceil(FULL_SHARE * total)) if total < SMALLEST_BALANCED_COUNT else int(FULL_SHARE * total)

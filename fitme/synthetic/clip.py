@@ -1,0 +1,290 @@
+"""Clips of a head that does not exist, as a webcam would show it: for trying the page, for tests, for documents.
+
+``python -m fitme.synthetic.clip --out FILE [--seconds N] [--seed S]`` writes one; the ending of FILE decides: ``.webm``
+(VP9) and ``.mp4`` for players, ``.mjpeg`` and ``.y4m`` for Chromium's ``--use-file-for-fake-video-capture``.
+"""
+
+import argparse
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.interpolate import PchipInterpolator
+
+from fitme.color import bytes_to_linear, linear_to_bytes
+from fitme.errors import InputError
+from fitme.export.video import write_mp4
+from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, rotation_matrix
+from fitme.render.forward.renderer import ForwardRenderer
+from fitme.render.light import Light
+from fitme.render.occlusion import head_occlusion
+from fitme.shape import EXPRESSION_COUNT, EXPRESSION_NAMES, MorphableModel, load_default_model
+from fitme.shape.regions import Region
+from fitme.skin.painter import synthesize_skin
+from fitme.skin.traits import SkinTraits, sample_traits
+from fitme.synthetic.clothes import NECK_PIVOT_M, dress, dressed_maps
+
+FloatArray = npt.NDArray[np.float32]
+Picture = npt.NDArray[np.uint8]
+
+IDENTITY_SPREAD = 0.8
+"""Standard deviation of the identity's coefficients: somewhat nearer to the average than people are."""
+MAP_RESOLUTION = 512
+SUPERSAMPLING = 2
+"""Samples a side that are averaged, in linear light, to one pixel."""
+FOCAL_OVER_WIDTH = 0.95
+DISTANCE_M = 0.43
+"""From the camera to the eyes."""
+HEIGHT_M = 0.022
+"""Of the eyes above the camera's axis."""
+CAMERA_NOISE = 1.3
+"""Standard deviation of the sensor's noise in 8-bit steps."""
+CAMERA_BLUR_PX = 0.5
+TEETH_SCALE, TEETH_BACK_M = (0.88, 1.0, 0.9), 0.002
+RELAXED_LIDS = 0.14
+"""How far the lids are down between blinks."""
+BODY_FOLLOWS = 0.12
+"""How far the shoulders turn with the head."""
+
+_DIRECTIONS_DEG = np.array(
+    [
+        [0.00, 0, 0], [0.07, 0, 0], [0.18, 41, 1], [0.23, 41, 0], [0.30, 17, -9], [0.36, 0, 0], [0.44, 0, 0],
+        [0.55, -41, 1], [0.60, -41, 2], [0.66, -17, 10], [0.72, 0, 0], [0.79, 0, 0],
+        [0.85, 0, 16], [0.87, 0, 16], [0.93, 0, -15], [1.00, 0, 0],
+    ]
+)  # fmt: skip
+"""Share of the clip, yaw and pitch: the head looks about and comes back, so that the clip loops."""
+_EXPRESSIONS: dict[str, tuple[tuple[float, float, float], ...]] = {
+    "smile": ((0.40, 0.045, 0.75),),
+    "jaw": ((0.755, 0.035, 0.45),),
+    "brows": ((0.86, 0.05, 0.5),),
+    "blink": ((0.05, 0.008, 1.0), (0.25, 0.008, 1.0), (0.47, 0.008, 1.0), (0.62, 0.008, 1.0), (0.90, 0.009, 1.0)),
+}
+"""Bumps of each action: middle and half width as shares of the clip, height."""
+_ACTIONS = {
+    "smile": {"mouthSmileLeft": 1.0, "mouthSmileRight": 0.95, "cheekSquintLeft": 0.4, "cheekSquintRight": 0.4},
+    "jaw": {"jawOpen": 1.0},
+    "brows": {"browInnerUp": 1.0, "browOuterUpLeft": 0.6, "browOuterUpRight": 0.6},
+    "blink": {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0},
+}
+_EYE_OPENNESS = 0.62
+"""Share of the room's light that reaches an eyeball between its lids."""
+_KEY_DIRECTION, _KEY_COLOR = (0.55, 0.5, 0.67), (1.0, 0.93, 0.84)
+_WINDOW_DIRECTION, _WINDOW_COLOR = (-0.85, 0.2, 0.1), (0.2, 0.26, 0.34)
+_ROOM_LEVEL, _ROOM_FROM_ABOVE = 0.45, 0.2
+_WALL_ABOVE, _WALL_BELOW = (0.235, 0.26, 0.27), (0.10, 0.115, 0.13)
+"""Linear colours of the wall behind."""
+_CLOTHES = ((0.022, 0.04, 0.075), (0.09, 0.02, 0.022), (0.03, 0.055, 0.04), (0.16, 0.15, 0.13), (0.018, 0.018, 0.02))
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """Who is seen, and how."""
+
+    seed: int = 7
+    """Decides identity, skin, hair and clothes."""
+    seconds: float = 12.0
+    rate_hz: int = 30
+    width: int = 640
+    height: int = 480
+    noise: float = CAMERA_NOISE
+
+
+@dataclass(frozen=True)
+class SyntheticFrame:
+    """A frame and the truth about it."""
+
+    image: Picture
+    """(H, W, 3) sRGB."""
+    pose: HeadPose
+    expression: FloatArray
+    """(52,) order of `EXPRESSION_NAMES`."""
+    camera: Camera
+
+
+def clip_frames(settings: ClipSettings, model: MorphableModel | None = None) -> Iterator[SyntheticFrame]:
+    """The frames of a clip, one at a time."""
+    model = load_default_model() if model is None else model
+    generator = np.random.default_rng(settings.seed)
+    identity = clip_identity(settings.seed, model)
+    mesh = dress(model, model.neutral(identity[None])[0].numpy())
+    skin = synthesize_skin(settings.seed, MAP_RESOLUTION, traits=_presentable(sample_traits(generator)))
+    width, height = settings.width * SUPERSAMPLING, settings.height * SUPERSAMPLING
+    renderer = ForwardRenderer(mesh, (height, width), occlusion=_occlusion(model, len(mesh.body)))
+    renderer.set_maps(dressed_maps(skin.maps(), _CLOTHES[settings.seed % len(_CLOTHES)]))
+    fine_camera = Camera.centered(FOCAL_OVER_WIDTH * width, width, height)
+    camera = Camera.centered(FOCAL_OVER_WIDTH * settings.width, settings.width, settings.height)
+    light, wall = _room_light(), _wall(settings)
+    teeth = model.vertex_mask(Region.TEETH).numpy()
+    count = round(settings.seconds * settings.rate_hz)
+    for index in range(count):
+        share = index / count
+        expression = expression_at(share)
+        with torch.no_grad():
+            head = model.vertices(identity[None], torch.from_numpy(expression)[None])[0].numpy()
+        head[teeth] = _seated(head[teeth])
+        pose = pose_at(share)
+        yaw, pitch, _ = pose.yaw_pitch_roll()
+        body = _head_matrix(BODY_FOLLOWS * yaw, BODY_FOLLOWS * pitch, 0.0).numpy().astype(np.float32)
+        turn = rotation_matrix(torch.from_numpy(pose.rotation)).numpy()
+        drawn, mask = renderer.render_with_mask(mesh.vertices(head, turn, body), pose, fine_camera, light)
+        image = _photograph(drawn, mask, wall, settings, generator)
+        yield SyntheticFrame(image, pose, expression, camera)
+
+
+def clip_identity(seed: int, model: MorphableModel) -> torch.Tensor:
+    """(K,) coefficients of the head of a seed."""
+    drawn = np.random.default_rng([seed, 1]).standard_normal(model.identity_count) * IDENTITY_SPREAD
+    return torch.from_numpy(drawn.astype(np.float32))
+
+
+def pose_at(share: float) -> HeadPose:
+    """Where the head is after a share of the clip, [0, 1]."""
+    yaw, pitch = np.radians(PchipInterpolator(_DIRECTIONS_DEG[:, 0], _DIRECTIONS_DEG[:, 1:])(share)).tolist()
+    phase = 2.0 * math.pi * share
+    matrix = _head_matrix(yaw, pitch, math.radians(2.0) * math.sin(2.0 * phase))
+    pivot = torch.tensor(NECK_PIVOT_M, dtype=torch.float64)
+    sway = [0.006 * math.sin(phase), HEIGHT_M, -DISTANCE_M + 0.01 * math.sin(3.0 * phase)]
+    place = torch.tensor(sway, dtype=torch.float64) + pivot
+    rotation = axis_angle_from_matrix(matrix).numpy().astype(np.float32)
+    return HeadPose(rotation, (place - matrix @ pivot).numpy().astype(np.float32))
+
+
+def expression_at(share: float) -> FloatArray:
+    """(52,) activations after a share of the clip."""
+    expression = np.zeros(EXPRESSION_COUNT, np.float32)
+    for name in _ACTIONS["blink"]:
+        expression[EXPRESSION_NAMES.index(name)] = RELAXED_LIDS
+    for action, bumps in _EXPRESSIONS.items():
+        amount = max(height * _bump((share - middle) / width) for middle, width, height in bumps)
+        for name, weight in _ACTIONS[action].items():
+            index = EXPRESSION_NAMES.index(name)
+            expression[index] = max(expression[index], weight * amount)
+    return expression
+
+
+def write_clip(frames: Iterable[SyntheticFrame], rate_hz: int, path: Path) -> None:
+    """Write a clip in the format of the path's ending.
+
+    :raises InputError: the ending is none of .webm, .mp4, .mjpeg, .y4m.
+    """
+    pictures = (frame.image for frame in frames)
+    ending = path.suffix.lower()
+    if ending == ".webm":
+        _write_av(pictures, rate_hz, path, "webm", "libvpx-vp9", {"crf": "18", "b": "0", "cpu-used": "3", "g": "120"})
+    elif ending == ".y4m":
+        _write_av(pictures, rate_hz, path, "yuv4mpegpipe", "rawvideo", {})
+    elif ending == ".mp4":
+        write_mp4(pictures, rate_hz, path)
+    elif ending == ".mjpeg":
+        with path.open("wb") as file:
+            for picture in pictures:
+                bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+                file.write(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
+    else:
+        raise InputError(f"{path.name}: clips are written as .webm, .mp4, .mjpeg or .y4m; choose one of these endings")
+
+
+def _write_av(
+    pictures: Iterable[Picture], rate_hz: int, path: Path, container_name: str, codec: str, options: dict[str, str]
+) -> None:
+    with av.open(str(path), "w", format=container_name) as container:
+        stream = container.add_stream(codec, rate=rate_hz, options=options)
+        assert isinstance(stream, av.VideoStream)
+        stream.pix_fmt = "yuv420p"
+        for index, picture in enumerate(pictures):
+            if index == 0:
+                stream.height, stream.width = picture.shape[:2]
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = index, Fraction(1, rate_hz)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def _presentable(traits: SkinTraits) -> SkinTraits:
+    """With hair and brows, so that the picture is that of somebody at a webcam."""
+    return replace(
+        traits,
+        hair_density=1.0,
+        temple_recession=min(traits.temple_recession, 0.4),
+        brow_density=max(traits.brow_density, 0.75),
+        beard_density=(0.0, 0.0, 0.0, 0.0),
+        lipstick=0.0,
+    )
+
+
+def _head_matrix(yaw_rad: float, pitch_rad: float, roll_rad: float) -> torch.Tensor:
+    """(3, 3) float64 model to view; signs as in `HeadPose.yaw_pitch_roll`."""
+    axes = torch.tensor([[0.0, yaw_rad, 0.0], [-pitch_rad, 0.0, 0.0], [0.0, 0.0, roll_rad]], dtype=torch.float64)
+    turn, nod, tilt = rotation_matrix(axes)
+    matrix: torch.Tensor = turn @ nod @ tilt
+    return matrix
+
+
+def _seated(teeth: FloatArray) -> FloatArray:
+    """Teeth (N, 3) drawn in a little: drawn heads may have lips too narrow for the average's teeth."""
+    middle = teeth.mean(0)
+    return np.asarray(
+        middle + (teeth - middle) * np.array(TEETH_SCALE) - np.array([0.0, 0.0, TEETH_BACK_M]), np.float32
+    )
+
+
+def _occlusion(model: MorphableModel, more: int) -> torch.Tensor:
+    """(V + more,) share of the room's light that reaches a vertex: little inside the mouth and between the lids."""
+    share = head_occlusion(model).clone()
+    share[model.vertex_mask(Region.EYES)] = _EYE_OPENNESS
+    return torch.cat([share, torch.ones(more)])
+
+
+def _bump(x: float) -> float:
+    """A smooth rise and fall on [-1, 1] with a short stay at 1."""
+    return 0.0 if abs(x) >= 1.0 else min(1.0, 1.25 * math.cos(0.5 * math.pi * x) ** 2)
+
+
+def _room_light() -> Light:
+    room = Light.ambient(_ROOM_LEVEL).sh.clone()
+    room[:, 1] += _ROOM_FROM_ABOVE / 0.4886025  # Y1-1 is 0.4886 y
+    directions = torch.nn.functional.normalize(torch.tensor([[_KEY_DIRECTION, _WINDOW_DIRECTION]]), dim=-1)
+    return Light(room, directions, torch.tensor([[_KEY_COLOR, _WINDOW_COLOR]]))
+
+
+def _wall(settings: ClipSettings) -> FloatArray:
+    """(H, W, 3) linear: a plain wall, brighter above and in the middle."""
+    down = np.linspace(0.0, 1.0, settings.height, dtype=np.float32)[:, None, None]
+    aside = np.linspace(-1.0, 1.0, settings.width, dtype=np.float32)[None, :, None]
+    wall = np.array(_WALL_ABOVE, np.float32) * (1.0 - down) + np.array(_WALL_BELOW, np.float32) * down
+    return np.asarray(wall * (1.0 - 0.25 * aside**2), np.float32)
+
+
+def _photograph(
+    drawn: Picture, mask: Picture, wall: FloatArray, settings: ClipSettings, generator: np.random.Generator
+) -> Picture:
+    """What a webcam makes of the head (drawn at `SUPERSAMPLING` over black) before the wall."""
+    size = (settings.width, settings.height)
+    head = np.asarray(cv2.resize(bytes_to_linear(drawn), size, interpolation=cv2.INTER_AREA), np.float32)
+    coverage = cv2.resize(mask, size, interpolation=cv2.INTER_AREA).astype(np.float32)[..., None] / 255.0
+    scene = np.asarray(cv2.GaussianBlur(head + (1.0 - coverage) * wall, (0, 0), CAMERA_BLUR_PX), np.float32)
+    noise = generator.standard_normal(scene.shape, np.float32) * settings.noise
+    return np.clip(linear_to_bytes(scene).astype(np.float32) + noise, 0.0, 255.0).round().astype(np.uint8)
+
+
+def main() -> None:
+    """Entry point of ``python -m fitme.synthetic.clip``."""
+    parser = argparse.ArgumentParser(prog="python -m fitme.synthetic.clip", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="file to write: .webm, .mp4, .mjpeg or .y4m")
+    parser.add_argument("--seconds", type=float, default=ClipSettings.seconds)
+    parser.add_argument("--seed", type=int, default=ClipSettings.seed, help="decides who is seen")
+    given = parser.parse_args()
+    settings = ClipSettings(seed=given.seed, seconds=given.seconds)
+    write_clip(clip_frames(settings), settings.rate_hz, given.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""How the causes of made-up skins are distributed, so that random z ~ N(0, I) give skins as likely as the data have
+them.
+
+A Gaussian copula: every cause is a monotone function, by its quantiles, of one of as many correlated normal variables.
+It keeps what many causes have, such as the share of people without any beard, exactly.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.special import ndtri
+from torch import Tensor
+
+from fitme.skin.skin_tone_classes import CLASS_NAMES, class_index
+
+FloatArray = npt.NDArray[np.float32]
+
+SMALLEST_VARIANCE = 1e-6
+"""Least eigenvalue of the correlation, and least variance of a cause that is divided by."""
+
+
+@dataclass(frozen=True, eq=False)
+class CauseDistribution:
+    """Distribution of standardised causes."""
+
+    mean: FloatArray
+    """(C,) of the causes themselves."""
+    deviation: FloatArray
+    """(C,)."""
+    factor: Tensor
+    """(C, C) float32 takes z to correlated standard normal variables, one for each cause."""
+    knots: Tensor
+    """(C, Q) float32 quantiles of each standardised cause at equal steps of probability from 0 to 1."""
+
+    def standardize(self, causes: FloatArray) -> Tensor:
+        """Causes (N, C) with zero mean and unit variance, float32."""
+        return torch.from_numpy(((causes - self.mean) / self.deviation).astype(np.float32))
+
+
+def fit_cause_distribution(causes: FloatArray, knots: int, seed: int = 0) -> CauseDistribution:
+    """The distribution of a data set's causes (N, C)."""
+    mean = causes.mean(0)
+    deviation = np.sqrt(np.maximum(causes.var(0), SMALLEST_VARIANCE)).astype(np.float32)
+    normal = _normal_scores(causes, np.random.default_rng(seed))
+    values, vectors = np.linalg.eigh(np.corrcoef(normal.T))
+    factor = (vectors * np.sqrt(np.maximum(values, SMALLEST_VARIANCE))) @ vectors.T
+    factor /= np.linalg.norm(factor, axis=1, keepdims=True)
+    quantiles = np.quantile((causes - mean) / deviation, np.linspace(0.0, 1.0, knots), axis=0).T
+    return CauseDistribution(
+        mean, deviation, torch.from_numpy(factor.astype(np.float32)), torch.from_numpy(quantiles.astype(np.float32))
+    )
+
+
+def balanced_rows(typology_deg: FloatArray, seed: int) -> npt.NDArray[np.int64]:
+    """Indices of maps with typology angles (N,), degrees: each at least once, those of rarer classes of tone oftener,
+    so that all classes that there are weigh the same."""
+    classes = class_index(typology_deg)
+    counts = np.bincount(classes, minlength=len(CLASS_NAMES))
+    wanted = counts.max() / counts[classes]
+    whole = np.floor(wanted)
+    times = whole + (np.random.default_rng(seed).random(len(classes)) < wanted - whole)
+    return np.repeat(np.arange(len(classes)), times.astype(np.int64))
+
+
+def _normal_scores(causes: FloatArray, draw: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Normal quantiles (N, C) of the ranks within each column, equal values in random order."""
+    count = len(causes)
+    order = np.lexsort((draw.random(causes.shape), causes), axis=0)
+    ranks = np.empty(causes.shape)
+    np.put_along_axis(ranks, order, np.arange(count)[:, None] + 0.5, 0)
+    return np.asarray(ndtri(ranks / count))

@@ -1,0 +1,151 @@
+"""Principal components of reflectance maps: what the generator's linear path and its positional maps start from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fitme.color import linear_to_srgb
+from fitme.reflectance.generator import MODALITIES, NORMAL_SLOPE_SCALE, encode_raw
+from fitme.reflectance.layers import downsample, upsample
+from fitme.training.data.dataset import MapDataset
+
+_BATCH = 20
+_SLOPE_IMPORTANCE = 3.0
+"""Weight of slopes, which are small, beside sRGB-encoded values."""
+SMALLEST_SHARE = 1e-6
+"""Of the largest component's energy: what a component is taken to have at least."""
+SCORE_COUNT = 250
+"""Components at most of each kind whose coefficients are scores."""
+BROAD_TEXELS = 16
+"""Texels a side that hold what is not fine."""
+FINE_IMPORTANCE = 2.0
+"""Of fine structures beside everything, in `map_scores`."""
+DETAIL_MAPS = 400
+"""Maps at most that the components of fine detail are found from."""
+START_MAPS = 3000
+"""Maps at most that everything else is found from: they are held in memory, a megabyte each."""
+
+
+@dataclass(frozen=True)
+class LinearBasis:
+    """Raw maps as mean + sum of coefficients times components, coefficients of unit variance over the data."""
+
+    mean: Tensor
+    """(6, r, r) raw outputs, as `generator.encode_raw` orders them."""
+    components: Tensor
+    """(K, 6, r, r)."""
+    projection: Tensor
+    """(6 r r, K) takes flattened raw maps less the mean to coefficients."""
+
+    def coefficients(self, maps: Tensor) -> Tensor:
+        """(B, K) of maps (B, 6, R, R), as the data set has them, R being r or a multiple."""
+        raw = _encode(maps, self.mean.shape[-1])
+        return (raw - self.mean).flatten(1) @ self.projection
+
+
+def start_rows(count: int, most: int = START_MAPS) -> npt.NDArray[np.int64]:
+    """Indices of at most so many of `count` maps, evenly spaced."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
+
+
+def principal_components(dataset: MapDataset, texel_weight: Tensor, count: int, resolution: int) -> LinearBasis:
+    """The `count` leading components of the data at `resolution`, by the method of snapshots.
+
+    Raw values are weighted by how much they change the picture (the slope of sRGB-encoded value over raw value at the
+    mean) and by the texel's weight (1, 1, R, R).
+    """
+    mean, centred, scale = _centred(dataset, texel_weight, resolution)
+    vectors, samples = _leading(centred * scale, count), len(centred)
+    # Coefficients are sqrt(N) times the eigenvectors, so that they have unit variance.
+    coefficients = vectors * samples**0.5  # (N, K)
+    components = (coefficients.T @ centred.flatten(1) / samples).unflatten(1, mean.shape)
+    weighted = (components * scale).flatten(1)  # (K, 6rr)
+    size = weighted.square().sum(1)
+    # Components beyond the rank of few maps are nothing, and so are their coefficients.
+    projection = (weighted * scale.flatten()).T / size.clamp(min=SMALLEST_SHARE * float(size.max()))
+    return LinearBasis(mean, components, projection)
+
+
+def detail_components(
+    dataset: MapDataset, texel_weight: Tensor, basis: LinearBasis, count: int, resolution: int
+) -> dict[str, Tensor]:
+    """Leading components of what `basis` and all lower resolutions leave at `resolution`, by modality: (count, r, r)
+    maps of one channel and unit mean square, which channels mix as they need.
+    """
+    parts = []
+    for maps in _batches(dataset, DETAIL_MAPS):
+        raw = _encode(maps, resolution)
+        rebuilt = basis.mean + torch.einsum("bk,kchw->bchw", basis.coefficients(maps), basis.components)
+        while rebuilt.shape[-1] < resolution:
+            rebuilt = upsample(rebuilt)
+        left = raw - downsample(rebuilt, rebuilt.shape[-1] // resolution)
+        parts.append(left - upsample(downsample(left, 2)))
+    detail = torch.cat(parts)  # (N, 6, r, r)
+    weight = downsample(texel_weight, texel_weight.shape[-1] // resolution)[0].sqrt()  # (1, r, r)
+    found = {}
+    for modality, channels in zip(MODALITIES, torch.split(detail, [m.channels for m in MODALITIES], 1), strict=True):
+        fields = channels.flatten(0, 1)[:, None]  # (N channels, 1, r, r)
+        vectors = _leading(fields * weight, count)
+        maps = (vectors.T @ fields.flatten(1)).reshape(count, *fields.shape[2:])
+        found[modality.name] = maps / maps.square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-6)
+    return found
+
+
+def map_scores(dataset: MapDataset, texel_weight: Tensor, resolution: int) -> Tensor:
+    """(N, K) coefficients of the maps of `start_rows` in their leading components at `resolution`, then in those of
+    their structures finer than 1 / `BROAD_TEXELS`; each set's squares sum to 1 and `FINE_IMPORTANCE`."""
+    _, centred, scale = _centred(dataset, texel_weight, resolution)
+    raw = centred * scale
+    broad = downsample(raw, resolution // BROAD_TEXELS)
+    while broad.shape[-1] < resolution:
+        broad = upsample(broad)
+    parts = []
+    for maps, importance in ((raw, 1.0), (raw - broad, FINE_IMPORTANCE)):
+        flat = maps.flatten(1)
+        values, vectors = torch.linalg.eigh((flat @ flat.T).double())
+        kept = (vectors * values.clamp(min=0.0).sqrt())[:, -SCORE_COUNT:]
+        parts.append(kept * (importance / values.sum()).sqrt())
+    return torch.cat(parts, 1).float()
+
+
+def _centred(dataset: MapDataset, texel_weight: Tensor, resolution: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean (6, r, r) of the raw maps of `start_rows`, the maps less it (N, 6, r, r), and how much their values
+    weigh (6, r, r)."""
+    raw = torch.cat([_encode(maps, resolution) for maps in _batches(dataset, START_MAPS)])  # (N, 6, r, r)
+    mean = raw.mean(0)
+    scale = _sensitivity(mean) * downsample(texel_weight, texel_weight.shape[-1] // resolution)[0].sqrt()  # (6, r, r)
+    return mean, raw - mean, scale
+
+
+def _leading(samples: Tensor, count: int) -> Tensor:
+    """The `count` leading unit vectors (N, count) of the Gram matrix of samples (N, ...)."""
+    flat = samples.flatten(1)
+    vectors: Tensor = torch.linalg.eigh((flat @ flat.T).double()).eigenvectors
+    return vectors[:, -count:].flip(1).float()
+
+
+def _batches(dataset: MapDataset, most: int) -> Iterator[Tensor]:
+    """At most so many maps (B, 6, R, R), evenly spaced, in batches."""
+    rows = start_rows(len(dataset.maps), most)
+    parts = np.array_split(rows, -(-len(rows) // _BATCH))
+    return (dataset.batch(indices, np.zeros(len(indices), bool)) for indices in parts)
+
+
+def _encode(maps: Tensor, resolution: int) -> Tensor:
+    """Raw outputs (B, 6, r, r) of maps at a lower resolution."""
+    return torch.cat(list(encode_raw(downsample(maps, maps.shape[-1] // resolution)).values()), 1)
+
+
+def _sensitivity(mean: Tensor) -> Tensor:
+    """(6, r, r) change of the encoded value per change of the raw value."""
+    step = 0.05
+    diffuse = (linear_to_srgb(torch.sigmoid(mean[:3] + step)) - linear_to_srgb(torch.sigmoid(mean[:3] - step))) / (
+        2 * step
+    )
+    value = torch.sigmoid(mean[3:4])
+    slopes = torch.full_like(mean[4:], NORMAL_SLOPE_SCALE * _SLOPE_IMPORTANCE)
+    return torch.cat([diffuse, value * (1.0 - value), slopes])

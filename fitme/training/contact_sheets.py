@@ -1,0 +1,165 @@
+"""Pictures of maps: grids to judge a generator by. `python -m fitme.training.contact_sheets --out DIR` writes them."""
+
+import io
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import typer
+from PIL import Image
+from torch import Tensor
+
+from fitme.color import bytes_to_linear, linear_to_bytes
+from fitme.export.portrait import BACKGROUND, SUPERSAMPLING, portrait_light, portrait_pose
+from fitme.geometry import Camera
+from fitme.reflectance.generator import ReflectanceGenerator
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.weights import load_default_generator, load_generator
+from fitme.render.forward.renderer import ForwardRenderer
+from fitme.render.light import Light
+from fitme.render.materials import head_shininess
+from fitme.render.occlusion import head_occlusion
+from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
+
+Picture = npt.NDArray[np.uint8]
+
+YAW_RAD = 0.3
+"""How far heads are turned to the viewer's right."""
+HEAD_PX = (224, 176)
+"""Height and width of one head's picture."""
+FOCAL_OVER_HEIGHT = 3.3
+"""Focal length over the picture's height: the face fills the picture."""
+CENTER_SHIFT = (0.01, 0.03)
+"""Where the head's pivot is beside the picture's middle, in heights, to the right and down."""
+SIDE_FILL = 0.1
+"""Uniform light beside the hard key."""
+SIDE_KEY = ((0.9, 0.35, 0.3), (1.5, 1.4, 1.3))
+"""Direction in the view frame and linear colour."""
+LARGEST_PICTURE_BYTES = 600_000
+QUALITIES = range(93, 40, -4)
+"""JPEG's, best first."""
+_BATCH = 4
+
+
+@torch.no_grad()
+def sample_latents(generator: ReflectanceGenerator, count: int, seed: int = 0, truncation: float = 1.0) -> Tensor:
+    """w (count, D) of random z, pulled towards its mean where `truncation` is below 1."""
+    noise = torch.randn(count, generator.latent_size, generator=torch.Generator().manual_seed(seed))
+    latents: Tensor = generator.mean_w + truncation * (generator.mapping(noise) - generator.mean_w)
+    return latents
+
+
+def sample_maps(
+    generator: ReflectanceGenerator, count: int, seed: int = 0, truncation: float = 1.0, resolution: int | None = None
+) -> ReflectanceMaps:
+    """Maps (count, ...) of random z, at the full resolution or a lower one."""
+    return synthesize_all(generator, sample_latents(generator, count, seed, truncation), resolution)
+
+
+@torch.no_grad()
+def synthesize_all(generator: ReflectanceGenerator, w: Tensor, resolution: int | None = None) -> ReflectanceMaps:
+    """Maps of any number of w (N, D), a few at a time."""
+    parts = [generator.synthesize(generator.broadcast(some), resolution) for some in torch.split(w, _BATCH)]
+    return ReflectanceMaps.joined(parts)
+
+
+def map_sheet(maps: ReflectanceMaps) -> Picture:
+    """Rows of diffuse albedo (sRGB), specular albedo and normals; a column per head."""
+    diffuse = linear_to_bytes(maps.diffuse.numpy())
+    specular = np.rint(maps.specular.numpy() * 255.0).astype(np.uint8).repeat(3, -1)
+    normals = np.rint((maps.normals.numpy() * 0.5 + 0.5) * 255.0).astype(np.uint8)
+    return np.concatenate([np.concatenate(list(row), 1) for row in (diffuse, specular, normals)], 0)
+
+
+def front_light() -> Light:
+    """A key from above the camera's shoulder, with fill and rim."""
+    return portrait_light(0.45, 0.5, 0.85)
+
+
+def side_light() -> Light:
+    """A hard key from the viewer's right that grazes the face, and little else."""
+    direction, color = (torch.tensor([[value]]) for value in SIDE_KEY)
+    return Light(Light.ambient(SIDE_FILL).sh, torch.nn.functional.normalize(direction, dim=-1), color)
+
+
+class HeadPhotographer:
+    """Draws the mean head with any maps; holds the renderer's buffers."""
+
+    def __init__(self, model: MorphableModel, size: tuple[int, int] = HEAD_PX) -> None:
+        self._size = size
+        height, width = (side * SUPERSAMPLING for side in size)
+        shininess, occlusion = head_shininess(model), head_occlusion(model)
+        self._renderer = ForwardRenderer(model, (height, width), shininess=shininess, occlusion=occlusion, threads=1)
+        self._vertices = model.mean.numpy()
+        across, down = (shift * height for shift in CENTER_SHIFT)
+        self._camera = Camera(FOCAL_OVER_HEIGHT * height, width / 2 + across, height / 2 + down, width, height)
+
+    def picture(self, maps: ReflectanceMaps, light: Light, yaw_rad: float = YAW_RAD) -> Picture:
+        """The head (height, width, 3), sRGB, with the first of these maps."""
+        self._renderer.set_maps(maps)
+        drawn = self._renderer.render(self._vertices, portrait_pose(yaw_rad), self._camera, light, BACKGROUND)
+        height, width = self._size
+        blocks = bytes_to_linear(drawn).reshape(height, SUPERSAMPLING, width, SUPERSAMPLING, 3)
+        return linear_to_bytes(blocks.mean((1, 3)))
+
+    def sheet(self, maps: ReflectanceMaps, columns: int, light: Light) -> Picture:
+        """Every head of a batch under one light, row by row."""
+        pictures = [self.picture(maps.one(index), light) for index in range(len(maps.diffuse))]
+        pictures += [np.zeros_like(pictures[0])] * (-len(pictures) % columns)
+        rows = [np.concatenate(pictures[first : first + columns], 1) for first in range(0, len(pictures), columns)]
+        return np.concatenate(rows, 0)
+
+
+def interpolation(generator: ReflectanceGenerator, seeds: Sequence[int], between: int) -> ReflectanceMaps:
+    """Maps on straight lines through w from seed to seed, `between` new ones on each."""
+    w = torch.cat([sample_latents(generator, 1, seed) for seed in seeds])
+    steps = torch.linspace(0.0, 1.0, between + 2)[:-1]
+    line = [torch.lerp(a, b, t) for a, b in pairwise(w) for t in steps]
+    return synthesize_all(generator, torch.stack([*line, w[-1]]))
+
+
+def write_picture(picture: Picture, path: Path) -> None:
+    """In the format that the name's suffix says; a JPEG at the best quality that keeps within
+    `LARGEST_PICTURE_BYTES`. The file appears under its name only when it is complete."""
+    content = io.BytesIO()
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        for quality in QUALITIES:
+            content = io.BytesIO()
+            Image.fromarray(picture).save(content, "JPEG", quality=quality, optimize=True)
+            if content.tell() <= LARGEST_PICTURE_BYTES:
+                break
+    else:
+        Image.fromarray(picture).save(content, Image.registered_extensions()[path.suffix.lower()])
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content.getvalue())
+    partial.replace(path)
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
+    weights: Annotated[Path | None, typer.Option(help="Generator weights; by default the package's own.")] = None,
+    columns: Annotated[int, typer.Option(help="Heads per row.")] = 6,
+    rows: Annotated[int, typer.Option(help="Rows of heads.")] = 6,
+    seed: Annotated[int, typer.Option(help="Of the random latents.")] = 0,
+) -> None:
+    """Write random samples on the mean head under two lights (`samples_front.jpg`, `samples_side.jpg`), a way through w
+    under both (`interpolation.jpg`), and the maps of the first row (`maps.jpg`)."""
+    out.mkdir(parents=True, exist_ok=True)
+    generator = load_default_generator() if weights is None else load_generator(weights)
+    photographer = HeadPhotographer(load_default_model())
+    maps = sample_maps(generator, columns * rows, seed)
+    write_picture(photographer.sheet(maps, columns, front_light()), out / "samples_front.jpg")
+    write_picture(photographer.sheet(maps, columns, side_light()), out / "samples_side.jpg")
+    way = interpolation(generator, (seed + 1, seed + 2, seed + 3), 2)
+    strips = [photographer.sheet(way, len(way.diffuse), light) for light in (front_light(), side_light())]
+    write_picture(np.concatenate(strips), out / "interpolation.jpg")
+    write_picture(map_sheet(ReflectanceMaps.joined([maps.one(index) for index in range(columns)])), out / "maps.jpg")
+
+
+if __name__ == "__main__":
+    typer.run(main)

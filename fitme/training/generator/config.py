@@ -1,0 +1,129 @@
+"""Settings of a training run, read from YAML."""
+
+from dataclasses import dataclass, field, fields
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fitme.errors import ConfigError
+from fitme.reflectance.generator import GeneratorConfig
+from fitme.training.objectives.adversarial import AdversaryConfig
+from fitme.training.objectives.discriminator import DiscriminatorConfig
+from fitme.training.objectives.reconstruction import ReconstructionWeights
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training at one resolution."""
+
+    resolution: int
+    steps: int
+    batch: int
+    adversarial: bool = False
+    """Whether the discriminator takes part; only at the generator's full resolution."""
+    fit_details: bool = False
+    """Whether the phase begins with `detail_fit`."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that a run depends on; two runs with equal settings on equal software give equal weights."""
+
+    seed: int = 0
+    skins: int = 1600
+    """Made-up heads to train on where no data set is given."""
+    data_workers: int = field(default=2, repr=False)
+    """Processes that paint them."""
+    phases: tuple[Phase, ...] = (Phase(64, 700, 8), Phase(128, 500, 4), Phase(256, 900, 4, True, True))
+    learning_rate: float = 3e-3
+    adam_betas: tuple[float, float] = (0.8, 0.99)
+    map_rate: float = 0.02
+    """Learning rate of the linear model's maps beside the rest's."""
+    position_rate: float = 0.3
+    """Learning rate of positional maps beside the rest's."""
+    warm_up_steps: int = 50
+    final_rate: float = 0.1
+    """Learning rate at the end beside the beginning's; cosine between."""
+    ema_decay: float = 0.995
+    path_length_weight: float = 0.0
+    """Of the path-length penalty; 0 leaves it out."""
+    path_length_interval: int = 16
+    """Steps between two path-length penalties."""
+    path_length_resolution: int = 64
+    """Texels a side of the outputs whose path length is regularised."""
+    mixed_precision: bool = False
+    """bfloat16 where torch's autocast thinks it safe."""
+    prior_steps: int = field(default=0, repr=False)
+    """Steps at the end that fit the mapping network to the latents that the data have, see `prior.match_latents`."""
+    checkpoint_steps: int = field(default=100, repr=False)
+    sample_steps: int = field(default=500, repr=False)
+    """Steps between two sheets of samples and two measurements."""
+    measured_heads: int = field(default=4, repr=False)
+    """Held-out heads whose inversion tells the best weights."""
+    reconstruction: ReconstructionWeights = field(default_factory=ReconstructionWeights)
+    adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+
+    def begins_with_details(self, step: int) -> bool:
+        """Whether a step is the first of a phase that begins with `detail_fit`."""
+        starts = accumulate((phase.steps for phase in self.phases), initial=0)
+        return any(phase.fit_details and step == start for phase, start in zip(self.phases, starts, strict=False))
+
+    @property
+    def steps(self) -> int:
+        """Of all phases together."""
+        return sum(phase.steps for phase in self.phases)
+
+    def phase(self, step: int) -> Phase:
+        """The phase that a step belongs to."""
+        for phase in self.phases:
+            if step < phase.steps:
+                return phase
+            step -= phase.steps
+        return self.phases[-1]
+
+
+_NESTED = {
+    "generator": GeneratorConfig,
+    "discriminator": DiscriminatorConfig,
+    "adversary": AdversaryConfig,
+    "reconstruction": ReconstructionWeights,
+}
+
+
+def load_training_config(path: Path) -> TrainingConfig:
+    """Read a YAML file; ConfigError on an unreadable file, an unknown key or a value that cannot be."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is not a readable YAML file: {error}") from error
+    try:
+        return _build(values or {})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _build(values: dict[str, Any]) -> TrainingConfig:
+    known = {f.name for f in fields(TrainingConfig)}
+    if unknown := sorted(set(values) - known):
+        raise ConfigError(f"unknown settings {unknown}; known are {sorted(known)}")
+    arguments = _with_tuples(values)
+    if "phases" in arguments:
+        arguments["phases"] = tuple(Phase(**phase) for phase in arguments["phases"])
+    for name, kind in _NESTED.items():
+        if name in arguments:
+            arguments[name] = kind(**_with_tuples(arguments[name]))
+    config = TrainingConfig(**arguments)
+    full = config.generator.resolution
+    if any(phase.resolution > full or phase.batch < 1 for phase in config.phases):
+        raise ConfigError(f"phases must have a batch of at least 1 and at most {full} texels")
+    if any(phase.adversarial and phase.resolution != full for phase in config.phases):
+        raise ConfigError(f"only phases at the full {full} texels can be adversarial")
+    return config
+
+
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

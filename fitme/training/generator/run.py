@@ -1,0 +1,328 @@
+"""A training run of the reflectance generator in a folder, as `fitme train reflectance` makes it.
+
+::
+
+    checkpoint-000500/           what the run goes on from, see `checkpoint`
+    generator.safetensors        the best weights so far: those that held-out heads are inverted with most faithfully
+    last.safetensors             the newest weights
+    losses.csv, curves.png       losses of every step and all measurements, see `curves`
+    samples_000500.png           maps of random samples: diffuse albedo, specular albedo, normals
+    rebuilt_000500.png           maps of the data above what the generator makes of their latents
+    maps/, held_out/             maps to train on, unless they are given, and to measure by
+    start.safetensors            what training starts from, computed from the data once
+
+A run that is started again goes on from its checkpoint, and ends with the same weights as one that was never stopped.
+"""
+
+import hashlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fitme.errors import BackendError, ConfigError, InputError, ModelFileError
+from fitme.metrics.similarity import psnr
+from fitme.reflectance.generator import MODALITIES, ReflectanceGenerator, decode, encode_raw
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.weights import save_generator
+from fitme.skin.atlas import default_atlas
+from fitme.training.closed_form.principal_components import (
+    LinearBasis,
+    detail_components,
+    map_scores,
+    principal_components,
+)
+from fitme.training.contact_sheets import map_sheet, sample_maps, write_picture
+from fitme.training.data.dataset import HELD_OUT_SEED, MapDataset, build_dataset, load_dataset, texel_weight
+from fitme.training.generator.checkpoint import (
+    Checkpoint,
+    latest_checkpoint,
+    load_checkpoint,
+    require_same_settings,
+    save_checkpoint,
+    settings_text,
+)
+from fitme.training.generator.config import TrainingConfig, load_training_config
+from fitme.training.generator.inversion_score import invert
+from fitme.training.generator.loss_curves import MEASURE, LossRecord, LossRow, write_curves
+from fitme.training.generator.trainer import Trainer, TrainingStart
+
+GENERATOR_NAME, LAST_NAME, START_NAME = "generator.safetensors", "last.safetensors", "start.safetensors"
+LOSSES_NAME, CURVES_NAME = "losses.csv", "curves.png"
+MAPS_FOLDER, HELD_OUT_FOLDER = "maps", "held_out"
+SHEET_COLUMNS = 6
+MEASURE_STEPS = 40
+"""Of an inversion: enough to tell better weights from worse, not for a figure to be published."""
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """How far one call goes on with a run."""
+
+    steps: int | None = None
+    """Steps at most."""
+    minutes: float | None = None
+    """Wall time, counted from the call, after which no step is begun; saving comes on top."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a call left its run."""
+
+    step: int
+    finished: bool
+    best_db: float | None
+    """The best measurement so far; None before the first."""
+    checkpoint: Path
+
+
+def train(
+    config: Path,
+    out: Path,
+    *,
+    data: Path | None = None,
+    device: str = "cpu",
+    piece: Piece | None = None,
+    console: Console | None = None,
+) -> Outcome:
+    """Begin the run of the folder `out`, or go on with it, until it is finished or the piece ends.
+
+    :param data: a set that `fitme data build` made; without one the settings' number of skins is made in `out`.
+    :raises ConfigError: for settings that cannot be, or data of another resolution.
+    :raises InputError: for a folder or data that cannot be used.
+    :raises ModelFileError: for a checkpoint that is damaged or of other settings, or a disk that is full.
+    :raises BackendError: for a device that is not there.
+    """
+    began = time.monotonic()
+    settings = load_training_config(config)
+    place = device_of(device)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: name a folder for the run")
+    try:
+        run = TrainingRun(settings, out, data, place, console or Console())
+        return run.go_on(piece or Piece(), began)
+    except (OSError, SafetensorError) as error:
+        raise ModelFileError(
+            f"{out}: the run cannot write or read its files ({error}). Make room, and start again: it goes on from"
+            f" {getattr(latest_checkpoint(out), 'name', 'the beginning')}"
+        ) from error
+
+
+def device_of(name: str) -> torch.device:
+    """The device of a name; BackendError where it is not there, ConfigError where there is no such kind."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"--device {name}: must be cpu or cuda") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device {name}: must be cpu or cuda")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BackendError(f"--device {name}: torch finds no CUDA device here; train with --device cpu")
+    return device
+
+
+class TrainingRun:
+    """A run in its folder: the trainer, its record and the best measurement so far."""
+
+    def __init__(
+        self, settings: TrainingConfig, out: Path, data: Path | None, device: torch.device, console: Console
+    ) -> None:
+        self._settings, self._out, self._device, self._console = settings, out, device, console
+        if settings.measured_heads < 1:
+            raise ConfigError("measured_heads must be at least 1: the best weights are told by them")
+        path = latest_checkpoint(out)
+        found = self._matching(path) if path else None
+        out.mkdir(parents=True, exist_ok=True)
+        dataset = self._given(data) if data else self._made(MAPS_FOLDER, settings.skins, 0, replace=found is None)
+        self._digest = digest_of(dataset)
+        if found and found.state["data"] != self._digest:
+            raise ModelFileError(f"{path} was trained on other maps: give the --data it began with, or another --out")
+        held_out = self._made(HELD_OUT_FOLDER, settings.measured_heads, HELD_OUT_SEED, replace=True)
+        self._held_out = whole_maps(held_out)
+        weight = texel_weight(default_atlas(settings.generator.resolution))
+        start = training_start(out / START_NAME, settings, dataset, self._digest, weight)
+        self.trainer = Trainer(settings, dataset, weight, start, device)
+        self.best_db: float | None = None
+        self._saved: Path | None = None
+        if path and found:
+            self.trainer.restore(found.state["trainer"])
+            self.best_db, self._saved = found.state["best_db"], path
+            console.print(f"going on from {path}")
+
+    def go_on(self, piece: Piece, began: float) -> Outcome:
+        """Train until the run or the piece ends; `began` is `time.monotonic()` at the piece's beginning."""
+        settings, trainer, saved = self._settings, self.trainer, self._saved
+        saved_step = trainer.step if saved else -1
+        record = LossRecord(self._out / LOSSES_NAME, trainer.step)
+        origin = time.monotonic() - record.seconds
+        with closing(record), _progress(self._console) as bar, stop_requests() as stop_requested:
+            task = bar.add_task("training", total=settings.steps, completed=trainer.step)
+            for report in trainer.run(piece.steps):
+                seconds = time.monotonic() - origin
+                record.write(LossRow(report.step, seconds, report.resolution, n, v) for n, v in report.losses.items())
+                bar.update(task, completed=report.step, description=f"{report.resolution}²")
+                if report.step % settings.sample_steps == 0 or report.step == settings.steps:
+                    value = self._publish()
+                    record.write([LossRow(report.step, seconds, report.resolution, MEASURE, value)])
+                    record.flush()
+                    write_curves(record.path, self._out / CURVES_NAME)
+                if report.step % settings.checkpoint_steps == 0:
+                    saved, saved_step = self._save(record), report.step
+                out_of_time = piece.minutes is not None and time.monotonic() - began >= 60.0 * piece.minutes
+                if out_of_time or stop_requested():
+                    break
+            if saved is None or saved_step != trainer.step:
+                saved = self._save(record)
+        write_curves(record.path, self._out / CURVES_NAME)
+        return Outcome(trainer.step, trainer.step >= settings.steps, self.best_db, saved)
+
+    def _matching(self, path: Path) -> Checkpoint:
+        """The checkpoint at a path; ModelFileError unless it is of this run's settings."""
+        found = load_checkpoint(path)
+        require_same_settings(path, found.config_text, settings_text(self._settings))
+        return found
+
+    def _save(self, record: LossRecord) -> Path:
+        record.flush()
+        state = {"trainer": self.trainer.state(), "best_db": self.best_db, "data": self._digest}
+        return save_checkpoint(self._out, state, self.trainer.step, settings_text(self._settings))
+
+    def _publish(self) -> float:
+        """Write weights and sheets as they stand; the measure of the weights, dB."""
+        generator, step = self.trainer.finished_generator(self._settings.prior_steps), self.trainer.step
+        save_generator(generator, self._out / LAST_NAME)
+        value = measure(generator, self._held_out, self._device)
+        best = self.best_db is None or value > self.best_db
+        if best:
+            self.best_db = value
+            save_generator(generator, self._out / GENERATOR_NAME)
+        self._console.print(f"step {step}: held-out heads are inverted with {value:.2f} dB{', the best' * best}")
+        write_picture(map_sheet(sample_maps(generator, SHEET_COLUMNS)), self._out / f"samples_{step:06d}.png")
+        real, rebuilt = self.trainer.reconstruct(np.arange(SHEET_COLUMNS))
+        sheet = np.concatenate([map_sheet(decode(**real)), map_sheet(decode(**rebuilt))], 0)
+        write_picture(sheet, self._out / f"rebuilt_{step:06d}.png")
+        return value
+
+    def _given(self, folder: Path) -> MapDataset:
+        dataset, wanted = load_dataset(folder), self._settings.generator.resolution
+        if dataset.resolution != wanted:
+            raise ConfigError(
+                f"{folder} holds maps of {dataset.resolution} texels a side, the settings want {wanted}: build a set"
+                f" with `fitme data build --resolution {wanted}`"
+            )
+        return dataset
+
+    def _made(self, name: str, count: int, first_seed: int, *, replace: bool) -> MapDataset:
+        """Skins made in the run's folder, those of an earlier call as they are."""
+        with _progress(self._console) as bar:
+            task = bar.add_task(name, total=count)
+            dataset = build_dataset(
+                self._out / name,
+                count,
+                self._settings.generator.resolution,
+                first_seed=first_seed,
+                workers=self._settings.data_workers,
+                replace=replace,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+            bar.update(task, completed=count)
+            return dataset
+
+
+@torch.no_grad()
+def whole_maps(dataset: MapDataset) -> ReflectanceMaps:
+    """All maps of a small set."""
+    count = len(dataset.maps)
+    return decode(**encode_raw(dataset.batch(np.arange(count), np.zeros(count, bool))))
+
+
+def measure(
+    generator: ReflectanceGenerator,
+    maps: ReflectanceMaps,  # batch of B held-out heads
+    device: torch.device,
+) -> float:
+    """Mean PSNR in dB, on diffuse albedo, of short W+ inversions. Computed on `device`; generator and maps are on the
+    CPU before and after."""
+    mask = torch.from_numpy(default_atlas(generator.config.resolution).covered)
+    target = ReflectanceMaps(maps.diffuse.to(device), maps.specular.to(device), maps.normals.to(device))
+    generator.requires_grad_(False).to(device)
+    w_plus = invert(generator, target, MEASURE_STEPS, mask.to(device))
+    with torch.no_grad():
+        found = [generator.synthesize(one).diffuse.cpu() for one in torch.split(w_plus, 1)]
+    generator.cpu()
+    return float(psnr(torch.cat(found), maps.diffuse, mask.float()).mean())
+
+
+def training_start(
+    path: Path, settings: TrainingConfig, dataset: MapDataset, digest: str, weight: Tensor
+) -> TrainingStart:
+    """What training starts from, kept in a file for the calls that follow."""
+    sizes = settings.generator
+    resolutions = [sizes.trunk_resolution << (k + 1) for k in range(len(sizes.diffuse_channels))]
+    origin = {"data": digest, "sizes": f"{sizes.linear_components} {sizes.linear_resolution} {sizes.branch_positions}"}
+    if path.is_file():
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            same = file.metadata() == origin
+        if same:
+            basis = LinearBasis(tensors["mean"], tensors["components"], tensors["projection"])
+            found = {r: {m.name: tensors[f"{r}.{m.name}"] for m in MODALITIES} for r in resolutions}
+            return TrainingStart(basis, found, tensors["scores"])
+    basis = principal_components(dataset, weight, sizes.linear_components, sizes.linear_resolution)
+    details = {r: detail_components(dataset, weight, basis, sizes.branch_positions, r) for r in resolutions}
+    scores = map_scores(dataset, weight, sizes.linear_resolution)
+    tensors = {f"{r}.{name}": maps for r, by_name in details.items() for name, maps in by_name.items()}
+    tensors |= {**vars(basis), "scores": scores}
+    partial = path.with_name(path.name + ".partial")
+    save_file({name: t.contiguous() for name, t in tensors.items()}, partial, origin)
+    partial.replace(path)
+    return TrainingStart(basis, details, scores)
+
+
+def digest_of(dataset: MapDataset) -> str:
+    """What tells two sets of maps apart: how many, their causes, seeds and tones."""
+    digest = hashlib.sha256(str(dataset.maps.shape).encode())
+    for values in (dataset.causes, dataset.seeds, dataset.typology_deg):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Whether an interrupt or a request to terminate has come; a second interrupt is not held back. Elsewhere than in
+    the main thread signals go their usual ways."""
+    requested = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield requested.is_set
+        return
+
+    def take_note(number: int, frame: FrameType | None) -> None:
+        requested.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    before = {number: signal.signal(number, take_note) for number in STOP_SIGNALS}
+    try:
+        yield requested.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
+        TimeRemainingColumn(), console=console,
+    )  # fmt: skip

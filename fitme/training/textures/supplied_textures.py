@@ -1,0 +1,232 @@
+"""Maps that a set holds besides painted ones: a user's own textures and MakeHuman's skins, turned into full reflectance
+and given in every class of skin tone.
+
+A texture becomes `len(CLASS_NAMES)` maps: itself as its own class, and for each other class with the skin tone of a
+painted head of that class (`histogram.match_tone`). So given maps are as evenly spread as they can be.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, UnidentifiedImageError
+from scipy.ndimage import gaussian_filter
+
+from fitme.color import srgb_to_linear
+from fitme.errors import InputError
+from fitme.shape.regions import Region
+from fitme.skin.atlas import FloatArray, SkinAtlas, default_atlas
+from fitme.skin.painter import Skin, synthesize_skin
+from fitme.skin.skin_tone_classes import CLASS_NAMES, class_index, skin_angle
+from fitme.training.data.dataset import Bytes, GivenMaps, encode_maps
+from fitme.training.textures.makehuman import find_skins, resample
+from fitme.training.textures.tone_matching import bare_skin, lip_share, match_tone
+from fitme.training.textures.translation_network import TextureTranslator, translate
+
+TEXTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+REFERENCE_SEED = 2_000_000
+"""Painted heads that lend their tone, hair, eyes and teeth have this seed or a following one."""
+REFERENCE_TRIES = 400
+REFERENCES_PER_CLASS = 8
+_LID_EDGE, _LID_REACH = 0.003, 0.008
+"""Softness and width of the rim of the eye's opening that MakeHuman's skins paint as flesh, layout units."""
+_HAIR_EDGE_TEXELS = 0.7
+"""Softness of lent hair, texels of a 256 map."""
+
+
+@dataclass(frozen=True)
+class GivenTexture:
+    """A picture that maps are to be made of."""
+
+    path: Path
+    makehuman: bool
+    """In MakeHuman's layout and without hair, eyes and teeth; otherwise in ours and complete."""
+
+
+@dataclass(frozen=True)
+class _Head:
+    """Full reflectance of one head, arrays (R, R, C) as `ReflectanceMaps` has them."""
+
+    diffuse: FloatArray
+    specular: FloatArray
+    normals: FloatArray
+
+
+def find_textures(folder: Path) -> list[Path]:
+    """Pictures in a folder, by name; InputError when there are none."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder of textures")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in TEXTURE_SUFFIXES)
+    if not found:
+        raise InputError(
+            f"{folder} holds no textures ({', '.join(TEXTURE_SUFFIXES)}): put UV textures in our layout there"
+        )
+    return found
+
+
+def read_texture(path: Path, resolution: int) -> FloatArray:
+    """A texture in our layout as linear colour (R, R, 3), reduced to R texels a side.
+
+    :raises InputError: if it is no picture, damaged, not RGB of 8 or 16 bits, not square with a power of two of texels
+        a side, or smaller than R.
+    """
+    codes = _read_rgb(path)
+    height, width = codes.shape[:2]
+    if height != width or width & (width - 1):
+        raise InputError(
+            f"{path}: {width} x {height} texels; a UV texture in our layout is square with a power of two a side, such"
+            f" as {max(resolution, 1024)} x {max(resolution, 1024)}: export it so"
+        )
+    if width < resolution:
+        raise InputError(
+            f"{path}: {width} x {height} texels are too few for maps of {resolution}: give a larger texture, or build"
+            f" with --resolution {width}"
+        )
+    largest = np.iinfo(codes.dtype).max
+    linear = srgb_to_linear(torch.from_numpy(codes.astype(np.float32) / largest)).numpy()
+    if width > resolution:
+        linear = cv2.resize(linear, (resolution, resolution), interpolation=cv2.INTER_AREA)
+    return np.asarray(linear, np.float32)
+
+
+def given_maps(
+    textures: Path | None, makehuman: Path | None, resolution: int, network: TextureTranslator, weights: Path
+) -> GivenMaps | None:
+    """What `build_dataset` needs of a folder of textures and a folder of MakeHuman's skins; None without either.
+
+    Every picture is read and checked here, before anything is made.
+
+    :param weights: the file that `network` was loaded from, for the set's recipe.
+    """
+    sources = [GivenTexture(path, False) for path in find_textures(textures)] if textures else []
+    sources += [GivenTexture(path, True) for path in find_skins(makehuman)] if makehuman else []
+    if not sources:
+        return None
+    for source in sources:
+        if source.makehuman:
+            read_skin(source.path)
+        else:
+            read_texture(source.path, resolution)
+    recipe: dict[str, Any] = {
+        "pictures": {source.path.name: _digest(source.path) for source in sources},
+        "translation": _digest(weights),
+        "classes": len(CLASS_NAMES),
+    }
+
+    def make() -> Iterator[Bytes]:
+        lenders = Lenders(default_atlas(resolution))
+        for source in sources:
+            yield from maps_of_texture(source, lenders, network)
+
+    return GivenMaps(len(sources) * len(CLASS_NAMES), recipe, make)
+
+
+def maps_of_texture(source: GivenTexture, lenders: "Lenders", network: TextureTranslator) -> Iterator[Bytes]:
+    """One encoded map (R, R, 6) for each class of skin tone, from the palest to the darkest."""
+    atlas = lenders.atlas
+    if source.makehuman:
+        texture, known = resample(read_skin(source.path), atlas.resolution)
+        known = known & ~_flesh_of_sockets(atlas)
+    else:
+        texture, known = read_texture(source.path, atlas.resolution), atlas.covered
+    coverage = torch.from_numpy(known.astype(np.float32))[None]
+    maps = translate(network, torch.from_numpy(texture)[None], coverage)
+    plain = _Head(*(tensor[0].numpy() for tensor in (maps.diffuse, maps.specular, maps.normals)))
+    own_class = int(class_index(skin_angle(plain.diffuse, atlas)))
+    draw = np.random.default_rng(zlib.crc32(source.path.name.encode()))
+    for tone in range(len(CLASS_NAMES)):
+        lender = lenders.of_class(tone, draw)
+        head = plain
+        if tone != own_class:
+            head = replace(plain, diffuse=match_tone(plain.diffuse, lender.diffuse, atlas))
+        if source.makehuman:
+            head = _completed(head, lender, atlas)
+        yield encode_maps(head.diffuse, head.specular, head.normals)
+
+
+class Lenders:
+    """Painted heads of every class of skin tone, made when they are first asked for."""
+
+    def __init__(self, atlas: SkinAtlas) -> None:
+        self.atlas = atlas
+        self._skins: list[list[Skin]] = [[] for _ in CLASS_NAMES]
+        self._next_seed = REFERENCE_SEED
+
+    def of_class(self, tone: int, draw: np.random.Generator) -> Skin:
+        """One of the first heads of a class, as `draw` decides."""
+        while len(self._skins[tone]) < REFERENCES_PER_CLASS and self._next_seed < REFERENCE_SEED + REFERENCE_TRIES:
+            skin = synthesize_skin(self._next_seed, self.atlas.resolution)
+            self._next_seed += 1
+            mine = self._skins[int(class_index(skin_angle(skin.diffuse, self.atlas)))]
+            if len(mine) < REFERENCES_PER_CLASS:
+                mine.append(skin)
+        return self._skins[tone][int(draw.integers(len(self._skins[tone])))]
+
+
+def _completed(head: _Head, lender: Skin, atlas: SkinAtlas) -> _Head:
+    """A head with the hair, the rims of the eyes and the organs of a painted one."""
+    blur = _HAIR_EDGE_TEXELS * atlas.resolution / 256.0
+    hair = gaussian_filter((1.0 - bare_skin(lender.diffuse, atlas)) * (1.0 - lip_share(atlas)), blur)
+    rim = 1.0 / (1.0 + np.exp(np.clip((atlas.eyelids - _LID_REACH) / _LID_EDGE, -30.0, 30.0)))
+    lent = np.where(atlas.skin_like, np.maximum(hair, rim), 1.0)[..., None].astype(np.float32)
+    normals = head.normals + (lender.normals - head.normals) * lent
+    return _Head(
+        head.diffuse + (lender.diffuse - head.diffuse) * lent,
+        head.specular + (lender.specular - head.specular) * lent,
+        normals / np.linalg.norm(normals, axis=-1, keepdims=True),
+    )
+
+
+def _flesh_of_sockets(atlas: SkinAtlas) -> npt.NDArray[np.bool_]:
+    """(R, R) texels within the eyes' opening, which MakeHuman's skins paint red."""
+    return np.asarray((atlas.eyelids < _LID_REACH) & atlas.is_region(Region.SKIN))
+
+
+def read_skin(path: Path) -> npt.NDArray[np.uint8]:
+    """One of MakeHuman's skins (H, W, 3), sRGB bytes; InputError when it is damaged or of another kind."""
+    codes = _read_rgb(path)
+    if codes.dtype != np.uint8 or codes.shape[0] != codes.shape[1]:
+        raise InputError(
+            f"{path}: {codes.shape[1]} x {codes.shape[0]} pixels of {8 * codes.itemsize} bits a channel; MakeHuman's"
+            " skins are square with 8 bits: fetch the package again"
+        )
+    return codes.astype(np.uint8)
+
+
+def _read_rgb(path: Path) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+    """Codes (H, W, 3) of an RGB picture with 8 or 16 bits a channel."""
+    codes: npt.NDArray[Any] | None
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            mode = picture.mode
+            # Pillow reduces PNGs of 16 bits to 8.
+            codes = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if picture.format == "PNG" else _blue_first(picture)
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path}: not a picture in a known format; export it as PNG") from error
+    except (OSError, SyntaxError, ValueError, EOFError, cv2.error) as error:
+        raise InputError(f"{path}: the picture is truncated or damaged ({error}); export it again") from error
+    if mode != "RGB":
+        raise InputError(f"{path}: mode {mode}; a texture is RGB without alpha or palette: convert it to RGB")
+    if codes is None or codes.ndim != 3 or codes.shape[2] != 3:
+        raise InputError(f"{path}: the picture is damaged or of an unknown kind; export it as PNG")
+    if codes.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"{path}: {codes.dtype} a channel; a texture has 8 or 16 bits: export it so")
+    return np.ascontiguousarray(codes[..., ::-1])
+
+
+def _blue_first(picture: Image.Image) -> npt.NDArray[np.uint8]:
+    """(H, W, C) with the last axis turned round, as OpenCV has it; (H, W) for a single channel."""
+    codes = np.asarray(picture)
+    return codes[..., ::-1] if codes.ndim == 3 else codes
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -1,0 +1,155 @@
+"""Skin-tone augmentation by histogram matching (as FitMe's section 3.2 has it, Lattas et al., CVPR 2023): bare skin
+takes on the histogram of another head's bare skin, lips that of its lips; hair, brows, eyes and mouth stay.
+
+Matching is per channel in CIELAB, where lightness and hue part, on floating-point colours through smooth curves of
+limited slope, so that nothing is quantised and no noise is blown up (Gonzalez and Woods, "Digital Image Processing",
+section 3.3: histogram specification).
+"""
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
+
+from fitme.shape.regions import Region
+from fitme.skin.atlas import BoolArray, FloatArray, RealArray, SkinAtlas
+from fitme.skin.pigments import D65_WHITE_XYZ, XYZ_TO_SRGB
+from fitme.skin.skin_tone_classes import measuring_mask
+
+LEVELS = 65
+"""Quantiles that a histogram is described by."""
+LEVEL_SMOOTHING = 1.5
+"""Standard deviation in levels of the curves' smoothing."""
+SLOPE_LIMITS = (0.5, 1.8)
+"""Least and greatest contrast of a curve."""
+SURE = 0.8
+"""Texels that are skin to this degree make up the histogram."""
+
+_LIP_EDGE = 0.0035
+_BROW_REACH, _BROW_END = 0.03, 0.12
+"""Half the height of where brows may be, and how far past the brow's ends, in layout units and shares of its length."""
+_DARKER_STOPS, _DARKER_STOPS_HAIRY = (0.6, 1.2), (0.25, 0.7)
+"""Halvings of light below the median skin up to which a texel surely is bare skin, and from which it surely is not; on
+the face, and where hair grows."""
+_OTHER_HUE, _OTHER_HUE_HAIRY = (0.45, 0.8), (0.25, 0.5)
+"""Likewise for the difference of the logarithms of colour ratios."""
+_OPAQUE_LIGHT = 0.15
+"""Light of texels beside the skin's at which hair covers it wholly."""
+_EDGE_TEXELS = 0.8
+"""Softness of the mask, texels of a 256 map."""
+_SMALLEST_LIGHT = 1e-3
+SMALLEST_ALBEDO, LARGEST_ALBEDO = 0.003, 0.95
+_LUMINANCE = np.linalg.inv(XYZ_TO_SRGB)[1]
+_KNEE = 6.0 / 29.0
+
+
+def bare_skin(diffuse: FloatArray, atlas: SkinAtlas) -> FloatArray:
+    """(H, W) in [0, 1] how much each texel of a linear albedo (H, W, 3) is bare skin: not lips, eyes, mouth, hair or
+    nostril. Hair is told by being darker than the head's own cheeks and forehead, or of another hue."""
+    darker, other_hue = _unlike_skin(diffuse, atlas)
+    hairy = _where_hair_grows(atlas)
+    open_face = _falling(darker, *_DARKER_STOPS) * _falling(other_hue, *_OTHER_HUE)
+    among_hair = _falling(darker, *_DARKER_STOPS_HAIRY) * _falling(other_hue, *_OTHER_HUE_HAIRY)
+    share = (open_face + (among_hair - open_face) * hairy) * (1.0 - lip_share(atlas))
+    return _soft(share, atlas)
+
+
+def shining_through(diffuse: FloatArray, atlas: SkinAtlas) -> FloatArray:
+    """(H, W) in [0, 1] how much of the light of each texel that is not bare skin comes from skin between hairs, were
+    the hairs black; none for hair of another hue than skin."""
+    darker, other_hue = _unlike_skin(diffuse, atlas)
+    light = np.clip((2.0**-darker - _OPAQUE_LIGHT) / (1.0 - _OPAQUE_LIGHT), 0.0, 1.0)
+    return _soft(light * _falling(other_hue, *_OTHER_HUE_HAIRY) * (1.0 - lip_share(atlas)), atlas)
+
+
+def lip_share(atlas: SkinAtlas) -> FloatArray:
+    """(H, W) in [0, 1] how much each texel belongs to the lips."""
+    share = 1.0 / (1.0 + np.exp(np.clip(atlas.lips / _LIP_EDGE, -30.0, 30.0)))
+    return np.where(atlas.skin_like, share, 0.0).astype(np.float32)
+
+
+def match_tone(diffuse: FloatArray, reference: FloatArray, atlas: SkinAtlas) -> FloatArray:
+    """A head's linear albedo (H, W, 3) with the skin tone of another's, the reference (H, W, 3). Cheeks and forehead
+    have the reference's median colour afterwards."""
+    lab, reference_lab = lab_of_linear(diffuse), lab_of_linear(reference)
+    measured = measuring_mask(atlas)
+    skin, lips = bare_skin(diffuse, atlas), lip_share(atlas)
+    reference_skin = bare_skin(reference, atlas)
+    bare, reference_bare = measured & (skin > SURE), measured & (reference_skin > SURE)
+
+    result = diffuse.astype(np.float64)
+    matched = _matched(lab, reference_lab, skin > SURE, reference_skin > SURE)
+    matched += np.median(reference_lab[reference_bare], axis=0) - np.median(matched[bare], axis=0)
+    result += skin[..., None] * (linear_of_lab(matched) - diffuse)
+    change = np.median(result[bare], axis=0) - np.median(diffuse[bare], axis=0)
+    between_hairs = (1.0 - skin) * shining_through(diffuse, atlas)
+    result += between_hairs[..., None] * np.minimum(change, 0.0)  # dark hair does not fade on paler skin
+    matched = _matched(lab, reference_lab, lips > SURE, lips > SURE)
+    result += lips[..., None] * (linear_of_lab(matched) - diffuse)
+    return np.clip(result, SMALLEST_ALBEDO, LARGEST_ALBEDO).astype(np.float32)
+
+
+def _matched(
+    lab: RealArray, reference_lab: RealArray, chosen: BoolArray, reference_chosen: BoolArray
+) -> npt.NDArray[np.float64]:
+    """All of `lab` (H, W, 3) through the curves that match the chosen texels (H, W) channel by channel."""
+    channels = [match_curve(lab[..., k], lab[chosen, k], reference_lab[reference_chosen, k]) for k in range(3)]
+    return np.stack(channels, -1)
+
+
+def match_curve(values: RealArray, source: RealArray, reference: RealArray) -> npt.NDArray[np.float64]:
+    """`values` of any shape through the smooth rising curve that gives the sample `source` (N,) the distribution of
+    the sample `reference` (M,); beyond the sample's ends the curve goes on with slope one."""
+    levels = np.linspace(0.005, 0.995, LEVELS)
+    places, heights = np.quantile(source, levels), np.quantile(reference, levels)
+    steps = np.maximum(np.diff(places), 1e-6)
+    slopes = np.clip(np.diff(heights) / steps, *SLOPE_LIMITS)
+    slopes = np.clip(gaussian_filter1d(slopes, LEVEL_SMOOTHING, mode="nearest"), *SLOPE_LIMITS)
+    curve = np.concatenate([[0.0], np.cumsum(slopes * steps)])
+    curve += np.mean(heights) - np.mean(curve)
+    inner = np.interp(values, places, curve)
+    return np.asarray(inner + np.minimum(values - places[0], 0.0) + np.maximum(values - places[-1], 0.0))
+
+
+def lab_of_linear(linear: RealArray) -> npt.NDArray[np.float64]:
+    """CIELAB (..., 3) under D65 of linear sRGB (..., 3)."""
+    xyz = np.asarray(linear, np.float64) @ np.linalg.inv(XYZ_TO_SRGB).T / np.array(D65_WHITE_XYZ)
+    f = np.where(xyz > _KNEE**3, np.cbrt(np.maximum(xyz, _KNEE**3)), xyz / (3.0 * _KNEE**2) + 4.0 / 29.0)
+    x, y, z = np.moveaxis(f, -1, 0)
+    return np.stack([116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)], -1)
+
+
+def linear_of_lab(lab: RealArray) -> npt.NDArray[np.float64]:
+    """Linear sRGB (..., 3) of CIELAB (..., 3) under D65; may be outside [0, 1]."""
+    y = (lab[..., 0] + 16.0) / 116.0
+    f = np.stack([y + lab[..., 1] / 500.0, y, y - lab[..., 2] / 200.0], -1)
+    xyz = np.where(f > _KNEE, f**3, 3.0 * _KNEE**2 * (f - 4.0 / 29.0))
+    return np.asarray(xyz * np.array(D65_WHITE_XYZ) @ XYZ_TO_SRGB.T, np.float64)
+
+
+def _unlike_skin(diffuse: FloatArray, atlas: SkinAtlas) -> tuple[RealArray, RealArray]:
+    """By how many halvings texels (H, W) are darker than the head's skin, and how far their hue is from it."""
+    tone = np.median(diffuse[measuring_mask(atlas)], axis=0)
+    safe = np.maximum(diffuse, _SMALLEST_LIGHT)
+    darker = np.log2(float(tone @ _LUMINANCE) / (safe @ _LUMINANCE))
+    ratios = np.log(safe[..., :2] / safe[..., 1:]) - np.log(tone[:2] / tone[1:])
+    return darker, np.linalg.norm(ratios, axis=-1)
+
+
+def _where_hair_grows(atlas: SkinAtlas) -> FloatArray:
+    """(H, W) in [0, 1]: scalp, and round the brows."""
+    hairy = atlas.is_region(Region.SCALP).astype(np.float32)
+    for brow in atlas.brows:
+        along = np.clip(1.0 + _BROW_END - np.abs(2.0 * brow.along - 1.0), 0.0, 1.0)
+        hairy = np.maximum(hairy, along * np.clip(2.0 * (1.0 - np.abs(brow.across) / _BROW_REACH), 0.0, 1.0))
+    return np.where(atlas.skin_like, hairy, 0.0).astype(np.float32)
+
+
+def _falling(x: RealArray, start: float, end: float) -> npt.NDArray[np.float64]:
+    """1 below `start`, 0 above `end`, smooth between."""
+    t = np.clip((end - x) / (end - start), 0.0, 1.0)
+    return np.asarray(t * t * (3.0 - 2.0 * t), np.float64)
+
+
+def _soft(share: RealArray, atlas: SkinAtlas) -> FloatArray:
+    blurred = gaussian_filter(np.asarray(share, np.float64), _EDGE_TEXELS * atlas.resolution / 256.0)
+    return np.where(atlas.skin_like, blurred, 0.0).astype(np.float32)

@@ -1,0 +1,124 @@
+"""`fitme bench live`: a native peer plays the sample clip at 640x480 and 30 fps to the real server process.
+
+The server is a process of its own, as `fitme serve` starts it. Times are the server's own, from the picture headers:
+they begin when the first frame had been decoded and end when a picture is handed to the page.
+"""
+
+import asyncio
+import contextlib
+import json
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fitme.bench.rows import BenchmarkRow
+from fitme.errors import InputError
+from stream.bench.native_peer import ClipTrack, NativePeer, read_clip, request
+from stream.bench.server_process import ServerProcess
+from stream.protocol.picture import Picture
+from stream.protocol.protocol import STAGES
+from stream.web.app import CLIENT_FOLDER, SAMPLE_NAMES
+
+SIZE_PX = (640, 480)
+RATE = 30.0
+TUNING_TIMEOUT_S = 180.0
+STEADY_S = 15.0
+"""How long pictures are counted during refinement."""
+MEBIBYTE = 2**20
+MEMORY_MINUTES = 10.0
+SETTLE_S = 120.0
+"""Memory may grow until then."""
+
+
+@dataclass
+class _Record:
+    """What the page saw, in the server's time."""
+
+    origin_s: float | None = None
+    """When the first frame had been decoded."""
+    first_of_stage_s: dict[int, float] = field(default_factory=dict)
+    sent_s: list[float] = field(default_factory=list)
+    latency_s: list[float] = field(default_factory=list)
+
+    def note(self, picture: Picture) -> None:
+        if picture.received_time_s <= 0.0:
+            return  # drawn before the camera's first frame
+        if self.origin_s is None:
+            self.origin_s = picture.received_time_s - picture.capture_time_s
+        self.sent_s.append(picture.sent_time_s)
+        self.latency_s.append(picture.sent_time_s - picture.received_time_s)
+        for stage in range(picture.stage + 1):
+            self.first_of_stage_s.setdefault(stage, picture.sent_time_s - self.origin_s)
+
+    def rate_between(self, begin_s: float, end_s: float) -> float:
+        """Pictures a second in a span after the first frame."""
+        times = np.array(self.sent_s) - (self.origin_s or 0.0)
+        return float(((times >= begin_s) & (times < end_s)).sum() / (end_s - begin_s))
+
+
+def live() -> list[BenchmarkRow]:
+    """Measure how soon an avatar appears and sharpens, and how smoothly it moves."""
+    return asyncio.run(_measure(0.0))
+
+
+def memory() -> list[BenchmarkRow]:
+    """The same over a session of `MEMORY_MINUTES`, with the memory that it takes."""
+    return asyncio.run(_measure(MEMORY_MINUTES))
+
+
+async def _measure(minutes: float) -> list[BenchmarkRow]:
+    sample = next((CLIENT_FOLDER / name for name in SAMPLE_NAMES if (CLIENT_FOLDER / name).is_file()), None)
+    if sample is None:
+        raise InputError(f"{CLIENT_FOLDER}: there is no sample clip")
+    record = _Record()
+    frames = [frame.reformat(width=SIZE_PX[0], height=SIZE_PX[1]) for frame in read_clip(sample)]
+    with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder)) as server:
+        peer = NativePeer(server.address)
+        peer.on_picture = record.note
+        start_s = time.monotonic()
+        await peer.send_camera(ClipTrack(frames, RATE))
+        await peer.watch()
+        await peer.until(lambda: peer.last_picture is not None and bool(record.sent_s), TUNING_TIMEOUT_S)
+        await asyncio.sleep(STEADY_S)
+        lag_ms = await _loop_lag_ms(server.address)
+        with contextlib.suppress(TimeoutError):
+            await peer.until(lambda: STAGES.index("tuning") in record.first_of_stage_s, TUNING_TIMEOUT_S)
+        rows = _rows(record, lag_ms)
+        if minutes > 0.0:
+            await asyncio.sleep(max(0.0, SETTLE_S - (time.monotonic() - start_s)))
+            early = server.resident_bytes()
+            await asyncio.sleep(max(0.0, 60.0 * minutes - (time.monotonic() - start_s)))
+            late = server.resident_bytes()
+            rows += [
+                BenchmarkRow("resident memory after 2 minutes", early / MEBIBYTE, "MiB", None),
+                BenchmarkRow(f"resident memory after {minutes:g} minutes", late / MEBIBYTE, "MiB", None),
+            ]
+        await peer.close()
+    return rows
+
+
+def _rows(record: _Record, lag_ms: float) -> list[BenchmarkRow]:
+    def first(stage: str) -> float:
+        return record.first_of_stage_s.get(STAGES.index(stage), float("nan"))
+
+    begin_s = first("waiting")
+    return [
+        BenchmarkRow("first avatar picture after the first frame", begin_s, "s", "<= 4"),
+        BenchmarkRow("picture with the person's own skin", first("skin"), "s", "<= 10"),
+        BenchmarkRow("picture after the first full fit with tuning", first("tuning"), "s", "<= 40"),
+        BenchmarkRow(
+            "pictures at 512x512 during refinement", record.rate_between(begin_s, begin_s + STEADY_S), "1/s", ">= 15"
+        ),
+        BenchmarkRow(
+            "from decoded frame to picture sent, median", 1e3 * float(np.median(record.latency_s)), "ms", None
+        ),
+        BenchmarkRow("event-loop lag, p95", lag_ms, "ms", "<= 50"),
+    ]
+
+
+async def _loop_lag_ms(server: str) -> float:
+    health = json.loads(await request("GET", f"{server}/healthz"))
+    return float(health["loop_lag_ms"])

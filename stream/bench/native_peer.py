@@ -1,0 +1,217 @@
+"""A page without a browser: sends a clip over WebRTC to a server and watches the avatar; for measurements and tests."""
+
+import asyncio
+import contextlib
+import fractions
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import MediaStreamError
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from fitme.errors import FitmeError, InputError
+from stream.protocol.picture import Picture
+
+VIDEO_CLOCK_HZ = 90_000
+HTTP_TIMEOUT_S = 60.0
+
+
+class ServerError(FitmeError):
+    """The server answered with an error."""
+
+    def __init__(self, status: int, body: str, retry_after: str | None) -> None:
+        super().__init__(f"the server answered {status}: {body}")
+        self.status = status
+        self.body = body
+        self.retry_after = retry_after
+
+    @property
+    def code(self) -> str:
+        """The protocol's code of the error, or "" if it has none."""
+        try:
+            return str(json.loads(self.body)["error"]["code"])
+        except (ValueError, KeyError, TypeError):
+            return ""
+
+
+async def request(method: str, url: str, content: object = None) -> bytes:
+    """The body of an HTTP answer.
+
+    :raises ServerError: for a status other than 2xx.
+    """
+
+    def send() -> bytes:
+        data = content if isinstance(content, bytes) else None if content is None else json.dumps(content).encode()
+        outgoing = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
+        try:
+            with urllib.request.urlopen(outgoing, timeout=HTTP_TIMEOUT_S) as answer:
+                body: bytes = answer.read()
+                return body
+        except urllib.error.HTTPError as error:
+            with error:
+                raise ServerError(error.code, error.read().decode(), error.headers.get("Retry-After")) from error
+
+    return await asyncio.to_thread(send)
+
+
+def read_clip(path: Path) -> list[av.VideoFrame]:
+    """All frames of a short video, ready to be encoded.
+
+    :raises InputError: if it holds none.
+    """
+    try:
+        with av.open(str(path)) as container:
+            frames = [frame.reformat(format="yuv420p") for frame in container.decode(video=0)]
+    except (av.error.FFmpegError, IndexError) as error:
+        raise InputError(f"{path}: not a video: {error}") from error
+    if not frames:
+        raise InputError(f"{path}: holds no frames")
+    return frames
+
+
+def frames_of(images: Sequence[npt.NDArray[np.uint8]]) -> list[av.VideoFrame]:
+    """Frames of pictures (H, W, 3) sRGB, ready to be encoded."""
+    return [av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p") for image in images]
+
+
+class ClipTrack(MediaStreamTrack):
+    """A camera that plays frames over and over, forwards and backwards, in real time."""
+
+    kind = "video"
+
+    def __init__(self, frames: Sequence[av.VideoFrame], rate: float = 30.0) -> None:
+        super().__init__()
+        self._frames = [*frames, *frames[-2:0:-1]]
+        self._rate = rate
+        self._start_s: float | None = None
+        self._count = 0
+
+    async def recv(self) -> av.VideoFrame:
+        """The next frame, when it is due."""
+        if self.readyState != "live":
+            raise MediaStreamError
+        now_s = time.monotonic()
+        if self._start_s is None:
+            self._start_s = now_s
+        due_s = self._start_s + self._count / self._rate
+        if due_s > now_s:
+            await asyncio.sleep(due_s - now_s)
+        source = self._frames[self._count % len(self._frames)]
+        frame = av.VideoFrame.from_ndarray(source.to_ndarray(), format="yuv420p")
+        frame.pts = round(self._count * VIDEO_CLOCK_HZ / self._rate)
+        frame.time_base = fractions.Fraction(1, VIDEO_CLOCK_HZ)
+        # After a stall the clip goes on where real time is.
+        self._count = max(self._count + 1, int((time.monotonic() - self._start_s) * self._rate))
+        return frame
+
+
+class NativePeer:
+    """One page: a camera and a view of one session."""
+
+    def __init__(self, server: str) -> None:
+        """
+        :param server: address of the server, e.g. ``http://127.0.0.1:8000``.
+        """
+        self.server = server
+        self.session: str | None = None
+        self.pictures = 0
+        self.last_picture: Picture | None = None
+        self.events: dict[str, dict[str, Any]] = {}
+        """The last event of each type."""
+        self.on_picture: Callable[[Picture], None] = lambda picture: None
+        self.on_event: Callable[[dict[str, Any]], None] = lambda event: None
+        self.close_code: int | None = None
+        self.websocket: ClientConnection | None = None
+        self._connection: RTCPeerConnection | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._changed = asyncio.Condition()
+
+    async def send_camera(self, track: MediaStreamTrack, session: str | None = None) -> dict[str, Any]:
+        """Offer a camera, to a session or for a new one; the server's answer.
+
+        :raises ServerError: if the server refuses.
+        """
+        connection = RTCPeerConnection()
+        connection.addTransceiver(track, direction="sendonly")
+        await connection.setLocalDescription(await connection.createOffer())
+        offer = {"sdp": connection.localDescription.sdp, "type": "offer"}
+        if session is not None:
+            offer["session"] = session
+        try:
+            answer: dict[str, Any] = json.loads(await request("POST", f"{self.server}/offer", offer))
+        except ServerError:
+            await connection.close()
+            raise
+        await connection.setRemoteDescription(RTCSessionDescription(answer["sdp"], answer["type"]))
+        self._connection, self.session = connection, answer["session"]
+        return answer
+
+    async def watch(self, *, acknowledge: bool = True) -> None:
+        """Open the websocket and take what comes."""
+        address = f"{self.server.replace('http', 'ws', 1)}/session/{self.session}/view"
+        self.websocket = await connect(address, max_size=None, compression=None)
+        self._watcher = asyncio.create_task(self._watch(self.websocket, acknowledge))
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Send a message of the protocol."""
+        assert self.websocket is not None
+        await self.websocket.send(json.dumps(message))
+
+    async def until(self, condition: Callable[[], bool], timeout_s: float) -> None:
+        """Wait until something that comes over the websocket makes a condition true.
+
+        :raises TimeoutError: if that takes too long.
+        """
+
+        async def wait() -> None:
+            async with self._changed:
+                await self._changed.wait_for(condition)
+
+        await asyncio.wait_for(wait(), timeout_s)
+
+    async def stop_camera(self) -> None:
+        """Close the camera's connection."""
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+    async def close(self) -> None:
+        """Go away."""
+        await self.stop_camera()
+        if self.websocket is not None:
+            await self.websocket.close()
+        if self._watcher is not None:
+            await self._watcher
+
+    async def _watch(self, websocket: ClientConnection, acknowledge: bool) -> None:
+        try:
+            async for message in websocket:
+                if isinstance(message, bytes):
+                    picture = Picture.unpack(message)
+                    if acknowledge:
+                        # A server that has closed meanwhile may have said why: what it sent before is still to be read.
+                        with contextlib.suppress(ConnectionClosed):
+                            await websocket.send(f'{{"type":"ack","sequence":{picture.sequence}}}')
+                    self.pictures, self.last_picture = self.pictures + 1, picture
+                    self.on_picture(picture)
+                else:
+                    event = json.loads(message)
+                    self.events[event["type"]] = event
+                    self.on_event(event)
+                async with self._changed:
+                    self._changed.notify_all()
+        except ConnectionClosed:
+            pass
+        self.close_code = websocket.close_code
+        async with self._changed:
+            self._changed.notify_all()

@@ -1,0 +1,124 @@
+"""Which frames of a stream are worth studying for their expression: a bounded set beside the keyframes.
+
+Only frames that show the person well and sharply from the front are considered. One whose expression neither a keyframe
+nor a kept frame shows is added; when the set is full, it takes the place of the least novel of them if it is clearly
+more novel. Each such exchange leaves one frame less that is as little novel, and there is an end to how much faces can
+differ: however long somebody talks, the set comes to rest.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.distance import cdist
+
+from fitme.fit.keyframe import Keyframe
+from fitme.fit.texture.expression_distance import expression_axes, expression_gram
+from fitme.shape.morphable_model import MorphableModel
+from fitme.track.observation import FaceObservation
+from stream.engine.keyframe_selection import Decision, SelectorSettings, flaw, number_of
+
+Point = npt.NDArray[np.float64]
+"""(52,) metres: an expression, such that distances are how far the face is moved, in the root mean square."""
+NOT_KEPT = Decision(None, ())
+
+
+@dataclass(frozen=True)
+class ExpressionSettings:
+    """Limits and trade-offs of the selection."""
+
+    novelty_m: float = 0.0005
+    """Root mean square displacement of the face from every expression that is known already, at least: a raised brow.
+    A tracked face that rests moves by a quarter of this from frame to frame."""
+    gain: float = 1.5
+    """Factor by which a frame must be more novel than the least novel kept one to take its place, > 1."""
+    sharpness: float = 0.7
+    """Of the keyframes' median sharpness, at least."""
+    turn_rad: float = math.radians(30.0)
+    """Yaw and pitch up to which a face is seen from the front."""
+    interval_s: float = 0.3
+    """Time between two kept frames."""
+
+
+class ExpressionSelector:
+    """Chooses frames to study from a stream. The same frames in the same order give the same choice."""
+
+    def __init__(self, model: MorphableModel, count: int, settings: ExpressionSettings | None = None) -> None:
+        """
+        :param count: frames at most; none are studied if it is 0.
+        """
+        self._axes = expression_axes(expression_gram(model).double().numpy())
+        self._count = count
+        self._settings = settings or ExpressionSettings()
+        self._quality = SelectorSettings()
+        self._held: dict[str, Point] = {}
+        self._number = 0
+        self._time_s = -math.inf
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Of the kept frames, in the order of their keeping."""
+        return tuple(self._held)
+
+    def restore(self, picture: Keyframe) -> None:
+        """Keep a frame of an earlier process without asking."""
+        self._held[picture.key] = self._point(picture.observation)
+        self._number = max(self._number, number_of(picture.key) + 1)
+
+    def offer(
+        self,
+        image: npt.NDArray[np.uint8],
+        observation: FaceObservation,
+        timestamp_s: float,
+        keyframes: Sequence[Keyframe],
+    ) -> Decision:
+        """Decide on a frame that is no keyframe.
+
+        :param image: (H, W, 3) sRGB picture that `observation` is of. It is copied if it is kept.
+        :param timestamp_s: time of capture, seconds, growing.
+        :param keyframes: those that are kept now; nothing is studied before there are some.
+        """
+        settings = self._settings
+        too_soon = timestamp_s - self._time_s < settings.interval_s
+        if self._count == 0 or not keyframes or too_soon or not self._shows_well(observation, keyframes):
+            return NOT_KEPT
+        point = self._point(observation)
+        known = np.stack([keyframe.observation.expression for keyframe in keyframes]) @ self._axes  # (N, 52)
+        dropped: tuple[str, ...] = ()
+        least_m = settings.novelty_m
+        if len(self._held) >= self._count:
+            key, novelty_m = self._least_novel(known)
+            dropped, least_m = (key,), max(least_m, settings.gain * novelty_m)
+        others = [held for key, held in self._held.items() if key not in dropped]
+        if cdist([point], [*known, *others]).min() < least_m:
+            return NOT_KEPT
+        for key in dropped:
+            del self._held[key]
+        picture = Keyframe(f"study-{self._number:06d}", image.copy(), observation, timestamp_s)
+        self._held[picture.key] = point
+        self._number += 1
+        self._time_s = timestamp_s
+        return Decision(picture, dropped)
+
+    def _shows_well(self, observation: FaceObservation, keyframes: Sequence[Keyframe]) -> bool:
+        sharpness = float(np.median([keyframe.observation.quality.sharpness for keyframe in keyframes]))
+        yaw, pitch, _ = observation.pose.yaw_pitch_roll()
+        return (
+            flaw(observation, self._quality) is None
+            and observation.quality.sharpness >= self._settings.sharpness * sharpness
+            and max(abs(yaw), abs(pitch)) <= self._settings.turn_rad
+        )
+
+    def _point(self, observation: FaceObservation) -> Point:
+        return np.asarray(observation.expression @ self._axes)
+
+    def _least_novel(self, known: npt.NDArray[np.float64]) -> tuple[str, float]:
+        """The key of the kept frame that is nearest to another, or to points (N, 52), and how near in metres."""
+        held = np.stack(list(self._held.values()))  # (M, 52)
+        among = cdist(held, held)
+        np.fill_diagonal(among, np.inf)
+        novelty_m = np.minimum(among.min(1), cdist(held, known).min(1))  # (M,)
+        index = int(novelty_m.argmin())
+        return list(self._held)[index], float(novelty_m[index])

@@ -1,0 +1,104 @@
+"""What a scene's controls mean to a renderer: a camera, a head pose, a light."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.color import srgb_to_linear
+from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, rotation_matrix
+from fitme.render.light import SH_COUNT, Light
+from stream.protocol.protocol import LightPreset, Mode
+from stream.protocol.scene import Scene, Vector
+
+FOCAL_PER_SIZE = 1.55
+"""Focal length over the picture's size: a head at the default distance fills three quarters of the picture."""
+CENTER_HEIGHT = 0.45
+"""Height of the middle of the eyes in the picture, from the top."""
+FOLLOW = 0.6
+"""Share of the head's sideways motion that the avatar takes over."""
+TURNTABLE_PERIOD_S = 8.0
+TURNTABLE_SWING_RAD = 1.0
+
+_Y00 = 0.28209479177387814
+_Y1 = 0.4886025119029199
+"""Norms of the real spherical harmonics of order 0 and 1."""
+
+
+def studio_camera(size_px: int) -> Camera:
+    """The camera that takes the pictures, square."""
+    return Camera(FOCAL_PER_SIZE * size_px, size_px / 2.0, CENTER_HEIGHT * size_px, size_px, size_px)
+
+
+def head_pose(scene: Scene, tracked: HeadPose | None, time_s: float) -> HeadPose:
+    """Pose of the avatar before the studio's camera.
+
+    In mirror mode it takes over the tracked rotation and some of the sideways motion; the scene's orbit then turns the
+    head, not the lights, which stay with the viewer.
+    """
+    rotation, offset = np.eye(3), np.zeros(2)
+    if scene.mode is Mode.TURNTABLE:
+        phase = 2.0 * math.pi * time_s / TURNTABLE_PERIOD_S
+        rotation = _yaw_matrix(TURNTABLE_SWING_RAD * math.sin(phase))
+    elif tracked is not None:
+        rotation = rotation_matrix(torch.from_numpy(tracked.rotation).double()).numpy()
+        depth = max(-float(tracked.translation[2]), 1e-3)
+        offset = FOLLOW * tracked.translation[:2].astype(np.float64) * scene.distance / depth
+    # A camera that moves right or up sees a head that turns left or down.
+    rotation = _pitch_matrix(scene.pitch) @ _yaw_matrix(-scene.yaw) @ rotation
+    axis_angle = axis_angle_from_matrix(torch.from_numpy(rotation)).numpy()
+    translation = np.array([offset[0], offset[1], -scene.distance])
+    return HeadPose(axis_angle.astype(np.float32), translation.astype(np.float32))
+
+
+def scene_light(scene: Scene, found_sh: npt.NDArray[np.float32] | None) -> Light:
+    """The light of a scene; `found_sh` (9, 3) is what the fit found in the newest keyframe."""
+    directions, colors = [], []
+    if scene.intensity > 0.0:
+        directions.append(scene.direction)
+        colors.append([scene.intensity * value for value in linear_color(scene.color)])
+    if scene.preset is LightPreset.CAMERA and found_sh is not None:
+        sh = torch.from_numpy(np.asarray(found_sh, np.float32))
+    else:
+        level, gradient, extra = _PRESETS.get(scene.preset, _PRESETS[LightPreset.STUDIO])
+        sh = torch.zeros(SH_COUNT, 3)
+        sh[0] = torch.tensor(level) / _Y00
+        # Order 1 in the order y, z, x: shading level + gradient . n.
+        sh[1:4] = torch.tensor([gradient[1], gradient[2], gradient[0]])[:, None] * torch.tensor(level) / _Y1
+        directions += [direction for direction, _ in extra]
+        colors += [[scene.ambient * value for value in color] for _, color in extra]
+    return Light(
+        scene.ambient * sh[None],
+        torch.tensor(directions, dtype=torch.float32).reshape(1, -1, 3),
+        torch.tensor(colors, dtype=torch.float32).reshape(1, -1, 3),
+    )
+
+
+def linear_color(encoded: Vector) -> Vector:
+    """An sRGB-encoded colour as linear light."""
+    r, g, b = srgb_to_linear(torch.tensor(encoded, dtype=torch.float64)).tolist()
+    return r, g, b
+
+
+_PRESETS: dict[LightPreset, tuple[Vector, Vector, tuple[tuple[Vector, Vector], ...]]] = {
+    # Mean level, relative gradient along x, y, z, and (direction, colour) of further lights.
+    LightPreset.STUDIO: ((0.55, 0.55, 0.55), (-0.1, 0.45, 0.4), (((-0.45, 0.55, 0.70), (0.55, 0.53, 0.50)),)),
+    LightPreset.SKY: ((0.62, 0.70, 0.82), (0.0, 0.6, 0.1), (((0.3, 0.9, 0.3), (0.35, 0.33, 0.28)),)),
+    LightPreset.RIM: (
+        (0.12, 0.12, 0.14),
+        (0.0, 0.2, 0.2),
+        (((-0.93, 0.15, -0.33), (1.6, 0.75, 0.35)), ((0.93, 0.15, -0.33), (0.3, 0.65, 1.7))),
+    ),
+    LightPreset.DARK: ((0.03, 0.03, 0.035), (0.0, 0.0, 0.0), ()),
+}
+
+
+def _yaw_matrix(angle_rad: float) -> npt.NDArray[np.float64]:
+    c, s = math.cos(angle_rad), math.sin(angle_rad)
+    return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
+
+
+def _pitch_matrix(angle_rad: float) -> npt.NDArray[np.float64]:
+    c, s = math.cos(angle_rad), math.sin(angle_rad)
+    return np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])

@@ -1,0 +1,116 @@
+"""A picture of the avatar on its way to a page: one binary message.
+
+`PICTURE_HEADER` (80 bytes, little-endian), then the encoded picture:
+
+====== ======= ====================================================================
+offset type    field
+====== ======= ====================================================================
+0      4 bytes magic ``FITM``
+4      uint16  version, 1
+6      uint8   codec: 1 JPEG, 2 WebP
+7      uint8   stage: index into `STAGES`
+8      uint32  sequence, growing by at least 1; gaps are pictures that were skipped
+12     uint16  width, pixels
+14     uint16  height, pixels
+16     float64 media time of the camera frame, seconds since the peer's first frame
+24     float64 server time when that frame had been decoded, seconds
+32     float64 server time when the picture had been rendered, seconds
+40     float64 server time when the picture was handed to this page, seconds
+48     float32 head yaw, radians (> 0 looks to the viewer's right)
+52     float32 head pitch, radians (> 0 looks up)
+56     float32 head roll, radians (> 0 counter-clockwise on the picture)
+60     float32 head position x, metres, +X right
+64     float32 head position y, metres, +Y up
+68     float32 head position z, metres, negative in front of the camera
+72     uint32  rounds of fitting that the avatar has behind it
+76     uint32  bytes of the encoded picture that follow
+====== ======= ====================================================================
+
+Server times count from one arbitrary moment. Pictures are as a camera sees the head, not flipped.
+"""
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+from stream.protocol.protocol import PROTOCOL_VERSION, STAGES, ProtocolError
+
+PICTURE_HEADER = struct.Struct("<4sHBBIHHdddd6fII")
+PICTURE_MAGIC = b"FITM"
+
+
+class Codec(IntEnum):
+    """Encoding of a picture."""
+
+    JPEG = 1
+    WEBP = 2
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One encoded picture of the avatar and what its header says; see the table in the module's docstring."""
+
+    sequence: int
+    codec: Codec
+    stage: int
+    """Index into `STAGES`."""
+    width: int
+    height: int
+    capture_time_s: float
+    received_time_s: float
+    rendered_time_s: float
+    sent_time_s: float
+    pose: tuple[float, float, float, float, float, float]
+    """yaw, pitch, roll in radians; x, y, z in metres (view frame)."""
+    rounds: int
+    payload: bytes
+
+    def pack(self) -> bytes:
+        """The binary message."""
+        header = PICTURE_HEADER.pack(
+            PICTURE_MAGIC,
+            PROTOCOL_VERSION,
+            self.codec,
+            self.stage,
+            self.sequence & 0xFFFFFFFF,
+            self.width,
+            self.height,
+            self.capture_time_s,
+            self.received_time_s,
+            self.rendered_time_s,
+            self.sent_time_s,
+            *self.pose,
+            self.rounds,
+            len(self.payload),
+        )
+        return header + self.payload
+
+    @staticmethod
+    def unpack(message: bytes) -> "Picture":
+        """Read a binary message.
+
+        :raises ProtocolError: if it is not a picture of this version, or truncated.
+        """
+        if len(message) < PICTURE_HEADER.size:
+            raise ProtocolError("bad_picture", f"a header has {PICTURE_HEADER.size} bytes, the message {len(message)}")
+        magic, version, codec, stage, sequence, width, height, *rest = PICTURE_HEADER.unpack_from(message)
+        if magic != PICTURE_MAGIC or version != PROTOCOL_VERSION:
+            raise ProtocolError("bad_picture", f"not a picture of protocol {PROTOCOL_VERSION}: {magic!r} {version}")
+        captured, received, rendered, sent, yaw, pitch, roll, x, y, z, rounds, size = rest
+        payload = message[PICTURE_HEADER.size :]
+        if len(payload) != size or stage >= len(STAGES) or codec not in tuple(Codec):
+            raise ProtocolError("bad_picture", f"inconsistent header: codec {codec}, stage {stage}, {size} bytes")
+        return Picture(
+            sequence=sequence,
+            codec=Codec(codec),
+            stage=stage,
+            width=width,
+            height=height,
+            capture_time_s=captured,
+            received_time_s=received,
+            rendered_time_s=rendered,
+            sent_time_s=sent,
+            pose=(yaw, pitch, roll, x, y, z),
+            rounds=rounds,
+            payload=payload,
+        )

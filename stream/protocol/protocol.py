@@ -1,0 +1,121 @@
+"""What page and server say to each other: version 1 of the protocol.
+
+HTTP
+----
+Every error is ``{"error": {"code": str, "message": str}}`` with the status given here. A session's id is its only
+secret: 192 random bits that are never listed anywhere. Whoever holds it may watch, steer, keep and delete the session.
+
+``GET /config``
+    ``{"protocol": 1, "iceServers": [RTCIceServer...], "limits": {"sessions": int, "message_bytes": int,
+    "picture_size": int, "grace_seconds": float}, "sample": str | null}``. `iceServers` goes into `RTCPeerConnection`
+    unchanged; `sample` is the address of a clip of a synthetic head, relative to the page.
+``POST /offer`` with ``{"sdp": str, "type": "offer", "session"?: str}``
+    200 ``{"sdp": str, "type": "answer", "session": str, "peer": int, "resumed": bool}``. Without `session` a new
+    session begins. With it the peer joins that session: one that still runs, one whose peer went away less than
+    `grace_seconds` ago, or one that was kept (`resumed` is true for all). A session has one camera at a time: a newer
+    peer replaces the older one, and the pages hear ``{"type": "peer", "peer": OLD, "state": "replaced"}``. The answer
+    holds all of the server's ICE candidates.
+    400 ``bad_offer``, 404 ``unknown_session``, 413 ``too_large``, 503 ``full`` or ``engine_gone`` with ``Retry-After``.
+``PATCH /offer/{session}`` with ``{"peer": int, "candidate": str | null, "sdpMid"?: str | null,
+"sdpMLineIndex"?: int | null}``
+    Trickle ICE: 204. `candidate` is `RTCIceCandidate.candidate`; null or "" ends them. A candidate of a replaced peer
+    is ignored. 400 ``bad_candidate``, 404 ``unknown_session``.
+``GET /session/{session}/avatar.glb``
+    200 ``model/gltf-binary``; 404 ``unknown_session``; 409 ``not_ready`` (with ``Retry-After``) before the first skin.
+``POST /session/{session}/keep`` with ``{"keep": bool}``
+    200 ``{"kept": bool}``. A session that is not kept leaves nothing behind when it ends.
+``DELETE /session/{session}``
+    204: ends the session and removes all of its data, kept or not. 404 ``unknown_session``.
+``GET /healthz``
+    200 ``{"status": "ok", "sessions": int, "loop_lag_ms": float}``, or 503 with ``"status": "loop_blocked"`` or
+    ``"engine_gone"``.
+``GET /`` and everything else
+    The page: the files of ``client/``.
+
+Websocket ``/session/{session}/view``
+-------------------------------------
+Any number of pages may watch one session; each gets all events and, at its own pace, the newest pictures. Controls are
+the session's, not the page's: the last change wins and every page hears of it by a `scene` event. On joining, `hello`
+comes first, then the last event of each lasting kind (`stream.protocol.events.PERSISTENT_EVENTS`), then what happens.
+
+*Server to page, text*: the JSON of the ``...Event`` classes of `stream.protocol.events`, told apart by ``"type"``. A
+page ignores types and fields that it does not know.
+
+*Server to page, binary*: one picture a message, as `stream.protocol.picture` describes it. A page acknowledges each
+picture once it has drawn or dropped it; the next one is sent only then, so that at most one is in flight, and it is
+always the newest. A page that shows its camera flipped, as mirrors do, flips the avatar, too.
+
+*Page to server, text*: the JSON of the classes of `stream.protocol.client_messages`, told apart by ``"type"``. Parsing
+is strict: an unknown type, an unknown or missing field, or a value out of range is answered by an `error` event and
+changes nothing; so is a binary message. A message larger than `limits.message_bytes` closes the websocket with code
+1009. Colours on the wire are sRGB-encoded, as colour pickers give them. Close codes: 1009 message too large, 4404
+unknown session, 4410 session ended.
+"""
+
+from enum import StrEnum
+
+from fitme.errors import FitmeError
+
+PROTOCOL_VERSION = 1
+
+STAGES = ("waiting", "landmarks", "skin", "inversion", "tuning")
+"""Stages of an avatar, in their order: `waiting` is the mean head in grey, `landmarks` the person's shape in grey, from
+`skin` on the avatar has the person's own reflectance."""
+
+CLOSE_TOO_LARGE = 1009
+CLOSE_UNKNOWN_SESSION = 4404
+CLOSE_ENDED = 4410
+
+
+class ProtocolError(FitmeError):
+    """A message does not follow the protocol."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        """Short machine-readable reason, e.g. ``bad_message``."""
+
+
+class Mode(StrEnum):
+    """What moves the avatar."""
+
+    MIRROR = "mirror"
+    """It takes over the pose and expression of the face before the camera."""
+    TURNTABLE = "turntable"
+    """It turns by itself, with a neutral expression."""
+
+
+class LightPreset(StrEnum):
+    """Where the soft part of the light comes from; a directional light is added to it."""
+
+    STUDIO = "studio"
+    """Large soft light from above and in front, dim from below."""
+    SKY = "sky"
+    """Cool from above, warm from below."""
+    RIM = "rim"
+    """Two coloured lights from both sides, little from in front."""
+    DARK = "dark"
+    """Almost none: only the directional light counts."""
+    CAMERA = "camera"
+    """The light that the fit found in the newest keyframe; `STUDIO` until there is one."""
+
+
+class PromptCode(StrEnum):
+    """What the person is asked to do. Left and right are the person's own."""
+
+    LOOK_STRAIGHT = "look_straight"
+    TURN_LEFT = "turn_left"
+    TURN_RIGHT = "turn_right"
+    LOOK_UP = "look_up"
+    LOOK_DOWN = "look_down"
+    SMILE = "smile"
+    OPEN_MOUTH = "open_mouth"
+    COME_CLOSER = "come_closer"
+    MOVE_BACK = "move_back"
+    HOLD_STILL = "hold_still"
+    MORE_LIGHT = "more_light"
+    LESS_LIGHT = "less_light"
+    UNCOVER_FACE = "uncover_face"
+    SHOW_FACE = "show_face"
+    ONE_PERSON = "one_person"
+    SAME_PERSON = "same_person"

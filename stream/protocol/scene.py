@@ -1,0 +1,39 @@
+"""The controls of a session - light, camera, background, what moves the head - as one value."""
+
+from dataclasses import dataclass, replace
+
+from stream.protocol.client_messages import SetBackground, SetCamera, SetLight, SetMode
+from stream.protocol.events import SceneEvent
+from stream.protocol.protocol import LightPreset, Mode
+
+Vector = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All controls. Colours are sRGB-encoded, as on the wire."""
+
+    preset: LightPreset = LightPreset.STUDIO
+    ambient: float = 1.0
+    direction: Vector = (-0.4, 0.5, 0.768)
+    color: Vector = (1.0, 1.0, 1.0)
+    intensity: float = 0.0
+    yaw: float = 0.0
+    pitch: float = 0.0
+    distance: float = 0.6
+    mode: Mode = Mode.MIRROR
+    background: Vector = (0.13, 0.14, 0.16)
+
+    def changed(self, message: SetLight | SetCamera | SetMode | SetBackground) -> "Scene":
+        """The scene after a page's message; fields that the message leaves out stay."""
+        match message:
+            case SetBackground():
+                return replace(self, background=message.color)
+            case SetMode():
+                return replace(self, mode=message.mode)
+            case SetLight() | SetCamera():
+                return replace(self, **{name: value for name, value in vars(message).items() if value is not None})
+
+    def event(self) -> SceneEvent:
+        """What pages are told."""
+        return SceneEvent(**vars(self))

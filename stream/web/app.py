@@ -1,0 +1,265 @@
+"""The web application: signalling, session API, websocket and page on one port. See `stream.protocol.protocol`."""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from fitme.errors import FitmeError
+from stream.engine.interface import Engine, EngineError, NotReadyError
+from stream.protocol.client_messages import parse_client_message
+from stream.protocol.events import ErrorEvent
+from stream.protocol.picture import Picture
+from stream.protocol.protocol import CLOSE_ENDED, CLOSE_UNKNOWN_SESSION, PROTOCOL_VERSION, ProtocolError
+from stream.settings import ServeSettings
+from stream.web.loop_monitor import LoopMonitor
+from stream.web.relay import Outbox
+from stream.web.rtc import OfferError
+from stream.web.sessions import FullError, Session, SessionTable, UnknownSessionError
+
+logger = logging.getLogger(__name__)
+
+CLIENT_FOLDER = Path(__file__).resolve().parents[2] / "client"
+SAMPLE_NAMES = ("assets/sample.webm", "assets/sample.mp4")
+"""Where the page's sample clip may be, below the client's folder."""
+CLOSE_FULL = 1013
+"""Websocket: try again later."""
+
+_STATUS: dict[type[FitmeError], tuple[int, str]] = {
+    OfferError: (400, "bad_offer"),
+    ProtocolError: (400, "bad_request"),
+    UnknownSessionError: (404, "unknown_session"),
+    NotReadyError: (409, "not_ready"),
+    FullError: (503, "full"),
+    EngineError: (503, "engine_gone"),
+}
+NOT_READY_RETRY_S = 2
+"""How soon a client may ask again for an avatar that was not ready."""
+
+
+class Service:
+    """The handlers of one server and what they share."""
+
+    def __init__(self, settings: ServeSettings, engine: Engine) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.sessions = SessionTable(settings, engine)
+        self.monitor = LoopMonitor()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        """Start the engine before the first request, end all sessions after the last."""
+        await self.engine.start()
+        await self.sessions.start()
+        monitoring = asyncio.create_task(self.monitor.run())
+        try:
+            yield
+        finally:
+            monitoring.cancel()
+            await self.sessions.stop()
+            await self.engine.stop()
+
+    async def config(self, _request: Request) -> Response:
+        """``GET /config``"""
+        servers = [
+            {name: value for name, value in vars(server).items() if value is not None}
+            for server in self.settings.ice_servers
+        ]
+        limits = {
+            "sessions": self.settings.session.limit,
+            "message_bytes": self.settings.max_message_bytes,
+            "picture_size": self.settings.picture.size_px,
+            "grace_seconds": self.settings.session.grace_s,
+        }
+        sample = next((name for name in SAMPLE_NAMES if (CLIENT_FOLDER / name).is_file()), None)
+        return JSONResponse(
+            {"protocol": PROTOCOL_VERSION, "iceServers": servers, "limits": limits, "sample": sample},
+        )
+
+    async def health(self, _request: Request) -> Response:
+        """``GET /healthz``"""
+        status = "ok"
+        if not self.engine.healthy:
+            status = "engine_gone"
+        elif self.monitor.worst_s > self.settings.max_loop_lag_s:
+            status = "loop_blocked"
+        lag_ms = round(1000.0 * self.monitor.percentile_s(0.95), 2)
+        content = {"status": status, "sessions": len(self.sessions), "loop_lag_ms": lag_ms}
+        return JSONResponse(content, 200 if status == "ok" else 503)
+
+    async def offer(self, request: Request) -> Response:
+        """``POST /offer``"""
+        content = await self._json_object(request, {"sdp": str, "type": str}, {"session": str})
+        if content["type"] != "offer":
+            raise ProtocolError("bad_offer", f"type must be 'offer', not {content['type'][:40]!r}")
+        self._check_engine()
+        session, sdp, peer = await self.sessions.connect(content.get("session"), content["sdp"])
+        answer = {"sdp": sdp, "type": "answer", "session": session.id, "peer": peer, "resumed": "session" in content}
+        return JSONResponse(answer)
+
+    async def trickle(self, request: Request) -> Response:
+        """``PATCH /offer/{session}``"""
+        session = self.sessions.get(request.path_params["session"])
+        optional = {"sdpMid": str | None, "sdpMLineIndex": int | None}
+        content = await self._json_object(request, {"peer": int, "candidate": str | None}, optional)
+        if session.peer is not None and content["peer"] == session.connected_number:
+            try:
+                await session.peer.add_candidate(
+                    content["candidate"], content.get("sdpMid"), content.get("sdpMLineIndex")
+                )
+            except OfferError as error:
+                raise ProtocolError("bad_candidate", str(error)) from error
+        return Response(status_code=204)
+
+    async def avatar(self, request: Request) -> Response:
+        """``GET /session/{session}/avatar.glb``"""
+        session = self.sessions.get(request.path_params["session"])
+        self._check_engine()
+        path = await self.engine.export(session.id)
+        return FileResponse(
+            path,
+            media_type="model/gltf-binary",
+            filename="avatar.glb",
+            background=BackgroundTask(path.unlink, missing_ok=True),
+        )
+
+    async def keep(self, request: Request) -> Response:
+        """``POST /session/{session}/keep``"""
+        session = self.sessions.get(request.path_params["session"])
+        content = await self._json_object(request, {"keep": bool}, {})
+        await self.sessions.keep(session, content["keep"])
+        return JSONResponse({"kept": content["keep"]})
+
+    async def delete(self, request: Request) -> Response:
+        """``DELETE /session/{session}``"""
+        await self.sessions.delete(request.path_params["session"])
+        return Response(status_code=204)
+
+    async def view(self, websocket: WebSocket) -> None:
+        """Websocket ``/session/{session}/view``"""
+        await websocket.accept()
+        try:
+            session = await self.sessions.activate(websocket.path_params["session"])
+            outbox = self.sessions.join(session)
+        except UnknownSessionError as error:
+            await websocket.close(CLOSE_UNKNOWN_SESSION, str(error))
+            return
+        except FullError as error:
+            await websocket.close(CLOSE_FULL, str(error))
+            return
+        sender = asyncio.create_task(_send(websocket, outbox))
+        receiver = asyncio.create_task(self._receive(websocket, session, outbox))
+        try:
+            await asyncio.wait((sender, receiver), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.sessions.leave(session, outbox)
+            for task in (sender, receiver):
+                task.cancel()
+            await asyncio.gather(sender, receiver, return_exceptions=True)
+
+    async def _receive(self, websocket: WebSocket, session: Session, outbox: Outbox) -> None:
+        while True:
+            message = await websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            try:
+                text = message.get("text")
+                if text is None:
+                    raise ProtocolError("bad_message", "pages send text messages only")
+                await self.sessions.handle(session, outbox, parse_client_message(text))
+            except ProtocolError as error:
+                outbox.put(ErrorEvent(error.code, str(error)))
+            except FitmeError as error:
+                logger.warning("a page's message failed: %s", error)
+                outbox.put(ErrorEvent("store_failed", str(error)))
+
+    def _check_engine(self) -> None:
+        if not self.engine.healthy:
+            raise EngineError("the engine is starting again: try again in a moment")
+
+    async def _json_object(
+        self, request: Request, required: dict[str, Any], optional: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The request's body, a JSON object with these fields of these types and no others."""
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > self.settings.max_message_bytes:
+                raise ProtocolError("too_large", f"a body has at most {self.settings.max_message_bytes} bytes")
+        try:
+            content = json.loads(bytes(body))
+        except (ValueError, RecursionError) as error:
+            raise ProtocolError("bad_request", f"the body is not JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise ProtocolError("bad_request", "the body must be a JSON object")
+        known = required | optional
+        missing, unknown = sorted(required.keys() - content.keys()), sorted(content.keys() - known.keys())
+        if missing or unknown:
+            raise ProtocolError("bad_request", f"missing fields {missing}, unknown fields {str(unknown)[:80]}")
+        for name, value in content.items():
+            if not isinstance(value, known[name]) or (isinstance(value, bool) and known[name] is not bool):
+                raise ProtocolError("bad_request", f"{name} has the wrong type, {type(value).__name__}")
+        return content
+
+
+async def _send(websocket: WebSocket, outbox: Outbox) -> None:
+    try:
+        while (item := await outbox.take()) is not None:
+            if isinstance(item, Picture):
+                await websocket.send_bytes(item.pack())
+            else:
+                await websocket.send_text(item.to_json())
+        await websocket.close(CLOSE_ENDED)
+    except (WebSocketDisconnect, RuntimeError):
+        logger.debug("a page went away while it was sent something")
+
+
+async def _refuse(websocket: WebSocket) -> None:
+    """There is no websocket at any other address."""
+    await websocket.close()
+
+
+def _error_response(settings: ServeSettings) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def respond(_request: Request, error: Exception) -> Response:
+        status, code = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), (500, "internal"))
+        if isinstance(error, ProtocolError):
+            status, code = (413 if error.code == "too_large" else status), error.code
+        retry_s = {409: NOT_READY_RETRY_S, 503: settings.session.retry_after_s}.get(status)
+        headers = None if retry_s is None else {"Retry-After": str(retry_s)}
+        return JSONResponse({"error": {"code": code, "message": str(error)}}, status, headers)
+
+    return respond
+
+
+def create_app(settings: ServeSettings, engine: Engine) -> Starlette:
+    """The ASGI application of a server."""
+    service = Service(settings, engine)
+    session = "/session/{session}"
+    routes = [
+        Route("/config", service.config),
+        Route("/healthz", service.health),
+        Route("/offer", service.offer, methods=["POST"]),
+        Route("/offer/{session}", service.trickle, methods=["PATCH"]),
+        Route(f"{session}/avatar.glb", service.avatar),
+        Route(f"{session}/keep", service.keep, methods=["POST"]),
+        Route(session, service.delete, methods=["DELETE"]),
+        WebSocketRoute(f"{session}/view", service.view),
+        WebSocketRoute("/{path:path}", _refuse),
+        Mount("/", StaticFiles(directory=CLIENT_FOLDER, html=True)),
+    ]
+    app = Starlette(
+        routes=routes, lifespan=service.lifespan, exception_handlers={FitmeError: _error_response(settings)}
+    )
+    app.state.service = service
+    return app

@@ -1,0 +1,136 @@
+"""The parts of the reflectance benchmark, on small networks and few heads."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fitme.bench.reflectance.benchmark import Extent, Part, measure
+from fitme.bench.reflectance.consistency import RESOLUTION
+from fitme.bench.reflectance.inversion import inversion_rows
+from fitme.bench.reflectance.power_spectra import SpectrumRatio
+from fitme.bench.reflectance.samples import TONE_RESOLUTION, frechet_rows, tone_rows
+from fitme.bench.reflectance.sets import SeenSet, as_dataset, as_reflectance, held_out_maps, sample_batches, see
+from fitme.bench.reflectance.spectra import REFERENCE_VARIABLE, reference_rows, summary_rows
+from fitme.bench.reflectance.speed import speed_rows
+from fitme.reflectance import load_default_generator
+from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
+from fitme.skin.atlas import default_atlas
+from fitme.skin.skin_tone_classes import skin_angle
+from fitme.training.contact_sheets import sample_latents, synthesize_all
+from fitme.training.data.dataset import HELD_OUT_SEED, MapDataset, build_dataset
+
+
+@pytest.fixture(scope="module")
+def generator() -> ReflectanceGenerator:
+    """Of 64 texels, as fast as can be."""
+    torch.manual_seed(3)
+    config = GeneratorConfig(
+        resolution=64,
+        noise_size=8,
+        latent_size=12,
+        mapping_layers=2,
+        trunk_channels=(16, 16, 12),
+        diffuse_channels=(8, 6),
+        specular_channels=(4, 4),
+        normal_channels=(6, 4),
+        trunk_positions=2,
+        branch_positions=2,
+        detail_maps=(3, 2, 2),
+        linear_components=5,
+        linear_resolution=32,
+    )
+    generator = ReflectanceGenerator(config)
+    generator.measure_mean_w(64)
+    return generator.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def held_out(tmp_path_factory: pytest.TempPathFactory) -> MapDataset:
+    return build_dataset(Path(tmp_path_factory.mktemp("maps")), 3, 64, first_seed=HELD_OUT_SEED)
+
+
+def test_maps_survive_the_way_there_and_back(held_out: MapDataset):
+    maps = held_out_maps(held_out, 0, 3)
+    torch.testing.assert_close(as_dataset(as_reflectance(maps)), maps, atol=1e-5, rtol=1e-4)
+
+
+def test_inversion_rows_are_means_over_all_heads(generator: ReflectanceGenerator, held_out: MapDataset):
+    said: list[str] = []
+    rows = inversion_rows(generator, held_out, 3, said.append, steps=8, tuning_steps=4)
+    values = {row.name: row.value for row in rows}
+    first = "W+ inversion of 3 held-out maps, 8 steps"
+    tuned = "the same, 4 more steps of weight tuning"
+    assert values[f"{first}: PSNR, mean of the worst tenth"] < values[f"{first}: diffuse albedo PSNR, mean"]
+    assert values[f"{tuned}: diffuse albedo PSNR, mean"] > values[f"{first}: diffuse albedo PSNR, mean"]
+    assert 0.0 < values[f"{first}: diffuse albedo SSIM, mean"] < 1.0
+    assert len(said) == 1
+
+
+def test_samples_drawn_like_the_real_set_have_a_ratio_of_one():
+    features = torch.randn(300, 20, generator=torch.Generator().manual_seed(1))
+    everything = SeenSet(features, 2.0 * features + 1.0, torch.zeros(300, 1))
+    real, samples = everything.part(0, 200), everything.part(200, 300)
+    rows = {row.name: row for row in frechet_rows(real, samples)}
+    ratios = [row for name, row in rows.items() if "ratio" in name]
+    assert [row.value for row in ratios] == [pytest.approx(1.0, abs=0.35)] * 2
+    assert all(row.target == "<= 3" for row in ratios)
+    shifted = replace(samples, texture_features=samples.texture_features + 2.0)
+    worse = {row.name: row.value for row in frechet_rows(real, shifted)}
+    assert worse["FID of diffuse maps on EfficientNet-lite0, ratio of the two"] > 10.0
+
+
+def test_seeing_depends_on_the_maps_only():
+    maps = next(sample_batches(load_default_generator(), 2, seed=4))
+    seen, again, other = see([maps]), see([maps]), see([maps.flip(0)])
+    assert seen.small.shape == (2, 6, RESOLUTION, RESOLUTION)
+    for name in ("texture_features", "portrait_features"):
+        assert torch.equal(getattr(seen, name), getattr(again, name))
+        torch.testing.assert_close(getattr(seen, name), getattr(other, name).flip(0), atol=1e-2, rtol=1e-2)
+        assert float((getattr(seen, name)[0] - getattr(seen, name)[1]).norm()) > 1.0
+
+
+def test_tone_shares_sum_to_a_hundred(generator: ReflectanceGenerator):
+    rows = tone_rows(generator, 20, seed=1)
+    assert sum(row.value for row in rows) == pytest.approx(100.0)
+
+
+def test_tone_is_there_at_the_resolution_that_it_is_measured_at():
+    generator = load_default_generator()
+    w = sample_latents(generator, 4, seed=5)
+    angles = []
+    for size in (TONE_RESOLUTION, generator.config.resolution):
+        diffuse = synthesize_all(generator, w, size).diffuse.numpy()
+        angles.append([skin_angle(head, default_atlas(size)) for head in diffuse])
+    np.testing.assert_allclose(*angles, atol=1.0)
+
+
+def test_speed_is_measured_with_two_threads_and_leaves_them_as_they_were(generator: ReflectanceGenerator):
+    before = torch.get_num_threads()
+    forward, fastest_forward, both, fastest_both = (row.value for row in speed_rows(generator))
+    assert 0.0 < fastest_forward <= forward and fastest_both <= both
+    assert fastest_forward < fastest_both
+    assert torch.get_num_threads() == before
+
+
+def test_spectra_are_summed_up_by_the_worst_factor_either_way():
+    made = {"diffuse": (1.0, 0.25), "specular": (1.9, 1.0), "normals": (3.0, 1.0)}
+    ratios = [SpectrumRatio("nose", name, (0.1, 0.2), value, 1.0) for name, both in made.items() for value in both]
+    assert [row.value for row in summary_rows(ratios)] == [4.0, 50.0, 1.9, 100.0, 3.0, 50.0]
+
+
+def test_without_a_captured_subject_its_rows_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv(REFERENCE_VARIABLE, str(tmp_path / "nothing"))
+    said: list[str] = []
+    assert reference_rows(said.append) == []
+    assert REFERENCE_VARIABLE in said[0]
+
+
+def test_without_an_encoder_for_the_generator_its_rows_are_left_out(
+    generator: ReflectanceGenerator, capsys: pytest.CaptureFixture[str]
+):
+    rows = measure(generator, Extent(1, 1, 20), (Part.TONE, Part.ENCODER))
+    assert [row.name.split(":")[0] for row in rows] == ["ITA of 20 samples"] * 6
+    assert "left out" in capsys.readouterr().err

@@ -1,0 +1,73 @@
+"""What the benchmark makes of its subjects' figures."""
+
+import dataclasses
+import json
+
+import pytest
+
+from fitme.bench.truth.heads import METHODS
+from fitme.bench.truth.report import TITLES, UNITS, rows_of
+from fitme.bench.truth.scores import CurvePoint, HeadScore, SubjectReport
+from fitme.errors import InputError
+
+FIELDS = [field.name for field in dataclasses.fields(HeadScore)]
+
+
+def _score(value, **others):
+    return dataclasses.replace(HeadScore(*[value] * (len(FIELDS) - 1), held_out=8), **others)
+
+
+def _report(number, tone, fit, mean_face, grown=()):
+    methods = dict.fromkeys(METHODS, _score(mean_face)) | {"fit": fit}
+    return SubjectReport(number, tone, methods, 30.0, [CurvePoint(1.5, 8, "skin", {})], list(grown), 0)
+
+
+def test_every_measure_has_a_title_and_a_unit():
+    assert set(TITLES) == set(UNITS) == set(FIELDS) - {"held_out"}
+
+
+def test_rows_are_means_with_targets_relative_to_what_stands_beside():
+    reports = [
+        _report(0, "dark", _score(1.0, albedo=0.05), 2.0),
+        _report(1, "light", _score(2.0, albedo=0.10, albedo_relative=4.0), 4.0),
+    ]
+    rows = {row.name: row for row in rows_of(reports)}
+    assert rows["scan to mesh, known scale: fit"].value == pytest.approx(1.5)
+    assert rows["scan to mesh, known scale: mean face"].value == pytest.approx(3.0)
+    assert rows["scan to mesh, known scale: fit"].target == "<= 1.80"
+    assert rows["normal angle: fit"].target == "<= 2.25"
+    assert rows["diffuse albedo, dark skin: fit"].value == pytest.approx(0.05)
+    assert rows["diffuse albedo, worst class over best: fit"].value == pytest.approx(2.0)
+    assert rows["diffuse albedo, over its level, worst class over best: fit"].value == pytest.approx(4.0)
+    assert rows["time to own skin: fit, first subject"].value == pytest.approx(1.5)
+    assert all(row.target is None for name, row in rows.items() if name.endswith(METHODS[:3]))
+
+
+def test_frames_that_could_not_tell_do_not_count():
+    known, unknown = _score(1.0), _score(1.0, relit_psnr_db=float("nan"))
+    rows = {row.name: row for row in rows_of([_report(0, "tan", known, 1.0), _report(1, "tan", unknown, 1.0)])}
+    assert rows["relit PSNR: fit"].value == pytest.approx(1.0)
+
+
+def test_a_keyframe_that_made_things_worse_shows():
+    grown = [
+        CurvePoint(10.0, 1, "tuning", {"identity": 0.3, "psnr_db": 25.0}),
+        CurvePoint(5.0, 2, "tuning", {"identity": 0.2, "psnr_db": 26.0}),
+        CurvePoint(5.0, 4, "tuning", {"identity": 0.22, "psnr_db": 20.0}),
+    ]
+    rows = {row.name: row for row in rows_of([_report(0, "tan", _score(1.0), 1.0, grown)])}
+    named = "{}, worst over the one before as keyframes come: fit"
+    assert rows[named.format("identity distance")].value == pytest.approx(1.1)
+    assert rows[named.format("held-out error")].value == pytest.approx(10.0**0.3)
+
+
+def test_nothing_scored_is_told():
+    with pytest.raises(InputError, match="no subjects"):
+        rows_of([])
+
+
+def test_a_report_can_be_written(tmp_path):
+    from fitme.bench.truth.report import _plain
+
+    report = _report(0, "tan", _score(float("nan")), 1.0)
+    assert "NaN" not in json.dumps(_plain(dataclasses.asdict(report)), allow_nan=False)

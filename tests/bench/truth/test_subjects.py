@@ -1,0 +1,81 @@
+"""Who the benchmark's subjects are."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from fitme.bench.truth.sensor import METERED_LEVEL, metered_exposure, photograph, white_balance
+from fitme.bench.truth.subjects import FIRST_SKIN_SEED, LARGEST_YAW_DEG, LightKind, subject
+from fitme.skin.skin_tone_classes import CLASS_NAMES
+from fitme.training.data.dataset import HELD_OUT_SEED
+
+SUBJECTS = 12
+
+
+@pytest.fixture(scope="module")
+def subjects():
+    return [subject(number) for number in range(SUBJECTS)]
+
+
+def test_tones_are_spread_over_all_classes(subjects):
+    assert sorted(s.tone for s in subjects) == sorted(2 * CLASS_NAMES)
+
+
+def test_skins_are_none_that_anything_was_trained_or_chosen_with(subjects):
+    assert all(s.skin_seed >= FIRST_SKIN_SEED > HELD_OUT_SEED for s in subjects)
+    assert len({s.skin_seed for s in subjects}) == SUBJECTS
+
+
+def test_half_of_the_frames_are_held_out_and_heads_turn_both_ways(subjects):
+    for drawn in subjects:
+        assert sum(frame.held_out for frame in drawn.frames) == len(drawn.frames) // 2
+        for held_out in (False, True):
+            yaws = [np.degrees(f.pose.yaw_pitch_roll()[0]) for f in drawn.frames if f.held_out is held_out]
+            assert min(yaws) < -30.0
+            assert max(yaws) > 30.0
+            assert max(np.abs(yaws)) < LARGEST_YAW_DEG + 8.0
+
+
+def test_light_differs_between_the_frames_of_some(subjects):
+    changing = [len(s.lights) > 1 for s in subjects]
+    assert 0 < sum(changing) < SUBJECTS
+    assert {light.kind for s in subjects for light in s.lights} == set(LightKind)
+    for drawn in subjects:
+        assert {frame.light for frame in drawn.frames} == set(range(len(drawn.lights)))
+
+
+def test_a_number_is_one_subject_and_fewer_frames_are_the_first_ones():
+    again, short = subject.__wrapped__(4), subject(4, 6)
+    assert again.identity == subject(4).identity
+    assert len(short.frames) == 6
+    assert short.lights == again.lights
+    for mine, other in zip(short.frames, again.frames, strict=False):
+        assert np.array_equal(mine.pose.rotation, other.pose.rotation)
+        assert mine.expression == other.expression
+
+
+def test_exposure_brings_a_picture_to_its_level_whatever_the_light(subjects):
+    radiance = np.random.default_rng(0).uniform(0.1, 0.3, (48, 64, 3)).astype(np.float32)
+    assert metered_exposure(2.0 * radiance) == pytest.approx(metered_exposure(radiance) / 2.0)
+    assert (metered_exposure(radiance) * radiance).mean() == pytest.approx(METERED_LEVEL, rel=0.1)
+
+
+def test_white_balance_takes_out_a_tint(subjects):
+    lamp = next(light for s in subjects for light in s.lights if light.kind is LightKind.LAMP)
+    full = dataclasses.replace(subjects[0].sensor, white_balance=1.0)
+    none = dataclasses.replace(full, white_balance=0.0)
+    red, green, blue = white_balance(lamp, full)
+    assert red < green < blue
+    assert np.allclose(white_balance(lamp, none), 1.0)
+
+
+def test_noise_of_a_photograph_grows_with_the_light(subjects):
+    sensor = subjects[0].sensor
+    ones = np.ones(3, np.float32)
+    deviations = []
+    for level in (0.05, 0.6):
+        flat = np.full((64, 64, 3), level, np.float32)
+        linear = (photograph(flat, 1.0, ones, sensor, 1).astype(np.float64) / 255.0) ** 2.2
+        deviations.append(linear.std())
+    assert deviations[0] < deviations[1] < 0.05

@@ -1,0 +1,280 @@
+"""The fitter on pictures of a known head: stages in order, warm starts, nothing lost between rounds."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fitme.errors import InputError
+from fitme.fit.fitter import IncrementalFitter
+from fitme.fit.keyframe import Keyframe
+from fitme.fit.settings import DenseSettings, FitSettings
+from fitme.fit.state import STAGES, FitState
+from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
+from fitme.shape import EXPRESSION_NAMES, MorphableModel
+
+SETTINGS = FitSettings(
+    map_resolution=128,
+    alignment_rounds=1,
+    dense=DenseSettings(
+        crop_resolution=96, coarse_resolution=32, coarse_steps=20, inversion_steps=3, tuning_steps=3, refresh_steps=2
+    ),
+)
+CONFIG = GeneratorConfig(
+    resolution=64,
+    noise_size=8,
+    latent_size=16,
+    trunk_channels=(16, 16, 16, 16),
+    diffuse_channels=(8,),
+    specular_channels=(8,),
+    normal_channels=(8,),
+    detail_maps=(4, 4),
+)
+
+
+def small_generator() -> ReflectanceGenerator:
+    torch.manual_seed(0)
+    generator = ReflectanceGenerator(CONFIG)
+    generator.measure_mean_w(64)
+    return generator
+
+
+def new_fitter(model: MorphableModel) -> IncrementalFitter:
+    return IncrementalFitter(model, small_generator(), SETTINGS)
+
+
+def converge(fitter: IncrementalFitter) -> list[str]:
+    stages = []
+    while not fitter.converged:
+        stages.append(fitter.refine(0.0).stage)
+    return stages
+
+
+def study(fitter: IncrementalFitter, *pictures: Keyframe) -> None:
+    for picture in pictures:
+        fitter.add_studied(picture)
+    while fitter.studying:
+        fitter.study()
+    fitter.show_studied()
+
+
+@pytest.fixture(scope="module")
+def pictures(photograph: Callable[..., Keyframe]) -> list[Keyframe]:
+    return [photograph("left", -25.0), photograph("front"), photograph("right", 25.0)]
+
+
+@pytest.fixture(scope="module")
+def fitted(model: MorphableModel, pictures: list[Keyframe]) -> tuple[IncrementalFitter, list[str]]:
+    fitter = new_fitter(model)
+    for picture in pictures:
+        fitter.add_keyframe(picture)
+    return fitter, converge(fitter)
+
+
+def test_stages_come_in_order_and_all(fitted: tuple[IncrementalFitter, list[str]]) -> None:
+    fitter, stages = fitted
+    order = [STAGES.index(stage) for stage in stages]
+    assert order == sorted(order)
+    assert set(stages) == set(STAGES)
+    state = fitter.state()
+    assert state.stage == "tuning"
+    assert state.w_plus is not None
+    assert state.tuned
+    assert [r.index for r in state.rounds] == list(range(len(stages)))
+
+
+def test_finds_poses_and_shape(fitted: tuple[IncrementalFitter, list[str]], identity: torch.Tensor) -> None:
+    state = fitted[0].state()
+    for key, yaw in (("left", -25.0), ("front", 0.0), ("right", 25.0)):
+        found = np.degrees(state.estimates[key].pose.yaw_pitch_roll()[0])
+        assert abs(found - yaw) < 2.5, key
+    assert np.corrcoef(state.identity[:10], identity.numpy()[:10])[0, 1] > 0.7
+
+
+def test_explains_its_pictures(fitted: tuple[IncrementalFitter, list[str]], pictures: list[Keyframe]) -> None:
+    fitter = fitted[0]
+    for picture in pictures:
+        estimate = fitter.fit_frame(picture.observation, picture.image)
+        image, mask = fitter.render_estimate(estimate, picture.observation.camera)
+        assert image.shape == picture.image.shape
+        oval = picture.observation.face_mask(grow=-0.1)
+        assert (mask[oval] == 255).mean() > 0.98
+        error = image[oval].astype(float) - picture.image[oval]
+        assert 10.0 * np.log10(255.0**2 / (error**2).mean()) > 27.0
+        assert estimate.loss < 0.08
+
+
+def test_the_same_pictures_give_the_same_avatar(
+    model: MorphableModel, pictures: list[Keyframe], fitted: tuple[IncrementalFitter, list[str]]
+) -> None:
+    again = new_fitter(model)
+    for picture in pictures:
+        again.add_keyframe(picture)
+    torch.manual_seed(1)  # Nothing of a fit hangs on what others drew.
+    converge(again)
+    first, second = fitted[0].avatar().maps, again.avatar().maps
+    assert torch.equal(first.diffuse, second.diffuse)
+    assert torch.equal(first.normals, second.normals)
+
+
+def test_nothing_left_to_do_means_idle(fitted: tuple[IncrementalFitter, list[str]]) -> None:
+    fitter = fitted[0]
+    before = fitter.state()
+    report = fitter.refine(5.0)
+    assert report.seconds < 0.5
+    assert np.array_equal(before.identity, fitter.state().identity)
+
+
+def test_resumes_from_its_state(
+    fitted: tuple[IncrementalFitter, list[str]], model: MorphableModel, photograph: Callable[..., Keyframe]
+) -> None:
+    fitter = fitted[0]
+    state = fitter.state()
+    resumed = IncrementalFitter.from_state(state, model, small_generator(), SETTINGS)
+    again = resumed.state()
+    assert again.stage == state.stage
+    np.testing.assert_array_equal(again.identity, state.identity)
+    assert again.w_plus is not None
+    assert state.w_plus is not None
+    np.testing.assert_array_equal(again.w_plus, state.w_plus)
+    assert again.tuned.keys() == state.tuned.keys()
+    np.testing.assert_allclose(resumed.avatar().maps.diffuse.numpy(), fitter.avatar().maps.diffuse.numpy(), atol=1e-6)
+    assert resumed.converged
+    assert resumed.absorbed
+    resumed.add_keyframe(photograph("jaw", 10.0, jaw=0.5))
+    assert not resumed.absorbed
+    np.testing.assert_array_equal(resumed.avatar().identity.numpy(), state.identity)
+    converge(resumed)
+    assert resumed.absorbed
+    assert len(resumed.state().rounds) > len(state.rounds)
+    assert "jaw" in resumed.state().estimates
+    # Warm: the latent moved on from where it was, not from the mean.
+    moved = np.abs(resumed.state().w_plus - state.w_plus).mean()  # type: ignore[operator]
+    mean = small_generator().mean_w.numpy()
+    assert moved < 0.5 * np.abs(state.w_plus - mean).mean()
+
+
+def test_studied_pictures_change_skin_for_their_expression_alone(
+    fitted: tuple[IncrementalFitter, list[str]], model: MorphableModel, photograph: Callable[..., Keyframe]
+) -> None:
+    fitter = IncrementalFitter.from_state(fitted[0].state(), model, small_generator(), SETTINGS)
+    converge(fitter)
+    before = fitter.avatar()
+    picture = photograph("open", 5.0, jaw=0.6)
+    chin = picture.image.copy()
+    below = int(picture.observation.landmarks[17, 1])
+    chin[below:, :, 1:] //= 2
+    study(fitter, replace(picture, image=chin))
+    after = fitter.avatar()
+    assert [k.key for k in fitter.keyframes] == [k.key for k in fitted[0].keyframes]
+    np.testing.assert_array_equal(after.identity.numpy(), before.identity.numpy())
+    np.testing.assert_array_equal(after.maps.diffuse.numpy(), before.maps.diffuse.numpy())
+    opened = torch.zeros(52)
+    opened[EXPRESSION_NAMES.index("jawOpen")] = 0.6
+    darker = [
+        float(((after.maps_with(e).diffuse - before.maps.diffuse)[..., 1] < -0.05).float().mean())
+        for e in (opened, torch.zeros(52))
+    ]
+    assert darker[0] > 0.005
+    assert darker[1] < 0.2 * darker[0]
+    # Another process learns the same again from what was kept; what is taken away is forgotten.
+    again = IncrementalFitter.from_state(fitter.state(), model, small_generator(), SETTINGS)
+    assert again.studying
+    study(again)
+    assert_wears_the_same(again, fitter)
+    again.remove_studied("open")
+    again.show_studied()
+    assert not again.studying
+    assert again.state().studied == ()
+    known = again.avatar().correctives
+    assert known is not None
+    assert len(known.expressions) == len(again.keyframes)
+
+
+def assert_wears_the_same(one: IncrementalFitter, other: IncrementalFitter) -> None:
+    correctives = [fitter.avatar().correctives for fitter in (one, other)]
+    assert correctives[0] is not None
+    assert correctives[1] is not None
+    np.testing.assert_allclose(correctives[0].expressions.numpy(), correctives[1].expressions.numpy(), atol=1e-3)
+    np.testing.assert_allclose(correctives[0].deltas.float().numpy(), correctives[1].deltas.float().numpy(), atol=0.01)
+
+
+def test_keyframes_come_before_studies(
+    fitted: tuple[IncrementalFitter, list[str]], model: MorphableModel, photograph: Callable[..., Keyframe]
+) -> None:
+    fitter = IncrementalFitter.from_state(fitted[0].state(), model, small_generator(), SETTINGS)
+    fitter.add_studied(photograph("open", jaw=0.6))
+    assert fitter.studying
+    fitter.add_keyframe(photograph("up", 12.0))
+    assert not fitter.studying
+    with pytest.raises(InputError, match="nothing to study now"):
+        fitter.study()
+    with pytest.raises(InputError, match="open"):
+        fitter.add_studied(photograph("open"))
+    converge(fitter)
+    assert fitter.studying
+
+
+def test_a_picture_that_cannot_be_studied_is_forgotten(
+    fitted: tuple[IncrementalFitter, list[str]], model: MorphableModel, photograph: Callable[..., Keyframe]
+) -> None:
+    fitter = IncrementalFitter.from_state(fitted[0].state(), model, small_generator(), SETTINGS)
+    picture = photograph("damaged", jaw=0.6)
+    fitter.add_studied(replace(picture, image=picture.image[..., :1]))
+    fitter.study()  # recalls
+    with pytest.raises((RuntimeError, ValueError, IndexError)):
+        fitter.study()
+    assert not fitter.studying
+    assert fitter.studied == ()
+
+
+def test_one_picture_is_enough(model: MorphableModel, pictures: list[Keyframe]) -> None:
+    fitter = new_fitter(model)
+    fitter.add_keyframe(pictures[1])
+    fitter.refine(0.0)
+    assert fitter.stage == "landmarks"
+    grey = fitter.avatar().maps.diffuse
+    assert float(grey.std()) < 1e-6
+    fitter.refine(0.0)
+    assert fitter.stage == "skin"
+    assert float(fitter.avatar().maps.diffuse.std()) > 0.01
+    assert fitter.state().focal == SETTINGS.solver.focal_prior
+
+
+def test_keyframes_can_go(model: MorphableModel, pictures: list[Keyframe]) -> None:
+    fitter = new_fitter(model)
+    for picture in pictures[:2]:
+        fitter.add_keyframe(picture)
+    fitter.refine(0.0)
+    fitter.remove_keyframe("left")
+    fitter.refine(0.0)
+    assert [k.key for k in fitter.keyframes] == ["front"]
+    assert set(fitter.state().estimates) == {"front"}
+
+
+def test_says_what_is_wrong(model: MorphableModel, pictures: list[Keyframe]) -> None:
+    fitter = new_fitter(model)
+    with pytest.raises(InputError, match="add a keyframe"):
+        fitter.refine(1.0)
+    with pytest.raises(InputError, match="no avatar yet"):
+        fitter.avatar()
+    with pytest.raises(InputError, match="nothing to keep"):
+        fitter.state()
+    fitter.add_keyframe(pictures[0])
+    fitter.add_studied(pictures[1])
+    with pytest.raises(InputError, match="until the fit has converged"):
+        fitter.study()
+    with pytest.raises(InputError, match="left"):
+        fitter.add_keyframe(replace(pictures[1], key="left"))
+
+
+def test_state_is_plain_arrays(fitted: tuple[IncrementalFitter, list[str]]) -> None:
+    state: FitState = fitted[0].state()
+    assert state.identity.dtype == np.float32
+    assert all(value.dtype == np.float32 for value in state.tuned.values())
+    assert state.maps is not None
+    assert state.maps.diffuse.shape == (128, 128, 3)
+    assert state.maps.diffuse.min() >= 0.0
+    assert state.maps.diffuse.max() <= 1.0

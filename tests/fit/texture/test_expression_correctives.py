@@ -1,0 +1,113 @@
+"""Correctives of the albedo from what single keyframes show."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from fitme.fit.texture.delighting import DelitView
+from fitme.fit.texture.expression_correctives import GRAM_STRIDE, ExpressionView, albedo_correctives, principal_mixing
+from fitme.fit.texture.expression_distance import expression_gram
+from fitme.fit.texture.fusion import FusionSettings
+from fitme.fit.texture.unprojection import texel_table
+from fitme.shape import MorphableModel
+from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
+from fitme.shape.regions import Region
+
+RESOLUTION = 64
+SETTINGS = FusionSettings()
+
+
+def faces(*names: str) -> npt.NDArray[np.float32]:
+    rows = np.zeros((len(names), EXPRESSION_COUNT), np.float32)
+    for row, name in zip(rows, names, strict=True):
+        row[expression_index(name)] = 1.0
+    return rows
+
+
+def seen(
+    index: npt.NDArray[np.number], albedo: npt.NDArray[np.number], weight: float, expression: npt.NDArray[np.float32]
+) -> ExpressionView:
+    """Texels (M,) as one picture shows them."""
+    weights = np.full(len(index), weight, np.float16)
+    return ExpressionView(DelitView(index.astype(np.int32), albedo.astype(np.float16), weights), expression, 1.0)
+
+
+def test_each_expression_gets_back_what_its_keyframe_showed(model: MorphableModel) -> None:
+    table = texel_table(model, RESOLUTION)
+    count = len(table.rows)
+    skin = np.flatnonzero(table.region == Region.SKIN)
+    g = np.random.default_rng(0)
+    # Two keyframes show half of the skin each, a fold where only one of them has it.
+    own = g.uniform(0.2, 0.6, (2, count, 3)).astype(np.float32)
+    fused = own.mean(0)
+    halves = [skin[: 2 * len(skin) // 3], skin[len(skin) // 3 :]]
+    expressions = faces("mouthSmileLeft", "browInnerUp")
+    views = [
+        seen(half, albedo[half], 5.0, expression)
+        for half, albedo, expression in zip(halves, own, expressions, strict=True)
+    ]
+    found = albedo_correctives(table, fused, fused, views, expression_gram(model), SETTINGS)
+    assert found is not None
+    rows = np.tensordot(found.mixing.numpy(), found.deltas.float().numpy(), 1)
+    for row, expression in zip(rows, found.expressions.numpy(), strict=True):
+        index = int((expression @ expressions.T).argmax())
+        texels = row[table.rows, table.columns]
+        shown = np.zeros(count, bool)
+        shown[halves[index]] = True
+        assert np.abs(texels[shown] - (own[index] - fused)[shown]).max() < 0.02
+        assert np.abs(texels[~shown]).max() < 1e-3
+
+
+def test_hair_ears_and_neck_stay(model: MorphableModel) -> None:
+    table = texel_table(model, RESOLUTION)
+    count = len(table.rows)
+    views = [
+        seen(np.arange(count), np.full((count, 3), level), 1.0, expression)
+        for level, expression in zip((0.2, 0.6), faces("jawOpen", "mouthPucker"), strict=True)
+    ]
+    fused = np.full((count, 3), 0.4, np.float32)
+    found = albedo_correctives(table, fused, fused, views, expression_gram(model), SETTINGS)
+    assert found is not None
+    texels = np.tensordot(found.mixing.numpy(), found.deltas.float().numpy(), 1)[:, table.rows, table.columns]
+    still = np.isin(table.region, [int(region) for region in (Region.SCALP, Region.EARS, Region.NECK)])
+    assert not texels[:, still].any()
+    assert (np.abs(texels[:, table.region == Region.LIPS]) > 0.1).all()
+
+
+def test_changes_are_kept_as_well_as_so_few_maps_can() -> None:
+    """The reference is the singular value decomposition; a stride hardly costs anything where neighbours are alike."""
+    g = np.random.default_rng(2)
+    smooth = np.repeat(g.normal(size=(9, 400, 3)), GRAM_STRIDE, axis=1).astype(np.float32)  # (M, N, 3)
+    for count in (1, 4, 9):
+        mixing = principal_mixing(smooth, count)
+        flat = smooth.reshape(len(smooth), -1)
+        u, s, vt = np.linalg.svd(flat, full_matrices=False)
+        best = (u[:, :count] * s[:count]) @ vt[:count]
+        assert mixing.shape == (9, count)
+        assert mixing.T @ mixing == pytest.approx(np.eye(count), abs=1e-5)
+        assert mixing @ (mixing.T @ flat) == pytest.approx(best, abs=1e-3)
+
+
+def test_a_mouth_that_a_single_picture_shows_is_laid_over_the_rested_one(model: MorphableModel) -> None:
+    """What it does not show by itself is as all pictures show it."""
+    table = texel_table(model, RESOLUTION)
+    rested = np.full((len(table.rows), 3), 0.5, np.float32)
+    seen_by_all = np.where((table.region == Region.TEETH)[:, None], 0.8, rested).astype(np.float32)
+    (expression,) = faces("jawOpen")
+    lips = np.flatnonzero(table.region == Region.LIPS)
+    one = seen(lips, np.full((len(lips), 3), 0.2), 1e3, expression)
+    found = albedo_correctives(table, rested, seen_by_all, [one], expression_gram(model), SETTINGS)
+    assert found is not None
+    diffuse = torch.from_numpy(table.to_filled_map(rested))[None]
+    worn = table.from_map(found.albedo(diffuse, torch.from_numpy(expression))[0].numpy())
+    np.testing.assert_allclose(worn[lips], 0.2, atol=2e-3)
+    np.testing.assert_allclose(worn[table.region == Region.TEETH], 0.8, atol=2e-3)
+    far = table.from_map(found.albedo(diffuse, torch.zeros_like(found.expressions[0]))[0].numpy())
+    np.testing.assert_allclose(far, rested, atol=0.05)
+
+
+def test_nothing_changes_without_pictures(model: MorphableModel) -> None:
+    table = texel_table(model, 16)
+    nothing = np.zeros((len(table.rows), 3), np.float32)
+    assert albedo_correctives(table, nothing, nothing, [], expression_gram(model), SETTINGS) is None

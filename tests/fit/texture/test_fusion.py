@@ -1,0 +1,280 @@
+"""From pictures to albedo: visibility, fusion, dense matches, baking."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from fitme.color import linear_to_bytes
+from fitme.fit.alignment.aligner import HeadAligner, camera_of
+from fitme.fit.alignment.face_crop import crop_face
+from fitme.fit.alignment.optical_flow import FlowSettings, flow_targets
+from fitme.fit.keyframe import Keyframe
+from fitme.fit.lighting.spherical_harmonics import LightSettings
+from fitme.fit.settings import FitSettings
+from fitme.fit.solver.point_targets import MeshBasis
+from fitme.fit.state import KeyframeEstimate
+from fitme.fit.texture.baking import DULLED, FULL_CONFIDENCE, bake, with_bare_mouth
+from fitme.fit.texture.fusion import FusedTexture, FusionSettings, fuse
+from fitme.fit.texture.texel_views import BEHIND_LIPS, TexelViews
+from fitme.fit.texture.unprojection import TexelObservation
+from fitme.geometry import HeadPose
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render.light import Light
+from fitme.render.rasterizer import select_backend
+from fitme.shape import MorphableModel
+from fitme.shape.expressions import expression_index
+from fitme.shape.regions import Region
+
+FOCAL = 1.0
+RESOLUTION = 128
+
+
+def estimate(yaw_deg: float, light: Light) -> KeyframeEstimate:
+    pose = HeadPose(np.array([0.0, np.radians(yaw_deg), 0.0], np.float32), np.array([0.0, 0.0, -0.45], np.float32))
+    return KeyframeEstimate(pose, np.zeros(52, np.float32), light.sh[0].numpy(), 0.0)
+
+
+@pytest.fixture(scope="module")
+def views(model: MorphableModel) -> TexelViews:
+    return TexelViews(model, select_backend("cpu"), RESOLUTION)
+
+
+def see(
+    views: TexelViews, keyframe: Keyframe, yaw_deg: float, light: Light, identity: torch.Tensor, jaw: float = 0.0
+) -> TexelObservation:
+    usable = np.ones(keyframe.image.shape[:2], np.float32)
+    camera = keyframe.observation.camera
+    known = estimate(yaw_deg, light)
+    known.expression[expression_index("jawOpen")] = jaw
+    return views.see(known, identity.numpy(), FOCAL, camera, keyframe.image, usable)
+
+
+def test_hidden_and_averted_texels_weigh_nothing(
+    views: TexelViews, photograph: Callable[..., Keyframe], light: Light, identity: torch.Tensor
+) -> None:
+    view = see(views, photograph("a", 50.0), 50.0, light, identity)
+    facing = (view.normals * view.toward_viewer).sum(-1)
+    assert (view.weight[facing < 0.1] == 0.0).all()
+    ears = views.table.region == Region.EARS
+    # Looking to the viewer's right, the person's left ear (+X) turns away behind the head, the right one faces us.
+    side = views.table.columns < RESOLUTION / 2
+    shares = [view.weight[ears & half].mean() for half in (side, ~side)]
+    assert max(shares) > 10.0 * min(shares)
+
+
+def test_behind_lips_that_are_shut_nothing_is_learnt(
+    views: TexelViews, photograph: Callable[..., Keyframe], light: Light, identity: torch.Tensor
+) -> None:
+    behind = np.isin(views.table.region, [int(region) for region in BEHIND_LIPS])
+    shut, opened = (
+        see(views, photograph("a", 0.0, jaw), 0.0, light, identity, jaw).weight[behind].sum() for jaw in (0.0, 0.3)
+    )
+    assert shut < 0.02 * opened
+
+
+def test_fusion_recovers_albedo_up_to_scale(
+    views: TexelViews,
+    photograph: Callable[..., Keyframe],
+    light: Light,
+    identity: torch.Tensor,
+    skin: ReflectanceMaps,
+) -> None:
+    yaws = (-30.0, 0.0, 30.0)
+    seen = [see(views, photograph(str(yaw), yaw), yaw, light, identity) for yaw in yaws]
+    expected = views.at_texels(skin.diffuse)
+    prior = np.tile(np.array([[0.4, 0.3, 0.25]], np.float32), (len(expected), 1))
+    specular = np.full((len(expected), 1), 0.5, np.float32)
+    fused = fuse(views.table, seen, [1.0, 1.0, 1.0], prior, specular, FusionSettings(), LightSettings())
+    face = (fused.confidence > 0.6) & (views.table.region == Region.SKIN)
+    scale = np.median(fused.albedo[face] / expected[face])
+    error = np.abs(fused.albedo[face] / scale - expected[face]).mean()
+    unlit = np.abs(seen[1].color[face] / np.median(seen[1].color[face] / expected[face]) - expected[face]).mean()
+    assert error < 0.03
+    assert error < 0.7 * unlit
+    assert max(fused.errors) < 0.02
+    assert (fused.confidence >= 0.0).all()
+    assert (fused.confidence < 1.0).all()
+
+
+def test_a_shadow_that_no_light_explains_leaves_dark_skin_its_hue(views: TexelViews) -> None:
+    count = len(views.table.rows)
+    skin, sheen = np.array([0.132, 0.055, 0.031], np.float32), np.float32(0.02)
+    draw = np.random.default_rng(0)
+    normals = draw.normal(size=(count, 3)) * 0.4 + [0.0, 0.0, 1.0]
+    normals = (normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32)
+    toward = np.tile(np.array([[0.0, 0.0, 1.0]], np.float32), (count, 1))
+    shadowed = (views.table.rows // 8 + views.table.columns // 8) % 6 == 0
+    color = 0.6 * (skin + sheen) * np.where(shadowed, 0.35, 1.0)[:, None].astype(np.float32)
+    seen = [TexelObservation(color, np.ones(count, np.float32), normals, toward)]
+    prior = np.tile(np.array([[0.4, 0.3, 0.25]], np.float32), (count, 1))
+    specular = np.full((count, 1), 0.54, np.float32)
+    fused = fuse(views.table, seen, [1.0], prior, specular, FusionSettings(), LightSettings())
+    face = (views.table.region == Region.SKIN) & (views.table.occlusion[:, 0] == 1.0)
+    hue = [np.median(fused.albedo[face & there, 2] / fused.albedo[face & there, 0]) for there in (shadowed, ~shadowed)]
+    assert hue[0] > 0.85 * hue[1]
+
+
+def test_what_other_skin_reddens_in_the_shade_is_not_red(views: TexelViews) -> None:
+    count = len(views.table.rows)
+    draw = np.random.default_rng(0)
+    normals = draw.normal(size=(count, 3)) * [0.7, 0.3, 0.3] + [0.0, 0.0, 1.0]
+    normals = (normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32)
+    toward = np.tile(np.array([[0.0, 0.0, 1.0]], np.float32), (count, 1))
+    skin = np.array([0.4, 0.3, 0.25], np.float32)
+    shading = np.maximum(0.5 + 0.5 * normals[:, :1], 0.02)  # one lamp, on the person's left
+    red = ((views.table.rows // 8 + views.table.columns // 8) % 6 == 0)[:, None]
+    color = skin * shading * np.where(red, np.array([1.3, 0.9, 0.8], np.float32), 1.0)
+    seen = [TexelObservation(color.astype(np.float32), np.ones(count, np.float32), normals, toward)]
+    prior = np.tile(skin, (count, 1))
+    matt = np.zeros((count, 1), np.float32)
+    fused = fuse(views.table, seen, [1.0], prior, matt, FusionSettings(), LightSettings())
+    face = (views.table.region == Region.SKIN) & (views.table.occlusion[:, 0] == 1.0)
+    redness = fused.albedo[:, 0] / fused.albedo[:, 2]
+
+    def excess(there: np.ndarray) -> float:
+        return float(np.median(redness[face & there & red[:, 0]]) / np.median(redness[face & there & ~red[:, 0]]) - 1.0)
+
+    lit, shaded = excess(shading[:, 0] > 0.5), excess(shading[:, 0] < 0.1)
+    assert lit > 0.4  # a birthmark keeps its hue
+    assert shaded < 0.5 * lit
+
+
+def test_beside_white_eyes_the_same_colour_is_darker_skin(views: TexelViews) -> None:
+    count = len(views.table.rows)
+    draw = np.random.default_rng(0)
+    normals = draw.normal(size=(count, 3)) * 0.4 + [0.0, 0.0, 1.0]
+    normals = (normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32)
+    toward = np.tile(np.array([[0.0, 0.0, 1.0]], np.float32), (count, 1))
+    color = np.tile(np.array([[0.2, 0.12, 0.09]], np.float32), (count, 1))
+    seen = [TexelObservation(color, np.ones(count, np.float32), normals, toward)]
+    specular = np.full((count, 1), 0.54, np.float32)
+
+    def tone(sclera: list[float] | None) -> float:
+        whites = [None if sclera is None else np.array(sclera, np.float32)]
+        fused = fuse(views.table, seen, [1.0], 2.0 * color, specular, FusionSettings(), LightSettings(), None, whites)
+        return float(np.median(fused.albedo[views.table.region == Region.SKIN]))
+
+    assert tone([0.5, 0.47, 0.44]) < 0.9 * tone([0.25, 0.235, 0.22])
+    assert tone([0.5, 0.47, 0.44]) < tone(None)
+
+
+def test_a_sharper_view_gives_the_detail(views: TexelViews, light: Light) -> None:
+    count = len(views.table.rows)
+    normals = np.tile(np.array([[0.0, 0.0, 1.0]], np.float32), (count, 1))
+    checker = ((views.table.rows // 2 + views.table.columns // 2) % 2)[:, None].astype(np.float32)
+    skin = np.array([0.4, 0.25, 0.19], np.float32)
+    sharp = skin * (0.75 + 0.5 * checker)
+    blurred = np.tile(skin, (count, 1))
+    weight = np.ones(count, np.float32)
+    seen = [TexelObservation(color, weight, normals, normals) for color in (sharp, blurred)]
+    specular = np.zeros((count, 1), np.float32)
+    fused = fuse(views.table, seen, [1.0, 0.3], blurred, specular, FusionSettings(), LightSettings())
+    open_air = (views.table.occlusion[:, 0] == 1.0) & (views.table.region != Region.EARS)
+    sides = [open_air & (checker[:, 0] == side) for side in (0, 1)]
+    contrast = np.ptp([fused.albedo[side].mean() for side in sides])
+    plain_mean = np.ptp([(sharp + 0.3 * blurred)[side].mean() / 1.3 for side in sides])
+    level = fused.albedo[open_air].mean() / skin.mean()
+    assert contrast / level > 1.15 * plain_mean
+
+
+def test_flow_finds_a_known_shift(
+    model: MorphableModel,
+    photograph: Callable[..., Keyframe],
+    light: Light,
+    identity: torch.Tensor,
+    skin: ReflectanceMaps,
+) -> None:
+    keyframe = photograph("front")
+    crop = crop_face(keyframe, keyframe.observation.face_mask().astype(np.float32), 192)
+    aligner = HeadAligner(model, select_backend("cpu"), FitSettings())
+    whole = camera_of(keyframe.observation.camera, FOCAL)
+    moved = estimate(0.0, light)
+    offset_m = 0.004
+    moved.pose.translation[0] += offset_m
+    rendering = aligner.draw(moved, identity.numpy(), crop.camera(whole), skin)
+    targets = flow_targets(
+        MeshBasis(model),
+        linear_to_bytes(rendering.image[0].numpy()),
+        rendering.rast[0].numpy(),
+        model.face_triangles.numpy(),
+        crop,
+        keyframe.observation.camera,
+        FlowSettings(),
+    )
+    assert targets is not None
+    assert len(targets.pixels) > 150
+    points = targets.points.mean + targets.points.identity @ identity.numpy().astype(np.float64)
+    depth = 0.45 - points[:, 2]
+    true_x = whole.center_x_px + whole.focal_px * points[:, 0] / depth
+    assert np.median(np.abs(targets.pixels[:, 0] - true_x)) < 0.35
+    # Without the flow, the render would be off by the whole shift.
+    assert whole.focal_px * offset_m / 0.45 > 2.0
+
+
+def test_baking_prefers_what_was_seen(views: TexelViews) -> None:
+    count = len(views.table.rows)
+    skin, eyes = (views.table.region == int(region) for region in (Region.SKIN, Region.EYES))
+    confidence = np.where(skin, np.linspace(0.0, 1.0, count), 0.0).astype(np.float32)
+    albedo, bare = np.full((count, 3), 0.2, np.float32), np.ones((count, 1), np.float32)
+    texture = FusedTexture(albedo, albedo, albedo, bare, confidence, (), ())
+    generated = ReflectanceMaps.constant((0.6, 0.6, 0.6), 0.4, 32)
+    maps = bake(views.table, texture, generated, inverted=True)
+    values = views.table.from_map(maps.diffuse[0].numpy())[:, 0]
+    np.testing.assert_allclose(values[confidence > FULL_CONFIDENCE], 0.2, atol=1e-5)
+    np.testing.assert_allclose(values[eyes], 0.6, atol=1e-5)
+    # Between them, the generator's in the tone of what was seen beside it.
+    hardly = skin & (confidence > 0.1) & (confidence < 0.3)
+    assert np.median(values[hardly]) < 0.25
+    assert maps.specular.shape == (1, RESOLUTION, RESOLUTION, 1)
+    before = bake(views.table, texture, generated, inverted=False)
+    np.testing.assert_allclose(views.table.from_map(before.diffuse[0].numpy()), 0.2, atol=1e-6)
+
+
+def test_an_unseen_side_is_like_the_other(views: TexelViews) -> None:
+    """With its pattern, which no generator knows, and in its own tone where that is seen beside it."""
+    table = views.table
+    mirrored = table.mirrored(table.mirrored(table.columns[:, None].astype(np.float32)))[:, 0]
+    np.testing.assert_array_equal(mirrored, table.columns)
+    left, skin = table.columns < RESOLUTION // 2, table.within((Region.SKIN,))
+    stripes = np.where(table.rows // 8 % 2, 0.1, 0.4).astype(np.float32)[:, None] * np.ones(3, np.float32)
+    bare, confidence = np.ones((len(left), 1), np.float32), left.astype(np.float32)
+    texture = FusedTexture(stripes, stripes, stripes, bare, confidence, (), ())
+    maps = bake(table, texture, ReflectanceMaps.constant((0.3,) * 3, 0.4, 32), inverted=True)
+    values = table.from_map(maps.diffuse[0].numpy())
+    np.testing.assert_allclose(values[left], stripes[left], atol=1e-6)
+    ratio = np.abs(np.log(values[skin & ~left] / stripes[skin & ~left]))
+    # At borders, neighbouring regions' tones pass into each other.
+    assert np.percentile(ratio, 75) < 0.05
+
+
+def test_hair_over_a_forehead_loses_the_shine_of_skin(views: TexelViews) -> None:
+    """By the share that is missing of the skin's light; all else keeps its shine."""
+    table = views.table
+    count = len(table.rows)
+    skin = table.region == int(Region.SKIN)
+    forehead = skin & (table.rows < np.median(table.rows[skin]) - 0.1 * RESOLUTION)
+    everywhere, bare = np.full((count, 3), 0.4, np.float32), np.ones((count, 1), np.float32)
+    seen = np.where(forehead[:, None], 0.04, everywhere).astype(np.float32)
+    texture = FusedTexture(seen, seen, everywhere, bare, np.ones(count, np.float32), (), ())
+    maps = bake(views.table, texture, ReflectanceMaps.constant((0.4,) * 3, 0.5, 32), inverted=True)
+    specular = table.from_map(maps.specular[0].numpy())[:, 0]
+    assert 0.05 < np.median(specular[forehead]) < 0.08
+    assert np.median(specular[skin & ~forehead]) == pytest.approx(0.5, abs=0.01)
+    np.testing.assert_allclose(specular[~np.isin(table.region, [int(region) for region in DULLED])], 0.5)
+    brighter = FusedTexture(2.0 * seen, 2.0 * seen, seen, bare, np.ones(count, np.float32), (), ())
+    shining = bake(views.table, brighter, ReflectanceMaps.constant((0.4,) * 3, 0.5, 32), inverted=True)
+    np.testing.assert_allclose(shining.specular.numpy(), 0.5, atol=1e-6)
+
+
+def test_a_bare_mouth_is_the_generators(views: TexelViews) -> None:
+    table = views.table
+    seen, bare = np.full((len(table.rows), 3), 0.2, np.float32), np.ones((len(table.rows), 1), np.float32)
+    texture = FusedTexture(seen, seen, seen, bare, bare[:, 0], (), ())
+    generated = ReflectanceMaps.constant((0.6, 0.6, 0.6), 0.4, 32)
+    maps = bake(table, texture, generated, inverted=True)
+    rested = table.from_map(with_bare_mouth(table, maps, generated).diffuse[0].numpy())
+    behind = np.isin(table.region, [int(region) for region in BEHIND_LIPS])
+    np.testing.assert_allclose(rested[behind], 0.6, atol=1e-6)
+    np.testing.assert_allclose(rested[~behind], 0.2, atol=1e-6)

@@ -1,0 +1,83 @@
+"""Photos are read and looked at ahead, in their order, and what cannot be read is told when it would be taken."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from fitme.errors import InputError
+from fitme.export.video import write_mp4
+from fitme.ingest import prefetch as looking
+from fitme.ingest.gather import gather
+from fitme.ingest.prefetch import Glimpse, Lookout
+from fitme.track.detections import look
+from fitme.track.landmarks import FaceFinder
+from fitme.track.mediapipe_solutions import SolutionsBackend
+from fitme.track.segmentation import HandOcclusion
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    """A meadow, an astronaut, a meadow."""
+    paths = [tmp_path / f"{index}.png" for index in range(3)]
+    for path in paths:
+        Image.new("RGB", (320, 240), (90, 120, 90)).save(path)
+    Image.fromarray(data.astronaut()).save(paths[1])
+    return paths
+
+
+def test_photos_come_in_their_order_with_what_they_show(photos: list[Path]):
+    with Lookout(gather(photos)) as lookout:
+        glimpses = list(lookout)
+    assert [glimpse.frame.source for glimpse in glimpses] == ["0.png", "1.png", "2.png"]
+    sights = [glimpse.sight for glimpse in glimpses]
+    assert [len(sight.faces) for sight in sights if sight is not None] == [0, 1, 0]
+    finder = FaceFinder(SolutionsBackend())
+    with HandOcclusion() as hands:
+        expected = look(data.astronaut(), finder, hands)
+    finder.close()
+    assert sights[1] is not None
+    np.testing.assert_array_equal(sights[1].faces[0].landmarks, expected.faces[0].landmarks)
+    assert sights[1].occlusion == expected.occlusion
+
+
+def test_one_photo_is_looked_at_ahead(photos: list[Path], monkeypatch: pytest.MonkeyPatch):
+    read = looking.read_picture
+    begun = [threading.Event() for _ in photos]
+
+    def reading(path: Path):
+        begun[photos.index(path)].set()
+        return read(path)
+
+    monkeypatch.setattr(looking, "read_picture", reading)
+    with Lookout(gather(photos)) as lookout:
+        assert begun[0].wait(10.0)  # Before anybody asks.
+        coming = iter(lookout)
+        next(coming)
+        assert begun[1].wait(10.0)
+        assert not begun[2].is_set()
+
+
+def test_a_damaged_photo_is_reported_in_its_place(photos: list[Path]):
+    photos[1].write_bytes(photos[1].read_bytes()[:3000])
+    taken: list[Glimpse] = []
+    with Lookout(gather(photos)) as lookout, pytest.raises(InputError, match=r"1.png: the picture is truncated"):
+        for glimpse in lookout:
+            taken.append(glimpse)  # noqa: PERF402 -- what came before the error counts
+    assert [glimpse.frame.source for glimpse in taken] == ["0.png"]
+
+
+def test_frames_of_videos_come_between_photos_and_are_left_to_a_tracker(photos: list[Path], tmp_path: Path):
+    write_mp4((np.full((48, 64, 3), 30 * index, np.uint8) for index in range(4)), 20, tmp_path / "clip.mp4")
+    with Lookout(gather([photos[0], tmp_path / "clip.mp4", photos[2]])) as lookout:
+        glimpses = list(lookout)
+    assert [glimpse.candidate.frame for glimpse in glimpses] == [0, 0, 1, 2, 3, 0]
+    assert [glimpse.sight is None for glimpse in glimpses] == [False, True, True, True, True, False]
+
+
+def test_nothing_to_look_at_is_nothing_to_take():
+    with Lookout([]) as lookout:
+        assert list(lookout) == []

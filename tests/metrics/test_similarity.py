@@ -1,0 +1,49 @@
+"""PSNR and SSIM against scikit-image."""
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from fitme.color import linear_to_srgb
+from fitme.metrics.similarity import psnr, ssim
+
+
+def pair(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two similar albedos (2, 40, 48, 3)."""
+    random = torch.Generator().manual_seed(seed)
+    wanted = torch.rand(2, 40, 48, 3, generator=random)
+    wanted = torch.nn.functional.avg_pool2d(wanted.permute(0, 3, 1, 2), 3, 1, 1).permute(0, 2, 3, 1)
+    noise = torch.tensor([0.02, 0.2])[:, None, None, None] * torch.randn(wanted.shape, generator=random)
+    return (wanted + noise).clamp(0.0, 1.0), wanted
+
+
+def test_agrees_with_scikit_image():
+    found, wanted = pair(1)
+    options = {"data_range": 1.0, "channel_axis": -1, "gaussian_weights": True, "use_sample_covariance": False}
+    likeness, decibels = ssim(found, wanted), psnr(found, wanted)
+    mask = np.zeros((40, 48), bool)
+    mask[3:30, 5:44] = True
+    masked = ssim(found, wanted, torch.from_numpy(mask))
+    for index in range(2):
+        a, b = (linear_to_srgb(maps[index]).numpy().astype(np.float64) for maps in (found, wanted))
+        _, full = structural_similarity(a, b, full=True, **options)
+        assert float(likeness[index]) == pytest.approx(full.mean(), abs=1e-4)
+        assert float(masked[index]) == pytest.approx(full[mask].mean(), abs=1e-4)
+        assert float(decibels[index]) == pytest.approx(peak_signal_noise_ratio(b, a, data_range=1.0), abs=1e-3)
+
+
+def test_what_the_mask_leaves_out_does_not_count():
+    found, wanted = pair(2)
+    mask = torch.zeros(40, 48)
+    mask[:, :24] = 1.0
+    spoiled = found.clone()
+    spoiled[:, :, 36:] = 0.0
+    torch.testing.assert_close(psnr(spoiled, wanted, mask), psnr(found, wanted, mask))
+    torch.testing.assert_close(ssim(spoiled, wanted, mask), ssim(found, wanted, mask))
+
+
+def test_equal_maps():
+    found, _ = pair(3)
+    assert ssim(found, found).tolist() == pytest.approx([1.0, 1.0])
+    assert float(psnr(found, found).min()) > 100.0

@@ -1,0 +1,274 @@
+"""The session store: what is written comes back, rounds are atomic, and a killed writer leaves the round before."""
+
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from fitme.errors import StoreError
+from fitme.fit.keyframe import Keyframe
+from fitme.fit.solver.marginal_information import SharedEvidence
+from fitme.fit.state import FitState, KeyframeEstimate, MapArrays, RoundReport
+from fitme.fit.work_queue import Agenda
+from fitme.geometry import Camera, HeadPose
+from fitme.session.folder import delete_session, is_kept, is_session, mark_kept
+from fitme.session.store import SessionStore
+from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
+
+
+def make_pose(rng: np.random.Generator) -> HeadPose:
+    return HeadPose(rng.standard_normal(3).astype(np.float32), rng.standard_normal(3).astype(np.float32))
+
+
+def make_keyframe(key: str, seed: int, *, embedding: bool = True) -> Keyframe:
+    rng = np.random.default_rng(seed)
+    observation = FaceObservation(
+        landmarks=rng.uniform(0, 64, (478, 2)).astype(np.float32),
+        landmark_depth=rng.standard_normal(478).astype(np.float32),
+        pose=make_pose(rng),
+        expression=rng.uniform(0, 1, 52).astype(np.float32),
+        camera=Camera.centered(70.0, 64, 48),
+        quality=FrameQuality(0.9, 0.4, 0.01, 30.0, 0.0),
+        status=FaceStatus.OK,
+        embedding=rng.standard_normal(128).astype(np.float32) if embedding else None,
+    )
+    return Keyframe(key, rng.integers(0, 256, (48, 64, 3), np.uint8), observation, 0.5 * seed)
+
+
+def make_state(seed: int = 0, *, keys: tuple[str, ...] = ("a", "b"), rounds: int = 2) -> FitState:
+    rng = np.random.default_rng(seed)
+    float16 = rng.uniform(0, 1, (8, 8, 7)).astype(np.float16).astype(np.float32)
+    return FitState(
+        stage="tuning",
+        focal=1.2,
+        identity=rng.standard_normal(120).astype(np.float32),
+        w_plus=rng.standard_normal((10, 64)).astype(np.float32),
+        tuned={"trunk.0.weight": rng.standard_normal((4, 4, 3, 3)).astype(np.float32)},
+        maps=MapArrays(float16[..., :3], float16[..., 3:4], float16[..., 4:]),
+        keyframes=tuple(make_keyframe(key, index) for index, key in enumerate(keys)),
+        estimates={
+            key: KeyframeEstimate(
+                make_pose(rng),
+                rng.uniform(0, 1, 52).astype(np.float32),
+                rng.standard_normal((9, 3)).astype(np.float32),
+                0.1,
+            )
+            for key in keys
+        },
+        tracked={key: SharedEvidence(rng.standard_normal((4, 4)), rng.standard_normal(4)) for key in keys},
+        fresh=keys[1:],
+        agenda=Agenda(texture=True, tuning=3),
+        rounds=tuple(
+            RoundReport(index, "landmarks" if index == 0 else "tuning", 0.5, {"rgb": 0.25} if index else {}, len(keys))
+            for index in range(rounds)
+        ),
+        reference_embedding=rng.standard_normal(128).astype(np.float32),
+        studied=tuple(make_keyframe(f"smile-{key}", 100 + index, embedding=False) for index, key in enumerate(keys)),
+    )
+
+
+def assert_same(got: object, expected: object) -> None:
+    """Deep equality of the dataclasses, mappings, tuples and arrays of a state."""
+    if isinstance(expected, np.ndarray):
+        assert isinstance(got, np.ndarray)
+        assert got.dtype == expected.dtype
+        np.testing.assert_array_equal(got, expected)
+    elif isinstance(expected, dict):
+        assert isinstance(got, dict)
+        assert list(got) == list(expected)
+        for key in expected:
+            assert_same(got[key], expected[key])
+    elif isinstance(expected, tuple):
+        assert isinstance(got, tuple)
+        assert len(got) == len(expected)
+        for one, other in zip(got, expected, strict=True):
+            assert_same(one, other)
+    elif hasattr(expected, "__dataclass_fields__"):
+        assert type(got) is type(expected)
+        for name in expected.__dataclass_fields__:
+            assert_same(getattr(got, name), getattr(expected, name))
+    elif isinstance(expected, float):
+        assert got == pytest.approx(expected, rel=1e-6)
+    else:
+        assert got == expected
+
+
+def test_state_comes_back(tmp_path: Path) -> None:
+    state = make_state()
+    with SessionStore(tmp_path / "s") as store:
+        assert store.read() is None
+        store.write_round(state)
+        assert_same(store.read(), state)
+    with SessionStore(tmp_path / "s") as store:
+        assert_same(store.read(), state)
+
+
+def test_state_before_skin_comes_back(tmp_path: Path) -> None:
+    state = replace(
+        make_state(),
+        stage="landmarks",
+        w_plus=None,
+        maps=None,
+        tuned={},
+        reference_embedding=None,
+        keyframes=(make_keyframe("only", 3, embedding=False),),
+        estimates={},
+        rounds=(),
+        studied=(),
+    )
+    with SessionStore(tmp_path / "s") as store:
+        store.write_round(state)
+        assert_same(store.read(), state)
+
+
+def test_state_shrinks_and_grows(tmp_path: Path) -> None:
+    """Dropped keyframes, weights, latents and maps are gone; replaced ones are the new ones."""
+    first = make_state(0, keys=("a", "b", "c"))
+    second = replace(make_state(1, keys=("c", "d"), rounds=3), tuned={}, w_plus=None, maps=None)
+    third = make_state(2, keys=("d",), rounds=4)
+    with SessionStore(tmp_path / "s") as store:
+        for state in (first, second, third):
+            # Keyframes never change under their key.
+            known = {item.key: item for one in (first, second) for item in (*one.keyframes, *one.studied)}
+            state = replace(
+                state,
+                keyframes=tuple(known.get(item.key, item) for item in state.keyframes),
+                studied=tuple(known.get(item.key, item) for item in state.studied),
+            )
+            store.write_round(state)
+            assert_same(store.read(), state)
+
+
+def test_unchanged_data_is_not_rewritten(tmp_path: Path) -> None:
+    def size() -> int:
+        return sum(path.stat().st_size for path in (tmp_path / "s").rglob("*") if path.is_file())
+
+    state = make_state()
+    large = {"weight": np.random.default_rng(0).standard_normal(250_000).astype(np.float32)}
+    with SessionStore(tmp_path / "s") as store:
+        store.write_round(replace(state, tuned=large))
+        before = size()
+        for index in range(3):
+            store.write_round(replace(state, tuned=large, identity=state.identity + index))
+        assert size() - before < 250_000
+        assert_same(store.read(), replace(state, tuned=large, identity=state.identity + 2))
+
+
+def test_superseded_rounds_do_not_pile_up(tmp_path: Path) -> None:
+    state = make_state()
+    with SessionStore(tmp_path / "s") as store:
+        for index in range(40):
+            large = {"weight": np.full(100_000, index, np.float32) + np.random.default_rng(index).random(100_000, "f4")}
+            state = replace(state, tuned=large)
+            store.write_round(state)
+        size = sum(path.stat().st_size for path in (tmp_path / "s").rglob("*") if path.is_file())
+        assert size < 20 * 400_000
+        assert_same(store.read(), state)
+
+
+def test_one_writer_at_a_time(tmp_path: Path) -> None:
+    with SessionStore(tmp_path / "s"), pytest.raises(StoreError, match="another process"):
+        SessionStore(tmp_path / "s")
+    SessionStore(tmp_path / "s").close()
+
+
+def test_kept_and_deleted(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    with SessionStore(folder) as store:
+        assert is_session(folder)
+        assert not is_kept(folder)
+        mark_kept(folder, True)
+        assert is_kept(folder)
+        mark_kept(folder, False)
+        assert not is_kept(folder)
+        store.delete()
+    assert not folder.exists()
+    delete_session(folder)
+
+
+def test_other_version_is_refused(tmp_path: Path) -> None:
+    with SessionStore(tmp_path / "s") as store, store._repository.transaction("main", message="future") as inside:
+        zarr.open_group(store=inside).attrs["version"] = 99
+    with pytest.raises(StoreError, match="99"):
+        SessionStore(tmp_path / "s")
+    SessionStore(tmp_path / "t").close()
+
+
+def test_session_from_before_expressions_were_studied(tmp_path: Path) -> None:
+    state = make_state()
+    with SessionStore(tmp_path / "s") as store:
+        store.write_round(state)
+        with store._repository.transaction("main", message="as it was") as inside:
+            group = zarr.open_group(store=inside)
+            del group["studied"], group.attrs["studied"]
+    with SessionStore(tmp_path / "s") as store:
+        assert_same(store.read(), replace(state, studied=()))
+        store.write_round(state)
+        assert_same(store.read(), state)
+
+
+def test_damage_is_a_store_error(tmp_path: Path) -> None:
+    with SessionStore(tmp_path / "s") as store:
+        store.write_round(make_state())
+    for path in (tmp_path / "s" / "repository").rglob("*"):
+        if path.is_file() and path.stat().st_size > 0:
+            path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(StoreError), SessionStore(tmp_path / "s") as store:
+        store.read()
+
+
+def test_failed_round_leaves_the_one_before(tmp_path: Path) -> None:
+    state = make_state()
+    with SessionStore(tmp_path / "s") as store:
+        store.write_round(state)
+        with pytest.raises(StoreError, match="node"):
+            store.write_round(replace(make_state(5), tuned={"a/b": np.zeros(2, np.float32)}))
+        assert_same(store.read(), state)
+
+
+WRITER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+import numpy as np
+sys.path.insert(0, str(Path(sys.argv[2])))
+from test_store import make_keyframe, make_state
+from fitme.session.store import SessionStore
+with SessionStore(Path(sys.argv[1])) as store:
+    start = store.read()
+    begin = 0 if start is None else len(start.rounds)
+    for index in range(begin, 10_000):
+        pictures = (make_keyframe(f"smile-{index}", index),)
+        state = replace(make_state(0, rounds=index + 1), studied=pictures)
+        arrays = {"weight": np.full(200_000, index, np.float32)}
+        store.write_round(replace(state, identity=np.full(120, index, np.float32), tuned=arrays))
+        print(index, flush=True)
+"""
+
+
+def test_killed_writer_leaves_a_whole_round(tmp_path: Path) -> None:
+    """SIGKILL at odd moments: what is found is one whole round, and the last one that was reported or a later one."""
+    folder = tmp_path / "s"
+    command = [sys.executable, "-c", WRITER, str(folder), str(Path(__file__).parent)]
+    for attempt in range(3):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            for _ in range(2):
+                writer.stdout.readline()
+            time.sleep(0.037 * attempt + 0.011)
+            writer.send_signal(signal.SIGKILL)
+            reported = [int(line) for line in writer.stdout.read().split()]
+        with SessionStore(folder) as store:
+            state = store.read()
+        assert state is not None
+        index = state.rounds[-1].index
+        assert index >= max(reported, default=0)
+        np.testing.assert_array_equal(state.identity, np.full(120, index, np.float32))
+        np.testing.assert_array_equal(state.tuned["weight"], np.full(200_000, index, np.float32))
+        assert_same(state.studied, (make_keyframe(f"smile-{index}", index),))

@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from fitme.skin.microstructure import COARSE_RESOLUTION, detail, grit, lip_creases, pits
+from fitme.skin.strokes import BASE_RESOLUTION, at_resolution
+
+FIELDS = (pits, grit, lip_creases)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_coarse_maps_hold_nothing_of_it(field):
+    coarse = field(COARSE_RESOLUTION)
+    assert coarse.shape == (3, COARSE_RESOLUTION, COARSE_RESOLUTION)
+    assert not coarse.any()
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_the_fields_are_of_unit_variance_without_a_level(field):
+    base = field(BASE_RESOLUTION)
+    np.testing.assert_allclose(base.std((1, 2)), 1.0, rtol=1e-3)
+    np.testing.assert_allclose(base.mean((1, 2)), 0.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_the_same_structure_is_in_maps_of_both_fine_resolutions(field):
+    np.testing.assert_allclose(field(512), at_resolution(field(1024), 512), atol=1e-6)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_most_of_it_averages_out_where_coarse_maps_begin(field):
+    averaged = at_resolution(field(BASE_RESOLUTION), COARSE_RESOLUTION)
+    assert averaged.std() < 0.6
+
+
+def test_pores_are_dots_that_stand_out():
+    base = pits(BASE_RESOLUTION)
+    assert base.max() > 3.0 * -base.min()
+
+
+def test_detail_comes_in_between_the_resolutions():
+    assert [detail(size) for size in (64, 256, 384, 512, 1024)] == [0.0, 0.0, 0.5, 1.0, 1.0]

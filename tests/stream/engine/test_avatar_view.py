@@ -1,0 +1,87 @@
+"""What a session's pages are shown: the avatar in its expression, with the skin that goes with it."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from fitme.fit.texture.expression_distance import expression_gram
+from fitme.shape import MorphableModel, load_default_model
+from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
+from stream.engine.avatar_view import AvatarView
+from stream.engine.messages import CorrectiveArrays, Fitted, FittedCorrectives, FittedMaps
+from stream.protocol.protocol import Mode
+from stream.protocol.scene import Scene
+from stream.settings import PictureSettings
+
+SIDE = 32
+
+
+@pytest.fixture(scope="module")
+def model() -> MorphableModel:
+    return load_default_model()
+
+
+@pytest.fixture
+def view(model: MorphableModel) -> AvatarView:
+    return AvatarView(model, PictureSettings(size_px=64))
+
+
+def fitted(model: MorphableModel, side: int = SIDE) -> Fitted:
+    flat = np.zeros((side, side, 3), np.float16)
+    flat[..., 2] = 1.0
+    maps = FittedMaps(np.full((side, side, 3), 0.3, np.float16), np.zeros((side, side, 1), np.float16), flat)
+    return Fitted("a", "skin", 1, 1.1, np.zeros(model.identity_count, np.float32), maps, None, None)
+
+
+def correctives(model: MorphableModel, change: float) -> FittedCorrectives:
+    """Of the neutral face, nothing; of the open jaw, all over."""
+    expressions = np.zeros((2, EXPRESSION_COUNT), np.float32)
+    expressions[1, expression_index("jawOpen")] = 1.0
+    deltas = np.zeros((2, SIDE, SIDE, 3), np.float16)
+    deltas[1] = change
+    return FittedCorrectives(
+        "a", CorrectiveArrays(expressions, expression_gram(model).numpy(), np.eye(2, dtype=np.float32), deltas)
+    )
+
+
+def face(view: AvatarView, jaw: float) -> npt.NDArray[np.float64]:
+    expression = np.zeros(EXPRESSION_COUNT, np.float32)
+    expression[expression_index("jawOpen")] = jaw
+    return view.draw(Scene(mode=Mode.MIRROR), None, expression, 0.0)[20:40, 24:40].astype(np.float64)
+
+
+def test_skin_changes_with_the_expression_and_back(view: AvatarView, model: MorphableModel) -> None:
+    view.adopt(fitted(model))
+    still, opened = face(view, 0.0), face(view, 1.0)
+    view.wear(correctives(model, 0.3))
+    assert face(view, 1.0).mean() > opened.mean() + 10.0
+    assert np.array_equal(face(view, 0.0), still)
+    view.wear(FittedCorrectives("a", None))
+    assert np.array_equal(face(view, 1.0), opened)
+
+
+def test_a_new_skin_is_changed_alike(view: AvatarView, model: MorphableModel) -> None:
+    view.adopt(fitted(model))
+    view.wear(correctives(model, 0.3))
+    changed = face(view, 1.0)
+    view.adopt(fitted(model))
+    assert np.array_equal(face(view, 1.0), changed)
+
+
+def test_a_skin_of_another_size_stays_as_it_is(view: AvatarView, model: MorphableModel) -> None:
+    view.wear(correctives(model, 0.3))  # before there is any skin
+    assert face(view, 1.0).mean() < 250.0
+    view.adopt(fitted(model, 16))
+    plain = face(view, 1.0)
+    view.wear(FittedCorrectives("a", None))
+    assert np.array_equal(face(view, 1.0), plain)
+
+
+def test_turntable_heads_are_neutral(view: AvatarView, model: MorphableModel) -> None:
+    view.adopt(fitted(model))
+    view.wear(correctives(model, 0.3))
+    expression = torch.zeros(EXPRESSION_COUNT).numpy()
+    expression[expression_index("jawOpen")] = 1.0
+    turning = Scene(mode=Mode.TURNTABLE)
+    assert np.array_equal(view.draw(turning, None, expression, 0.0), view.draw(turning, None, None, 0.0))

@@ -1,0 +1,79 @@
+"""Frames between processes: newest only, never torn, and nobody waits for anybody."""
+
+import multiprocessing
+import multiprocessing.connection
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from stream.engine.frame_slots import FrameSlots
+
+
+def flat(value: int, height: int = 8, width: int = 6) -> np.ndarray:
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def test_newest_only() -> None:
+    slots = FrameSlots.create(64)
+    reader = FrameSlots.attach(slots.name, 64)
+    assert reader.take() is None
+    assert slots.write(flat(1), 0.1, 1.1)
+    assert not slots.write(flat(2), 0.2, 1.2)
+    assert not slots.write(flat(3, 4, 16), 0.3, 1.3)
+    frame = reader.take()
+    assert frame is not None
+    assert (frame.number, frame.capture_time_s, frame.received_time_s) == (3, 0.3, 1.3)
+    np.testing.assert_array_equal(frame.image, flat(3, 4, 16))
+    assert reader.take() is None
+    assert slots.write(flat(4), 0.4, 1.4)
+    with pytest.raises(ValueError, match="fit"):
+        slots.write(flat(0, 9, 9), 0.0, 0.0)
+    reader.close()
+    slots.close()
+
+
+def write_many(name: str, pixels: int, done: multiprocessing.connection.Connection) -> None:
+    slots = FrameSlots.attach(name, pixels)
+    for value in range(1, 3001):
+        slots.write(np.full((100, 100, 3), value % 251, np.uint8), float(value), 0.0)
+    done.send(value)
+    slots.close()
+
+
+def test_frames_are_never_torn() -> None:
+    """A writer in another process that never pauses; every frame that is read is of one colour, and its own."""
+    slots = FrameSlots.create(10_000)
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    writer = context.Process(target=write_many, args=(slots.name, 10_000, there))
+    writer.start()
+    last, count = 0, 0
+    while last < 3000:
+        frame = slots.take()
+        if frame is None:
+            continue
+        assert frame.number > last
+        assert frame.image.min() == frame.image.max() == int(frame.capture_time_s) % 251
+        last, count = frame.number, count + 1
+    assert here.recv() == 3000
+    writer.join()
+    assert count > 1
+    slots.close()
+
+
+def test_writer_wakes_the_reader_once() -> None:
+    slots = FrameSlots.create(64)
+    wakes = threading.Semaphore(0)
+    stop = time.monotonic() + 0.2
+    seen = 0
+    for value in range(200):
+        if slots.write(flat(value), 0.0, 0.0):
+            wakes.release()
+        if value % 3 == 0 and wakes.acquire(blocking=False):
+            seen += slots.take() is not None
+        if time.monotonic() > stop:
+            break
+    assert seen > 0
+    slots.close()

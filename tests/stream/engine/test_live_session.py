@@ -1,0 +1,89 @@
+"""A live session fed with frames: which of them it gives to the fit, and as what."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fitme.session.store import SessionStore
+from fitme.shape import MorphableModel, load_default_model
+from stream.engine.frame_slots import FrameSlots
+from stream.engine.live_session import LiveSession
+from stream.engine.messages import FitOpened, KeepKeyframe, KeepStudied, Open
+from stream.protocol.scene import Scene
+from stream.settings import PictureSettings, ServeSettings
+
+PERIOD_S = 0.4
+"""Time between two frames, as the session hears of it."""
+MAX_PIXELS = 640 * 480
+SETTINGS = replace(ServeSettings(), picture=PictureSettings(per_second=60.0))
+
+
+@pytest.fixture(scope="module")
+def model() -> MorphableModel:
+    return load_default_model()
+
+
+@pytest.fixture
+def slots() -> Iterator[FrameSlots]:
+    made = FrameSlots.create(MAX_PIXELS)
+    yield made
+    made.close()
+
+
+class Camera:
+    """Shows pictures to a session, each once, and keeps what it sends to the fit."""
+
+    def __init__(self, slots: FrameSlots, folder: Path, model: MorphableModel) -> None:
+        self.to_fit: list[object] = []
+        self._slots = slots
+        self._time_s = 0.0
+        opened = Open("a", folder, Scene(), slots.name, MAX_PIXELS)
+        self.session = LiveSession(opened, model, SETTINGS, lambda message: None, self.to_fit.append)
+
+    def show(self, images: list[np.ndarray]) -> None:
+        for image in images:
+            self._time_s += PERIOD_S
+            self._slots.write(image, self._time_s, self._time_s)
+            time.sleep(self.session.step())
+
+    def sent(self, kind: type) -> list[object]:
+        return [message for message in self.to_fit if isinstance(message, kind)]
+
+
+def test_frames_that_are_no_keyframes_are_studied(
+    slots: FrameSlots, tmp_path: Path, model: MorphableModel, face_images: list[np.ndarray]
+) -> None:
+    camera = Camera(slots, tmp_path / "new", model)
+    # To and fro: at last there is nothing new to a turn of the head, but to the mouth.
+    camera.show([*face_images, *face_images[::-1]])
+    camera.session.close()
+    keyframes = [message.keyframe for message in camera.sent(KeepKeyframe)]
+    studied = [message.picture for message in camera.sent(KeepStudied)]
+    assert isinstance(camera.to_fit[0], KeepKeyframe)
+    assert keyframes
+    assert studied
+    assert len({picture.key for picture in (*keyframes, *studied)}) == len(keyframes) + len(studied)
+    assert not {keyframe.timestamp_s for keyframe in keyframes} & {picture.timestamp_s for picture in studied}
+
+
+def test_nothing_is_chosen_before_it_is_known_what_was_chosen_earlier(
+    slots: FrameSlots, tmp_path: Path, model: MorphableModel, face_images: list[np.ndarray]
+) -> None:
+    first = Camera(slots, tmp_path / "old", model)
+    first.show(face_images[:6])
+    first.session.close()
+    kept = tuple(message.keyframe for message in first.sent(KeepKeyframe))
+    SessionStore(tmp_path / "old").close()
+    second = Camera(slots, tmp_path / "old", model)
+    second.show(face_images[6:12])
+    assert not second.to_fit
+    second.session.resume(FitOpened("a", kept, ()))
+    second.show(face_images[12:24])
+    second.session.close()
+    added = second.sent(KeepKeyframe)
+    assert added
+    assert not {message.keyframe.key for message in added} & {keyframe.key for keyframe in kept}

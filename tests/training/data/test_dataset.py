@@ -1,0 +1,203 @@
+"""Sets of maps: the same however they were made, evenly spread over skin tones, never half under their name."""
+
+import json
+import resource
+from itertools import count as counting
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from fitme.commands.data import app
+from fitme.errors import ConfigError, InputError, StoreError
+from fitme.skin.atlas import default_atlas
+from fitme.skin.causes import cause_vector
+from fitme.skin.painter import synthesize_skin
+from fitme.skin.pigments import ITA_CLASSES
+from fitme.skin.skin_tone_classes import CLASS_NAMES, ToneReport, class_index, measuring_mask, skin_angle
+from fitme.training.data.dataset import HELD_OUT_SEED, GivenMaps, build_dataset, encode_maps, load_dataset
+from fitme.training.data.dataset_files import GrowingSet, MapRow
+
+SIZE = 32
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture
+def limited_file_size():
+    """Makes files of more than the given size fail, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_rows_belong_to_their_seeds(tmp_path):
+    dataset = build_dataset(tmp_path, 3, SIZE, first_seed=40)
+    assert dataset.seeds.tolist() == [40, 41, 42] and dataset.resolution == SIZE
+    for row, seed in enumerate(dataset.seeds.tolist()):
+        skin = synthesize_skin(seed, SIZE)
+        np.testing.assert_array_equal(dataset.maps[row], encode_maps(skin.diffuse, skin.specular, skin.normals))
+        np.testing.assert_array_equal(dataset.causes[row], cause_vector(skin.causes))
+        assert dataset.typology_deg[row] == pytest.approx(skin_angle(skin.diffuse, default_atlas(SIZE)), abs=1e-3)
+
+
+def test_the_number_of_processes_does_not_change_the_set(tmp_path):
+    build_dataset(tmp_path / "one", 7, SIZE, balanced=True)
+    build_dataset(tmp_path / "two", 7, SIZE, balanced=True, workers=2)
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
+
+
+def test_a_balanced_set_keeps_every_class_within_the_bounds(tmp_path):
+    dataset = build_dataset(tmp_path, 60, SIZE, balanced=True)
+    report = ToneReport.of(dataset.typology_deg)
+    assert report.balanced, report
+    assert len(set(dataset.seeds.tolist())) == 60
+    written = json.loads((tmp_path / "about.json").read_text())["classes"]
+    assert [written[name]["maps"] for name in CLASS_NAMES] == list(report.counts)
+
+
+def test_a_set_is_reused_and_another_one_replaced_only_when_asked(tmp_path):
+    build_dataset(tmp_path, 2, SIZE)
+    stamp = (tmp_path / "maps.npy").stat().st_mtime_ns
+    build_dataset(tmp_path, 2, SIZE)
+    assert (tmp_path / "maps.npy").stat().st_mtime_ns == stamp
+    before = files_of(tmp_path)
+    with pytest.raises(InputError, match="--replace"):
+        build_dataset(tmp_path, 3, SIZE, replace=False)
+    assert files_of(tmp_path) == before
+    assert len(build_dataset(tmp_path, 3, SIZE).maps) == 3
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_a_run_that_was_cut_off_is_gone_on_with(tmp_path, balanced):
+    def stop(done, _):
+        if done == 6:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        build_dataset(tmp_path / "cut", 12, SIZE, balanced=balanced, progress=stop)
+    with pytest.raises(InputError, match="no finished set"):
+        load_dataset(tmp_path / "cut")
+    with (tmp_path / "cut" / "maps.npy.partial").open("ab") as file:
+        file.write(b"half a map")
+    steps = []
+    build_dataset(tmp_path / "cut", 12, SIZE, balanced=balanced, progress=lambda done, _: steps.append(done))
+    assert steps[0] == 6 and steps[-1] == 12
+    build_dataset(tmp_path / "whole", 12, SIZE, balanced=balanced)
+    assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
+
+
+def test_an_interrupted_run_of_another_recipe_is_not_mixed_in(tmp_path):
+    with pytest.raises(Interrupted):
+        build_dataset(tmp_path, 4, SIZE, first_seed=90, progress=raise_after(2))
+    assert build_dataset(tmp_path, 4, SIZE).seeds.tolist() == [0, 1, 2, 3]
+
+
+def raise_after(count):
+    calls = counting()
+
+    def progress(*_):
+        if next(calls) == count:
+            raise Interrupted
+
+    return progress
+
+
+def test_a_full_disk_says_so_and_the_old_set_stays(tmp_path, limited_file_size):
+    build_dataset(tmp_path, 2, SIZE)
+    before = files_of(tmp_path)
+    limited_file_size(20_000)
+    with pytest.raises(StoreError, match=r"full after 3 of 9 maps.*free"):
+        build_dataset(tmp_path, 9, SIZE)
+    assert {name: data for name, data in files_of(tmp_path).items() if "partial" not in name} == before
+    assert len(load_dataset(tmp_path).maps) == 2
+
+
+def test_sets_larger_than_the_disk_are_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(StoreError, match="GB free"):
+        build_dataset(tmp_path, 10**9, 256)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_given_maps_come_first_and_have_no_causes(tmp_path):
+    tone = np.full((SIZE, SIZE, 6), (200, 170, 150, 120, 128, 128), np.uint8)
+    extra = GivenMaps(2, {"name": "flat"}, lambda: iter([tone, tone // 2]))
+    dataset = build_dataset(tmp_path, 3, SIZE, given=extra)
+    assert dataset.seeds.tolist() == [-1, -1, 0, 1, 2]
+    np.testing.assert_array_equal(dataset.maps[0], tone)
+    assert np.isnan(dataset.causes[:2]).all() and np.isfinite(dataset.causes[2:]).all()
+    assert dataset.typology_deg[0] > dataset.typology_deg[1]
+    other = GivenMaps(2, {"name": "other"}, lambda: iter([tone, tone]))
+    np.testing.assert_array_equal(build_dataset(tmp_path, 3, SIZE, given=other).maps[1], tone)
+
+
+def test_damaged_or_foreign_sets_are_refused(tmp_path):
+    build_dataset(tmp_path, 2, SIZE)
+    np.save(tmp_path / "causes.npy", np.zeros((2, 3), np.float32))
+    with pytest.raises(InputError, match=r"causes\.npy.*data build"):
+        load_dataset(tmp_path)
+    (tmp_path / "causes.npy").write_bytes(b"")
+    with pytest.raises(InputError, match="not readable"):
+        load_dataset(tmp_path)
+    (tmp_path / "about.json").write_text("not JSON")
+    assert len(build_dataset(tmp_path, 2, SIZE).maps) == 2
+
+
+def test_batches_are_in_their_units_and_mirror_slopes(tmp_path):
+    dataset = build_dataset(tmp_path, 2, SIZE)
+    plain, mirrored = dataset.batch(np.array([1, 1]), np.array([False, True]))
+    torch.testing.assert_close(mirrored[:4], plain[:4].flip(-1))
+    torch.testing.assert_close(mirrored[4], -plain[4].flip(-1))
+    normals = synthesize_skin(1, SIZE).normals
+    slopes = torch.from_numpy(np.clip(normals[..., :2] / normals[..., 2:], -0.6, 0.6))
+    torch.testing.assert_close(plain[4:], slopes.permute(2, 0, 1), rtol=0.0, atol=3e-3)
+
+
+def test_a_row_of_the_wrong_size_never_reaches_the_files(tmp_path):
+    row = MapRow(np.zeros((4, 4, 6), np.uint8), np.zeros(2, np.float32), 0.0, 0)
+    with GrowingSet(tmp_path, {}, 1, (8, 8, 6), 2) as growing, pytest.raises(ValueError, match="bytes"):
+        growing.append(row)
+
+
+@given(st.floats(-90.0, 90.0))
+@settings(max_examples=50, deadline=None)
+def test_every_angle_has_the_class_whose_bounds_hold_it(angle):
+    low, high = ITA_CLASSES[CLASS_NAMES[int(class_index(angle))]]
+    assert (low <= angle or low == -65.0) and (angle < high or high == 70.0)
+
+
+def test_the_command_builds_reports_and_refuses(tmp_path):
+    def run(*options):
+        return CliRunner().invoke(app, ["build", "--out", str(tmp_path / "set"), "--workers", "1", *options])
+
+    result = run("--skins", "2", "--resolution", str(SIZE))
+    assert result.exit_code == 0, result.output
+    shown = " ".join(result.output.split())
+    assert "2 maps of 32 x 32" in shown and "intermediate" in shown
+    before = files_of(tmp_path / "set")
+    for options, kind, word in (
+        (("--resolution", "100"), ConfigError, "power of two"),
+        (("--skins", "9", "--first-seed", str(HELD_OUT_SEED - 5)), ConfigError, "measuring"),
+        (("--skins", "3", "--resolution", str(SIZE)), InputError, "--replace"),
+        (("--textures", str(tmp_path / "nowhere")), InputError, "no such folder"),
+        (("--makehuman", str(tmp_path)), InputError, "MakeHuman"),
+    ):
+        raised = run(*options).exception
+        assert isinstance(raised, kind) and word in str(raised)
+    assert files_of(tmp_path / "set") == before
+
+
+def test_tone_is_measured_on_bare_skin():
+    atlas = default_atlas(256)
+    mask = measuring_mask(atlas)
+    assert 500 < mask.sum() < 5000
+    assert (atlas.lips[mask] > 0).all() and (atlas.eyelids[mask] > 0).all()

@@ -1,0 +1,115 @@
+"""What simulated pictures show of maps: the side that faces the camera, under light, as a fit would see it."""
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from fitme.color import srgb_to_linear
+from fitme.render.rasterizer import select_backend
+from fitme.shape import load_default_model
+from fitme.shape.regions import Region
+from fitme.skin.atlas import default_atlas
+from fitme.training.encoder.simulated_textures import CaptureSettings, Views, picture_maps, random_yaws, views_of
+
+RESOLUTION = 64
+CLEAN = CaptureSettings(
+    largest_blur=0.1, largest_noise=0.0, largest_shift=0.0, hole_share=0.0, intruder_share=0.0,
+    exposure_log_sigma=0.0, white_balance_log_sigma=0.0, light_tint_log_sigma=0.0,
+)  # fmt: skip
+
+
+@cache
+def views(*yaws_deg: float) -> Views:
+    settings = replace(CaptureSettings(), pitch_deg=0.0, roll_deg=0.0)
+    yaws = np.array(yaws_deg, np.float32)
+    return views_of(load_default_model(), select_backend("cpu"), yaws, RESOLUTION, settings, seed=2)
+
+
+def skin_maps(level: float, count: int = 2) -> torch.Tensor:
+    maps = torch.zeros(count, 6, RESOLUTION, RESOLUTION)
+    maps[:, :3], maps[:, 3] = level, 0.3
+    return maps
+
+
+def test_a_turned_head_hides_its_other_side():
+    turned = views(-40.0, 40.0).weight
+    left, right = turned[..., : RESOLUTION // 2].sum((1, 2)), turned[..., RESOLUTION // 2 :].sum((1, 2))
+    assert float(left[0] / right[0]) < 0.4 or float(right[0] / left[0]) < 0.4
+    assert (left[0] < right[0]) != (left[1] < right[1])
+
+
+def test_ears_and_the_back_of_the_head_are_never_seen():
+    atlas = default_atlas(RESOLUTION)
+    seen = views(-40.0, 0.0, 40.0).weight.amax(0).numpy()
+    assert seen.min() >= 0.0 and seen.max() <= 1.0
+    # Texels at the border of two regions may belong to either.
+    inner_ears = atlas.is_region(Region.EARS) & atlas.covered
+    assert float((seen[inner_ears] > 0.0).mean()) < 0.05
+    behind = (atlas.position[..., 2] < atlas.position[atlas.covered][:, 2].min() + 0.06) & atlas.covered
+    assert float(seen[behind].max()) < 0.02
+
+
+def test_a_seed_decides_everything():
+    maps = skin_maps(0.6, 4)
+    first, second, other = (
+        picture_maps(maps, views(-20.0, 20.0), CaptureSettings(), torch.Generator().manual_seed(seed))
+        for seed in (5, 5, 6)
+    )
+    assert torch.equal(first.texture, second.texture) and torch.equal(first.visibility, second.visibility)
+    assert not torch.equal(first.texture, other.texture)
+    for values in (first.texture, first.visibility):
+        assert float(values.min()) >= 0.0 and float(values.max()) <= 1.0
+    assert np.array_equal(random_yaws(5, CLEAN, 1), random_yaws(5, CLEAN, 1))
+
+
+@pytest.mark.parametrize("level", [0.35, 0.75])
+def test_fusing_divides_the_light_out(level: float):
+    """A head of one colour looks shaded in a picture and flat once it is fused."""
+    seen = views(-20.0, 20.0).weight.amin(0)[None] * views(0.0).skin > 0.3
+
+    def unevenness(lit_share: float) -> float:
+        settings = replace(CLEAN, lit_share=lit_share, residual_shading=0.0, directional_share=(0.8, 0.8))
+        random = torch.Generator().manual_seed(1)
+        texture = picture_maps(skin_maps(level, 6), views(-20.0, 20.0), settings, random).texture
+        values = srgb_to_linear(texture).mean(-1)[seen.expand(6, -1, -1)].reshape(6, -1)
+        return float((values.std(1) / values.mean(1)).mean())
+
+    assert unevenness(0.0) < 0.5 * unevenness(1.0)
+
+
+def test_a_fused_texture_asks_for_maps_of_its_own_brightness():
+    """Where a head is seen, the wanted maps look like the texture; a lit texture asks for the true ones."""
+    settings = replace(CLEAN, lit_share=0.5, residual_shading=0.0)
+    maps = skin_maps(0.6, 12)
+    sighting = picture_maps(maps, views(-20.0, 20.0), settings, torch.Generator().manual_seed(4))
+    fused = sighting.delit
+    assert bool(fused.any()) and not bool(fused.all())
+    assert torch.equal(sighting.wanted[~fused], maps[~fused])
+    weight = sighting.visibility * views(0.0).skin[..., None]
+    shown, wanted = (
+        ((values * weight).sum((1, 2)) / weight.sum((1, 2)))[fused]
+        for values in (sighting.texture, sighting.wanted[:, :3].permute(0, 2, 3, 1))
+    )
+    torch.testing.assert_close(shown, wanted, rtol=0.0, atol=0.03)
+    assert float((wanted - 0.6).abs().mean()) > 0.02
+
+
+def test_brighter_skin_stays_brighter_whatever_is_seen():
+    random = torch.Generator
+    means = []
+    for level in (0.3, 0.6, 0.9):
+        settings = replace(CLEAN, lit_share=0.5, tone_log_sigma=0.0)
+        sighting = picture_maps(skin_maps(level, 8), views(-20.0, 20.0), settings, random().manual_seed(3))
+        weight = sighting.visibility * views(0.0).skin[..., None]
+        means.append((sighting.texture * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)))
+    assert bool((means[0] < means[1]).all()) and bool((means[1] < means[2]).all())
+
+
+def test_holes_hide_and_say_so():
+    settings = replace(CLEAN, hole_share=1.0)
+    whole = picture_maps(skin_maps(0.5, 8), views(0.0), CLEAN, torch.Generator().manual_seed(0))
+    holed = picture_maps(skin_maps(0.5, 8), views(0.0), settings, torch.Generator().manual_seed(0))
+    assert float(holed.visibility.sum()) < 0.97 * float(whole.visibility.sum())
