@@ -43,7 +43,7 @@ class Avatar:
     focal: float
     """Focal length of the pictures it was fitted to, over their longer side."""
     stage: str
-    """How far the fit came: one of `fitme.fit.state.STAGES`."""
+    """How far the fit came: one of `fitme.fit.estimate.STAGES`."""
     name: str = "avatar"
     """What the user calls it."""
     created: datetime = field(default_factory=_now)

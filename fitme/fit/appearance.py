@@ -8,8 +8,8 @@ import torch
 
 from fitme.color import linear_to_srgb
 from fitme.errors import InputError
+from fitme.fit.estimate import MapArrays
 from fitme.fit.inversion.generator_inversion import ReflectanceFit, TextureEvidence
-from fitme.fit.state import MapArrays
 from fitme.fit.texture.baking import bake, enlarge, grey_maps, maps_of, with_bare_mouth
 from fitme.fit.texture.expression_correctives import ExpressionView, albedo_correctives
 from fitme.fit.texture.fusion import FusedTexture, FusionSettings

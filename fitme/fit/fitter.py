@@ -16,6 +16,7 @@ from fitme.fit.alignment.aligner import HeadAligner, camera_of
 from fitme.fit.alignment.face_crop import crop_face
 from fitme.fit.appearance import Appearance
 from fitme.fit.displayed_head import FoundHead, ShownHead
+from fitme.fit.estimate import STAGES, KeyframeEstimate
 from fitme.fit.inversion.generator_inversion import ReflectanceFit
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.keyframes.expression_frames import Studies
@@ -26,7 +27,7 @@ from fitme.fit.settings import FitSettings
 from fitme.fit.single_frame import Explainer
 from fitme.fit.solver.marginal_information import SharedEvidence
 from fitme.fit.stages import Refinement
-from fitme.fit.state import STAGES, FitState, KeyframeEstimate, RoundReport
+from fitme.fit.state import FitState, RoundReport
 from fitme.fit.texture.baking import map_arrays
 from fitme.fit.texture.expression_correctives import ExpressionView
 from fitme.fit.texture.expression_distance import expression_gram
@@ -66,7 +67,7 @@ class IncrementalFitter:
         self._embedder = embedder
         self._visibility = Visibility()
         backend = select_backend("cpu")
-        self._aligner = HeadAligner(model, backend, settings)
+        self._aligner = HeadAligner(model, backend, settings.alignment)
         reflectance = ReflectanceFit(generator, model, backend, settings.dense, default_encoder_for)
         views = TexelViews(model, backend, settings.map_resolution)
         self._roster = Roster(Rest(views.table, settings.fusion), settings.companions)

@@ -13,11 +13,10 @@ from fitme.color import linear_to_srgb
 from fitme.fit.alignment.aligner import HeadAligner, camera_of, keyframe_estimate
 from fitme.fit.alignment.face_crop import crop_face
 from fitme.fit.displayed_head import FoundHead
+from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
-from fitme.fit.solver.joint_estimate import JointEstimate
-from fitme.fit.stages import HELD
-from fitme.fit.state import KeyframeEstimate
+from fitme.fit.solver.joint_estimate import HELD, JointEstimate
 from fitme.fit.texture.texel_views import TexelViews
 from fitme.render.light import Light
 from fitme.render.rasterizer import RasterizerBackend

@@ -14,15 +14,15 @@ from fitme.fit.alignment.head_scale import SeenEyes, iris_evidence, volume_evide
 from fitme.fit.alignment.limbus import limbus_views
 from fitme.fit.appearance import Appearance
 from fitme.fit.displayed_head import FoundHead
+from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.inversion.keyframe_loss import DenseEvidence, SceneParameters, landmark_sigma
 from fitme.fit.inversion.losses import target_face
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.keyframes.keyframe_set import Member, Roster, parallax
 from fitme.fit.lighting.sclera import sclera_color
 from fitme.fit.settings import FitSettings
-from fitme.fit.solver.joint_estimate import Freedom, JointEstimate
+from fitme.fit.solver.joint_estimate import HELD, Freedom, JointEstimate
 from fitme.fit.solver.marginal_information import SharedEvidence, together
-from fitme.fit.state import KeyframeEstimate
 from fitme.fit.texture.expression_correctives import ExpressionView
 from fitme.fit.texture.fusion import SMALLEST_ALBEDO, delit_view, fuse, view_weight
 from fitme.fit.texture.texel_views import TexelViews
@@ -42,8 +42,6 @@ DRAFT_FACTOR = 2
 """Texels of the avatar's maps per texel a side of a draft: of a texture that alignment is going to replace."""
 DRAFT_FROM = 4
 """Keyframes from which sampling takes long enough for drafts to be worth what they lose."""
-HELD = Freedom(identity=False, focal=False)
-"""Dense matches that may not slip place the head; who it is comes from tracks, which may."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class Refinement:
         self._roster = roster
         self._appearance = appearance
         self._studied_on: _StudiedOn | None = None
-        self.focal = settings.solver.focal_prior
+        self.focal = settings.alignment.solver.focal_prior
         self.identity: FloatArray = np.zeros(model.identity_count, np.float32)
 
     def evidence_of(self, member: Member) -> SharedEvidence:
@@ -93,7 +91,7 @@ class Refinement:
     def solve_landmarks(self, agenda: Agenda, *, warm: bool) -> None:
         """Landmarks, and what tracks of the same and of resting keyframes have said; less is left to do in a `warm`
         start from a fit that has rested."""
-        roster, settings = self._roster, self._settings.tracks
+        roster, settings = self._roster, self._settings.alignment.tracks
         freedom = Freedom(focal=len(roster) > 1)
         turned = self._turned
         elsewhere = roster.rest.shared()
@@ -119,7 +117,7 @@ class Refinement:
     def track(self, agenda: Agenda) -> None:
         """Solve for shape by tracks. A keyframe that rests leaves two things behind: the evidence of its landmarks, and
         an equal share of what the last solve that it took part in said by tracks."""
-        roster, resolution = self._roster, self._settings.tracks.resolution
+        roster, resolution = self._roster, self._settings.alignment.tracks.resolution
         active = roster.active
         crops = [crop_face(member.keyframe, member.usable, resolution) for member in active]
         working = {member.key for member in active}
@@ -256,7 +254,7 @@ class Refinement:
     @property
     def _turned(self) -> bool:
         """Whether the heads of all keyframes turn far enough to tell shape from."""
-        return parallax(list(self._roster.members.values())) >= self._settings.tracks.parallax_deg
+        return parallax(list(self._roster.members.values())) >= self._settings.alignment.tracks.parallax_deg
 
     def _iris_evidence(self) -> SharedEvidence | None:
         """Of the eyes of all keyframes that have been solved for."""
@@ -306,7 +304,7 @@ class Refinement:
             crop, observation = member.crop, member.keyframe.observation
             camera = crop.camera(camera_of(observation.camera, self.focal))
             landmarks = crop.to_window(observation.landmarks.astype(np.float64)).astype(np.float32)
-            sigma = landmark_sigma(self._model, landmarks, self._settings.landmarks)
+            sigma = landmark_sigma(self._model, landmarks, self._settings.alignment.landmarks)
             if self._embedder is not None and member.face is None:
                 target = torch.from_numpy(crop.image)[None].float() / 255.0
                 member.face = target_face(self._embedder, target, landmarks)

@@ -3,29 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
+from fitme.fit.estimate import FloatArray, KeyframeEstimate, MapArrays
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import SharedEvidence
 from fitme.fit.work_queue import Agenda
-from fitme.geometry import HeadPose
-
-FloatArray = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class KeyframeEstimate:
-    """What the fit believes about one keyframe."""
-
-    pose: HeadPose
-    """Model space to view space."""
-    expression: FloatArray
-    """(52,) ARKit coefficients in [0, 1]."""
-    light_sh: FloatArray
-    """(9, 3) spherical-harmonics light in view space, as `fitme.render.light.Light.sh`."""
-    loss: float
-    """Photometric error over the face: root mean square in sRGB-encoded units, [0, 1]; NaN before the first picture."""
 
 
 @dataclass(frozen=True)
@@ -42,23 +23,6 @@ class RoundReport:
     """Named figures at the end of the round."""
     keyframes: int
     """Keyframes that the fit held."""
-
-
-STAGES = ("landmarks", "skin", "inversion", "tuning")
-"""Stages of a fit in their order: a grey head of the right shape; its skin as the frames show it; the generator's
-latent; the generator's weights."""
-
-
-@dataclass(frozen=True)
-class MapArrays:
-    """Reflectance maps as arrays; see `fitme.reflectance.maps.ReflectanceMaps` for their meaning."""
-
-    diffuse: FloatArray
-    """(R, R, 3)."""
-    specular: FloatArray
-    """(R, R, 1)."""
-    normals: FloatArray
-    """(R, R, 3)."""
 
 
 @dataclass(frozen=True)

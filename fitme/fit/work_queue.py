@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from fitme.fit.settings import DenseSettings
+from fitme.fit.inversion.settings import DenseSettings
 
 
 class Work(Enum):

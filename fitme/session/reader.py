@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from fitme.fit.estimate import STAGES, KeyframeEstimate, MapArrays
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import SharedEvidence
-from fitme.fit.state import STAGES, FitState, KeyframeEstimate, MapArrays, RoundReport
+from fitme.fit.state import FitState, RoundReport
 from fitme.fit.work_queue import Agenda
 from fitme.geometry import Camera, HeadPose
 from fitme.session.writer import MAPS

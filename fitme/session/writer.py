@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from fitme.fit.estimate import STAGES, KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import SharedEvidence
-from fitme.fit.state import STAGES, FitState, KeyframeEstimate, RoundReport
+from fitme.fit.state import FitState, RoundReport
 from fitme.geometry import HeadPose
 
 MAPS = ("diffuse", "specular", "normals")

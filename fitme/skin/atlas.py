@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
-from fitme.shape.landmark_groups import INNER_LIPS, LEFT_EYELIDS, LEFT_IRIS, OUTER_LIPS, RIGHT_EYELIDS, RIGHT_IRIS
+from fitme.shape.landmark_groups import INNER_LIPS, LEFT_EYE, LEFT_IRIS, OUTER_LIPS, RIGHT_EYE, RIGHT_IRIS
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.raster import uv_raster
@@ -170,7 +170,7 @@ def build_atlas(model: MorphableModel, resolution: int) -> SkinAtlas:
 
     corners = model.uv.numpy()[model.uv_triangles.numpy()[model.mediapipe_triangles.numpy()]]  # (478, 3, 2)
     landmarks = (corners * model.mediapipe_barycentric.numpy()[..., None]).sum(1).astype(np.float32)
-    rings = [landmarks[list(ring)] for ring in (RIGHT_EYELIDS, LEFT_EYELIDS)]
+    rings = [landmarks[list(ring)] for ring in (RIGHT_EYE, LEFT_EYE)]
     eye_v = float(np.concatenate(rings)[:, 1].mean())
     iris, iris_angle = _iris_coordinates(u, v, landmarks)
     eyes = region == int(Region.EYES)

@@ -5,8 +5,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from fitme.shape import landmark_groups
 from fitme.shape.expressions import EXPRESSION_NAMES, expression_index
-from fitme.track import topology
 
 OPEN_ASPECT: Final = 0.2
 """Opening of an eye over its width below which it is closing; narrow eyes are open at this value."""
@@ -23,7 +23,7 @@ _MOVERS: Final = {
     for side in ("Left", "Right")
 }
 """What else moves the lids of each side."""
-_CORNERS: Final = {"Left": topology.LEFT_EYE_CORNERS, "Right": topology.RIGHT_EYE_CORNERS}
+_CORNERS: Final = {"Left": landmark_groups.LEFT_EYE_CORNERS, "Right": landmark_groups.RIGHT_EYE_CORNERS}
 
 
 def eye_closing(landmarks: npt.NDArray[np.float32], side: str) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.geometry import Camera
+from fitme.shape import landmark_groups
 from fitme.shape.expressions import (
     EXPRESSION_COUNT,
     EXPRESSION_NAMES,
@@ -16,7 +17,6 @@ from fitme.shape.expressions import (
     expression_index,
 )
 from fitme.shape.morphable_model import MorphableModel
-from fitme.track import topology
 from fitme.track.projection import project
 
 Array = npt.NDArray[np.float64]
@@ -39,8 +39,8 @@ _TINY: Final = 1e-30
 _YAW_LIMIT: Final = math.radians(MAX_EYE_YAW_DEG)
 _PITCH_LIMIT: Final = math.radians(MAX_EYE_PITCH_DEG)
 _LIMITS: Final = np.array([_PITCH_LIMIT + PITCH_AT_REST_RAD, _YAW_LIMIT])
-_IRISES: Final = np.array([topology.LEFT_IRIS, topology.RIGHT_IRIS])
-_CORNERS: Final = np.array([topology.LEFT_EYE_CORNERS, topology.RIGHT_EYE_CORNERS])
+_IRISES: Final = np.array([landmark_groups.LEFT_IRIS, landmark_groups.RIGHT_IRIS])
+_CORNERS: Final = np.array([landmark_groups.LEFT_EYE_CORNERS, landmark_groups.RIGHT_EYE_CORNERS])
 
 
 @dataclass(frozen=True)

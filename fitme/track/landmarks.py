@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.errors import InputError
-from fitme.track.topology import FACE_OVAL
+from fitme.shape.landmark_groups import FACE_OVAL
 
 Image = npt.NDArray[np.uint8]
 """(H, W, 3) sRGB-encoded picture, RGB order."""

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fitme.track.topology import FACE_OVAL
+from fitme.shape.landmark_groups import FACE_OVAL
 
 
 def oval_mask(

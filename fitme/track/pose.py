@@ -15,9 +15,9 @@ import torch
 
 from fitme.bounded_newton import bounded_step, coefficient_room
 from fitme.geometry import Camera, HeadPose
+from fitme.shape import landmark_groups
 from fitme.shape.expressions import EXPRESSION_COUNT
 from fitme.shape.morphable_model import MorphableModel
-from fitme.track import topology
 from fitme.track.gaze import GAZE, EyeModel, solve_gaze
 from fitme.track.projection import project, projection_jacobian, rigid_jacobian
 
@@ -122,13 +122,13 @@ class PoseSolver:
         self._basis_whole = whole.reshape(-1, EXPRESSION_COUNT)
         self._eyes = EyeModel.of(model)
         # The irises belong to the gaze; everything else is solved here.
-        surface = np.arange(topology.SURFACE_LANDMARK_COUNT)
+        surface = np.arange(landmark_groups.SURFACE_LANDMARK_COUNT)
         self._index = surface[model.mediapipe_valid.numpy()[surface]]
         row = {landmark: k for k, landmark in enumerate(self._index)}
         pairs = [(row[a], row[b]) for a, b in EYELID_PAIRS + LIP_PAIRS + BROW_PAIRS if a in row and b in row]
         self._pair_from, self._pair_to = (np.array(side, np.intp) for side in zip(*pairs, strict=True))
         self._normals = _landmark_normals(model)[self._index]
-        contour = np.isin(self._index, topology.FACE_OVAL)
+        contour = np.isin(self._index, landmark_groups.FACE_OVAL)
         self._factor = np.where(contour, self._settings.contour_factor, 1.0)
         self._factor_averted = np.maximum(self._factor, self._settings.averted_factor)
         basis = whole[self._index]  # (P, 3, 52)
@@ -159,7 +159,7 @@ class PoseSolver:
         :param previous: the frame before, in a video: a start, and what expressions are drawn to.
         """
         pixels = landmarks.astype(np.float64)
-        outline = pixels[list(topology.FACE_OVAL)]
+        outline = pixels[list(landmark_groups.FACE_OVAL)]
         size_px = float(max(np.sqrt(np.prod(np.ptp(outline, axis=0))), 1.0))
         targets = _Targets(
             pixels, size_px, camera, None if previous is None else previous.expression.astype(np.float64)
@@ -183,7 +183,7 @@ class PoseSolver:
 
     def predicted(self, estimate: PoseEstimate, camera: Camera) -> npt.NDArray[np.float32]:
         """Where an estimate puts the landmarks of the surface, (468, 2) px; NaN for those that the model lacks."""
-        predicted = np.full((topology.SURFACE_LANDMARK_COUNT, 2), np.nan, np.float32)
+        predicted = np.full((landmark_groups.SURFACE_LANDMARK_COUNT, 2), np.nan, np.float32)
         predicted[self._index] = project(camera, self._view(_state_of(estimate))[0])
         return predicted
 

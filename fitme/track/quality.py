@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from fitme.shape.landmark_groups import FACE_OVAL
 from fitme.track.identity_crop import DLIB_ALIGNMENT, warp
 from fitme.track.landmarks import Image
 from fitme.track.oval import oval_mask
-from fitme.track.topology import FACE_OVAL
 
 SHARPNESS_OF_A_CRISP_WEBCAM: Final = 0.3
 """Ratio of the Laplacian's deviation to the luminance's on a crisp 640x480 webcam: the unit of sharpness."""

@@ -21,8 +21,8 @@ import torch
 from fitme.errors import FitmeError
 from fitme.export.gltf import write_glb
 from fitme.fit.fitter import IncrementalFitter
+from fitme.fit.inversion.settings import DenseSettings
 from fitme.fit.keyframe import Keyframe
-from fitme.fit.settings import DenseSettings
 from fitme.fit.settings import FitSettings as FitterSettings
 from fitme.fit.state import FitState, RoundReport
 from fitme.reflectance import load_default_generator

@@ -5,6 +5,7 @@ copies that one and looks again whether it was overwritten meanwhile. Neither ev
 die at any moment without harming the other.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any
@@ -112,3 +113,7 @@ class FrameSlots:
     def _pixels(self, number: int, height: int, width: int) -> npt.NDArray[np.uint8]:
         offset = _DATA_OFFSET + (number % SLOTS) * self._slot_bytes
         return np.ndarray((height, width, CHANNELS), np.uint8, self._memory.buf, offset)
+
+
+FrameSink = Callable[[npt.NDArray[np.uint8], float, float], None]
+"""Takes (image (H, W, 3) uint8 sRGB, capture time in seconds, receive time in seconds); called in a worker thread."""

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from fitme.errors import FitmeError
+from stream.engine.frame_slots import FrameSink
 from stream.protocol.events import Event
 from stream.protocol.picture import Picture
 from stream.protocol.scene import Scene
-from stream.web.rtc import FrameSink
 
 
 class EngineError(FitmeError):

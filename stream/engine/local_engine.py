@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from fitme.errors import StoreError
 from fitme.session.folder import delete_session
-from stream.engine.frame_slots import FrameSlots
+from stream.engine.frame_slots import FrameSink, FrameSlots
 from stream.engine.interface import EngineError, EngineListener, NotReadyError
 from stream.engine.messages import (
     Close,
@@ -43,7 +43,6 @@ from stream.engine.queued_sender import QueuedSender
 from stream.protocol.events import ErrorEvent
 from stream.protocol.scene import Scene
 from stream.settings import ServeSettings
-from stream.web.rtc import FrameSink
 
 logger = logging.getLogger(__name__)
 

@@ -119,7 +119,7 @@ class Show:
 
 @dataclass(frozen=True)
 class FittedMaps:
-    """Reflectance as float16, to halve what the pipe carries; shapes of `fitme.fit.state.MapArrays`."""
+    """Reflectance as float16, to halve what the pipe carries; shapes of `fitme.fit.estimate.MapArrays`."""
 
     diffuse: npt.NDArray[np.float16]
     specular: npt.NDArray[np.float16]

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import av
 import numpy as np
-import numpy.typing as npt
 from aiortc import (
     InvalidAccessError,
     InvalidStateError,
@@ -24,12 +23,11 @@ from aiortc.mediastreams import MediaStreamError
 from aiortc.sdp import candidate_from_sdp
 
 from fitme.errors import FitmeError
+from stream.engine.frame_slots import FrameSink
 from stream.settings import IceServer
 
 logger = logging.getLogger(__name__)
 
-FrameSink = Callable[[npt.NDArray[np.uint8], float, float], None]
-"""Takes (image (H, W, 3) uint8 sRGB, capture time in seconds, receive time in seconds); called in a worker thread."""
 StateListener = Callable[[str], None]
 """Takes ``connected`` or ``closed``, the latter once and last; called in the event loop."""
 

@@ -16,8 +16,8 @@ from fitme.render.light import Light
 from fitme.render.renderer import render
 from fitme.shape import MorphableModel, load_default_model
 from fitme.shape.expressions import expression_index
+from fitme.shape.landmark_groups import SURFACE_LANDMARK_COUNT
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
-from fitme.track.topology import SURFACE_LANDMARK_COUNT
 
 CAMERA = Camera.centered(320.0, 320, 240)
 

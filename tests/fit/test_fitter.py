@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from fitme.errors import InputError
+from fitme.fit.estimate import STAGES
 from fitme.fit.fitter import IncrementalFitter
+from fitme.fit.inversion.settings import DenseSettings
 from fitme.fit.keyframe import Keyframe
-from fitme.fit.settings import DenseSettings, FitSettings
-from fitme.fit.state import STAGES, FitState
+from fitme.fit.settings import FitSettings
+from fitme.fit.state import FitState
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
 from fitme.shape import EXPRESSION_NAMES, MorphableModel
 

@@ -8,10 +8,12 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from fitme.fit.alignment.settings import AlignmentSettings
 from fitme.fit.alignment.surface_tracks import TrackSettings
 from fitme.fit.fitter import IncrementalFitter
+from fitme.fit.inversion.settings import DenseSettings
 from fitme.fit.keyframe import Keyframe
-from fitme.fit.settings import DenseSettings, FitSettings
+from fitme.fit.settings import FitSettings
 from fitme.geometry import transform
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
 from fitme.shape import MorphableModel
@@ -19,7 +21,7 @@ from fitme.shape import MorphableModel
 SETTINGS = FitSettings(
     map_resolution=256,
     companions=1,
-    tracks=TrackSettings(count=400),
+    alignment=AlignmentSettings(tracks=TrackSettings(count=400)),
     dense=DenseSettings(
         crop_resolution=96, coarse_resolution=32, coarse_steps=2, inversion_steps=1, tuning_steps=1, refresh_steps=1
     ),

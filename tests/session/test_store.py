@@ -12,9 +12,10 @@ import pytest
 import zarr
 
 from fitme.errors import StoreError
+from fitme.fit.estimate import KeyframeEstimate, MapArrays
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import SharedEvidence
-from fitme.fit.state import FitState, KeyframeEstimate, MapArrays, RoundReport
+from fitme.fit.state import FitState, RoundReport
 from fitme.fit.work_queue import Agenda
 from fitme.geometry import Camera, HeadPose
 from fitme.session.folder import delete_session, is_kept, is_session, mark_kept

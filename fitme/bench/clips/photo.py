@@ -14,7 +14,7 @@ from fitme.bench.rows import BenchmarkRow
 from fitme.bench.truth.heads import Workshop, keyframe_of, new_fitter, workshop
 from fitme.commands.fit.pipeline import FINAL_AVATAR, FIRST_AVATAR
 from fitme.errors import InputError
-from fitme.fit.state import STAGES
+from fitme.fit.estimate import STAGES
 from fitme.ingest.gather import gather
 from fitme.ingest.observe import Observer, Sighting
 from fitme.shape import load_default_model

@@ -14,10 +14,10 @@ import torch
 from fitme.color import linear_to_bytes
 from fitme.fit.alignment.aligner import HeadAligner, camera_of
 from fitme.fit.alignment.landmark_targets import pose_of
+from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
 from fitme.fit.solver.joint_estimate import Freedom
-from fitme.fit.state import KeyframeEstimate
 from fitme.fit.texture.unprojection import texel_table, unproject
 from fitme.geometry import transform
 from fitme.ingest.observe import Sighting
@@ -54,14 +54,14 @@ class BaselineFit:
         self._model = model
         self._settings = FitSettings()
         self._backend = select_backend("cpu")
-        self._aligner = HeadAligner(model, self._backend, self._settings)
+        self._aligner = HeadAligner(model, self._backend, self._settings.alignment)
         self._table = texel_table(model, RESOLUTION)
 
     def fit(self, sightings: Sequence[Sighting]) -> Baseline:
         """The head of the person in the sightings."""
         keyframes = [_keyframe(str(index), sighting) for index, sighting in enumerate(sightings)]
         start = np.zeros(self._model.identity_count, np.float32)
-        prior = self._settings.solver.focal_prior
+        prior = self._settings.alignment.solver.focal_prior
         joint = self._aligner.by_landmarks(keyframes, {}, prior, start, Freedom(focal=len(keyframes) > 1))
         identity = joint.identity.astype(np.float32)
         total = np.zeros((len(self._table.rows), 4), np.float32)

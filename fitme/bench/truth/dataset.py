@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.bench.truth.people import Material, ScanModel, load_scans, smooth_normals
-from fitme.bench.truth.scenes import TruthRenderer, UnseenLight, choose_variant
+from fitme.bench.truth.scenes import TruthRenderer, choose_variant
 from fitme.bench.truth.sensor import jpeg, metered_exposure, photograph, white_balance
-from fitme.bench.truth.subjects import HEIGHT, WIDTH, FrameScript, Subject, subject
+from fitme.bench.truth.subjects import HEIGHT, WIDTH, FrameScript, Subject, UnseenLight, subject
 from fitme.bench.truth.visibility import surface_samples
 from fitme.color import linear_to_bytes
 from fitme.errors import InputError

@@ -10,15 +10,17 @@ import numpy.typing as npt
 import torch
 
 from fitme.bench.truth.baseline import BaselineFit
-from fitme.bench.truth.scenes import UnseenLight
+from fitme.bench.truth.subjects import UnseenLight
 from fitme.color import linear_to_bytes
 from fitme.fit.alignment.aligner import HeadAligner, camera_of
 from fitme.fit.alignment.landmark_targets import pose_of
+from fitme.fit.alignment.settings import AlignmentSettings
+from fitme.fit.estimate import STAGES, KeyframeEstimate
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
 from fitme.fit.solver.joint_estimate import Freedom
-from fitme.fit.state import STAGES, FitState, KeyframeEstimate
+from fitme.fit.state import FitState
 from fitme.fit.texture.baking import enlarge, map_arrays
 from fitme.geometry import Camera, HeadPose
 from fitme.ingest.observe import Sighting
@@ -111,7 +113,7 @@ class UnlitHead:
 
     def __init__(self, model: MorphableModel, sightings: Sequence[Sighting]) -> None:
         self._baseline = BaselineFit(model).fit(sightings)
-        self._aligner = HeadAligner(model, select_backend("cpu"), FitSettings())
+        self._aligner = HeadAligner(model, select_backend("cpu"), AlignmentSettings())
 
     @property
     def identity(self) -> Singles:
@@ -200,16 +202,18 @@ def fixed_head(shop: Workshop, identity: Singles, focal: float) -> FittedHead:
 
 def mean_face(shop: Workshop) -> FittedHead:
     """Nobody: no identity, the prior's focal length."""
-    return fixed_head(shop, np.zeros(shop.model.identity_count, np.float32), shop.settings.solver.focal_prior)
+    return fixed_head(shop, np.zeros(shop.model.identity_count, np.float32), shop.settings.alignment.solver.focal_prior)
 
 
 def landmarks_only(shop: Workshop, sightings: Sequence[Sighting]) -> FittedHead:
     """The shape of the fit's first stage."""
     keyframes = [keyframe_of(str(index), sighting) for index, sighting in enumerate(sightings)]
-    aligner = HeadAligner(shop.model, select_backend("cpu"), shop.settings)
+    aligner = HeadAligner(shop.model, select_backend("cpu"), shop.settings.alignment)
     start = np.zeros(shop.model.identity_count, np.float32)
     freedom = Freedom(focal=len(keyframes) > 1)
-    joint = aligner.by_landmarks(keyframes, {}, shop.settings.solver.focal_prior, start, freedom, measured=True)
+    joint = aligner.by_landmarks(
+        keyframes, {}, shop.settings.alignment.solver.focal_prior, start, freedom, measured=True
+    )
     return fixed_head(shop, joint.identity.astype(np.float32), joint.focal)
 
 

@@ -24,7 +24,7 @@ from fitme.bench.truth.heads import METHODS
 from fitme.bench.truth.scores import SubjectReport, bench_subject
 from fitme.bench.truth.sheets import write_sheet
 from fitme.errors import InputError
-from fitme.fit.state import STAGES
+from fitme.fit.estimate import STAGES
 
 GROWING_SUBJECTS = 2
 """Subjects whose fit is also followed over a growing number of keyframes."""

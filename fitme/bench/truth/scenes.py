@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from fitme.bench.truth.people import Material, ScanModel, smooth_normals
-from fitme.bench.truth.subjects import PIVOT_M, Covering, FrameScript, LightScript, Subject, head_rotation
+from fitme.bench.truth.subjects import PIVOT_M, Covering, FrameScript, LightScript, Subject, UnseenLight, head_rotation
 from fitme.errors import BackendError, ConfigError
 from fitme.geometry import Camera, HeadPose, rotation_matrix
 from fitme.skin.painter import Skin
@@ -50,18 +49,6 @@ scene = mi.load_dict({{"type": "scene", "integrator": {{"type": "path"}}, "light
     "ball": {{"type": "sphere", "center": [0, 0, 3], "bsdf": {{"type": "principled"}}}}}})
 print(mi.util.convert_to_bitmap(mi.render(scene, spp=4)))
 """
-
-
-@dataclass(frozen=True)
-class UnseenLight:
-    """Light that no frame of a fit has, in terms that both renderers share exactly."""
-
-    ambient: float
-    """Radiance from everywhere: a white surface shows it."""
-    direction: tuple[float, float, float]
-    """Unit vector from the head, view axes."""
-    color: tuple[float, float, float]
-    """What a white surface that faces the light shows of it, linear sRGB."""
 
 
 def choose_variant() -> str:

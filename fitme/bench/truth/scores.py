@@ -37,8 +37,8 @@ from fitme.bench.truth.metrics import (
 from fitme.bench.truth.visibility import visible_vertices
 from fitme.color import linear_to_bytes
 from fitme.errors import NoFaceError
+from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.fitter import IncrementalFitter
-from fitme.fit.state import KeyframeEstimate
 from fitme.ingest.gather import gather
 from fitme.ingest.observe import Observer, Sighting
 from fitme.metrics.frame_scores import score_frame

@@ -290,3 +290,15 @@ def _tinted(level: float, kelvin: float) -> tuple[float, float, float]:
     share = (1.0 / kelvin - 1.0 / 6500.0) / (1.0 / 2000.0 - 1.0 / 6500.0)
     red, blue = (1.0 / 0.42) ** share, (0.09 / 0.42) ** share
     return level * red, level, level * blue
+
+
+@dataclass(frozen=True)
+class UnseenLight:
+    """Light that no frame of a fit has, in terms that both renderers share exactly."""
+
+    ambient: float
+    """Radiance from everywhere: a white surface shows it."""
+    direction: tuple[float, float, float]
+    """Unit vector from the head, view axes."""
+    color: tuple[float, float, float]
+    """What a white surface that faces the light shows of it, linear sRGB."""

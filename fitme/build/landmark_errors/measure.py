@@ -23,9 +23,9 @@ from fitme.fit.alignment.landmark_errors import (
 )
 from fitme.reflectance.weights import load_default_generator
 from fitme.shape.expressions import MIRRORED_EXPRESSION
+from fitme.shape.landmark_groups import SURFACE_LANDMARK_COUNT
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
-from fitme.track.topology import SURFACE_LANDMARK_COUNT
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -32,7 +32,16 @@ def fit(
         raise InputError("name photos or a video to fit, or a --session to go on from")
     if device not in DEVICES:
         raise InputError(f"--device {device}: use {' or '.join(DEVICES)}")
-    from fitme.commands.fit import startup
+    from fitme.commands.fit.request import FitRequest
+    from fitme.commands.fit.startup import started, uncollected
+    from fitme.commands.fit.stopwatch import Stopwatch
 
-    if startup.fit(startup.FitRequest(tuple(inputs or ()), out, seconds, device, holdout, session)):
+    request, watch = FitRequest(tuple(inputs or ()), out, seconds, device, holdout, session), Stopwatch()
+    with started(request, watch) as (pictures, models):
+        # Imported here: another thread looks at the pictures meanwhile.
+        with uncollected(), watch.measuring("start"):
+            from fitme.commands.fit.pipeline import run_fit
+
+        interrupted = run_fit(request, pictures, models, watch)
+    if interrupted:
         raise typer.Exit(INTERRUPTED)

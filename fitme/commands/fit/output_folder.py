@@ -32,8 +32,9 @@ from fitme.export.pictures import frame_name, write_triple
 from fitme.export.textures import write_textures
 from fitme.export.turntable import write_turntable
 from fitme.fit.alignment.aligner import camera_of
+from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.fitter import IncrementalFitter
-from fitme.fit.state import FitState, KeyframeEstimate
+from fitme.fit.state import FitState
 from fitme.geometry import Camera
 from fitme.ingest.observe import Sighting
 from fitme.metrics.frame_scores import FrameScore, median_score, score_frame

@@ -14,12 +14,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fitme.commands.fit.startup import FitRequest, Models, Pictures
+from fitme.commands.fit.request import FitRequest, Models, Pictures
 from fitme.commands.fit.stopwatch import Stopwatch
+from fitme.fit.estimate import STAGES
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
-from fitme.fit.state import STAGES, FitState
+from fitme.fit.state import FitState
 from fitme.fit.texture.expression_distance import expression_gram, spread_expressions
 from fitme.ingest.observe import Observer, Sighting
 from fitme.ingest.selection import STUDIED, choose, choose_held_out
@@ -104,7 +105,8 @@ def _fitter(models: Models, state: FitState | None, chosen: Sequence[Sighting]) 
     settings = FitSettings()
     noted = [sighting.frame.focal for sighting in chosen if sighting.frame.focal is not None]
     if noted:
-        settings = replace(settings, solver=replace(settings.solver, focal_prior=float(np.median(noted))))
+        solver = replace(settings.alignment.solver, focal_prior=float(np.median(noted)))
+        settings = replace(settings, alignment=replace(settings.alignment, solver=solver))
     models.prepared.result()
     if state is None:
         fitter = IncrementalFitter(models.head, models.generator, settings, models.embedder)

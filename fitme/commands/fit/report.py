@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fitme.fit.state import KeyframeEstimate, RoundReport
+from fitme.fit.estimate import KeyframeEstimate
+from fitme.fit.state import RoundReport
 from fitme.geometry import Camera, HeadPose, quaternion_from_axis_angle
 from fitme.shape import EXPRESSION_NAMES
 

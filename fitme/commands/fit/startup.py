@@ -10,78 +10,36 @@ all. What does not hold that lock is done beside it::
     the fit is imported, the generator read         numba's kernels are loaded, and the head's
     pose and identity of the face are found         ambient occlusion and its texels drawn with them
 
-Whatever is imported before `fitme.commands.fit.pipeline`, here and in `fitme.ingest.prefetch`, does without torch.
+Whatever is imported before the models are read, here and in `fitme.ingest.prefetch`, does without torch.
 """
 
 import gc
 import os
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fitme.commands.fit.quiet import quiet_libraries
+from fitme.commands.fit.request import FitRequest, Models, Pictures
 from fitme.commands.fit.stopwatch import Stopwatch
 from fitme.errors import BackendError, InputError
-from fitme.ingest.gather import Candidate, gather
+from fitme.ingest.gather import gather
 from fitme.ingest.prefetch import Lookout
 from fitme.ingest.spread import split_holdout
 
 if TYPE_CHECKING:
     from fitme.reflectance.generator import ReflectanceGenerator
     from fitme.shape import MorphableModel
-    from fitme.track.identity import DlibEmbedder
 
 
-@dataclass(frozen=True)
-class FitRequest:
-    """What the user asked for."""
+@contextmanager
+def started(request: FitRequest, watch: Stopwatch) -> Iterator[tuple[Pictures, Models]]:
+    """Pictures and models of a fit, for as long as the context lasts; the pictures are being looked at.
 
-    inputs: tuple[Path, ...]
-    """Photos, folders of photos, videos; may be empty with a session that holds keyframes."""
-    out: Path
-    """Folder to write."""
-    seconds: float
-    """Wall time of refinement."""
-    device: str
-    """`cpu` or `cuda`."""
-    holdout: float
-    """Share of the pictures kept from the fit, [0, 1)."""
-    session: Path | None
-    """Store to go on from and to commit every round to."""
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """What the user's files hold."""
-
-    fitted: tuple[Candidate, ...]
-    """For the fit to choose its keyframes from."""
-    held_out: tuple[Candidate, ...]
-    """Not even looked at before the fit is made."""
-    lookout: Lookout
-    """Begun with `fitted`."""
-
-
-@dataclass(frozen=True)
-class Models:
-    """What a fit is made with; the generator is its own, to be tuned."""
-
-    head: "MorphableModel"
-    generator: "ReflectanceGenerator"
-    embedder: "DlibEmbedder"
-    prepared: "Future[None]"
-    """Done when all is drawn and kept that the first avatar would else have to wait for."""
-
-
-def fit(request: FitRequest) -> bool:
-    """Fit and write. Returns whether Ctrl-C cut the refinement short.
-
-    Raises FitmeError, with nothing written, if the inputs, the device or the session cannot be used.
+    Raises FitmeError, with nothing written, if the inputs or the device cannot be used.
     """
-    watch = Stopwatch()
     if request.device != "cpu":
         raise BackendError(f"--device {request.device}: fits run on the processor so far; use --device cpu")
     _check_folder(request.out)
@@ -92,10 +50,8 @@ def fit(request: FitRequest) -> bool:
             pictures = _pictures(request)
             stack.enter_context(pictures.lookout)
             head = _head(beside)  # Imports torch and numba.
-            from fitme.commands.fit.pipeline import run_fit  # Imports the fit.
-
             models = _models(head, beside)
-        return run_fit(request, pictures, models, watch)
+        yield pictures, models
 
 
 @contextmanager

@@ -13,16 +13,16 @@ from fitme.fit.alignment.face_crop import FaceCrop
 from fitme.fit.alignment.head_scale import volume_evidence
 from fitme.fit.alignment.landmark_targets import LandmarkTargets, initial_estimate, matrix_of, pose_of
 from fitme.fit.alignment.optical_flow import FLOW_REGIONS, flow_targets
+from fitme.fit.alignment.settings import AlignmentSettings
 from fitme.fit.alignment.surface_tracks import SurfacePoints, shared_only
+from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
-from fitme.fit.settings import FitSettings
 from fitme.fit.solver.gauss_newton import shared_evidence, solve_jointly
 from fitme.fit.solver.joint_estimate import Freedom, JointEstimate
 from fitme.fit.solver.linearization import focal_px
 from fitme.fit.solver.marginal_information import SharedEvidence
 from fitme.fit.solver.point_targets import MeshBasis
 from fitme.fit.solver.structure_from_motion import TrackProblem, TrackSolution
-from fitme.fit.state import KeyframeEstimate
 from fitme.geometry import Camera, transform
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
@@ -37,7 +37,7 @@ FloatArray = npt.NDArray[np.float32]
 class HeadAligner:
     """Solves poses, expressions, identity and focal length over keyframes. Holds what the solves share."""
 
-    def __init__(self, model: MorphableModel, backend: RasterizerBackend, settings: FitSettings) -> None:
+    def __init__(self, model: MorphableModel, backend: RasterizerBackend, settings: AlignmentSettings) -> None:
         self._model = model
         self._backend = backend
         self._settings = settings

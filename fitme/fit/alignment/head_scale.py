@@ -11,12 +11,12 @@ import numpy.typing as npt
 import torch
 
 from fitme.fit.alignment.limbus import LimbusView, pooled_radius
+from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.solver.linearization import focal_px
 from fitme.fit.solver.marginal_information import SharedEvidence
-from fitme.fit.state import KeyframeEstimate
 from fitme.geometry import Camera, transform
+from fitme.shape.landmark_groups import LEFT_IRIS, RIGHT_IRIS
 from fitme.shape.morphable_model import MorphableModel
-from fitme.track.topology import LEFT_IRIS, RIGHT_IRIS
 
 FloatArray = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.errors import ModelFileError
+from fitme.shape.landmark_groups import SURFACE_LANDMARK_COUNT
 from fitme.shape.morphable_model import MorphableModel
-from fitme.track.topology import SURFACE_LANDMARK_COUNT
 
 Array = npt.NDArray[np.float64]
 

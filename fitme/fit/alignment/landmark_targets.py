@@ -12,9 +12,9 @@ from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.joint_estimate import JointEstimate
 from fitme.fit.solver.point_targets import MeshBasis, MeshPoints, PointErrors, PointTargets
 from fitme.geometry import HeadPose, axis_angle_from_matrix, rotation_matrix
+from fitme.shape.landmark_groups import FACE_OVAL, INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
-from fitme.track.topology import FACE_OVAL, INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 
 Array = npt.NDArray[np.float64]
 

@@ -14,9 +14,9 @@ import torch
 
 from fitme.geometry import rotation_matrix
 from fitme.shape.expressions import expression_index
+from fitme.shape.landmark_groups import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.observation import FaceObservation
-from fitme.track.topology import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
 
 Array = npt.NDArray[np.float64]
 Picture = npt.NDArray[np.uint8]

@@ -22,7 +22,7 @@ from fitme.color import linear_to_srgb
 from fitme.fit.inversion.adam import Descent, Group
 from fitme.fit.inversion.keyframe_loss import DenseEvidence, SceneParameters, keyframe_loss
 from fitme.fit.inversion.losses import encoded_l1, gradient_l1
-from fitme.fit.settings import DenseSettings
+from fitme.fit.inversion.settings import DenseSettings
 from fitme.fit.texture.mouth_interior import OpenMouth, open_mouth
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps

@@ -11,19 +11,19 @@ from torch import Tensor
 from fitme.color import linear_to_srgb
 from fitme.fit.alignment.face_crop import FaceCrop
 from fitme.fit.alignment.landmark_targets import LandmarkSettings
+from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.inversion.adam import Group
 from fitme.fit.inversion.losses import TargetFace, encoded_l1, identity_losses, landmark_loss
-from fitme.fit.settings import DenseSettings
-from fitme.fit.state import KeyframeEstimate
+from fitme.fit.inversion.settings import DenseSettings
 from fitme.geometry import Camera, HeadPose, transform
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
 from fitme.render.occlusion import head_occlusion
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.render.renderer import render
+from fitme.shape.landmark_groups import FACE_OVAL
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.identity import DlibEmbedder
-from fitme.track.topology import FACE_OVAL
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from fitme.fit.alignment.face_crop import FaceCrop
 from fitme.fit.alignment.limbus import LimbusView
+from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.inversion.losses import TargetFace
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.keyframes.marginalized import Rest
 from fitme.fit.solver.marginal_information import SharedEvidence
-from fitme.fit.state import KeyframeEstimate
 from fitme.fit.texture.delighting import DelitView
 
 

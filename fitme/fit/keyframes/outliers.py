@@ -5,9 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
-
-from fitme.color import linear_to_srgb
 
 
 @dataclass(frozen=True)
@@ -28,24 +25,6 @@ class ConsensusSettings:
 
 MAD_TO_DEVIATION = 1.4826
 """Standard deviation over median absolute deviation of normal variables."""
-LARGEST_DIFFERENCE = 0.25
-"""sRGB-encoded difference beyond which a texel counts no more than this."""
-LEAST_WEIGHT = 50.0
-"""Summed weight of shared texels below which there is nothing to compare."""
-
-
-def disagreement(
-    expected: npt.NDArray[np.float32],  # (S, 3) linear
-    seen: npt.NDArray[np.float32],  # (S, 3) linear
-    weight: npt.NDArray[np.float32],  # (S,)
-) -> float:
-    """Mean difference, in sRGB-encoded units and bounded for each texel, between a keyframe and what all others let
-    expect of it; NaN where they share too little."""
-    if weight.sum() < LEAST_WEIGHT:
-        return float("nan")
-    encoded = [linear_to_srgb(torch.from_numpy(colors)).numpy() for colors in (expected, seen)]
-    difference = np.abs(encoded[0] - encoded[1]).mean(-1)
-    return float(np.average(np.minimum(difference, LARGEST_DIFFERENCE), weights=weight))
 
 
 def outlier(disagreements: Mapping[str, float], candidates: Collection[str], settings: ConsensusSettings) -> str | None:

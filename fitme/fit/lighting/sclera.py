@@ -17,7 +17,7 @@ import numpy.typing as npt
 from fitme.color import bytes_to_linear
 from fitme.fit.lighting.albedo_scale import DARKEST, SKIN_TONES, LightEvidence
 from fitme.fit.lighting.spherical_harmonics import LUMINANCE, LightSettings
-from fitme.track.topology import LEFT_EYE, LEFT_EYE_CORNERS, LEFT_IRIS, RIGHT_EYE, RIGHT_EYE_CORNERS, RIGHT_IRIS
+from fitme.shape.landmark_groups import LEFT_EYE, LEFT_EYE_CORNERS, LEFT_IRIS, RIGHT_EYE, RIGHT_EYE_CORNERS, RIGHT_IRIS
 
 FloatArray = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]

@@ -104,3 +104,7 @@ def rotation_of(axis_angle: Array) -> Array:
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     matrix: Array = np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross
     return matrix
+
+
+HELD = Freedom(identity=False, focal=False)
+"""Dense matches that may not slip place the head; who it is comes from tracks, which may."""

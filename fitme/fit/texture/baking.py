@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as functional
 
-from fitme.fit.state import MapArrays
+from fitme.fit.estimate import MapArrays
 from fitme.fit.texture.albedo_completion import SeenSkin, toned
 from fitme.fit.texture.fusion import FusedTexture
 from fitme.fit.texture.mouth_interior import BEHIND_LIPS

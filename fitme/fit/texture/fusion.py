@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from fitme.fit.keyframes.outliers import disagreement
 from fitme.fit.lighting.albedo_scale import LightEvidence, ToneSettings, likely_skin_tone
 from fitme.fit.lighting.sclera import SCLERA_LIGHT, ScleraSighting, light_evidence
 from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, LightSettings, LitSurface, estimate_light, lit_surface
 from fitme.fit.texture.delighting import SMALLEST_WEIGHT, BandSums, DelitView
+from fitme.fit.texture.disagreement import disagreement
 from fitme.fit.texture.skin_mask import bare_neck, seen_neck, skin_likeness
 from fitme.fit.texture.unprojection import TexelObservation, TexelTable
 from fitme.shape.regions import Region

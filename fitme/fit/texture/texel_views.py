@@ -8,8 +8,8 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from fitme.fit.alignment.aligner import camera_of, posed_vertices
+from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, LightSettings, estimate_light, lit_surface
-from fitme.fit.state import KeyframeEstimate
 from fitme.fit.texture.mouth_interior import BEHIND_LIPS
 from fitme.fit.texture.unprojection import TexelObservation, TexelTable, texel_table, unproject
 from fitme.geometry import Camera

@@ -19,8 +19,8 @@ from fitme.fit.alignment.head_scale import (
     volume_evidence,
 )
 from fitme.fit.alignment.limbus import LimbusView
+from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.solver.marginal_information import SharedEvidence
-from fitme.fit.state import KeyframeEstimate
 from fitme.geometry import Camera, HeadPose
 from fitme.shape import MorphableModel
 from fitme.shape.expressions import EXPRESSION_COUNT

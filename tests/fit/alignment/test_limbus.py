@@ -11,8 +11,8 @@ from fitme.fit.alignment.limbus import LimbusView, limbus_views, pooled_radius
 from fitme.geometry import Camera, HeadPose
 from fitme.shape import MorphableModel
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
+from fitme.shape.landmark_groups import LANDMARK_COUNT, LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
-from fitme.track.topology import LANDMARK_COUNT, LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
 
 Picture = npt.NDArray[np.uint8]
 Drawn = tuple[Picture, FaceObservation]

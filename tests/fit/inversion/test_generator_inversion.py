@@ -6,7 +6,7 @@ import torch
 
 from fitme.color import linear_to_srgb
 from fitme.fit.inversion.generator_inversion import ReflectanceFit, TextureEvidence
-from fitme.fit.settings import DenseSettings
+from fitme.fit.inversion.settings import DenseSettings
 from fitme.fit.texture.mouth_interior import open_mouth
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
 from fitme.reflectance.texture_encoder import encoder_for

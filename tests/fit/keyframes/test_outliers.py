@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from fitme.fit.fitter import IncrementalFitter
+from fitme.fit.inversion.settings import DenseSettings
 from fitme.fit.keyframe import Keyframe
-from fitme.fit.keyframes.outliers import ConsensusSettings, disagreement, outlier, stranger
-from fitme.fit.settings import DenseSettings, FitSettings
+from fitme.fit.keyframes.outliers import ConsensusSettings, outlier, stranger
+from fitme.fit.settings import FitSettings
+from fitme.fit.texture.disagreement import disagreement
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
 from fitme.shape import MorphableModel
 

@@ -34,7 +34,7 @@ from fitme.fit.lighting.sclera import (
 )
 from fitme.reflectance.weights import load_default_generator
 from fitme.shape import MorphableModel
-from fitme.track.topology import LEFT_EYE, LEFT_EYE_CORNERS, LEFT_IRIS, RIGHT_EYE, RIGHT_EYE_CORNERS, RIGHT_IRIS
+from fitme.shape.landmark_groups import LEFT_EYE, LEFT_EYE_CORNERS, LEFT_IRIS, RIGHT_EYE, RIGHT_EYE_CORNERS, RIGHT_IRIS
 
 FloatArray = npt.NDArray[np.float32]
 SETTINGS = ToneSettings()

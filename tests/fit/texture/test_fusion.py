@@ -10,11 +10,11 @@ from fitme.color import linear_to_bytes
 from fitme.fit.alignment.aligner import HeadAligner, camera_of
 from fitme.fit.alignment.face_crop import crop_face
 from fitme.fit.alignment.optical_flow import FlowSettings, flow_targets
+from fitme.fit.alignment.settings import AlignmentSettings
+from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.lighting.spherical_harmonics import LightSettings
-from fitme.fit.settings import FitSettings
 from fitme.fit.solver.point_targets import MeshBasis
-from fitme.fit.state import KeyframeEstimate
 from fitme.fit.texture.baking import DULLED, FULL_CONFIDENCE, bake, with_bare_mouth
 from fitme.fit.texture.fusion import FusedTexture, FusionSettings, fuse
 from fitme.fit.texture.texel_views import BEHIND_LIPS, TexelViews
@@ -188,7 +188,7 @@ def test_flow_finds_a_known_shift(
 ) -> None:
     keyframe = photograph("front")
     crop = crop_face(keyframe, keyframe.observation.face_mask().astype(np.float32), 192)
-    aligner = HeadAligner(model, select_backend("cpu"), FitSettings())
+    aligner = HeadAligner(model, select_backend("cpu"), AlignmentSettings())
     whole = camera_of(keyframe.observation.camera, FOCAL)
     moved = estimate(0.0, light)
     offset_m = 0.004
