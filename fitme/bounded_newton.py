@@ -25,7 +25,7 @@ def bounded_step(hessian: Array, gradient: Array, least: Array, most: Array) -> 
     return np.clip(step, least, most)
 
 
-def coefficient_room(coefficients: Array, still: npt.NDArray[np.bool_]) -> Array:
+def coefficient_bounds(coefficients: Array, still: npt.NDArray[np.bool_]) -> Array:
     """(2, C) the least and the largest step that leaves coefficients (C,) between 0 and 1, and those alone that are to
     be `still` (C,)."""
     return np.where(still, 0.0, np.subtract([[0.0], [1.0]], coefficients))

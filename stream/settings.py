@@ -65,7 +65,7 @@ class FitSettings:
     """After that, new keyframes are taken in batches this far apart."""
     batch: int = bounded(5, 1, 100)
     """Keyframes that are taken at a time at most, those first whose direction is newest to the fit."""
-    studied: int = bounded(24, 0, 64)
+    expression_frames: int = bounded(24, 0, 64)
     """Further frames at most of which, while the fit rests, only expressions are learnt."""
     alignment_rounds: int = bounded(1, 0, 100)
     coarse_steps: int = bounded(16, 1, 10_000)

@@ -9,7 +9,7 @@ import torch
 from fitme.color import linear_to_srgb
 from fitme.errors import InputError
 from fitme.fit.estimate import MapArrays
-from fitme.fit.inversion.generator_inversion import ReflectanceFit, TextureEvidence
+from fitme.fit.inversion.generator_inversion import ReflectanceFit, TextureTarget
 from fitme.fit.texture.baking import bake, enlarge, grey_maps, maps_of, with_bare_mouth
 from fitme.fit.texture.expression_correctives import ExpressionView, albedo_correctives
 from fitme.fit.texture.fusion import FusedTexture, FusionSettings
@@ -29,9 +29,9 @@ class Appearance:
         self._resolution = resolution
         self._table: TexelTable | None = None
         self._texture: FusedTexture | None = None
-        self._evidence: TextureEvidence | None = None
+        self._evidence: TextureTarget | None = None
         self._maps = grey_maps()
-        self._rested: ReflectanceMaps | None = None
+        self._converged: ReflectanceMaps | None = None
         self._stale = False
 
     @property
@@ -58,18 +58,18 @@ class Appearance:
         if self._stale and self._table is not None and self._texture is not None:
             maps = bake(self._table, self._texture, self.generator.maps(), self.inverted)
             self._maps = maps if maps.diffuse.shape[1] == self._resolution else enlarge(maps, self._resolution)
-            self._rested, self._stale = None, False
+            self._converged, self._stale = None, False
         return self._maps
 
-    def rested_maps(self) -> ReflectanceMaps:
+    def converged_maps(self) -> ReflectanceMaps:
         """Those that `correctives` add to: behind the lips the generator's, where pictures show little that holds for
         any other expression."""
         maps, table = self.maps(), self._fine_table
         if table is None or not self.inverted:
             return maps
-        if self._rested is None:
-            self._rested = with_bare_mouth(table, maps, self.generator.maps())
-        return self._rested
+        if self._converged is None:
+            self._converged = with_bare_mouth(table, maps, self.generator.maps())
+        return self._converged
 
     def confidence(self) -> torch.Tensor | None:
         """(1, R, R, 1) how well the texels of the maps were seen, [0, 1]; None before a texture was seen as finely."""
@@ -85,7 +85,7 @@ class Appearance:
         table = self._fine_table
         if table is None:
             return None
-        rested, seen = (table.from_map(maps.diffuse[0].numpy()) for maps in (self.rested_maps(), self.maps()))
+        rested, seen = (table.from_map(maps.diffuse[0].numpy()) for maps in (self.converged_maps(), self.maps()))
         return albedo_correctives(table, rested, seen, views, gram, settings)
 
     @property
@@ -94,12 +94,12 @@ class Appearance:
         table = self._table
         return table if table is not None and table.resolution == self._resolution else None
 
-    def evidence(self) -> TextureEvidence:
+    def evidence(self) -> TextureTarget:
         """What the generator is to explain. Raises InputError before a texture was seen."""
         if self._table is None or self._texture is None:
             raise InputError("The fit holds no texture yet: it must reach the skin stage before the generator's.")
         if self._evidence is None:
             albedo = torch.from_numpy(np.ascontiguousarray(self._table.to_filled_map(self._texture.albedo)))[None]
             confidence = torch.from_numpy(self._table.to_map(self._texture.confidence[:, None]))[None]
-            self._evidence = TextureEvidence(linear_to_srgb(albedo), confidence).at(self.generator.resolution)
+            self._evidence = TextureTarget(linear_to_srgb(albedo), confidence).at(self.generator.resolution)
         return self._evidence

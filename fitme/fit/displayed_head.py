@@ -57,30 +57,30 @@ def blended(before: FoundHead, after: FoundHead, share: float, seen: torch.Tenso
     return FoundHead(identity, before.focal * (after.focal / before.focal) ** share, maps, correctives)
 
 
-class ShownHead:
+class DisplayedHead:
     """What is shown of a fit's working head: the head itself until the fit first rests, then the running mean of the
     heads at which it rested. A head at work joins in once its pictures are in register."""
 
     def __init__(self) -> None:
-        self._rested: FoundHead | None = None
+        self._converged: FoundHead | None = None
         self._seen: torch.Tensor | None = None
         self._share = 1.0
         self._registered = False
-        self._shown: FoundHead | None = None
+        self._displayed: FoundHead | None = None
 
     @property
-    def has_rested(self) -> bool:
+    def has_converged(self) -> bool:
         """Whether there is a head that a new one would join."""
-        return self._rested is not None
+        return self._converged is not None
 
     @property
     def has_joined(self) -> bool:
         """Whether the working head is part of what is shown."""
-        return self._rested is None or self._registered
+        return self._converged is None or self._registered
 
     def restart(self) -> None:
         """Show the working head itself: an earlier one was taught by a picture that is to be forgotten."""
-        self._rested = None
+        self._converged = None
         self.changed()
 
     def begin(self, share: float, seen: torch.Tensor | None) -> None:
@@ -98,25 +98,25 @@ class ShownHead:
 
     def changed(self) -> None:
         """The working head is another."""
-        self._shown = None
+        self._displayed = None
 
     def rest(self, head: FoundHead) -> None:
         """The fit rests: what is shown now is what the next head joins."""
-        self._rested, self._registered = head, False
+        self._converged, self._registered = head, False
         self.changed()
 
-    def wear(self, correctives: AlbedoCorrectives | None) -> None:
+    def apply_correctives(self, correctives: AlbedoCorrectives | None) -> None:
         """What expressions change in the head that has rested."""
-        if self._rested is not None:
-            self._rested = replace(self._rested, correctives=correctives)
+        if self._converged is not None:
+            self._converged = replace(self._converged, correctives=correctives)
             self.changed()
 
     def of(self, working: FoundHead) -> FoundHead:
         """What to show of a working head."""
-        if self._rested is None:
+        if self._converged is None:
             return working
         if not self._registered:
-            return self._rested
-        if self._shown is None:
-            self._shown = blended(self._rested, working, self._share, self._seen)
-        return self._shown
+            return self._converged
+        if self._displayed is None:
+            self._displayed = blended(self._converged, working, self._share, self._seen)
+        return self._displayed

@@ -15,17 +15,17 @@ from fitme.errors import InputError
 from fitme.fit.alignment.aligner import HeadAligner, camera_of
 from fitme.fit.alignment.face_crop import crop_face
 from fitme.fit.appearance import Appearance
-from fitme.fit.displayed_head import FoundHead, ShownHead
+from fitme.fit.displayed_head import DisplayedHead, FoundHead
 from fitme.fit.estimate import STAGES, KeyframeEstimate
 from fitme.fit.inversion.generator_inversion import ReflectanceFit
 from fitme.fit.keyframe import Keyframe
-from fitme.fit.keyframes.expression_frames import Studies
-from fitme.fit.keyframes.keyframe_set import Member, Roster
-from fitme.fit.keyframes.marginalized import Rest
-from fitme.fit.keyframes.outliers import outlier, stranger
+from fitme.fit.keyframes.expression_frames import ExpressionFrames
+from fitme.fit.keyframes.keyframe_set import KeyframeEntry, KeyframeSet
+from fitme.fit.keyframes.marginalized import MarginalizedKeyframes
+from fitme.fit.keyframes.outliers import identity_outlier, outlier
 from fitme.fit.settings import FitSettings
-from fitme.fit.single_frame import Explainer
-from fitme.fit.solver.marginal_information import SharedEvidence
+from fitme.fit.single_frame import SingleFrameFitter
+from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.stages import Refinement
 from fitme.fit.state import FitState, RoundReport
 from fitme.fit.texture.baking import map_arrays
@@ -33,7 +33,7 @@ from fitme.fit.texture.expression_correctives import ExpressionView
 from fitme.fit.texture.expression_distance import expression_gram
 from fitme.fit.texture.texel_views import TexelViews
 from fitme.fit.texture.visibility import Visibility
-from fitme.fit.work_queue import Agenda, Work
+from fitme.fit.work_queue import Task, WorkQueue
 from fitme.geometry import Camera
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.generator import ReflectanceGenerator
@@ -70,43 +70,45 @@ class IncrementalFitter:
         self._aligner = HeadAligner(model, backend, settings.alignment)
         reflectance = ReflectanceFit(generator, model, backend, settings.dense, default_encoder_for)
         views = TexelViews(model, backend, settings.map_resolution)
-        self._roster = Roster(Rest(views.table, settings.fusion), settings.companions)
+        self._keyframe_set = KeyframeSet(
+            MarginalizedKeyframes(views.table, settings.fusion), settings.reference_keyframes
+        )
         self._appearance = Appearance(reflectance, settings.map_resolution)
         self._refinement = Refinement(
-            model, backend, settings, self._aligner, views, self._roster, self._appearance, embedder
+            model, backend, settings, self._aligner, views, self._keyframe_set, self._appearance, embedder
         )
-        self._explainer = Explainer(model, backend, settings, self._aligner)
+        self._single_frame = SingleFrameFitter(model, backend, settings, self._aligner)
         self._model = model
-        self._agenda = Agenda()
-        self._shown = ShownHead()
-        self._studies = Studies(model)
+        self._work_queue = WorkQueue()
+        self._displayed = DisplayedHead()
+        self._expression_frames = ExpressionFrames(model)
         self._stage: str | None = None
         self._rounds: list[RoundReport] = []
 
     def add_keyframe(self, keyframe: Keyframe) -> None:
         """Give the fit one more picture. Raises `InputError` if its key is taken."""
-        if keyframe.key in self._roster:
+        if keyframe.key in self._keyframe_set:
             raise InputError(f"A keyframe named {keyframe.key!r} is already part of the fit: give each its own key.")
         self._hold(keyframe)
-        self._agenda.take(self._settings.dense, begun=self._appearance.inverted)
+        self._work_queue.take(self._settings.dense, begun=self._appearance.inverted)
 
     def remove_keyframe(self, key: str) -> None:
         """Take a picture away again; what it taught stays in the latents until they are refined without it."""
-        if key in self._roster and key not in self._roster.new:
+        if key in self._keyframe_set and key not in self._keyframe_set.new:
             # What it taught the head that is shown is to be forgotten, too.
-            self._shown.restart()
-        self._roster.remove(key)
-        self._agenda.texture = len(self._roster) > 0 and self._stage is not None
+            self._displayed.restart()
+        self._keyframe_set.remove(key)
+        self._work_queue.texture = len(self._keyframe_set) > 0 and self._stage is not None
 
     @property
     def keyframes(self) -> tuple[Keyframe, ...]:
         """The pictures held, in order of arrival."""
-        return tuple(member.keyframe for member in self._roster.members.values())
+        return tuple(entry.keyframe for entry in self._keyframe_set.entries.values())
 
     @property
     def dropped(self) -> Mapping[str, str]:
         """Why keyframes were dropped, by their keys: they contradicted the others. They are not held any more."""
-        return dict(self._roster.dropped)
+        return dict(self._keyframe_set.dropped)
 
     @property
     def stage(self) -> str:
@@ -116,36 +118,36 @@ class IncrementalFitter:
     @property
     def converged(self) -> bool:
         """Whether refining would change nothing until another keyframe comes."""
-        return self._agenda.next is None
+        return self._work_queue.next is None
 
     @property
     def absorbed(self) -> bool:
         """Whether the avatar has its skin, and has learnt from all keyframes held."""
-        joined = self._shown.has_joined or not self._roster.new
-        return joined and self.stage != STAGES[0]
+        concatenated = self._displayed.has_joined or not self._keyframe_set.new
+        return concatenated and self.stage != STAGES[0]
 
     def refine(self, budget_s: float, on_progress: Progress | None = None) -> RoundReport:
         """Work for about `budget_s` seconds, one piece of work at least, or until converged; what was done.
 
         Raises `InputError` without keyframes.
         """
-        if not len(self._roster):
+        if not len(self._keyframe_set):
             raise InputError("There is nothing to fit: add a keyframe first.")
         start = time.perf_counter()
         losses: dict[str, float] = {}
         while not self.converged:
             losses |= self._work()
             if on_progress is not None:
-                on_progress(self.stage, self._agenda.share_done(self._settings.dense))
+                on_progress(self.stage, self._work_queue.share_done(self._settings.dense))
             if time.perf_counter() - start >= budget_s:
                 break
-        if self.converged and (self._roster.new or not self._shown.has_rested):
-            self._roster.settle()
-            self._shown.rest(self._head(resting=True))
-            self._shown.wear(self._correctives())
-            self._studies.move_to(self._head().identity)
+        if self.converged and (self._keyframe_set.new or not self._displayed.has_converged):
+            self._keyframe_set.settle()
+            self._displayed.rest(self._head(resting=True))
+            self._displayed.apply_correctives(self._correctives())
+            self._expression_frames.move_to(self._head().identity)
         seconds = time.perf_counter() - start
-        report = RoundReport(len(self._rounds), self.stage, seconds, losses, len(self._roster))
+        report = RoundReport(len(self._rounds), self.stage, seconds, losses, len(self._keyframe_set))
         self._rounds.append(report)
         return report
 
@@ -172,13 +174,13 @@ class IncrementalFitter:
             tuned=reflectance.tuned_weights(),
             maps=None if self._stage == STAGES[0] else map_arrays(head.maps),
             keyframes=self.keyframes,
-            estimates=self._roster.estimates,
-            fresh=self._roster.new,
-            tracked=self._roster.tracked,
-            agenda=replace(self._agenda),
+            estimates=self._keyframe_set.estimates,
+            fresh=self._keyframe_set.new,
+            tracked=self._keyframe_set.tracked,
+            work_queue=replace(self._work_queue),
             rounds=tuple(self._rounds),
             reference_embedding=np.mean(embeddings, 0).astype(np.float32) if embeddings else None,
-            studied=self._studies.pictures,
+            expression_frames=self._expression_frames.pictures,
         )
 
     @classmethod
@@ -195,16 +197,16 @@ class IncrementalFitter:
         for keyframe in state.keyframes:
             key = keyframe.key
             fitter._hold(keyframe, state.estimates.get(key), state.tracked.get(key), new=key in state.fresh)
-        for picture in state.studied:
-            fitter._studies.add(picture)
+        for picture in state.expression_frames:
+            fitter._expression_frames.add(picture)
         fitter._refinement.focal, fitter._refinement.identity = state.focal, state.identity.copy()
         fitter._stage = state.stage
         fitter._rounds = list(state.rounds)
         fitter._appearance.generator.restore(state.w_plus, state.tuned)
         fitter._appearance.restore(state.maps)
-        fitter._agenda = replace(state.agenda, recall=True)
+        fitter._work_queue = replace(state.work_queue, recall=True)
         if len(state.fresh) < len(state.keyframes):
-            fitter._shown.rest(fitter._head())
+            fitter._displayed.rest(fitter._head())
         return fitter
 
     def fit_frame(self, observation: FaceObservation, image: Picture) -> KeyframeEstimate:
@@ -216,55 +218,56 @@ class IncrementalFitter:
             raise InputError("There is no avatar yet: refine at least once.")
         keyframe = Keyframe("frame", image, observation, 0.0)
         usable = self._visibility.usable_pixels(keyframe)
-        return self._explainer.measured(self._explain(keyframe, usable), keyframe, usable, self._head())
+        return self._single_frame.measured(self._fit_single_frame(keyframe, usable), keyframe, usable, self._head())
 
-    def add_studied(self, picture: Keyframe) -> None:
+    def add_expression_frame(self, picture: Keyframe) -> None:
         """Give the fit a picture of which it is only to learn how its expression changes the skin: cheaper than a
         keyframe, and identity and reflectance stay. Raises `InputError` if its key is taken."""
-        if picture.key in self._studies:
+        if picture.key in self._expression_frames:
             raise InputError(f"A picture named {picture.key!r} is studied already: give each its own key.")
-        self._studies.add(picture)
+        self._expression_frames.add(picture)
 
-    def remove_studied(self, key: str) -> None:
+    def remove_expression_frame(self, key: str) -> None:
         """Take such a picture away again, and what it taught."""
-        self._studies.remove(key)
+        self._expression_frames.remove(key)
 
     @property
-    def studied(self) -> tuple[Keyframe, ...]:
+    def expression_frames(self) -> tuple[Keyframe, ...]:
         """Such pictures, in order of arrival."""
-        return self._studies.pictures
+        return self._expression_frames.pictures
 
     @property
-    def studying(self) -> bool:
+    def extracting_correctives(self) -> bool:
         """Whether such pictures wait, and the fit is ready for them. Those of a resumed fit wait again, and so do those
         that were studied on a head whose shape is outdated."""
-        return self._stage is not None and self.converged and self._studies.next is not None
+        return self._stage is not None and self.converged and self._expression_frames.next is not None
 
     def study(self) -> None:
-        """Study the picture that waits longest, or do what must be done before that; `show_studied` shows the result.
+        """Study the picture that waits longest, or do what must be done before that; `show_correctives` shows the
+        result.
 
         A picture that cannot be studied is forgotten, and what it raised is passed on. Raises `InputError`
-        unless `studying`.
+        unless `extracting_correctives`.
         """
-        picture = self._studies.next
+        picture = self._expression_frames.next
         if self._stage is None or not self.converged or picture is None:
             raise InputError("There is nothing to study now: add a picture, and refine until the fit has converged.")
-        if self._agenda.recall:
-            self._refinement.recall(self._agenda)
+        if self._work_queue.recall:
+            self._refinement.recall(self._work_queue)
             return
         try:
             usable = self._visibility.usable_pixels(picture)
-            estimate = self._explain(picture, usable)
+            estimate = self._fit_single_frame(picture, usable)
             head = self._head()
             view = self._refinement.read(picture, estimate, usable, head)
-            self._studies.learn(picture.key, view, head.identity.copy())
+            self._expression_frames.learn(picture.key, view, head.identity.copy())
         except Exception:
-            self._studies.remove(picture.key)
+            self._expression_frames.remove(picture.key)
             raise
 
-    def show_studied(self) -> None:
+    def show_correctives(self) -> None:
         """Let the avatar change as the pictures studied since have taught; a fit that converges does so by itself."""
-        self._shown.wear(self._correctives())
+        self._displayed.apply_correctives(self._correctives())
 
     def render_estimate(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[Picture, Picture]:
         """The avatar as a picture would show it: sRGB (H, W, 3) over black, and mask (H, W), 0 or 255.
@@ -277,46 +280,46 @@ class IncrementalFitter:
         mask = np.where(rendering.mask[0, ..., 0].numpy() > 0.5, 255, 0).astype(np.uint8)
         return linear_to_bytes(rendering.image[0].numpy()), mask
 
-    def _explain(self, keyframe: Keyframe, usable: npt.NDArray[np.float32]) -> KeyframeEstimate:
-        lights = [estimate.light_sh for estimate in self._roster.estimates.values()]
-        return self._explainer.explain(keyframe, usable, self._head(), lights)
+    def _fit_single_frame(self, keyframe: Keyframe, usable: npt.NDArray[np.float32]) -> KeyframeEstimate:
+        lights = [estimate.light_sh for estimate in self._keyframe_set.estimates.values()]
+        return self._single_frame.fit_frame_pose(keyframe, usable, self._head(), lights)
 
     def _work(self) -> dict[str, float]:
         """Do what is next."""
-        refinement, agenda = self._refinement, self._agenda
-        if self._roster.stale and agenda.next is not Work.RECALL:
+        refinement, work_queue = self._refinement, self._work_queue
+        if self._keyframe_set.stale and work_queue.next is not Task.RECALL:
             self._choose()
         losses: dict[str, float] = {}
-        match agenda.next:
-            case Work.RECALL:
-                refinement.recall(agenda)
-                self._shown.wear(self._correctives())
-            case Work.LANDMARKS:
-                share = max(self._settings.newest_share, len(self._roster.new) / len(self._roster))
-                self._shown.begin(share, self._appearance.confidence())
-                refinement.solve_landmarks(agenda, warm=self._shown.has_rested)
+        match work_queue.next:
+            case Task.RECALL:
+                refinement.recall(work_queue)
+                self._displayed.apply_correctives(self._correctives())
+            case Task.LANDMARKS:
+                share = max(self._settings.newest_share, len(self._keyframe_set.new) / len(self._keyframe_set))
+                self._displayed.begin(share, self._appearance.confidence())
+                refinement.solve_landmarks(work_queue, warm=self._displayed.has_converged)
                 self._reached("landmarks")
-            case Work.TEXTURE:
-                losses = refinement.fuse(agenda)
+            case Task.TEXTURE:
+                losses = refinement.fuse(work_queue)
                 self._reached("skin")
-                if not agenda.moves:
-                    self._shown.register()
+                if not work_queue.moves:
+                    self._displayed.register()
                     self._drop_outlier()
-            case Work.TRACKING:
-                refinement.track(agenda)
-            case Work.ALIGNMENT:
-                refinement.align(agenda)
-            case Work.COARSE_INVERSION:
-                losses = refinement.invert_coarsely(agenda)
+            case Task.TRACKING:
+                refinement.track(work_queue)
+            case Task.ALIGNMENT:
+                refinement.align(work_queue)
+            case Task.COARSE_INVERSION:
+                losses = refinement.invert_coarsely(work_queue)
                 self._reached("inversion")
-            case Work.INVERSION:
-                losses = refinement.invert(agenda)
+            case Task.INVERSION:
+                losses = refinement.invert(work_queue)
                 self._reached("inversion")
-            case Work.TUNING:
-                losses = refinement.tune(agenda)
-                if agenda.tuning == 0:
+            case Task.TUNING:
+                losses = refinement.tune(work_queue)
+                if work_queue.tuning == 0:
                     self._reached("tuning")
-        self._shown.changed()
+        self._displayed.changed()
         return losses
 
     def _reached(self, stage: str) -> None:
@@ -325,10 +328,10 @@ class IncrementalFitter:
 
     def _head(self, *, resting: bool = False) -> FoundHead:
         """What is shown. Correctives are made when the fit is `resting`, for that head and those after it."""
-        changed = resting or self._shown.has_rested
-        maps = self._appearance.rested_maps() if changed else self._appearance.maps()
+        changed = resting or self._displayed.has_converged
+        maps = self._appearance.converged_maps() if changed else self._appearance.maps()
         working = FoundHead(self._refinement.identity, self._refinement.focal, maps)
-        return self._shown.of(working)
+        return self._displayed.of(working)
 
     @cached_property
     def _gram(self) -> torch.Tensor:
@@ -337,53 +340,55 @@ class IncrementalFitter:
     def _correctives(self) -> AlbedoCorrectives | None:
         """What the expressions of all pictures whose skin was seen change in the texture."""
         held = [
-            ExpressionView(member.delit, member.estimate.expression, member.sharpness)
-            for member in self._roster.members.values()
-            if member.estimate is not None and member.delit is not None
+            ExpressionView(entry.view_albedo, entry.estimate.expression, entry.sharpness)
+            for entry in self._keyframe_set.entries.values()
+            if entry.estimate is not None and entry.view_albedo is not None
         ]
-        return self._appearance.correctives([*held, *self._studies.views], self._gram, self._settings.fusion)
+        return self._appearance.correctives([*held, *self._expression_frames.views], self._gram, self._settings.fusion)
 
     def _hold(
         self,
         keyframe: Keyframe,
         estimate: KeyframeEstimate | None = None,
-        tracked: SharedEvidence | None = None,
+        tracked: MarginalInformation | None = None,
         *,
         new: bool = True,
     ) -> None:
         usable = self._visibility.usable_pixels(keyframe)
         crop = crop_face(keyframe, usable, self._settings.dense.crop_resolution)
-        self._roster.add(Member(keyframe, usable, crop, estimate, tracked=tracked), new=new)
+        self._keyframe_set.add(KeyframeEntry(keyframe, usable, crop, estimate, tracked=tracked), new=new)
 
     def _choose(self) -> None:
         """Settle who is worked on, strangers left out."""
-        self._drop_strangers()
-        self._roster.choose(self._refinement.evidence_of)
+        self._drop_identity_outliers()
+        self._keyframe_set.choose(self._refinement.information_of)
 
-    def _drop_strangers(self) -> None:
+    def _drop_identity_outliers(self) -> None:
         """Drop new keyframes that show another person, before they teach the fit anything."""
         if self._embedder is None:
             return
-        faces = {key: member.keyframe.observation.embedding for key, member in self._roster.members.items()}
+        faces = {key: entry.keyframe.observation.embedding for key, entry in self._keyframe_set.entries.items()}
         known = {key: face for key, face in faces.items() if face is not None}
-        while (key := stranger(known, self._embedder.same_person_distance, self._settings.consensus)) is not None:
+        while (
+            key := identity_outlier(known, self._embedder.same_person_distance, self._settings.outliers)
+        ) is not None:
             del known[key]
             self._drop(key, "it shows another person than the other pictures")
 
     def _drop_outlier(self) -> None:
         """Drop the keyframe that contradicts all others most, if one does."""
-        roster, settings = self._roster, self._settings.consensus
-        disagreements = {k: m.disagreement for k, m in roster.members.items() if m.disagreement is not None}
-        key = outlier(disagreements, [member.key for member in roster.active], settings)
-        held = len(roster) + len(roster.dropped)
-        if key is None or len(roster.dropped) + 1 > settings.largest_share * held:
+        keyframe_set, settings = self._keyframe_set, self._settings.outliers
+        disagreements = {k: m.disagreement for k, m in keyframe_set.entries.items() if m.disagreement is not None}
+        key = outlier(disagreements, [entry.key for entry in keyframe_set.active], settings)
+        held = len(keyframe_set) + len(keyframe_set.dropped)
+        if key is None or len(keyframe_set.dropped) + 1 > settings.largest_share * held:
             return
         self._drop(key, f"it differs from what the other pictures show by {disagreements[key]:.2f} of white")
         self._choose()
-        self._agenda.landmarks = True
-        if not roster.new and self._appearance.inverted:
-            self._agenda.forget_generator()
+        self._work_queue.landmarks = True
+        if not keyframe_set.new and self._appearance.inverted:
+            self._work_queue.forget_generator()
 
     def _drop(self, key: str, reason: str) -> None:
-        self._roster.dropped[key] = reason
+        self._keyframe_set.dropped[key] = reason
         self.remove_keyframe(key)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from fitme.fit.alignment.settings import AlignmentSettings
 from fitme.fit.inversion.settings import DenseSettings
-from fitme.fit.keyframes.outliers import ConsensusSettings
+from fitme.fit.keyframes.outliers import OutlierSettings
 from fitme.fit.lighting.spherical_harmonics import LightSettings
 from fitme.fit.texture.fusion import FusionSettings
 
@@ -22,10 +22,10 @@ class FitSettings:
     newest_share: float = 0.35
     """Least share of a new head in the running mean that is shown (`fitme.fit.displayed_head`); of many new keyframes,
     theirs among all."""
-    companions: int = 4
+    reference_keyframes: int = 4
     """Old keyframes that a round works on beside the new ones; all others rest in what they have said."""
     alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
     light: LightSettings = field(default_factory=LightSettings)
-    consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
+    outliers: OutlierSettings = field(default_factory=OutlierSettings)
     fusion: FusionSettings = field(default_factory=FusionSettings)
     dense: DenseSettings = field(default_factory=DenseSettings)

@@ -16,7 +16,7 @@ from fitme.fit.displayed_head import FoundHead
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
-from fitme.fit.solver.joint_estimate import HELD, JointEstimate
+from fitme.fit.solver.joint_estimate import IDENTITY_FIXED, JointEstimate
 from fitme.fit.texture.texel_views import TexelViews
 from fitme.render.light import Light
 from fitme.render.rasterizer import RasterizerBackend
@@ -30,7 +30,7 @@ FLOW_ROUNDS = 2
 """Alternations of flow and light."""
 
 
-class Explainer:
+class SingleFrameFitter:
     """Finds pose, expression and light of single pictures."""
 
     def __init__(
@@ -45,17 +45,17 @@ class Explainer:
         self._settings = settings
         self._aligner = aligner
 
-    def explain(
+    def fit_frame_pose(
         self, keyframe: Keyframe, usable: FloatArray, head: FoundHead, lights: Sequence[FloatArray]
     ) -> KeyframeEstimate:
         """The estimate of a picture whose pixels are `usable` (H, W); `lights` (9, 3) of others of the person tell what
         to expect of its own, without any it is light from everywhere."""
         crop = crop_face(keyframe, usable, self._settings.dense.crop_resolution)
         expected = np.mean(lights, 0).astype(np.float32) if lights else Light.ambient().sh[0].numpy()
-        joint = self._aligner.by_landmarks([keyframe], {}, head.focal, head.identity, HELD)
+        joint = self._aligner.by_landmarks([keyframe], {}, head.focal, head.identity, IDENTITY_FIXED)
         light = self._light(keyframe, joint, usable, head, expected)
         for _ in range(FLOW_ROUNDS):
-            joint = self._aligner.by_flow([keyframe], [crop], joint, head.maps, [light], HELD)
+            joint = self._aligner.by_flow([keyframe], [crop], joint, head.maps, [light], IDENTITY_FIXED)
             light = self._light(keyframe, joint, usable, head, expected)
         return keyframe_estimate(joint, 0, light)
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from fitme.fit.estimate import FloatArray, KeyframeEstimate, MapArrays
 from fitme.fit.keyframe import Keyframe
-from fitme.fit.solver.marginal_information import SharedEvidence
-from fitme.fit.work_queue import Agenda
+from fitme.fit.solver.marginal_information import MarginalInformation
+from fitme.fit.work_queue import WorkQueue
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class FitState:
     """By the keyframe's key."""
     fresh: tuple[str, ...] = ()
     """Keys of the keyframes that have come since the fit last rested: all of them while it never has."""
-    tracked: Mapping[str, SharedEvidence] = field(default_factory=dict)
+    tracked: Mapping[str, MarginalInformation] = field(default_factory=dict)
     """What tracks said of identity and focal length: each keyframe's share, by its key."""
-    agenda: Agenda = field(default_factory=Agenda)
+    work_queue: WorkQueue = field(default_factory=WorkQueue)
     """What was left to do."""
     rounds: tuple[RoundReport, ...] = ()
     """History, oldest first."""
     reference_embedding: FloatArray | None = None
     """(128,) identity embedding of the person, None while unknown."""
-    studied: tuple[Keyframe, ...] = ()
+    expression_frames: tuple[Keyframe, ...] = ()
     """Pictures of which only expressions were learnt, or are to be: what they taught is learnt again."""

@@ -6,7 +6,7 @@ from enum import Enum, auto
 from fitme.fit.inversion.settings import DenseSettings
 
 
-class Work(Enum):
+class Task(Enum):
     """One kind of work."""
 
     RECALL = auto()
@@ -28,7 +28,7 @@ class Work(Enum):
 
 
 @dataclass
-class Agenda:
+class WorkQueue:
     """What is left: whether, rounds, or steps."""
 
     recall: bool = False
@@ -42,19 +42,19 @@ class Agenda:
     tuning: int = 0
 
     @property
-    def next(self) -> Work | None:
+    def next(self) -> Task | None:
         """What to do now; None when nothing is left."""
         left = (
-            (Work.LANDMARKS, self.landmarks),
-            (Work.TEXTURE, self.texture),
-            (Work.TRACKING, self.tracking),
-            (Work.ALIGNMENT, self.alignments),
-            (Work.COARSE_INVERSION, self.coarse),
-            (Work.INVERSION, self.inversion),
-            (Work.TUNING, self.tuning),
+            (Task.LANDMARKS, self.landmarks),
+            (Task.TEXTURE, self.texture),
+            (Task.TRACKING, self.tracking),
+            (Task.ALIGNMENT, self.alignments),
+            (Task.COARSE_INVERSION, self.coarse),
+            (Task.INVERSION, self.inversion),
+            (Task.TUNING, self.tuning),
         )
         work = next((work for work, waits in left if waits), None)
-        return Work.RECALL if work is not None and self.recall else work
+        return Task.RECALL if work is not None and self.recall else work
 
     @property
     def moves(self) -> bool:

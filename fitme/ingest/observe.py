@@ -10,7 +10,7 @@ import numpy.typing as npt
 from fitme.errors import NoFaceError
 from fitme.ingest.frame import Frame
 from fitme.ingest.gather import Candidate
-from fitme.ingest.prefetch import Lookout
+from fitme.ingest.prefetch import Prefetcher
 from fitme.shape import MorphableModel
 from fitme.track.observation import FaceObservation, FaceStatus, status_of
 from fitme.track.tracker import FrameTracker, TrackerSettings
@@ -26,7 +26,7 @@ REASONS = {
 
 
 @dataclass(frozen=True)
-class Sighting:
+class TrackedFrame:
     """A picture with the person's face in it."""
 
     frame: Frame
@@ -43,19 +43,19 @@ class Observer:
     skipped: dict[str, str] = field(default_factory=dict)
     """Reason by the name of each picture that was of no use."""
 
-    def sightings(
-        self, candidates: Sequence[Candidate], lookout: Lookout | None = None
-    ) -> Iterator[tuple[Candidate, Sighting]]:
-        """The candidates that show the person, one at a time. A `lookout` may have begun with them already; it is
+    def tracked_frames(
+        self, candidates: Sequence[Candidate], prefetcher: Prefetcher | None = None
+    ) -> Iterator[tuple[Candidate, TrackedFrame]]:
+        """The candidates that show the person, one at a time. A `prefetcher` may have begun with them already; it is
         closed at the end."""
-        with closing(FrameTracker(self.model)) as tracker, lookout or Lookout(candidates) as begun:
+        with closing(FrameTracker(self.model)) as tracker, prefetcher or Prefetcher(candidates) as begun:
             yield from self._track(tracker, begun)
 
-    def _track(self, tracker: FrameTracker, lookout: Lookout) -> Iterator[tuple[Candidate, Sighting]]:
+    def _track(self, tracker: FrameTracker, prefetcher: Prefetcher) -> Iterator[tuple[Candidate, TrackedFrame]]:
         if self.reference is not None:
             tracker.set_reference_embedding(self.reference)
         previous: Candidate | None = None
-        for glimpse in lookout:
+        for glimpse in prefetcher:
             candidate, frame = glimpse.candidate, glimpse.frame
             if previous is None or candidate.path != previous.path:
                 tracker.reset()
@@ -72,7 +72,7 @@ class Observer:
             if self.reference is None and observation.embedding is not None:
                 self.reference = observation.embedding
                 tracker.set_reference_embedding(self.reference)
-            yield candidate, Sighting(frame, observation)
+            yield candidate, TrackedFrame(frame, observation)
 
     def nobody(self) -> NoFaceError:
         """What to tell the user when no candidate showed the person."""

@@ -12,23 +12,23 @@ from types import TracebackType
 from fitme.ingest.frame import Frame
 from fitme.ingest.gather import Candidate, read
 from fitme.ingest.pictures import read_picture
-from fitme.track.detections import Sight, look
+from fitme.track.detections import Detections, look
 from fitme.track.landmarks import FaceFinder
 from fitme.track.mediapipe_solutions import SolutionsBackend
 from fitme.track.segmentation import HandOcclusion
 
 
 @dataclass(frozen=True)
-class Glimpse:
+class Prefetched:
     """A candidate that was read."""
 
     candidate: Candidate
     frame: Frame
-    sight: Sight | None
+    sight: Detections | None
     """What a photo shows; None for a frame of a video, in which a tracker follows the face from frame to frame."""
 
 
-class Lookout:
+class Prefetcher:
     """Reads candidates in their order, and looks at photos one ahead of whoever takes them, on a thread of its own.
 
     The networks let go of the interpreter while they run, so that the taking thread loses next to nothing.
@@ -40,10 +40,10 @@ class Lookout:
         self._finder = FaceFinder(SolutionsBackend())
         self._hands = HandOcclusion()
         self._thread = ThreadPoolExecutor(1, "lookout")
-        self._begun: dict[int, Future[Glimpse]] = {}
+        self._begun: dict[int, Future[Prefetched]] = {}
         self._begin(0)
 
-    def __iter__(self) -> Iterator[Glimpse]:
+    def __iter__(self) -> Iterator[Prefetched]:
         """The candidates, to be taken once. Frames of a video that cannot be decoded are left out.
 
         Raises InputError at a photo or a video that cannot be read.
@@ -52,7 +52,7 @@ class Lookout:
         for of_videos, group in groupby(numbered, key=lambda entry: entry[1].video is not None):
             if of_videos:
                 for candidate, frame in read([candidate for _, candidate in group]):
-                    yield Glimpse(candidate, frame, None)
+                    yield Prefetched(candidate, frame, None)
                 continue
             for index, _ in group:
                 self._begin(index)
@@ -66,7 +66,7 @@ class Lookout:
         self._finder.close()
         self._hands.close()
 
-    def __enter__(self) -> "Lookout":
+    def __enter__(self) -> "Prefetcher":
         return self
 
     def __exit__(
@@ -80,6 +80,6 @@ class Lookout:
             return
         self._begun[index] = self._thread.submit(self._glimpse, self._candidates[index])
 
-    def _glimpse(self, photo: Candidate) -> Glimpse:
+    def _glimpse(self, photo: Candidate) -> Prefetched:
         frame = read_picture(photo.path)
-        return Glimpse(photo, frame, look(frame.image, self._finder, self._hands))
+        return Prefetched(photo, frame, look(frame.image, self._finder, self._hands))

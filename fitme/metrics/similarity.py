@@ -34,9 +34,9 @@ def ssim(found: Tensor, wanted: Tensor, mask: Tensor | None = None) -> Tensor:
     variance_y = _smooth(y * y) - mean_y.square()
     covariance = _smooth(x * y) - mean_x * mean_y
     c1, c2 = SSIM_STABILISERS
-    likeness = (2.0 * mean_x * mean_y + c1) * (2.0 * covariance + c2)
-    likeness = likeness / ((mean_x.square() + mean_y.square() + c1) * (variance_x + variance_y + c2))
-    return _mean_over(likeness.mean(1), mask)
+    skin_probability = (2.0 * mean_x * mean_y + c1) * (2.0 * covariance + c2)
+    skin_probability = skin_probability / ((mean_x.square() + mean_y.square() + c1) * (variance_x + variance_y + c2))
+    return _mean_over(skin_probability.mean(1), mask)
 
 
 def _mean_over(values: Tensor, mask: Tensor | None) -> Tensor:

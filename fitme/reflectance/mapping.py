@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from fitme.reflectance.cause_features import CauseFeatures, cause_terms
+from fitme.reflectance.factor_features import CauseFeatures, factor_terms
 from fitme.reflectance.layers import EqualLinear, activate
 
 MAPPING_RATE = 0.3
@@ -35,9 +35,9 @@ class MappingNetwork(nn.Module):
     feature_scale: Tensor
     """(P,) what they are multiplied with then."""
 
-    def __init__(self, causes: int, features: int, latent_size: int, layers: int) -> None:
+    def __init__(self, factors: int, features: int, latent_size: int, layers: int) -> None:
         super().__init__()
-        inputs = causes + features
+        inputs = factors + features
         sizes = [inputs] + [latent_size] * layers
         self.direct = EqualLinear(inputs, latent_size, rate=MAPPING_RATE)
         self.layers = nn.ModuleList(EqualLinear(a, b, rate=MAPPING_RATE) for a, b in pairwise(sizes))
@@ -46,17 +46,17 @@ class MappingNetwork(nn.Module):
             self.blend.weight.copy_(torch.eye(latent_size) * MAPPING_SHARE / self.blend.gain)
         margin = 0.5 / QUANTILES
         normal = torch.special.ndtri(torch.linspace(0.0, 1.0, QUANTILES).clamp(margin, 1.0 - margin))
-        self.register_buffer("factor", torch.eye(causes))
-        self.register_buffer("knots", normal.repeat(causes, 1))
+        self.register_buffer("factor", torch.eye(factors))
+        self.register_buffer("knots", normal.repeat(factors, 1))
         self.register_buffer("pairs", torch.zeros(features, 2))
         self.register_buffer("feature_mean", torch.zeros(features))
         self.register_buffer("feature_scale", torch.zeros(features))
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, Z) to (B, D)."""
-        return self.from_causes(self.causes(z))
+        return self.from_factors(self.factors(z))
 
-    def causes(self, z: Tensor) -> Tensor:
+    def factors(self, z: Tensor) -> Tensor:
         """Standardised causes (B, Z) of z (B, Z)."""
         last = self.knots.shape[1] - 1
         position = torch.special.ndtr(z @ self.factor.T) * last
@@ -65,19 +65,19 @@ class MappingNetwork(nn.Module):
         above = self.knots.T.gather(0, low.long() + 1)
         return torch.lerp(below, above, position - low)
 
-    def from_causes(self, causes: Tensor) -> Tensor:
+    def from_factors(self, factors: Tensor) -> Tensor:
         """w (B, D) of standardised causes (B, Z)."""
-        x = torch.cat([causes, self.features(causes)], 1)
+        x = torch.cat([factors, self.features(factors)], 1)
         w: Tensor = self.direct(x)
         for layer in self.layers:
             x = activate(layer(x))
         nonlinear: Tensor = self.blend(x)
         return w + nonlinear
 
-    def features(self, causes: Tensor) -> Tensor:
+    def features(self, factors: Tensor) -> Tensor:
         """Products (B, P) of standardised causes (B, Z)."""
         chosen = CauseFeatures(self.pairs.long(), self.feature_mean, self.feature_scale)
-        return chosen.values(cause_terms(causes, self.knots[:, 0]))
+        return chosen.values(factor_terms(factors, self.knots[:, 0]))
 
     @torch.no_grad()
     def transform_latents(self, matrix: Tensor) -> None:

@@ -88,13 +88,13 @@ class TextureEncoder(nn.Module):
         self.coefficients = nn.Linear(config.hidden_size, config.offset_directions)
         self.directions = nn.Parameter(torch.zeros(config.offset_directions, num_layers, generator.latent_size))
 
-    def features(self, texture: Tensor, visibility: Tensor, delit: Tensor) -> Tensor:
+    def features(self, texture: Tensor, visibility: Tensor, delighted: Tensor) -> Tensor:
         """What the network makes of a texture (B, R, R, 3), sRGB-encoded, seen where visibility (B, R, R, 1) in [0, 1]
-        says; delit (B,) bool tells the textures from which a fit has taken the light: (B, H).
+        says; delighted (B,) bool tells the textures from which a fit has taken the light: (B, H).
 
         InputError when shapes do not go together or R is no multiple of the network's resolution.
         """
-        x = self._inputs(texture, visibility, delit)
+        x = self._inputs(texture, visibility, delighted)
         for halving, residual in zip(self._layers("halvings"), self._layers("residuals"), strict=True):
             x = activate(halving(x))
             x = x + activate(residual(x))
@@ -108,9 +108,9 @@ class TextureEncoder(nn.Module):
         offsets = torch.einsum("br,rld->bld", OFFSET_RATE * self.coefficients(features), self.directions)
         return z, self.mapping(z)[:, None] + offsets
 
-    def forward(self, texture: Tensor, visibility: Tensor, delit: Tensor) -> Tensor:
+    def forward(self, texture: Tensor, visibility: Tensor, delighted: Tensor) -> Tensor:
         """W+ (B, L, D); see `features`."""
-        return self.latents(self.features(texture, visibility, delit))[1]
+        return self.latents(self.features(texture, visibility, delighted))[1]
 
     @torch.no_grad()
     def encode(
@@ -118,19 +118,20 @@ class TextureEncoder(nn.Module):
         texture: Tensor,  # (B, R, R, 3) sRGB-encoded
         visibility: Tensor,  # (B, R, R, 1) in [0, 1]; what the texture holds where it is 0 does not matter
         *,
-        delit: bool = False,
+        delighted: bool = False,
     ) -> Tensor:
         """The guess: W+ (B, L, D) of the generator that the encoder was trained for. Errors as `features`.
 
         A lit texture's guess is the most likely albedo, its tone told from colour and contrast; that of a texture whose
-        light a fit has taken out (`delit`) keeps the fit's brightness, right or wrong, so that seen and unseen agree.
+        light a fit has taken out (`delighted`) keeps the fit's brightness, right or wrong, so that seen and unseen
+        agree.
         """
-        return cast("Tensor", self(texture, visibility, torch.full((len(texture),), delit)))
+        return cast("Tensor", self(texture, visibility, torch.full((len(texture),), delighted)))
 
     def _layers(self, name: str) -> nn.ModuleList:
         return cast("nn.ModuleList", self.body[name])
 
-    def _inputs(self, texture: Tensor, visibility: Tensor, delit: Tensor) -> Tensor:
+    def _inputs(self, texture: Tensor, visibility: Tensor, delighted: Tensor) -> Tensor:
         """(B, C, R', R'): logarithms of colour, in which light adds to albedo; visibility; both mirrored; whether the
         light is gone; positions."""
         resolution = self.config.resolution
@@ -151,7 +152,7 @@ class TextureEncoder(nn.Module):
         if side > resolution:
             weight, color = (functional.avg_pool2d(x, side // resolution) for x in (weight, color))
         seen = torch.cat([color, weight], 1)
-        known = delit.to(seen.dtype)[:, None, None, None].expand_as(weight)
+        known = delighted.to(seen.dtype)[:, None, None, None].expand_as(weight)
         return torch.cat([seen, seen.flip(-1), known, self.positions.expand(len(seen), -1, -1, -1)], 1)
 
 

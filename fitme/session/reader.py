@@ -8,9 +8,9 @@ import zarr
 
 from fitme.fit.estimate import STAGES, KeyframeEstimate, MapArrays
 from fitme.fit.keyframe import Keyframe
-from fitme.fit.solver.marginal_information import SharedEvidence
+from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.state import FitState, RoundReport
-from fitme.fit.work_queue import Agenda
+from fitme.fit.work_queue import WorkQueue
 from fitme.geometry import Camera, HeadPose
 from fitme.session.writer import MAPS
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
@@ -25,10 +25,10 @@ def read_state(group: zarr.Group) -> FitState:
     if "maps/diffuse" in group:
         maps = MapArrays(*(_read(group, f"maps/{name}").astype(np.float32) for name in MAPS))
     keys: Any = attributes["keyframes"]
-    studied: Any = attributes.get("studied", [])
+    expression_frames: Any = attributes.get("studied", [])
     focal: Any = attributes["focal"]
     fresh: Any = attributes["fresh"]
-    agenda: Any = attributes["agenda"]
+    work_queue: Any = attributes["agenda"]
     stage = str(attributes["stage"])
     if stage not in STAGES:
         raise ValueError(f"stage {stage!r} is none of {', '.join(STAGES)}")
@@ -43,10 +43,10 @@ def read_state(group: zarr.Group) -> FitState:
         estimates=_read_estimates(group),
         fresh=tuple(fresh),
         tracked=_read_tracked(group),
-        agenda=Agenda(**agenda),
+        work_queue=WorkQueue(**work_queue),
         rounds=_read_rounds(group),
         reference_embedding=_read_optional(group, "reference_embedding"),
-        studied=tuple(_read_picture(group, "studied", key) for key in studied),
+        expression_frames=tuple(_read_picture(group, "studied", key) for key in expression_frames),
     )
 
 
@@ -68,10 +68,10 @@ def _read_mapping(group: zarr.Group, path: str) -> dict[str, Array]:
     return {name: _read(node, name) for name in node.array_keys()}
 
 
-def _read_tracked(group: zarr.Group) -> dict[str, SharedEvidence]:
+def _read_tracked(group: zarr.Group) -> dict[str, MarginalInformation]:
     keys: Any = group["tracked"].attrs["keys"]
     return {
-        key: SharedEvidence(_read(group, f"tracked/{key}/precision"), _read(group, f"tracked/{key}/potential"))
+        key: MarginalInformation(_read(group, f"tracked/{key}/precision"), _read(group, f"tracked/{key}/potential"))
         for key in keys
     }
 

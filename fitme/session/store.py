@@ -8,7 +8,7 @@ Layout, version 2, below the folder of a session::
     kept                      empty file, there once the person asked to keep the session
     repository/               Icechunk repository, branch `main`, with the Zarr group
         .                     attributes: format "fitme-session", version 2, stage, focal, keyframes (keys in order),
-                              fresh (keys), agenda (fields of `fitme.fit.work_queue.Agenda`), studied (keys in order)
+                              fresh (keys), agenda (fields of `fitme.fit.work_queue.WorkQueue`), studied (keys in order)
         identity              (K,) float32, standard deviations
         w_plus                (L, D) float32; absent before inversion
         reference_embedding   (128,) float32; absent while unknown

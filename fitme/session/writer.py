@@ -11,7 +11,7 @@ import zarr
 
 from fitme.fit.estimate import STAGES, KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
-from fitme.fit.solver.marginal_information import SharedEvidence
+from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.state import FitState, RoundReport
 from fitme.geometry import HeadPose
 
@@ -31,7 +31,7 @@ class StateWriter:
     def write(self, state: FitState) -> None:
         """Everything, where it changed. Raises ValueError if a name cannot be that of a node."""
         self._pictures("keyframes", state.keyframes)
-        self._pictures("studied", state.studied)
+        self._pictures("studied", state.expression_frames)
         self._optional("identity", state.identity)
         self._optional("w_plus", state.w_plus)
         self._optional("reference_embedding", state.reference_embedding)
@@ -49,8 +49,8 @@ class StateWriter:
                 "focal": float(state.focal),
                 "keyframes": keys,
                 "fresh": list(state.fresh),
-                "agenda": asdict(state.agenda),
-                "studied": [picture.key for picture in state.studied],
+                "agenda": asdict(state.work_queue),
+                "studied": [picture.key for picture in state.expression_frames],
             }
         )
 
@@ -125,7 +125,7 @@ class StateWriter:
         self._put("estimates/light_sh", _stack([value.light_sh for value in values], (count, 9, 3)))
         self._put("estimates/loss", _stack([value.loss for value in values], (count,)))
 
-    def _tracked(self, tracked: Mapping[str, SharedEvidence]) -> None:
+    def _tracked(self, tracked: Mapping[str, MarginalInformation]) -> None:
         group = self._group.require_group("tracked")
         group.attrs["keys"] = list(tracked)
         for key in set(group.group_keys()) - set(tracked):

@@ -6,8 +6,8 @@ from functools import lru_cache
 import numpy as np
 
 from fitme.shape.regions import Region
-from fitme.skin.atlas import FloatArray, RealArray, SkinAtlas
-from fitme.skin.traits import SkinTraits
+from fitme.skin.attributes import SkinAttributes
+from fitme.skin.texel_geometry import FloatArray, RealArray, TexelGeometry
 
 HAIRLINE = np.array([
     (-0.2, 0.108), (0.06, 0.104), (0.12, 0.103), (0.18, 0.120), (0.23, 0.170), (0.25, 0.215), (0.285, 0.255),
@@ -41,67 +41,75 @@ def _inside(distance: FloatArray, softness: float) -> FloatArray:
     return (1.0 / (1.0 + np.exp(np.clip(distance / softness * 2.5, -30.0, 30.0)))).astype(np.float32)
 
 
-def scalp_hair(atlas: SkinAtlas, traits: SkinTraits, strands: FloatArray) -> tuple[FloatArray, FloatArray]:
+def scalp_hair(
+    texel_geometry: TexelGeometry, attributes: SkinAttributes, strands: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Where scalp hair has roots, and how much of the skin it covers; the `strands` (H, W) of
     the hair fray the hairline."""
     outline = HAIRLINE.copy()
-    outline[_FOREHEAD_POINTS, 1] -= traits.hairline_rise
-    outline[_TEMPLE_POINTS] -= traits.temple_recession * np.array([0.0, 0.035]) * np.array([[0.3], [1.0], [1.0], [0.4]])
-    hair = _inside(atlas.polygon(outline) + 0.006 * strands, SCALP_EDGE)
-    if traits.hair_length > 0.0:
-        curtain = LONG_HAIR + np.array([LONG_HAIR_SHIFT * (1.0 - traits.hair_length), 0.0])
-        hair = np.maximum(hair, _inside(atlas.polygon(curtain) + 0.006 * strands, SCALP_EDGE))
-    crown = np.clip((0.16 - atlas.v) / 0.1, 0.0, 1.0) * np.clip((traits.temple_recession - 0.4) * 1.5, 0.0, 1.0)
-    density = traits.hair_density * (1.0 - 0.7 * crown * (traits.hair_density < 0.8))
-    roots = np.where(atlas.skin_like, hair, 0.0).astype(np.float32)
+    outline[_FOREHEAD_POINTS, 1] -= attributes.hairline_rise
+    outline[_TEMPLE_POINTS] -= (
+        attributes.temple_recession * np.array([0.0, 0.035]) * np.array([[0.3], [1.0], [1.0], [0.4]])
+    )
+    hair = _inside(texel_geometry.polygon(outline) + 0.006 * strands, SCALP_EDGE)
+    if attributes.hair_length > 0.0:
+        curtain = LONG_HAIR + np.array([LONG_HAIR_SHIFT * (1.0 - attributes.hair_length), 0.0])
+        hair = np.maximum(hair, _inside(texel_geometry.polygon(curtain) + 0.006 * strands, SCALP_EDGE))
+    crown = np.clip((0.16 - texel_geometry.v) / 0.1, 0.0, 1.0) * np.clip(
+        (attributes.temple_recession - 0.4) * 1.5, 0.0, 1.0
+    )
+    density = attributes.hair_density * (1.0 - 0.7 * crown * (attributes.hair_density < 0.8))
+    roots = np.where(texel_geometry.skin_like, hair, 0.0).astype(np.float32)
     return roots, (roots * density).astype(np.float32)
 
 
 @lru_cache(maxsize=4)
-def beard_area(atlas: SkinAtlas) -> FloatArray:
+def beard_area(texel_geometry: TexelGeometry) -> FloatArray:
     """Where beard hair has roots."""
-    area = _inside(atlas.polygon(BEARD), BEARD_EDGE) * (1.0 - _inside(atlas.lips - 0.006, 0.008))
-    return np.asarray(np.where(atlas.skin_like & ~atlas.is_region(Region.LIPS), area, 0.0), np.float32)
+    area = _inside(texel_geometry.polygon(BEARD), BEARD_EDGE) * (1.0 - _inside(texel_geometry.lips - 0.006, 0.008))
+    return np.asarray(
+        np.where(texel_geometry.skin_like & ~texel_geometry.is_region(Region.LIPS), area, 0.0), np.float32
+    )
 
 
-def beard_hair(atlas: SkinAtlas, traits: SkinTraits, raggedness: FloatArray) -> FloatArray:
+def beard_hair(texel_geometry: TexelGeometry, attributes: SkinAttributes, raggedness: FloatArray) -> FloatArray:
     """Coverage of beard hair longer than stubble."""
-    u, v = atlas.u, atlas.v
-    _, mouth_v = atlas.landmark(61, 291)
+    u, v = texel_geometry.u, texel_geometry.v
+    _, mouth_v = texel_geometry.landmark(61, 291)
     moustache = np.exp(-0.5 * ((v - 0.487) / 0.022) ** 2) * (u < 0.13)
     chin = np.exp(-0.5 * (u / 0.075) ** 2) * _inside(mouth_v + 0.03 - v, 0.03)
     sideburns = np.clip((u - 0.22) / 0.05, 0.0, 1.0)
     jaw = np.clip((v - 0.53) / 0.06, 0.0, 1.0) * np.clip(u / 0.09, 0.0, 1.0)
     parts = np.stack([moustache, chin, jaw, sideburns])  # (4, H, W)
     weight = parts / np.maximum(parts.sum(0), 0.35)
-    density = (weight * np.array(traits.beard_density)[:, None, None]).sum(0)
+    density = (weight * np.array(attributes.beard_density)[:, None, None]).sum(0)
     ragged = np.clip(1.0 + 0.12 * raggedness, 0.0, 1.5)
-    return np.asarray(np.clip(beard_area(atlas) * density * ragged, 0.0, 1.0), np.float32)
+    return np.asarray(np.clip(beard_area(texel_geometry) * density * ragged, 0.0, 1.0), np.float32)
 
 
-def brow_hair(atlas: SkinAtlas, traits: SkinTraits, strokes: FloatArray) -> FloatArray:
+def brow_hair(texel_geometry: TexelGeometry, attributes: SkinAttributes, strokes: FloatArray) -> FloatArray:
     """Coverage of the brows by their `strokes` (H, W) in [0, 1]."""
-    total = np.zeros_like(atlas.u)
-    for brow in atlas.brows:
-        along = brow.along / traits.brow_length
+    total = np.zeros_like(texel_geometry.u)
+    for brow in texel_geometry.brows:
+        along = brow.along / attributes.brow_length
         # Full at the inner third, narrowing outwards.
-        half = traits.brow_width * np.interp(along, [0.0, 0.08, 0.3, 0.75, 1.0], [0.7, 1.0, 1.05, 0.75, 0.3])
-        across = (brow.across - traits.brow_lift) / np.maximum(half, 1e-4)
+        half = attributes.brow_width * np.interp(along, [0.0, 0.08, 0.3, 0.75, 1.0], [0.7, 1.0, 1.05, 0.75, 0.3])
+        across = (brow.across - attributes.brow_lift) / np.maximum(half, 1e-4)
         ends = _ramp(along, 0.0, 0.06) * (1.0 - _ramp(along, 0.9, 1.02))
         body = np.exp(-(np.abs(across) ** 2.6)) * np.where(np.abs(across) < 3.0, 1.0, 0.0)
         total = np.maximum(total, body * ends)
-    density = traits.brow_density
+    density = attributes.brow_density
     opacity = total * (0.4 * density + density * (0.45 + 0.6 * density) * strokes)
-    return np.clip(np.where(atlas.skin_like, 1.2 * opacity, 0.0), 0.0, 1.0).astype(np.float32)
+    return np.clip(np.where(texel_geometry.skin_like, 1.2 * opacity, 0.0), 0.0, 1.0).astype(np.float32)
 
 
-def lash_line(atlas: SkinAtlas, traits: SkinTraits) -> FloatArray:
+def lash_line(texel_geometry: TexelGeometry, attributes: SkinAttributes) -> FloatArray:
     """Darkness of the rims of the lids: lashes, and eyeliner where worn."""
-    upper = _ramp(atlas.below_eye, -0.004, 0.006)
-    width = 0.0035 + 0.0035 * traits.eyeliner
-    rim = np.exp(-0.5 * (atlas.eyelids / width) ** 2)
-    darkness = rim * (0.35 + 0.65 * upper) * np.clip(traits.lash_darkness + traits.eyeliner, 0.0, 1.0)
-    return np.where(atlas.skin_like, darkness, 0.0).astype(np.float32)
+    upper = _ramp(texel_geometry.below_eye, -0.004, 0.006)
+    width = 0.0035 + 0.0035 * attributes.eyeliner
+    rim = np.exp(-0.5 * (texel_geometry.eyelids / width) ** 2)
+    darkness = rim * (0.35 + 0.65 * upper) * np.clip(attributes.lash_darkness + attributes.eyeliner, 0.0, 1.0)
+    return np.where(texel_geometry.skin_like, darkness, 0.0).astype(np.float32)
 
 
 def _ramp(x: RealArray, low: float, high: float) -> RealArray:

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.shape.regions import Region
-from fitme.skin.atlas import FloatArray, SkinAtlas
 from fitme.skin.pigments import ITA_CLASSES, typology_angle
+from fitme.skin.texel_geometry import FloatArray, TexelGeometry
 
 CLASS_NAMES = tuple(ITA_CLASSES)
 """From the palest to the darkest."""
@@ -28,20 +28,20 @@ _CHEEK_SIZE, _FOREHEAD_SIZE = (0.035, 0.028), (0.07, 0.02)
 """Half axes of the measured ellipses, layout units."""
 
 
-def measuring_mask(atlas: SkinAtlas) -> npt.NDArray[np.bool_]:
+def measuring_mask(texel_geometry: TexelGeometry) -> npt.NDArray[np.bool_]:
     """(H, W) texels of cheeks and forehead where tone is measured."""
-    mask = np.zeros(atlas.u.shape, bool)
+    mask = np.zeros(texel_geometry.u.shape, bool)
     for landmarks, (width, height) in ((_CHEEKS, _CHEEK_SIZE), (_FOREHEAD, _FOREHEAD_SIZE)):
-        u, v = atlas.landmark(*landmarks)
+        u, v = texel_geometry.landmark(*landmarks)
         u = 0.0 if landmarks is _FOREHEAD else u
-        mask |= ((atlas.u - u) / width) ** 2 + ((atlas.v - v) / height) ** 2 < 1.0
-    return np.asarray(mask & atlas.covered & atlas.is_region(Region.SKIN))
+        mask |= ((texel_geometry.u - u) / width) ** 2 + ((texel_geometry.v - v) / height) ** 2 < 1.0
+    return np.asarray(mask & texel_geometry.covered & texel_geometry.is_region(Region.SKIN))
 
 
-def skin_angle(diffuse: FloatArray, atlas: SkinAtlas) -> float:
+def skin_angle(diffuse: FloatArray, texel_geometry: TexelGeometry) -> float:
     """ITA in degrees of a head's linear diffuse albedo (H, W, 3): that of the median colour of cheeks and forehead, so
     that freckles, moles and a fringe do not count."""
-    median = np.median(diffuse[measuring_mask(atlas)], axis=0).astype(np.float32)
+    median = np.median(diffuse[measuring_mask(texel_geometry)], axis=0).astype(np.float32)
     return float(typology_angle(median))
 
 

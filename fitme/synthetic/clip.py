@@ -27,8 +27,8 @@ from fitme.render.light import Light
 from fitme.render.occlusion import head_occlusion
 from fitme.shape import EXPRESSION_COUNT, EXPRESSION_NAMES, MorphableModel, load_default_model
 from fitme.shape.regions import Region
+from fitme.skin.attributes import SkinAttributes, sample_attributes
 from fitme.skin.painter import synthesize_skin
-from fitme.skin.traits import SkinTraits, sample_traits
 from fitme.synthetic.clothes import NECK_PIVOT_M, dress, dressed_maps
 
 FloatArray = npt.NDArray[np.float32]
@@ -115,7 +115,7 @@ def clip_frames(settings: ClipSettings, model: MorphableModel | None = None) -> 
     generator = np.random.default_rng(settings.seed)
     identity = clip_identity(settings.seed, model)
     mesh = dress(model, model.neutral(identity[None])[0].numpy())
-    skin = synthesize_skin(settings.seed, MAP_RESOLUTION, traits=_presentable(sample_traits(generator)))
+    skin = synthesize_skin(settings.seed, MAP_RESOLUTION, attributes=_presentable(sample_attributes(generator)))
     width, height = settings.width * SUPERSAMPLING, settings.height * SUPERSAMPLING
     renderer = ForwardRenderer(mesh, (height, width), occlusion=_occlusion(model, len(mesh.body)))
     renderer.set_maps(dressed_maps(skin.maps(), _CLOTHES[settings.seed % len(_CLOTHES)]))
@@ -208,13 +208,13 @@ def _write_av(
         container.mux(stream.encode(None))
 
 
-def _presentable(traits: SkinTraits) -> SkinTraits:
+def _presentable(attributes: SkinAttributes) -> SkinAttributes:
     """With hair and brows, so that the picture is that of somebody at a webcam."""
     return replace(
-        traits,
+        attributes,
         hair_density=1.0,
-        temple_recession=min(traits.temple_recession, 0.4),
-        brow_density=max(traits.brow_density, 0.75),
+        temple_recession=min(attributes.temple_recession, 0.4),
+        brow_density=max(attributes.brow_density, 0.75),
         beard_density=(0.0, 0.0, 0.0, 0.0),
         lipstick=0.0,
     )

@@ -10,7 +10,7 @@ from fitme.track.segmentation import HandOcclusion
 
 
 @dataclass(frozen=True)
-class Sight:
+class Detections:
     """Faces of a picture, and what hides the first of them."""
 
     faces: tuple[DetectedFace, ...]
@@ -19,7 +19,7 @@ class Sight:
     """Share of the first face's oval that hands cover, 0 to 1."""
 
 
-def look(image: Image, finder: FaceFinder, hands: HandOcclusion) -> Sight:
+def look(image: Image, finder: FaceFinder, hands: HandOcclusion) -> Detections:
     """Look at a picture (H, W, 3) uint8 sRGB of any size. Raises `InputError` if it has another layout."""
     faces = finder.detect(image)
-    return Sight(faces, hands.share(image, faces[0].landmarks) if faces else 0.0)
+    return Detections(faces, hands.share(image, faces[0].landmarks) if faces else 0.0)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fitme.bounded_newton import bounded_step, coefficient_room
+from fitme.bounded_newton import bounded_step, coefficient_bounds
 from fitme.geometry import Camera, HeadPose
 from fitme.shape import landmark_groups
 from fitme.shape.expressions import EXPRESSION_COUNT
@@ -259,7 +259,7 @@ class PoseSolver:
         hessian.flat[:: len(gradient) + 1] += np.append(np.zeros(POSE_COUNT), diagonal)
         hessian.flat[:: len(gradient) + 1] *= 1.0 + damping
         bounds = np.full((2, len(gradient)), [[-np.inf], [np.inf]])
-        bounds[:, POSE_COUNT:] = coefficient_room(state.expression, GAZE)
+        bounds[:, POSE_COUNT:] = coefficient_bounds(state.expression, GAZE)
         try:
             step = bounded_step(hessian, gradient, *bounds)
         except np.linalg.LinAlgError:

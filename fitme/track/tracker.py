@@ -10,7 +10,7 @@ import numpy.typing as npt
 from fitme.geometry import Camera, HeadPose
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.blink import close_eyes
-from fitme.track.detections import Sight, look
+from fitme.track.detections import Detections, look
 from fitme.track.identity import DlibEmbedder, IdentityEmbedder
 from fitme.track.landmarks import DetectedFace, FaceFinder, Image, LandmarkBackend
 from fitme.track.mediapipe_solutions import SolutionsBackend
@@ -146,7 +146,7 @@ class FrameTracker:
             image, face, smooth, camera, max(self._occlusions), _status(self._several, other), embedding
         )
 
-    def analyse(self, image: Image, sight: Sight | None = None) -> FaceObservation | None:
+    def analyse(self, image: Image, sight: Detections | None = None) -> FaceObservation | None:
         """Observe a single picture of any size, with every check; None if it shows nobody.
 
         :param image: (H, W, 3) uint8 sRGB.

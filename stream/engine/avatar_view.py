@@ -13,7 +13,7 @@ from fitme.render.occlusion import head_occlusion, mouth_shade
 from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
 from stream.engine.messages import Fitted, FittedCorrectives, FittedMaps
-from stream.engine.scene_setup import head_pose, linear_color, scene_light, studio_camera
+from stream.engine.scene_setup import head_pose, linear_color, scene_light, virtual_camera
 from stream.protocol.protocol import STAGES, Mode
 from stream.protocol.scene import Scene
 from stream.settings import PictureSettings
@@ -32,7 +32,7 @@ class AvatarView:
     def __init__(self, model: MorphableModel, settings: PictureSettings) -> None:
         self._model = model
         self._settings = settings
-        self._camera = studio_camera(settings.size_px)
+        self._camera = virtual_camera(settings.size_px)
         self._renderer = ForwardRenderer(
             model, settings.size_px, occlusion=head_occlusion(model), mouth=mouth_shade(model), shadows=True
         )

@@ -34,16 +34,16 @@ from stream.engine.messages import (
     Close,
     Closed,
     CorrectiveArrays,
+    DropExpressionFrame,
     DropKeyframe,
-    DropStudied,
     Export,
     Exported,
     FitOpened,
     Fitted,
     FittedCorrectives,
     FittedMaps,
+    KeepExpressionFrame,
     KeepKeyframe,
-    KeepStudied,
     OpenFit,
     Ready,
     Tell,
@@ -130,12 +130,12 @@ class _SessionFit:
             return True
         if self.failed or not self.fitter.keyframes:
             return False
-        return self.studying or not self.fitter.converged
+        return self.extracting_correctives or not self.fitter.converged
 
     @property
-    def studying(self) -> bool:
+    def extracting_correctives(self) -> bool:
         """Whether nothing but expressions is left to learn."""
-        return not self.changes and self.fitter.studying
+        return not self.changes and self.fitter.extracting_correctives
 
     def study(self) -> bool:
         """Study one picture; whether there is something to tell."""
@@ -144,10 +144,10 @@ class _SessionFit:
         except WORK_ERRORS:
             logger.exception("a picture could not be studied and is left out")
         self.untold += 1
-        if self.untold < SHOWN_TOGETHER and self.studying:
+        if self.untold < SHOWN_TOGETHER and self.extracting_correctives:
             return False
         self.untold = 0
-        self.fitter.show_studied()
+        self.fitter.show_correctives()
         return True
 
 
@@ -210,12 +210,12 @@ class FitProcess:
             case DropKeyframe():
                 if session := self._sessions.get(message.session):
                     session.drop(message.key)
-            case KeepStudied():
+            case KeepExpressionFrame():
                 if session := self._sessions.get(message.session):
-                    session.fitter.add_studied(message.picture)
-            case DropStudied():
+                    session.fitter.add_expression_frame(message.picture)
+            case DropExpressionFrame():
                 if session := self._sessions.get(message.session):
-                    session.fitter.remove_studied(message.key)
+                    session.fitter.remove_expression_frame(message.key)
             case Export():
                 self._export(message)
             case Close():
@@ -242,7 +242,7 @@ class FitProcess:
             self._tell(session_id, ErrorEvent("store_failed", str(error)))
         session = _SessionFit(session_id, store, self._fitter(state))
         self._sessions[session_id] = session
-        held = ((), ()) if state is None else (state.keyframes, state.studied)
+        held = ((), ()) if state is None else (state.keyframes, state.expression_frames)
         self._connection.send(FitOpened(session_id, *held))
         if state is not None:
             self._report(session, state)
@@ -259,7 +259,7 @@ class FitProcess:
                 session.adopt(self._settings.batch)
             if not session.fitter.keyframes:
                 return
-            if session.studying:
+            if session.extracting_correctives:
                 self._study(session)
                 return
             report = session.fitter.refine(self._settings.slice_s)

@@ -16,13 +16,13 @@ from stream.engine.expression_selection import ExpressionSelector
 from stream.engine.frame_slots import CameraFrame, FrameSlots
 from stream.engine.keyframe_selection import KeyframeSelector
 from stream.engine.messages import (
+    DropExpressionFrame,
     DropKeyframe,
-    DropStudied,
     FitOpened,
     Fitted,
     FittedCorrectives,
+    KeepExpressionFrame,
     KeepKeyframe,
-    KeepStudied,
     Open,
     Show,
     Tell,
@@ -58,7 +58,7 @@ class LiveSession:
         self._scene = opened.scene
         self._tracker = FrameTracker(model)
         self._selector = KeyframeSelector()
-        self._expressions = ExpressionSelector(model, settings.fit.studied)
+        self._expressions = ExpressionSelector(model, settings.fit.expression_frames)
         self._earlier_known = not is_session(opened.folder)
         self._view = AvatarView(model, settings.picture)
         self._frame: CameraFrame | None = None
@@ -86,7 +86,7 @@ class LiveSession:
         """Choose pictures from now on beside those of an earlier process, if there was one."""
         for keyframe in opened.keyframes:
             self._selector.restore(keyframe)
-        for picture in opened.studied:
+        for picture in opened.expression_frames:
             self._expressions.restore(picture)
         self._earlier_known = True
         if opened.keyframes:
@@ -152,9 +152,9 @@ class LiveSession:
             frame.image, observation, frame.received_time_s, self._selector.keyframes
         )
         for key in dropped:
-            self._to_fit(DropStudied(self.id, key))
+            self._to_fit(DropExpressionFrame(self.id, key))
         if picture is not None:
-            self._to_fit(KeepStudied(self.id, picture))
+            self._to_fit(KeepExpressionFrame(self.id, picture))
 
     def _draw(self, now_s: float) -> None:
         seen, frame = self._observation, self._frame

@@ -187,7 +187,7 @@ class FitOpened:
 
     session: str
     keyframes: "tuple[Keyframe, ...]"
-    studied: "tuple[Keyframe, ...]"
+    expression_frames: "tuple[Keyframe, ...]"
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ class DropKeyframe:
 
 
 @dataclass(frozen=True)
-class KeepStudied:
+class KeepExpressionFrame:
     """live → fit: a new picture of which only the expression is to be learnt."""
 
     session: str
@@ -215,7 +215,7 @@ class KeepStudied:
 
 
 @dataclass(frozen=True)
-class DropStudied:
+class DropExpressionFrame:
     """live → fit: such a picture that one with a more novel expression replaced."""
 
     session: str

@@ -26,7 +26,7 @@ _Y1 = 0.4886025119029199
 """Norms of the real spherical harmonics of order 0 and 1."""
 
 
-def studio_camera(size_px: int) -> Camera:
+def virtual_camera(size_px: int) -> Camera:
     """The camera that takes the pictures, square."""
     return Camera(FOCAL_PER_SIZE * size_px, size_px / 2.0, CENTER_HEIGHT * size_px, size_px, size_px)
 

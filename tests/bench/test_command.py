@@ -8,7 +8,7 @@ from fitme.avatar import Avatar
 from fitme.bench.truth.baseline import BaselineFit
 from fitme.export.portrait import draw_portrait, portrait_light, portrait_pose
 from fitme.ingest.frame import Frame
-from fitme.ingest.observe import Sighting
+from fitme.ingest.observe import TrackedFrame
 from fitme.metrics.frame_scores import FrameScore, median_score, score_frame
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape import MorphableModel, load_default_model
@@ -24,7 +24,7 @@ def model() -> MorphableModel:
 
 
 @pytest.fixture(scope="module")
-def sightings(model: MorphableModel) -> list[Sighting]:
+def tracked_frames(model: MorphableModel) -> list[TrackedFrame]:
     identity = 0.7 * torch.randn(model.identity_count, generator=torch.Generator().manual_seed(11))
     person = Avatar(identity, ReflectanceMaps.constant((0.45, 0.28, 0.2), 0.4, 16), 1.2, "skin")
     tracker = FrameTracker(model)
@@ -33,12 +33,12 @@ def sightings(model: MorphableModel) -> list[Sighting]:
         image = draw_portrait(person, model, {}, portrait_pose(yaw), portrait_light(0.2, 0.4), SIDE_PX)
         observation = tracker.analyse(image)
         assert observation is not None
-        found.append(Sighting(Frame(image, 0.0, None, 0, f"yaw {yaw}"), observation))
+        found.append(TrackedFrame(Frame(image, 0.0, None, 0, f"yaw {yaw}"), observation))
     return found
 
 
-def test_a_perfect_render_scores_perfectly(sightings: list[Sighting]):
-    image, observation = sightings[0].frame.image, sightings[0].observation
+def test_a_perfect_render_scores_perfectly(tracked_frames: list[TrackedFrame]):
+    image, observation = tracked_frames[0].frame.image, tracked_frames[0].observation
     full = np.full(image.shape[:2], 255, np.uint8)
     score = score_frame(observation, image, image, full, default_embedder())
     assert score.psnr_db > 100
@@ -46,15 +46,15 @@ def test_a_perfect_render_scores_perfectly(sightings: list[Sighting]):
     assert score.covered == 1.0
 
 
-def test_an_error_of_ten_codes_is_28_decibels(sightings: list[Sighting]):
-    image, observation = sightings[0].frame.image, sightings[0].observation
+def test_an_error_of_ten_codes_is_28_decibels(tracked_frames: list[TrackedFrame]):
+    image, observation = tracked_frames[0].frame.image, tracked_frames[0].observation
     full = np.full(image.shape[:2], 255, np.uint8)
     score = score_frame(observation, np.minimum(image, 245), np.minimum(image, 245) + 10, full, default_embedder())
     assert score.psnr_db == pytest.approx(20.0 * np.log10(255.0 / 10.0), abs=1e-3)
 
 
-def test_what_is_not_drawn_counts_as_black(sightings: list[Sighting]):
-    image, observation = sightings[0].frame.image, sightings[0].observation
+def test_what_is_not_drawn_counts_as_black(tracked_frames: list[TrackedFrame]):
+    image, observation = tracked_frames[0].frame.image, tracked_frames[0].observation
     nothing = np.zeros(image.shape[:2], np.uint8)
     score = score_frame(observation, image, image, nothing, default_embedder())
     assert score.covered == 0.0
@@ -69,8 +69,8 @@ def test_median_of_scores():
         median_score([])
 
 
-def test_baseline_explains_a_view_between_those_it_saw(model: MorphableModel, sightings: list[Sighting]):
-    *seen, between = sightings
+def test_baseline_explains_a_view_between_those_it_saw(model: MorphableModel, tracked_frames: list[TrackedFrame]):
+    *seen, between = tracked_frames
     fitting = BaselineFit(model)
     score = fitting.score(fitting.fit(seen), between, default_embedder())
     assert score.psnr_db > 22

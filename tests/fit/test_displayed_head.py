@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fitme.fit.displayed_head import FoundHead, ShownHead, blended
+from fitme.fit.displayed_head import DisplayedHead, FoundHead, blended
 from fitme.reflectance.maps import ReflectanceMaps
 
 
@@ -25,8 +25,8 @@ def test_a_blend_lies_between_and_takes_what_only_the_new_head_has_seen() -> Non
 
 
 def test_the_first_head_is_shown_at_work_and_later_ones_in_register() -> None:
-    shown = ShownHead()
-    assert not shown.has_rested
+    shown = DisplayedHead()
+    assert not shown.has_converged
     assert shown.of(head(0.2)).identity[0] == pytest.approx(0.2)
     shown.rest(shown.of(head(0.4)))
     shown.begin(0.5, None)
@@ -44,7 +44,7 @@ def test_the_first_head_is_shown_at_work_and_later_ones_in_register() -> None:
 
 
 def test_running_means_scatter_less_than_single_heads() -> None:
-    shown, random = ShownHead(), np.random.default_rng(0)
+    shown, random = DisplayedHead(), np.random.default_rng(0)
     singles, means = random.uniform(0.3, 0.7, 200), []
     for level in singles:
         shown.begin(0.5, None)

@@ -56,10 +56,10 @@ def converge(fitter: IncrementalFitter) -> list[str]:
 
 def study(fitter: IncrementalFitter, *pictures: Keyframe) -> None:
     for picture in pictures:
-        fitter.add_studied(picture)
-    while fitter.studying:
+        fitter.add_expression_frame(picture)
+    while fitter.extracting_correctives:
         fitter.study()
-    fitter.show_studied()
+    fitter.show_correctives()
 
 
 @pytest.fixture(scope="module")
@@ -183,13 +183,13 @@ def test_studied_pictures_change_skin_for_their_expression_alone(
     assert darker[1] < 0.2 * darker[0]
     # Another process learns the same again from what was kept; what is taken away is forgotten.
     again = IncrementalFitter.from_state(fitter.state(), model, small_generator(), SETTINGS)
-    assert again.studying
+    assert again.extracting_correctives
     study(again)
     assert_wears_the_same(again, fitter)
-    again.remove_studied("open")
-    again.show_studied()
-    assert not again.studying
-    assert again.state().studied == ()
+    again.remove_expression_frame("open")
+    again.show_correctives()
+    assert not again.extracting_correctives
+    assert again.state().expression_frames == ()
     known = again.avatar().correctives
     assert known is not None
     assert len(known.expressions) == len(again.keyframes)
@@ -207,16 +207,16 @@ def test_keyframes_come_before_studies(
     fitted: tuple[IncrementalFitter, list[str]], model: MorphableModel, photograph: Callable[..., Keyframe]
 ) -> None:
     fitter = IncrementalFitter.from_state(fitted[0].state(), model, small_generator(), SETTINGS)
-    fitter.add_studied(photograph("open", jaw=0.6))
-    assert fitter.studying
+    fitter.add_expression_frame(photograph("open", jaw=0.6))
+    assert fitter.extracting_correctives
     fitter.add_keyframe(photograph("up", 12.0))
-    assert not fitter.studying
+    assert not fitter.extracting_correctives
     with pytest.raises(InputError, match="nothing to study now"):
         fitter.study()
     with pytest.raises(InputError, match="open"):
-        fitter.add_studied(photograph("open"))
+        fitter.add_expression_frame(photograph("open"))
     converge(fitter)
-    assert fitter.studying
+    assert fitter.extracting_correctives
 
 
 def test_a_picture_that_cannot_be_studied_is_forgotten(
@@ -224,12 +224,12 @@ def test_a_picture_that_cannot_be_studied_is_forgotten(
 ) -> None:
     fitter = IncrementalFitter.from_state(fitted[0].state(), model, small_generator(), SETTINGS)
     picture = photograph("damaged", jaw=0.6)
-    fitter.add_studied(replace(picture, image=picture.image[..., :1]))
+    fitter.add_expression_frame(replace(picture, image=picture.image[..., :1]))
     fitter.study()  # recalls
     with pytest.raises((RuntimeError, ValueError, IndexError)):
         fitter.study()
-    assert not fitter.studying
-    assert fitter.studied == ()
+    assert not fitter.extracting_correctives
+    assert fitter.expression_frames == ()
 
 
 def test_one_picture_is_enough(model: MorphableModel, pictures: list[Keyframe]) -> None:
@@ -265,7 +265,7 @@ def test_says_what_is_wrong(model: MorphableModel, pictures: list[Keyframe]) -> 
     with pytest.raises(InputError, match="nothing to keep"):
         fitter.state()
     fitter.add_keyframe(pictures[0])
-    fitter.add_studied(pictures[1])
+    fitter.add_expression_frame(pictures[1])
     with pytest.raises(InputError, match="until the fit has converged"):
         fitter.study()
     with pytest.raises(InputError, match="left"):

@@ -20,7 +20,7 @@ from fitme.shape import MorphableModel
 
 SETTINGS = FitSettings(
     map_resolution=256,
-    companions=1,
+    reference_keyframes=1,
     alignment=AlignmentSettings(tracks=TrackSettings(count=400)),
     dense=DenseSettings(
         crop_resolution=96, coarse_resolution=32, coarse_steps=2, inversion_steps=1, tuning_steps=1, refresh_steps=1

@@ -12,7 +12,7 @@ from fitme.errors import InputError
 from fitme.export.video import write_mp4
 from fitme.ingest import prefetch as looking
 from fitme.ingest.gather import gather
-from fitme.ingest.prefetch import Glimpse, Lookout
+from fitme.ingest.prefetch import Prefetched, Prefetcher
 from fitme.track.detections import look
 from fitme.track.landmarks import FaceFinder
 from fitme.track.mediapipe_solutions import SolutionsBackend
@@ -30,8 +30,8 @@ def photos(tmp_path: Path) -> list[Path]:
 
 
 def test_photos_come_in_their_order_with_what_they_show(photos: list[Path]):
-    with Lookout(gather(photos)) as lookout:
-        glimpses = list(lookout)
+    with Prefetcher(gather(photos)) as prefetcher:
+        glimpses = list(prefetcher)
     assert [glimpse.frame.source for glimpse in glimpses] == ["0.png", "1.png", "2.png"]
     sights = [glimpse.sight for glimpse in glimpses]
     assert [len(sight.faces) for sight in sights if sight is not None] == [0, 1, 0]
@@ -53,9 +53,9 @@ def test_one_photo_is_looked_at_ahead(photos: list[Path], monkeypatch: pytest.Mo
         return read(path)
 
     monkeypatch.setattr(looking, "read_picture", reading)
-    with Lookout(gather(photos)) as lookout:
+    with Prefetcher(gather(photos)) as prefetcher:
         assert begun[0].wait(10.0)  # Before anybody asks.
-        coming = iter(lookout)
+        coming = iter(prefetcher)
         next(coming)
         assert begun[1].wait(10.0)
         assert not begun[2].is_set()
@@ -63,21 +63,21 @@ def test_one_photo_is_looked_at_ahead(photos: list[Path], monkeypatch: pytest.Mo
 
 def test_a_damaged_photo_is_reported_in_its_place(photos: list[Path]):
     photos[1].write_bytes(photos[1].read_bytes()[:3000])
-    taken: list[Glimpse] = []
-    with Lookout(gather(photos)) as lookout, pytest.raises(InputError, match=r"1.png: the picture is truncated"):
-        for glimpse in lookout:
+    taken: list[Prefetched] = []
+    with Prefetcher(gather(photos)) as prefetcher, pytest.raises(InputError, match=r"1.png: the picture is truncated"):
+        for glimpse in prefetcher:
             taken.append(glimpse)  # noqa: PERF402 -- what came before the error counts
     assert [glimpse.frame.source for glimpse in taken] == ["0.png"]
 
 
 def test_frames_of_videos_come_between_photos_and_are_left_to_a_tracker(photos: list[Path], tmp_path: Path):
     write_mp4((np.full((48, 64, 3), 30 * index, np.uint8) for index in range(4)), 20, tmp_path / "clip.mp4")
-    with Lookout(gather([photos[0], tmp_path / "clip.mp4", photos[2]])) as lookout:
-        glimpses = list(lookout)
+    with Prefetcher(gather([photos[0], tmp_path / "clip.mp4", photos[2]])) as prefetcher:
+        glimpses = list(prefetcher)
     assert [glimpse.candidate.frame for glimpse in glimpses] == [0, 0, 1, 2, 3, 0]
     assert [glimpse.sight is None for glimpse in glimpses] == [False, True, True, True, True, False]
 
 
 def test_nothing_to_look_at_is_nothing_to_take():
-    with Lookout([]) as lookout:
-        assert list(lookout) == []
+    with Prefetcher([]) as prefetcher:
+        assert list(prefetcher) == []

@@ -12,9 +12,9 @@ from skimage import data
 
 from fitme.ingest.frame import Frame
 from fitme.ingest.gather import Candidate
-from fitme.ingest.observe import Observer, Sighting
-from fitme.ingest.prefetch import Lookout
-from fitme.ingest.selection import KEYFRAMES, STUDIED, choose
+from fitme.ingest.observe import Observer, TrackedFrame
+from fitme.ingest.prefetch import Prefetcher
+from fitme.ingest.selection import EXPRESSION_FRAMES, KEYFRAMES, choose
 from fitme.shape import load_default_model
 from fitme.track.observation import FaceObservation
 from fitme.track.tracker import FrameTracker
@@ -23,11 +23,11 @@ from fitme.track.tracker import FrameTracker
 class Remembered(Observer):
     """Has seen all candidates already."""
 
-    seen: dict[int, Sighting]
+    seen: dict[int, TrackedFrame]
 
-    def sightings(
-        self, candidates: Sequence[Candidate], lookout: Lookout | None = None
-    ) -> Iterator[tuple[Candidate, Sighting]]:
+    def tracked_frames(
+        self, candidates: Sequence[Candidate], prefetcher: Prefetcher | None = None
+    ) -> Iterator[tuple[Candidate, TrackedFrame]]:
         for candidate in candidates:
             if candidate.frame in self.seen:
                 yield candidate, self.seen[candidate.frame]
@@ -45,7 +45,7 @@ def remembered(observation: FaceObservation, sharpness: list[float | None]) -> t
     candidates = [Candidate(Path("clip.mp4"), None, index) for index in range(len(sharpness))]
     observer = Remembered(load_default_model())
     observer.seen = {
-        index: Sighting(
+        index: TrackedFrame(
             Frame(np.zeros((2, 2, 3), np.uint8), float(index), None, index, str(index)),
             replace(observation, quality=replace(observation.quality, sharpness=value)),
         )
@@ -59,23 +59,25 @@ def remembered(observation: FaceObservation, sharpness: list[float | None]) -> t
 @given(sharpness=st.lists(st.none() | st.floats(0.1, 2.0), min_size=1, max_size=90))
 def test_no_picture_is_taken_twice(observation: FaceObservation, sharpness: list[float | None]) -> None:
     choice = choose(*remembered(observation, sharpness))
-    keyframes, studied = ([s.frame.index for s in part] for part in (choice.keyframes, choice.studied))
+    keyframes, expression_frames = (
+        [s.frame.index for s in part] for part in (choice.keyframes, choice.expression_frames)
+    )
     assert len(keyframes) <= KEYFRAMES
-    assert len(studied) <= STUDIED
+    assert len(expression_frames) <= EXPRESSION_FRAMES
     assert keyframes == sorted(set(keyframes))
-    assert studied == sorted(set(studied))
-    assert not set(keyframes) & set(studied)
+    assert expression_frames == sorted(set(expression_frames))
+    assert not set(keyframes) & set(expression_frames)
     assert bool(keyframes) == any(value is not None for value in sharpness)
     if len(sharpness) <= KEYFRAMES:
         assert keyframes == [index for index, value in enumerate(sharpness) if value is not None]
-        assert not studied
+        assert not expression_frames
 
 
 def test_the_best_of_each_stretch_is_a_keyframe(observation: FaceObservation) -> None:
     sharpness = [1.0 + (index % 30 == 7) - 0.5 * (index % 2) for index in range(360)]
     choice = choose(*remembered(observation, sharpness))
     assert [s.frame.index for s in choice.keyframes] == list(range(7, 360, 30))
-    assert len(choice.studied) == STUDIED
-    studied = np.array([s.frame.index for s in choice.studied])
-    assert (studied % 2 == 0).mean() > 0.9  # the sharper ones
-    assert np.diff(studied).max() < 20  # all over the clip
+    assert len(choice.expression_frames) == EXPRESSION_FRAMES
+    expression_frames = np.array([s.frame.index for s in choice.expression_frames])
+    assert (expression_frames % 2 == 0).mean() > 0.9  # the sharper ones
+    assert np.diff(expression_frames).max() < 20  # all over the clip

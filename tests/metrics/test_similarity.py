@@ -21,14 +21,14 @@ def pair(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 def test_agrees_with_scikit_image():
     found, wanted = pair(1)
     options = {"data_range": 1.0, "channel_axis": -1, "gaussian_weights": True, "use_sample_covariance": False}
-    likeness, decibels = ssim(found, wanted), psnr(found, wanted)
+    skin_probability, decibels = ssim(found, wanted), psnr(found, wanted)
     mask = np.zeros((40, 48), bool)
     mask[3:30, 5:44] = True
     masked = ssim(found, wanted, torch.from_numpy(mask))
     for index in range(2):
         a, b = (linear_to_srgb(maps[index]).numpy().astype(np.float64) for maps in (found, wanted))
         _, full = structural_similarity(a, b, full=True, **options)
-        assert float(likeness[index]) == pytest.approx(full.mean(), abs=1e-4)
+        assert float(skin_probability[index]) == pytest.approx(full.mean(), abs=1e-4)
         assert float(masked[index]) == pytest.approx(full[mask].mean(), abs=1e-4)
         assert float(decibels[index]) == pytest.approx(peak_signal_noise_ratio(b, a, data_range=1.0), abs=1e-3)
 

@@ -21,7 +21,7 @@ from fitme.reflectance.texture_encoder import (
     mark_of,
     save_encoder,
 )
-from fitme.skin.atlas import default_atlas
+from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.closed_form.principal_components import principal_components
 from fitme.training.data.dataset import texel_weight
 from fitme.training.encoder.score import score_encoder
@@ -123,7 +123,7 @@ def test_an_encoder_belongs_to_one_generator(tiny_generator):
 
 
 def test_every_phase_of_training_reduces_its_loss(tiny_generator, few_skins):
-    basis = principal_components(few_skins, texel_weight(default_atlas(64)), TINY.linear_components, 32)
+    basis = principal_components(few_skins, texel_weight(default_texel_geometry(64)), TINY.linear_components, 32)
     tiny_generator.set_linear_model(encode_raw(few_skins.mean()[None]), basis.components)
     trainer = EncoderTrainer(tiny_generator, few_skins, SHORT, SIZES, EASY)
     before = {name: value.clone() for name, value in tiny_generator.state_dict().items()}

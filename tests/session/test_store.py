@@ -14,9 +14,9 @@ import zarr
 from fitme.errors import StoreError
 from fitme.fit.estimate import KeyframeEstimate, MapArrays
 from fitme.fit.keyframe import Keyframe
-from fitme.fit.solver.marginal_information import SharedEvidence
+from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.state import FitState, RoundReport
-from fitme.fit.work_queue import Agenda
+from fitme.fit.work_queue import WorkQueue
 from fitme.geometry import Camera, HeadPose
 from fitme.session.folder import delete_session, is_kept, is_session, mark_kept
 from fitme.session.store import SessionStore
@@ -62,15 +62,17 @@ def make_state(seed: int = 0, *, keys: tuple[str, ...] = ("a", "b"), rounds: int
             )
             for key in keys
         },
-        tracked={key: SharedEvidence(rng.standard_normal((4, 4)), rng.standard_normal(4)) for key in keys},
+        tracked={key: MarginalInformation(rng.standard_normal((4, 4)), rng.standard_normal(4)) for key in keys},
         fresh=keys[1:],
-        agenda=Agenda(texture=True, tuning=3),
+        work_queue=WorkQueue(texture=True, tuning=3),
         rounds=tuple(
             RoundReport(index, "landmarks" if index == 0 else "tuning", 0.5, {"rgb": 0.25} if index else {}, len(keys))
             for index in range(rounds)
         ),
         reference_embedding=rng.standard_normal(128).astype(np.float32),
-        studied=tuple(make_keyframe(f"smile-{key}", 100 + index, embedding=False) for index, key in enumerate(keys)),
+        expression_frames=tuple(
+            make_keyframe(f"smile-{key}", 100 + index, embedding=False) for index, key in enumerate(keys)
+        ),
     )
 
 
@@ -121,7 +123,7 @@ def test_state_before_skin_comes_back(tmp_path: Path) -> None:
         keyframes=(make_keyframe("only", 3, embedding=False),),
         estimates={},
         rounds=(),
-        studied=(),
+        expression_frames=(),
     )
     with SessionStore(tmp_path / "s") as store:
         store.write_round(state)
@@ -136,11 +138,11 @@ def test_state_shrinks_and_grows(tmp_path: Path) -> None:
     with SessionStore(tmp_path / "s") as store:
         for state in (first, second, third):
             # Keyframes never change under their key.
-            known = {item.key: item for one in (first, second) for item in (*one.keyframes, *one.studied)}
+            known = {item.key: item for one in (first, second) for item in (*one.keyframes, *one.expression_frames)}
             state = replace(
                 state,
                 keyframes=tuple(known.get(item.key, item) for item in state.keyframes),
-                studied=tuple(known.get(item.key, item) for item in state.studied),
+                expression_frames=tuple(known.get(item.key, item) for item in state.expression_frames),
             )
             store.write_round(state)
             assert_same(store.read(), state)
@@ -209,7 +211,7 @@ def test_session_from_before_expressions_were_studied(tmp_path: Path) -> None:
             group = zarr.open_group(store=inside)
             del group["studied"], group.attrs["studied"]
     with SessionStore(tmp_path / "s") as store:
-        assert_same(store.read(), replace(state, studied=()))
+        assert_same(store.read(), replace(state, expression_frames=()))
         store.write_round(state)
         assert_same(store.read(), state)
 
@@ -272,4 +274,4 @@ def test_killed_writer_leaves_a_whole_round(tmp_path: Path) -> None:
         assert index >= max(reported, default=0)
         np.testing.assert_array_equal(state.identity, np.full(120, index, np.float32))
         np.testing.assert_array_equal(state.tuned["weight"], np.full(200_000, index, np.float32))
-        assert_same(state.studied, (make_keyframe(f"smile-{index}", index),))
+        assert_same(state.expression_frames, (make_keyframe(f"smile-{index}", index),))

@@ -6,23 +6,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fitme.shape.regions import Region
-from fitme.skin.atlas import default_atlas
+from fitme.skin.attributes import sample_attributes
 from fitme.skin.painter import synthesize_skin
 from fitme.skin.pigments import ITA_CLASSES, hair_color, melanin_of_angle, skin_color, typology_angle
 from fitme.skin.skin_tone_classes import class_index, skin_angle
-from fitme.skin.traits import sample_traits
+from fitme.skin.texel_geometry import default_texel_geometry
 
 SIZE = 64
 
 
-def traits_of(seed: int, **changes):
+def attributes_of(seed: int, **changes):
     plain = {"hair_density": 0.0, "hair_length": 0.0, "beard_density": (0.0,) * 4, "beard_shadow": 0.0, "lipstick": 0.0}
-    return replace(sample_traits(np.random.default_rng(seed)), **(plain | changes))
+    return replace(sample_attributes(np.random.default_rng(seed)), **(plain | changes))
 
 
 def forehead(skin) -> np.ndarray:
-    atlas = default_atlas(SIZE)
-    return skin.diffuse[(atlas.u < 0.1) & (np.abs(atlas.v - 0.19) < 0.02)].mean(0)
+    texel_geometry = default_texel_geometry(SIZE)
+    return skin.diffuse[(texel_geometry.u < 0.1) & (np.abs(texel_geometry.v - 0.19) < 0.02)].mean(0)
 
 
 @settings(max_examples=8, deadline=None)
@@ -46,19 +46,19 @@ def test_a_seed_always_gives_the_same_skin_and_another_one_another():
 @pytest.mark.parametrize(("low", "high"), ITA_CLASSES.values(), ids=ITA_CLASSES)
 def test_painted_skin_is_of_the_tone_that_was_asked_for(low, high):
     middle = (low + high) / 2.0
-    skin = synthesize_skin(1, SIZE, traits=traits_of(1, typology_angle_deg=middle, tan_lines=0.0, freckles=0.0))
+    skin = synthesize_skin(1, SIZE, attributes=attributes_of(1, typology_angle_deg=middle, tan_lines=0.0, freckles=0.0))
     assert low - 10.0 < float(typology_angle(forehead(skin))) < high + 10.0
 
 
 def test_tones_spread_evenly_over_the_typology_classes():
-    angles = np.array([sample_traits(np.random.default_rng(seed)).typology_angle_deg for seed in range(1200)])
+    angles = np.array([sample_attributes(np.random.default_rng(seed)).typology_angle_deg for seed in range(1200)])
     for low, high in ITA_CLASSES.values():
         assert 0.12 < ((angles >= low) & (angles < high)).mean() < 0.22
 
 
 def test_painted_tones_spread_over_the_typology_classes():
-    atlas = default_atlas(SIZE)
-    angles = [skin_angle(synthesize_skin(seed, SIZE).diffuse, atlas) for seed in range(300)]
+    texel_geometry = default_texel_geometry(SIZE)
+    angles = [skin_angle(synthesize_skin(seed, SIZE).diffuse, texel_geometry) for seed in range(300)]
     shares = np.bincount(class_index(np.array(angles)), minlength=len(ITA_CLASSES)) / len(angles)
     sampling_margin = 0.055  # 2.5 standard deviations of a share of 300 draws
     assert shares.min() > 0.12 - sampling_margin and shares.max() < 0.22 + sampling_margin
@@ -76,26 +76,29 @@ def test_pigments_darken_and_redden():
 
 
 def test_hair_beard_and_eyes_appear_where_they_belong():
-    atlas = default_atlas(128)
+    texel_geometry = default_texel_geometry(128)
     fair = {"typology_angle_deg": 55.0, "hair_eumelanin": 2.0, "hair_pheomelanin": 0.0, "hair_gray": 0.0}
-    bald = synthesize_skin(2, 128, traits=traits_of(2, **fair)).diffuse.mean(-1)
+    bald = synthesize_skin(2, 128, attributes=attributes_of(2, **fair)).diffuse.mean(-1)
     hairy = synthesize_skin(
-        2, 128, traits=traits_of(2, **fair, hair_density=1.0, hairline_rise=0.0, beard_density=(1.0,) * 4)
+        2, 128, attributes=attributes_of(2, **fair, hair_density=1.0, hairline_rise=0.0, beard_density=(1.0,) * 4)
     ).diffuse.mean(-1)
-    crown, nose = (atlas.v < 0.05), (atlas.u < 0.03) & (np.abs(atlas.v - 0.38) < 0.03)
-    chin = (atlas.u < 0.05) & (np.abs(atlas.v - 0.68) < 0.02)
+    crown, nose = (texel_geometry.v < 0.05), (texel_geometry.u < 0.03) & (np.abs(texel_geometry.v - 0.38) < 0.03)
+    chin = (texel_geometry.u < 0.05) & (np.abs(texel_geometry.v - 0.68) < 0.02)
     assert hairy[crown].mean() < 0.3 * bald[crown].mean()
     assert hairy[chin].mean() < 0.6 * bald[chin].mean()
     np.testing.assert_allclose(hairy[nose], bald[nose], atol=0.02)
-    pupil, sclera = atlas.iris < 0.3, (atlas.iris > 1.4) & atlas.is_region(Region.EYES) & (atlas.iris < 2.0)
+    pupil, sclera = (
+        texel_geometry.iris < 0.3,
+        (texel_geometry.iris > 1.4) & texel_geometry.is_region(Region.EYES) & (texel_geometry.iris < 2.0),
+    )
     assert bald[pupil].mean() < 0.15 < 0.4 < bald[sclera].mean()
 
 
 def test_lips_are_redder_than_and_about_as_shiny_as_the_cheek():
-    atlas = default_atlas(SIZE)
-    skin = synthesize_skin(4, SIZE, traits=traits_of(4, typology_angle_deg=50.0, moisture=0.8))
-    lips = (atlas.lips < -0.004) & (atlas.inner_lips > 0.004) & atlas.is_region(Region.LIPS)
-    cheek = (np.abs(atlas.u - 0.15) < 0.03) & (np.abs(atlas.v - 0.42) < 0.03)
+    texel_geometry = default_texel_geometry(SIZE)
+    skin = synthesize_skin(4, SIZE, attributes=attributes_of(4, typology_angle_deg=50.0, moisture=0.8))
+    lips = (texel_geometry.lips < -0.004) & (texel_geometry.inner_lips > 0.004) & texel_geometry.is_region(Region.LIPS)
+    cheek = (np.abs(texel_geometry.u - 0.15) < 0.03) & (np.abs(texel_geometry.v - 0.42) < 0.03)
     assert skin.diffuse[lips][:, 1].mean() / skin.diffuse[lips][:, 0].mean() < 0.95 * (
         skin.diffuse[cheek][:, 1].mean() / skin.diffuse[cheek][:, 0].mean()
     )
@@ -103,6 +106,6 @@ def test_lips_are_redder_than_and_about_as_shiny_as_the_cheek():
 
 
 def test_age_deepens_creases():
-    smooth = synthesize_skin(3, 128, traits=traits_of(3, wrinkles=0.0))
-    creased = synthesize_skin(3, 128, traits=traits_of(3, wrinkles=1.0))
+    smooth = synthesize_skin(3, 128, attributes=attributes_of(3, wrinkles=0.0))
+    creased = synthesize_skin(3, 128, attributes=attributes_of(3, wrinkles=1.0))
     assert creased.normals[..., :2].std() > 1.1 * smooth.normals[..., :2].std()

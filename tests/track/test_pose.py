@@ -86,11 +86,11 @@ def test_the_given_identity_is_used(solver, model, posed):
     identity[:8] = [1.5, -1.5, 1.0, -1.0, 1.0, 1.0, -1.0, 1.0]
     truth = head_pose(15, 5, 0)
     seen = posed(model, truth, CAMERA, identity=identity)
-    stranger = solver.solve(seen.landmarks, seen.depth, CAMERA, iterations=20)
+    identity_outlier = solver.solve(seen.landmarks, seen.depth, CAMERA, iterations=20)
     known = PoseSolver(model)
     known.set_identity(identity)
     found = known.solve(seen.landmarks, seen.depth, CAMERA, iterations=20)
-    assert found.error < 0.3 * stranger.error
+    assert found.error < 0.3 * identity_outlier.error
     assert found.pose.translation == pytest.approx(truth.translation, abs=0.004)
 
 

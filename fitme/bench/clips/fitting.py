@@ -116,6 +116,6 @@ def baseline_score(clip: Path) -> FrameScore:
     if not choice.keyframes:
         raise observer.nobody()
     fitting = BaselineFit(model)
-    head = fitting.fit([*choice.keyframes, *choice.studied])
+    head = fitting.fit([*choice.keyframes, *choice.expression_frames])
     held_out = choose_held_out(observer, [candidates[index] for index in kept])
-    return median_score([fitting.score(head, sighting, embedder) for sighting in held_out])
+    return median_score([fitting.score(head, tracked_frame, embedder) for tracked_frame in held_out])

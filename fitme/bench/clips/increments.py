@@ -19,7 +19,7 @@ from fitme.errors import InputError
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
 from fitme.ingest.gather import gather
-from fitme.ingest.observe import Observer, Sighting
+from fitme.ingest.observe import Observer, TrackedFrame
 from fitme.ingest.spread import even_indices, split_holdout
 from fitme.metrics.frame_scores import score_frame
 from fitme.shape import load_default_model
@@ -43,7 +43,7 @@ class Person:
     shop: Workshop
     keyframes: Sequence[Keyframe]
     """In an order in which each is far, by time, from all before it."""
-    held_out: Sequence[Sighting]
+    held_out: Sequence[TrackedFrame]
 
     def fitter(self, count: int) -> IncrementalFitter:
         """A fit that holds the first so many keyframes and knows nothing of them yet."""
@@ -55,8 +55,8 @@ class Person:
     def score(self, fitter: IncrementalFitter) -> "HeldOutError":
         """Of the avatar as it stands."""
         errors, distances = [], []
-        for sighting in self.held_out:
-            observation, image = sighting.observation, sighting.frame.image
+        for tracked_frame in self.held_out:
+            observation, image = tracked_frame.observation, tracked_frame.frame.image
             estimate = fitter.fit_frame(observation, image)
             drawn, mask = fitter.render_estimate(estimate, observation.camera)
             score = score_frame(observation, image, drawn, mask, self.shop.embedder)
@@ -140,8 +140,8 @@ def person_of(clip: Path) -> Person:
     candidates = gather([clip])
     fitted, kept = split_holdout(len(candidates), HOLDOUT)
     observer = Observer(shop.model)
-    seen = [sighting for _, sighting in observer.sightings([candidates[index] for index in fitted])]
-    held_out = [sighting for _, sighting in observer.sightings([candidates[index] for index in kept])]
+    seen = [tracked_frame for _, tracked_frame in observer.tracked_frames([candidates[index] for index in fitted])]
+    held_out = [tracked_frame for _, tracked_frame in observer.tracked_frames([candidates[index] for index in kept])]
     if len(seen) <= MANY or not held_out:
         raise InputError(f"{clip}: {len(seen)} pictures of the person are too few: {MANY + 1} are needed")
     chosen = [seen[index] for index in even_indices(len(seen), MANY + 1)]

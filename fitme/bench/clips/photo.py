@@ -16,7 +16,7 @@ from fitme.commands.fit.pipeline import FINAL_AVATAR, FIRST_AVATAR
 from fitme.errors import InputError
 from fitme.fit.estimate import STAGES
 from fitme.ingest.gather import gather
-from fitme.ingest.observe import Observer, Sighting
+from fitme.ingest.observe import Observer, TrackedFrame
 from fitme.shape import load_default_model
 from fitme.track.tracker import default_embedder
 
@@ -49,12 +49,15 @@ def photo_rows(clip: Path) -> list[BenchmarkRow]:
     return rows
 
 
-def frontal(clip: Path, shop: Workshop) -> Sighting:
+def frontal(clip: Path, shop: Workshop) -> TrackedFrame:
     """The sighting whose head turns least away from the camera."""
-    sightings = [sighting for _, sighting in Observer(shop.model).sightings(gather([clip]))]
-    if not sightings:
+    tracked_frames = [tracked_frame for _, tracked_frame in Observer(shop.model).tracked_frames(gather([clip]))]
+    if not tracked_frames:
         raise InputError(f"{clip}: the clip shows nobody")
-    return min(sightings, key=lambda sighting: sum(abs(a) for a in sighting.observation.pose.yaw_pitch_roll()[:2]))
+    return min(
+        tracked_frames,
+        key=lambda tracked_frame: sum(abs(a) for a in tracked_frame.observation.pose.yaw_pitch_roll()[:2]),
+    )
 
 
 def by_command(photo: Path, folder: Path) -> Elapsed:
@@ -72,11 +75,11 @@ def in_process(photo: Path, shop: Workshop) -> Elapsed:
     for _ in range(2):
         begin = time.perf_counter()
         observer = Observer(shop.model)
-        sightings = [sighting for _, sighting in observer.sightings(gather([photo]))]
-        if not sightings:
+        tracked_frames = [tracked_frame for _, tracked_frame in observer.tracked_frames(gather([photo]))]
+        if not tracked_frames:
             raise observer.nobody()
         fitter = new_fitter(shop)
-        fitter.add_keyframe(keyframe_of("photo", sightings[0], shop.embedder))
+        fitter.add_keyframe(keyframe_of("photo", tracked_frames[0], shop.embedder))
         while fitter.stage == STAGES[0]:
             fitter.refine(0.0)
         first = time.perf_counter() - begin

@@ -10,8 +10,8 @@ import torch
 from fitme.bench.reflectance.sets import as_reflectance, held_out_maps
 from fitme.bench.rows import BenchmarkRow
 from fitme.reflectance.generator import ReflectanceGenerator
-from fitme.skin.atlas import default_atlas
 from fitme.skin.skin_tone_classes import CLASS_NAMES, class_index
+from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.data.dataset import MapDataset
 from fitme.training.generator.inversion_score import HeadScores, InversionScore, score_inversion
 
@@ -36,7 +36,7 @@ def inversion_rows(
 ) -> list[BenchmarkRow]:
     """Rows of the first `heads` held-out heads, means over heads; scores are taken over the texels that the layout
     covers. `say` is told of progress."""
-    mask = torch.from_numpy(default_atlas(held_out.resolution).covered).float()
+    mask = torch.from_numpy(default_texel_geometry(held_out.resolution).covered).float()
     scores: list[HeadScores] = []
     start = time.perf_counter()
     for first in range(0, heads, BATCH):
@@ -56,7 +56,10 @@ def inversion_rows(
 def _rows(
     what: str, scores: Sequence[InversionScore], classes: IntArray, psnr_target: str, ssim_target: str | None
 ) -> list[BenchmarkRow]:
-    decibels, likeness = np.array([score.psnr_db for score in scores]), np.array([score.ssim for score in scores])
+    decibels, skin_probability = (
+        np.array([score.psnr_db for score in scores]),
+        np.array([score.ssim for score in scores]),
+    )
     return [
         BenchmarkRow(f"{what}: diffuse albedo PSNR, mean", float(decibels.mean()), "dB", psnr_target),
         BenchmarkRow(f"{what}: PSNR, mean of the worst tenth", _worst(decibels), "dB"),
@@ -65,8 +68,8 @@ def _rows(
             for index, name in enumerate(CLASS_NAMES)
             if (classes == index).any()
         ),
-        BenchmarkRow(f"{what}: diffuse albedo SSIM, mean", float(likeness.mean()), "", ssim_target),
-        BenchmarkRow(f"{what}: SSIM, mean of the worst tenth", _worst(likeness), ""),
+        BenchmarkRow(f"{what}: diffuse albedo SSIM, mean", float(skin_probability.mean()), "", ssim_target),
+        BenchmarkRow(f"{what}: SSIM, mean of the worst tenth", _worst(skin_probability), ""),
     ]
 
 

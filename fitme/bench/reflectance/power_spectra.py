@@ -14,8 +14,8 @@ import numpy.typing as npt
 from fitme.bench.reflectance.captured_subject import captured_patches
 from fitme.bench.reflectance.patches import BANDS_PER_MM, SkinPatch, nyquist_per_mm, skin_patch
 from fitme.bench.reflectance.patches import MAPS as MAPS
-from fitme.skin.atlas import default_atlas
 from fitme.skin.painter import synthesize_skin
+from fitme.skin.texel_geometry import default_texel_geometry
 
 RealArray = npt.NDArray[np.float64]
 
@@ -125,14 +125,14 @@ def _level(patches: list[SkinPatch], name: str) -> float:
 
 
 def _made_patches(seed: int, resolution: int) -> dict[str, list[SkinPatch]]:
-    skin, atlas = synthesize_skin(seed, resolution), default_atlas(resolution)
+    skin, texel_geometry = synthesize_skin(seed, resolution), default_texel_geometry(resolution)
     patches: dict[str, list[SkinPatch]] = {}
     for region, windows in MADE_WINDOWS.items():
         patches[region] = []
         for window in windows:
             top, bottom, left, right = (round(edge * resolution) for edge in window)
             at = np.s_[top:bottom, left:right]
-            width, height = (1e3 * float(size[at].mean()) for size in atlas.texel_m)
+            width, height = (1e3 * float(size[at].mean()) for size in texel_geometry.texel_m)
             patches[region].append(
                 skin_patch(skin.diffuse[at], skin.specular[at][..., 0], skin.normals[at], (width, height))
             )

@@ -8,8 +8,8 @@ from fitme.bench.reflectance.frechet import frechet_distance
 from fitme.bench.reflectance.sets import SeenSet
 from fitme.bench.rows import BenchmarkRow
 from fitme.reflectance.generator import ReflectanceGenerator
-from fitme.skin.atlas import default_atlas
 from fitme.skin.skin_tone_classes import CLASS_NAMES, ToneReport, skin_angle
+from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.contact_sheets import sample_latents, synthesize_all
 
 TONE_RESOLUTION = 64
@@ -42,11 +42,11 @@ def frechet_rows(held_out: SeenSet, samples: SeenSet) -> list[BenchmarkRow]:
 
 def tone_rows(generator: ReflectanceGenerator, count: int, seed: int) -> list[BenchmarkRow]:
     """How random samples spread over the classes of the typology angle."""
-    atlas = default_atlas(TONE_RESOLUTION)
+    texel_geometry = default_texel_geometry(TONE_RESOLUTION)
     angles: list[float] = []
     for w in torch.split(sample_latents(generator, count, seed), TONE_BATCH):
         diffuse = synthesize_all(generator, w, TONE_RESOLUTION).diffuse.numpy()
-        angles += [skin_angle(head, atlas) for head in diffuse]
+        angles += [skin_angle(head, texel_geometry) for head in diffuse]
     shares = ToneReport.of(np.array(angles)).shares
     return [
         BenchmarkRow(f"ITA of {count:,} samples: {name}", 100.0 * share, "%", TONE_TARGET)

@@ -15,7 +15,7 @@ from fitme.color import linear_to_srgb, srgb_to_linear
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape.model_file import load_default_model
-from fitme.skin.atlas import default_atlas
+from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.contact_sheets import HeadPhotographer, front_light, sample_latents
 from fitme.training.data.dataset import MapDataset
 
@@ -66,7 +66,7 @@ def see(batches: Iterable[Tensor]) -> SeenSet:
     network, photographer, light = imagenet_network(), _photographer(), front_light()
     textures, portraits, smalls = [], [], []
     for maps in batches:
-        covered = torch.from_numpy(default_atlas(maps.shape[-1]).covered)
+        covered = torch.from_numpy(default_texel_geometry(maps.shape[-1]).covered)
         textures.append(network.features(torch.where(covered, maps[:, :3], torch.tensor(GAP_VALUE))))
         reflectance = as_reflectance(maps)
         pictures = np.stack([photographer.picture(reflectance.one(index), light) for index in range(len(maps))])

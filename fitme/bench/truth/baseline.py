@@ -17,10 +17,10 @@ from fitme.fit.alignment.landmark_targets import pose_of
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
-from fitme.fit.solver.joint_estimate import Freedom
+from fitme.fit.solver.joint_estimate import FreeParameters
 from fitme.fit.texture.unprojection import texel_table, unproject
 from fitme.geometry import transform
-from fitme.ingest.observe import Sighting
+from fitme.ingest.observe import TrackedFrame
 from fitme.metrics.frame_scores import FrameScore, score_frame
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
@@ -57,12 +57,12 @@ class BaselineFit:
         self._aligner = HeadAligner(model, self._backend, self._settings.alignment)
         self._table = texel_table(model, RESOLUTION)
 
-    def fit(self, sightings: Sequence[Sighting]) -> Baseline:
+    def fit(self, tracked_frames: Sequence[TrackedFrame]) -> Baseline:
         """The head of the person in the sightings."""
-        keyframes = [_keyframe(str(index), sighting) for index, sighting in enumerate(sightings)]
+        keyframes = [_keyframe(str(index), tracked_frame) for index, tracked_frame in enumerate(tracked_frames)]
         start = np.zeros(self._model.identity_count, np.float32)
         prior = self._settings.alignment.solver.focal_prior
-        joint = self._aligner.by_landmarks(keyframes, {}, prior, start, Freedom(focal=len(keyframes) > 1))
+        joint = self._aligner.by_landmarks(keyframes, {}, prior, start, FreeParameters(focal=len(keyframes) > 1))
         identity = joint.identity.astype(np.float32)
         total = np.zeros((len(self._table.rows), 4), np.float32)
         for index, keyframe in enumerate(keyframes):
@@ -83,19 +83,19 @@ class BaselineFit:
         colors[seen] = total[seen, :3] / total[seen, 3:]
         return Baseline(joint.focal, identity, self._unlit(colors))
 
-    def score(self, baseline: Baseline, sighting: Sighting, embedder: IdentityEmbedder) -> FrameScore:
+    def score(self, baseline: Baseline, tracked_frame: TrackedFrame, embedder: IdentityEmbedder) -> FrameScore:
         """How well the baseline explains a picture that it was not made from."""
-        keyframe = _keyframe("held out", sighting)
-        held = Freedom(identity=False, focal=False)
+        keyframe = _keyframe("held out", tracked_frame)
+        held = FreeParameters(identity=False, focal=False)
         joint = self._aligner.by_landmarks([keyframe], {}, baseline.focal, baseline.identity, held)
         unlit = Light.ambient().sh[0].numpy()
         estimate = KeyframeEstimate(pose_of(joint, 0), joint.expressions[0].astype(np.float32), unlit, float("nan"))
-        observation = sighting.observation
+        observation = tracked_frame.observation
         camera = camera_of(observation.camera, baseline.focal)
         drawn = self._aligner.draw(estimate, baseline.identity, camera, baseline.maps)
         mask = np.where(drawn.mask[0, ..., 0].numpy() > 0.5, np.uint8(255), np.uint8(0))
         render = linear_to_bytes(drawn.image[0].numpy())
-        return score_frame(observation, sighting.frame.image, render, mask, embedder)
+        return score_frame(observation, tracked_frame.frame.image, render, mask, embedder)
 
     def _unlit(self, colors: FloatArray) -> ReflectanceMaps:
         flat = ReflectanceMaps.constant((0.0, 0.0, 0.0), 0.0, RESOLUTION)
@@ -103,5 +103,5 @@ class BaselineFit:
         return ReflectanceMaps(diffuse, flat.specular, flat.normals)
 
 
-def _keyframe(key: str, sighting: Sighting) -> Keyframe:
-    return Keyframe(key, sighting.frame.image, sighting.observation, sighting.frame.timestamp_s)
+def _keyframe(key: str, tracked_frame: TrackedFrame) -> Keyframe:
+    return Keyframe(key, tracked_frame.frame.image, tracked_frame.observation, tracked_frame.frame.timestamp_s)

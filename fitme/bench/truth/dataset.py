@@ -201,7 +201,7 @@ def load_truth(folder: Path, number: int, frames: int) -> SubjectTruth:
 
 def _make_subject(folder: Path, settings: TruthSettings, drawn: Subject, scans: ScanModel, variant: str) -> None:
     (folder / drawn.name).mkdir(parents=True, exist_ok=True)
-    skin = synthesize_skin(drawn.skin_seed, SKIN_RESOLUTION, traits=drawn.traits)
+    skin = synthesize_skin(drawn.skin_seed, SKIN_RESOLUTION, attributes=drawn.attributes)
     renderer = TruthRenderer(scans, drawn, skin, variant)
     camera = _resized(drawn.camera, settings.width, settings.height)
     exposures: dict[int, float] = {}

@@ -19,11 +19,11 @@ from fitme.fit.estimate import STAGES, KeyframeEstimate
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
-from fitme.fit.solver.joint_estimate import Freedom
+from fitme.fit.solver.joint_estimate import FreeParameters
 from fitme.fit.state import FitState
 from fitme.fit.texture.baking import enlarge, map_arrays
 from fitme.geometry import Camera, HeadPose
-from fitme.ingest.observe import Sighting
+from fitme.ingest.observe import TrackedFrame
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.weights import load_default_generator
@@ -64,7 +64,7 @@ class Head(Protocol):
         """Over the picture's longer side."""
         ...
 
-    def explain(self, sighting: Sighting) -> KeyframeEstimate:
+    def fit_frame_pose(self, tracked_frame: TrackedFrame) -> KeyframeEstimate:
         """Pose, expression and light of a picture that the head was not made from."""
         ...
 
@@ -99,9 +99,9 @@ class FittedHead:
         """Over the picture's longer side."""
         return self._avatar.focal
 
-    def explain(self, sighting: Sighting) -> KeyframeEstimate:
+    def fit_frame_pose(self, tracked_frame: TrackedFrame) -> KeyframeEstimate:
         """By the fitter's own treatment of frames outside of the fit."""
-        return self._fitter.fit_frame(sighting.observation, sighting.frame.image)
+        return self._fitter.fit_frame(tracked_frame.observation, tracked_frame.frame.image)
 
     def draw(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[Picture, Picture]:
         """By the fitter's renderer."""
@@ -111,8 +111,8 @@ class FittedHead:
 class UnlitHead:
     """`fitme.bench.truth.baseline`'s head: the frames' mean colours on the landmarks' shape."""
 
-    def __init__(self, model: MorphableModel, sightings: Sequence[Sighting]) -> None:
-        self._baseline = BaselineFit(model).fit(sightings)
+    def __init__(self, model: MorphableModel, tracked_frames: Sequence[TrackedFrame]) -> None:
+        self._baseline = BaselineFit(model).fit(tracked_frames)
         self._aligner = HeadAligner(model, select_backend("cpu"), AlignmentSettings())
 
     @property
@@ -134,10 +134,10 @@ class UnlitHead:
         """Over the picture's longer side."""
         return self._baseline.focal
 
-    def explain(self, sighting: Sighting) -> KeyframeEstimate:
+    def fit_frame_pose(self, tracked_frame: TrackedFrame) -> KeyframeEstimate:
         """By landmarks; the light is white and everywhere."""
-        keyframe = keyframe_of("held out", sighting)
-        held = Freedom(identity=False, focal=False)
+        keyframe = keyframe_of("held out", tracked_frame)
+        held = FreeParameters(identity=False, focal=False)
         joint = self._aligner.by_landmarks([keyframe], {}, self.focal, self.identity, held)
         unlit = Light.ambient().sh[0].numpy()
         return KeyframeEstimate(pose_of(joint, 0), joint.expressions[0].astype(np.float32), unlit, float("nan"))
@@ -165,12 +165,12 @@ def workshop(model: MorphableModel, embedder: DlibEmbedder) -> Workshop:
     return Workshop(model, load_default_generator, embedder, FitSettings())
 
 
-def keyframe_of(key: str, sighting: Sighting, embedder: DlibEmbedder | None = None) -> Keyframe:
+def keyframe_of(key: str, tracked_frame: TrackedFrame, embedder: DlibEmbedder | None = None) -> Keyframe:
     """A sighting as the fit takes it; with an embedder, the identity embedding is computed where it is missing."""
-    image, observation = sighting.frame.image, sighting.observation
+    image, observation = tracked_frame.frame.image, tracked_frame.observation
     if observation.embedding is None and embedder is not None:
         observation = replace(observation, embedding=embedder.embed(image, observation.landmarks))
-    return Keyframe(key, image, observation, sighting.frame.timestamp_s)
+    return Keyframe(key, image, observation, tracked_frame.frame.timestamp_s)
 
 
 def new_fitter(shop: Workshop) -> IncrementalFitter:
@@ -205,15 +205,13 @@ def mean_face(shop: Workshop) -> FittedHead:
     return fixed_head(shop, np.zeros(shop.model.identity_count, np.float32), shop.settings.alignment.solver.focal_prior)
 
 
-def landmarks_only(shop: Workshop, sightings: Sequence[Sighting]) -> FittedHead:
+def landmarks_only(shop: Workshop, tracked_frames: Sequence[TrackedFrame]) -> FittedHead:
     """The shape of the fit's first stage."""
-    keyframes = [keyframe_of(str(index), sighting) for index, sighting in enumerate(sightings)]
+    keyframes = [keyframe_of(str(index), tracked_frame) for index, tracked_frame in enumerate(tracked_frames)]
     aligner = HeadAligner(shop.model, select_backend("cpu"), shop.settings.alignment)
     start = np.zeros(shop.model.identity_count, np.float32)
-    freedom = Freedom(focal=len(keyframes) > 1)
-    joint = aligner.by_landmarks(
-        keyframes, {}, shop.settings.alignment.solver.focal_prior, start, freedom, measured=True
-    )
+    free = FreeParameters(focal=len(keyframes) > 1)
+    joint = aligner.by_landmarks(keyframes, {}, shop.settings.alignment.solver.focal_prior, start, free, measured=True)
     return fixed_head(shop, joint.identity.astype(np.float32), joint.focal)
 
 

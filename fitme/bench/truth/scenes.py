@@ -163,8 +163,8 @@ class TruthRenderer:
 
     def _materials(self, skin: Skin) -> Mapping[Material, Any]:
         subject = self._subject
-        hair = hair_color(subject.traits.hair_eumelanin, subject.traits.hair_pheomelanin)
-        hair = (1.0 - subject.traits.hair_gray) * hair + subject.traits.hair_gray * 0.4
+        hair = hair_color(subject.attributes.hair_eumelanin, subject.attributes.hair_pheomelanin)
+        hair = (1.0 - subject.attributes.hair_gray) * hair + subject.attributes.hair_gray * 0.4
         covering = hair if subject.covering is Covering.HAIR else np.array(subject.covering_color)
         flat = {
             Material.MOUTH: ((0.24, 0.07, 0.06), 0.35, 0.4),
@@ -225,12 +225,13 @@ def eye_texture(subject: Subject, radius_m: float) -> Singles:
     side = (np.arange(EYE_TEXTURE_PX) + 0.5) / EYE_TEXTURE_PX * 2.0 - 1.0
     x, y = np.meshgrid(side, side)
     radius = radius_m * np.hypot(x, y)
-    traits = subject.traits
-    sclera = np.array([0.66, 0.60, 0.56]) * np.array([1.0, 1.0 - 0.15 * traits.sclera_redness, 1.0])
+    attributes = subject.attributes
+    sclera = np.array([0.66, 0.60, 0.56]) * np.array([1.0, 1.0 - 0.15 * attributes.sclera_redness, 1.0])
     light_iris = (
-        np.array([0.16, 0.22, 0.28]) * (1.0 - traits.iris_green) + np.array([0.16, 0.20, 0.10]) * traits.iris_green
+        np.array([0.16, 0.22, 0.28]) * (1.0 - attributes.iris_green)
+        + np.array([0.16, 0.20, 0.10]) * attributes.iris_green
     )
-    iris = (1.0 - traits.iris_melanin) * light_iris + traits.iris_melanin * np.array([0.055, 0.025, 0.012])
+    iris = (1.0 - attributes.iris_melanin) * light_iris + attributes.iris_melanin * np.array([0.055, 0.025, 0.012])
     spokes = 1.0 + 0.15 * np.sin(24.0 * np.arctan2(y, x))
     texture = np.broadcast_to(sclera, (*radius.shape, 3)).copy()
     inside = radius < subject.iris_radius_m

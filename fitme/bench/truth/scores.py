@@ -40,7 +40,7 @@ from fitme.errors import NoFaceError
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.fitter import IncrementalFitter
 from fitme.ingest.gather import gather
-from fitme.ingest.observe import Observer, Sighting
+from fitme.ingest.observe import Observer, TrackedFrame
 from fitme.metrics.frame_scores import score_frame
 from fitme.shape import MorphableModel, load_default_model
 from fitme.shape.normals import vertex_normals
@@ -125,10 +125,10 @@ class SubjectBench:
         self._allowed = outer_triangles(shop.model)
         self._skin = skin_texels(shop.model, self.truth.albedo.shape[0])
         observer = Observer(shop.model)
-        self.fitted = self._sightings(observer, np.flatnonzero(~self.truth.held_out))
+        self.fitted = self._tracked_frames(observer, np.flatnonzero(~self.truth.held_out))
         if not self.fitted:
             raise NoFaceError(f"subject {number}: the tracker found no face in its {frames} pictures; render it again")
-        self.held_out = self._sightings(observer, np.flatnonzero(self.truth.held_out))
+        self.held_out = self._tracked_frames(observer, np.flatnonzero(self.truth.held_out))
         self.refused = len(observer.skipped)
 
     def shape(self, head: Head) -> tuple[ShapeScore, Similarity]:
@@ -162,9 +162,9 @@ class SubjectBench:
         shape, motion = self.shape(head)
         albedo = self.albedo(head)
         rows = []
-        for frame, sighting in list(self.held_out.items())[:held_out]:
-            estimate = head.explain(sighting)
-            rows.append(self._frame_row(head, frame, sighting, estimate, motion))
+        for frame, tracked_frame in list(self.held_out.items())[:held_out]:
+            estimate = head.fit_frame_pose(tracked_frame)
+            rows.append(self._frame_row(head, frame, tracked_frame, estimate, motion))
         mean = {key: _nan_mean([row[key] for row in rows]) for key in _FRAME_KEYS}
         return HeadScore(
             shape.scan_mm, shape.scan_free_mm, shape.landmark_mm, shape.normal_deg, mean["pose"], albedo.error,
@@ -182,9 +182,9 @@ class SubjectBench:
         return load_relit(self._folder, self._number, frame)
 
     def _frame_row(
-        self, head: Head, frame: int, sighting: Sighting, estimate: KeyframeEstimate, motion: Similarity
+        self, head: Head, frame: int, tracked_frame: TrackedFrame, estimate: KeyframeEstimate, motion: Similarity
     ) -> Metrics:
-        observation, image = sighting.observation, sighting.frame.image
+        observation, image = tracked_frame.observation, tracked_frame.frame.image
         drawn, mask = head.draw(estimate, observation.camera)
         agreement = score_frame(observation, image, drawn, mask, self._shop.embedder)
         region = eroded(observation.face_mask())
@@ -200,9 +200,12 @@ class SubjectBench:
             "relit": relit,
         }
 
-    def _sightings(self, observer: Observer, frames: npt.NDArray[np.intp]) -> dict[int, Sighting]:
+    def _tracked_frames(self, observer: Observer, frames: npt.NDArray[np.intp]) -> dict[int, TrackedFrame]:
         files = {frame_file(self._folder, self._number, int(frame)): int(frame) for frame in frames}
-        return {files[candidate.path]: sighting for candidate, sighting in observer.sightings(gather(list(files)))}
+        return {
+            files[candidate.path]: tracked_frame
+            for candidate, tracked_frame in observer.tracked_frames(gather(list(files)))
+        }
 
 
 _FRAME_KEYS = ("pose", "psnr", "ssim", "identity", "relit")
@@ -219,8 +222,8 @@ def bench_subject(folder: Path, number: int, frames: int, growing: bool) -> tupl
         "unlit texture": bench.score(UnlitHead(shop.model, fitted)),
     }
     fitter = new_fitter(shop)
-    for index, sighting in enumerate(fitted):
-        fitter.add_keyframe(keyframe_of(str(index), sighting, shop.embedder))
+    for index, tracked_frame in enumerate(fitted):
+        fitter.add_keyframe(keyframe_of(str(index), tracked_frame, shop.embedder))
     curve, seconds = _refine(bench, fitter)
     methods["fit"] = bench.score(FittedHead(fitter))
     grown = _grow(bench, shop) if growing else []

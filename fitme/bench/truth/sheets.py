@@ -35,12 +35,12 @@ def write_sheet(folder: Path, number: int, frames: int, fitter: IncrementalFitte
     head, avatar = FittedHead(fitter), fitter.avatar()
     tiles: list[list[Picture]] = []
     for frame in (int(frame) for frame in truth.relit):
-        observed = [s for _, s in Observer(model).sightings(gather([frame_file(folder, number, frame)]))]
+        observed = [s for _, s in Observer(model).tracked_frames(gather([frame_file(folder, number, frame)]))]
         if not observed:
             continue
-        sighting = observed[0]
-        observation, image = sighting.observation, sighting.frame.image
-        estimate = head.explain(sighting)
+        tracked_frame = observed[0]
+        observation, image = tracked_frame.observation, tracked_frame.frame.image
+        estimate = head.fit_frame_pose(tracked_frame)
         drawn, mask = head.draw(estimate, observation.camera)
         inside = mask[..., None] > 0
         lit = relight(head, model, estimate, observation.camera, truth.unseen)

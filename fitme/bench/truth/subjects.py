@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, rotation_matrix
+from fitme.skin.attributes import SkinAttributes, sample_attributes
 from fitme.skin.skin_tone_classes import CLASS_NAMES, class_index
-from fitme.skin.traits import SkinTraits, sample_traits
 from fitme.training.data.dataset import HELD_OUT_SEED
 
 FloatArray = npt.NDArray[np.float64]
@@ -136,7 +136,7 @@ class Subject:
 
     number: int
     skin_seed: int
-    traits: SkinTraits
+    attributes: SkinAttributes
     identity: tuple[float, ...]
     """(100,) coefficients of the population."""
     covering: Covering
@@ -159,7 +159,7 @@ class Subject:
     @property
     def tone(self) -> str:
         """Class of the skin, one of `CLASS_NAMES`."""
-        return CLASS_NAMES[int(class_index(self.traits.typology_angle_deg))]
+        return CLASS_NAMES[int(class_index(self.attributes.typology_angle_deg))]
 
 
 @cache
@@ -167,7 +167,7 @@ def subject(number: int, frames: int = 16) -> Subject:
     """The subject of a number; its class of skin tone is the number's remainder by six."""
     g = np.random.default_rng([20261122, number])
     tone = number % len(CLASS_NAMES)
-    seed, traits = _skin(number, tone)
+    seed, attributes = _skin(number, tone)
     identity = g.standard_normal(IDENTITY_COMPONENTS)
     while (np.abs(identity) > IDENTITY_LIMIT).any():
         identity = np.where(np.abs(identity) > IDENTITY_LIMIT, g.standard_normal(IDENTITY_COMPONENTS), identity)
@@ -181,7 +181,7 @@ def subject(number: int, frames: int = 16) -> Subject:
     return Subject(
         number=number,
         skin_seed=seed,
-        traits=traits,
+        attributes=attributes,
         identity=tuple(float(v) for v in identity),
         covering=Covering.CAP if g.random() < 0.3 else Covering.HAIR,
         covering_color=_dye(g),
@@ -198,13 +198,15 @@ def subject(number: int, frames: int = 16) -> Subject:
     )  # fmt: skip
 
 
-def _skin(number: int, tone: int) -> tuple[int, SkinTraits]:
+def _skin(number: int, tone: int) -> tuple[int, SkinAttributes]:
     """The first seed of the subject's own whose skin is of a class, so that hair and eyes go with it."""
     for seed in range(FIRST_SKIN_SEED + number * SKIN_SEED_STRIDE, FIRST_SKIN_SEED + (number + 1) * SKIN_SEED_STRIDE):
         # The painter draws traits before anything else from the seed's generator.
-        traits = sample_traits(np.random.default_rng(seed))
-        if int(class_index(traits.typology_angle_deg)) == tone:
-            return seed, replace(traits, hair_length=0.0)  # long hair has no surface here, and would be painted on ears
+        attributes = sample_attributes(np.random.default_rng(seed))
+        if int(class_index(attributes.typology_angle_deg)) == tone:
+            return seed, replace(
+                attributes, hair_length=0.0
+            )  # long hair has no surface here, and would be painted on ears
     raise ValueError(f"none of {SKIN_SEED_STRIDE} skins is {CLASS_NAMES[tone]}")
 
 

@@ -24,7 +24,7 @@ from fitme.fit.lighting.sclera import (
     LOG_LOSS,
     SCLERA_LIGHT,
     SHADING_SLOPE,
-    ScleraSighting,
+    ScleraObservation,
     log_reflection,
     sclera_color,
     sclera_shading,
@@ -136,14 +136,14 @@ class Studio:
             view = unproject(
                 self._table, self._model, posed, Camera.centered(focal, WIDTH, HEIGHT), image, everywhere, self._backend
             )
-            sighting = self._sighting(white, view)
-            contrast = np.log(sighting.white / sighting.skin) + np.log(skin + SHEEN * SKIN_SPECULAR)
-            shading = float(np.log(sclera_shading(sighting.light, skin[None])[0]))
-            expected = log_reflection(sighting.light, skin[None])[0, 0] - LOG_LOSS - SHADING_SLOPE * shading
+            tracked_frame = self._tracked_frame(white, view)
+            contrast = np.log(tracked_frame.white / tracked_frame.skin) + np.log(skin + SHEEN * SKIN_SPECULAR)
+            shading = float(np.log(sclera_shading(tracked_frame.light, skin[None])[0]))
+            expected = log_reflection(tracked_frame.light, skin[None])[0, 0] - LOG_LOSS - SHADING_SLOPE * shading
             seen.append((skin, shading, contrast - expected))
         return seen
 
-    def _sighting(self, white: Singles, view: TexelObservation) -> ScleraSighting:
+    def _tracked_frame(self, white: Singles, view: TexelObservation) -> ScleraObservation:
         """The light is found on skin of even colour, as bright as if exposure were the expected one."""
         index = np.flatnonzero(self._skin & (view.weight > WELL_SEEN))
         face = np.median(view.color[index], 0)
@@ -151,7 +151,7 @@ class Studio:
         surface = lit_surface(view.normals[index], view.toward_viewer[index], specular, self._table.occlusion[index])
         albedo = np.tile(face / ToneSettings().mean_shading, (len(index), 1)).astype(np.float32)
         light = estimate_light(surface, view.color[index], albedo, view.weight[index], SCLERA_LIGHT).mean(1)
-        return ScleraSighting(white, face, light / float(np.median(surface.diffuse @ light)))
+        return ScleraObservation(white, face, light / float(np.median(surface.diffuse @ light)))
 
     def _at_texels(self, maps: ReflectanceMaps) -> Singles:
         side = (TABLE_RESOLUTION, TABLE_RESOLUTION)

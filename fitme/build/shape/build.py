@@ -13,7 +13,7 @@ from fitme.build.shape.identity_pca import IdentitySpace, principal_components
 from fitme.build.shape.landmark_embedding import Embedding, embed_mediapipe
 from fitme.build.shape.regions import assign_regions, face_triangles, soft_skin
 from fitme.build.shape.source_mesh import Part, SourceHead, load_source
-from fitme.build.shape.teeth import LOWER_CURTAIN_M, UPPER_CURTAIN_M, find_curtain
+from fitme.build.shape.teeth import LOWER_CURTAIN_M, UPPER_CURTAIN_M, find_inner_mouth_extension
 from fitme.build.shape.triangulation import triangulate
 from fitme.build.shape.uv_layout import back_of_eyeballs, lay_out
 from fitme.errors import ModelFileError
@@ -60,7 +60,7 @@ def build_model(people_file: Path | None) -> MorphableModel:
     expressions = _without_eye_motion(_symmetric(source), np.concatenate([left, right]))
     behind_teeth = np.zeros(len(triangles), bool)
     for row, offset_m in ((Part.UPPER_TEETH, UPPER_CURTAIN_M), (Part.LOWER_TEETH, LOWER_CURTAIN_M)):
-        curtain = find_curtain(triangles, layout.triangles, layout.uv, part, row)
+        curtain = find_inner_mouth_extension(triangles, layout.triangles, layout.uv, part, row)
         mean, basis, expressions = curtain.hung(mean, offset_m), curtain.moved(basis), curtain.moved(expressions)
         behind_teeth |= curtain.triangles
     embedding = embed(identity.mean)

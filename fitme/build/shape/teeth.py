@@ -52,7 +52,9 @@ class Curtain:
         return result
 
 
-def find_curtain(triangles: IntArray, uv_triangles: IntArray, uv: FloatArray, part: IntArray, row: Part) -> Curtain:
+def find_inner_mouth_extension(
+    triangles: IntArray, uv_triangles: IntArray, uv: FloatArray, part: IntArray, row: Part
+) -> Curtain:
     """The back of a row of teeth: in the layout, the band on the side that faces the other row.
 
     Raises ValueError if the rows' layout is not `build_uv`'s.

@@ -36,7 +36,7 @@ from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.state import FitState
 from fitme.geometry import Camera
-from fitme.ingest.observe import Sighting
+from fitme.ingest.observe import TrackedFrame
 from fitme.metrics.frame_scores import FrameScore, median_score, score_frame
 from fitme.shape import MorphableModel
 from fitme.track.identity import IdentityEmbedder
@@ -60,7 +60,7 @@ class Outcome:
     fitter: IncrementalFitter
     state: FitState
     avatar: Avatar
-    held_out: Sequence[Sighting]
+    held_out: Sequence[TrackedFrame]
     """Frames to be explained with identity and reflectance frozen."""
     embedder: IdentityEmbedder
     inputs: Sequence[str]
@@ -145,8 +145,8 @@ def _write_held_out(outcome: Outcome, folder: Path) -> Json:
     (folder / HOLDOUT_FOLDER).mkdir(exist_ok=True)
     entries: list[Json] = []
     scores: list[FrameScore] = []
-    for index, sighting in enumerate(outcome.held_out):
-        image, observation = sighting.frame.image, sighting.observation
+    for index, tracked_frame in enumerate(outcome.held_out):
+        image, observation = tracked_frame.frame.image, tracked_frame.observation
         estimate = outcome.fitter.fit_frame(observation, image)
         render, mask = outcome.fitter.render_estimate(estimate, observation.camera)
         name = frame_name(index)
@@ -156,8 +156,8 @@ def _write_held_out(outcome: Outcome, folder: Path) -> Json:
         entries.append(
             {
                 "name": name,
-                "source": sighting.frame.source,
-                "timestamp_s": sighting.frame.timestamp_s,
+                "source": tracked_frame.frame.source,
+                "timestamp_s": tracked_frame.frame.timestamp_s,
                 "score": _finite_values(asdict(score)),
                 **_estimate_json(outcome, estimate, observation.camera),
             }

@@ -21,9 +21,9 @@ from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import FitState
-from fitme.fit.texture.expression_distance import expression_gram, spread_expressions
-from fitme.ingest.observe import Observer, Sighting
-from fitme.ingest.selection import STUDIED, choose, choose_held_out
+from fitme.fit.texture.expression_distance import expression_gram, farthest_expressions
+from fitme.ingest.observe import Observer, TrackedFrame
+from fitme.ingest.selection import EXPRESSION_FRAMES, choose, choose_held_out
 from fitme.shape import MorphableModel
 from fitme.track.identity import DlibEmbedder
 
@@ -58,7 +58,7 @@ def run_fit(request: FitRequest, pictures: Pictures, models: Models, watch: Stop
                 observer,
                 pictures.fitted,
                 lambda done: progress.update(task, completed=done),
-                pictures.lookout,
+                pictures.prefetcher,
             )
             progress.update(task, completed=len(pictures.fitted))
             chosen = choice.keyframes
@@ -66,7 +66,7 @@ def run_fit(request: FitRequest, pictures: Pictures, models: Models, watch: Stop
                 raise observer.nobody()
         with watch.measuring("refine"):
             fitter = _fitter(models, state, chosen)
-            _give_to_study(fitter, choice.studied, models.head)
+            _add_expression_frames(fitter, choice.expression_frames, models.head)
             interrupted = _refine(fitter, request.seconds, store, progress, watch)
         with watch.measuring("read held-out frames"):
             # Tracked only now, so that nothing of them can have been known before.
@@ -74,7 +74,7 @@ def run_fit(request: FitRequest, pictures: Pictures, models: Models, watch: Stop
         # Imported only now, since the first avatar need not wait for it.
         from fitme.commands.fit.output_folder import PARTS, Outcome, write_folder
 
-        named = {_key(sighting): sighting.frame.source for sighting in chosen}
+        named = {_key(tracked_frame): tracked_frame.frame.source for tracked_frame in chosen}
         outcome = Outcome(
             model=models.head,
             fitter=fitter,
@@ -100,10 +100,10 @@ def _store(folder: Path) -> "SessionStore":
     return SessionStore(folder)
 
 
-def _fitter(models: Models, state: FitState | None, chosen: Sequence[Sighting]) -> IncrementalFitter:
+def _fitter(models: Models, state: FitState | None, chosen: Sequence[TrackedFrame]) -> IncrementalFitter:
     """A fitter that goes on from `state` and holds the chosen sightings."""
     settings = FitSettings()
-    noted = [sighting.frame.focal for sighting in chosen if sighting.frame.focal is not None]
+    noted = [tracked_frame.frame.focal for tracked_frame in chosen if tracked_frame.frame.focal is not None]
     if noted:
         solver = replace(settings.alignment.solver, focal_prior=float(np.median(noted)))
         settings = replace(settings, alignment=replace(settings.alignment, solver=solver))
@@ -113,41 +113,46 @@ def _fitter(models: Models, state: FitState | None, chosen: Sequence[Sighting]) 
     else:
         fitter = IncrementalFitter.from_state(state, models.head, models.generator, settings, models.embedder)
     held = {keyframe.key for keyframe in fitter.keyframes}
-    for sighting in chosen:
-        key = _key(sighting)
+    for tracked_frame in chosen:
+        key = _key(tracked_frame)
         if key not in held:
             held.add(key)
-            fitter.add_keyframe(_keyframe(key, sighting, models.embedder))
+            fitter.add_keyframe(_keyframe(key, tracked_frame, models.embedder))
     return fitter
 
 
-def _give_to_study(fitter: IncrementalFitter, sightings: Sequence[Sighting], model: MorphableModel) -> None:
-    """Have further sightings studied; with those of earlier runs `STUDIED` at most, whose expressions differ most."""
-    held = {picture.key for picture in (*fitter.keyframes, *fitter.studied)}
-    for sighting in sightings:
-        key = _key(sighting)
+def _add_expression_frames(
+    fitter: IncrementalFitter, tracked_frames: Sequence[TrackedFrame], model: MorphableModel
+) -> None:
+    """Have further sightings studied; with those of earlier runs `EXPRESSION_FRAMES` at most, whose expressions differ
+    most."""
+    held = {picture.key for picture in (*fitter.keyframes, *fitter.expression_frames)}
+    for tracked_frame in tracked_frames:
+        key = _key(tracked_frame)
         if key not in held:
             held.add(key)
-            fitter.add_studied(Keyframe(key, sighting.frame.image, sighting.observation, sighting.frame.timestamp_s))
-    pictures = fitter.studied
-    if len(pictures) > STUDIED:
+            fitter.add_expression_frame(
+                Keyframe(key, tracked_frame.frame.image, tracked_frame.observation, tracked_frame.frame.timestamp_s)
+            )
+    pictures = fitter.expression_frames
+    if len(pictures) > EXPRESSION_FRAMES:
         expressions = np.stack([picture.observation.expression for picture in pictures]).astype(np.float64)
-        kept = spread_expressions(expressions, expression_gram(model).double().numpy(), STUDIED)
+        kept = farthest_expressions(expressions, expression_gram(model).double().numpy(), EXPRESSION_FRAMES)
         for index in set(range(len(pictures))) - set(kept):
-            fitter.remove_studied(pictures[index].key)
+            fitter.remove_expression_frame(pictures[index].key)
 
 
-def _keyframe(key: str, sighting: Sighting, embedder: DlibEmbedder) -> Keyframe:
+def _keyframe(key: str, tracked_frame: TrackedFrame, embedder: DlibEmbedder) -> Keyframe:
     """A keyframe that knows its identity embedding, which a tracker computes only now and then."""
-    image, observation = sighting.frame.image, sighting.observation
+    image, observation = tracked_frame.frame.image, tracked_frame.observation
     if observation.embedding is None:
         observation = replace(observation, embedding=embedder.embed(image, observation.landmarks))
-    return Keyframe(key, image, observation, sighting.frame.timestamp_s)
+    return Keyframe(key, image, observation, tracked_frame.frame.timestamp_s)
 
 
-def _key(sighting: Sighting) -> str:
+def _key(tracked_frame: TrackedFrame) -> str:
     """Name of a keyframe by its content, so that a session never holds one picture twice."""
-    return hashlib.blake2b(sighting.frame.image.tobytes(), digest_size=KEY_BYTES).hexdigest()
+    return hashlib.blake2b(tracked_frame.frame.image.tobytes(), digest_size=KEY_BYTES).hexdigest()
 
 
 def _refine(
@@ -169,11 +174,11 @@ def _refine(
             progress.update(task, description=f"fitting: {report.stage}", completed=seconds - max(left, 0.0))
             if fitter.converged or interrupted() or time.monotonic() >= deadline:
                 break
-        if fitter.studying:
+        if fitter.extracting_correctives:
             progress.update(task, description="studying expressions")
-            while fitter.studying and not interrupted() and time.monotonic() < deadline:
+            while fitter.extracting_correctives and not interrupted() and time.monotonic() < deadline:
                 fitter.study()
-            fitter.show_studied()
+            fitter.show_correctives()
         watch.note(FINAL_AVATAR)
         progress.update(task, completed=max(seconds, SLICE_S))
         return interrupted()

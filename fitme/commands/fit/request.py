@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fitme.ingest.gather import Candidate
-from fitme.ingest.prefetch import Lookout
+from fitme.ingest.prefetch import Prefetcher
 
 if TYPE_CHECKING:
     from fitme.reflectance.generator import ReflectanceGenerator
@@ -40,7 +40,7 @@ class Pictures:
     """For the fit to choose its keyframes from."""
     held_out: tuple[Candidate, ...]
     """Not even looked at before the fit is made."""
-    lookout: Lookout
+    prefetcher: Prefetcher
     """Begun with `fitted`."""
 
 

@@ -26,7 +26,7 @@ from fitme.commands.fit.request import FitRequest, Models, Pictures
 from fitme.commands.fit.stopwatch import Stopwatch
 from fitme.errors import BackendError, InputError
 from fitme.ingest.gather import gather
-from fitme.ingest.prefetch import Lookout
+from fitme.ingest.prefetch import Prefetcher
 from fitme.ingest.spread import split_holdout
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def started(request: FitRequest, watch: Stopwatch) -> Iterator[tuple[Pictures, M
         beside = stack.enter_context(ThreadPoolExecutor(1, "drawing"))
         with uncollected(), watch.measuring("start"):
             pictures = _pictures(request)
-            stack.enter_context(pictures.lookout)
+            stack.enter_context(pictures.prefetcher)
             head = _head(beside)  # Imports torch and numba.
             models = _models(head, beside)
         yield pictures, models
@@ -74,7 +74,7 @@ def _pictures(request: FitRequest) -> Pictures:
     candidates = gather(request.inputs) if request.inputs else []
     fitted, held_out = split_holdout(len(candidates), request.holdout)
     first = tuple(candidates[index] for index in fitted)
-    return Pictures(first, tuple(candidates[index] for index in held_out), Lookout(first))
+    return Pictures(first, tuple(candidates[index] for index in held_out), Prefetcher(first))
 
 
 def _head(beside: Executor) -> "MorphableModel":

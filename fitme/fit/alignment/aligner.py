@@ -10,17 +10,17 @@ import torch
 
 from fitme.color import linear_to_bytes
 from fitme.fit.alignment.face_crop import FaceCrop
-from fitme.fit.alignment.head_scale import volume_evidence
+from fitme.fit.alignment.head_scale import volume_information
 from fitme.fit.alignment.landmark_targets import LandmarkTargets, initial_estimate, matrix_of, pose_of
 from fitme.fit.alignment.optical_flow import FLOW_REGIONS, flow_targets
 from fitme.fit.alignment.settings import AlignmentSettings
 from fitme.fit.alignment.surface_tracks import SurfacePoints, shared_only
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
-from fitme.fit.solver.gauss_newton import shared_evidence, solve_jointly
-from fitme.fit.solver.joint_estimate import Freedom, JointEstimate
+from fitme.fit.solver.gauss_newton import marginal_information_of, solve_jointly
+from fitme.fit.solver.joint_estimate import FreeParameters, JointEstimate
 from fitme.fit.solver.linearization import focal_px
-from fitme.fit.solver.marginal_information import SharedEvidence
+from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.solver.point_targets import MeshBasis
 from fitme.fit.solver.structure_from_motion import TrackProblem, TrackSolution
 from fitme.geometry import Camera, transform
@@ -51,14 +51,14 @@ class HeadAligner:
         known: Mapping[str, KeyframeEstimate],
         focal: float,
         identity: FloatArray,
-        freedom: Freedom,
-        elsewhere: SharedEvidence | None = None,
+        free: FreeParameters,
+        others: MarginalInformation | None = None,
         *,
         measured: bool = False,
     ) -> JointEstimate:
         """Joint solve over landmarks; keyframes that are `known` start from there, the others from their tracking.
 
-        `elsewhere` is what keyframes that are left out say of identity and focal length. `measured` errors of
+        `others` is what keyframes that are left out say of identity and focal length. `measured` errors of
         landmarks (`LandmarkTargets`) tell shape from heads that turn, and expressions badly.
         """
         poses = [known[k.key].pose if k.key in known else k.observation.pose for k in keyframes]
@@ -67,16 +67,16 @@ class HeadAligner:
         targets = [
             self._landmarks.of(k, matrix_of(pose), measured=measured) for k, pose in zip(keyframes, poses, strict=True)
         ]
-        return solve_jointly(targets, start, self._settings.solver, freedom, elsewhere=elsewhere)
+        return solve_jointly(targets, start, self._settings.solver, free, others=others)
 
-    def evidence_of(
+    def information_of(
         self, keyframe: Keyframe, estimate: KeyframeEstimate, focal: float, identity: FloatArray, *, measured: bool
-    ) -> SharedEvidence:
+    ) -> MarginalInformation:
         """What the landmarks of a keyframe say of identity and focal length, linearised at its estimate; with their
         `measured` errors or without."""
         joint = self.estimate_of([estimate], focal, identity)
         target = self._landmarks.of(keyframe, matrix_of(estimate.pose), measured=measured)
-        return shared_evidence(target, joint, 0, self._settings.solver)
+        return marginal_information_of(target, joint, 0, self._settings.solver)
 
     def by_flow(
         self,
@@ -85,7 +85,7 @@ class HeadAligner:
         estimate: JointEstimate,
         maps: ReflectanceMaps,
         lights: Sequence[FloatArray],
-        freedom: Freedom,
+        free: FreeParameters,
     ) -> JointEstimate:
         """Joint solve over dense matches between the keyframes and their renders, with the landmarks as an anchor."""
         targets = []
@@ -103,8 +103,8 @@ class HeadAligner:
                 self._settings.flow,
             )
             sparse = self._landmarks.of(keyframe, estimate.rotations[index], measured=False)
-            targets.append(sparse if dense is None else sparse.joined(dense))
-        return solve_jointly(targets, estimate, self._settings.solver, freedom)
+            targets.append(sparse if dense is None else sparse.concatenated(dense))
+        return solve_jointly(targets, estimate, self._settings.solver, free)
 
     def by_tracks(
         self,
@@ -113,12 +113,12 @@ class HeadAligner:
         estimate: JointEstimate,
         maps: ReflectanceMaps,
         lights: Sequence[FloatArray],
-        elsewhere: SharedEvidence | None = None,
+        others: MarginalInformation | None = None,
     ) -> TrackSolution:
         """Joint solve, shape and focal length included, over points that are matched between the keyframes and their
         renders and may slip along the surface, with the landmarks as an anchor.
 
-        `elsewhere` is what keyframes that are left out say of identity and focal length.
+        `others` is what keyframes that are left out say of identity and focal length.
         """
         settings = self._settings.tracks
         identity = estimate.identity.astype(np.float32)
@@ -131,17 +131,17 @@ class HeadAligner:
             image, raster = linear_to_bytes(rendering.image[0].numpy()), rendering.rast[0].numpy()
             views.append(self._surface.view(vertices, image, raster, crop, camera, settings))
             anchor = self._landmarks.of(keyframe, estimate.rotations[index], measured=True)
-            anchors.append(anchor.doubted(settings.anchor_factor))
+            anchors.append(anchor.down_weighted(settings.anchor_factor))
         neutral = self._model.neutral(torch.from_numpy(identity)[None])[0]
         solver = replace(
             self._settings.solver, iterations=settings.iterations, expression_sigma=settings.expression_sigma
         )
         tracks, shown = self._surface.tracks(neutral), shared_only(views, settings.fewest_views)
-        told = TrackProblem(tracks, shown, anchors, solver, settings.slip_sigma_m).told(estimate)
+        told = TrackProblem(tracks, shown, anchors, solver, settings.tangential_sigma_m).told(estimate)
         expressed = float((estimate.expressions**2).sum()) / solver.expression_sigma**2
-        volume = volume_evidence(self._model, identity, told + elsewhere, expressed)
-        known = volume + elsewhere
-        return TrackProblem(tracks, shown, anchors, solver, settings.slip_sigma_m, known).solve(estimate)
+        volume = volume_information(self._model, identity, told + others, expressed)
+        known = volume + others
+        return TrackProblem(tracks, shown, anchors, solver, settings.tangential_sigma_m, known).solve(estimate)
 
     @cached_property
     def _surface(self) -> SurfacePoints:

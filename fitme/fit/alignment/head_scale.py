@@ -13,7 +13,7 @@ import torch
 from fitme.fit.alignment.limbus import LimbusView, pooled_radius
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.solver.linearization import focal_px
-from fitme.fit.solver.marginal_information import SharedEvidence
+from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.geometry import Camera, transform
 from fitme.shape.landmark_groups import LEFT_IRIS, RIGHT_IRIS
 from fitme.shape.morphable_model import MorphableModel
@@ -63,9 +63,9 @@ class _Size:
         return float(self.slope[:-1] @ identity)
 
 
-def volume_evidence(
-    model: MorphableModel, identity: FloatArray, told: SharedEvidence, follows: float = 0.0
-) -> SharedEvidence:
+def volume_information(
+    model: MorphableModel, identity: FloatArray, told: MarginalInformation, follows: float = 0.0
+) -> MarginalInformation:
     """What keeps a head from being found too small, linearised at an identity (K,): most likely is not expected.
 
     Pictures tell shape up to size, in as many directions as `told` says. What makes a head differ from the mean costs
@@ -80,12 +80,12 @@ def volume_evidence(
     grown = size.grown(identity)
     share = (told_directions(told, len(identity)) + follows) / (size.mean + grown)
     pull = share / (size.mean + grown)
-    return SharedEvidence(pull * np.outer(size.slope, size.slope), (share + pull * grown) * size.slope)
+    return MarginalInformation(pull * np.outer(size.slope, size.slope), (share + pull * grown) * size.slope)
 
 
-def iris_evidence(
+def iris_information(
     model: MorphableModel, identity: FloatArray, focal: float, seen: Iterable[SeenEyes]
-) -> SharedEvidence | None:
+) -> MarginalInformation | None:
     """What the irises of all keyframes say of a head's size, linearised at an identity (K,): its head is as much too
     large as its irises would be. One iris counts for all, since a person's are alike; None where no eye was seen.
 
@@ -104,7 +104,7 @@ def iris_evidence(
     variance = IRIS_LOG_SIGMA**2 + MEASURED_LOG_SIGMA**2 + SINGLE_EYE_LOG_SIGMA**2 / len(rows)
     precision = 1.0 / (variance * now**2)
     pull = precision * (target - size.mean)
-    return SharedEvidence(precision * np.outer(size.slope, size.slope), pull * size.slope)
+    return MarginalInformation(precision * np.outer(size.slope, size.slope), pull * size.slope)
 
 
 @torch.no_grad()
@@ -116,7 +116,7 @@ def _iris_depths(model: MorphableModel, identity: FloatArray, estimate: Keyframe
     return -posed[:, 2].double().numpy()
 
 
-def told_directions(told: SharedEvidence, count: int) -> float:
+def told_directions(told: MarginalInformation, count: int) -> float:
     """How many of identity's `count` directions evidence tells, not the prior; what it tells half counts half."""
     own, rest = np.arange(count), np.arange(count, len(told.potential))
     cross = told.precision[np.ix_(own, rest)]

@@ -64,7 +64,7 @@ class TrackSettings:
     floor_px: float = 1.0
     """Standard deviation of what even the best matches err by, pixels of the crop: what neighbours err by together, and
     what the model cannot express, included."""
-    slip_sigma_m: float = 0.0025
+    tangential_sigma_m: float = 0.0025
     """Standard deviation of the place of the texture on the mesh."""
     grazing_cosine: float = 0.3
     """Below this cosine between normal and viewing direction a point is too oblique to be matched."""

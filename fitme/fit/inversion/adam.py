@@ -25,7 +25,7 @@ class Group:
     """Size of a step where the gradient keeps its sign."""
 
 
-class Descent:
+class Adam:
     """Moments of one optimisation."""
 
     def __init__(self) -> None:

@@ -19,8 +19,8 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from fitme.color import linear_to_srgb
-from fitme.fit.inversion.adam import Descent, Group
-from fitme.fit.inversion.keyframe_loss import DenseEvidence, SceneParameters, keyframe_loss
+from fitme.fit.inversion.adam import Adam, Group
+from fitme.fit.inversion.keyframe_loss import DenseTarget, SceneParameters, keyframe_loss
 from fitme.fit.inversion.losses import encoded_l1, gradient_l1
 from fitme.fit.inversion.settings import DenseSettings
 from fitme.fit.texture.mouth_interior import OpenMouth, open_mouth
@@ -40,7 +40,7 @@ LEAST_SPREAD = 1e-3
 
 
 @dataclass(frozen=True)
-class TextureEvidence:
+class TextureTarget:
     """The fused texture that the generator's diffuse albedo is compared with."""
 
     encoded: Tensor
@@ -48,7 +48,7 @@ class TextureEvidence:
     weight: Tensor
     """(1, R, R, 1) confidence in [0, 1]."""
 
-    def at(self, resolution: int) -> "TextureEvidence":
+    def at(self, resolution: int) -> "TextureTarget":
         """The same at a lower resolution; confidence weighs the mean."""
         factor = self.encoded.shape[1] // resolution
         if factor == 1:
@@ -56,7 +56,7 @@ class TextureEvidence:
         weight = functional.avg_pool2d(self.weight.permute(0, 3, 1, 2), factor)
         encoded = functional.avg_pool2d((self.encoded * self.weight).permute(0, 3, 1, 2), factor)
         encoded = encoded / weight.clamp(min=1e-4)
-        return TextureEvidence(encoded.permute(0, 2, 3, 1), weight.permute(0, 2, 3, 1))
+        return TextureTarget(encoded.permute(0, 2, 3, 1), weight.permute(0, 2, 3, 1))
 
 
 class ReflectanceFit:
@@ -84,8 +84,8 @@ class ReflectanceFit:
         self._gloss: ReflectanceMaps | None = None
         self._pivot: ReflectanceMaps | None = None
         self._coarse_step = 0
-        self._descents: defaultdict[str, Descent] = defaultdict(Descent)
-        self._expected: tuple[TextureEvidence, Tensor] | None = None
+        self._adam_states: defaultdict[str, Adam] = defaultdict(Adam)
+        self._expected: tuple[TextureTarget, Tensor] | None = None
         self._current: ReflectanceMaps | None = None
         # A fit of its own: the same keyframes give the same avatar.
         self._neighbours = torch.Generator().manual_seed(0)
@@ -133,7 +133,7 @@ class ReflectanceFit:
             self._current = self._mouth.over(self.generator.synthesize(self._latent()))
         return self._current
 
-    def invert_coarsely(self, texture: TextureEvidence, steps: int) -> float:
+    def invert_coarsely(self, texture: TextureTarget, steps: int) -> float:
         """Fit the latent to the fused texture at rising resolutions; the loss at the end.
 
         Resolutions and rates follow the settings' `coarse_steps`, counted over the life of the fit.
@@ -146,13 +146,13 @@ class ReflectanceFit:
             maps = self.generator.synthesize(latent, resolution=side)
             loss = self._texture_loss(maps, texture.at(side)) + self._latent_prior(latent, expected)
             loss.backward()  # type: ignore[no-untyped-call]
-            self._descents["coarse"].step([Group([latent], self._coarse_rate())])
+            self._adam_states["coarse"].step([Group([latent], self._coarse_rate())])
             self._coarse_step += 1
         self._w_plus, self._pivot, self._current = latent.detach(), None, None
         return float(loss.detach())
 
     def invert(
-        self, texture: TextureEvidence, scene: SceneParameters, evidence: list[DenseEvidence],
+        self, texture: TextureTarget, scene: SceneParameters, evidence: list[DenseTarget],
         embedder: DlibEmbedder | None, steps: int,
     ) -> dict[str, float]:  # fmt: skip
         """Fit latent, geometry and lights to texture and pictures, one keyframe a step; the last step's terms."""
@@ -170,10 +170,10 @@ class ReflectanceFit:
             total, values = keyframe_loss(
                 index, evidence[index], scene, maps, self._model, embedder, self._backend, self._settings
             )
-            gloss = self._settings.gloss_weight * _gloss_distance(maps, self._gloss)
+            gloss = self._settings.specular_weight * _specular_distance(maps, self._gloss)
             prior = self._latent_prior(latent, expected)
             (total + texture_loss + gloss + prior).backward()  # type: ignore[no-untyped-call]
-            self._descents["inversion"].step(groups)
+            self._adam_states["inversion"].step(groups)
             scene.clamp()
             self._step += 1
             values["texture"] = float(texture_loss.detach())
@@ -181,7 +181,7 @@ class ReflectanceFit:
         return values
 
     def tune(
-        self, texture: TextureEvidence, scene: SceneParameters, evidence: list[DenseEvidence],
+        self, texture: TextureTarget, scene: SceneParameters, evidence: list[DenseTarget],
         embedder: DlibEmbedder | None, steps: int,
     ) -> dict[str, float]:  # fmt: skip
         """Fit the generator's weights and the lights with the latent held; the last step's terms."""
@@ -208,10 +208,10 @@ class ReflectanceFit:
                 index, evidence[index], scene, maps, self._model, embedder, self._backend, settings
             )
             locality = self._locality(generator, latent)
-            unseen = _gloss_distance(maps, pivot)
-            loss = total + texture_loss + settings.locality_weight * locality + settings.gloss_weight * unseen
+            unseen = _specular_distance(maps, pivot)
+            loss = total + texture_loss + settings.locality_weight * locality + settings.specular_weight * unseen
             loss.backward()  # type: ignore[no-untyped-call]
-            self._descents["tuning"].step(groups)
+            self._adam_states["tuning"].step(groups)
             self._step += 1
             values |= {"texture": float(texture_loss.detach()), "locality": float(locality.detach())}
         generator.requires_grad_(False)
@@ -255,19 +255,19 @@ class ReflectanceFit:
     def _encoder(self) -> TextureEncoder | None:
         return self._encoder_for(self._original)
 
-    def _expected_latent(self, texture: TextureEvidence) -> Tensor:
+    def _expected_latent(self, texture: TextureTarget) -> Tensor:
         """(1, L, D): what the encoder makes of a texture; the mean latent without one."""
         if self._encoder is None:
             return self._mean.expand(1, self._original.num_layers, -1)
         if self._expected is None or self._expected[0] is not texture:
-            self._expected = (texture, self._encoder.encode(texture.encoded, texture.weight, delit=True))
+            self._expected = (texture, self._encoder.encode(texture.encoded, texture.weight, delighted=True))
         return self._expected[1]
 
     def _latent_prior(self, latent: Tensor, expected: Tensor) -> Tensor:
         distance: Tensor = ((latent - expected) / self._spread).square().mean()
         return self._settings.latent_prior_weight * distance
 
-    def _texture_loss(self, maps: ReflectanceMaps, texture: TextureEvidence) -> Tensor:
+    def _texture_loss(self, maps: ReflectanceMaps, texture: TextureTarget) -> Tensor:
         color = encoded_l1(maps.diffuse, texture.encoded, texture.weight)
         edges = gradient_l1(maps.diffuse, texture.encoded, texture.weight)
         return self._settings.texture_weight * color + self._settings.gradient_weight * edges
@@ -280,12 +280,12 @@ class ReflectanceFit:
             near = latent + self._settings.locality_radius * (random - latent)
             before = self._original.synthesize(near, resolution=self._settings.coarse_resolution)
         after = generator.synthesize(near, resolution=self._settings.coarse_resolution)
-        return (linear_to_srgb(after.diffuse) - linear_to_srgb(before.diffuse)).abs().mean() + _gloss_distance(
+        return (linear_to_srgb(after.diffuse) - linear_to_srgb(before.diffuse)).abs().mean() + _specular_distance(
             after, before
         )
 
 
-def _gloss_distance(a: ReflectanceMaps, b: ReflectanceMaps) -> Tensor:
+def _specular_distance(a: ReflectanceMaps, b: ReflectanceMaps) -> Tensor:
     """Mean absolute difference of specular albedo and normals.
 
     Pictures under one soft light say little about either, and tuning would bend them to explain leftover shading.

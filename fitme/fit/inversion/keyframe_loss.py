@@ -27,7 +27,7 @@ from fitme.track.identity import DlibEmbedder
 
 
 @dataclass(frozen=True)
-class DenseEvidence:
+class DenseTarget:
     """What one keyframe is compared with."""
 
     crop: FaceCrop
@@ -91,7 +91,7 @@ def landmark_sigma(model: MorphableModel, landmarks: npt.NDArray[np.float32], se
 
 def keyframe_loss(
     index: int,
-    evidence: DenseEvidence,
+    evidence: DenseTarget,
     scene: SceneParameters,
     maps: ReflectanceMaps,
     model: MorphableModel,

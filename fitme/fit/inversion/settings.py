@@ -48,7 +48,7 @@ class DenseSettings:
     """Mean squared distance of W+ from the mean latent, in standard deviations."""
     locality_weight: float = 1.0
     """How strongly tuning must leave neighbouring latents' maps as they were (pivotal tuning, Roich et al. 2022)."""
-    gloss_weight: float = 5.0
+    specular_weight: float = 5.0
     """How strongly specular albedo and normals must stay as coarse inversion, and then inversion, found them."""
     locality_radius: float = 0.3
     """Interpolation towards a random latent at which locality is checked."""

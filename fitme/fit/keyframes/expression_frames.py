@@ -13,7 +13,7 @@ MOVED_M = 0.0005
 1.1 mm a quarter of what studying gains is lost."""
 
 
-class Studies:
+class ExpressionFrames:
     """The pictures held, in order of arrival, and what those that were studied have taught."""
 
     def __init__(self, model: MorphableModel) -> None:

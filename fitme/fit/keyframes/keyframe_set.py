@@ -14,13 +14,13 @@ from fitme.fit.alignment.limbus import LimbusView
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.inversion.losses import TargetFace
 from fitme.fit.keyframe import Keyframe
-from fitme.fit.keyframes.marginalized import Rest
-from fitme.fit.solver.marginal_information import SharedEvidence
-from fitme.fit.texture.delighting import DelitView
+from fitme.fit.keyframes.marginalized import MarginalizedKeyframes
+from fitme.fit.solver.marginal_information import MarginalInformation
+from fitme.fit.texture.delighting import ViewAlbedo
 
 
 @dataclass
-class Member:
+class KeyframeEntry:
     """A keyframe that is held, and all that is known of it."""
 
     keyframe: Keyframe
@@ -30,7 +30,7 @@ class Member:
     """At the resolution of dense stages."""
     estimate: KeyframeEstimate | None = None
     """None before the first solve."""
-    delit: DelitView | None = None
+    view_albedo: ViewAlbedo | None = None
     """What it says of the albedo; None before it was sampled finely."""
     disagreement: float | None = None
     """With what the others show; None before the first comparison."""
@@ -38,7 +38,7 @@ class Member:
     """As the identity network sees it; None before it was asked."""
     eyes: tuple[LimbusView, ...] | None = None
     """Rims of its irises; None before they were looked for."""
-    tracked: SharedEvidence | None = None
+    tracked: MarginalInformation | None = None
     """Its share of what the last tracks that it took part in said."""
 
     @property
@@ -64,14 +64,14 @@ class Member:
         return self.estimate
 
 
-class Roster:
+class KeyframeSet:
     """The keyframes held, in order of arrival: new, active, resting; and why others were dropped."""
 
-    def __init__(self, rest: Rest, companion_count: int) -> None:
-        """`companion_count` old keyframes at most are worked on beside new ones."""
+    def __init__(self, rest: MarginalizedKeyframes, reference_count: int) -> None:
+        """`reference_count` old keyframes at most are worked on beside new ones."""
         self._rest = rest
-        self._companion_count = companion_count
-        self._members: dict[str, Member] = {}
+        self._reference_count = reference_count
+        self._entries: dict[str, KeyframeEntry] = {}
         self._new: set[str] = set()
         self._active: tuple[str, ...] = ()
         self.dropped: dict[str, str] = {}
@@ -80,53 +80,53 @@ class Roster:
         """Who is active is to be settled again."""
 
     def __contains__(self, key: str) -> bool:
-        return key in self._members
+        return key in self._entries
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._entries)
 
     @property
-    def members(self) -> Mapping[str, Member]:
+    def entries(self) -> Mapping[str, KeyframeEntry]:
         """All, by their keys."""
-        return self._members
+        return self._entries
 
     @property
-    def active(self) -> list[Member]:
+    def active(self) -> list[KeyframeEntry]:
         """Those that are worked on."""
-        return [self._members[key] for key in self._active]
+        return [self._entries[key] for key in self._active]
 
     @property
     def new(self) -> tuple[str, ...]:
         """Keys of those that have come since the fit last rested."""
-        return tuple(key for key in self._members if key in self._new)
+        return tuple(key for key in self._entries if key in self._new)
 
     @property
     def estimates(self) -> dict[str, KeyframeEstimate]:
         """Of those that have been solved for."""
-        return {key: member.estimate for key, member in self._members.items() if member.estimate is not None}
+        return {key: entry.estimate for key, entry in self._entries.items() if entry.estimate is not None}
 
     @property
-    def tracked(self) -> dict[str, SharedEvidence]:
+    def tracked(self) -> dict[str, MarginalInformation]:
         """What tracks have said, of those that took part in some."""
-        return {key: member.tracked for key, member in self._members.items() if member.tracked is not None}
+        return {key: entry.tracked for key, entry in self._entries.items() if entry.tracked is not None}
 
     @property
-    def rest(self) -> Rest:
+    def rest(self) -> MarginalizedKeyframes:
         """What resting keyframes have said."""
         return self._rest
 
-    def add(self, member: Member, *, new: bool) -> None:
+    def add(self, entry: KeyframeEntry, *, new: bool) -> None:
         """One more; `new` unless the fit has rested with it."""
-        self._members[member.key] = member
+        self._entries[entry.key] = entry
         if new:
-            self._new.add(member.key)
+            self._new.add(entry.key)
         self.stale = True
 
     def remove(self, key: str) -> None:
         """One less, if it is held."""
-        self._members.pop(key, None)
+        self._entries.pop(key, None)
         self._new.discard(key)
-        self._rest.wake(key)
+        self._rest.reactivate(key)
         self.stale = True
 
     def settle(self) -> None:
@@ -138,25 +138,25 @@ class Roster:
         self._active = tuple(self.estimates)
         self.stale = True
 
-    def choose(self, evidence_of: Callable[[Member], SharedEvidence]) -> None:
-        """Settle who is worked on and who rests; `evidence_of` tells what landmarks say of one that goes to rest."""
-        members = self._members
+    def choose(self, information_of: Callable[[KeyframeEntry], MarginalInformation]) -> None:
+        """Settle who is worked on and who rests; `information_of` tells what landmarks say of one that goes to rest."""
+        entries = self._entries
         new = self.new
-        directions = {key: member.direction for key, member in members.items()}
-        losses = {key: member.known.loss for key, member in members.items() if key not in self._new}
-        called = {*new, *companions(directions, losses, new, self._companion_count)}
+        directions = {key: entry.direction for key, entry in entries.items()}
+        losses = {key: entry.known.loss for key, entry in entries.items() if key not in self._new}
+        called = {*new, *reference_keyframes(directions, losses, new, self._reference_count)}
         for key in called:
-            self._rest.wake(key)
-        for key, member in members.items():
+            self._rest.reactivate(key)
+        for key, entry in entries.items():
             if key not in called and key not in self._rest:
-                if member.delit is None:
+                if entry.view_albedo is None:
                     raise LookupError(f"keyframe {key!r} cannot rest before its texture was seen")
-                self._rest.lay(key, member.delit, member.sharpness, evidence_of(member))
-        self._active = tuple(key for key in members if key in called)
+                self._rest.marginalize(key, entry.view_albedo, entry.sharpness, information_of(entry))
+        self._active = tuple(key for key in entries if key in called)
         self.stale = False
 
 
-def companions(
+def reference_keyframes(
     directions: Mapping[str, npt.NDArray[np.float64]],
     losses: Mapping[str, float],
     new: Sequence[str],
@@ -180,9 +180,9 @@ def companions(
     return chosen[len(new) :]
 
 
-def parallax(members: Sequence[Member]) -> float:
+def parallax(entries: Sequence[KeyframeEntry]) -> float:
     """Largest distance between two of some heads' yaws and pitches, degrees; 0 without heads."""
-    if not members:
+    if not entries:
         return 0.0
-    directions = np.stack([member.direction for member in members])  # (N, 2)
+    directions = np.stack([entry.direction for entry in entries])  # (N, 2)
     return float(np.degrees(np.linalg.norm(directions[:, None] - directions[None], axis=-1).max()))

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 
 @dataclass(frozen=True)
-class ConsensusSettings:
+class OutlierSettings:
     """When a keyframe is dropped."""
 
     fewest: int = 4
@@ -27,7 +27,7 @@ MAD_TO_DEVIATION = 1.4826
 """Standard deviation over median absolute deviation of normal variables."""
 
 
-def outlier(disagreements: Mapping[str, float], candidates: Collection[str], settings: ConsensusSettings) -> str | None:
+def outlier(disagreements: Mapping[str, float], candidates: Collection[str], settings: OutlierSettings) -> str | None:
     """The one of the candidates that contradicts the others most, if that is more than chance; None otherwise.
 
     `disagreements` are those of all keyframes, the candidates' among them.
@@ -44,8 +44,8 @@ def outlier(disagreements: Mapping[str, float], candidates: Collection[str], set
     return worst if known[worst] > limit else None
 
 
-def stranger(
-    embeddings: Mapping[str, npt.NDArray[np.float32]], same_person_distance: float, settings: ConsensusSettings
+def identity_outlier(
+    embeddings: Mapping[str, npt.NDArray[np.float32]], same_person_distance: float, settings: OutlierSettings
 ) -> str | None:
     """The keyframe whose identity embedding (D,) is farther from most others' than those of one person are, and much
     farther than theirs from each other; None if there is none."""

@@ -93,7 +93,7 @@ _EYES = (
 
 
 @dataclass(frozen=True)
-class ScleraSighting:
+class ScleraObservation:
     """The eyes beside the skin in one view."""
 
     white: FloatArray
@@ -129,7 +129,7 @@ def sclera_color(
     return None if color.max() > BLOWN else color
 
 
-def light_evidence(seen: Sequence[ScleraSighting], face_color: FloatArray) -> LightEvidence | None:
+def light_information(seen: Sequence[ScleraObservation], face_color: FloatArray) -> LightEvidence | None:
     """What the eyes in several views say of the light in which the skin shows `face_color` (3,); None without views.
 
     Eyes and skin are compared within a view, so that exposure makes no difference. The median over views listens to no
@@ -155,7 +155,7 @@ def light_evidence(seen: Sequence[ScleraSighting], face_color: FloatArray) -> Li
 
 def log_reflection(light: FloatArray, tones: Array = SKIN_TONES) -> Array:
     """(K, T, 3) logarithm of what counts as sclera over what a perfect white would show in the place of the skin, for
-    `LID_SHARE` and each of `OTHER_LID_SHARES`, and faces of tones (T, 3); `light` (9,) is `ScleraSighting.light`."""
+    `LID_SHARE` and each of `OTHER_LID_SHARES`, and faces of tones (T, 3); `light` (9,) is `ScleraObservation.light`."""
     shading = sclera_shading(light, tones)[:, None]
     lids = np.array([LID_SHARE, *OTHER_LID_SHARES])[:, None, None]
     surfaces = (1.0 - lids) * SCLERA * shading + lids * tones

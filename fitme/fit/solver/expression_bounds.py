@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from fitme.bounded_newton import coefficient_room
+from fitme.bounded_newton import coefficient_bounds
 from fitme.fit.solver.joint_estimate import GAZE, POSE_COUNT
 
 Array = npt.NDArray[np.float64]
@@ -14,7 +14,7 @@ def room(expression: Array, expression_free: bool) -> Array:
     leaves no coefficient below 0 or above 1, and those alone that are not free."""
     bounds = np.full((2, POSE_COUNT + len(expression)), [[-np.inf], [np.inf]])
     still = GAZE | (not expression_free)
-    bounds[:, POSE_COUNT : POSE_COUNT + len(GAZE)] = coefficient_room(expression[: len(GAZE)], still)
+    bounds[:, POSE_COUNT : POSE_COUNT + len(GAZE)] = coefficient_bounds(expression[: len(GAZE)], still)
     return bounds
 
 

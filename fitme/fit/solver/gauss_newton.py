@@ -16,16 +16,16 @@ from fitme.fit.solver.expression_bounds import free_parameters, room
 from fitme.fit.solver.joint_estimate import (
     GAZE,
     POSE_COUNT,
-    Freedom,
+    FreeParameters,
     JointEstimate,
     SolverSettings,
     expression_precision,
     shared_parameters,
     stepped,
-    widened,
+    zero_padded,
 )
 from fitme.fit.solver.linearization import linearize, reprojection_errors, trust
-from fitme.fit.solver.marginal_information import SharedEvidence
+from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.solver.point_targets import PointTargets
 
 Array = npt.NDArray[np.float64]
@@ -35,33 +35,33 @@ def solve_jointly(
     targets: Sequence[PointTargets],
     start: JointEstimate,
     settings: SolverSettings,
-    freedom: Freedom | None = None,
+    free: FreeParameters | None = None,
     expression_priors: Array | None = None,
-    elsewhere: SharedEvidence | None = None,
+    others: MarginalInformation | None = None,
 ) -> JointEstimate:
     """Levenberg-Marquardt from `start` over all keyframes of `targets`.
 
-    `expression_priors` (N, 52) is what expressions are drawn to instead of zero, `elsewhere` what other keyframes say
+    `expression_priors` (N, 52) is what expressions are drawn to instead of zero, `others` what other keyframes say
     of the parameters that all share.
     """
-    freedom = freedom or Freedom()
+    free = free or FreeParameters()
     model_columns = len(start.identity)
     identity_count = model_columns + max(target.known_errors.shared.shape[2] for target in targets)
     expression_count = len(GAZE) + max(target.known_errors.own.shape[2] for target in targets)
-    if elsewhere is not None:
-        identity_count = max(identity_count, len(elsewhere.potential) - 1)
-        elsewhere = elsewhere.widened(identity_count)
-    estimate = widened(start, identity_count, expression_count)
+    if others is not None:
+        identity_count = max(identity_count, len(others.potential) - 1)
+        others = others.zero_padded(identity_count)
+    estimate = zero_padded(start, identity_count, expression_count)
     priors = np.zeros_like(estimate.expressions)
     if expression_priors is not None:
         priors[:, : len(GAZE)] = expression_priors
     error_columns = [True] * (identity_count - model_columns)
-    moving = np.flatnonzero([freedom.identity] * model_columns + error_columns + [freedom.focal])
+    moving = np.flatnonzero([free.identity] * model_columns + error_columns + [free.focal])
     damping = settings.damping
-    cost = _cost(targets, estimate, settings, priors, elsewhere)
+    cost = _cost(targets, estimate, settings, priors, others)
     for _ in range(settings.iterations):
-        candidate = _step(targets, estimate, settings, freedom, moving, priors, damping, elsewhere)
-        candidate_cost = _cost(targets, candidate, settings, priors, elsewhere)
+        candidate = _step(targets, estimate, settings, free, moving, priors, damping, others)
+        candidate_cost = _cost(targets, candidate, settings, priors, others)
         gain = cost - candidate_cost
         if gain <= 0.0:
             damping *= 10.0
@@ -74,18 +74,18 @@ def solve_jointly(
     )
 
 
-def shared_evidence(
+def marginal_information_of(
     target: PointTargets, estimate: JointEstimate, index: int, settings: SolverSettings
-) -> SharedEvidence:
+) -> MarginalInformation:
     """What keyframe `index` of an estimate says of identity and focal length, its pose and expression being free."""
     errors = target.known_errors
-    estimate = widened(estimate, len(estimate.identity) + errors.shared.shape[2], len(GAZE) + errors.own.shape[2])
+    estimate = zero_padded(estimate, len(estimate.identity) + errors.shared.shape[2], len(GAZE) + errors.own.shape[2])
     moving = np.arange(estimate.identity.shape[0] + 1)
     priors = np.zeros_like(estimate.expressions)
-    frame = _frame_equations(target, estimate, index, settings, moving, priors, Freedom(), 0.0)
+    frame = _frame_equations(target, estimate, index, settings, moving, priors, FreeParameters(), 0.0)
     reduced = _reduce(frame, frame.held, np.zeros(len(frame.gradient)))
     shared = shared_parameters(estimate)
-    return SharedEvidence(reduced.hessian, reduced.hessian @ shared - reduced.gradient)
+    return MarginalInformation(reduced.hessian, reduced.hessian @ shared - reduced.gradient)
 
 
 def _cost(
@@ -93,9 +93,9 @@ def _cost(
     estimate: JointEstimate,
     settings: SolverSettings,
     expression_priors: Array,
-    elsewhere: SharedEvidence | None,
+    others: MarginalInformation | None,
 ) -> float:
-    total = 0.0 if elsewhere is None else elsewhere.cost(shared_parameters(estimate))
+    total = 0.0 if others is None else others.cost(shared_parameters(estimate))
     for k, target in enumerate(targets):
         sigma, scale = trust(target, settings)
         squared = (reprojection_errors(target, estimate, k) ** 2).sum(-1) / sigma**2
@@ -157,7 +157,7 @@ def _frame_equations(
     settings: SolverSettings,
     moving: npt.NDArray[np.intp],
     expression_priors: Array,
-    freedom: Freedom,
+    free: FreeParameters,
     damping: float,
 ) -> _FrameEquations:
     linear = linearize(target, estimate, index, settings, moving)
@@ -169,7 +169,7 @@ def _frame_equations(
     hessian[diagonal, diagonal] += prior
     gradient[POSE_COUNT:] += prior * (estimate.expressions[index] - expression_priors[index])
     held = np.ones(len(gradient), bool)
-    held[free_parameters(estimate.expressions[index], gradient[POSE_COUNT:], freedom.expression)] = False
+    held[free_parameters(estimate.expressions[index], gradient[POSE_COUNT:], free.expression)] = False
     hessian[np.diag_indices_from(hessian)] *= 1.0 + damping
     weighted_shared = linear.shared * linear.weights[:, None]
     return _FrameEquations(
@@ -178,7 +178,7 @@ def _frame_equations(
         weighted_shared.T @ linear.frame,
         weighted_shared.T @ linear.shared,
         weighted_shared.T @ linear.residual,
-        room(estimate.expressions[index], freedom.expression),
+        room(estimate.expressions[index], free.expression),
         held,
     )
 
@@ -203,18 +203,18 @@ def _step(
     targets: Sequence[PointTargets],
     estimate: JointEstimate,
     settings: SolverSettings,
-    freedom: Freedom,
+    free: FreeParameters,
     moving: npt.NDArray[np.intp],
     expression_priors: Array,
     damping: float,
-    elsewhere: SharedEvidence | None,
+    others: MarginalInformation | None,
 ) -> JointEstimate:
     """One damped Gauss-Newton step within the bounds of expressions, as `bounded_step` makes it."""
     frames = [
-        _frame_equations(target, estimate, k, settings, moving, expression_priors, freedom, damping)
+        _frame_equations(target, estimate, k, settings, moving, expression_priors, free, damping)
         for k, target in enumerate(targets)
     ]
-    shared_hessian, shared_gradient = _shared_beliefs(estimate, settings, moving, elsewhere)
+    shared_hessian, shared_gradient = _shared_beliefs(estimate, settings, moving, others)
     held = np.stack([frame.held for frame in frames])  # (N, F)
     steps = np.zeros(held.shape)
     shared_step = np.zeros(estimate.identity.shape[0] + 1)
@@ -235,7 +235,7 @@ def _step(
 
 
 def _shared_beliefs(
-    estimate: JointEstimate, settings: SolverSettings, moving: npt.NDArray[np.intp], elsewhere: SharedEvidence | None
+    estimate: JointEstimate, settings: SolverSettings, moving: npt.NDArray[np.intp], others: MarginalInformation | None
 ) -> tuple[Array, Array]:
     """Normal equations (S, S), (S,) of what is known of the shared parameters that move: their priors, and what other
     keyframes say."""
@@ -243,7 +243,7 @@ def _shared_beliefs(
     precision = np.append(np.full(count, settings.identity_weight), settings.focal_log_sigma**-2.0)[moving]
     deviation = np.append(estimate.identity, np.log(estimate.focal / settings.focal_prior))[moving]
     hessian, gradient = np.diag(precision), precision * deviation
-    if elsewhere is not None:
-        hessian += elsewhere.precision[np.ix_(moving, moving)]
-        gradient += elsewhere.gradient(shared_parameters(estimate))[moving]
+    if others is not None:
+        hessian += others.precision[np.ix_(moving, moving)]
+        gradient += others.gradient(shared_parameters(estimate))[moving]
     return hessian, gradient

@@ -53,7 +53,7 @@ class JointEstimate:
 
 
 @dataclass(frozen=True)
-class Freedom:
+class FreeParameters:
     """What a solve may change; pose and expression are always free."""
 
     identity: bool = True
@@ -71,7 +71,7 @@ def expression_precision(count: int, settings: SolverSettings) -> Array:
     return np.append(np.full(len(GAZE), settings.expression_sigma**-2.0), np.ones(count - len(GAZE)))
 
 
-def widened(estimate: JointEstimate, identity_count: int, expression_count: int) -> JointEstimate:
+def zero_padded(estimate: JointEstimate, identity_count: int, expression_count: int) -> JointEstimate:
     """An estimate with zeros for the errors of observation that it does not name."""
     shared, own = identity_count - len(estimate.identity), expression_count - estimate.expressions.shape[1]
     return replace(
@@ -106,5 +106,5 @@ def rotation_of(axis_angle: Array) -> Array:
     return matrix
 
 
-HELD = Freedom(identity=False, focal=False)
+IDENTITY_FIXED = FreeParameters(identity=False, focal=False)
 """Dense matches that may not slip place the head; who it is comes from tracks, which may."""

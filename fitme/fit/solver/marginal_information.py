@@ -10,7 +10,7 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class SharedEvidence:
+class MarginalInformation:
     """What keyframes outside of a solve say of identity and log focal length: a Gaussian in information form.
 
     Of keyframes with residuals r, it is what is left of their normal equations once pose and expression are eliminated.
@@ -21,23 +21,23 @@ class SharedEvidence:
     potential: Array
     """(K + 1,): precision times the most likely values."""
 
-    def __add__(self, other: "SharedEvidence | None") -> "SharedEvidence":
+    def __add__(self, other: "MarginalInformation | None") -> "MarginalInformation":
         if other is None:
             return self
         count = max(len(self.potential), len(other.potential)) - 1
-        a, b = self.widened(count), other.widened(count)
-        return SharedEvidence(a.precision + b.precision, a.potential + b.potential)
+        a, b = self.zero_padded(count), other.zero_padded(count)
+        return MarginalInformation(a.precision + b.precision, a.potential + b.potential)
 
-    def widened(self, identity_count: int) -> "SharedEvidence":
+    def zero_padded(self, identity_count: int) -> "MarginalInformation":
         """The same, saying nothing of columns of identity that it lacks."""
         place = len(self.potential) - 1
         lacking = [place] * max(0, identity_count - place)
         precision = np.insert(np.insert(self.precision, lacking, 0.0, 0), lacking, 0.0, 1)
-        return SharedEvidence(precision, np.insert(self.potential, lacking, 0.0))
+        return MarginalInformation(precision, np.insert(self.potential, lacking, 0.0))
 
-    def shared_among(self, count: int) -> "SharedEvidence":
+    def shared_among(self, count: int) -> "MarginalInformation":
         """An equal share of the evidence for each of so many."""
-        return SharedEvidence(self.precision / count, self.potential / count)
+        return MarginalInformation(self.precision / count, self.potential / count)
 
     def gradient(self, shared: Array) -> Array:
         """(K + 1,) of half the squared deviation at identity and log focal length (K + 1,)."""
@@ -49,7 +49,7 @@ class SharedEvidence:
         return float(shared @ (self.precision @ shared - 2.0 * self.potential))
 
 
-def together(parts: Sequence[SharedEvidence | None]) -> SharedEvidence | None:
+def together(parts: Sequence[MarginalInformation | None]) -> MarginalInformation | None:
     """All that is said; None where nothing is."""
     said = [part for part in parts if part is not None]
     return sum(said[1:], said[0]) if said else None

@@ -22,7 +22,7 @@ class MeshPoints:
     expression: Array
     """(P, 3, 52) metres at full activation."""
 
-    def joined(self, other: "MeshPoints") -> "MeshPoints":
+    def concatenated(self, other: "MeshPoints") -> "MeshPoints":
         """Both sets of points, these first."""
         return MeshPoints(
             np.concatenate([self.mean, other.mean]),
@@ -48,7 +48,7 @@ class PointErrors:
     sigma_px: Array
     """(P,) standard deviation of the rest, which is independent."""
 
-    def joined(self, other: "PointErrors") -> "PointErrors":
+    def concatenated(self, other: "PointErrors") -> "PointErrors":
         """Of both sets of points, these first; they share what they share."""
         shared, own = (max(a.shape[2], b.shape[2]) for a, b in ((self.shared, other.shared), (self.own, other.own)))
         return PointErrors(
@@ -81,20 +81,20 @@ class PointTargets:
         none = np.zeros((len(self.pixels), 2, 0))
         return PointErrors(np.zeros((len(self.pixels), 2, self.points.identity.shape[2])), none, none, self.sigma_px)
 
-    def doubted(self, factor: float) -> "PointTargets":
+    def down_weighted(self, factor: float) -> "PointTargets":
         """The same with the independent part of each error larger by a factor."""
         errors = None if self.errors is None else replace(self.errors, sigma_px=factor * self.errors.sigma_px)
         return replace(self, sigma_px=factor * self.sigma_px, errors=errors)
 
-    def joined(self, other: "PointTargets") -> "PointTargets":
+    def concatenated(self, other: "PointTargets") -> "PointTargets":
         """Targets of both, for one keyframe, these first."""
         neither = self.errors is None and other.errors is None
         return PointTargets(
-            self.points.joined(other.points),
+            self.points.concatenated(other.points),
             np.concatenate([self.pixels, other.pixels]),
             np.concatenate([self.sigma_px, other.sigma_px]),
             self.camera,
-            None if neither else self.known_errors.joined(other.known_errors),
+            None if neither else self.known_errors.concatenated(other.known_errors),
         )
 
 

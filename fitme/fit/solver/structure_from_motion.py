@@ -23,10 +23,10 @@ from fitme.fit.solver.joint_estimate import (
     expression_precision,
     shared_parameters,
     stepped,
-    widened,
+    zero_padded,
 )
 from fitme.fit.solver.linearization import linearize, reprojection_errors, trust
-from fitme.fit.solver.marginal_information import SharedEvidence
+from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.solver.point_targets import MeshPoints, PointTargets
 
 Array = npt.NDArray[np.float64]
@@ -63,9 +63,9 @@ class TrackSolution:
     """What tracks and anchors say together."""
 
     estimate: JointEstimate
-    slips: Array
+    tangential_displacements: Array
     """(P, 2) metres along the tracks' tangents."""
-    evidence: SharedEvidence
+    evidence: MarginalInformation
     """What the tracks alone say of identity and log focal length."""
 
 
@@ -96,7 +96,7 @@ class _Rows:
     """(R, 2, 58 or more)."""
     shared: Array
     """(R, 2, S)."""
-    slip: Array
+    tangential_displacement: Array
     """(M, 2, 2)."""
     residual: Array
     """(R, 2)."""
@@ -114,24 +114,26 @@ class TrackProblem:
         views: Sequence[TrackView],
         anchors: Sequence[PointTargets],
         settings: SolverSettings,
-        slip_sigma_m: float,
-        elsewhere: SharedEvidence | None = None,
+        tangential_sigma_m: float,
+        others: MarginalInformation | None = None,
     ) -> None:
-        """`views` and `anchors`, points that do not slip, have an entry for each keyframe. `slip_sigma_m` is the
-        standard deviation of a slip, `elsewhere` what is known otherwise of identity and focal length."""
+        """`views` and `anchors`, points that do not slip, have an entry for each keyframe. `tangential_sigma_m` is the
+        standard deviation of a slip, `others` what is known otherwise of identity and focal length."""
         self._tangents = tracks.tangents
         self._views = views
         self._settings = settings
-        self._slip_precision = slip_sigma_m**-2.0
-        self._targets = [_joined(anchor, tracks.points, view) for anchor, view in zip(anchors, views, strict=True)]
+        self._slip_precision = tangential_sigma_m**-2.0
+        self._targets = [
+            _concatenated(anchor, tracks.points, view) for anchor, view in zip(anchors, views, strict=True)
+        ]
         errors = [target.known_errors for target in self._targets]
         self._identity_count = tracks.points.identity.shape[2]
         identity_count = self._identity_count + max(error.shared.shape[2] for error in errors)
-        if elsewhere is not None:
-            identity_count = max(identity_count, len(elsewhere.potential) - 1)
+        if others is not None:
+            identity_count = max(identity_count, len(others.potential) - 1)
         expression_count = tracks.points.expression.shape[2] + max(error.own.shape[2] for error in errors)
         self._columns = identity_count, expression_count
-        self._elsewhere = None if elsewhere is None else elsewhere.widened(identity_count)
+        self._elsewhere = None if others is None else others.zero_padded(identity_count)
         self._whitening, self._limits = [], []
         for anchor, view in zip(anchors, views, strict=True):
             sigma, limit = trust(anchor, settings)
@@ -140,33 +142,33 @@ class TrackProblem:
 
     def solve(self, start: JointEstimate) -> TrackSolution:
         """Levenberg-Marquardt from `start`, where no track has slipped."""
-        estimate, slips = widened(start, *self._columns), np.zeros((len(self._tangents), 2))
+        estimate, tangential_displacements = zero_padded(start, *self._columns), np.zeros((len(self._tangents), 2))
         damping = self._settings.damping
-        cost = self.cost(estimate, slips)
+        cost = self.cost(estimate, tangential_displacements)
         for _ in range(self._settings.iterations):
-            candidate, slipped = self.step(estimate, slips, damping)
+            candidate, slipped = self.step(estimate, tangential_displacements, damping)
             candidate_cost = self.cost(candidate, slipped)
             if candidate_cost < cost:
-                estimate, slips, cost, damping = candidate, slipped, candidate_cost, damping * 0.3
+                estimate, tangential_displacements, cost, damping = candidate, slipped, candidate_cost, damping * 0.3
             else:
                 damping *= 10.0
-        evidence = self.evidence(estimate, slips)
+        evidence = self.evidence(estimate, tangential_displacements)
         identity, expressions = len(start.identity), start.expressions.shape[1]
         found = replace(
             estimate, identity=estimate.identity[:identity], expressions=estimate.expressions[:, :expressions]
         )
-        return TrackSolution(found, slips, evidence)
+        return TrackSolution(found, tangential_displacements, evidence)
 
-    def told(self, start: JointEstimate) -> SharedEvidence:
+    def told(self, start: JointEstimate) -> MarginalInformation:
         """What the tracks alone would say if the solution were near `start`."""
-        return self.evidence(widened(start, *self._columns), np.zeros((len(self._tangents), 2)))
+        return self.evidence(zero_padded(start, *self._columns), np.zeros((len(self._tangents), 2)))
 
-    def cost(self, estimate: JointEstimate, slips: Array) -> float:
-        """Robust squared deviations of everything; `slips` are (P, 2) metres."""
+    def cost(self, estimate: JointEstimate, tangential_displacements: Array) -> float:
+        """Robust squared deviations of everything; `tangential_displacements` are (P, 2) metres."""
         settings = self._settings
-        total: float = self._slip_precision * float((slips**2).sum())
+        total: float = self._slip_precision * float((tangential_displacements**2).sum())
         for k, (whitening, limit) in enumerate(zip(self._whitening, self._limits, strict=True)):
-            error = whitening @ reprojection_errors(self._slipped(k, slips), estimate, k)[..., None]
+            error = whitening @ reprojection_errors(self._slipped(k, tangential_displacements), estimate, k)[..., None]
             squared = (error**2).sum((1, 2))
             total += float((squared / (1.0 + squared / limit**2)).sum())
         total += float((expression_precision(self._columns[1], settings) * estimate.expressions**2).sum())
@@ -176,9 +178,11 @@ class TrackProblem:
             total += self._elsewhere.cost(shared_parameters(estimate))
         return total
 
-    def step(self, estimate: JointEstimate, slips: Array, damping: float) -> tuple[JointEstimate, Array]:
+    def step(
+        self, estimate: JointEstimate, tangential_displacements: Array, damping: float
+    ) -> tuple[JointEstimate, Array]:
         """One damped Gauss-Newton step within the bounds of expressions, as `bounded_step` makes it."""
-        normal = self.normal_equations(estimate, slips)
+        normal = self.normal_equations(estimate, tangential_displacements)
         reduced, gradient, unroot, white = _without_slips(normal, damping)
         reduced[np.diag_indices_from(reduced)] += damping * normal.hessian.diagonal()
         rooms = [room(estimate.expressions[k], expression_free=True)[:, free] for k, free in enumerate(normal.free)]
@@ -190,12 +194,14 @@ class TrackProblem:
             frame_steps[k, free] = move[start : start + len(free)]
             start += len(free)
         slip_steps = -unroot.transpose(0, 2, 1) @ (white[..., :-1] @ move[:, None] + white[..., -1:])
-        return stepped(estimate, frame_steps, move[start:]), slips + slip_steps[..., 0]
+        return stepped(estimate, frame_steps, move[start:]), tangential_displacements + slip_steps[..., 0]
 
-    def normal_equations(self, estimate: JointEstimate, slips: Array, anchored: bool = True) -> NormalEquations:
+    def normal_equations(
+        self, estimate: JointEstimate, tangential_displacements: Array, anchored: bool = True
+    ) -> NormalEquations:
         """Gauss-Newton's, priors included, at an estimate and slips (P, 2) in metres; without anchors if not
         `anchored`."""
-        rows = [self._rows(k, estimate, slips, anchored) for k in range(len(self._views))]
+        rows = [self._rows(k, estimate, tangential_displacements, anchored) for k in range(len(self._views))]
         prior = expression_precision(self._columns[1], self._settings)
         free = []
         for k, part in enumerate(rows):
@@ -207,9 +213,9 @@ class TrackProblem:
         size = int(starts[-1]) + self._columns[0] + 1
         shared = np.arange(starts[-1], size)
         hessian, gradient = np.zeros((size, size)), np.zeros(size)
-        slip_hessian = np.tile(self._slip_precision * np.eye(2), (len(slips), 1, 1))
-        slip_gradient = self._slip_precision * slips
-        coupling = np.zeros((len(slips), 2, size))
+        slip_hessian = np.tile(self._slip_precision * np.eye(2), (len(tangential_displacements), 1, 1))
+        slip_gradient = self._slip_precision * tangential_displacements
+        coupling = np.zeros((len(tangential_displacements), 2, size))
         for k, part in enumerate(rows):
             own = np.arange(starts[k], starts[k + 1])
             columns = np.concatenate([own, shared])
@@ -222,8 +228,8 @@ class TrackProblem:
             gradient[own[POSE_COUNT:]] += prior[chosen] * estimate.expressions[k][chosen]
 
             index, tail = self._views[k].index, len(flat) // 2 - len(self._views[k].index)  # anchors come first
-            by_slip = part.slip.transpose(0, 2, 1)  # (M, 2, 2)
-            slip_hessian[index] += by_slip @ part.slip
+            by_slip = part.tangential_displacement.transpose(0, 2, 1)  # (M, 2, 2)
+            slip_hessian[index] += by_slip @ part.tangential_displacement
             slip_gradient[index] += (by_slip @ part.residual[tail:, :, None])[..., 0]
             seen = by_slip @ jacobian[tail:]  # (M, 2, f + S)
             coupling[index, :, starts[k] : starts[k + 1]] = seen[..., : len(own)]
@@ -233,10 +239,10 @@ class TrackProblem:
         gradient[shared] += slope
         return NormalEquations(tuple(free), hessian, gradient, slip_hessian, slip_gradient, coupling)
 
-    def evidence(self, estimate: JointEstimate, slips: Array) -> SharedEvidence:
+    def evidence(self, estimate: JointEstimate, tangential_displacements: Array) -> MarginalInformation:
         """What the tracks alone say of identity and log focal length, everything else being free; anchors, priors and
         other keyframes are left out."""
-        normal = self.normal_equations(estimate, slips, anchored=False)
+        normal = self.normal_equations(estimate, tangential_displacements, anchored=False)
         reduced, gradient, _, _ = _without_slips(normal, 0.0)
         own = len(gradient) - estimate.identity.shape[0] - 1
         precision, slope = self._beliefs(estimate)
@@ -249,7 +255,7 @@ class TrackProblem:
         shared = shared_parameters(estimate)
         said = np.append(np.arange(self._identity_count), len(shared) - 1)  # not of what anchors err together
         left = left[np.ix_(said, said)]
-        return SharedEvidence(left, left @ shared[said] - rest[said])
+        return MarginalInformation(left, left @ shared[said] - rest[said])
 
     def _beliefs(self, estimate: JointEstimate) -> tuple[Array, Array]:
         """Precision (S, S) of identity and log focal length by priors and other keyframes, and the gradient (S,)."""
@@ -262,9 +268,9 @@ class TrackProblem:
             slope = slope + self._elsewhere.gradient(shared)
         return precision, slope
 
-    def _rows(self, k: int, estimate: JointEstimate, slips: Array, anchored: bool) -> _Rows:
+    def _rows(self, k: int, estimate: JointEstimate, tangential_displacements: Array, anchored: bool) -> _Rows:
         every = np.arange(len(estimate.identity) + 1)
-        target = self._slipped(k, slips)
+        target = self._slipped(k, tangential_displacements)
         linear = linearize(target, estimate, k, self._settings, every)
         whitening = self._whitening[k]
         count = len(whitening)
@@ -282,11 +288,11 @@ class TrackProblem:
             root[:, None] * residual,
         )
 
-    def _slipped(self, k: int, slips: Array) -> PointTargets:
+    def _slipped(self, k: int, tangential_displacements: Array) -> PointTargets:
         """Targets of keyframe `k`: its anchors, then its tracks where they have slipped to."""
         target, index = self._targets[k], self._views[k].index
         mean = target.points.mean.copy()
-        mean[len(mean) - len(index) :] += (self._tangents[index] @ slips[index, :, None])[..., 0]
+        mean[len(mean) - len(index) :] += (self._tangents[index] @ tangential_displacements[index, :, None])[..., 0]
         return replace(target, points=replace(target.points, mean=mean))
 
 
@@ -301,8 +307,8 @@ def _without_slips(normal: NormalEquations, damping: float) -> tuple[Array, Arra
     return normal.hessian - product[:-1, :-1], normal.gradient - product[:-1, -1], unroot, white
 
 
-def _joined(anchor: PointTargets, points: MeshPoints, view: TrackView) -> PointTargets:
+def _concatenated(anchor: PointTargets, points: MeshPoints, view: TrackView) -> PointTargets:
     """Anchors, then the tracks of a view where they have not slipped; what the latter err by is left open."""
     index = view.index
     tracked = MeshPoints(points.mean[index], points.identity[index], points.expression[index])
-    return anchor.joined(PointTargets(tracked, view.pixels, np.ones(len(index)), anchor.camera))
+    return anchor.concatenated(PointTargets(tracked, view.pixels, np.ones(len(index)), anchor.camera))

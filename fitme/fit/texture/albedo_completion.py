@@ -56,7 +56,7 @@ class SeenSkin:
     """(N, 3) linear."""
     share: FloatArray
     """(N, 1) in [0, 1], how far it is believed."""
-    likeness: FloatArray
+    skin_probability: FloatArray
     """(N, 1) in [0, 1], how much it is like bare skin."""
 
 
@@ -129,7 +129,7 @@ class _Tones:
     @cached_property
     def bare_share(self) -> FloatArray:
         """(N, 1) how far bare skin was seen."""
-        return (self.face | self.bare) * self.seen.share * self.seen.likeness
+        return (self.face | self.bare) * self.seen.share * self.seen.skin_probability
 
     @cached_property
     def skin(self) -> FloatArray:
@@ -141,8 +141,10 @@ class _Tones:
     def of_face(self) -> FloatArray:
         """(N, 3), right on the face: in the tone of all that was seen, bare below the ears where bare skin is near."""
         tinted = self.expected + self.spread(self.ratio, self.head * self.seen.share)
-        likeness = self.spread(self.seen.likeness, (self.face | self.bare) * self.seen.share, EVERYWHERE)
-        beardless = np.clip((likeness - BEARD_TO) / (SKIN_FROM - BEARD_TO), 0.0, 1.0)
+        skin_probability = self.spread(
+            self.seen.skin_probability, (self.face | self.bare) * self.seen.share, EVERYWHERE
+        )
+        beardless = np.clip((skin_probability - BEARD_TO) / (SKIN_FROM - BEARD_TO), 0.0, 1.0)
         return self._bared(tinted, self.face, beardless * self.below_ears)
 
     def of_bare(self) -> FloatArray:
@@ -153,7 +155,7 @@ class _Tones:
     def of_scalp(self) -> FloatArray:
         """(N, 3), right on the scalp: in the tone of hair, or of the scalp itself where that was seen."""
         share, ratio = self.seen.share, self.ratio
-        weight = np.where(self.scalp, share, self.head * share * (1.0 - self.seen.likeness))
+        weight = np.where(self.scalp, share, self.head * share * (1.0 - self.seen.skin_probability))
         known = share * self.scalp
         if known.sum() > LEAST_SCALP * np.count_nonzero(self.scalp):
             hair = (known * self.observed).sum(0) / known.sum()
@@ -174,12 +176,12 @@ class _Tones:
         """(N, C) values (N, C) without their pattern, among the texels that are `within`."""
         return low_pass(self.table, values, within.astype(np.float32), sigma)
 
-    def _bared(self, tinted: FloatArray, mine: Mask, likeness: FloatArray) -> FloatArray:
-        """(N, 3) with skin where hair was expected and skin is likely by `likeness` (N, 1)."""
+    def _bared(self, tinted: FloatArray, mine: Mask, skin_probability: FloatArray) -> FloatArray:
+        """(N, 3) with skin where hair was expected and skin is likely by `skin_probability` (N, 1)."""
         if not self.bare_share.any():
             return tinted
         darker = (self.skin - self.low(tinted, mine, PATTERN)).mean(1, keepdims=True)
-        hair = likeness * np.clip((darker - LIGHT_AS_SKIN) / (DARK_AS_HAIR - LIGHT_AS_SKIN), 0.0, 1.0)
+        hair = skin_probability * np.clip((darker - LIGHT_AS_SKIN) / (DARK_AS_HAIR - LIGHT_AS_SKIN), 0.0, 1.0)
         return np.asarray(tinted + hair * (self.skin - tinted), np.float32)
 
 

@@ -53,7 +53,7 @@ def bake(table: TexelTable, texture: FusedTexture, generated: ReflectanceMaps, i
     diffuse = texture.albedo
     if inverted:
         share = np.minimum(texture.confidence[:, None] / np.float32(FULL_CONFIDENCE), 1.0)
-        seen = SeenSkin(texture.seen, share, texture.likeness)
+        seen = SeenSkin(texture.seen, share, texture.skin_probability)
         expected = toned(table, table.from_map(enlarged.diffuse[0].numpy()), seen)
         expected = toned(table, _symmetric(table, expected, seen), seen)
         diffuse = (expected + share * (texture.seen - expected)).astype(np.float32)

@@ -21,7 +21,7 @@ SMALLEST_DETAIL_WEIGHT = 1e-30
 
 
 @dataclass(frozen=True)
-class DelitView:
+class ViewAlbedo:
     """The texels that a keyframe shows, M of the table's N."""
 
     index: npt.NDArray[np.int32]
@@ -61,7 +61,7 @@ class BandSums:
         return BandSums(self.weight.copy(), self.low.copy(), self.detail_weight.copy(), self.high.copy())
 
     def add(
-        self, table: TexelTable, view: DelitView, detail_power: float, band_sigma: float, sign: float = 1.0
+        self, table: TexelTable, view: ViewAlbedo, detail_power: float, band_sigma: float, sign: float = 1.0
     ) -> None:
         """Let a keyframe join, or leave with a `sign` of -1.
 

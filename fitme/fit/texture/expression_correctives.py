@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fitme.fit.texture.delighting import DelitView
-from fitme.fit.texture.expression_distance import spread_expressions
+from fitme.fit.texture.delighting import ViewAlbedo
+from fitme.fit.texture.expression_distance import farthest_expressions
 from fitme.fit.texture.fusion import FusionSettings
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
@@ -30,7 +30,7 @@ GRAM_STRIDE = 4
 class ExpressionView:
     """What one picture shows of the albedo, and with which expression."""
 
-    delit: DelitView
+    view_albedo: ViewAlbedo
     expression: FloatArray
     """(52,)."""
     sharpness: float
@@ -53,11 +53,11 @@ def albedo_correctives(
         return None
     expressions = np.stack([view.expression for view in views])
     sharpest = max(view.sharpness for view in views)
-    chosen = spread_expressions(expressions.astype(np.float64), gram.double().numpy(), MOST_EXPRESSIONS)
+    chosen = farthest_expressions(expressions.astype(np.float64), gram.double().numpy(), MOST_EXPRESSIONS)
     expressive = table.within(EXPRESSIVE)
     changes = np.empty((len(chosen), np.count_nonzero(expressive), 3), np.float32)
     for change, index in zip(changes, chosen, strict=True):
-        albedo, weight = views[index].delit.over(len(table.rows))
+        albedo, weight = views[index].view_albedo.over(len(table.rows))
         trust = weight / (weight + settings.confident_weight * sharpest)
         change[:] = (seen + trust[:, None] * (albedo - seen) - rested)[expressive]
     mixing = principal_mixing(changes, MOST_MAPS)

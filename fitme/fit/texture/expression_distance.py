@@ -31,7 +31,7 @@ def expression_axes(gram: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(directions * np.sqrt(np.maximum(squared, 0.0)))
 
 
-def spread_expressions(expressions: npt.NDArray[np.float64], gram: npt.NDArray[np.float64], count: int) -> list[int]:
+def farthest_expressions(expressions: npt.NDArray[np.float64], gram: npt.NDArray[np.float64], count: int) -> list[int]:
     """At most `count` rows of expressions (V, 52): the one nearest to their mean, then each next the one farthest from
     all before, by a Gram matrix (52, 52)."""
     chosen = [int(displacements(expressions, expressions.mean(0), gram).argmin())]

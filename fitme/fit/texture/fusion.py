@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.fit.lighting.albedo_scale import LightEvidence, ToneSettings, likely_skin_tone
-from fitme.fit.lighting.sclera import SCLERA_LIGHT, ScleraSighting, light_evidence
+from fitme.fit.lighting.sclera import SCLERA_LIGHT, ScleraObservation, light_information
 from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, LightSettings, LitSurface, estimate_light, lit_surface
-from fitme.fit.texture.delighting import SMALLEST_WEIGHT, BandSums, DelitView
+from fitme.fit.texture.delighting import SMALLEST_WEIGHT, BandSums, ViewAlbedo
 from fitme.fit.texture.disagreement import disagreement
-from fitme.fit.texture.skin_mask import bare_neck, seen_neck, skin_likeness
+from fitme.fit.texture.skin_mask import bare_neck, seen_neck, skin_probabilities
 from fitme.fit.texture.unprojection import TexelObservation, TexelTable
 from fitme.shape.regions import Region
 
@@ -62,7 +62,7 @@ class FusedTexture:
     prior's skin where something lies over the neck."""
     skin: FloatArray
     """(N, 3) linear, the prior in the tone that was found."""
-    likeness: FloatArray
+    skin_probability: FloatArray
     """(N, 1) in [0, 1], how much what was seen is like that skin, bare."""
     confidence: FloatArray
     """(N,) 0 where nothing was seen, towards 1 where it was seen well."""
@@ -73,7 +73,7 @@ class FusedTexture:
     disagreements: tuple[float, ...] = ()
     """Of each view with all others; see `fitme.fit.keyframes.outliers`. NaN where nothing else shows what a view
     shows."""
-    delit: tuple[DelitView, ...] = ()
+    view_albedo: tuple[ViewAlbedo, ...] = ()
     """What each view says."""
 
 
@@ -96,8 +96,8 @@ class _Samples:
     weight: FloatArray
     """(S,)."""
 
-    def delit(self, light: FloatArray, expected: FloatArray) -> FloatArray:
-        return _delit(self.color, self.surface, light, expected)
+    def view_albedo(self, light: FloatArray, expected: FloatArray) -> FloatArray:
+        return _view_albedos(self.color, self.surface, light, expected)
 
 
 def fuse(
@@ -142,17 +142,17 @@ def fuse(
         albedo = np.asarray(sure * known[sampled] + (1.0 - sure) * albedo, np.float32)
     lights = _lights(samples, albedo, expected, rest, known, sampled, total, settings, light_settings)
 
-    delit = tuple(
-        delit_view(table, view, weight, specular, light, tinted)
+    view_albedo = tuple(
+        delight(table, view, weight, specular, light, tinted)
         for view, weight, light in zip(views, weights, lights, strict=True)
     )
     sums = rest.sums.copy()
-    for part in delit:
+    for part in view_albedo:
         sums.add(table, part, settings.detail_power, settings.band_sigma)
     confidence = _confidence(total, settings)
     seen = np.clip(sums.albedo(), 0.0, MAXIMAL_ALBEDO)
-    likeness = skin_likeness(table, seen, tinted, confidence)
-    seen = tinted + bare_neck(table, likeness, confidence) * (seen - tinted)
+    skin_probability = skin_probabilities(table, seen, tinted, confidence)
+    seen = tinted + bare_neck(table, skin_probability, confidence) * (seen - tinted)
     confidence *= seen_neck(table, confidence)
     # Where little was seen the prior stays, as much of it as the alternations above would leave.
     unseen = (1.0 - confidence) ** (settings.rounds + 1)
@@ -163,23 +163,23 @@ def fuse(
     ]
     errors = tuple(_error(s, colors) for s, colors in zip(samples, predicted, strict=True))
     return FusedTexture(
-        fused, seen, tinted, likeness, confidence[:, 0], tuple(lights), errors,
-        _disagreements(samples, lights, expected, rest, known, sampled, sharpest, settings), delit,
+        fused, seen, tinted, skin_probability, confidence[:, 0], tuple(lights), errors,
+        _disagreements(samples, lights, expected, rest, known, sampled, sharpest, settings), view_albedo,
     )  # fmt: skip
 
 
-def delit_view(
+def delight(
     table: TexelTable,
     view: TexelObservation,
     weight: FloatArray,  # (N,)
     specular: FloatArray,  # (N, 1)
     light: FloatArray,  # (9, 3)
     expected: FloatArray,  # (N, 3)
-) -> DelitView:
+) -> ViewAlbedo:
     """What a view says of the albedo under a light, where that is `expected` to be roughly as given."""
     index = np.flatnonzero(weight > SMALLEST_WEIGHT)
-    albedo = _delit(view.color[index], _surface(table, view, specular, index), light, expected[index])
-    return DelitView(index.astype(np.int32), albedo.astype(np.float16), weight[index].astype(np.float16))
+    albedo = _view_albedos(view.color[index], _surface(table, view, specular, index), light, expected[index])
+    return ViewAlbedo(index.astype(np.int32), albedo.astype(np.float16), weight[index].astype(np.float16))
 
 
 def _lights(
@@ -201,10 +201,11 @@ def _lights(
     for _ in range(settings.rounds if samples else 0):
         mean_light = np.mean(lights, 0).astype(np.float32) if lights else None
         lights = [_light(view, albedo, light_settings, mean_light) for view in samples]
-        delit = sum(
-            (s.weight[:, None] * s.delit(light, expected) for s, light in zip(samples, lights, strict=True)), settled
+        view_albedo = sum(
+            (s.weight[:, None] * s.view_albedo(light, expected) for s, light in zip(samples, lights, strict=True)),
+            settled,
         )
-        albedo = (sure * delit / weight_sum + (1.0 - sure) * albedo).astype(np.float32)
+        albedo = (sure * view_albedo / weight_sum + (1.0 - sure) * albedo).astype(np.float32)
     return lights
 
 
@@ -263,8 +264,8 @@ def _by_sclera(
         light = estimate_light(surface, color, albedo[index], view.weight[index], SCLERA_LIGHT).mean(1)
         shading = float(np.median(surface.diffuse @ light))
         if shading > 0.0:
-            seen.append(ScleraSighting(white, np.median(color, 0), light / shading))
-    return light_evidence(seen, face_color)
+            seen.append(ScleraObservation(white, np.median(color, 0), light / shading))
+    return light_information(seen, face_color)
 
 
 def view_weight(table: TexelTable, view: TexelObservation, sharpness: float) -> FloatArray:
@@ -280,7 +281,7 @@ def _surface(
     return lit_surface(view.normals[index], view.toward_viewer[index], specular[index], table.occlusion[index])
 
 
-def _delit(color: FloatArray, surface: LitSurface, light: FloatArray, expected: FloatArray) -> FloatArray:
+def _view_albedos(color: FloatArray, surface: LitSurface, light: FloatArray, expected: FloatArray) -> FloatArray:
     """Albedo that makes a surface look as seen (S, 3), given what it is expected to be.
 
     What was mirrored is taken off by its expected share of the colour, not by its amount: where a head shades itself,
@@ -324,12 +325,12 @@ def _disagreements(
     sharpest: float,
     settings: FusionSettings,
 ) -> tuple[float, ...]:
-    delit = [s.delit(light, expected) for s, light in zip(samples, lights, strict=True)]
+    view_albedo = [s.view_albedo(light, expected) for s, light in zip(samples, lights, strict=True)]
     weight = rest.sums.weight[sampled] + sum(s.weight for s in samples)
-    seen = np.zeros_like(delit[0]) if known is None else rest.sums.weight[sampled, None] * known[sampled]
-    seen = sum((s.weight[:, None] * values for s, values in zip(samples, delit, strict=True)), seen)
+    seen = np.zeros_like(view_albedo[0]) if known is None else rest.sums.weight[sampled, None] * known[sampled]
+    seen = sum((s.weight[:, None] * values for s, values in zip(samples, view_albedo, strict=True)), seen)
     found = []
-    for view, values, light in zip(samples, delit, lights, strict=True):
+    for view, values, light in zip(samples, view_albedo, lights, strict=True):
         others = weight - view.weight
         albedo = (seen - view.weight[:, None] * values) / np.maximum(others, SMALLEST_WEIGHT)[:, None]
         predicted = albedo * view.surface.shading(light) + view.surface.sheen(light)

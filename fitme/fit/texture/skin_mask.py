@@ -36,7 +36,7 @@ SEEN_FROM = 0.05
 """Confidence from which a texel counts as seen."""
 
 
-def skin_likeness(table: TexelTable, seen: FloatArray, skin: FloatArray, confidence: FloatArray) -> FloatArray:
+def skin_probabilities(table: TexelTable, seen: FloatArray, skin: FloatArray, confidence: FloatArray) -> FloatArray:
     """(N, 1) how much what was `seen` (N, 3) around each texel is like the `skin` (N, 3) expected there, [0, 1].
 
     `confidence` (N, 1) is how well texels were seen. Albedos are linear.
@@ -52,10 +52,10 @@ def skin_likeness(table: TexelTable, seen: FloatArray, skin: FloatArray, confide
     )
 
 
-def bare_neck(table: TexelTable, likeness: FloatArray, confidence: FloatArray) -> FloatArray:
-    """(N, 1) share in [0, 1] of what was seen of the neck that is skin by its `likeness` (N, 1), fading out towards
-    collars and hair; 1 elsewhere. `confidence` (N, 1) is how well texels were seen."""
-    return _faded(table, (likeness > 0.5) | (confidence < SEEN_FROM))
+def bare_neck(table: TexelTable, skin_probability: FloatArray, confidence: FloatArray) -> FloatArray:
+    """(N, 1) share in [0, 1] of what was seen of the neck that is skin by its `skin_probability` (N, 1), fading out
+    towards collars and hair; 1 elsewhere. `confidence` (N, 1) is how well texels were seen."""
+    return _faded(table, (skin_probability > 0.5) | (confidence < SEEN_FROM))
 
 
 def seen_neck(table: TexelTable, confidence: FloatArray) -> FloatArray:

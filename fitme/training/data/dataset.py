@@ -3,7 +3,7 @@
 ::
 
     maps.npy       (N, R, R, 6) uint8, see `CHANNELS`: given maps, if any, then made skins
-    causes.npy     (N, C) float32: what the painter was told (`causes.cause_vector`); NaN for given maps
+    causes.npy     (N, C) float32: what the painter was told (`factors.factor_vector`); NaN for given maps
     typology.npy   (N,) float32: typology angle in degrees, measured on cheeks and forehead
     seeds.npy      (N,) int64: the made skins' seeds; -1 for given maps
     about.json     how the set was made, and its spread over the classes of skin tone; written last
@@ -27,10 +27,10 @@ from torch import Tensor
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.errors import FitmeError, InputError
 from fitme.shape.regions import Region
-from fitme.skin.atlas import FloatArray, SkinAtlas, default_atlas
-from fitme.skin.causes import CAUSE_COUNT, cause_vector
+from fitme.skin.factors import CAUSE_COUNT, factor_vector
 from fitme.skin.painter import synthesize_skin
 from fitme.skin.skin_tone_classes import CLASS_NAMES, ToneReport, class_index, class_limit, skin_angle
+from fitme.skin.texel_geometry import FloatArray, TexelGeometry, default_texel_geometry
 from fitme.training.data.dataset_files import (
     ABOUT_FILE,
     CAUSES_FILE,
@@ -65,8 +65,8 @@ class MapDataset:
 
     maps: Bytes
     """(N, R, R, 6)."""
-    causes: npt.NDArray[np.float32]
-    """(N, C) as `causes.cause_vector` has them; NaN for given maps."""
+    factors: npt.NDArray[np.float32]
+    """(N, C) as `factors.factor_vector` has them; NaN for given maps."""
     typology_deg: npt.NDArray[np.float32]
     """(N,) individual typology angle, degrees, measured on the diffuse albedo."""
     seeds: npt.NDArray[np.int64]
@@ -192,11 +192,11 @@ def load_dataset(folder: Path) -> MapDataset:
     return MapDataset(maps, arrays[CAUSES_FILE], arrays[TYPOLOGY_FILE], arrays[SEEDS_FILE])
 
 
-def texel_weight(atlas: SkinAtlas) -> Tensor:
+def texel_weight(texel_geometry: TexelGeometry) -> Tensor:
     """(1, 1, R, R) how much each texel matters: the face's front most, gaps between islands hardly."""
-    weight = np.where(atlas.covered, 0.7, 0.05)
-    front = (atlas.u < 0.28) & (atlas.v > 0.08) & (atlas.v < 0.74) & atlas.skin_like
-    weight = np.where(front | atlas.is_region(Region.EYES), 1.6, weight)
+    weight = np.where(texel_geometry.covered, 0.7, 0.05)
+    front = (texel_geometry.u < 0.28) & (texel_geometry.v > 0.08) & (texel_geometry.v < 0.74) & texel_geometry.skin_like
+    weight = np.where(front | texel_geometry.is_region(Region.EYES), 1.6, weight)
     return torch.from_numpy(weight.astype(np.float32))[None, None]
 
 
@@ -211,12 +211,12 @@ def _rows(
 ) -> Iterator[MapRow]:
     """The rows that are still missing: given maps first, so that made skins even out their tones."""
     given_count = given.count if given else 0
-    atlas = default_atlas(resolution)
+    texel_geometry = default_texel_geometry(resolution)
     if given and len(growing) < given_count:
         unknown = np.full(CAUSE_COUNT, np.nan, np.float32)
         for index, maps in enumerate(given.make()):
             if index >= len(growing):
-                angle = skin_angle(bytes_to_linear(maps[..., :3]), atlas)
+                angle = skin_angle(bytes_to_linear(maps[..., :3]), texel_geometry)
                 yield MapRow(maps, unknown, angle, GIVEN_SEED)
     total = count + given_count
     limit = class_limit(total) if balanced else total
@@ -260,8 +260,8 @@ class _Painters:
 def _make(job: tuple[int, int]) -> MapRow:
     seed, resolution = job
     skin = synthesize_skin(seed, resolution)
-    angle = skin_angle(skin.diffuse, default_atlas(resolution))
-    return MapRow(encode_maps(skin.diffuse, skin.specular, skin.normals), cause_vector(skin.causes), angle, seed)
+    angle = skin_angle(skin.diffuse, default_texel_geometry(resolution))
+    return MapRow(encode_maps(skin.diffuse, skin.specular, skin.normals), factor_vector(skin.factors), angle, seed)
 
 
 def _recipe(count: int, resolution: int, first_seed: int, balanced: bool, given: GivenMaps | None) -> dict[str, Any]:

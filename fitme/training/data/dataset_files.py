@@ -30,7 +30,7 @@ class MapRow:
 
     maps: npt.NDArray[np.uint8]
     """(R, R, C)."""
-    causes: npt.NDArray[np.float32]
+    factors: npt.NDArray[np.float32]
     """(K,)."""
     typology_deg: float
     seed: int
@@ -48,7 +48,7 @@ class GrowingSet:
     """What the set is made of, as JSON has it."""
     total: int
     map_shape: tuple[int, int, int]
-    cause_count: int
+    factor_count: int
     typology_deg: list[float] = field(default_factory=list, init=False)
     seeds: list[int] = field(default_factory=list, init=False)
 
@@ -58,7 +58,7 @@ class GrowingSet:
         names = (MAPS_FILE, CAUSES_FILE, TYPOLOGY_FILE, SEEDS_FILE)
         self._paths = [self.folder / (name + PARTIAL) for name in names]
         self._types: tuple[np.dtype[Any], ...] = tuple(np.dtype(name) for name in ("u1", "<f4", "<f4", "<i8"))
-        self._shapes: tuple[tuple[int, ...], ...] = (self.map_shape, (self.cause_count,), (), ())
+        self._shapes: tuple[tuple[int, ...], ...] = (self.map_shape, (self.factor_count,), (), ())
         self._sizes = [t.itemsize * int(np.prod(s)) for t, s in zip(self._types, self._shapes, strict=True)]
         self._headers = [_header(t, (self.total, *s)) for t, s in zip(self._types, self._shapes, strict=True)]
         kept = self._rows_of_interrupted_run()
@@ -91,7 +91,7 @@ class GrowingSet:
 
     def append(self, row: MapRow) -> None:
         """Add a row; StoreError when the disk is full, with what is there kept for the next run."""
-        values: tuple[Any, ...] = (row.maps, row.causes, row.typology_deg, row.seed)
+        values: tuple[Any, ...] = (row.maps, row.factors, row.typology_deg, row.seed)
         try:
             for file, value, kind, size in zip(self._files, values, self._types, self._sizes, strict=True):
                 data = np.asarray(value, kind).tobytes()

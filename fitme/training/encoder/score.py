@@ -14,11 +14,11 @@ from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.texture_encoder import TextureEncoder
 from fitme.render.rasterizer import select_backend
 from fitme.shape import load_default_model
-from fitme.skin.atlas import default_atlas
 from fitme.skin.painter import synthesize_skin
 from fitme.skin.skin_tone_classes import CLASS_NAMES, class_index, skin_angle
+from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.data.dataset import HELD_OUT_SEED
-from fitme.training.encoder.simulated_textures import CaptureSettings, Sighting, picture_maps, views_of
+from fitme.training.encoder.simulated_textures import CaptureSettings, TrackedFrame, picture_maps, views_of
 from fitme.training.encoder.trainer import encoded_maps
 
 YAW_RANGE_DEG = (20.0, 50.0)
@@ -51,19 +51,19 @@ def score_encoder(
     encoder: TextureEncoder, generator: ReflectanceGenerator, heads: int = 64, capture: CaptureSettings | None = None
 ) -> TextureEncoderScore:
     """Guess `heads` held-out made heads at the generator's resolution. Deterministic."""
-    atlas = default_atlas(generator.config.resolution)
-    covered = torch.from_numpy(atlas.covered.astype(np.float32))
+    texel_geometry = default_texel_geometry(generator.config.resolution)
+    covered = torch.from_numpy(texel_geometry.covered.astype(np.float32))
     rows, found_deg, true_deg = [], [], []
-    for truth, sighting in half_seen_heads(heads, generator.config.resolution, capture or CaptureSettings()):
-        guess = generator.synthesize(encoder.encode(sighting.texture, sighting.visibility))
-        seen = (sighting.visibility[..., 0] > SEEN_VISIBILITY).float() * covered
+    for truth, observation in half_seen_heads(heads, generator.config.resolution, capture or CaptureSettings()):
+        guess = generator.synthesize(encoder.encode(observation.texture, observation.visibility))
+        seen = (observation.visibility[..., 0] > SEEN_VISIBILITY).float() * covered
         for index in range(len(seen)):
             found, wanted = guess.diffuse[index : index + 1], truth.diffuse[index : index + 1]
             masks = (covered, seen[index], covered - seen[index])
             share = float(seen[index].sum() / covered.sum())
             rows.append([*(float(psnr(found, wanted, mask)) for mask in masks), share])
-            found_deg.append(skin_angle(found[0].numpy(), atlas))
-            true_deg.append(skin_angle(wanted[0].numpy(), atlas))
+            found_deg.append(skin_angle(found[0].numpy(), texel_geometry))
+            true_deg.append(skin_angle(wanted[0].numpy(), texel_geometry))
     table, errors = np.array(rows), np.abs(np.array(found_deg) - np.array(true_deg))
     classes = class_index(np.array(true_deg))
     present = [(name, classes == index) for index, name in enumerate(CLASS_NAMES) if (classes == index).any()]
@@ -80,7 +80,7 @@ def score_encoder(
 
 def half_seen_heads(
     heads: int, resolution: int, capture: CaptureSettings
-) -> Iterator[tuple[ReflectanceMaps, Sighting]]:
+) -> Iterator[tuple[ReflectanceMaps, TrackedFrame]]:
     """Held-out heads in batches, each with one lit picture's texels, turned further with every pair. Deterministic."""
     turned = np.linspace(*YAW_RANGE_DEG, heads)
     yaws = np.where(np.arange(heads) % 2 == 0, turned, -turned).astype(np.float32)

@@ -98,14 +98,14 @@ class Views:
 
 
 @dataclass(frozen=True, eq=False)
-class Sighting:
+class TrackedFrame:
     """Encoder inputs of a batch, and what they ask for."""
 
     texture: Tensor
     """(B, R, R, 3) sRGB-encoded; anything where nothing is seen."""
     visibility: Tensor
     """(B, R, R, 1) in [0, 1], 0 where nothing is seen."""
-    delit: Tensor
+    delighted: Tensor
     """(B,) bool: fused textures."""
     wanted: Tensor
     """(B, 6, R, R) the maps that explain the texture, in its own unit of brightness: the true ones of lit textures;
@@ -170,7 +170,7 @@ def picture_maps(
     settings: CaptureSettings,
     random: torch.Generator,
     chosen: Tensor | None = None,  # (B,) views
-) -> Sighting:
+) -> TrackedFrame:
     """Encoder inputs that maps give. `chosen` makes each a lit texture of that one view; else chance decides."""
     batch, resolution = len(maps), maps.shape[-1]
     fused = torch.zeros(batch, dtype=torch.bool)
@@ -203,8 +203,8 @@ def picture_maps(
     lit = (occlusion * (albedo * shading + sheen)).clamp(max=1.0)
     known_sheen = occlusion * sheen * (0.5 + 0.5 * _uniform(random, batch, 1, 1, 1))
     dull, known = (lit - known_sheen).clamp(min=0.0), occlusion * shading
-    delit, scale = _delit(lit, dull, known, basis, seen_skin, settings, random)
-    texture = torch.where(fused[:, None, None, None], delit, lit)
+    delighted, scale = _view_albedos(lit, dull, known, basis, seen_skin, settings, random)
+    texture = torch.where(fused[:, None, None, None], delighted, lit)
     scaled = linear_to_srgb((srgb_to_linear(maps[:, :3]) * scale[:, :, None, None]).clamp(0.0, MAXIMAL_ALBEDO))
     diffuse = torch.where(fused[:, None, None, None], scaled, maps[:, :3])
 
@@ -214,10 +214,10 @@ def picture_maps(
     encoded = _blurred(encoded.permute(0, 3, 1, 2), settings.largest_blur * unit, random).permute(0, 2, 3, 1)
     noise = settings.largest_noise * _uniform(random, batch, 1, 1, 1) * _normal(random, *encoded.shape)
     wanted = torch.cat([diffuse, maps[:, 3:]], 1)
-    return Sighting((encoded + noise).clamp(0.0, 1.0), visibility[..., None], fused, wanted)
+    return TrackedFrame((encoded + noise).clamp(0.0, 1.0), visibility[..., None], fused, wanted)
 
 
-def _delit(
+def _view_albedos(
     lit: Tensor,  # (B, R, R, 3)
     dull: Tensor,  # (B, R, R, 3) less the sheen as far as it is known
     shading: Tensor,  # (B, R, R, 3)

@@ -33,11 +33,11 @@ from fitme.reflectance.texture_encoder import (
 from fitme.reflectance.weights import load_generator
 from fitme.render.rasterizer import select_backend
 from fitme.shape import load_default_model
-from fitme.skin.atlas import default_atlas
+from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.data.dataset import CHANNELS, MapDataset, load_dataset, texel_weight
 from fitme.training.encoder.simulated_textures import (
     CaptureSettings,
-    Sighting,
+    TrackedFrame,
     Views,
     picture_maps,
     random_yaws,
@@ -139,9 +139,9 @@ class EncoderTrainer:
 
         def loss() -> Tensor:
             maps = self._batch(config.component_batch)
-            sighting = picture_maps(maps, self._views, self._capture, self._random)
-            wanted = (sighting.wanted.flatten(1) * _weights(self._cover) - mean) @ unit
-            found = readout(self._features(sighting))
+            observation = picture_maps(maps, self._views, self._capture, self._random)
+            wanted = (observation.wanted.flatten(1) * _weights(self._cover) - mean) @ unit
+            found = readout(self._features(observation))
             error: Tensor = ((found - wanted) * size).square().sum(1).mean() / scale
             return error
 
@@ -160,9 +160,9 @@ class EncoderTrainer:
         def loss() -> Tensor:
             index = torch.randint(len(noise), (config.component_batch,), generator=self._random)
             true = maps[index].float()
-            sighting = picture_maps(true, self._views, self._capture, self._random)
-            exposure = ((sighting.wanted - true).flatten(1) * _weights(self._cover)) @ directions
-            error = self.encoder.noise(self._features(sighting)) - noise[index]
+            observation = picture_maps(true, self._views, self._capture, self._random)
+            exposure = ((observation.wanted - true).flatten(1) * _weights(self._cover)) @ directions
+            error = self.encoder.noise(self._features(observation)) - noise[index]
             changed = (error @ effect - exposure).square().sum(1).mean() / scale
             loss: Tensor = changed + LATENT_SHARE * error.square().mean()
             return loss
@@ -179,20 +179,20 @@ class EncoderTrainer:
             factor = 2 if done < config.coarse_map_steps else 1
             done += 1
             maps = self._batch(config.map_batch)
-            sighting = picture_maps(maps, self._views, self._capture, self._random)
-            z, w_plus = self.encoder.latents(self._features(sighting))
+            observation = picture_maps(maps, self._views, self._capture, self._random)
+            z, w_plus = self.encoder.latents(self._features(observation))
             offsets = (w_plus - self.encoder.mapping(z)[:, None]) / self._spread
             found = self._generator.synthesize(w_plus, self._resolution // factor)
             cover = downsample(self._cover[None], factor)
-            loss: Tensor = self._difference(encoded_maps(found), downsample(sighting.wanted, factor), cover)
+            loss: Tensor = self._difference(encoded_maps(found), downsample(observation.wanted, factor), cover)
             loss += config.prior_weight * z.square().mean() + config.offset_weight * offsets.square().mean()
             return loss
 
         steps = config.coarse_map_steps + config.map_steps
         yield from self._descend("maps", [*self.encoder.parameters()], config.map_rate, steps, loss)
 
-    def _features(self, sighting: Sighting) -> Tensor:
-        return self.encoder.features(sighting.texture, sighting.visibility, sighting.delit)
+    def _features(self, observation: TrackedFrame) -> Tensor:
+        return self.encoder.features(observation.texture, observation.visibility, observation.delighted)
 
     def _difference(self, found: Tensor, wanted: Tensor, cover: Tensor) -> Tensor:
         error = (found - wanted) * cover
@@ -259,8 +259,8 @@ def small_maps(dataset: MapDataset, resolution: int) -> Tensor:
 
 def _importance(resolution: int) -> Tensor:
     """(r, r) how much each texel counts, of mean one; gaps between islands do not."""
-    atlas = default_atlas(resolution)
-    weight = texel_weight(atlas)[0, 0] * torch.from_numpy(atlas.covered)
+    texel_geometry = default_texel_geometry(resolution)
+    weight = texel_weight(texel_geometry)[0, 0] * torch.from_numpy(texel_geometry.covered)
     return weight / weight.mean()
 
 

@@ -162,8 +162,8 @@ def _synthesize(
 
 
 def _score(found: ReflectanceMaps, wanted: ReflectanceMaps, mask: Tensor | None) -> InversionScore:
-    decibels, likeness = (measure(found.diffuse, wanted.diffuse, mask) for measure in (psnr, ssim))
-    return InversionScore(float(decibels), float(likeness))
+    decibels, skin_probability = (measure(found.diffuse, wanted.diffuse, mask) for measure in (psnr, ssim))
+    return InversionScore(float(decibels), float(skin_probability))
 
 
 def _blocks(x: Tensor, factor: int) -> Tensor:

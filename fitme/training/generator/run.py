@@ -37,7 +37,7 @@ from fitme.metrics.similarity import psnr
 from fitme.reflectance.generator import MODALITIES, ReflectanceGenerator, decode, encode_raw
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.weights import save_generator
-from fitme.skin.atlas import default_atlas
+from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.closed_form.principal_components import (
     LinearBasis,
     detail_components,
@@ -152,7 +152,7 @@ class TrainingRun:
             raise ModelFileError(f"{path} was trained on other maps: give the --data it began with, or another --out")
         held_out = self._made(HELD_OUT_FOLDER, settings.measured_heads, HELD_OUT_SEED, replace=True)
         self._held_out = whole_maps(held_out)
-        weight = texel_weight(default_atlas(settings.generator.resolution))
+        weight = texel_weight(default_texel_geometry(settings.generator.resolution))
         start = training_start(out / START_NAME, settings, dataset, self._digest, weight)
         self.trainer = Trainer(settings, dataset, weight, start, device)
         self.best_db: float | None = None
@@ -256,7 +256,7 @@ def measure(
 ) -> float:
     """Mean PSNR in dB, on diffuse albedo, of short W+ inversions. Computed on `device`; generator and maps are on the
     CPU before and after."""
-    mask = torch.from_numpy(default_atlas(generator.config.resolution).covered)
+    mask = torch.from_numpy(default_texel_geometry(generator.config.resolution).covered)
     target = ReflectanceMaps(maps.diffuse.to(device), maps.specular.to(device), maps.normals.to(device))
     generator.requires_grad_(False).to(device)
     w_plus = invert(generator, target, MEASURE_STEPS, mask.to(device))
@@ -295,7 +295,7 @@ def training_start(
 def digest_of(dataset: MapDataset) -> str:
     """What tells two sets of maps apart: how many, their causes, seeds and tones."""
     digest = hashlib.sha256(str(dataset.maps.shape).encode())
-    for values in (dataset.causes, dataset.seeds, dataset.typology_deg):
+    for values in (dataset.factors, dataset.seeds, dataset.typology_deg):
         digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
 

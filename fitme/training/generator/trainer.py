@@ -3,7 +3,7 @@
 The causes that a made-up skin was painted from are known, so the generator need not find a latent space from scratch:
 the mapping network takes causes, and the generator learns to paint from them. That is a reconstruction loss with an
 exact posterior, and it is what makes training possible on a CPU. Maps without known causes (given textures) get causes
-that are learned along. Random z become causes by the causes' distribution (`cause_distribution`). The branched
+that are learned along. Random z become causes by the causes' distribution (`factor_distribution`). The branched
 discriminator adds what an L1 loss averages away: non-saturating loss, R1, adaptive augmentation (`adversary`);
 path-length regularisation keeps the generator easy to invert.
 """
@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from fitme.errors import ModelFileError
-from fitme.reflectance.cause_features import select_features
+from fitme.reflectance.factor_features import select_features
 from fitme.reflectance.generator import Branch, ReflectanceGenerator, SynthesisStage, encode_raw
 from fitme.reflectance.mapping import QUANTILES
-from fitme.training.closed_form.cause_distribution import CauseDistribution, balanced_rows, fit_cause_distribution
 from fitme.training.closed_form.contrast_maps import clear_contrast, fit_contrast, set_contrast
 from fitme.training.closed_form.detail_maps import clear_details, fit_details, set_details
+from fitme.training.closed_form.factor_distribution import FactorDistribution, balanced_rows, fit_factor_distribution
 from fitme.training.closed_form.latent_prior import match_latents
 from fitme.training.closed_form.principal_components import LinearBasis, start_rows
 from fitme.training.closed_form.whitening import whiten_latents
@@ -64,7 +64,7 @@ class TrainingStart:
     details: dict[int, dict[str, Tensor]]
     """Positional maps (P, r, r) of every branch, by resolution r and modality, as `detail_components` finds them."""
     scores: Tensor
-    """(N, K) what `cause_features.select_features` is to explain of the maps of `start_rows`, as `map_scores` finds
+    """(N, K) what `factor_features.select_features` is to explain of the maps of `start_rows`, as `map_scores` finds
     it."""
 
 
@@ -84,23 +84,23 @@ class Trainer:
         self._dataset = dataset
         self._weight = weight.to(self._device)
         self._basis = start.basis
-        self._causes, self._learned, distribution = _causes(dataset, config)  # (N, Z), (N,) bool
-        self.config = config = replace(config, generator=replace(config.generator, noise_size=self._causes.shape[1]))
+        self._factors, self._learned, distribution = _factors(dataset, config)  # (N, Z), (N,) bool
+        self.config = config = replace(config, generator=replace(config.generator, noise_size=self._factors.shape[1]))
         self.step = 0
         torch.manual_seed(config.seed)
         self.generator = ReflectanceGenerator(config.generator)
         self.generator.set_linear_model(encode_raw(dataset.mean()[None]), start.basis.components)
         if distribution is not None:
             self.generator.mapping.set_distribution(distribution.factor, distribution.knots)
-            rows = torch.from_numpy(start_rows(len(self._causes)))
+            rows = torch.from_numpy(start_rows(len(self._factors)))
             known = ~self._learned[rows]
             self.generator.mapping.set_features(
-                select_features(self._causes[rows][known], start.scores[known], config.generator.feature_count)
+                select_features(self._factors[rows][known], start.scores[known], config.generator.feature_count)
             )
         _set_positions(self.generator, start.details)
         self.generator.to(self._device)
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
-        self._codes = torch.nn.Parameter(self._causes[self._learned].to(self._device))  # (M, Z)
+        self._codes = torch.nn.Parameter(self._factors[self._learned].to(self._device))  # (M, Z)
         self._adversary = Adversary(
             config.adversary, config.discriminator, config.generator.resolution, self._device, config.seed
         )
@@ -125,13 +125,13 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = config.learning_rate * self._rate() * group["share"]
         with torch.autocast(self._device.type, torch.bfloat16, enabled=config.mixed_precision):
-            causes = self._causes_of(indices)
-            w_plus = self.generator.broadcast(self.generator.mapping.from_causes(causes))
+            factors = self._factors_of(indices)
+            w_plus = self.generator.broadcast(self.generator.mapping.from_factors(factors))
             pyramid = self.generator.raw_pyramid(w_plus, phase.resolution)
         outputs = {size: comparable({k: v.float() for k, v in raw.items()}) for size, raw in pyramid.items()}
         losses = reconstruction_losses(outputs, maps, self._weight, config.reconstruction)
         if bool(self._learned[torch.from_numpy(indices)].any()):
-            losses["codes"] = CODE_WEIGHT * causes.square().mean()
+            losses["codes"] = CODE_WEIGHT * factors.square().mean()
         adversary = config.adversary
         if phase.adversarial and adversary.weight > 0.0 and self.step % adversary.interval == 0:
             losses |= self._adversary.losses(outputs[phase.resolution], maps, self.step)
@@ -155,7 +155,7 @@ class Trainer:
         generator.measure_mean_w()
         if prior_steps > 0:
             with torch.no_grad():
-                latents = generator.mapping.from_causes(self._causes_of(np.arange(len(self._causes))).cpu())
+                latents = generator.mapping.from_factors(self._factors_of(np.arange(len(self._factors))).cpu())
             match_latents(generator, latents, prior_steps, self.config.seed)
         whiten_latents(generator)
         clear_contrast(generator)
@@ -167,7 +167,7 @@ class Trainer:
     def reconstruct(self, indices: npt.NDArray[np.int64]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Raw maps by modality of the data, and what the averaged generator makes of their latents."""
         maps = self._dataset.batch(indices, np.zeros(len(indices), bool))
-        w_plus = self.average.broadcast(self.average.mapping.from_causes(self._causes_of(indices)))
+        w_plus = self.average.broadcast(self.average.mapping.from_factors(self._factors_of(indices)))
         *_, rebuilt = self.average.raw_pyramid(w_plus).values()
         return encode_raw(maps), {name: value.cpu() for name, value in rebuilt.items()}
 
@@ -213,21 +213,21 @@ class Trainer:
             {"params": [self._codes], "share": CODE_RATE},
         ]
 
-    def _causes_of(self, indices: npt.NDArray[np.int64]) -> Tensor:
+    def _factors_of(self, indices: npt.NDArray[np.int64]) -> Tensor:
         """Standardised causes (B, Z): known, or learned where a map's are not."""
         chosen = torch.from_numpy(indices)
-        causes = self._causes[chosen].to(self._device)
+        factors = self._factors[chosen].to(self._device)
         learned = self._learned[chosen]
         if bool(learned.any()):
             rank = (torch.cumsum(self._learned, 0) - 1)[chosen].clamp(min=0).to(self._device)
-            causes = torch.where(learned[:, None].to(self._device), self._codes[rank], causes)
-        return causes
+            factors = torch.where(learned[:, None].to(self._device), self._codes[rank], factors)
+        return factors
 
     def _path_penalty(self, indices: npt.NDArray[np.int64]) -> Tensor:
         """The path-length penalty of half a batch, weighted."""
         config = self.config
         half = indices[: max(len(indices) // 2, 1)]
-        w_plus = self.generator.broadcast(self.generator.mapping.from_causes(self._causes_of(half)))
+        w_plus = self.generator.broadcast(self.generator.mapping.from_factors(self._factors_of(half)))
         *_, raw = self.generator.raw_pyramid(w_plus, config.path_length_resolution).values()
         random = torch.Generator(self._device).manual_seed(config.seed * 1_000_003 + self.step)
         penalty = self._path_length.penalty(torch.cat(list(raw.values()), 1), w_plus, random)
@@ -237,15 +237,15 @@ class Trainer:
     def _start_linear_model(self) -> None:
         """Let w's linear part give the coefficients of the data in the linear model, by ridge regression from the
         causes and their products. Causes that are to be learned begin where they give their maps' own."""
-        generator, count = self.generator, len(self._causes)
+        generator, count = self.generator, len(self._factors)
         parts = [
             self._basis.coefficients(self._dataset.batch(indices, np.zeros(len(indices), bool)))
             for indices in np.array_split(np.arange(count), max(count // BATCH_OF_COEFFICIENTS, 1))
         ]
         coefficients = torch.cat(parts)  # (N, K)
         known = ~self._learned
-        causes = self._causes[known]
-        inputs = torch.cat([causes, generator.mapping.features(causes)], 1).double()  # (N, I)
+        factors = self._factors[known]
+        inputs = torch.cat([factors, generator.mapping.features(factors)], 1).double()  # (N, I)
         if len(inputs) > 0:
             ridge = RIDGE_SHARE * len(inputs) * torch.eye(inputs.shape[1], dtype=torch.float64)
             regression = torch.linalg.solve(
@@ -257,7 +257,7 @@ class Trainer:
         inverse = torch.linalg.pinv((direct.weight.cpu() * direct.gain).double())  # (I, D)
         generator.mixture.weight.copy_(((inverse.T @ regression).T / generator.mixture.gain).float())
         self._codes.copy_(
-            (coefficients[self._learned].double() @ torch.linalg.pinv(regression[: causes.shape[1]])).float()
+            (coefficients[self._learned].double() @ torch.linalg.pinv(regression[: factors.shape[1]])).float()
         )
         self.average.load_state_dict(generator.state_dict())
 
@@ -273,11 +273,11 @@ class Trainer:
 
     def _samples(self, generator: ReflectanceGenerator, most: int) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         """What a generator on the CPU has to make, in batches: w (B, D), and raw maps by modality; `most` of them."""
-        count = min(len(self._causes), most)
-        chosen = np.random.default_rng(self.config.seed).permutation(len(self._causes))[:count]
+        count = min(len(self._factors), most)
+        chosen = np.random.default_rng(self.config.seed).permutation(len(self._factors))[:count]
         for indices in np.array_split(chosen, max(count // BATCH_OF_COEFFICIENTS, 1)):
             maps = self._dataset.batch(indices, np.zeros(len(indices), bool))
-            yield generator.mapping.from_causes(self._causes_of(indices).cpu()), encode_raw(maps)
+            yield generator.mapping.from_factors(self._factors_of(indices).cpu()), encode_raw(maps)
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -297,18 +297,18 @@ def is_linear_map(name: str) -> bool:
     return name == "components" or name.endswith(".base")
 
 
-def _causes(dataset: MapDataset, config: TrainingConfig) -> tuple[Tensor, Tensor, CauseDistribution | None]:
+def _factors(dataset: MapDataset, config: TrainingConfig) -> tuple[Tensor, Tensor, FactorDistribution | None]:
     """Standardised causes (N, Z) of a data set, which rows (N,) are to be learned because they are unknown (they begin
     at nought), and the distribution, balanced over the classes of tone. Z is the number of causes, or the configured
     size where no map has any."""
-    causes = dataset.causes
-    known = ~np.isnan(causes).any(1)
+    factors = dataset.factors
+    known = ~np.isnan(factors).any(1)
     if not known.any():
-        return torch.zeros(len(causes), config.generator.noise_size), torch.ones(len(causes), dtype=torch.bool), None
-    balanced = causes[known][balanced_rows(dataset.typology_deg[known], config.seed)]
-    distribution = fit_cause_distribution(balanced, QUANTILES, config.seed)
-    standardized = torch.zeros(len(causes), causes.shape[1])
-    standardized[torch.from_numpy(known)] = distribution.standardize(causes[known])
+        return torch.zeros(len(factors), config.generator.noise_size), torch.ones(len(factors), dtype=torch.bool), None
+    balanced = factors[known][balanced_rows(dataset.typology_deg[known], config.seed)]
+    distribution = fit_factor_distribution(balanced, QUANTILES, config.seed)
+    standardized = torch.zeros(len(factors), factors.shape[1])
+    standardized[torch.from_numpy(known)] = distribution.standardize(factors[known])
     return standardized, torch.from_numpy(~known), distribution
 
 

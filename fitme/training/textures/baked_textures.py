@@ -29,7 +29,7 @@ from fitme.shape.model_file import load_default_model
 from fitme.shape.normals import vertex_normals
 from fitme.shape.raster import uv_raster
 from fitme.shape.regions import Region
-from fitme.skin.atlas import default_atlas
+from fitme.skin.texel_geometry import default_texel_geometry
 
 LEAST_OCCLUSION = 0.3
 """The insides of mouth and nose are not baked darker than this."""
@@ -84,20 +84,20 @@ class HeadSurface:
 @cache
 def head_surface(resolution: int) -> HeadSurface:
     """The package's own head."""
-    model, atlas = load_default_model(), default_atlas(resolution)
+    model, texel_geometry = load_default_model(), default_texel_geometry(resolution)
     coverage = uv_raster(model, resolution)
     triangles, uv_triangles = model.triangles.numpy(), model.uv_triangles.numpy()
     normals = vertex_normals(model.mean[None], model.triangles)[0]
     tangents = vertex_tangents(model.mean[None], model.triangles, model.uv, model.uv_triangles)[0]
     seen = visible_share(model.mean, model.triangles)[:, None].clamp(min=LEAST_OCCLUSION)
     occlusion = coverage.interpolate(seen.numpy(), triangles)
-    face = atlas.covered & atlas.is_region(Region.SKIN)
+    face = texel_geometry.covered & texel_geometry.is_region(Region.SKIN)
     return HeadSurface(
         normals=unit(torch.from_numpy(coverage.interpolate(normals.numpy(), triangles))),
         tangents=torch.from_numpy(coverage.interpolate(tangents.numpy(), uv_triangles)),
-        occlusion=torch.from_numpy(np.where(atlas.covered[..., None], occlusion, 1.0).astype(np.float32)),
-        covered=torch.from_numpy(atlas.covered),
-        organs=torch.from_numpy(atlas.is_region(Region.EYES, Region.TEETH, Region.MOUTH_INTERIOR)),
+        occlusion=torch.from_numpy(np.where(texel_geometry.covered[..., None], occlusion, 1.0).astype(np.float32)),
+        covered=torch.from_numpy(texel_geometry.covered),
+        organs=torch.from_numpy(texel_geometry.is_region(Region.EYES, Region.TEETH, Region.MOUTH_INTERIOR)),
         face=torch.from_numpy(face[..., None].astype(np.float32)),
     )
 

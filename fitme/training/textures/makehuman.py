@@ -19,7 +19,7 @@ from fitme.errors import InputError, ModelFileError
 from fitme.shape.model_file import load_default_model
 from fitme.shape.raster import uv_raster
 from fitme.shape.regions import Region
-from fitme.skin.atlas import FloatArray
+from fitme.skin.texel_geometry import FloatArray
 
 MAKEHUMAN_UV_PATH = Path(__file__).with_name("makehuman_uv.npz")
 UV_SCALE = 65535

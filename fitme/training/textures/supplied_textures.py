@@ -22,9 +22,9 @@ from scipy.ndimage import gaussian_filter
 from fitme.color import srgb_to_linear
 from fitme.errors import InputError
 from fitme.shape.regions import Region
-from fitme.skin.atlas import FloatArray, SkinAtlas, default_atlas
 from fitme.skin.painter import Skin, synthesize_skin
 from fitme.skin.skin_tone_classes import CLASS_NAMES, class_index, skin_angle
+from fitme.skin.texel_geometry import FloatArray, TexelGeometry, default_texel_geometry
 from fitme.training.data.dataset import Bytes, GivenMaps, encode_maps
 from fitme.training.textures.makehuman import find_skins, resample
 from fitme.training.textures.tone_matching import bare_skin, lip_share, match_tone
@@ -121,7 +121,7 @@ def given_maps(
     }
 
     def make() -> Iterator[Bytes]:
-        lenders = Lenders(default_atlas(resolution))
+        lenders = Lenders(default_texel_geometry(resolution))
         for source in sources:
             yield from maps_of_texture(source, lenders, network)
 
@@ -130,52 +130,52 @@ def given_maps(
 
 def maps_of_texture(source: GivenTexture, lenders: "Lenders", network: TextureTranslator) -> Iterator[Bytes]:
     """One encoded map (R, R, 6) for each class of skin tone, from the palest to the darkest."""
-    atlas = lenders.atlas
+    texel_geometry = lenders.texel_geometry
     if source.makehuman:
-        texture, known = resample(read_skin(source.path), atlas.resolution)
-        known = known & ~_flesh_of_sockets(atlas)
+        texture, known = resample(read_skin(source.path), texel_geometry.resolution)
+        known = known & ~_flesh_of_sockets(texel_geometry)
     else:
-        texture, known = read_texture(source.path, atlas.resolution), atlas.covered
+        texture, known = read_texture(source.path, texel_geometry.resolution), texel_geometry.covered
     coverage = torch.from_numpy(known.astype(np.float32))[None]
     maps = translate(network, torch.from_numpy(texture)[None], coverage)
     plain = _Head(*(tensor[0].numpy() for tensor in (maps.diffuse, maps.specular, maps.normals)))
-    own_class = int(class_index(skin_angle(plain.diffuse, atlas)))
+    own_class = int(class_index(skin_angle(plain.diffuse, texel_geometry)))
     draw = np.random.default_rng(zlib.crc32(source.path.name.encode()))
     for tone in range(len(CLASS_NAMES)):
         lender = lenders.of_class(tone, draw)
         head = plain
         if tone != own_class:
-            head = replace(plain, diffuse=match_tone(plain.diffuse, lender.diffuse, atlas))
+            head = replace(plain, diffuse=match_tone(plain.diffuse, lender.diffuse, texel_geometry))
         if source.makehuman:
-            head = _completed(head, lender, atlas)
+            head = _completed(head, lender, texel_geometry)
         yield encode_maps(head.diffuse, head.specular, head.normals)
 
 
 class Lenders:
     """Painted heads of every class of skin tone, made when they are first asked for."""
 
-    def __init__(self, atlas: SkinAtlas) -> None:
-        self.atlas = atlas
+    def __init__(self, texel_geometry: TexelGeometry) -> None:
+        self.texel_geometry = texel_geometry
         self._skins: list[list[Skin]] = [[] for _ in CLASS_NAMES]
         self._next_seed = REFERENCE_SEED
 
     def of_class(self, tone: int, draw: np.random.Generator) -> Skin:
         """One of the first heads of a class, as `draw` decides."""
         while len(self._skins[tone]) < REFERENCES_PER_CLASS and self._next_seed < REFERENCE_SEED + REFERENCE_TRIES:
-            skin = synthesize_skin(self._next_seed, self.atlas.resolution)
+            skin = synthesize_skin(self._next_seed, self.texel_geometry.resolution)
             self._next_seed += 1
-            mine = self._skins[int(class_index(skin_angle(skin.diffuse, self.atlas)))]
+            mine = self._skins[int(class_index(skin_angle(skin.diffuse, self.texel_geometry)))]
             if len(mine) < REFERENCES_PER_CLASS:
                 mine.append(skin)
         return self._skins[tone][int(draw.integers(len(self._skins[tone])))]
 
 
-def _completed(head: _Head, lender: Skin, atlas: SkinAtlas) -> _Head:
+def _completed(head: _Head, lender: Skin, texel_geometry: TexelGeometry) -> _Head:
     """A head with the hair, the rims of the eyes and the organs of a painted one."""
-    blur = _HAIR_EDGE_TEXELS * atlas.resolution / 256.0
-    hair = gaussian_filter((1.0 - bare_skin(lender.diffuse, atlas)) * (1.0 - lip_share(atlas)), blur)
-    rim = 1.0 / (1.0 + np.exp(np.clip((atlas.eyelids - _LID_REACH) / _LID_EDGE, -30.0, 30.0)))
-    lent = np.where(atlas.skin_like, np.maximum(hair, rim), 1.0)[..., None].astype(np.float32)
+    blur = _HAIR_EDGE_TEXELS * texel_geometry.resolution / 256.0
+    hair = gaussian_filter((1.0 - bare_skin(lender.diffuse, texel_geometry)) * (1.0 - lip_share(texel_geometry)), blur)
+    rim = 1.0 / (1.0 + np.exp(np.clip((texel_geometry.eyelids - _LID_REACH) / _LID_EDGE, -30.0, 30.0)))
+    lent = np.where(texel_geometry.skin_like, np.maximum(hair, rim), 1.0)[..., None].astype(np.float32)
     normals = head.normals + (lender.normals - head.normals) * lent
     return _Head(
         head.diffuse + (lender.diffuse - head.diffuse) * lent,
@@ -184,9 +184,9 @@ def _completed(head: _Head, lender: Skin, atlas: SkinAtlas) -> _Head:
     )
 
 
-def _flesh_of_sockets(atlas: SkinAtlas) -> npt.NDArray[np.bool_]:
+def _flesh_of_sockets(texel_geometry: TexelGeometry) -> npt.NDArray[np.bool_]:
     """(R, R) texels within the eyes' opening, which MakeHuman's skins paint red."""
-    return np.asarray((atlas.eyelids < _LID_REACH) & atlas.is_region(Region.SKIN))
+    return np.asarray((texel_geometry.eyelids < _LID_REACH) & texel_geometry.is_region(Region.SKIN))
 
 
 def read_skin(path: Path) -> npt.NDArray[np.uint8]:

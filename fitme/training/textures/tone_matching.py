@@ -11,9 +11,9 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from fitme.shape.regions import Region
-from fitme.skin.atlas import BoolArray, FloatArray, RealArray, SkinAtlas
 from fitme.skin.pigments import D65_WHITE_XYZ, XYZ_TO_SRGB
 from fitme.skin.skin_tone_classes import measuring_mask
+from fitme.skin.texel_geometry import BoolArray, FloatArray, RealArray, TexelGeometry
 
 LEVELS = 65
 """Quantiles that a histogram is described by."""
@@ -42,38 +42,38 @@ _LUMINANCE = np.linalg.inv(XYZ_TO_SRGB)[1]
 _KNEE = 6.0 / 29.0
 
 
-def bare_skin(diffuse: FloatArray, atlas: SkinAtlas) -> FloatArray:
+def bare_skin(diffuse: FloatArray, texel_geometry: TexelGeometry) -> FloatArray:
     """(H, W) in [0, 1] how much each texel of a linear albedo (H, W, 3) is bare skin: not lips, eyes, mouth, hair or
     nostril. Hair is told by being darker than the head's own cheeks and forehead, or of another hue."""
-    darker, other_hue = _unlike_skin(diffuse, atlas)
-    hairy = _where_hair_grows(atlas)
+    darker, other_hue = _unlike_skin(diffuse, texel_geometry)
+    hairy = _where_hair_grows(texel_geometry)
     open_face = _falling(darker, *_DARKER_STOPS) * _falling(other_hue, *_OTHER_HUE)
     among_hair = _falling(darker, *_DARKER_STOPS_HAIRY) * _falling(other_hue, *_OTHER_HUE_HAIRY)
-    share = (open_face + (among_hair - open_face) * hairy) * (1.0 - lip_share(atlas))
-    return _soft(share, atlas)
+    share = (open_face + (among_hair - open_face) * hairy) * (1.0 - lip_share(texel_geometry))
+    return _soft(share, texel_geometry)
 
 
-def shining_through(diffuse: FloatArray, atlas: SkinAtlas) -> FloatArray:
+def shining_through(diffuse: FloatArray, texel_geometry: TexelGeometry) -> FloatArray:
     """(H, W) in [0, 1] how much of the light of each texel that is not bare skin comes from skin between hairs, were
     the hairs black; none for hair of another hue than skin."""
-    darker, other_hue = _unlike_skin(diffuse, atlas)
+    darker, other_hue = _unlike_skin(diffuse, texel_geometry)
     light = np.clip((2.0**-darker - _OPAQUE_LIGHT) / (1.0 - _OPAQUE_LIGHT), 0.0, 1.0)
-    return _soft(light * _falling(other_hue, *_OTHER_HUE_HAIRY) * (1.0 - lip_share(atlas)), atlas)
+    return _soft(light * _falling(other_hue, *_OTHER_HUE_HAIRY) * (1.0 - lip_share(texel_geometry)), texel_geometry)
 
 
-def lip_share(atlas: SkinAtlas) -> FloatArray:
+def lip_share(texel_geometry: TexelGeometry) -> FloatArray:
     """(H, W) in [0, 1] how much each texel belongs to the lips."""
-    share = 1.0 / (1.0 + np.exp(np.clip(atlas.lips / _LIP_EDGE, -30.0, 30.0)))
-    return np.where(atlas.skin_like, share, 0.0).astype(np.float32)
+    share = 1.0 / (1.0 + np.exp(np.clip(texel_geometry.lips / _LIP_EDGE, -30.0, 30.0)))
+    return np.where(texel_geometry.skin_like, share, 0.0).astype(np.float32)
 
 
-def match_tone(diffuse: FloatArray, reference: FloatArray, atlas: SkinAtlas) -> FloatArray:
+def match_tone(diffuse: FloatArray, reference: FloatArray, texel_geometry: TexelGeometry) -> FloatArray:
     """A head's linear albedo (H, W, 3) with the skin tone of another's, the reference (H, W, 3). Cheeks and forehead
     have the reference's median colour afterwards."""
     lab, reference_lab = lab_of_linear(diffuse), lab_of_linear(reference)
-    measured = measuring_mask(atlas)
-    skin, lips = bare_skin(diffuse, atlas), lip_share(atlas)
-    reference_skin = bare_skin(reference, atlas)
+    measured = measuring_mask(texel_geometry)
+    skin, lips = bare_skin(diffuse, texel_geometry), lip_share(texel_geometry)
+    reference_skin = bare_skin(reference, texel_geometry)
     bare, reference_bare = measured & (skin > SURE), measured & (reference_skin > SURE)
 
     result = diffuse.astype(np.float64)
@@ -81,7 +81,7 @@ def match_tone(diffuse: FloatArray, reference: FloatArray, atlas: SkinAtlas) -> 
     matched += np.median(reference_lab[reference_bare], axis=0) - np.median(matched[bare], axis=0)
     result += skin[..., None] * (linear_of_lab(matched) - diffuse)
     change = np.median(result[bare], axis=0) - np.median(diffuse[bare], axis=0)
-    between_hairs = (1.0 - skin) * shining_through(diffuse, atlas)
+    between_hairs = (1.0 - skin) * shining_through(diffuse, texel_geometry)
     result += between_hairs[..., None] * np.minimum(change, 0.0)  # dark hair does not fade on paler skin
     matched = _matched(lab, reference_lab, lips > SURE, lips > SURE)
     result += lips[..., None] * (linear_of_lab(matched) - diffuse)
@@ -126,22 +126,22 @@ def linear_of_lab(lab: RealArray) -> npt.NDArray[np.float64]:
     return np.asarray(xyz * np.array(D65_WHITE_XYZ) @ XYZ_TO_SRGB.T, np.float64)
 
 
-def _unlike_skin(diffuse: FloatArray, atlas: SkinAtlas) -> tuple[RealArray, RealArray]:
+def _unlike_skin(diffuse: FloatArray, texel_geometry: TexelGeometry) -> tuple[RealArray, RealArray]:
     """By how many halvings texels (H, W) are darker than the head's skin, and how far their hue is from it."""
-    tone = np.median(diffuse[measuring_mask(atlas)], axis=0)
+    tone = np.median(diffuse[measuring_mask(texel_geometry)], axis=0)
     safe = np.maximum(diffuse, _SMALLEST_LIGHT)
     darker = np.log2(float(tone @ _LUMINANCE) / (safe @ _LUMINANCE))
     ratios = np.log(safe[..., :2] / safe[..., 1:]) - np.log(tone[:2] / tone[1:])
     return darker, np.linalg.norm(ratios, axis=-1)
 
 
-def _where_hair_grows(atlas: SkinAtlas) -> FloatArray:
+def _where_hair_grows(texel_geometry: TexelGeometry) -> FloatArray:
     """(H, W) in [0, 1]: scalp, and round the brows."""
-    hairy = atlas.is_region(Region.SCALP).astype(np.float32)
-    for brow in atlas.brows:
+    hairy = texel_geometry.is_region(Region.SCALP).astype(np.float32)
+    for brow in texel_geometry.brows:
         along = np.clip(1.0 + _BROW_END - np.abs(2.0 * brow.along - 1.0), 0.0, 1.0)
         hairy = np.maximum(hairy, along * np.clip(2.0 * (1.0 - np.abs(brow.across) / _BROW_REACH), 0.0, 1.0))
-    return np.where(atlas.skin_like, hairy, 0.0).astype(np.float32)
+    return np.where(texel_geometry.skin_like, hairy, 0.0).astype(np.float32)
 
 
 def _falling(x: RealArray, start: float, end: float) -> npt.NDArray[np.float64]:
@@ -150,6 +150,6 @@ def _falling(x: RealArray, start: float, end: float) -> npt.NDArray[np.float64]:
     return np.asarray(t * t * (3.0 - 2.0 * t), np.float64)
 
 
-def _soft(share: RealArray, atlas: SkinAtlas) -> FloatArray:
-    blurred = gaussian_filter(np.asarray(share, np.float64), _EDGE_TEXELS * atlas.resolution / 256.0)
-    return np.where(atlas.skin_like, blurred, 0.0).astype(np.float32)
+def _soft(share: RealArray, texel_geometry: TexelGeometry) -> FloatArray:
+    blurred = gaussian_filter(np.asarray(share, np.float64), _EDGE_TEXELS * texel_geometry.resolution / 256.0)
+    return np.where(texel_geometry.skin_like, blurred, 0.0).astype(np.float32)

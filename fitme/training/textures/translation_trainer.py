@@ -15,8 +15,8 @@ from fitme.errors import ConfigError
 from fitme.metrics.similarity import psnr
 from fitme.reflectance.layers import downsample
 from fitme.reflectance.maps import ReflectanceMaps
-from fitme.skin.atlas import default_atlas
 from fitme.skin.painter import synthesize_skin
+from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.data.dataset import (
     HELD_OUT_SEED,
     MapDataset,
@@ -100,7 +100,7 @@ class TranslationTrainer:
         self._optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, betas=settings.adam_betas, weight_decay=1e-4
         )
-        self._weight = texel_weight(default_atlas(dataset.resolution)).to(self._device)
+        self._weight = texel_weight(default_texel_geometry(dataset.resolution)).to(self._device)
         self._channel_weight = torch.tensor(CHANNEL_WEIGHTS, device=self._device)[:, None, None]
         self._random = torch.Generator().manual_seed(settings.seed)
         self._draw = np.random.default_rng(settings.seed)
@@ -197,8 +197,10 @@ def held_out_maps(count: int, resolution: int) -> Tensor:
 def score_translation(network: TextureTranslator, maps: Tensor, *, seed: int = 0) -> TranslationScore:
     """Measure a network on maps (N, 6, R, R). Textures are complete and of the baking's own blur, noise and light."""
     settings = BakingSettings(without_organs_share=0.0, front_only_share=0.0, hole_share=0.0)
-    atlas = default_atlas(maps.shape[-1])
-    covered, skin = (torch.from_numpy(mask.astype(np.float32)) for mask in (atlas.covered, atlas.skin_like))
+    texel_geometry = default_texel_geometry(maps.shape[-1])
+    covered, skin = (
+        torch.from_numpy(mask.astype(np.float32)) for mask in (texel_geometry.covered, texel_geometry.skin_like)
+    )
     mean = functional.interpolate(network.mean[None], size=maps.shape[-2:], mode="bilinear", align_corners=False)
     random = torch.Generator().manual_seed(seed)
     rows: list[dict[str, float]] = []

@@ -8,7 +8,7 @@ from fitme.bench.reflectance.captured_subject import MAP_SIZE, WINDOWS, captured
 from fitme.bench.reflectance.patches import BANDS_PER_MM, MAPS, SkinPatch, band_power, nyquist_per_mm, skin_patch
 from fitme.bench.reflectance.power_spectra import MADE_SEEDS, MADE_WINDOWS, compare
 from fitme.errors import InputError
-from fitme.skin.causes import draw_causes
+from fitme.skin.factors import draw_factors
 
 REFERENCE = Path(__file__).parents[4] / "shared" / "data" / "reference_subject"
 UNLIMITED = (np.inf, np.inf)
@@ -78,12 +78,12 @@ def test_maps_of_another_size_are_refused(tmp_path):
 
 @pytest.mark.parametrize("seed", MADE_SEEDS)
 def test_compared_heads_show_bare_pale_skin(seed):
-    traits = draw_causes(np.random.default_rng(seed)).traits
-    assert traits.typology_angle_deg > 41.0
-    assert traits.masculine
-    assert traits.wrinkles < 0.3
-    assert traits.freckles < 0.05
-    assert max(traits.beard_density) == 0.0
+    attributes = draw_factors(np.random.default_rng(seed)).attributes
+    assert attributes.typology_angle_deg > 41.0
+    assert attributes.masculine
+    assert attributes.wrinkles < 0.3
+    assert attributes.freckles < 0.05
+    assert max(attributes.beard_density) == 0.0
 
 
 @pytest.mark.skipif(not REFERENCE.is_dir(), reason="the captured subject is not in ../shared")

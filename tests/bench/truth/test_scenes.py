@@ -34,7 +34,7 @@ def scans():
 def renderer(scans):
     pytest.importorskip("mitsuba", reason="Mitsuba 3 is not installed: it comes with the extra 'truth'")
     drawn = subject(0, 2)
-    return TruthRenderer(scans, drawn, synthesize_skin(drawn.skin_seed, 128, traits=drawn.traits), VARIANT)
+    return TruthRenderer(scans, drawn, synthesize_skin(drawn.skin_seed, 128, attributes=drawn.attributes), VARIANT)
 
 
 def test_a_missing_population_is_told(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fitme.build.shape.source_mesh import Part
-from fitme.build.shape.teeth import LOWER_CURTAIN_M, UPPER_CURTAIN_M, find_curtain
+from fitme.build.shape.teeth import LOWER_CURTAIN_M, UPPER_CURTAIN_M, find_inner_mouth_extension
 from fitme.geometry import Camera
 from fitme.render.occlusion import teeth_and_behind
 from fitme.render.rasterizer import select_backend
@@ -33,7 +33,7 @@ def parts(model: MorphableModel) -> np.ndarray:
 
 def curtain(model: MorphableModel, row: Part):
     arrays = (model.triangles.numpy(), model.uv_triangles.numpy(), model.uv.double().numpy())
-    return find_curtain(*arrays, parts(model), row)
+    return find_inner_mouth_extension(*arrays, parts(model), row)
 
 
 @pytest.mark.parametrize(("row", "offset_m"), ROWS)
@@ -90,4 +90,6 @@ def test_curtains_show_through_an_open_mouth_alone(model):
 def test_a_row_that_is_no_strip_is_refused(model):
     arrays = (model.triangles.numpy(), model.uv_triangles.numpy(), model.uv.double().numpy())
     with pytest.raises(ValueError, match="strip"):
-        find_curtain(*arrays, np.where(parts(model) == Part.HEAD, Part.UPPER_TEETH, Part.HEAD), Part.UPPER_TEETH)
+        find_inner_mouth_extension(
+            *arrays, np.where(parts(model) == Part.HEAD, Part.UPPER_TEETH, Part.HEAD), Part.UPPER_TEETH
+        )

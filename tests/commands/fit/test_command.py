@@ -182,22 +182,22 @@ def test_ctrl_c_keeps_what_was_found(clip: Path, tmp_path: Path, monkeypatch: py
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def studied(store: Path) -> list[str]:
+def expression_frames(store: Path) -> list[str]:
     with SessionStore(store) as opened:
         state = opened.read()
     assert state is not None
-    return [picture.key for picture in state.studied]
+    return [picture.key for picture in state.expression_frames]
 
 
 def test_session_goes_on_where_it_stopped(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     store = tmp_path / "session"
     assert run("fit", clip, "--out", tmp_path / "first", "--seconds", "0", "--session", store) == 0
-    kept = studied(store)
+    kept = expression_frames(store)
     assert len(kept) == FRAMES - KEYFRAMES
     monkeypatch.setattr(fitting, "STUDIED", 3)
     assert run("fit", "--out", tmp_path / "second", "--seconds", "0", "--session", store) == 0
     first, second = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("first", "second"))
     assert len(second["rounds"]) > len(first["rounds"]) >= 1
     assert len(second["keyframes"]) == len(first["keyframes"])
-    assert len(studied(store)) == 3
-    assert set(studied(store)) < set(kept)
+    assert len(expression_frames(store)) == 3
+    assert set(expression_frames(store)) < set(kept)

@@ -14,13 +14,13 @@ from fitme.fit.alignment.head_scale import (
     IRIS_RADIUS_M,
     MEASURED_LOG_BIAS,
     SeenEyes,
-    iris_evidence,
+    iris_information,
     told_directions,
-    volume_evidence,
+    volume_information,
 )
 from fitme.fit.alignment.limbus import LimbusView
 from fitme.fit.estimate import KeyframeEstimate
-from fitme.fit.solver.marginal_information import SharedEvidence
+from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.geometry import Camera, HeadPose
 from fitme.shape import MorphableModel
 from fitme.shape.expressions import EXPRESSION_COUNT
@@ -39,7 +39,7 @@ def size_of(model: MorphableModel, identity: torch.Tensor) -> torch.Tensor:
     return size + (moved * outward).sum(1).mean() / size
 
 
-def solved(evidence: SharedEvidence) -> npt.NDArray[np.float64]:
+def solved(evidence: MarginalInformation) -> npt.NDArray[np.float64]:
     """Most likely identity (K,) beside the prior; focal length is said nothing of."""
     precision = evidence.precision[:-1, :-1]
     return np.linalg.solve(precision + np.eye(len(precision)), evidence.potential[:-1])
@@ -65,11 +65,11 @@ def seen_eyes(model: MorphableModel, radius_m: float, count: int = 8) -> list[Se
 def test_counts_the_directions_that_are_told() -> None:
     precision = np.zeros((7, 7))
     precision[0, 0], precision[1, 1] = 1e6, 1.0
-    assert told_directions(SharedEvidence(precision, np.zeros(7)), 5) == pytest.approx(1.5, abs=1e-3)
+    assert told_directions(MarginalInformation(precision, np.zeros(7)), 5) == pytest.approx(1.5, abs=1e-3)
     # What hangs on an unknown focal length is not told.
     precision[2, 2] = precision[6, 6] = 1e6
     precision[2, 6] = precision[6, 2] = 1e6 - 1.0
-    assert told_directions(SharedEvidence(precision, np.zeros(7)), 5) < 2.5
+    assert told_directions(MarginalInformation(precision, np.zeros(7)), 5) < 2.5
 
 
 def test_heads_of_a_shape_are_as_large_as_they_are_drawn(model: MorphableModel) -> None:
@@ -87,11 +87,11 @@ def test_heads_of_a_shape_are_as_large_as_they_are_drawn(model: MorphableModel) 
         across = np.zeros((len(direction), count + 1))
         across[:, :-1] = (basis - np.outer(direction, direction @ basis)) / noise
         right = (direction * (direction @ middle) - middle) / noise + g.normal(size=len(direction))
-        told = SharedEvidence(across.T @ across, across.T @ right)
+        told = MarginalInformation(across.T @ across, across.T @ right)
         for mended in (False, True):
             found = np.zeros(count)
             for _ in range(3):
-                evidence = told + volume_evidence(model, found.astype(np.float32), told) if mended else told
+                evidence = told + volume_information(model, found.astype(np.float32), told) if mended else told
                 found = np.linalg.solve(evidence.precision[:-1, :-1] + np.eye(count), evidence.potential[:-1])
             ratios.append(np.log(np.linalg.norm(middle + basis @ found) / np.linalg.norm(true)))
     plain, mended_ratio = np.mean(ratios[::2]), np.mean(ratios[1::2])
@@ -105,10 +105,10 @@ def test_volume_is_the_logarithm_of_size(model: MorphableModel, follows: float, 
     identity = torch.from_numpy(g.normal(size=model.identity_count)).requires_grad_()
     told = np.zeros((model.identity_count + 1,) * 2)
     told[3, 3] = told[5, 5] = 1e9
-    told_evidence = SharedEvidence(told, np.zeros(len(told)))
+    told_information = MarginalInformation(told, np.zeros(len(told)))
     (slope,) = torch.autograd.grad((2.0 + follows) * size_of(model, identity).log(), identity)
     found = identity.detach().numpy()
-    evidence = volume_evidence(model, found.astype(np.float32), told_evidence, follows)
+    evidence = volume_information(model, found.astype(np.float32), told_information, follows)
     assert -evidence.gradient(np.append(found, 0.0))[:-1] == pytest.approx(slope.numpy(), rel=1e-4, abs=1e-6)
 
 
@@ -116,7 +116,7 @@ def test_volume_is_the_logarithm_of_size(model: MorphableModel, follows: float, 
 def test_a_head_whose_irises_are_too_large_is_too_large(model: MorphableModel, factor: float) -> None:
     mean = np.zeros(model.identity_count, np.float32)
     measured = factor * IRIS_RADIUS_M * np.exp(MEASURED_LOG_BIAS)
-    evidence = iris_evidence(model, mean, FOCAL, seen_eyes(model, measured))
+    evidence = iris_information(model, mean, FOCAL, seen_eyes(model, measured))
     assert evidence is not None
     found = torch.from_numpy(solved(evidence))
     grown = float((size_of(model, found) / size_of(model, torch.zeros_like(found))).log())
@@ -126,7 +126,7 @@ def test_a_head_whose_irises_are_too_large_is_too_large(model: MorphableModel, f
 
 def test_says_no_more_of_size_than_irises_are_alike(model: MorphableModel) -> None:
     mean = np.zeros(model.identity_count, np.float32)
-    few, many = (iris_evidence(model, mean, FOCAL, seen_eyes(model, IRIS_RADIUS_M, count)) for count in (2, 2000))
+    few, many = (iris_information(model, mean, FOCAL, seen_eyes(model, IRIS_RADIUS_M, count)) for count in (2, 2000))
     assert few is not None
     assert many is not None
     assert np.trace(few.precision) < np.trace(many.precision)
@@ -141,4 +141,4 @@ def test_says_no_more_of_size_than_irises_are_alike(model: MorphableModel) -> No
 def test_without_eyes_nothing_is_said(model: MorphableModel) -> None:
     mean = np.zeros(model.identity_count, np.float32)
     closed = [replace(eyes, views=()) for eyes in seen_eyes(model, IRIS_RADIUS_M)]
-    assert iris_evidence(model, mean, FOCAL, closed) is None
+    assert iris_information(model, mean, FOCAL, closed) is None

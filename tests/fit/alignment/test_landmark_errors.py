@@ -24,7 +24,7 @@ from fitme.fit.alignment.landmark_errors import (
 from fitme.fit.alignment.landmark_targets import LandmarkSettings, LandmarkTargets, initial_estimate, matrix_of
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.gauss_newton import solve_jointly
-from fitme.fit.solver.joint_estimate import Freedom, SolverSettings
+from fitme.fit.solver.joint_estimate import FreeParameters, SolverSettings
 from fitme.fit.solver.point_targets import MeshBasis
 from fitme.geometry import Camera
 from fitme.reflectance.weights import load_default_generator
@@ -146,7 +146,7 @@ def test_knowing_the_errors_finds_people_better(model: MorphableModel) -> None:
         row = [_distance(mean, true)]
         for source in (unknowing, knowing):
             targets = [source.of(frame, matrix_of(frame.observation.pose), measured=True) for frame in frames]
-            found = solve_jointly(targets, start, SolverSettings(), Freedom())
+            found = solve_jointly(targets, start, SolverSettings(), FreeParameters())
             row.append(_distance(mean + np.tensordot(found.identity, components, 1), true))
         distances.append(row)
     mean_face, independent, measured = np.mean(distances, 0)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fitme.color import linear_to_srgb
-from fitme.fit.inversion.generator_inversion import ReflectanceFit, TextureEvidence
+from fitme.fit.inversion.generator_inversion import ReflectanceFit, TextureTarget
 from fitme.fit.inversion.settings import DenseSettings
 from fitme.fit.texture.mouth_interior import open_mouth
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
@@ -28,16 +28,16 @@ def generator() -> ReflectanceGenerator:
     return generator
 
 
-def evidence_of(generator: ReflectanceGenerator, weight: float = 1.0) -> TextureEvidence:
+def information_of(generator: ReflectanceGenerator, weight: float = 1.0) -> TextureTarget:
     with torch.no_grad():
         latent = generator.mapping(torch.randn(1, 8, generator=torch.Generator().manual_seed(9)))
         maps = generator.synthesize(3.0 * generator.broadcast(latent))
-    return TextureEvidence(linear_to_srgb(maps.diffuse), torch.full((1, 64, 64, 1), weight))
+    return TextureTarget(linear_to_srgb(maps.diffuse), torch.full((1, 64, 64, 1), weight))
 
 
 def test_coarse_inversion_comes_closer(generator: ReflectanceGenerator, model: MorphableModel) -> None:
     fit = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS)
-    texture = evidence_of(generator)
+    texture = information_of(generator)
     skin = open_mouth(model, CONFIG.resolution).outside  # Behind the lips, unseen maps are dark.
 
     def away() -> torch.Tensor:
@@ -52,7 +52,7 @@ def test_coarse_inversion_comes_closer(generator: ReflectanceGenerator, model: M
 
 def test_restored_fit_is_the_same(generator: ReflectanceGenerator, model: MorphableModel) -> None:
     fit = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS)
-    fit.invert_coarsely(evidence_of(generator), 5)
+    fit.invert_coarsely(information_of(generator), 5)
     changed = {"branches.diffuse.base": generator.state_dict()["branches.diffuse.base"].numpy() + np.float32(0.1)}
     fit.restore(fit.w_plus, changed)
     other = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS)
@@ -69,14 +69,14 @@ def test_evidence_shrinks_by_confidence() -> None:
     weight = torch.zeros(1, 4, 4, 1)
     encoded[0, 0, 0], weight[0, 0, 0] = 0.8, 1.0
     encoded[0, 0, 1] = 0.1
-    small = TextureEvidence(encoded, weight).at(2)
+    small = TextureTarget(encoded, weight).at(2)
     assert small.encoded[0, 0, 0, 0] == pytest.approx(0.8, abs=1e-3)
     assert small.weight[0, 0, 0, 0] == pytest.approx(0.25)
     assert float(small.weight[0, 1, 1, 0]) == 0.0
 
 
 def test_slices_add_up_to_one_run(generator: ReflectanceGenerator, model: MorphableModel) -> None:
-    texture = evidence_of(generator)
+    texture = information_of(generator)
     whole = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS)
     whole.invert_coarsely(texture, 12)
     sliced = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS)
@@ -92,19 +92,19 @@ def test_inversion_starts_from_the_encoders_guess_and_stays_near(
 ) -> None:
     torch.manual_seed(5)
     encoder = encoder_for(generator)
-    texture = evidence_of(generator)
-    guess = encoder.encode(texture.encoded, texture.weight, delit=True)[0].numpy()
+    texture = information_of(generator)
+    guess = encoder.encode(texture.encoded, texture.weight, delighted=True)[0].numpy()
     fit = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS, lambda _: encoder)
     fit.invert_coarsely(texture, 0)
     assert fit.w_plus is not None
     np.testing.assert_array_equal(fit.w_plus, guess)
     # Nothing seen: what is expected of an unseen face stays.
-    unseen = evidence_of(generator, weight=0.0)
+    unseen = information_of(generator, weight=0.0)
     blind = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS, lambda _: encoder)
     blind.invert_coarsely(unseen, 5)
     assert blind.w_plus is not None
     np.testing.assert_allclose(
-        blind.w_plus, encoder.encode(unseen.encoded, unseen.weight, delit=True)[0].numpy(), atol=1e-3
+        blind.w_plus, encoder.encode(unseen.encoded, unseen.weight, delighted=True)[0].numpy(), atol=1e-3
     )
     # A latent that is known already is not guessed again.
     warm = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS, lambda _: encoder)

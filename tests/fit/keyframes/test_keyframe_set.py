@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from fitme.fit.inversion.adam import Descent, Group
-from fitme.fit.keyframes.keyframe_set import companions
-from fitme.fit.keyframes.marginalized import Rest
-from fitme.fit.solver.gauss_newton import shared_evidence, solve_jointly
+from fitme.fit.inversion.adam import Adam, Group
+from fitme.fit.keyframes.keyframe_set import reference_keyframes
+from fitme.fit.keyframes.marginalized import MarginalizedKeyframes
+from fitme.fit.solver.gauss_newton import marginal_information_of, solve_jointly
 from fitme.fit.solver.joint_estimate import JointEstimate, SolverSettings
-from fitme.fit.solver.marginal_information import SharedEvidence
+from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.solver.point_targets import MeshBasis, PointTargets
-from fitme.fit.texture.delighting import BandSums, DelitView
+from fitme.fit.texture.delighting import BandSums, ViewAlbedo
 from fitme.fit.texture.fusion import FusionSettings
 from fitme.fit.texture.unprojection import TexelTable, texel_table
 from fitme.geometry import Camera
@@ -27,11 +27,11 @@ def table(model: MorphableModel) -> TexelTable:
     return texel_table(model, 64)
 
 
-def view(table: TexelTable, seed: int) -> DelitView:
+def view(table: TexelTable, seed: int) -> ViewAlbedo:
     random = np.random.default_rng(seed)
     index = np.flatnonzero(random.random(len(table.rows)) < 0.6).astype(np.int32)
     albedo = random.uniform(0.1, 0.9, (len(index), 3)).astype(np.float16)
-    return DelitView(index, albedo, random.uniform(0.01, 1.0, len(index)).astype(np.float16))
+    return ViewAlbedo(index, albedo, random.uniform(0.01, 1.0, len(index)).astype(np.float16))
 
 
 def test_who_comes_and_goes_leaves_no_trace(table: TexelTable) -> None:
@@ -49,31 +49,31 @@ def test_who_comes_and_goes_leaves_no_trace(table: TexelTable) -> None:
 
 
 def test_rest_is_empty_after_all_have_woken(table: TexelTable) -> None:
-    rest = Rest(table, SETTINGS)
+    rest = MarginalizedKeyframes(table, SETTINGS)
     assert rest.texture() is None
     assert rest.shared() is None
-    shared = SharedEvidence(np.eye(3), np.ones(3))
-    rest.lay("a", view(table, 0), 1.0, shared)
-    rest.lay("b", view(table, 1), 2.0, shared)
+    shared = MarginalInformation(np.eye(3), np.ones(3))
+    rest.marginalize("a", view(table, 0), 1.0, shared)
+    rest.marginalize("b", view(table, 1), 2.0, shared)
     texture = rest.texture()
     assert texture is not None
     assert texture.sharpest == 2.0
-    rest.wake("a")
-    rest.wake("a")
+    rest.reactivate("a")
+    rest.reactivate("a")
     assert "a" not in rest
     assert "b" in rest
-    rest.wake("b")
+    rest.reactivate("b")
     assert rest.texture() is None
 
 
 def test_companions_are_the_most_different_and_worst_explained() -> None:
     directions = {name: np.radians([yaw, 0.0]) for name, yaw in (("l", -40), ("m", 2), ("r", 40), ("n", 0), ("x", 3))}
     losses = dict.fromkeys(("l", "m", "r", "x"), 0.05)
-    assert set(companions(directions, losses, ["n"], 2)) == {"l", "r"}
-    assert companions(directions, losses | {"m": 0.06}, ["l", "r", "n"], 1) == ["x"]
-    assert companions(directions, losses | {"m": 0.2}, ["l", "r", "n"], 1) == ["m"]
-    assert sorted(companions(directions, losses, ["n"], 9)) == ["l", "m", "r", "x"]
-    assert companions({"n": np.zeros(2)}, {}, ["n"], 4) == []
+    assert set(reference_keyframes(directions, losses, ["n"], 2)) == {"l", "r"}
+    assert reference_keyframes(directions, losses | {"m": 0.06}, ["l", "r", "n"], 1) == ["x"]
+    assert reference_keyframes(directions, losses | {"m": 0.2}, ["l", "r", "n"], 1) == ["m"]
+    assert sorted(reference_keyframes(directions, losses, ["n"], 9)) == ["l", "m", "r", "x"]
+    assert reference_keyframes({"n": np.zeros(2)}, {}, ["n"], 4) == []
 
 
 def test_what_rests_counts_in_the_joint_solve_as_if_it_were_there(model: MorphableModel) -> None:
@@ -98,12 +98,14 @@ def test_what_rests_counts_in_the_joint_solve_as_if_it_were_there(model: Morphab
         targets.append(PointTargets(points, pixels, np.full(150, 1.0), camera))
         start.rotations[len(targets) - 1] = turned
     together = solve_jointly(targets, start, replace(settings, iterations=12))
-    evidence = shared_evidence(targets[1], together, 1, settings) + shared_evidence(targets[2], together, 2, settings)
+    evidence = marginal_information_of(targets[1], together, 1, settings) + marginal_information_of(
+        targets[2], together, 2, settings
+    )
     first = JointEstimate(
         start.focal, start.identity, start.rotations[:1], start.translations[:1], start.expressions[:1]
     )
     alone = solve_jointly(targets[:1], first, replace(settings, iterations=12))
-    helped = solve_jointly(targets[:1], first, replace(settings, iterations=12), elsewhere=evidence)
+    helped = solve_jointly(targets[:1], first, replace(settings, iterations=12), others=evidence)
     off = [np.abs(found.identity - together.identity).max() for found in (alone, helped)]
     assert off[1] < 0.1 * off[0]
     assert abs(np.log(helped.focal / together.focal)) < 0.01
@@ -115,7 +117,7 @@ def test_descent_is_adam_across_slices() -> None:
     reference = torch.zeros(4, 3, requires_grad=True)
     optimizer = torch.optim.Adam([reference], 0.1)
     value = torch.zeros(4, 3)
-    descent = Descent()
+    descent = Adam()
     for gradient in gradients:
         reference.grad = gradient.clone()
         optimizer.step()

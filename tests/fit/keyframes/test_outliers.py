@@ -9,13 +9,13 @@ import pytest
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.inversion.settings import DenseSettings
 from fitme.fit.keyframe import Keyframe
-from fitme.fit.keyframes.outliers import ConsensusSettings, outlier, stranger
+from fitme.fit.keyframes.outliers import OutlierSettings, identity_outlier, outlier
 from fitme.fit.settings import FitSettings
 from fitme.fit.texture.disagreement import disagreement
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
 from fitme.shape import MorphableModel
 
-SETTINGS = ConsensusSettings()
+SETTINGS = OutlierSettings()
 FAIR = {"a": 0.020, "b": 0.022, "c": 0.019, "d": 0.025, "e": 0.021}
 
 
@@ -46,10 +46,10 @@ def test_another_person_is_told_from_one_person_in_many_poses() -> None:
     person = random.normal(size=128)
     person *= 1.4 / np.linalg.norm(person)
     poses = {str(i): (person + 0.02 * random.normal(size=128)).astype(np.float32) for i in range(5)}
-    assert stranger(poses, 0.6, SETTINGS) is None
+    assert identity_outlier(poses, 0.6, SETTINGS) is None
     other = random.normal(size=128)
     other *= 1.4 / np.linalg.norm(other)
-    assert stranger(poses | {"other": other.astype(np.float32)}, 0.6, SETTINGS) == "other"
+    assert identity_outlier(poses | {"other": other.astype(np.float32)}, 0.6, SETTINGS) == "other"
 
 
 def test_a_fit_drops_a_covered_face_and_keeps_the_rest(

@@ -26,8 +26,8 @@ from fitme.fit.lighting.sclera import (
     SHADING_SLOPE,
     TRANSFER,
     VIEW_COVARIANCE,
-    ScleraSighting,
-    light_evidence,
+    ScleraObservation,
+    light_information,
     log_reflection,
     missed_growth,
     sclera_color,
@@ -64,8 +64,10 @@ def eyes(opening: float = 5.0, width: float = 34.0) -> tuple[npt.NDArray[np.uint
     return linear_to_bytes(image.astype(np.float32)), landmarks, np.ones((120, 220), np.float32)
 
 
-def sighting(white: FloatArray = WHITE, skin: FloatArray = SKIN, light: FloatArray = SURROUNDINGS) -> ScleraSighting:
-    return ScleraSighting(white, skin, light)
+def tracked_frame(
+    white: FloatArray = WHITE, skin: FloatArray = SKIN, light: FloatArray = SURROUNDINGS
+) -> ScleraObservation:
+    return ScleraObservation(white, skin, light)
 
 
 def test_white_is_found_between_lids_iris_and_catchlight() -> None:
@@ -97,7 +99,7 @@ def test_one_covered_eye_leaves_the_other() -> None:
 
 
 def test_without_eyes_tone_is_as_if_nobody_had_looked() -> None:
-    assert light_evidence([], SKIN) is None
+    assert light_information([], SKIN) is None
     silent = LightEvidence(np.array([[[1.0, 0.0, -1.0]]]), 1e6 * np.eye(3)[None], np.zeros(1), -np.inf)
     np.testing.assert_allclose(
         likely_skin_tone(SKIN, SETTINGS, evidence=silent), likely_skin_tone(SKIN, SETTINGS), rtol=1e-3
@@ -107,8 +109,8 @@ def test_without_eyes_tone_is_as_if_nobody_had_looked() -> None:
 @given(st.floats(0.3, 3.0))
 def test_exposure_makes_no_difference_to_the_ratio(factor: float) -> None:
     face = np.float32(factor) * SKIN
-    seen = light_evidence([sighting()], SKIN)
-    exposed = light_evidence([sighting(np.float32(factor) * WHITE, face)], face)
+    seen = light_information([tracked_frame()], SKIN)
+    exposed = light_information([tracked_frame(np.float32(factor) * WHITE, face)], face)
     assert seen is not None
     assert exposed is not None
     np.testing.assert_allclose(exposed.log_shading - np.log(factor), seen.log_shading, atol=1e-5)
@@ -118,7 +120,7 @@ def test_exposure_makes_no_difference_to_the_ratio(factor: float) -> None:
 def test_beside_a_brighter_sclera_skin_is_darker(factor: float, tone: int) -> None:
     face = (0.5 * (SKIN_TONES[tone] + SHEEN * SKIN_SPECULAR)).astype(np.float32)
     white = np.array([0.27, 0.25, 0.24], np.float32)
-    dim, bright = (light_evidence([sighting(np.float32(f) * white, face)], face) for f in (1.0, factor))
+    dim, bright = (light_information([tracked_frame(np.float32(f) * white, face)], face) for f in (1.0, factor))
     lighter, darker = (likely_skin_tone(face, SETTINGS, evidence=e) for e in (dim, bright))
     assert darker.mean() < lighter.mean()
 
@@ -126,7 +128,7 @@ def test_beside_a_brighter_sclera_skin_is_darker(factor: float, tone: int) -> No
 def test_hue_of_the_sclera_is_that_of_the_light() -> None:
     blue = WHITE * np.array([0.9, 1.0, 1.1], np.float32)
     plain, cold = (
-        likely_skin_tone(SKIN, SETTINGS, evidence=light_evidence([sighting(w)], SKIN)) for w in (WHITE, blue)
+        likely_skin_tone(SKIN, SETTINGS, evidence=light_information([tracked_frame(w)], SKIN)) for w in (WHITE, blue)
     )
     assert cold[2] / cold[0] < 0.97 * plain[2] / plain[0]
 
@@ -135,13 +137,13 @@ def test_hue_of_the_sclera_is_that_of_the_light() -> None:
 def test_lashes_and_lids_are_not_taken_for_sclera(contrast: tuple[float, float, float]) -> None:
     """Where the eyes should be, something as red as the skin or redder."""
     lids = SKIN * np.exp(np.array(contrast, np.float32))
-    found = likely_skin_tone(SKIN, SETTINGS, evidence=light_evidence(8 * [sighting(lids)], SKIN))
+    found = likely_skin_tone(SKIN, SETTINGS, evidence=light_information(8 * [tracked_frame(lids)], SKIN))
     np.testing.assert_allclose(found, likely_skin_tone(SKIN, SETTINGS), rtol=0.08)
 
 
 def test_one_catchlight_among_views_is_not_believed() -> None:
-    plain = light_evidence(5 * [sighting()], SKIN)
-    glared = light_evidence([*(4 * [sighting()]), sighting(3.0 * WHITE)], SKIN)
+    plain = light_information(5 * [tracked_frame()], SKIN)
+    glared = light_information([*(4 * [tracked_frame()]), tracked_frame(3.0 * WHITE)], SKIN)
     assert plain is not None
     assert glared is not None
     np.testing.assert_allclose(glared.log_shading, plain.log_shading, atol=1e-6)
@@ -150,7 +152,7 @@ def test_one_catchlight_among_views_is_not_believed() -> None:
 def test_views_add_up_but_never_to_certainty() -> None:
     spreads = []
     for count in (1, 4, 1000):
-        evidence = light_evidence(count * [sighting()], SKIN)
+        evidence = light_information(count * [tracked_frame()], SKIN)
         assert evidence is not None
         assert (np.linalg.eigvalsh(evidence.covariance) > 0.9 * EYE_HUE_LOG_SIGMA**2).all()
         spreads.append(np.trace(evidence.covariance[0]))
@@ -210,9 +212,9 @@ def test_light_is_told_better_with_the_eyes_than_without() -> None:
         expected = log_reflection(SURROUNDINGS, skin[None])[0, 0] + np.log(light)
         person = draw.multivariate_normal(np.zeros(3), own)
         missed = person + draw.multivariate_normal(np.zeros(3), VIEW_COVARIANCE, views)
-        seen = [sighting(np.exp(expected + off).astype(np.float32), face) for off in missed]
+        seen = [tracked_frame(np.exp(expected + off).astype(np.float32), face) for off in missed]
         truth = np.log(skin)
-        with_eyes.append(np.log(likely_skin_tone(face, SETTINGS, evidence=light_evidence(seen, face))) - truth)
+        with_eyes.append(np.log(likely_skin_tone(face, SETTINGS, evidence=light_information(seen, face))) - truth)
         without.append(np.log(likely_skin_tone(face, SETTINGS)) - truth)
     error, plain = (np.abs(np.array(values)[:, 1]).mean() for values in (with_eyes, without))
     assert error < 0.75 * plain
@@ -247,7 +249,7 @@ def test_trend_and_spread_are_those_that_values_were_drawn_with() -> None:
 def test_eyes_in_deep_shade_are_believed_less() -> None:
     behind = SURROUNDINGS.copy()
     behind[2] = -1.5
-    even, shaded = (light_evidence([sighting(light=light)], SKIN) for light in (SURROUNDINGS, behind))
+    even, shaded = (light_information([tracked_frame(light=light)], SKIN) for light in (SURROUNDINGS, behind))
     assert even is not None
     assert shaded is not None
     assert (np.diag(shaded.covariance[0]) > 1.5 * np.diag(even.covariance[0])).all()

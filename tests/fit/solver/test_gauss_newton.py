@@ -9,7 +9,7 @@ from fitme.fit.solver.gauss_newton import solve_jointly
 from fitme.fit.solver.joint_estimate import (
     GAZE,
     POSE_COUNT,
-    Freedom,
+    FreeParameters,
     JointEstimate,
     SolverSettings,
     rotation_of,
@@ -68,7 +68,7 @@ def test_recovers_exact_observations(basis: MeshBasis, model: MorphableModel) ->
     expected = truth(model)
     targets = seen(observed(basis, model), expected)
     settings = SolverSettings(iterations=30, identity_weight=1e-4, expression_sigma=10.0, robust_scale=1e6)
-    found = solve_jointly(targets, perturbed(expected), settings, Freedom(focal=False))
+    found = solve_jointly(targets, perturbed(expected), settings, FreeParameters(focal=False))
     for k, target in enumerate(targets):
         assert np.abs(reprojection_errors(target, found, k)).max() < 0.05
         # The angle by the chord between the rotations: by the trace, rounding can leave the arc cosine's domain.
@@ -149,7 +149,7 @@ def test_what_is_not_free_stays(basis: MeshBasis, model: MorphableModel) -> None
     expected = truth(model)
     start = perturbed(expected)
     start.expressions[:, GAZE] = 0.25
-    held = Freedom(identity=False, focal=False, expression=False)
+    held = FreeParameters(identity=False, focal=False, expression=False)
     found = solve_jointly(seen(observed(basis, model), expected), start, SolverSettings(), held)
     assert np.array_equal(found.identity, start.identity)
     assert found.focal == start.focal

@@ -4,11 +4,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fitme.fit.solver.gauss_newton import shared_evidence, solve_jointly
+from fitme.fit.solver.gauss_newton import marginal_information_of, solve_jointly
 from fitme.fit.solver.joint_estimate import (
     GAZE,
     POSE_COUNT,
-    Freedom,
+    FreeParameters,
     JointEstimate,
     SolverSettings,
     rotation_of,
@@ -77,7 +77,7 @@ def test_the_solve_ends_where_the_dense_posterior_is_flat(
     targets: list[PointTargets], truth: JointEstimate, model: MorphableModel
 ) -> None:
     priors = np.full((FRAMES, 52), 0.5)
-    found = solve_jointly(targets, truth, SETTINGS, Freedom(), priors)
+    found = solve_jointly(targets, truth, SETTINGS, FreeParameters(), priors)
     assert found.identity.shape == truth.identity.shape
     assert found.expressions.shape == truth.expressions.shape
     random = np.random.default_rng(5)
@@ -100,10 +100,10 @@ def test_evidence_of_resting_frames_says_what_the_frames_would(
 ) -> None:
     priors = np.zeros((FRAMES, 52))
     settings = SolverSettings(iterations=40, robust_scale=1e6, damping=1e-9)
-    whole = solve_jointly(targets, truth, settings, Freedom(), priors)
+    whole = solve_jointly(targets, truth, settings, FreeParameters(), priors)
     rest = sum(
-        (shared_evidence(targets[k], whole, k, settings) for k in (1, 2)),
-        shared_evidence(targets[0], whole, 0, settings),
+        (marginal_information_of(targets[k], whole, k, settings) for k in (1, 2)),
+        marginal_information_of(targets[0], whole, 0, settings),
     )
     assert len(rest.potential) == len(truth.identity) + SHARED + 1
     # What all frames say, with the prior, is most likely where their joint solve ended.
@@ -119,10 +119,10 @@ def test_evidence_of_resting_frames_says_what_the_frames_would(
 
 def test_targets_without_errors_join_those_with(targets: list[PointTargets], truth: JointEstimate) -> None:
     plain = PointTargets(targets[0].points, targets[0].pixels, np.full(POINTS, 0.5), CAMERA)
-    both = targets[0].joined(plain)
+    both = targets[0].concatenated(plain)
     assert both.known_errors.own.shape == (2 * POINTS, 2, OWN)
     assert not both.known_errors.own[POINTS:].any()
     np.testing.assert_array_equal(both.known_errors.sigma_px[POINTS:], plain.sigma_px)
-    assert plain.joined(plain).errors is None
+    assert plain.concatenated(plain).errors is None
     alone = reprojection_errors(plain, truth, 0)
     np.testing.assert_allclose(reprojection_errors(both, truth, 0)[POINTS:], alone)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from fitme.bounded_newton import bounded_step
-from fitme.fit.alignment.head_scale import volume_evidence
+from fitme.fit.alignment.head_scale import volume_information
 from fitme.fit.alignment.surface_tracks import SurfacePoints
 from fitme.fit.solver.expression_bounds import room
 from fitme.fit.solver.gauss_newton import solve_jointly
@@ -20,7 +20,7 @@ from fitme.fit.solver.joint_estimate import (
     stepped,
 )
 from fitme.fit.solver.linearization import reprojection_errors
-from fitme.fit.solver.marginal_information import SharedEvidence
+from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.solver.point_targets import MeshBasis, PointErrors, PointTargets
 from fitme.fit.solver.structure_from_motion import TrackProblem, Tracks, TrackView
 from fitme.geometry import Camera
@@ -53,14 +53,20 @@ def person(model: MorphableModel, seed: int, yaws: tuple[float, ...] = YAWS) -> 
     return JointEstimate(FOCAL, identity, rotations, translations, np.full((len(yaws), 52), 0.1))
 
 
-def seen(points: Tracks, estimate: JointEstimate, slips: Array, noise_px: float, seed: int) -> list[TrackView]:
+def seen(
+    points: Tracks, estimate: JointEstimate, tangential_displacements: Array, noise_px: float, seed: int
+) -> list[TrackView]:
     """Every keyframe shows a random half of the points, slipped and with noise."""
     g = np.random.default_rng(seed)
-    moved = replace(points.points, mean=points.points.mean + (points.tangents @ slips[..., None])[..., 0])
-    target = PointTargets(moved, np.zeros((len(slips), 2)), np.ones(len(slips)), CAMERA)
+    moved = replace(
+        points.points, mean=points.points.mean + (points.tangents @ tangential_displacements[..., None])[..., 0]
+    )
+    target = PointTargets(
+        moved, np.zeros((len(tangential_displacements), 2)), np.ones(len(tangential_displacements)), CAMERA
+    )
     views = []
     for k in range(len(estimate.rotations)):
-        index = np.sort(g.choice(len(slips), len(slips) // 2, replace=False))
+        index = np.sort(g.choice(len(tangential_displacements), len(tangential_displacements) // 2, replace=False))
         pixels = reprojection_errors(target, estimate, k)[index] + g.normal(0.0, noise_px, (len(index), 2))
         views.append(TrackView(index, pixels, np.tile(np.eye(2) / max(noise_px, 0.1), (len(index), 1, 1))))
     return views
@@ -108,17 +114,17 @@ def test_step_is_that_of_the_dense_system(
     settings = SolverSettings(robust_scale=1e8)
     count = model.identity_count + 1
     root = g.normal(size=(4, count))
-    elsewhere = SharedEvidence(root.T @ root, g.normal(size=count))
-    problem = TrackProblem(few, views, anchors, settings, SLIP_M, elsewhere)
+    others = MarginalInformation(root.T @ root, g.normal(size=count))
+    problem = TrackProblem(few, views, anchors, settings, SLIP_M, others)
     shared_count, own_count = (2, 3) if errors else (0, 0)
     start = replace(
         estimate,
         identity=g.normal(0.0, 0.2, model.identity_count + shared_count),
         expressions=np.pad(estimate.expressions, ((0, 0), (0, own_count))),
     )
-    slips = g.normal(0.0, 0.001, (12, 2))
-    free = problem.normal_equations(start, slips).free
-    total = sum(map(len, free)) + len(start.identity) + 1 + slips.size
+    tangential_displacements = g.normal(0.0, 0.001, (12, 2))
+    free = problem.normal_equations(start, tangential_displacements).free
+    total = sum(map(len, free)) + len(start.identity) + 1 + tangential_displacements.size
 
     def apply(step: Array) -> tuple[JointEstimate, Array]:
         frames = np.zeros((2, POSE_COUNT + start.expressions.shape[1]))
@@ -127,7 +133,7 @@ def test_step_is_that_of_the_dense_system(
             frames[k, chosen] = step[place : place + len(chosen)]
             place += len(chosen)
         shared = step[place : place + len(start.identity) + 1]
-        return stepped(start, frames, shared), slips + step[place + len(shared) :].reshape(-1, 2)
+        return stepped(start, frames, shared), tangential_displacements + step[place + len(shared) :].reshape(-1, 2)
 
     def residual(step: Array) -> Array:
         moved, slipped = apply(step)
@@ -151,15 +157,15 @@ def test_step_is_that_of_the_dense_system(
     jacobian = np.stack([(residual(row) - residual(-row)) / (2.0 * step) for row in step * np.eye(total)], 1)
     hessian, gradient = jacobian.T @ jacobian, jacobian.T @ residual(np.zeros(total))
     said = np.append(np.arange(model.identity_count), len(start.identity))
-    place = total - slips.size - len(start.identity) - 1 + said
-    hessian[np.ix_(place, place)] += elsewhere.precision
-    gradient[place] += elsewhere.gradient(np.append(start.identity, np.log(start.focal))[said])
+    place = total - tangential_displacements.size - len(start.identity) - 1 + said
+    hessian[np.ix_(place, place)] += others.precision
+    gradient[place] += others.gradient(np.append(start.identity, np.log(start.focal))[said])
     hessian[np.diag_indices(total)] *= 1.01
     rooms = [room(start.expressions[k], expression_free=True)[:, chosen] for k, chosen in enumerate(free)]
     framed = sum(map(len, free))
     bounds = np.concatenate([*rooms, np.full((2, total - framed), [[-np.inf], [np.inf]])], 1)
     expected, expected_slips = apply(bounded_step(hessian, gradient, *bounds))
-    found, found_slips = problem.step(start, slips, 0.01)
+    found, found_slips = problem.step(start, tangential_displacements, 0.01)
     np.testing.assert_allclose(found.identity, expected.identity, atol=2e-5)
     np.testing.assert_allclose(found.translations, expected.translations, atol=1e-6)
     np.testing.assert_allclose(found.rotations, expected.rotations, atol=1e-6)
@@ -174,16 +180,16 @@ def test_finds_shape_that_landmarks_get_wrong(
 ) -> None:
     true = person(model, seed)
     anchors = landmarks(model, basis, true, 0.004, seed)
-    slips = np.random.default_rng(seed).normal(0.0, 0.002, (len(tracks.tangents), 2))
-    views = seen(tracks, true, slips, 0.4, seed)
+    tangential_displacements = np.random.default_rng(seed).normal(0.0, 0.002, (len(tracks.tangents), 2))
+    views = seen(tracks, true, tangential_displacements, 0.4, seed)
     start = replace(true, identity=0.0 * true.identity, expressions=0.0 * true.expressions)
     by_landmarks = solve_jointly(anchors, start, SolverSettings())
     told = TrackProblem(tracks, views, anchors, SolverSettings(), SLIP_M).told(by_landmarks)
-    volume = volume_evidence(model, by_landmarks.identity.astype(np.float32), told)
+    volume = volume_information(model, by_landmarks.identity.astype(np.float32), told)
     found = TrackProblem(tracks, views, anchors, SolverSettings(), SLIP_M, volume).solve(by_landmarks)
     assert shape_error(model, found.estimate, true) < 0.6 * shape_error(model, by_landmarks, true)
     # Slips are found, too, but for what a head that is a little different explains.
-    assert np.corrcoef(found.slips.ravel(), slips.ravel())[0, 1] > 0.8
+    assert np.corrcoef(found.tangential_displacements.ravel(), tangential_displacements.ravel())[0, 1] > 0.8
     # What tracks said is worth something when they are gone.
-    later = solve_jointly(anchors, start, SolverSettings(), elsewhere=found.evidence + volume)
+    later = solve_jointly(anchors, start, SolverSettings(), others=found.evidence + volume)
     assert shape_error(model, later, true) < 0.7 * shape_error(model, by_landmarks, true)

@@ -72,8 +72,8 @@ def seen_from_the_front(table: TexelTable, forehead: np.ndarray) -> SeenSkin:
     upper = (table.region == Region.SCALP) | (table.rows < 0.15 * RESOLUTION)
     share = (middle & known).astype(np.float32)[:, None]
     albedo = np.where(upper[:, None], forehead, SKIN).astype(np.float32) * share
-    likeness = (~upper).astype(np.float32)[:, None]
-    return SeenSkin(albedo, share, likeness)
+    skin_probability = (~upper).astype(np.float32)[:, None]
+    return SeenSkin(albedo, share, skin_probability)
 
 
 def test_ears_and_neck_are_bare_though_hair_was_expected(table: TexelTable) -> None:
@@ -95,7 +95,7 @@ def test_beards_are_not_shaved(table: TexelTable) -> None:
     bearded = SeenSkin(
         np.where(jaw[:, None], HAIR * seen.share, seen.albedo).astype(np.float32),
         seen.share,
-        np.where(jaw[:, None], 0.0, seen.likeness).astype(np.float32),
+        np.where(jaw[:, None], 0.0, seen.skin_probability).astype(np.float32),
     )
     expected = np.tile(HAIR, (len(jaw), 1))
     hidden = jaw & (seen.share[:, 0] == 0.0)

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from fitme.fit.texture.delighting import DelitView
+from fitme.fit.texture.delighting import ViewAlbedo
 from fitme.fit.texture.expression_correctives import GRAM_STRIDE, ExpressionView, albedo_correctives, principal_mixing
 from fitme.fit.texture.expression_distance import expression_gram
 from fitme.fit.texture.fusion import FusionSettings
@@ -30,7 +30,7 @@ def seen(
 ) -> ExpressionView:
     """Texels (M,) as one picture shows them."""
     weights = np.full(len(index), weight, np.float16)
-    return ExpressionView(DelitView(index.astype(np.int32), albedo.astype(np.float16), weights), expression, 1.0)
+    return ExpressionView(ViewAlbedo(index.astype(np.int32), albedo.astype(np.float16), weights), expression, 1.0)
 
 
 def test_each_expression_gets_back_what_its_keyframe_showed(model: MorphableModel) -> None:

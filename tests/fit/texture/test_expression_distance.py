@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from fitme.fit.texture.expression_distance import displacements, expression_axes, expression_gram, spread_expressions
+from fitme.fit.texture.expression_distance import displacements, expression_axes, expression_gram, farthest_expressions
 from fitme.shape import MorphableModel
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 
@@ -42,9 +42,9 @@ def test_an_open_jaw_is_farther_from_rest_than_a_raised_brow(gram: npt.NDArray[n
 def test_the_most_different_expressions_are_kept(gram: npt.NDArray[np.float64]) -> None:
     nearly = np.concatenate([np.zeros((20, EXPRESSION_COUNT)), faces("jawOpen", "mouthPucker", "browDownLeft")])
     nearly += 1e-3 * np.random.default_rng(0).random(nearly.shape)
-    chosen = spread_expressions(nearly, gram, 4)
+    chosen = farthest_expressions(nearly, gram, 4)
     assert {20, 21} <= set(chosen)
     assert len(set(chosen)) == 4
     many = np.random.default_rng(1).random((30, EXPRESSION_COUNT))
-    assert len(set(spread_expressions(many, gram, COUNT))) == COUNT
-    assert sorted(spread_expressions(many[:3], gram, COUNT)) == [0, 1, 2]
+    assert len(set(farthest_expressions(many, gram, COUNT))) == COUNT
+    assert sorted(farthest_expressions(many[:3], gram, COUNT)) == [0, 1, 2]

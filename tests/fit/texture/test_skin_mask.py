@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fitme.fit.texture.skin_mask import bare_neck, seen_neck, skin_likeness
+from fitme.fit.texture.skin_mask import bare_neck, seen_neck, skin_probabilities
 from fitme.fit.texture.unprojection import TexelTable, texel_table
 from fitme.shape import load_default_model
 from fitme.shape.regions import Region
@@ -27,23 +27,23 @@ def everywhere(table: TexelTable, value: np.ndarray | float) -> np.ndarray:
 @given(light=st.floats(0.35, 1.8), warmth=st.floats(-0.1, 0.1))
 def test_skin_in_odd_light_is_skin(table: TexelTable, light: float, warmth: float) -> None:
     seen = everywhere(table, SKIN * light * np.exp([warmth, 0.0, -warmth]))
-    likeness = skin_likeness(table, seen, everywhere(table, SKIN), everywhere(table, 1.0))
-    assert likeness.min() > 0.9
+    skin_probability = skin_probabilities(table, seen, everywhere(table, SKIN), everywhere(table, 1.0))
+    assert skin_probability.min() > 0.9
 
 
 @pytest.mark.parametrize("color", [(0.02, 0.02, 0.02), (0.8, 0.8, 0.8), (0.1, 0.15, 0.4), (0.05, 0.03, 0.02)], ids=str)
 def test_collars_and_hair_are_none(table: TexelTable, color: tuple[float, float, float]) -> None:
     seen, skin = everywhere(table, np.array(color)), everywhere(table, SKIN)
     neck = table.region == Region.NECK
-    assert skin_likeness(table, seen, skin, everywhere(table, 1.0))[neck].max() < 0.1
+    assert skin_probabilities(table, seen, skin, everywhere(table, 1.0))[neck].max() < 0.1
 
 
 def test_a_collar_is_left_out_with_a_margin(table: TexelTable) -> None:
     neck = table.region == Region.NECK
     edge = int(np.median(table.rows[neck]))
     collar = neck & (table.rows > edge)
-    likeness = (~collar).astype(np.float32)[:, None]
-    share = bare_neck(table, likeness, everywhere(table, 1.0))[:, 0]
+    skin_probability = (~collar).astype(np.float32)[:, None]
+    share = bare_neck(table, skin_probability, everywhere(table, 1.0))[:, 0]
     assert share[collar].max() < 0.55
     assert share[collar & (table.rows > edge + 3)].max() < 0.05
     assert share[neck & (table.rows < edge - 8)].min() > 0.95

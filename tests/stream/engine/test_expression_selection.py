@@ -22,7 +22,7 @@ IMAGE = np.zeros((48, 64, 3), np.uint8)
 GOOD = FrameQuality(sharpness=1.0, exposure=0.5, clipped=0.0, face_size_px=200.0, occlusion=0.0)
 SETTINGS = ExpressionSettings()
 COUNT = 4
-STUDIED = ServeSettings().fit.studied
+EXPRESSION_FRAMES = ServeSettings().fit.expression_frames
 
 
 def seen(*, yaw_deg=0.0, quality=GOOD, status=FaceStatus.OK, **coefficients):
@@ -95,14 +95,17 @@ def test_exchanges_are_bounded_by_how_much_the_face_can_differ(seed):
     points = np.stack([frame.expression.astype(np.float64) for frame in frames])
     farthest_m = 2 * displacements(points, points[0], GRAM).max()
     growths = math.ceil(math.log(farthest_m / SETTINGS.novelty_m, SETTINGS.gain))
-    decisions = offer_all(ExpressionSelector(MODEL, STUDIED), frames)
-    assert sum(bool(decision.dropped) for decision in decisions) <= STUDIED * growths
+    decisions = offer_all(ExpressionSelector(MODEL, EXPRESSION_FRAMES), frames)
+    assert sum(bool(decision.dropped) for decision in decisions) <= EXPRESSION_FRAMES * growths
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_it_comes_to_rest_while_somebody_talks_on(seed):
-    kept = [decision.keyframe is not None for decision in offer_all(ExpressionSelector(MODEL, STUDIED), talking(seed))]
-    assert STUDIED <= sum(kept) < 5 * STUDIED
+    kept = [
+        decision.keyframe is not None
+        for decision in offer_all(ExpressionSelector(MODEL, EXPRESSION_FRAMES), talking(seed))
+    ]
+    assert EXPRESSION_FRAMES <= sum(kept) < 5 * EXPRESSION_FRAMES
     assert sum(kept[600:]) <= 0.05 * sum(kept)
 
 

@@ -20,11 +20,11 @@ from stream.engine.local_engine import FIT_KERNEL_THREADS
 from stream.engine.messages import (
     Close,
     Closed,
-    DropStudied,
+    DropExpressionFrame,
     FitOpened,
     FittedCorrectives,
+    KeepExpressionFrame,
     KeepKeyframe,
-    KeepStudied,
     OpenFit,
 )
 from stream.engine.queued_sender import QueuedSender
@@ -38,7 +38,7 @@ TIMEOUT_S = 60.0
 REST_S = 0.5
 """How long nothing must happen for a process to count as idle."""
 KEYFRAME, FURTHER_KEYFRAME = 0, 1
-STUDIED = (3, 5, 10, 12, 26)
+EXPRESSION_FRAMES = (3, 5, 10, 12, 26)
 
 
 class FitPeer:
@@ -100,7 +100,7 @@ def pictures(face_images: list[np.ndarray]) -> dict[int, Keyframe]:
     """Of the turning head, by their numbers in the clip."""
     tracker = FrameTracker(load_default_model())
     found = {}
-    for index in (KEYFRAME, FURTHER_KEYFRAME, *STUDIED):
+    for index in (KEYFRAME, FURTHER_KEYFRAME, *EXPRESSION_FRAMES):
         observation = tracker.analyse(face_images[index])
         assert observation is not None
         found[index] = Keyframe(f"picture-{index}", face_images[index], observation, float(index))
@@ -114,30 +114,40 @@ def test_expressions_are_studied_while_the_fit_rests(
     folder = tmp_path / "session"
     fit.send(OpenFit("a", folder))
     assert fit.until(FitOpened) == FitOpened("a", (), ())
-    damaged = replace(pictures[STUDIED[0]], key="damaged", image=pictures[STUDIED[0]].image[..., :1])
-    fit.send(KeepStudied("a", damaged), *(KeepStudied("a", pictures[index]) for index in STUDIED))
+    damaged = replace(
+        pictures[EXPRESSION_FRAMES[0]], key="damaged", image=pictures[EXPRESSION_FRAMES[0]].image[..., :1]
+    )
+    fit.send(
+        KeepExpressionFrame("a", damaged), *(KeepExpressionFrame("a", pictures[index]) for index in EXPRESSION_FRAMES)
+    )
     fit.send(KeepKeyframe("a", pictures[KEYFRAME]))
     # In batches after the keyframe, whose mouth is its own; what cannot be studied is left out of its batch.
-    assert fit.told_until(1 + len(STUDIED)) == [1, 1 + SHOWN_TOGETHER - 1, 1 + len(STUDIED)]
+    assert fit.told_until(1 + len(EXPRESSION_FRAMES)) == [1, 1 + SHOWN_TOGETHER - 1, 1 + len(EXPRESSION_FRAMES)]
 
     # One takes the place of another.
-    fit.send(DropStudied("a", "picture-5"), KeepStudied("a", replace(pictures[STUDIED[0]], key="another")))
-    assert fit.told_until(1 + len(STUDIED)) == [1 + len(STUDIED)]
+    fit.send(
+        DropExpressionFrame("a", "picture-5"),
+        KeepExpressionFrame("a", replace(pictures[EXPRESSION_FRAMES[0]], key="another")),
+    )
+    assert fit.told_until(1 + len(EXPRESSION_FRAMES)) == [1 + len(EXPRESSION_FRAMES)]
     fit.send(Close("a", delete=False))
     fit.until(Closed)
     with SessionStore(folder) as store:
         state = store.read()
     assert state is not None
-    assert [picture.key for picture in state.studied] == [*(f"picture-{i}" for i in STUDIED if i != 5), "another"]
+    assert [picture.key for picture in state.expression_frames] == [
+        *(f"picture-{i}" for i in EXPRESSION_FRAMES if i != 5),
+        "another",
+    ]
 
     # A session that goes on studies them again, after what a keyframe has to say.
     fit.send(OpenFit("a", folder), KeepKeyframe("a", pictures[FURTHER_KEYFRAME]))
     opened = fit.until(FitOpened)
     assert isinstance(opened, FitOpened)
     assert [picture.key for picture in opened.keyframes] == [picture.key for picture in state.keyframes]
-    assert [picture.key for picture in opened.studied] == [picture.key for picture in state.studied]
-    np.testing.assert_array_equal(opened.studied[0].image, pictures[STUDIED[0]].image)
-    assert fit.told_until(2 + len(STUDIED)) == [2, 2 + SHOWN_TOGETHER, 2 + len(STUDIED)]
+    assert [picture.key for picture in opened.expression_frames] == [picture.key for picture in state.expression_frames]
+    np.testing.assert_array_equal(opened.expression_frames[0].image, pictures[EXPRESSION_FRAMES[0]].image)
+    assert fit.told_until(2 + len(EXPRESSION_FRAMES)) == [2, 2 + SHOWN_TOGETHER, 2 + len(EXPRESSION_FRAMES)]
     fit.send(Close("a", delete=True))
     fit.until(Closed)
     assert not folder.exists()

@@ -12,7 +12,7 @@ from fitme.session.store import SessionStore
 from fitme.shape import MorphableModel, load_default_model
 from stream.engine.frame_slots import FrameSlots
 from stream.engine.live_session import LiveSession
-from stream.engine.messages import FitOpened, KeepKeyframe, KeepStudied, Open
+from stream.engine.messages import FitOpened, KeepExpressionFrame, KeepKeyframe, Open
 from stream.protocol.scene import Scene
 from stream.settings import PictureSettings, ServeSettings
 
@@ -62,12 +62,12 @@ def test_frames_that_are_no_keyframes_are_studied(
     camera.show([*face_images, *face_images[::-1]])
     camera.session.close()
     keyframes = [message.keyframe for message in camera.sent(KeepKeyframe)]
-    studied = [message.picture for message in camera.sent(KeepStudied)]
+    expression_frames = [message.picture for message in camera.sent(KeepExpressionFrame)]
     assert isinstance(camera.to_fit[0], KeepKeyframe)
     assert keyframes
-    assert studied
-    assert len({picture.key for picture in (*keyframes, *studied)}) == len(keyframes) + len(studied)
-    assert not {keyframe.timestamp_s for keyframe in keyframes} & {picture.timestamp_s for picture in studied}
+    assert expression_frames
+    assert len({picture.key for picture in (*keyframes, *expression_frames)}) == len(keyframes) + len(expression_frames)
+    assert not {keyframe.timestamp_s for keyframe in keyframes} & {picture.timestamp_s for picture in expression_frames}
 
 
 def test_nothing_is_chosen_before_it_is_known_what_was_chosen_earlier(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from fitme.geometry import HeadPose
-from stream.engine.scene_setup import TURNTABLE_PERIOD_S, head_pose, scene_light, studio_camera
+from stream.engine.scene_setup import TURNTABLE_PERIOD_S, head_pose, scene_light, virtual_camera
 from stream.protocol.client_messages import SetBackground, SetCamera, SetLight, SetMode
 from stream.protocol.protocol import LightPreset, Mode
 from stream.protocol.scene import Scene
@@ -74,7 +74,7 @@ def test_lights_shine_from_where_they_are() -> None:
 
 
 def test_studio_sees_the_head() -> None:
-    camera = studio_camera(512)
+    camera = virtual_camera(512)
     points = torch.tensor([[0.0, 0.14, -0.6], [0.0, -0.16, -0.6]])
     pixels = camera.project(points)
     assert 0 < pixels[0, 1] < pixels[1, 1] < 512

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 from fitme.commands.data import app
 from fitme.errors import ConfigError, InputError, StoreError
-from fitme.skin.atlas import default_atlas
-from fitme.skin.causes import cause_vector
+from fitme.skin.factors import factor_vector
 from fitme.skin.painter import synthesize_skin
 from fitme.skin.pigments import ITA_CLASSES
 from fitme.skin.skin_tone_classes import CLASS_NAMES, ToneReport, class_index, measuring_mask, skin_angle
+from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.data.dataset import HELD_OUT_SEED, GivenMaps, build_dataset, encode_maps, load_dataset
 from fitme.training.data.dataset_files import GrowingSet, MapRow
 
@@ -42,8 +42,10 @@ def test_rows_belong_to_their_seeds(tmp_path):
     for row, seed in enumerate(dataset.seeds.tolist()):
         skin = synthesize_skin(seed, SIZE)
         np.testing.assert_array_equal(dataset.maps[row], encode_maps(skin.diffuse, skin.specular, skin.normals))
-        np.testing.assert_array_equal(dataset.causes[row], cause_vector(skin.causes))
-        assert dataset.typology_deg[row] == pytest.approx(skin_angle(skin.diffuse, default_atlas(SIZE)), abs=1e-3)
+        np.testing.assert_array_equal(dataset.factors[row], factor_vector(skin.factors))
+        assert dataset.typology_deg[row] == pytest.approx(
+            skin_angle(skin.diffuse, default_texel_geometry(SIZE)), abs=1e-3
+        )
 
 
 def test_the_number_of_processes_does_not_change_the_set(tmp_path):
@@ -134,7 +136,7 @@ def test_given_maps_come_first_and_have_no_causes(tmp_path):
     dataset = build_dataset(tmp_path, 3, SIZE, given=extra)
     assert dataset.seeds.tolist() == [-1, -1, 0, 1, 2]
     np.testing.assert_array_equal(dataset.maps[0], tone)
-    assert np.isnan(dataset.causes[:2]).all() and np.isfinite(dataset.causes[2:]).all()
+    assert np.isnan(dataset.factors[:2]).all() and np.isfinite(dataset.factors[2:]).all()
     assert dataset.typology_deg[0] > dataset.typology_deg[1]
     other = GivenMaps(2, {"name": "other"}, lambda: iter([tone, tone]))
     np.testing.assert_array_equal(build_dataset(tmp_path, 3, SIZE, given=other).maps[1], tone)
@@ -197,7 +199,7 @@ def test_the_command_builds_reports_and_refuses(tmp_path):
 
 
 def test_tone_is_measured_on_bare_skin():
-    atlas = default_atlas(256)
-    mask = measuring_mask(atlas)
+    texel_geometry = default_texel_geometry(256)
+    mask = measuring_mask(texel_geometry)
     assert 500 < mask.sum() < 5000
-    assert (atlas.lips[mask] > 0).all() and (atlas.eyelids[mask] > 0).all()
+    assert (texel_geometry.lips[mask] > 0).all() and (texel_geometry.eyelids[mask] > 0).all()

@@ -11,7 +11,7 @@ from fitme.color import srgb_to_linear
 from fitme.render.rasterizer import select_backend
 from fitme.shape import load_default_model
 from fitme.shape.regions import Region
-from fitme.skin.atlas import default_atlas
+from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.encoder.simulated_textures import CaptureSettings, Views, picture_maps, random_yaws, views_of
 
 RESOLUTION = 64
@@ -42,13 +42,15 @@ def test_a_turned_head_hides_its_other_side():
 
 
 def test_ears_and_the_back_of_the_head_are_never_seen():
-    atlas = default_atlas(RESOLUTION)
+    texel_geometry = default_texel_geometry(RESOLUTION)
     seen = views(-40.0, 0.0, 40.0).weight.amax(0).numpy()
     assert seen.min() >= 0.0 and seen.max() <= 1.0
     # Texels at the border of two regions may belong to either.
-    inner_ears = atlas.is_region(Region.EARS) & atlas.covered
+    inner_ears = texel_geometry.is_region(Region.EARS) & texel_geometry.covered
     assert float((seen[inner_ears] > 0.0).mean()) < 0.05
-    behind = (atlas.position[..., 2] < atlas.position[atlas.covered][:, 2].min() + 0.06) & atlas.covered
+    behind = (
+        texel_geometry.position[..., 2] < texel_geometry.position[texel_geometry.covered][:, 2].min() + 0.06
+    ) & texel_geometry.covered
     assert float(seen[behind].max()) < 0.02
 
 
@@ -84,14 +86,14 @@ def test_a_fused_texture_asks_for_maps_of_its_own_brightness():
     """Where a head is seen, the wanted maps look like the texture; a lit texture asks for the true ones."""
     settings = replace(CLEAN, lit_share=0.5, residual_shading=0.0)
     maps = skin_maps(0.6, 12)
-    sighting = picture_maps(maps, views(-20.0, 20.0), settings, torch.Generator().manual_seed(4))
-    fused = sighting.delit
+    observation = picture_maps(maps, views(-20.0, 20.0), settings, torch.Generator().manual_seed(4))
+    fused = observation.delighted
     assert bool(fused.any()) and not bool(fused.all())
-    assert torch.equal(sighting.wanted[~fused], maps[~fused])
-    weight = sighting.visibility * views(0.0).skin[..., None]
+    assert torch.equal(observation.wanted[~fused], maps[~fused])
+    weight = observation.visibility * views(0.0).skin[..., None]
     shown, wanted = (
         ((values * weight).sum((1, 2)) / weight.sum((1, 2)))[fused]
-        for values in (sighting.texture, sighting.wanted[:, :3].permute(0, 2, 3, 1))
+        for values in (observation.texture, observation.wanted[:, :3].permute(0, 2, 3, 1))
     )
     torch.testing.assert_close(shown, wanted, rtol=0.0, atol=0.03)
     assert float((wanted - 0.6).abs().mean()) > 0.02
@@ -102,9 +104,9 @@ def test_brighter_skin_stays_brighter_whatever_is_seen():
     means = []
     for level in (0.3, 0.6, 0.9):
         settings = replace(CLEAN, lit_share=0.5, tone_log_sigma=0.0)
-        sighting = picture_maps(skin_maps(level, 8), views(-20.0, 20.0), settings, random().manual_seed(3))
-        weight = sighting.visibility * views(0.0).skin[..., None]
-        means.append((sighting.texture * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)))
+        observation = picture_maps(skin_maps(level, 8), views(-20.0, 20.0), settings, random().manual_seed(3))
+        weight = observation.visibility * views(0.0).skin[..., None]
+        means.append((observation.texture * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)))
     assert bool((means[0] < means[1]).all()) and bool((means[1] < means[2]).all())
 
 

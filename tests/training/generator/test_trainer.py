@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fitme.errors import ConfigError, ModelFileError
 from fitme.reflectance.generator import encode_raw
 from fitme.reflectance.layers import downsample
-from fitme.skin.atlas import default_atlas
+from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.closed_form.latent_prior import match_latents
 from fitme.training.closed_form.principal_components import (
     detail_components,
@@ -40,12 +40,12 @@ CONFIG = TrainingConfig(
 
 
 def trainer_of(dataset, config=CONFIG) -> Trainer:
-    return Trainer(config, dataset, texel_weight(default_atlas(64)), start_of(dataset))
+    return Trainer(config, dataset, texel_weight(default_texel_geometry(64)), start_of(dataset))
 
 
 @cache
 def start_of(dataset) -> TrainingStart:
-    weight = texel_weight(default_atlas(64))
+    weight = texel_weight(default_texel_geometry(64))
     basis = principal_components(dataset, weight, TINY.linear_components, TINY.linear_resolution)
     details = {32: detail_components(dataset, weight, basis, TINY.branch_positions, 32)}
     return TrainingStart(basis, details, map_scores(dataset, weight, TINY.linear_resolution))
@@ -82,41 +82,41 @@ def test_training_reduces_the_loss(few_skins):
 
 def test_a_run_starts_from_the_data_s_own_linear_model(few_skins):
     # W is wider than the causes and their products are many, as it is in the shipped network.
-    width = few_skins.causes.shape[1] + TINY.feature_count
+    width = few_skins.factors.shape[1] + TINY.feature_count
     trainer = trainer_of(few_skins, replace(CONFIG, generator=replace(TINY, latent_size=width)))
     base = trainer.generator.branches["specular"].base
     assert float((torch.sigmoid(base.detach())[0] - few_skins.mean()[3:4]).abs().max()) < 0.02
     maps = few_skins.batch(np.arange(6), np.zeros(6, bool))
     wanted = start_of(few_skins).basis.coefficients(maps)
     with torch.no_grad():
-        causes, mapping = trainer._causes_of(np.arange(6)), trainer.generator.mapping
-        w = mapping.direct(torch.cat([causes, mapping.features(causes)], 1))
+        factors, mapping = trainer._factors_of(np.arange(6)), trainer.generator.mapping
+        w = mapping.direct(torch.cat([factors, mapping.features(factors)], 1))
         found = torch.nn.functional.linear(w, trainer.generator.mixture.weight * trainer.generator.mixture.gain)
     # Six heads are far fewer than causes, so that the regression can follow them closely.
     assert float((found - wanted).square().mean()) < 0.3 * float(wanted.square().mean())
 
 
 def test_maps_without_causes_learn_their_latents(few_skins):
-    causes = few_skins.causes.copy()
-    causes[2] = np.nan
-    mixed = replace(few_skins, causes=causes)
+    factors = few_skins.factors.copy()
+    factors[2] = np.nan
+    mixed = replace(few_skins, factors=factors)
     trainer = trainer_of(mixed, replace(CONFIG, phases=(Phase(16, 12, 4),)))
-    before = trainer._causes_of(np.arange(6)).detach().clone()
+    before = trainer._factors_of(np.arange(6)).detach().clone()
     list(trainer.run())
-    after = trainer._causes_of(np.arange(6)).detach()
+    after = trainer._factors_of(np.arange(6)).detach()
     moved = (after - before).abs().amax(1) > 0.0
     assert moved.tolist() == [False, False, True, False, False, False]
 
 
 def test_a_data_set_of_given_maps_alone_can_be_learned(few_skins):
-    given = replace(few_skins, causes=np.full_like(few_skins.causes, np.nan))
+    given = replace(few_skins, factors=np.full_like(few_skins.factors, np.nan))
     trainer = trainer_of(given, replace(CONFIG, phases=(Phase(16, 3, 4),)))
     assert trainer.generator.config.noise_size == TINY.noise_size
     assert all(np.isfinite(list(report.losses.values())).all() for report in trainer.run())
 
 
 def test_fine_structures_are_found_apart_from_the_linear_model(few_skins):
-    weight = texel_weight(default_atlas(64))
+    weight = texel_weight(default_texel_geometry(64))
     basis = principal_components(few_skins, weight, 1, TINY.linear_resolution)
     for maps in detail_components(few_skins, weight, basis, TINY.branch_positions, 32).values():
         torch.testing.assert_close(maps.square().mean((1, 2)), torch.ones(TINY.branch_positions))
@@ -125,7 +125,7 @@ def test_fine_structures_are_found_apart_from_the_linear_model(few_skins):
 
 
 def test_principal_components_rebuild_the_maps_they_come_from(few_skins):
-    basis = principal_components(few_skins, texel_weight(default_atlas(64)), 11, 32)
+    basis = principal_components(few_skins, texel_weight(default_texel_geometry(64)), 11, 32)
     raw = torch.cat(list(encode_raw(downsample(few_skins.batch(np.arange(6), np.zeros(6, bool)), 2)).values()), 1)
     coefficients = (raw - basis.mean).flatten(1) @ basis.projection
     rebuilt = basis.mean + (coefficients @ basis.components.flatten(1)).unflatten(1, basis.mean.shape)

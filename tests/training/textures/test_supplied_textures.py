@@ -13,9 +13,9 @@ from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.errors import InputError, ModelFileError
 from fitme.shape.model_file import load_default_model
 from fitme.shape.regions import Region
-from fitme.skin.atlas import default_atlas
 from fitme.skin.painter import synthesize_skin
 from fitme.skin.skin_tone_classes import CLASS_NAMES, class_index, skin_angle
+from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.data.dataset import GIVEN_SEED, build_dataset
 from fitme.training.textures import makehuman
 from fitme.training.textures.makehuman import find_skins, load_corner_uv, resample
@@ -124,8 +124,8 @@ def test_each_texture_is_given_in_every_tone_and_as_it_is_in_its_own(tmp_path, n
         block = slice(index * count, (index + 1) * count)
         np.testing.assert_allclose(class_index(dataset.typology_deg[block]), np.arange(count), atol=1)
         assert (np.diff(dataset.typology_deg[block]) < 0).all()
-        own = int(class_index(skin_angle(synthesize_skin(seed, SIZE).diffuse, default_atlas(SIZE))))
-        covered = default_atlas(SIZE).covered
+        own = int(class_index(skin_angle(synthesize_skin(seed, SIZE).diffuse, default_texel_geometry(SIZE))))
+        covered = default_texel_geometry(SIZE).covered
         found, wanted = dataset.maps[block][own][covered, :3].astype(int), painted(seed)[covered].astype(int)
         assert np.abs(found - wanted).max() <= 3
 
@@ -137,14 +137,14 @@ def test_makehuman_skins_land_on_the_same_places_left_and_right():
     picture = np.stack([np.tile(columns, (512, 1)), np.tile(columns[:, None], (1, 512)), np.full((512, 512), 9)], -1)
     colors, shown = resample(picture.astype(np.uint8), SIZE)
     codes = linear_to_bytes(colors).astype(int)
-    skin = shown & default_atlas(SIZE).is_region(Region.SKIN)
+    skin = shown & default_texel_geometry(SIZE).is_region(Region.SKIN)
     both = skin & skin[:, ::-1]
     assert both.sum() > 800
     # MakeHuman's head lies on its side: our left and right differ in v, and mirrored texels have the same u.
     difference = codes - codes[:, ::-1]
     assert np.abs(difference[both, 0]).mean() < 4.0
     assert np.ptp(codes[skin, 1]) > 100
-    organs = default_atlas(SIZE).is_region(Region.EYES, Region.TEETH)
+    organs = default_texel_geometry(SIZE).is_region(Region.EYES, Region.TEETH)
     assert not shown[organs].any() and (colors[~shown] == 0.0).all()
 
 
@@ -156,10 +156,10 @@ def test_makehuman_heads_get_hair_eyes_and_teeth(tmp_path, network):
     assert [path.name for path in find_skins(tmp_path / "skins")] == ["young_diffuse.png"]
     given = given_maps(None, tmp_path / "skins", SIZE, *network)
     maps = list(given.make())
-    atlas = default_atlas(SIZE)
+    texel_geometry = default_texel_geometry(SIZE)
     assert len(maps) == given.count == len(CLASS_NAMES)
     for one in maps:
-        teeth = bytes_to_linear(one[..., :3])[atlas.is_region(Region.TEETH) & atlas.covered]
+        teeth = bytes_to_linear(one[..., :3])[texel_geometry.is_region(Region.TEETH) & texel_geometry.covered]
         assert teeth.mean() > 0.25 and teeth.std() > 0.01
     np.testing.assert_array_equal(np.stack(list(given.make())), np.stack(maps))
 

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from fitme.color import linear_to_bytes
 from fitme.shape.regions import Region
-from fitme.skin.atlas import default_atlas
 from fitme.skin.painter import synthesize_skin
 from fitme.skin.pigments import typology_angle
 from fitme.skin.skin_tone_classes import measuring_mask, skin_angle
+from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.textures.tone_matching import (
     bare_skin,
     lab_of_linear,
@@ -25,15 +25,15 @@ SIZE = 128
 
 
 @pytest.fixture(scope="module")
-def atlas():
-    return default_atlas(SIZE)
+def texel_geometry():
+    return default_texel_geometry(SIZE)
 
 
 @pytest.fixture(scope="module")
-def heads(atlas):
+def heads(texel_geometry):
     """Diffuse albedos from the darkest to the palest of some."""
     diffuse = [synthesize_skin(seed, SIZE).diffuse for seed in range(14)]
-    return sorted(diffuse, key=lambda one: skin_angle(one, atlas))
+    return sorted(diffuse, key=lambda one: skin_angle(one, texel_geometry))
 
 
 @given(st.lists(st.floats(0.003, 0.95), min_size=3, max_size=3))
@@ -61,37 +61,39 @@ def test_a_curve_gives_the_references_distribution_and_never_falls(shift, spread
 
 
 @pytest.mark.parametrize(("source", "reference"), [(0, -1), (-1, 0), (6, 1), (3, -2)])
-def test_cheeks_and_forehead_take_on_the_references_tone(heads, atlas, source, reference):
-    matched = match_tone(heads[source], heads[reference], atlas)
-    assert skin_angle(matched, atlas) == pytest.approx(skin_angle(heads[reference], atlas), abs=4.0)
+def test_cheeks_and_forehead_take_on_the_references_tone(heads, texel_geometry, source, reference):
+    matched = match_tone(heads[source], heads[reference], texel_geometry)
+    assert skin_angle(matched, texel_geometry) == pytest.approx(skin_angle(heads[reference], texel_geometry), abs=4.0)
 
 
-def test_eyes_mouth_and_gaps_stay_exactly(heads, atlas):
-    matched = match_tone(heads[0], heads[-1], atlas)
-    organs = atlas.is_region(Region.EYES, Region.TEETH, Region.MOUTH_INTERIOR)
+def test_eyes_mouth_and_gaps_stay_exactly(heads, texel_geometry):
+    matched = match_tone(heads[0], heads[-1], texel_geometry)
+    organs = texel_geometry.is_region(Region.EYES, Region.TEETH, Region.MOUTH_INTERIOR)
     np.testing.assert_allclose(matched[organs], heads[0][organs], atol=1e-6)
 
 
-def test_dark_brows_and_hair_stay_dark_on_paler_skin(heads, atlas):
-    dark = next(one for one in heads[:6] if bare_skin(one, atlas)[atlas.is_region(Region.SCALP)].mean() < 0.3)
-    matched = match_tone(dark, heads[-1], atlas)
-    hair = (bare_skin(dark, atlas) < 0.02) & atlas.is_region(Region.SCALP)
-    skin = measuring_mask(atlas)
+def test_dark_brows_and_hair_stay_dark_on_paler_skin(heads, texel_geometry):
+    dark = next(
+        one for one in heads[:6] if bare_skin(one, texel_geometry)[texel_geometry.is_region(Region.SCALP)].mean() < 0.3
+    )
+    matched = match_tone(dark, heads[-1], texel_geometry)
+    hair = (bare_skin(dark, texel_geometry) < 0.02) & texel_geometry.is_region(Region.SCALP)
+    skin = measuring_mask(texel_geometry)
     assert hair.sum() > 300
     assert matched[hair].mean() < 1.2 * dark[hair].mean()
     assert matched[skin].mean() > 3.0 * dark[skin].mean()
 
 
-def test_a_head_matched_to_itself_hardly_changes(heads, atlas):
+def test_a_head_matched_to_itself_hardly_changes(heads, texel_geometry):
     for head in heads[::5]:
-        change = np.abs(lab_of_linear(match_tone(head, head, atlas)) - lab_of_linear(head))
-        assert np.quantile(change[atlas.covered], 0.95) < 1.0
+        change = np.abs(lab_of_linear(match_tone(head, head, texel_geometry)) - lab_of_linear(head))
+        assert np.quantile(change[texel_geometry.covered], 0.95) < 1.0
 
 
-def test_no_banding(heads, atlas):
+def test_no_banding(heads, texel_geometry):
     """A smooth ramp of tones on the forehead comes out with as many distinct levels as it went in."""
     ramp = heads[-1] * np.linspace(0.8, 1.2, SIZE, dtype=np.float32)[None, :, None]
-    matched = match_tone(np.clip(ramp, 0.003, 0.95), heads[4], atlas)
+    matched = match_tone(np.clip(ramp, 0.003, 0.95), heads[4], texel_geometry)
     row = int(0.2 * SIZE)
     columns = slice(int(0.35 * SIZE), int(0.65 * SIZE))
     before, after = (linear_to_bytes(one)[row, columns, 0].astype(int) for one in (ramp, matched))
@@ -99,9 +101,9 @@ def test_no_banding(heads, atlas):
     assert np.abs(np.diff(after)).max() <= 3 + np.abs(np.diff(before)).max()
 
 
-def test_masks_are_shares_and_know_the_lips(heads, atlas):
+def test_masks_are_shares_and_know_the_lips(heads, texel_geometry):
     for head in heads[::4]:
-        for mask in (bare_skin(head, atlas), shining_through(head, atlas), lip_share(atlas)):
+        for mask in (bare_skin(head, texel_geometry), shining_through(head, texel_geometry), lip_share(texel_geometry)):
             assert mask.min() >= 0.0 and mask.max() <= 1.0 + 1e-6
-        assert bare_skin(head, atlas)[lip_share(atlas) > 0.95].max() < 0.2
-        assert bare_skin(head, atlas)[measuring_mask(atlas)].mean() > 0.8
+        assert bare_skin(head, texel_geometry)[lip_share(texel_geometry) > 0.95].max() < 0.2
+        assert bare_skin(head, texel_geometry)[measuring_mask(texel_geometry)].mean() > 0.8

@@ -13,8 +13,8 @@ from fitme.commands.train_translation import train_translation
 from fitme.errors import ConfigError, InputError, ModelFileError
 from fitme.render.light import Light
 from fitme.render.shading import diffuse_shading
-from fitme.skin.atlas import default_atlas
 from fitme.skin.painter import synthesize_skin
+from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.data.dataset import HELD_OUT_SEED, build_dataset, decode_bytes, encode_maps
 from fitme.training.textures.baked_textures import BakingSettings, bake, head_surface, random_light
 from fitme.training.textures.translation_network import (
@@ -121,7 +121,7 @@ def test_plain_textures_are_the_albedo_and_lit_ones_are_not(skins):
         blurred_share=0.0, largest_noise=0.0, compressed_share=0.0, without_organs_share=0.0, front_only_share=0.0,
         hole_share=0.0,
     )  # fmt: skip
-    covered = torch.from_numpy(default_atlas(64).covered)
+    covered = torch.from_numpy(default_texel_geometry(64).covered)
     plain, coverage = bake(maps, clean, generator(), lit=False)
     torch.testing.assert_close(plain[:, :, covered], maps[:, :3][:, :, covered])
     torch.testing.assert_close(coverage, covered.float().expand(4, 1, -1, -1))

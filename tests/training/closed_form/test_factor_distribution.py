@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fitme.reflectance.mapping import QUANTILES, MappingNetwork
-from fitme.training.closed_form.cause_distribution import fit_cause_distribution
+from fitme.training.closed_form.factor_distribution import fit_factor_distribution
 
 
-def causes_of(count: int, seed: int) -> np.ndarray:
+def factors_of(count: int, seed: int) -> np.ndarray:
     """Skewed, correlated and half-empty columns, as traits of skins have them."""
     draw = np.random.default_rng(seed)
     age = draw.beta(1.1, 1.6, count)
@@ -16,52 +16,52 @@ def causes_of(count: int, seed: int) -> np.ndarray:
     return np.stack([age, gray, beard, draw.standard_normal(count)], 1).astype(np.float32)
 
 
-def mapping_of(causes: np.ndarray) -> MappingNetwork:
-    distribution = fit_cause_distribution(causes, QUANTILES)
-    mapping = MappingNetwork(causes.shape[1], 0, 6, 2)
+def mapping_of(factors: np.ndarray) -> MappingNetwork:
+    distribution = fit_factor_distribution(factors, QUANTILES)
+    mapping = MappingNetwork(factors.shape[1], 0, 6, 2)
     mapping.set_distribution(distribution.factor, distribution.knots)
     return mapping
 
 
 def test_random_latents_give_causes_like_the_data_s():
-    causes = causes_of(4000, 0)
-    distribution = fit_cause_distribution(causes, QUANTILES)
-    wanted = distribution.standardize(causes_of(4000, 1)).numpy()
-    drawn = mapping_of(causes).causes(torch.randn(4000, 4, generator=torch.Generator().manual_seed(0))).numpy()
+    factors = factors_of(4000, 0)
+    distribution = fit_factor_distribution(factors, QUANTILES)
+    wanted = distribution.standardize(factors_of(4000, 1)).numpy()
+    drawn = mapping_of(factors).factors(torch.randn(4000, 4, generator=torch.Generator().manual_seed(0))).numpy()
     for quantile in (0.05, 0.3, 0.5, 0.9):
         np.testing.assert_allclose(np.quantile(drawn, quantile, 0), np.quantile(wanted, quantile, 0), atol=0.12)
     np.testing.assert_allclose(np.corrcoef(drawn.T), np.corrcoef(wanted.T), atol=0.15)
 
 
 def test_the_share_of_faces_without_a_beard_is_kept():
-    causes = causes_of(4000, 0)
-    none = fit_cause_distribution(causes, QUANTILES).standardize(np.zeros((1, 4), np.float32))[0, 2]
-    drawn = mapping_of(causes).causes(torch.randn(4000, 4, generator=torch.Generator().manual_seed(0)))[:, 2]
+    factors = factors_of(4000, 0)
+    none = fit_factor_distribution(factors, QUANTILES).standardize(np.zeros((1, 4), np.float32))[0, 2]
+    drawn = mapping_of(factors).factors(torch.randn(4000, 4, generator=torch.Generator().manual_seed(0)))[:, 2]
     share = float((drawn - none).abs().lt(1e-4).float().mean())
-    assert abs(share - (causes[:, 2] == 0.0).mean()) < 0.04
+    assert abs(share - (factors[:, 2] == 0.0).mean()) < 0.04
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.floats(-3.0, 3.0), st.floats(0.01, 2.0))
 def test_causes_grow_with_their_own_normal_variable(seed, start, step):
-    mapping = mapping_of(causes_of(300, seed))
+    mapping = mapping_of(factors_of(300, seed))
     with torch.no_grad():
         mapping.factor.copy_(torch.eye(4))
-    low, high = mapping.causes(torch.full((1, 4), start)), mapping.causes(torch.full((1, 4), start + step))
+    low, high = mapping.factors(torch.full((1, 4), start)), mapping.factors(torch.full((1, 4), start + step))
     assert bool((high >= low - 1e-6).all())
 
 
 def test_standardised_causes_have_zero_mean_and_unit_variance():
-    causes = causes_of(500, 3)
-    standardized = fit_cause_distribution(causes, 9).standardize(causes).numpy()
+    factors = factors_of(500, 3)
+    standardized = fit_factor_distribution(factors, 9).standardize(factors).numpy()
     np.testing.assert_allclose(standardized.mean(0), 0.0, atol=1e-4)
     np.testing.assert_allclose(standardized.std(0), 1.0, atol=1e-3)
 
 
 def test_a_cause_that_never_varies_stays_where_it_is():
-    causes = causes_of(200, 4)
-    causes[:, 1] = 7.0
-    drawn = mapping_of(causes).causes(torch.randn(50, 4))
+    factors = factors_of(200, 4)
+    factors[:, 1] = 7.0
+    drawn = mapping_of(factors).factors(torch.randn(50, 4))
     assert bool(torch.isfinite(drawn).all())
     torch.testing.assert_close(drawn[:, 1], torch.zeros(50), rtol=0.0, atol=1e-3)
 
@@ -69,6 +69,6 @@ def test_a_cause_that_never_varies_stays_where_it_is():
 def test_an_untrained_network_takes_latents_as_they_are():
     mapping = MappingNetwork(3, 0, 6, 4)
     z = torch.tensor([[-1.0, 0.3, 1.5]])
-    torch.testing.assert_close(mapping.causes(z), z, rtol=0.0, atol=5e-3)
-    gradient = torch.autograd.functional.jacobian(mapping.causes, z)[0, :, 0]
+    torch.testing.assert_close(mapping.factors(z), z, rtol=0.0, atol=5e-3)
+    gradient = torch.autograd.functional.jacobian(mapping.factors, z)[0, :, 0]
     torch.testing.assert_close(gradient, torch.eye(3), rtol=0.0, atol=0.05)

@@ -3,29 +3,29 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from fitme.skin.causes import CAUSE_COUNT, MIXTURES, cause_vector, draw_causes
-from fitme.skin.traits import SkinTraits
+from fitme.skin.attributes import SkinAttributes
+from fitme.skin.factors import CAUSE_COUNT, MIXTURES, draw_factors, factor_vector
 
 
 def test_vectors_have_one_length_and_follow_the_seed():
-    vectors = np.stack([cause_vector(draw_causes(np.random.default_rng(seed))) for seed in range(50)])
+    vectors = np.stack([factor_vector(draw_factors(np.random.default_rng(seed))) for seed in range(50)])
     assert vectors.shape == (50, CAUSE_COUNT) and vectors.dtype == np.float32 and np.isfinite(vectors).all()
-    np.testing.assert_array_equal(vectors[3], cause_vector(draw_causes(np.random.default_rng(3))))
+    np.testing.assert_array_equal(vectors[3], factor_vector(draw_factors(np.random.default_rng(3))))
     assert (vectors.std(0) > 0.0).all()
 
 
 def test_every_trait_is_in_the_vector():
-    causes = draw_causes(np.random.default_rng(0))
-    before = cause_vector(causes)
-    for field in fields(SkinTraits):
-        value = getattr(causes.traits, field.name)
+    factors = draw_factors(np.random.default_rng(0))
+    before = factor_vector(factors)
+    for field in fields(SkinAttributes):
+        value = getattr(factors.attributes, field.name)
         changed = tuple(one + 1.0 for one in value) if isinstance(value, tuple) else value + 1
-        after = cause_vector(replace(causes, traits=replace(causes.traits, **{field.name: changed})))
+        after = factor_vector(replace(factors, attributes=replace(factors.attributes, **{field.name: changed})))
         assert (after != before).sum() == (len(value) if isinstance(value, tuple) else 1), field.name
 
 
 @pytest.mark.parametrize(("bank", "count", "size"), MIXTURES)
 def test_mixtures_keep_the_variance_of_their_fields(bank, count, size):
-    weights = draw_causes(np.random.default_rng(1)).mixture(bank)
+    weights = draw_factors(np.random.default_rng(1)).mixture(bank)
     assert weights.shape == (count, size)
     np.testing.assert_allclose(np.linalg.norm(weights, axis=1), 1.0, rtol=1e-5)

@@ -63,7 +63,7 @@ class Curve:
 
 
 @dataclass(frozen=True, eq=False)
-class SkinAtlas:
+class TexelGeometry:
     """Per-texel facts of a layout at one resolution. Masks are (H, W) float32 in [0, 1] unless said otherwise."""
 
     resolution: int
@@ -152,12 +152,12 @@ class SkinAtlas:
 
 
 @cache
-def default_atlas(resolution: int) -> SkinAtlas:
+def default_texel_geometry(resolution: int) -> TexelGeometry:
     """The atlas of the package's own head."""
-    return build_atlas(load_default_model(), resolution)
+    return build_texel_geometry(load_default_model(), resolution)
 
 
-def build_atlas(model: MorphableModel, resolution: int) -> SkinAtlas:
+def build_texel_geometry(model: MorphableModel, resolution: int) -> TexelGeometry:
     """Measure a model's layout. Deterministic."""
     coverage = uv_raster(model, resolution)
     covered = coverage.triangle >= 0
@@ -178,7 +178,7 @@ def build_atlas(model: MorphableModel, resolution: int) -> SkinAtlas:
     texel_m = _texel_size(position)
     widest = np.maximum(*texel_m)
     turns = (iris_angle / (2.0 * np.pi) + 0.5) * IRIS_FIBRES
-    return SkinAtlas(
+    return TexelGeometry(
         resolution=resolution,
         covered=covered,
         region=region,

@@ -10,7 +10,7 @@ BEARD_PARTS = ("moustache", "chin", "jaw", "sideburns")
 
 
 @dataclass(frozen=True)
-class SkinTraits:
+class SkinAttributes:
     """Causes of a head's looks. Amounts are in [0, 1] unless said otherwise."""
 
     typology_angle_deg: float
@@ -69,7 +69,7 @@ class SkinTraits:
     wrinkles: float
 
 
-def sample_traits(generator: np.random.Generator) -> SkinTraits:
+def sample_attributes(generator: np.random.Generator) -> SkinAttributes:
     """Traits of a random head. Tone is uniform over the six classes of the typology angle, then within the class;
     hair and eyes follow the tone as they do in people; hair, age and sex are spread widely."""
     g = generator
@@ -84,7 +84,7 @@ def sample_traits(generator: np.random.Generator) -> SkinTraits:
     style = g.dirichlet(np.full(4, 1.2)) * 2.2 if g.random() < 0.35 else np.full(4, g.uniform(0.3, 1.0))
     beard = np.clip(style * bearded * g.beta(1.3, 1.0), 0.0, 1.0)
     brown_eyes = g.random() > 0.75 * pale**1.5
-    return SkinTraits(
+    return SkinAttributes(
         typology_angle_deg=float(angle),
         blood=float(np.exp(g.normal(np.log(0.009), 0.25))),
         masculine=masculine,

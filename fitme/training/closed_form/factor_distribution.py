@@ -22,7 +22,7 @@ SMALLEST_VARIANCE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class CauseDistribution:
+class FactorDistribution:
     """Distribution of standardised causes."""
 
     mean: FloatArray
@@ -34,21 +34,21 @@ class CauseDistribution:
     knots: Tensor
     """(C, Q) float32 quantiles of each standardised cause at equal steps of probability from 0 to 1."""
 
-    def standardize(self, causes: FloatArray) -> Tensor:
+    def standardize(self, factors: FloatArray) -> Tensor:
         """Causes (N, C) with zero mean and unit variance, float32."""
-        return torch.from_numpy(((causes - self.mean) / self.deviation).astype(np.float32))
+        return torch.from_numpy(((factors - self.mean) / self.deviation).astype(np.float32))
 
 
-def fit_cause_distribution(causes: FloatArray, knots: int, seed: int = 0) -> CauseDistribution:
+def fit_factor_distribution(factors: FloatArray, knots: int, seed: int = 0) -> FactorDistribution:
     """The distribution of a data set's causes (N, C)."""
-    mean = causes.mean(0)
-    deviation = np.sqrt(np.maximum(causes.var(0), SMALLEST_VARIANCE)).astype(np.float32)
-    normal = _normal_scores(causes, np.random.default_rng(seed))
+    mean = factors.mean(0)
+    deviation = np.sqrt(np.maximum(factors.var(0), SMALLEST_VARIANCE)).astype(np.float32)
+    normal = _normal_scores(factors, np.random.default_rng(seed))
     values, vectors = np.linalg.eigh(np.corrcoef(normal.T))
     factor = (vectors * np.sqrt(np.maximum(values, SMALLEST_VARIANCE))) @ vectors.T
     factor /= np.linalg.norm(factor, axis=1, keepdims=True)
-    quantiles = np.quantile((causes - mean) / deviation, np.linspace(0.0, 1.0, knots), axis=0).T
-    return CauseDistribution(
+    quantiles = np.quantile((factors - mean) / deviation, np.linspace(0.0, 1.0, knots), axis=0).T
+    return FactorDistribution(
         mean, deviation, torch.from_numpy(factor.astype(np.float32)), torch.from_numpy(quantiles.astype(np.float32))
     )
 
@@ -64,10 +64,10 @@ def balanced_rows(typology_deg: FloatArray, seed: int) -> npt.NDArray[np.int64]:
     return np.repeat(np.arange(len(classes)), times.astype(np.int64))
 
 
-def _normal_scores(causes: FloatArray, draw: np.random.Generator) -> npt.NDArray[np.float64]:
+def _normal_scores(factors: FloatArray, draw: np.random.Generator) -> npt.NDArray[np.float64]:
     """Normal quantiles (N, C) of the ranks within each column, equal values in random order."""
-    count = len(causes)
-    order = np.lexsort((draw.random(causes.shape), causes), axis=0)
-    ranks = np.empty(causes.shape)
+    count = len(factors)
+    order = np.lexsort((draw.random(factors.shape), factors), axis=0)
+    ranks = np.empty(factors.shape)
     np.put_along_axis(ranks, order, np.arange(count)[:, None] + 0.5, 0)
     return np.asarray(ndtri(ranks / count))

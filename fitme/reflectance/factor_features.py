@@ -34,7 +34,7 @@ class CauseFeatures:
     """Standardised products of terms."""
 
     pairs: Tensor
-    """(P, 2) int64 indices into the terms of `cause_terms`."""
+    """(P, 2) int64 indices into the terms of `factor_terms`."""
     mean: Tensor
     """(P,) float32."""
     scale: Tensor
@@ -46,36 +46,36 @@ class CauseFeatures:
         return ((products - self.mean) * self.scale).clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
 
 
-def cause_terms(causes: Tensor, lowest: Tensor) -> Tensor:
+def factor_terms(factors: Tensor, lowest: Tensor) -> Tensor:
     """Terms (N, 1 + 3 C) of standardised causes (N, C) whose lowest values are (C,): one, causes, roots of what they
     are above their lowest, and whether they are above it."""
-    above = (causes - lowest).clamp(min=0.0)
+    above = (factors - lowest).clamp(min=0.0)
     gate = above > GATE_MARGIN
     # A root has no finite slope at nought, where the gate is closed.
     root = torch.where(gate, above.clamp(min=GATE_MARGIN).sqrt(), 0.0)
-    return torch.cat([torch.ones_like(causes[:, :1]), causes, root, gate.to(causes.dtype)], 1)
+    return torch.cat([torch.ones_like(factors[:, :1]), factors, root, gate.to(factors.dtype)], 1)
 
 
 @torch.no_grad()
 def select_features(
-    causes: Tensor,  # (N, C) standardised
+    factors: Tensor,  # (N, C) standardised
     scores: Tensor,  # (N, K) of the maps' components, scaled by their importance
     count: int,
 ) -> CauseFeatures:
     """The `count` products that explain the scores best beside the causes. ValueError where there are too few."""
-    cause_count = causes.shape[1]
-    terms = cause_terms(causes, causes.amin(0))
+    factor_count = factors.shape[1]
+    terms = factor_terms(factors, factors.amin(0))
     useful = torch.nonzero(terms.std(0) > SMALLEST_SPREAD).flatten()
     useful = torch.cat([torch.zeros(1, dtype=torch.long), useful])
     first, second = torch.triu_indices(len(useful), len(useful))
     pairs = torch.stack([useful[first], useful[second]], 1)
-    known = (pairs[:, 0] == 0) & (pairs[:, 1] <= cause_count)
+    known = (pairs[:, 0] == 0) & (pairs[:, 1] <= factor_count)
     candidates = _standardized(terms, pairs[~known])
-    chosen, taken = causes, torch.zeros(0, dtype=torch.long)
+    chosen, taken = factors, torch.zeros(0, dtype=torch.long)
     gains = _gains(candidates, terms, chosen, scores)
     candidates = _part(candidates, gains.topk(min(SCREENED, len(gains))).indices)
     if len(candidates.pairs) < count:
-        raise ValueError(f"{cause_count} causes have {len(candidates.pairs)} products, {count} are wanted")
+        raise ValueError(f"{factor_count} causes have {len(candidates.pairs)} products, {count} are wanted")
     while len(taken) < count:
         gains = _gains(candidates, terms, chosen, scores)
         gains[taken] = -1.0

@@ -4,19 +4,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fitme.reflectance.cause_features import FEATURE_LIMIT, cause_terms, select_features
+from fitme.reflectance.factor_features import FEATURE_LIMIT, factor_terms, select_features
 from fitme.skin.skin_tone_classes import class_index
-from fitme.training.closed_form.cause_distribution import balanced_rows
+from fitme.training.closed_form.factor_distribution import balanced_rows
 
 CAUSES = 5
 
 
-def gated_causes(count: int, seed: int) -> torch.Tensor:
+def gated_factors(count: int, seed: int) -> torch.Tensor:
     """Standardised causes; two of three heads lack the first."""
     random = torch.Generator().manual_seed(seed)
-    causes = torch.randn(count, CAUSES, generator=random)
-    causes[:, 0] = torch.rand(count, generator=random) * (torch.rand(count, generator=random) < 1.0 / 3.0)
-    return (causes - causes.mean(0)) / causes.std(0)
+    factors = torch.randn(count, CAUSES, generator=random)
+    factors[:, 0] = torch.rand(count, generator=random) * (torch.rand(count, generator=random) < 1.0 / 3.0)
+    return (factors - factors.mean(0)) / factors.std(0)
 
 
 def unexplained(inputs: torch.Tensor, scores: torch.Tensor) -> float:
@@ -28,20 +28,20 @@ def unexplained(inputs: torch.Tensor, scores: torch.Tensor) -> float:
 
 
 def test_a_gate_that_scales_another_cause_is_found():
-    causes = gated_causes(600, 0)
-    present = (causes[:, 0] > causes[:, 0].min() + 1e-3).float()
+    factors = gated_factors(600, 0)
+    present = (factors[:, 0] > factors[:, 0].min() + 1e-3).float()
     noise = 0.05 * torch.randn(600, 2, generator=torch.Generator().manual_seed(9))
-    scores = torch.stack([causes[:, 1] * present, causes[:, 2]], 1) + noise
-    features = select_features(causes, scores, 3)
-    terms = cause_terms(causes, causes.amin(0))
-    assert unexplained(causes, scores) > 0.15
-    assert unexplained(torch.cat([causes, features.values(terms)], 1), scores) < 0.02
+    scores = torch.stack([factors[:, 1] * present, factors[:, 2]], 1) + noise
+    features = select_features(factors, scores, 3)
+    terms = factor_terms(factors, factors.amin(0))
+    assert unexplained(factors, scores) > 0.15
+    assert unexplained(torch.cat([factors, features.values(terms)], 1), scores) < 0.02
 
 
 def test_what_was_chosen_on_some_heads_holds_for_others():
-    causes, others = gated_causes(600, 1), gated_causes(600, 2)
-    features = select_features(causes, (causes[:, 3] * causes[:, 4])[:, None], 2)
-    terms = cause_terms(others, causes.amin(0))
+    factors, others = gated_factors(600, 1), gated_factors(600, 2)
+    features = select_features(factors, (factors[:, 3] * factors[:, 4])[:, None], 2)
+    terms = factor_terms(others, factors.amin(0))
     assert unexplained(features.values(terms), (others[:, 3] * others[:, 4])[:, None]) < 0.05
 
 
@@ -53,11 +53,11 @@ def test_more_features_than_products_are_refused():
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000))
 def test_features_are_finite_and_bounded_and_so_are_their_gradients(seed):
-    causes = gated_causes(80, seed).requires_grad_()
-    features = select_features(causes.detach(), torch.randn(80, 2, generator=torch.Generator().manual_seed(seed)), 4)
-    values = features.values(cause_terms(causes, causes.detach().amin(0)))
+    factors = gated_factors(80, seed).requires_grad_()
+    features = select_features(factors.detach(), torch.randn(80, 2, generator=torch.Generator().manual_seed(seed)), 4)
+    values = features.values(factor_terms(factors, factors.detach().amin(0)))
     assert float(values.detach().abs().max()) <= FEATURE_LIMIT
-    (gradient,) = torch.autograd.grad(values.square().sum(), causes)
+    (gradient,) = torch.autograd.grad(values.square().sum(), factors)
     assert bool(torch.isfinite(gradient).all())
 
 

@@ -5,7 +5,9 @@ from dataclasses import astuple, dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fitme.skin.atlas import (
+from fitme.skin.attributes import SkinAttributes, sample_attributes
+from fitme.skin.relief import WRINKLES
+from fitme.skin.texel_geometry import (
     FINE_FIELDS,
     GRAIN_FIELDS,
     HAIR_FIELDS,
@@ -14,8 +16,6 @@ from fitme.skin.atlas import (
     PORE_FIELDS,
     FloatArray,
 )
-from fitme.skin.relief import WRINKLES
-from fitme.skin.traits import SkinTraits, sample_traits
 
 MIXTURES = (
     ("low", 3, LOW_FIELDS), ("middle", 3, MIDDLE_FIELDS), ("fine", 2, FINE_FIELDS), ("grain", 2, GRAIN_FIELDS),
@@ -32,7 +32,7 @@ CREASE_RANGE = (0.3, 1.0)
 class SkinCauses:
     """What a skin is painted from."""
 
-    traits: SkinTraits
+    attributes: SkinAttributes
     mixtures: FloatArray
     """(MIXTURE_COUNT,) weights of the noise banks, standard normal."""
     creases: FloatArray
@@ -49,20 +49,20 @@ class SkinCauses:
         raise KeyError(bank)
 
 
-def draw_causes(generator: np.random.Generator) -> SkinCauses:
+def draw_factors(generator: np.random.Generator) -> SkinCauses:
     """Causes of a random head."""
-    traits = sample_traits(generator)
+    attributes = sample_attributes(generator)
     mixtures = generator.standard_normal(MIXTURE_COUNT).astype(np.float32)
-    return SkinCauses(traits, mixtures, generator.uniform(*CREASE_RANGE, len(WRINKLES)).astype(np.float32))
+    return SkinCauses(attributes, mixtures, generator.uniform(*CREASE_RANGE, len(WRINKLES)).astype(np.float32))
 
 
-def cause_vector(causes: SkinCauses) -> npt.NDArray[np.float32]:
+def factor_vector(factors: SkinCauses) -> npt.NDArray[np.float32]:
     """(CAUSE_COUNT,) float32: traits in the order of their fields, tuples flattened, then mixtures, then creases."""
     flat: list[float] = []
-    for value in astuple(causes.traits):
+    for value in astuple(factors.attributes):
         flat.extend(value if isinstance(value, tuple) else (float(value),))
-    return np.asarray(np.concatenate([np.array(flat), causes.mixtures, causes.creases]), np.float32)
+    return np.asarray(np.concatenate([np.array(flat), factors.mixtures, factors.creases]), np.float32)
 
 
-CAUSE_COUNT = len(cause_vector(draw_causes(np.random.default_rng(0))))
-"""Length of `cause_vector`."""
+CAUSE_COUNT = len(factor_vector(draw_factors(np.random.default_rng(0))))
+"""Length of `factor_vector`."""
