@@ -1,15 +1,16 @@
 """Newton's step of a quadratic between bounds: what keeps blendshape coefficients between 0 and 1 in a solve."""
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from fitme.arrays import BoolArray, Float64Array
 
 BOUND_ROUNDS = 10
 """Times at most that a step is looked at for parameters that it takes beyond their bounds; mostly three are enough."""
 
 
-def bounded_step(hessian: Array, gradient: Array, least: Array, most: Array) -> Array:
+def bounded_step(
+    hessian: Float64Array, gradient: Float64Array, least: Float64Array, most: Float64Array
+) -> Float64Array:
     """The step (F,) that minimises a quadratic with a Hessian (F, F) and a gradient (F,) between the bounds `least` and
     `most` (F,), by block principal pivoting (Judice and Pires, Computers & Operations Research 1994)."""
     step = np.zeros(len(gradient))
@@ -25,15 +26,15 @@ def bounded_step(hessian: Array, gradient: Array, least: Array, most: Array) -> 
     return np.clip(step, least, most)
 
 
-def coefficient_bounds(coefficients: Array, still: npt.NDArray[np.bool_]) -> Array:
+def coefficient_bounds(coefficients: Float64Array, still: BoolArray) -> Float64Array:
     """(2, C) the least and the largest step that leaves coefficients (C,) between 0 and 1, and those alone that are to
     be `still` (C,)."""
     return np.where(still, 0.0, np.subtract([[0.0], [1.0]], coefficients))
 
 
 def misplaced(
-    step: Array, held: npt.NDArray[np.bool_], slope: Array, least: Array, most: Array
-) -> npt.NDArray[np.bool_]:
+    step: Float64Array, held: BoolArray, slope: Float64Array, least: Float64Array, most: Float64Array
+) -> BoolArray:
     """Parameters (...) that are to change between the free ones and those that are `held` at a bound: free ones that a
     step takes beyond one, and held ones that the slope of the quadratic draws back inside."""
     inside = ((step <= least) & (slope < 0.0)) | ((step >= most) & (slope > 0.0))

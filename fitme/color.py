@@ -7,9 +7,10 @@ written, display textures, network frames.
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from fitme.arrays import Float32Array, UInt8Array
 
 LINEAR_KNEE = 0.0031308
 """Linear value below which the sRGB curve is a straight line."""
@@ -31,22 +32,22 @@ def srgb_to_linear(encoded: Tensor) -> Tensor:
     return torch.where(encoded <= ENCODED_KNEE, encoded / 12.92, curve)
 
 
-def _decode_table() -> npt.NDArray[np.float32]:
+def _decode_table() -> Float32Array:
     codes = torch.arange(256, dtype=torch.float64) / 255.0
-    return cast("npt.NDArray[np.float32]", srgb_to_linear(codes).float().numpy())
+    return cast("Float32Array", srgb_to_linear(codes).float().numpy())
 
 
 _LINEAR_OF_BYTE = _decode_table()
 
 
-def bytes_to_linear(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def bytes_to_linear(image: UInt8Array) -> Float32Array:
     """Decode an 8-bit sRGB picture of any shape to linear float32 in [0, 1]."""
     return _LINEAR_OF_BYTE[image]
 
 
-def linear_to_bytes(linear: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+def linear_to_bytes(linear: Float32Array) -> UInt8Array:
     """Encode linear light of any shape as 8-bit sRGB, rounded to nearest."""
     x = np.clip(linear, 0.0, 1.0)
     curve = 1.055 * np.power(np.maximum(x, LINEAR_KNEE), 1.0 / 2.4) - 0.055
-    codes: npt.NDArray[np.uint8] = np.rint(np.where(x <= LINEAR_KNEE, 12.92 * x, curve) * 255.0).astype(np.uint8)
+    codes: UInt8Array = np.rint(np.where(x <= LINEAR_KNEE, 12.92 * x, curve) * 255.0).astype(np.uint8)
     return codes

@@ -12,9 +12,10 @@ the identity rotation here, so axis-angle optimisers stay far from their singula
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from fitme.arrays import Float32Array
 
 VIEW_TO_CAMERA = (1.0, -1.0, -1.0)
 """Diagonal of the matrix that takes view axes to OpenCV's camera axes (its own inverse)."""
@@ -95,9 +96,9 @@ def quaternion_from_matrix(matrix: Tensor) -> Tensor:
 class HeadPose:
     """Rigid motion from model space to view space: x_view = R(rotation) x_model + translation."""
 
-    rotation: npt.NDArray[np.float32]
+    rotation: Float32Array
     """(3,) axis-angle, radians."""
-    translation: npt.NDArray[np.float32]
+    translation: Float32Array
     """(3,) metres; z is negative for a head in front of the camera."""
 
     def yaw_pitch_roll(self) -> tuple[float, float, float]:
@@ -113,7 +114,7 @@ class HeadPose:
         roll = float(np.arctan2(r[:, 0] @ up, r[:, 0] @ right))
         return yaw, pitch, roll
 
-    def opencv_extrinsics(self) -> npt.NDArray[np.float32]:
+    def opencv_extrinsics(self) -> Float32Array:
         """(4, 4) matrix from model space to OpenCV's camera space, metres."""
         flip = np.array(VIEW_TO_CAMERA)
         extrinsics = np.eye(4, dtype=np.float32)

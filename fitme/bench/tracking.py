@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float64Array
 from fitme.bench.rows import BenchmarkRow
 from fitme.bench.run import SEED
 from fitme.geometry import transform
@@ -34,8 +35,6 @@ CLOSING_FRAMES = 2
 """Frames around a closed eye within which the tracker must have closed it."""
 FRAME_TARGET, JITTER_TARGET, LIDS_TARGET = "<= 12", "<= 0.3", ">= 0.9"
 BLINKS = tuple(EXPRESSION_NAMES.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight"))
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def still_frames(settings: ClipSettings, model: MorphableModel, count: int) -> I
         yield replace(first, image=np.clip(np.rint(first.image + noise), 0, 255).astype(np.uint8))
 
 
-def driven_landmarks(frames: Sequence[TrackedFrame], model: MorphableModel, settings: ClipSettings) -> Array:
+def driven_landmarks(frames: Sequence[TrackedFrame], model: MorphableModel, settings: ClipSettings) -> Float64Array:
     """(T, 478, 2) px: where the tracker's poses and expressions put the landmarks of the clip's head."""
     identity = clip_identity(settings.seed, model)[None]
     places = []
@@ -112,7 +111,7 @@ def driven_landmarks(frames: Sequence[TrackedFrame], model: MorphableModel, sett
         posed = transform(torch.from_numpy(pose.rotation)[None], torch.from_numpy(pose.translation)[None], points)
         places.append(frame.truth.camera.project(posed)[0].double().numpy())
     driven = np.stack(places)
-    valid: Array = driven[:, model.mediapipe_valid.numpy()]
+    valid: Float64Array = driven[:, model.mediapipe_valid.numpy()]
     return valid
 
 
@@ -122,7 +121,7 @@ def jitter_px(places: npt.NDArray[np.floating[Any]]) -> float:
     return float(np.sqrt((away**2).sum(-1).mean()))
 
 
-def lag_of(truth: Array, found: Array) -> float:
+def lag_of(truth: Float64Array, found: Float64Array) -> float:
     """Frames by which a signal (T,) found follows the true one: the shift that leaves the least difference."""
     times = np.arange(LONGEST_LAG_FRAMES, len(truth))
     lags = np.arange(0.0, LONGEST_LAG_FRAMES, LAG_STEP_FRAMES)

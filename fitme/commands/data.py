@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fitme.arrays import Float32Array, Int64Array
 from fitme.errors import ConfigError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     from rich.console import Console
 
 SMALLEST_RESOLUTION, LARGEST_RESOLUTION = 32, 2048
@@ -84,7 +83,7 @@ def data_build(
     _print_classes(console, dataset.typology_deg, dataset.seeds)
 
 
-def _print_classes(console: "Console", typology_deg: "npt.NDArray[np.float32]", seeds: "npt.NDArray[np.int64]") -> None:
+def _print_classes(console: "Console", typology_deg: "Float32Array", seeds: "Int64Array") -> None:
     from rich.table import Table
 
     from fitme.skin.pigments import ITA_CLASSES

@@ -8,10 +8,10 @@ import struct
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from fitme.arrays import BoolArray, Float32Array, Int64Array
 
 Json = dict[str, Any]
-FloatArray = npt.NDArray[np.float32]
 
 VERTICES, INDICES = 34962, 34963
 """Targets of buffer views: ARRAY_BUFFER and ELEMENT_ARRAY_BUFFER."""
@@ -32,13 +32,13 @@ class GlbBuilder:
         self._accessors: list[Json] = []
         self._images: list[Json] = []
 
-    def vertex_attribute(self, values: FloatArray, *, bounds: bool = False) -> int:
+    def vertex_attribute(self, values: Float32Array, *, bounds: bool = False) -> int:
         """Accessor of float vectors (N, C); `bounds` adds min and max, which positions must have."""
         accessor = self._float_accessor(values, bounds)
         accessor["bufferView"] = self._view(values.astype("<f4").tobytes(), VERTICES)
         return self._append(accessor)
 
-    def morph_attribute(self, values: FloatArray, moved: npt.NDArray[np.bool_], *, bounds: bool = False) -> int:
+    def morph_attribute(self, values: Float32Array, moved: BoolArray, *, bounds: bool = False) -> int:
         """Accessor of displacements (N, C) that are taken for zero except at the vertices `moved` (N,).
 
         Stored sparsely where that is smaller, and without any data where nothing moves.
@@ -60,7 +60,7 @@ class GlbBuilder:
             }
         return self._append(accessor)
 
-    def triangle_indices(self, triangles: npt.NDArray[np.int64], vertex_count: int) -> int:
+    def triangle_indices(self, triangles: Int64Array, vertex_count: int) -> int:
         """Accessor of the corners of triangles (F, 3)."""
         index_type = _index_type(vertex_count)
         accessor = {
@@ -104,7 +104,7 @@ class GlbBuilder:
         return len(self._accessors) - 1
 
     @staticmethod
-    def _float_accessor(values: FloatArray, bounds: bool) -> Json:
+    def _float_accessor(values: Float32Array, bounds: bool) -> Json:
         count, components = values.shape
         accessor: Json = {"componentType": FLOAT, "count": count, "type": _ELEMENT_TYPE[components]}
         if bounds:

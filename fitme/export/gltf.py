@@ -21,8 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array
 from fitme.avatar import Avatar
-from fitme.export.glb import FloatArray, GlbBuilder, Json
+from fitme.export.glb import GlbBuilder, Json
 from fitme.export.parts import Part, part_of_regions, part_of_vertices, tangents
 from fitme.export.textures import diffuse_codes, normal_codes, png, specular_alpha_codes
 from fitme.render.materials import REGION_SHININESS
@@ -53,17 +54,17 @@ _LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP_TO_EDGE = 9729, 9987, 33071
 class _Surface:
     """The person's neutral head and its blendshapes."""
 
-    positions: FloatArray
+    positions: Float32Array
     """(V, 3) metres, model frame, which is glTF's."""
-    normals: FloatArray
+    normals: Float32Array
     """(V, 3)."""
-    along_u: FloatArray
+    along_u: Float32Array
     """(T, 4) tangents of the texture vertices."""
-    occlusion: FloatArray
+    occlusion: Float32Array
     """(V,) share of the surroundings' light that arrives, [0, 1]."""
-    position_offsets: FloatArray
+    position_offsets: Float32Array
     """(52, V, 3) displacement at full activation."""
-    normal_offsets: FloatArray
+    normal_offsets: Float32Array
     """(52, V, 3)."""
 
 

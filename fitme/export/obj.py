@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float32Array
 from fitme.geometry import HeadPose
 from fitme.shape import MorphableModel
 
 
-def write_obj(model: MorphableModel, vertices: npt.NDArray[np.float32], pose: HeadPose, path: Path) -> None:
+def write_obj(model: MorphableModel, vertices: Float32Array, pose: HeadPose, path: Path) -> None:
     """Write a head as the camera sees it.
 
     `vertices` (V, 3) are in the model frame, metres. The file holds them in OpenCV's camera frame (x right, y down, z

@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-Picture = npt.NDArray[np.uint8]
+from fitme.arrays import UInt8Array
 
 
-def write_triple(folder: Path, name: str, image: Picture, render: Picture, mask: Picture) -> None:
+def write_triple(folder: Path, name: str, image: UInt8Array, render: UInt8Array, mask: UInt8Array) -> None:
     """Write `NAME_input.png` and `NAME_render.png` (H, W, 3), and `NAME_mask.png` (H, W), 255 where the render is."""
     for kind, picture in (("input", image), ("render", render), ("mask", mask)):
         Image.fromarray(picture).save(folder / f"{name}_{kind}.png", compress_level=1)

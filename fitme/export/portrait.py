@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array, UInt8Array
 from fitme.avatar import Avatar
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix
@@ -68,13 +68,11 @@ def portrait_light(azimuth_rad: float, elevation_rad: float, intensity: float = 
     return Light(Light.ambient(FILL_LEVEL).sh, directions, colors)
 
 
-def avatar_vertices(
-    avatar: Avatar, model: MorphableModel, coefficients: Mapping[str, float]
-) -> npt.NDArray[np.float32]:
+def avatar_vertices(avatar: Avatar, model: MorphableModel, coefficients: Mapping[str, float]) -> Float32Array:
     """(V, 3) metres, model frame: the avatar with the ARKit expressions named in `coefficients`."""
     with torch.no_grad():
         posed = model.vertices(avatar.identity[None], expression_of(coefficients)[None])[0]
-    vertices: npt.NDArray[np.float32] = posed.numpy()
+    vertices: Float32Array = posed.numpy()
     return vertices
 
 
@@ -103,7 +101,7 @@ def draw_portrait(
     pose: HeadPose,
     light: Light,
     resolution: int,
-) -> npt.NDArray[np.uint8]:
+) -> UInt8Array:
     """A still picture (`resolution`, `resolution`, 3), sRGB, of the avatar before `BACKGROUND`."""
     samples = resolution * SUPERSAMPLING
     renderer = portrait_renderer(avatar, model, samples)

@@ -9,9 +9,9 @@ import io
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from fitme.arrays import Float32Array, UInt8Array
 from fitme.color import linear_to_bytes
 from fitme.reflectance.maps import ReflectanceMaps
 
@@ -20,28 +20,28 @@ SPECULAR_FILE = "specular.png"
 NORMAL_FILE = "normal.png"
 
 
-def diffuse_codes(maps: ReflectanceMaps) -> npt.NDArray[np.uint8]:
+def diffuse_codes(maps: ReflectanceMaps) -> UInt8Array:
     """(H, W, 3) sRGB-encoded diffuse albedo of the first of the batch."""
     return linear_to_bytes(maps.diffuse[0].detach().cpu().numpy())
 
 
-def specular_codes(maps: ReflectanceMaps) -> npt.NDArray[np.uint8]:
+def specular_codes(maps: ReflectanceMaps) -> UInt8Array:
     """(H, W) specular albedo of the first of the batch, [0, 1] spread over 0..255."""
     return _codes(maps.specular[0, ..., 0].detach().cpu().numpy())
 
 
-def specular_alpha_codes(maps: ReflectanceMaps) -> npt.NDArray[np.uint8]:
+def specular_alpha_codes(maps: ReflectanceMaps) -> UInt8Array:
     """(H, W, 2) white with the specular albedo as its alpha, where glTF looks for it."""
     alpha = specular_codes(maps)
     return np.stack([np.full_like(alpha, 255), alpha], -1)
 
 
-def normal_codes(maps: ReflectanceMaps) -> npt.NDArray[np.uint8]:
+def normal_codes(maps: ReflectanceMaps) -> UInt8Array:
     """(H, W, 3) tangent-space normals of the first of the batch, [-1, 1] spread over 0..255."""
     return _codes(maps.normals[0].detach().cpu().numpy() * 0.5 + 0.5)
 
 
-def png(codes: npt.NDArray[np.uint8]) -> bytes:
+def png(codes: UInt8Array) -> bytes:
     """PNG file of a picture (H, W) or (H, W, C): grey, grey with alpha, RGB."""
     buffer = io.BytesIO()
     Image.fromarray(codes).save(buffer, "PNG")
@@ -55,6 +55,6 @@ def write_textures(maps: ReflectanceMaps, folder: Path) -> None:
     (folder / NORMAL_FILE).write_bytes(png(normal_codes(maps)))
 
 
-def _codes(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    codes: npt.NDArray[np.uint8] = np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
+def _codes(values: Float32Array) -> UInt8Array:
+    codes: UInt8Array = np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
     return codes

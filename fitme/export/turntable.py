@@ -4,9 +4,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from fitme.arrays import UInt8Array
 from fitme.avatar import Avatar
 from fitme.export.portrait import (
     BACKGROUND,
@@ -29,7 +27,7 @@ LIGHT_TURNS = 2
 LIGHT_ELEVATION_RAD = math.radians(25.0)
 
 
-def turntable_frames(avatar: Avatar, model: MorphableModel) -> Iterator[npt.NDArray[np.uint8]]:
+def turntable_frames(avatar: Avatar, model: MorphableModel) -> Iterator[UInt8Array]:
     """Pictures (`RESOLUTION_PX`, `RESOLUTION_PX`, 3), sRGB, that loop without a jump."""
     renderer = portrait_renderer(avatar, model, RESOLUTION_PX)
     camera = portrait_camera(RESOLUTION_PX)

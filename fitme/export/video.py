@@ -6,14 +6,15 @@ from pathlib import Path
 
 import av
 import numpy as np
-import numpy.typing as npt
+
+from fitme.arrays import UInt8Array
 
 _CODECS = ("libx264", "h264", "libopenh264", "mpeg4")
 """Encoders in the order of preference; the last one is part of every FFmpeg."""
 _OPTIONS = {"libx264": {"crf": "20", "preset": "veryfast"}, "mpeg4": {"qscale": "3"}}
 
 
-def write_mp4(frames: Iterable[npt.NDArray[np.uint8]], rate_hz: int, path: Path) -> None:
+def write_mp4(frames: Iterable[UInt8Array], rate_hz: int, path: Path) -> None:
     """Encode pictures (H, W, 3), sRGB, of one even size, as H.264 where there is an encoder, else as MPEG-4 Part 2.
 
     The pictures are taken one at a time.

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from fitme.color import linear_to_srgb
@@ -16,8 +15,6 @@ from fitme.fit.texture.fusion import FusedTexture, FusionSettings
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps
-
-FloatArray = npt.NDArray[np.float32]
 
 
 class Appearance:

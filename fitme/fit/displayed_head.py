@@ -8,22 +8,20 @@ explains unseen pictures now better, now worse than the one before; their runnin
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as functional
 
+from fitme.arrays import Float32Array
 from fitme.fit.texture.baking import FULL_CONFIDENCE
 from fitme.reflectance.expression_correctives import AlbedoCorrectives, with_expression
 from fitme.reflectance.maps import ReflectanceMaps
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class FoundHead:
     """Shape and reflectance."""
 
-    identity: FloatArray
+    identity: Float32Array
     """(K,) shape coefficients in standard deviations."""
     focal: float
     """Focal length over the longer side of the picture."""
@@ -32,7 +30,7 @@ class FoundHead:
     correctives: AlbedoCorrectives | None = None
     """What expressions change in the maps; None while it is not known."""
 
-    def maps_with(self, expression: FloatArray) -> ReflectanceMaps:
+    def maps_with(self, expression: Float32Array) -> ReflectanceMaps:
         """The maps as they are with an expression (52,)."""
         return with_expression(self.maps, self.correctives, torch.from_numpy(expression))
 

@@ -2,12 +2,8 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
+from fitme.arrays import Float32Array
 from fitme.geometry import HeadPose
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -16,9 +12,9 @@ class KeyframeEstimate:
 
     pose: HeadPose
     """Model space to view space."""
-    expression: FloatArray
+    expression: Float32Array
     """(52,) ARKit coefficients in [0, 1]."""
-    light_sh: FloatArray
+    light_sh: Float32Array
     """(9, 3) spherical-harmonics light in view space, as `fitme.render.light.Light.sh`."""
     loss: float
     """Photometric error over the face: root mean square in sRGB-encoded units, [0, 1]; NaN before the first picture."""
@@ -33,9 +29,9 @@ latent; the generator's weights."""
 class MapArrays:
     """Reflectance maps as arrays; see `fitme.reflectance.maps.ReflectanceMaps` for their meaning."""
 
-    diffuse: FloatArray
+    diffuse: Float32Array
     """(R, R, 3)."""
-    specular: FloatArray
+    specular: Float32Array
     """(R, R, 1)."""
-    normals: FloatArray
+    normals: Float32Array
     """(R, R, 3)."""

@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array, UInt8Array
 from fitme.avatar import Avatar
 from fitme.color import linear_to_bytes
 from fitme.errors import InputError
@@ -43,7 +43,6 @@ from fitme.shape.morphable_model import MorphableModel
 from fitme.track.identity import DlibEmbedder
 from fitme.track.observation import FaceObservation
 
-Picture = npt.NDArray[np.uint8]
 Progress = Callable[[str, float], None]
 """Called with the stage reached and the share of the work that is done, [0, 1]."""
 
@@ -209,7 +208,7 @@ class IncrementalFitter:
             fitter._displayed.rest(fitter._head())
         return fitter
 
-    def fit_frame(self, observation: FaceObservation, image: Picture) -> KeyframeEstimate:
+    def fit_frame(self, observation: FaceObservation, image: UInt8Array) -> KeyframeEstimate:
         """Pose, expression and light of a picture (H, W, 3) outside of the fit; identity and reflectance stay.
 
         Raises `InputError` before the first round.
@@ -269,7 +268,7 @@ class IncrementalFitter:
         """Let the avatar change as the pictures studied since have taught; a fit that converges does so by itself."""
         self._displayed.apply_correctives(self._correctives())
 
-    def render_estimate(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[Picture, Picture]:
+    def render_estimate(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[UInt8Array, UInt8Array]:
         """The avatar as a picture would show it: sRGB (H, W, 3) over black, and mask (H, W), 0 or 255.
 
         `camera` is the tracker's; the fit's focal length replaces its own.
@@ -280,7 +279,7 @@ class IncrementalFitter:
         mask = np.where(rendering.mask[0, ..., 0].numpy() > 0.5, 255, 0).astype(np.uint8)
         return linear_to_bytes(rendering.image[0].numpy()), mask
 
-    def _fit_single_frame(self, keyframe: Keyframe, usable: npt.NDArray[np.float32]) -> KeyframeEstimate:
+    def _fit_single_frame(self, keyframe: Keyframe, usable: Float32Array) -> KeyframeEstimate:
         lights = [estimate.light_sh for estimate in self._keyframe_set.estimates.values()]
         return self._single_frame.fit_frame_pose(keyframe, usable, self._head(), lights)
 

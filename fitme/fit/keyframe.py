@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
+from fitme.arrays import UInt8Array
 from fitme.track.observation import FaceObservation
 
 
@@ -14,7 +12,7 @@ class Keyframe:
 
     key: str
     """Unique within a session."""
-    image: npt.NDArray[np.uint8]
+    image: UInt8Array
     """(H, W, 3) sRGB."""
     observation: FaceObservation
     """Landmarks, pose and quality found by the tracker in `image`."""

@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array
 from fitme.color import linear_to_srgb
 from fitme.fit.alignment.aligner import HeadAligner, camera_of, keyframe_estimate
 from fitme.fit.alignment.face_crop import crop_face
@@ -21,8 +21,6 @@ from fitme.fit.texture.texel_views import TexelViews
 from fitme.render.light import Light
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
-
-FloatArray = npt.NDArray[np.float32]
 
 LIGHT_RESOLUTION = 96
 """Side of the map whose texels give a single picture's light."""
@@ -46,7 +44,7 @@ class SingleFrameFitter:
         self._aligner = aligner
 
     def fit_frame_pose(
-        self, keyframe: Keyframe, usable: FloatArray, head: FoundHead, lights: Sequence[FloatArray]
+        self, keyframe: Keyframe, usable: Float32Array, head: FoundHead, lights: Sequence[Float32Array]
     ) -> KeyframeEstimate:
         """The estimate of a picture whose pixels are `usable` (H, W); `lights` (9, 3) of others of the person tell what
         to expect of its own, without any it is light from everywhere."""
@@ -60,7 +58,7 @@ class SingleFrameFitter:
         return keyframe_estimate(joint, 0, light)
 
     def measured(
-        self, estimate: KeyframeEstimate, keyframe: Keyframe, usable: FloatArray, head: FoundHead
+        self, estimate: KeyframeEstimate, keyframe: Keyframe, usable: Float32Array, head: FoundHead
     ) -> KeyframeEstimate:
         """An estimate with its loss: root mean square over the face in a picture's crop, sRGB-encoded units."""
         crop = crop_face(keyframe, usable, self._settings.dense.crop_resolution)
@@ -76,8 +74,8 @@ class SingleFrameFitter:
         return TexelViews(self._model, self._backend, LIGHT_RESOLUTION)
 
     def _light(
-        self, keyframe: Keyframe, joint: JointEstimate, usable: FloatArray, head: FoundHead, expected: FloatArray
-    ) -> FloatArray:
+        self, keyframe: Keyframe, joint: JointEstimate, usable: Float32Array, head: FoundHead, expected: Float32Array
+    ) -> Float32Array:
         camera = keyframe.observation.camera
         estimate = keyframe_estimate(joint, 0, expected)
         view = self._light_views.see(estimate, head.identity, head.focal, camera, keyframe.image, usable)

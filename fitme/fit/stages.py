@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array
 from fitme.fit.alignment.aligner import HeadAligner, camera_of, keyframe_estimate
 from fitme.fit.alignment.face_crop import crop_face
 from fitme.fit.alignment.head_scale import SeenEyes, iris_information, volume_information
@@ -33,8 +33,6 @@ from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.identity import DlibEmbedder
 
-FloatArray = npt.NDArray[np.float32]
-
 STEPS_PER_SLICE = 3
 """Steps of inversion or tuning between two looks at the clock."""
 COARSE_STEPS_PER_SLICE = 10
@@ -49,9 +47,9 @@ class _CorrectiveBase:
     """Maps as pictures that are studied one after another compare with them."""
 
     maps: ReflectanceMaps
-    albedo: FloatArray
+    albedo: Float32Array
     """(N, 3) linear, of the texels."""
-    specular: FloatArray
+    specular: Float32Array
     """(N, 1)."""
 
 
@@ -80,7 +78,7 @@ class Refinement:
         self._appearance = appearance
         self._corrective_base: _CorrectiveBase | None = None
         self.focal = settings.alignment.solver.focal_prior
-        self.identity: FloatArray = np.zeros(model.identity_count, np.float32)
+        self.identity: Float32Array = np.zeros(model.identity_count, np.float32)
 
     def information_of(self, entry: KeyframeEntry) -> MarginalInformation:
         """What the landmarks of a keyframe say of identity and focal length."""
@@ -200,7 +198,7 @@ class Refinement:
         return texture.disagreements
 
     def read(
-        self, keyframe: Keyframe, estimate: KeyframeEstimate, usable: FloatArray, head: FoundHead
+        self, keyframe: Keyframe, estimate: KeyframeEstimate, usable: Float32Array, head: FoundHead
     ) -> ExpressionView:
         """What a picture that the fit does not hold shows of a head, explained by an estimate."""
         views, sharpness = self._views, keyframe.observation.quality.sharpness
@@ -282,7 +280,7 @@ class Refinement:
             [entry.known for entry in self._keyframe_set.active], self.focal, self.identity
         )
 
-    def _lights(self) -> Sequence[FloatArray]:
+    def _lights(self) -> Sequence[Float32Array]:
         return [entry.known.light_sh for entry in self._keyframe_set.active]
 
     def _accept(self, joint: JointEstimate) -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fitme.fit.estimate import FloatArray, KeyframeEstimate, MapArrays
+from fitme.arrays import Float32Array
+from fitme.fit.estimate import KeyframeEstimate, MapArrays
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.work_queue import WorkQueue
@@ -33,11 +34,11 @@ class FitState:
     """The stage reached: one of `STAGES`."""
     focal: float
     """Focal length over the longer side of the picture, the same for all keyframes."""
-    identity: FloatArray
+    identity: Float32Array
     """(K,) shape coefficients in standard deviations."""
-    w_plus: FloatArray | None
+    w_plus: Float32Array | None
     """(L, D) latent of the generator, None before inversion."""
-    tuned: Mapping[str, FloatArray] = field(default_factory=dict)
+    tuned: Mapping[str, Float32Array] = field(default_factory=dict)
     """Weights of the generator that tuning changed, by their names in its state dict."""
     maps: MapArrays | None = None
     """The avatar's reflectance as last baked, None before the skin stage."""
@@ -53,7 +54,7 @@ class FitState:
     """What was left to do."""
     rounds: tuple[RoundReport, ...] = ()
     """History, oldest first."""
-    reference_embedding: FloatArray | None = None
+    reference_embedding: Float32Array | None = None
     """(128,) identity embedding of the person, None while unknown."""
     expression_frames: tuple[Keyframe, ...] = ()
     """Pictures of which only expressions were learnt, or are to be: what they taught is learnt again."""

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
+from fitme.arrays import UInt8Array
 
 WORKING_SIDE_PX = 1280
 """Longer side to which larger pictures are reduced: a face there has more pixels than the avatar's texture."""
@@ -13,7 +12,7 @@ WORKING_SIDE_PX = 1280
 class Frame:
     """An upright picture."""
 
-    image: npt.NDArray[np.uint8]
+    image: UInt8Array
     """(H, W, 3) sRGB, longer side at most `WORKING_SIDE_PX`."""
     timestamp_s: float
     """Seconds from the beginning of the video; 0 for a photo."""

@@ -4,9 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
+from fitme.arrays import Float32Array
 from fitme.errors import NoFaceError
 from fitme.ingest.frame import Frame
 from fitme.ingest.gather import Candidate
@@ -14,8 +12,6 @@ from fitme.ingest.prefetch import Prefetcher
 from fitme.shape import MorphableModel
 from fitme.track.observation import FaceObservation, FaceStatus, status_of
 from fitme.track.tracker import FrameTracker, TrackerSettings
-
-Embedding = npt.NDArray[np.float32]
 
 REASONS = {
     FaceStatus.NO_FACE: "no face was found",
@@ -38,7 +34,7 @@ class Observer:
     """Tracks candidates in their order and remembers why some were of no use."""
 
     model: MorphableModel
-    reference: Embedding | None = None
+    reference: Float32Array | None = None
     """Identity embedding of the person; taken from the first face if it is not given."""
     skipped: dict[str, str] = field(default_factory=dict)
     """Reason by the name of each picture that was of no use."""

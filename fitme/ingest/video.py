@@ -6,8 +6,8 @@ from pathlib import Path
 
 import av
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import UInt8Array
 from fitme.errors import InputError
 from fitme.ingest.frame import Frame, working_size
 
@@ -127,7 +127,7 @@ def _sought(
             yield index, frame
 
 
-def _upright_rgb(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
+def _upright_rgb(frame: av.VideoFrame) -> UInt8Array:
     """(H, W, 3) sRGB of a decoded frame with its display rotation applied."""
     width, height = working_size(frame.width, frame.height)
     image = frame.to_ndarray(format="rgb24", width=width, height=height)

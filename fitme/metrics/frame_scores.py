@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import UInt8Array
 from fitme.track.identity import IdentityEmbedder
 from fitme.track.observation import FaceObservation
 
@@ -14,8 +14,6 @@ ERODED_BY_PX = 7
 """Side of the square by which the oval is eroded, so that its edge does not count."""
 COVERED_FROM = 128
 """Value of an 8-bit mask from which a pixel counts as drawn."""
-
-Picture = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class FrameScore:
 
 
 def score_frame(
-    observation: FaceObservation, image: Picture, render: Picture, mask: Picture, embedder: IdentityEmbedder
+    observation: FaceObservation, image: UInt8Array, render: UInt8Array, mask: UInt8Array, embedder: IdentityEmbedder
 ) -> FrameScore:
     """Score a render (H, W, 3) with its mask (H, W) against the picture (H, W, 3) that `observation` was made in."""
     oval = observation.face_mask().astype(np.uint8)

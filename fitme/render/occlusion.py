@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fitme.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 from fitme.render.cpu.rasterize import rasterize_rows
 from fitme.shape.expressions import EXPRESSION_NAMES, expression_index
 from fitme.shape.morphable_model import MorphableModel
@@ -117,7 +117,7 @@ class MouthShade:
     """(P, 2, 3) barycentric coordinates there."""
     inside: Tensor
     """(V,) bool: what lies behind the lips."""
-    bag: npt.NDArray[np.int64]
+    bag: Int64Array
     """Indices of the triangles that line the mouth: who looks into it sees their front."""
 
     def opening(self, vertices: Tensor) -> float:
@@ -131,7 +131,7 @@ class MouthShade:
         share = SHUT_SHARE + (1.0 - SHUT_SHARE) * self.opening(vertices)
         return torch.where(self.inside, share * occlusion, occlusion)
 
-    def without_backs(self, view: npt.NDArray[np.float32], triangles: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    def without_backs(self, view: Float32Array, triangles: Int32Array) -> Int32Array:
         """Triangles (F, 3) of which those that line the mouth and show their back to the camera are empty: on some
         faces they would poke out of the skin. `view` holds vertices (V, 3) in view space."""
         corners = view[triangles[self.bag]]  # (B, 3, 3)
@@ -152,7 +152,7 @@ def mouth_shade(model: MorphableModel) -> MouthShade:
     return MouthShade(lips, model.mediapipe_barycentric[pairs], inside, bag)
 
 
-def _sphere_directions(count: int) -> npt.NDArray[np.float64]:
+def _sphere_directions(count: int) -> Float64Array:
     """Evenly spread unit vectors (count, 3): a Fibonacci lattice."""
     index = np.arange(count) + 0.5
     z = 1.0 - 2.0 * index / count
@@ -162,11 +162,11 @@ def _sphere_directions(count: int) -> npt.NDArray[np.float64]:
 
 
 def _lit(
-    points: npt.NDArray[np.float64],
-    faces: npt.NDArray[np.int32],
-    direction: npt.NDArray[np.float64],
+    points: Float64Array,
+    faces: Int32Array,
+    direction: Float64Array,
     bias: float,
-) -> npt.NDArray[np.bool_]:
+) -> BoolArray:
     """Which points (V, 3) inside the unit sphere a light from a direction reaches."""
     helper = np.array([1.0, 0.0, 0.0]) if abs(direction[0]) < 0.9 else np.array([0.0, 1.0, 0.0])
     across = np.cross(helper, direction)

@@ -15,10 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fitme.arrays import Float32Array, Float64Array, Int32Array
 from fitme.render.cpu.kernel import relaxed_kernel
-from fitme.render.cpu.rasterize import Triangles
-
-Singles = npt.NDArray[np.float32]
 
 SHADOW_MAP_PX = 384
 """Side of a light's depth map: texels of about a millimetre."""
@@ -44,15 +42,15 @@ _BIAS, _STEEPEST = _single(DEPTH_BIAS_M), _single(-STEEPEST)
 class ShadowMaps:
     """What each of L lights sees of a mesh."""
 
-    depth: Singles
+    depth: Float32Array
     """(L, S, S) metres along the light of the nearest surface, `FARTHEST_M` where there is none."""
-    frame: Singles
+    frame: Float32Array
     """(L, 3, 4): columns, rows (texels) and depth (metres) of a point (x, y, z, 1) in the mesh's space."""
 
 
 def shadow_maps(
     vertices: npt.NDArray[np.floating[Any]],  # (V, 3)
-    triangles: Triangles,  # (F, 3)
+    triangles: Int32Array,  # (F, 3)
     directions: npt.NDArray[np.floating[Any]],  # (L, 3)
     resolution: int = SHADOW_MAP_PX,
 ) -> ShadowMaps:
@@ -74,7 +72,7 @@ def shadow_maps(
 
 
 @relaxed_kernel
-def _draw_depth(seen: Singles, triangles: Triangles, depth: Singles) -> None:
+def _draw_depth(seen: Float32Array, triangles: Int32Array, depth: Float32Array) -> None:
     """Lower a map's depths to those of a mesh.
 
     :param seen: (V, 3) column, row and depth of its vertices.
@@ -107,7 +105,9 @@ def _draw_depth(seen: Singles, triangles: Triangles, depth: Singles) -> None:
 
 
 @relaxed_kernel
-def lit_share(depth: Singles, frame: Singles, x: float, y: float, z: float, nx: float, ny: float, nz: float) -> float:
+def lit_share(
+    depth: Float32Array, frame: Float32Array, x: float, y: float, z: float, nx: float, ny: float, nz: float
+) -> float:
     """Share in [0, 1] of one light that reaches a point: 1 outside of its map.
 
     :param depth: (S, S) of `ShadowMaps`; frame: (3, 4).
@@ -149,7 +149,9 @@ def lit_share(depth: Singles, frame: Singles, x: float, y: float, z: float, nx: 
 
 
 @relaxed_kernel
-def _lit_shares(depth: Singles, frame: Singles, points: Singles, normals: Singles, shares: Singles) -> None:
+def _lit_shares(
+    depth: Float32Array, frame: Float32Array, points: Float32Array, normals: Float32Array, shares: Float32Array
+) -> None:
     for light in range(depth.shape[0]):
         for index in range(points.shape[0]):
             shares[index, light] = lit_share(
@@ -175,7 +177,7 @@ def lit_shares(
     return torch.from_numpy(shares).to(positions).reshape(*positions.shape[:-1], -1)
 
 
-def _light_axes(direction: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+def _light_axes(direction: npt.NDArray[np.floating[Any]]) -> Float64Array:
     """(3, 3) rows across, up and away from the light."""
     toward = np.asarray(direction, np.float64)
     toward = toward / np.linalg.norm(toward)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from fitme.arrays import Float32Array
 from fitme.fit.estimate import STAGES, KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import MarginalInformation
@@ -151,11 +152,11 @@ def _node_name(name: str) -> str:
     return name
 
 
-def _pose_array(pose: HeadPose) -> npt.NDArray[np.float32]:
+def _pose_array(pose: HeadPose) -> Float32Array:
     return np.stack([pose.rotation, pose.translation]).astype(np.float32)
 
 
-def _stack(rows: list[Any], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+def _stack(rows: list[Any], shape: tuple[int, ...]) -> Float32Array:
     if not rows:
         shape = tuple(max(0, size) for size in shape)
     return np.array(rows, np.float32).reshape(shape)

@@ -7,6 +7,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from fitme.arrays import Float32Array, Float64Array, Int64Array
 from fitme.shape.morphable_model import MorphableModel
 
 _DEGENERATE_AREA = 1e-14
@@ -16,16 +17,16 @@ _DEGENERATE_AREA = 1e-14
 class Coverage:
     """A picture of triangle indices."""
 
-    triangle: npt.NDArray[np.int64]
+    triangle: Int64Array
     """(H, W) index of the covering triangle, −1 where there is none."""
-    barycentric: npt.NDArray[np.float32]
+    barycentric: Float32Array
     """(H, W, 3) weights of the triangle's corners at the pixel's centre; zero where there is none."""
 
     def interpolate(
         self,
         attributes: npt.NDArray[np.floating[Any]],  # (N, C)
         triangles: npt.NDArray[np.integer[Any]],  # (F, 3) indices into attributes
-    ) -> npt.NDArray[np.float32]:
+    ) -> Float32Array:
         """Attributes at every pixel (H, W, C) float32; zero where no triangle is."""
         corners = attributes[triangles[np.maximum(self.triangle, 0)]]  # (H, W, 3, C)
         return np.asarray(np.einsum("hwkc,hwk->hwc", corners, self.barycentric), np.float32)
@@ -39,8 +40,8 @@ def uv_raster(model: MorphableModel, resolution: int) -> Coverage:
 
 
 def rasterize(
-    points: npt.NDArray[np.float64],  # (N, 3): x right and y down in pixels, then nearness (the largest wins)
-    triangles: npt.NDArray[np.int64],  # (F, 3)
+    points: Float64Array,  # (N, 3): x right and y down in pixels, then nearness (the largest wins)
+    triangles: Int64Array,  # (F, 3)
     height: int,
     width: int,
 ) -> Coverage:

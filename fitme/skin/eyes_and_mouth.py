@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from fitme.arrays import Float32Array
 from fitme.shape.regions import Region
 from fitme.skin.attributes import SkinAttributes
-from fitme.skin.texel_geometry import FloatArray, TexelGeometry
+from fitme.skin.texel_geometry import TexelGeometry
 
 SCLERA = (0.72, 0.67, 0.63)
 VEINS = (0.62, 0.33, 0.28)
@@ -19,15 +20,15 @@ TEETH_PER_HALF_ROW, ROW_HALF_LENGTH = 7, 0.14
 TONGUE_HALF_WIDTH_M = 0.024
 
 
-def _blend(a: FloatArray, b: FloatArray, amount: FloatArray) -> FloatArray:
+def _blend(a: Float32Array, b: Float32Array, amount: Float32Array) -> Float32Array:
     return np.asarray(a + (b - a) * amount[..., None], np.float32)
 
 
-def _flat(texel_geometry: TexelGeometry, color: tuple[float, float, float]) -> FloatArray:
+def _flat(texel_geometry: TexelGeometry, color: tuple[float, float, float]) -> Float32Array:
     return np.broadcast_to(np.asarray(color, np.float32), (*texel_geometry.u.shape, 3))
 
 
-def eyeball_albedo(texel_geometry: TexelGeometry, attributes: SkinAttributes, fibres: FloatArray) -> FloatArray:
+def eyeball_albedo(texel_geometry: TexelGeometry, attributes: SkinAttributes, fibres: Float32Array) -> Float32Array:
     """Sclera with vessels, redder and darker away from the iris; iris with a dark limbal ring, a lighter collarette
     and radial fibres (H, W); pupil."""
     radius = texel_geometry.iris
@@ -49,7 +50,7 @@ def eyeball_albedo(texel_geometry: TexelGeometry, attributes: SkinAttributes, fi
     return _blend(eye, _flat(texel_geometry, PUPIL), _soft_disc(radius, PUPIL_RADIUS, 0.03 + pixel))
 
 
-def mouth_albedo(texel_geometry: TexelGeometry, attributes: SkinAttributes) -> FloatArray:
+def mouth_albedo(texel_geometry: TexelGeometry, attributes: SkinAttributes) -> Float32Array:
     """Teeth side by side along each row, darker where they meet; tongue and gums, darker towards the throat.
 
     The gaps follow the layout, whose u runs along the rows: planes through the head would cut the curved row into
@@ -71,5 +72,5 @@ def mouth_albedo(texel_geometry: TexelGeometry, attributes: SkinAttributes) -> F
     return np.where(texel_geometry.is_region(Region.TEETH)[..., None], teeth, mottled).astype(np.float32)
 
 
-def _soft_disc(radius: FloatArray, edge: float, softness: float) -> FloatArray:
+def _soft_disc(radius: Float32Array, edge: float, softness: float) -> Float32Array:
     return np.clip((edge - radius) / softness + 0.5, 0.0, 1.0).astype(np.float32)

@@ -3,19 +3,11 @@
 from dataclasses import astuple, dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float32Array
 from fitme.skin.attributes import SkinAttributes, sample_attributes
 from fitme.skin.relief import WRINKLES
-from fitme.skin.texel_geometry import (
-    FINE_FIELDS,
-    GRAIN_FIELDS,
-    HAIR_FIELDS,
-    LOW_FIELDS,
-    MIDDLE_FIELDS,
-    PORE_FIELDS,
-    FloatArray,
-)
+from fitme.skin.texel_geometry import FINE_FIELDS, GRAIN_FIELDS, HAIR_FIELDS, LOW_FIELDS, MIDDLE_FIELDS, PORE_FIELDS
 
 MIXTURES = (
     ("low", 3, LOW_FIELDS), ("middle", 3, MIDDLE_FIELDS), ("fine", 2, FINE_FIELDS), ("grain", 2, GRAIN_FIELDS),
@@ -33,12 +25,12 @@ class SkinCauses:
     """What a skin is painted from."""
 
     attributes: SkinAttributes
-    mixtures: FloatArray
+    mixtures: Float32Array
     """(MIXTURE_COUNT,) weights of the noise banks, standard normal."""
-    creases: FloatArray
+    creases: Float32Array
     """(len(WRINKLES),) factors on the depth of each crease."""
 
-    def mixture(self, bank: str) -> FloatArray:
+    def mixture(self, bank: str) -> Float32Array:
         """(count, fields) unit-length weights for the named bank of `MIXTURES`."""
         start = 0
         for name, count, fields in MIXTURES:
@@ -56,7 +48,7 @@ def draw_factors(generator: np.random.Generator) -> SkinCauses:
     return SkinCauses(attributes, mixtures, generator.uniform(*CREASE_RANGE, len(WRINKLES)).astype(np.float32))
 
 
-def factor_vector(factors: SkinCauses) -> npt.NDArray[np.float32]:
+def factor_vector(factors: SkinCauses) -> Float32Array:
     """(CAUSE_COUNT,) float32: traits in the order of their fields, tuples flattened, then mixtures, then creases."""
     flat: list[float] = []
     for value in astuple(factors.attributes):

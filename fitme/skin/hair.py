@@ -5,9 +5,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from fitme.arrays import Float32Array, RealArray
 from fitme.shape.regions import Region
 from fitme.skin.attributes import SkinAttributes
-from fitme.skin.texel_geometry import FloatArray, RealArray, TexelGeometry
+from fitme.skin.texel_geometry import TexelGeometry
 
 HAIRLINE = np.array([
     (-0.2, 0.108), (0.06, 0.104), (0.12, 0.103), (0.18, 0.120), (0.23, 0.170), (0.25, 0.215), (0.285, 0.255),
@@ -37,13 +38,13 @@ SCALP_EDGE, BEARD_EDGE = 0.012, 0.016
 """Softness of the outlines, layout units."""
 
 
-def _inside(distance: FloatArray, softness: float) -> FloatArray:
+def _inside(distance: Float32Array, softness: float) -> Float32Array:
     return (1.0 / (1.0 + np.exp(np.clip(distance / softness * 2.5, -30.0, 30.0)))).astype(np.float32)
 
 
 def scalp_hair(
-    texel_geometry: TexelGeometry, attributes: SkinAttributes, strands: FloatArray
-) -> tuple[FloatArray, FloatArray]:
+    texel_geometry: TexelGeometry, attributes: SkinAttributes, strands: Float32Array
+) -> tuple[Float32Array, Float32Array]:
     """Where scalp hair has roots, and how much of the skin it covers; the `strands` (H, W) of
     the hair fray the hairline."""
     outline = HAIRLINE.copy()
@@ -64,7 +65,7 @@ def scalp_hair(
 
 
 @lru_cache(maxsize=4)
-def beard_area(texel_geometry: TexelGeometry) -> FloatArray:
+def beard_area(texel_geometry: TexelGeometry) -> Float32Array:
     """Where beard hair has roots."""
     area = _inside(texel_geometry.polygon(BEARD), BEARD_EDGE) * (1.0 - _inside(texel_geometry.lips - 0.006, 0.008))
     return np.asarray(
@@ -72,7 +73,7 @@ def beard_area(texel_geometry: TexelGeometry) -> FloatArray:
     )
 
 
-def beard_hair(texel_geometry: TexelGeometry, attributes: SkinAttributes, raggedness: FloatArray) -> FloatArray:
+def beard_hair(texel_geometry: TexelGeometry, attributes: SkinAttributes, raggedness: Float32Array) -> Float32Array:
     """Coverage of beard hair longer than stubble."""
     u, v = texel_geometry.u, texel_geometry.v
     _, mouth_v = texel_geometry.landmark(61, 291)
@@ -87,7 +88,7 @@ def beard_hair(texel_geometry: TexelGeometry, attributes: SkinAttributes, ragged
     return np.asarray(np.clip(beard_area(texel_geometry) * density * ragged, 0.0, 1.0), np.float32)
 
 
-def brow_hair(texel_geometry: TexelGeometry, attributes: SkinAttributes, strokes: FloatArray) -> FloatArray:
+def brow_hair(texel_geometry: TexelGeometry, attributes: SkinAttributes, strokes: Float32Array) -> Float32Array:
     """Coverage of the brows by their `strokes` (H, W) in [0, 1]."""
     total = np.zeros_like(texel_geometry.u)
     for brow in texel_geometry.brows:
@@ -103,7 +104,7 @@ def brow_hair(texel_geometry: TexelGeometry, attributes: SkinAttributes, strokes
     return np.clip(np.where(texel_geometry.skin_like, 1.2 * opacity, 0.0), 0.0, 1.0).astype(np.float32)
 
 
-def lash_line(texel_geometry: TexelGeometry, attributes: SkinAttributes) -> FloatArray:
+def lash_line(texel_geometry: TexelGeometry, attributes: SkinAttributes) -> Float32Array:
     """Darkness of the rims of the lids: lashes, and eyeliner where worn."""
     upper = _ramp(texel_geometry.below_eye, -0.004, 0.006)
     width = 0.0035 + 0.0035 * attributes.eyeliner

@@ -9,7 +9,8 @@ from functools import cache
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from fitme.skin.strokes import BASE_RESOLUTION, STROKE_FIELDS, FloatArray, at_resolution, stretched_noise
+from fitme.arrays import Float32Array
+from fitme.skin.strokes import BASE_RESOLUTION, STROKE_FIELDS, at_resolution, stretched_noise
 
 COARSE_RESOLUTION, DETAILED_RESOLUTION = 256, 512
 """Maps up to the first hold no fine structure; from the second on they hold their share of it."""
@@ -30,30 +31,30 @@ def detail(resolution: int) -> float:
     return float(np.clip((resolution - COARSE_RESOLUTION) / (DETAILED_RESOLUTION - COARSE_RESOLUTION), 0.0, 1.0))
 
 
-def pits(resolution: int) -> FloatArray:
+def pits(resolution: int) -> Float32Array:
     """(STROKE_FIELDS, R, R) round openings of pores, high where they are; zero mean, unit variance at the base."""
     return _held(_pits, resolution)
 
 
-def grit(resolution: int) -> FloatArray:
+def grit(resolution: int) -> Float32Array:
     """(STROKE_FIELDS, R, R) noise of the finest octaves that the base holds; zero mean, unit variance at the base."""
     return _held(_grit, resolution)
 
 
-def lip_creases(resolution: int) -> FloatArray:
+def lip_creases(resolution: int) -> Float32Array:
     """(STROKE_FIELDS, R, R) sharp, nearly vertical creases, high where they are; zero mean, unit variance at the
     base."""
     return _held(_lip_creases, resolution)
 
 
-def _held(base: Callable[[], FloatArray], resolution: int) -> FloatArray:
+def _held(base: Callable[[], Float32Array], resolution: int) -> Float32Array:
     if resolution <= COARSE_RESOLUTION:
         return np.zeros((STROKE_FIELDS, resolution, resolution), np.float32)
     return at_resolution(base(), resolution)
 
 
 @cache
-def _pits() -> FloatArray:
+def _pits() -> Float32Array:
     generator = np.random.default_rng((_SEED, 0))
     cells = BASE_RESOLUTION // PIT_SPACING_TEXELS
     fields = []
@@ -68,7 +69,7 @@ def _pits() -> FloatArray:
 
 
 @cache
-def _grit() -> FloatArray:
+def _grit() -> Float32Array:
     generator = np.random.default_rng((_SEED, 1))
     fields = []
     for _ in range(STROKE_FIELDS):
@@ -79,7 +80,7 @@ def _grit() -> FloatArray:
 
 
 @cache
-def _lip_creases() -> FloatArray:
+def _lip_creases() -> Float32Array:
     centres = (np.arange(BASE_RESOLUTION) + 0.5) / BASE_RESOLUTION
     u, v = np.meshgrid(centres, centres)
     bent = u / LIP_CREASE_CELL[0] + 1.5 * np.sin(40.0 * v)

@@ -7,9 +7,9 @@ creases lie over it. Specular albedo and relief come from the same causes.
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array, Float64Array, RealArray
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape.regions import Region
 from fitme.skin import eyes_and_mouth as organs
@@ -18,7 +18,7 @@ from fitme.skin import relief
 from fitme.skin.attributes import SkinAttributes
 from fitme.skin.factors import SkinCauses, draw_factors
 from fitme.skin.pigments import hair_color, melanin_of_angle, skin_color
-from fitme.skin.texel_geometry import FloatArray, RealArray, TexelGeometry, default_texel_geometry
+from fitme.skin.texel_geometry import TexelGeometry, default_texel_geometry
 
 SKIN_SPECULAR, HAIR_SPECULAR, EYE_SPECULAR, TOOTH_SPECULAR, MOUTH_SPECULAR = 0.55, 0.25, 0.35, 0.60, 0.45
 """Specular albedo, 1 reflecting 4 % at normal incidence (glTF's specular factor)."""
@@ -49,11 +49,11 @@ class Skin:
     """One made-up head."""
 
     factors: SkinCauses
-    diffuse: FloatArray
+    diffuse: Float32Array
     """(H, W, 3) linear sRGB albedo."""
-    specular: FloatArray
+    specular: Float32Array
     """(H, W, 1)."""
-    normals: FloatArray
+    normals: Float32Array
     """(H, W, 3)."""
 
     @property
@@ -179,7 +179,7 @@ def paint(texel_geometry: TexelGeometry, factors: SkinCauses, generator: np.rand
     )
 
 
-def _grown(strokes: FloatArray, density: FloatArray, shares: FloatArray) -> FloatArray:
+def _grown(strokes: Float32Array, density: Float32Array, shares: Float32Array) -> Float32Array:
     """Coverage (H, W) by stroke fields (N, H, W) that come in one after the other as density (H, W) grows."""
     total = np.zeros_like(density)
     for index, (field, share) in enumerate(zip(strokes, shares, strict=True)):
@@ -188,12 +188,12 @@ def _grown(strokes: FloatArray, density: FloatArray, shares: FloatArray) -> Floa
     return np.asarray(total, np.float32)
 
 
-def _shared(weights: FloatArray, fields: FloatArray) -> FloatArray:
+def _shared(weights: Float32Array, fields: Float32Array) -> Float32Array:
     """Mixture (H, W) of one-sided fields (N, H, W): weights of the same sign keep dots dots and creases creases."""
     return np.asarray(np.tensordot(np.abs(weights), fields, 1), np.float32)
 
 
-def _independent_mixtures(weights: FloatArray, fields: FloatArray) -> FloatArray:
+def _independent_mixtures(weights: Float32Array, fields: Float32Array) -> Float32Array:
     """Mixtures (3, H, W) of fields (3, H, W) without correlation; weights (2, 3) span those of the first two."""
     first = weights[0] / np.linalg.norm(weights[0])
     third = np.cross(weights[0], weights[1])
@@ -203,9 +203,9 @@ def _independent_mixtures(weights: FloatArray, fields: FloatArray) -> FloatArray
 
 def _pore_relief(
     texel_geometry: TexelGeometry,
-    middle: FloatArray, fine: FloatArray, grain: FloatArray, pores: FloatArray, grit: FloatArray,
-    openings: FloatArray,
-) -> FloatArray:  # fmt: skip
+    middle: Float32Array, fine: Float32Array, grain: Float32Array, pores: Float32Array, grit: Float32Array,
+    openings: Float32Array,
+) -> Float32Array:  # fmt: skip
     """Relief (H, W) of the skin in units of the depth of its pores."""
     held = 1.0 + RELIEF_DETAIL * texel_geometry.detail
     coarse = 0.05 * middle + 0.12 * fine + 0.13 * held * grain
@@ -214,13 +214,15 @@ def _pore_relief(
     return np.asarray(coarse - furrows + finest, np.float32)
 
 
-def _lip_relief(texel_geometry: TexelGeometry, folds: FloatArray, creases: FloatArray, grit: FloatArray) -> FloatArray:
+def _lip_relief(
+    texel_geometry: TexelGeometry, folds: Float32Array, creases: Float32Array, grit: Float32Array
+) -> Float32Array:
     """Relief (H, W) of the lips in units of the depth of their folds."""
     held = 1.0 + LIP_FOLD_DETAIL * texel_geometry.detail
     return np.asarray(held * folds - LIP_CREASE_RELIEF * creases + LIP_GRIT_RELIEF * grit, np.float32)
 
 
-def _share(texel_geometry: TexelGeometry, nose: float, forehead: float) -> FloatArray:
+def _share(texel_geometry: TexelGeometry, nose: float, forehead: float) -> Float32Array:
     """(H, W) 1 on the cheeks, as much more on the nose and the forehead."""
     on_nose = texel_geometry.blob(texel_geometry.landmark(4), 0.045, 0.06)
     on_forehead = texel_geometry.blob(texel_geometry.landmark(151), 0.13, 0.05)
@@ -229,9 +231,9 @@ def _share(texel_geometry: TexelGeometry, nose: float, forehead: float) -> Float
 
 def _pigments(
     texel_geometry: TexelGeometry,
-    attributes: SkinAttributes, low: FloatArray, middle: FloatArray, fine: FloatArray, grain: FloatArray,
-    folds: FloatArray, wrinkles: FloatArray, lips: FloatArray, generator: np.random.Generator,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:  # fmt: skip
+    attributes: SkinAttributes, low: Float32Array, middle: Float32Array, fine: Float32Array, grain: Float32Array,
+    folds: Float32Array, wrinkles: Float32Array, lips: Float32Array, generator: np.random.Generator,
+) -> tuple[Float64Array, Float64Array]:  # fmt: skip
     """Melanin and blood (H, W) in the units of `tone.skin_color`."""
     eye = texel_geometry.landmark(159, 145, 386, 374)
     cheek = texel_geometry.blob(texel_geometry.landmark(50, 280), 0.05, 0.04)
@@ -285,10 +287,10 @@ def _pigments(
 
 def _specular(
     texel_geometry: TexelGeometry,
-    attributes: SkinAttributes, low: FloatArray, middle: FloatArray, grain: FloatArray, gloss: FloatArray,
-    hair: FloatArray, folds: FloatArray, lips: FloatArray, wrinkles: FloatArray, nostrils: FloatArray,
-    lashes: FloatArray,
-) -> FloatArray:  # fmt: skip
+    attributes: SkinAttributes, low: Float32Array, middle: Float32Array, grain: Float32Array, gloss: Float32Array,
+    hair: Float32Array, folds: Float32Array, lips: Float32Array, wrinkles: Float32Array, nostrils: Float32Array,
+    lashes: Float32Array,
+) -> Float32Array:  # fmt: skip
     """Specular albedo (H, W): smooth, oily forehead and nose, moist lips; dull hair, lids, creases and pores."""
     oily = texel_geometry.blob(texel_geometry.landmark(151), 0.12, 0.05) + texel_geometry.blob(
         texel_geometry.landmark(4), 0.03, 0.08
@@ -316,11 +318,11 @@ def _specular(
     return np.where(texel_geometry.is_region(Region.TEETH), TOOTH_SPECULAR, skin).astype(np.float32)
 
 
-def _mix_color(a: FloatArray, b: RealArray, amount: RealArray) -> FloatArray:
+def _mix_color(a: Float32Array, b: RealArray, amount: RealArray) -> Float32Array:
     return np.asarray(a + (b - a) * amount[..., None], np.float32)
 
 
-def _hair_albedo(attributes: SkinAttributes, strands: FloatArray) -> FloatArray:
+def _hair_albedo(attributes: SkinAttributes, strands: Float32Array) -> Float32Array:
     """(H, W, 3): grey hair is white strands among pigmented ones, so grey follows the strands."""
     natural = hair_color(attributes.hair_eumelanin, attributes.hair_pheomelanin) + 0.006
     spread = 2.0 * attributes.hair_gray * (1.0 - attributes.hair_gray)
@@ -328,20 +330,20 @@ def _hair_albedo(attributes: SkinAttributes, strands: FloatArray) -> FloatArray:
     return np.asarray(natural + (np.array(WHITE_HAIR) - natural) * white, np.float32)
 
 
-def _lip_line(texel_geometry: TexelGeometry) -> FloatArray:
+def _lip_line(texel_geometry: TexelGeometry) -> Float32Array:
     """(H, W) the line where the lips meet and the wet skin behind it, 0 to 1."""
     behind = 1.0 / (1.0 + np.exp(np.clip((texel_geometry.inner_lips - 0.001) / 0.0025, -30.0, 30.0)))
     return np.where(texel_geometry.is_region(Region.SKIN, Region.LIPS), behind, 0.0).astype(np.float32)
 
 
-def _lip_mask(texel_geometry: TexelGeometry) -> FloatArray:
+def _lip_mask(texel_geometry: TexelGeometry) -> Float32Array:
     mask = 1.0 / (1.0 + np.exp(np.clip(texel_geometry.lips / 0.0035, -30.0, 30.0)))
     return np.where(texel_geometry.skin_like, mask, 0.0).astype(np.float32)
 
 
 def _spots(
     texel_geometry: TexelGeometry, generator: np.random.Generator, count: int, smallest: float, largest: float
-) -> FloatArray:
+) -> Float32Array:
     """`count` round spots (H, W) at random places on the face and neck, radii in layout units."""
     total = np.zeros_like(texel_geometry.u)
     signed_u = (

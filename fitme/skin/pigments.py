@@ -11,12 +11,11 @@ from functools import cache
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import map_coordinates
 
-FloatArray = npt.NDArray[np.float64]
+from fitme.arrays import Float32Array, Float64Array
 
-WAVELENGTHS_NM: FloatArray = np.arange(400.0, 701.0, 10.0)
+WAVELENGTHS_NM: Float64Array = np.arange(400.0, 701.0, 10.0)
 
 _OXYGENATED = (
     266232, 466840, 480360, 246072, 102580, 62816, 44480, 33209, 26629, 23684, 20933, 20035, 24202, 39957, 53236,
@@ -32,7 +31,7 @@ _DAYLIGHT_D65 = (
     96.3, 95.8, 88.7, 90.0, 89.6, 87.7, 83.3, 83.7, 80.0, 80.2, 82.3, 78.3, 69.7, 71.6,
 )  # fmt: skip
 """CIE standard illuminant D65 at `WAVELENGTHS_NM`, relative."""
-XYZ_TO_SRGB: FloatArray = np.array(
+XYZ_TO_SRGB: Float64Array = np.array(
     [[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]], np.float64
 )
 D65_WHITE_XYZ = (0.9505, 1.0, 1.089)
@@ -63,7 +62,7 @@ ITA_CLASSES = {
 """Individual typology angle in degrees (Chardon et al. 1991; Del Bino and Bernerd 2013), lower and upper bound."""
 
 
-def skin_color(melanin: FloatArray, blood: FloatArray) -> npt.NDArray[np.float32]:
+def skin_color(melanin: Float64Array, blood: Float64Array) -> Float32Array:
     """Linear sRGB albedo (..., 3) of skin with the given pigment amounts (...), clamped to the table's limits."""
     table = _table()
     melanin, blood = np.broadcast_arrays(np.asarray(melanin), np.asarray(blood))
@@ -72,13 +71,13 @@ def skin_color(melanin: FloatArray, blood: FloatArray) -> npt.NDArray[np.float32
     return np.asarray(np.stack(channels, -1).reshape(*melanin.shape, 3), np.float32)
 
 
-def typology_angle(albedo: npt.NDArray[np.float32]) -> FloatArray:
+def typology_angle(albedo: Float32Array) -> Float64Array:
     """Individual typology angle in degrees (...) of linear sRGB albedos (..., 3): atan((L* - 50) / b*)."""
     xyz = albedo.astype(np.float64) @ np.linalg.inv(XYZ_TO_SRGB).T / np.array(D65_WHITE_XYZ)
     knee = (6.0 / 29.0) ** 3
     f = np.where(xyz > knee, np.cbrt(np.maximum(xyz, knee)), xyz / (3.0 * (6.0 / 29.0) ** 2) + 4.0 / 29.0)
     lightness, b = 116.0 * f[..., 1] - 16.0, 200.0 * (f[..., 1] - f[..., 2])
-    return cast("FloatArray", np.degrees(np.arctan2(lightness - 50.0, np.maximum(b, 1e-6))))
+    return cast("Float64Array", np.degrees(np.arctan2(lightness - 50.0, np.maximum(b, 1e-6))))
 
 
 def melanin_of_angle(angle_deg: float, blood: float) -> float:
@@ -88,14 +87,14 @@ def melanin_of_angle(angle_deg: float, blood: float) -> float:
     return float(amounts[np.abs(angles - angle_deg).argmin()])
 
 
-def hair_color(eumelanin: float, pheomelanin: float) -> FloatArray:
+def hair_color(eumelanin: float, pheomelanin: float) -> Float64Array:
     """Linear sRGB albedo (3,) of a mass of hair: absorption of d'Eon et al. (EGSR 2011), absorption to
     multiple-scattering albedo as Chiang et al. (EGSR 2016) have it for azimuthal roughness 0.3."""
     absorption = eumelanin * np.array([0.419, 0.697, 1.37]) + pheomelanin * np.array([0.187, 0.4, 1.05])
-    return cast("FloatArray", np.exp(-5.9 * np.sqrt(absorption)))
+    return cast("Float64Array", np.exp(-5.9 * np.sqrt(absorption)))
 
 
-def reflectance_spectrum(melanin: FloatArray, blood: FloatArray) -> FloatArray:
+def reflectance_spectrum(melanin: Float64Array, blood: Float64Array) -> Float64Array:
     """Diffuse reflectance (..., 31) at `WAVELENGTHS_NM` of skin with pigment amounts (...)."""
     wavelength = WAVELENGTHS_NM
     eumelanin = 6.6e10 * wavelength**-3.33  # 1 / mm
@@ -115,11 +114,11 @@ def reflectance_spectrum(melanin: FloatArray, blood: FloatArray) -> FloatArray:
     inner = (1.0 + fresnel) / (1.0 - fresnel)
     root = np.sqrt(3.0 * (1.0 - albedo))
     dermis = albedo / 2.0 * (1.0 + np.exp(-4.0 / 3.0 * inner * root)) * np.exp(-root)
-    return cast("FloatArray", transmission * dermis + (1.0 - transmission) * EPIDERMIS_BACKSCATTER)
+    return cast("Float64Array", transmission * dermis + (1.0 - transmission) * EPIDERMIS_BACKSCATTER)
 
 
 @cache
-def _table() -> FloatArray:
+def _table() -> Float64Array:
     """Linear sRGB (64, 64, 3) over square-rooted melanin and blood."""
     melanin, blood = np.meshgrid(
         _levels(MELANIN_LIMITS, _TABLE_SIZE), _levels(BLOOD_LIMITS, _TABLE_SIZE), indexing="ij"
@@ -127,25 +126,25 @@ def _table() -> FloatArray:
     spectrum = reflectance_spectrum(melanin, blood)
     weights = _matching_functions() * np.array(_DAYLIGHT_D65)[:, None]
     xyz = spectrum @ weights / weights.sum(0) * np.array(D65_WHITE_XYZ)
-    return cast("FloatArray", np.clip(xyz @ XYZ_TO_SRGB.T, 0.002, 0.95))
+    return cast("Float64Array", np.clip(xyz @ XYZ_TO_SRGB.T, 0.002, 0.95))
 
 
-def _levels(limits: tuple[float, float], count: int) -> FloatArray:
-    roots: FloatArray = np.linspace(np.sqrt(limits[0]), np.sqrt(limits[1]), count)
+def _levels(limits: tuple[float, float], count: int) -> Float64Array:
+    roots: Float64Array = np.linspace(np.sqrt(limits[0]), np.sqrt(limits[1]), count)
     return np.square(roots)
 
 
-def _position(amount: FloatArray, limits: tuple[float, float]) -> FloatArray:
+def _position(amount: Float64Array, limits: tuple[float, float]) -> Float64Array:
     low, high = np.sqrt(limits[0]), np.sqrt(limits[1])
-    return cast("FloatArray", (np.sqrt(np.maximum(amount, 0.0)) - low) / (high - low) * (_TABLE_SIZE - 1))
+    return cast("Float64Array", (np.sqrt(np.maximum(amount, 0.0)) - low) / (high - low) * (_TABLE_SIZE - 1))
 
 
-def _matching_functions() -> FloatArray:
+def _matching_functions() -> Float64Array:
     """CIE 1931 x, y, z (31, 3)."""
 
-    def lobe(centre: float, below: float, above: float) -> FloatArray:
+    def lobe(centre: float, below: float, above: float) -> Float64Array:
         t = WAVELENGTHS_NM - centre
-        return cast("FloatArray", np.exp(-0.5 * (t * np.where(t < 0.0, below, above)) ** 2))
+        return cast("Float64Array", np.exp(-0.5 * (t * np.where(t < 0.0, below, above)) ** 2))
 
     x = 0.362 * lobe(442.0, 0.0624, 0.0374) + 1.056 * lobe(599.8, 0.0264, 0.0323) - 0.065 * lobe(501.1, 0.0490, 0.0382)
     y = 0.821 * lobe(568.8, 0.0213, 0.0247) + 0.286 * lobe(530.9, 0.0613, 0.0322)

@@ -4,8 +4,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from fitme.arrays import Float32Array
 from fitme.skin.attributes import SkinAttributes
-from fitme.skin.texel_geometry import FloatArray, TexelGeometry, curve_coordinates
+from fitme.skin.texel_geometry import TexelGeometry, curve_coordinates
 
 PORE_DEPTH_M, STRAND_HEIGHT_M, WRINKLE_DEPTH_M, LIP_CREASE_M = 1.1e-4, 2.2e-4, 9e-4, 1.6e-4
 NORMAL_LIMIT = 1.2
@@ -32,7 +33,7 @@ WRINKLE_WIDTH = 0.0035
 
 
 @lru_cache(maxsize=4)
-def _crease_templates(texel_geometry: TexelGeometry) -> FloatArray:
+def _crease_templates(texel_geometry: TexelGeometry) -> Float32Array:
     """Profile (len(WRINKLES), H, W) of each crease at full depth."""
     templates = []
     for points in WRINKLES:
@@ -48,7 +49,7 @@ def _crease_templates(texel_geometry: TexelGeometry) -> FloatArray:
     return np.asarray(np.stack(templates), np.float32)
 
 
-def wrinkle_field(texel_geometry: TexelGeometry, attributes: SkinAttributes, amounts: FloatArray) -> FloatArray:
+def wrinkle_field(texel_geometry: TexelGeometry, attributes: SkinAttributes, amounts: Float32Array) -> Float32Array:
     """Depth of creases (H, W) in [0, 1]; `amounts` (len(WRINKLES),) varies them."""
     depths = np.full(len(WRINKLES), attributes.wrinkles**1.5)
     depths[CREASE_OF_EVERYONE] = 0.25 + 0.75 * attributes.wrinkles
@@ -60,19 +61,19 @@ def height_field(
     texel_geometry: TexelGeometry,
     attributes: SkinAttributes,
     *,
-    pores: FloatArray,  # (H, W) noise
-    strands: FloatArray,  # (H, W) noise along the hair, times its coverage
-    wrinkles: FloatArray,  # (H, W)
-    lip_folds: FloatArray,  # (H, W) noise, times the lips
-    rough: FloatArray,  # (H, W) where pores show
-) -> FloatArray:
+    pores: Float32Array,  # (H, W) noise
+    strands: Float32Array,  # (H, W) noise along the hair, times its coverage
+    wrinkles: Float32Array,  # (H, W)
+    lip_folds: Float32Array,  # (H, W) noise, times the lips
+    rough: Float32Array,  # (H, W) where pores show
+) -> Float32Array:
     """Height (H, W) in metres above the smooth surface."""
     height = PORE_DEPTH_M * (0.35 + attributes.pores) * pores * rough
     height = height + STRAND_HEIGHT_M * strands - WRINKLE_DEPTH_M * wrinkles + LIP_CREASE_M * lip_folds
     return np.where(texel_geometry.skin_like, height, 0.0).astype(np.float32)
 
 
-def normals_of_height(texel_geometry: TexelGeometry, height: FloatArray) -> FloatArray:
+def normals_of_height(texel_geometry: TexelGeometry, height: Float32Array) -> Float32Array:
     """Unit tangent-space normals (H, W, 3) as `ReflectanceMaps.normals` has them."""
     du = np.gradient(height, axis=1) / texel_geometry.texel_m[0]
     dv = np.gradient(height, axis=0) / texel_geometry.texel_m[1]

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fitme.arrays import BoolArray, Float32Array, Int64Array
 from fitme.shape.regions import Region
 from fitme.skin.pigments import ITA_CLASSES, typology_angle
-from fitme.skin.texel_geometry import FloatArray, TexelGeometry
+from fitme.skin.texel_geometry import TexelGeometry
 
 CLASS_NAMES = tuple(ITA_CLASSES)
 """From the palest to the darkest."""
@@ -28,7 +29,7 @@ _CHEEK_SIZE, _FOREHEAD_SIZE = (0.035, 0.028), (0.07, 0.02)
 """Half axes of the measured ellipses, layout units."""
 
 
-def measuring_mask(texel_geometry: TexelGeometry) -> npt.NDArray[np.bool_]:
+def measuring_mask(texel_geometry: TexelGeometry) -> BoolArray:
     """(H, W) texels of cheeks and forehead where tone is measured."""
     mask = np.zeros(texel_geometry.u.shape, bool)
     for landmarks, (width, height) in ((_CHEEKS, _CHEEK_SIZE), (_FOREHEAD, _FOREHEAD_SIZE)):
@@ -38,14 +39,14 @@ def measuring_mask(texel_geometry: TexelGeometry) -> npt.NDArray[np.bool_]:
     return np.asarray(mask & texel_geometry.covered & texel_geometry.is_region(Region.SKIN))
 
 
-def skin_angle(diffuse: FloatArray, texel_geometry: TexelGeometry) -> float:
+def skin_angle(diffuse: Float32Array, texel_geometry: TexelGeometry) -> float:
     """ITA in degrees of a head's linear diffuse albedo (H, W, 3): that of the median colour of cheeks and forehead, so
     that freckles, moles and a fringe do not count."""
     median = np.median(diffuse[measuring_mask(texel_geometry)], axis=0).astype(np.float32)
     return float(typology_angle(median))
 
 
-def class_index(angle_deg: npt.NDArray[np.floating[Any]] | float) -> npt.NDArray[np.int64]:
+def class_index(angle_deg: npt.NDArray[np.floating[Any]] | float) -> Int64Array:
     """Index into `CLASS_NAMES` (...) of typology angles (...); the outermost classes have no outer bound."""
     above = np.asarray(angle_deg)[..., None] < _LOWER_BOUNDS_DEG[:-1]
     return np.asarray(above.sum(-1), np.int64)

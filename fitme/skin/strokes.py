@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-FloatArray = npt.NDArray[np.float32]
+from fitme.arrays import Float32Array
 
 BASE_RESOLUTION = 1024
 """Every field is drawn at this resolution: coarser ones hold its means, so that strokes fade and do not alias."""
@@ -21,7 +21,7 @@ _SEED = 21
 
 
 @cache
-def flowing_strands(reach: int, source_side: float, source_v: float) -> FloatArray:
+def flowing_strands(reach: int, source_side: float, source_v: float) -> Float32Array:
     """White noise smeared along lines that leave a point (|u - 0.5|, v): (STROKE_FIELDS, BASE, BASE), unit variance.
 
     Line integral convolution (Cabral and Leedom 1993), the box filter built by doubling.
@@ -49,30 +49,30 @@ def flowing_strands(reach: int, source_side: float, source_v: float) -> FloatArr
 
 
 @cache
-def scalp_strands(resolution: int) -> FloatArray:
+def scalp_strands(resolution: int) -> Float32Array:
     """(STROKE_FIELDS, R, R) texture of hair on the head, zero mean."""
     return at_resolution(flowing_strands(SCALP_REACH, 0.0, -0.35), resolution)
 
 
 @cache
-def beard_strokes(resolution: int) -> FloatArray:
+def beard_strokes(resolution: int) -> Float32Array:
     """(STROKE_FIELDS, R, R) coverage in [0, 1] by single short hairs that grow down the face."""
     return at_resolution(hairs(flowing_strands(BEARD_REACH, 0.0, 0.25)), resolution)
 
 
 @cache
-def stubble(resolution: int) -> FloatArray:
+def stubble(resolution: int) -> Float32Array:
     """(R, R) coverage in [0, 1] by the cut ends of hairs."""
     noise = gaussian_filter(np.random.default_rng((_SEED, 0)).standard_normal((BASE_RESOLUTION,) * 2), 0.8)
     return np.asarray(at_resolution(hairs(noise / noise.std())[None], resolution)[0], np.float32)
 
 
-def hairs(field: npt.NDArray[Any]) -> FloatArray:
+def hairs(field: npt.NDArray[Any]) -> Float32Array:
     """What of a noise of unit variance stands out as hairs, in [0, 1]."""
     return np.clip((field - STROKE_THRESHOLD) / STROKE_SOFTNESS, 0.0, 1.0).astype(np.float32)
 
 
-def stretched_noise(x: npt.NDArray[Any], y: npt.NDArray[Any], fields: int, seed: int, wrap: int = 256) -> FloatArray:
+def stretched_noise(x: npt.NDArray[Any], y: npt.NDArray[Any], fields: int, seed: int, wrap: int = 256) -> Float32Array:
     """Smooth noise (fields, H, W) of about unit variance at coordinates (H, W) in lattice cells; repeats after `wrap`
     cells along x."""
     generator = np.random.default_rng((_SEED, seed))
@@ -84,7 +84,7 @@ def stretched_noise(x: npt.NDArray[Any], y: npt.NDArray[Any], fields: int, seed:
     return np.asarray(np.stack(out), np.float32)
 
 
-def at_resolution(fields: FloatArray, resolution: int) -> FloatArray:
+def at_resolution(fields: Float32Array, resolution: int) -> Float32Array:
     """Area means of fields (N, BASE, BASE) as (N, R, R); finer than the base they are interpolated."""
     if BASE_RESOLUTION % resolution == 0:
         step = BASE_RESOLUTION // resolution

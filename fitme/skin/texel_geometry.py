@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
+from fitme.arrays import BoolArray, Float32Array, Int64Array, RealArray
 from fitme.shape.landmark_groups import INNER_LIPS, LEFT_EYE, LEFT_IRIS, OUTER_LIPS, RIGHT_EYE, RIGHT_IRIS
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
@@ -22,10 +22,6 @@ from fitme.skin.strokes import (
     stretched_noise,
     stubble,
 )
-
-FloatArray = npt.NDArray[np.float32]
-RealArray = npt.NDArray[np.float32] | npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 BROW_UPPER = ((70, 63, 105, 66, 107), (300, 293, 334, 296, 336))
 """MediaPipe's landmarks along the upper edge of the right and left brow, from the temple inwards."""
@@ -56,9 +52,9 @@ _BANK_SEED = 20
 class Curve:
     """Coordinates of every texel relative to a curve in the layout."""
 
-    along: FloatArray
+    along: Float32Array
     """(H, W) position of the nearest point on the curve, 0 at its start, 1 at its end."""
-    across: FloatArray
+    across: Float32Array
     """(H, W) signed distance in layout units, positive above the curve (towards smaller v)."""
 
 
@@ -69,56 +65,56 @@ class TexelGeometry:
     resolution: int
     covered: BoolArray
     """(H, W) some triangle covers the texel's centre."""
-    region: npt.NDArray[np.int64]
+    region: Int64Array
     """(H, W) `Region`; texels between islands carry their nearest neighbour's."""
-    position: FloatArray
+    position: Float32Array
     """(H, W, 3) metres on the mean head; likewise extended."""
-    u: FloatArray
+    u: Float32Array
     """(H, W) distance of the texel from the layout's vertical axis of symmetry: |u - 0.5|."""
-    v: FloatArray
+    v: Float32Array
     """(H, W)."""
-    texel_m: tuple[FloatArray, FloatArray]
+    texel_m: tuple[Float32Array, Float32Array]
     """(H, W) metres per texel along u and along v."""
-    landmarks: FloatArray
+    landmarks: Float32Array
     """(478, 2) MediaPipe's landmarks in the layout."""
     brows: tuple[Curve, Curve]
-    eyelids: FloatArray
+    eyelids: Float32Array
     """(H, W) distance to the nearest eyelid rim in layout units, negative inside the opening."""
-    below_eye: FloatArray
+    below_eye: Float32Array
     """(H, W) height above the nearer eye's centre in layout units (negative below it)."""
-    lips: FloatArray
+    lips: Float32Array
     """(H, W) distance to the outline of the lips in layout units, negative inside."""
-    iris: FloatArray
+    iris: Float32Array
     """(H, W) distance to the centre of the eyeball's iris in radii of the iris; large elsewhere."""
-    iris_angle: FloatArray
+    iris_angle: Float32Array
     """(H, W) direction from that centre in radians."""
-    inner_lips: FloatArray
+    inner_lips: Float32Array
     """(H, W) distance to the line where lips meet, negative on the side of the mouth."""
-    ear_hollow: FloatArray
+    ear_hollow: Float32Array
     """(H, W) how deep the concha and folds of the ear are, 0 to 1."""
-    low: FloatArray
+    low: Float32Array
     """(LOW_FIELDS, H, W) smooth noise of unit variance, seamless on the head."""
-    middle: FloatArray
-    fine: FloatArray
-    grain: FloatArray
-    pores: FloatArray
-    scalp_strands: FloatArray
+    middle: Float32Array
+    fine: Float32Array
+    grain: Float32Array
+    pores: Float32Array
+    scalp_strands: Float32Array
     """(HAIR_FIELDS, H, W) noise smeared along the flow of hair."""
-    beard_strokes: FloatArray
+    beard_strokes: Float32Array
     """(HAIR_FIELDS, H, W) coverage by short hairs."""
-    brow_strokes: FloatArray
+    brow_strokes: Float32Array
     """(HAIR_FIELDS, H, W) coverage by the slanted hairs of the brows."""
-    stubble: FloatArray
+    stubble: Float32Array
     """(H, W) coverage by cut hairs."""
-    lip_folds: FloatArray
+    lip_folds: Float32Array
     """(HAIR_FIELDS, H, W) irregular vertical folds, unit variance."""
-    lip_creases: FloatArray
+    lip_creases: Float32Array
     """(HAIR_FIELDS, H, W) fine creases between them, none in coarse maps; see `microstructure`."""
-    pits: FloatArray
+    pits: Float32Array
     """(HAIR_FIELDS, H, W) openings of pores, likewise."""
-    grit: FloatArray
+    grit: Float32Array
     """(HAIR_FIELDS, H, W) the finest grain of the skin, likewise."""
-    iris_fibres: FloatArray
+    iris_fibres: Float32Array
     """(HAIR_FIELDS, H, W) radial fibres, unit variance."""
 
     def landmark(self, *indices: int) -> tuple[float, float]:
@@ -126,7 +122,7 @@ class TexelGeometry:
         points = self.landmarks[list(indices)]
         return float(np.abs(points[:, 0] - 0.5).mean()), float(points[:, 1].mean())
 
-    def blob(self, centre: tuple[float, float], width: float, height: float) -> FloatArray:
+    def blob(self, centre: tuple[float, float], width: float, height: float) -> Float32Array:
         """Gaussian spots (H, W), symmetric, with the given standard deviations in layout units; on the face only."""
         spot = np.exp(-0.5 * (((self.u - centre[0]) / width) ** 2 + ((self.v - centre[1]) / height) ** 2))
         return np.where(self.skin_like, spot, 0.0).astype(np.float32)
@@ -146,7 +142,7 @@ class TexelGeometry:
         """(H, W)."""
         return np.isin(self.region, [int(r) for r in regions])
 
-    def polygon(self, points: RealArray) -> FloatArray:
+    def polygon(self, points: RealArray) -> Float32Array:
         """Signed distance (H, W) in layout units to a closed polygon of (|u - 0.5|, v) points, negative inside."""
         return polygon_distance(self.u, self.v, points)
 
@@ -214,7 +210,7 @@ def build_texel_geometry(model: MorphableModel, resolution: int) -> TexelGeometr
     )
 
 
-def polygon_distance(u: FloatArray, v: FloatArray, points: RealArray) -> FloatArray:
+def polygon_distance(u: Float32Array, v: Float32Array, points: RealArray) -> Float32Array:
     """Signed distance (H, W) of (u, v) to the closed polygon of points (N, 2), negative inside."""
     inside = np.zeros(u.shape, bool)
     nearest = np.full(u.shape, np.inf)
@@ -225,7 +221,7 @@ def polygon_distance(u: FloatArray, v: FloatArray, points: RealArray) -> FloatAr
     return np.asarray(np.where(inside, -nearest, nearest), np.float32)
 
 
-def curve_coordinates(u: FloatArray, v: FloatArray, points: RealArray) -> Curve:
+def curve_coordinates(u: Float32Array, v: Float32Array, points: RealArray) -> Curve:
     """Coordinates of (u, v) (H, W) relative to the polyline of points (N, 2)."""
     best = np.full(u.shape, np.inf)
     along, across = np.zeros(u.shape), np.zeros(u.shape)
@@ -241,7 +237,7 @@ def curve_coordinates(u: FloatArray, v: FloatArray, points: RealArray) -> Curve:
 
 
 def _segment_distance(
-    u: FloatArray, v: FloatArray, ax: float, ay: float, bx: float, by: float
+    u: Float32Array, v: Float32Array, ax: float, ay: float, bx: float, by: float
 ) -> tuple[RealArray, RealArray]:
     """Distance to the segment and position (0 to 1) of its nearest point."""
     dx, dy = bx - ax, by - ay
@@ -249,7 +245,7 @@ def _segment_distance(
     return np.hypot(u - ax - t * dx, v - ay - t * dy), t
 
 
-def _brow(side: int, landmarks: FloatArray, u: FloatArray, v: FloatArray) -> Curve:
+def _brow(side: int, landmarks: Float32Array, u: Float32Array, v: Float32Array) -> Curve:
     """The middle line of a brow, from its inner end outwards."""
     upper, lower = landmarks[list(BROW_UPPER[side])], landmarks[list(BROW_LOWER[side])]
     middle = (upper + lower)[::-1] / 2.0
@@ -258,7 +254,7 @@ def _brow(side: int, landmarks: FloatArray, u: FloatArray, v: FloatArray) -> Cur
     return curve_coordinates(u, v, smooth)
 
 
-def _iris_coordinates(u: FloatArray, v: FloatArray, landmarks: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _iris_coordinates(u: Float32Array, v: Float32Array, landmarks: Float32Array) -> tuple[Float32Array, Float32Array]:
     """Polar coordinates about the nearer iris, the radius in radii of the iris."""
     radii, angles = [], []
     for ring in (RIGHT_IRIS, LEFT_IRIS):
@@ -271,7 +267,7 @@ def _iris_coordinates(u: FloatArray, v: FloatArray, landmarks: FloatArray) -> tu
     return np.minimum(*radii).astype(np.float32), iris_angle.astype(np.float32)
 
 
-def _texel_size(position: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _texel_size(position: Float32Array) -> tuple[Float32Array, Float32Array]:
     """Metres per texel along u and v, smoothed over seams."""
     sizes = []
     for axis in (1, 0):
@@ -282,8 +278,8 @@ def _texel_size(position: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _noise_bank(
-    position: FloatArray, texel_m: FloatArray, cell_m: float, count: int, generator: np.random.Generator
-) -> FloatArray:
+    position: Float32Array, texel_m: Float32Array, cell_m: float, count: int, generator: np.random.Generator
+) -> Float32Array:
     """Cubic B-spline noise on a lattice in space, evaluated on the head: (count, H, W), zero mean, unit variance, none
     where texels (H, W) are too wide to hold it."""
     lattice_size = 48
@@ -301,7 +297,7 @@ def _noise_bank(
     return np.asarray(np.stack(fields), np.float32)
 
 
-def _ear_hollow(position: FloatArray, region: npt.NDArray[np.int64]) -> FloatArray:
+def _ear_hollow(position: Float32Array, region: Int64Array) -> Float32Array:
     """How far the ears' surface lies below its surroundings, clipped to [0, 1]."""
     ears = region == int(Region.EARS)
     outwards = np.abs(position[..., 0]).astype(np.float64)
@@ -312,7 +308,7 @@ def _ear_hollow(position: FloatArray, region: npt.NDArray[np.int64]) -> FloatArr
     return np.where(ears, np.clip(below / deepest_m, 0.0, 1.0), 0.0).astype(np.float32)
 
 
-def _brow_strokes(landmarks: FloatArray) -> FloatArray:
+def _brow_strokes(landmarks: Float32Array) -> Float32Array:
     """Hairs that stand nearly upright at the inner end of a brow and lie along it at the outer."""
     centres = (np.arange(BASE_RESOLUTION, dtype=np.float32) + 0.5) / BASE_RESOLUTION
     rows = (centres > BROW_ROWS[0]) & (centres < BROW_ROWS[1])

@@ -14,10 +14,10 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.interpolate import PchipInterpolator
 
+from fitme.arrays import Float32Array, UInt8Array
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.errors import InputError
 from fitme.export.video import write_mp4
@@ -30,9 +30,6 @@ from fitme.shape.regions import Region
 from fitme.skin.attributes import SkinAttributes, sample_attributes
 from fitme.skin.painter import synthesize_skin
 from fitme.synthetic.clothes import NECK_PIVOT_M, dress, dressed_maps
-
-FloatArray = npt.NDArray[np.float32]
-Picture = npt.NDArray[np.uint8]
 
 IDENTITY_SPREAD = 0.8
 """Standard deviation of the identity's coefficients: somewhat nearer to the average than people are."""
@@ -101,10 +98,10 @@ class ClipSettings:
 class SyntheticFrame:
     """A frame and the truth about it."""
 
-    image: Picture
+    image: UInt8Array
     """(H, W, 3) sRGB."""
     pose: HeadPose
-    expression: FloatArray
+    expression: Float32Array
     """(52,) order of `EXPRESSION_NAMES`."""
     camera: Camera
 
@@ -157,7 +154,7 @@ def pose_at(share: float) -> HeadPose:
     return HeadPose(rotation, (place - matrix @ pivot).numpy().astype(np.float32))
 
 
-def expression_at(share: float) -> FloatArray:
+def expression_at(share: float) -> Float32Array:
     """(52,) activations after a share of the clip."""
     expression = np.zeros(EXPRESSION_COUNT, np.float32)
     for name in _ACTIONS["blink"]:
@@ -193,7 +190,7 @@ def write_clip(frames: Iterable[SyntheticFrame], rate_hz: int, path: Path) -> No
 
 
 def _write_av(
-    pictures: Iterable[Picture], rate_hz: int, path: Path, container_name: str, codec: str, options: dict[str, str]
+    pictures: Iterable[UInt8Array], rate_hz: int, path: Path, container_name: str, codec: str, options: dict[str, str]
 ) -> None:
     with av.open(str(path), "w", format=container_name) as container:
         stream = container.add_stream(codec, rate=rate_hz, options=options)
@@ -228,7 +225,7 @@ def _head_matrix(yaw_rad: float, pitch_rad: float, roll_rad: float) -> torch.Ten
     return matrix
 
 
-def _seated(teeth: FloatArray) -> FloatArray:
+def _seated(teeth: Float32Array) -> Float32Array:
     """Teeth (N, 3) drawn in a little: drawn heads may have lips too narrow for the average's teeth."""
     middle = teeth.mean(0)
     return np.asarray(
@@ -255,7 +252,7 @@ def _room_light() -> Light:
     return Light(room, directions, torch.tensor([[_KEY_COLOR, _WINDOW_COLOR]]))
 
 
-def _wall(settings: ClipSettings) -> FloatArray:
+def _wall(settings: ClipSettings) -> Float32Array:
     """(H, W, 3) linear: a plain wall, brighter above and in the middle."""
     down = np.linspace(0.0, 1.0, settings.height, dtype=np.float32)[:, None, None]
     aside = np.linspace(-1.0, 1.0, settings.width, dtype=np.float32)[None, :, None]
@@ -264,8 +261,8 @@ def _wall(settings: ClipSettings) -> FloatArray:
 
 
 def _photograph(
-    drawn: Picture, mask: Picture, wall: FloatArray, settings: ClipSettings, generator: np.random.Generator
-) -> Picture:
+    drawn: UInt8Array, mask: UInt8Array, wall: Float32Array, settings: ClipSettings, generator: np.random.Generator
+) -> UInt8Array:
     """What a webcam makes of the head (drawn at `SUPERSAMPLING` over black) before the wall."""
     size = (settings.width, settings.height)
     head = np.asarray(cv2.resize(bytes_to_linear(drawn), size, interpolation=cv2.INTER_AREA), np.float32)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fitme.arrays import BoolArray, Float32Array, Float64Array, Int32Array
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape import MorphableModel
 from fitme.shape.regions import Region
@@ -55,17 +55,17 @@ class DressedHead:
     """(T, 2) float32."""
     uv_triangles: Tensor
     """(F, 3) int32."""
-    body: npt.NDArray[np.float32]
+    body: Float32Array
     """(N, 3) the clothes, metres, frame of the straight head."""
-    bends: npt.NDArray[np.bool_]
+    bends: BoolArray
     """(V,) vertices of the neck."""
 
     def vertices(
         self,
-        head: npt.NDArray[np.float32],  # (V, 3) metres, model frame
-        head_rotation: npt.NDArray[np.float32],  # (3, 3) model to view
-        body_rotation: npt.NDArray[np.float32],  # (3, 3) model to view
-    ) -> npt.NDArray[np.float32]:
+        head: Float32Array,  # (V, 3) metres, model frame
+        head_rotation: Float32Array,  # (3, 3) model to view
+        body_rotation: Float32Array,  # (3, 3) model to view
+    ) -> Float32Array:
         """(V + N, 3): both in the frame of the head, as the renderer takes them; they share the pivot of the neck."""
         pivot = np.array(NECK_PIVOT_M, np.float32)
         back = (head_rotation.T @ body_rotation).T
@@ -75,7 +75,7 @@ class DressedHead:
         return np.asarray(np.concatenate([bent, (self.body - pivot) @ back + pivot]), np.float32)
 
 
-def dress(model: MorphableModel, neutral: npt.NDArray[np.float32]) -> DressedHead:
+def dress(model: MorphableModel, neutral: Float32Array) -> DressedHead:
     """Add clothes that fit the neutral head (V, 3), metres, to a model's mesh."""
     body, body_uv, triangles = _jumper(_profile(neutral[model.vertex_mask(Region.NECK).numpy()]))
     head_scale = torch.tensor([1.0, 1.0 / (1.0 + _STRIP_SHARE)])
@@ -105,7 +105,7 @@ def dressed_maps(maps: ReflectanceMaps, color: tuple[float, float, float], specu
     )
 
 
-def _profile(neck: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+def _profile(neck: Float32Array) -> Float64Array:
     """Ellipses (rows, 4) of a jumper whose collar fits round the points of a neck (N, 3)."""
     low, high = _COLLAR_SECTION_M
     section = neck[(neck[:, 1] > low) & (neck[:, 1] < high)]
@@ -115,8 +115,8 @@ def _profile(neck: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 
 def _jumper(
-    profile: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    profile: Float64Array,
+) -> tuple[Float32Array, Float32Array, Int32Array]:
     """Vertices (N, 3), places in the strip (N, 2) in [0, 1] and triangles (F, 3), counter-clockwise from outside."""
     count = len(profile)
     steps = np.linspace(0.0, count - 1.0, _ROWS_PER_ELLIPSE * count)

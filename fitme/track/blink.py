@@ -3,8 +3,8 @@
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float32Array
 from fitme.shape import landmark_groups
 from fitme.shape.expressions import EXPRESSION_NAMES, expression_index
 
@@ -26,7 +26,7 @@ _MOVERS: Final = {
 _CORNERS: Final = {"Left": landmark_groups.LEFT_EYE_CORNERS, "Right": landmark_groups.RIGHT_EYE_CORNERS}
 
 
-def eye_closing(landmarks: npt.NDArray[np.float32], side: str) -> float:
+def eye_closing(landmarks: Float32Array, side: str) -> float:
     """How far the eye of a side ("Left" or "Right", the person's own) is closed, 0 to 1, from landmarks (478, 2) px."""
     upper, lower = (list(points) for points in zip(*_LIDS[side], strict=True))
     inner, outer = _CORNERS[side]
@@ -36,7 +36,7 @@ def eye_closing(landmarks: npt.NDArray[np.float32], side: str) -> float:
     return float(np.clip((OPEN_ASPECT - aspect) / (OPEN_ASPECT - CLOSED_ASPECT), 0.0, 1.0))
 
 
-def close_eyes(expression: npt.NDArray[np.float32], landmarks: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def close_eyes(expression: Float32Array, landmarks: Float32Array) -> Float32Array:
     """The expression (52,) with each eye at least as closed as its lids are in landmarks (478, 2) px.
 
     What else moves the lids of a closing eye (squint, wide, look) fades, since together they would cross.

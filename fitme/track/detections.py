@@ -5,7 +5,8 @@ Free of torch, so that a picture can be looked at while torch is still being imp
 
 from dataclasses import dataclass
 
-from fitme.track.landmarks import DetectedFace, FaceFinder, Image
+from fitme.arrays import UInt8Array
+from fitme.track.landmarks import DetectedFace, FaceFinder
 from fitme.track.segmentation import HandOcclusion
 
 
@@ -19,7 +20,7 @@ class Detections:
     """Share of the first face's oval that hands cover, 0 to 1."""
 
 
-def look(image: Image, finder: FaceFinder, hands: HandOcclusion) -> Detections:
+def look(image: UInt8Array, finder: FaceFinder, hands: HandOcclusion) -> Detections:
     """Look at a picture (H, W, 3) uint8 sRGB of any size. Raises `InputError` if it has another layout."""
     faces = finder.detect(image)
     return Detections(faces, hands.share(image, faces[0].landmarks) if faces else 0.0)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float64Array
 from fitme.geometry import Camera
 from fitme.shape import landmark_groups
 from fitme.shape.expressions import (
@@ -18,8 +18,6 @@ from fitme.shape.expressions import (
 )
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.projection import project
-
-Array = npt.NDArray[np.float64]
 
 GAZE: Final = np.array([name.startswith("eyeLook") for name in EXPRESSION_NAMES])
 """(52,) bool: the coefficients that turn the eyeballs."""
@@ -47,9 +45,9 @@ _CORNERS: Final = np.array([landmark_groups.LEFT_EYE_CORNERS, landmark_groups.RI
 class EyeModel:
     """Centres of the two eyeballs as linear functions of identity."""
 
-    mean: Array
+    mean: Float64Array
     """(2, 3) metres, model space: left, right."""
-    identity: Array
+    identity: Float64Array
     """(K, 2, 3) metres per standard deviation."""
 
     @staticmethod
@@ -62,21 +60,21 @@ class EyeModel:
         centers = np.stack([mean[i].mean(0) for i in index])
         return EyeModel(centers, np.stack([identity[:, i].mean(1) for i in index], 1).astype(np.float64))
 
-    def places(self, identity: Array) -> Array:
+    def places(self, identity: Float64Array) -> Float64Array:
         """(2, 3) centres for identity coefficients (K,)."""
-        places: Array = self.mean + np.tensordot(identity, self.identity, 1)
+        places: Float64Array = self.mean + np.tensordot(identity, self.identity, 1)
         return places
 
 
 def solve_gaze(
-    centers: Array,
-    neutral: Array,
-    rotation: Array,
-    translation: Array,
+    centers: Float64Array,
+    neutral: Float64Array,
+    rotation: Float64Array,
+    translation: Float64Array,
     camera: Camera,
-    pixels: Array,
-    expression: Array,
-) -> Array:
+    pixels: Float64Array,
+    expression: Float64Array,
+) -> Float64Array:
     """Coefficients (52,) of which only those of `GAZE` are meaningful.
 
     :param centers: (2, 3) eyeball centres, model space: left, right.
@@ -95,8 +93,13 @@ def solve_gaze(
 
 
 def _eye_angles(
-    centers: Array, neutral: Array, rotation: Array, translation: Array, camera: Camera, pixels: Array
-) -> Array:
+    centers: Float64Array,
+    neutral: Float64Array,
+    rotation: Float64Array,
+    translation: Float64Array,
+    camera: Camera,
+    pixels: Float64Array,
+) -> Float64Array:
     """(2 eyes, pitch and yaw) in radians, as of `MorphableModel.eye_rotations`."""
     arms = neutral[_IRISES].mean(1) - centers
     corners = neutral[_CORNERS].reshape(-1, 3) @ rotation.T + translation
@@ -115,7 +118,7 @@ def _eye_angles(
     return angles
 
 
-def _turned(angles: Array, vectors: Array) -> Array:
+def _turned(angles: Float64Array, vectors: Float64Array) -> Float64Array:
     """Vectors (..., 3) turned by rotation vectors with x and y of `angles` (..., 2) and no z (Rodrigues' formula)."""
     (pitch, yaw), (x, y, z) = np.moveaxis(angles, -1, 0), np.moveaxis(vectors, -1, 0)
     squared = pitch * pitch + yaw * yaw
@@ -134,7 +137,7 @@ def _turned(angles: Array, vectors: Array) -> Array:
     )
 
 
-def _coefficients(pitch: float, yaw: Array) -> Array:
+def _coefficients(pitch: float, yaw: Float64Array) -> Float64Array:
     result = np.zeros(EXPRESSION_COUNT)
     for side, outward in (("Left", float(yaw[0])), ("Right", -float(yaw[1]))):
         result[expression_index(f"eyeLookOut{side}")] = min(max(outward, 0.0) / _YAW_LIMIT, 1.0)

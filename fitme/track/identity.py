@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from fitme.arrays import Float32Array, UInt8Array
 from fitme.errors import BackendError, ModelFileError
 from fitme.track.identity_crop import ARCFACE_ALIGNMENT, DLIB_ALIGNMENT, sample_aligned
-from fitme.track.landmarks import Image
 
 DLIB_SAME_PERSON_DISTANCE: Final = 0.6
 """L2 distance below which dlib's network calls two faces one person (its published threshold)."""
@@ -43,7 +42,7 @@ class IdentityEmbedder(Protocol):
         """L2 distance below which two embeddings are taken for one person."""
         ...
 
-    def embed(self, image: Image, landmarks: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def embed(self, image: UInt8Array, landmarks: Float32Array) -> Float32Array:
         """(D,) embedding of the face with landmarks (478, 2) px in a picture (H, W, 3) uint8 sRGB."""
         ...
 
@@ -141,16 +140,16 @@ class DlibEmbedder(nn.Module):
             outputs.append(x)
         return tuple(outputs[:-1]), functional.linear(x.mean((2, 3)), self.head)
 
-    def crops(self, images: Tensor, landmarks: npt.NDArray[np.float32]) -> Tensor:
+    def crops(self, images: Tensor, landmarks: Float32Array) -> Tensor:
         """Differentiable crops (B, 150, 150, 3) of pictures (B, H, W, 3), from landmarks (B, 478, 2) px."""
         matrices = np.stack([DLIB_ALIGNMENT.matrix(points) for points in landmarks])
         return sample_aligned(images, torch.from_numpy(matrices).to(images), DLIB_ALIGNMENT.size)
 
-    def embed(self, image: Image, landmarks: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def embed(self, image: UInt8Array, landmarks: Float32Array) -> Float32Array:
         """See `IdentityEmbedder`."""
         crop = torch.from_numpy(DLIB_ALIGNMENT.crop(image, landmarks)).float()[None]
         with torch.inference_mode():
-            embedding: npt.NDArray[np.float32] = self(crop)[0].numpy()
+            embedding: Float32Array = self(crop)[0].numpy()
         return embedding
 
 
@@ -184,7 +183,7 @@ class ArcFaceEmbedder:
             f"No ArcFace network (512 outputs) in {pack}: give the folder of a pack such as buffalo_l."
         )
 
-    def embed(self, image: Image, landmarks: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def embed(self, image: UInt8Array, landmarks: Float32Array) -> Float32Array:
         """See `IdentityEmbedder`: (512,) of unit length."""
         crop = ARCFACE_ALIGNMENT.crop(image, landmarks).astype(np.float32)
         network_input = (crop.transpose(2, 0, 1)[None] - 127.5) / 127.5
@@ -228,9 +227,9 @@ def _read_dlib_weights(network: DlibEmbedder, path: Path) -> None:
         network.head.copy_(head.T)
 
 
-def _tensors_by_tag(data: mmap.mmap) -> dict[bytes, list[npt.NDArray[np.float32]]]:
+def _tensors_by_tag(data: mmap.mmap) -> dict[bytes, list[Float32Array]]:
     """The tensors after each tag, in their order; what is inside a tensor is never taken for a tag."""
-    found: dict[bytes, list[npt.NDArray[np.float32]]] = {tag: [] for tag in _TAGS}
+    found: dict[bytes, list[Float32Array]] = {tag: [] for tag in _TAGS}
     any_tag = re.compile(b"|".join(re.escape(tag) for tag in _TAGS))
     position = 0
     while (match := any_tag.search(data, position)) is not None:
@@ -239,7 +238,7 @@ def _tensors_by_tag(data: mmap.mmap) -> dict[bytes, list[npt.NDArray[np.float32]
     return found
 
 
-def _read_tensor(data: mmap.mmap, position: int) -> tuple[npt.NDArray[np.float32], int]:
+def _read_tensor(data: mmap.mmap, position: int) -> tuple[Float32Array, int]:
     """A tensor's values, and where it ends."""
     sizes = []
     for _ in range(5):  # version, samples, channels, rows, columns
@@ -250,7 +249,7 @@ def _read_tensor(data: mmap.mmap, position: int) -> tuple[npt.NDArray[np.float32
     return np.frombuffer(data[position:end], "<f4").astype(np.float32), end
 
 
-def _fill(parameters: list[Tensor], values: npt.NDArray[np.float32], path: Path) -> None:
+def _fill(parameters: list[Tensor], values: Float32Array, path: Path) -> None:
     if sum(parameter.numel() for parameter in parameters) != values.size:
         raise ModelFileError(f"{path} holds a layer of another size: it is truncated or another network.")
     start = 0

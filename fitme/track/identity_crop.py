@@ -5,12 +5,11 @@ from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from fitme.track.landmarks import Image
+from fitme.arrays import Float32Array, Float64Array, UInt8Array
 
 DLIB_CHIP_PX: Final = 150
 """Side of dlib's face chips."""
@@ -26,22 +25,22 @@ class Alignment:
 
     groups: tuple[tuple[int, ...], ...]
     """Per reference point the landmarks whose mean it is."""
-    template: npt.NDArray[np.float64]
+    template: Float64Array
     """(P, 2) place of each point in the crop, pixels; (0, 0) is the corner of the first pixel."""
     size: int
     """Side of the crop, pixels."""
 
-    def matrix(self, landmarks: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    def matrix(self, landmarks: Float32Array) -> Float64Array:
         """(2, 3) similarity from the picture's pixels to the crop's, by least squares, from landmarks (478, 2)."""
         source = np.stack([landmarks[list(group)].mean(0) for group in self.groups]).astype(np.float64)
         return similarity(source, self.template)
 
-    def crop(self, image: Image, landmarks: npt.NDArray[np.float32]) -> Image:
+    def crop(self, image: UInt8Array, landmarks: Float32Array) -> UInt8Array:
         """(size, size, 3) aligned picture, sRGB-encoded; what lies outside of `image` is black."""
         return warp(image, self.matrix(landmarks), self.size)
 
 
-def _dlib_template() -> npt.NDArray[np.float64]:
+def _dlib_template() -> Float64Array:
     # dlib's mean face (image_transforms/interpolation.h, get_face_chip_details), in its own order of points.
     mean_face = np.array(
         [
@@ -54,7 +53,7 @@ def _dlib_template() -> npt.NDArray[np.float64]:
     )
     # Where MediaPipe puts these points relative to dlib's predictor, mean of 48 frames of six people, made symmetric.
     mediapipe_offset_px = np.array([[0.66, -0.45], [-1.19, 0.0], [-0.66, -0.45], [1.19, 0.0], [0.0, -1.6]])
-    template: npt.NDArray[np.float64]
+    template: Float64Array
     template = DLIB_CHIP_PX * (mean_face + DLIB_PADDING) / (1.0 + 2.0 * DLIB_PADDING) + mediapipe_offset_px
     return template
 
@@ -70,7 +69,7 @@ ARCFACE_ALIGNMENT: Final = Alignment(
 """insightface's 5-point crop: right eye, left eye, tip of the nose, corners of the mouth."""
 
 
-def similarity(source: npt.NDArray[np.float64], target: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def similarity(source: Float64Array, target: Float64Array) -> Float64Array:
     """(2, 3) similarity (rotation, uniform scale, shift; no mirror) that best takes points (P, 2) to points (P, 2)."""
     source_center = source.mean(0)
     target_center = target.mean(0)
@@ -83,7 +82,7 @@ def similarity(source: npt.NDArray[np.float64], target: npt.NDArray[np.float64])
     return np.concatenate([linear, (target_center - linear @ source_center)[:, None]], 1)
 
 
-def warp(image: Image, matrix: npt.NDArray[np.float64], size: int) -> Image:
+def warp(image: UInt8Array, matrix: Float64Array, size: int) -> UInt8Array:
     """Resample a picture by a similarity (2, 3) into (size, size, 3); area-averaged where it shrinks."""
     inverse = cv2.invertAffineTransform(matrix)
     corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]], np.float64) @ inverse.T

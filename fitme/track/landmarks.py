@@ -11,13 +11,10 @@ from typing import Final, Protocol
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float32Array, UInt8Array
 from fitme.errors import InputError
 from fitme.shape.landmark_groups import FACE_OVAL
-
-Image = npt.NDArray[np.uint8]
-"""(H, W, 3) sRGB-encoded picture, RGB order."""
 
 SEARCH_SIDE_PX: Final = 1280
 """Longer side of the picture in which faces are searched; larger pictures are shrunk to it first."""
@@ -75,9 +72,9 @@ class Box:
 class DetectedFace:
     """Landmarks of one face."""
 
-    landmarks: npt.NDArray[np.float32]
+    landmarks: Float32Array
     """(478, 2) pixels."""
-    depth: npt.NDArray[np.float32]
+    depth: Float32Array
     """(478,) relative depth in the same pixels; smaller is nearer to the camera."""
 
     @property
@@ -96,15 +93,15 @@ class DetectedFace:
 class LandmarkBackend(Protocol):
     """One landmark network. Pictures are contiguous (H, W, 3) uint8, RGB."""
 
-    def follow(self, image: Image) -> DetectedFace | None:
+    def follow(self, image: UInt8Array) -> DetectedFace | None:
         """The face followed through consecutive frames of a video."""
         ...
 
-    def mesh(self, image: Image) -> list[DetectedFace]:
+    def mesh(self, image: UInt8Array) -> list[DetectedFace]:
         """All faces found in a single picture."""
         ...
 
-    def boxes(self, image: Image) -> list[Box]:
+    def boxes(self, image: UInt8Array) -> list[Box]:
         """Where faces are in a single picture: cheaper than `mesh`, or more sensitive."""
         ...
 
@@ -139,13 +136,13 @@ class FaceFinder:
         self._window: _Window | None = None
         self._lost_frames = 0
 
-    def detect(self, image: Image, *, max_faces: int = 4) -> tuple[DetectedFace, ...]:
+    def detect(self, image: UInt8Array, *, max_faces: int = 4) -> tuple[DetectedFace, ...]:
         """The faces of a single picture of any size, largest first, at most `max_faces`; empty if there is none."""
         check_image(image)
         fits = [grid for grid in TILE_GRIDS if grid == 1 or _tile_side(image, grid) >= MIN_TILE_SIDE_PX]
         return self._search(image, fits, max_faces)
 
-    def follow(self, image: Image) -> DetectedFace | None:
+    def follow(self, image: UInt8Array) -> DetectedFace | None:
         """The main face in the next frame of a video, or None. Frames of one video must have one size."""
         check_image(image)
         face = self._follow_in_window(image) if self._window is not None else self._backend.follow(image)
@@ -156,7 +153,7 @@ class FaceFinder:
         self._place_window(image, face)
         return face
 
-    def several(self, image: Image, face: DetectedFace) -> bool:
+    def several(self, image: UInt8Array, face: DetectedFace) -> bool:
         """Whether the frame shows another face besides `face`, of comparable size. About 2 ms."""
         found = [box for box in self._backend.boxes(image) if box.overlap(face.box) < SAME_FACE_IOU]
         outside = [box for box in found if not _inside(box, face.box)]
@@ -175,7 +172,7 @@ class FaceFinder:
         """Release the backend."""
         self._backend.close()
 
-    def _search(self, image: Image, grids: Sequence[int], max_faces: int) -> tuple[DetectedFace, ...]:
+    def _search(self, image: UInt8Array, grids: Sequence[int], max_faces: int) -> tuple[DetectedFace, ...]:
         scale = max(1.0, max(image.shape[:2]) / SEARCH_SIDE_PX)
         small = _shrink(image, scale)
         for grid in grids:
@@ -188,13 +185,13 @@ class FaceFinder:
         whole = [face.moved(0.0, 0.0, scale) for face in self._backend.mesh(small)]
         return _largest_distinct(whole)[:max_faces]
 
-    def _search_lost(self, image: Image) -> DetectedFace | None:
+    def _search_lost(self, image: UInt8Array) -> DetectedFace | None:
         if self._lost_frames % LOST_SEARCH_PERIOD:
             return None
         tiles = self._lost_frames % LOST_TILES_PERIOD == LOST_SEARCH_PERIOD
         return next(iter(self._search(image, (LOST_TILES_GRID,) if tiles else (1,), 1)), None)
 
-    def _tile_boxes(self, image: Image, grid: int, scale: float) -> list[Box]:
+    def _tile_boxes(self, image: UInt8Array, grid: int, scale: float) -> list[Box]:
         boxes: list[Box] = []
         for left, top, tile in _tiles(image, grid):
             shrink = max(1.0, max(tile.shape[:2]) / SEARCH_SIDE_PX)
@@ -202,7 +199,7 @@ class FaceFinder:
             boxes += [box.moved(0.0, 0.0, shrink).moved(left, top, 1.0).moved(0.0, 0.0, scale) for box in found]
         return boxes
 
-    def _mesh_of(self, image: Image, box: Box) -> DetectedFace | None:
+    def _mesh_of(self, image: UInt8Array, box: Box) -> DetectedFace | None:
         side = int(np.ceil(max(box.width, box.height) * (1.0 + 2.0 * CROP_MARGIN)))
         left = round(box.left + box.width / 2.0 - side / 2.0)
         top = round(box.top + box.height / 2.0 - side / 2.0)
@@ -212,14 +209,14 @@ class FaceFinder:
         faces = [face.moved(left, top, scale) for face in found]
         return max(faces, key=lambda face: face.box.overlap(box), default=None)
 
-    def _follow_in_window(self, image: Image) -> DetectedFace | None:
+    def _follow_in_window(self, image: UInt8Array) -> DetectedFace | None:
         assert self._window is not None
         window = self._window
         crop = _crop(image, window.left, window.top, window.side)
         face = self._backend.follow(crop)
         return None if face is None else face.moved(window.left, window.top, 1.0)
 
-    def _place_window(self, image: Image, face: DetectedFace | None) -> None:
+    def _place_window(self, image: UInt8Array, face: DetectedFace | None) -> None:
         if face is None or face.box.side >= SMALL_FACE_SHARE * max(image.shape[:2]):
             self._window = None
         elif self._window is None or not self._window.holds(face.box):
@@ -230,7 +227,7 @@ class FaceFinder:
             )
 
 
-def check_image(image: Image) -> None:
+def check_image(image: UInt8Array) -> None:
     """Raise `InputError` unless `image` is a non-empty (H, W, 3) uint8 picture."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise InputError(
@@ -239,20 +236,20 @@ def check_image(image: Image) -> None:
         )
 
 
-def _shrink(image: Image, scale: float) -> Image:
+def _shrink(image: UInt8Array, scale: float) -> UInt8Array:
     if scale <= 1.0:
         return np.ascontiguousarray(image)
     height, width = image.shape[:2]
     return _resize(image, max(1, round(width / scale)), max(1, round(height / scale)))
 
 
-def _resize(image: Image, width: int, height: int) -> Image:
+def _resize(image: UInt8Array, width: int, height: int) -> UInt8Array:
     shrinks = image.shape[1] > width
     resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return np.asarray(resized, np.uint8)
 
 
-def _crop(image: Image, left: int, top: int, side: int) -> Image:
+def _crop(image: UInt8Array, left: int, top: int, side: int) -> UInt8Array:
     """Square part of the picture, (side, side, 3); what lies outside repeats the border."""
     height, width = image.shape[:2]
     rows = np.clip(np.arange(top, top + side), 0, height - 1)
@@ -272,11 +269,11 @@ def _crop(image: Image, left: int, top: int, side: int) -> Image:
     return np.asarray(padded, np.uint8)
 
 
-def _tile_side(image: Image, grid: int) -> int:
+def _tile_side(image: UInt8Array, grid: int) -> int:
     return 2 * max(image.shape[:2]) // (grid + 1)
 
 
-def _tiles(image: Image, grid: int) -> Iterable[tuple[int, int, Image]]:
+def _tiles(image: UInt8Array, grid: int) -> Iterable[tuple[int, int, UInt8Array]]:
     """(left, top, tile) of a grid x grid cover by tiles that overlap by half."""
     height, width = image.shape[:2]
     tile_height, tile_width = (height * 2) // (grid + 1), (width * 2) // (grid + 1)

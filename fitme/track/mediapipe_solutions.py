@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from fitme.arrays import UInt8Array
 from fitme.errors import BackendError
-from fitme.track.landmarks import Box, DetectedFace, Image
+from fitme.track.landmarks import Box, DetectedFace
 from fitme.track.mediapipe_package import mediapipe
 
 MAX_FACES_IN_PICTURE = 4
@@ -29,19 +30,19 @@ class SolutionsBackend:
         self._mesher: Any = None
         self._detectors: list[Any] = []
 
-    def follow(self, image: Image) -> DetectedFace | None:
+    def follow(self, image: UInt8Array) -> DetectedFace | None:
         """See `LandmarkBackend`."""
         if self._follower is None:
             self._follower = self._face_mesh(still=False, max_faces=1)
         return next(iter(_faces(self._follower, image)), None)
 
-    def mesh(self, image: Image) -> list[DetectedFace]:
+    def mesh(self, image: UInt8Array) -> list[DetectedFace]:
         """See `LandmarkBackend`."""
         if self._mesher is None:
             self._mesher = self._face_mesh(still=True, max_faces=MAX_FACES_IN_PICTURE)
         return _faces(self._mesher, image)
 
-    def boxes(self, image: Image) -> list[Box]:
+    def boxes(self, image: UInt8Array) -> list[Box]:
         """See `LandmarkBackend`. The short-range network sees near faces, the full-range one those further away."""
         if not self._detectors:
             detector = mediapipe.solutions.face_detection.FaceDetection
@@ -80,7 +81,7 @@ class SolutionsBackend:
         )
 
 
-def _faces(network: Any, image: Image) -> list[DetectedFace]:  # noqa: ANN401 (MediaPipe is untyped)
+def _faces(network: Any, image: UInt8Array) -> list[DetectedFace]:  # noqa: ANN401 (MediaPipe is untyped)
     height, width = image.shape[:2]
     found = network.process(image).multi_face_landmarks or []
     return [face_of_landmarks(face.landmark, width, height) for face in found]

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from fitme.arrays import UInt8Array
 from fitme.errors import ModelFileError
-from fitme.track.landmarks import Box, DetectedFace, Image
+from fitme.track.landmarks import Box, DetectedFace
 from fitme.track.mediapipe_package import mediapipe
 from fitme.track.mediapipe_solutions import MAX_FACES_IN_PICTURE, face_of_landmarks
 
@@ -30,20 +31,20 @@ class TasksBackend:
         self._mesher: Any = None
         self._time_ms = 0
 
-    def follow(self, image: Image) -> DetectedFace | None:
+    def follow(self, image: UInt8Array) -> DetectedFace | None:
         """See `LandmarkBackend`."""
         if self._follower is None:
             self._follower = self._landmarker(video=True, max_faces=1)
         self._time_ms += FRAME_INTERVAL_MS
         return next(iter(_faces(self._follower.detect_for_video(_picture(image), self._time_ms), image)), None)
 
-    def mesh(self, image: Image) -> list[DetectedFace]:
+    def mesh(self, image: UInt8Array) -> list[DetectedFace]:
         """See `LandmarkBackend`."""
         if self._mesher is None:
             self._mesher = self._landmarker(video=False, max_faces=MAX_FACES_IN_PICTURE)
         return _faces(self._mesher.detect(_picture(image)), image)
 
-    def boxes(self, image: Image) -> list[Box]:
+    def boxes(self, image: UInt8Array) -> list[Box]:
         """See `LandmarkBackend`; the bundle has no detector of its own to ask, so this is the price of `mesh`."""
         return [face.box for face in self.mesh(image)]
 
@@ -71,10 +72,10 @@ class TasksBackend:
             raise ModelFileError(f"{self._bundle} is not a readable Face Landmarker bundle: {error}") from error
 
 
-def _picture(image: Image) -> Any:  # noqa: ANN401 (MediaPipe is untyped)
+def _picture(image: UInt8Array) -> Any:  # noqa: ANN401 (MediaPipe is untyped)
     return mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image)
 
 
-def _faces(result: Any, image: Image) -> list[DetectedFace]:  # noqa: ANN401 (MediaPipe is untyped)
+def _faces(result: Any, image: UInt8Array) -> list[DetectedFace]:  # noqa: ANN401 (MediaPipe is untyped)
     height, width = image.shape[:2]
     return [face_of_landmarks(face, width, height) for face in result.face_landmarks]

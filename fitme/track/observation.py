@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
-import numpy.typing as npt
-
+from fitme.arrays import BoolArray, Float32Array
 from fitme.geometry import Camera, HeadPose
 from fitme.track.oval import oval_mask
 
@@ -43,22 +41,22 @@ class FrameQuality:
 class FaceObservation:
     """One face in one frame."""
 
-    landmarks: npt.NDArray[np.float32]
+    landmarks: Float32Array
     """(478, 2) MediaPipe's landmarks, pixels of the whole frame."""
-    landmark_depth: npt.NDArray[np.float32]
+    landmark_depth: Float32Array
     """(478,) MediaPipe's relative depth, in the pixels of `landmarks`; smaller is nearer to the camera."""
     pose: HeadPose
     """Model to view, for the identity that the tracker had."""
-    expression: npt.NDArray[np.float32]
+    expression: Float32Array
     """(52,) activations in [0, 1], order `fitme.shape.EXPRESSION_NAMES`."""
     camera: Camera
     """The camera that `pose` assumes."""
     quality: FrameQuality
     status: FaceStatus
-    embedding: npt.NDArray[np.float32] | None
+    embedding: Float32Array | None
     """(128,) identity embedding, or None where the tracker did not compute it for this frame."""
 
-    def face_mask(self, *, grow: float = 0.0) -> npt.NDArray[np.bool_]:
+    def face_mask(self, *, grow: float = 0.0) -> BoolArray:
         """(H, W) pixels inside the face's oval; `grow` as in `oval_mask`."""
         return oval_mask(self.landmarks, self.camera.height, self.camera.width, grow=grow)
 

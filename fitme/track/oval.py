@@ -2,14 +2,12 @@
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import BoolArray, Float32Array
 from fitme.shape.landmark_groups import FACE_OVAL
 
 
-def oval_mask(
-    landmarks: npt.NDArray[np.float32], height: int, width: int, *, grow: float = 0.0
-) -> npt.NDArray[np.bool_]:
+def oval_mask(landmarks: Float32Array, height: int, width: int, *, grow: float = 0.0) -> BoolArray:
     """Pixels (height, width) inside the face's oval, from landmarks (478, 2) in pixels.
 
     The region is the convex hull of the oval's landmarks, scaled about its centroid by 1 + `grow` (negative shrinks).

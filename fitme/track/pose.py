@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array, Float64Array
 from fitme.bounded_newton import bounded_step, coefficient_bounds
 from fitme.geometry import Camera, HeadPose
 from fitme.shape import landmark_groups
@@ -20,8 +21,6 @@ from fitme.shape.expressions import EXPRESSION_COUNT
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.gaze import GAZE, EyeModel, solve_gaze
 from fitme.track.projection import project, projection_jacobian, rigid_jacobian
-
-Array = npt.NDArray[np.float64]
 
 POSE_COUNT: Final = 6
 """Parameters of a pose's increment: three of rotation (left-multiplied, view axes), three of translation."""
@@ -66,7 +65,7 @@ class PoseEstimate:
     """What the solver finds for one frame."""
 
     pose: HeadPose
-    expression: npt.NDArray[np.float32]
+    expression: Float32Array
     """(52,) in [0, 1]."""
     error: float
     """Median reprojection error of the landmarks as a share of the face's size."""
@@ -74,11 +73,11 @@ class PoseEstimate:
 
 @dataclass(frozen=True)
 class _State:
-    rotation: Array
+    rotation: Float64Array
     """(3, 3) model to view."""
-    translation: Array
+    translation: Float64Array
     """(3,) metres."""
-    expression: Array
+    expression: Float64Array
     """(52,)."""
 
 
@@ -87,26 +86,26 @@ class _Evaluation:
     """A state against its targets, P landmarks and then Q offsets between paired ones."""
 
     state: _State
-    view: Array
+    view: Float64Array
     """(P, 3) metres."""
-    rotated: Array
+    rotated: Float64Array
     """(P, 3) the same before the translation."""
-    residual: Array
+    residual: Float64Array
     """(P + Q, 2) pixels."""
-    sigma: Array
+    sigma: Float64Array
     """(P + Q,) pixels."""
-    squared: Array
+    squared: Float64Array
     """(P + Q,) squared residuals over sigma."""
     cost: float
 
 
 @dataclass(frozen=True)
 class _Targets:
-    pixels: Array
+    pixels: Float64Array
     """(478, 2)."""
     size_px: float
     camera: Camera
-    previous: Array | None
+    previous: Float64Array | None
     """(52,) expression of the frame before, in a video."""
 
 
@@ -136,7 +135,7 @@ class PoseSolver:
         self._basis_single = basis.astype(np.float32).transpose(1, 0, 2)[:, :, None]  # (3, P, 1, 52)
         self.set_identity(np.zeros(model.identity_count, np.float32))
 
-    def set_identity(self, identity: npt.NDArray[np.float32]) -> None:
+    def set_identity(self, identity: Float32Array) -> None:
         """Use the head with these coefficients (K,), standard deviations, from now on."""
         coefficients = identity.astype(np.float64)
         self._neutral = self._mean + np.tensordot(coefficients, self._identity_basis, 1)  # (478, 3)
@@ -145,8 +144,8 @@ class PoseSolver:
 
     def solve(
         self,
-        landmarks: npt.NDArray[np.float32],
-        depth: npt.NDArray[np.float32],
+        landmarks: Float32Array,
+        depth: Float32Array,
         camera: Camera,
         *,
         previous: PoseEstimate | None = None,
@@ -181,13 +180,13 @@ class PoseSolver:
         pose = HeadPose(rotation.astype(np.float32), state.translation.astype(np.float32))
         return PoseEstimate(pose, state.expression.astype(np.float32), error / size_px)
 
-    def predicted(self, estimate: PoseEstimate, camera: Camera) -> npt.NDArray[np.float32]:
+    def predicted(self, estimate: PoseEstimate, camera: Camera) -> Float32Array:
         """Where an estimate puts the landmarks of the surface, (468, 2) px; NaN for those that the model lacks."""
         predicted = np.full((landmark_groups.SURFACE_LANDMARK_COUNT, 2), np.nan, np.float32)
         predicted[self._index] = project(camera, self._view(_state_of(estimate))[0])
         return predicted
 
-    def _start(self, targets: _Targets, depth: npt.NDArray[np.float32], previous: PoseEstimate | None) -> _Evaluation:
+    def _start(self, targets: _Targets, depth: Float32Array, previous: PoseEstimate | None) -> _Evaluation:
         if previous is None:
             return self._evaluate(targets, self._with_gaze(targets, self._aligned_start(targets, depth)))
         before = self._evaluate(targets, _state_of(previous))
@@ -201,7 +200,7 @@ class PoseSolver:
         """Median distance of landmarks, pixels."""
         return float(np.median(np.linalg.norm(at.residual[: len(self._index)], axis=1)))
 
-    def _aligned_start(self, targets: _Targets, depth: npt.NDArray[np.float32]) -> _State:
+    def _aligned_start(self, targets: _Targets, depth: Float32Array) -> _State:
         """Similarity between the neutral head and the landmarks with their relative depth (Umeyama 1991)."""
         seen = np.column_stack([targets.pixels * (1.0, -1.0), -depth.astype(np.float64)])[self._index]
         points, center = self._points - self._points.mean(0), seen.mean(0)
@@ -215,16 +214,16 @@ class PoseSolver:
         translation = np.array([x, y, -camera.focal_px / px_per_m])
         return _State(rotation, translation, np.zeros(EXPRESSION_COUNT))
 
-    def _view(self, state: _State) -> tuple[Array, Array]:
+    def _view(self, state: _State) -> tuple[Float64Array, Float64Array]:
         """View-space points (P, 3) and their rotated, unmoved places (P, 3)."""
         rotated = (self._points + (self._basis_flat @ state.expression).reshape(-1, 3)) @ state.rotation.T
         return rotated + state.translation, rotated
 
-    def _sigma(self, targets: _Targets, state: _State, view: Array) -> Array:
+    def _sigma(self, targets: _Targets, state: _State, view: Float64Array) -> Float64Array:
         """(P,) expected error of each landmark, pixels."""
         averted = np.einsum("pi,pi->p", self._normals @ state.rotation.T, view) > 0.0
         factor = np.where(averted, self._factor_averted, self._factor)
-        sigma: Array = (self._settings.landmark_sigma * targets.size_px) * factor
+        sigma: Float64Array = (self._settings.landmark_sigma * targets.size_px) * factor
         return sigma
 
     def _evaluate(self, targets: _Targets, state: _State) -> _Evaluation:
@@ -268,7 +267,7 @@ class PoseSolver:
         expression = np.clip(state.expression + step[POSE_COUNT:], 0.0, 1.0)
         return _State(rotation, state.translation + step[3:POSE_COUNT], expression)
 
-    def _jacobian(self, camera: Camera, at: _Evaluation) -> npt.NDArray[np.float32]:
+    def _jacobian(self, camera: Camera, at: _Evaluation) -> Float32Array:
         """(P, 2, 58) pixels by the pose's increment and the expression."""
         by_view = projection_jacobian(camera, at.view)  # (P, 2, 3)
         by_model = (by_view.reshape(-1, 3) @ at.state.rotation).astype(np.float32).reshape(by_view.shape)
@@ -294,7 +293,7 @@ class PoseSolver:
         return _State(state.rotation, state.translation, expression)
 
 
-def _rotation_matrix(axis_angle: npt.NDArray[Any]) -> Array:
+def _rotation_matrix(axis_angle: npt.NDArray[Any]) -> Float64Array:
     """(3, 3) of an axis-angle vector (3,) in radians."""
     return np.asarray(cv2.Rodrigues(axis_angle.astype(np.float64))[0], np.float64)
 
@@ -304,9 +303,9 @@ def _state_of(estimate: PoseEstimate) -> _State:
     return _State(rotation, estimate.pose.translation.astype(np.float64), estimate.expression.astype(np.float64))
 
 
-def _landmark_normals(model: MorphableModel) -> Array:
+def _landmark_normals(model: MorphableModel) -> Float64Array:
     """(478, 3) unit normals of the mean head at the landmarks, model space."""
     corners = model.mean[model.triangles[model.mediapipe_triangles].long()]  # (478, 3 corners, 3)
     normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    unit: Array = torch.nn.functional.normalize(normals, dim=-1).double().numpy()
+    unit: Float64Array = torch.nn.functional.normalize(normals, dim=-1).double().numpy()
     return unit

@@ -3,17 +3,15 @@
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float64Array
 from fitme.geometry import Camera
-
-Array = npt.NDArray[np.float64]
 
 MINIMAL_DEPTH_M: Final = 0.05
 """Depth at which points are held so that an early iteration cannot step through the image plane."""
 
 
-def project(camera: Camera, view: Array) -> Array:
+def project(camera: Camera, view: Float64Array) -> Float64Array:
     """Pixels (P, 2) of view-space points (P, 3), metres."""
     depth = np.maximum(-view[:, 2], MINIMAL_DEPTH_M)
     x = camera.center_x_px + camera.focal_px * view[:, 0] / depth
@@ -21,7 +19,7 @@ def project(camera: Camera, view: Array) -> Array:
     return np.stack([x, y], -1)
 
 
-def projection_jacobian(camera: Camera, view: Array) -> Array:
+def projection_jacobian(camera: Camera, view: Float64Array) -> Float64Array:
     """(P, 2, 3) derivative of `project` by the view-space points, pixels per metre."""
     depth = np.maximum(-view[:, 2], MINIMAL_DEPTH_M)
     jacobian = np.zeros((len(view), 2, 3))
@@ -32,7 +30,7 @@ def projection_jacobian(camera: Camera, view: Array) -> Array:
     return jacobian
 
 
-def rigid_jacobian(by_view: Array, rotated: Array) -> Array:
+def rigid_jacobian(by_view: Float64Array, rotated: Float64Array) -> Float64Array:
     """(P, 2, 6) derivative of pixels by a pose's increment: rotation vector (left-multiplied, view axes), translation.
 
     `by_view` (P, 2, 3) is the derivative by view-space points, `rotated` (P, 3) the points before the translation.

@@ -5,11 +5,10 @@ from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from fitme.shape.landmark_groups import FACE_OVAL
 from fitme.track.identity_crop import DLIB_ALIGNMENT, warp
-from fitme.track.landmarks import Image
 from fitme.track.oval import oval_mask
 
 SHARPNESS_OF_A_CRISP_WEBCAM: Final = 0.3
@@ -34,7 +33,7 @@ class PictureQuality:
     face_size_px: float
 
 
-def picture_quality(image: Image, landmarks: npt.NDArray[np.float32]) -> PictureQuality:
+def picture_quality(image: UInt8Array, landmarks: Float32Array) -> PictureQuality:
     """Measure a face with landmarks (478, 2) px in a picture (H, W, 3) uint8 sRGB. About 1 ms.
 
     Sharpness is the deviation of the Laplacian over the deviation of luminance, inside the face brought to a canonical
@@ -67,14 +66,14 @@ def picture_quality(image: Image, landmarks: npt.NDArray[np.float32]) -> Picture
     )
 
 
-def _covers(image: Image, matrix: npt.NDArray[np.float64], size: int) -> bool:
+def _covers(image: UInt8Array, matrix: Float64Array, size: int) -> bool:
     """Whether the picture covers the whole crop."""
     corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]], np.float64)
     places = corners @ cv2.invertAffineTransform(matrix).T
     return bool((places > 0.0).all() and (places < (image.shape[1], image.shape[0])).all())
 
 
-def _within_picture(image: Image, matrix: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.bool_]:
+def _within_picture(image: UInt8Array, matrix: Float64Array, size: int) -> BoolArray:
     """(size, size) pixels of the crop that the picture covers."""
     covered = np.full(image.shape[:2], 1, np.uint8)
     shifted = matrix.copy()

@@ -5,9 +5,8 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from fitme.track.landmarks import Image
+from fitme.arrays import BoolArray, Float32Array, UInt8Array
 from fitme.track.mediapipe_package import mediapipe
 from fitme.track.oval import oval_mask
 
@@ -27,7 +26,7 @@ class HandOcclusion:
         self._confidence = min_detection_confidence
         self._network: Any = None
 
-    def mask(self, image: Image, landmarks: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    def mask(self, image: UInt8Array, landmarks: Float32Array) -> BoolArray:
         """(H, W) pixels of hands near the face with landmarks (478, 2) px."""
         height, width = image.shape[:2]
         covered = np.zeros((height, width), np.uint8)
@@ -39,7 +38,7 @@ class HandOcclusion:
             cv2.polylines(covered, [hull], isClosed=True, color=(1.0,), thickness=thickness)
         return covered.astype(np.bool_)
 
-    def share(self, image: Image, landmarks: npt.NDArray[np.float32]) -> float:
+    def share(self, image: UInt8Array, landmarks: Float32Array) -> float:
         """Share of the face's oval that hands cover, 0 to 1."""
         face = oval_mask(landmarks, *image.shape[:2])
         if not face.any():
@@ -60,7 +59,7 @@ class HandOcclusion:
     ) -> None:
         self.close()
 
-    def _hands(self, image: Image, landmarks: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+    def _hands(self, image: UInt8Array, landmarks: Float32Array) -> list[Float32Array]:
         """(21, 2) pixels of each hand."""
         if self._network is None:
             self._network = mediapipe.solutions.hands.Hands(
@@ -90,7 +89,7 @@ class PersonSegmenter:
         """The network starts on first use."""
         self._network: Any = None
 
-    def mask(self, image: Image) -> npt.NDArray[np.float32]:
+    def mask(self, image: UInt8Array) -> Float32Array:
         """(H, W) probability in [0, 1] that a pixel shows the person, hair and body included."""
         if self._network is None:
             self._network = mediapipe.solutions.selfie_segmentation.SelfieSegmentation(model_selection=0)

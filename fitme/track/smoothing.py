@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from fitme.arrays import Float64Array
 
 
 @dataclass(frozen=True)
@@ -25,15 +24,15 @@ class OneEuroFilter:
 
     def __init__(self, settings: OneEuroSettings) -> None:
         self._settings = settings
-        self._value: Array | None = None
-        self._speed: Array | None = None
+        self._value: Float64Array | None = None
+        self._speed: Float64Array | None = None
         self._time_s = 0.0
 
     def reset(self) -> None:
         """Forget the past: the next value passes unchanged."""
         self._value = self._speed = None
 
-    def __call__(self, value: Array, time_s: float) -> Array:
+    def __call__(self, value: Float64Array, time_s: float) -> Float64Array:
         """The filtered value (N,) at a time in seconds; a time that does not grow leaves the filter as it was."""
         if self._value is None or self._speed is None:
             self._value, self._speed, self._time_s = value.copy(), np.zeros_like(value), time_s
@@ -50,7 +49,7 @@ class OneEuroFilter:
         return self._value
 
 
-def _share(cutoff_hz: Array, elapsed_s: float) -> Array:
+def _share(cutoff_hz: Float64Array, elapsed_s: float) -> Float64Array:
     ratio = 2.0 * np.pi * cutoff_hz * elapsed_s
-    share: Array = ratio / (1.0 + ratio)
+    share: Float64Array = ratio / (1.0 + ratio)
     return share

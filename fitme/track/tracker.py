@@ -5,14 +5,14 @@ from functools import cache
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float32Array, UInt8Array
 from fitme.geometry import Camera, HeadPose
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.blink import close_eyes
 from fitme.track.detections import Detections, look
 from fitme.track.identity import DlibEmbedder, IdentityEmbedder
-from fitme.track.landmarks import DetectedFace, FaceFinder, Image, LandmarkBackend
+from fitme.track.landmarks import DetectedFace, FaceFinder, LandmarkBackend
 from fitme.track.mediapipe_solutions import SolutionsBackend
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 from fitme.track.pose import PoseEstimate, PoseSolver
@@ -74,7 +74,7 @@ class FrameTracker:
         self._hands = HandOcclusion()
         self._solver = PoseSolver(model)
         self._focal = self._settings.focal
-        self._reference: npt.NDArray[np.float32] | None = None
+        self._reference: Float32Array | None = None
         self._rotation = OneEuroFilter(ROTATION_SMOOTHING)
         self._translation = OneEuroFilter(TRANSLATION_SMOOTHING)
         self._expression = OneEuroFilter(EXPRESSION_SMOOTHING)
@@ -91,7 +91,7 @@ class FrameTracker:
         self._lose()
         self._several, self._several_due_s = False, -np.inf
 
-    def set_identity(self, identity: npt.NDArray[np.float32]) -> None:
+    def set_identity(self, identity: Float32Array) -> None:
         """Use the fitted head with coefficients (K,) for pose and expression from now on."""
         self._solver.set_identity(identity)
 
@@ -99,12 +99,12 @@ class FrameTracker:
         """Use the fitted focal length, relative to the longer side of the picture, from now on."""
         self._focal = focal
 
-    def set_reference_embedding(self, embedding: npt.NDArray[np.float32]) -> None:
+    def set_reference_embedding(self, embedding: Float32Array) -> None:
         """The person to expect: a face whose embedding is too far from this one is `OTHER_PERSON`."""
         self._reference = embedding
         self._embedding_due_s = -np.inf
 
-    def track(self, image: Image, timestamp_s: float) -> FaceObservation | None:
+    def track(self, image: UInt8Array, timestamp_s: float) -> FaceObservation | None:
         """Observe the next frame of a video; None if it shows nobody.
 
         Pose and expression are smoothed over time. Occlusion is the larger of its last two checks, since a hand is now
@@ -146,7 +146,7 @@ class FrameTracker:
             image, face, smooth, camera, max(self._occlusions), _status(self._several, other), embedding
         )
 
-    def analyse(self, image: Image, sight: Detections | None = None) -> FaceObservation | None:
+    def analyse(self, image: UInt8Array, sight: Detections | None = None) -> FaceObservation | None:
         """Observe a single picture of any size, with every check; None if it shows nobody.
 
         :param image: (H, W, 3) uint8 sRGB.
@@ -179,7 +179,7 @@ class FrameTracker:
         for smoother in (self._rotation, self._translation, self._expression):
             smoother.reset()
 
-    def _embed_if_due(self, image: Image, face: DetectedFace, timestamp_s: float) -> npt.NDArray[np.float32] | None:
+    def _embed_if_due(self, image: UInt8Array, face: DetectedFace, timestamp_s: float) -> Float32Array | None:
         settings = self._settings
         if timestamp_s < self._embedding_due_s:
             return None
@@ -194,10 +194,10 @@ class FrameTracker:
         self._embedding_due_s = timestamp_s + period_s
         return embedding
 
-    def _distance(self, embedding: npt.NDArray[np.float32]) -> float:
+    def _distance(self, embedding: Float32Array) -> float:
         return 0.0 if self._reference is None else float(np.linalg.norm(embedding - self._reference))
 
-    def _camera(self, image: Image) -> Camera:
+    def _camera(self, image: UInt8Array) -> Camera:
         height, width = image.shape[:2]
         return Camera.centered(self._focal * max(width, height), width, height)
 
@@ -220,13 +220,13 @@ def _motion(before: DetectedFace, after: DetectedFace) -> float:
 
 
 def _observation(
-    image: Image,
+    image: UInt8Array,
     face: DetectedFace,
     estimate: PoseEstimate,
     camera: Camera,
     occlusion: float,
     status: FaceStatus,
-    embedding: npt.NDArray[np.float32] | None,
+    embedding: Float32Array | None,
 ) -> FaceObservation:
     seen = picture_quality(image, face.landmarks)
     quality = FrameQuality(seen.sharpness, seen.exposure, seen.clipped, seen.face_size_px, occlusion)

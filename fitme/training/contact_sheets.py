@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import typer
 from PIL import Image
 from torch import Tensor
 
+from fitme.arrays import UInt8Array
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.export.portrait import BACKGROUND, SUPERSAMPLING, portrait_light, portrait_pose
 from fitme.geometry import Camera
@@ -25,8 +25,6 @@ from fitme.render.materials import head_shininess
 from fitme.render.occlusion import head_occlusion
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
-
-Picture = npt.NDArray[np.uint8]
 
 YAW_RAD = 0.3
 """How far heads are turned to the viewer's right."""
@@ -68,7 +66,7 @@ def synthesize_all(generator: ReflectanceGenerator, w: Tensor, resolution: int |
     return ReflectanceMaps.joined(parts)
 
 
-def map_sheet(maps: ReflectanceMaps) -> Picture:
+def map_sheet(maps: ReflectanceMaps) -> UInt8Array:
     """Rows of diffuse albedo (sRGB), specular albedo and normals; a column per head."""
     diffuse = linear_to_bytes(maps.diffuse.numpy())
     specular = np.rint(maps.specular.numpy() * 255.0).astype(np.uint8).repeat(3, -1)
@@ -99,7 +97,7 @@ class HeadPhotographer:
         across, down = (shift * height for shift in CENTER_SHIFT)
         self._camera = Camera(FOCAL_OVER_HEIGHT * height, width / 2 + across, height / 2 + down, width, height)
 
-    def picture(self, maps: ReflectanceMaps, light: Light, yaw_rad: float = YAW_RAD) -> Picture:
+    def picture(self, maps: ReflectanceMaps, light: Light, yaw_rad: float = YAW_RAD) -> UInt8Array:
         """The head (height, width, 3), sRGB, with the first of these maps."""
         self._renderer.set_maps(maps)
         drawn = self._renderer.render(self._vertices, portrait_pose(yaw_rad), self._camera, light, BACKGROUND)
@@ -107,7 +105,7 @@ class HeadPhotographer:
         blocks = bytes_to_linear(drawn).reshape(height, SUPERSAMPLING, width, SUPERSAMPLING, 3)
         return linear_to_bytes(blocks.mean((1, 3)))
 
-    def sheet(self, maps: ReflectanceMaps, columns: int, light: Light) -> Picture:
+    def sheet(self, maps: ReflectanceMaps, columns: int, light: Light) -> UInt8Array:
         """Every head of a batch under one light, row by row."""
         pictures = [self.picture(maps.one(index), light) for index in range(len(maps.diffuse))]
         pictures += [np.zeros_like(pictures[0])] * (-len(pictures) % columns)
@@ -123,7 +121,7 @@ def interpolation(generator: ReflectanceGenerator, seeds: Sequence[int], between
     return synthesize_all(generator, torch.stack([*line, w[-1]]))
 
 
-def write_picture(picture: Picture, path: Path) -> None:
+def write_picture(picture: UInt8Array, path: Path) -> None:
     """In the format that the name's suffix says; a JPEG at the best quality that keeps within
     `LARGEST_PICTURE_BYTES`. The file appears under its name only when it is complete."""
     content = io.BytesIO()

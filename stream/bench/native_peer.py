@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
-import numpy.typing as npt
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from fitme.arrays import UInt8Array
 from fitme.errors import FitmeError, InputError
 from stream.protocol.picture import Picture
 
@@ -79,7 +78,7 @@ def read_clip(path: Path) -> list[av.VideoFrame]:
     return frames
 
 
-def frames_of(images: Sequence[npt.NDArray[np.uint8]]) -> list[av.VideoFrame]:
+def frames_of(images: Sequence[UInt8Array]) -> list[av.VideoFrame]:
     """Frames of pictures (H, W, 3) sRGB, ready to be encoded."""
     return [av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p") for image in images]
 

@@ -2,9 +2,9 @@
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array, UInt8Array
 from fitme.geometry import HeadPose
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps
@@ -41,7 +41,7 @@ class AvatarView:
         self._correctives: AlbedoCorrectives | None = None
         self._worn = torch.zeros(0)
         self._identity = torch.zeros(1, model.identity_count)
-        self._found_sh: npt.NDArray[np.float32] | None = None
+        self._found_sh: Float32Array | None = None
         self.stage = 0
         """Index into `stream.protocol.protocol.STAGES`."""
         self.rounds = 0
@@ -65,8 +65,8 @@ class AvatarView:
 
     @torch.no_grad()
     def draw(
-        self, scene: Scene, tracked: HeadPose | None, expression: npt.NDArray[np.float32] | None, time_s: float
-    ) -> npt.NDArray[np.uint8]:
+        self, scene: Scene, tracked: HeadPose | None, expression: Float32Array | None, time_s: float
+    ) -> UInt8Array:
         """A picture (H, W, 3) sRGB.
 
         :param tracked: pose of the person's head, None while there is nobody.
@@ -93,7 +93,7 @@ class AvatarView:
         self._worn = weights
         self._renderer.set_diffuse(known.blended(torch.from_numpy(self._diffuse), weights).numpy())
 
-    def encode(self, image: npt.NDArray[np.uint8]) -> bytes:
+    def encode(self, image: UInt8Array) -> bytes:
         """A picture as JPEG."""
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         encoded, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, self._settings.jpeg_quality])

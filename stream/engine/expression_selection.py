@@ -11,17 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.distance import cdist
 
+from fitme.arrays import Float64Array, UInt8Array
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.texture.expression_distance import expression_axes, expression_gram
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.observation import FaceObservation
 from stream.engine.keyframe_selection import Decision, SelectorSettings, flaw, number_of
 
-Point = npt.NDArray[np.float64]
-"""(52,) metres: an expression, such that distances are how far the face is moved, in the root mean square."""
 NOT_KEPT = Decision(None, ())
 
 
@@ -53,7 +51,7 @@ class ExpressionSelector:
         self._count = count
         self._settings = settings or ExpressionSettings()
         self._quality = SelectorSettings()
-        self._held: dict[str, Point] = {}
+        self._held: dict[str, Float64Array] = {}
         self._number = 0
         self._time_s = -math.inf
 
@@ -69,7 +67,7 @@ class ExpressionSelector:
 
     def offer(
         self,
-        image: npt.NDArray[np.uint8],
+        image: UInt8Array,
         observation: FaceObservation,
         timestamp_s: float,
         keyframes: Sequence[Keyframe],
@@ -111,10 +109,10 @@ class ExpressionSelector:
             and max(abs(yaw), abs(pitch)) <= self._settings.turn_rad
         )
 
-    def _point(self, observation: FaceObservation) -> Point:
+    def _point(self, observation: FaceObservation) -> Float64Array:
         return np.asarray(observation.expression @ self._axes)
 
-    def _least_novel(self, known: npt.NDArray[np.float64]) -> tuple[str, float]:
+    def _least_novel(self, known: Float64Array) -> tuple[str, float]:
         """The key of the kept frame that is nearest to another, or to points (N, 52), and how near in metres."""
         held = np.stack(list(self._held.values()))  # (M, 52)
         among = cdist(held, held)

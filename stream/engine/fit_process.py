@@ -15,9 +15,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float64Array
 from fitme.errors import FitmeError
 from fitme.export.gltf import write_glb
 from fitme.fit.fitter import IncrementalFitter
@@ -355,7 +355,7 @@ class FitProcess:
         self._connection.send(Tell(session_id, event))
 
 
-def _direction(keyframe: Keyframe) -> npt.NDArray[np.float64]:
+def _direction(keyframe: Keyframe) -> Float64Array:
     """Yaw and pitch (2,) of the head, radians."""
     return np.array(keyframe.observation.pose.yaw_pitch_roll()[:2])
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fitme.arrays import UInt8Array
+
 SLOTS = 3
 """One that is read, one that is complete, one that is written."""
 CHANNELS = 3
@@ -30,7 +32,7 @@ class CameraFrame:
 
     number: int
     """Counts the frames of a session from 1; gaps are frames that were skipped."""
-    image: npt.NDArray[np.uint8]
+    image: UInt8Array
     """(H, W, 3) sRGB."""
     capture_time_s: float
     """Media time, seconds since the peer's first frame."""
@@ -68,7 +70,7 @@ class FrameSlots:
         """By which the other process attaches."""
         return self._memory.name
 
-    def write(self, image: npt.NDArray[np.uint8], capture_time_s: float, received_time_s: float) -> bool:
+    def write(self, image: UInt8Array, capture_time_s: float, received_time_s: float) -> bool:
         """Hand over a frame (H, W, 3) of at most `max_pixels`.
 
         Returns whether the reader had taken the frame before, and so may be asleep and must be told.
@@ -110,10 +112,10 @@ class FrameSlots:
         if self._owner:
             self._memory.unlink()
 
-    def _pixels(self, number: int, height: int, width: int) -> npt.NDArray[np.uint8]:
+    def _pixels(self, number: int, height: int, width: int) -> UInt8Array:
         offset = _DATA_OFFSET + (number % SLOTS) * self._slot_bytes
         return np.ndarray((height, width, CHANNELS), np.uint8, self._memory.buf, offset)
 
 
-FrameSink = Callable[[npt.NDArray[np.uint8], float, float], None]
+FrameSink = Callable[[UInt8Array, float, float], None]
 """Takes (image (H, W, 3) uint8 sRGB, capture time in seconds, receive time in seconds); called in a worker thread."""

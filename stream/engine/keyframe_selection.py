@@ -12,8 +12,8 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float64Array, UInt8Array
 from fitme.fit.keyframe import Keyframe
 from fitme.shape.expressions import expression_index
 from fitme.track.observation import FaceObservation, FaceStatus
@@ -112,7 +112,7 @@ class Decision(NamedTuple):
 class _Held:
     keyframe: Keyframe
     cell: Cell
-    features: npt.NDArray[np.float64]
+    features: Float64Array
     """(5,) in units in which a distance of 1 is not redundant."""
     worth: float
 
@@ -145,7 +145,7 @@ class KeyframeSelector:
         self._held[keyframe.key] = self._describe(keyframe)
         self._number = max(self._number, number_of(keyframe.key) + 1)
 
-    def offer(self, image: npt.NDArray[np.uint8], observation: FaceObservation, timestamp_s: float) -> Decision:
+    def offer(self, image: UInt8Array, observation: FaceObservation, timestamp_s: float) -> Decision:
         """Decide on a frame; `reason` tells why.
 
         :param image: (H, W, 3) sRGB picture that `observation` is of. It is copied if it is kept.

@@ -18,9 +18,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from fitme.arrays import UInt8Array
 from fitme.errors import StoreError
 from fitme.session.folder import delete_session
 from stream.engine.frame_slots import FrameSink, FrameSlots
@@ -215,7 +213,7 @@ class LocalEngine:
         """See `Engine.frame_sink`."""
         opened = self._sessions[session]
 
-        def sink(image: npt.NDArray[np.uint8], capture_time_s: float, received_time_s: float) -> None:
+        def sink(image: UInt8Array, capture_time_s: float, received_time_s: float) -> None:
             with opened.lock:
                 if self._sessions.get(session) is not opened:
                     return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from fitme.arrays import Float32Array
 from stream.protocol.events import Event
 from stream.protocol.picture import Picture
 from stream.protocol.scene import Scene
@@ -136,13 +137,13 @@ class Fitted:
     rounds: int
     focal: float
     """Focal length over the longer side of the camera's picture."""
-    identity: npt.NDArray[np.float32]
+    identity: Float32Array
     """(K,) standard deviations."""
     maps: FittedMaps | None
     """None before the first skin."""
-    light_sh: npt.NDArray[np.float32] | None
+    light_sh: Float32Array | None
     """(9, 3) light of the newest keyframe."""
-    reference_embedding: npt.NDArray[np.float32] | None
+    reference_embedding: Float32Array | None
     """(128,) identity embedding of the person."""
 
 
@@ -150,9 +151,9 @@ class Fitted:
 class CorrectiveArrays:
     """Shapes of `fitme.reflectance.expression_correctives.AlbedoCorrectives`."""
 
-    expressions: npt.NDArray[np.float32]
-    gram: npt.NDArray[np.float32]
-    mixing: npt.NDArray[np.float32]
+    expressions: Float32Array
+    gram: Float32Array
+    mixing: Float32Array
     deltas: npt.NDArray[np.float16]
 
 

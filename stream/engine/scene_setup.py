@@ -3,9 +3,9 @@
 import math
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array, Float64Array
 from fitme.color import srgb_to_linear
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, rotation_matrix
 from fitme.render.light import SH_COUNT, Light
@@ -52,7 +52,7 @@ def head_pose(scene: Scene, tracked: HeadPose | None, time_s: float) -> HeadPose
     return HeadPose(axis_angle.astype(np.float32), translation.astype(np.float32))
 
 
-def scene_light(scene: Scene, found_sh: npt.NDArray[np.float32] | None) -> Light:
+def scene_light(scene: Scene, found_sh: Float32Array | None) -> Light:
     """The light of a scene; `found_sh` (9, 3) is what the fit found in the newest keyframe."""
     directions, colors = [], []
     if scene.intensity > 0.0:
@@ -94,11 +94,11 @@ _PRESETS: dict[LightPreset, tuple[Vector, Vector, tuple[tuple[Vector, Vector], .
 }
 
 
-def _yaw_matrix(angle_rad: float) -> npt.NDArray[np.float64]:
+def _yaw_matrix(angle_rad: float) -> Float64Array:
     c, s = math.cos(angle_rad), math.sin(angle_rad)
     return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
 
 
-def _pitch_matrix(angle_rad: float) -> npt.NDArray[np.float64]:
+def _pitch_matrix(angle_rad: float) -> Float64Array:
     c, s = math.cos(angle_rad), math.sin(angle_rad)
     return np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])

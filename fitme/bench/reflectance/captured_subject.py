@@ -7,15 +7,13 @@ Its diffuse albedo is taken to be sRGB-encoded: its colour ratios are those of s
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from fitme.arrays import Float64Array, UInt8Array
 from fitme.bench.reflectance.patches import SkinPatch, skin_patch
 from fitme.color import bytes_to_linear
 from fitme.errors import InputError
-
-RealArray = npt.NDArray[np.float64]
 
 DIFFUSE_FILE, SPECULAR_FILE, NORMALS_FILE = "s1.png", "s1_specAlbedo.png", "s1_tangentNormals.png"
 POSITION_FILE = "s1_shape.png"
@@ -52,7 +50,7 @@ def captured_patches(folder: Path) -> dict[str, list[SkinPatch]]:
     return patches
 
 
-def _texel_sizes_mm(positions: RealArray) -> tuple[RealArray, RealArray]:
+def _texel_sizes_mm(positions: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Width and height (H, W) of texels from positions (H, W, 3) of any scale."""
     eyes = [positions[top:bottom, left:right].mean((0, 1)) for top, bottom, left, right in EYES]
     scale = 1e3 * EYE_DISTANCE_M / float(np.linalg.norm(eyes[1] - eyes[0]))
@@ -61,7 +59,7 @@ def _texel_sizes_mm(positions: RealArray) -> tuple[RealArray, RealArray]:
     return np.asarray(across, np.float64), np.asarray(down, np.float64)
 
 
-def _read(path: Path, mode: str) -> npt.NDArray[np.uint8]:
+def _read(path: Path, mode: str) -> UInt8Array:
     try:
         with Image.open(path) as picture:
             pixels = np.asarray(picture.convert(mode))

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float64Array, Int64Array
 from fitme.bench.reflectance.sets import as_reflectance, held_out_maps
 from fitme.bench.rows import BenchmarkRow
 from fitme.reflectance.generator import ReflectanceGenerator
@@ -20,9 +20,6 @@ BATCH = 4
 """Heads that are inverted together; they do not know of each other."""
 PSNR_TARGET, SSIM_TARGET, TUNED_TARGET = ">= 30", ">= 0.90", ">= 34"
 WORST_SHARE = 0.1
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 def inversion_rows(
@@ -54,7 +51,7 @@ def inversion_rows(
 
 
 def _rows(
-    what: str, scores: Sequence[InversionScore], classes: IntArray, psnr_target: str, ssim_target: str | None
+    what: str, scores: Sequence[InversionScore], classes: Int64Array, psnr_target: str, ssim_target: str | None
 ) -> list[BenchmarkRow]:
     decibels, skin_probability = (
         np.array([score.psnr_db for score in scores]),
@@ -73,6 +70,6 @@ def _rows(
     ]
 
 
-def _worst(values: FloatArray) -> float:
+def _worst(values: Float64Array) -> float:
     """Mean of the lowest tenth, of one value at least."""
     return float(np.sort(values)[: max(1, round(WORST_SHARE * len(values)))].mean())

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-RealArray = npt.NDArray[np.float64]
+from fitme.arrays import Float64Array
 
 BANDS_PER_MM = ((0.1875, 0.375), (0.375, 0.75), (0.75, 1.5))
 """Octaves in cycles per millimetre, up to what a map of 1024 texels holds on the face."""
@@ -24,16 +24,16 @@ STEEPEST_NORMAL_Z = 0.1
 class SkinPatch:
     """A rectangle of the maps."""
 
-    log_diffuse: RealArray
+    log_diffuse: Float64Array
     """(H, W) logarithm of the luminance of the albedo."""
-    log_specular: RealArray
+    log_specular: Float64Array
     """(H, W)."""
-    slopes: RealArray
+    slopes: Float64Array
     """(2, H, W) along u and upwards."""
     texel_mm: tuple[float, float]
     """Width and height of a texel on the skin."""
 
-    def powers(self, limits_per_mm: tuple[float, float]) -> RealArray:
+    def powers(self, limits_per_mm: tuple[float, float]) -> Float64Array:
         """Variance (len(MAPS), len(BANDS_PER_MM)), that of both slopes together."""
         fields = ((self.log_diffuse,), (self.log_specular,), tuple(self.slopes))
         return np.array([sum(band_power(f, self.texel_mm, limits_per_mm) for f in group) for group in fields])
@@ -75,8 +75,8 @@ def nyquist_per_mm(patches: Sequence[SkinPatch]) -> tuple[float, float]:
 
 
 def band_power(
-    field: RealArray, texel_mm: tuple[float, float], limits_per_mm: tuple[float, float] = (np.inf, np.inf)
-) -> RealArray:
+    field: Float64Array, texel_mm: tuple[float, float], limits_per_mm: tuple[float, float] = (np.inf, np.inf)
+) -> Float64Array:
     """Variance (len(BANDS_PER_MM),) that a patch (H, W) has in each band, of frequencies below the limits along u and
     v: periodogram under a Hann window, after the trend is taken away."""
     spectrum, frequency = _spectrum(field, texel_mm, limits_per_mm)
@@ -85,8 +85,8 @@ def band_power(
 
 
 def _spectrum(
-    field: RealArray, texel_mm: tuple[float, float], limits_per_mm: tuple[float, float]
-) -> tuple[npt.NDArray[np.complex128], RealArray]:
+    field: Float64Array, texel_mm: tuple[float, float], limits_per_mm: tuple[float, float]
+) -> tuple[npt.NDArray[np.complex128], Float64Array]:
     """Coefficients (H, W) whose squares add up to the variance, 0 beyond the limits, and their frequencies."""
     window = np.outer(*(np.hanning(size + 2)[1:-1] for size in field.shape))
     flat = _without_trend(field)
@@ -99,7 +99,7 @@ def _spectrum(
 
 
 def _banded_spectrum(
-    field: RealArray, texel_mm: tuple[float, float], limits_per_mm: tuple[float, float]
+    field: Float64Array, texel_mm: tuple[float, float], limits_per_mm: tuple[float, float]
 ) -> npt.NDArray[np.complex128]:
     spectrum, frequency = _spectrum(field, texel_mm, limits_per_mm)
     return np.where((frequency >= BANDS_PER_MM[0][0]) & (frequency < BANDS_PER_MM[-1][1]), spectrum, 0.0)
@@ -110,7 +110,7 @@ def _coherence(a: npt.NDArray[np.complex128], b: npt.NDArray[np.complex128]) -> 
     return float((a * b.conj()).real.sum() / norm) if norm > 0.0 else 0.0
 
 
-def _without_trend(field: RealArray) -> RealArray:
+def _without_trend(field: Float64Array) -> Float64Array:
     height, width = field.shape
     y, x = np.meshgrid(np.linspace(-1.0, 1.0, height), np.linspace(-1.0, 1.0, width), indexing="ij")
     powers = [(i, j) for i in range(TREND_ORDER + 1) for j in range(TREND_ORDER + 1 - i)]

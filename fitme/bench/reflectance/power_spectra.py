@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from fitme.bench.reflectance.captured_subject import captured_patches
 from fitme.bench.reflectance.patches import BANDS_PER_MM, SkinPatch, nyquist_per_mm, skin_patch
 from fitme.bench.reflectance.patches import MAPS as MAPS
 from fitme.skin.painter import synthesize_skin
 from fitme.skin.texel_geometry import default_texel_geometry
-
-RealArray = npt.NDArray[np.float64]
 
 MADE_RESOLUTION = 1024
 MADE_SEEDS = (47, 77, 105, 286, 290)

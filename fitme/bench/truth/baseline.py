@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array
 from fitme.color import linear_to_bytes
 from fitme.fit.alignment.aligner import HeadAligner, camera_of
 from fitme.fit.alignment.landmark_targets import pose_of
@@ -32,8 +32,6 @@ RESOLUTION = 512
 """Side of the texture."""
 COSINE_POWER = 4
 
-FloatArray = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class Baseline:
@@ -41,7 +39,7 @@ class Baseline:
 
     focal: float
     """Focal length over the longer side of the picture."""
-    identity: FloatArray
+    identity: Float32Array
     """(K,) coefficients."""
     maps: ReflectanceMaps
     """The colours seen, as a diffuse albedo; nothing specular."""
@@ -97,7 +95,7 @@ class BaselineFit:
         render = linear_to_bytes(drawn.image[0].numpy())
         return score_frame(observation, tracked_frame.frame.image, render, mask, embedder)
 
-    def _unlit(self, colors: FloatArray) -> ReflectanceMaps:
+    def _unlit(self, colors: Float32Array) -> ReflectanceMaps:
         flat = ReflectanceMaps.constant((0.0, 0.0, 0.0), 0.0, RESOLUTION)
         diffuse = torch.from_numpy(self._table.to_filled_map(colors))[None]
         return ReflectanceMaps(diffuse, flat.specular, flat.normals)

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
 from fitme.bench.truth.people import Material, ScanModel, load_scans, smooth_normals
 from fitme.bench.truth.scenes import TruthRenderer, choose_variant
 from fitme.bench.truth.sensor import jpeg, metered_exposure, photograph, white_balance
@@ -48,9 +48,6 @@ SCAN_POINTS = 4000
 METER_PX = (64, 48)
 METER_SAMPLES = 16
 
-FloatArray = npt.NDArray[np.float64]
-Singles = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class TruthSettings:
@@ -73,22 +70,22 @@ QUICK = TruthSettings(subjects=2, frames=6)
 class SubjectTruth:
     """What is known of a subject, as arrays."""
 
-    scan: FloatArray
+    scan: Float64Array
     """(S, 3) points spread evenly over what shows of the expressionless narrow face, metres, the head's own frame."""
-    scan_normals: FloatArray
+    scan_normals: Float64Array
     """(S, 3)."""
-    landmarks: FloatArray
+    landmarks: Float64Array
     """(68, 3) iBUG's, on the same head."""
-    rotations: Singles
+    rotations: Float32Array
     """(N, 3) axis-angle of each frame's head, own frame to view."""
-    translations: Singles
+    translations: Float32Array
     """(N, 3) metres."""
-    held_out: npt.NDArray[np.bool_]
+    held_out: BoolArray
     """(N,)."""
-    relit: npt.NDArray[np.int64]
+    relit: Int64Array
     """(R,) frames that were rendered under the unseen light."""
     unseen: UnseenLight
-    albedo: Singles
+    albedo: Float32Array
     """(512, 512, 3) linear diffuse albedo in our layout."""
     tone: str
     """Class of skin tone."""
@@ -171,7 +168,7 @@ def relit_file(folder: Path, number: int, frame: int) -> Path:
     return folder / f"subject_{number:02d}" / f"relit_{frame:02d}.png"
 
 
-def load_relit(folder: Path, number: int, frame: int) -> npt.NDArray[np.uint8]:
+def load_relit(folder: Path, number: int, frame: int) -> UInt8Array:
     """Picture (H, W, 3) of a frame under the unseen light, sRGB."""
     read = cv2.imread(str(relit_file(folder, number, frame)))
     return np.asarray(cv2.cvtColor(read, cv2.COLOR_BGR2RGB), np.uint8)
@@ -233,7 +230,7 @@ def _make_subject(folder: Path, settings: TruthSettings, drawn: Subject, scans: 
 
 
 def _write_truth(
-    file: Path, drawn: Subject, scans: ScanModel, neutral: FloatArray, albedo: Singles, relit: list[int]
+    file: Path, drawn: Subject, scans: ScanModel, neutral: Float64Array, albedo: Float32Array, relit: list[int]
 ) -> None:
     unseen = unseen_light(drawn.number)
     normals = smooth_normals(neutral, scans.triangles[Material.SKIN])

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array, UInt8Array
 from fitme.bench.truth.baseline import BaselineFit
 from fitme.bench.truth.subjects import UnseenLight
 from fitme.color import linear_to_bytes
@@ -35,9 +35,6 @@ from fitme.render.renderer import Rendering, render
 from fitme.shape import MorphableModel
 from fitme.track.identity import DlibEmbedder
 
-Singles = npt.NDArray[np.float32]
-Picture = npt.NDArray[np.uint8]
-
 METHODS = ("mean face", "landmarks only", "unlit texture", "fit")
 MAP_RESOLUTION = 512
 
@@ -46,7 +43,7 @@ class Head(Protocol):
     """A head that was found, by whatever method."""
 
     @property
-    def identity(self) -> Singles:
+    def identity(self) -> Float32Array:
         """(K,) coefficients."""
         ...
 
@@ -55,7 +52,7 @@ class Head(Protocol):
         """Reflectance, batch of one."""
         ...
 
-    def maps_with(self, expression: Singles) -> ReflectanceMaps:
+    def maps_with(self, expression: Float32Array) -> ReflectanceMaps:
         """Reflectance as it is with an expression (52,)."""
         ...
 
@@ -68,7 +65,7 @@ class Head(Protocol):
         """Pose, expression and light of a picture that the head was not made from."""
         ...
 
-    def draw(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[Picture, Picture]:
+    def draw(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[UInt8Array, UInt8Array]:
         """The picture (H, W, 3) that an estimate stands for, and its mask (H, W), 0 or 255."""
         ...
 
@@ -81,7 +78,7 @@ class FittedHead:
         self._avatar = fitter.avatar()
 
     @property
-    def identity(self) -> Singles:
+    def identity(self) -> Float32Array:
         """(K,) coefficients."""
         return np.asarray(self._avatar.identity.numpy())
 
@@ -90,7 +87,7 @@ class FittedHead:
         """Reflectance, batch of one."""
         return self._avatar.maps
 
-    def maps_with(self, expression: Singles) -> ReflectanceMaps:
+    def maps_with(self, expression: Float32Array) -> ReflectanceMaps:
         """By the avatar's correctives."""
         return self._avatar.maps_with(torch.from_numpy(expression))
 
@@ -103,7 +100,7 @@ class FittedHead:
         """By the fitter's own treatment of frames outside of the fit."""
         return self._fitter.fit_frame(tracked_frame.observation, tracked_frame.frame.image)
 
-    def draw(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[Picture, Picture]:
+    def draw(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[UInt8Array, UInt8Array]:
         """By the fitter's renderer."""
         return self._fitter.render_estimate(estimate, camera)
 
@@ -116,7 +113,7 @@ class UnlitHead:
         self._aligner = HeadAligner(model, select_backend("cpu"), AlignmentSettings())
 
     @property
-    def identity(self) -> Singles:
+    def identity(self) -> Float32Array:
         """(K,) coefficients."""
         return self._baseline.identity
 
@@ -125,7 +122,7 @@ class UnlitHead:
         """The colours seen, as a diffuse albedo."""
         return self._baseline.maps
 
-    def maps_with(self, expression: Singles) -> ReflectanceMaps:
+    def maps_with(self, expression: Float32Array) -> ReflectanceMaps:
         """The colours seen, which are the same for all."""
         return self._baseline.maps
 
@@ -142,7 +139,7 @@ class UnlitHead:
         unlit = Light.ambient().sh[0].numpy()
         return KeyframeEstimate(pose_of(joint, 0), joint.expressions[0].astype(np.float32), unlit, float("nan"))
 
-    def draw(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[Picture, Picture]:
+    def draw(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[UInt8Array, UInt8Array]:
         """By the aligner's renderer."""
         drawn = self._aligner.draw(estimate, self.identity, camera_of(camera, self.focal), self.maps)
         mask = np.where(drawn.mask[0, ..., 0].numpy() > 0.5, np.uint8(255), np.uint8(0))
@@ -178,7 +175,7 @@ def new_fitter(shop: Workshop) -> IncrementalFitter:
     return IncrementalFitter(shop.model, shop.generator(), shop.settings, shop.embedder)
 
 
-def fixed_head(shop: Workshop, identity: Singles, focal: float) -> FittedHead:
+def fixed_head(shop: Workshop, identity: Float32Array, focal: float) -> FittedHead:
     """A head of the given shape (K,) with the generator's mean reflectance: nobody's skin."""
     generator = shop.generator()
     with torch.no_grad():

@@ -8,15 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fitme.arrays import BoolArray, Float64Array, Int64Array, UInt8Array
 from fitme.build.shape.landmark_embedding import nearest_on_mesh
 from fitme.color import bytes_to_linear
 from fitme.geometry import HeadPose, rotation_matrix
 from fitme.metrics.frame_scores import ERODED_BY_PX
 from fitme.metrics.similarity import ssim
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-Picture = npt.NDArray[np.uint8]
 
 MILLIMETRES = 1000.0
 _ALIGNMENT_ROUNDS = 15
@@ -35,12 +32,12 @@ class Similarity:
     """y = scale * rotation x + translation."""
 
     scale: float
-    rotation: FloatArray
+    rotation: Float64Array
     """(3, 3)."""
-    translation: FloatArray
+    translation: Float64Array
     """(3,)."""
 
-    def apply(self, points: FloatArray) -> FloatArray:
+    def apply(self, points: Float64Array) -> Float64Array:
         """Points (N, 3) moved."""
         return np.asarray(self.scale * points @ self.rotation.T + self.translation)
 
@@ -73,7 +70,7 @@ class AlbedoScore:
     """`error` over the mean of the true albedo, as eyes judge it: dark skin has less albedo to err by."""
 
 
-def similarity_of(source: FloatArray, target: FloatArray, *, free_scale: bool) -> Similarity:
+def similarity_of(source: Float64Array, target: Float64Array, *, free_scale: bool) -> Similarity:
     """Least-squares motion of points (N, 3) onto points (N, 3); Umeyama, IEEE PAMI 1991, eqs. 40 to 42."""
     a, b = source - source.mean(0), target - target.mean(0)
     u, singular, v = np.linalg.svd(b.T @ a)
@@ -84,11 +81,11 @@ def similarity_of(source: FloatArray, target: FloatArray, *, free_scale: bool) -
 
 
 def align_to_mesh(
-    points: FloatArray,  # (N, 3)
-    vertices: FloatArray,  # (V, 3)
-    triangles: IntArray,  # (F, 3)
-    allowed: IntArray,  # indices of triangles that points may lie on
-    anchors: tuple[FloatArray, FloatArray],  # (L, 3) landmarks in the points' frame and on the mesh
+    points: Float64Array,  # (N, 3)
+    vertices: Float64Array,  # (V, 3)
+    triangles: Int64Array,  # (F, 3)
+    allowed: Int64Array,  # indices of triangles that points may lie on
+    anchors: tuple[Float64Array, Float64Array],  # (L, 3) landmarks in the points' frame and on the mesh
     *,
     free_scale: bool,
 ) -> Similarity:
@@ -131,14 +128,14 @@ def align_to_mesh(
 
 
 def score_shape(
-    scan: FloatArray,  # (N, 3) metres
-    scan_normals: FloatArray,  # (N, 3)
-    scan_landmarks: FloatArray,  # (L, 3)
-    vertices: FloatArray,  # (V, 3) metres, the fitted neutral head
-    vertex_normals: FloatArray,  # (V, 3)
-    triangles: IntArray,  # (F, 3)
-    allowed: IntArray,
-    landmarks: FloatArray,  # (L, 3) on the fitted head
+    scan: Float64Array,  # (N, 3) metres
+    scan_normals: Float64Array,  # (N, 3)
+    scan_landmarks: Float64Array,  # (L, 3)
+    vertices: Float64Array,  # (V, 3) metres, the fitted neutral head
+    vertex_normals: Float64Array,  # (V, 3)
+    triangles: Int64Array,  # (F, 3)
+    allowed: Int64Array,
+    landmarks: Float64Array,  # (L, 3) on the fitted head
 ) -> tuple[ShapeScore, Similarity]:
     """Errors, and the motion from the scan's frame to the head's at the true scale."""
     anchors = (scan_landmarks, landmarks)
@@ -186,18 +183,18 @@ def score_albedo(
     )
 
 
-def eroded(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def eroded(mask: BoolArray) -> BoolArray:
     """A mask (H, W) without its edge, as `fitme.metrics.frame_scores` takes it."""
     return np.asarray(cv2.erode(mask.astype(np.uint8), np.ones((ERODED_BY_PX, ERODED_BY_PX), np.uint8)) > 0)
 
 
-def picture_psnr(found: Picture, true: Picture, region: npt.NDArray[np.bool_]) -> float:
+def picture_psnr(found: UInt8Array, true: UInt8Array, region: BoolArray) -> float:
     """Decibels of 8-bit sRGB over a region (H, W)."""
     difference = found[region].astype(np.float64) - true[region]
     return 10.0 * float(np.log10(255.0**2 / max(float((difference**2).mean()), _SMALLEST_ERROR)))
 
 
-def picture_ssim(found: Picture, true: Picture, region: npt.NDArray[np.bool_]) -> float:
+def picture_ssim(found: UInt8Array, true: UInt8Array, region: BoolArray) -> float:
     """Structural similarity of sRGB over a region (H, W); outside of it both pictures count as black."""
     rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
     window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
@@ -206,7 +203,7 @@ def picture_ssim(found: Picture, true: Picture, region: npt.NDArray[np.bool_]) -
     return float(ssim(pair[0], pair[1], mask))
 
 
-def _triangle_normals(vertices: FloatArray, triangles: IntArray) -> FloatArray:
+def _triangle_normals(vertices: Float64Array, triangles: Int64Array) -> Float64Array:
     a, b, c = (vertices[triangles[:, k]] for k in range(3))
     normal = np.cross(b - a, c - a)
     return np.asarray(normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-15))

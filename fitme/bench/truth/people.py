@@ -10,11 +10,11 @@ from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from scipy.interpolate import RBFInterpolator
 from scipy.sparse import coo_matrix, csr_matrix, diags
 from scipy.sparse.linalg import spsolve
 
+from fitme.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from fitme.bench.truth.metrics import align_to_mesh
 from fitme.bench.truth.visibility import visible_vertices
 from fitme.build.shape.human_statistics import fit_people, load_people
@@ -23,9 +23,6 @@ from fitme.build.shape.landmark_embedding import Embedding, nearest_on_mesh
 from fitme.errors import InputError
 from fitme.shape import MorphableModel
 from fitme.shape.regions import Region
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 METRES_PER_UNIT = 0.01
 NARROW_FACE_END = 6706
@@ -63,32 +60,32 @@ class Material(IntEnum):
 class ScanModel:
     """The population, in our frame, with its place in our layout."""
 
-    mean: FloatArray
+    mean: Float64Array
     """(N, 3) metres."""
-    identity: npt.NDArray[np.float32]
+    identity: Float32Array
     """(100, N, 3) metres per standard deviation."""
-    expression: npt.NDArray[np.float32]
+    expression: Float32Array
     """(57, N, 3) metres at full activation."""
     expression_names: tuple[str, ...]
     """ARKit's, `_L` and `_R` for sides; some are split that ARKit has whole."""
-    triangles: Mapping[Material, IntArray]
+    triangles: Mapping[Material, Int64Array]
     """(F, 3) by material, counter-clockwise from outside."""
-    landmarks: IntArray
+    landmarks: Int64Array
     """(68,) vertices of iBUG's landmarks."""
-    uv: npt.NDArray[np.float32]
+    uv: Float32Array
     """(N, 2) in our layout, v down; of eyeballs, their own: the sine of the angle from the gaze, halved, about 0.5."""
-    stiffness: FloatArray
+    stiffness: Float64Array
     """(N,) 1 where a vertex turns with the head, 0 where it stays with the body."""
-    shell: FloatArray
+    shell: Float64Array
     """(N,) 1 in the middle of the scalp, falling to 0 at its edge: thickness of hair or cap."""
-    face_triangles: IntArray
+    face_triangles: Int64Array
     """(F, 3) of the narrow face, without what no camera sees."""
 
-    def neutral(self, identity: FloatArray) -> FloatArray:
+    def neutral(self, identity: Float64Array) -> Float64Array:
         """Vertices (N, 3) of the expressionless head with coefficients (100,)."""
         return np.asarray(self.mean + np.tensordot(identity, self.identity, 1))
 
-    def offsets(self, activations: Mapping[str, float]) -> FloatArray:
+    def offsets(self, activations: Mapping[str, float]) -> Float64Array:
         """What an expression adds to a head (N, 3).
 
         Names are ARKit's or the population's own. ValueError for others.
@@ -99,7 +96,7 @@ class ScanModel:
                 total += value * self.expression[index]
         return total
 
-    def shell_vertices(self, vertices: FloatArray, thickness_m: float, wavy: bool) -> FloatArray:
+    def shell_vertices(self, vertices: Float64Array, thickness_m: float, wavy: bool) -> Float64Array:
         """Vertices (N, 3) of hair or cap over a head (N, 3): only those of `Material.SHELL` mean anything."""
         normals = smooth_normals(vertices, self.triangles[Material.SKIN])
         thickness = _SHELL_FLOOR_M + thickness_m * self.shell
@@ -108,7 +105,7 @@ class ScanModel:
             thickness = thickness * (1.0 + _HAIR_WAVE_SHARE * strands)
         return np.asarray(vertices + thickness[:, None] * normals)
 
-    def eyeball_radius(self, vertices: FloatArray) -> float:
+    def eyeball_radius(self, vertices: Float64Array) -> float:
         """Mean radius of both eyeballs of a head (N, 3), metres, across the gaze; it differs between people where the
         iris hardly does."""
         return float(np.mean([np.ptp(vertices[a:b, :2], axis=0) / 2.0 for a, b in _EYE_OUTER]))
@@ -157,7 +154,7 @@ def load_scans(path: Path, model: MorphableModel) -> ScanModel:
     )  # fmt: skip
 
 
-def smooth_normals(vertices: FloatArray, triangles: IntArray) -> FloatArray:
+def smooth_normals(vertices: Float64Array, triangles: Int64Array) -> Float64Array:
     """Unit normals (N, 3) of vertices (N, 3): area-weighted means of their triangles' (F, 3); zero for loose ones."""
     a, b, c = (vertices[triangles[:, k]] for k in range(3))
     face = np.cross(b - a, c - a)
@@ -167,13 +164,13 @@ def smooth_normals(vertices: FloatArray, triangles: IntArray) -> FloatArray:
     return np.asarray(total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-15))
 
 
-def _box_centre(points: FloatArray) -> FloatArray:
+def _box_centre(points: Float64Array) -> Float64Array:
     return np.asarray((points.min(0) + points.max(0)) / 2.0)
 
 
 def _places_in_layout(
-    path: Path, model: MorphableModel, mean: FloatArray, landmarks: IntArray
-) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    path: Path, model: MorphableModel, mean: Float64Array, landmarks: Int64Array
+) -> tuple[Float64Array, BoolArray]:
     """Texture coordinates (N, 2) and whether a vertex is on the scalp (N,).
 
     Our mean takes the population's mean's shape, both are laid over each other, and landmarks pull lips and eyelids
@@ -209,7 +206,7 @@ def _places_in_layout(
     return uv, scalp
 
 
-def _materials(mean: FloatArray, triangles: IntArray, scalp: npt.NDArray[np.bool_]) -> dict[Material, IntArray]:
+def _materials(mean: Float64Array, triangles: Int64Array, scalp: BoolArray) -> dict[Material, Int64Array]:
     low, high = triangles.min(1), triangles.max(1)
     surface = high < _SURFACE_END
     socket = surface & (low >= _HEAD_END) & (high < _SOCKET_END)
@@ -228,7 +225,7 @@ def _materials(mean: FloatArray, triangles: IntArray, scalp: npt.NDArray[np.bool
     }
 
 
-def _adjacency(triangles: IntArray, count: int) -> csr_matrix:
+def _adjacency(triangles: Int64Array, count: int) -> csr_matrix:
     """(N, N) of ones between neighbours."""
     rows = triangles[:, [0, 1, 2, 1, 2, 0]].ravel()
     columns = triangles[:, [1, 2, 0, 0, 1, 2]].ravel()
@@ -237,7 +234,7 @@ def _adjacency(triangles: IntArray, count: int) -> csr_matrix:
     return graph
 
 
-def _shell_profile(triangles: IntArray, count: int) -> FloatArray:
+def _shell_profile(triangles: Int64Array, count: int) -> Float64Array:
     """Square root of how often a random walk from a vertex stays inside the patch, 0 outside."""
     graph = _adjacency(triangles, count)
     inside = np.zeros(count, bool)
@@ -253,7 +250,7 @@ def _shell_profile(triangles: IntArray, count: int) -> FloatArray:
     return np.asarray(np.sqrt(np.clip(level, 0.0, 1.0)))
 
 
-def _stiffness(mean: FloatArray, triangles: IntArray) -> FloatArray:
+def _stiffness(mean: Float64Array, triangles: Int64Array) -> Float64Array:
     """Harmonic between the head, which turns, and the shoulders, which do not."""
     count = len(mean)
     fixed_one = (np.arange(count) < NARROW_FACE_END) | (mean[:, 1] > _STIFF_ABOVE_M)

@@ -14,15 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array, Float64Array, Int64Array
 from fitme.bench.truth.people import Material, ScanModel, smooth_normals
 from fitme.bench.truth.subjects import PIVOT_M, Covering, FrameScript, LightScript, Subject, UnseenLight, head_rotation
 from fitme.errors import BackendError, ConfigError
 from fitme.geometry import Camera, HeadPose, rotation_matrix
 from fitme.skin.painter import Skin
 from fitme.skin.pigments import hair_color
-
-FloatArray = npt.NDArray[np.float64]
-Singles = npt.NDArray[np.float32]
 
 VARIANTS = ("llvm_ad_rgb", "scalar_rgb")
 VARIANT_VARIABLE = "FITME_TRUTH_VARIANT"
@@ -87,11 +85,13 @@ class TruthRenderer:
         self._bsdfs = self._materials(skin)
 
     @property
-    def neutral(self) -> FloatArray:
+    def neutral(self) -> Float64Array:
         """(N, 3) the expressionless head, metres, its own frame."""
         return self._neutral
 
-    def render(self, frame: FrameScript, light: LightScript | UnseenLight, camera: Camera, samples: int) -> Singles:
+    def render(
+        self, frame: FrameScript, light: LightScript | UnseenLight, camera: Camera, samples: int
+    ) -> Float32Array:
         """Linear radiance (H, W, 3) of a frame, without the camera's exposure."""
         steps = BLUR_STEPS if frame.motion_deg > 0.0 else 1
         total = np.zeros((camera.height, camera.width, 3), np.float64)
@@ -103,7 +103,7 @@ class TruthRenderer:
             total += np.nan_to_num(np.asarray(image, np.float64)[..., :3])
         return np.asarray(total / steps, np.float32)
 
-    def posed(self, frame: FrameScript, turned_deg: float = 0.0) -> FloatArray:
+    def posed(self, frame: FrameScript, turned_deg: float = 0.0) -> Float64Array:
         """Vertices (N, 3) in view space; shoulders stay upright where the head turns."""
         head = self._neutral + self._scans.offsets(frame.expression)
         rotation, translation = _matrix(frame.pose)
@@ -114,7 +114,7 @@ class TruthRenderer:
         weight = self._scans.stiffness[:, None]
         return np.asarray(weight * moving + (1.0 - weight) * still)
 
-    def _scene(self, vertices: FloatArray, light: LightScript | UnseenLight, camera: Camera) -> dict[str, Any]:
+    def _scene(self, vertices: Float64Array, light: LightScript | UnseenLight, camera: Camera) -> dict[str, Any]:
         scene: dict[str, Any] = {
             "type": "scene",
             "integrator": {"type": "path", "max_depth": PATH_DEPTH},
@@ -131,9 +131,7 @@ class TruthRenderer:
         scene |= self._unseen(light) if isinstance(light, UnseenLight) else dict(self._lights(light, vertices))
         return scene
 
-    def _mesh(
-        self, material: Material, points: FloatArray, normals: FloatArray, triangles: npt.NDArray[np.int64]
-    ) -> Any:  # noqa: ANN401 (a type of the variant's own)
+    def _mesh(self, material: Material, points: Float64Array, normals: Float64Array, triangles: Int64Array) -> Any:  # noqa: ANN401 (a type of the variant's own)
         mi = self._mi
         used, compact = np.unique(triangles, return_inverse=True)
         properties = mi.Properties()
@@ -188,7 +186,7 @@ class TruthRenderer:
         kinds = {"type": "principled", "base_color": base, "roughness": roughness, "specular": specular}
         return self._mi.load_dict({"type": "twosided", "bsdf": kinds})
 
-    def _lights(self, light: LightScript, vertices: FloatArray) -> Iterator[tuple[str, Any]]:
+    def _lights(self, light: LightScript, vertices: Float64Array) -> Iterator[tuple[str, Any]]:
         head = vertices[self._scans.landmarks].mean(0)
         transform = self._mi.ScalarTransform4f
         yield "room", {"type": "envmap", "bitmap": self._mi.Bitmap(room_picture(light))}
@@ -216,11 +214,11 @@ class TruthRenderer:
         }
 
 
-def _matrix(pose: HeadPose) -> tuple[FloatArray, FloatArray]:
+def _matrix(pose: HeadPose) -> tuple[Float64Array, Float64Array]:
     return rotation_matrix(torch.from_numpy(pose.rotation).double()).numpy(), pose.translation.astype(np.float64)
 
 
-def eye_texture(subject: Subject, radius_m: float) -> Singles:
+def eye_texture(subject: Subject, radius_m: float) -> Float32Array:
     """(H, W, 3) linear albedo of an eyeball of a radius over the sine of the angle from its gaze."""
     side = (np.arange(EYE_TEXTURE_PX) + 0.5) / EYE_TEXTURE_PX * 2.0 - 1.0
     x, y = np.meshgrid(side, side)
@@ -241,7 +239,7 @@ def eye_texture(subject: Subject, radius_m: float) -> Singles:
     return texture.astype(np.float32)
 
 
-def room_picture(light: LightScript) -> Singles:
+def room_picture(light: LightScript) -> Float32Array:
     """Radiance (H, W, 3) around the head, latitude by longitude: a room of plain furniture, or a sky."""
     g = np.random.default_rng(light.seed)
     height, width = ROOM_PX

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import BoolArray, IndexArray, Int64Array, UInt8Array
 from fitme.bench.truth.dataset import SubjectTruth, frame_file, load_relit, load_truth
 from fitme.bench.truth.heads import (
     FittedHead,
@@ -62,7 +62,6 @@ TIME_LIMIT_S = 600.0
 """Refinement is cut off here."""
 
 Metrics = Mapping[str, float]
-Picture = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,7 @@ class SubjectBench:
         shape, _ = self.shape(head)
         return asdict(shape) | {"albedo": self.albedo(head).error}
 
-    def relit_picture(self, frame: int) -> Picture:
+    def relit_picture(self, frame: int) -> UInt8Array:
         """Truth (H, W, 3) of a frame under the unseen light."""
         return load_relit(self._folder, self._number, frame)
 
@@ -200,7 +199,7 @@ class SubjectBench:
             "relit": relit,
         }
 
-    def _tracked_frames(self, observer: Observer, frames: npt.NDArray[np.intp]) -> dict[int, TrackedFrame]:
+    def _tracked_frames(self, observer: Observer, frames: IndexArray) -> dict[int, TrackedFrame]:
         files = {frame_file(self._folder, self._number, int(frame)): int(frame) for frame in frames}
         return {
             files[candidate.path]: tracked_frame
@@ -231,7 +230,7 @@ def bench_subject(folder: Path, number: int, frames: int, growing: bool) -> tupl
     return report, fitter
 
 
-def outer_triangles(model: MorphableModel) -> npt.NDArray[np.int64]:
+def outer_triangles(model: MorphableModel) -> Int64Array:
     """Indices of the triangles that a scan of a face can lie on: skin that shows."""
     inside = (Region.EYES, Region.MOUTH_INTERIOR, Region.TEETH, Region.LASHES)
     triangles = model.triangles.numpy().astype(np.int64)
@@ -239,7 +238,7 @@ def outer_triangles(model: MorphableModel) -> npt.NDArray[np.int64]:
     return np.flatnonzero(~np.isin(model.triangle_region.numpy(), inside) & visible[triangles].all(1))
 
 
-def skin_texels(model: MorphableModel, resolution: int) -> npt.NDArray[np.bool_]:
+def skin_texels(model: MorphableModel, resolution: int) -> BoolArray:
     """(R, R) texels of the skin inside the face's oval."""
     coverage = uv_raster(model, resolution)
     skin = (model.face_triangles & (model.triangle_region == int(Region.SKIN))).numpy()

@@ -2,13 +2,10 @@
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float32Array, UInt8Array
 from fitme.bench.truth.subjects import LightScript, SensorScript
 from fitme.color import linear_to_bytes
-
-Singles = npt.NDArray[np.float32]
-Picture = npt.NDArray[np.uint8]
 
 METERED_LEVEL = 0.19
 """Mean luminance that automatic exposure gives a picture, centre-weighted; linear, 1 is display white."""
@@ -19,7 +16,7 @@ BLOWN_QUANTILE, BLOWN_LIMIT = 0.97, 1.3
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 
 
-def white_balance(light: LightScript, sensor: SensorScript) -> Singles:
+def white_balance(light: LightScript, sensor: SensorScript) -> Float32Array:
     """Gains (3,) that take out the sensor's share of the light's tint; that of green is 1."""
     weight = np.array(light.surroundings)
     for source in light.sources:
@@ -28,7 +25,7 @@ def white_balance(light: LightScript, sensor: SensorScript) -> Singles:
     return np.asarray((weight[1] / weight) ** sensor.white_balance, np.float32)
 
 
-def metered_exposure(radiance: Singles) -> float:
+def metered_exposure(radiance: Float32Array) -> float:
     """Factor on radiance (H, W, 3) that a camera's automatic exposure would choose."""
     height, width = radiance.shape[:2]
     down, across = np.linspace(-0.5, 0.5, height)[:, None], np.linspace(-0.5, 0.5, width)[None]
@@ -38,7 +35,9 @@ def metered_exposure(radiance: Singles) -> float:
     return float(min(exposure, BLOWN_LIMIT / np.quantile(radiance @ _LUMINANCE, BLOWN_QUANTILE)))
 
 
-def photograph(radiance: Singles, exposure: float, gains: Singles, sensor: SensorScript, seed: int) -> Picture:
+def photograph(
+    radiance: Float32Array, exposure: float, gains: Float32Array, sensor: SensorScript, seed: int
+) -> UInt8Array:
     """8-bit sRGB (H, W, 3) of radiance (H, W, 3), with noise, before JPEG."""
     g = np.random.default_rng(seed)
     exposed = np.maximum(cv2.GaussianBlur(exposure * gains * radiance, (0, 0), sensor.blur_px), 0.0)
@@ -47,7 +46,7 @@ def photograph(radiance: Singles, exposure: float, gains: Singles, sensor: Senso
     return linear_to_bytes(np.clip(noisy, 0.0, 1.0).astype(np.float32))
 
 
-def jpeg(picture: Picture, quality: int) -> bytes:
+def jpeg(picture: UInt8Array, quality: int) -> bytes:
     """The file of a picture (H, W, 3)."""
     encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return bytes(encoded)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array, UInt8Array
 from fitme.bench.truth.dataset import frame_file, load_relit, load_truth
 from fitme.bench.truth.heads import FittedHead, relight
 from fitme.color import linear_to_bytes, linear_to_srgb
@@ -24,8 +24,6 @@ LIGHT_AZIMUTHS_RAD = (-0.9, 0.0, 0.9)
 LIGHT_ELEVATION_RAD = 0.4
 GREY_ALBEDO = (0.4, 0.4, 0.4)
 
-Picture = npt.NDArray[np.uint8]
-
 
 def write_sheet(folder: Path, number: int, frames: int, fitter: IncrementalFitter, path: Path) -> None:
     """Of one subject: above, held-out frames, renders, normals, true and found under the unseen light; below, the
@@ -33,7 +31,7 @@ def write_sheet(folder: Path, number: int, frames: int, fitter: IncrementalFitte
     model = load_default_model()
     truth = load_truth(folder, number, frames)
     head, avatar = FittedHead(fitter), fitter.avatar()
-    tiles: list[list[Picture]] = []
+    tiles: list[list[UInt8Array]] = []
     for frame in (int(frame) for frame in truth.relit):
         observed = [s for _, s in Observer(model).tracked_frames(gather([frame_file(folder, number, frame)]))]
         if not observed:
@@ -71,7 +69,7 @@ def write_sheet(folder: Path, number: int, frames: int, fitter: IncrementalFitte
     cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
 
 
-def _window(landmarks: npt.NDArray[np.float32], height: int, width: int) -> tuple[slice, slice]:
+def _window(landmarks: Float32Array, height: int, width: int) -> tuple[slice, slice]:
     """Rows and columns of a square around a face."""
     low, high = landmarks.min(0), landmarks.max(0)
     side = int((1.0 + CROP_GROWTH) * (high - low).max())
@@ -79,5 +77,5 @@ def _window(landmarks: npt.NDArray[np.float32], height: int, width: int) -> tupl
     return slice(max(top, 0), min(top + side, height)), slice(max(left, 0), min(left + side, width))
 
 
-def _tile(picture: Picture) -> Picture:
+def _tile(picture: UInt8Array) -> UInt8Array:
     return np.asarray(cv2.resize(picture, (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA), np.uint8)

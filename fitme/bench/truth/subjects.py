@@ -10,15 +10,13 @@ from enum import StrEnum
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float64Array
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, rotation_matrix
 from fitme.skin.attributes import SkinAttributes, sample_attributes
 from fitme.skin.skin_tone_classes import CLASS_NAMES, class_index
 from fitme.training.data.dataset import HELD_OUT_SEED
-
-FloatArray = npt.NDArray[np.float64]
 
 WIDTH, HEIGHT = 640, 480
 FIRST_SKIN_SEED = HELD_OUT_SEED + 50_000
@@ -242,7 +240,7 @@ def _frame(index: int, distance_m: float, lights: int, g: np.random.Generator) -
     return FrameScript(pose, motion, expression, (index // 2) % lights, index % 2 == 1)
 
 
-def head_rotation(yaw_deg: float, pitch_deg: float, roll_deg: float) -> FloatArray:
+def head_rotation(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Float64Array:
     """(3, 3) model to view; signs as in `HeadPose.yaw_pitch_roll`."""
     angles = torch.tensor(
         [[0.0, math.radians(yaw_deg), 0.0], [-math.radians(pitch_deg), 0.0, 0.0], [0.0, 0.0, math.radians(roll_deg)]],

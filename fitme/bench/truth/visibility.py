@@ -1,14 +1,11 @@
 """Which parts of a head can be seen at all: a scan has no insides of lips, nostrils or eyelids."""
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import BoolArray, Float64Array, Int64Array
 from fitme.geometry import Camera, rotation_matrix
 from fitme.render.rasterizer import select_backend
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _DISTANCE_M = 1.2
 _SIDE_PX = 1000
@@ -16,7 +13,7 @@ _FOCAL_PX = 3500.0
 _YAWS_DEG, _PITCHES_DEG = (-60.0, -25.0, 25.0, 60.0), (-20.0, 20.0)
 
 
-def visible_vertices(vertices: FloatArray, triangles: IntArray) -> npt.NDArray[np.bool_]:
+def visible_vertices(vertices: Float64Array, triangles: Int64Array) -> BoolArray:
     """(V,) whether a vertex belongs to a triangle that shows from some direction in front of a head.
 
     `vertices` (V, 3) are metres in the model's frame, `triangles` (F, 3) all that may hide them.
@@ -40,12 +37,12 @@ def visible_vertices(vertices: FloatArray, triangles: IntArray) -> npt.NDArray[n
 
 
 def surface_samples(
-    vertices: FloatArray,  # (V, 3)
-    normals: FloatArray,  # (V, 3)
-    triangles: IntArray,  # (F, 3)
+    vertices: Float64Array,  # (V, 3)
+    normals: Float64Array,  # (V, 3)
+    triangles: Int64Array,  # (F, 3)
     count: int,
     seed: int,
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[Float64Array, Float64Array]:
     """Points (N, 3) spread evenly over a surface, and their normals (N, 3)."""
     g = np.random.default_rng(seed)
     corners = vertices[triangles]  # (F, 3, 3)

@@ -12,11 +12,9 @@ factors' weights by ridge regression in the same step.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 
-Array = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from fitme.arrays import Float64Array, Int64Array
 
 SMALLEST_SIGMA_M = 2e-4
 """No landmark is better known than this."""
@@ -28,13 +26,13 @@ RIDGE = 1e-3
 class ErrorViews:
     """Errors of N views with what is known of each."""
 
-    errors: Array
+    errors: Float64Array
     """(N, L, 2) metres, view axes."""
-    rotation: Array
+    rotation: Float64Array
     """(N, 3, 3) model to view."""
-    known: Array
+    known: Float64Array
     """(N, F) known factors."""
-    person: IntArray
+    person: Int64Array
     """(N,) views of one person follow each other."""
 
 
@@ -42,17 +40,17 @@ class ErrorViews:
 class Factors:
     """What was found."""
 
-    known: Array
+    known: Float64Array
     """(L, 3, F) metres."""
-    person: Array
+    person: Float64Array
     """(L, 3, M) metres per standard deviation."""
-    frame: Array
+    frame: Float64Array
     """(L, 3, C) metres per standard deviation."""
-    sigma: Array
+    sigma: Float64Array
     """(L,) metres."""
 
     @property
-    def hidden(self) -> Array:
+    def hidden(self) -> Float64Array:
         """(L, 3, M + C)."""
         return np.concatenate([self.person, self.frame], 2)
 
@@ -61,15 +59,15 @@ class Factors:
 class Hidden:
     """What the hidden factors of each view were."""
 
-    mean: Array
+    mean: Float64Array
     """(N, M + C)."""
-    covariance: Array
+    covariance: Float64Array
     """(N, M + C, M + C)."""
     log_likelihood: float
     """Per view, up to a constant."""
 
 
-def known_residual(views: ErrorViews, known: Array) -> Array:
+def known_residual(views: ErrorViews, known: Float64Array) -> Float64Array:
     """(N, L, 2) errors without what the known factors say."""
     displacement = np.einsum("nf,lxf->nlx", views.known, known, optimize=True)
     return np.asarray(views.errors - displacement @ views.rotation[:, :2].transpose(0, 2, 1))
@@ -108,7 +106,7 @@ def infer_hidden(views: ErrorViews, factors: Factors) -> Hidden:
     return Hidden(mean, covariance, likelihood / len(residual))
 
 
-def maximise(views: ErrorViews, hidden: Hidden, person_count: int, known_ridge: Array) -> Factors:
+def maximise(views: ErrorViews, hidden: Hidden, person_count: int, known_ridge: Float64Array) -> Factors:
     """Weights of all factors, given the hidden ones' posterior; `known_ridge` (F,) is the known ones' penalty.
 
     Hidden factors are scaled to unit covariance on the way (parameter expansion; Liu, Rubin and Wu, Biometrika 1998):
@@ -142,7 +140,9 @@ def maximise(views: ErrorViews, hidden: Hidden, person_count: int, known_ridge: 
     )
 
 
-def start_factors(views: ErrorViews, known_ridge: Array, person_count: int, frame_count: int, seed: int) -> Factors:
+def start_factors(
+    views: ErrorViews, known_ridge: Float64Array, person_count: int, frame_count: int, seed: int
+) -> Factors:
     """Known factors by regression, hidden ones at random: of the residuals' size."""
     nothing = Hidden(np.zeros((len(views.errors), 0)), np.zeros((len(views.errors), 0, 0)), 0.0)
     plain = maximise(views, nothing, 0, known_ridge)
@@ -156,7 +156,7 @@ def start_factors(views: ErrorViews, known_ridge: Array, person_count: int, fram
 
 
 def find_factors(
-    views: ErrorViews, known_ridge: Array, person_count: int, frame_count: int, rounds: int, seed: int
+    views: ErrorViews, known_ridge: Float64Array, person_count: int, frame_count: int, rounds: int, seed: int
 ) -> Factors:
     """Expectation maximisation from a random start."""
     factors = start_factors(views, known_ridge, person_count, frame_count, seed)

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float64Array, Int64Array
 from fitme.build.landmark_errors.factor_analysis import ErrorViews, Factors, find_factors, infer_hidden
 from fitme.build.landmark_errors.synthetic_views import LandmarkStudio, LandmarkViews
 from fitme.fit.alignment.landmark_errors import (
@@ -26,9 +26,6 @@ from fitme.shape.expressions import MIRRORED_EXPRESSION
 from fitme.shape.landmark_groups import SURFACE_LANDMARK_COUNT
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 PEOPLE = 850
 PEOPLE_PER_FILE = 50
@@ -82,7 +79,7 @@ def measure(model: MorphableModel, views: LandmarkViews, rounds: int = ROUNDS) -
     )
 
 
-def relative_errors(model: MorphableModel, views: LandmarkViews, places: FloatArray) -> FloatArray:
+def relative_errors(model: MorphableModel, views: LandmarkViews, places: Float64Array) -> Float64Array:
     """(N, 468, 2) where MediaPipe sees landmarks less where they are: metres on a head of mean size, view axes."""
     rows = []
     for view in range(views.count):
@@ -99,8 +96,8 @@ def relative_errors(model: MorphableModel, views: LandmarkViews, places: FloatAr
 
 
 def mirrored(
-    model: MorphableModel, views: LandmarkViews, errors: FloatArray, places: FloatArray
-) -> tuple[LandmarkViews, FloatArray]:
+    model: MorphableModel, views: LandmarkViews, errors: Float64Array, places: Float64Array
+) -> tuple[LandmarkViews, Float64Array]:
     """The people's mirror images, and their errors (N, L, 2)."""
     from scipy.optimize import linear_sum_assignment
     from scipy.spatial.distance import cdist
@@ -133,7 +130,7 @@ def joined(first: LandmarkViews, second: LandmarkViews) -> LandmarkViews:
     )
 
 
-def spread_landmarks(places: FloatArray, count: int) -> IntArray:
+def spread_landmarks(places: Float64Array, count: int) -> Int64Array:
     """(count,) landmarks (L, 3) far from each other: each next one is the farthest from all before."""
     chosen = [FIRST_LANDMARK]
     distance = np.linalg.norm(places - places[FIRST_LANDMARK], axis=1)
@@ -143,7 +140,7 @@ def spread_landmarks(places: FloatArray, count: int) -> IntArray:
     return np.sort(np.array(chosen, np.int64))
 
 
-def _reach(model: MorphableModel, chosen: IntArray) -> tuple[FloatArray, FloatArray]:
+def _reach(model: MorphableModel, chosen: Int64Array) -> tuple[Float64Array, Float64Array]:
     """Root mean square of what a unit of each identity (K,) and expression (52,) coefficient moves landmarks by, mm."""
     _, identity, expression = (basis.double().numpy() for basis in model.landmark_model())
     identity, expression = (

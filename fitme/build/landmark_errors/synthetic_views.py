@@ -9,9 +9,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix
 from fitme.reflectance.generator import ReflectanceGenerator
@@ -24,10 +24,6 @@ from fitme.shape.morphable_model import MorphableModel
 from fitme.track.landmarks import FaceFinder
 from fitme.track.mediapipe_solutions import SolutionsBackend
 from fitme.training.contact_sheets import sample_maps
-
-FloatArray = npt.NDArray[np.float64]
-Singles = npt.NDArray[np.float32]
-Picture = npt.NDArray[np.uint8]
 
 WIDTH, HEIGHT = 640, 480
 SUPERSAMPLING = 2
@@ -78,19 +74,19 @@ STRENGTH_RANGE = (0.1, 0.7)
 class LandmarkViews:
     """N views of I people, with the truth of each."""
 
-    identity: Singles
+    identity: Float32Array
     """(I, K) coefficients."""
-    person: npt.NDArray[np.int64]
+    person: Int64Array
     """(N,) row of `identity` that each view shows."""
-    expression: Singles
+    expression: Float32Array
     """(N, 52)."""
-    rotation: FloatArray
+    rotation: Float64Array
     """(N, 3, 3) model to view."""
-    translation: FloatArray
+    translation: Float64Array
     """(N, 3) metres."""
-    focal_px: FloatArray
+    focal_px: Float64Array
     """(N,) of pictures of `WIDTH` by `HEIGHT`, whose centre is the principal point."""
-    seen: Singles
+    seen: Float32Array
     """(N, 478, 2) pixels: where MediaPipe sees the landmarks."""
 
     @property
@@ -133,7 +129,7 @@ class LandmarkStudio:
     def photograph(self, first: int, people: int, progress: Callable[[int], None] = lambda done: None) -> LandmarkViews:
         """`VIEWS_PER_PERSON` views each of the people with these numbers, without those in which no face was found."""
         identities = np.zeros((people, self._model.identity_count), np.float32)
-        views: list[tuple[int, Singles, FloatArray, FloatArray, float, Singles]] = []
+        views: list[tuple[int, Float32Array, Float64Array, Float64Array, float, Float32Array]] = []
         with closing(FaceFinder(SolutionsBackend())) as finder:
             for row in range(people):
                 g = np.random.default_rng([first + row, 478])
@@ -161,13 +157,13 @@ class LandmarkStudio:
 
     def picture(
         self,
-        identity: Singles,  # (K,)
-        expression: Singles,  # (52,)
-        rotation: FloatArray,  # (3, 3)
-        translation: FloatArray,  # (3,)
+        identity: Float32Array,  # (K,)
+        expression: Float32Array,  # (52,)
+        rotation: Float64Array,  # (3, 3)
+        translation: Float64Array,  # (3,)
         focal_px: float,
         g: np.random.Generator,
-    ) -> Picture:
+    ) -> UInt8Array:
         """(HEIGHT, WIDTH, 3) sRGB: the head with the skin that was set last, under a random light and camera."""
         with torch.no_grad():
             vertices = self._model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(expression)[None])[0]
@@ -191,7 +187,7 @@ class LandmarkStudio:
         return np.ascontiguousarray(cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
 
 
-def _expression(g: np.random.Generator) -> Singles:
+def _expression(g: np.random.Generator) -> Float32Array:
     expression = np.zeros(EXPRESSION_COUNT, np.float32)
     if g.random() > NEUTRAL_SHARE:
         for group in g.permutation(len(EXPRESSIONS))[: g.integers(1, 3)]:
@@ -208,7 +204,7 @@ def _expression(g: np.random.Generator) -> Singles:
     return expression
 
 
-def _pose(g: np.random.Generator, focal_px: float, *, frontal: bool) -> tuple[FloatArray, FloatArray]:
+def _pose(g: np.random.Generator, focal_px: float, *, frontal: bool) -> tuple[Float64Array, Float64Array]:
     limit = FRONTAL_YAW_DEG if frontal else LARGEST_YAW_DEG
     yaw, pitch = g.uniform(-limit, limit), float(np.clip(g.normal(0.0, 0.45), -1.0, 1.0)) * LARGEST_PITCH_DEG
     roll = float(np.clip(g.normal(0.0, 0.4), -1.0, 1.0)) * LARGEST_ROLL_DEG
@@ -218,7 +214,7 @@ def _pose(g: np.random.Generator, focal_px: float, *, frontal: bool) -> tuple[Fl
     return rotation, place - rotation @ PIVOT_M
 
 
-def head_rotation(yaw_deg: float, pitch_deg: float, roll_deg: float) -> FloatArray:
+def head_rotation(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Float64Array:
     """(3, 3) model to view; signs as in `HeadPose.yaw_pitch_roll`."""
     a, b, c = np.radians([yaw_deg, -pitch_deg, roll_deg])
     turn = np.array([[np.cos(a), 0.0, np.sin(a)], [0.0, 1.0, 0.0], [-np.sin(a), 0.0, np.cos(a)]])

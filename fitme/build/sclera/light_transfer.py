@@ -8,9 +8,9 @@ which halves their error.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import BoolArray, Float64Array, Int64Array
 from fitme.fit.lighting.sclera import LIMBUS_GROWTH
 from fitme.render.cpu.kernel import relaxed_kernel
 from fitme.render.light import SH_COUNT
@@ -18,8 +18,6 @@ from fitme.render.shading import sh_basis
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
-
-Array = npt.NDArray[np.float64]
 
 AMBIENT_SHARE_RANGE = (0.1, 0.9)
 """Share of a made light that comes from everywhere."""
@@ -59,11 +57,11 @@ _FLIPPED = np.array([1.0, 1.0, 1.0, -1.0, -1.0, 1.0, 1.0, -1.0, 1.0])
 class MadeLight:
     """Light from everywhere and from lamps, together about 1."""
 
-    ambient: Array
+    ambient: Float64Array
     """(9,) as in `Light.sh`."""
-    directions: Array
+    directions: Float64Array
     """(L, 3) unit vectors towards the rays of the lamps."""
-    levels: Array
+    levels: Float64Array
     """(L,)."""
 
 
@@ -80,7 +78,7 @@ def made_light(g: np.random.Generator) -> MadeLight:
     return MadeLight(ambient, rays, np.repeat((1.0 - share) * brightness / brightness.sum(), LAMP_RAYS) / LAMP_RAYS)
 
 
-def sclera_transfer(model: MorphableModel) -> tuple[Array, Array]:
+def sclera_transfer(model: MorphableModel) -> tuple[Float64Array, Float64Array]:
     """Coefficients (4, 9) and openness (4,) as `fitme.fit.lighting.sclera` holds them."""
     points, normals, part, obstacles = _sclera(model)
     directions = _sphere(DIRECTION_COUNT)
@@ -107,12 +105,12 @@ def sclera_transfer(model: MorphableModel) -> tuple[Array, Array]:
 
 @relaxed_kernel
 def cast_rays(
-    points: Array,  # (P, 3)
-    directions: Array,  # (D, 3)
-    corners: Array,  # (F, 3) first corners of triangles
-    along: Array,  # (F, 3) their edges to the second
-    aside: Array,  # (F, 3) and the third
-    reached: npt.NDArray[np.bool_],  # (P, D)
+    points: Float64Array,  # (P, 3)
+    directions: Float64Array,  # (D, 3)
+    corners: Float64Array,  # (F, 3) first corners of triangles
+    along: Float64Array,  # (F, 3) their edges to the second
+    aside: Float64Array,  # (F, 3) and the third
+    reached: BoolArray,  # (P, D)
 ) -> None:
     """Write whether the light of each direction reaches each point; Moeller and Trumbore, "Fast, minimum storage
     ray-triangle intersection", 1997."""
@@ -143,7 +141,7 @@ def cast_rays(
             reached[p, d] = not hit
 
 
-def _fitted(lights: Array, shading: Array, own: Array) -> Array:
+def _fitted(lights: Float64Array, shading: Float64Array, own: Float64Array) -> Float64Array:
     """(9,) coefficients that give lights' (N, 9) shading (N,), with the least relative error."""
     weight = 1.0 / np.maximum(shading, LEAST_SHADING)
     design = lights * weight[:, None]
@@ -152,7 +150,9 @@ def _fitted(lights: Array, shading: Array, own: Array) -> Array:
     return np.asarray(np.linalg.solve(normal_matrix, design.T @ (shading * weight) + ridge * own))
 
 
-def _sclera(model: MorphableModel) -> tuple[Array, Array, npt.NDArray[np.int64], tuple[Array, Array, Array]]:
+def _sclera(
+    model: MorphableModel,
+) -> tuple[Float64Array, Float64Array, Int64Array, tuple[Float64Array, Float64Array, Float64Array]]:
     """Points (P, 3) of the sclera that a camera in front sees between the mean head's lids, normals (P, 3), the part
     (P,) that each belongs to, counted from the picture's left, and the triangles that may be in light's way."""
     expression = torch.zeros(1, EXPRESSION_COUNT)
@@ -185,14 +185,14 @@ def _sclera(model: MorphableModel) -> tuple[Array, Array, npt.NDArray[np.int64],
     return every, np.concatenate(normals), np.searchsorted(edges, every[:, 0]), obstacles
 
 
-def _sphere_through(points: Array) -> tuple[Array, float]:
+def _sphere_through(points: Float64Array) -> tuple[Float64Array, float]:
     """Centre (3,) and radius of the sphere that fits points (N, 3) best."""
     system = np.concatenate([2.0 * points, np.ones((len(points), 1))], 1)
     *center, rest = np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0]
     return np.array(center), float(np.sqrt(rest + np.dot(center, center)))
 
 
-def _sphere(count: int) -> Array:
+def _sphere(count: int) -> Float64Array:
     """Evenly spread unit vectors (count, 3): a Fibonacci lattice."""
     index = np.arange(count) + 0.5
     z = 1.0 - 2.0 * index / count
@@ -201,5 +201,5 @@ def _sphere(count: int) -> Array:
     return np.stack([across * np.cos(angle), across * np.sin(angle), z], -1)
 
 
-def _unit(vectors: Array) -> Array:
+def _unit(vectors: Float64Array) -> Float64Array:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))

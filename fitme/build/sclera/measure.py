@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.optimize import minimize
 
+from fitme.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
 from fitme.build.landmark_errors.synthetic_views import PIVOT_M, head_rotation
 from fitme.build.sclera.light_transfer import made_light, sclera_transfer
 from fitme.color import bytes_to_linear, linear_to_bytes
@@ -47,9 +47,6 @@ from fitme.track.landmarks import FaceFinder
 from fitme.track.mediapipe_solutions import SolutionsBackend
 from fitme.training.contact_sheets import sample_maps
 
-FloatArray = npt.NDArray[np.float64]
-Singles = npt.NDArray[np.float32]
-
 PEOPLE, FIRST_SEED = 130, 7_000
 YAWS_DEG = (0.0, 15.0, -30.0, 40.0)
 """Of a person's views, give or take `POSE_SIGMA_DEG`."""
@@ -71,13 +68,13 @@ WELL_SEEN = 0.15
 class Surprises:
     """What is seen of people whose truth is known, N views."""
 
-    person: npt.NDArray[np.int64]
+    person: Int64Array
     """(N,) whom each view shows."""
-    tone: FloatArray
+    tone: Float64Array
     """(N, 3) linear albedo of the skin, median of the face."""
-    shading: FloatArray
+    shading: Float64Array
     """(N,) logarithm of the shading expected of the sclera."""
-    surplus: FloatArray
+    surplus: Float64Array
     """(N, 3) logarithm of how much brighter it looks than expected, `LOG_LOSS` and `SHADING_SLOPE` left out."""
 
 
@@ -92,19 +89,19 @@ class Studio:
 
     def surprises(self, first: int, people: int) -> Surprises:
         """Of the people with these numbers, without views in which nothing is seen of the eyes."""
-        found: list[tuple[int, FloatArray, float, FloatArray]] = []
+        found: list[tuple[int, Float64Array, float, Float64Array]] = []
         with closing(FaceFinder(SolutionsBackend())) as finder:
             for number in range(first, first + people):
                 found += [(number, *view) for view in self._person(number, finder)]
         person, tone, shading, surplus = zip(*found, strict=True)
         return Surprises(np.array(person, np.int64), np.stack(tone), np.array(shading), np.stack(surplus))
 
-    def _person(self, number: int, finder: FaceFinder) -> list[tuple[FloatArray, float, FloatArray]]:
+    def _person(self, number: int, finder: FaceFinder) -> list[tuple[Float64Array, float, Float64Array]]:
         """Tone, shading and surplus as in `Surprises`, of every view in which something is seen of the eyes."""
         g = np.random.default_rng([number, 3])
         identity = torch.from_numpy(g.standard_normal(self._model.identity_count).astype(np.float32))
         maps = sample_maps(self._generator, 1, int(g.integers(2**31)))
-        skin: FloatArray = np.median(self._at_texels(maps)[self._skin], 0).astype(np.float64)
+        skin: Float64Array = np.median(self._at_texels(maps)[self._skin], 0).astype(np.float64)
         share = visible_share(self._model.neutral(identity[None])[0], self._model.triangles)
         # Light that meets the head again is reflected by skin: of what is hidden, as much as that shines back
         # (Jimenez et al., "Practical real-time strategies for accurate indirect occlusion", 2016).
@@ -143,7 +140,7 @@ class Studio:
             seen.append((skin, shading, contrast - expected))
         return seen
 
-    def _tracked_frame(self, white: Singles, view: TexelObservation) -> ScleraObservation:
+    def _tracked_frame(self, white: Float32Array, view: TexelObservation) -> ScleraObservation:
         """The light is found on skin of even colour, as bright as if exposure were the expected one."""
         index = np.flatnonzero(self._skin & (view.weight > WELL_SEEN))
         face = np.median(view.color[index], 0)
@@ -153,16 +150,16 @@ class Studio:
         light = estimate_light(surface, view.color[index], albedo, view.weight[index], SCLERA_LIGHT).mean(1)
         return ScleraObservation(white, face, light / float(np.median(surface.diffuse @ light)))
 
-    def _at_texels(self, maps: ReflectanceMaps) -> Singles:
+    def _at_texels(self, maps: ReflectanceMaps) -> Float32Array:
         side = (TABLE_RESOLUTION, TABLE_RESOLUTION)
         shrunk = cv2.resize(maps.diffuse[0].numpy(), side, interpolation=cv2.INTER_AREA)
         return self._table.from_map(np.asarray(shrunk, np.float32))
 
 
-def trend(shading: FloatArray, surplus: FloatArray) -> tuple[float, float]:
+def trend(shading: Float64Array, surplus: Float64Array) -> tuple[float, float]:
     """`SHADING_SLOPE` and `UNEVENNESS` that make surpluses (N,) by the logarithms of shading (N,) likeliest."""
 
-    def unlikeliness(guess: FloatArray) -> float:
+    def unlikeliness(guess: Float64Array) -> float:
         mean, slope, log_sigma, unevenness = guess
         deviation = (surplus - mean - slope * shading) / np.exp(log_sigma)
         growth = 1.0 + (unevenness * shading) ** 2
@@ -172,7 +169,7 @@ def trend(shading: FloatArray, surplus: FloatArray) -> tuple[float, float]:
     return float(found.x[1]), abs(float(found.x[3]))
 
 
-def spread(values: FloatArray, person: npt.NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+def spread(values: Float64Array, person: Int64Array) -> tuple[Float64Array, Float64Array]:
     """Covariances (3, 3) of values (N, 3): between people, and between the views of one."""
     rows = [values[person == number] for number in np.unique(person)]
     within = sum((row - row.mean(0)).T @ (row - row.mean(0)) for row in rows) / (len(values) - len(rows))
@@ -193,7 +190,7 @@ def _lights(g: np.random.Generator) -> tuple[Light, Light]:
     return Light(ambient, nothing, nothing), Light(torch.zeros_like(ambient), directions, levels)
 
 
-def _expression(g: np.random.Generator) -> Singles:
+def _expression(g: np.random.Generator) -> Float32Array:
     expression = np.zeros(EXPRESSION_COUNT, np.float32)
     across = float(g.normal(0.0, GAZE_SIGMA))
     for name in ("OutLeft", "InRight") if across > 0.0 else ("InLeft", "OutRight"):
@@ -212,7 +209,7 @@ def _pose(g: np.random.Generator, yaw_deg: float) -> HeadPose:
     return HeadPose(axis_angle, place.astype(np.float32))
 
 
-def _photograph(parts: Sequence[npt.NDArray[np.uint8]], g: np.random.Generator) -> npt.NDArray[np.uint8]:
+def _photograph(parts: Sequence[UInt8Array], g: np.random.Generator) -> UInt8Array:
     """What a webcam makes of the sum of pictures, drawn at `SUPERSAMPLING` over black."""
     fine = np.sum([bytes_to_linear(part) for part in parts], 0)
     linear = fine.reshape(HEIGHT, SUPERSAMPLING, WIDTH, SUPERSAMPLING, 3).mean((1, 3))

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float64Array, Int64Array
 from fitme.build.shape.human_statistics import People, fit_people, humanise, load_people
 from fitme.build.shape.identity_pca import IdentitySpace, principal_components
 from fitme.build.shape.landmark_embedding import Embedding, embed_mediapipe
@@ -22,9 +22,6 @@ from fitme.shape.landmark_groups import IBUG_FROM_MEDIAPIPE
 from fitme.shape.model_file import DEFAULT_MODEL_PATH, load_default_model, save_model
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _SAMPLE_COUNT = 1500
 _SEED = 20240717
@@ -49,7 +46,7 @@ def build_model(people_file: Path | None) -> MorphableModel:
     layout = lay_out(source.template, triangles, part, source.mirror)
     left, right = (np.unique(source.quads[source.part == p]) for p in (Part.EYEBALL_LEFT, Part.EYEBALL_RIGHT))
 
-    def embed(mean: FloatArray) -> Embedding:
+    def embed(mean: Float64Array) -> Embedding:
         return embed_mediapipe(mean, triangles, soft_skin(part), (left, right))
 
     if people_file is None:
@@ -89,11 +86,11 @@ def build_model(people_file: Path | None) -> MorphableModel:
 
 def _identity_of_people(
     source: SourceHead,
-    triangles: IntArray,
-    part: IntArray,
-    eyeballs: tuple[IntArray, IntArray],
+    triangles: Int64Array,
+    part: Int64Array,
+    eyeballs: tuple[Int64Array, Int64Array],
     people: People,
-    embed: Callable[[FloatArray], Embedding],
+    embed: Callable[[Float64Array], Embedding],
 ) -> IdentitySpace:
     """Fit the broad space to people twice: the second time with landmarks seen on the first one's mean."""
     broad = principal_components(source.samples, source.mirror, _BROAD_COUNT)
@@ -119,13 +116,13 @@ def _shipped_identity(vertex_count: int) -> IdentitySpace:
     return IdentitySpace(model.mean.double().numpy(), model.identity_basis.double().numpy())
 
 
-def _symmetric(source: SourceHead) -> FloatArray:
+def _symmetric(source: SourceHead) -> Float64Array:
     """Expressions (52, V, 3), each averaged with the mirror image of its counterpart."""
     flipped = source.expressions[list(MIRRORED_EXPRESSION)][:, source.mirror] * np.array([-1.0, 1.0, 1.0])
     return np.asarray((source.expressions + flipped) / 2.0)
 
 
-def _without_eye_motion(expressions: FloatArray, eyes: IntArray) -> FloatArray:
+def _without_eye_motion(expressions: Float64Array, eyes: Int64Array) -> Float64Array:
     """The model turns eyeballs itself, so the linear part of eyeLook* must leave them where they are."""
     result = expressions.copy()
     for index, name in enumerate(EXPRESSION_NAMES):
@@ -134,7 +131,7 @@ def _without_eye_motion(expressions: FloatArray, eyes: IntArray) -> FloatArray:
     return result
 
 
-def _real(array: FloatArray) -> torch.Tensor:
+def _real(array: Float64Array) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(array, np.float32))
 
 

@@ -11,12 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import coo_matrix, csc_matrix
 from scipy.sparse.linalg import splu
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from fitme.arrays import BoolArray, Float64Array, Int64Array
 
 _HISTORY = 8
 _ARMIJO = 1e-4
@@ -39,7 +37,7 @@ class Rectangle:
         return Rectangle(1.0 - self.right, self.top, 1.0 - self.left, self.bottom)
 
 
-def boundary_loop(triangles: IntArray) -> IntArray:
+def boundary_loop(triangles: Int64Array) -> Int64Array:
     """Vertices (L,) of the only boundary loop of triangles (F, 3), in the direction of their winding."""
     edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
     present = {(int(a), int(b)) for a, b in edges}
@@ -54,13 +52,13 @@ def boundary_loop(triangles: IntArray) -> IntArray:
 
 
 def flatten(
-    points: FloatArray,  # (V, 3)
-    triangles: IntArray,  # (F, 3), a disc; only its vertices are read
-    scale: FloatArray,  # (F,) wanted length in UV of a unit length in space, up to a common factor
+    points: Float64Array,  # (V, 3)
+    triangles: Int64Array,  # (F, 3), a disc; only its vertices are read
+    scale: Float64Array,  # (F,) wanted length in UV of a unit length in space, up to a common factor
     corners: tuple[int, int, int, int],  # vertices at the rectangle's corners, in the order of the boundary loop
-    corner_uv: FloatArray,  # (4, 2) where they go; sides must be axis-aligned
+    corner_uv: Float64Array,  # (4, 2) where they go; sides must be axis-aligned
     iterations: int,
-) -> FloatArray:
+) -> Float64Array:
     """UV (V, 2) of the vertices that the triangles use (others are zero); no triangle is flipped."""
     used, local = np.unique(triangles, return_inverse=True)
     local = local.reshape(-1, 3)
@@ -75,7 +73,7 @@ def flatten(
     return result
 
 
-def flatten_round(points: FloatArray, triangles: IntArray, rectangle: Rectangle, iterations: int) -> FloatArray:
+def flatten_round(points: Float64Array, triangles: Int64Array, rectangle: Rectangle, iterations: int) -> Float64Array:
     """As `flatten`, into a superellipse that fills most of the rectangle; its strictly convex boundary suits any disc.
 
     The foremost boundary vertex goes to the left; boundary vertices keep their places.
@@ -101,7 +99,7 @@ def flatten_round(points: FloatArray, triangles: IntArray, rectangle: Rectangle,
     return result
 
 
-def _vertex_scale(triangles: IntArray, scale: FloatArray, count: int) -> FloatArray:
+def _vertex_scale(triangles: Int64Array, scale: Float64Array, count: int) -> Float64Array:
     total, number = np.zeros(count), np.zeros(count)
     for k in range(3):
         np.add.at(total, triangles[:, k], scale)
@@ -110,8 +108,8 @@ def _vertex_scale(triangles: IntArray, scale: FloatArray, count: int) -> FloatAr
 
 
 def _place_boundary(
-    x: FloatArray, loop: IntArray, corners: list[int], corner_uv: FloatArray, vertex_scale: FloatArray
-) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    x: Float64Array, loop: Int64Array, corners: list[int], corner_uv: Float64Array, vertex_scale: Float64Array
+) -> tuple[Float64Array, BoolArray]:
     loop = np.roll(loop, -int(np.flatnonzero(loop == corners[0])[0]))
     at = [int(np.flatnonzero(loop == c)[0]) for c in corners] + [len(loop)]
     if sorted(at) != at:
@@ -130,7 +128,7 @@ def _place_boundary(
     return uv, free
 
 
-def _laplacian(triangles: IntArray, weights: FloatArray, count: int) -> csc_matrix:
+def _laplacian(triangles: Int64Array, weights: Float64Array, count: int) -> csc_matrix:
     """Graph Laplacian with a weight (F, 3) on each triangle's edges (k, k + 1)."""
     i = triangles.ravel()
     j = np.roll(triangles, -1, axis=1).ravel()
@@ -140,7 +138,7 @@ def _laplacian(triangles: IntArray, weights: FloatArray, count: int) -> csc_matr
     return coo_matrix((values, (rows, columns)), shape=(count, count)).tocsc()
 
 
-def _tutte(uv: FloatArray, triangles: IntArray, loop: IntArray) -> FloatArray:
+def _tutte(uv: Float64Array, triangles: Int64Array, loop: Int64Array) -> Float64Array:
     inner = np.ones(len(uv), bool)
     inner[loop] = False
     laplacian = _laplacian(triangles, np.ones(triangles.shape), len(uv))
@@ -150,7 +148,9 @@ def _tutte(uv: FloatArray, triangles: IntArray, loop: IntArray) -> FloatArray:
     return uv
 
 
-def _reference(x: FloatArray, triangles: IntArray, scale: FloatArray, area: float) -> tuple[FloatArray, FloatArray]:
+def _reference(
+    x: Float64Array, triangles: Int64Array, scale: Float64Array, area: float
+) -> tuple[Float64Array, Float64Array]:
     """Inverse edge matrices (F, 2, 2) of the triangles at the wanted size, and their areas (F,), summing to `area`."""
     e1 = x[triangles[:, 1]] - x[triangles[:, 0]]
     e2 = x[triangles[:, 2]] - x[triangles[:, 0]]
@@ -164,14 +164,14 @@ def _reference(x: FloatArray, triangles: IntArray, scale: FloatArray, area: floa
     return np.linalg.inv(edges), areas / areas.sum() * area
 
 
-def _edges(uv: FloatArray, triangles: IntArray) -> FloatArray:
+def _edges(uv: Float64Array, triangles: Int64Array) -> Float64Array:
     a = uv[triangles[:, 0]]
     return np.stack([uv[triangles[:, 1]] - a, uv[triangles[:, 2]] - a], -1)  # (F, 2, 2), columns are edges
 
 
 def _energy(
-    uv: FloatArray, triangles: IntArray, inverse: FloatArray, areas: FloatArray, sign: float
-) -> tuple[float, FloatArray]:
+    uv: Float64Array, triangles: Int64Array, inverse: Float64Array, areas: Float64Array, sign: float
+) -> tuple[float, Float64Array]:
     jacobian = _edges(uv, triangles) @ inverse
     det = sign * np.linalg.det(jacobian)
     if det.min() <= 0.0:
@@ -195,7 +195,7 @@ def _energy(
     return energy, gradient
 
 
-def _largest_step(uv: FloatArray, direction: FloatArray, triangles: IntArray) -> float:
+def _largest_step(uv: Float64Array, direction: Float64Array, triangles: Int64Array) -> float:
     """The step at which the first triangle would lose its area (roots of a quadratic per triangle)."""
     e, d = _edges(uv, triangles), _edges(direction, triangles)
     a = np.linalg.det(d)
@@ -211,13 +211,13 @@ def _largest_step(uv: FloatArray, direction: FloatArray, triangles: IntArray) ->
 
 
 def _relax(
-    uv: FloatArray,
-    free: npt.NDArray[np.bool_],
-    x: FloatArray,
-    triangles: IntArray,
-    scale: FloatArray,
+    uv: Float64Array,
+    free: BoolArray,
+    x: Float64Array,
+    triangles: Int64Array,
+    scale: Float64Array,
     iterations: int,
-) -> FloatArray:
+) -> Float64Array:
     signed = 0.5 * np.linalg.det(_edges(uv, triangles))
     sign = float(np.sign(signed.sum()))
     inverse, areas = _reference(x, triangles, scale, float(abs(signed.sum())))
@@ -233,7 +233,7 @@ def _relax(
         index = np.flatnonzero(free[:, axis])
         solvers.append((index, splu(laplacian[index][:, index].tocsc())))
 
-    def precondition(g: FloatArray) -> FloatArray:
+    def precondition(g: Float64Array) -> Float64Array:
         out = np.zeros_like(g)
         for axis, (index, solver) in enumerate(solvers):
             out[index, axis] = solver.solve(g[index, axis])
@@ -243,7 +243,7 @@ def _relax(
     if not np.isfinite(energy):
         raise ValueError("the first embedding has a flipped triangle: the boundary sides are too coarse for this mesh")
     gradient *= free
-    pairs: deque[tuple[FloatArray, FloatArray, float]] = deque(maxlen=_HISTORY)
+    pairs: deque[tuple[Float64Array, Float64Array, float]] = deque(maxlen=_HISTORY)
     for _ in range(iterations):
         direction = -_two_loop(gradient, pairs, precondition)
         slope = float((direction * gradient).sum())
@@ -270,8 +270,8 @@ def _relax(
 
 
 def _two_loop(
-    gradient: FloatArray, pairs: "deque[tuple[FloatArray, FloatArray, float]]", precondition: "Preconditioner"
-) -> FloatArray:
+    gradient: Float64Array, pairs: "deque[tuple[Float64Array, Float64Array, float]]", precondition: "Preconditioner"
+) -> Float64Array:
     q = gradient.copy()
     alphas = []
     for s, y, rho in reversed(pairs):
@@ -284,4 +284,4 @@ def _two_loop(
     return q
 
 
-Preconditioner = Callable[[FloatArray], FloatArray]
+Preconditioner = Callable[[Float64Array], Float64Array]

@@ -10,14 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float64Array, Int64Array
 from fitme.build.shape.identity_pca import IdentitySpace
 from fitme.build.shape.landmark_embedding import Embedding, face_normals, nearest_on_mesh
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 _METRES_PER_UNIT = 0.01
 _FACE_END, _HEAD_END = 9409, 11248
@@ -45,21 +41,21 @@ _FIRST_SEMANTIC_LANDMARK = 27
 class People:
     """A scan-based population; metres, our axes, origin between its mean's eyeballs."""
 
-    mean: FloatArray
+    mean: Float64Array
     """(N, 3) surface points."""
-    modes: FloatArray
+    modes: Float64Array
     """(M, N, 3) metres per standard deviation."""
-    normals: FloatArray
+    normals: Float64Array
     """(N, 3) of the mean."""
-    noise: FloatArray
+    noise: Float64Array
     """(N,) metres along the normal."""
-    landmarks: FloatArray
+    landmarks: Float64Array
     """(68, 3) iBUG's, on the mean."""
-    landmark_modes: FloatArray
+    landmark_modes: Float64Array
     """(M, 68, 3)"""
-    eyes: FloatArray
+    eyes: Float64Array
     """(2, 3) centres of the left and the right eyeball of the mean."""
-    eye_modes: FloatArray
+    eye_modes: Float64Array
     """(M, 2, 3)"""
 
 
@@ -101,19 +97,19 @@ def load_people(path: Path) -> People:
 class Fit:
     """How well the broad basis meets the population."""
 
-    mean_coefficients: FloatArray
+    mean_coefficients: Float64Array
     """(B,)"""
-    covariance: FloatArray
+    covariance: Float64Array
     """(B, B)"""
-    mean_distance_m: FloatArray
+    mean_distance_m: Float64Array
     """(N,) from the population's mean to our surface, along the normal; NaN where it has no partner."""
 
 
 def fit_people(
     space: IdentitySpace,  # the broad one
-    triangles: IntArray,  # (F, 3)
-    surface: IntArray,  # triangles on which partners may lie
-    eyeballs: tuple[IntArray, IntArray],
+    triangles: Int64Array,  # (F, 3)
+    surface: Int64Array,  # triangles on which partners may lie
+    eyeballs: tuple[Int64Array, Int64Array],
     ibug: Embedding,
     people: People,
     *,
@@ -152,12 +148,12 @@ def fit_people(
     return Fit(coefficients, gain @ gain.T + left_over, distance)
 
 
-def _moved(points: FloatArray, motion: FloatArray) -> FloatArray:
+def _moved(points: Float64Array, motion: Float64Array) -> Float64Array:
     """A small rigid motion (rotation vector · 0.1 rad, translation · 1 cm), first order."""
     return np.asarray(points + np.cross(0.1 * motion[:3], points) + 0.01 * motion[3:])
 
 
-def _motion_rows(points: FloatArray) -> FloatArray:
+def _motion_rows(points: Float64Array) -> Float64Array:
     """(N, 3, 6) derivative of `_moved`."""
     rows = np.zeros((len(points), 3, 6))
     for k in range(3):
@@ -169,14 +165,14 @@ def _motion_rows(points: FloatArray) -> FloatArray:
 
 
 def _equations(
-    space: IdentitySpace, triangles: IntArray, eyeballs: tuple[IntArray, IntArray], ibug: Embedding, people: People,
-    keep: IntArray, partner: Embedding, coefficients: FloatArray, motion: FloatArray,
-) -> tuple[FloatArray, FloatArray, FloatArray]:  # fmt: skip
+    space: IdentitySpace, triangles: Int64Array, eyeballs: tuple[Int64Array, Int64Array], ibug: Embedding, people:
+    People, keep: Int64Array, partner: Embedding, coefficients: Float64Array, motion: Float64Array,
+) -> tuple[Float64Array, Float64Array, Float64Array]:  # fmt: skip
     """Whitened rows (E, B + 6), right sides (E,) for the mean and (E, M) for the modes: ours − moved theirs = 0."""
     count = len(space.basis)
     flat = space.basis.reshape(count, -1, 3).transpose(1, 2, 0)  # (V, 3, B)
 
-    def ours(triangle: IntArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def ours(triangle: Int64Array, weights: Float64Array) -> tuple[Float64Array, Float64Array]:
         corner = triangles[triangle]
         mean = (space.mean[corner] * weights[..., None]).sum(1)
         return mean, np.einsum("nkcb,nk->ncb", flat[corner], weights, optimize=True)
@@ -184,11 +180,11 @@ def _equations(
     blocks, rights, modes = [], [], []
 
     def add(
-        mean: FloatArray,  # (n, 3)
-        basis: FloatArray,  # (n, 3, B)
-        theirs: FloatArray,  # (n, 3)
-        their_modes: FloatArray,  # (M, n, 3)
-        white: FloatArray,  # (n, 3, 3), rows are directions over their noise
+        mean: Float64Array,  # (n, 3)
+        basis: Float64Array,  # (n, 3, B)
+        theirs: Float64Array,  # (n, 3)
+        their_modes: Float64Array,  # (M, n, 3)
+        white: Float64Array,  # (n, 3, 3), rows are directions over their noise
     ) -> None:
         jacobian = np.concatenate([basis, -_motion_rows(theirs)], -1)
         blocks.append((white @ jacobian).reshape(-1, count + 6))
@@ -215,7 +211,9 @@ def _equations(
     return np.concatenate(blocks), np.concatenate(rights), np.concatenate(modes)
 
 
-def humanise(space: IdentitySpace, fit: Fit, mirror: IntArray, vertex_weight: FloatArray, count: int) -> IdentitySpace:
+def humanise(
+    space: IdentitySpace, fit: Fit, mirror: Int64Array, vertex_weight: Float64Array, count: int
+) -> IdentitySpace:
     """Whitened space of people: principal components of the fitted covariance under a weight per vertex (V,).
 
     People and their mirror images count alike, so the mean is symmetric.

@@ -3,23 +3,21 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from fitme.arrays import Float64Array, Int64Array
 
 
 @dataclass(frozen=True)
 class IdentitySpace:
     """Heads as mean + coefficients · basis, coefficients with unit variance."""
 
-    mean: FloatArray
+    mean: Float64Array
     """(V, 3) metres."""
-    basis: FloatArray
+    basis: Float64Array
     """(K, V, 3) metres per standard deviation."""
 
 
-def principal_components(samples: FloatArray, mirror: IntArray, count: int) -> IdentitySpace:
+def principal_components(samples: Float64Array, mirror: Int64Array, count: int) -> IdentitySpace:
     """PCA of samples (N, V, 3) and their mirror images: every component is symmetric or antisymmetric."""
     flipped = samples[:, mirror] * np.array([-1.0, 1.0, 1.0])
     data = np.concatenate([samples, flipped])

@@ -11,15 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import BoolArray, Float64Array, Int64Array, UInt8Array
 from fitme.shape.normals import vertex_normals
 from fitme.shape.raster import Coverage, rasterize
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 LANDMARK_COUNT = 478
 FIRST_IRIS_LANDMARK = 468
@@ -48,21 +44,21 @@ _LIGHT = np.array([0.0, 0.4, 0.9])
 class Embedding:
     """A triangle and barycentric weights per landmark."""
 
-    triangle: IntArray
+    triangle: Int64Array
     """(L,)"""
-    barycentric: FloatArray
+    barycentric: Float64Array
     """(L, 3)"""
 
-    def points(self, vertices: FloatArray, triangles: IntArray) -> FloatArray:
+    def points(self, vertices: Float64Array, triangles: Int64Array) -> Float64Array:
         """Landmarks (L, 3) on vertices (V, 3)."""
         return np.asarray((vertices[triangles[self.triangle]] * self.barycentric[..., None]).sum(1))
 
 
 def embed_mediapipe(
-    vertices: FloatArray,  # (V, 3) the mean head
-    triangles: IntArray,  # (F, 3)
+    vertices: Float64Array,  # (V, 3) the mean head
+    triangles: Int64Array,  # (F, 3)
     skin: BoolArray,  # (F,) triangles on which landmarks other than irises may lie
-    eyeballs: tuple[IntArray, IntArray],  # vertices of the left and the right one
+    eyeballs: tuple[Int64Array, Int64Array],  # vertices of the left and the right one
 ) -> Embedding:
     """Embedding of all 478 landmarks; ValueError where MediaPipe does not see a face or misses a landmark."""
     normals = face_normals(vertices, triangles)
@@ -95,7 +91,7 @@ def embed_mediapipe(
     )
 
 
-def _landmark_azimuth(vertices: FloatArray, triangles: IntArray, colour: FloatArray) -> FloatArray:
+def _landmark_azimuth(vertices: Float64Array, triangles: Int64Array, colour: Float64Array) -> Float64Array:
     """About which way (radians from the front, + is the person's left) each landmark (468,) faces: tells which pictures
     can show it. MediaPipe also guesses the hidden ones, and a hidden one's pixel shows some other part of the head."""
     for picture, _, _ in _draw(vertices, triangles, colour, ((0.0, 0.0),)):
@@ -107,7 +103,7 @@ def _landmark_azimuth(vertices: FloatArray, triangles: IntArray, colour: FloatAr
     raise ValueError("MediaPipe sees no face on the frontal picture of the mean head")
 
 
-def _robust_mean(points: FloatArray, trust: FloatArray) -> FloatArray:
+def _robust_mean(points: Float64Array, trust: Float64Array) -> Float64Array:
     """Geometric median (L, 3) of points (N, L, 3) with weights (N, L), by Weiszfeld's iteration."""
     mean, weight = np.zeros(points.shape[1:]), trust
     for _ in range(_MEDIAN_ROUNDS):
@@ -116,14 +112,14 @@ def _robust_mean(points: FloatArray, trust: FloatArray) -> FloatArray:
     return mean
 
 
-def face_normals(vertices: FloatArray, triangles: IntArray) -> FloatArray:
+def face_normals(vertices: Float64Array, triangles: Int64Array) -> Float64Array:
     """Unit normals (F, 3)."""
     a, b, c = (vertices[triangles[:, k]] for k in range(3))
     normal = np.cross(b - a, c - a)
     return np.asarray(normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-15))
 
 
-def symmetrise(points: FloatArray) -> FloatArray:
+def symmetrise(points: Float64Array) -> Float64Array:
     """Points (N, 3) of a symmetric pattern, averaged with their mirror images (found as mutual nearest neighbours)."""
     from scipy.optimize import linear_sum_assignment
     from scipy.spatial.distance import cdist
@@ -133,7 +129,9 @@ def symmetrise(points: FloatArray) -> FloatArray:
     return np.asarray((points + flipped[partner]) / 2.0)
 
 
-def nearest_on_mesh(points: FloatArray, vertices: FloatArray, triangles: IntArray, allowed: IntArray) -> Embedding:
+def nearest_on_mesh(
+    points: Float64Array, vertices: Float64Array, triangles: Int64Array, allowed: Int64Array
+) -> Embedding:
     """The nearest place on the allowed triangles for each point, among those around the nearest few centroids."""
     from scipy.spatial import cKDTree
 
@@ -146,7 +144,7 @@ def nearest_on_mesh(points: FloatArray, vertices: FloatArray, triangles: IntArra
     return Embedding(allowed[near[rows, best]], barycentric[rows, best])
 
 
-def _closest_barycentric(p: FloatArray, corners: FloatArray) -> FloatArray:
+def _closest_barycentric(p: Float64Array, corners: Float64Array) -> Float64Array:
     """Barycentric weights (..., 3) of the point of triangles (..., 3, 3) that is nearest to p (..., 3)."""
     a, b, c = corners[..., 0, :], corners[..., 1, :], corners[..., 2, :]
     e0, e1, d = b - a, c - a, p - a
@@ -173,7 +171,7 @@ def _closest_barycentric(p: FloatArray, corners: FloatArray) -> FloatArray:
     return np.asarray(np.take_along_axis(stacked, best[None, ..., None], 0)[0])
 
 
-def _paint(vertices: FloatArray, triangles: IntArray, eyeballs: tuple[IntArray, IntArray]) -> FloatArray:
+def _paint(vertices: Float64Array, triangles: Int64Array, eyeballs: tuple[Int64Array, Int64Array]) -> Float64Array:
     """(V, 4): colour, and distance from the iris's axis where a vertex is on the front of an eyeball."""
     paint = np.concatenate([np.tile(_SKIN_COLOUR, (len(vertices), 1)), np.full((len(vertices), 1), 1.0)], 1)
     for ball in eyeballs:
@@ -185,8 +183,8 @@ def _paint(vertices: FloatArray, triangles: IntArray, eyeballs: tuple[IntArray, 
 
 
 def _draw(
-    vertices: FloatArray, triangles: IntArray, paint: FloatArray, views_deg: Sequence[tuple[float, float]]
-) -> Iterator[tuple[npt.NDArray[np.uint8], Coverage, FloatArray]]:
+    vertices: Float64Array, triangles: Int64Array, paint: Float64Array, views_deg: Sequence[tuple[float, float]]
+) -> Iterator[tuple[UInt8Array, Coverage, Float64Array]]:
     """Pictures of the head, what covers their pixels, and the direction (3,) from the head to the camera."""
     for yaw, pitch in views_deg:
         rotation = _rotation(yaw, pitch)
@@ -197,7 +195,7 @@ def _draw(
         yield _shade(coverage, vertices, triangles, paint, rotation), coverage, rotation[2]
 
 
-def _rotation(yaw_deg: float, pitch_deg: float) -> FloatArray:
+def _rotation(yaw_deg: float, pitch_deg: float) -> Float64Array:
     yaw, pitch = np.deg2rad(yaw_deg), np.deg2rad(pitch_deg)
     about_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
     about_x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
@@ -205,8 +203,8 @@ def _rotation(yaw_deg: float, pitch_deg: float) -> FloatArray:
 
 
 def _shade(
-    coverage: Coverage, vertices: FloatArray, triangles: IntArray, paint: FloatArray, rotation: FloatArray
-) -> npt.NDArray[np.uint8]:
+    coverage: Coverage, vertices: Float64Array, triangles: Int64Array, paint: Float64Array, rotation: Float64Array
+) -> UInt8Array:
     smooth = vertex_normals(torch.from_numpy(vertices)[None], torch.from_numpy(triangles))[0].numpy()
     normal = coverage.interpolate(smooth @ rotation.T, triangles)
     painted = coverage.interpolate(paint, triangles)
@@ -217,7 +215,7 @@ def _shade(
     return np.asarray(np.clip(picture, 0.0, 1.0) * 255.0, np.uint8)
 
 
-def _detect(picture: npt.NDArray[np.uint8]) -> FloatArray | None:
+def _detect(picture: UInt8Array) -> Float64Array | None:
     """MediaPipe's landmarks (478, 2) in pixels, None where it sees no face."""
     faces = _face_mesh().process(picture).multi_face_landmarks
     if not faces:
@@ -233,7 +231,7 @@ def _face_mesh() -> Any:  # noqa: ANN401 (mediapipe has no types)
     return mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True)
 
 
-def _embed_iris(vertices: FloatArray, triangles: IntArray, ball: IntArray) -> Embedding:
+def _embed_iris(vertices: Float64Array, triangles: Int64Array, ball: Int64Array) -> Embedding:
     """Centre, then the rim at the picture's right, top, left and bottom, on an eyeball that looks straight ahead."""
     centre = vertices[ball].mean(0)
     radius = float(np.linalg.norm(vertices[ball] - centre, axis=1).mean())

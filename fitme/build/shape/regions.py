@@ -1,15 +1,11 @@
 """Which region each triangle belongs to, told from the mesh's parts, its measures and the embedded landmarks."""
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import BoolArray, Float64Array, Int64Array
 from fitme.build.shape.source_mesh import Part
 from fitme.shape.landmark_groups import FACE_OVAL, OUTER_LIPS
 from fitme.shape.regions import Region
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 _HAIRLINE_M = 0.072
 """Height of the middle of the hairline above the eyes."""
@@ -25,19 +21,19 @@ _OVAL_DEPTH_M = 0.01
 """How far behind the face oval's hindmost landmark a triangle may lie."""
 
 
-def soft_skin(part: IntArray) -> BoolArray:
+def soft_skin(part: Int64Array) -> BoolArray:
     """(F,) outer skin, on which landmarks may lie."""
     return np.isin(part, (Part.HEAD, Part.NECK))
 
 
 def assign_regions(
-    template: FloatArray,  # (V, 3)
-    triangles: IntArray,  # (F, 3)
-    part: IntArray,  # (F,)
-    quad: IntArray,  # (F,) triangles of one quad share a number, and thus a region
-    ear_motion: FloatArray,  # (V,) how far a shift of the ears moves each vertex
-    landmarks: FloatArray,  # (478, 3) on the same vertices
-) -> IntArray:
+    template: Float64Array,  # (V, 3)
+    triangles: Int64Array,  # (F, 3)
+    part: Int64Array,  # (F,)
+    quad: Int64Array,  # (F,) triangles of one quad share a number, and thus a region
+    ear_motion: Float64Array,  # (V,) how far a shift of the ears moves each vertex
+    landmarks: Float64Array,  # (478, 3) on the same vertices
+) -> Int64Array:
     """Values of `Region` (F,)."""
     middle = _quad_middles(template[triangles].mean(1), quad)
     azimuth = np.rad2deg(np.abs(np.arctan2(middle[:, 0], middle[:, 2] - _HEAD_AXIS_DEPTH_M)))
@@ -60,26 +56,28 @@ def assign_regions(
     return region
 
 
-def face_triangles(template: FloatArray, triangles: IntArray, part: IntArray, landmarks: FloatArray) -> BoolArray:
+def face_triangles(
+    template: Float64Array, triangles: Int64Array, part: Int64Array, landmarks: Float64Array
+) -> BoolArray:
     """(F,) skin and lips inside MediaPipe's face oval seen from the front."""
     middle = template[triangles].mean(1)
     oval = inside_polygon(middle[:, :2], landmarks[list(FACE_OVAL), :2])
     return np.asarray((part == Part.HEAD) & oval & (middle[:, 2] > landmarks[list(FACE_OVAL), 2].min() - _OVAL_DEPTH_M))
 
 
-def _quad_middles(middle: FloatArray, quad: IntArray) -> FloatArray:
+def _quad_middles(middle: Float64Array, quad: Int64Array) -> Float64Array:
     """(F, C) values of triangles, averaged over the triangles of the same quad."""
     total = np.zeros((quad.max() + 1, middle.shape[1]))
     np.add.at(total, quad, middle)
     return np.asarray(total[quad] / np.bincount(quad)[quad][:, None])
 
 
-def _grown(polygon: FloatArray, margin: float) -> FloatArray:
+def _grown(polygon: Float64Array, margin: float) -> Float64Array:
     offset = polygon - polygon.mean(0)
     return np.asarray(polygon + margin * offset / np.linalg.norm(offset, axis=1, keepdims=True))
 
 
-def inside_polygon(points: FloatArray, polygon: FloatArray) -> BoolArray:
+def inside_polygon(points: Float64Array, polygon: Float64Array) -> BoolArray:
     """Even-odd rule: (N,) whether points (N, 2) are inside a closed polygon (M, 2)."""
     inside = np.zeros(len(points), bool)
     for a, b in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):

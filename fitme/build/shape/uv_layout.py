@@ -8,13 +8,10 @@ the tongue's halves, the halves of the mouth's inside, the eyeballs.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import BoolArray, Float64Array, Int64Array
 from fitme.build.shape.flatten import Rectangle, boundary_loop, flatten, flatten_round
 from fitme.build.shape.source_mesh import Part
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _SKIN = Rectangle(0.5, 0.002, 0.998, 0.864)
 _EYEBALL = Rectangle(0.872, 0.872, 0.998, 0.998)
@@ -55,13 +52,13 @@ _EYE_MAGNIFICATION_RAD = 0.9
 class UvLayout:
     """A UV vertex for every distinct (vertex, position) pair."""
 
-    uv: FloatArray
+    uv: Float64Array
     """(T, 2), (0, 0) top-left, v down."""
-    triangles: IntArray
+    triangles: Int64Array
     """(F, 3) indices into `uv`."""
 
 
-def back_of_eyeballs(template: FloatArray, triangles: IntArray, part: IntArray) -> npt.NDArray[np.bool_]:
+def back_of_eyeballs(template: Float64Array, triangles: Int64Array, part: Int64Array) -> BoolArray:
     """Mask (F,) of the eyeballs' hindmost triangles, which are left out of the model: nothing ever sees them."""
     mask = np.zeros(len(triangles), bool)
     for value in (Part.EYEBALL_LEFT, Part.EYEBALL_RIGHT):
@@ -72,7 +69,7 @@ def back_of_eyeballs(template: FloatArray, triangles: IntArray, part: IntArray) 
     return mask
 
 
-def lay_out(template: FloatArray, triangles: IntArray, part: IntArray, mirror: IntArray) -> UvLayout:
+def lay_out(template: Float64Array, triangles: Int64Array, part: Int64Array, mirror: Int64Array) -> UvLayout:
     """UV layout of a symmetric triangle mesh (V, 3), (F, 3) with `Part`s (F,) and mirror indices (V,)."""
     corner_uv = np.zeros((*triangles.shape, 2))
     left = template[triangles, 0].mean(1) > 0.0
@@ -106,7 +103,7 @@ def lay_out(template: FloatArray, triangles: IntArray, part: IntArray, mirror: I
     return UvLayout(corner_uv.reshape(-1, 2)[first], inverse.reshape(triangles.shape).astype(np.int64))
 
 
-def wanted_scale(template: FloatArray, triangles: IntArray, part: IntArray) -> FloatArray:
+def wanted_scale(template: Float64Array, triangles: Int64Array, part: Int64Array) -> Float64Array:
     """Relative texel density (F,) per length that the layout aims at: 1 on the face."""
     middle = template[triangles].mean(1)
     azimuth = np.rad2deg(np.abs(np.arctan2(middle[:, 0], middle[:, 2] - _HEAD_CENTRE_M[2])))
@@ -121,21 +118,21 @@ def wanted_scale(template: FloatArray, triangles: IntArray, part: IntArray) -> F
     return np.asarray(scale)
 
 
-def _ramp(x: FloatArray, start: float, end: float) -> FloatArray:
+def _ramp(x: Float64Array, start: float, end: float) -> Float64Array:
     t = np.clip((x - start) / (end - start), 0.0, 1.0)
     return np.asarray(t * t * (3.0 - 2.0 * t))
 
 
-def _write(corner_uv: FloatArray, uv: FloatArray, triangles: IntArray, mask: npt.NDArray[np.bool_]) -> None:
+def _write(corner_uv: Float64Array, uv: Float64Array, triangles: Int64Array, mask: BoolArray) -> None:
     corner_uv[mask] = uv[triangles[mask]]
 
 
-def _corner_uv(r: Rectangle) -> FloatArray:
+def _corner_uv(r: Rectangle) -> Float64Array:
     """Corners in the order of a boundary loop: top-left, bottom-left, bottom-right, top-right."""
     return np.array([[r.left, r.top], [r.left, r.bottom], [r.right, r.bottom], [r.right, r.top]])
 
 
-def _flatten_skin(template: FloatArray, half: IntArray, scale: FloatArray) -> FloatArray:
+def _flatten_skin(template: Float64Array, half: Int64Array, scale: Float64Array) -> Float64Array:
     loop = boundary_loop(half)
     x = template[loop]
     middle = np.abs(x[:, 0]) < _ON_MIDLINE_M
@@ -157,7 +154,7 @@ def _flatten_skin(template: FloatArray, half: IntArray, scale: FloatArray) -> Fl
     return flatten(template, half, scale, (crown, int(front), int(back), turn), _corner_uv(_SKIN), _ITERATIONS)
 
 
-def _teeth_corners(template: FloatArray, piece: IntArray) -> tuple[int, int, int, int]:
+def _teeth_corners(template: Float64Array, piece: Int64Array) -> tuple[int, int, int, int]:
     """Corners of half a row of teeth: its two ends on the midline, then its two ends at the back."""
     loop = boundary_loop(piece)
     middle = np.abs(template[loop, 0]) < _ON_MIDLINE_M
@@ -169,11 +166,11 @@ def _teeth_corners(template: FloatArray, piece: IntArray) -> tuple[int, int, int
     return int(loop[0]), int(loop[count - 1]), int(loop[ends[0]]), int(loop[ends[-1]])
 
 
-def _polar_angle(offset: FloatArray) -> FloatArray:
+def _polar_angle(offset: Float64Array) -> Float64Array:
     return np.asarray(np.arctan2(np.hypot(offset[..., 0], offset[..., 1]), offset[..., 2]))
 
 
-def _flatten_eyeball(template: FloatArray, piece: IntArray, r: Rectangle) -> FloatArray:
+def _flatten_eyeball(template: Float64Array, piece: Int64Array, r: Rectangle) -> Float64Array:
     used = np.unique(piece)
     low, high = template[used].min(0), template[used].max(0)
     centre = np.array([(low[0] + high[0]) / 2.0, (low[1] + high[1]) / 2.0, high[2] - (high[1] - low[1]) / 2.0])

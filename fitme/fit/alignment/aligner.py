@@ -5,9 +5,9 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array
 from fitme.color import linear_to_bytes
 from fitme.fit.alignment.face_crop import FaceCrop
 from fitme.fit.alignment.head_scale import volume_information
@@ -31,8 +31,6 @@ from fitme.render.rasterizer import RasterizerBackend
 from fitme.render.renderer import Rendering, render
 from fitme.shape.morphable_model import MorphableModel
 
-FloatArray = npt.NDArray[np.float32]
-
 
 class HeadAligner:
     """Solves poses, expressions, identity and focal length over keyframes. Holds what the solves share."""
@@ -50,7 +48,7 @@ class HeadAligner:
         keyframes: Sequence[Keyframe],
         known: Mapping[str, KeyframeEstimate],
         focal: float,
-        identity: FloatArray,
+        identity: Float32Array,
         free: FreeParameters,
         others: MarginalInformation | None = None,
         *,
@@ -70,7 +68,7 @@ class HeadAligner:
         return solve_jointly(targets, start, self._settings.solver, free, others=others)
 
     def information_of(
-        self, keyframe: Keyframe, estimate: KeyframeEstimate, focal: float, identity: FloatArray, *, measured: bool
+        self, keyframe: Keyframe, estimate: KeyframeEstimate, focal: float, identity: Float32Array, *, measured: bool
     ) -> MarginalInformation:
         """What the landmarks of a keyframe say of identity and focal length, linearised at its estimate; with their
         `measured` errors or without."""
@@ -84,7 +82,7 @@ class HeadAligner:
         crops: Sequence[FaceCrop],
         estimate: JointEstimate,
         maps: ReflectanceMaps,
-        lights: Sequence[FloatArray],
+        lights: Sequence[Float32Array],
         free: FreeParameters,
     ) -> JointEstimate:
         """Joint solve over dense matches between the keyframes and their renders, with the landmarks as an anchor."""
@@ -112,7 +110,7 @@ class HeadAligner:
         crops: Sequence[FaceCrop],
         estimate: JointEstimate,
         maps: ReflectanceMaps,
-        lights: Sequence[FloatArray],
+        lights: Sequence[Float32Array],
         others: MarginalInformation | None = None,
     ) -> TrackSolution:
         """Joint solve, shape and focal length included, over points that are matched between the keyframes and their
@@ -148,7 +146,7 @@ class HeadAligner:
         # A single photo has no tracks.
         return SurfacePoints(self._model, self._basis, self._settings.tracks.count)
 
-    def estimate_of(self, known: Sequence[KeyframeEstimate], focal: float, identity: FloatArray) -> JointEstimate:
+    def estimate_of(self, known: Sequence[KeyframeEstimate], focal: float, identity: Float32Array) -> JointEstimate:
         """The joint estimate that estimates of single keyframes amount to."""
         return initial_estimate(
             [item.pose for item in known],
@@ -159,7 +157,7 @@ class HeadAligner:
 
     @torch.no_grad()
     def draw(
-        self, estimate: KeyframeEstimate, identity: FloatArray, camera: Camera, maps: ReflectanceMaps
+        self, estimate: KeyframeEstimate, identity: Float32Array, camera: Camera, maps: ReflectanceMaps
     ) -> Rendering:
         """Render a head of an identity (K,) as an estimate has it."""
         empty = torch.zeros(1, 0, 3)
@@ -181,14 +179,14 @@ class HeadAligner:
         )
 
 
-def keyframe_estimate(joint: JointEstimate, index: int, light: FloatArray) -> KeyframeEstimate:
+def keyframe_estimate(joint: JointEstimate, index: int, light: Float32Array) -> KeyframeEstimate:
     """What a joint estimate says of one keyframe, under a light (9, 3); its loss is not known yet."""
     expression = joint.expressions[index].astype(np.float32)
     return KeyframeEstimate(pose_of(joint, index), expression, light, float("nan"))
 
 
 @torch.no_grad()
-def posed_vertices(model: MorphableModel, estimate: KeyframeEstimate, identity: FloatArray) -> torch.Tensor:
+def posed_vertices(model: MorphableModel, estimate: KeyframeEstimate, identity: Float32Array) -> torch.Tensor:
     """(V, 3) vertices in view space, metres."""
     vertices = model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None])[0]
     return transform(torch.from_numpy(estimate.pose.rotation), torch.from_numpy(estimate.pose.translation), vertices)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float32Array, Float64Array, UInt8Array
 from fitme.fit.keyframe import Keyframe
 from fitme.geometry import Camera
 
@@ -17,9 +17,9 @@ WINDOW_MARGIN = 1.45
 class FaceCrop:
     """A resampled square window of a keyframe."""
 
-    image: npt.NDArray[np.uint8]
+    image: UInt8Array
     """(R, R, 3) sRGB; black outside the picture."""
-    usable: npt.NDArray[np.float32]
+    usable: Float32Array
     """(R, R) in [0, 1]: how far a pixel shows the person's uncovered face."""
     left_px: float
     top_px: float
@@ -30,20 +30,20 @@ class FaceCrop:
         """The camera that sees the window, given the one that sees the whole picture."""
         return whole.window(self.left_px, self.top_px, self.size_px, self.image.shape[0])
 
-    def to_window(self, pixels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def to_window(self, pixels: Float64Array) -> Float64Array:
         """Pixel coordinates (..., 2) of the whole picture as coordinates of the window."""
         scale = self.image.shape[0] / self.size_px
-        moved: npt.NDArray[np.float64] = (pixels - np.array([self.left_px, self.top_px])) * scale
+        moved: Float64Array = (pixels - np.array([self.left_px, self.top_px])) * scale
         return moved
 
-    def to_picture(self, pixels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def to_picture(self, pixels: Float64Array) -> Float64Array:
         """Inverse of `to_window`."""
-        scaled: npt.NDArray[np.float64] = pixels * (self.size_px / self.image.shape[0])
+        scaled: Float64Array = pixels * (self.size_px / self.image.shape[0])
         scaled += np.array([self.left_px, self.top_px])
         return scaled
 
 
-def crop_face(keyframe: Keyframe, usable: npt.NDArray[np.float32], resolution: int) -> FaceCrop:
+def crop_face(keyframe: Keyframe, usable: Float32Array, resolution: int) -> FaceCrop:
     """Cut the face out of a keyframe; `usable` (H, W) as in `FaceCrop`, for the whole picture."""
     landmarks = keyframe.observation.landmarks
     low, high = landmarks.min(0), landmarks.max(0)
@@ -65,7 +65,7 @@ def crop_face(keyframe: Keyframe, usable: npt.NDArray[np.float32], resolution: i
     )
 
 
-def _prefilter(image: npt.NDArray[np.uint8], scale: float) -> npt.NDArray[np.uint8]:
+def _prefilter(image: UInt8Array, scale: float) -> UInt8Array:
     """Low-pass a picture that is going to shrink by `scale`, so that it does not alias."""
     if scale >= 1.0:
         return image

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array, Float64Array
 from fitme.fit.alignment.limbus import LimbusView, pooled_radius
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.solver.linearization import focal_px
@@ -17,9 +17,6 @@ from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.geometry import Camera, transform
 from fitme.shape.landmark_groups import LEFT_IRIS, RIGHT_IRIS
 from fitme.shape.morphable_model import MorphableModel
-
-FloatArray = npt.NDArray[np.float32]
-Array = npt.NDArray[np.float64]
 
 IRIS_RADIUS_M, IRIS_LOG_SIGMA = 0.005855, 0.036
 """Half the distance from white to white, and its spread over adults: 11.71 mm, standard deviation 0.42 mm (Ruefer,
@@ -46,7 +43,7 @@ class _Size:
     """First-order size of heads, metres."""
 
     mean: float
-    slope: Array
+    slope: Float64Array
     """(K + 1,) by identity; 0 by focal length, which comes last."""
 
     @classmethod
@@ -58,13 +55,13 @@ class _Size:
         slope = np.einsum("kvx,vx->k", basis, outward) / (len(face) * mean)
         return cls(mean, np.append(slope, 0.0))
 
-    def grown(self, identity: FloatArray) -> float:
+    def grown(self, identity: Float32Array) -> float:
         """By how much a head (K,) is larger than the mean."""
         return float(self.slope[:-1] @ identity)
 
 
 def volume_information(
-    model: MorphableModel, identity: FloatArray, told: MarginalInformation, follows: float = 0.0
+    model: MorphableModel, identity: Float32Array, told: MarginalInformation, follows: float = 0.0
 ) -> MarginalInformation:
     """What keeps a head from being found too small, linearised at an identity (K,): most likely is not expected.
 
@@ -84,7 +81,7 @@ def volume_information(
 
 
 def iris_information(
-    model: MorphableModel, identity: FloatArray, focal: float, seen: Iterable[SeenEyes]
+    model: MorphableModel, identity: Float32Array, focal: float, seen: Iterable[SeenEyes]
 ) -> MarginalInformation | None:
     """What the irises of all keyframes say of a head's size, linearised at an identity (K,): its head is as much too
     large as its irises would be. One iris counts for all, since a person's are alike; None where no eye was seen.
@@ -108,7 +105,7 @@ def iris_information(
 
 
 @torch.no_grad()
-def _iris_depths(model: MorphableModel, identity: FloatArray, estimate: KeyframeEstimate) -> Array:
+def _iris_depths(model: MorphableModel, identity: Float32Array, estimate: KeyframeEstimate) -> Float64Array:
     """(2,) distances of the left and the right iris along the optical axis, metres."""
     neutral = model.neutral(torch.from_numpy(identity)[None])
     places = model.landmarks(neutral)[0][[LEFT_IRIS[0], RIGHT_IRIS[0]]]

@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fitme.arrays import Float64Array, Int64Array
 from fitme.errors import ModelFileError
 from fitme.shape.landmark_groups import SURFACE_LANDMARK_COUNT
 from fitme.shape.morphable_model import MorphableModel
-
-Array = npt.NDArray[np.float64]
 
 FORMAT_VERSION = 1
 DEFAULT_ERRORS_PATH = Path(__file__).with_name("landmark_errors.npz")
@@ -32,21 +31,21 @@ DIRECTION_TERMS = 8
 class LandmarkErrors:
     """Errors of P of MediaPipe's landmarks, metres on a head of the mean's size."""
 
-    landmarks: npt.NDArray[np.int64]
+    landmarks: Int64Array
     """(P,) indices among MediaPipe's."""
-    places: Array
+    places: Float64Array
     """(P, 3) where the mean head has them, metres: tells for which model the errors were measured."""
-    direction: Array
+    direction: Float64Array
     """(P, 3, 8) mean error by `direction_terms`."""
-    identity: Array
+    identity: Float64Array
     """(P, 3, k) mean error by the first k coefficients of the person's identity."""
-    person: Array
+    person: Float64Array
     """(P, 3, M) by coefficients that are standard normal over people."""
-    frame: Array
+    frame: Float64Array
     """(P, 3, C) by coefficients that are standard normal over frames."""
-    sigma: Array
+    sigma: Float64Array
     """(P,) standard deviation of the rest, along each axis."""
-    turn_growth: Array
+    turn_growth: Float64Array
     """() how much all spreads grow with the squared sine of the head's turn."""
 
     def fits(self, model: MorphableModel) -> bool:
@@ -56,7 +55,7 @@ class LandmarkErrors:
         found = model.landmarks(model.mean[None])[0].double().numpy()[self.landmarks]
         return bool(np.abs(found - self.places).max() < PLACE_TOLERANCE_M)
 
-    def spread(self, rotation: Array) -> float:
+    def spread(self, rotation: Float64Array) -> float:
         """Factor on person, frame and sigma for a head's rotation (3, 3)."""
         return 1.0 + float(self.turn_growth) * (1.0 - min(1.0, float(rotation[2, 2]) ** 2))
 
@@ -95,13 +94,13 @@ def load_errors(path: Path) -> LandmarkErrors:
     return LandmarkErrors(**loaded | {"landmarks": arrays["landmarks"].astype(np.int64)})
 
 
-def direction_terms(rotations: Array) -> Array:
+def direction_terms(rotations: Float64Array) -> Float64Array:
     """(N, 8) smooth functions of where heads look, of rotations (N, 3, 3) from model to view."""
     x, y = rotations[:, 0, 2], rotations[:, 1, 2]
     return np.stack([np.ones_like(x), x, x * x, x**3, y, y * y, x * y, x * x * y], 1)
 
 
-def pixels_per_metre(places: Array, seen: Array, rotation: Array) -> float:
+def pixels_per_metre(places: Float64Array, seen: Float64Array, rotation: Float64Array) -> float:
     """Size of a face in a picture: the scale of the mean head's landmarks (L, 3), turned by (3, 3) and seen from afar,
     that agrees best with landmarks (L, 2) in pixels."""
     flat = places @ rotation[:2].T * (1.0, -1.0)

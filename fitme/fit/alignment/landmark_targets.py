@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import BoolArray, Float64Array, IndexArray
 from fitme.fit.alignment.landmark_errors import LandmarkErrors, direction_terms, load_default_errors, pixels_per_metre
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.joint_estimate import JointEstimate
@@ -15,8 +15,6 @@ from fitme.geometry import HeadPose, axis_angle_from_matrix, rotation_matrix
 from fitme.shape.landmark_groups import FACE_OVAL, INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class LandmarkTargets:
         self._measured_ones = self._all if self._errors is None else _Chosen.of(model, basis, self._errors.landmarks)
         self._settings = settings
 
-    def of(self, keyframe: Keyframe, rotation: Array, *, measured: bool) -> PointTargets:
+    def of(self, keyframe: Keyframe, rotation: Float64Array, *, measured: bool) -> PointTargets:
         """Targets of one keyframe, given a first guess of its head's rotation (3, 3).
 
         With `measured` errors they say how landmarks err together, which shape is to be told from. Where shape is
@@ -80,7 +78,7 @@ class LandmarkTargets:
         shift, errors = self._measured(self._errors, chosen, observed, rotation)
         return PointTargets(chosen.points, observed[chosen.index] - shift, sigma, camera, errors)
 
-    def _sigma(self, chosen: "_Chosen", observed: Array, rotation: Array) -> Array:
+    def _sigma(self, chosen: "_Chosen", observed: Float64Array, rotation: Float64Array) -> Float64Array:
         """(P,) pixels: errors of landmarks (478, 2) that count as independent."""
         settings = self._settings
         side = float((observed.max(0) - observed.min(0)).max())
@@ -89,12 +87,12 @@ class LandmarkTargets:
         sigma[chosen.contour] *= settings.contour_factor
         sigma[chosen.features] *= settings.feature_factor
         sigma[(chosen.normals @ rotation.T)[:, 2] < 0.0] *= settings.averted_factor
-        spread: Array = sigma * (1.0 + (turn_of(rotation) / settings.turn_deg) ** 2)
+        spread: Float64Array = sigma * (1.0 + (turn_of(rotation) / settings.turn_deg) ** 2)
         return spread
 
     def _measured(
-        self, errors: LandmarkErrors, chosen: "_Chosen", observed: Array, rotation: Array
-    ) -> tuple[Array, PointErrors]:
+        self, errors: LandmarkErrors, chosen: "_Chosen", observed: Float64Array, rotation: Float64Array
+    ) -> tuple[Float64Array, PointErrors]:
         """Mean error (P, 2), and how the rest comes about, pixels, of landmarks (478, 2) of a head turned by (3, 3)."""
         scale = pixels_per_metre(self._places[self._all.index], observed[self._all.index], rotation)
         to_pixels = scale * rotation[:2] * np.array([[1.0], [-1.0]])  # (2, 3)
@@ -113,18 +111,18 @@ class LandmarkTargets:
 class _Chosen:
     """Landmarks that count, P of them."""
 
-    index: npt.NDArray[np.intp]
+    index: IndexArray
     """(P,)."""
     points: MeshPoints
-    contour: npt.NDArray[np.bool_]
+    contour: BoolArray
     """(P,) on the oval."""
-    features: npt.NDArray[np.bool_]
+    features: BoolArray
     """(P,) on the rims of eyes and lips."""
-    normals: Array
+    normals: Float64Array
     """(P, 3) of the mean head."""
 
     @classmethod
-    def of(cls, model: MorphableModel, basis: MeshBasis, index: npt.NDArray[np.intp]) -> "_Chosen":
+    def of(cls, model: MorphableModel, basis: MeshBasis, index: IndexArray) -> "_Chosen":
         triangles, weights = model.mediapipe_triangles.numpy(), model.mediapipe_barycentric.numpy()
         return cls(
             index,
@@ -135,13 +133,13 @@ class _Chosen:
         )
 
 
-def turn_of(rotation: Array) -> float:
+def turn_of(rotation: Float64Array) -> float:
     """Angle in degrees between the camera's axis and the head's forward one, of a rotation matrix (3, 3)."""
     return float(np.degrees(np.arccos(np.clip(rotation[2, 2], -1.0, 1.0))))
 
 
 def initial_estimate(
-    poses: Sequence[HeadPose], expressions: Sequence[Array], focal: float, identity: Array
+    poses: Sequence[HeadPose], expressions: Sequence[Float64Array], focal: float, identity: Float64Array
 ) -> JointEstimate:
     """A start for the joint solver."""
     rotations = [matrix_of(pose) for pose in poses]
@@ -154,9 +152,9 @@ def initial_estimate(
     )
 
 
-def matrix_of(pose: HeadPose) -> Array:
+def matrix_of(pose: HeadPose) -> Float64Array:
     """(3, 3) rotation matrix of a pose."""
-    matrix: Array = rotation_matrix(torch.from_numpy(pose.rotation).double()).numpy()
+    matrix: Float64Array = rotation_matrix(torch.from_numpy(pose.rotation).double()).numpy()
     return matrix
 
 
@@ -166,10 +164,10 @@ def pose_of(estimate: JointEstimate, index: int) -> HeadPose:
     return HeadPose(rotation.float().numpy(), estimate.translations[index].astype(np.float32))
 
 
-def _point_normals(model: MorphableModel, index: npt.NDArray[np.intp]) -> Array:
+def _point_normals(model: MorphableModel, index: IndexArray) -> Float64Array:
     """(P, 3) normals of the mean head at landmarks."""
     triangles = model.triangles[model.mediapipe_triangles[torch.from_numpy(index)].long()].long()
     corners = model.mean[triangles]  # (P, 3, 3)
     normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    unit: Array = torch.nn.functional.normalize(normals, dim=-1).double().numpy()
+    unit: Float64Array = torch.nn.functional.normalize(normals, dim=-1).double().numpy()
     return unit

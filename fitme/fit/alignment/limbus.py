@@ -9,17 +9,14 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array, Float64Array, UInt8Array
 from fitme.geometry import rotation_matrix
 from fitme.shape.expressions import expression_index
 from fitme.shape.landmark_groups import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.observation import FaceObservation
-
-Array = npt.NDArray[np.float64]
-Picture = npt.NDArray[np.uint8]
 
 RADII = np.exp(np.linspace(np.log(0.6), np.log(1.6), 44))
 """Tried radii over the one that the tracker's landmarks have."""
@@ -54,13 +51,13 @@ class LimbusView:
 
     eye: int
     """0 the left, 1 the right."""
-    radius_px: Array
+    radius_px: Float64Array
     """(R,) rising, of an iris that is seen from straight ahead."""
-    score: Array
+    score: Float64Array
     """(R,) rise of brightness across the best rim of that radius over the eye's contrast, not below 0."""
 
 
-def limbus_views(image: Picture, observation: FaceObservation, model: MorphableModel) -> tuple[LimbusView, ...]:
+def limbus_views(image: UInt8Array, observation: FaceObservation, model: MorphableModel) -> tuple[LimbusView, ...]:
     """Of the eyes that a picture (H, W, 3) sRGB shows open and from ahead: two, one or none."""
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     blinks = observation.expression[[expression_index("eyeBlinkLeft"), expression_index("eyeBlinkRight")]]
@@ -92,7 +89,7 @@ def pooled_radius(views: Sequence[tuple[LimbusView, float]], expected_m: float) 
     return float(np.exp(tried[1:-1][np.where(peaks, inner, 0.0).argmax()]))
 
 
-def _gaze_cosines(observation: FaceObservation, model: MorphableModel) -> Array:
+def _gaze_cosines(observation: FaceObservation, model: MorphableModel) -> Float64Array:
     """(2,) of the horizontal angle between where each eye looks and the line of sight to it."""
     turned = torch.cat(model.eye_rotations(torch.from_numpy(observation.expression)[None])).double()
     head = rotation_matrix(torch.from_numpy(observation.pose.rotation).double())
@@ -101,7 +98,7 @@ def _gaze_cosines(observation: FaceObservation, model: MorphableModel) -> Array:
     return np.asarray(gaze @ sight / (np.linalg.norm(gaze, axis=1) * np.linalg.norm(sight)))
 
 
-def _view(gray: npt.NDArray[np.float32], rim: Array, iris: Array, cosine: float, eye: int) -> LimbusView | None:
+def _view(gray: Float32Array, rim: Float64Array, iris: Float64Array, cosine: float, eye: int) -> LimbusView | None:
     """Of lids (16, 2) and an iris's landmarks (5, 2), its centre first."""
     center = iris.mean(0)
     expected = float(np.linalg.norm(iris[1:] - center, axis=1).max())

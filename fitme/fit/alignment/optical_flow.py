@@ -8,16 +8,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import BoolArray, Float32Array, UInt8Array
 from fitme.fit.alignment.face_crop import FaceCrop
 from fitme.fit.solver.point_targets import MeshBasis, PointTargets
 from fitme.geometry import Camera
 from fitme.shape.regions import Region
-
-Picture = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float32]
-
 
 FLOW_REGIONS = (Region.SKIN, Region.LIPS)
 """What optical flow is believed on: eyeballs turn, teeth and hair are not where the mesh has them."""
@@ -54,17 +50,17 @@ class FlowSettings:
 class FlowField:
     """Where each pixel of a render is found on the picture."""
 
-    source: FloatArray
+    source: Float32Array
     """(R, R) the render, brightness and contrast normalised."""
-    target: FloatArray
+    target: Float32Array
     """(R, R) the picture, likewise."""
-    forward: FloatArray
+    forward: Float32Array
     """(R, R, 2) pixels from render to picture."""
-    mismatch: FloatArray
+    mismatch: Float32Array
     """(R, R) distance between a pixel and itself after forward and backward flow, pixels."""
 
 
-def match(rendered: Picture, picture: Picture, settings: FlowSettings) -> FlowField:
+def match(rendered: UInt8Array, picture: UInt8Array, settings: FlowSettings) -> FlowField:
     """Dense inverse search (Kroeger et al., ECCV 2016) between a render and a picture (R, R, 3), sRGB."""
     source, target = _normalise(rendered, settings), _normalise(picture, settings)
     matcher = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -78,7 +74,7 @@ def match(rendered: Picture, picture: Picture, settings: FlowSettings) -> FlowFi
     return FlowField(source, target, forward, np.hypot(returned[..., 0], returned[..., 1]).astype(np.float32))
 
 
-def interior(raster: FloatArray, settings: FlowSettings) -> npt.NDArray[np.bool_]:
+def interior(raster: Float32Array, settings: FlowSettings) -> BoolArray:
     """(R, R) pixels of a raster (R, R, 4) that the mesh covers, without a margin along the silhouette."""
     margin = np.ones((2 * settings.border_px + 1,) * 2, np.uint8)
     return np.asarray(cv2.erode((raster[..., 3] > 0).astype(np.uint8), margin, borderValue=(0.0,)) > 0)
@@ -86,9 +82,9 @@ def interior(raster: FloatArray, settings: FlowSettings) -> npt.NDArray[np.bool_
 
 def flow_targets(
     basis: MeshBasis,
-    rendered: Picture,  # (R, R, 3) sRGB
-    raster: FloatArray,  # (R, R, 4) u, v, z/w, triangle + 1
-    trusted_triangles: npt.NDArray[np.bool_],  # (F,)
+    rendered: UInt8Array,  # (R, R, 3) sRGB
+    raster: Float32Array,  # (R, R, 4) u, v, z/w, triangle + 1
+    trusted_triangles: BoolArray,  # (F,)
     crop: FaceCrop,
     camera: Camera,
     settings: FlowSettings,
@@ -124,7 +120,7 @@ def flow_targets(
     return PointTargets(points, pixels, np.full(len(rows), sigma), camera)
 
 
-def _normalise(image: Picture, settings: FlowSettings) -> FloatArray:
+def _normalise(image: UInt8Array, settings: FlowSettings) -> Float32Array:
     """(R, R) grey picture whose local mean is 0 and whose local contrast is about 1, so that light does not matter."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     centred = grey - cv2.GaussianBlur(grey, (0, 0), settings.contrast_sigma_px)
@@ -132,6 +128,6 @@ def _normalise(image: Picture, settings: FlowSettings) -> FloatArray:
     return np.asarray(centred / deviation, np.float32)
 
 
-def _quantised(image: FloatArray) -> Picture:
+def _quantised(image: Float32Array) -> UInt8Array:
     """What the matcher takes: a normalised picture in 8 bits."""
     return np.clip(MIDDLE_GREY + GREYS_PER_DEVIATION * image, 0.0, 255.0).astype(np.uint8)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
 from fitme.fit.alignment.face_crop import FaceCrop
 from fitme.fit.alignment.optical_flow import FLOW_REGIONS, LEAST_USABLE, FlowField, FlowSettings, interior, match
 from fitme.fit.solver.point_targets import MeshBasis, MeshPoints
@@ -20,9 +20,6 @@ from fitme.fit.solver.structure_from_motion import Tracks, TrackView
 from fitme.geometry import Camera
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.normals import vertex_normals
-
-FloatArray = npt.NDArray[np.float32]
-Picture = npt.NDArray[np.uint8]
 
 FRONT_COSINE = -0.2
 """Least cosine between a point's normal on the mean head and its forward direction."""
@@ -99,8 +96,8 @@ class SurfacePoints:
     def view(
         self,
         vertices: torch.Tensor,  # (V, 3) posed, view space, metres
-        rendered: Picture,  # (R, R, 3) sRGB
-        raster: FloatArray,  # (R, R, 4) u, v, z/w, triangle + 1
+        rendered: UInt8Array,  # (R, R, 3) sRGB
+        raster: Float32Array,  # (R, R, 4) u, v, z/w, triangle + 1
         crop: FaceCrop,
         camera: Camera,
         settings: TrackSettings,
@@ -136,11 +133,11 @@ class SurfacePoints:
         covariance = scale**2 * _covariance(matched, pixels, settings)[index]
         return TrackView(index, found, np.linalg.inv(np.linalg.cholesky(covariance)))
 
-    def places(self, attributes: FloatArray) -> FloatArray:
+    def places(self, attributes: Float32Array) -> Float32Array:
         """Vertex attributes (V, C) at the points (P, C)."""
         return np.asarray((attributes[self._corners] * self._barycentric[..., None]).sum(1), np.float32)
 
-    def _depth(self, vertices: FloatArray, hit: FloatArray) -> FloatArray:
+    def _depth(self, vertices: Float32Array, hit: Float32Array) -> Float32Array:
         """(P,) distance along the optical axis of what pixels (P, 4) of a raster show; infinite where nothing."""
         triangle = hit[:, 3].astype(np.int64) - 1
         depth = -vertices[self._triangles.numpy()[triangle], 2]  # (P, 3)
@@ -158,7 +155,7 @@ def shared_only(views: Sequence[TrackView], fewest: int) -> list[TrackView]:
     ]
 
 
-def spread_points(model: MorphableModel, count: int) -> tuple[npt.NDArray[np.int64], FloatArray]:
+def spread_points(model: MorphableModel, count: int) -> tuple[Int64Array, Float32Array]:
     """Triangles (count,) and barycentric coordinates (count, 3) of points spread evenly over the front of the mean
     head: of many drawn by area, each next is the one farthest from all before (farthest-point sampling)."""
     corners = model.mean.numpy()[model.triangles.numpy()]  # (F, 3, 3)
@@ -179,7 +176,7 @@ def spread_points(model: MorphableModel, count: int) -> tuple[npt.NDArray[np.int
     return triangles[chosen].astype(np.int64), barycentric[chosen]
 
 
-def _covariance(matched: FlowField, pixels: FloatArray, settings: TrackSettings) -> npt.NDArray[np.float64]:
+def _covariance(matched: FlowField, pixels: Float32Array, settings: TrackSettings) -> Float64Array:
     """(P, 2, 2) squared pixels: of the errors of matches at pixels (P, 2), by least squares over a neighbourhood: the
     variance of what the match left over, times the inverse of the structure tensor."""
     rows, columns = np.mgrid[: matched.source.shape[0], : matched.source.shape[1]].astype(np.float32)
@@ -195,7 +192,7 @@ def _covariance(matched: FlowField, pixels: FloatArray, settings: TrackSettings)
     return np.asarray(variance * np.linalg.inv(tensor + flat) + settings.floor_px**2 * np.eye(2))
 
 
-def _sample(image: FloatArray, pixels: FloatArray) -> FloatArray:
+def _sample(image: Float32Array, pixels: Float32Array) -> Float32Array:
     """Values (P,) or (P, C) of an image (R, R) or (R, R, C) at pixel coordinates (P, 2), bilinear."""
     x, y = (np.ascontiguousarray(pixels[None, :, axis] - 0.5, np.float32) for axis in (0, 1))
     return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0], np.float32)

@@ -12,12 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from fitme.arrays import Float32Array
 from fitme.color import linear_to_srgb
 from fitme.fit.inversion.adam import Adam, Group
 from fitme.fit.inversion.keyframe_loss import DenseTarget, SceneParameters, keyframe_loss
@@ -30,8 +29,6 @@ from fitme.reflectance.texture_encoder import TextureEncoder
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.identity import DlibEmbedder
-
-FloatArray = npt.NDArray[np.float32]
 
 LATENT_SAMPLES = 512
 """Random latents whose spread normalises the prior on W+."""
@@ -91,7 +88,7 @@ class ReflectanceFit:
         self._neighbours = torch.Generator().manual_seed(0)
 
     @property
-    def w_plus(self) -> FloatArray | None:
+    def w_plus(self) -> Float32Array | None:
         """(L, D) latent, None before inversion."""
         return None if self._w_plus is None else self._w_plus.detach()[0].numpy().copy()
 
@@ -105,7 +102,7 @@ class ReflectanceFit:
         """The generator as tuned so far."""
         return self._tuned or self._original
 
-    def restore(self, w_plus: FloatArray | None, tuned: Mapping[str, FloatArray]) -> None:
+    def restore(self, w_plus: Float32Array | None, tuned: Mapping[str, Float32Array]) -> None:
         """Go on from an earlier latent and earlier weights."""
         self._current = None
         if w_plus is not None:
@@ -115,7 +112,7 @@ class ReflectanceFit:
             weights = {name: torch.from_numpy(value.copy()) for name, value in tuned.items()}
             self._tuned.load_state_dict(weights, strict=False)
 
-    def tuned_weights(self) -> dict[str, FloatArray]:
+    def tuned_weights(self) -> dict[str, Float32Array]:
         """Weights that differ from the original generator's."""
         if self._tuned is None:
             return {}

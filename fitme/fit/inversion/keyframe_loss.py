@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fitme.arrays import Float32Array
 from fitme.color import linear_to_srgb
 from fitme.fit.alignment.face_crop import FaceCrop
 from fitme.fit.alignment.landmark_targets import LandmarkSettings
@@ -33,7 +33,7 @@ class DenseTarget:
     crop: FaceCrop
     camera: Camera
     """Sees the crop's window."""
-    landmarks: npt.NDArray[np.float32]
+    landmarks: Float32Array
     """(478, 2) pixels of the window."""
     landmark_sigma_px: Tensor
     """(478,) pixels of the window; infinite for landmarks that do not count."""
@@ -44,10 +44,10 @@ class DenseTarget:
 class SceneParameters:
     """Geometry and light of all keyframes as leaves of a graph."""
 
-    def __init__(self, identity: npt.NDArray[np.float32], estimates: Sequence[KeyframeEstimate]) -> None:
+    def __init__(self, identity: Float32Array, estimates: Sequence[KeyframeEstimate]) -> None:
         """Start from an identity (K,) and the estimates of N keyframes."""
 
-        def leaf(rows: Sequence[npt.NDArray[np.float32]]) -> Tensor:
+        def leaf(rows: Sequence[Float32Array]) -> Tensor:
             return torch.from_numpy(np.stack(rows)).requires_grad_()
 
         self.identity = torch.from_numpy(identity.copy()).requires_grad_()  # (K,)
@@ -67,8 +67,8 @@ class SceneParameters:
     def estimate(self, index: int, loss: float) -> KeyframeEstimate:
         """What the parameters say of one keyframe."""
 
-        def array(values: Tensor) -> npt.NDArray[np.float32]:
-            copied: npt.NDArray[np.float32] = values[index].detach().numpy().copy()
+        def array(values: Tensor) -> Float32Array:
+            copied: Float32Array = values[index].detach().numpy().copy()
             return copied
 
         pose = HeadPose(array(self.rotations), array(self.translations))
@@ -80,7 +80,7 @@ class SceneParameters:
         self.expressions.clamp_(0.0, 1.0)
 
 
-def landmark_sigma(model: MorphableModel, landmarks: npt.NDArray[np.float32], settings: LandmarkSettings) -> Tensor:
+def landmark_sigma(model: MorphableModel, landmarks: Float32Array, settings: LandmarkSettings) -> Tensor:
     """(478,) standard deviations in pixels of landmarks (478, 2); infinite for those that have no place on the mesh."""
     side = float((landmarks.max(0) - landmarks.min(0)).max())
     sigma = torch.full((len(landmarks),), settings.sigma * side)

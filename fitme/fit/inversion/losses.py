@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from fitme.arrays import Float32Array
 from fitme.color import linear_to_srgb
 from fitme.track.identity import DlibEmbedder
 
@@ -49,7 +48,7 @@ class TargetFace:
 
 
 @torch.no_grad()
-def target_face(embedder: DlibEmbedder, target: Tensor, landmarks: npt.NDArray[np.float32]) -> TargetFace:
+def target_face(embedder: DlibEmbedder, target: Tensor, landmarks: Float32Array) -> TargetFace:
     """The features of a picture (1, R, R, 3), sRGB-encoded, with landmarks (478, 2) in its pixels."""
     return TargetFace(*embedder.features(embedder.crops(target * CROP_VALUE_RANGE, landmarks[None])))
 
@@ -58,7 +57,7 @@ def identity_losses(
     embedder: DlibEmbedder,
     rendered: Tensor,  # (1, R, R, 3) encoded
     target: TargetFace,
-    landmarks: npt.NDArray[np.float32],  # (478, 2) pixels of the crop
+    landmarks: Float32Array,  # (478, 2) pixels of the crop
 ) -> tuple[Tensor, Tensor]:
     """Feature distance and cosine distance of the embeddings between two pictures of a face at the same place.
 

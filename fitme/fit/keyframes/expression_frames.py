@@ -1,9 +1,9 @@
 """Pictures that a fit does not explain, but studies: each for how its expression changes the skin."""
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.texture.expression_correctives import ExpressionView
 from fitme.shape.morphable_model import MorphableModel
@@ -20,7 +20,7 @@ class ExpressionFrames:
         self._model = model
         self._pictures: dict[str, Keyframe] = {}
         self._views: dict[str, ExpressionView] = {}
-        self._identities: dict[str, npt.NDArray[np.float32]] = {}
+        self._identities: dict[str, Float32Array] = {}
         self._outdated: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
@@ -54,17 +54,17 @@ class ExpressionFrames:
         self._identities.pop(key, None)
         self._outdated.discard(key)
 
-    def learn(self, key: str, view: ExpressionView, identity: npt.NDArray[np.float32]) -> None:
+    def learn(self, key: str, view: ExpressionView, identity: Float32Array) -> None:
         """What a picture that is held has taught on the head of an identity (K,)."""
         self._views[key], self._identities[key] = view, identity
         self._outdated.discard(key)
 
-    def move_to(self, identity: npt.NDArray[np.float32]) -> None:
+    def move_to(self, identity: Float32Array) -> None:
         """The head is that of an identity (K,) now: what was learnt on much different ones counts until it is learnt
         again."""
         self._outdated = {key for key, other in self._identities.items() if self._moved_m(other, identity) > MOVED_M}
 
-    def _moved_m(self, before: npt.NDArray[np.float32], after: npt.NDArray[np.float32]) -> float:
+    def _moved_m(self, before: Float32Array, after: Float32Array) -> float:
         """Root mean square displacement of the face between two identities (K,), metres, apart from its place."""
         heads = self._model.neutral(torch.from_numpy(np.stack([before, after])))[:, self._model.face_vertices]
         moved = heads[1] - heads[0]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float32Array, Float64Array
 from fitme.fit.alignment.face_crop import FaceCrop
 from fitme.fit.alignment.limbus import LimbusView
 from fitme.fit.estimate import KeyframeEstimate
@@ -24,7 +24,7 @@ class KeyframeEntry:
     """A keyframe that is held, and all that is known of it."""
 
     keyframe: Keyframe
-    usable: npt.NDArray[np.float32]
+    usable: Float32Array
     """(H, W) how far each pixel shows the uncovered head."""
     crop: FaceCrop
     """At the resolution of dense stages."""
@@ -47,7 +47,7 @@ class KeyframeEntry:
         return self.keyframe.key
 
     @property
-    def direction(self) -> npt.NDArray[np.float64]:
+    def direction(self) -> Float64Array:
         """Yaw and pitch (2,) of the head as tracked, radians."""
         return np.array(self.keyframe.observation.pose.yaw_pitch_roll()[:2])
 
@@ -157,7 +157,7 @@ class KeyframeSet:
 
 
 def reference_keyframes(
-    directions: Mapping[str, npt.NDArray[np.float64]],
+    directions: Mapping[str, Float64Array],
     losses: Mapping[str, float],
     new: Sequence[str],
     count: int,

@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from fitme.arrays import Float32Array
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def outlier(disagreements: Mapping[str, float], candidates: Collection[str], set
 
 
 def identity_outlier(
-    embeddings: Mapping[str, npt.NDArray[np.float32]], same_person_distance: float, settings: OutlierSettings
+    embeddings: Mapping[str, Float32Array], same_person_distance: float, settings: OutlierSettings
 ) -> str | None:
     """The keyframe whose identity embedding (D,) is farther from most others' than those of one person are, and much
     farther than theirs from each other; None if there is none."""

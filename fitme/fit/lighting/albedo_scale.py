@@ -13,9 +13,8 @@ The posterior mean under these priors weighs the same evidence as TRUST (Feng et
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from fitme.arrays import Float32Array, Float64Array
 
 SKIN_TONES = np.array(
     [
@@ -61,12 +60,12 @@ DARKEST = 1e-3
 class LightEvidence:
     """What something of known albedo says of the light on a face, under each of K guesses at what it is."""
 
-    log_shading: npt.NDArray[np.float64]
+    log_shading: Float64Array
     """(K, T, 3) logarithm of what a perfect white in the place of the skin would show, if the skin has each of
     `SKIN_TONES`; T may be 1 where that makes no difference."""
-    covariance: npt.NDArray[np.float64]
+    covariance: Float64Array
     """(K, 3, 3) of its error."""
-    log_share: npt.NDArray[np.float64]
+    log_share: Float64Array
     """(K,) logarithm of how likely each guess is beforehand."""
     log_otherwise: float
     """Logarithm of how likely it is to be none of these, times the density of what is seen then, (2 pi)^(3/2) left
@@ -88,18 +87,18 @@ class ToneSettings:
     """What people differ in beside the level, per channel: blood in the skin, makeup, a camera's primaries."""
 
     @property
-    def light_covariance(self) -> npt.NDArray[np.float64]:
+    def light_covariance(self) -> Float64Array:
         """(3, 3) of the logarithm of the light."""
         level, tint = self.shading_log_sigma**2 * np.ones((3, 3)), self.tint_log_sigma**2 * np.eye(3)
         return np.asarray(level + tint + self.temperature_log_sigma**2 * np.outer(WARMTH, WARMTH))
 
 
 def likely_skin_tone(
-    face_color: FloatArray,  # (..., 3)
+    face_color: Float32Array,  # (..., 3)
     settings: ToneSettings,
     specular: float = SKIN_SPECULAR,
     evidence: LightEvidence | None = None,
-) -> FloatArray:
+) -> Float32Array:
     """Expected linear albedo (..., 3), a geometric mean, of skin whose median linear colours are seen as (..., 3).
 
     `specular` is its specular albedo, median of the face. Each of `SKIN_TONES` is weighed by how well a likely light
@@ -127,14 +126,14 @@ def likely_skin_tone(
     weight = np.exp(belief - belief.max((-2, -1), keepdims=True))
     weight /= weight.sum((-2, -1), keepdims=True)
     toned = np.log(SKIN_TONES) + surplus @ precision @ hue
-    tone: FloatArray = np.exp((weight[..., None] * toned).sum((-3, -2))).astype(np.float32)
+    tone: Float32Array = np.exp((weight[..., None] * toned).sum((-3, -2))).astype(np.float32)
     return tone
 
 
 def _log_density(
-    deviation: npt.NDArray[np.float64],  # (..., K, T, 3)
-    precision: npt.NDArray[np.float64],  # (K, 3, 3)
-) -> npt.NDArray[np.float64]:
+    deviation: Float64Array,  # (..., K, T, 3)
+    precision: Float64Array,  # (K, 3, 3)
+) -> Float64Array:
     """(..., K, T) of normal distributions, (2 pi)^(3/2) left out."""
     spread = 0.5 * np.linalg.slogdet(precision)[1][:, None]
     return np.asarray(spread - 0.5 * np.einsum("...kti,kij,...ktj->...kt", deviation, precision, deviation))

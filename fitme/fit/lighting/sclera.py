@@ -12,15 +12,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float32Array, Float64Array, UInt8Array
 from fitme.color import bytes_to_linear
 from fitme.fit.lighting.albedo_scale import DARKEST, SKIN_TONES, LightEvidence
 from fitme.fit.lighting.spherical_harmonics import LUMINANCE, LightSettings
 from fitme.shape.landmark_groups import LEFT_EYE, LEFT_EYE_CORNERS, LEFT_IRIS, RIGHT_EYE, RIGHT_EYE_CORNERS, RIGHT_IRIS
-
-FloatArray = npt.NDArray[np.float32]
-Array = npt.NDArray[np.float64]
 
 WINDOW_PX = 96
 """Width of an eye when it is looked at: pixels of webcams are enlarged to tell lids, iris and sclera apart."""
@@ -96,19 +93,19 @@ _EYES = (
 class ScleraObservation:
     """The eyes beside the skin in one view."""
 
-    white: FloatArray
+    white: Float32Array
     """(3,) linear, `sclera_color`."""
-    skin: FloatArray
+    skin: Float32Array
     """(3,) linear, median of the face."""
-    light: FloatArray
+    light: Float32Array
     """(9,) `Light.sh` by `SCLERA_LIGHT`, mean of the channels, over the median shading of the skin."""
 
 
 def sclera_color(
-    image: npt.NDArray[np.uint8],  # (H, W, 3) sRGB
-    landmarks: FloatArray,  # (478, 2) pixels
-    usable: FloatArray,  # (H, W) in [0, 1]
-) -> FloatArray | None:
+    image: UInt8Array,  # (H, W, 3) sRGB
+    landmarks: Float32Array,  # (478, 2) pixels
+    usable: Float32Array,  # (H, W) in [0, 1]
+) -> Float32Array | None:
     """Linear colour (3,) of the white of the eyes in a picture, light included; None where too little of it is seen, it
     is covered, or blown out."""
     widths = [float(np.linalg.norm(landmarks[corners[0]] - landmarks[corners[1]])) for _, corners, _ in _EYES]
@@ -129,7 +126,7 @@ def sclera_color(
     return None if color.max() > BLOWN else color
 
 
-def light_information(seen: Sequence[ScleraObservation], face_color: FloatArray) -> LightEvidence | None:
+def light_information(seen: Sequence[ScleraObservation], face_color: Float32Array) -> LightEvidence | None:
     """What the eyes in several views say of the light in which the skin shows `face_color` (3,); None without views.
 
     Eyes and skin are compared within a view, so that exposure makes no difference. The median over views listens to no
@@ -153,7 +150,7 @@ def light_information(seen: Sequence[ScleraObservation], face_color: FloatArray)
     return LightEvidence(shading, covariance, np.log(share), float(otherwise))
 
 
-def log_reflection(light: FloatArray, tones: Array = SKIN_TONES) -> Array:
+def log_reflection(light: Float32Array, tones: Float64Array = SKIN_TONES) -> Float64Array:
     """(K, T, 3) logarithm of what counts as sclera over what a perfect white would show in the place of the skin, for
     `LID_SHARE` and each of `OTHER_LID_SHARES`, and faces of tones (T, 3); `light` (9,) is `ScleraObservation.light`."""
     shading = sclera_shading(light, tones)[:, None]
@@ -162,7 +159,7 @@ def log_reflection(light: FloatArray, tones: Array = SKIN_TONES) -> Array:
     return np.asarray(np.log(surfaces) + LOG_LOSS + SHADING_SLOPE * np.log(shading))
 
 
-def sclera_shading(light: FloatArray, tones: Array = SKIN_TONES) -> Array:
+def sclera_shading(light: Float32Array, tones: Float64Array = SKIN_TONES) -> Float64Array:
     """(T,) shading of the sclera over that of the skin, as far as `TRANSFER` tells, in faces of tones (T, 3)."""
     parts = TRANSFER @ light.astype(np.float64)  # (4,)
     brightest = np.argsort(parts)[-LIT_PARTS:]
@@ -171,15 +168,15 @@ def sclera_shading(light: FloatArray, tones: Array = SKIN_TONES) -> Array:
     return np.asarray(np.maximum(parts[brightest].mean() + around, SMALLEST_SHADING))
 
 
-def missed_growth(log_shading: Array) -> Array:
+def missed_growth(log_shading: Float64Array) -> Float64Array:
     """(N,) what `PEOPLE_COVARIANCE` and `VIEW_COVARIANCE` are multiplied with, by logarithms (N,) of the sclera's
     shading."""
     return np.asarray(1.0 + (UNEVENNESS * log_shading) ** 2)
 
 
 def _white(
-    image: npt.NDArray[np.uint8], lids: FloatArray, iris: FloatArray, usable: FloatArray, width: float
-) -> tuple[Array, float]:
+    image: UInt8Array, lids: Float32Array, iris: Float32Array, usable: Float32Array, width: float
+) -> tuple[Float64Array, float]:
     """Colours (n, 3) between the lids and beside the iris, finely sampled, and the pixels that they cover."""
     scale = WINDOW_PX / width
     low, high = lids.min(0) - 1.0, lids.max(0) + 1.0

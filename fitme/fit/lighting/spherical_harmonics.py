@@ -6,15 +6,12 @@ Light and albedo share a scale that no picture can tell apart: see `fitme.fit.li
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array, Float64Array, IndexArray
 from fitme.render.light import SH_COUNT
 from fitme.render.shading import ambient_reflectance, sh_basis
 from fitme.shape.regions import Region
-
-FloatArray = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 """Weights of linear sRGB primaries in luminance (IEC 61966-2-1)."""
@@ -51,33 +48,33 @@ class LightSettings:
 class LitSurface:
     """Samples of a surface: all of the light transport that does not depend on the light."""
 
-    diffuse: FloatArray
+    diffuse: Float32Array
     """(N, 9) spherical harmonics at the normals: what multiplies albedo and light."""
-    specular: FloatArray
+    specular: Float32Array
     """(N, 9) spherical harmonics in the mirror direction times reflectance: what is added to it."""
 
-    def subset(self, index: npt.NDArray[np.intp]) -> "LitSurface":
+    def subset(self, index: IndexArray) -> "LitSurface":
         """Only the samples of `index`."""
         return LitSurface(self.diffuse[index], self.specular[index])
 
-    def shading(self, light: FloatArray) -> FloatArray:
+    def shading(self, light: Float32Array) -> Float32Array:
         """(N, 3) diffuse shading under a light (9, 3), kept above `MINIMAL_SHADING` and `LEAST_CHANNEL`."""
-        values: FloatArray = self.diffuse @ light
+        values: Float32Array = self.diffuse @ light
         tint = _tint(light[0].astype(np.float64)).astype(np.float32)
         least = np.maximum(LEAST_CHANNEL * values.mean(-1, keepdims=True), MINIMAL_SHADING)
         return np.maximum(values, least * tint)
 
-    def sheen(self, light: FloatArray) -> FloatArray:
+    def sheen(self, light: Float32Array) -> Float32Array:
         """(N, 3) specular reflection under a light (9, 3)."""
-        values: FloatArray = self.specular @ light
+        values: Float32Array = self.specular @ light
         return np.maximum(values, 0.0)
 
 
 def lit_surface(
-    normals: FloatArray,  # (N, 3)
-    toward_viewer: FloatArray,  # (N, 3)
-    specular: FloatArray,  # (N, 1)
-    occlusion: FloatArray,  # (N, 1)
+    normals: Float32Array,  # (N, 3)
+    toward_viewer: Float32Array,  # (N, 3)
+    specular: Float32Array,  # (N, 1)
+    occlusion: Float32Array,  # (N, 1)
 ) -> LitSurface:
     """Light transport of unit normals, unit directions to the viewer, specular albedo, and share of light let through.
 
@@ -94,12 +91,12 @@ def lit_surface(
 
 def estimate_light(
     surface: LitSurface,
-    color: FloatArray,  # (N, 3)
-    albedo: FloatArray,  # (N, 3)
-    weight: FloatArray,  # (N,)
+    color: Float32Array,  # (N, 3)
+    albedo: Float32Array,  # (N, 3)
+    weight: Float32Array,  # (N,)
     settings: LightSettings,
-    prior: FloatArray | None = None,  # (9, 3)
-) -> FloatArray:
+    prior: Float32Array | None = None,  # (9, 3)
+) -> Float32Array:
     """(9, 3) light that best explains the linear colours of a surface of known albedo.
 
     Iteratively reweighted ridge regression in two steps: light of one hue, its orders above 0 drawn to those of `prior`
@@ -131,18 +128,18 @@ def estimate_light(
     return light.astype(np.float32)
 
 
-def _tint(ambient: Doubles) -> Doubles:
+def _tint(ambient: Float64Array) -> Float64Array:
     """(3,) hue of a light's constant coefficients (3,), of mean 1."""
     positive = np.maximum(ambient, 0.0) + DARK
     return np.asarray(positive / positive.mean())
 
 
-def _times(matrices: Doubles, vectors: Doubles) -> Doubles:
+def _times(matrices: Float64Array, vectors: Float64Array) -> Float64Array:
     """(C, 9) products of (C, 9, 9) with (C, 9)."""
     return np.asarray((matrices @ vectors[..., None])[..., 0])
 
 
-def _step(normal_matrix: Doubles, surplus: Doubles, ridge: Doubles) -> Doubles:
+def _step(normal_matrix: Float64Array, surplus: Float64Array, ridge: Float64Array) -> Float64Array:
     """(C, 9) solutions of C systems (C, 9, 9), (C, 9), drawn to 0 by a ridge (C,) above order 0."""
     diagonal = np.tile(ridge[:, None], SH_COUNT)  # (C, 9)
     diagonal[:, 0] = AMBIENT_RIDGE * ridge

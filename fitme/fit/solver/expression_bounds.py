@@ -1,15 +1,13 @@
 """Which parameters of a keyframe a step may move, and how far."""
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float64Array, IndexArray
 from fitme.bounded_newton import coefficient_bounds
 from fitme.fit.solver.joint_estimate import GAZE, POSE_COUNT
 
-Array = npt.NDArray[np.float64]
 
-
-def room(expression: Array, expression_free: bool) -> Array:
+def room(expression: Float64Array, expression_free: bool) -> Float64Array:
     """(2, F) the least and the largest step of the pose and of expressions, errors of observation at their end, that
     leaves no coefficient below 0 or above 1, and those alone that are not free."""
     bounds = np.full((2, POSE_COUNT + len(expression)), [[-np.inf], [np.inf]])
@@ -18,7 +16,7 @@ def room(expression: Array, expression_free: bool) -> Array:
     return bounds
 
 
-def free_parameters(expression: Array, gradient: Array, expression_free: bool) -> npt.NDArray[np.intp]:
+def free_parameters(expression: Float64Array, gradient: Float64Array, expression_free: bool) -> IndexArray:
     """Indices of the pose and of the expression coefficients that are free to move."""
     errors = len(expression) - len(GAZE)
     expression, gradient = expression[: len(GAZE)], gradient[: len(GAZE)]

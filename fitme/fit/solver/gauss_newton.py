@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import BoolArray, Float64Array, IndexArray
 from fitme.bounded_newton import BOUND_ROUNDS, misplaced
 from fitme.fit.solver.expression_bounds import free_parameters, room
 from fitme.fit.solver.joint_estimate import (
@@ -28,15 +28,13 @@ from fitme.fit.solver.linearization import linearize, reprojection_errors, trust
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.solver.point_targets import PointTargets
 
-Array = npt.NDArray[np.float64]
-
 
 def solve_jointly(
     targets: Sequence[PointTargets],
     start: JointEstimate,
     settings: SolverSettings,
     free: FreeParameters | None = None,
-    expression_priors: Array | None = None,
+    expression_priors: Float64Array | None = None,
     others: MarginalInformation | None = None,
 ) -> JointEstimate:
     """Levenberg-Marquardt from `start` over all keyframes of `targets`.
@@ -92,7 +90,7 @@ def _cost(
     targets: Sequence[PointTargets],
     estimate: JointEstimate,
     settings: SolverSettings,
-    expression_priors: Array,
+    expression_priors: Float64Array,
     others: MarginalInformation | None,
 ) -> float:
     total = 0.0 if others is None else others.cost(shared_parameters(estimate))
@@ -111,24 +109,24 @@ def _cost(
 class _FrameEquations:
     """Damped normal equations of one keyframe: F parameters of its own, S shared ones."""
 
-    hessian: Array
+    hessian: Float64Array
     """(F, F)."""
-    gradient: Array
+    gradient: Float64Array
     """(F,)."""
-    cross: Array
+    cross: Float64Array
     """(S, F)."""
-    shared_hessian: Array
+    shared_hessian: Float64Array
     """(S, S)."""
-    shared_gradient: Array
+    shared_gradient: Float64Array
     """(S,)."""
-    room: Array
+    room: Float64Array
     """(2, F) the least and the largest step that leaves no bound."""
-    held: npt.NDArray[np.bool_]
+    held: BoolArray
     """(F,) parameters that do not move, or are at a bound that they would leave."""
 
-    def slope(self, step: Array, shared_step: Array) -> Array:
+    def slope(self, step: Float64Array, shared_step: Float64Array) -> Float64Array:
         """(F,) gradient by its own parameters after a step of them (F,) and of the shared ones (S,)."""
-        gradient: Array = self.gradient + self.hessian @ step + self.cross.T @ shared_step
+        gradient: Float64Array = self.gradient + self.hessian @ step + self.cross.T @ shared_step
         return gradient
 
 
@@ -136,16 +134,16 @@ class _FrameEquations:
 class _Reduced:
     """Normal equations of one keyframe with its own parameters eliminated, S shared ones left."""
 
-    hessian: Array
+    hessian: Float64Array
     """(S, S)."""
-    gradient: Array
+    gradient: Float64Array
     """(S,)."""
-    by_shared: Array
+    by_shared: Float64Array
     """(F, S) how its own parameters follow the shared ones; 0 for those that are held."""
-    own: Array
+    own: Float64Array
     """(F,) how they move by themselves."""
 
-    def step(self, shared_step: Array) -> Array:
+    def step(self, shared_step: Float64Array) -> Float64Array:
         """(F,) of its own parameters by that of the shared ones (S,)."""
         return self.own + self.by_shared @ shared_step
 
@@ -155,8 +153,8 @@ def _frame_equations(
     estimate: JointEstimate,
     index: int,
     settings: SolverSettings,
-    moving: npt.NDArray[np.intp],
-    expression_priors: Array,
+    moving: IndexArray,
+    expression_priors: Float64Array,
     free: FreeParameters,
     damping: float,
 ) -> _FrameEquations:
@@ -183,7 +181,7 @@ def _frame_equations(
     )
 
 
-def _reduce(equations: _FrameEquations, held: npt.NDArray[np.bool_], step: Array) -> _Reduced:
+def _reduce(equations: _FrameEquations, held: BoolArray, step: Float64Array) -> _Reduced:
     """Eliminate a keyframe's own parameters but those that are `held` (F,) at a `step` (F,)."""
     free = np.flatnonzero(~held)
     cross = equations.cross[:, free]
@@ -204,8 +202,8 @@ def _step(
     estimate: JointEstimate,
     settings: SolverSettings,
     free: FreeParameters,
-    moving: npt.NDArray[np.intp],
-    expression_priors: Array,
+    moving: IndexArray,
+    expression_priors: Float64Array,
     damping: float,
     others: MarginalInformation | None,
 ) -> JointEstimate:
@@ -235,8 +233,8 @@ def _step(
 
 
 def _shared_beliefs(
-    estimate: JointEstimate, settings: SolverSettings, moving: npt.NDArray[np.intp], others: MarginalInformation | None
-) -> tuple[Array, Array]:
+    estimate: JointEstimate, settings: SolverSettings, moving: IndexArray, others: MarginalInformation | None
+) -> tuple[Float64Array, Float64Array]:
     """Normal equations (S, S), (S,) of what is known of the shared parameters that move: their priors, and what other
     keyframes say."""
     count = estimate.identity.shape[0]

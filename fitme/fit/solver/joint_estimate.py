@@ -3,11 +3,9 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float64Array
 from fitme.shape.expressions import EXPRESSION_NAMES
-
-Array = npt.NDArray[np.float64]
 
 POSE_COUNT = 6
 """Parameters of a pose's increment: three of rotation (left-multiplied, view axes), three of translation."""
@@ -42,13 +40,13 @@ class JointEstimate:
 
     focal: float
     """Focal length over the longer side of the picture."""
-    identity: Array
+    identity: Float64Array
     """(K,) standard deviations."""
-    rotations: Array
+    rotations: Float64Array
     """(N, 3, 3) model to view."""
-    translations: Array
+    translations: Float64Array
     """(N, 3) metres."""
-    expressions: Array
+    expressions: Float64Array
     """(N, 52) in [0, 1]."""
 
 
@@ -61,12 +59,12 @@ class FreeParameters:
     expression: bool = True
 
 
-def shared_parameters(estimate: JointEstimate) -> Array:
+def shared_parameters(estimate: JointEstimate) -> Float64Array:
     """(K + 1,) identity and log focal length."""
     return np.append(estimate.identity, np.log(estimate.focal))
 
 
-def expression_precision(count: int, settings: SolverSettings) -> Array:
+def expression_precision(count: int, settings: SolverSettings) -> Float64Array:
     """(count,) of the prior: of expressions first, then of a frame's own errors."""
     return np.append(np.full(len(GAZE), settings.expression_sigma**-2.0), np.ones(count - len(GAZE)))
 
@@ -81,7 +79,7 @@ def zero_padded(estimate: JointEstimate, identity_count: int, expression_count: 
     )
 
 
-def stepped(estimate: JointEstimate, frame_steps: Array, shared_step: Array) -> JointEstimate:
+def stepped(estimate: JointEstimate, frame_steps: Float64Array, shared_step: Float64Array) -> JointEstimate:
     """An estimate moved by steps of poses and expressions (N, 58) and of identity and log focal length (K + 1,)."""
     turns = np.stack([rotation_of(step[:3]) for step in frame_steps])
     expressions = estimate.expressions + frame_steps[:, POSE_COUNT:]
@@ -95,14 +93,14 @@ def stepped(estimate: JointEstimate, frame_steps: Array, shared_step: Array) -> 
     )
 
 
-def rotation_of(axis_angle: Array) -> Array:
+def rotation_of(axis_angle: Float64Array) -> Float64Array:
     """(3, 3) rotation matrix of an axis-angle vector (3,), by Rodrigues' formula."""
     angle = float(np.linalg.norm(axis_angle))
     if angle < 1e-12:
         return np.eye(3)
     x, y, z = axis_angle / angle
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    matrix: Array = np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross
+    matrix: Float64Array = np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross
     return matrix
 
 

@@ -3,19 +3,17 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float64Array, IndexArray
 from fitme.fit.solver.joint_estimate import JointEstimate, SolverSettings
 from fitme.fit.solver.point_targets import PointTargets, padded
 from fitme.geometry import Camera
-
-Array = npt.NDArray[np.float64]
 
 MINIMAL_DEPTH_M = 0.08
 """No head is nearer to a camera than this; keeps early iterations from stepping through the image plane."""
 
 
-def reprojection_errors(target: PointTargets, estimate: JointEstimate, index: int) -> Array:
+def reprojection_errors(target: PointTargets, estimate: JointEstimate, index: int) -> Float64Array:
     """(P, 2) pixels: where keyframe `index` projects its points, minus their targets."""
     return _project(target, estimate, index)[0] - target.pixels
 
@@ -25,7 +23,9 @@ def focal_px(camera: Camera, focal: float) -> float:
     return focal * max(camera.width, camera.height)
 
 
-def _project(target: PointTargets, estimate: JointEstimate, index: int) -> tuple[Array, Array, Array]:
+def _project(
+    target: PointTargets, estimate: JointEstimate, index: int
+) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Pixels (P, 2), view-space points (P, 3), and rotated model points (P, 3) of one keyframe."""
     points = target.points
     identity, shared = np.split(estimate.identity, [points.identity.shape[2]])
@@ -48,7 +48,7 @@ def _project(target: PointTargets, estimate: JointEstimate, index: int) -> tuple
     return pixels, view, rotated
 
 
-def trust(target: PointTargets, settings: SolverSettings) -> tuple[Array, Array]:
+def trust(target: PointTargets, settings: SolverSettings) -> tuple[Float64Array, Float64Array]:
     """(P,) standard deviation of the independent part of each error, and (P,) the residual in units of it beyond which
     a point counts less: what they err together is no reason to doubt a point."""
     errors = target.known_errors
@@ -56,10 +56,10 @@ def trust(target: PointTargets, settings: SolverSettings) -> tuple[Array, Array]
     return errors.sigma_px, settings.robust_scale * np.sqrt(1.0 + together / errors.sigma_px**2)
 
 
-def robust_weights(residual: Array, sigma: Array, scale: float | Array) -> Array:
+def robust_weights(residual: Float64Array, sigma: Float64Array, scale: float | Float64Array) -> Float64Array:
     """(P,) Geman-McClure weights of residuals (P, 2), already divided by the variance."""
     squared = (residual**2).sum(-1) / sigma**2
-    weights: Array = 1.0 / (1.0 + squared / scale**2) ** 2 / sigma**2
+    weights: Float64Array = 1.0 / (1.0 + squared / scale**2) ** 2 / sigma**2
     return weights
 
 
@@ -67,15 +67,15 @@ def robust_weights(residual: Array, sigma: Array, scale: float | Array) -> Array
 class Linearization:
     """First order of one keyframe's residuals; rows are the points' x and y in turn."""
 
-    frame: Array
+    frame: Float64Array
     """(2P, 58) Jacobian by the keyframe's pose and expression."""
-    shared: Array
+    shared: Float64Array
     """(2P, S) Jacobian by those of the shared parameters that move."""
-    residual: Array
+    residual: Float64Array
     """(2P,) pixels."""
-    weights: Array
+    weights: Float64Array
     """(2P,) robust ones over the variance."""
-    by_model: Array
+    by_model: Float64Array
     """(P, 2, 3) Jacobian by the points' places in model space."""
 
 
@@ -84,7 +84,7 @@ def linearize(
     estimate: JointEstimate,
     index: int,
     settings: SolverSettings,
-    moving: npt.NDArray[np.intp],
+    moving: IndexArray,
 ) -> Linearization:
     """Keyframe `index` of an estimate; `moving` (S,) are indices of identity and log focal length."""
     pixels, view, rotated = _project(target, estimate, index)

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from fitme.arrays import Float64Array
 
 
 @dataclass(frozen=True)
@@ -16,9 +15,9 @@ class MarginalInformation:
     Of keyframes with residuals r, it is what is left of their normal equations once pose and expression are eliminated.
     """
 
-    precision: Array
+    precision: Float64Array
     """(K + 1, K + 1); log focal length comes last. K counts the errors that the person's frames share."""
-    potential: Array
+    potential: Float64Array
     """(K + 1,): precision times the most likely values."""
 
     def __add__(self, other: "MarginalInformation | None") -> "MarginalInformation":
@@ -39,12 +38,12 @@ class MarginalInformation:
         """An equal share of the evidence for each of so many."""
         return MarginalInformation(self.precision / count, self.potential / count)
 
-    def gradient(self, shared: Array) -> Array:
+    def gradient(self, shared: Float64Array) -> Float64Array:
         """(K + 1,) of half the squared deviation at identity and log focal length (K + 1,)."""
-        slope: Array = self.precision @ shared - self.potential
+        slope: Float64Array = self.precision @ shared - self.potential
         return slope
 
-    def cost(self, shared: Array) -> float:
+    def cost(self, shared: Float64Array) -> float:
         """Squared deviation up to a constant."""
         return float(shared @ (self.precision @ shared - 2.0 * self.potential))
 

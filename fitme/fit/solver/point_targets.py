@@ -3,23 +3,21 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float32Array, Float64Array, Int64Array
 from fitme.geometry import Camera
 from fitme.shape.morphable_model import MorphableModel
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class MeshPoints:
     """Points on the mesh with their linear bases, ready for the solver."""
 
-    mean: Array
+    mean: Float64Array
     """(P, 3) metres, model space."""
-    identity: Array
+    identity: Float64Array
     """(P, 3, K) metres per standard deviation."""
-    expression: Array
+    expression: Float64Array
     """(P, 3, 52) metres at full activation."""
 
     def concatenated(self, other: "MeshPoints") -> "MeshPoints":
@@ -39,13 +37,13 @@ class PointErrors:
     them. Pixels, not metres, so that a nearer and smaller head explains them no better.
     """
 
-    identity: Array
+    identity: Float64Array
     """(P, 2, K) pixels per standard deviation of the person's identity: what makes faces look more alike."""
-    shared: Array
+    shared: Float64Array
     """(P, 2, M) pixels per standard deviation: what all keyframes of the person have in common."""
-    own: Array
+    own: Float64Array
     """(P, 2, C) pixels per standard deviation: what this keyframe has for itself."""
-    sigma_px: Array
+    sigma_px: Float64Array
     """(P,) standard deviation of the rest, which is independent."""
 
     def concatenated(self, other: "PointErrors") -> "PointErrors":
@@ -64,9 +62,9 @@ class PointTargets:
     """Where one keyframe shows the points."""
 
     points: MeshPoints
-    pixels: Array
+    pixels: Float64Array
     """(P, 2)."""
-    sigma_px: Array
+    sigma_px: Float64Array
     """(P,) expected error of each target, pixels, for who takes errors as independent."""
     camera: Camera
     """Of the keyframe; its focal length is replaced by the joint estimate."""
@@ -107,7 +105,7 @@ class MeshBasis:
         self._expression = np.ascontiguousarray(model.expression_basis.numpy().transpose(1, 2, 0))  # (V, 3, 52)
         self._triangles = model.triangles.numpy()
 
-    def points(self, triangles: npt.NDArray[np.int64], barycentric: npt.NDArray[np.float32]) -> MeshPoints:
+    def points(self, triangles: Int64Array, barycentric: Float32Array) -> MeshPoints:
         """Points at barycentric coordinates (P, 3) of triangles (P,)."""
         corners = self._triangles[triangles]  # (P, 3)
         weights = barycentric.astype(np.float32)
@@ -118,6 +116,6 @@ class MeshBasis:
         )
 
 
-def padded(columns: Array, count: int) -> Array:
+def padded(columns: Float64Array, count: int) -> Float64Array:
     """Columns (P, 2, N) as (P, 2, `count`): zeros for those that lack, without those too many."""
     return np.pad(columns[..., :count], ((0, 0), (0, 0), (0, max(0, count - columns.shape[2]))))

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float64Array, IndexArray
 from fitme.bounded_newton import bounded_step
 from fitme.fit.solver.expression_bounds import free_parameters, room
 from fitme.fit.solver.joint_estimate import (
@@ -29,9 +29,6 @@ from fitme.fit.solver.linearization import linearize, reprojection_errors, trust
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.solver.point_targets import MeshPoints, PointTargets
 
-Array = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
-
 UNSEEN_PRECISION = 1e-6
 """Added to parameters of keyframes when they are eliminated from what tracks alone say: some may be seen by none."""
 
@@ -41,7 +38,7 @@ class Tracks:
     """Points of the surface that are looked for in keyframes, P of them."""
 
     points: MeshPoints
-    tangents: Array
+    tangents: Float64Array
     """(P, 3, 2) unit directions along the surface, model space."""
 
 
@@ -49,11 +46,11 @@ class Tracks:
 class TrackView:
     """Where one keyframe shows tracks, M of them."""
 
-    index: Index
+    index: IndexArray
     """(M,) which tracks; none twice."""
-    pixels: Array
+    pixels: Float64Array
     """(M, 2)."""
-    whitening: Array
+    whitening: Float64Array
     """(M, 2, 2) 1/pixels: turns errors into standard normal ones. Their covariance is (W^T W)^-1: along an edge of the
     picture a match says less than across it."""
 
@@ -63,7 +60,7 @@ class TrackSolution:
     """What tracks and anchors say together."""
 
     estimate: JointEstimate
-    tangential_displacements: Array
+    tangential_displacements: Float64Array
     """(P, 2) metres along the tracks' tangents."""
     evidence: MarginalInformation
     """What the tracks alone say of identity and log focal length."""
@@ -74,17 +71,17 @@ class NormalEquations:
     """Of all keyframes and tracks at one estimate. Unknowns: each keyframe's free parameters, then the S shared ones
     (n together), then slips."""
 
-    free: tuple[Index, ...]
+    free: tuple[IndexArray, ...]
     """Which of its 58 parameters each keyframe has free."""
-    hessian: Array
+    hessian: Float64Array
     """(n, n)."""
-    gradient: Array
+    gradient: Float64Array
     """(n,)."""
-    slip_hessian: Array
+    slip_hessian: Float64Array
     """(P, 2, 2)."""
-    slip_gradient: Array
+    slip_gradient: Float64Array
     """(P, 2)."""
-    coupling: Array
+    coupling: Float64Array
     """(P, 2, n) between slips and the rest."""
 
 
@@ -92,13 +89,13 @@ class NormalEquations:
 class _Rows:
     """First order of one keyframe's errors, whitened and robustly weighted; R anchors and tracks, M of them tracks."""
 
-    frame: Array
+    frame: Float64Array
     """(R, 2, 58 or more)."""
-    shared: Array
+    shared: Float64Array
     """(R, 2, S)."""
-    tangential_displacement: Array
+    tangential_displacement: Float64Array
     """(M, 2, 2)."""
-    residual: Array
+    residual: Float64Array
     """(R, 2)."""
 
 
@@ -163,7 +160,7 @@ class TrackProblem:
         """What the tracks alone would say if the solution were near `start`."""
         return self.evidence(zero_padded(start, *self._columns), np.zeros((len(self._tangents), 2)))
 
-    def cost(self, estimate: JointEstimate, tangential_displacements: Array) -> float:
+    def cost(self, estimate: JointEstimate, tangential_displacements: Float64Array) -> float:
         """Robust squared deviations of everything; `tangential_displacements` are (P, 2) metres."""
         settings = self._settings
         total: float = self._slip_precision * float((tangential_displacements**2).sum())
@@ -179,8 +176,8 @@ class TrackProblem:
         return total
 
     def step(
-        self, estimate: JointEstimate, tangential_displacements: Array, damping: float
-    ) -> tuple[JointEstimate, Array]:
+        self, estimate: JointEstimate, tangential_displacements: Float64Array, damping: float
+    ) -> tuple[JointEstimate, Float64Array]:
         """One damped Gauss-Newton step within the bounds of expressions, as `bounded_step` makes it."""
         normal = self.normal_equations(estimate, tangential_displacements)
         reduced, gradient, unroot, white = _without_slips(normal, damping)
@@ -197,7 +194,7 @@ class TrackProblem:
         return stepped(estimate, frame_steps, move[start:]), tangential_displacements + slip_steps[..., 0]
 
     def normal_equations(
-        self, estimate: JointEstimate, tangential_displacements: Array, anchored: bool = True
+        self, estimate: JointEstimate, tangential_displacements: Float64Array, anchored: bool = True
     ) -> NormalEquations:
         """Gauss-Newton's, priors included, at an estimate and slips (P, 2) in metres; without anchors if not
         `anchored`."""
@@ -239,7 +236,7 @@ class TrackProblem:
         gradient[shared] += slope
         return NormalEquations(tuple(free), hessian, gradient, slip_hessian, slip_gradient, coupling)
 
-    def evidence(self, estimate: JointEstimate, tangential_displacements: Array) -> MarginalInformation:
+    def evidence(self, estimate: JointEstimate, tangential_displacements: Float64Array) -> MarginalInformation:
         """What the tracks alone say of identity and log focal length, everything else being free; anchors, priors and
         other keyframes are left out."""
         normal = self.normal_equations(estimate, tangential_displacements, anchored=False)
@@ -257,7 +254,7 @@ class TrackProblem:
         left = left[np.ix_(said, said)]
         return MarginalInformation(left, left @ shared[said] - rest[said])
 
-    def _beliefs(self, estimate: JointEstimate) -> tuple[Array, Array]:
+    def _beliefs(self, estimate: JointEstimate) -> tuple[Float64Array, Float64Array]:
         """Precision (S, S) of identity and log focal length by priors and other keyframes, and the gradient (S,)."""
         settings, shared = self._settings, shared_parameters(estimate)
         scale = np.append(np.full(len(estimate.identity), settings.identity_weight), settings.focal_log_sigma**-2.0)
@@ -268,7 +265,7 @@ class TrackProblem:
             slope = slope + self._elsewhere.gradient(shared)
         return precision, slope
 
-    def _rows(self, k: int, estimate: JointEstimate, tangential_displacements: Array, anchored: bool) -> _Rows:
+    def _rows(self, k: int, estimate: JointEstimate, tangential_displacements: Float64Array, anchored: bool) -> _Rows:
         every = np.arange(len(estimate.identity) + 1)
         target = self._slipped(k, tangential_displacements)
         linear = linearize(target, estimate, k, self._settings, every)
@@ -288,7 +285,7 @@ class TrackProblem:
             root[:, None] * residual,
         )
 
-    def _slipped(self, k: int, tangential_displacements: Array) -> PointTargets:
+    def _slipped(self, k: int, tangential_displacements: Float64Array) -> PointTargets:
         """Targets of keyframe `k`: its anchors, then its tracks where they have slipped to."""
         target, index = self._targets[k], self._views[k].index
         mean = target.points.mean.copy()
@@ -296,7 +293,9 @@ class TrackProblem:
         return replace(target, points=replace(target.points, mean=mean))
 
 
-def _without_slips(normal: NormalEquations, damping: float) -> tuple[Array, Array, Array, Array]:
+def _without_slips(
+    normal: NormalEquations, damping: float
+) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array]:
     """Hessian (n, n) and gradient (n,) once slips are eliminated, the inverse (P, 2, 2) of the lower Cholesky root of
     their Hessian, and coupling and gradient multiplied by it (P, 2, n + 1)."""
     damped = normal.slip_hessian + damping * normal.slip_hessian * np.eye(2)

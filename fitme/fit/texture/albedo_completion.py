@@ -15,15 +15,12 @@ from functools import cached_property
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import BoolArray, Float32Array
 from fitme.fit.texture.skin_mask import OFFSET
 from fitme.fit.texture.texel_blur import TINY, at_texels, low_pass, weighted_map
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.shape.regions import Region
-
-FloatArray = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 FACE = (Region.SKIN, Region.LIPS, Region.LASHES)
 BARE = (Region.EARS, Region.NECK)
@@ -52,15 +49,15 @@ BORDER = 0.008
 class SeenSkin:
     """What was seen of a head, by the N texels of a table."""
 
-    albedo: FloatArray
+    albedo: Float32Array
     """(N, 3) linear."""
-    share: FloatArray
+    share: Float32Array
     """(N, 1) in [0, 1], how far it is believed."""
-    skin_probability: FloatArray
+    skin_probability: Float32Array
     """(N, 1) in [0, 1], how much it is like bare skin."""
 
 
-def toned(table: TexelTable, expected: FloatArray, seen: SeenSkin) -> FloatArray:
+def toned(table: TexelTable, expected: Float32Array, seen: SeenSkin) -> Float32Array:
     """Expected linear albedo (N, 3) of the table's texels in the tone of what was seen beside each.
 
     Behind the lips there are bright teeth and dark depths, neither of which tells the other's tone: these stay as
@@ -75,7 +72,7 @@ def toned(table: TexelTable, expected: FloatArray, seen: SeenSkin) -> FloatArray
     borders = [tones.low(mine.astype(np.float32), tones.head, BORDER) for mine, _ in parts]
     blend = sum(border * part for border, (_, part) in zip(borders, parts, strict=True))
     result = np.where(tones.head, blend, result)
-    albedo: FloatArray = np.clip(np.exp(result) - OFFSET, 0.0, 1.0).astype(np.float32)
+    albedo: Float32Array = np.clip(np.exp(result) - OFFSET, 0.0, 1.0).astype(np.float32)
     return albedo
 
 
@@ -84,32 +81,32 @@ class _Tones:
     """Logarithms of albedos of the N texels."""
 
     table: TexelTable
-    expected: FloatArray
+    expected: Float32Array
     """(N, 3)."""
     seen: SeenSkin
 
     @cached_property
-    def face(self) -> Mask:
+    def face(self) -> BoolArray:
         """(N, 1)."""
         return self.within(FACE)
 
     @cached_property
-    def bare(self) -> Mask:
+    def bare(self) -> BoolArray:
         """(N, 1)."""
         return self.within(BARE)
 
     @cached_property
-    def scalp(self) -> Mask:
+    def scalp(self) -> BoolArray:
         """(N, 1)."""
         return self.within((Region.SCALP,))
 
     @cached_property
-    def head(self) -> Mask:
+    def head(self) -> BoolArray:
         """(N, 1) its outside."""
         return self.face | self.bare | self.scalp
 
     @cached_property
-    def below_ears(self) -> FloatArray:
+    def below_ears(self) -> Float32Array:
         """(N, 1) 0 above the middle of the ears, 1 below them; rows of the layout run downwards."""
         rows = self.table.rows.astype(np.float32)
         ears = rows[self.table.region == Region.EARS]
@@ -117,28 +114,28 @@ class _Tones:
         return np.asarray(share[:, None], np.float32)
 
     @cached_property
-    def observed(self) -> FloatArray:
+    def observed(self) -> Float32Array:
         """(N, 3) as seen."""
         return np.asarray(np.log(self.seen.albedo + OFFSET), np.float32)
 
     @cached_property
-    def ratio(self) -> FloatArray:
+    def ratio(self) -> Float32Array:
         """(N, 3) of what was seen to what was expected."""
         return self.observed - self.expected
 
     @cached_property
-    def bare_share(self) -> FloatArray:
+    def bare_share(self) -> Float32Array:
         """(N, 1) how far bare skin was seen."""
         return (self.face | self.bare) * self.seen.share * self.seen.skin_probability
 
     @cached_property
-    def skin(self) -> FloatArray:
+    def skin(self) -> Float32Array:
         """(N, 3) tone of the bare skin beside each texel, that of all where none is near; some must have been seen."""
         unseen = self.bare & (self.seen.share <= 0.0)
         tone = (self.bare_share * self.observed).sum(0) / self.bare_share.sum()
         return self.spread(np.where(unseen, tone, self.observed), np.where(unseen, FAINT, self.bare_share), EVERYWHERE)
 
-    def of_face(self) -> FloatArray:
+    def of_face(self) -> Float32Array:
         """(N, 3), right on the face: in the tone of all that was seen, bare below the ears where bare skin is near."""
         tinted = self.expected + self.spread(self.ratio, self.head * self.seen.share)
         skin_probability = self.spread(
@@ -147,12 +144,12 @@ class _Tones:
         beardless = np.clip((skin_probability - BEARD_TO) / (SKIN_FROM - BEARD_TO), 0.0, 1.0)
         return self._bared(tinted, self.face, beardless * self.below_ears)
 
-    def of_bare(self) -> FloatArray:
+    def of_bare(self) -> Float32Array:
         """(N, 3), right on ears and neck."""
         tinted = self.expected + self.spread(self.ratio, self.bare_share)
         return self._bared(tinted, self.bare, np.ones_like(self.seen.share))
 
-    def of_scalp(self) -> FloatArray:
+    def of_scalp(self) -> Float32Array:
         """(N, 3), right on the scalp: in the tone of hair, or of the scalp itself where that was seen."""
         share, ratio = self.seen.share, self.ratio
         weight = np.where(self.scalp, share, self.head * share * (1.0 - self.seen.skin_probability))
@@ -164,19 +161,19 @@ class _Tones:
             weight = np.where(unseen, FAINT, weight)
         return self.expected + self.spread(ratio, weight, EVERYWHERE)
 
-    def within(self, regions: tuple[Region, ...]) -> Mask:
+    def within(self, regions: tuple[Region, ...]) -> BoolArray:
         """(N, 1) which texels belong to regions."""
         return self.table.within(regions)[:, None]
 
-    def spread(self, values: FloatArray, weight: FloatArray, levels: int = BESIDE) -> FloatArray:
+    def spread(self, values: Float32Array, weight: Float32Array, levels: int = BESIDE) -> Float32Array:
         """(N, C) by pull-push from values (N, C) with weights (N, 1); 0 beyond the reach of `levels`."""
         return at_texels(self.table, _pull_push(weighted_map(self.table, values, weight), levels))
 
-    def low(self, values: FloatArray, within: Mask, sigma: float) -> FloatArray:
+    def low(self, values: Float32Array, within: BoolArray, sigma: float) -> Float32Array:
         """(N, C) values (N, C) without their pattern, among the texels that are `within`."""
         return low_pass(self.table, values, within.astype(np.float32), sigma)
 
-    def _bared(self, tinted: FloatArray, mine: Mask, skin_probability: FloatArray) -> FloatArray:
+    def _bared(self, tinted: Float32Array, mine: BoolArray, skin_probability: Float32Array) -> Float32Array:
         """(N, 3) with skin where hair was expected and skin is likely by `skin_probability` (N, 1)."""
         if not self.bare_share.any():
             return tinted
@@ -185,7 +182,7 @@ class _Tones:
         return np.asarray(tinted + hair * (self.skin - tinted), np.float32)
 
 
-def _pull_push(stacked: FloatArray, levels: int) -> FloatArray:
+def _pull_push(stacked: Float32Array, levels: int) -> Float32Array:
     """Values (R, R, C) of weighted values (R, R, C) with their weights (R, R, 1) behind them; 0 where none reach."""
     pyramid = [stacked]
     while len(pyramid) <= levels and min(pyramid[-1].shape[:2]) > 1:

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as functional
 
+from fitme.arrays import Float32Array
 from fitme.fit.estimate import MapArrays
 from fitme.fit.texture.albedo_completion import SeenSkin, toned
 from fitme.fit.texture.fusion import FusedTexture
@@ -16,8 +16,6 @@ from fitme.fit.texture.texel_blur import TINY, low_pass
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape.regions import Region
-
-FloatArray = npt.NDArray[np.float32]
 
 FULL_CONFIDENCE = 0.6
 """Confidence from which what was seen stands alone."""
@@ -71,7 +69,7 @@ def with_bare_mouth(table: TexelTable, maps: ReflectanceMaps, generated: Reflect
     return replace(maps, diffuse=torch.from_numpy(diffuse)[None])
 
 
-def _symmetric(table: TexelTable, expected: FloatArray, seen: SeenSkin) -> FloatArray:
+def _symmetric(table: TexelTable, expected: Float32Array, seen: SeenSkin) -> Float32Array:
     """Expected albedo (N, 3) where the other side of the head was seen: the mean of both sides, each as far as seen.
 
     People are alike on both sides, in hair that ends at a temple and in the shape of a beard more than any generator
@@ -85,11 +83,11 @@ def _symmetric(table: TexelTable, expected: FloatArray, seen: SeenSkin) -> Float
     return np.asarray(np.exp(known * mean + (1.0 - known) * _log(expected)) - OFFSET, np.float32)
 
 
-def _log(albedo: FloatArray) -> FloatArray:
+def _log(albedo: Float32Array) -> Float32Array:
     return np.asarray(np.log(albedo + OFFSET), np.float32)
 
 
-def _dulling(table: TexelTable, diffuse: FloatArray, skin: FloatArray) -> FloatArray:
+def _dulling(table: TexelTable, diffuse: Float32Array, skin: Float32Array) -> Float32Array:
     """(N, 1) factor in [0, 1] of the specular albedo where a diffuse albedo (N, 3) is darker than `skin` (N, 3).
 
     Of what was seen, the share that skin mirrors was taken off: with the shine of skin, dark hair would be grey.

@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from fitme.arrays import Float32Array, Float64Array, Int32Array
 from fitme.fit.texture.unprojection import TexelTable
-
-FloatArray = npt.NDArray[np.float32]
 
 SMALLEST_WEIGHT = 1e-6
 """Sums of weights are kept above this when something is divided by them."""
@@ -24,14 +23,14 @@ SMALLEST_DETAIL_WEIGHT = 1e-30
 class ViewAlbedo:
     """The texels that a keyframe shows, M of the table's N."""
 
-    index: npt.NDArray[np.int32]
+    index: Int32Array
     """(M,) which they are."""
     albedo: npt.NDArray[np.float16]
     """(M, 3) linear."""
     weight: npt.NDArray[np.float16]
     """(M,) how well each is seen times the keyframe's sharpness; above 0."""
 
-    def over(self, count: int) -> tuple[FloatArray, FloatArray]:
+    def over(self, count: int) -> tuple[Float32Array, Float32Array]:
         """Albedo (N, 3) and weight (N,) over all `count` texels, 0 where the keyframe shows nothing."""
         albedo, weight = np.zeros((count, 3), np.float32), np.zeros(count, np.float32)
         albedo[self.index], weight[self.index] = self.albedo, self.weight
@@ -42,13 +41,13 @@ class ViewAlbedo:
 class BandSums:
     """Weighted sums over keyframes. Exact to add to and to take from: kept in double precision."""
 
-    weight: npt.NDArray[np.float64]
+    weight: Float64Array
     """(N,) sum of weights."""
-    low: npt.NDArray[np.float64]
+    low: Float64Array
     """(N, 3) sum of low bands by weight."""
-    detail_weight: npt.NDArray[np.float64]
+    detail_weight: Float64Array
     """(N,) sum of a power of the weights."""
-    high: npt.NDArray[np.float64]
+    high: Float64Array
     """(N, 3) sum of high bands by that."""
 
     @classmethod
@@ -77,18 +76,18 @@ class BandSums:
         self.detail_weight[view.index] += sign * detailed
         self.high[view.index] += sign * detailed[:, None] * (albedo[view.index] - low)
 
-    def albedo(self) -> FloatArray:
+    def albedo(self) -> Float32Array:
         """(N, 3) low band averaged by weight, plus high band averaged by the power of it; 0 where nothing was seen."""
         low = self.low / np.maximum(self.weight, SMALLEST_WEIGHT)[:, None]
         high = self.high / np.maximum(self.detail_weight, SMALLEST_DETAIL_WEIGHT)[:, None]
-        albedo: FloatArray = (low + high).astype(np.float32)
+        albedo: Float32Array = (low + high).astype(np.float32)
         return albedo
 
 
-def _smooth(table: TexelTable, values: FloatArray, weight: FloatArray, sigma: float) -> FloatArray:
+def _smooth(table: TexelTable, values: Float32Array, weight: Float32Array, sigma: float) -> Float32Array:
     """Low-pass (N, C) by normalised convolution over the map, so that unseen texels do not bleed in."""
     sigma_texels = sigma * table.resolution
     stacked = table.to_map(np.concatenate([values * weight[:, None], weight[:, None]], -1))
     blurred = table.from_map(np.asarray(cv2.GaussianBlur(stacked, (0, 0), sigma_texels), np.float32))
-    smoothed: FloatArray = blurred[:, :-1] / np.maximum(blurred[:, -1:], SMALLEST_WEIGHT)
+    smoothed: Float32Array = blurred[:, :-1] / np.maximum(blurred[:, -1:], SMALLEST_WEIGHT)
     return smoothed

@@ -1,9 +1,9 @@
 """How much one keyframe's colours differ from what all others let expect of it."""
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array
 from fitme.color import linear_to_srgb
 
 LARGEST_DIFFERENCE = 0.25
@@ -15,9 +15,9 @@ LEAST_WEIGHT = 50.0
 
 
 def disagreement(
-    expected: npt.NDArray[np.float32],  # (S, 3) linear
-    seen: npt.NDArray[np.float32],  # (S, 3) linear
-    weight: npt.NDArray[np.float32],  # (S,)
+    expected: Float32Array,  # (S, 3) linear
+    seen: Float32Array,  # (S, 3) linear
+    weight: Float32Array,  # (S,)
 ) -> float:
     """Mean difference, in sRGB-encoded units and bounded for each texel, between a keyframe and what all others let
     expect of it; NaN where they share too little."""

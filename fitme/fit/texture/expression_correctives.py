@@ -4,17 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float32Array
 from fitme.fit.texture.delighting import ViewAlbedo
 from fitme.fit.texture.expression_distance import farthest_expressions
 from fitme.fit.texture.fusion import FusionSettings
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.shape.regions import Region
-
-FloatArray = npt.NDArray[np.float32]
 
 EXPRESSIVE = (Region.SKIN, Region.LIPS, Region.EYES, Region.MOUTH_INTERIOR, Region.TEETH)
 """What an expression changes; hair, ears and neck change with the view."""
@@ -31,7 +29,7 @@ class ExpressionView:
     """What one picture shows of the albedo, and with which expression."""
 
     view_albedo: ViewAlbedo
-    expression: FloatArray
+    expression: Float32Array
     """(52,)."""
     sharpness: float
     """Of the face in the picture."""
@@ -39,8 +37,8 @@ class ExpressionView:
 
 def albedo_correctives(
     table: TexelTable,
-    rested: FloatArray,  # (N, 3) linear, of the table's texels, to be changed
-    seen: FloatArray,  # (N, 3) linear, by all pictures
+    rested: Float32Array,  # (N, 3) linear, of the table's texels, to be changed
+    seen: Float32Array,  # (N, 3) linear, by all pictures
     views: Sequence[ExpressionView],
     gram: torch.Tensor,
     settings: FusionSettings,
@@ -70,7 +68,7 @@ def albedo_correctives(
     return AlbedoCorrectives(known, gram, torch.from_numpy(mixing), torch.stack(deltas))
 
 
-def principal_mixing(changes: FloatArray, count: int) -> FloatArray:
+def principal_mixing(changes: Float32Array, count: int) -> Float32Array:
     """(M, K) orthonormal columns U, K <= `count`, such that U U^T loses least of changes (M, N, 3): the eigenvectors of
     the largest eigenvalues of their Gram matrix (Eckart and Young, 1936)."""
     few = changes[:, ::GRAM_STRIDE].reshape(len(changes), -1)

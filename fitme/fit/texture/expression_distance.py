@@ -1,9 +1,9 @@
 """How much expressions differ: by how far they move the face, so that a jaw counts for more than a nostril."""
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from fitme.arrays import Float64Array
 from fitme.shape.morphable_model import MorphableModel
 
 
@@ -14,9 +14,7 @@ def expression_gram(model: MorphableModel) -> torch.Tensor:
     return (flat @ flat.T / basis.shape[1]).float()
 
 
-def displacements(
-    expressions: npt.NDArray[np.float64], other: npt.NDArray[np.float64], gram: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def displacements(expressions: Float64Array, other: Float64Array, gram: Float64Array) -> Float64Array:
     """(V,) root mean square displacement of the face, metres, between each of expressions (V, 52) and another (52,), by
     a Gram matrix (52, 52)."""
     away = expressions - other
@@ -24,14 +22,14 @@ def displacements(
     return np.asarray(np.sqrt(np.maximum(squared, 0.0)))
 
 
-def expression_axes(gram: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def expression_axes(gram: Float64Array) -> Float64Array:
     """(52, 52) metres: expressions (V, 52) times this are points whose distances are the displacements of the face, by
     a Gram matrix (52, 52)."""
     squared, directions = np.linalg.eigh(gram)
     return np.asarray(directions * np.sqrt(np.maximum(squared, 0.0)))
 
 
-def farthest_expressions(expressions: npt.NDArray[np.float64], gram: npt.NDArray[np.float64], count: int) -> list[int]:
+def farthest_expressions(expressions: Float64Array, gram: Float64Array, count: int) -> list[int]:
     """At most `count` rows of expressions (V, 52): the one nearest to their mean, then each next the one farthest from
     all before, by a Gram matrix (52, 52)."""
     chosen = [int(displacements(expressions, expressions.mean(0), gram).argmin())]

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float32Array, Float64Array, IndexArray
 from fitme.fit.lighting.albedo_scale import LightEvidence, ToneSettings, likely_skin_tone
 from fitme.fit.lighting.sclera import SCLERA_LIGHT, ScleraObservation, light_information
 from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, LightSettings, LitSurface, estimate_light, lit_surface
@@ -18,8 +18,6 @@ from fitme.fit.texture.disagreement import disagreement
 from fitme.fit.texture.skin_mask import bare_neck, seen_neck, skin_probabilities
 from fitme.fit.texture.unprojection import TexelObservation, TexelTable
 from fitme.shape.regions import Region
-
-FloatArray = npt.NDArray[np.float32]
 
 BARE_SKIN = (Region.SKIN, Region.LIPS, Region.EARS, Region.NECK)
 """What has the tone of the face; hair, eyes and teeth have their own."""
@@ -55,18 +53,18 @@ class FusionSettings:
 class FusedTexture:
     """What the keyframes say of the diffuse albedo."""
 
-    albedo: FloatArray
+    albedo: Float32Array
     """(N, 3) linear, of the table's texels; the prior where nothing was seen."""
-    seen: FloatArray
+    seen: Float32Array
     """(N, 3) linear, what the keyframes say by themselves, however little they show of a texel, 0 where nothing; the
     prior's skin where something lies over the neck."""
-    skin: FloatArray
+    skin: Float32Array
     """(N, 3) linear, the prior in the tone that was found."""
-    skin_probability: FloatArray
+    skin_probability: Float32Array
     """(N, 1) in [0, 1], how much what was seen is like that skin, bare."""
-    confidence: FloatArray
+    confidence: Float32Array
     """(N,) 0 where nothing was seen, towards 1 where it was seen well."""
-    lights: tuple[FloatArray, ...]
+    lights: tuple[Float32Array, ...]
     """(9, 3) of each view."""
     errors: tuple[float, ...]
     """Root mean square over the skin, in linear light, between each view and what albedo and light predict of it."""
@@ -91,12 +89,12 @@ class _Samples:
     """One view at the texels of skin on which lights are found, S of them."""
 
     surface: LitSurface
-    color: FloatArray
+    color: Float32Array
     """(S, 3)."""
-    weight: FloatArray
+    weight: Float32Array
     """(S,)."""
 
-    def view_albedo(self, light: FloatArray, expected: FloatArray) -> FloatArray:
+    def view_albedo(self, light: Float32Array, expected: Float32Array) -> Float32Array:
         return _view_albedos(self.color, self.surface, light, expected)
 
 
@@ -104,12 +102,12 @@ def fuse(
     table: TexelTable,
     views: Sequence[TexelObservation],
     sharpness: Sequence[float],
-    prior: FloatArray,  # (N, 3)
-    specular: FloatArray,  # (N, 1)
+    prior: Float32Array,  # (N, 3)
+    specular: Float32Array,  # (N, 1)
     settings: FusionSettings,
     light_settings: LightSettings,
     resting: Resting | None = None,
-    scleras: Sequence[FloatArray | None] | None = None,
+    scleras: Sequence[Float32Array | None] | None = None,
 ) -> FusedTexture:
     """Alternate between the views' lights and the albedo that they share.
 
@@ -171,10 +169,10 @@ def fuse(
 def delight(
     table: TexelTable,
     view: TexelObservation,
-    weight: FloatArray,  # (N,)
-    specular: FloatArray,  # (N, 1)
-    light: FloatArray,  # (9, 3)
-    expected: FloatArray,  # (N, 3)
+    weight: Float32Array,  # (N,)
+    specular: Float32Array,  # (N, 1)
+    light: Float32Array,  # (9, 3)
+    expected: Float32Array,  # (N, 3)
 ) -> ViewAlbedo:
     """What a view says of the albedo under a light, where that is `expected` to be roughly as given."""
     index = np.flatnonzero(weight > SMALLEST_WEIGHT)
@@ -184,17 +182,17 @@ def delight(
 
 def _lights(
     samples: Sequence[_Samples],
-    albedo: FloatArray,  # (S, 3) to start from
-    expected: FloatArray,  # (S, 3)
+    albedo: Float32Array,  # (S, 3) to start from
+    expected: Float32Array,  # (S, 3)
     rest: Resting,
-    known: FloatArray | None,
-    sampled: npt.NDArray[np.intp],
-    total: npt.NDArray[np.float64],
+    known: Float32Array | None,
+    sampled: IndexArray,
+    total: Float64Array,
     settings: FusionSettings,
     light_settings: LightSettings,
-) -> list[FloatArray]:
+) -> list[Float32Array]:
     """(9, 3) of each view, by alternation with the albedo of the samples."""
-    lights: list[FloatArray] = []
+    lights: list[Float32Array] = []
     sure = _confidence(total[sampled], settings)
     settled = np.zeros_like(albedo) if known is None else rest.sums.weight[sampled, None] * known[sampled]
     weight_sum = np.maximum(rest.sums.weight[sampled] + sum(s.weight for s in samples), SMALLEST_WEIGHT)[:, None]
@@ -209,7 +207,9 @@ def _lights(
     return lights
 
 
-def _light(view: _Samples, albedo: FloatArray, light_settings: LightSettings, prior: FloatArray | None) -> FloatArray:
+def _light(
+    view: _Samples, albedo: Float32Array, light_settings: LightSettings, prior: Float32Array | None
+) -> Float32Array:
     seen = np.flatnonzero(view.weight > 0.0)
     return estimate_light(
         view.surface.subset(seen), view.color[seen], albedo[seen], view.weight[seen], light_settings, prior
@@ -218,15 +218,15 @@ def _light(view: _Samples, albedo: FloatArray, light_settings: LightSettings, pr
 
 def _tint(
     table: TexelTable,
-    prior: FloatArray,
-    specular: FloatArray,
-    sampled: npt.NDArray[np.intp],
+    prior: Float32Array,
+    specular: Float32Array,
+    sampled: IndexArray,
     samples: Sequence[_Samples],
-    whites: Sequence[FloatArray | None],  # (3,) each
+    whites: Sequence[Float32Array | None],  # (3,) each
     rest: Resting,
-    known: FloatArray | None,
+    known: Float32Array | None,
     settings: FusionSettings,
-) -> FloatArray:
+) -> Float32Array:
     """The prior, its skin scaled per channel to the most likely tone, or to the tone known."""
     if not len(sampled):
         return prior
@@ -246,9 +246,9 @@ def _tint(
 
 def _by_sclera(
     samples: Sequence[_Samples],
-    whites: Sequence[FloatArray | None],  # (3,) each
-    face_color: FloatArray,  # (3,)
-    prior: FloatArray,  # (S, 3)
+    whites: Sequence[Float32Array | None],  # (3,) each
+    face_color: Float32Array,  # (3,)
+    prior: Float32Array,  # (S, 3)
     settings: FusionSettings,
 ) -> LightEvidence | None:
     """What the white of the eyes says of the light in which the skin shows `face_color`. Where that light comes from is
@@ -268,20 +268,20 @@ def _by_sclera(
     return light_information(seen, face_color)
 
 
-def view_weight(table: TexelTable, view: TexelObservation, sharpness: float) -> FloatArray:
+def view_weight(table: TexelTable, view: TexelObservation, sharpness: float) -> Float32Array:
     """(N,) of a view among others."""
     weight = view.weight * np.float32(sharpness)
     weight[table.region == Region.EARS] = 0.0
     return weight
 
 
-def _surface(
-    table: TexelTable, view: TexelObservation, specular: FloatArray, index: npt.NDArray[np.intp]
-) -> LitSurface:
+def _surface(table: TexelTable, view: TexelObservation, specular: Float32Array, index: IndexArray) -> LitSurface:
     return lit_surface(view.normals[index], view.toward_viewer[index], specular[index], table.occlusion[index])
 
 
-def _view_albedos(color: FloatArray, surface: LitSurface, light: FloatArray, expected: FloatArray) -> FloatArray:
+def _view_albedos(
+    color: Float32Array, surface: LitSurface, light: Float32Array, expected: Float32Array
+) -> Float32Array:
     """Albedo that makes a surface look as seen (S, 3), given what it is expected to be.
 
     What was mirrored is taken off by its expected share of the colour, not by its amount: where a head shades itself,
@@ -298,30 +298,30 @@ def _view_albedos(color: FloatArray, surface: LitSurface, light: FloatArray, exp
     return np.asarray(albedo / excess, np.float32)
 
 
-def _lit(shading: FloatArray) -> FloatArray:
+def _lit(shading: Float32Array) -> Float32Array:
     """(S, 1) in [0, 1] of shadings (S, 3): 1 except in the shade, falling to 0 where it is dark."""
     level = shading.mean(-1, keepdims=True)
     median = float(np.median(level)) if len(level) else 0.0
     return np.asarray(np.minimum(level / max(IN_SHADE * median, SMALLEST_WEIGHT), 1.0), np.float32)
 
 
-def _confidence(weight: npt.NDArray[np.float64], settings: FusionSettings) -> FloatArray:
+def _confidence(weight: Float64Array, settings: FusionSettings) -> Float32Array:
     """(N, 1) of summed weights (N,)."""
     return (weight / (weight + settings.confident_weight))[:, None].astype(np.float32)
 
 
-def _error(view: _Samples, predicted: FloatArray) -> float:
+def _error(view: _Samples, predicted: Float32Array) -> float:
     squared = ((predicted - view.color) ** 2).mean(-1)
     return float(np.sqrt((view.weight * squared).sum() / max(float(view.weight.sum()), SMALLEST_WEIGHT)))
 
 
 def _disagreements(
     samples: Sequence[_Samples],
-    lights: Sequence[FloatArray],
-    expected: FloatArray,
+    lights: Sequence[Float32Array],
+    expected: Float32Array,
     rest: Resting,
-    known: FloatArray | None,
-    sampled: npt.NDArray[np.intp],
+    known: Float32Array | None,
+    sampled: IndexArray,
     sharpest: float,
     settings: FusionSettings,
 ) -> tuple[float, ...]:

@@ -6,13 +6,11 @@ head turns: a head that is lit anew wants a bare neck.
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import BoolArray, Float32Array
 from fitme.fit.texture.texel_blur import at_texels, blurred, low_pass, weighted_map
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.shape.regions import Region
-
-FloatArray = npt.NDArray[np.float32]
 
 JUDGED = (Region.SKIN, Region.LIPS, Region.NECK)
 """Regions whose skin may be covered."""
@@ -36,7 +34,9 @@ SEEN_FROM = 0.05
 """Confidence from which a texel counts as seen."""
 
 
-def skin_probabilities(table: TexelTable, seen: FloatArray, skin: FloatArray, confidence: FloatArray) -> FloatArray:
+def skin_probabilities(
+    table: TexelTable, seen: Float32Array, skin: Float32Array, confidence: Float32Array
+) -> Float32Array:
     """(N, 1) how much what was `seen` (N, 3) around each texel is like the `skin` (N, 3) expected there, [0, 1].
 
     `confidence` (N, 1) is how well texels were seen. Albedos are linear.
@@ -52,13 +52,13 @@ def skin_probabilities(table: TexelTable, seen: FloatArray, skin: FloatArray, co
     )
 
 
-def bare_neck(table: TexelTable, skin_probability: FloatArray, confidence: FloatArray) -> FloatArray:
+def bare_neck(table: TexelTable, skin_probability: Float32Array, confidence: Float32Array) -> Float32Array:
     """(N, 1) share in [0, 1] of what was seen of the neck that is skin by its `skin_probability` (N, 1), fading out
     towards collars and hair; 1 elsewhere. `confidence` (N, 1) is how well texels were seen."""
     return _faded(table, (skin_probability > 0.5) | (confidence < SEEN_FROM))
 
 
-def seen_neck(table: TexelTable, confidence: FloatArray) -> FloatArray:
+def seen_neck(table: TexelTable, confidence: Float32Array) -> Float32Array:
     """(N, 1) factor in [0, 1] of confidences (N, 1) on the neck, fading out towards what was not seen; 1 elsewhere.
 
     The chin hides a neck abruptly, and beside it the neck is darkest: a line would show.
@@ -66,7 +66,7 @@ def seen_neck(table: TexelTable, confidence: FloatArray) -> FloatArray:
     return _faded(table, confidence > SEEN_FROM)
 
 
-def _faded(table: TexelTable, good: npt.NDArray[np.bool_]) -> FloatArray:
+def _faded(table: TexelTable, good: BoolArray) -> Float32Array:
     """(N, 1) on the neck 1 where all texels around are good (N, 1), 0 where some close by are not; 1 elsewhere."""
     neck = (table.region == Region.NECK)[:, None]
     bad = weighted_map(table, np.ones_like(neck, np.float32), (neck & ~good).astype(np.float32))[..., 0] > 0.0
@@ -76,6 +76,6 @@ def _faded(table: TexelTable, good: npt.NDArray[np.bool_]) -> FloatArray:
     return np.where(neck, 1.0 - at_texels(table, blurred(grown, MARGIN)), 1.0).astype(np.float32)
 
 
-def _falling(excess: FloatArray, tolerance: float) -> FloatArray:
+def _falling(excess: Float32Array, tolerance: float) -> Float32Array:
     """1 where the excess is negative, falling to 0 over the tolerance."""
     return np.clip(1.0 - excess / tolerance, 0.0, 1.0).astype(np.float32)

@@ -2,11 +2,9 @@
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float32Array
 from fitme.fit.texture.unprojection import TexelTable
-
-FloatArray = npt.NDArray[np.float32]
 
 COARSER = 2
 """Texels of the table per texel a side of the maps."""
@@ -14,7 +12,7 @@ TINY = 1e-6
 """Sums of weights are kept above this when something is divided by them."""
 
 
-def weighted_map(table: TexelTable, values: FloatArray, weight: FloatArray) -> FloatArray:
+def weighted_map(table: TexelTable, values: Float32Array, weight: Float32Array) -> Float32Array:
     """Values (N, C) times weights (N, 1) of the table's texels, with the weights behind them, as a map
     (R / 2, R / 2, C + 1)."""
     full = table.to_map(np.concatenate([values * weight, weight], 1).astype(np.float32))
@@ -22,18 +20,18 @@ def weighted_map(table: TexelTable, values: FloatArray, weight: FloatArray) -> F
     return np.asarray(cv2.resize(full, side, interpolation=cv2.INTER_AREA), np.float32)
 
 
-def at_texels(table: TexelTable, coarse: FloatArray) -> FloatArray:
+def at_texels(table: TexelTable, coarse: Float32Array) -> Float32Array:
     """Values (N, C) at the table's texels of a map (R / 2, R / 2, C), by bilinear interpolation."""
     full = np.asarray(cv2.resize(coarse, (table.resolution,) * 2, interpolation=cv2.INTER_LINEAR), np.float32)
     return table.from_map(full.reshape(table.resolution, table.resolution, -1))
 
 
-def blurred(coarse: FloatArray, sigma: float) -> FloatArray:
+def blurred(coarse: Float32Array, sigma: float) -> Float32Array:
     """A map by a Gaussian filter; `sigma` is a share of its side."""
     return np.asarray(cv2.GaussianBlur(coarse, (0, 0), sigma * len(coarse)), np.float32)
 
 
-def low_pass(table: TexelTable, values: FloatArray, weight: FloatArray, sigma: float) -> FloatArray:
+def low_pass(table: TexelTable, values: Float32Array, weight: Float32Array, sigma: float) -> Float32Array:
     """(N, C) values (N, C) by normalised convolution with weights (N, 1); `sigma` is a share of the map's side."""
     found = at_texels(table, blurred(weighted_map(table, values, weight), sigma))
     return np.asarray(found[:, :-1] / np.maximum(found[:, -1:], TINY), np.float32)

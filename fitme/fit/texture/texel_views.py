@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import torch.nn.functional as functional
 from torch import Tensor
 
+from fitme.arrays import Float32Array, UInt8Array
 from fitme.fit.alignment.aligner import camera_of, posed_vertices
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, LightSettings, estimate_light, lit_surface
@@ -17,8 +17,6 @@ from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.occlusion import mouth_shade
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
-
-FloatArray = npt.NDArray[np.float32]
 
 
 class TexelViews:
@@ -33,11 +31,11 @@ class TexelViews:
     def see(
         self,
         estimate: KeyframeEstimate,
-        identity: FloatArray,
+        identity: Float32Array,
         focal: float,
         camera: Camera,
-        image: npt.NDArray[np.uint8],
-        usable: FloatArray,
+        image: UInt8Array,
+        usable: Float32Array,
     ) -> TexelObservation:
         """The texels in a picture (H, W, 3) by the tracker's `camera`; `usable` (H, W) weighs its pixels."""
         posed = posed_vertices(self._model, estimate, identity)
@@ -46,7 +44,7 @@ class TexelViews:
         opening = np.where(self._behind_lips, mouth_shade(self._model).opening(posed), 1.0)
         return replace(seen, weight=(seen.weight * opening).astype(np.float32))
 
-    def at_texels(self, texture: Tensor) -> FloatArray:
+    def at_texels(self, texture: Tensor) -> Float32Array:
         """Values (N, C) of a map (1, R, R, C) of any resolution at the texels."""
         side = (self.table.resolution,) * 2
         channels_first = texture.permute(0, 3, 1, 2)
@@ -54,8 +52,8 @@ class TexelViews:
         return self.table.from_map(resized[0].permute(1, 2, 0).numpy())
 
     def light(
-        self, view: TexelObservation, maps: ReflectanceMaps, settings: LightSettings, prior: FloatArray | None
-    ) -> FloatArray:
+        self, view: TexelObservation, maps: ReflectanceMaps, settings: LightSettings, prior: Float32Array | None
+    ) -> Float32Array:
         """(9, 3) light under which maps look as they are seen."""
         specular = self.at_texels(maps.specular)
         surface = lit_surface(view.normals, view.toward_viewer, specular, self.table.occlusion)

@@ -6,11 +6,11 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from fitme.arrays import BoolArray, Float32Array, IndexArray, Int32Array, Int64Array, UInt8Array
 from fitme.color import bytes_to_linear
 from fitme.geometry import Camera
 from fitme.render.occlusion import head_occlusion
@@ -19,8 +19,6 @@ from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.normals import vertex_normals
 from fitme.shape.raster import uv_raster
 from fitme.shape.regions import Region
-
-FloatArray = npt.NDArray[np.float32]
 
 DEPTH_TOLERANCE_M = 0.003
 """A texel farther behind the nearest surface than this is hidden."""
@@ -35,43 +33,43 @@ class TexelTable:
     """The texels that the mesh covers, N of them, and where they lie on it."""
 
     resolution: int
-    rows: npt.NDArray[np.intp]
+    rows: IndexArray
     """(N,)."""
-    columns: npt.NDArray[np.intp]
+    columns: IndexArray
     """(N,)."""
     weights: csr_array
     """(N, V) float32 barycentric coordinates of the texels: what vertex attributes are multiplied with."""
-    region: npt.NDArray[np.int64]
+    region: Int64Array
     """(N,) `fitme.shape.regions.Region` of each texel."""
-    nearest: npt.NDArray[np.int32]
+    nearest: Int32Array
     """(2, R, R) row and column of the covered texel nearest to each texel."""
-    occlusion: FloatArray
+    occlusion: Float32Array
     """(N, 1) share of the surroundings' light that reaches each texel."""
 
     def interpolate(self, attributes: Tensor) -> Tensor:
         """Vertex attributes (V, C) at the texels (N, C)."""
         return torch.from_numpy(self.weights @ attributes.numpy())
 
-    def to_map(self, values: FloatArray) -> FloatArray:
+    def to_map(self, values: Float32Array) -> Float32Array:
         """Texel values (N, C) as a map (R, R, C), zero where the mesh has no texel."""
         image = np.zeros((self.resolution, self.resolution, values.shape[1]), np.float32)
         image[self.rows, self.columns] = values
         return image
 
-    def to_filled_map(self, values: FloatArray) -> FloatArray:
+    def to_filled_map(self, values: Float32Array) -> Float32Array:
         """The same with the nearest covered texel's value elsewhere, so that filtering at seams finds no holes."""
-        filled: FloatArray = self.to_map(values)[self.nearest[0], self.nearest[1]]
+        filled: Float32Array = self.to_map(values)[self.nearest[0], self.nearest[1]]
         return filled
 
-    def within(self, regions: Iterable[Region]) -> npt.NDArray[np.bool_]:
+    def within(self, regions: Iterable[Region]) -> BoolArray:
         """(N,) which texels belong to any of the regions."""
         return np.isin(self.region, [int(region) for region in regions])
 
-    def from_map(self, image: FloatArray) -> FloatArray:
+    def from_map(self, image: Float32Array) -> Float32Array:
         """The texels' values (N, C) of a map (R, R, C)."""
         return image[self.rows, self.columns]
 
-    def mirrored(self, values: FloatArray) -> FloatArray:
+    def mirrored(self, values: Float32Array) -> Float32Array:
         """Texel values (N, C) from the other side of the head: the layout is symmetric."""
         return self.from_map(self.to_map(values)[:, ::-1])
 
@@ -80,13 +78,13 @@ class TexelTable:
 class TexelObservation:
     """One keyframe's view of the texels."""
 
-    color: FloatArray
+    color: Float32Array
     """(N, 3) linear sRGB as seen, light included."""
-    weight: FloatArray
+    weight: Float32Array
     """(N,) 0 where hidden, oblique, outside the picture or occluded, towards 1 where seen head-on."""
-    normals: FloatArray
+    normals: Float32Array
     """(N, 3) unit geometric normals in view space."""
-    toward_viewer: FloatArray
+    toward_viewer: Float32Array
     """(N, 3) unit vectors to the camera in view space."""
 
 
@@ -106,14 +104,14 @@ def texel_table(model: MorphableModel, resolution: int) -> TexelTable:
     return TexelTable(resolution, rows, columns, weights, region, nearest, occlusion)
 
 
-def _nearest(rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], resolution: int) -> npt.NDArray[np.int32]:
+def _nearest(rows: IndexArray, columns: IndexArray, resolution: int) -> Int32Array:
     """(2, R, R) row and column of the covered texel nearest to each texel, to a fifth of a texel."""
     empty = np.ones((resolution, resolution), np.uint8)
     empty[rows, columns] = 0
     _, label = cv2.distanceTransformWithLabels(empty, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL)
     places = np.zeros((2, label.max() + 1), np.int32)
     places[:, label[rows, columns]] = rows, columns
-    nearest: npt.NDArray[np.int32] = places[:, label]
+    nearest: Int32Array = places[:, label]
     return nearest
 
 
@@ -122,8 +120,8 @@ def unproject(
     model: MorphableModel,
     view_vertices: Tensor,  # (V, 3) metres
     camera: Camera,
-    image: npt.NDArray[np.uint8],  # (H, W, 3) sRGB
-    usable: FloatArray,  # (H, W) in [0, 1]
+    image: UInt8Array,  # (H, W, 3) sRGB
+    usable: Float32Array,  # (H, W) in [0, 1]
     backend: RasterizerBackend,
 ) -> TexelObservation:
     """Sample a picture at every texel that it shows.
@@ -148,7 +146,7 @@ def unproject(
     return TexelObservation(color, weight.astype(np.float32), normals.numpy(), toward_viewer.numpy())
 
 
-def depth_image(view_vertices: Tensor, triangles: Tensor, camera: Camera, backend: RasterizerBackend) -> FloatArray:
+def depth_image(view_vertices: Tensor, triangles: Tensor, camera: Camera, backend: RasterizerBackend) -> Float32Array:
     """(H, W) distance along the optical axis of the nearest surface in metres, infinite where there is none."""
     clip = camera.clip(view_vertices)[None].contiguous()
     raster = backend.rasterize(clip, triangles, (camera.height, camera.width))
@@ -157,7 +155,7 @@ def depth_image(view_vertices: Tensor, triangles: Tensor, camera: Camera, backen
     return np.where(covered, depth, np.inf).astype(np.float32)
 
 
-def _sample(image: npt.NDArray[np.float32], pixels: FloatArray, interpolation: int) -> FloatArray:
+def _sample(image: Float32Array, pixels: Float32Array, interpolation: int) -> Float32Array:
     """Values (N,) or (N, C) of an image at pixel coordinates (N, 2); zero outside."""
     # remap counts from pixel centres, and takes no more than 32767 rows or columns: fold the list into a rectangle.
     width = 4096

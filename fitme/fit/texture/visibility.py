@@ -2,8 +2,8 @@
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float32Array
 from fitme.fit.keyframe import Keyframe
 from fitme.track.segmentation import HandOcclusion, PersonSegmenter
 
@@ -24,7 +24,7 @@ class Visibility:
         self._person = PersonSegmenter()
         self._hands = HandOcclusion()
 
-    def usable_pixels(self, keyframe: Keyframe) -> npt.NDArray[np.float32]:
+    def usable_pixels(self, keyframe: Keyframe) -> Float32Array:
         """(H, W) weights in [0, 1]: 1 inside the face's oval, less around it, 0 on background, hands and elsewhere."""
         observation = keyframe.observation
         margin_px = max(round(MARGIN_SHARE * observation.quality.face_size_px), 1)

@@ -7,14 +7,13 @@ section 3.5).
 
 from typing import Any, cast
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fitme.arrays import Int32Array, UInt8Array
 from fitme.render.cpu.kernel import kernel
 from fitme.render.cpu.mesh_adjacency import NO_VERTEX, cached_opposite_vertices
-from fitme.render.cpu.rasterize import Floats, Triangles
+from fitme.render.cpu.rasterize import Floats
 
 CROSSING_TOLERANCE_PX = 0.0625
 """How far outside the segment between two pixel centres rounding may put a crossing."""
@@ -27,9 +26,7 @@ def _same_sign(a: float, b: float) -> bool:
 
 
 @kernel
-def mark_silhouettes(
-    positions: Floats, triangles: Triangles, opposite: Triangles, flags: npt.NDArray[np.uint8]
-) -> None:
+def mark_silhouettes(positions: Floats, triangles: Int32Array, opposite: Int32Array, flags: UInt8Array) -> None:
     """Find the edges beyond which the surface folds back or ends.
 
     :param positions: (V, 4) clip space.
@@ -129,8 +126,8 @@ def find_crossing(
 def pair_crossing(
     rast: Floats,
     positions: Floats,
-    triangles: Triangles,
-    flags: npt.NDArray[np.uint8],
+    triangles: Int32Array,
+    flags: UInt8Array,
     row: int,
     column: int,
     vertical: bool,
@@ -165,8 +162,8 @@ def antialias_picture(
     color: Floats,
     rast: Floats,
     positions: Floats,
-    triangles: Triangles,
-    flags: npt.NDArray[np.uint8],
+    triangles: Int32Array,
+    flags: UInt8Array,
     out: Floats,
 ) -> None:
     """Blend one picture (H, W, C) across silhouettes into `out`, which holds a copy of it."""
@@ -198,8 +195,8 @@ def _antialias_picture_backward(
     color: Floats,
     rast: Floats,
     positions: Floats,
-    triangles: Triangles,
-    flags: npt.NDArray[np.uint8],
+    triangles: Int32Array,
+    flags: UInt8Array,
     grad_out: Floats,
     grad_color: Floats,
     grad_positions: Floats,

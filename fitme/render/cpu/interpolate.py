@@ -5,12 +5,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from fitme.arrays import Int32Array
 from fitme.render.cpu.kernel import kernel
-from fitme.render.cpu.rasterize import Floats, Triangles
+from fitme.render.cpu.rasterize import Floats
 
 
 @kernel
-def _interpolate(attributes: Floats, rast: Floats, triangles: Triangles, out: Floats) -> None:
+def _interpolate(attributes: Floats, rast: Floats, triangles: Int32Array, out: Floats) -> None:
     shared = attributes.shape[0] == 1
     batch, height, width, channels = out.shape
     for item in range(batch):
@@ -31,7 +32,7 @@ def _interpolate(attributes: Floats, rast: Floats, triangles: Triangles, out: Fl
 def _interpolate_backward(
     attributes: Floats,
     rast: Floats,
-    triangles: Triangles,
+    triangles: Int32Array,
     grad_out: Floats,
     grad_attributes: Floats,
     grad_rast: Floats,

@@ -1,9 +1,10 @@
 """Adjacency of a mesh, as the silhouette test needs it."""
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from fitme.arrays import Int32Array
 
 NO_VERTEX = -1
 """Marks an edge that not exactly two triangles share: always a silhouette."""
@@ -11,7 +12,7 @@ NO_VERTEX = -1
 _cache: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
-def opposite_vertices(triangles: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+def opposite_vertices(triangles: Int32Array) -> Int32Array:
     """For each edge of each triangle, the far vertex of the triangle on the edge's other side.
 
     :param triangles: (F, 3) vertex indices.
@@ -34,12 +35,12 @@ def opposite_vertices(triangles: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]
     return opposite.reshape(-1, 3)
 
 
-def cached_opposite_vertices(triangles: Tensor) -> npt.NDArray[np.int32]:
+def cached_opposite_vertices(triangles: Tensor) -> Int32Array:
     """`opposite_vertices` of a CPU int32 tensor (F, 3), computed once for as long as the tensor lives unchanged."""
     version = triangles._version
     known = _cache.get(triangles)  # type: ignore[no-untyped-call]
     if known is not None and known[0] == version:
-        found: npt.NDArray[np.int32] = known[1]
+        found: Int32Array = known[1]
         return found
     opposite = opposite_vertices(triangles.numpy())
     _cache[triangles] = (version, opposite)

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fitme.arrays import Int32Array
 from fitme.render.cpu.kernel import kernel
 
 Floats = npt.NDArray[Any]
 """float32 or float64."""
-Triangles = npt.NDArray[np.int32]
 
 
 @kernel
@@ -28,7 +28,7 @@ def pixel_range(low: float, high: float, size: int) -> tuple[int, int]:
 
 
 @kernel
-def rasterize_rows(positions: Floats, triangles: Triangles, rast: Floats, row_begin: int, row_end: int) -> None:
+def rasterize_rows(positions: Floats, triangles: Int32Array, rast: Floats, row_begin: int, row_end: int) -> None:
     """Draw one mesh into rows [row_begin, row_end) of a picture.
 
     :param positions: (V, 4) clip space.
@@ -98,14 +98,14 @@ def rasterize_rows(positions: Floats, triangles: Triangles, rast: Floats, row_be
 
 
 @kernel
-def _rasterize_batch(positions: Floats, triangles: Triangles, rast: Floats) -> None:
+def _rasterize_batch(positions: Floats, triangles: Int32Array, rast: Floats) -> None:
     for item in range(rast.shape[0]):
         rasterize_rows(positions[item], triangles, rast[item], 0, rast.shape[1])
 
 
 @kernel
 def _rasterize_backward(
-    positions: Floats, triangles: Triangles, rast: Floats, grad_rast: Floats, grad_positions: Floats
+    positions: Floats, triangles: Int32Array, rast: Floats, grad_rast: Floats, grad_positions: Floats
 ) -> None:
     batch, height, width = rast.shape[0], rast.shape[1], rast.shape[2]
     for item in range(batch):

@@ -3,13 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
+from fitme.arrays import Float32Array, Int32Array
 from fitme.render.cpu.kernel import relaxed_kernel
-from fitme.render.cpu.rasterize import Triangles
-
-Singles = npt.NDArray[np.float32]
 
 _SMALLEST = 1e-20
 
@@ -18,9 +15,9 @@ _SMALLEST = 1e-20
 class LayoutFrame:
     """What the layout alone says about tangents; see `fitme.render.tangents`, whose result this precomputes."""
 
-    weights: Singles
+    weights: Float32Array
     """(F, 2): along_u of a triangle = edge1 * weights[0] - edge2 * weights[1]."""
-    handedness: Singles
+    handedness: Float32Array
     """(T,) +1 or -1."""
 
 
@@ -38,7 +35,7 @@ def layout_frame(uv: Tensor, uv_triangles: Tensor) -> LayoutFrame:
 
 
 @relaxed_kernel
-def _normalize(vectors: Singles) -> None:
+def _normalize(vectors: Float32Array) -> None:
     for index in range(vectors.shape[0]):
         x, y, z = vectors[index, 0], vectors[index, 1], vectors[index, 2]
         scale = np.float32(1.0) / np.sqrt(max(x * x + y * y + z * z, np.float32(_SMALLEST)))
@@ -49,12 +46,12 @@ def _normalize(vectors: Singles) -> None:
 
 @relaxed_kernel
 def frame_vertices(
-    view: Singles,
-    triangles: Triangles,
-    uv_triangles: Triangles,
-    weights: Singles,
-    normals: Singles,
-    tangents: Singles,
+    view: Float32Array,
+    triangles: Int32Array,
+    uv_triangles: Int32Array,
+    weights: Float32Array,
+    normals: Float32Array,
+    tangents: Float32Array,
 ) -> None:
     """Area-weighted unit normals (V, 3) and layout-weighted unit tangents (T, 3) of view-space vertices (V, 3)."""
     normals[:] = 0.0

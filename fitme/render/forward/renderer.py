@@ -4,17 +4,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fitme.arrays import Float32Array, Int32Array, UInt8Array
 from fitme.color import linear_to_bytes
 from fitme.geometry import Camera, HeadPose, rotation_matrix
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.cpu.antialias import mark_silhouettes
 from fitme.render.cpu.mesh_adjacency import cached_opposite_vertices
 from fitme.render.cpu.rasterize import rasterize_rows
-from fitme.render.forward.geometry import Singles, frame_vertices, layout_frame
+from fitme.render.forward.geometry import frame_vertices, layout_frame
 from fitme.render.forward.shading import (
     ENCODING_STEPS,
     LOBE_STEPS,
@@ -31,8 +31,6 @@ from fitme.render.shadows import shadow_maps
 
 MAX_SHININESS_VALUES = 256
 """Different exponents that the lobe tables may hold."""
-
-Picture = npt.NDArray[np.uint8]
 
 
 class ForwardRenderer:
@@ -92,7 +90,7 @@ class ForwardRenderer:
         texels[..., 4:7] = maps.normals[0].detach().cpu().numpy()
         self._texels = texels
 
-    def set_diffuse(self, diffuse: Singles) -> None:
+    def set_diffuse(self, diffuse: Float32Array) -> None:
         """Use this diffuse map (H, W, 3) from the next picture on; the others stay. ValueError for another size."""
         if diffuse.shape[:2] != self._texels.shape[:2]:
             raise ValueError(f"a diffuse map {diffuse.shape[:2]} does not go with maps {self._texels.shape[:2]}")
@@ -100,12 +98,12 @@ class ForwardRenderer:
 
     def render(
         self,
-        vertices: Singles,
+        vertices: Float32Array,
         pose: HeadPose,
         camera: Camera,
         light: Light,
-        background: Sequence[float] | Singles = (0.0, 0.0, 0.0),
-    ) -> Picture:
+        background: Sequence[float] | Float32Array = (0.0, 0.0, 0.0),
+    ) -> UInt8Array:
         """Draw a head.
 
         :param vertices: (V, 3) model space, metres.
@@ -119,12 +117,12 @@ class ForwardRenderer:
 
     def render_with_mask(
         self,
-        vertices: Singles,
+        vertices: Float32Array,
         pose: HeadPose,
         camera: Camera,
         light: Light,
-        background: Sequence[float] | Singles = (0.0, 0.0, 0.0),
-    ) -> tuple[Picture, Picture]:
+        background: Sequence[float] | Float32Array = (0.0, 0.0, 0.0),
+    ) -> tuple[UInt8Array, UInt8Array]:
         """As `render`, and the head's coverage (H, W), 255 where full."""
         if (camera.height, camera.width) != (self._height, self._width):
             raise ValueError(
@@ -175,7 +173,7 @@ class ForwardRenderer:
                 done.result()
 
 
-def _project(vertices: Singles, pose: HeadPose, camera: Camera) -> tuple[Singles, Singles]:
+def _project(vertices: Float32Array, pose: HeadPose, camera: Camera) -> tuple[Float32Array, Float32Array]:
     """View-space (V, 3) and clip-space (V, 4) positions."""
     rotation = rotation_matrix(torch.from_numpy(pose.rotation).double()).float()
     translation = torch.from_numpy(pose.translation).float()
@@ -183,11 +181,11 @@ def _project(vertices: Singles, pose: HeadPose, camera: Camera) -> tuple[Singles
     return view.numpy(), camera.clip(view).contiguous().numpy()
 
 
-def _single(values: Tensor) -> Singles:
+def _single(values: Tensor) -> Float32Array:
     return np.ascontiguousarray(values.detach().cpu().numpy(), np.float32)
 
 
-def _lobe_tables(shininess: float | Tensor, triangle_count: int) -> tuple[Singles, npt.NDArray[np.int32]]:
+def _lobe_tables(shininess: float | Tensor, triangle_count: int) -> tuple[Float32Array, Int32Array]:
     """Scaled Blinn-Phong lobes over the cosine (N, `LOBE_STEPS` + 1), and which of them each triangle uses (F,)."""
     exponents = np.full(triangle_count, shininess) if isinstance(shininess, float) else np.asarray(shininess, float)
     values, index = np.unique(np.broadcast_to(exponents, triangle_count), return_inverse=True)

@@ -4,12 +4,10 @@ from collections.abc import Callable
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float32Array, Int32Array, UInt8Array
 from fitme.render.cpu.antialias import pair_crossing
 from fitme.render.cpu.kernel import relaxed_kernel
-from fitme.render.cpu.rasterize import Triangles
-from fitme.render.forward.geometry import Singles
 from fitme.render.shading import (
     DIFFUSE_NORMAL_SHARE,
     GRAZING_REFLECTANCE,
@@ -48,7 +46,7 @@ _LAST_CODE = _single(ENCODING_STEPS - 1)
 
 
 @relaxed_kernel
-def sh_polynomial(c: Singles, channel: int, x: float, y: float, z: float) -> float:
+def sh_polynomial(c: Float32Array, channel: int, x: float, y: float, z: float) -> float:
     """Irradiance / pi at a unit normal, clamped at zero, from coefficients (9, 3) times `SH_SCALE`."""
     value: float = (
         c[0, channel]
@@ -79,7 +77,7 @@ def _texel_pair(coordinate: float, size: int) -> tuple[int, int, float]:
 
 
 @relaxed_kernel
-def _lobe(table: Singles, cosine: float) -> float:
+def _lobe(table: Float32Array, cosine: float) -> float:
     position = min(max(cosine, _ZERO), _ONE) * _LAST_LOBE
     first = min(int(position), LOBE_STEPS - 1)
     share = position - _single(first)
@@ -89,27 +87,27 @@ def _lobe(table: Singles, cosine: float) -> float:
 
 @relaxed_kernel
 def shade_rows(
-    rast: Singles,
-    triangles: Triangles,
-    uv_triangles: Triangles,
-    view: Singles,
-    normals: Singles,
-    occlusion: Singles,
-    uv: Singles,
-    tangents: Singles,
-    handedness: Singles,
-    texels: Singles,
-    lobes: Singles,
-    lobe_of_triangle: Triangles,
-    sh: Singles,
-    directions: Singles,
-    colors: Singles,
-    depths: Singles,
-    frames: Singles,
-    background: Singles,
-    flags: npt.NDArray[np.uint8],
-    out: Singles,
-    folds: npt.NDArray[np.uint8],
+    rast: Float32Array,
+    triangles: Int32Array,
+    uv_triangles: Int32Array,
+    view: Float32Array,
+    normals: Float32Array,
+    occlusion: Float32Array,
+    uv: Float32Array,
+    tangents: Float32Array,
+    handedness: Float32Array,
+    texels: Float32Array,
+    lobes: Float32Array,
+    lobe_of_triangle: Int32Array,
+    sh: Float32Array,
+    directions: Float32Array,
+    colors: Float32Array,
+    depths: Float32Array,
+    frames: Float32Array,
+    background: Float32Array,
+    flags: UInt8Array,
+    out: Float32Array,
+    folds: UInt8Array,
     row_begin: int,
     row_end: int,
 ) -> None:
@@ -229,16 +227,16 @@ def shade_rows(
 
 @relaxed_kernel
 def _blend_towards(
-    color: Singles,
-    rast: Singles,
-    clip: Singles,
-    triangles: Triangles,
-    flags: npt.NDArray[np.uint8],
+    color: Float32Array,
+    rast: Float32Array,
+    clip: Float32Array,
+    triangles: Int32Array,
+    flags: UInt8Array,
     row: int,
     column: int,
     vertical: bool,
     is_first: bool,
-    mixed: Singles,
+    mixed: Float32Array,
 ) -> None:
     """Add to `mixed` what the crossing between (row, column) and its successor gives to one of the two pixels."""
     next_row, next_column = (row + 1, column) if vertical else (row, column + 1)
@@ -257,7 +255,7 @@ def _blend_towards(
 
 
 @relaxed_kernel
-def _encode(level: float, encoding: npt.NDArray[np.uint8]) -> int:
+def _encode(level: float, encoding: UInt8Array) -> int:
     position = min(max(level, _ZERO), _ONE) * _LAST_CODE + _HALF
     code: int = encoding[int(position)]
     return code
@@ -265,16 +263,16 @@ def _encode(level: float, encoding: npt.NDArray[np.uint8]) -> int:
 
 @relaxed_kernel
 def finish_rows(
-    color: Singles,
-    folds: npt.NDArray[np.uint8],
-    rast: Singles,
-    clip: Singles,
-    triangles: Triangles,
-    flags: npt.NDArray[np.uint8],
-    encoding: npt.NDArray[np.uint8],
-    background: Singles,
-    picture: npt.NDArray[np.uint8],
-    mask: npt.NDArray[np.uint8],
+    color: Float32Array,
+    folds: UInt8Array,
+    rast: Float32Array,
+    clip: Float32Array,
+    triangles: Int32Array,
+    flags: UInt8Array,
+    encoding: UInt8Array,
+    background: Float32Array,
+    picture: UInt8Array,
+    mask: UInt8Array,
     row_begin: int,
     row_end: int,
 ) -> None:

@@ -8,14 +8,12 @@ It keeps what many causes have, such as the share of people without any beard, e
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.special import ndtri
 from torch import Tensor
 
+from fitme.arrays import Float32Array, Float64Array, Int64Array
 from fitme.skin.skin_tone_classes import CLASS_NAMES, class_index
-
-FloatArray = npt.NDArray[np.float32]
 
 SMALLEST_VARIANCE = 1e-6
 """Least eigenvalue of the correlation, and least variance of a cause that is divided by."""
@@ -25,21 +23,21 @@ SMALLEST_VARIANCE = 1e-6
 class FactorDistribution:
     """Distribution of standardised causes."""
 
-    mean: FloatArray
+    mean: Float32Array
     """(C,) of the causes themselves."""
-    deviation: FloatArray
+    deviation: Float32Array
     """(C,)."""
     factor: Tensor
     """(C, C) float32 takes z to correlated standard normal variables, one for each cause."""
     knots: Tensor
     """(C, Q) float32 quantiles of each standardised cause at equal steps of probability from 0 to 1."""
 
-    def standardize(self, factors: FloatArray) -> Tensor:
+    def standardize(self, factors: Float32Array) -> Tensor:
         """Causes (N, C) with zero mean and unit variance, float32."""
         return torch.from_numpy(((factors - self.mean) / self.deviation).astype(np.float32))
 
 
-def fit_factor_distribution(factors: FloatArray, knots: int, seed: int = 0) -> FactorDistribution:
+def fit_factor_distribution(factors: Float32Array, knots: int, seed: int = 0) -> FactorDistribution:
     """The distribution of a data set's causes (N, C)."""
     mean = factors.mean(0)
     deviation = np.sqrt(np.maximum(factors.var(0), SMALLEST_VARIANCE)).astype(np.float32)
@@ -53,7 +51,7 @@ def fit_factor_distribution(factors: FloatArray, knots: int, seed: int = 0) -> F
     )
 
 
-def balanced_rows(typology_deg: FloatArray, seed: int) -> npt.NDArray[np.int64]:
+def balanced_rows(typology_deg: Float32Array, seed: int) -> Int64Array:
     """Indices of maps with typology angles (N,), degrees: each at least once, those of rarer classes of tone oftener,
     so that all classes that there are weigh the same."""
     classes = class_index(typology_deg)
@@ -64,7 +62,7 @@ def balanced_rows(typology_deg: FloatArray, seed: int) -> npt.NDArray[np.int64]:
     return np.repeat(np.arange(len(classes)), times.astype(np.int64))
 
 
-def _normal_scores(factors: FloatArray, draw: np.random.Generator) -> npt.NDArray[np.float64]:
+def _normal_scores(factors: Float32Array, draw: np.random.Generator) -> Float64Array:
     """Normal quantiles (N, C) of the ranks within each column, equal values in random order."""
     count = len(factors)
     order = np.lexsort((draw.random(factors.shape), factors), axis=0)

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fitme.arrays import Int64Array
 from fitme.color import linear_to_srgb
 from fitme.reflectance.generator import MODALITIES, NORMAL_SLOPE_SCALE, encode_raw
 from fitme.reflectance.layers import downsample, upsample
@@ -47,7 +47,7 @@ class LinearBasis:
         return (raw - self.mean).flatten(1) @ self.projection
 
 
-def start_rows(count: int, most: int = START_MAPS) -> npt.NDArray[np.int64]:
+def start_rows(count: int, most: int = START_MAPS) -> Int64Array:
     """Indices of at most so many of `count` maps, evenly spaced."""
     return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
 

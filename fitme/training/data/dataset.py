@@ -20,17 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fitme.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.errors import FitmeError, InputError
 from fitme.shape.regions import Region
 from fitme.skin.factors import CAUSE_COUNT, factor_vector
 from fitme.skin.painter import synthesize_skin
 from fitme.skin.skin_tone_classes import CLASS_NAMES, ToneReport, class_index, class_limit, skin_angle
-from fitme.skin.texel_geometry import FloatArray, TexelGeometry, default_texel_geometry
+from fitme.skin.texel_geometry import TexelGeometry, default_texel_geometry
 from fitme.training.data.dataset_files import (
     ABOUT_FILE,
     CAUSES_FILE,
@@ -56,20 +56,18 @@ _PROBE_RESOLUTION = 32
 _MOST_TRIES = 30
 """How many times as many seeds as there are skins to make are tried before a balanced set is given up."""
 
-Bytes = npt.NDArray[np.uint8]
-
 
 @dataclass(frozen=True, eq=False)
 class MapDataset:
     """Maps in a memory-mapped file, and a row of numbers for each."""
 
-    maps: Bytes
+    maps: UInt8Array
     """(N, R, R, 6)."""
-    factors: npt.NDArray[np.float32]
+    factors: Float32Array
     """(N, C) as `factors.factor_vector` has them; NaN for given maps."""
-    typology_deg: npt.NDArray[np.float32]
+    typology_deg: Float32Array
     """(N,) individual typology angle, degrees, measured on the diffuse albedo."""
-    seeds: npt.NDArray[np.int64]
+    seeds: Int64Array
     """(N,) what each skin was made from; `GIVEN_SEED` for given maps."""
 
     @property
@@ -77,7 +75,7 @@ class MapDataset:
         """R."""
         return int(self.maps.shape[1])
 
-    def batch(self, indices: npt.NDArray[np.int64], mirrored: npt.NDArray[np.bool_]) -> Tensor:
+    def batch(self, indices: Int64Array, mirrored: BoolArray) -> Tensor:
         """(B, 6, R, R) float32 as `CHANNELS` says, slopes in their own unit; those chosen are mirrored about the face's
         axis, which the layout allows because it is symmetric."""
         batch = decode_bytes(torch.from_numpy(self.maps[indices]))
@@ -102,11 +100,11 @@ class GivenMaps:
     """M."""
     recipe: dict[str, Any]
     """What decides them, as JSON has it: the set is made anew when this changes."""
-    make: Callable[[], Iterator[Bytes]]
+    make: Callable[[], Iterator[UInt8Array]]
     """Gives M maps (R, R, 6), encoded as `encode_maps` does."""
 
 
-def encode_maps(diffuse: FloatArray, specular: FloatArray, normals: FloatArray) -> Bytes:
+def encode_maps(diffuse: Float32Array, specular: Float32Array, normals: Float32Array) -> UInt8Array:
     """(R, R, 6) bytes of maps (R, R, 3), (R, R, 1), (R, R, 3) as `ReflectanceMaps` has them."""
     slopes = normals[..., :2] / np.maximum(normals[..., 2:], 0.1)
     coded = np.clip(np.rint(slopes / SLOPE_LIMIT * 127.0), -127, 127) + 128.0

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float32Array, UInt8Array
 from fitme.errors import FitmeError, StoreError
 
 MAPS_FILE, CAUSES_FILE, TYPOLOGY_FILE, SEEDS_FILE = "maps.npy", "causes.npy", "typology.npy", "seeds.npy"
@@ -28,9 +28,9 @@ _SPARE_BYTES = 1 << 20
 class MapRow:
     """One head of a set."""
 
-    maps: npt.NDArray[np.uint8]
+    maps: UInt8Array
     """(R, R, C)."""
-    factors: npt.NDArray[np.float32]
+    factors: Float32Array
     """(K,)."""
     typology_deg: float
     seed: int

@@ -8,11 +8,11 @@ light a fit has divided out as well as it could and whose tone it has guessed fr
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from fitme.arrays import Float32Array
 from fitme.color import linear_to_srgb, srgb_to_linear
 from fitme.fit.lighting.albedo_scale import ToneSettings, likely_skin_tone
 from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, LUMINANCE, MINIMAL_SHADING
@@ -27,8 +27,6 @@ from fitme.shape.expressions import EXPRESSION_NAMES, expression_index
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 from fitme.track.oval import oval_mask
-
-FloatArray = npt.NDArray[np.float32]
 
 PICTURE_SIZE = 192
 """Pixels a side of the pictures whose view of the head is measured; they are never drawn."""
@@ -112,7 +110,7 @@ class TrackedFrame:
     those of fused textures share its error of exposure, which no fit can tell from the light's."""
 
 
-def random_yaws(count: int, settings: CaptureSettings, seed: int) -> FloatArray:
+def random_yaws(count: int, settings: CaptureSettings, seed: int) -> Float32Array:
     """(count,) degrees that `settings` make likely."""
     yaws = np.random.default_rng(seed).normal(0.0, settings.yaw_deg, count)
     return np.clip(yaws, -settings.largest_yaw_deg, settings.largest_yaw_deg).astype(np.float32)
@@ -121,7 +119,7 @@ def random_yaws(count: int, settings: CaptureSettings, seed: int) -> FloatArray:
 def views_of(
     model: MorphableModel,
     backend: RasterizerBackend,
-    yaws_deg: FloatArray,  # (K,)
+    yaws_deg: Float32Array,  # (K,)
     resolution: int,
     settings: CaptureSettings,
     seed: int,

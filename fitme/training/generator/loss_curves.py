@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from fitme.arrays import Float64Array, Int64Array
 from fitme.errors import BackendError, InputError
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ LOGARITHMIC_RATIO = 10.0
 class Curve:
     """A figure over the steps of a run."""
 
-    steps: npt.NDArray[np.int64]
+    steps: Int64Array
     """(N,)."""
-    values: npt.NDArray[np.float64]
+    values: Float64Array
     """(N,)."""
 
 
@@ -121,7 +121,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
     return curves
 
 
-def smooth(values: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float64]:
+def smooth(values: Float64Array, width: int) -> Float64Array:
     """Running mean (N,) over `width` values around each, over fewer at the ends; values that are not finite do not
     count."""
     finite = np.isfinite(values)

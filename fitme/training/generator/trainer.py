@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fitme.arrays import Int64Array
 from fitme.errors import ModelFileError
 from fitme.reflectance.factor_features import select_features
 from fitme.reflectance.generator import Branch, ReflectanceGenerator, SynthesisStage, encode_raw
@@ -164,7 +164,7 @@ class Trainer:
         return generator.eval()
 
     @torch.no_grad()
-    def reconstruct(self, indices: npt.NDArray[np.int64]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def reconstruct(self, indices: Int64Array) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Raw maps by modality of the data, and what the averaged generator makes of their latents."""
         maps = self._dataset.batch(indices, np.zeros(len(indices), bool))
         w_plus = self.average.broadcast(self.average.mapping.from_factors(self._factors_of(indices)))
@@ -213,7 +213,7 @@ class Trainer:
             {"params": [self._codes], "share": CODE_RATE},
         ]
 
-    def _factors_of(self, indices: npt.NDArray[np.int64]) -> Tensor:
+    def _factors_of(self, indices: Int64Array) -> Tensor:
         """Standardised causes (B, Z): known, or learned where a map's are not."""
         chosen = torch.from_numpy(indices)
         factors = self._factors[chosen].to(self._device)
@@ -223,7 +223,7 @@ class Trainer:
             factors = torch.where(learned[:, None].to(self._device), self._codes[rank], factors)
         return factors
 
-    def _path_penalty(self, indices: npt.NDArray[np.int64]) -> Tensor:
+    def _path_penalty(self, indices: Int64Array) -> Tensor:
         """The path-length penalty of half a batch, weighted."""
         config = self.config
         half = indices[: max(len(indices) // 2, 1)]

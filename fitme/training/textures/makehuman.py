@@ -9,17 +9,16 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.ndimage import distance_transform_edt
 from torch.nn.functional import avg_pool2d, grid_sample
 
+from fitme.arrays import BoolArray, Float32Array, UInt8Array
 from fitme.color import bytes_to_linear
 from fitme.errors import InputError, ModelFileError
 from fitme.shape.model_file import load_default_model
 from fitme.shape.raster import uv_raster
 from fitme.shape.regions import Region
-from fitme.skin.texel_geometry import FloatArray
 
 MAKEHUMAN_UV_PATH = Path(__file__).with_name("makehuman_uv.npz")
 UV_SCALE = 65535
@@ -47,7 +46,7 @@ def find_skins(folder: Path) -> list[Path]:
     return found
 
 
-def resample(picture: npt.NDArray[np.uint8], resolution: int) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+def resample(picture: UInt8Array, resolution: int) -> tuple[Float32Array, BoolArray]:
     """A skin in MakeHuman's layout (H, W, 3), sRGB bytes, in ours.
 
     :returns: linear colour (R, R, 3), zero where the skin shows nothing of our head, and (R, R) where it does.
@@ -60,7 +59,7 @@ def resample(picture: npt.NDArray[np.uint8], resolution: int) -> tuple[FloatArra
 
 
 @cache
-def _source_places(resolution: int) -> tuple[torch.Tensor, npt.NDArray[np.bool_]]:
+def _source_places(resolution: int) -> tuple[torch.Tensor, BoolArray]:
     """(1, S R, S R, 2) places to sample for `grid_sample`, and (R, R) whether a texel is skin that is shown."""
     model = load_default_model()
     triangles = model.uv_triangles.numpy()
@@ -76,7 +75,7 @@ def _source_places(resolution: int) -> tuple[torch.Tensor, npt.NDArray[np.bool_]
     return torch.from_numpy((2.0 * uv - 1.0).astype(np.float32))[None], shown
 
 
-def load_corner_uv(triangle_count: int) -> npt.NDArray[np.float32]:
+def load_corner_uv(triangle_count: int) -> Float32Array:
     """(F, 3, 2) MakeHuman's UV of our triangles' corners, v down; ModelFileError if the shipped table does not fit."""
     try:
         with np.load(MAKEHUMAN_UV_PATH) as file:

@@ -19,13 +19,14 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from scipy.ndimage import gaussian_filter
 
+from fitme.arrays import BoolArray, Float32Array, UInt8Array
 from fitme.color import srgb_to_linear
 from fitme.errors import InputError
 from fitme.shape.regions import Region
 from fitme.skin.painter import Skin, synthesize_skin
 from fitme.skin.skin_tone_classes import CLASS_NAMES, class_index, skin_angle
-from fitme.skin.texel_geometry import FloatArray, TexelGeometry, default_texel_geometry
-from fitme.training.data.dataset import Bytes, GivenMaps, encode_maps
+from fitme.skin.texel_geometry import TexelGeometry, default_texel_geometry
+from fitme.training.data.dataset import GivenMaps, encode_maps
 from fitme.training.textures.makehuman import find_skins, resample
 from fitme.training.textures.tone_matching import bare_skin, lip_share, match_tone
 from fitme.training.textures.translation_network import TextureTranslator, translate
@@ -54,9 +55,9 @@ class GivenTexture:
 class _Head:
     """Full reflectance of one head, arrays (R, R, C) as `ReflectanceMaps` has them."""
 
-    diffuse: FloatArray
-    specular: FloatArray
-    normals: FloatArray
+    diffuse: Float32Array
+    specular: Float32Array
+    normals: Float32Array
 
 
 def find_textures(folder: Path) -> list[Path]:
@@ -71,7 +72,7 @@ def find_textures(folder: Path) -> list[Path]:
     return found
 
 
-def read_texture(path: Path, resolution: int) -> FloatArray:
+def read_texture(path: Path, resolution: int) -> Float32Array:
     """A texture in our layout as linear colour (R, R, 3), reduced to R texels a side.
 
     :raises InputError: if it is no picture, damaged, not RGB of 8 or 16 bits, not square with a power of two of texels
@@ -120,7 +121,7 @@ def given_maps(
         "classes": len(CLASS_NAMES),
     }
 
-    def make() -> Iterator[Bytes]:
+    def make() -> Iterator[UInt8Array]:
         lenders = Lenders(default_texel_geometry(resolution))
         for source in sources:
             yield from maps_of_texture(source, lenders, network)
@@ -128,7 +129,7 @@ def given_maps(
     return GivenMaps(len(sources) * len(CLASS_NAMES), recipe, make)
 
 
-def maps_of_texture(source: GivenTexture, lenders: "Lenders", network: TextureTranslator) -> Iterator[Bytes]:
+def maps_of_texture(source: GivenTexture, lenders: "Lenders", network: TextureTranslator) -> Iterator[UInt8Array]:
     """One encoded map (R, R, 6) for each class of skin tone, from the palest to the darkest."""
     texel_geometry = lenders.texel_geometry
     if source.makehuman:
@@ -184,12 +185,12 @@ def _completed(head: _Head, lender: Skin, texel_geometry: TexelGeometry) -> _Hea
     )
 
 
-def _flesh_of_sockets(texel_geometry: TexelGeometry) -> npt.NDArray[np.bool_]:
+def _flesh_of_sockets(texel_geometry: TexelGeometry) -> BoolArray:
     """(R, R) texels within the eyes' opening, which MakeHuman's skins paint red."""
     return np.asarray((texel_geometry.eyelids < _LID_REACH) & texel_geometry.is_region(Region.SKIN))
 
 
-def read_skin(path: Path) -> npt.NDArray[np.uint8]:
+def read_skin(path: Path) -> UInt8Array:
     """One of MakeHuman's skins (H, W, 3), sRGB bytes; InputError when it is damaged or of another kind."""
     codes = _read_rgb(path)
     if codes.dtype != np.uint8 or codes.shape[0] != codes.shape[1]:
@@ -200,7 +201,7 @@ def read_skin(path: Path) -> npt.NDArray[np.uint8]:
     return codes.astype(np.uint8)
 
 
-def _read_rgb(path: Path) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+def _read_rgb(path: Path) -> UInt8Array | npt.NDArray[np.uint16]:
     """Codes (H, W, 3) of an RGB picture with 8 or 16 bits a channel."""
     codes: npt.NDArray[Any] | None
     try:
@@ -222,7 +223,7 @@ def _read_rgb(path: Path) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
     return np.ascontiguousarray(codes[..., ::-1])
 
 
-def _blue_first(picture: Image.Image) -> npt.NDArray[np.uint8]:
+def _blue_first(picture: Image.Image) -> UInt8Array:
     """(H, W, C) with the last axis turned round, as OpenCV has it; (H, W) for a single channel."""
     codes = np.asarray(picture)
     return codes[..., ::-1] if codes.ndim == 3 else codes

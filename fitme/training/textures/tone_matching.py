@@ -7,13 +7,13 @@ section 3.3: histogram specification).
 """
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
+from fitme.arrays import BoolArray, Float32Array, Float64Array, RealArray
 from fitme.shape.regions import Region
 from fitme.skin.pigments import D65_WHITE_XYZ, XYZ_TO_SRGB
 from fitme.skin.skin_tone_classes import measuring_mask
-from fitme.skin.texel_geometry import BoolArray, FloatArray, RealArray, TexelGeometry
+from fitme.skin.texel_geometry import TexelGeometry
 
 LEVELS = 65
 """Quantiles that a histogram is described by."""
@@ -42,7 +42,7 @@ _LUMINANCE = np.linalg.inv(XYZ_TO_SRGB)[1]
 _KNEE = 6.0 / 29.0
 
 
-def bare_skin(diffuse: FloatArray, texel_geometry: TexelGeometry) -> FloatArray:
+def bare_skin(diffuse: Float32Array, texel_geometry: TexelGeometry) -> Float32Array:
     """(H, W) in [0, 1] how much each texel of a linear albedo (H, W, 3) is bare skin: not lips, eyes, mouth, hair or
     nostril. Hair is told by being darker than the head's own cheeks and forehead, or of another hue."""
     darker, other_hue = _unlike_skin(diffuse, texel_geometry)
@@ -53,7 +53,7 @@ def bare_skin(diffuse: FloatArray, texel_geometry: TexelGeometry) -> FloatArray:
     return _soft(share, texel_geometry)
 
 
-def shining_through(diffuse: FloatArray, texel_geometry: TexelGeometry) -> FloatArray:
+def shining_through(diffuse: Float32Array, texel_geometry: TexelGeometry) -> Float32Array:
     """(H, W) in [0, 1] how much of the light of each texel that is not bare skin comes from skin between hairs, were
     the hairs black; none for hair of another hue than skin."""
     darker, other_hue = _unlike_skin(diffuse, texel_geometry)
@@ -61,13 +61,13 @@ def shining_through(diffuse: FloatArray, texel_geometry: TexelGeometry) -> Float
     return _soft(light * _falling(other_hue, *_OTHER_HUE_HAIRY) * (1.0 - lip_share(texel_geometry)), texel_geometry)
 
 
-def lip_share(texel_geometry: TexelGeometry) -> FloatArray:
+def lip_share(texel_geometry: TexelGeometry) -> Float32Array:
     """(H, W) in [0, 1] how much each texel belongs to the lips."""
     share = 1.0 / (1.0 + np.exp(np.clip(texel_geometry.lips / _LIP_EDGE, -30.0, 30.0)))
     return np.where(texel_geometry.skin_like, share, 0.0).astype(np.float32)
 
 
-def match_tone(diffuse: FloatArray, reference: FloatArray, texel_geometry: TexelGeometry) -> FloatArray:
+def match_tone(diffuse: Float32Array, reference: Float32Array, texel_geometry: TexelGeometry) -> Float32Array:
     """A head's linear albedo (H, W, 3) with the skin tone of another's, the reference (H, W, 3). Cheeks and forehead
     have the reference's median colour afterwards."""
     lab, reference_lab = lab_of_linear(diffuse), lab_of_linear(reference)
@@ -88,15 +88,13 @@ def match_tone(diffuse: FloatArray, reference: FloatArray, texel_geometry: Texel
     return np.clip(result, SMALLEST_ALBEDO, LARGEST_ALBEDO).astype(np.float32)
 
 
-def _matched(
-    lab: RealArray, reference_lab: RealArray, chosen: BoolArray, reference_chosen: BoolArray
-) -> npt.NDArray[np.float64]:
+def _matched(lab: RealArray, reference_lab: RealArray, chosen: BoolArray, reference_chosen: BoolArray) -> Float64Array:
     """All of `lab` (H, W, 3) through the curves that match the chosen texels (H, W) channel by channel."""
     channels = [match_curve(lab[..., k], lab[chosen, k], reference_lab[reference_chosen, k]) for k in range(3)]
     return np.stack(channels, -1)
 
 
-def match_curve(values: RealArray, source: RealArray, reference: RealArray) -> npt.NDArray[np.float64]:
+def match_curve(values: RealArray, source: RealArray, reference: RealArray) -> Float64Array:
     """`values` of any shape through the smooth rising curve that gives the sample `source` (N,) the distribution of
     the sample `reference` (M,); beyond the sample's ends the curve goes on with slope one."""
     levels = np.linspace(0.005, 0.995, LEVELS)
@@ -110,7 +108,7 @@ def match_curve(values: RealArray, source: RealArray, reference: RealArray) -> n
     return np.asarray(inner + np.minimum(values - places[0], 0.0) + np.maximum(values - places[-1], 0.0))
 
 
-def lab_of_linear(linear: RealArray) -> npt.NDArray[np.float64]:
+def lab_of_linear(linear: RealArray) -> Float64Array:
     """CIELAB (..., 3) under D65 of linear sRGB (..., 3)."""
     xyz = np.asarray(linear, np.float64) @ np.linalg.inv(XYZ_TO_SRGB).T / np.array(D65_WHITE_XYZ)
     f = np.where(xyz > _KNEE**3, np.cbrt(np.maximum(xyz, _KNEE**3)), xyz / (3.0 * _KNEE**2) + 4.0 / 29.0)
@@ -118,7 +116,7 @@ def lab_of_linear(linear: RealArray) -> npt.NDArray[np.float64]:
     return np.stack([116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)], -1)
 
 
-def linear_of_lab(lab: RealArray) -> npt.NDArray[np.float64]:
+def linear_of_lab(lab: RealArray) -> Float64Array:
     """Linear sRGB (..., 3) of CIELAB (..., 3) under D65; may be outside [0, 1]."""
     y = (lab[..., 0] + 16.0) / 116.0
     f = np.stack([y + lab[..., 1] / 500.0, y, y - lab[..., 2] / 200.0], -1)
@@ -126,7 +124,7 @@ def linear_of_lab(lab: RealArray) -> npt.NDArray[np.float64]:
     return np.asarray(xyz * np.array(D65_WHITE_XYZ) @ XYZ_TO_SRGB.T, np.float64)
 
 
-def _unlike_skin(diffuse: FloatArray, texel_geometry: TexelGeometry) -> tuple[RealArray, RealArray]:
+def _unlike_skin(diffuse: Float32Array, texel_geometry: TexelGeometry) -> tuple[RealArray, RealArray]:
     """By how many halvings texels (H, W) are darker than the head's skin, and how far their hue is from it."""
     tone = np.median(diffuse[measuring_mask(texel_geometry)], axis=0)
     safe = np.maximum(diffuse, _SMALLEST_LIGHT)
@@ -135,7 +133,7 @@ def _unlike_skin(diffuse: FloatArray, texel_geometry: TexelGeometry) -> tuple[Re
     return darker, np.linalg.norm(ratios, axis=-1)
 
 
-def _where_hair_grows(texel_geometry: TexelGeometry) -> FloatArray:
+def _where_hair_grows(texel_geometry: TexelGeometry) -> Float32Array:
     """(H, W) in [0, 1]: scalp, and round the brows."""
     hairy = texel_geometry.is_region(Region.SCALP).astype(np.float32)
     for brow in texel_geometry.brows:
@@ -144,12 +142,12 @@ def _where_hair_grows(texel_geometry: TexelGeometry) -> FloatArray:
     return np.where(texel_geometry.skin_like, hairy, 0.0).astype(np.float32)
 
 
-def _falling(x: RealArray, start: float, end: float) -> npt.NDArray[np.float64]:
+def _falling(x: RealArray, start: float, end: float) -> Float64Array:
     """1 below `start`, 0 above `end`, smooth between."""
     t = np.clip((end - x) / (end - start), 0.0, 1.0)
     return np.asarray(t * t * (3.0 - 2.0 * t), np.float64)
 
 
-def _soft(share: RealArray, texel_geometry: TexelGeometry) -> FloatArray:
+def _soft(share: RealArray, texel_geometry: TexelGeometry) -> Float32Array:
     blurred = gaussian_filter(np.asarray(share, np.float64), _EDGE_TEXELS * texel_geometry.resolution / 256.0)
     return np.where(texel_geometry.skin_like, blurred, 0.0).astype(np.float32)
