@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fitme.atomic_file import atomic_file
 from fitme.errors import ModelFileError
 from fitme.reflectance.expression_correctives import AlbedoCorrectives, with_expression
 from fitme.reflectance.maps import ReflectanceMaps
@@ -88,9 +89,8 @@ class Avatar:
             "name": self.name,
             "created": self.created.isoformat(),
         }
-        partial = path.with_name(path.name + ".partial")
-        save_file(tensors, partial, metadata)
-        partial.replace(path)
+        with atomic_file(path) as partial:
+            save_file(tensors, partial, metadata)
 
     @staticmethod
     def load(path: Path) -> "Avatar":

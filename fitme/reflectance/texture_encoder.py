@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fitme.atomic_file import atomic_file
 from fitme.color import srgb_to_linear
 from fitme.errors import ConfigError, InputError, ModelFileError
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
@@ -186,9 +187,8 @@ def save_encoder(encoder: TextureEncoder, path: Path, *, exact: bool = False) ->
         "generator_config": json.dumps(asdict(encoder.generator_config)),
         "layers": str(encoder.num_layers),
     }
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata)
-    partial.replace(path)
+    with atomic_file(path) as partial:
+        save_file(tensors, partial, metadata)
 
 
 def load_encoder(path: Path) -> TextureEncoder:

@@ -10,6 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from fitme.atomic_file import atomic_file
 from fitme.errors import ConfigError, ModelFileError
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
 from fitme.reflectance.quantization import packed, unpacked
@@ -24,9 +25,8 @@ def save_generator(generator: ReflectanceGenerator, path: Path, *, exact: bool =
     appears under its name only when it is complete."""
     tensors = packed(generator.state_dict(), exact=exact)
     metadata = {"format": FORMAT, "version": FORMAT_VERSION, "config": json.dumps(asdict(generator.config))}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata)
-    partial.replace(path)
+    with atomic_file(path) as partial:
+        save_file(tensors, partial, metadata)
 
 
 def load_generator(path: Path) -> ReflectanceGenerator:

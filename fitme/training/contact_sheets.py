@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from fitme.arrays import UInt8Array
+from fitme.atomic_file import atomic_file
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.export.portrait import BACKGROUND, SUPERSAMPLING, portrait_light, portrait_pose
 from fitme.geometry import Camera
@@ -133,9 +134,8 @@ def write_picture(picture: UInt8Array, path: Path) -> None:
                 break
     else:
         Image.fromarray(picture).save(content, Image.registered_extensions()[path.suffix.lower()])
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content.getvalue())
-    partial.replace(path)
+    with atomic_file(path) as partial:
+        partial.write_bytes(content.getvalue())
 
 
 def main(

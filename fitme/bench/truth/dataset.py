@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from fitme.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
+from fitme.atomic_file import atomic_file
 from fitme.bench.truth.people import Material, ScanModel, load_scans, smooth_normals
 from fitme.bench.truth.scenes import TruthRenderer, choose_variant
 from fitme.bench.truth.sensor import jpeg, metered_exposure, photograph, white_balance
@@ -235,8 +236,7 @@ def _write_truth(
     unseen = unseen_light(drawn.number)
     normals = smooth_normals(neutral, scans.triangles[Material.SKIN])
     scan, scan_normals = surface_samples(neutral, normals, scans.face_triangles, SCAN_POINTS, drawn.number)
-    partial = file.with_name(file.name + ".partial")
-    with partial.open("wb") as opened:
+    with atomic_file(file) as partial, partial.open("wb") as opened:
         np.savez_compressed(
             opened,
             scan=scan.astype(np.float32),
@@ -252,7 +252,6 @@ def _write_truth(
             albedo=albedo.astype(np.float16),
             tone=drawn.tone,
         )
-    partial.replace(file)
 
 
 def _still(frame: FrameScript) -> FrameScript:
@@ -264,9 +263,8 @@ def _resized(camera: Camera, width: int, height: int) -> Camera:
 
 
 def _write(file: Path, content: bytes) -> None:
-    partial = file.with_name(file.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(file)
+    with atomic_file(file) as partial:
+        partial.write_bytes(content)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from statistics import fmean, median
 
 import numpy as np
 
+from fitme.atomic_file import atomic_file
 from fitme.bench.rows import BenchmarkRow
 from fitme.bench.run import json_line, run_benchmark, table_of
 from fitme.bench.truth.dataset import FULL, QUICK, TruthSettings, make_truth, truth_folder
@@ -196,9 +197,8 @@ def main() -> None:
     print(line)
     if given.out is not None:
         content = json.loads(line) | {"subjects": [_plain(asdict(report)) for report in reports]}
-        partial = given.out / f"{REPORT_FILE}.partial"
-        partial.write_text(json.dumps(content, indent=1), "utf-8")
-        partial.replace(given.out / REPORT_FILE)
+        with atomic_file(given.out / REPORT_FILE) as partial:
+            partial.write_text(json.dumps(content, indent=1), "utf-8")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from fitme.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
+from fitme.atomic_file import atomic_file
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix
 from fitme.reflectance.generator import ReflectanceGenerator
@@ -100,10 +101,8 @@ class LandmarkViews:
 
     def save(self, path: Path) -> None:
         """As an .npz that appears under its name when it is complete."""
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as opened:
+        with atomic_file(path) as partial, partial.open("wb") as opened:
             np.savez_compressed(opened, **{field.name: getattr(self, field.name) for field in fields(self)})
-        partial.replace(path)
 
     @staticmethod
     def load(path: Path) -> "LandmarkViews":

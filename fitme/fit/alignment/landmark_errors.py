@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.arrays import Float64Array, Int64Array
+from fitme.atomic_file import atomic_file
 from fitme.errors import ModelFileError
 from fitme.shape.landmark_groups import SURFACE_LANDMARK_COUNT
 from fitme.shape.morphable_model import MorphableModel
@@ -61,12 +62,10 @@ class LandmarkErrors:
 
     def save(self, path: Path) -> None:
         """As an .npz that appears under its name when it is complete."""
-        partial = path.with_name(path.name + ".partial")
         arrays = {field.name: np.asarray(getattr(self, field.name), np.float32) for field in fields(self)}
         arrays["landmarks"] = self.landmarks.astype(np.int16)
-        with partial.open("wb") as opened:
+        with atomic_file(path) as partial, partial.open("wb") as opened:
             np.savez_compressed(opened, format=np.int64(FORMAT_VERSION), **arrays)
-        partial.replace(path)
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitme.arrays import Float64Array, Int64Array
+from fitme.atomic_file import atomic_file
 from fitme.errors import BackendError, InputError
 
 if TYPE_CHECKING:
@@ -60,12 +61,10 @@ class LossRecord:
     def __init__(self, path: Path, step: int) -> None:
         """Open the record at `path` to go on from `step`: later rows, of steps that were lost, are dropped."""
         kept = [row for row in read_rows(path) if row.step <= step] if path.exists() else []
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("w", newline="") as file:
+        with atomic_file(path) as partial, partial.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
             writer.writerows(_cells(row) for row in kept)
-        partial.replace(path)
         self.path = path
         self.seconds = max((row.seconds for row in kept), default=0.0)
         """What the run had taken when it was left."""
@@ -155,9 +154,8 @@ def write_curves(record: Path, picture: Path) -> None:
         draw(panel, curves[name])
         panel.set_title(name.replace("_", " "), fontsize="medium")
         panel.grid(alpha=0.3)
-    partial = picture.with_name(picture.name + ".partial")
-    figure.savefig(partial, format="png", dpi=PICTURE_DPI)
-    partial.replace(picture)
+    with atomic_file(picture) as partial:
+        figure.savefig(partial, format="png", dpi=PICTURE_DPI)
 
 
 def _draw_loss(panel: "Axes", curve: Curve) -> None:

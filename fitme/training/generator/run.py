@@ -32,6 +32,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fitme.atomic_file import atomic_file
 from fitme.errors import BackendError, ConfigError, InputError, ModelFileError
 from fitme.metrics.similarity import psnr
 from fitme.reflectance.generator import MODALITIES, ReflectanceGenerator, decode, encode_raw
@@ -286,9 +287,8 @@ def training_start(
     scores = map_scores(dataset, weight, sizes.linear_resolution)
     tensors = {f"{r}.{name}": maps for r, by_name in details.items() for name, maps in by_name.items()}
     tensors |= {**vars(basis), "scores": scores}
-    partial = path.with_name(path.name + ".partial")
-    save_file({name: t.contiguous() for name, t in tensors.items()}, partial, origin)
-    partial.replace(path)
+    with atomic_file(path) as partial:
+        save_file({name: t.contiguous() for name, t in tensors.items()}, partial, origin)
     return TrainingStart(basis, details, scores)
 
 

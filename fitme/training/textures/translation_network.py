@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fitme.atomic_file import atomic_file
 from fitme.color import linear_to_srgb, srgb_to_linear
 from fitme.errors import ConfigError, InputError, ModelFileError
 from fitme.reflectance.layers import LEAKY_SLOPE, downsample, upsample
@@ -210,9 +211,8 @@ def save_translator(network: TextureTranslator, path: Path, *, dtype: torch.dtyp
     """Write weights in `dtype` and the configuration. The file appears under its name only when it is complete."""
     tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in network.state_dict().items()}
     metadata = {"format": FORMAT, "version": FORMAT_VERSION, "config": json.dumps(asdict(network.config))}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata)
-    partial.replace(path)
+    with atomic_file(path) as partial:
+        save_file(tensors, partial, metadata)
 
 
 def load_translator(path: Path = DEFAULT_TRANSLATION) -> TextureTranslator:
