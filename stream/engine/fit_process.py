@@ -27,6 +27,7 @@ from fitme.fit.settings import FitSettings as FitterSettings
 from fitme.fit.state import FitState, RoundReport
 from fitme.reflectance import load_default_generator
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
+from fitme.sampling import farthest_points
 from fitme.session.store import SessionStore
 from fitme.shape import load_default_model
 from fitme.track.identity import DlibEmbedder
@@ -114,11 +115,15 @@ class _SessionFit:
         for key in [change for change in self.changes if isinstance(change, str)]:
             self.fitter.remove_keyframe(key)
         waiting = [change for change in self.changes if isinstance(change, Keyframe)]
-        for _ in range(min(count, len(waiting))):
-            seen = np.array([_direction(keyframe) for keyframe in self.fitter.keyframes]).reshape(-1, 2)
-            novelty = [np.abs(seen - _direction(keyframe)).sum(1).min(initial=math.inf) for keyframe in waiting]
-            self.fitter.add_keyframe(waiting.pop(int(np.argmax(novelty))))
-        self.changes = [*waiting]
+        known, offered = (
+            np.array([_direction(keyframe) for keyframe in keyframes]).reshape(-1, 2)
+            for keyframes in (self.fitter.keyframes, waiting)
+        )
+        nearest = np.abs(offered[:, None] - known).sum(-1).min(1, initial=math.inf)  # (W,)
+        chosen = farthest_points(lambda index: np.abs(offered - offered[index]).sum(-1), nearest, count)
+        for index in chosen:
+            self.fitter.add_keyframe(waiting[index])
+        self.changes = [keyframe for index, keyframe in enumerate(waiting) if index not in chosen]
         self.adopted_s, self.failed = time.monotonic(), False
         self.collected = self.first_keyframe_s is not None
         if self.first_keyframe_s is None:

@@ -22,6 +22,7 @@ from fitme.ingest.gather import gather
 from fitme.ingest.observe import Observer, TrackedFrame
 from fitme.ingest.spread import even_indices, split_holdout
 from fitme.metrics.frame_scores import score_frame
+from fitme.sampling import farthest_points
 from fitme.shape import load_default_model
 from fitme.track.tracker import default_embedder
 
@@ -154,11 +155,7 @@ def person_of(clip: Path) -> Person:
 
 def far_apart(count: int) -> list[int]:
     """The numbers below `count`, each next the one farthest from all before; the middle first."""
-    order = [count // 2]
-    while len(order) < count:
-        left = [index for index in range(count) if index not in order]
-        order.append(max(left, key=lambda index: min(abs(index - other) for other in order)))
-    return order
+    return farthest_points(lambda index: np.abs(np.arange(count) - index), count // 2, count)
 
 
 def follow(fitter: IncrementalFitter, person: Person, *, every_step: bool) -> Course:

@@ -22,6 +22,7 @@ from fitme.fit.alignment.landmark_errors import (
     pixels_per_metre,
 )
 from fitme.reflectance.weights import load_default_generator
+from fitme.sampling import farthest_points
 from fitme.shape.expressions import MIRRORED_EXPRESSION
 from fitme.shape.landmark_groups import SURFACE_LANDMARK_COUNT
 from fitme.shape.model_file import load_default_model
@@ -132,11 +133,7 @@ def joined(first: LandmarkViews, second: LandmarkViews) -> LandmarkViews:
 
 def spread_landmarks(places: Float64Array, count: int) -> Int64Array:
     """(count,) landmarks (L, 3) far from each other: each next one is the farthest from all before."""
-    chosen = [FIRST_LANDMARK]
-    distance = np.linalg.norm(places - places[FIRST_LANDMARK], axis=1)
-    while len(chosen) < count:
-        chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, np.linalg.norm(places - places[chosen[-1]], axis=1))
+    chosen = farthest_points(lambda index: np.linalg.norm(places - places[index], axis=1), FIRST_LANDMARK, count)
     return np.sort(np.array(chosen, np.int64))
 
 

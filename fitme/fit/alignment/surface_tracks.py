@@ -18,6 +18,7 @@ from fitme.fit.alignment.optical_flow import FLOW_REGIONS, LEAST_USABLE, FlowFie
 from fitme.fit.solver.point_targets import MeshBasis, MeshPoints
 from fitme.fit.solver.structure_from_motion import Tracks, TrackView
 from fitme.geometry import Camera
+from fitme.sampling import farthest_points
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.normals import vertex_normals
 
@@ -168,11 +169,7 @@ def spread_points(model: MorphableModel, count: int) -> tuple[Int64Array, Float3
     triangles = g.choice(len(weight), CANDIDATES_PER_TRACK * count, p=weight / weight.sum())
     barycentric = g.dirichlet(np.ones(3), len(triangles)).astype(np.float32)
     places = (corners[triangles] * barycentric[..., None]).sum(1)
-    chosen = [0]
-    distance = np.full(len(places), np.inf)
-    for _ in range(count - 1):
-        distance = np.minimum(distance, np.linalg.norm(places - places[chosen[-1]], axis=1))
-        chosen.append(int(distance.argmax()))
+    chosen = farthest_points(lambda index: np.linalg.norm(places - places[index], axis=1), 0, count)
     return triangles[chosen].astype(np.int64), barycentric[chosen]
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from fitme.arrays import Float64Array
+from fitme.sampling import farthest_points
 from fitme.shape.morphable_model import MorphableModel
 
 
@@ -32,9 +33,5 @@ def expression_axes(gram: Float64Array) -> Float64Array:
 def farthest_expressions(expressions: Float64Array, gram: Float64Array, count: int) -> list[int]:
     """At most `count` rows of expressions (V, 52): the one nearest to their mean, then each next the one farthest from
     all before, by a Gram matrix (52, 52)."""
-    chosen = [int(displacements(expressions, expressions.mean(0), gram).argmin())]
-    distance = displacements(expressions, expressions[chosen[0]], gram)
-    while len(chosen) < min(count, len(expressions)):
-        chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, displacements(expressions, expressions[chosen[-1]], gram))
-    return chosen
+    first = int(displacements(expressions, expressions.mean(0), gram).argmin())
+    return farthest_points(lambda index: displacements(expressions, expressions[index], gram), first, count)
