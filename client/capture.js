@@ -1,6 +1,6 @@
-/** Where pictures come from: a camera, or the sample clip played as if it were one. */
+/** Sources of video: a camera, or the sample clip played as if it were one. */
 
-import { INSECURE_PAGE, PlainError, cameraError } from "./words.js";
+import { INSECURE_PAGE, PlainError, cameraError } from "./texts.js";
 
 /** What is asked of a camera; it may give something else. */
 const WANTED = Object.freeze({ width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30 } });

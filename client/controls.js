@@ -119,7 +119,7 @@ export class SceneControls {
   }
 
   /**
-   * The picture is shown as in a mirror, or not.
+   * Show the avatar as in a mirror, or not.
    * @param {boolean} flipped
    */
   flip(flipped) {

@@ -15,7 +15,7 @@ const KNOB_RADIUS = 0.1;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
 /**
- * Where the light comes from, as the person sees it: on a flipped picture, the mirror image of what the server is told.
+ * Where the light comes from, as the person sees it: on a flipped canvas, the mirror image of what the server is told.
  */
 export class LightDirection {
   /** @type {Point} */

@@ -1,4 +1,4 @@
-/** The page: consent, a source of pictures, a session, and everything on the page that follows it. */
+/** The page: consent, a source of video, a session, and everything on the page that follows it. */
 
 import { SampleClip, cameraObstacle, listCameras, openCamera } from "./capture.js";
 import { SceneControls } from "./controls.js";
@@ -6,8 +6,8 @@ import { Notice, find, toast } from "./dom.js";
 import { ControlQueue } from "./messages.js";
 import { LiveSession } from "./session.js";
 import { deleteSession, fetchAvatar, fetchConfig, setKept } from "./signalling.js";
-import { Studio } from "./studio.js";
-import { PlainError, endedWords } from "./words.js";
+import { SessionView } from "./session_view.js";
+import { PlainError, endedWords } from "./texts.js";
 
 /** @typedef {import("./messages.js").ServerEvent} ServerEvent */
 /** @typedef {import("./session.js").Standing} Standing */
@@ -36,7 +36,7 @@ let erasing = false;
 const notice = new Notice();
 const queue = new ControlQueue((message) => session?.send(message));
 const controls = new SceneControls((type, fields) => queue.push(type, fields));
-const studio = new Studio(controls);
+const view = new SessionView(controls);
 
 /** @param {unknown} error */
 function inWords(error) {
@@ -45,14 +45,14 @@ function inWords(error) {
   return new PlainError("Something went wrong", error instanceof Error ? error.message : String(error));
 }
 
-/** @param {"welcome" | "studio"} phase */
+/** @param {"welcome" | "session"} phase */
 function showPhase(phase) {
   document.body.dataset.phase = phase;
   find("#welcome").hidden = phase !== "welcome";
-  find("#studio").hidden = phase !== "studio";
-  find("#leave").hidden = phase !== "studio";
+  find("#session").hidden = phase !== "session";
+  find("#leave").hidden = phase !== "session";
   const portrait = /** @type {HTMLVideoElement} */ (find("#portrait"));
-  if (phase === "welcome") portrait.play().catch(() => undefined); // decoration: it may stay a still picture
+  if (phase === "welcome") portrait.play().catch(() => undefined); // decoration: it may stay a still image
   else portrait.pause();
 }
 
@@ -84,7 +84,7 @@ async function startCamera(deviceId) {
     camera.getVideoTracks()[0].addEventListener("ended", cameraStopped);
     return camera;
   }, true, remembered);
-  await listPictureSources();
+  await listVideoSources();
 }
 
 async function startSample() {
@@ -93,7 +93,7 @@ async function startSample() {
     clip = new SampleClip(new URL(sampleAddress, document.baseURI).href);
     return clip.open();
   }, false, null);
-  await listPictureSources();
+  await listVideoSources();
 }
 
 /**
@@ -103,16 +103,16 @@ async function startSample() {
  */
 async function start(open, flipped, remembered) {
   leave();
-  showPhase("studio");
-  studio.reset();
-  studio.say("Opening the camera…");
+  showPhase("session");
+  view.reset();
+  view.say("Opening the camera…");
   showConnection("Connecting", "idle");
   try {
     const stream = await open();
-    studio.showCamera(stream, flipped);
-    studio.say("Connecting…");
+    view.showCamera(stream, flipped);
+    view.say("Connecting…");
     const config = await fetchConfig();
-    session = new LiveSession(config, stream, remembered, { onStanding, onEvent, onPicture, onSession });
+    session = new LiveSession(config, stream, remembered, { onStanding, onEvent, onRender, onSession });
     session.start();
   } catch (error) {
     const words = inWords(error);
@@ -172,16 +172,16 @@ async function switchCamera(deviceId) {
     camera = next;
     next.getVideoTracks()[0].addEventListener("ended", cameraStopped);
     await session.replaceStream(next);
-    studio.showCamera(next, true);
+    view.showCamera(next, true);
     notice.hide();
-    await listPictureSources();
+    await listVideoSources();
   } catch (error) {
     const words = inWords(error);
     toast(`${words.title}. ${words.text}`);
   }
 }
 
-async function listPictureSources() {
+async function listVideoSources() {
   const picker = /** @type {HTMLSelectElement} */ (find("#camera-picker"));
   const sources = clip ? [{ id: "sample", label: "Sample clip" }] : await listCameras();
   picker.replaceChildren(...sources.map(({ id, label }) => new Option(label, id)));
@@ -210,7 +210,7 @@ function onStanding({ state, error, seconds }) {
   if (state === "live") {
     wasLive = true;
     notice.hide();
-    studio.say("Looking for your face…");
+    view.say("Looking for your face…");
     return showConnection("Live", "good");
   }
   if (state === "waiting" && error) {
@@ -232,15 +232,15 @@ function onStanding({ state, error, seconds }) {
   return undefined;
 }
 
-/** @param {import("./messages.js").Picture} picture */
-function onPicture(picture) {
+/** @param {import("./messages.js").Render} render */
+function onRender(render) {
   const current = session;
-  studio.show(picture, (sequence) => current?.acknowledge(sequence));
+  view.show(render, (sequence) => current?.acknowledge(sequence));
 }
 
 /** @param {ServerEvent} event */
 function onEvent(event) {
-  studio.follow(event);
+  view.follow(event);
   if (event.type === "kept") showKept(event.kept);
   else if (event.type === "progress") button("#download").disabled = !event.avatar;
   else if (event.type === "ended" && !erasing) showEnded(event.reason);
@@ -255,7 +255,7 @@ function onEvent(event) {
 function showEnded(reason) {
   if (reason === "deleted" || (reason === "expired" && !kept)) forgetSession();
   leave();
-  studio.reset();
+  view.reset();
   const words = endedWords(reason);
   notice.show(words.title, words.text, [{ label: "Back to the start", primary: true, run: toWelcome }]);
 }
@@ -263,7 +263,7 @@ function showEnded(reason) {
 function showReplaced() {
   session?.yieldCamera();
   const text = "A session has one camera at a time. This page goes on showing the head.";
-  notice.show("Another page sends the pictures now", text, [
+  notice.show("Another page sends the video now", text, [
     { label: "Send them from here", primary: true, run: () => { notice.hide(); session?.takeCamera(); } },
     { label: "Look on", run: () => notice.hide() },
   ]);
@@ -326,7 +326,7 @@ function askToDelete() {
       erasing = false;
     }
   };
-  notice.show("Erase everything?", "Your pictures, measurements and head are removed from the server. This cannot be undone.", [
+  notice.show("Erase everything?", "Your images, measurements and head are removed from the server. This cannot be undone.", [
     { label: "Erase", primary: true, run: erase },
     { label: "Go on", run: () => notice.hide() },
   ]);
@@ -362,5 +362,5 @@ button("#download").addEventListener("click", download);
 button("#keep").addEventListener("click", toggleKept);
 button("#delete").addEventListener("click", askToDelete);
 find("#camera-picker").addEventListener("change", () => switchCamera(box("#camera-picker").value));
-navigator.mediaDevices?.addEventListener("devicechange", () => { if (session) listPictureSources(); });
+navigator.mediaDevices?.addEventListener("devicechange", () => { if (session) listVideoSources(); });
 await prepareWelcome();

@@ -1,17 +1,17 @@
 /**
- * What page and server say to each other over the websocket: `stream/protocol/protocol.py`, version 1, seen from the page.
+ * What page and server say to each other over the websocket: `stream/protocol/protocol.py`, version 2, seen from the page.
  * No browser APIs beyond DataView, so that it runs under Node as well.
  */
 
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
-/** Bytes before the encoded picture. */
-export const PICTURE_HEADER_BYTES = 80;
+/** Bytes before the encoded render. */
+export const RENDER_HEADER_BYTES = 80;
 
 /** Landmarks travel as integers: this many steps over the frame's width (x) and height (y). */
 export const LANDMARK_SCALE = 10_000;
 
-/** Stages of an avatar in their order, as the picture header counts them. */
+/** Stages of an avatar in their order, as the render header counts them. */
 export const STAGES = Object.freeze(["waiting", "landmarks", "skin", "inversion", "tuning"]);
 
 export const CLOSE_TOO_LARGE = 1009;
@@ -23,9 +23,9 @@ const MAGIC = "FITM";
 const MEDIA_TYPES = Object.freeze({ 1: "image/jpeg", 2: "image/webp" });
 
 /**
- * One picture of the avatar.
- * @typedef {object} Picture
- * @property {number} sequence grows by at least 1; gaps are pictures that were skipped
+ * One render of the avatar.
+ * @typedef {object} Render
+ * @property {number} sequence grows by at least 1; gaps are renders that were skipped
  * @property {string} mediaType of `payload`
  * @property {number} stage index into `STAGES`
  * @property {number} width pixels
@@ -36,7 +36,7 @@ const MEDIA_TYPES = Object.freeze({ 1: "image/jpeg", 2: "image/webp" });
  * @property {number} sentTime server time, seconds
  * @property {{yaw: number, pitch: number, roll: number, position: [number, number, number]}} pose radians, metres
  * @property {number} rounds rounds of fitting behind the avatar
- * @property {Uint8Array<ArrayBuffer>} payload the encoded picture, a view of the message
+ * @property {Uint8Array<ArrayBuffer>} payload the encoded render, a view of the message
  */
 
 /**
@@ -60,7 +60,7 @@ const MEDIA_TYPES = Object.freeze({ 1: "image/jpeg", 2: "image/webp" });
 /** @typedef {{type: "progress", stage: string, progress: number, avatar: boolean}} ProgressEvent */
 /** @typedef {{type: "round", index: number, stage: string, seconds: number, keyframes: number, losses: Record<string, number>}} RoundEvent */
 /** @typedef {{type: "peer", peer: number, state: "connecting" | "connected" | "replaced" | "closed"}} PeerEvent */
-/** @typedef {{type: "hello", protocol: number, session: string, resumed: boolean, stages: string[], picture_width: number, picture_height: number}} HelloEvent */
+/** @typedef {{type: "hello", protocol: number, session: string, resumed: boolean, stages: string[], render_width: number, render_height: number}} HelloEvent */
 /**
  * The controls as the server has them.
  * @typedef {object} SceneEvent
@@ -90,23 +90,23 @@ export class ProtocolError extends Error {
 /**
  * Read a binary message.
  * @param {ArrayBuffer} message
- * @returns {Picture}
- * @throws {ProtocolError} if it is not a picture of this version, or truncated
+ * @returns {Render}
+ * @throws {ProtocolError} if it is not a render of this version, or truncated
  */
-export function parsePicture(message) {
-  if (message.byteLength < PICTURE_HEADER_BYTES) {
-    throw new ProtocolError(`a picture's header has ${PICTURE_HEADER_BYTES} bytes, the message ${message.byteLength}`);
+export function parseRender(message) {
+  if (message.byteLength < RENDER_HEADER_BYTES) {
+    throw new ProtocolError(`a render's header has ${RENDER_HEADER_BYTES} bytes, the message ${message.byteLength}`);
   }
   const view = new DataView(message);
   const magic = String.fromCharCode(...new Uint8Array(message, 0, MAGIC.length));
   const version = view.getUint16(4, true);
   if (magic !== MAGIC || version !== PROTOCOL_VERSION) {
-    throw new ProtocolError(`not a picture of protocol ${PROTOCOL_VERSION}: "${magic}" ${version}`);
+    throw new ProtocolError(`not a render of protocol ${PROTOCOL_VERSION}: "${magic}" ${version}`);
   }
   const mediaType = MEDIA_TYPES[view.getUint8(6)];
   const stage = view.getUint8(7);
   const size = view.getUint32(76, true);
-  if (!mediaType || stage >= STAGES.length || message.byteLength - PICTURE_HEADER_BYTES !== size) {
+  if (!mediaType || stage >= STAGES.length || message.byteLength - RENDER_HEADER_BYTES !== size) {
     throw new ProtocolError(`inconsistent header: codec ${view.getUint8(6)}, stage ${stage}, ${size} bytes`);
   }
   const float = (/** @type {number} */ offset) => view.getFloat32(offset, true);
@@ -123,7 +123,7 @@ export function parsePicture(message) {
     sentTime: double(40),
     pose: { yaw: float(48), pitch: float(52), roll: float(56), position: [float(60), float(64), float(68)] },
     rounds: view.getUint32(72, true),
-    payload: new Uint8Array(message, PICTURE_HEADER_BYTES),
+    payload: new Uint8Array(message, RENDER_HEADER_BYTES),
   };
 }
 

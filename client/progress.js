@@ -2,7 +2,7 @@
 
 import { find } from "./dom.js";
 import { STAGES } from "./messages.js";
-import { STAGE_LABELS } from "./words.js";
+import { STAGE_LABELS } from "./texts.js";
 
 /** @typedef {import("./messages.js").RoundEvent} RoundEvent */
 /** @typedef {{index: number, loss: number, stage: string}} Mark one round on the sparkline */
@@ -82,7 +82,7 @@ export class ProgressPanel {
     this.#spark();
   }
 
-  /** The first picture of the face has come: time runs. */
+  /** The first image of the face has come: start the clock. */
   begin() {
     this.#began ||= performance.now();
   }

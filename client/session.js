@@ -1,11 +1,11 @@
-/** A session with the server, kept alive: a peer connection that sends pictures and a websocket that brings the avatar. */
+/** A session with the server, kept alive: a peer connection that sends video and a websocket that receives the avatar. */
 
-import { CLOSE_ENDED, CLOSE_TOO_LARGE, CLOSE_UNKNOWN_SESSION, ProtocolError, parseEvent, parsePicture } from "./messages.js";
+import { CLOSE_ENDED, CLOSE_TOO_LARGE, CLOSE_UNKNOWN_SESSION, ProtocolError, parseEvent, parseRender } from "./messages.js";
 import { Peer, viewAddress } from "./signalling.js";
-import { PlainError } from "./words.js";
+import { PlainError } from "./texts.js";
 
 /** @typedef {import("./messages.js").ServerEvent} ServerEvent */
-/** @typedef {import("./messages.js").Picture} Picture */
+/** @typedef {import("./messages.js").Render} Render */
 /** @typedef {import("./signalling.js").Config} Config */
 
 /**
@@ -20,7 +20,7 @@ import { PlainError } from "./words.js";
  * @typedef {object} Listener
  * @property {(standing: Standing) => void} onStanding
  * @property {(event: ServerEvent) => void} onEvent
- * @property {(picture: Picture) => void} onPicture whoever draws it answers with `acknowledge`
+ * @property {(render: Render) => void} onRender whoever draws it answers with `acknowledge`
  * @property {(session: string, resumed: boolean) => void} onSession a session's id is known, or has changed
  */
 
@@ -44,7 +44,7 @@ export class LiveSession {
   #socket = null;
   /** @type {(() => void) | null} */
   #wake = null;
-  #sendsPictures = true;
+  #sendsVideo = true;
 
   /**
    * @param {Config} config
@@ -74,15 +74,15 @@ export class LiveSession {
     this.#wake?.();
   }
 
-  /** Another page sends the pictures of this session now; this one only looks on. */
+  /** Another page sends the video of this session now; this one only looks on. */
   yieldCamera() {
-    this.#sendsPictures = false;
+    this.#sendsVideo = false;
     this.#dropPeer();
   }
 
-  /** Send pictures again after `yieldCamera`. */
+  /** Send video again after `yieldCamera`. */
   takeCamera() {
-    this.#sendsPictures = true;
+    this.#sendsVideo = true;
     this.#repair();
   }
 
@@ -91,7 +91,7 @@ export class LiveSession {
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
   }
 
-  /** @param {number} sequence of a picture that has been drawn or dropped */
+  /** @param {number} sequence of a render that has been drawn or dropped */
   acknowledge(sequence) {
     this.send({ type: "ack", sequence });
   }
@@ -117,7 +117,7 @@ export class LiveSession {
     while (!this.#over && !this.#whole()) {
       try {
         this.#tell("connecting");
-        if (this.#sendsPictures && !this.#peer) await this.#connectPeer();
+        if (this.#sendsVideo && !this.#peer) await this.#connectPeer();
         if (!this.#over && !this.#socket) await this.#connectSocket();
         this.#waitSeconds = FIRST_WAIT_SECONDS;
       } catch (error) {
@@ -129,7 +129,7 @@ export class LiveSession {
   }
 
   #whole() {
-    return this.#socket !== null && (this.#peer !== null || !this.#sendsPictures);
+    return this.#socket !== null && (this.#peer !== null || !this.#sendsVideo);
   }
 
   async #connectPeer() {
@@ -185,7 +185,7 @@ export class LiveSession {
   /** @param {string | ArrayBuffer} data */
   #receive(data) {
     try {
-      if (typeof data !== "string") return this.listener.onPicture(parsePicture(data));
+      if (typeof data !== "string") return this.listener.onRender(parseRender(data));
       const event = parseEvent(data);
       if (event.type === "ended") this.#over = true;
       this.listener.onEvent(event);
@@ -258,7 +258,7 @@ export class LiveSession {
  */
 function connected(connection) {
   return new Promise((resolve, reject) => {
-    const text = "The camera’s pictures do not get through to the server: perhaps a firewall is in between.";
+    const text = "The camera’s video does not get through to the server: perhaps a firewall is in between.";
     const fail = () => reject(new PlainError("No connection for video", text, { code: "no_route" }));
     const timer = setTimeout(fail, CONNECT_LIMIT_MS);
     const check = () => {

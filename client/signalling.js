@@ -1,17 +1,17 @@
 /** The HTTP half of the protocol: configuration, offer and answer, trickled candidates, keeping, deleting, the GLB. */
 
 import { PROTOCOL_VERSION } from "./messages.js";
-import { PlainError, serverError } from "./words.js";
+import { PlainError, serverError } from "./texts.js";
 
 /**
  * @typedef {object} Config
  * @property {number} protocol
  * @property {RTCIceServer[]} iceServers
- * @property {{sessions: number, message_bytes: number, picture_size: number, grace_seconds: number}} limits
+ * @property {{sessions: number, message_bytes: number, render_size: number, grace_seconds: number}} limits
  * @property {string | null} sample address of the sample clip, relative to the page
  */
 
-/** Picture quality from the first second on, instead of a slow start: the first frames found the avatar. */
+/** Image quality from the first second on, instead of a slow start: the avatar starts from the first frames. */
 const START_BITRATE_KBPS = 2500;
 const MAX_BITRATE_BPS = 4_000_000;
 

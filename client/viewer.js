@@ -1,8 +1,8 @@
-/** The canvas that shows the newest picture of the avatar, and the gestures that turn the view and move the light. */
+/** The canvas that shows the newest render of the avatar, and the gestures that turn the view and move the light. */
 
 import { clamp, wrapped } from "./directions.js";
 
-/** @typedef {import("./messages.js").Picture} Picture */
+/** @typedef {import("./messages.js").Render} Render */
 /** @typedef {{yaw: number, pitch: number, distance: number}} View an orbit round the head: radians, metres */
 /** @typedef {"light" | "view"} DragTarget */
 
@@ -15,7 +15,7 @@ const MAX_DISTANCE = 1.6;
 /** Factor of the distance for one notch of a mouse wheel (100 units). */
 const ZOOM_PER_NOTCH = 1.1;
 const KEY_STEP_PIXELS = 16;
-/** Pictures a second are counted over this time. */
+/** Renders a second are counted over this time. */
 const RATE_WINDOW_MS = 2000;
 
 /** @type {Record<string, [number, number]>} pixels to the right and down */
@@ -24,7 +24,7 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 /**
  * The view after dragging by some pixels: the head follows the pointer.
  * @param {View} view
- * @param {number} dx pixels to the right on the head as the camera sees it (negate on a flipped picture)
+ * @param {number} dx pixels to the right on the head as the camera sees it (negate on a flipped canvas)
  * @param {number} dy pixels down
  * @returns {View}
  */
@@ -45,9 +45,9 @@ export function zoomed(view, factor) {
   return { ...view, distance: clamp(view.distance * factor, MIN_DISTANCE, MAX_DISTANCE) };
 }
 
-/** Draws pictures as they come: the newest wins, and each is acknowledged once it is on the canvas. */
+/** Draws renders as they come: the newest wins, and each is acknowledged once it is on the canvas. */
 export class Viewer {
-  /** @type {Picture | null} the picture on the canvas */
+  /** @type {Render | null} the render on the canvas */
   shown = null;
   decodeMs = 0;
   #newest = -1;
@@ -56,7 +56,7 @@ export class Viewer {
 
   /**
    * @param {HTMLCanvasElement} canvas
-   * @param {(picture: Picture) => void} onDrawn
+   * @param {(render: Render) => void} onDrawn
    */
   constructor(canvas, onDrawn) {
     this.canvas = canvas;
@@ -66,47 +66,47 @@ export class Viewer {
 
   /**
    * Decode off the main thread, draw if nothing newer has come, acknowledge in any case.
-   * @param {Picture} picture
+   * @param {Render} render
    * @param {(sequence: number) => void} acknowledge
    */
-  async show(picture, acknowledge) {
-    this.#newest = picture.sequence;
+  async show(render, acknowledge) {
+    this.#newest = render.sequence;
     const start = performance.now();
     try {
-      const bitmap = await createImageBitmap(new Blob([picture.payload], { type: picture.mediaType }));
+      const bitmap = await createImageBitmap(new Blob([render.payload], { type: render.mediaType }));
       this.decodeMs = performance.now() - start;
-      if (picture.sequence === this.#newest) this.#draw(bitmap, picture);
+      if (render.sequence === this.#newest) this.#draw(bitmap, render);
       bitmap.close();
     } catch (error) {
-      console.warn("a picture could not be decoded", error);
+      console.warn("a render could not be decoded", error);
     }
-    acknowledge(picture.sequence);
+    acknowledge(render.sequence);
   }
 
   /**
    * @param {ImageBitmap} bitmap
-   * @param {Picture} picture
+   * @param {Render} render
    */
-  #draw(bitmap, picture) {
+  #draw(bitmap, render) {
     if (this.canvas.width !== bitmap.width || this.canvas.height !== bitmap.height) {
       this.canvas.width = bitmap.width;
       this.canvas.height = bitmap.height;
     }
     this.context?.drawImage(bitmap, 0, 0);
-    this.shown = picture;
+    this.shown = render;
     const now = performance.now();
     this.#times.push(now);
     while (this.#times[0] < now - RATE_WINDOW_MS) this.#times.shift();
-    this.onDrawn(picture);
+    this.onDrawn(render);
   }
 
-  /** Pictures a second over the last two seconds. */
+  /** Renders a second over the last two seconds. */
   get rate() {
     if (this.#times.length < 2) return 0;
     return ((this.#times.length - 1) * 1000) / (this.#times[this.#times.length - 1] - this.#times[0]);
   }
 
-  /** Forget the last session's pictures. */
+  /** Forget the last session's renders. */
   reset() {
     this.shown = null;
     this.#newest = -1;

@@ -29,7 +29,7 @@ def server_config(settings: ServeSettings) -> uvicorn.Config:
         lifespan="on",
         ws="websockets-sansio",
         ws_max_size=settings.max_message_bytes,
-        ws_per_message_deflate=False,  # pictures are compressed, and nothing else is large
+        ws_per_message_deflate=False,  # renders are compressed, and nothing else is large
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,

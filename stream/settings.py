@@ -43,12 +43,12 @@ class CameraSettings:
 
 
 @dataclass(frozen=True)
-class PictureSettings:
-    """Pictures of the avatar."""
+class RenderSettings:
+    """Renders of the avatar."""
 
     size_px: int = bounded(512, 64, 2048)
     per_second: float = bounded(20.0, 1.0, 60.0)
-    """Upper limit for each session, of pictures and of camera frames that are looked at."""
+    """Upper limit for each session, of renders and of camera frames that are looked at."""
     jpeg_quality: int = bounded(85, 10, 100)
 
 
@@ -74,7 +74,7 @@ class FitSettings:
     """Effort of the first full fit, as in `fitme.fit.settings`: less than for a recording, since a person waits for it
     and later keyframes add to it."""
     niceness: int = bounded(5, 0, 19)
-    """Lower priority than pictures and sockets."""
+    """Lower priority than renders and sockets."""
     threads: int = bounded(1, 1, 64)
 
 
@@ -97,5 +97,5 @@ class ServeSettings:
     """`GET /healthz` turns 503 beyond it."""
     session: SessionSettings = field(default_factory=SessionSettings)
     camera: CameraSettings = field(default_factory=CameraSettings)
-    picture: PictureSettings = field(default_factory=PictureSettings)
+    render: RenderSettings = field(default_factory=RenderSettings)
     fit: FitSettings = field(default_factory=FitSettings)

@@ -1,7 +1,7 @@
 """`fitme bench live`: a native peer plays the sample clip at 640x480 and 30 fps to the real server process.
 
-The server is a process of its own, as `fitme serve` starts it. Times are the server's own, from the picture headers:
-they begin when the first frame had been decoded and end when a picture is handed to the page.
+The server is a process of its own, as `fitme serve` starts it. Times are the server's own, from the render headers:
+they begin when the first frame had been decoded and end when a render is handed to the page.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ from fitme.bench.rows import BenchmarkRow
 from fitme.errors import InputError
 from stream.bench.native_peer import ClipTrack, NativePeer, read_clip, request
 from stream.bench.server_process import ServerProcess
-from stream.protocol.picture import Picture
 from stream.protocol.protocol import STAGES
+from stream.protocol.render import Render
 from stream.web.app import CLIENT_FOLDER, SAMPLE_NAMES
 
 SIZE_PX = (640, 480)
 RATE = 30.0
 TUNING_TIMEOUT_S = 180.0
 STEADY_S = 15.0
-"""How long pictures are counted during refinement."""
+"""How long renders are counted during refinement."""
 MEBIBYTE = 2**20
 MEMORY_MINUTES = 10.0
 SETTLE_S = 120.0
@@ -43,18 +43,18 @@ class _Record:
     sent_s: list[float] = field(default_factory=list)
     latency_s: list[float] = field(default_factory=list)
 
-    def note(self, picture: Picture) -> None:
-        if picture.received_time_s <= 0.0:
+    def note(self, render: Render) -> None:
+        if render.received_time_s <= 0.0:
             return  # drawn before the camera's first frame
         if self.origin_s is None:
-            self.origin_s = picture.received_time_s - picture.capture_time_s
-        self.sent_s.append(picture.sent_time_s)
-        self.latency_s.append(picture.sent_time_s - picture.received_time_s)
-        for stage in range(picture.stage + 1):
-            self.first_of_stage_s.setdefault(stage, picture.sent_time_s - self.origin_s)
+            self.origin_s = render.received_time_s - render.capture_time_s
+        self.sent_s.append(render.sent_time_s)
+        self.latency_s.append(render.sent_time_s - render.received_time_s)
+        for stage in range(render.stage + 1):
+            self.first_of_stage_s.setdefault(stage, render.sent_time_s - self.origin_s)
 
     def rate_between(self, begin_s: float, end_s: float) -> float:
-        """Pictures a second in a span after the first frame."""
+        """Renders a second in a span after the first frame."""
         times = np.array(self.sent_s) - (self.origin_s or 0.0)
         return float(((times >= begin_s) & (times < end_s)).sum() / (end_s - begin_s))
 
@@ -77,11 +77,11 @@ async def _measure(minutes: float) -> list[BenchmarkRow]:
     frames = [frame.reformat(width=SIZE_PX[0], height=SIZE_PX[1]) for frame in read_clip(sample)]
     with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder)) as server:
         peer = NativePeer(server.address)
-        peer.on_picture = record.note
+        peer.on_render = record.note
         start_s = time.monotonic()
         await peer.send_camera(ClipTrack(frames, RATE))
         await peer.watch()
-        await peer.until(lambda: peer.last_picture is not None and bool(record.sent_s), TUNING_TIMEOUT_S)
+        await peer.until(lambda: peer.last_render is not None and bool(record.sent_s), TUNING_TIMEOUT_S)
         await asyncio.sleep(STEADY_S)
         lag_ms = await _loop_lag_ms(server.address)
         with contextlib.suppress(TimeoutError):
@@ -106,15 +106,13 @@ def _rows(record: _Record, lag_ms: float) -> list[BenchmarkRow]:
 
     begin_s = first("waiting")
     return [
-        BenchmarkRow("first avatar picture after the first frame", begin_s, "s", "<= 4"),
-        BenchmarkRow("picture with the person's own skin", first("skin"), "s", "<= 10"),
-        BenchmarkRow("picture after the first full fit with tuning", first("tuning"), "s", "<= 40"),
+        BenchmarkRow("first avatar render after the first frame", begin_s, "s", "<= 4"),
+        BenchmarkRow("render with the person's own skin", first("skin"), "s", "<= 10"),
+        BenchmarkRow("render after the first full fit with tuning", first("tuning"), "s", "<= 40"),
         BenchmarkRow(
-            "pictures at 512x512 during refinement", record.rate_between(begin_s, begin_s + STEADY_S), "1/s", ">= 15"
+            "renders at 512x512 during refinement", record.rate_between(begin_s, begin_s + STEADY_S), "1/s", ">= 15"
         ),
-        BenchmarkRow(
-            "from decoded frame to picture sent, median", 1e3 * float(np.median(record.latency_s)), "ms", None
-        ),
+        BenchmarkRow("from decoded frame to render sent, median", 1e3 * float(np.median(record.latency_s)), "ms", None),
         BenchmarkRow("event-loop lag, p95", lag_ms, "ms", "<= 50"),
     ]
 

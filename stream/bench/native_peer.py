@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from fitme.arrays import UInt8Array
 from fitme.errors import FitmeError, InputError
-from stream.protocol.picture import Picture
+from stream.protocol.render import Render
 
 VIDEO_CLOCK_HZ = 90_000
 HTTP_TIMEOUT_S = 60.0
@@ -79,7 +79,7 @@ def read_clip(path: Path) -> list[av.VideoFrame]:
 
 
 def frames_of(images: Sequence[UInt8Array]) -> list[av.VideoFrame]:
-    """Frames of pictures (H, W, 3) sRGB, ready to be encoded."""
+    """Video frames of images (H, W, 3) uint8 sRGB, ready to be encoded."""
     return [av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p") for image in images]
 
 
@@ -123,11 +123,11 @@ class NativePeer:
         """
         self.server = server
         self.session: str | None = None
-        self.pictures = 0
-        self.last_picture: Picture | None = None
+        self.renders = 0
+        self.last_render: Render | None = None
         self.events: dict[str, dict[str, Any]] = {}
         """The last event of each type."""
-        self.on_picture: Callable[[Picture], None] = lambda picture: None
+        self.on_render: Callable[[Render], None] = lambda render: None
         self.on_event: Callable[[dict[str, Any]], None] = lambda event: None
         self.close_code: int | None = None
         self.websocket: ClientConnection | None = None
@@ -196,13 +196,13 @@ class NativePeer:
         try:
             async for message in websocket:
                 if isinstance(message, bytes):
-                    picture = Picture.unpack(message)
+                    render = Render.unpack(message)
                     if acknowledge:
                         # A server that has closed meanwhile may have said why: what it sent before is still to be read.
                         with contextlib.suppress(ConnectionClosed):
-                            await websocket.send(f'{{"type":"ack","sequence":{picture.sequence}}}')
-                    self.pictures, self.last_picture = self.pictures + 1, picture
-                    self.on_picture(picture)
+                            await websocket.send(f'{{"type":"ack","sequence":{render.sequence}}}')
+                    self.renders, self.last_render = self.renders + 1, render
+                    self.on_render(render)
                 else:
                     event = json.loads(message)
                     self.events[event["type"]] = event

@@ -16,7 +16,7 @@ from stream.engine.messages import Fitted, FittedCorrectives, FittedMaps
 from stream.engine.scene_setup import head_pose, linear_color, scene_light, virtual_camera
 from stream.protocol.protocol import STAGES, Mode
 from stream.protocol.scene import Scene
-from stream.settings import PictureSettings
+from stream.settings import RenderSettings
 
 GREY_ALBEDO = (0.42, 0.42, 0.42)
 GREY_SPECULAR = 0.03
@@ -29,7 +29,7 @@ LEAST_CHANGE = 0.04
 class AvatarView:
     """The renderer of one session and what it draws."""
 
-    def __init__(self, model: MorphableModel, settings: PictureSettings) -> None:
+    def __init__(self, model: MorphableModel, settings: RenderSettings) -> None:
         self._model = model
         self._settings = settings
         self._camera = virtual_camera(settings.size_px)

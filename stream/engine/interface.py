@@ -1,4 +1,4 @@
-"""What the web side needs of an engine: sessions that take camera frames and give events and pictures.
+"""What the web side needs of an engine: sessions that take camera frames and give events and renders.
 
 `stream.engine.local_engine.LocalEngine` runs one in processes of this machine. The interface is narrow so that another
 one may run elsewhere.
@@ -10,7 +10,7 @@ from typing import Protocol
 from fitme.errors import FitmeError
 from stream.engine.frame_slots import FrameSink
 from stream.protocol.events import Event
-from stream.protocol.picture import Picture
+from stream.protocol.render import Render
 from stream.protocol.scene import Scene
 
 
@@ -29,8 +29,8 @@ class EngineListener(Protocol):
         """Something to tell the pages."""
         ...
 
-    def on_picture(self, picture: Picture) -> None:
-        """A picture that `want_picture` asked for."""
+    def on_render(self, render: Render) -> None:
+        """A render that `request_render` asked for."""
         ...
 
 
@@ -69,8 +69,8 @@ class Engine(Protocol):
         """Change the controls."""
         ...
 
-    def want_picture(self, session: str) -> None:
-        """Ask for the next picture: one, as soon as there is something new to see."""
+    def request_render(self, session: str) -> None:
+        """Ask for the next render: one, as soon as there is something new to see."""
         ...
 
     async def export(self, session: str) -> Path:

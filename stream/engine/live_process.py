@@ -28,9 +28,9 @@ from stream.engine.messages import (
     OpenFit,
     Ping,
     Ready,
+    RequestRender,
     SetScene,
     Tell,
-    WantPicture,
     WarmUp,
 )
 from stream.engine.queued_sender import QueuedSender
@@ -70,7 +70,7 @@ class LiveProcess:
 
     def _warm_up(self) -> None:
         """Draw, encode, track and fit a head once: kernels are compiled and networks loaded."""
-        view = AvatarView(self._model, self._settings.picture)
+        view = AvatarView(self._model, self._settings.render)
         image = view.draw(Scene(), None, None, 0.0)
         view.encode(image)
         tracker = FrameTracker(self._model)
@@ -84,9 +84,9 @@ class LiveProcess:
         match message:
             case FrameArrived():
                 pass  # only wakes this process
-            case WantPicture():
+            case RequestRender():
                 if session := self._sessions.get(message.session):
-                    session.want_picture()
+                    session.request_render()
             case SetScene():
                 if session := self._sessions.get(message.session):
                     session.set_scene(message.scene)

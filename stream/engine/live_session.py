@@ -1,4 +1,4 @@
-"""One session in the live process: camera frames in; events, keyframes and pictures out."""
+"""One session in the live process: camera frames in; events, keyframes and renders out."""
 
 import math
 import time
@@ -28,8 +28,8 @@ from stream.engine.messages import (
     Tell,
 )
 from stream.protocol.events import LANDMARK_SCALE, Event, TrackingEvent
-from stream.protocol.picture import Codec, Picture
 from stream.protocol.protocol import Mode, PromptCode
+from stream.protocol.render import Codec, Render
 from stream.protocol.scene import Scene
 from stream.settings import ServeSettings
 
@@ -43,7 +43,7 @@ _STATUS_PROMPTS = {
 
 
 class LiveSession:
-    """Tracks the newest frame, offers it as a keyframe, and draws when a picture is wanted and there is news."""
+    """Tracks the newest frame, offers it as a keyframe, and draws when a render is requested and there is news."""
 
     def __init__(
         self, opened: Open, model: MorphableModel, settings: ServeSettings, to_web: Send, to_fit: Send
@@ -60,10 +60,10 @@ class LiveSession:
         self._selector = KeyframeSelector()
         self._expressions = ExpressionSelector(model, settings.fit.expression_frames)
         self._earlier_known = not is_session(opened.folder)
-        self._view = AvatarView(model, settings.picture)
+        self._view = AvatarView(model, settings.render)
         self._frame: CameraFrame | None = None
         self._observation: FaceObservation | None = None
-        self._picture_wanted = False
+        self._render_requested = False
         self._news = True
         self._sequence = 0
         self._due_s = 0.0
@@ -78,9 +78,9 @@ class LiveSession:
         """Draw under other controls from now on."""
         self._scene, self._news = scene, True
 
-    def want_picture(self) -> None:
-        """The web process waits for a picture."""
-        self._picture_wanted = True
+    def request_render(self) -> None:
+        """The web process waits for a render."""
+        self._render_requested = True
 
     def resume(self, opened: FitOpened) -> None:
         """Choose pictures from now on beside those of an earlier process, if there was one."""
@@ -114,12 +114,12 @@ class LiveSession:
         frame = self._slots.take()
         if frame is not None:
             self._track(frame)
-        wanted = self._picture_wanted and (self._news or self._scene.mode is Mode.TURNTABLE)
+        wanted = self._render_requested and (self._news or self._scene.mode is Mode.TURNTABLE)
         if wanted:
             self._draw(now_s)
         if wanted or frame is not None:
             # Late steps do not shift the later ones, unless they are very late.
-            self._due_s = max(self._due_s + 1.0 / self._settings.picture.per_second, now_s)
+            self._due_s = max(self._due_s + 1.0 / self._settings.render.per_second, now_s)
             return max(0.0, self._due_s - time.monotonic())
         return math.inf
 
@@ -162,7 +162,7 @@ class LiveSession:
         image = self._view.draw(self._scene, pose, expression, now_s)
         payload = self._view.encode(image)
         self._sequence += 1
-        picture = Picture(
+        render = Render(
             sequence=self._sequence,
             codec=Codec.JPEG,
             stage=self._view.stage,
@@ -176,8 +176,8 @@ class LiveSession:
             rounds=self._view.rounds,
             payload=payload,
         )
-        self._picture_wanted = self._news = False
-        self._to_web(Show(self.id, picture))
+        self._render_requested = self._news = False
+        self._to_web(Show(self.id, render))
 
     def _tracking_event(self, frame: CameraFrame, observation: FaceObservation | None) -> TrackingEvent:
         height, width = frame.image.shape[:2]

@@ -32,10 +32,10 @@ from stream.engine.messages import (
     Open,
     Ping,
     Ready,
+    RequestRender,
     SetScene,
     Show,
     Tell,
-    WantPicture,
 )
 from stream.engine.queued_sender import QueuedSender
 from stream.protocol.events import ErrorEvent
@@ -70,7 +70,7 @@ class _OpenSession:
     slots: FrameSlots
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while `slots` is written or replaced."""
-    picture_wanted: bool = False
+    render_requested: bool = False
 
 
 class _Processes:
@@ -229,11 +229,11 @@ class LocalEngine:
             opened.scene = scene
             self._send(SetScene(session, scene))
 
-    def want_picture(self, session: str) -> None:
-        """See `Engine.want_picture`."""
+    def request_render(self, session: str) -> None:
+        """See `Engine.request_render`."""
         if opened := self._sessions.get(session):
-            opened.picture_wanted = True
-            self._send(WantPicture(session))
+            opened.render_requested = True
+            self._send(RequestRender(session))
 
     async def export(self, session: str) -> Path:
         """See `Engine.export`."""
@@ -290,8 +290,8 @@ class LocalEngine:
         match message:
             case Show():
                 if opened := self._sessions.get(message.session):
-                    opened.picture_wanted = False
-                    opened.listener.on_picture(message.picture)
+                    opened.render_requested = False
+                    opened.listener.on_render(message.render)
             case Tell():
                 if opened := self._sessions.get(message.session):
                     opened.listener.on_event(message.event)
@@ -348,8 +348,8 @@ class LocalEngine:
                 opened.slots.close()
                 opened.slots = FrameSlots.create(self._settings.camera.max_pixels)
             self._send(self._open_message(opened))
-            if opened.picture_wanted:
-                self._send(WantPicture(opened.id))
+            if opened.render_requested:
+                self._send(RequestRender(opened.id))
             opened.listener.on_event(ErrorEvent("engine_restarted", "the engine is starting again"))
         await self._until_ready()
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fitme.arrays import Float32Array
 from stream.protocol.events import Event
-from stream.protocol.picture import Picture
+from stream.protocol.render import Render
 from stream.protocol.scene import Scene
 
 if TYPE_CHECKING:  # the web process need not load what only the others exchange
@@ -75,8 +75,8 @@ class SetScene:
 
 
 @dataclass(frozen=True)
-class WantPicture:
-    """web → live: send one picture as soon as there is something new."""
+class RequestRender:
+    """web → live: send one render as soon as there is something new."""
 
     session: str
 
@@ -112,10 +112,10 @@ class Tell:
 
 @dataclass(frozen=True)
 class Show:
-    """live → web: a picture for the session's pages."""
+    """live → web: a render for the session's pages."""
 
     session: str
-    picture: Picture
+    render: Render
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from stream.protocol.protocol import LightPreset, Mode, ProtocolError
 
 @dataclass(frozen=True)
 class Ack:
-    """``{"type": "ack", "sequence": int}``: the picture has been drawn or dropped."""
+    """``{"type": "ack", "sequence": int}``: the render has been drawn or dropped."""
 
     sequence: int
 

@@ -32,8 +32,8 @@ class HelloEvent(Event):
     resumed: bool
     """The session has rounds of fitting from before the server knew this page."""
     stages: tuple[str, ...]
-    picture_width: int
-    picture_height: int
+    render_width: int
+    render_height: int
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class ProgressEvent(Event):
 
     type: ClassVar[str] = "progress"
     stage: str
-    """One of `STAGES`: what the pictures show now."""
+    """One of `STAGES`: what the renders show now."""
     progress: float
     """[0, 1] over all stages; 1 means that a full fit with tuning is done (refinement goes on)."""
     avatar: bool
@@ -160,6 +160,6 @@ class ErrorEvent(Event):
 
     type: ClassVar[str] = "error"
     code: str
-    """``bad_message`` (this page's last message was not understood), ``engine_restarted`` (pictures go on in a moment,
+    """``bad_message`` (this page's last message was not understood), ``engine_restarted`` (renders go on in a moment,
     from the last round), ``store_failed`` or ``fit_failed``."""
     message: str

@@ -1,4 +1,4 @@
-"""What page and server say to each other: version 1 of the protocol.
+"""What page and server say to each other: version 2 of the protocol.
 
 HTTP
 ----
@@ -6,8 +6,8 @@ Every error is ``{"error": {"code": str, "message": str}}`` with the status give
 secret: 192 random bits that are never listed anywhere. Whoever holds it may watch, steer, keep and delete the session.
 
 ``GET /config``
-    ``{"protocol": 1, "iceServers": [RTCIceServer...], "limits": {"sessions": int, "message_bytes": int,
-    "picture_size": int, "grace_seconds": float}, "sample": str | null}``. `iceServers` goes into `RTCPeerConnection`
+    ``{"protocol": 2, "iceServers": [RTCIceServer...], "limits": {"sessions": int, "message_bytes": int,
+    "render_size": int, "grace_seconds": float}, "sample": str | null}``. `iceServers` goes into `RTCPeerConnection`
     unchanged; `sample` is the address of a clip of a synthetic head, relative to the page.
 ``POST /offer`` with ``{"sdp": str, "type": "offer", "session"?: str}``
     200 ``{"sdp": str, "type": "answer", "session": str, "peer": int, "resumed": bool}``. Without `session` a new
@@ -34,15 +34,15 @@ secret: 192 random bits that are never listed anywhere. Whoever holds it may wat
 
 Websocket ``/session/{session}/view``
 -------------------------------------
-Any number of pages may watch one session; each gets all events and, at its own pace, the newest pictures. Controls are
+Any number of pages may watch one session; each gets all events and, at its own pace, the newest renders. Controls are
 the session's, not the page's: the last change wins and every page hears of it by a `scene` event. On joining, `hello`
 comes first, then the last event of each lasting kind (`stream.protocol.events.PERSISTENT_EVENTS`), then what happens.
 
 *Server to page, text*: the JSON of the ``...Event`` classes of `stream.protocol.events`, told apart by ``"type"``. A
 page ignores types and fields that it does not know.
 
-*Server to page, binary*: one picture a message, as `stream.protocol.picture` describes it. A page acknowledges each
-picture once it has drawn or dropped it; the next one is sent only then, so that at most one is in flight, and it is
+*Server to page, binary*: one render a message, as `stream.protocol.render` describes it. A page acknowledges each
+render once it has drawn or dropped it; the next one is sent only then, so that at most one is in flight, and it is
 always the newest. A page that shows its camera flipped, as mirrors do, flips the avatar, too.
 
 *Page to server, text*: the JSON of the classes of `stream.protocol.client_messages`, told apart by ``"type"``. Parsing
@@ -56,7 +56,7 @@ from enum import StrEnum
 
 from fitme.errors import FitmeError
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 STAGES = ("waiting", "landmarks", "skin", "inversion", "tuning")
 """Stages of an avatar, in their order: `waiting` is the mean head in grey, `landmarks` the person's shape in grey, from

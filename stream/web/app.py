@@ -20,8 +20,8 @@ from fitme.errors import FitmeError
 from stream.engine.interface import Engine, EngineError, NotReadyError
 from stream.protocol.client_messages import parse_client_message
 from stream.protocol.events import ErrorEvent
-from stream.protocol.picture import Picture
 from stream.protocol.protocol import CLOSE_ENDED, CLOSE_UNKNOWN_SESSION, PROTOCOL_VERSION, ProtocolError
+from stream.protocol.render import Render
 from stream.settings import ServeSettings
 from stream.web.loop_monitor import LoopMonitor
 from stream.web.relay import Outbox
@@ -79,7 +79,7 @@ class Service:
         limits = {
             "sessions": self.settings.session.limit,
             "message_bytes": self.settings.max_message_bytes,
-            "picture_size": self.settings.picture.size_px,
+            "render_size": self.settings.render.size_px,
             "grace_seconds": self.settings.session.grace_s,
         }
         sample = next((name for name in SAMPLE_NAMES if (CLIENT_FOLDER / name).is_file()), None)
@@ -216,7 +216,7 @@ class Service:
 async def _send(websocket: WebSocket, outbox: Outbox) -> None:
     try:
         while (item := await outbox.take()) is not None:
-            if isinstance(item, Picture):
+            if isinstance(item, Render):
                 await websocket.send_bytes(item.pack())
             else:
                 await websocket.send_text(item.to_json())

@@ -1,8 +1,8 @@
-"""From one session to all pages that watch it: events in order, pictures newest-first, slow readers on their own.
+"""From one session to all pages that watch it: events in order, renders newest-first, slow readers on their own.
 
-Each page has an `Outbox`, emptied by that page's own task. A page that reads slowly finds only the newest picture and
+Each page has an `Outbox`, emptied by that page's own task. A page that reads slowly finds only the newest render and
 the last event of most kinds when it comes back, so what waits for it is bounded; one that never acknowledges
-gets one picture and then only events, and after a moment no picture is rendered for it any more.
+gets one render and then only events, and after a moment nothing is rendered for it any more.
 """
 
 import asyncio
@@ -10,14 +10,14 @@ import time
 from dataclasses import replace
 
 from stream.protocol.events import PERSISTENT_EVENTS, Event
-from stream.protocol.picture import Picture
+from stream.protocol.render import Render
 
 PASSING_EVENTS_LIMIT = 16
 """Other events (errors, the camera's, the end) that may wait for one page; the oldest go first."""
 COALESCED_EVENTS = frozenset(PERSISTENT_EVENTS) - {"peer"}
 """Kinds of which only the last one matters to a page that has not read the others yet."""
 PATIENCE_S = 0.5
-"""A page that has not acknowledged a picture for this long wants none for now."""
+"""A page that has not acknowledged a render for this long wants none for now."""
 
 
 class Outbox:
@@ -26,15 +26,15 @@ class Outbox:
     def __init__(self) -> None:
         self._events: dict[str | int, Event] = {}
         self._passing = 0
-        self._picture: Picture | None = None
+        self._render: Render | None = None
         self._in_flight: int | None = None
         self._sent_time_s = 0.0
         self._filled = asyncio.Event()
         self._closed = False
 
     @property
-    def wants_pictures(self) -> bool:
-        """It draws pictures about as fast as they come."""
+    def accepts_renders(self) -> bool:
+        """It draws renders about as fast as they come."""
         patient = self._in_flight is None or time.monotonic() - self._sent_time_s < PATIENCE_S
         return patient and not self._closed
 
@@ -49,13 +49,13 @@ class Outbox:
             self._events.pop(self._passing - 1 - PASSING_EVENTS_LIMIT, None)
         self._filled.set()
 
-    def show(self, picture: Picture) -> None:
-        """Offer a picture; it replaces one that waits."""
-        self._picture = picture
+    def show(self, render: Render) -> None:
+        """Offer a render; it replaces one that waits."""
+        self._render = render
         self._filled.set()
 
     def acknowledge(self, sequence: int) -> None:
-        """The page has done with the picture in flight; acknowledgements of others mean nothing."""
+        """The page has done with the render in flight; acknowledgements of others mean nothing."""
         if sequence == self._in_flight:
             self._in_flight = None
             self._filled.set()
@@ -65,17 +65,17 @@ class Outbox:
         self._closed = True
         self._filled.set()
 
-    async def take(self) -> Event | Picture | None:
-        """Wait for what is to be sent next: events before pictures; None at the end."""
+    async def take(self) -> Event | Render | None:
+        """Wait for what is to be sent next: events before renders; None at the end."""
         while True:
             if self._events:
                 return self._events.pop(next(iter(self._events)))
             if self._closed:
                 return None
-            if self._picture is not None and self._in_flight is None:
-                picture, self._picture = self._picture, None
-                self._in_flight, self._sent_time_s = picture.sequence, time.monotonic()
-                return replace(picture, sent_time_s=self._sent_time_s)
+            if self._render is not None and self._in_flight is None:
+                render, self._render = self._render, None
+                self._in_flight, self._sent_time_s = render.sequence, time.monotonic()
+                return replace(render, sent_time_s=self._sent_time_s)
             self._filled.clear()
             await self._filled.wait()
 
@@ -91,9 +91,9 @@ class Relay:
         return len(self._outboxes)
 
     @property
-    def wants_pictures(self) -> bool:
-        """Some page draws pictures about as fast as they come."""
-        return any(outbox.wants_pictures for outbox in self._outboxes)
+    def accepts_renders(self) -> bool:
+        """Some page draws renders about as fast as they come."""
+        return any(outbox.accepts_renders for outbox in self._outboxes)
 
     def join(self, hello: Event) -> Outbox:
         """A new page: it gets `hello`, then the last event of each lasting kind."""
@@ -117,10 +117,10 @@ class Relay:
         for outbox in self._outboxes:
             outbox.put(event)
 
-    def show(self, picture: Picture) -> None:
-        """Offer a picture to every page."""
+    def show(self, render: Render) -> None:
+        """Offer a render to every page."""
         for outbox in self._outboxes:
-            outbox.show(picture)
+            outbox.show(render)
 
     def close(self) -> None:
         """Let every page's `take` come to its end."""

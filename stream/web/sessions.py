@@ -19,8 +19,8 @@ from fitme.session.folder import delete_session, is_kept, is_session, mark_kept
 from stream.engine.interface import Engine
 from stream.protocol.client_messages import Ack, ClientMessage, Delete, Keep
 from stream.protocol.events import EndedEvent, Event, HelloEvent, KeptEvent, PeerEvent
-from stream.protocol.picture import Picture
 from stream.protocol.protocol import PROTOCOL_VERSION, STAGES
+from stream.protocol.render import Render
 from stream.protocol.scene import Scene
 from stream.settings import ServeSettings
 from stream.web.relay import Outbox, Relay
@@ -62,7 +62,7 @@ class Session:
     connecting: int = 0
     """Offers that are being answered."""
     idle_since_s: float = field(default_factory=time.monotonic)
-    _picture_wanted: bool = False
+    _render_requested: bool = False
 
     @property
     def idle(self) -> bool:
@@ -73,17 +73,17 @@ class Session:
         """From the engine."""
         self.relay.publish(event)
 
-    def on_picture(self, picture: Picture) -> None:
+    def on_render(self, render: Render) -> None:
         """From the engine."""
-        self._picture_wanted = False
-        self.relay.show(picture)
-        self.want_picture()
+        self._render_requested = False
+        self.relay.show(render)
+        self.request_render()
 
-    def want_picture(self) -> None:
-        """Ask the engine for a picture if some page would draw it; at most one is asked for at a time."""
-        if not self._picture_wanted and self.relay.wants_pictures:
-            self._picture_wanted = True
-            self.engine.want_picture(self.id)
+    def request_render(self) -> None:
+        """Ask the engine for a render if some page would draw it; at most one is asked for at a time."""
+        if not self._render_requested and self.relay.accepts_renders:
+            self._render_requested = True
+            self.engine.request_render(self.id)
 
     def set_scene(self, scene: Scene) -> None:
         """Change the controls and tell every page."""
@@ -208,10 +208,10 @@ class SessionTable:
         """
         if len(session.relay) >= self._settings.session.watchers_limit:
             raise FullError(f"{len(session.relay)} pages watch this session already: close one of them")
-        size = self._settings.picture.size_px
+        size = self._settings.render.size_px
         hello = HelloEvent(PROTOCOL_VERSION, session.id, session.resumed, STAGES, size, size)
         outbox = session.relay.join(hello)
-        session.want_picture()
+        session.request_render()
         return outbox
 
     def leave(self, session: Session, outbox: Outbox) -> None:
@@ -224,7 +224,7 @@ class SessionTable:
         match message:
             case Ack(sequence):
                 outbox.acknowledge(sequence)
-                session.want_picture()
+                session.request_render()
             case Keep(keep):
                 await self.keep(session, keep)
             case Delete():

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ControlQueue, PICTURE_HEADER_BYTES, ProtocolError, parseEvent, parsePicture } from "../../client/messages.js";
+import { ControlQueue, RENDER_HEADER_BYTES, ProtocolError, parseEvent, parseRender } from "../../client/messages.js";
 
-/** A minimal valid picture message. */
-function message({ magic = "FITM", version = 1, codec = 1, stage = 2, payload = [1, 2, 3], size = payload.length } = {}) {
-  const buffer = new ArrayBuffer(PICTURE_HEADER_BYTES + payload.length);
+/** A minimal valid render message. */
+function message({ magic = "FITM", version = 2, codec = 1, stage = 2, payload = [1, 2, 3], size = payload.length } = {}) {
+  const buffer = new ArrayBuffer(RENDER_HEADER_BYTES + payload.length);
   const view = new DataView(buffer);
   [...magic].forEach((letter, index) => view.setUint8(index, letter.charCodeAt(0)));
   view.setUint16(4, version, true);
@@ -15,33 +15,33 @@ function message({ magic = "FITM", version = 1, codec = 1, stage = 2, payload = 
   view.setFloat64(40, 12.25, true);
   view.setFloat32(48, -0.5, true);
   view.setUint32(76, size, true);
-  new Uint8Array(buffer, PICTURE_HEADER_BYTES).set(payload);
+  new Uint8Array(buffer, RENDER_HEADER_BYTES).set(payload);
   return buffer;
 }
 
-test("a picture's fields are read", () => {
-  const picture = parsePicture(message({ codec: 2 }));
-  assert.equal(picture.sequence, 4_000_000_000);
-  assert.equal(picture.mediaType, "image/webp");
-  assert.equal(picture.sentTime, 12.25);
-  assert.equal(picture.pose.yaw, -0.5);
-  assert.deepEqual([...picture.payload], [1, 2, 3]);
+test("a render's fields are read", () => {
+  const render = parseRender(message({ codec: 2 }));
+  assert.equal(render.sequence, 4_000_000_000);
+  assert.equal(render.mediaType, "image/webp");
+  assert.equal(render.sentTime, 12.25);
+  assert.equal(render.pose.yaw, -0.5);
+  assert.deepEqual([...render.payload], [1, 2, 3]);
 });
 
 for (const [name, broken] of Object.entries({
-  "of another protocol": message({ version: 2 }),
+  "of another protocol": message({ version: 1 }),
   "that is none": message({ magic: "JFIF" }),
   "of an unknown codec": message({ codec: 9 }),
   "of an unknown stage": message({ stage: 5 }),
   "that was cut off": message({ size: 4 }),
-  "without a whole header": new ArrayBuffer(PICTURE_HEADER_BYTES - 1),
+  "without a whole header": new ArrayBuffer(RENDER_HEADER_BYTES - 1),
   "that is empty": new ArrayBuffer(0),
 })) {
-  test(`a picture ${name} is refused`, () => assert.throws(() => parsePicture(broken), ProtocolError));
+  test(`a render ${name} is refused`, () => assert.throws(() => parseRender(broken), ProtocolError));
 }
 
 test("events without a type, or of another protocol, are refused; unknown ones are not", () => {
-  for (const text of ["", "null", "[]", '"tracking"', "{}", '{"type":3}', '{"type":"hello","protocol":2}']) {
+  for (const text of ["", "null", "[]", '"tracking"', "{}", '{"type":3}', '{"type":"hello","protocol":1}']) {
     assert.throws(() => parseEvent(text), ProtocolError, text);
   }
   assert.equal(parseEvent('{"type":"of the future","x":1}').type, "of the future");

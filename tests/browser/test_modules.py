@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from stream.protocol.events import LANDMARK_SCALE
-from stream.protocol.picture import Codec, Picture
 from stream.protocol.protocol import STAGES
+from stream.protocol.render import Codec, Render
 
 HERE = Path(__file__).resolve().parent
 CLIENT = HERE.parent.parent / "client"
@@ -48,7 +48,7 @@ def test_suite(suite):
 
 
 def test_the_page_reads_what_the_server_packs(tmp_path):
-    picture = Picture(
+    render = Render(
         sequence=77,
         codec=Codec.JPEG,
         stage=STAGES.index("tuning"),
@@ -60,15 +60,15 @@ def test_the_page_reads_what_the_server_packs(tmp_path):
         sent_time_s=2.75,
         pose=(0.25, -0.5, 0.125, 1.0, -2.0, -0.75),
         rounds=9,
-        payload=b"\xff\xd8picture",
+        payload=b"\xff\xd8render",
     )
-    (tmp_path / "message").write_bytes(picture.pack())
+    (tmp_path / "message").write_bytes(render.pack())
     script = f"""
         import {{ readFileSync }} from "node:fs";
-        import {{ LANDMARK_SCALE, STAGES, parsePicture }} from {json.dumps((CLIENT / "messages.js").as_uri())};
+        import {{ LANDMARK_SCALE, STAGES, parseRender }} from {json.dumps((CLIENT / "messages.js").as_uri())};
         const bytes = readFileSync({json.dumps(str(tmp_path / "message"))});
-        const picture = parsePicture(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
-        console.log(JSON.stringify({{ ...picture, payload: [...picture.payload], LANDMARK_SCALE, STAGES }}));
+        const render = parseRender(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+        console.log(JSON.stringify({{ ...render, payload: [...render.payload], LANDMARK_SCALE, STAGES }}));
     """
     ran = _node("--input-type=module", "--eval", script)
     assert ran.returncode == 0, ran.stderr
@@ -84,7 +84,7 @@ def test_the_page_reads_what_the_server_packs(tmp_path):
         "sentTime": 2.75,
         "pose": {"yaw": 0.25, "pitch": -0.5, "roll": 0.125, "position": [1.0, -2.0, -0.75]},
         "rounds": 9,
-        "payload": list(picture.payload),
+        "payload": list(render.payload),
         "LANDMARK_SCALE": LANDMARK_SCALE,
         "STAGES": list(STAGES),
     }

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 SECOND = 1000.0
 """Playwright's milliseconds."""
-FIRST_PICTURE_S = 60.0
+FIRST_RENDER_S = 60.0
 FIT_S = 150.0
 """Generous: what is measured is reported by the benchmark, and CI's machines are slow."""
 ERASED_S = 60.0
@@ -29,7 +29,7 @@ BALANCE = """() => {
         for (let x = 0; x < width; x += 4) sums[x < width / 2 ? 0 : 1] += data[(y * width + x) * 4 + 1];
     return (sums[1] - sums[0]) / (sums[0] + sums[1]);
 }"""
-"""How much brighter the picture's right half is than its left, of both together."""
+"""How much brighter the render's right half is than its left, of both together."""
 MARKS = "() => performance.getEntriesByType('mark').map((mark) => [mark.name, mark.startTime / 1000])"
 
 
@@ -46,8 +46,8 @@ def _start_camera(page):
     page.click("#start-camera")
 
 
-def _pictures_come(page):
-    page.wait_for_selector("#stage.live", timeout=FIRST_PICTURE_S * SECOND)
+def _renders_come(page):
+    page.wait_for_selector("#stage.live", timeout=FIRST_RENDER_S * SECOND)
 
 
 def _leave(page):
@@ -93,10 +93,10 @@ def test_from_consent_to_a_downloaded_head(browser, server, open_page, tmp_path)
     opened = open_page(browser, accept_downloads=True)
     page = opened.page
     _start_camera(page)
-    _text(page, "#face-status", "face found", FIRST_PICTURE_S)
-    _pictures_come(page)
-    page.screenshot(path=tmp_path / "first_picture.png")
-    assert page.evaluate("document.documentElement.scrollHeight <= innerHeight"), "the studio fits 1280x720"
+    _text(page, "#face-status", "face found", FIRST_RENDER_S)
+    _renders_come(page)
+    page.screenshot(path=tmp_path / "first_render.png")
+    assert page.evaluate("document.documentElement.scrollHeight <= innerHeight"), "the session fits 1280x720"
     assert page.eval_on_selector(
         "#landmarks", "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v)"
     )
@@ -106,7 +106,7 @@ def test_from_consent_to_a_downloaded_head(browser, server, open_page, tmp_path)
     page.wait_for_selector("#download:enabled", timeout=FIT_S * SECOND)
     page.wait_for_selector("#stages li[aria-current]")
 
-    # Light by dragging: from one side, then the other, seen in the pictures themselves.
+    # Light by dragging: from one side, then the other, seen in the renders themselves.
     page.select_option("#light-preset", "dark")
     page.focus("#light-handle")
     box = page.locator("#light-ball").bounding_box()
@@ -137,7 +137,7 @@ def test_from_consent_to_a_downloaded_head(browser, server, open_page, tmp_path)
     content = _json_of_glb(path.read_bytes())
     names = [name for mesh in content["meshes"] for name in mesh.get("extras", {}).get("targetNames", [])]
     assert set(EXPRESSION_NAMES) <= set(names)
-    page.screenshot(path=tmp_path / "studio.png")
+    page.screenshot(path=tmp_path / "session.png")
     marks = dict(page.evaluate(MARKS))
     print("seconds after consent:", {k: round(v - marks["fitme:consent"], 2) for k, v in marks.items()})
     print(page.inner_text("#figures"))
@@ -161,19 +161,19 @@ def test_sample_clip_full_server_and_lost_connection(browser, server, open_page)
 
     first.route_web_socket(lambda url: url.endswith("/view"), watch)
     first.click("#start-sample")
-    _pictures_come(first)
-    _text(first, "#face-status", "face found", FIRST_PICTURE_S)
+    _renders_come(first)
+    _text(first, "#face-status", "face found", FIRST_RENDER_S)
     assert first.input_value("#camera-picker") == "sample"
 
     second = open_page(browser).page
     _start_camera(second)
-    _text(second, "#notice-title", "The studio is full", 20)
+    _text(second, "#notice-title", "The server is full", 20)
     _text(second, "#notice-words", "Trying again in", 5)
 
     # The connection drops: the page comes back to the same session by itself.
     first.evaluate("document.querySelector('#stage').classList.remove('live')")
     sockets[-1].close(code=1012)
-    _pictures_come(first)
+    _renders_come(first)
     _text(first, "#connection", "Live", 20)
     assert len(sessions) == 2
     assert sessions[0] == sessions[1]
@@ -182,7 +182,7 @@ def test_sample_clip_full_server_and_lost_connection(browser, server, open_page)
     _leave(first)
     _wait_for_no_session(server)
     second.click("#notice-actions >> text=Try now")
-    _pictures_come(second)
+    _renders_come(second)
     _leave(second)
     _wait_for_no_session(server)
 
@@ -190,14 +190,14 @@ def test_sample_clip_full_server_and_lost_connection(browser, server, open_page)
 def test_a_reloaded_page_goes_on_with_its_session(browser, server, open_page):
     page = open_page(browser).page
     _start_camera(page)
-    _pictures_come(page)
+    _renders_come(page)
     session = page.evaluate("sessionStorage.getItem('fitme.tab-session')")
     page.click("#keep")
     _text(page, "#kept", "kept on the server", 10)
     page.reload()
     assert page.is_visible("#resume-choice")
     _start_camera(page)
-    _pictures_come(page)
+    _renders_come(page)
     assert page.evaluate("sessionStorage.getItem('fitme.tab-session')") == session
     page.click("#delete")
     page.click("#notice-actions >> text=Erase")
@@ -227,9 +227,9 @@ def test_narrow_windows_do_not_scroll_sideways(browser, open_page):
     page = open_page(browser).page
     for width in (360, 820):
         page.set_viewport_size({"width": width, "height": 800})
-        for phase in ("welcome", "studio"):
+        for phase in ("welcome", "session"):
             page.evaluate(
-                "phase => { for (const name of ['welcome', 'studio'])"
+                "phase => { for (const name of ['welcome', 'session'])"
                 " document.getElementById(name).hidden = name !== phase; }",
                 phase,
             )

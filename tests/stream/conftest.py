@@ -20,14 +20,14 @@ from stream.bench.server_process import ServerProcess
 
 SETTINGS = """
 session: {limit: 2, grace_s: 4.0, silence_timeout_s: 1.5, connect_timeout_s: 5.0, retry_after_s: 3}
-picture: {size_px: 256}
+render: {size_px: 256}
 fit: {slice_s: 0.5}
 """
 
 
 @pytest.fixture(scope="session")
 def face_images() -> list[np.ndarray]:
-    """A head of one skin colour looks to both sides, up and down, and opens its mouth: pictures (480, 640, 3)."""
+    """A head of one skin colour looks to both sides, up and down, and opens its mouth: images (480, 640, 3)."""
     model = load_default_model()
     maps = ReflectanceMaps.constant((0.45, 0.28, 0.2), 0.03, 64)
     camera = Camera.centered(800.0, 640, 480)
@@ -57,7 +57,7 @@ def face_clip(face_images: list[np.ndarray]) -> list[av.VideoFrame]:
 
 @pytest.fixture(scope="session")
 def settings_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Short times and small pictures."""
+    """Short times and small renders."""
     path = tmp_path_factory.mktemp("settings") / "serve.yaml"
     path.write_text(SETTINGS)
     return path

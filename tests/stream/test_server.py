@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from fitme.session.store import SessionStore
 from stream.bench.native_peer import ClipTrack, NativePeer, ServerError, request
 from stream.bench.server_process import ServerProcess
-from stream.protocol.protocol import CLOSE_ENDED, CLOSE_TOO_LARGE, CLOSE_UNKNOWN_SESSION, STAGES
+from stream.protocol.protocol import CLOSE_ENDED, CLOSE_TOO_LARGE, CLOSE_UNKNOWN_SESSION, PROTOCOL_VERSION, STAGES
 
 NEVER = "0" * 48
 """Looks like the id of a session."""
@@ -54,7 +54,7 @@ async def refused(method: str, url: str, content: object = None) -> ServerError:
 
 
 def stage_of(peer: NativePeer) -> str:
-    return STAGES[0] if peer.last_picture is None else STAGES[peer.last_picture.stage]
+    return STAGES[0] if peer.last_render is None else STAGES[peer.last_render.stage]
 
 
 async def test_avatar_from_camera_to_glb(server: ServerProcess, face_clip: list[av.VideoFrame]) -> None:
@@ -70,13 +70,13 @@ async def test_avatar_from_camera_to_glb(server: ServerProcess, face_clip: list[
         assert 3000 < nose_x < 7000
         assert 3000 < nose_y < 7000
         poses = []
-        peer.on_picture = lambda picture: poses.append(picture.pose[0])
+        peer.on_render = lambda render: poses.append(render.pose[0])
         await peer.until(lambda: len(poses) > 25, 20.0)
         assert max(poses) - min(poses) > 0.4
-        picture = peer.last_picture
-        assert picture is not None
-        image = cv2.imdecode(np.frombuffer(picture.payload, np.uint8), cv2.IMREAD_COLOR)
-        assert image.shape == (256, 256, 3) == (picture.height, picture.width, 3)
+        render = peer.last_render
+        assert render is not None
+        image = cv2.imdecode(np.frombuffer(render.payload, np.uint8), cv2.IMREAD_COLOR)
+        assert image.shape == (256, 256, 3) == (render.height, render.width, 3)
         assert image[100:150, 100:150].std() > 1.0
         await peer.until(lambda: stage_of(peer) not in ("waiting", "landmarks"), 60.0)
         await peer.until(lambda: "round" in peer.events and "coverage" in peer.events, 20.0)
@@ -108,16 +108,16 @@ async def until(condition: object, timeout_s: float = 20.0) -> None:
 
 
 async def test_two_pages_on_one_session(server: ServerProcess, face_clip: list[av.VideoFrame]) -> None:
-    """Both watch and steer; a page that never acknowledges gets one picture and does not slow the other."""
+    """Both watch and steer; a page that never acknowledges gets one render and does not slow the other."""
     async with page(server, face_clip) as first:
         second = NativePeer(server.address)
         second.session = first.session
         await second.watch(acknowledge=False)
         await second.until(lambda: {"hello", "scene", "peer", "kept"} <= second.events.keys(), 5.0)
-        await first.until(lambda: first.pictures > 3 and second.pictures == 1, 20.0)
-        before = first.pictures
-        await first.until(lambda: first.pictures > before + 20, 20.0)
-        assert second.pictures == 1
+        await first.until(lambda: first.renders > 3 and second.renders == 1, 20.0)
+        before = first.renders
+        await first.until(lambda: first.renders > before + 20, 20.0)
+        assert second.renders == 1
         await second.send({"type": "light", "preset": "rim", "intensity": 2})
         await second.send({"type": "mode", "mode": "turntable"})
         await first.until(lambda: first.events["scene"]["mode"] == "turntable", 5.0)
@@ -147,8 +147,8 @@ async def test_bad_messages_leave_the_session_alone(server: ServerProcess, face_
         await peer.until(lambda: peer.close_code is not None, 10.0)
         assert peer.close_code == CLOSE_TOO_LARGE
         await peer.watch()
-        before = peer.pictures
-        await peer.until(lambda: peer.pictures > before + 3, 10.0)
+        before = peer.renders
+        await peer.until(lambda: peer.renders > before + 3, 10.0)
 
 
 async def test_other_websockets_are_refused(server: ServerProcess) -> None:
@@ -186,7 +186,7 @@ async def test_bad_requests(server: ServerProcess) -> None:
     assert (await refused("GET", f"{server.address}/session/{NEVER}/avatar.glb")).status == 404
     assert (await health(server))["status"] == "ok"
     config = json.loads(await request("GET", f"{server.address}/config"))
-    assert config["protocol"] == 1
+    assert config["protocol"] == PROTOCOL_VERSION
     assert config["limits"]["sessions"] == 2
     assert b"<html" in (await request("GET", f"{server.address}/")).lower()
 
@@ -200,7 +200,7 @@ async def test_limit_and_vanished_client(server: ServerProcess, face_clip: list[
         lost = (await asyncio.to_thread(client.stdout.readline)).strip()
         assert len(lost) == 48
         async with page(server, face_clip) as first:
-            await first.until(lambda: first.pictures > 0, 20.0)
+            await first.until(lambda: first.renders > 0, 20.0)
             third = NativePeer(server.address)
             with pytest.raises(ServerError) as caught:
                 await third.send_camera(ClipTrack(face_clip))
@@ -214,7 +214,7 @@ async def test_limit_and_vanished_client(server: ServerProcess, face_clip: list[
                 assert time.monotonic() - start_s < 60.0
                 await asyncio.sleep(0.2)
             await third.watch()
-            await third.until(lambda: third.pictures > 0, 20.0)
+            await third.until(lambda: third.renders > 0, 20.0)
             await request("DELETE", f"{server.address}/session/{third.session}")
             await third.close()
     await until(lambda: not (server.store / lost).exists())
@@ -230,8 +230,8 @@ async def test_reconnect_expire_and_keep(server: ServerProcess, face_clip: list[
     async with page(server, face_clip, session, delete=False) as back:
         await back.until(lambda: back.events.get("peer") == {"type": "peer", "peer": 2, "state": "connected"}, 10.0)
         assert "round" in back.events
-        before = back.pictures
-        await back.until(lambda: back.pictures > before, 10.0)
+        before = back.renders
+        await back.until(lambda: back.renders > before, 10.0)
         assert json.loads(await request("POST", f"{server.address}/session/{session}/keep", {"keep": True})) == {
             "kept": True
         }
@@ -263,8 +263,8 @@ async def test_engine_is_replaced(server: ServerProcess, face_clip: list[av.Vide
         peer.on_event = lambda event: seen.append(event["index"]) if event["type"] == "round" else None
         await peer.until(lambda: bool(seen), 60.0)
         assert seen[0] >= rounds
-        before = peer.pictures
-        await peer.until(lambda: peer.pictures > before + 3, 20.0)
+        before = peer.renders
+        await peer.until(lambda: peer.renders > before + 3, 20.0)
         assert (await health(server))["status"] == "ok"
 
 
@@ -288,7 +288,7 @@ async def test_killed_server_resumes(tmp_path: Path, settings_file: Path, face_c
         async with page(server, face_clip, peer.session, delete=False) as back:
             seen = []
             back.on_event = lambda event: seen.append(event["index"]) if event["type"] == "round" else None
-            await back.until(lambda: back.pictures > 0 and stage_of(back) == stored.stage, 20.0)
+            await back.until(lambda: back.renders > 0 and stage_of(back) == stored.stage, 20.0)
             await back.until(lambda: bool(seen), 60.0)
             assert seen[0] == stored.rounds[-1].index + 1
         await until(lambda: not (tmp_path / str(peer.session)).exists(), 30.0)

@@ -12,7 +12,7 @@ from stream.engine.avatar_view import AvatarView
 from stream.engine.messages import CorrectiveArrays, Fitted, FittedCorrectives, FittedMaps
 from stream.protocol.protocol import Mode
 from stream.protocol.scene import Scene
-from stream.settings import PictureSettings
+from stream.settings import RenderSettings
 
 SIDE = 32
 
@@ -24,7 +24,7 @@ def model() -> MorphableModel:
 
 @pytest.fixture
 def view(model: MorphableModel) -> AvatarView:
-    return AvatarView(model, PictureSettings(size_px=64))
+    return AvatarView(model, RenderSettings(size_px=64))
 
 
 def fitted(model: MorphableModel, side: int = SIDE) -> Fitted:

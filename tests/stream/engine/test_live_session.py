@@ -14,12 +14,12 @@ from stream.engine.frame_slots import FrameSlots
 from stream.engine.live_session import LiveSession
 from stream.engine.messages import FitOpened, KeepExpressionFrame, KeepKeyframe, Open
 from stream.protocol.scene import Scene
-from stream.settings import PictureSettings, ServeSettings
+from stream.settings import RenderSettings, ServeSettings
 
 PERIOD_S = 0.4
 """Time between two frames, as the session hears of it."""
 MAX_PIXELS = 640 * 480
-SETTINGS = replace(ServeSettings(), picture=PictureSettings(per_second=60.0))
+SETTINGS = replace(ServeSettings(), render=RenderSettings(per_second=60.0))
 
 
 @pytest.fixture(scope="module")

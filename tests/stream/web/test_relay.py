@@ -1,4 +1,4 @@
-"""Newest picture wins, one in flight, and no page can slow or fill another."""
+"""Newest render wins, one in flight, and no page can slow or fill another."""
 
 import asyncio
 from dataclasses import replace
@@ -6,17 +6,17 @@ from dataclasses import replace
 import pytest
 
 from stream.protocol.events import EndedEvent, ErrorEvent, Event, HelloEvent, KeptEvent, PeerEvent, ProgressEvent
-from stream.protocol.picture import Codec, Picture
+from stream.protocol.render import Codec, Render
 from stream.web.relay import PASSING_EVENTS_LIMIT, Outbox, Relay
 
 HELLO = HelloEvent(1, "0", False, ("waiting",), 4, 4)
 
 
-def picture(sequence: int) -> Picture:
-    return Picture(sequence, Codec.JPEG, 0, 4, 4, 0.0, 0.0, 0.0, 0.0, (0.0,) * 6, 0, b"x")
+def render(sequence: int) -> Render:
+    return Render(sequence, Codec.JPEG, 0, 4, 4, 0.0, 0.0, 0.0, 0.0, (0.0,) * 6, 0, b"x")
 
 
-async def taken(outbox: Outbox) -> Event | Picture | None:
+async def taken(outbox: Outbox) -> Event | Render | None:
     return await asyncio.wait_for(outbox.take(), 1.0)
 
 
@@ -28,25 +28,25 @@ async def nothing_comes(outbox: Outbox) -> bool:
     return False
 
 
-async def test_newest_picture_wins_and_one_is_in_flight() -> None:
+async def test_newest_render_wins_and_one_is_in_flight() -> None:
     relay = Relay()
     outbox = relay.join(HELLO)
     assert await taken(outbox) == HELLO
     for sequence in (1, 2, 3):
-        relay.show(picture(sequence))
+        relay.show(render(sequence))
     first = await taken(outbox)
-    assert isinstance(first, Picture)
+    assert isinstance(first, Render)
     assert first.sequence == 3
     assert first.sent_time_s > 0
-    relay.show(picture(4))
-    relay.show(picture(5))
+    relay.show(render(4))
+    relay.show(render(5))
     assert await nothing_comes(outbox)
     outbox.acknowledge(4)
     assert await nothing_comes(outbox)
     outbox.acknowledge(3)
     second = await taken(outbox)
-    assert isinstance(second, Picture)
-    assert replace(second, sent_time_s=0.0) == picture(5)
+    assert isinstance(second, Render)
+    assert replace(second, sent_time_s=0.0) == render(5)
 
 
 async def test_late_joiner_hears_what_lasts() -> None:
@@ -93,25 +93,25 @@ async def test_page_that_never_acknowledges_leaves_others_alone(monkeypatch: pyt
     await taken(silent)
     await taken(lively)
     for sequence in range(1, 50):
-        relay.show(picture(sequence))
+        relay.show(render(sequence))
         if sequence == 1:
-            assert isinstance(await taken(silent), Picture)
+            assert isinstance(await taken(silent), Render)
         shown = await taken(lively)
-        assert isinstance(shown, Picture)
+        assert isinstance(shown, Render)
         assert shown.sequence == sequence
         lively.acknowledge(sequence)
-    assert relay.wants_pictures
+    assert relay.accepts_renders
     relay.leave(lively)
     await asyncio.sleep(0.06)
-    assert not relay.wants_pictures
+    assert not relay.accepts_renders
     silent.acknowledge(1)
-    assert relay.wants_pictures
+    assert relay.accepts_renders
 
 
 async def test_the_end_comes_last() -> None:
     relay = Relay()
     outbox = relay.join(HELLO)
-    relay.show(picture(1))
+    relay.show(render(1))
     relay.publish(EndedEvent("deleted"))
     relay.close()
     assert [await taken(outbox) for _ in range(3)] == [HELLO, EndedEvent("deleted"), None]

@@ -1,4 +1,4 @@
-/** The tracker's points over the camera's picture. */
+/** The tracker's points over the camera image. */
 
 import { LANDMARK_SCALE } from "./messages.js";
 

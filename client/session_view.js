@@ -3,23 +3,24 @@
 import { CoverageDial, PROMPTS } from "./coverage.js";
 import { find } from "./dom.js";
 import { STAGES } from "./messages.js";
-import { drawLandmarks } from "./overlay.js";
+import { drawLandmarks } from "./landmark_overlay.js";
 import { ProgressPanel } from "./progress.js";
 import { Viewer } from "./viewer.js";
-import { faceWords } from "./words.js";
+import { faceWords } from "./texts.js";
 
 /** @typedef {import("./messages.js").ServerEvent} ServerEvent */
 /** @typedef {import("./messages.js").TrackingEvent} TrackingEvent */
 /** @typedef {import("./messages.js").CoverageEvent} CoverageEvent */
-/** @typedef {import("./messages.js").Picture} Picture */
+/** @typedef {import("./messages.js").Render} Render */
 
 /** A prompt stays at least this long, so that it can be read. */
 const PROMPT_MS = 700;
 const TICK_MS = 500;
-/** Prompts about the picture as a whole, not about where to look. */
+/** Prompts about the camera image as a whole, not about where to look. */
 const URGENT_PROMPTS = new Set(["more_light", "less_light", "uncover_face", "show_face", "one_person", "same_person"]);
 
-export class Studio {
+/** Displays a session; see the top of the file. */
+export class SessionView {
   #video = /** @type {HTMLVideoElement} */ (find("#camera"));
   #overlay = /** @type {HTMLCanvasElement} */ (find("#landmarks"));
   #points = /** @type {HTMLInputElement} */ (find("#show-landmarks"));
@@ -37,7 +38,7 @@ export class Studio {
   /** @param {import("./controls.js").SceneControls} controls */
   constructor(controls) {
     this.controls = controls;
-    this.viewer = new Viewer(/** @type {HTMLCanvasElement} */ (find("#avatar")), (picture) => this.#drawn(picture));
+    this.viewer = new Viewer(/** @type {HTMLCanvasElement} */ (find("#avatar")), (render) => this.#drawn(render));
     this.#points.addEventListener("change", () => this.#drawPoints());
     setInterval(() => this.#tick(), TICK_MS);
   }
@@ -76,11 +77,11 @@ export class Studio {
   }
 
   /**
-   * @param {Picture} picture
+   * @param {Render} render
    * @param {(sequence: number) => void} acknowledge
    */
-  show(picture, acknowledge) {
-    this.viewer.show(picture, acknowledge);
+  show(render, acknowledge) {
+    this.viewer.show(render, acknowledge);
   }
 
   /** @param {ServerEvent} event */
@@ -149,10 +150,10 @@ export class Studio {
     this.#promptTime = performance.now();
   }
 
-  /** @param {Picture} picture */
-  #drawn(picture) {
+  /** @param {Render} render */
+  #drawn(render) {
     const stage = find("#stage");
-    const name = `fitme:${STAGES[picture.stage]}`;
+    const name = `fitme:${STAGES[render.stage]}`;
     if (performance.getEntriesByName(name, "mark").length === 0) performance.mark(name);
     if (stage.classList.contains("live")) return;
     stage.classList.add("live");
@@ -168,6 +169,6 @@ export class Studio {
     }
     const delay = (shown.sentTime - shown.receivedTime) * 1000 + decodeMs;
     const seen = shown.receivedTime > 0; // else it was drawn before the first camera frame
-    find("#figures").textContent = `${rate.toFixed(0)} pictures/s` + (seen ? ` · ${delay.toFixed(0)} ms` : "");
+    find("#figures").textContent = `${rate.toFixed(0)} frames/s` + (seen ? ` · ${delay.toFixed(0)} ms` : "");
   }
 }

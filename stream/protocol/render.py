@@ -1,32 +1,32 @@
-"""A picture of the avatar on its way to a page: one binary message.
+"""A render of the avatar on its way to a page: one binary message.
 
-`PICTURE_HEADER` (80 bytes, little-endian), then the encoded picture:
+`RENDER_HEADER` (80 bytes, little-endian), then the encoded render:
 
 ====== ======= ====================================================================
 offset type    field
 ====== ======= ====================================================================
 0      4 bytes magic ``FITM``
-4      uint16  version, 1
+4      uint16  version, 2
 6      uint8   codec: 1 JPEG, 2 WebP
 7      uint8   stage: index into `STAGES`
-8      uint32  sequence, growing by at least 1; gaps are pictures that were skipped
+8      uint32  sequence, growing by at least 1; gaps are renders that were skipped
 12     uint16  width, pixels
 14     uint16  height, pixels
 16     float64 media time of the camera frame, seconds since the peer's first frame
 24     float64 server time when that frame had been decoded, seconds
-32     float64 server time when the picture had been rendered, seconds
-40     float64 server time when the picture was handed to this page, seconds
+32     float64 server time when it had been rendered, seconds
+40     float64 server time when the render was handed to this page, seconds
 48     float32 head yaw, radians (> 0 looks to the viewer's right)
 52     float32 head pitch, radians (> 0 looks up)
-56     float32 head roll, radians (> 0 counter-clockwise on the picture)
+56     float32 head roll, radians (> 0 counter-clockwise on the render)
 60     float32 head position x, metres, +X right
 64     float32 head position y, metres, +Y up
 68     float32 head position z, metres, negative in front of the camera
 72     uint32  rounds of fitting that the avatar has behind it
-76     uint32  bytes of the encoded picture that follow
+76     uint32  bytes of the encoded render that follow
 ====== ======= ====================================================================
 
-Server times count from one arbitrary moment. Pictures are as a camera sees the head, not flipped.
+Server times count from one arbitrary moment. Renders are as a camera sees the head, not flipped.
 """
 
 import struct
@@ -35,20 +35,20 @@ from enum import IntEnum
 
 from stream.protocol.protocol import PROTOCOL_VERSION, STAGES, ProtocolError
 
-PICTURE_HEADER = struct.Struct("<4sHBBIHHdddd6fII")
-PICTURE_MAGIC = b"FITM"
+RENDER_HEADER = struct.Struct("<4sHBBIHHdddd6fII")
+RENDER_MAGIC = b"FITM"
 
 
 class Codec(IntEnum):
-    """Encoding of a picture."""
+    """Encoding of a render."""
 
     JPEG = 1
     WEBP = 2
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One encoded picture of the avatar and what its header says; see the table in the module's docstring."""
+class Render:
+    """One encoded render of the avatar and what its header says; see the table in the module's docstring."""
 
     sequence: int
     codec: Codec
@@ -67,8 +67,8 @@ class Picture:
 
     def pack(self) -> bytes:
         """The binary message."""
-        header = PICTURE_HEADER.pack(
-            PICTURE_MAGIC,
+        header = RENDER_HEADER.pack(
+            RENDER_MAGIC,
             PROTOCOL_VERSION,
             self.codec,
             self.stage,
@@ -86,21 +86,21 @@ class Picture:
         return header + self.payload
 
     @staticmethod
-    def unpack(message: bytes) -> "Picture":
+    def unpack(message: bytes) -> "Render":
         """Read a binary message.
 
-        :raises ProtocolError: if it is not a picture of this version, or truncated.
+        :raises ProtocolError: if it is not a render of this version, or truncated.
         """
-        if len(message) < PICTURE_HEADER.size:
-            raise ProtocolError("bad_picture", f"a header has {PICTURE_HEADER.size} bytes, the message {len(message)}")
-        magic, version, codec, stage, sequence, width, height, *rest = PICTURE_HEADER.unpack_from(message)
-        if magic != PICTURE_MAGIC or version != PROTOCOL_VERSION:
-            raise ProtocolError("bad_picture", f"not a picture of protocol {PROTOCOL_VERSION}: {magic!r} {version}")
+        if len(message) < RENDER_HEADER.size:
+            raise ProtocolError("bad_render", f"a header has {RENDER_HEADER.size} bytes, the message {len(message)}")
+        magic, version, codec, stage, sequence, width, height, *rest = RENDER_HEADER.unpack_from(message)
+        if magic != RENDER_MAGIC or version != PROTOCOL_VERSION:
+            raise ProtocolError("bad_render", f"not a render of protocol {PROTOCOL_VERSION}: {magic!r} {version}")
         captured, received, rendered, sent, yaw, pitch, roll, x, y, z, rounds, size = rest
-        payload = message[PICTURE_HEADER.size :]
+        payload = message[RENDER_HEADER.size :]
         if len(payload) != size or stage >= len(STAGES) or codec not in tuple(Codec):
-            raise ProtocolError("bad_picture", f"inconsistent header: codec {codec}, stage {stage}, {size} bytes")
-        return Picture(
+            raise ProtocolError("bad_render", f"inconsistent header: codec {codec}, stage {stage}, {size} bytes")
+        return Render(
             sequence=sequence,
             codec=Codec(codec),
             stage=stage,

@@ -1,16 +1,16 @@
-"""Pictures survive the wire; damaged ones are a typed error."""
+"""Renders survive the wire; damaged ones are a typed error."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.protocol.picture import Codec, Picture
 from stream.protocol.protocol import STAGES, ProtocolError
+from stream.protocol.render import Codec, Render
 
 times = st.floats(0, 1e9)
 angles = st.floats(-4, 4, width=32)
-pictures = st.builds(
-    Picture,
+renders = st.builds(
+    Render,
     sequence=st.integers(0, 2**32 - 1),
     codec=st.sampled_from(Codec),
     stage=st.integers(0, len(STAGES) - 1),
@@ -26,18 +26,18 @@ pictures = st.builds(
 )
 
 
-@given(pictures)
-def test_pictures_survive(picture: Picture) -> None:
-    message = picture.pack()
-    assert len(message) == 80 + len(picture.payload)
-    assert Picture.unpack(message) == picture
+@given(renders)
+def test_renders_survive(render: Render) -> None:
+    message = render.pack()
+    assert len(message) == 80 + len(render.payload)
+    assert Render.unpack(message) == render
 
 
-@given(pictures, st.data())
-def test_damaged_pictures_are_refused(picture: Picture, data: st.DataObject) -> None:
-    message = picture.pack()
+@given(renders, st.data())
+def test_damaged_renders_are_refused(render: Render, data: st.DataObject) -> None:
+    message = render.pack()
     cut = data.draw(st.integers(0, len(message) - 1))
     with pytest.raises(ProtocolError):
-        Picture.unpack(message[:cut])
+        Render.unpack(message[:cut])
     with pytest.raises(ProtocolError):
-        Picture.unpack(b"XITM" + message[4:])
+        Render.unpack(b"XITM" + message[4:])

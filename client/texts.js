@@ -70,8 +70,8 @@ export function cameraError(error) {
 
 /** @type {Record<string, Words>} */
 const SERVER = {
-  full: { title: "The studio is full", text: "Everyone gets a place of their own, and all are taken just now." },
-  engine_gone: { title: "The studio is restarting", text: "The part that builds heads has to start again." },
+  full: { title: "The server is full", text: "Everyone gets a place of their own, and all are taken just now." },
+  engine_gone: { title: "The server is restarting", text: "The part that builds heads has to start again." },
   unknown_session: { title: "That session is gone", text: "It was erased or has run out. You can start a new one." },
   bad_offer: { title: "The connection was not understood", text: "The server could not read this browser’s offer." },
 };
@@ -89,7 +89,7 @@ export function serverError(status, body, retryAfter) {
 
 /** @type {Record<string, Words>} */
 const ENDED = {
-  deleted: { title: "Everything is erased", text: "No picture, measurement or head of yours is left on the server." },
+  deleted: { title: "Everything is erased", text: "No image, measurement or head of yours is left on the server." },
   expired: { title: "The session has ended", text: "Nobody was there for a while, so it was closed." },
   shutdown: { title: "The server is closing", text: "It was stopped by the one who runs it. A kept session can be continued later." },
 };
