@@ -19,6 +19,7 @@ from fitme.atomic_file import atomic_file
 from fitme.errors import ModelFileError
 from fitme.reflectance.expression_correctives import AlbedoCorrectives, with_expression
 from fitme.reflectance.maps import ReflectanceMaps
+from fitme.stage import Stage
 
 FORMAT = "fitme-avatar"
 VERSION = 2
@@ -43,8 +44,8 @@ class Avatar:
     """Reflectance in the model's UV layout, a batch of one on the CPU."""
     focal: float
     """Focal length of the pictures it was fitted to, over their longer side."""
-    stage: str
-    """How far the fit came: one of `fitme.fit.estimate.STAGES`."""
+    stage: Stage
+    """The furthest stage of the fit."""
     name: str = "avatar"
     """What the user calls it."""
     created: datetime = field(default_factory=_now)
@@ -85,7 +86,7 @@ class Avatar:
             "format": FORMAT,
             "version": str(VERSION),
             "focal": repr(float(self.focal)),
-            "stage": self.stage,
+            "stage": self.stage.value,
             "name": self.name,
             "created": self.created.isoformat(),
         }
@@ -111,7 +112,7 @@ class Avatar:
         _check_tensors(file, tensors)
         try:
             focal, created = float(metadata["focal"]), datetime.fromisoformat(metadata["created"])
-            stage, name = metadata["stage"], metadata["name"]
+            stage, name = Stage(metadata["stage"]), metadata["name"]
         except (KeyError, ValueError) as error:
             raise ModelFileError(f"{file}: its metadata is damaged ({error}); make the avatar again") from error
         diffuse, specular, normals = (tensors[key].float()[None] for key in _CHANNELS)

@@ -12,6 +12,7 @@ from fitme.avatar import FILE_NAME, Avatar
 from fitme.errors import ModelFileError
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps
+from fitme.stage import Stage
 
 RESOLUTION = 16
 
@@ -23,7 +24,7 @@ def avatar() -> Avatar:
     diffuse = torch.rand(1, RESOLUTION, RESOLUTION, 3, generator=generator)
     specular = torch.rand(1, RESOLUTION, RESOLUTION, 1, generator=generator)
     identity = torch.randn(120, generator=generator)
-    return Avatar(identity, ReflectanceMaps(diffuse, specular, normals), 1.25, "tuning", "Ada")
+    return Avatar(identity, ReflectanceMaps(diffuse, specular, normals), 1.25, Stage.TUNING, "Ada")
 
 
 def test_round_trip(tmp_path: Path, avatar: Avatar):
@@ -99,4 +100,4 @@ def test_other_files_are_refused(tmp_path: Path, avatar: Avatar):
 
 def test_shapes_are_checked(avatar: Avatar):
     with pytest.raises(ValueError, match="identity"):
-        Avatar(avatar.identity[None], avatar.maps, 1.0, "skin")
+        Avatar(avatar.identity[None], avatar.maps, 1.0, Stage.SKIN)

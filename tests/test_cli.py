@@ -20,6 +20,7 @@ from fitme.bench.rows import BenchmarkRow
 from fitme.export.glb import read_glb
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape import load_default_model
+from fitme.stage import Stage
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def run_fitme(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 def avatar_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("avatar")
     identity = torch.zeros(load_default_model().identity_count)
-    Avatar(identity, ReflectanceMaps.constant((0.5, 0.3, 0.2), 0.5, 32), 1.2, "skin").save(
+    Avatar(identity, ReflectanceMaps.constant((0.5, 0.3, 0.2), 0.5, 32), 1.2, Stage.SKIN).save(
         folder / "avatar.safetensors"
     )
     return folder

@@ -1,4 +1,4 @@
-"""What a fit estimates, as plain arrays, and the stages it goes through."""
+"""Estimates of a fit as plain arrays."""
 
 from dataclasses import dataclass
 
@@ -18,11 +18,6 @@ class KeyframeEstimate:
     """(9, 3) spherical-harmonics light in view space, as `fitme.render.light.Light.sh`."""
     loss: float
     """Photometric error over the face: root mean square in sRGB-encoded units, [0, 1]; NaN before the first picture."""
-
-
-STAGES = ("landmarks", "skin", "inversion", "tuning")
-"""Stages of a fit in their order: a grey head of the right shape; its skin as the frames show it; the generator's
-latent; the generator's weights."""
 
 
 @dataclass(frozen=True)

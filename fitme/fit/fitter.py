@@ -16,7 +16,7 @@ from fitme.fit.alignment.aligner import HeadAligner, camera_of
 from fitme.fit.alignment.face_crop import crop_face
 from fitme.fit.appearance import Appearance
 from fitme.fit.displayed_head import DisplayedHead, FoundHead
-from fitme.fit.estimate import STAGES, KeyframeEstimate
+from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.inversion.generator_inversion import ReflectanceFit
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.keyframes.expression_frames import ExpressionFrames
@@ -40,10 +40,11 @@ from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.texture_encoder import default_encoder_for
 from fitme.render.rasterizer import select_backend
 from fitme.shape.morphable_model import MorphableModel
+from fitme.stage import Stage
 from fitme.track.identity import DlibEmbedder
 from fitme.track.observation import FaceObservation
 
-Progress = Callable[[str, float], None]
+Progress = Callable[[Stage, float], None]
 """Called with the stage reached and the share of the work that is done, [0, 1]."""
 
 
@@ -81,7 +82,7 @@ class IncrementalFitter:
         self._work_queue = WorkQueue()
         self._displayed = DisplayedHead()
         self._expression_frames = ExpressionFrames(model)
-        self._stage: str | None = None
+        self._stage = Stage.WAITING
         self._rounds: list[RoundReport] = []
 
     def add_keyframe(self, keyframe: Keyframe) -> None:
@@ -97,7 +98,7 @@ class IncrementalFitter:
             # What it taught the head that is shown is to be forgotten, too.
             self._displayed.restart()
         self._keyframe_set.remove(key)
-        self._work_queue.texture = len(self._keyframe_set) > 0 and self._stage is not None
+        self._work_queue.texture = len(self._keyframe_set) > 0 and self._stage.has_reached(Stage.LANDMARKS)
 
     @property
     def keyframes(self) -> tuple[Keyframe, ...]:
@@ -110,9 +111,9 @@ class IncrementalFitter:
         return dict(self._keyframe_set.dropped)
 
     @property
-    def stage(self) -> str:
-        """The furthest stage reached so far, one of `STAGES`."""
-        return self._stage or STAGES[0]
+    def stage(self) -> Stage:
+        """The furthest stage reached so far; `Stage.WAITING` before the first round."""
+        return self._stage
 
     @property
     def converged(self) -> bool:
@@ -123,7 +124,7 @@ class IncrementalFitter:
     def absorbed(self) -> bool:
         """Whether the avatar has its skin, and has learnt from all keyframes held."""
         concatenated = self._displayed.has_joined or not self._keyframe_set.new
-        return concatenated and self.stage != STAGES[0]
+        return concatenated and self._stage.has_reached(Stage.SKIN)
 
     def refine(self, budget_s: float, on_progress: Progress | None = None) -> RoundReport:
         """Work for about `budget_s` seconds, one piece of work at least, or until converged; what was done.
@@ -152,7 +153,7 @@ class IncrementalFitter:
 
     def avatar(self) -> Avatar:
         """The person as known now: a grey head before the skin stage. Raises `InputError` before the first round."""
-        if self._stage is None:
+        if self._stage is Stage.WAITING:
             raise InputError("There is no avatar yet: refine at least once.")
         head = self._head()
         return Avatar(
@@ -161,7 +162,7 @@ class IncrementalFitter:
 
     def state(self) -> FitState:
         """Everything found, for a store. Raises `InputError` before the first round."""
-        if self._stage is None:
+        if self._stage is Stage.WAITING:
             raise InputError("There is nothing to keep yet: refine at least once.")
         embeddings = [k.observation.embedding for k in self.keyframes if k.observation.embedding is not None]
         head, reflectance = self._head(), self._appearance.generator
@@ -171,7 +172,7 @@ class IncrementalFitter:
             identity=head.identity.copy(),
             w_plus=reflectance.w_plus,
             tuned=reflectance.tuned_weights(),
-            maps=None if self._stage == STAGES[0] else map_arrays(head.maps),
+            maps=map_arrays(head.maps) if self._stage.has_reached(Stage.SKIN) else None,
             keyframes=self.keyframes,
             estimates=self._keyframe_set.estimates,
             fresh=self._keyframe_set.new,
@@ -213,7 +214,7 @@ class IncrementalFitter:
 
         Raises `InputError` before the first round.
         """
-        if self._stage is None:
+        if self._stage is Stage.WAITING:
             raise InputError("There is no avatar yet: refine at least once.")
         keyframe = Keyframe("frame", image, observation, 0.0)
         usable = self._visibility.usable_pixels(keyframe)
@@ -239,7 +240,7 @@ class IncrementalFitter:
     def extracting_correctives(self) -> bool:
         """Whether such pictures wait, and the fit is ready for them. Those of a resumed fit wait again, and so do those
         that were studied on a head whose shape is outdated."""
-        return self._stage is not None and self.converged and self._expression_frames.next is not None
+        return self._stage.has_reached(Stage.LANDMARKS) and self.converged and self._expression_frames.next is not None
 
     def study(self) -> None:
         """Study the picture that waits longest, or do what must be done before that; `show_correctives` shows the
@@ -249,7 +250,7 @@ class IncrementalFitter:
         unless `extracting_correctives`.
         """
         picture = self._expression_frames.next
-        if self._stage is None or not self.converged or picture is None:
+        if self._stage is Stage.WAITING or not self.converged or picture is None:
             raise InputError("There is nothing to study now: add a picture, and refine until the fit has converged.")
         if self._work_queue.recall:
             self._refinement.recall(self._work_queue)
@@ -297,10 +298,10 @@ class IncrementalFitter:
                 share = max(self._settings.newest_share, len(self._keyframe_set.new) / len(self._keyframe_set))
                 self._displayed.begin(share, self._appearance.confidence())
                 refinement.solve_landmarks(work_queue, warm=self._displayed.has_converged)
-                self._reached("landmarks")
+                self._reached(Stage.LANDMARKS)
             case Task.TEXTURE:
                 losses = refinement.fuse(work_queue)
-                self._reached("skin")
+                self._reached(Stage.SKIN)
                 if not work_queue.moves:
                     self._displayed.register()
                     self._drop_outlier()
@@ -310,19 +311,19 @@ class IncrementalFitter:
                 refinement.align(work_queue)
             case Task.COARSE_INVERSION:
                 losses = refinement.invert_coarsely(work_queue)
-                self._reached("inversion")
+                self._reached(Stage.INVERSION)
             case Task.INVERSION:
                 losses = refinement.invert(work_queue)
-                self._reached("inversion")
+                self._reached(Stage.INVERSION)
             case Task.TUNING:
                 losses = refinement.tune(work_queue)
                 if work_queue.tuning == 0:
-                    self._reached("tuning")
+                    self._reached(Stage.TUNING)
         self._displayed.changed()
         return losses
 
-    def _reached(self, stage: str) -> None:
-        if self._stage is None or STAGES.index(stage) > STAGES.index(self._stage):
+    def _reached(self, stage: Stage) -> None:
+        if not self._stage.has_reached(stage):
             self._stage = stage
 
     def _head(self, *, resting: bool = False) -> FoundHead:

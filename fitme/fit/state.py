@@ -8,6 +8,7 @@ from fitme.fit.estimate import KeyframeEstimate, MapArrays
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.work_queue import WorkQueue
+from fitme.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,8 @@ class RoundReport:
 
     index: int
     """Counts from 0 over the life of the session."""
-    stage: str
-    """The furthest stage that the round reached: one of `STAGES`."""
+    stage: Stage
+    """The furthest stage that the round reached."""
     seconds: float
     """Wall time that the round took."""
     losses: Mapping[str, float]
@@ -30,8 +31,8 @@ class RoundReport:
 class FitState:
     """A resting fit. `IncrementalFitter.from_state` goes on from it."""
 
-    stage: str
-    """The stage reached: one of `STAGES`."""
+    stage: Stage
+    """The stage reached."""
     focal: float
     """Focal length over the longer side of the picture, the same for all keyframes."""
     identity: Float32Array

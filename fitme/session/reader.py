@@ -6,13 +6,14 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from fitme.fit.estimate import STAGES, KeyframeEstimate, MapArrays
+from fitme.fit.estimate import KeyframeEstimate, MapArrays
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.state import FitState, RoundReport
 from fitme.fit.work_queue import WorkQueue
 from fitme.geometry import Camera, HeadPose
-from fitme.session.writer import MAPS
+from fitme.session.writer import FIT_STAGES, MAPS
+from fitme.stage import Stage
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 
 Array = npt.NDArray[Any]
@@ -29,11 +30,8 @@ def read_state(group: zarr.Group) -> FitState:
     focal: Any = attributes["focal"]
     fresh: Any = attributes["fresh"]
     work_queue: Any = attributes["agenda"]
-    stage = str(attributes["stage"])
-    if stage not in STAGES:
-        raise ValueError(f"stage {stage!r} is none of {', '.join(STAGES)}")
     return FitState(
-        stage=stage,
+        stage=Stage(str(attributes["stage"])),
         focal=float(focal),
         identity=_read(group, "identity"),
         w_plus=_read_optional(group, "w_plus"),
@@ -108,7 +106,7 @@ def _read_rounds(group: zarr.Group) -> tuple[RoundReport, ...]:
     return tuple(
         RoundReport(
             int(index),
-            STAGES[stage],
+            FIT_STAGES[stage],
             float(seconds),
             {name: float(values[row]) for name, values in losses.items() if not np.isnan(values[row])},
             int(keyframes),

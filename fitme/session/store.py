@@ -35,7 +35,7 @@ Layout, version 2, below the folder of a session::
             KEY/potential     (K + 1,) float64
         rounds                history, oldest first, one row a round
             index, keyframes  (M,) int32
-            stage             (M,) uint8, index into `fitme.fit.estimate.STAGES`
+            stage             (M,) uint8, index into `fitme.session.writer.FIT_STAGES`
             seconds           (M,) float32
             losses/NAME       (M,) float32, NaN in rounds without that figure
 """

@@ -10,13 +10,16 @@ import numpy.typing as npt
 import zarr
 
 from fitme.arrays import Float32Array
-from fitme.fit.estimate import STAGES, KeyframeEstimate
+from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.state import FitState, RoundReport
 from fitme.geometry import HeadPose
+from fitme.stage import Stage
 
 MAPS = ("diffuse", "specular", "normals")
+FIT_STAGES = tuple(Stage)[1:]
+"""Stages that a round can have reached: a stored index is one into these."""
 
 Array = npt.NDArray[Any]
 
@@ -46,7 +49,7 @@ class StateWriter:
         keys = [keyframe.key for keyframe in state.keyframes]
         self._group.attrs.update(
             {
-                "stage": state.stage,
+                "stage": state.stage.value,
                 "focal": float(state.focal),
                 "keyframes": keys,
                 "fresh": list(state.fresh),
@@ -138,7 +141,7 @@ class StateWriter:
 
     def _rounds(self, rounds: tuple[RoundReport, ...]) -> None:
         self._put("rounds/index", np.array([item.index for item in rounds], np.int32))
-        self._put("rounds/stage", np.array([STAGES.index(item.stage) for item in rounds], np.uint8))
+        self._put("rounds/stage", np.array([FIT_STAGES.index(item.stage) for item in rounds], np.uint8))
         self._put("rounds/seconds", np.array([item.seconds for item in rounds], np.float32))
         self._put("rounds/keyframes", np.array([item.keyframes for item in rounds], np.int32))
         names = dict.fromkeys(name for item in rounds for name in item.losses)

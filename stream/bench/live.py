@@ -16,9 +16,9 @@ import numpy as np
 
 from fitme.bench.rows import BenchmarkRow
 from fitme.errors import InputError
+from fitme.stage import Stage
 from stream.bench.native_peer import ClipTrack, NativePeer, read_clip, request
 from stream.bench.server_process import ServerProcess
-from stream.protocol.protocol import STAGES
 from stream.protocol.render import Render
 from stream.web.app import CLIENT_FOLDER, SAMPLE_NAMES
 
@@ -85,7 +85,7 @@ async def _measure(minutes: float) -> list[BenchmarkRow]:
         await asyncio.sleep(STEADY_S)
         lag_ms = await _loop_lag_ms(server.address)
         with contextlib.suppress(TimeoutError):
-            await peer.until(lambda: STAGES.index("tuning") in record.first_of_stage_s, TUNING_TIMEOUT_S)
+            await peer.until(lambda: Stage.TUNING.position in record.first_of_stage_s, TUNING_TIMEOUT_S)
         rows = _rows(record, lag_ms)
         if minutes > 0.0:
             await asyncio.sleep(max(0.0, SETTLE_S - (time.monotonic() - start_s)))
@@ -101,14 +101,14 @@ async def _measure(minutes: float) -> list[BenchmarkRow]:
 
 
 def _rows(record: _Record, lag_ms: float) -> list[BenchmarkRow]:
-    def first(stage: str) -> float:
-        return record.first_of_stage_s.get(STAGES.index(stage), float("nan"))
+    def first(stage: Stage) -> float:
+        return record.first_of_stage_s.get(stage.position, float("nan"))
 
-    begin_s = first("waiting")
+    begin_s = first(Stage.WAITING)
     return [
         BenchmarkRow("first avatar render after the first frame", begin_s, "s", "<= 4"),
-        BenchmarkRow("render with the person's own skin", first("skin"), "s", "<= 10"),
-        BenchmarkRow("render after the first full fit with tuning", first("tuning"), "s", "<= 40"),
+        BenchmarkRow("render with the person's own skin", first(Stage.SKIN), "s", "<= 10"),
+        BenchmarkRow("render after the first full fit with tuning", first(Stage.TUNING), "s", "<= 40"),
         BenchmarkRow(
             "renders at 512x512 during refinement", record.rate_between(begin_s, begin_s + STEADY_S), "1/s", ">= 15"
         ),

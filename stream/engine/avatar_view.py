@@ -12,9 +12,10 @@ from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.occlusion import head_occlusion, mouth_shade
 from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
+from fitme.stage import Stage
 from stream.engine.messages import Fitted, FittedCorrectives, FittedMaps
 from stream.engine.scene_setup import head_pose, linear_color, scene_light, virtual_camera
-from stream.protocol.protocol import STAGES, Mode
+from stream.protocol.protocol import Mode
 from stream.protocol.scene import Scene
 from stream.settings import RenderSettings
 
@@ -42,8 +43,7 @@ class AvatarView:
         self._worn = torch.zeros(0)
         self._identity = torch.zeros(1, model.identity_count)
         self._found_sh: Float32Array | None = None
-        self.stage = 0
-        """Index into `stream.protocol.protocol.STAGES`."""
+        self.stage = Stage.WAITING
         self.rounds = 0
 
     def adopt(self, fitted: Fitted) -> None:
@@ -54,7 +54,7 @@ class AvatarView:
             maps = _reflectance(fitted.maps)
             self._renderer.set_maps(maps)
             self._diffuse, self._worn = maps.diffuse[0].numpy(), torch.zeros(0)
-        self.stage, self.rounds = STAGES.index(fitted.stage), fitted.rounds
+        self.stage, self.rounds = fitted.stage, fitted.rounds
 
     def wear(self, fitted: FittedCorrectives) -> None:
         """Change the skin with the expression from now on."""

@@ -30,6 +30,7 @@ from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.sampling import farthest_points
 from fitme.session.store import SessionStore
 from fitme.shape import load_default_model
+from fitme.stage import Stage
 from fitme.track.identity import DlibEmbedder
 from stream.engine.messages import (
     Close,
@@ -51,7 +52,6 @@ from stream.engine.messages import (
     WarmUp,
 )
 from stream.protocol.events import ErrorEvent, Event, ProgressEvent, RoundEvent
-from stream.protocol.protocol import STAGES
 from stream.settings import FitSettings
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,13 @@ WARM_UP_LIMIT_S = 120.0
 SHOWN_TOGETHER = 4
 """Pictures that are studied before what they taught is told, unless no more wait: to work that out and send it takes
 nearly as long as to study one."""
-PROGRESS = {"waiting": 0.0, "landmarks": 0.15, "skin": 0.35, "inversion": 0.7, "tuning": 1.0}
+PROGRESS = {
+    Stage.WAITING: 0.0,
+    Stage.LANDMARKS: 0.15,
+    Stage.SKIN: 0.35,
+    Stage.INVERSION: 0.7,
+    Stage.TUNING: 1.0,
+}
 """How much of a full fit each stage stands for, for the page's progress bar."""
 
 
@@ -100,7 +106,7 @@ class _SessionFit:
             return True
         if not self.collected and self.first_keyframe_s is not None:
             return now_s - self.first_keyframe_s >= settings.collect_s
-        return self.fitter.stage == STAGES[-1] and now_s - self.adopted_s >= settings.adopt_period_s
+        return self.fitter.stage is Stage.TUNING and now_s - self.adopted_s >= settings.adopt_period_s
 
     def drop(self, key: str) -> None:
         """Forget a keyframe that still waits, or note that a known one is to go."""
@@ -315,7 +321,6 @@ class FitProcess:
         )
         self._report_correctives(session)
         progress = PROGRESS[state.stage]
-        assert state.stage in STAGES
         self._tell(session.id, ProgressEvent(state.stage, progress, maps is not None))
 
     def _report_correctives(self, session: _SessionFit) -> None:
@@ -331,7 +336,7 @@ class FitProcess:
 
     def _export(self, message: Export) -> None:
         session = self._sessions.get(message.session)
-        if session is None or session.store is None or session.fitter.stage not in ("skin", "inversion", "tuning"):
+        if session is None or session.store is None or not session.fitter.stage.has_reached(Stage.SKIN):
             exported = Exported(message.session, message.request, None, "there is no avatar yet", ready=False)
             self._connection.send(exported)
             return

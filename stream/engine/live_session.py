@@ -165,7 +165,7 @@ class LiveSession:
         render = Render(
             sequence=self._sequence,
             codec=Codec.JPEG,
-            stage=self._view.stage,
+            stage=self._view.stage.position,
             width=image.shape[1],
             height=image.shape[0],
             capture_time_s=0.0 if frame is None else frame.capture_time_s,

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.arrays import Float32Array
+from fitme.stage import Stage
 from stream.protocol.events import Event
 from stream.protocol.render import Render
 from stream.protocol.scene import Scene
@@ -132,8 +133,7 @@ class Fitted:
     """fit → live: what a round found."""
 
     session: str
-    stage: str
-    """One of `stream.protocol.protocol.STAGES`."""
+    stage: Stage
     rounds: int
     focal: float
     """Focal length over the longer side of the camera's picture."""

@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import ClassVar
 
+from fitme.stage import Stage
+
 LANDMARK_SCALE = 10_000
 """Landmarks travel as integers: this many steps over the width (x) and the height (y) of the camera frame."""
 
@@ -90,8 +92,8 @@ class ProgressEvent(Event):
     """Where the fit stands; whenever that changes."""
 
     type: ClassVar[str] = "progress"
-    stage: str
-    """One of `STAGES`: what the renders show now."""
+    stage: Stage
+    """The stage of what the renders show now."""
     progress: float
     """[0, 1] over all stages; 1 means that a full fit with tuning is done (refinement goes on)."""
     avatar: bool
@@ -104,7 +106,7 @@ class RoundEvent(Event):
 
     type: ClassVar[str] = "round"
     index: int
-    stage: str
+    stage: Stage
     seconds: float
     keyframes: int
     losses: dict[str, float] = field(default_factory=dict)

@@ -58,10 +58,6 @@ from fitme.errors import FitmeError
 
 PROTOCOL_VERSION = 2
 
-STAGES = ("waiting", "landmarks", "skin", "inversion", "tuning")
-"""Stages of an avatar, in their order: `waiting` is the mean head in grey, `landmarks` the person's shape in grey, from
-`skin` on the avatar has the person's own reflectance."""
-
 CLOSE_TOO_LARGE = 1009
 CLOSE_UNKNOWN_SESSION = 4404
 CLOSE_ENDED = 4410

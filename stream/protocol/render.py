@@ -8,7 +8,7 @@ offset type    field
 0      4 bytes magic ``FITM``
 4      uint16  version, 2
 6      uint8   codec: 1 JPEG, 2 WebP
-7      uint8   stage: index into `STAGES`
+7      uint8   stage: `fitme.stage.Stage.position`
 8      uint32  sequence, growing by at least 1; gaps are renders that were skipped
 12     uint16  width, pixels
 14     uint16  height, pixels
@@ -33,7 +33,8 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
-from stream.protocol.protocol import PROTOCOL_VERSION, STAGES, ProtocolError
+from fitme.stage import Stage
+from stream.protocol.protocol import PROTOCOL_VERSION, ProtocolError
 
 RENDER_HEADER = struct.Struct("<4sHBBIHHdddd6fII")
 RENDER_MAGIC = b"FITM"
@@ -53,7 +54,7 @@ class Render:
     sequence: int
     codec: Codec
     stage: int
-    """Index into `STAGES`."""
+    """`fitme.stage.Stage.position` of what the render shows."""
     width: int
     height: int
     capture_time_s: float
@@ -98,7 +99,7 @@ class Render:
             raise ProtocolError("bad_render", f"not a render of protocol {PROTOCOL_VERSION}: {magic!r} {version}")
         captured, received, rendered, sent, yaw, pitch, roll, x, y, z, rounds, size = rest
         payload = message[RENDER_HEADER.size :]
-        if len(payload) != size or stage >= len(STAGES) or codec not in tuple(Codec):
+        if len(payload) != size or stage >= len(Stage) or codec not in tuple(Codec):
             raise ProtocolError("bad_render", f"inconsistent header: codec {codec}, stage {stage}, {size} bytes")
         return Render(
             sequence=sequence,

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from fitme.errors import FitmeError
 from fitme.session.folder import delete_session, is_kept, is_session, mark_kept
+from fitme.stage import Stage
 from stream.engine.interface import Engine
 from stream.protocol.client_messages import Ack, ClientMessage, Delete, Keep
 from stream.protocol.events import EndedEvent, Event, HelloEvent, KeptEvent, PeerEvent
-from stream.protocol.protocol import PROTOCOL_VERSION, STAGES
+from stream.protocol.protocol import PROTOCOL_VERSION
 from stream.protocol.render import Render
 from stream.protocol.scene import Scene
 from stream.settings import ServeSettings
@@ -209,7 +210,7 @@ class SessionTable:
         if len(session.relay) >= self._settings.session.watchers_limit:
             raise FullError(f"{len(session.relay)} pages watch this session already: close one of them")
         size = self._settings.render.size_px
-        hello = HelloEvent(PROTOCOL_VERSION, session.id, session.resumed, STAGES, size, size)
+        hello = HelloEvent(PROTOCOL_VERSION, session.id, session.resumed, tuple(Stage), size, size)
         outbox = session.relay.join(hello)
         session.request_render()
         return outbox

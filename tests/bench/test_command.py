@@ -12,6 +12,7 @@ from fitme.ingest.observe import TrackedFrame
 from fitme.metrics.frame_scores import FrameScore, median_score, score_frame
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape import MorphableModel, load_default_model
+from fitme.stage import Stage
 from fitme.track.tracker import FrameTracker, default_embedder
 
 SIDE_PX = 256
@@ -26,7 +27,7 @@ def model() -> MorphableModel:
 @pytest.fixture(scope="module")
 def tracked_frames(model: MorphableModel) -> list[TrackedFrame]:
     identity = 0.7 * torch.randn(model.identity_count, generator=torch.Generator().manual_seed(11))
-    person = Avatar(identity, ReflectanceMaps.constant((0.45, 0.28, 0.2), 0.4, 16), 1.2, "skin")
+    person = Avatar(identity, ReflectanceMaps.constant((0.45, 0.28, 0.2), 0.4, 16), 1.2, Stage.SKIN)
     tracker = FrameTracker(model)
     found = []
     for yaw in (*YAWS_RAD, 0.0):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fitme.stage import Stage
 from stream.protocol.events import LANDMARK_SCALE
-from stream.protocol.protocol import STAGES
 from stream.protocol.render import Codec, Render
 
 HERE = Path(__file__).resolve().parent
@@ -51,7 +51,7 @@ def test_the_page_reads_what_the_server_packs(tmp_path):
     render = Render(
         sequence=77,
         codec=Codec.JPEG,
-        stage=STAGES.index("tuning"),
+        stage=Stage.TUNING.position,
         width=512,
         height=384,
         capture_time_s=1.5,
@@ -86,5 +86,5 @@ def test_the_page_reads_what_the_server_packs(tmp_path):
         "rounds": 9,
         "payload": list(render.payload),
         "LANDMARK_SCALE": LANDMARK_SCALE,
-        "STAGES": list(STAGES),
+        "STAGES": list(Stage),
     }

@@ -6,6 +6,7 @@ import torch
 from fitme.avatar import Avatar
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape import MorphableModel, load_default_model
+from fitme.stage import Stage
 
 MAP_RESOLUTION = 64
 
@@ -23,4 +24,5 @@ def avatar(model: MorphableModel) -> Avatar:
     u, v = ramp.expand(MAP_RESOLUTION, -1), ramp[:, None].expand(-1, MAP_RESOLUTION)
     diffuse = torch.stack([0.3 + 0.5 * u, 0.2 + 0.4 * v, 0.1 + 0.2 * u * v], -1)[None]
     normals = torch.nn.functional.normalize(torch.stack([0.2 * u, -0.3 * v, torch.ones_like(u)], -1), dim=-1)[None]
-    return Avatar(identity, ReflectanceMaps(diffuse, u[None, ..., None], normals), focal=1.2, stage="skin", name="test")
+    maps = ReflectanceMaps(diffuse, u[None, ..., None], normals)
+    return Avatar(identity, maps, focal=1.2, stage=Stage.SKIN, name="test")

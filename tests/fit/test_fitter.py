@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from fitme.errors import InputError
-from fitme.fit.estimate import STAGES
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.inversion.settings import DenseSettings
 from fitme.fit.keyframe import Keyframe
@@ -16,6 +15,7 @@ from fitme.fit.settings import FitSettings
 from fitme.fit.state import FitState
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
 from fitme.shape import EXPRESSION_NAMES, MorphableModel
+from fitme.stage import Stage
 
 SETTINGS = FitSettings(
     map_resolution=128,
@@ -47,7 +47,7 @@ def new_fitter(model: MorphableModel) -> IncrementalFitter:
     return IncrementalFitter(model, small_generator(), SETTINGS)
 
 
-def converge(fitter: IncrementalFitter) -> list[str]:
+def converge(fitter: IncrementalFitter) -> list[Stage]:
     stages = []
     while not fitter.converged:
         stages.append(fitter.refine(0.0).stage)
@@ -68,26 +68,26 @@ def pictures(photograph: Callable[..., Keyframe]) -> list[Keyframe]:
 
 
 @pytest.fixture(scope="module")
-def fitted(model: MorphableModel, pictures: list[Keyframe]) -> tuple[IncrementalFitter, list[str]]:
+def fitted(model: MorphableModel, pictures: list[Keyframe]) -> tuple[IncrementalFitter, list[Stage]]:
     fitter = new_fitter(model)
     for picture in pictures:
         fitter.add_keyframe(picture)
     return fitter, converge(fitter)
 
 
-def test_stages_come_in_order_and_all(fitted: tuple[IncrementalFitter, list[str]]) -> None:
+def test_stages_come_in_order_and_all(fitted: tuple[IncrementalFitter, list[Stage]]) -> None:
     fitter, stages = fitted
-    order = [STAGES.index(stage) for stage in stages]
+    order = [stage.position for stage in stages]
     assert order == sorted(order)
-    assert set(stages) == set(STAGES)
+    assert set(stages) == set(Stage) - {Stage.WAITING}
     state = fitter.state()
-    assert state.stage == "tuning"
+    assert state.stage is Stage.TUNING
     assert state.w_plus is not None
     assert state.tuned
     assert [r.index for r in state.rounds] == list(range(len(stages)))
 
 
-def test_finds_poses_and_shape(fitted: tuple[IncrementalFitter, list[str]], identity: torch.Tensor) -> None:
+def test_finds_poses_and_shape(fitted: tuple[IncrementalFitter, list[Stage]], identity: torch.Tensor) -> None:
     state = fitted[0].state()
     for key, yaw in (("left", -25.0), ("front", 0.0), ("right", 25.0)):
         found = np.degrees(state.estimates[key].pose.yaw_pitch_roll()[0])
@@ -95,7 +95,7 @@ def test_finds_poses_and_shape(fitted: tuple[IncrementalFitter, list[str]], iden
     assert np.corrcoef(state.identity[:10], identity.numpy()[:10])[0, 1] > 0.7
 
 
-def test_explains_its_pictures(fitted: tuple[IncrementalFitter, list[str]], pictures: list[Keyframe]) -> None:
+def test_explains_its_pictures(fitted: tuple[IncrementalFitter, list[Stage]], pictures: list[Keyframe]) -> None:
     fitter = fitted[0]
     for picture in pictures:
         estimate = fitter.fit_frame(picture.observation, picture.image)
@@ -109,7 +109,7 @@ def test_explains_its_pictures(fitted: tuple[IncrementalFitter, list[str]], pict
 
 
 def test_the_same_pictures_give_the_same_avatar(
-    model: MorphableModel, pictures: list[Keyframe], fitted: tuple[IncrementalFitter, list[str]]
+    model: MorphableModel, pictures: list[Keyframe], fitted: tuple[IncrementalFitter, list[Stage]]
 ) -> None:
     again = new_fitter(model)
     for picture in pictures:
@@ -121,7 +121,7 @@ def test_the_same_pictures_give_the_same_avatar(
     assert torch.equal(first.normals, second.normals)
 
 
-def test_nothing_left_to_do_means_idle(fitted: tuple[IncrementalFitter, list[str]]) -> None:
+def test_nothing_left_to_do_means_idle(fitted: tuple[IncrementalFitter, list[Stage]]) -> None:
     fitter = fitted[0]
     before = fitter.state()
     report = fitter.refine(5.0)
@@ -130,7 +130,7 @@ def test_nothing_left_to_do_means_idle(fitted: tuple[IncrementalFitter, list[str
 
 
 def test_resumes_from_its_state(
-    fitted: tuple[IncrementalFitter, list[str]], model: MorphableModel, photograph: Callable[..., Keyframe]
+    fitted: tuple[IncrementalFitter, list[Stage]], model: MorphableModel, photograph: Callable[..., Keyframe]
 ) -> None:
     fitter = fitted[0]
     state = fitter.state()
@@ -159,7 +159,7 @@ def test_resumes_from_its_state(
 
 
 def test_studied_pictures_change_skin_for_their_expression_alone(
-    fitted: tuple[IncrementalFitter, list[str]], model: MorphableModel, photograph: Callable[..., Keyframe]
+    fitted: tuple[IncrementalFitter, list[Stage]], model: MorphableModel, photograph: Callable[..., Keyframe]
 ) -> None:
     fitter = IncrementalFitter.from_state(fitted[0].state(), model, small_generator(), SETTINGS)
     converge(fitter)
@@ -204,7 +204,7 @@ def assert_wears_the_same(one: IncrementalFitter, other: IncrementalFitter) -> N
 
 
 def test_keyframes_come_before_studies(
-    fitted: tuple[IncrementalFitter, list[str]], model: MorphableModel, photograph: Callable[..., Keyframe]
+    fitted: tuple[IncrementalFitter, list[Stage]], model: MorphableModel, photograph: Callable[..., Keyframe]
 ) -> None:
     fitter = IncrementalFitter.from_state(fitted[0].state(), model, small_generator(), SETTINGS)
     fitter.add_expression_frame(photograph("open", jaw=0.6))
@@ -220,7 +220,7 @@ def test_keyframes_come_before_studies(
 
 
 def test_a_picture_that_cannot_be_studied_is_forgotten(
-    fitted: tuple[IncrementalFitter, list[str]], model: MorphableModel, photograph: Callable[..., Keyframe]
+    fitted: tuple[IncrementalFitter, list[Stage]], model: MorphableModel, photograph: Callable[..., Keyframe]
 ) -> None:
     fitter = IncrementalFitter.from_state(fitted[0].state(), model, small_generator(), SETTINGS)
     picture = photograph("damaged", jaw=0.6)
@@ -236,13 +236,13 @@ def test_one_picture_is_enough(model: MorphableModel, pictures: list[Keyframe]) 
     fitter = new_fitter(model)
     fitter.add_keyframe(pictures[1])
     fitter.refine(0.0)
-    assert fitter.stage == "landmarks"
+    assert fitter.stage is Stage.LANDMARKS
     grey = fitter.avatar().maps.diffuse
     assert float(grey.std()) < 1e-6
     fitter.refine(0.0)
-    assert fitter.stage == "skin"
+    assert fitter.stage is Stage.SKIN
     assert float(fitter.avatar().maps.diffuse.std()) > 0.01
-    assert fitter.state().focal == SETTINGS.solver.focal_prior
+    assert fitter.state().focal == SETTINGS.alignment.solver.focal_prior
 
 
 def test_keyframes_can_go(model: MorphableModel, pictures: list[Keyframe]) -> None:
@@ -272,7 +272,7 @@ def test_says_what_is_wrong(model: MorphableModel, pictures: list[Keyframe]) -> 
         fitter.add_keyframe(replace(pictures[1], key="left"))
 
 
-def test_state_is_plain_arrays(fitted: tuple[IncrementalFitter, list[str]]) -> None:
+def test_state_is_plain_arrays(fitted: tuple[IncrementalFitter, list[Stage]]) -> None:
     state: FitState = fitted[0].state()
     assert state.identity.dtype == np.float32
     assert all(value.dtype == np.float32 for value in state.tuned.values())

@@ -17,6 +17,7 @@ from fitme.fit.settings import FitSettings
 from fitme.geometry import transform
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
 from fitme.shape import MorphableModel
+from fitme.stage import Stage
 
 SETTINGS = FitSettings(
     map_resolution=256,
@@ -82,7 +83,7 @@ def shape_error(model: MorphableModel, found: npt.NDArray[np.float32], true: tor
 
 def to_inversion(fitter: IncrementalFitter) -> npt.NDArray[np.float32]:
     """Identity once geometry is done."""
-    while fitter.stage != "inversion":
+    while fitter.stage is not Stage.INVERSION:
         fitter.refine(0.0)
     return fitter.state().identity
 

@@ -20,6 +20,7 @@ from fitme.fit.work_queue import WorkQueue
 from fitme.geometry import Camera, HeadPose
 from fitme.session.folder import delete_session, is_kept, is_session, mark_kept
 from fitme.session.store import SessionStore
+from fitme.stage import Stage
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 
 
@@ -46,7 +47,7 @@ def make_state(seed: int = 0, *, keys: tuple[str, ...] = ("a", "b"), rounds: int
     rng = np.random.default_rng(seed)
     float16 = rng.uniform(0, 1, (8, 8, 7)).astype(np.float16).astype(np.float32)
     return FitState(
-        stage="tuning",
+        stage=Stage.TUNING,
         focal=1.2,
         identity=rng.standard_normal(120).astype(np.float32),
         w_plus=rng.standard_normal((10, 64)).astype(np.float32),
@@ -66,8 +67,8 @@ def make_state(seed: int = 0, *, keys: tuple[str, ...] = ("a", "b"), rounds: int
         fresh=keys[1:],
         work_queue=WorkQueue(texture=True, tuning=3),
         rounds=tuple(
-            RoundReport(index, "landmarks" if index == 0 else "tuning", 0.5, {"rgb": 0.25} if index else {}, len(keys))
-            for index in range(rounds)
+            RoundReport(index, stage, 0.5, {"rgb": 0.25} if index else {}, len(keys))
+            for index, stage in enumerate([Stage.LANDMARKS, *[Stage.TUNING] * rounds][:rounds])
         ),
         reference_embedding=rng.standard_normal(128).astype(np.float32),
         expression_frames=tuple(
@@ -115,7 +116,7 @@ def test_state_comes_back(tmp_path: Path) -> None:
 def test_state_before_skin_comes_back(tmp_path: Path) -> None:
     state = replace(
         make_state(),
-        stage="landmarks",
+        stage=Stage.LANDMARKS,
         w_plus=None,
         maps=None,
         tuned={},
@@ -248,7 +249,7 @@ with SessionStore(Path(sys.argv[1])) as store:
     begin = 0 if start is None else len(start.rounds)
     for index in range(begin, 10_000):
         pictures = (make_keyframe(f"smile-{index}", index),)
-        state = replace(make_state(0, rounds=index + 1), studied=pictures)
+        state = replace(make_state(0, rounds=index + 1), expression_frames=pictures)
         arrays = {"weight": np.full(200_000, index, np.float32)}
         store.write_round(replace(state, identity=np.full(120, index, np.float32), tuned=arrays))
         print(index, flush=True)

@@ -18,9 +18,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from fitme.session.store import SessionStore
+from fitme.stage import Stage
 from stream.bench.native_peer import ClipTrack, NativePeer, ServerError, request
 from stream.bench.server_process import ServerProcess
-from stream.protocol.protocol import CLOSE_ENDED, CLOSE_TOO_LARGE, CLOSE_UNKNOWN_SESSION, PROTOCOL_VERSION, STAGES
+from stream.protocol.protocol import CLOSE_ENDED, CLOSE_TOO_LARGE, CLOSE_UNKNOWN_SESSION, PROTOCOL_VERSION
 
 NEVER = "0" * 48
 """Looks like the id of a session."""
@@ -53,8 +54,8 @@ async def refused(method: str, url: str, content: object = None) -> ServerError:
     return caught.value
 
 
-def stage_of(peer: NativePeer) -> str:
-    return STAGES[0] if peer.last_render is None else STAGES[peer.last_render.stage]
+def stage_of(peer: NativePeer) -> Stage:
+    return Stage.WAITING if peer.last_render is None else tuple(Stage)[peer.last_render.stage]
 
 
 async def test_avatar_from_camera_to_glb(server: ServerProcess, face_clip: list[av.VideoFrame]) -> None:
@@ -78,7 +79,7 @@ async def test_avatar_from_camera_to_glb(server: ServerProcess, face_clip: list[
         image = cv2.imdecode(np.frombuffer(render.payload, np.uint8), cv2.IMREAD_COLOR)
         assert image.shape == (256, 256, 3) == (render.height, render.width, 3)
         assert image[100:150, 100:150].std() > 1.0
-        await peer.until(lambda: stage_of(peer) not in ("waiting", "landmarks"), 60.0)
+        await peer.until(lambda: stage_of(peer).has_reached(Stage.SKIN), 60.0)
         await peer.until(lambda: "round" in peer.events and "coverage" in peer.events, 20.0)
         assert peer.events["progress"]["avatar"]
         assert any(cell["seen"] for cell in peer.events["coverage"]["directions"])
@@ -241,7 +242,7 @@ async def test_reconnect_expire_and_keep(server: ServerProcess, face_clip: list[
     assert folder.is_dir()
     async with page(server, face_clip, session, delete=False) as back:
         await back.until(lambda: back.events.get("hello", {}).get("resumed") is True, 10.0)
-        await back.until(lambda: stage_of(back) != "waiting", 30.0)
+        await back.until(lambda: stage_of(back) is not Stage.WAITING, 30.0)
         await back.send({"type": "keep", "keep": False})
         await back.until(lambda: not back.events["kept"]["kept"], 5.0)
     await until(lambda: not folder.exists())

@@ -14,10 +14,10 @@ from fitme.bench.rows import BenchmarkRow
 from fitme.bench.truth.heads import Workshop, keyframe_of, new_fitter, workshop
 from fitme.commands.fit.pipeline import FINAL_AVATAR, FIRST_AVATAR
 from fitme.errors import InputError
-from fitme.fit.estimate import STAGES
 from fitme.ingest.gather import gather
 from fitme.ingest.observe import Observer, TrackedFrame
 from fitme.shape import load_default_model
+from fitme.stage import Stage
 from fitme.track.tracker import default_embedder
 
 FIRST_TARGET, FINAL_TARGET = "<= 3", "<= 20"
@@ -80,7 +80,7 @@ def in_process(photo: Path, shop: Workshop) -> Elapsed:
             raise observer.nobody()
         fitter = new_fitter(shop)
         fitter.add_keyframe(keyframe_of("photo", tracked_frames[0], shop.embedder))
-        while fitter.stage == STAGES[0]:
+        while not fitter.stage.has_reached(Stage.SKIN):
             fitter.refine(0.0)
         first = time.perf_counter() - begin
         while not fitter.converged:

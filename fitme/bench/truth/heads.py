@@ -15,7 +15,7 @@ from fitme.color import linear_to_bytes
 from fitme.fit.alignment.aligner import HeadAligner, camera_of
 from fitme.fit.alignment.landmark_targets import pose_of
 from fitme.fit.alignment.settings import AlignmentSettings
-from fitme.fit.estimate import STAGES, KeyframeEstimate
+from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
@@ -33,6 +33,7 @@ from fitme.render.occlusion import head_occlusion, mouth_shade
 from fitme.render.rasterizer import select_backend
 from fitme.render.renderer import Rendering, render
 from fitme.shape import MorphableModel
+from fitme.stage import Stage
 from fitme.track.identity import DlibEmbedder
 
 METHODS = ("mean face", "landmarks only", "unlit texture", "fit")
@@ -187,7 +188,7 @@ def fixed_head(shop: Workshop, identity: Float32Array, focal: float) -> FittedHe
         float("nan"),
     )
     state = FitState(
-        stage=STAGES[-1],
+        stage=Stage.TUNING,
         focal=focal,
         identity=identity,
         w_plus=None,

@@ -25,7 +25,7 @@ from fitme.bench.truth.heads import METHODS
 from fitme.bench.truth.scores import SubjectReport, bench_subject
 from fitme.bench.truth.sheets import write_sheet
 from fitme.errors import InputError
-from fitme.fit.estimate import STAGES
+from fitme.stage import Stage
 
 GROWING_SUBJECTS = 2
 """Subjects whose fit is also followed over a growing number of keyframes."""
@@ -105,7 +105,8 @@ def rows_of(reports: Sequence[SubjectReport]) -> list[BenchmarkRow]:
         rows += _tone_rows(reports, field, target)
     seconds = median(report.fit_s for report in reports)
     rows.append(BenchmarkRow("time of refinement: fit, median", seconds, "s", f"<= {LONGEST_REFINEMENT_S:g}"))
-    first = [point.seconds for report in reports for point in report.over_seconds if point.stage != STAGES[0]][:1]
+    points = [point for report in reports for point in report.over_seconds]
+    first = [point.seconds for point in points if point.stage.has_reached(Stage.SKIN)][:1]
     rows += [BenchmarkRow("time to own skin: fit, first subject", value, "s") for value in first]
     return rows + _growth_rows(reports)
 

@@ -46,6 +46,7 @@ from fitme.shape import MorphableModel, load_default_model
 from fitme.shape.normals import vertex_normals
 from fitme.shape.raster import uv_raster
 from fitme.shape.regions import Region
+from fitme.stage import Stage
 from fitme.track.tracker import default_embedder
 
 FIRST_SEMANTIC_LANDMARK = 27
@@ -94,7 +95,7 @@ class CurvePoint:
     seconds: float
     """Of refinement so far."""
     keyframes: int
-    stage: str
+    stage: Stage
     metrics: Metrics
 
 

@@ -16,7 +16,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fitme.commands.fit.request import FitRequest, Models, Pictures
 from fitme.commands.fit.stopwatch import Stopwatch
-from fitme.fit.estimate import STAGES
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
@@ -25,6 +24,7 @@ from fitme.fit.texture.expression_distance import expression_gram, farthest_expr
 from fitme.ingest.observe import Observer, TrackedFrame
 from fitme.ingest.selection import EXPRESSION_FRAMES, choose, choose_held_out
 from fitme.shape import MorphableModel
+from fitme.stage import Stage
 from fitme.track.identity import DlibEmbedder
 
 if TYPE_CHECKING:
@@ -165,9 +165,9 @@ def _refine(
         while True:
             left = deadline - time.monotonic()
             # One piece of work at a time until there is skin to relight: then the first avatar stands.
-            early = fitter.stage == STAGES[0]
+            early = not fitter.stage.has_reached(Stage.SKIN)
             report = fitter.refine(0.0 if early else min(SLICE_S, max(left, 0.0)))
-            if report.stage != STAGES[0]:
+            if report.stage.has_reached(Stage.SKIN):
                 watch.note(FIRST_AVATAR)
             if store is not None:
                 store.write_round(fitter.state())

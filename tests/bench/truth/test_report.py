@@ -9,6 +9,7 @@ from fitme.bench.truth.heads import METHODS
 from fitme.bench.truth.report import TITLES, UNITS, rows_of
 from fitme.bench.truth.scores import CurvePoint, HeadScore, SubjectReport
 from fitme.errors import InputError
+from fitme.stage import Stage
 
 FIELDS = [field.name for field in dataclasses.fields(HeadScore)]
 
@@ -19,7 +20,7 @@ def _score(value, **others):
 
 def _report(number, tone, fit, mean_face, grown=()):
     methods = dict.fromkeys(METHODS, _score(mean_face)) | {"fit": fit}
-    return SubjectReport(number, tone, methods, 30.0, [CurvePoint(1.5, 8, "skin", {})], list(grown), 0)
+    return SubjectReport(number, tone, methods, 30.0, [CurvePoint(1.5, 8, Stage.SKIN, {})], list(grown), 0)
 
 
 def test_every_measure_has_a_title_and_a_unit():
@@ -51,9 +52,9 @@ def test_frames_that_could_not_tell_do_not_count():
 
 def test_a_keyframe_that_made_things_worse_shows():
     grown = [
-        CurvePoint(10.0, 1, "tuning", {"identity": 0.3, "psnr_db": 25.0}),
-        CurvePoint(5.0, 2, "tuning", {"identity": 0.2, "psnr_db": 26.0}),
-        CurvePoint(5.0, 4, "tuning", {"identity": 0.22, "psnr_db": 20.0}),
+        CurvePoint(10.0, 1, Stage.TUNING, {"identity": 0.3, "psnr_db": 25.0}),
+        CurvePoint(5.0, 2, Stage.TUNING, {"identity": 0.2, "psnr_db": 26.0}),
+        CurvePoint(5.0, 4, Stage.TUNING, {"identity": 0.22, "psnr_db": 20.0}),
     ]
     rows = {row.name: row for row in rows_of([_report(0, "tan", _score(1.0), 1.0, grown)])}
     named = "{}, worst over the one before as keyframes come: fit"

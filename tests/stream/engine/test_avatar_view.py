@@ -8,6 +8,7 @@ import torch
 from fitme.fit.texture.expression_distance import expression_gram
 from fitme.shape import MorphableModel, load_default_model
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
+from fitme.stage import Stage
 from stream.engine.avatar_view import AvatarView
 from stream.engine.messages import CorrectiveArrays, Fitted, FittedCorrectives, FittedMaps
 from stream.protocol.protocol import Mode
@@ -31,7 +32,7 @@ def fitted(model: MorphableModel, side: int = SIDE) -> Fitted:
     flat = np.zeros((side, side, 3), np.float16)
     flat[..., 2] = 1.0
     maps = FittedMaps(np.full((side, side, 3), 0.3, np.float16), np.zeros((side, side, 1), np.float16), flat)
-    return Fitted("a", "skin", 1, 1.1, np.zeros(model.identity_count, np.float32), maps, None, None)
+    return Fitted("a", Stage.SKIN, 1, 1.1, np.zeros(model.identity_count, np.float32), maps, None, None)
 
 
 def correctives(model: MorphableModel, change: float) -> FittedCorrectives:

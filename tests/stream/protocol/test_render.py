@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.protocol.protocol import STAGES, ProtocolError
+from fitme.stage import Stage
+from stream.protocol.protocol import ProtocolError
 from stream.protocol.render import Codec, Render
 
 times = st.floats(0, 1e9)
@@ -13,7 +14,7 @@ renders = st.builds(
     Render,
     sequence=st.integers(0, 2**32 - 1),
     codec=st.sampled_from(Codec),
-    stage=st.integers(0, len(STAGES) - 1),
+    stage=st.integers(0, len(Stage) - 1),
     width=st.integers(0, 65535),
     height=st.integers(0, 65535),
     capture_time_s=times,

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from fitme.stage import Stage
 from stream.protocol.events import EndedEvent, ErrorEvent, Event, HelloEvent, KeptEvent, PeerEvent, ProgressEvent
 from stream.protocol.render import Codec, Render
 from stream.web.relay import PASSING_EVENTS_LIMIT, Outbox, Relay
@@ -51,13 +52,13 @@ async def test_newest_render_wins_and_one_is_in_flight() -> None:
 
 async def test_late_joiner_hears_what_lasts() -> None:
     relay = Relay()
-    relay.publish(ProgressEvent("skin", 0.3, True))
+    relay.publish(ProgressEvent(Stage.SKIN, 0.3, True))
     relay.publish(ErrorEvent("x", "passing"))
     relay.publish(KeptEvent(False))
-    relay.publish(ProgressEvent("tuning", 1.0, True))
+    relay.publish(ProgressEvent(Stage.TUNING, 1.0, True))
     outbox = relay.join(HELLO)
     got = [await taken(outbox) for _ in range(3)]
-    assert got == [HELLO, KeptEvent(False), ProgressEvent("tuning", 1.0, True)]
+    assert got == [HELLO, KeptEvent(False), ProgressEvent(Stage.TUNING, 1.0, True)]
     assert await nothing_comes(outbox)
 
 
@@ -65,12 +66,12 @@ async def test_slow_page_gets_the_last_of_each_kind_and_all_peers() -> None:
     relay = Relay()
     outbox = relay.join(HELLO)
     for number in range(1000):
-        relay.publish(ProgressEvent("skin", number / 1000, True))
+        relay.publish(ProgressEvent(Stage.SKIN, number / 1000, True))
         relay.publish(KeptEvent(number % 2 == 0))
     relay.publish(PeerEvent(1, "replaced"))
     relay.publish(PeerEvent(2, "connecting"))
     got = [await taken(outbox) for _ in range(5)]
-    expected = [HELLO, ProgressEvent("skin", 0.999, True), KeptEvent(False)]
+    expected = [HELLO, ProgressEvent(Stage.SKIN, 0.999, True), KeptEvent(False)]
     assert got == [*expected, PeerEvent(1, "replaced"), PeerEvent(2, "connecting")]
 
 
