@@ -16,6 +16,7 @@ export const STAGES = Object.freeze(["waiting", "landmarks", "skin", "inversion"
 
 export const CLOSE_TOO_LARGE = 1009;
 export const CLOSE_UNKNOWN_SESSION = 4404;
+export const CLOSE_OTHER_VERSION = 4406;
 export const CLOSE_ENDED = 4410;
 
 const MAGIC = "FITM";

@@ -1,8 +1,8 @@
 /** A session with the server, kept alive: a peer connection that sends video and a websocket that receives the avatar. */
 
-import { CLOSE_ENDED, CLOSE_TOO_LARGE, CLOSE_UNKNOWN_SESSION, ProtocolError, parseEvent, parseRender } from "./messages.js";
+import { CLOSE_ENDED, CLOSE_OTHER_VERSION, CLOSE_TOO_LARGE, CLOSE_UNKNOWN_SESSION, ProtocolError, parseEvent, parseRender } from "./messages.js";
 import { Peer, viewAddress } from "./signalling.js";
-import { PlainError } from "./texts.js";
+import { PlainError, serverError } from "./texts.js";
 
 /** @typedef {import("./messages.js").ServerEvent} ServerEvent */
 /** @typedef {import("./messages.js").Render} Render */
@@ -177,7 +177,7 @@ export class LiveSession {
       this.#socket = null;
       if (event.code === CLOSE_ENDED) this.#finish(null);
       else if (event.code === CLOSE_UNKNOWN_SESSION) this.#forget();
-      else if (event.code === CLOSE_TOO_LARGE) this.#finish(closeError(event));
+      else if (event.code === CLOSE_TOO_LARGE || event.code === CLOSE_OTHER_VERSION) this.#finish(closeError(event));
       if (!this.#over) this.#repair();
     };
   }
@@ -279,6 +279,7 @@ function connected(connection) {
  */
 function closeError({ code, reason }) {
   if (code === CLOSE_UNKNOWN_SESSION) return new PlainError("That session is gone", "A new one begins.", { code: "unknown_session" });
+  if (code === CLOSE_OTHER_VERSION) return serverError(400, { code: "protocol" }, null);
   if (code === CLOSE_TOO_LARGE) {
     return new PlainError("A message was too large", "Reload the page; if it happens again, tell who runs it.", { code: "too_large" });
   }

@@ -89,6 +89,7 @@ export async function deleteSession(session) {
 export function viewAddress(session) {
   const address = new URL(`session/${session}/view`, document.baseURI);
   address.protocol = address.protocol.replace("http", "ws");
+  address.searchParams.set("protocol", String(PROTOCOL_VERSION));
   return address;
 }
 
@@ -132,7 +133,7 @@ export class Peer {
   async connect(session) {
     const offer = await this.connection.createOffer();
     await this.connection.setLocalDescription(offer);
-    const body = { sdp: offer.sdp, type: "offer", ...(session ? { session } : {}) };
+    const body = { protocol: PROTOCOL_VERSION, sdp: offer.sdp, type: "offer", ...(session ? { session } : {}) };
     const answer = await (await request("offer", json(body))).json();
     this.session = answer.session;
     this.peer = answer.peer;

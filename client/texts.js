@@ -73,6 +73,7 @@ const SERVER = {
   full: { title: "The server is full", text: "Everyone gets a place of their own, and all are taken just now." },
   engine_gone: { title: "The server is restarting", text: "The part that builds heads has to start again." },
   unknown_session: { title: "That session is gone", text: "It was erased or has run out. You can start a new one." },
+  protocol: { title: "This page is out of date", text: "The server has a newer version. Reload the page." },
   bad_offer: { title: "The connection was not understood", text: "The server could not read this browser’s offer." },
 };
 

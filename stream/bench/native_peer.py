@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from fitme.arrays import UInt8Array
 from fitme.errors import FitmeError, InputError
+from stream.protocol.protocol import PROTOCOL_VERSION
 from stream.protocol.render import Render
 
 VIDEO_CLOCK_HZ = 90_000
@@ -143,7 +144,7 @@ class NativePeer:
         connection = RTCPeerConnection()
         connection.addTransceiver(track, direction="sendonly")
         await connection.setLocalDescription(await connection.createOffer())
-        offer = {"sdp": connection.localDescription.sdp, "type": "offer"}
+        offer: dict[str, Any] = {"protocol": PROTOCOL_VERSION, "sdp": connection.localDescription.sdp, "type": "offer"}
         if session is not None:
             offer["session"] = session
         try:
@@ -157,7 +158,7 @@ class NativePeer:
 
     async def watch(self, *, acknowledge: bool = True) -> None:
         """Open the websocket and take what comes."""
-        address = f"{self.server.replace('http', 'ws', 1)}/session/{self.session}/view"
+        address = f"{self.server.replace('http', 'ws', 1)}/session/{self.session}/view?protocol={PROTOCOL_VERSION}"
         self.websocket = await connect(address, max_size=None, compression=None)
         self._watcher = asyncio.create_task(self._watch(self.websocket, acknowledge))
 

@@ -1,34 +1,33 @@
-"""What a server tells its pages: the JSON events of the protocol, told apart by ``"type"``."""
+"""Events that a server sends to its pages: JSON messages, told apart by ``"type"``."""
 
-import json
-from dataclasses import asdict, dataclass, field
-from typing import ClassVar
+import msgspec
+from msgspec import Struct
 
 from fitme.stage import Stage
 
 LANDMARK_SCALE = 10_000
 """Landmarks travel as integers: this many steps over the width (x) and the height (y) of the camera frame."""
 
-PERSISTENT_EVENTS = ("scene", "peer", "kept", "progress", "coverage", "round", "tracking")
-"""Kinds of events whose last one is told to a page that joins late, in this order."""
+PERSISTENT_EVENTS = ("scene", "peer", "kept", "stored", "progress", "coverage", "round", "tracking")
+"""Kinds of events whose last one is sent to a page that joins late, in this order."""
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(Struct, frozen=True, tag_field="type"):
     """Base of the JSON events; fields appear in the JSON under their own names."""
 
-    type: ClassVar[str]
+    @property
+    def type(self) -> str:
+        """Kind of the event: ``"type"`` of its JSON."""
+        return str(self.__struct_config__.tag)
 
     def to_json(self) -> str:
-        """The text message."""
-        return json.dumps({"type": self.type} | asdict(self), separators=(",", ":"), allow_nan=False)
+        """Text message; numbers of NumPy become plain ones, a number that is not finite becomes null."""
+        return _encoder.encode(self).decode()
 
 
-@dataclass(frozen=True)
-class HelloEvent(Event):
+class HelloEvent(Event, frozen=True, tag="hello"):
     """First message of every websocket."""
 
-    type: ClassVar[str] = "hello"
     protocol: int
     session: str
     resumed: bool
@@ -38,11 +37,9 @@ class HelloEvent(Event):
     render_height: int
 
 
-@dataclass(frozen=True)
-class TrackingEvent(Event):
+class TrackingEvent(Event, frozen=True, tag="tracking"):
     """The face in the newest camera frame; at most ten a second."""
 
-    type: ClassVar[str] = "tracking"
     status: str
     """``ok``, ``no_face``, ``several_faces`` or ``other_person``."""
     prompt: str | None
@@ -62,8 +59,7 @@ class TrackingEvent(Event):
     """Share of the face that is hidden, [0, 1]."""
 
 
-@dataclass(frozen=True)
-class Direction:
+class Direction(Struct, frozen=True):
     """One cell of the coverage dial."""
 
     yaw: float
@@ -74,11 +70,9 @@ class Direction:
     wanted: bool
 
 
-@dataclass(frozen=True)
-class CoverageEvent(Event):
+class CoverageEvent(Event, frozen=True, tag="coverage"):
     """Which head directions have been seen and which are still wanted; after every change of the keyframes."""
 
-    type: ClassVar[str] = "coverage"
     directions: tuple[Direction, ...]
     fraction: float
     """Share of the wanted directions that have been seen, [0, 1]."""
@@ -87,11 +81,9 @@ class CoverageEvent(Event):
     """A `PromptCode`."""
 
 
-@dataclass(frozen=True)
-class ProgressEvent(Event):
+class ProgressEvent(Event, frozen=True, tag="progress"):
     """Where the fit stands; whenever that changes."""
 
-    type: ClassVar[str] = "progress"
     stage: Stage
     """The stage of what the renders show now."""
     progress: float
@@ -100,23 +92,19 @@ class ProgressEvent(Event):
     """``avatar.glb`` can be had."""
 
 
-@dataclass(frozen=True)
-class RoundEvent(Event):
+class RoundEvent(Event, frozen=True, tag="round"):
     """A round of refinement has finished and its result is in the store."""
 
-    type: ClassVar[str] = "round"
     index: int
     stage: Stage
     seconds: float
     keyframes: int
-    losses: dict[str, float] = field(default_factory=dict)
+    losses: dict[str, float] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class SceneEvent(Event):
+class SceneEvent(Event, frozen=True, tag="scene"):
     """The controls as they are now; after every change by any page."""
 
-    type: ClassVar[str] = "scene"
     preset: str
     ambient: float
     direction: tuple[float, float, float]
@@ -129,39 +117,41 @@ class SceneEvent(Event):
     background: tuple[float, float, float]
 
 
-@dataclass(frozen=True)
-class PeerEvent(Event):
+class PeerEvent(Event, frozen=True, tag="peer"):
     """The camera's connection."""
 
-    type: ClassVar[str] = "peer"
     peer: int
     state: str
     """``connecting``, ``connected``, ``replaced`` (a newer peer took over) or ``closed``."""
 
 
-@dataclass(frozen=True)
-class KeptEvent(Event):
+class KeptEvent(Event, frozen=True, tag="kept"):
     """Whether the session's data will stay when it ends."""
 
-    type: ClassVar[str] = "kept"
     kept: bool
 
 
-@dataclass(frozen=True)
-class EndedEvent(Event):
+class StoredEvent(Event, frozen=True, tag="stored"):
+    """Whether the session's newest round is on disk: a session that is kept comes back with what is stored of it."""
+
+    stored: bool
+    """False before the first round, and while the store cannot be written: storing is then tried again."""
+
+
+class EndedEvent(Event, frozen=True, tag="ended"):
     """The session is over; the websocket closes with `CLOSE_ENDED` next."""
 
-    type: ClassVar[str] = "ended"
     reason: str
     """``deleted``, ``expired`` (no camera and no page for too long) or ``shutdown``."""
 
 
-@dataclass(frozen=True)
-class ErrorEvent(Event):
+class ErrorEvent(Event, frozen=True, tag="error"):
     """Something went wrong; the session goes on unless an `ended` event follows."""
 
-    type: ClassVar[str] = "error"
     code: str
     """``bad_message`` (this page's last message was not understood), ``engine_restarted`` (renders go on in a moment,
     from the last round), ``store_failed`` or ``fit_failed``."""
     message: str
+
+
+_encoder = msgspec.json.Encoder(enc_hook=float)

@@ -1,4 +1,8 @@
-"""What page and server say to each other: version 2 of the protocol.
+"""Protocol between page and server, version 2.
+
+A page of another version is refused: ``POST /offer`` without ``"protocol": 2`` is answered 400 ``protocol``, a
+websocket without ``?protocol=2`` gets `hello` and is closed with code 4406. Both mean: reload the page. Version 1
+called renders pictures and had no event `stored`.
 
 HTTP
 ----
@@ -9,13 +13,14 @@ secret: 192 random bits that are never listed anywhere. Whoever holds it may wat
     ``{"protocol": 2, "iceServers": [RTCIceServer...], "limits": {"sessions": int, "message_bytes": int,
     "render_size": int, "grace_seconds": float}, "sample": str | null}``. `iceServers` goes into `RTCPeerConnection`
     unchanged; `sample` is the address of a clip of a synthetic head, relative to the page.
-``POST /offer`` with ``{"sdp": str, "type": "offer", "session"?: str}``
+``POST /offer`` with ``{"protocol": 2, "sdp": str, "type": "offer", "session"?: str}``
     200 ``{"sdp": str, "type": "answer", "session": str, "peer": int, "resumed": bool}``. Without `session` a new
     session begins. With it the peer joins that session: one that still runs, one whose peer went away less than
     `grace_seconds` ago, or one that was kept (`resumed` is true for all). A session has one camera at a time: a newer
     peer replaces the older one, and the pages hear ``{"type": "peer", "peer": OLD, "state": "replaced"}``. The answer
     holds all of the server's ICE candidates.
-    400 ``bad_offer``, 404 ``unknown_session``, 413 ``too_large``, 503 ``full`` or ``engine_gone`` with ``Retry-After``.
+    400 ``bad_offer`` or ``protocol``, 404 ``unknown_session``, 413 ``too_large``, 503 ``full`` or ``engine_gone``
+    with ``Retry-After``.
 ``PATCH /offer/{session}`` with ``{"peer": int, "candidate": str | null, "sdpMid"?: str | null,
 "sdpMLineIndex"?: int | null}``
     Trickle ICE: 204. `candidate` is `RTCIceCandidate.candidate`; null or "" ends them. A candidate of a replaced peer
@@ -32,8 +37,8 @@ secret: 192 random bits that are never listed anywhere. Whoever holds it may wat
 ``GET /`` and everything else
     The page: the files of ``client/``.
 
-Websocket ``/session/{session}/view``
--------------------------------------
+Websocket ``/session/{session}/view?protocol=2``
+------------------------------------------------
 Any number of pages may watch one session; each gets all events and, at its own pace, the newest renders. Controls are
 the session's, not the page's: the last change wins and every page hears of it by a `scene` event. On joining, `hello`
 comes first, then the last event of each lasting kind (`stream.protocol.events.PERSISTENT_EVENTS`), then what happens.
@@ -49,7 +54,7 @@ always the newest. A page that shows its camera flipped, as mirrors do, flips th
 is strict: an unknown type, an unknown or missing field, or a value out of range is answered by an `error` event and
 changes nothing; so is a binary message. A message larger than `limits.message_bytes` closes the websocket with code
 1009. Colours on the wire are sRGB-encoded, as colour pickers give them. Close codes: 1009 message too large, 4404
-unknown session, 4410 session ended.
+unknown session, 4406 other version, 4410 session ended.
 """
 
 from enum import StrEnum
@@ -60,6 +65,7 @@ PROTOCOL_VERSION = 2
 
 CLOSE_TOO_LARGE = 1009
 CLOSE_UNKNOWN_SESSION = 4404
+CLOSE_OTHER_VERSION = 4406
 CLOSE_ENDED = 4410
 
 

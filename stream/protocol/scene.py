@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from msgspec import UNSET, structs
+
 from stream.protocol.client_messages import SetBackground, SetCamera, SetLight, SetMode
 from stream.protocol.events import SceneEvent
 from stream.protocol.protocol import LightPreset, Mode
@@ -32,8 +34,9 @@ class Scene:
             case SetMode():
                 return replace(self, mode=message.mode)
             case SetLight() | SetCamera():
-                return replace(self, **{name: value for name, value in vars(message).items() if value is not None})
+                given = {name: value for name, value in structs.asdict(message).items() if value is not UNSET}
+                return replace(self, **given)
 
     def event(self) -> SceneEvent:
-        """What pages are told."""
+        """Event for the pages."""
         return SceneEvent(**vars(self))

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+import msgspec
+from msgspec import UNSET
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import Request
@@ -18,10 +19,17 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fitme.errors import FitmeError
 from stream.engine.interface import Engine, EngineError, NotReadyError
-from stream.protocol.client_messages import parse_client_message
+from stream.protocol.client_messages import decode, parse_client_message
 from stream.protocol.events import ErrorEvent
-from stream.protocol.protocol import CLOSE_ENDED, CLOSE_UNKNOWN_SESSION, PROTOCOL_VERSION, ProtocolError
+from stream.protocol.protocol import (
+    CLOSE_ENDED,
+    CLOSE_OTHER_VERSION,
+    CLOSE_UNKNOWN_SESSION,
+    PROTOCOL_VERSION,
+    ProtocolError,
+)
 from stream.protocol.render import Render
+from stream.protocol.requests import CandidateBody, KeepBody, OfferBody, check_version
 from stream.settings import ServeSettings
 from stream.web.loop_monitor import LoopMonitor
 from stream.web.relay import Outbox
@@ -29,6 +37,8 @@ from stream.web.rtc import OfferError
 from stream.web.sessions import FullError, Session, SessionTable, UnknownSessionError
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CLIENT_FOLDER = Path(__file__).resolve().parents[2] / "client"
 SAMPLE_NAMES = ("assets/sample.webm", "assets/sample.mp4")
@@ -44,6 +54,10 @@ _STATUS: dict[type[FitmeError], tuple[int, str]] = {
     FullError: (503, "full"),
     EngineError: (503, "engine_gone"),
 }
+_offer_bodies = msgspec.json.Decoder(OfferBody)
+_candidate_bodies = msgspec.json.Decoder(CandidateBody)
+_keep_bodies = msgspec.json.Decoder(KeepBody)
+
 NOT_READY_RETRY_S = 2
 """How soon a client may ask again for an avatar that was not ready."""
 
@@ -100,24 +114,23 @@ class Service:
 
     async def offer(self, request: Request) -> Response:
         """``POST /offer``"""
-        content = await self._json_object(request, {"sdp": str, "type": str}, {"session": str})
-        if content["type"] != "offer":
-            raise ProtocolError("bad_offer", f"type must be 'offer', not {content['type'][:40]!r}")
+        offer = await self._body(request, _offer_bodies)
+        check_version(offer.protocol)
+        if offer.type != "offer":
+            raise ProtocolError("bad_offer", f"type must be 'offer', not {offer.type[:40]!r}")
         self._check_engine()
-        session, sdp, peer = await self.sessions.connect(content.get("session"), content["sdp"])
-        answer = {"sdp": sdp, "type": "answer", "session": session.id, "peer": peer, "resumed": "session" in content}
+        wanted = None if offer.session is UNSET else offer.session
+        session, sdp, peer = await self.sessions.connect(wanted, offer.sdp)
+        answer = {"sdp": sdp, "type": "answer", "session": session.id, "peer": peer, "resumed": wanted is not None}
         return JSONResponse(answer)
 
     async def trickle(self, request: Request) -> Response:
         """``PATCH /offer/{session}``"""
         session = self.sessions.get(request.path_params["session"])
-        optional = {"sdpMid": str | None, "sdpMLineIndex": int | None}
-        content = await self._json_object(request, {"peer": int, "candidate": str | None}, optional)
-        if session.peer is not None and content["peer"] == session.connected_number:
+        candidate = await self._body(request, _candidate_bodies)
+        if session.peer is not None and candidate.peer == session.connected_number:
             try:
-                await session.peer.add_candidate(
-                    content["candidate"], content.get("sdpMid"), content.get("sdpMLineIndex")
-                )
+                await session.peer.add_candidate(candidate.candidate, candidate.sdpMid, candidate.sdpMLineIndex)
             except OfferError as error:
                 raise ProtocolError("bad_candidate", str(error)) from error
         return Response(status_code=204)
@@ -137,9 +150,9 @@ class Service:
     async def keep(self, request: Request) -> Response:
         """``POST /session/{session}/keep``"""
         session = self.sessions.get(request.path_params["session"])
-        content = await self._json_object(request, {"keep": bool}, {})
-        await self.sessions.keep(session, content["keep"])
-        return JSONResponse({"kept": content["keep"]})
+        wanted = await self._body(request, _keep_bodies)
+        await self.sessions.keep(session, wanted.keep)
+        return JSONResponse({"kept": wanted.keep})
 
     async def delete(self, request: Request) -> Response:
         """``DELETE /session/{session}``"""
@@ -149,6 +162,13 @@ class Service:
     async def view(self, websocket: WebSocket) -> None:
         """Websocket ``/session/{session}/view``"""
         await websocket.accept()
+        try:
+            check_version(websocket.query_params.get("protocol"))
+        except ProtocolError as error:
+            # Pages of version 1 understand a `hello` of another version: they stop and ask to be reloaded.
+            await websocket.send_text(self.sessions.hello(websocket.path_params["session"], resumed=False).to_json())
+            await websocket.close(CLOSE_OTHER_VERSION, str(error))
+            return
         try:
             session = await self.sessions.activate(websocket.path_params["session"])
             outbox = self.sessions.join(session)
@@ -188,29 +208,17 @@ class Service:
         if not self.engine.healthy:
             raise EngineError("the engine is starting again: try again in a moment")
 
-    async def _json_object(
-        self, request: Request, required: dict[str, Any], optional: dict[str, Any]
-    ) -> dict[str, Any]:
-        """The request's body, a JSON object with these fields of these types and no others."""
+    async def _body(self, request: Request, decoder: msgspec.json.Decoder[T]) -> T:
+        """Body of a request, decoded strictly.
+
+        :raises ProtocolError: with code ``too_large`` or ``bad_request``.
+        """
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
             if len(body) > self.settings.max_message_bytes:
                 raise ProtocolError("too_large", f"a body has at most {self.settings.max_message_bytes} bytes")
-        try:
-            content = json.loads(bytes(body))
-        except (ValueError, RecursionError) as error:
-            raise ProtocolError("bad_request", f"the body is not JSON: {error}") from error
-        if not isinstance(content, dict):
-            raise ProtocolError("bad_request", "the body must be a JSON object")
-        known = required | optional
-        missing, unknown = sorted(required.keys() - content.keys()), sorted(content.keys() - known.keys())
-        if missing or unknown:
-            raise ProtocolError("bad_request", f"missing fields {missing}, unknown fields {str(unknown)[:80]}")
-        for name, value in content.items():
-            if not isinstance(value, known[name]) or (isinstance(value, bool) and known[name] is not bool):
-                raise ProtocolError("bad_request", f"{name} has the wrong type, {type(value).__name__}")
-        return content
+        return decode(decoder, bytes(body), "bad_request")
 
 
 async def _send(websocket: WebSocket, outbox: Outbox) -> None:

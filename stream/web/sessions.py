@@ -209,11 +209,14 @@ class SessionTable:
         """
         if len(session.relay) >= self._settings.session.watchers_limit:
             raise FullError(f"{len(session.relay)} pages watch this session already: close one of them")
-        size = self._settings.render.size_px
-        hello = HelloEvent(PROTOCOL_VERSION, session.id, session.resumed, tuple(Stage), size, size)
-        outbox = session.relay.join(hello)
+        outbox = session.relay.join(self.hello(session.id, resumed=session.resumed))
         session.request_render()
         return outbox
+
+    def hello(self, session_id: str, *, resumed: bool) -> HelloEvent:
+        """First message to a page."""
+        size = self._settings.render.size_px
+        return HelloEvent(PROTOCOL_VERSION, session_id, resumed, tuple(Stage), size, size)
 
     def leave(self, session: Session, outbox: Outbox) -> None:
         """A page is gone."""

@@ -21,8 +21,15 @@ from fitme.session.store import SessionStore
 from fitme.stage import Stage
 from stream.bench.native_peer import ClipTrack, NativePeer, ServerError, request
 from stream.bench.server_process import ServerProcess
-from stream.protocol.protocol import CLOSE_ENDED, CLOSE_TOO_LARGE, CLOSE_UNKNOWN_SESSION, PROTOCOL_VERSION
+from stream.protocol.protocol import (
+    CLOSE_ENDED,
+    CLOSE_OTHER_VERSION,
+    CLOSE_TOO_LARGE,
+    CLOSE_UNKNOWN_SESSION,
+    PROTOCOL_VERSION,
+)
 
+OFFER = {"protocol": PROTOCOL_VERSION, "sdp": "v=0", "type": "offer"}
 NEVER = "0" * 48
 """Looks like the id of a session."""
 
@@ -94,9 +101,7 @@ async def test_avatar_from_camera_to_glb(server: ServerProcess, face_clip: list[
         assert peer.close_code == CLOSE_ENDED
         assert peer.events["ended"]["reason"] == "deleted"
         await until(lambda: not folder.exists())
-        again = await refused(
-            "POST", f"{server.address}/offer", {"sdp": "v=0", "type": "offer", "session": peer.session}
-        )
+        again = await refused("POST", f"{server.address}/offer", OFFER | {"session": peer.session})
         assert (again.status, again.code) == (404, "unknown_session")
 
 
@@ -155,13 +160,37 @@ async def test_bad_messages_leave_the_session_alone(server: ServerProcess, face_
 async def test_other_websockets_are_refused(server: ServerProcess) -> None:
     address = server.address.replace("http", "ws")
     for session in (NEVER, "nonsense", "%00"):
-        async with connect(f"{address}/session/{session}/view") as websocket:
+        async with connect(f"{address}/session/{session}/view?protocol={PROTOCOL_VERSION}") as websocket:
             with pytest.raises(ConnectionClosed):
                 await websocket.recv()
             assert websocket.close_code == CLOSE_UNKNOWN_SESSION
     for path in ("elsewhere", "session/..%2f..%2fetc/view"):
         with pytest.raises(InvalidStatus, match="403"):
             await connect(f"{address}/{path}")
+
+
+async def test_pages_of_another_version_are_asked_to_reload(
+    server: ServerProcess, face_clip: list[av.VideoFrame]
+) -> None:
+    """A websocket of version 1 gets `hello`, which such pages understand as another version, and is closed."""
+    async with page(server, face_clip) as peer:
+        address = f"{server.address.replace('http', 'ws')}/session/{peer.session}/view"
+        for query in ("", "?protocol=1", "?protocol=x"):
+            async with connect(address + query) as websocket:
+                hello = json.loads(await websocket.recv())
+                assert (hello["type"], hello["protocol"]) == ("hello", PROTOCOL_VERSION)
+                with pytest.raises(ConnectionClosed):
+                    await websocket.recv()
+                assert websocket.close_code == CLOSE_OTHER_VERSION
+                assert "reload" in str(websocket.close_reason)
+    await until_no_session(server)
+
+
+async def until_no_session(server: ServerProcess) -> None:
+    deadline_s = time.monotonic() + 30.0
+    while (await health(server))["sessions"]:
+        assert time.monotonic() < deadline_s
+        await asyncio.sleep(0.1)
 
 
 async def test_bad_requests(server: ServerProcess) -> None:
@@ -173,10 +202,13 @@ async def test_bad_requests(server: ServerProcess) -> None:
         ({"sdp": "v=0"}, 400, "bad_request"),
         ({"sdp": 3, "type": "offer"}, 400, "bad_request"),
         ({"sdp": "v=0", "type": "offer", "more": 1}, 400, "bad_request"),
-        ({"sdp": "v=0", "type": "answer"}, 400, "bad_offer"),
-        ({"sdp": "nonsense", "type": "offer"}, 400, "bad_offer"),
-        ({"sdp": "v=0", "type": "offer", "session": NEVER}, 404, "unknown_session"),
-        ({"sdp": "v=0", "type": "offer", "session": "../../x"}, 404, "unknown_session"),
+        ({"sdp": "v=0", "type": "offer", "session": None}, 400, "bad_request"),
+        ({"sdp": "v=0", "type": "offer"}, 400, "protocol"),
+        (OFFER | {"protocol": 1}, 400, "protocol"),
+        (OFFER | {"type": "answer"}, 400, "bad_offer"),
+        (OFFER | {"sdp": "nonsense"}, 400, "bad_offer"),
+        (OFFER | {"session": NEVER}, 404, "unknown_session"),
+        (OFFER | {"session": "../../x"}, 404, "unknown_session"),
         (b"x" * 1_000_000, 413, "too_large"),
     ]:
         error = await refused("POST", offer, content)
@@ -259,7 +291,7 @@ async def test_engine_is_replaced(server: ServerProcess, face_clip: list[av.Vide
                 await health(server)
         assert caught.value.status == 503
         assert json.loads(caught.value.body)["status"] == "engine_gone"
-        assert (await refused("POST", f"{server.address}/offer", {"sdp": "v=0", "type": "offer"})).code == "engine_gone"
+        assert (await refused("POST", f"{server.address}/offer", OFFER)).code == "engine_gone"
         seen = []
         peer.on_event = lambda event: seen.append(event["index"]) if event["type"] == "round" else None
         await peer.until(lambda: bool(seen), 60.0)

@@ -3,6 +3,7 @@
 import json
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,5 +93,5 @@ def test_junk_is_a_typed_error_or_in_range(kind: str, fields: dict[str, object])
         message = parse_client_message(json.dumps({"type": kind} | fields))
     except ProtocolError:
         return
-    numbers = [value for value in vars(message).values() if isinstance(value, float)]
+    numbers = [value for value in msgspec.structs.asdict(message).values() if isinstance(value, float)]
     assert all(math.isfinite(value) for value in numbers)

@@ -22,7 +22,7 @@ def test_messages_change_only_what_they_name() -> None:
     assert scene == Scene(
         intensity=2.0, yaw=0.3, mode=Mode.TURNTABLE, preset=LightPreset.DARK, background=(1.0, 0.0, 0.0)
     )
-    assert vars(scene.event())["preset"] == "dark"
+    assert scene.event().preset == "dark"
 
 
 def test_mirror_takes_over_the_pose() -> None:

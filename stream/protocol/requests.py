@@ -1,0 +1,47 @@
+"""Bodies of the HTTP requests, as strict structs; `stream.protocol.protocol` describes the requests."""
+
+from msgspec import UNSET, Struct, UnsetType
+
+from stream.protocol.protocol import PROTOCOL_VERSION, ProtocolError
+
+
+class _Body(Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of the bodies: unknown fields are errors."""
+
+
+class OfferBody(_Body, frozen=True):
+    """``POST /offer``: a camera's session description."""
+
+    sdp: str
+    type: str
+    protocol: int = 1
+    """Version of the sender; clients of version 1 leave it out."""
+    session: str | UnsetType = UNSET
+    """Id of the session to join; a new session begins without it."""
+
+
+class CandidateBody(_Body, frozen=True):
+    """``PATCH /offer/{session}``: an ICE candidate; null or "" ends them."""
+
+    peer: int
+    candidate: str | None
+    sdpMid: str | None = None
+    sdpMLineIndex: int | None = None
+
+
+class KeepBody(_Body, frozen=True):
+    """``POST /session/{session}/keep``: whether the session's data stays when it ends."""
+
+    keep: bool
+
+
+def check_version(version: int | str | None) -> None:
+    """Refuse a client of another version.
+
+    :param version: as the client sent it; None if it sent none.
+    :raises ProtocolError: with code ``protocol``.
+    """
+    if str(version) != str(PROTOCOL_VERSION):
+        sent = "1 or an unknown version" if version is None else str(version)[:20]
+        message = f"this page speaks protocol {sent}, the server {PROTOCOL_VERSION}: reload the page"
+        raise ProtocolError("protocol", message)
