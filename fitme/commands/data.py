@@ -46,7 +46,7 @@ def data_build(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from fitme.training.data.dataset import HELD_OUT_SEED, build_dataset
-    from fitme.training.textures.supplied_textures import given_maps
+    from fitme.training.textures.supplied_textures import supplied_maps
     from fitme.training.textures.translation_network import DEFAULT_TRANSLATION, load_translator
 
     if not SMALLEST_RESOLUTION <= resolution <= LARGEST_RESOLUTION or resolution & (resolution - 1):
@@ -58,7 +58,7 @@ def data_build(
     given = None
     if textures or makehuman:
         weights = translation or DEFAULT_TRANSLATION
-        given = given_maps(textures, makehuman, resolution, load_translator(weights), weights)
+        given = supplied_maps(textures, makehuman, resolution, load_translator(weights), weights)
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
@@ -80,21 +80,21 @@ def data_build(
         )
         show(len(dataset.maps), len(dataset.maps))
     console.print(f"{out}: {len(dataset.maps)} maps of {dataset.resolution} x {dataset.resolution} texels")
-    _print_classes(console, dataset.typology_deg, dataset.seeds)
+    _print_classes(console, dataset.ita_deg, dataset.seeds)
 
 
-def _print_classes(console: "Console", typology_deg: "Float32Array", seeds: "Int64Array") -> None:
+def _print_classes(console: "Console", ita_deg: "Float32Array", seeds: "Int64Array") -> None:
     from rich.table import Table
 
     from fitme.skin.pigments import ITA_CLASSES
-    from fitme.skin.skin_tone_classes import LARGEST_SHARE, SMALLEST_SHARE, ToneReport
-    from fitme.training.data.dataset import GIVEN_SEED
+    from fitme.skin.skin_tone_classes import LARGEST_SHARE, SMALLEST_SHARE, SkinToneCounts
+    from fitme.training.data.dataset import SUPPLIED_SEED
 
     table = Table(title="Individual typology angle of cheeks and forehead")
     for name in ("class", "degrees", "made", "given", "share"):
         table.add_column(name, justify="left" if name == "class" else "right")
-    given = seeds == GIVEN_SEED
-    whole, made = ToneReport.of(typology_deg), ToneReport.of(typology_deg[~given])
+    given = seeds == SUPPLIED_SEED
+    whole, made = SkinToneCounts.of(ita_deg), SkinToneCounts.of(ita_deg[~given])
     rows = zip(ITA_CLASSES.items(), made.counts, whole.counts, whole.shares, strict=True)
     for (name, (low, high)), painted, count, share in rows:
         table.add_row(name, f"{low:.0f} to {high:.0f}", str(painted), str(count - painted), f"{share:.1%}")

@@ -13,7 +13,7 @@ BEARD_PARTS = ("moustache", "chin", "jaw", "sideburns")
 class SkinAttributes:
     """Causes of a head's looks. Amounts are in [0, 1] unless said otherwise."""
 
-    typology_angle_deg: float
+    ita_deg: float
     """Individual typology angle of the cheeks: 70 palest, -65 darkest."""
     blood: float
     """Volume fraction in the dermis of the cheeks before flushing."""
@@ -85,7 +85,7 @@ def sample_attributes(generator: np.random.Generator) -> SkinAttributes:
     beard = np.clip(style * bearded * g.beta(1.3, 1.0), 0.0, 1.0)
     brown_eyes = g.random() > 0.75 * pale**1.5
     return SkinAttributes(
-        typology_angle_deg=float(angle),
+        ita_deg=float(angle),
         blood=float(np.exp(g.normal(np.log(0.009), 0.25))),
         masculine=masculine,
         age=float(age),

@@ -24,41 +24,39 @@ def _blend(a: Float32Array, b: Float32Array, amount: Float32Array) -> Float32Arr
     return np.asarray(a + (b - a) * amount[..., None], np.float32)
 
 
-def _flat(texel_geometry: TexelGeometry, color: tuple[float, float, float]) -> Float32Array:
-    return np.broadcast_to(np.asarray(color, np.float32), (*texel_geometry.u.shape, 3))
+def _flat(geometry: TexelGeometry, color: tuple[float, float, float]) -> Float32Array:
+    return np.broadcast_to(np.asarray(color, np.float32), (*geometry.u.shape, 3))
 
 
-def eyeball_albedo(texel_geometry: TexelGeometry, attributes: SkinAttributes, fibres: Float32Array) -> Float32Array:
+def eyeball_albedo(geometry: TexelGeometry, attributes: SkinAttributes, fibres: Float32Array) -> Float32Array:
     """Sclera with vessels, redder and darker away from the iris; iris with a dark limbal ring, a lighter collarette
     and radial fibres (H, W); pupil."""
-    radius = texel_geometry.iris
+    radius = geometry.iris
     outwards = np.clip((radius - 1.1) * 0.45, 0.0, 1.0)
-    vessels = np.exp(-0.5 * (texel_geometry.fine[0] / 0.16) ** 2) * np.clip(texel_geometry.middle[0] + 0.3, 0.0, 1.0)
+    vessels = np.exp(-0.5 * (geometry.fine[0] / 0.16) ** 2) * np.clip(geometry.middle[0] + 0.3, 0.0, 1.0)
     redness = outwards * (0.10 + 0.35 * attributes.sclera_redness + (0.15 + 0.6 * attributes.sclera_redness) * vessels)
-    sclera = _flat(texel_geometry, SCLERA) * (1.0 - 0.25 * outwards)[..., None]
-    eye = _blend(sclera, _flat(texel_geometry, VEINS), np.clip(redness, 0.0, 1.0))
-    light = _blend(
-        _flat(texel_geometry, BLUE_IRIS), _flat(texel_geometry, GREEN_IRIS), np.full_like(radius, attributes.iris_green)
-    )
+    sclera = _flat(geometry, SCLERA) * (1.0 - 0.25 * outwards)[..., None]
+    eye = _blend(sclera, _flat(geometry, VEINS), np.clip(redness, 0.0, 1.0))
+    light = _blend(_flat(geometry, BLUE_IRIS), _flat(geometry, GREEN_IRIS), np.full_like(radius, attributes.iris_green))
     color = light * (np.array(BROWN_IRIS, np.float32) / light) ** np.float32(attributes.iris_melanin)
     striped = np.exp(0.28 * np.clip(fibres, -2.0, 2.0))
     collarette = 1.0 + 0.5 * np.exp(-0.5 * ((radius - 0.5) / 0.1) ** 2)
     rim = 1.0 - 0.75 * np.exp(-0.5 * ((radius - 0.98) / 0.1) ** 2)
     iris = color * (striped * collarette * rim)[..., None]
-    pixel = 0.5 / (0.0225 * texel_geometry.resolution)  # half a texel in radii of the iris
+    pixel = 0.5 / (0.0225 * geometry.resolution)  # half a texel in radii of the iris
     eye = _blend(eye, iris, _soft_disc(radius, LIMBUS_RADIUS, 0.1 + pixel))
-    return _blend(eye, _flat(texel_geometry, PUPIL), _soft_disc(radius, PUPIL_RADIUS, 0.03 + pixel))
+    return _blend(eye, _flat(geometry, PUPIL), _soft_disc(radius, PUPIL_RADIUS, 0.03 + pixel))
 
 
-def mouth_albedo(texel_geometry: TexelGeometry, attributes: SkinAttributes) -> Float32Array:
+def mouth_albedo(geometry: TexelGeometry, attributes: SkinAttributes) -> Float32Array:
     """Teeth side by side along each row, darker where they meet; tongue and gums, darker towards the throat.
 
     The gaps follow the layout, whose u runs along the rows: planes through the head would cut the curved row into
     contour lines.
     """
-    x, z = texel_geometry.position[..., 0], texel_geometry.position[..., 2]
+    x, z = geometry.position[..., 0], geometry.position[..., 2]
     tooth = np.array(TOOTH_YOUNG) + (np.array(TOOTH_OLD) - np.array(TOOTH_YOUNG)) * attributes.age
-    place = texel_geometry.u / (ROW_HALF_LENGTH / TEETH_PER_HALF_ROW)
+    place = geometry.u / (ROW_HALF_LENGTH / TEETH_PER_HALF_ROW)
     gap = np.exp(-0.5 * ((np.abs(place % 1.0 - 0.5) - 0.5) / 0.05) ** 2)
     back = np.clip(place / TEETH_PER_HALF_ROW, 0.0, 1.0)
     teeth = tooth * ((1.0 - 0.45 * gap) * (1.0 - 0.5 * back**1.5))[..., None]
@@ -66,10 +64,8 @@ def mouth_albedo(texel_geometry: TexelGeometry, attributes: SkinAttributes) -> F
     flesh = np.array(GUM) + (np.array(TONGUE) - np.array(GUM)) * tongue[..., None]
     depth = np.clip((0.010 - z) / 0.045, 0.0, 1.0)
     inside = flesh + (np.array(THROAT) - flesh) * depth[..., None]
-    mottled = (
-        inside * (1.0 + 0.08 * texel_geometry.middle[1] * tongue + 0.05 * texel_geometry.fine[1] * tongue)[..., None]
-    )
-    return np.where(texel_geometry.is_region(Region.TEETH)[..., None], teeth, mottled).astype(np.float32)
+    mottled = inside * (1.0 + 0.08 * geometry.middle[1] * tongue + 0.05 * geometry.fine[1] * tongue)[..., None]
+    return np.where(geometry.is_region(Region.TEETH)[..., None], teeth, mottled).astype(np.float32)
 
 
 def _soft_disc(radius: Float32Array, edge: float, softness: float) -> Float32Array:

@@ -6,13 +6,14 @@ import numpy as np
 
 from fitme.arrays import Float32Array
 from fitme.skin.attributes import SkinAttributes, sample_attributes
+from fitme.skin.noise_fields import STRAND_FIELDS
 from fitme.skin.relief import WRINKLES
-from fitme.skin.texel_geometry import FINE_FIELDS, GRAIN_FIELDS, HAIR_FIELDS, LOW_FIELDS, MIDDLE_FIELDS, PORE_FIELDS
+from fitme.skin.texel_geometry import FINE_FIELDS, GRAIN_FIELDS, LOW_FIELDS, MIDDLE_FIELDS, PORE_FIELDS
 
 MIXTURES = (
     ("low", 3, LOW_FIELDS), ("middle", 3, MIDDLE_FIELDS), ("fine", 2, FINE_FIELDS), ("grain", 2, GRAIN_FIELDS),
-    ("pores", 2, PORE_FIELDS), ("scalp_strands", 1, HAIR_FIELDS), ("beard_strokes", 1, HAIR_FIELDS),
-    ("brow_strokes", 1, HAIR_FIELDS), ("lip_folds", 1, HAIR_FIELDS), ("iris_fibres", 1, HAIR_FIELDS),
+    ("pores", 2, PORE_FIELDS), ("scalp_strands", 1, STRAND_FIELDS), ("beard_strands", 1, STRAND_FIELDS),
+    ("brow_strands", 1, STRAND_FIELDS), ("lip_folds", 1, STRAND_FIELDS), ("iris_fibres", 1, STRAND_FIELDS),
 )  # fmt: skip
 """Banks of the atlas, how many mixtures of each a skin needs, and the fields that a mixture weighs."""
 MIXTURE_COUNT = sum(count * fields for _, count, fields in MIXTURES)
@@ -21,7 +22,7 @@ CREASE_RANGE = (0.3, 1.0)
 
 
 @dataclass(frozen=True)
-class SkinCauses:
+class SkinFactors:
     """What a skin is painted from."""
 
     attributes: SkinAttributes
@@ -41,14 +42,14 @@ class SkinCauses:
         raise KeyError(bank)
 
 
-def draw_factors(generator: np.random.Generator) -> SkinCauses:
+def draw_factors(generator: np.random.Generator) -> SkinFactors:
     """Causes of a random head."""
     attributes = sample_attributes(generator)
     mixtures = generator.standard_normal(MIXTURE_COUNT).astype(np.float32)
-    return SkinCauses(attributes, mixtures, generator.uniform(*CREASE_RANGE, len(WRINKLES)).astype(np.float32))
+    return SkinFactors(attributes, mixtures, generator.uniform(*CREASE_RANGE, len(WRINKLES)).astype(np.float32))
 
 
-def factor_vector(factors: SkinCauses) -> Float32Array:
+def factor_vector(factors: SkinFactors) -> Float32Array:
     """(CAUSE_COUNT,) float32: traits in the order of their fields, tuples flattened, then mixtures, then creases."""
     flat: list[float] = []
     for value in astuple(factors.attributes):
@@ -56,5 +57,5 @@ def factor_vector(factors: SkinCauses) -> Float32Array:
     return np.asarray(np.concatenate([np.array(flat), factors.mixtures, factors.creases]), np.float32)
 
 
-CAUSE_COUNT = len(factor_vector(draw_factors(np.random.default_rng(0))))
+FACTOR_COUNT = len(factor_vector(draw_factors(np.random.default_rng(0))))
 """Length of `factor_vector`."""

@@ -43,7 +43,7 @@ def _inside(distance: Float32Array, softness: float) -> Float32Array:
 
 
 def scalp_hair(
-    texel_geometry: TexelGeometry, attributes: SkinAttributes, strands: Float32Array
+    geometry: TexelGeometry, attributes: SkinAttributes, strands: Float32Array
 ) -> tuple[Float32Array, Float32Array]:
     """Where scalp hair has roots, and how much of the skin it covers; the `strands` (H, W) of
     the hair fray the hairline."""
@@ -52,31 +52,27 @@ def scalp_hair(
     outline[_TEMPLE_POINTS] -= (
         attributes.temple_recession * np.array([0.0, 0.035]) * np.array([[0.3], [1.0], [1.0], [0.4]])
     )
-    hair = _inside(texel_geometry.polygon(outline) + 0.006 * strands, SCALP_EDGE)
+    hair = _inside(geometry.polygon(outline) + 0.006 * strands, SCALP_EDGE)
     if attributes.hair_length > 0.0:
         curtain = LONG_HAIR + np.array([LONG_HAIR_SHIFT * (1.0 - attributes.hair_length), 0.0])
-        hair = np.maximum(hair, _inside(texel_geometry.polygon(curtain) + 0.006 * strands, SCALP_EDGE))
-    crown = np.clip((0.16 - texel_geometry.v) / 0.1, 0.0, 1.0) * np.clip(
-        (attributes.temple_recession - 0.4) * 1.5, 0.0, 1.0
-    )
+        hair = np.maximum(hair, _inside(geometry.polygon(curtain) + 0.006 * strands, SCALP_EDGE))
+    crown = np.clip((0.16 - geometry.v) / 0.1, 0.0, 1.0) * np.clip((attributes.temple_recession - 0.4) * 1.5, 0.0, 1.0)
     density = attributes.hair_density * (1.0 - 0.7 * crown * (attributes.hair_density < 0.8))
-    roots = np.where(texel_geometry.skin_like, hair, 0.0).astype(np.float32)
+    roots = np.where(geometry.skin_like, hair, 0.0).astype(np.float32)
     return roots, (roots * density).astype(np.float32)
 
 
 @lru_cache(maxsize=4)
-def beard_area(texel_geometry: TexelGeometry) -> Float32Array:
+def beard_area(geometry: TexelGeometry) -> Float32Array:
     """Where beard hair has roots."""
-    area = _inside(texel_geometry.polygon(BEARD), BEARD_EDGE) * (1.0 - _inside(texel_geometry.lips - 0.006, 0.008))
-    return np.asarray(
-        np.where(texel_geometry.skin_like & ~texel_geometry.is_region(Region.LIPS), area, 0.0), np.float32
-    )
+    area = _inside(geometry.polygon(BEARD), BEARD_EDGE) * (1.0 - _inside(geometry.lips - 0.006, 0.008))
+    return np.asarray(np.where(geometry.skin_like & ~geometry.is_region(Region.LIPS), area, 0.0), np.float32)
 
 
-def beard_hair(texel_geometry: TexelGeometry, attributes: SkinAttributes, raggedness: Float32Array) -> Float32Array:
+def beard_hair(geometry: TexelGeometry, attributes: SkinAttributes, raggedness: Float32Array) -> Float32Array:
     """Coverage of beard hair longer than stubble."""
-    u, v = texel_geometry.u, texel_geometry.v
-    _, mouth_v = texel_geometry.landmark(61, 291)
+    u, v = geometry.u, geometry.v
+    _, mouth_v = geometry.landmark(61, 291)
     moustache = np.exp(-0.5 * ((v - 0.487) / 0.022) ** 2) * (u < 0.13)
     chin = np.exp(-0.5 * (u / 0.075) ** 2) * _inside(mouth_v + 0.03 - v, 0.03)
     sideburns = np.clip((u - 0.22) / 0.05, 0.0, 1.0)
@@ -85,13 +81,13 @@ def beard_hair(texel_geometry: TexelGeometry, attributes: SkinAttributes, ragged
     weight = parts / np.maximum(parts.sum(0), 0.35)
     density = (weight * np.array(attributes.beard_density)[:, None, None]).sum(0)
     ragged = np.clip(1.0 + 0.12 * raggedness, 0.0, 1.5)
-    return np.asarray(np.clip(beard_area(texel_geometry) * density * ragged, 0.0, 1.0), np.float32)
+    return np.asarray(np.clip(beard_area(geometry) * density * ragged, 0.0, 1.0), np.float32)
 
 
-def brow_hair(texel_geometry: TexelGeometry, attributes: SkinAttributes, strokes: Float32Array) -> Float32Array:
+def brow_hair(geometry: TexelGeometry, attributes: SkinAttributes, strokes: Float32Array) -> Float32Array:
     """Coverage of the brows by their `strokes` (H, W) in [0, 1]."""
-    total = np.zeros_like(texel_geometry.u)
-    for brow in texel_geometry.brows:
+    total = np.zeros_like(geometry.u)
+    for brow in geometry.brows:
         along = brow.along / attributes.brow_length
         # Full at the inner third, narrowing outwards.
         half = attributes.brow_width * np.interp(along, [0.0, 0.08, 0.3, 0.75, 1.0], [0.7, 1.0, 1.05, 0.75, 0.3])
@@ -101,16 +97,16 @@ def brow_hair(texel_geometry: TexelGeometry, attributes: SkinAttributes, strokes
         total = np.maximum(total, body * ends)
     density = attributes.brow_density
     opacity = total * (0.4 * density + density * (0.45 + 0.6 * density) * strokes)
-    return np.clip(np.where(texel_geometry.skin_like, 1.2 * opacity, 0.0), 0.0, 1.0).astype(np.float32)
+    return np.clip(np.where(geometry.skin_like, 1.2 * opacity, 0.0), 0.0, 1.0).astype(np.float32)
 
 
-def lash_line(texel_geometry: TexelGeometry, attributes: SkinAttributes) -> Float32Array:
+def lash_line(geometry: TexelGeometry, attributes: SkinAttributes) -> Float32Array:
     """Darkness of the rims of the lids: lashes, and eyeliner where worn."""
-    upper = _ramp(texel_geometry.below_eye, -0.004, 0.006)
+    upper = _ramp(geometry.below_eye, -0.004, 0.006)
     width = 0.0035 + 0.0035 * attributes.eyeliner
-    rim = np.exp(-0.5 * (texel_geometry.eyelids / width) ** 2)
+    rim = np.exp(-0.5 * (geometry.eyelids / width) ** 2)
     darkness = rim * (0.35 + 0.65 * upper) * np.clip(attributes.lash_darkness + attributes.eyeliner, 0.0, 1.0)
-    return np.where(texel_geometry.skin_like, darkness, 0.0).astype(np.float32)
+    return np.where(geometry.skin_like, darkness, 0.0).astype(np.float32)
 
 
 def _ramp(x: RealArray, low: float, high: float) -> RealArray:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from fitme.arrays import Float32Array
-from fitme.skin.strokes import BASE_RESOLUTION, STROKE_FIELDS, at_resolution, stretched_noise
+from fitme.skin.noise_fields import BASE_RESOLUTION, STRAND_FIELDS, at_resolution, stretched_noise
 
 COARSE_RESOLUTION, DETAILED_RESOLUTION = 256, 512
 """Maps up to the first hold no fine structure; from the second on they hold their share of it."""
@@ -49,7 +49,7 @@ def lip_creases(resolution: int) -> Float32Array:
 
 def _held(base: Callable[[], Float32Array], resolution: int) -> Float32Array:
     if resolution <= COARSE_RESOLUTION:
-        return np.zeros((STROKE_FIELDS, resolution, resolution), np.float32)
+        return np.zeros((STRAND_FIELDS, resolution, resolution), np.float32)
     return at_resolution(base(), resolution)
 
 
@@ -58,7 +58,7 @@ def _pits() -> Float32Array:
     generator = np.random.default_rng((_SEED, 0))
     cells = BASE_RESOLUTION // PIT_SPACING_TEXELS
     fields = []
-    for _ in range(STROKE_FIELDS):
+    for _ in range(STRAND_FIELDS):
         corners = np.indices((cells, cells)) * PIT_SPACING_TEXELS
         rows, columns = corners + generator.integers(0, PIT_SPACING_TEXELS, corners.shape)
         openings = np.zeros((BASE_RESOLUTION, BASE_RESOLUTION), np.float32)
@@ -72,7 +72,7 @@ def _pits() -> Float32Array:
 def _grit() -> Float32Array:
     generator = np.random.default_rng((_SEED, 1))
     fields = []
-    for _ in range(STROKE_FIELDS):
+    for _ in range(STRAND_FIELDS):
         white = generator.standard_normal((BASE_RESOLUTION, BASE_RESOLUTION), np.float32)
         field = gaussian_filter(white, GRIT_TEXELS[0]) - gaussian_filter(white, GRIT_TEXELS[1])
         fields.append(field / field.std())
@@ -84,6 +84,6 @@ def _lip_creases() -> Float32Array:
     centres = (np.arange(BASE_RESOLUTION) + 0.5) / BASE_RESOLUTION
     u, v = np.meshgrid(centres, centres)
     bent = u / LIP_CREASE_CELL[0] + 1.5 * np.sin(40.0 * v)
-    folds = -np.abs(stretched_noise(bent, v / LIP_CREASE_CELL[1], STROKE_FIELDS, seed=5, wrap=1024))
+    folds = -np.abs(stretched_noise(bent, v / LIP_CREASE_CELL[1], STRAND_FIELDS, seed=5, wrap=1024))
     fields = folds - gaussian_filter1d(folds, LIP_CREASE_SURROUNDINGS_TEXELS, axis=2)
     return np.asarray(fields / fields.std((1, 2), keepdims=True), np.float32)

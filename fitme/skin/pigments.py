@@ -71,7 +71,7 @@ def skin_color(melanin: Float64Array, blood: Float64Array) -> Float32Array:
     return np.asarray(np.stack(channels, -1).reshape(*melanin.shape, 3), np.float32)
 
 
-def typology_angle(albedo: Float32Array) -> Float64Array:
+def ita_of_albedo(albedo: Float32Array) -> Float64Array:
     """Individual typology angle in degrees (...) of linear sRGB albedos (..., 3): atan((L* - 50) / b*)."""
     xyz = albedo.astype(np.float64) @ np.linalg.inv(XYZ_TO_SRGB).T / np.array(D65_WHITE_XYZ)
     knee = (6.0 / 29.0) ** 3
@@ -80,10 +80,10 @@ def typology_angle(albedo: Float32Array) -> Float64Array:
     return cast("Float64Array", np.degrees(np.arctan2(lightness - 50.0, np.maximum(b, 1e-6))))
 
 
-def melanin_of_angle(angle_deg: float, blood: float) -> float:
+def melanin_of_ita(angle_deg: float, blood: float) -> float:
     """Melanin amount at which skin with this much blood has the given typology angle (nearest within the limits)."""
     amounts = _levels(MELANIN_LIMITS, 512)
-    angles = typology_angle(skin_color(amounts, np.full_like(amounts, blood)))
+    angles = ita_of_albedo(skin_color(amounts, np.full_like(amounts, blood)))
     return float(amounts[np.abs(angles - angle_deg).argmin()])
 
 

@@ -33,32 +33,32 @@ WRINKLE_WIDTH = 0.0035
 
 
 @lru_cache(maxsize=4)
-def _crease_templates(texel_geometry: TexelGeometry) -> Float32Array:
+def _crease_templates(geometry: TexelGeometry) -> Float32Array:
     """Profile (len(WRINKLES), H, W) of each crease at full depth."""
     templates = []
     for points in WRINKLES:
         curve = curve_coordinates(
-            texel_geometry.u + 0.0015 * texel_geometry.low[2],
-            texel_geometry.v + 0.002 * texel_geometry.low[3],
+            geometry.u + 0.0015 * geometry.low[2],
+            geometry.v + 0.002 * geometry.low[3],
             np.array(points),
         )
         ends = np.clip(np.minimum(curve.along, 1.0 - curve.along) * 6.0, 0.0, 1.0)
         if points[0][0] == 0.0:  # goes on beyond the axis of symmetry
             ends = np.clip((1.0 - curve.along) * 6.0, 0.0, 1.0)
-        templates.append(ends * np.exp(-0.5 * (curve.across / WRINKLE_WIDTH) ** 2) * texel_geometry.skin_like)
+        templates.append(ends * np.exp(-0.5 * (curve.across / WRINKLE_WIDTH) ** 2) * geometry.skin_like)
     return np.asarray(np.stack(templates), np.float32)
 
 
-def wrinkle_field(texel_geometry: TexelGeometry, attributes: SkinAttributes, amounts: Float32Array) -> Float32Array:
+def wrinkle_field(geometry: TexelGeometry, attributes: SkinAttributes, amounts: Float32Array) -> Float32Array:
     """Depth of creases (H, W) in [0, 1]; `amounts` (len(WRINKLES),) varies them."""
     depths = np.full(len(WRINKLES), attributes.wrinkles**1.5)
     depths[CREASE_OF_EVERYONE] = 0.25 + 0.75 * attributes.wrinkles
-    total = np.tensordot(depths * amounts, _crease_templates(texel_geometry), 1)
+    total = np.tensordot(depths * amounts, _crease_templates(geometry), 1)
     return np.clip(total, 0.0, 1.0).astype(np.float32)
 
 
 def height_field(
-    texel_geometry: TexelGeometry,
+    geometry: TexelGeometry,
     attributes: SkinAttributes,
     *,
     pores: Float32Array,  # (H, W) noise
@@ -70,13 +70,13 @@ def height_field(
     """Height (H, W) in metres above the smooth surface."""
     height = PORE_DEPTH_M * (0.35 + attributes.pores) * pores * rough
     height = height + STRAND_HEIGHT_M * strands - WRINKLE_DEPTH_M * wrinkles + LIP_CREASE_M * lip_folds
-    return np.where(texel_geometry.skin_like, height, 0.0).astype(np.float32)
+    return np.where(geometry.skin_like, height, 0.0).astype(np.float32)
 
 
-def normals_of_height(texel_geometry: TexelGeometry, height: Float32Array) -> Float32Array:
+def normals_of_height(geometry: TexelGeometry, height: Float32Array) -> Float32Array:
     """Unit tangent-space normals (H, W, 3) as `ReflectanceMaps.normals` has them."""
-    du = np.gradient(height, axis=1) / texel_geometry.texel_m[0]
-    dv = np.gradient(height, axis=0) / texel_geometry.texel_m[1]
+    du = np.gradient(height, axis=1) / geometry.texel_m[0]
+    dv = np.gradient(height, axis=0) / geometry.texel_m[1]
     slopes = np.clip(np.stack([-du, dv], -1), -NORMAL_LIMIT, NORMAL_LIMIT)
     normals = np.concatenate([slopes, np.ones_like(slopes[..., :1])], -1)
     return np.asarray(normals / np.linalg.norm(normals, axis=-1, keepdims=True), np.float32)

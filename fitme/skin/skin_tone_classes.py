@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from fitme.arrays import BoolArray, Float32Array, Int64Array
 from fitme.shape.regions import Region
-from fitme.skin.pigments import ITA_CLASSES, typology_angle
+from fitme.skin.pigments import ITA_CLASSES, ita_of_albedo
 from fitme.skin.texel_geometry import TexelGeometry
 
 CLASS_NAMES = tuple(ITA_CLASSES)
@@ -29,40 +29,40 @@ _CHEEK_SIZE, _FOREHEAD_SIZE = (0.035, 0.028), (0.07, 0.02)
 """Half axes of the measured ellipses, layout units."""
 
 
-def measuring_mask(texel_geometry: TexelGeometry) -> BoolArray:
+def skin_tone_mask(geometry: TexelGeometry) -> BoolArray:
     """(H, W) texels of cheeks and forehead where tone is measured."""
-    mask = np.zeros(texel_geometry.u.shape, bool)
+    mask = np.zeros(geometry.u.shape, bool)
     for landmarks, (width, height) in ((_CHEEKS, _CHEEK_SIZE), (_FOREHEAD, _FOREHEAD_SIZE)):
-        u, v = texel_geometry.landmark(*landmarks)
+        u, v = geometry.landmark(*landmarks)
         u = 0.0 if landmarks is _FOREHEAD else u
-        mask |= ((texel_geometry.u - u) / width) ** 2 + ((texel_geometry.v - v) / height) ** 2 < 1.0
-    return np.asarray(mask & texel_geometry.covered & texel_geometry.is_region(Region.SKIN))
+        mask |= ((geometry.u - u) / width) ** 2 + ((geometry.v - v) / height) ** 2 < 1.0
+    return np.asarray(mask & geometry.covered & geometry.is_region(Region.SKIN))
 
 
-def skin_angle(diffuse: Float32Array, texel_geometry: TexelGeometry) -> float:
+def skin_ita_deg(diffuse: Float32Array, geometry: TexelGeometry) -> float:
     """ITA in degrees of a head's linear diffuse albedo (H, W, 3): that of the median colour of cheeks and forehead, so
     that freckles, moles and a fringe do not count."""
-    median = np.median(diffuse[measuring_mask(texel_geometry)], axis=0).astype(np.float32)
-    return float(typology_angle(median))
+    median = np.median(diffuse[skin_tone_mask(geometry)], axis=0).astype(np.float32)
+    return float(ita_of_albedo(median))
 
 
-def class_index(angle_deg: npt.NDArray[np.floating[Any]] | float) -> Int64Array:
+def ita_class_index(angle_deg: npt.NDArray[np.floating[Any]] | float) -> Int64Array:
     """Index into `CLASS_NAMES` (...) of typology angles (...); the outermost classes have no outer bound."""
     above = np.asarray(angle_deg)[..., None] < _LOWER_BOUNDS_DEG[:-1]
     return np.asarray(above.sum(-1), np.int64)
 
 
 @dataclass(frozen=True)
-class ToneReport:
+class SkinToneCounts:
     """How many maps of a set are in each class of `CLASS_NAMES`."""
 
     counts: tuple[int, ...]
 
     @staticmethod
-    def of(angles_deg: npt.NDArray[np.floating[Any]]) -> "ToneReport":
+    def of(angles_deg: npt.NDArray[np.floating[Any]]) -> "SkinToneCounts":
         """Count typology angles (N,)."""
-        counts = np.bincount(class_index(angles_deg), minlength=len(CLASS_NAMES))
-        return ToneReport(tuple(int(count) for count in counts))
+        counts = np.bincount(ita_class_index(angles_deg), minlength=len(CLASS_NAMES))
+        return SkinToneCounts(tuple(int(count) for count in counts))
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -76,6 +76,6 @@ class ToneReport:
         return all(SMALLEST_SHARE <= share <= LARGEST_SHARE for share in self.shares)
 
 
-def class_limit(total: int) -> int:
+def ita_class_limit(total: int) -> int:
     """How many of `total` maps one class may hold while a set is being filled."""
     return int(np.ceil(FULL_SHARE * total)) if total < SMALLEST_BALANCED_COUNT else int(FULL_SHARE * total)

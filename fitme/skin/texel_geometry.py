@@ -13,11 +13,11 @@ from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.raster import uv_raster
 from fitme.shape.regions import Region
 from fitme.skin import microstructure
-from fitme.skin.strokes import (
+from fitme.skin.noise_fields import (
     BASE_RESOLUTION,
-    STROKE_FIELDS,
+    STRAND_FIELDS,
     at_resolution,
-    beard_strokes,
+    beard_strands,
     scalp_strands,
     stretched_noise,
     stubble,
@@ -28,7 +28,6 @@ BROW_UPPER = ((70, 63, 105, 66, 107), (300, 293, 334, 296, 336))
 BROW_LOWER = ((46, 53, 52, 65, 55), (276, 283, 282, 295, 285))
 
 LOW_FIELDS, MIDDLE_FIELDS, FINE_FIELDS, GRAIN_FIELDS, PORE_FIELDS = 12, 10, 6, 3, 3
-HAIR_FIELDS = STROKE_FIELDS
 """Random fields of the bank per spatial scale. Every skin mixes the same fields, so that a small network can learn
 them."""
 LOW_CELL_M, MIDDLE_CELL_M, FINE_CELL_M, GRAIN_CELL_M, PORE_CELL_M = 0.022, 0.006, 0.0021, 0.0011, 0.00055
@@ -100,9 +99,9 @@ class TexelGeometry:
     pores: Float32Array
     scalp_strands: Float32Array
     """(HAIR_FIELDS, H, W) noise smeared along the flow of hair."""
-    beard_strokes: Float32Array
+    beard_strands: Float32Array
     """(HAIR_FIELDS, H, W) coverage by short hairs."""
-    brow_strokes: Float32Array
+    brow_strands: Float32Array
     """(HAIR_FIELDS, H, W) coverage by the slanted hairs of the brows."""
     stubble: Float32Array
     """(H, W) coverage by cut hairs."""
@@ -197,16 +196,16 @@ def build_texel_geometry(model: MorphableModel, resolution: int) -> TexelGeometr
         inner_lips=polygon_distance(u, v, landmarks[list(INNER_LIPS)]),
         ear_hollow=_ear_hollow(position, region),
         scalp_strands=scalp_strands(resolution),
-        beard_strokes=beard_strokes(resolution),
-        brow_strokes=at_resolution(_brow_strokes(landmarks), resolution),
+        beard_strands=beard_strands(resolution),
+        brow_strands=at_resolution(_brow_strands(landmarks), resolution),
         stubble=stubble(resolution),
         lip_folds=stretched_noise(
-            u / LIP_FOLD_CELL[0] + 1.5 * np.sin(40.0 * v), v / LIP_FOLD_CELL[1], HAIR_FIELDS, seed=1
+            u / LIP_FOLD_CELL[0] + 1.5 * np.sin(40.0 * v), v / LIP_FOLD_CELL[1], STRAND_FIELDS, seed=1
         ),
         lip_creases=microstructure.lip_creases(resolution),
         pits=microstructure.pits(resolution),
         grit=microstructure.grit(resolution),
-        iris_fibres=stretched_noise(turns, np.minimum(iris, 2.0) * 1.5, HAIR_FIELDS, seed=2, wrap=IRIS_FIBRES),
+        iris_fibres=stretched_noise(turns, np.minimum(iris, 2.0) * 1.5, STRAND_FIELDS, seed=2, wrap=IRIS_FIBRES),
     )
 
 
@@ -308,18 +307,18 @@ def _ear_hollow(position: Float32Array, region: Int64Array) -> Float32Array:
     return np.where(ears, np.clip(below / deepest_m, 0.0, 1.0), 0.0).astype(np.float32)
 
 
-def _brow_strokes(landmarks: Float32Array) -> Float32Array:
+def _brow_strands(landmarks: Float32Array) -> Float32Array:
     """Hairs that stand nearly upright at the inner end of a brow and lie along it at the outer."""
     centres = (np.arange(BASE_RESOLUTION, dtype=np.float32) + 0.5) / BASE_RESOLUTION
     rows = (centres > BROW_ROWS[0]) & (centres < BROW_ROWS[1])
     u, v = np.meshgrid(centres, centres[rows])
-    strokes = np.zeros((HAIR_FIELDS, BASE_RESOLUTION, BASE_RESOLUTION), np.float32)
+    strokes = np.zeros((STRAND_FIELDS, BASE_RESOLUTION, BASE_RESOLUTION), np.float32)
     for side in range(2):
         brow = _brow(side, landmarks, u, v)
         slant = brow.along * BROW_SPAN - (0.35 + 1.5 * brow.along) * brow.across
         lean = np.hypot(1.0, 0.35 + 1.5 * brow.along)
         length = brow.across * lean + 0.3 * brow.along * BROW_SPAN
-        noise = stretched_noise(slant * lean**-0.5 / BROW_CELL[0], length / BROW_CELL[1], HAIR_FIELDS, seed=3 + side)
+        noise = stretched_noise(slant * lean**-0.5 / BROW_CELL[0], length / BROW_CELL[1], STRAND_FIELDS, seed=3 + side)
         own = (u < 0.5) if float(landmarks[BROW_UPPER[side][0], 0]) < 0.5 else (u >= 0.5)
         strokes[:, rows] = np.where(own, np.clip((noise + 0.35) / 1.1, 0.0, 1.0), strokes[:, rows])
     return strokes

@@ -39,7 +39,7 @@ SIDE_FILL = 0.1
 """Uniform light beside the hard key."""
 SIDE_KEY = ((0.9, 0.35, 0.3), (1.5, 1.4, 1.3))
 """Direction in the view frame and linear colour."""
-LARGEST_PICTURE_BYTES = 600_000
+LARGEST_IMAGE_BYTES = 600_000
 QUALITIES = range(93, 40, -4)
 """JPEG's, best first."""
 _BATCH = 4
@@ -86,7 +86,7 @@ def side_light() -> Light:
     return Light(Light.ambient(SIDE_FILL).sh, torch.nn.functional.normalize(direction, dim=-1), color)
 
 
-class HeadPhotographer:
+class HeadRenderer:
     """Draws the mean head with any maps; holds the renderer's buffers."""
 
     def __init__(self, model: MorphableModel, size: tuple[int, int] = HEAD_PX) -> None:
@@ -122,15 +122,15 @@ def interpolation(generator: ReflectanceGenerator, seeds: Sequence[int], between
     return synthesize_all(generator, torch.stack([*line, w[-1]]))
 
 
-def write_picture(picture: UInt8Array, path: Path) -> None:
+def write_image(picture: UInt8Array, path: Path) -> None:
     """In the format that the name's suffix says; a JPEG at the best quality that keeps within
-    `LARGEST_PICTURE_BYTES`. The file appears under its name only when it is complete."""
+    `LARGEST_IMAGE_BYTES`. The file appears under its name only when it is complete."""
     content = io.BytesIO()
     if path.suffix.lower() in (".jpg", ".jpeg"):
         for quality in QUALITIES:
             content = io.BytesIO()
             Image.fromarray(picture).save(content, "JPEG", quality=quality, optimize=True)
-            if content.tell() <= LARGEST_PICTURE_BYTES:
+            if content.tell() <= LARGEST_IMAGE_BYTES:
                 break
     else:
         Image.fromarray(picture).save(content, Image.registered_extensions()[path.suffix.lower()])
@@ -149,14 +149,14 @@ def main(
     under both (`interpolation.jpg`), and the maps of the first row (`maps.jpg`)."""
     out.mkdir(parents=True, exist_ok=True)
     generator = load_default_generator() if weights is None else load_generator(weights)
-    photographer = HeadPhotographer(load_default_model())
+    renderer = HeadRenderer(load_default_model())
     maps = sample_maps(generator, columns * rows, seed)
-    write_picture(photographer.sheet(maps, columns, front_light()), out / "samples_front.jpg")
-    write_picture(photographer.sheet(maps, columns, side_light()), out / "samples_side.jpg")
+    write_image(renderer.sheet(maps, columns, front_light()), out / "samples_front.jpg")
+    write_image(renderer.sheet(maps, columns, side_light()), out / "samples_side.jpg")
     way = interpolation(generator, (seed + 1, seed + 2, seed + 3), 2)
-    strips = [photographer.sheet(way, len(way.diffuse), light) for light in (front_light(), side_light())]
-    write_picture(np.concatenate(strips), out / "interpolation.jpg")
-    write_picture(map_sheet(ReflectanceMaps.joined([maps.one(index) for index in range(columns)])), out / "maps.jpg")
+    strips = [renderer.sheet(way, len(way.diffuse), light) for light in (front_light(), side_light())]
+    write_image(np.concatenate(strips), out / "interpolation.jpg")
+    write_image(map_sheet(ReflectanceMaps.joined([maps.one(index) for index in range(columns)])), out / "maps.jpg")
 
 
 if __name__ == "__main__":

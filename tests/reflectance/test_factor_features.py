@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fitme.reflectance.factor_features import FEATURE_LIMIT, factor_terms, select_features
-from fitme.skin.skin_tone_classes import class_index
+from fitme.skin.skin_tone_classes import ita_class_index
 from fitme.training.closed_form.factor_distribution import balanced_rows
 
 CAUSES = 5
@@ -67,10 +67,10 @@ def test_balanced_rows_keep_every_head_and_give_classes_the_same_weight(angles, 
     typology = np.array(angles, np.float32)
     rows = balanced_rows(typology, seed)
     assert set(rows) == set(range(len(typology)))
-    counts = np.bincount(class_index(typology[rows]), minlength=6)
-    present = np.bincount(class_index(typology), minlength=6) > 0
-    largest = np.bincount(class_index(typology)).max()
-    members = np.bincount(class_index(typology), minlength=6)
+    counts = np.bincount(ita_class_index(typology[rows]), minlength=6)
+    present = np.bincount(ita_class_index(typology), minlength=6) > 0
+    largest = np.bincount(ita_class_index(typology)).max()
+    members = np.bincount(ita_class_index(typology), minlength=6)
     # A head is repeated a whole number of times, so a class may be off by one for each of its heads.
     assert (np.abs(counts - largest)[present] <= members[present]).all()
     assert (counts <= 2 * largest)[present].all()

@@ -37,7 +37,7 @@ SHORT = EncoderTrainingConfig(
     views=6, component_steps=50, component_batch=6, samples=24, sample_steps=40, coarse_map_steps=20, map_steps=20,
     map_batch=4,
 )  # fmt: skip
-EASY = CaptureSettings(yaw_deg=10.0, exposure_log_sigma=0.0, hole_share=0.0, intruder_share=0.0, largest_noise=0.0)
+EASY = CaptureSettings(yaw_deg=10.0, exposure_log_sigma=0.0, hole_share=0.0, occluder_share=0.0, largest_noise=0.0)
 
 
 @pytest.fixture
@@ -146,10 +146,10 @@ def test_training_is_repeatable_and_goes_on_from_another_body(tiny_generator, fe
     inputs = torch.rand(1, 32, 32, 3), torch.rand(1, 32, 32, 1), torch.tensor([True])
     assert not torch.allclose(first.features(*inputs), third.features(*inputs))
     save_encoder(first, tmp_path / "first.safetensors", exact=True)
-    trainers[2].adopt_body(load_body(tmp_path / "first.safetensors"))
+    trainers[2].set_body(load_body(tmp_path / "first.safetensors"))
     torch.testing.assert_close(first.features(*inputs), third.features(*inputs))
     with pytest.raises(InputError, match="other sizes"):
-        trainers[2].adopt_body(encoder_for(tiny_generator, replace(SIZES, hidden_size=16)).state_dict())
+        trainers[2].set_body(encoder_for(tiny_generator, replace(SIZES, hidden_size=16)).state_dict())
 
 
 def test_the_default_encoder_guesses_heads_that_it_never_saw():

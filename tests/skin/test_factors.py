@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from fitme.skin.attributes import SkinAttributes
-from fitme.skin.factors import CAUSE_COUNT, MIXTURES, draw_factors, factor_vector
+from fitme.skin.factors import FACTOR_COUNT, MIXTURES, draw_factors, factor_vector
 
 
 def test_vectors_have_one_length_and_follow_the_seed():
     vectors = np.stack([factor_vector(draw_factors(np.random.default_rng(seed))) for seed in range(50)])
-    assert vectors.shape == (50, CAUSE_COUNT) and vectors.dtype == np.float32 and np.isfinite(vectors).all()
+    assert vectors.shape == (50, FACTOR_COUNT) and vectors.dtype == np.float32 and np.isfinite(vectors).all()
     np.testing.assert_array_equal(vectors[3], factor_vector(draw_factors(np.random.default_rng(3))))
     assert (vectors.std(0) > 0.0).all()
 

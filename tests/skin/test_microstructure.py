@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fitme.skin.microstructure import COARSE_RESOLUTION, detail, grit, lip_creases, pits
-from fitme.skin.strokes import BASE_RESOLUTION, at_resolution
+from fitme.skin.noise_fields import BASE_RESOLUTION, at_resolution
 
 FIELDS = (pits, grit, lip_creases)
 

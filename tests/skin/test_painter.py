@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from fitme.shape.regions import Region
 from fitme.skin.attributes import sample_attributes
 from fitme.skin.painter import synthesize_skin
-from fitme.skin.pigments import ITA_CLASSES, hair_color, melanin_of_angle, skin_color, typology_angle
-from fitme.skin.skin_tone_classes import class_index, skin_angle
+from fitme.skin.pigments import ITA_CLASSES, hair_color, ita_of_albedo, melanin_of_ita, skin_color
+from fitme.skin.skin_tone_classes import ita_class_index, skin_ita_deg
 from fitme.skin.texel_geometry import default_texel_geometry
 
 SIZE = 64
@@ -46,20 +46,20 @@ def test_a_seed_always_gives_the_same_skin_and_another_one_another():
 @pytest.mark.parametrize(("low", "high"), ITA_CLASSES.values(), ids=ITA_CLASSES)
 def test_painted_skin_is_of_the_tone_that_was_asked_for(low, high):
     middle = (low + high) / 2.0
-    skin = synthesize_skin(1, SIZE, attributes=attributes_of(1, typology_angle_deg=middle, tan_lines=0.0, freckles=0.0))
-    assert low - 10.0 < float(typology_angle(forehead(skin))) < high + 10.0
+    skin = synthesize_skin(1, SIZE, attributes=attributes_of(1, ita_deg=middle, tan_lines=0.0, freckles=0.0))
+    assert low - 10.0 < float(ita_of_albedo(forehead(skin))) < high + 10.0
 
 
 def test_tones_spread_evenly_over_the_typology_classes():
-    angles = np.array([sample_attributes(np.random.default_rng(seed)).typology_angle_deg for seed in range(1200)])
+    angles = np.array([sample_attributes(np.random.default_rng(seed)).ita_deg for seed in range(1200)])
     for low, high in ITA_CLASSES.values():
         assert 0.12 < ((angles >= low) & (angles < high)).mean() < 0.22
 
 
 def test_painted_tones_spread_over_the_typology_classes():
     texel_geometry = default_texel_geometry(SIZE)
-    angles = [skin_angle(synthesize_skin(seed, SIZE).diffuse, texel_geometry) for seed in range(300)]
-    shares = np.bincount(class_index(np.array(angles)), minlength=len(ITA_CLASSES)) / len(angles)
+    angles = [skin_ita_deg(synthesize_skin(seed, SIZE).diffuse, texel_geometry) for seed in range(300)]
+    shares = np.bincount(ita_class_index(np.array(angles)), minlength=len(ITA_CLASSES)) / len(angles)
     sampling_margin = 0.055  # 2.5 standard deviations of a share of 300 draws
     assert shares.min() > 0.12 - sampling_margin and shares.max() < 0.22 + sampling_margin
 
@@ -70,14 +70,14 @@ def test_pigments_darken_and_redden():
     assert (np.diff(by_melanin.sum(-1)) < 0.0).all()
     by_blood = skin_color(np.full(20, 0.02), np.linspace(0.004, 0.2, 20))
     assert (np.diff(by_blood[:, 1] / by_blood[:, 0]) < 0.0).all()
-    assert melanin_of_angle(-50.0, 0.01) > melanin_of_angle(20.0, 0.01) > melanin_of_angle(60.0, 0.01)
+    assert melanin_of_ita(-50.0, 0.01) > melanin_of_ita(20.0, 0.01) > melanin_of_ita(60.0, 0.01)
     black, fair, red = hair_color(3.0, 0.0), hair_color(0.05, 0.1), hair_color(0.05, 0.6)
     assert black.max() < fair.min() and red[0] / red[2] > fair[0] / fair[2]
 
 
 def test_hair_beard_and_eyes_appear_where_they_belong():
     texel_geometry = default_texel_geometry(128)
-    fair = {"typology_angle_deg": 55.0, "hair_eumelanin": 2.0, "hair_pheomelanin": 0.0, "hair_gray": 0.0}
+    fair = {"ita_deg": 55.0, "hair_eumelanin": 2.0, "hair_pheomelanin": 0.0, "hair_gray": 0.0}
     bald = synthesize_skin(2, 128, attributes=attributes_of(2, **fair)).diffuse.mean(-1)
     hairy = synthesize_skin(
         2, 128, attributes=attributes_of(2, **fair, hair_density=1.0, hairline_rise=0.0, beard_density=(1.0,) * 4)
@@ -96,7 +96,7 @@ def test_hair_beard_and_eyes_appear_where_they_belong():
 
 def test_lips_are_redder_than_and_about_as_shiny_as_the_cheek():
     texel_geometry = default_texel_geometry(SIZE)
-    skin = synthesize_skin(4, SIZE, attributes=attributes_of(4, typology_angle_deg=50.0, moisture=0.8))
+    skin = synthesize_skin(4, SIZE, attributes=attributes_of(4, ita_deg=50.0, moisture=0.8))
     lips = (texel_geometry.lips < -0.004) & (texel_geometry.inner_lips > 0.004) & texel_geometry.is_region(Region.LIPS)
     cheek = (np.abs(texel_geometry.u - 0.15) < 0.03) & (np.abs(texel_geometry.v - 0.42) < 0.03)
     assert skin.diffuse[lips][:, 1].mean() / skin.diffuse[lips][:, 0].mean() < 0.95 * (

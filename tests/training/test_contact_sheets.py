@@ -10,26 +10,26 @@ from fitme.reflectance import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape import load_default_model
 from fitme.training.contact_sheets import (
-    LARGEST_PICTURE_BYTES,
-    HeadPhotographer,
+    LARGEST_IMAGE_BYTES,
+    HeadRenderer,
     front_light,
     interpolation,
     map_sheet,
     sample_latents,
     sample_maps,
     side_light,
-    write_picture,
+    write_image,
 )
 
 
 @pytest.fixture(scope="module")
-def photographer() -> HeadPhotographer:
-    return HeadPhotographer(load_default_model(), (64, 48))
+def renderer() -> HeadRenderer:
+    return HeadRenderer(load_default_model(), (64, 48))
 
 
-def test_a_head_fills_its_picture_and_shows_its_colour(photographer: HeadPhotographer):
+def test_a_head_fills_its_picture_and_shows_its_colour(renderer: HeadRenderer):
     pale, dark = (
-        photographer.picture(ReflectanceMaps.constant(color, 0.3, 16), front_light())
+        renderer.picture(ReflectanceMaps.constant(color, 0.3, 16), front_light())
         for color in ((0.7, 0.5, 0.4), (0.1, 0.06, 0.04))
     )
     assert pale.shape == (64, 48, 3)
@@ -40,17 +40,17 @@ def test_a_head_fills_its_picture_and_shows_its_colour(photographer: HeadPhotogr
     assert columns.min() > 0 and columns.max() < 47
 
 
-def test_the_lights_differ(photographer: HeadPhotographer):
+def test_the_lights_differ(renderer: HeadRenderer):
     maps = ReflectanceMaps.constant((0.5, 0.3, 0.25), 0.3, 16)
-    front, side = photographer.picture(maps, front_light()), photographer.picture(maps, side_light())
+    front, side = renderer.picture(maps, front_light()), renderer.picture(maps, side_light())
     assert front[20:44, 10:24].mean() > side[20:44, 10:24].mean() + 20
 
 
-def test_a_sheet_has_a_picture_for_every_head(photographer: HeadPhotographer):
+def test_a_sheet_has_a_picture_for_every_head(renderer: HeadRenderer):
     maps = ReflectanceMaps.joined([ReflectanceMaps.constant((0.1 * k, 0.2, 0.2), 0.3, 8) for k in range(1, 6)])
-    sheet = photographer.sheet(maps, 3, front_light())
+    sheet = renderer.sheet(maps, 3, front_light())
     assert sheet.shape == (2 * 64, 3 * 48, 3)
-    np.testing.assert_array_equal(sheet[64:, 48:96], photographer.picture(maps.one(4), front_light()))
+    np.testing.assert_array_equal(sheet[64:, 48:96], renderer.picture(maps.one(4), front_light()))
     assert not sheet[64:, 96:].any()
 
 
@@ -73,8 +73,8 @@ def test_interpolation_goes_from_seed_to_seed(tiny_generator: ReflectanceGenerat
 
 def test_written_pictures_are_small_and_whole(tmp_path: Path):
     noise = np.random.default_rng(0).integers(0, 255, (900, 900, 3), np.uint8)
-    write_picture(noise, tmp_path / "noise.jpg")
-    write_picture(noise[:40], tmp_path / "noise.png")
-    assert (tmp_path / "noise.jpg").stat().st_size <= LARGEST_PICTURE_BYTES
+    write_image(noise, tmp_path / "noise.jpg")
+    write_image(noise[:40], tmp_path / "noise.png")
+    assert (tmp_path / "noise.jpg").stat().st_size <= LARGEST_IMAGE_BYTES
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "noise.png")), noise[:40])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["noise.jpg", "noise.png"]

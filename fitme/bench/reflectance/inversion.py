@@ -10,7 +10,7 @@ from fitme.arrays import Float64Array, Int64Array
 from fitme.bench.reflectance.sets import as_reflectance, held_out_maps
 from fitme.bench.rows import BenchmarkRow
 from fitme.reflectance.generator import ReflectanceGenerator
-from fitme.skin.skin_tone_classes import CLASS_NAMES, class_index
+from fitme.skin.skin_tone_classes import CLASS_NAMES, ita_class_index
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.data.dataset import MapDataset
 from fitme.training.generator.inversion_score import HeadScores, InversionScore, score_inversion
@@ -40,7 +40,7 @@ def inversion_rows(
         target = as_reflectance(held_out_maps(held_out, first, min(first + BATCH, heads)))
         scores += score_inversion(generator, target, steps=steps, tuning_steps=tuning_steps, mask=mask)
         say(f"inverted and tuned {len(scores)} of {heads} heads in {time.perf_counter() - start:.0f} s")
-    classes = class_index(held_out.typology_deg[:heads])
+    classes = ita_class_index(held_out.ita_deg[:heads])
     what = f"W+ inversion of {heads} held-out maps, {steps} steps"
     tuned = f"the same, {tuning_steps} more steps of weight tuning"
     return [

@@ -8,7 +8,7 @@ from fitme.bench.reflectance.frechet import frechet_distance
 from fitme.bench.reflectance.sets import SeenSet
 from fitme.bench.rows import BenchmarkRow
 from fitme.reflectance.generator import ReflectanceGenerator
-from fitme.skin.skin_tone_classes import CLASS_NAMES, ToneReport, skin_angle
+from fitme.skin.skin_tone_classes import CLASS_NAMES, SkinToneCounts, skin_ita_deg
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.contact_sheets import sample_latents, synthesize_all
 
@@ -46,8 +46,8 @@ def tone_rows(generator: ReflectanceGenerator, count: int, seed: int) -> list[Be
     angles: list[float] = []
     for w in torch.split(sample_latents(generator, count, seed), TONE_BATCH):
         diffuse = synthesize_all(generator, w, TONE_RESOLUTION).diffuse.numpy()
-        angles += [skin_angle(head, texel_geometry) for head in diffuse]
-    shares = ToneReport.of(np.array(angles)).shares
+        angles += [skin_ita_deg(head, texel_geometry) for head in diffuse]
+    shares = SkinToneCounts.of(np.array(angles)).shares
     return [
         BenchmarkRow(f"ITA of {count:,} samples: {name}", 100.0 * share, "%", TONE_TARGET)
         for name, share in zip(CLASS_NAMES, shares, strict=True)

@@ -16,7 +16,7 @@ from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape.model_file import load_default_model
 from fitme.skin.texel_geometry import default_texel_geometry
-from fitme.training.contact_sheets import HeadPhotographer, front_light, sample_latents
+from fitme.training.contact_sheets import HeadRenderer, front_light, sample_latents
 from fitme.training.data.dataset import MapDataset
 
 BATCH = 8
@@ -89,5 +89,5 @@ def as_dataset(maps: ReflectanceMaps) -> Tensor:
 
 
 @cache
-def _photographer() -> HeadPhotographer:
-    return HeadPhotographer(load_default_model(), (INPUT_PX, INPUT_PX))
+def _photographer() -> HeadRenderer:
+    return HeadRenderer(load_default_model(), (INPUT_PX, INPUT_PX))

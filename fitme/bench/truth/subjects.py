@@ -15,7 +15,7 @@ import torch
 from fitme.arrays import Float64Array
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, rotation_matrix
 from fitme.skin.attributes import SkinAttributes, sample_attributes
-from fitme.skin.skin_tone_classes import CLASS_NAMES, class_index
+from fitme.skin.skin_tone_classes import CLASS_NAMES, ita_class_index
 from fitme.training.data.dataset import HELD_OUT_SEED
 
 WIDTH, HEIGHT = 640, 480
@@ -157,7 +157,7 @@ class Subject:
     @property
     def tone(self) -> str:
         """Class of the skin, one of `CLASS_NAMES`."""
-        return CLASS_NAMES[int(class_index(self.attributes.typology_angle_deg))]
+        return CLASS_NAMES[int(ita_class_index(self.attributes.ita_deg))]
 
 
 @cache
@@ -201,7 +201,7 @@ def _skin(number: int, tone: int) -> tuple[int, SkinAttributes]:
     for seed in range(FIRST_SKIN_SEED + number * SKIN_SEED_STRIDE, FIRST_SKIN_SEED + (number + 1) * SKIN_SEED_STRIDE):
         # The painter draws traits before anything else from the seed's generator.
         attributes = sample_attributes(np.random.default_rng(seed))
-        if int(class_index(attributes.typology_angle_deg)) == tone:
+        if int(ita_class_index(attributes.ita_deg)) == tone:
             return seed, replace(
                 attributes, hair_length=0.0
             )  # long hair has no surface here, and would be painted on ears

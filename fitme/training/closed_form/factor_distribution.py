@@ -13,7 +13,7 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from fitme.arrays import Float32Array, Float64Array, Int64Array
-from fitme.skin.skin_tone_classes import CLASS_NAMES, class_index
+from fitme.skin.skin_tone_classes import CLASS_NAMES, ita_class_index
 
 SMALLEST_VARIANCE = 1e-6
 """Least eigenvalue of the correlation, and least variance of a cause that is divided by."""
@@ -51,10 +51,10 @@ def fit_factor_distribution(factors: Float32Array, knots: int, seed: int = 0) ->
     )
 
 
-def balanced_rows(typology_deg: Float32Array, seed: int) -> Int64Array:
+def balanced_rows(ita_deg: Float32Array, seed: int) -> Int64Array:
     """Indices of maps with typology angles (N,), degrees: each at least once, those of rarer classes of tone oftener,
     so that all classes that there are weigh the same."""
-    classes = class_index(typology_deg)
+    classes = ita_class_index(ita_deg)
     counts = np.bincount(classes, minlength=len(CLASS_NAMES))
     wanted = counts.max() / counts[classes]
     whole = np.floor(wanted)

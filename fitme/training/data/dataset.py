@@ -27,16 +27,16 @@ from fitme.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.errors import FitmeError, InputError
 from fitme.shape.regions import Region
-from fitme.skin.factors import CAUSE_COUNT, factor_vector
+from fitme.skin.factors import FACTOR_COUNT, factor_vector
 from fitme.skin.painter import synthesize_skin
-from fitme.skin.skin_tone_classes import CLASS_NAMES, ToneReport, class_index, class_limit, skin_angle
+from fitme.skin.skin_tone_classes import CLASS_NAMES, SkinToneCounts, ita_class_index, ita_class_limit, skin_ita_deg
 from fitme.skin.texel_geometry import TexelGeometry, default_texel_geometry
 from fitme.training.data.dataset_files import (
     ABOUT_FILE,
-    CAUSES_FILE,
+    FACTORS_FILE,
+    ITA_FILE,
     MAPS_FILE,
     SEEDS_FILE,
-    TYPOLOGY_FILE,
     GrowingSet,
     MapRow,
 )
@@ -47,7 +47,7 @@ SLOPE_LIMIT = 0.6
 """Slope that the largest byte stands for."""
 HELD_OUT_SEED = 1_000_000
 """Made heads of this seed and the following are for measuring only: no training set has them."""
-GIVEN_SEED = -1
+SUPPLIED_SEED = -1
 """Stands in `MapDataset.seeds` for a map that was not made from a seed."""
 WORKER_NICENESS = 10
 JOBS_AT_ONCE = 4
@@ -65,10 +65,10 @@ class MapDataset:
     """(N, R, R, 6)."""
     factors: Float32Array
     """(N, C) as `factors.factor_vector` has them; NaN for given maps."""
-    typology_deg: Float32Array
+    ita_deg: Float32Array
     """(N,) individual typology angle, degrees, measured on the diffuse albedo."""
     seeds: Int64Array
-    """(N,) what each skin was made from; `GIVEN_SEED` for given maps."""
+    """(N,) what each skin was made from; `SUPPLIED_SEED` for given maps."""
 
     @property
     def resolution(self) -> int:
@@ -93,7 +93,7 @@ class MapDataset:
 
 
 @dataclass(frozen=True)
-class GivenMaps:
+class SuppliedMaps:
     """Encoded maps from elsewhere that a set shall hold besides made skins."""
 
     count: int
@@ -126,7 +126,7 @@ def build_dataset(
     first_seed: int = 0,
     workers: int = 1,
     balanced: bool = False,
-    given: GivenMaps | None = None,
+    given: SuppliedMaps | None = None,
     replace: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> MapDataset:
@@ -150,14 +150,14 @@ def build_dataset(
                 f"{folder} holds another set of maps ({_read_about(folder).get('recipe')}, wanted {recipe}): give"
                 " another folder, or --replace"
             )
-    with GrowingSet(folder, recipe, total, (resolution, resolution, CHANNELS), CAUSE_COUNT) as growing:
+    with GrowingSet(folder, recipe, total, (resolution, resolution, CHANNELS), FACTOR_COUNT) as growing:
         if progress:
             progress(len(growing), total)
         for row in _rows(growing, count, resolution, first_seed, workers, balanced, given):
             growing.append(row)
             if progress:
                 progress(len(growing), total)
-        report = ToneReport.of(np.array(growing.typology_deg))
+        report = SkinToneCounts.of(np.array(growing.ita_deg))
         classes = {name: {"maps": n, "share": s} for name, n, s in zip(CLASS_NAMES, *_columns(report), strict=True)}
         growing.finish({"recipe": recipe, "classes": classes})
     return load_dataset(folder)
@@ -168,7 +168,7 @@ def load_dataset(folder: Path) -> MapDataset:
     if not (folder / ABOUT_FILE).is_file():
         raise InputError(f"{folder} holds no finished set of maps: build it with `fitme data build --out {folder}`")
     arrays = {}
-    for name in (MAPS_FILE, CAUSES_FILE, TYPOLOGY_FILE, SEEDS_FILE):
+    for name in (MAPS_FILE, FACTORS_FILE, ITA_FILE, SEEDS_FILE):
         path = folder / name
         try:
             arrays[name] = np.load(path, mmap_mode="r" if name == MAPS_FILE else None)
@@ -181,13 +181,13 @@ def load_dataset(folder: Path) -> MapDataset:
         raise InputError(
             f"{folder / MAPS_FILE} has shape {maps.shape} and type {maps.dtype}, expected (N, R, R, {CHANNELS}) uint8"
         )
-    for name, shape in ((CAUSES_FILE, (len(maps), CAUSE_COUNT)), (TYPOLOGY_FILE, (len(maps),))):
+    for name, shape in ((FACTORS_FILE, (len(maps), FACTOR_COUNT)), (ITA_FILE, (len(maps),))):
         if arrays[name].shape != shape:
             raise InputError(
                 f"{folder / name} has shape {arrays[name].shape}, expected {shape}: the set was made by another version"
                 " of the painter; build it again with `fitme data build`"
             )
-    return MapDataset(maps, arrays[CAUSES_FILE], arrays[TYPOLOGY_FILE], arrays[SEEDS_FILE])
+    return MapDataset(maps, arrays[FACTORS_FILE], arrays[ITA_FILE], arrays[SEEDS_FILE])
 
 
 def texel_weight(texel_geometry: TexelGeometry) -> Tensor:
@@ -205,19 +205,19 @@ def _rows(
     first_seed: int,
     workers: int,
     balanced: bool,
-    given: GivenMaps | None,
+    given: SuppliedMaps | None,
 ) -> Iterator[MapRow]:
     """The rows that are still missing: given maps first, so that made skins even out their tones."""
     given_count = given.count if given else 0
     texel_geometry = default_texel_geometry(resolution)
     if given and len(growing) < given_count:
-        unknown = np.full(CAUSE_COUNT, np.nan, np.float32)
+        unknown = np.full(FACTOR_COUNT, np.nan, np.float32)
         for index, maps in enumerate(given.make()):
             if index >= len(growing):
-                angle = skin_angle(bytes_to_linear(maps[..., :3]), texel_geometry)
-                yield MapRow(maps, unknown, angle, GIVEN_SEED)
+                angle = skin_ita_deg(bytes_to_linear(maps[..., :3]), texel_geometry)
+                yield MapRow(maps, unknown, angle, SUPPLIED_SEED)
     total = count + given_count
-    limit = class_limit(total) if balanced else total
+    limit = ita_class_limit(total) if balanced else total
     next_seed = max([first_seed - 1, *growing.seeds]) + 1
     tried = 0
     with _Painters(workers) as paint:
@@ -226,12 +226,12 @@ def _rows(
             if tried > _MOST_TRIES * count + _MOST_TRIES:
                 raise FitmeError(
                     f"after {tried} seeds {missing} of {count} skins are missing because their classes of skin tone"
-                    f" {ToneReport.of(np.array(growing.typology_deg)).counts} are full: give more even maps"
+                    f" {SkinToneCounts.of(np.array(growing.ita_deg)).counts} are full: give more even maps"
                 )
             jobs = [(seed, resolution) for seed in range(next_seed, next_seed + missing)]
             next_seed, tried = next_seed + missing, tried + missing
             for row in paint(jobs):
-                taken = class_index(np.array(growing.typology_deg)).tolist().count(int(class_index(row.typology_deg)))
+                taken = ita_class_index(np.array(growing.ita_deg)).tolist().count(int(ita_class_index(row.ita_deg)))
                 if taken < limit:
                     yield row
 
@@ -258,11 +258,11 @@ class _Painters:
 def _make(job: tuple[int, int]) -> MapRow:
     seed, resolution = job
     skin = synthesize_skin(seed, resolution)
-    angle = skin_angle(skin.diffuse, default_texel_geometry(resolution))
+    angle = skin_ita_deg(skin.diffuse, default_texel_geometry(resolution))
     return MapRow(encode_maps(skin.diffuse, skin.specular, skin.normals), factor_vector(skin.factors), angle, seed)
 
 
-def _recipe(count: int, resolution: int, first_seed: int, balanced: bool, given: GivenMaps | None) -> dict[str, Any]:
+def _recipe(count: int, resolution: int, first_seed: int, balanced: bool, given: SuppliedMaps | None) -> dict[str, Any]:
     """What decides a set. The painter is known by a small picture that it paints."""
     probe = synthesize_skin(first_seed, _PROBE_RESOLUTION)
     painted = encode_maps(probe.diffuse, probe.specular, probe.normals).tobytes()
@@ -271,7 +271,7 @@ def _recipe(count: int, resolution: int, first_seed: int, balanced: bool, given:
         "resolution": resolution,
         "first_seed": first_seed,
         "channels": CHANNELS,
-        "causes": CAUSE_COUNT,
+        "causes": FACTOR_COUNT,
         "balanced": balanced,
         "painter": hashlib.sha256(painted).hexdigest()[:16],
         "given": given.recipe if given else None,
@@ -286,5 +286,5 @@ def _read_about(folder: Path) -> dict[str, Any]:
     return about if isinstance(about, dict) else {}
 
 
-def _columns(report: ToneReport) -> tuple[tuple[int, ...], list[float]]:
+def _columns(report: SkinToneCounts) -> tuple[tuple[int, ...], list[float]]:
     return report.counts, [round(share, 4) for share in report.shares]

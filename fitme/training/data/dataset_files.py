@@ -15,7 +15,7 @@ import numpy as np
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.errors import FitmeError, StoreError
 
-MAPS_FILE, CAUSES_FILE, TYPOLOGY_FILE, SEEDS_FILE = "maps.npy", "causes.npy", "typology.npy", "seeds.npy"
+MAPS_FILE, FACTORS_FILE, ITA_FILE, SEEDS_FILE = "maps.npy", "causes.npy", "typology.npy", "seeds.npy"
 ABOUT_FILE = "about.json"
 PARTIAL = ".partial"
 
@@ -32,7 +32,7 @@ class MapRow:
     """(R, R, C)."""
     factors: Float32Array
     """(K,)."""
-    typology_deg: float
+    ita_deg: float
     seed: int
 
 
@@ -40,7 +40,7 @@ class MapRow:
 class GrowingSet:
     """Writes `total` rows one after the other; use it as a context manager and end with `finish`.
 
-    Rows that an interrupted run of the same recipe has written are kept: `typology_deg` and `seeds` hold them.
+    Rows that an interrupted run of the same recipe has written are kept: `ita_deg` and `seeds` hold them.
     """
 
     folder: Path
@@ -49,13 +49,13 @@ class GrowingSet:
     total: int
     map_shape: tuple[int, int, int]
     factor_count: int
-    typology_deg: list[float] = field(default_factory=list, init=False)
+    ita_deg: list[float] = field(default_factory=list, init=False)
     seeds: list[int] = field(default_factory=list, init=False)
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._recipe_path = self.folder / (ABOUT_FILE + PARTIAL)
-        names = (MAPS_FILE, CAUSES_FILE, TYPOLOGY_FILE, SEEDS_FILE)
+        names = (MAPS_FILE, FACTORS_FILE, ITA_FILE, SEEDS_FILE)
         self._paths = [self.folder / (name + PARTIAL) for name in names]
         self._types: tuple[np.dtype[Any], ...] = tuple(np.dtype(name) for name in ("u1", "<f4", "<f4", "<i8"))
         self._shapes: tuple[tuple[int, ...], ...] = (self.map_shape, (self.factor_count,), (), ())
@@ -74,7 +74,7 @@ class GrowingSet:
             file.truncate(len(header) + kept * size)
             file.seek(len(header))
         if kept:
-            self.typology_deg = np.fromfile(self._files[2], np.float32, kept).tolist()
+            self.ita_deg = np.fromfile(self._files[2], np.float32, kept).tolist()
             self.seeds = np.fromfile(self._files[3], np.int64, kept).tolist()
         for file in self._files:
             file.seek(0, 2)
@@ -91,7 +91,7 @@ class GrowingSet:
 
     def append(self, row: MapRow) -> None:
         """Add a row; StoreError when the disk is full, with what is there kept for the next run."""
-        values: tuple[Any, ...] = (row.maps, row.factors, row.typology_deg, row.seed)
+        values: tuple[Any, ...] = (row.maps, row.factors, row.ita_deg, row.seed)
         try:
             for file, value, kind, size in zip(self._files, values, self._types, self._sizes, strict=True):
                 data = np.asarray(value, kind).tobytes()
@@ -107,7 +107,7 @@ class GrowingSet:
                     " goes on from there"
                 ) from error
             raise
-        self.typology_deg.append(row.typology_deg)
+        self.ita_deg.append(row.ita_deg)
         self.seeds.append(row.seed)
 
     def finish(self, about: dict[str, Any]) -> None:

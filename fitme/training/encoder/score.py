@@ -15,15 +15,20 @@ from fitme.reflectance.texture_encoder import TextureEncoder
 from fitme.render.rasterizer import select_backend
 from fitme.shape import load_default_model
 from fitme.skin.painter import synthesize_skin
-from fitme.skin.skin_tone_classes import CLASS_NAMES, class_index, skin_angle
+from fitme.skin.skin_tone_classes import CLASS_NAMES, ita_class_index, skin_ita_deg
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.data.dataset import HELD_OUT_SEED
-from fitme.training.encoder.simulated_textures import CaptureSettings, TrackedFrame, picture_maps, views_of
+from fitme.training.encoder.simulated_textures import (
+    CaptureSettings,
+    TextureObservation,
+    measure_views,
+    simulate_observations,
+)
 from fitme.training.encoder.trainer import encoded_maps
 
 YAW_RANGE_DEG = (20.0, 50.0)
 """How far heads are turned, to either side in turn."""
-SEEN_VISIBILITY = 0.1
+OBSERVED_VISIBILITY = 0.1
 """Visibility from which a texel counts as seen."""
 SCORE_BATCH = 8
 
@@ -54,18 +59,18 @@ def score_encoder(
     texel_geometry = default_texel_geometry(generator.config.resolution)
     covered = torch.from_numpy(texel_geometry.covered.astype(np.float32))
     rows, found_deg, true_deg = [], [], []
-    for truth, observation in half_seen_heads(heads, generator.config.resolution, capture or CaptureSettings()):
+    for truth, observation in partly_visible_heads(heads, generator.config.resolution, capture or CaptureSettings()):
         guess = generator.synthesize(encoder.encode(observation.texture, observation.visibility))
-        seen = (observation.visibility[..., 0] > SEEN_VISIBILITY).float() * covered
+        seen = (observation.visibility[..., 0] > OBSERVED_VISIBILITY).float() * covered
         for index in range(len(seen)):
             found, wanted = guess.diffuse[index : index + 1], truth.diffuse[index : index + 1]
             masks = (covered, seen[index], covered - seen[index])
             share = float(seen[index].sum() / covered.sum())
             rows.append([*(float(psnr(found, wanted, mask)) for mask in masks), share])
-            found_deg.append(skin_angle(found[0].numpy(), texel_geometry))
-            true_deg.append(skin_angle(wanted[0].numpy(), texel_geometry))
+            found_deg.append(skin_ita_deg(found[0].numpy(), texel_geometry))
+            true_deg.append(skin_ita_deg(wanted[0].numpy(), texel_geometry))
     table, errors = np.array(rows), np.abs(np.array(found_deg) - np.array(true_deg))
-    classes = class_index(np.array(true_deg))
+    classes = ita_class_index(np.array(true_deg))
     present = [(name, classes == index) for index, name in enumerate(CLASS_NAMES) if (classes == index).any()]
     return TextureEncoderScore(
         psnr_db=float(table[:, 0].mean()),
@@ -78,17 +83,17 @@ def score_encoder(
     )
 
 
-def half_seen_heads(
+def partly_visible_heads(
     heads: int, resolution: int, capture: CaptureSettings
-) -> Iterator[tuple[ReflectanceMaps, TrackedFrame]]:
+) -> Iterator[tuple[ReflectanceMaps, TextureObservation]]:
     """Held-out heads in batches, each with one lit picture's texels, turned further with every pair. Deterministic."""
     turned = np.linspace(*YAW_RANGE_DEG, heads)
     yaws = np.where(np.arange(heads) % 2 == 0, turned, -turned).astype(np.float32)
-    views = views_of(load_default_model(), select_backend("cpu"), yaws, resolution, capture, seed=HELD_OUT_SEED)
+    views = measure_views(load_default_model(), select_backend("cpu"), yaws, resolution, capture, seed=HELD_OUT_SEED)
     random = torch.Generator().manual_seed(HELD_OUT_SEED)
     for batch in torch.split(torch.arange(heads), SCORE_BATCH):
         truth = _painted([HELD_OUT_SEED + int(index) for index in batch], resolution)
-        yield truth, picture_maps(encoded_maps(truth), views, capture, random, batch)
+        yield truth, simulate_observations(encoded_maps(truth), views, capture, random, batch)
 
 
 def _painted(seeds: list[int], resolution: int) -> ReflectanceMaps:

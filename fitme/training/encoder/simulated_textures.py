@@ -28,17 +28,17 @@ from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 from fitme.track.oval import oval_mask
 
-PICTURE_SIZE = 192
+IMAGE_SIZE = 192
 """Pixels a side of the pictures whose view of the head is measured; they are never drawn."""
 HEAD_DISTANCE_M = 0.5
 FOCAL = 1.25
 """Focal length over the side of the picture."""
 MOVING = {"jawOpen": 0.5, "mouthSmileLeft": 0.6, "mouthSmileRight": 0.6, "eyeBlinkLeft": 0.4, "eyeBlinkRight": 0.4}
 """Expressions that open and close what a view shows, and the largest amount of each."""
-IDENTITY_SPREAD = 0.6
+IDENTITY_SIGMA = 0.6
 """Standard deviations of identity coefficients of the heads that are looked at."""
 
-INTRUDER_SATURATION = 0.35
+OCCLUDER_SATURATION = 0.35
 """Most of what gets between camera and face, such as hair and glasses, is dull."""
 
 
@@ -75,7 +75,7 @@ class CaptureSettings:
     """Misregistration in texels of a 64 map."""
     hole_share: float = 0.5
     """Textures of which something, such as a hand, hides a part."""
-    intruder_share: float = 0.15
+    occluder_share: float = 0.15
     """Textures that show something else than the face somewhere, such as a strand of hair, and do not know it."""
 
 
@@ -96,7 +96,7 @@ class Views:
 
 
 @dataclass(frozen=True, eq=False)
-class TrackedFrame:
+class TextureObservation:
     """Encoder inputs of a batch, and what they ask for."""
 
     texture: Tensor
@@ -116,7 +116,7 @@ def random_yaws(count: int, settings: CaptureSettings, seed: int) -> Float32Arra
     return np.clip(yaws, -settings.largest_yaw_deg, settings.largest_yaw_deg).astype(np.float32)
 
 
-def views_of(
+def measure_views(
     model: MorphableModel,
     backend: RasterizerBackend,
     yaws_deg: Float32Array,  # (K,)
@@ -128,14 +128,12 @@ def views_of(
     from the seed."""
     draw = np.random.default_rng(seed)
     table = texel_table(model, resolution)
-    camera = Camera.centered(FOCAL * PICTURE_SIZE, PICTURE_SIZE, PICTURE_SIZE)
-    blank = np.zeros((PICTURE_SIZE, PICTURE_SIZE, 3), np.uint8)
+    camera = Camera.centered(FOCAL * IMAGE_SIZE, IMAGE_SIZE, IMAGE_SIZE)
+    blank = np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
     ears = table.region == Region.EARS  # fusion leaves them out
     weights, normals, mirrors = [], [], []
     for yaw in yaws_deg:
-        identity = IDENTITY_SPREAD * torch.from_numpy(
-            draw.standard_normal((1, model.identity_count)).astype(np.float32)
-        )
+        identity = IDENTITY_SIGMA * torch.from_numpy(draw.standard_normal((1, model.identity_count)).astype(np.float32))
         expression = torch.zeros(1, len(EXPRESSION_NAMES))
         for name, largest in MOVING.items():
             expression[0, expression_index(name)] = largest * draw.random() ** 2
@@ -144,8 +142,8 @@ def views_of(
         vertices = model.vertices(identity, expression)[0]
         posed = transform(rotation, torch.tensor([0.0, 0.0, -HEAD_DISTANCE_M]), vertices)
         landmarks = camera.project(model.landmarks(posed[None])[0]).numpy()
-        face = oval_mask(landmarks, PICTURE_SIZE, PICTURE_SIZE).astype(np.float32)
-        around = oval_mask(landmarks, PICTURE_SIZE, PICTURE_SIZE, grow=AROUND_GROWTH * draw.random())
+        face = oval_mask(landmarks, IMAGE_SIZE, IMAGE_SIZE).astype(np.float32)
+        around = oval_mask(landmarks, IMAGE_SIZE, IMAGE_SIZE, grow=AROUND_GROWTH * draw.random())
         usable = np.maximum(face, AROUND_WEIGHT * around.astype(np.float32))
         view = unproject(table, model, posed, camera, blank, usable, backend)
         facing = (view.normals * view.toward_viewer).sum(-1, keepdims=True)
@@ -162,13 +160,13 @@ def views_of(
     )
 
 
-def picture_maps(
+def simulate_observations(
     maps: Tensor,  # (B, 6, R, R) as `MapDataset.batch`
     views: Views,
     settings: CaptureSettings,
     random: torch.Generator,
     chosen: Tensor | None = None,  # (B,) views
-) -> TrackedFrame:
+) -> TextureObservation:
     """Encoder inputs that maps give. `chosen` makes each a lit texture of that one view; else chance decides."""
     batch, resolution = len(maps), maps.shape[-1]
     fused = torch.zeros(batch, dtype=torch.bool)
@@ -191,28 +189,28 @@ def picture_maps(
     seen_skin = (visibility * views.skin)[..., None]  # (B, R, R, 1)
     basis, mirrored = sh_basis(views.normals[first]), sh_basis(views.mirror[first])  # (B, R, R, 9)
     light = _random_light(batch, settings, random)  # (B, 9, 3)
-    shading = _shine(basis, light).clamp(min=MINIMAL_SHADING / 2.0)
+    shading = _evaluate_sh(basis, light).clamp(min=MINIMAL_SHADING / 2.0)
     exposure = settings.mean_shading * (settings.exposure_log_sigma * _normal(random, batch)).exp()
     exposure = exposure / (_mean_over(shading, seen_skin) @ torch.from_numpy(LUMINANCE)).clamp(min=1e-3)
     balance = (settings.white_balance_log_sigma * _normal(random, batch, 3)).exp() * exposure[:, None]
     shading, light = shading * balance[:, None, None], light * balance[:, None]
-    sheen = HEMISPHERICAL_REFLECTANCE * specular * _shine(mirrored, light)
+    specular_term = HEMISPHERICAL_REFLECTANCE * specular * _evaluate_sh(mirrored, light)
     occlusion = views.occlusion[..., None]
-    lit = (occlusion * (albedo * shading + sheen)).clamp(max=1.0)
-    known_sheen = occlusion * sheen * (0.5 + 0.5 * _uniform(random, batch, 1, 1, 1))
-    dull, known = (lit - known_sheen).clamp(min=0.0), occlusion * shading
+    lit = (occlusion * (albedo * shading + specular_term)).clamp(max=1.0)
+    estimated_specular = occlusion * specular_term * (0.5 + 0.5 * _uniform(random, batch, 1, 1, 1))
+    dull, known = (lit - estimated_specular).clamp(min=0.0), occlusion * shading
     delighted, scale = _view_albedos(lit, dull, known, basis, seen_skin, settings, random)
     texture = torch.where(fused[:, None, None, None], delighted, lit)
     scaled = linear_to_srgb((srgb_to_linear(maps[:, :3]) * scale[:, :, None, None]).clamp(0.0, MAXIMAL_ALBEDO))
     diffuse = torch.where(fused[:, None, None, None], scaled, maps[:, :3])
 
-    texture = _with_intruders(texture, settings, random)
+    texture = _with_occluders(texture, settings, random)
     visibility = visibility * (1.0 - _blobs(batch, resolution, settings.hole_share, random))
     encoded = linear_to_srgb(texture)
     encoded = _blurred(encoded.permute(0, 3, 1, 2), settings.largest_blur * unit, random).permute(0, 2, 3, 1)
     noise = settings.largest_noise * _uniform(random, batch, 1, 1, 1) * _normal(random, *encoded.shape)
     wanted = torch.cat([diffuse, maps[:, 3:]], 1)
-    return TrackedFrame((encoded + noise).clamp(0.0, 1.0), visibility[..., None], fused, wanted)
+    return TextureObservation((encoded + noise).clamp(0.0, 1.0), visibility[..., None], fused, wanted)
 
 
 def _view_albedos(
@@ -259,7 +257,7 @@ def _tint(batch: int, settings: CaptureSettings, random: torch.Generator) -> Ten
     return torch.stack([warmth, torch.zeros(batch), -warmth], -1).exp()
 
 
-def _shine(basis: Tensor, light: Tensor) -> Tensor:
+def _evaluate_sh(basis: Tensor, light: Tensor) -> Tensor:
     return torch.einsum("bhwk,bkc->bhwc", basis, light).clamp(min=0.0)
 
 
@@ -268,11 +266,11 @@ def _mean_over(values: Tensor, weight: Tensor) -> Tensor:
     return (values * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1e-3)
 
 
-def _with_intruders(texture: Tensor, settings: CaptureSettings, random: torch.Generator) -> Tensor:
+def _with_occluders(texture: Tensor, settings: CaptureSettings, random: torch.Generator) -> Tensor:
     batch, resolution = len(texture), texture.shape[1]
-    blobs = _blobs(batch, resolution, settings.intruder_share, random)[..., None]
+    blobs = _blobs(batch, resolution, settings.occluder_share, random)[..., None]
     gray = _uniform(random, batch, 1, 1, 1).square()
-    color = torch.lerp(gray, _uniform(random, batch, 1, 1, 3).square(), INTRUDER_SATURATION)
+    color = torch.lerp(gray, _uniform(random, batch, 1, 1, 3).square(), OCCLUDER_SATURATION)
     return torch.lerp(texture, color, blobs)
 
 

@@ -37,11 +37,11 @@ from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.data.dataset import CHANNELS, MapDataset, load_dataset, texel_weight
 from fitme.training.encoder.simulated_textures import (
     CaptureSettings,
-    TrackedFrame,
+    TextureObservation,
     Views,
-    picture_maps,
+    measure_views,
     random_yaws,
-    views_of,
+    simulate_observations,
 )
 
 COMPONENTS = 160
@@ -117,7 +117,7 @@ class EncoderTrainer:
             noise = torch.randn(512, generator.latent_size, generator=torch.Generator().manual_seed(0))
             self._spread = generator.mapping(noise).std(0).clamp(min=1e-3)  # (D,)
 
-    def adopt_body(self, tensors: dict[str, Tensor]) -> None:
+    def set_body(self, tensors: dict[str, Tensor]) -> None:
         """Take over what does not depend on the generator (`load_body`) from an encoder of the same sizes; InputError
         for others."""
         own = self.encoder.state_dict()
@@ -139,7 +139,7 @@ class EncoderTrainer:
 
         def loss() -> Tensor:
             maps = self._batch(config.component_batch)
-            observation = picture_maps(maps, self._views, self._capture, self._random)
+            observation = simulate_observations(maps, self._views, self._capture, self._random)
             wanted = (observation.wanted.flatten(1) * _weights(self._cover) - mean) @ unit
             found = readout(self._features(observation))
             error: Tensor = ((found - wanted) * size).square().sum(1).mean() / scale
@@ -160,7 +160,7 @@ class EncoderTrainer:
         def loss() -> Tensor:
             index = torch.randint(len(noise), (config.component_batch,), generator=self._random)
             true = maps[index].float()
-            observation = picture_maps(true, self._views, self._capture, self._random)
+            observation = simulate_observations(true, self._views, self._capture, self._random)
             exposure = ((observation.wanted - true).flatten(1) * _weights(self._cover)) @ directions
             error = self.encoder.noise(self._features(observation)) - noise[index]
             changed = (error @ effect - exposure).square().sum(1).mean() / scale
@@ -179,7 +179,7 @@ class EncoderTrainer:
             factor = 2 if done < config.coarse_map_steps else 1
             done += 1
             maps = self._batch(config.map_batch)
-            observation = picture_maps(maps, self._views, self._capture, self._random)
+            observation = simulate_observations(maps, self._views, self._capture, self._random)
             z, w_plus = self.encoder.latents(self._features(observation))
             offsets = (w_plus - self.encoder.mapping(z)[:, None]) / self._spread
             found = self._generator.synthesize(w_plus, self._resolution // factor)
@@ -191,14 +191,14 @@ class EncoderTrainer:
         steps = config.coarse_map_steps + config.map_steps
         yield from self._descend("maps", [*self.encoder.parameters()], config.map_rate, steps, loss)
 
-    def _features(self, observation: TrackedFrame) -> Tensor:
+    def _features(self, observation: TextureObservation) -> Tensor:
         return self.encoder.features(observation.texture, observation.visibility, observation.delighted)
 
     def _difference(self, found: Tensor, wanted: Tensor, cover: Tensor) -> Tensor:
         error = (found - wanted) * cover
         color = error[:, :3].abs().mean() + SQUARED_SHARE * (error[:, :3] * (found - wanted)[:, :3]).mean()
-        gloss = self.config.specular_weight * error[:, 3].abs().mean()
-        return color + gloss + self.config.normal_weight * error[:, 4:].abs().mean()
+        specular_detail = self.config.specular_weight * error[:, 3].abs().mean()
+        return color + specular_detail + self.config.normal_weight * error[:, 4:].abs().mean()
 
     def _descend(
         self, phase: str, parameters: list[nn.Parameter], rate: float, steps: int, loss_of: Callable[[], Tensor]
@@ -266,7 +266,7 @@ def _importance(resolution: int) -> Tensor:
 
 def _views(resolution: int, config: EncoderTrainingConfig, capture: CaptureSettings) -> Views:
     yaws = random_yaws(config.views, capture, config.seed)
-    return views_of(load_default_model(), select_backend("cpu"), yaws, resolution, capture, config.seed)
+    return measure_views(load_default_model(), select_backend("cpu"), yaws, resolution, capture, config.seed)
 
 
 def _weights(cover: Tensor) -> Tensor:
@@ -312,7 +312,7 @@ def train_encoder(
     config = EncoderTrainingConfig(seed=seed, component_steps=component_steps)
     trainer = EncoderTrainer(load_generator(generator), load_dataset(data), config)
     if start is not None:
-        trainer.adopt_body(load_body(start))
+        trainer.set_body(load_body(start))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         for phase in (trainer.learn_components(), trainer.learn_samples(), trainer.learn_maps()):

@@ -25,7 +25,7 @@ MEASURE = "measure"
 """Name of the rows with the figure by which weights are judged; higher is better."""
 PANEL_COLUMNS = 3
 PANEL_INCHES = (4.6, 2.8)
-PICTURE_DPI = 100
+FIGURE_DPI = 100
 SMOOTHING_SHARE = 0.02
 """Width of the running mean in the length of a curve."""
 LOGARITHMIC_RATIO = 10.0
@@ -155,7 +155,7 @@ def write_curves(record: Path, picture: Path) -> None:
         panel.set_title(name.replace("_", " "), fontsize="medium")
         panel.grid(alpha=0.3)
     with atomic_file(picture) as partial:
-        figure.savefig(partial, format="png", dpi=PICTURE_DPI)
+        figure.savefig(partial, format="png", dpi=FIGURE_DPI)
 
 
 def _draw_loss(panel: "Axes", curve: Curve) -> None:

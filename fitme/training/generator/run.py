@@ -45,7 +45,7 @@ from fitme.training.closed_form.principal_components import (
     map_scores,
     principal_components,
 )
-from fitme.training.contact_sheets import map_sheet, sample_maps, write_picture
+from fitme.training.contact_sheets import map_sheet, sample_maps, write_image
 from fitme.training.data.dataset import HELD_OUT_SEED, MapDataset, build_dataset, load_dataset, texel_weight
 from fitme.training.generator.checkpoint import (
     Checkpoint,
@@ -70,7 +70,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
-class Piece:
+class RunBudget:
     """How far one call goes on with a run."""
 
     steps: int | None = None
@@ -96,7 +96,7 @@ def train(
     *,
     data: Path | None = None,
     device: str = "cpu",
-    piece: Piece | None = None,
+    piece: RunBudget | None = None,
     console: Console | None = None,
 ) -> Outcome:
     """Begin the run of the folder `out`, or go on with it, until it is finished or the piece ends.
@@ -114,7 +114,7 @@ def train(
         raise InputError(f"{out} is a file: name a folder for the run")
     try:
         run = TrainingRun(settings, out, data, place, console or Console())
-        return run.go_on(piece or Piece(), began)
+        return run.continue_run(piece or RunBudget(), began)
     except (OSError, SafetensorError) as error:
         raise ModelFileError(
             f"{out}: the run cannot write or read its files ({error}). Make room, and start again: it goes on from"
@@ -163,7 +163,7 @@ class TrainingRun:
             self.best_db, self._saved = found.state["best_db"], path
             console.print(f"going on from {path}")
 
-    def go_on(self, piece: Piece, began: float) -> Outcome:
+    def continue_run(self, piece: RunBudget, began: float) -> Outcome:
         """Train until the run or the piece ends; `began` is `time.monotonic()` at the piece's beginning."""
         settings, trainer, saved = self._settings, self.trainer, self._saved
         saved_step = trainer.step if saved else -1
@@ -211,10 +211,10 @@ class TrainingRun:
             self.best_db = value
             save_generator(generator, self._out / GENERATOR_NAME)
         self._console.print(f"step {step}: held-out heads are inverted with {value:.2f} dB{', the best' * best}")
-        write_picture(map_sheet(sample_maps(generator, SHEET_COLUMNS)), self._out / f"samples_{step:06d}.png")
+        write_image(map_sheet(sample_maps(generator, SHEET_COLUMNS)), self._out / f"samples_{step:06d}.png")
         real, rebuilt = self.trainer.reconstruct(np.arange(SHEET_COLUMNS))
         sheet = np.concatenate([map_sheet(decode(**real)), map_sheet(decode(**rebuilt))], 0)
-        write_picture(sheet, self._out / f"rebuilt_{step:06d}.png")
+        write_image(sheet, self._out / f"rebuilt_{step:06d}.png")
         return value
 
     def _given(self, folder: Path) -> MapDataset:
@@ -295,7 +295,7 @@ def training_start(
 def digest_of(dataset: MapDataset) -> str:
     """What tells two sets of maps apart: how many, their causes, seeds and tones."""
     digest = hashlib.sha256(str(dataset.maps.shape).encode())
-    for values in (dataset.factors, dataset.seeds, dataset.typology_deg):
+    for values in (dataset.factors, dataset.seeds, dataset.ita_deg):
         digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
 
@@ -309,11 +309,11 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
         yield requested.is_set
         return
 
-    def take_note(number: int, frame: FrameType | None) -> None:
+    def request_stop(number: int, frame: FrameType | None) -> None:
         requested.set()
         signal.signal(number, before[signal.Signals(number)])
 
-    before = {number: signal.signal(number, take_note) for number in STOP_SIGNALS}
+    before = {number: signal.signal(number, request_stop) for number in STOP_SIGNALS}
     try:
         yield requested.is_set
     finally:

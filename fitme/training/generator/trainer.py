@@ -33,7 +33,7 @@ from fitme.training.data.dataset import MapDataset
 from fitme.training.generator.config import TrainingConfig
 from fitme.training.objectives.adversarial import Adversary
 from fitme.training.objectives.path_length import PathLength
-from fitme.training.objectives.reconstruction import comparable, reconstruction_losses
+from fitme.training.objectives.reconstruction import encoded_outputs, reconstruction_losses
 
 RIDGE_SHARE = 0.05
 """Ridge of the regression from z to coefficients, per map."""
@@ -128,7 +128,7 @@ class Trainer:
             factors = self._factors_of(indices)
             w_plus = self.generator.broadcast(self.generator.mapping.from_factors(factors))
             pyramid = self.generator.raw_pyramid(w_plus, phase.resolution)
-        outputs = {size: comparable({k: v.float() for k, v in raw.items()}) for size, raw in pyramid.items()}
+        outputs = {size: encoded_outputs({k: v.float() for k, v in raw.items()}) for size, raw in pyramid.items()}
         losses = reconstruction_losses(outputs, maps, self._weight, config.reconstruction)
         if bool(self._learned[torch.from_numpy(indices)].any()):
             losses["codes"] = CODE_WEIGHT * factors.square().mean()
@@ -305,7 +305,7 @@ def _factors(dataset: MapDataset, config: TrainingConfig) -> tuple[Tensor, Tenso
     known = ~np.isnan(factors).any(1)
     if not known.any():
         return torch.zeros(len(factors), config.generator.noise_size), torch.ones(len(factors), dtype=torch.bool), None
-    balanced = factors[known][balanced_rows(dataset.typology_deg[known], config.seed)]
+    balanced = factors[known][balanced_rows(dataset.ita_deg[known], config.seed)]
     distribution = fit_factor_distribution(balanced, QUANTILES, config.seed)
     standardized = torch.zeros(len(factors), factors.shape[1])
     standardized[torch.from_numpy(known)] = distribution.standardize(factors[known])

@@ -31,7 +31,7 @@ class ReconstructionWeights:
     """Of the difference of local contrast, beside each map's own weight; see `contrast_loss`."""
 
 
-def comparable(raw: dict[str, Tensor]) -> Tensor:
+def encoded_outputs(raw: dict[str, Tensor]) -> Tensor:
     """The generator's raw outputs as the data set has maps: (B, 6, R, R)."""
     diffuse = linear_to_srgb(torch.sigmoid(raw["diffuse"]))
     return torch.cat([diffuse, torch.sigmoid(raw["specular"]), raw["normals"] * NORMAL_SLOPE_SCALE], 1)

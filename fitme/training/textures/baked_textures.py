@@ -56,7 +56,7 @@ class BakingSettings:
     """Standard deviation, sRGB-encoded."""
     compressed_share: float = 0.5
     jpeg_quality: tuple[int, int] = (45, 95)
-    without_organs_share: float = 0.35
+    without_eyes_and_mouth_share: float = 0.35
     """Textures that lack eyeballs, teeth and the inside of the mouth."""
     front_only_share: float = 0.25
     """Textures of what can be seen from the front."""
@@ -75,7 +75,7 @@ class HeadSurface:
     """(R, R, 1) share of the surroundings that a texel sees."""
     covered: Tensor
     """(R, R) bool."""
-    organs: Tensor
+    eyes_and_mouth: Tensor
     """(R, R) bool: eyeballs, teeth and the inside of the mouth."""
     face: Tensor
     """(R, R, 1) float: skin of the face's front, where exposure is measured."""
@@ -97,7 +97,7 @@ def head_surface(resolution: int) -> HeadSurface:
         tangents=torch.from_numpy(coverage.interpolate(tangents.numpy(), uv_triangles)),
         occlusion=torch.from_numpy(np.where(texel_geometry.covered[..., None], occlusion, 1.0).astype(np.float32)),
         covered=torch.from_numpy(texel_geometry.covered),
-        organs=torch.from_numpy(texel_geometry.is_region(Region.EYES, Region.TEETH, Region.MOUTH_INTERIOR)),
+        eyes_and_mouth=torch.from_numpy(texel_geometry.is_region(Region.EYES, Region.TEETH, Region.MOUTH_INTERIOR)),
         face=torch.from_numpy(face[..., None].astype(np.float32)),
     )
 
@@ -142,13 +142,13 @@ def _lit(maps: Tensor, surface: HeadSurface, settings: BakingSettings, random: t
     shading = diffuse_shading(smooth, light)
     frontal = _uniform(random, batch, 1, 1, 1)
     to_viewer = unit(normals + 2.0 * frontal * torch.tensor(_FRONT))
-    sheen = _uniform(random, batch, 1, 1, 1) * specular * specular_shading(rough, to_viewer, light)
+    specular_term = _uniform(random, batch, 1, 1, 1) * specular * specular_shading(rough, to_viewer, light)
     occlusion = surface.occlusion ** _uniform(random, batch, 1, 1, 1)
     level = (shading.mean(-1, keepdim=True) * surface.face).sum((1, 2, 3)) / surface.face.sum()
     exposure = settings.mean_shading * (settings.exposure_log_sigma * _normal(random, batch, 1)).exp()
     balance = exposure * (settings.white_balance_log_sigma * _normal(random, batch, 3)).exp()
     gain = (balance / level.clamp(min=1e-3)[:, None])[:, None, None]
-    return linear_to_srgb(gain * occlusion * (albedo * shading + sheen)).permute(0, 3, 1, 2)
+    return linear_to_srgb(gain * occlusion * (albedo * shading + specular_term)).permute(0, 3, 1, 2)
 
 
 def random_light(batch: int, settings: BakingSettings, random: torch.Generator) -> Light:
@@ -207,8 +207,8 @@ def _compressed(texture: Tensor, settings: BakingSettings, random: torch.Generat
 def _coverage(batch: int, surface: HeadSurface, settings: BakingSettings, random: torch.Generator) -> Tensor:
     """(B, 1, R, R): what of a texture is known."""
     known = surface.covered.float().expand(batch, 1, -1, -1).clone()
-    without_organs = _uniform(random, batch) < settings.without_organs_share
-    known[without_organs] *= ~surface.organs
+    without_eyes_and_mouth = _uniform(random, batch) < settings.without_eyes_and_mouth_share
+    known[without_eyes_and_mouth] *= ~surface.eyes_and_mouth
     front_only = _uniform(random, batch) < settings.front_only_share
     limit = 0.6 * _uniform(random, batch, 1, 1, 1) - 0.2
     facing = ((surface.normals[..., 2] - limit) * 8.0 + 0.5).clamp(0.0, 1.0)

@@ -25,7 +25,7 @@ UV_SCALE = 65535
 """What a MakeHuman UV of 1 is stored as."""
 PATTERN = "*/textures/*diffuse*.png"
 """Skins in the package's folder; pictures of bodies in suits have other names."""
-SHOWN_REGIONS = (Region.SKIN, Region.LIPS, Region.EARS, Region.SCALP, Region.NECK)
+COVERED_REGIONS = (Region.SKIN, Region.LIPS, Region.EARS, Region.SCALP, Region.NECK)
 """What of our head the skins show."""
 _SAMPLES = 4
 """Samples a side for each texel of ours, averaged."""
@@ -51,11 +51,11 @@ def resample(picture: UInt8Array, resolution: int) -> tuple[Float32Array, BoolAr
 
     :returns: linear colour (R, R, 3), zero where the skin shows nothing of our head, and (R, R) where it does.
     """
-    grid, shown = _source_places(resolution)
+    grid, covered_by_skin = _source_places(resolution)
     pixels = torch.from_numpy(bytes_to_linear(picture)).permute(2, 0, 1)[None]
     sampled = grid_sample(pixels, grid, mode="bicubic", padding_mode="border", align_corners=False)
     mean = avg_pool2d(sampled, _SAMPLES)[0].permute(1, 2, 0).numpy()
-    return np.where(shown[..., None], np.clip(mean, 0.0, 1.0), 0.0).astype(np.float32), shown
+    return np.where(covered_by_skin[..., None], np.clip(mean, 0.0, 1.0), 0.0).astype(np.float32), covered_by_skin
 
 
 @cache
@@ -71,8 +71,8 @@ def _source_places(resolution: int) -> tuple[torch.Tensor, BoolArray]:
     uv = (corner_uv[triangle] * weights[..., None]).sum(2)
     whole = uv_raster(model, resolution).triangle
     region = model.triangle_region.numpy()[np.maximum(whole, 0)]
-    shown = (whole >= 0) & np.isin(region, [int(r) for r in SHOWN_REGIONS])
-    return torch.from_numpy((2.0 * uv - 1.0).astype(np.float32))[None], shown
+    covered_by_skin = (whole >= 0) & np.isin(region, [int(r) for r in COVERED_REGIONS])
+    return torch.from_numpy((2.0 * uv - 1.0).astype(np.float32))[None], covered_by_skin
 
 
 def load_corner_uv(triangle_count: int) -> Float32Array:

@@ -24,11 +24,11 @@ from fitme.color import srgb_to_linear
 from fitme.errors import InputError
 from fitme.shape.regions import Region
 from fitme.skin.painter import Skin, synthesize_skin
-from fitme.skin.skin_tone_classes import CLASS_NAMES, class_index, skin_angle
+from fitme.skin.skin_tone_classes import CLASS_NAMES, ita_class_index, skin_ita_deg
 from fitme.skin.texel_geometry import TexelGeometry, default_texel_geometry
-from fitme.training.data.dataset import GivenMaps, encode_maps
+from fitme.training.data.dataset import SuppliedMaps, encode_maps
 from fitme.training.textures.makehuman import find_skins, resample
-from fitme.training.textures.tone_matching import bare_skin, lip_share, match_tone
+from fitme.training.textures.tone_matching import lip_mask, match_tone, skin_mask
 from fitme.training.textures.translation_network import TextureTranslator, translate
 
 TEXTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -43,7 +43,7 @@ _HAIR_EDGE_TEXELS = 0.7
 
 
 @dataclass(frozen=True)
-class GivenTexture:
+class SuppliedTexture:
     """A picture that maps are to be made of."""
 
     path: Path
@@ -97,17 +97,17 @@ def read_texture(path: Path, resolution: int) -> Float32Array:
     return np.asarray(linear, np.float32)
 
 
-def given_maps(
+def supplied_maps(
     textures: Path | None, makehuman: Path | None, resolution: int, network: TextureTranslator, weights: Path
-) -> GivenMaps | None:
+) -> SuppliedMaps | None:
     """What `build_dataset` needs of a folder of textures and a folder of MakeHuman's skins; None without either.
 
     Every picture is read and checked here, before anything is made.
 
     :param weights: the file that `network` was loaded from, for the set's recipe.
     """
-    sources = [GivenTexture(path, False) for path in find_textures(textures)] if textures else []
-    sources += [GivenTexture(path, True) for path in find_skins(makehuman)] if makehuman else []
+    sources = [SuppliedTexture(path, False) for path in find_textures(textures)] if textures else []
+    sources += [SuppliedTexture(path, True) for path in find_skins(makehuman)] if makehuman else []
     if not sources:
         return None
     for source in sources:
@@ -122,37 +122,39 @@ def given_maps(
     }
 
     def make() -> Iterator[UInt8Array]:
-        lenders = Lenders(default_texel_geometry(resolution))
+        references = ReferenceHeads(default_texel_geometry(resolution))
         for source in sources:
-            yield from maps_of_texture(source, lenders, network)
+            yield from maps_of_texture(source, references, network)
 
-    return GivenMaps(len(sources) * len(CLASS_NAMES), recipe, make)
+    return SuppliedMaps(len(sources) * len(CLASS_NAMES), recipe, make)
 
 
-def maps_of_texture(source: GivenTexture, lenders: "Lenders", network: TextureTranslator) -> Iterator[UInt8Array]:
+def maps_of_texture(
+    source: SuppliedTexture, references: "ReferenceHeads", network: TextureTranslator
+) -> Iterator[UInt8Array]:
     """One encoded map (R, R, 6) for each class of skin tone, from the palest to the darkest."""
-    texel_geometry = lenders.texel_geometry
+    texel_geometry = references.texel_geometry
     if source.makehuman:
         texture, known = resample(read_skin(source.path), texel_geometry.resolution)
-        known = known & ~_flesh_of_sockets(texel_geometry)
+        known = known & ~_eye_socket_mask(texel_geometry)
     else:
         texture, known = read_texture(source.path, texel_geometry.resolution), texel_geometry.covered
     coverage = torch.from_numpy(known.astype(np.float32))[None]
     maps = translate(network, torch.from_numpy(texture)[None], coverage)
     plain = _Head(*(tensor[0].numpy() for tensor in (maps.diffuse, maps.specular, maps.normals)))
-    own_class = int(class_index(skin_angle(plain.diffuse, texel_geometry)))
+    own_class = int(ita_class_index(skin_ita_deg(plain.diffuse, texel_geometry)))
     draw = np.random.default_rng(zlib.crc32(source.path.name.encode()))
     for tone in range(len(CLASS_NAMES)):
-        lender = lenders.of_class(tone, draw)
+        reference = references.of_class(tone, draw)
         head = plain
         if tone != own_class:
-            head = replace(plain, diffuse=match_tone(plain.diffuse, lender.diffuse, texel_geometry))
+            head = replace(plain, diffuse=match_tone(plain.diffuse, reference.diffuse, texel_geometry))
         if source.makehuman:
-            head = _completed(head, lender, texel_geometry)
+            head = _with_hair_and_eyes(head, reference, texel_geometry)
         yield encode_maps(head.diffuse, head.specular, head.normals)
 
 
-class Lenders:
+class ReferenceHeads:
     """Painted heads of every class of skin tone, made when they are first asked for."""
 
     def __init__(self, texel_geometry: TexelGeometry) -> None:
@@ -165,27 +167,29 @@ class Lenders:
         while len(self._skins[tone]) < REFERENCES_PER_CLASS and self._next_seed < REFERENCE_SEED + REFERENCE_TRIES:
             skin = synthesize_skin(self._next_seed, self.texel_geometry.resolution)
             self._next_seed += 1
-            mine = self._skins[int(class_index(skin_angle(skin.diffuse, self.texel_geometry)))]
+            mine = self._skins[int(ita_class_index(skin_ita_deg(skin.diffuse, self.texel_geometry)))]
             if len(mine) < REFERENCES_PER_CLASS:
                 mine.append(skin)
         return self._skins[tone][int(draw.integers(len(self._skins[tone])))]
 
 
-def _completed(head: _Head, lender: Skin, texel_geometry: TexelGeometry) -> _Head:
+def _with_hair_and_eyes(head: _Head, reference: Skin, texel_geometry: TexelGeometry) -> _Head:
     """A head with the hair, the rims of the eyes and the organs of a painted one."""
     blur = _HAIR_EDGE_TEXELS * texel_geometry.resolution / 256.0
-    hair = gaussian_filter((1.0 - bare_skin(lender.diffuse, texel_geometry)) * (1.0 - lip_share(texel_geometry)), blur)
+    hair = gaussian_filter(
+        (1.0 - skin_mask(reference.diffuse, texel_geometry)) * (1.0 - lip_mask(texel_geometry)), blur
+    )
     rim = 1.0 / (1.0 + np.exp(np.clip((texel_geometry.eyelids - _LID_REACH) / _LID_EDGE, -30.0, 30.0)))
-    lent = np.where(texel_geometry.skin_like, np.maximum(hair, rim), 1.0)[..., None].astype(np.float32)
-    normals = head.normals + (lender.normals - head.normals) * lent
+    weight = np.where(texel_geometry.skin_like, np.maximum(hair, rim), 1.0)[..., None].astype(np.float32)
+    normals = head.normals + (reference.normals - head.normals) * weight
     return _Head(
-        head.diffuse + (lender.diffuse - head.diffuse) * lent,
-        head.specular + (lender.specular - head.specular) * lent,
+        head.diffuse + (reference.diffuse - head.diffuse) * weight,
+        head.specular + (reference.specular - head.specular) * weight,
         normals / np.linalg.norm(normals, axis=-1, keepdims=True),
     )
 
 
-def _flesh_of_sockets(texel_geometry: TexelGeometry) -> BoolArray:
+def _eye_socket_mask(texel_geometry: TexelGeometry) -> BoolArray:
     """(R, R) texels within the eyes' opening, which MakeHuman's skins paint red."""
     return np.asarray((texel_geometry.eyelids < _LID_REACH) & texel_geometry.is_region(Region.SKIN))
 

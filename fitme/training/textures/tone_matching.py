@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from fitme.arrays import BoolArray, Float32Array, Float64Array, RealArray
 from fitme.shape.regions import Region
 from fitme.skin.pigments import D65_WHITE_XYZ, XYZ_TO_SRGB
-from fitme.skin.skin_tone_classes import measuring_mask
+from fitme.skin.skin_tone_classes import skin_tone_mask
 from fitme.skin.texel_geometry import TexelGeometry
 
 LEVELS = 65
@@ -21,7 +21,7 @@ LEVEL_SMOOTHING = 1.5
 """Standard deviation in levels of the curves' smoothing."""
 SLOPE_LIMITS = (0.5, 1.8)
 """Least and greatest contrast of a curve."""
-SURE = 0.8
+CONFIDENT = 0.8
 """Texels that are skin to this degree make up the histogram."""
 
 _LIP_EDGE = 0.0035
@@ -42,26 +42,26 @@ _LUMINANCE = np.linalg.inv(XYZ_TO_SRGB)[1]
 _KNEE = 6.0 / 29.0
 
 
-def bare_skin(diffuse: Float32Array, texel_geometry: TexelGeometry) -> Float32Array:
+def skin_mask(diffuse: Float32Array, texel_geometry: TexelGeometry) -> Float32Array:
     """(H, W) in [0, 1] how much each texel of a linear albedo (H, W, 3) is bare skin: not lips, eyes, mouth, hair or
     nostril. Hair is told by being darker than the head's own cheeks and forehead, or of another hue."""
-    darker, other_hue = _unlike_skin(diffuse, texel_geometry)
-    hairy = _where_hair_grows(texel_geometry)
+    darker, other_hue = _difference_from_skin(diffuse, texel_geometry)
+    hairy = _hair_prior(texel_geometry)
     open_face = _falling(darker, *_DARKER_STOPS) * _falling(other_hue, *_OTHER_HUE)
     among_hair = _falling(darker, *_DARKER_STOPS_HAIRY) * _falling(other_hue, *_OTHER_HUE_HAIRY)
-    share = (open_face + (among_hair - open_face) * hairy) * (1.0 - lip_share(texel_geometry))
+    share = (open_face + (among_hair - open_face) * hairy) * (1.0 - lip_mask(texel_geometry))
     return _soft(share, texel_geometry)
 
 
-def shining_through(diffuse: Float32Array, texel_geometry: TexelGeometry) -> Float32Array:
+def light_between_hairs(diffuse: Float32Array, texel_geometry: TexelGeometry) -> Float32Array:
     """(H, W) in [0, 1] how much of the light of each texel that is not bare skin comes from skin between hairs, were
     the hairs black; none for hair of another hue than skin."""
-    darker, other_hue = _unlike_skin(diffuse, texel_geometry)
+    darker, other_hue = _difference_from_skin(diffuse, texel_geometry)
     light = np.clip((2.0**-darker - _OPAQUE_LIGHT) / (1.0 - _OPAQUE_LIGHT), 0.0, 1.0)
-    return _soft(light * _falling(other_hue, *_OTHER_HUE_HAIRY) * (1.0 - lip_share(texel_geometry)), texel_geometry)
+    return _soft(light * _falling(other_hue, *_OTHER_HUE_HAIRY) * (1.0 - lip_mask(texel_geometry)), texel_geometry)
 
 
-def lip_share(texel_geometry: TexelGeometry) -> Float32Array:
+def lip_mask(texel_geometry: TexelGeometry) -> Float32Array:
     """(H, W) in [0, 1] how much each texel belongs to the lips."""
     share = 1.0 / (1.0 + np.exp(np.clip(texel_geometry.lips / _LIP_EDGE, -30.0, 30.0)))
     return np.where(texel_geometry.skin_like, share, 0.0).astype(np.float32)
@@ -71,19 +71,19 @@ def match_tone(diffuse: Float32Array, reference: Float32Array, texel_geometry: T
     """A head's linear albedo (H, W, 3) with the skin tone of another's, the reference (H, W, 3). Cheeks and forehead
     have the reference's median colour afterwards."""
     lab, reference_lab = lab_of_linear(diffuse), lab_of_linear(reference)
-    measured = measuring_mask(texel_geometry)
-    skin, lips = bare_skin(diffuse, texel_geometry), lip_share(texel_geometry)
-    reference_skin = bare_skin(reference, texel_geometry)
-    bare, reference_bare = measured & (skin > SURE), measured & (reference_skin > SURE)
+    measured = skin_tone_mask(texel_geometry)
+    skin, lips = skin_mask(diffuse, texel_geometry), lip_mask(texel_geometry)
+    reference_skin = skin_mask(reference, texel_geometry)
+    bare, reference_bare = measured & (skin > CONFIDENT), measured & (reference_skin > CONFIDENT)
 
     result = diffuse.astype(np.float64)
-    matched = _matched(lab, reference_lab, skin > SURE, reference_skin > SURE)
+    matched = _matched(lab, reference_lab, skin > CONFIDENT, reference_skin > CONFIDENT)
     matched += np.median(reference_lab[reference_bare], axis=0) - np.median(matched[bare], axis=0)
     result += skin[..., None] * (linear_of_lab(matched) - diffuse)
     change = np.median(result[bare], axis=0) - np.median(diffuse[bare], axis=0)
-    between_hairs = (1.0 - skin) * shining_through(diffuse, texel_geometry)
+    between_hairs = (1.0 - skin) * light_between_hairs(diffuse, texel_geometry)
     result += between_hairs[..., None] * np.minimum(change, 0.0)  # dark hair does not fade on paler skin
-    matched = _matched(lab, reference_lab, lips > SURE, lips > SURE)
+    matched = _matched(lab, reference_lab, lips > CONFIDENT, lips > CONFIDENT)
     result += lips[..., None] * (linear_of_lab(matched) - diffuse)
     return np.clip(result, SMALLEST_ALBEDO, LARGEST_ALBEDO).astype(np.float32)
 
@@ -124,16 +124,16 @@ def linear_of_lab(lab: RealArray) -> Float64Array:
     return np.asarray(xyz * np.array(D65_WHITE_XYZ) @ XYZ_TO_SRGB.T, np.float64)
 
 
-def _unlike_skin(diffuse: Float32Array, texel_geometry: TexelGeometry) -> tuple[RealArray, RealArray]:
+def _difference_from_skin(diffuse: Float32Array, texel_geometry: TexelGeometry) -> tuple[RealArray, RealArray]:
     """By how many halvings texels (H, W) are darker than the head's skin, and how far their hue is from it."""
-    tone = np.median(diffuse[measuring_mask(texel_geometry)], axis=0)
+    tone = np.median(diffuse[skin_tone_mask(texel_geometry)], axis=0)
     safe = np.maximum(diffuse, _SMALLEST_LIGHT)
     darker = np.log2(float(tone @ _LUMINANCE) / (safe @ _LUMINANCE))
     ratios = np.log(safe[..., :2] / safe[..., 1:]) - np.log(tone[:2] / tone[1:])
     return darker, np.linalg.norm(ratios, axis=-1)
 
 
-def _where_hair_grows(texel_geometry: TexelGeometry) -> Float32Array:
+def _hair_prior(texel_geometry: TexelGeometry) -> Float32Array:
     """(H, W) in [0, 1]: scalp, and round the brows."""
     hairy = texel_geometry.is_region(Region.SCALP).astype(np.float32)
     for brow in texel_geometry.brows:

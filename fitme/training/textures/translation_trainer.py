@@ -196,7 +196,7 @@ def held_out_maps(count: int, resolution: int) -> Tensor:
 @torch.no_grad()
 def score_translation(network: TextureTranslator, maps: Tensor, *, seed: int = 0) -> TranslationScore:
     """Measure a network on maps (N, 6, R, R). Textures are complete and of the baking's own blur, noise and light."""
-    settings = BakingSettings(without_organs_share=0.0, front_only_share=0.0, hole_share=0.0)
+    settings = BakingSettings(without_eyes_and_mouth_share=0.0, front_only_share=0.0, hole_share=0.0)
     texel_geometry = default_texel_geometry(maps.shape[-1])
     covered, skin = (
         torch.from_numpy(mask.astype(np.float32)) for mask in (texel_geometry.covered, texel_geometry.skin_like)

@@ -17,7 +17,7 @@ from fitme.bench.reflectance.spectra import REFERENCE_VARIABLE, reference_rows, 
 from fitme.bench.reflectance.speed import speed_rows
 from fitme.reflectance import load_default_generator
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
-from fitme.skin.skin_tone_classes import skin_angle
+from fitme.skin.skin_tone_classes import skin_ita_deg
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.contact_sheets import sample_latents, synthesize_all
 from fitme.training.data.dataset import HELD_OUT_SEED, MapDataset, build_dataset
@@ -103,7 +103,7 @@ def test_tone_is_there_at_the_resolution_that_it_is_measured_at():
     angles = []
     for size in (TONE_RESOLUTION, generator.config.resolution):
         diffuse = synthesize_all(generator, w, size).diffuse.numpy()
-        angles.append([skin_angle(head, default_texel_geometry(size)) for head in diffuse])
+        angles.append([skin_ita_deg(head, default_texel_geometry(size)) for head in diffuse])
     np.testing.assert_allclose(*angles, atol=1.0)
 
 

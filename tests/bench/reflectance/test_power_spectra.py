@@ -79,7 +79,7 @@ def test_maps_of_another_size_are_refused(tmp_path):
 @pytest.mark.parametrize("seed", MADE_SEEDS)
 def test_compared_heads_show_bare_pale_skin(seed):
     attributes = draw_factors(np.random.default_rng(seed)).attributes
-    assert attributes.typology_angle_deg > 41.0
+    assert attributes.ita_deg > 41.0
     assert attributes.masculine
     assert attributes.wrinkles < 0.3
     assert attributes.freckles < 0.05

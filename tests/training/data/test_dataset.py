@@ -16,9 +16,9 @@ from fitme.errors import ConfigError, InputError, StoreError
 from fitme.skin.factors import factor_vector
 from fitme.skin.painter import synthesize_skin
 from fitme.skin.pigments import ITA_CLASSES
-from fitme.skin.skin_tone_classes import CLASS_NAMES, ToneReport, class_index, measuring_mask, skin_angle
+from fitme.skin.skin_tone_classes import CLASS_NAMES, SkinToneCounts, ita_class_index, skin_ita_deg, skin_tone_mask
 from fitme.skin.texel_geometry import default_texel_geometry
-from fitme.training.data.dataset import HELD_OUT_SEED, GivenMaps, build_dataset, encode_maps, load_dataset
+from fitme.training.data.dataset import HELD_OUT_SEED, SuppliedMaps, build_dataset, encode_maps, load_dataset
 from fitme.training.data.dataset_files import GrowingSet, MapRow
 
 SIZE = 32
@@ -43,9 +43,7 @@ def test_rows_belong_to_their_seeds(tmp_path):
         skin = synthesize_skin(seed, SIZE)
         np.testing.assert_array_equal(dataset.maps[row], encode_maps(skin.diffuse, skin.specular, skin.normals))
         np.testing.assert_array_equal(dataset.factors[row], factor_vector(skin.factors))
-        assert dataset.typology_deg[row] == pytest.approx(
-            skin_angle(skin.diffuse, default_texel_geometry(SIZE)), abs=1e-3
-        )
+        assert dataset.ita_deg[row] == pytest.approx(skin_ita_deg(skin.diffuse, default_texel_geometry(SIZE)), abs=1e-3)
 
 
 def test_the_number_of_processes_does_not_change_the_set(tmp_path):
@@ -56,7 +54,7 @@ def test_the_number_of_processes_does_not_change_the_set(tmp_path):
 
 def test_a_balanced_set_keeps_every_class_within_the_bounds(tmp_path):
     dataset = build_dataset(tmp_path, 60, SIZE, balanced=True)
-    report = ToneReport.of(dataset.typology_deg)
+    report = SkinToneCounts.of(dataset.ita_deg)
     assert report.balanced, report
     assert len(set(dataset.seeds.tolist())) == 60
     written = json.loads((tmp_path / "about.json").read_text())["classes"]
@@ -132,13 +130,13 @@ def test_sets_larger_than_the_disk_are_refused_before_anything_is_written(tmp_pa
 
 def test_given_maps_come_first_and_have_no_causes(tmp_path):
     tone = np.full((SIZE, SIZE, 6), (200, 170, 150, 120, 128, 128), np.uint8)
-    extra = GivenMaps(2, {"name": "flat"}, lambda: iter([tone, tone // 2]))
+    extra = SuppliedMaps(2, {"name": "flat"}, lambda: iter([tone, tone // 2]))
     dataset = build_dataset(tmp_path, 3, SIZE, given=extra)
     assert dataset.seeds.tolist() == [-1, -1, 0, 1, 2]
     np.testing.assert_array_equal(dataset.maps[0], tone)
     assert np.isnan(dataset.factors[:2]).all() and np.isfinite(dataset.factors[2:]).all()
-    assert dataset.typology_deg[0] > dataset.typology_deg[1]
-    other = GivenMaps(2, {"name": "other"}, lambda: iter([tone, tone]))
+    assert dataset.ita_deg[0] > dataset.ita_deg[1]
+    other = SuppliedMaps(2, {"name": "other"}, lambda: iter([tone, tone]))
     np.testing.assert_array_equal(build_dataset(tmp_path, 3, SIZE, given=other).maps[1], tone)
 
 
@@ -173,7 +171,7 @@ def test_a_row_of_the_wrong_size_never_reaches_the_files(tmp_path):
 @given(st.floats(-90.0, 90.0))
 @settings(max_examples=50, deadline=None)
 def test_every_angle_has_the_class_whose_bounds_hold_it(angle):
-    low, high = ITA_CLASSES[CLASS_NAMES[int(class_index(angle))]]
+    low, high = ITA_CLASSES[CLASS_NAMES[int(ita_class_index(angle))]]
     assert (low <= angle or low == -65.0) and (angle < high or high == 70.0)
 
 
@@ -200,6 +198,6 @@ def test_the_command_builds_reports_and_refuses(tmp_path):
 
 def test_tone_is_measured_on_bare_skin():
     texel_geometry = default_texel_geometry(256)
-    mask = measuring_mask(texel_geometry)
+    mask = skin_tone_mask(texel_geometry)
     assert 500 < mask.sum() < 5000
     assert (texel_geometry.lips[mask] > 0).all() and (texel_geometry.eyelids[mask] > 0).all()

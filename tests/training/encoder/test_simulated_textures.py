@@ -12,11 +12,17 @@ from fitme.render.rasterizer import select_backend
 from fitme.shape import load_default_model
 from fitme.shape.regions import Region
 from fitme.skin.texel_geometry import default_texel_geometry
-from fitme.training.encoder.simulated_textures import CaptureSettings, Views, picture_maps, random_yaws, views_of
+from fitme.training.encoder.simulated_textures import (
+    CaptureSettings,
+    Views,
+    measure_views,
+    random_yaws,
+    simulate_observations,
+)
 
 RESOLUTION = 64
 CLEAN = CaptureSettings(
-    largest_blur=0.1, largest_noise=0.0, largest_shift=0.0, hole_share=0.0, intruder_share=0.0,
+    largest_blur=0.1, largest_noise=0.0, largest_shift=0.0, hole_share=0.0, occluder_share=0.0,
     exposure_log_sigma=0.0, white_balance_log_sigma=0.0, light_tint_log_sigma=0.0,
 )  # fmt: skip
 
@@ -25,7 +31,7 @@ CLEAN = CaptureSettings(
 def views(*yaws_deg: float) -> Views:
     settings = replace(CaptureSettings(), pitch_deg=0.0, roll_deg=0.0)
     yaws = np.array(yaws_deg, np.float32)
-    return views_of(load_default_model(), select_backend("cpu"), yaws, RESOLUTION, settings, seed=2)
+    return measure_views(load_default_model(), select_backend("cpu"), yaws, RESOLUTION, settings, seed=2)
 
 
 def skin_maps(level: float, count: int = 2) -> torch.Tensor:
@@ -57,7 +63,7 @@ def test_ears_and_the_back_of_the_head_are_never_seen():
 def test_a_seed_decides_everything():
     maps = skin_maps(0.6, 4)
     first, second, other = (
-        picture_maps(maps, views(-20.0, 20.0), CaptureSettings(), torch.Generator().manual_seed(seed))
+        simulate_observations(maps, views(-20.0, 20.0), CaptureSettings(), torch.Generator().manual_seed(seed))
         for seed in (5, 5, 6)
     )
     assert torch.equal(first.texture, second.texture) and torch.equal(first.visibility, second.visibility)
@@ -75,7 +81,7 @@ def test_fusing_divides_the_light_out(level: float):
     def unevenness(lit_share: float) -> float:
         settings = replace(CLEAN, lit_share=lit_share, residual_shading=0.0, directional_share=(0.8, 0.8))
         random = torch.Generator().manual_seed(1)
-        texture = picture_maps(skin_maps(level, 6), views(-20.0, 20.0), settings, random).texture
+        texture = simulate_observations(skin_maps(level, 6), views(-20.0, 20.0), settings, random).texture
         values = srgb_to_linear(texture).mean(-1)[seen.expand(6, -1, -1)].reshape(6, -1)
         return float((values.std(1) / values.mean(1)).mean())
 
@@ -86,16 +92,16 @@ def test_a_fused_texture_asks_for_maps_of_its_own_brightness():
     """Where a head is seen, the wanted maps look like the texture; a lit texture asks for the true ones."""
     settings = replace(CLEAN, lit_share=0.5, residual_shading=0.0)
     maps = skin_maps(0.6, 12)
-    observation = picture_maps(maps, views(-20.0, 20.0), settings, torch.Generator().manual_seed(4))
+    observation = simulate_observations(maps, views(-20.0, 20.0), settings, torch.Generator().manual_seed(4))
     fused = observation.delighted
     assert bool(fused.any()) and not bool(fused.all())
     assert torch.equal(observation.wanted[~fused], maps[~fused])
     weight = observation.visibility * views(0.0).skin[..., None]
-    shown, wanted = (
+    covered_by_skin, wanted = (
         ((values * weight).sum((1, 2)) / weight.sum((1, 2)))[fused]
         for values in (observation.texture, observation.wanted[:, :3].permute(0, 2, 3, 1))
     )
-    torch.testing.assert_close(shown, wanted, rtol=0.0, atol=0.03)
+    torch.testing.assert_close(covered_by_skin, wanted, rtol=0.0, atol=0.03)
     assert float((wanted - 0.6).abs().mean()) > 0.02
 
 
@@ -104,7 +110,7 @@ def test_brighter_skin_stays_brighter_whatever_is_seen():
     means = []
     for level in (0.3, 0.6, 0.9):
         settings = replace(CLEAN, lit_share=0.5, tone_log_sigma=0.0)
-        observation = picture_maps(skin_maps(level, 8), views(-20.0, 20.0), settings, random().manual_seed(3))
+        observation = simulate_observations(skin_maps(level, 8), views(-20.0, 20.0), settings, random().manual_seed(3))
         weight = observation.visibility * views(0.0).skin[..., None]
         means.append((observation.texture * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)))
     assert bool((means[0] < means[1]).all()) and bool((means[1] < means[2]).all())
@@ -112,6 +118,6 @@ def test_brighter_skin_stays_brighter_whatever_is_seen():
 
 def test_holes_hide_and_say_so():
     settings = replace(CLEAN, hole_share=1.0)
-    whole = picture_maps(skin_maps(0.5, 8), views(0.0), CLEAN, torch.Generator().manual_seed(0))
-    holed = picture_maps(skin_maps(0.5, 8), views(0.0), settings, torch.Generator().manual_seed(0))
+    whole = simulate_observations(skin_maps(0.5, 8), views(0.0), CLEAN, torch.Generator().manual_seed(0))
+    holed = simulate_observations(skin_maps(0.5, 8), views(0.0), settings, torch.Generator().manual_seed(0))
     assert float(holed.visibility.sum()) < 0.97 * float(whole.visibility.sum())

@@ -8,7 +8,7 @@ from fitme.metrics.similarity import psnr
 from fitme.reflectance import ReflectanceGenerator, load_default_generator
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.skin.painter import synthesize_skin
-from fitme.skin.skin_tone_classes import skin_angle
+from fitme.skin.skin_tone_classes import skin_ita_deg
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.contact_sheets import sample_latents, sample_maps, synthesize_all
 from fitme.training.data.dataset import HELD_OUT_SEED
@@ -30,7 +30,7 @@ def test_coarse_maps_agree_with_full_ones():
 def test_samples_span_light_and_dark_skin():
     generator = load_default_generator()
     diffuse = sample_maps(generator, 40, seed=1, resolution=64).diffuse.numpy()
-    angles = [skin_angle(head, default_texel_geometry(64)) for head in diffuse]
+    angles = [skin_ita_deg(head, default_texel_geometry(64)) for head in diffuse]
     assert np.quantile(angles, 0.1) < -20.0 and np.quantile(angles, 0.9) > 30.0
 
 

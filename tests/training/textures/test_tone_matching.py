@@ -8,17 +8,17 @@ from hypothesis import strategies as st
 from fitme.color import linear_to_bytes
 from fitme.shape.regions import Region
 from fitme.skin.painter import synthesize_skin
-from fitme.skin.pigments import typology_angle
-from fitme.skin.skin_tone_classes import measuring_mask, skin_angle
+from fitme.skin.pigments import ita_of_albedo
+from fitme.skin.skin_tone_classes import skin_ita_deg, skin_tone_mask
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.textures.tone_matching import (
-    bare_skin,
     lab_of_linear,
+    light_between_hairs,
     linear_of_lab,
-    lip_share,
+    lip_mask,
     match_curve,
     match_tone,
-    shining_through,
+    skin_mask,
 )
 
 SIZE = 128
@@ -33,7 +33,7 @@ def texel_geometry():
 def heads(texel_geometry):
     """Diffuse albedos from the darkest to the palest of some."""
     diffuse = [synthesize_skin(seed, SIZE).diffuse for seed in range(14)]
-    return sorted(diffuse, key=lambda one: skin_angle(one, texel_geometry))
+    return sorted(diffuse, key=lambda one: skin_ita_deg(one, texel_geometry))
 
 
 @given(st.lists(st.floats(0.003, 0.95), min_size=3, max_size=3))
@@ -45,7 +45,7 @@ def test_lab_and_back(color):
 def test_lab_agrees_with_the_typology_angle():
     color = np.array([[0.4, 0.25, 0.18], [0.1, 0.06, 0.04]], np.float32)
     lightness, _, b = np.moveaxis(lab_of_linear(color), -1, 0)
-    np.testing.assert_allclose(np.degrees(np.arctan2(lightness - 50.0, b)), typology_angle(color), rtol=1e-4)
+    np.testing.assert_allclose(np.degrees(np.arctan2(lightness - 50.0, b)), ita_of_albedo(color), rtol=1e-4)
 
 
 @given(st.floats(-3.0, 3.0), st.floats(0.6, 1.7), st.integers(0, 1000))
@@ -63,22 +63,24 @@ def test_a_curve_gives_the_references_distribution_and_never_falls(shift, spread
 @pytest.mark.parametrize(("source", "reference"), [(0, -1), (-1, 0), (6, 1), (3, -2)])
 def test_cheeks_and_forehead_take_on_the_references_tone(heads, texel_geometry, source, reference):
     matched = match_tone(heads[source], heads[reference], texel_geometry)
-    assert skin_angle(matched, texel_geometry) == pytest.approx(skin_angle(heads[reference], texel_geometry), abs=4.0)
+    assert skin_ita_deg(matched, texel_geometry) == pytest.approx(
+        skin_ita_deg(heads[reference], texel_geometry), abs=4.0
+    )
 
 
 def test_eyes_mouth_and_gaps_stay_exactly(heads, texel_geometry):
     matched = match_tone(heads[0], heads[-1], texel_geometry)
-    organs = texel_geometry.is_region(Region.EYES, Region.TEETH, Region.MOUTH_INTERIOR)
-    np.testing.assert_allclose(matched[organs], heads[0][organs], atol=1e-6)
+    eyes_and_mouth = texel_geometry.is_region(Region.EYES, Region.TEETH, Region.MOUTH_INTERIOR)
+    np.testing.assert_allclose(matched[eyes_and_mouth], heads[0][eyes_and_mouth], atol=1e-6)
 
 
 def test_dark_brows_and_hair_stay_dark_on_paler_skin(heads, texel_geometry):
     dark = next(
-        one for one in heads[:6] if bare_skin(one, texel_geometry)[texel_geometry.is_region(Region.SCALP)].mean() < 0.3
+        one for one in heads[:6] if skin_mask(one, texel_geometry)[texel_geometry.is_region(Region.SCALP)].mean() < 0.3
     )
     matched = match_tone(dark, heads[-1], texel_geometry)
-    hair = (bare_skin(dark, texel_geometry) < 0.02) & texel_geometry.is_region(Region.SCALP)
-    skin = measuring_mask(texel_geometry)
+    hair = (skin_mask(dark, texel_geometry) < 0.02) & texel_geometry.is_region(Region.SCALP)
+    skin = skin_tone_mask(texel_geometry)
     assert hair.sum() > 300
     assert matched[hair].mean() < 1.2 * dark[hair].mean()
     assert matched[skin].mean() > 3.0 * dark[skin].mean()
@@ -103,7 +105,11 @@ def test_no_banding(heads, texel_geometry):
 
 def test_masks_are_shares_and_know_the_lips(heads, texel_geometry):
     for head in heads[::4]:
-        for mask in (bare_skin(head, texel_geometry), shining_through(head, texel_geometry), lip_share(texel_geometry)):
+        for mask in (
+            skin_mask(head, texel_geometry),
+            light_between_hairs(head, texel_geometry),
+            lip_mask(texel_geometry),
+        ):
             assert mask.min() >= 0.0 and mask.max() <= 1.0 + 1e-6
-        assert bare_skin(head, texel_geometry)[lip_share(texel_geometry) > 0.95].max() < 0.2
-        assert bare_skin(head, texel_geometry)[measuring_mask(texel_geometry)].mean() > 0.8
+        assert skin_mask(head, texel_geometry)[lip_mask(texel_geometry) > 0.95].max() < 0.2
+        assert skin_mask(head, texel_geometry)[skin_tone_mask(texel_geometry)].mean() > 0.8

@@ -118,8 +118,8 @@ def test_impossible_networks_are_refused(skins):
 def test_plain_textures_are_the_albedo_and_lit_ones_are_not(skins):
     maps = skins.batch(np.arange(4), np.zeros(4, bool))
     clean = BakingSettings(
-        blurred_share=0.0, largest_noise=0.0, compressed_share=0.0, without_organs_share=0.0, front_only_share=0.0,
-        hole_share=0.0,
+        blurred_share=0.0, largest_noise=0.0, compressed_share=0.0, without_eyes_and_mouth_share=0.0,
+        front_only_share=0.0, hole_share=0.0,
     )  # fmt: skip
     covered = torch.from_numpy(default_texel_geometry(64).covered)
     plain, coverage = bake(maps, clean, generator(), lit=False)
@@ -132,10 +132,10 @@ def test_plain_textures_are_the_albedo_and_lit_ones_are_not(skins):
 
 def test_degradations_stay_small_and_holes_are_marked(skins):
     maps = skins.batch(np.arange(8), np.zeros(8, bool))
-    settings = BakingSettings(without_organs_share=1.0, front_only_share=1.0)
+    settings = BakingSettings(without_eyes_and_mouth_share=1.0, front_only_share=1.0)
     texture, coverage = bake(maps, settings, generator(), lit=False)
-    organs = head_surface(64).organs
-    assert (coverage[:, 0, organs] == 0.0).all() and (texture[:, :, organs] == 0.0).all()
+    eyes_and_mouth = head_surface(64).eyes_and_mouth
+    assert (coverage[:, 0, eyes_and_mouth] == 0.0).all() and (texture[:, :, eyes_and_mouth] == 0.0).all()
     seen = (coverage > 0.99).expand_as(texture)
     assert (texture - maps[:, :3])[seen].abs().mean() < 0.04
     assert 0.2 < float(seen.float().mean()) < 0.95

@@ -11,11 +11,11 @@ from fitme.arrays import Float32Array
 
 BASE_RESOLUTION = 1024
 """Every field is drawn at this resolution: coarser ones hold its means, so that strokes fade and do not alias."""
-STROKE_FIELDS = 3
+STRAND_FIELDS = 3
 SCALP_REACH, BEARD_REACH = 6, 3
 """Hair texture is smeared over 2 to this power texels of the base."""
 BEARD_WIDTH_TEXELS = 0.7
-STROKE_THRESHOLD, STROKE_SOFTNESS = 0.75, 0.7
+STRAND_THRESHOLD, STRAND_SOFTNESS = 0.75, 0.7
 """In standard deviations: where a smeared noise becomes a hair."""
 _SEED = 21
 
@@ -37,7 +37,7 @@ def flowing_strands(reach: int, source_side: float, source_v: float) -> Float32A
     flow[1] *= np.where(u < 0.5, -1.0, 1.0)
     rows, columns = np.mgrid[0:BASE_RESOLUTION, 0:BASE_RESOLUTION].astype(np.float32)
     fields = []
-    for _ in range(STROKE_FIELDS):
+    for _ in range(STRAND_FIELDS):
         field = generator.standard_normal((BASE_RESOLUTION, BASE_RESOLUTION)).astype(np.float32)
         field = gaussian_filter(field, BEARD_WIDTH_TEXELS)
         for power in range(reach):
@@ -55,21 +55,21 @@ def scalp_strands(resolution: int) -> Float32Array:
 
 
 @cache
-def beard_strokes(resolution: int) -> Float32Array:
+def beard_strands(resolution: int) -> Float32Array:
     """(STROKE_FIELDS, R, R) coverage in [0, 1] by single short hairs that grow down the face."""
-    return at_resolution(hairs(flowing_strands(BEARD_REACH, 0.0, 0.25)), resolution)
+    return at_resolution(strand_coverage(flowing_strands(BEARD_REACH, 0.0, 0.25)), resolution)
 
 
 @cache
 def stubble(resolution: int) -> Float32Array:
     """(R, R) coverage in [0, 1] by the cut ends of hairs."""
     noise = gaussian_filter(np.random.default_rng((_SEED, 0)).standard_normal((BASE_RESOLUTION,) * 2), 0.8)
-    return np.asarray(at_resolution(hairs(noise / noise.std())[None], resolution)[0], np.float32)
+    return np.asarray(at_resolution(strand_coverage(noise / noise.std())[None], resolution)[0], np.float32)
 
 
-def hairs(field: npt.NDArray[Any]) -> Float32Array:
+def strand_coverage(field: npt.NDArray[Any]) -> Float32Array:
     """What of a noise of unit variance stands out as hairs, in [0, 1]."""
-    return np.clip((field - STROKE_THRESHOLD) / STROKE_SOFTNESS, 0.0, 1.0).astype(np.float32)
+    return np.clip((field - STRAND_THRESHOLD) / STRAND_SOFTNESS, 0.0, 1.0).astype(np.float32)
 
 
 def stretched_noise(x: npt.NDArray[Any], y: npt.NDArray[Any], fields: int, seed: int, wrap: int = 256) -> Float32Array:
