@@ -7,8 +7,8 @@ import numpy as np
 from fitme.arrays import Float32Array
 from fitme.skin.attributes import SkinAttributes, sample_attributes
 from fitme.skin.noise_fields import STRAND_FIELDS
-from fitme.skin.relief import WRINKLES
 from fitme.skin.texel_geometry import FINE_FIELDS, GRAIN_FIELDS, LOW_FIELDS, MIDDLE_FIELDS, PORE_FIELDS
+from fitme.skin.wrinkles import WRINKLES
 
 MIXTURES = (
     ("low", 3, LOW_FIELDS), ("middle", 3, MIDDLE_FIELDS), ("fine", 2, FINE_FIELDS), ("grain", 2, GRAIN_FIELDS),

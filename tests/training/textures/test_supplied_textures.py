@@ -165,7 +165,7 @@ def test_makehuman_heads_get_hair_eyes_and_teeth(tmp_path, network):
 
 
 def test_a_table_of_another_mesh_or_a_damaged_one_is_refused(tmp_path, monkeypatch):
-    with pytest.raises(ModelFileError, match="build_makehuman"):
+    with pytest.raises(ModelFileError, match=r"fitme\.build\.makehuman_uv"):
         load_corner_uv(7)
     broken = tmp_path / "makehuman_uv.npz"
     broken.write_bytes(b"")
