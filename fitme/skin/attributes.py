@@ -1,4 +1,5 @@
-"""What tells one made-up skin from another, drawn at random over the whole human range."""
+"""Attributes of a synthetic skin: skin tone, age, hair, eyes and make-up, drawn at random over the whole human
+range."""
 
 from dataclasses import dataclass
 
@@ -7,14 +8,15 @@ import numpy as np
 from fitme.skin.pigments import ITA_CLASSES
 
 BEARD_PARTS = ("moustache", "chin", "jaw", "sideburns")
+"""Parts of a beard whose densities vary independently."""
 
 
 @dataclass(frozen=True)
 class SkinAttributes:
-    """Causes of a head's looks. Amounts are in [0, 1] unless said otherwise."""
+    """Attributes of one head. Amounts are in [0, 1] where nothing else is stated."""
 
     ita_deg: float
-    """Individual typology angle of the cheeks: 70 palest, -65 darkest."""
+    """Individual typology angle (ITA) of the cheeks, degrees: 70 palest, -65 darkest."""
     blood: float
     """Volume fraction in the dermis of the cheeks before flushing."""
     masculine: float
@@ -28,9 +30,9 @@ class SkinAttributes:
     blemishes: int
     eyelid_darkness: float
     tan_lines: float
-    """Sun on forehead and nose beside neck."""
+    """Tan of forehead and nose compared with the neck."""
     hair_eumelanin: float
-    """As in `tone.hair_color`."""
+    """Absorption in units of `pigments.hair_color`, above 0."""
     hair_pheomelanin: float
     hair_gray: float
     hair_density: float
@@ -38,17 +40,17 @@ class SkinAttributes:
     hair_length: float
     """0 is short; 1 hangs over ears and the sides of the neck."""
     hairline_rise: float
-    """How far the hairline is above its usual place, layout units; may be negative."""
+    """Height of the hairline above its mean, layout units; may be negative."""
     temple_recession: float
     brow_density: float
     brow_width: float
     """Half height of the brow, layout units."""
     brow_lift: float
-    """Layout units, may be negative."""
+    """Height of the brow above its mean, layout units; may be negative."""
     brow_length: float
-    """1 reaches the usual outer end."""
+    """Length as a share of the mean."""
     beard_density: tuple[float, float, float, float]
-    """Per part of `BEARD_PARTS`."""
+    """Density of each part of `BEARD_PARTS`."""
     beard_shadow: float
     """Shaved stubble under the skin."""
     lash_darkness: float
@@ -57,25 +59,26 @@ class SkinAttributes:
     lipstick_hue: tuple[float, float, float]
     """Linear sRGB albedo of the lipstick."""
     lip_blood: float
-    """Blood of the lips beside that of the skin, a factor."""
+    """Ratio of the blood of the lips to the skin's."""
     iris_melanin: float
     iris_green: float
     sclera_redness: float
     oil: float
-    """Shine of forehead and nose."""
+    """Additional specular albedo of forehead and nose."""
     moisture: float
-    """Shine of the lips."""
+    """Additional specular albedo of the lips."""
     pores: float
     wrinkles: float
 
 
 def sample_attributes(generator: np.random.Generator) -> SkinAttributes:
-    """Traits of a random head. Tone is uniform over the six classes of the typology angle, then within the class;
-    hair and eyes follow the tone as they do in people; hair, age and sex are spread widely."""
+    """Attributes of a random head. The ITA is uniform over the six classes of skin tone, then within the class; hair
+    and eye colour correlate with it as they do in people; age, sex and hair style vary widely."""
     g = generator
+    # Attributes that others depend on are drawn first.
     low, high = list(ITA_CLASSES.values())[g.integers(len(ITA_CLASSES))]
     angle = g.uniform(low, high)
-    pale = float(np.clip((angle + 10.0) / 75.0, 0.0, 1.0))  # 0 for dark, 1 for very light
+    pale = float(np.clip((angle + 10.0) / 75.0, 0.0, 1.0))  # 0 for dark, 1 for very light skin
     masculine = float(g.random() < 0.5)
     age = g.beta(1.1, 1.6)
     eumelanin, pheomelanin = _hair_pigment(g, pale)

@@ -1,4 +1,5 @@
-"""Everything that decides a made-up skin but the places of its spots: traits, noise weights and crease depths."""
+"""Generative factors of a synthetic skin: attributes, weights of noise fields and depths of creases. Only the places of
+moles and blemishes are decided elsewhere."""
 
 from dataclasses import astuple, dataclass
 
@@ -15,24 +16,25 @@ MIXTURES = (
     ("pores", 2, PORE_FIELDS), ("scalp_strands", 1, STRAND_FIELDS), ("beard_strands", 1, STRAND_FIELDS),
     ("brow_strands", 1, STRAND_FIELDS), ("lip_folds", 1, STRAND_FIELDS), ("iris_fibres", 1, STRAND_FIELDS),
 )  # fmt: skip
-"""Banks of the atlas, how many mixtures of each a skin needs, and the fields that a mixture weighs."""
+"""Banks of noise fields in `TexelGeometry`: name, mixtures that a skin needs, fields in each mixture."""
 MIXTURE_COUNT = sum(count * fields for _, count, fields in MIXTURES)
+"""Weights of all mixtures together."""
 CREASE_RANGE = (0.3, 1.0)
-"""Factors by which the creases of one head differ in depth."""
+"""Range of the factors on the depths of a head's creases."""
 
 
 @dataclass(frozen=True)
 class SkinFactors:
-    """What a skin is painted from."""
+    """Generative factors of one skin."""
 
     attributes: SkinAttributes
     mixtures: Float32Array
-    """(MIXTURE_COUNT,) weights of the noise banks, standard normal."""
+    """(MIXTURE_COUNT,) weights of the noise fields, standard normal."""
     creases: Float32Array
     """(len(WRINKLES),) factors on the depth of each crease."""
 
     def mixture(self, bank: str) -> Float32Array:
-        """(count, fields) unit-length weights for the named bank of `MIXTURES`."""
+        """Weights (count, fields) of unit length for the named bank of `MIXTURES`; KeyError for an unknown bank."""
         start = 0
         for name, count, fields in MIXTURES:
             if name == bank:
@@ -43,14 +45,15 @@ class SkinFactors:
 
 
 def draw_factors(generator: np.random.Generator) -> SkinFactors:
-    """Causes of a random head."""
+    """Factors of a random head."""
     attributes = sample_attributes(generator)
     mixtures = generator.standard_normal(MIXTURE_COUNT).astype(np.float32)
     return SkinFactors(attributes, mixtures, generator.uniform(*CREASE_RANGE, len(WRINKLES)).astype(np.float32))
 
 
 def factor_vector(factors: SkinFactors) -> Float32Array:
-    """(CAUSE_COUNT,) float32: traits in the order of their fields, tuples flattened, then mixtures, then creases."""
+    """Factors as a vector (FACTOR_COUNT,), float32: attributes in the order of their fields, tuples flattened, then
+    mixtures, then creases."""
     flat: list[float] = []
     for value in astuple(factors.attributes):
         flat.extend(value if isinstance(value, tuple) else (float(value),))

@@ -1,5 +1,4 @@
-"""Where hair grows on a head, and how dense: scalp, brows, beard, lashes. All in the layout, (H, W) float32 in [0,
-1]."""
+"""Areas and densities of scalp hair, brows, beard and lashes. Maps are (H, W) float32 in [0, 1]."""
 
 from functools import lru_cache
 
@@ -16,16 +15,16 @@ HAIRLINE = np.array([
     (0.466, 0.440), (0.452, 0.520), (0.460, 0.585), (0.52, 0.625), (0.52, -0.05), (-0.2, -0.05),
 ])  # fmt: skip
 """Outline of the hair on the head as (|u - 0.5|, v): forehead, temple, sideburn, round the ear, nape. Points beyond
-the axis keep it from being an edge."""
+the axis of symmetry keep the axis from being an edge."""
 _FOREHEAD_POINTS, _TEMPLE_POINTS = slice(0, 4), slice(2, 6)
 
 LONG_HAIR = np.array([
     (0.23, 0.160), (0.262, 0.230), (0.272, 0.350), (0.280, 0.480), (0.300, 0.600), (0.310, 0.720), (0.320, 0.90),
     (0.52, 0.90), (0.52, 0.10), (0.30, 0.10),
 ])  # fmt: skip
-"""Outline of long hair that hangs beside the face, in front of the ears."""
+"""Outline of long hair beside the face, in front of the ears."""
 LONG_HAIR_SHIFT = 0.05
-"""How much farther from the face the shortest long hair begins, layout units."""
+"""Additional distance from the face of the shortest long hair, layout units."""
 
 BEARD = np.array([
     (-0.2, 0.482), (0.035, 0.474), (0.062, 0.490), (0.095, 0.530), (0.13, 0.552), (0.20, 0.512), (0.255, 0.440),
@@ -39,14 +38,16 @@ SCALP_EDGE, BEARD_EDGE = 0.012, 0.016
 
 
 def _inside(distance: Float32Array, softness: float) -> Float32Array:
+    """Mask (H, W) of the inside of an outline from signed distances (H, W), negative inside."""
     return (1.0 / (1.0 + np.exp(np.clip(distance / softness * 2.5, -30.0, 30.0)))).astype(np.float32)
 
 
 def scalp_hair(
     geometry: TexelGeometry, attributes: SkinAttributes, strands: Float32Array
 ) -> tuple[Float32Array, Float32Array]:
-    """Where scalp hair has roots, and how much of the skin it covers; the `strands` (H, W) of
-    the hair fray the hairline."""
+    """Area of the roots of scalp hair, and its coverage of the skin; the noise of the `strands` (H, W) frays the
+    hairline."""
+    # The hairline moves with the attributes: forehead points up, temples back.
     outline = HAIRLINE.copy()
     outline[_FOREHEAD_POINTS, 1] -= attributes.hairline_rise
     outline[_TEMPLE_POINTS] -= (
@@ -54,8 +55,8 @@ def scalp_hair(
     )
     hair = _inside(geometry.polygon(outline) + 0.006 * strands, SCALP_EDGE)
     if attributes.hair_length > 0.0:
-        curtain = LONG_HAIR + np.array([LONG_HAIR_SHIFT * (1.0 - attributes.hair_length), 0.0])
-        hair = np.maximum(hair, _inside(geometry.polygon(curtain) + 0.006 * strands, SCALP_EDGE))
+        long_hair = LONG_HAIR + np.array([LONG_HAIR_SHIFT * (1.0 - attributes.hair_length), 0.0])
+        hair = np.maximum(hair, _inside(geometry.polygon(long_hair) + 0.006 * strands, SCALP_EDGE))
     crown = np.clip((0.16 - geometry.v) / 0.1, 0.0, 1.0) * np.clip((attributes.temple_recession - 0.4) * 1.5, 0.0, 1.0)
     density = attributes.hair_density * (1.0 - 0.7 * crown * (attributes.hair_density < 0.8))
     roots = np.where(geometry.skin_like, hair, 0.0).astype(np.float32)
@@ -64,13 +65,13 @@ def scalp_hair(
 
 @lru_cache(maxsize=4)
 def beard_area(geometry: TexelGeometry) -> Float32Array:
-    """Where beard hair has roots."""
+    """Area of the roots of beard hair: around the lips, on chin and jaw."""
     area = _inside(geometry.polygon(BEARD), BEARD_EDGE) * (1.0 - _inside(geometry.lips - 0.006, 0.008))
     return np.asarray(np.where(geometry.skin_like & ~geometry.is_region(Region.LIPS), area, 0.0), np.float32)
 
 
 def beard_hair(geometry: TexelGeometry, attributes: SkinAttributes, raggedness: Float32Array) -> Float32Array:
-    """Coverage of beard hair longer than stubble."""
+    """Density of beard hair longer than stubble; `raggedness` (H, W) is noise that breaks it up."""
     u, v = geometry.u, geometry.v
     _, mouth_v = geometry.landmark(61, 291)
     moustache = np.exp(-0.5 * ((v - 0.487) / 0.022) ** 2) * (u < 0.13)
@@ -84,8 +85,8 @@ def beard_hair(geometry: TexelGeometry, attributes: SkinAttributes, raggedness: 
     return np.asarray(np.clip(beard_area(geometry) * density * ragged, 0.0, 1.0), np.float32)
 
 
-def brow_hair(geometry: TexelGeometry, attributes: SkinAttributes, strokes: Float32Array) -> Float32Array:
-    """Coverage of the brows by their `strokes` (H, W) in [0, 1]."""
+def brow_hair(geometry: TexelGeometry, attributes: SkinAttributes, strands: Float32Array) -> Float32Array:
+    """Coverage by the brows, whose single hairs `strands` (H, W) cover in [0, 1]."""
     total = np.zeros_like(geometry.u)
     for brow in geometry.brows:
         along = brow.along / attributes.brow_length
@@ -96,12 +97,12 @@ def brow_hair(geometry: TexelGeometry, attributes: SkinAttributes, strokes: Floa
         body = np.exp(-(np.abs(across) ** 2.6)) * np.where(np.abs(across) < 3.0, 1.0, 0.0)
         total = np.maximum(total, body * ends)
     density = attributes.brow_density
-    opacity = total * (0.4 * density + density * (0.45 + 0.6 * density) * strokes)
+    opacity = total * (0.4 * density + density * (0.45 + 0.6 * density) * strands)
     return np.clip(np.where(geometry.skin_like, 1.2 * opacity, 0.0), 0.0, 1.0).astype(np.float32)
 
 
 def lash_line(geometry: TexelGeometry, attributes: SkinAttributes) -> Float32Array:
-    """Darkness of the rims of the lids: lashes, and eyeliner where worn."""
+    """Coverage of the rims of the eyelids by lashes and eyeliner; upper lashes are denser."""
     upper = _ramp(geometry.below_eye, -0.004, 0.006)
     width = 0.0035 + 0.0035 * attributes.eyeliner
     rim = np.exp(-0.5 * (geometry.eyelids / width) ** 2)

@@ -109,7 +109,7 @@ def coverage_layers(geometry: TexelGeometry, factors: SkinFactors, noise: NoiseM
     brow_strands = np.tensordot(brow_weights / brow_weights.sum(), geometry.brow_strands, 1)
     brows = brow_hair(geometry, attributes, brow_strands)
     nostrils = np.clip(1.6 * geometry.blob(geometry.landmark(*NOSTRIL_LANDMARKS), 0.009, 0.007), 0, 1)
-    lips, lip_line = _lip_mask(geometry), _lip_line(geometry)
+    lips, lip_line = lip_mask(geometry), _lip_line(geometry)
     return SkinLayers(
         lips=lips,
         lip_line=lip_line,
@@ -133,6 +133,12 @@ def facial_factor(geometry: TexelGeometry, nose: float, forehead: float) -> Floa
     on_nose = geometry.blob(geometry.landmark(4), 0.045, 0.06)
     on_forehead = geometry.blob(geometry.landmark(151), 0.13, 0.05)
     return np.asarray(1.0 + nose * on_nose + forehead * on_forehead, np.float32)
+
+
+def lip_mask(geometry: TexelGeometry) -> Float32Array:
+    """Mask (H, W) of the lips, soft at their outline."""
+    mask = 1.0 / (1.0 + np.exp(np.clip(geometry.lips / LIP_EDGE, -30.0, 30.0)))
+    return np.where(geometry.skin_like, mask, 0.0).astype(np.float32)
 
 
 def _strand_coverage(strands: Float32Array, density: Float32Array, weights: Float32Array) -> Float32Array:
@@ -161,8 +167,3 @@ def _independent_mixtures(weights: Float32Array, fields: Float32Array) -> Float3
 def _lip_line(geometry: TexelGeometry) -> Float32Array:
     behind = 1.0 / (1.0 + np.exp(np.clip((geometry.inner_lips - 0.001) / 0.0025, -30.0, 30.0)))
     return np.where(geometry.is_region(Region.SKIN, Region.LIPS), behind, 0.0).astype(np.float32)
-
-
-def _lip_mask(geometry: TexelGeometry) -> Float32Array:
-    mask = 1.0 / (1.0 + np.exp(np.clip(geometry.lips / LIP_EDGE, -30.0, 30.0)))
-    return np.where(geometry.skin_like, mask, 0.0).astype(np.float32)

@@ -1,6 +1,8 @@
-"""Fixed fields of what only fine maps hold: openings of pores, the grain of the skin between them, creases of the lips.
+"""Microstructure that only fine maps resolve: openings of pores, the grain of the skin between them, creases of the
+lips.
 
-All are drawn at the base resolution with what coarse maps hold taken away, and none is left at `COARSE_RESOLUTION`.
+The fields are drawn at the base resolution, without the octaves that coarse maps hold, and vanish at
+`COARSE_RESOLUTION`.
 """
 
 from collections.abc import Callable
@@ -13,41 +15,46 @@ from fitme.arrays import Float32Array
 from fitme.skin.noise_fields import BASE_RESOLUTION, STRAND_FIELDS, at_resolution, stretched_noise
 
 COARSE_RESOLUTION, DETAILED_RESOLUTION = 256, 512
-"""Maps up to the first hold no fine structure; from the second on they hold their share of it."""
+"""Largest resolution without fine structure, and smallest resolution with all of it that fits."""
 PIT_SPACING_TEXELS, PIT_RADIUS_TEXELS, PIT_SURROUNDINGS_TEXELS = 5, 0.65, 3.0
-"""Mean distance of the pores of one field, the standard deviation of an opening, and of the mean that is taken away."""
+"""Mean distance of the pores of one field, standard deviation of an opening, and standard deviation of the Gaussian
+mean that is subtracted."""
 PIT_STRENGTHS = (0.3, 1.0)
+"""Range of the relative depths of openings."""
 GRIT_TEXELS = (0.6, 2.0)
 """Standard deviations of the two Gaussians whose difference is the grain's pass band."""
 LIP_CREASE_CELL = (0.0013, 0.006)
 """Lattice spacing of the creases along u and v, layout units."""
 LIP_CREASE_SURROUNDINGS_TEXELS = 4.0
+"""Standard deviation of the Gaussian mean along u that is subtracted."""
 _SEED = 22
 
 
 def detail(resolution: int) -> float:
-    """How far maps of this resolution hold fine structure: 0 up to `COARSE_RESOLUTION`, 1 from `DETAILED_RESOLUTION`
-    on."""
+    """Share of the fine structure that maps of a resolution hold: 0 up to `COARSE_RESOLUTION`, 1 from
+    `DETAILED_RESOLUTION` on."""
     return float(np.clip((resolution - COARSE_RESOLUTION) / (DETAILED_RESOLUTION - COARSE_RESOLUTION), 0.0, 1.0))
 
 
 def pits(resolution: int) -> Float32Array:
-    """(STROKE_FIELDS, R, R) round openings of pores, high where they are; zero mean, unit variance at the base."""
-    return _held(_pits, resolution)
+    """Round openings of pores (STRAND_FIELDS, R, R), positive inside; zero mean, unit variance at the base
+    resolution."""
+    return _at_fine_resolution(_pits, resolution)
 
 
 def grit(resolution: int) -> Float32Array:
-    """(STROKE_FIELDS, R, R) noise of the finest octaves that the base holds; zero mean, unit variance at the base."""
-    return _held(_grit, resolution)
+    """Noise (STRAND_FIELDS, R, R) of the finest octaves; zero mean, unit variance at the base resolution."""
+    return _at_fine_resolution(_grit, resolution)
 
 
 def lip_creases(resolution: int) -> Float32Array:
-    """(STROKE_FIELDS, R, R) sharp, nearly vertical creases, high where they are; zero mean, unit variance at the
-    base."""
-    return _held(_lip_creases, resolution)
+    """Sharp, nearly vertical creases (STRAND_FIELDS, R, R), positive inside; zero mean, unit variance at the base
+    resolution."""
+    return _at_fine_resolution(_lip_creases, resolution)
 
 
-def _held(base: Callable[[], Float32Array], resolution: int) -> Float32Array:
+def _at_fine_resolution(base: Callable[[], Float32Array], resolution: int) -> Float32Array:
+    """Fields (STRAND_FIELDS, R, R): zero up to `COARSE_RESOLUTION`, area means above."""
     if resolution <= COARSE_RESOLUTION:
         return np.zeros((STRAND_FIELDS, resolution, resolution), np.float32)
     return at_resolution(base(), resolution)
@@ -55,6 +62,7 @@ def _held(base: Callable[[], Float32Array], resolution: int) -> Float32Array:
 
 @cache
 def _pits() -> Float32Array:
+    """Impulses on a jittered grid through a difference of Gaussians."""
     generator = np.random.default_rng((_SEED, 0))
     cells = BASE_RESOLUTION // PIT_SPACING_TEXELS
     fields = []
@@ -70,6 +78,7 @@ def _pits() -> Float32Array:
 
 @cache
 def _grit() -> Float32Array:
+    """White noise through a difference of Gaussians."""
     generator = np.random.default_rng((_SEED, 1))
     fields = []
     for _ in range(STRAND_FIELDS):
@@ -81,6 +90,7 @@ def _grit() -> Float32Array:
 
 @cache
 def _lip_creases() -> Float32Array:
+    """Ridged noise, stretched along v."""
     centres = (np.arange(BASE_RESOLUTION) + 0.5) / BASE_RESOLUTION
     u, v = np.meshgrid(centres, centres)
     bent = u / LIP_CREASE_CELL[0] + 1.5 * np.sin(40.0 * v)

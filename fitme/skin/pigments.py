@@ -37,33 +37,35 @@ XYZ_TO_SRGB: Float64Array = np.array(
 D65_WHITE_XYZ = (0.9505, 1.0, 1.089)
 
 EPIDERMIS_PATH_MM = 0.16
-"""Length of the way of light through the melanin layer, down and up, slant included."""
+"""Path length of light through the melanin layer, down and up, slant included."""
 OXYGENATION = 0.75
-"""Share of haemoglobin that carries oxygen."""
+"""Share of oxygenated haemoglobin."""
 REFERENCE_NM, PATH_EXPONENT = 550.0, 1.0
-"""Light of short wavelength scatters back sooner, on a shorter path; the exponent is set so that tan and brown skin
-are as saturated as measured skin is."""
+"""Wavelength of `EPIDERMIS_PATH_MM`, and exponent of the path length over wavelength: light of short wavelength
+scatters back on a shorter path. The exponent is set such that tan and brown skin are as saturated as measured skin."""
 EUMELANIN_SHARE = 0.92
-"""The rest is the redder pheomelanin."""
+"""Share of eumelanin in the melanin; the rest is the redder pheomelanin."""
 EPIDERMIS_BACKSCATTER = 0.028
-"""Reflectance of an opaque layer of melanosomes: what keeps the darkest skin from pure red."""
+"""Reflectance of an opaque layer of melanosomes; keeps the darkest skin from pure red."""
 REFRACTION = 1.4
+"""Refractive index of skin."""
 
 MELANIN_LIMITS = (0.002, 1.4)
-"""Volume fraction times thickness in units of the reference layer: palest, darkest."""
+"""Melanin of the palest and the darkest skin: volume fraction times thickness in units of the reference layer."""
 BLOOD_LIMITS = (0.002, 0.35)
-"""Volume fraction of blood in the dermis."""
+"""Least and greatest volume fraction of blood in the dermis."""
 _TABLE_SIZE = 64
 
 ITA_CLASSES = {
     "very light": (55.0, 70.0), "light": (41.0, 55.0), "intermediate": (28.0, 41.0), "tan": (10.0, 28.0),
     "brown": (-30.0, 10.0), "dark": (-65.0, -30.0),
 }  # fmt: skip
-"""Individual typology angle in degrees (Chardon et al. 1991; Del Bino and Bernerd 2013), lower and upper bound."""
+"""Classes of skin tone: lower and upper bound of the individual typology angle (ITA) in degrees (Chardon et al. 1991;
+Del Bino and Bernerd 2013)."""
 
 
 def skin_color(melanin: Float64Array, blood: Float64Array) -> Float32Array:
-    """Linear sRGB albedo (..., 3) of skin with the given pigment amounts (...), clamped to the table's limits."""
+    """Linear sRGB albedo (..., 3), float32, of skin with the given pigment amounts (...), clamped to their limits."""
     table = _table()
     melanin, blood = np.broadcast_arrays(np.asarray(melanin), np.asarray(blood))
     position = np.stack([_position(melanin, MELANIN_LIMITS), _position(blood, BLOOD_LIMITS)]).reshape(2, -1)
@@ -72,7 +74,8 @@ def skin_color(melanin: Float64Array, blood: Float64Array) -> Float32Array:
 
 
 def ita_of_albedo(albedo: Float32Array) -> Float64Array:
-    """Individual typology angle in degrees (...) of linear sRGB albedos (..., 3): atan((L* - 50) / b*)."""
+    """Individual typology angle (ITA) in degrees (...) of linear sRGB albedos (..., 3): atan((L* - 50) / b*),
+    CIELAB."""
     xyz = albedo.astype(np.float64) @ np.linalg.inv(XYZ_TO_SRGB).T / np.array(D65_WHITE_XYZ)
     knee = (6.0 / 29.0) ** 3
     f = np.where(xyz > knee, np.cbrt(np.maximum(xyz, knee)), xyz / (3.0 * (6.0 / 29.0) ** 2) + 4.0 / 29.0)
@@ -81,15 +84,16 @@ def ita_of_albedo(albedo: Float32Array) -> Float64Array:
 
 
 def melanin_of_ita(angle_deg: float, blood: float) -> float:
-    """Melanin amount at which skin with this much blood has the given typology angle (nearest within the limits)."""
+    """Melanin at which skin with this volume fraction of blood has the given ITA, or the nearest ITA within the
+    limits."""
     amounts = _levels(MELANIN_LIMITS, 512)
     angles = ita_of_albedo(skin_color(amounts, np.full_like(amounts, blood)))
     return float(amounts[np.abs(angles - angle_deg).argmin()])
 
 
 def hair_color(eumelanin: float, pheomelanin: float) -> Float64Array:
-    """Linear sRGB albedo (3,) of a mass of hair: absorption of d'Eon et al. (EGSR 2011), absorption to
-    multiple-scattering albedo as Chiang et al. (EGSR 2016) have it for azimuthal roughness 0.3."""
+    """Linear sRGB albedo (3,) of a mass of hair: absorption by pigment after d'Eon et al. (EGSR 2011),
+    multiple-scattering albedo by absorption after Chiang et al. (EGSR 2016), azimuthal roughness 0.3."""
     absorption = eumelanin * np.array([0.419, 0.697, 1.37]) + pheomelanin * np.array([0.187, 0.4, 1.05])
     return cast("Float64Array", np.exp(-5.9 * np.sqrt(absorption)))
 
@@ -97,7 +101,8 @@ def hair_color(eumelanin: float, pheomelanin: float) -> Float64Array:
 def reflectance_spectrum(melanin: Float64Array, blood: Float64Array) -> Float64Array:
     """Diffuse reflectance (..., 31) at `WAVELENGTHS_NM` of skin with pigment amounts (...)."""
     wavelength = WAVELENGTHS_NM
-    eumelanin = 6.6e10 * wavelength**-3.33  # 1 / mm
+    # Absorption coefficients, 1 / mm, after Donner and Jensen.
+    eumelanin = 6.6e10 * wavelength**-3.33
     pheomelanin = 2.9e14 * wavelength**-4.75
     pigment = EUMELANIN_SHARE * eumelanin + (1.0 - EUMELANIN_SHARE) * pheomelanin
     background = 0.0244 + 8.53 * np.exp(-(wavelength - 154.0) / 66.2)
@@ -105,9 +110,11 @@ def reflectance_spectrum(melanin: Float64Array, blood: Float64Array) -> Float64A
     mix = OXYGENATION * np.array(_OXYGENATED) + (1.0 - OXYGENATION) * np.array(_DEOXYGENATED)
     haemoglobin = np.log(10.0) * mix * grams_per_litre / grams_per_mole * per_cm_to_per_mm
 
+    # Beer and Lambert: the epidermis absorbs on the way in and out.
     path = EPIDERMIS_PATH_MM * (wavelength / REFERENCE_NM) ** PATH_EXPONENT
     transmission = np.exp(-(melanin[..., None] * pigment + 0.2 * background) * path)
     absorption = blood[..., None] * haemoglobin + (1.0 - blood[..., None]) * background * 0.25
+    # Jensen et al., total diffuse reflectance of the dermis, a semi-infinite scattering medium.
     scattering = 14.74 * wavelength**-0.22 + 2.2e11 * wavelength**-4.0
     albedo = scattering / (scattering + absorption)
     fresnel = -1.440 / REFRACTION**2 + 0.710 / REFRACTION + 0.668 + 0.0636 * REFRACTION
@@ -119,7 +126,7 @@ def reflectance_spectrum(melanin: Float64Array, blood: Float64Array) -> Float64A
 
 @cache
 def _table() -> Float64Array:
-    """Linear sRGB (64, 64, 3) over square-rooted melanin and blood."""
+    """Linear sRGB albedo (64, 64, 3) over the square roots of melanin and blood."""
     melanin, blood = np.meshgrid(
         _levels(MELANIN_LIMITS, _TABLE_SIZE), _levels(BLOOD_LIMITS, _TABLE_SIZE), indexing="ij"
     )
@@ -130,17 +137,19 @@ def _table() -> Float64Array:
 
 
 def _levels(limits: tuple[float, float], count: int) -> Float64Array:
+    """Amounts (count,) whose square roots are evenly spaced."""
     roots: Float64Array = np.linspace(np.sqrt(limits[0]), np.sqrt(limits[1]), count)
     return np.square(roots)
 
 
 def _position(amount: Float64Array, limits: tuple[float, float]) -> Float64Array:
+    """Fractional index of amounts (...) into an axis of the table."""
     low, high = np.sqrt(limits[0]), np.sqrt(limits[1])
     return cast("Float64Array", (np.sqrt(np.maximum(amount, 0.0)) - low) / (high - low) * (_TABLE_SIZE - 1))
 
 
 def _matching_functions() -> Float64Array:
-    """CIE 1931 x, y, z (31, 3)."""
+    """CIE 1931 colour matching functions x, y, z (31, 3): the multi-lobe fits of Wyman et al."""
 
     def lobe(centre: float, below: float, above: float) -> Float64Array:
         t = WAVELENGTHS_NM - centre

@@ -1,5 +1,5 @@
-"""Skin tone as it is measured on finished maps: individual typology angle (ITA) of cheeks and forehead, its six
-classes, and how evenly a set of maps is spread over them."""
+"""Skin tone of finished maps: individual typology angle (ITA) of cheeks and forehead, its six classes, and the shares
+of the classes in a set of maps."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,24 +13,24 @@ from fitme.skin.pigments import ITA_CLASSES, ita_of_albedo
 from fitme.skin.texel_geometry import TexelGeometry
 
 CLASS_NAMES = tuple(ITA_CLASSES)
-"""From the palest to the darkest."""
+"""Classes of skin tone from the palest to the darkest."""
 _LOWER_BOUNDS_DEG = np.array([low for low, _ in ITA_CLASSES.values()])
 
 SMALLEST_SHARE, LARGEST_SHARE = 0.12, 0.22
 """Bounds of each class's share of a balanced set."""
 FULL_SHARE = 0.175
-"""A class that holds this share of a set takes no more: five full ones leave 12.5 % for the sixth."""
+"""Share of a set at which a class is full: five full classes leave 12.5 % for the sixth."""
 SMALLEST_BALANCED_COUNT = 50
-"""Sets of fewer maps cannot keep to the bounds."""
+"""Smallest set of maps that can keep to the bounds."""
 
 _CHEEKS, _FOREHEAD = (50, 280), (151,)
-"""MediaPipe's landmarks in the middle of what is measured."""
+"""MediaPipe's landmarks in the middle of the measured areas."""
 _CHEEK_SIZE, _FOREHEAD_SIZE = (0.035, 0.028), (0.07, 0.02)
 """Half axes of the measured ellipses, layout units."""
 
 
 def skin_tone_mask(geometry: TexelGeometry) -> BoolArray:
-    """(H, W) texels of cheeks and forehead where tone is measured."""
+    """Mask (H, W) of the texels of cheeks and forehead where skin tone is measured."""
     mask = np.zeros(geometry.u.shape, bool)
     for landmarks, (width, height) in ((_CHEEKS, _CHEEK_SIZE), (_FOREHEAD, _FOREHEAD_SIZE)):
         u, v = geometry.landmark(*landmarks)
@@ -40,42 +40,42 @@ def skin_tone_mask(geometry: TexelGeometry) -> BoolArray:
 
 
 def skin_ita_deg(diffuse: Float32Array, geometry: TexelGeometry) -> float:
-    """ITA in degrees of a head's linear diffuse albedo (H, W, 3): that of the median colour of cheeks and forehead, so
+    """ITA in degrees of a head's linear sRGB diffuse albedo (H, W, 3): of the median colour of cheeks and forehead, so
     that freckles, moles and a fringe do not count."""
     median = np.median(diffuse[skin_tone_mask(geometry)], axis=0).astype(np.float32)
     return float(ita_of_albedo(median))
 
 
 def ita_class_index(angle_deg: npt.NDArray[np.floating[Any]] | float) -> Int64Array:
-    """Index into `CLASS_NAMES` (...) of typology angles (...); the outermost classes have no outer bound."""
+    """Index into `CLASS_NAMES` (...) of ITAs in degrees (...); the outermost classes have no outer bound."""
     above = np.asarray(angle_deg)[..., None] < _LOWER_BOUNDS_DEG[:-1]
     return np.asarray(above.sum(-1), np.int64)
 
 
 @dataclass(frozen=True)
 class SkinToneCounts:
-    """How many maps of a set are in each class of `CLASS_NAMES`."""
+    """Number of maps of a set in each class of `CLASS_NAMES`."""
 
     counts: tuple[int, ...]
 
     @staticmethod
     def of(angles_deg: npt.NDArray[np.floating[Any]]) -> "SkinToneCounts":
-        """Count typology angles (N,)."""
+        """Counts of the classes of ITAs in degrees (N,)."""
         counts = np.bincount(ita_class_index(angles_deg), minlength=len(CLASS_NAMES))
         return SkinToneCounts(tuple(int(count) for count in counts))
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Of the set, summing to 1; zeros for an empty set."""
+        """Share of each class in the set, summing to 1; zeros for an empty set."""
         total = max(sum(self.counts), 1)
         return tuple(count / total for count in self.counts)
 
     @property
     def balanced(self) -> bool:
-        """Whether every class is within the bounds."""
+        """Whether the share of every class is within the bounds."""
         return all(SMALLEST_SHARE <= share <= LARGEST_SHARE for share in self.shares)
 
 
 def ita_class_limit(total: int) -> int:
-    """How many of `total` maps one class may hold while a set is being filled."""
+    """Largest number of maps of one class while a set of `total` maps is being filled."""
     return int(np.ceil(FULL_SHARE * total)) if total < SMALLEST_BALANCED_COUNT else int(FULL_SHARE * total)

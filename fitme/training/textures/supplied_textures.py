@@ -23,12 +23,13 @@ from fitme.arrays import BoolArray, Float32Array, UInt8Array
 from fitme.color import srgb_to_linear
 from fitme.errors import InputError
 from fitme.shape.regions import Region
+from fitme.skin.layers import lip_mask
 from fitme.skin.painter import Skin, synthesize_skin
 from fitme.skin.skin_tone_classes import CLASS_NAMES, ita_class_index, skin_ita_deg
 from fitme.skin.texel_geometry import TexelGeometry, default_texel_geometry
 from fitme.training.data.dataset import SuppliedMaps, encode_maps
 from fitme.training.textures.makehuman import find_skins, resample
-from fitme.training.textures.tone_matching import lip_mask, match_tone, skin_mask
+from fitme.training.textures.tone_matching import match_tone, skin_mask
 from fitme.training.textures.translation_network import TextureTranslator, translate
 
 TEXTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")

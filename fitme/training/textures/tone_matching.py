@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from fitme.arrays import BoolArray, Float32Array, Float64Array, RealArray
 from fitme.shape.regions import Region
+from fitme.skin.layers import lip_mask
 from fitme.skin.pigments import D65_WHITE_XYZ, XYZ_TO_SRGB
 from fitme.skin.skin_tone_classes import skin_tone_mask
 from fitme.skin.texel_geometry import TexelGeometry
@@ -24,7 +25,6 @@ SLOPE_LIMITS = (0.5, 1.8)
 CONFIDENT = 0.8
 """Texels that are skin to this degree make up the histogram."""
 
-_LIP_EDGE = 0.0035
 _BROW_REACH, _BROW_END = 0.03, 0.12
 """Half the height of where brows may be, and how far past the brow's ends, in layout units and shares of its length."""
 _DARKER_STOPS, _DARKER_STOPS_HAIRY = (0.6, 1.2), (0.25, 0.7)
@@ -59,12 +59,6 @@ def light_between_hairs(diffuse: Float32Array, texel_geometry: TexelGeometry) ->
     darker, other_hue = _difference_from_skin(diffuse, texel_geometry)
     light = np.clip((2.0**-darker - _OPAQUE_LIGHT) / (1.0 - _OPAQUE_LIGHT), 0.0, 1.0)
     return _soft(light * _falling(other_hue, *_OTHER_HUE_HAIRY) * (1.0 - lip_mask(texel_geometry)), texel_geometry)
-
-
-def lip_mask(texel_geometry: TexelGeometry) -> Float32Array:
-    """(H, W) in [0, 1] how much each texel belongs to the lips."""
-    share = 1.0 / (1.0 + np.exp(np.clip(texel_geometry.lips / _LIP_EDGE, -30.0, 30.0)))
-    return np.where(texel_geometry.skin_like, share, 0.0).astype(np.float32)
 
 
 def match_tone(diffuse: Float32Array, reference: Float32Array, texel_geometry: TexelGeometry) -> Float32Array:
