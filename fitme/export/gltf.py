@@ -28,7 +28,7 @@ from fitme.export.parts import Part, part_of_regions, part_of_vertices, tangents
 from fitme.export.textures import diffuse_codes, normal_codes, png, specular_alpha_codes
 from fitme.render.materials import REGION_SHININESS
 from fitme.render.occlusion import head_occlusion
-from fitme.render.shading import DEFAULT_SHININESS
+from fitme.render.reflection import DEFAULT_SHININESS
 from fitme.render.tangents import vertex_tangents
 from fitme.shape import EXPRESSION_NAMES, MorphableModel, Region, vertex_normals
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SH_COUNT = 9
-"""Coefficients of real spherical harmonics up to order 2: enough for irradiance (Ramamoorthi and Hanrahan, 2001)."""
+from fitme.render.reflection import SH_BAND_0, SH_COUNT
 
 
 @dataclass(frozen=True)
@@ -28,5 +27,5 @@ class Light:
     def ambient(level: float = 1.0, batch: int = 1) -> "Light":
         """Uniform white light: shading is `level` for every normal."""
         sh = torch.zeros(batch, SH_COUNT, 3)
-        sh[:, 0] = level / 0.28209479177387814
+        sh[:, 0] = level / SH_BAND_0
         return Light(sh, torch.zeros(batch, 0, 3), torch.zeros(batch, 0, 3))

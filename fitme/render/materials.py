@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from fitme.render.shading import DEFAULT_SHININESS
+from fitme.render.reflection import DEFAULT_SHININESS
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 

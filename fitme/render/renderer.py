@@ -13,9 +13,8 @@ from fitme.render.cpu import shading as cpu_shading
 from fitme.render.cpu.backend import CpuBackend
 from fitme.render.light import Light
 from fitme.render.rasterizer import RasterizerBackend, select_backend
+from fitme.render.reflection import DEFAULT_SHININESS, DIFFUSE_NORMAL_SHARE
 from fitme.render.shading import (
-    DEFAULT_SHININESS,
-    DIFFUSE_NORMAL_SHARE,
     diffuse_shading,
     perturbed_normals,
     specular_shading,

@@ -9,34 +9,17 @@ import math
 import torch
 from torch import Tensor
 
-from fitme.render.light import SH_COUNT, Light
-
-SH_BAND_0 = 0.28209479177387814
-"""sqrt(1 / (4 pi))."""
-SH_BAND_1 = 0.4886025119029199
-"""sqrt(3 / (4 pi))."""
-SH_BAND_2 = 1.0925484305920792
-"""sqrt(15 / (4 pi)), of xy, yz and xz."""
-SH_BAND_2_ZONAL = 0.31539156525252005
-"""sqrt(5 / (16 pi)), of 3 z^2 - 1."""
-SH_BAND_2_SECTORAL = 0.5462742152960396
-"""sqrt(15 / (16 pi)), of x^2 - y^2."""
-
-NORMAL_REFLECTANCE = 0.04
-"""Mirror reflectance at normal incidence of a dielectric of index 1.5."""
-HEMISPHERICAL_REFLECTANCE = 0.092
-"""Fresnel reflectance of the same dielectric averaged over the cosine-weighted hemisphere: for light that was mixed
-without knowing the viewer."""
-DEFAULT_SHININESS = 24.0
-"""Blinn-Phong exponent of skin: GGX roughness about 0.53."""
-GRAZING_REFLECTANCE = 0.2
-"""What skin of that roughness mirrors of its surroundings at grazing incidence, by integrating the GGX lobe: its facets
-hide each other there, so that it is far from a mirror."""
-DIFFUSE_NORMAL_SHARE = 0.5
-"""How much of the normal map the diffuse term sees. Light scattered below the skin blurs its relief (Ma et al. 2007,
-"Rapid Acquisition of Specular and Diffuse Normal Maps")."""
-
-_EPSILON = 1e-12
+from fitme.render.light import Light
+from fitme.render.reflection import (
+    DEFAULT_SHININESS,
+    GRAZING_REFLECTANCE,
+    LEAST_COSINE,
+    NORMAL_REFLECTANCE,
+    SH_COUNT,
+    SH_NORMS,
+    SMALLEST_SQUARE,
+    blinn_phong_factor,
+)
 
 
 def sh_basis(normals: Tensor) -> Tensor:
@@ -46,20 +29,8 @@ def sh_basis(normals: Tensor) -> Tensor:
     :returns: (..., 9) in the order of `Light.sh`: Y00, Y1-1, Y10, Y11, Y2-2, Y2-1, Y20, Y21, Y22.
     """
     x, y, z = normals.unbind(-1)
-    return torch.stack(
-        [
-            torch.full_like(x, SH_BAND_0),
-            SH_BAND_1 * y,
-            SH_BAND_1 * z,
-            SH_BAND_1 * x,
-            SH_BAND_2 * (x * y),
-            SH_BAND_2 * (y * z),
-            SH_BAND_2_ZONAL * (3.0 * z * z - 1.0),
-            SH_BAND_2 * (x * z),
-            SH_BAND_2_SECTORAL * (x * x - y * y),
-        ],
-        -1,
-    )
+    polynomials = (torch.ones_like(x), y, z, x, x * y, y * z, 3.0 * z * z - 1.0, x * z, x * x - y * y)
+    return torch.stack([norm * values for norm, values in zip(SH_NORMS, polynomials, strict=True)], -1)
 
 
 def sh_irradiance_of_directional(direction: Tensor, color: Tensor) -> Tensor:
@@ -91,13 +62,6 @@ def diffuse_shading(normals: Tensor, light: Light) -> Tensor:
     return shading + lit.reshape(shading.shape)
 
 
-def blinn_phong_factor(shininess: Tensor | float) -> Tensor | float:
-    """Scale of the Blinn-Phong lobe, (s + 8) / (8 pi) * pi: peaks grow as the lobe narrows, so that the reflected
-    energy stays (Akenine-Moeller et al., "Real-Time Rendering", 3rd ed., section 7.6). The pi is the one that `Light`
-    folds into its intensities."""
-    return (shininess + 8.0) / 8.0
-
-
 def blinn_phong(
     normals: Tensor,
     to_viewer: Tensor,
@@ -115,11 +79,10 @@ def blinn_phong(
     :returns: (..., 1).
     """
     half = to_viewer + direction
-    half_length = (half * half).sum(-1, keepdim=True).clamp(min=_EPSILON).sqrt()
+    half_length = (half * half).sum(-1, keepdim=True).clamp(min=SMALLEST_SQUARE).sqrt()
     cos_half = (normals * half).sum(-1, keepdim=True) / half_length
     cos_light = (normals * direction).sum(-1, keepdim=True)
-    # The lower bound keeps the gradient of the power finite; such a lobe is invisible.
-    lobe = cos_half.clamp(min=1e-3).pow(shininess)
+    lobe = cos_half.clamp(min=LEAST_COSINE).pow(shininess)
     return NORMAL_REFLECTANCE * blinn_phong_factor(shininess) * lobe * cos_light.clamp(min=0.0)
 
 
@@ -178,4 +141,4 @@ def perturbed_normals(normals: Tensor, tangents: Tensor, mapped: Tensor) -> Tens
 
 def unit(vectors: Tensor) -> Tensor:
     """Vectors (..., 3) scaled to length 1; zero stays zero, with a finite gradient."""
-    return vectors * (vectors * vectors).sum(-1, keepdim=True).clamp(min=_EPSILON).rsqrt()
+    return vectors * (vectors * vectors).sum(-1, keepdim=True).clamp(min=SMALLEST_SQUARE).rsqrt()

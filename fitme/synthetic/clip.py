@@ -25,6 +25,7 @@ from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, rotation_ma
 from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.occlusion import head_occlusion
+from fitme.render.reflection import SH_BAND_1
 from fitme.shape import EXPRESSION_COUNT, EXPRESSION_NAMES, MorphableModel, load_default_model
 from fitme.shape.regions import Region
 from fitme.skin.attributes import SkinAttributes, sample_attributes
@@ -247,7 +248,7 @@ def _bump(x: float) -> float:
 
 def _room_light() -> Light:
     room = Light.ambient(_ROOM_LEVEL).sh.clone()
-    room[:, 1] += _ROOM_FROM_ABOVE / 0.4886025  # Y1-1 is 0.4886 y
+    room[:, 1] += _ROOM_FROM_ABOVE / SH_BAND_1  # Y1-1
     directions = torch.nn.functional.normalize(torch.tensor([[_KEY_DIRECTION, _WINDOW_DIRECTION]]), dim=-1)
     return Light(room, directions, torch.tensor([[_KEY_COLOR, _WINDOW_COLOR]]))
 

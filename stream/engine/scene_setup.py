@@ -8,7 +8,8 @@ import torch
 from fitme.arrays import Float32Array, Float64Array
 from fitme.color import srgb_to_linear
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, rotation_matrix
-from fitme.render.light import SH_COUNT, Light
+from fitme.render.light import Light
+from fitme.render.reflection import SH_BAND_0, SH_BAND_1, SH_COUNT
 from stream.protocol.protocol import LightPreset, Mode
 from stream.protocol.scene import Scene, Vector
 
@@ -20,10 +21,6 @@ FOLLOW = 0.6
 """Share of the head's sideways motion that the avatar takes over."""
 TURNTABLE_PERIOD_S = 8.0
 TURNTABLE_SWING_RAD = 1.0
-
-_Y00 = 0.28209479177387814
-_Y1 = 0.4886025119029199
-"""Norms of the real spherical harmonics of order 0 and 1."""
 
 
 def virtual_camera(size_px: int) -> Camera:
@@ -63,9 +60,9 @@ def scene_light(scene: Scene, found_sh: Float32Array | None) -> Light:
     else:
         level, gradient, extra = _PRESETS.get(scene.preset, _PRESETS[LightPreset.STUDIO])
         sh = torch.zeros(SH_COUNT, 3)
-        sh[0] = torch.tensor(level) / _Y00
+        sh[0] = torch.tensor(level) / SH_BAND_0
         # Order 1 in the order y, z, x: shading level + gradient . n.
-        sh[1:4] = torch.tensor([gradient[1], gradient[2], gradient[0]])[:, None] * torch.tensor(level) / _Y1
+        sh[1:4] = torch.tensor([gradient[1], gradient[2], gradient[0]])[:, None] * torch.tensor(level) / SH_BAND_1
         directions += [direction for direction, _ in extra]
         colors += [[scene.ambient * value for value in color] for _, color in extra]
     return Light(

@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 
 from fitme.geometry import rotation_matrix
 from fitme.render.light import Light
+from fitme.render.reflection import DEFAULT_SHININESS, GRAZING_REFLECTANCE, NORMAL_REFLECTANCE
 from fitme.render.shading import (
-    DEFAULT_SHININESS,
-    GRAZING_REFLECTANCE,
-    NORMAL_REFLECTANCE,
     ambient_reflectance,
     blinn_phong,
     diffuse_shading,

@@ -13,7 +13,7 @@ import torch
 from fitme.arrays import BoolArray, Float64Array, Int64Array
 from fitme.fit.lighting.sclera import LIMBUS_GROWTH
 from fitme.render.cpu.kernel import relaxed_kernel
-from fitme.render.light import SH_COUNT
+from fitme.render.reflection import SH_BAND_0, SH_COUNT
 from fitme.render.shading import sh_basis
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.morphable_model import MorphableModel
@@ -47,8 +47,6 @@ LEAST_SHADING = 0.1
 """Errors count relative to the shading, but at least to this."""
 LAMBERT = np.array([1.0] + 3 * [2.0 / 3.0] + 5 * [0.25])
 """(9,) irradiance over radiance by order, in units of pi (Ramamoorthi and Hanrahan 2001)."""
-AMBIENT_BASIS = 0.28209479177387814
-"""Spherical harmonic of order 0."""
 _FLIPPED = np.array([1.0, 1.0, 1.0, -1.0, -1.0, 1.0, 1.0, -1.0, 1.0])
 """What a mirror makes of the coefficients: those odd across change sign."""
 
@@ -69,7 +67,7 @@ def made_light(g: np.random.Generator) -> MadeLight:
     """A room, the sky, a lamp or a window."""
     share = float(g.uniform(*AMBIENT_SHARE_RANGE))
     ambient = np.zeros(SH_COUNT)
-    ambient[0] = share / AMBIENT_BASIS
+    ambient[0] = share / SH_BAND_0
     ambient[1:4] = g.normal([FROM_ABOVE, 0.0, 0.0], FROM_ABOVE) * ambient[0] / np.sqrt(3.0)  # up, front, right
     lamps = int(g.integers(1, LARGEST_LAMP_COUNT + 1))
     middles = _unit(np.stack([g.uniform(low, high, lamps) for low, high in LAMP_REACH], -1))

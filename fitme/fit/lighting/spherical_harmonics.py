@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fitme.arrays import Float32Array, Float64Array, IndexArray
-from fitme.render.light import SH_COUNT
+from fitme.render.reflection import SH_COUNT
 from fitme.render.shading import ambient_reflectance, sh_basis
 from fitme.shape.regions import Region
 

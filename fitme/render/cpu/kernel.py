@@ -17,6 +17,9 @@ def kernel(function: _Function) -> _Function:
     Kernels run on the calling thread: numba's own thread pool may abort the process when two threads enter it at once,
     so callers that want both cores hand bands of rows to Python threads. Arithmetic is strict IEEE, without which an
     edge shared by two triangles could leave gaps.
+
+    Numba's cache on disk looks at the file of the compiled function alone: after an edit to a kernel that kernels of
+    other files call, delete their `__pycache__/*.nb?`.
     """
     return cast(_Function, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
 

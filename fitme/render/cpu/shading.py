@@ -8,58 +8,45 @@ from torch import Tensor
 
 from fitme.render.cpu.kernel import relaxed_kernel
 from fitme.render.cpu.rasterize import Floats
-from fitme.render.light import SH_COUNT, Light
-from fitme.render.shading import (
+from fitme.render.cpu.samples import (
+    Vector,
+    blinn_phong_factor,
+    cross,
+    dot,
+    half_cosine,
+    inverse_length,
+    mapped_normal,
+    mapped_normals,
+    mirrored,
+    plus,
+    scaled,
+    schlick_rise,
+    sh_polynomials,
+)
+from fitme.render.light import Light
+from fitme.render.reflection import (
     DIFFUSE_NORMAL_SHARE,
     GRAZING_REFLECTANCE,
+    LEAST_COSINE,
     NORMAL_REFLECTANCE,
     SH_BAND_0,
     SH_BAND_1,
     SH_BAND_2,
     SH_BAND_2_SECTORAL,
     SH_BAND_2_ZONAL,
+    SH_COUNT,
+    SMALLEST_SQUARE,
 )
 
 OUTPUT_CHANNELS = 9
 """Diffuse shading (3), specular light (3), smooth unit normal (3)."""
-_SMALLEST = 1e-12
-_LEAST_COSINE = 1e-3
 _GRAZING_SURPLUS = GRAZING_REFLECTANCE - NORMAL_REFLECTANCE
-
-Vector = tuple[float, float, float]
-
-
-@relaxed_kernel
-def _dot(a: Vector, b: Vector) -> float:
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-
-
-@relaxed_kernel
-def _cross(a: Vector, b: Vector) -> Vector:
-    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
-
-
-@relaxed_kernel
-def _scaled(a: Vector, scale: float) -> Vector:
-    return a[0] * scale, a[1] * scale, a[2] * scale
-
-
-@relaxed_kernel
-def _plus(a: Vector, b: Vector, scale: float) -> Vector:
-    """a + scale b."""
-    return a[0] + scale * b[0], a[1] + scale * b[1], a[2] + scale * b[2]
-
-
-@relaxed_kernel
-def _inverse_length(a: Vector) -> float:
-    scale: float = 1.0 / np.sqrt(max(_dot(a, a), _SMALLEST))
-    return scale
 
 
 @relaxed_kernel
 def _unit_backward(gradient: Vector, unit: Vector, inverse_length: float) -> Vector:
     """Gradient with respect to a vector of the gradient with respect to its direction."""
-    return _scaled(_plus(gradient, unit, -_dot(gradient, unit)), inverse_length)
+    return scaled(plus(gradient, unit, -dot(gradient, unit)), inverse_length)
 
 
 @relaxed_kernel
@@ -76,13 +63,13 @@ def _add(values: Floats, first: int, vector: Vector) -> None:
 
 @relaxed_kernel
 def _sh(sh: Floats, channel: int, n: Vector) -> float:
-    x, y, z = n
+    y, z, x, xy, yz, zonal, xz, sectoral = sh_polynomials(n)
     value: float = (
         SH_BAND_0 * sh[0, channel]
         + SH_BAND_1 * (y * sh[1, channel] + z * sh[2, channel] + x * sh[3, channel])
-        + SH_BAND_2 * (x * y * sh[4, channel] + y * z * sh[5, channel] + x * z * sh[7, channel])
-        + SH_BAND_2_ZONAL * (3.0 * z * z - 1.0) * sh[6, channel]
-        + SH_BAND_2_SECTORAL * (x * x - y * y) * sh[8, channel]
+        + SH_BAND_2 * (xy * sh[4, channel] + yz * sh[5, channel] + xz * sh[7, channel])
+        + SH_BAND_2_ZONAL * zonal * sh[6, channel]
+        + SH_BAND_2_SECTORAL * sectoral * sh[8, channel]
     )
     return value
 
@@ -90,16 +77,16 @@ def _sh(sh: Floats, channel: int, n: Vector) -> float:
 @relaxed_kernel
 def _sh_backward(sh: Floats, channel: int, n: Vector, gradient: float, grad_sh: Floats) -> Vector:
     """Adds to the coefficients' gradient; returns the normal's."""
-    x, y, z = n
+    y, z, x, xy, yz, zonal, xz, sectoral = sh_polynomials(n)
     grad_sh[0, channel] += gradient * SH_BAND_0
     grad_sh[1, channel] += gradient * SH_BAND_1 * y
     grad_sh[2, channel] += gradient * SH_BAND_1 * z
     grad_sh[3, channel] += gradient * SH_BAND_1 * x
-    grad_sh[4, channel] += gradient * SH_BAND_2 * x * y
-    grad_sh[5, channel] += gradient * SH_BAND_2 * y * z
-    grad_sh[6, channel] += gradient * SH_BAND_2_ZONAL * (3.0 * z * z - 1.0)
-    grad_sh[7, channel] += gradient * SH_BAND_2 * x * z
-    grad_sh[8, channel] += gradient * SH_BAND_2_SECTORAL * (x * x - y * y)
+    grad_sh[4, channel] += gradient * SH_BAND_2 * xy
+    grad_sh[5, channel] += gradient * SH_BAND_2 * yz
+    grad_sh[6, channel] += gradient * SH_BAND_2_ZONAL * zonal
+    grad_sh[7, channel] += gradient * SH_BAND_2 * xz
+    grad_sh[8, channel] += gradient * SH_BAND_2_SECTORAL * sectoral
     c1, c2, c3 = SH_BAND_1 * sh[1, channel], SH_BAND_1 * sh[2, channel], SH_BAND_1 * sh[3, channel]
     c4, c5, c7 = SH_BAND_2 * sh[4, channel], SH_BAND_2 * sh[5, channel], SH_BAND_2 * sh[7, channel]
     c6, c8 = 6.0 * SH_BAND_2_ZONAL * sh[6, channel], 2.0 * SH_BAND_2_SECTORAL * sh[8, channel]
@@ -113,17 +100,10 @@ def _sh_backward(sh: Floats, channel: int, n: Vector, gradient: float, grad_sh: 
 @relaxed_kernel
 def _ambient_reflectance(facing: float) -> tuple[float, float]:
     """`fitme.render.shading.ambient_reflectance` and its slope."""
-    aside = 1.0 - min(max(facing, 0.0), 1.0)
-    rise = _GRAZING_SURPLUS * aside**4
+    fourth, aside = schlick_rise(facing)
+    rise = _GRAZING_SURPLUS * fourth
     slope = -5.0 * rise if 0.0 < facing < 1.0 else 0.0
     return NORMAL_REFLECTANCE + rise * aside, slope
-
-
-@relaxed_kernel
-def _mapped_normal(n: Vector, t: Vector, sign: float, mapped: Vector) -> tuple[Vector, Vector]:
-    """Tangent-space normal in the surface's space, not normalised, and the bitangent."""
-    b = _scaled(_cross(n, t), sign)
-    return _plus(_plus(_scaled(t, mapped[0]), b, mapped[1]), n, mapped[2]), b
 
 
 @relaxed_kernel
@@ -145,22 +125,17 @@ def _shade(
                 continue
             here, result = surface[row, column], out[row, column]
             n = _vector(here, 0)
-            n = _scaled(n, _inverse_length(n))
+            n = scaled(n, inverse_length(n, SMALLEST_SQUARE))
             visible = float(here[6])
             soft = n
             if glossy:
-                t = _vector(tangents[row, column], 0)
-                t = _plus(t, n, -_dot(n, t))
-                t = _scaled(t, _inverse_length(t))
+                along, mapped = _vector(tangents[row, column], 0), _vector(texels[row, column], 4)
                 sign = -1.0 if tangents[row, column, 3] < 0.0 else 1.0
-                r, _ = _mapped_normal(n, t, sign, _vector(texels[row, column], 4))
-                r = _scaled(r, _inverse_length(r))
-                soft = _plus(n, _plus(r, n, -1.0), DIFFUSE_NORMAL_SHARE)
-                soft = _scaled(soft, _inverse_length(soft))
-                v = _scaled(_vector(here, 3), -1.0)
-                v = _scaled(v, _inverse_length(v))
-                facing = _dot(r, v)
-                mirror = _plus(_scaled(r, 2.0 * facing), v, -1.0)
+                r, soft = mapped_normals(n, along, sign, mapped, DIFFUSE_NORMAL_SHARE, SMALLEST_SQUARE)
+                v = scaled(_vector(here, 3), -1.0)
+                v = scaled(v, inverse_length(v, SMALLEST_SQUARE))
+                facing = dot(r, v)
+                mirror = mirrored(r, v, facing)
                 reflectance, _ = _ambient_reflectance(facing)
                 exponent = float(shininess[row % shininess.shape[0], column % shininess.shape[1], 0])
                 strength = visible * texels[row, column, 3]
@@ -169,21 +144,19 @@ def _shade(
                     result[3 + c] = strength * sheen
                 for index in range(directions.shape[0]):
                     light = _vector(directions[index], 0)
-                    cos_light = _dot(r, light)
+                    cos_light = dot(r, light)
                     if cos_light <= 0.0:
                         continue
-                    half = _plus(v, light, 1.0)
-                    cos_half = max(_dot(r, half) * _inverse_length(half), _LEAST_COSINE)
-                    glint = (
-                        NORMAL_REFLECTANCE * (exponent + 8.0) / 8.0 * np.exp(exponent * np.log(cos_half)) * cos_light
-                    )
+                    cos_half = max(half_cosine(r, v, light, SMALLEST_SQUARE), LEAST_COSINE)
+                    scale = NORMAL_REFLECTANCE * blinn_phong_factor(exponent)
+                    glint = scale * np.exp(exponent * np.log(cos_half)) * cos_light
                     for c in range(3):
                         result[3 + c] += strength * glint * colors[index, c]
             for c in range(3):
                 result[c] = visible * max(_sh(sh, c, soft), 0.0)
                 result[6 + c] = n[c]
             for index in range(directions.shape[0]):
-                cosine = visible * max(_dot(soft, _vector(directions[index], 0)), 0.0)
+                cosine = visible * max(dot(soft, _vector(directions[index], 0)), 0.0)
                 for c in range(3):
                     result[c] += cosine * colors[index, c]
 
@@ -215,37 +188,37 @@ def _shade_backward(
                 continue
             here, g = surface[row, column], grad_out[row, column]
             n0 = _vector(here, 0)
-            n_scale = _inverse_length(n0)
-            n = _scaled(n0, n_scale)
+            n_scale = inverse_length(n0, SMALLEST_SQUARE)
+            n = scaled(n0, n_scale)
             visible = float(here[6])
             grad_n, grad_r, grad_v = _vector(g, 6), zero, zero
             grad_visible = 0.0
-            grad_diffuse = _scaled(_vector(g, 0), visible)
+            grad_diffuse = scaled(_vector(g, 0), visible)
             soft, soft_scale = n, 1.0
             if glossy:
                 t0 = _vector(tangents[row, column], 0)
-                along = _dot(n, t0)
-                t = _plus(t0, n, -along)
-                t_scale = _inverse_length(t)
-                t = _scaled(t, t_scale)
+                along = dot(n, t0)
+                t = plus(t0, n, -along)
+                t_scale = inverse_length(t, SMALLEST_SQUARE)
+                t = scaled(t, t_scale)
                 sign = -1.0 if tangents[row, column, 3] < 0.0 else 1.0
                 mapped = _vector(texels[row, column], 4)
-                r, b = _mapped_normal(n, t, sign, mapped)
-                r_scale = _inverse_length(r)
-                r = _scaled(r, r_scale)
-                soft = _plus(n, _plus(r, n, -1.0), DIFFUSE_NORMAL_SHARE)
-                soft_scale = _inverse_length(soft)
-                soft = _scaled(soft, soft_scale)
+                r, b = mapped_normal(n, t, sign, mapped)
+                r_scale = inverse_length(r, SMALLEST_SQUARE)
+                r = scaled(r, r_scale)
+                soft = plus(n, plus(r, n, -1.0), DIFFUSE_NORMAL_SHARE)
+                soft_scale = inverse_length(soft, SMALLEST_SQUARE)
+                soft = scaled(soft, soft_scale)
 
             grad_soft = zero
             for c in range(3):
                 level = _sh(sh, c, soft)
                 if level > 0.0:
                     grad_visible += g[c] * level
-                    grad_soft = _plus(grad_soft, _sh_backward(sh, c, soft, grad_diffuse[c], grad_sh), 1.0)
+                    grad_soft = plus(grad_soft, _sh_backward(sh, c, soft, grad_diffuse[c], grad_sh), 1.0)
             for index in range(directions.shape[0]):
                 light = _vector(directions[index], 0)
-                cosine = _dot(soft, light)
+                cosine = dot(soft, light)
                 if cosine <= 0.0:
                     continue
                 weight = 0.0
@@ -253,20 +226,20 @@ def _shade_backward(
                     weight += grad_diffuse[c] * colors[index, c]
                     grad_visible += g[c] * cosine * colors[index, c]
                     grad_colors[index, c] += grad_diffuse[c] * cosine
-                grad_soft = _plus(grad_soft, light, weight)
-                _add(grad_directions[index], 0, _scaled(soft, weight))
+                grad_soft = plus(grad_soft, light, weight)
+                _add(grad_directions[index], 0, scaled(soft, weight))
 
             if glossy:
-                v = _scaled(_vector(here, 3), -1.0)
-                v_scale = _inverse_length(v)
-                v = _scaled(v, v_scale)
-                facing = _dot(r, v)
-                mirror = _plus(_scaled(r, 2.0 * facing), v, -1.0)
+                v = scaled(_vector(here, 3), -1.0)
+                v_scale = inverse_length(v, SMALLEST_SQUARE)
+                v = scaled(v, v_scale)
+                facing = dot(r, v)
+                mirror = mirrored(r, v, facing)
                 row_s, column_s = row % shininess.shape[0], column % shininess.shape[1]
                 exponent = float(shininess[row_s, column_s, 0])
                 albedo = float(texels[row, column, 3])
                 incoming = _vector(g, 3)
-                grad_gloss = _scaled(incoming, visible * albedo)
+                grad_gloss = scaled(incoming, visible * albedo)
                 reflectance, slope = _ambient_reflectance(facing)
                 reflected, grad_facing = 0.0, 0.0
                 grad_mirror = zero
@@ -276,21 +249,21 @@ def _shade_backward(
                         reflected += incoming[c] * reflectance * level
                         grad_facing += grad_gloss[c] * slope * level
                         share = grad_gloss[c] * reflectance
-                        grad_mirror = _plus(grad_mirror, _sh_backward(sh, c, mirror, share, grad_sh), 1.0)
-                turn = 2.0 * _dot(grad_mirror, r) + grad_facing
-                grad_r = _plus(_scaled(grad_mirror, 2.0 * facing), v, turn)
-                grad_v = _plus(_scaled(r, turn), grad_mirror, -1.0)
+                        grad_mirror = plus(grad_mirror, _sh_backward(sh, c, mirror, share, grad_sh), 1.0)
+                turn = 2.0 * dot(grad_mirror, r) + grad_facing
+                grad_r = plus(scaled(grad_mirror, 2.0 * facing), v, turn)
+                grad_v = plus(scaled(r, turn), grad_mirror, -1.0)
                 for index in range(directions.shape[0]):
                     light = _vector(directions[index], 0)
-                    cos_light = _dot(r, light)
+                    cos_light = dot(r, light)
                     if cos_light <= 0.0:
                         continue
-                    half = _plus(v, light, 1.0)
-                    half_scale = _inverse_length(half)
-                    half = _scaled(half, half_scale)
-                    cos_half = max(_dot(r, half), _LEAST_COSINE)
+                    half = plus(v, light, 1.0)
+                    half_scale = inverse_length(half, SMALLEST_SQUARE)
+                    half = scaled(half, half_scale)
+                    cos_half = max(dot(r, half), LEAST_COSINE)
                     power = np.exp(exponent * np.log(cos_half))
-                    factor = NORMAL_REFLECTANCE * (exponent + 8.0) / 8.0
+                    factor = NORMAL_REFLECTANCE * blinn_phong_factor(exponent)
                     weight, brightness = 0.0, 0.0
                     for c in range(3):
                         weight += grad_gloss[c] * colors[index, c]
@@ -300,33 +273,33 @@ def _shade_backward(
                     grad_shininess[row_s, column_s, 0] += (
                         weight * cos_light * power * (NORMAL_REFLECTANCE / 8.0 + factor * np.log(cos_half))
                     )
-                    grad_light = _scaled(r, weight * factor * power)
-                    grad_r = _plus(grad_r, light, weight * factor * power)
-                    if cos_half > _LEAST_COSINE:
+                    grad_light = scaled(r, weight * factor * power)
+                    grad_r = plus(grad_r, light, weight * factor * power)
+                    if cos_half > LEAST_COSINE:
                         slope = weight * cos_light * factor * exponent * power / cos_half
-                        grad_r = _plus(grad_r, half, slope)
-                        grad_half = _unit_backward(_scaled(r, slope), half, half_scale)
-                        grad_v = _plus(grad_v, grad_half, 1.0)
-                        grad_light = _plus(grad_light, grad_half, 1.0)
+                        grad_r = plus(grad_r, half, slope)
+                        grad_half = _unit_backward(scaled(r, slope), half, half_scale)
+                        grad_v = plus(grad_v, grad_half, 1.0)
+                        grad_light = plus(grad_light, grad_half, 1.0)
                     _add(grad_directions[index], 0, grad_light)
                 grad_visible += albedo * reflected
                 grad_texels[row, column, 3] = visible * reflected
 
                 grad_soft = _unit_backward(grad_soft, soft, soft_scale)
-                grad_n = _plus(grad_n, grad_soft, 1.0 - DIFFUSE_NORMAL_SHARE)
-                grad_r = _plus(grad_r, grad_soft, DIFFUSE_NORMAL_SHARE)
+                grad_n = plus(grad_n, grad_soft, 1.0 - DIFFUSE_NORMAL_SHARE)
+                grad_r = plus(grad_r, grad_soft, DIFFUSE_NORMAL_SHARE)
                 grad_r = _unit_backward(grad_r, r, r_scale)
-                _add(grad_texels[row, column], 4, (_dot(grad_r, t), _dot(grad_r, b), _dot(grad_r, n)))
-                grad_b = _scaled(grad_r, mapped[1] * sign)
-                grad_n = _plus(_plus(grad_n, grad_r, mapped[2]), _cross(t, grad_b), 1.0)
-                grad_t = _plus(_scaled(grad_r, mapped[0]), _cross(grad_b, n), 1.0)
+                _add(grad_texels[row, column], 4, (dot(grad_r, t), dot(grad_r, b), dot(grad_r, n)))
+                grad_b = scaled(grad_r, mapped[1] * sign)
+                grad_n = plus(plus(grad_n, grad_r, mapped[2]), cross(t, grad_b), 1.0)
+                grad_t = plus(scaled(grad_r, mapped[0]), cross(grad_b, n), 1.0)
                 grad_t = _unit_backward(grad_t, t, t_scale)
-                grad_along = -_dot(grad_t, n)
-                grad_n = _plus(_plus(grad_n, grad_t, -along), t0, grad_along)
-                _add(grad_tangents[row, column], 0, _plus(grad_t, n, grad_along))
-                _add(grad_surface[row, column], 3, _scaled(_unit_backward(grad_v, v, v_scale), -1.0))
+                grad_along = -dot(grad_t, n)
+                grad_n = plus(plus(grad_n, grad_t, -along), t0, grad_along)
+                _add(grad_tangents[row, column], 0, plus(grad_t, n, grad_along))
+                _add(grad_surface[row, column], 3, scaled(_unit_backward(grad_v, v, v_scale), -1.0))
             else:
-                grad_n = _plus(grad_n, grad_soft, 1.0)
+                grad_n = plus(grad_n, grad_soft, 1.0)
             _add(grad_surface[row, column], 0, _unit_backward(grad_n, n, n_scale))
             grad_surface[row, column, 6] = grad_visible
 

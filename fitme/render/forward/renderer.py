@@ -25,8 +25,8 @@ from fitme.render.forward.shading import (
 )
 from fitme.render.light import Light
 from fitme.render.occlusion import MouthShade
+from fitme.render.reflection import DEFAULT_SHININESS, NORMAL_REFLECTANCE, blinn_phong_factor
 from fitme.render.renderer import TexturedMesh
-from fitme.render.shading import DEFAULT_SHININESS, NORMAL_REFLECTANCE, blinn_phong_factor
 from fitme.render.shadows import shadow_maps
 
 MAX_SHININESS_VALUES = 256

@@ -8,25 +8,31 @@ import numpy as np
 from fitme.arrays import Float32Array, Int32Array, UInt8Array
 from fitme.render.cpu.antialias import pair_crossing
 from fitme.render.cpu.kernel import relaxed_kernel
-from fitme.render.shading import (
+from fitme.render.cpu.samples import (
+    Vector,
+    dot,
+    half_cosine,
+    inverse_length,
+    mapped_normals,
+    mirrored,
+    plus,
+    scaled,
+    schlick_rise,
+    sh_polynomials,
+)
+from fitme.render.reflection import (
     DIFFUSE_NORMAL_SHARE,
     GRAZING_REFLECTANCE,
     NORMAL_REFLECTANCE,
-    SH_BAND_0,
-    SH_BAND_1,
-    SH_BAND_2,
-    SH_BAND_2_SECTORAL,
-    SH_BAND_2_ZONAL,
+    SH_NORMS,
+    SMALLEST_SQUARE,
 )
 from fitme.render.shadows import NORMAL_OFFSET_M, lit_share
 
 TEXEL_CHANNELS = 8
 """Of the packed maps: diffuse albedo (3), specular albedo, tangent-space normal (3), padding."""
-SH_SCALE = np.array(
-    [SH_BAND_0, SH_BAND_1, SH_BAND_1, SH_BAND_1, SH_BAND_2, SH_BAND_2, SH_BAND_2_ZONAL, SH_BAND_2, SH_BAND_2_SECTORAL],
-    dtype=np.float32,
-)
-"""What `sh_polynomial` wants the coefficients multiplied with."""
+SH_SCALE = np.array(SH_NORMS, np.float32)
+"""(9,) factors of the coefficients that `sh_polynomial` takes."""
 LOBE_STEPS = 2048
 """Intervals of a table of the Blinn-Phong lobe over cosines in [0, 1]."""
 ENCODING_STEPS = 16384
@@ -35,8 +41,8 @@ ENCODING_STEPS = 16384
 
 _single = cast(Callable[[float], float], np.float32)
 """To single precision; a constant in double would turn the whole arithmetic of a kernel into double."""
-_SMALLEST = _single(1e-12)
-_ZERO, _HALF, _ONE, _TWO, _THREE = _single(0.0), _single(0.5), _single(1.0), _single(2.0), _single(3.0)
+_SMALLEST = _single(SMALLEST_SQUARE)
+_ZERO, _HALF, _ONE = _single(0.0), _single(0.5), _single(1.0)
 _FULL = _single(255.0)
 _OFFSET = _single(NORMAL_OFFSET_M)
 _SHARE = _single(DIFFUSE_NORMAL_SHARE)
@@ -46,26 +52,31 @@ _LAST_CODE = _single(ENCODING_STEPS - 1)
 
 
 @relaxed_kernel
-def sh_polynomial(c: Float32Array, channel: int, x: float, y: float, z: float) -> float:
+def _sh_shading(c: Float32Array, channel: int, n: Vector) -> float:
     """Irradiance / pi at a unit normal, clamped at zero, from coefficients (9, 3) times `SH_SCALE`."""
+    y, z, x, xy, yz, zonal, xz, sectoral = sh_polynomials(n)
     value: float = (
         c[0, channel]
         + y * c[1, channel]
         + z * c[2, channel]
         + x * c[3, channel]
-        + x * y * c[4, channel]
-        + y * z * c[5, channel]
-        + (_THREE * z * z - _ONE) * c[6, channel]
-        + x * z * c[7, channel]
-        + (x * x - y * y) * c[8, channel]
+        + xy * c[4, channel]
+        + yz * c[5, channel]
+        + zonal * c[6, channel]
+        + xz * c[7, channel]
+        + sectoral * c[8, channel]
     )
     return max(value, _ZERO)
 
 
 @relaxed_kernel
-def _inverse_length(x: float, y: float, z: float) -> float:
-    scale: float = _ONE / np.sqrt(max(x * x + y * y + z * z, _SMALLEST))
-    return scale
+def _blend(values: Float32Array, i0: int, i1: int, i2: int, b0: float, b1: float, b2: float) -> Vector:
+    """Barycentric mean of three rows of (N, 3)."""
+    return (
+        b0 * values[i0, 0] + b1 * values[i1, 0] + b2 * values[i2, 0],
+        b0 * values[i0, 1] + b1 * values[i1, 1] + b2 * values[i2, 1],
+        b0 * values[i0, 2] + b1 * values[i1, 2] + b2 * values[i2, 2],
+    )
 
 
 @relaxed_kernel
@@ -142,23 +153,15 @@ def shade_rows(
             i0, i1, i2 = triangles[face, 0], triangles[face, 1], triangles[face, 2]
             t0, t1, t2 = uv_triangles[face, 0], uv_triangles[face, 1], uv_triangles[face, 2]
 
-            nx = b0 * normals[i0, 0] + b1 * normals[i1, 0] + b2 * normals[i2, 0]
-            ny = b0 * normals[i0, 1] + b1 * normals[i1, 1] + b2 * normals[i2, 1]
-            nz = b0 * normals[i0, 2] + b1 * normals[i1, 2] + b2 * normals[i2, 2]
-            scale = _inverse_length(nx, ny, nz)
-            nx, ny, nz = nx * scale, ny * scale, nz * scale
-            vx = -(b0 * view[i0, 0] + b1 * view[i1, 0] + b2 * view[i2, 0])
-            vy = -(b0 * view[i0, 1] + b1 * view[i1, 1] + b2 * view[i2, 1])
-            vz = -(b0 * view[i0, 2] + b1 * view[i1, 2] + b2 * view[i2, 2])
-            ox, oy, oz = _OFFSET * nx - vx, _OFFSET * ny - vy, _OFFSET * nz - vz
-            scale = _inverse_length(vx, vy, vz)
-            vx, vy, vz = vx * scale, vy * scale, vz * scale
+            n = _blend(normals, i0, i1, i2, b0, b1, b2)
+            n = scaled(n, inverse_length(n, _SMALLEST))
+            position = _blend(view, i0, i1, i2, b0, b1, b2)
+            off = plus(position, n, _OFFSET)
+            v = scaled(position, -inverse_length(position, _SMALLEST))
             visible = b0 * occlusion[i0] + b1 * occlusion[i1] + b2 * occlusion[i2]
 
-            u = b0 * uv[t0, 0] + b1 * uv[t1, 0] + b2 * uv[t2, 0]
-            v = b0 * uv[t0, 1] + b1 * uv[t1, 1] + b2 * uv[t2, 1]
-            c0, c1, fx = _texel_pair(u, map_width)
-            r0, r1, fy = _texel_pair(v, map_height)
+            c0, c1, fx = _texel_pair(b0 * uv[t0, 0] + b1 * uv[t1, 0] + b2 * uv[t2, 0], map_width)
+            r0, r1, fy = _texel_pair(b0 * uv[t0, 1] + b1 * uv[t1, 1] + b2 * uv[t2, 1], map_height)
             w00, w01, w10, w11 = (_ONE - fy) * (_ONE - fx), (_ONE - fy) * fx, fy * (_ONE - fx), fy * fx
             s0 = w00 * texels[r0, c0, 0] + w01 * texels[r0, c1, 0] + w10 * texels[r1, c0, 0] + w11 * texels[r1, c1, 0]
             s1 = w00 * texels[r0, c0, 1] + w01 * texels[r0, c1, 1] + w10 * texels[r1, c0, 1] + w11 * texels[r1, c1, 1]
@@ -168,60 +171,43 @@ def shade_rows(
             s5 = w00 * texels[r0, c0, 5] + w01 * texels[r0, c1, 5] + w10 * texels[r1, c0, 5] + w11 * texels[r1, c1, 5]
             s6 = w00 * texels[r0, c0, 6] + w01 * texels[r0, c1, 6] + w10 * texels[r1, c0, 6] + w11 * texels[r1, c1, 6]
 
-            tx = b0 * tangents[t0, 0] + b1 * tangents[t1, 0] + b2 * tangents[t2, 0]
-            ty = b0 * tangents[t0, 1] + b1 * tangents[t1, 1] + b2 * tangents[t2, 1]
-            tz = b0 * tangents[t0, 2] + b1 * tangents[t1, 2] + b2 * tangents[t2, 2]
-            along = nx * tx + ny * ty + nz * tz
-            tx, ty, tz = tx - along * nx, ty - along * ny, tz - along * nz
-            scale = _inverse_length(tx, ty, tz)
-            tx, ty, tz = tx * scale, ty * scale, tz * scale
+            along = _blend(tangents, t0, t1, t2, b0, b1, b2)
             sign = _ONE if b0 * handedness[t0] + b1 * handedness[t1] + b2 * handedness[t2] >= _ZERO else -_ONE
-            mx, my, mz = s4, s5 * sign, s6
-            rx = tx * mx + (ny * tz - nz * ty) * my + nx * mz
-            ry = ty * mx + (nz * tx - nx * tz) * my + ny * mz
-            rz = tz * mx + (nx * ty - ny * tx) * my + nz * mz
-            scale = _inverse_length(rx, ry, rz)
-            rx, ry, rz = rx * scale, ry * scale, rz * scale
-            sx, sy, sz = nx + _SHARE * (rx - nx), ny + _SHARE * (ry - ny), nz + _SHARE * (rz - nz)
-            scale = _inverse_length(sx, sy, sz)
-            sx, sy, sz = sx * scale, sy * scale, sz * scale
+            rough, soft = mapped_normals(n, along, sign, (s4, s5, s6), _SHARE, _SMALLEST)
 
-            facing = rx * vx + ry * vy + rz * vz
-            aside = _ONE - min(max(facing, _ZERO), _ONE)
-            reflectance = _NORMAL + _GRAZING_SURPLUS * (aside * aside) * (aside * aside) * aside
-            facing = _TWO * facing
-            gx, gy, gz = facing * rx - vx, facing * ry - vy, facing * rz - vz
-            diffuse0 = sh_polynomial(sh, 0, sx, sy, sz)
-            diffuse1 = sh_polynomial(sh, 1, sx, sy, sz)
-            diffuse2 = sh_polynomial(sh, 2, sx, sy, sz)
-            gloss0 = reflectance * sh_polynomial(sh, 0, gx, gy, gz)
-            gloss1 = reflectance * sh_polynomial(sh, 1, gx, gy, gz)
-            gloss2 = reflectance * sh_polynomial(sh, 2, gx, gy, gz)
+            # Light of the surroundings: irradiance on the soft normal, and what the rough one mirrors of it.
+            facing = dot(rough, v)
+            fourth, aside = schlick_rise(facing)
+            reflectance = _NORMAL + _GRAZING_SURPLUS * fourth * aside
+            mirror = mirrored(rough, v, facing)
+            diffuse0 = _sh_shading(sh, 0, soft)
+            diffuse1 = _sh_shading(sh, 1, soft)
+            diffuse2 = _sh_shading(sh, 2, soft)
+            specular0 = reflectance * _sh_shading(sh, 0, mirror)
+            specular1 = reflectance * _sh_shading(sh, 1, mirror)
+            specular2 = reflectance * _sh_shading(sh, 2, mirror)
             lobe = lobes[lobe_of_triangle[face]]
             for index in range(directions.shape[0]):
-                lx, ly, lz = directions[index, 0], directions[index, 1], directions[index, 2]
-                soft = max(sx * lx + sy * ly + sz * lz, _ZERO)
-                sharp = max(rx * lx + ry * ly + rz * lz, _ZERO)
-                if soft + sharp == _ZERO:
+                light = (directions[index, 0], directions[index, 1], directions[index, 2])
+                irradiance = max(dot(soft, light), _ZERO)
+                cos_light = max(dot(rough, light), _ZERO)
+                if irradiance + cos_light == _ZERO:
                     continue
                 if index < depths.shape[0]:
-                    reach = lit_share(depths[index], frames[index], ox, oy, oz, nx, ny, nz)
+                    reach = lit_share(depths[index], frames[index], off[0], off[1], off[2], n[0], n[1], n[2])
                     if reach == _ZERO:
                         continue
-                    soft, sharp = reach * soft, reach * sharp
-                hx, hy, hz = vx + lx, vy + ly, vz + lz
-                cosine = (rx * hx + ry * hy + rz * hz) * _inverse_length(hx, hy, hz)
-                glint = sharp * _lobe(lobe, cosine)
-                diffuse0 += soft * colors[index, 0]
-                diffuse1 += soft * colors[index, 1]
-                diffuse2 += soft * colors[index, 2]
-                gloss0 += glint * colors[index, 0]
-                gloss1 += glint * colors[index, 1]
-                gloss2 += glint * colors[index, 2]
-            specular = s3
-            out[row, column, 0] = visible * (s0 * diffuse0 + specular * gloss0)
-            out[row, column, 1] = visible * (s1 * diffuse1 + specular * gloss1)
-            out[row, column, 2] = visible * (s2 * diffuse2 + specular * gloss2)
+                    irradiance, cos_light = reach * irradiance, reach * cos_light
+                glint = cos_light * _lobe(lobe, half_cosine(rough, v, light, _SMALLEST))
+                diffuse0 += irradiance * colors[index, 0]
+                diffuse1 += irradiance * colors[index, 1]
+                diffuse2 += irradiance * colors[index, 2]
+                specular0 += glint * colors[index, 0]
+                specular1 += glint * colors[index, 1]
+                specular2 += glint * colors[index, 2]
+            out[row, column, 0] = visible * (s0 * diffuse0 + s3 * specular0)
+            out[row, column, 1] = visible * (s1 * diffuse1 + s3 * specular1)
+            out[row, column, 2] = visible * (s2 * diffuse2 + s3 * specular2)
             out[row, column, 3] = _ONE
 
 

@@ -20,9 +20,9 @@ from fitme.fit.texture.fusion import MAXIMAL_ALBEDO, FusionSettings
 from fitme.fit.texture.unprojection import texel_table, unproject
 from fitme.fit.texture.visibility import AROUND_GROWTH, AROUND_WEIGHT
 from fitme.geometry import Camera, transform
-from fitme.render.light import SH_COUNT
 from fitme.render.rasterizer import RasterizerBackend
-from fitme.render.shading import HEMISPHERICAL_REFLECTANCE, SH_BAND_0, sh_basis, sh_irradiance_of_directional
+from fitme.render.reflection import HEMISPHERICAL_REFLECTANCE, SH_BAND_0, SH_COUNT
+from fitme.render.shading import sh_basis, sh_irradiance_of_directional
 from fitme.shape.expressions import EXPRESSION_NAMES, expression_index
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region

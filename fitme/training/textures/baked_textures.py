@@ -13,11 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from fitme.color import linear_to_srgb, srgb_to_linear
-from fitme.render.light import SH_COUNT, Light
+from fitme.render.light import Light
 from fitme.render.occlusion import visible_share
+from fitme.render.reflection import DIFFUSE_NORMAL_SHARE, SH_BAND_0, SH_COUNT
 from fitme.render.shading import (
-    DIFFUSE_NORMAL_SHARE,
-    SH_BAND_0,
     diffuse_shading,
     perturbed_normals,
     sh_irradiance_of_directional,

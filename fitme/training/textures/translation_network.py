@@ -26,7 +26,7 @@ from fitme.color import linear_to_srgb, srgb_to_linear
 from fitme.errors import ConfigError, InputError, ModelFileError
 from fitme.reflectance.layers import LEAKY_SLOPE, downsample, upsample
 from fitme.reflectance.maps import ReflectanceMaps
-from fitme.render.light import SH_COUNT
+from fitme.render.reflection import SH_COUNT
 from fitme.render.shading import sh_basis
 from fitme.training.data.dataset import CHANNELS
 from fitme.training.textures.baked_textures import head_surface
