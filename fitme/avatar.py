@@ -1,7 +1,8 @@
 """What a fit yields: the shape and the reflectance of one person, with its file format.
 
-File format, version 2: a safetensors file, conventionally `avatar.safetensors`. Tensors: `identity` (K,) float32 and
-`diffuse` (H, W, 3), `specular` (H, W, 1), `normals` (H, W, 3) float16; optionally what expressions change,
+File format, version 2: a safetensors file, conventionally `avatar.safetensors`. Tensors: `identity` (K,) float32 and,
+of each modality in `fitme.reflectance.modality.MODALITIES`, its map (H, W, C) float16 by its name (`diffuse`,
+`specular`, `normals`; others where the program that wrote the file knew them); optionally what expressions change,
 `correctives.expressions` (M, 52), `correctives.gram` (52, 52) and `correctives.mixing` (M, K) float32,
 `correctives.deltas` (K, H, W, 3) float16. String metadata: `format`, `version`, `focal`, `stage`, `name` and `created`.
 """
@@ -18,7 +19,8 @@ from torch import Tensor
 from fitme.atomic_file import atomic_file
 from fitme.errors import ModelFileError
 from fitme.reflectance.expression_correctives import AlbedoCorrectives, with_expression
-from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.maps import ReflectanceMaps, unit_length
+from fitme.reflectance.modality import CORE_NAMES, MODALITIES
 from fitme.stage import Stage
 
 FORMAT = "fitme-avatar"
@@ -26,7 +28,6 @@ VERSION = 2
 FILE_NAME = "avatar.safetensors"
 """Name of the file inside a folder that `fitme fit` wrote."""
 
-_CHANNELS = {"diffuse": 3, "specular": 1, "normals": 3}
 _CORRECTIVES = "correctives"
 
 
@@ -74,8 +75,7 @@ class Avatar:
 
     def save(self, path: Path) -> None:
         """Write the avatar to the file `path`, replacing what was there only once all is written."""
-        maps = {"diffuse": self.maps.diffuse, "specular": self.maps.specular, "normals": self.maps.normals}
-        tensors = {key: value[0].detach().cpu().half().contiguous() for key, value in maps.items()}
+        tensors = {key: value[0].detach().cpu().half().contiguous() for key, value in self.maps.by_name().items()}
         if self.correctives is not None:
             tensors |= {
                 f"{_CORRECTIVES}.{key}": value.detach().cpu().contiguous()
@@ -115,9 +115,8 @@ class Avatar:
             stage, name = Stage(metadata["stage"]), metadata["name"]
         except (KeyError, ValueError) as error:
             raise ModelFileError(f"{file}: its metadata is damaged ({error}); make the avatar again") from error
-        diffuse, specular, normals = (tensors[key].float()[None] for key in _CHANNELS)
-        normals = torch.nn.functional.normalize(normals, dim=-1)
-        maps = ReflectanceMaps(diffuse, specular, normals)
+        stored = {key: tensors[key].float()[None] for key in MODALITIES.names if key in tensors}
+        maps = ReflectanceMaps.from_names(stored).mapped(unit_length)
         return Avatar(tensors["identity"], maps, focal, stage, name, created, _correctives(file, tensors))
 
 
@@ -148,13 +147,13 @@ def _check_header(file: Path, metadata: dict[str, str]) -> None:
 
 
 def _check_tensors(file: Path, tensors: dict[str, Tensor]) -> None:
-    missing = {"identity", *_CHANNELS} - tensors.keys()
+    missing = {"identity", *CORE_NAMES} - tensors.keys()
     if missing:
         raise ModelFileError(f"{file}: lacks {', '.join(sorted(missing))}; make the avatar again")
     if tensors["identity"].ndim != 1 or tensors["identity"].dtype != torch.float32:
         raise ModelFileError(f"{file}: identity must be (K,) float32, not {tuple(tensors['identity'].shape)}")
     size = tensors["diffuse"].shape[:2]
-    for key, channels in _CHANNELS.items():
-        if tensors[key].shape != (*size, channels):
-            expected = (*size, channels)
-            raise ModelFileError(f"{file}: {key} must be {expected}, not {tuple(tensors[key].shape)}")
+    for modality in MODALITIES:
+        expected, found = (*size, modality.channels), tensors.get(modality.name)
+        if found is not None and found.shape != expected:
+            raise ModelFileError(f"{file}: {modality.name} must be {expected}, not {tuple(found.shape)}")

@@ -64,7 +64,7 @@ def _forward_rows(model: MorphableModel, maps: ReflectanceMaps, light: Light, *,
 
 def _step_row(model: MorphableModel, maps: ReflectanceMaps, light: Light, *, diffuse_only: bool) -> BenchmarkRow:
     camera = Camera.centered(FOCAL_PER_SIZE * STEP_PX, STEP_PX, STEP_PX)
-    trainable = ReflectanceMaps(*(t.clone().requires_grad_() for t in (maps.diffuse, maps.specular, maps.normals)))
+    trainable = maps.mapped(lambda _, values: values.clone().requires_grad_())
     identity = torch.zeros(1, model.identity_count, requires_grad=True)
     expression = torch.zeros(1, EXPRESSION_COUNT, requires_grad=True)
     rotation = torch.zeros(1, 3, requires_grad=True)

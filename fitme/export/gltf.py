@@ -9,6 +9,9 @@ Specular reflection: a specular albedo A_S is glTF's specular factor (`KHR_mater
 `fitme.render.shading`; it lies in the alpha channel of the `specular` texture. Roughness follows from the renderer's
 Blinn-Phong exponent s: alpha^2 = 2 / (s + 2) and roughness = sqrt(alpha) (Walter et al., EGSR 2007).
 
+Modalities that glTF's materials have no slot for are textures too, named in the `skin` material's extras:
+`"textures": {NAME: {"index": ...}}`; their encodings are those of `fitme.export.textures`.
+
 Vertex colours (`COLOR_0`) carry the ambient occlusion that the albedo was found under; they darken mouth and nostrils.
 """
 
@@ -25,7 +28,8 @@ from fitme.arrays import Float32Array
 from fitme.avatar import Avatar
 from fitme.export.glb import GlbBuilder, Json
 from fitme.export.parts import Part, part_of_regions, part_of_vertices, tangents
-from fitme.export.textures import diffuse_codes, normal_codes, png, specular_alpha_codes
+from fitme.export.textures import alpha_codes, png, texture_codes
+from fitme.reflectance.modality import MODALITIES, Modality
 from fitme.render.materials import REGION_SHININESS
 from fitme.render.occlusion import head_occlusion
 from fitme.render.reflection import DEFAULT_SHININESS
@@ -135,16 +139,14 @@ class _Textures:
     """The file's textures and materials; `skin`, `mouth`, `teeth` and `eye` are indices of materials."""
 
     def __init__(self, builder: GlbBuilder, avatar: Avatar) -> None:
-        images = [
-            builder.png_image("diffuse", png(diffuse_codes(avatar.maps))),
-            builder.png_image("specular", png(specular_alpha_codes(avatar.maps))),
-            builder.png_image("normal", png(normal_codes(avatar.maps))),
-        ]
-        self.textures: list[Json] = [{"sampler": 0, "source": image} for image in images]
+        self.textures: list[Json] = []
         self.materials: list[Json] = []
         skin = _material("skin", roughness_of_shininess(DEFAULT_SHININESS), 1.0)
-        skin["normalTexture"] = {"index": 2}
-        skin["extensions"]["KHR_materials_specular"]["specularTexture"] = {"index": 1}
+        for index, modality in enumerate(MODALITIES):
+            codes = texture_codes(modality, avatar.maps)
+            image = png(alpha_codes(codes) if modality.gltf_slot == "specularTexture" else codes)
+            self.textures.append({"sampler": 0, "source": builder.png_image(Path(modality.file).stem, image)})
+            _fill_slot(skin, modality, {"index": index})
         self.skin = self._add(skin)
         self.mouth = self._add(
             _material("mouth", _roughness_of(Region.MOUTH_INTERIOR), WET_SPECULAR) | {"doubleSided": True}
@@ -155,6 +157,18 @@ class _Textures:
     def _add(self, material: Json) -> int:
         self.materials.append(material)
         return len(self.materials) - 1
+
+
+def _fill_slot(material: Json, modality: Modality, texture: Json) -> None:
+    """Put a modality's texture where its row of the table says."""
+    if modality.gltf_slot is None:
+        material.setdefault("extras", {}).setdefault("textures", {})[modality.name] = texture
+    elif modality.gltf_slot == "specularTexture":
+        material["extensions"]["KHR_materials_specular"][modality.gltf_slot] = texture
+    elif modality.gltf_slot == "baseColorTexture":
+        material["pbrMetallicRoughness"][modality.gltf_slot] = texture
+    else:
+        material[modality.gltf_slot] = texture
 
 
 def _material(name: str, roughness: float, specular: float) -> Json:

@@ -7,13 +7,13 @@ import torch
 
 from fitme.color import linear_to_srgb
 from fitme.errors import InputError
-from fitme.fit.estimate import MapArrays
 from fitme.fit.inversion.generator_inversion import ReflectanceFit, TextureTarget
 from fitme.fit.texture.baking import bake, enlarge, grey_maps, maps_of, with_bare_mouth
 from fitme.fit.texture.expression_correctives import ExpressionView, albedo_correctives
 from fitme.fit.texture.fusion import FusedTexture, FusionSettings
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
+from fitme.reflectance.map_arrays import MapArrays
 from fitme.reflectance.maps import ReflectanceMaps
 
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 
 from fitme.arrays import Float32Array
 from fitme.fit.texture.baking import FULL_CONFIDENCE
 from fitme.reflectance.expression_correctives import AlbedoCorrectives, with_expression
-from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.maps import ReflectanceMaps, unit_length
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,7 @@ def blended(before: FoundHead, after: FoundHead, share: float, seen: torch.Tenso
     def mixed(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
         return new + kept * (old - new)
 
-    normals = functional.normalize(mixed(before.maps.normals, after.maps.normals), dim=-1)
-    maps = ReflectanceMaps(
-        mixed(before.maps.diffuse, after.maps.diffuse), mixed(before.maps.specular, after.maps.specular), normals
-    )
+    maps = before.maps.mapped(lambda modality, old, new: unit_length(modality, mixed(old, new)), after.maps)
     identity = (before.identity + share * (after.identity - before.identity)).astype(np.float32)
     correctives = before.correctives if after.correctives is None else after.correctives
     return FoundHead(identity, before.focal * (after.focal / before.focal) ** share, maps, correctives)

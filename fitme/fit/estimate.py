@@ -18,15 +18,3 @@ class KeyframeEstimate:
     """(9, 3) spherical-harmonics light in view space, as `fitme.render.light.Light.sh`."""
     loss: float
     """Photometric error over the face: root mean square in sRGB-encoded units, [0, 1]; NaN before the first picture."""
-
-
-@dataclass(frozen=True)
-class MapArrays:
-    """Reflectance maps as arrays; see `fitme.reflectance.maps.ReflectanceMaps` for their meaning."""
-
-    diffuse: Float32Array
-    """(R, R, 3)."""
-    specular: Float32Array
-    """(R, R, 1)."""
-    normals: Float32Array
-    """(R, R, 3)."""

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fitme.arrays import Float32Array
-from fitme.fit.estimate import KeyframeEstimate, MapArrays
+from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.work_queue import WorkQueue
+from fitme.reflectance.map_arrays import MapArrays
 from fitme.stage import Stage
 
 

@@ -9,10 +9,10 @@ instead of zero, so that convolutions add what is not linear. Both let a style f
 makes W+ easy to invert and training possible on a CPU.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as functional
@@ -32,6 +32,7 @@ from fitme.reflectance.layers import (
 )
 from fitme.reflectance.mapping import MappingNetwork
 from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.modality import CORE_NAMES, MODALITIES, Encoding, Modality
 
 _LOGIT_MARGIN = 2e-3
 POSITION_SCALE = 0.3
@@ -42,16 +43,12 @@ NORMAL_SLOPE_SCALE = 0.2
 """Surface slope of a raw normal output of one; slopes of skin relief are small."""
 
 
-@dataclass(frozen=True)
-class Modality:
-    """One kind of output map."""
-
-    name: str
-    channels: int
-    """Raw channels of the output."""
+_OLD_BRANCHES = {"diffuse_channels": "diffuse", "specular_channels": "specular", "normal_channels": "normals"}
+"""Settings of branches before they were one mapping, by modality."""
 
 
-MODALITIES = (Modality("diffuse", 3), Modality("specular", 1), Modality("normals", 2))
+def _default_branches() -> dict[str, tuple[int, ...]]:
+    return {modality.name: modality.branch for modality in MODALITIES if modality.branch is not None}
 
 
 @dataclass(frozen=True)
@@ -71,10 +68,9 @@ class GeneratorConfig:
     """Texels a side of the learned constant that synthesis begins with."""
     trunk_channels: tuple[int, ...] = (192, 192, 192, 128, 80)
     """Channels of the shared trunk per resolution, from the start resolution on, doubling."""
-    diffuse_channels: tuple[int, ...] = (32, 16)
-    """Channels of the diffuse branch per resolution, from twice the trunk's last on, doubling up to `resolution`."""
-    specular_channels: tuple[int, ...] = (12, 8)
-    normal_channels: tuple[int, ...] = (20, 12)
+    branches: Mapping[str, tuple[int, ...]] = field(default_factory=_default_branches)
+    """Channels of each modality's branch per resolution, by the modality's name: from twice the trunk's last resolution
+    on, doubling up to `resolution`."""
     trunk_positions: int = 6
     """Positional maps of each resolution of the trunk."""
     branch_positions: int = 16
@@ -89,24 +85,51 @@ class GeneratorConfig:
     """Texels a side of the linear model's maps; the mean has the full resolution."""
 
     def __post_init__(self) -> None:
-        for name, channels in self.branch_channels().items():
+        if missing := [name for name in CORE_NAMES if name not in self.branches]:
+            raise ConfigError(f"branches lacks {', '.join(missing)}")
+        if unknown := [name for name in self.branches if name not in MODALITIES.names]:
+            raise ConfigError(f"branches has {', '.join(unknown)}; modalities are {', '.join(MODALITIES.names)}")
+        for name, channels in self.branches.items():
             if self.trunk_resolution << len(channels) != self.resolution:
                 raise ConfigError(
-                    f"{name}_channels has {len(channels)} resolutions above the trunk's {self.trunk_resolution}, which"
+                    f"branches: {name} has {len(channels)} resolutions above the trunk's {self.trunk_resolution}, which"
                     f" does not reach resolution {self.resolution}"
                 )
-        levels = len(self.diffuse_channels) + 1
-        if len(self.detail_maps) != levels:
-            raise ConfigError(f"detail_maps has {len(self.detail_maps)} resolutions; branches have {levels}")
+        if len(self.detail_maps) != self.branch_levels + 1:
+            raise ConfigError(
+                f"detail_maps has {len(self.detail_maps)} resolutions; branches have {self.branch_levels + 1}"
+            )
 
     @property
     def trunk_resolution(self) -> int:
         """Texels a side where the branches part."""
         return self.start_resolution << (len(self.trunk_channels) - 1)
 
-    def branch_channels(self) -> dict[str, tuple[int, ...]]:
-        """Channels per modality's branch."""
-        return {"diffuse": self.diffuse_channels, "specular": self.specular_channels, "normals": self.normal_channels}
+    @property
+    def branch_levels(self) -> int:
+        """Resolutions of a branch."""
+        return len(self.branches[CORE_NAMES[0]])
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """Those that the generator has a branch for, in the order of the table `MODALITIES`."""
+        return tuple(modality for modality in MODALITIES if modality.name in self.branches)
+
+    @staticmethod
+    def from_stored(values: Mapping[str, Any]) -> "GeneratorConfig":
+        """Of the mapping that JSON or YAML holds, of this or an earlier format.
+
+        TypeError or ConfigError where that is no configuration.
+        """
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        branches = {modality: fields.pop(old) for old, modality in _OLD_BRANCHES.items() if old in fields}
+        branches |= {name: tuple(channels) for name, channels in fields.pop("branches", {}).items()}
+        if branches:  # Exactly these: a file may be older than a modality.
+            default = _default_branches()
+            fields["branches"] = {name: branches.get(name, default[name]) for name in CORE_NAMES} | branches
+        return GeneratorConfig(**fields)
 
 
 class SynthesisStage(nn.Module):
@@ -175,7 +198,7 @@ class Branch(nn.Module):
     def __init__(self, modality: Modality, channels: tuple[int, ...], config: GeneratorConfig) -> None:
         super().__init__()
         self.trunk_outputs = nn.ModuleList(
-            OutputLayer(inputs, modality.channels, config.trunk_positions, config.latent_size)
+            OutputLayer(inputs, modality.raw_channels, config.trunk_positions, config.latent_size)
             for inputs in config.trunk_channels
         )
         widths, positions = (config.trunk_channels[-1], *channels), config.branch_positions
@@ -184,17 +207,17 @@ class Branch(nn.Module):
             for level, (a, b) in enumerate(pairwise(widths))
         )
         self.outputs = nn.ModuleList(
-            OutputLayer(width, modality.channels, positions, config.latent_size) for width in channels
+            OutputLayer(width, modality.raw_channels, positions, config.latent_size) for width in channels
         )
         self.details = nn.ModuleList(
-            DetailMaps(count, modality.channels, config.trunk_resolution << level, config.latent_size)
+            DetailMaps(count, modality.raw_channels, config.trunk_resolution << level, config.latent_size)
             for level, count in enumerate(config.detail_maps)
         )
         self.contrasts = nn.ModuleList(
             LocalContrast(config.contrast_maps, config.trunk_resolution << (level + 1), config.latent_size)
             for level in range(len(channels))
         )
-        self.base = nn.Parameter(torch.zeros(1, modality.channels, config.resolution, config.resolution))
+        self.base = nn.Parameter(torch.zeros(1, modality.raw_channels, config.resolution, config.resolution))
 
     def detail_layers(self) -> list[DetailMaps]:
         """From the trunk's resolution up."""
@@ -232,16 +255,21 @@ class ReflectanceGenerator(nn.Module):
             )
             for level in range(len(channels))
         )
-        self.branches = nn.ModuleDict({m.name: Branch(m, config.branch_channels()[m.name], config) for m in MODALITIES})
-        side, raw_channels = config.linear_resolution, sum(m.channels for m in MODALITIES)
+        self.branches = nn.ModuleDict({m.name: Branch(m, config.branches[m.name], config) for m in config.modalities})
+        side, raw_channels = config.linear_resolution, sum(m.raw_channels for m in config.modalities)
         self.components = nn.Parameter(torch.zeros(config.linear_components, raw_channels, side, side))
         self.mixture = EqualLinear(config.latent_size, config.linear_components)
         self.register_buffer("mean_w", torch.zeros(config.latent_size))
 
     @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """Those that the generator makes."""
+        return self.config.modalities
+
+    @property
     def num_layers(self) -> int:
         """L: rows of a W+ latent: the linear model's, the trunk's, then each branch's in the order of `MODALITIES`."""
-        branches = sum(len(c) for c in self.config.branch_channels().values())
+        branches = sum(len(c) for c in self.config.branches.values())
         return LINEAR_ROWS + LAYERS_PER_STAGE * (len(self.config.trunk_channels) + branches)
 
     @property
@@ -262,7 +290,7 @@ class ReflectanceGenerator(nn.Module):
         outputs so far, before finer detail is added. ConfigError when the resolution is not one of a stage.
         """
         *_, raw = self.raw_pyramid(w_plus, resolution).values()
-        return decode(raw["diffuse"], raw["specular"], raw["normals"])
+        return decode(raw)
 
     def raw_pyramid(self, w_plus: Tensor, resolution: int | None = None) -> dict[int, dict[str, Tensor]]:
         """Outputs before their nonlinearities, (B, channels, R, R) by modality, for every R from the trunk's
@@ -276,7 +304,7 @@ class ReflectanceGenerator(nn.Module):
                 f" {config.resolution} exist"
             )
         x = self.constant.expand(len(w_plus), -1, -1, -1)
-        sums: dict[str, Tensor | None] = {m.name: None for m in MODALITIES}
+        sums: dict[str, Tensor | None] = {m.name: None for m in config.modalities}
         row = LINEAR_ROWS
         for level, stage in enumerate(self.trunk):
             if config.start_resolution << level > target:
@@ -290,8 +318,7 @@ class ReflectanceGenerator(nn.Module):
             row += LAYERS_PER_STAGE
         row = LINEAR_ROWS + LAYERS_PER_STAGE * len(self.trunk)
         mixed = torch.einsum("bk,kchw->bchw", self.mixture(w_plus[:, 0]), self.components)
-        parts = torch.split(mixed, [m.channels for m in MODALITIES], 1)
-        linear = {m.name: part for m, part in zip(MODALITIES, parts, strict=True)}
+        linear = split_channels(mixed, config.modalities)
         coarsest = min(target, config.trunk_resolution)
         pyramid: dict[int, dict[str, Tensor]] = {size: {} for size in stages if coarsest <= size <= target}
         for name, branch in self.named_branches():
@@ -329,7 +356,7 @@ class ReflectanceGenerator(nn.Module):
     def set_linear_model(
         self,
         mean: dict[str, Tensor],  # (1, channels, R, R) raw outputs by modality
-        components: Tensor,  # (K, 6, r, r) raw outputs
+        components: Tensor,  # (K, channels of all modalities, r, r) raw outputs
     ) -> None:
         """Set the maps that synthesis starts from."""
         for name, branch in self.named_branches():
@@ -354,29 +381,42 @@ def _accumulate(total: Tensor | None, output: Tensor) -> Tensor:
     return output + (upsample(total) if output.shape[-1] > total.shape[-1] else total)
 
 
-def decode(
-    diffuse: Tensor,  # (B, 3, R, R)
-    specular: Tensor,  # (B, 1, R, R)
-    normals: Tensor,  # (B, 2, R, R)
-) -> ReflectanceMaps:
-    """Raw outputs to maps: albedos are logistic (dark hair and light skin equally far from saturation), normals those
-    of a surface with the given slopes, so that no output is out of range."""
-    slopes = normals * NORMAL_SLOPE_SCALE
-    upright = torch.cat([slopes, torch.ones_like(slopes[:, :1])], 1)
-    # Many times as fast as torch's normalize, which takes norms across channels one texel at a time.
-    shrink = (1.0 + slopes.square().sum(1, keepdim=True)).rsqrt()
-    return ReflectanceMaps(
-        torch.sigmoid(diffuse).permute(0, 2, 3, 1),
-        torch.sigmoid(specular).permute(0, 2, 3, 1),
-        (upright * shrink).permute(0, 2, 3, 1),
+def split_channels(stacked: Tensor, modalities: Sequence[Modality]) -> dict[str, Tensor]:
+    """Raw maps (B, channels, R, R) by modality of stacked ones (B, channels of all, R, R)."""
+    parts = torch.split(stacked, [m.raw_channels for m in modalities], 1)
+    return {m.name: part for m, part in zip(modalities, parts, strict=True)}
+
+
+def decode(raw: Mapping[str, Tensor]) -> ReflectanceMaps:
+    """Maps (B, R, R, C) of raw outputs (B, channels, R, R) by modality. Albedos are logistic (dark hair and light skin
+    equally far from saturation), normals those of a surface with the given slopes, so that no output is out of range.
+    """
+    return ReflectanceMaps.from_names(
+        {name: _decoded(MODALITIES[name], values).permute(0, 2, 3, 1) for name, values in raw.items()}
     )
 
 
+def _decoded(modality: Modality, raw: Tensor) -> Tensor:
+    """(B, C, R, R) map of raw outputs (B, channels, R, R)."""
+    if modality.encoding is not Encoding.TANGENT_NORMAL:
+        return torch.sigmoid(raw)
+    slopes = raw * NORMAL_SLOPE_SCALE
+    upright = torch.cat([slopes, torch.ones_like(slopes[:, :1])], 1)
+    # Many times as fast as torch's normalize, which takes norms across channels one texel at a time.
+    return upright * (1.0 + slopes.square().sum(1, keepdim=True)).rsqrt()
+
+
 def encode_raw(maps: Tensor) -> dict[str, Tensor]:
-    """Raw outputs by modality of maps (B, 6, R, R): sRGB-encoded diffuse albedo (3), specular albedo (1), slopes
-    (2)."""
+    """Raw outputs (B, channels, R, R) by modality of training data (B, channels of all, R, R): colours sRGB-encoded,
+    other values linear, normals as slopes."""
     return {
-        "diffuse": torch.logit(srgb_to_linear(maps[:, :3]), _LOGIT_MARGIN),
-        "specular": torch.logit(maps[:, 3:4], _LOGIT_MARGIN),
-        "normals": maps[:, 4:] / NORMAL_SLOPE_SCALE,
+        name: _encoded(MODALITIES[name], values) for name, values in split_channels(maps, MODALITIES.generated).items()
     }
+
+
+def _encoded(modality: Modality, values: Tensor) -> Tensor:
+    """Inverse of `_decoded`, of training data (B, channels, R, R)."""
+    if modality.encoding is Encoding.TANGENT_NORMAL:
+        return values / NORMAL_SLOPE_SCALE
+    linear = srgb_to_linear(values) if modality.encoding is Encoding.COLOR else values
+    return torch.logit(linear, _LOGIT_MARGIN)

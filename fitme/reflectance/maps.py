@@ -1,39 +1,40 @@
-"""The value that every part exchanges: reflectance of a head in its UV layout."""
+"""Reflectance maps of a head in its UV layout, as tensors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
 
+from fitme.reflectance.map_arrays import ModalityMaps
+from fitme.reflectance.modality import Encoding, Modality
 
-@dataclass(frozen=True)
-class ReflectanceMaps:
-    """Reflectance in UV. Row 0 is the top of the layout; uv = (0, 0) is the top-left corner of the top-left texel."""
 
-    diffuse: Tensor
-    """(B, H, W, 3) diffuse albedo, linear sRGB primaries, [0, 1]."""
-    specular: Tensor
-    """(B, H, W, 1) specular albedo, linear, [0, 1]."""
-    normals: Tensor
-    """(B, H, W, 3) unit tangent-space normals: x along growing u, y along *decreasing* v (up in the layout, as glTF has
-    it), z out of the surface."""
+@dataclass(frozen=True, eq=False)
+class ReflectanceMaps(ModalityMaps[Tensor]):
+    """Maps (B, H, W, C) of B heads. Row 0 is the top of the layout; uv = (0, 0) is the top-left corner of the top-left
+    texel."""
 
     def one(self, index: int) -> "ReflectanceMaps":
         """One head of the batch, as a batch of one."""
-        return ReflectanceMaps(*(maps[index : index + 1] for maps in (self.diffuse, self.specular, self.normals)))
+        return self.mapped(lambda _, maps: maps[index : index + 1])
 
     @staticmethod
-    def joined(parts: Sequence["ReflectanceMaps"]) -> "ReflectanceMaps":
+    def concatenated(parts: Sequence["ReflectanceMaps"]) -> "ReflectanceMaps":
         """The heads of several batches as one batch."""
-        return ReflectanceMaps(
-            torch.cat([part.diffuse for part in parts]),
-            torch.cat([part.specular for part in parts]),
-            torch.cat([part.normals for part in parts]),
-        )
+        return parts[0].mapped(lambda _, *maps: torch.cat(maps), *parts[1:])
 
     @staticmethod
     def constant(diffuse: tuple[float, float, float], specular: float, resolution: int) -> "ReflectanceMaps":
-        """Flat maps of one colour with undisturbed normals, batch of one."""
+        """Maps (1, R, R, C) of one albedo with undisturbed normals."""
         ones = torch.ones(1, resolution, resolution, 1)
         return ReflectanceMaps(ones * torch.tensor(diffuse), ones * specular, ones * torch.tensor([0.0, 0.0, 1.0]))
+
+    def _default(self, modality: Modality) -> Tensor:
+        return self.diffuse.new_tensor(modality.default).expand(*self.diffuse.shape[:-1], modality.channels)
+
+
+def unit_length(modality: Modality, maps: Tensor) -> Tensor:
+    """A modality's maps (B, H, W, C) with normals of length 1, which interpolation and rounding do not keep."""
+    return functional.normalize(maps, dim=-1) if modality.encoding is Encoding.TANGENT_NORMAL else maps

@@ -30,7 +30,9 @@ from fitme.reflectance.quantization import packed, unpacked
 
 DEFAULT_ENCODER = Path(__file__).parent / "weights" / "encoder_256.safetensors"
 FORMAT = "fitme-texture-encoder"
-FORMAT_VERSION = "2"
+FORMAT_VERSION = "3"
+_READ_VERSIONS = ("2", FORMAT_VERSION)
+"""Version 2 has the widths of the generator's branches in one setting for each modality."""
 DARKEST = 0.02
 """Linear albedo at which the logarithm that the network sees levels off."""
 MIDDLE_LOG = -1.6
@@ -200,7 +202,7 @@ def load_encoder(path: Path) -> TextureEncoder:
     try:
         encoder = TextureEncoder(
             TextureEncoderConfig(**_fields(metadata["config"])),
-            GeneratorConfig(**_fields(metadata["generator_config"])),
+            GeneratorConfig.from_stored(json.loads(metadata["generator_config"])),
             int(metadata["layers"]),
             metadata["generator"],
         )
@@ -233,7 +235,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             tensors = unpacked({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelFileError(f"{path} is not a whole safetensors file ({error}): fetch or train it again") from error
-    if metadata.get("format") != FORMAT or metadata.get("version") != FORMAT_VERSION:
+    if metadata.get("format") != FORMAT or metadata.get("version") not in _READ_VERSIONS:
         raise ModelFileError(
             f"{path} holds {metadata.get('format', 'no format')} version {metadata.get('version', '-')}, expected"
             f" {FORMAT} version {FORMAT_VERSION}: it was not written by this program's trainer"

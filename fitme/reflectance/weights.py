@@ -17,7 +17,9 @@ from fitme.reflectance.quantization import packed, unpacked
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default_256.safetensors"
 FORMAT = "fitme-reflectance-generator"
-FORMAT_VERSION = "5"
+FORMAT_VERSION = "6"
+_READ_VERSIONS = ("5", FORMAT_VERSION)
+"""Version 5 has the widths of branches in one setting for each modality."""
 
 
 def save_generator(generator: ReflectanceGenerator, path: Path, *, exact: bool = False) -> None:
@@ -42,7 +44,7 @@ def load_generator(path: Path) -> ReflectanceGenerator:
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelFileError(f"{path} is not a whole safetensors file ({error}): fetch or train it again") from error
-    if metadata.get("format") != FORMAT or metadata.get("version") != FORMAT_VERSION:
+    if metadata.get("format") != FORMAT or metadata.get("version") not in _READ_VERSIONS:
         raise ModelFileError(
             f"{path} holds {metadata.get('format', 'no format')} version {metadata.get('version', '-')}, expected"
             f" {FORMAT} version {FORMAT_VERSION}: it was not written by this program's trainer"
@@ -68,9 +70,6 @@ def _default_original() -> ReflectanceGenerator:
 def _read_config(text: str, path: Path) -> GeneratorConfig:
     try:
         values: dict[str, Any] = json.loads(text)
-        lists: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        return GeneratorConfig(**lists)
+        return GeneratorConfig.from_stored(values)
     except (ValueError, TypeError, AttributeError, ConfigError) as error:
         raise ModelFileError(f"{path} holds no readable generator configuration: {error}") from error

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fitme.geometry import Camera, transform
 from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.modality import MODALITIES
 from fitme.render.cpu import shading as cpu_shading
 from fitme.render.cpu.backend import CpuBackend
 from fitme.render.light import Light
@@ -141,7 +142,8 @@ def render(
     corners = torch.cat([vertex_normals(view, model.triangles), view, reach[..., None]], -1)  # (B, V, 7)
     surface = raster.interpolate(corners, rast, model.triangles)
     uv = raster.interpolate(model.uv.to(vertices)[None], rast, model.uv_triangles)
-    textures = [maps.diffuse] if diffuse_only else [maps.diffuse, maps.specular, maps.normals]
+    by_name = maps.by_name()
+    textures = [maps.diffuse] if diffuse_only else [by_name[modality.name] for modality in MODALITIES.shaded]
     texels = raster.texture(torch.cat(textures, -1), uv)
     tangents = None
     if not diffuse_only:

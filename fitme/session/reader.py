@@ -6,13 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from fitme.fit.estimate import KeyframeEstimate, MapArrays
+from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.state import FitState, RoundReport
 from fitme.fit.work_queue import WorkQueue
 from fitme.geometry import Camera, HeadPose
-from fitme.session.writer import FIT_STAGES, MAPS
+from fitme.reflectance.map_arrays import MapArrays
+from fitme.reflectance.modality import CORE_NAMES, MODALITIES
+from fitme.session.writer import FIT_STAGES
 from fitme.stage import Stage
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 
@@ -23,8 +25,10 @@ def read_state(group: zarr.Group) -> FitState:
     """The state in a group. Raises KeyError, ValueError, TypeError or IndexError if it is damaged."""
     attributes = group.attrs.asdict()
     maps = None
-    if "maps/diffuse" in group:
-        maps = MapArrays(*(_read(group, f"maps/{name}").astype(np.float32) for name in MAPS))
+    if f"maps/{CORE_NAMES[0]}" in group:
+        # A session may be older than a modality: its map then has the default.
+        names = [name for name in MODALITIES.names if name in CORE_NAMES or f"maps/{name}" in group]
+        maps = MapArrays.from_names({name: _read(group, f"maps/{name}").astype(np.float32) for name in names})
     keys: Any = attributes["keyframes"]
     expression_frames: Any = attributes.get("studied", [])
     focal: Any = attributes["focal"]

@@ -12,9 +12,8 @@ Layout, version 2, below the folder of a session::
         identity              (K,) float32, standard deviations
         w_plus                (L, D) float32; absent before inversion
         reference_embedding   (128,) float32; absent while unknown
-        maps/diffuse          (R, R, 3) float16, linear; maps/ is empty before the skin stage
-        maps/specular         (R, R, 1) float16
-        maps/normals          (R, R, 3) float16, tangent space
+        maps/NAME             (R, R, C) float16, one for each row of `fitme.reflectance.modality.MODALITIES`; empty
+                              before the skin stage
         tuned/NAME            float32 weights of the generator, by their names in its state dict
         keyframes/KEY         attributes: timestamp_s, status, camera, quality
             image             (H, W, 3) uint8 sRGB

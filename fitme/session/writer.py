@@ -15,9 +15,9 @@ from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.state import FitState, RoundReport
 from fitme.geometry import HeadPose
+from fitme.reflectance.modality import MODALITIES
 from fitme.stage import Stage
 
-MAPS = ("diffuse", "specular", "normals")
 FIT_STAGES = tuple(Stage)[1:]
 """Stages that a round can have reached: a stored index is one into these."""
 
@@ -39,9 +39,9 @@ class StateWriter:
         self._optional("identity", state.identity)
         self._optional("w_plus", state.w_plus)
         self._optional("reference_embedding", state.reference_embedding)
-        for name in MAPS:
-            values = None if state.maps is None else np.asarray(getattr(state.maps, name), np.float16)
-            self._optional(f"maps/{name}", values)
+        maps = {} if state.maps is None else state.maps.by_name()
+        for name in MODALITIES.names:
+            self._optional(f"maps/{name}", np.asarray(maps[name], np.float16) if maps else None)
         self._mapping("tuned", state.tuned)
         self._estimates(state.estimates)
         self._tracked(state.tracked)

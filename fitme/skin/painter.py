@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fitme.arrays import Float32Array, RealArray
+from fitme.reflectance.map_arrays import MapArrays
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape.regions import Region
 from fitme.skin.attributes import SkinAttributes
@@ -43,12 +44,23 @@ class Skin:
     """Reflectance of a synthetic head and the factors that it was painted from."""
 
     factors: SkinFactors
-    diffuse: Float32Array
-    """(H, W, 3) linear sRGB albedo."""
-    specular: Float32Array
-    """(H, W, 1) in [0, 1], 1 reflecting 4 % at normal incidence."""
-    normals: Float32Array
-    """(H, W, 3) unit, tangent space, as in `ReflectanceMaps.normals`."""
+    arrays: MapArrays
+    """(H, W, C) maps by modality."""
+
+    @property
+    def diffuse(self) -> Float32Array:
+        """(H, W, 3) diffuse albedo, linear sRGB primaries, [0, 1]."""
+        return self.arrays.diffuse
+
+    @property
+    def specular(self) -> Float32Array:
+        """(H, W, 1) in [0, 1], 1 reflecting 4 % at normal incidence."""
+        return self.arrays.specular
+
+    @property
+    def normals(self) -> Float32Array:
+        """(H, W, 3) unit, tangent space."""
+        return self.arrays.normals
 
     @property
     def attributes(self) -> SkinAttributes:
@@ -57,9 +69,7 @@ class Skin:
 
     def maps(self) -> ReflectanceMaps:
         """Reflectance as a batch of one."""
-        arrays = (self.diffuse, self.specular, self.normals)
-        diffuse, specular, normals = (torch.from_numpy(a)[None] for a in arrays)
-        return ReflectanceMaps(diffuse, specular, normals)
+        return ReflectanceMaps.from_names({n: torch.from_numpy(a)[None] for n, a in self.arrays.by_name().items()})
 
 
 def synthesize_skin(seed: int, resolution: int = 256, *, attributes: SkinAttributes | None = None) -> Skin:
@@ -89,12 +99,12 @@ def paint(geometry: TexelGeometry, factors: SkinFactors, generator: np.random.Ge
     diffuse = np.where(eyes[..., None], eyeball_albedo(geometry, attributes, noise.iris_fibres), diffuse)
     diffuse = np.where(mouth[..., None], mouth_albedo(geometry, attributes), diffuse)
     specular = specular_albedo(geometry, attributes, noise, layers)
-    return Skin(
-        factors,
-        np.clip(diffuse, 0.003, 0.95).astype(np.float32),
-        np.clip(specular, 0.02, 1.0).astype(np.float32)[..., None],
-        normals_of_height(geometry, height_field(geometry, attributes, noise, layers)),
+    arrays = MapArrays(
+        diffuse=np.clip(diffuse, 0.003, 0.95).astype(np.float32),
+        specular=np.clip(specular, 0.02, 1.0).astype(np.float32)[..., None],
+        normals=normals_of_height(geometry, height_field(geometry, attributes, noise, layers)),
     )
+    return Skin(factors, arrays)
 
 
 def _skin_albedo(

@@ -98,11 +98,8 @@ def dressed_maps(maps: ReflectanceMaps, color: tuple[float, float, float], specu
     ribs = 1.0 - 0.12 * torch.sin(torch.arange(width) * (2.0 * torch.pi / 4.0)).square()
     diffuse = (ribs[:, None] * torch.tensor(color)).expand(1, rows, width, 3)
     normals = torch.tensor([0.0, 0.0, 1.0]).expand(1, rows, width, 3)
-    return ReflectanceMaps(
-        torch.cat([maps.diffuse, diffuse], 1),
-        torch.cat([maps.specular, torch.full((1, rows, width, 1), specular)], 1),
-        torch.cat([maps.normals, normals], 1),
-    )
+    cloth = ReflectanceMaps(diffuse, torch.full((1, rows, width, 1), specular), normals)
+    return maps.mapped(lambda _, skin, strip: torch.cat([skin, strip], 1), cloth)
 
 
 def _profile(neck: Float32Array) -> Float64Array:

@@ -16,9 +16,11 @@ from fitme.arrays import UInt8Array
 from fitme.atomic_file import atomic_file
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.export.portrait import BACKGROUND, SUPERSAMPLING, portrait_light, portrait_pose
+from fitme.export.textures import texture_codes
 from fitme.geometry import Camera
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.modality import MODALITIES
 from fitme.reflectance.weights import load_default_generator, load_generator
 from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
@@ -64,15 +66,19 @@ def sample_maps(
 def synthesize_all(generator: ReflectanceGenerator, w: Tensor, resolution: int | None = None) -> ReflectanceMaps:
     """Maps of any number of w (N, D), a few at a time."""
     parts = [generator.synthesize(generator.broadcast(some), resolution) for some in torch.split(w, _BATCH)]
-    return ReflectanceMaps.joined(parts)
+    return ReflectanceMaps.concatenated(parts)
 
 
 def map_sheet(maps: ReflectanceMaps) -> UInt8Array:
-    """Rows of diffuse albedo (sRGB), specular albedo and normals; a column per head."""
-    diffuse = linear_to_bytes(maps.diffuse.numpy())
-    specular = np.rint(maps.specular.numpy() * 255.0).astype(np.uint8).repeat(3, -1)
-    normals = np.rint((maps.normals.numpy() * 0.5 + 0.5) * 255.0).astype(np.uint8)
-    return np.concatenate([np.concatenate(list(row), 1) for row in (diffuse, specular, normals)], 0)
+    """A row per modality, as its texture has it; a column per head."""
+    heads = [maps.one(index) for index in range(len(maps.diffuse))]
+    rows = [[_rgb(texture_codes(modality, head)) for head in heads] for modality in MODALITIES]
+    return np.concatenate([np.concatenate(row, 1) for row in rows], 0)
+
+
+def _rgb(codes: UInt8Array) -> UInt8Array:
+    """(H, W, 3) of a texture (H, W) or (H, W, 3)."""
+    return codes if codes.ndim > 2 else codes[..., None].repeat(3, -1)
 
 
 def front_light() -> Light:
@@ -156,7 +162,9 @@ def main(
     way = interpolation(generator, (seed + 1, seed + 2, seed + 3), 2)
     strips = [renderer.sheet(way, len(way.diffuse), light) for light in (front_light(), side_light())]
     write_image(np.concatenate(strips), out / "interpolation.jpg")
-    write_image(map_sheet(ReflectanceMaps.joined([maps.one(index) for index in range(columns)])), out / "maps.jpg")
+    write_image(
+        map_sheet(ReflectanceMaps.concatenated([maps.one(index) for index in range(columns)])), out / "maps.jpg"
+    )
 
 
 if __name__ == "__main__":

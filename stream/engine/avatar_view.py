@@ -7,7 +7,7 @@ import torch
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.geometry import HeadPose
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
-from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.maps import ReflectanceMaps, unit_length
 from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.occlusion import head_occlusion, mouth_shade
 from fitme.shape.expressions import EXPRESSION_NAMES
@@ -102,6 +102,5 @@ class AvatarView:
 
 
 def _reflectance(maps: FittedMaps) -> ReflectanceMaps:
-    parts = (maps.diffuse, maps.specular, maps.normals)
-    diffuse, specular, normals = (torch.from_numpy(part.astype(np.float32))[None] for part in parts)
-    return ReflectanceMaps(diffuse, specular, torch.nn.functional.normalize(normals, dim=-1))
+    tensors = {name: torch.from_numpy(part.astype(np.float32))[None] for name, part in maps.by_name().items()}
+    return ReflectanceMaps.from_names(tensors).mapped(unit_length)

@@ -25,8 +25,8 @@ from fitme.fit.inversion.settings import DenseSettings
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings as FitterSettings
 from fitme.fit.state import FitState, RoundReport
-from fitme.reflectance import load_default_generator
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
+from fitme.reflectance.weights import load_default_generator
 from fitme.sampling import farthest_points
 from fitme.session.store import SessionStore
 from fitme.shape import load_default_model
@@ -310,8 +310,8 @@ class FitProcess:
         """Give the live process what it draws, and the pages how far it is."""
         maps = None
         if state.maps is not None:
-            half = [np.asarray(part, np.float16) for part in vars(state.maps).values()]
-            maps = FittedMaps(*half)
+            arrays = state.maps.by_name()
+            maps = FittedMaps.from_names({name: np.asarray(part, np.float16) for name, part in arrays.items()})
         newest = state.estimates.get(state.keyframes[-1].key) if state.keyframes else None
         light = None if newest is None else newest.light_sh
         embedding = state.reference_embedding

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.arrays import Float32Array
+from fitme.reflectance.map_arrays import ModalityMaps
 from fitme.stage import Stage
 from stream.protocol.events import Event
 from stream.protocol.render import Render
@@ -119,13 +120,9 @@ class Show:
     render: Render
 
 
-@dataclass(frozen=True)
-class FittedMaps:
-    """Reflectance as float16, to halve what the pipe carries; shapes of `fitme.fit.estimate.MapArrays`."""
-
-    diffuse: npt.NDArray[np.float16]
-    specular: npt.NDArray[np.float16]
-    normals: npt.NDArray[np.float16]
+@dataclass(frozen=True, eq=False)
+class FittedMaps(ModalityMaps[npt.NDArray[np.float16]]):
+    """Reflectance maps (R, R, C) as float16, to halve what the pipe carries."""
 
 
 @dataclass(frozen=True)

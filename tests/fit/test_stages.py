@@ -32,9 +32,7 @@ CONFIG = GeneratorConfig(
     noise_size=8,
     latent_size=16,
     trunk_channels=(16, 16, 16, 16),
-    diffuse_channels=(8,),
-    specular_channels=(8,),
-    normal_channels=(8,),
+    branches={"diffuse": (8,), "specular": (8,), "normals": (8,)},
     detail_maps=(4, 4),
 )
 LANDMARKS_SHARE = 0.2

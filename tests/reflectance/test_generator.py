@@ -6,6 +6,7 @@ import torch
 from fitme.errors import ConfigError
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator, decode, encode_raw
 from fitme.reflectance.layers import PositionalMix
+from fitme.reflectance.modality import CORE_NAMES
 
 from ..conftest import TINY
 
@@ -47,7 +48,7 @@ def test_a_coarse_synthesis_is_the_start_of_the_full_one(tiny_generator, resolut
     assert coarse.diffuse.shape == (1, resolution, resolution, 3)
     if resolution >= TINY.trunk_resolution:
         raw = tiny_generator.raw_pyramid(w_plus)[resolution]
-        torch.testing.assert_close(decode(**raw).diffuse, coarse.diffuse)
+        torch.testing.assert_close(decode(raw).diffuse, coarse.diffuse)
 
 
 def test_every_row_of_w_plus_matters_and_branches_stay_apart(tiny_generator):
@@ -57,7 +58,7 @@ def test_every_row_of_w_plus_matters_and_branches_stay_apart(tiny_generator):
     assert (gradient.abs().sum(-1) > 0.0).all()
     (diffuse_only,) = torch.autograd.grad(tiny_generator.synthesize(w_plus).diffuse.sum(), w_plus)
     trunk_rows = 1 + 3 * len(TINY.trunk_channels)
-    branch_rows = 3 * len(TINY.diffuse_channels)
+    branch_rows = 3 * TINY.branch_levels
     assert (diffuse_only[0, : trunk_rows + branch_rows].abs().sum(-1) > 0.0).all()
     assert (diffuse_only[0, trunk_rows + branch_rows :] == 0.0).all()
 
@@ -70,14 +71,14 @@ def test_an_unknown_resolution_is_refused(tiny_generator):
 
 
 def test_branches_must_reach_the_resolution():
-    with pytest.raises(ConfigError, match="specular_channels"):
-        replace(GeneratorConfig(), specular_channels=(8,))
+    with pytest.raises(ConfigError, match="specular"):
+        replace(GeneratorConfig(), branches=GeneratorConfig().branches | {"specular": (8,)})
 
 
 def test_raw_encoding_inverts_decoding():
     maps = torch.rand(2, 6, 8, 8) * 0.8 + 0.1
     maps[:, 4:] = maps[:, 4:] - 0.5
-    decoded = decode(**encode_raw(maps))
+    decoded = decode(encode_raw(maps))
     again = decoded.normals[..., :2] / decoded.normals[..., 2:]
     torch.testing.assert_close(again.permute(0, 3, 1, 2), maps[:, 4:], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(decoded.specular.permute(0, 3, 1, 2), maps[:, 3:4], rtol=1e-4, atol=1e-5)
@@ -98,9 +99,8 @@ def test_positional_maps_are_mixed_by_styles(tiny_generator):
 def test_larger_maps_are_a_matter_of_configuration(resolution, branches):
     narrow = (8,) * branches
     config = replace(
-        GeneratorConfig(), resolution=resolution, trunk_channels=(16,) * 5, diffuse_channels=narrow,
-        specular_channels=narrow, normal_channels=narrow, trunk_positions=1, branch_positions=1, linear_components=2,
-        detail_maps=(2,) * (branches + 1),
+        GeneratorConfig(), resolution=resolution, trunk_channels=(16,) * 5, branches=dict.fromkeys(CORE_NAMES, narrow),
+        trunk_positions=1, branch_positions=1, linear_components=2, detail_maps=(2,) * (branches + 1),
     )  # fmt: skip
     generator = ReflectanceGenerator(config)
     with torch.no_grad():

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from fitme.errors import InputError, ModelFileError
-from fitme.reflectance import ReflectanceGenerator, load_default_generator
-from fitme.reflectance.generator import encode_raw
+from fitme.reflectance.generator import ReflectanceGenerator, encode_raw
 from fitme.reflectance.texture_encoder import (
     DEFAULT_ENCODER,
     TextureEncoderConfig,
@@ -21,6 +20,7 @@ from fitme.reflectance.texture_encoder import (
     mark_of,
     save_encoder,
 )
+from fitme.reflectance.weights import load_default_generator
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.closed_form.principal_components import principal_components
 from fitme.training.data.dataset import texel_weight

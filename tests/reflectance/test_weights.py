@@ -3,8 +3,7 @@ import torch
 from safetensors.torch import save_file
 
 from fitme.errors import ModelFileError
-from fitme.reflectance import load_default_generator
-from fitme.reflectance.weights import DEFAULT_WEIGHTS, load_generator, save_generator
+from fitme.reflectance.weights import DEFAULT_WEIGHTS, load_default_generator, load_generator, save_generator
 
 
 def test_a_saved_generator_comes_back(tiny_generator, tmp_path):

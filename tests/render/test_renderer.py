@@ -198,7 +198,7 @@ def test_reference_backend_draws_the_same(sphere):
     uv = torch.stack([vertices[:, 0] * 0.45 + 0.5, 0.5 - vertices[:, 1] * 0.45], -1)
     ball = Ball(vertices * RADIUS_M, triangles, uv, triangles)
     camera, maps, light = Camera.centered(90.0, 32, 32), textured(8), two_lights()
-    maps = ReflectanceMaps(*(t.double() for t in vars(maps).values()))
+    maps = maps.mapped(lambda _, values: values.double())
     light = Light(*(t.double() for t in vars(light).values()))
     rotation, translation = (t.double() for t in in_front())
     pictures = [

@@ -12,12 +12,13 @@ import pytest
 import zarr
 
 from fitme.errors import StoreError
-from fitme.fit.estimate import KeyframeEstimate, MapArrays
+from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.state import FitState, RoundReport
 from fitme.fit.work_queue import WorkQueue
 from fitme.geometry import Camera, HeadPose
+from fitme.reflectance.map_arrays import MapArrays
 from fitme.session.folder import delete_session, is_kept, is_session, mark_kept
 from fitme.session.store import SessionStore
 from fitme.stage import Stage

@@ -47,7 +47,7 @@ def test_the_lights_differ(renderer: HeadRenderer):
 
 
 def test_a_sheet_has_a_picture_for_every_head(renderer: HeadRenderer):
-    maps = ReflectanceMaps.joined([ReflectanceMaps.constant((0.1 * k, 0.2, 0.2), 0.3, 8) for k in range(1, 6)])
+    maps = ReflectanceMaps.concatenated([ReflectanceMaps.constant((0.1 * k, 0.2, 0.2), 0.3, 8) for k in range(1, 6)])
     sheet = renderer.sheet(maps, 3, front_light())
     assert sheet.shape == (2 * 64, 3 * 48, 3)
     np.testing.assert_array_equal(sheet[64:, 48:96], renderer.picture(maps.one(4), front_light()))

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from fitme.bench.reflectance.consistency import small
 from fitme.bench.reflectance.efficientnet import INPUT_PX, imagenet_network
-from fitme.color import linear_to_srgb, srgb_to_linear
+from fitme.color import srgb_to_linear
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape.model_file import load_default_model
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.contact_sheets import HeadRenderer, front_light, sample_latents
-from fitme.training.data.dataset import MapDataset
+from fitme.training.data.dataset import MapDataset, encoded_maps
 
 BATCH = 8
 GAP_VALUE = 0.5
@@ -57,7 +57,7 @@ def held_out_maps(held_out: MapDataset, first: int, last: int) -> Tensor:
 def sample_batches(generator: ReflectanceGenerator, count: int, seed: int) -> Iterator[Tensor]:
     """Random samples (B, 6, R, R) as a dataset has maps, `BATCH` at a time."""
     for w in torch.split(sample_latents(generator, count, seed), BATCH):
-        yield as_dataset(generator.synthesize(generator.broadcast(w)))
+        yield encoded_maps(generator.synthesize(generator.broadcast(w)))
 
 
 @torch.no_grad()
@@ -80,12 +80,6 @@ def as_reflectance(maps: Tensor) -> ReflectanceMaps:
     last = maps.permute(0, 2, 3, 1)
     upright = torch.cat([last[..., 4:], torch.ones_like(last[..., :1])], -1)
     return ReflectanceMaps(srgb_to_linear(last[..., :3]), last[..., 3:4], functional.normalize(upright, dim=-1))
-
-
-def as_dataset(maps: ReflectanceMaps) -> Tensor:
-    """(B, 6, R, R) as a dataset has maps."""
-    slopes = maps.normals[..., :2] / maps.normals[..., 2:]
-    return torch.cat([linear_to_srgb(maps.diffuse), maps.specular, slopes], -1).permute(0, 3, 1, 2)
 
 
 @cache

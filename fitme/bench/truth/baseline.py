@@ -5,7 +5,7 @@ cosine, as a texture that no light falls on. It cannot be relit and blurs what m
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -98,7 +98,7 @@ class BaselineFit:
     def _unlit(self, colors: Float32Array) -> ReflectanceMaps:
         flat = ReflectanceMaps.constant((0.0, 0.0, 0.0), 0.0, RESOLUTION)
         diffuse = torch.from_numpy(self._table.to_filled_map(colors))[None]
-        return ReflectanceMaps(diffuse, flat.specular, flat.normals)
+        return replace(flat, diffuse=diffuse)
 
 
 def _keyframe(key: str, tracked_frame: TrackedFrame) -> Keyframe:

@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as functional
 
 from fitme.arrays import Float32Array
-from fitme.fit.estimate import MapArrays
 from fitme.fit.texture.albedo_completion import SeenSkin, toned
 from fitme.fit.texture.fusion import FusedTexture
 from fitme.fit.texture.mouth_interior import BEHIND_LIPS
 from fitme.fit.texture.skin_mask import OFFSET
 from fitme.fit.texture.texel_blur import TINY, low_pass
 from fitme.fit.texture.unprojection import TexelTable
-from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.map_arrays import MapArrays
+from fitme.reflectance.maps import ReflectanceMaps, unit_length
 from fitme.shape.regions import Region
 
 FULL_CONFIDENCE = 0.6
@@ -57,7 +57,7 @@ def bake(table: TexelTable, texture: FusedTexture, generated: ReflectanceMaps, i
         diffuse = (expected + share * (texture.seen - expected)).astype(np.float32)
     specular = table.from_map(enlarged.specular[0].numpy()) * _dulling(table, diffuse, texture.skin)
     baked, shine = (torch.from_numpy(table.to_filled_map(values))[None] for values in (diffuse, specular))
-    return ReflectanceMaps(baked, shine, enlarged.normals)
+    return replace(enlarged, diffuse=baked, specular=shine)
 
 
 def with_bare_mouth(table: TexelTable, maps: ReflectanceMaps, generated: ReflectanceMaps) -> ReflectanceMaps:
@@ -106,17 +106,16 @@ def enlarge(maps: ReflectanceMaps, resolution: int) -> ReflectanceMaps:
         larger = functional.interpolate(channels_first, size=(resolution, resolution), mode="bilinear")
         return larger.permute(0, 2, 3, 1).contiguous()
 
-    normals = functional.normalize(resized(maps.normals), dim=-1)
-    return ReflectanceMaps(resized(maps.diffuse), resized(maps.specular), normals)
+    return maps.mapped(lambda modality, values: unit_length(modality, resized(values)))
 
 
 def map_arrays(maps: ReflectanceMaps) -> MapArrays:
     """Maps as arrays for a `FitState`."""
-    return MapArrays(*(values[0].numpy().astype(np.float32) for values in (maps.diffuse, maps.specular, maps.normals)))
+    return MapArrays.from_names({name: values[0].numpy().astype(np.float32) for name, values in maps.by_name().items()})
 
 
 def maps_of(arrays: MapArrays) -> ReflectanceMaps:
     """Inverse of `map_arrays`."""
-    tensors = (torch.from_numpy(np.asarray(a, np.float32).copy())[None] for a in vars(arrays).values())
-    diffuse, specular, normals = tensors
-    return ReflectanceMaps(diffuse, specular, normals)
+    return ReflectanceMaps.from_names(
+        {name: torch.from_numpy(np.asarray(a, np.float32).copy())[None] for name, a in arrays.by_name().items()}
+    )

@@ -11,6 +11,7 @@ from fitme.arrays import Float32Array, Int32Array, UInt8Array
 from fitme.color import linear_to_bytes
 from fitme.geometry import Camera, HeadPose, rotation_matrix
 from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.modality import MODALITIES
 from fitme.render.cpu.antialias import mark_silhouettes
 from fitme.render.cpu.mesh_adjacency import cached_opposite_vertices
 from fitme.render.cpu.rasterize import rasterize_rows
@@ -84,11 +85,11 @@ class ForwardRenderer:
     def set_maps(self, maps: ReflectanceMaps) -> None:
         """Use these maps, the first of their batch, from the next picture on."""
         height, width = maps.diffuse.shape[1:3]
-        texels = np.zeros((height, width, TEXEL_CHANNELS), np.float32)
-        texels[..., :3] = maps.diffuse[0].detach().cpu().numpy()
-        texels[..., 3:4] = maps.specular[0].detach().cpu().numpy()
-        texels[..., 4:7] = maps.normals[0].detach().cpu().numpy()
-        self._texels = texels
+        by_name = maps.by_name()
+        shaded = [by_name[modality.name][0].detach().cpu().numpy() for modality in MODALITIES.shaded]
+        packed = np.concatenate(shaded, -1)
+        self._texels = np.zeros((height, width, TEXEL_CHANNELS), np.float32)
+        self._texels[..., : packed.shape[-1]] = packed
 
     def set_diffuse(self, diffuse: Float32Array) -> None:
         """Use this diffuse map (H, W, 3) from the next picture on; the others stay. ValueError for another size."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fitme.reflectance.generator import MODALITIES, ReflectanceGenerator
+from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.layers import CONTRAST_BOUND, CONTRAST_CELL, downsample, octaves
 
 RIDGE_SHARE = 0.15
@@ -53,7 +53,7 @@ def fit_contrast(
     for w, wanted in samples:
         latents.append(w)
         *_, found = generator.raw_pyramid(generator.broadcast(w)).values()
-        for modality in MODALITIES:
+        for modality in generator.modalities:
             pair = [octaves(maps[modality.name], coarsest) for maps in (wanted, found)]
             for size in (size for size in pair[0] if size > coarsest):
                 mask = downsample(covered, covered.shape[-1] // size)

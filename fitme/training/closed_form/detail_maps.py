@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fitme.reflectance.generator import MODALITIES, ReflectanceGenerator
+from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.layers import octaves
 
 RIDGE_SHARE = 0.02
@@ -54,14 +54,14 @@ def fit_details(
     says."""
     products: dict[tuple[str, int], Tensor] = {}
     moment, total, seen = torch.zeros(()), torch.zeros(()), 0
-    sums: dict[str, Tensor] = {m.name: torch.zeros(()) for m in MODALITIES}
+    sums: dict[str, Tensor] = {m.name: torch.zeros(()) for m in generator.modalities}
     centre = generator.mean_w
     for w, wanted in samples:
         *_, found = generator.raw_pyramid(generator.broadcast(w)).values()
         centred = (w - centre).float()  # (B, D)
         moment, total = moment + centred.T @ centred, total + centred.sum(0)
         seen += len(w)
-        for modality in MODALITIES:
+        for modality in generator.modalities:
             left = (wanted[modality.name] - found[modality.name]).float()
             sums[modality.name] = sums[modality.name] + left.sum(0)
             for size, band in octaves(left, generator.config.trunk_resolution).items():
@@ -79,7 +79,7 @@ def fit_details(
     moment = moment + LEAST_VARIANCE * moment.diagonal().mean() * torch.eye(len(moment))
     # As if the regression were on the mapping network's inputs, whatever their size in w.
     ridge = RIDGE_SHARE * seen * inputs @ inputs.T
-    models: dict[str, dict[int, DetailModel]] = {m.name: {} for m in MODALITIES}
+    models: dict[str, dict[int, DetailModel]] = {m.name: {} for m in generator.modalities}
     root = torch.linalg.cholesky((moment / seen).double()).T.float()  # (D, D)
     for (name, size), product in products.items():
         slopes = torch.linalg.solve((moment + ridge).double(), product.double()).float()  # (D, channels r r)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from fitme.arrays import Int64Array
 from fitme.color import linear_to_srgb
-from fitme.reflectance.generator import MODALITIES, NORMAL_SLOPE_SCALE, encode_raw
+from fitme.reflectance.generator import NORMAL_SLOPE_SCALE, encode_raw, split_channels
 from fitme.reflectance.layers import downsample, upsample
+from fitme.reflectance.modality import MODALITIES, Encoding, Modality
 from fitme.training.data.dataset import MapDataset
 
 _BATCH = 20
@@ -87,11 +88,11 @@ def detail_components(
     detail = torch.cat(parts)  # (N, 6, r, r)
     weight = downsample(texel_weight, texel_weight.shape[-1] // resolution)[0].sqrt()  # (1, r, r)
     found = {}
-    for modality, channels in zip(MODALITIES, torch.split(detail, [m.channels for m in MODALITIES], 1), strict=True):
+    for name, channels in split_channels(detail, MODALITIES.generated).items():
         fields = channels.flatten(0, 1)[:, None]  # (N channels, 1, r, r)
         vectors = _leading(fields * weight, count)
         maps = (vectors.T @ fields.flatten(1)).reshape(count, *fields.shape[2:])
-        found[modality.name] = maps / maps.square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-6)
+        found[name] = maps / maps.square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-6)
     return found
 
 
@@ -142,10 +143,16 @@ def _encode(maps: Tensor, resolution: int) -> Tensor:
 
 def _sensitivity(mean: Tensor) -> Tensor:
     """(6, r, r) change of the encoded value per change of the raw value."""
-    step = 0.05
-    diffuse = (linear_to_srgb(torch.sigmoid(mean[:3] + step)) - linear_to_srgb(torch.sigmoid(mean[:3] - step))) / (
-        2 * step
-    )
-    value = torch.sigmoid(mean[3:4])
-    slopes = torch.full_like(mean[4:], NORMAL_SLOPE_SCALE * _SLOPE_IMPORTANCE)
-    return torch.cat([diffuse, value * (1.0 - value), slopes])
+    parts = split_channels(mean[None], MODALITIES.generated)
+    return torch.cat([_slope(MODALITIES[name], raw[0]) for name, raw in parts.items()])
+
+
+def _slope(modality: Modality, raw: Tensor) -> Tensor:
+    """Change of the encoded value per change of a raw value (channels, r, r)."""
+    if modality.encoding is Encoding.TANGENT_NORMAL:
+        return torch.full_like(raw, NORMAL_SLOPE_SCALE * _SLOPE_IMPORTANCE)
+    if modality.encoding is Encoding.COLOR:
+        step = 0.05
+        return (linear_to_srgb(torch.sigmoid(raw + step)) - linear_to_srgb(torch.sigmoid(raw - step))) / (2 * step)
+    value = torch.sigmoid(raw)
+    return value * (1.0 - value)

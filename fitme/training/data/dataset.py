@@ -2,7 +2,7 @@
 
 ::
 
-    maps.npy       (N, R, R, 6) uint8, see `CHANNELS`: given maps, if any, then made skins
+    maps.npy       (N, R, R, 6) uint8, see `encode_maps`: given maps, if any, then made skins
     causes.npy     (N, C) float32: what the painter was told (`factors.factor_vector`); NaN for given maps
     typology.npy   (N,) float32: typology angle in degrees, measured on cheeks and forehead
     seeds.npy      (N,) int64: the made skins' seeds; -1 for given maps
@@ -24,8 +24,12 @@ import torch
 from torch import Tensor
 
 from fitme.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
-from fitme.color import bytes_to_linear, linear_to_bytes
+from fitme.color import bytes_to_linear, linear_to_bytes, linear_to_srgb
 from fitme.errors import FitmeError, InputError
+from fitme.reflectance.generator import split_channels
+from fitme.reflectance.map_arrays import MapArrays
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.modality import MODALITIES, Encoding, Modality
 from fitme.shape.regions import Region
 from fitme.skin.factors import FACTOR_COUNT, factor_vector
 from fitme.skin.painter import synthesize_skin
@@ -41,8 +45,6 @@ from fitme.training.data.dataset_files import (
     MapRow,
 )
 
-CHANNELS = 6
-"""sRGB-encoded diffuse albedo (3), specular albedo (1), slopes of the surface along u and up the layout (2)."""
 SLOPE_LIMIT = 0.6
 """Slope that the largest byte stands for."""
 HELD_OUT_SEED = 1_000_000
@@ -76,16 +78,16 @@ class MapDataset:
         return int(self.maps.shape[1])
 
     def batch(self, indices: Int64Array, mirrored: BoolArray) -> Tensor:
-        """(B, 6, R, R) float32 as `CHANNELS` says, slopes in their own unit; those chosen are mirrored about the face's
-        axis, which the layout allows because it is symmetric."""
+        """(B, 6, R, R) float32 as `decode_bytes` gives them; those chosen are mirrored about the face's axis, which the
+        layout allows because it is symmetric."""
         batch = decode_bytes(torch.from_numpy(self.maps[indices]))
-        flipped = batch.flip(-1) * torch.tensor([1.0, 1.0, 1.0, 1.0, -1.0, 1.0])[:, None, None]
+        flipped = batch.flip(-1) * torch.tensor(_mirror_signs())[:, None, None]
         return torch.where(torch.from_numpy(mirrored)[:, None, None, None], flipped, batch)
 
     def mean(self) -> Tensor:
         """(6, R, R) mean of the maps and their mirror images."""
         count = min(len(self.maps), 400)
-        total = torch.zeros(CHANNELS, self.resolution, self.resolution)
+        total = torch.zeros(channel_count(), self.resolution, self.resolution)
         for index in range(count):
             both = np.array([index, index])
             total += self.batch(both, np.array([False, True])).mean(0)
@@ -104,18 +106,63 @@ class SuppliedMaps:
     """Gives M maps (R, R, 6), encoded as `encode_maps` does."""
 
 
-def encode_maps(diffuse: Float32Array, specular: Float32Array, normals: Float32Array) -> UInt8Array:
-    """(R, R, 6) bytes of maps (R, R, 3), (R, R, 1), (R, R, 3) as `ReflectanceMaps` has them."""
-    slopes = normals[..., :2] / np.maximum(normals[..., 2:], 0.1)
-    coded = np.clip(np.rint(slopes / SLOPE_LIMIT * 127.0), -127, 127) + 128.0
-    shine = np.clip(np.rint(specular * 255.0), 0, 255)
-    return np.concatenate([linear_to_bytes(diffuse), shine.astype(np.uint8), coded.astype(np.uint8)], -1)
+def channel_count() -> int:
+    """Channels of training data, 6 while the table has the three modalities: sRGB-encoded diffuse albedo (3), specular
+    albedo (1), slopes of the surface along u and up the layout (2)."""
+    return sum(modality.raw_channels for modality in MODALITIES.generated)
+
+
+def encode_maps(maps: MapArrays) -> UInt8Array:
+    """(R, R, 6) bytes of maps (R, R, C) of all generated modalities: colours sRGB-encoded, other values linear, normals
+    as slopes from -`SLOPE_LIMIT` to `SLOPE_LIMIT`."""
+    by_name = maps.by_name()
+    return np.concatenate([_to_bytes(modality, by_name[modality.name]) for modality in MODALITIES.generated], -1)
+
+
+def _to_bytes(modality: Modality, values: Float32Array) -> UInt8Array:
+    """(R, R, channels) bytes of a map (R, R, C)."""
+    if modality.encoding is Encoding.COLOR:
+        return linear_to_bytes(values)
+    if modality.encoding is Encoding.LINEAR:
+        return np.asarray(np.clip(np.rint(values * 255.0), 0, 255), np.uint8)
+    slopes = values[..., :2] / np.maximum(values[..., 2:], 0.1)
+    return np.asarray(np.clip(np.rint(slopes / SLOPE_LIMIT * 127.0), -127, 127) + 128.0, np.uint8)
 
 
 def decode_bytes(maps: Tensor) -> Tensor:
-    """(B, 6, R, R) float32 of bytes (B, R, R, 6): colours in [0, 1] as `CHANNELS` says, slopes in their own unit."""
+    """(B, 6, R, R) float32 of bytes (B, R, R, 6) of `encode_maps`: values in [0, 1], slopes in their own unit."""
     stack = maps.permute(0, 3, 1, 2).float()
-    return torch.cat([stack[:, :4] / 255.0, (stack[:, 4:] - 128.0) / 127.0 * SLOPE_LIMIT], 1)
+    parts = split_channels(stack, MODALITIES.generated)
+    return torch.cat([_from_bytes(MODALITIES[name], part) for name, part in parts.items()], 1)
+
+
+def _from_bytes(modality: Modality, values: Tensor) -> Tensor:
+    if modality.encoding is Encoding.TANGENT_NORMAL:
+        return (values - 128.0) / 127.0 * SLOPE_LIMIT
+    return values / 255.0
+
+
+def encoded_maps(maps: ReflectanceMaps) -> Tensor:
+    """(B, 6, R, R) of maps, as `decode_bytes` gives them but not rounded to bytes."""
+    by_name = maps.by_name()
+    parts = [_channels_of(modality, by_name[modality.name]) for modality in MODALITIES.generated]
+    return torch.cat(parts, -1).permute(0, 3, 1, 2)
+
+
+def _channels_of(modality: Modality, values: Tensor) -> Tensor:
+    """(B, R, R, channels) of a map (B, R, R, C)."""
+    if modality.encoding is Encoding.TANGENT_NORMAL:
+        return values[..., :2] / values[..., 2:].clamp(min=0.1)
+    return linear_to_srgb(values) if modality.encoding is Encoding.COLOR else values
+
+
+def _mirror_signs() -> list[float]:
+    """Of each channel where a map is mirrored: the slope along u turns round."""
+    signs = []
+    for modality in MODALITIES.generated:
+        slopes = modality.encoding is Encoding.TANGENT_NORMAL
+        signs += [-1.0, 1.0] if slopes else [1.0] * modality.raw_channels
+    return signs
 
 
 def build_dataset(
@@ -150,7 +197,7 @@ def build_dataset(
                 f"{folder} holds another set of maps ({_read_about(folder).get('recipe')}, wanted {recipe}): give"
                 " another folder, or --replace"
             )
-    with GrowingSet(folder, recipe, total, (resolution, resolution, CHANNELS), FACTOR_COUNT) as growing:
+    with GrowingSet(folder, recipe, total, (resolution, resolution, channel_count()), FACTOR_COUNT) as growing:
         if progress:
             progress(len(growing), total)
         for row in _rows(growing, count, resolution, first_seed, workers, balanced, given):
@@ -177,9 +224,10 @@ def load_dataset(folder: Path) -> MapDataset:
                 f"{path} is not readable ({error}): build the set again with `fitme data build`"
             ) from error
     maps = arrays[MAPS_FILE]
-    if maps.ndim != 4 or maps.shape[-1] != CHANNELS or maps.shape[1] != maps.shape[2] or maps.dtype != np.uint8:
+    channels = channel_count()
+    if maps.ndim != 4 or maps.shape[-1] != channels or maps.shape[1] != maps.shape[2] or maps.dtype != np.uint8:
         raise InputError(
-            f"{folder / MAPS_FILE} has shape {maps.shape} and type {maps.dtype}, expected (N, R, R, {CHANNELS}) uint8"
+            f"{folder / MAPS_FILE} has shape {maps.shape} and type {maps.dtype}, expected (N, R, R, {channels}) uint8"
         )
     for name, shape in ((FACTORS_FILE, (len(maps), FACTOR_COUNT)), (ITA_FILE, (len(maps),))):
         if arrays[name].shape != shape:
@@ -259,18 +307,18 @@ def _make(job: tuple[int, int]) -> MapRow:
     seed, resolution = job
     skin = synthesize_skin(seed, resolution)
     angle = skin_ita_deg(skin.diffuse, default_texel_geometry(resolution))
-    return MapRow(encode_maps(skin.diffuse, skin.specular, skin.normals), factor_vector(skin.factors), angle, seed)
+    return MapRow(encode_maps(skin.arrays), factor_vector(skin.factors), angle, seed)
 
 
 def _recipe(count: int, resolution: int, first_seed: int, balanced: bool, given: SuppliedMaps | None) -> dict[str, Any]:
     """What decides a set. The painter is known by a small picture that it paints."""
     probe = synthesize_skin(first_seed, _PROBE_RESOLUTION)
-    painted = encode_maps(probe.diffuse, probe.specular, probe.normals).tobytes()
+    painted = encode_maps(probe.arrays).tobytes()
     return {
         "skins": count,
         "resolution": resolution,
         "first_seed": first_seed,
-        "channels": CHANNELS,
+        "channels": channel_count(),
         "causes": FACTOR_COUNT,
         "balanced": balanced,
         "painter": hashlib.sha256(painted).hexdigest()[:16],

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fitme.metrics.similarity import psnr
 from fitme.reflectance.generator import ReflectanceGenerator
@@ -17,14 +16,13 @@ from fitme.shape import load_default_model
 from fitme.skin.painter import synthesize_skin
 from fitme.skin.skin_tone_classes import CLASS_NAMES, ita_class_index, skin_ita_deg
 from fitme.skin.texel_geometry import default_texel_geometry
-from fitme.training.data.dataset import HELD_OUT_SEED
+from fitme.training.data.dataset import HELD_OUT_SEED, encoded_maps
 from fitme.training.encoder.simulated_textures import (
     CaptureSettings,
     TextureObservation,
     measure_views,
     simulate_observations,
 )
-from fitme.training.encoder.trainer import encoded_maps
 
 YAW_RANGE_DEG = (20.0, 50.0)
 """How far heads are turned, to either side in turn."""
@@ -97,6 +95,4 @@ def partly_visible_heads(
 
 
 def _painted(seeds: list[int], resolution: int) -> ReflectanceMaps:
-    maps = [synthesize_skin(seed, resolution).maps() for seed in seeds]
-    parts: list[list[Tensor]] = [[m.diffuse, m.specular, m.normals] for m in maps]
-    return ReflectanceMaps(*(torch.cat(group) for group in zip(*parts, strict=True)))
+    return ReflectanceMaps.concatenated([synthesize_skin(seed, resolution).maps() for seed in seeds])

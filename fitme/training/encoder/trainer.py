@@ -18,11 +18,9 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from fitme.color import linear_to_srgb
 from fitme.errors import InputError
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.layers import downsample
-from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.texture_encoder import (
     TextureEncoderConfig,
     encoder_for,
@@ -34,7 +32,7 @@ from fitme.reflectance.weights import load_generator
 from fitme.render.rasterizer import select_backend
 from fitme.shape import load_default_model
 from fitme.skin.texel_geometry import default_texel_geometry
-from fitme.training.data.dataset import CHANNELS, MapDataset, load_dataset, texel_weight
+from fitme.training.data.dataset import MapDataset, channel_count, encoded_maps, load_dataset, texel_weight
 from fitme.training.encoder.simulated_textures import (
     CaptureSettings,
     TextureObservation,
@@ -239,12 +237,6 @@ class EncoderTrainer:
         return torch.cat(parts)
 
 
-def encoded_maps(maps: ReflectanceMaps) -> Tensor:
-    """(B, 6, R, R) as `MapDataset.batch` has maps."""
-    slopes = maps.normals[..., :2] / maps.normals[..., 2:].clamp(min=0.1)
-    return torch.cat([linear_to_srgb(maps.diffuse), maps.specular, slopes], -1).permute(0, 3, 1, 2)
-
-
 def small_maps(dataset: MapDataset, resolution: int) -> Tensor:
     """All maps (N, 6, resolution, resolution), averaged down, in half precision; InputError if they are smaller."""
     factor = dataset.resolution // resolution
@@ -272,7 +264,7 @@ def _views(resolution: int, config: EncoderTrainingConfig, capture: CaptureSetti
 def _weights(cover: Tensor) -> Tensor:
     """(6 r r,) how much each number of a map counts."""
     shares = torch.tensor([1.0, 1.0, 1.0, 0.4, 0.7, 0.7])
-    assert len(shares) == CHANNELS
+    assert len(shares) == channel_count()
     return (shares[:, None, None] * cover.sqrt()).flatten()
 
 

@@ -115,7 +115,10 @@ def _build(values: dict[str, Any]) -> TrainingConfig:
         arguments["phases"] = tuple(Phase(**phase) for phase in arguments["phases"])
     for name, kind in _NESTED.items():
         if name in arguments:
-            arguments[name] = kind(**_with_tuples(arguments[name]))
+            if kind is GeneratorConfig:
+                arguments[name] = GeneratorConfig.from_stored(arguments[name])
+            else:
+                arguments[name] = kind(**_with_tuples(arguments[name]))
     config = TrainingConfig(**arguments)
     full = config.generator.resolution
     if any(phase.resolution > full or phase.batch < 1 for phase in config.phases):

@@ -11,7 +11,8 @@ from torch import Tensor
 from fitme.color import linear_to_srgb, srgb_to_linear
 from fitme.metrics.similarity import psnr, ssim
 from fitme.reflectance.generator import ReflectanceGenerator, decode
-from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.maps import ReflectanceMaps, unit_length
+from fitme.reflectance.modality import Encoding, Modality
 
 SPECULAR_WEIGHT, NORMAL_WEIGHT = 0.5, 0.5
 """Of their errors beside the diffuse albedo's."""
@@ -147,9 +148,13 @@ def shrink(maps: ReflectanceMaps, factor: int) -> ReflectanceMaps:
     """Maps at a lower resolution: mean of each block; diffuse albedo is averaged sRGB-encoded, as training does."""
     if factor == 1:
         return maps
-    diffuse = srgb_to_linear(_blocks(linear_to_srgb(maps.diffuse), factor))
-    normals = torch.nn.functional.normalize(_blocks(maps.normals, factor), dim=-1)
-    return ReflectanceMaps(diffuse, _blocks(maps.specular, factor), normals)
+
+    def shrunk(modality: Modality, values: Tensor) -> Tensor:
+        if modality.encoding is Encoding.COLOR:
+            return srgb_to_linear(_blocks(linear_to_srgb(values), factor))
+        return unit_length(modality, _blocks(values, factor))
+
+    return maps.mapped(shrunk)
 
 
 def _synthesize(
@@ -158,7 +163,7 @@ def _synthesize(
     precision = torch.autocast("cpu", torch.bfloat16) if recipe.bfloat16 else contextlib.nullcontext()
     with precision:
         *_, raw = generator.raw_pyramid(w_plus, resolution).values()
-    return decode(raw["diffuse"].float(), raw["specular"].float(), raw["normals"].float())
+    return decode({name: values.float() for name, values in raw.items()})
 
 
 def _score(found: ReflectanceMaps, wanted: ReflectanceMaps, mask: Tensor | None) -> InversionScore:

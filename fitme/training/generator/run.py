@@ -35,7 +35,7 @@ from torch import Tensor
 from fitme.atomic_file import atomic_file
 from fitme.errors import BackendError, ConfigError, InputError, ModelFileError
 from fitme.metrics.similarity import psnr
-from fitme.reflectance.generator import MODALITIES, ReflectanceGenerator, decode, encode_raw
+from fitme.reflectance.generator import ReflectanceGenerator, decode, encode_raw
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.weights import save_generator
 from fitme.skin.texel_geometry import default_texel_geometry
@@ -213,7 +213,7 @@ class TrainingRun:
         self._console.print(f"step {step}: held-out heads are inverted with {value:.2f} dB{', the best' * best}")
         write_image(map_sheet(sample_maps(generator, SHEET_COLUMNS)), self._out / f"samples_{step:06d}.png")
         real, rebuilt = self.trainer.reconstruct(np.arange(SHEET_COLUMNS))
-        sheet = np.concatenate([map_sheet(decode(**real)), map_sheet(decode(**rebuilt))], 0)
+        sheet = np.concatenate([map_sheet(decode(real)), map_sheet(decode(rebuilt))], 0)
         write_image(sheet, self._out / f"rebuilt_{step:06d}.png")
         return value
 
@@ -247,7 +247,7 @@ class TrainingRun:
 def whole_maps(dataset: MapDataset) -> ReflectanceMaps:
     """All maps of a small set."""
     count = len(dataset.maps)
-    return decode(**encode_raw(dataset.batch(np.arange(count), np.zeros(count, bool))))
+    return decode(encode_raw(dataset.batch(np.arange(count), np.zeros(count, bool))))
 
 
 def measure(
@@ -258,7 +258,7 @@ def measure(
     """Mean PSNR in dB, on diffuse albedo, of short W+ inversions. Computed on `device`; generator and maps are on the
     CPU before and after."""
     mask = torch.from_numpy(default_texel_geometry(generator.config.resolution).covered)
-    target = ReflectanceMaps(maps.diffuse.to(device), maps.specular.to(device), maps.normals.to(device))
+    target = maps.mapped(lambda _, values: values.to(device))
     generator.requires_grad_(False).to(device)
     w_plus = invert(generator, target, MEASURE_STEPS, mask.to(device))
     with torch.no_grad():
@@ -272,7 +272,7 @@ def training_start(
 ) -> TrainingStart:
     """What training starts from, kept in a file for the calls that follow."""
     sizes = settings.generator
-    resolutions = [sizes.trunk_resolution << (k + 1) for k in range(len(sizes.diffuse_channels))]
+    resolutions = [sizes.trunk_resolution << (k + 1) for k in range(sizes.branch_levels)]
     origin = {"data": digest, "sizes": f"{sizes.linear_components} {sizes.linear_resolution} {sizes.branch_positions}"}
     if path.is_file():
         with safe_open(path, framework="pt") as file:
@@ -280,7 +280,7 @@ def training_start(
             same = file.metadata() == origin
         if same:
             basis = LinearBasis(tensors["mean"], tensors["components"], tensors["projection"])
-            found = {r: {m.name: tensors[f"{r}.{m.name}"] for m in MODALITIES} for r in resolutions}
+            found = {r: {m.name: tensors[f"{r}.{m.name}"] for m in sizes.modalities} for r in resolutions}
             return TrainingStart(basis, found, tensors["scores"])
     basis = principal_components(dataset, weight, sizes.linear_components, sizes.linear_resolution)
     details = {r: detail_components(dataset, weight, basis, sizes.branch_positions, r) for r in resolutions}

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from fitme.errors import ConfigError
-from fitme.reflectance.generator import MODALITIES
 from fitme.reflectance.layers import EqualConv, EqualLinear, activate, downsample
+from fitme.reflectance.modality import MODALITIES
 
 POSITION_CHANNELS = 2
 """The layout's u and v, so that a crop can be judged for what belongs at its place."""
@@ -60,7 +60,7 @@ class _Down(nn.Module):
 
 
 class BranchedDiscriminator(nn.Module):
-    """Maps of three modalities to one score, positive for real."""
+    """Maps of all modalities to one score, positive for real."""
 
     def __init__(self, config: DiscriminatorConfig | None = None) -> None:
         super().__init__()
@@ -69,13 +69,13 @@ class BranchedDiscriminator(nn.Module):
         self.branches = nn.ModuleDict(
             {
                 modality.name: nn.Sequential(
-                    EqualConv(modality.channels + POSITION_CHANNELS, widths[0], 1),
+                    EqualConv(modality.raw_channels + POSITION_CHANNELS, widths[0], 1),
                     *(_Down(widths[max(k - 1, 0)], width) for k, width in enumerate(widths)),
                 )
-                for modality in MODALITIES
+                for modality in MODALITIES.generated
             }
         )
-        joint = (len(MODALITIES) * widths[-1], *config.joint_channels)
+        joint = (len(MODALITIES.generated) * widths[-1], *config.joint_channels)
         self.joint = nn.Sequential(*(_Down(joint[k], joint[k + 1]) for k in range(len(joint) - 1)))
         features = joint[-1] * config.final_resolution**2
         self.hidden = EqualLinear(features, joint[-1])
@@ -87,11 +87,12 @@ class BranchedDiscriminator(nn.Module):
         position: Tensor,  # (B|1, 2, R, R) u and v of each texel
     ) -> Tensor:
         """Scores (B,)."""
-        if set(maps) != {m.name for m in MODALITIES}:
-            raise ConfigError(f"the discriminator judges {[m.name for m in MODALITIES]} together, got {sorted(maps)}")
+        names = [m.name for m in MODALITIES.generated]
+        if set(maps) != set(names):
+            raise ConfigError(f"the discriminator judges {names} together, got {sorted(maps)}")
         branches = [
             self.branches[m.name](torch.cat([maps[m.name], position.expand(len(maps[m.name]), -1, -1, -1)], 1))
-            for m in MODALITIES
+            for m in MODALITIES.generated
         ]
         x = self.joint(torch.cat(branches, 1))
         score: Tensor = self.score(activate(self.hidden(x.flatten(1))))

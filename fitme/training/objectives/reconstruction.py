@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from fitme.color import linear_to_srgb
-from fitme.reflectance.generator import NORMAL_SLOPE_SCALE
+from fitme.reflectance.generator import NORMAL_SLOPE_SCALE, split_channels
 from fitme.reflectance.layers import CONTRAST_CELL, downsample, upsample
+from fitme.reflectance.modality import MODALITIES, Encoding, Modality
 
 CONTRAST_OCTAVES = 2
 SMALLEST_VARIANCE = 1e-6
@@ -23,6 +24,8 @@ class ReconstructionWeights:
     specular: float = 0.5
     normals: float = 2.0
     """Of slopes, which are small."""
+    others: float = 1.0
+    """Of each further modality."""
     gradient: float = 1.0
     """Of differences between neighbouring texels, beside each map's own weight."""
     coarse: float = 0.5
@@ -30,16 +33,30 @@ class ReconstructionWeights:
     contrast: float = 0.0
     """Of the difference of local contrast, beside each map's own weight; see `contrast_loss`."""
 
+    def of(self, modality: Modality) -> float:
+        """Weight of a modality's own values, summed over its channels."""
+        own = {"diffuse": self.diffuse, "specular": self.specular, "normals": self.normals}
+        return own.get(modality.name, self.others)
+
 
 def encoded_outputs(raw: dict[str, Tensor]) -> Tensor:
     """The generator's raw outputs as the data set has maps: (B, 6, R, R)."""
-    diffuse = linear_to_srgb(torch.sigmoid(raw["diffuse"]))
-    return torch.cat([diffuse, torch.sigmoid(raw["specular"]), raw["normals"] * NORMAL_SLOPE_SCALE], 1)
+    return torch.cat([_comparable(MODALITIES[name], values) for name, values in raw.items()], 1)
+
+
+def _comparable(modality: Modality, raw: Tensor) -> Tensor:
+    if modality.encoding is Encoding.TANGENT_NORMAL:
+        return raw * NORMAL_SLOPE_SCALE
+    linear = torch.sigmoid(raw)
+    return linear_to_srgb(linear) if modality.encoding is Encoding.COLOR else linear
 
 
 def by_modality(maps: Tensor) -> dict[str, Tensor]:
     """Maps (B, 6, R, R) for the discriminator, scaled alike."""
-    return {"diffuse": maps[:, :3] * 4.0 - 2.0, "specular": maps[:, 3:4] * 4.0 - 2.0, "normals": maps[:, 4:] * 10.0}
+    return {
+        name: values * 10.0 if MODALITIES[name].encoding is Encoding.TANGENT_NORMAL else values * 4.0 - 2.0
+        for name, values in split_channels(maps, MODALITIES.generated).items()
+    }
 
 
 def reconstruction_losses(
@@ -97,5 +114,5 @@ def _difference(output: Tensor, target: Tensor, weight: Tensor, weights: Reconst
 
 def _scales(like: Tensor, weights: ReconstructionWeights) -> Tensor:
     """(6, 1, 1) weights of the channels."""
-    scales = [weights.diffuse / 3.0] * 3 + [weights.specular] + [weights.normals / 2.0] * 2
+    scales = [weights.of(m) / m.raw_channels for m in MODALITIES.generated for _ in range(m.raw_channels)]
     return like.new_tensor(scales)[:, None, None]

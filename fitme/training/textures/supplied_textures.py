@@ -22,6 +22,8 @@ from scipy.ndimage import gaussian_filter
 from fitme.arrays import BoolArray, Float32Array, UInt8Array
 from fitme.color import srgb_to_linear
 from fitme.errors import InputError
+from fitme.reflectance.map_arrays import MapArrays
+from fitme.reflectance.modality import Encoding, Modality
 from fitme.shape.regions import Region
 from fitme.skin.layers import lip_mask
 from fitme.skin.painter import Skin, synthesize_skin
@@ -50,15 +52,6 @@ class SuppliedTexture:
     path: Path
     makehuman: bool
     """In MakeHuman's layout and without hair, eyes and teeth; otherwise in ours and complete."""
-
-
-@dataclass(frozen=True)
-class _Head:
-    """Full reflectance of one head, arrays (R, R, C) as `ReflectanceMaps` has them."""
-
-    diffuse: Float32Array
-    specular: Float32Array
-    normals: Float32Array
 
 
 def find_textures(folder: Path) -> list[Path]:
@@ -142,7 +135,7 @@ def maps_of_texture(
         texture, known = read_texture(source.path, texel_geometry.resolution), texel_geometry.covered
     coverage = torch.from_numpy(known.astype(np.float32))[None]
     maps = translate(network, torch.from_numpy(texture)[None], coverage)
-    plain = _Head(*(tensor[0].numpy() for tensor in (maps.diffuse, maps.specular, maps.normals)))
+    plain = MapArrays.from_names({name: tensor[0].numpy() for name, tensor in maps.by_name().items()})
     own_class = int(ita_class_index(skin_ita_deg(plain.diffuse, texel_geometry)))
     draw = np.random.default_rng(zlib.crc32(source.path.name.encode()))
     for tone in range(len(CLASS_NAMES)):
@@ -152,7 +145,7 @@ def maps_of_texture(
             head = replace(plain, diffuse=match_tone(plain.diffuse, reference.diffuse, texel_geometry))
         if source.makehuman:
             head = _with_hair_and_eyes(head, reference, texel_geometry)
-        yield encode_maps(head.diffuse, head.specular, head.normals)
+        yield encode_maps(head)
 
 
 class ReferenceHeads:
@@ -174,7 +167,7 @@ class ReferenceHeads:
         return self._skins[tone][int(draw.integers(len(self._skins[tone])))]
 
 
-def _with_hair_and_eyes(head: _Head, reference: Skin, texel_geometry: TexelGeometry) -> _Head:
+def _with_hair_and_eyes(head: MapArrays, reference: Skin, texel_geometry: TexelGeometry) -> MapArrays:
     """A head with the hair, the rims of the eyes and the organs of a painted one."""
     blur = _HAIR_EDGE_TEXELS * texel_geometry.resolution / 256.0
     hair = gaussian_filter(
@@ -182,12 +175,14 @@ def _with_hair_and_eyes(head: _Head, reference: Skin, texel_geometry: TexelGeome
     )
     rim = 1.0 / (1.0 + np.exp(np.clip((texel_geometry.eyelids - _LID_REACH) / _LID_EDGE, -30.0, 30.0)))
     weight = np.where(texel_geometry.skin_like, np.maximum(hair, rim), 1.0)[..., None].astype(np.float32)
-    normals = head.normals + (reference.normals - head.normals) * weight
-    return _Head(
-        head.diffuse + (reference.diffuse - head.diffuse) * weight,
-        head.specular + (reference.specular - head.specular) * weight,
-        normals / np.linalg.norm(normals, axis=-1, keepdims=True),
-    )
+
+    def blended(modality: Modality, own: Float32Array, other: Float32Array) -> Float32Array:
+        mixed = own + (other - own) * weight
+        if modality.encoding is not Encoding.TANGENT_NORMAL:
+            return mixed
+        return np.asarray(mixed / np.linalg.norm(mixed, axis=-1, keepdims=True), np.float32)
+
+    return head.mapped(blended, reference.arrays)
 
 
 def _eye_socket_mask(texel_geometry: TexelGeometry) -> BoolArray:

@@ -26,9 +26,9 @@ from fitme.color import linear_to_srgb, srgb_to_linear
 from fitme.errors import ConfigError, InputError, ModelFileError
 from fitme.reflectance.layers import LEAKY_SLOPE, downsample, upsample
 from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.modality import CORE_NAMES, MODALITIES
 from fitme.render.reflection import SH_COUNT
 from fitme.render.shading import sh_basis
-from fitme.training.data.dataset import CHANNELS
 from fitme.training.textures.baked_textures import head_surface
 
 DEFAULT_TRANSLATION = Path(__file__).with_name("translation_256.safetensors")
@@ -41,8 +41,10 @@ MEAN_RESOLUTION = 64
 COLOR_CHANNELS, POSITION_CHANNELS, COVERAGE_CHANNELS, GEOMETRY_CHANNELS = 3, 2, 1, 4
 INPUTS = 2 * COLOR_CHANNELS + POSITION_CHANNELS + COVERAGE_CHANNELS + GEOMETRY_CHANNELS
 """Texture, texture without its smooth light, u and v, coverage, normals and occlusion."""
+CHANNELS = sum(MODALITIES[name].raw_channels for name in CORE_NAMES)
+"""Of the outputs: the core modalities as `dataset.encode_maps` orders them; others keep their defaults."""
 OUTPUT_SCALE = (0.4, 0.4, 0.4, 0.2, 0.15, 0.15)
-"""Departure of each channel of `dataset.CHANNELS` for an output of one."""
+"""Departure of each of `CHANNELS` for an output of one."""
 SMALLEST_ALBEDO, LARGEST_ALBEDO = 0.003, 0.95
 
 LIGHT_RESOLUTION = 64
@@ -116,7 +118,7 @@ class TextureTranslator(nn.Module):
         texture: Tensor,  # (B, 3, R, R) sRGB-encoded, anything where it is not known
         coverage: Tensor,  # (B, 1, R, R) 1 where the texture is known, 0 where it is not
     ) -> Tensor:
-        """(B, 6, R, R) as `dataset.CHANNELS` says, slopes in their own unit; not clamped."""
+        """(B, 6, R, R) as `dataset.decode_bytes` has them, slopes in their own unit; not clamped."""
         mean = functional.interpolate(self.mean[None], size=texture.shape[-2:], mode="bilinear", align_corners=False)
         known = torch.lerp(mean[:, :COLOR_CHANNELS], texture, coverage)
         flat = without_smooth_light(known, coverage, self.mean[None, :COLOR_CHANNELS])
@@ -199,7 +201,7 @@ def translate(
 
 
 def maps_of(encoded: Tensor) -> ReflectanceMaps:
-    """Maps of values (B, 6, R, R) as `dataset.CHANNELS` has them."""
+    """Maps of values (B, 6, R, R) as `dataset.decode_bytes` has them."""
     channels = encoded.permute(0, 2, 3, 1)
     slopes = channels[..., 4:]
     normals = functional.normalize(torch.cat([slopes, torch.ones_like(slopes[..., :1])], -1), dim=-1)

@@ -28,7 +28,7 @@ from fitme.training.textures.baked_textures import BakingSettings, bake
 from fitme.training.textures.translation_network import MEAN_RESOLUTION, TextureTranslator, TranslationConfig, maps_of
 
 CHANNEL_WEIGHTS = (1.0, 1.0, 1.0, 2.0, 6.0, 6.0)
-"""Of each channel of `dataset.CHANNELS` in the loss; slopes are small numbers."""
+"""Of each channel of a map in the loss; slopes are small numbers."""
 COARSE_FACTOR = 16
 """Reduction at which maps are compared once more, so that tone counts beside texture."""
 SECONDS_PER_MINUTE = 60.0
@@ -189,7 +189,7 @@ def held_out_maps(count: int, resolution: int) -> Tensor:
     rows = []
     for seed in range(HELD_OUT_SEED, HELD_OUT_SEED + count):
         skin = synthesize_skin(seed, resolution)
-        rows.append(torch.from_numpy(encode_maps(skin.diffuse, skin.specular, skin.normals)))
+        rows.append(torch.from_numpy(encode_maps(skin.arrays)))
     return decode_bytes(torch.stack(rows))
 
 

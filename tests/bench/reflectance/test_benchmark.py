@@ -12,15 +12,15 @@ from fitme.bench.reflectance.consistency import RESOLUTION
 from fitme.bench.reflectance.inversion import inversion_rows
 from fitme.bench.reflectance.power_spectra import SpectrumRatio
 from fitme.bench.reflectance.samples import TONE_RESOLUTION, frechet_rows, tone_rows
-from fitme.bench.reflectance.sets import SeenSet, as_dataset, as_reflectance, held_out_maps, sample_batches, see
+from fitme.bench.reflectance.sets import SeenSet, as_reflectance, held_out_maps, sample_batches, see
 from fitme.bench.reflectance.spectra import REFERENCE_VARIABLE, reference_rows, summary_rows
 from fitme.bench.reflectance.speed import speed_rows
-from fitme.reflectance import load_default_generator
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
+from fitme.reflectance.weights import load_default_generator
 from fitme.skin.skin_tone_classes import skin_ita_deg
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.contact_sheets import sample_latents, synthesize_all
-from fitme.training.data.dataset import HELD_OUT_SEED, MapDataset, build_dataset
+from fitme.training.data.dataset import HELD_OUT_SEED, MapDataset, build_dataset, encoded_maps
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +33,7 @@ def generator() -> ReflectanceGenerator:
         latent_size=12,
         mapping_layers=2,
         trunk_channels=(16, 16, 12),
-        diffuse_channels=(8, 6),
-        specular_channels=(4, 4),
-        normal_channels=(6, 4),
+        branches={"diffuse": (8, 6), "specular": (4, 4), "normals": (6, 4)},
         trunk_positions=2,
         branch_positions=2,
         detail_maps=(3, 2, 2),
@@ -54,7 +52,7 @@ def held_out(tmp_path_factory: pytest.TempPathFactory) -> MapDataset:
 
 def test_maps_survive_the_way_there_and_back(held_out: MapDataset):
     maps = held_out_maps(held_out, 0, 3)
-    torch.testing.assert_close(as_dataset(as_reflectance(maps)), maps, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(encoded_maps(as_reflectance(maps)), maps, atol=1e-5, rtol=1e-4)
 
 
 def test_inversion_rows_are_means_over_all_heads(generator: ReflectanceGenerator, held_out: MapDataset):

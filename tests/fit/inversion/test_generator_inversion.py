@@ -15,7 +15,7 @@ from fitme.shape import MorphableModel
 
 CONFIG = GeneratorConfig(
     resolution=64, noise_size=8, latent_size=16, trunk_channels=(16, 16, 16, 16),
-    diffuse_channels=(8,), specular_channels=(8,), normal_channels=(8,), detail_maps=(4, 4),
+    branches={"diffuse": (8,), "specular": (8,), "normals": (8,)}, detail_maps=(4, 4),
 )  # fmt: skip
 SETTINGS = DenseSettings(coarse_resolution=32, coarse_stages=((2, 1.0),), coarse_steps=75)
 

@@ -63,7 +63,7 @@ def test_a_fit_drops_a_covered_face_and_keeps_the_rest(
     generator = ReflectanceGenerator(
         GeneratorConfig(
             resolution=64, noise_size=8, latent_size=16, trunk_channels=(16, 16, 16, 16),
-            diffuse_channels=(8,), specular_channels=(8,), normal_channels=(8,), detail_maps=(4, 4),
+            branches={"diffuse": (8,), "specular": (8,), "normals": (8,)}, detail_maps=(4, 4),
         )
     )  # fmt: skip
     dense = DenseSettings(crop_resolution=96, coarse_steps=1, inversion_steps=1, tuning_steps=1)

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from fitme.reflectance.generator import MODALITIES
+from fitme.reflectance.modality import MODALITIES
 from fitme.training.closed_form.detail_maps import DetailModel, Remainder, clear_details, fit_details, set_details
 
 from ...conftest import TINY
@@ -21,11 +21,11 @@ def samples_of(generator, latents):
 def richer(tiny_generator):
     """The same generator with details at every resolution that its trunk and branches have."""
     torch.manual_seed(8)
-    sides = [TINY.trunk_resolution << level for level in range(len(TINY.diffuse_channels) + 1)]
+    sides = [TINY.trunk_resolution << level for level in range(TINY.branch_levels + 1)]
     models = {
         m.name: {
             side: DetailModel(
-                torch.randn(maps, side, side), torch.randn(m.channels, maps),
+                torch.randn(maps, side, side), torch.randn(m.raw_channels, maps),
                 torch.randn(maps, TINY.latent_size), tiny_generator.mean_w,
             )
             for maps, side in zip(TINY.detail_maps, sides, strict=True)
@@ -33,7 +33,7 @@ def richer(tiny_generator):
         for m in MODALITIES
     }  # fmt: skip
     generator = copy.deepcopy(tiny_generator)
-    means = {m.name: torch.zeros(m.channels, 64, 64) for m in MODALITIES}
+    means = {m.name: torch.zeros(m.raw_channels, 64, 64) for m in MODALITIES}
     set_details(generator, Remainder(means, models))
     return generator
 

@@ -41,7 +41,7 @@ def test_rows_belong_to_their_seeds(tmp_path):
     assert dataset.seeds.tolist() == [40, 41, 42] and dataset.resolution == SIZE
     for row, seed in enumerate(dataset.seeds.tolist()):
         skin = synthesize_skin(seed, SIZE)
-        np.testing.assert_array_equal(dataset.maps[row], encode_maps(skin.diffuse, skin.specular, skin.normals))
+        np.testing.assert_array_equal(dataset.maps[row], encode_maps(skin.arrays))
         np.testing.assert_array_equal(dataset.factors[row], factor_vector(skin.factors))
         assert dataset.ita_deg[row] == pytest.approx(skin_ita_deg(skin.diffuse, default_texel_geometry(SIZE)), abs=1e-3)
 

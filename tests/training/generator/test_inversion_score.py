@@ -5,8 +5,9 @@ import torch
 
 from fitme.color import linear_to_srgb
 from fitme.metrics.similarity import psnr
-from fitme.reflectance import ReflectanceGenerator, load_default_generator
+from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.weights import load_default_generator
 from fitme.skin.painter import synthesize_skin
 from fitme.skin.skin_tone_classes import skin_ita_deg
 from fitme.skin.texel_geometry import default_texel_geometry

@@ -50,9 +50,7 @@ SETTINGS = {
         "latent_size": 12,
         "mapping_layers": 2,
         "trunk_channels": [16, 16, 12],
-        "diffuse_channels": [8, 6],
-        "specular_channels": [4, 4],
-        "normal_channels": [6, 4],
+        "branches": {"diffuse": [8, 6], "specular": [4, 4], "normals": [6, 4]},
         "trunk_positions": 2,
         "branch_positions": 3,
         "feature_count": 5,
@@ -225,8 +223,8 @@ def test_another_run_s_folder_is_refused_and_stays_as_it_is(whole, maps, tmp_pat
 
 def test_what_cannot_be_trained_is_named(maps, tmp_path):
     config = settings_file(tmp_path)
-    smaller = {**SETTINGS["generator"], "resolution": 32, "diffuse_channels": [8], "specular_channels": [4],
-               "normal_channels": [6], "detail_maps": [3, 2]}  # fmt: skip
+    smaller = {**SETTINGS["generator"], "resolution": 32, "detail_maps": [3, 2],
+               "branches": {"diffuse": [8], "specular": [4], "normals": [6]}}  # fmt: skip
     small = settings_file(tmp_path / "small", generator=smaller, phases=[{"resolution": 32, "steps": 1, "batch": 1}])
     cases: list[tuple[Path, Path, Path, str, type[FitmeError], str]] = [
         (config, config, maps, "cpu", InputError, "is a file"),

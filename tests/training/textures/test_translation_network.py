@@ -209,5 +209,5 @@ def test_the_shipped_network_beats_predictors_that_know_less():
 
 def test_held_out_heads_are_those_of_the_reserved_seeds():
     skin = synthesize_skin(HELD_OUT_SEED, 64)
-    encoded = torch.from_numpy(encode_maps(skin.diffuse, skin.specular, skin.normals))
+    encoded = torch.from_numpy(encode_maps(skin.arrays))
     torch.testing.assert_close(held_out_maps(1, 64), decode_bytes(encoded[None]))
