@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fitme.reflectance import ReflectanceGenerator
+from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape import load_default_model
 from fitme.training.contact_sheets import (
