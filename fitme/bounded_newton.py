@@ -1,41 +1,66 @@
-"""Newton's step of a quadratic between bounds: what keeps blendshape coefficients between 0 and 1 in a solve."""
+"""Newton steps of quadratics between bounds, which keep blendshape coefficients in [0, 1] during a solve.
+
+Block principal pivoting (Judice and Pires, Computers & Operations Research 1994): parameters of the *active set* are
+fixed at a bound, all others are free; after each solve of the free ones, every parameter on the wrong side changes
+sides at once.
+"""
+
+from collections.abc import Callable
 
 import numpy as np
 
 from fitme.arrays import BoolArray, Float64Array
 
-BOUND_ROUNDS = 10
-"""Times at most that a step is looked at for parameters that it takes beyond their bounds; mostly three are enough."""
+MOST_PIVOTS = 10
+"""Largest number of solves of a step; mostly three are enough."""
+
+ActiveSetSolver = Callable[[BoolArray, Float64Array], tuple[Float64Array, Float64Array]]
+"""Takes an active set and a step, both (...), and returns the step whose active parameters are as given and whose free
+ones minimise the quadratic, and the gradient of the quadratic after that step."""
+
+
+def pivoted_step(solve: ActiveSetSolver, active: BoolArray, lower: Float64Array, upper: Float64Array) -> Float64Array:
+    """The step (...) that minimises a quadratic between bounds, by block principal pivoting.
+
+    :param active: (...) first guess of the active set, whose parameters do not move in the first solve.
+    :param lower: (...) smallest step of each parameter, <= 0.
+    :param upper: (...) largest step of each parameter, >= 0.
+    """
+    step = np.zeros(active.shape)
+    for _ in range(MOST_PIVOTS):
+        step, gradient = solve(active, step)
+        wrong = _on_the_wrong_side(step, active, gradient, lower, upper)
+        if not wrong.any():
+            break
+        step, active = np.clip(step, lower, upper), active ^ wrong
+    return np.clip(step, lower, upper)
 
 
 def bounded_step(
-    hessian: Float64Array, gradient: Float64Array, least: Float64Array, most: Float64Array
+    hessian: Float64Array, gradient: Float64Array, lower: Float64Array, upper: Float64Array
 ) -> Float64Array:
-    """The step (F,) that minimises a quadratic with a Hessian (F, F) and a gradient (F,) between the bounds `least` and
-    `most` (F,), by block principal pivoting (Judice and Pires, Computers & Operations Research 1994)."""
-    step = np.zeros(len(gradient))
-    held = ((least >= 0.0) & (gradient > 0.0)) | ((most <= 0.0) & (gradient < 0.0))
-    for _ in range(BOUND_ROUNDS):
-        free, still = np.flatnonzero(~held), np.flatnonzero(held)
-        rest = gradient[free] + hessian[np.ix_(free, still)] @ step[still]
-        step[free] = -np.linalg.solve(hessian[np.ix_(free, free)], rest)
-        wrong = misplaced(step, held, hessian @ step + gradient, least, most)
-        if not wrong.any():
-            break
-        step, held = np.clip(step, least, most), held ^ wrong
-    return np.clip(step, least, most)
+    """The step (F,) that minimises a quadratic with a Hessian (F, F) and a gradient (F,) between `lower` and `upper`
+    (F,). Raises `numpy.linalg.LinAlgError` where the free part of the Hessian is singular."""
+
+    def solve(active: BoolArray, step: Float64Array) -> tuple[Float64Array, Float64Array]:
+        free, fixed = np.flatnonzero(~active), np.flatnonzero(active)
+        slope = gradient[free] + hessian[np.ix_(free, fixed)] @ step[fixed]
+        step[free] = -np.linalg.solve(hessian[np.ix_(free, free)], slope)
+        return step, hessian @ step + gradient
+
+    # Parameters at a bound that the gradient drives against it start in the active set.
+    active = ((lower >= 0.0) & (gradient > 0.0)) | ((upper <= 0.0) & (gradient < 0.0))
+    return pivoted_step(solve, active, lower, upper)
 
 
-def coefficient_bounds(coefficients: Float64Array, still: BoolArray) -> Float64Array:
-    """(2, C) the least and the largest step that leaves coefficients (C,) between 0 and 1, and those alone that are to
-    be `still` (C,)."""
-    return np.where(still, 0.0, np.subtract([[0.0], [1.0]], coefficients))
+def coefficient_bounds(coefficients: Float64Array, fixed: BoolArray) -> Float64Array:
+    """(2, C) smallest and largest step after which coefficients (C,) lie in [0, 1]; both 0 for `fixed` ones (C,)."""
+    return np.where(fixed, 0.0, np.subtract([[0.0], [1.0]], coefficients))
 
 
-def misplaced(
-    step: Float64Array, held: BoolArray, slope: Float64Array, least: Float64Array, most: Float64Array
+def _on_the_wrong_side(
+    step: Float64Array, active: BoolArray, gradient: Float64Array, lower: Float64Array, upper: Float64Array
 ) -> BoolArray:
-    """Parameters (...) that are to change between the free ones and those that are `held` at a bound: free ones that a
-    step takes beyond one, and held ones that the slope of the quadratic draws back inside."""
-    inside = ((step <= least) & (slope < 0.0)) | ((step >= most) & (slope > 0.0))
-    return np.where(held, inside & (least < most), (step < least) | (step > most))
+    """(...) free parameters that a step takes beyond a bound, and active ones that the gradient draws back inside."""
+    inward = ((step <= lower) & (gradient < 0.0)) | ((step >= upper) & (gradient > 0.0))
+    return np.where(active, inward & (lower < upper), (step < lower) | (step > upper))

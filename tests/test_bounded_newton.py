@@ -22,12 +22,12 @@ def quadratic(seed: int, size: int) -> tuple[Array, Array]:
 def test_no_step_between_the_bounds_is_better(seed: int, size: int) -> None:
     hessian, gradient = quadratic(seed, size)
     g = np.random.default_rng(seed + 1)
-    least, most = -g.uniform(0.0, 1.0, size), g.uniform(0.0, 1.0, size)
-    step = bounded_step(hessian, gradient, least, most)
-    assert (step >= least).all()
-    assert (step <= most).all()
+    lower, upper = -g.uniform(0.0, 1.0, size), g.uniform(0.0, 1.0, size)
+    step = bounded_step(hessian, gradient, lower, upper)
+    assert (step >= lower).all()
+    assert (step <= upper).all()
     root = np.linalg.cholesky(hessian).T
-    best = lsq_linear(root, -np.linalg.solve(root.T, gradient), (least - 1e-12, most + 1e-12)).x
+    best = lsq_linear(root, -np.linalg.solve(root.T, gradient), (lower - 1e-12, upper + 1e-12)).x
 
     def value(x: Array) -> float:
         return float(0.5 * x @ hessian @ x + gradient @ x)
@@ -35,13 +35,13 @@ def test_no_step_between_the_bounds_is_better(seed: int, size: int) -> None:
     assert value(step) <= value(best) + 1e-6 * abs(value(best))
 
 
-def test_a_step_with_room_is_newtons() -> None:
+def test_an_unbounded_step_is_newtons() -> None:
     hessian, gradient = quadratic(0, 12)
     step = bounded_step(hessian, gradient, np.full(12, -np.inf), np.full(12, np.inf))
     np.testing.assert_allclose(hessian @ step, -gradient, atol=1e-10)
 
 
-def test_what_has_no_room_stays() -> None:
+def test_fixed_parameters_do_not_move() -> None:
     hessian, gradient = quadratic(1, 8)
     bounds = np.where(np.arange(8) < 3, 0.0, np.inf)
     step = bounded_step(hessian, gradient, -bounds, bounds)

@@ -22,7 +22,7 @@ from fitme.fit.keyframes.keyframe_set import KeyframeEntry, KeyframeSet, paralla
 from fitme.fit.lighting.sclera import sclera_color
 from fitme.fit.settings import FitSettings
 from fitme.fit.solver.joint_estimate import IDENTITY_FIXED, FreeParameters, JointEstimate
-from fitme.fit.solver.marginal_information import MarginalInformation, together
+from fitme.fit.solver.marginal_information import MarginalInformation, sum_information
 from fitme.fit.texture.expression_correctives import ExpressionView
 from fitme.fit.texture.fusion import SMALLEST_ALBEDO, delight, fuse, view_weight
 from fitme.fit.texture.texel_views import TexelViews
@@ -93,7 +93,7 @@ class Refinement:
         free = FreeParameters(focal=len(keyframe_set) > 1)
         turned = self._turned
         others = keyframe_set.rest.shared()
-        tracked = together(list(keyframe_set.tracked.values()))
+        tracked = sum_information(list(keyframe_set.tracked.values()))
         if tracked is not None:
             heard = tracked + others
             others = heard + volume_information(self._model, self.identity, heard)
@@ -120,13 +120,13 @@ class Refinement:
         crops = [crop_face(entry.keyframe, entry.usable, resolution) for entry in active]
         working = {entry.key for entry in active}
         resting = [evidence for key, evidence in keyframe_set.tracked.items() if key not in working]
-        others = together([keyframe_set.rest.shared(), self._iris_information(), *resting])
+        others = sum_information([keyframe_set.rest.shared(), self._iris_information(), *resting])
         solution = self._aligner.by_tracks(
             [entry.keyframe for entry in active], crops, self._joint(), self._appearance.maps(), self._lights(),
             others,
         )  # fmt: skip
         self._accept(solution.estimate)
-        share = solution.evidence.shared_among(len(active))
+        share = solution.information.equal_share(len(active))
         for entry in active:
             entry.tracked = share
         work_queue.tracking -= 1

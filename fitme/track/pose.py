@@ -16,6 +16,7 @@ import torch
 from fitme.arrays import Float32Array, Float64Array
 from fitme.bounded_newton import bounded_step, coefficient_bounds
 from fitme.geometry import Camera, HeadPose
+from fitme.levenberg_marquardt import levenberg_marquardt
 from fitme.shape import landmark_groups
 from fitme.shape.expressions import EXPRESSION_COUNT
 from fitme.shape.morphable_model import MorphableModel
@@ -164,16 +165,13 @@ class PoseSolver:
             pixels, size_px, camera, None if previous is None else previous.expression.astype(np.float64)
         )
         found = self._start(targets, depth, previous)
-        damping = self._settings.damping
-        for _ in range(iterations):
-            candidate = self._evaluate(targets, self._step(targets, found, damping))
-            if candidate.cost >= found.cost:
-                damping *= 10.0
-                continue
-            settled = found.cost - candidate.cost < SETTLED * found.cost
-            found, damping = candidate, damping * 0.3
-            if settled:
-                break
+        found = levenberg_marquardt(
+            found,
+            lambda at, damping: self._evaluate(targets, self._step(targets, at, damping)),
+            iterations=iterations,
+            damping=self._settings.damping,
+            smallest_gain=SETTLED,
+        )
         state = self._with_gaze(targets, found.state)
         error = self._error(found)
         rotation = cv2.Rodrigues(state.rotation)[0].ravel()
@@ -259,10 +257,7 @@ class PoseSolver:
         hessian.flat[:: len(gradient) + 1] *= 1.0 + damping
         bounds = np.full((2, len(gradient)), [[-np.inf], [np.inf]])
         bounds[:, POSE_COUNT:] = coefficient_bounds(state.expression, GAZE)
-        try:
-            step = bounded_step(hessian, gradient, *bounds)
-        except np.linalg.LinAlgError:
-            return state
+        step = bounded_step(hessian, gradient, *bounds)
         rotation = _rotation_matrix(step[:3]) @ state.rotation
         expression = np.clip(state.expression + step[POSE_COUNT:], 0.0, 1.0)
         return _State(rotation, state.translation + step[3:POSE_COUNT], expression)

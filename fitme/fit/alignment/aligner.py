@@ -65,7 +65,7 @@ class HeadAligner:
         targets = [
             self._landmarks.of(k, matrix_of(pose), measured=measured) for k, pose in zip(keyframes, poses, strict=True)
         ]
-        return solve_jointly(targets, start, self._settings.solver, free, others=others)
+        return solve_jointly(targets, start, self._settings.solver, free, prior=others)
 
     def information_of(
         self, keyframe: Keyframe, estimate: KeyframeEstimate, focal: float, identity: Float32Array, *, measured: bool
@@ -129,13 +129,13 @@ class HeadAligner:
             image, raster = linear_to_bytes(rendering.image[0].numpy()), rendering.rast[0].numpy()
             views.append(self._surface.view(vertices, image, raster, crop, camera, settings))
             anchor = self._landmarks.of(keyframe, estimate.rotations[index], measured=True)
-            anchors.append(anchor.down_weighted(settings.anchor_factor))
+            anchors.append(anchor.with_inflated_noise(settings.anchor_factor))
         neutral = self._model.neutral(torch.from_numpy(identity)[None])[0]
         solver = replace(
             self._settings.solver, iterations=settings.iterations, expression_sigma=settings.expression_sigma
         )
         tracks, shown = self._surface.tracks(neutral), shared_only(views, settings.fewest_views)
-        told = TrackProblem(tracks, shown, anchors, solver, settings.tangential_sigma_m).told(estimate)
+        told = TrackProblem(tracks, shown, anchors, solver, settings.tangential_sigma_m).information(estimate)
         expressed = float((estimate.expressions**2).sum()) / solver.expression_sigma**2
         volume = volume_information(self._model, identity, told + others, expressed)
         known = volume + others

@@ -4,7 +4,7 @@ A resting keyframe counts by two summaries: its part of the fused texture's sums
 and focal length. So a round's cost does not grow with the keyframes held.
 """
 
-from fitme.fit.solver.marginal_information import MarginalInformation, together
+from fitme.fit.solver.marginal_information import MarginalInformation, sum_information
 from fitme.fit.texture.delighting import BandSums, ViewAlbedo
 from fitme.fit.texture.fusion import FusionSettings, Resting
 from fitme.fit.texture.unprojection import TexelTable
@@ -44,4 +44,4 @@ class MarginalizedKeyframes:
 
     def shared(self) -> MarginalInformation | None:
         """What they say of identity and focal length."""
-        return together(list(self._shared.values()))
+        return sum_information(list(self._shared.values()))

@@ -1,8 +1,9 @@
-"""Joint Gauss-Newton over keyframes: one identity and focal length, a pose and an expression for each keyframe.
+"""Joint solve over keyframes: one identity and focal length, and a pose and an expression of each keyframe.
 
-Residuals are reprojection errors of points on the mesh: landmarks, or dense points that an optical flow matched. Every
-point is linear in identity and expression before the rigid motion, so the Jacobian is analytic. The blocks of single
-keyframes are eliminated first (Schur complement), so that cost grows linearly with the number of keyframes.
+Residuals are reprojection errors of points on the mesh: landmarks, or dense points matched by optical flow. Every point
+is linear in identity and expression before the rigid motion, so the Jacobian is analytic. The parameters of single
+keyframes are eliminated first (Schur complement, as in bundle adjustment: Triggs et al., 2000, section 6.1), so that
+cost grows linearly with the number of keyframes.
 """
 
 from collections.abc import Sequence
@@ -11,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fitme.arrays import BoolArray, Float64Array, IndexArray
-from fitme.bounded_newton import BOUND_ROUNDS, misplaced
-from fitme.fit.solver.expression_bounds import free_parameters, room
+from fitme.bounded_newton import pivoted_step
+from fitme.fit.solver.expression_bounds import free_indices, step_bounds
 from fitme.fit.solver.joint_estimate import (
     GAZE,
     POSE_COUNT,
@@ -24,90 +25,77 @@ from fitme.fit.solver.joint_estimate import (
     stepped,
     zero_padded,
 )
-from fitme.fit.solver.linearization import linearize, reprojection_errors, trust
+from fitme.fit.solver.linearization import linearize, reprojection_errors, residual_scales
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.solver.point_targets import PointTargets
+from fitme.levenberg_marquardt import levenberg_marquardt
 
 
 def solve_jointly(
     targets: Sequence[PointTargets],
     start: JointEstimate,
     settings: SolverSettings,
-    free: FreeParameters | None = None,
+    free_parameters: FreeParameters | None = None,
     expression_priors: Float64Array | None = None,
-    others: MarginalInformation | None = None,
+    prior: MarginalInformation | None = None,
 ) -> JointEstimate:
-    """Levenberg-Marquardt from `start` over all keyframes of `targets`.
+    """Levenberg-Marquardt from `start` over all N keyframes of `targets`.
 
-    `expression_priors` (N, 52) is what expressions are drawn to instead of zero, `others` what other keyframes say
-    of the parameters that all share.
+    :param free_parameters: what the solve may change; everything by default.
+    :param expression_priors: (N, 52) means of the expressions' prior; zero by default.
+    :param prior: marginal information about identity and focal length from keyframes outside of the solve.
     """
-    free = free or FreeParameters()
+    free_parameters = free_parameters or FreeParameters()
     model_columns = len(start.identity)
+    # Observation errors are solved for along with the rest, in columns behind those of identity and expression.
     identity_count = model_columns + max(target.known_errors.shared.shape[2] for target in targets)
     expression_count = len(GAZE) + max(target.known_errors.own.shape[2] for target in targets)
-    if others is not None:
-        identity_count = max(identity_count, len(others.potential) - 1)
-        others = others.zero_padded(identity_count)
+    if prior is not None:
+        identity_count = max(identity_count, len(prior.potential) - 1)
+        prior = prior.zero_padded(identity_count)
     estimate = zero_padded(start, identity_count, expression_count)
-    priors = np.zeros_like(estimate.expressions)
+    means = np.zeros_like(estimate.expressions)
     if expression_priors is not None:
-        priors[:, : len(GAZE)] = expression_priors
-    error_columns = [True] * (identity_count - model_columns)
-    moving = np.flatnonzero([free.identity] * model_columns + error_columns + [free.focal])
-    damping = settings.damping
-    cost = _cost(targets, estimate, settings, priors, others)
-    for _ in range(settings.iterations):
-        candidate = _step(targets, estimate, settings, free, moving, priors, damping, others)
-        candidate_cost = _cost(targets, candidate, settings, priors, others)
-        gain = cost - candidate_cost
-        if gain <= 0.0:
-            damping *= 10.0
-            continue
-        estimate, cost, damping = candidate, candidate_cost, damping * 0.3
-        if gain < settings.enough * cost:
-            break
-    return replace(
-        estimate, identity=estimate.identity[:model_columns], expressions=estimate.expressions[:, : len(GAZE)]
-    )
+        means[:, : len(GAZE)] = expression_priors
+    free_errors = [True] * (identity_count - model_columns)
+    free_shared = [free_parameters.identity] * model_columns + free_errors + [free_parameters.focal]
+    problem = _JointProblem(targets, settings, free_parameters, np.flatnonzero(free_shared), means, prior)
+    found = levenberg_marquardt(
+        problem.evaluate(estimate),
+        problem.step,
+        iterations=settings.iterations,
+        damping=settings.damping,
+        smallest_gain=settings.smallest_gain,
+    ).estimate
+    return replace(found, identity=found.identity[:model_columns], expressions=found.expressions[:, : len(GAZE)])
 
 
 def marginal_information_of(
     target: PointTargets, estimate: JointEstimate, index: int, settings: SolverSettings
 ) -> MarginalInformation:
-    """What keyframe `index` of an estimate says of identity and focal length, its pose and expression being free."""
+    """Marginal information of keyframe `index` about identity and focal length, its pose and expression eliminated;
+    linearised at an estimate."""
     errors = target.known_errors
     estimate = zero_padded(estimate, len(estimate.identity) + errors.shared.shape[2], len(GAZE) + errors.own.shape[2])
-    moving = np.arange(estimate.identity.shape[0] + 1)
-    priors = np.zeros_like(estimate.expressions)
-    frame = _frame_equations(target, estimate, index, settings, moving, priors, FreeParameters(), 0.0)
-    reduced = _reduce(frame, frame.held, np.zeros(len(frame.gradient)))
+    every = np.arange(estimate.identity.shape[0] + 1)
+    problem = _JointProblem([target], settings, FreeParameters(), every, np.zeros_like(estimate.expressions), None)
+    frame = problem.frame_equations(target, estimate, index, 0.0)
+    reduced = _reduce(frame, frame.active, np.zeros(len(frame.gradient)))
     shared = shared_parameters(estimate)
     return MarginalInformation(reduced.hessian, reduced.hessian @ shared - reduced.gradient)
 
 
-def _cost(
-    targets: Sequence[PointTargets],
-    estimate: JointEstimate,
-    settings: SolverSettings,
-    expression_priors: Float64Array,
-    others: MarginalInformation | None,
-) -> float:
-    total = 0.0 if others is None else others.cost(shared_parameters(estimate))
-    for k, target in enumerate(targets):
-        sigma, scale = trust(target, settings)
-        squared = (reprojection_errors(target, estimate, k) ** 2).sum(-1) / sigma**2
-        total += float((squared / (1.0 + squared / scale**2)).sum())
-    precision = expression_precision(estimate.expressions.shape[1], settings)
-    total += float((precision * (estimate.expressions - expression_priors) ** 2).sum())
-    total += settings.identity_weight * float((estimate.identity**2).sum())
-    total += float((np.log(estimate.focal / settings.focal_prior) / settings.focal_log_sigma) ** 2)
-    return total
+@dataclass(frozen=True)
+class _Evaluated:
+    """An estimate, with columns for observation errors, and its cost."""
+
+    estimate: JointEstimate
+    cost: float
 
 
 @dataclass(frozen=True)
 class _FrameEquations:
-    """Damped normal equations of one keyframe: F parameters of its own, S shared ones."""
+    """Damped normal equations of one keyframe: F parameters of its own, S free shared ones."""
 
     hessian: Float64Array
     """(F, F)."""
@@ -119,12 +107,12 @@ class _FrameEquations:
     """(S, S)."""
     shared_gradient: Float64Array
     """(S,)."""
-    room: Float64Array
-    """(2, F) the least and the largest step that leaves no bound."""
-    held: BoolArray
-    """(F,) parameters that do not move, or are at a bound that they would leave."""
+    bounds: Float64Array
+    """(2, F) smallest and largest step."""
+    active: BoolArray
+    """(F,) parameters that do not move, or lie at a bound that the gradient drives them against."""
 
-    def slope(self, step: Float64Array, shared_step: Float64Array) -> Float64Array:
+    def gradient_after(self, step: Float64Array, shared_step: Float64Array) -> Float64Array:
         """(F,) gradient by its own parameters after a step of them (F,) and of the shared ones (S,)."""
         gradient: Float64Array = self.gradient + self.hessian @ step + self.cross.T @ shared_step
         return gradient
@@ -135,59 +123,116 @@ class _Reduced:
     """Normal equations of one keyframe with its own parameters eliminated, S shared ones left."""
 
     hessian: Float64Array
-    """(S, S)."""
+    """(S, S) Schur complement."""
     gradient: Float64Array
     """(S,)."""
     by_shared: Float64Array
-    """(F, S) how its own parameters follow the shared ones; 0 for those that are held."""
+    """(F, S) derivative of its own step by the shared one; 0 for active parameters."""
     own: Float64Array
-    """(F,) how they move by themselves."""
+    """(F,) its own step where the shared one is zero."""
 
     def step(self, shared_step: Float64Array) -> Float64Array:
-        """(F,) of its own parameters by that of the shared ones (S,)."""
+        """(F,) step of its own parameters, given that of the shared ones (S,)."""
         return self.own + self.by_shared @ shared_step
 
 
-def _frame_equations(
-    target: PointTargets,
-    estimate: JointEstimate,
-    index: int,
-    settings: SolverSettings,
-    moving: IndexArray,
-    expression_priors: Float64Array,
-    free: FreeParameters,
-    damping: float,
-) -> _FrameEquations:
-    linear = linearize(target, estimate, index, settings, moving)
-    weighted = linear.frame * linear.weights[:, None]
-    hessian = weighted.T @ linear.frame
-    gradient = weighted.T @ linear.residual
-    prior = expression_precision(estimate.expressions.shape[1], settings)
-    diagonal = np.arange(POSE_COUNT, hessian.shape[0])
-    hessian[diagonal, diagonal] += prior
-    gradient[POSE_COUNT:] += prior * (estimate.expressions[index] - expression_priors[index])
-    held = np.ones(len(gradient), bool)
-    held[free_parameters(estimate.expressions[index], gradient[POSE_COUNT:], free.expression)] = False
-    hessian[np.diag_indices_from(hessian)] *= 1.0 + damping
-    weighted_shared = linear.shared * linear.weights[:, None]
-    return _FrameEquations(
-        hessian,
-        gradient,
-        weighted_shared.T @ linear.frame,
-        weighted_shared.T @ linear.shared,
-        weighted_shared.T @ linear.residual,
-        room(estimate.expressions[index], free.expression),
-        held,
-    )
+@dataclass(frozen=True)
+class _JointProblem:
+    """Keyframes with point targets, as a problem of `levenberg_marquardt`."""
+
+    targets: Sequence[PointTargets]
+    settings: SolverSettings
+    free_parameters: FreeParameters
+    free_shared: IndexArray
+    """(S,) indices of the free ones among identity, shared observation errors and log focal length."""
+    expression_means: Float64Array
+    """(N, 52 + E) means of the prior of expressions and of own observation errors."""
+    prior: MarginalInformation | None
+    """From keyframes outside of the solve."""
+
+    def evaluate(self, estimate: JointEstimate) -> _Evaluated:
+        """An estimate with its cost: robust squared residuals (Geman-McClure) and squared deviations from priors."""
+        settings = self.settings
+        total = 0.0 if self.prior is None else self.prior.cost(shared_parameters(estimate))
+        for k, target in enumerate(self.targets):
+            sigma, scale = residual_scales(target, settings)
+            squared = (reprojection_errors(target, estimate, k) ** 2).sum(-1) / sigma**2
+            total += float((squared / (1.0 + squared / scale**2)).sum())
+        precision = expression_precision(estimate.expressions.shape[1], settings)
+        total += float((precision * (estimate.expressions - self.expression_means) ** 2).sum())
+        total += settings.identity_weight * float((estimate.identity**2).sum())
+        total += float((np.log(estimate.focal / settings.focal_prior) / settings.focal_log_sigma) ** 2)
+        return _Evaluated(estimate, total)
+
+    def step(self, at: _Evaluated, damping: float) -> _Evaluated:
+        """One damped Gauss-Newton step within the bounds of expressions."""
+        estimate = at.estimate
+        frames = [self.frame_equations(target, estimate, k, damping) for k, target in enumerate(self.targets)]
+        prior_hessian, prior_gradient = self._shared_prior(estimate)
+        shared_step = np.zeros(estimate.identity.shape[0] + 1)
+
+        def solve(active: BoolArray, steps: Float64Array) -> tuple[Float64Array, Float64Array]:
+            # Eliminate each keyframe's own free parameters, solve for the shared ones, and substitute back.
+            reduced = [_reduce(*frame) for frame in zip(frames, active, steps, strict=True)]
+            hessian = prior_hessian + np.sum([part.hessian for part in reduced], 0)
+            hessian[np.diag_indices_from(hessian)] *= 1.0 + damping
+            gradient = prior_gradient + np.sum([part.gradient for part in reduced], 0)
+            step = -np.linalg.solve(hessian, gradient)
+            shared_step[self.free_shared] = step
+            steps = np.stack([part.step(step) for part in reduced])
+            gradients = [frame.gradient_after(own, step) for frame, own in zip(frames, steps, strict=True)]
+            return steps, np.stack(gradients)
+
+        lower, upper = np.stack([frame.bounds for frame in frames], 1)  # (N, F)
+        steps = pivoted_step(solve, np.stack([frame.active for frame in frames]), lower, upper)
+        return self.evaluate(stepped(estimate, steps, shared_step))
+
+    def frame_equations(
+        self, target: PointTargets, estimate: JointEstimate, index: int, damping: float
+    ) -> _FrameEquations:
+        """Normal equations of keyframe `index`, its priors included, damped on its own diagonal."""
+        linear = linearize(target, estimate, index, self.settings, self.free_shared)
+        weighted = linear.frame * linear.weights[:, None]
+        hessian = weighted.T @ linear.frame
+        gradient = weighted.T @ linear.residual
+        precision = expression_precision(estimate.expressions.shape[1], self.settings)
+        diagonal = np.arange(POSE_COUNT, hessian.shape[0])
+        hessian[diagonal, diagonal] += precision
+        gradient[POSE_COUNT:] += precision * (estimate.expressions[index] - self.expression_means[index])
+        expression, expression_free = estimate.expressions[index], self.free_parameters.expression
+        active = np.ones(len(gradient), bool)
+        active[free_indices(expression, gradient[POSE_COUNT:], expression_free)] = False
+        hessian[np.diag_indices_from(hessian)] *= 1.0 + damping
+        weighted_shared = linear.shared * linear.weights[:, None]
+        return _FrameEquations(
+            hessian,
+            gradient,
+            weighted_shared.T @ linear.frame,
+            weighted_shared.T @ linear.shared,
+            weighted_shared.T @ linear.residual,
+            step_bounds(expression, expression_free),
+            active,
+        )
+
+    def _shared_prior(self, estimate: JointEstimate) -> tuple[Float64Array, Float64Array]:
+        """Normal equations (S, S), (S,) of the priors of the free shared parameters."""
+        settings, count, free = self.settings, estimate.identity.shape[0], self.free_shared
+        precision = np.append(np.full(count, settings.identity_weight), settings.focal_log_sigma**-2.0)[free]
+        deviation = np.append(estimate.identity, np.log(estimate.focal / settings.focal_prior))[free]
+        hessian, gradient = np.diag(precision), precision * deviation
+        if self.prior is not None:
+            hessian += self.prior.precision[np.ix_(free, free)]
+            gradient += self.prior.gradient(shared_parameters(estimate))[free]
+        return hessian, gradient
 
 
-def _reduce(equations: _FrameEquations, held: BoolArray, step: Float64Array) -> _Reduced:
-    """Eliminate a keyframe's own parameters but those that are `held` (F,) at a `step` (F,)."""
-    free = np.flatnonzero(~held)
+def _reduce(equations: _FrameEquations, active: BoolArray, step: Float64Array) -> _Reduced:
+    """Eliminate a keyframe's own parameters, those of the `active` set (F,) fixed at a `step` (F,)."""
+    free = np.flatnonzero(~active)
     cross = equations.cross[:, free]
-    gradient = equations.gradient[free] + equations.hessian[np.ix_(free, np.flatnonzero(held))] @ step[held]
+    gradient = equations.gradient[free] + equations.hessian[np.ix_(free, np.flatnonzero(active))] @ step[active]
     solved = np.linalg.solve(equations.hessian[np.ix_(free, free)], np.column_stack((cross.T, gradient)))
-    by_shared, own = np.zeros((len(step), len(cross))), np.where(held, step, 0.0)
+    by_shared, own = np.zeros((len(step), len(cross))), np.where(active, step, 0.0)
     by_shared[free], own[free] = -solved[:, :-1], -solved[:, -1]
     return _Reduced(
         equations.shared_hessian + cross @ by_shared[free],
@@ -195,53 +240,3 @@ def _reduce(equations: _FrameEquations, held: BoolArray, step: Float64Array) -> 
         by_shared,
         own,
     )
-
-
-def _step(
-    targets: Sequence[PointTargets],
-    estimate: JointEstimate,
-    settings: SolverSettings,
-    free: FreeParameters,
-    moving: IndexArray,
-    expression_priors: Float64Array,
-    damping: float,
-    others: MarginalInformation | None,
-) -> JointEstimate:
-    """One damped Gauss-Newton step within the bounds of expressions, as `bounded_step` makes it."""
-    frames = [
-        _frame_equations(target, estimate, k, settings, moving, expression_priors, free, damping)
-        for k, target in enumerate(targets)
-    ]
-    shared_hessian, shared_gradient = _shared_beliefs(estimate, settings, moving, others)
-    held = np.stack([frame.held for frame in frames])  # (N, F)
-    steps = np.zeros(held.shape)
-    shared_step = np.zeros(estimate.identity.shape[0] + 1)
-    least, most = np.stack([frame.room for frame in frames], 1)  # (N, F)
-    for _ in range(BOUND_ROUNDS):
-        reduced = [_reduce(*frame) for frame in zip(frames, held, steps, strict=True)]
-        hessian = shared_hessian + np.sum([part.hessian for part in reduced], 0)
-        hessian[np.diag_indices_from(hessian)] *= 1.0 + damping
-        gradient = shared_gradient + np.sum([part.gradient for part in reduced], 0)
-        shared_step[moving] = -np.linalg.solve(hessian, gradient)
-        steps = np.stack([part.step(shared_step[moving]) for part in reduced])
-        slopes = np.stack([frame.slope(step, shared_step[moving]) for frame, step in zip(frames, steps, strict=True)])
-        wrong = misplaced(steps, held, slopes, least, most)
-        if not wrong.any():
-            break
-        steps, held = np.clip(steps, least, most), held ^ wrong
-    return stepped(estimate, steps, shared_step)
-
-
-def _shared_beliefs(
-    estimate: JointEstimate, settings: SolverSettings, moving: IndexArray, others: MarginalInformation | None
-) -> tuple[Float64Array, Float64Array]:
-    """Normal equations (S, S), (S,) of what is known of the shared parameters that move: their priors, and what other
-    keyframes say."""
-    count = estimate.identity.shape[0]
-    precision = np.append(np.full(count, settings.identity_weight), settings.focal_log_sigma**-2.0)[moving]
-    deviation = np.append(estimate.identity, np.log(estimate.focal / settings.focal_prior))[moving]
-    hessian, gradient = np.diag(precision), precision * deviation
-    if others is not None:
-        hessian += others.precision[np.ix_(moving, moving)]
-        gradient += others.gradient(shared_parameters(estimate))[moving]
-    return hessian, gradient

@@ -1,4 +1,4 @@
-"""What a joint solve over keyframes finds, and what it believes before."""
+"""Parameters, priors and increments of a joint solve over keyframes."""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,9 @@ from fitme.shape.expressions import EXPRESSION_NAMES
 POSE_COUNT = 6
 """Parameters of a pose's increment: three of rotation (left-multiplied, view axes), three of translation."""
 GAZE = np.array([name.startswith("eyeLook") for name in EXPRESSION_NAMES])
-"""(52,) the coefficients that turn the eyeballs. They are not linear in the points, so the solver leaves them alone."""
+"""(52,) the coefficients that turn the eyeballs. Points are not linear in them, so the solver fixes them."""
+LARGEST_FOCAL_STEP = 0.5
+"""Largest change of the log focal length in one step."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class SolverSettings:
     """Weights of priors and numerics of the joint solve."""
 
     iterations: int = 8
-    enough: float = 1e-4
+    smallest_gain: float = 1e-4
     """Share of the cost: a step that gains less is the last."""
     identity_weight: float = 1.0
     """Weight of the identity prior: 1 takes coefficients as standard normal."""
@@ -27,9 +29,9 @@ class SolverSettings:
     focal_log_sigma: float = 0.2
     """Standard deviation of log focal length about its prior."""
     focal_prior: float = 1.1
-    """Expected focal length over the longer side of the picture: a webcam of about 50 degrees across."""
+    """Expected focal length over the longer side of the image: a webcam of about 50 degrees across."""
     robust_scale: float = 2.5
-    """Residual, in standard deviations, beyond which a point counts less (Geman-McClure)."""
+    """Residual, in standard deviations, beyond which a point is down-weighted (Geman and McClure, 1987)."""
     damping: float = 1e-3
     """Levenberg-Marquardt damping, relative to the diagonal."""
 
@@ -39,7 +41,7 @@ class JointEstimate:
     """Parameters of the joint solve over N keyframes."""
 
     focal: float
-    """Focal length over the longer side of the picture."""
+    """Focal length over the longer side of the image."""
     identity: Float64Array
     """(K,) standard deviations."""
     rotations: Float64Array
@@ -52,11 +54,16 @@ class JointEstimate:
 
 @dataclass(frozen=True)
 class FreeParameters:
-    """What a solve may change; pose and expression are always free."""
+    """Which parameters a solve may change beside the poses, which are always free."""
 
     identity: bool = True
     focal: bool = True
     expression: bool = True
+
+
+IDENTITY_FIXED = FreeParameters(identity=False, focal=False)
+"""Poses and expressions alone. Dense matches without tangential displacements determine these; identity comes from
+tracks, which have displacements."""
 
 
 def shared_parameters(estimate: JointEstimate) -> Float64Array:
@@ -65,12 +72,12 @@ def shared_parameters(estimate: JointEstimate) -> Float64Array:
 
 
 def expression_precision(count: int, settings: SolverSettings) -> Float64Array:
-    """(count,) of the prior: of expressions first, then of a frame's own errors."""
+    """(count,) prior precision of a keyframe's 52 expression coefficients and then of its own observation errors."""
     return np.append(np.full(len(GAZE), settings.expression_sigma**-2.0), np.ones(count - len(GAZE)))
 
 
 def zero_padded(estimate: JointEstimate, identity_count: int, expression_count: int) -> JointEstimate:
-    """An estimate with zeros for the errors of observation that it does not name."""
+    """An estimate with columns for observation errors, zero: K becomes `identity_count`, 52 `expression_count`."""
     shared, own = identity_count - len(estimate.identity), expression_count - estimate.expressions.shape[1]
     return replace(
         estimate,
@@ -85,7 +92,7 @@ def stepped(estimate: JointEstimate, frame_steps: Float64Array, shared_step: Flo
     expressions = estimate.expressions + frame_steps[:, POSE_COUNT:]
     expressions[:, : len(GAZE)] = np.clip(expressions[:, : len(GAZE)], 0.0, 1.0)
     return JointEstimate(
-        estimate.focal * float(np.exp(np.clip(shared_step[-1], -0.5, 0.5))),
+        estimate.focal * float(np.exp(np.clip(shared_step[-1], -LARGEST_FOCAL_STEP, LARGEST_FOCAL_STEP))),
         estimate.identity + shared_step[:-1],
         turns @ estimate.rotations,
         estimate.translations + frame_steps[:, 3:POSE_COUNT],
@@ -102,7 +109,3 @@ def rotation_of(axis_angle: Float64Array) -> Float64Array:
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     matrix: Float64Array = np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross
     return matrix
-
-
-IDENTITY_FIXED = FreeParameters(identity=False, focal=False)
-"""Dense matches that may not slip place the head; who it is comes from tracks, which may."""

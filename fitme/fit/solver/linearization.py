@@ -1,4 +1,4 @@
-"""First order of a keyframe's reprojection errors, with the weights that a robust solve gives them."""
+"""Reprojection errors of a keyframe's points, and their first order (Gauss-Newton) with robust weights."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ MINIMAL_DEPTH_M = 0.08
 
 
 def reprojection_errors(target: PointTargets, estimate: JointEstimate, index: int) -> Float64Array:
-    """(P, 2) pixels: where keyframe `index` projects its points, minus their targets."""
+    """(P, 2) pixels: projections of the points of keyframe `index`, minus their targets."""
     return _project(target, estimate, index)[0] - target.pixels
 
 
 def focal_px(camera: Camera, focal: float) -> float:
-    """Focal length in pixels of a focal length relative to the longer side."""
+    """Focal length in pixels of a focal length relative to the longer side of the camera's image."""
     return focal * max(camera.width, camera.height)
 
 
@@ -28,6 +28,7 @@ def _project(
 ) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Pixels (P, 2), view-space points (P, 3), and rotated model points (P, 3) of one keyframe."""
     points = target.points
+    # Columns of observation errors follow those of the model: shared errors identity, own errors expression.
     identity, shared = np.split(estimate.identity, [points.identity.shape[2]])
     expression, own = np.split(estimate.expressions[index], [points.expression.shape[2]])
     model = points.mean + points.identity @ identity + points.expression @ expression
@@ -48,16 +49,20 @@ def _project(
     return pixels, view, rotated
 
 
-def trust(target: PointTargets, settings: SolverSettings) -> tuple[Float64Array, Float64Array]:
-    """(P,) standard deviation of the independent part of each error, and (P,) the residual in units of it beyond which
-    a point counts less: what they err together is no reason to doubt a point."""
+def residual_scales(target: PointTargets, settings: SolverSettings) -> tuple[Float64Array, Float64Array]:
+    """(P,) standard deviation in pixels of the independent part of each error, and (P,) the residual in units of it
+    beyond which a point is down-weighted.
+
+    The limit grows with the correlated part of the error, whose coefficients are solved for: a residual of that size
+    is no sign of an outlier.
+    """
     errors = target.known_errors
-    together = (errors.shared**2).sum((1, 2)) / 2.0 + (errors.own**2).sum((1, 2)) / 2.0
-    return errors.sigma_px, settings.robust_scale * np.sqrt(1.0 + together / errors.sigma_px**2)
+    correlated = (errors.shared**2).sum((1, 2)) / 2.0 + (errors.own**2).sum((1, 2)) / 2.0  # (P,) variance, pixels^2
+    return errors.sigma_px, settings.robust_scale * np.sqrt(1.0 + correlated / errors.sigma_px**2)
 
 
 def robust_weights(residual: Float64Array, sigma: Float64Array, scale: float | Float64Array) -> Float64Array:
-    """(P,) Geman-McClure weights of residuals (P, 2), already divided by the variance."""
+    """(P,) Geman-McClure weights of residuals (P, 2) over the variance: sigma^-2 / (1 + |r|^2 / (sigma scale)^2)^2."""
     squared = (residual**2).sum(-1) / sigma**2
     weights: Float64Array = 1.0 / (1.0 + squared / scale**2) ** 2 / sigma**2
     return weights
@@ -70,11 +75,11 @@ class Linearization:
     frame: Float64Array
     """(2P, 58) Jacobian by the keyframe's pose and expression."""
     shared: Float64Array
-    """(2P, S) Jacobian by those of the shared parameters that move."""
+    """(2P, S) Jacobian by the free ones of the shared parameters."""
     residual: Float64Array
     """(2P,) pixels."""
     weights: Float64Array
-    """(2P,) robust ones over the variance."""
+    """(2P,) robust weights over the variance."""
     by_model: Float64Array
     """(P, 2, 3) Jacobian by the points' places in model space."""
 
@@ -84,19 +89,21 @@ def linearize(
     estimate: JointEstimate,
     index: int,
     settings: SolverSettings,
-    moving: IndexArray,
+    free_shared: IndexArray,
 ) -> Linearization:
-    """Keyframe `index` of an estimate; `moving` (S,) are indices of identity and log focal length."""
+    """First order of keyframe `index` at an estimate; `free_shared` (S,) are the indices of free parameters among
+    identity and log focal length."""
     pixels, view, rotated = _project(target, estimate, index)
     focal = focal_px(target.camera, estimate.focal)
     depth = np.maximum(-view[:, 2], MINIMAL_DEPTH_M)
     count = len(view)
-    by_view = np.zeros((count, 2, 3))  # d pixel / d view
+    # Pixels by view-space points (pinhole projection), then by the pose increment: d exp(w) p / d w = -[p]x.
+    by_view = np.zeros((count, 2, 3))
     by_view[:, 0, 0] = focal / depth
     by_view[:, 1, 1] = -focal / depth
     by_view[:, 0, 2] = focal * view[:, 0] / depth**2
     by_view[:, 1, 2] = -focal * view[:, 1] / depth**2
-    cross = np.zeros((count, 3, 3))  # d (exp(w) p) / d w = -[p]x
+    cross = np.zeros((count, 3, 3))
     cross[:, 0, 1], cross[:, 0, 2] = rotated[:, 2], -rotated[:, 1]
     cross[:, 1, 0], cross[:, 1, 2] = -rotated[:, 2], rotated[:, 0]
     cross[:, 2, 0], cross[:, 2, 1] = rotated[:, 1], -rotated[:, 0]
@@ -104,18 +111,23 @@ def linearize(
     errors = target.known_errors
     own = padded(errors.own, estimate.expressions.shape[1] - target.points.expression.shape[2])
     frame = np.concatenate([by_view @ cross, by_view, by_model @ target.points.expression, own], -1)
-    shared = np.empty((count, 2, len(moving)))
+    # Columns of the shared parameters: identity, then shared observation errors, then log focal length.
+    shared = np.empty((count, 2, len(free_shared)))
     identity_count = estimate.identity.shape[0]
-    if identity_count in moving:
+    if identity_count in free_shared:
         shared[..., -1] = (focal / depth)[:, None] * view[:, :2] * (1.0, -1.0)
     model_count = target.points.identity.shape[2]
-    columns = moving[moving < model_count]
+    columns = free_shared[free_shared < model_count]
     shared[..., : len(columns)] = by_model @ target.points.identity[..., columns] + errors.identity[..., columns]
-    together = moving[(moving >= model_count) & (moving < identity_count)] - model_count
-    count_together = identity_count - model_count
-    shared[..., len(columns) : len(columns) + len(together)] = padded(errors.shared, count_together)[..., together]
+    error_columns = free_shared[(free_shared >= model_count) & (free_shared < identity_count)] - model_count
+    shared_errors = padded(errors.shared, identity_count - model_count)
+    shared[..., len(columns) : len(columns) + len(error_columns)] = shared_errors[..., error_columns]
     residual = pixels - target.pixels
-    weights = np.repeat(robust_weights(residual, *trust(target, settings)), 2)
+    weights = np.repeat(robust_weights(residual, *residual_scales(target, settings)), 2)
     return Linearization(
-        frame.reshape(2 * count, -1), shared.reshape(2 * count, len(moving)), residual.reshape(-1), weights, by_model
+        frame.reshape(2 * count, -1),
+        shared.reshape(2 * count, len(free_shared)),
+        residual.reshape(-1),
+        weights,
+        by_model,
     )

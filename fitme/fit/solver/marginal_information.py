@@ -1,4 +1,4 @@
-"""What keyframes say of the parameters that all of them share, once their own are eliminated."""
+"""Marginal information of keyframes about the parameters that all keyframes share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +10,17 @@ from fitme.arrays import Float64Array
 
 @dataclass(frozen=True)
 class MarginalInformation:
-    """What keyframes outside of a solve say of identity and log focal length: a Gaussian in information form.
+    """Gaussian over identity and log focal length in information form, from keyframes outside of a solve.
 
-    Of keyframes with residuals r, it is what is left of their normal equations once pose and expression are eliminated.
+    It is what remains of the keyframes' normal equations once their poses and expressions are eliminated (Schur
+    complement), so it serves a later solve as a prior.
     """
 
     precision: Float64Array
-    """(K + 1, K + 1); log focal length comes last. K counts the errors that the person's frames share."""
+    """(K + 1, K + 1) information matrix; log focal length comes last. K counts identity coefficients and then the
+    coefficients of observation errors that a person's keyframes share."""
     potential: Float64Array
-    """(K + 1,): precision times the most likely values."""
+    """(K + 1,) information vector: precision times mean."""
 
     def __add__(self, other: "MarginalInformation | None") -> "MarginalInformation":
         if other is None:
@@ -28,27 +30,27 @@ class MarginalInformation:
         return MarginalInformation(a.precision + b.precision, a.potential + b.potential)
 
     def zero_padded(self, identity_count: int) -> "MarginalInformation":
-        """The same, saying nothing of columns of identity that it lacks."""
+        """This information over `identity_count` coefficients at least: zero about those that it lacks."""
         place = len(self.potential) - 1
         lacking = [place] * max(0, identity_count - place)
         precision = np.insert(np.insert(self.precision, lacking, 0.0, 0), lacking, 0.0, 1)
         return MarginalInformation(precision, np.insert(self.potential, lacking, 0.0))
 
-    def shared_among(self, count: int) -> "MarginalInformation":
-        """An equal share of the evidence for each of so many."""
+    def equal_share(self, count: int) -> "MarginalInformation":
+        """One of `count` equal parts whose sum is this information."""
         return MarginalInformation(self.precision / count, self.potential / count)
 
     def gradient(self, shared: Float64Array) -> Float64Array:
-        """(K + 1,) of half the squared deviation at identity and log focal length (K + 1,)."""
+        """(K + 1,) gradient of half the `cost` at identity and log focal length (K + 1,)."""
         slope: Float64Array = self.precision @ shared - self.potential
         return slope
 
     def cost(self, shared: Float64Array) -> float:
-        """Squared deviation up to a constant."""
+        """Squared Mahalanobis distance of identity and log focal length (K + 1,) from the mean, up to a constant."""
         return float(shared @ (self.precision @ shared - 2.0 * self.potential))
 
 
-def together(parts: Sequence[MarginalInformation | None]) -> MarginalInformation | None:
-    """All that is said; None where nothing is."""
-    said = [part for part in parts if part is not None]
-    return sum(said[1:], said[0]) if said else None
+def sum_information(parts: Sequence[MarginalInformation | None]) -> MarginalInformation | None:
+    """Sum of the parts that are not None; None if there are none."""
+    present = [part for part in parts if part is not None]
+    return sum(present[1:], present[0]) if present else None

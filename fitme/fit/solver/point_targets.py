@@ -1,4 +1,4 @@
-"""Points of the mesh, where pictures show them, and how far off these places are: what geometry is solved from."""
+"""Points of the mesh, their targets in images, and the errors of these targets: the observations of the solvers."""
 
 from dataclasses import dataclass, replace
 
@@ -11,7 +11,7 @@ from fitme.shape.morphable_model import MorphableModel
 
 @dataclass(frozen=True)
 class MeshPoints:
-    """Points on the mesh with their linear bases, ready for the solver."""
+    """P points on the mesh with their linear bases."""
 
     mean: Float64Array
     """(P, 3) metres, model space."""
@@ -21,7 +21,7 @@ class MeshPoints:
     """(P, 3, 52) metres at full activation."""
 
     def concatenated(self, other: "MeshPoints") -> "MeshPoints":
-        """Both sets of points, these first."""
+        """Both sets of points, this one first."""
         return MeshPoints(
             np.concatenate([self.mean, other.mean]),
             np.concatenate([self.identity, other.identity]),
@@ -31,23 +31,24 @@ class MeshPoints:
 
 @dataclass(frozen=True)
 class PointErrors:
-    """How the targets of one keyframe err together.
+    """Correlated errors of the targets of one keyframe: a factor model.
 
-    Coefficients of both kinds are standard normal and unbounded: a solve finds them along with the rest and forgets
-    them. Pixels, not metres, so that a nearer and smaller head explains them no better.
+    Coefficients of `shared` and `own` are standard normal and unbounded: a solve finds them along with the rest and
+    drops them. Pixels, not metres, so that a nearer and smaller head explains them no better.
     """
 
     identity: Float64Array
-    """(P, 2, K) pixels per standard deviation of the person's identity: what makes faces look more alike."""
+    """(P, 2, K) pixels per standard deviation of the person's identity: the detector's bias towards the mean
+    face."""
     shared: Float64Array
-    """(P, 2, M) pixels per standard deviation: what all keyframes of the person have in common."""
+    """(P, 2, M) pixels per standard deviation: factors that all keyframes of the person share."""
     own: Float64Array
-    """(P, 2, C) pixels per standard deviation: what this keyframe has for itself."""
+    """(P, 2, C) pixels per standard deviation: factors of this keyframe alone."""
     sigma_px: Float64Array
-    """(P,) standard deviation of the rest, which is independent."""
+    """(P,) standard deviation of the independent rest."""
 
     def concatenated(self, other: "PointErrors") -> "PointErrors":
-        """Of both sets of points, these first; they share what they share."""
+        """Errors of both sets of points, this one first, with the same factors; missing columns are zero."""
         shared, own = (max(a.shape[2], b.shape[2]) for a, b in ((self.shared, other.shared), (self.own, other.own)))
         return PointErrors(
             np.concatenate([self.identity, other.identity]),
@@ -59,33 +60,33 @@ class PointErrors:
 
 @dataclass(frozen=True)
 class PointTargets:
-    """Where one keyframe shows the points."""
+    """Targets of P points in one keyframe."""
 
     points: MeshPoints
     pixels: Float64Array
     """(P, 2)."""
     sigma_px: Float64Array
-    """(P,) expected error of each target, pixels, for who takes errors as independent."""
+    """(P,) standard deviation of each target's error in pixels if errors count as independent."""
     camera: Camera
-    """Of the keyframe; its focal length is replaced by the joint estimate."""
+    """The keyframe's; its focal length is replaced by that of the joint estimate."""
     errors: PointErrors | None = None
-    """How they err together; None where they do not."""
+    """Correlated errors; None where they count as independent."""
 
     @property
     def known_errors(self) -> PointErrors:
-        """`errors`; without columns where there are none."""
+        """`errors`; independent ones, without columns, where they are None."""
         if self.errors is not None:
             return self.errors
         none = np.zeros((len(self.pixels), 2, 0))
         return PointErrors(np.zeros((len(self.pixels), 2, self.points.identity.shape[2])), none, none, self.sigma_px)
 
-    def down_weighted(self, factor: float) -> "PointTargets":
-        """The same with the independent part of each error larger by a factor."""
+    def with_inflated_noise(self, factor: float) -> "PointTargets":
+        """These targets with the standard deviation of the independent part of each error multiplied by a factor."""
         errors = None if self.errors is None else replace(self.errors, sigma_px=factor * self.errors.sigma_px)
         return replace(self, sigma_px=factor * self.sigma_px, errors=errors)
 
     def concatenated(self, other: "PointTargets") -> "PointTargets":
-        """Targets of both, for one keyframe, these first."""
+        """Targets of both sets of points in one keyframe, this one first."""
         neither = self.errors is None and other.errors is None
         return PointTargets(
             self.points.concatenated(other.points),
@@ -97,7 +98,7 @@ class PointTargets:
 
 
 class MeshBasis:
-    """The model's linear bases as arrays that are quick to gather from."""
+    """The model's linear bases, laid out so that a vertex's values are contiguous and quick to gather."""
 
     def __init__(self, model: MorphableModel) -> None:
         self._mean = model.mean.numpy()
@@ -117,5 +118,5 @@ class MeshBasis:
 
 
 def padded(columns: Float64Array, count: int) -> Float64Array:
-    """Columns (P, 2, N) as (P, 2, `count`): zeros for those that lack, without those too many."""
+    """Columns (P, 2, N) as (P, 2, `count`): zero-padded or cut off."""
     return np.pad(columns[..., :count], ((0, 0), (0, 0), (0, max(0, count - columns.shape[2]))))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import lsq_linear
 
-from fitme.fit.solver.expression_bounds import room
+from fitme.fit.solver.expression_bounds import step_bounds
 from fitme.fit.solver.gauss_newton import solve_jointly
 from fitme.fit.solver.joint_estimate import (
     GAZE,
@@ -128,15 +128,15 @@ def test_a_joint_step_is_that_of_the_dense_system(basis: MeshBasis, model: Morph
         prior[:, k * size + POSE_COUNT : (k + 1) * size] = np.eye(len(GAZE)) / settings.expression_sigma
         rows += [jacobian, prior]
         residuals += [linear.residual * root, start.expressions[k] / settings.expression_sigma]
-        bounds.append(room(start.expressions[k], expression_free=True))
+        bounds.append(step_bounds(start.expressions[k], expression_free=True))
     rows.append(
         np.eye(total)[-len(shared) :]
         * np.append(np.ones(model.identity_count), 1.0 / settings.focal_log_sigma)[:, None]
     )
     residuals.append(np.append(start.identity, np.log(start.focal / settings.focal_prior) / settings.focal_log_sigma))
     bounds.append(np.full((2, len(shared)), [[-np.inf], [np.inf]]))
-    least, most = np.concatenate(bounds, 1)
-    best = lsq_linear(np.concatenate(rows), -np.concatenate(residuals), (least - 1e-9, most + 1e-9)).x
+    lower, upper = np.concatenate(bounds, 1)
+    best = lsq_linear(np.concatenate(rows), -np.concatenate(residuals), (lower - 1e-9, upper + 1e-9)).x
     found = solve_jointly(targets, start, settings)
     wanted = stepped(start, best[: -len(shared)].reshape(len(targets), size), best[-len(shared) :])
     np.testing.assert_allclose(found.expressions, wanted.expressions, atol=1e-5)
@@ -149,8 +149,8 @@ def test_what_is_not_free_stays(basis: MeshBasis, model: MorphableModel) -> None
     expected = truth(model)
     start = perturbed(expected)
     start.expressions[:, GAZE] = 0.25
-    held = FreeParameters(identity=False, focal=False, expression=False)
-    found = solve_jointly(seen(observed(basis, model), expected), start, SolverSettings(), held)
+    only_pose = FreeParameters(identity=False, focal=False, expression=False)
+    found = solve_jointly(seen(observed(basis, model), expected), start, SolverSettings(), only_pose)
     assert np.array_equal(found.identity, start.identity)
     assert found.focal == start.focal
     assert np.array_equal(found.expressions, start.expressions)

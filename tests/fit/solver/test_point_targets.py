@@ -95,7 +95,7 @@ def test_the_solve_ends_where_the_dense_posterior_is_flat(
         assert abs(ahead - behind) < 0.05 * (ahead + behind)
 
 
-def test_evidence_of_resting_frames_says_what_the_frames_would(
+def test_marginal_information_of_frames_stands_in_for_the_frames(
     targets: list[PointTargets], truth: JointEstimate
 ) -> None:
     priors = np.zeros((FRAMES, 52))
@@ -106,7 +106,7 @@ def test_evidence_of_resting_frames_says_what_the_frames_would(
         marginal_information_of(targets[0], whole, 0, settings),
     )
     assert len(rest.potential) == len(truth.identity) + SHARED + 1
-    # What all frames say, with the prior, is most likely where their joint solve ended.
+    # The mean under all frames' information and the prior is the solution of their joint solve.
     precision = rest.precision.copy()
     precision[np.diag_indices_from(precision)] += np.append(
         np.ones(len(rest.potential) - 1), settings.focal_log_sigma**-2
@@ -117,7 +117,9 @@ def test_evidence_of_resting_frames_says_what_the_frames_would(
     np.testing.assert_allclose(best[: len(truth.identity)], whole.identity, atol=0.3)
 
 
-def test_targets_without_errors_join_those_with(targets: list[PointTargets], truth: JointEstimate) -> None:
+def test_targets_without_correlated_errors_concatenate_with_others(
+    targets: list[PointTargets], truth: JointEstimate
+) -> None:
     plain = PointTargets(targets[0].points, targets[0].pixels, np.full(POINTS, 0.5), CAMERA)
     both = targets[0].concatenated(plain)
     assert both.known_errors.own.shape == (2 * POINTS, 2, OWN)

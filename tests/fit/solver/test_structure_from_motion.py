@@ -1,4 +1,4 @@
-"""Shape from tracks: exact steps, slips that do no harm, evidence that is worth as much later."""
+"""Shape from tracks: exact steps, displacements that leave the shape unbiased, information that serves later."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ import pytest
 from fitme.bounded_newton import bounded_step
 from fitme.fit.alignment.head_scale import volume_information
 from fitme.fit.alignment.surface_tracks import SurfacePoints
-from fitme.fit.solver.expression_bounds import room
+from fitme.fit.solver.expression_bounds import step_bounds
 from fitme.fit.solver.gauss_newton import solve_jointly
 from fitme.fit.solver.joint_estimate import (
     POSE_COUNT,
@@ -31,7 +31,7 @@ Array = npt.NDArray[np.float64]
 CAMERA = Camera.centered(704.0, 640, 480)
 FOCAL = 1.1
 YAWS = (-0.6, -0.3, 0.0, 0.35, 0.65)
-SLIP_M = 0.003
+SIGMA_M = 0.003
 
 
 @pytest.fixture(scope="module")
@@ -53,20 +53,14 @@ def person(model: MorphableModel, seed: int, yaws: tuple[float, ...] = YAWS) -> 
     return JointEstimate(FOCAL, identity, rotations, translations, np.full((len(yaws), 52), 0.1))
 
 
-def seen(
-    points: Tracks, estimate: JointEstimate, tangential_displacements: Array, noise_px: float, seed: int
-) -> list[TrackView]:
-    """Every keyframe shows a random half of the points, slipped and with noise."""
+def seen(points: Tracks, estimate: JointEstimate, displacements: Array, noise_px: float, seed: int) -> list[TrackView]:
+    """Every keyframe shows a random half of the points, displaced and noisy."""
     g = np.random.default_rng(seed)
-    moved = replace(
-        points.points, mean=points.points.mean + (points.tangents @ tangential_displacements[..., None])[..., 0]
-    )
-    target = PointTargets(
-        moved, np.zeros((len(tangential_displacements), 2)), np.ones(len(tangential_displacements)), CAMERA
-    )
+    moved = replace(points.points, mean=points.points.mean + (points.tangents @ displacements[..., None])[..., 0])
+    target = PointTargets(moved, np.zeros((len(displacements), 2)), np.ones(len(displacements)), CAMERA)
     views = []
     for k in range(len(estimate.rotations)):
-        index = np.sort(g.choice(len(tangential_displacements), len(tangential_displacements) // 2, replace=False))
+        index = np.sort(g.choice(len(displacements), len(displacements) // 2, replace=False))
         pixels = reprojection_errors(target, estimate, k)[index] + g.normal(0.0, noise_px, (len(index), 2))
         views.append(TrackView(index, pixels, np.tile(np.eye(2) / max(noise_px, 0.1), (len(index), 1, 1))))
     return views
@@ -105,26 +99,26 @@ def test_step_is_that_of_the_dense_system(
     g = np.random.default_rng(3)
     few = Tracks(replace(tracks.points, **{k: v[:12] for k, v in vars(tracks.points).items()}), tracks.tangents[:12])
     estimate = replace(person(model, 1, (0.0, 0.4)), expressions=np.full((2, 52), 0.3))
-    anchors = landmarks(model, basis, estimate, 0.002, 2)
+    landmark_targets = landmarks(model, basis, estimate, 0.002, 2)
     if errors:
-        together = [g.normal(size=(60, 2, count)) for count in (model.identity_count, 2, 3)]
-        anchors = [replace(a, errors=PointErrors(together[0], together[1], together[2], a.sigma_px)) for a in anchors]
-    views = seen(few, estimate, g.normal(0.0, SLIP_M, (12, 2)), 1.0, 4)
+        loads = [g.normal(size=(60, 2, count)) for count in (model.identity_count, 2, 3)]
+        landmark_targets = [replace(a, errors=PointErrors(*loads, a.sigma_px)) for a in landmark_targets]
+    views = seen(few, estimate, g.normal(0.0, SIGMA_M, (12, 2)), 1.0, 4)
     views = [replace(view, whitening=view.whitening @ np.array([[1.0, 0.3], [0.0, 0.5]])) for view in views]
     settings = SolverSettings(robust_scale=1e8)
     count = model.identity_count + 1
     root = g.normal(size=(4, count))
-    others = MarginalInformation(root.T @ root, g.normal(size=count))
-    problem = TrackProblem(few, views, anchors, settings, SLIP_M, others)
+    prior = MarginalInformation(root.T @ root, g.normal(size=count))
+    problem = TrackProblem(few, views, landmark_targets, settings, SIGMA_M, prior)
     shared_count, own_count = (2, 3) if errors else (0, 0)
     start = replace(
         estimate,
         identity=g.normal(0.0, 0.2, model.identity_count + shared_count),
         expressions=np.pad(estimate.expressions, ((0, 0), (0, own_count))),
     )
-    tangential_displacements = g.normal(0.0, 0.001, (12, 2))
-    free = problem.normal_equations(start, tangential_displacements).free
-    total = sum(map(len, free)) + len(start.identity) + 1 + tangential_displacements.size
+    displacements = g.normal(0.0, 0.001, (12, 2))
+    free = problem.normal_equations(start, displacements).free
+    total = sum(map(len, free)) + len(start.identity) + 1 + displacements.size
 
     def apply(step: Array) -> tuple[JointEstimate, Array]:
         frames = np.zeros((2, POSE_COUNT + start.expressions.shape[1]))
@@ -133,16 +127,16 @@ def test_step_is_that_of_the_dense_system(
             frames[k, chosen] = step[place : place + len(chosen)]
             place += len(chosen)
         shared = step[place : place + len(start.identity) + 1]
-        return stepped(start, frames, shared), tangential_displacements + step[place + len(shared) :].reshape(-1, 2)
+        return stepped(start, frames, shared), displacements + step[place + len(shared) :].reshape(-1, 2)
 
     def residual(step: Array) -> Array:
-        moved, slipped = apply(step)
-        parts = [slipped.ravel() / SLIP_M, moved.identity * np.sqrt(settings.identity_weight)]
+        moved, displaced = apply(step)
+        parts = [displaced.ravel() / SIGMA_M, moved.identity * np.sqrt(settings.identity_weight)]
         parts.append(np.array([np.log(moved.focal / settings.focal_prior) / settings.focal_log_sigma]))
         parts.append((moved.expressions * np.sqrt(expression_precision(moved.expressions.shape[1], settings))).ravel())
-        for k, (view, anchor) in enumerate(zip(views, anchors, strict=True)):
-            parts.append((reprojection_errors(anchor, moved, k) / anchor.sigma_px[:, None]).ravel())
-            place = few.points.mean[view.index] + (few.tangents[view.index] @ slipped[view.index, :, None])[..., 0]
+        for k, (view, landmark) in enumerate(zip(views, landmark_targets, strict=True)):
+            parts.append((reprojection_errors(landmark, moved, k) / landmark.sigma_px[:, None]).ravel())
+            place = few.points.mean[view.index] + (few.tangents[view.index] @ displaced[view.index, :, None])[..., 0]
             points = replace(
                 few.points,
                 mean=place,
@@ -156,21 +150,21 @@ def test_step_is_that_of_the_dense_system(
     step = 1e-6
     jacobian = np.stack([(residual(row) - residual(-row)) / (2.0 * step) for row in step * np.eye(total)], 1)
     hessian, gradient = jacobian.T @ jacobian, jacobian.T @ residual(np.zeros(total))
-    said = np.append(np.arange(model.identity_count), len(start.identity))
-    place = total - tangential_displacements.size - len(start.identity) - 1 + said
-    hessian[np.ix_(place, place)] += others.precision
-    gradient[place] += others.gradient(np.append(start.identity, np.log(start.focal))[said])
+    kept = np.append(np.arange(model.identity_count), len(start.identity))
+    place = total - displacements.size - len(start.identity) - 1 + kept
+    hessian[np.ix_(place, place)] += prior.precision
+    gradient[place] += prior.gradient(np.append(start.identity, np.log(start.focal))[kept])
     hessian[np.diag_indices(total)] *= 1.01
-    rooms = [room(start.expressions[k], expression_free=True)[:, chosen] for k, chosen in enumerate(free)]
+    frame_bounds = [step_bounds(start.expressions[k], expression_free=True)[:, chosen] for k, chosen in enumerate(free)]
     framed = sum(map(len, free))
-    bounds = np.concatenate([*rooms, np.full((2, total - framed), [[-np.inf], [np.inf]])], 1)
-    expected, expected_slips = apply(bounded_step(hessian, gradient, *bounds))
-    found, found_slips = problem.step(start, tangential_displacements, 0.01)
+    bounds = np.concatenate([*frame_bounds, np.full((2, total - framed), [[-np.inf], [np.inf]])], 1)
+    expected, expected_displacements = apply(bounded_step(hessian, gradient, *bounds))
+    found, found_displacements = problem.step(start, displacements, 0.01)
     np.testing.assert_allclose(found.identity, expected.identity, atol=2e-5)
     np.testing.assert_allclose(found.translations, expected.translations, atol=1e-6)
     np.testing.assert_allclose(found.rotations, expected.rotations, atol=1e-6)
     np.testing.assert_allclose(found.expressions, expected.expressions, atol=2e-5)
-    np.testing.assert_allclose(found_slips, expected_slips, atol=1e-6)
+    np.testing.assert_allclose(found_displacements, expected_displacements, atol=1e-6)
     assert found.focal == pytest.approx(expected.focal, rel=1e-6)
 
 
@@ -179,17 +173,17 @@ def test_finds_shape_that_landmarks_get_wrong(
     model: MorphableModel, basis: MeshBasis, tracks: Tracks, seed: int
 ) -> None:
     true = person(model, seed)
-    anchors = landmarks(model, basis, true, 0.004, seed)
-    tangential_displacements = np.random.default_rng(seed).normal(0.0, 0.002, (len(tracks.tangents), 2))
-    views = seen(tracks, true, tangential_displacements, 0.4, seed)
+    landmark_targets = landmarks(model, basis, true, 0.004, seed)
+    displacements = np.random.default_rng(seed).normal(0.0, 0.002, (len(tracks.tangents), 2))
+    views = seen(tracks, true, displacements, 0.4, seed)
     start = replace(true, identity=0.0 * true.identity, expressions=0.0 * true.expressions)
-    by_landmarks = solve_jointly(anchors, start, SolverSettings())
-    told = TrackProblem(tracks, views, anchors, SolverSettings(), SLIP_M).told(by_landmarks)
-    volume = volume_information(model, by_landmarks.identity.astype(np.float32), told)
-    found = TrackProblem(tracks, views, anchors, SolverSettings(), SLIP_M, volume).solve(by_landmarks)
+    by_landmarks = solve_jointly(landmark_targets, start, SolverSettings())
+    information = TrackProblem(tracks, views, landmark_targets, SolverSettings(), SIGMA_M).information(by_landmarks)
+    volume = volume_information(model, by_landmarks.identity.astype(np.float32), information)
+    found = TrackProblem(tracks, views, landmark_targets, SolverSettings(), SIGMA_M, volume).solve(by_landmarks)
     assert shape_error(model, found.estimate, true) < 0.6 * shape_error(model, by_landmarks, true)
-    # Slips are found, too, but for what a head that is a little different explains.
-    assert np.corrcoef(found.tangential_displacements.ravel(), tangential_displacements.ravel())[0, 1] > 0.8
-    # What tracks said is worth something when they are gone.
-    later = solve_jointly(anchors, start, SolverSettings(), others=found.evidence + volume)
+    # Displacements are found, too, but for the part that a slightly different head explains.
+    assert np.corrcoef(found.tangential_displacements.ravel(), displacements.ravel())[0, 1] > 0.8
+    # The tracks' marginal information improves a later solve without them.
+    later = solve_jointly(landmark_targets, start, SolverSettings(), prior=found.information + volume)
     assert shape_error(model, later, true) < 0.7 * shape_error(model, by_landmarks, true)
