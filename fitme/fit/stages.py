@@ -10,7 +10,7 @@ import torch
 from fitme.arrays import Float32Array
 from fitme.fit.alignment.aligner import HeadAligner, camera_of, keyframe_estimate
 from fitme.fit.alignment.face_crop import crop_face
-from fitme.fit.alignment.head_scale import SeenEyes, iris_information, volume_information
+from fitme.fit.alignment.head_scale import KeyframeEyes, iris_information, volume_information
 from fitme.fit.alignment.limbus import limbus_views
 from fitme.fit.appearance import Appearance
 from fitme.fit.displayed_head import FoundHead
@@ -83,7 +83,7 @@ class Refinement:
     def information_of(self, entry: KeyframeEntry) -> MarginalInformation:
         """What the landmarks of a keyframe say of identity and focal length."""
         return self._aligner.information_of(
-            entry.keyframe, entry.known, self.focal, self.identity, measured=self._turned
+            entry.keyframe, entry.known, self.focal, self.identity, correlated=self._turned
         )
 
     def solve_landmarks(self, work_queue: WorkQueue, *, warm: bool) -> None:
@@ -97,16 +97,16 @@ class Refinement:
         if tracked is not None:
             heard = tracked + others
             others = heard + volume_information(self._model, self.identity, heard)
-        self._solve_landmarks(free, others, measured=turned)
+        self._solve_landmarks(free, others, correlated=turned)
         # Only now is it known where the eyes are.
         irises = self._iris_information()
         if irises is not None:
-            self._solve_landmarks(free, irises + others, measured=turned)
+            self._solve_landmarks(free, irises + others, correlated=turned)
         rounds = self._settings.warm_rounds if warm else settings.rounds
         work_queue.tracking = rounds if parallax(keyframe_set.active) >= settings.parallax_deg else 0
         if turned and not work_queue.tracking:
             # Shape was looked for with doubt in what a frame's landmarks do together; its expression is just that.
-            self._solve_landmarks(IDENTITY_FIXED, None, measured=False)
+            self._solve_landmarks(IDENTITY_FIXED, None, correlated=False)
         work_queue.landmarks, work_queue.texture = False, True
         # Expressions are settled last, by flow on the shape that tracks found.
         rounds = self._settings.warm_rounds if warm else self._settings.alignment_rounds
@@ -264,14 +264,14 @@ class Refinement:
             if entry.eyes is None:
                 entry.eyes = limbus_views(entry.keyframe.image, observation, self._model)
             if entry.estimate is not None:
-                seen.append(SeenEyes(entry.eyes, entry.estimate, observation.camera))
+                seen.append(KeyframeEyes(entry.eyes, entry.estimate, observation.camera))
         return iris_information(self._model, self.identity, self.focal, seen)
 
-    def _solve_landmarks(self, free: FreeParameters, others: MarginalInformation | None, *, measured: bool) -> None:
+    def _solve_landmarks(self, free: FreeParameters, others: MarginalInformation | None, *, correlated: bool) -> None:
         keyframes = [entry.keyframe for entry in self._keyframe_set.active]
         self._accept(
             self._aligner.by_landmarks(
-                keyframes, self._keyframe_set.estimates, self.focal, self.identity, free, others, measured=measured
+                keyframes, self._keyframe_set.estimates, self.focal, self.identity, free, others, correlated=correlated
             )
         )
 

@@ -209,7 +209,9 @@ def landmarks_only(shop: Workshop, tracked_frames: Sequence[TrackedFrame]) -> Fi
     aligner = HeadAligner(shop.model, select_backend("cpu"), shop.settings.alignment)
     start = np.zeros(shop.model.identity_count, np.float32)
     free = FreeParameters(focal=len(keyframes) > 1)
-    joint = aligner.by_landmarks(keyframes, {}, shop.settings.alignment.solver.focal_prior, start, free, measured=True)
+    joint = aligner.by_landmarks(
+        keyframes, {}, shop.settings.alignment.solver.focal_prior, start, free, correlated=True
+    )
     return fixed_head(shop, joint.identity.astype(np.float32), joint.focal)
 
 

@@ -1,4 +1,4 @@
-"""Where the head is in each keyframe: the geometric half of a fit, by landmarks and by dense flow."""
+"""Geometric half of a fit: poses, expressions, identity and focal length from landmarks, dense flow and tracks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -33,7 +33,7 @@ from fitme.shape.morphable_model import MorphableModel
 
 
 class HeadAligner:
-    """Solves poses, expressions, identity and focal length over keyframes. Holds what the solves share."""
+    """Joint solves over keyframes, with the bases and targets that all of them share."""
 
     def __init__(self, model: MorphableModel, backend: RasterizerBackend, settings: AlignmentSettings) -> None:
         self._model = model
@@ -49,31 +49,36 @@ class HeadAligner:
         known: Mapping[str, KeyframeEstimate],
         focal: float,
         identity: Float32Array,
-        free: FreeParameters,
-        others: MarginalInformation | None = None,
+        free_parameters: FreeParameters,
+        prior: MarginalInformation | None = None,
         *,
-        measured: bool = False,
+        correlated: bool = False,
     ) -> JointEstimate:
-        """Joint solve over landmarks; keyframes that are `known` start from there, the others from their tracking.
+        """Joint solve over landmarks.
 
-        `others` is what keyframes that are left out say of identity and focal length. `measured` errors of
-        landmarks (`LandmarkTargets`) tell shape from heads that turn, and expressions badly.
+        :param known: estimates by key, from which keyframes start; those without start from their tracking.
+        :param focal: focal length over the longer side of the image, to start from.
+        :param identity: (K,) float32 coefficients to start from.
+        :param prior: marginal information about identity and focal length from keyframes that are left out.
+        :param correlated: whether landmarks err in the measured, correlated way (`LandmarkTargets`), which determines
+            shape from heads that turn, but expressions badly; otherwise their errors count as independent.
         """
         poses = [known[k.key].pose if k.key in known else k.observation.pose for k in keyframes]
         expressions = [known[k.key].expression if k.key in known else k.observation.expression for k in keyframes]
         start = initial_estimate(poses, [e.astype(np.float64) for e in expressions], focal, identity.astype(np.float64))
         targets = [
-            self._landmarks.of(k, matrix_of(pose), measured=measured) for k, pose in zip(keyframes, poses, strict=True)
+            self._landmarks.of(k, matrix_of(pose), correlated=correlated)
+            for k, pose in zip(keyframes, poses, strict=True)
         ]
-        return solve_jointly(targets, start, self._settings.solver, free, prior=others)
+        return solve_jointly(targets, start, self._settings.solver, free_parameters, prior=prior)
 
     def information_of(
-        self, keyframe: Keyframe, estimate: KeyframeEstimate, focal: float, identity: Float32Array, *, measured: bool
+        self, keyframe: Keyframe, estimate: KeyframeEstimate, focal: float, identity: Float32Array, *, correlated: bool
     ) -> MarginalInformation:
-        """What the landmarks of a keyframe say of identity and focal length, linearised at its estimate; with their
-        `measured` errors or without."""
+        """Marginal information of a keyframe's landmarks about identity and focal length, linearised at its estimate;
+        `correlated` as in `by_landmarks`."""
         joint = self.estimate_of([estimate], focal, identity)
-        target = self._landmarks.of(keyframe, matrix_of(estimate.pose), measured=measured)
+        target = self._landmarks.of(keyframe, matrix_of(estimate.pose), correlated=correlated)
         return marginal_information_of(target, joint, 0, self._settings.solver)
 
     def by_flow(
@@ -83,9 +88,10 @@ class HeadAligner:
         estimate: JointEstimate,
         maps: ReflectanceMaps,
         lights: Sequence[Float32Array],
-        free: FreeParameters,
+        free_parameters: FreeParameters,
     ) -> JointEstimate:
-        """Joint solve over dense matches between the keyframes and their renders, with the landmarks as an anchor."""
+        """Joint solve over dense matches between the keyframes and their renders, and landmarks. Renders are of the
+        `estimate` with `maps`, each under its light (9, 3)."""
         targets = []
         for index, (keyframe, crop, light) in enumerate(zip(keyframes, crops, lights, strict=True)):
             camera = crop.camera(camera_of(keyframe.observation.camera, estimate.focal))
@@ -100,9 +106,9 @@ class HeadAligner:
                 keyframe.observation.camera,
                 self._settings.flow,
             )
-            sparse = self._landmarks.of(keyframe, estimate.rotations[index], measured=False)
+            sparse = self._landmarks.of(keyframe, estimate.rotations[index], correlated=False)
             targets.append(sparse if dense is None else sparse.concatenated(dense))
-        return solve_jointly(targets, estimate, self._settings.solver, free)
+        return solve_jointly(targets, estimate, self._settings.solver, free_parameters)
 
     def by_tracks(
         self,
@@ -111,16 +117,16 @@ class HeadAligner:
         estimate: JointEstimate,
         maps: ReflectanceMaps,
         lights: Sequence[Float32Array],
-        others: MarginalInformation | None = None,
+        prior: MarginalInformation | None = None,
     ) -> TrackSolution:
-        """Joint solve, shape and focal length included, over points that are matched between the keyframes and their
-        renders and may slip along the surface, with the landmarks as an anchor.
+        """Joint solve, identity and focal length included, over tracks and landmarks. Tracks are points matched between
+        the keyframes and their renders, with tangential displacements along the surface.
 
-        `others` is what keyframes that are left out say of identity and focal length.
+        `prior` is marginal information about identity and focal length from keyframes that are left out.
         """
         settings = self._settings.tracks
         identity = estimate.identity.astype(np.float32)
-        views, anchors = [], []
+        views, landmarks = [], []
         for index, (keyframe, crop, light) in enumerate(zip(keyframes, crops, lights, strict=True)):
             camera = crop.camera(camera_of(keyframe.observation.camera, estimate.focal))
             current = keyframe_estimate(estimate, index, light)
@@ -128,26 +134,27 @@ class HeadAligner:
             vertices = posed_vertices(self._model, current, identity)
             image, raster = linear_to_bytes(rendering.image[0].numpy()), rendering.rast[0].numpy()
             views.append(self._surface.view(vertices, image, raster, crop, camera, settings))
-            anchor = self._landmarks.of(keyframe, estimate.rotations[index], measured=True)
-            anchors.append(anchor.with_inflated_noise(settings.anchor_factor))
+            target = self._landmarks.of(keyframe, estimate.rotations[index], correlated=True)
+            landmarks.append(target.with_inflated_noise(settings.landmark_noise_inflation))
         neutral = self._model.neutral(torch.from_numpy(identity)[None])[0]
         solver = replace(
             self._settings.solver, iterations=settings.iterations, expression_sigma=settings.expression_sigma
         )
-        tracks, shown = self._surface.tracks(neutral), shared_only(views, settings.fewest_views)
-        told = TrackProblem(tracks, shown, anchors, solver, settings.tangential_sigma_m).information(estimate)
-        expressed = float((estimate.expressions**2).sum()) / solver.expression_sigma**2
-        volume = volume_information(self._model, identity, told + others, expressed)
-        known = volume + others
-        return TrackProblem(tracks, shown, anchors, solver, settings.tangential_sigma_m, known).solve(estimate)
+        tracks, matches = self._surface.tracks(neutral), shared_only(views, settings.fewest_views)
+        # The volume correction depends on how many directions of shape the tracks determine: linearise them first.
+        problem = TrackProblem(tracks, matches, landmarks, solver, settings.tangential_sigma_m)
+        expression_cost = float((estimate.expressions**2).sum()) / solver.expression_sigma**2
+        volume = volume_information(self._model, identity, problem.information(estimate) + prior, expression_cost)
+        known = volume + prior
+        return TrackProblem(tracks, matches, landmarks, solver, settings.tangential_sigma_m, known).solve(estimate)
 
     @cached_property
     def _surface(self) -> SurfacePoints:
-        # A single photo has no tracks.
+        # Built when first needed: a single photo has no tracks.
         return SurfacePoints(self._model, self._basis, self._settings.tracks.count)
 
     def estimate_of(self, known: Sequence[KeyframeEstimate], focal: float, identity: Float32Array) -> JointEstimate:
-        """The joint estimate that estimates of single keyframes amount to."""
+        """Joint estimate of single keyframes' estimates, a focal length and an identity (K,)."""
         return initial_estimate(
             [item.pose for item in known],
             [item.expression.astype(np.float64) for item in known],
@@ -159,7 +166,7 @@ class HeadAligner:
     def draw(
         self, estimate: KeyframeEstimate, identity: Float32Array, camera: Camera, maps: ReflectanceMaps
     ) -> Rendering:
-        """Render a head of an identity (K,) as an estimate has it."""
+        """Render of a head of an identity (K,) in the pose, with the expression and under the light of an estimate."""
         empty = torch.zeros(1, 0, 3)
         vertices = self._model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None])
         rotation, translation = (torch.from_numpy(v)[None] for v in (estimate.pose.rotation, estimate.pose.translation))
@@ -180,18 +187,18 @@ class HeadAligner:
 
 
 def keyframe_estimate(joint: JointEstimate, index: int, light: Float32Array) -> KeyframeEstimate:
-    """What a joint estimate says of one keyframe, under a light (9, 3); its loss is not known yet."""
+    """Estimate of keyframe `index` of a joint estimate, under a light (9, 3); its loss is NaN until it is computed."""
     expression = joint.expressions[index].astype(np.float32)
     return KeyframeEstimate(pose_of(joint, index), expression, light, float("nan"))
 
 
 @torch.no_grad()
 def posed_vertices(model: MorphableModel, estimate: KeyframeEstimate, identity: Float32Array) -> torch.Tensor:
-    """(V, 3) vertices in view space, metres."""
+    """(V, 3) vertices of a head of an identity (K,) in view space, metres."""
     vertices = model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None])[0]
     return transform(torch.from_numpy(estimate.pose.rotation), torch.from_numpy(estimate.pose.translation), vertices)
 
 
 def camera_of(camera: Camera, focal: float) -> Camera:
-    """A camera with the fit's focal length instead of the tracker's."""
+    """A camera with the fit's focal length, relative to the longer side, instead of the tracker's."""
     return Camera(focal_px(camera, focal), camera.center_x_px, camera.center_y_px, camera.width, camera.height)

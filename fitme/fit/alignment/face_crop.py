@@ -1,4 +1,4 @@
-"""The part of a keyframe that dense stages look at: a square window around the face at a fixed resolution."""
+"""Square window around the face of a keyframe, resampled to the fixed resolution of the dense stages."""
 
 from dataclasses import dataclass
 
@@ -18,25 +18,25 @@ class FaceCrop:
     """A resampled square window of a keyframe."""
 
     image: UInt8Array
-    """(R, R, 3) sRGB; black outside the picture."""
+    """(R, R, 3) sRGB; black outside the image."""
     usable: Float32Array
-    """(R, R) in [0, 1]: how far a pixel shows the person's uncovered face."""
+    """(R, R) in [0, 1]: share of a pixel that shows the person's uncovered face."""
     left_px: float
     top_px: float
     size_px: float
-    """Window in pixels of the whole picture."""
+    """Left edge, top edge and side of the window in pixels of the whole image."""
 
     def camera(self, whole: Camera) -> Camera:
-        """The camera that sees the window, given the one that sees the whole picture."""
+        """Camera of the window, given that of the whole image."""
         return whole.window(self.left_px, self.top_px, self.size_px, self.image.shape[0])
 
     def to_window(self, pixels: Float64Array) -> Float64Array:
-        """Pixel coordinates (..., 2) of the whole picture as coordinates of the window."""
+        """Pixel coordinates (..., 2) of the whole image as coordinates of the window."""
         scale = self.image.shape[0] / self.size_px
         moved: Float64Array = (pixels - np.array([self.left_px, self.top_px])) * scale
         return moved
 
-    def to_picture(self, pixels: Float64Array) -> Float64Array:
+    def to_image(self, pixels: Float64Array) -> Float64Array:
         """Inverse of `to_window`."""
         scaled: Float64Array = pixels * (self.size_px / self.image.shape[0])
         scaled += np.array([self.left_px, self.top_px])
@@ -44,7 +44,7 @@ class FaceCrop:
 
 
 def crop_face(keyframe: Keyframe, usable: Float32Array, resolution: int) -> FaceCrop:
-    """Cut the face out of a keyframe; `usable` (H, W) as in `FaceCrop`, for the whole picture."""
+    """Window around the landmarks of a keyframe; `usable` (H, W) as in `FaceCrop`, of the whole image."""
     landmarks = keyframe.observation.landmarks
     low, high = landmarks.min(0), landmarks.max(0)
     size = float((high - low).max()) * WINDOW_MARGIN
@@ -66,7 +66,8 @@ def crop_face(keyframe: Keyframe, usable: Float32Array, resolution: int) -> Face
 
 
 def _prefilter(image: UInt8Array, scale: float) -> UInt8Array:
-    """Low-pass a picture that is going to shrink by `scale`, so that it does not alias."""
+    """An image (H, W, 3) low-passed for shrinking by `scale` without aliasing: the variance of the blur is what a pixel
+    of the window lacks of one standard deviation of half a pixel."""
     if scale >= 1.0:
         return image
     sigma = 0.5 * np.sqrt(1.0 / scale**2 - 1.0)

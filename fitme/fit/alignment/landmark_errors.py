@@ -1,9 +1,10 @@
-"""How MediaPipe's landmarks err against the model's embedding: measured on made heads by
+"""Statistics of the errors of MediaPipe's landmarks against the model's embedding, measured on synthetic heads by
 `fitme.build.landmark_errors.measure`.
 
-Errors are displacements in the head's own frame, seen along the camera's axis and in units of the face's size in the
-picture. Part of them is known (it follows the head's direction, or the person's identity: faces come out more alike
-than they are), part is the same in all frames of a person, part belongs to the frame, the rest is independent noise.
+Errors are displacements in the head's own frame, projected along the camera's axis, in units of the face's size in the
+image. One part is a regression on the head's direction and on the person's identity (the detector is biased towards
+the mean face), one part is common to all frames of a person, one part to all landmarks of a frame; the rest is
+independent noise.
 """
 
 import functools
@@ -23,7 +24,7 @@ from fitme.shape.morphable_model import MorphableModel
 FORMAT_VERSION = 1
 DEFAULT_ERRORS_PATH = Path(__file__).with_name("landmark_errors.npz")
 PLACE_TOLERANCE_M = 1e-4
-"""Landmarks of a model that lie farther than this from those measured are another model's."""
+"""Errors are of another model if one of its landmarks lies farther than this from where it was measured."""
 DIRECTION_TERMS = 8
 """Length of `direction_terms`."""
 
@@ -35,7 +36,7 @@ class LandmarkErrors:
     landmarks: Int64Array
     """(P,) indices among MediaPipe's."""
     places: Float64Array
-    """(P, 3) where the mean head has them, metres: tells for which model the errors were measured."""
+    """(P, 3) places on the mean head, metres: identify the model on which the errors were measured."""
     direction: Float64Array
     """(P, 3, 8) mean error by `direction_terms`."""
     identity: Float64Array
@@ -47,7 +48,7 @@ class LandmarkErrors:
     sigma: Float64Array
     """(P,) standard deviation of the rest, along each axis."""
     turn_growth: Float64Array
-    """() how much all spreads grow with the squared sine of the head's turn."""
+    """() growth of all standard deviations with the squared sine of the head's turn."""
 
     def fits(self, model: MorphableModel) -> bool:
         """Whether the errors were measured on this model."""
@@ -57,11 +58,11 @@ class LandmarkErrors:
         return bool(np.abs(found - self.places).max() < PLACE_TOLERANCE_M)
 
     def spread(self, rotation: Float64Array) -> float:
-        """Factor on person, frame and sigma for a head's rotation (3, 3)."""
+        """Factor on `person`, `frame` and `sigma` for a head's rotation (3, 3), model to view."""
         return 1.0 + float(self.turn_growth) * (1.0 - min(1.0, float(rotation[2, 2]) ** 2))
 
     def save(self, path: Path) -> None:
-        """As an .npz that appears under its name when it is complete."""
+        """Write an .npz, atomically."""
         arrays = {field.name: np.asarray(getattr(self, field.name), np.float32) for field in fields(self)}
         arrays["landmarks"] = self.landmarks.astype(np.int16)
         with atomic_file(path) as partial, partial.open("wb") as opened:
@@ -70,12 +71,12 @@ class LandmarkErrors:
 
 @functools.cache
 def load_default_errors() -> LandmarkErrors:
-    """Those that ship with the package, of its own model."""
+    """Errors that ship with the package, of its own model."""
     return load_errors(DEFAULT_ERRORS_PATH)
 
 
 def load_errors(path: Path) -> LandmarkErrors:
-    """Read what `LandmarkErrors.save` wrote; ModelFileError if missing, truncated or inconsistent."""
+    """Errors from a file that `LandmarkErrors.save` wrote; ModelFileError if missing, truncated or inconsistent."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -94,14 +95,14 @@ def load_errors(path: Path) -> LandmarkErrors:
 
 
 def direction_terms(rotations: Float64Array) -> Float64Array:
-    """(N, 8) smooth functions of where heads look, of rotations (N, 3, 3) from model to view."""
+    """(N, 8) monomials of head directions, of rotations (N, 3, 3) from model to view."""
     x, y = rotations[:, 0, 2], rotations[:, 1, 2]
     return np.stack([np.ones_like(x), x, x * x, x**3, y, y * y, x * y, x * x * y], 1)
 
 
 def pixels_per_metre(places: Float64Array, seen: Float64Array, rotation: Float64Array) -> float:
-    """Size of a face in a picture: the scale of the mean head's landmarks (L, 3), turned by (3, 3) and seen from afar,
-    that agrees best with landmarks (L, 2) in pixels."""
+    """Size of a face in an image: the scale of the mean head's landmarks (L, 3), rotated by (3, 3) and projected
+    orthographically, that fits landmarks (L, 2) in pixels best (least squares)."""
     flat = places @ rotation[:2].T * (1.0, -1.0)
     flat, found = flat - flat.mean(0), seen - seen.mean(0)
     return float((flat * found).sum() / (flat**2).sum())

@@ -1,4 +1,4 @@
-"""The first stage: identity, poses, expressions and focal length from landmarks alone."""
+"""Landmarks of keyframes as targets of the joint solve, and the start of that solve from tracked poses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,31 +19,32 @@ from fitme.shape.regions import Region
 
 @dataclass(frozen=True)
 class LandmarkSettings:
-    """How far landmarks are trusted: all but `caution` is for where their errors were not measured. They are shared by
-    neighbours, so each landmark counts for less than it seems."""
+    """Noise model of landmarks. All but `noise_inflation` is for errors that count as independent; neighbours share
+    theirs, so the standard deviations are larger than a single landmark's."""
 
     sigma: float = 0.03
     """Standard deviation of a landmark's error over the side of the landmarks' bounding box, correlation included."""
     contour_factor: float = 3.0
     """Factor for the oval's landmarks, which slide along the silhouette as the head turns."""
     feature_factor: float = 0.5
-    """Factor for the rims of eyes and lips: blinks and smiles hang on a few of them."""
+    """Factor for the rims of eyes and lips: few landmarks determine blinks and smiles."""
     averted_factor: float = 4.0
     """Factor for landmarks on the side that is turned away, which MediaPipe guesses."""
     turn_deg: float = 15.0
     """Turn of the head, degrees, at which landmarks err twice as much as from the front. On heads of known shape, far
-    turned frames that count fully make the identity worse than no fit at all (`fitme bench truth`)."""
-    caution: float = 2.5
-    """Factor on errors that were measured on made heads: real ones differ from these in hair, beards and cameras. Made
-    heads themselves are found as well with it as without (1.86 mm for 1.85, at a free scale; the mean face 2.33)."""
+    turned frames at full weight make the identity worse than no fit at all (`fitme bench truth`)."""
+    noise_inflation: float = 2.5
+    """Factor on the errors measured on synthetic heads: real ones differ from these in hair, beards and cameras.
+    Synthetic heads themselves are found as well with it as without (1.86 mm for 1.85, at a free scale; the mean face
+    2.33)."""
 
 
 class LandmarkTargets:
-    """Turns keyframes into targets of the joint solver.
+    """Targets of the joint solve from the landmarks of keyframes, for one model.
 
-    With measured errors, the landmarks of the model that ships with the package are those whose errors were measured,
-    freed of their mean error, and their targets say how they err together. Without, and of any other model, they are
-    all that it has a place for, and their errors count as independent.
+    With correlated errors, on the model that ships with the package: the landmarks whose errors were measured
+    (`landmark_errors`), minus their mean error, with the factors of their errors. Otherwise, and on any other model:
+    all landmarks that the model has a place for, with independent errors.
     """
 
     def __init__(
@@ -53,51 +54,54 @@ class LandmarkTargets:
         settings: LandmarkSettings,
         errors: LandmarkErrors | None = None,
     ) -> None:
-        """`errors` are the package's own if they are not given. Raises ModelFileError where these cannot be read."""
+        """`errors` default to the package's own; raises ModelFileError where these cannot be read."""
         errors = errors or load_default_errors()
         self._errors = errors if errors.fits(model) else None
         on_eyeball = model.triangle_region.numpy()[model.mediapipe_triangles.numpy()] == Region.EYES
         everywhere = np.flatnonzero(model.mediapipe_valid.numpy() & ~on_eyeball)
         self._places = model.landmarks(model.mean[None])[0].double().numpy()
-        self._all = _Chosen.of(model, basis, everywhere)
-        self._measured_ones = self._all if self._errors is None else _Chosen.of(model, basis, self._errors.landmarks)
+        self._all = _LandmarkGroup.of(model, basis, everywhere)
+        self._measured_group = (
+            self._all if self._errors is None else _LandmarkGroup.of(model, basis, self._errors.landmarks)
+        )
         self._settings = settings
 
-    def of(self, keyframe: Keyframe, rotation: Float64Array, *, measured: bool) -> PointTargets:
-        """Targets of one keyframe, given a first guess of its head's rotation (3, 3).
+    def of(self, keyframe: Keyframe, rotation: Float64Array, *, correlated: bool) -> PointTargets:
+        """Targets of one keyframe, given a first guess of its head's rotation (3, 3), model to view.
 
-        With `measured` errors they say how landmarks err together, which shape is to be told from. Where shape is
-        known, what a frame's landmarks do together is its expression: then they count as independent.
+        `correlated` errors keep errors that landmarks share out of the shape. Where shape is known, a common
+        displacement of a frame's landmarks is its expression, so that errors are better taken as independent.
         """
-        chosen = self._measured_ones if measured else self._all
+        group = self._measured_group if correlated else self._all
         observed = keyframe.observation.landmarks.astype(np.float64)
-        sigma = self._sigma(chosen, observed, rotation)
+        sigma = self._sigma(group, observed, rotation)
         camera = keyframe.observation.camera
-        if self._errors is None or not measured:
-            return PointTargets(chosen.points, observed[chosen.index], sigma, camera)
-        shift, errors = self._measured(self._errors, chosen, observed, rotation)
-        return PointTargets(chosen.points, observed[chosen.index] - shift, sigma, camera, errors)
+        if self._errors is None or not correlated:
+            return PointTargets(group.points, observed[group.index], sigma, camera)
+        shift, errors = self._correlated_errors(self._errors, group, observed, rotation)
+        return PointTargets(group.points, observed[group.index] - shift, sigma, camera, errors)
 
-    def _sigma(self, chosen: "_Chosen", observed: Float64Array, rotation: Float64Array) -> Float64Array:
-        """(P,) pixels: errors of landmarks (478, 2) that count as independent."""
+    def _sigma(self, group: "_LandmarkGroup", observed: Float64Array, rotation: Float64Array) -> Float64Array:
+        """(P,) pixels: standard deviations of the errors of landmarks (478, 2) if they count as independent."""
         settings = self._settings
         side = float((observed.max(0) - observed.min(0)).max())
-        # Fewer landmarks that err alike must not say less together.
-        sigma = np.full(len(chosen.index), settings.sigma * side * (len(chosen.index) / len(self._all.index)) ** 0.5)
-        sigma[chosen.contour] *= settings.contour_factor
-        sigma[chosen.features] *= settings.feature_factor
-        sigma[(chosen.normals @ rotation.T)[:, 2] < 0.0] *= settings.averted_factor
-        spread: Float64Array = sigma * (1.0 + (turn_of(rotation) / settings.turn_deg) ** 2)
-        return spread
+        # Errors of neighbours are correlated, so fewer landmarks carry as much information in all as many do.
+        sigma = np.full(len(group.index), settings.sigma * side * (len(group.index) / len(self._all.index)) ** 0.5)
+        sigma[group.contour] *= settings.contour_factor
+        sigma[group.features] *= settings.feature_factor
+        sigma[(group.normals @ rotation.T)[:, 2] < 0.0] *= settings.averted_factor
+        turned: Float64Array = sigma * (1.0 + (turn_of(rotation) / settings.turn_deg) ** 2)
+        return turned
 
-    def _measured(
-        self, errors: LandmarkErrors, chosen: "_Chosen", observed: Float64Array, rotation: Float64Array
+    def _correlated_errors(
+        self, errors: LandmarkErrors, group: "_LandmarkGroup", observed: Float64Array, rotation: Float64Array
     ) -> tuple[Float64Array, PointErrors]:
-        """Mean error (P, 2), and how the rest comes about, pixels, of landmarks (478, 2) of a head turned by (3, 3)."""
+        """Mean error (P, 2) in pixels and the factor model of the rest, for landmarks (478, 2) turned by (3, 3)."""
+        # Errors are displacements in the head's own frame: rotate, drop depth, flip y, and scale to pixels.
         scale = pixels_per_metre(self._places[self._all.index], observed[self._all.index], rotation)
         to_pixels = scale * rotation[:2] * np.array([[1.0], [-1.0]])  # (2, 3)
-        spread = self._settings.caution * errors.spread(rotation)
-        identity = np.zeros((len(chosen.index), 2, chosen.points.identity.shape[2]))
+        spread = self._settings.noise_inflation * errors.spread(rotation)
+        identity = np.zeros((len(group.index), 2, group.points.identity.shape[2]))
         identity[..., : errors.identity.shape[2]] = to_pixels @ errors.identity
         return errors.direction @ direction_terms(rotation[None])[0] @ to_pixels.T, PointErrors(
             identity,
@@ -108,11 +112,11 @@ class LandmarkTargets:
 
 
 @dataclass(frozen=True, eq=False)
-class _Chosen:
-    """Landmarks that count, P of them."""
+class _LandmarkGroup:
+    """P landmarks with their properties."""
 
     index: IndexArray
-    """(P,)."""
+    """(P,) among MediaPipe's."""
     points: MeshPoints
     contour: BoolArray
     """(P,) on the oval."""
@@ -122,7 +126,7 @@ class _Chosen:
     """(P, 3) of the mean head."""
 
     @classmethod
-    def of(cls, model: MorphableModel, basis: MeshBasis, index: IndexArray) -> "_Chosen":
+    def of(cls, model: MorphableModel, basis: MeshBasis, index: IndexArray) -> "_LandmarkGroup":
         triangles, weights = model.mediapipe_triangles.numpy(), model.mediapipe_barycentric.numpy()
         return cls(
             index,
@@ -141,7 +145,8 @@ def turn_of(rotation: Float64Array) -> float:
 def initial_estimate(
     poses: Sequence[HeadPose], expressions: Sequence[Float64Array], focal: float, identity: Float64Array
 ) -> JointEstimate:
-    """A start for the joint solver."""
+    """Start of the joint solve from poses and expressions (52,) of N keyframes, a focal length over the longer side of
+    the image, and an identity (K,)."""
     rotations = [matrix_of(pose) for pose in poses]
     return JointEstimate(
         focal,
@@ -153,7 +158,7 @@ def initial_estimate(
 
 
 def matrix_of(pose: HeadPose) -> Float64Array:
-    """(3, 3) rotation matrix of a pose."""
+    """(3, 3) rotation matrix of a pose, model to view."""
     matrix: Float64Array = rotation_matrix(torch.from_numpy(pose.rotation).double()).numpy()
     return matrix
 

@@ -1,7 +1,7 @@
 """Dense correspondence between a render and its keyframe, by optical flow: targets for the joint solver.
 
-A render of the current estimate is warped onto the picture; where the warp is consistent in both directions, each pixel
-becomes a target as precise as the flow, which landmarks are not.
+A render of the current estimate is matched with the image; where forward and backward flow are consistent, a pixel of
+the render becomes a target as precise as the flow, more precise than landmarks.
 """
 
 from dataclasses import dataclass
@@ -16,17 +16,18 @@ from fitme.geometry import Camera
 from fitme.shape.regions import Region
 
 FLOW_REGIONS = (Region.SKIN, Region.LIPS)
-"""What optical flow is believed on: eyeballs turn, teeth and hair are not where the mesh has them."""
+"""Surfaces on which optical flow is used: eyeballs turn, and teeth and hair lie elsewhere than on the mesh."""
 LEAST_USABLE = 0.5
-"""Usability of a pixel from which it is believed."""
+"""Smallest share of a pixel that must show the person's uncovered face."""
 LEAST_CONTRAST = 4.0
-"""Grey values; what is flatter is not stretched further, since it is noise."""
+"""Grey values added to the local standard deviation: flat patches are noise and are not amplified."""
 MIDDLE_GREY, GREYS_PER_DEVIATION = 128.0, 48.0
+"""Grey value of a normalised 0, and grey values per standard deviation, of the 8-bit input of the matcher."""
 
 
 @dataclass(frozen=True)
 class FlowSettings:
-    """Which matches are believed. Lengths are in pixels of the crop."""
+    """Matching, and criteria for its inliers. Lengths are in pixels of the crop."""
 
     stride_px: int = 4
     """Spacing of the targets."""
@@ -37,32 +38,32 @@ class FlowSettings:
     sigma_px: float = 1.0
     """Standard deviation of a match's error."""
     correlation: float = 6.0
-    """How many neighbouring targets share one error: each target's variance is multiplied by it."""
+    """Number of neighbouring targets that share one error: each target's variance is multiplied by it."""
     contrast_sigma_px: float = 8.0
     """Neighbourhood over which brightness and contrast are normalised before matching."""
     border_px: int = 5
-    """Margin kept from the silhouette, where the render ends and the picture goes on."""
+    """Margin along the silhouette, where the render ends and the image goes on, without targets."""
     smoothing_rounds: int = 5
-    """Iterations of the variational refinement, which carries flow from where there is texture to where is none."""
+    """Iterations of the variational refinement, which propagates flow from textured to flat areas."""
 
 
 @dataclass(frozen=True)
 class FlowField:
-    """Where each pixel of a render is found on the picture."""
+    """Dense correspondence of a render and an image, R pixels a side."""
 
     source: Float32Array
-    """(R, R) the render, brightness and contrast normalised."""
+    """(R, R) the render, brightness and contrast normalised locally."""
     target: Float32Array
-    """(R, R) the picture, likewise."""
+    """(R, R) the image, brightness and contrast normalised locally."""
     forward: Float32Array
-    """(R, R, 2) pixels from render to picture."""
+    """(R, R, 2) displacement from render to image, pixels."""
     mismatch: Float32Array
     """(R, R) distance between a pixel and itself after forward and backward flow, pixels."""
 
 
-def match(rendered: UInt8Array, picture: UInt8Array, settings: FlowSettings) -> FlowField:
-    """Dense inverse search (Kroeger et al., ECCV 2016) between a render and a picture (R, R, 3), sRGB."""
-    source, target = _normalise(rendered, settings), _normalise(picture, settings)
+def match(rendered: UInt8Array, image: UInt8Array, settings: FlowSettings) -> FlowField:
+    """Dense inverse search (Kroeger et al., ECCV 2016) between a render and an image (R, R, 3), sRGB."""
+    source, target = _normalise(rendered, settings), _normalise(image, settings)
     matcher = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     matcher.setVariationalRefinementIterations(settings.smoothing_rounds)
     first, second, still = _quantised(source), _quantised(target), np.zeros((*source.shape, 2), np.float32)
@@ -75,7 +76,7 @@ def match(rendered: UInt8Array, picture: UInt8Array, settings: FlowSettings) -> 
 
 
 def interior(raster: Float32Array, settings: FlowSettings) -> BoolArray:
-    """(R, R) pixels of a raster (R, R, 4) that the mesh covers, without a margin along the silhouette."""
+    """(R, R) mask of the pixels of a raster (R, R, 4) that the mesh covers, eroded by the border."""
     margin = np.ones((2 * settings.border_px + 1,) * 2, np.uint8)
     return np.asarray(cv2.erode((raster[..., 3] > 0).astype(np.uint8), margin, borderValue=(0.0,)) > 0)
 
@@ -89,10 +90,11 @@ def flow_targets(
     camera: Camera,
     settings: FlowSettings,
 ) -> PointTargets | None:
-    """Targets of one keyframe in pixels of the whole picture, seen by `camera`; None where nothing matched.
+    """Targets of one keyframe in pixels of the whole image of `camera`; None where nothing matched.
 
-    `trusted_triangles` are those whose points may be matched: skin, not eyeballs or mouth.
+    :param trusted_triangles: mask of the triangles whose points may be matched: skin, not eyeballs or mouth.
     """
+    # Sample the flow on a grid, and keep what lies on matchable surface, is visible, consistent and short.
     field = match(rendered, crop.image, settings)
     side = rendered.shape[0]
     rows, columns = np.mgrid[: side : settings.stride_px, : side : settings.stride_px]
@@ -102,26 +104,27 @@ def flow_targets(
     triangle = raster[..., 3].astype(np.int64) - 1
     inner = interior(raster, settings)
     visible = triangle[rows, columns]
-    believed = (
+    inliers = (
         inner[rows, columns]
         & trusted_triangles[visible]
         & (crop.usable[rows, columns] > LEAST_USABLE)
         & (field.mismatch[rows, columns] < settings.consistency_px)
         & (np.hypot(*step.T) < settings.longest_px)
     )
-    if not believed.any():
+    if not inliers.any():
         return None
-    rows, columns = rows[believed], columns[believed]
+    # Each inlier is a point of the mesh, by the render's raster, and a place in the image, by the flow.
+    rows, columns = rows[inliers], columns[inliers]
     u, v = raster[rows, columns, 0], raster[rows, columns, 1]
-    points = basis.points(visible[believed], np.stack([u, v, 1.0 - u - v], -1))
+    points = basis.points(visible[inliers], np.stack([u, v, 1.0 - u - v], -1))
     scale = crop.size_px / side
     sigma = settings.sigma_px * np.sqrt(settings.correlation) * scale
-    pixels = crop.to_picture(moved[believed].astype(np.float64) + 0.5)
+    pixels = crop.to_image(moved[inliers].astype(np.float64) + 0.5)
     return PointTargets(points, pixels, np.full(len(rows), sigma), camera)
 
 
 def _normalise(image: UInt8Array, settings: FlowSettings) -> Float32Array:
-    """(R, R) grey picture whose local mean is 0 and whose local contrast is about 1, so that light does not matter."""
+    """(R, R) grey image with local mean 0 and local standard deviation of about 1, which light hardly changes."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     centred = grey - cv2.GaussianBlur(grey, (0, 0), settings.contrast_sigma_px)
     deviation = np.sqrt(cv2.GaussianBlur(centred**2, (0, 0), settings.contrast_sigma_px)) + LEAST_CONTRAST
@@ -129,5 +132,5 @@ def _normalise(image: UInt8Array, settings: FlowSettings) -> Float32Array:
 
 
 def _quantised(image: Float32Array) -> UInt8Array:
-    """What the matcher takes: a normalised picture in 8 bits."""
+    """A normalised image (R, R) in the 8 bits that the matcher takes."""
     return np.clip(MIDDLE_GREY + GREYS_PER_DEVIATION * image, 0.0, 255.0).astype(np.uint8)

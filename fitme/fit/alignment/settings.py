@@ -1,4 +1,4 @@
-"""Settings of head alignment: what the solves over landmarks, optical flow and surface tracks share."""
+"""Settings of head alignment by landmarks, optical flow and surface tracks."""
 
 from dataclasses import dataclass, field
 

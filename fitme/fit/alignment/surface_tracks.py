@@ -1,8 +1,7 @@
-"""Fixed points of the surface, and where keyframes show them by dense flow: what shape is found from.
+"""Tracks of fixed surface points over keyframes, by dense flow: the observations that determine shape.
 
-Other than the targets of `fitme.fit.alignment.optical_flow`, which are wherever a pixel happens to fall, these are the
-same points in all keyframes, so that `fitme.fit.solver.structure_from_motion` can let each of them slip along the
-surface.
+The targets of `fitme.fit.alignment.optical_flow` lie on a grid of pixels; tracks are the same points of the mesh in all
+keyframes, so that `fitme.fit.solver.structure_from_motion` can solve for a tangential displacement of each.
 """
 
 from collections.abc import Sequence
@@ -23,61 +22,62 @@ from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.normals import vertex_normals
 
 FRONT_COSINE = -0.2
-"""Least cosine between a point's normal on the mean head and its forward direction."""
+"""Smallest cosine between a point's normal on the mean head and its forward direction."""
 LOWEST_M = -0.11
-"""Height below the eyes under which the neck begins, which does not turn with the head."""
+"""Smallest height relative to the eyes, metres: below is the neck, which does not turn with the head."""
 CANDIDATES_PER_TRACK = 6
+"""Random points per track among which tracks are chosen."""
 DEPTH_TOLERANCE_M = 0.004
 """A point farther behind the nearest surface than this is hidden."""
 SOBEL_SUM = 8.0
-"""What Sobel's kernel makes of a slope of one per pixel."""
+"""Response of the 3 x 3 Sobel kernel to a slope of one per pixel."""
 LEAST_GRADIENT = 1e-3
-"""Of a normalised picture, per pixel: keeps the tensor of a patch without texture invertible."""
+"""Slope per pixel of a normalised image, added to keep the structure tensor of a flat patch invertible."""
 
 
 @dataclass(frozen=True)
 class TrackSettings:
-    """Which points are tracked, and how far they are believed."""
+    """Choice of the tracked points, and noise model of their matches."""
 
     count: int = 900
-    """Points, spread evenly over the front of the head."""
+    """Number of points, spread evenly over the front of the head."""
     rounds: int = 3
-    """Alternations of tracking and fusion before the shape rests."""
+    """Alternations of track solves and texture fusion before the shape counts as converged."""
     parallax_deg: float = 15.0
-    """Largest angle between two keyframes' head directions from which tracks tell shape. Below it they tell
-    expressions, which the solve would take for shape."""
+    """Largest angle between two keyframes' head directions from which shape is solved for. With less parallax, the
+    solve would take differences of expression for shape."""
     iterations: int = 4
-    """Of the solver in each."""
+    """Iterations of the solver in each round."""
     resolution: int = 288
     """Side in pixels of the crops that are matched."""
     flow: FlowSettings = field(
         default_factory=lambda: FlowSettings(contrast_sigma_px=10.0, smoothing_rounds=30, longest_px=18.0)
     )
-    """Lengths are in pixels of these crops."""
+    """Matching; lengths are in pixels of these crops."""
     patch_sigma_px: float = 5.0
-    """Neighbourhood whose texture and mismatch tell how precise a match is, pixels of the crop."""
+    """Neighbourhood whose texture and mismatch determine a match's covariance, pixels of the crop."""
     precision_factor: float = 0.45
-    """Standard deviation of a match's error over what least squares expects of the patch, where pixels err
-    independently: measured against the true motion of known heads."""
+    """Standard deviation of a match's error over that of least squares with independent pixels: measured against the
+    true motion of synthetic heads."""
     floor_px: float = 1.0
-    """Standard deviation of what even the best matches err by, pixels of the crop: what neighbours err by together, and
-    what the model cannot express, included."""
+    """Standard deviation of the best matches' errors, pixels of the crop, errors that neighbours share and shape that
+    the model cannot express included."""
     tangential_sigma_m: float = 0.0025
-    """Standard deviation of the place of the texture on the mesh."""
+    """Standard deviation of the texture's tangential displacement on the mesh, metres."""
     grazing_cosine: float = 0.3
-    """Below this cosine between normal and viewing direction a point is too oblique to be matched."""
+    """Cosine between normal and viewing direction below which a point is too oblique to be matched."""
     expression_sigma: float = 0.2
-    """Standard deviation of an expression coefficient about zero: narrower than beside landmarks alone, so that what
-    keyframes have in common is the shape's."""
-    anchor_factor: float = 5.0
-    """Factor on the independent part of landmarks' errors: what the model cannot express they have in common, and
-    beside tracks they must not count as so many independent points."""
+    """Standard deviation of an expression coefficient about zero: smaller than in solves over landmarks alone, so that
+    what keyframes have in common is attributed to shape."""
+    landmark_noise_inflation: float = 5.0
+    """Factor on the independent part of landmarks' errors beside tracks: shape that the model cannot express is a
+    common error of theirs, so that they must not count as so many independent points."""
     fewest_views: int = 2
-    """Keyframes that must show a point."""
+    """Smallest number of keyframes that must show a point."""
 
 
 class SurfacePoints:
-    """Points spread evenly over the front of a model's head, P of them."""
+    """P points spread evenly over the front of a model's head."""
 
     def __init__(self, model: MorphableModel, basis: MeshBasis, count: int) -> None:
         triangles, self._barycentric = spread_points(model, count)
@@ -86,9 +86,9 @@ class SurfacePoints:
         self._points: MeshPoints = basis.points(triangles, self._barycentric)
 
     def tracks(self, vertices: torch.Tensor) -> Tracks:
-        """Them as tracks of a head with neutral vertices (V, 3)."""
+        """The points as tracks of a head with neutral vertices (V, 3): with tangents at right angles to its normals."""
         normal = self.places(vertex_normals(vertices[None], self._triangles)[0].numpy())
-        across = np.cross(normal, (0.0, 1.0, 0.0))  # no normal of the front points up or down exactly
+        across = np.cross(normal, (0.0, 1.0, 0.0))  # no normal of the front is vertical
         across /= np.linalg.norm(across, axis=1, keepdims=True)
         along = np.cross(normal, across)
         along /= np.linalg.norm(along, axis=1, keepdims=True)
@@ -103,10 +103,12 @@ class SurfacePoints:
         camera: Camera,
         settings: TrackSettings,
     ) -> TrackView:
-        """Where a keyframe shows the points, given a render of its crop by `camera` and the mesh that was rendered.
+        """Matches of the points in a keyframe, given a render of its crop and the mesh that was rendered; in pixels of
+        the whole image.
 
-        Pixels are the whole picture's.
+        :param camera: camera of the crop.
         """
+        # Project the points into the render, and look up the flow there.
         place = self.places(vertices.numpy())  # (P, 3)
         normal = self.places(vertex_normals(vertices[None], self._triangles)[0].numpy())
         cosine = -(normal * place).sum(1) / (np.linalg.norm(place, axis=1) * np.linalg.norm(normal, axis=1))
@@ -118,7 +120,8 @@ class SurfacePoints:
         surface = self._depth(vertices.numpy(), raster[row, column])
         inner = interior(raster, flow)
         moved, mismatch = (_sample(image, pixels) for image in (matched.forward, matched.mismatch))
-        believed = (
+        # Inliers face the camera, are not hidden, and lie where the flow is usable, consistent and short.
+        inlier = (
             (cosine > settings.grazing_cosine)
             & (-place[:, 2] < surface + DEPTH_TOLERANCE_M)
             & (pixels > 0.0).all(1)
@@ -128,8 +131,8 @@ class SurfacePoints:
             & (mismatch < flow.consistency_px)
             & (np.hypot(*moved.T) < flow.longest_px)
         )
-        index = np.flatnonzero(believed)
-        found = crop.to_picture((pixels + moved)[index].astype(np.float64))
+        index = np.flatnonzero(inlier)
+        found = crop.to_image((pixels + moved)[index].astype(np.float64))
         scale = crop.size_px / side
         covariance = scale**2 * _covariance(matched, pixels, settings)[index]
         return TrackView(index, found, np.linalg.inv(np.linalg.cholesky(covariance)))
@@ -139,7 +142,7 @@ class SurfacePoints:
         return np.asarray((attributes[self._corners] * self._barycentric[..., None]).sum(1), np.float32)
 
     def _depth(self, vertices: Float32Array, hit: Float32Array) -> Float32Array:
-        """(P,) distance along the optical axis of what pixels (P, 4) of a raster show; infinite where nothing."""
+        """(P,) depth, metres, of the surface at pixels (P, 4) of a raster; infinite where there is none."""
         triangle = hit[:, 3].astype(np.int64) - 1
         depth = -vertices[self._triangles.numpy()[triangle], 2]  # (P, 3)
         weights = np.stack([hit[:, 0], hit[:, 1], 1.0 - hit[:, 0] - hit[:, 1]], -1)
@@ -147,7 +150,7 @@ class SurfacePoints:
 
 
 def shared_only(views: Sequence[TrackView], fewest: int) -> list[TrackView]:
-    """The views without tracks that fewer than so many of them show."""
+    """The views without tracks that fewer than `fewest` of them have."""
     seen = np.bincount(np.concatenate([view.index for view in views]))
     kept = [seen[view.index] >= fewest for view in views]
     return [
@@ -158,7 +161,7 @@ def shared_only(views: Sequence[TrackView], fewest: int) -> list[TrackView]:
 
 def spread_points(model: MorphableModel, count: int) -> tuple[Int64Array, Float32Array]:
     """Triangles (count,) and barycentric coordinates (count, 3) of points spread evenly over the front of the mean
-    head: of many drawn by area, each next is the one farthest from all before (farthest-point sampling)."""
+    head: random points, uniform over the area, thinned by farthest-point sampling."""
     corners = model.mean.numpy()[model.triangles.numpy()]  # (F, 3, 3)
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     double_area = np.linalg.norm(normal, axis=1)
@@ -174,8 +177,8 @@ def spread_points(model: MorphableModel, count: int) -> tuple[Int64Array, Float3
 
 
 def _covariance(matched: FlowField, pixels: Float32Array, settings: TrackSettings) -> Float64Array:
-    """(P, 2, 2) squared pixels: of the errors of matches at pixels (P, 2), by least squares over a neighbourhood: the
-    variance of what the match left over, times the inverse of the structure tensor."""
+    """(P, 2, 2) covariances, squared pixels, of the errors of matches at pixels (P, 2), by least squares over a patch:
+    the variance of the residual times the inverse of the structure tensor (Lucas and Kanade, IJCAI 1981)."""
     rows, columns = np.mgrid[: matched.source.shape[0], : matched.source.shape[1]].astype(np.float32)
     found = cv2.remap(
         matched.target, columns + matched.forward[..., 0], rows + matched.forward[..., 1], cv2.INTER_LINEAR

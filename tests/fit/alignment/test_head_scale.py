@@ -13,9 +13,9 @@ from fitme.fit.alignment.head_scale import (
     IRIS_LOG_SIGMA,
     IRIS_RADIUS_M,
     MEASURED_LOG_BIAS,
-    SeenEyes,
+    KeyframeEyes,
+    determined_directions,
     iris_information,
-    told_directions,
     volume_information,
 )
 from fitme.fit.alignment.limbus import LimbusView
@@ -45,7 +45,7 @@ def solved(evidence: MarginalInformation) -> npt.NDArray[np.float64]:
     return np.linalg.solve(precision + np.eye(len(precision)), evidence.potential[:-1])
 
 
-def seen_eyes(model: MorphableModel, radius_m: float, count: int = 8) -> list[SeenEyes]:
+def keyframe_eyes(model: MorphableModel, radius_m: float, count: int = 8) -> list[KeyframeEyes]:
     """Sharp sights of both eyes of the mean head, whose irises have a radius."""
     estimate = KeyframeEstimate(
         HeadPose(np.zeros(3, np.float32), np.array([0.0, 0.0, -DISTANCE_M], np.float32)),
@@ -59,17 +59,17 @@ def seen_eyes(model: MorphableModel, radius_m: float, count: int = 8) -> list[Se
         radius_px = radius_m * FOCAL * CAMERA.width / depth
         tried = radius_px * np.exp(np.linspace(-0.4, 0.4, 81))
         views.append(LimbusView(eye, tried, np.exp(-0.5 * (np.log(tried / radius_px) / 0.05) ** 2)))
-    return [SeenEyes(tuple(views), estimate, CAMERA)] * (count // 2)
+    return [KeyframeEyes(tuple(views), estimate, CAMERA)] * (count // 2)
 
 
 def test_counts_the_directions_that_are_told() -> None:
     precision = np.zeros((7, 7))
     precision[0, 0], precision[1, 1] = 1e6, 1.0
-    assert told_directions(MarginalInformation(precision, np.zeros(7)), 5) == pytest.approx(1.5, abs=1e-3)
+    assert determined_directions(MarginalInformation(precision, np.zeros(7)), 5) == pytest.approx(1.5, abs=1e-3)
     # What hangs on an unknown focal length is not told.
     precision[2, 2] = precision[6, 6] = 1e6
     precision[2, 6] = precision[6, 2] = 1e6 - 1.0
-    assert told_directions(MarginalInformation(precision, np.zeros(7)), 5) < 2.5
+    assert determined_directions(MarginalInformation(precision, np.zeros(7)), 5) < 2.5
 
 
 def test_heads_of_a_shape_are_as_large_as_they_are_drawn(model: MorphableModel) -> None:
@@ -116,7 +116,7 @@ def test_volume_is_the_logarithm_of_size(model: MorphableModel, follows: float, 
 def test_a_head_whose_irises_are_too_large_is_too_large(model: MorphableModel, factor: float) -> None:
     mean = np.zeros(model.identity_count, np.float32)
     measured = factor * IRIS_RADIUS_M * np.exp(MEASURED_LOG_BIAS)
-    evidence = iris_information(model, mean, FOCAL, seen_eyes(model, measured))
+    evidence = iris_information(model, mean, FOCAL, keyframe_eyes(model, measured))
     assert evidence is not None
     found = torch.from_numpy(solved(evidence))
     grown = float((size_of(model, found) / size_of(model, torch.zeros_like(found))).log())
@@ -126,7 +126,9 @@ def test_a_head_whose_irises_are_too_large_is_too_large(model: MorphableModel, f
 
 def test_says_no_more_of_size_than_irises_are_alike(model: MorphableModel) -> None:
     mean = np.zeros(model.identity_count, np.float32)
-    few, many = (iris_information(model, mean, FOCAL, seen_eyes(model, IRIS_RADIUS_M, count)) for count in (2, 2000))
+    few, many = (
+        iris_information(model, mean, FOCAL, keyframe_eyes(model, IRIS_RADIUS_M, count)) for count in (2, 2000)
+    )
     assert few is not None
     assert many is not None
     assert np.trace(few.precision) < np.trace(many.precision)
@@ -140,5 +142,5 @@ def test_says_no_more_of_size_than_irises_are_alike(model: MorphableModel) -> No
 
 def test_without_eyes_nothing_is_said(model: MorphableModel) -> None:
     mean = np.zeros(model.identity_count, np.float32)
-    closed = [replace(eyes, views=()) for eyes in seen_eyes(model, IRIS_RADIUS_M)]
+    closed = [replace(eyes, views=()) for eyes in keyframe_eyes(model, IRIS_RADIUS_M)]
     assert iris_information(model, mean, FOCAL, closed) is None

@@ -87,7 +87,7 @@ def test_what_is_saved_is_loaded_again(errors: LandmarkErrors, tmp_path: Path) -
 
 def test_missing_and_damaged_files_are_told(errors: LandmarkErrors, tmp_path: Path) -> None:
     file = tmp_path / "errors.npz"
-    with pytest.raises(ModelFileError, match="build_landmarks"):
+    with pytest.raises(ModelFileError, match="landmark_errors.measure"):
         load_errors(file)
     errors.save(file)
     file.write_bytes(file.read_bytes()[:1000])
@@ -109,7 +109,7 @@ def test_another_model_has_independent_errors(errors: LandmarkErrors, model: Mor
     assert not errors.fits(other)
     places = model.landmarks(model.mean[None])[0].numpy()[:, :2]
     frame = observed(300.0 + 900.0 * places * np.array([1.0, -1.0], np.float32), PoseSolver(model))
-    target = LandmarkTargets(other, MeshBasis(other), LandmarkSettings()).of(frame, np.eye(3), measured=True)
+    target = LandmarkTargets(other, MeshBasis(other), LandmarkSettings()).of(frame, np.eye(3), correlated=True)
     assert target.errors is None
     assert len(target.pixels) > len(errors.landmarks)
 
@@ -145,7 +145,7 @@ def test_knowing_the_errors_finds_people_better(model: MorphableModel) -> None:
         true = mean + np.tensordot(views.identity[person], components, 1)
         row = [_distance(mean, true)]
         for source in (unknowing, knowing):
-            targets = [source.of(frame, matrix_of(frame.observation.pose), measured=True) for frame in frames]
+            targets = [source.of(frame, matrix_of(frame.observation.pose), correlated=True) for frame in frames]
             found = solve_jointly(targets, start, SolverSettings(), FreeParameters())
             row.append(_distance(mean + np.tensordot(found.identity, components, 1), true))
         distances.append(row)

@@ -105,7 +105,7 @@ def test_what_rests_counts_in_the_joint_solve_as_if_it_were_there(model: Morphab
         start.focal, start.identity, start.rotations[:1], start.translations[:1], start.expressions[:1]
     )
     alone = solve_jointly(targets[:1], first, replace(settings, iterations=12))
-    helped = solve_jointly(targets[:1], first, replace(settings, iterations=12), others=evidence)
+    helped = solve_jointly(targets[:1], first, replace(settings, iterations=12), prior=evidence)
     off = [np.abs(found.identity - together.identity).max() for found in (alone, helped)]
     assert off[1] < 0.1 * off[0]
     assert abs(np.log(helped.focal / together.focal)) < 0.01
