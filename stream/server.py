@@ -1,30 +1,71 @@
-"""Runs the application on uvicorn until it is told to stop."""
+"""The server: the application on uvicorn, on a port and a store of its own."""
 
 import logging
+import os
+import socket
 import ssl
 from pathlib import Path
 
 import uvicorn
+from starlette.applications import Starlette
 
 from fitme.errors import ConfigError
 from stream.engine.local_engine import LocalEngine
 from stream.settings import ServeSettings
-from stream.web.app import create_app
+from stream.web.app import Service, create_app
+from stream.web.session_folders import SessionFolders
 
+BACKLOG = 128
+"""Connections that may wait while the engine warms up."""
 SHUTDOWN_TIMEOUT_S = 5
 """How long open requests and websockets may take to end."""
 
 
-def server_config(settings: ServeSettings) -> uvicorn.Config:
-    """uvicorn's configuration of a server with a local engine.
+class _Server(uvicorn.Server):
+    """Ends the sessions before uvicorn closes the pages' websockets, so that pages know why."""
 
-    :raises ConfigError: if the certificate cannot be used.
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See `uvicorn.Server.shutdown`."""
+        for server in self.servers:
+            server.close()
+        await self._service.sessions.stop()
+        await super().shutdown(sockets)
+
+
+def run_server(settings: ServeSettings) -> None:
+    """Serve until interrupted.
+
+    :raises ConfigError: if the certificate cannot be used, or the port is taken.
+    :raises StoreError: if another server uses the store, or it cannot be written.
     """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("aioice").setLevel(logging.WARNING)
+    os.umask(0o077)  # faces: what this process and its engine create is the owner's alone
     _check_certificate(settings.tls_cert, settings.tls_key)
+    # Port and store first: a second server that is started by mistake ends here and has touched nothing.
+    with _listen(settings.host, settings.port) as listener:
+        folders = SessionFolders(settings.store)
+        try:
+            _serve(settings, folders, listener)
+        finally:
+            folders.release()
+
+
+def _serve(settings: ServeSettings, folders: SessionFolders, listener: socket.socket) -> None:
+    app = create_app(settings, LocalEngine(settings), folders)
+    scheme = "http" if settings.tls_cert is None else "https"
+    port = listener.getsockname()[1]
+    print(f"warming up; the page will be at {scheme}://{settings.host}:{port}/", flush=True)
+    _Server(_server_config(settings, app), app.state.service).run(sockets=[listener])
+
+
+def _server_config(settings: ServeSettings, app: Starlette) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(settings, LocalEngine(settings)),
-        host=settings.host,
-        port=settings.port,
+        app,
         loop="asyncio",
         lifespan="on",
         ws="websockets-sansio",
@@ -38,13 +79,17 @@ def server_config(settings: ServeSettings) -> uvicorn.Config:
     )
 
 
-def run_server(settings: ServeSettings) -> None:
-    """Serve until interrupted."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("aioice").setLevel(logging.WARNING)
-    scheme = "http" if settings.tls_cert is None else "https"
-    print(f"warming up; the page will be at {scheme}://{settings.host}:{settings.port}/", flush=True)
-    uvicorn.Server(server_config(settings)).run()
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens at an address.
+
+    :raises ConfigError: if it cannot: most often, because another server does.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else str(error)
+        raise ConfigError(f"cannot listen at {host}:{port}: {reason}; choose another --host or --port") from error
 
 
 def _check_certificate(certificate: Path | None, key: Path | None) -> None:

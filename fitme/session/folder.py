@@ -38,12 +38,16 @@ def mark_kept(folder: Path, kept: bool) -> None:
 
 
 def delete_session(folder: Path) -> None:
-    """Remove a session's folder and all that is in it; no error if there is none.
+    """Remove a session's folder and all that is in it, as far as it can be removed; no error if there is none.
 
-    :raises StoreError: if something in it cannot be removed.
+    :raises StoreError: if something in it stays.
     """
-    try:
-        if folder.exists():
-            shutil.rmtree(folder)
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot delete the session: {error}") from error
+    failures: list[OSError] = []
+
+    def note(_function: object, _path: str, failure: tuple[type[BaseException], BaseException, object]) -> None:
+        if isinstance(failure[1], OSError) and not isinstance(failure[1], FileNotFoundError):
+            failures.append(failure[1])
+
+    shutil.rmtree(folder, onerror=note)
+    if failures:
+        raise StoreError(f"{folder}: cannot delete the session: {failures[0]} ({len(failures)} in all)")

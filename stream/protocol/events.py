@@ -142,7 +142,8 @@ class EndedEvent(Event, frozen=True, tag="ended"):
     """The session is over; the websocket closes with `CLOSE_ENDED` next."""
 
     reason: str
-    """``deleted``, ``expired`` (no camera and no page for too long) or ``shutdown``."""
+    """``deleted`` (all data is gone), ``not_erased`` (it was to be deleted, but some data stays for now; erasing is
+    tried again), ``expired`` (no camera and no page for too long) or ``shutdown``."""
 
 
 class ErrorEvent(Event, frozen=True, tag="error"):
@@ -150,7 +151,7 @@ class ErrorEvent(Event, frozen=True, tag="error"):
 
     code: str
     """``bad_message`` (this page's last message was not understood), ``engine_restarted`` (renders go on in a moment,
-    from the last round), ``store_failed`` or ``fit_failed``."""
+    from the last round), ``store_failed``, ``erase_failed`` or ``fit_failed``."""
     message: str
 
 

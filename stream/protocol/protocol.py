@@ -28,9 +28,13 @@ secret: 192 random bits that are never listed anywhere. Whoever holds it may wat
 ``GET /session/{session}/avatar.glb``
     200 ``model/gltf-binary``; 404 ``unknown_session``; 409 ``not_ready`` (with ``Retry-After``) before the first skin.
 ``POST /session/{session}/keep`` with ``{"keep": bool}``
-    200 ``{"kept": bool}``. A session that is not kept leaves nothing behind when it ends.
+    200 ``{"kept": bool, "stored": bool}``. A session that is not kept is erased when it ends. `stored` is false before
+    the first round and while the store cannot be written: the event `stored` follows. 500 ``store_failed``: the choice
+    itself could not be written.
 ``DELETE /session/{session}``
-    204: ends the session and removes all of its data, kept or not. 404 ``unknown_session``.
+    204: the session has ended and all of its data is gone, kept or not. 404 ``unknown_session``. 500 ``erase_failed``:
+    the session has ended, but something of it could not be removed yet; erasing is tried again until all is gone, by
+    later servers, too.
 ``GET /healthz``
     200 ``{"status": "ok", "sessions": int, "loop_lag_ms": float}``, or 503 with ``"status": "loop_blocked"`` or
     ``"engine_gone"``.

@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from fitme.errors import FitmeError
+from fitme.errors import FitmeError, StoreError
 from stream.engine.interface import Engine, EngineError, NotReadyError
 from stream.protocol.client_messages import decode, parse_client_message
 from stream.protocol.events import ErrorEvent
@@ -34,6 +34,7 @@ from stream.settings import ServeSettings
 from stream.web.loop_monitor import LoopMonitor
 from stream.web.relay import Outbox
 from stream.web.rtc import OfferError
+from stream.web.session_folders import EraseError, SessionFolders
 from stream.web.sessions import FullError, Session, SessionTable, UnknownSessionError
 
 logger = logging.getLogger(__name__)
@@ -48,11 +49,12 @@ CLOSE_FULL = 1013
 
 _STATUS: dict[type[FitmeError], tuple[int, str]] = {
     OfferError: (400, "bad_offer"),
-    ProtocolError: (400, "bad_request"),
     UnknownSessionError: (404, "unknown_session"),
     NotReadyError: (409, "not_ready"),
     FullError: (503, "full"),
     EngineError: (503, "engine_gone"),
+    EraseError: (500, "erase_failed"),
+    StoreError: (500, "store_failed"),
 }
 _offer_bodies = msgspec.json.Decoder(OfferBody)
 _candidate_bodies = msgspec.json.Decoder(CandidateBody)
@@ -65,22 +67,24 @@ NOT_READY_RETRY_S = 2
 class Service:
     """The handlers of one server and what they share."""
 
-    def __init__(self, settings: ServeSettings, engine: Engine) -> None:
+    def __init__(self, settings: ServeSettings, engine: Engine, folders: SessionFolders) -> None:
         self.settings = settings
         self.engine = engine
-        self.sessions = SessionTable(settings, engine)
+        self.sessions = SessionTable(settings, engine, folders)
         self.monitor = LoopMonitor()
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
         """Start the engine before the first request, end all sessions after the last."""
+        await self.sessions.sweep()  # before the engine warms up: what is over does not wait for that
         await self.engine.start()
-        await self.sessions.start()
+        self.sessions.start()
         monitoring = asyncio.create_task(self.monitor.run())
         try:
             yield
         finally:
             monitoring.cancel()
+            await asyncio.gather(monitoring, return_exceptions=True)
             await self.sessions.stop()
             await self.engine.stop()
 
@@ -152,7 +156,7 @@ class Service:
         session = self.sessions.get(request.path_params["session"])
         wanted = await self._body(request, _keep_bodies)
         await self.sessions.keep(session, wanted.keep)
-        return JSONResponse({"kept": wanted.keep})
+        return JSONResponse({"kept": wanted.keep, "stored": session.stored})
 
     async def delete(self, request: Request) -> Response:
         """``DELETE /session/{session}``"""
@@ -202,7 +206,7 @@ class Service:
                 outbox.put(ErrorEvent(error.code, str(error)))
             except FitmeError as error:
                 logger.warning("a page's message failed: %s", error)
-                outbox.put(ErrorEvent("store_failed", str(error)))
+                outbox.put(ErrorEvent(_status_and_code(error)[1], str(error)))
 
     def _check_engine(self) -> None:
         if not self.engine.healthy:
@@ -238,11 +242,16 @@ async def _refuse(websocket: WebSocket) -> None:
     await websocket.close()
 
 
+def _status_and_code(error: Exception) -> tuple[int, str]:
+    """HTTP status and the protocol's code of an error."""
+    if isinstance(error, ProtocolError):
+        return 413 if error.code == "too_large" else 400, error.code
+    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), (500, "internal"))
+
+
 def _error_response(settings: ServeSettings) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def respond(_request: Request, error: Exception) -> Response:
-        status, code = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), (500, "internal"))
-        if isinstance(error, ProtocolError):
-            status, code = (413 if error.code == "too_large" else status), error.code
+        status, code = _status_and_code(error)
         retry_s = {409: NOT_READY_RETRY_S, 503: settings.session.retry_after_s}.get(status)
         headers = None if retry_s is None else {"Retry-After": str(retry_s)}
         return JSONResponse({"error": {"code": code, "message": str(error)}}, status, headers)
@@ -250,9 +259,9 @@ def _error_response(settings: ServeSettings) -> Callable[[Request, Exception], A
     return respond
 
 
-def create_app(settings: ServeSettings, engine: Engine) -> Starlette:
-    """The ASGI application of a server."""
-    service = Service(settings, engine)
+def create_app(settings: ServeSettings, engine: Engine, folders: SessionFolders) -> Starlette:
+    """ASGI application of a server; its `Service` is `app.state.service`."""
+    service = Service(settings, engine, folders)
     session = "/session/{session}"
     routes = [
         Route("/config", service.config),

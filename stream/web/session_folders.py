@@ -1,0 +1,134 @@
+"""Folders of the sessions in the store: which may live until when, and that what is erased is erased.
+
+Below the store's folder::
+
+    lock            held (flock) by the one server that owns the store
+    erasing/ID      empty file: session ID is to be erased; there until nothing of the session is left
+    ID/             folder of a session; `fitme.session.store` has its layout
+        expires     seconds since 1970 until which the session may live unless it is kept; renewed while it is used
+
+A folder that no server knows, whose time is over and that is not kept is erased: at the start of a server, and hourly.
+All functions block.
+"""
+
+import fcntl
+import logging
+import re
+import secrets
+import time
+from pathlib import Path
+
+from fitme.errors import StoreError
+from fitme.session.folder import delete_session, is_kept
+
+logger = logging.getLogger(__name__)
+
+ID_BYTES = 24
+"""192 random bits."""
+
+_ID_PATTERN = re.compile(rf"[0-9a-f]{{{2 * ID_BYTES}}}")
+_LOCK = "lock"
+_ERASING = "erasing"
+_EXPIRES = "expires"
+
+
+class EraseError(StoreError):
+    """A session cannot be erased now; it is remembered, and erasing is tried again."""
+
+
+class SessionFolders:
+    """The store's folder, owned by one server at a time."""
+
+    def __init__(self, store: Path) -> None:
+        """Take ownership of the store, before anything in it is touched.
+
+        :raises StoreError: if another server owns it, or if it cannot be written.
+        """
+        self._store = store
+        try:
+            store.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = (store / _LOCK).open("a")
+        except OSError as error:
+            raise StoreError(f"{store}: cannot be used as a store: {error}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise StoreError(
+                f"{store}: another server uses this store: stop it, or give --store another one"
+            ) from error
+        self._to_erase = {path.name for path in (store / _ERASING).glob("*") if _ID_PATTERN.fullmatch(path.name)}
+
+    def release(self) -> None:
+        """Let another server own the store."""
+        self._lock.close()
+
+    @staticmethod
+    def new_id() -> str:
+        """Secret id of a new session."""
+        return secrets.token_hex(ID_BYTES)
+
+    @staticmethod
+    def is_id(text: str) -> bool:
+        """Whether `text` has the form of a session's id."""
+        return _ID_PATTERN.fullmatch(text) is not None
+
+    def path(self, session_id: str) -> Path:
+        """Folder of a session, which need not exist."""
+        return self._store / session_id
+
+    def erases(self, session_id: str) -> bool:
+        """Whether a session is to be erased and is not yet gone."""
+        return session_id in self._to_erase
+
+    @property
+    def to_erase(self) -> frozenset[str]:
+        """Ids of the sessions that could not be erased yet."""
+        return frozenset(self._to_erase)
+
+    def renew(self, session_id: str, lifetime_s: float) -> None:
+        """Let a session live for some more seconds; begins its folder if need be.
+
+        A store that cannot be written is no error: the session goes on, and what it stores fails by itself.
+        """
+        folder = self.path(session_id)
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            (folder / _EXPIRES).write_text(f"{time.time() + lifetime_s:.0f}\n")
+        except OSError as error:
+            logger.warning("the lifetime of a session cannot be written: %s", error)
+
+    def erase(self, session_id: str) -> None:
+        """Remove all of a session. What cannot be removed is remembered on disk and in `to_erase`.
+
+        :raises EraseError: if something stays.
+        """
+        self._to_erase.add(session_id)
+        marker = self._store / _ERASING / session_id
+        try:
+            marker.parent.mkdir(mode=0o700, exist_ok=True)
+            marker.touch(mode=0o600)
+        except OSError as error:
+            logger.warning("a session that is to be erased cannot be marked: %s", error)
+        try:
+            delete_session(self.path(session_id))
+            marker.unlink(missing_ok=True)
+        except (StoreError, OSError) as error:
+            raise EraseError(f"not everything could be erased yet, it is tried again: {error}") from error
+        self._to_erase.discard(session_id)
+
+    def ids(self) -> list[str]:
+        """Ids of all session folders on disk."""
+        return [path.name for path in self._store.iterdir() if self.is_id(path.name)]
+
+    def may_live(self, session_id: str) -> bool:
+        """Whether a session that nobody uses may stay for now: it is kept, or its time is not over."""
+        if self.erases(session_id):
+            return False
+        folder = self.path(session_id)
+        if is_kept(folder):
+            return True
+        try:
+            return float((folder / _EXPIRES).read_text()) > time.time()
+        except (OSError, ValueError):
+            return False
