@@ -87,7 +87,7 @@ def test_what_is_saved_is_loaded_again(errors: LandmarkErrors, tmp_path: Path) -
 
 def test_missing_and_damaged_files_are_told(errors: LandmarkErrors, tmp_path: Path) -> None:
     file = tmp_path / "errors.npz"
-    with pytest.raises(ModelFileError, match="landmark_errors.measure"):
+    with pytest.raises(ModelFileError, match=r"landmark_errors\.measure"):
         load_errors(file)
     errors.save(file)
     file.write_bytes(file.read_bytes()[:1000])
