@@ -1,8 +1,8 @@
-"""How much of any light reaches the white of the mean head's eyes past lids, brow and nose, by rays in all directions.
+"""Light transfer to the sclera of the mean head, past lids, brow and nose, by casting rays in all directions.
 
-A fit knows light as spherical harmonics of order 2, too smooth to tell whether a brow hides a ceiling's lamp. The
-coefficients are therefore not those of the transfer itself: they are fitted to what made lights leave on the eyes,
-which halves their error.
+A fit's light has spherical harmonics up to order 2, too smooth to resolve whether a brow hides a ceiling's lamp. The
+coefficients are therefore not the projection of the transfer itself: they are fitted to the shading of the sclera under
+random lights, which halves their error.
 """
 
 from dataclasses import dataclass
@@ -20,51 +20,55 @@ from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 
 AMBIENT_SHARE_RANGE = (0.1, 0.9)
-"""Share of a made light that comes from everywhere."""
+"""Range of the ambient share of a random light."""
 FROM_ABOVE = 0.3
-"""Mean of its gradient upwards over its mean; spread along each axis, too."""
+"""Mean of the ambient light's upward gradient over its level, and the standard deviation of its gradient along each
+axis."""
 LARGEST_LAMP_COUNT, LAMP_RAYS, LAMP_SPREAD = 2, 6, 0.15
-"""Lamps and windows are bundles of rays, of this spread in radians."""
+"""Largest number of lamps, rays of each, and the standard deviation of their directions in radians: lamps and windows
+have an extent."""
 LAMP_REACH = ((-1.2, 1.2), (-0.3, 1.6), (0.2, 1.0))
 """Range of their directions across, up and to the front, before they are made unit vectors."""
 
 IRIS_RADIUS_M = 0.0059
 RELAXED_LIDS = 0.12
-"""How far lids are down between blinks."""
+"""Blink coefficient of open eyes."""
 GRID_M = 0.0005
-"""Distance between the points at which the sclera is looked at."""
+"""Distance between the sampled points of the sclera."""
 LID_MARGIN_M = 0.0012
-"""Points nearer to a lid than this are its blurred edge."""
+"""Points nearer to a lid than this are left out: images show them blurred with the lid."""
 OFF_SURFACE_M, SHORTEST_RAY_M = 0.0002, 1e-5
-"""How far off the eyeball rays start, and from where on they are stopped."""
+"""Distance from the eyeball at which rays start, and smallest distance of an intersection along them."""
 DIRECTION_COUNT = 600
+"""Number of rays from each point."""
 NEAR_M, BEHIND_M = 0.06, -0.03
-"""What shades an eye lies less above or below it than the first, and no farther back than the second."""
+"""Triangles that may block light: at most the first above or below the eyes, and no farther back than the second."""
 LIGHT_COUNT = 6000
+"""Number of random lights that coefficients are fitted to."""
 RIDGE = 1e-3
-"""How strongly fitted coefficients are drawn to the transfer's own."""
+"""Ridge that shrinks fitted coefficients towards the projection of the transfer."""
 LEAST_SHADING = 0.1
-"""Errors count relative to the shading, but at least to this."""
+"""Smallest shading to which errors are relative."""
 LAMBERT = np.array([1.0] + 3 * [2.0 / 3.0] + 5 * [0.25])
 """(9,) irradiance over radiance by order, in units of pi (Ramamoorthi and Hanrahan 2001)."""
 _FLIPPED = np.array([1.0, 1.0, 1.0, -1.0, -1.0, 1.0, 1.0, -1.0, 1.0])
-"""What a mirror makes of the coefficients: those odd across change sign."""
+"""(9,) signs of the coefficients under the reflection x -> -x: functions odd in x change sign."""
 
 
 @dataclass(frozen=True)
-class MadeLight:
-    """Light from everywhere and from lamps, together about 1."""
+class RandomLight:
+    """Ambient light and lamps; their levels sum to 1."""
 
     ambient: Float64Array
-    """(9,) as in `Light.sh`."""
+    """(9,) coefficients as in `Light.sh`."""
     directions: Float64Array
-    """(L, 3) unit vectors towards the rays of the lamps."""
+    """(L, 3) unit vectors towards the lamps' rays."""
     levels: Float64Array
-    """(L,)."""
+    """(L,) irradiance of each ray at normal incidence."""
 
 
-def made_light(g: np.random.Generator) -> MadeLight:
-    """A room, the sky, a lamp or a window."""
+def random_light(g: np.random.Generator) -> RandomLight:
+    """Random light: ambient with a gradient, and one or two lamps or windows."""
     share = float(g.uniform(*AMBIENT_SHARE_RANGE))
     ambient = np.zeros(SH_COUNT)
     ambient[0] = share / SH_BAND_0
@@ -73,12 +77,13 @@ def made_light(g: np.random.Generator) -> MadeLight:
     middles = _unit(np.stack([g.uniform(low, high, lamps) for low, high in LAMP_REACH], -1))
     rays = _unit(np.repeat(middles, LAMP_RAYS, 0) + LAMP_SPREAD * g.standard_normal((lamps * LAMP_RAYS, 3)))
     brightness = g.uniform(0.3, 1.0, lamps)
-    return MadeLight(ambient, rays, np.repeat((1.0 - share) * brightness / brightness.sum(), LAMP_RAYS) / LAMP_RAYS)
+    return RandomLight(ambient, rays, np.repeat((1.0 - share) * brightness / brightness.sum(), LAMP_RAYS) / LAMP_RAYS)
 
 
 def sclera_transfer(model: MorphableModel) -> tuple[Float64Array, Float64Array]:
-    """Coefficients (4, 9) and openness (4,) as `fitme.fit.lighting.sclera` holds them."""
+    """`transfer` (4, 9) and `openness` (4,) of `fitme.fit.lighting.sclera.ScleraStatistics`; half a minute."""
     points, normals, part, obstacles = _sclera(model)
+    # Cast rays from every point in all directions; average over the points of each part.
     directions = _sphere(DIRECTION_COUNT)
     reached = np.zeros((len(points), DIRECTION_COUNT), np.bool_)
     cast_rays(points, directions, *obstacles, reached)
@@ -89,15 +94,16 @@ def sclera_transfer(model: MorphableModel) -> tuple[Float64Array, Float64Array]:
     openness = lit.sum(1) / np.stack([cosine[mine].mean(0) for mine in parts]).sum(1)
     own = lit @ basis * 4.0 / DIRECTION_COUNT / LAMBERT
 
+    # Shading of every part under random lights, and the coefficients that predict it best.
     draw = np.random.default_rng(0)
     lights, shading = np.zeros((LIGHT_COUNT, SH_COUNT)), np.zeros((LIGHT_COUNT, len(parts)))
     for row in range(LIGHT_COUNT):
-        light = made_light(draw)
+        light = random_light(draw)
         nearest = np.argmax(light.directions @ directions.T, 1)
         lights[row] = light.ambient + np.pi * LAMBERT * (light.levels @ basis[nearest])
         shading[row] = own @ light.ambient + lit[:, nearest] @ light.levels
     fitted = np.stack([_fitted(lights, shading[:, index], own[index]) for index in range(len(parts))])
-    # Left to right, parts mirror each other.
+    # Parts from left to right are mirror images of those from right to left.
     return (fitted + fitted[::-1] * _FLIPPED) / 2.0, (openness + openness[::-1]) / 2.0
 
 
@@ -110,8 +116,8 @@ def cast_rays(
     aside: Float64Array,  # (F, 3) and the third
     reached: BoolArray,  # (P, D)
 ) -> None:
-    """Write whether the light of each direction reaches each point; Moeller and Trumbore, "Fast, minimum storage
-    ray-triangle intersection", 1997."""
+    """Write whether light from each direction reaches each point, by the intersection test of Moeller and Trumbore,
+    "Fast, minimum storage ray-triangle intersection", 1997."""
     for p in range(points.shape[0]):
         for d in range(directions.shape[0]):
             dx, dy, dz = directions[d, 0], directions[d, 1], directions[d, 2]
@@ -140,7 +146,8 @@ def cast_rays(
 
 
 def _fitted(lights: Float64Array, shading: Float64Array, own: Float64Array) -> Float64Array:
-    """(9,) coefficients that give lights' (N, 9) shading (N,), with the least relative error."""
+    """(9,) coefficients that predict the shading (N,) under lights (N, 9) with the smallest relative error (ridge
+    regression towards `own` (9,))."""
     weight = 1.0 / np.maximum(shading, LEAST_SHADING)
     design = lights * weight[:, None]
     ridge = RIDGE * len(lights)
@@ -151,8 +158,8 @@ def _fitted(lights: Float64Array, shading: Float64Array, own: Float64Array) -> F
 def _sclera(
     model: MorphableModel,
 ) -> tuple[Float64Array, Float64Array, Int64Array, tuple[Float64Array, Float64Array, Float64Array]]:
-    """Points (P, 3) of the sclera that a camera in front sees between the mean head's lids, normals (P, 3), the part
-    (P,) that each belongs to, counted from the picture's left, and the triangles that may be in light's way."""
+    """Points (P, 3) of the sclera visible from the front between the mean head's lids, their normals (P, 3), the part
+    (P,) of each, counted from the image's left, and the triangles that may block light: first corners and two edges."""
     expression = torch.zeros(1, EXPRESSION_COUNT)
     for side in ("Left", "Right"):
         expression[0, expression_index(f"eyeBlink{side}")] = RELAXED_LIDS
@@ -184,14 +191,14 @@ def _sclera(
 
 
 def _sphere_through(points: Float64Array) -> tuple[Float64Array, float]:
-    """Centre (3,) and radius of the sphere that fits points (N, 3) best."""
+    """Centre (3,) and radius of the sphere through points (N, 3), by linear least squares."""
     system = np.concatenate([2.0 * points, np.ones((len(points), 1))], 1)
     *center, rest = np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0]
     return np.array(center), float(np.sqrt(rest + np.dot(center, center)))
 
 
 def _sphere(count: int) -> Float64Array:
-    """Evenly spread unit vectors (count, 3): a Fibonacci lattice."""
+    """Unit vectors (count, 3) of a Fibonacci lattice: evenly spread over the sphere."""
     index = np.arange(count) + 0.5
     z = 1.0 - 2.0 * index / count
     angle = np.pi * (1.0 + 5.0**0.5) * index

@@ -1,139 +1,126 @@
-"""How much of a face's colour is skin and how much is light.
+"""Albedo scale of a face: its expected skin albedo under priors of skin tone and of light.
 
-A picture shows their product only, so dark skin in bright light looks like light skin in dim light. Both have priors,
-though. Skin's albedo lies near a curve from dark and red to light and pale, as melanin goes: its hue tells of its
-level. Light is nearly white once a camera has balanced it, but for some warmth, and as bright as automatic exposure
-makes it. What the surface reflects without going through the skin has the light's hue: on dark skin, that is a large
-part of the colour. Whatever else of known albedo stands in the same light is evidence of the light: the white of the
-eye is (`fitme.fit.lighting.sclera`).
+An image shows the product of albedo and shading only, so that dark skin in bright light looks like light skin in dim
+light. Both have priors, though. Skin albedo lies near a curve from dark and red to light and pale, by melanin content,
+so that its hue is informative about its level. Light is nearly white after a camera's white balance, but for some
+warmth, and its level is set by automatic exposure. Specular reflection has the hue of the light: on dark skin it is a
+large part of the colour. A second surface of known albedo in the same light adds information about the light: the
+sclera does (`fitme.fit.lighting.sclera`).
 
-The posterior mean under these priors weighs the same evidence as TRUST (Feng et al., ECCV 2022) does by a network.
+The posterior mean under these priors resolves the ambiguity that TRUST (Feng et al., ECCV 2022) resolves by a network.
 """
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from fitme.arrays import Float32Array, Float64Array
 
-SKIN_TONES = np.array(
-    [
-        [0.627, 0.423, 0.3367],
-        [0.611, 0.406, 0.3169],
-        [0.598, 0.388, 0.2963],
-        [0.576, 0.368, 0.2744],
-        [0.552, 0.345, 0.2507],
-        [0.535, 0.326, 0.2317],
-        [0.510, 0.304, 0.2103],
-        [0.486, 0.284, 0.1915],
-        [0.465, 0.265, 0.1756],
-        [0.445, 0.249, 0.1618],
-        [0.428, 0.235, 0.1497],
-        [0.402, 0.216, 0.1345],
-        [0.372, 0.194, 0.1162],
-        [0.343, 0.175, 0.1032],
-        [0.278, 0.134, 0.0749],
-        [0.221, 0.100, 0.0537],
-        [0.171, 0.075, 0.0396],
-        [0.144, 0.061, 0.0319],
-        [0.120, 0.051, 0.0266],
-        [0.095, 0.039, 0.0212],
-    ]
-)
-"""(T, 3) linear albedos R, G, B, equally likely, from light to dark: means in the logarithm of twentieths, by their
-first principal component, of the faces' medians of 1,500 skins that the package's generator made of random latents.
-Light skins are alike and dark ones are not, which no normal distribution has."""
-SHEEN = 0.025
-"""Light off the surface of a face, per unit of specular albedo, where a perfect white shows 1; as a median over the
-face: 400 lights on the mean head under `fitme.render.shading.blinn_phong`, ambient light reflected at normal
-incidence."""
-SKIN_SPECULAR = 0.54
-"""Specular albedo of the same skins, mean of the faces' medians; they differ by 0.01."""
+SKIN_TONE_PRIOR_PATH = Path(__file__).with_name("skin_tone_prior.json")
+"""What `fitme.build.skin_tone_prior` writes."""
+_PRIOR = json.loads(SKIN_TONE_PRIOR_PATH.read_text())
+SKIN_TONES = np.array(_PRIOR["albedos"], np.float64)
+"""(T, 3) linear albedos R, G, B, equally likely, from light to dark: a discrete prior, since light skins resemble one
+another and dark ones do not, unlike samples of a normal distribution."""
+SPECULAR_REFLECTION = 0.025
+"""Specular term over the shading, per unit of specular albedo; median over the face, of 400 lights on the mean head
+under `fitme.render.shading.blinn_phong`, ambient light reflected at normal incidence."""
+SKIN_SPECULAR = float(_PRIOR["specular"])
+"""Specular albedo of skin: the mean over heads of the faces' medians, whose standard deviation is 0.01."""
 WARMTH = np.array([0.53, 0.0, -1.0])
-"""By how much the logarithm of a black body's light changes as it gets cooler: by Planck's law at 610, 550 and 465 nm,
-between 6,500 and 3,500 K, green and the largest made 0 and 1."""
+"""(3,) direction of the logarithm of a black body's light as it gets cooler: by Planck's law at 610, 550 and 465 nm,
+between 6,500 and 3,500 K, relative to green, the largest change scaled to 1."""
 DARKEST = 1e-3
-"""Linear colour below which pictures say nothing of hue."""
+"""Linear colour below which an image carries no information about hue."""
 
 
 @dataclass(frozen=True)
-class LightEvidence:
-    """What something of known albedo says of the light on a face, under each of K guesses at what it is."""
+class LightObservation:
+    """Observation of the light on a face by a second surface, under each of K hypotheses of what that surface is."""
 
     log_shading: Float64Array
-    """(K, T, 3) logarithm of what a perfect white in the place of the skin would show, if the skin has each of
-    `SKIN_TONES`; T may be 1 where that makes no difference."""
+    """(K, T, 3) logarithm of the shading of the face, if the skin has each of `SKIN_TONES`; T may be 1 where the
+    observation does not depend on the skin."""
     covariance: Float64Array
-    """(K, 3, 3) of its error."""
-    log_share: Float64Array
-    """(K,) logarithm of how likely each guess is beforehand."""
-    log_otherwise: float
-    """Logarithm of how likely it is to be none of these, times the density of what is seen then, (2 pi)^(3/2) left
-    out."""
+    """(K, 3, 3) covariance of `log_shading`."""
+    log_prior: Float64Array
+    """(K,) logarithm of the prior probability of each hypothesis."""
+    log_outlier: float
+    """Logarithm of the probability of an outlier, none of the hypotheses, times the density of the observation then,
+    the factor (2 pi)^(-3/2) left out."""
 
 
 @dataclass(frozen=True)
-class ToneSettings:
-    """Priors of the light on a face, and of a person's hue."""
+class AlbedoScaleSettings:
+    """Priors of the light on a face, and of a person's hue about the skin-tone prior."""
 
     mean_shading: float = 0.6
-    """Expected shading: exposure makes the mean of a picture 0.18, and what it shows reflects 0.3 on average."""
+    """Expected shading: exposure makes the mean of an image 0.18, and scenes reflect 0.3 on average."""
     shading_log_sigma: float = 0.4
+    """Standard deviation of the logarithm of the shading, common to the channels."""
     tint_log_sigma: float = 0.05
-    """Colour of the light that white balance leaves, per channel."""
+    """Standard deviation of the logarithm of each channel of the light after white balance."""
     temperature_log_sigma: float = 0.1
-    """The same along `WARMTH`: lamps and skies differ in their temperature above all."""
+    """Standard deviation along `WARMTH`: lamps and skies differ in their temperature above all."""
     hue_log_sigma: float = 0.06
-    """What people differ in beside the level, per channel: blood in the skin, makeup, a camera's primaries."""
+    """Standard deviation of the logarithm of each channel of a person's albedo about the tones: blood in the skin,
+    makeup, a camera's primaries."""
 
     @property
     def light_covariance(self) -> Float64Array:
-        """(3, 3) of the logarithm of the light."""
+        """(3, 3) prior covariance of the logarithm of the shading."""
         level, tint = self.shading_log_sigma**2 * np.ones((3, 3)), self.tint_log_sigma**2 * np.eye(3)
         return np.asarray(level + tint + self.temperature_log_sigma**2 * np.outer(WARMTH, WARMTH))
 
 
-def likely_skin_tone(
+def expected_skin_albedo(
     face_color: Float32Array,  # (..., 3)
-    settings: ToneSettings,
+    settings: AlbedoScaleSettings,
     specular: float = SKIN_SPECULAR,
-    evidence: LightEvidence | None = None,
+    observation: LightObservation | None = None,
 ) -> Float32Array:
-    """Expected linear albedo (..., 3), a geometric mean, of skin whose median linear colours are seen as (..., 3).
+    """Posterior mean of the logarithm of the linear skin albedo, as albedo (..., 3), of faces with median linear
+    colours (..., 3).
 
-    `specular` is its specular albedo, median of the face. Each of `SKIN_TONES` is weighed by how well a likely light
-    makes it look as seen; of what is left then, hue takes its share. `evidence` makes the light better known.
+    :param specular: median specular albedo of the face.
+    :param observation: of the light by a second surface, which narrows the prior of the light.
     """
-    shading = np.full((1, 1, 3), np.log(settings.mean_shading))
-    light = settings.light_covariance[None]
-    hue = settings.hue_log_sigma**2 * np.eye(3)
-    belief = np.zeros((1, len(SKIN_TONES)))  # (K, T) logarithm, of guesses and tones
-    if evidence is not None:
-        unexpected = evidence.log_shading - shading  # (K, T, 3)
-        doubt = np.linalg.inv(light + evidence.covariance)  # (K, 3, 3)
-        told = evidence.log_share[:, None] + _log_density(unexpected, doubt)
-        # The last guess is that it tells nothing.
-        belief = np.concatenate([told + belief, belief + evidence.log_otherwise])
-        shading = np.concatenate(
-            [np.broadcast_to(shading + unexpected @ doubt @ light, (len(doubt), len(SKIN_TONES), 3)),
-             np.broadcast_to(shading, (1, len(SKIN_TONES), 3))]
+    # Prior of the logarithm of the shading: one Gaussian, or one for each hypothesis (K) and tone (T).
+    mean = np.full((1, 1, 3), np.log(settings.mean_shading))
+    covariance = settings.light_covariance[None]  # (K, 3, 3)
+    log_weight = np.zeros((1, len(SKIN_TONES)))  # (K, T)
+    if observation is not None:
+        # Condition the light on the observation under each hypothesis (Kalman update).
+        innovation = observation.log_shading - mean  # (K, T, 3)
+        information = np.linalg.inv(covariance + observation.covariance)  # (K, 3, 3)
+        updated = observation.log_prior[:, None] + _log_density(innovation, information)
+        # The last hypothesis is the outlier, which leaves the prior of the light as it is.
+        log_weight = np.concatenate([updated + log_weight, log_weight + observation.log_outlier])
+        mean = np.concatenate(
+            [np.broadcast_to(mean + innovation @ information @ covariance, (len(information), len(SKIN_TONES), 3)),
+             np.broadcast_to(mean, (1, len(SKIN_TONES), 3))]
         )  # fmt: skip
-        light = np.concatenate([light - light @ doubt @ light, light])
-    seen = np.log(np.maximum(face_color, DARKEST))[..., None, None, :]  # (..., 1, 1, 3)
-    surplus = seen - shading - np.log(SKIN_TONES + SHEEN * specular)  # (..., K, T, 3)
-    precision = np.linalg.inv(light + hue)
-    belief = belief + _log_density(surplus, precision)
-    weight = np.exp(belief - belief.max((-2, -1), keepdims=True))
+        covariance = np.concatenate([covariance - covariance @ information @ covariance, covariance])
+    # Weigh every tone by how well a likely light explains the colour under it.
+    hue = settings.hue_log_sigma**2 * np.eye(3)
+    log_color = np.log(np.maximum(face_color, DARKEST))[..., None, None, :]  # (..., 1, 1, 3)
+    residual = log_color - mean - np.log(SKIN_TONES + SPECULAR_REFLECTION * specular)  # (..., K, T, 3)
+    precision = np.linalg.inv(covariance + hue)
+    log_weight = log_weight + _log_density(residual, precision)
+    weight = np.exp(log_weight - log_weight.max((-2, -1), keepdims=True))
     weight /= weight.sum((-2, -1), keepdims=True)
-    toned = np.log(SKIN_TONES) + surplus @ precision @ hue
-    tone: Float32Array = np.exp((weight[..., None] * toned).sum((-3, -2))).astype(np.float32)
-    return tone
+    # The residual is part light, part the person's hue about the tone: the latter is albedo.
+    log_albedo = np.log(SKIN_TONES) + residual @ precision @ hue
+    albedo: Float32Array = np.exp((weight[..., None] * log_albedo).sum((-3, -2))).astype(np.float32)
+    return albedo
 
 
 def _log_density(
     deviation: Float64Array,  # (..., K, T, 3)
     precision: Float64Array,  # (K, 3, 3)
 ) -> Float64Array:
-    """(..., K, T) of normal distributions, (2 pi)^(3/2) left out."""
-    spread = 0.5 * np.linalg.slogdet(precision)[1][:, None]
-    return np.asarray(spread - 0.5 * np.einsum("...kti,kij,...ktj->...kt", deviation, precision, deviation))
+    """(..., K, T) logarithms of normal densities, the factor (2 pi)^(-3/2) left out."""
+    log_scale = 0.5 * np.linalg.slogdet(precision)[1][:, None]
+    return np.asarray(log_scale - 0.5 * np.einsum("...kti,kij,...ktj->...kt", deviation, precision, deviation))

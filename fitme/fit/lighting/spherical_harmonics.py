@@ -1,6 +1,7 @@
-"""Spherical-harmonics light in closed form: given albedo and normals, colour is linear in the light's coefficients.
+"""Estimation of spherical-harmonics illumination in closed form: given albedo and normals, colour is linear in the
+light's coefficients (Ramamoorthi and Hanrahan, SIGGRAPH 2001).
 
-Light and albedo share a scale that no picture can tell apart: see `fitme.fit.lighting.albedo_scale`.
+Light and albedo share a scale that images leave open: see `fitme.fit.lighting.albedo_scale`.
 """
 
 from dataclasses import dataclass
@@ -16,42 +17,43 @@ from fitme.shape.regions import Region
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 """Weights of linear sRGB primaries in luminance (IEC 61966-2-1)."""
 LIGHT_REGIONS = (Region.SKIN, Region.LIPS)
-"""Surfaces whose colour tells about the light."""
+"""Surfaces on whose colours the light is estimated."""
 AMBIENT_RIDGE = 1e-4
 """Ridge on the constant coefficient, relative to that on the others: just enough to keep the system regular."""
 MINIMAL_SHADING = 0.08
-"""Shading is kept above this, in the light's own hue, when colours are divided by it."""
+"""Lower limit of the shading, in the light's own hue, where colours are divided by it."""
 LEAST_CHANNEL = 0.5
-"""And each channel above this share of what the mean of them all is in that hue: lights rarely differ by more."""
+"""Lower limit of each channel, as a share of the channels' mean in that hue: lights rarely differ by more."""
 
 DARK = 1e-9
-"""Added to what may be 0 and is divided by."""
+"""Added to divisors that may be 0."""
 
 
 @dataclass(frozen=True)
 class LightSettings:
-    """Numerics of the light's least squares."""
+    """Regularisation and robust weights of the light's least squares."""
 
     directional_ridge: float = 0.001
-    """Ridge on the coefficients above order 0, relative to the mean squared albedo of the evidence. More leaves shading
-    in the albedo: foreheads bright under a ceiling's lamp, jaws dark."""
+    """Ridge on the coefficients above order 0, relative to the summed squared albedo of the samples. A larger one
+    leaves shading in the albedo: foreheads bright under a ceiling's lamp, jaws dark."""
     hue_ridge: float = 0.05
-    """The same on how channels differ: light has one hue on the whole, and skin that is redder in places is skin."""
+    """Ridge on the differences between channels, relative to the summed squared albedo: light is mostly of one hue, so
+    that a local redness is the skin's."""
     iterations: int = 4
     """Reweighting rounds against highlights, shadows and occluders."""
     robust_scale: float = 0.2
-    """Residual in linear light beyond which a sample counts less. With less, the brightest skin under a steep light
-    would count as a highlight."""
+    """Residual in linear light beyond which a sample is down-weighted (Geman-McClure). With a smaller one, the
+    brightest skin under a steep light would count as a highlight."""
 
 
 @dataclass(frozen=True)
 class LitSurface:
-    """Samples of a surface: all of the light transport that does not depend on the light."""
+    """Light transport at N samples of a surface: its factors that do not depend on the light."""
 
     diffuse: Float32Array
-    """(N, 9) spherical harmonics at the normals: what multiplies albedo and light."""
+    """(N, 9) spherical harmonics at the normals, occluded: the factor on albedo and light."""
     specular: Float32Array
-    """(N, 9) spherical harmonics in the mirror direction times reflectance: what is added to it."""
+    """(N, 9) spherical harmonics in the mirror direction times reflectance, occluded: the factor on the light alone."""
 
     def subset(self, index: IndexArray) -> "LitSurface":
         """Only the samples of `index`."""
@@ -64,8 +66,8 @@ class LitSurface:
         least = np.maximum(LEAST_CHANNEL * values.mean(-1, keepdims=True), MINIMAL_SHADING)
         return np.maximum(values, least * tint)
 
-    def sheen(self, light: Float32Array) -> Float32Array:
-        """(N, 3) specular reflection under a light (9, 3)."""
+    def specular_term(self, light: Float32Array) -> Float32Array:
+        """(N, 3) specular term under a light (9, 3), >= 0."""
         values: Float32Array = self.specular @ light
         return np.maximum(values, 0.0)
 
@@ -76,7 +78,7 @@ def lit_surface(
     specular: Float32Array,  # (N, 1)
     occlusion: Float32Array,  # (N, 1)
 ) -> LitSurface:
-    """Light transport of unit normals, unit directions to the viewer, specular albedo, and share of light let through.
+    """Light transport of unit normals, unit directions to the viewer, specular albedo, and ambient occlusion, 1 open.
 
     The specular term is the ambient one of `fitme.render.shading.specular_shading`.
     """
@@ -89,7 +91,7 @@ def lit_surface(
     )
 
 
-def estimate_light(
+def estimate_illumination(
     surface: LitSurface,
     color: Float32Array,  # (N, 3)
     albedo: Float32Array,  # (N, 3)
@@ -97,39 +99,46 @@ def estimate_light(
     settings: LightSettings,
     prior: Float32Array | None = None,  # (9, 3)
 ) -> Float32Array:
-    """(9, 3) light that best explains the linear colours of a surface of known albedo.
+    """(9, 3) light of linear sRGB under which a surface of known linear albedo shows linear colours.
 
-    Iteratively reweighted ridge regression in two steps: light of one hue, its orders above 0 drawn to those of `prior`
-    or to zero without one, then each channel by itself, drawn to that light as far as `prior` has one hue.
+    Iteratively reweighted ridge regression in two steps: first light of one hue, whose orders above 0 are shrunk
+    towards those of `prior`, zero by default; then each channel by itself, shrunk towards that light and the deviation
+    of `prior` from one hue.
     """
     center = np.zeros((SH_COUNT, 3)) if prior is None else prior.astype(np.float64)
-    colorful = center - center.mean(1, keepdims=True) * _tint(center[0])
+    chromatic = center - center.mean(1, keepdims=True) * _tint(center[0])
     # Channels first: three systems of nine unknowns.
     design = albedo.T[..., None] * surface.diffuse + surface.specular  # (3, N, 9)
-    # Solved for what the prior does not explain: where it explains all, rounding could move what nothing tells.
+    # Solve for the residual under the prior: where the prior is exact, rounding then moves no undetermined coefficient.
     expected = center.T
-    unexplained = color - np.einsum("cnk,kc->nc", design, center.astype(np.float32))
+    unmodelled = color - np.einsum("cnk,kc->nc", design, center.astype(np.float32))
     robust = np.ones(len(color), np.float32)
     light = center
     for _ in range(settings.iterations):
         weighted = design * (weight * robust)[:, None]
-        evidence = (np.einsum("n,nc->c", weight * robust, albedo**2) + DARK).astype(np.float64)  # (3,)
+        power = (np.einsum("n,nc->c", weight * robust, albedo**2) + DARK).astype(np.float64)  # (3,)
         normal_matrix = (weighted.transpose(0, 2, 1) @ design).astype(np.float64)  # (3, 9, 9)
-        surplus = np.einsum("cnk,nc->ck", weighted, unexplained).astype(np.float64)  # (3, 9)
-        tint = _tint((expected + _step(normal_matrix, surplus, settings.hue_ridge * evidence))[:, 0])
-        plain = tint[:, None] * center.mean(1) + colorful.T  # (3, 9)
-        together = (tint[:, None, None] ** 2 * normal_matrix).sum(0)[None]  # (1, 9, 9)
-        left = (tint @ (surplus + _times(normal_matrix, expected - plain)))[None]  # (1, 9)
-        plain = plain + tint[:, None] * _step(together, left, settings.directional_ridge * (tint**2 @ evidence)[None])
-        left = surplus + _times(normal_matrix, expected - plain)
-        light = (plain + _step(normal_matrix, left, settings.hue_ridge * evidence)).T
+        right_side = np.einsum("cnk,nc->ck", weighted, unmodelled).astype(np.float64)  # (3, 9)
+        # The hue of the light, by a solve of each channel.
+        tint = _tint((expected + _step(normal_matrix, right_side, settings.hue_ridge * power))[:, 0])
+        monochrome = tint[:, None] * center.mean(1) + chromatic.T  # (3, 9)
+        # Light of that hue: nine unknowns for all channels.
+        one_hue = (tint[:, None, None] ** 2 * normal_matrix).sum(0)[None]  # (1, 9, 9)
+        residual_side = (tint @ (right_side + _times(normal_matrix, expected - monochrome)))[None]  # (1, 9)
+        monochrome = monochrome + tint[:, None] * _step(
+            one_hue, residual_side, settings.directional_ridge * (tint**2 @ power)[None]
+        )
+        # Each channel by itself, shrunk towards that light.
+        residual_side = right_side + _times(normal_matrix, expected - monochrome)
+        light = (monochrome + _step(normal_matrix, residual_side, settings.hue_ridge * power)).T
+        # Geman-McClure weights against highlights, shadows and occluders.
         residual = color - np.einsum("cnk,kc->nc", design, light.astype(np.float32))
         robust = (1.0 / (1.0 + (residual**2).sum(-1) / settings.robust_scale**2) ** 2).astype(np.float32)
     return light.astype(np.float32)
 
 
 def _tint(ambient: Float64Array) -> Float64Array:
-    """(3,) hue of a light's constant coefficients (3,), of mean 1."""
+    """(3,) hue of mean 1 of a light's constant coefficients (3,)."""
     positive = np.maximum(ambient, 0.0) + DARK
     return np.asarray(positive / positive.mean())
 
@@ -139,9 +148,9 @@ def _times(matrices: Float64Array, vectors: Float64Array) -> Float64Array:
     return np.asarray((matrices @ vectors[..., None])[..., 0])
 
 
-def _step(normal_matrix: Float64Array, surplus: Float64Array, ridge: Float64Array) -> Float64Array:
-    """(C, 9) solutions of C systems (C, 9, 9), (C, 9), drawn to 0 by a ridge (C,) above order 0."""
+def _step(normal_matrix: Float64Array, right_side: Float64Array, ridge: Float64Array) -> Float64Array:
+    """(C, 9) solutions of C systems (C, 9, 9), (C, 9), shrunk towards 0 by a ridge (C,) above order 0."""
     diagonal = np.tile(ridge[:, None], SH_COUNT)  # (C, 9)
     diagonal[:, 0] = AMBIENT_RIDGE * ridge
     ridged = normal_matrix + diagonal[..., None] * np.eye(SH_COUNT)
-    return np.asarray(np.linalg.solve(ridged, surplus[..., None])[..., 0])
+    return np.asarray(np.linalg.solve(ridged, right_side[..., None])[..., 0])

@@ -10,9 +10,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fitme.arrays import Float32Array, Float64Array, IndexArray
-from fitme.fit.lighting.albedo_scale import LightEvidence, ToneSettings, likely_skin_tone
-from fitme.fit.lighting.sclera import SCLERA_LIGHT, ScleraObservation, light_information
-from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, LightSettings, LitSurface, estimate_light, lit_surface
+from fitme.fit.lighting.albedo_scale import AlbedoScaleSettings, LightObservation, expected_skin_albedo
+from fitme.fit.lighting.sclera import SCLERA_LIGHT, ScleraObservation, observe_light
+from fitme.fit.lighting.spherical_harmonics import (
+    LIGHT_REGIONS,
+    LightSettings,
+    LitSurface,
+    estimate_illumination,
+    lit_surface,
+)
 from fitme.fit.texture.delighting import SMALLEST_WEIGHT, BandSums, ViewAlbedo
 from fitme.fit.texture.disagreement import disagreement
 from fitme.fit.texture.skin_mask import bare_neck, seen_neck, skin_probabilities
@@ -46,7 +52,7 @@ class FusionSettings:
     """Summed weight at which a texel is believed by half."""
     light_samples: int = 12000
     """Texels of skin on which lights are found."""
-    tone: ToneSettings = field(default_factory=ToneSettings)
+    albedo_scale: AlbedoScaleSettings = field(default_factory=AlbedoScaleSettings)
 
 
 @dataclass(frozen=True)
@@ -156,7 +162,7 @@ def fuse(
     unseen = (1.0 - confidence) ** (settings.rounds + 1)
     fused = np.clip((1.0 - unseen) * seen + unseen * tinted, 0.0, MAXIMAL_ALBEDO).astype(np.float32)
     predicted = [
-        fused[sampled] * s.surface.shading(light) + s.surface.sheen(light)
+        fused[sampled] * s.surface.shading(light) + s.surface.specular_term(light)
         for s, light in zip(samples, lights, strict=True)
     ]
     errors = tuple(_error(s, colors) for s, colors in zip(samples, predicted, strict=True))
@@ -211,7 +217,7 @@ def _light(
     view: _Samples, albedo: Float32Array, light_settings: LightSettings, prior: Float32Array | None
 ) -> Float32Array:
     seen = np.flatnonzero(view.weight > 0.0)
-    return estimate_light(
+    return estimate_illumination(
         view.surface.subset(seen), view.color[seen], albedo[seen], view.weight[seen], light_settings, prior
     )
 
@@ -236,7 +242,7 @@ def _tint(
         weight = np.maximum(sum(s.weight for s in samples), SMALLEST_WEIGHT)[:, None]
         face_color = np.median(sum(s.weight[:, None] * s.color for s in samples) / weight, 0)
         evidence = _by_sclera(samples, whites, face_color, prior[sampled], settings)
-        tone = likely_skin_tone(face_color, settings.tone, float(np.median(specular[sampled])), evidence)
+        tone = expected_skin_albedo(face_color, settings.albedo_scale, float(np.median(specular[sampled])), evidence)
     reference = np.median(prior[sampled], 0)
     tinted = prior.copy()
     bare = table.within(BARE_SKIN)
@@ -250,10 +256,10 @@ def _by_sclera(
     face_color: Float32Array,  # (3,)
     prior: Float32Array,  # (S, 3)
     settings: FusionSettings,
-) -> LightEvidence | None:
+) -> LightObservation | None:
     """What the white of the eyes says of the light in which the skin shows `face_color`. Where that light comes from is
     found on skin of any likely tone: it makes hardly a difference."""
-    tone = likely_skin_tone(face_color, settings.tone)
+    tone = expected_skin_albedo(face_color, settings.albedo_scale)
     albedo = prior * (tone / np.maximum(np.median(prior, 0), SMALLEST_ALBEDO))
     seen = []
     for view, white in zip(samples, whites, strict=True):
@@ -261,11 +267,11 @@ def _by_sclera(
         if white is None or not len(index):
             continue
         surface, color = view.surface.subset(index), view.color[index]
-        light = estimate_light(surface, color, albedo[index], view.weight[index], SCLERA_LIGHT).mean(1)
+        light = estimate_illumination(surface, color, albedo[index], view.weight[index], SCLERA_LIGHT).mean(1)
         shading = float(np.median(surface.diffuse @ light))
         if shading > 0.0:
             seen.append(ScleraObservation(white, np.median(color, 0), light / shading))
-    return light_information(seen, face_color)
+    return observe_light(seen, face_color)
 
 
 def view_weight(table: TexelTable, view: TexelObservation, sharpness: float) -> Float32Array:
@@ -289,7 +295,7 @@ def _view_albedos(
     expected rather than as seen.
     """
     shading = surface.shading(light)
-    predicted = expected * shading + surface.sheen(light)
+    predicted = expected * shading + surface.specular_term(light)
     ratio = np.maximum(color / np.maximum(predicted, SMALLEST_WEIGHT), 0.0)
     grey = ratio.mean(-1, keepdims=True)
     albedo = expected * (grey + _lit(shading) * (ratio - grey))
@@ -333,7 +339,7 @@ def _disagreements(
     for view, values, light in zip(samples, view_albedo, lights, strict=True):
         others = weight - view.weight
         albedo = (seen - view.weight[:, None] * values) / np.maximum(others, SMALLEST_WEIGHT)[:, None]
-        predicted = albedo * view.surface.shading(light) + view.surface.sheen(light)
+        predicted = albedo * view.surface.shading(light) + view.surface.specular_term(light)
         shared = np.where(others > settings.confident_weight * sharpest, view.weight, 0.0)
         found.append(disagreement(predicted, view.color, shared))
     return tuple(found)

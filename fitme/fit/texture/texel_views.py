@@ -9,7 +9,7 @@ from torch import Tensor
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.fit.alignment.aligner import camera_of, posed_vertices
 from fitme.fit.estimate import KeyframeEstimate
-from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, LightSettings, estimate_light, lit_surface
+from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, LightSettings, estimate_illumination, lit_surface
 from fitme.fit.texture.mouth_interior import BEHIND_LIPS
 from fitme.fit.texture.unprojection import TexelObservation, TexelTable, texel_table, unproject
 from fitme.geometry import Camera
@@ -58,4 +58,4 @@ class TexelViews:
         specular = self.at_texels(maps.specular)
         surface = lit_surface(view.normals, view.toward_viewer, specular, self.table.occlusion)
         weight = view.weight * self.table.within(LIGHT_REGIONS)
-        return estimate_light(surface, view.color, self.at_texels(maps.diffuse), weight, settings, prior)
+        return estimate_illumination(surface, view.color, self.at_texels(maps.diffuse), weight, settings, prior)

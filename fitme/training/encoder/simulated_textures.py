@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fitme.arrays import Float32Array
 from fitme.color import linear_to_srgb, srgb_to_linear
-from fitme.fit.lighting.albedo_scale import ToneSettings, likely_skin_tone
+from fitme.fit.lighting.albedo_scale import AlbedoScaleSettings, expected_skin_albedo
 from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, LUMINANCE, MINIMAL_SHADING
 from fitme.fit.texture.fusion import MAXIMAL_ALBEDO, FusionSettings
 from fitme.fit.texture.unprojection import texel_table, unproject
@@ -230,7 +230,7 @@ def _view_albedos(
     residual[:, 0] = 0.0
     flat = dull / shading.clamp(min=MINIMAL_SHADING) * torch.einsum("bhwk,bkc->bhwc", basis, residual).exp()
     color = _mean_over(lit, seen_skin)  # (B, 3)
-    tone = torch.from_numpy(likely_skin_tone(color.numpy(), ToneSettings()))
+    tone = torch.from_numpy(expected_skin_albedo(color.numpy(), AlbedoScaleSettings()))
     tone = tone * (settings.tone_log_sigma * _normal(random, batch, 1)).exp()
     scale = tone / _mean_over(flat, seen_skin).clamp(min=1e-3)
     return (flat * scale[:, None, None]).clamp(0.0, MAXIMAL_ALBEDO), scale

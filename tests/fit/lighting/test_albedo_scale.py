@@ -6,12 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fitme.fit.lighting.albedo_scale import SHEEN, SKIN_SPECULAR, SKIN_TONES, WARMTH, ToneSettings, likely_skin_tone
+from fitme.fit.lighting.albedo_scale import (
+    SKIN_SPECULAR,
+    SKIN_TONES,
+    SPECULAR_REFLECTION,
+    WARMTH,
+    AlbedoScaleSettings,
+    expected_skin_albedo,
+)
 
 Array = npt.NDArray[np.floating[Any]]
-SETTINGS = ToneSettings()
+SETTINGS = AlbedoScaleSettings()
 people_seen = st.builds(
-    lambda tone, shading: ((SKIN_TONES[tone] + SHEEN * SKIN_SPECULAR) * shading).astype(np.float32),
+    lambda tone, shading: ((SKIN_TONES[tone] + SPECULAR_REFLECTION * SKIN_SPECULAR) * shading).astype(np.float32),
     st.integers(0, len(SKIN_TONES) - 1),
     st.floats(0.3, 0.9),
 )
@@ -22,7 +29,7 @@ def photographed(skin: Array, draw: np.random.Generator) -> Array:
     level = SETTINGS.shading_log_sigma * draw.standard_normal((len(skin), 1))
     warmth = SETTINGS.temperature_log_sigma * draw.standard_normal((len(skin), 1)) * WARMTH
     tint = SETTINGS.tint_log_sigma * draw.standard_normal(skin.shape) + warmth
-    return np.asarray((skin + SHEEN * SKIN_SPECULAR) * SETTINGS.mean_shading * np.exp(level + tint))
+    return np.asarray((skin + SPECULAR_REFLECTION * SKIN_SPECULAR) * SETTINGS.mean_shading * np.exp(level + tint))
 
 
 def people(count: int, draw: np.random.Generator) -> Array:
@@ -31,25 +38,25 @@ def people(count: int, draw: np.random.Generator) -> Array:
 
 
 @pytest.mark.parametrize("face", [[0.08, 0.04, 0.025], [0.17, 0.11, 0.08], [0.42, 0.28, 0.24]])
-def test_it_is_the_mean_of_the_people_who_look_so(face: list[float]) -> None:
+def test_it_is_the_mean_of_people_of_that_colour(face: list[float]) -> None:
     draw = np.random.default_rng(0)
     skin = people(400_000, draw)
     off = np.log(photographed(skin, draw) / np.array(face))
     alike = np.abs(off).max(1) < 0.06
     expected = np.exp(np.log(skin[alike]).mean(0))
     assert alike.sum() > 100
-    np.testing.assert_allclose(likely_skin_tone(np.array(face, np.float32), SETTINGS), expected, rtol=0.05)
+    np.testing.assert_allclose(expected_skin_albedo(np.array(face, np.float32), SETTINGS), expected, rtol=0.05)
 
 
 @given(people_seen, st.floats(1.1, 2.0))
-def test_a_brighter_picture_is_no_darker_skin(face: Array, factor: float) -> None:
-    dim, bright = (float(likely_skin_tone(np.float32(f) * face, SETTINGS).mean()) for f in (1.0, factor))
+def test_skin_is_no_darker_in_a_brighter_image(face: Array, factor: float) -> None:
+    dim, bright = (float(expected_skin_albedo(np.float32(f) * face, SETTINGS).mean()) for f in (1.0, factor))
     assert bright > 0.999 * dim
 
 
-def test_what_makes_a_picture_brighter_is_part_skin_and_part_light() -> None:
+def test_a_brighter_image_is_part_skin_and_part_light() -> None:
     seen = (0.6 * SKIN_TONES).astype(np.float32)
-    lighter = np.log(likely_skin_tone(1.3 * seen, SETTINGS) / likely_skin_tone(seen, SETTINGS)).mean()
+    lighter = np.log(expected_skin_albedo(1.3 * seen, SETTINGS) / expected_skin_albedo(seen, SETTINGS)).mean()
     assert 0.3 < lighter / np.log(1.3) < 0.8
 
 
@@ -62,26 +69,26 @@ def test_warm_light_is_that_of_a_black_body() -> None:
 
 
 def test_redder_skin_of_the_same_brightness_is_darker() -> None:
-    pale, red = likely_skin_tone(np.array([[0.25, 0.2, 0.18], [0.33, 0.18, 0.12]], np.float32), SETTINGS)
+    pale, red = expected_skin_albedo(np.array([[0.25, 0.2, 0.18], [0.33, 0.18, 0.12]], np.float32), SETTINGS)
     assert red[1] < 0.8 * pale[1]
 
 
-def test_the_greyness_that_sheen_adds_to_dark_skin_is_not_taken_for_its_own() -> None:
+def test_the_specular_term_of_dark_skin_is_not_taken_for_albedo() -> None:
     dark = SKIN_TONES[-2]
-    seen = ((dark + SHEEN * SKIN_SPECULAR) * SETTINGS.mean_shading).astype(np.float32)
-    matt, glossy = (likely_skin_tone(seen, SETTINGS, specular) for specular in (0.0, SKIN_SPECULAR))
-    assert glossy[2] / glossy[0] < 0.96 * matt[2] / matt[0]
-    np.testing.assert_allclose(glossy, dark, rtol=0.35)
+    seen = ((dark + SPECULAR_REFLECTION * SKIN_SPECULAR) * SETTINGS.mean_shading).astype(np.float32)
+    matt, specular_too = (expected_skin_albedo(seen, SETTINGS, specular) for specular in (0.0, SKIN_SPECULAR))
+    assert specular_too[2] / specular_too[0] < 0.96 * matt[2] / matt[0]
+    np.testing.assert_allclose(specular_too, dark, rtol=0.35)
 
 
 def test_hue_and_exposure_together_tell_more_than_exposure_alone() -> None:
     draw = np.random.default_rng(0)
     skin = people(2000, draw)
     seen = photographed(skin, draw)
-    found = likely_skin_tone(seen.astype(np.float32), SETTINGS)
-    by_exposure = likely_skin_tone(
+    found = expected_skin_albedo(seen.astype(np.float32), SETTINGS)
+    by_exposure = expected_skin_albedo(
         np.repeat(np.exp(np.log(seen).mean(1, keepdims=True)), 3, 1).astype(np.float32),
-        ToneSettings(tint_log_sigma=5.0),
+        AlbedoScaleSettings(tint_log_sigma=5.0),
     )
     error, plain = (np.abs(np.log(values / skin))[:, 1].mean() for values in (found, by_exposure))
     assert error < 0.8 * plain
@@ -90,6 +97,6 @@ def test_hue_and_exposure_together_tell_more_than_exposure_alone() -> None:
 def test_no_class_of_people_is_seen_lighter_or_darker_than_it_is_by_much() -> None:
     draw = np.random.default_rng(1)
     skin = people(20_000, draw)
-    found = np.log(likely_skin_tone(photographed(skin, draw).astype(np.float32), SETTINGS) / skin)[:, 1]
+    found = np.log(expected_skin_albedo(photographed(skin, draw).astype(np.float32), SETTINGS) / skin)[:, 1]
     bias = [found[group].mean() for group in np.array_split(np.argsort(skin[:, 1]), 6)]
     assert np.abs(bias).max() < 0.3

@@ -1,4 +1,7 @@
-"""The white of the eye as evidence of the light: what it shows, what is expected of it, what it says of skin."""
+"""The sclera as an observation of the light: its colour, the prediction of its colour, and the skin albedo given
+both."""
+
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -6,30 +9,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fitme.build.sclera.light_transfer import cast_rays, made_light, sclera_transfer
-from fitme.build.sclera.measure import Studio, spread, trend
+from fitme.build.sclera.light_transfer import cast_rays, random_light, sclera_transfer
+from fitme.build.sclera.measure import ScleraErrors, ScleraRenderer, covariances, statistics_of, trend
 from fitme.color import linear_to_bytes
 from fitme.fit.lighting.albedo_scale import (
-    SHEEN,
     SKIN_SPECULAR,
     SKIN_TONES,
-    LightEvidence,
-    ToneSettings,
-    likely_skin_tone,
+    SPECULAR_REFLECTION,
+    AlbedoScaleSettings,
+    LightObservation,
+    expected_skin_albedo,
 )
 from fitme.fit.lighting.sclera import (
     EYE_HUE_LOG_SIGMA,
     EYE_LEVEL_LOG_SIGMA,
-    LOG_LOSS,
-    OPENNESS,
-    PEOPLE_COVARIANCE,
-    SHADING_SLOPE,
-    TRANSFER,
-    VIEW_COVARIANCE,
+    SCLERA_STATISTICS_PATH,
     ScleraObservation,
-    light_information,
+    covariance_growth,
+    load_sclera_statistics,
     log_reflection,
-    missed_growth,
+    observe_light,
     sclera_color,
 )
 from fitme.reflectance.weights import load_default_generator
@@ -37,7 +36,8 @@ from fitme.shape import MorphableModel
 from fitme.shape.landmark_groups import LEFT_EYE, LEFT_EYE_CORNERS, LEFT_IRIS, RIGHT_EYE, RIGHT_EYE_CORNERS, RIGHT_IRIS
 
 FloatArray = npt.NDArray[np.float32]
-SETTINGS = ToneSettings()
+SETTINGS = AlbedoScaleSettings()
+STATISTICS = load_sclera_statistics()
 WHITE = np.array([0.30, 0.27, 0.24], np.float32)
 SKIN = np.array([0.20, 0.12, 0.09], np.float32)
 SURROUNDINGS = np.array([3.5449] + 8 * [0.0], np.float32)
@@ -64,24 +64,24 @@ def eyes(opening: float = 5.0, width: float = 34.0) -> tuple[npt.NDArray[np.uint
     return linear_to_bytes(image.astype(np.float32)), landmarks, np.ones((120, 220), np.float32)
 
 
-def tracked_frame(
-    white: FloatArray = WHITE, skin: FloatArray = SKIN, light: FloatArray = SURROUNDINGS
+def observation(
+    sclera: FloatArray = WHITE, skin: FloatArray = SKIN, light: FloatArray = SURROUNDINGS
 ) -> ScleraObservation:
-    return ScleraObservation(white, skin, light)
+    return ScleraObservation(sclera, skin, light)
 
 
-def test_white_is_found_between_lids_iris_and_catchlight() -> None:
+def test_sclera_is_found_between_lids_iris_and_catchlight() -> None:
     color = sclera_color(*eyes())
     assert color is not None
     np.testing.assert_allclose(color, WHITE, rtol=0.06)
 
 
 @pytest.mark.parametrize("opening", [0.0, 0.8])
-def test_closed_eyes_show_nothing(opening: float) -> None:
+def test_closed_eyes_have_no_sclera(opening: float) -> None:
     assert sclera_color(*eyes(opening)) is None
 
 
-def test_covered_and_blown_eyes_and_such_outside_the_picture_show_nothing() -> None:
+def test_covered_and_overexposed_eyes_and_eyes_outside_of_the_image_have_no_sclera() -> None:
     image, landmarks, usable = eyes()
     assert sclera_color(image, landmarks, 0.0 * usable) is None
     assert sclera_color(np.full_like(image, 255), landmarks, usable) is None
@@ -98,19 +98,19 @@ def test_one_covered_eye_leaves_the_other() -> None:
     np.testing.assert_allclose(color, WHITE, rtol=0.06)
 
 
-def test_without_eyes_tone_is_as_if_nobody_had_looked() -> None:
-    assert light_information([], SKIN) is None
-    silent = LightEvidence(np.array([[[1.0, 0.0, -1.0]]]), 1e6 * np.eye(3)[None], np.zeros(1), -np.inf)
+def test_an_observation_without_information_changes_nothing() -> None:
+    assert observe_light([], SKIN) is None
+    vague = LightObservation(np.array([[[1.0, 0.0, -1.0]]]), 1e6 * np.eye(3)[None], np.zeros(1), -np.inf)
     np.testing.assert_allclose(
-        likely_skin_tone(SKIN, SETTINGS, evidence=silent), likely_skin_tone(SKIN, SETTINGS), rtol=1e-3
+        expected_skin_albedo(SKIN, SETTINGS, observation=vague), expected_skin_albedo(SKIN, SETTINGS), rtol=1e-3
     )
 
 
 @given(st.floats(0.3, 3.0))
 def test_exposure_makes_no_difference_to_the_ratio(factor: float) -> None:
     face = np.float32(factor) * SKIN
-    seen = light_information([tracked_frame()], SKIN)
-    exposed = light_information([tracked_frame(np.float32(factor) * WHITE, face)], face)
+    seen = observe_light([observation()], SKIN)
+    exposed = observe_light([observation(np.float32(factor) * WHITE, face)], face)
     assert seen is not None
     assert exposed is not None
     np.testing.assert_allclose(exposed.log_shading - np.log(factor), seen.log_shading, atol=1e-5)
@@ -118,17 +118,17 @@ def test_exposure_makes_no_difference_to_the_ratio(factor: float) -> None:
 
 @given(st.floats(1.05, 2.0), st.integers(0, len(SKIN_TONES) - 1))
 def test_beside_a_brighter_sclera_skin_is_darker(factor: float, tone: int) -> None:
-    face = (0.5 * (SKIN_TONES[tone] + SHEEN * SKIN_SPECULAR)).astype(np.float32)
+    face = (0.5 * (SKIN_TONES[tone] + SPECULAR_REFLECTION * SKIN_SPECULAR)).astype(np.float32)
     white = np.array([0.27, 0.25, 0.24], np.float32)
-    dim, bright = (light_information([tracked_frame(np.float32(f) * white, face)], face) for f in (1.0, factor))
-    lighter, darker = (likely_skin_tone(face, SETTINGS, evidence=e) for e in (dim, bright))
+    dim, bright = (observe_light([observation(np.float32(f) * white, face)], face) for f in (1.0, factor))
+    lighter, darker = (expected_skin_albedo(face, SETTINGS, observation=e) for e in (dim, bright))
     assert darker.mean() < lighter.mean()
 
 
 def test_hue_of_the_sclera_is_that_of_the_light() -> None:
     blue = WHITE * np.array([0.9, 1.0, 1.1], np.float32)
     plain, cold = (
-        likely_skin_tone(SKIN, SETTINGS, evidence=light_information([tracked_frame(w)], SKIN)) for w in (WHITE, blue)
+        expected_skin_albedo(SKIN, SETTINGS, observation=observe_light([observation(w)], SKIN)) for w in (WHITE, blue)
     )
     assert cold[2] / cold[0] < 0.97 * plain[2] / plain[0]
 
@@ -137,13 +137,13 @@ def test_hue_of_the_sclera_is_that_of_the_light() -> None:
 def test_lashes_and_lids_are_not_taken_for_sclera(contrast: tuple[float, float, float]) -> None:
     """Where the eyes should be, something as red as the skin or redder."""
     lids = SKIN * np.exp(np.array(contrast, np.float32))
-    found = likely_skin_tone(SKIN, SETTINGS, evidence=light_information(8 * [tracked_frame(lids)], SKIN))
-    np.testing.assert_allclose(found, likely_skin_tone(SKIN, SETTINGS), rtol=0.08)
+    found = expected_skin_albedo(SKIN, SETTINGS, observation=observe_light(8 * [observation(lids)], SKIN))
+    np.testing.assert_allclose(found, expected_skin_albedo(SKIN, SETTINGS), rtol=0.08)
 
 
-def test_one_catchlight_among_views_is_not_believed() -> None:
-    plain = light_information(5 * [tracked_frame()], SKIN)
-    glared = light_information([*(4 * [tracked_frame()]), tracked_frame(3.0 * WHITE)], SKIN)
+def test_one_catchlight_among_views_makes_no_difference() -> None:
+    plain = observe_light(5 * [observation()], SKIN)
+    glared = observe_light([*(4 * [observation()]), observation(3.0 * WHITE)], SKIN)
     assert plain is not None
     assert glared is not None
     np.testing.assert_allclose(glared.log_shading, plain.log_shading, atol=1e-6)
@@ -152,10 +152,10 @@ def test_one_catchlight_among_views_is_not_believed() -> None:
 def test_views_add_up_but_never_to_certainty() -> None:
     spreads = []
     for count in (1, 4, 1000):
-        evidence = light_information(count * [tracked_frame()], SKIN)
-        assert evidence is not None
-        assert (np.linalg.eigvalsh(evidence.covariance) > 0.9 * EYE_HUE_LOG_SIGMA**2).all()
-        spreads.append(np.trace(evidence.covariance[0]))
+        observed = observe_light(count * [observation()], SKIN)
+        assert observed is not None
+        assert (np.linalg.eigvalsh(observed.covariance) > 0.9 * EYE_HUE_LOG_SIGMA**2).all()
+        spreads.append(np.trace(observed.covariance[0]))
     assert spreads[0] > spreads[1] > spreads[2] > 3.0 * EYE_LEVEL_LOG_SIGMA**2
 
 
@@ -195,67 +195,86 @@ def test_rays_hit_what_a_plain_test_says() -> None:
 
 def test_transfer_is_that_of_the_default_model(model: MorphableModel) -> None:
     transfer, openness = sclera_transfer(model)
-    np.testing.assert_allclose(transfer, TRANSFER, atol=0.005)
-    np.testing.assert_allclose(openness, OPENNESS, atol=0.01)
+    np.testing.assert_allclose(transfer, STATISTICS.transfer, atol=0.005)
+    np.testing.assert_allclose(openness, STATISTICS.openness, atol=0.01)
 
 
-def test_light_is_told_better_with_the_eyes_than_without() -> None:
-    """People under light as the settings expect it, whose eyes miss what is expected as far as is stated."""
+def test_skin_albedo_is_better_with_the_eyes_than_without() -> None:
+    """People under light drawn from its prior, whose eyes err by the shipped covariances."""
     draw = np.random.default_rng(3)
     views = 4
-    own = EYE_LEVEL_LOG_SIGMA**2 * np.ones((3, 3)) + EYE_HUE_LOG_SIGMA**2 * np.eye(3) + PEOPLE_COVARIANCE
+    own = EYE_LEVEL_LOG_SIGMA**2 * np.ones((3, 3)) + EYE_HUE_LOG_SIGMA**2 * np.eye(3) + STATISTICS.people_covariance
     with_eyes, without = [], []
     for _ in range(300):
         skin = SKIN_TONES[draw.integers(len(SKIN_TONES))] * np.exp(SETTINGS.hue_log_sigma * draw.standard_normal(3))
         light = SETTINGS.mean_shading * np.exp(draw.multivariate_normal(np.zeros(3), SETTINGS.light_covariance))
-        face = ((skin + SHEEN * SKIN_SPECULAR) * light).astype(np.float32)
+        face = ((skin + SPECULAR_REFLECTION * SKIN_SPECULAR) * light).astype(np.float32)
         expected = log_reflection(SURROUNDINGS, skin[None])[0, 0] + np.log(light)
         person = draw.multivariate_normal(np.zeros(3), own)
-        missed = person + draw.multivariate_normal(np.zeros(3), VIEW_COVARIANCE, views)
-        seen = [tracked_frame(np.exp(expected + off).astype(np.float32), face) for off in missed]
+        missed = person + draw.multivariate_normal(np.zeros(3), STATISTICS.view_covariance, views)
+        seen = [observation(np.exp(expected + off).astype(np.float32), face) for off in missed]
         truth = np.log(skin)
-        with_eyes.append(np.log(likely_skin_tone(face, SETTINGS, evidence=light_information(seen, face))) - truth)
-        without.append(np.log(likely_skin_tone(face, SETTINGS)) - truth)
+        with_eyes.append(np.log(expected_skin_albedo(face, SETTINGS, observation=observe_light(seen, face))) - truth)
+        without.append(np.log(expected_skin_albedo(face, SETTINGS)) - truth)
     error, plain = (np.abs(np.array(values)[:, 1]).mean() for values in (with_eyes, without))
     assert error < 0.75 * plain
     assert np.abs(np.mean(with_eyes, 0)).max() < 0.1
 
 
-def test_made_heads_under_unknown_light_look_as_expected(model: MorphableModel) -> None:
-    """Rendered, found by MediaPipe, compared: people whom the constants were not measured on."""
-    seen = Studio(model, load_default_generator()).surprises(first=91_000, people=2)
-    missed = seen.surplus - LOG_LOSS - SHADING_SLOPE * seen.shading[:, None]
-    spread = np.sqrt(missed_growth(seen.shading)[:, None] * np.diag(PEOPLE_COVARIANCE + VIEW_COVARIANCE))
+def test_synthetic_heads_look_as_predicted_within_the_shipped_covariances(model: MorphableModel) -> None:
+    """People on whom the statistics were not measured, rendered and found by MediaPipe."""
+    seen = ScleraRenderer(model, load_default_generator()).errors(first=91_000, people=2)
+    missed = seen.error - STATISTICS.log_bias - STATISTICS.shading_slope * seen.shading[:, None]
+    spread = np.sqrt(
+        covariance_growth(seen.shading)[:, None] * np.diag(STATISTICS.people_covariance + STATISTICS.view_covariance)
+    )
     assert len(seen.person) >= 5
     assert ((np.abs(missed) / spread).mean(0) < 1.5).all()
     assert (np.abs(missed) / spread).max() < 5.0
 
 
-def test_trend_and_spread_are_those_that_values_were_drawn_with() -> None:
+def test_trend_and_covariances_are_those_of_the_drawn_errors() -> None:
     draw = np.random.default_rng(5)
     person = np.repeat(np.arange(800), 4)
     shading = 0.3 * draw.standard_normal(len(person))
     own, view = 0.1 * draw.standard_normal((800, 3)), 0.15 * draw.standard_normal((len(person), 3))
     growth = np.sqrt(1.0 + (2.0 * shading[:, None]) ** 2)
-    surplus = 0.05 - 0.4 * shading[:, None] + growth * (own[person] + view)
-    slope, unevenness = trend(shading, surplus[:, 1])
+    error = 0.05 - 0.4 * shading[:, None] + growth * (own[person] + view)
+    slope, unevenness = trend(shading, error[:, 1])
     assert slope == pytest.approx(-0.4, abs=0.04)
     assert unevenness == pytest.approx(2.0, abs=0.3)
-    between, within = spread((surplus - 0.05 + 0.4 * shading[:, None]) / growth, person)
+    between, within = covariances((error - 0.05 + 0.4 * shading[:, None]) / growth, person)
     np.testing.assert_allclose(between, 0.1**2 * np.eye(3), atol=0.0015)
     np.testing.assert_allclose(within, 0.15**2 * np.eye(3), atol=0.0015)
 
 
-def test_eyes_in_deep_shade_are_believed_less() -> None:
+def test_eyes_in_deep_shade_carry_less_information() -> None:
     behind = SURROUNDINGS.copy()
     behind[2] = -1.5
-    even, shaded = (light_information([tracked_frame(light=light)], SKIN) for light in (SURROUNDINGS, behind))
+    even, shaded = (observe_light([observation(light=light)], SKIN) for light in (SURROUNDINGS, behind))
     assert even is not None
     assert shaded is not None
     assert (np.diag(shaded.covariance[0]) > 1.5 * np.diag(even.covariance[0])).all()
 
 
-def test_made_light_is_about_one_in_all() -> None:
-    light = made_light(np.random.default_rng(0))
+def test_levels_of_a_random_light_sum_to_one() -> None:
+    light = random_light(np.random.default_rng(0))
     assert light.ambient[0] * 0.2821 + light.levels.sum() == pytest.approx(1.0, abs=1e-3)
     np.testing.assert_allclose(np.linalg.norm(light.directions, axis=1), 1.0)
+
+
+def test_statistics_survive_their_file(tmp_path: Path) -> None:
+    STATISTICS.save(tmp_path / "sclera.json")
+    assert (tmp_path / "sclera.json").read_text() == SCLERA_STATISTICS_PATH.read_text()
+
+
+def test_statistics_are_those_of_the_drawn_errors() -> None:
+    draw = np.random.default_rng(6)
+    person = np.repeat(np.arange(400), 4)
+    error = 0.02 + 0.1 * draw.standard_normal((400, 3))[person] + 0.15 * draw.standard_normal((len(person), 3))
+    errors = ScleraErrors(person, np.ones((len(person), 3)), 0.2 * draw.standard_normal(len(person)), error)
+    found = statistics_of(errors, STATISTICS.transfer, STATISTICS.openness)
+    assert found.shading_slope == pytest.approx(0.0, abs=0.05)
+    np.testing.assert_allclose(found.log_bias, 0.02, atol=0.02)
+    np.testing.assert_allclose(found.people_covariance, 0.1**2 * np.eye(3), atol=0.003)
+    np.testing.assert_allclose(found.view_covariance, 0.15**2 * np.eye(3), atol=0.003)

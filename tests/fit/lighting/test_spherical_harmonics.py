@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fitme.fit.lighting.spherical_harmonics import LightSettings, estimate_light, lit_surface
+from fitme.fit.lighting.spherical_harmonics import LightSettings, estimate_illumination, lit_surface
 
 COUNT = 2000
 OPEN = np.ones((COUNT, 1), np.float32)
@@ -32,7 +32,7 @@ def test_recovers_light(seed: int) -> None:
     light = some_light(seed)
     color = albedo * (surface.diffuse @ light) + surface.specular @ light
     numerics = LightSettings(directional_ridge=1e-6, hue_ridge=1e-6)
-    found = estimate_light(surface, color, albedo, np.ones(COUNT, np.float32), numerics)
+    found = estimate_illumination(surface, color, albedo, np.ones(COUNT, np.float32), numerics)
     np.testing.assert_allclose(found, light, atol=0.02)
 
 
@@ -46,18 +46,18 @@ def test_highlights_and_shadows_are_ignored() -> None:
     color[1::12] *= 0.05
     weight = np.ones(COUNT, np.float32)
     numerics = LightSettings(directional_ridge=1e-4, hue_ridge=1e-4, iterations=10, robust_scale=0.08)
-    found = estimate_light(surface, color, albedo, weight, numerics)
+    found = estimate_illumination(surface, color, albedo, weight, numerics)
     np.testing.assert_allclose(surface.diffuse @ found, surface.diffuse @ light, atol=0.06)
 
 
-def test_without_evidence_the_prior_stands() -> None:
+def test_undetermined_coefficients_are_those_of_the_prior() -> None:
     normals, viewer = sphere(4)
     frontal = np.tile(np.array([[0.0, 0.0, 1.0]], np.float32), (COUNT, 1))
     surface = lit_surface(frontal, viewer, np.zeros((COUNT, 1), np.float32), OPEN)
     prior = some_light(4)
     color = np.full((COUNT, 3), 0.5, np.float32) * (surface.diffuse @ prior)
     albedo = np.full((COUNT, 3), 0.5, np.float32)
-    found = estimate_light(surface, color, albedo, np.ones(COUNT, np.float32), LightSettings(), prior)
+    found = estimate_illumination(surface, color, albedo, np.ones(COUNT, np.float32), LightSettings(), prior)
     sideways = lit_surface(normals, viewer, np.zeros((COUNT, 1), np.float32), OPEN)
     np.testing.assert_allclose(sideways.shading(found), sideways.shading(prior), atol=1e-3)
 
@@ -73,7 +73,7 @@ def test_redder_skin_is_not_taken_for_redder_light() -> None:
     color, weight = flushed * (surface.diffuse @ light), np.ones(COUNT, np.float32)
 
     def hue(numerics: LightSettings) -> float:
-        shading = surface.shading(estimate_light(surface, color, albedo, weight, numerics))
+        shading = surface.shading(estimate_illumination(surface, color, albedo, weight, numerics))
         ratio = np.log(shading[:, 0] / shading[:, 1])
         return float(ratio[normals[:, 0] > 0.5].mean() - ratio[normals[:, 0] < -0.5].mean())
 
