@@ -8,7 +8,7 @@ import torch
 from fitme.color import linear_to_srgb
 from fitme.errors import InputError
 from fitme.fit.inversion.generator_inversion import ReflectanceFit, TextureTarget
-from fitme.fit.texture.baking import bake, enlarge, grey_maps, maps_of, with_bare_mouth
+from fitme.fit.texture.baking import bake, enlarge, maps_of, with_bare_mouth
 from fitme.fit.texture.expression_correctives import ExpressionView, albedo_correctives
 from fitme.fit.texture.fusion import FusedTexture, FusionSettings
 from fitme.fit.texture.unprojection import TexelTable
@@ -27,7 +27,7 @@ class Appearance:
         self._table: TexelTable | None = None
         self._texture: FusedTexture | None = None
         self._evidence: TextureTarget | None = None
-        self._maps = grey_maps()
+        self._maps = ReflectanceMaps.grey()
         self._converged: ReflectanceMaps | None = None
         self._stale = False
 

@@ -10,6 +10,11 @@ from torch import Tensor
 from fitme.reflectance.map_arrays import ModalityMaps
 from fitme.reflectance.modality import Encoding, Modality
 
+GREY_ALBEDO, GREY_SPECULAR = 0.45, 0.3
+"""Linear diffuse and specular albedo of a head before its skin is known."""
+GREY_RESOLUTION = 16
+"""Side of the grey head's maps in texels; they are constant."""
+
 
 @dataclass(frozen=True, eq=False)
 class ReflectanceMaps(ModalityMaps[Tensor]):
@@ -24,6 +29,11 @@ class ReflectanceMaps(ModalityMaps[Tensor]):
     def concatenated(parts: Sequence["ReflectanceMaps"]) -> "ReflectanceMaps":
         """The heads of several batches as one batch."""
         return parts[0].mapped(lambda _, *maps: torch.cat(maps), *parts[1:])
+
+    @staticmethod
+    def grey() -> "ReflectanceMaps":
+        """Maps (1, R, R, C) of a head whose skin is not known yet."""
+        return ReflectanceMaps.constant((GREY_ALBEDO,) * 3, GREY_SPECULAR, GREY_RESOLUTION)
 
     @staticmethod
     def constant(diffuse: tuple[float, float, float], specular: float, resolution: int) -> "ReflectanceMaps":

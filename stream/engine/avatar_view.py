@@ -19,10 +19,6 @@ from stream.protocol.protocol import Mode
 from stream.protocol.scene import Scene
 from stream.settings import RenderSettings
 
-GREY_ALBEDO = (0.42, 0.42, 0.42)
-GREY_SPECULAR = 0.03
-GREY_RESOLUTION = 16
-"""The head before its skin is known."""
 LEAST_CHANGE = 0.04
 """Smaller changes of the weights of expressions change nothing."""
 
@@ -37,8 +33,9 @@ class AvatarView:
         self._renderer = ForwardRenderer(
             model, settings.size_px, occlusion=head_occlusion(model), mouth=mouth_shade(model), shadows=True
         )
-        self._renderer.set_maps(ReflectanceMaps.constant(GREY_ALBEDO, GREY_SPECULAR, GREY_RESOLUTION))
-        self._diffuse = np.full((GREY_RESOLUTION, GREY_RESOLUTION, 3), GREY_ALBEDO, np.float32)
+        grey = ReflectanceMaps.grey()
+        self._renderer.set_maps(grey)
+        self._diffuse = grey.diffuse[0].numpy()
         self._correctives: AlbedoCorrectives | None = None
         self._worn = torch.zeros(0)
         self._identity = torch.zeros(1, model.identity_count)

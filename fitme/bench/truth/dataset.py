@@ -22,10 +22,11 @@ import numpy as np
 
 from fitme.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
 from fitme.atomic_file import atomic_file
+from fitme.bench.truth.lights import UnseenLight, unseen_light
 from fitme.bench.truth.people import Material, ScanModel, load_scans, smooth_normals
 from fitme.bench.truth.scenes import TruthRenderer, choose_variant
 from fitme.bench.truth.sensor import jpeg, metered_exposure, photograph, white_balance
-from fitme.bench.truth.subjects import HEIGHT, WIDTH, FrameScript, Subject, UnseenLight, subject
+from fitme.bench.truth.subjects import HEIGHT, WIDTH, FrameScript, Subject, subject
 from fitme.bench.truth.visibility import surface_samples
 from fitme.color import linear_to_bytes
 from fitme.errors import InputError
@@ -105,17 +106,6 @@ def truth_folder() -> Path:
 def scans_file() -> Path:
     """Where the population's file is looked for."""
     return Path(os.environ.get(SCANS_VARIABLE, DEFAULT_SCANS)) / SCANS_FILE
-
-
-def unseen_light(number: int) -> UnseenLight:
-    """The light that a subject's frames do not have; from the left for even numbers, otherwise from the right."""
-    g = np.random.default_rng([number, 7])
-    side = 1.0 if number % 2 else -1.0
-    direction = np.array([side * g.uniform(0.5, 1.0), g.uniform(0.2, 0.6), g.uniform(0.6, 0.9)])
-    x, y, z = (direction / np.linalg.norm(direction)).tolist()
-    warmth = g.uniform(-0.08, 0.08)
-    level = g.uniform(0.7, 0.95)
-    return UnseenLight(float(g.uniform(0.2, 0.35)), (x, y, z), (level * (1 + warmth), level, level * (1 - warmth)))
 
 
 def make_truth(

@@ -10,7 +10,7 @@ import torch
 
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.bench.truth.baseline import BaselineFit
-from fitme.bench.truth.subjects import UnseenLight
+from fitme.bench.truth.lights import UnseenLight
 from fitme.color import linear_to_bytes
 from fitme.fit.alignment.aligner import HeadAligner, camera_of
 from fitme.fit.alignment.landmark_targets import pose_of

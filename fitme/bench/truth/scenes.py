@@ -15,8 +15,9 @@ import numpy.typing as npt
 import torch
 
 from fitme.arrays import Float32Array, Float64Array, Int64Array
+from fitme.bench.truth.lights import LightScript, UnseenLight
 from fitme.bench.truth.people import Material, ScanModel, smooth_normals
-from fitme.bench.truth.subjects import PIVOT_M, Covering, FrameScript, LightScript, Subject, UnseenLight, head_rotation
+from fitme.bench.truth.subjects import PIVOT_M, Covering, FrameScript, Subject, head_rotation
 from fitme.errors import BackendError, ConfigError
 from fitme.geometry import Camera, HeadPose, rotation_matrix
 from fitme.skin.painter import Skin

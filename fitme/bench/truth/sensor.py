@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 
 from fitme.arrays import Float32Array, UInt8Array
-from fitme.bench.truth.subjects import LightScript, SensorScript
+from fitme.bench.truth.lights import LightScript
+from fitme.bench.truth.subjects import SensorScript
 from fitme.color import linear_to_bytes
 
 METERED_LEVEL = 0.19

@@ -22,7 +22,6 @@ CROP_GROWTH = 0.35
 """How much more than the face's oval a tile shows, as a share of its side."""
 LIGHT_AZIMUTHS_RAD = (-0.9, 0.0, 0.9)
 LIGHT_ELEVATION_RAD = 0.4
-GREY_ALBEDO = (0.4, 0.4, 0.4)
 
 
 def write_sheet(folder: Path, number: int, frames: int, fitter: IncrementalFitter, path: Path) -> None:
@@ -52,7 +51,7 @@ def write_sheet(folder: Path, number: int, frames: int, fitter: IncrementalFitte
         ]
         window = _window(observation.landmarks, image.shape[0], image.shape[1])
         tiles.append([_tile(picture[window]) for picture in pictures])
-    grey = ReflectanceMaps.constant(GREY_ALBEDO, 0.2, 4)
+    grey = ReflectanceMaps.grey()
     straight = portrait_pose(0.0)
     portraits = [
         draw_portrait(type(avatar)(avatar.identity, grey, avatar.focal, avatar.stage), model, {}, straight,

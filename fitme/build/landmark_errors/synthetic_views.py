@@ -22,6 +22,7 @@ from fitme.render.materials import head_shininess
 from fitme.render.occlusion import head_occlusion
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.morphable_model import MorphableModel
+from fitme.synthetic.lights import room_light
 from fitme.track.landmarks import FaceFinder
 from fitme.track.mediapipe_solutions import SolutionsBackend
 from fitme.training.contact_sheets import sample_maps
@@ -169,7 +170,7 @@ class LandmarkStudio:
         camera = Camera.centered(focal_px * SUPERSAMPLING, WIDTH * SUPERSAMPLING, HEIGHT * SUPERSAMPLING)
         axis_angle = axis_angle_from_matrix(torch.from_numpy(rotation)).float().numpy()
         pose = HeadPose(axis_angle, translation.astype(np.float32))
-        light = _light(g)
+        light = room_light(g)
         background = (0.4 * g.random(3) + 0.02).astype(np.float32)
         # The light's level is set by what a first picture of the skin shows, as automatic exposure would.
         trial, mask = self._renderer.render_with_mask(vertices.numpy(), pose, camera, light, background)
@@ -220,16 +221,3 @@ def head_rotation(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Float64A
     nod = np.array([[1.0, 0.0, 0.0], [0.0, np.cos(b), -np.sin(b)], [0.0, np.sin(b), np.cos(b)]])
     tilt = np.array([[np.cos(c), -np.sin(c), 0.0], [np.sin(c), np.cos(c), 0.0], [0.0, 0.0, 1.0]])
     return np.asarray(turn @ nod @ tilt)
-
-
-def _light(g: np.random.Generator) -> Light:
-    """Ambient light with a gradient, and one or two lamps; all of a common random tint."""
-    tint = torch.from_numpy(np.exp(g.normal(0.0, [0.1, 0.0, 0.15])).astype(np.float32))
-    sh = Light.ambient(float(g.uniform(0.15, 0.6))).sh.clone()
-    sh[0, 1:4] = torch.from_numpy(g.normal(0.0, 0.12, (3, 1)).astype(np.float32)) * sh[0, 0]
-    lamps = int(g.integers(1, 3))
-    directions = torch.from_numpy(
-        np.stack([g.uniform(-1.2, 1.2, lamps), g.uniform(-0.3, 0.9, lamps), g.uniform(0.3, 1.0, lamps)], -1)
-    ).float()
-    colors = torch.from_numpy(g.uniform(0.2, 1.0, (lamps, 1))).float() * tint
-    return Light(sh * tint, torch.nn.functional.normalize(directions, dim=-1)[None], colors[None])

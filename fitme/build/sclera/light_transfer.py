@@ -5,30 +5,18 @@ coefficients are therefore not the projection of the transfer itself: they are f
 random lights, which halves their error.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
 from fitme.arrays import BoolArray, Float64Array, Int64Array
 from fitme.fit.lighting.sclera import LIMBUS_GROWTH
 from fitme.render.cpu.kernel import relaxed_kernel
-from fitme.render.reflection import SH_BAND_0, SH_COUNT
+from fitme.render.reflection import SH_COUNT
 from fitme.render.shading import sh_basis
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
-
-AMBIENT_SHARE_RANGE = (0.1, 0.9)
-"""Range of the ambient share of a random light."""
-FROM_ABOVE = 0.3
-"""Mean of the ambient light's upward gradient over its level, and the standard deviation of its gradient along each
-axis."""
-LARGEST_LAMP_COUNT, LAMP_RAYS, LAMP_SPREAD = 2, 6, 0.15
-"""Largest number of lamps, rays of each, and the standard deviation of their directions in radians: lamps and windows
-have an extent."""
-LAMP_REACH = ((-1.2, 1.2), (-0.3, 1.6), (0.2, 1.0))
-"""Range of their directions across, up and to the front, before they are made unit vectors."""
+from fitme.synthetic.lights import ray_bundle_light
 
 IRIS_RADIUS_M = 0.0059
 RELAXED_LIDS = 0.12
@@ -55,31 +43,6 @@ _FLIPPED = np.array([1.0, 1.0, 1.0, -1.0, -1.0, 1.0, 1.0, -1.0, 1.0])
 """(9,) signs of the coefficients under the reflection x -> -x: functions odd in x change sign."""
 
 
-@dataclass(frozen=True)
-class RandomLight:
-    """Ambient light and lamps; their levels sum to 1."""
-
-    ambient: Float64Array
-    """(9,) coefficients as in `Light.sh`."""
-    directions: Float64Array
-    """(L, 3) unit vectors towards the lamps' rays."""
-    levels: Float64Array
-    """(L,) irradiance of each ray at normal incidence."""
-
-
-def random_light(g: np.random.Generator) -> RandomLight:
-    """Random light: ambient with a gradient, and one or two lamps or windows."""
-    share = float(g.uniform(*AMBIENT_SHARE_RANGE))
-    ambient = np.zeros(SH_COUNT)
-    ambient[0] = share / SH_BAND_0
-    ambient[1:4] = g.normal([FROM_ABOVE, 0.0, 0.0], FROM_ABOVE) * ambient[0] / np.sqrt(3.0)  # up, front, right
-    lamps = int(g.integers(1, LARGEST_LAMP_COUNT + 1))
-    middles = _unit(np.stack([g.uniform(low, high, lamps) for low, high in LAMP_REACH], -1))
-    rays = _unit(np.repeat(middles, LAMP_RAYS, 0) + LAMP_SPREAD * g.standard_normal((lamps * LAMP_RAYS, 3)))
-    brightness = g.uniform(0.3, 1.0, lamps)
-    return RandomLight(ambient, rays, np.repeat((1.0 - share) * brightness / brightness.sum(), LAMP_RAYS) / LAMP_RAYS)
-
-
 def sclera_transfer(model: MorphableModel) -> tuple[Float64Array, Float64Array]:
     """`transfer` (4, 9) and `openness` (4,) of `fitme.fit.lighting.sclera.ScleraStatistics`; half a minute."""
     points, normals, part, obstacles = _sclera(model)
@@ -98,7 +61,7 @@ def sclera_transfer(model: MorphableModel) -> tuple[Float64Array, Float64Array]:
     draw = np.random.default_rng(0)
     lights, shading = np.zeros((LIGHT_COUNT, SH_COUNT)), np.zeros((LIGHT_COUNT, len(parts)))
     for row in range(LIGHT_COUNT):
-        light = random_light(draw)
+        light = ray_bundle_light(draw)
         nearest = np.argmax(light.directions @ directions.T, 1)
         lights[row] = light.ambient + np.pi * LAMBERT * (light.levels @ basis[nearest])
         shading[row] = own @ light.ambient + lit[:, nearest] @ light.levels

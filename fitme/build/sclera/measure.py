@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 
 from fitme.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
 from fitme.build.landmark_errors.synthetic_views import PIVOT_M, head_rotation
-from fitme.build.sclera.light_transfer import random_light, sclera_transfer
+from fitme.build.sclera.light_transfer import sclera_transfer
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.fit.lighting.albedo_scale import SKIN_SPECULAR, SPECULAR_REFLECTION, AlbedoScaleSettings
 from fitme.fit.lighting.sclera import (
@@ -45,6 +45,7 @@ from fitme.render.rasterizer import select_backend
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
+from fitme.synthetic.lights import ray_bundle_light
 from fitme.track.landmarks import FaceFinder
 from fitme.track.mediapipe_solutions import SolutionsBackend
 from fitme.training.contact_sheets import sample_maps
@@ -186,7 +187,7 @@ def covariances(values: Float64Array, person: Int64Array) -> tuple[Float64Array,
 
 def _lights(g: np.random.Generator) -> tuple[Light, Light]:
     """Ambient light, and the light of lamps, which casts shadows; both of one random tint."""
-    light = random_light(g)
+    light = ray_bundle_light(g)
     tint = torch.from_numpy(np.exp(g.normal(0.0, TINT_LOG_SIGMA, 3)).astype(np.float32))
     ambient, levels = (
         torch.from_numpy(v.astype(np.float32))[None, :, None] * tint for v in (light.ambient, light.levels)

@@ -28,16 +28,6 @@ DULLED = (Region.SKIN, Region.NECK)
 DULLING_SIGMA = 0.006
 """Standard deviation of the low-pass filter that tells hair from what is smaller, as a share of the map's side: a mole
 shines as the skin around it."""
-GREY_ALBEDO = 0.45
-"""Linear albedo of the head before its skin is known."""
-GREY_SPECULAR = 0.3
-GREY_RESOLUTION = 16
-"""Side of the grey head's maps; they are constant."""
-
-
-def grey_maps() -> ReflectanceMaps:
-    """Maps of a plaster head."""
-    return ReflectanceMaps.constant((GREY_ALBEDO,) * 3, GREY_SPECULAR, GREY_RESOLUTION)
 
 
 def bake(table: TexelTable, texture: FusedTexture, generated: ReflectanceMaps, inverted: bool) -> ReflectanceMaps:

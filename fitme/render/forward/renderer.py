@@ -80,7 +80,7 @@ class ForwardRenderer:
         edges = np.linspace(0, self._height, threads + 1).round().astype(int)
         self._bands = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="forward-renderer") if threads > 1 else None
-        self.set_maps(ReflectanceMaps.constant((0.5, 0.5, 0.5), 0.0, 1))
+        self.set_maps(ReflectanceMaps.grey())
 
     def set_maps(self, maps: ReflectanceMaps) -> None:
         """Use these maps, the first of their batch, from the next picture on."""

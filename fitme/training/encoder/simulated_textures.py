@@ -21,11 +21,12 @@ from fitme.fit.texture.unprojection import texel_table, unproject
 from fitme.fit.texture.visibility import AROUND_GROWTH, AROUND_WEIGHT
 from fitme.geometry import Camera, transform
 from fitme.render.rasterizer import RasterizerBackend
-from fitme.render.reflection import HEMISPHERICAL_REFLECTANCE, SH_BAND_0, SH_COUNT
-from fitme.render.shading import sh_basis, sh_irradiance_of_directional
+from fitme.render.reflection import HEMISPHERICAL_REFLECTANCE, SH_COUNT
+from fitme.render.shading import sh_basis
 from fitme.shape.expressions import EXPRESSION_NAMES, expression_index
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
+from fitme.synthetic.lights import smooth_lights
 from fitme.track.oval import oval_mask
 
 IMAGE_SIZE = 192
@@ -188,7 +189,7 @@ def simulate_observations(
     albedo, specular = moved[:, :3].permute(0, 2, 3, 1), moved[:, 3:].permute(0, 2, 3, 1)
     seen_skin = (visibility * views.skin)[..., None]  # (B, R, R, 1)
     basis, mirrored = sh_basis(views.normals[first]), sh_basis(views.mirror[first])  # (B, R, R, 9)
-    light = _random_light(batch, settings, random)  # (B, 9, 3)
+    light = smooth_lights(batch, settings.directional_share, settings.light_tint_log_sigma, random)  # (B, 9, 3)
     shading = _evaluate_sh(basis, light).clamp(min=MINIMAL_SHADING / 2.0)
     exposure = settings.mean_shading * (settings.exposure_log_sigma * _normal(random, batch)).exp()
     exposure = exposure / (_mean_over(shading, seen_skin) @ torch.from_numpy(LUMINANCE)).clamp(min=1e-3)
@@ -234,27 +235,6 @@ def _view_albedos(
     tone = tone * (settings.tone_log_sigma * _normal(random, batch, 1)).exp()
     scale = tone / _mean_over(flat, seen_skin).clamp(min=1e-3)
     return (flat * scale[:, None, None]).clamp(0.0, MAXIMAL_ALBEDO), scale
-
-
-def _random_light(batch: int, settings: CaptureSettings, random: torch.Generator) -> Tensor:
-    """(B, 9, 3): light from everywhere and from two directions, more often from the front and from above."""
-    low, high = settings.directional_share
-    share = low + (high - low) * _uniform(random, batch)
-    light = torch.zeros(batch, SH_COUNT, 3)
-    light[:, 0] = (1.0 - share)[:, None] / SH_BAND_0 * _tint(batch, settings, random)
-    split = _uniform(random, batch)
-    for part in (split, 1.0 - split):
-        direction = _normal(random, batch, 3) + torch.tensor([0.0, 0.5, 0.8])
-        direction = functional.normalize(direction, dim=-1)
-        color = (share * part)[:, None] * 1.5 * _tint(batch, settings, random)
-        light = light + sh_irradiance_of_directional(direction, color)
-    return light
-
-
-def _tint(batch: int, settings: CaptureSettings, random: torch.Generator) -> Tensor:
-    """(B, 3) colours of light from warm to cold."""
-    warmth = settings.light_tint_log_sigma * _normal(random, batch)
-    return torch.stack([warmth, torch.zeros(batch), -warmth], -1).exp()
 
 
 def _evaluate_sh(basis: Tensor, light: Tensor) -> Tensor:

@@ -13,13 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from fitme.color import linear_to_srgb, srgb_to_linear
-from fitme.render.light import Light
 from fitme.render.occlusion import visible_share
-from fitme.render.reflection import DIFFUSE_NORMAL_SHARE, SH_BAND_0, SH_COUNT
+from fitme.render.reflection import DIFFUSE_NORMAL_SHARE
 from fitme.render.shading import (
     diffuse_shading,
     perturbed_normals,
-    sh_irradiance_of_directional,
     specular_shading,
     unit,
 )
@@ -29,6 +27,7 @@ from fitme.shape.normals import vertex_normals
 from fitme.shape.raster import uv_raster
 from fitme.shape.regions import Region
 from fitme.skin.texel_geometry import default_texel_geometry
+from fitme.synthetic.lights import smooth_and_sharp_lights
 
 LEAST_OCCLUSION = 0.3
 """The insides of mouth and nose are not baked darker than this."""
@@ -137,7 +136,7 @@ def _lit(maps: Tensor, surface: HeadSurface, settings: BakingSettings, random: t
     ones = torch.ones_like(slopes[..., :1])
     rough = perturbed_normals(normals, tangents, torch.cat([slopes, ones], -1))
     smooth = perturbed_normals(normals, tangents, torch.cat([DIFFUSE_NORMAL_SHARE * slopes, ones], -1))
-    light = random_light(batch, settings, random)
+    light = smooth_and_sharp_lights(batch, settings.directional_share, settings.tint_log_sigma, random)
     shading = diffuse_shading(smooth, light)
     frontal = _uniform(random, batch, 1, 1, 1)
     to_viewer = unit(normals + 2.0 * frontal * torch.tensor(_FRONT))
@@ -148,30 +147,6 @@ def _lit(maps: Tensor, surface: HeadSurface, settings: BakingSettings, random: t
     balance = exposure * (settings.white_balance_log_sigma * _normal(random, batch, 3)).exp()
     gain = (balance / level.clamp(min=1e-3)[:, None])[:, None, None]
     return linear_to_srgb(gain * occlusion * (albedo * shading + specular_term)).permute(0, 3, 1, 2)
-
-
-def random_light(batch: int, settings: BakingSettings, random: torch.Generator) -> Light:
-    """Light from everywhere and from two directions, more often from the front and from above; one of the two is
-    narrow enough for highlights."""
-    low, high = settings.directional_share
-    share = low + (high - low) * _uniform(random, batch, 1)
-    sh = torch.zeros(batch, SH_COUNT, 3)
-    sh[:, 0] = (1.0 - share) / SH_BAND_0 * _tint(batch, settings, random)
-    split = _uniform(random, batch, 1)
-    wide, narrow = (
-        functional.normalize(_normal(random, batch, 3) + torch.tensor([0.0, 0.4, 0.8]), dim=-1) for _ in range(2)
-    )
-    sh = sh + sh_irradiance_of_directional(wide, 2.0 * share * split * _tint(batch, settings, random))
-    color = 2.0 * share * (1.0 - split) * _tint(batch, settings, random)
-    # Half of the narrow light is as wide as the other, so that shadows' edges vary.
-    sh = sh + sh_irradiance_of_directional(narrow, 0.5 * color)
-    return Light(sh, narrow[:, None], 0.5 * color[:, None])
-
-
-def _tint(batch: int, settings: BakingSettings, random: torch.Generator) -> Tensor:
-    """(B, 3) colours of light from warm to cold."""
-    warmth = settings.tint_log_sigma * _normal(random, batch)
-    return torch.stack([warmth, torch.zeros(batch), -warmth], -1).exp()
 
 
 def _blurred(texture: Tensor, settings: BakingSettings, random: torch.Generator) -> Tensor:

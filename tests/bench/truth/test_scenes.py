@@ -9,9 +9,10 @@ import torch
 
 from fitme.bench.truth import dataset as truth_dataset
 from fitme.bench.truth.dataset import TruthSettings, frame_file, load_truth, make_truth, relit_file
+from fitme.bench.truth.lights import UnseenLight
 from fitme.bench.truth.people import Material, load_scans
 from fitme.bench.truth.scenes import VARIANT_VARIABLE, TruthRenderer, choose_variant, eye_texture
-from fitme.bench.truth.subjects import UnseenLight, subject
+from fitme.bench.truth.subjects import subject
 from fitme.errors import ConfigError, InputError
 from fitme.geometry import Camera
 from fitme.shape import load_default_model

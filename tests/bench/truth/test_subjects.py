@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from fitme.bench.truth.lights import LightKind
 from fitme.bench.truth.sensor import METERED_LEVEL, metered_exposure, photograph, white_balance
-from fitme.bench.truth.subjects import FIRST_SKIN_SEED, LARGEST_YAW_DEG, LightKind, subject
+from fitme.bench.truth.subjects import FIRST_SKIN_SEED, LARGEST_YAW_DEG, subject
 from fitme.skin.skin_tone_classes import CLASS_NAMES
 from fitme.training.data.dataset import HELD_OUT_SEED
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fitme.build.sclera.light_transfer import cast_rays, random_light, sclera_transfer
+from fitme.build.sclera.light_transfer import cast_rays, sclera_transfer
 from fitme.build.sclera.measure import ScleraErrors, ScleraRenderer, covariances, statistics_of, trend
 from fitme.color import linear_to_bytes
 from fitme.fit.lighting.albedo_scale import (
@@ -255,12 +255,6 @@ def test_eyes_in_deep_shade_carry_less_information() -> None:
     assert even is not None
     assert shaded is not None
     assert (np.diag(shaded.covariance[0]) > 1.5 * np.diag(even.covariance[0])).all()
-
-
-def test_levels_of_a_random_light_sum_to_one() -> None:
-    light = random_light(np.random.default_rng(0))
-    assert light.ambient[0] * 0.2821 + light.levels.sum() == pytest.approx(1.0, abs=1e-3)
-    np.testing.assert_allclose(np.linalg.norm(light.directions, axis=1), 1.0)
 
 
 def test_statistics_survive_their_file(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from fitme.render.light import Light
 from fitme.render.shading import diffuse_shading
 from fitme.skin.painter import synthesize_skin
 from fitme.skin.texel_geometry import default_texel_geometry
+from fitme.synthetic.lights import smooth_and_sharp_lights
 from fitme.training.data.dataset import HELD_OUT_SEED, build_dataset, decode_bytes, encode_maps
-from fitme.training.textures.baked_textures import BakingSettings, bake, head_surface, random_light
+from fitme.training.textures.baked_textures import BakingSettings, bake, head_surface
 from fitme.training.textures.translation_network import (
     DEFAULT_TRANSLATION,
     TextureTranslator,
@@ -85,7 +86,7 @@ def test_smooth_light_is_found_and_divided_out():
     surface = head_surface(64)
     mean = torch.full((1, 3, 64, 64), 0.6)
     coverage = surface.covered.float()[None, None]
-    light = random_light(1, BakingSettings(), generator(1))
+    light = smooth_and_sharp_lights(1, (0.1, 0.9), 0.1, generator(1))
     only_smooth = Light(0.5 * light.sh, light.directions[:, :0], light.colors[:, :0])
     shading = diffuse_shading(surface.normals[None], only_smooth).permute(0, 3, 1, 2)
     bright = ((shading > 0.15) & (coverage > 0)).all(1)[0] & (surface.face[..., 0] > 0)
@@ -145,7 +146,7 @@ def test_degradations_stay_small_and_holes_are_marked(skins):
 def test_light_falls_on_a_head_from_where_it_comes(skins):
     surface = head_surface(64)
     torch.testing.assert_close(surface.normals.norm(dim=-1)[surface.covered], torch.ones(int(surface.covered.sum())))
-    light = random_light(1, BakingSettings(), generator(4))
+    light = smooth_and_sharp_lights(1, (0.1, 0.9), 0.1, generator(4))
     facing = (surface.normals @ light.directions[0, 0])[surface.covered]
     single = replace(light, sh=torch.zeros_like(light.sh))
     shading = diffuse_shading(surface.normals[None], single)[0].mean(-1)[surface.covered]

@@ -1,0 +1,108 @@
+"""Lights of the benchmark's frames, as scripts for the path tracer, and the one light that no frame of a fit has."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+
+class LightKind(StrEnum):
+    """Where the light of a picture comes from."""
+
+    WINDOW = "window"
+    CEILING = "ceiling"
+    LAMP = "lamp"
+    OUTDOORS = "outdoors"
+    SCREEN = "screen"
+
+
+@dataclass(frozen=True)
+class LightSource:
+    """A rectangle that shines towards the head."""
+
+    direction: tuple[float, float, float]
+    """From the head, view axes."""
+    distance_m: float
+    side_m: float
+    radiance: tuple[float, float, float]
+    """Linear sRGB."""
+
+
+@dataclass(frozen=True)
+class LightScript:
+    """The light of some frames, before the camera's exposure."""
+
+    kind: LightKind
+    seed: int
+    """Of the room's picture."""
+    surroundings: tuple[float, float, float]
+    """Mean radiance of the room, linear sRGB."""
+    sun: float
+    """Brightness of the sky's brightest part over `surroundings`; 0 indoors."""
+    sources: tuple[LightSource, ...]
+
+
+@dataclass(frozen=True)
+class UnseenLight:
+    """Light that no frame of a fit has, in terms that both renderers share exactly."""
+
+    ambient: float
+    """Radiance from everywhere: a white surface shows it."""
+    direction: tuple[float, float, float]
+    """Unit vector from the head, view axes."""
+    color: tuple[float, float, float]
+    """What a white surface that faces the light shows of it, linear sRGB."""
+
+
+def draw_light(kind: LightKind, g: np.random.Generator) -> LightScript:
+    """Draw a light of a kind: its place, colour temperature and brightness."""
+    side = 1.0 if g.random() < 0.5 else -1.0
+    room = float(g.uniform(0.1, 0.35))
+    seed = int(g.integers(2**31))
+    if kind is LightKind.WINDOW:
+        source = _source((side * g.uniform(0.7, 1.2), g.uniform(0.0, 0.4), g.uniform(0.3, 0.9)), 1.6, 1.1, 6.0, 6500, g)
+        return LightScript(kind, seed, _tinted(room, 5500), 0.0, (source,))
+    if kind is LightKind.CEILING:
+        sources = tuple(
+            _source((offset + g.normal(0.0, 0.1), 1.0, g.uniform(0.2, 0.6)), 1.5, 0.7, 6.0, 4000, g)
+            for offset in (-0.5, 0.5)
+        )
+        return LightScript(kind, seed, _tinted(room, 3800), 0.0, sources)
+    if kind is LightKind.LAMP:
+        source = _source(
+            (side * g.uniform(0.5, 1.0), g.uniform(0.2, 0.7), g.uniform(0.5, 0.9)), 0.9, 0.2, 30.0, 2900, g
+        )
+        return LightScript(kind, seed, _tinted(room, 3000), 0.0, (source,))
+    if kind is LightKind.OUTDOORS:
+        return LightScript(kind, seed, _tinted(3.0 * room, 7500), float(g.uniform(8.0, 30.0)), ())
+    screen = _source((g.normal(0.0, 0.1), -0.25, 1.0), 0.7, 0.5, 2.5, 7500, g)
+    back = _source((side, 0.6, 0.4), 1.8, 0.8, 4.0, 3500, g)
+    return LightScript(kind, seed, _tinted(room, 3500), 0.0, (screen, back))
+
+
+def _source(
+    direction: tuple[float, float, float], distance_m: float, side_m: float, level: float, kelvin: float,
+    g: np.random.Generator,
+) -> LightSource:  # fmt: skip
+    unit = np.array(direction) / np.linalg.norm(direction)
+    radiance = _tinted(level * float(g.uniform(0.7, 1.4)), kelvin * float(np.exp(g.normal(0.0, 0.08))))
+    return LightSource((float(unit[0]), float(unit[1]), float(unit[2])), distance_m, side_m, radiance)
+
+
+def _tinted(level: float, kelvin: float) -> tuple[float, float, float]:
+    """Light of a colour temperature whose green is `level`: a straight line in the logarithm between daylight, which is
+    white here, and a candle's (1.0, 0.42, 0.09 at 2,000 K, Planck's law in linear sRGB)."""
+    share = (1.0 / kelvin - 1.0 / 6500.0) / (1.0 / 2000.0 - 1.0 / 6500.0)
+    red, blue = (1.0 / 0.42) ** share, (0.09 / 0.42) ** share
+    return level * red, level, level * blue
+
+
+def unseen_light(number: int) -> UnseenLight:
+    """The light that a subject's frames do not have; from the left for even numbers, otherwise from the right."""
+    g = np.random.default_rng([number, 7])
+    side = 1.0 if number % 2 else -1.0
+    direction = np.array([side * g.uniform(0.5, 1.0), g.uniform(0.2, 0.6), g.uniform(0.6, 0.9)])
+    x, y, z = (direction / np.linalg.norm(direction)).tolist()
+    warmth = g.uniform(-0.08, 0.08)
+    level = g.uniform(0.7, 0.95)
+    return UnseenLight(float(g.uniform(0.2, 0.35)), (x, y, z), (level * (1 + warmth), level, level * (1 - warmth)))
