@@ -55,10 +55,10 @@ def data_build(
         )
     if first_seed < HELD_OUT_SEED <= first_seed + skins:
         raise ConfigError(f"--skins {skins}: would reach the seeds from {HELD_OUT_SEED} on, which are for measuring")
-    given = None
+    supplied = None
     if textures or makehuman:
         weights = translation or DEFAULT_TRANSLATION
-        given = supplied_maps(textures, makehuman, resolution, load_translator(weights), weights)
+        supplied = supplied_maps(textures, makehuman, resolution, load_translator(weights), weights)
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
@@ -74,7 +74,7 @@ def data_build(
             first_seed=first_seed,
             workers=workers or os.cpu_count() or 1,
             balanced=True,
-            given=given,
+            supplied=supplied,
             replace=replace,
             progress=show,
         )
@@ -91,11 +91,11 @@ def _print_classes(console: "Console", ita_deg: "Float32Array", seeds: "Int64Arr
     from fitme.training.data.dataset import SUPPLIED_SEED
 
     table = Table(title="Individual typology angle of cheeks and forehead")
-    for name in ("class", "degrees", "made", "given", "share"):
+    for name in ("class", "degrees", "synthetic", "supplied", "share"):
         table.add_column(name, justify="left" if name == "class" else "right")
-    given = seeds == SUPPLIED_SEED
-    whole, made = SkinToneCounts.of(ita_deg), SkinToneCounts.of(ita_deg[~given])
-    rows = zip(ITA_CLASSES.items(), made.counts, whole.counts, whole.shares, strict=True)
+    supplied = seeds == SUPPLIED_SEED
+    whole, synthetic = SkinToneCounts.of(ita_deg), SkinToneCounts.of(ita_deg[~supplied])
+    rows = zip(ITA_CLASSES.items(), synthetic.counts, whole.counts, whole.shares, strict=True)
     for (name, (low, high)), painted, count, share in rows:
         table.add_row(name, f"{low:.0f} to {high:.0f}", str(painted), str(count - painted), f"{share:.1%}")
     console.print(table)

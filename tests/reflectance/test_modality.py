@@ -29,7 +29,7 @@ from fitme.shape.model_file import load_default_model
 from fitme.skin.painter import synthesize_skin
 from fitme.stage import Stage
 from fitme.training.contact_sheets import map_sheet
-from fitme.training.data.dataset import decode_bytes, encode_maps, encoded_maps
+from fitme.training.data.encoding import decode_bytes, encode_maps, encoded_maps
 from stream.engine.messages import FittedMaps
 
 from ..conftest import TINY

@@ -159,5 +159,5 @@ def test_the_default_encoder_guesses_heads_that_it_never_saw():
     assert DEFAULT_ENCODER.stat().st_size <= 4.5 * 2**20
     score = score_encoder(encoder, generator, heads=5)
     assert score.psnr_db > 22.0 and score.lowest_psnr_db > 16.0
-    assert 0.1 < score.seen_share < 0.5
+    assert 0.1 < score.observed_share < 0.5
     assert score_encoder(encoder, generator, heads=1) == score_encoder(encoder, generator, heads=1)

@@ -29,7 +29,7 @@ def renderer() -> HeadRenderer:
 
 def test_a_head_fills_its_picture_and_shows_its_colour(renderer: HeadRenderer):
     pale, dark = (
-        renderer.picture(ReflectanceMaps.constant(color, 0.3, 16), front_light())
+        renderer.render(ReflectanceMaps.constant(color, 0.3, 16), front_light())
         for color in ((0.7, 0.5, 0.4), (0.1, 0.06, 0.04))
     )
     assert pale.shape == (64, 48, 3)
@@ -42,7 +42,7 @@ def test_a_head_fills_its_picture_and_shows_its_colour(renderer: HeadRenderer):
 
 def test_the_lights_differ(renderer: HeadRenderer):
     maps = ReflectanceMaps.constant((0.5, 0.3, 0.25), 0.3, 16)
-    front, side = renderer.picture(maps, front_light()), renderer.picture(maps, side_light())
+    front, side = renderer.render(maps, front_light()), renderer.render(maps, side_light())
     assert front[20:44, 10:24].mean() > side[20:44, 10:24].mean() + 20
 
 
@@ -50,7 +50,7 @@ def test_a_sheet_has_a_picture_for_every_head(renderer: HeadRenderer):
     maps = ReflectanceMaps.concatenated([ReflectanceMaps.constant((0.1 * k, 0.2, 0.2), 0.3, 8) for k in range(1, 6)])
     sheet = renderer.sheet(maps, 3, front_light())
     assert sheet.shape == (2 * 64, 3 * 48, 3)
-    np.testing.assert_array_equal(sheet[64:, 48:96], renderer.picture(maps.one(4), front_light()))
+    np.testing.assert_array_equal(sheet[64:, 48:96], renderer.render(maps.one(4), front_light()))
     assert not sheet[64:, 96:].any()
 
 

@@ -17,7 +17,8 @@ from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape.model_file import load_default_model
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.contact_sheets import HeadRenderer, front_light, sample_latents
-from fitme.training.data.dataset import MapDataset, encoded_maps
+from fitme.training.data.dataset import MapDataset
+from fitme.training.data.encoding import encoded_maps
 
 BATCH = 8
 GAP_VALUE = 0.5
@@ -69,7 +70,7 @@ def see(batches: Iterable[Tensor]) -> SeenSet:
         covered = torch.from_numpy(default_texel_geometry(maps.shape[-1]).covered)
         textures.append(network.features(torch.where(covered, maps[:, :3], torch.tensor(GAP_VALUE))))
         reflectance = as_reflectance(maps)
-        pictures = np.stack([photographer.picture(reflectance.one(index), light) for index in range(len(maps))])
+        pictures = np.stack([photographer.render(reflectance.one(index), light) for index in range(len(maps))])
         portraits.append(network.features(torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255.0))
         smalls.append(small(maps))
     return SeenSet(torch.cat(textures), torch.cat(portraits), torch.cat(smalls))

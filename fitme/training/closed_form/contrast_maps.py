@@ -1,8 +1,8 @@
-"""How much fine structure every region of a head has, in closed form.
+"""Local contrast of the generator's maps, fitted in closed form.
 
-What a network cannot place it fades: strands, stubble and mottling come out weaker than they are. How strong they are
-is far easier to tell from w than where they lie. A ridge regression of the logarithm of what is missing, region by
-region, tells it at once; its leading components become the generator's `LocalContrast` layers.
+A network trained on differences fades strands, stubble and mottling whose places it cannot predict. Their strength is
+far easier to predict from w than their places. A ridge regression, region by region, of the logarithm of the missing
+standard deviation on w gives the gains; its leading components become the generator's `LocalContrast` layers.
 """
 
 from collections.abc import Iterable
@@ -15,19 +15,18 @@ from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.layers import CONTRAST_BOUND, CONTRAST_CELL, downsample, octaves
 
 RIDGE_SHARE = 0.15
-"""Ridge of the regression beside w's mean variance, per map."""
+"""Ridge of the regression in mean variances of w, per map."""
 VARIANCE_SHARE = 0.1
-"""Of a region's mean variance that is added to what is found and wanted: regions with next to no structure have no
-say."""
+"""Share of a region's mean variance that is added to both variances: regions without structure get no gain."""
 LEAST_VARIANCE = 1e-7
-"""The same where heads have none, in squared raw outputs."""
+"""Least added variance, squared raw outputs."""
 LEAST_COVERED = 1e-3
-"""Share of a region that must be covered for its variance to count."""
+"""Least covered share of a region whose variance counts."""
 
 
 @dataclass(frozen=True, eq=False)
 class ContrastModel:
-    """Logarithms of gains: mean + sum over p of (slope_p . w + offset_p) maps_p."""
+    """Linear model of the logarithms of gains: mean + sum over p of (slope_p . w + offset_p) maps_p."""
 
     mean: Tensor
     """(1, h, h)."""
@@ -45,8 +44,9 @@ def fit_contrast(
     samples: Iterable[tuple[Tensor, dict[str, Tensor]]],  # w (B, D), raw maps (B, channels, R, R) by modality
     covered: Tensor,  # (1, 1, R, R) texels that count, 0 or 1
 ) -> dict[str, list[ContrastModel]]:
-    """By modality, coarse to fine, the gains that give the generator's outputs the local contrast of the samples. The
-    generator's own gains must be clear."""
+    """Gains by modality, coarse to fine, that give the generator's outputs the local contrast of the samples. The
+    generator's own gains must have been cleared."""
+    # Local variances of every octave that a layer scales, of the samples and of the generator's outputs.
     latents: list[Tensor] = []
     variances: dict[tuple[str, int], list[Tensor]] = {}
     coarsest = generator.config.trunk_resolution
@@ -71,7 +71,7 @@ def fit_contrast(
 
 @torch.no_grad()
 def set_contrast(generator: ReflectanceGenerator, models: dict[str, list[ContrastModel]]) -> None:
-    """Put gains into the generator, in the place of what was there."""
+    """Set the generator's gains."""
     for name, branch in generator.named_branches():
         for layer, model in zip(branch.contrast_layers(), models[name], strict=True):
             layer.mean.copy_(model.mean)
@@ -82,7 +82,7 @@ def set_contrast(generator: ReflectanceGenerator, models: dict[str, list[Contras
 
 @torch.no_grad()
 def clear_contrast(generator: ReflectanceGenerator) -> None:
-    """Bring all gains back to 1."""
+    """Set all gains to 1."""
     for _, branch in generator.named_branches():
         for layer in branch.contrast_layers():
             layer.mean.zero_()
@@ -90,15 +90,16 @@ def clear_contrast(generator: ReflectanceGenerator) -> None:
 
 
 def local_variance(band: Tensor, covered: Tensor) -> Tensor:
-    """Mean square of a band (B, C, H, W) over its channels and over what is covered (1, 1, H, W) of regions of
-    `CONTRAST_CELL` texels a side: (B, H / 8, W / 8), 0 where nothing is covered."""
+    """Mean square (B, H / 8, W / 8) of a band (B, C, H, W) over its channels and over the covered texels (1, 1, H, W)
+    of cells of `CONTRAST_CELL` texels a side; 0 where nothing is covered."""
     share = downsample(covered, CONTRAST_CELL)
     power = downsample(band.square() * covered, CONTRAST_CELL) / share.clamp(min=LEAST_COVERED)
     return (power * (share > LEAST_COVERED)).mean(1)
 
 
 def _regress(w: Tensor, variances: Tensor, count: int) -> ContrastModel:
-    """The leading maps of a linear model of half the logarithm of variances' ratio, (N, 2, h, h), wanted and found."""
+    """Leading maps of a linear model over w (N, D) of half the logarithm of the ratio of variances (N, 2, h, h), of the
+    samples over the generator's."""
     wanted, found = variances.double().flatten(2).unbind(1)  # (N, cells)
     floor = (VARIANCE_SHARE * wanted.mean(0)).clamp(min=LEAST_VARIANCE)
     missing = 0.5 * ((wanted + floor) / (found + floor)).log()
@@ -107,7 +108,7 @@ def _regress(w: Tensor, variances: Tensor, count: int) -> ContrastModel:
     moment = centred.T @ centred / len(w)
     ridge = RIDGE_SHARE * moment.diagonal().mean() * torch.eye(len(moment), dtype=torch.float64)
     slopes = torch.linalg.solve(moment + ridge, centred.T @ (missing - missing.mean(0)) / len(w))  # (D, cells)
-    # Leading under w's covariance, so that what hardly ever varies takes no map.
+    # Singular vectors under w's covariance, so that directions that hardly vary take no map.
     root = torch.linalg.cholesky(moment + ridge).T  # (D, D)
     _, strength, directions = torch.linalg.svd(root @ slopes, full_matrices=False)
     rank = min(count, len(strength))
@@ -115,7 +116,7 @@ def _regress(w: Tensor, variances: Tensor, count: int) -> ContrastModel:
     maps[:rank] = directions[:rank] * strength[:rank, None]
     slope[:rank] = (slopes @ directions[:rank].T / strength[:rank].clamp(min=1e-12)).T  # (P, D)
     predicted = missing.mean(0) + (centred @ slope.T) @ maps  # (N, cells)
-    # A mean of logarithms is below that of powers; what is left is the same for all heads.
+    # A mean of logarithms is below the logarithm of the mean (Jensen): a gain common to all heads makes up for it.
     power = found * (2.0 * predicted.clamp(-CONTRAST_BOUND, CONTRAST_BOUND)).exp()
     surplus = 0.5 * ((wanted.mean(0) + floor) / (power.mean(0) + floor)).log()
     mean = missing.mean(0) + surplus

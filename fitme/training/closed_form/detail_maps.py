@@ -1,8 +1,8 @@
-"""The finest structures of the maps in closed form: what the generator leaves out, as far as it is linear in w.
+"""Detail maps of the generator, fitted in closed form: the part of its residual that is linear in w.
 
-Mottling, pores and strands are sums of fixed fields with random signs. Descending a loss finds their median, which is
-nothing, long before it finds the fields; a ridge regression of what is left on w finds them at once. Its leading
-components become the generator's `DetailMaps`.
+Mottling, pores and strands are sums of fixed fields with random signs. Gradient descent on an L1 loss finds their
+median, zero, long before it finds the fields; a ridge regression of the residual on w finds them in one pass. Its
+leading components become the generator's `DetailMaps`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,9 +15,9 @@ from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.layers import octaves
 
 RIDGE_SHARE = 0.02
-"""Ridge of the regression beside the unit variance of the mapping network's inputs, per map."""
+"""Ridge of the regression in variances (1) of the mapping network's inputs, per map."""
 LEAST_VARIANCE = 1e-4
-"""Of w in directions that no input moves, beside its mean variance, so that the regression can be solved."""
+"""Variance, in mean variances of w, that is added to every direction so that the regression can be solved."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +36,12 @@ class DetailModel:
 
 @dataclass(frozen=True, eq=False)
 class Remainder:
-    """What a generator leaves out, as far as it is affine in w."""
+    """Residual of a generator as an affine function of w."""
 
     means: dict[str, Tensor]
-    """(channels, R, R) by modality."""
+    """Mean residual (channels, R, R) by modality."""
     details: dict[str, dict[int, DetailModel]]
-    """By modality and resolution."""
+    """Linear part by modality and resolution."""
 
 
 @torch.no_grad()
@@ -50,8 +50,9 @@ def fit_details(
     samples: Iterable[tuple[Tensor, dict[str, Tensor]]],  # w (B, D), raw maps (B, channels, R, R) by modality
     counts: Sequence[int],
 ) -> Remainder:
-    """What the generator's outputs lack: the mean, and at each resolution, coarse to fine, as many maps as `counts`
-    says."""
+    """Residual of the samples over the generator's outputs: its mean, and at each resolution, coarse to fine, the
+    number of leading maps in `counts`."""
+    # One pass sums the moments of w and the products of w with the residual's octaves (normal equations).
     products: dict[tuple[str, int], Tensor] = {}
     moment, total, seen = torch.zeros(()), torch.zeros(()), 0
     sums: dict[str, Tensor] = {m.name: torch.zeros(()) for m in generator.modalities}
@@ -62,13 +63,14 @@ def fit_details(
         moment, total = moment + centred.T @ centred, total + centred.sum(0)
         seen += len(w)
         for modality in generator.modalities:
-            left = (wanted[modality.name] - found[modality.name]).float()
-            sums[modality.name] = sums[modality.name] + left.sum(0)
-            for size, band in octaves(left, generator.config.trunk_resolution).items():
+            residual = (wanted[modality.name] - found[modality.name]).float()
+            sums[modality.name] = sums[modality.name] + residual.sum(0)
+            for size, band in octaves(residual, generator.config.trunk_resolution).items():
                 flat, key = band.flatten(1), (modality.name, size)
                 if key not in products:
                     products[key] = torch.zeros(len(moment), flat.shape[1])  # (D, channels r r)
                 products[key].addmm_(centred.T, flat)
+    # Centre both sides, so that the mean takes no part in the regression.
     means = {name: value / seen for name, value in sums.items()}
     moment = moment - torch.outer(total, total) / seen
     for name, mean in means.items():
@@ -77,7 +79,7 @@ def fit_details(
     direct = generator.mapping.direct
     inputs = direct.weight * direct.gain  # (D, inputs) of unit variance each
     moment = moment + LEAST_VARIANCE * moment.diagonal().mean() * torch.eye(len(moment))
-    # As if the regression were on the mapping network's inputs, whatever their size in w.
+    # The ridge is that of a regression on the mapping network's inputs, whatever their scale in w.
     ridge = RIDGE_SHARE * seen * inputs @ inputs.T
     models: dict[str, dict[int, DetailModel]] = {m.name: {} for m in generator.modalities}
     root = torch.linalg.cholesky((moment / seen).double()).T.float()  # (D, D)
@@ -90,7 +92,7 @@ def fit_details(
 
 @torch.no_grad()
 def set_details(generator: ReflectanceGenerator, remainder: Remainder) -> None:
-    """Add the mean to the generator's, and put the details into its `DetailMaps`, in the place of what was there."""
+    """Add the mean residual to the generator's mean, and set its `DetailMaps`."""
     for name, branch in generator.named_branches():
         branch.base.add_(remainder.means[name])
         for layer in branch.detail_layers():
@@ -104,21 +106,21 @@ def set_details(generator: ReflectanceGenerator, remainder: Remainder) -> None:
 
 @torch.no_grad()
 def clear_details(generator: ReflectanceGenerator) -> None:
-    """Take the details out again."""
+    """Set all details to zero."""
     for _, branch in generator.named_branches():
         for layer in branch.detail_layers():
             layer.positions.zero_()
 
 
 def _leading(slopes: Tensor, root: Tensor, count: int, centre: Tensor) -> DetailModel:
-    """The leading maps of a linear model (D, channels, r r) under w of covariance root^T root."""
-    spread = torch.einsum("de,ecn->dcn", root, slopes)  # (D, channels, r r)
-    flat = spread.flatten(0, 1)
+    """Leading maps of a linear model (D, channels, r r) under w of covariance root^T root."""
+    weighted = torch.einsum("de,ecn->dcn", root, slopes)  # (D, channels, r r)
+    flat = weighted.flatten(0, 1)
     vectors = torch.linalg.eigh((flat @ flat.T).double()).eigenvectors[:, -count:].flip(1).float()
     maps = vectors.T @ flat  # (Q, r r)
     maps = maps / maps.square().mean(1, keepdim=True).sqrt().clamp(min=1e-8)
     coefficients = torch.einsum("dcn,qn->qdc", slopes, maps) / maps.shape[1]  # (Q, D, channels)
-    # Channels share one style for a map: the best product of a vector over w and one over channels.
+    # Channels share one style for a map: the best rank-one product of a vector over w and one over channels.
     weight = torch.linalg.svd(torch.einsum("de,qec->qdc", root, coefficients), full_matrices=False).Vh[:, 0]
     slope = torch.einsum("qdc,qc->qd", coefficients, weight)
     side = round(maps.shape[1] ** 0.5)

@@ -1,8 +1,8 @@
-"""How the causes of made-up skins are distributed, so that random z ~ N(0, I) give skins as likely as the data have
-them.
+"""Distribution of the generative factors of a data set, so that random z ~ N(0, I) give skins as frequent as in the
+data.
 
-A Gaussian copula: every cause is a monotone function, by its quantiles, of one of as many correlated normal variables.
-It keeps what many causes have, such as the share of people without any beard, exactly.
+The model is a Gaussian copula: every factor is a monotone function, by its quantiles, of one of as many correlated
+normal variables. Point masses, such as the share of people without any beard, are kept exactly.
 """
 
 from dataclasses import dataclass
@@ -16,32 +16,33 @@ from fitme.arrays import Float32Array, Float64Array, Int64Array
 from fitme.skin.skin_tone_classes import CLASS_NAMES, ita_class_index
 
 SMALLEST_VARIANCE = 1e-6
-"""Least eigenvalue of the correlation, and least variance of a cause that is divided by."""
+"""Least eigenvalue of the correlation, and least variance by which a factor is divided."""
 
 
 @dataclass(frozen=True, eq=False)
 class FactorDistribution:
-    """Distribution of standardised causes."""
+    """Gaussian copula of standardised factors."""
 
     mean: Float32Array
-    """(C,) of the causes themselves."""
+    """(C,) mean of the factors."""
     deviation: Float32Array
-    """(C,)."""
+    """(C,) standard deviation of the factors."""
     factor: Tensor
-    """(C, C) float32 takes z to correlated standard normal variables, one for each cause."""
+    """(C, C) float32 matrix from z to correlated standard normal variables, one for each factor of the skin."""
     knots: Tensor
-    """(C, Q) float32 quantiles of each standardised cause at equal steps of probability from 0 to 1."""
+    """(C, Q) float32 quantiles of each standardised factor at equal steps of probability from 0 to 1."""
 
     def standardize(self, factors: Float32Array) -> Tensor:
-        """Causes (N, C) with zero mean and unit variance, float32."""
+        """Factors (N, C) with zero mean and unit variance, float32."""
         return torch.from_numpy(((factors - self.mean) / self.deviation).astype(np.float32))
 
 
 def fit_factor_distribution(factors: Float32Array, knots: int, seed: int = 0) -> FactorDistribution:
-    """The distribution of a data set's causes (N, C)."""
+    """Distribution of the factors (N, C) of a data set, with `knots` quantiles each."""
     mean = factors.mean(0)
     deviation = np.sqrt(np.maximum(factors.var(0), SMALLEST_VARIANCE)).astype(np.float32)
     normal = _normal_scores(factors, np.random.default_rng(seed))
+    # The symmetric root of the correlation of normal scores, with eigenvalues kept positive and rows of length one.
     values, vectors = np.linalg.eigh(np.corrcoef(normal.T))
     factor = (vectors * np.sqrt(np.maximum(values, SMALLEST_VARIANCE))) @ vectors.T
     factor /= np.linalg.norm(factor, axis=1, keepdims=True)
@@ -52,8 +53,8 @@ def fit_factor_distribution(factors: Float32Array, knots: int, seed: int = 0) ->
 
 
 def balanced_rows(ita_deg: Float32Array, seed: int) -> Int64Array:
-    """Indices of maps with typology angles (N,), degrees: each at least once, those of rarer classes of tone oftener,
-    so that all classes that there are weigh the same."""
+    """Indices of maps with ITAs (N,), degrees: each at least once, maps of rarer classes of skin tone more often, so
+    that all classes that occur have equal weights."""
     classes = ita_class_index(ita_deg)
     counts = np.bincount(classes, minlength=len(CLASS_NAMES))
     wanted = counts.max() / counts[classes]

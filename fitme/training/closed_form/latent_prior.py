@@ -1,5 +1,5 @@
-"""Fitting the mapping network to a set of latents, so that random z give what the data hold, hair or none, beard or
-none."""
+"""Fit of the mapping network to the latents of the data, so that random z give heads distributed as in the data, with
+hair or none, with a beard or none."""
 
 import torch
 from torch import Tensor
@@ -7,27 +7,29 @@ from torch import Tensor
 from fitme.reflectance.generator import ReflectanceGenerator
 
 BATCH, DIRECTIONS, RATE = 512, 96, 1e-2
+"""Latents per step, random projections per step, and Adam's learning rate at the start."""
 LATENT_SHARE = 0.3
-"""Weight of w itself beside the coefficients of the linear model that it gives."""
+"""Weight of w relative to its coefficients in the linear model."""
 
 
 def match_latents(generator: ReflectanceGenerator, latents: Tensor, steps: int, seed: int = 0) -> list[float]:
     """Train the mapping network of a generator, in place, until mapping(z), z ~ N(0, I), is distributed as `latents`
     (N, D).
 
-    The distance is the sliced Wasserstein distance (Bonneel et al., "Sliced and Radon Wasserstein Barycenters of
-    Measures", JMIV 2015) between batches: random directions and those of the coefficients, sorted projections. It is
-    measured on w and on the linear model's coefficients, each in proportion to what it changes. Returns the distance
-    at every step.
+    The loss is the sliced Wasserstein distance (Bonneel et al., "Sliced and Radon Wasserstein Barycenters of Measures",
+    JMIV 2015) between batches: mean square difference of sorted projections on random directions and on the axes of the
+    coefficients. It is computed on w and on the linear model's coefficients, each weighted by its effect on the maps.
+
+    :returns: the distance at every step.
     """
     with torch.no_grad():
         size = generator.components.flatten(1).square().mean(1).sqrt()
         importance = size / size.mean().clamp(min=1e-9)  # (K,)
-        spread = latents.std(0).square().sum().sqrt()
+        deviation = latents.std(0).square().sum().sqrt()
 
     def features(w: Tensor) -> Tensor:
         coefficients = generator.mixture(w) * importance
-        return torch.cat([coefficients, w * (LATENT_SHARE * len(importance) ** 0.5 / spread)], 1)
+        return torch.cat([coefficients, w * (LATENT_SHARE * len(importance) ** 0.5 / deviation)], 1)
 
     random = torch.Generator().manual_seed(seed)
     parameters = list(generator.mapping.parameters())

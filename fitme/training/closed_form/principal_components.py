@@ -1,4 +1,5 @@
-"""Principal components of reflectance maps: what the generator's linear path and its positional maps start from."""
+"""Principal components of reflectance maps: initial values of the generator's linear path and of its positional
+maps."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,19 +17,19 @@ from fitme.training.data.dataset import MapDataset
 
 _BATCH = 20
 _SLOPE_IMPORTANCE = 3.0
-"""Weight of slopes, which are small, beside sRGB-encoded values."""
+"""Weight of slopes, which are small, relative to sRGB-encoded values."""
 SMALLEST_SHARE = 1e-6
-"""Of the largest component's energy: what a component is taken to have at least."""
+"""Least energy of a component by which coefficients are divided, as a share of the largest component's."""
 SCORE_COUNT = 250
-"""Components at most of each kind whose coefficients are scores."""
+"""Largest number of components of each kind in `map_scores`."""
 BROAD_TEXELS = 16
-"""Texels a side that hold what is not fine."""
+"""Texels a side of the resolution whose content is not fine structure."""
 FINE_IMPORTANCE = 2.0
-"""Of fine structures beside everything, in `map_scores`."""
+"""Weight of fine structure relative to whole maps in `map_scores`."""
 DETAIL_MAPS = 400
-"""Maps at most that the components of fine detail are found from."""
+"""Largest number of maps for the components of fine detail."""
 START_MAPS = 3000
-"""Maps at most that everything else is found from: they are held in memory, a megabyte each."""
+"""Largest number of maps for all other components: they are kept in memory, a megabyte each."""
 
 
 @dataclass(frozen=True)
@@ -40,23 +41,23 @@ class LinearBasis:
     components: Tensor
     """(K, 6, r, r)."""
     projection: Tensor
-    """(6 r r, K) takes flattened raw maps less the mean to coefficients."""
+    """(6 r r, K) matrix from flattened raw maps less the mean to coefficients."""
 
     def coefficients(self, maps: Tensor) -> Tensor:
-        """(B, K) of maps (B, 6, R, R), as the data set has them, R being r or a multiple."""
+        """Coefficients (B, K) of maps (B, 6, R, R) of the data set, R being r or a multiple."""
         raw = _encode(maps, self.mean.shape[-1])
         return (raw - self.mean).flatten(1) @ self.projection
 
 
 def start_rows(count: int, most: int = START_MAPS) -> Int64Array:
-    """Indices of at most so many of `count` maps, evenly spaced."""
+    """Indices of at most `most` of `count` maps, evenly spaced."""
     return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
 
 
 def principal_components(dataset: MapDataset, texel_weight: Tensor, count: int, resolution: int) -> LinearBasis:
-    """The `count` leading components of the data at `resolution`, by the method of snapshots.
+    """Leading `count` components of the data at `resolution`, by the method of snapshots (Sirovich 1987).
 
-    Raw values are weighted by how much they change the picture (the slope of sRGB-encoded value over raw value at the
+    Raw values are weighted by their effect on the encoded maps (slope of the sRGB-encoded over the raw value at the
     mean) and by the texel's weight (1, 1, R, R).
     """
     mean, centred, scale = _centred(dataset, texel_weight, resolution)
@@ -66,7 +67,7 @@ def principal_components(dataset: MapDataset, texel_weight: Tensor, count: int, 
     components = (coefficients.T @ centred.flatten(1) / samples).unflatten(1, mean.shape)
     weighted = (components * scale).flatten(1)  # (K, 6rr)
     size = weighted.square().sum(1)
-    # Components beyond the rank of few maps are nothing, and so are their coefficients.
+    # With few maps, components beyond the rank are zero, and so are their coefficients.
     projection = (weighted * scale.flatten()).T / size.clamp(min=SMALLEST_SHARE * float(size.max()))
     return LinearBasis(mean, components, projection)
 
@@ -74,8 +75,8 @@ def principal_components(dataset: MapDataset, texel_weight: Tensor, count: int, 
 def detail_components(
     dataset: MapDataset, texel_weight: Tensor, basis: LinearBasis, count: int, resolution: int
 ) -> dict[str, Tensor]:
-    """Leading components of what `basis` and all lower resolutions leave at `resolution`, by modality: (count, r, r)
-    maps of one channel and unit mean square, which channels mix as they need.
+    """Leading components of the residual of `basis` at `resolution` that no lower resolution holds, by modality: maps
+    (count, r, r) of one channel and unit mean square, which the channels mix.
     """
     parts = []
     for maps in _batches(dataset, DETAIL_MAPS):
@@ -83,8 +84,8 @@ def detail_components(
         rebuilt = basis.mean + torch.einsum("bk,kchw->bchw", basis.coefficients(maps), basis.components)
         while rebuilt.shape[-1] < resolution:
             rebuilt = upsample(rebuilt)
-        left = raw - downsample(rebuilt, rebuilt.shape[-1] // resolution)
-        parts.append(left - upsample(downsample(left, 2)))
+        residual = raw - downsample(rebuilt, rebuilt.shape[-1] // resolution)
+        parts.append(residual - upsample(downsample(residual, 2)))
     detail = torch.cat(parts)  # (N, 6, r, r)
     weight = downsample(texel_weight, texel_weight.shape[-1] // resolution)[0].sqrt()  # (1, r, r)
     found = {}
@@ -97,8 +98,9 @@ def detail_components(
 
 
 def map_scores(dataset: MapDataset, texel_weight: Tensor, resolution: int) -> Tensor:
-    """(N, K) coefficients of the maps of `start_rows` in their leading components at `resolution`, then in those of
-    their structures finer than 1 / `BROAD_TEXELS`; each set's squares sum to 1 and `FINE_IMPORTANCE`."""
+    """Coefficients (N, K) of the maps of `start_rows` in their leading components at `resolution`, then in the leading
+    components of their structures finer than 1 / `BROAD_TEXELS`; the squares of the two sets sum to 1 and
+    `FINE_IMPORTANCE`."""
     _, centred, scale = _centred(dataset, texel_weight, resolution)
     raw = centred * scale
     broad = downsample(raw, resolution // BROAD_TEXELS)
@@ -114,8 +116,8 @@ def map_scores(dataset: MapDataset, texel_weight: Tensor, resolution: int) -> Te
 
 
 def _centred(dataset: MapDataset, texel_weight: Tensor, resolution: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The mean (6, r, r) of the raw maps of `start_rows`, the maps less it (N, 6, r, r), and how much their values
-    weigh (6, r, r)."""
+    """Mean (6, r, r) of the raw maps of `start_rows`, the centred maps (N, 6, r, r), and the weights of their values
+    (6, r, r)."""
     raw = torch.cat([_encode(maps, resolution) for maps in _batches(dataset, START_MAPS)])  # (N, 6, r, r)
     mean = raw.mean(0)
     scale = _sensitivity(mean) * downsample(texel_weight, texel_weight.shape[-1] // resolution)[0].sqrt()  # (6, r, r)
@@ -123,14 +125,14 @@ def _centred(dataset: MapDataset, texel_weight: Tensor, resolution: int) -> tupl
 
 
 def _leading(samples: Tensor, count: int) -> Tensor:
-    """The `count` leading unit vectors (N, count) of the Gram matrix of samples (N, ...)."""
+    """Leading `count` unit eigenvectors (N, count) of the Gram matrix of samples (N, ...)."""
     flat = samples.flatten(1)
     vectors: Tensor = torch.linalg.eigh((flat @ flat.T).double()).eigenvectors
     return vectors[:, -count:].flip(1).float()
 
 
 def _batches(dataset: MapDataset, most: int) -> Iterator[Tensor]:
-    """At most so many maps (B, 6, R, R), evenly spaced, in batches."""
+    """At most `most` maps, evenly spaced, in batches (B, 6, R, R)."""
     rows = start_rows(len(dataset.maps), most)
     parts = np.array_split(rows, -(-len(rows) // _BATCH))
     return (dataset.batch(indices, np.zeros(len(indices), bool)) for indices in parts)
@@ -142,7 +144,7 @@ def _encode(maps: Tensor, resolution: int) -> Tensor:
 
 
 def _sensitivity(mean: Tensor) -> Tensor:
-    """(6, r, r) change of the encoded value per change of the raw value."""
+    """Change (6, r, r) of the encoded value per change of the raw value."""
     parts = split_channels(mean[None], MODALITIES.generated)
     return torch.cat([_slope(MODALITIES[name], raw[0]) for name, raw in parts.items()])
 

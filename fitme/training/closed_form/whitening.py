@@ -1,8 +1,9 @@
-"""Latents of uncorrelated components of like size, so that a step in W+ has a like effect in every direction.
+"""Whitening of the latents: uncorrelated components of similar variance, so that a step in W+ has a similar effect in
+every direction.
 
-Training leaves w with a covariance whose eigenvalues differ by four orders of magnitude: some directions hardly ever
-occur, and an inversion that takes equal steps in all of them leaves the data there first. A change of basis that every
-style takes back costs nothing and changes no map: for w' = T w, styles become A T^-1.
+After training, the eigenvalues of w's covariance differ by four orders of magnitude: some directions hardly ever occur,
+and an inversion that takes equal steps in all directions leaves the data there first. A change of basis that every
+style layer inverts costs nothing and changes no map: for w' = T w, styles become A T^-1.
 """
 
 import torch
@@ -12,15 +13,15 @@ from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.layers import EqualLinear
 
 SAMPLES = 8192
-"""Random latents that tell w's covariance."""
+"""Random latents from which w's covariance is estimated."""
 LEAST_VARIANCE = 0.04
-"""Of w, beside the mean over directions: rarer directions are not blown up to unit variance."""
+"""Least variance of a direction, in mean variances: rarer directions are not scaled up to unit variance."""
 
 
 @torch.no_grad()
 def whiten_latents(generator: ReflectanceGenerator) -> None:
     """Change the basis of W, in place, such that w's covariance is as near to the identity as `LEAST_VARIANCE` allows.
-    What z and transformed latents give stays the same; latents found before do not fit any more."""
+    Maps of z do not change; latents of the old basis become invalid."""
     noise = torch.randn(SAMPLES, generator.latent_size, generator=torch.Generator().manual_seed(0))
     latents = generator.mapping(noise)
     transform, inverse = whitening(latents)
@@ -31,15 +32,15 @@ def whiten_latents(generator: ReflectanceGenerator) -> None:
 
 
 def whitening(latents: Tensor) -> tuple[Tensor, Tensor]:
-    """The symmetric matrix (D, D) that whitens latents (N, D), and its inverse, float32 (ZCA, Kessy et al., "Optimal
+    """Symmetric matrix (D, D) that whitens latents (N, D), and its inverse, float32 (ZCA, Kessy et al., "Optimal
     Whitening and Decorrelation", The American Statistician 2018)."""
     values, vectors = torch.linalg.eigh(torch.cov(latents.double().T))
-    spread = values.clamp(min=LEAST_VARIANCE * float(values.mean())).sqrt()
-    return ((vectors / spread) @ vectors.T).float(), ((vectors * spread) @ vectors.T).float()
+    deviation = values.clamp(min=LEAST_VARIANCE * float(values.mean())).sqrt()
+    return ((vectors / deviation) @ vectors.T).float(), ((vectors * deviation) @ vectors.T).float()
 
 
 def style_layers(generator: ReflectanceGenerator) -> list[EqualLinear]:
-    """Every layer that reads a row of W+."""
+    """Every layer whose input is a row of W+."""
     return [
         module
         for name, module in generator.named_modules()

@@ -1,12 +1,12 @@
-"""A folder of reflectance maps for training, and the numbers that training compares.
+"""Data set of reflectance maps for training: a folder of arrays with one row for each head.
 
 ::
 
-    maps.npy       (N, R, R, 6) uint8, see `encode_maps`: given maps, if any, then made skins
-    causes.npy     (N, C) float32: what the painter was told (`factors.factor_vector`); NaN for given maps
-    typology.npy   (N,) float32: typology angle in degrees, measured on cheeks and forehead
-    seeds.npy      (N,) int64: the made skins' seeds; -1 for given maps
-    about.json     how the set was made, and its spread over the classes of skin tone; written last
+    maps.npy       (N, R, R, 6) uint8 of `encoding.encode_maps`: user-supplied textures first, then synthetic heads
+    factors.npy    (N, C) float32: generative factors (`factors.factor_vector`); NaN for user-supplied textures
+    ita.npy        (N,) float32: individual typology angle in degrees, measured on cheeks and forehead
+    seeds.npy      (N,) int64: seeds of the synthetic heads; -1 for user-supplied textures
+    about.json     recipe of the set and its shares of the classes of skin tone; written last
 """
 
 import hashlib
@@ -24,12 +24,8 @@ import torch
 from torch import Tensor
 
 from fitme.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
-from fitme.color import bytes_to_linear, linear_to_bytes, linear_to_srgb
+from fitme.color import bytes_to_linear
 from fitme.errors import FitmeError, InputError
-from fitme.reflectance.generator import split_channels
-from fitme.reflectance.map_arrays import MapArrays
-from fitme.reflectance.maps import ReflectanceMaps
-from fitme.reflectance.modality import MODALITIES, Encoding, Modality
 from fitme.shape.regions import Region
 from fitme.skin.factors import FACTOR_COUNT, factor_vector
 from fitme.skin.painter import synthesize_skin
@@ -41,52 +37,54 @@ from fitme.training.data.dataset_files import (
     ITA_FILE,
     MAPS_FILE,
     SEEDS_FILE,
+    VERSION,
     GrowingSet,
     MapRow,
+    migrate,
 )
+from fitme.training.data.encoding import channel_count, decode_bytes, encode_maps, mirrored_maps
 
-SLOPE_LIMIT = 0.6
-"""Slope that the largest byte stands for."""
 HELD_OUT_SEED = 1_000_000
-"""Made heads of this seed and the following are for measuring only: no training set has them."""
+"""First seed of the held-out synthetic heads: no training set contains them."""
 SUPPLIED_SEED = -1
-"""Stands in `MapDataset.seeds` for a map that was not made from a seed."""
+"""Value in `MapDataset.seeds` of user-supplied textures."""
 WORKER_NICENESS = 10
-JOBS_AT_ONCE = 4
+SKINS_PER_JOB = 4
 """Skins that a process paints before it asks for more."""
+MEAN_SAMPLES = 400
+"""Largest number of maps in `MapDataset.mean`."""
 _PROBE_RESOLUTION = 32
-_MOST_TRIES = 30
-"""How many times as many seeds as there are skins to make are tried before a balanced set is given up."""
+_LARGEST_TRIES = 30
+"""Ratio of tried seeds to wanted skins at which a balanced set is given up."""
 
 
 @dataclass(frozen=True, eq=False)
 class MapDataset:
-    """Maps in a memory-mapped file, and a row of numbers for each."""
+    """Maps in a memory-mapped file, and their factors, skin tones and seeds."""
 
     maps: UInt8Array
-    """(N, R, R, 6)."""
+    """(N, R, R, 6) encoded as `encode_maps` does."""
     factors: Float32Array
-    """(N, C) as `factors.factor_vector` has them; NaN for given maps."""
+    """(N, C) in the order of `factors.factor_vector`; NaN for user-supplied textures."""
     ita_deg: Float32Array
     """(N,) individual typology angle, degrees, measured on the diffuse albedo."""
     seeds: Int64Array
-    """(N,) what each skin was made from; `SUPPLIED_SEED` for given maps."""
+    """(N,) seeds of the synthetic heads; `SUPPLIED_SEED` for user-supplied textures."""
 
     @property
     def resolution(self) -> int:
-        """R."""
+        """Texels a side."""
         return int(self.maps.shape[1])
 
     def batch(self, indices: Int64Array, mirrored: BoolArray) -> Tensor:
-        """(B, 6, R, R) float32 as `decode_bytes` gives them; those chosen are mirrored about the face's axis, which the
-        layout allows because it is symmetric."""
+        """Maps (B, 6, R, R), float32, as `decode_bytes` returns them; those with `mirrored` (B,) set are mirrored about
+        the face's axis, which the symmetric layout allows."""
         batch = decode_bytes(torch.from_numpy(self.maps[indices]))
-        flipped = batch.flip(-1) * torch.tensor(_mirror_signs())[:, None, None]
-        return torch.where(torch.from_numpy(mirrored)[:, None, None, None], flipped, batch)
+        return torch.where(torch.from_numpy(mirrored)[:, None, None, None], mirrored_maps(batch), batch)
 
     def mean(self) -> Tensor:
-        """(6, R, R) mean of the maps and their mirror images."""
-        count = min(len(self.maps), 400)
+        """Mean (6, R, R) of the first maps and their mirror images."""
+        count = min(len(self.maps), MEAN_SAMPLES)
         total = torch.zeros(channel_count(), self.resolution, self.resolution)
         for index in range(count):
             both = np.array([index, index])
@@ -96,73 +94,49 @@ class MapDataset:
 
 @dataclass(frozen=True)
 class SuppliedMaps:
-    """Encoded maps from elsewhere that a set shall hold besides made skins."""
+    """Maps of user-supplied textures, which a set contains besides synthetic heads."""
 
     count: int
     """M."""
     recipe: dict[str, Any]
-    """What decides them, as JSON has it: the set is made anew when this changes."""
+    """JSON value that identifies the maps: a set is rebuilt when it changes."""
     make: Callable[[], Iterator[UInt8Array]]
-    """Gives M maps (R, R, 6), encoded as `encode_maps` does."""
+    """Yields M maps (R, R, 6), encoded as `encode_maps` does."""
 
 
-def channel_count() -> int:
-    """Channels of training data, 6 while the table has the three modalities: sRGB-encoded diffuse albedo (3), specular
-    albedo (1), slopes of the surface along u and up the layout (2)."""
-    return sum(modality.raw_channels for modality in MODALITIES.generated)
+@dataclass(frozen=True)
+class _Plan:
+    """Contents of a set."""
 
+    skins: int
+    resolution: int
+    first_seed: int
+    balanced: bool
+    supplied: SuppliedMaps | None
 
-def encode_maps(maps: MapArrays) -> UInt8Array:
-    """(R, R, 6) bytes of maps (R, R, C) of all generated modalities: colours sRGB-encoded, other values linear, normals
-    as slopes from -`SLOPE_LIMIT` to `SLOPE_LIMIT`."""
-    by_name = maps.by_name()
-    return np.concatenate([_to_bytes(modality, by_name[modality.name]) for modality in MODALITIES.generated], -1)
+    @property
+    def supplied_count(self) -> int:
+        return self.supplied.count if self.supplied else 0
 
+    @property
+    def total(self) -> int:
+        return self.skins + self.supplied_count
 
-def _to_bytes(modality: Modality, values: Float32Array) -> UInt8Array:
-    """(R, R, channels) bytes of a map (R, R, C)."""
-    if modality.encoding is Encoding.COLOR:
-        return linear_to_bytes(values)
-    if modality.encoding is Encoding.LINEAR:
-        return np.asarray(np.clip(np.rint(values * 255.0), 0, 255), np.uint8)
-    slopes = values[..., :2] / np.maximum(values[..., 2:], 0.1)
-    return np.asarray(np.clip(np.rint(slopes / SLOPE_LIMIT * 127.0), -127, 127) + 128.0, np.uint8)
-
-
-def decode_bytes(maps: Tensor) -> Tensor:
-    """(B, 6, R, R) float32 of bytes (B, R, R, 6) of `encode_maps`: values in [0, 1], slopes in their own unit."""
-    stack = maps.permute(0, 3, 1, 2).float()
-    parts = split_channels(stack, MODALITIES.generated)
-    return torch.cat([_from_bytes(MODALITIES[name], part) for name, part in parts.items()], 1)
-
-
-def _from_bytes(modality: Modality, values: Tensor) -> Tensor:
-    if modality.encoding is Encoding.TANGENT_NORMAL:
-        return (values - 128.0) / 127.0 * SLOPE_LIMIT
-    return values / 255.0
-
-
-def encoded_maps(maps: ReflectanceMaps) -> Tensor:
-    """(B, 6, R, R) of maps, as `decode_bytes` gives them but not rounded to bytes."""
-    by_name = maps.by_name()
-    parts = [_channels_of(modality, by_name[modality.name]) for modality in MODALITIES.generated]
-    return torch.cat(parts, -1).permute(0, 3, 1, 2)
-
-
-def _channels_of(modality: Modality, values: Tensor) -> Tensor:
-    """(B, R, R, channels) of a map (B, R, R, C)."""
-    if modality.encoding is Encoding.TANGENT_NORMAL:
-        return values[..., :2] / values[..., 2:].clamp(min=0.1)
-    return linear_to_srgb(values) if modality.encoding is Encoding.COLOR else values
-
-
-def _mirror_signs() -> list[float]:
-    """Of each channel where a map is mirrored: the slope along u turns round."""
-    signs = []
-    for modality in MODALITIES.generated:
-        slopes = modality.encoding is Encoding.TANGENT_NORMAL
-        signs += [-1.0, 1.0] if slopes else [1.0] * modality.raw_channels
-    return signs
+    def recipe(self) -> dict[str, Any]:
+        """JSON value that identifies the set. The painter's version is the digest of a small skin that it paints."""
+        probe = synthesize_skin(self.first_seed, _PROBE_RESOLUTION)
+        painted = encode_maps(probe.arrays).tobytes()
+        return {
+            "version": VERSION,
+            "skins": self.skins,
+            "resolution": self.resolution,
+            "first_seed": self.first_seed,
+            "channels": channel_count(),
+            "factors": FACTOR_COUNT,
+            "balanced": self.balanced,
+            "painter": hashlib.sha256(painted).hexdigest()[:16],
+            "supplied": self.supplied.recipe if self.supplied else None,
+        }
 
 
 def build_dataset(
@@ -173,22 +147,26 @@ def build_dataset(
     first_seed: int = 0,
     workers: int = 1,
     balanced: bool = False,
-    given: SuppliedMaps | None = None,
+    supplied: SuppliedMaps | None = None,
     replace: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> MapDataset:
-    """Make a set of `count` skins from the seeds from `first_seed` on, after the given maps if there are any.
+    """Build a set of `count` synthetic skins from the seeds from `first_seed` on, after the supplied maps if any.
 
-    A folder that holds exactly this is used as it is; a run that was cut off is gone on with.
+    A folder that already holds this set is used as it is; an interrupted build is resumed.
 
+    :param resolution: texels a side.
     :param workers: processes that paint; the result does not depend on it.
-    :param balanced: pass over seeds whose class of skin tone is full, so that every class's share is within
-        `typology.SMALLEST_SHARE` and `LARGEST_SHARE`.
-    :param replace: make the set anew where the folder holds another one; otherwise that is an InputError.
-    :param progress: is told how many maps of how many there are.
+    :param balanced: skip seeds whose class of skin tone is full, so that every class's share lies between
+        `skin_tone_classes.SMALLEST_SHARE` and `LARGEST_SHARE`.
+    :param replace: rebuild where the folder holds another set, instead of an InputError.
+    :param progress: called with the number of maps so far and in total.
+    :raises InputError: if the folder holds another set and `replace` is not given.
+    :raises StoreError: if the disk is full.
     """
-    total = count + (given.count if given else 0)
-    recipe = _recipe(count, resolution, first_seed, balanced, given)
+    plan = _Plan(count, resolution, first_seed, balanced, supplied)
+    recipe = plan.recipe()
+    migrate(folder)
     if (folder / ABOUT_FILE).is_file():
         if _read_about(folder).get("recipe") == recipe:
             return load_dataset(folder)
@@ -197,21 +175,27 @@ def build_dataset(
                 f"{folder} holds another set of maps ({_read_about(folder).get('recipe')}, wanted {recipe}): give"
                 " another folder, or --replace"
             )
-    with GrowingSet(folder, recipe, total, (resolution, resolution, channel_count()), FACTOR_COUNT) as growing:
+    map_shape = (resolution, resolution, channel_count())
+    with GrowingSet(folder, recipe, plan.total, map_shape, FACTOR_COUNT) as growing:
         if progress:
-            progress(len(growing), total)
-        for row in _rows(growing, count, resolution, first_seed, workers, balanced, given):
+            progress(len(growing), plan.total)
+        for row in _rows(growing, plan, workers):
             growing.append(row)
             if progress:
-                progress(len(growing), total)
-        report = SkinToneCounts.of(np.array(growing.ita_deg))
-        classes = {name: {"maps": n, "share": s} for name, n, s in zip(CLASS_NAMES, *_columns(report), strict=True)}
+                progress(len(growing), plan.total)
+        counts = SkinToneCounts.of(np.array(growing.ita_deg))
+        shares = [round(share, 4) for share in counts.shares]
+        classes = {name: {"maps": n, "share": s} for name, n, s in zip(CLASS_NAMES, counts.counts, shares, strict=True)}
         growing.finish({"recipe": recipe, "classes": classes})
     return load_dataset(folder)
 
 
 def load_dataset(folder: Path) -> MapDataset:
-    """Open what `build_dataset` made; InputError when it is not there, unfinished or of another layout."""
+    """Open a set that `build_dataset` built; sets of version 1 are migrated in place.
+
+    :raises InputError: if the set is missing, unfinished, damaged, or of another version of the painter or the files.
+    """
+    migrate(folder)
     if not (folder / ABOUT_FILE).is_file():
         raise InputError(f"{folder} holds no finished set of maps: build it with `fitme data build --out {folder}`")
     arrays = {}
@@ -223,8 +207,7 @@ def load_dataset(folder: Path) -> MapDataset:
             raise InputError(
                 f"{path} is not readable ({error}): build the set again with `fitme data build`"
             ) from error
-    maps = arrays[MAPS_FILE]
-    channels = channel_count()
+    maps, channels = arrays[MAPS_FILE], channel_count()
     if maps.ndim != 4 or maps.shape[-1] != channels or maps.shape[1] != maps.shape[2] or maps.dtype != np.uint8:
         raise InputError(
             f"{folder / MAPS_FILE} has shape {maps.shape} and type {maps.dtype}, expected (N, R, R, {channels}) uint8"
@@ -239,53 +222,51 @@ def load_dataset(folder: Path) -> MapDataset:
 
 
 def texel_weight(texel_geometry: TexelGeometry) -> Tensor:
-    """(1, 1, R, R) how much each texel matters: the face's front most, gaps between islands hardly."""
+    """Weights (1, 1, R, R) of texels in training losses: the front of the face most, gaps between islands hardly."""
     weight = np.where(texel_geometry.covered, 0.7, 0.05)
     front = (texel_geometry.u < 0.28) & (texel_geometry.v > 0.08) & (texel_geometry.v < 0.74) & texel_geometry.skin_like
     weight = np.where(front | texel_geometry.is_region(Region.EYES), 1.6, weight)
     return torch.from_numpy(weight.astype(np.float32))[None, None]
 
 
-def _rows(
-    growing: GrowingSet,
-    count: int,
-    resolution: int,
-    first_seed: int,
-    workers: int,
-    balanced: bool,
-    given: SuppliedMaps | None,
-) -> Iterator[MapRow]:
-    """The rows that are still missing: given maps first, so that made skins even out their tones."""
-    given_count = given.count if given else 0
-    texel_geometry = default_texel_geometry(resolution)
-    if given and len(growing) < given_count:
-        unknown = np.full(FACTOR_COUNT, np.nan, np.float32)
-        for index, maps in enumerate(given.make()):
-            if index >= len(growing):
-                angle = skin_ita_deg(bytes_to_linear(maps[..., :3]), texel_geometry)
-                yield MapRow(maps, unknown, angle, SUPPLIED_SEED)
-    total = count + given_count
-    limit = ita_class_limit(total) if balanced else total
-    next_seed = max([first_seed - 1, *growing.seeds]) + 1
+def _rows(growing: GrowingSet, plan: _Plan, workers: int) -> Iterator[MapRow]:
+    """Missing rows of a set."""
+    # Supplied maps come first: the synthetic skins after them even out the classes of skin tone.
+    yield from _supplied_rows(growing, plan)
+    limit = ita_class_limit(plan.total) if plan.balanced else plan.total
+    next_seed = max([plan.first_seed - 1, *growing.seeds]) + 1
     tried = 0
     with _Painters(workers) as paint:
-        while len(growing) < total:
-            missing = total - len(growing)
-            if tried > _MOST_TRIES * count + _MOST_TRIES:
+        while len(growing) < plan.total:
+            missing = plan.total - len(growing)
+            if tried > _LARGEST_TRIES * plan.skins + _LARGEST_TRIES:
                 raise FitmeError(
-                    f"after {tried} seeds {missing} of {count} skins are missing because their classes of skin tone"
-                    f" {SkinToneCounts.of(np.array(growing.ita_deg)).counts} are full: give more even maps"
+                    f"after {tried} seeds {missing} of {plan.skins} skins are missing because their classes of skin"
+                    f" tone {SkinToneCounts.of(np.array(growing.ita_deg)).counts} are full: supply more even textures"
                 )
-            jobs = [(seed, resolution) for seed in range(next_seed, next_seed + missing)]
+            # As many seeds as skins are missing: the set ends at the same seed with any number of workers.
+            jobs = [(seed, plan.resolution) for seed in range(next_seed, next_seed + missing)]
             next_seed, tried = next_seed + missing, tried + missing
             for row in paint(jobs):
-                taken = ita_class_index(np.array(growing.ita_deg)).tolist().count(int(ita_class_index(row.ita_deg)))
-                if taken < limit:
+                members = ita_class_index(np.array(growing.ita_deg)).tolist().count(int(ita_class_index(row.ita_deg)))
+                if members < limit:
                     yield row
 
 
+def _supplied_rows(growing: GrowingSet, plan: _Plan) -> Iterator[MapRow]:
+    """Missing rows of the supplied maps; their factors are unknown."""
+    if plan.supplied is None or len(growing) >= plan.supplied.count:
+        return
+    texel_geometry = default_texel_geometry(plan.resolution)
+    unknown = np.full(FACTOR_COUNT, np.nan, np.float32)
+    for index, maps in enumerate(plan.supplied.make()):
+        if index >= len(growing):
+            ita_deg = skin_ita_deg(bytes_to_linear(maps[..., :3]), texel_geometry)
+            yield MapRow(maps, unknown, ita_deg, SUPPLIED_SEED)
+
+
 class _Painters:
-    """Processes that paint, as a context manager whose value turns jobs into rows in their order."""
+    """Processes that paint, as a context manager whose value turns jobs (seed, resolution) into rows in their order."""
 
     def __init__(self, workers: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -294,45 +275,27 @@ class _Painters:
 
     def __enter__(self) -> Callable[[list[tuple[int, int]]], Iterator[MapRow]]:
         if self._pool is None:
-            return lambda jobs: map(_make, jobs)
+            return lambda jobs: map(_paint_row, jobs)
         pool = self._pool
-        return lambda jobs: pool.map(_make, jobs, chunksize=JOBS_AT_ONCE)
+        return lambda jobs: pool.map(_paint_row, jobs, chunksize=SKINS_PER_JOB)
 
     def __exit__(self, *_: object) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
 
-def _make(job: tuple[int, int]) -> MapRow:
+def _paint_row(job: tuple[int, int]) -> MapRow:
+    """Row of the synthetic head of a seed at a resolution."""
     seed, resolution = job
     skin = synthesize_skin(seed, resolution)
-    angle = skin_ita_deg(skin.diffuse, default_texel_geometry(resolution))
-    return MapRow(encode_maps(skin.arrays), factor_vector(skin.factors), angle, seed)
-
-
-def _recipe(count: int, resolution: int, first_seed: int, balanced: bool, given: SuppliedMaps | None) -> dict[str, Any]:
-    """What decides a set. The painter is known by a small picture that it paints."""
-    probe = synthesize_skin(first_seed, _PROBE_RESOLUTION)
-    painted = encode_maps(probe.arrays).tobytes()
-    return {
-        "skins": count,
-        "resolution": resolution,
-        "first_seed": first_seed,
-        "channels": channel_count(),
-        "causes": FACTOR_COUNT,
-        "balanced": balanced,
-        "painter": hashlib.sha256(painted).hexdigest()[:16],
-        "given": given.recipe if given else None,
-    }
+    ita_deg = skin_ita_deg(skin.diffuse, default_texel_geometry(resolution))
+    return MapRow(encode_maps(skin.arrays), factor_vector(skin.factors), ita_deg, seed)
 
 
 def _read_about(folder: Path) -> dict[str, Any]:
+    """Content of the folder's `about.json`; empty if it is damaged or of other software."""
     try:
         about = json.loads((folder / ABOUT_FILE).read_text())
     except ValueError:
-        return {}  # Not ours or damaged: nothing that could be used as it is.
+        return {}
     return about if isinstance(about, dict) else {}
-
-
-def _columns(report: SkinToneCounts) -> tuple[tuple[int, ...], list[float]]:
-    return report.counts, [round(share, 4) for share in report.shares]

@@ -1,5 +1,5 @@
-"""The files of a set of maps while it is being made: they grow by one map at a time, a run that was cut off is gone on
-with, and the final names appear only when everything is there."""
+"""Files of a data set of maps: they grow by one map at a time, an interrupted build is resumed, and the final names
+appear only when every map is written. Sets of version 1, with other names, are migrated."""
 
 import errno
 import io
@@ -13,15 +13,22 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 
 from fitme.arrays import Float32Array, UInt8Array
-from fitme.errors import FitmeError, StoreError
+from fitme.atomic_file import PARTIAL_SUFFIX, atomic_file, partial_path
+from fitme.errors import FitmeError, InputError, StoreError
 
-MAPS_FILE, FACTORS_FILE, ITA_FILE, SEEDS_FILE = "maps.npy", "causes.npy", "typology.npy", "seeds.npy"
+MAPS_FILE, FACTORS_FILE, ITA_FILE, SEEDS_FILE = "maps.npy", "factors.npy", "ita.npy", "seeds.npy"
 ABOUT_FILE = "about.json"
-PARTIAL = ".partial"
+VERSION = 2
+"""Version of the files, in the recipe. Version 1 had no version and other names of files and keys, see `migrate`."""
+_RENAMED_FILES = {"causes.npy": FACTORS_FILE, "typology.npy": ITA_FILE}
+_RENAMED_KEYS = {"causes": "factors", "given": "supplied"}
+_RENAMED_SUPPLIED_KEYS = {"pictures": "images"}
+"""Names of version 1, and those that replaced them."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says when a disk, a quota or the largest file is full."""
+"""Error numbers of a full disk, a full quota and the largest file."""
 _SPARE_BYTES = 1 << 20
+"""Space for headers and `about.json`."""
 
 
 @dataclass(frozen=True)
@@ -29,23 +36,24 @@ class MapRow:
     """One head of a set."""
 
     maps: UInt8Array
-    """(R, R, C)."""
+    """(R, R, 6) as `encoding.encode_maps` encodes them."""
     factors: Float32Array
-    """(K,)."""
+    """(C,) NaN where unknown."""
     ita_deg: float
     seed: int
+    """Seed of a synthetic head, else `dataset.SUPPLIED_SEED`."""
 
 
 @dataclass
 class GrowingSet:
-    """Writes `total` rows one after the other; use it as a context manager and end with `finish`.
+    """Set under construction: a context manager that appends `total` rows and ends with `finish`.
 
-    Rows that an interrupted run of the same recipe has written are kept: `ita_deg` and `seeds` hold them.
+    Rows of an interrupted build of an equal recipe are kept: `ita_deg` and `seeds` contain theirs.
     """
 
     folder: Path
     recipe: dict[str, Any]
-    """What the set is made of, as JSON has it."""
+    """JSON value that identifies the set."""
     total: int
     map_shape: tuple[int, int, int]
     factor_count: int
@@ -54,14 +62,15 @@ class GrowingSet:
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._recipe_path = self.folder / (ABOUT_FILE + PARTIAL)
+        self._recipe_path = partial_path(self.folder / ABOUT_FILE)
         names = (MAPS_FILE, FACTORS_FILE, ITA_FILE, SEEDS_FILE)
-        self._paths = [self.folder / (name + PARTIAL) for name in names]
+        self._paths = [partial_path(self.folder / name) for name in names]
         self._types: tuple[np.dtype[Any], ...] = tuple(np.dtype(name) for name in ("u1", "<f4", "<f4", "<i8"))
         self._shapes: tuple[tuple[int, ...], ...] = (self.map_shape, (self.factor_count,), (), ())
         self._sizes = [t.itemsize * int(np.prod(s)) for t, s in zip(self._types, self._shapes, strict=True)]
         self._headers = [_header(t, (self.total, *s)) for t, s in zip(self._types, self._shapes, strict=True)]
-        kept = self._rows_of_interrupted_run()
+        # Rows are whole where every file has them: the shortest file counts, longer ones are cut.
+        kept = self._rows_of_interrupted_build()
         self._check_space(self.total - kept)
         self._files: list[BinaryIO] = []
         if kept == 0:
@@ -90,7 +99,7 @@ class GrowingSet:
         return len(self.seeds)
 
     def append(self, row: MapRow) -> None:
-        """Add a row; StoreError when the disk is full, with what is there kept for the next run."""
+        """Append a row; StoreError when the disk is full, with the rows so far kept for the next build."""
         values: tuple[Any, ...] = (row.maps, row.factors, row.ita_deg, row.seed)
         try:
             for file, value, kind, size in zip(self._files, values, self._types, self._sizes, strict=True):
@@ -111,27 +120,29 @@ class GrowingSet:
         self.seeds.append(row.seed)
 
     def finish(self, about: dict[str, Any]) -> None:
-        """Give the files their names; `about` is written last."""
+        """Rename the files to their final names; `about` (a JSON value) is the last."""
         if len(self) != self.total:
             raise FitmeError(f"{self.folder}: only {len(self)} of {self.total} maps were made")
         for file in self._files:
             file.close()
-        final = self.folder / ABOUT_FILE
         self._recipe_path.write_text(json.dumps(about, indent=1))
-        final.unlink(missing_ok=True)
+        # Without `about.json` the folder holds no finished set: files of an old set never count with new ones.
+        (self.folder / ABOUT_FILE).unlink(missing_ok=True)
         for path in (*self._paths, self._recipe_path):
-            path.replace(path.with_name(path.name.removesuffix(PARTIAL)))
+            path.replace(path.with_name(path.name.removesuffix(PARTIAL_SUFFIX)))
 
-    def _rows_of_interrupted_run(self) -> int:
+    def _rows_of_interrupted_build(self) -> int:
+        """Number of whole rows of an interrupted build of an equal recipe."""
         try:
             same = json.loads(self._recipe_path.read_text()) == self.recipe
             sizes = [path.stat().st_size for path in self._paths]
         except (OSError, ValueError):
-            return 0  # No run was interrupted here, or one that left nothing to go on from.
+            return 0  # No build was interrupted here, or its files are unusable.
         rows = [(s - len(h)) // size for s, h, size in zip(sizes, self._headers, self._sizes, strict=True)]
         return max(0, min(rows)) if same else 0
 
     def _check_space(self, rows: int) -> None:
+        """StoreError if the disk has no room for so many rows."""
         needed = rows * sum(self._sizes) + _SPARE_BYTES
         free = shutil.disk_usage(self.folder).free
         reusable = sum(path.stat().st_size for path in self._paths if path.is_file() and rows == self.total)
@@ -142,8 +153,51 @@ class GrowingSet:
             )
 
 
+def migrate(folder: Path) -> None:
+    """Rename the files and the recipe's keys of a set of version 1, finished or interrupted; contents do not change.
+
+    :raises InputError: if the set is of a later version, or the folder cannot be written.
+    """
+    for suffix in ("", PARTIAL_SUFFIX):
+        about_path = folder / (ABOUT_FILE + suffix)
+        try:
+            about = json.loads(about_path.read_text())
+            recipe = about if suffix else about.get("recipe")
+        except (OSError, ValueError, AttributeError):
+            continue  # No set, or a damaged one, which is built again.
+        if not isinstance(recipe, dict) or recipe.get("version") == VERSION:
+            continue
+        if "version" in recipe:
+            raise InputError(
+                f"{folder} holds a set of version {recipe['version']}, this release reads version {VERSION}: use the"
+                " release that built it, or another folder"
+            )
+        migrated = _migrated_recipe(recipe)
+        try:
+            # Arrays first: if this is interrupted, the recipe is still of version 1 and the next call finishes.
+            for old, new in _RENAMED_FILES.items():
+                if (folder / (old + suffix)).is_file():
+                    (folder / (old + suffix)).replace(folder / (new + suffix))
+            with atomic_file(about_path) as partial:
+                partial.write_text(json.dumps(migrated if suffix else {**about, "recipe": migrated}, indent=1))
+        except OSError as error:
+            raise InputError(
+                f"{folder} holds a set of version 1 whose files cannot be renamed ({error.strerror}): make the folder"
+                " writable, or copy it"
+            ) from error
+
+
+def _migrated_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Recipe of version 1 with the names of `VERSION`."""
+    migrated = {_RENAMED_KEYS.get(key, key): value for key, value in recipe.items()}
+    supplied = migrated.get("supplied")
+    if isinstance(supplied, dict):
+        migrated["supplied"] = {_RENAMED_SUPPLIED_KEYS.get(key, key): value for key, value in supplied.items()}
+    return {"version": VERSION, **migrated}
+
+
 def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    """The beginning of an `.npy` file of such an array."""
+    """Header of an `.npy` file of an array."""
     buffer = io.BytesIO()
     about = {"descr": dtype.str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(buffer, about)  # type: ignore[no-untyped-call]

@@ -1,7 +1,8 @@
-"""What a fit would see of given maps: texels of a few pictures under unknown light, partly hidden, blurred and noisy.
+"""Simulated observations of reflectance maps: textures as a fit unprojects them from images, partly hidden, under
+random light, blurred and noisy. They are the inputs that the texture encoder is trained on.
 
-Two kinds of texture come out, as the encoder meets both: *lit* ones, sampled from one picture, and *fused* ones, whose
-light a fit has divided out as well as it could and whose tone it has guessed from the pictures' brightness
+Textures are of two kinds, as in a fit: *lit* ones, sampled from one image, and *fused* ones, whose light a fit has
+divided out with an error and whose albedo scale it has estimated from the brightness of the images
 (`fitme.fit.lighting.albedo_scale`). Both are in the layout of the default model.
 """
 
@@ -30,89 +31,92 @@ from fitme.synthetic.lights import smooth_lights
 from fitme.track.oval import oval_mask
 
 IMAGE_SIZE = 192
-"""Pixels a side of the pictures whose view of the head is measured; they are never drawn."""
+"""Pixels a side of the images whose visible texels are computed; the images themselves are never rendered."""
 HEAD_DISTANCE_M = 0.5
 FOCAL = 1.25
-"""Focal length over the side of the picture."""
+"""Focal length over the side of the image."""
 MOVING = {"jawOpen": 0.5, "mouthSmileLeft": 0.6, "mouthSmileRight": 0.6, "eyeBlinkLeft": 0.4, "eyeBlinkRight": 0.4}
-"""Expressions that open and close what a view shows, and the largest amount of each."""
+"""Expressions that change the visible texels, and the largest coefficient of each."""
 IDENTITY_SIGMA = 0.6
-"""Standard deviations of identity coefficients of the heads that are looked at."""
+"""Standard deviation of the identity coefficients of the simulated heads."""
 
 OCCLUDER_SATURATION = 0.35
-"""Most of what gets between camera and face, such as hair and glasses, is dull."""
+"""Colourfulness, in [0, 1], of objects between camera and face, such as hair and glasses: most are grey."""
 
 
 @dataclass(frozen=True)
 class CaptureSettings:
-    """How pictures, and what a fit makes of them, vary. Angles are one standard deviation unless said otherwise."""
+    """Distribution of the simulated images and of the errors of a fit. Angles are standard deviations unless named
+    largest."""
 
     yaw_deg: float = 28.0
     largest_yaw_deg: float = 60.0
     pitch_deg: float = 10.0
     roll_deg: float = 6.0
     largest_views: int = 8
-    """Pictures that a fused texture may come from."""
+    """Largest number of images that a fused texture combines."""
     lit_share: float = 0.5
-    """Textures that still carry the light of one picture; the others are fused."""
+    """Share of lit textures, which still contain the light of one image; the others are fused."""
     mean_shading: float = 0.6
-    """Brightness of the light on seen skin in a well exposed picture, median."""
+    """Median shading of the visible skin in a well exposed image."""
     exposure_log_sigma: float = 0.4
+    """Standard deviation of the logarithm of the exposure."""
     white_balance_log_sigma: float = 0.08
-    """Error of the camera's white balance per channel."""
+    """Standard deviation of the logarithm of the camera's white-balance error per channel."""
     light_tint_log_sigma: float = 0.1
-    """Colour of single lights."""
+    """Standard deviation of the logarithm of the colour of single lights, warm to cold."""
     directional_share: tuple[float, float] = (0.1, 0.9)
-    """Share of the light that comes from single directions."""
+    """Range of the share of directional light in all light."""
     residual_shading: float = 0.09
-    """Light left in a fused texture: standard deviation of its logarithm's coefficients of order 1 and 2."""
-    tone_log_sigma: float = 0.1
-    """Error of a fused texture's brightness beyond that of the rule that chose it."""
+    """Light left in a fused texture: standard deviation of the order-1 and order-2 spherical-harmonic coefficients of
+    its logarithm."""
+    albedo_scale_log_sigma: float = 0.1
+    """Standard deviation of the logarithm of a fused texture's albedo scale beyond the estimator's own error."""
     largest_blur: float = 1.2
-    """Standard deviation in texels of a 64 map."""
+    """Largest standard deviation of the blur, texels of maps of 64 a side."""
     largest_noise: float = 0.03
-    """Standard deviation of noise, sRGB-encoded."""
+    """Largest standard deviation of the noise, sRGB-encoded."""
     largest_shift: float = 1.2
-    """Misregistration in texels of a 64 map."""
+    """Largest misregistration, texels of maps of 64 a side."""
     hole_share: float = 0.5
-    """Textures of which something, such as a hand, hides a part."""
+    """Share of textures of which an object, such as a hand, hides a part that is marked invisible."""
     occluder_share: float = 0.15
-    """Textures that show something else than the face somewhere, such as a strand of hair, and do not know it."""
+    """Share of textures with an undetected occluder, such as a strand of hair, that is marked visible."""
 
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """What K random poses of random heads show of each texel."""
+    """Visibility and directions of each texel in K random poses of random heads."""
 
     weight: Tensor
-    """(K, R, R) as `fitme.fit.texture.unprojection.TexelObservation.weight`."""
+    """(K, R, R) as `fitme.fit.texture.unprojection.TexelObservation.weight`, in [0, 1]."""
     normals: Tensor
     """(K, R, R, 3) unit, view space; zero where the layout has no texel."""
     mirror: Tensor
-    """(K, R, R, 3) unit directions in which texels reflect the viewer's."""
+    """(K, R, R, 3) unit mirror directions of the direction to the viewer, view space."""
     skin: Tensor
-    """(R, R) bool: texels that tell of tone and light."""
+    """(R, R) bool: texels from which a fit estimates light and albedo scale."""
     occlusion: Tensor
-    """(R, R) share of the surroundings' light that reaches each texel."""
+    """(R, R) ambient occlusion: share of the surroundings' light that reaches each texel."""
 
 
 @dataclass(frozen=True, eq=False)
 class TextureObservation:
-    """Encoder inputs of a batch, and what they ask for."""
+    """Simulated inputs of the encoder, and the maps that it is to estimate."""
 
     texture: Tensor
-    """(B, R, R, 3) sRGB-encoded; anything where nothing is seen."""
+    """(B, R, R, 3) sRGB-encoded; arbitrary where nothing is visible."""
     visibility: Tensor
-    """(B, R, R, 1) in [0, 1], 0 where nothing is seen."""
+    """(B, R, R, 1) in [0, 1], 0 where nothing is visible."""
     delighted: Tensor
-    """(B,) bool: fused textures."""
-    wanted: Tensor
-    """(B, 6, R, R) the maps that explain the texture, in its own unit of brightness: the true ones of lit textures;
-    those of fused textures share its error of exposure, which no fit can tell from the light's."""
+    """(B,) bool: whether a texture is fused."""
+    target: Tensor
+    """(B, 6, R, R) maps that explain the texture: the true ones for lit textures; those of fused textures are scaled by
+    the texture's error of albedo scale, which is ambiguous with the light's brightness."""
 
 
 def random_yaws(count: int, settings: CaptureSettings, seed: int) -> Float32Array:
-    """(count,) degrees that `settings` make likely."""
+    """Yaw angles (count,), degrees, from the distribution of the settings."""
     yaws = np.random.default_rng(seed).normal(0.0, settings.yaw_deg, count)
     return np.clip(yaws, -settings.largest_yaw_deg, settings.largest_yaw_deg).astype(np.float32)
 
@@ -125,8 +129,8 @@ def measure_views(
     settings: CaptureSettings,
     seed: int,
 ) -> Views:
-    """Turn random heads to the given yaws and measure what of them is seen, by the same code as a fit. Deterministic
-    from the seed."""
+    """Visibility of random heads turned to the given yaws, degrees, computed by the fit's own unprojection.
+    Deterministic from the seed."""
     draw = np.random.default_rng(seed)
     table = texel_table(model, resolution)
     camera = Camera.centered(FOCAL * IMAGE_SIZE, IMAGE_SIZE, IMAGE_SIZE)
@@ -168,85 +172,127 @@ def simulate_observations(
     random: torch.Generator,
     chosen: Tensor | None = None,  # (B,) views
 ) -> TextureObservation:
-    """Encoder inputs that maps give. `chosen` makes each a lit texture of that one view; else chance decides."""
+    """Encoder inputs of maps. With `chosen`, every texture is a lit one of its view; otherwise views and kinds are
+    drawn at random."""
     batch, resolution = len(maps), maps.shape[-1]
-    fused = torch.zeros(batch, dtype=torch.bool)
     if chosen is None:
-        fused = _uniform(random, batch) >= settings.lit_share
-        first = torch.randint(len(views.weight), (batch,), generator=random)
-        weight = views.weight[first]
-        further = torch.floor((settings.largest_views - 1) * _uniform(random, batch)) * fused
-        for index in range(settings.largest_views - 1):
-            another = torch.randint(len(views.weight), (batch,), generator=random)
-            weight = weight + views.weight[another] * (index < further)[:, None, None]
+        fused, first, weight = _draw_views(batch, views, settings, random)
     else:
-        first, weight = chosen, views.weight[chosen]
+        fused, first, weight = torch.zeros(batch, dtype=torch.bool), chosen, views.weight[chosen]
     visibility = weight / (weight + FusionSettings().confident_weight)  # (B, R, R)
+    visible_skin = (visibility * views.skin)[..., None]  # (B, R, R, 1)
 
+    # Misregistration comes before the light: the image has shaded the true texels.
     unit = resolution / 64.0
     albedo = srgb_to_linear(maps[:, :3].clamp(0.0, 1.0))
     moved = _displaced(torch.cat([albedo, maps[:, 3:4]], 1), settings.largest_shift * unit, random)
-    albedo, specular = moved[:, :3].permute(0, 2, 3, 1), moved[:, 3:].permute(0, 2, 3, 1)
-    seen_skin = (visibility * views.skin)[..., None]  # (B, R, R, 1)
-    basis, mirrored = sh_basis(views.normals[first]), sh_basis(views.mirror[first])  # (B, R, R, 9)
-    light = smooth_lights(batch, settings.directional_share, settings.light_tint_log_sigma, random)  # (B, 9, 3)
-    shading = _evaluate_sh(basis, light).clamp(min=MINIMAL_SHADING / 2.0)
-    exposure = settings.mean_shading * (settings.exposure_log_sigma * _normal(random, batch)).exp()
-    exposure = exposure / (_mean_over(shading, seen_skin) @ torch.from_numpy(LUMINANCE)).clamp(min=1e-3)
-    balance = (settings.white_balance_log_sigma * _normal(random, batch, 3)).exp() * exposure[:, None]
-    shading, light = shading * balance[:, None, None], light * balance[:, None]
-    specular_term = HEMISPHERICAL_REFLECTANCE * specular * _evaluate_sh(mirrored, light)
-    occlusion = views.occlusion[..., None]
-    lit = (occlusion * (albedo * shading + specular_term)).clamp(max=1.0)
-    estimated_specular = occlusion * specular_term * (0.5 + 0.5 * _uniform(random, batch, 1, 1, 1))
-    dull, known = (lit - estimated_specular).clamp(min=0.0), occlusion * shading
-    delighted, scale = _view_albedos(lit, dull, known, basis, seen_skin, settings, random)
-    texture = torch.where(fused[:, None, None, None], delighted, lit)
+    lit = _illuminate(moved, views, first, visible_skin, settings, random)
+
+    # A fit would divide out the light that it estimates; both variants are computed, as a batch mixes them.
+    delighted, scale = _view_albedos(lit, visible_skin, settings, random)
+    texture = torch.where(fused[:, None, None, None], delighted, lit.texture)
     scaled = linear_to_srgb((srgb_to_linear(maps[:, :3]) * scale[:, :, None, None]).clamp(0.0, MAXIMAL_ALBEDO))
     diffuse = torch.where(fused[:, None, None, None], scaled, maps[:, :3])
 
+    # Occluders and the camera's own errors come last.
     texture = _with_occluders(texture, settings, random)
     visibility = visibility * (1.0 - _blobs(batch, resolution, settings.hole_share, random))
     encoded = linear_to_srgb(texture)
     encoded = _blurred(encoded.permute(0, 3, 1, 2), settings.largest_blur * unit, random).permute(0, 2, 3, 1)
     noise = settings.largest_noise * _uniform(random, batch, 1, 1, 1) * _normal(random, *encoded.shape)
-    wanted = torch.cat([diffuse, maps[:, 3:]], 1)
-    return TextureObservation((encoded + noise).clamp(0.0, 1.0), visibility[..., None], fused, wanted)
+    target = torch.cat([diffuse, maps[:, 3:]], 1)
+    return TextureObservation((encoded + noise).clamp(0.0, 1.0), visibility[..., None], fused, target)
+
+
+@dataclass(frozen=True, eq=False)
+class _LitTexture:
+    """Textures under random light, and the estimates of a fit that divides the light out. Linear."""
+
+    texture: Tensor
+    """(B, R, R, 3)."""
+    diffuse: Tensor
+    """(B, R, R, 3) less the specular term as far as a fit estimates it."""
+    shading: Tensor
+    """(B, R, R, 3)."""
+    basis: Tensor
+    """(B, R, R, 9) spherical harmonics of the normals."""
+
+
+def _draw_views(
+    batch: int, views: Views, settings: CaptureSettings, random: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether textures are fused (B,), the first view of each (B,), and the summed weight of all its views (B, R,
+    R)."""
+    fused = _uniform(random, batch) >= settings.lit_share
+    first = torch.randint(len(views.weight), (batch,), generator=random)
+    weight = views.weight[first]
+    further = torch.floor((settings.largest_views - 1) * _uniform(random, batch)) * fused
+    for index in range(settings.largest_views - 1):
+        another = torch.randint(len(views.weight), (batch,), generator=random)
+        weight = weight + views.weight[another] * (index < further)[:, None, None]
+    return fused, first, weight
+
+
+def _illuminate(
+    moved: Tensor,  # (B, 4, R, R) linear diffuse and specular albedo
+    views: Views,
+    first: Tensor,  # (B,)
+    visible_skin: Tensor,  # (B, R, R, 1)
+    settings: CaptureSettings,
+    random: torch.Generator,
+) -> _LitTexture:
+    """Shade albedos under a random light each, exposed for the visible skin."""
+    batch = len(moved)
+    albedo, specular = moved[:, :3].permute(0, 2, 3, 1), moved[:, 3:].permute(0, 2, 3, 1)
+    basis, mirrored = sh_basis(views.normals[first]), sh_basis(views.mirror[first])  # (B, R, R, 9)
+    light = smooth_lights(batch, settings.directional_share, settings.light_tint_log_sigma, random)  # (B, 9, 3)
+    shading = _evaluate_sh(basis, light).clamp(min=MINIMAL_SHADING / 2.0)
+    # Exposure and white balance scale the light such that skin has a usual brightness.
+    exposure = settings.mean_shading * (settings.exposure_log_sigma * _normal(random, batch)).exp()
+    exposure = exposure / (_mean_over(shading, visible_skin) @ torch.from_numpy(LUMINANCE)).clamp(min=1e-3)
+    balance = (settings.white_balance_log_sigma * _normal(random, batch, 3)).exp() * exposure[:, None]
+    shading, light = shading * balance[:, None, None], light * balance[:, None]
+    specular_term = HEMISPHERICAL_REFLECTANCE * specular * _evaluate_sh(mirrored, light)
+    occlusion = views.occlusion[..., None]
+    texture = (occlusion * (albedo * shading + specular_term)).clamp(max=1.0)
+    # A fit estimates between half and all of the specular term.
+    estimated_specular = occlusion * specular_term * (0.5 + 0.5 * _uniform(random, batch, 1, 1, 1))
+    return _LitTexture(texture, (texture - estimated_specular).clamp(min=0.0), occlusion * shading, basis)
 
 
 def _view_albedos(
-    lit: Tensor,  # (B, R, R, 3)
-    dull: Tensor,  # (B, R, R, 3) less the sheen as far as it is known
-    shading: Tensor,  # (B, R, R, 3)
-    basis: Tensor,  # (B, R, R, 9)
-    seen_skin: Tensor,  # (B, R, R, 1)
+    lit: _LitTexture,
+    visible_skin: Tensor,  # (B, R, R, 1)
     settings: CaptureSettings,
     random: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Textures (B, R, R, 3) as a fit leaves them: an estimate of the shading divided out, the tone guessed. Also their
-    brightness (B, 3) in the unit of the true albedo."""
-    batch = len(lit)
+    """De-lit textures (B, R, R, 3) as a fit leaves them, and their scale (B, 3) relative to the true albedo: an
+    erroneous shading is divided out, and the albedo scale is estimated."""
+    batch = len(lit.texture)
     colorful = 1.0 + 0.3 * _normal(random, batch, 1, 3)
     residual = settings.residual_shading * _normal(random, batch, SH_COUNT, 1) * colorful
-    residual[:, 0] = 0.0
-    flat = dull / shading.clamp(min=MINIMAL_SHADING) * torch.einsum("bhwk,bkc->bhwc", basis, residual).exp()
-    color = _mean_over(lit, seen_skin)  # (B, 3)
-    tone = torch.from_numpy(expected_skin_albedo(color.numpy(), AlbedoScaleSettings()))
-    tone = tone * (settings.tone_log_sigma * _normal(random, batch, 1)).exp()
-    scale = tone / _mean_over(flat, seen_skin).clamp(min=1e-3)
+    residual[:, 0] = 0.0  # the level is the albedo scale's
+    error = torch.einsum("bhwk,bkc->bhwc", lit.basis, residual).exp()
+    flat = lit.diffuse / lit.shading.clamp(min=MINIMAL_SHADING) * error
+    color = _mean_over(lit.texture, visible_skin)  # (B, 3)
+    skin_tone = torch.from_numpy(expected_skin_albedo(color.numpy(), AlbedoScaleSettings()))
+    skin_tone = skin_tone * (settings.albedo_scale_log_sigma * _normal(random, batch, 1)).exp()
+    scale = skin_tone / _mean_over(flat, visible_skin).clamp(min=1e-3)
     return (flat * scale[:, None, None]).clamp(0.0, MAXIMAL_ALBEDO), scale
 
 
 def _evaluate_sh(basis: Tensor, light: Tensor) -> Tensor:
+    """Non-negative values (B, R, R, 3) of spherical harmonics (B, 9, 3) at a basis (B, R, R, 9)."""
     return torch.einsum("bhwk,bkc->bhwc", basis, light).clamp(min=0.0)
 
 
 def _mean_over(values: Tensor, weight: Tensor) -> Tensor:
-    """(B, C) weighted means of (B, R, R, C)."""
+    """Weighted means (B, C) of values (B, R, R, C)."""
     return (values * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1e-3)
 
 
 def _with_occluders(texture: Tensor, settings: CaptureSettings, random: torch.Generator) -> Tensor:
+    """Textures (B, R, R, 3), some with an elliptic occluder of a random, mostly grey colour."""
     batch, resolution = len(texture), texture.shape[1]
     blobs = _blobs(batch, resolution, settings.occluder_share, random)[..., None]
     gray = _uniform(random, batch, 1, 1, 1).square()
@@ -255,7 +301,7 @@ def _with_occluders(texture: Tensor, settings: CaptureSettings, random: torch.Ge
 
 
 def _blobs(batch: int, resolution: int, share: float, random: torch.Generator) -> Tensor:
-    """(B, R, R) in [0, 1]: in some of them one soft-edged ellipse of a random size on the face."""
+    """Masks (B, R, R) in [0, 1]: a share of them contains a soft-edged ellipse of a random size on the face."""
     centres = (torch.arange(resolution) + 0.5) / resolution
     v, u = torch.meshgrid(centres, centres, indexing="ij")
     centre = 0.2 + 0.6 * _uniform(random, batch, 2, 1, 1)
@@ -270,7 +316,7 @@ def _blobs(batch: int, resolution: int, share: float, random: torch.Generator) -
 
 
 def _displaced(maps: Tensor, largest: float, random: torch.Generator) -> Tensor:
-    """Maps (B, C, R, R) smoothly shifted by up to about `largest` texels."""
+    """Maps (B, C, R, R) with a smooth random displacement of up to about `largest` texels."""
     batch, resolution = len(maps), maps.shape[-1]
     knots = (2.0 * _uniform(random, batch, 2, 5, 5) - 1.0) * _uniform(random, batch, 1, 1, 1)
     shift = functional.interpolate(knots, size=(resolution, resolution), mode="bicubic", align_corners=True)
@@ -279,17 +325,17 @@ def _displaced(maps: Tensor, largest: float, random: torch.Generator) -> Tensor:
     return functional.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def _blurred(pictures: Tensor, largest: float, random: torch.Generator) -> Tensor:
-    """Pictures (B, C, R, R), each under a Gaussian of its own width up to `largest` texels."""
-    batch, channels = pictures.shape[:2]
+def _blurred(images: Tensor, largest: float, random: torch.Generator) -> Tensor:
+    """Images (B, C, R, R), each blurred by a Gaussian of a random width up to `largest` texels."""
+    batch, channels = images.shape[:2]
     reach = max(1, int(np.ceil(2.0 * largest)))
     offsets = torch.arange(-reach, reach + 1, dtype=torch.float32)
     sigma = (largest * _uniform(random, batch, 1)).clamp(min=0.1)
     kernel = (-0.5 * (offsets / sigma) ** 2).exp()
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)  # (B C, T)
-    stacked = functional.pad(pictures.reshape(1, batch * channels, *pictures.shape[2:]), (reach,) * 4, mode="replicate")
+    stacked = functional.pad(images.reshape(1, batch * channels, *images.shape[2:]), (reach,) * 4, mode="replicate")
     rows = functional.conv2d(stacked, kernel[:, None, :, None], groups=batch * channels)
-    return functional.conv2d(rows, kernel[:, None, None, :], groups=batch * channels).reshape(pictures.shape)
+    return functional.conv2d(rows, kernel[:, None, None, :], groups=batch * channels).reshape(images.shape)
 
 
 def _uniform(random: torch.Generator, *shape: int) -> Tensor:

@@ -1,9 +1,9 @@
-"""Training of the texture encoder: `python -m fitme.training.encoder.trainer --generator FILE --data DIR
---out FILE`.
+"""Training of the texture encoder: `python -m fitme.training.encoder.trainer --generator FILE --data DIR --out FILE`.
 
-Three phases, each cheaper per step than the next. First the body learns, without the generator, to predict the maps'
-principal components from what pictures show of them. Then it learns z on the generator's own samples, whose z is known.
-Last, W+ goes through the frozen generator, and its maps are compared with the true ones, the unseen half included.
+Three phases, each cheaper per step than the next one. First, without the generator, the body learns to predict the
+principal components of the maps from simulated observations. Then the encoder learns z on the generator's own samples,
+whose z is known. Last, W+ goes through the frozen generator, and its maps are compared with the true ones, hidden
+texels included.
 """
 
 import copy
@@ -32,7 +32,8 @@ from fitme.reflectance.weights import load_generator
 from fitme.render.rasterizer import select_backend
 from fitme.shape import load_default_model
 from fitme.skin.texel_geometry import default_texel_geometry
-from fitme.training.data.dataset import MapDataset, channel_count, encoded_maps, load_dataset, texel_weight
+from fitme.training.data.dataset import MapDataset, load_dataset, texel_weight
+from fitme.training.data.encoding import channel_count, encoded_maps, mirrored_maps
 from fitme.training.encoder.simulated_textures import (
     CaptureSettings,
     TextureObservation,
@@ -43,27 +44,29 @@ from fitme.training.encoder.simulated_textures import (
 )
 
 COMPONENTS = 160
-"""Principal components of the maps that the body learns to predict."""
+"""Number of principal components that the body learns to predict."""
 SAMPLE_BATCH = 16
-"""Latents synthesised at a time."""
+"""Heads per batch of synthesis and of downsampling."""
 SQUARED_SHARE = 4.0
-"""Weight of squared beside absolute errors of colour: the measure is PSNR."""
+"""Weight of squared relative to absolute errors of colour: the score is PSNR."""
+CHANNEL_WEIGHTS = (1.0, 1.0, 1.0, 0.4, 0.7, 0.7)
+"""Weights of the channels of an encoded map in principal components."""
 LATENT_SHARE = 0.05
-"""Weight of z itself beside what it changes in the maps."""
+"""Weight of the error of z relative to the error of the maps."""
 
 
 @dataclass(frozen=True)
 class EncoderTrainingConfig:
-    """Lengths and weights of the training."""
+    """Lengths, learning rates and loss weights of the training."""
 
     seed: int = 0
     views: int = 400
-    """Random poses of heads, drawn once."""
+    """Number of random poses of heads, drawn once."""
     component_steps: int = 3000
     component_batch: int = 32
     component_rate: float = 1.5e-3
     samples: int = 1500
-    """Samples of the generator that teach z."""
+    """Number of the generator's samples in the second phase."""
     sample_steps: int = 500
     sample_rate: float = 1e-3
     coarse_map_steps: int = 300
@@ -72,18 +75,18 @@ class EncoderTrainingConfig:
     map_batch: int = 12
     map_rate: float = 8e-4
     average_decay: float = 0.995
-    """Of the running mean of the weights, which is what is kept."""
+    """Decay of the exponential moving average of the weights, which is the result."""
     specular_weight: float = 0.3
     normal_weight: float = 0.3
     prior_weight: float = 2e-3
-    """Mean square of z."""
+    """Weight of the mean square of z."""
     offset_weight: float = 0.05
-    """Mean square of W+'s departure from w, in units of w's spread."""
+    """Weight of the mean square of W+ minus w, in standard deviations of w."""
 
 
 @dataclass(frozen=True)
 class EncoderStep:
-    """What a step measured."""
+    """Progress and loss of a step."""
 
     phase: str
     step: int
@@ -92,7 +95,7 @@ class EncoderStep:
 
 
 class EncoderTrainer:
-    """An encoder, its data at the encoder's resolution, and views to see them in. Deterministic from the seed."""
+    """Trainer of an encoder on maps at the encoder's resolution. Deterministic from the seed."""
 
     def __init__(
         self,
@@ -113,18 +116,19 @@ class EncoderTrainer:
         self._random = torch.Generator().manual_seed(self.config.seed)
         with torch.no_grad():
             noise = torch.randn(512, generator.latent_size, generator=torch.Generator().manual_seed(0))
-            self._spread = generator.mapping(noise).std(0).clamp(min=1e-3)  # (D,)
+            self._deviation = generator.mapping(noise).std(0).clamp(min=1e-3)  # (D,)
 
     def set_body(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what does not depend on the generator (`load_body`) from an encoder of the same sizes; InputError
-        for others."""
+        """Replace the tensors that do not depend on the generator (`load_body`) by those of an encoder of equal sizes;
+        InputError for other sizes."""
         own = self.encoder.state_dict()
         if any(name not in own or own[name].shape != value.shape for name, value in tensors.items()):
-            raise InputError("the encoder to start from has other sizes: start from one of the same, or from none")
+            raise InputError("the encoder to start from has other sizes: start from one of equal sizes, or from none")
         self.encoder.load_state_dict(tensors, strict=False)
 
     def learn_components(self) -> Iterator[EncoderStep]:
-        """Train the body alone, on the maps' principal components."""
+        """Train the body alone, on the principal components of the maps, with a linear read-out that is then
+        dropped."""
         config = self.config
         mean, basis = _principal_components(self._maps, self._cover)  # (6rr,), (6rr, K)
         scale = basis.square().sum()
@@ -138,7 +142,7 @@ class EncoderTrainer:
         def loss() -> Tensor:
             maps = self._batch(config.component_batch)
             observation = simulate_observations(maps, self._views, self._capture, self._random)
-            wanted = (observation.wanted.flatten(1) * _weights(self._cover) - mean) @ unit
+            wanted = (observation.target.flatten(1) * _weights(self._cover) - mean) @ unit
             found = readout(self._features(observation))
             error: Tensor = ((found - wanted) * size).square().sum(1).mean() / scale
             return error
@@ -148,7 +152,8 @@ class EncoderTrainer:
         )
 
     def learn_samples(self) -> Iterator[EncoderStep]:
-        """Train on the generator's own samples, whose z is known."""
+        """Train on the generator's own samples, whose z is known. Errors of z are weighted by their effect on the
+        maps."""
         config = self.config
         noise = torch.randn(config.samples, self._generator.latent_size, generator=self._random)
         maps = self._synthesized(noise)
@@ -159,7 +164,7 @@ class EncoderTrainer:
             index = torch.randint(len(noise), (config.component_batch,), generator=self._random)
             true = maps[index].float()
             observation = simulate_observations(true, self._views, self._capture, self._random)
-            exposure = ((observation.wanted - true).flatten(1) * _weights(self._cover)) @ directions
+            exposure = ((observation.target - true).flatten(1) * _weights(self._cover)) @ directions
             error = self.encoder.noise(self._features(observation)) - noise[index]
             changed = (error @ effect - exposure).square().sum(1).mean() / scale
             loss: Tensor = changed + LATENT_SHARE * error.square().mean()
@@ -168,7 +173,7 @@ class EncoderTrainer:
         yield from self._descend("samples", [*self.encoder.parameters()], config.sample_rate, config.sample_steps, loss)
 
     def learn_maps(self) -> Iterator[EncoderStep]:
-        """Train through the frozen generator, on the true maps."""
+        """Train through the frozen generator, on the true maps, at half the resolution first."""
         config = self.config
         done = 0
 
@@ -179,10 +184,10 @@ class EncoderTrainer:
             maps = self._batch(config.map_batch)
             observation = simulate_observations(maps, self._views, self._capture, self._random)
             z, w_plus = self.encoder.latents(self._features(observation))
-            offsets = (w_plus - self.encoder.mapping(z)[:, None]) / self._spread
+            offsets = (w_plus - self.encoder.mapping(z)[:, None]) / self._deviation
             found = self._generator.synthesize(w_plus, self._resolution // factor)
             cover = downsample(self._cover[None], factor)
-            loss: Tensor = self._difference(encoded_maps(found), downsample(observation.wanted, factor), cover)
+            loss: Tensor = self._difference(encoded_maps(found), downsample(observation.target, factor), cover)
             loss += config.prior_weight * z.square().mean() + config.offset_weight * offsets.square().mean()
             return loss
 
@@ -201,7 +206,8 @@ class EncoderTrainer:
     def _descend(
         self, phase: str, parameters: list[nn.Parameter], rate: float, steps: int, loss_of: Callable[[], Tensor]
     ) -> Iterator[EncoderStep]:
-        """Adam under a warm-up and a cosine; ends with the running mean of the weights in place."""
+        """Minimise a loss by Adam, warm-up and cosine schedule; ends with the moving average of the weights in
+        place."""
         optimizer = torch.optim.Adam(parameters, rate, (0.9, 0.99))
         average = copy.deepcopy(self.encoder).requires_grad_(False)
         for step in range(steps):
@@ -221,11 +227,11 @@ class EncoderTrainer:
         self.encoder.load_state_dict(average.state_dict())
 
     def _batch(self, count: int) -> Tensor:
-        """(B, 6, r, r) random maps, half of them mirrored."""
+        """Random maps (B, 6, r, r), half of them mirrored."""
         index = torch.randint(len(self._maps), (count,), generator=self._random)
         maps = self._maps[index].float()
-        mirrored = maps.flip(-1) * torch.tensor([1.0, 1.0, 1.0, 1.0, -1.0, 1.0])[:, None, None]
-        return torch.where((torch.rand(count, generator=self._random) < 0.5)[:, None, None, None], mirrored, maps)
+        mirrored = torch.rand(count, generator=self._random) < 0.5
+        return torch.where(mirrored[:, None, None, None], mirrored_maps(maps), maps)
 
     @torch.no_grad()
     def _synthesized(self, noise: Tensor) -> Tensor:
@@ -238,7 +244,7 @@ class EncoderTrainer:
 
 
 def small_maps(dataset: MapDataset, resolution: int) -> Tensor:
-    """All maps (N, 6, resolution, resolution), averaged down, in half precision; InputError if they are smaller."""
+    """All maps (N, 6, resolution, resolution), area means, in half precision; InputError if they are smaller."""
     factor = dataset.resolution // resolution
     if factor == 0:
         raise InputError(f"maps of {dataset.resolution} texels are too small to train on: build them at {resolution}")
@@ -250,26 +256,28 @@ def small_maps(dataset: MapDataset, resolution: int) -> Tensor:
 
 
 def _importance(resolution: int) -> Tensor:
-    """(r, r) how much each texel counts, of mean one; gaps between islands do not."""
+    """Weights (r, r) of texels, of mean one; zero in gaps between islands."""
     texel_geometry = default_texel_geometry(resolution)
     weight = texel_weight(texel_geometry)[0, 0] * torch.from_numpy(texel_geometry.covered)
     return weight / weight.mean()
 
 
 def _views(resolution: int, config: EncoderTrainingConfig, capture: CaptureSettings) -> Views:
+    """Views of random heads in poses of the settings' distribution."""
     yaws = random_yaws(config.views, capture, config.seed)
     return measure_views(load_default_model(), select_backend("cpu"), yaws, resolution, capture, config.seed)
 
 
 def _weights(cover: Tensor) -> Tensor:
-    """(6 r r,) how much each number of a map counts."""
-    shares = torch.tensor([1.0, 1.0, 1.0, 0.4, 0.7, 0.7])
-    assert len(shares) == channel_count()
-    return (shares[:, None, None] * cover.sqrt()).flatten()
+    """Weights (6 r r,) of the values of a map."""
+    channels = torch.tensor(CHANNEL_WEIGHTS)
+    assert len(channels) == channel_count()
+    return (channels[:, None, None] * cover.sqrt()).flatten()
 
 
 def _principal_components(maps: Tensor, cover: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted mean (6rr,) of maps and mirrored maps, and components (6rr, K) scaled to their standard deviations."""
+    """Mean (6rr,) of weighted maps (N, 6, r, r), and their principal components (6rr, K) scaled to standard deviations,
+    by the method of snapshots (Sirovich 1987)."""
     flat = maps.float().flatten(1) * _weights(cover)
     mean = flat.mean(0)
     centred = flat - mean
@@ -280,8 +288,8 @@ def _principal_components(maps: Tensor, cover: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _linear_effect(noise: Tensor, maps: Tensor, cover: Tensor) -> tuple[Tensor, Tensor]:
-    """(Z, K): by how much each component of z (N, Z) moves the maps (N, 6, r, r) along their principal directions, by
-    least squares; and the directions (6rr, K), of unit length in weighted maps."""
+    """Effect (Z, K) of each component of z (N, Z) on maps (N, 6, r, r) along their principal directions, by least
+    squares; and the directions (6rr, K), of unit length in weighted maps."""
     mean, basis = _principal_components(maps, cover)
     size = basis.square().sum(0).sqrt()
     directions, weights = basis / size, _weights(cover)
@@ -294,13 +302,13 @@ def train_encoder(
     generator: Annotated[Path, typer.Option(help="Generator that the encoder is for.")],
     data: Annotated[Path, typer.Option(help="Folder of maps, as `fitme data build` makes it.")],
     out: Annotated[Path, typer.Option(help="File to write.")],
-    start: Annotated[Path | None, typer.Option(help="Encoder whose body to go on from.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Encoder whose body to start from.")] = None,
     component_steps: Annotated[
         int, typer.Option(min=0, help="Steps that train the body; few will do with --start.")
     ] = EncoderTrainingConfig.component_steps,
     seed: Annotated[int, typer.Option(help="Decides everything that is random.")] = 0,
 ) -> None:
-    """Train the encoder that gives a fit its first guess of W+."""
+    """Train the encoder that gives a fit its first estimate of W+."""
     config = EncoderTrainingConfig(seed=seed, component_steps=component_steps)
     trainer = EncoderTrainer(load_generator(generator), load_dataset(data), config)
     if start is not None:

@@ -1,7 +1,9 @@
-"""The discriminator's side of training: windows of maps, adaptive augmentation, non-saturating loss, lazy R1 penalty.
+"""Adversarial term: non-saturating loss of a discriminator on windows of maps, with adaptive augmentation and a lazy R1
+penalty.
 
-Goodfellow et al., "Generative Adversarial Nets" (2014), the non-saturating loss; Mescheder et al., "Which Training
-Methods for GANs do actually Converge?" (2018), R1; both used lazily as in StyleGAN2 (Karras et al., CVPR 2020).
+Non-saturating loss: Goodfellow et al., "Generative Adversarial Nets", NeurIPS 2014, section 3. R1: Mescheder et al.,
+"Which Training Methods for GANs do actually Converge?", ICML 2018, equation 9. Lazy regularisation: StyleGAN2, Karras
+et al., CVPR 2020, section 3.1.
 """
 
 from dataclasses import dataclass
@@ -22,22 +24,24 @@ class AdversaryConfig:
     """Settings of the adversarial term."""
 
     weight: float = 0.004
-    """Of the generator's non-saturating loss beside its reconstruction; 0 trains without a discriminator."""
+    """Weight of the generator's non-saturating loss relative to its reconstruction; 0 trains without a
+    discriminator."""
     interval: int = 3
-    """Steps of the generator between two uses."""
+    """Steps of the generator between two adversarial steps."""
     learning_rate: float = 1e-3
+    """Of the discriminator."""
     gradient_penalty: float = 2.0
-    """R1's gamma."""
+    """Gamma of R1."""
     penalty_interval: int = 4
     """Steps of the discriminator between two penalties."""
     augmentation_target: float = 0.6
-    """E[sign(D(real))] that the augmentation's probability is steered to."""
+    """E[sign(D(real))] to which the augmentation's probability is controlled."""
     augmentation_images: int = 20_000
-    """Real maps after which that probability can have gone from 0 to 1."""
+    """Real maps over which the augmentation's probability can rise from 0 to 1."""
 
 
 class Adversary:
-    """The discriminator under training. It sees whole maps, or windows of its own resolution of larger ones."""
+    """Discriminator under training. Its inputs are whole maps, or windows of its own resolution of larger ones."""
 
     def __init__(
         self, config: AdversaryConfig, network: DiscriminatorConfig, resolution: int, device: torch.device, seed: int
@@ -53,24 +57,25 @@ class Adversary:
         self._uses = 0
 
     def losses(self, fake: Tensor, real: Tensor, step: int) -> dict[str, Tensor]:
-        """One step of the discriminator on maps (B, 6, R, R) of the generator and of the data, then the generator's
-        own loss, weighted, with a gradient: `discriminator` (detached) and `adversarial`."""
+        """Train the discriminator for a step on maps (B, 6, R, R) of the generator and of the data; losses by name:
+        `discriminator` (detached) and the generator's `adversarial` (weighted, with a gradient)."""
         draw = np.random.default_rng((self._seed, step))
         top, left = (int(k) for k in draw.integers(real.shape[-1] - self._size + 1, size=2))
         rows, columns = slice(top, top + self._size), slice(left, left + self._size)
         fake, real, position = (x[..., rows, columns] for x in (fake, real, self._position))
         random = torch.Generator(real.device).manual_seed(int(draw.integers(2**62)))
-        judged = self._train(fake.detach(), real, position, random)
+        # The discriminator first; then its weights are constants of the generator's loss.
+        discriminator_loss = self._train(fake.detach(), real, position, random)
         self.discriminator.requires_grad_(False)
         score = self._score(fake, position, random)
         self.discriminator.requires_grad_(True)
         return {
-            "discriminator": judged,
+            "discriminator": discriminator_loss,
             "adversarial": self._config.weight * functional.softplus(-score).mean(),
         }
 
     def state(self) -> dict[str, Any]:
-        """Everything that a resumed run needs."""
+        """State of the training, for `restore`."""
         return {
             "discriminator": dict(self.discriminator.state_dict()),
             "optimizer": self._optimizer.state_dict(),
@@ -79,18 +84,20 @@ class Adversary:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+        """Continue from `state`."""
         self.discriminator.load_state_dict(state["discriminator"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.augmentation.load_state_dict(state["augmentation"])
         self._uses = int(state["uses"])
 
     def _score(self, maps: Tensor, position: Tensor, random: torch.Generator) -> Tensor:
+        """Scores (B,) of augmented maps."""
         maps, position = self.augmentation(maps, position, random)
         scores: Tensor = self.discriminator(by_modality(maps), position)
         return scores
 
     def _train(self, fake: Tensor, real: Tensor, position: Tensor, random: torch.Generator) -> Tensor:
+        """Step of the discriminator; its loss without the penalty."""
         config = self._config
         penalised = self._uses % config.penalty_interval == 0
         real = real.detach().requires_grad_(penalised)

@@ -1,10 +1,10 @@
 """Adaptive discriminator augmentation (Karras et al., "Training Generative Adversarial Networks with Limited Data",
 NeurIPS 2020) for maps in a fixed UV layout.
 
-Real and generated maps pass the same random changes before the discriminator sees them, each change with probability
-p. When the discriminator grows too sure of the real ones, p rises; when it is unsure, p falls. Every change is
-differentiable in the maps and leaves the distribution of the originals recoverable (section 2.2 of the paper), as long
-as p stays below `HIGHEST_PROBABILITY`.
+Real and generated maps pass through random changes before the discriminator, each change with probability p. When the
+discriminator overfits (scores real maps too surely), p rises; otherwise p falls. Every change is differentiable in the
+maps and leaves the distribution of the originals recoverable (section 2.2 of the paper), as long as p stays below
+`HIGHEST_PROBABILITY`.
 
 Maps are (B, 6, R, R): sRGB-encoded diffuse albedo (3), specular albedo (1), slopes along u and up the layout (2).
 Positions are (B|1, 2, R, R): u and v of each texel in [-1, 1], u = 0 on the face's axis of symmetry.
@@ -18,29 +18,31 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 HIGHEST_PROBABILITY = 0.8
-"""Above it changes begin to leak into what the generator makes (Karras et al. 2020, figure 4)."""
+"""Largest p: above it changes begin to leak into the generator's outputs (Karras et al. 2020, figure 4)."""
 UPDATES_PER_ADJUSTMENT = 4
-"""Batches of real scores that one adjustment of p looks at."""
+"""Batches of real scores per adjustment of p."""
 TRANSLATION_SHARE = 0.125
-"""Farthest translation in sides of the maps."""
+"""Largest translation in sides of the maps."""
 CUTOUT_SHARE = 0.5
-"""Side of the square that a cutout blanks, in sides of the maps."""
+"""Side of a cutout's square in sides of the maps."""
 BRIGHTNESS_DEVIATION = 0.1
-"""Of the summand on sRGB-encoded diffuse albedo, which is in [0, 1]."""
+"""Standard deviation of the summand on sRGB-encoded diffuse albedo, which is in [0, 1]."""
 CONTRAST_DEVIATION_OCTAVES, SATURATION_DEVIATION_OCTAVES = 0.35, 0.6
-"""Of the base-two logarithms of the factors."""
+"""Standard deviations of the base-two logarithms of the factors."""
 HUE_LIMIT_RAD = math.pi / 6.0
+"""Largest rotation about the grey axis."""
 SPECULAR_DEVIATION_OCTAVES, SLOPE_DEVIATION_OCTAVES = 0.3, 0.4
+"""Standard deviations of the base-two logarithms of the factors on specular albedo and slopes."""
 NOISE_DEVIATIONS = (0.04, 0.04, 0.04, 0.04, 0.015, 0.015)
-"""Per channel, of the amplitude of the white noise, itself drawn per map; slopes have a smaller unit than albedos."""
+"""Standard deviations, per channel, of the amplitude of the white noise, which is drawn per map; slopes are small."""
 BLANK = (0.5, 0.5, 0.5, 0.5, 0.0, 0.0)
-"""What a cutout leaves, per channel."""
+"""Values inside a cutout, per channel."""
 _MIDDLE_GREY = 0.5
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What is done to a batch: a row per map, neutral where a change was not drawn."""
+    """Changes of a batch: a row per map, neutral where a change was not drawn."""
 
     mirrored: Tensor
     """(B,) bool."""
@@ -57,15 +59,15 @@ class Changes:
 
 
 class AdaptiveAugmentation:
-    """Changes whose probability follows how sure the discriminator is of real maps.
+    """Augmentation whose probability is controlled by the discriminator's scores of real maps.
 
-    Not a module: its state is a few numbers, kept by `state_dict`.
+    Not a module: its state is a few numbers, in `state_dict`.
     """
 
     def __init__(self, target: float = 0.6, speed_images: int = 500_000, probability: float = 0.0) -> None:
-        """:param target: value of r_t = E[sign(D(real))] that p is steered to.
-        :param speed_images: real images after which p can have gone from 0 to 1.
-        :param probability: p to begin with.
+        """:param target: value of r_t = E[sign(D(real))] to which p is controlled.
+        :param speed_images: real maps over which p can rise from 0 to 1.
+        :param probability: initial p.
         """
         self.target = target
         self.speed_images = speed_images
@@ -77,8 +79,8 @@ class AdaptiveAugmentation:
         self._updates = 0
 
     def update(self, real_scores: Tensor) -> None:
-        """Take note of the discriminator's scores of real maps, any shape, and adjust p every
-        `UPDATES_PER_ADJUSTMENT` calls."""
+        """Accumulate the discriminator's scores of real maps, any shape, and adjust p every `UPDATES_PER_ADJUSTMENT`
+        calls."""
         self._sign_sum += float(real_scores.detach().sign().sum())
         self._images += real_scores.numel()
         self._updates += 1
@@ -96,27 +98,27 @@ class AdaptiveAugmentation:
         position: Tensor,  # (B|1, 2, R, R)
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
-        """Maps and positions after changes drawn anew; the very arguments where p = 0."""
+        """Maps and positions after random changes; the arguments themselves where p = 0."""
         if self.p <= 0.0:
             return maps, position
         return change(maps, position, draw_changes(self.p, len(maps), maps.shape[-1], generator))
 
     def state_dict(self) -> dict[str, float]:
-        """Everything that a resumed run needs."""
+        """State, for `load_state_dict`."""
         return {
             "p": self.p, "statistic": self.statistic,
             "sign_sum": self._sign_sum, "images": self._images, "updates": self._updates,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on from `state_dict`."""
+        """Continue from `state_dict`."""
         self.p, self.statistic = float(state["p"]), float(state["statistic"])
         self._sign_sum = float(state["sign_sum"])
         self._images, self._updates = int(state["images"]), int(state["updates"])
 
 
 def draw_changes(p: float, batch: int, resolution: int, generator: torch.Generator) -> Changes:
-    """Changes for a batch of maps of `resolution` texels a side, each kind drawn with probability `p` for each map, on
+    """Random changes of a batch of maps of `resolution` texels a side, each kind with probability `p` for each map, on
     the generator's device."""
     device = generator.device
 
@@ -167,17 +169,17 @@ def color_transform(
     saturation: Tensor,  # (B,) factor of the distance from the grey axis
     hue: Tensor,  # (B,) radians about the grey axis
 ) -> Tensor:
-    """The affine map (B, 3, 4) of colours that turns about the grey axis, scales the distance from it, scales about
-    middle grey and adds, in this order. Exactly the identity where nothing is to be changed."""
+    """Affine map (B, 3, 4) of colours: rotation about the grey axis, scaling of the distance from it, scaling about
+    middle grey, addition, in this order. Exactly the identity for neutral arguments."""
     grey = brightness.new_full((3, 3), 1.0 / 3.0)  # projection on the grey axis
     identity = torch.eye(3, device=brightness.device, dtype=brightness.dtype)
     axis = math.sqrt(1.0 / 3.0)
-    turn = axis * brightness.new_tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
-    # Rodrigues' formula, the part beside the grey axis scaled by the saturation.
-    beside = saturation[:, None, None] * (
-        hue.cos()[:, None, None] * (identity - grey) + hue.sin()[:, None, None] * turn
+    cross = axis * brightness.new_tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
+    # Rodrigues' formula; the part orthogonal to the grey axis is scaled by the saturation.
+    orthogonal = saturation[:, None, None] * (
+        hue.cos()[:, None, None] * (identity - grey) + hue.sin()[:, None, None] * cross
     )
-    linear = contrast[:, None, None] * (grey + beside)
+    linear = contrast[:, None, None] * (grey + orthogonal)
     untouched = ((saturation == 1.0) & (hue == 0.0) & (contrast == 1.0))[:, None, None]
     linear = torch.where(untouched, identity, linear)
     offset = brightness + _MIDDLE_GREY * (1.0 - contrast)
@@ -185,7 +187,8 @@ def color_transform(
 
 
 def change(maps: Tensor, position: Tensor, changes: Changes) -> tuple[Tensor, Tensor]:
-    """Maps (B, 6, R, R) and their positions (B, 2, R, R) after given changes, in the maps' own precision."""
+    """Maps (B, 6, R, R) and positions (B, 2, R, R) after changes, in the maps' precision; ValueError for changes that
+    were drawn for another shape."""
     if changes.noise is not None and changes.noise.shape != maps.shape:
         raise ValueError(f"the changes were drawn for maps {tuple(changes.noise.shape)}, not {tuple(maps.shape)}")
     position = position.expand(len(maps), -1, -1, -1)
@@ -202,19 +205,19 @@ def change(maps: Tensor, position: Tensor, changes: Changes) -> tuple[Tensor, Te
 
 
 def mirror(maps: Tensor) -> Tensor:
-    """Maps (B, 6, R, R) of the head's mirror image: columns in reverse, slopes along u of the other sign."""
+    """Mirror images (B, 6, R, R) of maps: columns reversed, slopes along u negated."""
     signs = maps.new_tensor([1.0, 1.0, 1.0, 1.0, -1.0, 1.0])
     return maps.flip(-1) * signs[:, None, None]
 
 
 def mirror_position(position: Tensor) -> Tensor:
-    """Positions (B, 2, R, R) of mirrored maps: what came from u = 0.3 now lies at u = -0.3. A whole map's positions are
-    their own mirror image, those of a crop are not."""
+    """Positions (B, 2, R, R) of mirrored maps: a texel of u = 0.3 lies at u = -0.3. The positions of a whole map are
+    their own mirror image, the positions of a crop are not."""
     return position.flip(-1) * position.new_tensor([-1.0, 1.0])[:, None, None]
 
 
 def _translate(x: Tensor, shift: Tensor) -> Tensor:
-    """(B, C, R, R) moved by whole texels, the border repeated."""
+    """Maps (B, C, R, R) translated by whole texels (B, 2), borders repeated."""
     farthest = int(shift.abs().max())
     if farthest == 0:
         return x
@@ -226,7 +229,7 @@ def _translate(x: Tensor, shift: Tensor) -> Tensor:
 
 
 def _cut_out(maps: Tensor, cutout: Tensor) -> Tensor:
-    """Maps (B, 6, R, R) with squares (B, 4) blanked."""
+    """Maps (B, 6, R, R) with rectangles (B, 4) set to `BLANK`."""
     top, left, rows, columns = cutout.to(maps.device).unbind(1)
     row = torch.arange(maps.shape[-2], device=maps.device)
     column = torch.arange(maps.shape[-1], device=maps.device)

@@ -1,7 +1,8 @@
-"""The discriminator that judges whether diffuse albedo, specular albedo and normals are real *together*.
+"""Branched discriminator: whether diffuse albedo, specular albedo and normals are real *together*.
 
-As in FitMe (Lattas et al., CVPR 2023, section 3.1) each modality has a branch of its own; the branches join before the
-decision, so that maps which are each plausible but do not belong together are caught.
+As in FitMe (Lattas et al., CVPR 2023, section 3.1) each modality has its own branch; the branches join before the
+score, so that maps which are plausible one by one but inconsistent with each other are detected. Blocks are StyleGAN2's
+residual blocks (Karras et al., CVPR 2020, section 4.1) without their first convolution.
 """
 
 import math
@@ -15,11 +16,9 @@ from fitme.reflectance.layers import EqualConv, EqualLinear, activate, downsampl
 from fitme.reflectance.modality import MODALITIES
 
 POSITION_CHANNELS = 2
-"""The layout's u and v, so that a crop can be judged for what belongs at its place."""
-
-
+"""Channels of the texels' u and v, so that a crop is scored for its place in the layout."""
 RESIDUAL_GAIN = math.sqrt(0.5)
-"""Keeps the variance of a sum of two."""
+"""Factor that keeps the variance of a sum of two."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,9 @@ class DiscriminatorConfig:
     """Sizes of the discriminator."""
 
     resolution: int = 64
-    """Texels a side of what it sees: whole maps, or crops of them."""
+    """Texels a side of the inputs: whole maps, or crops of larger ones."""
     branch_channels: tuple[int, ...] = (16, 32, 48)
-    """Channels of each modality's branch per resolution, halving from `resolution` on; it joins the others after the
+    """Channels of each modality's branch per resolution, halving from `resolution` on; the branches join after the
     last."""
     joint_channels: tuple[int, ...] = (96, 128)
     """Channels after joining, halving further."""
@@ -41,7 +40,7 @@ class DiscriminatorConfig:
 
     @property
     def final_resolution(self) -> int:
-        """Texels a side before the decision."""
+        """Texels a side before the score."""
         return self.resolution >> (len(self.branch_channels) + len(self.joint_channels))
 
 

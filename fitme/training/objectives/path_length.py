@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 
 MEAN_DECAY = 0.99
-"""Of the running mean of the path lengths, as in StyleGAN2."""
+"""Decay of the running mean of the path lengths, as in StyleGAN2."""
 _EPSILON = 1e-12
 """Keeps the gradient of a length of zero finite."""
 
 
 class PathLength:
-    """The penalty E[(|J^T y| - a)^2] and its running mean length a; y are random maps."""
+    """Penalty E[(|J^T y| - a)^2] with its running mean length a; y are random maps."""
 
     def __init__(self, decay: float = MEAN_DECAY) -> None:
         self.decay = decay
         self.mean = 0.0
-        """a: exponential mean of the lengths seen; 0 before the first."""
+        """Mean length a: exponential mean of the lengths so far; 0 before the first."""
 
     def penalty(
         self,
@@ -28,11 +28,10 @@ class PathLength:
         w_plus: Tensor,  # (B, L, D) requiring gradients
         generator: torch.Generator,
     ) -> Tensor:
-        """The penalty, a scalar whose gradient reaches the generator's parameters; moves `mean` towards this batch
-        first. To be multiplied by its weight and by the steps between two uses.
+        """Penalty, a scalar with a gradient for the generator's parameters, after `mean` has moved towards this batch.
+        The caller multiplies it by its weight and by the steps between two uses.
 
-        |J^T y| of W+ is the root of the mean over layers of the squared lengths, which for a w broadcast to all layers
-        is StyleGAN2's.
+        |J^T y| of W+ is the root mean square over layers of the lengths, as in StyleGAN2's code.
         """
         lengths = path_lengths(raw_outputs, w_plus, generator)
         average = float(lengths.detach().mean())
@@ -40,16 +39,17 @@ class PathLength:
         return (lengths - self.mean).square().mean()
 
     def state_dict(self) -> dict[str, float]:
-        """Everything that a resumed run needs."""
+        """State, for `load_state_dict`."""
         return {"mean": self.mean}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on from `state_dict`."""
+        """Continue from `state_dict`."""
         self.mean = float(state["mean"])
 
 
 def path_lengths(raw_outputs: Tensor, w_plus: Tensor, generator: torch.Generator) -> Tensor:
-    """|J^T y| (B,) for y ~ N(0, 1 / (H W)) of the outputs' shape, at least in single precision, differentiable."""
+    """Lengths |J^T y| (B,) for y ~ N(0, 1 / (H W)) of the outputs' shape, at least in single precision,
+    differentiable."""
     outputs = raw_outputs.to(torch.promote_types(raw_outputs.dtype, torch.float32))
     height, width = outputs.shape[-2:]
     noise = torch.randn(outputs.shape, generator=generator, device=generator.device, dtype=outputs.dtype)

@@ -1,4 +1,5 @@
-"""What training compares: the generator's raw outputs as the data set has maps, and the reconstruction loss."""
+"""Reconstruction losses: L1 of values, of differences between neighbouring texels, and of local contrast, on the
+generator's outputs in the encoding of the data set."""
 
 from dataclasses import dataclass
 
@@ -11,27 +12,29 @@ from fitme.reflectance.layers import CONTRAST_CELL, downsample, upsample
 from fitme.reflectance.modality import MODALITIES, Encoding, Modality
 
 CONTRAST_OCTAVES = 2
+"""Number of octaves, from the finest on, in the contrast loss."""
 SMALLEST_VARIANCE = 1e-6
-"""Of a cell; below it contrast is nothing, and its root has a slope."""
+"""Variance that is added to a cell's, so that its root is differentiable at zero."""
 
 
 @dataclass(frozen=True)
 class ReconstructionWeights:
-    """Weights of the L1 terms."""
+    """Weights of the loss's terms."""
 
     diffuse: float = 1.0
     """Of sRGB-encoded diffuse albedo."""
     specular: float = 0.5
+    """Of specular albedo."""
     normals: float = 2.0
     """Of slopes, which are small."""
     others: float = 1.0
     """Of each further modality."""
     gradient: float = 1.0
-    """Of differences between neighbouring texels, beside each map's own weight."""
+    """Of differences between neighbouring texels, times the modality's weight."""
     coarse: float = 0.5
     """Of every resolution below the finest."""
     contrast: float = 0.0
-    """Of the difference of local contrast, beside each map's own weight; see `contrast_loss`."""
+    """Of the difference of local contrast, times the modality's weight; see `contrast_loss`."""
 
     def of(self, modality: Modality) -> float:
         """Weight of a modality's own values, summed over its channels."""
@@ -40,7 +43,7 @@ class ReconstructionWeights:
 
 
 def encoded_outputs(raw: dict[str, Tensor]) -> Tensor:
-    """The generator's raw outputs as the data set has maps: (B, 6, R, R)."""
+    """Maps (B, 6, R, R), in the encoding of the data set, of the generator's raw outputs by modality."""
     return torch.cat([_comparable(MODALITIES[name], values) for name, values in raw.items()], 1)
 
 
@@ -52,7 +55,7 @@ def _comparable(modality: Modality, raw: Tensor) -> Tensor:
 
 
 def by_modality(maps: Tensor) -> dict[str, Tensor]:
-    """Maps (B, 6, R, R) for the discriminator, scaled alike."""
+    """Maps (B, 6, R, R) split by modality for the discriminator, scaled to similar ranges."""
     return {
         name: values * 10.0 if MODALITIES[name].encoding is Encoding.TANGENT_NORMAL else values * 4.0 - 2.0
         for name, values in split_channels(maps, MODALITIES.generated).items()
@@ -65,7 +68,7 @@ def reconstruction_losses(
     weight: Tensor,  # (1, 1, R, R) of texels
     weights: ReconstructionWeights,
 ) -> dict[str, Tensor]:
-    """L1 of values and of differences between neighbours at every resolution, by name."""
+    """Losses by name: L1 of values and of differences between neighbours at every resolution, and the contrast loss."""
     finest = max(pyramid)
     losses = {}
     for size, output in pyramid.items():
@@ -88,8 +91,7 @@ def contrast_loss(
 ) -> Tensor:
     """L1 of the standard deviation in cells of `CONTRAST_CELL` texels a side of the two finest octaves.
 
-    A loss on values alone fades strands and stubble whose places it cannot tell; this one wants as much of them as
-    there is.
+    A loss on values alone fades strands and stubble whose places cannot be predicted; this term keeps their strength.
     """
     scales = _scales(output, weights)
     total = output.new_zeros(())
@@ -105,6 +107,7 @@ def contrast_loss(
 
 
 def _difference(output: Tensor, target: Tensor, weight: Tensor, weights: ReconstructionWeights) -> Tensor:
+    """Weighted L1 of values and of differences between neighbours."""
     error = (output - target) * _scales(output, weights)
     values = (error.abs() * weight).sum(1).mean()
     across = ((error[..., 1:] - error[..., :-1]).abs() * weight[..., 1:]).sum(1).mean()
@@ -113,6 +116,6 @@ def _difference(output: Tensor, target: Tensor, weight: Tensor, weights: Reconst
 
 
 def _scales(like: Tensor, weights: ReconstructionWeights) -> Tensor:
-    """(6, 1, 1) weights of the channels."""
+    """Weights (6, 1, 1) of the channels."""
     scales = [weights.of(m) / m.raw_channels for m in MODALITIES.generated for _ in range(m.raw_channels)]
     return like.new_tensor(scales)[:, None, None]

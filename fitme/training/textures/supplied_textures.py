@@ -29,7 +29,8 @@ from fitme.skin.layers import lip_mask
 from fitme.skin.painter import Skin, synthesize_skin
 from fitme.skin.skin_tone_classes import CLASS_NAMES, ita_class_index, skin_ita_deg
 from fitme.skin.texel_geometry import TexelGeometry, default_texel_geometry
-from fitme.training.data.dataset import SuppliedMaps, encode_maps
+from fitme.training.data.dataset import SuppliedMaps
+from fitme.training.data.encoding import encode_maps
 from fitme.training.textures.makehuman import find_skins, resample
 from fitme.training.textures.tone_matching import match_tone, skin_mask
 from fitme.training.textures.translation_network import TextureTranslator, translate
@@ -110,7 +111,7 @@ def supplied_maps(
         else:
             read_texture(source.path, resolution)
     recipe: dict[str, Any] = {
-        "pictures": {source.path.name: _digest(source.path) for source in sources},
+        "images": {source.path.name: _digest(source.path) for source in sources},
         "translation": _digest(weights),
         "classes": len(CLASS_NAMES),
     }

@@ -42,7 +42,7 @@ COLOR_CHANNELS, POSITION_CHANNELS, COVERAGE_CHANNELS, GEOMETRY_CHANNELS = 3, 2, 
 INPUTS = 2 * COLOR_CHANNELS + POSITION_CHANNELS + COVERAGE_CHANNELS + GEOMETRY_CHANNELS
 """Texture, texture without its smooth light, u and v, coverage, normals and occlusion."""
 CHANNELS = sum(MODALITIES[name].raw_channels for name in CORE_NAMES)
-"""Of the outputs: the core modalities as `dataset.encode_maps` orders them; others keep their defaults."""
+"""Of the outputs: the core modalities as `encoding.encode_maps` orders them; others keep their defaults."""
 OUTPUT_SCALE = (0.4, 0.4, 0.4, 0.2, 0.15, 0.15)
 """Departure of each of `CHANNELS` for an output of one."""
 SMALLEST_ALBEDO, LARGEST_ALBEDO = 0.003, 0.95
@@ -118,7 +118,7 @@ class TextureTranslator(nn.Module):
         texture: Tensor,  # (B, 3, R, R) sRGB-encoded, anything where it is not known
         coverage: Tensor,  # (B, 1, R, R) 1 where the texture is known, 0 where it is not
     ) -> Tensor:
-        """(B, 6, R, R) as `dataset.decode_bytes` has them, slopes in their own unit; not clamped."""
+        """(B, 6, R, R) as `encoding.decode_bytes` has them, slopes in their own unit; not clamped."""
         mean = functional.interpolate(self.mean[None], size=texture.shape[-2:], mode="bilinear", align_corners=False)
         known = torch.lerp(mean[:, :COLOR_CHANNELS], texture, coverage)
         flat = without_smooth_light(known, coverage, self.mean[None, :COLOR_CHANNELS])
@@ -201,7 +201,7 @@ def translate(
 
 
 def maps_of(encoded: Tensor) -> ReflectanceMaps:
-    """Maps of values (B, 6, R, R) as `dataset.decode_bytes` has them."""
+    """Maps of values (B, 6, R, R) as `encoding.decode_bytes` has them."""
     channels = encoded.permute(0, 2, 3, 1)
     slopes = channels[..., 4:]
     normals = functional.normalize(torch.cat([slopes, torch.ones_like(slopes[..., :1])], -1), dim=-1)

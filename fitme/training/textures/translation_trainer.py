@@ -17,13 +17,8 @@ from fitme.reflectance.layers import downsample
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.skin.painter import synthesize_skin
 from fitme.skin.texel_geometry import default_texel_geometry
-from fitme.training.data.dataset import (
-    HELD_OUT_SEED,
-    MapDataset,
-    decode_bytes,
-    encode_maps,
-    texel_weight,
-)
+from fitme.training.data.dataset import HELD_OUT_SEED, MapDataset, texel_weight
+from fitme.training.data.encoding import decode_bytes, encode_maps
 from fitme.training.textures.baked_textures import BakingSettings, bake
 from fitme.training.textures.translation_network import MEAN_RESOLUTION, TextureTranslator, TranslationConfig, maps_of
 

@@ -20,7 +20,8 @@ from fitme.reflectance.weights import load_default_generator
 from fitme.skin.skin_tone_classes import skin_ita_deg
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.contact_sheets import sample_latents, synthesize_all
-from fitme.training.data.dataset import HELD_OUT_SEED, MapDataset, build_dataset, encoded_maps
+from fitme.training.data.dataset import HELD_OUT_SEED, MapDataset, build_dataset
+from fitme.training.data.encoding import encoded_maps
 
 
 @pytest.fixture(scope="module")

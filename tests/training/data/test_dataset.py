@@ -1,4 +1,4 @@
-"""Sets of maps: the same however they were made, evenly spread over skin tones, never half under their name."""
+"""Data sets of maps: deterministic, balanced over the classes of skin tone, complete under their names, migrated."""
 
 import json
 import resource
@@ -18,8 +18,9 @@ from fitme.skin.painter import synthesize_skin
 from fitme.skin.pigments import ITA_CLASSES
 from fitme.skin.skin_tone_classes import CLASS_NAMES, SkinToneCounts, ita_class_index, skin_ita_deg, skin_tone_mask
 from fitme.skin.texel_geometry import default_texel_geometry
-from fitme.training.data.dataset import HELD_OUT_SEED, SuppliedMaps, build_dataset, encode_maps, load_dataset
+from fitme.training.data.dataset import HELD_OUT_SEED, SuppliedMaps, build_dataset, load_dataset
 from fitme.training.data.dataset_files import GrowingSet, MapRow
+from fitme.training.data.encoding import encode_maps
 
 SIZE = 32
 
@@ -78,7 +79,7 @@ class Interrupted(Exception):
 
 
 @pytest.mark.parametrize("balanced", [False, True])
-def test_a_run_that_was_cut_off_is_gone_on_with(tmp_path, balanced):
+def test_an_interrupted_build_is_resumed(tmp_path, balanced):
     def stop(done, _):
         if done == 6:
             raise Interrupted
@@ -96,7 +97,7 @@ def test_a_run_that_was_cut_off_is_gone_on_with(tmp_path, balanced):
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
 
 
-def test_an_interrupted_run_of_another_recipe_is_not_mixed_in(tmp_path):
+def test_an_interrupted_build_of_another_recipe_is_not_mixed_in(tmp_path):
     with pytest.raises(Interrupted):
         build_dataset(tmp_path, 4, SIZE, first_seed=90, progress=raise_after(2))
     assert build_dataset(tmp_path, 4, SIZE).seeds.tolist() == [0, 1, 2, 3]
@@ -112,7 +113,7 @@ def raise_after(count):
     return progress
 
 
-def test_a_full_disk_says_so_and_the_old_set_stays(tmp_path, limited_file_size):
+def test_a_full_disk_is_reported_and_the_old_set_stays(tmp_path, limited_file_size):
     build_dataset(tmp_path, 2, SIZE)
     before = files_of(tmp_path)
     limited_file_size(20_000)
@@ -128,28 +129,79 @@ def test_sets_larger_than_the_disk_are_refused_before_anything_is_written(tmp_pa
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_given_maps_come_first_and_have_no_causes(tmp_path):
+def test_supplied_maps_come_first_and_have_no_factors(tmp_path):
     tone = np.full((SIZE, SIZE, 6), (200, 170, 150, 120, 128, 128), np.uint8)
     extra = SuppliedMaps(2, {"name": "flat"}, lambda: iter([tone, tone // 2]))
-    dataset = build_dataset(tmp_path, 3, SIZE, given=extra)
+    dataset = build_dataset(tmp_path, 3, SIZE, supplied=extra)
     assert dataset.seeds.tolist() == [-1, -1, 0, 1, 2]
     np.testing.assert_array_equal(dataset.maps[0], tone)
     assert np.isnan(dataset.factors[:2]).all() and np.isfinite(dataset.factors[2:]).all()
     assert dataset.ita_deg[0] > dataset.ita_deg[1]
     other = SuppliedMaps(2, {"name": "other"}, lambda: iter([tone, tone]))
-    np.testing.assert_array_equal(build_dataset(tmp_path, 3, SIZE, given=other).maps[1], tone)
+    np.testing.assert_array_equal(build_dataset(tmp_path, 3, SIZE, supplied=other).maps[1], tone)
 
 
 def test_damaged_or_foreign_sets_are_refused(tmp_path):
     build_dataset(tmp_path, 2, SIZE)
-    np.save(tmp_path / "causes.npy", np.zeros((2, 3), np.float32))
-    with pytest.raises(InputError, match=r"causes\.npy.*data build"):
+    np.save(tmp_path / "factors.npy", np.zeros((2, 3), np.float32))
+    with pytest.raises(InputError, match=r"factors\.npy.*data build"):
         load_dataset(tmp_path)
-    (tmp_path / "causes.npy").write_bytes(b"")
+    (tmp_path / "factors.npy").write_bytes(b"")
     with pytest.raises(InputError, match="not readable"):
         load_dataset(tmp_path)
     (tmp_path / "about.json").write_text("not JSON")
     assert len(build_dataset(tmp_path, 2, SIZE).maps) == 2
+
+
+def as_version_1(folder, suffix=""):
+    """Give a set the names that version 1 wrote."""
+    for new, old in (("factors.npy", "causes.npy"), ("ita.npy", "typology.npy")):
+        (folder / (new + suffix)).rename(folder / (old + suffix))
+    path = folder / ("about.json" + suffix)
+    about = json.loads(path.read_text())
+    recipe = about if suffix else about["recipe"]
+    del recipe["version"]
+    recipe["causes"], recipe["given"] = recipe.pop("factors"), recipe.pop("supplied")
+    if recipe["given"]:
+        recipe["given"]["pictures"] = recipe["given"].pop("images")
+    path.write_text(json.dumps(about))
+
+
+def test_a_set_of_version_1_is_migrated_and_used_as_it_is(tmp_path):
+    tone = np.full((SIZE, SIZE, 6), (200, 170, 150, 120, 128, 128), np.uint8)
+    supplied = SuppliedMaps(1, {"images": {"a.png": "0"}}, lambda: iter([tone]))
+    built = build_dataset(tmp_path, 2, SIZE, supplied=supplied)
+    names, recipe = set(files_of(tmp_path)), json.loads((tmp_path / "about.json").read_text())["recipe"]
+    as_version_1(tmp_path)
+    stamp = (tmp_path / "maps.npy").stat().st_mtime_ns
+    loaded = load_dataset(tmp_path)
+    for field in ("maps", "factors", "ita_deg", "seeds"):
+        np.testing.assert_array_equal(getattr(loaded, field), getattr(built, field))
+    assert set(files_of(tmp_path)) == names
+    assert json.loads((tmp_path / "about.json").read_text())["recipe"] == recipe
+    build_dataset(tmp_path, 2, SIZE, supplied=supplied, replace=False)
+    assert (tmp_path / "maps.npy").stat().st_mtime_ns == stamp
+
+
+def test_an_interrupted_build_of_version_1_is_resumed(tmp_path):
+    with pytest.raises(Interrupted):
+        build_dataset(tmp_path, 4, SIZE, progress=raise_after(2))
+    as_version_1(tmp_path, ".partial")
+    steps = []
+    build_dataset(tmp_path, 4, SIZE, progress=lambda done, _: steps.append(done))
+    assert steps[0] == 2 and not list(tmp_path.glob("*.partial"))
+
+
+def test_a_set_of_a_later_version_is_refused_and_kept(tmp_path):
+    build_dataset(tmp_path, 2, SIZE)
+    about = json.loads((tmp_path / "about.json").read_text())
+    about["recipe"]["version"] = 3
+    (tmp_path / "about.json").write_text(json.dumps(about))
+    before = files_of(tmp_path)
+    for use in (lambda: load_dataset(tmp_path), lambda: build_dataset(tmp_path, 2, SIZE)):
+        with pytest.raises(InputError, match="version 3"):
+            use()
+    assert files_of(tmp_path) == before
 
 
 def test_batches_are_in_their_units_and_mirror_slopes(tmp_path):
@@ -170,7 +222,7 @@ def test_a_row_of_the_wrong_size_never_reaches_the_files(tmp_path):
 
 @given(st.floats(-90.0, 90.0))
 @settings(max_examples=50, deadline=None)
-def test_every_angle_has_the_class_whose_bounds_hold_it(angle):
+def test_every_ita_has_the_class_whose_bounds_contain_it(angle):
     low, high = ITA_CLASSES[CLASS_NAMES[int(ita_class_index(angle))]]
     assert (low <= angle or low == -65.0) and (angle < high or high == 70.0)
 
@@ -196,7 +248,7 @@ def test_the_command_builds_reports_and_refuses(tmp_path):
     assert files_of(tmp_path / "set") == before
 
 
-def test_tone_is_measured_on_bare_skin():
+def test_skin_tone_is_measured_on_skin_alone():
     texel_geometry = default_texel_geometry(256)
     mask = skin_tone_mask(texel_geometry)
     assert 500 < mask.sum() < 5000

@@ -95,11 +95,11 @@ def test_a_fused_texture_asks_for_maps_of_its_own_brightness():
     observation = simulate_observations(maps, views(-20.0, 20.0), settings, torch.Generator().manual_seed(4))
     fused = observation.delighted
     assert bool(fused.any()) and not bool(fused.all())
-    assert torch.equal(observation.wanted[~fused], maps[~fused])
+    assert torch.equal(observation.target[~fused], maps[~fused])
     weight = observation.visibility * views(0.0).skin[..., None]
     covered_by_skin, wanted = (
         ((values * weight).sum((1, 2)) / weight.sum((1, 2)))[fused]
-        for values in (observation.texture, observation.wanted[:, :3].permute(0, 2, 3, 1))
+        for values in (observation.texture, observation.target[:, :3].permute(0, 2, 3, 1))
     )
     torch.testing.assert_close(covered_by_skin, wanted, rtol=0.0, atol=0.03)
     assert float((wanted - 0.6).abs().mean()) > 0.02
@@ -109,7 +109,7 @@ def test_brighter_skin_stays_brighter_whatever_is_seen():
     random = torch.Generator
     means = []
     for level in (0.3, 0.6, 0.9):
-        settings = replace(CLEAN, lit_share=0.5, tone_log_sigma=0.0)
+        settings = replace(CLEAN, lit_share=0.5, albedo_scale_log_sigma=0.0)
         observation = simulate_observations(skin_maps(level, 8), views(-20.0, 20.0), settings, random().manual_seed(3))
         weight = observation.visibility * views(0.0).skin[..., None]
         means.append((observation.texture * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)))

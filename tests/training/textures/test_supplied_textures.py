@@ -93,7 +93,7 @@ def test_unusable_textures_are_named_and_nothing_is_made(tmp_path, network, make
     write(folder / "good.png", painted(1))
     make(folder / "z_bad.png")
     with pytest.raises(InputError, match=word) as raised:
-        build_dataset(out, 2, SIZE, given=supplied_maps(folder, None, SIZE, *network))
+        build_dataset(out, 2, SIZE, supplied=supplied_maps(folder, None, SIZE, *network))
     assert "z_bad.png" in str(raised.value)
     assert not out.exists()
 
@@ -117,7 +117,9 @@ def test_each_texture_is_given_in_every_tone_and_as_it_is_in_its_own(tmp_path, n
     seeds = (3, 8)
     for seed in seeds:
         write(tmp_path / "textures" / f"{seed}.png", painted(seed))
-    dataset = build_dataset(tmp_path / "set", 4, SIZE, given=supplied_maps(tmp_path / "textures", None, SIZE, *network))
+    dataset = build_dataset(
+        tmp_path / "set", 4, SIZE, supplied=supplied_maps(tmp_path / "textures", None, SIZE, *network)
+    )
     count = len(CLASS_NAMES)
     assert (dataset.seeds[: 2 * count] == SUPPLIED_SEED).all() and len(dataset.maps) == 2 * count + 4
     for index, seed in enumerate(sorted(seeds, key=str)):

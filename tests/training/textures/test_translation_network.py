@@ -17,7 +17,8 @@ from fitme.render.shading import diffuse_shading
 from fitme.skin.painter import synthesize_skin
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.synthetic.lights import smooth_and_sharp_lights
-from fitme.training.data.dataset import HELD_OUT_SEED, build_dataset, decode_bytes, encode_maps
+from fitme.training.data.dataset import HELD_OUT_SEED, build_dataset
+from fitme.training.data.encoding import decode_bytes, encode_maps
 from fitme.training.textures.baked_textures import BakingSettings, bake, head_surface
 from fitme.training.textures.translation_network import (
     DEFAULT_TRANSLATION,
