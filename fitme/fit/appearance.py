@@ -1,4 +1,4 @@
-"""The person's reflectance under way: the texture that keyframes show, the generator that explains it, their maps."""
+"""Reflectance of the person during a fit: the fused texture, the generator, and the maps baked from both."""
 
 from collections.abc import Sequence
 
@@ -18,40 +18,40 @@ from fitme.reflectance.maps import ReflectanceMaps
 
 
 class Appearance:
-    """Fused texture, generator, and the avatar's maps, which are baked from both when they are asked for."""
+    """Fused texture and generator, and the avatar's maps, which are baked from both on demand."""
 
     def __init__(self, generator: ReflectanceFit, resolution: int) -> None:
-        """`resolution` is the side of the maps."""
+        """`resolution` is the side of the maps, texels."""
         self.generator = generator
         self._resolution = resolution
         self._table: TexelTable | None = None
         self._texture: FusedTexture | None = None
-        self._evidence: TextureTarget | None = None
+        self._target: TextureTarget | None = None
         self._maps = ReflectanceMaps.grey()
         self._converged: ReflectanceMaps | None = None
         self._stale = False
 
     @property
     def inverted(self) -> bool:
-        """Whether the generator's latent has been looked for."""
+        """Whether the generator has a latent of the person."""
         return self.generator.w_plus is not None
 
     def restore(self, maps: MapArrays | None) -> None:
-        """Start from maps that were baked earlier."""
+        """Start from maps that were baked earlier; without any from grey ones."""
         if maps is not None:
             self._maps = maps_of(maps)
 
-    def show(self, table: TexelTable, texture: FusedTexture) -> None:
-        """What keyframes show now, by the texels of a table."""
-        self._table, self._texture, self._evidence = table, texture, None
+    def set_texture(self, table: TexelTable, texture: FusedTexture) -> None:
+        """Replace the fused texture; `table` lists its texels."""
+        self._table, self._texture, self._target = table, texture, None
         self._stale = True
 
-    def changed(self) -> None:
-        """The generator has changed."""
+    def invalidate(self) -> None:
+        """The generator has changed: bake the maps anew when they are next asked for."""
         self._stale = True
 
     def maps(self) -> ReflectanceMaps:
-        """The avatar's, batch of one: grey before a texture was seen."""
+        """The avatar's maps, batch of one: grey before the first texture."""
         if self._stale and self._table is not None and self._texture is not None:
             maps = bake(self._table, self._texture, self.generator.maps(), self.inverted)
             self._maps = maps if maps.diffuse.shape[1] == self._resolution else enlarge(maps, self._resolution)
@@ -59,8 +59,8 @@ class Appearance:
         return self._maps
 
     def converged_maps(self) -> ReflectanceMaps:
-        """Those that `correctives` add to: behind the lips the generator's, where pictures show little that holds for
-        any other expression."""
+        """The maps that correctives are added to, batch of one. The inner mouth is the generator's: its observed
+        texels hold for one expression only."""
         maps, table = self.maps(), self._fine_table
         if table is None or not self.inverted:
             return maps
@@ -69,7 +69,7 @@ class Appearance:
         return self._converged
 
     def confidence(self) -> torch.Tensor | None:
-        """(1, R, R, 1) how well the texels of the maps were seen, [0, 1]; None before a texture was seen as finely."""
+        """(1, R, R, 1) confidence of the texels of the maps, [0, 1]; None before a texture at their resolution."""
         table = self._fine_table
         if table is None or self._texture is None:
             return None
@@ -78,25 +78,28 @@ class Appearance:
     def correctives(
         self, views: Sequence[ExpressionView], gram: torch.Tensor, settings: FusionSettings
     ) -> AlbedoCorrectives | None:
-        """What the expressions of views change in the rested maps; None before the texture was seen finely."""
+        """Changes of `converged_maps` with the expressions of views; None before a texture at the maps' resolution.
+
+        :param gram: (52, 52) inner products of expressions (`fitme.fit.texture.expression_distance.expression_gram`).
+        """
         table = self._fine_table
         if table is None:
             return None
-        rested, seen = (table.from_map(maps.diffuse[0].numpy()) for maps in (self.converged_maps(), self.maps()))
-        return albedo_correctives(table, rested, seen, views, gram, settings)
+        converged, seen = (table.from_map(maps.diffuse[0].numpy()) for maps in (self.converged_maps(), self.maps()))
+        return albedo_correctives(table, converged, seen, views, gram, settings)
 
     @property
     def _fine_table(self) -> TexelTable | None:
-        """That of a texture that was seen at the resolution of the maps."""
+        """Texels of the fused texture, if it has the resolution of the maps."""
         table = self._table
         return table if table is not None and table.resolution == self._resolution else None
 
-    def evidence(self) -> TextureTarget:
-        """What the generator is to explain. Raises InputError before a texture was seen."""
+    def inversion_target(self) -> TextureTarget:
+        """Texture that the generator is to explain, at its resolution. Raises InputError before the first texture."""
         if self._table is None or self._texture is None:
             raise InputError("The fit holds no texture yet: it must reach the skin stage before the generator's.")
-        if self._evidence is None:
+        if self._target is None:
             albedo = torch.from_numpy(np.ascontiguousarray(self._table.to_filled_map(self._texture.albedo)))[None]
             confidence = torch.from_numpy(self._table.to_map(self._texture.confidence[:, None]))[None]
-            self._evidence = TextureTarget(linear_to_srgb(albedo), confidence).at(self.generator.resolution)
-        return self._evidence
+            self._target = TextureTarget(linear_to_srgb(albedo), confidence).at(self.generator.resolution)
+        return self._target

@@ -1,8 +1,7 @@
-"""The head that a fit has found, and what of it is shown while keyframes go on coming.
+"""Displayed head: the running mean of the heads at which a fit has converged.
 
-Every keyframe moves a fit to and fro by what is particular to it: its noise, its expression, its light. Each end alone
-explains unseen pictures now better, now worse than the one before; their running mean hardly ever gets worse
-(`fitme bench fit`).
+Every keyframe moves a fit by its own noise, expression and light, so each converged head alone explains held-out frames
+now better, now worse than the one before. Their running mean hardly ever gets worse (`fitme bench fit`).
 """
 
 from dataclasses import dataclass, replace
@@ -18,27 +17,27 @@ from fitme.reflectance.maps import ReflectanceMaps, unit_length
 
 @dataclass(frozen=True)
 class FoundHead:
-    """Shape and reflectance."""
+    """Shape and reflectance of a head, with the camera's focal length."""
 
     identity: Float32Array
     """(K,) shape coefficients in standard deviations."""
     focal: float
-    """Focal length over the longer side of the picture."""
+    """Focal length over the longer side of the image."""
     maps: ReflectanceMaps
     """Batch of one."""
     correctives: AlbedoCorrectives | None = None
-    """What expressions change in the maps; None while it is not known."""
+    """Changes of the diffuse map with the expression; None before they are extracted."""
 
     def maps_with(self, expression: Float32Array) -> ReflectanceMaps:
-        """The maps as they are with an expression (52,)."""
+        """The maps with the correctives of an expression (52,)."""
         return with_expression(self.maps, self.correctives, torch.from_numpy(expression))
 
 
 def blended(before: FoundHead, after: FoundHead, share: float, seen: torch.Tensor | None) -> FoundHead:
-    """A head on the way from one to another: a `share` of the way, and all of it in texels that only `after` has seen.
-    Correctives are the latest known.
+    """Mean of two heads with weight `share` on `after`, and weight 1 in texels that only `after` has observed.
+    Correctives are those of `after` if it has some.
 
-    :param seen: (1, R, R, 1) confidence in [0, 1] that `before` has in its texels; None where it is not known.
+    :param seen: (1, R, R, 1) confidence in [0, 1] of the texels of `before`; None where it is unknown.
     """
     kept = (1.0 - share) * (torch.ones(()) if seen is None else (seen / FULL_CONFIDENCE).clamp(max=1.0))
 
@@ -48,12 +47,13 @@ def blended(before: FoundHead, after: FoundHead, share: float, seen: torch.Tenso
     maps = before.maps.mapped(lambda modality, old, new: unit_length(modality, mixed(old, new)), after.maps)
     identity = (before.identity + share * (after.identity - before.identity)).astype(np.float32)
     correctives = before.correctives if after.correctives is None else after.correctives
+    # Focal lengths are scales: their mean is geometric.
     return FoundHead(identity, before.focal * (after.focal / before.focal) ** share, maps, correctives)
 
 
 class DisplayedHead:
-    """What is shown of a fit's working head: the head itself until the fit first rests, then the running mean of the
-    heads at which it rested. A head at work joins in once its pictures are in register."""
+    """Running mean of converged heads. Before the first convergence the working head itself is displayed; later a
+    working head contributes once its keyframes are registered."""
 
     def __init__(self) -> None:
         self._converged: FoundHead | None = None
@@ -64,49 +64,49 @@ class DisplayedHead:
 
     @property
     def has_converged(self) -> bool:
-        """Whether there is a head that a new one would join."""
+        """Whether there is a converged head to average with."""
         return self._converged is not None
 
     @property
-    def has_joined(self) -> bool:
-        """Whether the working head is part of what is shown."""
+    def includes_working_head(self) -> bool:
+        """Whether the working head contributes to what is displayed."""
         return self._converged is None or self._registered
 
-    def restart(self) -> None:
-        """Show the working head itself: an earlier one was taught by a picture that is to be forgotten."""
+    def reset(self) -> None:
+        """Display the working head itself again: a removed keyframe has contributed to the running mean."""
         self._converged = None
-        self.changed()
+        self.invalidate()
 
     def begin(self, share: float, seen: torch.Tensor | None) -> None:
-        """New keyframes are worked on: the head that they make is to have a `share` in what is shown.
+        """Work on new keyframes begins; the head that results is to have weight `share` in the running mean.
 
-        `seen` is the confidence (1, R, R, 1) of what is shown now.
+        :param seen: (1, R, R, 1) confidence in [0, 1] of the texels that are displayed now; None where it is unknown.
         """
         self._share, self._seen, self._registered = share, seen, False
-        self.changed()
+        self.invalidate()
 
     def register(self) -> None:
-        """The working head's pictures are in register again."""
+        """The working head's keyframes are registered: it contributes from now on."""
         self._registered = True
-        self.changed()
+        self.invalidate()
 
-    def changed(self) -> None:
-        """The working head is another."""
+    def invalidate(self) -> None:
+        """The working head has changed: drop the cached mean."""
         self._displayed = None
 
-    def rest(self, head: FoundHead) -> None:
-        """The fit rests: what is shown now is what the next head joins."""
+    def converge(self, head: FoundHead) -> None:
+        """The fit has converged while `head` was displayed: the next working head is averaged with it."""
         self._converged, self._registered = head, False
-        self.changed()
+        self.invalidate()
 
-    def apply_correctives(self, correctives: AlbedoCorrectives | None) -> None:
-        """What expressions change in the head that has rested."""
+    def set_correctives(self, correctives: AlbedoCorrectives | None) -> None:
+        """Replace the correctives of the converged head, if there is one."""
         if self._converged is not None:
             self._converged = replace(self._converged, correctives=correctives)
-            self.changed()
+            self.invalidate()
 
     def of(self, working: FoundHead) -> FoundHead:
-        """What to show of a working head."""
+        """The head to display, given the working head."""
         if self._converged is None:
             return working
         if not self._registered:

@@ -1,4 +1,4 @@
-"""Estimates of a fit as plain arrays."""
+"""Estimate of a keyframe as plain arrays."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from fitme.geometry import HeadPose
 
 @dataclass(frozen=True)
 class KeyframeEstimate:
-    """What the fit believes about one keyframe."""
+    """Pose, expression and light of one keyframe."""
 
     pose: HeadPose
     """Model space to view space."""
@@ -17,4 +17,4 @@ class KeyframeEstimate:
     light_sh: Float32Array
     """(9, 3) spherical-harmonics light in view space, as `fitme.render.light.Light.sh`."""
     loss: float
-    """Photometric error over the face: root mean square in sRGB-encoded units, [0, 1]; NaN before the first picture."""
+    """Photometric error over the face: root mean square in sRGB-encoded units, [0, 1]; NaN before the first render."""

@@ -1,9 +1,10 @@
-"""The fit as a whole: keyframes in at any time, refinement in slices of time, the avatar out at any moment."""
+"""Incremental fitter: accepts keyframes at any time, refines in slices of time, yields the avatar at any moment.
+
+`fitme.fit.work_queue` decides which task comes next, `fitme.fit.stages` runs it.
+"""
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -22,15 +23,13 @@ from fitme.fit.keyframe import Keyframe
 from fitme.fit.keyframes.expression_frames import ExpressionFrames
 from fitme.fit.keyframes.keyframe_set import KeyframeEntry, KeyframeSet
 from fitme.fit.keyframes.marginalized import MarginalizedKeyframes
-from fitme.fit.keyframes.outliers import identity_outlier, outlier
+from fitme.fit.keyframes.outlier_rejection import identity_outliers, texture_outlier
 from fitme.fit.settings import FitSettings
 from fitme.fit.single_frame import SingleFrameFitter
 from fitme.fit.solver.marginal_information import MarginalInformation
-from fitme.fit.stages import Refinement
+from fitme.fit.stages import FitStages
 from fitme.fit.state import FitState, RoundReport
 from fitme.fit.texture.baking import map_arrays
-from fitme.fit.texture.expression_correctives import ExpressionView
-from fitme.fit.texture.expression_distance import expression_gram
 from fitme.fit.texture.texel_views import TexelViews
 from fitme.fit.texture.visibility import Visibility
 from fitme.fit.work_queue import Task, WorkQueue
@@ -47,9 +46,18 @@ from fitme.track.observation import FaceObservation
 Progress = Callable[[Stage, float], None]
 """Called with the stage reached and the share of the work that is done, [0, 1]."""
 
+STAGE_OF_TASK = {
+    Task.LANDMARKS: Stage.LANDMARKS,
+    Task.TEXTURE: Stage.SKIN,
+    Task.COARSE_INVERSION: Stage.INVERSION,
+    Task.INVERSION: Stage.INVERSION,
+    Task.TUNING: Stage.TUNING,
+}
+"""The stage that a completed task reaches; the last one only with its last step."""
+
 
 class IncrementalFitter:
-    """Fits one person to a growing set of keyframes; every call goes on from what is known.
+    """Fit of one person to a growing set of keyframes, warm-started from all earlier ones.
 
     Not thread-safe: one process or thread owns a fitter.
     """
@@ -61,8 +69,10 @@ class IncrementalFitter:
         settings: FitSettings | None = None,
         embedder: DlibEmbedder | None = None,
     ) -> None:
-        """`embedder` gives the identity terms; without it they are left out. The package's own generator gets its first
-        latent from the texture encoder."""
+        """
+        :param generator: the package's own one gets its first latent from the texture encoder.
+        :param embedder: for the identity loss and identity outliers; without it both are left out.
+        """
         self._settings = settings = settings or FitSettings()
         self._embedder = embedder
         self._visibility = Visibility()
@@ -74,40 +84,40 @@ class IncrementalFitter:
             MarginalizedKeyframes(views.table, settings.fusion), settings.reference_keyframes
         )
         self._appearance = Appearance(reflectance, settings.map_resolution)
-        self._refinement = Refinement(
+        self._stages = FitStages(
             model, backend, settings, self._aligner, views, self._keyframe_set, self._appearance, embedder
         )
         self._single_frame = SingleFrameFitter(model, backend, settings, self._aligner)
         self._model = model
-        self._work_queue = WorkQueue()
+        self._work_queue = WorkQueue(settings)
         self._displayed = DisplayedHead()
         self._expression_frames = ExpressionFrames(model)
         self._stage = Stage.WAITING
         self._rounds: list[RoundReport] = []
 
     def add_keyframe(self, keyframe: Keyframe) -> None:
-        """Give the fit one more picture. Raises `InputError` if its key is taken."""
+        """Add a keyframe and the work that it needs. Raises `InputError` if its key is taken."""
         if keyframe.key in self._keyframe_set:
             raise InputError(f"A keyframe named {keyframe.key!r} is already part of the fit: give each its own key.")
-        self._hold(keyframe)
-        self._work_queue.take(self._settings.dense, begun=self._appearance.inverted)
+        self._add_entry(keyframe)
+        self._work_queue.enqueue_keyframe(inverted=self._appearance.inverted)
 
     def remove_keyframe(self, key: str) -> None:
-        """Take a picture away again; what it taught stays in the latents until they are refined without it."""
+        """Remove a keyframe, if it is held. Latent and weights change only when they are refined without it."""
         if key in self._keyframe_set and key not in self._keyframe_set.new:
-            # What it taught the head that is shown is to be forgotten, too.
-            self._displayed.restart()
+            # It has contributed to the running mean of heads, too.
+            self._displayed.reset()
         self._keyframe_set.remove(key)
-        self._work_queue.texture = len(self._keyframe_set) > 0 and self._stage.has_reached(Stage.LANDMARKS)
+        self._work_queue.keyframe_removed(fuse=len(self._keyframe_set) > 0 and self._stage is not Stage.WAITING)
 
     @property
     def keyframes(self) -> tuple[Keyframe, ...]:
-        """The pictures held, in order of arrival."""
+        """The keyframes held, in order of arrival."""
         return tuple(entry.keyframe for entry in self._keyframe_set.entries.values())
 
     @property
     def dropped(self) -> Mapping[str, str]:
-        """Why keyframes were dropped, by their keys: they contradicted the others. They are not held any more."""
+        """Reasons why outliers were dropped, by their keys. Dropped keyframes are not held any more."""
         return dict(self._keyframe_set.dropped)
 
     @property
@@ -117,17 +127,17 @@ class IncrementalFitter:
 
     @property
     def converged(self) -> bool:
-        """Whether refining would change nothing until another keyframe comes."""
+        """Whether nothing is left to do until another keyframe is added."""
         return self._work_queue.next is None
 
     @property
-    def absorbed(self) -> bool:
-        """Whether the avatar has its skin, and has learnt from all keyframes held."""
-        concatenated = self._displayed.has_joined or not self._keyframe_set.new
-        return concatenated and self._stage.has_reached(Stage.SKIN)
+    def displays_all_keyframes(self) -> bool:
+        """Whether the avatar has its skin, and all keyframes held contribute to it."""
+        included = self._displayed.includes_working_head or not self._keyframe_set.new
+        return included and self._stage.has_reached(Stage.SKIN)
 
     def refine(self, budget_s: float, on_progress: Progress | None = None) -> RoundReport:
-        """Work for about `budget_s` seconds, one piece of work at least, or until converged; what was done.
+        """Run tasks for about `budget_s` seconds, one task at least, or until the fit has converged.
 
         Raises `InputError` without keyframes.
         """
@@ -138,21 +148,21 @@ class IncrementalFitter:
         while not self.converged:
             losses |= self._work()
             if on_progress is not None:
-                on_progress(self.stage, self._work_queue.share_done(self._settings.dense))
+                on_progress(self.stage, self._work_queue.share_done)
             if time.perf_counter() - start >= budget_s:
                 break
         if self.converged and (self._keyframe_set.new or not self._displayed.has_converged):
-            self._keyframe_set.settle()
-            self._displayed.rest(self._head(resting=True))
-            self._displayed.apply_correctives(self._correctives())
-            self._expression_frames.move_to(self._head().identity)
+            self._keyframe_set.converge()
+            self._displayed.converge(self._head(converged=True))
+            self._displayed.set_correctives(self._correctives())
+            self._expression_frames.update_identity(self._head().identity)
         seconds = time.perf_counter() - start
         report = RoundReport(len(self._rounds), self.stage, seconds, losses, len(self._keyframe_set))
         self._rounds.append(report)
         return report
 
     def avatar(self) -> Avatar:
-        """The person as known now: a grey head before the skin stage. Raises `InputError` before the first round."""
+        """The avatar as displayed: a grey head before the skin stage. Raises `InputError` before the first round."""
         if self._stage is Stage.WAITING:
             raise InputError("There is no avatar yet: refine at least once.")
         head = self._head()
@@ -161,7 +171,7 @@ class IncrementalFitter:
         )
 
     def state(self) -> FitState:
-        """Everything found, for a store. Raises `InputError` before the first round."""
+        """All that `from_state` needs to resume the fit. Raises `InputError` before the first round."""
         if self._stage is Stage.WAITING:
             raise InputError("There is nothing to keep yet: refine at least once.")
         embeddings = [k.observation.embedding for k in self.keyframes if k.observation.embedding is not None]
@@ -175,12 +185,12 @@ class IncrementalFitter:
             maps=map_arrays(head.maps) if self._stage.has_reached(Stage.SKIN) else None,
             keyframes=self.keyframes,
             estimates=self._keyframe_set.estimates,
-            fresh=self._keyframe_set.new,
-            tracked=self._keyframe_set.tracked,
-            work_queue=replace(self._work_queue),
+            new_keyframes=self._keyframe_set.new,
+            track_information=self._keyframe_set.track_information,
+            work_queue=self._work_queue.pending,
             rounds=tuple(self._rounds),
             reference_embedding=np.mean(embeddings, 0).astype(np.float32) if embeddings else None,
-            expression_frames=self._expression_frames.pictures,
+            expression_frames=self._expression_frames.frames,
         )
 
     @classmethod
@@ -192,25 +202,26 @@ class IncrementalFitter:
         settings: FitSettings | None = None,
         embedder: DlibEmbedder | None = None,
     ) -> "IncrementalFitter":
-        """Go on where another fitter rested, with its latents and weights as the warm start."""
+        """Resume another fitter's fit, warm-started from its geometry, latent and weights."""
         fitter = cls(model, generator, settings, embedder)
         for keyframe in state.keyframes:
-            key = keyframe.key
-            fitter._hold(keyframe, state.estimates.get(key), state.tracked.get(key), new=key in state.fresh)
-        for picture in state.expression_frames:
-            fitter._expression_frames.add(picture)
-        fitter._refinement.focal, fitter._refinement.identity = state.focal, state.identity.copy()
+            key, information = keyframe.key, state.track_information.get(keyframe.key)
+            fitter._add_entry(keyframe, state.estimates.get(key), information, new=key in state.new_keyframes)
+        for frame in state.expression_frames:
+            fitter._expression_frames.add(frame)
+        fitter._stages.focal, fitter._stages.identity = state.focal, state.identity.copy()
         fitter._stage = state.stage
         fitter._rounds = list(state.rounds)
         fitter._appearance.generator.restore(state.w_plus, state.tuned)
         fitter._appearance.restore(state.maps)
-        fitter._work_queue = replace(state.work_queue, recall=True)
-        if len(state.fresh) < len(state.keyframes):
-            fitter._displayed.rest(fitter._head())
+        fitter._work_queue = WorkQueue(fitter._settings, state.work_queue)
+        fitter._work_queue.enqueue_recall()
+        if len(state.new_keyframes) < len(state.keyframes):
+            fitter._displayed.converge(fitter._head())
         return fitter
 
     def fit_frame(self, observation: FaceObservation, image: UInt8Array) -> KeyframeEstimate:
-        """Pose, expression and light of a picture (H, W, 3) outside of the fit; identity and reflectance stay.
+        """Fit pose, expression and light to an image (H, W, 3) sRGB, identity and reflectance fixed.
 
         Raises `InputError` before the first round.
         """
@@ -218,59 +229,62 @@ class IncrementalFitter:
             raise InputError("There is no avatar yet: refine at least once.")
         keyframe = Keyframe("frame", image, observation, 0.0)
         usable = self._visibility.usable_pixels(keyframe)
-        return self._single_frame.measured(self._fit_single_frame(keyframe, usable), keyframe, usable, self._head())
+        return self._single_frame.with_loss(self._fit_single_frame(keyframe, usable), keyframe, usable, self._head())
 
-    def add_expression_frame(self, picture: Keyframe) -> None:
-        """Give the fit a picture of which it is only to learn how its expression changes the skin: cheaper than a
-        keyframe, and identity and reflectance stay. Raises `InputError` if its key is taken."""
-        if picture.key in self._expression_frames:
-            raise InputError(f"A picture named {picture.key!r} is studied already: give each its own key.")
-        self._expression_frames.add(picture)
+    def add_expression_frame(self, frame: Keyframe) -> None:
+        """Add a frame from which only expression correctives are extracted: cheaper than a keyframe, identity and
+        reflectance fixed. Raises `InputError` if its key is taken."""
+        if frame.key in self._expression_frames:
+            raise InputError(f"An expression frame named {frame.key!r} is part of the fit: give each its own key.")
+        self._expression_frames.add(frame)
 
     def remove_expression_frame(self, key: str) -> None:
-        """Take such a picture away again, and what it taught."""
+        """Remove an expression frame, if it is held, and its correctives."""
         self._expression_frames.remove(key)
 
     @property
     def expression_frames(self) -> tuple[Keyframe, ...]:
-        """Such pictures, in order of arrival."""
-        return self._expression_frames.pictures
+        """The expression frames held, in order of arrival."""
+        return self._expression_frames.frames
 
     @property
-    def extracting_correctives(self) -> bool:
-        """Whether such pictures wait, and the fit is ready for them. Those of a resumed fit wait again, and so do those
-        that were studied on a head whose shape is outdated."""
+    def correctives_pending(self) -> bool:
+        """Whether the fit has converged and correctives are to be extracted: those of new expression frames, of all
+        after resuming, and of those whose extraction used a much different identity."""
         return self._stage.has_reached(Stage.LANDMARKS) and self.converged and self._expression_frames.next is not None
 
-    def study(self) -> None:
-        """Study the picture that waits longest, or do what must be done before that; `show_correctives` shows the
-        result.
+    def extract_corrective(self) -> None:
+        """Extract the corrective of the next expression frame, or recall a resumed fit's texture before the first one;
+        `apply_correctives` puts the result into the avatar.
 
-        A picture that cannot be studied is forgotten, and what it raised is passed on. Raises `InputError`
-        unless `extracting_correctives`.
+        :raises InputError: unless `correctives_pending`.
+        :raises Exception: what the extraction raised; the frame is removed then.
         """
-        picture = self._expression_frames.next
-        if self._stage is Stage.WAITING or not self.converged or picture is None:
-            raise InputError("There is nothing to study now: add a picture, and refine until the fit has converged.")
-        if self._work_queue.recall:
-            self._refinement.recall(self._work_queue)
+        frame = self._expression_frames.next
+        if self._stage is Stage.WAITING or not self.converged or frame is None:
+            raise InputError(
+                "There is no corrective to extract: add an expression frame, and refine until the fit has converged."
+            )
+        if self._work_queue.recall_pending:
+            self._stages.recall()
+            self._work_queue.complete(Task.RECALL)
             return
         try:
-            usable = self._visibility.usable_pixels(picture)
-            estimate = self._fit_single_frame(picture, usable)
+            usable = self._visibility.usable_pixels(frame)
+            estimate = self._fit_single_frame(frame, usable)
             head = self._head()
-            view = self._refinement.read(picture, estimate, usable, head)
-            self._expression_frames.learn(picture.key, view, head.identity.copy())
+            view = self._stages.expression_view(frame, estimate, usable, head)
+            self._expression_frames.set_view(frame.key, view, head.identity.copy())
         except Exception:
-            self._expression_frames.remove(picture.key)
+            self._expression_frames.remove(frame.key)
             raise
 
-    def show_correctives(self) -> None:
-        """Let the avatar change as the pictures studied since have taught; a fit that converges does so by itself."""
-        self._displayed.apply_correctives(self._correctives())
+    def apply_correctives(self) -> None:
+        """Put the correctives extracted so far into the avatar; a fit that converges does so by itself."""
+        self._displayed.set_correctives(self._correctives())
 
     def render_estimate(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[UInt8Array, UInt8Array]:
-        """The avatar as a picture would show it: sRGB (H, W, 3) over black, and mask (H, W), 0 or 255.
+        """Render the avatar with an estimate: sRGB (H, W, 3) uint8 over black, and mask (H, W) uint8, 0 or 255.
 
         `camera` is the tracker's; the fit's focal length replaces its own.
         """
@@ -282,112 +296,102 @@ class IncrementalFitter:
 
     def _fit_single_frame(self, keyframe: Keyframe, usable: Float32Array) -> KeyframeEstimate:
         lights = [estimate.light_sh for estimate in self._keyframe_set.estimates.values()]
-        return self._single_frame.fit_frame_pose(keyframe, usable, self._head(), lights)
+        return self._single_frame.fit(keyframe, usable, self._head(), lights)
 
     def _work(self) -> dict[str, float]:
-        """Do what is next."""
-        refinement, work_queue = self._refinement, self._work_queue
-        if self._keyframe_set.stale and work_queue.next is not Task.RECALL:
-            self._choose()
-        losses: dict[str, float] = {}
-        match work_queue.next:
+        """Take the next task, run its stage, complete it; the stage's figures."""
+        if self._keyframe_set.selection_stale and self._work_queue.next is not Task.RECALL:
+            self._select_active()
+        task = self._work_queue.next
+        if task is None:
+            return {}
+        losses = self._run(task)
+        self._work_queue.complete(task)
+        self._completed(task)
+        self._displayed.invalidate()
+        return losses
+
+    def _run(self, task: Task) -> dict[str, float]:
+        """Run the stage of a task on the active keyframes; its figures."""
+        stages, work_queue = self._stages, self._work_queue
+        match task:
             case Task.RECALL:
-                refinement.recall(work_queue)
-                self._displayed.apply_correctives(self._correctives())
+                stages.recall()
             case Task.LANDMARKS:
+                warm = self._displayed.has_converged
                 share = max(self._settings.newest_share, len(self._keyframe_set.new) / len(self._keyframe_set))
                 self._displayed.begin(share, self._appearance.confidence())
-                refinement.solve_landmarks(work_queue, warm=self._displayed.has_converged)
-                self._reached(Stage.LANDMARKS)
+                work_queue.plan_registration(warm=warm, trackable=stages.trackable)
+                stages.solve_landmarks(tracking_follows=work_queue.tracking_pending)
             case Task.TEXTURE:
-                losses = refinement.fuse(work_queue)
-                self._reached(Stage.SKIN)
-                if not work_queue.moves:
-                    self._displayed.register()
-                    self._drop_outlier()
+                return stages.fuse(final=not work_queue.registration_pending)
             case Task.TRACKING:
-                refinement.track(work_queue)
+                stages.track()
             case Task.ALIGNMENT:
-                refinement.align(work_queue)
+                stages.align()
             case Task.COARSE_INVERSION:
-                losses = refinement.invert_coarsely(work_queue)
-                self._reached(Stage.INVERSION)
+                return stages.invert_coarsely(work_queue.slice_of(task))
             case Task.INVERSION:
-                losses = refinement.invert(work_queue)
-                self._reached(Stage.INVERSION)
+                return stages.invert(work_queue.slice_of(task))
             case Task.TUNING:
-                losses = refinement.tune(work_queue)
-                if work_queue.tuning == 0:
-                    self._reached(Stage.TUNING)
-        self._displayed.changed()
-        return losses
+                return stages.tune(work_queue.slice_of(task))
+        return {}
+
+    def _completed(self, task: Task) -> None:
+        """Effects of a completed task on the stage, on the displayed head, and on the keyframes held."""
+        if task in STAGE_OF_TASK and not (task is Task.TUNING and self._work_queue.tuning_pending):
+            self._reached(STAGE_OF_TASK[task])
+        if task is Task.RECALL:
+            self._displayed.set_correctives(self._correctives())
+        elif task is Task.TEXTURE and not self._work_queue.registration_pending:
+            self._displayed.register()
+            self._drop_texture_outlier()
 
     def _reached(self, stage: Stage) -> None:
         if not self._stage.has_reached(stage):
             self._stage = stage
 
-    def _head(self, *, resting: bool = False) -> FoundHead:
-        """What is shown. Correctives are made when the fit is `resting`, for that head and those after it."""
-        changed = resting or self._displayed.has_converged
-        maps = self._appearance.converged_maps() if changed else self._appearance.maps()
-        working = FoundHead(self._refinement.identity, self._refinement.focal, maps)
+    def _head(self, *, converged: bool = False) -> FoundHead:
+        """The displayed head. Heads from the first `converged` one on have the maps that correctives are added to."""
+        corrected = converged or self._displayed.has_converged
+        maps = self._appearance.converged_maps() if corrected else self._appearance.maps()
+        working = FoundHead(self._stages.identity, self._stages.focal, maps)
         return self._displayed.of(working)
 
-    @cached_property
-    def _gram(self) -> torch.Tensor:
-        return expression_gram(self._model)
-
     def _correctives(self) -> AlbedoCorrectives | None:
-        """What the expressions of all pictures whose skin was seen change in the texture."""
-        held = [
-            ExpressionView(entry.view_albedo, entry.estimate.expression, entry.sharpness)
-            for entry in self._keyframe_set.entries.values()
-            if entry.estimate is not None and entry.view_albedo is not None
-        ]
-        return self._appearance.correctives([*held, *self._expression_frames.views], self._gram, self._settings.fusion)
+        return self._stages.correctives(self._expression_frames.views)
 
-    def _hold(
+    def _add_entry(
         self,
         keyframe: Keyframe,
         estimate: KeyframeEstimate | None = None,
-        tracked: MarginalInformation | None = None,
+        track_information: MarginalInformation | None = None,
         *,
         new: bool = True,
     ) -> None:
         usable = self._visibility.usable_pixels(keyframe)
         crop = crop_face(keyframe, usable, self._settings.dense.crop_resolution)
-        self._keyframe_set.add(KeyframeEntry(keyframe, usable, crop, estimate, tracked=tracked), new=new)
+        entry = KeyframeEntry(keyframe, usable, crop, estimate, track_information=track_information)
+        self._keyframe_set.add(entry, new=new)
 
-    def _choose(self) -> None:
-        """Settle who is worked on, strangers left out."""
-        self._drop_identity_outliers()
-        self._keyframe_set.choose(self._refinement.information_of)
+    def _select_active(self) -> None:
+        """Select the active keyframes, after those of another person are dropped: none is to contribute to the fit."""
+        if self._embedder is not None:
+            distance, settings = self._embedder.same_person_distance, self._settings.outliers
+            for key, reason in identity_outliers(self._keyframe_set, distance, settings).items():
+                self._drop(key, reason)
+        self._keyframe_set.select_active(self._stages.information_of)
 
-    def _drop_identity_outliers(self) -> None:
-        """Drop new keyframes that show another person, before they teach the fit anything."""
-        if self._embedder is None:
+    def _drop_texture_outlier(self) -> None:
+        """Drop the active keyframe whose albedo disagrees with the others', if there is one, and solve without it."""
+        found = texture_outlier(self._keyframe_set, self._settings.outliers)
+        if found is None:
             return
-        faces = {key: entry.keyframe.observation.embedding for key, entry in self._keyframe_set.entries.items()}
-        known = {key: face for key, face in faces.items() if face is not None}
-        while (
-            key := identity_outlier(known, self._embedder.same_person_distance, self._settings.outliers)
-        ) is not None:
-            del known[key]
-            self._drop(key, "it shows another person than the other pictures")
-
-    def _drop_outlier(self) -> None:
-        """Drop the keyframe that contradicts all others most, if one does."""
-        keyframe_set, settings = self._keyframe_set, self._settings.outliers
-        disagreements = {k: m.disagreement for k, m in keyframe_set.entries.items() if m.disagreement is not None}
-        key = outlier(disagreements, [entry.key for entry in keyframe_set.active], settings)
-        held = len(keyframe_set) + len(keyframe_set.dropped)
-        if key is None or len(keyframe_set.dropped) + 1 > settings.largest_share * held:
-            return
-        self._drop(key, f"it differs from what the other pictures show by {disagreements[key]:.2f} of white")
-        self._choose()
-        self._work_queue.landmarks = True
-        if not keyframe_set.new and self._appearance.inverted:
-            self._work_queue.forget_generator()
+        self._drop(*found)
+        self._select_active()
+        # The generator is left as it is where nothing new is left to fit it to.
+        refine_generator = bool(self._keyframe_set.new) or not self._appearance.inverted
+        self._work_queue.outlier_removed(refine_generator=refine_generator)
 
     def _drop(self, key: str, reason: str) -> None:
         self._keyframe_set.dropped[key] = reason

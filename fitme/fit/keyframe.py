@@ -1,4 +1,4 @@
-"""What a fit is given: a picture of the face together with what the tracker saw in it."""
+"""Keyframe: an image of the face together with the tracker's observation of it, the input of a fit."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from fitme.track.observation import FaceObservation
 
 @dataclass(frozen=True)
 class Keyframe:
-    """One picture that the fit explains. Never changed by the fit."""
+    """One image that the fit is to explain. The fit never changes it."""
 
     key: str
     """Unique within a session."""
     image: UInt8Array
     """(H, W, 3) sRGB."""
     observation: FaceObservation
-    """Landmarks, pose and quality found by the tracker in `image`."""
+    """Landmarks, pose and quality that the tracker found in `image`."""
     timestamp_s: float
     """Time of capture, seconds; 0 for a photo."""

@@ -11,19 +11,19 @@ from fitme.fit.texture.fusion import FusionSettings
 
 @dataclass(frozen=True)
 class FitSettings:
-    """Everything that a fit can be told."""
+    """All settings of a fit."""
 
     map_resolution: int = 512
     """Side of the avatar's maps: the generator's are enlarged to it, observed detail is kept as a residual."""
     alignment_rounds: int = 2
     """Alternations of dense alignment by optical flow and texture fusion."""
     warm_rounds: int = 1
-    """The same, and rounds of tracking, for keyframes that come once the fit has rested."""
+    """Rounds of alignment, and rounds of tracking, for keyframes that are added after the fit has converged."""
     newest_share: float = 0.35
-    """Least share of a new head in the running mean that is shown (`fitme.fit.displayed_head`); of many new keyframes,
-    theirs among all."""
+    """Least share of a new head in the running mean that is displayed (`fitme.fit.displayed_head`); the share is that
+    of the new keyframes among all where it is larger."""
     reference_keyframes: int = 4
-    """Old keyframes that a round works on beside the new ones; all others rest in what they have said."""
+    """Old keyframes that a round works on beside the new ones; all others are marginalised."""
     alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
     light: LightSettings = field(default_factory=LightSettings)
     outliers: OutlierSettings = field(default_factory=OutlierSettings)

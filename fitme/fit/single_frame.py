@@ -1,5 +1,4 @@
-"""Explaining a picture that the fit does not hold: pose, expression and light of a head whose identity and reflectance
-stay as they are."""
+"""Fit of a single frame: pose, expression and light, with identity, focal length and reflectance fixed."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,13 +22,13 @@ from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
 
 LIGHT_RESOLUTION = 96
-"""Side of the map whose texels give a single picture's light."""
+"""Side of the map whose texels a single frame's light is solved over."""
 FLOW_ROUNDS = 2
-"""Alternations of flow and light."""
+"""Alternations of alignment by optical flow and of the light solve."""
 
 
 class SingleFrameFitter:
-    """Finds pose, expression and light of single pictures."""
+    """Fits pose, expression and light of single frames."""
 
     def __init__(
         self,
@@ -43,13 +42,18 @@ class SingleFrameFitter:
         self._settings = settings
         self._aligner = aligner
 
-    def fit_frame_pose(
+    def fit(
         self, keyframe: Keyframe, usable: Float32Array, head: FoundHead, lights: Sequence[Float32Array]
     ) -> KeyframeEstimate:
-        """The estimate of a picture whose pixels are `usable` (H, W); `lights` (9, 3) of others of the person tell what
-        to expect of its own, without any it is light from everywhere."""
+        """Estimate of a frame, without its loss.
+
+        :param usable: (H, W) weight in [0, 1] of each pixel.
+        :param lights: (9, 3) SH lights of other frames; their mean is the prior of this one's. Uniform light without
+            any.
+        """
         crop = crop_face(keyframe, usable, self._settings.dense.crop_resolution)
         expected = np.mean(lights, 0).astype(np.float32) if lights else Light.ambient().sh[0].numpy()
+        # Landmarks give the pose from which flow starts, and flow needs renders in the frame's own light.
         joint = self._aligner.by_landmarks([keyframe], {}, head.focal, head.identity, IDENTITY_FIXED)
         light = self._light(keyframe, joint, usable, head, expected)
         for _ in range(FLOW_ROUNDS):
@@ -57,10 +61,10 @@ class SingleFrameFitter:
             light = self._light(keyframe, joint, usable, head, expected)
         return keyframe_estimate(joint, 0, light)
 
-    def measured(
+    def with_loss(
         self, estimate: KeyframeEstimate, keyframe: Keyframe, usable: Float32Array, head: FoundHead
     ) -> KeyframeEstimate:
-        """An estimate with its loss: root mean square over the face in a picture's crop, sRGB-encoded units."""
+        """The estimate with its loss: root mean square error over the face in the frame's crop, sRGB-encoded units."""
         crop = crop_face(keyframe, usable, self._settings.dense.crop_resolution)
         camera = crop.camera(camera_of(keyframe.observation.camera, head.focal))
         rendering = self._aligner.draw(estimate, head.identity, camera, head.maps)

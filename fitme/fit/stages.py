@@ -1,4 +1,8 @@
-"""The pieces of work that a fit is made of, each on the keyframes that are active."""
+"""Stages of a fit: one method for each `fitme.fit.work_queue.Task`, run on the active keyframes.
+
+Each improves the estimates of keyframes, identity and focal length, or the appearance, and returns its figures. None
+decides what comes next: `fitme.fit.work_queue` does.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,37 +28,35 @@ from fitme.fit.settings import FitSettings
 from fitme.fit.solver.joint_estimate import IDENTITY_FIXED, FreeParameters, JointEstimate
 from fitme.fit.solver.marginal_information import MarginalInformation, sum_information
 from fitme.fit.texture.expression_correctives import ExpressionView
+from fitme.fit.texture.expression_distance import expression_gram
 from fitme.fit.texture.fusion import SMALLEST_ALBEDO, delight, fuse, view_weight
 from fitme.fit.texture.texel_views import TexelViews
-from fitme.fit.work_queue import WorkQueue
+from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.identity import DlibEmbedder
 
-STEPS_PER_SLICE = 3
-"""Steps of inversion or tuning between two looks at the clock."""
-COARSE_STEPS_PER_SLICE = 10
 DRAFT_FACTOR = 2
-"""Texels of the avatar's maps per texel a side of a draft: of a texture that alignment is going to replace."""
+"""Side of the avatar's maps over that of a draft: of a texture that registration is going to replace."""
 DRAFT_FROM = 4
-"""Keyframes from which sampling takes long enough for drafts to be worth what they lose."""
+"""Number of active keyframes from which sampling takes long enough for drafts to be worth their loss of detail."""
 
 
 @dataclass(frozen=True)
 class _CorrectiveBase:
-    """Maps as pictures that are studied one after another compare with them."""
+    """Maps sampled at the texels, cached for expression frames that are extracted one after another."""
 
     maps: ReflectanceMaps
     albedo: Float32Array
-    """(N, 3) linear, of the texels."""
+    """(N, 3) diffuse albedo of the texels, linear."""
     specular: Float32Array
-    """(N, 1)."""
+    """(N, 1) specular albedo of the texels."""
 
 
-class Refinement:
-    """Identity and focal length, and the work that improves them, the keyframes' estimates and the appearance."""
+class FitStages:
+    """Identity and focal length of a fit, and the stages that improve them, the estimates and the appearance."""
 
     def __init__(
         self,
@@ -81,59 +83,58 @@ class Refinement:
         self.identity: Float32Array = np.zeros(model.identity_count, np.float32)
 
     def information_of(self, entry: KeyframeEntry) -> MarginalInformation:
-        """What the landmarks of a keyframe say of identity and focal length."""
+        """Marginal information of a keyframe's landmarks on identity and focal length."""
         return self._aligner.information_of(
-            entry.keyframe, entry.known, self.focal, self.identity, correlated=self._turned
+            entry.keyframe, entry.solved, self.focal, self.identity, correlated=self._turned
         )
 
-    def solve_landmarks(self, work_queue: WorkQueue, *, warm: bool) -> None:
-        """Landmarks, and what tracks of the same and of resting keyframes have said; less is left to do in a `warm`
-        start from a fit that has rested."""
-        keyframe_set, settings = self._keyframe_set, self._settings.alignment.tracks
-        free = FreeParameters(focal=len(keyframe_set) > 1)
+    @property
+    def trackable(self) -> bool:
+        """Whether the heads of the active keyframes turn far enough for tracked points to determine shape."""
+        return parallax(self._keyframe_set.active) >= self._settings.alignment.tracks.parallax_deg
+
+    def solve_landmarks(self, *, tracking_follows: bool) -> None:
+        """Solve over landmarks, with the marginal information of earlier tracks and of marginalised keyframes."""
+        keyframe_set = self._keyframe_set
+        # One view does not separate focal length from distance.
+        free_parameters = FreeParameters(focal=len(keyframe_set) > 1)
         turned = self._turned
-        others = keyframe_set.rest.shared()
-        tracked = sum_information(list(keyframe_set.tracked.values()))
+        # Prior from other frames: marginalised landmarks, and earlier tracks with the volume correction.
+        prior = keyframe_set.marginalized.information()
+        tracked = sum_information(list(keyframe_set.track_information.values()))
         if tracked is not None:
-            heard = tracked + others
-            others = heard + volume_information(self._model, self.identity, heard)
-        self._solve_landmarks(free, others, correlated=turned)
-        # Only now is it known where the eyes are.
+            observed = tracked + prior
+            prior = observed + volume_information(self._model, self.identity, observed)
+        self._solve_landmarks(free_parameters, prior, correlated=turned)
+        # Irises fix the scale, but their depth follows from the poses: solve again with them.
         irises = self._iris_information()
         if irises is not None:
-            self._solve_landmarks(free, irises + others, correlated=turned)
-        rounds = self._settings.warm_rounds if warm else settings.rounds
-        work_queue.tracking = rounds if parallax(keyframe_set.active) >= settings.parallax_deg else 0
-        if turned and not work_queue.tracking:
-            # Shape was looked for with doubt in what a frame's landmarks do together; its expression is just that.
+            self._solve_landmarks(free_parameters, irises + prior, correlated=turned)
+        if turned and not tracking_follows:
+            # Shape was solved for under errors that a frame's landmarks have in common. An expression is such a common
+            # displacement: without tracks to refine it, solve for it under independent errors.
             self._solve_landmarks(IDENTITY_FIXED, None, correlated=False)
-        work_queue.landmarks, work_queue.texture = False, True
-        # Expressions are settled last, by flow on the shape that tracks found.
-        rounds = self._settings.warm_rounds if warm else self._settings.alignment_rounds
-        work_queue.alignments = 1 if work_queue.tracking else rounds
 
-    def track(self, work_queue: WorkQueue) -> None:
-        """Solve for shape by tracks. A keyframe that rests leaves two things behind: the evidence of its landmarks, and
-        an equal share of what the last solve that it took part in said by tracks."""
+    def track(self) -> None:
+        """Solve for shape over tracked points, with the prior from all frames that are not active."""
         keyframe_set, resolution = self._keyframe_set, self._settings.alignment.tracks.resolution
         active = keyframe_set.active
         crops = [crop_face(entry.keyframe, entry.usable, resolution) for entry in active]
-        working = {entry.key for entry in active}
-        resting = [evidence for key, evidence in keyframe_set.tracked.items() if key not in working]
-        others = sum_information([keyframe_set.rest.shared(), self._iris_information(), *resting])
+        active_keys = {entry.key for entry in active}
+        earlier = [part for key, part in keyframe_set.track_information.items() if key not in active_keys]
+        prior = sum_information([keyframe_set.marginalized.information(), self._iris_information(), *earlier])
         solution = self._aligner.by_tracks(
             [entry.keyframe for entry in active], crops, self._joint(), self._appearance.maps(), self._lights(),
-            others,
+            prior,
         )  # fmt: skip
         self._accept(solution.estimate)
+        # A solve's marginal information has no parts by frame: each gets an equal share, to be removed with it.
         share = solution.information.equal_share(len(active))
         for entry in active:
-            entry.tracked = share
-        work_queue.tracking -= 1
-        work_queue.texture = True
+            entry.track_information = share
 
-    def align(self, work_queue: WorkQueue) -> None:
-        """Place heads and expressions by flow between renders and pictures."""
+    def align(self) -> None:
+        """Solve for poses and expressions by optical flow between renders and images, identity fixed."""
         active = self._keyframe_set.active
         self._accept(
             self._aligner.by_flow(
@@ -141,40 +142,40 @@ class Refinement:
                 self._appearance.maps(), self._lights(), IDENTITY_FIXED,
             )
         )  # fmt: skip
-        work_queue.alignments -= 1
-        work_queue.texture = True
 
-    def recall(self, work_queue: WorkQueue) -> None:
-        """Sample the pictures of a resumed fit where it left them."""
-        self._keyframe_set.recall()
+    def recall(self) -> None:
+        """Sample and fuse all keyframes of a resumed fit as they were estimated."""
+        self._keyframe_set.activate_solved()
         if self._keyframe_set.active:
             self._fuse(draft=False)
-        work_queue.recall = False
 
-    def fuse(self, work_queue: WorkQueue) -> dict[str, float]:
-        """Sample the pictures and fuse what they show; the error of that."""
-        # What flow is going to move is not worth sampling finely, unless it joins what was sampled so.
-        resting = self._keyframe_set.rest.texture() is not None
-        disagreements = self._fuse(
-            draft=work_queue.moves and not resting and len(self._keyframe_set.active) >= DRAFT_FROM
-        )
-        if not work_queue.moves:
+    def fuse(self, *, final: bool) -> dict[str, float]:
+        """Sample the active keyframes and fuse their albedo; the texture's error. `final` unless registration is going
+        to move them."""
+        # A texture that flow is going to move is not worth sampling finely, unless it joins one that was sampled so.
+        has_marginalized = self._keyframe_set.marginalized.texture() is not None
+        slow = len(self._keyframe_set.active) >= DRAFT_FROM
+        disagreements = self._fuse(draft=not final and not has_marginalized and slow)
+        if final:
             for entry, disagreement in zip(self._keyframe_set.active, disagreements, strict=True):
                 entry.disagreement = disagreement
-        work_queue.texture = False
-        return {"texture": float(np.mean([entry.known.loss for entry in self._keyframe_set.active]))}
+        return {"texture": float(np.mean([entry.solved.loss for entry in self._keyframe_set.active]))}
 
     def _fuse(self, *, draft: bool) -> Sequence[float]:
-        """Show the texture of active and resting keyframes; the disagreement of each active one with the others."""
-        active, resting = self._keyframe_set.active, self._keyframe_set.rest.texture()
+        """Fuse the albedo of active and marginalised keyframes; the disagreement of each active one with the others."""
+        active, marginalized = self._keyframe_set.active, self._keyframe_set.marginalized.texture()
         views = self._draft_views if draft else self._views
         seen = [
             views.see(
-                entry.known, self.identity, self.focal, entry.keyframe.observation.camera, entry.keyframe.image,
+                entry.solved, self.identity, self.focal, entry.keyframe.observation.camera, entry.keyframe.image,
                 entry.usable,
             )
             for entry in active
         ]  # fmt: skip
+        # Scleras calibrate a fresh texture; the albedo scale of marginalised keyframes is kept.
+        scleras = None
+        if marginalized is None:
+            scleras = [sclera_color(e.keyframe.image, e.keyframe.observation.landmarks, e.usable) for e in active]
         prior = self._appearance.generator.maps()
         texture = fuse(
             views.table,
@@ -184,23 +185,20 @@ class Refinement:
             views.at_texels(prior.specular),
             self._settings.fusion,
             self._settings.light,
-            resting,
-            # The tone of keyframes that rest is kept: eyes are not asked again.
-            None
-            if resting is not None
-            else [sclera_color(m.keyframe.image, m.keyframe.observation.landmarks, m.usable) for m in active],
+            marginalized,
+            scleras,
         )
-        self._appearance.show(views.table, texture)
+        self._appearance.set_texture(views.table, texture)
         for index, entry in enumerate(active):
-            entry.estimate = replace(entry.known, light_sh=texture.lights[index], loss=texture.errors[index])
+            entry.estimate = replace(entry.solved, light_sh=texture.lights[index], loss=texture.errors[index])
             if not draft:
                 entry.view_albedo = texture.view_albedo[index]
         return texture.disagreements
 
-    def read(
+    def expression_view(
         self, keyframe: Keyframe, estimate: KeyframeEstimate, usable: Float32Array, head: FoundHead
     ) -> ExpressionView:
-        """What a picture that the fit does not hold shows of a head, explained by an estimate."""
+        """De-lit albedo and expression of a frame outside the keyframe set, for corrective extraction."""
         views, sharpness = self._views, keyframe.observation.quality.sharpness
         seen = views.see(estimate, head.identity, head.focal, keyframe.observation.camera, keyframe.image, usable)
         weight = view_weight(views.table, seen, sharpness)
@@ -210,42 +208,46 @@ class Refinement:
                 np.maximum(views.at_texels(head.maps.diffuse), SMALLEST_ALBEDO),
                 views.at_texels(head.maps.specular),
             )
-        known = self._corrective_base
-        view_albedo = delight(views.table, seen, weight, known.specular, estimate.light_sh, known.albedo)
+        base = self._corrective_base
+        view_albedo = delight(views.table, seen, weight, base.specular, estimate.light_sh, base.albedo)
         return ExpressionView(view_albedo, estimate.expression, sharpness)
 
-    def invert_coarsely(self, work_queue: WorkQueue) -> dict[str, float]:
-        """Some steps towards the latent that explains the texture."""
-        steps = min(COARSE_STEPS_PER_SLICE, work_queue.coarse)
-        loss = self._appearance.generator.invert_coarsely(self._appearance.evidence(), steps)
-        self._appearance.changed()
-        work_queue.coarse -= steps
+    def correctives(self, extracted: Sequence[ExpressionView]) -> AlbedoCorrectives | None:
+        """Correctives of all keyframes with a de-lit albedo and of `extracted` views of expression frames."""
+        views = [
+            ExpressionView(entry.view_albedo, entry.estimate.expression, entry.sharpness)
+            for entry in self._keyframe_set.entries.values()
+            if entry.estimate is not None and entry.view_albedo is not None
+        ]
+        return self._appearance.correctives([*views, *extracted], self._gram, self._settings.fusion)
+
+    def invert_coarsely(self, steps: int) -> dict[str, float]:
+        """Fit the generator's latent to the texture."""
+        loss = self._appearance.generator.invert_coarsely(self._appearance.inversion_target(), steps)
+        self._appearance.invalidate()
         return {"coarse": loss}
 
-    def invert(self, work_queue: WorkQueue) -> dict[str, float]:
-        """Some steps towards the latent and the geometry that explain texture and pictures."""
-        steps = min(STEPS_PER_SLICE, work_queue.inversion)
+    def invert(self, steps: int) -> dict[str, float]:
+        """Fit latent and geometry to texture and images."""
         scene = self._scene()
         losses = self._appearance.generator.invert(
-            self._appearance.evidence(), scene, self._dense_targets(), self._embedder, steps
+            self._appearance.inversion_target(), scene, self._dense_targets(), self._embedder, steps
         )
         self._adopt(scene)
-        work_queue.inversion -= steps
-        if work_queue.inversion == 0:
-            # Geometry has moved: bring the pictures into register again, then sample them where they lie now.
-            work_queue.alignments = 1
         return losses
 
-    def tune(self, work_queue: WorkQueue) -> dict[str, float]:
-        """Some steps towards the generator's weights that explain texture and pictures."""
-        steps = min(STEPS_PER_SLICE, work_queue.tuning)
+    def tune(self, steps: int) -> dict[str, float]:
+        """Fit the generator's weights and the geometry to texture and images."""
         scene = self._scene()
         losses = self._appearance.generator.tune(
-            self._appearance.evidence(), scene, self._dense_targets(), self._embedder, steps
+            self._appearance.inversion_target(), scene, self._dense_targets(), self._embedder, steps
         )
         self._adopt(scene)
-        work_queue.tuning -= steps
         return losses
+
+    @cached_property
+    def _gram(self) -> torch.Tensor:
+        return expression_gram(self._model)
 
     @cached_property
     def _draft_views(self) -> TexelViews:
@@ -253,35 +255,38 @@ class Refinement:
 
     @property
     def _turned(self) -> bool:
-        """Whether the heads of all keyframes turn far enough to tell shape from."""
+        """Whether the heads of all keyframes turn far enough to determine shape."""
         return parallax(list(self._keyframe_set.entries.values())) >= self._settings.alignment.tracks.parallax_deg
 
     def _iris_information(self) -> MarginalInformation | None:
-        """Of the eyes of all keyframes that have been solved for."""
+        """Information of the irises of all solved keyframes on identity and focal length; None without any."""
         seen = []
         for entry in self._keyframe_set.entries.values():
             observation = entry.keyframe.observation
-            if entry.eyes is None:
-                entry.eyes = limbus_views(entry.keyframe.image, observation, self._model)
+            if entry.limbus is None:
+                entry.limbus = limbus_views(entry.keyframe.image, observation, self._model)
             if entry.estimate is not None:
-                seen.append(KeyframeEyes(entry.eyes, entry.estimate, observation.camera))
+                seen.append(KeyframeEyes(entry.limbus, entry.estimate, observation.camera))
         return iris_information(self._model, self.identity, self.focal, seen)
 
-    def _solve_landmarks(self, free: FreeParameters, others: MarginalInformation | None, *, correlated: bool) -> None:
-        keyframes = [entry.keyframe for entry in self._keyframe_set.active]
+    def _solve_landmarks(
+        self, free_parameters: FreeParameters, prior: MarginalInformation | None, *, correlated: bool
+    ) -> None:
+        """Solve over the landmarks of the active keyframes; `correlated` as in `HeadAligner.by_landmarks`."""
+        keyframes, estimates = [entry.keyframe for entry in self._keyframe_set.active], self._keyframe_set.estimates
         self._accept(
             self._aligner.by_landmarks(
-                keyframes, self._keyframe_set.estimates, self.focal, self.identity, free, others, correlated=correlated
+                keyframes, estimates, self.focal, self.identity, free_parameters, prior, correlated=correlated
             )
         )
 
     def _joint(self) -> JointEstimate:
         return self._aligner.estimate_of(
-            [entry.known for entry in self._keyframe_set.active], self.focal, self.identity
+            [entry.solved for entry in self._keyframe_set.active], self.focal, self.identity
         )
 
     def _lights(self) -> Sequence[Float32Array]:
-        return [entry.known.light_sh for entry in self._keyframe_set.active]
+        return [entry.solved.light_sh for entry in self._keyframe_set.active]
 
     def _accept(self, joint: JointEstimate) -> None:
         self.focal = joint.focal
@@ -292,23 +297,23 @@ class Refinement:
             entry.estimate = keyframe_estimate(joint, index, light)
 
     def _scene(self) -> SceneParameters:
-        return SceneParameters(self.identity, [entry.known for entry in self._keyframe_set.active])
+        return SceneParameters(self.identity, [entry.solved for entry in self._keyframe_set.active])
 
     def _adopt(self, scene: SceneParameters) -> None:
-        self._appearance.changed()
+        self._appearance.invalidate()
         self.identity = scene.identity.detach().numpy().copy()
         for index, entry in enumerate(self._keyframe_set.active):
-            entry.estimate = scene.estimate(index, entry.known.loss)
+            entry.estimate = scene.estimate(index, entry.solved.loss)
 
     def _dense_targets(self) -> list[DenseTarget]:
-        evidence = []
+        targets = []
         for entry in self._keyframe_set.active:
             crop, observation = entry.crop, entry.keyframe.observation
             camera = crop.camera(camera_of(observation.camera, self.focal))
             landmarks = crop.to_window(observation.landmarks.astype(np.float64)).astype(np.float32)
             sigma = landmark_sigma(self._model, landmarks, self._settings.alignment.landmarks)
-            if self._embedder is not None and entry.face is None:
+            if self._embedder is not None and entry.target_face is None:
                 target = torch.from_numpy(crop.image)[None].float() / 255.0
-                entry.face = target_face(self._embedder, target, landmarks)
-            evidence.append(DenseTarget(crop, camera, landmarks, sigma, entry.face))
-        return evidence
+                entry.target_face = target_face(self._embedder, target, landmarks)
+            targets.append(DenseTarget(crop, camera, landmarks, sigma, entry.target_face))
+        return targets

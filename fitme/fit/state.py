@@ -1,4 +1,4 @@
-"""All that a fit has found so far, as plain arrays: what a store keeps and what the next round starts from."""
+"""State of a fit as plain arrays: the content of a store, and the start of the next round."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from fitme.arrays import Float32Array
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import MarginalInformation
-from fitme.fit.work_queue import WorkQueue
+from fitme.fit.work_queue import Task
 from fitme.reflectance.map_arrays import MapArrays
 from fitme.stage import Stage
 
@@ -19,23 +19,23 @@ class RoundReport:
     index: int
     """Counts from 0 over the life of the session."""
     stage: Stage
-    """The furthest stage that the round reached."""
+    """The furthest stage that the fit had reached when the round ended."""
     seconds: float
-    """Wall time that the round took."""
+    """Wall time of the round."""
     losses: Mapping[str, float]
     """Named figures at the end of the round."""
     keyframes: int
-    """Keyframes that the fit held."""
+    """Number of keyframes in the fit."""
 
 
 @dataclass(frozen=True)
 class FitState:
-    """A resting fit. `IncrementalFitter.from_state` goes on from it."""
+    """A fit between two rounds. `IncrementalFitter.from_state` resumes it."""
 
     stage: Stage
-    """The stage reached."""
+    """The furthest stage reached."""
     focal: float
-    """Focal length over the longer side of the picture, the same for all keyframes."""
+    """Focal length over the longer side of the image, common to all keyframes."""
     identity: Float32Array
     """(K,) shape coefficients in standard deviations."""
     w_plus: Float32Array | None
@@ -45,18 +45,18 @@ class FitState:
     maps: MapArrays | None = None
     """The avatar's reflectance as last baked, None before the skin stage."""
     keyframes: tuple[Keyframe, ...] = ()
-    """The pictures that the fit holds, in the order of arrival."""
+    """In order of arrival."""
     estimates: Mapping[str, KeyframeEstimate] = field(default_factory=dict)
     """By the keyframe's key."""
-    fresh: tuple[str, ...] = ()
-    """Keys of the keyframes that have come since the fit last rested: all of them while it never has."""
-    tracked: Mapping[str, MarginalInformation] = field(default_factory=dict)
-    """What tracks said of identity and focal length: each keyframe's share, by its key."""
-    work_queue: WorkQueue = field(default_factory=WorkQueue)
-    """What was left to do."""
+    new_keyframes: tuple[str, ...] = ()
+    """Keys of the keyframes that were added since the fit last converged: all of them if it never has."""
+    track_information: Mapping[str, MarginalInformation] = field(default_factory=dict)
+    """Each keyframe's share of the marginal information of its last track solve, by its key."""
+    work_queue: Mapping[Task, int] = field(default_factory=dict)
+    """Counts of what is left to do, by task (`fitme.fit.work_queue.WorkQueue`)."""
     rounds: tuple[RoundReport, ...] = ()
     """History, oldest first."""
     reference_embedding: Float32Array | None = None
     """(128,) identity embedding of the person, None while unknown."""
     expression_frames: tuple[Keyframe, ...] = ()
-    """Pictures of which only expressions were learnt, or are to be: what they taught is learnt again."""
+    """Frames for corrective extraction, in order of arrival; their correctives are extracted anew after resuming."""

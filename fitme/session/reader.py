@@ -10,11 +10,10 @@ from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.state import FitState, RoundReport
-from fitme.fit.work_queue import WorkQueue
 from fitme.geometry import Camera, HeadPose
 from fitme.reflectance.map_arrays import MapArrays
 from fitme.reflectance.modality import CORE_NAMES, MODALITIES
-from fitme.session.writer import FIT_STAGES
+from fitme.session.writer import AGENDA, FIT_STAGES
 from fitme.stage import Stage
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 
@@ -43,9 +42,9 @@ def read_state(group: zarr.Group) -> FitState:
         maps=maps,
         keyframes=tuple(_read_picture(group, "keyframes", key) for key in keys),
         estimates=_read_estimates(group),
-        fresh=tuple(fresh),
-        tracked=_read_tracked(group),
-        work_queue=WorkQueue(**work_queue),
+        new_keyframes=tuple(fresh),
+        track_information=_read_tracked(group),
+        work_queue={task: int(work_queue[name]) for name, task in AGENDA.items()},
         rounds=_read_rounds(group),
         reference_embedding=_read_optional(group, "reference_embedding"),
         expression_frames=tuple(_read_picture(group, "studied", key) for key in expression_frames),

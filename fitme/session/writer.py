@@ -14,12 +14,15 @@ from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.state import FitState, RoundReport
+from fitme.fit.work_queue import Task
 from fitme.geometry import HeadPose
 from fitme.reflectance.modality import MODALITIES
 from fitme.stage import Stage
 
 FIT_STAGES = tuple(Stage)[1:]
 """Stages that a round can have reached: a stored index is one into these."""
+AGENDA = {{Task.ALIGNMENT: "alignments", Task.COARSE_INVERSION: "coarse"}.get(task, task.value): task for task in Task}
+"""Tasks by their stored names."""
 
 Array = npt.NDArray[Any]
 
@@ -44,7 +47,7 @@ class StateWriter:
             self._optional(f"maps/{name}", np.asarray(maps[name], np.float16) if maps else None)
         self._mapping("tuned", state.tuned)
         self._estimates(state.estimates)
-        self._tracked(state.tracked)
+        self._tracked(state.track_information)
         self._rounds(state.rounds)
         keys = [keyframe.key for keyframe in state.keyframes]
         self._group.attrs.update(
@@ -52,8 +55,8 @@ class StateWriter:
                 "stage": state.stage.value,
                 "focal": float(state.focal),
                 "keyframes": keys,
-                "fresh": list(state.fresh),
-                "agenda": asdict(state.work_queue),
+                "fresh": list(state.new_keyframes),
+                "agenda": {name: state.work_queue.get(task, 0) for name, task in AGENDA.items()},
                 "studied": [picture.key for picture in state.expression_frames],
             }
         )

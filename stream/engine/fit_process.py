@@ -146,19 +146,19 @@ class _SessionFit:
     @property
     def extracting_correctives(self) -> bool:
         """Whether nothing but expressions is left to learn."""
-        return not self.changes and self.fitter.extracting_correctives
+        return not self.changes and self.fitter.correctives_pending
 
     def study(self) -> bool:
         """Study one picture; whether there is something to tell."""
         try:
-            self.fitter.study()
+            self.fitter.extract_corrective()
         except WORK_ERRORS:
             logger.exception("a picture could not be studied and is left out")
         self.untold += 1
         if self.untold < SHOWN_TOGETHER and self.extracting_correctives:
             return False
         self.untold = 0
-        self.fitter.show_correctives()
+        self.fitter.apply_correctives()
         return True
 
 

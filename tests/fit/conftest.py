@@ -1,4 +1,4 @@
-"""A synthetic person in front of a camera: pictures whose truth is known."""
+"""Fixtures: keyframes of a synthetic person with known shape, skin and light."""
 
 from collections.abc import Callable
 
@@ -36,7 +36,7 @@ def identity(model: MorphableModel) -> torch.Tensor:
 
 @pytest.fixture(scope="session")
 def skin() -> ReflectanceMaps:
-    """Blotches of skin colours: enough texture for optical flow."""
+    """Skin maps with random blotches: enough texture for optical flow."""
     noise = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     smooth = torch.nn.functional.interpolate(noise, size=256, mode="bicubic").clamp(0.0, 1.0).permute(0, 2, 3, 1)
     diffuse = torch.tensor([0.5, 0.3, 0.22]) * (0.6 + 0.7 * smooth)
@@ -55,7 +55,7 @@ def light() -> Light:
 def mean_error(
     model: MorphableModel, landmarks: npt.NDArray[np.float32], rotation: npt.NDArray[np.float64], identity: torch.Tensor
 ) -> npt.NDArray[np.float64]:
-    """(478, 2) pixels by which MediaPipe misses landmarks (478, 2) of a head turned by (3, 3), in the mean."""
+    """(478, 2) mean errors of MediaPipe, pixels, for landmarks (478, 2) of a head with rotation (3, 3)."""
     errors = load_default_errors()
     places = model.landmarks(model.mean[None])[0, :SURFACE_LANDMARK_COUNT].double().numpy()
     scale = pixels_per_metre(places, landmarks[:SURFACE_LANDMARK_COUNT].astype(np.float64), rotation)
@@ -70,8 +70,7 @@ def mean_error(
 def photograph(
     model: MorphableModel, identity: torch.Tensor, skin: ReflectanceMaps, light: Light
 ) -> Callable[..., Keyframe]:
-    """Takes a picture of the person, with landmarks as MediaPipe sees such a head in the mean, and a tracker's guess
-    that is a little off."""
+    """Renders a keyframe of the person, with MediaPipe's mean landmark errors and an inexact pose of the tracker."""
 
     def take(key: str, yaw_deg: float = 0.0, jaw: float = 0.0, landmark_noise_px: float = 0.0) -> Keyframe:
         expression = torch.zeros(1, 52)

@@ -1,4 +1,4 @@
-"""The fitter on pictures of a known head: stages in order, warm starts, nothing lost between rounds."""
+"""Incremental fitter on renders of a known head: stages in order, warm starts, state that resumes."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -52,24 +52,24 @@ def converge(fitter: IncrementalFitter) -> list[Stage]:
     return stages
 
 
-def study(fitter: IncrementalFitter, *pictures: Keyframe) -> None:
-    for picture in pictures:
-        fitter.add_expression_frame(picture)
-    while fitter.extracting_correctives:
-        fitter.study()
-    fitter.show_correctives()
+def extract_correctives(fitter: IncrementalFitter, *frames: Keyframe) -> None:
+    for frame in frames:
+        fitter.add_expression_frame(frame)
+    while fitter.correctives_pending:
+        fitter.extract_corrective()
+    fitter.apply_correctives()
 
 
 @pytest.fixture(scope="module")
-def pictures(photograph: Callable[..., Keyframe]) -> list[Keyframe]:
+def keyframes(photograph: Callable[..., Keyframe]) -> list[Keyframe]:
     return [photograph("left", -25.0), photograph("front"), photograph("right", 25.0)]
 
 
 @pytest.fixture(scope="module")
-def fitted(model: MorphableModel, pictures: list[Keyframe]) -> tuple[IncrementalFitter, list[Stage]]:
+def fitted(model: MorphableModel, keyframes: list[Keyframe]) -> tuple[IncrementalFitter, list[Stage]]:
     fitter = new_fitter(model)
-    for picture in pictures:
-        fitter.add_keyframe(picture)
+    for keyframe in keyframes:
+        fitter.add_keyframe(keyframe)
     return fitter, converge(fitter)
 
 
@@ -93,26 +93,26 @@ def test_finds_poses_and_shape(fitted: tuple[IncrementalFitter, list[Stage]], id
     assert np.corrcoef(state.identity[:10], identity.numpy()[:10])[0, 1] > 0.7
 
 
-def test_explains_its_pictures(fitted: tuple[IncrementalFitter, list[Stage]], pictures: list[Keyframe]) -> None:
+def test_explains_its_keyframes(fitted: tuple[IncrementalFitter, list[Stage]], keyframes: list[Keyframe]) -> None:
     fitter = fitted[0]
-    for picture in pictures:
-        estimate = fitter.fit_frame(picture.observation, picture.image)
-        image, mask = fitter.render_estimate(estimate, picture.observation.camera)
-        assert image.shape == picture.image.shape
-        oval = picture.observation.face_mask(grow=-0.1)
+    for keyframe in keyframes:
+        estimate = fitter.fit_frame(keyframe.observation, keyframe.image)
+        image, mask = fitter.render_estimate(estimate, keyframe.observation.camera)
+        assert image.shape == keyframe.image.shape
+        oval = keyframe.observation.face_mask(grow=-0.1)
         assert (mask[oval] == 255).mean() > 0.98
-        error = image[oval].astype(float) - picture.image[oval]
+        error = image[oval].astype(float) - keyframe.image[oval]
         assert 10.0 * np.log10(255.0**2 / (error**2).mean()) > 27.0
         assert estimate.loss < 0.08
 
 
-def test_the_same_pictures_give_the_same_avatar(
-    model: MorphableModel, pictures: list[Keyframe], fitted: tuple[IncrementalFitter, list[Stage]]
+def test_the_same_keyframes_give_the_same_avatar(
+    model: MorphableModel, keyframes: list[Keyframe], fitted: tuple[IncrementalFitter, list[Stage]]
 ) -> None:
     again = new_fitter(model)
-    for picture in pictures:
-        again.add_keyframe(picture)
-    torch.manual_seed(1)  # Nothing of a fit hangs on what others drew.
+    for keyframe in keyframes:
+        again.add_keyframe(keyframe)
+    torch.manual_seed(1)  # A fit does not depend on the global random state.
     converge(again)
     first, second = fitted[0].avatar().maps, again.avatar().maps
     assert torch.equal(first.diffuse, second.diffuse)
@@ -142,12 +142,12 @@ def test_resumes_from_its_state(
     assert again.tuned.keys() == state.tuned.keys()
     np.testing.assert_allclose(resumed.avatar().maps.diffuse.numpy(), fitter.avatar().maps.diffuse.numpy(), atol=1e-6)
     assert resumed.converged
-    assert resumed.absorbed
+    assert resumed.displays_all_keyframes
     resumed.add_keyframe(photograph("jaw", 10.0, jaw=0.5))
-    assert not resumed.absorbed
+    assert not resumed.displays_all_keyframes
     np.testing.assert_array_equal(resumed.avatar().identity.numpy(), state.identity)
     converge(resumed)
-    assert resumed.absorbed
+    assert resumed.displays_all_keyframes
     assert len(resumed.state().rounds) > len(state.rounds)
     assert "jaw" in resumed.state().estimates
     # Warm: the latent moved on from where it was, not from the mean.
@@ -156,17 +156,17 @@ def test_resumes_from_its_state(
     assert moved < 0.5 * np.abs(state.w_plus - mean).mean()
 
 
-def test_studied_pictures_change_skin_for_their_expression_alone(
+def test_expression_frames_change_skin_for_their_expression_alone(
     fitted: tuple[IncrementalFitter, list[Stage]], model: MorphableModel, photograph: Callable[..., Keyframe]
 ) -> None:
     fitter = IncrementalFitter.from_state(fitted[0].state(), model, small_generator(), SETTINGS)
     converge(fitter)
     before = fitter.avatar()
-    picture = photograph("open", 5.0, jaw=0.6)
-    chin = picture.image.copy()
-    below = int(picture.observation.landmarks[17, 1])
+    keyframe = photograph("open", 5.0, jaw=0.6)
+    chin = keyframe.image.copy()
+    below = int(keyframe.observation.landmarks[17, 1])
     chin[below:, :, 1:] //= 2
-    study(fitter, replace(picture, image=chin))
+    extract_correctives(fitter, replace(keyframe, image=chin))
     after = fitter.avatar()
     assert [k.key for k in fitter.keyframes] == [k.key for k in fitted[0].keyframes]
     np.testing.assert_array_equal(after.identity.numpy(), before.identity.numpy())
@@ -179,21 +179,21 @@ def test_studied_pictures_change_skin_for_their_expression_alone(
     ]
     assert darker[0] > 0.005
     assert darker[1] < 0.2 * darker[0]
-    # Another process learns the same again from what was kept; what is taken away is forgotten.
+    # A resumed fit extracts the same correctives; those of removed frames are gone.
     again = IncrementalFitter.from_state(fitter.state(), model, small_generator(), SETTINGS)
-    assert again.extracting_correctives
-    study(again)
-    assert_wears_the_same(again, fitter)
+    assert again.correctives_pending
+    extract_correctives(again)
+    assert_same_correctives(again, fitter)
     again.remove_expression_frame("open")
-    again.show_correctives()
-    assert not again.extracting_correctives
+    again.apply_correctives()
+    assert not again.correctives_pending
     assert again.state().expression_frames == ()
-    known = again.avatar().correctives
-    assert known is not None
-    assert len(known.expressions) == len(again.keyframes)
+    correctives = again.avatar().correctives
+    assert correctives is not None
+    assert len(correctives.expressions) == len(again.keyframes)
 
 
-def assert_wears_the_same(one: IncrementalFitter, other: IncrementalFitter) -> None:
+def assert_same_correctives(one: IncrementalFitter, other: IncrementalFitter) -> None:
     correctives = [fitter.avatar().correctives for fitter in (one, other)]
     assert correctives[0] is not None
     assert correctives[1] is not None
@@ -201,38 +201,38 @@ def assert_wears_the_same(one: IncrementalFitter, other: IncrementalFitter) -> N
     np.testing.assert_allclose(correctives[0].deltas.float().numpy(), correctives[1].deltas.float().numpy(), atol=0.01)
 
 
-def test_keyframes_come_before_studies(
+def test_keyframes_precede_expression_frames(
     fitted: tuple[IncrementalFitter, list[Stage]], model: MorphableModel, photograph: Callable[..., Keyframe]
 ) -> None:
     fitter = IncrementalFitter.from_state(fitted[0].state(), model, small_generator(), SETTINGS)
     fitter.add_expression_frame(photograph("open", jaw=0.6))
-    assert fitter.extracting_correctives
+    assert fitter.correctives_pending
     fitter.add_keyframe(photograph("up", 12.0))
-    assert not fitter.extracting_correctives
-    with pytest.raises(InputError, match="nothing to study now"):
-        fitter.study()
+    assert not fitter.correctives_pending
+    with pytest.raises(InputError, match="no corrective to extract"):
+        fitter.extract_corrective()
     with pytest.raises(InputError, match="open"):
         fitter.add_expression_frame(photograph("open"))
     converge(fitter)
-    assert fitter.extracting_correctives
+    assert fitter.correctives_pending
 
 
-def test_a_picture_that_cannot_be_studied_is_forgotten(
+def test_an_expression_frame_that_cannot_be_extracted_is_removed(
     fitted: tuple[IncrementalFitter, list[Stage]], model: MorphableModel, photograph: Callable[..., Keyframe]
 ) -> None:
     fitter = IncrementalFitter.from_state(fitted[0].state(), model, small_generator(), SETTINGS)
-    picture = photograph("damaged", jaw=0.6)
-    fitter.add_expression_frame(replace(picture, image=picture.image[..., :1]))
-    fitter.study()  # recalls
+    keyframe = photograph("damaged", jaw=0.6)
+    fitter.add_expression_frame(replace(keyframe, image=keyframe.image[..., :1]))
+    fitter.extract_corrective()  # recalls the texture first
     with pytest.raises((RuntimeError, ValueError, IndexError)):
-        fitter.study()
-    assert not fitter.extracting_correctives
+        fitter.extract_corrective()
+    assert not fitter.correctives_pending
     assert fitter.expression_frames == ()
 
 
-def test_one_picture_is_enough(model: MorphableModel, pictures: list[Keyframe]) -> None:
+def test_one_keyframe_is_enough(model: MorphableModel, keyframes: list[Keyframe]) -> None:
     fitter = new_fitter(model)
-    fitter.add_keyframe(pictures[1])
+    fitter.add_keyframe(keyframes[1])
     fitter.refine(0.0)
     assert fitter.stage is Stage.LANDMARKS
     grey = fitter.avatar().maps.diffuse
@@ -243,10 +243,10 @@ def test_one_picture_is_enough(model: MorphableModel, pictures: list[Keyframe]) 
     assert fitter.state().focal == SETTINGS.alignment.solver.focal_prior
 
 
-def test_keyframes_can_go(model: MorphableModel, pictures: list[Keyframe]) -> None:
+def test_keyframes_can_go(model: MorphableModel, keyframes: list[Keyframe]) -> None:
     fitter = new_fitter(model)
-    for picture in pictures[:2]:
-        fitter.add_keyframe(picture)
+    for keyframe in keyframes[:2]:
+        fitter.add_keyframe(keyframe)
     fitter.refine(0.0)
     fitter.remove_keyframe("left")
     fitter.refine(0.0)
@@ -254,7 +254,7 @@ def test_keyframes_can_go(model: MorphableModel, pictures: list[Keyframe]) -> No
     assert set(fitter.state().estimates) == {"front"}
 
 
-def test_says_what_is_wrong(model: MorphableModel, pictures: list[Keyframe]) -> None:
+def test_errors_name_what_is_missing(model: MorphableModel, keyframes: list[Keyframe]) -> None:
     fitter = new_fitter(model)
     with pytest.raises(InputError, match="add a keyframe"):
         fitter.refine(1.0)
@@ -262,12 +262,12 @@ def test_says_what_is_wrong(model: MorphableModel, pictures: list[Keyframe]) -> 
         fitter.avatar()
     with pytest.raises(InputError, match="nothing to keep"):
         fitter.state()
-    fitter.add_keyframe(pictures[0])
-    fitter.add_expression_frame(pictures[1])
+    fitter.add_keyframe(keyframes[0])
+    fitter.add_expression_frame(keyframes[1])
     with pytest.raises(InputError, match="until the fit has converged"):
-        fitter.study()
+        fitter.extract_corrective()
     with pytest.raises(InputError, match="left"):
-        fitter.add_keyframe(replace(pictures[1], key="left"))
+        fitter.add_keyframe(replace(keyframes[1], key="left"))
 
 
 def test_state_is_plain_arrays(fitted: tuple[IncrementalFitter, list[Stage]]) -> None:

@@ -1,4 +1,4 @@
-"""The fitter's shape where landmarks are wrong: one picture cannot tell, several can, and what they told is kept."""
+"""Shape of a fit under wrong landmarks: tracks of several keyframes correct it, and their information is kept."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,7 +36,7 @@ CONFIG = GeneratorConfig(
     detail_maps=(4, 4),
 )
 LANDMARKS_SHARE = 0.2
-"""How much of the person's difference from the mean the landmarks show."""
+"""Share of the person's difference from the mean head that the landmarks have."""
 
 
 def small_generator() -> ReflectanceGenerator:
@@ -54,7 +54,7 @@ def new_fitter(model: MorphableModel) -> IncrementalFitter:
 def take(
     model: MorphableModel, identity: torch.Tensor, photograph: Callable[..., Keyframe]
 ) -> Callable[[str, float], Keyframe]:
-    """Takes a picture whose landmarks are those of a more average head."""
+    """Renders a keyframe whose landmarks are those of a more average head."""
 
     def misled(key: str, yaw_deg: float) -> Keyframe:
         keyframe = photograph(key, yaw_deg)
@@ -86,7 +86,7 @@ def to_inversion(fitter: IncrementalFitter) -> npt.NDArray[np.float32]:
     return fitter.state().identity
 
 
-def test_one_picture_leaves_shape_to_landmarks(model: MorphableModel, take: Callable[[str, float], Keyframe]) -> None:
+def test_one_keyframe_leaves_shape_to_landmarks(model: MorphableModel, take: Callable[[str, float], Keyframe]) -> None:
     fitter = new_fitter(model)
     fitter.add_keyframe(take("front", 0.0))
     fitter.refine(0.0)
@@ -94,7 +94,7 @@ def test_one_picture_leaves_shape_to_landmarks(model: MorphableModel, take: Call
     np.testing.assert_array_equal(to_inversion(fitter), by_landmarks)
 
 
-def test_several_pictures_find_shape_and_keep_it(
+def test_several_keyframes_find_shape_and_keep_it(
     model: MorphableModel, identity: torch.Tensor, take: Callable[[str, float], Keyframe]
 ) -> None:
     fitter = new_fitter(model)
@@ -106,7 +106,7 @@ def test_several_pictures_find_shape_and_keep_it(
     assert found < 0.75 * misled
     while not fitter.converged:
         fitter.refine(1.0)
-    # Misleading landmarks come, and most of what contradicts them rests, in memory or in a store.
+    # One more keyframe with wrong landmarks; most of what contradicts them is marginalised, in memory or in a state.
     resumed = IncrementalFitter.from_state(fitter.state(), model, small_generator(), SETTINGS)
     assert resumed.converged
     ends = []

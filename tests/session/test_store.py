@@ -16,7 +16,7 @@ from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.state import FitState, RoundReport
-from fitme.fit.work_queue import WorkQueue
+from fitme.fit.work_queue import Task
 from fitme.geometry import Camera, HeadPose
 from fitme.reflectance.map_arrays import MapArrays
 from fitme.session.folder import delete_session, is_kept, is_session, mark_kept
@@ -64,9 +64,11 @@ def make_state(seed: int = 0, *, keys: tuple[str, ...] = ("a", "b"), rounds: int
             )
             for key in keys
         },
-        tracked={key: MarginalInformation(rng.standard_normal((4, 4)), rng.standard_normal(4)) for key in keys},
-        fresh=keys[1:],
-        work_queue=WorkQueue(texture=True, tuning=3),
+        track_information={
+            key: MarginalInformation(rng.standard_normal((4, 4)), rng.standard_normal(4)) for key in keys
+        },
+        new_keyframes=keys[1:],
+        work_queue=dict.fromkeys(Task, 0) | {Task.TEXTURE: 1, Task.TUNING: 3},
         rounds=tuple(
             RoundReport(index, stage, 0.5, {"rgb": 0.25} if index else {}, len(keys))
             for index, stage in enumerate([Stage.LANDMARKS, *[Stage.TUNING] * rounds][:rounds])

@@ -165,7 +165,7 @@ def follow(fitter: IncrementalFitter, person: Person, *, every_step: bool) -> Co
         begin = time.process_time()
         fitter.refine(0.0)
         spent += time.process_time() - begin
-        if (every_step and fitter.absorbed) or fitter.converged:
+        if (every_step and fitter.displays_all_keyframes) or fitter.converged:
             curve.append((spent, person.score(fitter)))
     return Course(spent, curve)
 

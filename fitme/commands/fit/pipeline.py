@@ -174,11 +174,11 @@ def _refine(
             progress.update(task, description=f"fitting: {report.stage}", completed=seconds - max(left, 0.0))
             if fitter.converged or interrupted() or time.monotonic() >= deadline:
                 break
-        if fitter.extracting_correctives:
+        if fitter.correctives_pending:
             progress.update(task, description="studying expressions")
-            while fitter.extracting_correctives and not interrupted() and time.monotonic() < deadline:
-                fitter.study()
-            fitter.show_correctives()
+            while fitter.correctives_pending and not interrupted() and time.monotonic() < deadline:
+                fitter.extract_corrective()
+            fitter.apply_correctives()
         watch.note(FINAL_AVATAR)
         progress.update(task, completed=max(seconds, SLICE_S))
         return interrupted()

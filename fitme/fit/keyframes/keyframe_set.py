@@ -1,6 +1,7 @@
-"""The keyframes that a fit holds, and which of them a round works on: all new ones and a few old ones.
+"""Keyframe set: the keyframes of a fit, and which of them a round works on.
 
-The others rest in what they have said (`fitme.fit.keyframes.marginalized`).
+A round works on all new keyframes and a few old ones, the reference keyframes. The others are marginalised
+(`fitme.fit.keyframes.marginalized`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,29 +22,29 @@ from fitme.fit.texture.delighting import ViewAlbedo
 
 @dataclass
 class KeyframeEntry:
-    """A keyframe that is held, and all that is known of it."""
+    """A keyframe of the set, its estimate, and what is computed from its image once."""
 
     keyframe: Keyframe
     usable: Float32Array
-    """(H, W) how far each pixel shows the uncovered head."""
+    """(H, W) weight in [0, 1] of each pixel: 0 where the head is covered or absent."""
     crop: FaceCrop
-    """At the resolution of dense stages."""
+    """The face at the resolution of the dense stages."""
     estimate: KeyframeEstimate | None = None
     """None before the first solve."""
     view_albedo: ViewAlbedo | None = None
-    """What it says of the albedo; None before it was sampled finely."""
+    """De-lit albedo of the image; None before it is sampled at full resolution."""
     disagreement: float | None = None
-    """With what the others show; None before the first comparison."""
-    face: TargetFace | None = None
-    """As the identity network sees it; None before it was asked."""
-    eyes: tuple[LimbusView, ...] | None = None
-    """Rims of its irises; None before they were looked for."""
-    tracked: MarginalInformation | None = None
-    """Its share of what the last tracks that it took part in said."""
+    """Disagreement with the fused texture of the others, sRGB-encoded units; None before the first comparison."""
+    target_face: TargetFace | None = None
+    """Target of the identity loss; None before it is computed."""
+    limbus: tuple[LimbusView, ...] | None = None
+    """Rims of the irises; None before they are computed."""
+    track_information: MarginalInformation | None = None
+    """This keyframe's share of the marginal information of its last track solve."""
 
     @property
     def key(self) -> str:
-        """Its name."""
+        """Key of the keyframe."""
         return self.keyframe.key
 
     @property
@@ -53,31 +54,31 @@ class KeyframeEntry:
 
     @property
     def sharpness(self) -> float:
-        """Of the face in its picture."""
+        """Sharpness of the face in the image (`fitme.track.observation.FrameQuality`)."""
         return self.keyframe.observation.quality.sharpness
 
     @property
-    def known(self) -> KeyframeEstimate:
-        """Its estimate, where it must have one. Raises LookupError otherwise."""
+    def solved(self) -> KeyframeEstimate:
+        """The estimate of a keyframe that must have one. Raises LookupError otherwise."""
         if self.estimate is None:
             raise LookupError(f"keyframe {self.key!r} has not been solved for yet")
         return self.estimate
 
 
 class KeyframeSet:
-    """The keyframes held, in order of arrival: new, active, resting; and why others were dropped."""
+    """Keyframes in order of arrival: new, active and marginalised ones; and the reasons why others were dropped."""
 
-    def __init__(self, rest: MarginalizedKeyframes, reference_count: int) -> None:
-        """`reference_count` old keyframes at most are worked on beside new ones."""
-        self._rest = rest
+    def __init__(self, marginalized: MarginalizedKeyframes, reference_count: int) -> None:
+        """At most `reference_count` old keyframes are active beside the new ones."""
+        self._marginalized = marginalized
         self._reference_count = reference_count
         self._entries: dict[str, KeyframeEntry] = {}
         self._new: set[str] = set()
         self._active: tuple[str, ...] = ()
         self.dropped: dict[str, str] = {}
-        """Reasons, by the keys of keyframes that are not held any more."""
-        self.stale = False
-        """Who is active is to be settled again."""
+        """Reasons, by the keys of keyframes that were dropped as outliers."""
+        self.selection_stale = False
+        """Whether the active keyframes are to be selected anew."""
 
     def __contains__(self, key: str) -> bool:
         return key in self._entries
@@ -87,73 +88,81 @@ class KeyframeSet:
 
     @property
     def entries(self) -> Mapping[str, KeyframeEntry]:
-        """All, by their keys."""
+        """All entries, by their keys."""
         return self._entries
 
     @property
     def active(self) -> list[KeyframeEntry]:
-        """Those that are worked on."""
+        """Entries that a round works on."""
         return [self._entries[key] for key in self._active]
 
     @property
     def new(self) -> tuple[str, ...]:
-        """Keys of those that have come since the fit last rested."""
+        """Keys of the keyframes that were added since the fit last converged."""
         return tuple(key for key in self._entries if key in self._new)
 
     @property
     def estimates(self) -> dict[str, KeyframeEstimate]:
-        """Of those that have been solved for."""
+        """Estimates of the keyframes that have been solved for, by their keys."""
         return {key: entry.estimate for key, entry in self._entries.items() if entry.estimate is not None}
 
     @property
-    def tracked(self) -> dict[str, MarginalInformation]:
-        """What tracks have said, of those that took part in some."""
-        return {key: entry.tracked for key, entry in self._entries.items() if entry.tracked is not None}
+    def track_information(self) -> dict[str, MarginalInformation]:
+        """Shares of the marginal information of track solves, by the keys of the keyframes that took part in one."""
+        return {
+            key: entry.track_information
+            for key, entry in self._entries.items()
+            if entry.track_information is not None
+        }  # fmt: skip
 
     @property
-    def rest(self) -> MarginalizedKeyframes:
-        """What resting keyframes have said."""
-        return self._rest
+    def marginalized(self) -> MarginalizedKeyframes:
+        """Sums over the marginalised keyframes."""
+        return self._marginalized
 
     def add(self, entry: KeyframeEntry, *, new: bool) -> None:
-        """One more; `new` unless the fit has rested with it."""
+        """Add a keyframe; `new` unless the fit has converged with it."""
         self._entries[entry.key] = entry
         if new:
             self._new.add(entry.key)
-        self.stale = True
+        self.selection_stale = True
 
     def remove(self, key: str) -> None:
-        """One less, if it is held."""
+        """Remove a keyframe, if it is in the set."""
         self._entries.pop(key, None)
         self._new.discard(key)
-        self._rest.reactivate(key)
-        self.stale = True
+        self._marginalized.reactivate(key)
+        self.selection_stale = True
 
-    def settle(self) -> None:
-        """The fit rests: nobody is new any more."""
+    def converge(self) -> None:
+        """The fit has converged: no keyframe is new any more."""
         self._new.clear()
 
-    def recall(self) -> None:
-        """Work on all that have been solved for, until it is settled again who is active."""
+    def activate_solved(self) -> None:
+        """Make all keyframes with an estimate active, until the active ones are selected anew."""
         self._active = tuple(self.estimates)
-        self.stale = True
+        self.selection_stale = True
 
-    def choose(self, information_of: Callable[[KeyframeEntry], MarginalInformation]) -> None:
-        """Settle who is worked on and who rests; `information_of` tells what landmarks say of one that goes to rest."""
+    def select_active(self, information_of: Callable[[KeyframeEntry], MarginalInformation]) -> None:
+        """Select the active keyframes and marginalise all others.
+
+        :param information_of: marginal information of a keyframe's landmarks on identity and focal length.
+        :raises LookupError: if a keyframe is to be marginalised whose albedo was never sampled.
+        """
         entries = self._entries
         new = self.new
         directions = {key: entry.direction for key, entry in entries.items()}
-        losses = {key: entry.known.loss for key, entry in entries.items() if key not in self._new}
-        called = {*new, *reference_keyframes(directions, losses, new, self._reference_count)}
-        for key in called:
-            self._rest.reactivate(key)
+        losses = {key: entry.solved.loss for key, entry in entries.items() if key not in self._new}
+        selected = {*new, *reference_keyframes(directions, losses, new, self._reference_count)}
+        for key in selected:
+            self._marginalized.reactivate(key)
         for key, entry in entries.items():
-            if key not in called and key not in self._rest:
+            if key not in selected and key not in self._marginalized:
                 if entry.view_albedo is None:
-                    raise LookupError(f"keyframe {key!r} cannot rest before its texture was seen")
-                self._rest.marginalize(key, entry.view_albedo, entry.sharpness, information_of(entry))
-        self._active = tuple(key for key in entries if key in called)
-        self.stale = False
+                    raise LookupError(f"keyframe {key!r} cannot be marginalised before its albedo is sampled")
+                self._marginalized.marginalize(key, entry.view_albedo, entry.sharpness, information_of(entry))
+        self._active = tuple(key for key in entries if key in selected)
+        self.selection_stale = False
 
 
 def reference_keyframes(
@@ -162,10 +171,11 @@ def reference_keyframes(
     new: Sequence[str],
     count: int,
 ) -> list[str]:
-    """At most `count` old keyframes to go with `new` ones, as different from these and from each other as can be; of
-    equally different ones those that are explained worst.
+    """Keys of at most `count` old keyframes, chosen greedily by the distance of their head directions to those of the
+    `new` and already chosen ones, times their loss over the median loss.
 
-    `directions` holds yaw and pitch (2,) of every head in radians, `losses` the error of the old keyframes.
+    :param directions: yaw and pitch (2,) of every head, radians, by key.
+    :param losses: photometric errors of the old keyframes, by key.
     """
     chosen = list(new)
     old = [key for key in directions if key not in chosen]
@@ -181,7 +191,7 @@ def reference_keyframes(
 
 
 def parallax(entries: Sequence[KeyframeEntry]) -> float:
-    """Largest distance between two of some heads' yaws and pitches, degrees; 0 without heads."""
+    """Largest distance between the yaws and pitches of two heads, degrees; 0 without heads."""
     if not entries:
         return 0.0
     directions = np.stack([entry.direction for entry in entries])  # (N, 2)

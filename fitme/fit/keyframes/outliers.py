@@ -1,4 +1,4 @@
-"""Which keyframes contradict the others: another person's picture, a covered face, a pose that was found wrong."""
+"""Outlier rejection of keyframes: other persons, covered faces, wrong poses."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from fitme.arrays import Float32Array
 
 @dataclass(frozen=True)
 class OutlierSettings:
-    """When a keyframe is dropped."""
+    """Thresholds at which a keyframe is dropped."""
 
     fewest: int = 4
-    """Keyframes below which nobody can tell who is wrong."""
+    """Keyframes below which none is dropped: there is no majority to compare with."""
     deviations: float = 4.0
-    """Robust standard deviations above the others' median disagreement that a keyframe may have."""
+    """Robust standard deviations above the others' median disagreement that an inlier may have."""
     ratio: float = 2.1
-    """Times the others' median disagreement that it may have in any case."""
+    """Multiple of the others' median disagreement that an inlier may have in any case."""
     floor: float = 0.04
-    """Disagreement, in sRGB-encoded units, that is never held against a keyframe."""
+    """Disagreement, in sRGB-encoded units, that an inlier may have in any case."""
     largest_share: float = 0.34
-    """Share of the keyframes that may be dropped."""
+    """Largest share of the keyframes that may be dropped."""
 
 
 MAD_TO_DEVIATION = 1.4826
@@ -29,31 +29,32 @@ MAD_TO_DEVIATION = 1.4826
 
 
 def outlier(disagreements: Mapping[str, float], candidates: Collection[str], settings: OutlierSettings) -> str | None:
-    """The one of the candidates that contradicts the others most, if that is more than chance; None otherwise.
+    """Key of the candidate with the largest disagreement, if that is an outlier of the distribution; None otherwise.
 
-    `disagreements` are those of all keyframes, the candidates' among them.
+    :param disagreements: of all keyframes, the candidates included, sRGB-encoded units; NaN where unknown.
     """
-    known = {key: value for key, value in disagreements.items() if np.isfinite(value)}
-    compared = [key for key in known if key in candidates]
-    if len(known) < settings.fewest or not compared:
+    finite = {key: value for key, value in disagreements.items() if np.isfinite(value)}
+    compared = [key for key in finite if key in candidates]
+    if len(finite) < settings.fewest or not compared:
         return None
-    worst = max(compared, key=known.__getitem__)
-    others = np.array([value for key, value in known.items() if key != worst])
+    worst = max(compared, key=finite.__getitem__)
+    others = np.array([value for key, value in finite.items() if key != worst])
+    # Median and median absolute deviation: a second outlier among the others hardly moves them.
     middle = float(np.median(others))
     deviation = MAD_TO_DEVIATION * float(np.median(np.abs(others - middle)))
     limit = max(settings.floor, settings.ratio * middle, middle + settings.deviations * deviation)
-    return worst if known[worst] > limit else None
+    return worst if finite[worst] > limit else None
 
 
 def identity_outlier(
     embeddings: Mapping[str, Float32Array], same_person_distance: float, settings: OutlierSettings
 ) -> str | None:
-    """The keyframe whose identity embedding (D,) is farther from most others' than those of one person are, and much
-    farther than theirs from each other; None if there is none."""
+    """Key of the keyframe whose identity embedding (D,) is farthest from the others' in the median, if that exceeds
+    both `same_person_distance` and a multiple of the others' median distances; None otherwise."""
     if len(embeddings) < settings.fewest:
         return None
-    keys, points = list(embeddings), np.stack(list(embeddings.values()))
-    distances = np.linalg.norm(points[:, None] - points, axis=-1)
+    keys, points = list(embeddings), np.stack(list(embeddings.values()))  # (N, D)
+    distances = np.linalg.norm(points[:, None] - points, axis=-1)  # (N, N)
     typical = np.array([np.median(np.delete(row, index)) for index, row in enumerate(distances)])
     worst = int(np.argmax(typical))
     limit = max(same_person_distance, settings.ratio * float(np.median(np.delete(typical, worst))))

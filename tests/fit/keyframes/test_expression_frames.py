@@ -1,4 +1,4 @@
-"""Which pictures wait to be studied."""
+"""Expression frames: order of extraction, and which views are outdated by a new identity."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ NEUTRAL = np.zeros(EXPRESSION_COUNT, np.float32)
 EMPTY = ViewAlbedo(np.zeros(0, np.int32), np.zeros((0, 3), np.float16), np.zeros(0, np.float16))
 
 
-def picture(key: str) -> Keyframe:
+def frame(key: str) -> Keyframe:
     observation = FaceObservation(
         np.zeros((478, 2), np.float32),
         np.zeros(478, np.float32),
@@ -35,54 +35,54 @@ def view(sharpness: float = 1.0) -> ExpressionView:
 
 
 @pytest.fixture
-def studies(model: MorphableModel) -> ExpressionFrames:
-    """Three pictures wait."""
-    held = ExpressionFrames(model)
+def held(model: MorphableModel) -> ExpressionFrames:
+    """Three frames without views."""
+    frames = ExpressionFrames(model)
     for key in ("first", "second", "third"):
-        held.add(picture(key))
-    return held
+        frames.add(frame(key))
+    return frames
 
 
-def expression_frames_in_turn(studies: ExpressionFrames, identity: np.ndarray) -> list[str]:
+def extract_all(held: ExpressionFrames, identity: np.ndarray) -> list[str]:
     keys = []
-    while (waiting := studies.next) is not None:
+    while (waiting := held.next) is not None:
         keys.append(waiting.key)
-        studies.learn(waiting.key, view(), identity)
+        held.set_view(waiting.key, view(), identity)
     return keys
 
 
-def test_each_is_studied_once_in_order(studies: ExpressionFrames, model: MorphableModel) -> None:
+def test_each_view_is_extracted_once_in_order(held: ExpressionFrames, model: MorphableModel) -> None:
     mean = np.zeros(model.identity_count, np.float32)
-    assert expression_frames_in_turn(studies, mean) == ["first", "second", "third"]
-    studies.add(picture("fourth"))
-    studies.remove("second")
-    studies.remove("unknown")
-    assert expression_frames_in_turn(studies, mean) == ["fourth"]
-    assert [held.key for held in studies.pictures] == ["first", "third", "fourth"]
-    assert len(studies.views) == 3
-    assert "second" not in studies
+    assert extract_all(held, mean) == ["first", "second", "third"]
+    held.add(frame("fourth"))
+    held.remove("second")
+    held.remove("unknown")
+    assert extract_all(held, mean) == ["fourth"]
+    assert [each.key for each in held.frames] == ["first", "third", "fourth"]
+    assert len(held.views) == 3
+    assert "second" not in held
 
 
-def test_a_head_of_another_shape_is_studied_again(studies: ExpressionFrames, model: MorphableModel) -> None:
+def test_another_identity_outdates_views(held: ExpressionFrames, model: MorphableModel) -> None:
     mean = np.zeros(model.identity_count, np.float32)
-    expression_frames_in_turn(studies, mean)
+    extract_all(held, mean)
     nearly, other = mean.copy(), mean.copy()
     nearly[0], other[0] = 0.01, 1.0
-    studies.move_to(nearly)
-    assert studies.next is None
-    studies.move_to(other)
-    assert len(studies.views) == 3  # they count until then
-    assert expression_frames_in_turn(studies, other) == ["first", "second", "third"]
-    studies.move_to(other)
-    assert studies.next is None
-    assert len(studies.views) == 3
+    held.update_identity(nearly)
+    assert held.next is None
+    held.update_identity(other)
+    assert len(held.views) == 3  # in use until then
+    assert extract_all(held, other) == ["first", "second", "third"]
+    held.update_identity(other)
+    assert held.next is None
+    assert len(held.views) == 3
 
 
-def test_a_head_that_returns_needs_no_study(studies: ExpressionFrames, model: MorphableModel) -> None:
+def test_views_of_the_same_identity_are_not_outdated(held: ExpressionFrames, model: MorphableModel) -> None:
     mean = np.zeros(model.identity_count, np.float32)
-    expression_frames_in_turn(studies, mean)
+    extract_all(held, mean)
     other = mean.copy()
     other[0] = 1.0
-    studies.move_to(other)
-    studies.move_to(mean)
-    assert studies.next is None
+    held.update_identity(other)
+    held.update_identity(mean)
+    assert held.next is None

@@ -1,4 +1,4 @@
-"""Old keyframes that rest: chosen for variety, and as good in sums as they were in person."""
+"""Reference keyframes are chosen for variety, and marginalised ones count as if they were active."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def view(table: TexelTable, seed: int) -> ViewAlbedo:
     return ViewAlbedo(index, albedo, random.uniform(0.01, 1.0, len(index)).astype(np.float16))
 
 
-def test_who_comes_and_goes_leaves_no_trace(table: TexelTable) -> None:
+def test_adding_and_subtracting_a_view_leaves_the_sums(table: TexelTable) -> None:
     views = [view(table, seed) for seed in range(4)]
     sums = BandSums.empty(len(table.rows))
     for item in views:
@@ -48,25 +48,25 @@ def test_who_comes_and_goes_leaves_no_trace(table: TexelTable) -> None:
     np.testing.assert_allclose(sums.albedo()[seen], before.albedo()[seen], atol=1e-5)
 
 
-def test_rest_is_empty_after_all_have_woken(table: TexelTable) -> None:
-    rest = MarginalizedKeyframes(table, SETTINGS)
-    assert rest.texture() is None
-    assert rest.shared() is None
-    shared = MarginalInformation(np.eye(3), np.ones(3))
-    rest.marginalize("a", view(table, 0), 1.0, shared)
-    rest.marginalize("b", view(table, 1), 2.0, shared)
-    texture = rest.texture()
+def test_sums_are_empty_after_all_are_reactivated(table: TexelTable) -> None:
+    marginalized = MarginalizedKeyframes(table, SETTINGS)
+    assert marginalized.texture() is None
+    assert marginalized.information() is None
+    information = MarginalInformation(np.eye(3), np.ones(3))
+    marginalized.marginalize("a", view(table, 0), 1.0, information)
+    marginalized.marginalize("b", view(table, 1), 2.0, information)
+    texture = marginalized.texture()
     assert texture is not None
     assert texture.sharpest == 2.0
-    rest.reactivate("a")
-    rest.reactivate("a")
-    assert "a" not in rest
-    assert "b" in rest
-    rest.reactivate("b")
-    assert rest.texture() is None
+    marginalized.reactivate("a")
+    marginalized.reactivate("a")
+    assert "a" not in marginalized
+    assert "b" in marginalized
+    marginalized.reactivate("b")
+    assert marginalized.texture() is None
 
 
-def test_companions_are_the_most_different_and_worst_explained() -> None:
+def test_reference_keyframes_are_the_most_different_and_worst_explained() -> None:
     directions = {name: np.radians([yaw, 0.0]) for name, yaw in (("l", -40), ("m", 2), ("r", 40), ("n", 0), ("x", 3))}
     losses = dict.fromkeys(("l", "m", "r", "x"), 0.05)
     assert set(reference_keyframes(directions, losses, ["n"], 2)) == {"l", "r"}
@@ -76,7 +76,7 @@ def test_companions_are_the_most_different_and_worst_explained() -> None:
     assert reference_keyframes({"n": np.zeros(2)}, {}, ["n"], 4) == []
 
 
-def test_what_rests_counts_in_the_joint_solve_as_if_it_were_there(model: MorphableModel) -> None:
+def test_marginal_information_replaces_keyframes_in_the_joint_solve(model: MorphableModel) -> None:
     basis, camera, settings = MeshBasis(model), Camera.centered(500.0, 640, 480), SolverSettings(robust_scale=1e6)
     random = np.random.default_rng(2)
     triangles = random.choice(len(model.triangles), 150, replace=False)
@@ -111,7 +111,7 @@ def test_what_rests_counts_in_the_joint_solve_as_if_it_were_there(model: Morphab
     assert abs(np.log(helped.focal / together.focal)) < 0.01
 
 
-def test_descent_is_adam_across_slices() -> None:
+def test_adam_keeps_its_state_across_slices() -> None:
     random = torch.Generator().manual_seed(0)
     gradients = [torch.randn(4, 3, generator=random) for _ in range(6)]
     reference = torch.zeros(4, 3, requires_grad=True)

@@ -1,4 +1,4 @@
-"""Keyframes that contradict the others are found; those that only differ as pictures do are kept."""
+"""Outlier rejection: keyframes that contradict the others are dropped, ordinary spread is kept."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,10 +19,10 @@ SETTINGS = OutlierSettings()
 FAIR = {"a": 0.020, "b": 0.022, "c": 0.019, "d": 0.025, "e": 0.021}
 
 
-def test_the_worst_goes_and_ordinary_spread_stays() -> None:
+def test_the_worst_is_dropped_and_ordinary_spread_kept() -> None:
     assert outlier(FAIR, FAIR, SETTINGS) is None
     assert outlier(FAIR | {"bad": 0.11}, [*FAIR, "bad"], SETTINGS) == "bad"
-    # Not among those that may go: it was looked at in an earlier round.
+    # Not among the candidates: it was compared in an earlier round.
     assert outlier(FAIR | {"bad": 0.11}, FAIR, SETTINGS) is None
     # Twice the others' disagreement is nothing when all agree well.
     assert outlier({key: 0.1 * value for key, value in FAIR.items()} | {"f": 0.005}, ["f"], SETTINGS) is None
@@ -41,7 +41,7 @@ def test_disagreement_is_bounded_for_each_texel_and_needs_something_shared() -> 
     assert np.isnan(disagreement(expected, seen, 0.01 * weight))
 
 
-def test_another_person_is_told_from_one_person_in_many_poses() -> None:
+def test_another_person_is_an_outlier_among_poses_of_one_person() -> None:
     random = np.random.default_rng(0)
     person = random.normal(size=128)
     person *= 1.4 / np.linalg.norm(person)
@@ -75,6 +75,6 @@ def test_a_fit_drops_a_covered_face_and_keeps_the_rest(
     while not fitter.converged:
         fitter.refine(0.0)
     assert set(fitter.dropped) == {"covered"}
-    assert "other pictures" in fitter.dropped["covered"]
+    assert "other keyframes" in fitter.dropped["covered"]
     assert [keyframe.key for keyframe in fitter.keyframes] == [keyframe.key for keyframe in keyframes]
     assert "covered" not in fitter.state().estimates
