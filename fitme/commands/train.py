@@ -39,7 +39,7 @@ def train_reflectance(
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     console = Console()
     outcome = training.train(
-        config, out, data=data, device=place, piece=training.RunBudget(steps, minutes), console=console
+        config, out, data=data, device=place, budget=training.RunBudget(steps, minutes), console=console
     )
     if outcome.finished:
         console.print(f"finished after {outcome.step} steps: {out / training.GENERATOR_NAME}, {outcome.best_db:.2f} dB")

@@ -1,14 +1,14 @@
-"""Checkpoints of a training run: folders of pieces that are small enough to be carried anywhere.
+"""Checkpoints of a training run: folders of pieces that fit the size limits of file hosts.
 
 ::
 
     checkpoint-000500/
         index.json              step, settings, structure of the state, size and SHA-256 of every piece
-        piece-0000.safetensors  tensors, flattened; one that is larger than a piece goes on in the next
+        piece-0000.safetensors  flattened tensors; one that is larger than a piece continues in the next
         ...
 
-A checkpoint is written beside its place and renamed when every byte is on the disk; only then is the one before it
-removed. Whatever ends a run, power cut or full disk, the newest complete checkpoint is there to go on from.
+A checkpoint is written under another name and renamed when every byte is on the disk; only then is the previous one
+removed. Whatever ends a run, power cut or full disk, the newest complete checkpoint is left to resume from.
 """
 
 import dataclasses
@@ -28,15 +28,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from fitme.atomic_file import PARTIAL_SUFFIX, partial_path
 from fitme.errors import ModelFileError
 
 FORMAT = 1
 PIECE_BYTES = 15_000_000
-"""Of tensors in a piece at most; with its header a piece stays below 16 MB."""
+"""Largest size of the tensors in a piece; with its header a piece stays below 16 MB."""
 PARTS_PER_PIECE = 4096
-"""At most, so that the header stays small."""
+"""Largest number of parts in a piece, so that the header stays small."""
 INDEX_NAME = "index.json"
-PARTIAL_SUFFIX, PREVIOUS_SUFFIX = ".partial", ".previous"
+PREVIOUS_SUFFIX = ".previous"
 _FOLDER_NAME = re.compile(r"checkpoint-(\d{6,})(\.previous)?")
 _TENSOR, _DICT, _LIST, _TUPLE = "tensor", "dict", "list", "tuple"
 
@@ -45,26 +46,26 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What a checkpoint holds."""
+    """Content of a checkpoint."""
 
     step: int
     config_text: str
     """Settings of the run, as they were given to `save_checkpoint`."""
     state: dict[str, Any]
-    """As it was given to `save_checkpoint`, tensors on the CPU."""
+    """State as it was given to `save_checkpoint`, tensors on the CPU."""
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], step: int, config_text: str) -> Path:
-    """Write the checkpoint of a step into `folder`, then remove the ones before it. Returns its own folder.
+    """Write the checkpoint of a step into `folder`, then remove the previous ones; the checkpoint's own folder.
 
     :param state: nested dictionaries (keys: text or integers), lists and tuples of tensors on any device and of plain
-        values (None, bool, int, float, str). Every bit comes back as it was.
-    :raises ModelFileError: if it cannot be written, as on a full disk; the checkpoints before it are untouched.
+        values (None, bool, int, float, str). Restored to the bit.
+    :raises ModelFileError: if it cannot be written, as on a full disk; the previous checkpoints are untouched.
     """
     tensors: list[Tensor] = []
     structure = _encode(state, tensors)
     path = folder / f"checkpoint-{step:06d}"
-    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    partial = partial_path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(folder)
@@ -91,7 +92,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any], step: int, config_text:
         kept = f"{earlier.name} is untouched" if earlier else "there is none before it"
         raise ModelFileError(
             f"{path}: the checkpoint cannot be written ({error.strerror or error}); {kept}. Make room for"
-            f" {size / 1e6:.0f} MB and start again to go on"
+            f" {size / 1e6:.0f} MB and start again to resume"
         ) from error
     for other in folder.iterdir():
         match = _FOLDER_NAME.fullmatch(other.name)
@@ -101,7 +102,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any], step: int, config_text:
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint in `folder`; None where there is none."""
+    """Newest complete checkpoint in `folder`; None if there is none."""
     found = _checkpoints(folder)
     return found[-1] if found else None
 
@@ -109,7 +110,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read and verify a checkpoint's folder.
 
-    :raises ModelFileError: naming the piece that is missing or damaged, and what to do.
+    :raises ModelFileError: with the name of the missing or damaged piece, and the remedy.
     """
     index = _read_index(path)
     flat = [torch.empty(t["shape"], dtype=_dtype(t["dtype"], path)).reshape(-1) for t in index["tensors"]]
@@ -126,15 +127,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def settings_text(settings: Any) -> str:  # noqa: ANN401 -- any dataclass
-    """A dataclass of settings as YAML for `config_text`. Fields with `repr=False` are left out: by them a run may
-    differ from the one that it continues."""
+    """Dataclass of settings as YAML for `config_text`. Fields with `repr=False` are left out: they may change when a
+    run is resumed."""
     return yaml.safe_dump(_plain(settings), sort_keys=False, default_flow_style=None)
 
 
 def require_same_settings(path: Path, found: str, wanted: str) -> None:
     """Compare the settings of a checkpoint with those of a run, both from `settings_text`.
 
-    :raises ModelFileError: that lists the settings which differ.
+    :raises ModelFileError: with the list of the settings that differ.
     """
     ours, theirs = _flatten(yaml.safe_load(wanted)), _flatten(yaml.safe_load(found))
     differing = [
@@ -152,7 +153,7 @@ _ADVICE = "remove the folder to start anew, or bring the piece back from a copy"
 
 
 def _encode(value: Any, tensors: list[Tensor]) -> Any:  # noqa: ANN401 -- a tree of anything
-    """A JSON value for a state; its tensors are appended to `tensors`."""
+    """JSON value of a state; its tensors are appended to `tensors`."""
     if isinstance(value, Tensor):
         tensors.append(value.detach())
         return {_TENSOR: len(tensors) - 1}
@@ -202,7 +203,7 @@ def _pieces(tensors: list[Tensor]) -> Iterator[dict[str, Tensor]]:
 
 
 def _write_piece(folder: Path, number: int, parts: dict[str, Tensor]) -> Json:
-    """Write a piece; its entry in the index."""
+    """Write a piece and return its entry in the index."""
     data = save(parts)
     name = f"piece-{number:04d}.safetensors"
     _write_file(folder / name, data)
@@ -225,14 +226,14 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _read_index(path: Path) -> Json:
-    """The index, checked against its own digest."""
+    """Index of a checkpoint, checked against its own digest."""
     name = path / INDEX_NAME
     try:
         index = json.loads(name.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ModelFileError(f"{name} is missing or damaged ({error}): {_ADVICE}") from error
     if not isinstance(index, dict) or index.get("format") != FORMAT:
-        raise ModelFileError(f"{name} is of another format than {FORMAT}: go on with the release that wrote it")
+        raise ModelFileError(f"{name} is of another format than {FORMAT}: resume with the release that wrote it")
     if index.pop("sha256", None) != _digest(index):
         raise ModelFileError(f"{name} is damaged (its digest differs): {_ADVICE}")
     return index
@@ -269,8 +270,8 @@ def _dtype(name: str, path: Path) -> torch.dtype:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints, oldest first. One that was being replaced by another of its step counts while the other is
-    not there."""
+    """Complete checkpoints, oldest first. One that was being replaced by another of its step counts until the other is
+    complete."""
     if not folder.is_dir():
         return []
     found = []
@@ -282,7 +283,7 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what interrupted writes left, and a replaced checkpoint whose successor is there."""
+    """Remove files of interrupted writes, and replaced checkpoints whose successor is complete."""
     for path in folder.glob(f"checkpoint-*{PARTIAL_SUFFIX}"):
         shutil.rmtree(path)
     for path in folder.glob(f"checkpoint-*{PREVIOUS_SUFFIX}"):

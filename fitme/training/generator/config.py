@@ -22,59 +22,60 @@ class Phase:
     steps: int
     batch: int
     adversarial: bool = False
-    """Whether the discriminator takes part; only at the generator's full resolution."""
+    """Whether the adversarial term is on; only at the generator's full resolution."""
     fit_details: bool = False
-    """Whether the phase begins with `detail_fit`."""
+    """Whether the phase begins with `detail_maps.fit_details`."""
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Everything that a run depends on; two runs with equal settings on equal software give equal weights."""
+    """Settings of a run; runs with equal settings on equal software give equal weights. Fields with `repr=False` may
+    change when a run is resumed."""
 
     seed: int = 0
     skins: int = 1600
-    """Made-up heads to train on where no data set is given."""
+    """Synthetic heads to train on where no data set is given."""
     data_workers: int = field(default=2, repr=False)
-    """Processes that paint them."""
+    """Processes that paint the synthetic heads."""
     phases: tuple[Phase, ...] = (Phase(64, 700, 8), Phase(128, 500, 4), Phase(256, 900, 4, True, True))
     learning_rate: float = 3e-3
     adam_betas: tuple[float, float] = (0.8, 0.99)
     map_rate: float = 0.02
-    """Learning rate of the linear model's maps beside the rest's."""
+    """Learning rate of the linear model's maps as a share of `learning_rate`."""
     position_rate: float = 0.3
-    """Learning rate of positional maps beside the rest's."""
+    """Learning rate of positional maps as a share of `learning_rate`."""
     warm_up_steps: int = 50
     final_rate: float = 0.1
-    """Learning rate at the end beside the beginning's; cosine between."""
+    """Learning rate at the end as a share of `learning_rate`; cosine between."""
     ema_decay: float = 0.995
     path_length_weight: float = 0.0
-    """Of the path-length penalty; 0 leaves it out."""
+    """Weight of the path-length penalty; 0 turns it off."""
     path_length_interval: int = 16
     """Steps between two path-length penalties."""
     path_length_resolution: int = 64
     """Texels a side of the outputs whose path length is regularised."""
     mixed_precision: bool = False
-    """bfloat16 where torch's autocast thinks it safe."""
+    """Whether torch's autocast to bfloat16 is on."""
     prior_steps: int = field(default=0, repr=False)
-    """Steps at the end that fit the mapping network to the latents that the data have, see `prior.match_latents`."""
+    """Steps at the end that fit the mapping network to the latents of the data, see `latent_prior.match_latents`."""
     checkpoint_steps: int = field(default=100, repr=False)
     sample_steps: int = field(default=500, repr=False)
-    """Steps between two sheets of samples and two measurements."""
+    """Steps between two contact sheets and two measurements."""
     measured_heads: int = field(default=4, repr=False)
-    """Held-out heads whose inversion tells the best weights."""
+    """Held-out heads on whose inversion the best weights are chosen."""
     reconstruction: ReconstructionWeights = field(default_factory=ReconstructionWeights)
     adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
     def begins_with_details(self, step: int) -> bool:
-        """Whether a step is the first of a phase that begins with `detail_fit`."""
+        """Whether a step is the first of a phase with `fit_details`."""
         starts = accumulate((phase.steps for phase in self.phases), initial=0)
         return any(phase.fit_details and step == start for phase, start in zip(self.phases, starts, strict=False))
 
     @property
     def steps(self) -> int:
-        """Of all phases together."""
+        """Steps of all phases together."""
         return sum(phase.steps for phase in self.phases)
 
     def phase(self, step: int) -> Phase:
@@ -95,7 +96,7 @@ _NESTED = {
 
 
 def load_training_config(path: Path) -> TrainingConfig:
-    """Read a YAML file; ConfigError on an unreadable file, an unknown key or a value that cannot be."""
+    """Settings from a YAML file; ConfigError for an unreadable file, an unknown key or an impossible value."""
     try:
         values = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:

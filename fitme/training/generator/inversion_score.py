@@ -1,4 +1,4 @@
-"""How well the generator's W+ explains given maps: inversion from the mean latent, then tuning of the weights."""
+"""Score of the generator's inversion: optimisation of W+ from the mean latent to explain maps, then pivotal tuning."""
 
 import contextlib
 import copy
@@ -15,26 +15,26 @@ from fitme.reflectance.maps import ReflectanceMaps, unit_length
 from fitme.reflectance.modality import Encoding, Modality
 
 SPECULAR_WEIGHT, NORMAL_WEIGHT = 0.5, 0.5
-"""Of their errors beside the diffuse albedo's."""
+"""Weights of the errors of specular albedo and normals relative to the diffuse albedo's."""
 _SMALLEST_SQUARE = 1e-9
-"""Keeps the gradient of a root finite."""
+"""Least mean square under a root, which keeps the gradient finite."""
 
 
 @dataclass(frozen=True)
 class InversionRecipe:
-    """How the steps of an optimisation are spent."""
+    """Schedule of an optimisation by Adam."""
 
     stages: tuple[tuple[int, float], ...] = ((4, 0.55), (2, 0.3), (1, 0.15))
-    """Coarse to fine: texels of the full maps per texel a side, share of the steps."""
+    """Coarse to fine: downsampling factor of the maps, share of the steps."""
     rate: float = 0.2
-    """Adam's, at the start."""
+    """Learning rate at the start."""
     final_rate: float = 0.2
-    """What is left of the rate at the end of a cosine."""
+    """Learning rate at the end of the cosine as a share of `rate`."""
     bfloat16: bool = True
     """Whether the network's convolutions run in bfloat16; errors and latents stay in float32."""
 
     def resolutions(self, full: int, steps: int) -> list[int]:
-        """Texels a side at every one of `steps` steps."""
+        """Texels a side at each of `steps` steps."""
         sizes: list[int] = []
         passed = 0.0
         for factor, share in self.stages:
@@ -62,10 +62,10 @@ class InversionScore:
 
 @dataclass(frozen=True)
 class HeadScores:
-    """The stages of one head's inversion."""
+    """Scores of the stages of one head's inversion."""
 
     start: InversionScore
-    """Of the mean latent."""
+    """Score of the mean latent."""
     inverted: InversionScore
     tuned: InversionScore | None
     """None where weights were not tuned."""
@@ -73,12 +73,12 @@ class HeadScores:
 
 def invert(
     generator: ReflectanceGenerator,
-    target: ReflectanceMaps,  # batch of B heads, each found for itself
+    target: ReflectanceMaps,  # batch of B heads, inverted independently
     steps: int,
-    mask: Tensor | None = None,  # (R, R) how much each texel counts; all alike by default
+    mask: Tensor | None = None,  # (R, R) weights of the texels; equal by default
     recipe: InversionRecipe = INVERSION,
 ) -> Tensor:
-    """The W+ latents (B, L, D) that Adam finds for maps from the mean latent, coarse to fine."""
+    """W+ latents (B, L, D) of maps, found by Adam from the mean latent, coarse to fine."""
     start = generator.broadcast(generator.mean_w[None]).expand(len(target.diffuse), -1, -1)
     latent = start.detach().clone().requires_grad_()
     optimizer = torch.optim.Adam([latent], recipe.rate)
@@ -102,9 +102,9 @@ def tune(
     mask: Tensor | None = None,  # (R, R)
     recipe: InversionRecipe = TUNING,
 ) -> ReflectanceGenerator:
-    """A copy of the generator whose synthesis weights explain maps better at a fixed latent (pivotal tuning, Roich
-    et al. 2022). Among them are the linear model's mean and the positional maps, a number per texel, so that whole and
-    clean maps can be explained almost exactly."""
+    """Copy of the generator with synthesis weights optimised for maps at a fixed latent (pivotal tuning, Roich et al.,
+    ACM TOG 2022). The weights include the linear model's mean and the positional maps, a value per texel, so that
+    complete clean maps can be reconstructed almost exactly."""
     tuned = copy.deepcopy(generator)
     weights = [p.requires_grad_() for name, p in tuned.named_parameters() if not name.startswith("mapping")]
     optimizer = torch.optim.Adam(weights, recipe.rate)
@@ -126,7 +126,8 @@ def score_inversion(
     tuning_steps: int = 100,
     mask: Tensor | None = None,  # (R, R)
 ) -> list[HeadScores]:
-    """Invert every head of a batch, and tune for each unless `tuning_steps` is 0; scores over the texels of `mask`."""
+    """Scores of every head of a batch after inversion and, unless `tuning_steps` is 0, tuning; over the texels of
+    `mask`."""
     w_plus = invert(generator, target, steps, mask)
     scores = []
     with torch.no_grad():
@@ -167,8 +168,8 @@ def _synthesize(
 
 
 def _score(found: ReflectanceMaps, wanted: ReflectanceMaps, mask: Tensor | None) -> InversionScore:
-    decibels, skin_probability = (measure(found.diffuse, wanted.diffuse, mask) for measure in (psnr, ssim))
-    return InversionScore(float(decibels), float(skin_probability))
+    decibels, similarity = (measure(found.diffuse, wanted.diffuse, mask) for measure in (psnr, ssim))
+    return InversionScore(float(decibels), float(similarity))
 
 
 def _blocks(x: Tensor, factor: int) -> Tensor:
@@ -176,7 +177,7 @@ def _blocks(x: Tensor, factor: int) -> Tensor:
 
 
 def _weight(mask: Tensor | None, factor: int) -> Tensor:
-    """(1, R, R, 1) of mean one, or 1."""
+    """Weights (1, R, R, 1) of mean one, or a scalar 1."""
     if mask is None:
         return torch.ones(())
     weight = _blocks(mask.float()[None, :, :, None], factor)
@@ -184,7 +185,8 @@ def _weight(mask: Tensor | None, factor: int) -> Tensor:
 
 
 def _difference(found: ReflectanceMaps, wanted: ReflectanceMaps, weight: Tensor) -> Tensor:
-    """Root mean squares of the errors, summed over modalities and heads: heads do not know of each other."""
+    """Root mean squares of the errors, summed over modalities and heads, so that the gradients of heads are
+    independent."""
     color = _root_mean_square((linear_to_srgb(found.diffuse) - linear_to_srgb(wanted.diffuse)), weight)
     specular = _root_mean_square(found.specular - wanted.specular, weight)
     normals = _root_mean_square(found.normals - wanted.normals, weight)
@@ -192,5 +194,5 @@ def _difference(found: ReflectanceMaps, wanted: ReflectanceMaps, weight: Tensor)
 
 
 def _root_mean_square(error: Tensor, weight: Tensor) -> Tensor:
-    """(B, H, W, C) to (B,)."""
+    """Root mean squares (B,) of errors (B, H, W, C)."""
     return (error.square() * weight).mean((1, 2, 3)).clamp(min=_SMALLEST_SQUARE).sqrt()

@@ -1,7 +1,7 @@
-"""The record of a training run, `losses.csv`, and its curves as a picture.
+"""Record of a training run's losses, `losses.csv`, and their plot.
 
-The record has a row per loss and step; rows named `MEASURE` hold the figure by which the best weights are chosen, in
-dB. A run that is resumed goes on with the record from its checkpoint's step.
+The record has a row per loss and step; rows named `MEASURE` contain the measurement by which the best weights are
+chosen, in dB. A resumed run continues the record from its checkpoint's step.
 """
 
 import csv
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 COLUMNS = ("step", "seconds", "resolution", "loss", "value")
 MEASURE = "measure"
-"""Name of the rows with the figure by which weights are judged; higher is better."""
+"""Name of the rows with the measurement by which the best weights are chosen; higher is better."""
 PANEL_COLUMNS = 3
 PANEL_INCHES = (4.6, 2.8)
 FIGURE_DPI = 100
 SMOOTHING_SHARE = 0.02
-"""Width of the running mean in the length of a curve."""
+"""Width of the running mean as a share of a curve's length."""
 LOGARITHMIC_RATIO = 10.0
-"""Largest over smallest value of a curve from which on its axis is logarithmic."""
+"""Ratio of largest to smallest value from which on the axis of a curve is logarithmic."""
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A figure over the steps of a run."""
+    """Values over the steps of a run."""
 
     steps: Int64Array
     """(N,)."""
@@ -44,11 +44,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class LossRow:
-    """One line of the record."""
+    """Row of the record."""
 
     step: int
     seconds: float
-    """Since the run, or its first piece, began training."""
+    """Training time of the run so far, over all its calls."""
     resolution: int
     """Texels a side of the maps that the step trained on."""
     loss: str
@@ -59,7 +59,7 @@ class LossRecord:
     """The open record of a run."""
 
     def __init__(self, path: Path, step: int) -> None:
-        """Open the record at `path` to go on from `step`: later rows, of steps that were lost, are dropped."""
+        """Open the record at `path` to continue from `step`: rows of later, lost steps are dropped."""
         kept = [row for row in read_rows(path) if row.step <= step] if path.exists() else []
         with atomic_file(path) as partial, partial.open("w", newline="") as file:
             writer = csv.writer(file)
@@ -67,7 +67,7 @@ class LossRecord:
             writer.writerows(_cells(row) for row in kept)
         self.path = path
         self.seconds = max((row.seconds for row in kept), default=0.0)
-        """What the run had taken when it was left."""
+        """Training time of the run before this call."""
         self._file = path.open("a", newline="")
         self._writer = csv.writer(self._file)
 
@@ -76,11 +76,11 @@ class LossRecord:
         self._writer.writerows(_cells(row) for row in rows)
 
     def flush(self) -> None:
-        """Make the rows so far visible to others."""
+        """Write buffered rows to the file."""
         self._file.flush()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write buffered rows and close the file."""
         self._file.close()
 
 
@@ -121,8 +121,8 @@ def read_curves(path: Path) -> dict[str, Curve]:
 
 
 def smooth(values: Float64Array, width: int) -> Float64Array:
-    """Running mean (N,) over `width` values around each, over fewer at the ends; values that are not finite do not
-    count."""
+    """Running mean (N,) over `width` values around each, over fewer at the ends; values that are not finite are
+    left out."""
     finite = np.isfinite(values)
     before, after = width // 2, width - width // 2
     totals = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
@@ -133,10 +133,10 @@ def smooth(values: Float64Array, width: int) -> Float64Array:
         return np.asarray((totals[last] - totals[first]) / (counts[last] - counts[first]))
 
 
-def write_curves(record: Path, picture: Path) -> None:
-    """Draw every curve of a record into a PNG, the measure first, its best value marked.
+def write_curves(record: Path, plot: Path) -> None:
+    """Plot every curve of a record as a PNG, the measurement first, its best value marked.
 
-    :raises InputError: as `read_rows`. :raises BackendError: if matplotlib is not there.
+    :raises InputError: as `read_rows`. :raises BackendError: if matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure  # no pyplot: no display, no state
@@ -154,7 +154,7 @@ def write_curves(record: Path, picture: Path) -> None:
         draw(panel, curves[name])
         panel.set_title(name.replace("_", " "), fontsize="medium")
         panel.grid(alpha=0.3)
-    with atomic_file(picture) as partial:
+    with atomic_file(plot) as partial:
         figure.savefig(partial, format="png", dpi=FIGURE_DPI)
 
 

@@ -1,17 +1,17 @@
-"""A training run of the reflectance generator in a folder, as `fitme train reflectance` makes it.
+"""Training run of the reflectance generator in a folder (`fitme train reflectance`).
 
 ::
 
-    checkpoint-000500/           what the run goes on from, see `checkpoint`
-    generator.safetensors        the best weights so far: those that held-out heads are inverted with most faithfully
-    last.safetensors             the newest weights
-    losses.csv, curves.png       losses of every step and all measurements, see `curves`
+    checkpoint-000500/           state from which the run is resumed, see `checkpoint`
+    generator.safetensors        best weights so far, by PSNR of inverted held-out heads
+    last.safetensors             newest weights
+    losses.csv, curves.png       losses of every step and all measurements, see `loss_curves`
     samples_000500.png           maps of random samples: diffuse albedo, specular albedo, normals
-    rebuilt_000500.png           maps of the data above what the generator makes of their latents
-    maps/, held_out/             maps to train on, unless they are given, and to measure by
-    start.safetensors            what training starts from, computed from the data once
+    rebuilt_000500.png           maps of the data above the generator's reconstructions
+    maps/, held_out/             data sets for training, unless one is given, and for measurements
+    start.safetensors            initial values of the training, computed from the data once
 
-A run that is started again goes on from its checkpoint, and ends with the same weights as one that was never stopped.
+A run that is started again resumes from its checkpoint and ends with the weights of an uninterrupted run.
 """
 
 import hashlib
@@ -65,23 +65,23 @@ LOSSES_NAME, CURVES_NAME = "losses.csv", "curves.png"
 MAPS_FOLDER, HELD_OUT_FOLDER = "maps", "held_out"
 SHEET_COLUMNS = 6
 MEASURE_STEPS = 40
-"""Of an inversion: enough to tell better weights from worse, not for a figure to be published."""
+"""Steps of an inversion: enough to rank weights, not for results to be published."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
 class RunBudget:
-    """How far one call goes on with a run."""
+    """Limits of one call."""
 
     steps: int | None = None
-    """Steps at most."""
+    """Largest number of steps."""
     minutes: float | None = None
-    """Wall time, counted from the call, after which no step is begun; saving comes on top."""
+    """Wall time, counted from the call, after which no step is begun; saving takes additional time."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a call left its run."""
+    """State of a run at the end of a call."""
 
     step: int
     finished: bool
@@ -96,34 +96,34 @@ def train(
     *,
     data: Path | None = None,
     device: str = "cpu",
-    piece: RunBudget | None = None,
+    budget: RunBudget | None = None,
     console: Console | None = None,
 ) -> Outcome:
-    """Begin the run of the folder `out`, or go on with it, until it is finished or the piece ends.
+    """Start the run of the folder `out`, or resume it, until it is finished or the budget is spent.
 
-    :param data: a set that `fitme data build` made; without one the settings' number of skins is made in `out`.
-    :raises ConfigError: for settings that cannot be, or data of another resolution.
+    :param data: a set of `fitme data build`; without one the settings' number of synthetic skins is painted in `out`.
+    :raises ConfigError: for impossible settings, or data of another resolution.
     :raises InputError: for a folder or data that cannot be used.
     :raises ModelFileError: for a checkpoint that is damaged or of other settings, or a disk that is full.
-    :raises BackendError: for a device that is not there.
+    :raises BackendError: for a device that is not available.
     """
     began = time.monotonic()
     settings = load_training_config(config)
-    place = device_of(device)
+    torch_device = device_of(device)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: name a folder for the run")
     try:
-        run = TrainingRun(settings, out, data, place, console or Console())
-        return run.continue_run(piece or RunBudget(), began)
+        run = TrainingRun(settings, out, data, torch_device, console or Console())
+        return run.continue_run(budget or RunBudget(), began)
     except (OSError, SafetensorError) as error:
         raise ModelFileError(
-            f"{out}: the run cannot write or read its files ({error}). Make room, and start again: it goes on from"
+            f"{out}: the run cannot write or read its files ({error}). Make room, and start again: it resumes from"
             f" {getattr(latest_checkpoint(out), 'name', 'the beginning')}"
         ) from error
 
 
 def device_of(name: str) -> torch.device:
-    """The device of a name; BackendError where it is not there, ConfigError where there is no such kind."""
+    """Torch device of a name; BackendError if it is not available, ConfigError for an unknown kind."""
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -136,22 +136,22 @@ def device_of(name: str) -> torch.device:
 
 
 class TrainingRun:
-    """A run in its folder: the trainer, its record and the best measurement so far."""
+    """Run in its folder: the trainer, its record and the best measurement so far."""
 
     def __init__(
         self, settings: TrainingConfig, out: Path, data: Path | None, device: torch.device, console: Console
     ) -> None:
         self._settings, self._out, self._device, self._console = settings, out, device, console
         if settings.measured_heads < 1:
-            raise ConfigError("measured_heads must be at least 1: the best weights are told by them")
+            raise ConfigError("measured_heads must be at least 1: the best weights are chosen by them")
         path = latest_checkpoint(out)
         found = self._matching(path) if path else None
         out.mkdir(parents=True, exist_ok=True)
-        dataset = self._given(data) if data else self._made(MAPS_FOLDER, settings.skins, 0, replace=found is None)
+        dataset = self._supplied(data) if data else self._painted(MAPS_FOLDER, settings.skins, 0, replace=found is None)
         self._digest = digest_of(dataset)
         if found and found.state["data"] != self._digest:
             raise ModelFileError(f"{path} was trained on other maps: give the --data it began with, or another --out")
-        held_out = self._made(HELD_OUT_FOLDER, settings.measured_heads, HELD_OUT_SEED, replace=True)
+        held_out = self._painted(HELD_OUT_FOLDER, settings.measured_heads, HELD_OUT_SEED, replace=True)
         self._held_out = whole_maps(held_out)
         weight = texel_weight(default_texel_geometry(settings.generator.resolution))
         start = training_start(out / START_NAME, settings, dataset, self._digest, weight)
@@ -161,17 +161,17 @@ class TrainingRun:
         if path and found:
             self.trainer.restore(found.state["trainer"])
             self.best_db, self._saved = found.state["best_db"], path
-            console.print(f"going on from {path}")
+            console.print(f"resuming from {path}")
 
-    def continue_run(self, piece: RunBudget, began: float) -> Outcome:
-        """Train until the run or the piece ends; `began` is `time.monotonic()` at the piece's beginning."""
+    def continue_run(self, budget: RunBudget, began: float) -> Outcome:
+        """Train until the run is finished or the budget is spent; `began` is `time.monotonic()` at the call."""
         settings, trainer, saved = self._settings, self.trainer, self._saved
         saved_step = trainer.step if saved else -1
         record = LossRecord(self._out / LOSSES_NAME, trainer.step)
         origin = time.monotonic() - record.seconds
         with closing(record), _progress(self._console) as bar, stop_requests() as stop_requested:
             task = bar.add_task("training", total=settings.steps, completed=trainer.step)
-            for report in trainer.run(piece.steps):
+            for report in trainer.run(budget.steps):
                 seconds = time.monotonic() - origin
                 record.write(LossRow(report.step, seconds, report.resolution, n, v) for n, v in report.losses.items())
                 bar.update(task, completed=report.step, description=f"{report.resolution}²")
@@ -182,7 +182,7 @@ class TrainingRun:
                     write_curves(record.path, self._out / CURVES_NAME)
                 if report.step % settings.checkpoint_steps == 0:
                     saved, saved_step = self._save(record), report.step
-                out_of_time = piece.minutes is not None and time.monotonic() - began >= 60.0 * piece.minutes
+                out_of_time = budget.minutes is not None and time.monotonic() - began >= 60.0 * budget.minutes
                 if out_of_time or stop_requested():
                     break
             if saved is None or saved_step != trainer.step:
@@ -191,18 +191,19 @@ class TrainingRun:
         return Outcome(trainer.step, trainer.step >= settings.steps, self.best_db, saved)
 
     def _matching(self, path: Path) -> Checkpoint:
-        """The checkpoint at a path; ModelFileError unless it is of this run's settings."""
+        """Checkpoint at a path; ModelFileError unless its settings are this run's."""
         found = load_checkpoint(path)
         require_same_settings(path, found.config_text, settings_text(self._settings))
         return found
 
     def _save(self, record: LossRecord) -> Path:
+        """Write a checkpoint; its folder."""
         record.flush()
         state = {"trainer": self.trainer.state(), "best_db": self.best_db, "data": self._digest}
         return save_checkpoint(self._out, state, self.trainer.step, settings_text(self._settings))
 
     def _publish(self) -> float:
-        """Write weights and sheets as they stand; the measure of the weights, dB."""
+        """Write the current weights and contact sheets; PSNR of inverted held-out heads, dB."""
         generator, step = self.trainer.finished_generator(self._settings.prior_steps), self.trainer.step
         save_generator(generator, self._out / LAST_NAME)
         value = measure(generator, self._held_out, self._device)
@@ -217,7 +218,8 @@ class TrainingRun:
         write_image(sheet, self._out / f"rebuilt_{step:06d}.png")
         return value
 
-    def _given(self, folder: Path) -> MapDataset:
+    def _supplied(self, folder: Path) -> MapDataset:
+        """Data set of the caller; ConfigError if it is of another resolution."""
         dataset, wanted = load_dataset(folder), self._settings.generator.resolution
         if dataset.resolution != wanted:
             raise ConfigError(
@@ -226,8 +228,8 @@ class TrainingRun:
             )
         return dataset
 
-    def _made(self, name: str, count: int, first_seed: int, *, replace: bool) -> MapDataset:
-        """Skins made in the run's folder, those of an earlier call as they are."""
+    def _painted(self, name: str, count: int, first_seed: int, *, replace: bool) -> MapDataset:
+        """Data set of synthetic skins in the run's folder; one of an earlier call is used as it is."""
         with _progress(self._console) as bar:
             task = bar.add_task(name, total=count)
             dataset = build_dataset(
@@ -245,7 +247,7 @@ class TrainingRun:
 
 @torch.no_grad()
 def whole_maps(dataset: MapDataset) -> ReflectanceMaps:
-    """All maps of a small set."""
+    """All maps of a small set, as one batch."""
     count = len(dataset.maps)
     return decode(encode_raw(dataset.batch(np.arange(count), np.zeros(count, bool))))
 
@@ -255,8 +257,8 @@ def measure(
     maps: ReflectanceMaps,  # batch of B held-out heads
     device: torch.device,
 ) -> float:
-    """Mean PSNR in dB, on diffuse albedo, of short W+ inversions. Computed on `device`; generator and maps are on the
-    CPU before and after."""
+    """Mean PSNR of the diffuse albedo, dB, after short W+ inversions. Computed on `device`; generator and maps are on
+    the CPU before and after."""
     mask = torch.from_numpy(default_texel_geometry(generator.config.resolution).covered)
     target = maps.mapped(lambda _, values: values.to(device))
     generator.requires_grad_(False).to(device)
@@ -270,7 +272,7 @@ def measure(
 def training_start(
     path: Path, settings: TrainingConfig, dataset: MapDataset, digest: str, weight: Tensor
 ) -> TrainingStart:
-    """What training starts from, kept in a file for the calls that follow."""
+    """Initial values of the training, kept in a file for later calls; computed anew for other data or sizes."""
     sizes = settings.generator
     resolutions = [sizes.trunk_resolution << (k + 1) for k in range(sizes.branch_levels)]
     origin = {"data": digest, "sizes": f"{sizes.linear_components} {sizes.linear_resolution} {sizes.branch_positions}"}
@@ -293,7 +295,7 @@ def training_start(
 
 
 def digest_of(dataset: MapDataset) -> str:
-    """What tells two sets of maps apart: how many, their causes, seeds and tones."""
+    """Digest that identifies a set of maps: shape, factors, seeds and skin tones."""
     digest = hashlib.sha256(str(dataset.maps.shape).encode())
     for values in (dataset.factors, dataset.seeds, dataset.ita_deg):
         digest.update(np.ascontiguousarray(values).tobytes())
@@ -302,8 +304,8 @@ def digest_of(dataset: MapDataset) -> str:
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Whether an interrupt or a request to terminate has come; a second interrupt is not held back. Elsewhere than in
-    the main thread signals go their usual ways."""
+    """Context whose value returns whether an interrupt or a request to terminate has arrived; a second signal is
+    handled as before. Outside the main thread signals are not caught."""
     requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield requested.is_set

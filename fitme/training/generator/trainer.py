@@ -1,11 +1,11 @@
-"""Training of the reflectance generator: reconstruction from known causes, then the adversarial game.
+"""Trainer of the reflectance generator: reconstruction from known generative factors, then adversarial training.
 
-The causes that a made-up skin was painted from are known, so the generator need not find a latent space from scratch:
-the mapping network takes causes, and the generator learns to paint from them. That is a reconstruction loss with an
-exact posterior, and it is what makes training possible on a CPU. Maps without known causes (given textures) get causes
-that are learned along. Random z become causes by the causes' distribution (`factor_distribution`). The branched
-discriminator adds what an L1 loss averages away: non-saturating loss, R1, adaptive augmentation (`adversary`);
-path-length regularisation keeps the generator easy to invert.
+The factors of a synthetic skin are known, so the generator need not find a latent space from scratch: the mapping
+network takes factors, and the generator learns to reconstruct the maps from them. A reconstruction loss with an exact
+posterior makes training possible on a CPU. The factors of user-supplied textures are unknown and learned with the
+networks (`codes`). Random z become factors by the factors' distribution (`factor_distribution`). The branched
+discriminator restores structure that an L1 loss averages away (`objectives.adversarial`); path-length regularisation
+keeps the generator easy to invert (`objectives.path_length`).
 """
 
 import copy
@@ -36,20 +36,20 @@ from fitme.training.objectives.path_length import PathLength
 from fitme.training.objectives.reconstruction import encoded_outputs, reconstruction_losses
 
 RIDGE_SHARE = 0.05
-"""Ridge of the regression from z to coefficients, per map."""
+"""Ridge of the regression from factors to coefficients, per map."""
 CODE_RATE, CODE_WEIGHT = 10.0, 1e-3
-"""Learning rate of learned latents beside the networks', and the weight of their mean square."""
+"""Learning rate of learned factors relative to the networks', and the weight of their mean square."""
 DETAIL_SAMPLES = 8000
-"""Maps at most that details are fitted to."""
+"""Largest number of maps to which details are fitted."""
 CONTRAST_SAMPLES = 1600
-"""Maps at most that the contrast of regions is fitted to."""
+"""Largest number of maps to which local contrast is fitted."""
 BATCH_OF_COEFFICIENTS = 32
-"""Maps at a time when coefficients are computed."""
+"""Maps per batch in closed-form computations."""
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a step measured."""
+    """Losses of a step."""
 
     step: int
     resolution: int
@@ -58,19 +58,18 @@ class StepReport:
 
 @dataclass(frozen=True, eq=False)
 class TrainingStart:
-    """What a run computes from its data once."""
+    """Initial values that a run computes from its data once."""
 
     basis: LinearBasis
     details: dict[int, dict[str, Tensor]]
     """Positional maps (P, r, r) of every branch, by resolution r and modality, as `detail_components` finds them."""
     scores: Tensor
-    """(N, K) what `factor_features.select_features` is to explain of the maps of `start_rows`, as `map_scores` finds
-    it."""
+    """(N, K) regression targets of `factor_features.select_features`: `map_scores` of the maps of `start_rows`."""
 
 
 class Trainer:
-    """Networks, optimisers and their progress. Randomness depends on the seed and the step alone, so that a run that is
-    resumed gives the same weights as one that was not interrupted."""
+    """Networks and optimisers of a run. Randomness depends on the seed and the step alone, so that a resumed run ends
+    with the weights of an uninterrupted one."""
 
     def __init__(
         self,
@@ -109,16 +108,17 @@ class Trainer:
         self._optimizer = torch.optim.Adam(self._groups(), config.learning_rate, config.adam_betas)
 
     def run(self, steps: int | None = None) -> Iterator[StepReport]:
-        """Train until the end, or for some steps, reporting each."""
+        """Train until the end, or for a number of steps; yields the report of each."""
         end = self.config.steps if steps is None else min(self.config.steps, self.step + steps)
         while self.step < end:
             yield self.train_step()
 
     def train_step(self) -> StepReport:
-        """One step of the phase that is due."""
+        """Train for one step of the current phase."""
         config, phase = self.config, self.config.phase(self.step)
         if config.begins_with_details(self.step):
             self._fit_details()
+        # Batches depend on the seed and the step alone, so that a resumed run draws the same ones.
         draw = np.random.default_rng((config.seed, self.step))
         indices = draw.integers(len(self._dataset.maps), size=phase.batch)
         maps = self._dataset.batch(indices, np.zeros(phase.batch, bool)).to(self._device)  # (B, 6, R, R)
@@ -132,11 +132,13 @@ class Trainer:
         losses = reconstruction_losses(outputs, maps, self._weight, config.reconstruction)
         if bool(self._learned[torch.from_numpy(indices)].any()):
             losses["codes"] = CODE_WEIGHT * factors.square().mean()
+        # Adversarial and path-length terms are lazy: they take part at intervals.
         adversary = config.adversary
         if phase.adversarial and adversary.weight > 0.0 and self.step % adversary.interval == 0:
             losses |= self._adversary.losses(outputs[phase.resolution], maps, self.step)
         if config.path_length_weight > 0.0 and self.step % config.path_length_interval == 0:
             losses["path_length"] = self._path_penalty(indices)
+        # The discriminator has already been trained; its loss is reported only.
         total = sum((value for name, value in losses.items() if name != "discriminator"), torch.zeros(()))
         self._optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
@@ -146,10 +148,10 @@ class Trainer:
         return StepReport(self.step, phase.resolution, {name: float(value.detach()) for name, value in losses.items()})
 
     def finished_generator(self, prior_steps: int = 0) -> ReflectanceGenerator:
-        """The averaged generator on the CPU, its latents whitened, `mean_w` and the contrast that it lacks measured.
+        """Averaged generator on the CPU, with whitened latents, `mean_w` and fitted local contrast.
 
-        With `prior_steps` its mapping network is fitted to the latents that the data have, for data whose causes are
-        not distributed as a Gaussian copula has them.
+        With `prior_steps` its mapping network is fitted to the latents of the data, for data whose factors do not
+        follow a Gaussian copula.
         """
         generator = copy.deepcopy(self.average).cpu()
         generator.measure_mean_w()
@@ -165,14 +167,14 @@ class Trainer:
 
     @torch.no_grad()
     def reconstruct(self, indices: Int64Array) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Raw maps by modality of the data, and what the averaged generator makes of their latents."""
+        """Raw maps by modality of rows of the data, and the averaged generator's reconstructions of them."""
         maps = self._dataset.batch(indices, np.zeros(len(indices), bool))
         w_plus = self.average.broadcast(self.average.mapping.from_factors(self._factors_of(indices)))
         *_, rebuilt = self.average.raw_pyramid(w_plus).values()
         return encode_raw(maps), {name: value.cpu() for name, value in rebuilt.items()}
 
     def state(self) -> dict[str, Any]:
-        """Everything that a resumed run needs, for `checkpoint.save_checkpoint`."""
+        """State of the training, for `checkpoint.save_checkpoint` and `restore`."""
         return {
             "step": self.step,
             "generator": dict(self.generator.state_dict()),
@@ -184,7 +186,7 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state`; ModelFileError where it is of other networks."""
+        """Continue from `state`; ModelFileError for the state of other networks."""
         try:
             self.generator.load_state_dict(state["generator"])
             self.average.load_state_dict(state["average"])
@@ -201,7 +203,7 @@ class Trainer:
         self.step = int(state["step"])
 
     def _groups(self) -> list[dict[str, Any]]:
-        """Parameters with the share of the learning rate that each kind gets."""
+        """Parameter groups with each one's share of the learning rate."""
         config, named = self.config, list(self.generator.named_parameters())
         linear = [p for name, p in named if is_linear_map(name)]
         positions = [p for name, p in named if name.endswith("positions")]
@@ -214,7 +216,7 @@ class Trainer:
         ]
 
     def _factors_of(self, indices: Int64Array) -> Tensor:
-        """Standardised causes (B, Z): known, or learned where a map's are not."""
+        """Standardised factors (B, Z), learned ones where a map's are unknown."""
         chosen = torch.from_numpy(indices)
         factors = self._factors[chosen].to(self._device)
         learned = self._learned[chosen]
@@ -224,7 +226,7 @@ class Trainer:
         return factors
 
     def _path_penalty(self, indices: Int64Array) -> Tensor:
-        """The path-length penalty of half a batch, weighted."""
+        """Weighted path-length penalty of half a batch, as in StyleGAN2."""
         config = self.config
         half = indices[: max(len(indices) // 2, 1)]
         w_plus = self.generator.broadcast(self.generator.mapping.from_factors(self._factors_of(half)))
@@ -235,8 +237,8 @@ class Trainer:
 
     @torch.no_grad()
     def _start_linear_model(self) -> None:
-        """Let w's linear part give the coefficients of the data in the linear model, by ridge regression from the
-        causes and their products. Causes that are to be learned begin where they give their maps' own."""
+        """Initialise the linear path by ridge regression from factors and their products to the coefficients of the
+        data in the linear model. Learned factors start where the regression gives their maps' coefficients."""
         generator, count = self.generator, len(self._factors)
         parts = [
             self._basis.coefficients(self._dataset.batch(indices, np.zeros(len(indices), bool)))
@@ -253,6 +255,7 @@ class Trainer:
             )  # (I, K)
         else:
             regression = torch.nn.init.orthogonal_(torch.empty(inputs.shape[1], coefficients.shape[1])).double()
+        # The linear path takes w: undo the mapping network's linear layer.
         direct = generator.mapping.direct
         inverse = torch.linalg.pinv((direct.weight.cpu() * direct.gain).double())  # (I, D)
         generator.mixture.weight.copy_(((inverse.T @ regression).T / generator.mixture.gain).float())
@@ -263,16 +266,16 @@ class Trainer:
 
     @torch.no_grad()
     def _fit_details(self) -> None:
-        """Give the generator, and its average, the details that the average leaves out."""
+        """Set the details of the generator and its average to the average's residual in closed form."""
         average = copy.deepcopy(self.average).cpu()
         average.measure_mean_w()
         clear_details(average)
-        remainder = fit_details(average, self._samples(average, DETAIL_SAMPLES), self.config.generator.detail_maps)
+        residual = fit_details(average, self._samples(average, DETAIL_SAMPLES), self.config.generator.detail_maps)
         for network in (self.generator, self.average):
-            set_details(network, remainder)
+            set_details(network, residual)
 
     def _samples(self, generator: ReflectanceGenerator, most: int) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        """What a generator on the CPU has to make, in batches: w (B, D), and raw maps by modality; `most` of them."""
+        """Pairs of w (B, D) and raw maps by modality, at most `most` heads, for a generator on the CPU."""
         count = min(len(self._factors), most)
         chosen = np.random.default_rng(self.config.seed).permutation(len(self._factors))[:count]
         for indices in np.array_split(chosen, max(count // BATCH_OF_COEFFICIENTS, 1)):
@@ -281,11 +284,13 @@ class Trainer:
 
     @torch.no_grad()
     def _average(self) -> None:
+        """Exponential moving average of the weights, faster at the beginning."""
         decay = min(self.config.ema_decay, (1.0 + self.step) / (10.0 + self.step))
         for mean, value in zip(self.average.parameters(), self.generator.parameters(), strict=True):
             mean.lerp_(value, 1.0 - decay)
 
     def _rate(self) -> float:
+        """Share of the learning rate at the current step: warm-up times cosine."""
         config = self.config
         progress = self.step / max(config.steps, 1)
         cosine = config.final_rate + (1.0 - config.final_rate) * 0.5 * (1.0 + math.cos(math.pi * progress))
@@ -293,14 +298,14 @@ class Trainer:
 
 
 def is_linear_map(name: str) -> bool:
-    """Whether a parameter of the generator belongs to its linear model's maps."""
+    """Whether a parameter of the generator is a map of its linear model."""
     return name == "components" or name.endswith(".base")
 
 
 def _factors(dataset: MapDataset, config: TrainingConfig) -> tuple[Tensor, Tensor, FactorDistribution | None]:
-    """Standardised causes (N, Z) of a data set, which rows (N,) are to be learned because they are unknown (they begin
-    at nought), and the distribution, balanced over the classes of tone. Z is the number of causes, or the configured
-    size where no map has any."""
+    """Standardised factors (N, Z) of a data set, whether rows (N,) are unknown and to be learned (they start at zero),
+    and the factors' distribution, balanced over the classes of skin tone; None if no factors are known. Z is the number
+    of factors, or the configured size if no factors are known."""
     factors = dataset.factors
     known = ~np.isnan(factors).any(1)
     if not known.any():
@@ -314,7 +319,7 @@ def _factors(dataset: MapDataset, config: TrainingConfig) -> tuple[Tensor, Tenso
 
 @torch.no_grad()
 def _set_positions(generator: ReflectanceGenerator, details: dict[int, dict[str, Tensor]]) -> None:
-    """Start the branches' positional maps at the data's finest structures."""
+    """Initialise the branches' positional maps by the principal components of the data's finest structures."""
     for name, module in generator.branches.items():
         for stage in cast("Branch", module).stages:
             positions = cast("SynthesisStage", stage).positions

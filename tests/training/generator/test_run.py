@@ -150,10 +150,10 @@ def test_the_best_weights_are_kept_and_not_the_last(whole):
 
 def test_pieces_give_what_a_whole_run_gives(whole, maps, tmp_path):
     config, run = settings_file(tmp_path), tmp_path / "run"
-    assert train(config, run, data=maps, piece=RunBudget(steps=2)).step == 2
-    assert train(config, run, data=maps, piece=RunBudget(minutes=0.0)).step == 3
+    assert train(config, run, data=maps, budget=RunBudget(steps=2)).step == 2
+    assert train(config, run, data=maps, budget=RunBudget(minutes=0.0)).step == 3
     assert not (run / "last.safetensors").exists()
-    third = train(config, run, data=maps, piece=RunBudget(steps=2))
+    third = train(config, run, data=maps, budget=RunBudget(steps=2))
     assert third.step == 5 and not third.finished and third.best_db is not None
     last = train(config, run, data=maps)
     assert last == Outcome(STEPS, True, whole[1].best_db, run / "checkpoint-000008")
@@ -246,10 +246,10 @@ def test_a_file_that_cannot_be_written_is_named_and_the_run_goes_on_later(maps, 
     config, run = settings_file(tmp_path), tmp_path / "run"
     obstacle = run / "last.safetensors.partial"
     obstacle.mkdir(parents=True)
-    with pytest.raises(ModelFileError, match="goes on from checkpoint-000003"):
+    with pytest.raises(ModelFileError, match="resumes from checkpoint-000003"):
         train(config, run, data=maps)
     obstacle.rmdir()
-    assert train(config, run, data=maps, piece=RunBudget(steps=1)).step == 4
+    assert train(config, run, data=maps, budget=RunBudget(steps=1)).step == 4
     assert (run / "generator.safetensors").exists()
 
 
