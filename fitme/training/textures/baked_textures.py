@@ -1,5 +1,5 @@
-"""Textures as a user may have them, made from maps whose reflectance is known: lit by chance or not at all, out of
-exposure, blurred, noisy, compressed and incomplete."""
+"""Simulated user textures, baked from maps of known reflectance: under random light or none, with errors of exposure,
+blur, noise, JPEG artefacts and missing parts. They are the inputs that the translation network is trained on."""
 
 import io
 import math
@@ -30,47 +30,50 @@ from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.synthetic.lights import smooth_and_sharp_lights
 
 LEAST_OCCLUSION = 0.3
-"""The insides of mouth and nose are not baked darker than this."""
+"""Least ambient occlusion in baked textures, which the insides of mouth and nose have."""
 _FRONT = (0.0, 0.0, 1.0)
+"""Direction to the front of the head, model frame."""
 
 
 @dataclass(frozen=True)
 class BakingSettings:
-    """How textures vary. Sigmas of logarithms are one standard deviation."""
+    """Distribution of baked textures. Sigmas are standard deviations of logarithms."""
 
     plain_share: float = 0.3
-    """Textures without any light: diffuse albedo as it is."""
+    """Share of textures without light, which equal the diffuse albedo."""
     mean_shading: float = 0.9
+    """Median shading of the face's skin."""
     exposure_log_sigma: float = 0.22
     white_balance_log_sigma: float = 0.05
     tint_log_sigma: float = 0.1
-    """Colour of single lights."""
+    """Colour of single lights, warm to cold."""
     directional_share: tuple[float, float] = (0.1, 0.9)
-    """Share of the light that comes from single directions."""
+    """Range of the share of directional light in all light."""
     blurred_share: float = 0.5
     largest_blur: float = 0.9
-    """Standard deviation, texels of a 256 map."""
+    """Largest standard deviation of the blur, texels of maps of 256 a side."""
     largest_noise: float = 0.015
-    """Standard deviation, sRGB-encoded."""
+    """Largest standard deviation of the noise, sRGB-encoded."""
     compressed_share: float = 0.5
     jpeg_quality: tuple[int, int] = (45, 95)
     without_eyes_and_mouth_share: float = 0.35
-    """Textures that lack eyeballs, teeth and the inside of the mouth."""
+    """Share of textures without eyeballs, teeth and the inside of the mouth."""
     front_only_share: float = 0.25
-    """Textures of what can be seen from the front."""
+    """Share of textures that contain only texels visible from the front."""
     hole_share: float = 0.2
+    """Share of textures with a round hole."""
 
 
 @dataclass(frozen=True, eq=False)
 class HeadSurface:
-    """The mean head per texel of the layout."""
+    """Geometry of the mean head per texel of the layout."""
 
     normals: Tensor
     """(R, R, 3) unit, model frame; zero between islands."""
     tangents: Tensor
-    """(R, R, 4) as `shading.perturbed_normals` takes them."""
+    """(R, R, 4) as in `shading.perturbed_normals`."""
     occlusion: Tensor
-    """(R, R, 1) share of the surroundings that a texel sees."""
+    """(R, R, 1) ambient occlusion: visible share of the surroundings."""
     covered: Tensor
     """(R, R) bool."""
     eyes_and_mouth: Tensor
@@ -81,7 +84,7 @@ class HeadSurface:
 
 @cache
 def head_surface(resolution: int) -> HeadSurface:
-    """The package's own head."""
+    """Surface of the package's own head."""
     model, texel_geometry = load_default_model(), default_texel_geometry(resolution)
     coverage = uv_raster(model, resolution)
     triangles, uv_triangles = model.triangles.numpy(), model.uv_triangles.numpy()
@@ -107,8 +110,8 @@ def bake(
     *,
     lit: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Textures of maps: sRGB-encoded (B, 3, R, R), and what of them is known (B, 1, R, R). `lit` decides for all
-    whether there is light in them; by default `settings` do."""
+    """Baked textures (B, 3, R, R), sRGB-encoded, and their coverage (B, 1, R, R). `lit` sets for all whether they
+    contain light; by default the settings' share of them do."""
     batch, resolution = len(maps), maps.shape[-1]
     surface = head_surface(resolution)
     chosen = _uniform(random, batch) >= settings.plain_share
@@ -127,7 +130,7 @@ def bake(
 
 
 def _lit(maps: Tensor, surface: HeadSurface, settings: BakingSettings, random: torch.Generator) -> Tensor:
-    """(B, 3, R, R) sRGB-encoded, under a random light each."""
+    """Textures (B, 3, R, R), sRGB-encoded, under a random light each."""
     batch = len(maps)
     channels = maps.permute(0, 2, 3, 1)
     albedo, specular, slopes = srgb_to_linear(channels[..., :3]), channels[..., 3:4], channels[..., 4:]
@@ -136,6 +139,7 @@ def _lit(maps: Tensor, surface: HeadSurface, settings: BakingSettings, random: t
     ones = torch.ones_like(slopes[..., :1])
     rough = perturbed_normals(normals, tangents, torch.cat([slopes, ones], -1))
     smooth = perturbed_normals(normals, tangents, torch.cat([DIFFUSE_NORMAL_SHARE * slopes, ones], -1))
+    # Bakers average over viewing directions or fix one: the viewer lies between the normal and the front.
     light = smooth_and_sharp_lights(batch, settings.directional_share, settings.tint_log_sigma, random)
     shading = diffuse_shading(smooth, light)
     frontal = _uniform(random, batch, 1, 1, 1)
@@ -150,6 +154,7 @@ def _lit(maps: Tensor, surface: HeadSurface, settings: BakingSettings, random: t
 
 
 def _blurred(texture: Tensor, settings: BakingSettings, random: torch.Generator) -> Tensor:
+    """Textures (B, 3, R, R), a share of them blurred by a Gaussian of a random width."""
     result = texture.clone()
     largest = settings.largest_blur * texture.shape[-1] / 256.0
     for index in range(len(texture)):
@@ -165,7 +170,7 @@ def _blurred(texture: Tensor, settings: BakingSettings, random: torch.Generator)
 
 
 def _compressed(texture: Tensor, settings: BakingSettings, random: torch.Generator) -> Tensor:
-    """Some of the textures (B, 3, R, R) through JPEG."""
+    """Textures (B, 3, R, R), a share of them after JPEG compression of a random quality."""
     result = texture.clone()
     low, high = settings.jpeg_quality
     for index in range(len(texture)):
@@ -179,7 +184,7 @@ def _compressed(texture: Tensor, settings: BakingSettings, random: torch.Generat
 
 
 def _coverage(batch: int, surface: HeadSurface, settings: BakingSettings, random: torch.Generator) -> Tensor:
-    """(B, 1, R, R): what of a texture is known."""
+    """Random coverage (B, 1, R, R) in [0, 1]: without eyes and mouth, front only, with a hole."""
     known = surface.covered.float().expand(batch, 1, -1, -1).clone()
     without_eyes_and_mouth = _uniform(random, batch) < settings.without_eyes_and_mouth_share
     known[without_eyes_and_mouth] *= ~surface.eyes_and_mouth

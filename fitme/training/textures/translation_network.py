@@ -1,12 +1,12 @@
-"""From a texture to full reflectance: a network that takes the light out of a baked texture and adds what a texture
-does not tell, specular albedo and normals.
+"""Translation network from a texture to full reflectance: it removes the light from a baked texture and estimates
+specular albedo and normals.
 
-FitMe builds its training set so (Lattas et al., CVPR 2023, section 3.2), with image translation in the manner of
-pix2pixHD (Wang et al., CVPR 2018). Here it is a U-Net (Ronneberger et al., MICCAI 2015) that works on blocks of two by
-two texels, so that a CPU can train it: convolutions with skips from half the resolution down, the mean of the deepest
-features told to every place, and a last pair of convolutions at full resolution. It need not learn what is known: it
-sees the head's normals and occlusion in the layout, and the texture with the smooth light divided out that fits it best
-in the least-squares sense. Outputs are departures from a mixture of both textures and from mean maps.
+FitMe translates its training set in a similar way (Lattas et al., CVPR 2023, section 3.2) with pix2pixHD (Wang et al.,
+CVPR 2018). The network here is a U-Net (Ronneberger et al., MICCAI 2015) on blocks of two by two texels, so that a CPU
+can train it: convolutions with skips from half the resolution down, global average features added everywhere, and a
+last pair of convolutions at full resolution. Its inputs include the known parts of the problem: the head's normals and
+occlusion in the layout, and the texture divided by the smooth light that fits it best in the least-squares sense.
+Outputs are residuals over a mixture of both textures and over mean maps.
 """
 
 import json
@@ -35,12 +35,12 @@ DEFAULT_TRANSLATION = Path(__file__).with_name("translation_256.safetensors")
 FORMAT, FORMAT_VERSION = "fitme-texture-translation", "1"
 
 BLOCK = 2
-"""Side of the blocks of texels that convolutions work on."""
+"""Side, in texels, of the blocks that convolutions take as one pixel."""
 MEAN_RESOLUTION = 64
-"""Texels a side of the mean maps that outputs depart from."""
+"""Texels a side of the mean maps."""
 COLOR_CHANNELS, POSITION_CHANNELS, COVERAGE_CHANNELS, GEOMETRY_CHANNELS = 3, 2, 1, 4
 INPUTS = 2 * COLOR_CHANNELS + POSITION_CHANNELS + COVERAGE_CHANNELS + GEOMETRY_CHANNELS
-"""Texture, texture without its smooth light, u and v, coverage, normals and occlusion."""
+"""Input channels: texture, texture without smooth light, u and v, coverage, normals and occlusion."""
 CHANNELS = sum(MODALITIES[name].raw_channels for name in CORE_NAMES)
 """Of the outputs: the core modalities as `encoding.encode_maps` orders them; others keep their defaults."""
 OUTPUT_SCALE = (0.4, 0.4, 0.4, 0.2, 0.15, 0.15)
@@ -50,13 +50,13 @@ SMALLEST_ALBEDO, LARGEST_ALBEDO = 0.003, 0.95
 LIGHT_RESOLUTION = 64
 """Texels a side at which smooth light is estimated."""
 LIGHT_ROUNDS = 3
-"""Solutions of the least squares; each trusts what disagreed with the last one less."""
+"""Rounds of iteratively reweighted least squares."""
 LIGHT_TOLERANCE = 0.25
-"""Disagreement, as a share of the mean light, at which a texel counts half."""
+"""Residual, as a share of the mean light, at which a texel has half its weight."""
 LIGHT_RIDGE = 0.01
-"""Pull of every coefficient but the first towards zero, beside the texels' weight."""
+"""Ridge of every coefficient but the first, relative to the texels' weight."""
 SHADING_RANGE = (0.3, 3.0)
-"""Smooth light beside its mean is believed within these bounds."""
+"""Bounds of the smooth light relative to its mean."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ class TranslationConfig:
     """Sizes of the network."""
 
     channels: tuple[int, ...] = (32, 48, 80, 112, 128)
-    """Features per resolution, from half of the maps' on, halving."""
+    """Features per resolution, halving from half of the maps' resolution on."""
     detail_channels: int = 16
     """Features at full resolution."""
     resolution: int = 256
-    """Texels a side of the maps that it was trained on."""
+    """Texels a side of the training maps."""
 
     def __post_init__(self) -> None:
         if len(self.channels) < 2 or min(*self.channels, self.detail_channels) < 1:
@@ -76,12 +76,12 @@ class TranslationConfig:
 
     @property
     def divisor(self) -> int:
-        """Maps must have a multiple of so many texels a side."""
+        """Divisor of the texels a side of valid maps."""
         return int(BLOCK << (len(self.channels) - 1))
 
 
 class _Pair(nn.Sequential):
-    """Two convolutions."""
+    """Two convolutions, each with a leaky ReLU."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         first, second = nn.Conv2d(inputs, outputs, 3, padding=1), nn.Conv2d(outputs, outputs, 3, padding=1)
@@ -89,7 +89,7 @@ class _Pair(nn.Sequential):
 
 
 class TextureTranslator(nn.Module):
-    """Texture and what of it is known, to maps as the data set encodes them. Fully convolutional."""
+    """Fully convolutional network from a texture and its coverage to encoded maps (`encoding.encode_maps`)."""
 
     mean: Tensor
     output_scale: Tensor
@@ -115,8 +115,8 @@ class TextureTranslator(nn.Module):
 
     def forward(
         self,
-        texture: Tensor,  # (B, 3, R, R) sRGB-encoded, anything where it is not known
-        coverage: Tensor,  # (B, 1, R, R) 1 where the texture is known, 0 where it is not
+        texture: Tensor,  # (B, 3, R, R) sRGB-encoded, arbitrary where it is not covered
+        coverage: Tensor,  # (B, 1, R, R) in [0, 1]
     ) -> Tensor:
         """(B, 6, R, R) as `encoding.decode_bytes` has them, slopes in their own unit; not clamped."""
         mean = functional.interpolate(self.mean[None], size=texture.shape[-2:], mode="bilinear", align_corners=False)
@@ -149,34 +149,37 @@ def without_smooth_light(
     coverage: Tensor,  # (B, 1, R, R)
     mean: Tensor,  # (1, 3, M, M) mean albedo, sRGB-encoded
 ) -> Tensor:
-    """Textures (B, 3, R, R), sRGB-encoded, with order-2 spherical-harmonics light divided out; their mean light stays.
+    """Textures (B, 3, R, R), sRGB-encoded, divided by order-2 spherical-harmonics light of mean one.
 
-    The light is that under which mean albedo would look most like the texture on the face's skin, each channel for
-    itself: iteratively reweighted least squares, so that hair, lips and shadows count little.
+    The light is fitted, per channel, to the ratio of the texture to the mean albedo on the face's skin by iteratively
+    reweighted least squares with Cauchy weights, so that hair, lips and shadows have little influence.
     """
     resolution = texture.shape[-1]
     size = min(resolution, LIGHT_RESOLUTION)
     linear = srgb_to_linear(texture.float())
     small = functional.interpolate(linear, size=(size, size), mode="area")
     albedo = functional.interpolate(srgb_to_linear(mean.float()), size=(size, size), mode="area")
-    seen = functional.interpolate(coverage.float(), size=(size, size), mode="area")
+    covered_share = functional.interpolate(coverage.float(), size=(size, size), mode="area")
     surface = head_surface(size)
     basis = sh_basis(surface.normals).to(linear).flatten(0, 1)  # (N, 9)
-    trusted = (seen[:, 0] * surface.face[..., 0].to(linear)).flatten(1)  # (B, N)
+    prior_weight = (covered_share[:, 0] * surface.face[..., 0].to(linear)).flatten(1)  # (B, N)
     light = (small / albedo.clamp(min=SMALLEST_ALBEDO)).flatten(2)  # (B, 3, N)
-    usual = (light * trusted[:, None]).sum(2, keepdim=True) / trusted.sum(1).clamp(min=1.0)[:, None, None]
-    light = light / usual.clamp(min=1e-3)
+    mean_light = (light * prior_weight[:, None]).sum(2, keepdim=True) / prior_weight.sum(1).clamp(min=1.0)[
+        :, None, None
+    ]
+    light = light / mean_light.clamp(min=1e-3)
     ridge = torch.eye(SH_COUNT).to(linear) * LIGHT_RIDGE
     ridge[0, 0] = 1e-6
-    weight = trusted[:, None].expand_as(light)
+    weight = prior_weight[:, None].expand_as(light)
     coefficients = torch.zeros(len(texture), COLOR_CHANNELS, SH_COUNT).to(linear)
+    # Each round solves the normal equations, then lowers the weight of texels with large residuals.
     for _ in range(LIGHT_ROUNDS):
         normal_matrix = torch.einsum("bcn,ni,nj->bcij", weight, basis, basis)
         total = weight.sum(2).clamp(min=1.0)[..., None]
         right = torch.einsum("bcn,ni->bci", weight * light, basis)
         coefficients = torch.linalg.solve(normal_matrix / total[..., None] + ridge, right / total)
         residual = (light - coefficients @ basis.transpose(0, 1)).abs() / LIGHT_TOLERANCE
-        weight = trusted[:, None] / (1.0 + residual.square())
+        weight = prior_weight[:, None] / (1.0 + residual.square())
     whole = sh_basis(head_surface(resolution).normals).to(linear)  # (R, R, 9)
     shading = torch.einsum("bck,hwk->bchw", coefficients, whole).clamp(*SHADING_RANGE)
     covered = head_surface(resolution).covered.to(linear.device)
@@ -189,7 +192,7 @@ def translate(
     texture: Tensor,  # (B, R, R, 3) linear colour, lit or albedo, in the model's layout
     coverage: Tensor,  # (B, R, R) in [0, 1]
 ) -> ReflectanceMaps:
-    """Full reflectance of textures; InputError when the network cannot work at their resolution."""
+    """Full reflectance of textures; InputError if their resolution does not fit the network."""
     divisor = network.config.divisor
     if texture.shape[1] != texture.shape[2] or texture.shape[1] % divisor:
         raise InputError(
@@ -201,7 +204,7 @@ def translate(
 
 
 def maps_of(encoded: Tensor) -> ReflectanceMaps:
-    """Maps of values (B, 6, R, R) as `encoding.decode_bytes` has them."""
+    """Reflectance of encoded maps (B, 6, R, R), clamped to valid values."""
     channels = encoded.permute(0, 2, 3, 1)
     slopes = channels[..., 4:]
     normals = functional.normalize(torch.cat([slopes, torch.ones_like(slopes[..., :1])], -1), dim=-1)
@@ -210,7 +213,7 @@ def maps_of(encoded: Tensor) -> ReflectanceMaps:
 
 
 def save_translator(network: TextureTranslator, path: Path, *, dtype: torch.dtype = torch.float16) -> None:
-    """Write weights in `dtype` and the configuration. The file appears under its name only when it is complete."""
+    """Write weights in `dtype` and the configuration, atomically."""
     tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in network.state_dict().items()}
     metadata = {"format": FORMAT, "version": FORMAT_VERSION, "config": json.dumps(asdict(network.config))}
     with atomic_file(path) as partial:
@@ -218,9 +221,9 @@ def save_translator(network: TextureTranslator, path: Path, *, dtype: torch.dtyp
 
 
 def load_translator(path: Path = DEFAULT_TRANSLATION) -> TextureTranslator:
-    """A network in float32, in evaluation mode, as `save_translator` wrote it.
+    """Network in float32, in evaluation mode, from a file of `save_translator`.
 
-    ModelFileError when the file is missing, truncated, of another kind, or does not fit its own configuration.
+    :raises ModelFileError: if the file is missing, truncated, of another kind, or inconsistent with its configuration.
     """
     if not path.is_file():
         raise ModelFileError(
@@ -247,13 +250,13 @@ def load_translator(path: Path = DEFAULT_TRANSLATION) -> TextureTranslator:
 
 @cache
 def default_translator() -> TextureTranslator:
-    """The network that the package ships. Loaded once; treat its weights as constants."""
+    """Network that the package ships. Loaded once; treat its weights as constants."""
     return load_translator()
 
 
 @cache
 def _layout(resolution: int) -> Tensor:
-    """(1, 6, R, R) u and v of texel centres in [-1, 1]; normals and occlusion of the mean head."""
+    """Layout channels (1, 6, R, R): u and v of texel centres in [-1, 1], normals and occlusion of the mean head."""
     centres = (torch.arange(resolution) + 0.5) / resolution * 2.0 - 1.0
     v, u = torch.meshgrid(centres, centres, indexing="ij")
     surface = head_surface(resolution)
@@ -261,6 +264,7 @@ def _layout(resolution: int) -> Tensor:
 
 
 def _read_config(text: str, path: Path) -> TranslationConfig:
+    """Configuration in a file's metadata; ModelFileError if it is damaged."""
     try:
         values: dict[str, Any] = json.loads(text)
         lists: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

@@ -1,4 +1,4 @@
-"""Training and measuring of the network that turns textures into full reflectance."""
+"""Trainer and score of the translation network from textures to full reflectance."""
 
 import math
 import time
@@ -23,34 +23,34 @@ from fitme.training.textures.baked_textures import BakingSettings, bake
 from fitme.training.textures.translation_network import MEAN_RESOLUTION, TextureTranslator, TranslationConfig, maps_of
 
 CHANNEL_WEIGHTS = (1.0, 1.0, 1.0, 2.0, 6.0, 6.0)
-"""Of each channel of a map in the loss; slopes are small numbers."""
+"""Loss weights of the channels of an encoded map; slopes are small."""
 COARSE_FACTOR = 16
-"""Reduction at which maps are compared once more, so that tone counts beside texture."""
+"""Downsampling factor of the coarse loss term, which weighs the colour level against texture."""
 SECONDS_PER_MINUTE = 60.0
 
 
 @dataclass(frozen=True)
 class TranslationTraining:
-    """Settings of a run. Equal settings on equal software give equal weights, but for `bfloat16`'s rounding."""
+    """Settings of a run. Equal settings on equal software give equal weights, up to `bfloat16`'s rounding."""
 
     steps: int = 1100
     batch: int = 4
     coarse_share: float = 0.8
-    """Share of the steps, at the beginning, that see maps of half the resolution, which take a quarter of the time."""
+    """Share of the steps, at the beginning, at half the resolution, where a step takes a quarter of the time."""
     minutes: float | None = None
-    """Wall time after which a run ends, with all schedules hurried so that it ends well; `steps` by default."""
+    """Wall time of a run, which shortens all schedules accordingly; None for `steps`."""
     learning_rate: float = 8e-4
     adam_betas: tuple[float, float] = (0.9, 0.99)
     warm_up_steps: int = 60
     final_rate: float = 0.02
-    """Learning rate at the end beside the highest; cosine between."""
+    """Learning rate at the end as a share of the highest; cosine between."""
     gradient_weight: float = 1.0
-    """Of the L1 on differences between neighbouring texels."""
+    """Weight of the L1 on differences between neighbouring texels."""
     coarse_weight: float = 1.0
-    """Of the L1 on maps reduced by `COARSE_FACTOR`."""
+    """Weight of the L1 on maps downsampled by `COARSE_FACTOR`."""
     ema_decay: float = 0.995
     gradient_limit: float = 1.0
-    """Largest norm of the gradient."""
+    """Largest norm of the gradient (clipping)."""
     seed: int = 0
     bfloat16: bool = True
     """Mixed precision, on CPU and CUDA alike."""
@@ -59,14 +59,14 @@ class TranslationTraining:
 
 @dataclass(frozen=True)
 class TranslationStep:
-    """What a step did."""
+    """Loss of a step."""
 
     step: int
     loss: float
 
 
 class TranslationTrainer:
-    """Fits a network to a set of maps; iterate `run`, take `finished`."""
+    """Trainer of a network on a set of maps: iterate `run`, then call `finished`."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class TranslationTrainer:
         config: TranslationConfig | None = None,
         start: TextureTranslator | None = None,
     ) -> None:
-        """`start` is a network to go on from; `config` is that of a new one."""
+        """`start` is a network to continue from; `config` is the configuration of a new one."""
         config = start.config if start else config or TranslationConfig(resolution=dataset.resolution)
         if dataset.resolution % (2 * config.divisor):
             raise ConfigError(
@@ -101,7 +101,7 @@ class TranslationTrainer:
         self._draw = np.random.default_rng(settings.seed)
 
     def run(self) -> Iterator[TranslationStep]:
-        """Train; yields after every step."""
+        """Train; yields the loss of every step."""
         started = time.monotonic()
         for step in range(self.settings.steps):
             progress = step / self.settings.steps
@@ -130,17 +130,19 @@ class TranslationTrainer:
             yield TranslationStep(step + 1, float(loss.detach()))
 
     def finished(self) -> TextureTranslator:
-        """The network with averaged weights, on the CPU, in evaluation mode."""
+        """Network with averaged weights, on the CPU, in evaluation mode."""
         copy = TextureTranslator(self._average.config)
         copy.load_state_dict(self._average.state_dict())
         return copy.eval()
 
     def _rate(self, step: int, progress: float) -> float:
+        """Share of the learning rate: warm-up times cosine."""
         warm = min(1.0, (step + 1) / max(self.settings.warm_up_steps, 1))
         cosine = 0.5 + 0.5 * math.cos(math.pi * progress)
         return warm * (self.settings.final_rate + (1.0 - self.settings.final_rate) * cosine)
 
     def _loss(self, found: Tensor, wanted: Tensor) -> Tensor:
+        """Weighted L1 of texels, of differences between neighbours, and of coarse maps."""
         difference = (found - wanted) * self._channel_weight
         weight = downsample(self._weight, self._weight.shape[-1] // found.shape[-1])
         weight = weight / weight.mean()
@@ -155,7 +157,7 @@ class TranslationTrainer:
 
 @dataclass(frozen=True)
 class TranslationScore:
-    """Means over held-out heads and over covered texels; each row beside predictors that know less."""
+    """Means over held-out heads and covered texels, with simpler predictors for comparison."""
 
     heads: int
     lit_psnr_db: float
@@ -163,24 +165,25 @@ class TranslationScore:
     plain_psnr_db: float
     """Diffuse albedo from textures without light."""
     lit_texture_psnr_db: float
-    """The lit texture taken for the albedo."""
+    """Lit texture as the albedo."""
     plain_texture_psnr_db: float
-    """The unlit texture, with its noise, taken for the albedo."""
+    """Unlit texture, with its noise, as the albedo."""
     mean_psnr_db: float
-    """Mean maps taken for the albedo."""
+    """Mean maps as the albedo."""
     specular_error: float
     """Mean absolute error of specular albedo, from lit textures."""
     mean_specular_error: float
-    """That of the mean map."""
+    """Mean absolute error of the mean map."""
     normal_error_deg: float
     """Mean angle between normals, from lit textures, on skin."""
     mean_normal_error_deg: float
+    """Mean angle for mean maps."""
     flat_normal_error_deg: float
-    """That of an undisturbed surface."""
+    """Mean angle for flat normals."""
 
 
 def held_out_maps(count: int, resolution: int) -> Tensor:
-    """(N, 6, R, R) maps of made heads that no training set has."""
+    """Encoded maps (N, 6, R, R) of held-out synthetic heads."""
     rows = []
     for seed in range(HELD_OUT_SEED, HELD_OUT_SEED + count):
         skin = synthesize_skin(seed, resolution)
@@ -190,7 +193,7 @@ def held_out_maps(count: int, resolution: int) -> Tensor:
 
 @torch.no_grad()
 def score_translation(network: TextureTranslator, maps: Tensor, *, seed: int = 0) -> TranslationScore:
-    """Measure a network on maps (N, 6, R, R). Textures are complete and of the baking's own blur, noise and light."""
+    """Score of a network on maps (N, 6, R, R). Textures are complete, with the default blur, noise and light."""
     settings = BakingSettings(without_eyes_and_mouth_share=0.0, front_only_share=0.0, hole_share=0.0)
     texel_geometry = default_texel_geometry(maps.shape[-1])
     covered, skin = (
@@ -222,12 +225,13 @@ def score_translation(network: TextureTranslator, maps: Tensor, *, seed: int = 0
 
 
 def _specular_error(found: ReflectanceMaps, wanted: ReflectanceMaps, mask: Tensor) -> float:
+    """Mean absolute error of specular albedo over a mask (R, R)."""
     error = (found.specular - wanted.specular).abs()[..., 0]
     return float((error * mask).sum() / mask.sum())
 
 
 def _angle(found: Tensor, wanted: Tensor, mask: Tensor) -> float:
-    """Degrees between unit vectors (1, R, R, 3)."""
+    """Mean angle, degrees, between unit vectors (1, R, R, 3) over a mask (R, R)."""
     chord = (found - wanted).norm(dim=-1)
     angle = torch.rad2deg(2.0 * torch.asin((chord / 2.0).clamp(max=1.0)))
     return float((angle * mask).sum() / mask.sum())
