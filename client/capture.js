@@ -30,24 +30,33 @@ export async function listCameras() {
 /**
  * Open a camera; the browser asks the person.
  * @param {string} [deviceId] one of `listCameras`, or any camera that faces the person
- * @returns {Promise<MediaStream>}
- * @throws {PlainError} in words for the person
+ * @returns {Promise<VideoSource>}
+ * @throws {PlainError} with a text for the person
  */
 export async function openCamera(deviceId) {
   const obstacle = cameraObstacle();
   if (obstacle) throw obstacle;
   const which = deviceId ? { deviceId: { exact: deviceId } } : { facingMode: "user" };
   try {
-    return await navigator.mediaDevices.getUserMedia({ audio: false, video: { ...WANTED, ...which } });
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: false, video: { ...WANTED, ...which } });
+    return { stream, isCamera: true, close: () => stream.getTracks().forEach((track) => track.stop()) };
   } catch (error) {
     throw cameraError(error);
   }
 }
 
+/**
+ * Video that can be sent to a session.
+ * @typedef {object} VideoSource
+ * @property {MediaStream} stream
+ * @property {boolean} isCamera
+ * @property {() => void} close stops the camera or the clip
+ */
+
 /** A clip that plays over and over, as a stream. */
-export class SampleClip {
+class SampleClip {
   /** @type {MediaStream | null} */
-  stream = null;
+  #stream = null;
   #stopped = false;
 
   /** @param {string} address of the clip */
@@ -66,8 +75,8 @@ export class SampleClip {
     } catch (error) {
       throw new PlainError("The sample clip does not play", `The browser says: ${error instanceof Error ? error.message : error}`);
     }
-    this.stream = this.#capture();
-    return this.stream;
+    this.#stream = this.#capture();
+    return this.#stream;
   }
 
   /** The clip is drawn on a canvas, since not every browser can capture a video element. */
@@ -91,6 +100,18 @@ export class SampleClip {
     this.video.pause();
     this.video.removeAttribute("src");
     this.video.load();
-    this.stream?.getTracks().forEach((track) => track.stop());
+    this.#stream?.getTracks().forEach((track) => track.stop());
   }
+}
+
+/**
+ * Play the sample clip as if it were a camera.
+ * @param {string} address of the clip
+ * @returns {Promise<VideoSource>}
+ * @throws {PlainError} if the clip cannot be played
+ */
+export async function openSample(address) {
+  const clip = new SampleClip(address);
+  const stream = await clip.open();
+  return { stream, isCamera: false, close: () => clip.close() };
 }

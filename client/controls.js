@@ -1,4 +1,4 @@
-/** The panels beside the stage: light, background, mode. They follow the server's scene, and tell it of changes. */
+/** Controls of the scene: light, background, mode. They show the server's scene, and send it the person's changes. */
 
 import { channelsOf, clamp, hexOf } from "./directions.js";
 import { find } from "./dom.js";
@@ -25,7 +25,7 @@ const BACKGROUNDS = [
   { name: "Dusk", color: "#3a2b46" },
   { name: "Pine", color: "#1e3b34" },
 ];
-/** What the server tells is not followed for this long after the person has changed something: it is older. */
+/** Scenes from the server are ignored for this long after a change by the person: they are older. */
 const OWN_CHANGE_MS = 600;
 /** As the person sees it: from above and the right, over a soft fill. */
 const FIRST_LIGHT = Object.freeze({ direction: [0.8, 0.5, 0.33], intensity: 0.9, ambient: 0.6 });
@@ -128,14 +128,14 @@ export class SceneControls {
     this.light.flip(flipped);
   }
 
-  /** Light a new session so that one sees at once what light does. */
+  /** Give a new session a directional light, so that the effect of light is visible at once. */
   begin() {
     const direction = FIRST_LIGHT.direction.map((value, axis) => (axis === 0 && this.flipped ? -value : value));
     this.send("light", { ...FIRST_LIGHT, direction });
     this.#ownChange = -Infinity;
   }
 
-  /** Who drags a light wants to see it: one that is off is switched on. */
+  /** Intensity for a light that is dragged while it is off: dragging switches it on. */
   #switchedOn() {
     const { intensity } = this.#sliders;
     if (intensity.valueAsNumber > 0) return {};
@@ -145,10 +145,10 @@ export class SceneControls {
   }
 
   /** @param {SceneEvent} scene what the server has */
-  follow(scene) {
+  update(scene) {
     if (performance.now() - this.#ownChange < OWN_CHANGE_MS) return;
     this.view = { yaw: scene.yaw, pitch: scene.pitch, distance: scene.distance };
-    this.light.follow(scene.direction);
+    this.light.update(scene.direction);
     this.#sliders.ambient.value = String(scene.ambient);
     this.#sliders.intensity.value = String(scene.intensity);
     for (const slider of Object.values(this.#sliders)) this.#label(slider);

@@ -1,5 +1,5 @@
 /**
- * The dial: which directions of the head have been seen. Its geometry is pure; `CoverageDial` draws it as SVG.
+ * Dial of the head directions that keyframes cover. Its geometry is pure; `CoverageDial` draws it as SVG.
  *
  * Each cell is a patch of the sphere of head directions, seen from the viewer (orthographic), so that the dot on it is
  * where the nose points.
@@ -17,7 +17,7 @@ const GAP = 0.012;
 
 /** A cell off the way counts as this much farther. */
 const ASIDE_WEIGHT = 3;
-/** @type {Readonly<Record<string, Point>>} which way each prompt sends the head: yaw, pitch */
+/** @type {Readonly<Record<string, Point>>} direction in which each prompt turns the head: yaw, pitch */
 const WAYS = Object.freeze({
   turn_left: [1, 0],
   turn_right: [-1, 0],
@@ -26,7 +26,7 @@ const WAYS = Object.freeze({
   look_straight: [0, 0],
 });
 
-/** How each prompt reads. Left and right are the person's own. */
+/** Text of each prompt. Left and right are the person's own. */
 export const PROMPTS = Object.freeze(/** @type {Record<string, string>} */ ({
   look_straight: "Look straight at the camera",
   turn_left: "Turn your head left",

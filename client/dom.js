@@ -1,4 +1,4 @@
-/** Elements of the page, and what it says over them: a notice on the stage, a toast at the bottom. */
+/** Elements of the page: look-up, a notice over the avatar, a toast at the bottom. */
 
 /**
  * @param {string} selector
@@ -24,7 +24,7 @@ export function toast(text) {
   toastTimer = Number(setTimeout(() => { element.hidden = true; }, TOAST_MS));
 }
 
-/** The box on the stage that says what is wrong, or asks. */
+/** Box over the avatar with an error or a question. */
 export class Notice {
   #countdown = 0;
   #element = find("#notice");
@@ -33,21 +33,21 @@ export class Notice {
    * @param {string} title
    * @param {string} text
    * @param {Action[]} actions
-   * @param {{seconds: number, words: (left: number) => string}} [wait] a countdown below the text
+   * @param {{seconds: number, text: (left: number) => string}} [wait] a countdown below the text
    */
   show(title, text, actions, wait) {
     clearInterval(this.#countdown);
     find("#notice-title").textContent = title;
-    const words = find("#notice-words");
-    words.textContent = text;
+    const element = find("#notice-words");
+    element.textContent = text;
     if (wait) {
       const end = performance.now() + wait.seconds * 1000;
-      const say = () => {
+      const update = () => {
         const left = Math.max(0, Math.ceil((end - performance.now()) / 1000));
-        words.textContent = `${text}\n${wait.words(left)}`;
+        element.textContent = `${text}\n${wait.text(left)}`;
       };
-      say();
-      this.#countdown = Number(setInterval(say, 500));
+      update();
+      this.#countdown = Number(setInterval(update, 500));
     }
     const had = this.#element.contains(document.activeElement) || this.#element.hidden;
     find("#notice-actions").replaceChildren(...actions.map(({ label, primary, run }) => {

@@ -15,7 +15,7 @@ const KNOB_RADIUS = 0.1;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
 /**
- * Where the light comes from, as the person sees it: on a flipped canvas, the mirror image of what the server is told.
+ * Where the light comes from, as the person sees it: on a flipped canvas, the mirror image of what the server receives.
  */
 export class LightDirection {
   /** @type {Point} */
@@ -64,7 +64,7 @@ export class LightDirection {
   }
 
   /** @param {Vector} direction what the server has */
-  follow([x, y, z]) {
+  update([x, y, z]) {
     this.place = placeOf([this.flipped ? -x : x, y, z]);
     this.#changed();
   }
@@ -75,7 +75,7 @@ export class LightDirection {
 }
 
 /**
- * Say where the light is, as the value of a slider.
+ * Set the light's direction as the value of a slider.
  * @param {HTMLElement} element
  * @param {LightDirection} light
  */

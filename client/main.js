@@ -1,21 +1,21 @@
-/** The page: consent, a source of video, a session, and everything on the page that follows it. */
+/** Main module of the page: consent, a source of video, a session, and the actions of the page. */
 
-import { SampleClip, cameraObstacle, listCameras, openCamera } from "./capture.js";
+import { cameraObstacle, listCameras, openCamera, openSample } from "./capture.js";
 import { SceneControls } from "./controls.js";
 import { Notice, find, toast } from "./dom.js";
 import { ControlQueue } from "./messages.js";
 import { LiveSession } from "./session.js";
 import { deleteSession, fetchAvatar, fetchConfig, setKept } from "./signalling.js";
 import { SessionView } from "./session_view.js";
-import { PlainError, endedWords } from "./texts.js";
+import { PlainError, endedText } from "./texts.js";
 
 /** @typedef {import("./messages.js").ServerEvent} ServerEvent */
-/** @typedef {import("./session.js").Standing} Standing */
+/** @typedef {import("./session.js").ConnectionState} ConnectionState */
 
 const KEPT_KEY = "fitme.kept-session";
 const TAB_KEY = "fitme.tab-session";
 const DEFAULT_SAMPLE = "assets/sample.webm";
-/** Waits shorter than this are not worth a notice. */
+/** Shorter waits are not shown. */
 const QUIET_WAIT_SECONDS = 0.9;
 
 const button = (/** @type {string} */ selector) => /** @type {HTMLButtonElement} */ (find(selector));
@@ -23,14 +23,15 @@ const box = (/** @type {string} */ selector) => /** @type {HTMLInputElement} */ 
 
 /** @type {LiveSession | null} */
 let session = null;
-/** @type {SampleClip | null} */
-let clip = null;
-/** @type {MediaStream | null} */
-let camera = null;
+/** @type {import("./capture.js").VideoSource | null} */
+let source = null;
+/** Counts starts and departures: what was begun under an earlier number is stopped as soon as it is there. */
+let attempt = 0;
 let kept = false;
+let stored = false;
 let sampleAddress = DEFAULT_SAMPLE;
 let wasLive = false;
-/** The person has asked to erase everything: it is done when that request is answered, not when the session ends. */
+/** A request to erase everything is under way; its answer is shown, not the end of the session. */
 let erasing = false;
 
 const notice = new Notice();
@@ -39,7 +40,7 @@ const controls = new SceneControls((type, fields) => queue.push(type, fields));
 const view = new SessionView(controls);
 
 /** @param {unknown} error */
-function inWords(error) {
+function asPlainError(error) {
   if (error instanceof PlainError) return error;
   console.error(error);
   return new PlainError("Something went wrong", error instanceof Error ? error.message : String(error));
@@ -79,61 +80,63 @@ function forgetSession() {
 async function startCamera(deviceId) {
   performance.mark("fitme:consent");
   const remembered = box("#resume").checked ? rememberedSession() : null;
-  await start(async () => {
-    camera = await openCamera(deviceId);
-    camera.getVideoTracks()[0].addEventListener("ended", cameraStopped);
-    return camera;
-  }, true, remembered);
+  await start(() => openCamera(deviceId), true, remembered);
   await listVideoSources();
 }
 
 async function startSample() {
   performance.mark("fitme:consent");
-  await start(async () => {
-    clip = new SampleClip(new URL(sampleAddress, document.baseURI).href);
-    return clip.open();
-  }, false, null);
+  await start(() => openSample(new URL(sampleAddress, document.baseURI).href), false, null);
   await listVideoSources();
 }
 
 /**
- * @param {() => Promise<MediaStream>} open
+ * Open a source of video and begin a session with it. The browser may ask the person for the camera meanwhile, who may
+ * leave before answering.
+ * @param {() => Promise<import("./capture.js").VideoSource>} open
  * @param {boolean} flipped
  * @param {string | null} remembered session to go on with
  */
 async function start(open, flipped, remembered) {
   leave();
+  const current = attempt;
   showPhase("session");
   view.reset();
-  view.say("Opening the camera…");
+  view.showStatus("Opening the camera…");
   showConnection("Connecting", "idle");
   try {
-    const stream = await open();
-    view.showCamera(stream, flipped);
-    view.say("Connecting…");
+    const opened = await open();
+    if (current !== attempt) return opened.close();
+    source = opened;
+    if (opened.isCamera) opened.stream.getVideoTracks()[0].addEventListener("ended", cameraStopped);
+    view.showCamera(opened.stream, flipped);
+    view.showStatus("Connecting…");
     const config = await fetchConfig();
-    session = new LiveSession(config, stream, remembered, { onStanding, onEvent, onRender, onSession });
+    if (current !== attempt) return undefined;
+    session = new LiveSession(config, opened.stream, remembered, { onConnectionState, onEvent, onRender, onSession });
     session.start();
   } catch (error) {
-    const words = inWords(error);
+    if (current !== attempt) return undefined;
+    const problem = asPlainError(error);
     showConnection("Not connected", "bad");
-    notice.show(words.title, words.text, [
+    notice.show(problem.title, problem.text, [
       { label: "Try again", primary: true, run: () => (flipped ? startCamera() : startSample()) },
       ...(flipped ? [{ label: "Play the sample clip", run: startSample }] : []),
       { label: "Back", run: toWelcome },
     ]);
   }
+  return undefined;
 }
 
-/** Let go of camera and connections; what the server has of the session is not touched. */
+/** Stop camera and connections, those that are still being opened, too; the session's data on the server stays. */
 function leave() {
+  attempt += 1;
   session?.close();
   session = null;
-  clip?.close();
-  clip = null;
-  camera?.getTracks().forEach((track) => track.stop());
-  camera = null;
+  source?.close();
+  source = null;
   kept = false;
+  stored = false;
   wasLive = false;
   notice.hide();
   showConnection("Not connected", "idle");
@@ -147,9 +150,8 @@ function toWelcome() {
 
 /** Leaving on purpose erases at once what is not kept. */
 function leaveForGood() {
-  const id = session?.id ?? null;
-  if (id && !kept) {
-    deleteSession(id).catch(() => undefined); // the server erases it anyway once nobody comes back
+  if (session && !kept) {
+    session.abandon();
     sessionStorage.removeItem(TAB_KEY);
   }
   toWelcome();
@@ -165,28 +167,31 @@ function cameraStopped() {
 
 /** @param {string} deviceId */
 async function switchCamera(deviceId) {
-  if (!session || clip) return;
+  if (!session || !source?.isCamera) return;
+  const current = session;
   try {
     const next = await openCamera(deviceId || undefined);
-    camera?.getTracks().forEach((track) => track.stop());
-    camera = next;
-    next.getVideoTracks()[0].addEventListener("ended", cameraStopped);
-    await session.replaceStream(next);
-    view.showCamera(next, true);
+    if (current !== session) return next.close();
+    source.close();
+    source = next;
+    next.stream.getVideoTracks()[0].addEventListener("ended", cameraStopped);
+    await session.replaceStream(next.stream);
+    view.showCamera(next.stream, true);
     notice.hide();
     await listVideoSources();
   } catch (error) {
-    const words = inWords(error);
-    toast(`${words.title}. ${words.text}`);
+    const problem = asPlainError(error);
+    toast(`${problem.title}. ${problem.text}`);
   }
+  return undefined;
 }
 
 async function listVideoSources() {
   const picker = /** @type {HTMLSelectElement} */ (find("#camera-picker"));
-  const sources = clip ? [{ id: "sample", label: "Sample clip" }] : await listCameras();
+  const sources = source && !source.isCamera ? [{ id: "sample", label: "Sample clip" }] : await listCameras();
   picker.replaceChildren(...sources.map(({ id, label }) => new Option(label, id)));
   picker.disabled = sources.length < 2;
-  const current = camera?.getVideoTracks()[0]?.getSettings().deviceId;
+  const current = source?.stream.getVideoTracks()[0]?.getSettings().deviceId;
   if (current) picker.value = current;
 }
 
@@ -196,27 +201,27 @@ async function listVideoSources() {
  */
 function onSession(id, resumed) {
   const before = rememberedSession();
-  if (before && before !== id && !clip && localStorage.getItem(KEPT_KEY) === before && box("#resume").checked) {
+  if (before && before !== id && source?.isCamera && localStorage.getItem(KEPT_KEY) === before && box("#resume").checked) {
     localStorage.removeItem(KEPT_KEY);
     toast("The head that you kept is no longer there: a new one begins.");
   }
-  if (!clip) sessionStorage.setItem(TAB_KEY, id);
+  if (source?.isCamera) sessionStorage.setItem(TAB_KEY, id);
   if (resumed && wasLive) toast("Connected again: your head goes on.");
 }
 
-/** @param {Standing} standing */
-function onStanding({ state, error, seconds }) {
+/** @param {ConnectionState} change */
+function onConnectionState({ state, error, seconds }) {
   if (state === "connecting") return showConnection(wasLive ? "Reconnecting" : "Connecting", "warn");
   if (state === "live") {
     wasLive = true;
     notice.hide();
-    view.say("Looking for your face…");
+    view.showStatus("Looking for your face…");
     return showConnection("Live", "good");
   }
   if (state === "waiting" && error) {
     showConnection(error.code === "full" ? "Waiting for a place" : wasLive ? "Reconnecting" : "Connecting", "warn");
     if (seconds < QUIET_WAIT_SECONDS) return undefined;
-    const wait = { seconds, words: (/** @type {number} */ left) => (left ? `Trying again in ${left} s.` : "Trying again…") };
+    const wait = { seconds, text: (/** @type {number} */ left) => (left ? `Trying again in ${left} s.` : "Trying again…") };
     return notice.show(error.title, error.text, [
       { label: "Try now", primary: true, run: () => session?.retry() },
       { label: "Leave", run: leaveForGood },
@@ -240,8 +245,9 @@ function onRender(render) {
 
 /** @param {ServerEvent} event */
 function onEvent(event) {
-  view.follow(event);
-  if (event.type === "kept") showKept(event.kept);
+  view.update(event);
+  if (event.type === "kept") showKept(event.kept, stored);
+  else if (event.type === "stored") showKept(kept, event.stored);
   else if (event.type === "progress") button("#download").disabled = !event.avatar;
   else if (event.type === "ended" && !erasing) showEnded(event.reason);
   else if (event.type === "peer" && event.state === "replaced" && event.peer === session?.peer) showReplaced();
@@ -253,11 +259,11 @@ function onEvent(event) {
 
 /** @param {string} reason */
 function showEnded(reason) {
-  if (reason === "deleted" || (reason === "expired" && !kept)) forgetSession();
+  if (reason === "deleted" || reason === "not_erased" || (reason === "expired" && !kept)) forgetSession();
   leave();
   view.reset();
-  const words = endedWords(reason);
-  notice.show(words.title, words.text, [{ label: "Back to the start", primary: true, run: toWelcome }]);
+  const problem = endedText(reason);
+  notice.show(problem.title, problem.text, [{ label: "Back to the start", primary: true, run: toWelcome }]);
 }
 
 function showReplaced() {
@@ -269,10 +275,14 @@ function showReplaced() {
   ]);
 }
 
-/** @param {boolean} value */
-function showKept(value) {
-  kept = value;
-  find("#kept").textContent = kept ? "kept on the server" : "erased when you leave";
+/**
+ * @param {boolean} isKept the person asked to keep the session
+ * @param {boolean} isStored the newest round is on the server's disk
+ */
+function showKept(isKept, isStored) {
+  kept = isKept;
+  stored = isStored;
+  find("#kept").textContent = !kept ? "erased when you leave" : stored ? "kept on the server" : "not stored yet";
   button("#keep").setAttribute("aria-pressed", String(kept));
   button("#keep").textContent = kept ? "Kept" : "Keep";
   for (const name of ["#keep", "#delete"]) button(name).disabled = false;
@@ -291,8 +301,8 @@ async function download() {
     setTimeout(() => URL.revokeObjectURL(address), 60_000);
     performance.mark("fitme:glb");
   } catch (error) {
-    const words = inWords(error);
-    toast(words.code === "not_ready" ? "Your head is not ready yet: some seconds more." : `${words.title}. ${words.text}`);
+    const problem = asPlainError(error);
+    toast(problem.code === "not_ready" ? "Your head is not ready yet: some seconds more." : `${problem.title}. ${problem.text}`);
   } finally {
     button("#download").disabled = false;
     button("#download").textContent = "Download GLB";
@@ -302,10 +312,12 @@ async function download() {
 async function toggleKept() {
   if (!session?.id) return;
   try {
-    showKept(await setKept(session.id, !kept));
-    toast(kept ? "Kept. Come back on this browser and go on." : "Not kept: it is erased when you leave.");
+    const answer = await setKept(session.id, !kept);
+    showKept(answer.kept, answer.stored);
+    if (!kept) toast("Not kept: it is erased when you leave.");
+    else toast(stored ? "Kept. Come back on this browser and go on." : "It will be kept once the server has stored it.");
   } catch (error) {
-    toast(inWords(error).text);
+    toast(asPlainError(error).text);
   }
 }
 
@@ -319,12 +331,14 @@ function askToDelete() {
       await deleteSession(id);
       showEnded("deleted");
     } catch (error) {
-      const words = inWords(error);
+      const problem = asPlainError(error);
+      if (problem.code === "erase_failed") return showEnded("not_erased");
       notice.hide();
-      toast(`It is not certain that all was erased. ${words.title}. ${words.text}`);
+      toast(`It is not certain that all was erased. ${problem.title}. ${problem.text}`);
     } finally {
       erasing = false;
     }
+    return undefined;
   };
   notice.show("Erase everything?", "Your images, measurements and head are removed from the server. This cannot be undone.", [
     { label: "Erase", primary: true, run: erase },
@@ -351,7 +365,7 @@ async function prepareWelcome() {
     button("#start-sample").hidden = config.sample === null;
     find("#grace").textContent = ` (at the latest ${Math.ceil(config.limits.grace_seconds)} s after the page is closed)`;
   } catch (error) {
-    showConnection(inWords(error).title, "bad");
+    showConnection(asPlainError(error).title, "bad");
   }
 }
 

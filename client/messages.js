@@ -1,5 +1,5 @@
 /**
- * What page and server say to each other over the websocket: `stream/protocol/protocol.py`, version 2, seen from the page.
+ * Messages between page and server over the websocket: `stream/protocol/protocol.py`, version 2, seen from the page.
  * No browser APIs beyond DataView, so that it runs under Node as well.
  */
 
@@ -79,7 +79,7 @@ const MEDIA_TYPES = Object.freeze({ 1: "image/jpeg", 2: "image/webp" });
  */
 /**
  * @typedef {HelloEvent | TrackingEvent | CoverageEvent | ProgressEvent | RoundEvent | SceneEvent | PeerEvent
- *   | {type: "kept", kept: boolean} | {type: "ended", reason: string} | {type: "error", code: string, message: string}
+ *   | {type: "kept", kept: boolean} | {type: "stored", stored: boolean} | {type: "ended", reason: string} | {type: "error", code: string, message: string}
  * } ServerEvent
  */
 

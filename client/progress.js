@@ -1,4 +1,4 @@
-/** How the fit goes: its stages, the loss over rounds, counts and times. */
+/** Progress of the fit: its stages, the loss over rounds, counts and times. */
 
 import { find } from "./dom.js";
 import { STAGES } from "./messages.js";
@@ -8,7 +8,7 @@ import { STAGE_LABELS } from "./texts.js";
 /** @typedef {{index: number, loss: number, stage: string}} Mark one round on the sparkline */
 
 const MAX_MARKS = 240;
-/** Losses that stand for a whole round, best first; else the first that there is. */
+/** Losses shown for a round, in order of preference; else its first one. */
 const MAIN_LOSSES = ["total", "photometric", "landmark", "landmarks"];
 const SPARK_WIDTH = 240;
 const SPARK_HEIGHT = 54;

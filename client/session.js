@@ -1,7 +1,7 @@
 /** A session with the server, kept alive: a peer connection that sends video and a websocket that receives the avatar. */
 
 import { CLOSE_ENDED, CLOSE_OTHER_VERSION, CLOSE_TOO_LARGE, CLOSE_UNKNOWN_SESSION, ProtocolError, parseEvent, parseRender } from "./messages.js";
-import { Peer, viewAddress } from "./signalling.js";
+import { Peer, deleteSession, viewAddress } from "./signalling.js";
 import { PlainError, serverError } from "./texts.js";
 
 /** @typedef {import("./messages.js").ServerEvent} ServerEvent */
@@ -9,8 +9,8 @@ import { PlainError, serverError } from "./texts.js";
 /** @typedef {import("./signalling.js").Config} Config */
 
 /**
- * How a session stands.
- * @typedef {object} Standing
+ * State of a session's connection.
+ * @typedef {object} ConnectionState
  * @property {"connecting" | "live" | "waiting" | "over"} state `waiting` tries again by itself after `seconds`
  * @property {PlainError | null} error why it waits or is over
  * @property {number} seconds until the next try
@@ -18,10 +18,10 @@ import { PlainError, serverError } from "./texts.js";
 
 /**
  * @typedef {object} Listener
- * @property {(standing: Standing) => void} onStanding
+ * @property {(state: ConnectionState) => void} onConnectionState
  * @property {(event: ServerEvent) => void} onEvent
- * @property {(render: Render) => void} onRender whoever draws it answers with `acknowledge`
- * @property {(session: string, resumed: boolean) => void} onSession a session's id is known, or has changed
+ * @property {(render: Render) => void} onRender its receiver calls `acknowledge` once it is drawn or dropped
+ * @property {(session: string, resumed: boolean) => void} onSession called when a session's id is known, or has changed
  */
 
 const FIRST_WAIT_SECONDS = 0.5;
@@ -29,13 +29,15 @@ const LONGEST_WAIT_SECONDS = 10;
 /** A connection that is interrupted often recovers within this time. */
 const INTERRUPTION_MS = 4000;
 const CONNECT_LIMIT_MS = 15_000;
-/** Codes after which trying again cannot help. */
+/** Codes of errors that another try does not mend. */
 const FINAL_CODES = new Set(["bad_offer", "protocol", "bad_message", "too_large", "http_405", "http_404"]);
 
 export class LiveSession {
   /** @type {string | null} */
   id = null;
   #over = false;
+  /** The person has left for good: a session of which the server tells only now is erased. */
+  #abandoned = false;
   #repairing = false;
   #waitSeconds = FIRST_WAIT_SECONDS;
   /** @type {Peer | null} */
@@ -102,6 +104,13 @@ export class LiveSession {
     await this.#peer?.replaceStream(stream);
   }
 
+  /** Leave for good: the server erases the session at once, and one that is still being begun as soon as it is known. */
+  abandon() {
+    this.#abandoned = true;
+    if (this.id) erase(this.id);
+    this.close();
+  }
+
   /** Leave. The server erases a session that is not kept once nobody has come back for a while. */
   close() {
     this.#over = true;
@@ -110,25 +119,25 @@ export class LiveSession {
     this.#dropSocket();
   }
 
-  /** Bring back whatever is missing, as often as it takes. One such loop runs at a time. */
+  /** Loop: connect whatever is not connected, until all is or the session is over. One such loop runs at a time. */
   async #repair() {
     if (this.#repairing) return;
     this.#repairing = true;
-    while (!this.#over && !this.#whole()) {
+    while (!this.#over && !this.#isConnected()) {
       try {
-        this.#tell("connecting");
+        this.#report("connecting");
         if (this.#sendsVideo && !this.#peer) await this.#connectPeer();
         if (!this.#over && !this.#socket) await this.#connectSocket();
         this.#waitSeconds = FIRST_WAIT_SECONDS;
       } catch (error) {
-        await this.#rest(error);
+        await this.#waitBeforeRetry(error);
       }
     }
     this.#repairing = false;
-    if (!this.#over) this.#tell("live");
+    if (!this.#over) this.#report("live");
   }
 
-  #whole() {
+  #isConnected() {
     return this.#socket !== null && (this.#peer !== null || !this.#sendsVideo);
   }
 
@@ -136,6 +145,10 @@ export class LiveSession {
     const peer = new Peer(this.config, this.stream);
     try {
       await peer.connect(this.id);
+      if (this.#over) {
+        if (this.#abandoned && peer.session) erase(peer.session);
+        return peer.close();
+      }
       if (peer.session !== this.id) this.#dropSocket();
       this.id = peer.session;
       await connected(peer.connection);
@@ -204,14 +217,14 @@ export class LiveSession {
   }
 
   /** @param {unknown} error */
-  async #rest(error) {
+  async #waitBeforeRetry(error) {
     if (!(error instanceof PlainError)) throw error;
     if (error.code === "unknown_session") this.#forget();
     else if (FINAL_CODES.has(error.code)) return this.#finish(error);
     if (this.#over) return;
     const seconds = error.code === "unknown_session" ? FIRST_WAIT_SECONDS : error.retryAfter ?? this.#waitSeconds;
     this.#waitSeconds = Math.min(this.#waitSeconds * 2, LONGEST_WAIT_SECONDS);
-    this.#tell("waiting", error, seconds);
+    this.#report("waiting", error, seconds);
     await new Promise((/** @type {(value?: unknown) => void} */ resolve) => {
       const timer = setTimeout(resolve, seconds * 1000);
       this.#wake = () => {
@@ -225,16 +238,16 @@ export class LiveSession {
   /** @param {PlainError | null} error */
   #finish(error) {
     this.close();
-    this.#tell("over", error);
+    this.#report("over", error);
   }
 
   /**
-   * @param {Standing["state"]} state
+   * @param {ConnectionState["state"]} state
    * @param {PlainError | null} error
    * @param {number} seconds
    */
-  #tell(state, error = null, seconds = 0) {
-    this.listener.onStanding({ state, error, seconds });
+  #report(state, error = null, seconds = 0) {
+    this.listener.onConnectionState({ state, error, seconds });
   }
 
   #dropPeer() {
@@ -250,15 +263,20 @@ export class LiveSession {
   }
 }
 
+/** @param {string} session that nobody needs any more; the server erases it anyway once nobody comes back */
+function erase(session) {
+  deleteSession(session).catch(() => undefined);
+}
+
 /**
- * Wait until a connection stands.
+ * Wait until a connection is established.
  * @param {RTCPeerConnection} connection
  * @returns {Promise<void>}
  * @throws {PlainError} with code "no_route"
  */
 function connected(connection) {
   return new Promise((resolve, reject) => {
-    const text = "The camera’s video does not get through to the server: perhaps a firewall is in between.";
+    const text = "The camera’s video does not get through to the server: a firewall may block it.";
     const fail = () => reject(new PlainError("No connection for video", text, { code: "no_route" }));
     const timer = setTimeout(fail, CONNECT_LIMIT_MS);
     const check = () => {
@@ -281,7 +299,7 @@ function closeError({ code, reason }) {
   if (code === CLOSE_UNKNOWN_SESSION) return new PlainError("That session is gone", "A new one begins.", { code: "unknown_session" });
   if (code === CLOSE_OTHER_VERSION) return serverError(400, { code: "protocol" }, null);
   if (code === CLOSE_TOO_LARGE) {
-    return new PlainError("A message was too large", "Reload the page; if it happens again, tell who runs it.", { code: "too_large" });
+    return new PlainError("A message was too large", "Reload the page; if it happens again, tell the person who runs the server.", { code: "too_large" });
   }
-  return new PlainError("The connection was lost", reason || "It comes back to the same session by itself.", { code: "lost" });
+  return new PlainError("The connection was lost", reason || "The page reconnects to the same session by itself.", { code: "lost" });
 }

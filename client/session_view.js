@@ -1,4 +1,4 @@
-/** What the page shows of a running session: camera, dial, avatar, progress. It changes nothing on the server. */
+/** View of a running session: camera, dial, avatar, progress. It changes nothing on the server. */
 
 import { CoverageDial, PROMPTS } from "./coverage.js";
 import { find } from "./dom.js";
@@ -6,7 +6,7 @@ import { STAGES } from "./messages.js";
 import { drawLandmarks } from "./landmark_overlay.js";
 import { ProgressPanel } from "./progress.js";
 import { Viewer } from "./viewer.js";
-import { faceWords } from "./texts.js";
+import { faceText } from "./texts.js";
 
 /** @typedef {import("./messages.js").ServerEvent} ServerEvent */
 /** @typedef {import("./messages.js").TrackingEvent} TrackingEvent */
@@ -19,7 +19,7 @@ const TICK_MS = 500;
 /** Prompts about the camera image as a whole, not about where to look. */
 const URGENT_PROMPTS = new Set(["more_light", "less_light", "uncover_face", "show_face", "one_person", "same_person"]);
 
-/** Displays a session; see the top of the file. */
+/** Shows one session after the other on the page. */
 export class SessionView {
   #video = /** @type {HTMLVideoElement} */ (find("#camera"));
   #overlay = /** @type {HTMLCanvasElement} */ (find("#landmarks"));
@@ -27,7 +27,7 @@ export class SessionView {
   #dial = new CoverageDial(find("#dial"));
   #progress = new ProgressPanel();
   /** This page has set the light of its session. */
-  #lit = false;
+  #lightSet = false;
   #promptTime = -Infinity;
   #promptTimer = 0;
   /** @type {TrackingEvent | null} */
@@ -46,7 +46,7 @@ export class SessionView {
   reset() {
     this.viewer.reset();
     this.#progress.reset();
-    this.#lit = false;
+    this.#lightSet = false;
     this.#tracking = null;
     this.#coverage = null;
     find("#stage").classList.remove("live");
@@ -61,7 +61,7 @@ export class SessionView {
   }
 
   /** @param {string} text in place of the avatar, until there is one */
-  say(text) {
+  showStatus(text) {
     find("#waiting-words").textContent = text;
   }
 
@@ -85,14 +85,14 @@ export class SessionView {
   }
 
   /** @param {ServerEvent} event */
-  follow(event) {
+  update(event) {
     if (event.type === "tracking") this.#track(event);
     else if (event.type === "coverage") this.#cover(event);
     else if (event.type === "progress") this.#progress.stage(event.stage);
     else if (event.type === "round") this.#progress.round(event);
-    else if (event.type === "scene") this.controls.follow(event);
-    else if (event.type === "hello" && !event.resumed && !this.#lit) {
-      this.#lit = true;
+    else if (event.type === "scene") this.controls.update(event);
+    else if (event.type === "hello" && !event.resumed && !this.#lightSet) {
+      this.#lightSet = true;
       this.controls.begin();
     }
   }
@@ -100,7 +100,7 @@ export class SessionView {
   /** @param {TrackingEvent} tracking */
   #track(tracking) {
     this.#tracking = tracking;
-    const face = faceWords(tracking.status);
+    const face = faceText(tracking.status);
     this.#showFace(face.text, face.tone);
     if (tracking.status === "ok") this.#progress.begin();
     if (tracking.pose) this.#dial.point(tracking.pose[0], tracking.pose[1]);

@@ -68,10 +68,10 @@ export async function fetchAvatar(session) {
 /**
  * @param {string} session
  * @param {boolean} keep
+ * @returns {Promise<{kept: boolean, stored: boolean}>}
  */
 export async function setKept(session, keep) {
-  const { kept } = await (await request(`session/${session}/keep`, json({ keep }))).json();
-  return Boolean(kept);
+  return (await request(`session/${session}/keep`, json({ keep }))).json();
 }
 
 /**
@@ -112,7 +112,7 @@ export class Peer {
   session = null;
   peer = -1;
   resumed = false;
-  /** @type {RTCIceCandidateInit[]} candidates found before the answer told the session's id */
+  /** @type {RTCIceCandidateInit[]} candidates that were found before the session's id was known */
   #early = [];
 
   /**
@@ -123,7 +123,7 @@ export class Peer {
     this.connection = new RTCPeerConnection({ iceServers: config.iceServers, bundlePolicy: "max-bundle" });
     const [track] = stream.getVideoTracks();
     this.sender = this.connection.addTrack(track, stream);
-    this.connection.addEventListener("icecandidate", ({ candidate }) => this.#tell(candidate));
+    this.connection.addEventListener("icecandidate", ({ candidate }) => this.#trickle(candidate));
   }
 
   /**
@@ -151,7 +151,7 @@ export class Peer {
   }
 
   /** @param {RTCIceCandidate | null} candidate */
-  #tell(candidate) {
+  #trickle(candidate) {
     const description = candidate?.toJSON() ?? { candidate: "" };
     if (this.session === null) this.#early.push(description);
     else this.#patch(description);

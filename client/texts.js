@@ -1,13 +1,13 @@
-/** What the page says when something is not as it should be: plain words on what happened and what to do. */
+/** Texts of the page on what has gone wrong: what happened and what to do. */
 
 /**
- * A problem in words.
- * @typedef {object} Words
+ * Text on a problem.
+ * @typedef {object} ProblemText
  * @property {string} title
  * @property {string} text
  */
 
-/** A problem that the page explains to the person. */
+/** Error with a text for the person. */
 export class PlainError extends Error {
   name = "PlainError";
 
@@ -25,7 +25,7 @@ export class PlainError extends Error {
   }
 }
 
-/** @type {Record<string, Words>} */
+/** @type {Record<string, ProblemText>} */
 const CAMERA = {
   NotAllowedError: {
     title: "The camera was refused",
@@ -48,7 +48,7 @@ const CAMERA = {
 CAMERA.SecurityError = CAMERA.NotAllowedError;
 CAMERA.AbortError = CAMERA.NotReadableError;
 
-/** The page was not loaded in a way that lets browsers give it a camera. */
+/** Text for a page that may not use a camera because of its address. */
 export const INSECURE_PAGE = Object.freeze({
   title: "This page is not secure",
   text: "Browsers give the camera only to pages that came over https, or from this very computer (http://localhost). Open "
@@ -68,8 +68,10 @@ export function cameraError(error) {
   return new PlainError(words.title, words.text, { code: name });
 }
 
-/** @type {Record<string, Words>} */
+/** @type {Record<string, ProblemText>} */
 const SERVER = {
+  erase_failed: { title: "Not everything is erased yet", text: "The server tries again until all of it is gone." },
+  store_failed: { title: "The server cannot store anything now", text: "Its disk may be full." },
   full: { title: "The server is full", text: "Everyone gets a place of their own, and all are taken just now." },
   engine_gone: { title: "The server is restarting", text: "The part that builds heads has to start again." },
   unknown_session: { title: "That session is gone", text: "It was erased or has run out. You can start a new one." },
@@ -88,8 +90,12 @@ export function serverError(status, body, retryAfter) {
   return new PlainError(words.title, words.text + detail, { code: body.code ?? `http_${status}`, retryAfter });
 }
 
-/** @type {Record<string, Words>} */
+/** @type {Record<string, ProblemText>} */
 const ENDED = {
+  not_erased: {
+    title: "Not everything is erased yet",
+    text: "Something of your session could not be removed. The server tries again until all of it is gone.",
+  },
   deleted: { title: "Everything is erased", text: "No image, measurement or head of yours is left on the server." },
   expired: { title: "The session has ended", text: "Nobody was there for a while, so it was closed." },
   shutdown: { title: "The server is closing", text: "It was stopped by the one who runs it. A kept session can be continued later." },
@@ -97,9 +103,9 @@ const ENDED = {
 
 /**
  * @param {string} reason
- * @returns {Words}
+ * @returns {ProblemText}
  */
-export function endedWords(reason) {
+export function endedText(reason) {
   return ENDED[reason] ?? { title: "The session has ended", text: "You can start a new one." };
 }
 
@@ -114,7 +120,7 @@ const FACES = {
 /**
  * @param {string} status of tracking
  */
-export function faceWords(status) {
+export function faceText(status) {
   return FACES[status] ?? { text: status, tone: "idle" };
 }
 

@@ -1,4 +1,4 @@
-/** The canvas that shows the newest render of the avatar, and the gestures that turn the view and move the light. */
+/** Canvas with the newest render of the avatar, and the gestures that turn the view and move the light. */
 
 import { clamp, wrapped } from "./directions.js";
 
@@ -106,7 +106,7 @@ export class Viewer {
     return ((this.#times.length - 1) * 1000) / (this.#times[this.#times.length - 1] - this.#times[0]);
   }
 
-  /** Forget the last session's renders. */
+  /** Drop the last session's renders. */
   reset() {
     this.shown = null;
     this.#newest = -1;

@@ -1,4 +1,4 @@
-"""`python -m stream`: the same as `fitme serve`."""
+"""Entry point `python -m stream`: runs `fitme serve`."""
 
 import sys
 
@@ -11,7 +11,7 @@ USAGE_ERROR = 2
 
 
 def main() -> None:
-    """Entry point; errors of the user's making end it with one line."""
+    """Run the server; errors that the user can mend end it with one line."""
     try:
         typer.run(serve)
     except FitmeError as error:

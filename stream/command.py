@@ -1,4 +1,4 @@
-"""`fitme serve`: the live service from the command line."""
+"""Command `fitme serve`: the live service."""
 
 from dataclasses import replace
 from pathlib import Path

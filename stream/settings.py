@@ -17,7 +17,7 @@ class IceServer:
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """Lives of sessions."""
+    """Limits and time-outs of sessions."""
 
     limit: int = bounded(2, 1, 64)
     """Sessions at a time; a further one is answered 503 with `Retry-After`."""
@@ -28,14 +28,14 @@ class SessionSettings:
     silence_timeout_s: float = bounded(10.0, 0.1, 600.0)
     """A camera that has sent no frame for this long is closed."""
     retry_after_s: int = bounded(10, 1, 3600)
-    """What a client is told when the server is full or its engine is starting."""
+    """`Retry-After` of answers while the server is full or its engine is starting."""
     watchers_limit: int = bounded(8, 1, 256)
     """Websockets that may watch one session."""
 
 
 @dataclass(frozen=True)
 class CameraSettings:
-    """The person's video."""
+    """Video of the person."""
 
     max_pixels: int = bounded(1280 * 720, 160 * 120, 3840 * 2160)
     """Larger frames are shrunk on arrival."""
@@ -48,13 +48,13 @@ class RenderSettings:
 
     size_px: int = bounded(512, 64, 2048)
     per_second: float = bounded(20.0, 1.0, 60.0)
-    """Upper limit for each session, of renders and of camera frames that are looked at."""
+    """Upper limit for each session, of renders and of camera frames that are tracked."""
     jpeg_quality: int = bounded(85, 10, 100)
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """The fit's share of the machine."""
+    """Fit of a session, and its share of the machine."""
 
     slice_s: float = bounded(1.0, 0.05, 30.0)
     """Time budget of one round; a new keyframe waits at most this long."""
@@ -62,11 +62,11 @@ class FitSettings:
     """The first keyframe is fitted at once, those of the time after it together; later ones wait until the first full
     fit is done, since each takes the fit some steps back."""
     adopt_period_s: float = bounded(8.0, 0.0, 600.0)
-    """After that, new keyframes are taken in batches this far apart."""
+    """Interval between later batches of keyframes."""
     batch: int = bounded(5, 1, 100)
-    """Keyframes that are taken at a time at most, those first whose direction is newest to the fit."""
+    """Keyframes that are added at a time at most, most novel head directions first."""
     expression_frames: int = bounded(24, 0, 64)
-    """Further frames at most of which, while the fit rests, only expressions are learnt."""
+    """Further frames at most of which, once the fit has converged, only expression correctives are extracted."""
     alignment_rounds: int = bounded(1, 0, 100)
     coarse_steps: int = bounded(16, 1, 10_000)
     inversion_steps: int = bounded(8, 1, 10_000)

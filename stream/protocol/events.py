@@ -38,7 +38,7 @@ class HelloEvent(Event, frozen=True, tag="hello"):
 
 
 class TrackingEvent(Event, frozen=True, tag="tracking"):
-    """The face in the newest camera frame; at most ten a second."""
+    """Face in the newest camera frame; at most ten a second."""
 
     status: str
     """``ok``, ``no_face``, ``several_faces`` or ``other_person``."""
@@ -71,7 +71,7 @@ class Direction(Struct, frozen=True):
 
 
 class CoverageEvent(Event, frozen=True, tag="coverage"):
-    """Which head directions have been seen and which are still wanted; after every change of the keyframes."""
+    """Coverage of head directions by keyframes; after every change of the keyframes."""
 
     directions: tuple[Direction, ...]
     fraction: float
@@ -82,7 +82,7 @@ class CoverageEvent(Event, frozen=True, tag="coverage"):
 
 
 class ProgressEvent(Event, frozen=True, tag="progress"):
-    """Where the fit stands; whenever that changes."""
+    """Stage and progress of the fit; after every change."""
 
     stage: Stage
     """The stage of what the renders show now."""
@@ -93,7 +93,7 @@ class ProgressEvent(Event, frozen=True, tag="progress"):
 
 
 class RoundEvent(Event, frozen=True, tag="round"):
-    """A round of refinement has finished and its result is in the store."""
+    """Round of refinement that has finished and is in the store."""
 
     index: int
     stage: Stage
@@ -103,7 +103,7 @@ class RoundEvent(Event, frozen=True, tag="round"):
 
 
 class SceneEvent(Event, frozen=True, tag="scene"):
-    """The controls as they are now; after every change by any page."""
+    """Current controls; after every change by any page."""
 
     preset: str
     ambient: float
@@ -118,7 +118,7 @@ class SceneEvent(Event, frozen=True, tag="scene"):
 
 
 class PeerEvent(Event, frozen=True, tag="peer"):
-    """The camera's connection."""
+    """State of the camera's connection."""
 
     peer: int
     state: str
@@ -139,7 +139,7 @@ class StoredEvent(Event, frozen=True, tag="stored"):
 
 
 class EndedEvent(Event, frozen=True, tag="ended"):
-    """The session is over; the websocket closes with `CLOSE_ENDED` next."""
+    """End of the session; the websocket closes with `CLOSE_ENDED` next."""
 
     reason: str
     """``deleted`` (all data is gone), ``not_erased`` (it was to be deleted, but some data stays for now; erasing is
@@ -147,10 +147,10 @@ class EndedEvent(Event, frozen=True, tag="ended"):
 
 
 class ErrorEvent(Event, frozen=True, tag="error"):
-    """Something went wrong; the session goes on unless an `ended` event follows."""
+    """Error; the session goes on unless an `ended` event follows."""
 
     code: str
-    """``bad_message`` (this page's last message was not understood), ``engine_restarted`` (renders go on in a moment,
+    """``bad_message`` (this page's last message was malformed), ``engine_restarted`` (renders go on in a moment,
     from the last round), ``store_failed``, ``erase_failed`` or ``fit_failed``."""
     message: str
 

@@ -17,8 +17,8 @@ secret: 192 random bits that are never listed anywhere. Whoever holds it may wat
     200 ``{"sdp": str, "type": "answer", "session": str, "peer": int, "resumed": bool}``. Without `session` a new
     session begins. With it the peer joins that session: one that still runs, one whose peer went away less than
     `grace_seconds` ago, or one that was kept (`resumed` is true for all). A session has one camera at a time: a newer
-    peer replaces the older one, and the pages hear ``{"type": "peer", "peer": OLD, "state": "replaced"}``. The answer
-    holds all of the server's ICE candidates.
+    peer replaces the older one, and the pages receive ``{"type": "peer", "peer": OLD, "state": "replaced"}``. The
+    answer holds all of the server's ICE candidates.
     400 ``bad_offer`` or ``protocol``, 404 ``unknown_session``, 413 ``too_large``, 503 ``full`` or ``engine_gone``
     with ``Retry-After``.
 ``PATCH /offer/{session}`` with ``{"peer": int, "candidate": str | null, "sdpMid"?: str | null,
@@ -44,8 +44,9 @@ secret: 192 random bits that are never listed anywhere. Whoever holds it may wat
 Websocket ``/session/{session}/view?protocol=2``
 ------------------------------------------------
 Any number of pages may watch one session; each gets all events and, at its own pace, the newest renders. Controls are
-the session's, not the page's: the last change wins and every page hears of it by a `scene` event. On joining, `hello`
-comes first, then the last event of each lasting kind (`stream.protocol.events.PERSISTENT_EVENTS`), then what happens.
+the session's, not the page's: the last change wins and every page receives it as a `scene` event. On joining, `hello`
+comes first, then the last event of each persistent kind (`stream.protocol.events.PERSISTENT_EVENTS`), then events as
+they happen.
 
 *Server to page, text*: the JSON of the ``...Event`` classes of `stream.protocol.events`, told apart by ``"type"``. A
 page ignores types and fields that it does not know.
@@ -83,16 +84,16 @@ class ProtocolError(FitmeError):
 
 
 class Mode(StrEnum):
-    """What moves the avatar."""
+    """Source of the avatar's motion."""
 
     MIRROR = "mirror"
-    """It takes over the pose and expression of the face before the camera."""
+    """Pose and expression of the face before the camera."""
     TURNTABLE = "turntable"
-    """It turns by itself, with a neutral expression."""
+    """Turns by itself, with a neutral expression."""
 
 
 class LightPreset(StrEnum):
-    """Where the soft part of the light comes from; a directional light is added to it."""
+    """Environment light; a directional light is added to it."""
 
     STUDIO = "studio"
     """Large soft light from above and in front, dim from below."""
@@ -101,13 +102,13 @@ class LightPreset(StrEnum):
     RIM = "rim"
     """Two coloured lights from both sides, little from in front."""
     DARK = "dark"
-    """Almost none: only the directional light counts."""
+    """Almost none, beside the directional light."""
     CAMERA = "camera"
-    """The light that the fit found in the newest keyframe; `STUDIO` until there is one."""
+    """Light estimated in the newest keyframe; `STUDIO` until there is one."""
 
 
 class PromptCode(StrEnum):
-    """What the person is asked to do. Left and right are the person's own."""
+    """Instruction to the person. Left and right are the person's own."""
 
     LOOK_STRAIGHT = "look_straight"
     TURN_LEFT = "turn_left"

@@ -1,4 +1,4 @@
-"""A render of the avatar on its way to a page: one binary message.
+"""Render of the avatar as a binary message.
 
 `RENDER_HEADER` (80 bytes, little-endian), then the encoded render:
 
@@ -49,7 +49,7 @@ class Codec(IntEnum):
 
 @dataclass(frozen=True)
 class Render:
-    """One encoded render of the avatar and what its header says; see the table in the module's docstring."""
+    """Encoded render of the avatar and the fields of its header; see the table in the module's docstring."""
 
     sequence: int
     codec: Codec
@@ -67,7 +67,7 @@ class Render:
     payload: bytes
 
     def pack(self) -> bytes:
-        """The binary message."""
+        """Pack into the binary message."""
         header = RENDER_HEADER.pack(
             RENDER_MAGIC,
             PROTOCOL_VERSION,
@@ -88,7 +88,7 @@ class Render:
 
     @staticmethod
     def unpack(message: bytes) -> "Render":
-        """Read a binary message.
+        """Unpack a binary message.
 
         :raises ProtocolError: if it is not a render of this version, or truncated.
         """

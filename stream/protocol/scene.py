@@ -1,4 +1,4 @@
-"""The controls of a session - light, camera, background, what moves the head - as one value."""
+"""Controls of a session - light, camera, background, mode - as one value."""
 
 from dataclasses import dataclass, replace
 
@@ -13,7 +13,7 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Scene:
-    """All controls. Colours are sRGB-encoded, as on the wire."""
+    """Controls of a session. Colours are sRGB-encoded, as on the wire."""
 
     preset: LightPreset = LightPreset.STUDIO
     ambient: float = 1.0
@@ -27,7 +27,7 @@ class Scene:
     background: Vector = (0.13, 0.14, 0.16)
 
     def changed(self, message: SetLight | SetCamera | SetMode | SetBackground) -> "Scene":
-        """The scene after a page's message; fields that the message leaves out stay."""
+        """Scene with a page's change; controls that the message leaves out stay."""
         match message:
             case SetBackground():
                 return replace(self, background=message.color)

@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 CLIENT_FOLDER = Path(__file__).resolve().parents[2] / "client"
 SAMPLE_NAMES = ("assets/sample.webm", "assets/sample.mp4")
-"""Where the page's sample clip may be, below the client's folder."""
+"""Possible files of the page's sample clip, relative to the client's folder."""
 CLOSE_FULL = 1013
 """Websocket: try again later."""
 
@@ -61,11 +61,11 @@ _candidate_bodies = msgspec.json.Decoder(CandidateBody)
 _keep_bodies = msgspec.json.Decoder(KeepBody)
 
 NOT_READY_RETRY_S = 2
-"""How soon a client may ask again for an avatar that was not ready."""
+"""`Retry-After` of an avatar that is not ready."""
 
 
 class Service:
-    """The handlers of one server and what they share."""
+    """HTTP and websocket handlers of one server."""
 
     def __init__(self, settings: ServeSettings, engine: Engine, folders: SessionFolders) -> None:
         self.settings = settings
@@ -234,11 +234,11 @@ async def _send(websocket: WebSocket, outbox: Outbox) -> None:
                 await websocket.send_text(item.to_json())
         await websocket.close(CLOSE_ENDED)
     except (WebSocketDisconnect, RuntimeError):
-        logger.debug("a page went away while it was sent something")
+        logger.debug("a page closed while a message was being sent to it")
 
 
 async def _refuse(websocket: WebSocket) -> None:
-    """There is no websocket at any other address."""
+    """Refuse a websocket at any other address."""
     await websocket.close()
 
 

@@ -1,4 +1,4 @@
-"""Whether the event loop keeps up: how late it runs what was due."""
+"""Lag of the event loop: how late it runs what was due."""
 
 import asyncio
 import time

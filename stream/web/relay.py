@@ -1,8 +1,8 @@
-"""From one session to all pages that watch it: events in order, renders newest-first, slow readers on their own.
+"""Distribution of a session's events and renders to the pages that watch it: a slow page delays no other one.
 
-Each page has an `Outbox`, emptied by that page's own task. A page that reads slowly finds only the newest render and
-the last event of most kinds when it comes back, so what waits for it is bounded; one that never acknowledges
-gets one render and then only events, and after a moment nothing is rendered for it any more.
+Each page has an `Outbox`, emptied by that page's own task. For a slow page, only the newest render and the last event
+of most kinds are queued, so the queue is bounded. A page that never acknowledges receives one render and then only
+events; after `PATIENCE_S` nothing is rendered for it.
 """
 
 import asyncio
@@ -13,15 +13,15 @@ from stream.protocol.events import PERSISTENT_EVENTS, Event
 from stream.protocol.render import Render
 
 PASSING_EVENTS_LIMIT = 16
-"""Other events (errors, the camera's, the end) that may wait for one page; the oldest go first."""
+"""Other events (errors, the camera's, the end) in one page's queue; the oldest are dropped."""
 COALESCED_EVENTS = frozenset(PERSISTENT_EVENTS) - {"peer"}
-"""Kinds of which only the last one matters to a page that has not read the others yet."""
+"""Kinds of events of which only the last one is queued."""
 PATIENCE_S = 0.5
-"""A page that has not acknowledged a render for this long wants none for now."""
+"""A page that has not acknowledged a render for this long accepts none until it does."""
 
 
 class Outbox:
-    """What is to be sent to one page."""
+    """Queue of what is to be sent to one page."""
 
     def __init__(self) -> None:
         self._events: dict[str | int, Event] = {}
@@ -34,12 +34,12 @@ class Outbox:
 
     @property
     def accepts_renders(self) -> bool:
-        """It draws renders about as fast as they come."""
+        """Whether the page acknowledges renders as fast as they are sent."""
         patient = self._in_flight is None or time.monotonic() - self._sent_time_s < PATIENCE_S
         return patient and not self._closed
 
     def put(self, event: Event) -> None:
-        """Queue an event; of some kinds only the last one is kept."""
+        """Queue an event, in place of a queued one of the same kind in `COALESCED_EVENTS`."""
         if event.type in COALESCED_EVENTS:
             self._events.pop(event.type, None)
             self._events[event.type] = event
@@ -50,18 +50,18 @@ class Outbox:
         self._filled.set()
 
     def show(self, render: Render) -> None:
-        """Offer a render; it replaces one that waits."""
+        """Queue a render, in place of a queued one."""
         self._render = render
         self._filled.set()
 
     def acknowledge(self, sequence: int) -> None:
-        """The page has done with the render in flight; acknowledgements of others mean nothing."""
+        """Note that the page has drawn or dropped the render in flight; other sequence numbers are ignored."""
         if sequence == self._in_flight:
             self._in_flight = None
             self._filled.set()
 
     def close(self) -> None:
-        """Let `take` return None once all events have been taken."""
+        """End the queue: `take` returns None after the queued events."""
         self._closed = True
         self._filled.set()
 
@@ -81,7 +81,7 @@ class Outbox:
 
 
 class Relay:
-    """Everything that a session tells its pages."""
+    """Outboxes of all pages that watch a session, and the last event of each persistent kind."""
 
     def __init__(self) -> None:
         self._outboxes: set[Outbox] = set()
@@ -92,11 +92,11 @@ class Relay:
 
     @property
     def accepts_renders(self) -> bool:
-        """Some page draws renders about as fast as they come."""
+        """Whether some page acknowledges renders as fast as they are sent."""
         return any(outbox.accepts_renders for outbox in self._outboxes)
 
     def join(self, hello: Event) -> Outbox:
-        """A new page: it gets `hello`, then the last event of each lasting kind."""
+        """Add a page; its outbox begins with `hello` and the last event of each persistent kind."""
         outbox = Outbox()
         outbox.put(hello)
         for kind in PERSISTENT_EVENTS:
@@ -106,23 +106,23 @@ class Relay:
         return outbox
 
     def leave(self, outbox: Outbox) -> None:
-        """The page is gone."""
+        """Remove a page."""
         outbox.close()
         self._outboxes.discard(outbox)
 
     def publish(self, event: Event) -> None:
-        """Tell every page, now and later."""
+        """Queue an event for every page; persistent kinds also for pages that join later."""
         if event.type in PERSISTENT_EVENTS:
             self._last[event.type] = event
         for outbox in self._outboxes:
             outbox.put(event)
 
     def show(self, render: Render) -> None:
-        """Offer a render to every page."""
+        """Queue a render for every page."""
         for outbox in self._outboxes:
             outbox.show(render)
 
     def close(self) -> None:
-        """Let every page's `take` come to its end."""
+        """End every page's queue."""
         for outbox in self._outboxes:
             outbox.close()

@@ -1,4 +1,4 @@
-"""One camera: a WebRTC peer that only sends video, decoded to RGB, of which only the newest frame survives."""
+"""WebRTC peer of one camera: receives video, decodes it to RGB and hands over the newest frame only."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ StateListener = Callable[[str], None]
 DECODE_THREADS = 2
 """Threads that convert frames, for all peers together."""
 
-# What aiortc raises for descriptions and candidates that are malformed in one way or another.
+# Errors that aiortc raises for malformed descriptions and candidates: it has no common class for them.
 _MALFORMED = (
     ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, RuntimeError, OSError,
     InvalidAccessError, InvalidStateError, OperationError,
@@ -48,7 +48,7 @@ class OfferError(FitmeError):
 
 
 class CameraPeer:
-    """The server's end of one peer connection."""
+    """Server side of one peer connection."""
 
     def __init__(
         self,

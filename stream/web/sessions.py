@@ -18,7 +18,7 @@ from fitme.session.folder import is_kept, is_session, mark_kept
 from fitme.stage import Stage
 from stream.engine.interface import Engine
 from stream.protocol.client_messages import Ack, ClientMessage, Delete, Keep
-from stream.protocol.events import EndedEvent, Event, HelloEvent, KeptEvent, PeerEvent, StoredEvent
+from stream.protocol.events import EndedEvent, Event, HelloEvent, KeptEvent, PeerEvent, RoundEvent, StoredEvent
 from stream.protocol.protocol import PROTOCOL_VERSION
 from stream.protocol.render import Render
 from stream.protocol.scene import Scene
@@ -37,7 +37,7 @@ SWEEP_PERIOD_S = 3600.0
 
 
 class UnknownSessionError(FitmeError):
-    """There is no such session, or no longer."""
+    """No session has this id, or it has ended."""
 
 
 class FullError(FitmeError):
@@ -52,12 +52,12 @@ class Session:
     folder: Path
     engine: Engine
     resumed: bool
-    """It has data from before it became active."""
+    """The session has data from before it became active."""
     relay: Relay = field(default_factory=Relay)
     scene: Scene = field(default_factory=Scene)
     peer: CameraPeer | None = None
     connected_number: int = 0
-    """Number of `peer`."""
+    """Number of the offer that `peer` answers."""
     peer_number: int = 0
     """Number of the newest offer."""
     connecting: int = 0
@@ -70,23 +70,25 @@ class Session:
 
     @property
     def idle(self) -> bool:
-        """Neither a camera nor a page."""
+        """Whether the session has neither a camera nor a page."""
         return self.peer is None and not self.connecting and len(self.relay) == 0
 
     def on_event(self, event: Event) -> None:
-        """From the engine."""
+        """Send an event of the engine to every page."""
+        if isinstance(event, RoundEvent) and not self.stored:
+            self.on_event(StoredEvent(True))  # rounds are reported once they are in the store
         if isinstance(event, StoredEvent):
             self.stored = event.stored
         self.relay.publish(event)
 
     def on_render(self, render: Render) -> None:
-        """From the engine."""
+        """Offer a render of the engine to every page, and request the next one."""
         self._render_requested = False
         self.relay.show(render)
         self.request_render()
 
     def request_render(self) -> None:
-        """Ask the engine for a render if some page would draw it; at most one is asked for at a time."""
+        """Request a render of the engine if some page would draw it; one request at a time."""
         if not self._render_requested and self.relay.accepts_renders:
             self._render_requested = True
             self.engine.request_render(self.id)
@@ -154,7 +156,7 @@ class SessionTable:
             await self._end_parked(session_id)
 
     def get(self, session_id: str) -> Session:
-        """An active session.
+        """Active session of an id.
 
         :raises UnknownSessionError: if there is none of this id.
         """
@@ -164,7 +166,7 @@ class SessionTable:
         return session
 
     async def activate(self, session_id: str | None) -> Session:
-        """The session of this id, brought back from disk if need be; a new one without an id.
+        """Activate the session of an id, from disk if need be, or a new one without an id.
 
         :raises UnknownSessionError: if there is none of this id.
         :raises FullError: if there is no slot for it.
@@ -204,11 +206,11 @@ class SessionTable:
             raise UnknownSessionError("there is no such session, or it has ended: begin a new one")
 
     async def connect(self, session_id: str | None, sdp: str) -> tuple[Session, str, int]:
-        """Answer a camera's offer: the session, the answer's SDP, the number of the peer.
+        """Answer a camera's offer; returns the session, the answer's SDP and the number of the peer.
 
         :raises UnknownSessionError: if there is none of this id.
         :raises FullError: if there is no slot for it.
-        :raises OfferError: if the offer cannot be used; a session that was begun for it is gone again.
+        :raises OfferError: if the offer cannot be used; a session that was begun for it is erased.
         """
         session = await self.activate(session_id)
         number = session.peer_number = session.peer_number + 1
@@ -244,9 +246,9 @@ class SessionTable:
         return session, answer, number
 
     def join(self, session: Session) -> Outbox:
-        """A page begins to watch.
+        """Add a page to the watchers of a session; returns its outbox.
 
-        :raises FullError: if too many do.
+        :raises FullError: if too many pages watch it.
         """
         if len(session.relay) >= self._settings.session.watchers_limit:
             raise FullError(f"{len(session.relay)} pages watch this session already: close one of them")
@@ -260,12 +262,12 @@ class SessionTable:
         return HelloEvent(PROTOCOL_VERSION, session_id, resumed, tuple(Stage), size, size)
 
     def leave(self, session: Session, outbox: Outbox) -> None:
-        """A page is gone."""
+        """Remove a page from the watchers."""
         session.relay.leave(outbox)
         session.idle_since_s = time.monotonic()
 
     async def handle(self, session: Session, outbox: Outbox, message: ClientMessage) -> None:
-        """Do what a page's message asks for."""
+        """Carry out a page's message."""
         match message:
             case Ack(sequence):
                 outbox.acknowledge(sequence)
@@ -399,24 +401,27 @@ class SessionTable:
             logger.log(logging.DEBUG if known else logging.ERROR, "%s", error)
 
     async def _clean(self) -> None:
-        """End what is over, keep up the lifetimes of what is not, and erase what is to be erased."""
+        """Loop: end expired sessions, renew the lifetimes of active ones, erase what is to be erased."""
         now_s = time.monotonic()
         renewed_s, retried_s, swept_s = now_s, now_s, now_s
         while True:
             await asyncio.sleep(min(JANITOR_PERIOD_S, max(self._settings.session.grace_s / 4, 0.01)))
-            await self._expire()
             now_s = time.monotonic()
-            if now_s - renewed_s >= RENEW_PERIOD_S:
-                renewed_s = now_s
-                for session_id in self._active:
-                    self._folders.renew(session_id, self._active_lifetime_s)
-            if now_s - retried_s >= ERASE_RETRY_S:
-                retried_s = now_s
-                for session_id in self._folders.to_erase - self._ending.keys():
-                    await self._erase_later(session_id)
-            if now_s - swept_s >= SWEEP_PERIOD_S:
-                swept_s = now_s
-                await self.sweep()
+            try:
+                await self._expire()
+                if now_s - renewed_s >= RENEW_PERIOD_S:
+                    renewed_s = now_s
+                    for session_id in self._active:
+                        self._folders.renew(session_id, self._active_lifetime_s)
+                if now_s - retried_s >= ERASE_RETRY_S:
+                    retried_s = now_s
+                    for session_id in self._folders.to_erase - self._ending.keys():
+                        await self._erase_later(session_id)
+                if now_s - swept_s >= SWEEP_PERIOD_S:
+                    swept_s = now_s
+                    await self.sweep()
+            except Exception:  # one session's fault must not keep the others from being erased
+                logger.exception("cleaning up failed; it is tried again")
 
     async def _expire(self) -> None:
         oldest_s = time.monotonic() - self._settings.session.grace_s

@@ -67,8 +67,8 @@ def _wait_for_no_session(server):
     assert _sessions(server) == 0
 
 
-def _files(folder):
-    return [path for path in folder.rglob("*") if path.is_file()]
+def _session_files(server):
+    return [path for path in server.store.rglob("*") if path.is_file() and path.parent != server.store]
 
 
 def _json_of_glb(data):
@@ -146,7 +146,7 @@ def test_from_consent_to_a_downloaded_head(browser, server, open_page, tmp_path)
     page.click("#notice-actions >> text=Erase")
     _text(page, "#notice-title", "Everything is erased", ERASED_S)
     _wait_for_no_session(server)
-    assert not _files(server.store), "nothing of the session is left on disk"
+    assert not _session_files(server), "nothing of the session is left on disk"
     assert opened.complaints == []
 
 
@@ -193,7 +193,7 @@ def test_a_reloaded_page_goes_on_with_its_session(browser, server, open_page):
     _renders_come(page)
     session = page.evaluate("sessionStorage.getItem('fitme.tab-session')")
     page.click("#keep")
-    _text(page, "#kept", "kept on the server", 10)
+    _text(page, "#kept", "kept on the server", FIT_S)
     page.reload()
     assert page.is_visible("#resume-choice")
     _start_camera(page)
@@ -213,6 +213,48 @@ def test_refused_camera(refusing_browser, open_page):
     _start_camera(page)
     _text(page, "#notice-title", "The camera was refused", 20)
     assert "allow it" in page.inner_text("#notice-words")
+
+
+LATE_CAMERA = """() => {
+    const devices = navigator.mediaDevices, open = devices.getUserMedia.bind(devices);
+    devices.getUserMedia = async (constraints) => {
+        await new Promise((resolve) => { window.allow = resolve; });
+        window.given = await open(constraints);
+        return window.given;
+    };
+}"""
+"""The person answers the browser's question for the camera when `allow` is called."""
+
+
+def test_a_camera_that_is_allowed_after_leaving_is_stopped(browser, server, open_page):
+    page = open_page(browser).page
+    offers = []
+    page.on("request", lambda request: offers.append(request) if request.url.endswith("/offer") else None)
+    page.evaluate(LATE_CAMERA)
+    _start_camera(page)
+    page.wait_for_function("window.allow")
+    _leave(page)
+    page.evaluate("window.allow()")
+    page.wait_for_function("window.given?.getTracks().every((track) => track.readyState === 'ended')")
+    page.wait_for_timeout(1.0 * SECOND)
+    assert page.is_visible("#welcome")
+    assert offers == []
+    assert _sessions(server) == 0
+
+
+def test_a_session_that_begins_after_leaving_is_erased(browser, server, open_page):
+    page = open_page(browser).page
+    held = []
+    page.route("**/offer", held.append)
+    _start_camera(page)
+    end = time.monotonic() + 20.0
+    while not held and time.monotonic() < end:
+        page.wait_for_timeout(0.1 * SECOND)
+    _leave(page)
+    with page.expect_response("**/offer"):
+        held[0].continue_()
+    _wait_for_no_session(server)
+    assert not _session_files(server)
 
 
 def test_no_camera(cameraless_browser, open_page):

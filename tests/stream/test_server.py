@@ -266,7 +266,8 @@ async def test_reconnect_expire_and_keep(server: ServerProcess, face_clip: list[
         before = back.renders
         await back.until(lambda: back.renders > before, 10.0)
         assert json.loads(await request("POST", f"{server.address}/session/{session}/keep", {"keep": True})) == {
-            "kept": True
+            "kept": True,
+            "stored": True,
         }
         await back.until(lambda: back.events["kept"]["kept"], 5.0)
     while (await health(server))["sessions"]:

@@ -1,0 +1,63 @@
+"""One owner a store, lifetimes on disk, and erasing that is remembered until it is done."""
+
+from pathlib import Path
+
+import pytest
+
+from fitme.errors import StoreError
+from fitme.session.folder import mark_kept
+from stream.web import session_folders
+from stream.web.session_folders import EraseError, SessionFolders
+
+
+def test_store_has_one_owner(tmp_path: Path) -> None:
+    first = SessionFolders(tmp_path / "store")
+    with pytest.raises(StoreError, match="another server"):
+        SessionFolders(tmp_path / "store")
+    first.release()
+    SessionFolders(tmp_path / "store").release()
+
+
+def test_unusable_store_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be used"):
+        SessionFolders(tmp_path / "file")
+
+
+def test_lifetimes(tmp_path: Path) -> None:
+    folders = SessionFolders(tmp_path)
+    session = folders.new_id()
+    assert folders.is_id(session)
+    assert not folders.may_live(session)
+    folders.renew(session, 60.0)
+    assert folders.ids() == [session]
+    assert folders.may_live(session)
+    folders.renew(session, -1.0)
+    assert not folders.may_live(session)
+    mark_kept(folders.path(session), True)
+    assert folders.may_live(session)
+    (folders.path(session) / "expires").write_text("nonsense")
+    mark_kept(folders.path(session), False)
+    assert not folders.may_live(session)
+
+
+def test_erasing_is_remembered_by_the_next_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: Path) -> None:
+        raise StoreError(f"{folder}: busy")
+
+    folders = SessionFolders(tmp_path)
+    session = folders.new_id()
+    folders.renew(session, 60.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(session_folders, "delete_session", fail)
+        with pytest.raises(EraseError, match="busy"):
+            folders.erase(session)
+    assert folders.erases(session)
+    assert not folders.may_live(session)
+    folders.release()
+    folders = SessionFolders(tmp_path)
+    assert folders.to_erase == {session}
+    folders.erase(session)
+    assert not folders.to_erase
+    assert not folders.path(session).exists()
+    assert not any((tmp_path / "erasing").iterdir())
