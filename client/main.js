@@ -100,6 +100,8 @@ async function startSample() {
 async function start(open, flipped, remembered) {
   leave();
   const current = attempt;
+  // Until the server answers, so that leaving early does not erase what was kept.
+  kept = remembered !== null && remembered === localStorage.getItem(KEPT_KEY);
   showPhase("session");
   view.reset();
   view.showStatus("Opening the camera…");

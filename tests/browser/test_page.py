@@ -196,7 +196,12 @@ def test_a_reloaded_page_goes_on_with_its_session(browser, server, open_page):
     _text(page, "#kept", "kept on the server", FIT_S)
     page.reload()
     assert page.is_visible("#resume-choice")
+    # Leaving before the server has answered keeps what was kept.
+    page.route("**/offer", lambda route: None)
     _start_camera(page)
+    _leave(page)
+    page.unroute("**/offer")
+    page.click("#start-camera")
     _renders_come(page)
     assert page.evaluate("sessionStorage.getItem('fitme.tab-session')") == session
     page.click("#delete")
