@@ -193,7 +193,7 @@ async function listVideoSources() {
   const sources = source && !source.isCamera ? [{ id: "sample", label: "Sample clip" }] : await listCameras();
   picker.replaceChildren(...sources.map(({ id, label }) => new Option(label, id)));
   picker.disabled = sources.length < 2;
-  const current = source?.stream.getVideoTracks()[0]?.getSettings().deviceId;
+  const current = source?.isCamera ? source.stream.getVideoTracks()[0]?.getSettings().deviceId : undefined;
   if (current) picker.value = current;
 }
 

@@ -237,7 +237,7 @@ def test_a_camera_that_is_allowed_after_leaving_is_stopped(browser, server, open
     page.on("request", lambda request: offers.append(request) if request.url.endswith("/offer") else None)
     page.evaluate(LATE_CAMERA)
     _start_camera(page)
-    page.wait_for_function("window.allow")
+    page.wait_for_function("() => window.allow !== undefined")
     _leave(page)
     page.evaluate("window.allow()")
     page.wait_for_function("window.given?.getTracks().every((track) => track.readyState === 'ended')")
@@ -250,7 +250,7 @@ def test_a_camera_that_is_allowed_after_leaving_is_stopped(browser, server, open
 def test_a_session_that_begins_after_leaving_is_erased(browser, server, open_page):
     page = open_page(browser).page
     held = []
-    page.route("**/offer", held.append)
+    page.route("**/offer", lambda route: held.append(route))
     _start_camera(page)
     end = time.monotonic() + 20.0
     while not held and time.monotonic() < end:
