@@ -10,7 +10,8 @@ from fitme.errors import InputError
 from fitme.fit.inversion.generator_inversion import ReflectanceFit, TextureTarget
 from fitme.fit.texture.baking import bake, enlarge, maps_of, with_bare_mouth
 from fitme.fit.texture.expression_correctives import ExpressionView, albedo_correctives
-from fitme.fit.texture.fusion import FusedTexture, FusionSettings
+from fitme.fit.texture.fusion import FusedTexture
+from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.map_arrays import MapArrays

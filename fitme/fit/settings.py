@@ -6,7 +6,7 @@ from fitme.fit.alignment.settings import AlignmentSettings
 from fitme.fit.inversion.settings import DenseSettings
 from fitme.fit.keyframes.outliers import OutlierSettings
 from fitme.fit.lighting.spherical_harmonics import LightSettings
-from fitme.fit.texture.fusion import FusionSettings
+from fitme.fit.texture.settings import FusionSettings
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,11 @@ from fitme.fit.lighting.sclera import sclera_color
 from fitme.fit.settings import FitSettings
 from fitme.fit.solver.joint_estimate import IDENTITY_FIXED, FreeParameters, JointEstimate
 from fitme.fit.solver.marginal_information import MarginalInformation, sum_information
+from fitme.fit.texture.delighting import delight, view_weight
 from fitme.fit.texture.expression_correctives import ExpressionView
 from fitme.fit.texture.expression_distance import expression_gram
-from fitme.fit.texture.fusion import SMALLEST_ALBEDO, delight, fuse, view_weight
+from fitme.fit.texture.fusion import FusionView, TextureFusion
+from fitme.fit.texture.skin_samples import SMALLEST_ALBEDO
 from fitme.fit.texture.texel_views import TexelViews
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps
@@ -173,26 +175,30 @@ class FitStages:
             for entry in active
         ]  # fmt: skip
         # Scleras calibrate a fresh texture; the albedo scale of marginalised keyframes is kept.
-        scleras = None
-        if marginalized is None:
-            scleras = [sclera_color(e.keyframe.image, e.keyframe.observation.landmarks, e.usable) for e in active]
+        scleras = [
+            sclera_color(e.keyframe.image, e.keyframe.observation.landmarks, e.usable) if marginalized is None else None
+            for e in active
+        ]
         prior = self._appearance.generator.maps()
-        texture = fuse(
+        fusion = TextureFusion(
             views.table,
-            seen,
-            [entry.sharpness for entry in active],
             views.at_texels(prior.diffuse),
             views.at_texels(prior.specular),
             self._settings.fusion,
             self._settings.light,
+        )
+        texture = fusion.fuse(
+            [
+                FusionView(view, entry.sharpness, sclera)
+                for view, entry, sclera in zip(seen, active, scleras, strict=True)
+            ],
             marginalized,
-            scleras,
         )
         self._appearance.set_texture(views.table, texture)
         for index, entry in enumerate(active):
             entry.estimate = replace(entry.solved, light_sh=texture.lights[index], loss=texture.errors[index])
             if not draft:
-                entry.view_albedo = texture.view_albedo[index]
+                entry.view_albedo = texture.view_albedos[index]
         return texture.disagreements
 
     def expression_view(

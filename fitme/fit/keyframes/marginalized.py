@@ -6,7 +6,8 @@ its landmarks on identity and focal length, so a round's cost does not grow with
 
 from fitme.fit.solver.marginal_information import MarginalInformation, sum_information
 from fitme.fit.texture.delighting import BandSums, ViewAlbedo
-from fitme.fit.texture.fusion import FusionSettings, Resting
+from fitme.fit.texture.fusion import MarginalizedTexture
+from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.unprojection import TexelTable
 
 
@@ -38,9 +39,9 @@ class MarginalizedKeyframes:
             del self._sharpness[key], self._information[key]
             self._sums.add(self._table, view, self._settings.detail_power, self._settings.band_sigma, sign=-1.0)
 
-    def texture(self) -> Resting | None:
+    def texture(self) -> MarginalizedTexture | None:
         """Sums of the albedo of marginalised keyframes; None without any."""
-        return Resting(self._sums, max(self._sharpness.values())) if self._view_albedos else None
+        return MarginalizedTexture(self._sums, max(self._sharpness.values())) if self._view_albedos else None
 
     def information(self) -> MarginalInformation | None:
         """Marginal information of their landmarks on identity and focal length; None without any."""

@@ -41,11 +41,11 @@ def bake(table: TexelTable, texture: FusedTexture, generated: ReflectanceMaps, i
     diffuse = texture.albedo
     if inverted:
         share = np.minimum(texture.confidence[:, None] / np.float32(FULL_CONFIDENCE), 1.0)
-        seen = SeenSkin(texture.seen, share, texture.skin_probability)
+        seen = SeenSkin(texture.observed, share, texture.skin_probability)
         expected = toned(table, table.from_map(enlarged.diffuse[0].numpy()), seen)
         expected = toned(table, _symmetric(table, expected, seen), seen)
-        diffuse = (expected + share * (texture.seen - expected)).astype(np.float32)
-    specular = table.from_map(enlarged.specular[0].numpy()) * _dulling(table, diffuse, texture.skin)
+        diffuse = (expected + share * (texture.observed - expected)).astype(np.float32)
+    specular = table.from_map(enlarged.specular[0].numpy()) * _dulling(table, diffuse, texture.expected)
     baked, shine = (torch.from_numpy(table.to_filled_map(values))[None] for values in (diffuse, specular))
     return replace(enlarged, diffuse=baked, specular=shine)
 

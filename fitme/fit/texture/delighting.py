@@ -1,7 +1,8 @@
-"""What single keyframes say of the albedo once their light is taken out, and the sums that add up to a fused texture.
+"""De-lighting of single keyframes, and the sums over keyframes that a fused texture is a ratio of.
 
-A texture in two bands is a ratio of sums over keyframes. A keyframe that rests is therefore kept in those sums exactly,
-at no cost for as long as it rests, and can leave them again.
+The colour of a texel is c = a s(l) + m(l): diffuse shading s and specular term m under the light l of its keyframe,
+albedo a. The sums are additive: a marginalised keyframe stays in them exactly, at constant cost, and can be subtracted
+again.
 """
 
 from dataclasses import dataclass
@@ -10,28 +11,35 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fitme.arrays import Float32Array, Float64Array, Int32Array
-from fitme.fit.texture.unprojection import TexelTable
+from fitme.arrays import Float32Array, Float64Array, IndexArray, Int32Array
+from fitme.fit.lighting.spherical_harmonics import LitSurface, lit_surface
+from fitme.fit.texture.unprojection import TexelObservation, TexelTable
+from fitme.shape.regions import Region
 
+MAXIMAL_ALBEDO = 0.98
+"""No skin, tooth or eye reflects more."""
 SMALLEST_WEIGHT = 1e-6
-"""Sums of weights are kept above this when something is divided by them."""
+"""Lower bound of summed weights and colours in denominators."""
 SMALLEST_DETAIL_WEIGHT = 1e-30
-"""The same of powers of weights."""
+"""Lower bound of summed powers of weights in denominators."""
+IN_SHADE = 0.5
+"""Share of the median shading below which hues are trusted less: light on skin in the shade has been reflected by
+other skin before, and is redder than the estimated light."""
 
 
 @dataclass(frozen=True)
 class ViewAlbedo:
-    """The texels that a keyframe shows, M of the table's N."""
+    """De-lit albedo of one keyframe at the M texels, of the table's N, that it shows."""
 
     index: Int32Array
-    """(M,) which they are."""
+    """(M,) texels."""
     albedo: npt.NDArray[np.float16]
     """(M, 3) linear."""
     weight: npt.NDArray[np.float16]
-    """(M,) how well each is seen times the keyframe's sharpness; above 0."""
+    """(M,) visibility weight times the keyframe's sharpness; above 0."""
 
     def over(self, count: int) -> tuple[Float32Array, Float32Array]:
-        """Albedo (N, 3) and weight (N,) over all `count` texels, 0 where the keyframe shows nothing."""
+        """Albedo (N, 3) and weight (N,) over all `count` texels, 0 at texels that the keyframe does not show."""
         albedo, weight = np.zeros((count, 3), np.float32), np.zeros(count, np.float32)
         albedo[self.index], weight[self.index] = self.albedo, self.weight
         return albedo, weight
@@ -39,53 +47,111 @@ class ViewAlbedo:
 
 @dataclass(frozen=True)
 class BandSums:
-    """Weighted sums over keyframes. Exact to add to and to take from: kept in double precision."""
+    """Weighted sums over keyframes, in double precision so that adding and subtracting one leaves no error."""
 
     weight: Float64Array
     """(N,) sum of weights."""
     low: Float64Array
     """(N, 3) sum of low bands by weight."""
     detail_weight: Float64Array
-    """(N,) sum of a power of the weights."""
+    """(N,) sum of powers of the weights."""
     high: Float64Array
-    """(N, 3) sum of high bands by that."""
+    """(N, 3) sum of high bands by these powers."""
 
     @classmethod
     def empty(cls, count: int) -> "BandSums":
-        """The sums over no keyframe for N texels."""
+        """Sums over no keyframe for N texels."""
         return cls(np.zeros(count), np.zeros((count, 3)), np.zeros(count), np.zeros((count, 3)))
 
     def copy(self) -> "BandSums":
-        """Sums that can be changed by themselves."""
+        """Independent sums of equal values."""
         return BandSums(self.weight.copy(), self.low.copy(), self.detail_weight.copy(), self.high.copy())
 
     def add(
         self, table: TexelTable, view: ViewAlbedo, detail_power: float, band_sigma: float, sign: float = 1.0
     ) -> None:
-        """Let a keyframe join, or leave with a `sign` of -1.
+        """Add a keyframe, or subtract it with a `sign` of -1.
 
-        `detail_power` is that of its weight in the high band, `band_sigma` the standard deviation of the low-pass
-        filter over the map's side.
+        :param detail_power: exponent of the keyframe's weight in the high band.
+        :param band_sigma: standard deviation of the Gaussian between the bands, as a share of the map's side.
         """
         albedo, weight = view.over(len(self.weight))
         low = _smooth(table, albedo, weight, band_sigma)[view.index]
-        seen = weight[view.index]
-        detailed = seen.astype(np.float64) ** detail_power
-        self.weight[view.index] += sign * seen
-        self.low[view.index] += sign * seen[:, None] * low
-        self.detail_weight[view.index] += sign * detailed
-        self.high[view.index] += sign * detailed[:, None] * (albedo[view.index] - low)
+        own_weight = weight[view.index]
+        detail_weight = own_weight.astype(np.float64) ** detail_power
+        self.weight[view.index] += sign * own_weight
+        self.low[view.index] += sign * own_weight[:, None] * low
+        self.detail_weight[view.index] += sign * detail_weight
+        self.high[view.index] += sign * detail_weight[:, None] * (albedo[view.index] - low)
 
     def albedo(self) -> Float32Array:
-        """(N, 3) low band averaged by weight, plus high band averaged by the power of it; 0 where nothing was seen."""
+        """(N, 3) mean of low bands by weight plus mean of high bands by the weight's power; 0 at unobserved texels."""
         low = self.low / np.maximum(self.weight, SMALLEST_WEIGHT)[:, None]
         high = self.high / np.maximum(self.detail_weight, SMALLEST_DETAIL_WEIGHT)[:, None]
         albedo: Float32Array = (low + high).astype(np.float32)
         return albedo
 
 
+def view_weight(table: TexelTable, view: TexelObservation, sharpness: float) -> Float32Array:
+    """(N,) weight of a view among others: its visibility weight times its sharpness, 0 on ears."""
+    weight = view.weight * np.float32(sharpness)
+    weight[table.region == Region.EARS] = 0.0
+    return weight
+
+
+def observed_surface(
+    table: TexelTable, view: TexelObservation, specular: Float32Array, index: IndexArray
+) -> LitSurface:
+    """Light transport at the texels `index` (M,) of a view; `specular` (N, 1) is the specular albedo."""
+    return lit_surface(view.normals[index], view.toward_viewer[index], specular[index], table.occlusion[index])
+
+
+def delight(
+    table: TexelTable,
+    view: TexelObservation,
+    weight: Float32Array,  # (N,)
+    specular: Float32Array,  # (N, 1)
+    light: Float32Array,  # (9, 3)
+    expected: Float32Array,  # (N, 3)
+) -> ViewAlbedo:
+    """De-lit albedo of a view under a light, near an `expected` albedo."""
+    index = np.flatnonzero(weight > SMALLEST_WEIGHT)
+    surface = observed_surface(table, view, specular, index)
+    albedo = delit_albedo(view.color[index], surface, light, expected[index])
+    return ViewAlbedo(index.astype(np.int32), albedo.astype(np.float16), weight[index].astype(np.float16))
+
+
+def delit_albedo(
+    color: Float32Array,  # (S, 3) linear
+    surface: LitSurface,
+    light: Float32Array,  # (9, 3)
+    expected: Float32Array,  # (S, 3) linear
+) -> Float32Array:
+    """(S, 3) linear albedo under which a surface has the observed colours.
+
+    The specular term is removed as its expected share of the colour, not as its amount: where a head shades itself,
+    both terms are dimmed alike, and subtracting the whole specular term would leave dark red skin.
+    """
+    shading = surface.shading(light)
+    predicted = expected * shading + surface.specular_term(light)
+    ratio = np.maximum(color / np.maximum(predicted, SMALLEST_WEIGHT), 0.0)
+    # In the shade only the level follows the observation; the hue stays the expected one.
+    grey = ratio.mean(-1, keepdims=True)
+    albedo = expected * (grey + _lit_share(shading) * (ratio - grey))
+    # Scaled as a whole instead of clipped by channel, so that a tongue lit more than estimated stays red.
+    excess = np.maximum(albedo.max(-1, keepdims=True) / MAXIMAL_ALBEDO, 1.0)
+    return np.asarray(albedo / excess, np.float32)
+
+
+def _lit_share(shading: Float32Array) -> Float32Array:
+    """(S, 1) in [0, 1] of shadings (S, 3): 1 from `IN_SHADE` of their median on, falling to 0 in the dark."""
+    level = shading.mean(-1, keepdims=True)
+    median = float(np.median(level)) if len(level) else 0.0
+    return np.asarray(np.minimum(level / max(IN_SHADE * median, SMALLEST_WEIGHT), 1.0), np.float32)
+
+
 def _smooth(table: TexelTable, values: Float32Array, weight: Float32Array, sigma: float) -> Float32Array:
-    """Low-pass (N, C) by normalised convolution over the map, so that unseen texels do not bleed in."""
+    """Low-pass (N, C) by normalised convolution over the map, so that unobserved texels do not bleed in."""
     sigma_texels = sigma * table.resolution
     stacked = table.to_map(np.concatenate([values * weight[:, None], weight[:, None]], -1))
     blurred = table.from_map(np.asarray(cv2.GaussianBlur(stacked, (0, 0), sigma_texels), np.float32))

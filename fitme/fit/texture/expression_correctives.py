@@ -9,7 +9,7 @@ import torch
 from fitme.arrays import Float32Array
 from fitme.fit.texture.delighting import ViewAlbedo
 from fitme.fit.texture.expression_distance import farthest_expressions
-from fitme.fit.texture.fusion import FusionSettings
+from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.shape.regions import Region

@@ -1,7 +1,7 @@
-"""Where pictures show bare skin, and what of the neck is to be believed.
+"""Skin probability of observed texels, and the mask of skin on the neck.
 
-Collars, scarves and hair lie over the neck. Painted on, they break off where the pictures do, and stay behind when the
-head turns: a head that is lit anew wants a bare neck.
+Collars, scarves and hair cover the neck. Painted on the neck, they would break off at the image's border and stay
+behind when the head turns; a head under new light needs a bare neck.
 """
 
 import cv2
@@ -12,37 +12,37 @@ from fitme.fit.texture.texel_blur import at_texels, blurred, low_pass, weighted_
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.shape.regions import Region
 
-JUDGED = (Region.SKIN, Region.LIPS, Region.NECK)
+COVERABLE_REGIONS = (Region.SKIN, Region.LIPS, Region.NECK)
 """Regions whose skin may be covered."""
 OFFSET = 0.01
-"""Linear albedo added before ratios or logarithms are taken, so that the dark does not decide."""
+"""Linear albedo added before logarithms and ratios, so that dark texels do not dominate."""
 SMOOTHING = 0.006
-"""Standard deviation by which skin is smoothed before it is judged, as a share of the map's side: stubble and folds are
+"""Standard deviation of the Gaussian before skin is classified, as a share of the map's side: stubble and folds are
 skin."""
 DARKEST, BRIGHTEST = 0.25, 2.0
-"""How dark and how bright skin may be over what is expected. A chin shades the neck more than the light that was found
-for the face says."""
+"""Bounds of skin's albedo over the expected one. The chin shades the neck more than the face's light predicts."""
 TOLERANCE = 0.35
-"""Logarithm over which likeness falls beyond these."""
+"""Logarithm beyond these bounds over which the probability falls to 0."""
 LARGEST_TINT = 0.15
-"""Root mean square over the channels by which the logarithm of a hue may differ from the face's."""
+"""Root mean square over the channels by which the logarithm of skin's hue may differ from the expected hue."""
 TINT_TOLERANCE = 0.1
-"""The same over which likeness falls beyond that."""
+"""Excess beyond it over which the probability falls to 0."""
 MARGIN = 0.012
-"""Kept from what is no skin and from what was not seen, as a share of the map's side; belief fades in over as much."""
-SEEN_FROM = 0.05
-"""Confidence from which a texel counts as seen."""
+"""Distance kept from covered and unobserved texels, as a share of the map's side; the mask fades over as much."""
+OBSERVED_FROM = 0.05
+"""Confidence from which a texel counts as observed."""
 
 
 def skin_probabilities(
-    table: TexelTable, seen: Float32Array, skin: Float32Array, confidence: Float32Array
+    table: TexelTable,
+    observed: Float32Array,  # (N, 3) linear
+    expected: Float32Array,  # (N, 3) linear
+    confidence: Float32Array,  # (N, 1)
 ) -> Float32Array:
-    """(N, 1) how much what was `seen` (N, 3) around each texel is like the `skin` (N, 3) expected there, [0, 1].
-
-    `confidence` (N, 1) is how well texels were seen. Albedos are linear.
-    """
-    weight = np.where(table.within(JUDGED)[:, None], confidence, 0.0)
-    ratio = low_pass(table, np.log((seen + OFFSET) / (skin + OFFSET)), weight, SMOOTHING)
+    """(N, 1) in [0, 1] probability that the texels around each show the expected skin, by level and hue of the observed
+    albedo over the expected one."""
+    weight = np.where(table.within(COVERABLE_REGIONS)[:, None], confidence, 0.0)
+    ratio = low_pass(table, np.log((observed + OFFSET) / (expected + OFFSET)), weight, SMOOTHING)
     level = ratio.mean(1, keepdims=True)
     tint = np.sqrt(((ratio - level) ** 2).mean(1, keepdims=True))
     return (
@@ -52,22 +52,25 @@ def skin_probabilities(
     )
 
 
-def bare_neck(table: TexelTable, skin_probability: Float32Array, confidence: Float32Array) -> Float32Array:
-    """(N, 1) share in [0, 1] of what was seen of the neck that is skin by its `skin_probability` (N, 1), fading out
-    towards collars and hair; 1 elsewhere. `confidence` (N, 1) is how well texels were seen."""
-    return _faded(table, (skin_probability > 0.5) | (confidence < SEEN_FROM))
+def neck_skin_mask(table: TexelTable, skin_probability: Float32Array, confidence: Float32Array) -> Float32Array:
+    """(N, 1) in [0, 1] mask of the neck's skin, fading out towards collars and hair; 1 elsewhere.
 
-
-def seen_neck(table: TexelTable, confidence: Float32Array) -> Float32Array:
-    """(N, 1) factor in [0, 1] of confidences (N, 1) on the neck, fading out towards what was not seen; 1 elsewhere.
-
-    The chin hides a neck abruptly, and beside it the neck is darkest: a line would show.
+    :param skin_probability: (N, 1).
+    :param confidence: (N, 1); unobserved texels count as skin.
     """
-    return _faded(table, confidence > SEEN_FROM)
+    return _faded(table, (skin_probability > 0.5) | (confidence < OBSERVED_FROM))
+
+
+def neck_boundary_fade(table: TexelTable, confidence: Float32Array) -> Float32Array:
+    """(N, 1) in [0, 1] factor of confidences (N, 1) on the neck, fading out towards unobserved texels; 1 elsewhere.
+
+    The chin occludes the neck abruptly, and the neck is darkest beside that edge: without the fade a line would show.
+    """
+    return _faded(table, confidence > OBSERVED_FROM)
 
 
 def _faded(table: TexelTable, good: BoolArray) -> Float32Array:
-    """(N, 1) on the neck 1 where all texels around are good (N, 1), 0 where some close by are not; 1 elsewhere."""
+    """(N, 1) on the neck 1 where all texels within `MARGIN` are good (N, 1), 0 beside bad ones; 1 elsewhere."""
     neck = (table.region == Region.NECK)[:, None]
     bad = weighted_map(table, np.ones_like(neck, np.float32), (neck & ~good).astype(np.float32))[..., 0] > 0.0
     margin = max(round(MARGIN * len(bad)), 1)

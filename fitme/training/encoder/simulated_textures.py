@@ -17,7 +17,8 @@ from fitme.arrays import Float32Array
 from fitme.color import linear_to_srgb, srgb_to_linear
 from fitme.fit.lighting.albedo_scale import AlbedoScaleSettings, expected_skin_albedo
 from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, LUMINANCE, MINIMAL_SHADING
-from fitme.fit.texture.fusion import MAXIMAL_ALBEDO, FusionSettings
+from fitme.fit.texture.delighting import MAXIMAL_ALBEDO
+from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.unprojection import texel_table, unproject
 from fitme.fit.texture.visibility import AROUND_GROWTH, AROUND_WEIGHT
 from fitme.geometry import Camera, transform

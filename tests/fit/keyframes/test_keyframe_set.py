@@ -14,7 +14,7 @@ from fitme.fit.solver.joint_estimate import JointEstimate, SolverSettings
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.solver.point_targets import MeshBasis, PointTargets
 from fitme.fit.texture.delighting import BandSums, ViewAlbedo
-from fitme.fit.texture.fusion import FusionSettings
+from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.unprojection import TexelTable, texel_table
 from fitme.geometry import Camera
 from fitme.shape import MorphableModel

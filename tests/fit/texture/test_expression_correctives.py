@@ -8,7 +8,7 @@ import torch
 from fitme.fit.texture.delighting import ViewAlbedo
 from fitme.fit.texture.expression_correctives import GRAM_STRIDE, ExpressionView, albedo_correctives, principal_mixing
 from fitme.fit.texture.expression_distance import expression_gram
-from fitme.fit.texture.fusion import FusionSettings
+from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.unprojection import texel_table
 from fitme.shape import MorphableModel
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index

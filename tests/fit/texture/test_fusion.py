@@ -16,7 +16,8 @@ from fitme.fit.keyframe import Keyframe
 from fitme.fit.lighting.spherical_harmonics import LightSettings
 from fitme.fit.solver.point_targets import MeshBasis
 from fitme.fit.texture.baking import DULLED, FULL_CONFIDENCE, bake, with_bare_mouth
-from fitme.fit.texture.fusion import FusedTexture, FusionSettings, fuse
+from fitme.fit.texture.fusion import FusedTexture, FusionView, TextureFusion
+from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.texel_views import BEHIND_LIPS, TexelViews
 from fitme.fit.texture.unprojection import TexelObservation
 from fitme.geometry import HeadPose
@@ -49,6 +50,21 @@ def see(
     known = estimate(yaw_deg, light)
     known.expression[expression_index("jawOpen")] = jaw
     return views.see(known, identity.numpy(), FOCAL, camera, keyframe.image, usable)
+
+
+def fuse(
+    views: TexelViews,
+    seen: list[TexelObservation],
+    prior: np.ndarray,
+    specular: np.ndarray,
+    *,
+    sharpness: list[float] | None = None,
+    scleras: list[np.ndarray | None] | None = None,
+) -> FusedTexture:
+    count = len(seen)
+    columns = zip(seen, sharpness or [1.0] * count, scleras or [None] * count, strict=True)
+    fusion = TextureFusion(views.table, prior, specular, FusionSettings(), LightSettings())
+    return fusion.fuse([FusionView(*view) for view in columns])
 
 
 def test_hidden_and_averted_texels_weigh_nothing(
@@ -86,7 +102,7 @@ def test_fusion_recovers_albedo_up_to_scale(
     expected = views.at_texels(skin.diffuse)
     prior = np.tile(np.array([[0.4, 0.3, 0.25]], np.float32), (len(expected), 1))
     specular = np.full((len(expected), 1), 0.5, np.float32)
-    fused = fuse(views.table, seen, [1.0, 1.0, 1.0], prior, specular, FusionSettings(), LightSettings())
+    fused = fuse(views, seen, prior, specular)
     face = (fused.confidence > 0.6) & (views.table.region == Region.SKIN)
     scale = np.median(fused.albedo[face] / expected[face])
     error = np.abs(fused.albedo[face] / scale - expected[face]).mean()
@@ -110,7 +126,7 @@ def test_a_shadow_that_no_light_explains_leaves_dark_skin_its_hue(views: TexelVi
     seen = [TexelObservation(color, np.ones(count, np.float32), normals, toward)]
     prior = np.tile(np.array([[0.4, 0.3, 0.25]], np.float32), (count, 1))
     specular = np.full((count, 1), 0.54, np.float32)
-    fused = fuse(views.table, seen, [1.0], prior, specular, FusionSettings(), LightSettings())
+    fused = fuse(views, seen, prior, specular)
     face = (views.table.region == Region.SKIN) & (views.table.occlusion[:, 0] == 1.0)
     hue = [np.median(fused.albedo[face & there, 2] / fused.albedo[face & there, 0]) for there in (shadowed, ~shadowed)]
     assert hue[0] > 0.85 * hue[1]
@@ -129,7 +145,7 @@ def test_what_other_skin_reddens_in_the_shade_is_not_red(views: TexelViews) -> N
     seen = [TexelObservation(color.astype(np.float32), np.ones(count, np.float32), normals, toward)]
     prior = np.tile(skin, (count, 1))
     matt = np.zeros((count, 1), np.float32)
-    fused = fuse(views.table, seen, [1.0], prior, matt, FusionSettings(), LightSettings())
+    fused = fuse(views, seen, prior, matt)
     face = (views.table.region == Region.SKIN) & (views.table.occlusion[:, 0] == 1.0)
     redness = fused.albedo[:, 0] / fused.albedo[:, 2]
 
@@ -153,7 +169,7 @@ def test_beside_white_eyes_the_same_colour_is_darker_skin(views: TexelViews) -> 
 
     def tone(sclera: list[float] | None) -> float:
         whites = [None if sclera is None else np.array(sclera, np.float32)]
-        fused = fuse(views.table, seen, [1.0], 2.0 * color, specular, FusionSettings(), LightSettings(), None, whites)
+        fused = fuse(views, seen, 2.0 * color, specular, scleras=whites)
         return float(np.median(fused.albedo[views.table.region == Region.SKIN]))
 
     assert tone([0.5, 0.47, 0.44]) < 0.9 * tone([0.25, 0.235, 0.22])
@@ -170,7 +186,7 @@ def test_a_sharper_view_gives_the_detail(views: TexelViews, light: Light) -> Non
     weight = np.ones(count, np.float32)
     seen = [TexelObservation(color, weight, normals, normals) for color in (sharp, blurred)]
     specular = np.zeros((count, 1), np.float32)
-    fused = fuse(views.table, seen, [1.0, 0.3], blurred, specular, FusionSettings(), LightSettings())
+    fused = fuse(views, seen, blurred, specular, sharpness=[1.0, 0.3])
     open_air = (views.table.occlusion[:, 0] == 1.0) & (views.table.region != Region.EARS)
     sides = [open_air & (checker[:, 0] == side) for side in (0, 1)]
     contrast = np.ptp([fused.albedo[side].mean() for side in sides])

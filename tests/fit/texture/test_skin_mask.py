@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fitme.fit.texture.skin_mask import bare_neck, seen_neck, skin_probabilities
+from fitme.fit.texture.skin_mask import neck_boundary_fade, neck_skin_mask, skin_probabilities
 from fitme.fit.texture.unprojection import TexelTable, texel_table
 from fitme.shape import load_default_model
 from fitme.shape.regions import Region
@@ -43,7 +43,7 @@ def test_a_collar_is_left_out_with_a_margin(table: TexelTable) -> None:
     edge = int(np.median(table.rows[neck]))
     collar = neck & (table.rows > edge)
     skin_probability = (~collar).astype(np.float32)[:, None]
-    share = bare_neck(table, skin_probability, everywhere(table, 1.0))[:, 0]
+    share = neck_skin_mask(table, skin_probability, everywhere(table, 1.0))[:, 0]
     assert share[collar].max() < 0.55
     assert share[collar & (table.rows > edge + 3)].max() < 0.05
     assert share[neck & (table.rows < edge - 8)].min() > 0.95
@@ -52,14 +52,14 @@ def test_a_collar_is_left_out_with_a_margin(table: TexelTable) -> None:
 
 def test_what_was_not_seen_is_no_collar(table: TexelTable) -> None:
     nothing = everywhere(table, 0.0)
-    assert (bare_neck(table, nothing, nothing) == 1.0).all()
+    assert (neck_skin_mask(table, nothing, nothing) == 1.0).all()
 
 
-def test_confidence_fades_towards_the_unseen_neck(table: TexelTable) -> None:
+def test_confidence_fades_towards_the_unneck_boundary_fade(table: TexelTable) -> None:
     neck = table.region == Region.NECK
     edge = int(np.median(table.rows[neck]))
     confidence = ((table.rows > edge) | ~neck).astype(np.float32)[:, None]
-    factor = seen_neck(table, confidence)[:, 0]
+    factor = neck_boundary_fade(table, confidence)[:, 0]
     assert factor[neck & (table.rows == edge + 1)].max() < 0.5
     assert factor[neck & (table.rows > edge + 8)].min() > 0.95
     assert (factor[~neck] == 1.0).all()

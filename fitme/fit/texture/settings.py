@@ -1,0 +1,30 @@
+"""Settings of the fused texture."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fitme.arrays import Float32Array, Float64Array
+from fitme.fit.lighting.albedo_scale import AlbedoScaleSettings
+
+
+@dataclass(frozen=True)
+class FusionSettings:
+    """Weights of keyframes in the fused texture."""
+
+    rounds: int = 3
+    """Alternations between light and albedo."""
+    detail_power: float = 4.0
+    """Exponent of a view's weight in the high band; a higher one favours the view that shows a texel best."""
+    band_sigma: float = 0.012
+    """Standard deviation of the Gaussian between low and high band, as a share of the map's side."""
+    confident_weight: float = 0.15
+    """Summed weight of a texel, over the greatest sharpness, at which its confidence is 0.5."""
+    light_samples: int = 12000
+    """Texels of skin, at most, on which lights are estimated."""
+    albedo_scale: AlbedoScaleSettings = field(default_factory=AlbedoScaleSettings)
+
+
+def confidence_of(weight: Float64Array, settings: FusionSettings) -> Float32Array:
+    """(N, 1) confidence w / (w + `confident_weight`) in [0, 1) of summed weights w (N,)."""
+    return (weight / (weight + settings.confident_weight))[:, None].astype(np.float32)
