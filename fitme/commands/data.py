@@ -79,7 +79,9 @@ def data_build(
             progress=show,
         )
         show(len(dataset.maps), len(dataset.maps))
-    console.print(f"{out}: {len(dataset.maps)} maps of {dataset.resolution} x {dataset.resolution} texels")
+    console.print(
+        f"{out}: {len(dataset.maps)} maps of {dataset.resolution} x {dataset.resolution} texels", markup=False
+    )
     _print_classes(console, dataset.ita_deg, dataset.seeds)
 
 

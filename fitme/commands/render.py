@@ -41,7 +41,7 @@ def render(
     loaded, model = Avatar.load(avatar), load_default_model()
     out.parent.mkdir(parents=True, exist_ok=True)
     if suffix in MOVIE_SUFFIXES:
-        write_turntable(loaded, model, out)
+        write_turntable(loaded, model, out.absolute())
         return
     picture = draw_portrait(
         loaded,

@@ -42,9 +42,14 @@ def train_reflectance(
         config, out, data=data, device=place, budget=training.RunBudget(steps, minutes), console=console
     )
     if outcome.finished:
-        console.print(f"finished after {outcome.step} steps: {out / training.GENERATOR_NAME}, {outcome.best_db:.2f} dB")
+        console.print(
+            f"finished after {outcome.step} steps: {out / training.GENERATOR_NAME}, {outcome.best_db:.2f} dB",
+            markup=False,
+        )
     else:
-        console.print(f"stopped after step {outcome.step}; the same command goes on from {outcome.checkpoint}")
+        console.print(
+            f"stopped after step {outcome.step}; the same command goes on from {outcome.checkpoint}", markup=False
+        )
 
 
 @app.command("encoder")

@@ -60,7 +60,7 @@ def train_translation(
                 save_translator(trainer.finished(), out)
     network = trainer.finished()
     save_translator(network, out)
-    console.print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
+    console.print(f"{out}: {out.stat().st_size / 1e6:.2f} MB", markup=False)
     if measure:
         score = score_translation(network, held_out_maps(measure, dataset.resolution))
         table = Table("figure", "value", title=f"Measured on {measure} held-out heads")

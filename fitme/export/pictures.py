@@ -11,8 +11,3 @@ def write_triple(folder: Path, name: str, image: UInt8Array, render: UInt8Array,
     """Write `NAME_input.png` and `NAME_render.png` (H, W, 3), and `NAME_mask.png` (H, W), 255 where the render is."""
     for kind, picture in (("input", image), ("render", render), ("mask", mask)):
         Image.fromarray(picture).save(folder / f"{name}_{kind}.png", compress_level=1)
-
-
-def frame_name(index: int) -> str:
-    """Number of a keyframe or a held-out frame as its files have it; `index` counts from 0."""
-    return f"{index + 1:03d}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, UnidentifiedImageError
 
 from fitme.errors import InputError
+from fitme.ingest.fit_outputs import written_files
 from fitme.ingest.frame import Frame
 from fitme.ingest.pictures import read_picture
 from fitme.ingest.spread import even_indices
@@ -39,12 +40,7 @@ def gather(paths: Sequence[Path]) -> list[Candidate]:
     candidates: list[Candidate] = []
     for path in paths:
         if path.is_dir():
-            found = [
-                Candidate(file, None, 0) for file in sorted(path.iterdir()) if file.is_file() and _is_picture(file)
-            ]
-            if not found:
-                raise InputError(f"{path}: the folder holds no pictures")
-            candidates += found
+            candidates += _photos(path)
         elif not path.exists():
             raise InputError(f"{path}: there is no such file")
         elif _is_picture(path):
@@ -58,6 +54,18 @@ def gather(paths: Sequence[Path]) -> list[Candidate]:
     if not candidates:
         raise InputError("nothing to look at: name photos or a video")
     return candidates
+
+
+def _photos(folder: Path) -> list[Candidate]:
+    """The photos of a folder by name, without the images that an earlier fit wrote there."""
+    written = written_files(folder)
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and _is_picture(file)]
+    photos = [Candidate(file, None, 0) for file in files if file.name not in written]
+    if files and not photos:
+        raise InputError(f"{folder}: the folder holds no photos, only images that an earlier fit wrote")
+    if not photos:
+        raise InputError(f"{folder}: the folder holds no photos")
+    return photos
 
 
 def read(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Frame]]:

@@ -70,7 +70,8 @@ def read_frames(info: VideoInfo, indices: Sequence[int]) -> Iterator[Frame]:
 
 def _opened(path: Path) -> av.container.InputContainer:
     try:
-        container = av.open(str(path))
+        # Absolute: FFmpeg takes what comes before a colon in a relative path for a protocol.
+        container = av.open(str(path.absolute()))
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{path}: not a video that can be read, or truncated ({error.strerror})") from error
     if container.format.name in _TEXT_FORMATS:

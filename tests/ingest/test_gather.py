@@ -53,5 +53,23 @@ def test_damaged_picture_is_reported_as_a_picture(inputs: Path):
 
 
 def test_empty_folder_is_refused(tmp_path: Path):
-    with pytest.raises(InputError, match="no pictures"):
+    with pytest.raises(InputError, match="no photos"):
         gather([tmp_path])
+
+
+def test_images_that_an_earlier_fit_wrote_are_not_photos(inputs: Path):
+    Image.new("RGB", (64, 48)).save(inputs / "diffuse.png")
+    (inputs / "report.json").write_text('{"fitme": "0.1.0", "files": ["diffuse.png", "photo0.png"]}')
+    assert [candidate.path.name for candidate in gather([inputs])] == ["photo0.png", "photo1.png", "photo2.png"]
+    for index in range(3):
+        (inputs / f"photo{index}.png").unlink()
+    with pytest.raises(InputError, match="only images that an earlier fit wrote"):
+        gather([inputs])
+
+
+@pytest.mark.parametrize("name", ["a:b.mp4", "-dash.mp4", "портрет.mp4", "file:a.mp4", "100%d.mp4"])
+def test_videos_of_any_name_are_read(inputs: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.chdir(inputs)
+    Path("clip.mp4").rename(name)
+    candidates = gather([Path(name)])
+    assert len(list(read(candidates[:2]))) == 2

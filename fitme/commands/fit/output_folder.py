@@ -28,7 +28,7 @@ from fitme.commands.fit.report import VERSION, finite, frame_json, round_json
 from fitme.commands.fit.stopwatch import Stopwatch
 from fitme.export.gltf import write_glb
 from fitme.export.obj import write_obj
-from fitme.export.pictures import frame_name, write_triple
+from fitme.export.pictures import write_triple
 from fitme.export.textures import write_textures
 from fitme.export.turntable import write_turntable
 from fitme.fit.alignment.aligner import camera_of
@@ -36,12 +36,12 @@ from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.state import FitState
 from fitme.geometry import Camera
+from fitme.ingest.fit_outputs import HOLDOUT_FOLDER, REPORT_FILE, frame_name, planned_files, written_files
 from fitme.ingest.observe import TrackedFrame
 from fitme.metrics.frame_scores import FrameScore, median_score, score_frame
 from fitme.shape import MorphableModel
 from fitme.track.identity import IdentityEmbedder
 
-HOLDOUT_FOLDER = "holdout"
 PARTS = AVATAR, KEYFRAMES, HELD_OUT, TURNTABLE = (
     "write avatar",
     "write keyframes",
@@ -76,7 +76,8 @@ def write_folder(outcome: Outcome, folder: Path, watch: Stopwatch, advance: Call
 
     `advance` is called after each of `PARTS`.
     """
-    _prepare(folder)
+    files = planned_files(len(outcome.state.keyframes), len(outcome.held_out))
+    _prepare(folder, files)
     with ThreadPoolExecutor(1, "turntable") as beside:
         movie = beside.submit(_write_movie, outcome, folder)
         with watch.measuring(AVATAR):
@@ -91,16 +92,23 @@ def write_folder(outcome: Outcome, folder: Path, watch: Stopwatch, advance: Call
         with watch.measuring(TURNTABLE):
             movie.result()
             advance()
-    return _write_report(outcome, keyframes, held_out, {**watch.seconds, "total": watch.total}, folder)
+    report = _report(outcome, keyframes, held_out, {**watch.seconds, "total": watch.total}, files)
+    _write_json(report, folder / REPORT_FILE)
+    return report
 
 
-def _prepare(folder: Path) -> None:
-    """Make the folder, and take away an earlier fit's frames, so that none of them is mistaken for a new one."""
+def _prepare(folder: Path, files: Sequence[str]) -> None:
+    """Make the folder, and remove what an earlier fit's report lists and nothing else.
+
+    A report that lists the new fit's `files` as well is written first: should this run break off, the next one can
+    tell its files from the user's.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for place in (folder, folder / HOLDOUT_FOLDER):
-        for pattern in ("[0-9][0-9][0-9].obj", "[0-9][0-9][0-9]_*.png"):
-            for path in place.glob(pattern):
-                path.unlink()
+    earlier = written_files(folder)
+    listed = {"version": VERSION, "fitme": version("fitme"), "files": sorted(earlier.union(files))}
+    _write_json(listed, folder / REPORT_FILE)
+    for name in earlier - {REPORT_FILE}:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _write_avatar(outcome: Outcome, folder: Path) -> None:
@@ -165,16 +173,17 @@ def _write_held_out(outcome: Outcome, folder: Path) -> Json:
     return {"frames": entries, "median": _finite_values(asdict(median_score(scores)))}
 
 
-def _write_report(
-    outcome: Outcome, keyframes: list[Json], held_out: Json, timings: Mapping[str, float], folder: Path
+def _report(
+    outcome: Outcome, keyframes: list[Json], held_out: Json, timings: Mapping[str, float], files: Sequence[str]
 ) -> Json:
-    """Write `report.json`; returns what it holds.
+    """Content of `report.json`.
 
-    `timings` are seconds of wall time by what they were spent on.
+    `timings` are seconds of wall time by what they were spent on, `files` paths relative to the folder.
     """
-    report = {
+    return {
         "version": VERSION,
         "fitme": version("fitme"),
+        "files": list(files),
         "inputs": list(outcome.inputs),
         "stage": outcome.avatar.stage,
         "focal_over_longer_side": outcome.avatar.focal,
@@ -186,8 +195,13 @@ def _write_report(
         "timings_s": {name: round(seconds, 3) for name, seconds in timings.items()},
         "machine": {"platform": platform.platform(), "threads": torch.get_num_threads()},
     }
-    (folder / "report.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return report
+
+
+def _write_json(content: Json, path: Path) -> None:
+    """Write a JSON file, replacing an earlier one only once all is written."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def _estimate_json(outcome: Outcome, estimate: KeyframeEstimate, camera: Camera) -> Json:

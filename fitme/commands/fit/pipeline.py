@@ -79,7 +79,7 @@ def run_fit(request: FitRequest, pictures: Pictures, models: Models, watch: Stop
             model=models.head,
             fitter=fitter,
             state=fitter.state(),
-            avatar=fitter.avatar().named(request.out.resolve().name),
+            avatar=fitter.avatar().named(_avatar_name(request.out)),
             held_out=held_out,
             embedder=models.embedder,
             inputs=[path.name for path in request.inputs],
@@ -87,10 +87,15 @@ def run_fit(request: FitRequest, pictures: Pictures, models: Models, watch: Stop
             skipped=observer.skipped | {named.get(key, key): why for key, why in fitter.dropped.items()},
         )
         task = progress.add_task("writing", total=len(PARTS))
-        report = write_folder(outcome, request.out, watch, lambda: progress.advance(task))
+        report = write_folder(outcome, request.out.resolve(), watch, lambda: progress.advance(task))
         progress.stop()
         _summarize(console, report, request.out, interrupted)
     return interrupted
+
+
+def _avatar_name(folder: Path) -> str:
+    """Name of the folder, with a replacement for each byte that is no UTF-8, since files of avatars cannot hold it."""
+    return folder.resolve().name.encode("utf-8", "replace").decode("utf-8")
 
 
 def _store(folder: Path) -> "SessionStore":
@@ -221,4 +226,4 @@ def _summarize(console: Console, report: "Json", folder: Path, interrupted: bool
     if report["skipped"]:
         reasons = sorted(set(report["skipped"].values()))
         console.print(f"{len(report['skipped'])} pictures were of no use: {', '.join(reasons)}")
-    console.print(f"written to {folder}")
+    console.print(f"written to {folder}", markup=False)

@@ -23,7 +23,9 @@ def quiet_libraries() -> Iterator[None]:
     shares_descriptor = _descriptor(python_stderr) == STANDARD_ERROR
     try:
         if shares_descriptor:
-            sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1, encoding=python_stderr.encoding)
+            sys.stderr = os.fdopen(
+                os.dup(terminal), "w", buffering=1, encoding=python_stderr.encoding, errors=python_stderr.errors
+            )
         yield
     finally:
         if shares_descriptor:

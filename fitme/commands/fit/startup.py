@@ -14,17 +14,16 @@ Whatever is imported before the models are read, here and in `fitme.ingest.prefe
 """
 
 import gc
-import os
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fitme.commands.fit.output_check import check_folder, check_inputs
 from fitme.commands.fit.quiet import quiet_libraries
 from fitme.commands.fit.request import FitRequest, Models, Pictures
 from fitme.commands.fit.stopwatch import Stopwatch
-from fitme.errors import BackendError, InputError
+from fitme.errors import BackendError
 from fitme.ingest.gather import gather
 from fitme.ingest.prefetch import Prefetcher
 from fitme.ingest.spread import split_holdout
@@ -42,7 +41,8 @@ def started(request: FitRequest, watch: Stopwatch) -> Iterator[tuple[Pictures, M
     """
     if request.device != "cpu":
         raise BackendError(f"--device {request.device}: fits run on the processor so far; use --device cpu")
-    _check_folder(request.out)
+    check_folder(request.out)
+    check_inputs(request.inputs, request.out)
     with ExitStack() as stack:
         stack.enter_context(quiet_libraries())
         beside = stack.enter_context(ThreadPoolExecutor(1, "drawing"))
@@ -72,6 +72,7 @@ def uncollected() -> Iterator[None]:
 def _pictures(request: FitRequest) -> Pictures:
     """What there is to look at; the first of it is being looked at."""
     candidates = gather(request.inputs) if request.inputs else []
+    check_inputs((candidate.path for candidate in candidates), request.out)
     fitted, held_out = split_holdout(len(candidates), request.holdout)
     first = tuple(candidates[index] for index in fitted)
     return Pictures(first, tuple(candidates[index] for index in held_out), Prefetcher(first))
@@ -108,12 +109,3 @@ def _prepare(head: "MorphableModel", generator: "ReflectanceGenerator") -> None:
     texel_table(head, generator.config.resolution)
     with torch.no_grad():
         generator.synthesize(generator.broadcast(generator.mean_w[None]))
-
-
-def _check_folder(folder: Path) -> None:
-    """Raises InputError if `folder` could not be written, so that no fit is made in vain."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file; name a folder to write to")
-    there = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{there}: cannot be written to; name another folder")

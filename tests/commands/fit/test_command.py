@@ -33,6 +33,8 @@ SIDE_PX = 256
 KEYFRAMES = 5
 MOVIE_S = 0.2
 MAP_RESOLUTION = 128
+STALE = ("099.obj", "099_input.png", "holdout/099_input.png")
+"""What an earlier fit left in the folder."""
 SKIN, LIPS, EYES = (0.45, 0.26, 0.19), (0.35, 0.11, 0.1), (0.6, 0.6, 0.6)
 """Linear albedos, enough for the tracker to see a face."""
 
@@ -88,8 +90,10 @@ def run(*arguments: str | Path) -> int:
 def folder(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out") / "ada"
     (out / "holdout").mkdir(parents=True)
-    for stale in ("099.obj", "099_input.png", "holdout/099_input.png"):
+    for stale in STALE:
         (out / stale).touch()
+    (out / "report.json").write_text(json.dumps({"fitme": "0.1.0", "files": list(STALE)}))
+    (out / "notes.txt").write_text("the user's own")
     assert run("fit", clip, "--out", out, "--seconds", "0", "--holdout", "0.25") == 0
     return out
 
@@ -114,6 +118,20 @@ def test_folder_holds_all_that_was_promised(folder: Path):
     assert Avatar.load(folder).name == "ada"
     with av.open(str(folder / "turntable.mp4")) as container:
         assert container.streams.video[0].frames == round(MOVIE_S * turntable.RATE_HZ)
+
+
+def test_report_lists_the_files_that_were_written(folder: Path):
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    listed = json.loads((folder / "report.json").read_text())["files"]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == files - {"notes.txt"}
+
+
+def test_outputs_of_a_fit_are_not_its_next_photos(folder: Path, clip: Path, capsys: pytest.CaptureFixture[str]):
+    assert run("fit", folder, "--out", folder.parent / "elsewhere") == 2
+    assert "only images that an earlier fit wrote" in capsys.readouterr().err
+    assert run("fit", clip, folder, "--out", folder) == 2
+    assert "lies in" in capsys.readouterr().err
 
 
 def test_held_out_frames_are_scored(folder: Path):
@@ -195,7 +213,7 @@ def test_session_goes_on_where_it_stopped(clip: Path, tmp_path: Path, monkeypatc
     assert run("fit", clip, "--out", tmp_path / "first", "--seconds", "0", "--session", store) == 0
     kept = expression_frames(store)
     assert len(kept) == FRAMES - KEYFRAMES
-    monkeypatch.setattr(fitting, "STUDIED", 3)
+    monkeypatch.setattr(fitting, "EXPRESSION_FRAMES", 3)
     assert run("fit", "--out", tmp_path / "second", "--seconds", "0", "--session", store) == 0
     first, second = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("first", "second"))
     assert len(second["rounds"]) > len(first["rounds"]) >= 1
