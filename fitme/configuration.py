@@ -1,29 +1,21 @@
-"""Settings from YAML files into typed, frozen dataclasses: unknown keys and values out of range are errors.
+"""Settings from YAML files into typed, frozen dataclasses, by msgspec: unknown keys and values out of range are errors.
 
 A settings class is a frozen dataclass of numbers, booleans, strings, paths, tuples and further settings classes, each
-field with a default. `bounded` gives a number its range.
+field with a default. `Annotated[float, Meta(ge=0.0)]` gives a number its range.
 """
 
 import dataclasses
-import types
-import typing
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import yaml
 
 from fitme.errors import ConfigError
 
 T = TypeVar("T")
-
-_LOW, _HIGH = "low", "high"
-
-
-def bounded(default: T, low: float, high: float) -> T:
-    """A dataclass field with a default whose value must lie in [low, high]."""
-    field: T = dataclasses.field(default=default, metadata={_LOW: low, _HIGH: high})
-    return field
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -61,48 +53,42 @@ def settings_from(settings_type: type[T], content: Any, where: str) -> T:  # noq
 
     :raises ConfigError: for an unknown key, a value of another type or out of range.
     """
-    if not isinstance(content, Mapping):
-        raise ConfigError(f"{where}: must be a mapping of names to values, not {content!r}")
-    assert dataclasses.is_dataclass(settings_type)
-    fields = {field.name: field for field in dataclasses.fields(settings_type)}
-    if unknown := sorted(str(key) for key in content if key not in fields):
-        raise ConfigError(f"{where}: unknown {', '.join(unknown)}; known are {', '.join(fields)}")
-    hints = typing.get_type_hints(settings_type)
-    values: dict[str, Any] = {}
-    for name, value in content.items():
-        values[name] = _convert(hints[name], value, f"{where}: {name}")
-        _check_range(values[name], fields[name].metadata, f"{where}: {name}")
-    return typing.cast("T", settings_type(**values))
+    try:
+        settings = msgspec.convert(content, settings_type, dec_hook=_decode)
+    except ConfigError as error:  # Of a class that checks what its fields are together.
+        raise ConfigError(f"{where}: {error}") from error
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {_with_key_first(str(error))}") from error
+    # msgspec refuses unknown keys only of its own structs; what became of the content shows which they are.
+    if mistakes := list(_mistakes(content, settings, "")):
+        raise ConfigError(f"{where}: {'; '.join(mistakes)}")
+    return settings
 
 
-def _check_range(value: Any, metadata: Mapping[Any, Any], where: str) -> None:  # noqa: ANN401
-    if _LOW in metadata and not metadata[_LOW] <= value <= metadata[_HIGH]:
-        raise ConfigError(f"{where}: must be from {metadata[_LOW]:g} to {metadata[_HIGH]:g}, not {value!r}")
-
-
-def _convert(expected: Any, value: Any, where: str) -> Any:  # noqa: ANN401
-    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        (expected,) = (argument for argument in arguments if argument is not type(None))
-        return _convert(expected, value, where)
-    if dataclasses.is_dataclass(expected) and isinstance(expected, type):
-        return settings_from(expected, value, where)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ConfigError(f"{where}: must be a list, not {value!r}")
-        types_ = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
-        if len(types_) != len(value):
-            raise ConfigError(f"{where}: must have {len(types_)} items, not {len(value)}")
-        return tuple(
-            _convert(item, part, f"{where}[{index}]")
-            for index, (item, part) in enumerate(zip(types_, value, strict=True))
-        )
+def _decode(expected: type[Any], value: Any) -> Any:  # noqa: ANN401
+    """Value of a type that msgspec leaves to us: paths."""
     if expected is Path and isinstance(value, str):
         return Path(value)
-    if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-        raise ConfigError(f"{where}: must be a {expected.__name__}, not {value!r}")
-    return value
+    raise ValueError(f"Expected `{expected.__name__}`, got `{type(value).__name__}`")
+
+
+def _with_key_first(message: str) -> str:
+    """msgspec's "Expected ... - at `$.key`" as "key: Expected ..."."""
+    text, _, place = message.partition(" - at `$")
+    return f"{place.strip('.`')}: {text}" if place else text
+
+
+def _mistakes(content: Any, converted: Any, key: str) -> Iterator[str]:  # noqa: ANN401
+    """Unknown keys of `content`, and numbers that are not finite; `converted` holds its settings, `key` is its own."""
+    if dataclasses.is_dataclass(converted):
+        known = [field.name for field in dataclasses.fields(converted)]
+        for name, value in content.items():
+            if name in known:
+                yield from _mistakes(value, getattr(converted, name), f"{key}{name}.")
+            else:
+                yield f"unknown {key}{name}; known are {', '.join(known)}"
+    elif isinstance(content, list | tuple):
+        for index, (value, item) in enumerate(zip(content, converted, strict=True)):
+            yield from _mistakes(value, item, f"{key.removesuffix('.')}[{index}].")
+    elif isinstance(content, float) and not math.isfinite(content):
+        yield f"{key.removesuffix('.')}: must be a finite number, not {content}"

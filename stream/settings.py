@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from fitme.configuration import bounded
+from msgspec import Meta
 
 
 @dataclass(frozen=True)
@@ -19,17 +20,17 @@ class IceServer:
 class SessionSettings:
     """Limits and time-outs of sessions."""
 
-    limit: int = bounded(2, 1, 64)
+    limit: Annotated[int, Meta(ge=1, le=64)] = 2
     """Sessions at a time; a further one is answered 503 with `Retry-After`."""
-    grace_s: float = bounded(60.0, 0.0, 86_400.0)
+    grace_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 60.0
     """A session without a camera and without a page ends after this time."""
-    connect_timeout_s: float = bounded(20.0, 0.1, 600.0)
+    connect_timeout_s: Annotated[float, Meta(ge=0.1, le=600.0)] = 20.0
     """A camera that has sent no frame by then is closed."""
-    silence_timeout_s: float = bounded(10.0, 0.1, 600.0)
+    silence_timeout_s: Annotated[float, Meta(ge=0.1, le=600.0)] = 10.0
     """A camera that has sent no frame for this long is closed."""
-    retry_after_s: int = bounded(10, 1, 3600)
+    retry_after_s: Annotated[int, Meta(ge=1, le=3600)] = 10
     """`Retry-After` of answers while the server is full or its engine is starting."""
-    watchers_limit: int = bounded(8, 1, 256)
+    watchers_limit: Annotated[int, Meta(ge=1, le=256)] = 8
     """Websockets that may watch one session."""
 
 
@@ -37,45 +38,45 @@ class SessionSettings:
 class CameraSettings:
     """Video of the person."""
 
-    max_pixels: int = bounded(1280 * 720, 160 * 120, 3840 * 2160)
+    max_pixels: Annotated[int, Meta(ge=160 * 120, le=3840 * 2160)] = 1280 * 720
     """Larger frames are shrunk on arrival."""
-    tracking_events_per_second: float = bounded(10.0, 0.1, 60.0)
+    tracking_events_per_second: Annotated[float, Meta(ge=0.1, le=60.0)] = 10.0
 
 
 @dataclass(frozen=True)
 class RenderSettings:
     """Renders of the avatar."""
 
-    size_px: int = bounded(512, 64, 2048)
-    per_second: float = bounded(20.0, 1.0, 60.0)
+    size_px: Annotated[int, Meta(ge=64, le=2048)] = 512
+    per_second: Annotated[float, Meta(ge=1.0, le=60.0)] = 20.0
     """Upper limit for each session, of renders and of camera frames that are tracked."""
-    jpeg_quality: int = bounded(85, 10, 100)
+    jpeg_quality: Annotated[int, Meta(ge=10, le=100)] = 85
 
 
 @dataclass(frozen=True)
 class FitSettings:
     """Fit of a session, and its share of the machine."""
 
-    slice_s: float = bounded(1.0, 0.05, 30.0)
+    slice_s: Annotated[float, Meta(ge=0.05, le=30.0)] = 1.0
     """Time budget of one round; a new keyframe waits at most this long."""
-    collect_s: float = bounded(5.0, 0.0, 600.0)
+    collect_s: Annotated[float, Meta(ge=0.0, le=600.0)] = 5.0
     """The first keyframe is fitted at once, those of the time after it together; later ones wait until the first full
     fit is done, since each takes the fit some steps back."""
-    adopt_period_s: float = bounded(8.0, 0.0, 600.0)
+    adopt_period_s: Annotated[float, Meta(ge=0.0, le=600.0)] = 8.0
     """Interval between later batches of keyframes."""
-    batch: int = bounded(5, 1, 100)
+    batch: Annotated[int, Meta(ge=1, le=100)] = 5
     """Keyframes that are added at a time at most, most novel head directions first."""
-    expression_frames: int = bounded(24, 0, 64)
+    expression_frames: Annotated[int, Meta(ge=0, le=64)] = 24
     """Further frames at most of which, once the fit has converged, only expression correctives are extracted."""
-    alignment_rounds: int = bounded(1, 0, 100)
-    coarse_steps: int = bounded(16, 1, 10_000)
-    inversion_steps: int = bounded(8, 1, 10_000)
-    tuning_steps: int = bounded(8, 1, 10_000)
+    alignment_rounds: Annotated[int, Meta(ge=0, le=100)] = 1
+    coarse_steps: Annotated[int, Meta(ge=1, le=10_000)] = 16
+    inversion_steps: Annotated[int, Meta(ge=1, le=10_000)] = 8
+    tuning_steps: Annotated[int, Meta(ge=1, le=10_000)] = 8
     """Effort of the first full fit, as in `fitme.fit.settings`: less than for a recording, since a person waits for it
     and later keyframes add to it."""
-    niceness: int = bounded(5, 0, 19)
+    niceness: Annotated[int, Meta(ge=0, le=19)] = 5
     """Lower priority than renders and sockets."""
-    threads: int = bounded(1, 1, 64)
+    threads: Annotated[int, Meta(ge=1, le=64)] = 1
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class ServeSettings:
     """All settings of `fitme serve`."""
 
     host: str = "127.0.0.1"
-    port: int = bounded(8000, 0, 65_535)
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
     tls_cert: Path | None = None
     """PEM chain; browsers give the camera only to secure pages, except on localhost."""
     tls_key: Path | None = None
@@ -91,9 +92,9 @@ class ServeSettings:
     """Folder of the sessions' data."""
     ice_servers: tuple[IceServer, ...] = ()
     """None are needed on one machine or in one network."""
-    max_message_bytes: int = bounded(65_536, 1024, 16 * 1024 * 1024)
+    max_message_bytes: Annotated[int, Meta(ge=1024, le=16 * 1024 * 1024)] = 65_536
     """Largest websocket message and request body that is accepted."""
-    max_loop_lag_s: float = bounded(2.0, 0.05, 60.0)
+    max_loop_lag_s: Annotated[float, Meta(ge=0.05, le=60.0)] = 2.0
     """`GET /healthz` turns 503 beyond it."""
     session: SessionSettings = field(default_factory=SessionSettings)
     camera: CameraSettings = field(default_factory=CameraSettings)

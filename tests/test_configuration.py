@@ -2,32 +2,37 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
+from msgspec import Meta
 
-from fitme.configuration import bounded, load_settings, settings_from
+from fitme.configuration import load_settings, settings_from
 from fitme.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Inner:
-    rate: float = bounded(1.0, 0.0, 2.0)
+    rate: Annotated[float, Meta(ge=0.0, le=2.0)] = 1.0
 
 
 @dataclass(frozen=True)
 class Outer:
-    count: int = bounded(3, 1, 9)
+    count: Annotated[int, Meta(ge=1, le=9)] = 3
     enabled: bool = False
     path: Path | None = None
     size: tuple[int, int] = (1, 2)
     names: tuple[str, ...] = ()
+    kind: Literal["a", "b"] = "a"
+    free: float = 0.0
     inner: Inner = field(default_factory=Inner)
+    parts: tuple[Inner, ...] = ()
 
 
 def test_values_are_typed(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text("part: {count: 4, enabled: true, path: x/y, size: [3, 4], names: [a, b, c], inner: {rate: 2}}")
-    expected = Outer(4, True, Path("x/y"), (3, 4), ("a", "b", "c"), Inner(2.0))
+    expected = Outer(4, True, Path("x/y"), (3, 4), ("a", "b", "c"), inner=Inner(2.0))
     assert load_settings(Outer, file, "part") == expected
     assert isinstance(expected.inner.rate, float)
     assert load_settings(Outer, file, "absent") == Outer()
@@ -36,18 +41,24 @@ def test_values_are_typed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"cuont": 4}, "unknown cuont"),
-        ({"count": 10}, "from 1 to 9"),
-        ({"count": True}, "int"),
-        ({"count": 1.5}, "int"),
-        ({"enabled": "yes"}, "bool"),
-        ({"size": [1]}, "2 items"),
-        ({"size": 3}, "list"),
+        ({"cuont": 4}, "here: unknown cuont; known are count, enabled"),
+        ({"inner": {"rote": 1.0}}, r"unknown inner\.rote; known are rate"),
+        ({"parts": [{}, {"rote": 1.0}]}, r"unknown parts\[1\]\.rote"),
+        ({"count": 10}, "here: count: .*<= 9"),
+        ({"count": 0}, "count: .*>= 1"),
+        ({"count": True}, "count: .*int"),
+        ({"count": 1.5}, "count: .*int"),
+        ({"enabled": "yes"}, "enabled: .*bool"),
+        ({"size": [1]}, "size: .*length 2"),
+        ({"size": 3}, "size: .*array"),
         ({"names": [1]}, r"names\[0\]"),
-        ({"inner": {"rate": float("nan")}}, "inner: rate"),
-        ({"inner": 3}, "mapping"),
-        ([], "mapping"),
-        ({"path": 3}, "Path"),
+        ({"inner": {"rate": 3.0}}, r"inner\.rate: .*<= 2"),
+        ({"inner": {"rate": float("nan")}}, r"inner\.rate"),
+        ({"free": float("inf")}, "free: must be a finite number"),
+        ({"inner": 3}, "inner: .*object"),
+        ([], "here: .*object"),
+        ({"path": 3}, "path: .*Path"),
+        ({"kind": "c"}, "kind: .*'c'"),
     ],
 )
 def test_mistakes_are_named(content: object, words: str) -> None:

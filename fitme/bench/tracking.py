@@ -22,7 +22,8 @@ from fitme.geometry import transform
 from fitme.shape import EXPRESSION_NAMES, MorphableModel, load_default_model
 from fitme.synthetic.clip import CAMERA_NOISE, ClipSettings, SyntheticFrame, clip_frames, clip_identity
 from fitme.track.observation import FaceObservation
-from fitme.track.tracker import FrameTracker, TrackerSettings
+from fitme.track.settings import TrackerSettings
+from fitme.track.tracker import FrameTracker
 
 STILL_FRAMES = 150
 SETTLING_FRAMES = 30

@@ -55,7 +55,7 @@ def written_files(folder: Path) -> frozenset[str]:
     root = folder.resolve()
     return frozenset(
         name
-        for name in _listed(report)
+        for name in (*_listed(report), REPORT_FILE)
         if is_output_name(name) and (folder / name).parent.resolve().is_relative_to(root)
     )
 

@@ -1,6 +1,6 @@
-"""Looking at pictures ahead of whoever takes them.
+"""Reads images, and detects faces in photos, ahead of the thread that takes them.
 
-Free of torch, as all that it imports, so that a picture can be looked at while torch is still being imported.
+Free of torch, as are all modules that it imports, so that faces can be found while torch is still being imported.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,37 +9,38 @@ from dataclasses import dataclass
 from itertools import groupby
 from types import TracebackType
 
+from fitme.ingest.candidates import Candidate, read
 from fitme.ingest.frame import Frame
-from fitme.ingest.gather import Candidate, read
-from fitme.ingest.pictures import read_picture
-from fitme.track.detections import Detections, look
+from fitme.ingest.photos import read_photo
+from fitme.track.detections import Detections, detect
+from fitme.track.factory import DEFAULT_NETWORKS, landmark_backend
 from fitme.track.landmarks import FaceFinder
-from fitme.track.mediapipe_solutions import SolutionsBackend
 from fitme.track.segmentation import HandOcclusion
+from fitme.track.settings import NetworkSettings
 
 
 @dataclass(frozen=True)
 class Prefetched:
-    """A candidate that was read."""
+    """A candidate with its image."""
 
     candidate: Candidate
     frame: Frame
-    sight: Detections | None
-    """What a photo shows; None for a frame of a video, in which a tracker follows the face from frame to frame."""
+    detections: Detections | None
+    """Of a photo; None for a frame of a video, in which a tracker follows the face from frame to frame."""
 
 
 class Prefetcher:
-    """Reads candidates in their order, and looks at photos one ahead of whoever takes them, on a thread of its own.
+    """Reads candidates in their order, and photos one ahead with their detections, on a thread of its own.
 
-    The networks let go of the interpreter while they run, so that the taking thread loses next to nothing.
+    The networks release the interpreter's lock while they run, so that the taking thread loses next to nothing.
     """
 
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
-        """Begins with the first candidate."""
+    def __init__(self, candidates: Sequence[Candidate], networks: NetworkSettings = DEFAULT_NETWORKS) -> None:
+        """Begin with the first candidate. The landmark network is the one that `networks` names."""
         self._candidates = tuple(candidates)
-        self._finder = FaceFinder(SolutionsBackend())
+        self._finder = FaceFinder(landmark_backend(networks))
         self._hands = HandOcclusion()
-        self._thread = ThreadPoolExecutor(1, "lookout")
+        self._thread = ThreadPoolExecutor(1, "prefetch")
         self._begun: dict[int, Future[Prefetched]] = {}
         self._begin(0)
 
@@ -56,12 +57,12 @@ class Prefetcher:
                 continue
             for index, _ in group:
                 self._begin(index)
-                glimpse = self._begun.pop(index).result()
+                prefetched = self._begun.pop(index).result()
                 self._begin(index + 1)
-                yield glimpse
+                yield prefetched
 
     def close(self) -> None:
-        """Wait until nothing is being looked at, and release the networks."""
+        """Wait for the photo that is being read, and release the networks."""
         self._thread.shutdown(cancel_futures=True)
         self._finder.close()
         self._hands.close()
@@ -75,11 +76,11 @@ class Prefetcher:
         self.close()
 
     def _begin(self, index: int) -> None:
-        """Have a candidate looked at, unless that was begun, or it is no photo."""
+        """Submit a candidate to the thread, unless it was submitted before or is no photo."""
         if index in self._begun or index >= len(self._candidates) or self._candidates[index].video is not None:
             return
-        self._begun[index] = self._thread.submit(self._glimpse, self._candidates[index])
+        self._begun[index] = self._thread.submit(self._prefetch, self._candidates[index])
 
-    def _glimpse(self, photo: Candidate) -> Prefetched:
-        frame = read_picture(photo.path)
-        return Prefetched(photo, frame, look(frame.image, self._finder, self._hands))
+    def _prefetch(self, photo: Candidate) -> Prefetched:
+        frame = read_photo(photo.path)
+        return Prefetched(photo, frame, detect(frame.image, self._finder, self._hands))

@@ -117,10 +117,15 @@ class GeneratorConfig:
 
     @staticmethod
     def from_stored(values: Mapping[str, Any]) -> "GeneratorConfig":
-        """Of the mapping that JSON or YAML holds, of this or an earlier format.
+        """Of the mapping that JSON holds, of this or an earlier format.
 
         TypeError or ConfigError where that is no configuration.
         """
+        return GeneratorConfig(**GeneratorConfig.current_format(values))
+
+    @staticmethod
+    def current_format(values: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of the mapping that JSON or YAML holds, of this or an earlier format; TypeError where it is none."""
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
         }
@@ -129,7 +134,7 @@ class GeneratorConfig:
         if branches:  # Exactly these: a file may be older than a modality.
             default = _default_branches()
             fields["branches"] = {name: branches.get(name, default[name]) for name in CORE_NAMES} | branches
-        return GeneratorConfig(**fields)
+        return fields
 
 
 class SynthesisStage(nn.Module):

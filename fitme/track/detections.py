@@ -1,6 +1,6 @@
-"""What MediaPipe's networks see in a single picture, before anybody asks for pose, expression or identity.
+"""Faces and hands that networks find in a single image, before pose, expression and identity are computed.
 
-Free of torch, so that a picture can be looked at while torch is still being imported.
+Free of torch, so that an image can be searched while torch is still being imported.
 """
 
 from dataclasses import dataclass
@@ -12,15 +12,18 @@ from fitme.track.segmentation import HandOcclusion
 
 @dataclass(frozen=True)
 class Detections:
-    """Faces of a picture, and what hides the first of them."""
+    """Faces of an image, and the occlusion of the first of them."""
 
     faces: tuple[DetectedFace, ...]
-    """Largest first; empty if the picture shows nobody."""
+    """Largest first; empty if the image shows nobody."""
     occlusion: float
     """Share of the first face's oval that hands cover, 0 to 1."""
 
 
-def look(image: UInt8Array, finder: FaceFinder, hands: HandOcclusion) -> Detections:
-    """Look at a picture (H, W, 3) uint8 sRGB of any size. Raises `InputError` if it has another layout."""
+def detect(image: UInt8Array, finder: FaceFinder, hands: HandOcclusion) -> Detections:
+    """Search an image (H, W, 3) uint8 sRGB of any size.
+
+    :raises InputError: if it has another layout.
+    """
     faces = finder.detect(image)
     return Detections(faces, hands.share(image, faces[0].landmarks) if faces else 0.0)

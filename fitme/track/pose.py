@@ -22,6 +22,7 @@ from fitme.shape.expressions import EXPRESSION_COUNT
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.gaze import GAZE, EyeModel, solve_gaze
 from fitme.track.projection import project, projection_jacobian, rigid_jacobian
+from fitme.track.settings import PoseSettings
 
 POSE_COUNT: Final = 6
 """Parameters of a pose's increment: three of rotation (left-multiplied, view axes), three of translation."""
@@ -37,28 +38,6 @@ LIP_PAIRS: Final = ((13, 14), (82, 87), (312, 317), (81, 178), (311, 402), (78, 
 """Upper and lower rim of the mouth's opening; its two corners."""
 BROW_PAIRS: Final = ((105, 159), (66, 158), (70, 33), (334, 386), (296, 385), (300, 263))
 """Brow and the eye below it."""
-
-
-@dataclass(frozen=True)
-class PoseSettings:
-    """Trust in landmarks and priors. Sigmas of landmarks are shares of the face's size in the picture."""
-
-    landmark_sigma: float = 0.03
-    """Error of a landmark; larger than its scatter, since neighbours err together."""
-    contour_factor: float = 3.0
-    """Factor for the outline, which slides over the skin as the head turns."""
-    averted_factor: float = 4.0
-    """Factor for landmarks that face away from the camera, which the network guesses."""
-    distance_sigma: float = 0.006
-    """Error of the offset between paired landmarks (lids, lips, brows), which tells most of the expression."""
-    expression_sigma: float = 0.3
-    """Standard deviation of an expression coefficient about zero."""
-    change_sigma: float = 0.5
-    """Standard deviation of a coefficient's change from one frame of a video to the next."""
-    robust_scale: float = 2.5
-    """Residual, in sigmas, beyond which a landmark counts less (Geman-McClure)."""
-    damping: float = 1e-3
-    """Levenberg-Marquardt damping, relative to the diagonal."""
 
 
 @dataclass(frozen=True)

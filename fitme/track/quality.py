@@ -24,7 +24,7 @@ INTERIOR: Final = -0.12
 
 
 @dataclass(frozen=True)
-class PictureQuality:
+class ImageQuality:
     """The part of `FrameQuality` that pixels tell."""
 
     sharpness: float
@@ -33,7 +33,7 @@ class PictureQuality:
     face_size_px: float
 
 
-def picture_quality(image: UInt8Array, landmarks: Float32Array) -> PictureQuality:
+def image_quality(image: UInt8Array, landmarks: Float32Array) -> ImageQuality:
     """Measure a face with landmarks (478, 2) px in a picture (H, W, 3) uint8 sRGB. About 1 ms.
 
     Sharpness is the deviation of the Laplacian over the deviation of luminance, inside the face brought to a canonical
@@ -51,14 +51,14 @@ def picture_quality(image: UInt8Array, landmarks: Float32Array) -> PictureQualit
     face_size_px = float(np.sqrt(cv2.contourArea(outline)))
     count = np.count_nonzero(inside)
     if count == 0:
-        return PictureQuality(0.0, 0.0, 1.0, face_size_px)
+        return ImageQuality(0.0, 0.0, 1.0, face_size_px)
     luminance = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY))
     mean, deviation = cv2.meanStdDev(luminance, mask=inside.view(np.uint8))
     _, detail = cv2.meanStdDev(cv2.Laplacian(luminance, cv2.CV_32F), mask=inside.view(np.uint8))
     red, green, blue = cv2.split(crop)
     clipped = (luminance <= BLACK_BYTE) | (cv2.max(cv2.max(red, green), blue) >= WHITE_BYTE)
     contrast = max(float(deviation[0, 0]), MINIMAL_CONTRAST)
-    return PictureQuality(
+    return ImageQuality(
         sharpness=float(detail[0, 0]) / contrast / SHARPNESS_OF_A_CRISP_WEBCAM,
         exposure=float(mean[0, 0]) / 255.0,
         clipped=np.count_nonzero(clipped & inside) / count,

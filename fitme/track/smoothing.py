@@ -1,22 +1,9 @@
 """One-Euro filter: steady when the signal rests, prompt when it moves (Casiez, Roussel and Vogel, CHI 2012)."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from fitme.arrays import Float64Array
-
-
-@dataclass(frozen=True)
-class OneEuroSettings:
-    """How a signal is smoothed."""
-
-    rest_cutoff_hz: float
-    """Cutoff of the low pass when the signal rests: lower is steadier."""
-    speed_gain: float
-    """Growth of the cutoff, Hz per (unit of the signal per second): higher lags less."""
-    speed_cutoff_hz: float = 1.0
-    """Cutoff of the low pass of the speed."""
+from fitme.track.settings import OneEuroSettings
 
 
 class OneEuroFilter:

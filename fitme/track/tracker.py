@@ -1,59 +1,21 @@
 """Tracking a face through a video, or analysing single pictures: the door to this package."""
 
-from dataclasses import dataclass
-from functools import cache
-from typing import Final
-
 import numpy as np
 
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.geometry import Camera, HeadPose
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.blink import close_eyes
-from fitme.track.detections import Detections, look
-from fitme.track.identity import DlibEmbedder, IdentityEmbedder
+from fitme.track.detections import Detections, detect
+from fitme.track.factory import identity_embedder, landmark_backend
+from fitme.track.identity import IdentityEmbedder
 from fitme.track.landmarks import DetectedFace, FaceFinder, LandmarkBackend
-from fitme.track.mediapipe_solutions import SolutionsBackend
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 from fitme.track.pose import PoseEstimate, PoseSolver
-from fitme.track.quality import picture_quality
+from fitme.track.quality import image_quality
 from fitme.track.segmentation import HandOcclusion
-from fitme.track.smoothing import OneEuroFilter, OneEuroSettings
-
-ROTATION_SMOOTHING: Final = OneEuroSettings(rest_cutoff_hz=2.0, speed_gain=8.0)
-"""Of the rotation, radians."""
-TRANSLATION_SMOOTHING: Final = OneEuroSettings(rest_cutoff_hz=1.5, speed_gain=40.0)
-"""Of the translation, metres."""
-EXPRESSION_SMOOTHING: Final = OneEuroSettings(rest_cutoff_hz=2.5, speed_gain=1.5)
-"""Of the expression coefficients."""
-
-
-@dataclass(frozen=True)
-class TrackerSettings:
-    """How often the dearer checks of a video are made."""
-
-    focal: float = 1.1
-    """Focal length over the longer side of the picture, until another is set: a webcam of about 50 degrees across."""
-    several_period_s: float = 0.3
-    """Time between two looks for a second face (2 ms)."""
-    occlusion_period_s: float = 0.4
-    """Time between two looks for a hand in front of the face (10 ms)."""
-    embedding_period_s: float = 1.0
-    """Time between two identity embeddings (12 ms) of a face that stays."""
-    doubt_period_s: float = 0.1
-    """Time between two embeddings while the face is not the reference's."""
-    doubtful_matches: int = 3
-    """Embeddings in a row that must differ from the reference before the person counts as another."""
-    doubt_factor: float = 1.08
-    """Distance, in units of the embedder's threshold, from which an embedding differs: grimaces reach the threshold."""
-    certain_factor: float = 1.25
-    """The same for a difference of which one embedding is enough."""
-    jump: float = 0.5
-    """Motion between two frames, as a share of the face's size, that could be another face taking over."""
-    iterations: int = 2
-    """Gauss-Newton steps for a frame that follows another."""
-    still_iterations: int = 20
-    """Gauss-Newton steps without a frame before."""
+from fitme.track.settings import TrackerSettings
+from fitme.track.smoothing import OneEuroFilter
 
 
 class FrameTracker:
@@ -67,17 +29,17 @@ class FrameTracker:
         backend: LandmarkBackend | None = None,
         embedder: IdentityEmbedder | None = None,
     ) -> None:
-        """`backend` and `embedder` are MediaPipe's face mesh and dlib's ResNet unless others are given."""
+        """`backend` and `embedder` are the defaults of `fitme.track.factory` unless others are given."""
         self._settings = settings or TrackerSettings()
-        self._finder = FaceFinder(backend or SolutionsBackend())
-        self._embedder = embedder or default_embedder()
+        self._finder = FaceFinder(backend or landmark_backend())
+        self._embedder = embedder or identity_embedder()
         self._hands = HandOcclusion()
-        self._solver = PoseSolver(model)
+        self._solver = PoseSolver(model, self._settings.pose)
         self._focal = self._settings.focal
         self._reference: Float32Array | None = None
-        self._rotation = OneEuroFilter(ROTATION_SMOOTHING)
-        self._translation = OneEuroFilter(TRANSLATION_SMOOTHING)
-        self._expression = OneEuroFilter(EXPRESSION_SMOOTHING)
+        self._rotation = OneEuroFilter(self._settings.rotation_smoothing)
+        self._translation = OneEuroFilter(self._settings.translation_smoothing)
+        self._expression = OneEuroFilter(self._settings.expression_smoothing)
         self._face: DetectedFace | None = None
         self._estimate: PoseEstimate | None = None
         self._mismatches = 0
@@ -146,24 +108,24 @@ class FrameTracker:
             image, face, smooth, camera, max(self._occlusions), _status(self._several, other), embedding
         )
 
-    def analyse(self, image: UInt8Array, sight: Detections | None = None) -> FaceObservation | None:
+    def analyse(self, image: UInt8Array, detections: Detections | None = None) -> FaceObservation | None:
         """Observe a single picture of any size, with every check; None if it shows nobody.
 
         :param image: (H, W, 3) uint8 sRGB.
-        :param sight: what the networks saw in this picture, if they were asked before.
+        :param detections: faces and hands of this image, if they were searched before.
         :raises InputError: if the picture has another layout.
         """
-        sight = sight or look(image, self._finder, self._hands)
-        if not sight.faces:
+        detections = detections or detect(image, self._finder, self._hands)
+        if not detections.faces:
             return None
-        face = sight.faces[0]
+        face = detections.faces[0]
         embedding = self._embedder.embed(image, face.landmarks)
         camera = self._camera(image)
         iterations = self._settings.still_iterations
         estimate = self._solver.solve(face.landmarks, face.depth, camera, iterations=iterations)
-        several = self._finder.rivals(sight.faces)
+        several = self._finder.rivals(detections.faces)
         other = self._distance(embedding) > self._settings.doubt_factor * self._embedder.same_person_distance
-        return _observation(image, face, estimate, camera, sight.occlusion, _status(several, other), embedding)
+        return _observation(image, face, estimate, camera, detections.occlusion, _status(several, other), embedding)
 
     def close(self) -> None:
         """Release the networks."""
@@ -202,12 +164,6 @@ class FrameTracker:
         return Camera.centered(self._focal * max(width, height), width, height)
 
 
-@cache
-def default_embedder() -> DlibEmbedder:
-    """dlib's ResNet, read once a process."""
-    return DlibEmbedder()
-
-
 def _status(several: bool, other: bool) -> FaceStatus:
     if several:
         return FaceStatus.SEVERAL_FACES
@@ -228,7 +184,7 @@ def _observation(
     status: FaceStatus,
     embedding: Float32Array | None,
 ) -> FaceObservation:
-    seen = picture_quality(image, face.landmarks)
+    seen = image_quality(image, face.landmarks)
     quality = FrameQuality(seen.sharpness, seen.exposure, seen.clipped, seen.face_size_px, occlusion)
     expression = close_eyes(estimate.expression, face.landmarks)
     return FaceObservation(face.landmarks, face.depth, estimate.pose, expression, camera, quality, status, embedding)

@@ -8,12 +8,17 @@ from fitme.avatar import Avatar
 from fitme.bench.truth.baseline import BaselineFit
 from fitme.export.portrait import draw_portrait, portrait_light, portrait_pose
 from fitme.ingest.frame import Frame
-from fitme.ingest.observe import TrackedFrame
+from fitme.ingest.person_tracking import TrackedFrame
 from fitme.metrics.frame_scores import FrameScore, median_score, score_frame
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape import MorphableModel, load_default_model
+<<<<<<< HEAD
 from fitme.stage import Stage
 from fitme.track.tracker import FrameTracker, default_embedder
+=======
+from fitme.track.factory import dlib_embedder
+from fitme.track.tracker import FrameTracker
+>>>>>>> 2b6ec67 (Fit the person of most images; choose tracker and identity networks in one factory, by settings; read settings with msgspec)
 
 SIDE_PX = 256
 YAWS_RAD = (-0.3, -0.1, 0.1, 0.3)
@@ -41,7 +46,7 @@ def tracked_frames(model: MorphableModel) -> list[TrackedFrame]:
 def test_a_perfect_render_scores_perfectly(tracked_frames: list[TrackedFrame]):
     image, observation = tracked_frames[0].frame.image, tracked_frames[0].observation
     full = np.full(image.shape[:2], 255, np.uint8)
-    score = score_frame(observation, image, image, full, default_embedder())
+    score = score_frame(observation, image, image, full, dlib_embedder())
     assert score.psnr_db > 100
     assert score.identity < 1e-6
     assert score.covered == 1.0
@@ -50,14 +55,14 @@ def test_a_perfect_render_scores_perfectly(tracked_frames: list[TrackedFrame]):
 def test_an_error_of_ten_codes_is_28_decibels(tracked_frames: list[TrackedFrame]):
     image, observation = tracked_frames[0].frame.image, tracked_frames[0].observation
     full = np.full(image.shape[:2], 255, np.uint8)
-    score = score_frame(observation, np.minimum(image, 245), np.minimum(image, 245) + 10, full, default_embedder())
+    score = score_frame(observation, np.minimum(image, 245), np.minimum(image, 245) + 10, full, dlib_embedder())
     assert score.psnr_db == pytest.approx(20.0 * np.log10(255.0 / 10.0), abs=1e-3)
 
 
 def test_what_is_not_drawn_counts_as_black(tracked_frames: list[TrackedFrame]):
     image, observation = tracked_frames[0].frame.image, tracked_frames[0].observation
     nothing = np.zeros(image.shape[:2], np.uint8)
-    score = score_frame(observation, image, image, nothing, default_embedder())
+    score = score_frame(observation, image, image, nothing, dlib_embedder())
     assert score.covered == 0.0
     assert score.psnr_db < 15
     assert score.identity > 0.3
@@ -73,6 +78,6 @@ def test_median_of_scores():
 def test_baseline_explains_a_view_between_those_it_saw(model: MorphableModel, tracked_frames: list[TrackedFrame]):
     *seen, between = tracked_frames
     fitting = BaselineFit(model)
-    score = fitting.score(fitting.fit(seen), between, default_embedder())
+    score = fitting.score(fitting.fit(seen), between, dlib_embedder())
     assert score.psnr_db > 22
     assert score.covered > 0.97

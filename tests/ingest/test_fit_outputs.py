@@ -13,7 +13,7 @@ def write_report(folder: Path, **content: object) -> None:
 def test_files_of_a_fit_are_those_that_its_report_lists(tmp_path: Path):
     assert written_files(tmp_path) == frozenset()
     write_report(tmp_path, files=["001.obj", "diffuse.png", "holdout/001_mask.png"])
-    assert written_files(tmp_path) == {"001.obj", "diffuse.png", "holdout/001_mask.png"}
+    assert written_files(tmp_path) == {"001.obj", "diffuse.png", "holdout/001_mask.png", "report.json"}
 
 
 def test_files_of_a_report_without_a_list_follow_from_its_frames(tmp_path: Path):
@@ -28,7 +28,7 @@ def test_a_report_cannot_name_files_that_no_fit_writes(tmp_path: Path):
     photos.mkdir()
     (out / "holdout").symlink_to(photos)
     write_report(out, files=["../photos/001_input.png", "/etc/passwd", "me.jpg", "holdout/001_input.png", 3, "001.obj"])
-    assert written_files(out) == {"001.obj"}
+    assert written_files(out) == {"001.obj", "report.json"}
 
 
 def test_reports_of_others_list_nothing(tmp_path: Path):

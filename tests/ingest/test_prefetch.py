@@ -11,9 +11,9 @@ from skimage import data
 from fitme.errors import InputError
 from fitme.export.video import write_mp4
 from fitme.ingest import prefetch as looking
-from fitme.ingest.gather import gather
+from fitme.ingest.candidates import gather
 from fitme.ingest.prefetch import Prefetched, Prefetcher
-from fitme.track.detections import look
+from fitme.track.detections import detect
 from fitme.track.landmarks import FaceFinder
 from fitme.track.mediapipe_solutions import SolutionsBackend
 from fitme.track.segmentation import HandOcclusion
@@ -31,28 +31,28 @@ def photos(tmp_path: Path) -> list[Path]:
 
 def test_photos_come_in_their_order_with_what_they_show(photos: list[Path]):
     with Prefetcher(gather(photos)) as prefetcher:
-        glimpses = list(prefetcher)
-    assert [glimpse.frame.source for glimpse in glimpses] == ["0.png", "1.png", "2.png"]
-    sights = [glimpse.sight for glimpse in glimpses]
-    assert [len(sight.faces) for sight in sights if sight is not None] == [0, 1, 0]
+        frames = list(prefetcher)
+    assert [prefetched.frame.source for prefetched in frames] == ["0.png", "1.png", "2.png"]
+    detections = [prefetched.detections for prefetched in frames]
+    assert [len(found.faces) for found in detections if found is not None] == [0, 1, 0]
     finder = FaceFinder(SolutionsBackend())
     with HandOcclusion() as hands:
-        expected = look(data.astronaut(), finder, hands)
+        expected = detect(data.astronaut(), finder, hands)
     finder.close()
-    assert sights[1] is not None
-    np.testing.assert_array_equal(sights[1].faces[0].landmarks, expected.faces[0].landmarks)
-    assert sights[1].occlusion == expected.occlusion
+    assert detections[1] is not None
+    np.testing.assert_array_equal(detections[1].faces[0].landmarks, expected.faces[0].landmarks)
+    assert detections[1].occlusion == expected.occlusion
 
 
 def test_one_photo_is_looked_at_ahead(photos: list[Path], monkeypatch: pytest.MonkeyPatch):
-    read = looking.read_picture
+    read = looking.read_photo
     begun = [threading.Event() for _ in photos]
 
     def reading(path: Path):
         begun[photos.index(path)].set()
         return read(path)
 
-    monkeypatch.setattr(looking, "read_picture", reading)
+    monkeypatch.setattr(looking, "read_photo", reading)
     with Prefetcher(gather(photos)) as prefetcher:
         assert begun[0].wait(10.0)  # Before anybody asks.
         coming = iter(prefetcher)
@@ -65,17 +65,17 @@ def test_a_damaged_photo_is_reported_in_its_place(photos: list[Path]):
     photos[1].write_bytes(photos[1].read_bytes()[:3000])
     taken: list[Prefetched] = []
     with Prefetcher(gather(photos)) as prefetcher, pytest.raises(InputError, match=r"1.png: the picture is truncated"):
-        for glimpse in prefetcher:
-            taken.append(glimpse)  # noqa: PERF402 -- what came before the error counts
-    assert [glimpse.frame.source for glimpse in taken] == ["0.png"]
+        for prefetched in prefetcher:
+            taken.append(prefetched)  # noqa: PERF402 -- what came before the error counts
+    assert [prefetched.frame.source for prefetched in taken] == ["0.png"]
 
 
 def test_frames_of_videos_come_between_photos_and_are_left_to_a_tracker(photos: list[Path], tmp_path: Path):
     write_mp4((np.full((48, 64, 3), 30 * index, np.uint8) for index in range(4)), 20, tmp_path / "clip.mp4")
     with Prefetcher(gather([photos[0], tmp_path / "clip.mp4", photos[2]])) as prefetcher:
-        glimpses = list(prefetcher)
-    assert [glimpse.candidate.frame for glimpse in glimpses] == [0, 0, 1, 2, 3, 0]
-    assert [glimpse.sight is None for glimpse in glimpses] == [False, True, True, True, True, False]
+        frames = list(prefetcher)
+    assert [prefetched.candidate.frame for prefetched in frames] == [0, 0, 1, 2, 3, 0]
+    assert [prefetched.detections is None for prefetched in frames] == [False, True, True, True, True, False]
 
 
 def test_nothing_to_look_at_is_nothing_to_take():

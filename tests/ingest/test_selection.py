@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import data
 
+from fitme.ingest.candidates import Candidate
 from fitme.ingest.frame import Frame
-from fitme.ingest.gather import Candidate
-from fitme.ingest.observe import Observer, TrackedFrame
+from fitme.ingest.person_tracking import PersonTracker, TrackedFrame
 from fitme.ingest.prefetch import Prefetcher
 from fitme.ingest.selection import EXPRESSION_FRAMES, KEYFRAMES, choose
 from fitme.shape import load_default_model
@@ -20,7 +20,7 @@ from fitme.track.observation import FaceObservation
 from fitme.track.tracker import FrameTracker
 
 
-class Remembered(Observer):
+class Remembered(PersonTracker):
     """Has seen all candidates already."""
 
     seen: dict[int, TrackedFrame]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fitme.errors import InputError
 from fitme.ingest import video
-from fitme.ingest.spread import even_indices, split_holdout
+from fitme.ingest.even_spacing import even_indices, split_holdout
 from fitme.ingest.video import probe, read_frames
 
 WIDTH, HEIGHT, RATE = 96, 64, 10

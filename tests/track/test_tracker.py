@@ -13,7 +13,8 @@ from fitme.render.light import Light
 from fitme.render.renderer import render
 from fitme.shape import EXPRESSION_COUNT, EXPRESSION_NAMES
 from fitme.track.observation import FaceStatus, status_of
-from fitme.track.smoothing import OneEuroFilter, OneEuroSettings
+from fitme.track.settings import OneEuroSettings
+from fitme.track.smoothing import OneEuroFilter
 from fitme.track.tracker import FrameTracker
 
 FRAME_S = 1.0 / 30.0

@@ -16,13 +16,13 @@ from fitme.bench.clips.photo import photo_rows
 from fitme.bench.rows import BenchmarkRow
 from fitme.bench.truth.baseline import BaselineFit
 from fitme.errors import InputError
-from fitme.ingest.gather import gather
-from fitme.ingest.observe import Observer
+from fitme.ingest.candidates import gather
+from fitme.ingest.even_spacing import split_holdout
+from fitme.ingest.person_tracking import PersonTracker
 from fitme.ingest.selection import choose, choose_held_out
-from fitme.ingest.spread import split_holdout
 from fitme.metrics.frame_scores import FrameScore, median_score
 from fitme.shape import load_default_model
-from fitme.track.tracker import default_embedder
+from fitme.track.factory import dlib_embedder
 
 CLIPS_VARIABLE = "FITME_CLIPS"
 """Environment variable that names the folder of clips."""
@@ -110,8 +110,8 @@ def baseline_score(clip: Path) -> FrameScore:
     """Median of the baseline's scores on the frames that `fitme fit --holdout` holds out of a clip."""
     candidates = gather([clip])
     fitted, kept = split_holdout(len(candidates), HOLDOUT)
-    model, embedder = load_default_model(), default_embedder()
-    observer = Observer(model)
+    model, embedder = load_default_model(), dlib_embedder()
+    observer = PersonTracker(model)
     choice = choose(observer, [candidates[index] for index in fitted])
     if not choice.keyframes:
         raise observer.nobody()

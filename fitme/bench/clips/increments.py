@@ -18,13 +18,13 @@ from fitme.bench.truth.heads import Workshop, keyframe_of, new_fitter, workshop
 from fitme.errors import InputError
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
-from fitme.ingest.gather import gather
-from fitme.ingest.observe import Observer, TrackedFrame
-from fitme.ingest.spread import even_indices, split_holdout
+from fitme.ingest.candidates import gather
+from fitme.ingest.even_spacing import even_indices, split_holdout
+from fitme.ingest.person_tracking import PersonTracker, TrackedFrame
 from fitme.metrics.frame_scores import score_frame
 from fitme.sampling import farthest_points
 from fitme.shape import load_default_model
-from fitme.track.tracker import default_embedder
+from fitme.track.factory import dlib_embedder
 
 FEW, MANY = 8, 32
 """Keyframes held when one more comes, between which the costs of a round are compared."""
@@ -137,10 +137,10 @@ def increment_rows(clip: Path) -> list[BenchmarkRow]:
 
 def person_of(clip: Path) -> Person:
     """The keyframes and held-out frames of a clip. Raises InputError if it shows the person too rarely."""
-    shop = workshop(load_default_model(), default_embedder())
+    shop = workshop(load_default_model(), dlib_embedder())
     candidates = gather([clip])
     fitted, kept = split_holdout(len(candidates), HOLDOUT)
-    observer = Observer(shop.model)
+    observer = PersonTracker(shop.model)
     seen = [tracked_frame for _, tracked_frame in observer.tracked_frames([candidates[index] for index in fitted])]
     held_out = [tracked_frame for _, tracked_frame in observer.tracked_frames([candidates[index] for index in kept])]
     if len(seen) <= MANY or not held_out:

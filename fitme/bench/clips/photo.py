@@ -14,11 +14,11 @@ from fitme.bench.rows import BenchmarkRow
 from fitme.bench.truth.heads import Workshop, keyframe_of, new_fitter, workshop
 from fitme.commands.fit.pipeline import FINAL_AVATAR, FIRST_AVATAR
 from fitme.errors import InputError
-from fitme.ingest.gather import gather
-from fitme.ingest.observe import Observer, TrackedFrame
+from fitme.ingest.candidates import gather
+from fitme.ingest.person_tracking import PersonTracker, TrackedFrame
 from fitme.shape import load_default_model
 from fitme.stage import Stage
-from fitme.track.tracker import default_embedder
+from fitme.track.factory import dlib_embedder
 
 FIRST_TARGET, FINAL_TARGET = "<= 3", "<= 20"
 
@@ -35,7 +35,7 @@ class Elapsed:
 
 def photo_rows(clip: Path) -> list[BenchmarkRow]:
     """Of the frame of a clip that shows the person best from the front. Raises InputError if the fit fails."""
-    shop = workshop(load_default_model(), default_embedder())
+    shop = workshop(load_default_model(), dlib_embedder())
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder) / "photo.png"
         Image.fromarray(frontal(clip, shop).frame.image).save(photo)
@@ -51,7 +51,7 @@ def photo_rows(clip: Path) -> list[BenchmarkRow]:
 
 def frontal(clip: Path, shop: Workshop) -> TrackedFrame:
     """The sighting whose head turns least away from the camera."""
-    tracked_frames = [tracked_frame for _, tracked_frame in Observer(shop.model).tracked_frames(gather([clip]))]
+    tracked_frames = [tracked_frame for _, tracked_frame in PersonTracker(shop.model).tracked_frames(gather([clip]))]
     if not tracked_frames:
         raise InputError(f"{clip}: the clip shows nobody")
     return min(
@@ -74,7 +74,7 @@ def in_process(photo: Path, shop: Workshop) -> Elapsed:
     """From the file on, where everything is loaded and compiled because a fit was made before."""
     for _ in range(2):
         begin = time.perf_counter()
-        observer = Observer(shop.model)
+        observer = PersonTracker(shop.model)
         tracked_frames = [tracked_frame for _, tracked_frame in observer.tracked_frames(gather([photo]))]
         if not tracked_frames:
             raise observer.nobody()

@@ -20,7 +20,7 @@ from fitme.fit.settings import FitSettings
 from fitme.fit.solver.joint_estimate import FreeParameters
 from fitme.fit.texture.unprojection import texel_table, unproject
 from fitme.geometry import transform
-from fitme.ingest.observe import TrackedFrame
+from fitme.ingest.person_tracking import TrackedFrame
 from fitme.metrics.frame_scores import FrameScore, score_frame
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light

@@ -23,7 +23,7 @@ from fitme.fit.solver.joint_estimate import FreeParameters
 from fitme.fit.state import FitState
 from fitme.fit.texture.baking import enlarge, map_arrays
 from fitme.geometry import Camera, HeadPose
-from fitme.ingest.observe import TrackedFrame
+from fitme.ingest.person_tracking import TrackedFrame
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.weights import load_default_generator

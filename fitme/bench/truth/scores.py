@@ -39,15 +39,15 @@ from fitme.color import linear_to_bytes
 from fitme.errors import NoFaceError
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.fitter import IncrementalFitter
-from fitme.ingest.gather import gather
-from fitme.ingest.observe import Observer, TrackedFrame
+from fitme.ingest.candidates import gather
+from fitme.ingest.person_tracking import PersonTracker, TrackedFrame
 from fitme.metrics.frame_scores import score_frame
 from fitme.shape import MorphableModel, load_default_model
 from fitme.shape.normals import vertex_normals
 from fitme.shape.raster import uv_raster
 from fitme.shape.regions import Region
 from fitme.stage import Stage
-from fitme.track.tracker import default_embedder
+from fitme.track.factory import dlib_embedder
 
 FIRST_SEMANTIC_LANDMARK = 27
 """iBUG's landmarks from the nose on have a fixed place on every face."""
@@ -124,7 +124,7 @@ class SubjectBench:
         self.truth: SubjectTruth = load_truth(folder, number, frames)
         self._allowed = outer_triangles(shop.model)
         self._skin = skin_texels(shop.model, self.truth.albedo.shape[0])
-        observer = Observer(shop.model)
+        observer = PersonTracker(shop.model)
         self.fitted = self._tracked_frames(observer, np.flatnonzero(~self.truth.held_out))
         if not self.fitted:
             raise NoFaceError(f"subject {number}: the tracker found no face in its {frames} pictures; render it again")
@@ -200,7 +200,7 @@ class SubjectBench:
             "relit": relit,
         }
 
-    def _tracked_frames(self, observer: Observer, frames: IndexArray) -> dict[int, TrackedFrame]:
+    def _tracked_frames(self, observer: PersonTracker, frames: IndexArray) -> dict[int, TrackedFrame]:
         files = {frame_file(self._folder, self._number, int(frame)): int(frame) for frame in frames}
         return {
             files[candidate.path]: tracked_frame
@@ -213,7 +213,7 @@ _FRAME_KEYS = ("pose", "psnr", "ssim", "identity", "relit")
 
 def bench_subject(folder: Path, number: int, frames: int, growing: bool) -> tuple[SubjectReport, IncrementalFitter]:
     """Score all methods on a subject; with `growing`, also a fit whose keyframes come one after the other."""
-    shop = workshop(load_default_model(), default_embedder())
+    shop = workshop(load_default_model(), dlib_embedder())
     bench = SubjectBench(folder, number, frames, shop)
     fitted = list(bench.fitted.values())
     methods = {

@@ -12,8 +12,8 @@ from fitme.bench.truth.heads import FittedHead, relight
 from fitme.color import linear_to_bytes, linear_to_srgb
 from fitme.export.portrait import draw_portrait, portrait_light, portrait_pose
 from fitme.fit.fitter import IncrementalFitter
-from fitme.ingest.gather import gather
-from fitme.ingest.observe import Observer
+from fitme.ingest.candidates import gather
+from fitme.ingest.person_tracking import PersonTracker
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape import load_default_model
 
@@ -32,7 +32,7 @@ def write_sheet(folder: Path, number: int, frames: int, fitter: IncrementalFitte
     head, avatar = FittedHead(fitter), fitter.avatar()
     tiles: list[list[UInt8Array]] = []
     for frame in (int(frame) for frame in truth.relit):
-        observed = [s for _, s in Observer(model).tracked_frames(gather([frame_file(folder, number, frame)]))]
+        observed = [s for _, s in PersonTracker(model).tracked_frames(gather([frame_file(folder, number, frame)]))]
         if not observed:
             continue
         tracked_frame = observed[0]

@@ -23,8 +23,8 @@ from fitme.render.occlusion import head_occlusion
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.morphable_model import MorphableModel
 from fitme.synthetic.lights import room_light
+from fitme.track.factory import landmark_backend
 from fitme.track.landmarks import FaceFinder
-from fitme.track.mediapipe_solutions import SolutionsBackend
 from fitme.training.contact_sheets import sample_maps
 
 WIDTH, HEIGHT = 640, 480
@@ -130,7 +130,7 @@ class LandmarkStudio:
         """`VIEWS_PER_PERSON` views each of the people with these numbers, without those in which no face was found."""
         identities = np.zeros((people, self._model.identity_count), np.float32)
         views: list[tuple[int, Float32Array, Float64Array, Float64Array, float, Float32Array]] = []
-        with closing(FaceFinder(SolutionsBackend())) as finder:
+        with closing(FaceFinder(landmark_backend())) as finder:
             for row in range(people):
                 g = np.random.default_rng([first + row, 478])
                 identities[row] = g.standard_normal(self._model.identity_count)

@@ -46,8 +46,8 @@ from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
 from fitme.synthetic.lights import ray_bundle_light
+from fitme.track.factory import landmark_backend
 from fitme.track.landmarks import FaceFinder
-from fitme.track.mediapipe_solutions import SolutionsBackend
 from fitme.training.contact_sheets import sample_maps
 
 PEOPLE, FIRST_SEED = 130, 7_000
@@ -94,7 +94,7 @@ class ScleraRenderer:
     def errors(self, first: int, people: int) -> ScleraErrors:
         """Errors for `people` people from number `first`, without views in which no sclera is found."""
         found: list[tuple[int, Float64Array, float, Float64Array]] = []
-        with closing(FaceFinder(SolutionsBackend())) as finder:
+        with closing(FaceFinder(landmark_backend())) as finder:
             for number in range(first, first + people):
                 found += [(number, *view) for view in self._person(number, finder)]
         person, tone, shading, error = zip(*found, strict=True)

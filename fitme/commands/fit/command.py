@@ -1,14 +1,17 @@
 """`fitme fit`: from photos or a video to an avatar."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from fitme.errors import InputError
+from fitme.track.settings import IdentityName, TrackerName
 
-DEFAULT_SECONDS = 50.0
-"""Refinement after which an avatar is as good as a short clip makes it."""
+if TYPE_CHECKING:
+    from fitme.commands.fit.request import FitRequest
+
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 DEVICES = ("cpu", "cuda")
@@ -17,31 +20,64 @@ DEVICES = ("cpu", "cuda")
 def fit(
     inputs: Annotated[list[Path] | None, typer.Argument(help="Photos, folders of photos, or a video.")] = None,
     out: Annotated[Path, typer.Option(help="Folder to write; made if it is not there.")] = Path("avatar"),
-    seconds: Annotated[float, typer.Option(min=0.0, help="Seconds of refinement.")] = DEFAULT_SECONDS,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    seconds: Annotated[float | None, typer.Option(min=0.0, help="Seconds of refinement; 50 by default.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu (the default) or cuda.")] = None,
     holdout: Annotated[
-        float, typer.Option(min=0.0, max=0.9, help="Share of the pictures kept from the fit, to score it with.")
-    ] = 0.0,
+        float | None, typer.Option(min=0.0, max=0.9, help="Share of the images kept from the fit, to score it with.")
+    ] = None,
     session: Annotated[Path | None, typer.Option(help="Session's store to go on from, and to keep the fit in.")] = None,
+    tracker: Annotated[
+        str | None, typer.Option(help="Landmark network of MediaPipe: solutions (the default) or tasks.")
+    ] = None,
+    identity: Annotated[str | None, typer.Option(help="Identity network: dlib (the default) or arcface.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings; see configs/fit.yaml.")] = None,
 ) -> None:
     """Fit an avatar to photos or a video of one person, and write it to a folder.
 
-    Ctrl-C ends the refinement early; what was found until then is written.
+    Ctrl-C ends the refinement early; the avatar of that moment is written.
     """
     if not inputs and session is None:
         raise InputError("name photos or a video to fit, or a --session to go on from")
-    if device not in DEVICES:
-        raise InputError(f"--device {device}: use {' or '.join(DEVICES)}")
-    from fitme.commands.fit.request import FitRequest
+    _check_choice("--device", device, DEVICES)
+    _check_choice("--tracker", tracker, get_args(TrackerName))
+    _check_choice("--identity", identity, get_args(IdentityName))
     from fitme.commands.fit.startup import started, uncollected
     from fitme.commands.fit.stopwatch import Stopwatch
 
-    request, watch = FitRequest(tuple(inputs or ()), out, seconds, device, holdout, session), Stopwatch()
-    with started(request, watch) as (pictures, models):
-        # Imported here: another thread looks at the pictures meanwhile.
+    watch = Stopwatch()
+    request = _request(config, {"seconds": seconds, "device": device, "holdout": holdout})
+    networks = replace(request.networks, **_given({"tracker": tracker, "identity": identity}))
+    request = replace(request, inputs=tuple(inputs or ()), out=out, session=session, networks=networks)
+    with started(request, watch) as (frames, models):
+        # Imported here: another thread reads the images meanwhile.
         with uncollected(), watch.measuring("start"):
             from fitme.commands.fit.pipeline import run_fit
 
-        interrupted = run_fit(request, pictures, models, watch)
+        interrupted = run_fit(request, frames, models, watch)
     if interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+def _request(config: Path | None, options: dict[str, Any]) -> "FitRequest":
+    """Request of the settings file, if there is one, and of the options that were given."""
+    from fitme.commands.fit.request import FitRequest
+
+    request = FitRequest((), Path())
+    if config is not None:
+        from fitme.commands.fit.settings import FitCommandSettings
+        from fitme.configuration import load_settings
+
+        settings = load_settings(FitCommandSettings, config)
+        request = replace(request, **{name: getattr(settings, name) for name in FitCommandSettings.__annotations__})
+    return replace(request, **_given(options))
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _check_choice(option: str, value: str | None, choices: tuple[str, ...]) -> None:
+    """Raise InputError unless `value` is one of the choices or was not given."""
+    if value is not None and value not in choices:
+        raise InputError(f"{option} {value}: use {' or '.join(choices)}")

@@ -37,7 +37,7 @@ from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.state import FitState
 from fitme.geometry import Camera
 from fitme.ingest.fit_outputs import HOLDOUT_FOLDER, REPORT_FILE, frame_name, planned_files, written_files
-from fitme.ingest.observe import TrackedFrame
+from fitme.ingest.person_tracking import TrackedFrame
 from fitme.metrics.frame_scores import FrameScore, median_score, score_frame
 from fitme.shape import MorphableModel
 from fitme.track.identity import IdentityEmbedder
@@ -68,7 +68,8 @@ class Outcome:
     sources: Mapping[str, str]
     """By the keyframe's key: file and frame that it came from."""
     skipped: Mapping[str, str]
-    """Reason by the name of each picture that was of no use."""
+    """Reason by the name of each image that was left out."""
+    warnings: Sequence[str]
 
 
 def write_folder(outcome: Outcome, folder: Path, watch: Stopwatch, advance: Callable[[], None]) -> Json:
@@ -192,6 +193,7 @@ def _report(
         "holdout": held_out,
         "rounds": [round_json(entry) for entry in outcome.state.rounds],
         "skipped": dict(outcome.skipped),
+        "warnings": list(outcome.warnings),
         "timings_s": {name: round(seconds, 3) for name, seconds in timings.items()},
         "machine": {"platform": platform.platform(), "threads": torch.get_num_threads()},
     }

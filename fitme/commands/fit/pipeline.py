@@ -1,4 +1,4 @@
-"""The course of `fitme fit`: read, track, choose keyframes, refine, write."""
+"""The steps of `fitme fit`: read, track, choose keyframes, refine, write."""
 
 import hashlib
 import signal
@@ -14,17 +14,19 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fitme.commands.fit.request import FitRequest, Models, Pictures
+from fitme.arrays import Float32Array
+from fitme.commands.fit.request import FitRequest, InputFrames, Models
 from fitme.commands.fit.stopwatch import Stopwatch
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import FitState
 from fitme.fit.texture.expression_distance import expression_gram, farthest_expressions
-from fitme.ingest.observe import Observer, TrackedFrame
+from fitme.ingest.person_tracking import PersonTracker, TrackedFrame
 from fitme.ingest.selection import EXPRESSION_FRAMES, choose, choose_held_out
 from fitme.shape import MorphableModel
 from fitme.stage import Stage
+from fitme.track.factory import identity_embedder
 from fitme.track.identity import DlibEmbedder
 
 if TYPE_CHECKING:
@@ -32,18 +34,18 @@ if TYPE_CHECKING:
     from fitme.session.store import SessionStore
 
 SLICE_S = 2.0
-"""Seconds of refinement between two looks at the clock and, with a session, two commits."""
+"""Seconds of refinement between two checks of the time and, with a session, two commits."""
 FIRST_AVATAR, FINAL_AVATAR = "until the first avatar", "until the final avatar"
-"""What was found at these times after the start of the process: an avatar with skin, that can be relit; the last one,
-before anything was written."""
+"""Times since the start of the process: of the first avatar with skin, which can be relit, and of the last one, before
+anything was written."""
 KEY_BYTES = 8
-"""Length of a keyframe's name before it is written in hexadecimal."""
+"""Length of a keyframe's key before it is written in hexadecimal."""
 
 
-def run_fit(request: FitRequest, pictures: Pictures, models: Models, watch: Stopwatch) -> bool:
+def run_fit(request: FitRequest, frames: InputFrames, models: Models, watch: Stopwatch) -> bool:
     """Fit and write. Returns whether Ctrl-C cut the refinement short.
 
-    Raises FitmeError, with nothing written, if the pictures or the session cannot be used.
+    :raises FitmeError: with nothing written, if the images or the session cannot be used.
     """
     with ExitStack() as stack:
         console = Console(stderr=True)
@@ -51,27 +53,32 @@ def run_fit(request: FitRequest, pictures: Pictures, models: Models, watch: Stop
         with watch.measuring("start"):
             store = None if request.session is None else stack.enter_context(_store(request.session))
             state = None if store is None else store.read()
-        observer = Observer(models.head, None if state is None else state.reference_embedding)
+        embedder = identity_embedder(request.networks)
+        person = PersonTracker(models.head, _reference(state, request), request.networks, request.tracker)
         with watch.measuring("read and track"):
-            task = progress.add_task("reading and tracking", total=len(pictures.fitted))
+            task = progress.add_task("reading and tracking", total=len(frames.fitted))
             choice = choose(
-                observer,
-                pictures.fitted,
+                person,
+                frames.fitted,
                 lambda done: progress.update(task, completed=done),
-                pictures.prefetcher,
+                frames.prefetcher,
             )
-            progress.update(task, completed=len(pictures.fitted))
+            progress.update(task, completed=len(frames.fitted))
             chosen = choice.keyframes
             if not chosen and (state is None or not state.keyframes):
-                raise observer.nobody()
+                raise person.nobody()
+            for warning in person.warnings:
+                console.print(f"warning: {warning}", markup=False)
         with watch.measuring("refine"):
-            fitter = _fitter(models, state, chosen)
-            _add_expression_frames(fitter, choice.expression_frames, models.head)
+            keyframes = [_keyframe(entry, request, models.embedder) for entry in chosen]
+            fitter = _fitter(models, state, _fit_settings(request, chosen), keyframes)
+            expression_frames = [_expression_frame(entry, request) for entry in choice.expression_frames]
+            _add_expression_frames(fitter, expression_frames, models.head)
             interrupted = _refine(fitter, request.seconds, store, progress, watch)
         with watch.measuring("read held-out frames"):
-            # Tracked only now, so that nothing of them can have been known before.
-            held_out = choose_held_out(observer, pictures.held_out)
-        # Imported only now, since the first avatar need not wait for it.
+            # Tracked only now, so that they cannot have influenced the fit.
+            held_out = choose_held_out(person, frames.held_out)
+        # Imported only now, so that the first avatar does not wait for it.
         from fitme.commands.fit.output_folder import PARTS, Outcome, write_folder
 
         named = {_key(tracked_frame): tracked_frame.frame.source for tracked_frame in chosen}
@@ -81,10 +88,11 @@ def run_fit(request: FitRequest, pictures: Pictures, models: Models, watch: Stop
             state=fitter.state(),
             avatar=fitter.avatar().named(_avatar_name(request.out)),
             held_out=held_out,
-            embedder=models.embedder,
+            embedder=embedder,
             inputs=[path.name for path in request.inputs],
             sources=named,
-            skipped=observer.skipped | {named.get(key, key): why for key, why in fitter.dropped.items()},
+            warnings=person.warnings,
+            skipped=person.skipped | {named.get(key, key): why for key, why in fitter.dropped.items()},
         )
         task = progress.add_task("writing", total=len(PARTS))
         report = write_folder(outcome, request.out.resolve(), watch, lambda: progress.advance(task))
@@ -105,71 +113,92 @@ def _store(folder: Path) -> "SessionStore":
     return SessionStore(folder)
 
 
-def _fitter(models: Models, state: FitState | None, chosen: Sequence[TrackedFrame]) -> IncrementalFitter:
-    """A fitter that goes on from `state` and holds the chosen sightings."""
-    settings = FitSettings()
-    noted = [tracked_frame.frame.focal for tracked_frame in chosen if tracked_frame.frame.focal is not None]
-    if noted:
-        solver = replace(settings.alignment.solver, focal_prior=float(np.median(noted)))
-        settings = replace(settings, alignment=replace(settings.alignment, solver=solver))
+def _reference(state: FitState | None, request: FitRequest) -> Float32Array | None:
+    """Identity embedding of a session's person by the chosen network; None of a new person.
+
+    A session holds embeddings of dlib's network. Those of another are computed from its keyframes.
+    """
+    if state is None or request.networks.identity == "dlib":
+        return None if state is None else state.reference_embedding
+    embedder = identity_embedder(request.networks)
+    embeddings = [embedder.embed(entry.image, entry.observation.landmarks) for entry in state.keyframes]
+    return np.mean(embeddings, 0).astype(np.float32) if embeddings else None
+
+
+def _fit_settings(request: FitRequest, chosen: Sequence[TrackedFrame]) -> FitSettings:
+    """The request's settings, with the median focal length that cameras noted as its prior."""
+    settings = request.fit or FitSettings()
+    noted = [entry.frame.focal for entry in chosen if entry.frame.focal is not None]
+    if not noted:
+        return settings
+    solver = replace(settings.alignment.solver, focal_prior=float(np.median(noted)))
+    return replace(settings, alignment=replace(settings.alignment, solver=solver))
+
+
+def _fitter(
+    models: Models, state: FitState | None, settings: FitSettings, keyframes: Sequence[Keyframe]
+) -> IncrementalFitter:
+    """A fitter that goes on from `state` and holds the keyframes."""
     models.prepared.result()
     if state is None:
         fitter = IncrementalFitter(models.head, models.generator, settings, models.embedder)
     else:
         fitter = IncrementalFitter.from_state(state, models.head, models.generator, settings, models.embedder)
     held = {keyframe.key for keyframe in fitter.keyframes}
-    for tracked_frame in chosen:
-        key = _key(tracked_frame)
-        if key not in held:
-            held.add(key)
-            fitter.add_keyframe(_keyframe(key, tracked_frame, models.embedder))
+    for keyframe in keyframes:
+        if keyframe.key not in held:
+            held.add(keyframe.key)
+            fitter.add_keyframe(keyframe)
     return fitter
 
 
-def _add_expression_frames(
-    fitter: IncrementalFitter, tracked_frames: Sequence[TrackedFrame], model: MorphableModel
-) -> None:
-    """Have further sightings studied; with those of earlier runs `EXPRESSION_FRAMES` at most, whose expressions differ
-    most."""
-    held = {picture.key for picture in (*fitter.keyframes, *fitter.expression_frames)}
-    for tracked_frame in tracked_frames:
-        key = _key(tracked_frame)
-        if key not in held:
-            held.add(key)
-            fitter.add_expression_frame(
-                Keyframe(key, tracked_frame.frame.image, tracked_frame.observation, tracked_frame.frame.timestamp_s)
-            )
-    pictures = fitter.expression_frames
-    if len(pictures) > EXPRESSION_FRAMES:
-        expressions = np.stack([picture.observation.expression for picture in pictures]).astype(np.float64)
+def _add_expression_frames(fitter: IncrementalFitter, frames: Sequence[Keyframe], model: MorphableModel) -> None:
+    """Add expression frames; with those of earlier runs `EXPRESSION_FRAMES` at most, whose expressions differ most."""
+    held = {frame.key for frame in (*fitter.keyframes, *fitter.expression_frames)}
+    for frame in frames:
+        if frame.key not in held:
+            held.add(frame.key)
+            fitter.add_expression_frame(frame)
+    added = fitter.expression_frames
+    if len(added) > EXPRESSION_FRAMES:
+        expressions = np.stack([frame.observation.expression for frame in added]).astype(np.float64)
         kept = farthest_expressions(expressions, expression_gram(model).double().numpy(), EXPRESSION_FRAMES)
-        for index in set(range(len(pictures))) - set(kept):
-            fitter.remove_expression_frame(pictures[index].key)
+        for index in set(range(len(added))) - set(kept):
+            fitter.remove_expression_frame(added[index].key)
 
 
-def _keyframe(key: str, tracked_frame: TrackedFrame, embedder: DlibEmbedder) -> Keyframe:
-    """A keyframe that knows its identity embedding, which a tracker computes only now and then."""
-    image, observation = tracked_frame.frame.image, tracked_frame.observation
-    if observation.embedding is None:
-        observation = replace(observation, embedding=embedder.embed(image, observation.landmarks))
-    return Keyframe(key, image, observation, tracked_frame.frame.timestamp_s)
+def _keyframe(tracked_frame: TrackedFrame, request: FitRequest, embedder: DlibEmbedder) -> Keyframe:
+    """A keyframe with the embedding that the fit compares, which a tracker computes only now and then."""
+    keyframe = _expression_frame(tracked_frame, request)
+    if keyframe.observation.embedding is not None:
+        return keyframe
+    embedding = embedder.embed(keyframe.image, keyframe.observation.landmarks)
+    return replace(keyframe, observation=replace(keyframe.observation, embedding=embedding))
+
+
+def _expression_frame(tracked_frame: TrackedFrame, request: FitRequest) -> Keyframe:
+    """A frame for the fit, without an embedding of any network but dlib's, which the fit compares."""
+    frame, observation = tracked_frame.frame, tracked_frame.observation
+    if request.networks.identity != "dlib":
+        observation = replace(observation, embedding=None)
+    return Keyframe(_key(tracked_frame), frame.image, observation, frame.timestamp_s)
 
 
 def _key(tracked_frame: TrackedFrame) -> str:
-    """Name of a keyframe by its content, so that a session never holds one picture twice."""
+    """Key of a keyframe by its pixels, so that a session never holds one image twice."""
     return hashlib.blake2b(tracked_frame.frame.image.tobytes(), digest_size=KEY_BYTES).hexdigest()
 
 
 def _refine(
     fitter: IncrementalFitter, seconds: float, store: "SessionStore | None", progress: Progress, watch: Stopwatch
 ) -> bool:
-    """Refine until the time is up, nothing is left to do, or Ctrl-C, then study expressions; whether it was Ctrl-C."""
+    """Refine until time is up, the fit has converged, or Ctrl-C, then extract correctives; whether it was Ctrl-C."""
     task = progress.add_task("fitting", total=max(seconds, SLICE_S))
     deadline = time.monotonic() + seconds
     with _interruption() as interrupted:
         while True:
             left = deadline - time.monotonic()
-            # One piece of work at a time until there is skin to relight: then the first avatar stands.
+            # One task at a time until there is skin to relight, so that the first avatar is noticed at once.
             early = not fitter.stage.has_reached(Stage.SKIN)
             report = fitter.refine(0.0 if early else min(SLICE_S, max(left, 0.0)))
             if report.stage.has_reached(Stage.SKIN):
@@ -180,7 +209,7 @@ def _refine(
             if fitter.converged or interrupted() or time.monotonic() >= deadline:
                 break
         if fitter.correctives_pending:
-            progress.update(task, description="studying expressions")
+            progress.update(task, description="extracting expression correctives")
             while fitter.correctives_pending and not interrupted() and time.monotonic() < deadline:
                 fitter.extract_corrective()
             fitter.apply_correctives()
@@ -211,7 +240,7 @@ def _progress(console: Console) -> Progress:
 
 
 def _summarize(console: Console, report: "Json", folder: Path, interrupted: bool) -> None:
-    """Tell in a few lines what came of it."""
+    """Print the result in a few lines."""
     keyframes, median = report["keyframes"], report["holdout"]["median"]
     ended = "interrupted in" if interrupted else "reached"
     seconds = report["timings_s"]
@@ -225,5 +254,5 @@ def _summarize(console: Console, report: "Json", folder: Path, interrupted: bool
         )
     if report["skipped"]:
         reasons = sorted(set(report["skipped"].values()))
-        console.print(f"{len(report['skipped'])} pictures were of no use: {', '.join(reasons)}")
+        console.print(f"{len(report['skipped'])} images were left out: {', '.join(reasons)}")
     console.print(f"written to {folder}", markup=False)

@@ -1,55 +1,67 @@
-"""What `fitme fit` is asked for, and what its start hands to the fit."""
+"""The request of `fitme fit`, and what its start hands to the fit. Free of torch."""
 
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
-from fitme.ingest.gather import Candidate
+from fitme.ingest.candidates import Candidate
 from fitme.ingest.prefetch import Prefetcher
+from fitme.track.settings import NetworkSettings, TrackerSettings
 
 if TYPE_CHECKING:
+    from fitme.fit.settings import FitSettings
     from fitme.reflectance.generator import ReflectanceGenerator
     from fitme.shape import MorphableModel
     from fitme.track.identity import DlibEmbedder
 
+DeviceName = Literal["cpu", "cuda"]
+DEFAULT_SECONDS: Final = 50.0
+"""Refinement after which an avatar is as good as a short clip makes it."""
+LARGEST_HOLDOUT: Final = 0.9
+"""Largest share of the images that can be kept from a fit."""
+
 
 @dataclass(frozen=True)
 class FitRequest:
-    """What the user asked for."""
+    """The user's request."""
 
     inputs: tuple[Path, ...]
     """Photos, folders of photos, videos; may be empty with a session that holds keyframes."""
     out: Path
     """Folder to write."""
-    seconds: float
+    seconds: float = DEFAULT_SECONDS
     """Wall time of refinement."""
-    device: str
-    """`cpu` or `cuda`."""
-    holdout: float
-    """Share of the pictures kept from the fit, [0, 1)."""
-    session: Path | None
+    device: DeviceName = "cpu"
+    holdout: float = 0.0
+    """Share of the images kept from the fit, [0, `LARGEST_HOLDOUT`]."""
+    session: Path | None = None
     """Store to go on from and to commit every round to."""
+    networks: NetworkSettings = field(default_factory=NetworkSettings)
+    tracker: TrackerSettings = field(default_factory=TrackerSettings)
+    fit: "FitSettings | None" = None
+    """None for the defaults, which need not be imported to make a request."""
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """What the user's files hold."""
+class InputFrames:
+    """Candidates of the user's files."""
 
     fitted: tuple[Candidate, ...]
     """For the fit to choose its keyframes from."""
     held_out: tuple[Candidate, ...]
-    """Not even looked at before the fit is made."""
+    """Not read before the fit has ended."""
     prefetcher: Prefetcher
     """Begun with `fitted`."""
 
 
 @dataclass(frozen=True)
 class Models:
-    """What a fit is made with; the generator is its own, to be tuned."""
+    """Models of a fit; the generator is its own, to be tuned."""
 
     head: "MorphableModel"
     generator: "ReflectanceGenerator"
     embedder: "DlibEmbedder"
+    """Of the fit's identity losses."""
     prepared: "Future[None]"
-    """Done when all is drawn and kept that the first avatar would else have to wait for."""
+    """Done when all is computed that the first avatar would else have to wait for."""

@@ -1,12 +1,10 @@
 """Settings of a training run, read from YAML."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from fitme.configuration import read_yaml, settings_from
 from fitme.errors import ConfigError
 from fitme.reflectance.generator import GeneratorConfig
 from fitme.training.objectives.adversarial import AdversaryConfig
@@ -68,6 +66,13 @@ class TrainingConfig:
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
+    def __post_init__(self) -> None:
+        full = self.generator.resolution
+        if any(phase.resolution > full or phase.batch < 1 for phase in self.phases):
+            raise ValueError(f"phases must have a batch of at least 1 and at most {full} texels")
+        if any(phase.adversarial and phase.resolution != full for phase in self.phases):
+            raise ValueError(f"only phases at the full {full} texels can be adversarial")
+
     def begins_with_details(self, step: int) -> bool:
         """Whether a step is the first of a phase with `fit_details`."""
         starts = accumulate((phase.steps for phase in self.phases), initial=0)
@@ -87,47 +92,15 @@ class TrainingConfig:
         return self.phases[-1]
 
 
-_NESTED = {
-    "generator": GeneratorConfig,
-    "discriminator": DiscriminatorConfig,
-    "adversary": AdversaryConfig,
-    "reconstruction": ReconstructionWeights,
-}
-
-
 def load_training_config(path: Path) -> TrainingConfig:
-    """Settings from a YAML file; ConfigError for an unreadable file, an unknown key or an impossible value."""
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} is not a readable YAML file: {error}") from error
-    try:
-        return _build(values or {})
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+    """Read a YAML file.
 
-
-def _build(values: dict[str, Any]) -> TrainingConfig:
-    known = {f.name for f in fields(TrainingConfig)}
-    if unknown := sorted(set(values) - known):
-        raise ConfigError(f"unknown settings {unknown}; known are {sorted(known)}")
-    arguments = _with_tuples(values)
-    if "phases" in arguments:
-        arguments["phases"] = tuple(Phase(**phase) for phase in arguments["phases"])
-    for name, kind in _NESTED.items():
-        if name in arguments:
-            if kind is GeneratorConfig:
-                arguments[name] = GeneratorConfig.from_stored(arguments[name])
-            else:
-                arguments[name] = kind(**_with_tuples(arguments[name]))
-    config = TrainingConfig(**arguments)
-    full = config.generator.resolution
-    if any(phase.resolution > full or phase.batch < 1 for phase in config.phases):
-        raise ConfigError(f"phases must have a batch of at least 1 and at most {full} texels")
-    if any(phase.adversarial and phase.resolution != full for phase in config.phases):
-        raise ConfigError(f"only phases at the full {full} texels can be adversarial")
-    return config
-
-
-def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    :raises ConfigError: for an unreadable file, an unknown key, a value of another type, or phases that cannot be run.
+    """
+    content = read_yaml(path)
+    if isinstance(generator := content.get("generator"), dict):
+        try:
+            content["generator"] = GeneratorConfig.current_format(generator)
+        except (TypeError, AttributeError) as error:
+            raise ConfigError(f"{path}: generator: branches must be a mapping of names to lists") from error
+    return settings_from(TrainingConfig, content, str(path))

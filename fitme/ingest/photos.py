@@ -24,7 +24,7 @@ BACKDROP_SRGB = (128, 128, 128)
 _ASPECT_TOLERANCE = 0.02
 
 
-def read_picture(path: Path) -> Frame:
+def read_photo(path: Path) -> Frame:
     """Read a photo: orientation from EXIF applied, colours converted to sRGB, large pictures reduced.
 
     Greyscale, palette, 16-bit, CMYK and transparent pictures are understood; transparent pixels are laid over mid grey.

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from PIL import Image, UnidentifiedImageError
 
 from fitme.errors import InputError
+from fitme.ingest.even_spacing import even_indices
 from fitme.ingest.fit_outputs import written_files
 from fitme.ingest.frame import Frame
-from fitme.ingest.pictures import read_picture
-from fitme.ingest.spread import even_indices
+from fitme.ingest.photos import read_photo
 
 if TYPE_CHECKING:
     from fitme.ingest.video import VideoInfo
@@ -73,7 +73,7 @@ def read(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Frame]]:
     for (path, video), group in groupby(candidates, key=lambda candidate: (candidate.path, candidate.video)):
         members = list(group)
         if video is None:
-            frame = read_picture(path)
+            frame = read_photo(path)
             yield from ((candidate, frame) for candidate in members)
         else:
             from fitme.ingest.video import read_frames

@@ -8,8 +8,8 @@ from PIL import Image
 
 from fitme.errors import InputError
 from fitme.export.video import write_mp4
-from fitme.ingest import gather as gathering
-from fitme.ingest.gather import gather, read
+from fitme.ingest import candidates as gathering
+from fitme.ingest.candidates import gather, read
 
 
 @pytest.fixture

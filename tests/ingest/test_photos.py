@@ -9,7 +9,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from fitme.errors import InputError
 from fitme.ingest.frame import WORKING_SIDE_PX
-from fitme.ingest.pictures import FULL_FRAME_DIAGONAL_MM, read_picture
+from fitme.ingest.photos import FULL_FRAME_DIAGONAL_MM, read_photo
 
 WIDTH, HEIGHT = 96, 64
 
@@ -44,13 +44,13 @@ def test_exif_orientation_is_applied(tmp_path: Path, upright: np.ndarray, orient
     exif[ExifTags.Base.Orientation] = orientation
     stored = np.ascontiguousarray(STORED_FROM_UPRIGHT[orientation](upright))
     Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
-    assert np.array_equal(read_picture(tmp_path / "a.png").image, upright)
+    assert np.array_equal(read_photo(tmp_path / "a.png").image, upright)
 
 
 def test_greyscale_becomes_three_equal_channels(tmp_path: Path, upright: np.ndarray):
     grey = upright[..., 1]
     Image.fromarray(grey).save(tmp_path / "a.png")
-    image = read_picture(tmp_path / "a.png").image
+    image = read_photo(tmp_path / "a.png").image
     assert image.shape == (HEIGHT, WIDTH, 3)
     assert all(np.array_equal(image[..., c], grey) for c in range(3))
 
@@ -60,7 +60,7 @@ def test_transparent_pixels_show_mid_grey(tmp_path: Path, upright: np.ndarray):
     alpha[:10] = 0
     alpha[10:20] = 128
     Image.fromarray(np.concatenate([upright, alpha], -1)).save(tmp_path / "a.png")
-    image = read_picture(tmp_path / "a.png").image.astype(int)
+    image = read_photo(tmp_path / "a.png").image.astype(int)
     assert (image[:10] == 128).all()
     assert np.abs(image[10:20] - (upright[10:20] / 2 + 64)).max() <= 1.5
     assert np.array_equal(image[20:], upright[20:])
@@ -68,30 +68,30 @@ def test_transparent_pixels_show_mid_grey(tmp_path: Path, upright: np.ndarray):
 
 def test_palette_with_transparency(tmp_path: Path, upright: np.ndarray):
     Image.fromarray(upright).convert("P").save(tmp_path / "a.gif", transparency=0)
-    assert read_picture(tmp_path / "a.gif").image.shape == (HEIGHT, WIDTH, 3)
+    assert read_photo(tmp_path / "a.gif").image.shape == (HEIGHT, WIDTH, 3)
 
 
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path, upright: np.ndarray):
     Image.fromarray(upright[..., 0].astype(np.uint16) * 257).save(tmp_path / "a.png")
-    assert np.array_equal(read_picture(tmp_path / "a.png").image[..., 0], upright[..., 0])
+    assert np.array_equal(read_photo(tmp_path / "a.png").image[..., 0], upright[..., 0])
 
 
 def test_cmyk(tmp_path: Path, upright: np.ndarray):
     Image.fromarray(upright).convert("CMYK").save(tmp_path / "a.tif")
-    assert np.abs(read_picture(tmp_path / "a.tif").image.astype(int) - upright).max() <= 2
+    assert np.abs(read_photo(tmp_path / "a.tif").image.astype(int) - upright).max() <= 2
 
 
 def test_embedded_profile_is_converted_to_srgb(tmp_path: Path, upright: np.ndarray):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.fromarray(upright).save(tmp_path / "a.png", icc_profile=profile)
-    assert np.abs(read_picture(tmp_path / "a.png").image.astype(int) - upright).max() <= 1
+    assert np.abs(read_photo(tmp_path / "a.png").image.astype(int) - upright).max() <= 1
     Image.fromarray(upright).save(tmp_path / "b.png", icc_profile=b"no profile at all")
-    assert np.array_equal(read_picture(tmp_path / "b.png").image, upright)
+    assert np.array_equal(read_photo(tmp_path / "b.png").image, upright)
 
 
 def test_twenty_megapixels_are_reduced(tmp_path: Path, upright: np.ndarray):
     Image.fromarray(upright).resize((5472, 3648), Image.Resampling.NEAREST).save(tmp_path / "a.jpg", quality=60)
-    image = read_picture(tmp_path / "a.jpg").image
+    image = read_photo(tmp_path / "a.jpg").image
     assert image.shape == (round(WORKING_SIDE_PX * 3648 / 5472), WORKING_SIDE_PX, 3)
     corners = image[[20, 20, -20, -20], [20, -20, 20, -20]].astype(int)
     assert np.abs(corners - upright[[0, 0, -1, -1], [0, -1, 0, -1]]).max() <= 6
@@ -101,7 +101,7 @@ def test_focal_length_from_exif(tmp_path: Path, upright: np.ndarray):
     exif = Image.Exif()
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm] = 50
     Image.fromarray(upright).save(tmp_path / "a.jpg", exif=exif)
-    focal = read_picture(tmp_path / "a.jpg").focal
+    focal = read_photo(tmp_path / "a.jpg").focal
     assert focal == pytest.approx(50 / FULL_FRAME_DIAGONAL_MM * np.hypot(WIDTH, HEIGHT) / WIDTH)
 
 
@@ -111,7 +111,7 @@ def test_focal_length_of_a_cropped_photo_is_not_trusted(tmp_path: Path, upright:
     camera[ExifTags.Base.FocalLengthIn35mmFilm] = 50
     camera[ExifTags.Base.ExifImageWidth], camera[ExifTags.Base.ExifImageHeight] = 400, 100
     Image.fromarray(upright).save(tmp_path / "a.jpg", exif=exif)
-    assert read_picture(tmp_path / "a.jpg").focal is None
+    assert read_photo(tmp_path / "a.jpg").focal is None
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
@@ -122,7 +122,7 @@ def test_truncated_picture_is_refused(tmp_path: Path, suffix: str):
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
     with pytest.raises(InputError, match="truncated"):
-        read_picture(path)
+        read_photo(path)
 
 
 @pytest.mark.parametrize(
@@ -133,10 +133,10 @@ def test_no_picture_is_refused(tmp_path: Path, content: bytes | None, message: s
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=message):
-        read_picture(path)
+        read_photo(path)
 
 
 def test_tiny_picture_is_refused(tmp_path: Path):
     Image.new("RGB", (20, 200)).save(tmp_path / "a.png")
     with pytest.raises(InputError, match="too few"):
-        read_picture(tmp_path / "a.png")
+        read_photo(tmp_path / "a.png")

@@ -1,0 +1,149 @@
+"""Tracks the candidates: which of them show the person clearly, and the reason for each that does not."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from fitme.arrays import Float32Array
+from fitme.errors import NoFaceError
+from fitme.ingest.candidates import Candidate
+from fitme.ingest.frame import Frame
+from fitme.ingest.majority import majority
+from fitme.ingest.prefetch import Prefetcher
+from fitme.shape import MorphableModel
+from fitme.track.factory import identity_embedder, landmark_backend
+from fitme.track.observation import FaceObservation, FaceStatus, status_of
+from fitme.track.settings import NetworkSettings, TrackerSettings
+from fitme.track.tracker import FrameTracker
+
+REASONS = {
+    FaceStatus.NO_FACE: "no face was found",
+    FaceStatus.SEVERAL_FACES: "several faces were found",
+    FaceStatus.OTHER_PERSON: "the face is another person's",
+}
+"""Why a frame of the given status is of no use."""
+
+
+@dataclass(frozen=True)
+class TrackedFrame:
+    """An image with the person's face in it."""
+
+    frame: Frame
+    observation: FaceObservation
+
+
+@dataclass(frozen=True)
+class _Vote:
+    """The person of one image."""
+
+    embedding: Float32Array
+    """(D,), for a frame of a video the latest that was computed."""
+    source: str
+    accepted: bool
+    """Whether the image was taken for one of the reference person."""
+
+
+@dataclass
+class PersonTracker:
+    """Tracks candidates in their order and records why some were of no use.
+
+    The first face is the reference until `elect` has compared all.
+    """
+
+    model: MorphableModel
+    reference: Float32Array | None = None
+    """(D,) identity embedding of the person; found by `elect` if it is not given."""
+    networks: NetworkSettings = field(default_factory=NetworkSettings)
+    settings: TrackerSettings = field(default_factory=TrackerSettings)
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Reason by the name of each image that was of no use."""
+    warnings: list[str] = field(default_factory=list)
+    """What the user should know about the choice of the person."""
+    _votes: list[_Vote] = field(default_factory=list)
+    _given: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._given = self.reference is not None
+
+    def tracked_frames(
+        self, candidates: Sequence[Candidate], prefetcher: Prefetcher | None = None
+    ) -> Iterator[tuple[Candidate, TrackedFrame]]:
+        """The candidates that show the person, one at a time. A `prefetcher` may have begun with them already; it is
+        closed at the end."""
+        tracker = FrameTracker(
+            self.model,
+            settings=self.settings,
+            backend=landmark_backend(self.networks),
+            embedder=identity_embedder(self.networks),
+        )
+        with closing(tracker), prefetcher or Prefetcher(candidates, self.networks) as begun:
+            yield from self._track(tracker, begun)
+
+    def elect(self) -> bool:
+        """Make the person of most of the images tracked so far the reference, unless one was given.
+
+        Returns whether images of that person were left out as another's, so that all should be tracked anew; what was
+        recorded about them is then forgotten. A draw is added to `warnings`.
+        """
+        if self._given or not self._votes:
+            return False
+        # As the tracker compares an embedding with its reference.
+        radius = self.settings.doubt_factor * identity_embedder(self.networks).same_person_distance
+        chosen = majority([vote.embedding for vote in self._votes], radius)
+        first = self._votes[min(chosen.members)].source
+        if chosen.draw:
+            self.warnings.append(
+                f"as many images show another person: took the one in {first}; leave out the images of the other"
+            )
+        changed = any(not self._votes[index].accepted for index in chosen.members)
+        self._given = True
+        if changed:
+            self.reference = chosen.reference
+            self.skipped.clear()
+        self._votes.clear()
+        return changed
+
+    def nobody(self) -> NoFaceError:
+        """Error for when no candidate showed the person."""
+        reasons = sorted(set(self.skipped.values()))
+        if len(self.skipped) == 1:
+            ((source, reason),) = self.skipped.items()
+            return NoFaceError(f"{source}: {reason}; use an image that shows one face, well lit and not too small")
+        return NoFaceError(
+            f"none of the {len(self.skipped)} images looked at can be used ({', '.join(reasons)}); "
+            "use images that show one face, well lit and not too small"
+        )
+
+    def _track(self, tracker: FrameTracker, prefetcher: Prefetcher) -> Iterator[tuple[Candidate, TrackedFrame]]:
+        if self.reference is not None:
+            tracker.set_reference_embedding(self.reference)
+        previous: Candidate | None = None
+        embedding: Float32Array | None = None
+        for prefetched in prefetcher:
+            candidate, frame = prefetched.candidate, prefetched.frame
+            if previous is None or candidate.path != previous.path:
+                tracker.reset()
+                tracker.set_focal(frame.focal or self.settings.focal)
+                embedding = None
+            previous = candidate
+            if prefetched.detections is None:
+                observation = tracker.track(frame.image, frame.timestamp_s)
+            else:
+                observation = tracker.analyse(frame.image, prefetched.detections)
+            status = status_of(observation)
+            # A video's tracker embeds the face now and then, and always when it may be another.
+            embedding = None if observation is None else _latest(observation.embedding, embedding)
+            if embedding is not None and status in (FaceStatus.OK, FaceStatus.OTHER_PERSON) and not self._given:
+                self._votes.append(_Vote(embedding, frame.source, status is FaceStatus.OK))
+            if observation is None or status is not FaceStatus.OK:
+                self.skipped[frame.source] = REASONS[status]
+                continue
+            if self.reference is None and observation.embedding is not None:
+                self.reference = observation.embedding
+                tracker.set_reference_embedding(self.reference)
+            yield candidate, TrackedFrame(frame, observation)
+
+
+def _latest(new: Float32Array | None, before: Float32Array | None) -> Float32Array | None:
+    """The new embedding if there is one, else the one before."""
+    return before if new is None else new

