@@ -12,13 +12,9 @@ from fitme.ingest.person_tracking import TrackedFrame
 from fitme.metrics.frame_scores import FrameScore, median_score, score_frame
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape import MorphableModel, load_default_model
-<<<<<<< HEAD
 from fitme.stage import Stage
-from fitme.track.tracker import FrameTracker, default_embedder
-=======
 from fitme.track.factory import dlib_embedder
 from fitme.track.tracker import FrameTracker
->>>>>>> 2b6ec67 (Fit the person of most images; choose tracker and identity networks in one factory, by settings; read settings with msgspec)
 
 SIDE_PX = 256
 YAWS_RAD = (-0.3, -0.1, 0.1, 0.3)

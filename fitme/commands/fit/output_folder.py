@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from fitme.atomic_file import atomic_file
 from fitme.avatar import FILE_NAME, Avatar
 from fitme.commands.fit.report import VERSION, finite, frame_json, round_json
 from fitme.commands.fit.stopwatch import Stopwatch
@@ -201,9 +202,8 @@ def _report(
 
 def _write_json(content: Json, path: Path) -> None:
     """Write a JSON file, replacing an earlier one only once all is written."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with atomic_file(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _estimate_json(outcome: Outcome, estimate: KeyframeEstimate, camera: Camera) -> Json:
