@@ -194,11 +194,12 @@ def test_ctrl_c_keeps_what_was_found(clip: Path, tmp_path: Path, monkeypatch: py
         os.kill(os.getpid(), signal.SIGINT)
         return refine(fitter, budget_s)
 
+    handler = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(IncrementalFitter, "refine", interrupted)
     assert run("fit", clip, "--out", tmp_path, "--seconds", "600") == 130
     assert len(json.loads((tmp_path / "report.json").read_text())["rounds"]) == 1
     read_glb((tmp_path / "avatar.glb").read_bytes())
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def expression_frames(store: Path) -> list[str]:
