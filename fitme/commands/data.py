@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fitme.arrays import Float32Array, Int64Array
 from fitme.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from fitme.arrays import Float32Array, Int64Array
 
 SMALLEST_RESOLUTION, LARGEST_RESOLUTION = 32, 2048
 
