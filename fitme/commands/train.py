@@ -1,5 +1,6 @@
 """`fitme train`: training of the networks."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -58,11 +59,17 @@ def train_encoder(
     data: Annotated[Path, typer.Option(help="Folder that `fitme data build` made.")],
     out: Annotated[Path, typer.Option(help="File for the weights (.safetensors).")],
     start: Annotated[Path | None, typer.Option(help="Encoder whose body to go on from.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings, YAML; see configs/train_encoder.yaml.")] = None,
     component_steps: Annotated[int | None, typer.Option(min=0, help="Steps that train the body.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn at random.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything that is drawn at random.")] = None,
 ) -> None:
     """Train the encoder that gives a fit its first guess of W+."""
+    from fitme.configuration import load_settings
     from fitme.training.encoder import trainer as training
 
-    steps = training.EncoderTrainingConfig.component_steps if component_steps is None else component_steps
-    training.train_encoder(generator, data, out, start, steps, seed)
+    settings = load_settings(training.EncoderSettings, config) if config else training.EncoderSettings()
+    # Options take the place of the file's values.
+    options = {"component_steps": component_steps, "seed": seed}
+    chosen = {name: value for name, value in options.items() if value is not None}
+    settings = replace(settings, training=replace(settings.training, **chosen))
+    training.train_encoder(generator, data, out, start, settings)

@@ -1,8 +1,8 @@
 """`fitme train translation`: the network that turns textures into full reflectance."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,15 +13,16 @@ def train_translation(
     data: Annotated[Path, typer.Option(help="Folder that `fitme data build` made.")],
     out: Annotated[Path, typer.Option(help="File for the weights (.safetensors).")],
     start: Annotated[Path | None, typer.Option(help="Weights to go on from.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings, YAML; see configs/train_translation.yaml.")] = None,
     coarse_share: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of the run, at its beginning, at half the resolution.")
-    ] = 0.8,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 1100,
-    batch: Annotated[int, typer.Option(min=1, help="Textures a step.")] = 4,
+        float | None, typer.Option(min=0.0, max=1.0, help="Share of the run, at its beginning, at half the resolution.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of training.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Textures a step.")] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0.0, help="End after this wall time, with the schedules hurried accordingly.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn at random.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything that is drawn at random.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads of torch; 0 leaves its own choice.")] = 0,
     measure: Annotated[int, typer.Option(min=0, help="Held-out heads to measure the result on.")] = 32,
 ) -> None:
@@ -31,6 +32,7 @@ def train_translation(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table
 
+    from fitme.configuration import load_settings
     from fitme.errors import InputError
     from fitme.training.data.dataset import load_dataset
     from fitme.training.textures.translation_network import load_translator, save_translator
@@ -46,12 +48,21 @@ def train_translation(
     if threads:
         torch.set_num_threads(threads)
     dataset = load_dataset(data)
-    settings = TranslationTraining(steps=steps, batch=batch, minutes=minutes, seed=seed, coarse_share=coarse_share)
+    settings = load_settings(TranslationTraining, config) if config else TranslationTraining()
+    # Options take the place of the file's values.
+    options: dict[str, Any] = {
+        "steps": steps,
+        "batch": batch,
+        "minutes": minutes,
+        "seed": seed,
+        "coarse_share": coarse_share,
+    }
+    settings = replace(settings, **{name: value for name, value in options.items() if value is not None})
     trainer = TranslationTrainer(dataset, settings, start=load_translator(start) if start else None)
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("training", total=steps)
+        task = bar.add_task("training", total=settings.steps)
         mean = None
         for report in trainer.run():
             mean = report.loss if mean is None else 0.95 * mean + 0.05 * report.loss

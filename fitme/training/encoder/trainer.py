@@ -1,4 +1,4 @@
-"""Training of the texture encoder: `python -m fitme.training.encoder.trainer --generator FILE --data DIR --out FILE`.
+"""Training of the texture encoder (`fitme train encoder`).
 
 Three phases, each cheaper per step than the next one. First, without the generator, the body learns to predict the
 principal components of the maps from simulated observations. Then the encoder learns z on the generator's own samples,
@@ -8,13 +8,11 @@ texels included.
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
-import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
@@ -82,6 +80,15 @@ class EncoderTrainingConfig:
     """Weight of the mean square of z."""
     offset_weight: float = 0.05
     """Weight of the mean square of W+ minus w, in standard deviations of w."""
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """Settings of `fitme train encoder`, as in `configs/train_encoder.yaml`."""
+
+    training: EncoderTrainingConfig = field(default_factory=EncoderTrainingConfig)
+    capture: CaptureSettings = field(default_factory=CaptureSettings)
+    network: TextureEncoderConfig = field(default_factory=TextureEncoderConfig)
 
 
 @dataclass(frozen=True)
@@ -299,18 +306,14 @@ def _linear_effect(noise: Tensor, maps: Tensor, cover: Tensor) -> tuple[Tensor, 
 
 
 def train_encoder(
-    generator: Annotated[Path, typer.Option(help="Generator that the encoder is for.")],
-    data: Annotated[Path, typer.Option(help="Folder of maps, as `fitme data build` makes it.")],
-    out: Annotated[Path, typer.Option(help="File to write.")],
-    start: Annotated[Path | None, typer.Option(help="Encoder whose body to start from.")] = None,
-    component_steps: Annotated[
-        int, typer.Option(min=0, help="Steps that train the body; few will do with --start.")
-    ] = EncoderTrainingConfig.component_steps,
-    seed: Annotated[int, typer.Option(help="Decides everything that is random.")] = 0,
+    generator: Path, data: Path, out: Path, start: Path | None = None, settings: EncoderSettings | None = None
 ) -> None:
-    """Train the encoder that gives a fit its first estimate of W+."""
-    config = EncoderTrainingConfig(seed=seed, component_steps=component_steps)
-    trainer = EncoderTrainer(load_generator(generator), load_dataset(data), config)
+    """Train an encoder for the generator of a file on the data set of a folder, and write it to `out`; with `start`,
+    from the body of the encoder of a file."""
+    chosen = settings or EncoderSettings()
+    trainer = EncoderTrainer(
+        load_generator(generator), load_dataset(data), chosen.training, chosen.network, chosen.capture
+    )
     if start is not None:
         trainer.set_body(load_body(start))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -322,7 +325,3 @@ def train_encoder(
                     task, description=f"{report.phase}: {report.loss:.4f}", total=report.steps, completed=report.step
                 )
     save_encoder(trainer.encoder, out)
-
-
-if __name__ == "__main__":
-    typer.run(train_encoder)
