@@ -14,7 +14,7 @@ def test_vectors_have_one_length_and_follow_the_seed():
     assert (vectors.std(0) > 0.0).all()
 
 
-def test_every_trait_is_in_the_vector():
+def test_every_attribute_is_in_the_vector():
     factors = draw_factors(np.random.default_rng(0))
     before = factor_vector(factors)
     for field in fields(SkinAttributes):

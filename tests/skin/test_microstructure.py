@@ -8,14 +8,14 @@ FIELDS = (pits, grit, lip_creases)
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_coarse_maps_hold_nothing_of_it(field):
+def test_coarse_maps_have_no_microstructure(field):
     coarse = field(COARSE_RESOLUTION)
     assert coarse.shape == (3, COARSE_RESOLUTION, COARSE_RESOLUTION)
     assert not coarse.any()
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_the_fields_are_of_unit_variance_without_a_level(field):
+def test_the_fields_have_unit_variance_and_zero_mean(field):
     base = field(BASE_RESOLUTION)
     np.testing.assert_allclose(base.std((1, 2)), 1.0, rtol=1e-3)
     np.testing.assert_allclose(base.mean((1, 2)), 0.0, atol=1e-3)
@@ -27,12 +27,12 @@ def test_the_same_structure_is_in_maps_of_both_fine_resolutions(field):
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_most_of_it_averages_out_where_coarse_maps_begin(field):
+def test_most_microstructure_averages_out_at_the_coarse_resolution(field):
     averaged = at_resolution(field(BASE_RESOLUTION), COARSE_RESOLUTION)
     assert averaged.std() < 0.6
 
 
-def test_pores_are_dots_that_stand_out():
+def test_pores_are_positive_dots():
     base = pits(BASE_RESOLUTION)
     assert base.max() > 3.0 * -base.min()
 

@@ -36,7 +36,7 @@ def test_skins_are_valid_reflectance(seed):
     assert skin.normals[..., 2].min() > 0.3
 
 
-def test_a_seed_always_gives_the_same_skin_and_another_one_another():
+def test_equal_seeds_give_equal_skins_and_other_seeds_others():
     first, again, other = synthesize_skin(5, SIZE), synthesize_skin(5, SIZE), synthesize_skin(6, SIZE)
     np.testing.assert_array_equal(first.diffuse, again.diffuse)
     np.testing.assert_array_equal(first.normals, again.normals)
@@ -44,19 +44,19 @@ def test_a_seed_always_gives_the_same_skin_and_another_one_another():
 
 
 @pytest.mark.parametrize(("low", "high"), ITA_CLASSES.values(), ids=ITA_CLASSES)
-def test_painted_skin_is_of_the_tone_that_was_asked_for(low, high):
+def test_painted_skin_has_the_ita_of_its_attributes(low, high):
     middle = (low + high) / 2.0
     skin = synthesize_skin(1, SIZE, attributes=attributes_of(1, ita_deg=middle, tan_lines=0.0, freckles=0.0))
     assert low - 10.0 < float(ita_of_albedo(forehead(skin))) < high + 10.0
 
 
-def test_tones_spread_evenly_over_the_typology_classes():
+def test_sampled_itas_are_balanced_over_the_classes():
     angles = np.array([sample_attributes(np.random.default_rng(seed)).ita_deg for seed in range(1200)])
     for low, high in ITA_CLASSES.values():
         assert 0.12 < ((angles >= low) & (angles < high)).mean() < 0.22
 
 
-def test_painted_tones_spread_over_the_typology_classes():
+def test_painted_itas_are_balanced_over_the_classes():
     texel_geometry = default_texel_geometry(SIZE)
     angles = [skin_ita_deg(synthesize_skin(seed, SIZE).diffuse, texel_geometry) for seed in range(300)]
     shares = np.bincount(ita_class_index(np.array(angles)), minlength=len(ITA_CLASSES)) / len(angles)
@@ -94,7 +94,7 @@ def test_hair_beard_and_eyes_appear_where_they_belong():
     assert bald[pupil].mean() < 0.15 < 0.4 < bald[sclera].mean()
 
 
-def test_lips_are_redder_than_and_about_as_shiny_as_the_cheek():
+def test_lips_are_redder_than_and_about_as_specular_as_the_cheek():
     texel_geometry = default_texel_geometry(SIZE)
     skin = synthesize_skin(4, SIZE, attributes=attributes_of(4, ita_deg=50.0, moisture=0.8))
     lips = (texel_geometry.lips < -0.004) & (texel_geometry.inner_lips > 0.004) & texel_geometry.is_region(Region.LIPS)

@@ -1,4 +1,4 @@
-"""Pictures of samples."""
+"""Contact sheets of samples."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def renderer() -> HeadRenderer:
     return HeadRenderer(load_default_model(), (64, 48))
 
 
-def test_a_head_fills_its_picture_and_shows_its_colour(renderer: HeadRenderer):
+def test_a_head_fills_its_render_and_has_its_colour(renderer: HeadRenderer):
     pale, dark = (
         renderer.render(ReflectanceMaps.constant(color, 0.3, 16), front_light())
         for color in ((0.7, 0.5, 0.4), (0.1, 0.06, 0.04))
@@ -46,7 +46,7 @@ def test_the_lights_differ(renderer: HeadRenderer):
     assert front[20:44, 10:24].mean() > side[20:44, 10:24].mean() + 20
 
 
-def test_a_sheet_has_a_picture_for_every_head(renderer: HeadRenderer):
+def test_a_sheet_has_a_render_for_every_head(renderer: HeadRenderer):
     maps = ReflectanceMaps.concatenated([ReflectanceMaps.constant((0.1 * k, 0.2, 0.2), 0.3, 8) for k in range(1, 6)])
     sheet = renderer.sheet(maps, 3, front_light())
     assert sheet.shape == (2 * 64, 3 * 48, 3)
@@ -62,16 +62,16 @@ def test_samples_depend_on_the_seed_alone(tiny_generator: ReflectanceGenerator):
 
 
 def test_interpolation_goes_from_seed_to_seed(tiny_generator: ReflectanceGenerator):
-    way = interpolation(tiny_generator, (1, 2, 3), between=2)
-    assert len(way.diffuse) == 7
+    line = interpolation(tiny_generator, (1, 2, 3), between=2)
+    assert len(line.diffuse) == 7
     ends = [sample_maps(tiny_generator, 1, seed).diffuse for seed in (1, 2, 3)]
     for index, end in zip((0, 3, 6), ends, strict=True):
-        np.testing.assert_allclose(way.diffuse[index], end[0], atol=1e-4)
+        np.testing.assert_allclose(line.diffuse[index], end[0], atol=1e-4)
     w = [sample_latents(tiny_generator, 1, seed) for seed in (1, 2)]
     assert not np.allclose(w[0], w[1])
 
 
-def test_written_pictures_are_small_and_whole(tmp_path: Path):
+def test_written_images_are_small_and_complete(tmp_path: Path):
     noise = np.random.default_rng(0).integers(0, 255, (900, 900, 3), np.uint8)
     write_image(noise, tmp_path / "noise.jpg")
     write_image(noise[:40], tmp_path / "noise.png")

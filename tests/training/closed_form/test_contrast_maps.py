@@ -20,7 +20,7 @@ COVERED = torch.ones(1, 1, TINY.resolution, TINY.resolution)
 
 
 def samples_of(generator, latents):
-    """What a generator makes of latents, in batches, as `fit_contrast` takes it."""
+    """Pairs of latents and a generator's raw maps, in batches, as `fit_contrast` takes them."""
     with torch.no_grad():
         for w in latents.split(20):
             *_, raw = generator.raw_pyramid(generator.broadcast(w)).values()
@@ -28,7 +28,7 @@ def samples_of(generator, latents):
 
 
 def finest_variance(generator, latents, modality):
-    """(N, h, h) of the finest octave."""
+    """Local variance (N, h, h) of the finest octave."""
     parts = []
     with torch.no_grad():
         for w in latents.split(20):
@@ -39,7 +39,7 @@ def finest_variance(generator, latents, modality):
 
 @pytest.fixture
 def fading(tiny_generator):
-    """The same generator whose regions' contrast goes with w, by factors around two thirds."""
+    """The tiny generator with local contrast that depends on w, by factors around two thirds."""
     torch.manual_seed(4)
     generator = copy.deepcopy(tiny_generator)
     models = {
@@ -56,7 +56,7 @@ def fading(tiny_generator):
     return generator
 
 
-def test_contrast_that_is_missing_is_found(tiny_generator, fading):
+def test_missing_contrast_is_found(tiny_generator, fading):
     latents = tiny_generator.mean_w + torch.randn(300, TINY.latent_size, generator=torch.Generator().manual_seed(1))
     found = copy.deepcopy(tiny_generator)
     set_contrast(found, fit_contrast(tiny_generator, samples_of(fading, latents), COVERED))
@@ -88,7 +88,7 @@ def test_gains_can_be_cleared(tiny_generator, fading):
         assert torch.equal(fading.synthesize(w_plus).diffuse, tiny_generator.synthesize(w_plus).diffuse)
 
 
-def test_what_coarse_outputs_show_has_no_gain(tiny_generator, fading):
+def test_coarse_outputs_have_no_gain(tiny_generator, fading):
     w_plus = tiny_generator.broadcast(tiny_generator.mean_w[None])
     with torch.no_grad():
         coarse = [g.synthesize(w_plus, TINY.trunk_resolution).diffuse for g in (tiny_generator, fading)]
@@ -114,7 +114,7 @@ def test_gains_have_gradients():
     assert torch.autograd.gradcheck(layer, torch.randn(2, 5, dtype=torch.double, requires_grad=True))
 
 
-def test_local_variance_leaves_out_what_is_not_covered():
+def test_local_variance_leaves_out_uncovered_texels():
     band = torch.ones(1, 2, 16, 16)
     band[..., :4] = 100.0
     covered = torch.ones(1, 1, 16, 16)

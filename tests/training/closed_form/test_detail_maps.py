@@ -10,7 +10,7 @@ from ...conftest import TINY
 
 
 def samples_of(generator, latents):
-    """What a generator makes of latents, in batches, as `fit_details` takes it."""
+    """Pairs of latents and a generator's raw maps, in batches, as `fit_details` takes them."""
     with torch.no_grad():
         for w in latents.split(20):
             *_, raw = generator.raw_pyramid(generator.broadcast(w)).values()
@@ -19,7 +19,7 @@ def samples_of(generator, latents):
 
 @pytest.fixture
 def richer(tiny_generator):
-    """The same generator with details at every resolution that its trunk and branches have."""
+    """The tiny generator with details at every resolution of its trunk and branches."""
     torch.manual_seed(8)
     sides = [TINY.trunk_resolution << level for level in range(TINY.branch_levels + 1)]
     models = {
@@ -38,7 +38,7 @@ def richer(tiny_generator):
     return generator
 
 
-def test_details_that_are_set_are_added_to_the_outputs(tiny_generator, richer):
+def test_details_are_added_to_the_outputs(tiny_generator, richer):
     w = tiny_generator.mean_w + torch.randn(1, TINY.latent_size)
     with torch.no_grad():
         for side in (16, 64):
@@ -50,7 +50,7 @@ def test_details_that_are_set_are_added_to_the_outputs(tiny_generator, richer):
     torch.testing.assert_close(nothing, plain, rtol=1e-3, atol=1e-3)
 
 
-def test_details_that_are_missing_are_found_again(tiny_generator, richer):
+def test_missing_details_are_found(tiny_generator, richer):
     latents = tiny_generator.mean_w + torch.randn(400, TINY.latent_size, generator=torch.Generator().manual_seed(1))
     models = fit_details(tiny_generator, samples_of(richer, latents), TINY.detail_maps)
     found = copy.deepcopy(tiny_generator)
@@ -76,7 +76,7 @@ def test_nothing_is_added_where_nothing_is_left_out(tiny_generator):
         )
 
 
-def test_a_mean_that_is_missing_is_found_and_details_can_be_taken_out_again(tiny_generator):
+def test_a_missing_mean_is_found_and_details_can_be_cleared(tiny_generator):
     latents = tiny_generator.mean_w + torch.randn(60, TINY.latent_size)
     shifted = copy.deepcopy(tiny_generator)
     with torch.no_grad():

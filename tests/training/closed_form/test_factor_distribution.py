@@ -8,7 +8,7 @@ from fitme.training.closed_form.factor_distribution import fit_factor_distributi
 
 
 def factors_of(count: int, seed: int) -> np.ndarray:
-    """Skewed, correlated and half-empty columns, as traits of skins have them."""
+    """Skewed, correlated and half-empty columns, as attributes of skins have them."""
     draw = np.random.default_rng(seed)
     age = draw.beta(1.1, 1.6, count)
     gray = np.clip(age - 0.35, 0.0, None) * draw.uniform(0.3, 2.2, count)
@@ -23,7 +23,7 @@ def mapping_of(factors: np.ndarray) -> MappingNetwork:
     return mapping
 
 
-def test_random_latents_give_causes_like_the_data_s():
+def test_random_latents_give_factors_distributed_as_the_data():
     factors = factors_of(4000, 0)
     distribution = fit_factor_distribution(factors, QUANTILES)
     wanted = distribution.standardize(factors_of(4000, 1)).numpy()
@@ -43,7 +43,7 @@ def test_the_share_of_faces_without_a_beard_is_kept():
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.floats(-3.0, 3.0), st.floats(0.01, 2.0))
-def test_causes_grow_with_their_own_normal_variable(seed, start, step):
+def test_factors_grow_with_their_own_normal_variable(seed, start, step):
     mapping = mapping_of(factors_of(300, seed))
     with torch.no_grad():
         mapping.factor.copy_(torch.eye(4))
@@ -51,14 +51,14 @@ def test_causes_grow_with_their_own_normal_variable(seed, start, step):
     assert bool((high >= low - 1e-6).all())
 
 
-def test_standardised_causes_have_zero_mean_and_unit_variance():
+def test_standardised_factors_have_zero_mean_and_unit_variance():
     factors = factors_of(500, 3)
     standardized = fit_factor_distribution(factors, 9).standardize(factors).numpy()
     np.testing.assert_allclose(standardized.mean(0), 0.0, atol=1e-4)
     np.testing.assert_allclose(standardized.std(0), 1.0, atol=1e-3)
 
 
-def test_a_cause_that_never_varies_stays_where_it_is():
+def test_a_constant_factor_stays_constant():
     factors = factors_of(200, 4)
     factors[:, 1] = 7.0
     drawn = mapping_of(factors).factors(torch.randn(50, 4))

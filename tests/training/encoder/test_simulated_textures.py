@@ -1,4 +1,4 @@
-"""What simulated pictures show of maps: the side that faces the camera, under light, as a fit would see it."""
+"""Simulated observations of maps: the side that faces the camera, under light, with the errors of a fit."""
 
 from dataclasses import replace
 from functools import cache
@@ -47,7 +47,7 @@ def test_a_turned_head_hides_its_other_side():
     assert (left[0] < right[0]) != (left[1] < right[1])
 
 
-def test_ears_and_the_back_of_the_head_are_never_seen():
+def test_ears_and_the_back_of_the_head_are_never_visible():
     texel_geometry = default_texel_geometry(RESOLUTION)
     seen = views(-40.0, 0.0, 40.0).weight.amax(0).numpy()
     assert seen.min() >= 0.0 and seen.max() <= 1.0
@@ -75,7 +75,7 @@ def test_a_seed_decides_everything():
 
 @pytest.mark.parametrize("level", [0.35, 0.75])
 def test_fusing_divides_the_light_out(level: float):
-    """A head of one colour looks shaded in a picture and flat once it is fused."""
+    """A head of one colour is shaded in a lit texture and flat in a fused one."""
     seen = views(-20.0, 20.0).weight.amin(0)[None] * views(0.0).skin > 0.3
 
     def unevenness(lit_share: float) -> float:
@@ -88,8 +88,8 @@ def test_fusing_divides_the_light_out(level: float):
     assert unevenness(0.0) < 0.5 * unevenness(1.0)
 
 
-def test_a_fused_texture_asks_for_maps_of_its_own_brightness():
-    """Where a head is seen, the wanted maps look like the texture; a lit texture asks for the true ones."""
+def test_a_fused_texture_has_a_target_of_its_own_brightness():
+    """Where a head is visible, the target maps equal the texture; the target of a lit texture is the true maps."""
     settings = replace(CLEAN, lit_share=0.5, residual_shading=0.0)
     maps = skin_maps(0.6, 12)
     observation = simulate_observations(maps, views(-20.0, 20.0), settings, torch.Generator().manual_seed(4))
@@ -105,7 +105,7 @@ def test_a_fused_texture_asks_for_maps_of_its_own_brightness():
     assert float((wanted - 0.6).abs().mean()) > 0.02
 
 
-def test_brighter_skin_stays_brighter_whatever_is_seen():
+def test_brighter_skin_stays_brighter():
     random = torch.Generator
     means = []
     for level in (0.3, 0.6, 0.9):
@@ -116,7 +116,7 @@ def test_brighter_skin_stays_brighter_whatever_is_seen():
     assert bool((means[0] < means[1]).all()) and bool((means[1] < means[2]).all())
 
 
-def test_holes_hide_and_say_so():
+def test_holes_are_marked_invisible():
     settings = replace(CLEAN, hole_share=1.0)
     whole = simulate_observations(skin_maps(0.5, 8), views(0.0), CLEAN, torch.Generator().manual_seed(0))
     holed = simulate_observations(skin_maps(0.5, 8), views(0.0), settings, torch.Generator().manual_seed(0))

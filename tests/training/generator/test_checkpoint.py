@@ -1,4 +1,4 @@
-"""Checkpoints: every bit comes back, damage is named, and no interruption costs the checkpoint before."""
+"""Checkpoints: restored to the bit, damage is reported, and no interruption costs the previous checkpoint."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The shipped weights: what they give, and that a made-up skin is found again in W+."""
+"""Inversion by the shipped weights: samples, schedules, and a synthetic skin found in W+."""
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ def test_recipes_spend_every_step_coarse_to_fine():
     assert recipe.rate_at(9, 10) < recipe.rate_at(5, 10) < recipe.rate
 
 
-def test_heads_of_a_batch_do_not_know_of_each_other(tiny_generator: ReflectanceGenerator):
+def test_heads_of_a_batch_are_inverted_independently(tiny_generator: ReflectanceGenerator):
     targets = maps_near_the_mean(tiny_generator, 3)
     recipe = InversionRecipe(bfloat16=False)
     together = invert(tiny_generator, targets, 6, recipe=recipe)

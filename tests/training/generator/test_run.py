@@ -1,4 +1,5 @@
-"""A run in its folder: pieces give what a whole run gives, the best is kept, and nothing of another run is touched."""
+"""Run in its folder: calls in parts end with the weights of a whole run, the best weights are kept, another run's
+folder is not touched."""
 
 import signal
 import subprocess
@@ -175,7 +176,7 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) ->
         time.sleep(0.005)
 
 
-def test_a_killed_run_goes_on_to_the_same_weights(whole, maps, tmp_path):
+def test_a_killed_run_is_resumed_to_the_same_weights(whole, maps, tmp_path):
     config, run = settings_file(tmp_path, checkpoint_steps=1), tmp_path / "run"
     process = running(config, run, maps)
     try:
@@ -221,7 +222,7 @@ def test_another_run_s_folder_is_refused_and_stays_as_it_is(whole, maps, tmp_pat
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
-def test_what_cannot_be_trained_is_named(maps, tmp_path):
+def test_impossible_runs_are_reported(maps, tmp_path):
     config = settings_file(tmp_path)
     smaller = {**SETTINGS["generator"], "resolution": 32, "detail_maps": [3, 2],
                "branches": {"diffuse": [8], "specular": [4], "normals": [6]}}  # fmt: skip
@@ -242,7 +243,7 @@ def test_what_cannot_be_trained_is_named(maps, tmp_path):
             train(config, tmp_path / "c", data=maps, device="cuda")
 
 
-def test_a_file_that_cannot_be_written_is_named_and_the_run_goes_on_later(maps, tmp_path):
+def test_a_file_that_cannot_be_written_is_reported_and_the_run_is_resumed_later(maps, tmp_path):
     config, run = settings_file(tmp_path), tmp_path / "run"
     obstacle = run / "last.safetensors.partial"
     obstacle.mkdir(parents=True)
@@ -253,7 +254,7 @@ def test_a_file_that_cannot_be_written_is_named_and_the_run_goes_on_later(maps, 
     assert (run / "generator.safetensors").exists()
 
 
-def test_the_command_line_trains_in_pieces(maps, tmp_path):
+def test_the_command_line_trains_in_parts(maps, tmp_path):
     options = ["--config", settings_file(tmp_path), "--out", tmp_path / "run", "--data", maps, "--device", "cpu"]
     result = CliRunner().invoke(app, ["reflectance", *map(str, options), "--steps", "2"])
     assert result.exit_code == 0, result.output
@@ -267,8 +268,8 @@ def test_the_command_imports_torch_only_when_it_runs():
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 
-def test_the_settings_for_a_gpu_build_what_they_say():
-    """On torch's meta device, which knows shapes and holds no numbers."""
+def test_the_settings_for_a_gpu_build_networks_of_their_sizes():
+    """On torch's meta device, which computes shapes alone."""
     config = load_training_config(CONFIGS / "train_gpu.yaml")
     assert config.generator.latent_size == 512 and config.path_length_interval == 16 and config.mixed_precision
     assert config.phases[-1].adversarial and config.phases[-1].resolution == config.generator.resolution == 512

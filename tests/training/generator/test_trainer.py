@@ -81,7 +81,7 @@ def test_training_reduces_the_loss(few_skins):
 
 
 def test_a_run_starts_from_the_data_s_own_linear_model(few_skins):
-    # W is wider than the causes and their products are many, as it is in the shipped network.
+    # W is wider than the factors and their products are many, as it is in the shipped network.
     width = few_skins.factors.shape[1] + TINY.feature_count
     trainer = trainer_of(few_skins, replace(CONFIG, generator=replace(TINY, latent_size=width)))
     base = trainer.generator.branches["specular"].base
@@ -92,11 +92,11 @@ def test_a_run_starts_from_the_data_s_own_linear_model(few_skins):
         factors, mapping = trainer._factors_of(np.arange(6)), trainer.generator.mapping
         w = mapping.direct(torch.cat([factors, mapping.features(factors)], 1))
         found = torch.nn.functional.linear(w, trainer.generator.mixture.weight * trainer.generator.mixture.gain)
-    # Six heads are far fewer than causes, so that the regression can follow them closely.
+    # Six heads are far fewer than factors, so that the regression can follow them closely.
     assert float((found - wanted).square().mean()) < 0.3 * float(wanted.square().mean())
 
 
-def test_maps_without_causes_learn_their_latents(few_skins):
+def test_unknown_factors_are_learned(few_skins):
     factors = few_skins.factors.copy()
     factors[2] = np.nan
     mixed = replace(few_skins, factors=factors)
@@ -108,9 +108,9 @@ def test_maps_without_causes_learn_their_latents(few_skins):
     assert moved.tolist() == [False, False, True, False, False, False]
 
 
-def test_a_data_set_of_given_maps_alone_can_be_learned(few_skins):
-    given = replace(few_skins, factors=np.full_like(few_skins.factors, np.nan))
-    trainer = trainer_of(given, replace(CONFIG, phases=(Phase(16, 3, 4),)))
+def test_a_data_set_of_supplied_textures_alone_can_be_learned(few_skins):
+    supplied = replace(few_skins, factors=np.full_like(few_skins.factors, np.nan))
+    trainer = trainer_of(supplied, replace(CONFIG, phases=(Phase(16, 3, 4),)))
     assert trainer.generator.config.noise_size == TINY.noise_size
     assert all(np.isfinite(list(report.losses.values())).all() for report in trainer.run())
 

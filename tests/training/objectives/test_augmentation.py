@@ -1,4 +1,4 @@
-"""Adaptive augmentation: when it changes nothing, what it changes, and how its probability moves."""
+"""Adaptive augmentation: neutral changes, each kind of change, and the control of the probability."""
 
 import json
 
@@ -72,7 +72,7 @@ def test_maps_that_drew_no_change_stay_exactly_as_they_are():
     assert 0.5 < float(untouched) < 0.8
 
 
-def test_probability_rises_when_the_discriminator_is_sure_and_falls_when_it_is_not():
+def test_probability_rises_when_the_discriminator_overfits_and_falls_otherwise():
     augmentation = AdaptiveAugmentation(target=0.6, speed_images=1000)
     for _ in range(UPDATES_PER_ADJUSTMENT - 1):
         augmentation.update(torch.ones(25))
@@ -184,7 +184,7 @@ def test_draws_have_the_distribution_they_should():
     assert abs(float(draws.noise.mean())) < 1e-3
 
 
-def test_real_and_made_maps_are_changed_alike_from_equal_draws():
+def test_real_and_generated_maps_are_changed_alike_from_equal_draws():
     augmentation = AdaptiveAugmentation(probability=0.7)
     maps = maps_of(4)
     first, place = augmentation(maps, position_of(), generator_of(3))

@@ -19,7 +19,7 @@ def test_one_score_each_with_gradient_to_every_modality_and_weight():
     assert all(p.grad is not None and p.grad.abs().sum() > 0.0 for p in discriminator.parameters())
 
 
-def test_branches_see_their_own_modality_only():
+def test_branches_depend_on_their_own_modality_only():
     discriminator = BranchedDiscriminator(SMALL)
     maps = torch.rand(1, 6, 16, 16, requires_grad=True)
     seen = discriminator.branches["specular"](torch.cat([by_modality(maps)["specular"], POSITION], 1))
@@ -28,7 +28,7 @@ def test_branches_see_their_own_modality_only():
     assert maps.grad[:, [0, 1, 2, 4, 5]].abs().sum() == 0.0
 
 
-def test_it_learns_that_modalities_belong_together():
+def test_it_learns_to_detect_inconsistent_modalities():
     """Real: specular equals the mean diffuse; fake: the same maps, paired with another's specular."""
     torch.manual_seed(0)
     discriminator = BranchedDiscriminator(SMALL)

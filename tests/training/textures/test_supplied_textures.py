@@ -1,4 +1,4 @@
-"""Given textures: what is wrong with one is said before anything is made; good ones become maps of every tone."""
+"""User-supplied textures: unusable ones are reported before any map is made; others become maps of every skin tone."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ SIZE = 64
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    """A small network that passes textures on, and its file: departures are zero."""
+    """A small network whose diffuse albedo is the texture, and its file: residuals are zero."""
     torch.manual_seed(0)
     network = TextureTranslator(TranslationConfig((8, 8), detail_channels=4, resolution=SIZE))
     for layer in (network.blocks, network.detail_output, network.lit):
@@ -87,7 +87,7 @@ def test_larger_textures_are_reduced_in_linear_light(tmp_path):
         (lambda p: truncated(p, "JPEG"), "damaged"),
     ],
 )
-def test_unusable_textures_are_named_and_nothing_is_made(tmp_path, network, make, word):
+def test_unusable_textures_are_reported_and_nothing_is_made(tmp_path, network, make, word):
     folder, out = tmp_path / "textures", tmp_path / "out"
     folder.mkdir()
     write(folder / "good.png", painted(1))
@@ -112,7 +112,7 @@ def test_empty_and_missing_folders_are_errors(tmp_path, network):
     assert supplied_maps(None, None, SIZE, *network) is None
 
 
-def test_each_texture_is_given_in_every_tone_and_as_it_is_in_its_own(tmp_path, network):
+def test_each_texture_has_maps_of_every_skin_tone_and_is_unchanged_in_its_own(tmp_path, network):
     (tmp_path / "textures").mkdir()
     seeds = (3, 8)
     for seed in seeds:

@@ -1,4 +1,4 @@
-"""Histogram matching moves bare skin to another tone, evenly, and leaves hair, eyes and mouth alone."""
+"""Histogram matching: skin gets another skin tone without banding; hair, eyes and mouth do not change."""
 
 import numpy as np
 import pytest
@@ -50,9 +50,9 @@ def test_lab_agrees_with_the_typology_angle():
 
 @given(st.floats(-3.0, 3.0), st.floats(0.6, 1.7), st.integers(0, 1000))
 @settings(max_examples=30, deadline=None)
-def test_a_curve_gives_the_references_distribution_and_never_falls(shift, spread, seed):
+def test_a_curve_gives_the_references_distribution_and_never_falls(shift, scale, seed):
     draw = np.random.default_rng(seed)
-    source, reference = draw.normal(size=4000), shift + spread * draw.normal(size=4000)
+    source, reference = draw.normal(size=4000), shift + scale * draw.normal(size=4000)
     matched = match_curve(source, source, reference)
     assert np.mean(matched) == pytest.approx(np.mean(reference), abs=0.08)
     assert np.std(matched) == pytest.approx(np.std(reference), rel=0.1)
@@ -61,7 +61,7 @@ def test_a_curve_gives_the_references_distribution_and_never_falls(shift, spread
 
 
 @pytest.mark.parametrize(("source", "reference"), [(0, -1), (-1, 0), (6, 1), (3, -2)])
-def test_cheeks_and_forehead_take_on_the_references_tone(heads, texel_geometry, source, reference):
+def test_cheeks_and_forehead_get_the_references_skin_tone(heads, texel_geometry, source, reference):
     matched = match_tone(heads[source], heads[reference], texel_geometry)
     assert skin_ita_deg(matched, texel_geometry) == pytest.approx(
         skin_ita_deg(heads[reference], texel_geometry), abs=4.0
@@ -103,7 +103,7 @@ def test_no_banding(heads, texel_geometry):
     assert np.abs(np.diff(after)).max() <= 3 + np.abs(np.diff(before)).max()
 
 
-def test_masks_are_shares_and_know_the_lips(heads, texel_geometry):
+def test_masks_are_shares_and_exclude_the_lips(heads, texel_geometry):
     for head in heads[::4]:
         for mask in (
             skin_mask(head, texel_geometry),

@@ -1,4 +1,4 @@
-"""The network that turns textures into reflectance: files, what it leaves alone, training, the shipped one."""
+"""Translation network from textures to reflectance: files, invariances, training, the shipped weights."""
 
 from dataclasses import replace
 
@@ -74,7 +74,7 @@ def test_damaged_missing_and_foreign_weights_are_refused(tmp_path):
         load_translator(DEFAULT_WEIGHTS)
 
 
-def test_what_is_not_covered_does_not_matter():
+def test_uncovered_texels_have_no_influence():
     torch.manual_seed(2)
     network = TextureTranslator(TINY)
     texture, coverage = torch.rand(1, 3, 64, 64), torch.ones(1, 1, 64, 64)
@@ -198,7 +198,7 @@ def test_the_command_trains_writes_and_measures(tmp_path):
     assert isinstance(CliRunner().invoke(app, wrong).exception, InputError)
 
 
-def test_the_shipped_network_beats_predictors_that_know_less():
+def test_the_shipped_network_beats_simpler_predictors():
     assert DEFAULT_TRANSLATION.stat().st_size <= LARGEST_FILE_BYTES
     assert sum(p.numel() for p in default_translator().parameters()) <= 1.4e6
     score = score_translation(default_translator(), held_out_maps(6, 256))
