@@ -8,7 +8,7 @@ import torch
 from fitme.color import linear_to_srgb
 from fitme.errors import InputError
 from fitme.fit.inversion.generator_inversion import ReflectanceFit, TextureTarget
-from fitme.fit.texture.baking import bake, enlarge, maps_of, with_bare_mouth
+from fitme.fit.texture.baking import bake, enlarge, maps_of, with_generated_mouth
 from fitme.fit.texture.expression_correctives import ExpressionView, albedo_correctives
 from fitme.fit.texture.fusion import FusedTexture
 from fitme.fit.texture.settings import FusionSettings
@@ -66,7 +66,7 @@ class Appearance:
         if table is None or not self.inverted:
             return maps
         if self._converged is None:
-            self._converged = with_bare_mouth(table, maps, self.generator.maps())
+            self._converged = with_generated_mouth(table, maps, self.generator.maps())
         return self._converged
 
     def confidence(self) -> torch.Tensor | None:

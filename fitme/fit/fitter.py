@@ -78,7 +78,7 @@ class IncrementalFitter:
         self._visibility = Visibility()
         backend = select_backend("cpu")
         self._aligner = HeadAligner(model, backend, settings.alignment)
-        reflectance = ReflectanceFit(generator, model, backend, settings.dense, default_encoder_for)
+        reflectance = ReflectanceFit(generator, model, backend, settings.inversion, default_encoder_for)
         views = TexelViews(model, backend, settings.map_resolution)
         self._keyframe_set = KeyframeSet(
             MarginalizedKeyframes(views.table, settings.fusion), settings.reference_keyframes
@@ -370,7 +370,7 @@ class IncrementalFitter:
         new: bool = True,
     ) -> None:
         usable = self._visibility.usable_pixels(keyframe)
-        crop = crop_face(keyframe, usable, self._settings.dense.crop_resolution)
+        crop = crop_face(keyframe, usable, self._settings.inversion.crop_resolution)
         entry = KeyframeEntry(keyframe, usable, crop, estimate, track_information=track_information)
         self._keyframe_set.add(entry, new=new)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from fitme.fit.alignment.settings import AlignmentSettings
-from fitme.fit.inversion.settings import DenseSettings
+from fitme.fit.inversion.settings import InversionSettings
 from fitme.fit.keyframes.outliers import OutlierSettings
 from fitme.fit.lighting.spherical_harmonics import LightSettings
 from fitme.fit.texture.settings import FusionSettings
@@ -28,4 +28,4 @@ class FitSettings:
     light: LightSettings = field(default_factory=LightSettings)
     outliers: OutlierSettings = field(default_factory=OutlierSettings)
     fusion: FusionSettings = field(default_factory=FusionSettings)
-    dense: DenseSettings = field(default_factory=DenseSettings)
+    inversion: InversionSettings = field(default_factory=InversionSettings)

@@ -51,7 +51,7 @@ class SingleFrameFitter:
         :param lights: (9, 3) SH lights of other frames; their mean is the prior of this one's. Uniform light without
             any.
         """
-        crop = crop_face(keyframe, usable, self._settings.dense.crop_resolution)
+        crop = crop_face(keyframe, usable, self._settings.inversion.crop_resolution)
         expected = np.mean(lights, 0).astype(np.float32) if lights else Light.ambient().sh[0].numpy()
         # Landmarks give the pose from which flow starts, and flow needs renders in the frame's own light.
         joint = self._aligner.by_landmarks([keyframe], {}, head.focal, head.identity, IDENTITY_FIXED)
@@ -65,7 +65,7 @@ class SingleFrameFitter:
         self, estimate: KeyframeEstimate, keyframe: Keyframe, usable: Float32Array, head: FoundHead
     ) -> KeyframeEstimate:
         """The estimate with its loss: root mean square error over the face in the frame's crop, sRGB-encoded units."""
-        crop = crop_face(keyframe, usable, self._settings.dense.crop_resolution)
+        crop = crop_face(keyframe, usable, self._settings.inversion.crop_resolution)
         camera = crop.camera(camera_of(keyframe.observation.camera, head.focal))
         rendering = self._aligner.draw(estimate, head.identity, camera, head.maps)
         target = torch.from_numpy(crop.image).float() / 255.0

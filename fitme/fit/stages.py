@@ -19,7 +19,7 @@ from fitme.fit.alignment.limbus import limbus_views
 from fitme.fit.appearance import Appearance
 from fitme.fit.displayed_head import FoundHead
 from fitme.fit.estimate import KeyframeEstimate
-from fitme.fit.inversion.keyframe_loss import DenseTarget, SceneParameters, landmark_sigma
+from fitme.fit.inversion.keyframe_loss import KeyframeTarget, SceneParameters, landmark_sigma
 from fitme.fit.inversion.losses import target_face
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.keyframes.keyframe_set import KeyframeEntry, KeyframeSet, parallax
@@ -237,7 +237,7 @@ class FitStages:
         """Fit latent and geometry to texture and images."""
         scene = self._scene()
         losses = self._appearance.generator.invert(
-            self._appearance.inversion_target(), scene, self._dense_targets(), self._embedder, steps
+            self._appearance.inversion_target(), scene, self._keyframe_targets(), self._embedder, steps
         )
         self._adopt(scene)
         return losses
@@ -246,7 +246,7 @@ class FitStages:
         """Fit the generator's weights and the geometry to texture and images."""
         scene = self._scene()
         losses = self._appearance.generator.tune(
-            self._appearance.inversion_target(), scene, self._dense_targets(), self._embedder, steps
+            self._appearance.inversion_target(), scene, self._keyframe_targets(), self._embedder, steps
         )
         self._adopt(scene)
         return losses
@@ -311,7 +311,7 @@ class FitStages:
         for index, entry in enumerate(self._keyframe_set.active):
             entry.estimate = scene.estimate(index, entry.solved.loss)
 
-    def _dense_targets(self) -> list[DenseTarget]:
+    def _keyframe_targets(self) -> list[KeyframeTarget]:
         targets = []
         for entry in self._keyframe_set.active:
             crop, observation = entry.crop, entry.keyframe.observation
@@ -321,5 +321,5 @@ class FitStages:
             if self._embedder is not None and entry.target_face is None:
                 target = torch.from_numpy(crop.image)[None].float() / 255.0
                 entry.target_face = target_face(self._embedder, target, landmarks)
-            targets.append(DenseTarget(crop, camera, landmarks, sigma, entry.target_face))
+            targets.append(KeyframeTarget(crop, camera, landmarks, sigma, entry.target_face))
         return targets

@@ -102,7 +102,7 @@ class WorkQueue:
     @property
     def share_done(self) -> float:
         """Share of the steps of inversion and tuning that is done, [0, 1]."""
-        total = self._settings.dense.inversion_steps + self._settings.dense.tuning_steps
+        total = self._settings.inversion.inversion_steps + self._settings.inversion.tuning_steps
         return 1.0 - min(total, self._pending[Task.INVERSION] + self._pending[Task.TUNING]) / total
 
     def slice_of(self, task: Task) -> int:
@@ -111,11 +111,11 @@ class WorkQueue:
 
     def enqueue_keyframe(self, *, inverted: bool) -> None:
         """A keyframe was added; `inverted` if the generator's latent is known."""
-        dense, pending = self._settings.dense, self._pending
+        inversion, pending = self._settings.inversion, self._pending
         pending[Task.LANDMARKS] = 1
-        pending[Task.COARSE_INVERSION] = 0 if inverted else dense.coarse_steps
-        for task, steps in ((Task.INVERSION, dense.inversion_steps), (Task.TUNING, dense.tuning_steps)):
-            pending[task] = max(pending[task], dense.refresh_steps if inverted else steps)
+        pending[Task.COARSE_INVERSION] = 0 if inverted else inversion.coarse_steps
+        for task, steps in ((Task.INVERSION, inversion.inversion_steps), (Task.TUNING, inversion.tuning_steps)):
+            pending[task] = max(pending[task], inversion.refresh_steps if inverted else steps)
 
     def enqueue_recall(self) -> None:
         """The fit was resumed from a state."""

@@ -21,7 +21,7 @@ from fitme.arrays import Float64Array
 from fitme.errors import FitmeError
 from fitme.export.gltf import write_glb
 from fitme.fit.fitter import IncrementalFitter
-from fitme.fit.inversion.settings import DenseSettings
+from fitme.fit.inversion.settings import InversionSettings
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings as FitterSettings
 from fitme.fit.state import FitState, RoundReport
@@ -58,7 +58,7 @@ logger = logging.getLogger(__name__)
 
 WORK_ERRORS = (FitmeError, RuntimeError, ValueError, ArithmeticError, LookupError, np.linalg.LinAlgError)
 """What may come out of the fit of one session and must not end the others."""
-WARM_UP_STEPS = DenseSettings(coarse_steps=1, inversion_steps=1, tuning_steps=1)
+WARM_UP_STEPS = InversionSettings(coarse_steps=1, inversion_steps=1, tuning_steps=1)
 """One step of each kind loads and compiles all that a fit needs."""
 WARM_UP_LIMIT_S = 120.0
 SHOWN_TOGETHER = 4
@@ -170,7 +170,7 @@ class FitProcess:
         self._settings = settings
         self._effort = FitterSettings(
             alignment_rounds=settings.alignment_rounds,
-            dense=DenseSettings(
+            inversion=InversionSettings(
                 coarse_steps=settings.coarse_steps,
                 inversion_steps=settings.inversion_steps,
                 tuning_steps=settings.tuning_steps,
@@ -234,7 +234,7 @@ class FitProcess:
 
     def _warm_up(self, keyframe: Keyframe) -> None:
         """Go through the stages once, so that the first person does not wait for kernels to be compiled."""
-        settings = FitterSettings(alignment_rounds=1, dense=WARM_UP_STEPS)
+        settings = FitterSettings(alignment_rounds=1, inversion=WARM_UP_STEPS)
         fitter = IncrementalFitter(self._model, load_default_generator(), settings, self._embedder)
         try:
             fitter.add_keyframe(keyframe)

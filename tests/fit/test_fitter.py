@@ -9,7 +9,7 @@ import torch
 
 from fitme.errors import InputError
 from fitme.fit.fitter import IncrementalFitter
-from fitme.fit.inversion.settings import DenseSettings
+from fitme.fit.inversion.settings import InversionSettings
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import FitState
@@ -20,7 +20,7 @@ from fitme.stage import Stage
 SETTINGS = FitSettings(
     map_resolution=128,
     alignment_rounds=1,
-    dense=DenseSettings(
+    inversion=InversionSettings(
         crop_resolution=96, coarse_resolution=32, coarse_steps=20, inversion_steps=3, tuning_steps=3, refresh_steps=2
     ),
 )

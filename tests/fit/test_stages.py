@@ -11,7 +11,7 @@ import torch
 from fitme.fit.alignment.settings import AlignmentSettings
 from fitme.fit.alignment.surface_tracks import TrackSettings
 from fitme.fit.fitter import IncrementalFitter
-from fitme.fit.inversion.settings import DenseSettings
+from fitme.fit.inversion.settings import InversionSettings
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
 from fitme.geometry import transform
@@ -23,7 +23,7 @@ SETTINGS = FitSettings(
     map_resolution=256,
     reference_keyframes=1,
     alignment=AlignmentSettings(tracks=TrackSettings(count=400)),
-    dense=DenseSettings(
+    inversion=InversionSettings(
         crop_resolution=96, coarse_resolution=32, coarse_steps=2, inversion_steps=1, tuning_steps=1, refresh_steps=1
     ),
 )

@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from fitme.fit.inversion.settings import DenseSettings
+from fitme.fit.inversion.settings import InversionSettings
 from fitme.fit.settings import FitSettings
 from fitme.fit.work_queue import Task, WorkQueue
 
 SETTINGS = FitSettings(
     alignment_rounds=2,
     warm_rounds=1,
-    dense=DenseSettings(coarse_steps=12, inversion_steps=4, tuning_steps=5, refresh_steps=2),
+    inversion=InversionSettings(coarse_steps=12, inversion_steps=4, tuning_steps=5, refresh_steps=2),
 )
 
 

@@ -63,9 +63,9 @@ class Person:
             score = score_frame(observation, image, drawn, mask, self.shop.embedder)
             errors.append(10.0 ** (-score.psnr_db / 20.0))
             distances.append(score.identity)
-        dense = self.shop.settings.dense
+        weights = self.shop.settings.inversion
         error, identity = float(np.sqrt(np.mean(np.square(errors)))), float(np.mean(distances))
-        return HeldOutError(error, identity, dense.photometric_weight * error + dense.identity_weight * identity)
+        return HeldOutError(error, identity, weights.photometric_weight * error + weights.identity_weight * identity)
 
 
 @dataclass(frozen=True)

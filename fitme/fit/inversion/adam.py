@@ -1,7 +1,7 @@
-"""Adam over tensors whose moments outlive the leaves that they belong to.
+"""Adam (Kingma and Ba, ICLR 2015) whose state is kept across time slices.
 
-Slices of one optimisation make new leaves of the same values; moments go on by position. The update is torch's own,
-by its functional interface: the class `torch.optim.Adam` loads torch's compiler at first use, which takes seconds.
+Every slice of an optimisation makes new leaf tensors; moments are matched to them by position. The update is the
+functional one of torch: the class `torch.optim.Adam` loads torch's compiler at first use, which takes seconds.
 """
 
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ from torch import Tensor
 from torch.optim.adam import adam
 
 FIRST_DECAY, SECOND_DECAY = 0.9, 0.999
-"""Of the moments, as Kingma and Ba (ICLR 2015) propose."""
+"""Decay rates beta_1 and beta_2 of the moments, as published."""
 EPSILON = 1e-8
 
 
 @dataclass(frozen=True)
 class Group:
-    """Leaves that move at one rate."""
+    """Leaves of one learning rate."""
 
     leaves: Sequence[Tensor]
     rate: float
-    """Size of a step where the gradient keeps its sign."""
+    """Learning rate: size of a step while the gradient keeps its sign."""
 
 
 class Adam:
-    """Moments of one optimisation."""
+    """State of one optimisation: moments and step counts."""
 
     def __init__(self) -> None:
         self._first: list[Tensor] = []
@@ -35,8 +35,8 @@ class Adam:
 
     @torch.no_grad()
     def step(self, groups: Sequence[Group]) -> None:
-        """Move the leaves along their gradients, which are taken away. The same shapes in the same order every time;
-        moments begin anew when shapes change, and leaves without a gradient stay."""
+        """Update the leaves by their gradients, and clear these. State is reset when the leaves' shapes or their order
+        change; leaves without a gradient are not updated."""
         leaves = [leaf for group in groups for leaf in group.leaves]
         if [leaf.shape for leaf in leaves] != [moment.shape for moment in self._first]:
             self._first = [torch.zeros_like(leaf) for leaf in leaves]

@@ -1,4 +1,4 @@
-"""Inversion and tuning: the generator's W+ latent that explains the evidence, then its weights around that latent.
+"""Inversion and tuning of the generator: its W+ latent by gradient descent, then its weights around that latent.
 
 FitMe (Lattas et al., CVPR 2023), section 3.4: the reflectance of a face is found as a latent of the generator under the
 photometric, identity and landmark terms, then the generator itself is tuned with the latent held, after Roich et al.,
@@ -19,9 +19,9 @@ from torch import Tensor
 from fitme.arrays import Float32Array
 from fitme.color import linear_to_srgb
 from fitme.fit.inversion.adam import Adam, Group
-from fitme.fit.inversion.keyframe_loss import DenseTarget, SceneParameters, keyframe_loss
+from fitme.fit.inversion.keyframe_loss import KeyframeTarget, SceneParameters, keyframe_loss
 from fitme.fit.inversion.losses import encoded_l1, gradient_l1
-from fitme.fit.inversion.settings import DenseSettings
+from fitme.fit.inversion.settings import InversionSettings
 from fitme.fit.texture.mouth_interior import OpenMouth, open_mouth
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
@@ -31,9 +31,9 @@ from fitme.shape.morphable_model import MorphableModel
 from fitme.track.identity import DlibEmbedder
 
 LATENT_SAMPLES = 512
-"""Random latents whose spread normalises the prior on W+."""
-LEAST_SPREAD = 1e-3
-"""Of a component, lest one that hardly varies outweighs all others."""
+"""Random latents whose standard deviation scales the prior on W+."""
+SMALLEST_DEVIATION = 1e-3
+"""Lower bound of a component's standard deviation, so that a component which hardly varies does not dominate."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class TextureTarget:
     """(1, R, R, 1) confidence in [0, 1]."""
 
     def at(self, resolution: int) -> "TextureTarget":
-        """The same at a lower resolution; confidence weighs the mean."""
+        """Target at a lower resolution: mean weighted by confidence."""
         factor = self.encoded.shape[1] // resolution
         if factor == 1:
             return self
@@ -57,18 +57,18 @@ class TextureTarget:
 
 
 class ReflectanceFit:
-    """The generator's latent and weights under optimisation. Keeps its state between rounds."""
+    """Latent and weights of the generator under optimisation; state is kept between rounds."""
 
     def __init__(
         self,
         generator: ReflectanceGenerator,
         model: MorphableModel,
         backend: RasterizerBackend,
-        settings: DenseSettings,
+        settings: InversionSettings,
         encoder_for: Callable[[ReflectanceGenerator], TextureEncoder | None] = lambda generator: None,
     ) -> None:
-        """An encoder trained for the generator guesses the latent that inversion starts from and stays near; without
-        one the mean latent is that. It is asked for when it is needed: the first avatar is drawn without."""
+        """An encoder trained for the generator predicts the latent that inversion starts from and is drawn to; without
+        one that is the mean latent. `encoder_for` is called at the first inversion: the first avatar needs none."""
         self._encoder_for = encoder_for
         self._original = generator.eval().requires_grad_(False)
         self._tuned: ReflectanceGenerator | None = None
@@ -78,13 +78,13 @@ class ReflectanceFit:
         self._mean = generator.mean_w.detach().clone()  # (D,)
         self._w_plus: Tensor | None = None
         self._step = 0
-        self._gloss: ReflectanceMaps | None = None
+        self._initial_specular: ReflectanceMaps | None = None
         self._pivot: ReflectanceMaps | None = None
         self._coarse_step = 0
         self._adam_states: defaultdict[str, Adam] = defaultdict(Adam)
         self._expected: tuple[TextureTarget, Tensor] | None = None
         self._current: ReflectanceMaps | None = None
-        # A fit of its own: the same keyframes give the same avatar.
+        # Seeded for each fit, so that equal keyframes give equal avatars.
         self._neighbours = torch.Generator().manual_seed(0)
 
     @property
@@ -103,7 +103,7 @@ class ReflectanceFit:
         return self._tuned or self._original
 
     def restore(self, w_plus: Float32Array | None, tuned: Mapping[str, Float32Array]) -> None:
-        """Go on from an earlier latent and earlier weights."""
+        """Set latent (L, D) and tuned weights by name, as `w_plus` and `tuned_weights` gave them."""
         self._current = None
         if w_plus is not None:
             self._w_plus = torch.from_numpy(w_plus.copy())[None]
@@ -125,7 +125,8 @@ class ReflectanceFit:
 
     @torch.no_grad()
     def maps(self) -> ReflectanceMaps:
-        """The maps as they stand, the mouth's depth laid over; the mean latent's before inversion."""
+        """Maps (1, R, R, C) of the current latent and weights, with a dark mouth interior; of the mean latent before
+        inversion."""
         if self._current is None:
             self._current = self._mouth.over(self.generator.synthesize(self._latent()))
         return self._current
@@ -149,27 +150,28 @@ class ReflectanceFit:
         return float(loss.detach())
 
     def invert(
-        self, texture: TextureTarget, scene: SceneParameters, evidence: list[DenseTarget],
+        self, texture: TextureTarget, scene: SceneParameters, targets: list[KeyframeTarget],
         embedder: DlibEmbedder | None, steps: int,
     ) -> dict[str, float]:  # fmt: skip
-        """Fit latent, geometry and lights to texture and pictures, one keyframe a step; the last step's terms."""
+        """Optimise latent, geometry and lights for the texture and one keyframe a step; values of the last step's
+        terms by name. FitMe, section 3.4."""
         expected = self._expected_latent(texture)
         latent = (expected if self._w_plus is None else self._w_plus).clone().requires_grad_()
         groups = [Group([latent], self._settings.latent_rate), *scene.groups(self._settings)]
         values: dict[str, float] = {}
-        if self._gloss is None:
+        if self._initial_specular is None:
             with torch.no_grad():
-                self._gloss = self.generator.synthesize(latent)
+                self._initial_specular = self.generator.synthesize(latent)
         for _ in range(steps):
             maps = self.generator.synthesize(latent)
             texture_loss = self._texture_loss(maps, texture)
-            index = self._step % len(evidence)
+            index = self._step % len(targets)
             total, values = keyframe_loss(
-                index, evidence[index], scene, maps, self._model, embedder, self._backend, self._settings
+                index, targets[index], scene, maps, self._model, embedder, self._backend, self._settings
             )
-            gloss = self._settings.specular_weight * _specular_distance(maps, self._gloss)
+            specular = self._settings.specular_weight * _specular_distance(maps, self._initial_specular)
             prior = self._latent_prior(latent, expected)
-            (total + texture_loss + gloss + prior).backward()  # type: ignore[no-untyped-call]
+            (total + texture_loss + specular + prior).backward()  # type: ignore[no-untyped-call]
             self._adam_states["inversion"].step(groups)
             scene.clamp()
             self._step += 1
@@ -178,10 +180,11 @@ class ReflectanceFit:
         return values
 
     def tune(
-        self, texture: TextureTarget, scene: SceneParameters, evidence: list[DenseTarget],
+        self, texture: TextureTarget, scene: SceneParameters, targets: list[KeyframeTarget],
         embedder: DlibEmbedder | None, steps: int,
     ) -> dict[str, float]:  # fmt: skip
-        """Fit the generator's weights and the lights with the latent held; the last step's terms."""
+        """Optimise the generator's weights and the lights at a fixed latent (pivotal tuning); values of the last step's
+        terms by name."""
         settings = self._settings
         if self._tuned is None:
             self._tuned = copy.deepcopy(self._original)
@@ -200,9 +203,9 @@ class ReflectanceFit:
         for _ in range(steps):
             maps = generator.synthesize(latent)
             texture_loss = self._texture_loss(maps, texture)
-            index = self._step % len(evidence)
+            index = self._step % len(targets)
             total, values = keyframe_loss(
-                index, evidence[index], scene, maps, self._model, embedder, self._backend, settings
+                index, targets[index], scene, maps, self._model, embedder, self._backend, settings
             )
             locality = self._locality(generator, latent)
             unseen = _specular_distance(maps, pivot)
@@ -240,20 +243,20 @@ class ReflectanceFit:
         return self._w_plus
 
     @cached_property
-    def _spread(self) -> Tensor:
-        """(D,) how far latents of people spread around their mean."""
+    def _latent_deviation(self) -> Tensor:
+        """(D,) standard deviation of w over random z."""
         with torch.no_grad():
             noise = torch.Generator().manual_seed(0)
             latents = self._original.mapping(torch.randn(LATENT_SAMPLES, self._original.latent_size, generator=noise))
-        spread: Tensor = latents.std(0).clamp(min=LEAST_SPREAD)
-        return spread
+        deviation: Tensor = latents.std(0).clamp(min=SMALLEST_DEVIATION)
+        return deviation
 
     @cached_property
     def _encoder(self) -> TextureEncoder | None:
         return self._encoder_for(self._original)
 
     def _expected_latent(self, texture: TextureTarget) -> Tensor:
-        """(1, L, D): what the encoder makes of a texture; the mean latent without one."""
+        """(1, L, D) the encoder's prediction from a texture; the mean latent without an encoder."""
         if self._encoder is None:
             return self._mean.expand(1, self._original.num_layers, -1)
         if self._expected is None or self._expected[0] is not texture:
@@ -261,7 +264,7 @@ class ReflectanceFit:
         return self._expected[1]
 
     def _latent_prior(self, latent: Tensor, expected: Tensor) -> Tensor:
-        distance: Tensor = ((latent - expected) / self._spread).square().mean()
+        distance: Tensor = ((latent - expected) / self._latent_deviation).square().mean()
         return self._settings.latent_prior_weight * distance
 
     def _texture_loss(self, maps: ReflectanceMaps, texture: TextureTarget) -> Tensor:
@@ -270,7 +273,8 @@ class ReflectanceFit:
         return self._settings.texture_weight * color + self._settings.gradient_weight * edges
 
     def _locality(self, generator: ReflectanceGenerator, latent: Tensor) -> Tensor:
-        """How far tuning changed the maps of a latent near the pivot (Roich et al. 2022, eq. 5), at low resolution."""
+        """Locality regularisation (Roich et al. 2022, eq. 5): change by tuning of the maps of a latent near the pivot,
+        at low resolution."""
         with torch.no_grad():
             noise = torch.randn(1, self._original.latent_size, generator=self._neighbours)
             random = self._original.mapping(noise)[:, None]
@@ -285,6 +289,6 @@ class ReflectanceFit:
 def _specular_distance(a: ReflectanceMaps, b: ReflectanceMaps) -> Tensor:
     """Mean absolute difference of specular albedo and normals.
 
-    Pictures under one soft light say little about either, and tuning would bend them to explain leftover shading.
+    Images under one soft light hardly constrain either, and tuning would use them to explain residual shading.
     """
     return (a.specular - b.specular).abs().mean() + (a.normals - b.normals).abs().mean()

@@ -1,4 +1,4 @@
-"""Keyframes explained by differentiable rendering: parameters of geometry and light, and the error of one keyframe."""
+"""Loss of one keyframe by differentiable rendering, and the geometry and light that it is minimised over."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from fitme.fit.alignment.landmark_targets import LandmarkSettings
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.inversion.adam import Group
 from fitme.fit.inversion.losses import TargetFace, encoded_l1, identity_losses, landmark_loss
-from fitme.fit.inversion.settings import DenseSettings
+from fitme.fit.inversion.settings import InversionSettings
 from fitme.geometry import Camera, HeadPose, transform
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
@@ -27,25 +27,25 @@ from fitme.track.identity import DlibEmbedder
 
 
 @dataclass(frozen=True)
-class DenseTarget:
-    """What one keyframe is compared with."""
+class KeyframeTarget:
+    """One keyframe as its render is compared with it."""
 
     crop: FaceCrop
     camera: Camera
-    """Sees the crop's window."""
+    """Camera of the crop's window."""
     landmarks: Float32Array
     """(478, 2) pixels of the window."""
     landmark_sigma_px: Tensor
-    """(478,) pixels of the window; infinite for landmarks that do not count."""
+    """(478,) standard deviations, pixels of the window; infinite for landmarks without weight."""
     face: TargetFace | None
-    """The crop as the identity network sees it; None where identity terms are left out."""
+    """Identity features of the crop; None where identity terms are left out."""
 
 
 class SceneParameters:
-    """Geometry and light of all keyframes as leaves of a graph."""
+    """Geometry and light of N keyframes as leaf tensors."""
 
     def __init__(self, identity: Float32Array, estimates: Sequence[KeyframeEstimate]) -> None:
-        """Start from an identity (K,) and the estimates of N keyframes."""
+        """Leaves with the values of an identity (K,) and of the estimates of N keyframes."""
 
         def leaf(rows: Sequence[Float32Array]) -> Tensor:
             return torch.from_numpy(np.stack(rows)).requires_grad_()
@@ -56,8 +56,8 @@ class SceneParameters:
         self.expressions = leaf([item.expression for item in estimates])  # (N, 52)
         self.lights = leaf([item.light_sh for item in estimates])  # (N, 9, 3)
 
-    def groups(self, settings: DenseSettings) -> list[Group]:
-        """Leaves by the rates at which they move."""
+    def groups(self, settings: InversionSettings) -> list[Group]:
+        """Leaves by their learning rates."""
         return [
             Group([self.identity, self.expressions], settings.geometry_rate),
             Group([self.rotations, self.translations], settings.pose_rate),
@@ -65,7 +65,7 @@ class SceneParameters:
         ]
 
     def estimate(self, index: int, loss: float) -> KeyframeEstimate:
-        """What the parameters say of one keyframe."""
+        """Estimate of keyframe `index`, with its photometric `loss`."""
 
         def array(values: Tensor) -> Float32Array:
             copied: Float32Array = values[index].detach().numpy().copy()
@@ -91,13 +91,13 @@ def landmark_sigma(model: MorphableModel, landmarks: Float32Array, settings: Lan
 
 def keyframe_loss(
     index: int,
-    evidence: DenseTarget,
+    target: KeyframeTarget,
     scene: SceneParameters,
     maps: ReflectanceMaps,
     model: MorphableModel,
     embedder: DlibEmbedder | None,
     backend: RasterizerBackend,
-    settings: DenseSettings,
+    settings: InversionSettings,
 ) -> tuple[Tensor, dict[str, float]]:
     """Weighted sum of the photometric, feature, identity, landmark and prior terms of a keyframe, and their values."""
     vertices = model.vertices(scene.identity[None], scene.expressions[index : index + 1])
@@ -105,13 +105,13 @@ def keyframe_loss(
     light = Light(scene.lights[index : index + 1], torch.zeros(1, 0, 3), torch.zeros(1, 0, 3))
     occlusion = head_occlusion(model)
     rendering = render(
-        model, vertices, rotation, translation, evidence.camera, maps, light, occlusion=occlusion, backend=backend
+        model, vertices, rotation, translation, target.camera, maps, light, occlusion=occlusion, backend=backend
     )
-    target = torch.from_numpy(evidence.crop.image)[None].float() / 255.0
-    usable = torch.from_numpy(evidence.crop.usable)[None, ..., None]
-    photometric = encoded_l1(rendering.image, target, usable * rendering.mask)
-    projected = evidence.camera.project(transform(rotation, translation, model.landmarks(vertices)))[0]
-    landmarks = landmark_loss(projected, torch.from_numpy(evidence.landmarks), evidence.landmark_sigma_px)
+    image = torch.from_numpy(target.crop.image)[None].float() / 255.0
+    usable = torch.from_numpy(target.crop.usable)[None, ..., None]
+    photometric = encoded_l1(rendering.image, image, usable * rendering.mask)
+    projected = target.camera.project(transform(rotation, translation, model.landmarks(vertices)))[0]
+    landmarks = landmark_loss(projected, torch.from_numpy(target.landmarks), target.landmark_sigma_px)
     prior = scene.identity.square().mean() + scene.expressions[index].square().mean()
     total = (
         settings.photometric_weight * photometric
@@ -119,10 +119,10 @@ def keyframe_loss(
         + settings.shape_prior_weight * prior
     )
     values = {"photometric": float(photometric.detach()), "landmarks": float(landmarks.detach())}
-    if embedder is not None and evidence.face is not None:
+    if embedder is not None and target.face is not None:
         coverage = usable * rendering.mask
-        composite = coverage * linear_to_srgb(rendering.image) + (1.0 - coverage) * target
-        features, identity = identity_losses(embedder, composite, evidence.face, evidence.landmarks)
+        composite = coverage * linear_to_srgb(rendering.image) + (1.0 - coverage) * image
+        features, identity = identity_losses(embedder, composite, target.face, target.landmarks)
         total = total + settings.feature_weight * features + settings.identity_weight * identity
         values |= {"features": float(features.detach()), "identity": float(identity.detach())}
     return total, values

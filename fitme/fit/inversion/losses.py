@@ -1,4 +1,4 @@
-"""Terms that inversion and tuning minimise. Colours are compared sRGB-encoded: errors weigh as the eye sees them."""
+"""Loss terms of inversion and tuning. Colours are compared sRGB-encoded, in which errors are perceptually uniform."""
 
 from dataclasses import dataclass
 
@@ -17,13 +17,14 @@ CROP_VALUE_RANGE = 255.0
 
 
 def encoded_l1(linear: Tensor, encoded_target: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean absolute difference of colours (B, H, W, 3), weights (B, H, W, 1)."""
+    """Mean absolute difference, weighted by (B, H, W, 1), of linear from sRGB-encoded colours (B, H, W, 3)."""
     difference = (linear_to_srgb(linear) - encoded_target).abs().mean(-1, keepdim=True)
     return (difference * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
 def gradient_l1(linear: Tensor, encoded_target: Tensor, weight: Tensor) -> Tensor:
-    """The same of horizontal and vertical differences, over `PYRAMID_LEVELS` octaves."""
+    """Weighted mean absolute difference of horizontal and vertical image gradients, over `PYRAMID_LEVELS` octaves;
+    arguments as for `encoded_l1`."""
     difference = (linear_to_srgb(linear) - encoded_target).permute(0, 3, 1, 2)
     weight = weight.permute(0, 3, 1, 2)
     total = torch.zeros((), dtype=linear.dtype)
@@ -39,7 +40,7 @@ def gradient_l1(linear: Tensor, encoded_target: Tensor, weight: Tensor) -> Tenso
 
 @dataclass(frozen=True)
 class TargetFace:
-    """What the identity network sees in a picture."""
+    """Features and embedding of an image by the identity network."""
 
     features: tuple[Tensor, ...]
     """(1, C, H, W) each, outputs of its levels."""
@@ -49,7 +50,7 @@ class TargetFace:
 
 @torch.no_grad()
 def target_face(embedder: DlibEmbedder, target: Tensor, landmarks: Float32Array) -> TargetFace:
-    """The features of a picture (1, R, R, 3), sRGB-encoded, with landmarks (478, 2) in its pixels."""
+    """Features of an image (1, R, R, 3), sRGB-encoded in [0, 1], with landmarks (478, 2) in its pixels."""
     return TargetFace(*embedder.features(embedder.crops(target * CROP_VALUE_RANGE, landmarks[None])))
 
 
@@ -59,7 +60,7 @@ def identity_losses(
     target: TargetFace,
     landmarks: Float32Array,  # (478, 2) pixels of the crop
 ) -> tuple[Tensor, Tensor]:
-    """Feature distance and cosine distance of the embeddings between two pictures of a face at the same place.
+    """Feature distance and cosine distance of the embeddings between a render of a face and its image in one crop.
 
     Features as a perceptual metric follow GANFIT (Gecer et al., CVPR 2019, eqs. 8 and 9), which FitMe takes over.
     """

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class DenseSettings:
+class InversionSettings:
     """Weights and step sizes of inversion and tuning. Colours are compared sRGB-encoded."""
 
     crop_resolution: int = 192
@@ -17,13 +17,13 @@ class DenseSettings:
     inversion_steps: int = 6
     tuning_steps: int = 8
     refresh_steps: int = 3
-    """Steps of inversion and of tuning each that a new keyframe earns once the fit had converged."""
+    """Steps of inversion, and of tuning, for a new keyframe after the fit has converged."""
     coarse_rate: float = 0.05
     """Adam's first step on W+ in coarse inversion; falls with a cosine."""
     coarse_final_rate: float = 0.2
-    """What is left of it at the end."""
+    """Share of `coarse_rate` at the end."""
     latent_rate: float = 0.02
-    """Adam's step on W+ once the pictures join in."""
+    """Adam's step on W+ once images are compared."""
     geometry_rate: float = 0.001
     """Adam's step on identity and expression."""
     pose_rate: float = 0.0001
@@ -34,13 +34,13 @@ class DenseSettings:
     texture_weight: float = 1.0
     """Fused texture against the generator's diffuse albedo, in UV."""
     gradient_weight: float = 1.0
-    """The same on image gradients, which keeps edges sharp."""
+    """L1 of the texture's gradients, which keeps edges sharp."""
     photometric_weight: float = 0.5
-    """Render against picture."""
+    """Render against image."""
     feature_weight: float = 0.05
-    """Distance of identity-network features between render and picture."""
+    """Distance of identity-network features between render and image."""
     identity_weight: float = 0.1
-    """Cosine distance of identity embeddings between render and picture."""
+    """Cosine distance of identity embeddings between render and image."""
     landmark_weight: float = 0.02
     shape_prior_weight: float = 0.0005
     """Mean square of identity coefficients, and of expressions."""

@@ -1,13 +1,13 @@
-"""Tone of what was not seen: that of what was seen beside it.
+"""Albedo completion: unobserved texels from the colour ratio of neighbouring observed texels (pull-push inpainting).
 
-A generator's face has the person's tone on the whole, not at every texel. Where its texels border on seen ones, at the
-sides of a nose or on the rims of the lids, a thin line would show. What was seen differs from it by a ratio that is
-spread into the gaps by pull-push (Gortler et al., "The Lumigraph", SIGGRAPH 1996, section 3.4): from the finest scale
-at which enough was seen.
+The generator's albedo has the person's skin tone on average, not at every texel: at the border of observed texels, at
+the sides of the nose or on the rims of the lids, a line would show. The ratio of observed to generated albedo is spread
+into the gaps by pull-push (Gortler et al., "The Lumigraph", SIGGRAPH 1996, section 3.4), from the finest scale at which
+enough was observed.
 
-From the front, nobody sees how hair ends behind the cheeks, and a generator may let it hang over ears and neck. These
-take their tone from bare skin alone, and are bare where it would be hair. The scalp takes its tone from hair, from all
-hair that was seen where none is near.
+A frontal view does not show where hair ends behind the cheeks, and the generator may draw it over ears and neck. These
+take their tone from observed skin alone, and skin replaces generated hair there. The scalp takes its tone from hair:
+from all observed hair where none is near.
 """
 
 from dataclasses import dataclass
@@ -23,53 +23,55 @@ from fitme.fit.texture.unprojection import TexelTable
 from fitme.shape.regions import Region
 
 FACE = (Region.SKIN, Region.LIPS, Region.LASHES)
-BARE = (Region.EARS, Region.NECK)
-"""What is taken to be free of hair."""
+HAIRLESS = (Region.EARS, Region.NECK)
+"""Regions assumed to be free of hair."""
 BESIDE, EVERYWHERE = 4, 8
-"""Halvings of a map of half the texture's side that tone spreads over: to some 64 texels, or everywhere."""
+"""Levels of the pull-push pyramid over a map of half the texture's side: ratios reach some 64 texels, or everywhere."""
 ENOUGH = 0.15
-"""Share of a neighbourhood that must have been seen to tell its tone."""
+"""Observed share of a neighbourhood from which its mean replaces that of coarser scales."""
 FAINT = 0.01
-"""Share at which the tone of all skin or all hair counts as seen where none was: it gives way to any other."""
+"""Weight of the mean over all skin or all hair at unobserved texels: small beside any observation."""
 LEAST_SCALP = 0.02
-"""Share of the scalp that must have been seen to tell the tone of all hair."""
+"""Observed share of the scalp from which its mean is the tone of all hair."""
 LIGHT_AS_SKIN, DARK_AS_HAIR = 0.3, 0.8
-"""Logarithm by which an expected albedo is darker than the skin beside it: up to the first it is skin, from the second
-on hair."""
+"""Logarithm by which an expected albedo is darker than the skin beside it: skin up to the first, hair from the second
+on."""
 BEARD_TO, SKIN_FROM = 0.6, 0.9
-"""Likeness to skin of what was seen beside a jaw: up to the first there may be a beard, from the second on there is
-none."""
+"""Skin probability of observed texels beside a jaw: there may be a beard up to the first, there is none from the second
+on."""
 PATTERN = 0.012
-"""Standard deviation of the low-pass filter that tells tone from pattern, as a share of the map's side."""
+"""Standard deviation of the Gaussian that separates tone from pattern, as a share of the map's side."""
 BORDER = 0.008
-"""That of the filter by which neighbouring regions' tones pass into each other."""
+"""Standard deviation of the Gaussian that blends neighbouring regions, as a share of the map's side."""
 
 
 @dataclass(frozen=True)
-class SeenSkin:
-    """What was seen of a head, by the N texels of a table."""
+class ObservedAlbedo:
+    """Observed albedo of a head at the N texels of a table."""
 
     albedo: Float32Array
     """(N, 3) linear."""
     share: Float32Array
-    """(N, 1) in [0, 1], how far it is believed."""
+    """(N, 1) in [0, 1], share of the observation in the final albedo."""
     skin_probability: Float32Array
-    """(N, 1) in [0, 1], how much it is like bare skin."""
+    """(N, 1) in [0, 1], see `fitme.fit.texture.skin_mask`."""
 
 
-def toned(table: TexelTable, expected: Float32Array, seen: SeenSkin) -> Float32Array:
-    """Expected linear albedo (N, 3) of the table's texels in the tone of what was seen beside each.
+def complete_albedo(table: TexelTable, expected: Float32Array, observed: ObservedAlbedo) -> Float32Array:
+    """(N, 3) linear albedo: the expected one (N, 3) times the colour ratio of observed texels beside each.
 
-    Behind the lips there are bright teeth and dark depths, neither of which tells the other's tone: these stay as
-    expected, and so does everything where nothing was seen.
+    The inside of the mouth stays as expected, because bright teeth and dark depth differ in tone; so does everything
+    where nothing was observed.
     """
-    if not seen.share.any():
+    if not observed.share.any():
         return expected
-    tones = _Tones(table, np.log(expected + OFFSET), seen)
+    tones = _RegionTones(table, np.log(expected + OFFSET), observed)
+    # Eyes take the ratio of eyes alone.
     eyes = tones.within((Region.EYES,))
-    result = np.where(eyes, tones.expected + tones.spread(tones.ratio, eyes * seen.share), tones.expected)
-    parts = ((tones.face, tones.of_face()), (tones.bare, tones.of_bare()), (tones.scalp, tones.of_scalp()))
-    borders = [tones.low(mine.astype(np.float32), tones.head, BORDER) for mine, _ in parts]
+    result = np.where(eyes, tones.expected + tones.pull_push(tones.ratio, eyes * observed.share), tones.expected)
+    # The outside has three kinds of texels with a rule each, blended over their borders.
+    parts = ((tones.face, tones.of_face()), (tones.hairless, tones.of_hairless()), (tones.scalp, tones.of_scalp()))
+    borders = [tones.low(mask.astype(np.float32), tones.head, BORDER) for mask, _ in parts]
     blend = sum(border * part for border, (_, part) in zip(borders, parts, strict=True))
     result = np.where(tones.head, blend, result)
     albedo: Float32Array = np.clip(np.exp(result) - OFFSET, 0.0, 1.0).astype(np.float32)
@@ -77,33 +79,33 @@ def toned(table: TexelTable, expected: Float32Array, seen: SeenSkin) -> Float32A
 
 
 @dataclass(frozen=True)
-class _Tones:
-    """Logarithms of albedos of the N texels."""
+class _RegionTones:
+    """Logarithms of albedos, log(a + OFFSET), of the N texels."""
 
     table: TexelTable
     expected: Float32Array
     """(N, 3)."""
-    seen: SeenSkin
+    observation: ObservedAlbedo
 
     @cached_property
     def face(self) -> BoolArray:
-        """(N, 1)."""
+        """(N, 1) mask of `FACE`."""
         return self.within(FACE)
 
     @cached_property
-    def bare(self) -> BoolArray:
-        """(N, 1)."""
-        return self.within(BARE)
+    def hairless(self) -> BoolArray:
+        """(N, 1) mask of `HAIRLESS`."""
+        return self.within(HAIRLESS)
 
     @cached_property
     def scalp(self) -> BoolArray:
-        """(N, 1)."""
+        """(N, 1) mask of the scalp."""
         return self.within((Region.SCALP,))
 
     @cached_property
     def head(self) -> BoolArray:
-        """(N, 1) its outside."""
-        return self.face | self.bare | self.scalp
+        """(N, 1) mask of the head's outside."""
+        return self.face | self.hairless | self.scalp
 
     @cached_property
     def below_ears(self) -> Float32Array:
@@ -115,78 +117,83 @@ class _Tones:
 
     @cached_property
     def observed(self) -> Float32Array:
-        """(N, 3) as seen."""
-        return np.asarray(np.log(self.seen.albedo + OFFSET), np.float32)
+        """(N, 3) observed."""
+        return np.asarray(np.log(self.observation.albedo + OFFSET), np.float32)
 
     @cached_property
     def ratio(self) -> Float32Array:
-        """(N, 3) of what was seen to what was expected."""
+        """(N, 3) logarithm of observed over expected albedo."""
         return self.observed - self.expected
 
     @cached_property
-    def bare_share(self) -> Float32Array:
-        """(N, 1) how far bare skin was seen."""
-        return (self.face | self.bare) * self.seen.share * self.seen.skin_probability
+    def skin_weight(self) -> Float32Array:
+        """(N, 1) weight of observed skin."""
+        return (self.face | self.hairless) * self.observation.share * self.observation.skin_probability
 
     @cached_property
     def skin(self) -> Float32Array:
-        """(N, 3) tone of the bare skin beside each texel, that of all where none is near; some must have been seen."""
-        unseen = self.bare & (self.seen.share <= 0.0)
-        tone = (self.bare_share * self.observed).sum(0) / self.bare_share.sum()
-        return self.spread(np.where(unseen, tone, self.observed), np.where(unseen, FAINT, self.bare_share), EVERYWHERE)
+        """(N, 3) tone of the observed skin beside each texel, the mean over all of it where none is near."""
+        unobserved = self.hairless & (self.observation.share <= 0.0)
+        tone = (self.skin_weight * self.observed).sum(0) / self.skin_weight.sum()
+        return self.pull_push(
+            np.where(unobserved, tone, self.observed), np.where(unobserved, FAINT, self.skin_weight), EVERYWHERE
+        )
 
     def of_face(self) -> Float32Array:
-        """(N, 3), right on the face: in the tone of all that was seen, bare below the ears where bare skin is near."""
-        tinted = self.expected + self.spread(self.ratio, self.head * self.seen.share)
-        skin_probability = self.spread(
-            self.seen.skin_probability, (self.face | self.bare) * self.seen.share, EVERYWHERE
+        """(N, 3), valid on the face: ratio of all observed texels, skin below the ears where observed skin is near."""
+        tinted = self.expected + self.pull_push(self.ratio, self.head * self.observation.share)
+        skin_probability = self.pull_push(
+            self.observation.skin_probability, (self.face | self.hairless) * self.observation.share, EVERYWHERE
         )
         beardless = np.clip((skin_probability - BEARD_TO) / (SKIN_FROM - BEARD_TO), 0.0, 1.0)
-        return self._bared(tinted, self.face, beardless * self.below_ears)
+        return self._without_hair(tinted, self.face, beardless * self.below_ears)
 
-    def of_bare(self) -> Float32Array:
-        """(N, 3), right on ears and neck."""
-        tinted = self.expected + self.spread(self.ratio, self.bare_share)
-        return self._bared(tinted, self.bare, np.ones_like(self.seen.share))
+    def of_hairless(self) -> Float32Array:
+        """(N, 3), valid on ears and neck: ratio of observed skin, without hair."""
+        tinted = self.expected + self.pull_push(self.ratio, self.skin_weight)
+        return self._without_hair(tinted, self.hairless, np.ones_like(self.observation.share))
 
     def of_scalp(self) -> Float32Array:
-        """(N, 3), right on the scalp: in the tone of hair, or of the scalp itself where that was seen."""
-        share, ratio = self.seen.share, self.ratio
-        weight = np.where(self.scalp, share, self.head * share * (1.0 - self.seen.skin_probability))
+        """(N, 3), valid on the scalp: ratio of observed hair, or of the scalp where it was observed."""
+        share, ratio = self.observation.share, self.ratio
+        weight = np.where(self.scalp, share, self.head * share * (1.0 - self.observation.skin_probability))
         known = share * self.scalp
         if known.sum() > LEAST_SCALP * np.count_nonzero(self.scalp):
             hair = (known * self.observed).sum(0) / known.sum()
-            unseen = self.scalp & (share <= 0.0)
-            ratio = np.where(unseen, hair - self.low(self.expected, self.scalp, PATTERN), ratio)
-            weight = np.where(unseen, FAINT, weight)
-        return self.expected + self.spread(ratio, weight, EVERYWHERE)
+            unobserved = self.scalp & (share <= 0.0)
+            ratio = np.where(unobserved, hair - self.low(self.expected, self.scalp, PATTERN), ratio)
+            weight = np.where(unobserved, FAINT, weight)
+        return self.expected + self.pull_push(ratio, weight, EVERYWHERE)
 
     def within(self, regions: tuple[Region, ...]) -> BoolArray:
-        """(N, 1) which texels belong to regions."""
+        """(N, 1) mask of regions."""
         return self.table.within(regions)[:, None]
 
-    def spread(self, values: Float32Array, weight: Float32Array, levels: int = BESIDE) -> Float32Array:
+    def pull_push(self, values: Float32Array, weight: Float32Array, levels: int = BESIDE) -> Float32Array:
         """(N, C) by pull-push from values (N, C) with weights (N, 1); 0 beyond the reach of `levels`."""
         return at_texels(self.table, _pull_push(weighted_map(self.table, values, weight), levels))
 
     def low(self, values: Float32Array, within: BoolArray, sigma: float) -> Float32Array:
-        """(N, C) values (N, C) without their pattern, among the texels that are `within`."""
+        """(N, C) low-pass of values (N, C) among the texels `within` (N, 1)."""
         return low_pass(self.table, values, within.astype(np.float32), sigma)
 
-    def _bared(self, tinted: Float32Array, mine: BoolArray, skin_probability: Float32Array) -> Float32Array:
-        """(N, 3) with skin where hair was expected and skin is likely by `skin_probability` (N, 1)."""
-        if not self.bare_share.any():
+    def _without_hair(self, tinted: Float32Array, region: BoolArray, skin_probability: Float32Array) -> Float32Array:
+        """(N, 3) `tinted` with skin in place of expected hair, by `skin_probability` (N, 1)."""
+        if not self.skin_weight.any():
             return tinted
-        darker = (self.skin - self.low(tinted, mine, PATTERN)).mean(1, keepdims=True)
+        darker = (self.skin - self.low(tinted, region, PATTERN)).mean(1, keepdims=True)
         hair = skin_probability * np.clip((darker - LIGHT_AS_SKIN) / (DARK_AS_HAIR - LIGHT_AS_SKIN), 0.0, 1.0)
         return np.asarray(tinted + hair * (self.skin - tinted), np.float32)
 
 
 def _pull_push(stacked: Float32Array, levels: int) -> Float32Array:
-    """Values (R, R, C) of weighted values (R, R, C) with their weights (R, R, 1) behind them; 0 where none reach."""
+    """(R, R, C) pull-push of weighted values (R, R, C) stacked with their weights (R, R, 1); 0 beyond the reach of
+    `levels`."""
+    # Pull: weighted sums at ever coarser scales.
     pyramid = [stacked]
     while len(pyramid) <= levels and min(pyramid[-1].shape[:2]) > 1:
         pyramid.append(np.asarray(cv2.pyrDown(pyramid[-1]), np.float32))
+    # Push: from coarse to fine, each scale replaces the coarser one as far as its weight is enough.
     values = np.zeros_like(pyramid[-1][..., :-1])
     enough = FAINT / 2.0 if levels == EVERYWHERE else ENOUGH
     for level in reversed(pyramid):

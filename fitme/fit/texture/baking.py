@@ -1,4 +1,4 @@
-"""The avatar's maps: the generator's, with what the keyframes showed more sharply laid over as a residual."""
+"""Baking of the avatar's maps: those of the generator, with the observed albedo over them where it is confident."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as functional
 
 from fitme.arrays import Float32Array
-from fitme.fit.texture.albedo_completion import SeenSkin, toned
+from fitme.fit.texture.albedo_completion import ObservedAlbedo, complete_albedo
 from fitme.fit.texture.fusion import FusedTexture
 from fitme.fit.texture.mouth_interior import BEHIND_LIPS
 from fitme.fit.texture.skin_mask import OFFSET
@@ -18,40 +18,41 @@ from fitme.reflectance.maps import ReflectanceMaps, unit_length
 from fitme.shape.regions import Region
 
 FULL_CONFIDENCE = 0.6
-"""Confidence from which what was seen stands alone."""
-ALIKE = (Region.SKIN, Region.LIPS, Region.LASHES, Region.SCALP, Region.NECK)
-"""Regions in which the one side of a head tells of the other."""
-ALIKE_FROM = 0.5
-"""Share that must have been seen of the one: what is seen obliquely is not worth repeating."""
-DULLED = (Region.SKIN, Region.NECK)
-"""Regions that hair may lie over, and mirrors less than their skin."""
-DULLING_SIGMA = 0.006
-"""Standard deviation of the low-pass filter that tells hair from what is smaller, as a share of the map's side: a mole
-shines as the skin around it."""
+"""Confidence from which the observed albedo alone is used."""
+SYMMETRIC_REGIONS = (Region.SKIN, Region.LIPS, Region.LASHES, Region.SCALP, Region.NECK)
+"""Regions whose unobserved side is completed from the observed one."""
+SYMMETRIC_FROM = 0.5
+"""Share of the observed side from which it is mirrored: oblique observations are not worth mirroring."""
+HAIR_COVERED_REGIONS = (Region.SKIN, Region.NECK)
+"""Regions that hair may cover, whose specular albedo is lower than that of skin."""
+HAIR_SIGMA = 0.006
+"""Standard deviation of the Gaussian that separates hair from smaller marks, as a share of the map's side: a mole has
+the specular albedo of the skin around it."""
 
 
 def bake(table: TexelTable, texture: FusedTexture, generated: ReflectanceMaps, inverted: bool) -> ReflectanceMaps:
-    """Maps at the table's resolution.
+    """Maps (1, R, R, C) at the table's resolution.
 
-    Diffuse: what was seen where that is trusted; elsewhere the generator's once it was `inverted` to this face, in the
-    tone of what was seen beside it. Before, the fused texture with its prior. Specular: the generator's, less where
-    hair lies over skin. Normals: the generator's.
+    Diffuse: before the generator is `inverted`, the fused albedo with its prior; then the observed albedo by confidence
+    over the generated one, completed from observed texels. Specular: the generated one, lower where hair covers skin.
+    All other modalities: the generated ones.
     """
     enlarged = enlarge(generated, table.resolution)
     diffuse = texture.albedo
     if inverted:
         share = np.minimum(texture.confidence[:, None] / np.float32(FULL_CONFIDENCE), 1.0)
-        seen = SeenSkin(texture.observed, share, texture.skin_probability)
-        expected = toned(table, table.from_map(enlarged.diffuse[0].numpy()), seen)
-        expected = toned(table, _symmetric(table, expected, seen), seen)
+        observed = ObservedAlbedo(texture.observed, share, texture.skin_probability)
+        expected = complete_albedo(table, table.from_map(enlarged.diffuse[0].numpy()), observed)
+        # Mirrored albedo may differ in level from its new neighbours: complete once more.
+        expected = complete_albedo(table, _symmetric(table, expected, observed), observed)
         diffuse = (expected + share * (texture.observed - expected)).astype(np.float32)
-    specular = table.from_map(enlarged.specular[0].numpy()) * _dulling(table, diffuse, texture.expected)
-    baked, shine = (torch.from_numpy(table.to_filled_map(values))[None] for values in (diffuse, specular))
-    return replace(enlarged, diffuse=baked, specular=shine)
+    specular = table.from_map(enlarged.specular[0].numpy()) * _hair_factor(table, diffuse, texture.expected)
+    baked, dimmed = (torch.from_numpy(table.to_filled_map(values))[None] for values in (diffuse, specular))
+    return replace(enlarged, diffuse=baked, specular=dimmed)
 
 
-def with_bare_mouth(table: TexelTable, maps: ReflectanceMaps, generated: ReflectanceMaps) -> ReflectanceMaps:
-    """Baked maps with the generator's mouth: what a picture shows behind the lips holds for its own expression only."""
+def with_generated_mouth(table: TexelTable, maps: ReflectanceMaps, generated: ReflectanceMaps) -> ReflectanceMaps:
+    """Baked maps with the generated mouth interior: an observed one holds for the expression of its image only."""
     behind = table.within(BEHIND_LIPS)[:, None]
     layers = enlarge(generated, table.resolution).diffuse, maps.diffuse
     expected, baked = (table.from_map(layer[0].numpy()) for layer in layers)
@@ -59,17 +60,21 @@ def with_bare_mouth(table: TexelTable, maps: ReflectanceMaps, generated: Reflect
     return replace(maps, diffuse=torch.from_numpy(diffuse)[None])
 
 
-def _symmetric(table: TexelTable, expected: Float32Array, seen: SeenSkin) -> Float32Array:
-    """Expected albedo (N, 3) where the other side of the head was seen: the mean of both sides, each as far as seen.
+def _symmetric(table: TexelTable, expected: Float32Array, observed: ObservedAlbedo) -> Float32Array:
+    """(N, 3) expected albedo with, where the mirrored texel was observed, the logarithmic mean of both sides by their
+    observed shares.
 
-    People are alike on both sides, in hair that ends at a temple and in the shape of a beard more than any generator
-    knows.
+    Hairlines and beards of one person are more symmetric than the generator's.
     """
-    mirrored = table.mirrored(seen.share)
-    other = np.where(table.within(ALIKE)[:, None], np.clip((mirrored - ALIKE_FROM) / (1.0 - ALIKE_FROM), 0.0, 1.0), 0.0)
-    both = np.maximum(seen.share + other, TINY)
-    mean = (seen.share * _log(seen.albedo) + other * _log(table.mirrored(seen.albedo))) / both
-    known = np.maximum(seen.share, other)
+    mirrored = table.mirrored(observed.share)
+    other = np.where(
+        table.within(SYMMETRIC_REGIONS)[:, None],
+        np.clip((mirrored - SYMMETRIC_FROM) / (1.0 - SYMMETRIC_FROM), 0.0, 1.0),
+        0.0,
+    )
+    both = np.maximum(observed.share + other, TINY)
+    mean = (observed.share * _log(observed.albedo) + other * _log(table.mirrored(observed.albedo))) / both
+    known = np.maximum(observed.share, other)
     return np.asarray(np.exp(known * mean + (1.0 - known) * _log(expected)) - OFFSET, np.float32)
 
 
@@ -77,19 +82,19 @@ def _log(albedo: Float32Array) -> Float32Array:
     return np.asarray(np.log(albedo + OFFSET), np.float32)
 
 
-def _dulling(table: TexelTable, diffuse: Float32Array, skin: Float32Array) -> Float32Array:
+def _hair_factor(table: TexelTable, diffuse: Float32Array, skin: Float32Array) -> Float32Array:
     """(N, 1) factor in [0, 1] of the specular albedo where a diffuse albedo (N, 3) is darker than `skin` (N, 3).
 
-    Of what was seen, the share that skin mirrors was taken off: with the shine of skin, dark hair would be grey.
+    De-lighting subtracted skin's specular term from hair: with the specular albedo of skin, dark hair would be grey.
     """
-    covered = table.within(DULLED)[:, None]
+    covered = table.within(HAIR_COVERED_REGIONS)[:, None]
     darker = np.log((diffuse + OFFSET) / (skin + OFFSET)).mean(1, keepdims=True)
-    darker = low_pass(table, darker, covered.astype(np.float32), DULLING_SIGMA)
+    darker = low_pass(table, darker, covered.astype(np.float32), HAIR_SIGMA)
     return np.where(covered, np.exp(np.minimum(darker, 0.0)), 1.0).astype(np.float32)
 
 
 def enlarge(maps: ReflectanceMaps, resolution: int) -> ReflectanceMaps:
-    """Bilinear enlargement; normals stay of unit length."""
+    """Maps (B, R, R, C) by bilinear interpolation; normals stay of unit length."""
 
     def resized(values: torch.Tensor) -> torch.Tensor:
         channels_first = values.permute(0, 3, 1, 2)
@@ -100,7 +105,7 @@ def enlarge(maps: ReflectanceMaps, resolution: int) -> ReflectanceMaps:
 
 
 def map_arrays(maps: ReflectanceMaps) -> MapArrays:
-    """Maps as arrays for a `FitState`."""
+    """Arrays (R, R, C) of a batch of one, for a `FitState`."""
     return MapArrays.from_names({name: values[0].numpy().astype(np.float32) for name, values in maps.by_name().items()})
 
 

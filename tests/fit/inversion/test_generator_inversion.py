@@ -6,7 +6,7 @@ import torch
 
 from fitme.color import linear_to_srgb
 from fitme.fit.inversion.generator_inversion import ReflectanceFit, TextureTarget
-from fitme.fit.inversion.settings import DenseSettings
+from fitme.fit.inversion.settings import InversionSettings
 from fitme.fit.texture.mouth_interior import open_mouth
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
 from fitme.reflectance.texture_encoder import encoder_for
@@ -17,7 +17,7 @@ CONFIG = GeneratorConfig(
     resolution=64, noise_size=8, latent_size=16, trunk_channels=(16, 16, 16, 16),
     branches={"diffuse": (8,), "specular": (8,), "normals": (8,)}, detail_maps=(4, 4),
 )  # fmt: skip
-SETTINGS = DenseSettings(coarse_resolution=32, coarse_stages=((2, 1.0),), coarse_steps=75)
+SETTINGS = InversionSettings(coarse_resolution=32, coarse_stages=((2, 1.0),), coarse_steps=75)
 
 
 @pytest.fixture

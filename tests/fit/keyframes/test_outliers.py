@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fitme.fit.fitter import IncrementalFitter
-from fitme.fit.inversion.settings import DenseSettings
+from fitme.fit.inversion.settings import InversionSettings
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.keyframes.outliers import OutlierSettings, identity_outlier, outlier
 from fitme.fit.settings import FitSettings
@@ -66,8 +66,8 @@ def test_a_fit_drops_a_covered_face_and_keeps_the_rest(
             branches={"diffuse": (8,), "specular": (8,), "normals": (8,)}, detail_maps=(4, 4),
         )
     )  # fmt: skip
-    dense = DenseSettings(crop_resolution=96, coarse_steps=1, inversion_steps=1, tuning_steps=1)
-    settings = FitSettings(map_resolution=128, alignment_rounds=0, dense=dense)
+    inversion = InversionSettings(crop_resolution=96, coarse_steps=1, inversion_steps=1, tuning_steps=1)
+    settings = FitSettings(map_resolution=128, alignment_rounds=0, inversion=inversion)
     fitter = IncrementalFitter(model, generator, settings)
     for keyframe in keyframes:
         fitter.add_keyframe(keyframe)

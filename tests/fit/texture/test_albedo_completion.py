@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fitme.fit.texture.albedo_completion import SeenSkin, toned
+from fitme.fit.texture.albedo_completion import ObservedAlbedo, complete_albedo
 from fitme.fit.texture.unprojection import TexelTable, texel_table
 from fitme.shape import load_default_model
 from fitme.shape.regions import Region
@@ -33,7 +33,7 @@ def test_gaps_take_the_tone_beside_them(table: TexelTable, factor: float, level:
     pattern = 1.0 + 0.2 * np.sin(table.rows / 3.0)[:, None]
     expected = np.asarray(level * pattern * np.ones((1, 3)), np.float32)
     seen = np.where(share > 0.0, factor * (expected + 0.01) - 0.01, 0.0).astype(np.float32)
-    found = toned(table, expected, SeenSkin(seen, share, np.ones_like(share)))
+    found = complete_albedo(table, expected, ObservedAlbedo(seen, share, np.ones_like(share)))
     hidden = (share[:, 0] == 0.0) & (table.region == Region.SKIN)
     wanted = np.clip(factor * (expected + 0.01) - 0.01, 0.0, 1.0)
     assert np.median(np.abs(found[hidden] - wanted[hidden])) < 1e-3  # with its own pattern
@@ -44,7 +44,7 @@ def test_regions_keep_their_tones_apart(table: TexelTable) -> None:
     share = (table.region == Region.SKIN).astype(np.float32)[:, None]
     expected = np.full((len(table.rows), 3), 0.4, np.float32)
     seen = np.where(share > 0.0, 0.2, 0.0).astype(np.float32) * np.ones((1, 3), np.float32)
-    found = toned(table, expected, SeenSkin(seen, share, np.ones_like(share)))
+    found = complete_albedo(table, expected, ObservedAlbedo(seen, share, np.ones_like(share)))
     for region in (Region.EYES, Region.TEETH, Region.MOUTH_INTERIOR):
         assert np.allclose(found[table.region == region], 0.4, atol=1e-6)
     assert np.median(found[table.region == Region.LIPS]) < 0.3
@@ -54,7 +54,7 @@ def test_bright_teeth_do_not_light_the_depth_of_a_mouth(table: TexelTable) -> No
     teeth = table.region == Region.TEETH
     expected = np.where(teeth, 0.6, 0.05).astype(np.float32)[:, None] * np.ones((1, 3), np.float32)
     share = (teeth & (table.rows % 2 == 0)).astype(np.float32)[:, None]
-    found = toned(table, expected, SeenSkin(np.full_like(expected, 0.9), share, np.ones_like(share)))
+    found = complete_albedo(table, expected, ObservedAlbedo(np.full_like(expected, 0.9), share, np.ones_like(share)))
     inside = np.isin(table.region, [int(Region.TEETH), int(Region.MOUTH_INTERIOR)])
     np.testing.assert_allclose(found[inside], expected[inside])
 
@@ -62,10 +62,12 @@ def test_bright_teeth_do_not_light_the_depth_of_a_mouth(table: TexelTable) -> No
 def test_nothing_seen_changes_nothing(table: TexelTable) -> None:
     expected = np.random.default_rng(0).uniform(0.1, 0.8, (len(table.rows), 3)).astype(np.float32)
     nothing = np.zeros((len(table.rows), 1), np.float32)
-    assert np.allclose(toned(table, expected, SeenSkin(np.zeros_like(expected), nothing, nothing)), expected)
+    assert np.allclose(
+        complete_albedo(table, expected, ObservedAlbedo(np.zeros_like(expected), nothing, nothing)), expected
+    )
 
 
-def seen_from_the_front(table: TexelTable, forehead: np.ndarray) -> SeenSkin:
+def seen_from_the_front(table: TexelTable, forehead: np.ndarray) -> ObservedAlbedo:
     """The middle of the face and of the neck as skin, and the middle of the scalp and the forehead as given."""
     middle = np.abs(table.columns - RESOLUTION / 2) < 0.25 * RESOLUTION
     known = np.isin(table.region, [int(region) for region in (Region.SKIN, Region.LIPS, Region.NECK, Region.SCALP)])
@@ -73,14 +75,14 @@ def seen_from_the_front(table: TexelTable, forehead: np.ndarray) -> SeenSkin:
     share = (middle & known).astype(np.float32)[:, None]
     albedo = np.where(upper[:, None], forehead, SKIN).astype(np.float32) * share
     skin_probability = (~upper).astype(np.float32)[:, None]
-    return SeenSkin(albedo, share, skin_probability)
+    return ObservedAlbedo(albedo, share, skin_probability)
 
 
 def test_ears_and_neck_are_bare_though_hair_was_expected(table: TexelTable) -> None:
     seen = seen_from_the_front(table, HAIR)
     strands = 1.0 + 0.4 * np.sin(table.columns)[:, None]
     expected = np.where(seen.share > 0.0, SKIN, HAIR * strands).astype(np.float32)
-    found = toned(table, expected, seen)
+    found = complete_albedo(table, expected, seen)
     for region in (Region.EARS, Region.NECK):
         middle = found[table.region == region]
         np.testing.assert_allclose(np.median(middle, 0), SKIN, rtol=0.08)
@@ -92,15 +94,15 @@ def test_beards_are_not_shaved(table: TexelTable) -> None:
     """What was seen at the jaw is as dark as hair: so may be what was not."""
     seen = seen_from_the_front(table, HAIR)
     jaw = (table.region == Region.SKIN) & (table.rows > 0.5 * RESOLUTION)
-    bearded = SeenSkin(
+    bearded = ObservedAlbedo(
         np.where(jaw[:, None], HAIR * seen.share, seen.albedo).astype(np.float32),
         seen.share,
         np.where(jaw[:, None], 0.0, seen.skin_probability).astype(np.float32),
     )
     expected = np.tile(HAIR, (len(jaw), 1))
     hidden = jaw & (seen.share[:, 0] == 0.0)
-    assert np.median(toned(table, expected, bearded)[hidden]) < 0.1
-    assert np.median(toned(table, expected, seen)[hidden]) > 0.15
+    assert np.median(complete_albedo(table, expected, bearded)[hidden]) < 0.1
+    assert np.median(complete_albedo(table, expected, seen)[hidden]) > 0.15
 
 
 @settings(max_examples=6, deadline=None)
@@ -111,5 +113,5 @@ def test_hair_has_one_tone(table: TexelTable, level: float) -> None:
     seen = seen_from_the_front(table, hair)
     expected = np.full((len(table.rows), 3), 0.2, np.float32)
     scalp = table.region == Region.SCALP
-    found = toned(table, expected, seen)[scalp]
+    found = complete_albedo(table, expected, seen)[scalp]
     np.testing.assert_allclose(np.median(found, 0), hair, rtol=0.05)

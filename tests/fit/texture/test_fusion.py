@@ -15,7 +15,7 @@ from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.lighting.spherical_harmonics import LightSettings
 from fitme.fit.solver.point_targets import MeshBasis
-from fitme.fit.texture.baking import DULLED, FULL_CONFIDENCE, bake, with_bare_mouth
+from fitme.fit.texture.baking import FULL_CONFIDENCE, HAIR_COVERED_REGIONS, bake, with_generated_mouth
 from fitme.fit.texture.fusion import FusedTexture, FusionView, TextureFusion
 from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.texel_views import BEHIND_LIPS, TexelViews
@@ -278,7 +278,7 @@ def test_hair_over_a_forehead_loses_the_shine_of_skin(views: TexelViews) -> None
     specular = table.from_map(maps.specular[0].numpy())[:, 0]
     assert 0.05 < np.median(specular[forehead]) < 0.08
     assert np.median(specular[skin & ~forehead]) == pytest.approx(0.5, abs=0.01)
-    np.testing.assert_allclose(specular[~np.isin(table.region, [int(region) for region in DULLED])], 0.5)
+    np.testing.assert_allclose(specular[~np.isin(table.region, [int(region) for region in HAIR_COVERED_REGIONS])], 0.5)
     brighter = FusedTexture(2.0 * seen, 2.0 * seen, seen, bare, np.ones(count, np.float32), (), ())
     shining = bake(views.table, brighter, ReflectanceMaps.constant((0.4,) * 3, 0.5, 32), inverted=True)
     np.testing.assert_allclose(shining.specular.numpy(), 0.5, atol=1e-6)
@@ -290,7 +290,7 @@ def test_a_bare_mouth_is_the_generators(views: TexelViews) -> None:
     texture = FusedTexture(seen, seen, seen, bare, bare[:, 0], (), ())
     generated = ReflectanceMaps.constant((0.6, 0.6, 0.6), 0.4, 32)
     maps = bake(table, texture, generated, inverted=True)
-    rested = table.from_map(with_bare_mouth(table, maps, generated).diffuse[0].numpy())
+    rested = table.from_map(with_generated_mouth(table, maps, generated).diffuse[0].numpy())
     behind = np.isin(table.region, [int(region) for region in BEHIND_LIPS])
     np.testing.assert_allclose(rested[behind], 0.6, atol=1e-6)
     np.testing.assert_allclose(rested[~behind], 0.2, atol=1e-6)
