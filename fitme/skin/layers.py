@@ -1,5 +1,6 @@
 """Noise and coverage maps of one synthetic head: diffuse albedo, specular albedo and relief are painted from the same
-layers, so that the three modalities of a head agree texel by texel. Arrays are (H, W) float32 unless said otherwise."""
+layers, so that the three modalities of a head agree texel by texel. Arrays are (H, W) float32 where nothing else is
+stated."""
 
 from dataclasses import dataclass
 

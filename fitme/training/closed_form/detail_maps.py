@@ -35,7 +35,7 @@ class DetailModel:
 
 
 @dataclass(frozen=True, eq=False)
-class Remainder:
+class Residual:
     """Residual of a generator as an affine function of w."""
 
     means: dict[str, Tensor]
@@ -49,19 +49,19 @@ def fit_details(
     generator: ReflectanceGenerator,
     samples: Iterable[tuple[Tensor, dict[str, Tensor]]],  # w (B, D), raw maps (B, channels, R, R) by modality
     counts: Sequence[int],
-) -> Remainder:
+) -> Residual:
     """Residual of the samples over the generator's outputs: its mean, and at each resolution, coarse to fine, the
     number of leading maps in `counts`."""
     # One pass sums the moments of w and the products of w with the residual's octaves (normal equations).
     products: dict[tuple[str, int], Tensor] = {}
-    moment, total, seen = torch.zeros(()), torch.zeros(()), 0
+    moment, total, sample_count = torch.zeros(()), torch.zeros(()), 0
     sums: dict[str, Tensor] = {m.name: torch.zeros(()) for m in generator.modalities}
     centre = generator.mean_w
     for w, wanted in samples:
         *_, found = generator.raw_pyramid(generator.broadcast(w)).values()
         centred = (w - centre).float()  # (B, D)
         moment, total = moment + centred.T @ centred, total + centred.sum(0)
-        seen += len(w)
+        sample_count += len(w)
         for modality in generator.modalities:
             residual = (wanted[modality.name] - found[modality.name]).float()
             sums[modality.name] = sums[modality.name] + residual.sum(0)
@@ -71,8 +71,8 @@ def fit_details(
                     products[key] = torch.zeros(len(moment), flat.shape[1])  # (D, channels r r)
                 products[key].addmm_(centred.T, flat)
     # Centre both sides, so that the mean takes no part in the regression.
-    means = {name: value / seen for name, value in sums.items()}
-    moment = moment - torch.outer(total, total) / seen
+    means = {name: value / sample_count for name, value in sums.items()}
+    moment = moment - torch.outer(total, total) / sample_count
     for name, mean in means.items():
         for size, band in octaves(mean[None], generator.config.trunk_resolution).items():
             products[name, size] -= torch.outer(total, band.flatten())
@@ -80,23 +80,23 @@ def fit_details(
     inputs = direct.weight * direct.gain  # (D, inputs) of unit variance each
     moment = moment + LEAST_VARIANCE * moment.diagonal().mean() * torch.eye(len(moment))
     # The ridge is that of a regression on the mapping network's inputs, whatever their scale in w.
-    ridge = RIDGE_SHARE * seen * inputs @ inputs.T
+    ridge = RIDGE_SHARE * sample_count * inputs @ inputs.T
     models: dict[str, dict[int, DetailModel]] = {m.name: {} for m in generator.modalities}
-    root = torch.linalg.cholesky((moment / seen).double()).T.float()  # (D, D)
+    root = torch.linalg.cholesky((moment / sample_count).double()).T.float()  # (D, D)
     for (name, size), product in products.items():
         slopes = torch.linalg.solve((moment + ridge).double(), product.double()).float()  # (D, channels r r)
         count = counts[(size // generator.config.trunk_resolution).bit_length() - 1]
         models[name][size] = _leading(slopes.reshape(len(moment), -1, size * size), root, count, centre)
-    return Remainder(means, models)
+    return Residual(means, models)
 
 
 @torch.no_grad()
-def set_details(generator: ReflectanceGenerator, remainder: Remainder) -> None:
+def set_details(generator: ReflectanceGenerator, residual: Residual) -> None:
     """Add the mean residual to the generator's mean, and set its `DetailMaps`."""
     for name, branch in generator.named_branches():
-        branch.base.add_(remainder.means[name])
+        branch.base.add_(residual.means[name])
         for layer in branch.detail_layers():
-            model = remainder.details[name][layer.positions.shape[-1]]
+            model = residual.details[name][layer.positions.shape[-1]]
             style = layer.mix.style
             layer.positions.copy_(model.maps)
             layer.mix.weight.copy_(model.weight / layer.mix.gain)

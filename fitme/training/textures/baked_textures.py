@@ -90,8 +90,8 @@ def head_surface(resolution: int) -> HeadSurface:
     triangles, uv_triangles = model.triangles.numpy(), model.uv_triangles.numpy()
     normals = vertex_normals(model.mean[None], model.triangles)[0]
     tangents = vertex_tangents(model.mean[None], model.triangles, model.uv, model.uv_triangles)[0]
-    seen = visible_share(model.mean, model.triangles)[:, None].clamp(min=LEAST_OCCLUSION)
-    occlusion = coverage.interpolate(seen.numpy(), triangles)
+    visible = visible_share(model.mean, model.triangles)[:, None].clamp(min=LEAST_OCCLUSION)
+    occlusion = coverage.interpolate(visible.numpy(), triangles)
     face = texel_geometry.covered & texel_geometry.is_region(Region.SKIN)
     return HeadSurface(
         normals=unit(torch.from_numpy(coverage.interpolate(normals.numpy(), triangles))),

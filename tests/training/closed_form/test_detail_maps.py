@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fitme.reflectance.modality import MODALITIES
-from fitme.training.closed_form.detail_maps import DetailModel, Remainder, clear_details, fit_details, set_details
+from fitme.training.closed_form.detail_maps import DetailModel, Residual, clear_details, fit_details, set_details
 
 from ...conftest import TINY
 
@@ -34,7 +34,7 @@ def richer(tiny_generator):
     }  # fmt: skip
     generator = copy.deepcopy(tiny_generator)
     means = {m.name: torch.zeros(m.raw_channels, 64, 64) for m in MODALITIES}
-    set_details(generator, Remainder(means, models))
+    set_details(generator, Residual(means, models))
     return generator
 
 

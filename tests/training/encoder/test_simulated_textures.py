@@ -49,15 +49,15 @@ def test_a_turned_head_hides_its_other_side():
 
 def test_ears_and_the_back_of_the_head_are_never_visible():
     texel_geometry = default_texel_geometry(RESOLUTION)
-    seen = views(-40.0, 0.0, 40.0).weight.amax(0).numpy()
-    assert seen.min() >= 0.0 and seen.max() <= 1.0
+    visible = views(-40.0, 0.0, 40.0).weight.amax(0).numpy()
+    assert visible.min() >= 0.0 and visible.max() <= 1.0
     # Texels at the border of two regions may belong to either.
     inner_ears = texel_geometry.is_region(Region.EARS) & texel_geometry.covered
-    assert float((seen[inner_ears] > 0.0).mean()) < 0.05
+    assert float((visible[inner_ears] > 0.0).mean()) < 0.05
     behind = (
         texel_geometry.position[..., 2] < texel_geometry.position[texel_geometry.covered][:, 2].min() + 0.06
     ) & texel_geometry.covered
-    assert float(seen[behind].max()) < 0.02
+    assert float(visible[behind].max()) < 0.02
 
 
 def test_a_seed_decides_everything():
@@ -76,13 +76,13 @@ def test_a_seed_decides_everything():
 @pytest.mark.parametrize("level", [0.35, 0.75])
 def test_fusing_divides_the_light_out(level: float):
     """A head of one colour is shaded in a lit texture and flat in a fused one."""
-    seen = views(-20.0, 20.0).weight.amin(0)[None] * views(0.0).skin > 0.3
+    visible = views(-20.0, 20.0).weight.amin(0)[None] * views(0.0).skin > 0.3
 
     def unevenness(lit_share: float) -> float:
         settings = replace(CLEAN, lit_share=lit_share, residual_shading=0.0, directional_share=(0.8, 0.8))
         random = torch.Generator().manual_seed(1)
         texture = simulate_observations(skin_maps(level, 6), views(-20.0, 20.0), settings, random).texture
-        values = srgb_to_linear(texture).mean(-1)[seen.expand(6, -1, -1)].reshape(6, -1)
+        values = srgb_to_linear(texture).mean(-1)[visible.expand(6, -1, -1)].reshape(6, -1)
         return float((values.std(1) / values.mean(1)).mean())
 
     assert unevenness(0.0) < 0.5 * unevenness(1.0)

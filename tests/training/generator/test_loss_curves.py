@@ -1,4 +1,4 @@
-"""The record of a run and its picture."""
+"""Record of a run and its plot."""
 
 import math
 import subprocess
@@ -83,14 +83,14 @@ def test_the_running_mean_is_that_of_the_neighbours():
 
 @pytest.mark.parametrize("measured", [True, False])
 def test_curves_become_a_picture(tmp_path, measured):
-    path, picture = tmp_path / "losses.csv", tmp_path / "curves.png"
+    path, plot = tmp_path / "losses.csv", tmp_path / "curves.png"
     rows = rows_of(range(1, 200))
     if measured:
         rows += [LossRow(step, 0.0, 64, MEASURE, 20.0 + step / 50 - step**2 / 2e4) for step in range(20, 200, 20)]
         rows.append(LossRow(200, 0.0, 64, "broken", math.nan))
     written(path, rows)
-    write_curves(path, picture)
-    with Image.open(picture) as image:
+    write_curves(path, plot)
+    with Image.open(plot) as image:
         assert image.size == (1380, 560 if measured else 280)
         pixels = np.asarray(image.convert("RGB"), np.int64)
     blue = (pixels[..., 2] > pixels[..., 0] + 80).sum()

@@ -82,7 +82,7 @@ def test_larger_textures_are_reduced_in_linear_light(tmp_path):
         (lambda p: write(p, np.zeros((64, 64), np.uint16)), "mode I"),
         (lambda p: write(p, np.zeros((64, 64, 4), np.uint8)), "RGBA"),
         (lambda p: Image.new("P", (64, 64)).save(p), "mode P"),
-        (lambda p: p.write_bytes(b"no picture"), "known format"),
+        (lambda p: p.write_bytes(b"no image"), "known format"),
         (lambda p: truncated(p, "PNG"), "damaged"),
         (lambda p: truncated(p, "JPEG"), "damaged"),
     ],
@@ -136,8 +136,8 @@ def test_makehuman_skins_land_on_the_same_places_left_and_right():
     uv = load_corner_uv(len(load_default_model().triangles))
     assert uv.min() >= 0.0 and uv.max() <= 1.0
     columns = np.linspace(0.0, 255.0, 512).astype(np.uint8)
-    picture = np.stack([np.tile(columns, (512, 1)), np.tile(columns[:, None], (1, 512)), np.full((512, 512), 9)], -1)
-    colors, covered_by_skin = resample(picture.astype(np.uint8), SIZE)
+    texture = np.stack([np.tile(columns, (512, 1)), np.tile(columns[:, None], (1, 512)), np.full((512, 512), 9)], -1)
+    colors, covered_by_skin = resample(texture.astype(np.uint8), SIZE)
     codes = linear_to_bytes(colors).astype(int)
     skin = covered_by_skin & default_texel_geometry(SIZE).is_region(Region.SKIN)
     both = skin & skin[:, ::-1]
