@@ -1,60 +1,79 @@
-"""How alike two albedo maps look: PSNR and SSIM, over the texels that count."""
+"""PSNR and SSIM of albedo maps and of images, over the pixels that count; sRGB-encoded, as people see them.
 
+SSIM is scikit-image's, which training and the benchmarks need and a fit does not: it is imported on the first call.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
+from fitme.arrays import BoolArray, Float64Array, UInt8Array
 from fitme.color import linear_to_srgb
 
-SSIM_DEVIATION_TEXELS = 1.5
-SSIM_WINDOW = 11
-"""Texels a side of the Gaussian window, as in Wang et al. 2004."""
-SSIM_STABILISERS = (0.01**2, 0.03**2)
-"""C1 and C2 for values in [0, 1]."""
+FULL_SCALE = 255.0
+"""Largest code of an 8-bit image."""
 _SMALLEST_ERROR = 1e-12
+_SMALLEST_IMAGE_ERROR = 1e-9
+"""Lower bounds of mean squared errors, of values in [0, 1] and of 8-bit codes, so that equal inputs have a PSNR."""
+
+
+def decibels(mean_square: float, peak: float) -> float:
+    """Peak signal-to-noise ratio, 10 log10(peak^2 / mean squared error)."""
+    return 10.0 * math.log10(peak**2 / mean_square)
 
 
 def psnr(found: Tensor, wanted: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Decibels (B,) between linear albedos (B, H, W, C), compared sRGB-encoded; over the texels of `mask` (H, W) in
-    [0, 1] where one is given."""
-    error = (linear_to_srgb(found) - linear_to_srgb(wanted)).square().mean(-1)
-    return -10.0 * _mean_over(error, mask).clamp(min=_SMALLEST_ERROR).log10()
+    """PSNR in dB (B,) between linear albedos (B, H, W, C).
+
+    :param mask: (H, W) weights in [0, 1] of the texels; all count alike if None.
+    """
+    error = (linear_to_srgb(found) - linear_to_srgb(wanted)).square().mean(-1)  # (B, H, W)
+    mean = error.mean((1, 2)) if mask is None else (error * mask).sum((1, 2)) / mask.sum()
+    return -10.0 * mean.clamp(min=_SMALLEST_ERROR).log10()
 
 
 def ssim(found: Tensor, wanted: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Structural similarity (B,) of linear albedos (B, H, W, C), compared sRGB-encoded, mean over channels and over the
-    texels of `mask` (H, W) in [0, 1] where one is given.
+    """Structural similarity (B,) of linear albedos (B, H, W, C), mean over channels and texels. Carries no gradient.
 
-    Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity", IEEE TIP 2004, eq. 13,
-    with their Gaussian window; maps are mirrored at their edges.
+    :param mask: (H, W) weights in [0, 1] of the texels; all count alike if None.
     """
-    x, y = (linear_to_srgb(maps).permute(0, 3, 1, 2) for maps in (found, wanted))
-    mean_x, mean_y = _smooth(x), _smooth(y)
-    variance_x = _smooth(x * x) - mean_x.square()
-    variance_y = _smooth(y * y) - mean_y.square()
-    covariance = _smooth(x * y) - mean_x * mean_y
-    c1, c2 = SSIM_STABILISERS
-    skin_probability = (2.0 * mean_x * mean_y + c1) * (2.0 * covariance + c2)
-    skin_probability = skin_probability / ((mean_x.square() + mean_y.square() + c1) * (variance_x + variance_y + c2))
-    return _mean_over(skin_probability.mean(1), mask)
+    pairs = zip(*(linear_to_srgb(maps).detach().cpu().double().numpy() for maps in (found, wanted)), strict=True)
+    weights = None if mask is None else mask.cpu().numpy()
+    means = [np.average(_ssim_map(*pair, peak=1.0), weights=weights) for pair in pairs]
+    return torch.tensor(np.array(means), dtype=found.dtype, device=found.device)
 
 
-def _mean_over(values: Tensor, mask: Tensor | None) -> Tensor:
-    """(B, H, W) to (B,)."""
-    if mask is None:
-        return values.mean((1, 2))
-    return (values * mask).sum((1, 2)) / mask.sum()
+def image_psnr(found: UInt8Array, wanted: UInt8Array, region: BoolArray) -> float:
+    """PSNR in dB of sRGB images (H, W, 3) over a region (H, W); NaN where that is empty."""
+    if not region.any():
+        return math.nan
+    difference = wanted[region].astype(np.float64) - found[region]
+    return decibels(max(float((difference**2).mean()), _SMALLEST_IMAGE_ERROR), FULL_SCALE)
 
 
-def _smooth(x: Tensor) -> Tensor:
-    """(B, C, H, W), blurred by the window."""
-    reach = SSIM_WINDOW // 2
-    offsets = torch.arange(-reach, reach + 1, dtype=x.dtype)
-    kernel = torch.exp(-0.5 * (offsets / SSIM_DEVIATION_TEXELS) ** 2)
-    kernel = kernel / kernel.sum()
-    channels = x.shape[1]
-    for axis in (2, 3):
-        first, last = x.narrow(axis, 0, reach).flip(axis), x.narrow(axis, x.shape[axis] - reach, reach).flip(axis)
-        weight = kernel.reshape((1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)).expand(channels, -1, -1, -1)
-        x = functional.conv2d(torch.cat([first, x, last], axis), weight, groups=channels)
-    return x
+def image_ssim(found: UInt8Array, wanted: UInt8Array, region: BoolArray) -> float:
+    """Structural similarity of sRGB images (H, W, 3) over a region (H, W), outside of which both count as black."""
+    # The region's bounding box is all that its pixels' windows see, but for black.
+    rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
+    window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    inside = region[window]
+    pair = [np.where(inside[..., None], image[window], 0).astype(np.float64) for image in (found, wanted)]
+    return float(_ssim_map(*pair, peak=FULL_SCALE)[inside].mean())
+
+
+def _ssim_map(a: npt.NDArray[Any], b: npt.NDArray[Any], *, peak: float) -> Float64Array:
+    """(H, W) structural similarity of (H, W, C), mean over channels.
+
+    Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity", IEEE TIP 2004, eq. 13, with
+    their Gaussian window and constants; images are mirrored at their edges.
+    """
+    from skimage.metrics import structural_similarity  # 0.4 s to import
+
+    _, similarity = structural_similarity(
+        a, b, data_range=peak, channel_axis=-1, full=True, gaussian_weights=True, use_sample_covariance=False
+    )
+    return np.asarray(similarity.mean(-1))

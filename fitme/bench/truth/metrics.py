@@ -3,17 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from fitme.arrays import BoolArray, Float64Array, Int64Array, UInt8Array
+from fitme.arrays import Float64Array, Int64Array
 from fitme.build.shape.landmark_embedding import nearest_on_mesh
-from fitme.color import bytes_to_linear
 from fitme.geometry import HeadPose, rotation_matrix
-from fitme.metrics.frame_scores import ERODED_BY_PX
-from fitme.metrics.similarity import ssim
 
 MILLIMETRES = 1000.0
 _ALIGNMENT_ROUNDS = 15
@@ -181,26 +177,6 @@ def score_albedo(
         float(np.abs(level * found - true).mean()),
         error / max(float(true.mean()), _SMALLEST_ERROR),
     )
-
-
-def eroded(mask: BoolArray) -> BoolArray:
-    """A mask (H, W) without its edge, as `fitme.metrics.frame_scores` takes it."""
-    return np.asarray(cv2.erode(mask.astype(np.uint8), np.ones((ERODED_BY_PX, ERODED_BY_PX), np.uint8)) > 0)
-
-
-def picture_psnr(found: UInt8Array, true: UInt8Array, region: BoolArray) -> float:
-    """Decibels of 8-bit sRGB over a region (H, W)."""
-    difference = found[region].astype(np.float64) - true[region]
-    return 10.0 * float(np.log10(255.0**2 / max(float((difference**2).mean()), _SMALLEST_ERROR)))
-
-
-def picture_ssim(found: UInt8Array, true: UInt8Array, region: BoolArray) -> float:
-    """Structural similarity of sRGB over a region (H, W); outside of it both pictures count as black."""
-    rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
-    window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    mask = torch.from_numpy(region[window].astype(np.float32))
-    pair = [torch.from_numpy(bytes_to_linear(p[window]))[None] * mask[..., None] for p in (found, true)]
-    return float(ssim(pair[0], pair[1], mask))
 
 
 def _triangle_normals(vertices: Float64Array, triangles: Int64Array) -> Float64Array:

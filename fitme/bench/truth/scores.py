@@ -27,9 +27,6 @@ from fitme.bench.truth.metrics import (
     AlbedoScore,
     ShapeScore,
     Similarity,
-    eroded,
-    picture_psnr,
-    picture_ssim,
     pose_error_deg,
     score_albedo,
     score_shape,
@@ -41,7 +38,8 @@ from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.fitter import IncrementalFitter
 from fitme.ingest.candidates import gather
 from fitme.ingest.person_tracking import PersonTracker, TrackedFrame
-from fitme.metrics.frame_scores import score_frame
+from fitme.metrics.frame_scores import face_region, score_frame
+from fitme.metrics.similarity import image_psnr, image_ssim
 from fitme.shape import MorphableModel, load_default_model
 from fitme.shape.normals import vertex_normals
 from fitme.shape.raster import uv_raster
@@ -187,15 +185,15 @@ class SubjectBench:
         observation, image = tracked_frame.observation, tracked_frame.frame.image
         drawn, mask = head.draw(estimate, observation.camera)
         agreement = score_frame(observation, image, drawn, mask, self._shop.embedder)
-        region = eroded(observation.face_mask())
+        region = face_region(observation)
         relit = float("nan")
         if frame in self.truth.relit:
             lit = relight(head, self._shop.model, estimate, observation.camera, self.truth.unseen)
-            relit = picture_psnr(linear_to_bytes(lit.image[0].numpy()), self.relit_picture(frame), region)
+            relit = image_psnr(linear_to_bytes(lit.image[0].numpy()), self.relit_picture(frame), region)
         return {
             "pose": pose_error_deg(estimate.pose, self.truth.pose(frame), motion),
             "psnr": agreement.psnr_db,
-            "ssim": picture_ssim(np.where(mask[..., None] > 0, drawn, np.uint8(0)), image, region),
+            "ssim": image_ssim(np.where(mask[..., None] > 0, drawn, np.uint8(0)), image, region),
             "identity": agreement.identity,
             "relit": relit,
         }
