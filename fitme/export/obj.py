@@ -13,7 +13,7 @@ def write_obj(model: MorphableModel, vertices: Float32Array, pose: HeadPose, pat
     """Write a head as the camera sees it.
 
     `vertices` (V, 3) are in the model frame, metres. The file holds them in OpenCV's camera frame (x right, y down, z
-    forward), metres, so that a pinhole projection lands on the picture. Texture coordinates have (0, 0) at the bottom
+    forward), metres, so that a pinhole projection lands on the frame. Texture coordinates have (0, 0) at the bottom
     left, as OBJ has it; faces are counter-clockwise from outside.
     """
     extrinsics = pose.opencv_extrinsics()

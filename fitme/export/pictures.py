@@ -1,4 +1,4 @@
-"""The pictures of an output folder that show how well a fit explains each frame."""
+"""Images of an output folder by which a fit is compared with each frame: the frame, its render, the render's mask."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from fitme.arrays import UInt8Array
 
 
 def write_triple(folder: Path, name: str, image: UInt8Array, render: UInt8Array, mask: UInt8Array) -> None:
-    """Write `NAME_input.png` and `NAME_render.png` (H, W, 3), and `NAME_mask.png` (H, W), 255 where the render is."""
-    for kind, picture in (("input", image), ("render", render), ("mask", mask)):
-        Image.fromarray(picture).save(folder / f"{name}_{kind}.png", compress_level=1)
+    """Write a frame `NAME_input.png` and its `NAME_render.png` (H, W, 3), sRGB, and the render's mask `NAME_mask.png`
+    (H, W), 255 where the head covers a pixel."""
+    for kind, pixels in (("input", image), ("render", render), ("mask", mask)):
+        Image.fromarray(pixels).save(folder / f"{name}_{kind}.png", compress_level=1)

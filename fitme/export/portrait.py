@@ -1,4 +1,4 @@
-"""How an avatar is staged for its portrait: the camera, where the head is, and a key light with a fill and a rim."""
+"""Set-up of an avatar's portrait: the virtual camera, the pose of the head, and a key light with a fill and a rim."""
 
 import math
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ from fitme.shape import EXPRESSION_COUNT, EXPRESSION_NAMES, MorphableModel
 DISTANCE_M = 0.9
 """Distance of the camera from the pivot."""
 FOCAL_OVER_SIDE = 2.5
-"""Focal length over the picture's side: a portrait lens, whose picture the head fills."""
+"""Focal length over the render's side: a portrait lens, whose frame the head fills."""
 PIVOT_M = (0.0, -0.025, -0.07)
-"""Point of the model frame about which the head turns, and which stays in the picture's middle: inside the skull."""
+"""Point of the model frame about which the head turns, and which stays in the render's middle: inside the skull."""
 BACKGROUND = (0.03, 0.033, 0.038)
 """Linear colour behind the head."""
 FILL_LEVEL = 0.3
@@ -33,16 +33,16 @@ RIM_COLOR = (0.22, 0.26, 0.34)
 RIM_DIRECTION = (-0.75, 0.35, -0.56)
 """Where the rim light comes from, view frame."""
 SUPERSAMPLING = 2
-"""Samples a side that are averaged to one pixel of a still picture."""
+"""Samples a side that are averaged to one pixel of a still render."""
 
 
 def portrait_camera(resolution: int) -> Camera:
-    """Camera of a square picture of `resolution` pixels a side."""
+    """Camera of a square render of `resolution` pixels a side."""
     return Camera.centered(FOCAL_OVER_SIDE * resolution, resolution, resolution)
 
 
 def portrait_pose(yaw_rad: float, pitch_rad: float = 0.0) -> HeadPose:
-    """Head in the middle of the picture, looking to the viewer's right by `yaw_rad` and up by `pitch_rad`."""
+    """Head in the middle of the render, looking to the viewer's right by `yaw_rad` and up by `pitch_rad`."""
     cos_yaw, sin_yaw, cos_pitch, sin_pitch = (
         math.cos(yaw_rad),
         math.sin(yaw_rad),
@@ -85,7 +85,7 @@ def expression_of(coefficients: Mapping[str, float]) -> torch.Tensor:
 
 
 def portrait_renderer(avatar: Avatar, model: MorphableModel, resolution: int) -> ForwardRenderer:
-    """A renderer of square pictures of the avatar, `resolution` pixels a side."""
+    """A renderer of square images of the avatar, `resolution` pixels a side."""
     shininess, occlusion = head_shininess(model), head_occlusion(model)
     renderer = ForwardRenderer(
         model, resolution, shininess=shininess, occlusion=occlusion, mouth=mouth_shade(model), shadows=True
@@ -102,7 +102,7 @@ def draw_portrait(
     light: Light,
     resolution: int,
 ) -> UInt8Array:
-    """A still picture (`resolution`, `resolution`, 3), sRGB, of the avatar before `BACKGROUND`."""
+    """A still render (`resolution`, `resolution`, 3), sRGB, of the avatar before `BACKGROUND`."""
     samples = resolution * SUPERSAMPLING
     renderer = portrait_renderer(avatar, model, samples)
     renderer.set_maps(avatar.maps_with(expression_of(coefficients)))

@@ -28,7 +28,7 @@ LIGHT_ELEVATION_RAD = math.radians(25.0)
 
 
 def turntable_frames(avatar: Avatar, model: MorphableModel) -> Iterator[UInt8Array]:
-    """Pictures (`RESOLUTION_PX`, `RESOLUTION_PX`, 3), sRGB, that loop without a jump."""
+    """Renders (`RESOLUTION_PX`, `RESOLUTION_PX`, 3), sRGB, that loop without a jump."""
     renderer = portrait_renderer(avatar, model, RESOLUTION_PX)
     camera = portrait_camera(RESOLUTION_PX)
     vertices = avatar_vertices(avatar, model, {})

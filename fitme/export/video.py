@@ -15,19 +15,19 @@ _OPTIONS = {"libx264": {"crf": "20", "preset": "veryfast"}, "mpeg4": {"qscale": 
 
 
 def write_mp4(frames: Iterable[UInt8Array], rate_hz: int, path: Path) -> None:
-    """Encode pictures (H, W, 3), sRGB, of one even size, as H.264 where there is an encoder, else as MPEG-4 Part 2.
+    """Encode images (H, W, 3), sRGB, of one even size, as H.264 where there is an encoder, else as MPEG-4 Part 2.
 
-    The pictures are taken one at a time.
+    The images are taken one at a time.
     """
     name = _encoder()
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = container.add_stream(name, rate=rate_hz, options=_OPTIONS.get(name, {}))
         assert isinstance(stream, av.VideoStream)
         stream.pix_fmt = "yuv420p"
-        for index, picture in enumerate(frames):
+        for index, image in enumerate(frames):
             if index == 0:
-                stream.height, stream.width = picture.shape[:2]
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+                stream.height, stream.width = image.shape[:2]
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame.pts, frame.time_base = index, Fraction(1, rate_hz)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

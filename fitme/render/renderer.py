@@ -50,7 +50,7 @@ class TexturedMesh(Protocol):
 
 @dataclass(frozen=True)
 class Rendering:
-    """A picture and what it is made of. Pixels that show nothing are zero throughout."""
+    """A render and the terms that it is composed of. Pixels that the mesh does not cover are zero throughout."""
 
     image: Tensor
     """(B, H, W, 3) linear light over black; antialiased at silhouettes unless that was turned off."""
@@ -68,7 +68,7 @@ class Rendering:
     """(B, H, W, 3) what the albedo is multiplied with, occlusion included."""
     specular: Tensor
     """(B, H, W, 3) reflected light, specular albedo and occlusion included; albedo * diffuse_shading + specular is the
-    picture before antialiasing."""
+    image before antialiasing."""
 
 
 def clip_positions(view: Tensor, cameras: Sequence[Camera], focal_px: Tensor | None = None) -> Tensor:
@@ -115,7 +115,7 @@ def render(
     :param vertices: model space, metres.
     :param rotation: axis-angle, radians, model to view.
     :param translation: metres, view space.
-    :param camera: one for all or one per picture; all of one picture size.
+    :param camera: one for all or one per image; all of one image size.
     :param maps: batch of B or 1.
     :param light: batch of B or 1.
     :param focal_px: (B,) or scalar; replaces the cameras' focal length, for fits that look for it.
@@ -125,11 +125,11 @@ def render(
     :param shadows: let directional lights cast shadows; where they fall carries no gradient.
     :param shown: (F, 3) int32 triangles to draw: the mesh's, those left out with three equal corners; all if None.
     :param backend: rasterizer; by default the one for the vertices' device.
-    :raises ValueError: the cameras' picture sizes differ.
+    :raises ValueError: the cameras' image sizes differ.
     """
     cameras = [camera] if isinstance(camera, Camera) else list(camera)
     if len({(c.width, c.height) for c in cameras}) != 1:
-        raise ValueError("all cameras of one call must have one picture size")
+        raise ValueError("all cameras of one call must have one image size")
     resolution = (cameras[0].height, cameras[0].width)
     raster = select_backend(vertices.device) if backend is None else backend
     batch = vertices.shape[0]
@@ -159,10 +159,10 @@ def render(
     else:
         diffuse, specular, smooth = shade(rast, surface, tangents, texels, exponent, light)
     albedo = texels[..., :3] * covered
-    picture = torch.cat([albedo * diffuse + specular, covered], -1)
+    image = torch.cat([albedo * diffuse + specular, covered], -1)
     if antialias:
-        picture = raster.antialias(picture, rast, clip, model.triangles)
-    return Rendering(picture[..., :3], picture[..., 3:], smooth, uv, rast, albedo, diffuse, specular)
+        image = raster.antialias(image, rast, clip, model.triangles)
+    return Rendering(image[..., :3], image[..., 3:], smooth, uv, rast, albedo, diffuse, specular)
 
 
 def _lit_shares(view: Tensor, triangles: Tensor, rast: Tensor, surface: Tensor, light: Light) -> Tensor:

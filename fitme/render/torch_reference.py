@@ -43,8 +43,8 @@ class ReferenceBackend:
         opposite = torch.from_numpy(opposite_vertices(triangles.cpu().numpy())).long().to(color.device)
         faces = triangles.long()
         return torch.stack([
-            picture + _blend(picture, r, p, faces, opposite, False) + _blend(picture, r, p, faces, opposite, True)
-            for picture, r, p in zip(color, rast, positions, strict=True)
+            image + _blend(image, r, p, faces, opposite, False) + _blend(image, r, p, faces, opposite, True)
+            for image, r, p in zip(color, rast, positions, strict=True)
         ])  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def _area(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 
 
 def _blend(color: Tensor, rast: Tensor, positions: Tensor, faces: Tensor, opposite: Tensor, vertical: bool) -> Tensor:
-    """What crossings between each pixel and its right (or next-row) neighbour add to a picture (H, W, C)."""
+    """What crossings between each pixel and its right (or next-row) neighbour add to a image (H, W, C)."""
     height, width = color.shape[:2]
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     rows0, columns0 = (rows[:-1], columns[:-1]) if vertical else (rows[:, :-1], columns[:, :-1])
@@ -111,7 +111,7 @@ def _blend(color: Tensor, rast: Tensor, positions: Tensor, faces: Tensor, opposi
     forward, face = forward[keep], face[keep]
 
     scale = torch.tensor([width / 2.0, height / 2.0], dtype=color.dtype, device=color.device)
-    screen = positions[:, :2] / positions[:, 3:] * scale  # (V, 2) pixels about the picture's centre
+    screen = positions[:, :2] / positions[:, 3:] * scale  # (V, 2) pixels about the image's centre
     own = torch.stack([torch.where(forward, columns0, columns1), torch.where(forward, rows0, rows1)], -1)
     center = own.to(color.dtype) + 0.5 - scale  # (N, 2)
     corners = screen[faces[face]] - center[:, None]  # (N, 3, 2)

@@ -1,4 +1,4 @@
-"""Clips of a head that does not exist, as a webcam would show it: for trying the page, for tests, for documents.
+"""Clips of a synthetic head as a webcam would record it: for trying the page, for tests, for documents.
 
 ``python -m fitme.synthetic.clip --out FILE [--seconds N] [--seed S]`` writes one; the ending of FILE decides: ``.webm``
 (VP9) and ``.mp4`` for players, ``.mjpeg`` and ``.y4m`` for Chromium's ``--use-file-for-fake-video-capture``.
@@ -173,41 +173,41 @@ def write_clip(frames: Iterable[SyntheticFrame], rate_hz: int, path: Path) -> No
 
     :raises InputError: the ending is none of .webm, .mp4, .mjpeg, .y4m.
     """
-    pictures = (frame.image for frame in frames)
+    images = (frame.image for frame in frames)
     ending = path.suffix.lower()
     if ending == ".webm":
-        _write_av(pictures, rate_hz, path, "webm", "libvpx-vp9", {"crf": "18", "b": "0", "cpu-used": "3", "g": "120"})
+        _write_av(images, rate_hz, path, "webm", "libvpx-vp9", {"crf": "18", "b": "0", "cpu-used": "3", "g": "120"})
     elif ending == ".y4m":
-        _write_av(pictures, rate_hz, path, "yuv4mpegpipe", "rawvideo", {})
+        _write_av(images, rate_hz, path, "yuv4mpegpipe", "rawvideo", {})
     elif ending == ".mp4":
-        write_mp4(pictures, rate_hz, path)
+        write_mp4(images, rate_hz, path)
     elif ending == ".mjpeg":
         with path.open("wb") as file:
-            for picture in pictures:
-                bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+            for image in images:
+                bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
                 file.write(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
     else:
         raise InputError(f"{path.name}: clips are written as .webm, .mp4, .mjpeg or .y4m; choose one of these endings")
 
 
 def _write_av(
-    pictures: Iterable[UInt8Array], rate_hz: int, path: Path, container_name: str, codec: str, options: dict[str, str]
+    images: Iterable[UInt8Array], rate_hz: int, path: Path, container_name: str, codec: str, options: dict[str, str]
 ) -> None:
     with av.open(str(path), "w", format=container_name) as container:
         stream = container.add_stream(codec, rate=rate_hz, options=options)
         assert isinstance(stream, av.VideoStream)
         stream.pix_fmt = "yuv420p"
-        for index, picture in enumerate(pictures):
+        for index, image in enumerate(images):
             if index == 0:
-                stream.height, stream.width = picture.shape[:2]
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+                stream.height, stream.width = image.shape[:2]
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
             frame.pts, frame.time_base = index, Fraction(1, rate_hz)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
 
 def _presentable(attributes: SkinAttributes) -> SkinAttributes:
-    """With hair and brows, so that the picture is that of somebody at a webcam."""
+    """Attributes with hair and brows, as of somebody at a webcam."""
     return replace(
         attributes,
         hair_density=1.0,

@@ -144,7 +144,7 @@ def test_focal_override_equals_the_cameras(ball):
 
 def test_picture_sizes_must_agree(ball):
     cameras = [Camera.centered(90.0, 32, 32), Camera.centered(90.0, 32, 40)]
-    with pytest.raises(ValueError, match="one picture size"):
+    with pytest.raises(ValueError, match="one image size"):
         render(ball, ball.vertices[None].expand(2, -1, -1), *in_front(2), cameras, textured(4), two_lights())
 
 

@@ -134,7 +134,7 @@ def pair_crossing(
 ) -> tuple[int, int, bool, float]:
     """The silhouette edge between a pixel and its right or next-row neighbour.
 
-    :param rast: (H, W, 4) of one picture.
+    :param rast: (H, W, 4) of one image.
     :returns: triangle or -1, corner opposite to the edge, whether the triangle is the first pixel's, distance in pixels
         of the crossing from the centre of the triangle's own pixel.
     """
@@ -158,7 +158,7 @@ def pair_crossing(
 
 
 @kernel
-def antialias_picture(
+def antialias_image(
     color: Floats,
     rast: Floats,
     positions: Floats,
@@ -166,7 +166,7 @@ def antialias_picture(
     flags: UInt8Array,
     out: Floats,
 ) -> None:
-    """Blend one picture (H, W, C) across silhouettes into `out`, which holds a copy of it."""
+    """Blend one image (H, W, C) across silhouettes into `out`, which holds a copy of it."""
     height, width, channels = color.shape
     for row in range(height):
         for column in range(width):
@@ -191,7 +191,7 @@ def antialias_picture(
 
 
 @kernel
-def _antialias_picture_backward(
+def _antialias_image_backward(
     color: Floats,
     rast: Floats,
     positions: Floats,
@@ -265,7 +265,7 @@ class _Antialias(torch.autograd.Function):
         for item in range(color.shape[0]):
             corners = positions[item].detach().numpy()
             mark_silhouettes(corners, faces, opposite, flags[item].numpy())
-            antialias_picture(
+            antialias_image(
                 color[item].detach().numpy(), rast[item].detach().numpy(), corners, faces, flags[item].numpy(),
                 out[item].detach().numpy(),
             )  # fmt: skip
@@ -278,7 +278,7 @@ class _Antialias(torch.autograd.Function):
         grad_out = grads[0].contiguous()
         grad_color, grad_positions = grad_out.clone(), torch.zeros_like(positions)
         for item in range(color.shape[0]):
-            _antialias_picture_backward(
+            _antialias_image_backward(
                 color[item].detach().numpy(), rast[item].detach().numpy(), positions[item].detach().numpy(),
                 triangles.numpy(), flags[item].numpy(), grad_out[item].numpy(), grad_color[item].numpy(),
                 grad_positions[item].numpy(),

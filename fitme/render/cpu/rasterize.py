@@ -29,7 +29,7 @@ def pixel_range(low: float, high: float, size: int) -> tuple[int, int]:
 
 @kernel
 def rasterize_rows(positions: Floats, triangles: Int32Array, rast: Floats, row_begin: int, row_end: int) -> None:
-    """Draw one mesh into rows [row_begin, row_end) of a picture.
+    """Draw one mesh into rows [row_begin, row_end) of an image.
 
     :param positions: (V, 4) clip space.
     :param triangles: (F, 3).

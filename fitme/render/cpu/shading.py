@@ -329,7 +329,7 @@ class _Shade(torch.autograd.Function):
 
 
 def _plane(values: Tensor, item: int) -> Floats:
-    """One picture's part of a tensor that has one for each or one for all."""
+    """Slice of one item of a batch, of a tensor that has one slice for each item or one for all."""
     part: Floats = values[item if values.shape[0] > 1 else 0].detach().numpy()
     return part
 

@@ -1,4 +1,4 @@
-"""The forward-only renderer for streaming: the picture of `fitme.render.renderer`, without gradients."""
+"""The forward-only renderer for streaming: the image of `fitme.render.renderer`, without gradients."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +35,7 @@ MAX_SHININESS_VALUES = 256
 
 
 class ForwardRenderer:
-    """Draws one mesh at one picture size, again and again.
+    """Draws one mesh at one image size, again and again.
 
     Holds buffers, so one instance serves one thread at a time; rows are spread over `threads` threads of its own while
     the interpreter lock is free.
@@ -45,7 +45,7 @@ class ForwardRenderer:
     :param shininess: Blinn-Phong exponent: a number, or one per triangle (F,).
     :param occlusion: (V,) share of the surroundings' light that reaches each vertex, in [0, 1]; 1 if None.
     :param mouth: what to darken where the lips are shut, and what to leave out; nothing if None.
-    :param shadows: let directional lights cast shadows, at some 3 ms for each light and picture of 512x512 pixels.
+    :param shadows: let directional lights cast shadows, at some 3 ms for each light and render of 512x512 pixels.
     :param threads: rows are drawn in this many bands at once.
     :raises ValueError: more than `MAX_SHININESS_VALUES` different exponents.
     """
@@ -83,7 +83,7 @@ class ForwardRenderer:
         self.set_maps(ReflectanceMaps.grey())
 
     def set_maps(self, maps: ReflectanceMaps) -> None:
-        """Use these maps, the first of their batch, from the next picture on."""
+        """Use these maps, the first of their batch, from the next render on."""
         height, width = maps.diffuse.shape[1:3]
         by_name = maps.by_name()
         shaded = [by_name[modality.name][0].detach().cpu().numpy() for modality in MODALITIES.shaded]
@@ -92,7 +92,7 @@ class ForwardRenderer:
         self._texels[..., : packed.shape[-1]] = packed
 
     def set_diffuse(self, diffuse: Float32Array) -> None:
-        """Use this diffuse map (H, W, 3) from the next picture on; the others stay. ValueError for another size."""
+        """Use this diffuse map (H, W, 3) from the next render on; the others stay. ValueError for another size."""
         if diffuse.shape[:2] != self._texels.shape[:2]:
             raise ValueError(f"a diffuse map {diffuse.shape[:2]} does not go with maps {self._texels.shape[:2]}")
         self._texels[..., :3] = diffuse
@@ -108,11 +108,11 @@ class ForwardRenderer:
         """Draw a head.
 
         :param vertices: (V, 3) model space, metres.
-        :param camera: its picture size is this renderer's.
+        :param camera: its image size is this renderer's.
         :param light: batch of 1.
         :param background: linear RGB.
         :returns: (H, W, 3) sRGB.
-        :raises ValueError: the camera's picture size is another one.
+        :raises ValueError: the camera's image size is another one.
         """
         return self.render_with_mask(vertices, pose, camera, light, background)[0]
 
@@ -127,7 +127,7 @@ class ForwardRenderer:
         """As `render`, and the head's coverage (H, W), 255 where full."""
         if (camera.height, camera.width) != (self._height, self._width):
             raise ValueError(
-                f"the camera's picture is {camera.width}x{camera.height}, this renderer's {self._width}x{self._height}"
+                f"the camera's image is {camera.width}x{camera.height}, this renderer's {self._width}x{self._height}"
             )
         view, clip = _project(vertices, pose, camera)
         normals = np.empty_like(view)
@@ -143,7 +143,7 @@ class ForwardRenderer:
         casting = directions if self._shadows else directions[:0]
         cast = shadow_maps(view, self._triangles, casting)
         backdrop = np.asarray(background, np.float32)
-        picture = np.empty((self._height, self._width, 3), np.uint8)
+        image = np.empty((self._height, self._width, 3), np.uint8)
         mask = np.empty((self._height, self._width), np.uint8)
 
         def draw(begin: int, end: int) -> None:
@@ -158,12 +158,12 @@ class ForwardRenderer:
         def finish(begin: int, end: int) -> None:
             finish_rows(
                 self._color, self._folds, self._rast, clip, self._triangles, self._flags, self._encoding, backdrop,
-                picture, mask, begin, end,
+                image, mask, begin, end,
             )  # fmt: skip
 
         self._each_band(draw)
         self._each_band(finish)
-        return picture, mask
+        return image, mask
 
     def _each_band(self, work: Callable[[int, int], None]) -> None:
         if self._pool is None:

@@ -257,7 +257,7 @@ def finish_rows(
     flags: UInt8Array,
     encoding: UInt8Array,
     background: Float32Array,
-    picture: UInt8Array,
+    image: UInt8Array,
     mask: UInt8Array,
     row_begin: int,
     row_end: int,
@@ -270,7 +270,7 @@ def finish_rows(
     :param clip: (V, 4); flags: (F,) from `mark_silhouettes`.
     :param background: (3,) linear.
     :param encoding: (`ENCODING_STEPS`,) sRGB code of each linear value.
-    :param picture: (H, W, 3) receives sRGB; mask: (H, W) receives coverage, 255 where full.
+    :param image: (H, W, 3) receives sRGB; mask: (H, W) receives coverage, 255 where full.
     """
     height, width = color.shape[0], color.shape[1]
     code0, code1, code2 = (_encode(background[0], encoding), _encode(background[1], encoding),
@@ -283,14 +283,14 @@ def finish_rows(
             near = folds[row, left] | folds[row, right] | folds[above, column] | folds[below, column]
             if (folds[row, column] | near) == 0:
                 if rast[row, column, 3] == _ZERO:
-                    picture[row, column, 0] = code0
-                    picture[row, column, 1] = code1
-                    picture[row, column, 2] = code2
+                    image[row, column, 0] = code0
+                    image[row, column, 1] = code1
+                    image[row, column, 2] = code2
                     mask[row, column] = 0
                     continue
-                picture[row, column, 0] = _encode(color[row, column, 0], encoding)
-                picture[row, column, 1] = _encode(color[row, column, 1], encoding)
-                picture[row, column, 2] = _encode(color[row, column, 2], encoding)
+                image[row, column, 0] = _encode(color[row, column, 0], encoding)
+                image[row, column, 1] = _encode(color[row, column, 1], encoding)
+                image[row, column, 2] = _encode(color[row, column, 2], encoding)
                 mask[row, column] = 255
                 continue
             for c in range(4):
@@ -304,5 +304,5 @@ def finish_rows(
             if above < row:
                 _blend_towards(color, rast, clip, triangles, flags, above, column, True, False, mixed)
             for c in range(3):
-                picture[row, column, c] = _encode(mixed[c], encoding)
+                image[row, column, c] = _encode(mixed[c], encoding)
             mask[row, column] = int(min(max(mixed[3], _ZERO), _ONE) * _FULL + _HALF)
