@@ -1,4 +1,4 @@
-"""The folder of a session, without what is in its repository: cheap questions that need none of the store's libraries.
+"""Folder of a session without the contents of its repository: functions that need none of the store's libraries.
 
 See `fitme.session.store` for the layout.
 """
@@ -10,6 +10,21 @@ from fitme.errors import StoreError
 
 REPOSITORY = "repository"
 KEPT = "kept"
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
+
+
+def make_private_folder(folder: Path) -> None:
+    """Create a folder if need be, and let only the owner open it, whatever the umask."""
+    folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    folder.chmod(FOLDER_MODE)
+
+
+def make_private(folder: Path) -> None:
+    """Let only the owner open a folder and all that is in it, whatever the umask under which it was written."""
+    folder.chmod(FOLDER_MODE)
+    for path in folder.rglob("*"):
+        path.chmod(FOLDER_MODE if path.is_dir() else FILE_MODE)
 
 
 def is_session(folder: Path) -> bool:
@@ -29,8 +44,8 @@ def mark_kept(folder: Path, kept: bool) -> None:
     """
     try:
         if kept:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / KEPT).touch()
+            make_private_folder(folder)
+            (folder / KEPT).touch(FILE_MODE)
         else:
             (folder / KEPT).unlink(missing_ok=True)
     except OSError as error:

@@ -1,111 +1,89 @@
-"""Reading a fit's state from the Zarr group of a session; `fitme.session.store` has the layout."""
+"""Reading a fit's state from the contents of a session; `fitme.session.store` has the layout."""
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
-import zarr
 
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.state import FitState, RoundReport
+from fitme.fit.work_queue import Task
 from fitme.geometry import Camera, HeadPose
 from fitme.reflectance.map_arrays import MapArrays
 from fitme.reflectance.modality import CORE_NAMES, MODALITIES
-from fitme.session.writer import AGENDA, FIT_STAGES
+from fitme.session.contents import Array, Contents
+from fitme.session.writer import FIT_STAGES
 from fitme.stage import Stage
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 
-Array = npt.NDArray[Any]
 
-
-def read_state(group: zarr.Group) -> FitState:
-    """The state in a group. Raises KeyError, ValueError, TypeError or IndexError if it is damaged."""
-    attributes = group.attrs.asdict()
-    maps = None
-    if f"maps/{CORE_NAMES[0]}" in group:
-        # A session may be older than a modality: its map then has the default.
-        names = [name for name in MODALITIES.names if name in CORE_NAMES or f"maps/{name}" in group]
-        maps = MapArrays.from_names({name: _read(group, f"maps/{name}").astype(np.float32) for name in names})
-    keys: Any = attributes["keyframes"]
-    expression_frames: Any = attributes.get("studied", [])
-    focal: Any = attributes["focal"]
-    fresh: Any = attributes["fresh"]
-    work_queue: Any = attributes["agenda"]
+def read_state(contents: Contents) -> FitState:
+    """The state in a session's contents. Raises KeyError, ValueError, TypeError or IndexError where they lack parts."""
+    arrays, attributes = contents.arrays, contents.attributes[""]
+    expression_frames = attributes["expression_frames"]
     return FitState(
-        stage=Stage(str(attributes["stage"])),
-        focal=float(focal),
-        identity=_read(group, "identity"),
-        w_plus=_read_optional(group, "w_plus"),
-        tuned=_read_mapping(group, "tuned"),
-        maps=maps,
-        keyframes=tuple(_read_picture(group, "keyframes", key) for key in keys),
-        estimates=_read_estimates(group),
-        new_keyframes=tuple(fresh),
-        track_information=_read_tracked(group),
-        work_queue={task: int(work_queue[name]) for name, task in AGENDA.items()},
-        rounds=_read_rounds(group),
-        reference_embedding=_read_optional(group, "reference_embedding"),
-        expression_frames=tuple(_read_picture(group, "studied", key) for key in expression_frames),
+        stage=Stage(attributes["stage"]),
+        focal=float(attributes["focal"]),
+        identity=arrays["identity"],
+        w_plus=arrays.get("w_plus"),
+        tuned=_arrays_below(arrays, "tuned/"),
+        maps=_maps(arrays),
+        keyframes=tuple(_frame(contents, f"keyframes/{key}") for key in attributes["keyframes"]),
+        estimates=_estimates(contents),
+        new_keyframes=tuple(attributes["new_keyframes"]),
+        track_information={
+            key: MarginalInformation(
+                arrays[f"track_information/{key}/precision"], arrays[f"track_information/{key}/potential"]
+            )
+            for key in contents.attributes["track_information"]["keys"]
+        },
+        work_queue={task: int(attributes["work_queue"][task.value]) for task in Task},
+        rounds=_rounds(arrays),
+        reference_embedding=arrays.get("reference_embedding"),
+        expression_frames=tuple(_frame(contents, f"expression_frames/{key}") for key in expression_frames),
     )
 
 
-def _read(group: zarr.Group, path: str) -> Array:
-    node = group[path]
-    if not isinstance(node, zarr.Array):
-        raise ValueError(f"{path} is not an array")
-    return np.asarray(node[...])
+def _arrays_below(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    return {path.removeprefix(prefix): values for path, values in arrays.items() if path.startswith(prefix)}
 
 
-def _read_optional(group: zarr.Group, path: str) -> Array | None:
-    return _read(group, path) if path in group else None
+def _maps(arrays: Mapping[str, Array]) -> MapArrays | None:
+    if f"maps/{CORE_NAMES[0]}" not in arrays:
+        return None
+    # A session may be older than a modality: its map then has the default.
+    names = [name for name in MODALITIES.names if name in CORE_NAMES or f"maps/{name}" in arrays]
+    return MapArrays.from_names({name: arrays[f"maps/{name}"].astype(np.float32) for name in names})
 
 
-def _read_mapping(group: zarr.Group, path: str) -> dict[str, Array]:
-    node = group[path]
-    if not isinstance(node, zarr.Group):
-        raise ValueError(f"{path} is not a group")
-    return {name: _read(node, name) for name in node.array_keys()}
-
-
-def _read_tracked(group: zarr.Group) -> dict[str, MarginalInformation]:
-    keys: Any = group["tracked"].attrs["keys"]
-    return {
-        key: MarginalInformation(_read(group, f"tracked/{key}/precision"), _read(group, f"tracked/{key}/potential"))
-        for key in keys
-    }
-
-
-def _read_picture(group: zarr.Group, name: str, key: str) -> Keyframe:
-    path = f"{name}/{key}"
-    attributes: dict[str, Any] = group[path].attrs.asdict()
-    rotation, translation = _read(group, f"{path}/pose")
+def _frame(contents: Contents, path: str) -> Keyframe:
+    arrays, attributes = _arrays_below(contents.arrays, f"{path}/"), contents.attributes[path]
+    rotation, translation = arrays["pose"]
     observation = FaceObservation(
-        landmarks=_read(group, f"{path}/landmarks"),
-        landmark_depth=_read(group, f"{path}/landmark_depth"),
+        landmarks=arrays["landmarks"],
+        landmark_depth=arrays["landmark_depth"],
         pose=HeadPose(rotation, translation),
-        expression=_read(group, f"{path}/expression"),
+        expression=arrays["expression"],
         camera=Camera(**attributes["camera"]),
         quality=FrameQuality(**attributes["quality"]),
         status=FaceStatus(attributes["status"]),
-        embedding=_read_optional(group, f"{path}/embedding"),
+        embedding=arrays.get("embedding"),
     )
-    return Keyframe(key, _read(group, f"{path}/image"), observation, float(attributes["timestamp_s"]))
+    return Keyframe(path.split("/")[-1], arrays["image"], observation, float(attributes["timestamp_s"]))
 
 
-def _read_estimates(group: zarr.Group) -> dict[str, KeyframeEstimate]:
-    keys: Any = group["estimates"].attrs["keys"]
-    columns = (_read(group, f"estimates/{name}") for name in ("pose", "expression", "light_sh", "loss"))
+def _estimates(contents: Contents) -> dict[str, KeyframeEstimate]:
+    columns = (contents.arrays[f"estimates/{name}"] for name in ("pose", "expression", "light_sh", "loss"))
     return {
         key: KeyframeEstimate(HeadPose(pose[0], pose[1]), expression, light, float(loss))
-        for key, pose, expression, light, loss in zip(keys, *columns, strict=True)
+        for key, pose, expression, light, loss in zip(contents.attributes["estimates"]["keys"], *columns, strict=True)
     }
 
 
-def _read_rounds(group: zarr.Group) -> tuple[RoundReport, ...]:
-    losses = _read_mapping(group, "rounds/losses")
-    columns = [_read(group, f"rounds/{name}") for name in ("index", "stage", "seconds", "keyframes")]
+def _rounds(arrays: Mapping[str, Array]) -> tuple[RoundReport, ...]:
+    losses = _arrays_below(arrays, "rounds/losses/")
+    columns = [arrays[f"rounds/{name}"] for name in ("index", "stage", "seconds", "keyframes")]
     return tuple(
         RoundReport(
             int(index),

@@ -1,14 +1,17 @@
-"""A session on disk: everything that a fit knows, in a Zarr v3 group inside an Icechunk repository.
+"""Session store: the state of a fit on disk, in a Zarr v3 group inside an Icechunk repository.
 
-Every round is one atomic commit: a process that dies in the middle of one leaves the round before it.
+Every round is one atomic commit: a process that dies during one leaves the round before it. Digests cover all contents
+(`fitme.session.contents`): what is read is what was written, or reading raises `StoreError`. Only the owner may open
+the folder (0700) and its files (0600), whatever the umask.
 
-Layout, version 2, below the folder of a session::
+Layout, version 3, below the folder of a session::
 
     lock                      held (flock) by the one process that writes
     kept                      empty file, there once the person asked to keep the session
     repository/               Icechunk repository, branch `main`, with the Zarr group
-        .                     attributes: format "fitme-session", version 2, stage, focal, keyframes (keys in order),
-                              fresh (keys), agenda (fields of `fitme.fit.work_queue.WorkQueue`), studied (keys in order)
+        .                     attributes: format "fitme-session", version 3, stage, focal, keyframes (keys in order),
+                              new_keyframes (keys), work_queue (counts by `fitme.fit.work_queue.Task`),
+                              expression_frames (keys in order), digests, digest
         identity              (K,) float32, standard deviations
         w_plus                (L, D) float32; absent before inversion
         reference_embedding   (128,) float32; absent while unknown
@@ -22,14 +25,14 @@ Layout, version 2, below the folder of a session::
             pose              (2, 3) float32: rotation (axis-angle, radians), translation (metres)
             expression        (52,) float32
             embedding         (128,) float32; absent where it was not computed
-        studied/KEY           as keyframes/KEY: pictures of which only expressions were learnt. Sessions of earlier
-                              programs have neither this nor its attribute, and such programs do without both
-        estimates             what the fit believes about keyframes; attribute `keys` (N) names the rows of
+        expression_frames/KEY as keyframes/KEY: frames from which only expression correctives are extracted
+        estimates             estimates of keyframes; attribute `keys` (N) names the rows of
             pose              (N, 2, 3) float32
             expression        (N, 52) float32
             light_sh          (N, 9, 3) float32
             loss              (N,) float32
-        tracked               what tracks said of identity and focal length; attribute `keys` names the keyframes
+        track_information     marginal information of track solves on identity and focal length; attribute `keys` names
+                              the keyframes
             KEY/precision     (K + 1, K + 1) float64, the keyframe's share
             KEY/potential     (K + 1,) float64
         rounds                history, oldest first, one row a round
@@ -37,6 +40,8 @@ Layout, version 2, below the folder of a session::
             stage             (M,) uint8, index into `fitme.session.writer.FIT_STAGES`
             seconds           (M,) float32
             losses/NAME       (M,) float32, NaN in rounds without that figure
+
+Opening a session of version 2 migrates it in one commit (`fitme.session.migration`).
 """
 
 import fcntl
@@ -50,12 +55,14 @@ import zarr
 
 from fitme.errors import StoreError
 from fitme.fit.state import FitState
-from fitme.session.folder import REPOSITORY, delete_session
+from fitme.session.contents import read_contents, root_attributes, seal
+from fitme.session.folder import REPOSITORY, delete_session, make_private, make_private_folder
+from fitme.session.migration import migrate_version_2
 from fitme.session.reader import read_state
 from fitme.session.writer import StateWriter
 
 FORMAT = "fitme-session"
-VERSION = 2
+VERSION = 3
 COMPACTION_PERIOD_ROUNDS = 16
 """Commits between two removals of what only superseded commits refer to."""
 
@@ -72,10 +79,9 @@ class SessionStore:
         :raises StoreError: if another process writes it, or if it is damaged or of another version.
         """
         self.folder = folder
-        self._digests: dict[str, bytes] = {}
         self._rounds_since_compaction = 0
         with _store_errors(folder, "open"):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_private_folder(folder)
             self._lock = (folder / _LOCK).open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -83,7 +89,9 @@ class SessionStore:
             self._lock.close()
             raise StoreError(f"{folder}: another process writes this session; stop it first") from error
         try:
-            self._repository = _open_repository(folder)
+            with _store_errors(folder, "open"):
+                self._repository = _open_repository(folder)
+                make_private(folder)
         except BaseException:
             self._lock.close()
             raise
@@ -104,18 +112,17 @@ class SessionStore:
         self.close()
 
     def write_round(self, state: FitState) -> None:
-        """Commit a state, all of it or nothing. Only what changed since this store's last commit is written.
+        """Commit a state, all of it or nothing. Only what differs from the last commit is written.
 
-        :raises StoreError: if it cannot be written; the last commit then stands.
+        :raises StoreError: if it cannot be written; the last commit then remains.
         """
         message = f"round {state.rounds[-1].index}" if state.rounds else "no round"
-        digests = dict(self._digests)
         with _store_errors(self.folder, "write"):
             session = self._repository.writable_session(_BRANCH)
-            StateWriter(zarr.open_group(store=session.store, mode="a"), digests).write(state)
+            StateWriter(zarr.open_group(store=session.store, mode="a")).write(state)
             if session.has_uncommitted_changes:
                 session.commit(message)
-        self._digests = digests
+            make_private(self.folder)
         self._rounds_since_compaction += 1
         if self._rounds_since_compaction >= COMPACTION_PERIOD_ROUNDS:
             self.compact()
@@ -126,8 +133,8 @@ class SessionStore:
         :raises StoreError: if it is damaged.
         """
         with _store_errors(self.folder, "read"):
-            group = zarr.open_group(store=self._repository.readonly_session(_BRANCH).store, mode="r")
-            return None if "stage" not in group.attrs else read_state(group)
+            contents = read_contents(_open_group(self._repository))
+            return read_state(contents) if "stage" in contents.attributes[""] else None
 
     def compact(self) -> None:
         """Remove superseded commits and the data that only they refer to; the history of rounds stays."""
@@ -135,34 +142,61 @@ class SessionStore:
         with _store_errors(self.folder, "compact"):
             self._repository.expire_snapshots(older_than=now)
             self._repository.garbage_collect(now)
+            make_private(self.folder)
         self._rounds_since_compaction = 0
 
 
 @contextmanager
 def _store_errors(folder: Path, action: str) -> Iterator[None]:
+    """Raise StoreError for whatever the block raises.
+
+    Damaged bytes make Icechunk, Zarr and the codecs raise IcechunkError, OSError, RuntimeError, ValueError, KeyError,
+    TypeError, UnicodeDecodeError and more, and Icechunk's Rust code panic.
+    """
     try:
         yield
-    except (icechunk.IcechunkError, OSError, KeyError, ValueError, TypeError, IndexError) as error:
+    except StoreError:
+        raise
+    except Exception as error:
         raise StoreError(f"{folder}: cannot {action} the session: {type(error).__name__}: {error}") from error
+    except BaseException as error:
+        # pyo3's PanicException cannot be imported, and is no Exception.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise StoreError(f"{folder}: cannot {action} the session: {error}") from error
 
 
 def _open_repository(folder: Path) -> icechunk.Repository:
-    with _store_errors(folder, "open"):
-        # Icechunk warns that commits to a local folder are unsafe with several writers; the lock leaves only one.
-        icechunk.set_logs_filter("error")
-        storage = icechunk.local_filesystem_storage(str(folder / REPOSITORY))
-        if not icechunk.Repository.exists(storage):
-            repository = icechunk.Repository.create(storage)
-        else:
-            repository = icechunk.Repository.open(storage)
-        group = None
-        if len(list(repository.ancestry(branch=_BRANCH))) > 1:
-            group = zarr.open_group(store=repository.readonly_session(_BRANCH).store, mode="r")
-        if group is None:
-            with repository.transaction(_BRANCH, message="begin") as store:
-                zarr.create_group(store=store, zarr_format=3, attributes={"format": FORMAT, "version": VERSION})
-            return repository
+    """The repository with its group, begun if there is none, at this program's version."""
+    # Icechunk warns that commits to a local folder are unsafe with several writers; the lock leaves only one.
+    icechunk.set_logs_filter("error")
+    storage = icechunk.local_filesystem_storage(str(folder / REPOSITORY))
+    if icechunk.Repository.exists(storage):
+        repository = icechunk.Repository.open(storage)
+    else:
+        _check_nothing_is_stored(folder)
+        repository = icechunk.Repository.create(storage)
+    if len(list(repository.ancestry(branch=_BRANCH))) == 1:
+        with repository.transaction(_BRANCH, message="begin") as store:
+            seal(zarr.create_group(store=store, zarr_format=3), {"format": FORMAT, "version": VERSION}, {})
+    attributes = _open_group(repository).attrs
+    if attributes.get("format") == FORMAT and attributes.get("version") == 2:
+        with repository.transaction(_BRANCH, message="migrate from version 2") as store:
+            migrate_version_2(zarr.open_group(store=store, mode="a"))
+    group = _open_group(repository)
     if group.attrs.get("format") != FORMAT or group.attrs.get("version") != VERSION:
         found = f"{group.attrs.get('format')!r} version {group.attrs.get('version')!r}"
         raise StoreError(f"{folder}: holds {found}, this program reads {FORMAT!r} version {VERSION}")
+    root_attributes(group)
     return repository
+
+
+def _open_group(repository: icechunk.Repository) -> zarr.Group:
+    return zarr.open_group(store=repository.readonly_session(_BRANCH).store, mode="r")
+
+
+def _check_nothing_is_stored(folder: Path) -> None:
+    """Raise StoreError if a folder without a branch holds data of one: creating a repository would hide them."""
+    stored = [path for path in (folder / REPOSITORY).glob("*/*") if path.parent.name != "snapshots" and path.is_file()]
+    if stored:
+        raise StoreError(f"{folder}: the session's repository is damaged: it has data, but no branch {_BRANCH!r}")

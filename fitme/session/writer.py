@@ -1,12 +1,10 @@
 """Writing a fit's state into the Zarr group of a session; `fitme.session.store` has the layout."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import zarr
 
 from fitme.arrays import Float32Array
@@ -17,28 +15,26 @@ from fitme.fit.state import FitState, RoundReport
 from fitme.fit.work_queue import Task
 from fitme.geometry import HeadPose
 from fitme.reflectance.modality import MODALITIES
+from fitme.session.contents import Array, array_digest, attributes_digest, root_attributes, seal
 from fitme.stage import Stage
 
 FIT_STAGES = tuple(Stage)[1:]
 """Stages that a round can have reached: a stored index is one into these."""
-AGENDA = {{Task.ALIGNMENT: "alignments", Task.COARSE_INVERSION: "coarse"}.get(task, task.value): task for task in Task}
-"""Tasks by their stored names."""
-
-Array = npt.NDArray[Any]
 
 
 class StateWriter:
-    """Brings one group up to a state, writing only arrays whose content changed."""
+    """Brings one group up to a state, writing only arrays whose digest changed."""
 
-    def __init__(self, group: zarr.Group, digests: dict[str, bytes]) -> None:
-        """`digests` of what the group holds, by path, as earlier writers left them; brought up to date."""
+    def __init__(self, group: zarr.Group) -> None:
+        """Raises `fitme.session.contents.DamageError` if the group's attributes are damaged."""
         self._group = group
-        self._digests = digests
+        self._attributes = root_attributes(group)
+        self._digests: dict[str, str] = self._attributes.pop("digests")
 
     def write(self, state: FitState) -> None:
-        """Everything, where it changed. Raises ValueError if a name cannot be that of a node."""
-        self._pictures("keyframes", state.keyframes)
-        self._pictures("studied", state.expression_frames)
+        """Write what changed. Raises ValueError if a name cannot be that of a node."""
+        self._frames("keyframes", state.keyframes)
+        self._frames("expression_frames", state.expression_frames)
         self._optional("identity", state.identity)
         self._optional("w_plus", state.w_plus)
         self._optional("reference_embedding", state.reference_embedding)
@@ -47,37 +43,39 @@ class StateWriter:
             self._optional(f"maps/{name}", np.asarray(maps[name], np.float16) if maps else None)
         self._mapping("tuned", state.tuned)
         self._estimates(state.estimates)
-        self._tracked(state.track_information)
+        self._track_information(state.track_information)
         self._rounds(state.rounds)
-        keys = [keyframe.key for keyframe in state.keyframes]
-        self._group.attrs.update(
-            {
-                "stage": state.stage.value,
-                "focal": float(state.focal),
-                "keyframes": keys,
-                "fresh": list(state.new_keyframes),
-                "agenda": {name: state.work_queue.get(task, 0) for name, task in AGENDA.items()},
-                "studied": [picture.key for picture in state.expression_frames],
-            }
-        )
+        attributes = {
+            "stage": state.stage.value,
+            "focal": float(state.focal),
+            "keyframes": [keyframe.key for keyframe in state.keyframes],
+            "new_keyframes": list(state.new_keyframes),
+            "work_queue": {task.value: state.work_queue.get(task, 0) for task in Task},
+            "expression_frames": [frame.key for frame in state.expression_frames],
+        }
+        seal(self._group, self._attributes | attributes, self._digests)
 
     def _put(self, path: str, values: Array) -> None:
         values = np.ascontiguousarray(values)
-        digest = hashlib.blake2b(values.data, digest_size=16, person=values.dtype.str.encode()).digest()
-        digest += str(values.shape).encode()
+        digest = array_digest(values)
         if self._digests.get(path) == digest:
             return
         chunks = tuple(max(1, size) for size in values.shape)
-        # Weights and evidence are noise to a compressor: it would take a second and save little.
-        compressors: Literal["auto"] | None = None if path.startswith(("tuned/", "tracked/")) else "auto"
+        # Weights and information are noise to a compressor: it would take a second and save little.
+        incompressible = path.startswith(("tuned/", "track_information/"))
+        compressors: Literal["auto"] | None = None if incompressible else "auto"
         self._group.create_array(path, data=values, chunks=chunks, compressors=compressors, overwrite=True)
         self._digests[path] = digest
+
+    def _set_attributes(self, path: str, attributes: dict[str, Any]) -> None:
+        self._group.require_group(path).attrs.put(attributes)
+        self._digests[f"{path}/"] = attributes_digest(attributes)
 
     def _drop(self, path: str) -> None:
         if path in self._group:
             del self._group[path]
-        for known in [known for known in self._digests if known == path or known.startswith(path + "/")]:
-            del self._digests[known]
+        for dropped in [each for each in self._digests if each == path or each.startswith(f"{path}/")]:
+            del self._digests[dropped]
 
     def _optional(self, path: str, values: Array | None) -> None:
         if values is None:
@@ -92,39 +90,38 @@ class StateWriter:
         for name, values in arrays.items():
             self._put(f"{path}/{_node_name(name)}", values)
 
-    def _pictures(self, name: str, pictures: tuple[Keyframe, ...]) -> None:
-        """A group of pictures, which never change under their keys."""
-        group = self._group.require_group(name)
-        stored = set(group.group_keys())
-        for key in stored - {picture.key for picture in pictures}:
+    def _frames(self, name: str, frames: tuple[Keyframe, ...]) -> None:
+        """Write the frames of a group. A frame never changes under its key, so those that are stored are skipped."""
+        stored = set(self._group.require_group(name).group_keys())
+        for key in stored - {frame.key for frame in frames}:
             self._drop(f"{name}/{key}")
-        for picture in pictures:
-            if picture.key not in stored:
-                self._picture(f"{name}/{_node_name(picture.key)}", picture)
+        for frame in frames:
+            if frame.key not in stored:
+                self._frame(f"{name}/{_node_name(frame.key)}", frame)
 
-    def _picture(self, path: str, picture: Keyframe) -> None:
-        seen = picture.observation
+    def _frame(self, path: str, frame: Keyframe) -> None:
+        observation = frame.observation
         attributes = {
-            "timestamp_s": float(picture.timestamp_s),
-            "status": seen.status.value,
-            "camera": asdict(seen.camera),
-            "quality": {name: float(value) for name, value in asdict(seen.quality).items()},
+            "timestamp_s": float(frame.timestamp_s),
+            "status": observation.status.value,
+            "camera": asdict(observation.camera),
+            "quality": {name: float(value) for name, value in asdict(observation.quality).items()},
         }
-        group = self._group.create_group(path, attributes=attributes)
+        self._set_attributes(path, attributes)
         arrays: dict[str, Array] = {
-            "image": picture.image,
-            "landmarks": seen.landmarks,
-            "landmark_depth": seen.landmark_depth,
-            "pose": _pose_array(seen.pose),
-            "expression": seen.expression,
+            "image": frame.image,
+            "landmarks": observation.landmarks,
+            "landmark_depth": observation.landmark_depth,
+            "pose": _pose_array(observation.pose),
+            "expression": observation.expression,
         }
-        if seen.embedding is not None:
-            arrays["embedding"] = seen.embedding
+        if observation.embedding is not None:
+            arrays["embedding"] = observation.embedding
         for name, values in arrays.items():
-            group.create_array(name, data=np.ascontiguousarray(values), chunks=values.shape)
+            self._put(f"{path}/{name}", values)
 
     def _estimates(self, estimates: Mapping[str, KeyframeEstimate]) -> None:
-        self._group.require_group("estimates").attrs["keys"] = list(estimates)
+        self._set_attributes("estimates", {"keys": list(estimates)})
         values = estimates.values()
         count = len(estimates)
         self._put("estimates/pose", _stack([_pose_array(value.pose) for value in values], (count, 2, 3)))
@@ -132,15 +129,15 @@ class StateWriter:
         self._put("estimates/light_sh", _stack([value.light_sh for value in values], (count, 9, 3)))
         self._put("estimates/loss", _stack([value.loss for value in values], (count,)))
 
-    def _tracked(self, tracked: Mapping[str, MarginalInformation]) -> None:
-        group = self._group.require_group("tracked")
-        group.attrs["keys"] = list(tracked)
-        for key in set(group.group_keys()) - set(tracked):
-            self._drop(f"tracked/{key}")
-        for key, evidence in tracked.items():
-            path = f"tracked/{_node_name(key)}"
-            self._put(f"{path}/precision", evidence.precision)
-            self._put(f"{path}/potential", evidence.potential)
+    def _track_information(self, track_information: Mapping[str, MarginalInformation]) -> None:
+        name = "track_information"
+        self._set_attributes(name, {"keys": list(track_information)})
+        for key in set(self._group.require_group(name).group_keys()) - set(track_information):
+            self._drop(f"{name}/{key}")
+        for key, information in track_information.items():
+            path = f"{name}/{_node_name(key)}"
+            self._put(f"{path}/precision", information.precision)
+            self._put(f"{path}/potential", information.potential)
 
     def _rounds(self, rounds: tuple[RoundReport, ...]) -> None:
         self._put("rounds/index", np.array([item.index for item in rounds], np.int32))

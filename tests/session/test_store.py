@@ -1,6 +1,9 @@
-"""The session store: what is written comes back, rounds are atomic, and a killed writer leaves the round before."""
+"""Session store: states are read as written or not at all, rounds are atomic, and folders are private."""
 
+import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -141,7 +144,7 @@ def test_state_shrinks_and_grows(tmp_path: Path) -> None:
     third = make_state(2, keys=("d",), rounds=4)
     with SessionStore(tmp_path / "s") as store:
         for state in (first, second, third):
-            # Keyframes never change under their key.
+            # Frames never change under their key.
             known = {item.key: item for one in (first, second) for item in (*one.keyframes, *one.expression_frames)}
             state = replace(
                 state,
@@ -207,17 +210,61 @@ def test_other_version_is_refused(tmp_path: Path) -> None:
     SessionStore(tmp_path / "t").close()
 
 
-def test_session_from_before_expressions_were_studied(tmp_path: Path) -> None:
-    state = make_state()
-    with SessionStore(tmp_path / "s") as store:
+def write_version_2(folder: Path, state: FitState, *, expression_frames: bool = True) -> None:
+    """Write a session as the program of version 2 laid it out."""
+    with SessionStore(folder) as store:
         store.write_round(state)
-        with store._repository.transaction("main", message="as it was") as inside:
+        with store._repository.transaction("main", message="version 2") as inside:
             group = zarr.open_group(store=inside)
-            del group["studied"], group.attrs["studied"]
+            for name, old in (("expression_frames", "studied"), ("track_information", "tracked")):
+                for path, node in sorted(group[name].members(max_depth=None)):
+                    if isinstance(node, zarr.Array):
+                        group.create_array(f"{old}/{path}", data=node[...], chunks=node.shape)
+                    else:
+                        group.create_group(f"{old}/{path}", attributes=node.attrs.asdict())
+                group.require_group(old).attrs.put(group[name].attrs.asdict())
+                del group[name]
+            flags = ("recall", "landmarks", "texture")
+            old_tasks = {Task.ALIGNMENT: "alignments", Task.COARSE_INVERSION: "coarse"}
+            attributes = {
+                "format": "fitme-session",
+                "version": 2,
+                "stage": state.stage.value,
+                "focal": state.focal,
+                "keyframes": [keyframe.key for keyframe in state.keyframes],
+                "fresh": list(state.new_keyframes),
+                "agenda": {
+                    old_tasks.get(task, task.value): bool(count) if task.value in flags else count
+                    for task, count in state.work_queue.items()
+                },
+                "studied": [frame.key for frame in state.expression_frames],
+            }
+            if not expression_frames:
+                del group["studied"], attributes["studied"]
+            group.attrs.put(attributes)
+
+
+@pytest.mark.parametrize("expression_frames", [True, False])
+def test_session_of_version_2_is_migrated(tmp_path: Path, expression_frames: bool) -> None:
+    state = make_state()
+    write_version_2(tmp_path / "s", state, expression_frames=expression_frames)
+    if not expression_frames:
+        state = replace(state, expression_frames=())
+    for _ in range(2):  # migrated, then as version 3
+        with SessionStore(tmp_path / "s") as store:
+            assert_same(store.read(), state)
+    changed = make_state(1)
+    changed = replace(changed, keyframes=state.keyframes)
     with SessionStore(tmp_path / "s") as store:
-        assert_same(store.read(), replace(state, expression_frames=()))
-        store.write_round(state)
-        assert_same(store.read(), state)
+        store.write_round(changed)
+        assert_same(store.read(), changed)
+
+
+def test_version_2_without_a_state_is_migrated(tmp_path: Path) -> None:
+    with SessionStore(tmp_path / "s") as store, store._repository.transaction("main", message="2") as inside:
+        zarr.open_group(store=inside).attrs.put({"format": "fitme-session", "version": 2})
+    with SessionStore(tmp_path / "s") as store:
+        assert store.read() is None
 
 
 def test_damage_is_a_store_error(tmp_path: Path) -> None:
@@ -228,6 +275,91 @@ def test_damage_is_a_store_error(tmp_path: Path) -> None:
             path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(StoreError), SessionStore(tmp_path / "s") as store:
         store.read()
+
+
+def read_or_store_error(folder: Path) -> FitState | StoreError | None:
+    try:
+        with SessionStore(folder) as store:
+            return store.read()
+    except StoreError as error:
+        return error
+
+
+def stored_files(folder: Path) -> list[Path]:
+    return sorted(path for path in (folder / "repository").rglob("*") if path.is_file() and path.stat().st_size > 0)
+
+
+def small_state() -> FitState:
+    """A state of few files, with arrays that are stored compressed, uncompressed and inside of manifests."""
+    state = make_state(keys=("a",))
+    large = {"weight": np.random.default_rng(0).standard_normal(400).astype(np.float32)}
+    return replace(state, tuned=large, expression_frames=())
+
+
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FitState]:
+    """A session of two rounds and its state."""
+    folder = tmp_path_factory.mktemp("intact") / "s"
+    with SessionStore(folder) as store:
+        store.write_round(replace(small_state(), focal=1.1))
+        store.write_round(small_state())
+    return folder, small_state()
+
+
+def test_a_flipped_byte_is_a_store_error_or_harmless(intact: tuple[Path, FitState], tmp_path: Path) -> None:
+    """Never another exception, another state, or a session that begins anew."""
+    folder, state = intact
+    random = np.random.default_rng(0)
+    noticed = 0
+    for file in stored_files(folder):
+        size = file.stat().st_size
+        for place in {0, size // 2, size - 1, *random.integers(0, size, 3).tolist()}:
+            copy = tmp_path / "copy"
+            shutil.copytree(folder, copy)
+            damaged = copy / file.relative_to(folder)
+            content = bytearray(damaged.read_bytes())
+            content[place] ^= int(random.choice([1, 0x20, 0xFF]))
+            damaged.write_bytes(content)
+            got = read_or_store_error(copy)
+            if isinstance(got, StoreError):
+                noticed += 1
+            else:
+                assert_same(got, state)
+            shutil.rmtree(copy)
+    assert noticed > 20
+
+
+def test_a_missing_file_is_a_store_error_or_harmless(intact: tuple[Path, FitState], tmp_path: Path) -> None:
+    folder, state = intact
+    noticed = set()
+    for file in stored_files(folder):
+        copy = tmp_path / "copy"
+        shutil.copytree(folder, copy)
+        (copy / file.relative_to(folder)).unlink()
+        got = read_or_store_error(copy)
+        if isinstance(got, StoreError):
+            noticed.add(file.parent.name)
+        else:
+            assert_same(got, state)
+        shutil.rmtree(copy)
+    assert noticed >= {"branch.main", "chunks", "manifests", "snapshots"}
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_only_the_owner_may_open_a_session(tmp_path: Path, umask: int) -> None:
+    folder = tmp_path / "s"
+    before = os.umask(umask)
+    try:
+        mark_kept(folder, True)
+        with SessionStore(folder) as store:
+            store.write_round(make_state())
+            store.write_round(make_state(1))
+            store.compact()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for path in folder.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
 def test_failed_round_leaves_the_one_before(tmp_path: Path) -> None:
