@@ -45,7 +45,7 @@ def fit(
     from fitme.commands.fit.stopwatch import Stopwatch
 
     watch = Stopwatch()
-    request = _request(config, {"seconds": seconds, "device": device, "holdout": holdout})
+    request = build_request(config, {"seconds": seconds, "device": device, "holdout": holdout})
     networks = replace(request.networks, **_given({"tracker": tracker, "identity": identity}))
     request = replace(request, inputs=tuple(inputs or ()), out=out, session=session, networks=networks)
     with started(request, watch) as (frames, models):
@@ -58,7 +58,7 @@ def fit(
         raise typer.Exit(INTERRUPTED)
 
 
-def _request(config: Path | None, options: dict[str, Any]) -> "FitRequest":
+def build_request(config: Path | None, options: dict[str, Any]) -> "FitRequest":
     """Request of the settings file, if there is one, and of the options that were given."""
     from fitme.commands.fit.request import FitRequest
 
