@@ -6,6 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from fitme.track.settings import NetworkSettings
+
 
 @dataclass(frozen=True)
 class IceServer:
@@ -96,6 +98,8 @@ class ServeSettings:
     """Largest websocket message and request body that is accepted."""
     max_loop_lag_s: Annotated[float, Meta(ge=0.05, le=60.0)] = 2.0
     """`GET /healthz` turns 503 beyond it."""
+    networks: NetworkSettings = field(default_factory=NetworkSettings)
+    """Landmark network; the live service compares people by dlib's network."""
     session: SessionSettings = field(default_factory=SessionSettings)
     camera: CameraSettings = field(default_factory=CameraSettings)
     render: RenderSettings = field(default_factory=RenderSettings)

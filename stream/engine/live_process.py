@@ -12,6 +12,7 @@ import torch
 from fitme.errors import FitmeError
 from fitme.fit.keyframe import Keyframe
 from fitme.shape import load_default_model
+from fitme.track.factory import landmark_backend
 from fitme.track.tracker import FrameTracker
 from stream.engine.avatar_view import AvatarView
 from stream.engine.live_session import LiveSession
@@ -73,7 +74,7 @@ class LiveProcess:
         view = AvatarView(self._model, self._settings.render)
         image = view.draw(Scene(), None, None, 0.0)
         view.encode(image)
-        tracker = FrameTracker(self._model)
+        tracker = FrameTracker(self._model, backend=landmark_backend(self._settings.networks))
         observation = tracker.track(image, 0.0)
         tracker.close()
         if observation is None:

@@ -9,6 +9,7 @@ import numpy as np
 from fitme.geometry import HeadPose
 from fitme.session.folder import is_session
 from fitme.shape.morphable_model import MorphableModel
+from fitme.track.factory import landmark_backend
 from fitme.track.observation import FaceObservation, FaceStatus, status_of
 from fitme.track.tracker import FrameTracker
 from stream.engine.avatar_view import AvatarView
@@ -56,7 +57,7 @@ class LiveSession:
         self._to_web, self._to_fit = to_web, to_fit
         self._slots = FrameSlots.attach(opened.frames_name, opened.max_pixels)
         self._scene = opened.scene
-        self._tracker = FrameTracker(model)
+        self._tracker = FrameTracker(model, backend=landmark_backend(settings.networks))
         self._selector = KeyframeSelector()
         self._expressions = ExpressionSelector(model, settings.fit.expression_frames)
         self._earlier_known = not is_session(opened.folder)
