@@ -1,1 +1,1 @@
-"""Reading what the user brings: photos and videos, as upright 8-bit sRGB pictures of a working size."""
+"""Reading what the user brings: photos and videos, as upright 8-bit sRGB images of a working size."""

@@ -1,4 +1,4 @@
-"""From the paths that a user names to the pictures worth looking at."""
+"""From the paths that a user names to the images worth looking at."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ CANDIDATES = 120
 
 @dataclass(frozen=True)
 class Candidate:
-    """A picture that could be read: a photo, or one frame of a video."""
+    """An image that could be read: a photo, or one frame of a video."""
 
     path: Path
     video: "VideoInfo | None"
@@ -35,7 +35,7 @@ class Candidate:
 def gather(paths: Sequence[Path]) -> list[Candidate]:
     """The candidates of photos, videos and folders of photos, in the order given and in the order of time.
 
-    Raises InputError if a path is missing or neither a picture nor a video, or if there is nothing at all.
+    Raises InputError if a path is missing or neither an image nor a video, or if there is nothing at all.
     """
     candidates: list[Candidate] = []
     for path in paths:
@@ -43,7 +43,7 @@ def gather(paths: Sequence[Path]) -> list[Candidate]:
             candidates += _photos(path)
         elif not path.exists():
             raise InputError(f"{path}: there is no such file")
-        elif _is_picture(path):
+        elif _is_image(path):
             candidates.append(Candidate(path, None, 0))
         else:
             # FFmpeg's libraries take a tenth of a second to load, and photos do without.
@@ -59,7 +59,7 @@ def gather(paths: Sequence[Path]) -> list[Candidate]:
 def _photos(folder: Path) -> list[Candidate]:
     """The photos of a folder by name, without the images that an earlier fit wrote there."""
     written = written_files(folder)
-    files = [file for file in sorted(folder.iterdir()) if file.is_file() and _is_picture(file)]
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and _is_image(file)]
     photos = [Candidate(file, None, 0) for file in files if file.name not in written]
     if files and not photos:
         raise InputError(f"{folder}: the folder holds no photos, only images that an earlier fit wrote")
@@ -83,8 +83,8 @@ def read(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Frame]]:
                 yield by_index[frame.index], frame
 
 
-def _is_picture(path: Path) -> bool:
-    """By content, and where that says nothing by name, so that a damaged picture is reported as one."""
+def _is_image(path: Path) -> bool:
+    """By content, and where that says nothing by name, so that a damaged image is reported as one."""
     try:
         with Image.open(path) as opened:
             return opened.format != "MPEG"  # Pillow knows of this video format, but not how to decode it.

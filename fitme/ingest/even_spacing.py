@@ -1,4 +1,4 @@
-"""Indices spread evenly over a sequence of pictures."""
+"""Indices spread evenly over a sequence of images."""
 
 
 def even_indices(count: int, wanted: int) -> list[int]:

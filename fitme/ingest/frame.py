@@ -1,16 +1,16 @@
-"""One picture of the input, however it came, and its working size."""
+"""One image of the input, of a photo or a video, and its working size."""
 
 from dataclasses import dataclass
 
 from fitme.arrays import UInt8Array
 
 WORKING_SIDE_PX = 1280
-"""Longer side to which larger pictures are reduced: a face there has more pixels than the avatar's texture."""
+"""Longer side to which larger images are reduced: a face there has more pixels than the avatar's texture."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """An upright picture."""
+    """An upright image."""
 
     image: UInt8Array
     """(H, W, 3) sRGB, longer side at most `WORKING_SIDE_PX`."""
@@ -21,7 +21,7 @@ class Frame:
     index: int
     """Number of the frame in its video, from 0; 0 for a photo."""
     source: str
-    """File name, and for a video the frame's number: what a message to the user calls the picture."""
+    """File name, and for a video the frame's number: its name in messages."""
 
 
 def working_size(width: int, height: int) -> tuple[int, int]:

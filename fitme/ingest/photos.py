@@ -13,9 +13,9 @@ from fitme.errors import InputError
 from fitme.ingest.frame import WORKING_SIDE_PX, Frame, working_size
 
 SMALLEST_SIDE_PX = 32
-"""A picture with a shorter side than this cannot show a usable face."""
+"""An image with a shorter side than this cannot show a usable face."""
 LARGEST_PIXELS = 150_000_000
-"""Pictures with more pixels than this are refused before they are decoded."""
+"""Images with more pixels than this are refused before they are decoded."""
 FULL_FRAME_DIAGONAL_MM = 43.27
 """Diagonal of the 36 x 24 mm frame that a 35 mm equivalent focal length refers to (CIPA DCG-001)."""
 BACKDROP_SRGB = (128, 128, 128)
@@ -25,10 +25,10 @@ _ASPECT_TOLERANCE = 0.02
 
 
 def read_photo(path: Path) -> Frame:
-    """Read a photo: orientation from EXIF applied, colours converted to sRGB, large pictures reduced.
+    """Read a photo: orientation from EXIF applied, colours converted to sRGB, large images reduced.
 
-    Greyscale, palette, 16-bit, CMYK and transparent pictures are understood; transparent pixels are laid over mid grey.
-    Raises InputError if the file is missing, no picture, truncated, or too small or too large.
+    Greyscale, palette, 16-bit, CMYK and transparent images are understood; transparent pixels are laid over mid grey.
+    Raises InputError if the file is missing, no image, truncated, or too small or too large.
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
@@ -42,11 +42,11 @@ def read_photo(path: Path) -> Frame:
                 opened.load()
                 image = _reduced(_to_srgb(ImageOps.exif_transpose(opened)))
     except UnidentifiedImageError as error:
-        raise InputError(f"{path}: not a picture in a known format; convert it to JPEG or PNG") from error
+        raise InputError(f"{path}: not an image in a known format; convert it to JPEG or PNG") from error
     except Image.DecompressionBombError as error:
-        raise InputError(f"{path}: the picture is too large; make it smaller than {LARGEST_PIXELS:,} pixels") from error
+        raise InputError(f"{path}: the image is too large; make it smaller than {LARGEST_PIXELS:,} pixels") from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
-        raise InputError(f"{path}: the picture is truncated or damaged ({error})") from error
+        raise InputError(f"{path}: the image is truncated or damaged ({error})") from error
     return Frame(np.asarray(image), 0.0, focal, 0, path.name)
 
 
@@ -58,7 +58,7 @@ def _check_size(path: Path, width: int, height: int) -> None:
 
 
 def _focal_over_longer_side(image: Image.Image) -> float | None:
-    """Focal length from EXIF's 35 mm equivalent, unless the picture was cropped to another aspect since."""
+    """Focal length from EXIF's 35 mm equivalent, unless the image was cropped to another aspect since."""
     camera = image.getexif().get_ifd(ExifTags.IFD.Exif)
     equivalent_mm = camera.get(ExifTags.Base.FocalLengthIn35mmFilm)
     if not isinstance(equivalent_mm, int) or equivalent_mm <= 0:
@@ -97,7 +97,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 
 
 def _sixteen_bit_to_grey(image: Image.Image) -> Image.Image:
-    """Integer pictures hold 0..65535 (PNG, TIFF), float ones 0..1; neither is what `convert` assumes."""
+    """Integer images hold 0..65535 (PNG, TIFF), float ones 0..1; neither is what `convert` assumes."""
     values = np.asarray(image).astype(np.float64)
     full_scale = 1.0 if image.mode == "F" else 65535.0
     grey = np.rint(np.clip(np.nan_to_num(values) / full_scale, 0.0, 1.0) * 255.0)

@@ -83,7 +83,7 @@ def _opened(path: Path) -> av.container.InputContainer:
 def _video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
     streams = [stream for stream in container.streams.video if stream.codec_context is not None]
     if not streams:
-        raise InputError(f"{path}: the file has no pictures in it, only {len(container.streams.audio)} audio streams")
+        raise InputError(f"{path}: the file has no images in it, only {len(container.streams.audio)} audio streams")
     return streams[0]
 
 

@@ -1,1 +1,1 @@
-"""Observing a face in one frame: landmarks, pose and expression, picture quality, identity, occlusion."""
+"""Observing a face in one frame: landmarks, pose and expression, image quality, identity, occlusion."""

@@ -1,4 +1,4 @@
-"""Where the eyes look, from the place of each iris between the corners of its eye."""
+"""Gaze from the place of each iris between the corners of its eye."""
 
 import math
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ GAZE: Final = np.array([name.startswith("eyeLook") for name in EXPRESSION_NAMES]
 """(52,) bool: the coefficients that turn the eyeballs."""
 BLINKS: Final = (expression_index("eyeBlinkLeft"), expression_index("eyeBlinkRight"))
 VERGENCE: Final = 0.3
-"""Share of the measured difference between the two eyes' yaw that is believed; the rest is noise of the irises."""
+"""Share of the measured difference between the two eyes' yaw that is used; the rest is noise of the irises."""
 LEAST_TRUST: Final = 0.05
 """Trust in the iris of a closed eye; an open one has 1."""
 PITCH_AT_REST_RAD: Final = math.radians(7.0)
@@ -111,7 +111,7 @@ def _eye_angles(
         placed = project(camera, turned.reshape(-1, 3) @ rotation.T + translation).reshape(2, -1, 2)
         slopes = (placed[:, 1:] - placed[:, :1]) / _DIFFERENCE_RAD  # (2 eyes, 2 angles, 2 pixels)
         normal = slopes @ slopes.transpose(0, 2, 1)
-        # Damped: an eye seen from far aside says little about its yaw.
+        # Damped: the yaw of an eye seen from far aside is poorly determined.
         normal += _DAMPING * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(2)
         missing = slopes @ (target - placed[:, 0])[..., None]
         angles = np.clip(angles + np.linalg.solve(normal, missing)[..., 0], -_LIMITS, _LIMITS)

@@ -35,7 +35,7 @@ _TAGS: Final = (_CONVOLUTION_TAG, _AFFINE_TAG, _HEAD_TAG)
 
 
 class IdentityEmbedder(Protocol):
-    """Turns a face in a picture into an identity vector."""
+    """Turns a face in an image into an identity vector."""
 
     @property
     def same_person_distance(self) -> float:
@@ -43,7 +43,7 @@ class IdentityEmbedder(Protocol):
         ...
 
     def embed(self, image: UInt8Array, landmarks: Float32Array) -> Float32Array:
-        """(D,) embedding of the face with landmarks (478, 2) px in a picture (H, W, 3) uint8 sRGB."""
+        """(D,) embedding of the face with landmarks (478, 2) px in an image (H, W, 3) uint8 sRGB."""
         ...
 
 
@@ -141,7 +141,7 @@ class DlibEmbedder(nn.Module):
         return tuple(outputs[:-1]), functional.linear(x.mean((2, 3)), self.head)
 
     def crops(self, images: Tensor, landmarks: Float32Array) -> Tensor:
-        """Differentiable crops (B, 150, 150, 3) of pictures (B, H, W, 3), from landmarks (B, 478, 2) px."""
+        """Differentiable crops (B, 150, 150, 3) of images (B, H, W, 3), from landmarks (B, 478, 2) px."""
         matrices = np.stack([DLIB_ALIGNMENT.matrix(points) for points in landmarks])
         return sample_aligned(images, torch.from_numpy(matrices).to(images), DLIB_ALIGNMENT.size)
 

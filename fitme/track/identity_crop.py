@@ -31,12 +31,12 @@ class Alignment:
     """Side of the crop, pixels."""
 
     def matrix(self, landmarks: Float32Array) -> Float64Array:
-        """(2, 3) similarity from the picture's pixels to the crop's, by least squares, from landmarks (478, 2)."""
+        """(2, 3) similarity from the image's pixels to the crop's, by least squares, from landmarks (478, 2)."""
         source = np.stack([landmarks[list(group)].mean(0) for group in self.groups]).astype(np.float64)
         return similarity(source, self.template)
 
     def crop(self, image: UInt8Array, landmarks: Float32Array) -> UInt8Array:
-        """(size, size, 3) aligned picture, sRGB-encoded; what lies outside of `image` is black."""
+        """(size, size, 3) aligned image, sRGB-encoded; what lies outside of `image` is black."""
         return warp(image, self.matrix(landmarks), self.size)
 
 
@@ -83,7 +83,7 @@ def similarity(source: Float64Array, target: Float64Array) -> Float64Array:
 
 
 def warp(image: UInt8Array, matrix: Float64Array, size: int) -> UInt8Array:
-    """Resample a picture by a similarity (2, 3) into (size, size, 3); area-averaged where it shrinks."""
+    """Resample an image by a similarity (2, 3) into (size, size, 3); area-averaged where it shrinks."""
     inverse = cv2.invertAffineTransform(matrix)
     corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]], np.float64) @ inverse.T
     height, width = image.shape[:2]
@@ -105,7 +105,7 @@ def sample_aligned(images: Tensor, matrices: Tensor, size: int) -> Tensor:
     """Differentiable `warp` of a batch.
 
     :param images: (B, H, W, 3), any value range.
-    :param matrices: (B, 2, 3) similarities from the pictures' pixels to the crop's.
+    :param matrices: (B, 2, 3) similarities from the images' pixels to the crop's.
     :return: (B, size, size, 3) in the same values; what lies outside is 0.
     """
     height, width = images.shape[1:3]

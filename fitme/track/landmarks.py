@@ -1,7 +1,7 @@
-"""Finding faces and their 478 landmarks in pictures and in video, whatever the network behind it.
+"""Finding faces and their 478 landmarks in images and in video, whatever the network behind it.
 
-A `LandmarkBackend` is one network with its quirks: it finds faces that fill a fair part of a picture of moderate size.
-`FaceFinder` makes that work for every picture: it shrinks large ones, looks for small faces tile by tile, gives each
+A `LandmarkBackend` is one network with its quirks: it finds faces that fill a fair part of an image of moderate size.
+`FaceFinder` makes that work for every image: it shrinks large ones, looks for small faces tile by tile, gives each
 face a crop of its own, and follows a small face of a video through a window.
 """
 
@@ -17,7 +17,7 @@ from fitme.errors import InputError
 from fitme.shape.landmark_groups import FACE_OVAL
 
 SEARCH_SIDE_PX: Final = 1280
-"""Longer side of the picture in which faces are searched; larger pictures are shrunk to it first."""
+"""Longer side of the image in which faces are searched; larger images are shrunk to it first."""
 CROP_SIDE_PX: Final = 640
 """Side of a face's own crop; landmark networks see a face at 192 or 256 pixels, so more is waste."""
 CROP_MARGIN: Final = 0.6
@@ -91,18 +91,18 @@ class DetectedFace:
 
 
 class LandmarkBackend(Protocol):
-    """One landmark network. Pictures are contiguous (H, W, 3) uint8, RGB."""
+    """One landmark network. Images are contiguous (H, W, 3) uint8, RGB."""
 
     def follow(self, image: UInt8Array) -> DetectedFace | None:
         """The face followed through consecutive frames of a video."""
         ...
 
     def mesh(self, image: UInt8Array) -> list[DetectedFace]:
-        """All faces found in a single picture."""
+        """All faces found in a single image."""
         ...
 
     def boxes(self, image: UInt8Array) -> list[Box]:
-        """Where faces are in a single picture: cheaper than `mesh`, or more sensitive."""
+        """Where faces are in a single image: cheaper than `mesh`, or more sensitive."""
         ...
 
     def close(self) -> None:
@@ -129,7 +129,7 @@ class _Window:
 
 
 class FaceFinder:
-    """Finds faces in pictures (`detect`) and follows the main face of a video (`follow`)."""
+    """Finds faces in images (`detect`) and follows the main face of a video (`follow`)."""
 
     def __init__(self, backend: LandmarkBackend) -> None:
         self._backend = backend
@@ -137,7 +137,7 @@ class FaceFinder:
         self._lost_frames = 0
 
     def detect(self, image: UInt8Array, *, max_faces: int = 4) -> tuple[DetectedFace, ...]:
-        """The faces of a single picture of any size, largest first, at most `max_faces`; empty if there is none."""
+        """The faces of a single image of any size, largest first, at most `max_faces`; empty if there is none."""
         check_image(image)
         fits = [grid for grid in TILE_GRIDS if grid == 1 or _tile_side(image, grid) >= MIN_TILE_SIDE_PX]
         return self._search(image, fits, max_faces)
@@ -176,7 +176,7 @@ class FaceFinder:
         scale = max(1.0, max(image.shape[:2]) / SEARCH_SIDE_PX)
         small = _shrink(image, scale)
         for grid in grids:
-            # Finer tiles look at more detail than the shrunk picture has.
+            # Finer tiles look at more detail than the shrunk image has.
             source, source_scale = (small, scale) if grid == 1 else (image, 1.0)
             candidates = _distinct(self._tile_boxes(source, grid, source_scale))
             faces = [face for box in candidates[: 2 * max_faces] if (face := self._mesh_of(image, box)) is not None]
@@ -228,11 +228,11 @@ class FaceFinder:
 
 
 def check_image(image: UInt8Array) -> None:
-    """Raise `InputError` unless `image` is a non-empty (H, W, 3) uint8 picture."""
+    """Raise `InputError` unless `image` is a non-empty (H, W, 3) uint8 image."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise InputError(
-            f"Expected an (H, W, 3) uint8 RGB picture, got shape {image.shape} and dtype {image.dtype}; "
-            "convert greyscale or RGBA pictures to RGB first."
+            f"Expected an (H, W, 3) uint8 RGB image, got shape {image.shape} and dtype {image.dtype}; "
+            "convert greyscale or RGBA images to RGB first."
         )
 
 
@@ -250,7 +250,7 @@ def _resize(image: UInt8Array, width: int, height: int) -> UInt8Array:
 
 
 def _crop(image: UInt8Array, left: int, top: int, side: int) -> UInt8Array:
-    """Square part of the picture, (side, side, 3); what lies outside repeats the border."""
+    """Square part of the image, (side, side, 3); what lies outside repeats the border."""
     height, width = image.shape[:2]
     rows = np.clip(np.arange(top, top + side), 0, height - 1)
     columns = np.clip(np.arange(left, left + side), 0, width - 1)

@@ -10,8 +10,8 @@ from fitme.errors import BackendError
 from fitme.track.landmarks import Box, DetectedFace
 from fitme.track.mediapipe_package import mediapipe
 
-MAX_FACES_IN_PICTURE = 4
-"""Faces that one pass over a single picture yields at most."""
+MAX_FACES_IN_IMAGE = 4
+"""Faces that one pass over a single image yields at most."""
 
 
 class SolutionsBackend:
@@ -39,7 +39,7 @@ class SolutionsBackend:
     def mesh(self, image: UInt8Array) -> list[DetectedFace]:
         """See `LandmarkBackend`."""
         if self._mesher is None:
-            self._mesher = self._face_mesh(still=True, max_faces=MAX_FACES_IN_PICTURE)
+            self._mesher = self._face_mesh(still=True, max_faces=MAX_FACES_IN_IMAGE)
         return _faces(self._mesher, image)
 
     def boxes(self, image: UInt8Array) -> list[Box]:
@@ -88,6 +88,6 @@ def _faces(network: Any, image: UInt8Array) -> list[DetectedFace]:  # noqa: ANN4
 
 
 def face_of_landmarks(landmarks: Any, width: int, height: int) -> DetectedFace:  # noqa: ANN401 (MediaPipe is untyped)
-    """MediaPipe's 478 normalised landmarks (x and y in picture sizes, z in picture widths) in pixels."""
+    """MediaPipe's 478 normalised landmarks (x and y in image sizes, z in image widths) in pixels."""
     points = np.array([(point.x, point.y, point.z) for point in landmarks], np.float32)  # (478, 3)
     return DetectedFace(points[:, :2] * np.array([width, height], np.float32), points[:, 2] * np.float32(width))

@@ -7,7 +7,7 @@ from fitme.arrays import UInt8Array
 from fitme.errors import ModelFileError
 from fitme.track.landmarks import Box, DetectedFace
 from fitme.track.mediapipe_package import mediapipe
-from fitme.track.mediapipe_solutions import MAX_FACES_IN_PICTURE, face_of_landmarks
+from fitme.track.mediapipe_solutions import MAX_FACES_IN_IMAGE, face_of_landmarks
 
 FRAME_INTERVAL_MS = 33
 """Time between followed frames that the network is told; it only has to grow."""
@@ -36,13 +36,13 @@ class TasksBackend:
         if self._follower is None:
             self._follower = self._landmarker(video=True, max_faces=1)
         self._time_ms += FRAME_INTERVAL_MS
-        return next(iter(_faces(self._follower.detect_for_video(_picture(image), self._time_ms), image)), None)
+        return next(iter(_faces(self._follower.detect_for_video(_mediapipe_image(image), self._time_ms), image)), None)
 
     def mesh(self, image: UInt8Array) -> list[DetectedFace]:
         """See `LandmarkBackend`."""
         if self._mesher is None:
-            self._mesher = self._landmarker(video=False, max_faces=MAX_FACES_IN_PICTURE)
-        return _faces(self._mesher.detect(_picture(image)), image)
+            self._mesher = self._landmarker(video=False, max_faces=MAX_FACES_IN_IMAGE)
+        return _faces(self._mesher.detect(_mediapipe_image(image)), image)
 
     def boxes(self, image: UInt8Array) -> list[Box]:
         """See `LandmarkBackend`; the bundle has no detector of its own to ask, so this is the price of `mesh`."""
@@ -72,7 +72,7 @@ class TasksBackend:
             raise ModelFileError(f"{self._bundle} is not a readable Face Landmarker bundle: {error}") from error
 
 
-def _picture(image: UInt8Array) -> Any:  # noqa: ANN401 (MediaPipe is untyped)
+def _mediapipe_image(image: UInt8Array) -> Any:  # noqa: ANN401 (MediaPipe is untyped)
     return mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image)
 
 

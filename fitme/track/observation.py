@@ -1,4 +1,4 @@
-"""What tracking yields for one frame."""
+"""Observation of the face in one frame."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,12 +9,12 @@ from fitme.track.oval import oval_mask
 
 
 class FaceStatus(StrEnum):
-    """Whom a frame shows."""
+    """Person of a frame."""
 
     OK = "ok"
     """One face, and as far as known the session's own."""
     NO_FACE = "no_face"
-    """Nobody."""
+    """No face."""
     SEVERAL_FACES = "several_faces"
     """More than one face of a comparable size; the observation is of the largest."""
     OTHER_PERSON = "other_person"
@@ -23,7 +23,7 @@ class FaceStatus(StrEnum):
 
 @dataclass(frozen=True)
 class FrameQuality:
-    """How much a frame is worth as evidence of a face."""
+    """Quality of the face in a frame."""
 
     sharpness: float
     """Sharpness of the face at a canonical size (`fitme.track.quality`): about 1 for a crisp webcam."""

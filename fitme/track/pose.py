@@ -42,7 +42,7 @@ BROW_PAIRS: Final = ((105, 159), (66, 158), (70, 33), (334, 386), (296, 385), (3
 
 @dataclass(frozen=True)
 class PoseEstimate:
-    """What the solver finds for one frame."""
+    """Pose and expression of one frame."""
 
     pose: HeadPose
     expression: Float32Array
@@ -133,7 +133,7 @@ class PoseSolver:
     ) -> PoseEstimate:
         """Fit one frame.
 
-        :param landmarks: (478, 2) px of `camera`'s picture.
+        :param landmarks: (478, 2) px of `camera`'s image.
         :param depth: (478,) relative depth in the same pixels, smaller is nearer: used for the start only.
         :param previous: the frame before, in a video: a start, and what expressions are drawn to.
         """

@@ -1,4 +1,4 @@
-"""How sharp and how well lit a face is in a frame."""
+"""Sharpness and exposure of a face in a frame."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -18,14 +18,14 @@ BLACK_BYTE: Final = 6
 WHITE_BYTE: Final = 252
 """Encoded channel at or above which a pixel counts as blown."""
 MINIMAL_CONTRAST: Final = 4.0
-"""Deviation of luminance, bytes, that a face is taken to have at least: noise of a flat picture is not sharpness."""
+"""Deviation of luminance, bytes, that a face is taken to have at least: noise of a flat image is not sharpness."""
 INTERIOR: Final = -0.12
 """The oval is shrunk by this share, so that hair and background do not count."""
 
 
 @dataclass(frozen=True)
 class ImageQuality:
-    """The part of `FrameQuality` that pixels tell."""
+    """The part of `FrameQuality` that pixels alone determine."""
 
     sharpness: float
     exposure: float
@@ -34,10 +34,10 @@ class ImageQuality:
 
 
 def image_quality(image: UInt8Array, landmarks: Float32Array) -> ImageQuality:
-    """Measure a face with landmarks (478, 2) px in a picture (H, W, 3) uint8 sRGB. About 1 ms.
+    """Measure a face with landmarks (478, 2) px in an image (H, W, 3) uint8 sRGB. About 1 ms.
 
     Sharpness is the deviation of the Laplacian over the deviation of luminance, inside the face brought to a canonical
-    size of 150 pixels: a face that is larger in the picture is shrunk first and a smaller one blurred by enlarging, so
+    size of 150 pixels: a face that is larger in the image is shrunk first and a smaller one blurred by enlarging, so
     that numbers compare across distances and contrasts.
     """
     matrix = DLIB_ALIGNMENT.matrix(landmarks)
@@ -46,7 +46,7 @@ def image_quality(image: UInt8Array, landmarks: Float32Array) -> ImageQuality:
     placed = (landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
     inside = oval_mask(placed, size, size, grow=INTERIOR)
     if not _covers(image, matrix, size):
-        inside &= _within_picture(image, matrix, size)
+        inside &= _within_image(image, matrix, size)
     outline = cv2.convexHull(landmarks[list(FACE_OVAL)].astype(np.float32))
     face_size_px = float(np.sqrt(cv2.contourArea(outline)))
     count = np.count_nonzero(inside)
@@ -67,14 +67,14 @@ def image_quality(image: UInt8Array, landmarks: Float32Array) -> ImageQuality:
 
 
 def _covers(image: UInt8Array, matrix: Float64Array, size: int) -> bool:
-    """Whether the picture covers the whole crop."""
+    """Whether the image covers the whole crop."""
     corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]], np.float64)
     places = corners @ cv2.invertAffineTransform(matrix).T
     return bool((places > 0.0).all() and (places < (image.shape[1], image.shape[0])).all())
 
 
-def _within_picture(image: UInt8Array, matrix: Float64Array, size: int) -> BoolArray:
-    """(size, size) pixels of the crop that the picture covers."""
+def _within_image(image: UInt8Array, matrix: Float64Array, size: int) -> BoolArray:
+    """(size, size) pixels of the crop that the image covers."""
     covered = np.full(image.shape[:2], 1, np.uint8)
     shifted = matrix.copy()
     # cv2 puts (0, 0) at the centre of the first pixel, we at its corner.

@@ -1,4 +1,4 @@
-"""Which pixels show the face, which the person, and which a hand in front of it."""
+"""Masks of the person, and of hands in front of the face."""
 
 from types import TracebackType
 from typing import Any, Final
@@ -15,11 +15,11 @@ FINGER_WIDTH: Final = 0.1
 SEARCH_MARGIN: Final = 0.9
 """Border around the face, as a share of its size, in which a hand is searched."""
 SEARCH_SIDE_PX: Final = 256
-"""Side of the picture given to the hand detector, which works at 192."""
+"""Side of the image given to the hand detector, which works at 192."""
 
 
 class HandOcclusion:
-    """Finds hands in front of a face, by MediaPipe's hand landmarks: about 10 ms a picture on one core."""
+    """Finds hands in front of a face, by MediaPipe's hand landmarks: about 10 ms an image on one core."""
 
     def __init__(self, *, min_detection_confidence: float = 0.3) -> None:
         """The network starts on first use."""
@@ -83,7 +83,7 @@ class HandOcclusion:
 
 
 class PersonSegmenter:
-    """Tells the person from the background, by MediaPipe's selfie segmentation: about 3 ms a picture."""
+    """Segments the person from the background by MediaPipe's selfie segmentation: about 3 ms an image."""
 
     def __init__(self) -> None:
         """The network starts on first use."""

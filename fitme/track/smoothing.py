@@ -1,4 +1,4 @@
-"""One-Euro filter: steady when the signal rests, prompt when it moves (Casiez, Roussel and Vogel, CHI 2012)."""
+"""One-Euro filter: steady when the signal is constant, prompt when it moves (Casiez, Roussel and Vogel, CHI 2012)."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Tracking a face through a video, or analysing single pictures: the door to this package."""
+"""Tracking a face through a video, or analysing single images: the door to this package."""
 
 import numpy as np
 
@@ -58,7 +58,7 @@ class FrameTracker:
         self._solver.set_identity(identity)
 
     def set_focal(self, focal: float) -> None:
-        """Use the fitted focal length, relative to the longer side of the picture, from now on."""
+        """Use the fitted focal length, relative to the longer side of the image, from now on."""
         self._focal = focal
 
     def set_reference_embedding(self, embedding: Float32Array) -> None:
@@ -75,7 +75,7 @@ class FrameTracker:
 
         :param image: (H, W, 3) uint8 sRGB; all frames until `reset` have one size.
         :param timestamp_s: seconds, growing.
-        :raises InputError: if the picture has another layout.
+        :raises InputError: if the image has another layout.
         """
         settings = self._settings
         face = self._finder.follow(image)
@@ -109,11 +109,11 @@ class FrameTracker:
         )
 
     def analyse(self, image: UInt8Array, detections: Detections | None = None) -> FaceObservation | None:
-        """Observe a single picture of any size, with every check; None if it shows nobody.
+        """Observe a single image of any size, with every check; None if it shows nobody.
 
         :param image: (H, W, 3) uint8 sRGB.
         :param detections: faces and hands of this image, if they were searched before.
-        :raises InputError: if the picture has another layout.
+        :raises InputError: if the image has another layout.
         """
         detections = detections or detect(image, self._finder, self._hands)
         if not detections.faces:

@@ -1,4 +1,4 @@
-"""Inputs of any mixture become candidates in order; what is neither a picture nor a video is named in the error."""
+"""Inputs of any mixture become candidates in order; what is neither an image nor a video is named in the error."""
 
 from pathlib import Path
 
@@ -26,11 +26,11 @@ def test_photos_folders_and_videos(inputs: Path, monkeypatch: pytest.MonkeyPatch
     assert [candidate.path.name for candidate in gather([inputs])] == ["photo0.png", "photo1.png", "photo2.png"]
     candidates = gather([inputs / "photo2.png", inputs / "clip.mp4", inputs / "photo0.png"])
     assert len(candidates) == 1 + 8 + 1
-    pictures = list(read(candidates[::2]))
-    assert [found.frame for found, _ in pictures] == [candidate.frame for candidate in candidates[::2]]
-    times = [frame.timestamp_s for found, frame in pictures if found.video is not None]
-    assert times == [found.frame / 20 for found, _ in pictures if found.video is not None]
-    assert pictures[0][1].source == "photo2.png"
+    images = list(read(candidates[::2]))
+    assert [found.frame for found, _ in images] == [candidate.frame for candidate in candidates[::2]]
+    times = [frame.timestamp_s for found, frame in images if found.video is not None]
+    assert times == [found.frame / 20 for found, _ in images if found.video is not None]
+    assert images[0][1].source == "photo2.png"
 
 
 @pytest.mark.parametrize(
@@ -42,13 +42,13 @@ def test_what_is_no_input_is_named(inputs: Path, name: str, message: str):
         gather([inputs / "photo0.png", inputs / name])
 
 
-def test_damaged_picture_is_reported_as_a_picture(inputs: Path):
+def test_damaged_image_is_reported_as_a_image(inputs: Path):
     path = inputs / "photo1.png"
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(InputError, match=r"photo1.png: the picture is truncated"):
+    with pytest.raises(InputError, match=r"photo1.png: the image is truncated"):
         list(read(gather([path])))
     path.write_bytes(b"\0" * 60)
-    with pytest.raises(InputError, match=r"photo1.png: not a picture"):
+    with pytest.raises(InputError, match=r"photo1.png: not an image"):
         list(read(gather([path])))
 
 

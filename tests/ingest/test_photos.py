@@ -16,13 +16,13 @@ WIDTH, HEIGHT = 96, 64
 
 @pytest.fixture
 def upright() -> np.ndarray:
-    """A smooth picture whose four quarters have different colours, so that every orientation is another picture."""
-    picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    picture[: HEIGHT // 2, : WIDTH // 2] = (200, 40, 40)
-    picture[: HEIGHT // 2, WIDTH // 2 :] = (40, 200, 40)
-    picture[HEIGHT // 2 :, : WIDTH // 2] = (40, 40, 200)
-    picture[HEIGHT // 2 :, WIDTH // 2 :] = (180, 180, 60)
-    return picture
+    """A smooth image whose four quarters have different colours, so that every orientation is another image."""
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    image[: HEIGHT // 2, : WIDTH // 2] = (200, 40, 40)
+    image[: HEIGHT // 2, WIDTH // 2 :] = (40, 200, 40)
+    image[HEIGHT // 2 :, : WIDTH // 2] = (40, 40, 200)
+    image[HEIGHT // 2 :, WIDTH // 2 :] = (180, 180, 60)
+    return image
 
 
 STORED_FROM_UPRIGHT = {
@@ -35,7 +35,7 @@ STORED_FROM_UPRIGHT = {
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
     8: lambda a: np.rot90(a, -1),
 }
-"""What a camera stores for an upright picture under each EXIF orientation."""
+"""What a camera stores for an upright image under each EXIF orientation."""
 
 
 @pytest.mark.parametrize("orientation", sorted(STORED_FROM_UPRIGHT))
@@ -115,7 +115,7 @@ def test_focal_length_of_a_cropped_photo_is_not_trusted(tmp_path: Path, upright:
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_truncated_picture_is_refused(tmp_path: Path, suffix: str):
+def test_truncated_image_is_refused(tmp_path: Path, suffix: str):
     noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, "JPEG" if suffix == "jpg" else "PNG")
@@ -126,9 +126,9 @@ def test_truncated_picture_is_refused(tmp_path: Path, suffix: str):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"just words\n" * 20, "not a picture"), (b"", "not a picture"), (None, "no such file")]
+    ("content", "message"), [(b"just words\n" * 20, "not an image"), (b"", "not an image"), (None, "no such file")]
 )
-def test_no_picture_is_refused(tmp_path: Path, content: bytes | None, message: str):
+def test_no_image_is_refused(tmp_path: Path, content: bytes | None, message: str):
     path = tmp_path / "a.jpg"
     if content is not None:
         path.write_bytes(content)
@@ -136,7 +136,7 @@ def test_no_picture_is_refused(tmp_path: Path, content: bytes | None, message: s
         read_photo(path)
 
 
-def test_tiny_picture_is_refused(tmp_path: Path):
+def test_tiny_image_is_refused(tmp_path: Path):
     Image.new("RGB", (20, 200)).save(tmp_path / "a.png")
     with pytest.raises(InputError, match="too few"):
         read_photo(tmp_path / "a.png")

@@ -64,7 +64,7 @@ def test_one_photo_is_looked_at_ahead(photos: list[Path], monkeypatch: pytest.Mo
 def test_a_damaged_photo_is_reported_in_its_place(photos: list[Path]):
     photos[1].write_bytes(photos[1].read_bytes()[:3000])
     taken: list[Prefetched] = []
-    with Prefetcher(gather(photos)) as prefetcher, pytest.raises(InputError, match=r"1.png: the picture is truncated"):
+    with Prefetcher(gather(photos)) as prefetcher, pytest.raises(InputError, match=r"1.png: the image is truncated"):
         for prefetched in prefetcher:
             taken.append(prefetched)  # noqa: PERF402 -- what came before the error counts
     assert [prefetched.frame.source for prefetched in taken] == ["0.png"]

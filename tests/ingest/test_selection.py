@@ -57,7 +57,7 @@ def remembered(observation: FaceObservation, sharpness: list[float | None]) -> t
 
 @settings(max_examples=40, deadline=None)
 @given(sharpness=st.lists(st.none() | st.floats(0.1, 2.0), min_size=1, max_size=90))
-def test_no_picture_is_taken_twice(observation: FaceObservation, sharpness: list[float | None]) -> None:
+def test_no_image_is_taken_twice(observation: FaceObservation, sharpness: list[float | None]) -> None:
     choice = choose(*remembered(observation, sharpness))
     keyframes, expression_frames = (
         [s.frame.index for s in part] for part in (choice.keyframes, choice.expression_frames)

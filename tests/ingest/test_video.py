@@ -29,9 +29,9 @@ def write_clip(path: Path, count: int, rotation: float = 0.0, options: dict[str,
         if rotation:
             stream.set_display_rotation(rotation)
         for index in range(count):
-            picture = np.full((HEIGHT, WIDTH, 3), shade_of(index), np.uint8)
-            picture[: HEIGHT // 2, : WIDTH // 2] = 255
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            image = np.full((HEIGHT, WIDTH, 3), shade_of(index), np.uint8)
+            image[: HEIGHT // 2, : WIDTH // 2] = 255
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = index, Fraction(1, RATE)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -130,7 +130,7 @@ def test_sound_alone_is_refused(tmp_path: Path):
         frame.rate = 8000
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    with pytest.raises(InputError, match="no pictures"):
+    with pytest.raises(InputError, match="no images"):
         probe(path)
 
 

@@ -54,8 +54,8 @@ def model() -> MorphableModel:
 @pytest.fixture(scope="session")
 def astronaut() -> npt.NDArray[np.uint8]:
     """(512, 512, 3) NASA portrait in the public domain."""
-    picture: npt.NDArray[np.uint8] = data.astronaut()
-    return picture
+    image: npt.NDArray[np.uint8] = data.astronaut()
+    return image
 
 
 @pytest.fixture(scope="session")

@@ -22,21 +22,21 @@ def test_a_face_is_found_with_all_its_landmarks(finder, astronaut):
 
 
 @pytest.mark.parametrize("size", [(1800, 1800), (128, 128)])
-def test_landmarks_scale_with_the_picture(finder, astronaut, size):
+def test_landmarks_scale_with_the_image(finder, astronaut, size):
     (small,) = finder.detect(astronaut)
     (found,) = finder.detect(cv2.resize(astronaut, size, interpolation=cv2.INTER_AREA))
     expected = small.landmarks * size[0] / 512.0
     assert np.abs(found.landmarks - expected).mean() < 0.03 * found.box.side
 
 
-def test_a_small_face_in_a_picture_of_20_megapixels_is_found(finder, astronaut):
-    picture = canvas(5000, 4000)
-    picture[2000:2256, 1000:1256] = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)
-    (face,) = finder.detect(picture)
+def test_a_small_face_in_a_image_of_20_megapixels_is_found(finder, astronaut):
+    image = canvas(5000, 4000)
+    image[2000:2256, 1000:1256] = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)
+    (face,) = finder.detect(image)
     assert face.landmarks[NOSE_TIP] == pytest.approx((1000 + 113, 2000 + 67), abs=8)
 
 
-def test_a_face_that_fills_the_picture_is_found(finder, astronaut):
+def test_a_face_that_fills_the_image_is_found(finder, astronaut):
     (face,) = finder.detect(np.ascontiguousarray(astronaut[60:190, 160:290]))
     assert face.landmarks[NOSE_TIP] == pytest.approx((66, 74), abs=12)
 
@@ -50,7 +50,7 @@ def test_two_faces_are_told_from_one(finder, astronaut):
     assert not finder.several(astronaut, finder.detect(astronaut)[0])
 
 
-def test_nobody_is_found_in_a_picture_of_nobody(finder):
+def test_nobody_is_found_in_a_image_of_nobody(finder):
     assert finder.detect(canvas(640, 480)) == ()
 
 
@@ -66,13 +66,13 @@ def test_a_video_is_followed_lost_and_found(finder, astronaut):
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [np.zeros((10, 10), np.uint8), np.zeros((10, 10, 4), np.uint8), np.zeros((10, 10, 3), np.float32),
      np.zeros((0, 10, 3), np.uint8)],
 )  # fmt: skip
-def test_pictures_of_another_layout_are_refused(finder, picture):
+def test_images_of_another_layout_are_refused(finder, image):
     with pytest.raises(InputError, match="RGB"):
-        finder.detect(picture)
+        finder.detect(image)
 
 
 def test_overlap_of_boxes():

@@ -44,7 +44,7 @@ def test_exposure_and_clipping(astronaut, landmarks):
     assert blown.clipped > 0.5
 
 
-def test_a_face_outside_of_the_picture_is_worth_nothing(astronaut, landmarks):
+def test_a_face_outside_of_the_image_is_worth_nothing(astronaut, landmarks):
     found = image_quality(astronaut, landmarks + np.float32(2000.0))
     assert found.sharpness == 0.0
     assert found.clipped == 1.0

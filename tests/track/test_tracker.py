@@ -28,7 +28,7 @@ def tracker(model):
 
 
 def rendered(model, yaw, jaw_open=0.0):
-    """(480, 640, 3) picture of the mean head, yaw in radians."""
+    """(480, 640, 3) image of the mean head, yaw in radians."""
     maps = ReflectanceMaps.constant((0.45, 0.28, 0.2), 0.03, 64)
     light = Light(Light.ambient(0.4).sh, torch.tensor([[[0.3, 0.5, 0.81]]]), torch.full((1, 1, 3), 0.7))
     expression = torch.zeros(1, EXPRESSION_COUNT)
@@ -70,9 +70,9 @@ def test_status_follows_who_is_there(model, tracker, astronaut):
     joined[:, :512], joined[:, 512:] = astronaut, astronaut[:, ::-1]
     shown = [alone, joined, empty, alone]
     statuses = []
-    for index, picture in enumerate(shown):
+    for index, image in enumerate(shown):
         for repeat in range(10):
-            observation = tracker.track(picture, (10 * index + repeat) * 0.1)
+            observation = tracker.track(image, (10 * index + repeat) * 0.1)
         statuses.append(status_of(observation))
     assert statuses == [FaceStatus.OK, FaceStatus.SEVERAL_FACES, FaceStatus.NO_FACE, FaceStatus.OK]
 
@@ -85,16 +85,16 @@ def test_another_person_is_told_apart_and_the_first_is_welcome_again(model, astr
     assert status_of(tracker.analyse(astronaut)) is FaceStatus.OK
     assert status_of(tracker.analyse(head)) is FaceStatus.OTHER_PERSON
     time_s, statuses = 0.0, []
-    for picture in (astronaut, head, astronaut):
+    for image in (astronaut, head, astronaut):
         for _ in range(20):
             time_s += 0.1
-            observation = tracker.track(picture, time_s)
+            observation = tracker.track(image, time_s)
         statuses.append(status_of(observation))
     tracker.close()
     assert statuses == [FaceStatus.OK, FaceStatus.OTHER_PERSON, FaceStatus.OK]
 
 
-def test_a_picture_of_another_layout_is_refused(tracker):
+def test_a_image_of_another_layout_is_refused(tracker):
     with pytest.raises(InputError):
         tracker.track(np.zeros((10, 10), np.uint8), 0.0)
     with pytest.raises(InputError):
