@@ -1,8 +1,8 @@
-"""What an expression changes in a face's albedo: folds that a smile makes, lips drawn thin, a raised brow's lines.
+"""Albedo correctives of expressions: folds of a smile, thinned lips, lines of a raised brow.
 
-One texture for all expressions has a little of every fold. Correctives add to it what single expressions have of their
-own, by nearness of the expression: pose-space deformation (Lewis, Cordner and Fong, SIGGRAPH 2000), of colours. Many
-expressions change a face in few ways, so that their changes are mixed from fewer maps.
+One texture for all expressions averages their folds. Correctives add the difference of single expressions, weighted by
+distance of the expression: pose-space deformation (Lewis, Cordner and Fong, SIGGRAPH 2000) of colours. Differences are
+of low rank: they are mixed from fewer maps than there are expressions.
 """
 
 from dataclasses import dataclass, replace
@@ -13,25 +13,25 @@ from torch import Tensor
 from fitme.reflectance.maps import ReflectanceMaps
 
 FINEST_M, REACH_SHARE = 0.0002, 0.3
-"""Width of the blend between expressions, as root mean square displacement of the face: never finer than the first, and
-beyond that this share of the way to the nearest expression, so that there is one for every expression."""
+"""Width of the kernel, as root mean square displacement of the face: the first, plus in quadrature this share of the
+distance to the nearest known expression, so that the kernel is never empty."""
 FAR_M = 0.002
-"""Displacement at which what the nearest expression shows is hardly believed any more."""
+"""Displacement from the nearest known expression at which correctives fade out."""
 UNSURE = 0.15
-"""Belief at which an expression's own texture and the one for all weigh alike."""
+"""Fade at which corrective and common texture weigh alike."""
 
 
 @dataclass(frozen=True, eq=False)
 class AlbedoCorrectives:
-    """Albedos of M expressions, as what they add to one texture, mixed from K maps."""
+    """Albedo differences of M expressions from one texture, of rank K."""
 
     expressions: Tensor
     """(M, 52) float32 ARKit coefficients."""
     gram: Tensor
-    """(52, 52) float32 m^2: how alike coefficients displace the face, so that d^T G d is the mean squared displacement
+    """(52, 52) float32 m^2: Gram matrix G of the coefficients' displacements: d^T G d is the mean squared displacement
     between expressions that differ by d."""
     mixing: Tensor
-    """(M, K) float32: how much of each map an expression adds."""
+    """(M, K) float32: coefficients of the maps for each expression."""
     deltas: Tensor
     """(K, R, R, 3) float16 linear albedo to add, in the model's UV layout."""
 
@@ -42,7 +42,7 @@ class AlbedoCorrectives:
             raise ValueError(f"correctives do not go together: {shapes}")
 
     def weights(self, expression: Tensor) -> Tensor:
-        """(M,) in [0, 1] for an expression (52,). Their sum is 1 at an expression that is known, and 0 far from all."""
+        """(M,) weights in [0, 1] at an expression (52,). Their sum is 1 at a known expression, and 0 far from all."""
         away = self.expressions - expression
         squared = torch.einsum("mi,ij,mj->m", away, self.gram, away).clamp(min=0.0)
         nearest = squared.min()
@@ -53,11 +53,11 @@ class AlbedoCorrectives:
         return weights
 
     def albedo(self, diffuse: Tensor, expression: Tensor) -> Tensor:
-        """A diffuse map (1, R, R, 3) as it is with an expression (52,)."""
+        """Diffuse map (1, R, R, 3) with the correctives of an expression (52,) applied."""
         return self.blended(diffuse, self.weights(expression))
 
     def blended(self, diffuse: Tensor, weights: Tensor) -> Tensor:
-        """A diffuse map (..., R, R, 3) with the changes by weights (M,) of the expressions."""
+        """Diffuse map (..., R, R, 3) plus the differences by weights (M,) of the expressions, clamped to [0, 1]."""
         changed = diffuse.clone()
         for share, delta in zip((weights @ self.mixing).tolist(), self.deltas, strict=True):
             changed.add_(delta, alpha=share)
@@ -67,7 +67,7 @@ class AlbedoCorrectives:
 def with_expression(
     maps: ReflectanceMaps, correctives: AlbedoCorrectives | None, expression: Tensor
 ) -> ReflectanceMaps:
-    """Maps as they are with an expression (52,); the same without correctives."""
+    """Maps with the correctives of an expression (52,) applied; `maps` itself without correctives."""
     if correctives is None:
         return maps
     return replace(maps, diffuse=correctives.albedo(maps.diffuse, expression))

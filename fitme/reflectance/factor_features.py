@@ -1,7 +1,7 @@
-"""Products of causes that a linear model of the maps needs beside the causes themselves.
+"""Products of generative factors that a linear model of the maps needs beside the factors themselves.
 
-How grey hair is does nothing where there is no hair: causes gate and scale each other. Of all products of two *terms*
-(one, a cause, its root and its gate) those are chosen, a few at a time, that explain most of what the maps' principal
+Hair has no greyness where there is no hair: factors gate and scale each other. Of all products of two *terms* (one, a
+factor, its root and its gate) those are selected, a few at a time, that explain most of what the maps' principal
 components keep after a ridge regression on the terms chosen before (orthogonal matching pursuit, Pati et al. 1993).
 """
 
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 GATE_MARGIN = 1e-4
-"""How far above its lowest value a cause counts as present, standard deviations."""
+"""How far above its lowest value a factor counts as present, standard deviations."""
 FEATURE_LIMIT = 6.0
 """Features are clamped to so many standard deviations, so that a rare head does not leave the known range."""
-SMALLEST_SPREAD = 0.05
+SMALLEST_DEVIATION = 0.05
 """Standard deviation below which a term or a product is taken for constant."""
 RIDGE_SHARE = 0.02
-"""Ridge of the regression beside the variance of a cause."""
+"""Ridge of the regression beside the variance of a factor."""
 CHOSEN_AT_ONCE = 16
 SCREENED = 6000
 """Products that stay candidates after the first look."""
@@ -30,7 +30,7 @@ LEAST_ENERGY_SHARE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class CauseFeatures:
+class FactorFeatures:
     """Standardised products of terms."""
 
     pairs: Tensor
@@ -47,7 +47,7 @@ class CauseFeatures:
 
 
 def factor_terms(factors: Tensor, lowest: Tensor) -> Tensor:
-    """Terms (N, 1 + 3 C) of standardised causes (N, C) whose lowest values are (C,): one, causes, roots of what they
+    """Terms (N, 1 + 3 C) of standardised factors (N, C) whose lowest values are (C,): one, factors, roots of what they
     are above their lowest, and whether they are above it."""
     above = (factors - lowest).clamp(min=0.0)
     gate = above > GATE_MARGIN
@@ -61,11 +61,11 @@ def select_features(
     factors: Tensor,  # (N, C) standardised
     scores: Tensor,  # (N, K) of the maps' components, scaled by their importance
     count: int,
-) -> CauseFeatures:
-    """The `count` products that explain the scores best beside the causes. ValueError where there are too few."""
+) -> FactorFeatures:
+    """The `count` products that explain the scores best beside the factors. ValueError where there are too few."""
     factor_count = factors.shape[1]
     terms = factor_terms(factors, factors.amin(0))
-    useful = torch.nonzero(terms.std(0) > SMALLEST_SPREAD).flatten()
+    useful = torch.nonzero(terms.std(0) > SMALLEST_DEVIATION).flatten()
     useful = torch.cat([torch.zeros(1, dtype=torch.long), useful])
     first, second = torch.triu_indices(len(useful), len(useful))
     pairs = torch.stack([useful[first], useful[second]], 1)
@@ -75,7 +75,7 @@ def select_features(
     gains = _gains(candidates, terms, chosen, scores)
     candidates = _part(candidates, gains.topk(min(SCREENED, len(gains))).indices)
     if len(candidates.pairs) < count:
-        raise ValueError(f"{factor_count} causes have {len(candidates.pairs)} products, {count} are wanted")
+        raise ValueError(f"{factor_count} factors have {len(candidates.pairs)} products, {count} are wanted")
     while len(taken) < count:
         gains = _gains(candidates, terms, chosen, scores)
         gains[taken] = -1.0
@@ -85,7 +85,7 @@ def select_features(
     return _part(candidates, taken)
 
 
-def _standardized(terms: Tensor, pairs: Tensor) -> CauseFeatures:
+def _standardized(terms: Tensor, pairs: Tensor) -> FactorFeatures:
     """Products with their mean and scale; those that hardly vary are left out."""
     means, deviations = [], []
     for block in torch.split(pairs, BLOCK):
@@ -93,15 +93,15 @@ def _standardized(terms: Tensor, pairs: Tensor) -> CauseFeatures:
         means.append(products.mean(0))
         deviations.append(products.std(0))
     mean, deviation = torch.cat(means), torch.cat(deviations)
-    kept = deviation > SMALLEST_SPREAD
-    return CauseFeatures(pairs[kept], mean[kept], 1.0 / deviation[kept])
+    kept = deviation > SMALLEST_DEVIATION
+    return FactorFeatures(pairs[kept], mean[kept], 1.0 / deviation[kept])
 
 
-def _part(features: CauseFeatures, indices: Tensor) -> CauseFeatures:
-    return CauseFeatures(features.pairs[indices], features.mean[indices], features.scale[indices])
+def _part(features: FactorFeatures, indices: Tensor) -> FactorFeatures:
+    return FactorFeatures(features.pairs[indices], features.mean[indices], features.scale[indices])
 
 
-def _gains(candidates: CauseFeatures, terms: Tensor, chosen: Tensor, scores: Tensor) -> Tensor:
+def _gains(candidates: FactorFeatures, terms: Tensor, chosen: Tensor, scores: Tensor) -> Tensor:
     """How much of the scores' energy each candidate (P,) would explain of what `chosen` (N, F) leaves."""
     inputs = torch.cat([torch.ones_like(chosen[:, :1]), chosen], 1).double()
     ridge = RIDGE_SHARE * len(inputs) * torch.eye(inputs.shape[1], dtype=torch.float64)
@@ -118,7 +118,7 @@ def _gains(candidates: CauseFeatures, terms: Tensor, chosen: Tensor, scores: Ten
     return torch.cat(gains)
 
 
-def _unlike(candidates: CauseFeatures, terms: Tensor, gains: Tensor, count: int) -> Tensor:
+def _unlike(candidates: FactorFeatures, terms: Tensor, gains: Tensor, count: int) -> Tensor:
     """The `count` candidates of greatest gain that are not nearly the same."""
     order = gains.argsort(descending=True)[: BLOCK // 2]
     values = _part(candidates, order).values(terms)

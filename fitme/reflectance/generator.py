@@ -60,7 +60,7 @@ class GeneratorConfig:
     noise_size: int = 96
     """Z: components of z ~ N(0, I)."""
     feature_count: int = 100
-    """P: products of causes that the mapping network takes beside the causes."""
+    """P: products of factors that the mapping network takes beside the factors."""
     latent_size: int = 256
     """D: components of w."""
     mapping_layers: int = 4
@@ -78,7 +78,7 @@ class GeneratorConfig:
     detail_maps: tuple[int, ...] = (64, 40, 20)
     """Maps that each branch adds to its outputs, at the trunk's resolution and at each of its own."""
     contrast_maps: int = 16
-    """Maps that regions' gains are made of, at each of a branch's own resolutions."""
+    """Maps that the gains of `LocalContrast` are mixed from, at each of a branch's own resolutions."""
     linear_components: int = 32
     """K: maps of the linear model besides the mean."""
     linear_resolution: int = 128
@@ -178,7 +178,8 @@ class OutputLayer(nn.Module):
 
 
 class DetailMaps(nn.Module):
-    """Maps that a style adds to the outputs, nothing before they are set: see `detail_fit`."""
+    """Maps that a style adds to the outputs; zero before they are set (see
+    `fitme.training.closed_form.detail_maps`)."""
 
     def __init__(self, maps: int, channels: int, resolution: int, latent_size: int) -> None:
         super().__init__()
@@ -376,7 +377,7 @@ class ReflectanceGenerator(nn.Module):
 
 
 def _octave(maps: Tensor) -> Tensor:
-    """What maps hold that maps of half the resolution cannot."""
+    """Residual of maps after upsampling from half their resolution."""
     return maps - upsample(downsample(maps))
 
 

@@ -14,7 +14,7 @@ LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2.0)
 """Keeps the variance of leaky-rectified features at that of their input."""
 CONTRAST_CELL = 8
-"""Texels a side of the regions whose contrast is told apart."""
+"""Texels a side of the cells that have a contrast of their own."""
 CONTRAST_BOUND = 1.0
 """Largest logarithm of a gain."""
 _EPSILON = 1e-8
@@ -36,8 +36,8 @@ def downsample(x: Tensor, factor: int = 2) -> Tensor:
 
 
 def octaves(maps: Tensor, coarsest: int) -> dict[int, Tensor]:
-    """Maps (B, C, H, W) by resolution, from their own down to `coarsest`: each holds what the one below cannot, the
-    last all that is left."""
+    """Maps (B, C, H, W) by resolution, from their own down to `coarsest`: each is the
+    residual of upsampling the next coarser one, the last the coarsest maps themselves."""
     bands = {}
     while maps.shape[-1] > coarsest:
         below = downsample(maps)
@@ -55,9 +55,9 @@ class EqualLinear(nn.Module):
         self.weight = nn.Parameter(torch.randn(outputs, inputs) / rate)
         self.bias = nn.Parameter(torch.full((outputs,), bias / rate))
         self.gain = rate / math.sqrt(inputs)
-        """What `weight` is multiplied with."""
+        """Factor of `weight` at run time."""
         self.rate = rate
-        """What `bias` is multiplied with."""
+        """Factor of `bias` at run time."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs) to (B, outputs)."""
@@ -127,15 +127,15 @@ class ModulatedConv(nn.Module):
 
 
 class PositionalMix(nn.Module):
-    """Maps of one fixed layout, mixed into channels with weights that a style scales: how a style fades a fixed
-    structure in and out. A matrix product, hardly any work beside a convolution."""
+    """Positional maps of the fixed layout, mixed into channels with weights that a style scales: a matrix product, cheap
+    beside a convolution."""
 
     def __init__(self, maps: int, outputs: int, latent_size: int, *, gain: float = 1.0) -> None:
         super().__init__()
         self.style = EqualLinear(latent_size, maps)
         self.weight = nn.Parameter(torch.randn(outputs, maps))
         self.gain = gain / math.sqrt(maps)
-        """What `weight` is multiplied with."""
+        """Factor of `weight` at run time."""
 
     def forward(
         self,
@@ -148,8 +148,8 @@ class PositionalMix(nn.Module):
 
 
 class LocalContrast(nn.Module):
-    """Gains by which a style strengthens or weakens fine structure, region by region; 1 before they are set (see
-    `contrast_fit`)."""
+    """Gains of fine structure by cells, from a style; 1 before they are set (see
+    `fitme.training.closed_form.contrast_maps`)."""
 
     def __init__(self, maps: int, resolution: int, latent_size: int) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""The mapping network: z to the causes of a skin's looks, causes to w.
+"""The mapping network: z to generative factors, factors to w.
 
-Random z become causes by a Gaussian copula, which is fixed. Most causes act additively on w, which one linear layer
-learns from few skins; where they multiply (hair that is long *and* grey), chosen products of causes are inputs beside
-them; fully connected layers add the rest. A last matrix blends what they add into w.
+Random z become factors by a fixed Gaussian copula. Most factors act additively on w, which one linear layer learns from
+few skins; where they multiply (hair that is long *and* grey), selected products of factors are further inputs; fully
+connected layers add a nonlinear residual, blended into w by a last matrix.
 """
 
 from itertools import pairwise
@@ -10,13 +10,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from fitme.reflectance.factor_features import CauseFeatures, factor_terms
+from fitme.reflectance.factor_features import FactorFeatures, factor_terms
 from fitme.reflectance.layers import EqualLinear, activate
 
 MAPPING_RATE = 0.3
 """Learning rate of the mapping network beside the rest's."""
 QUANTILES = 129
-"""Q: of every cause that the mapping network knows."""
+"""Q: quantiles of every factor's distribution."""
 MAPPING_SHARE = 0.1
 """Weight of the mapping network's nonlinear part before training."""
 
@@ -25,15 +25,15 @@ class MappingNetwork(nn.Module):
     """z (B, Z) to w (B, D)."""
 
     factor: Tensor
-    """(Z, Z) takes z to correlated normal variables, one for each cause."""
+    """(Z, Z) takes z to correlated normal variables, one for each factor."""
     knots: Tensor
-    """(Z, Q) quantiles of each cause, standardised, at equal steps of probability."""
+    """(Z, Q) quantiles of each factor, standardised, at equal steps of probability."""
     pairs: Tensor
-    """(P, 2) which terms of the causes are multiplied, as `CauseFeatures` has them."""
+    """(P, 2) which terms of the factors are multiplied, as `FactorFeatures` has them."""
     feature_mean: Tensor
-    """(P,) what is taken from the products."""
+    """(P,) mean of the products."""
     feature_scale: Tensor
-    """(P,) what they are multiplied with then."""
+    """(P,) one over their standard deviation."""
 
     def __init__(self, factors: int, features: int, latent_size: int, layers: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class MappingNetwork(nn.Module):
         return self.from_factors(self.factors(z))
 
     def factors(self, z: Tensor) -> Tensor:
-        """Standardised causes (B, Z) of z (B, Z)."""
+        """Standardised factors (B, Z) of z (B, Z)."""
         last = self.knots.shape[1] - 1
         position = torch.special.ndtr(z @ self.factor.T) * last
         low = position.detach().floor().clamp(0, last - 1)
@@ -66,7 +66,7 @@ class MappingNetwork(nn.Module):
         return torch.lerp(below, above, position - low)
 
     def from_factors(self, factors: Tensor) -> Tensor:
-        """w (B, D) of standardised causes (B, Z)."""
+        """w (B, D) of standardised factors (B, Z)."""
         x = torch.cat([factors, self.features(factors)], 1)
         w: Tensor = self.direct(x)
         for layer in self.layers:
@@ -75,25 +75,25 @@ class MappingNetwork(nn.Module):
         return w + nonlinear
 
     def features(self, factors: Tensor) -> Tensor:
-        """Products (B, P) of standardised causes (B, Z)."""
-        chosen = CauseFeatures(self.pairs.long(), self.feature_mean, self.feature_scale)
+        """Products (B, P) of standardised factors (B, Z)."""
+        chosen = FactorFeatures(self.pairs.long(), self.feature_mean, self.feature_scale)
         return chosen.values(factor_terms(factors, self.knots[:, 0]))
 
     @torch.no_grad()
     def transform_latents(self, matrix: Tensor) -> None:
-        """Let every w (D,) become `matrix` (D, D) times what it was."""
+        """Multiply every w (D,) by `matrix` (D, D)."""
         for layer in (self.direct, self.blend):
             layer.weight.copy_(matrix @ layer.weight)
             layer.bias.copy_(matrix @ layer.bias)
 
     @torch.no_grad()
     def set_distribution(self, factor: Tensor, knots: Tensor) -> None:
-        """Let random z give causes that are distributed as those of the data."""
+        """Set the copula: correlations `factor` (Z, Z) and quantiles `knots` (Z, Q) of the factors."""
         self.factor.copy_(factor)
         self.knots.copy_(knots)
 
     @torch.no_grad()
-    def set_features(self, features: CauseFeatures) -> None:
+    def set_features(self, features: FactorFeatures) -> None:
         """Choose the products. Those beyond the features given stay nought."""
         count = len(features.pairs)
         self.pairs[:count] = features.pairs.to(self.pairs)

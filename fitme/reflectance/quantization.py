@@ -1,8 +1,8 @@
-"""Weights of networks in few bytes, for safetensors files.
+"""Quantisation of network weights for safetensors files.
 
-Vectors are kept in float16, and what the mapping network compares causes with in float32. Maps, matrices and
-the kernels of convolutions, which are most of the size, are kept in 8 bits with a scale for each map, row or output
-channel, which costs them half a percent of their greatest value at most.
+Vectors are stored in float16, and what the mapping network compares generative factors with in float32. Maps, matrices
+and convolution kernels, most of the size, are stored in 8 bits with a scale for each map, row or output channel: the
+error is at most half a percent of their greatest value.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ def packed(
 
 
 def unpacked(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What `packed` made `stored` of, in float32."""
+    """Inverse of `packed`: tensors in float32."""
     return {
         name: value.float() * stored[name + _SCALE_SUFFIX] if name + _SCALE_SUFFIX in stored else value.float()
         for name, value in stored.items()

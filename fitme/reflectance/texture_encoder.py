@@ -1,9 +1,9 @@
-"""Encoder from a partly seen texture to the generator's W+: the first guess of a fit, in one forward pass.
+"""Encoder of a partly observed texture to the generator's W+: initialisation of a fit, in one forward pass.
 
-A convolutional network looks at the texture and at its mirror image (a face's other half is the best guess of a hidden
-one), then predicts z, which a copy of the generator's mapping network turns into w, so that guesses stay among heads
-that the generator knows; offsets of W+ from w are combinations of few learned directions. The idea of predicting W+ by
-a network follows Richardson et al., "Encoding in Style: a StyleGAN Encoder for Image-to-Image Translation" (CVPR 2021).
+A convolutional network takes the texture and its mirror image (a face's other half is the best predictor of a hidden
+one), and predicts z, which a copy of the generator's mapping network turns into w, so that predictions stay in the
+generator's distribution; offsets of W+ from w are combinations of few learned directions. Predicting W+ by a network
+follows Richardson et al., "Encoding in Style: a StyleGAN Encoder for Image-to-Image Translation" (CVPR 2021).
 """
 
 import hashlib
@@ -34,9 +34,9 @@ FORMAT_VERSION = "3"
 _READ_VERSIONS = ("2", FORMAT_VERSION)
 """Version 2 has the widths of the generator's branches in one setting for each modality."""
 DARKEST = 0.02
-"""Linear albedo at which the logarithm that the network sees levels off."""
+"""Linear albedo added before the logarithm of the inputs."""
 MIDDLE_LOG = -1.6
-"""About the mean of that logarithm over faces: what it is centred on."""
+"""Subtracted from that logarithm: about its mean over faces."""
 COLOR_CHANNELS = 3
 OFFSET_RATE = 0.1
 """Scale of the offsets' coefficients, so that they begin small."""
@@ -47,9 +47,9 @@ class TextureEncoderConfig:
     """Sizes of the encoder."""
 
     resolution: int = 64
-    """Texels a side that the network sees; finer textures are averaged down."""
+    """Texels a side of the input; finer textures are averaged down."""
     positional_maps: int = 6
-    """Learned maps beside the texture: they tell the convolutions where on the head they are."""
+    """Learned maps beside the texture: position in the layout, which convolutions alone do not have."""
     channels: tuple[int, ...] = (40, 80, 112, 128)
     """Channels at each halving of the resolution."""
     narrow_channels: int = 32
@@ -92,8 +92,8 @@ class TextureEncoder(nn.Module):
         self.directions = nn.Parameter(torch.zeros(config.offset_directions, num_layers, generator.latent_size))
 
     def features(self, texture: Tensor, visibility: Tensor, delighted: Tensor) -> Tensor:
-        """What the network makes of a texture (B, R, R, 3), sRGB-encoded, seen where visibility (B, R, R, 1) in [0, 1]
-        says; delighted (B,) bool tells the textures from which a fit has taken the light: (B, H).
+        """(B, H) features of textures (B, R, R, 3), sRGB-encoded, with visibility (B, R, R, 1) in [0, 1]; `delighted` (B,)
+        bool marks de-lit ones.
 
         InputError when shapes do not go together or R is no multiple of the network's resolution.
         """
@@ -119,15 +119,14 @@ class TextureEncoder(nn.Module):
     def encode(
         self,
         texture: Tensor,  # (B, R, R, 3) sRGB-encoded
-        visibility: Tensor,  # (B, R, R, 1) in [0, 1]; what the texture holds where it is 0 does not matter
+        visibility: Tensor,  # (B, R, R, 1) in [0, 1]; texels of visibility 0 are ignored
         *,
         delighted: bool = False,
     ) -> Tensor:
-        """The guess: W+ (B, L, D) of the generator that the encoder was trained for. Errors as `features`.
+        """Predicted W+ (B, L, D) of the generator that the encoder was trained for. Errors as `features`.
 
-        A lit texture's guess is the most likely albedo, its tone told from colour and contrast; that of a texture whose
-        light a fit has taken out (`delighted`) keeps the fit's brightness, right or wrong, so that seen and unseen
-        agree.
+        Of a lit texture the most likely albedo is predicted, its level from colour and contrast; of a de-lit one
+        (`delighted`) the level is kept, so that observed and unobserved texels agree.
         """
         return cast("Tensor", self(texture, visibility, torch.full((len(texture),), delighted)))
 
@@ -135,8 +134,8 @@ class TextureEncoder(nn.Module):
         return cast("nn.ModuleList", self.body[name])
 
     def _inputs(self, texture: Tensor, visibility: Tensor, delighted: Tensor) -> Tensor:
-        """(B, C, R', R'): logarithms of colour, in which light adds to albedo; visibility; both mirrored; whether the
-        light is gone; positions."""
+        """(B, C, R', R') inputs: logarithms of colour, in which light adds to albedo; visibility; both mirrored; whether
+        the texture is de-lit; positional maps."""
         resolution = self.config.resolution
         expected = (*texture.shape[:3], 1)
         if texture.dim() != 4 or texture.shape[3] != COLOR_CHANNELS or visibility.shape != expected:
@@ -154,9 +153,9 @@ class TextureEncoder(nn.Module):
         color = ((srgb_to_linear(texture) + DARKEST).log() - MIDDLE_LOG).permute(0, 3, 1, 2) * weight
         if side > resolution:
             weight, color = (functional.avg_pool2d(x, side // resolution) for x in (weight, color))
-        seen = torch.cat([color, weight], 1)
-        known = delighted.to(seen.dtype)[:, None, None, None].expand_as(weight)
-        return torch.cat([seen, seen.flip(-1), known, self.positions.expand(len(seen), -1, -1, -1)], 1)
+        observed = torch.cat([color, weight], 1)
+        known = delighted.to(observed.dtype)[:, None, None, None].expand_as(weight)
+        return torch.cat([observed, observed.flip(-1), known, self.positions.expand(len(observed), -1, -1, -1)], 1)
 
 
 def encoder_for(generator: ReflectanceGenerator, config: TextureEncoderConfig | None = None) -> TextureEncoder:

@@ -1,4 +1,4 @@
-"""How much one keyframe's colours differ from what all others let expect of it."""
+"""Disagreement of one keyframe's colours with their prediction from all other keyframes."""
 
 import numpy as np
 import torch
@@ -7,11 +7,11 @@ from fitme.arrays import Float32Array
 from fitme.color import linear_to_srgb
 
 LARGEST_DIFFERENCE = 0.25
-"""sRGB-encoded difference beyond which a texel counts no more than this."""
+"""Bound of a texel's difference, sRGB-encoded."""
 
 
 LEAST_WEIGHT = 50.0
-"""Summed weight of shared texels below which there is nothing to compare."""
+"""Summed weight of shared texels below which keyframes are not compared."""
 
 
 def disagreement(
@@ -19,8 +19,8 @@ def disagreement(
     seen: Float32Array,  # (S, 3) linear
     weight: Float32Array,  # (S,)
 ) -> float:
-    """Mean difference, in sRGB-encoded units and bounded for each texel, between a keyframe and what all others let
-    expect of it; NaN where they share too little."""
+    """Weighted mean difference of observed (`seen`) from expected colours, sRGB-encoded, each bounded by
+    `LARGEST_DIFFERENCE`; NaN where the summed weight is below `LEAST_WEIGHT`."""
     if weight.sum() < LEAST_WEIGHT:
         return float("nan")
     encoded = [linear_to_srgb(torch.from_numpy(colors)).numpy() for colors in (expected, seen)]

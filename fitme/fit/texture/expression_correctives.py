@@ -1,4 +1,4 @@
-"""The albedo that single keyframes show beside the fused one: correctives of the expressions that they have."""
+"""Extraction of albedo correctives: differences of single frames' albedo from the fused one, by expression."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,24 +15,24 @@ from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.shape.regions import Region
 
 EXPRESSIVE = (Region.SKIN, Region.LIPS, Region.EYES, Region.MOUTH_INTERIOR, Region.TEETH)
-"""What an expression changes; hair, ears and neck change with the view."""
+"""Regions that an expression changes; differences in hair, ears and neck come from the view."""
 MOST_EXPRESSIONS = 72
-"""Expressions at most: those that differ most."""
+"""Largest number of expressions, chosen by farthest-point sampling."""
 MOST_MAPS = 24
-"""Maps at most from which their changes are mixed."""
+"""Largest rank of their differences."""
 GRAM_STRIDE = 4
-"""Every so many texels tell how alike changes are."""
+"""Every so many texels enter the Gram matrix of the differences."""
 
 
 @dataclass(frozen=True)
 class ExpressionView:
-    """What one picture shows of the albedo, and with which expression."""
+    """De-lit albedo of one frame, and its expression."""
 
     view_albedo: ViewAlbedo
     expression: Float32Array
     """(52,)."""
     sharpness: float
-    """Of the face in the picture."""
+    """Of the face in the image."""
 
 
 def albedo_correctives(
@@ -43,9 +43,11 @@ def albedo_correctives(
     gram: torch.Tensor,
     settings: FusionSettings,
 ) -> AlbedoCorrectives | None:
-    """Of the pictures whose expressions differ most; None without any.
+    """Correctives of the frames whose expressions differ most; None without frames.
 
-    A texel counts as far as a picture shows it well by itself; beyond that it is as seen by all.
+    :param rested: maps that the correctives are added to.
+    :param seen: maps that a frame's texels fall back to where the frame itself has little weight.
+    :param gram: (52, 52) m^2, see `fitme.fit.texture.expression_distance`.
     """
     if not views:
         return None

@@ -1,4 +1,4 @@
-"""How much expressions differ: by how far they move the face, so that a jaw counts for more than a nostril."""
+"""Distance of expressions: root mean square displacement of the face between them."""
 
 import numpy as np
 import torch

@@ -1,6 +1,7 @@
-"""What an open mouth shows where no picture has shown it: dark below the upper teeth and above the lower ones, which
-lie in the shade of the lips, and nothing mirrored. What shows of a mouth changes from teeth to a dark opening with
-every expression; a mirrored light would stay, and lift the dark to grey."""
+"""Albedo of the inside of an open mouth: dark below the upper teeth and above the lower ones, without specular term.
+
+A keyframe shows teeth or a dark opening, depending on its expression; lower teeth lie in the shade of the lips. A
+specular term would lift the dark to grey under every light."""
 
 from dataclasses import dataclass, replace
 
@@ -16,29 +17,29 @@ from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 
 DARK = (0.08, 0.025, 0.022)
-"""Linear albedo of the depth of a mouth."""
+"""Linear albedo of the depth of the mouth."""
 TOOTH_ENDS, DARK_FROM = 0.1, 0.4
-"""Shares of the way from a row's edge to the rim of what hangs behind it, between which unseen teeth end."""
+"""Shares of the distance from the edge of a row of teeth to the rim behind it, between which teeth fade to depth."""
 LOWER_TEETH_SHADE = 0.4
 """Share of the light on upper teeth that reaches lower ones."""
 MOVES_ALONG = 0.1
-"""Share of the farthest way of any tooth, when the jaw opens, from which a tooth counts as a lower one."""
+"""Share of the largest displacement of any tooth by `jawOpen` from which a tooth counts as a lower one."""
 BEHIND_LIPS = (Region.MOUTH_INTERIOR, Region.TEETH)
 
 
 @dataclass(frozen=True, eq=False)
 class OpenMouth:
-    """The texels behind the lips."""
+    """Texels behind the lips."""
 
     depth: Tensor
-    """(1, R, R, 1) float32 in [0, 1]: 1 at texels that show the depth of a mouth, 0 on teeth and all else."""
+    """(1, R, R, 1) float32 in [0, 1]: 1 at the depth of the mouth, 0 on teeth and outside."""
     shade: Tensor
-    """(1, R, R, 1) float32: factor of albedos, 1 but on lower teeth."""
+    """(1, R, R, 1) float32: factor of diffuse albedo, below 1 on lower teeth only."""
     outside: Tensor
     """(1, R, R, 1) float32: 0 behind the lips, 1 elsewhere."""
 
     def over(self, maps: ReflectanceMaps) -> ReflectanceMaps:
-        """Maps of the same resolution with the mouth's depth laid over."""
+        """Maps (1, R, R, C) with the dark mouth over `maps` of resolution R."""
         dark = torch.tensor(DARK).expand_as(maps.diffuse)
         return replace(
             maps, diffuse=torch.lerp(self.shade * maps.diffuse, dark, self.depth), specular=maps.specular * self.outside
@@ -46,7 +47,7 @@ class OpenMouth:
 
 
 def open_mouth(model: MorphableModel, resolution: int) -> OpenMouth:
-    """Of a model, for maps of a resolution."""
+    """Mouth of a model in maps of `resolution` texels a side."""
     table = texel_table(model, resolution)
     rim = teeth_and_behind(model) & ~model.vertex_mask(Region.TEETH)
     away = table.interpolate(rim.float()[:, None]).numpy()

@@ -1,4 +1,4 @@
-"""Texels' values without their fine detail, on maps of half the side: where only tone counts."""
+"""Low-pass filters of texel values, on maps of half the side, for what does not need fine detail."""
 
 import cv2
 import numpy as np
@@ -9,11 +9,11 @@ from fitme.fit.texture.unprojection import TexelTable
 COARSER = 2
 """Texels of the table per texel a side of the maps."""
 TINY = 1e-6
-"""Sums of weights are kept above this when something is divided by them."""
+"""Lower bound of summed weights in denominators."""
 
 
 def weighted_map(table: TexelTable, values: Float32Array, weight: Float32Array) -> Float32Array:
-    """Values (N, C) times weights (N, 1) of the table's texels, with the weights behind them, as a map
+    """Values (N, C) times weights (N, 1) of the table's texels, stacked with the weights, as a map
     (R / 2, R / 2, C + 1)."""
     full = table.to_map(np.concatenate([values * weight, weight], 1).astype(np.float32))
     side = (table.resolution // COARSER,) * 2
@@ -27,7 +27,7 @@ def at_texels(table: TexelTable, coarse: Float32Array) -> Float32Array:
 
 
 def blurred(coarse: Float32Array, sigma: float) -> Float32Array:
-    """A map by a Gaussian filter; `sigma` is a share of its side."""
+    """Gaussian blur of a map (H, W, C); `sigma` is a share of its side."""
     return np.asarray(cv2.GaussianBlur(coarse, (0, 0), sigma * len(coarse)), np.float32)
 
 

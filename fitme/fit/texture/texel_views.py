@@ -1,4 +1,4 @@
-"""A model's texels as pictures show them: what fusion and a single frame's light start from."""
+"""Observation of a model's texels in images: input of fusion and of a single frame's illumination."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ from fitme.shape.morphable_model import MorphableModel
 
 
 class TexelViews:
-    """Samples pictures at the texels of one resolution."""
+    """Sampler of images at the texels of one resolution."""
 
     def __init__(self, model: MorphableModel, backend: RasterizerBackend, resolution: int) -> None:
         self._model = model
@@ -37,15 +37,21 @@ class TexelViews:
         image: UInt8Array,
         usable: Float32Array,
     ) -> TexelObservation:
-        """The texels in a picture (H, W, 3) by the tracker's `camera`; `usable` (H, W) weighs its pixels."""
+        """Texels observed in an image (H, W, 3) sRGB.
+
+        :param identity: (K,) standard deviations.
+        :param focal: focal length over the longer side of the image; replaces that of `camera`.
+        :param camera: the tracker's camera of the image.
+        :param usable: (H, W) in [0, 1] weights of pixels.
+        """
         posed = posed_vertices(self._model, estimate, identity)
         seen = unproject(self.table, self._model, posed, camera_of(camera, focal), image, usable, self._backend)
-        # What shows of a mouth that is nearly shut is the dark line between the lips.
+        # A mouth that is nearly shut shows only the dark line between the lips.
         opening = np.where(self._behind_lips, mouth_shade(self._model).opening(posed), 1.0)
         return replace(seen, weight=(seen.weight * opening).astype(np.float32))
 
     def at_texels(self, texture: Tensor) -> Float32Array:
-        """Values (N, C) of a map (1, R, R, C) of any resolution at the texels."""
+        """(N, C) a map (1, R, R, C) of any resolution at the texels, bilinear, antialiased where it is finer."""
         side = (self.table.resolution,) * 2
         channels_first = texture.permute(0, 3, 1, 2)
         resized = functional.interpolate(channels_first, size=side, mode="bilinear", antialias=True)
@@ -54,7 +60,7 @@ class TexelViews:
     def light(
         self, view: TexelObservation, maps: ReflectanceMaps, settings: LightSettings, prior: Float32Array | None
     ) -> Float32Array:
-        """(9, 3) light under which maps look as they are seen."""
+        """(9, 3) least-squares light of a view, given the maps; `prior` (9, 3) or None."""
         specular = self.at_texels(maps.specular)
         surface = lit_surface(view.normals, view.toward_viewer, specular, self.table.occlusion)
         weight = view.weight * self.table.within(LIGHT_REGIONS)

@@ -1,4 +1,4 @@
-"""What keyframes show of each texel: colours sampled from the pictures into UV, weighted by how well they are seen."""
+"""Unprojection of images into UV: colours at the texels, weighted by visibility and viewing angle."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,30 +21,30 @@ from fitme.shape.raster import uv_raster
 from fitme.shape.regions import Region
 
 DEPTH_TOLERANCE_M = 0.003
-"""A texel farther behind the nearest surface than this is hidden."""
+"""Depth behind the nearest surface beyond which a texel is hidden."""
 GRAZING_COSINE = 0.2
-"""Below this cosine between normal and viewing direction a texel is too oblique to be worth sampling."""
+"""Cosine between normal and viewing direction below which a texel is not sampled."""
 VIEW_ANGLE_POWER = 2.0
-"""Power of that cosine in a texel's weight."""
+"""Exponent of the cosine in a texel's weight."""
 
 
 @dataclass(frozen=True)
 class TexelTable:
-    """The texels that the mesh covers, N of them, and where they lie on it."""
+    """N texels that the mesh covers, and their places on it."""
 
     resolution: int
     rows: IndexArray
-    """(N,)."""
+    """(N,) row in the map, 0 at its top."""
     columns: IndexArray
-    """(N,)."""
+    """(N,) column in the map."""
     weights: csr_array
-    """(N, V) float32 barycentric coordinates of the texels: what vertex attributes are multiplied with."""
+    """(N, V) float32 barycentric coordinates: texel values are `weights @ vertex attributes`."""
     region: Int64Array
     """(N,) `fitme.shape.regions.Region` of each texel."""
     nearest: Int32Array
     """(2, R, R) row and column of the covered texel nearest to each texel."""
     occlusion: Float32Array
-    """(N, 1) share of the surroundings' light that reaches each texel."""
+    """(N, 1) ambient occlusion: share of the surroundings' light that reaches each texel, [0, 1]."""
 
     def interpolate(self, attributes: Tensor) -> Tensor:
         """Vertex attributes (V, C) at the texels (N, C)."""
@@ -57,16 +57,16 @@ class TexelTable:
         return image
 
     def to_filled_map(self, values: Float32Array) -> Float32Array:
-        """The same with the nearest covered texel's value elsewhere, so that filtering at seams finds no holes."""
+        """Map (R, R, C) with the nearest covered texel's value elsewhere, so that filtering at seams finds no holes."""
         filled: Float32Array = self.to_map(values)[self.nearest[0], self.nearest[1]]
         return filled
 
     def within(self, regions: Iterable[Region]) -> BoolArray:
-        """(N,) which texels belong to any of the regions."""
+        """(N,) mask of the texels of the regions."""
         return np.isin(self.region, [int(region) for region in regions])
 
     def from_map(self, image: Float32Array) -> Float32Array:
-        """The texels' values (N, C) of a map (R, R, C)."""
+        """Texel values (N, C) of a map (R, R, C)."""
         return image[self.rows, self.columns]
 
     def mirrored(self, values: Float32Array) -> Float32Array:
@@ -79,9 +79,9 @@ class TexelObservation:
     """One keyframe's view of the texels."""
 
     color: Float32Array
-    """(N, 3) linear sRGB as seen, light included."""
+    """(N, 3) linear sRGB colours of the image, light included."""
     weight: Float32Array
-    """(N,) 0 where hidden, oblique, outside the picture or occluded, towards 1 where seen head-on."""
+    """(N,) 0 where hidden, oblique, outside the image or occluded, towards 1 where viewed frontally."""
     normals: Float32Array
     """(N, 3) unit geometric normals in view space."""
     toward_viewer: Float32Array
@@ -90,7 +90,7 @@ class TexelObservation:
 
 @lru_cache(maxsize=4)
 def texel_table(model: MorphableModel, resolution: int) -> TexelTable:
-    """The texels that the model's UV layout covers at a resolution; kept for whoever asks again."""
+    """The texels that the model's UV layout covers at a resolution; cached."""
     coverage = uv_raster(model, resolution)
     rows, columns = np.nonzero(coverage.triangle >= 0)
     triangle = coverage.triangle[rows, columns]
@@ -124,10 +124,11 @@ def unproject(
     usable: Float32Array,  # (H, W) in [0, 1]
     backend: RasterizerBackend,
 ) -> TexelObservation:
-    """Sample a picture at every texel that it shows.
+    """Sample an image at every texel that it shows.
 
-    `view_vertices` is the posed mesh in view space, `camera` the one of `image`, `usable` says which pixels belong to
-    the face and are not covered by something else.
+    :param view_vertices: posed mesh in view space.
+    :param camera: of `image`.
+    :param usable: weights of pixels, 0 off the head and where something covers it.
     """
     normals_at_vertices = vertex_normals(view_vertices[None], model.triangles)[0]
     surface_points = table.interpolate(torch.cat([view_vertices, normals_at_vertices], -1))  # (N, 6)
@@ -136,7 +137,7 @@ def unproject(
     cosine = (normals * toward_viewer).sum(-1).numpy()
     pixels = camera.project(positions).numpy()
     surface = depth_image(view_vertices, model.triangles, camera, backend)
-    # The farthest of the neighbouring depths, so that rounding at a silhouette hides nothing that is seen.
+    # Visibility: the farthest of the neighbouring depths, so that rounding at a silhouette hides no visible texel.
     surface = np.asarray(cv2.dilate(surface, np.ones((3, 3), np.uint8)), np.float32)
     nearest = _sample(surface, pixels, cv2.INTER_NEAREST)
     hidden = -positions[:, 2].numpy() > nearest + DEPTH_TOLERANCE_M

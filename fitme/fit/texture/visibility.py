@@ -1,4 +1,4 @@
-"""Which pixels of a keyframe may be believed to show the head."""
+"""Weights of a keyframe's pixels: the uncovered head against background and hands."""
 
 import cv2
 import numpy as np
@@ -14,11 +14,11 @@ AROUND_GROWTH = 0.6
 MARGIN_SHARE = 0.03
 """Margin kept from background and hands, over the side of the face."""
 EDGE_SHARE = 0.3
-"""Blur of the mask's edge over that margin: little enough not to reach beyond it, however many pictures add up."""
+"""Blur of the mask's edge over that margin: little enough not to reach beyond it, however many images are summed."""
 
 
 class Visibility:
-    """Tells the uncovered head from background and hands. Holds the networks that do."""
+    """Segmentation of the uncovered head from background and hands. Owns the networks."""
 
     def __init__(self) -> None:
         self._person = PersonSegmenter()
@@ -37,6 +37,6 @@ class Visibility:
         return np.asarray(cv2.GaussianBlur(weight, (0, 0), EDGE_SHARE * margin_px), np.float32)
 
     def close(self) -> None:
-        """Release the networks."""
+        """Release the networks; the object is unusable then."""
         self._person.close()
         self._hands.close()
