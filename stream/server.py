@@ -16,7 +16,7 @@ from stream.web.app import Service, create_app
 from stream.web.session_folders import SessionFolders
 
 BACKLOG = 128
-"""Connections that may wait while the engine warms up."""
+"""Connections that may wait to be accepted."""
 SHUTDOWN_TIMEOUT_S = 5
 """How long open requests and websockets may take to end."""
 
@@ -27,6 +27,10 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
+
+    def handle_failure(self) -> None:
+        """Stop: there is no engine to serve with."""
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """See `uvicorn.Server.shutdown`."""
@@ -41,6 +45,7 @@ def run_server(settings: ServeSettings) -> None:
 
     :raises ConfigError: if the certificate cannot be used, or the port is taken.
     :raises StoreError: if another server uses the store, or it cannot be written.
+    :raises EngineError: if the engine cannot start.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("aioice").setLevel(logging.WARNING)
@@ -60,7 +65,12 @@ def _serve(settings: ServeSettings, folders: SessionFolders, listener: socket.so
     scheme = "http" if settings.tls_cert is None else "https"
     port = listener.getsockname()[1]
     print(f"warming up; the page will be at {scheme}://{settings.host}:{port}/", flush=True)
-    _Server(_server_config(settings, app), app.state.service).run(sockets=[listener])
+    service: Service = app.state.service
+    server = _Server(_server_config(settings, app), service)
+    service.on_failure = server.handle_failure
+    server.run(sockets=[listener])
+    if service.failure is not None:
+        raise service.failure
 
 
 def _server_config(settings: ServeSettings, app: Starlette) -> uvicorn.Config:

@@ -36,8 +36,8 @@ secret: 192 random bits that are never listed anywhere. Whoever holds it may wat
     the session has ended, but something of it could not be removed yet; erasing is tried again until all is gone, by
     later servers, too.
 ``GET /healthz``
-    200 ``{"status": "ok", "sessions": int, "loop_lag_ms": float}``, or 503 with ``"status": "loop_blocked"`` or
-    ``"engine_gone"``.
+    200 ``{"status": "ok", "sessions": int, "loop_lag_ms": float}``, or 503 with ``"status": "starting"``,
+    ``"loop_blocked"`` or ``"engine_gone"``.
 ``GET /`` and everything else
     The page: the files of ``client/``.
 

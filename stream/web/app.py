@@ -72,21 +72,35 @@ class Service:
         self.engine = engine
         self.sessions = SessionTable(settings, engine, folders)
         self.monitor = LoopMonitor()
+        self.started = False
+        """The engine is warm: sessions can begin."""
+        self.failure: EngineError | None = None
+        """Why the engine could not start."""
+        self.on_failure: Callable[[], None] = lambda: None
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
-        """Start the engine before the first request, end all sessions after the last."""
+        """Start the engine in the background, so that requests are answered meanwhile; end all sessions at last."""
         await self.sessions.sweep()  # before the engine warms up: what is over does not wait for that
-        await self.engine.start()
-        self.sessions.start()
-        monitoring = asyncio.create_task(self.monitor.run())
+        tasks = [asyncio.create_task(self._start()), asyncio.create_task(self.monitor.run())]
         try:
             yield
         finally:
-            monitoring.cancel()
-            await asyncio.gather(monitoring, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self.sessions.stop()
             await self.engine.stop()
+
+    async def _start(self) -> None:
+        try:
+            await self.engine.start()
+        except EngineError as error:
+            self.failure = error
+            self.on_failure()
+            return
+        self.sessions.start()
+        self.started = True
 
     async def config(self, _request: Request) -> Response:
         """``GET /config``"""
@@ -108,7 +122,9 @@ class Service:
     async def health(self, _request: Request) -> Response:
         """``GET /healthz``"""
         status = "ok"
-        if not self.engine.healthy:
+        if not self.started:
+            status = "starting"
+        elif not self.engine.healthy:
             status = "engine_gone"
         elif self.monitor.worst_s > self.settings.max_loop_lag_s:
             status = "loop_blocked"
@@ -173,6 +189,9 @@ class Service:
             await websocket.send_text(self.sessions.hello(websocket.path_params["session"], resumed=False).to_json())
             await websocket.close(CLOSE_OTHER_VERSION, str(error))
             return
+        if not self.started:
+            await websocket.close(CLOSE_FULL, "the engine is starting")
+            return
         try:
             session = await self.sessions.activate(websocket.path_params["session"])
             outbox = self.sessions.join(session)
@@ -209,8 +228,8 @@ class Service:
                 outbox.put(ErrorEvent(_status_and_code(error)[1], str(error)))
 
     def _check_engine(self) -> None:
-        if not self.engine.healthy:
-            raise EngineError("the engine is starting again: try again in a moment")
+        if not self.started or not self.engine.healthy:
+            raise EngineError("the engine is starting: try again in a moment")
 
     async def _body(self, request: Request, decoder: msgspec.json.Decoder[T]) -> T:
         """Body of a request, decoded strictly.
