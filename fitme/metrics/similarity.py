@@ -73,7 +73,7 @@ def _ssim_map(a: npt.NDArray[Any], b: npt.NDArray[Any], *, peak: float) -> Float
     """
     from skimage.metrics import structural_similarity  # 0.4 s to import
 
-    _, similarity = structural_similarity(
+    _, similarity = structural_similarity(  # type: ignore[no-untyped-call]
         a, b, data_range=peak, channel_axis=-1, full=True, gaussian_weights=True, use_sample_covariance=False
     )
     return np.asarray(similarity.mean(-1))

@@ -69,8 +69,9 @@ class RasterizerBackend(Protocol):
 
 
 def select_backend(device: torch.device | str) -> RasterizerBackend:
-    """The backend for tensors on a device: numba kernels for the CPU, nvdiffrast for CUDA.
+    """Choose the backend for tensors on a device: numba kernels for the CPU, nvdiffrast for CUDA.
 
+    :param device: a torch device, or one of `fitme.render.devices.DeviceName`.
     :raises BackendError: nvdiffrast is needed and not installed, or nothing serves this device.
     """
     from fitme.errors import BackendError

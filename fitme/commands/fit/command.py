@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from fitme.errors import InputError
+from fitme.render.devices import DeviceName
 from fitme.track.settings import IdentityName, TrackerName
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
-DEVICES = ("cpu", "cuda")
 
 
 def fit(
@@ -38,7 +38,7 @@ def fit(
     """
     if not inputs and session is None:
         raise InputError("name photos or a video to fit, or a --session to go on from")
-    _check_choice("--device", device, DEVICES)
+    _check_choice("--device", device, get_args(DeviceName))
     _check_choice("--tracker", tracker, get_args(TrackerName))
     _check_choice("--identity", identity, get_args(IdentityName))
     from fitme.commands.fit.startup import started, uncollected

@@ -3,10 +3,11 @@
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from fitme.ingest.candidates import Candidate
 from fitme.ingest.prefetch import Prefetcher
+from fitme.render.devices import DeviceName
 from fitme.track.settings import NetworkSettings, TrackerSettings
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from fitme.shape import MorphableModel
     from fitme.track.identity import DlibEmbedder
 
-DeviceName = Literal["cpu", "cuda"]
 DEFAULT_SECONDS: Final = 50.0
 """Refinement after which an avatar is as good as a short clip makes it."""
 LARGEST_HOLDOUT: Final = 0.9
