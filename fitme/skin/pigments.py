@@ -14,6 +14,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from fitme.arrays import Float32Array, Float64Array
+from fitme.skin.cielab import D65_WHITE_XYZ, XYZ_TO_SRGB, lab_of_linear
 
 WAVELENGTHS_NM: Float64Array = np.arange(400.0, 701.0, 10.0)
 
@@ -31,10 +32,6 @@ _DAYLIGHT_D65 = (
     96.3, 95.8, 88.7, 90.0, 89.6, 87.7, 83.3, 83.7, 80.0, 80.2, 82.3, 78.3, 69.7, 71.6,
 )  # fmt: skip
 """CIE standard illuminant D65 at `WAVELENGTHS_NM`, relative."""
-XYZ_TO_SRGB: Float64Array = np.array(
-    [[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]], np.float64
-)
-D65_WHITE_XYZ = (0.9505, 1.0, 1.089)
 
 EPIDERMIS_PATH_MM = 0.16
 """Path length of light through the melanin layer, down and up, slant included."""
@@ -76,10 +73,8 @@ def skin_color(melanin: Float64Array, blood: Float64Array) -> Float32Array:
 def ita_of_albedo(albedo: Float32Array) -> Float64Array:
     """Individual typology angle (ITA) in degrees (...) of linear sRGB albedos (..., 3): atan((L* - 50) / b*),
     CIELAB."""
-    xyz = albedo.astype(np.float64) @ np.linalg.inv(XYZ_TO_SRGB).T / np.array(D65_WHITE_XYZ)
-    knee = (6.0 / 29.0) ** 3
-    f = np.where(xyz > knee, np.cbrt(np.maximum(xyz, knee)), xyz / (3.0 * (6.0 / 29.0) ** 2) + 4.0 / 29.0)
-    lightness, b = 116.0 * f[..., 1] - 16.0, 200.0 * (f[..., 1] - f[..., 2])
+    lab = lab_of_linear(albedo)
+    lightness, b = lab[..., 0], lab[..., 2]
     return cast("Float64Array", np.degrees(np.arctan2(lightness - 50.0, np.maximum(b, 1e-6))))
 
 

@@ -11,8 +11,8 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from fitme.arrays import BoolArray, Float32Array, Float64Array, RealArray
 from fitme.shape.regions import Region
+from fitme.skin.cielab import XYZ_TO_SRGB, lab_of_linear, linear_of_lab
 from fitme.skin.layers import lip_mask
-from fitme.skin.pigments import D65_WHITE_XYZ, XYZ_TO_SRGB
 from fitme.skin.skin_tone_classes import skin_tone_mask
 from fitme.skin.texel_geometry import TexelGeometry
 
@@ -40,7 +40,6 @@ _EDGE_TEXELS = 0.8
 _SMALLEST_LIGHT = 1e-3
 SMALLEST_ALBEDO, LARGEST_ALBEDO = 0.003, 0.95
 _LUMINANCE = np.linalg.inv(XYZ_TO_SRGB)[1]
-_KNEE = 6.0 / 29.0
 
 
 def skin_mask(diffuse: Float32Array, texel_geometry: TexelGeometry) -> Float32Array:
@@ -104,22 +103,6 @@ def match_curve(values: RealArray, source: RealArray, reference: RealArray) -> F
     curve += np.mean(heights) - np.mean(curve)
     inner = np.interp(values, places, curve)
     return np.asarray(inner + np.minimum(values - places[0], 0.0) + np.maximum(values - places[-1], 0.0))
-
-
-def lab_of_linear(linear: RealArray) -> Float64Array:
-    """CIELAB (..., 3) under D65 of linear sRGB (..., 3)."""
-    xyz = np.asarray(linear, np.float64) @ np.linalg.inv(XYZ_TO_SRGB).T / np.array(D65_WHITE_XYZ)
-    f = np.where(xyz > _KNEE**3, np.cbrt(np.maximum(xyz, _KNEE**3)), xyz / (3.0 * _KNEE**2) + 4.0 / 29.0)
-    x, y, z = np.moveaxis(f, -1, 0)
-    return np.stack([116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)], -1)
-
-
-def linear_of_lab(lab: RealArray) -> Float64Array:
-    """Linear sRGB (..., 3) of CIELAB (..., 3) under D65; may be outside [0, 1]."""
-    y = (lab[..., 0] + 16.0) / 116.0
-    f = np.stack([y + lab[..., 1] / 500.0, y, y - lab[..., 2] / 200.0], -1)
-    xyz = np.where(f > _KNEE, f**3, 3.0 * _KNEE**2 * (f - 4.0 / 29.0))
-    return np.asarray(xyz * np.array(D65_WHITE_XYZ) @ XYZ_TO_SRGB.T, np.float64)
 
 
 def _difference_from_skin(diffuse: Float32Array, texel_geometry: TexelGeometry) -> tuple[RealArray, RealArray]:

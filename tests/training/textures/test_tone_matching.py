@@ -7,15 +7,14 @@ from hypothesis import strategies as st
 
 from fitme.color import linear_to_bytes
 from fitme.shape.regions import Region
+from fitme.skin.cielab import lab_of_linear, linear_of_lab
 from fitme.skin.layers import lip_mask
 from fitme.skin.painter import synthesize_skin
 from fitme.skin.pigments import ita_of_albedo
 from fitme.skin.skin_tone_classes import skin_ita_deg, skin_tone_mask
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.textures.tone_matching import (
-    lab_of_linear,
     light_between_hairs,
-    linear_of_lab,
     match_curve,
     match_tone,
     skin_mask,
