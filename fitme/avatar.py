@@ -1,8 +1,8 @@
-"""What a fit yields: the shape and the reflectance of one person, with its file format.
+"""Avatar: shape and reflectance of one person as a fit yields them, with the file format.
 
 File format, version 2: a safetensors file, conventionally `avatar.safetensors`. Tensors: `identity` (K,) float32 and,
 of each modality in `fitme.reflectance.modality.MODALITIES`, its map (H, W, C) float16 by its name (`diffuse`,
-`specular`, `normals`; others where the program that wrote the file knew them); optionally what expressions change,
+`specular`, `normals`; others where the program that wrote the file knew them); optionally the albedo correctives,
 `correctives.expressions` (M, 52), `correctives.gram` (52, 52) and `correctives.mixing` (M, K) float32,
 `correctives.deltas` (K, H, W, 3) float16. String metadata: `format`, `version`, `focal`, `stage`, `name` and `created`.
 """
@@ -37,22 +37,22 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class Avatar:
-    """A relightable head: all that is needed to draw the person with any expression, from any side, in any light."""
+    """A relightable head: all data to render the person with any expression, from any side, in any light."""
 
     identity: Tensor
     """(K,) float32 coefficients of the morphable model, in standard deviations."""
     maps: ReflectanceMaps
     """Reflectance in the model's UV layout, a batch of one on the CPU."""
     focal: float
-    """Focal length of the pictures it was fitted to, over their longer side."""
+    """Focal length of the keyframes over the longer side of their images."""
     stage: Stage
     """The furthest stage of the fit."""
     name: str = "avatar"
-    """What the user calls it."""
+    """Name given by the user."""
     created: datetime = field(default_factory=_now)
-    """When it was made; timezone-aware."""
+    """Time of creation; timezone-aware."""
     correctives: AlbedoCorrectives | None = None
-    """What expressions change in the diffuse map; None where it is not known."""
+    """Changes of the diffuse map with the expression; None before they are extracted."""
 
     def __post_init__(self) -> None:
         if self.identity.ndim != 1:
@@ -66,11 +66,11 @@ class Avatar:
             )
 
     def maps_with(self, expression: Tensor) -> ReflectanceMaps:
-        """The maps as they are with an expression (52,)."""
+        """The maps with the correctives of an expression (52,)."""
         return with_expression(self.maps, self.correctives, expression)
 
     def named(self, name: str) -> "Avatar":
-        """The same avatar under another name."""
+        """A copy of the avatar under another name."""
         return replace(self, name=name)
 
     def save(self, path: Path) -> None:

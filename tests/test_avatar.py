@@ -73,6 +73,16 @@ def test_damaged_correctives_are_refused(tmp_path: Path, avatar: Avatar):
         Avatar.load(file)
 
 
+def test_an_unknown_stage_is_refused(tmp_path: Path, avatar: Avatar):
+    file = tmp_path / "a.safetensors"
+    avatar.save(file)
+    with safe_open(file, framework="pt") as opened:
+        tensors, metadata = {key: opened.get_tensor(key) for key in opened.keys()}, opened.metadata()  # noqa: SIM118
+    save_file(tensors, file, metadata | {"stage": "finished"})
+    with pytest.raises(ModelFileError, match="metadata is damaged"):
+        Avatar.load(file)
+
+
 def test_truncated_file_is_refused(tmp_path: Path, avatar: Avatar):
     path = tmp_path / FILE_NAME
     avatar.save(path)
