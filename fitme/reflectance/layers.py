@@ -127,8 +127,8 @@ class ModulatedConv(nn.Module):
 
 
 class PositionalMix(nn.Module):
-    """Positional maps of the fixed layout, mixed into channels with weights that a style scales: a matrix product, cheap
-    beside a convolution."""
+    """Positional maps of the fixed layout, mixed into channels with weights that a style scales: a matrix product,
+    cheap beside a convolution."""
 
     def __init__(self, maps: int, outputs: int, latent_size: int, *, gain: float = 1.0) -> None:
         super().__init__()

@@ -92,8 +92,8 @@ class TextureEncoder(nn.Module):
         self.directions = nn.Parameter(torch.zeros(config.offset_directions, num_layers, generator.latent_size))
 
     def features(self, texture: Tensor, visibility: Tensor, delighted: Tensor) -> Tensor:
-        """(B, H) features of textures (B, R, R, 3), sRGB-encoded, with visibility (B, R, R, 1) in [0, 1]; `delighted` (B,)
-        bool marks de-lit ones.
+        """(B, H) features of textures (B, R, R, 3), sRGB-encoded, with visibility (B, R, R, 1) in [0, 1]; `delighted`
+        (B,) bool marks de-lit ones.
 
         InputError when shapes do not go together or R is no multiple of the network's resolution.
         """
@@ -134,8 +134,8 @@ class TextureEncoder(nn.Module):
         return cast("nn.ModuleList", self.body[name])
 
     def _inputs(self, texture: Tensor, visibility: Tensor, delighted: Tensor) -> Tensor:
-        """(B, C, R', R') inputs: logarithms of colour, in which light adds to albedo; visibility; both mirrored; whether
-        the texture is de-lit; positional maps."""
+        """(B, C, R', R') inputs: logarithms of colour, in which light adds to albedo; visibility; both mirrored;
+        whether the texture is de-lit; positional maps."""
         resolution = self.config.resolution
         expected = (*texture.shape[:3], 1)
         if texture.dim() != 4 or texture.shape[3] != COLOR_CHANNELS or visibility.shape != expected:
