@@ -3,42 +3,63 @@
 Frames
 ------
 *model*: glTF's. Right-handed, +Y up, the face looks along +Z, metres, origin midway between the eyeballs.
-*view*: axes of a glTF camera. +X right, +Y up, +Z towards the viewer; what is seen has negative z. A frontal head has
-the identity rotation here, so axis-angle optimisers stay far from their singularity. Lights live in this frame.
+*view*: axes of a glTF camera. +X right, +Y up, +Z towards the viewer; visible points have negative z. A frontal head
+has the identity rotation here, so that axis-angle optimisers stay far from their singularity. Lights are in this frame.
 *camera*: OpenCV's. x right, y down, z forward: `view` with y and z negated.
 *pixel*: x right, y down, (0, 0) is the top-left corner of the top-left pixel, whose centre is (0.5, 0.5).
 """
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fitme.arrays import Float32Array
+from fitme.arrays import Float32Array, Float64Array
 
 VIEW_TO_CAMERA = (1.0, -1.0, -1.0)
-"""Diagonal of the matrix that takes view axes to OpenCV's camera axes (its own inverse)."""
+"""Diagonal of the matrix from view axes to OpenCV's camera axes (its own inverse)."""
 
 _SMALL_ANGLE_RAD = 1e-4
+"""Below this angle Taylor series replace quotients of angles: their error is beyond float64."""
+
+_IDENTITY = np.eye(3)
+_ROTATION_GENERATORS = np.array(
+    [[0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0], [0, -1, 0, 1, 0, 0, 0, 0, 0]], np.float64
+)
+"""(3, 9) matrices [x]x, [y]x and [z]x of the axes, flattened."""
+
+ArrayT = TypeVar("ArrayT", Tensor, Float64Array)
+"""A torch tensor or a float64 NumPy array."""
 
 
-def rotation_matrix(axis_angle: Tensor) -> Tensor:
-    """Rodrigues' formula: axis-angle (..., 3) in radians to rotation matrices (..., 3, 3), smooth at zero."""
+def rotation_matrix(axis_angle: ArrayT) -> ArrayT:
+    """Rotation matrices (..., 3, 3) of axis-angle vectors (..., 3) in radians, by Rodrigues' formula.
+
+    R = I + sin(t)/t [w]x + (1 - cos(t))/t^2 [w]x^2 with t = |w|; both factors by their Taylor series near zero, so that
+    gradients are finite there. Torch tensors stay on their device and are differentiable; NumPy arrays are float64.
+    """
+    xp: Any = torch if isinstance(axis_angle, Tensor) else np
     squared = (axis_angle * axis_angle).sum(-1)  # (...)
     small = squared < _SMALL_ANGLE_RAD**2
-    safe = torch.where(small, torch.ones_like(squared), squared)
-    angle = safe.sqrt()
-    a = torch.where(small, 1.0 - squared / 6.0, angle.sin() / angle)
-    b = torch.where(small, 0.5 - squared / 24.0, (1.0 - angle.cos()) / safe)
+    # The branch that is not taken must not divide by zero either: its gradient would be NaN.
+    safe = xp.where(small, xp.ones_like(squared), squared)
+    angle = xp.sqrt(safe)
+    a = xp.where(small, 1.0 - squared / 6.0, xp.sin(angle) / angle)
+    b = xp.where(small, 0.5 - squared / 24.0, (1.0 - xp.cos(angle)) / safe)
     cross = cross_matrix(axis_angle)
-    identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
-    rotation: Tensor = identity + a[..., None, None] * cross + b[..., None, None] * (cross @ cross)
+    identity: Any = _IDENTITY
+    if isinstance(axis_angle, Tensor):
+        identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
+    rotation: ArrayT = identity + a[..., None, None] * cross + b[..., None, None] * (cross @ cross)
     return rotation
 
 
-def cross_matrix(vector: Tensor) -> Tensor:
-    """Matrices [v]x (..., 3, 3) with [v]x w = v x w, of vectors (..., 3)."""
+def cross_matrix(vector: ArrayT) -> ArrayT:
+    """Matrices [v]x (..., 3, 3) with [v]x w = v x w, of vectors (..., 3): torch tensors or float64 NumPy arrays."""
+    if not isinstance(vector, Tensor):
+        return (vector @ _ROTATION_GENERATORS).reshape(*vector.shape[:-1], 3, 3)  # twice as fast as stacking
     x, y, z = vector.unbind(-1)
     zero = torch.zeros_like(x)
     return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*vector.shape[:-1], 3, 3)
@@ -102,9 +123,9 @@ class HeadPose:
     """(3,) metres; z is negative for a head in front of the camera."""
 
     def yaw_pitch_roll(self) -> tuple[float, float, float]:
-        """Head direction in radians: yaw > 0 looks to the viewer's right, pitch > 0 looks up, roll > 0 tilts to the
-        viewer's left (counter-clockwise on the picture)."""
-        r = rotation_matrix(torch.from_numpy(self.rotation).double()).numpy()
+        """Angles of the head in radians: yaw > 0 looks to the viewer's right, pitch > 0 looks up, roll > 0 tilts to the
+        viewer's left (counter-clockwise in the image)."""
+        r = rotation_matrix(self.rotation.astype(np.float64))
         forward = r[:, 2]
         yaw = float(np.arctan2(forward[0], forward[2]))
         pitch = float(np.arcsin(np.clip(forward[1], -1.0, 1.0)))
@@ -118,7 +139,7 @@ class HeadPose:
         """(4, 4) matrix from model space to OpenCV's camera space, metres."""
         flip = np.array(VIEW_TO_CAMERA)
         extrinsics = np.eye(4, dtype=np.float32)
-        extrinsics[:3, :3] = flip[:, None] * rotation_matrix(torch.from_numpy(self.rotation).double()).numpy()
+        extrinsics[:3, :3] = flip[:, None] * rotation_matrix(self.rotation.astype(np.float64))
         extrinsics[:3, 3] = flip * self.translation
         return extrinsics
 
@@ -134,17 +155,17 @@ class Camera:
     center_y_px: float
     """Principal point, pixels from the top edge."""
     width: int
-    """Picture width in pixels."""
+    """Width of the image in pixels."""
     height: int
-    """Picture height in pixels."""
+    """Height of the image in pixels."""
 
     @staticmethod
     def centered(focal_px: float, width: int, height: int) -> "Camera":
-        """A camera whose principal point is the centre of the picture."""
+        """Camera whose principal point is the centre of the image."""
         return Camera(focal_px, width / 2.0, height / 2.0, width, height)
 
     def window(self, left_px: float, top_px: float, size_px: float, resolution: int) -> "Camera":
-        """The camera that sees only a square window of this one's picture, resampled to `resolution` pixels a side."""
+        """Camera of a square window of this one's image, resampled to `resolution` pixels a side."""
         scale = resolution / size_px
         return Camera(
             self.focal_px * scale,
@@ -164,7 +185,7 @@ class Camera:
     def clip(self, view: Tensor, near_m: float = 0.05, far_m: float = 10.0) -> Tensor:
         """Clip-space positions (..., 4) of view-space points (..., 3).
 
-        Clip y grows downwards, so that row 0 of a rasterized image (clip y = -1, as in nvdiffrast) is the picture's top
+        Clip y grows downwards, so that row 0 of a rasterized image (clip y = -1, as in nvdiffrast) is the image's top
         row.
         """
         depth = -view[..., 2]
@@ -175,5 +196,5 @@ class Camera:
 
 
 def transform(rotation: Tensor, translation: Tensor, points: Tensor) -> Tensor:
-    """Rotate and move points (..., N, 3) by axis-angle rotations (..., 3) and translations (..., 3)."""
+    """Points (..., N, 3), rotated by axis-angle vectors (..., 3) in radians and then moved by translations (..., 3)."""
     return points @ rotation_matrix(rotation).transpose(-1, -2) + translation[..., None, :]

@@ -7,12 +7,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from fitme.geometry import (
     Camera,
     HeadPose,
     axis_angle_from_matrix,
     axis_angle_from_quaternion,
+    cross_matrix,
     quaternion_from_axis_angle,
     quaternion_from_matrix,
     rotation_matrix,
@@ -51,6 +53,20 @@ def test_representations_agree(vector: Vector) -> None:
     torch.testing.assert_close(axis_angle_from_matrix(rotation_matrix(axis)), axis, atol=1e-6, rtol=1e-6)
     assert float(quaternion.norm()) == pytest.approx(1.0)
     assert torch.allclose(quaternion_from_matrix(rotation_matrix(axis)), quaternion, atol=1e-7)
+
+
+@given(vectors)
+def test_arrays_and_tensors_have_one_formula(vector: Vector) -> None:
+    stack = np.array([vector, (0.0, 0.0, 0.0), (1e-6, 0.0, -2e-6)])
+    matrices = rotation_matrix(stack)
+    np.testing.assert_allclose(matrices, rotation_matrix(torch.from_numpy(stack)).numpy(), atol=1e-15)
+    np.testing.assert_allclose(matrices, Rotation.from_rotvec(stack).as_matrix(), atol=1e-14)
+    np.testing.assert_array_equal(rotation_matrix(stack[0]), matrices[0])
+
+
+def test_the_cross_matrix_multiplies_like_the_cross_product() -> None:
+    a, b = np.random.default_rng(0).normal(size=(2, 5, 3))
+    np.testing.assert_allclose((cross_matrix(a) @ b[..., None])[..., 0], np.cross(a, b), atol=1e-14)
 
 
 def test_gradients_near_zero() -> None:

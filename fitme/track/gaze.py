@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from fitme.arrays import Float64Array
-from fitme.geometry import Camera
+from fitme.geometry import Camera, rotation_matrix
 from fitme.shape import landmark_groups
 from fitme.shape.expressions import (
     EXPRESSION_COUNT,
@@ -33,7 +33,6 @@ _DIFFERENCE_RAD: Final = 1e-3
 _DIFFERENCES: Final = _DIFFERENCE_RAD * np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
 _DAMPING: Final = 1e-2
 """Relative to the trace."""
-_TINY: Final = 1e-30
 _YAW_LIMIT: Final = math.radians(MAX_EYE_YAW_DEG)
 _PITCH_LIMIT: Final = math.radians(MAX_EYE_PITCH_DEG)
 _LIMITS: Final = np.array([_PITCH_LIMIT + PITCH_AT_REST_RAD, _YAW_LIMIT])
@@ -119,22 +118,9 @@ def _eye_angles(
 
 
 def _turned(angles: Float64Array, vectors: Float64Array) -> Float64Array:
-    """Vectors (..., 3) turned by rotation vectors with x and y of `angles` (..., 2) and no z (Rodrigues' formula)."""
-    (pitch, yaw), (x, y, z) = np.moveaxis(angles, -1, 0), np.moveaxis(vectors, -1, 0)
-    squared = pitch * pitch + yaw * yaw
-    angle = np.sqrt(squared)
-    sine = np.sinc(angle / np.pi)
-    versine = (1.0 - np.cos(angle)) / np.maximum(squared, _TINY)
-    along = versine * (pitch * x + yaw * y)
-    cosine = 1.0 - versine * squared
-    return np.stack(
-        [
-            cosine * x + sine * yaw * z + along * pitch,
-            cosine * y - sine * pitch * z + along * yaw,
-            cosine * z + sine * (pitch * y - yaw * x),
-        ],
-        -1,
-    )
+    """Vectors (..., 3) rotated by axis-angle vectors whose x and y are `angles` (..., 2), radians, and whose z is 0."""
+    axis_angle = np.concatenate([angles, np.zeros((*angles.shape[:-1], 1))], -1)
+    return np.asarray((rotation_matrix(axis_angle) @ vectors[..., None])[..., 0])
 
 
 def _coefficients(pitch: float, yaw: Float64Array) -> Float64Array:

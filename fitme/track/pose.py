@@ -15,7 +15,7 @@ import torch
 
 from fitme.arrays import Float32Array, Float64Array
 from fitme.bounded_newton import bounded_step, coefficient_bounds
-from fitme.geometry import Camera, HeadPose
+from fitme.geometry import Camera, HeadPose, rotation_matrix
 from fitme.levenberg_marquardt import levenberg_marquardt
 from fitme.shape import landmark_groups
 from fitme.shape.expressions import EXPRESSION_COUNT
@@ -237,7 +237,7 @@ class PoseSolver:
         bounds = np.full((2, len(gradient)), [[-np.inf], [np.inf]])
         bounds[:, POSE_COUNT:] = coefficient_bounds(state.expression, GAZE)
         step = bounded_step(hessian, gradient, *bounds)
-        rotation = _rotation_matrix(step[:3]) @ state.rotation
+        rotation = rotation_matrix(step[:3]) @ state.rotation
         expression = np.clip(state.expression + step[POSE_COUNT:], 0.0, 1.0)
         return _State(rotation, state.translation + step[3:POSE_COUNT], expression)
 
@@ -267,13 +267,8 @@ class PoseSolver:
         return _State(state.rotation, state.translation, expression)
 
 
-def _rotation_matrix(axis_angle: npt.NDArray[Any]) -> Float64Array:
-    """(3, 3) of an axis-angle vector (3,) in radians."""
-    return np.asarray(cv2.Rodrigues(axis_angle.astype(np.float64))[0], np.float64)
-
-
 def _state_of(estimate: PoseEstimate) -> _State:
-    rotation = _rotation_matrix(estimate.pose.rotation)
+    rotation = rotation_matrix(estimate.pose.rotation.astype(np.float64))
     return _State(rotation, estimate.pose.translation.astype(np.float64), estimate.expression.astype(np.float64))
 
 

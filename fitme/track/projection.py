@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from fitme.arrays import Float64Array
-from fitme.geometry import Camera
+from fitme.geometry import Camera, cross_matrix
 
 MINIMAL_DEPTH_M: Final = 0.05
 """Depth at which points are held so that an early iteration cannot step through the image plane."""
@@ -35,8 +35,5 @@ def rigid_jacobian(by_view: Float64Array, rotated: Float64Array) -> Float64Array
 
     `by_view` (P, 2, 3) is the derivative by view-space points, `rotated` (P, 3) the points before the translation.
     """
-    cross = np.zeros((len(rotated), 3, 3))  # d exp(w) p / d w = -[p]x
-    cross[:, 0, 1], cross[:, 0, 2] = rotated[:, 2], -rotated[:, 1]
-    cross[:, 1, 0], cross[:, 1, 2] = -rotated[:, 2], rotated[:, 0]
-    cross[:, 2, 0], cross[:, 2, 1] = rotated[:, 1], -rotated[:, 0]
-    return np.concatenate([by_view @ cross, by_view], -1)
+    # d exp(w) p / d w = -[p]x
+    return np.concatenate([by_view @ -cross_matrix(rotated), by_view], -1)

@@ -159,8 +159,7 @@ def initial_estimate(
 
 def matrix_of(pose: HeadPose) -> Float64Array:
     """(3, 3) rotation matrix of a pose, model to view."""
-    matrix: Float64Array = rotation_matrix(torch.from_numpy(pose.rotation).double()).numpy()
-    return matrix
+    return rotation_matrix(pose.rotation.astype(np.float64))
 
 
 def pose_of(estimate: JointEstimate, index: int) -> HeadPose:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fitme.arrays import Float64Array
+from fitme.geometry import rotation_matrix
 from fitme.shape.expressions import EXPRESSION_NAMES
 
 POSE_COUNT = 6
@@ -88,24 +89,12 @@ def zero_padded(estimate: JointEstimate, identity_count: int, expression_count: 
 
 def stepped(estimate: JointEstimate, frame_steps: Float64Array, shared_step: Float64Array) -> JointEstimate:
     """An estimate moved by steps of poses and expressions (N, 58) and of identity and log focal length (K + 1,)."""
-    turns = np.stack([rotation_of(step[:3]) for step in frame_steps])
     expressions = estimate.expressions + frame_steps[:, POSE_COUNT:]
     expressions[:, : len(GAZE)] = np.clip(expressions[:, : len(GAZE)], 0.0, 1.0)
     return JointEstimate(
         estimate.focal * float(np.exp(np.clip(shared_step[-1], -LARGEST_FOCAL_STEP, LARGEST_FOCAL_STEP))),
         estimate.identity + shared_step[:-1],
-        turns @ estimate.rotations,
+        rotation_matrix(frame_steps[:, :3]) @ estimate.rotations,
         estimate.translations + frame_steps[:, 3:POSE_COUNT],
         expressions,
     )
-
-
-def rotation_of(axis_angle: Float64Array) -> Float64Array:
-    """(3, 3) rotation matrix of an axis-angle vector (3,), by Rodrigues' formula."""
-    angle = float(np.linalg.norm(axis_angle))
-    if angle < 1e-12:
-        return np.eye(3)
-    x, y, z = axis_angle / angle
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    matrix: Float64Array = np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross
-    return matrix

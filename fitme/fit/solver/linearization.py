@@ -7,7 +7,7 @@ import numpy as np
 from fitme.arrays import Float64Array, IndexArray
 from fitme.fit.solver.joint_estimate import JointEstimate, SolverSettings
 from fitme.fit.solver.point_targets import PointTargets, padded
-from fitme.geometry import Camera
+from fitme.geometry import Camera, cross_matrix
 
 MINIMAL_DEPTH_M = 0.08
 """No head is nearer to a camera than this; keeps early iterations from stepping through the image plane."""
@@ -103,14 +103,10 @@ def linearize(
     by_view[:, 1, 1] = -focal / depth
     by_view[:, 0, 2] = focal * view[:, 0] / depth**2
     by_view[:, 1, 2] = -focal * view[:, 1] / depth**2
-    cross = np.zeros((count, 3, 3))
-    cross[:, 0, 1], cross[:, 0, 2] = rotated[:, 2], -rotated[:, 1]
-    cross[:, 1, 0], cross[:, 1, 2] = -rotated[:, 2], rotated[:, 0]
-    cross[:, 2, 0], cross[:, 2, 1] = rotated[:, 1], -rotated[:, 0]
     by_model = by_view @ estimate.rotations[index]  # (P, 2, 3)
     errors = target.known_errors
     own = padded(errors.own, estimate.expressions.shape[1] - target.points.expression.shape[2])
-    frame = np.concatenate([by_view @ cross, by_view, by_model @ target.points.expression, own], -1)
+    frame = np.concatenate([by_view @ -cross_matrix(rotated), by_view, by_model @ target.points.expression, own], -1)
     # Columns of the shared parameters: identity, then shared observation errors, then log focal length.
     shared = np.empty((count, 2, len(free_shared)))
     identity_count = estimate.identity.shape[0]

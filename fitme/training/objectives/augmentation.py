@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from fitme.geometry import rotation_matrix
+
 HIGHEST_PROBABILITY = 0.8
 """Largest p: above it changes begin to leak into the generator's outputs (Karras et al. 2020, figure 4)."""
 UPDATES_PER_ADJUSTMENT = 4
@@ -173,12 +175,9 @@ def color_transform(
     middle grey, addition, in this order. Exactly the identity for neutral arguments."""
     grey = brightness.new_full((3, 3), 1.0 / 3.0)  # projection on the grey axis
     identity = torch.eye(3, device=brightness.device, dtype=brightness.dtype)
-    axis = math.sqrt(1.0 / 3.0)
-    cross = axis * brightness.new_tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
-    # Rodrigues' formula; the part orthogonal to the grey axis is scaled by the saturation.
-    orthogonal = saturation[:, None, None] * (
-        hue.cos()[:, None, None] * (identity - grey) + hue.sin()[:, None, None] * cross
-    )
+    # The rotation leaves the grey axis as it is; the part orthogonal to it is scaled by the saturation.
+    rotation = rotation_matrix(math.sqrt(1.0 / 3.0) * hue[:, None].expand(-1, 3))
+    orthogonal = saturation[:, None, None] * (rotation - grey)
     linear = contrast[:, None, None] * (grey + orthogonal)
     untouched = ((saturation == 1.0) & (hue == 0.0) & (contrast == 1.0))[:, None, None]
     linear = torch.where(untouched, identity, linear)

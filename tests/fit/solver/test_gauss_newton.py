@@ -12,12 +12,11 @@ from fitme.fit.solver.joint_estimate import (
     FreeParameters,
     JointEstimate,
     SolverSettings,
-    rotation_of,
     stepped,
 )
 from fitme.fit.solver.linearization import linearize, reprojection_errors
 from fitme.fit.solver.point_targets import MeshBasis, PointTargets
-from fitme.geometry import Camera
+from fitme.geometry import Camera, rotation_matrix
 from fitme.shape import MorphableModel
 from fitme.shape.expressions import expression_index
 
@@ -45,13 +44,13 @@ def truth(model: MorphableModel) -> JointEstimate:
     expressions[1, expression_index("jawOpen")] = 0.6
     expressions[2, expression_index("mouthSmileLeft")] = 0.5
     yaws = [-0.4, 0.0, 0.5]
-    rotations = np.stack([rotation_of(np.array([0.05, yaw, 0.02])) for yaw in yaws])
+    rotations = np.stack([rotation_matrix(np.array([0.05, yaw, 0.02])) for yaw in yaws])
     translations = np.array([[0.01, 0.0, -0.5], [0.0, 0.02, -0.55], [-0.02, 0.0, -0.5]])
     return JointEstimate(FOCAL, identity, rotations, translations, expressions)
 
 
 def perturbed(estimate: JointEstimate) -> JointEstimate:
-    rotations = np.stack([rotation_of(np.array([0.1, -0.1, 0.1])) @ rotation for rotation in estimate.rotations])
+    rotations = np.stack([rotation_matrix(np.array([0.1, -0.1, 0.1])) @ rotation for rotation in estimate.rotations])
     return JointEstimate(
         FOCAL, estimate.identity * 0.0, rotations, estimate.translations + 0.03, estimate.expressions * 0.0
     )
@@ -89,7 +88,7 @@ def test_jacobian_matches_finite_differences(basis: MeshBasis, model: MorphableM
             estimate.rotations.copy(), estimate.translations.copy(), estimate.expressions.copy(),
         )  # fmt: skip
         if column < 3:
-            rotations[1] = rotation_of(np.eye(3)[column] * step) @ rotations[1]
+            rotations[1] = rotation_matrix(np.eye(3)[column] * step) @ rotations[1]
         elif column < POSE_COUNT:
             translations[1, column - 3] += step
         else:

@@ -11,12 +11,11 @@ from fitme.fit.solver.joint_estimate import (
     FreeParameters,
     JointEstimate,
     SolverSettings,
-    rotation_of,
     stepped,
 )
 from fitme.fit.solver.linearization import reprojection_errors
 from fitme.fit.solver.point_targets import MeshBasis, PointErrors, PointTargets
-from fitme.geometry import Camera
+from fitme.geometry import Camera, rotation_matrix
 from fitme.shape import MorphableModel
 
 CAMERA = Camera.centered(352.0, 320, 240)
@@ -29,7 +28,7 @@ def truth(model: MorphableModel) -> JointEstimate:
     random = np.random.default_rng(3)
     identity = np.zeros(model.identity_count)
     identity[:6] = random.normal(size=6)
-    rotations = np.stack([rotation_of(np.array([0.05, yaw, 0.02])) for yaw in (-0.4, 0.0, 0.5)])
+    rotations = np.stack([rotation_matrix(np.array([0.05, yaw, 0.02])) for yaw in (-0.4, 0.0, 0.5)])
     translations = np.array([[0.01, 0.0, -0.5], [0.0, 0.02, -0.55], [-0.02, 0.0, -0.5]])
     return JointEstimate(1.1, identity, rotations, translations, np.full((FRAMES, 52), 0.5))
 

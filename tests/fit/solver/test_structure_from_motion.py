@@ -16,14 +16,13 @@ from fitme.fit.solver.joint_estimate import (
     JointEstimate,
     SolverSettings,
     expression_precision,
-    rotation_of,
     stepped,
 )
 from fitme.fit.solver.linearization import reprojection_errors
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.solver.point_targets import MeshBasis, PointErrors, PointTargets
 from fitme.fit.solver.structure_from_motion import TrackProblem, Tracks, TrackView
-from fitme.geometry import Camera
+from fitme.geometry import Camera, rotation_matrix
 from fitme.shape import MorphableModel
 
 Array = npt.NDArray[np.float64]
@@ -48,7 +47,7 @@ def person(model: MorphableModel, seed: int, yaws: tuple[float, ...] = YAWS) -> 
     g = np.random.default_rng(seed)
     identity = np.zeros(model.identity_count)
     identity[:25] = g.normal(size=25)
-    rotations = np.stack([rotation_of(np.array([0.05, yaw, 0.02])) for yaw in yaws])
+    rotations = np.stack([rotation_matrix(np.array([0.05, yaw, 0.02])) for yaw in yaws])
     translations = np.array([0.0, 0.0, -0.55]) + g.normal(0.0, 0.01, (len(yaws), 3))
     return JointEstimate(FOCAL, identity, rotations, translations, np.full((len(yaws), 52), 0.1))
 
