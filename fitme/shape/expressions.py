@@ -1,4 +1,4 @@
-"""ARKit's 52 expressions: their names, order, mirror images and the ones that turn the eyes."""
+"""ARKit's 52 expressions: names, order, mirror images, and limits of the eyes' rotation."""
 
 from typing import Final
 
@@ -21,10 +21,10 @@ EXPRESSION_NAMES: Final[tuple[str, ...]] = (
 EXPRESSION_COUNT: Final = len(EXPRESSION_NAMES)
 
 MAX_EYE_YAW_DEG: Final = 30.0
-"""How far an eyeball turns inwards or outwards at full activation of eyeLookIn or eyeLookOut, degrees."""
+"""Yaw of an eyeball at full activation of eyeLookIn or eyeLookOut, degrees."""
 
 MAX_EYE_PITCH_DEG: Final = 20.0
-"""How far an eyeball turns up or down at full activation of eyeLookUp or eyeLookDown, degrees."""
+"""Pitch of an eyeball at full activation of eyeLookUp or eyeLookDown, degrees."""
 
 
 def expression_index(name: str) -> int:

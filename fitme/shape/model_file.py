@@ -1,4 +1,4 @@
-"""Reading and writing morphable models as `.npz`, the default one and those that a user brings.
+"""Reading and writing of morphable models as `.npz`: the default one and user-supplied ones.
 
 Layout, version 1. Floats may be float16, float32 or float64, integers of any width; everything is in the model frame
 (+Y up, face along +Z, metres, origin midway between the eyeballs of the mean). V vertices, F triangles, T UV vertices,
@@ -16,7 +16,7 @@ key                        shape         meaning
 ``uv_triangles``           (F, 3)        indices into ``uv``
 ``triangle_region``        (F,)          values of ``Region``
 ``eyeball_left``           (N,)          vertices of the person's left eyeball, may be empty
-``eyeball_right``          (N,)          likewise
+``eyeball_right``          (N,)          vertices of the right eyeball, may be empty
 ``mediapipe_triangles``    (478,)        triangle of each MediaPipe landmark, −1 where it has no place
 ``mediapipe_barycentric``  (478, 3)      rows sum to one
 ``ibug_triangles``         (68,)         triangle of each iBUG landmark
@@ -62,12 +62,13 @@ Array = npt.NDArray[np.generic]
 
 @functools.cache
 def load_default_model() -> MorphableModel:
-    """The model that ships with the package. Loaded once; treat its tensors as constants."""
+    """Default model, which ships with the package; loaded once, so that its tensors must not be changed."""
     return load_model(DEFAULT_MODEL_PATH)
 
 
 def load_model(path: str | Path) -> MorphableModel:
-    """Read a model in the layout above; ModelFileError if missing, truncated, inconsistent or of another layout."""
+    """Model from a file in the layout above; ModelFileError if missing, truncated, inconsistent or of another
+    layout."""
     arrays = _read(Path(path))
     vertex_count, triangle_count = _check(arrays, Path(path))
 

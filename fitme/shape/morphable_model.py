@@ -42,13 +42,13 @@ class MorphableModel:
     mediapipe_valid: Tensor
     """(478,) bool: whether the landmark has a place on this mesh."""
     ibug_triangles: Tensor
-    """(68,) int64: the same for iBUG's 68 landmarks."""
+    """(68,) int64: triangle on which each of iBUG's 68 landmarks lies."""
     ibug_barycentric: Tensor
     """(68, 3) float32."""
     mirror: Tensor
     """(V,) int64: index of each vertex's mirror image about x = 0."""
     face_triangles: Tensor
-    """(F,) bool: skin and lips inside MediaPipe's face oval, the part that a frontal picture tells about."""
+    """(F,) bool: skin and lips inside MediaPipe's face oval."""
 
     @property
     def vertex_count(self) -> int:
@@ -61,7 +61,7 @@ class MorphableModel:
         return self.identity_basis.shape[0]
 
     def to(self, device: torch.device | str) -> "MorphableModel":
-        """The same model with its tensors on another device."""
+        """Copy of the model with its tensors on another device."""
         moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "eyeball_vertices"}
         left, right = self.eyeball_vertices
         return replace(self, **moved, eyeball_vertices=(left.to(device), right.to(device)))
@@ -115,8 +115,8 @@ class MorphableModel:
         return self._embed(vertices, self.ibug_triangles, self.ibug_barycentric)
 
     def landmark_model(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The linear model restricted to MediaPipe's landmarks: mean (478, 3), identity (K, 478, 3), expression
-        (52, 478, 3). Exact but for the turning of the eyeballs (landmarks 468 to 477)."""
+        """Linear model of MediaPipe's landmarks: mean (478, 3), identity (K, 478, 3), expression
+        (52, 478, 3). Exact but for the rotation of the eyeballs (landmarks 468 to 477)."""
         mean = self.landmarks(self.mean[None])[0]
         return mean, self.landmarks(self.identity_basis), self.landmarks(self.expression_basis)
 

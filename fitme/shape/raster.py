@@ -1,4 +1,4 @@
-"""Which triangle covers which pixel: a small exact rasterizer for baking and for building, on NumPy arrays."""
+"""Exact rasterizer of triangle indices on NumPy arrays, for baking and for the asset builders."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ _DEGENERATE_AREA = 1e-14
 
 @dataclass(frozen=True)
 class Coverage:
-    """A picture of triangle indices."""
+    """Raster of triangle indices and barycentric coordinates."""
 
     triangle: Int64Array
     """(H, W) index of the covering triangle, −1 where there is none."""
@@ -33,7 +33,7 @@ class Coverage:
 
 
 def uv_raster(model: MorphableModel, resolution: int) -> Coverage:
-    """The triangle at each texel of a square map: row = v down, column = u, texel centres at (i + 0.5) / resolution."""
+    """Triangle at each texel of a square map: row = v down, column = u, texel centres at (i + 0.5) / resolution."""
     uv = model.uv.numpy().astype(np.float64) * resolution
     points = np.concatenate([uv, np.zeros((len(uv), 1))], 1)
     return rasterize(points, model.uv_triangles.numpy().astype(np.int64), resolution, resolution)
@@ -45,7 +45,7 @@ def rasterize(
     height: int,
     width: int,
 ) -> Coverage:
-    """Nearest triangle at every pixel's centre; the earlier triangle wins ties. Both windings are drawn."""
+    """Nearest triangle at every pixel's centre (z-buffer); the earlier triangle wins ties. Both windings are drawn."""
     triangle, barycentric = _rasterize(np.ascontiguousarray(points), np.ascontiguousarray(triangles), height, width)
     return Coverage(triangle, barycentric)
 

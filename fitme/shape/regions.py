@@ -1,10 +1,10 @@
-"""Names for the parts of the head that a texel or a triangle can belong to."""
+"""Regions of the head, of triangles and of texels."""
 
 from enum import IntEnum
 
 
 class Region(IntEnum):
-    """What a triangle of the model is made of; stored per triangle in `MorphableModel.triangle_region`."""
+    """Region of a triangle; `MorphableModel.triangle_region` holds its value per triangle."""
 
     SKIN = 0
     LIPS = 1
@@ -17,4 +17,4 @@ class Region(IntEnum):
     SCALP = 6
     NECK = 7
     LASHES = 8
-    """Only in models that a user brings; the default model has none."""
+    """Only in user-supplied models; the default model has none."""

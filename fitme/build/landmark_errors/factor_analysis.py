@@ -1,4 +1,4 @@
-"""Factors behind the errors of landmarks: some known (direction of the head, identity), some hidden.
+"""Factor analysis of landmark errors: known factors (direction of the head, identity) and hidden ones.
 
 Error of landmark p in view v of person i, metres on a head of the mean's size, in view axes x and y:
 
@@ -17,14 +17,14 @@ from scipy.linalg import cho_factor, cho_solve
 from fitme.arrays import Float64Array, Int64Array
 
 SMALLEST_SIGMA_M = 2e-4
-"""No landmark is better known than this."""
+"""Lower limit of a landmark's independent standard deviation, metres."""
 RIDGE = 1e-3
 """Added to the normal matrix of hidden factors, relative to the number of views: keeps unused ones finite."""
 
 
 @dataclass(frozen=True)
 class ErrorViews:
-    """Errors of N views with what is known of each."""
+    """Errors of L landmarks in N views, and the known factors of each view."""
 
     errors: Float64Array
     """(N, L, 2) metres, view axes."""
@@ -38,7 +38,7 @@ class ErrorViews:
 
 @dataclass(frozen=True)
 class Factors:
-    """What was found."""
+    """Loads of known and hidden factors, and independent noise, of L landmarks."""
 
     known: Float64Array
     """(L, 3, F) metres."""
@@ -57,7 +57,7 @@ class Factors:
 
 @dataclass(frozen=True)
 class Hidden:
-    """What the hidden factors of each view were."""
+    """Posterior of the hidden factors of each view."""
 
     mean: Float64Array
     """(N, M + C)."""
@@ -68,13 +68,14 @@ class Hidden:
 
 
 def known_residual(views: ErrorViews, known: Float64Array) -> Float64Array:
-    """(N, L, 2) errors without what the known factors say."""
+    """(N, L, 2) errors minus the regression on the known factors."""
     displacement = np.einsum("nf,lxf->nlx", views.known, known, optimize=True)
     return np.asarray(views.errors - displacement @ views.rotation[:, :2].transpose(0, 2, 1))
 
 
 def infer_hidden(views: ErrorViews, factors: Factors) -> Hidden:
     """Posterior of the hidden factors of each view, jointly over the views of each person."""
+    # Information of each view about its own factors, projected onto the image plane.
     hidden, person_count = factors.hidden, factors.person.shape[2]
     count = hidden.shape[2]
     residual = known_residual(views, factors.known)
@@ -89,6 +90,7 @@ def infer_hidden(views: ErrorViews, factors: Factors) -> Hidden:
         -0.5 * float((residual**2 * weight[:, None]).sum()) - residual.shape[0] * 2 * np.log(factors.sigma).sum()
     )
     own = count - person_count
+    # Views of a person share its factors: one dense system for each person.
     for rows in np.split(np.arange(len(residual)), np.flatnonzero(np.diff(views.person)) + 1):
         size = person_count + len(rows) * own
         joint, right = np.eye(size), np.zeros(size)
@@ -143,7 +145,8 @@ def maximise(views: ErrorViews, hidden: Hidden, person_count: int, known_ridge: 
 def start_factors(
     views: ErrorViews, known_ridge: Float64Array, person_count: int, frame_count: int, seed: int
 ) -> Factors:
-    """Known factors by regression, hidden ones at random: of the residuals' size."""
+    """Start of the expectation maximisation: known factors by regression, hidden ones at random, of the residuals'
+    size."""
     nothing = Hidden(np.zeros((len(views.errors), 0)), np.zeros((len(views.errors), 0, 0)), 0.0)
     plain = maximise(views, nothing, 0, known_ridge)
     g = np.random.default_rng(seed)
@@ -158,7 +161,7 @@ def start_factors(
 def find_factors(
     views: ErrorViews, known_ridge: Float64Array, person_count: int, frame_count: int, rounds: int, seed: int
 ) -> Factors:
-    """Expectation maximisation from a random start."""
+    """Factors by `rounds` of expectation maximisation from a random start."""
     factors = start_factors(views, known_ridge, person_count, frame_count, seed)
     for _ in range(rounds):
         factors = maximise(views, infer_hidden(views, factors), person_count, known_ridge)

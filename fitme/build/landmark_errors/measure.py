@@ -1,7 +1,8 @@
-"""Measures how MediaPipe's landmarks err: `python -m fitme.build.landmark_errors.measure --views FOLDER`.
+"""Measures the errors of MediaPipe's landmarks: `python -m fitme.build.landmark_errors.measure --views FOLDER`.
 
-Made heads are photographed (`build_landmarks_views`; about a second a person, kept in the folder and gone on with),
-then the factors behind the errors are found (`build_landmarks_factors`). The same seeds give the same file.
+Synthetic heads are rendered and their landmarks detected (`synthetic_views`; a second a person, a quarter of an hour in
+all, resumable from the folder), then the factors of the errors are found (`factor_analysis`; minutes). Reads the
+default model and generator; writes `fitme/fit/alignment/landmark_errors.npz`, deterministically.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import torch
 
 from fitme.arrays import Float64Array, Int64Array
 from fitme.build.landmark_errors.factor_analysis import ErrorViews, Factors, find_factors, infer_hidden
-from fitme.build.landmark_errors.synthetic_views import LandmarkStudio, LandmarkViews
+from fitme.build.landmark_errors.synthetic_views import LandmarkRenderer, LandmarkViews
 from fitme.fit.alignment.landmark_errors import (
     DEFAULT_ERRORS_PATH,
     DIRECTION_TERMS,
@@ -31,36 +32,36 @@ from fitme.shape.morphable_model import MorphableModel
 PEOPLE = 850
 PEOPLE_PER_FILE = 50
 LANDMARK_COUNT = 130
-"""Landmarks that are used. The others lie between them and err with them: they would say little more, and what is left
-of their errors would not be independent."""
+"""Number of landmarks that are used. The others lie between them and err with them: they would add little information,
+and the rest of their errors would not be independent."""
 IDENTITY_COUNT = 40
-"""Coefficients of identity that the errors may follow; all others move landmarks by less than 0.3 mm."""
+"""Number of identity coefficients that errors are regressed on; all others move landmarks by less than 0.3 mm."""
 PERSON_FACTORS, FRAME_FACTORS = 24, 32
 ROUNDS = 14
 RIDGE = 30.0
 """Penalty on the known factors' weights, which are scaled to millimetres of what each moves the landmarks by."""
 DIRECTION_SCALE = 10.0
-"""The same scale for the terms of direction."""
+"""Scale of the direction terms, in the units of `RIDGE`."""
 FIRST_LANDMARK = 1
-"""Where the choice of landmarks starts: the tip of the nose."""
+"""First of the chosen landmarks: the tip of the nose."""
 SEED = 478
 MILLIMETRES = 1000.0
 
 
 def measure(model: MorphableModel, views: LandmarkViews, rounds: int = ROUNDS) -> LandmarkErrors:
-    """Errors of the landmarks of made people; each counts with its mirror image."""
+    """Landmark errors from synthetic views and their mirror images."""
     places = model.landmarks(model.mean[None])[0, :SURFACE_LANDMARK_COUNT].double().numpy()
     chosen = spread_landmarks(places, LANDMARK_COUNT)
     errors = relative_errors(model, views, places)
     mirrored_views, mirrored_errors = mirrored(model, views, errors, places)
-    both = joined(views, mirrored_views)
+    both = concatenated(views, mirrored_views)
     identity_scale, expression_scale = _reach(model, chosen)
     used = np.flatnonzero(both.expression.any(0) & (expression_scale > 0.0))
     known = np.concatenate(
         [
             DIRECTION_SCALE * direction_terms(both.rotation),
             (both.identity[both.person] * identity_scale)[:, :IDENTITY_COUNT],
-            # What the landmarks make of expressions is told apart, so that frames' own errors do not look like smiles.
+            # Errors caused by expressions are regressed out, so that frames' own factors do not resemble smiles.
             (both.expression * expression_scale)[:, used],
         ],
         1,
@@ -81,7 +82,7 @@ def measure(model: MorphableModel, views: LandmarkViews, rounds: int = ROUNDS) -
 
 
 def relative_errors(model: MorphableModel, views: LandmarkViews, places: Float64Array) -> Float64Array:
-    """(N, 468, 2) where MediaPipe sees landmarks less where they are: metres on a head of mean size, view axes."""
+    """(N, 468, 2) detected minus true landmarks, metres on a head of the mean's size, view axes."""
     rows = []
     for view in range(views.count):
         identity = torch.from_numpy(views.identity[views.person[view]])
@@ -99,14 +100,14 @@ def relative_errors(model: MorphableModel, views: LandmarkViews, places: Float64
 def mirrored(
     model: MorphableModel, views: LandmarkViews, errors: Float64Array, places: Float64Array
 ) -> tuple[LandmarkViews, Float64Array]:
-    """The people's mirror images, and their errors (N, L, 2)."""
+    """Mirror images of the views, and of their errors (N, L, 2)."""
     from scipy.optimize import linear_sum_assignment
     from scipy.spatial.distance import cdist
 
     flip = np.array([-1.0, 1.0, 1.0])
     _, partner = linear_sum_assignment(cdist(places, places * flip, "sqeuclidean"))
     basis = model.identity_basis.double().numpy()
-    # Every component is its own mirror image, or that with the sign changed.
+    # Every component is its own mirror image, up to its sign.
     sign = np.sign((basis * basis[:, model.mirror.numpy()] * flip).sum((1, 2)))
     image = replace(
         views,
@@ -118,8 +119,8 @@ def mirrored(
     return image, errors[:, partner] * flip[:2]
 
 
-def joined(first: LandmarkViews, second: LandmarkViews) -> LandmarkViews:
-    """The people of both."""
+def concatenated(first: LandmarkViews, second: LandmarkViews) -> LandmarkViews:
+    """Views of both, with consecutive numbers of people."""
     return LandmarkViews(
         np.concatenate([first.identity, second.identity]),
         np.concatenate([first.person, second.person + len(first.identity)]),
@@ -132,13 +133,14 @@ def joined(first: LandmarkViews, second: LandmarkViews) -> LandmarkViews:
 
 
 def spread_landmarks(places: Float64Array, count: int) -> Int64Array:
-    """(count,) landmarks (L, 3) far from each other: each next one is the farthest from all before."""
+    """(count,) ascending indices of landmarks (L, 3) far from each other, by farthest-point sampling."""
     chosen = farthest_points(lambda index: np.linalg.norm(places - places[index], axis=1), FIRST_LANDMARK, count)
     return np.sort(np.array(chosen, np.int64))
 
 
 def _reach(model: MorphableModel, chosen: Int64Array) -> tuple[Float64Array, Float64Array]:
-    """Root mean square of what a unit of each identity (K,) and expression (52,) coefficient moves landmarks by, mm."""
+    """Root mean square displacements of landmarks, mm, by a unit of each identity (K,) and expression (52,)
+    coefficient."""
     _, identity, expression = (basis.double().numpy() for basis in model.landmark_model())
     identity, expression = (
         MILLIMETRES * np.sqrt((basis[:, chosen] ** 2).sum(2).mean(1)) for basis in (identity, expression)
@@ -147,7 +149,7 @@ def _reach(model: MorphableModel, chosen: Int64Array) -> tuple[Float64Array, Flo
 
 
 def _turn_growth(views: ErrorViews, factors: Factors) -> float:
-    """Growth of the frames' own errors with the squared sine of the turn, relative to those from the front."""
+    """Growth of the frames' own errors with the squared sine of the turn, relative to frontal views."""
     hidden = infer_hidden(views, factors)
     own = slice(factors.person.shape[2], None)
     energy = (hidden.mean[:, own] ** 2).mean(1) + hidden.covariance[:, own, own].diagonal(0, 1, 2).mean(1)
@@ -155,32 +157,32 @@ def _turn_growth(views: ErrorViews, factors: Factors) -> float:
     return max(0.0, float(slope / level))
 
 
-def photograph_all(folder: Path, people: int) -> LandmarkViews:
-    """The first so many people, from the folder or photographed and left there."""
+def render_all(folder: Path, people: int) -> LandmarkViews:
+    """Views of the first `people` people, read from the folder, or rendered and written there."""
     folder.mkdir(parents=True, exist_ok=True)
-    studio: LandmarkStudio | None = None
+    renderer: LandmarkRenderer | None = None
     whole: LandmarkViews | None = None
     for number in range(-(-people // PEOPLE_PER_FILE)):
         file = folder / f"views_{number:03d}.npz"
         if not file.is_file():
-            studio = studio or LandmarkStudio(load_default_model(), load_default_generator())
-            studio.photograph(number * PEOPLE_PER_FILE, PEOPLE_PER_FILE).save(file)
+            renderer = renderer or LandmarkRenderer(load_default_model(), load_default_generator())
+            renderer.render(number * PEOPLE_PER_FILE, PEOPLE_PER_FILE).save(file)
             print(f"{file}: people {number * PEOPLE_PER_FILE} to {(number + 1) * PEOPLE_PER_FILE - 1}", flush=True)
         views = LandmarkViews.load(file)
-        whole = views if whole is None else joined(whole, views)
+        whole = views if whole is None else concatenated(whole, views)
     if whole is None:
-        raise ValueError("errors cannot be measured on nobody: give --people 50 or more")
+        raise ValueError("errors cannot be measured without people: give --people 50 or more")
     return whole
 
 
 def main() -> None:
     """Command line of the builder."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--views", type=Path, required=True, help="folder for what MediaPipe sees of the made people")
+    parser.add_argument("--views", type=Path, required=True, help="folder for the detections on synthetic heads")
     parser.add_argument("--people", type=int, default=PEOPLE, help="how many; rounded up to fifties")
     parser.add_argument("--out", type=Path, default=DEFAULT_ERRORS_PATH, help="where to write the errors (.npz)")
     arguments = parser.parse_args()
-    views = photograph_all(arguments.views, arguments.people)
+    views = render_all(arguments.views, arguments.people)
     errors = measure(load_default_model(), views)
     errors.save(arguments.out)
     size = arguments.out.stat().st_size / MILLIMETRES

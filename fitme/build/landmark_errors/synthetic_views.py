@@ -1,8 +1,8 @@
-"""Heads that never were, photographed to see where MediaPipe puts their landmarks: what the errors of landmarks are
-learned from. Identities are the model's prior, skins the generator's, light, expression, camera and pose are random.
+"""Synthetic views for the measurement of landmark errors: renders of heads with known landmarks, and MediaPipe's
+detections on them. Identities are samples of the model's prior, reflectance of the generator; light, expression, camera
+and pose are random.
 """
 
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -33,10 +33,10 @@ VIEWS_PER_PERSON = 4
 FOCAL_RANGE = (0.8, 1.4)
 """Focal length over the longer side."""
 FACE_SIDE_RANGE_PX = (130.0, 230.0)
-"""Width on the picture of a face of `FACE_WIDTH_M`."""
+"""Width in the image of a face of `FACE_WIDTH_M`."""
 FACE_WIDTH_M = 0.14
 FRONTAL_YAW_DEG = 12.0
-"""The first view of a person is nearer to the front than this."""
+"""Largest yaw of the first view of a person."""
 LARGEST_YAW_DEG, LARGEST_PITCH_DEG, LARGEST_ROLL_DEG = 47.0, 20.0, 10.0
 PIVOT_M = np.array([0.0, -0.025, -0.07])
 """Point of the model frame about which heads turn."""
@@ -44,7 +44,7 @@ NEUTRAL_SHARE = 0.3
 """Share of the views without an expression but the gaze."""
 GAZE_SIGMA = 0.15
 METERED_LEVEL, METERING_SPREAD = 0.19, 0.25
-"""Mean linear luminance over the head that exposure aims at, and how far it misses (natural logarithm)."""
+"""Mean linear colour of the head at the expected exposure, and standard deviation of the logarithm of the exposure."""
 READ_NOISE = (0.001, 0.006)
 """Range of the noise's standard deviation, linear units of display white."""
 JPEG_QUALITY = (75, 95)
@@ -68,18 +68,18 @@ EXPRESSIONS: tuple[tuple[str, ...], ...] = (
     ("eyeBlinkLeft", "eyeBlinkRight"),
     ("noseSneerLeft", "noseSneerRight"),
 )
-"""What a face does together; a view has up to two of them."""
+"""Groups of coefficients that are active together; a view has up to two groups."""
 STRENGTH_RANGE = (0.1, 0.7)
 
 
 @dataclass(frozen=True, eq=False)
 class LandmarkViews:
-    """N views of I people, with the truth of each."""
+    """N views of I people: ground truth and detected landmarks."""
 
     identity: Float32Array
     """(I, K) coefficients."""
     person: Int64Array
-    """(N,) row of `identity` that each view shows."""
+    """(N,) row of `identity` of each view."""
     expression: Float32Array
     """(N, 52)."""
     rotation: Float64Array
@@ -87,9 +87,9 @@ class LandmarkViews:
     translation: Float64Array
     """(N, 3) metres."""
     focal_px: Float64Array
-    """(N,) of pictures of `WIDTH` by `HEIGHT`, whose centre is the principal point."""
+    """(N,) of images of `WIDTH` by `HEIGHT`, whose centre is the principal point."""
     seen: Float32Array
-    """(N, 478, 2) pixels: where MediaPipe sees the landmarks."""
+    """(N, 478, 2) pixels: MediaPipe's landmarks."""
 
     @property
     def count(self) -> int:
@@ -97,7 +97,7 @@ class LandmarkViews:
         return len(self.person)
 
     def camera(self, view: int) -> Camera:
-        """Of a view."""
+        """Camera of a view."""
         return Camera.centered(float(self.focal_px[view]), WIDTH, HEIGHT)
 
     def save(self, path: Path) -> None:
@@ -107,13 +107,13 @@ class LandmarkViews:
 
     @staticmethod
     def load(path: Path) -> "LandmarkViews":
-        """What `save` wrote."""
+        """Views from a file that `save` wrote."""
         with np.load(path) as file:
             return LandmarkViews(**{field.name: file[field.name] for field in fields(LandmarkViews)})
 
 
-class LandmarkStudio:
-    """Photographs people and shows the pictures to MediaPipe."""
+class LandmarkRenderer:
+    """Renders synthetic heads as a webcam shows them, and detects their landmarks."""
 
     def __init__(self, model: MorphableModel, generator: ReflectanceGenerator) -> None:
         self._model = model
@@ -126,8 +126,9 @@ class LandmarkStudio:
             threads=1,
         )
 
-    def photograph(self, first: int, people: int, progress: Callable[[int], None] = lambda done: None) -> LandmarkViews:
-        """`VIEWS_PER_PERSON` views each of the people with these numbers, without those in which no face was found."""
+    def render(self, first: int, people: int) -> LandmarkViews:
+        """`VIEWS_PER_PERSON` views of each of `people` people from number `first`, without views in which no face is
+        detected."""
         identities = np.zeros((people, self._model.identity_count), np.float32)
         views: list[tuple[int, Float32Array, Float64Array, Float64Array, float, Float32Array]] = []
         with closing(FaceFinder(landmark_backend())) as finder:
@@ -139,11 +140,10 @@ class LandmarkStudio:
                 for view in range(VIEWS_PER_PERSON):
                     expression = _expression(g)
                     rotation, translation = _pose(g, focal_px, frontal=view == 0)
-                    picture = self.picture(identities[row], expression, rotation, translation, focal_px, g)
-                    faces = finder.detect(picture)
+                    image = self.image(identities[row], expression, rotation, translation, focal_px, g)
+                    faces = finder.detect(image)
                     if faces:
                         views.append((row, expression, rotation, translation, focal_px, faces[0].landmarks))
-                progress(row + 1)
         person, expression_rows, rotations, translations, focals, seen = zip(*views, strict=True)
         return LandmarkViews(
             identities,
@@ -155,7 +155,7 @@ class LandmarkStudio:
             np.stack(seen),
         )
 
-    def picture(
+    def image(
         self,
         identity: Float32Array,  # (K,)
         expression: Float32Array,  # (52,)
@@ -164,7 +164,7 @@ class LandmarkStudio:
         focal_px: float,
         g: np.random.Generator,
     ) -> UInt8Array:
-        """(HEIGHT, WIDTH, 3) sRGB: the head with the skin that was set last, under a random light and camera."""
+        """(HEIGHT, WIDTH, 3) sRGB image of a head with the current maps, under a random light and camera."""
         with torch.no_grad():
             vertices = self._model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(expression)[None])[0]
         camera = Camera.centered(focal_px * SUPERSAMPLING, WIDTH * SUPERSAMPLING, HEIGHT * SUPERSAMPLING)
@@ -172,7 +172,7 @@ class LandmarkStudio:
         pose = HeadPose(axis_angle, translation.astype(np.float32))
         light = room_light(g)
         background = (0.4 * g.random(3) + 0.02).astype(np.float32)
-        # The light's level is set by what a first picture of the skin shows, as automatic exposure would.
+        # Automatic exposure: a first render meters the head, and scales the light.
         trial, mask = self._renderer.render_with_mask(vertices.numpy(), pose, camera, light, background)
         level = float(bytes_to_linear(trial[mask > 0][::16]).mean())
         gain = METERED_LEVEL * float(np.exp(METERING_SPREAD * g.standard_normal())) / max(level, 1e-3)

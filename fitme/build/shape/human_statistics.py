@@ -1,9 +1,9 @@
 """Human statistics for the identity components, learned from a scan-based model (ICT-FaceKit, MIT licence).
 
-anny's parameters span heads well, but drawn uniformly they are not a population. The scan-based model gives one: its
+anny's parameters span heads well, but uniform samples of them have no human statistics. The scan-based model has: its
 coefficients are N(0, I) over people. With fixed correspondences from its surface to ours, the best coefficients of our
-broad basis are a linear function of its coefficients, so mean and covariance follow in closed form; what it cannot see
-(ears, scalp, neck) keeps the variance that the measurement leaves over (law of total variance).
+broad basis are a linear function of its coefficients, so mean and covariance follow in closed form; parts that it
+lacks (ears, scalp, neck) keep their posterior variance (law of total variance).
 """
 
 from dataclasses import dataclass
@@ -26,20 +26,20 @@ _TANGENT_NOISE_M = 3e-3
 _LANDMARK_NOISE_M = 2.5e-3
 _EYE_NOISE_M = 1e-3
 _POINTS_PER_DEGREE_OF_FREEDOM = 20.0
-"""Neighbouring surface points are not independent: so many of them count as one measurement."""
+"""Number of neighbouring surface points, whose errors are correlated, that count as one measurement."""
 _BROAD_SCALE = 0.6
-"""Standard deviation of people in units of the broad sampling, before the scans are taken into account."""
+"""Prior standard deviation of people, in units of the broad sampling."""
 _MAX_DISTANCE_M = 0.01
 _MIN_NORMAL_AGREEMENT = 0.6
 _ICP_ROUNDS = 12
 _JITTER = 1e-10
 _FIRST_SEMANTIC_LANDMARK = 27
-"""iBUG's jaw outline and brows have no fixed place on a face; the landmarks from the nose on have."""
+"""First of iBUG's landmarks that is used: jaw outline and brows, which precede it, have no fixed place on a face."""
 
 
 @dataclass(frozen=True)
 class People:
-    """A scan-based population; metres, our axes, origin between its mean's eyeballs."""
+    """Scan-based population; metres, model axes, origin between its mean's eyeballs."""
 
     mean: Float64Array
     """(N, 3) surface points."""
@@ -60,7 +60,7 @@ class People:
 
 
 def load_people(path: Path) -> People:
-    """Read ICT-FaceKit's light model as kept in an `.npz` (mean, identity, faces, landmark_vertices; centimetres)."""
+    """Population of ICT-FaceKit's light model in an `.npz` (mean, identity, faces, landmark_vertices; centimetres)."""
     with np.load(path) as file:
         mean = file["mean"].astype(np.float64) * _METRES_PER_UNIT
         modes = file["identity"].astype(np.float64) * _METRES_PER_UNIT
@@ -95,14 +95,14 @@ def load_people(path: Path) -> People:
 
 @dataclass(frozen=True)
 class Fit:
-    """How well the broad basis meets the population."""
+    """Distribution of the broad space's coefficients over a population of B-dimensional coefficients."""
 
     mean_coefficients: Float64Array
     """(B,)"""
     covariance: Float64Array
     """(B, B)"""
     mean_distance_m: Float64Array
-    """(N,) from the population's mean to our surface, along the normal; NaN where it has no partner."""
+    """(N,) distance from the population's mean to the fitted surface, along the normal; NaN without a partner."""
 
 
 def fit_people(
@@ -116,10 +116,10 @@ def fit_people(
     prior_scale: float = _BROAD_SCALE,
     rounds: int = _ICP_ROUNDS,
 ) -> Fit:
-    """Mean and covariance of the broad space's coefficients over people.
+    """Mean and covariance of the broad space's coefficients over people, by iterated closest points.
 
-    `prior_scale` is the standard deviation of a coefficient before the people are looked at; `rounds` counts the
-    searches for closest points.
+    :param prior_scale: prior standard deviation of a coefficient.
+    :param rounds: number of searches for closest points.
     """
     count = len(space.basis)
     coefficients = np.zeros(count)
@@ -128,6 +128,7 @@ def fit_people(
     prior[count:, count:] = np.eye(6) * 1.0
     distance = np.full(len(people.mean), np.nan)
     for _ in range(rounds):
+        # Partners of the population's points on the current head; then a linear solve for coefficients and motion.
         vertices = space.mean + np.tensordot(coefficients, space.basis, 1)
         target = _moved(people.mean, motion)
         partner = nearest_on_mesh(target, vertices, triangles, surface)
@@ -143,13 +144,14 @@ def fit_people(
         coefficients, motion = solution[:count], solution[count:]
         distance[:] = np.nan
         distance[keep] = ((place - target)[keep] * normals[keep]).sum(1)
+    # Coefficients are linear in the population's, which are N(0, I); the posterior adds its own covariance.
     gain = np.linalg.solve(hessian, rows.T @ rows_of_modes)[:count]  # (B, M)
     left_over = np.linalg.inv(hessian)[:count, :count]
     return Fit(coefficients, gain @ gain.T + left_over, distance)
 
 
 def _moved(points: Float64Array, motion: Float64Array) -> Float64Array:
-    """A small rigid motion (rotation vector · 0.1 rad, translation · 1 cm), first order."""
+    """Points (N, 3) under a small rigid motion (rotation vector · 0.1 rad, translation · 1 cm), to first order."""
     return np.asarray(points + np.cross(0.1 * motion[:3], points) + 0.01 * motion[3:])
 
 
@@ -168,11 +170,12 @@ def _equations(
     space: IdentitySpace, triangles: Int64Array, eyeballs: tuple[Int64Array, Int64Array], ibug: Embedding, people:
     People, keep: Int64Array, partner: Embedding, coefficients: Float64Array, motion: Float64Array,
 ) -> tuple[Float64Array, Float64Array, Float64Array]:  # fmt: skip
-    """Whitened rows (E, B + 6), right sides (E,) for the mean and (E, M) for the modes: ours − moved theirs = 0."""
+    """Whitened equations `model point − moved population point = 0`: rows (E, B + 6), right sides (E,) for the mean and
+    (E, M) for the modes."""
     count = len(space.basis)
     flat = space.basis.reshape(count, -1, 3).transpose(1, 2, 0)  # (V, 3, B)
 
-    def ours(triangle: Int64Array, weights: Float64Array) -> tuple[Float64Array, Float64Array]:
+    def model_points(triangle: Int64Array, weights: Float64Array) -> tuple[Float64Array, Float64Array]:
         corner = triangles[triangle]
         mean = (space.mean[corner] * weights[..., None]).sum(1)
         return mean, np.einsum("nkcb,nk->ncb", flat[corner], weights, optimize=True)
@@ -182,14 +185,14 @@ def _equations(
     def add(
         mean: Float64Array,  # (n, 3)
         basis: Float64Array,  # (n, 3, B)
-        theirs: Float64Array,  # (n, 3)
-        their_modes: Float64Array,  # (M, n, 3)
+        target: Float64Array,  # (n, 3)
+        target_modes: Float64Array,  # (M, n, 3)
         white: Float64Array,  # (n, 3, 3), rows are directions over their noise
     ) -> None:
-        jacobian = np.concatenate([basis, -_motion_rows(theirs)], -1)
+        jacobian = np.concatenate([basis, -_motion_rows(target)], -1)
         blocks.append((white @ jacobian).reshape(-1, count + 6))
-        rights.append((white @ (theirs - mean)[..., None]).reshape(-1))
-        modes.append((white @ their_modes.transpose(1, 2, 0)).reshape(-1, len(their_modes)))
+        rights.append((white @ (target - mean)[..., None]).reshape(-1))
+        modes.append((white @ target_modes.transpose(1, 2, 0)).reshape(-1, len(target_modes)))
 
     normal = people.normals[keep]
     density = np.sqrt(1.0 / _POINTS_PER_DEGREE_OF_FREEDOM)
@@ -197,10 +200,10 @@ def _equations(
     along = 1.0 / people.noise[keep][:, None, None]
     across = 1.0 / np.maximum(_TANGENT_NOISE_M, people.noise[keep])[:, None, None]
     white = density * (outer * along + (np.eye(3) - outer) * across)
-    mean, basis = ours(partner.triangle[keep], partner.barycentric[keep])
+    mean, basis = model_points(partner.triangle[keep], partner.barycentric[keep])
     add(mean, basis, people.mean[keep], people.modes[:, keep], white)
     semantic = np.arange(_FIRST_SEMANTIC_LANDMARK, len(people.landmarks))
-    mean, basis = ours(ibug.triangle[semantic], ibug.barycentric[semantic])
+    mean, basis = model_points(ibug.triangle[semantic], ibug.barycentric[semantic])
     add(
         mean, basis, people.landmarks[semantic], people.landmark_modes[:, semantic],
         np.tile(np.eye(3) / _LANDMARK_NOISE_M, (len(semantic), 1, 1)),
@@ -211,10 +214,10 @@ def _equations(
     return np.concatenate(blocks), np.concatenate(rights), np.concatenate(modes)
 
 
-def humanise(
+def whitened_identity(
     space: IdentitySpace, fit: Fit, mirror: Int64Array, vertex_weight: Float64Array, count: int
 ) -> IdentitySpace:
-    """Whitened space of people: principal components of the fitted covariance under a weight per vertex (V,).
+    """Identity space of people: `count` principal components of the fitted covariance under a weight per vertex (V,).
 
     People and their mirror images count alike, so the mean is symmetric.
     """

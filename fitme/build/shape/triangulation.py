@@ -6,7 +6,7 @@ from fitme.arrays import Float64Array, Int64Array
 
 
 def triangulate(template: Float64Array, quads: Int64Array, mirror: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Triangles (2 Q, 3) and the quad (2 Q,) that each comes from.
+    """Triangles (2 Q, 3) of quads (Q, 4), and the quad (2 Q,) of each.
 
     Each quad of the left half is cut along its shorter diagonal and its mirror image along the mirrored one.
     """

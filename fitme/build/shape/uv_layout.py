@@ -27,13 +27,13 @@ _ITERATIONS = 600
 _ON_MIDLINE_M = 1e-7
 
 _CROWN_DIRECTION = np.array([0.0, 1.0, -0.25])
-"""Where the front midline ends and the cut begins, seen from the middle of the head."""
+"""Direction from the middle of the head to the point where the front midline ends and the cut begins."""
 _HEAD_CENTRE_M = np.array([0.0, 0.0, -0.075])
 _CUT_ON_TOP = 0.33
 """Share of the cut along the back of the head that lies on the top side of the layout; the rest is its side."""
 
 _FRONT_ANGLE_DEG = (70.0, 135.0)
-"""Azimuths between which the wanted texel density falls from the face's to the back's."""
+"""Azimuths between which the target texel density falls from the face's to the back's."""
 _FRONT_HEIGHT_M = (0.045, 0.095)
 _NECK_HEIGHT_M = (-0.105, -0.135)
 _BACK_SCALE, _SCALP_SCALE, _NECK_SCALE = 0.2, 0.22, 0.3
@@ -41,7 +41,7 @@ _CAVITY_SCALE = {Part.EYE_CAVITY: 0.3, Part.MOUTH_CAVITY: 0.1}
 _FEATURES_CENTRE_M = np.array([0.0, -0.032])
 _FEATURES_RADIUS_M = (0.035, 0.085)
 _FEATURES_SCALE = 1.4
-"""Eyes, nose and mouth get this much more density than cheeks, within a disc seen from the front."""
+"""Texel density of eyes, nose and mouth over that of the cheeks, within a disc in the frontal plane."""
 
 _BACK_OF_EYE_DEG = 140.0
 _EYE_MAGNIFICATION_RAD = 0.9
@@ -59,7 +59,7 @@ class UvLayout:
 
 
 def back_of_eyeballs(template: Float64Array, triangles: Int64Array, part: Int64Array) -> BoolArray:
-    """Mask (F,) of the eyeballs' hindmost triangles, which are left out of the model: nothing ever sees them."""
+    """Mask (F,) of the eyeballs' hindmost triangles, which are hidden and left out of the model."""
     mask = np.zeros(len(triangles), bool)
     for value in (Part.EYEBALL_LEFT, Part.EYEBALL_RIGHT):
         mine = part == value
@@ -76,7 +76,7 @@ def lay_out(template: Float64Array, triangles: Int64Array, part: Int64Array, mir
     right = ~left
 
     skin = np.isin(part, (Part.HEAD, Part.EYE_CAVITY, Part.MOUTH_CAVITY, Part.NECK))
-    scale = wanted_scale(template, triangles, part)
+    scale = target_density(template, triangles, part)
     half = left & skin
     uv = _flatten_skin(template, triangles[half], scale[half])
     _write(corner_uv, uv, triangles, left & skin & (part != Part.MOUTH_CAVITY))
@@ -103,8 +103,8 @@ def lay_out(template: Float64Array, triangles: Int64Array, part: Int64Array, mir
     return UvLayout(corner_uv.reshape(-1, 2)[first], inverse.reshape(triangles.shape).astype(np.int64))
 
 
-def wanted_scale(template: Float64Array, triangles: Int64Array, part: Int64Array) -> Float64Array:
-    """Relative texel density (F,) per length that the layout aims at: 1 on the face."""
+def target_density(template: Float64Array, triangles: Int64Array, part: Int64Array) -> Float64Array:
+    """Target texel density (F,) per length, relative to that of the face."""
     middle = template[triangles].mean(1)
     azimuth = np.rad2deg(np.abs(np.arctan2(middle[:, 0], middle[:, 2] - _HEAD_CENTRE_M[2])))
     scale = 1.0 - (1.0 - _BACK_SCALE) * _ramp(azimuth, *_FRONT_ANGLE_DEG)

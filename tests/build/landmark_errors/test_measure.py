@@ -12,7 +12,7 @@ from fitme.build.landmark_errors.factor_analysis import (
     maximise,
     start_factors,
 )
-from fitme.build.landmark_errors.measure import joined, mirrored, relative_errors, spread_landmarks
+from fitme.build.landmark_errors.measure import concatenated, mirrored, relative_errors, spread_landmarks
 from fitme.build.landmark_errors.synthetic_views import LandmarkViews, head_rotation
 from fitme.shape import load_default_model
 
@@ -106,7 +106,7 @@ def test_landmarks_where_they_belong_have_no_error_and_mirror_images_have_mirror
     image, flipped = mirrored(model, views, errors, places)
     assert np.abs(relative_errors_of_exact(model, image, places)).max() < 1e-6
     np.testing.assert_allclose(flipped, 0.0, atol=1e-6)
-    assert joined(views, image).person.tolist() == [0, 1, 2, 3]
+    assert concatenated(views, image).person.tolist() == [0, 1, 2, 3]
 
 
 def relative_errors_of_exact(model, views, places):  # type: ignore[no-untyped-def]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fitme.build.shape.flatten import Rectangle, boundary_loop, flatten, flatten_round
-from fitme.build.shape.human_statistics import People, fit_people, humanise
+from fitme.build.shape.human_statistics import People, fit_people, whitened_identity
 from fitme.build.shape.identity_pca import IdentitySpace, principal_components
 from fitme.build.shape.landmark_embedding import Embedding, nearest_on_mesh, symmetrise
 from fitme.build.shape.regions import inside_polygon
@@ -47,7 +47,7 @@ def test_flattening_never_flips_and_fills_the_rectangle(bump, sharpness):
     assert (areas(round_uv, triangles) < 0).all()
 
 
-def test_wanted_scale_moves_texels():
+def test_target_density_moves_texels():
     points, triangles, _, number = sheet()
     corners = (number[0, 0], number[-1, 0], number[-1, -1], number[0, -1])
     corner_uv = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
@@ -149,12 +149,12 @@ def test_people_give_their_mean_and_variance_to_the_broad_space():
     assert np.nanmax(np.abs(fit.mean_distance_m)) < 5e-4
 
 
-def test_humanised_components_are_whitened_and_ordered():
+def test_whitened_identityd_components_are_whitened_and_ordered():
     space, triangles, ibug, eyes, people = population()
     fit = fit_people(space, triangles, np.arange(len(triangles)), (eyes[0], eyes[1]), ibug, people)
     fit = dataclasses.replace(fit, covariance=np.diag([0.25, 0.04]))
     mirror = np.arange(SIDE * SIDE).reshape(SIDE, SIDE)[:, ::-1].ravel()
-    result = humanise(space, fit, mirror, np.ones(len(space.mean)), 2)
+    result = whitened_identity(space, fit, mirror, np.ones(len(space.mean)), 2)
     size = (result.basis**2).sum((1, 2))
     assert size[0] > size[1]
     total = 0.25 * (space.basis[0] ** 2).sum() + 0.04 * (space.basis[1] ** 2).sum()

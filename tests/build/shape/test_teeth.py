@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fitme.build.shape.source_mesh import Part
-from fitme.build.shape.teeth import LOWER_CURTAIN_M, UPPER_CURTAIN_M, find_inner_mouth_extension
+from fitme.build.shape.teeth import LOWER_EXTENSION_M, UPPER_EXTENSION_M, find_inner_mouth_extension
 from fitme.geometry import Camera
 from fitme.render.occlusion import teeth_and_behind
 from fitme.render.rasterizer import select_backend
@@ -13,7 +13,7 @@ from fitme.shape import EXPRESSION_NAMES, MorphableModel, load_default_model
 from fitme.shape.normals import vertex_normals
 from fitme.shape.regions import Region
 
-ROWS = ((Part.UPPER_TEETH, UPPER_CURTAIN_M), (Part.LOWER_TEETH, LOWER_CURTAIN_M))
+ROWS = ((Part.UPPER_TEETH, UPPER_EXTENSION_M), (Part.LOWER_TEETH, LOWER_EXTENSION_M))
 BETWEEN_ROWS_V = 0.935
 """Height in the layout between the upper and the lower row."""
 
@@ -40,7 +40,7 @@ def curtain(model: MorphableModel, row: Part):
 def test_curtains_hang_where_the_builder_hung_them(model, row, offset_m):
     found = curtain(model, row)
     mean = model.mean.double().numpy()
-    assert np.abs(found.hung(mean, offset_m) - mean).max() < 1e-6
+    assert np.abs(found.lengthened(mean, offset_m) - mean).max() < 1e-6
     assert found.weights.sum(1) == pytest.approx(1.0)
     assert (model.triangle_region[torch.from_numpy(found.triangles)] == Region.MOUTH_INTERIOR).all()
 
@@ -55,7 +55,7 @@ def test_a_curtain_moves_with_its_row(model, row, offset_m):
     assert np.allclose(moved[1, found.vertices], [1.0, 0.0, 2.0])
     others = np.setdiff1d(np.arange(model.vertex_count), found.vertices)
     assert np.array_equal(moved[:, others], values[:, others])
-    reached = found.hung(values, offset_m)[0, found.vertices[np.argmax(found.reach)]]
+    reached = found.lengthened(values, offset_m)[0, found.vertices[np.argmax(found.reach)]]
     assert np.allclose(reached, np.array([0.0, 1.0, 0.0]) + offset_m)
 
 
