@@ -56,6 +56,13 @@ def rotation_matrix(axis_angle: ArrayT) -> ArrayT:
     return rotation
 
 
+def head_rotation(yaw_rad: float, pitch_rad: float = 0.0, roll_rad: float = 0.0) -> Float64Array:
+    """(3, 3) rotation from model to view of a head with these angles, the inverse of `HeadPose.yaw_pitch_roll`: roll
+    about its forward axis first, then pitch, then yaw."""
+    turn, nod, tilt = rotation_matrix(np.array([[0.0, yaw_rad, 0.0], [-pitch_rad, 0.0, 0.0], [0.0, 0.0, roll_rad]]))
+    return np.asarray(turn @ nod @ tilt)
+
+
 def cross_matrix(vector: ArrayT) -> ArrayT:
     """Matrices [v]x (..., 3, 3) with [v]x w = v x w, of vectors (..., 3): torch tensors or float64 NumPy arrays."""
     if not isinstance(vector, Tensor):

@@ -15,6 +15,7 @@ from fitme.geometry import (
     axis_angle_from_matrix,
     axis_angle_from_quaternion,
     cross_matrix,
+    head_rotation,
     quaternion_from_axis_angle,
     quaternion_from_matrix,
     rotation_matrix,
@@ -78,10 +79,7 @@ def test_gradients_near_zero() -> None:
 @given(st.floats(-80, 80), st.floats(-60, 60), st.floats(-60, 60))
 def test_angles_of_a_pose_are_those_it_was_made_of(yaw_deg: float, pitch_deg: float, roll_deg: float) -> None:
     yaw, pitch, roll = (math.radians(angle) for angle in (yaw_deg, pitch_deg, roll_deg))
-    turn = rotation_matrix(tensor((0.0, yaw, 0.0)))
-    nod = rotation_matrix(tensor((-pitch, 0.0, 0.0)))
-    tilt = rotation_matrix(tensor((0.0, 0.0, roll)))
-    rotation = axis_angle_from_matrix(turn @ nod @ tilt).float().numpy()
+    rotation = axis_angle_from_matrix(torch.from_numpy(head_rotation(yaw, pitch, roll))).float().numpy()
     pose = HeadPose(rotation, np.zeros(3, np.float32))
     assert pose.yaw_pitch_roll() == pytest.approx((yaw, pitch, roll), abs=1e-4)
 

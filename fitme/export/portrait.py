@@ -9,7 +9,7 @@ import torch
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.avatar import Avatar
 from fitme.color import bytes_to_linear, linear_to_bytes
-from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix
+from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, head_rotation
 from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
@@ -43,17 +43,10 @@ def portrait_camera(resolution: int) -> Camera:
 
 def portrait_pose(yaw_rad: float, pitch_rad: float = 0.0) -> HeadPose:
     """Head in the middle of the render, looking to the viewer's right by `yaw_rad` and up by `pitch_rad`."""
-    cos_yaw, sin_yaw, cos_pitch, sin_pitch = (
-        math.cos(yaw_rad),
-        math.sin(yaw_rad),
-        math.cos(pitch_rad),
-        math.sin(pitch_rad),
-    )
-    turn = np.array([[cos_yaw, 0.0, sin_yaw], [0.0, 1.0, 0.0], [-sin_yaw, 0.0, cos_yaw]])
-    nod = np.array([[1.0, 0.0, 0.0], [0.0, cos_pitch, sin_pitch], [0.0, -sin_pitch, cos_pitch]])
-    rotation = axis_angle_from_matrix(torch.from_numpy(turn @ nod)).numpy().astype(np.float32)
-    translation = np.array([0.0, 0.0, -DISTANCE_M]) - turn @ nod @ np.array(PIVOT_M)
-    return HeadPose(rotation, translation.astype(np.float32))
+    rotation = head_rotation(yaw_rad, pitch_rad)
+    axis_angle = axis_angle_from_matrix(torch.from_numpy(rotation)).numpy().astype(np.float32)
+    translation = np.array([0.0, 0.0, -DISTANCE_M]) - rotation @ np.array(PIVOT_M)
+    return HeadPose(axis_angle, translation.astype(np.float32))
 
 
 def portrait_light(azimuth_rad: float, elevation_rad: float, intensity: float = 1.0) -> Light:

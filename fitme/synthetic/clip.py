@@ -21,7 +21,7 @@ from fitme.arrays import Float32Array, UInt8Array
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.errors import InputError
 from fitme.export.video import write_mp4
-from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, rotation_matrix
+from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, head_rotation, rotation_matrix
 from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.occlusion import head_occlusion
@@ -130,7 +130,7 @@ def clip_frames(settings: ClipSettings, model: MorphableModel | None = None) -> 
         head[teeth] = _seated(head[teeth])
         pose = pose_at(share)
         yaw, pitch, _ = pose.yaw_pitch_roll()
-        body = _head_matrix(BODY_FOLLOWS * yaw, BODY_FOLLOWS * pitch, 0.0).numpy().astype(np.float32)
+        body = head_rotation(BODY_FOLLOWS * yaw, BODY_FOLLOWS * pitch).astype(np.float32)
         turn = rotation_matrix(torch.from_numpy(pose.rotation)).numpy()
         drawn, mask = renderer.render_with_mask(mesh.vertices(head, turn, body), pose, fine_camera, light)
         image = _photograph(drawn, mask, wall, settings, generator)
@@ -147,7 +147,7 @@ def pose_at(share: float) -> HeadPose:
     """Where the head is after a share of the clip, [0, 1]."""
     yaw, pitch = np.radians(PchipInterpolator(_DIRECTIONS_DEG[:, 0], _DIRECTIONS_DEG[:, 1:])(share)).tolist()
     phase = 2.0 * math.pi * share
-    matrix = _head_matrix(yaw, pitch, math.radians(2.0) * math.sin(2.0 * phase))
+    matrix = torch.from_numpy(head_rotation(yaw, pitch, math.radians(2.0) * math.sin(2.0 * phase)))
     pivot = torch.tensor(NECK_PIVOT_M, dtype=torch.float64)
     sway = [0.006 * math.sin(phase), HEIGHT_M, -DISTANCE_M + 0.01 * math.sin(3.0 * phase)]
     place = torch.tensor(sway, dtype=torch.float64) + pivot
@@ -216,14 +216,6 @@ def _presentable(attributes: SkinAttributes) -> SkinAttributes:
         beard_density=(0.0, 0.0, 0.0, 0.0),
         lipstick=0.0,
     )
-
-
-def _head_matrix(yaw_rad: float, pitch_rad: float, roll_rad: float) -> torch.Tensor:
-    """(3, 3) float64 model to view; signs as in `HeadPose.yaw_pitch_roll`."""
-    axes = torch.tensor([[0.0, yaw_rad, 0.0], [-pitch_rad, 0.0, 0.0], [0.0, 0.0, roll_rad]], dtype=torch.float64)
-    turn, nod, tilt = rotation_matrix(axes)
-    matrix: torch.Tensor = turn @ nod @ tilt
-    return matrix
 
 
 def _seated(teeth: Float32Array) -> Float32Array:

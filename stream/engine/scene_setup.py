@@ -5,9 +5,9 @@ import math
 import numpy as np
 import torch
 
-from fitme.arrays import Float32Array, Float64Array
+from fitme.arrays import Float32Array
 from fitme.color import srgb_to_linear
-from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, rotation_matrix
+from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, head_rotation, rotation_matrix
 from fitme.render.light import Light
 from fitme.render.reflection import SH_BAND_0, SH_BAND_1, SH_COUNT
 from stream.protocol.protocol import LightPreset, Mode
@@ -37,13 +37,13 @@ def head_pose(scene: Scene, tracked: HeadPose | None, time_s: float) -> HeadPose
     rotation, offset = np.eye(3), np.zeros(2)
     if scene.mode is Mode.TURNTABLE:
         phase = 2.0 * math.pi * time_s / TURNTABLE_PERIOD_S
-        rotation = _yaw_matrix(TURNTABLE_SWING_RAD * math.sin(phase))
+        rotation = head_rotation(TURNTABLE_SWING_RAD * math.sin(phase))
     elif tracked is not None:
         rotation = rotation_matrix(torch.from_numpy(tracked.rotation).double()).numpy()
         depth = max(-float(tracked.translation[2]), 1e-3)
         offset = FOLLOW * tracked.translation[:2].astype(np.float64) * scene.distance / depth
     # A camera that moves right or up sees a head that turns left or down.
-    rotation = _pitch_matrix(scene.pitch) @ _yaw_matrix(-scene.yaw) @ rotation
+    rotation = head_rotation(0.0, -scene.pitch) @ head_rotation(-scene.yaw) @ rotation
     axis_angle = axis_angle_from_matrix(torch.from_numpy(rotation)).numpy()
     translation = np.array([offset[0], offset[1], -scene.distance])
     return HeadPose(axis_angle.astype(np.float32), translation.astype(np.float32))
@@ -89,13 +89,3 @@ _PRESETS: dict[LightPreset, tuple[Vector, Vector, tuple[tuple[Vector, Vector], .
     ),
     LightPreset.DARK: ((0.03, 0.03, 0.035), (0.0, 0.0, 0.0), ()),
 }
-
-
-def _yaw_matrix(angle_rad: float) -> Float64Array:
-    c, s = math.cos(angle_rad), math.sin(angle_rad)
-    return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
-
-
-def _pitch_matrix(angle_rad: float) -> Float64Array:
-    c, s = math.cos(angle_rad), math.sin(angle_rad)
-    return np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])

@@ -17,9 +17,9 @@ import torch
 from fitme.arrays import Float32Array, Float64Array, Int64Array
 from fitme.bench.truth.lights import LightScript, UnseenLight
 from fitme.bench.truth.people import Material, ScanModel, smooth_normals
-from fitme.bench.truth.subjects import PIVOT_M, Covering, FrameScript, Subject, head_rotation
+from fitme.bench.truth.subjects import PIVOT_M, Covering, FrameScript, Subject
 from fitme.errors import BackendError, ConfigError
-from fitme.geometry import Camera, HeadPose, rotation_matrix
+from fitme.geometry import Camera, HeadPose, head_rotation, rotation_matrix
 from fitme.skin.painter import Skin
 from fitme.skin.pigments import hair_color
 
@@ -108,7 +108,7 @@ class TruthRenderer:
         """Vertices (N, 3) in view space; shoulders stay upright where the head turns."""
         head = self._neutral + self._scans.offsets(frame.expression)
         rotation, translation = _matrix(frame.pose)
-        turned = head_rotation(turned_deg, 0.0, 0.0) @ rotation
+        turned = head_rotation(np.radians(turned_deg)) @ rotation
         pivot = rotation @ PIVOT_M + translation
         moving = (head - PIVOT_M) @ turned.T + pivot
         still = (head - PIVOT_M) + pivot

@@ -3,7 +3,6 @@
 The same subject number gives the same subject on every machine.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -12,9 +11,8 @@ from functools import cache
 import numpy as np
 import torch
 
-from fitme.arrays import Float64Array
 from fitme.bench.truth.lights import LightKind, LightScript, draw_light
-from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, rotation_matrix
+from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, head_rotation
 from fitme.skin.attributes import SkinAttributes, sample_attributes
 from fitme.skin.skin_tone_classes import CLASS_NAMES, ita_class_index
 from fitme.training.data.dataset import HELD_OUT_SEED
@@ -188,7 +186,7 @@ def _frame(index: int, distance_m: float, lights: int, g: np.random.Generator) -
     pitch = float(np.clip(g.normal(0.0, 0.45), -1.0, 1.0)) * LARGEST_PITCH_DEG * (index > 0)
     roll = float(np.clip(g.normal(0.0, 0.4), -1.0, 1.0)) * LARGEST_ROLL_DEG * (index > 0)
     place = np.array([g.normal(0.0, 0.012), g.normal(0.02, 0.008), -distance_m * g.uniform(0.95, 1.08)])
-    rotation = head_rotation(yaw, pitch, roll)
+    rotation = head_rotation(*np.radians([yaw, pitch, roll]).tolist())
     moving = index % MOVING_EVERY == MOVING_EVERY - 1
     chosen = {} if index < 2 else _EXPRESSIONS[int(g.integers(len(_EXPRESSIONS)))]
     expression = {name: value * float(g.uniform(0.7, 1.2)) for name, value in chosen.items()}
@@ -203,13 +201,3 @@ def _frame(index: int, distance_m: float, lights: int, g: np.random.Generator) -
     )
     motion = float(g.uniform(*MOVING_DEG)) * moving
     return FrameScript(pose, motion, expression, (index // 2) % lights, index % 2 == 1)
-
-
-def head_rotation(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Float64Array:
-    """(3, 3) model to view; signs as in `HeadPose.yaw_pitch_roll`."""
-    angles = torch.tensor(
-        [[0.0, math.radians(yaw_deg), 0.0], [-math.radians(pitch_deg), 0.0, 0.0], [0.0, 0.0, math.radians(roll_deg)]],
-        dtype=torch.float64,
-    )
-    turn, nod, tilt = rotation_matrix(angles).numpy()
-    return np.asarray(turn @ nod @ tilt)

@@ -14,7 +14,7 @@ import torch
 from fitme.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
 from fitme.atomic_file import atomic_file
 from fitme.color import bytes_to_linear, linear_to_bytes
-from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix
+from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, head_rotation
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
@@ -208,16 +208,7 @@ def _pose(g: np.random.Generator, focal_px: float, *, frontal: bool) -> tuple[Fl
     limit = FRONTAL_YAW_DEG if frontal else LARGEST_YAW_DEG
     yaw, pitch = g.uniform(-limit, limit), float(np.clip(g.normal(0.0, 0.45), -1.0, 1.0)) * LARGEST_PITCH_DEG
     roll = float(np.clip(g.normal(0.0, 0.4), -1.0, 1.0)) * LARGEST_ROLL_DEG
-    rotation = head_rotation(yaw, pitch, roll)
+    rotation = head_rotation(*np.radians([yaw, pitch, roll]).tolist())
     distance = focal_px * FACE_WIDTH_M / g.uniform(*FACE_SIDE_RANGE_PX)
     place = np.array([g.normal(0.0, 0.03), g.normal(0.0, 0.02), -distance])
     return rotation, place - rotation @ PIVOT_M
-
-
-def head_rotation(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Float64Array:
-    """(3, 3) model to view; signs as in `HeadPose.yaw_pitch_roll`."""
-    a, b, c = np.radians([yaw_deg, -pitch_deg, roll_deg])
-    turn = np.array([[np.cos(a), 0.0, np.sin(a)], [0.0, 1.0, 0.0], [-np.sin(a), 0.0, np.cos(a)]])
-    nod = np.array([[1.0, 0.0, 0.0], [0.0, np.cos(b), -np.sin(b)], [0.0, np.sin(b), np.cos(b)]])
-    tilt = np.array([[np.cos(c), -np.sin(c), 0.0], [np.sin(c), np.cos(c), 0.0], [0.0, 0.0, 1.0]])
-    return np.asarray(turn @ nod @ tilt)

@@ -17,7 +17,7 @@ import torch
 from scipy.optimize import minimize
 
 from fitme.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
-from fitme.build.landmark_errors.synthetic_views import PIVOT_M, head_rotation
+from fitme.build.landmark_errors.synthetic_views import PIVOT_M
 from fitme.build.sclera.light_transfer import sclera_transfer
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.fit.lighting.albedo_scale import SKIN_SPECULAR, SPECULAR_REFLECTION, AlbedoScaleSettings
@@ -33,7 +33,7 @@ from fitme.fit.lighting.sclera import (
 )
 from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, estimate_illumination, lit_surface
 from fitme.fit.texture.unprojection import TexelObservation, TexelTable, texel_table, unproject
-from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, transform
+from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, head_rotation, transform
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.weights import load_default_generator
@@ -209,8 +209,8 @@ def _expression(g: np.random.Generator) -> Float32Array:
 
 
 def _pose(g: np.random.Generator, yaw_deg: float) -> HeadPose:
-    yaw, pitch, roll = np.array([yaw_deg, 0.0, 0.0]) + POSE_SIGMA_DEG * g.standard_normal(3)
-    rotation = head_rotation(float(yaw), float(pitch), float(roll))
+    angles = np.radians(np.array([yaw_deg, 0.0, 0.0]) + POSE_SIGMA_DEG * g.standard_normal(3))  # yaw, pitch, roll
+    rotation = head_rotation(*angles.tolist())
     place = np.array([0.0, 0.0, -g.uniform(*DISTANCE_RANGE_M)]) - rotation @ PIVOT_M
     axis_angle = axis_angle_from_matrix(torch.from_numpy(rotation)).float().numpy()
     return HeadPose(axis_angle, place.astype(np.float32))

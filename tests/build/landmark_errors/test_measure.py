@@ -13,7 +13,8 @@ from fitme.build.landmark_errors.factor_analysis import (
     start_factors,
 )
 from fitme.build.landmark_errors.measure import concatenated, mirrored, relative_errors, spread_landmarks
-from fitme.build.landmark_errors.synthetic_views import LandmarkViews, head_rotation
+from fitme.build.landmark_errors.synthetic_views import LandmarkViews
+from fitme.geometry import head_rotation
 from fitme.shape import load_default_model
 
 PEOPLE, VIEWS, LANDMARKS, KNOWN, PERSON, FRAME = 60, 4, 30, 3, 2, 2
@@ -94,7 +95,7 @@ def test_landmarks_where_they_belong_have_no_error_and_mirror_images_have_mirror
         identity,
         np.array([0, 1]),
         np.zeros((2, 52), np.float32),
-        np.stack([head_rotation(20.0, 5.0, 3.0), head_rotation(-30.0, 0.0, 0.0)]),
+        np.stack([head_rotation(0.35, 0.09, 0.05), head_rotation(-0.52)]),
         np.array([[0.0, 0.0, -0.6], [0.02, 0.01, -0.7]]),
         np.array([700.0, 800.0]),
         np.zeros((2, 478, 2), np.float32),
