@@ -127,7 +127,7 @@ class ScleraRenderer:
                 vertices = self._model.vertices(identity[None], torch.from_numpy(expression)[None])[0]
             pose = _pose(g, yaw)
             camera = Camera.centered(focal * SUPERSAMPLING, WIDTH * SUPERSAMPLING, HEIGHT * SUPERSAMPLING)
-            image = _photograph(
+            image = _webcam_image(
                 [r.render(vertices.numpy(), pose, camera, light) for r, light in zip(renderers, lights, strict=True)], g
             )
             faces = finder.detect(image)
@@ -216,7 +216,7 @@ def _pose(g: np.random.Generator, yaw_deg: float) -> HeadPose:
     return HeadPose(axis_angle, place.astype(np.float32))
 
 
-def _photograph(parts: Sequence[UInt8Array], g: np.random.Generator) -> UInt8Array:
+def _webcam_image(parts: Sequence[UInt8Array], g: np.random.Generator) -> UInt8Array:
     """Webcam image of the sum of renders, sRGB, drawn at `SUPERSAMPLING` over black: exposure, blur, noise and JPEG."""
     fine = np.sum([bytes_to_linear(part) for part in parts], 0)
     linear = fine.reshape(HEIGHT, SUPERSAMPLING, WIDTH, SUPERSAMPLING, 3).mean((1, 3))

@@ -1,4 +1,4 @@
-"""Curtains behind the lips: where they hang, what carries them, and that they show through an open mouth alone."""
+"""Inner-mouth extensions: their place, their motion with the teeth, and that they show through an open mouth alone."""
 
 import numpy as np
 import pytest
@@ -31,14 +31,14 @@ def parts(model: MorphableModel) -> np.ndarray:
     return np.where(mine, np.where(upper, Part.UPPER_TEETH, Part.LOWER_TEETH), Part.HEAD)
 
 
-def curtain(model: MorphableModel, row: Part):
+def extension(model: MorphableModel, row: Part):
     arrays = (model.triangles.numpy(), model.uv_triangles.numpy(), model.uv.double().numpy())
     return find_inner_mouth_extension(*arrays, parts(model), row)
 
 
 @pytest.mark.parametrize(("row", "offset_m"), ROWS)
-def test_curtains_hang_where_the_builder_hung_them(model, row, offset_m):
-    found = curtain(model, row)
+def test_extensions_end_at_the_offset_from_their_row(model, row, offset_m):
+    found = extension(model, row)
     mean = model.mean.double().numpy()
     assert np.abs(found.lengthened(mean, offset_m) - mean).max() < 1e-6
     assert found.weights.sum(1) == pytest.approx(1.0)
@@ -46,8 +46,8 @@ def test_curtains_hang_where_the_builder_hung_them(model, row, offset_m):
 
 
 @pytest.mark.parametrize(("row", "offset_m"), ROWS)
-def test_a_curtain_moves_with_its_row(model, row, offset_m):
-    found = curtain(model, row)
+def test_an_extension_moves_with_its_row(model, row, offset_m):
+    found = extension(model, row)
     values = np.zeros((2, model.vertex_count, 3))
     values[:, found.edge] = [[[0.0, 1.0, 0.0]], [[1.0, 0.0, 2.0]]]
     moved = found.moved(values)
@@ -67,7 +67,7 @@ def test_front_teeth_face_the_viewer_down_to_their_edge(model):
 
 
 def inside_shown(model: MorphableModel, **expression: float) -> int:
-    """Pixels that show teeth or what hangs on them, of a face seen from the front."""
+    """Pixels of teeth and their extensions in a frontal view of a face."""
     coefficients = torch.zeros(1, len(EXPRESSION_NAMES))
     for name, value in expression.items():
         coefficients[0, EXPRESSION_NAMES.index(name)] = value
@@ -79,7 +79,7 @@ def inside_shown(model: MorphableModel, **expression: float) -> int:
     return int(rows[triangle[triangle >= 0]].sum())
 
 
-def test_curtains_show_through_an_open_mouth_alone(model):
+def test_extensions_show_through_an_open_mouth_alone(model):
     opened = inside_shown(model, jawOpen=0.3)
     assert opened > 400
     # Lips that are shut leave a line, which `MouthShade` darkens.

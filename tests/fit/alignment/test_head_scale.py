@@ -39,10 +39,10 @@ def size_of(model: MorphableModel, identity: torch.Tensor) -> torch.Tensor:
     return size + (moved * outward).sum(1).mean() / size
 
 
-def solved(evidence: MarginalInformation) -> npt.NDArray[np.float64]:
-    """Most likely identity (K,) beside the prior; focal length is said nothing of."""
-    precision = evidence.precision[:-1, :-1]
-    return np.linalg.solve(precision + np.eye(len(precision)), evidence.potential[:-1])
+def solved(total: MarginalInformation) -> npt.NDArray[np.float64]:
+    """Most likely identity (K,) under information and the prior, focal length marginalised without information."""
+    precision = total.precision[:-1, :-1]
+    return np.linalg.solve(precision + np.eye(len(precision)), total.potential[:-1])
 
 
 def keyframe_eyes(model: MorphableModel, radius_m: float, count: int = 8) -> list[KeyframeEyes]:
@@ -66,14 +66,15 @@ def test_counts_the_directions_that_are_told() -> None:
     precision = np.zeros((7, 7))
     precision[0, 0], precision[1, 1] = 1e6, 1.0
     assert determined_directions(MarginalInformation(precision, np.zeros(7)), 5) == pytest.approx(1.5, abs=1e-3)
-    # What hangs on an unknown focal length is not told.
+    # A direction that only a known focal length would determine does not count.
     precision[2, 2] = precision[6, 6] = 1e6
     precision[2, 6] = precision[6, 2] = 1e6 - 1.0
     assert determined_directions(MarginalInformation(precision, np.zeros(7)), 5) < 2.5
 
 
 def test_heads_of_a_shape_are_as_large_as_they_are_drawn(model: MorphableModel) -> None:
-    """Shape is told in many directions, but not size: the most likely head is too small, and its volume mends that."""
+    """Shape is determined in many directions, but not size: the MAP head is too small, and the volume correction
+    removes the bias."""
     g = np.random.default_rng(0)
     count, noise = model.identity_count, 0.01
     basis = model.identity_basis[:, model.face_vertices].double().numpy()  # (K, V, 3)
@@ -87,12 +88,16 @@ def test_heads_of_a_shape_are_as_large_as_they_are_drawn(model: MorphableModel) 
         across = np.zeros((len(direction), count + 1))
         across[:, :-1] = (basis - np.outer(direction, direction @ basis)) / noise
         right = (direction * (direction @ middle) - middle) / noise + g.normal(size=len(direction))
-        told = MarginalInformation(across.T @ across, across.T @ right)
-        for mended in (False, True):
+        information = MarginalInformation(across.T @ across, across.T @ right)
+        for corrected in (False, True):
             found = np.zeros(count)
             for _ in range(3):
-                evidence = told + volume_information(model, found.astype(np.float32), told) if mended else told
-                found = np.linalg.solve(evidence.precision[:-1, :-1] + np.eye(count), evidence.potential[:-1])
+                total = (
+                    information + volume_information(model, found.astype(np.float32), information)
+                    if corrected
+                    else information
+                )
+                found = np.linalg.solve(total.precision[:-1, :-1] + np.eye(count), total.potential[:-1])
             ratios.append(np.log(np.linalg.norm(middle + basis @ found) / np.linalg.norm(true)))
     plain, mended_ratio = np.mean(ratios[::2]), np.mean(ratios[1::2])
     assert plain < -0.008
@@ -103,24 +108,24 @@ def test_heads_of_a_shape_are_as_large_as_they_are_drawn(model: MorphableModel) 
 def test_volume_is_the_logarithm_of_size(model: MorphableModel, follows: float, seed: int) -> None:
     g = np.random.default_rng(seed)
     identity = torch.from_numpy(g.normal(size=model.identity_count)).requires_grad_()
-    told = np.zeros((model.identity_count + 1,) * 2)
-    told[3, 3] = told[5, 5] = 1e9
-    told_information = MarginalInformation(told, np.zeros(len(told)))
+    information = np.zeros((model.identity_count + 1,) * 2)
+    information[3, 3] = information[5, 5] = 1e9
+    measured_information = MarginalInformation(information, np.zeros(len(information)))
     (slope,) = torch.autograd.grad((2.0 + follows) * size_of(model, identity).log(), identity)
     found = identity.detach().numpy()
-    evidence = volume_information(model, found.astype(np.float32), told_information, follows)
-    assert -evidence.gradient(np.append(found, 0.0))[:-1] == pytest.approx(slope.numpy(), rel=1e-4, abs=1e-6)
+    total = volume_information(model, found.astype(np.float32), measured_information, follows)
+    assert -total.gradient(np.append(found, 0.0))[:-1] == pytest.approx(slope.numpy(), rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("factor", [0.9, 1.0, 1.1])
 def test_a_head_whose_irises_are_too_large_is_too_large(model: MorphableModel, factor: float) -> None:
     mean = np.zeros(model.identity_count, np.float32)
     measured = factor * IRIS_RADIUS_M * np.exp(MEASURED_LOG_BIAS)
-    evidence = iris_information(model, mean, FOCAL, keyframe_eyes(model, measured))
-    assert evidence is not None
-    found = torch.from_numpy(solved(evidence))
+    total = iris_information(model, mean, FOCAL, keyframe_eyes(model, measured))
+    assert total is not None
+    found = torch.from_numpy(solved(total))
     grown = float((size_of(model, found) / size_of(model, torch.zeros_like(found))).log())
-    # People's irises differ, so that a head is believed to be at fault by a part of it.
+    # People's irises differ, so that only a part of the difference is attributed to the head's size.
     assert grown == pytest.approx(-0.45 * np.log(factor), abs=0.02)
 
 

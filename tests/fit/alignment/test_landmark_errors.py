@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from fitme.bench.truth.metrics import similarity_of
-from fitme.build.landmark_errors.synthetic_views import HEIGHT, WIDTH, LandmarkStudio
+from fitme.build.landmark_errors.synthetic_views import HEIGHT, WIDTH, LandmarkRenderer
 from fitme.errors import ModelFileError
 from fitme.fit.alignment.landmark_errors import (
     DEFAULT_ERRORS_PATH,
@@ -48,7 +48,7 @@ def test_the_shipped_file_is_small_and_of_the_shipped_model(errors: LandmarkErro
     assert len(np.unique(errors.landmarks)) == len(errors.landmarks)
     assert (errors.sigma > 0.9e-4).all()
     assert (errors.sigma < 2e-3).all()
-    # Errors of all kinds together are some millimetres: less, and the file is of no picture; more, and of no face.
+    # Errors of all kinds add up to some millimetres: fewer would be no detections on images, more no faces.
     for columns in (errors.person, errors.frame):
         assert 0.5e-3 < np.sqrt((columns**2).sum(2).mean()) < 4e-3
 
@@ -115,7 +115,7 @@ def test_another_model_has_independent_errors(errors: LandmarkErrors, model: Mor
 
 
 def observed(landmarks: npt.NDArray[np.float32], solver: PoseSolver) -> Keyframe:
-    """A keyframe as the tracker would make it of landmarks; the picture does not matter here."""
+    """A keyframe with landmarks and an empty image."""
     camera = Camera.centered(FOCAL * WIDTH, WIDTH, HEIGHT)
     estimate = solver.solve(landmarks, np.zeros(478, np.float32), camera, iterations=20)
     observation = FaceObservation(
@@ -127,7 +127,7 @@ def observed(landmarks: npt.NDArray[np.float32], solver: PoseSolver) -> Keyframe
 
 def test_knowing_the_errors_finds_people_better(model: MorphableModel) -> None:
     """Six people that no calibration has seen, four views each; faces are compared at a free scale."""
-    views = LandmarkStudio(model, load_default_generator()).photograph(UNSEEN_PEOPLE, 6)
+    views = LandmarkRenderer(model, load_default_generator()).render(UNSEEN_PEOPLE, 6)
     basis, solver = MeshBasis(model), PoseSolver(model)
     knowing = LandmarkTargets(model, basis, LandmarkSettings())
     unknowing = LandmarkTargets(model, basis, LandmarkSettings(), no_errors(load_default_errors()))

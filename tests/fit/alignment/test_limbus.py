@@ -22,8 +22,8 @@ OVERSAMPLING = 8
 
 
 def drawn_eyes(radius_px: float, g: np.random.Generator, *, yaw_rad: float = 0.0, blink: float = 0.0) -> Drawn:
-    """Two eyes whose irises have a radius, a little off the middle, blurred, noisy and compressed; the tracker believes
-    irises to be of another size and elsewhere."""
+    """Two eyes whose irises have a radius, a little off the middle, blurred, noisy and compressed; the tracker's
+    irises are of another size and place."""
     y, x = (np.mgrid[: HEIGHT * OVERSAMPLING, : WIDTH * OVERSAMPLING] + 0.5) / OVERSAMPLING
     image = np.full(x.shape, g.uniform(0.05, 0.6))
     landmarks = np.zeros((LANDMARK_COUNT, 2))
@@ -40,9 +40,9 @@ def drawn_eyes(radius_px: float, g: np.random.Generator, *, yaw_rad: float = 0.0
         u = np.linspace(-1.0, 1.0, 9)
         lids = [np.stack([slid + half * u, center[1] + side * (1.0 - u**2)], 1) for side in (below, -above)]
         landmarks[list(rim)] = np.concatenate([lids[0], lids[1][-2:0:-1]])
-        believed = radius_px * np.exp(g.normal(0.0, 0.08))
+        tracked_px = radius_px * np.exp(g.normal(0.0, 0.08))
         cross = np.array([[0, 0], [1, 0], [0, -1], [-1, 0], [0, 1]])
-        landmarks[list(ring)] = center + g.normal(0.0, 0.06 * radius_px, 2) + believed * cross
+        landmarks[list(ring)] = center + g.normal(0.0, 0.06 * radius_px, 2) + tracked_px * cross
     image = cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
     image = cv2.GaussianBlur(image, (0, 0), g.uniform(0.3, 0.9)) + 0.004 * g.standard_normal(image.shape)
     encoded = np.rint(255.0 * np.clip(image, 0.0, 1.0) ** (1.0 / 2.2)).astype(np.uint8)

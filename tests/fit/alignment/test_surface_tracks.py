@@ -1,4 +1,4 @@
-"""Tracked points: where they lie, and where pictures show them."""
+"""Tracked points: their places on the mesh, and their matches in images."""
 
 from collections.abc import Callable
 

@@ -24,7 +24,7 @@ people_seen = st.builds(
 )
 
 
-def photographed(skin: Array, draw: np.random.Generator) -> Array:
+def imaged(skin: Array, draw: np.random.Generator) -> Array:
     """Colours (N, 3) of skins (N, 3) under lights as the settings expect them."""
     level = SETTINGS.shading_log_sigma * draw.standard_normal((len(skin), 1))
     warmth = SETTINGS.temperature_log_sigma * draw.standard_normal((len(skin), 1)) * WARMTH
@@ -41,7 +41,7 @@ def people(count: int, draw: np.random.Generator) -> Array:
 def test_it_is_the_mean_of_people_of_that_colour(face: list[float]) -> None:
     draw = np.random.default_rng(0)
     skin = people(400_000, draw)
-    off = np.log(photographed(skin, draw) / np.array(face))
+    off = np.log(imaged(skin, draw) / np.array(face))
     alike = np.abs(off).max(1) < 0.06
     expected = np.exp(np.log(skin[alike]).mean(0))
     assert alike.sum() > 100
@@ -84,7 +84,7 @@ def test_the_specular_term_of_dark_skin_is_not_taken_for_albedo() -> None:
 def test_hue_and_exposure_together_tell_more_than_exposure_alone() -> None:
     draw = np.random.default_rng(0)
     skin = people(2000, draw)
-    seen = photographed(skin, draw)
+    seen = imaged(skin, draw)
     found = expected_skin_albedo(seen.astype(np.float32), SETTINGS)
     by_exposure = expected_skin_albedo(
         np.repeat(np.exp(np.log(seen).mean(1, keepdims=True)), 3, 1).astype(np.float32),
@@ -97,6 +97,6 @@ def test_hue_and_exposure_together_tell_more_than_exposure_alone() -> None:
 def test_no_class_of_people_is_seen_lighter_or_darker_than_it_is_by_much() -> None:
     draw = np.random.default_rng(1)
     skin = people(20_000, draw)
-    found = np.log(expected_skin_albedo(photographed(skin, draw).astype(np.float32), SETTINGS) / skin)[:, 1]
+    found = np.log(expected_skin_albedo(imaged(skin, draw).astype(np.float32), SETTINGS) / skin)[:, 1]
     bias = [found[group].mean() for group in np.array_split(np.argsort(skin[:, 1]), 6)]
     assert np.abs(bias).max() < 0.3

@@ -45,7 +45,7 @@ SURROUNDINGS = np.array([3.5449] + 8 * [0.0], np.float32)
 
 
 def eyes(opening: float = 5.0, width: float = 34.0) -> tuple[npt.NDArray[np.uint8], FloatArray, FloatArray]:
-    """A picture of two eyes, half as open as `opening` pixels, landmarks, and weights of 1."""
+    """An image of two eyes, half as open as `opening` pixels, landmarks, and weights of 1."""
     down, across = np.mgrid[:120, :220] + 0.5
     image = np.tile(SKIN, (120, 220, 1))
     landmarks = np.zeros((478, 2), np.float32)
