@@ -1,1 +1,0 @@
-"""Measurements behind the figures of the README."""

@@ -14,7 +14,9 @@ from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.occlusion import head_occlusion, mouth_shade
 from fitme.render.renderer import render
-from fitme.shape import EXPRESSION_COUNT, MorphableModel, load_default_model
+from fitme.shape.expressions import EXPRESSION_COUNT
+from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
 
 PICTURE_PX = 512
 STEP_PX = 256

@@ -19,7 +19,9 @@ from fitme.arrays import Float64Array
 from fitme.bench.rows import BenchmarkRow
 from fitme.bench.run import SEED
 from fitme.geometry import transform
-from fitme.shape import EXPRESSION_NAMES, MorphableModel, load_default_model
+from fitme.shape.expressions import EXPRESSION_NAMES
+from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
 from fitme.synthetic.clip import CAMERA_NOISE, ClipSettings, SyntheticFrame, clip_frames, clip_identity
 from fitme.track.observation import FaceObservation
 from fitme.track.settings import TrackerSettings

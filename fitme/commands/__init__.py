@@ -1,1 +1,0 @@
-"""Commands of the command line, one module each. Heavy imports wait until a command runs."""

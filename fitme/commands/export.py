@@ -19,7 +19,7 @@ def export(
     from fitme.export.gltf import write_glb
     from fitme.export.obj import write_obj
     from fitme.export.portrait import portrait_pose
-    from fitme.shape import load_default_model
+    from fitme.shape.model_file import load_default_model
 
     suffix = out.suffix.lower()
     if suffix not in (".glb", ".obj"):

@@ -32,7 +32,7 @@ def render(
     from fitme.avatar import Avatar
     from fitme.export.portrait import draw_portrait, portrait_light, portrait_pose
     from fitme.export.turntable import write_turntable
-    from fitme.shape import load_default_model
+    from fitme.shape.model_file import load_default_model
 
     suffix = out.suffix.lower()
     if suffix not in PICTURE_SUFFIXES + MOVIE_SUFFIXES:
@@ -56,7 +56,7 @@ def render(
 
 def _coefficients(settings: list[str]) -> dict[str, float]:
     """Parse NAME=VALUE. Raises InputError for a name that ARKit does not have or a value that is no number."""
-    from fitme.shape import EXPRESSION_NAMES
+    from fitme.shape.expressions import EXPRESSION_NAMES
 
     coefficients = {}
     for setting in settings:

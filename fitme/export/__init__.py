@@ -1,1 +1,0 @@
-"""Writing an avatar for the world outside: glTF, OBJ, textures, a turntable video."""

@@ -34,7 +34,10 @@ from fitme.render.materials import REGION_SHININESS
 from fitme.render.occlusion import head_occlusion
 from fitme.render.reflection import DEFAULT_SHININESS
 from fitme.render.tangents import vertex_tangents
-from fitme.shape import EXPRESSION_NAMES, MorphableModel, Region, vertex_normals
+from fitme.shape.expressions import EXPRESSION_NAMES
+from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.normals import vertex_normals
+from fitme.shape.regions import Region
 
 WET_SPECULAR = 0.625
 """Specular factor of the tear film and of saliva: F0 = 0.025 (index of refraction 1.376, the cornea's)."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from fitme.arrays import Float32Array
 from fitme.geometry import HeadPose
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 
 
 def write_obj(model: MorphableModel, vertices: Float32Array, pose: HeadPose, path: Path) -> None:

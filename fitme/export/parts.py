@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fitme.arrays import BoolArray, Float32Array, Int64Array
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 
 _DEGENERATE = 1e-3
 """Length below which the projection of a unit tangent says nothing."""

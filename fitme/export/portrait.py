@@ -14,7 +14,8 @@ from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
 from fitme.render.occlusion import head_occlusion, mouth_shade
-from fitme.shape import EXPRESSION_COUNT, EXPRESSION_NAMES, MorphableModel
+from fitme.shape.expressions import EXPRESSION_COUNT, EXPRESSION_NAMES
+from fitme.shape.morphable_model import MorphableModel
 
 DISTANCE_M = 0.9
 """Distance of the camera from the pivot."""

@@ -15,7 +15,7 @@ from fitme.export.portrait import (
     portrait_renderer,
 )
 from fitme.export.video import write_mp4
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 
 RATE_HZ = 30
 SECONDS = 4.0

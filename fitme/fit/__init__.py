@@ -1,1 +1,0 @@
-"""Fitting shape, reflectance and light to keyframes: landmarks, inversion, tuning, incrementally."""

@@ -10,7 +10,7 @@ from fitme.ingest.candidates import Candidate
 from fitme.ingest.frame import Frame
 from fitme.ingest.majority import majority
 from fitme.ingest.prefetch import Prefetcher
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 from fitme.track.factory import identity_embedder, landmark_backend
 from fitme.track.observation import FaceObservation, FaceStatus, status_of
 from fitme.track.settings import NetworkSettings, TrackerSettings

@@ -7,7 +7,7 @@ from fitme.ingest.candidates import Candidate
 from fitme.ingest.even_spacing import even_indices
 from fitme.ingest.person_tracking import PersonTracker, TrackedFrame
 from fitme.ingest.prefetch import Prefetcher
-from fitme.shape import EXPRESSION_NAMES
+from fitme.shape.expressions import EXPRESSION_NAMES
 
 KEYFRAMES = 12
 """Frames that a fit explains."""

@@ -26,7 +26,9 @@ from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.occlusion import head_occlusion
 from fitme.render.reflection import SH_BAND_1
-from fitme.shape import EXPRESSION_COUNT, EXPRESSION_NAMES, MorphableModel, load_default_model
+from fitme.shape.expressions import EXPRESSION_COUNT, EXPRESSION_NAMES
+from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 from fitme.skin.attributes import SkinAttributes, sample_attributes
 from fitme.skin.painter import synthesize_skin

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fitme.arrays import BoolArray, Float32Array, Float64Array, Int32Array
 from fitme.reflectance.maps import ReflectanceMaps
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 
 _COLLAR_M = np.array(

@@ -1,1 +1,0 @@
-"""Observing a face in one frame: landmarks, pose and expression, image quality, identity, occlusion."""

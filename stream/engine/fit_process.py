@@ -29,7 +29,7 @@ from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.weights import load_default_generator
 from fitme.sampling import farthest_points
 from fitme.session.store import SessionStore
-from fitme.shape import load_default_model
+from fitme.shape.model_file import load_default_model
 from fitme.stage import Stage
 from fitme.track.identity import DlibEmbedder
 from stream.engine.messages import (

@@ -11,7 +11,7 @@ import torch
 
 from fitme.errors import FitmeError
 from fitme.fit.keyframe import Keyframe
-from fitme.shape import load_default_model
+from fitme.shape.model_file import load_default_model
 from fitme.track.factory import landmark_backend
 from fitme.track.tracker import FrameTracker
 from stream.engine.avatar_view import AvatarView

@@ -11,7 +11,8 @@ from fitme.ingest.frame import Frame
 from fitme.ingest.person_tracking import TrackedFrame
 from fitme.metrics.frame_scores import FrameScore, median_score, score_frame
 from fitme.reflectance.maps import ReflectanceMaps
-from fitme.shape import MorphableModel, load_default_model
+from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
 from fitme.track.factory import dlib_embedder
 from fitme.track.tracker import FrameTracker

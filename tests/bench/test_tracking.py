@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitme.bench.tracking import jitter_px, lag_of, still_frames, tracking
-from fitme.shape import load_default_model
+from fitme.shape.model_file import load_default_model
 from fitme.synthetic.clip import ClipSettings
 
 

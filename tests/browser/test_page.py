@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from fitme.shape import EXPRESSION_NAMES
+from fitme.shape.expressions import EXPRESSION_NAMES
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 

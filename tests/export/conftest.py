@@ -5,7 +5,8 @@ import torch
 
 from fitme.avatar import Avatar
 from fitme.reflectance.maps import ReflectanceMaps
-from fitme.shape import MorphableModel, load_default_model
+from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
 
 MAP_RESOLUTION = 64

@@ -17,7 +17,8 @@ from fitme.avatar import Avatar
 from fitme.color import srgb_to_linear
 from fitme.export.glb import read_glb
 from fitme.export.gltf import EYE_NODES, glb_bytes, roughness_of_shininess, write_glb
-from fitme.shape import EXPRESSION_NAMES, MorphableModel
+from fitme.shape.expressions import EXPRESSION_NAMES
+from fitme.shape.morphable_model import MorphableModel
 
 LARGEST_BYTES = 15_000_000
 VALIDATOR = Path(sys.prefix) / "node_modules" / "gltf-validator"

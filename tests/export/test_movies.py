@@ -9,7 +9,7 @@ from fitme.avatar import Avatar
 from fitme.export import turntable
 from fitme.export.video import write_mp4
 from fitme.ingest.video import probe, read_frames
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 
 
 def test_pictures_survive_encoding(tmp_path: Path):

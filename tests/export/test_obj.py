@@ -7,7 +7,7 @@ import torch
 
 from fitme.export.obj import write_obj
 from fitme.geometry import Camera, HeadPose, transform
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 
 
 def test_camera_frame_projects_to_the_pixels_of_the_pose(tmp_path: Path, model: MorphableModel):

@@ -14,9 +14,10 @@ from fitme.geometry import Camera, HeadPose, rotation_matrix, transform
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
 from fitme.render.renderer import render
-from fitme.shape import MorphableModel, load_default_model
 from fitme.shape.expressions import expression_index
 from fitme.shape.landmark_groups import SURFACE_LANDMARK_COUNT
+from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 
 CAMERA = Camera.centered(320.0, 320, 240)

@@ -14,7 +14,8 @@ from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import FitState
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
-from fitme.shape import EXPRESSION_NAMES, MorphableModel
+from fitme.shape.expressions import EXPRESSION_NAMES
+from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
 
 SETTINGS = FitSettings(

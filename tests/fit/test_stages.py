@@ -16,7 +16,7 @@ from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
 from fitme.geometry import transform
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
 
 SETTINGS = FitSettings(

@@ -13,7 +13,8 @@ from fitme.geometry import Camera
 from fitme.ingest.candidates import gather
 from fitme.ingest.person_tracking import PersonTracker
 from fitme.ingest.selection import choose
-from fitme.shape import MorphableModel, load_default_model
+from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
 
 PEOPLE = Path(__file__).resolve().parents[3] / "shared" / "data" / "people" / "london"
 

@@ -15,7 +15,7 @@ from fitme.ingest.frame import Frame
 from fitme.ingest.person_tracking import PersonTracker, TrackedFrame
 from fitme.ingest.prefetch import Prefetcher
 from fitme.ingest.selection import EXPRESSION_FRAMES, KEYFRAMES, choose
-from fitme.shape import load_default_model
+from fitme.shape.model_file import load_default_model
 from fitme.track.observation import FaceObservation
 from fitme.track.tracker import FrameTracker
 

@@ -19,8 +19,8 @@ from fitme.render.renderer import clip_positions, render
 from fitme.render.shading import ambient_reflectance, sh_basis
 from fitme.render.tangents import vertex_tangents
 from fitme.render.torch_reference import ReferenceBackend
-from fitme.shape import load_default_model
 from fitme.shape.expressions import EXPRESSION_NAMES, expression_index
+from fitme.shape.model_file import load_default_model
 from fitme.shape.regions import Region
 
 RADIUS_M = 0.1

@@ -14,7 +14,8 @@ from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.renderer import render
 from fitme.render.shadows import DEPTH_BIAS_M, FARTHEST_M, lit_shares, shadow_maps
-from fitme.shape import MorphableModel, load_default_model
+from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.normals import vertex_normals
 from fitme.shape.regions import Region
 

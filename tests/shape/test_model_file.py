@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from fitme.errors import ModelFileError
-from fitme.shape import load_default_model, load_model, save_model
-from fitme.shape.model_file import DEFAULT_MODEL_PATH
+from fitme.shape.model_file import DEFAULT_MODEL_PATH, load_default_model, load_model, save_model
 
 
 def small_model(**changes):

@@ -7,9 +7,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fitme.shape import EXPRESSION_COUNT, EXPRESSION_NAMES, MorphableModel, Region, load_default_model
-from fitme.shape.expressions import MAX_EYE_PITCH_DEG, MAX_EYE_YAW_DEG, MIRRORED_EXPRESSION, expression_index
+from fitme.shape.expressions import (
+    EXPRESSION_COUNT,
+    EXPRESSION_NAMES,
+    MAX_EYE_PITCH_DEG,
+    MAX_EYE_YAW_DEG,
+    MIRRORED_EXPRESSION,
+    expression_index,
+)
 from fitme.shape.landmark_groups import FACE_OVAL, IBUG_FROM_MEDIAPIPE, LEFT_IRIS, OUTER_LIPS, RIGHT_IRIS
+from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.regions import Region
 
 MM = 1e-3
 

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fitme.geometry import rotation_matrix
-from fitme.shape import load_default_model, vertex_normals
+from fitme.shape.model_file import load_default_model
+from fitme.shape.normals import vertex_normals
 
 TETRAHEDRON = torch.tensor([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])
 CORNERS = torch.tensor([[0.0, 1, 0], [-1, -1, 1], [1, -1, 1], [0, -1, -1]], dtype=torch.float64)

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from fitme.shape import MorphableModel, Region, load_default_model, uv_raster
+from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.raster import uv_raster
+from fitme.shape.regions import Region
 
 RESOLUTION = 512
 

@@ -14,7 +14,8 @@ from fitme.geometry import Camera
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
 from fitme.render.renderer import render
-from fitme.shape import EXPRESSION_NAMES, load_default_model
+from fitme.shape.expressions import EXPRESSION_NAMES
+from fitme.shape.model_file import load_default_model
 from stream.bench.native_peer import frames_of
 from stream.bench.server_process import ServerProcess
 

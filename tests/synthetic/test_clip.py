@@ -10,7 +10,8 @@ import torch
 
 from fitme.errors import InputError
 from fitme.geometry import rotation_matrix
-from fitme.shape import EXPRESSION_NAMES, load_default_model
+from fitme.shape.expressions import EXPRESSION_NAMES
+from fitme.shape.model_file import load_default_model
 from fitme.synthetic.clip import ClipSettings, clip_frames, clip_identity, expression_at, pose_at, write_clip
 from fitme.synthetic.clothes import NECK_PIVOT_M, dress
 

@@ -11,7 +11,9 @@ import torch
 from skimage import data
 
 from fitme.geometry import Camera, HeadPose, transform
-from fitme.shape import EXPRESSION_COUNT, MorphableModel, load_default_model
+from fitme.shape.expressions import EXPRESSION_COUNT
+from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
 from fitme.track.landmarks import FaceFinder
 from fitme.track.mediapipe_solutions import SolutionsBackend
 

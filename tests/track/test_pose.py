@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from fitme.geometry import Camera, HeadPose
-from fitme.shape import EXPRESSION_COUNT, EXPRESSION_NAMES
+from fitme.shape.expressions import EXPRESSION_COUNT, EXPRESSION_NAMES
 from fitme.track.blink import close_eyes
 from fitme.track.pose import PoseSolver, _State, _Targets
 from fitme.track.projection import project, projection_jacobian, rigid_jacobian

@@ -11,7 +11,7 @@ from fitme.geometry import Camera
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
 from fitme.render.renderer import render
-from fitme.shape import EXPRESSION_COUNT, EXPRESSION_NAMES
+from fitme.shape.expressions import EXPRESSION_COUNT, EXPRESSION_NAMES
 from fitme.track.observation import FaceStatus, status_of
 from fitme.track.settings import OneEuroSettings
 from fitme.track.smoothing import OneEuroFilter

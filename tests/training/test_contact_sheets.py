@@ -8,7 +8,7 @@ from PIL import Image
 
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
-from fitme.shape import load_default_model
+from fitme.shape.model_file import load_default_model
 from fitme.training.contact_sheets import (
     LARGEST_IMAGE_BYTES,
     HeadRenderer,

@@ -21,7 +21,7 @@ from fitme.ingest.even_spacing import split_holdout
 from fitme.ingest.person_tracking import PersonTracker
 from fitme.ingest.selection import choose, choose_held_out
 from fitme.metrics.frame_scores import FrameScore, median_score
-from fitme.shape import load_default_model
+from fitme.shape.model_file import load_default_model
 from fitme.track.factory import dlib_embedder
 
 CLIPS_VARIABLE = "FITME_CLIPS"

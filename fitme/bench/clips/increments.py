@@ -23,7 +23,7 @@ from fitme.ingest.even_spacing import even_indices, split_holdout
 from fitme.ingest.person_tracking import PersonTracker, TrackedFrame
 from fitme.metrics.frame_scores import score_frame
 from fitme.sampling import farthest_points
-from fitme.shape import load_default_model
+from fitme.shape.model_file import load_default_model
 from fitme.track.factory import dlib_embedder
 
 FEW, MANY = 8, 32

@@ -16,7 +16,7 @@ from fitme.commands.fit.pipeline import FINAL_AVATAR, FIRST_AVATAR
 from fitme.errors import InputError
 from fitme.ingest.candidates import gather
 from fitme.ingest.person_tracking import PersonTracker, TrackedFrame
-from fitme.shape import load_default_model
+from fitme.shape.model_file import load_default_model
 from fitme.stage import Stage
 from fitme.track.factory import dlib_embedder
 

@@ -25,7 +25,7 @@ from fitme.metrics.frame_scores import FrameScore, score_frame
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
 from fitme.render.rasterizer import select_backend
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 from fitme.track.identity import IdentityEmbedder
 
 RESOLUTION = 512

@@ -31,7 +31,7 @@ from fitme.bench.truth.visibility import surface_samples
 from fitme.color import linear_to_bytes
 from fitme.errors import InputError
 from fitme.geometry import Camera, HeadPose
-from fitme.shape import load_default_model
+from fitme.shape.model_file import load_default_model
 from fitme.skin.painter import synthesize_skin
 
 FOLDER_VARIABLE = "FITME_TRUTH"

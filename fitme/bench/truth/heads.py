@@ -32,7 +32,7 @@ from fitme.render.materials import head_shininess
 from fitme.render.occlusion import head_occlusion, mouth_shade
 from fitme.render.rasterizer import select_backend
 from fitme.render.renderer import Rendering, render
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
 from fitme.track.identity import DlibEmbedder
 

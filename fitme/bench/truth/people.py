@@ -21,7 +21,7 @@ from fitme.build.shape.human_statistics import fit_people, load_people
 from fitme.build.shape.identity_pca import IdentitySpace
 from fitme.build.shape.landmark_embedding import Embedding, nearest_on_mesh
 from fitme.errors import InputError
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 
 METRES_PER_UNIT = 0.01

@@ -40,7 +40,8 @@ from fitme.ingest.candidates import gather
 from fitme.ingest.person_tracking import PersonTracker, TrackedFrame
 from fitme.metrics.frame_scores import face_region, score_frame
 from fitme.metrics.similarity import image_psnr, image_ssim
-from fitme.shape import MorphableModel, load_default_model
+from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.normals import vertex_normals
 from fitme.shape.raster import uv_raster
 from fitme.shape.regions import Region

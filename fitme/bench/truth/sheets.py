@@ -15,7 +15,7 @@ from fitme.fit.fitter import IncrementalFitter
 from fitme.ingest.candidates import gather
 from fitme.ingest.person_tracking import PersonTracker
 from fitme.reflectance.maps import ReflectanceMaps
-from fitme.shape import load_default_model
+from fitme.shape.model_file import load_default_model
 
 TILE_PX = 320
 CROP_GROWTH = 0.35

@@ -40,7 +40,7 @@ from fitme.geometry import Camera
 from fitme.ingest.fit_outputs import HOLDOUT_FOLDER, REPORT_FILE, frame_name, planned_files, written_files
 from fitme.ingest.person_tracking import TrackedFrame
 from fitme.metrics.frame_scores import FrameScore, median_score, score_frame
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 from fitme.track.identity import IdentityEmbedder
 
 PARTS = AVATAR, KEYFRAMES, HELD_OUT, TURNTABLE = (

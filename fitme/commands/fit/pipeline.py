@@ -24,7 +24,7 @@ from fitme.fit.state import FitState
 from fitme.fit.texture.expression_distance import expression_gram, farthest_expressions
 from fitme.ingest.person_tracking import PersonTracker, TrackedFrame
 from fitme.ingest.selection import EXPRESSION_FRAMES, choose, choose_held_out
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
 from fitme.track.factory import identity_embedder
 from fitme.track.identity import DlibEmbedder

@@ -11,7 +11,7 @@ import torch
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.state import RoundReport
 from fitme.geometry import Camera, HeadPose, quaternion_from_axis_angle
-from fitme.shape import EXPRESSION_NAMES
+from fitme.shape.expressions import EXPRESSION_NAMES
 
 Json = dict[str, Any]
 

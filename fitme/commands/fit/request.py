@@ -13,7 +13,7 @@ from fitme.track.settings import NetworkSettings, TrackerSettings
 if TYPE_CHECKING:
     from fitme.fit.settings import FitSettings
     from fitme.reflectance.generator import ReflectanceGenerator
-    from fitme.shape import MorphableModel
+    from fitme.shape.morphable_model import MorphableModel
     from fitme.track.identity import DlibEmbedder
 
 DEFAULT_SECONDS: Final = 50.0

@@ -32,7 +32,7 @@ from fitme.track.factory import check_networks, dlib_embedder
 if TYPE_CHECKING:
     from fitme.fit.settings import FitSettings
     from fitme.reflectance.generator import ReflectanceGenerator
-    from fitme.shape import MorphableModel
+    from fitme.shape.morphable_model import MorphableModel
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def _input_frames(request: FitRequest) -> InputFrames:
 def _head(beside: Executor) -> "MorphableModel":
     """The morphable model; its ambient occlusion is being computed on `beside`, which caches it."""
     from fitme.render.occlusion import head_occlusion
-    from fitme.shape import load_default_model
+    from fitme.shape.model_file import load_default_model
 
     head = load_default_model()
     beside.submit(head_occlusion, head)

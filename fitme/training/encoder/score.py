@@ -12,7 +12,7 @@ from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.texture_encoder import TextureEncoder
 from fitme.render.rasterizer import select_backend
-from fitme.shape import load_default_model
+from fitme.shape.model_file import load_default_model
 from fitme.skin.painter import synthesize_skin
 from fitme.skin.skin_tone_classes import CLASS_NAMES, ita_class_index, skin_ita_deg
 from fitme.skin.texel_geometry import default_texel_geometry

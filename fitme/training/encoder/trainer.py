@@ -28,7 +28,7 @@ from fitme.reflectance.texture_encoder import (
 )
 from fitme.reflectance.weights import load_generator
 from fitme.render.rasterizer import select_backend
-from fitme.shape import load_default_model
+from fitme.shape.model_file import load_default_model
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.data.dataset import MapDataset, load_dataset, texel_weight
 from fitme.training.data.encoding import channel_count, encoded_maps, mirrored_maps

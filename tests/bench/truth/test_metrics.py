@@ -16,7 +16,7 @@ from fitme.bench.truth.metrics import (
 )
 from fitme.bench.truth.scores import outer_triangles, skin_texels
 from fitme.geometry import HeadPose, rotation_matrix
-from fitme.shape import load_default_model
+from fitme.shape.model_file import load_default_model
 from fitme.shape.normals import vertex_normals
 
 

@@ -15,7 +15,7 @@ from fitme.bench.truth.scenes import VARIANT_VARIABLE, TruthRenderer, choose_var
 from fitme.bench.truth.subjects import subject
 from fitme.errors import ConfigError, InputError
 from fitme.geometry import Camera
-from fitme.shape import load_default_model
+from fitme.shape.model_file import load_default_model
 from fitme.shape.raster import uv_raster
 from fitme.shape.regions import Region
 from fitme.skin.painter import synthesize_skin

@@ -15,7 +15,7 @@ from fitme.build.landmark_errors.factor_analysis import (
 from fitme.build.landmark_errors.measure import concatenated, mirrored, relative_errors, spread_landmarks
 from fitme.build.landmark_errors.synthetic_views import LandmarkViews
 from fitme.geometry import head_rotation
-from fitme.shape import load_default_model
+from fitme.shape.model_file import load_default_model
 
 PEOPLE, VIEWS, LANDMARKS, KNOWN, PERSON, FRAME = 60, 4, 30, 3, 2, 2
 

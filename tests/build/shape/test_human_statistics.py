@@ -9,7 +9,8 @@ import pytest
 from fitme.build.shape.human_statistics import fit_people, load_people
 from fitme.build.shape.identity_pca import IdentitySpace
 from fitme.build.shape.landmark_embedding import Embedding
-from fitme.shape import Region, load_default_model
+from fitme.shape.model_file import load_default_model
+from fitme.shape.regions import Region
 
 PEOPLE = Path(__file__).parents[4] / "shared" / "data" / "ict_facekit.npz"
 NARROW_FACE = 6706

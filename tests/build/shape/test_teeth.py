@@ -9,7 +9,9 @@ from fitme.build.shape.teeth import LOWER_EXTENSION_M, UPPER_EXTENSION_M, find_i
 from fitme.geometry import Camera
 from fitme.render.occlusion import teeth_and_behind
 from fitme.render.rasterizer import select_backend
-from fitme.shape import EXPRESSION_NAMES, MorphableModel, load_default_model
+from fitme.shape.expressions import EXPRESSION_NAMES
+from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.normals import vertex_normals
 from fitme.shape.regions import Region
 

@@ -25,7 +25,11 @@ from fitme.fit.state import RoundReport
 from fitme.ingest import selection
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.session.store import SessionStore
-from fitme.shape import EXPRESSION_NAMES, MorphableModel, Region, load_default_model, uv_raster
+from fitme.shape.expressions import EXPRESSION_NAMES
+from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.raster import uv_raster
+from fitme.shape.regions import Region
 from fitme.stage import Stage
 
 FRAMES = 18

@@ -22,8 +22,8 @@ from fitme.fit.alignment.limbus import LimbusView
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.geometry import Camera, HeadPose
-from fitme.shape import MorphableModel
 from fitme.shape.expressions import EXPRESSION_COUNT
+from fitme.shape.morphable_model import MorphableModel
 
 CAMERA = Camera.centered(704.0, 640, 480)
 FOCAL = 1.1

@@ -28,7 +28,7 @@ from fitme.fit.solver.joint_estimate import FreeParameters, SolverSettings
 from fitme.fit.solver.point_targets import MeshBasis
 from fitme.geometry import Camera
 from fitme.reflectance.weights import load_default_generator
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 from fitme.track.pose import PoseSolver
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from fitme.fit.alignment.limbus import LimbusView, limbus_views, pooled_radius
 from fitme.geometry import Camera, HeadPose
-from fitme.shape import MorphableModel
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.landmark_groups import LANDMARK_COUNT, LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
+from fitme.shape.morphable_model import MorphableModel
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 
 Picture = npt.NDArray[np.uint8]

@@ -22,7 +22,7 @@ from fitme.geometry import HeadPose, transform
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
 from fitme.render.renderer import render
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 
 SETTINGS = TrackSettings(count=300, resolution=192)
 

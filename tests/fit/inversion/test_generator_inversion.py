@@ -11,7 +11,7 @@ from fitme.fit.texture.mouth_interior import open_mouth
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
 from fitme.reflectance.texture_encoder import encoder_for
 from fitme.render.rasterizer import select_backend
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 
 CONFIG = GeneratorConfig(
     resolution=64, noise_size=8, latent_size=16, trunk_channels=(16, 16, 16, 16),

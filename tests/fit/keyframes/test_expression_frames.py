@@ -8,8 +8,8 @@ from fitme.fit.keyframes.expression_frames import ExpressionFrames
 from fitme.fit.texture.delighting import ViewAlbedo
 from fitme.fit.texture.expression_correctives import ExpressionView
 from fitme.geometry import Camera, HeadPose
-from fitme.shape import MorphableModel
 from fitme.shape.expressions import EXPRESSION_COUNT
+from fitme.shape.morphable_model import MorphableModel
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 
 NEUTRAL = np.zeros(EXPRESSION_COUNT, np.float32)

@@ -17,7 +17,7 @@ from fitme.fit.texture.delighting import BandSums, ViewAlbedo
 from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.unprojection import TexelTable, texel_table
 from fitme.geometry import Camera
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 
 SETTINGS = FusionSettings()
 

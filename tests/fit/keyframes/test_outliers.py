@@ -13,7 +13,7 @@ from fitme.fit.keyframes.outliers import OutlierSettings, identity_outlier, outl
 from fitme.fit.settings import FitSettings
 from fitme.fit.texture.disagreement import disagreement
 from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 
 SETTINGS = OutlierSettings()
 FAIR = {"a": 0.020, "b": 0.022, "c": 0.019, "d": 0.025, "e": 0.021}

@@ -32,8 +32,8 @@ from fitme.fit.lighting.sclera import (
     sclera_color,
 )
 from fitme.reflectance.weights import load_default_generator
-from fitme.shape import MorphableModel
 from fitme.shape.landmark_groups import LEFT_EYE, LEFT_EYE_CORNERS, LEFT_IRIS, RIGHT_EYE, RIGHT_EYE_CORNERS, RIGHT_IRIS
+from fitme.shape.morphable_model import MorphableModel
 
 FloatArray = npt.NDArray[np.float32]
 SETTINGS = AlbedoScaleSettings()

@@ -17,8 +17,8 @@ from fitme.fit.solver.joint_estimate import (
 from fitme.fit.solver.linearization import linearize, reprojection_errors
 from fitme.fit.solver.point_targets import MeshBasis, PointTargets
 from fitme.geometry import Camera, rotation_matrix
-from fitme.shape import MorphableModel
 from fitme.shape.expressions import expression_index
+from fitme.shape.morphable_model import MorphableModel
 
 CAMERA = Camera.centered(352.0, 320, 240)
 FOCAL = 1.1

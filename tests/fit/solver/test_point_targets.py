@@ -16,7 +16,7 @@ from fitme.fit.solver.joint_estimate import (
 from fitme.fit.solver.linearization import reprojection_errors
 from fitme.fit.solver.point_targets import MeshBasis, PointErrors, PointTargets
 from fitme.geometry import Camera, rotation_matrix
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 
 CAMERA = Camera.centered(352.0, 320, 240)
 FRAMES, POINTS, SHARED, OWN = 3, 60, 3, 4

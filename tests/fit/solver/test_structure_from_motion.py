@@ -23,7 +23,7 @@ from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.solver.point_targets import MeshBasis, PointErrors, PointTargets
 from fitme.fit.solver.structure_from_motion import TrackProblem, Tracks, TrackView
 from fitme.geometry import Camera, rotation_matrix
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 
 Array = npt.NDArray[np.float64]
 

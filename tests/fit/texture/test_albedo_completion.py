@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fitme.fit.texture.albedo_completion import ObservedAlbedo, complete_albedo
 from fitme.fit.texture.unprojection import TexelTable, texel_table
-from fitme.shape import load_default_model
+from fitme.shape.model_file import load_default_model
 from fitme.shape.regions import Region
 
 RESOLUTION = 128

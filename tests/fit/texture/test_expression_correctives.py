@@ -10,8 +10,8 @@ from fitme.fit.texture.expression_correctives import GRAM_STRIDE, ExpressionView
 from fitme.fit.texture.expression_distance import expression_gram
 from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.unprojection import texel_table
-from fitme.shape import MorphableModel
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
+from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 
 RESOLUTION = 64

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from fitme.fit.texture.expression_distance import displacements, expression_axes, expression_gram, farthest_expressions
-from fitme.shape import MorphableModel
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
+from fitme.shape.morphable_model import MorphableModel
 
 COUNT = 16
 

@@ -24,8 +24,8 @@ from fitme.geometry import HeadPose
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
 from fitme.render.rasterizer import select_backend
-from fitme.shape import MorphableModel
 from fitme.shape.expressions import expression_index
+from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 
 FOCAL = 1.0

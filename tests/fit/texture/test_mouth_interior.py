@@ -7,7 +7,7 @@ from fitme.fit.texture.mouth_interior import DARK, LOWER_TEETH_SHADE, open_mouth
 from fitme.fit.texture.unprojection import texel_table
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.occlusion import TEETH_LEAST, head_occlusion, teeth_and_behind
-from fitme.shape import load_default_model
+from fitme.shape.model_file import load_default_model
 from fitme.shape.regions import Region
 
 RESOLUTION = 256

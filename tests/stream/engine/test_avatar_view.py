@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from fitme.fit.texture.expression_distance import expression_gram
-from fitme.shape import MorphableModel, load_default_model
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
+from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
 from stream.engine.avatar_view import AvatarView
 from stream.engine.messages import CorrectiveArrays, Fitted, FittedCorrectives, FittedMaps

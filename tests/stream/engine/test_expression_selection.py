@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.texture.expression_distance import displacements, expression_gram
 from fitme.geometry import Camera, HeadPose
-from fitme.shape import EXPRESSION_COUNT, EXPRESSION_NAMES, load_default_model
+from fitme.shape.expressions import EXPRESSION_COUNT, EXPRESSION_NAMES
+from fitme.shape.model_file import load_default_model
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 from stream.engine.expression_selection import NOT_KEPT, ExpressionSelector, ExpressionSettings
 from stream.settings import ServeSettings

@@ -13,7 +13,7 @@ import pytest
 
 from fitme.fit.keyframe import Keyframe
 from fitme.session.store import SessionStore
-from fitme.shape import load_default_model
+from fitme.shape.model_file import load_default_model
 from fitme.track.tracker import FrameTracker
 from stream.engine.fit_process import SHOWN_TOGETHER, run_fit_process
 from stream.engine.local_engine import FIT_KERNEL_THREADS

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fitme.geometry import Camera, HeadPose
-from fitme.shape import EXPRESSION_COUNT, EXPRESSION_NAMES
+from fitme.shape.expressions import EXPRESSION_COUNT, EXPRESSION_NAMES
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 from stream.engine.keyframe_selection import WANTED, KeyframeSelector, Reason, SelectorSettings, worth
 from stream.protocol.events import CoverageEvent

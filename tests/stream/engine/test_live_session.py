@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fitme.session.store import SessionStore
-from fitme.shape import MorphableModel, load_default_model
+from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
 from stream.engine.frame_slots import FrameSlots
 from stream.engine.live_session import LiveSession
 from stream.engine.messages import FitOpened, KeepExpressionFrame, KeepKeyframe, Open

@@ -9,7 +9,7 @@ import torch
 
 from fitme.color import srgb_to_linear
 from fitme.render.rasterizer import select_backend
-from fitme.shape import load_default_model
+from fitme.shape.model_file import load_default_model
 from fitme.shape.regions import Region
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.encoder.simulated_textures import (
