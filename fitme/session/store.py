@@ -44,7 +44,6 @@ Layout, version 3, below the folder of a session::
 Opening a session of version 2 migrates it in one commit (`fitme.session.migration`).
 """
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -52,6 +51,7 @@ from pathlib import Path
 
 import icechunk
 import zarr
+from filelock import FileLock, Timeout
 
 from fitme.errors import StoreError
 from fitme.fit.state import FitState
@@ -82,18 +82,18 @@ class SessionStore:
         self._rounds_since_compaction = 0
         with _store_errors(folder, "open"):
             make_private_folder(folder)
-            self._lock = (folder / _LOCK).open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            raise StoreError(f"{folder}: another process writes this session; stop it first") from error
+            # On a file system without flock this fails: a fallback to a marker file would outlive a killed process.
+            self._lock = FileLock(folder / _LOCK, blocking=False, thread_local=False, fallback_to_soft=False)
+            try:
+                self._lock.acquire()
+            except Timeout as error:
+                raise StoreError(f"{folder}: another process writes this session; stop it first") from error
         try:
             with _store_errors(folder, "open"):
                 self._repository = _open_repository(folder)
                 make_private(folder)
         except BaseException:
-            self._lock.close()
+            self._lock.release()
             raise
 
     def __enter__(self) -> "SessionStore":
@@ -104,7 +104,7 @@ class SessionStore:
 
     def close(self) -> None:
         """Let another process write."""
-        self._lock.close()
+        self._lock.release()
 
     def delete(self) -> None:
         """Remove the session and all of its data; the store is closed."""

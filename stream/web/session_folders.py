@@ -11,12 +11,13 @@ A folder that no server knows, whose time is over and that is not kept is erased
 All functions block.
 """
 
-import fcntl
 import logging
 import re
 import secrets
 import time
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from fitme.errors import StoreError
 from fitme.session.folder import delete_session, is_kept
@@ -45,23 +46,22 @@ class SessionFolders:
         :raises StoreError: if another server owns it, or if it cannot be written.
         """
         self._store = store
+        # On a file system without flock this fails: a fallback to a marker file would outlive a killed server.
+        self._lock = FileLock(store / _LOCK, blocking=False, thread_local=False, fallback_to_soft=False)
         try:
             store.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = (store / _LOCK).open("a")
-        except OSError as error:
-            raise StoreError(f"{store}: cannot be used as a store: {error}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
+            self._lock.acquire()
+        except Timeout as error:
             raise StoreError(
                 f"{store}: another server uses this store: stop it, or give --store another one"
             ) from error
+        except OSError as error:
+            raise StoreError(f"{store}: cannot be used as a store: {error}") from error
         self._to_erase = {path.name for path in (store / _ERASING).glob("*") if _ID_PATTERN.fullmatch(path.name)}
 
     def release(self) -> None:
         """Let another server own the store."""
-        self._lock.close()
+        self._lock.release()
 
     @staticmethod
     def new_id() -> str:

@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -185,6 +186,14 @@ def test_superseded_rounds_do_not_pile_up(tmp_path: Path) -> None:
 def test_one_writer_at_a_time(tmp_path: Path) -> None:
     with SessionStore(tmp_path / "s"), pytest.raises(StoreError, match="another process"):
         SessionStore(tmp_path / "s")
+    SessionStore(tmp_path / "s").close()
+
+
+def test_a_store_may_be_closed_by_another_thread(tmp_path: Path) -> None:
+    store = SessionStore(tmp_path / "s")
+    closing = threading.Thread(target=store.close)
+    closing.start()
+    closing.join()
     SessionStore(tmp_path / "s").close()
 
 
