@@ -1,6 +1,9 @@
 """Settings of a fit; `configs/fit.yaml` may override each."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from msgspec import Meta
 
 from fitme.fit.alignment.settings import AlignmentSettings
 from fitme.fit.inversion.settings import InversionSettings
@@ -13,16 +16,16 @@ from fitme.fit.texture.settings import FusionSettings
 class FitSettings:
     """All settings of a fit."""
 
-    map_resolution: int = 512
+    map_resolution: Annotated[int, Meta(ge=32, le=4096)] = 512
     """Side of the avatar's maps: the generator's are enlarged to it, observed detail is kept as a residual."""
-    alignment_rounds: int = 2
+    alignment_rounds: Annotated[int, Meta(ge=0)] = 2
     """Alternations of dense alignment by optical flow and texture fusion."""
-    warm_rounds: int = 1
+    warm_rounds: Annotated[int, Meta(ge=0)] = 1
     """Rounds of alignment, and rounds of tracking, for keyframes that are added after the fit has converged."""
-    newest_share: float = 0.35
+    newest_share: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.35
     """Least share of a new head in the running mean that is displayed (`fitme.fit.displayed_head`); the share is that
     of the new keyframes among all where it is larger."""
-    reference_keyframes: int = 4
+    reference_keyframes: Annotated[int, Meta(ge=0)] = 4
     """Old keyframes that a round works on beside the new ones; all others are marginalised."""
     alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
     light: LightSettings = field(default_factory=LightSettings)

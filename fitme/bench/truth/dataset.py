@@ -52,20 +52,23 @@ METER_SAMPLES = 16
 
 
 @dataclass(frozen=True)
-class TruthSettings:
-    """How much is made."""
+class DatasetSize:
+    """Number of subjects and frames, and size and noise of the frames."""
 
     subjects: int = 12
     frames: int = 16
+    """Frames of each subject."""
     samples: int = 36
-    """Paths per pixel: what is left of their noise on skin, 0.013 of display white, is about the sensor's own."""
+    """Paths per pixel: their remaining noise on skin, 0.013 of display white, is about the sensor's own."""
     width: int = WIDTH
+    """Pixels."""
     height: int = HEIGHT
+    """Pixels."""
 
 
-FULL = TruthSettings()
-QUICK = TruthSettings(subjects=2, frames=6)
-"""What continuous integration can afford."""
+FULL = DatasetSize()
+QUICK = DatasetSize(subjects=2, frames=6)
+"""For continuous integration."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +112,7 @@ def scans_file() -> Path:
 
 
 def make_truth(
-    folder: Path, settings: TruthSettings, numbers: Sequence[int], progress: Callable[[str], None] = print
+    folder: Path, size: DatasetSize, numbers: Sequence[int], progress: Callable[[str], None] = print
 ) -> None:
     """Render what is missing of the given subjects.
 
@@ -117,7 +120,7 @@ def make_truth(
     BackendError without Mitsuba.
     """
     _check_version(folder)
-    missing = [number for number in numbers if not truth_file(folder, number, settings.frames).is_file()]
+    missing = [number for number in numbers if not truth_file(folder, number, size.frames).is_file()]
     if not missing:
         return
     variant = choose_variant()
@@ -125,7 +128,7 @@ def make_truth(
     scans = load_scans(scans_file(), load_default_model())
     for number in missing:
         start = time.perf_counter()
-        _make_subject(folder, settings, subject(number, settings.frames), scans, variant)
+        _make_subject(folder, size, subject(number, size.frames), scans, variant)
         progress(f"{subject(number).name}: {time.perf_counter() - start:.0f} s")
 
 
@@ -187,11 +190,11 @@ def load_truth(folder: Path, number: int, frames: int) -> SubjectTruth:
         )
 
 
-def _make_subject(folder: Path, settings: TruthSettings, drawn: Subject, scans: ScanModel, variant: str) -> None:
+def _make_subject(folder: Path, size: DatasetSize, drawn: Subject, scans: ScanModel, variant: str) -> None:
     (folder / drawn.name).mkdir(parents=True, exist_ok=True)
     skin = synthesize_skin(drawn.skin_seed, SKIN_RESOLUTION, attributes=drawn.attributes)
     renderer = TruthRenderer(scans, drawn, skin, variant)
-    camera = _resized(drawn.camera, settings.width, settings.height)
+    camera = _resized(drawn.camera, size.width, size.height)
     exposures: dict[int, float] = {}
     for index, frame in enumerate(drawn.frames):
         file = frame_file(folder, drawn.number, index)
@@ -202,7 +205,7 @@ def _make_subject(folder: Path, settings: TruthSettings, drawn: Subject, scans: 
         if frame.light not in exposures:
             small = renderer.render(drawn.frames[0], light, _resized(camera, *METER_PX), METER_SAMPLES)
             exposures[frame.light] = metered_exposure(gains * small)
-        radiance = renderer.render(frame, light, camera, settings.samples)
+        radiance = renderer.render(frame, light, camera, size.samples)
         seed = drawn.number * len(drawn.frames) + index
         picture = photograph(radiance, exposures[frame.light], gains, drawn.sensor, seed)
         _write(file, jpeg(picture, drawn.sensor.jpeg_quality))
@@ -212,7 +215,7 @@ def _make_subject(folder: Path, settings: TruthSettings, drawn: Subject, scans: 
         file = relit_file(folder, drawn.number, index)
         if not file.is_file():
             still = _still(drawn.frames[index])
-            radiance = renderer.render(still, unseen, camera, settings.samples)
+            radiance = renderer.render(still, unseen, camera, size.samples)
             bgr = cv2.cvtColor(linear_to_bytes(np.clip(radiance, 0.0, 1.0)), cv2.COLOR_RGB2BGR)
             _write(file, bytes(cv2.imencode(".png", bgr)[1]))
     _write_truth(
@@ -263,9 +266,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two subjects of six frames")
     parser.add_argument("--subjects", type=int, nargs="*", help="their numbers; all by default")
     given = parser.parse_args()
-    settings = QUICK if given.quick else FULL
+    size = QUICK if given.quick else FULL
     folder = truth_folder()
-    make_truth(folder, settings, given.subjects or range(settings.subjects))
+    make_truth(folder, size, given.subjects or range(size.subjects))
     print(folder)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from fitme.atomic_file import atomic_file
 from fitme.bench.rows import BenchmarkRow
 from fitme.bench.run import json_line, run_benchmark, table_of
-from fitme.bench.truth.dataset import FULL, QUICK, TruthSettings, make_truth, truth_folder
+from fitme.bench.truth.dataset import FULL, QUICK, DatasetSize, make_truth, truth_folder
 from fitme.bench.truth.heads import METHODS
 from fitme.bench.truth.scores import SubjectReport, bench_subject
 from fitme.bench.truth.sheets import write_sheet
@@ -63,12 +63,12 @@ def truth_quick() -> list[BenchmarkRow]:
 
 
 def run_subjects(
-    settings: TruthSettings, numbers: Sequence[int], out: Path | None, workers: int, growing: int
+    size: DatasetSize, numbers: Sequence[int], out: Path | None, workers: int, growing: int
 ) -> list[SubjectReport]:
     """Render what is missing, then score; with `out`, a sheet and a JSON file of each subject are left there."""
     folder = truth_folder()
-    make_truth(folder, settings, numbers)
-    jobs = [(folder, number, settings.frames, index < growing, out) for index, number in enumerate(numbers)]
+    make_truth(folder, size, numbers)
+    jobs = [(folder, number, size.frames, index < growing, out) for index, number in enumerate(numbers)]
     if workers == 1:
         return [_run(*job) for job in jobs]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
@@ -184,12 +184,12 @@ def main() -> None:
     parser.add_argument("--growing", type=int, default=0, help="subjects that are followed over keyframes, too")
     parser.add_argument("--out", type=Path, help="folder for sheets and reports")
     given = parser.parse_args()
-    settings = QUICK if given.quick else FULL
-    numbers = given.subjects or range(settings.subjects)
+    size = QUICK if given.quick else FULL
+    numbers = given.subjects or range(size.subjects)
     reports: list[SubjectReport] = []
 
     def benchmark() -> list[BenchmarkRow]:
-        reports.extend(run_subjects(settings, numbers, given.out, given.workers, given.growing))
+        reports.extend(run_subjects(size, numbers, given.out, given.workers, given.growing))
         return rows_of(reports)
 
     rows = run_benchmark(benchmark)

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from msgspec import Meta
 
 from fitme.arrays import BoolArray, Float64Array, IndexArray
 from fitme.fit.alignment.landmark_errors import LandmarkErrors, direction_terms, load_default_errors, pixels_per_metre
@@ -22,18 +24,18 @@ class LandmarkSettings:
     """Noise model of landmarks. All but `noise_inflation` is for errors that count as independent; neighbours share
     theirs, so the standard deviations are larger than a single landmark's."""
 
-    sigma: float = 0.03
+    sigma: Annotated[float, Meta(gt=0.0)] = 0.03
     """Standard deviation of a landmark's error over the side of the landmarks' bounding box, correlation included."""
-    contour_factor: float = 3.0
+    contour_factor: Annotated[float, Meta(gt=0.0)] = 3.0
     """Factor for the oval's landmarks, which slide along the silhouette as the head turns."""
-    feature_factor: float = 0.5
+    feature_factor: Annotated[float, Meta(gt=0.0)] = 0.5
     """Factor for the rims of eyes and lips: few landmarks determine blinks and smiles."""
-    averted_factor: float = 4.0
+    averted_factor: Annotated[float, Meta(gt=0.0)] = 4.0
     """Factor for landmarks on the side that is turned away, which MediaPipe guesses."""
-    turn_deg: float = 15.0
+    turn_deg: Annotated[float, Meta(gt=0.0)] = 15.0
     """Turn of the head, degrees, at which landmarks err twice as much as from the front. On heads of known shape, far
     turned frames at full weight make the identity worse than no fit at all (`fitme bench truth`)."""
-    noise_inflation: float = 2.5
+    noise_inflation: Annotated[float, Meta(gt=0.0)] = 2.5
     """Factor on the errors measured on synthetic heads: real ones differ from these in hair, beards and cameras.
     Synthetic heads themselves are found as well with it as without (1.86 mm for 1.85, at a free scale; the mean face
     2.33)."""

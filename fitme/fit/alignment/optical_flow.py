@@ -5,9 +5,11 @@ the render becomes a target as precise as the flow, more precise than landmarks.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
+from msgspec import Meta
 
 from fitme.arrays import BoolArray, Float32Array, UInt8Array
 from fitme.fit.alignment.face_crop import FaceCrop
@@ -29,21 +31,21 @@ MIDDLE_GREY, GREYS_PER_DEVIATION = 128.0, 48.0
 class FlowSettings:
     """Matching, and criteria for its inliers. Lengths are in pixels of the crop."""
 
-    stride_px: int = 4
+    stride_px: Annotated[int, Meta(ge=1)] = 4
     """Spacing of the targets."""
-    consistency_px: float = 1.5
+    consistency_px: Annotated[float, Meta(gt=0.0)] = 1.5
     """Largest distance between a pixel and itself after forward and backward flow."""
-    longest_px: float = 12.0
+    longest_px: Annotated[float, Meta(gt=0.0)] = 12.0
     """Longer flow is taken for a mismatch."""
-    sigma_px: float = 1.0
+    sigma_px: Annotated[float, Meta(gt=0.0)] = 1.0
     """Standard deviation of a match's error."""
-    correlation: float = 6.0
+    correlation: Annotated[float, Meta(ge=1.0)] = 6.0
     """Number of neighbouring targets that share one error: each target's variance is multiplied by it."""
-    contrast_sigma_px: float = 8.0
+    contrast_sigma_px: Annotated[float, Meta(gt=0.0)] = 8.0
     """Neighbourhood over which brightness and contrast are normalised before matching."""
-    border_px: int = 5
+    border_px: Annotated[int, Meta(ge=0)] = 5
     """Margin along the silhouette, where the render ends and the image goes on, without targets."""
-    smoothing_rounds: int = 5
+    smoothing_rounds: Annotated[int, Meta(ge=0)] = 5
     """Iterations of the variational refinement, which propagates flow from textured to flat areas."""
 
 

@@ -6,10 +6,12 @@ keyframes, so that `fitme.fit.solver.structure_from_motion` can solve for a tang
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import cv2
 import numpy as np
 import torch
+from msgspec import Meta
 
 from fitme.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
 from fitme.fit.alignment.face_crop import FaceCrop
@@ -39,40 +41,40 @@ LEAST_GRADIENT = 1e-3
 class TrackSettings:
     """Choice of the tracked points, and noise model of their matches."""
 
-    count: int = 900
+    count: Annotated[int, Meta(ge=1)] = 900
     """Number of points, spread evenly over the front of the head."""
-    rounds: int = 3
+    rounds: Annotated[int, Meta(ge=0)] = 3
     """Alternations of track solves and texture fusion before the shape counts as converged."""
-    parallax_deg: float = 15.0
+    parallax_deg: Annotated[float, Meta(ge=0.0, le=180.0)] = 15.0
     """Largest angle between two keyframes' head directions from which shape is solved for. With less parallax, the
     solve would take differences of expression for shape."""
-    iterations: int = 4
+    iterations: Annotated[int, Meta(ge=1)] = 4
     """Iterations of the solver in each round."""
-    resolution: int = 288
+    resolution: Annotated[int, Meta(ge=32, le=2048)] = 288
     """Side in pixels of the crops that are matched."""
     flow: FlowSettings = field(
         default_factory=lambda: FlowSettings(contrast_sigma_px=10.0, smoothing_rounds=30, longest_px=18.0)
     )
     """Matching; lengths are in pixels of these crops."""
-    patch_sigma_px: float = 5.0
+    patch_sigma_px: Annotated[float, Meta(gt=0.0)] = 5.0
     """Neighbourhood whose texture and mismatch determine a match's covariance, pixels of the crop."""
-    precision_factor: float = 0.45
+    precision_factor: Annotated[float, Meta(gt=0.0)] = 0.45
     """Standard deviation of a match's error over that of least squares with independent pixels: measured against the
     true motion of synthetic heads."""
-    floor_px: float = 1.0
+    floor_px: Annotated[float, Meta(gt=0.0)] = 1.0
     """Standard deviation of the best matches' errors, pixels of the crop, errors that neighbours share and shape that
     the model cannot express included."""
-    tangential_sigma_m: float = 0.0025
+    tangential_sigma_m: Annotated[float, Meta(gt=0.0)] = 0.0025
     """Standard deviation of the texture's tangential displacement on the mesh, metres."""
-    grazing_cosine: float = 0.3
+    grazing_cosine: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.3
     """Cosine between normal and viewing direction below which a point is too oblique to be matched."""
-    expression_sigma: float = 0.2
+    expression_sigma: Annotated[float, Meta(gt=0.0)] = 0.2
     """Standard deviation of an expression coefficient about zero: smaller than in solves over landmarks alone, so that
     what keyframes have in common is attributed to shape."""
-    landmark_noise_inflation: float = 5.0
+    landmark_noise_inflation: Annotated[float, Meta(gt=0.0)] = 5.0
     """Factor on the independent part of landmarks' errors beside tracks: shape that the model cannot express is a
     common error of theirs, so that they must not count as so many independent points."""
-    fewest_views: int = 2
+    fewest_views: Annotated[int, Meta(ge=1)] = 2
     """Smallest number of keyframes that must show a point."""
 
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 
 from fitme.arrays import Float32Array
 
@@ -12,15 +14,15 @@ from fitme.arrays import Float32Array
 class OutlierSettings:
     """Thresholds at which a keyframe is dropped."""
 
-    fewest: int = 4
+    fewest: Annotated[int, Meta(ge=2)] = 4
     """Keyframes below which none is dropped: there is no majority to compare with."""
-    deviations: float = 4.0
+    deviations: Annotated[float, Meta(ge=0.0)] = 4.0
     """Robust standard deviations above the others' median disagreement that an inlier may have."""
-    ratio: float = 2.1
+    ratio: Annotated[float, Meta(ge=1.0)] = 2.1
     """Multiple of the others' median disagreement that an inlier may have in any case."""
-    floor: float = 0.04
+    floor: Annotated[float, Meta(ge=0.0)] = 0.04
     """Disagreement, in sRGB-encoded units, that an inlier may have in any case."""
-    largest_share: float = 0.34
+    largest_share: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.34
     """Largest share of the keyframes that may be dropped."""
 
 

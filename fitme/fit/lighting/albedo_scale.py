@@ -13,8 +13,10 @@ The posterior mean under these priors resolves the ambiguity that TRUST (Feng et
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 
 from fitme.arrays import Float32Array, Float64Array
 
@@ -56,15 +58,15 @@ class LightObservation:
 class AlbedoScaleSettings:
     """Priors of the light on a face, and of a person's hue about the skin-tone prior."""
 
-    mean_shading: float = 0.6
+    mean_shading: Annotated[float, Meta(gt=0.0)] = 0.6
     """Expected shading: exposure makes the mean of an image 0.18, and scenes reflect 0.3 on average."""
-    shading_log_sigma: float = 0.4
+    shading_log_sigma: Annotated[float, Meta(gt=0.0)] = 0.4
     """Standard deviation of the logarithm of the shading, common to the channels."""
-    tint_log_sigma: float = 0.05
+    tint_log_sigma: Annotated[float, Meta(gt=0.0)] = 0.05
     """Standard deviation of the logarithm of each channel of the light after white balance."""
-    temperature_log_sigma: float = 0.1
+    temperature_log_sigma: Annotated[float, Meta(gt=0.0)] = 0.1
     """Standard deviation along `WARMTH`: lamps and skies differ in their temperature above all."""
-    hue_log_sigma: float = 0.06
+    hue_log_sigma: Annotated[float, Meta(gt=0.0)] = 0.06
     """Standard deviation of the logarithm of each channel of a person's albedo about the tones: blood in the skin,
     makeup, a camera's primaries."""
 

@@ -5,9 +5,11 @@ Light and albedo share a scale that images leave open: see `fitme.fit.lighting.a
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from msgspec import Meta
 
 from fitme.arrays import Float32Array, Float64Array, IndexArray
 from fitme.render.reflection import SH_COUNT
@@ -33,15 +35,15 @@ DARK = 1e-9
 class LightSettings:
     """Regularisation and robust weights of the light's least squares."""
 
-    directional_ridge: float = 0.001
+    directional_ridge: Annotated[float, Meta(ge=0.0)] = 0.001
     """Ridge on the coefficients above order 0, relative to the summed squared albedo of the samples. A larger one
     leaves shading in the albedo: foreheads bright under a ceiling's lamp, jaws dark."""
-    hue_ridge: float = 0.05
+    hue_ridge: Annotated[float, Meta(ge=0.0)] = 0.05
     """Ridge on the differences between channels, relative to the summed squared albedo: light is mostly of one hue, so
     that a local redness is the skin's."""
-    iterations: int = 4
+    iterations: Annotated[int, Meta(ge=1)] = 4
     """Reweighting rounds against highlights, shadows and occluders."""
-    robust_scale: float = 0.2
+    robust_scale: Annotated[float, Meta(gt=0.0)] = 0.2
     """Residual in linear light beyond which a sample is down-weighted (Geman-McClure). With a smaller one, the
     brightest skin under a steep light would count as a highlight."""
 

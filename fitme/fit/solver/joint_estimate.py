@@ -1,8 +1,10 @@
 """Parameters, priors and increments of a joint solve over keyframes."""
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 
 from fitme.arrays import Float64Array
 from fitme.geometry import rotation_matrix
@@ -20,20 +22,20 @@ LARGEST_FOCAL_STEP = 0.5
 class SolverSettings:
     """Weights of priors and numerics of the joint solve."""
 
-    iterations: int = 8
-    smallest_gain: float = 1e-4
+    iterations: Annotated[int, Meta(ge=1)] = 8
+    smallest_gain: Annotated[float, Meta(ge=0.0, lt=1.0)] = 1e-4
     """Share of the cost: a step that gains less is the last."""
-    identity_weight: float = 1.0
+    identity_weight: Annotated[float, Meta(ge=0.0)] = 1.0
     """Weight of the identity prior: 1 takes coefficients as standard normal."""
-    expression_sigma: float = 0.4
+    expression_sigma: Annotated[float, Meta(gt=0.0)] = 0.4
     """Standard deviation of an expression coefficient about zero."""
-    focal_log_sigma: float = 0.2
+    focal_log_sigma: Annotated[float, Meta(gt=0.0)] = 0.2
     """Standard deviation of log focal length about its prior."""
-    focal_prior: float = 1.1
+    focal_prior: Annotated[float, Meta(gt=0.0)] = 1.1
     """Expected focal length over the longer side of the image: a webcam of about 50 degrees across."""
-    robust_scale: float = 2.5
+    robust_scale: Annotated[float, Meta(gt=0.0)] = 2.5
     """Residual, in standard deviations, beyond which a point is down-weighted (Geman and McClure, 1987)."""
-    damping: float = 1e-3
+    damping: Annotated[float, Meta(gt=0.0)] = 1e-3
     """Levenberg-Marquardt damping, relative to the diagonal."""
 
 

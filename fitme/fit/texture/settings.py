@@ -1,8 +1,10 @@
 """Settings of the fused texture."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 
 from fitme.arrays import Float32Array, Float64Array
 from fitme.fit.lighting.albedo_scale import AlbedoScaleSettings
@@ -12,15 +14,15 @@ from fitme.fit.lighting.albedo_scale import AlbedoScaleSettings
 class FusionSettings:
     """Weights of keyframes in the fused texture."""
 
-    rounds: int = 3
+    rounds: Annotated[int, Meta(ge=1)] = 3
     """Alternations between light and albedo."""
-    detail_power: float = 4.0
+    detail_power: Annotated[float, Meta(ge=0.0)] = 4.0
     """Exponent of a view's weight in the high band; a higher one favours the view that shows a texel best."""
-    band_sigma: float = 0.012
+    band_sigma: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.012
     """Standard deviation of the Gaussian between low and high band, as a share of the map's side."""
-    confident_weight: float = 0.15
+    confident_weight: Annotated[float, Meta(gt=0.0)] = 0.15
     """Summed weight of a texel, over the greatest sharpness, at which its confidence is 0.5."""
-    light_samples: int = 12000
+    light_samples: Annotated[int, Meta(ge=1)] = 12000
     """Texels of skin, at most, on which lights are estimated."""
     albedo_scale: AlbedoScaleSettings = field(default_factory=AlbedoScaleSettings)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fitme.bench.truth import dataset as truth_dataset
-from fitme.bench.truth.dataset import TruthSettings, frame_file, load_truth, make_truth, relit_file
+from fitme.bench.truth.dataset import DatasetSize, frame_file, load_truth, make_truth, relit_file
 from fitme.bench.truth.lights import UnseenLight
 from fitme.bench.truth.people import Material, load_scans
 from fitme.bench.truth.scenes import VARIANT_VARIABLE, TruthRenderer, choose_variant, eye_texture
@@ -129,7 +129,7 @@ def test_a_set_is_made_once_and_read_back(tmp_path, monkeypatch):
     monkeypatch.setenv(VARIANT_VARIABLE, VARIANT)
     monkeypatch.setattr(truth_dataset, "DEFAULT_SCANS", SCANS.parent)
     monkeypatch.delenv(truth_dataset.SCANS_VARIABLE, raising=False)
-    tiny = TruthSettings(subjects=1, frames=2, samples=1, width=64, height=48)
+    tiny = DatasetSize(subjects=1, frames=2, samples=1, width=64, height=48)
     said: list[str] = []
     make_truth(tmp_path, tiny, [0], said.append)
     assert VARIANT in said[0]

@@ -56,6 +56,11 @@ def test_options_override_the_file_and_the_file_overrides_the_defaults(tmp_path:
     [
         ("fit: {light: {iteration: 2}}", r"mine\.yaml: unknown fit\.light\.iteration"),
         ("tracker: {focal: 0}", r"tracker\.focal"),
+        ("fit: {newest_share: 1.5}", r"fit\.newest_share"),
+        ("fit: {alignment: {solver: {focal_prior: 0}}}", r"fit\.alignment\.solver\.focal_prior"),
+        ("fit: {alignment: {tracks: {flow: {stride_px: 0}}}}", r"fit\.alignment\.tracks\.flow\.stride_px"),
+        ("fit: {fusion: {albedo_scale: {hue_log_sigma: 0}}}", r"fit\.fusion\.albedo_scale\.hue_log_sigma"),
+        ("fit: {inversion: {coarse_stages: []}}", r"fit\.inversion\.coarse_stages"),
         ("device: abacus", "device: .*abacus"),
         ("networks: {identity: face}", r"networks\.identity: .*face"),
     ],
