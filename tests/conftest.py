@@ -6,7 +6,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
+from fitme.reflectance.generator import ReflectanceGenerator
+from fitme.reflectance.generator_config import GeneratorConfig
 from fitme.training.data.dataset import MapDataset, build_dataset
 
 # Machines that run tests are shared; a slow example is no failure here.

@@ -1,7 +1,7 @@
 """Displayed head: the running mean of the heads at which a fit has converged.
 
-Every keyframe moves a fit by its own noise, expression and light, so each converged head alone explains held-out frames
-now better, now worse than the one before. Their running mean hardly ever gets worse (`fitme bench fit`).
+Every keyframe moves a fit by its own noise, expression and light, so that losses of converged heads on held-out frames
+scatter. The loss of their running mean hardly ever rises (`fitme bench fit`).
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from fitme.reflectance.maps import ReflectanceMaps, unit_length
 
 
 @dataclass(frozen=True)
-class FoundHead:
+class HeadEstimate:
     """Shape and reflectance of a head, with the camera's focal length."""
 
     identity: Float32Array
@@ -33,13 +33,13 @@ class FoundHead:
         return with_expression(self.maps, self.correctives, torch.from_numpy(expression))
 
 
-def blended(before: FoundHead, after: FoundHead, share: float, seen: torch.Tensor | None) -> FoundHead:
+def blended(before: HeadEstimate, after: HeadEstimate, share: float, confidence: torch.Tensor | None) -> HeadEstimate:
     """Mean of two heads with weight `share` on `after`, and weight 1 in texels that only `after` has observed.
     Correctives are those of `after` if it has some.
 
-    :param seen: (1, R, R, 1) confidence in [0, 1] of the texels of `before`; None where it is unknown.
+    :param confidence: (1, R, R, 1) confidence in [0, 1] of the texels of `before`; None where it is unknown.
     """
-    kept = (1.0 - share) * (torch.ones(()) if seen is None else (seen / FULL_CONFIDENCE).clamp(max=1.0))
+    kept = (1.0 - share) * (torch.ones(()) if confidence is None else (confidence / FULL_CONFIDENCE).clamp(max=1.0))
 
     def mixed(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
         return new + kept * (old - new)
@@ -48,7 +48,7 @@ def blended(before: FoundHead, after: FoundHead, share: float, seen: torch.Tenso
     identity = (before.identity + share * (after.identity - before.identity)).astype(np.float32)
     correctives = before.correctives if after.correctives is None else after.correctives
     # Focal lengths are scales: their mean is geometric.
-    return FoundHead(identity, before.focal * (after.focal / before.focal) ** share, maps, correctives)
+    return HeadEstimate(identity, before.focal * (after.focal / before.focal) ** share, maps, correctives)
 
 
 class DisplayedHead:
@@ -56,20 +56,20 @@ class DisplayedHead:
     working head contributes once its keyframes are registered."""
 
     def __init__(self) -> None:
-        self._converged: FoundHead | None = None
-        self._seen: torch.Tensor | None = None
+        self._converged: HeadEstimate | None = None
+        self._confidence: torch.Tensor | None = None
         self._share = 1.0
         self._registered = False
-        self._displayed: FoundHead | None = None
+        self._displayed: HeadEstimate | None = None
 
     @property
     def has_converged(self) -> bool:
-        """Whether there is a converged head to average with."""
+        """Whether the running mean has a converged head."""
         return self._converged is not None
 
     @property
     def includes_working_head(self) -> bool:
-        """Whether the working head contributes to what is displayed."""
+        """Whether the working head contributes to the displayed head."""
         return self._converged is None or self._registered
 
     def reset(self) -> None:
@@ -77,12 +77,12 @@ class DisplayedHead:
         self._converged = None
         self.invalidate()
 
-    def begin(self, share: float, seen: torch.Tensor | None) -> None:
-        """Work on new keyframes begins; the head that results is to have weight `share` in the running mean.
+    def begin(self, share: float, confidence: torch.Tensor | None) -> None:
+        """Begin a working head for new keyframes, of weight `share` in the running mean.
 
-        :param seen: (1, R, R, 1) confidence in [0, 1] of the texels that are displayed now; None where it is unknown.
+        :param confidence: (1, R, R, 1) confidence in [0, 1] of the displayed texels; None where it is unknown.
         """
-        self._share, self._seen, self._registered = share, seen, False
+        self._share, self._confidence, self._registered = share, confidence, False
         self.invalidate()
 
     def register(self) -> None:
@@ -94,7 +94,7 @@ class DisplayedHead:
         """The working head has changed: drop the cached mean."""
         self._displayed = None
 
-    def converge(self, head: FoundHead) -> None:
+    def converge(self, head: HeadEstimate) -> None:
         """The fit has converged while `head` was displayed: the next working head is averaged with it."""
         self._converged, self._registered = head, False
         self.invalidate()
@@ -105,12 +105,12 @@ class DisplayedHead:
             self._converged = replace(self._converged, correctives=correctives)
             self.invalidate()
 
-    def of(self, working: FoundHead) -> FoundHead:
+    def of(self, working: HeadEstimate) -> HeadEstimate:
         """The head to display, given the working head."""
         if self._converged is None:
             return working
         if not self._registered:
             return self._converged
         if self._displayed is None:
-            self._displayed = blended(self._converged, working, self._share, self._seen)
+            self._displayed = blended(self._converged, working, self._share, self._confidence)
         return self._displayed

@@ -16,7 +16,7 @@ from fitme.errors import InputError
 from fitme.fit.alignment.aligner import HeadAligner, camera_of
 from fitme.fit.alignment.face_crop import crop_face
 from fitme.fit.appearance import Appearance
-from fitme.fit.displayed_head import DisplayedHead, FoundHead
+from fitme.fit.displayed_head import DisplayedHead, HeadEstimate
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.inversion.generator_inversion import ReflectanceFit
 from fitme.fit.keyframe import Keyframe
@@ -351,11 +351,11 @@ class IncrementalFitter:
         if not self._stage.has_reached(stage):
             self._stage = stage
 
-    def _head(self, *, converged: bool = False) -> FoundHead:
+    def _head(self, *, converged: bool = False) -> HeadEstimate:
         """The displayed head. Heads from the first `converged` one on have the maps that correctives are added to."""
         corrected = converged or self._displayed.has_converged
         maps = self._appearance.converged_maps() if corrected else self._appearance.maps()
-        working = FoundHead(self._stages.identity, self._stages.focal, maps)
+        working = HeadEstimate(self._stages.identity, self._stages.focal, maps)
         return self._displayed.of(working)
 
     def _correctives(self) -> AlbedoCorrectives | None:

@@ -11,7 +11,7 @@ from fitme.arrays import Float32Array
 from fitme.color import linear_to_srgb
 from fitme.fit.alignment.aligner import HeadAligner, camera_of, keyframe_estimate
 from fitme.fit.alignment.face_crop import crop_face
-from fitme.fit.displayed_head import FoundHead
+from fitme.fit.displayed_head import HeadEstimate
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
@@ -43,7 +43,7 @@ class SingleFrameFitter:
         self._aligner = aligner
 
     def fit(
-        self, keyframe: Keyframe, usable: Float32Array, head: FoundHead, lights: Sequence[Float32Array]
+        self, keyframe: Keyframe, usable: Float32Array, head: HeadEstimate, lights: Sequence[Float32Array]
     ) -> KeyframeEstimate:
         """Estimate of a frame, without its loss.
 
@@ -62,7 +62,7 @@ class SingleFrameFitter:
         return keyframe_estimate(joint, 0, light)
 
     def with_loss(
-        self, estimate: KeyframeEstimate, keyframe: Keyframe, usable: Float32Array, head: FoundHead
+        self, estimate: KeyframeEstimate, keyframe: Keyframe, usable: Float32Array, head: HeadEstimate
     ) -> KeyframeEstimate:
         """The estimate with its loss: root mean square error over the face in the frame's crop, sRGB-encoded units."""
         crop = crop_face(keyframe, usable, self._settings.inversion.crop_resolution)
@@ -78,7 +78,7 @@ class SingleFrameFitter:
         return TexelViews(self._model, self._backend, LIGHT_RESOLUTION)
 
     def _light(
-        self, keyframe: Keyframe, joint: JointEstimate, usable: Float32Array, head: FoundHead, expected: Float32Array
+        self, keyframe: Keyframe, joint: JointEstimate, usable: Float32Array, head: HeadEstimate, expected: Float32Array
     ) -> Float32Array:
         camera = keyframe.observation.camera
         estimate = keyframe_estimate(joint, 0, expected)

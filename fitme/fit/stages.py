@@ -17,7 +17,7 @@ from fitme.fit.alignment.face_crop import crop_face
 from fitme.fit.alignment.head_scale import KeyframeEyes, iris_information, volume_information
 from fitme.fit.alignment.limbus import limbus_views
 from fitme.fit.appearance import Appearance
-from fitme.fit.displayed_head import FoundHead
+from fitme.fit.displayed_head import HeadEstimate
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.inversion.keyframe_loss import KeyframeTarget, SceneParameters, landmark_sigma
 from fitme.fit.inversion.losses import target_face
@@ -202,7 +202,7 @@ class FitStages:
         return texture.disagreements
 
     def expression_view(
-        self, keyframe: Keyframe, estimate: KeyframeEstimate, usable: Float32Array, head: FoundHead
+        self, keyframe: Keyframe, estimate: KeyframeEstimate, usable: Float32Array, head: HeadEstimate
     ) -> ExpressionView:
         """De-lit albedo and expression of a frame outside the keyframe set, for corrective extraction."""
         views, sharpness = self._views, keyframe.observation.quality.sharpness

@@ -44,7 +44,8 @@ def is_output_name(name: str) -> bool:
 def written_files(folder: Path) -> frozenset[str]:
     """Paths, relative to `folder`, that an earlier fit wrote there by its report; empty without a fit's report.
 
-    Names that no fit writes, and files that lie elsewhere by a link, are left out, whatever the report lists.
+    Names that no fit writes, and files in folders that a link leads out of `folder`, are left out, whatever the report
+    lists.
     """
     try:
         report = json.loads((folder / REPORT_FILE).read_text("utf-8"))

@@ -9,17 +9,16 @@ instead of zero, so that convolutions add what is not linear. Both let a style f
 makes W+ easy to invert and training possible on a CPU.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from fitme.color import srgb_to_linear
 from fitme.errors import ConfigError
+from fitme.reflectance.generator_config import GeneratorConfig
 from fitme.reflectance.layers import (
     ACTIVATION_GAIN,
     LEAKY_SLOPE,
@@ -32,109 +31,13 @@ from fitme.reflectance.layers import (
 )
 from fitme.reflectance.mapping import MappingNetwork
 from fitme.reflectance.maps import ReflectanceMaps
-from fitme.reflectance.modality import CORE_NAMES, MODALITIES, Encoding, Modality
+from fitme.reflectance.modality import Modality
+from fitme.reflectance.raw_outputs import decode, split_channels
 
-_LOGIT_MARGIN = 2e-3
 POSITION_SCALE = 0.3
 """Standard deviation of positional maps before training."""
 RESIDUAL_SCALE = 0.03
-"""Size of what a stage adds to the outputs before training."""
-NORMAL_SLOPE_SCALE = 0.2
-"""Surface slope of a raw normal output of one; slopes of skin relief are small."""
-
-
-_OLD_BRANCHES = {"diffuse_channels": "diffuse", "specular_channels": "specular", "normal_channels": "normals"}
-"""Settings of branches before they were one mapping, by modality."""
-
-
-def _default_branches() -> dict[str, tuple[int, ...]]:
-    return {modality.name: modality.branch for modality in MODALITIES if modality.branch is not None}
-
-
-@dataclass(frozen=True)
-class GeneratorConfig:
-    """Sizes of the generator."""
-
-    resolution: int = 256
-    """Texels a side of the maps."""
-    noise_size: int = 96
-    """Z: components of z ~ N(0, I)."""
-    feature_count: int = 100
-    """P: products of factors that the mapping network takes beside the factors."""
-    latent_size: int = 256
-    """D: components of w."""
-    mapping_layers: int = 4
-    start_resolution: int = 4
-    """Texels a side of the learned constant that synthesis begins with."""
-    trunk_channels: tuple[int, ...] = (192, 192, 192, 128, 80)
-    """Channels of the shared trunk per resolution, from the start resolution on, doubling."""
-    branches: Mapping[str, tuple[int, ...]] = field(default_factory=_default_branches)
-    """Channels of each modality's branch per resolution, by the modality's name: from twice the trunk's last resolution
-    on, doubling up to `resolution`."""
-    trunk_positions: int = 6
-    """Positional maps of each resolution of the trunk."""
-    branch_positions: int = 16
-    """Positional maps of each resolution of each branch."""
-    detail_maps: tuple[int, ...] = (64, 40, 20)
-    """Maps that each branch adds to its outputs, at the trunk's resolution and at each of its own."""
-    contrast_maps: int = 16
-    """Maps that the gains of `LocalContrast` are mixed from, at each of a branch's own resolutions."""
-    linear_components: int = 32
-    """K: maps of the linear model besides the mean."""
-    linear_resolution: int = 128
-    """Texels a side of the linear model's maps; the mean has the full resolution."""
-
-    def __post_init__(self) -> None:
-        if missing := [name for name in CORE_NAMES if name not in self.branches]:
-            raise ConfigError(f"branches lacks {', '.join(missing)}")
-        if unknown := [name for name in self.branches if name not in MODALITIES.names]:
-            raise ConfigError(f"branches has {', '.join(unknown)}; modalities are {', '.join(MODALITIES.names)}")
-        for name, channels in self.branches.items():
-            if self.trunk_resolution << len(channels) != self.resolution:
-                raise ConfigError(
-                    f"branches: {name} has {len(channels)} resolutions above the trunk's {self.trunk_resolution}, which"
-                    f" does not reach resolution {self.resolution}"
-                )
-        if len(self.detail_maps) != self.branch_levels + 1:
-            raise ConfigError(
-                f"detail_maps has {len(self.detail_maps)} resolutions; branches have {self.branch_levels + 1}"
-            )
-
-    @property
-    def trunk_resolution(self) -> int:
-        """Texels a side where the branches part."""
-        return self.start_resolution << (len(self.trunk_channels) - 1)
-
-    @property
-    def branch_levels(self) -> int:
-        """Resolutions of a branch."""
-        return len(self.branches[CORE_NAMES[0]])
-
-    @property
-    def modalities(self) -> tuple[Modality, ...]:
-        """Those that the generator has a branch for, in the order of the table `MODALITIES`."""
-        return tuple(modality for modality in MODALITIES if modality.name in self.branches)
-
-    @staticmethod
-    def from_stored(values: Mapping[str, Any]) -> "GeneratorConfig":
-        """Of the mapping that JSON holds, of this or an earlier format.
-
-        TypeError or ConfigError where that is no configuration.
-        """
-        return GeneratorConfig(**GeneratorConfig.current_format(values))
-
-    @staticmethod
-    def current_format(values: Mapping[str, Any]) -> dict[str, Any]:
-        """Fields of the mapping that JSON or YAML holds, of this or an earlier format; TypeError where it is none."""
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        branches = {modality: fields.pop(old) for old, modality in _OLD_BRANCHES.items() if old in fields}
-        branches |= {name: tuple(channels) for name, channels in fields.pop("branches", {}).items()}
-        if branches:  # Exactly these: a file may be older than a modality.
-            default = _default_branches()
-            fields["branches"] = {name: branches.get(name, default[name]) for name in CORE_NAMES} | branches
-        return fields
+"""Scale of a stage's contribution to the outputs before training."""
 
 
 class SynthesisStage(nn.Module):
@@ -178,8 +81,7 @@ class OutputLayer(nn.Module):
 
 
 class DetailMaps(nn.Module):
-    """Maps that a style adds to the outputs; zero before they are set (see
-    `fitme.training.closed_form.detail_maps`)."""
+    """Maps that a style adds to the outputs; zero before `fitme.training.closed_form.detail_maps` sets them."""
 
     def __init__(self, maps: int, channels: int, resolution: int, latent_size: int) -> None:
         super().__init__()
@@ -199,7 +101,7 @@ LAYERS_PER_STAGE = 3
 
 
 class Branch(nn.Module):
-    """The part of the network that belongs to one modality: output layers along the trunk, then its own stages."""
+    """Part of the network for one modality: output layers along the trunk, then its own stages."""
 
     def __init__(self, modality: Modality, channels: tuple[int, ...], config: GeneratorConfig) -> None:
         super().__init__()
@@ -226,16 +128,16 @@ class Branch(nn.Module):
         self.base = nn.Parameter(torch.zeros(1, modality.raw_channels, config.resolution, config.resolution))
 
     def detail_layers(self) -> list[DetailMaps]:
-        """From the trunk's resolution up."""
+        """Layers of detail maps, from the trunk's resolution up."""
         return [cast("DetailMaps", layer) for layer in self.details]
 
     def contrast_layers(self) -> list[LocalContrast]:
-        """From twice the trunk's resolution up."""
+        """Layers of local contrast, from twice the trunk's resolution up."""
         return [cast("LocalContrast", layer) for layer in self.contrasts]
 
 
 class ReflectanceGenerator(nn.Module):
-    """z -> w (`mapping`), W+ -> maps (`synthesize`)."""
+    """Network from z to w (`mapping`) and from W+ to reflectance maps (`synthesize`)."""
 
     mean_w: Tensor
     """(D,) mean of w over z, tracked in training."""
@@ -269,7 +171,7 @@ class ReflectanceGenerator(nn.Module):
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """Those that the generator makes."""
+        """Modalities of the maps that `synthesize` returns."""
         return self.config.modalities
 
     @property
@@ -284,7 +186,7 @@ class ReflectanceGenerator(nn.Module):
         return self.config.noise_size
 
     def broadcast(self, w: Tensor) -> Tensor:
-        """One w (B, D) for every layer: (B, L, D)."""
+        """W+ (B, L, D) whose rows all equal w (B, D)."""
         return w[:, None].expand(-1, self.num_layers, -1)
 
     def synthesize(
@@ -292,15 +194,18 @@ class ReflectanceGenerator(nn.Module):
         w_plus: Tensor,  # (B, L, D)
         resolution: int | None = None,
     ) -> ReflectanceMaps:
-        """Maps of W+ latents. A `resolution` below the full one stops there, which is much cheaper: the sum of the skip
-        outputs so far, before finer detail is added. ConfigError when the resolution is not one of a stage.
+        """Maps of W+ latents.
+
+        :param resolution: texels a side, a stage's, the full one by default. A lower one is much cheaper: the sum of
+            the skip outputs up to it, without finer detail.
+        :raises ConfigError: if no stage has the resolution.
         """
         *_, raw = self.raw_pyramid(w_plus, resolution).values()
         return decode(raw)
 
     def raw_pyramid(self, w_plus: Tensor, resolution: int | None = None) -> dict[int, dict[str, Tensor]]:
-        """Outputs before their nonlinearities, (B, channels, R, R) by modality, for every R from the trunk's
-        resolution (or `resolution`, where that is lower) to `resolution`, coarse to fine."""
+        """Raw outputs (B, channels, R, R) by modality, for every R from the trunk's resolution (or `resolution`, where
+        that is lower) to `resolution`, coarse to fine; parameters and errors as of `synthesize`."""
         config = self.config
         target = config.resolution if resolution is None else resolution
         stages = [config.start_resolution << level for level in range(20)]
@@ -309,6 +214,7 @@ class ReflectanceGenerator(nn.Module):
                 f"the generator has no outputs at {target} texels; powers of two from {config.start_resolution} to"
                 f" {config.resolution} exist"
             )
+        # The trunk, whose features and skip outputs all modalities share.
         x = self.constant.expand(len(w_plus), -1, -1, -1)
         sums: dict[str, Tensor | None] = {m.name: None for m in config.modalities}
         row = LINEAR_ROWS
@@ -322,11 +228,14 @@ class ReflectanceGenerator(nn.Module):
                     output = output + branch.details[0](w_plus[:, row + 2])
                 sums[name] = _accumulate(sums[name], output)
             row += LAYERS_PER_STAGE
+        # Rows of W+ stay those of the full network when the trunk ends early.
         row = LINEAR_ROWS + LAYERS_PER_STAGE * len(self.trunk)
+        # The linear model of all modalities, to whose octaves the branches add.
         mixed = torch.einsum("bk,kchw->bchw", self.mixture(w_plus[:, 0]), self.components)
         linear = split_channels(mixed, config.modalities)
         coarsest = min(target, config.trunk_resolution)
         pyramid: dict[int, dict[str, Tensor]] = {size: {} for size in stages if coarsest <= size <= target}
+        # Each branch goes on from the trunk's features and from its own sum of skip outputs.
         for name, branch in self.named_branches():
             features, total = x, sums[name]
             assert total is not None
@@ -349,13 +258,13 @@ class ReflectanceGenerator(nn.Module):
         return downsample(mixed, mixed.shape[-1] // size) + downsample(base, self.config.resolution // size)
 
     def _linear_band(self, base: Tensor, mixed: Tensor, size: int) -> Tensor:
-        """What a resolution adds to the linear model's part at the one below, (B|1, channels, size, size)."""
+        """Octave of the linear model's part of a modality at a resolution, (B|1, channels, size, size)."""
         band = _octave(downsample(base, self.config.resolution // size))
         side = mixed.shape[-1]
         return band if side < size else band + _octave(downsample(mixed, side // size))
 
     def named_branches(self) -> Iterator[tuple[str, Branch]]:
-        """Every modality's branch, in the order of `MODALITIES`."""
+        """Name and branch of every modality, in the order of `MODALITIES`."""
         return ((name, cast("Branch", branch)) for name, branch in self.branches.items())
 
     @torch.no_grad()
@@ -364,7 +273,7 @@ class ReflectanceGenerator(nn.Module):
         mean: dict[str, Tensor],  # (1, channels, R, R) raw outputs by modality
         components: Tensor,  # (K, channels of all modalities, r, r) raw outputs
     ) -> None:
-        """Set the maps that synthesis starts from."""
+        """Set mean and components of the linear model."""
         for name, branch in self.named_branches():
             branch.base.copy_(mean[name])
         self.components.copy_(components)
@@ -382,47 +291,7 @@ def _octave(maps: Tensor) -> Tensor:
 
 
 def _accumulate(total: Tensor | None, output: Tensor) -> Tensor:
+    """Sum of skip outputs with one of the same or twice the resolution."""
     if total is None:
         return output
     return output + (upsample(total) if output.shape[-1] > total.shape[-1] else total)
-
-
-def split_channels(stacked: Tensor, modalities: Sequence[Modality]) -> dict[str, Tensor]:
-    """Raw maps (B, channels, R, R) by modality of stacked ones (B, channels of all, R, R)."""
-    parts = torch.split(stacked, [m.raw_channels for m in modalities], 1)
-    return {m.name: part for m, part in zip(modalities, parts, strict=True)}
-
-
-def decode(raw: Mapping[str, Tensor]) -> ReflectanceMaps:
-    """Maps (B, R, R, C) of raw outputs (B, channels, R, R) by modality. Albedos are logistic (dark hair and light skin
-    equally far from saturation), normals those of a surface with the given slopes, so that no output is out of range.
-    """
-    return ReflectanceMaps.from_names(
-        {name: _decoded(MODALITIES[name], values).permute(0, 2, 3, 1) for name, values in raw.items()}
-    )
-
-
-def _decoded(modality: Modality, raw: Tensor) -> Tensor:
-    """(B, C, R, R) map of raw outputs (B, channels, R, R)."""
-    if modality.encoding is not Encoding.TANGENT_NORMAL:
-        return torch.sigmoid(raw)
-    slopes = raw * NORMAL_SLOPE_SCALE
-    upright = torch.cat([slopes, torch.ones_like(slopes[:, :1])], 1)
-    # Many times as fast as torch's normalize, which takes norms across channels one texel at a time.
-    return upright * (1.0 + slopes.square().sum(1, keepdim=True)).rsqrt()
-
-
-def encode_raw(maps: Tensor) -> dict[str, Tensor]:
-    """Raw outputs (B, channels, R, R) by modality of training data (B, channels of all, R, R): colours sRGB-encoded,
-    other values linear, normals as slopes."""
-    return {
-        name: _encoded(MODALITIES[name], values) for name, values in split_channels(maps, MODALITIES.generated).items()
-    }
-
-
-def _encoded(modality: Modality, values: Tensor) -> Tensor:
-    """Inverse of `_decoded`, of training data (B, channels, R, R)."""
-    if modality.encoding is Encoding.TANGENT_NORMAL:
-        return values / NORMAL_SLOPE_SCALE
-    linear = srgb_to_linear(values) if modality.encoding is Encoding.COLOR else values
-    return torch.logit(linear, _LOGIT_MARGIN)

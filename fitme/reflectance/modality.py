@@ -20,7 +20,7 @@ from enum import StrEnum
 
 
 class Encoding(StrEnum):
-    """Colour space of a modality inside the program, and its encoding elsewhere."""
+    """Colour space of a modality inside the program, and its encoding in files and displays."""
 
     COLOR = "color"
     """Linear sRGB primaries, [0, 1]. Files and losses: sRGB-encoded. Generator: logit of the linear value."""

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from fitme.atomic_file import atomic_file
 from fitme.color import srgb_to_linear
 from fitme.errors import ConfigError, InputError, ModelFileError
-from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
+from fitme.reflectance.generator import ReflectanceGenerator
+from fitme.reflectance.generator_config import GeneratorConfig
 from fitme.reflectance.layers import activate
 from fitme.reflectance.mapping import MappingNetwork
 from fitme.reflectance.quantization import packed, unpacked

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from fitme.atomic_file import atomic_file
 from fitme.errors import ConfigError, ModelFileError
-from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
+from fitme.reflectance.generator import ReflectanceGenerator
+from fitme.reflectance.generator_config import GeneratorConfig
 from fitme.reflectance.quantization import packed, unpacked
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default_256.safetensors"

@@ -1,5 +1,5 @@
-"""Generative factors of a synthetic skin: attributes, weights of noise fields and depths of creases. Only the places of
-moles and blemishes are decided elsewhere."""
+"""Generative factors of a synthetic skin: attributes, weights of noise fields and depths of creases. The places of
+moles and blemishes are not among them."""
 
 from dataclasses import astuple, dataclass
 

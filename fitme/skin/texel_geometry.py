@@ -90,7 +90,7 @@ class TexelGeometry:
     lips: Float32Array
     """(H, W) distance to the outline of the lips in layout units, negative inside."""
     iris: Float32Array
-    """(H, W) distance to the centre of the eyeball's iris in radii of the iris; large elsewhere."""
+    """(H, W) distance to the centre of the eyeball's iris in radii of the iris; large off the eyeballs."""
     iris_angle: Float32Array
     """(H, W) direction from that centre in radians."""
     inner_lips: Float32Array

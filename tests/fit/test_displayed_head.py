@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from fitme.fit.displayed_head import DisplayedHead, FoundHead, blended
+from fitme.fit.displayed_head import DisplayedHead, HeadEstimate, blended
 from fitme.reflectance.maps import ReflectanceMaps
 
 
-def head(level: float, side: int = 4) -> FoundHead:
+def head(level: float, side: int = 4) -> HeadEstimate:
     maps = ReflectanceMaps.constant((level, level, level), level, side)
-    return FoundHead(np.full(3, level, np.float32), 1.0 + level, maps)
+    return HeadEstimate(np.full(3, level, np.float32), 1.0 + level, maps)
 
 
 def test_a_blend_is_a_mean_and_takes_texels_that_only_the_new_head_has_observed() -> None:
-    seen = torch.ones(1, 4, 4, 1)
-    seen[:, :2] = 0.0
-    between = blended(head(0.2), head(0.8), 0.25, seen)
+    confidence = torch.ones(1, 4, 4, 1)
+    confidence[:, :2] = 0.0
+    between = blended(head(0.2), head(0.8), 0.25, confidence)
     torch.testing.assert_close(between.maps.diffuse[:, :2], torch.full((1, 2, 4, 3), 0.8))
     torch.testing.assert_close(between.maps.diffuse[:, 2:], torch.full((1, 2, 4, 3), 0.35))
     np.testing.assert_allclose(between.identity, 0.35, rtol=1e-6)

@@ -13,7 +13,8 @@ from fitme.fit.inversion.settings import InversionSettings
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import FitState
-from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
+from fitme.reflectance.generator import ReflectanceGenerator
+from fitme.reflectance.generator_config import GeneratorConfig
 from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage

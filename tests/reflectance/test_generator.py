@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from fitme.errors import ConfigError
-from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator, decode, encode_raw
+from fitme.reflectance.generator import ReflectanceGenerator
+from fitme.reflectance.generator_config import GeneratorConfig
 from fitme.reflectance.layers import PositionalMix
 from fitme.reflectance.modality import CORE_NAMES
+from fitme.reflectance.raw_outputs import decode, encode_raw
 
 from ..conftest import TINY
 

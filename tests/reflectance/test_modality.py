@@ -15,14 +15,16 @@ from fitme.avatar import Avatar
 from fitme.errors import ConfigError
 from fitme.export.gltf import glb_bytes
 from fitme.export.textures import write_textures
-from fitme.fit.displayed_head import FoundHead, blended
+from fitme.fit.displayed_head import HeadEstimate, blended
 from fitme.fit.state import FitState
 from fitme.fit.texture.baking import enlarge, map_arrays, maps_of
 from fitme.fit.work_queue import WorkQueue
-from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator, decode, encode_raw
+from fitme.reflectance.generator import ReflectanceGenerator
+from fitme.reflectance.generator_config import GeneratorConfig
 from fitme.reflectance.map_arrays import MapArrays
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.modality import MODALITIES, Encoding, Modality
+from fitme.reflectance.raw_outputs import decode, encode_raw
 from fitme.reflectance.weights import load_default_generator, load_generator, save_generator
 from fitme.session.store import SessionStore
 from fitme.shape.model_file import load_default_model
@@ -106,7 +108,7 @@ def test_maps_keep_it(maps: ReflectanceMaps) -> None:
     larger = enlarge(maps, 2 * SIDE).others["translucency"]
     assert larger.shape == (1, 2 * SIDE, 2 * SIDE, 1)
     dark = replace(maps, others={"translucency": torch.zeros(1, SIDE, SIDE, 1)})
-    heads = [FoundHead(np.zeros(3, np.float32), 1.0, each) for each in (maps, dark)]
+    heads = [HeadEstimate(np.zeros(3, np.float32), 1.0, each) for each in (maps, dark)]
     halfway = blended(*heads, 0.5, None).maps
     np.testing.assert_allclose(translucency_of(halfway), 0.5 * translucency_of(maps), atol=1e-6)
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from fitme.errors import InputError, ModelFileError
-from fitme.reflectance.generator import ReflectanceGenerator, encode_raw
+from fitme.reflectance.generator import ReflectanceGenerator
+from fitme.reflectance.raw_outputs import encode_raw
 from fitme.reflectance.texture_encoder import (
     DEFAULT_ENCODER,
     TextureEncoderConfig,

@@ -89,9 +89,9 @@ def test_lit_sphere_matches_its_closed_form(ball):
     diffuse = sh_basis(normal) @ light.sh[0].double() + torch.einsum("lhw,lc->hwc", cosine, colors)
     mirror = ray - 2.0 * (ray * normal).sum(-1, keepdim=True) * normal
     reflectance = ambient_reflectance(-(ray * normal).sum(-1, keepdim=True))
-    gloss = reflectance * (sh_basis(mirror) @ light.sh[0].double()).clamp(min=0)
-    gloss = gloss + torch.einsum("lhw,lc->hwc", cosine * lobe, colors)
-    expected = torch.tensor([0.5, 0.4, 0.3], dtype=torch.float64) * diffuse + 0.5 * gloss
+    specular = reflectance * (sh_basis(mirror) @ light.sh[0].double()).clamp(min=0)
+    specular = specular + torch.einsum("lhw,lc->hwc", cosine * lobe, colors)
+    expected = torch.tensor([0.5, 0.4, 0.3], dtype=torch.float64) * diffuse + 0.5 * specular
     assert hit.sum() > 1000
     assert (drawn.image[0].double() - expected)[hit].abs().max() < 0.02
     area = drawn.mask.sum().item()

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from fitme.configuration import load_settings
-from fitme.reflectance.generator import GeneratorConfig
+from fitme.reflectance.generator_config import GeneratorConfig
 from fitme.training.encoder.trainer import EncoderSettings
 from fitme.training.generator.config import TrainingConfig, load_training_config
 from fitme.training.objectives.discriminator import DiscriminatorConfig

@@ -50,7 +50,7 @@ def photo_rows(clip: Path) -> list[BenchmarkRow]:
 
 
 def frontal(clip: Path, shop: Workshop) -> TrackedFrame:
-    """The sighting whose head turns least away from the camera."""
+    """Tracked frame whose head turns least away from the camera."""
     tracked_frames = [tracked_frame for _, tracked_frame in PersonTracker(shop.model).tracked_frames(gather([clip]))]
     if not tracked_frames:
         raise InputError(f"{clip}: the clip shows nobody")

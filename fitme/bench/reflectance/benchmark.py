@@ -55,11 +55,11 @@ class Extent:
     """Held-out heads that are looked for in W+, and guessed by the encoder."""
     compared: int = 512
     """Heads in each of the sets whose features are compared: samples, and two halves of the held-out maps."""
-    toned: int = 10_000
+    tone_samples: int = 10_000
     """Samples whose skin tone is measured."""
 
 
-FULL, QUICK = Extent(), Extent(inverted=8, compared=128, toned=2_000)
+FULL, QUICK = Extent(), Extent(inverted=8, compared=128, tone_samples=2_000)
 
 
 def reflectance() -> list[BenchmarkRow]:
@@ -113,7 +113,7 @@ def _measure(
             samples = see(sample_batches(generator, extent.compared, SEED))
             return [*frechet_rows(real, samples), *consistency_rows(real, samples, SEED)]
         case Part.TONE:
-            return tone_rows(generator, extent.toned, SEED + 1)
+            return tone_rows(generator, extent.tone_samples, SEED + 1)
         case Part.ENCODER:
             return [] if encoder is None else encoder_rows(encoder, generator, extent.inverted)
         case Part.SPECTRA:
@@ -156,7 +156,7 @@ def main(
     parts: Annotated[list[Part] | None, typer.Option("--part", help="Measure only this; may be repeated.")] = None,
     heads: Annotated[int, typer.Option(help="Held-out heads that are found in W+ and guessed.")] = FULL.inverted,
     compared: Annotated[int, typer.Option(help="Heads in each set whose features are compared.")] = FULL.compared,
-    toned: Annotated[int, typer.Option(help="Samples whose skin tone is measured.")] = FULL.toned,
+    tone_samples: Annotated[int, typer.Option(help="Samples whose skin tone is measured.")] = FULL.tone_samples,
     weights: Annotated[Path | None, typer.Option(help="Generator weights; by default the package's own.")] = None,
     maps: Annotated[Path | None, typer.Option(help="Folder to keep the held-out maps in, for other calls.")] = None,
     encoder: Annotated[Path | None, typer.Option(help="Texture encoder's weights, likewise.")] = None,
@@ -164,7 +164,7 @@ def main(
 ) -> None:
     """Measure, and print a table."""
     generator = load_default_generator() if weights is None else load_generator(weights)
-    extent = Extent(heads, compared, toned)
+    extent = Extent(heads, compared, tone_samples)
     guesser = None if encoder is None else load_encoder(encoder)
     rows = run_benchmark(lambda: measure(generator, extent, parts or tuple(Part), maps, guesser))
     Console().print(table_of("reflectance", rows))

@@ -164,7 +164,7 @@ def workshop(model: MorphableModel, embedder: DlibEmbedder) -> Workshop:
 
 
 def keyframe_of(key: str, tracked_frame: TrackedFrame, embedder: DlibEmbedder | None = None) -> Keyframe:
-    """A sighting as the fit takes it; with an embedder, the identity embedding is computed where it is missing."""
+    """Keyframe of a tracked frame; with an embedder, the identity embedding is computed where it is missing."""
     image, observation = tracked_frame.frame.image, tracked_frame.observation
     if observation.embedding is None and embedder is not None:
         observation = replace(observation, embedding=embedder.embed(image, observation.landmarks))

@@ -18,7 +18,7 @@ from fitme.geometry import Camera
 from fitme.shape.regions import Region
 
 FLOW_REGIONS = (Region.SKIN, Region.LIPS)
-"""Surfaces on which optical flow is used: eyeballs turn, and teeth and hair lie elsewhere than on the mesh."""
+"""Surfaces on which optical flow is used: eyeballs turn, and teeth and hair lie off the mesh."""
 LEAST_USABLE = 0.5
 """Smallest share of a pixel that must show the person's uncovered face."""
 LEAST_CONTRAST = 4.0

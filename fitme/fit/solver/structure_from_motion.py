@@ -151,7 +151,7 @@ class TrackProblem:
         :param views: the tracks of each keyframe.
         :param landmarks: points without tangential displacement of each keyframe.
         :param tangential_sigma_m: standard deviation of a tangential displacement, metres.
-        :param prior: information about identity and focal length from elsewhere.
+        :param prior: marginal information of other frames on identity and focal length.
         """
         self._tangents = tracks.tangents
         self._views = views

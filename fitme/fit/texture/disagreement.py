@@ -16,13 +16,13 @@ LEAST_WEIGHT = 50.0
 
 def disagreement(
     expected: Float32Array,  # (S, 3) linear
-    seen: Float32Array,  # (S, 3) linear
+    observed: Float32Array,  # (S, 3) linear
     weight: Float32Array,  # (S,)
 ) -> float:
-    """Weighted mean difference of observed (`seen`) from expected colours, sRGB-encoded, each bounded by
+    """Weighted mean difference of observed from expected colours, sRGB-encoded, each bounded by
     `LARGEST_DIFFERENCE`; NaN where the summed weight is below `LEAST_WEIGHT`."""
     if weight.sum() < LEAST_WEIGHT:
         return float("nan")
-    encoded = [linear_to_srgb(torch.from_numpy(colors)).numpy() for colors in (expected, seen)]
+    encoded = [linear_to_srgb(torch.from_numpy(colors)).numpy() for colors in (expected, observed)]
     difference = np.abs(encoded[0] - encoded[1]).mean(-1)
     return float(np.average(np.minimum(difference, LARGEST_DIFFERENCE), weights=weight))

@@ -37,16 +37,16 @@ class ExpressionView:
 
 def albedo_correctives(
     table: TexelTable,
-    rested: Float32Array,  # (N, 3) linear, of the table's texels, to be changed
-    seen: Float32Array,  # (N, 3) linear, by all pictures
+    maps: Float32Array,  # (N, 3) linear
+    fused: Float32Array,  # (N, 3) linear
     views: Sequence[ExpressionView],
     gram: torch.Tensor,
     settings: FusionSettings,
 ) -> AlbedoCorrectives | None:
     """Correctives of the frames whose expressions differ most; None without frames.
 
-    :param rested: maps that the correctives are added to.
-    :param seen: maps that a frame's texels fall back to where the frame itself has little weight.
+    :param maps: diffuse albedo at the table's texels, to which the correctives are added.
+    :param fused: fused albedo, the fallback where a frame itself has little weight.
     :param gram: (52, 52) m^2, see `fitme.fit.texture.expression_distance`.
     """
     if not views:
@@ -58,12 +58,12 @@ def albedo_correctives(
     changes = np.empty((len(chosen), np.count_nonzero(expressive), 3), np.float32)
     for change, index in zip(changes, chosen, strict=True):
         albedo, weight = views[index].view_albedo.over(len(table.rows))
-        trust = weight / (weight + settings.confident_weight * sharpest)
-        change[:] = (seen + trust[:, None] * (albedo - seen) - rested)[expressive]
+        confidence = weight / (weight + settings.confident_weight * sharpest)
+        change[:] = (fused + confidence[:, None] * (albedo - fused) - maps)[expressive]
     mixing = principal_mixing(changes, MOST_MAPS)
     deltas = []
     for mixed in np.tensordot(mixing.T, changes, 1):  # (E, 3)
-        delta = np.zeros_like(rested)
+        delta = np.zeros_like(maps)
         delta[expressive] = mixed
         deltas.append(torch.from_numpy(table.to_filled_map(delta)).half())
     known = torch.from_numpy(expressions[chosen].astype(np.float32))

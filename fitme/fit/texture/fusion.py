@@ -26,7 +26,7 @@ from fitme.fit.texture.skin_samples import SMALLEST_ALBEDO, MarginalizedSamples,
 from fitme.fit.texture.unprojection import TexelObservation, TexelTable
 from fitme.shape.regions import Region
 
-TONED_REGIONS = (Region.SKIN, Region.LIPS, Region.EARS, Region.NECK)
+SCALED_REGIONS = (Region.SKIN, Region.LIPS, Region.EARS, Region.NECK)
 """Regions whose albedo scales with the face's; hair, eyes and teeth have their own."""
 
 
@@ -161,7 +161,7 @@ class TextureFusion:
         prior = self.prior[samples.index]
         tone = samples.skin_tone(prior, self.specular[samples.index])
         scaled = self.prior.copy()
-        toned = self.table.within(TONED_REGIONS)
+        skin = self.table.within(SCALED_REGIONS)
         scale = tone / np.maximum(np.median(prior, 0), SMALLEST_ALBEDO)
-        scaled[toned] = np.clip(self.prior[toned] * scale, 0.0, MAXIMAL_ALBEDO)
+        scaled[skin] = np.clip(self.prior[skin] * scale, 0.0, MAXIMAL_ALBEDO)
         return scaled

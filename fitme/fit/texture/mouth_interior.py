@@ -36,7 +36,7 @@ class OpenMouth:
     shade: Tensor
     """(1, R, R, 1) float32: factor of diffuse albedo, below 1 on lower teeth only."""
     outside: Tensor
-    """(1, R, R, 1) float32: 0 behind the lips, 1 elsewhere."""
+    """(1, R, R, 1) float32: 0 behind the lips, 1 at all other texels."""
 
     def over(self, maps: ReflectanceMaps) -> ReflectanceMaps:
         """Maps (1, R, R, C) with the dark mouth over `maps` of resolution R."""

@@ -1,7 +1,7 @@
 """Skin probability of observed texels, and the mask of skin on the neck.
 
-Collars, scarves and hair cover the neck. Painted on the neck, they would break off at the image's border and stay
-behind when the head turns; a head under new light needs a bare neck.
+Collars, scarves and hair cover the neck. In the albedo of the neck they would break off at the image's border and turn
+with the head; relighting needs uncovered skin.
 """
 
 import cv2
@@ -53,7 +53,7 @@ def skin_probabilities(
 
 
 def neck_skin_mask(table: TexelTable, skin_probability: Float32Array, confidence: Float32Array) -> Float32Array:
-    """(N, 1) in [0, 1] mask of the neck's skin, fading out towards collars and hair; 1 elsewhere.
+    """(N, 1) in [0, 1] mask of the neck's skin, fading out towards collars and hair; 1 off the neck.
 
     :param skin_probability: (N, 1).
     :param confidence: (N, 1); unobserved texels count as skin.
@@ -62,7 +62,7 @@ def neck_skin_mask(table: TexelTable, skin_probability: Float32Array, confidence
 
 
 def neck_boundary_fade(table: TexelTable, confidence: Float32Array) -> Float32Array:
-    """(N, 1) in [0, 1] factor of confidences (N, 1) on the neck, fading out towards unobserved texels; 1 elsewhere.
+    """(N, 1) in [0, 1] factor of confidences (N, 1) on the neck, fading out towards unobserved texels; 1 off the neck.
 
     The chin occludes the neck abruptly, and the neck is darkest beside that edge: without the fade a line would show.
     """
@@ -70,7 +70,7 @@ def neck_boundary_fade(table: TexelTable, confidence: Float32Array) -> Float32Ar
 
 
 def _faded(table: TexelTable, good: BoolArray) -> Float32Array:
-    """(N, 1) on the neck 1 where all texels within `MARGIN` are good (N, 1), 0 beside bad ones; 1 elsewhere."""
+    """(N, 1) on the neck 1 where all texels within `MARGIN` are good (N, 1), 0 beside bad ones; 1 off the neck."""
     neck = (table.region == Region.NECK)[:, None]
     bad = weighted_map(table, np.ones_like(neck, np.float32), (neck & ~good).astype(np.float32))[..., 0] > 0.0
     margin = max(round(MARGIN * len(bad)), 1)

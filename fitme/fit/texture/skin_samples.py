@@ -84,8 +84,8 @@ class SkinSamples:
         return expected_skin_albedo(face_color, self.settings.albedo_scale, float(np.median(specular)), information)
 
     def initial_albedo(self, expected: Float32Array) -> Float32Array:
-        """(S, 3) albedo at which alternation starts: that of marginalised keyframes as far as they are confident, the
-        `expected` one (S, 3) elsewhere."""
+        """(S, 3) albedo at which alternation starts: that of marginalised keyframes, mixed by its confidence with
+        the `expected` one (S, 3)."""
         known = self.marginalized
         if known is None:
             return expected

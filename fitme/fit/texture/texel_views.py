@@ -45,10 +45,10 @@ class TexelViews:
         :param usable: (H, W) in [0, 1] weights of pixels.
         """
         posed = posed_vertices(self._model, estimate, identity)
-        seen = unproject(self.table, self._model, posed, camera_of(camera, focal), image, usable, self._backend)
+        observation = unproject(self.table, self._model, posed, camera_of(camera, focal), image, usable, self._backend)
         # A mouth that is nearly shut shows only the dark line between the lips.
         opening = np.where(self._behind_lips, mouth_shade(self._model).opening(posed), 1.0)
-        return replace(seen, weight=(seen.weight * opening).astype(np.float32))
+        return replace(observation, weight=(observation.weight * opening).astype(np.float32))
 
     def at_texels(self, texture: Tensor) -> Float32Array:
         """(N, C) a map (1, R, R, C) of any resolution at the texels, bilinear, antialiased where it is finer."""

@@ -57,7 +57,7 @@ class TexelTable:
         return image
 
     def to_filled_map(self, values: Float32Array) -> Float32Array:
-        """Map (R, R, C) with the nearest covered texel's value elsewhere, so that filtering at seams finds no holes."""
+        """Map (R, R, C) extended by the nearest covered texel's value, so that filtering at seams finds no holes."""
         filled: Float32Array = self.to_map(values)[self.nearest[0], self.nearest[1]]
         return filled
 

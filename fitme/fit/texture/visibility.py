@@ -25,7 +25,7 @@ class Visibility:
         self._hands = HandOcclusion()
 
     def usable_pixels(self, keyframe: Keyframe) -> Float32Array:
-        """(H, W) weights in [0, 1]: 1 inside the face's oval, less around it, 0 on background, hands and elsewhere."""
+        """(H, W) weights in [0, 1]: 1 inside the face's oval, less around it, 0 on background and hands."""
         observation = keyframe.observation
         margin_px = max(round(MARGIN_SHARE * observation.quality.face_size_px), 1)
         margin = np.ones((2 * margin_px + 1,) * 2, np.uint8)

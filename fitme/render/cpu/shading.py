@@ -342,7 +342,7 @@ def shade(
     shininess: Tensor,  # (B|1, H|1, W|1, 1)
     light: Light,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Shade covered pixels; zero elsewhere. Differentiable in all but rast.
+    """Shade covered pixels; all others are zero. Differentiable in all but rast.
 
     :param surface: interpolated normal (3), view-space position (3), occlusion.
     :param tangents: interpolated tangents and handedness; None shades only the diffuse term without normal map.

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from fitme.arrays import Int64Array
 from fitme.color import linear_to_srgb
-from fitme.reflectance.generator import NORMAL_SLOPE_SCALE, encode_raw, split_channels
 from fitme.reflectance.layers import downsample, upsample
 from fitme.reflectance.modality import MODALITIES, Encoding, Modality
+from fitme.reflectance.raw_outputs import NORMAL_SLOPE_SCALE, encode_raw, split_channels
 from fitme.training.data.dataset import MapDataset
 
 _BATCH = 20
@@ -37,7 +37,7 @@ class LinearBasis:
     """Raw maps as mean + sum of coefficients times components, coefficients of unit variance over the data."""
 
     mean: Tensor
-    """(6, r, r) raw outputs, as `generator.encode_raw` orders them."""
+    """(6, r, r) raw outputs, as `raw_outputs.encode_raw` orders them."""
     components: Tensor
     """(K, 6, r, r)."""
     projection: Tensor

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.color import linear_to_bytes, linear_to_srgb
-from fitme.reflectance.generator import split_channels
 from fitme.reflectance.map_arrays import MapArrays
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.modality import MODALITIES, Encoding, Modality
+from fitme.reflectance.raw_outputs import split_channels
 
 SLOPE_LIMIT = 0.6
 """Slope that the largest byte encodes."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fitme.configuration import read_yaml, settings_from
 from fitme.errors import ConfigError
-from fitme.reflectance.generator import GeneratorConfig
+from fitme.reflectance.generator_config import GeneratorConfig
 from fitme.training.objectives.adversarial import AdversaryConfig
 from fitme.training.objectives.discriminator import DiscriminatorConfig
 from fitme.training.objectives.reconstruction import ReconstructionWeights

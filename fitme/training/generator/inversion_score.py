@@ -10,9 +10,10 @@ from torch import Tensor
 
 from fitme.color import linear_to_srgb, srgb_to_linear
 from fitme.metrics.similarity import psnr, ssim
-from fitme.reflectance.generator import ReflectanceGenerator, decode
+from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps, unit_length
 from fitme.reflectance.modality import Encoding, Modality
+from fitme.reflectance.raw_outputs import decode
 
 SPECULAR_WEIGHT, NORMAL_WEIGHT = 0.5, 0.5
 """Weights of the errors of specular albedo and normals relative to the diffuse albedo's."""

@@ -35,8 +35,9 @@ from torch import Tensor
 from fitme.atomic_file import atomic_file
 from fitme.errors import BackendError, ConfigError, InputError, ModelFileError
 from fitme.metrics.similarity import psnr
-from fitme.reflectance.generator import ReflectanceGenerator, decode, encode_raw
+from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.raw_outputs import decode, encode_raw
 from fitme.reflectance.weights import save_generator
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.closed_form.principal_components import (

@@ -21,8 +21,9 @@ from torch import Tensor
 from fitme.arrays import Int64Array
 from fitme.errors import ModelFileError
 from fitme.reflectance.factor_features import select_features
-from fitme.reflectance.generator import Branch, ReflectanceGenerator, SynthesisStage, encode_raw
+from fitme.reflectance.generator import Branch, ReflectanceGenerator, SynthesisStage
 from fitme.reflectance.mapping import QUANTILES
+from fitme.reflectance.raw_outputs import encode_raw
 from fitme.training.closed_form.contrast_maps import clear_contrast, fit_contrast, set_contrast
 from fitme.training.closed_form.detail_maps import clear_details, fit_details, set_details
 from fitme.training.closed_form.factor_distribution import FactorDistribution, balanced_rows, fit_factor_distribution

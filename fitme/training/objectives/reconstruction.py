@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from fitme.color import linear_to_srgb
-from fitme.reflectance.generator import NORMAL_SLOPE_SCALE, split_channels
 from fitme.reflectance.layers import CONTRAST_CELL, downsample, upsample
 from fitme.reflectance.modality import MODALITIES, Encoding, Modality
+from fitme.reflectance.raw_outputs import NORMAL_SLOPE_SCALE, split_channels
 
 CONTRAST_OCTAVES = 2
 """Number of octaves, from the finest on, in the contrast loss."""

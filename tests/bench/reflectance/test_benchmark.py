@@ -15,7 +15,8 @@ from fitme.bench.reflectance.samples import TONE_RESOLUTION, frechet_rows, tone_
 from fitme.bench.reflectance.sets import SeenSet, as_reflectance, held_out_maps, sample_batches, see
 from fitme.bench.reflectance.spectra import REFERENCE_VARIABLE, reference_rows, summary_rows
 from fitme.bench.reflectance.speed import speed_rows
-from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
+from fitme.reflectance.generator import ReflectanceGenerator
+from fitme.reflectance.generator_config import GeneratorConfig
 from fitme.reflectance.weights import load_default_generator
 from fitme.skin.skin_tone_classes import skin_ita_deg
 from fitme.skin.texel_geometry import default_texel_geometry

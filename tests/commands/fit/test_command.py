@@ -132,7 +132,7 @@ def test_report_lists_the_files_that_were_written(folder: Path):
 
 
 def test_outputs_of_a_fit_are_not_its_next_photos(folder: Path, clip: Path, capsys: pytest.CaptureFixture[str]):
-    assert run("fit", folder, "--out", folder.parent / "elsewhere") == 2
+    assert run("fit", folder, "--out", folder.parent / "other") == 2
     assert "only images that an earlier fit wrote" in capsys.readouterr().err
     assert run("fit", clip, folder, "--out", folder) == 2
     assert "lies in" in capsys.readouterr().err

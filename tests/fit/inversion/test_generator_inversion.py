@@ -8,7 +8,8 @@ from fitme.color import linear_to_srgb
 from fitme.fit.inversion.generator_inversion import ReflectanceFit, TextureTarget
 from fitme.fit.inversion.settings import InversionSettings
 from fitme.fit.texture.mouth_interior import open_mouth
-from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
+from fitme.reflectance.generator import ReflectanceGenerator
+from fitme.reflectance.generator_config import GeneratorConfig
 from fitme.reflectance.texture_encoder import encoder_for
 from fitme.render.rasterizer import select_backend
 from fitme.shape.morphable_model import MorphableModel

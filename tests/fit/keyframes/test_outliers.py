@@ -12,7 +12,8 @@ from fitme.fit.keyframe import Keyframe
 from fitme.fit.keyframes.outliers import OutlierSettings, identity_outlier, outlier
 from fitme.fit.settings import FitSettings
 from fitme.fit.texture.disagreement import disagreement
-from fitme.reflectance.generator import GeneratorConfig, ReflectanceGenerator
+from fitme.reflectance.generator import ReflectanceGenerator
+from fitme.reflectance.generator_config import GeneratorConfig
 from fitme.shape.morphable_model import MorphableModel
 
 SETTINGS = OutlierSettings()

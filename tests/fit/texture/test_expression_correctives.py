@@ -89,22 +89,22 @@ def test_changes_are_kept_as_well_as_so_few_maps_can() -> None:
         assert mixing @ (mixing.T @ flat) == pytest.approx(best, abs=1e-3)
 
 
-def test_a_mouth_that_a_single_picture_shows_is_laid_over_the_rested_one(model: MorphableModel) -> None:
-    """What it does not show by itself is as all pictures show it."""
+def test_a_mouth_interior_of_a_single_frame_is_a_corrective(model: MorphableModel) -> None:
+    """Texels that the frame does not show follow the fused albedo."""
     table = texel_table(model, RESOLUTION)
-    rested = np.full((len(table.rows), 3), 0.5, np.float32)
-    seen_by_all = np.where((table.region == Region.TEETH)[:, None], 0.8, rested).astype(np.float32)
+    maps = np.full((len(table.rows), 3), 0.5, np.float32)
+    fused = np.where((table.region == Region.TEETH)[:, None], 0.8, maps).astype(np.float32)
     (expression,) = faces("jawOpen")
     lips = np.flatnonzero(table.region == Region.LIPS)
     one = seen(lips, np.full((len(lips), 3), 0.2), 1e3, expression)
-    found = albedo_correctives(table, rested, seen_by_all, [one], expression_gram(model), SETTINGS)
+    found = albedo_correctives(table, maps, fused, [one], expression_gram(model), SETTINGS)
     assert found is not None
-    diffuse = torch.from_numpy(table.to_filled_map(rested))[None]
-    worn = table.from_map(found.albedo(diffuse, torch.from_numpy(expression))[0].numpy())
-    np.testing.assert_allclose(worn[lips], 0.2, atol=2e-3)
-    np.testing.assert_allclose(worn[table.region == Region.TEETH], 0.8, atol=2e-3)
+    diffuse = torch.from_numpy(table.to_filled_map(maps))[None]
+    applied = table.from_map(found.albedo(diffuse, torch.from_numpy(expression))[0].numpy())
+    np.testing.assert_allclose(applied[lips], 0.2, atol=2e-3)
+    np.testing.assert_allclose(applied[table.region == Region.TEETH], 0.8, atol=2e-3)
     far = table.from_map(found.albedo(diffuse, torch.zeros_like(found.expressions[0]))[0].numpy())
-    np.testing.assert_allclose(far, rested, atol=0.05)
+    np.testing.assert_allclose(far, maps, atol=0.05)
 
 
 def test_nothing_changes_without_pictures(model: MorphableModel) -> None:

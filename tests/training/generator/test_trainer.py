@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitme.errors import ConfigError, ModelFileError
-from fitme.reflectance.generator import encode_raw
 from fitme.reflectance.layers import downsample
+from fitme.reflectance.raw_outputs import encode_raw
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.closed_form.latent_prior import match_latents
 from fitme.training.closed_form.principal_components import (
