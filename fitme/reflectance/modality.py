@@ -7,8 +7,8 @@ Generator, maps, session store, pipe between processes, avatar file, renderers, 
 2. `fitme/skin/painter.py`: its map of a synthetic head; without it every synthetic head has the row's default.
 3. `fitme/training/objectives/reconstruction.py`: its weight in training, if that is not 1.
 4. `configs/train_gpu.yaml`: the widths of its branch in a large generator, if they are not the row's.
-5. `fitme/render/shading.py`, 6. `fitme/render/cpu/shading.py`, 7. `fitme/render/forward/shading.py`: its term of the
-   reflected light, if it has one.
+5. `fitme/render/renderer.py` (`shade_covered`), 6. `fitme/render/cpu/shading.py`, 7. `fitme/render/forward/shading.py`:
+   its term of the reflected light, if it has one.
 8. `fitme/fit/texture/baking.py`: what of it keyframes show, if they show anything of it.
 
 Nothing here needs torch, so that the store and the web process can import it.
