@@ -1,4 +1,4 @@
-"""`fitme bench`: the figures of the README, measured again.
+"""`fitme bench`: measures the figures of `docs/benchmarks.md` again.
 
 Other packages add benchmarks by the entry-point group `fitme.benchmarks`: NAME = "module:function", where the function
 takes nothing and returns a list of `fitme.bench.rows.BenchmarkRow`.
