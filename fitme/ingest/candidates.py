@@ -1,4 +1,4 @@
-"""From the paths that a user names to the images worth looking at."""
+"""Candidates for a fit: images at the paths that a user names."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from fitme.ingest.video import VideoInfo
 
 CANDIDATES = 120
-"""Frames of one video that are looked at, spread evenly."""
+"""Largest number of candidates of one video, spread evenly."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An image that could be read: a photo, or one frame of a video."""
+    """Photo, or one frame of a video, that has not been read yet."""
 
     path: Path
     video: "VideoInfo | None"
@@ -33,9 +33,9 @@ class Candidate:
 
 
 def gather(paths: Sequence[Path]) -> list[Candidate]:
-    """The candidates of photos, videos and folders of photos, in the order given and in the order of time.
+    """Candidates of photos, videos and folders of photos, in the order of the paths and of time.
 
-    Raises InputError if a path is missing or neither an image nor a video, or if there is nothing at all.
+    :raises InputError: if a path is missing or neither an image nor a video, or if there is no candidate.
     """
     candidates: list[Candidate] = []
     for path in paths:
@@ -46,7 +46,7 @@ def gather(paths: Sequence[Path]) -> list[Candidate]:
         elif _is_image(path):
             candidates.append(Candidate(path, None, 0))
         else:
-            # FFmpeg's libraries take a tenth of a second to load, and photos do without.
+            # FFmpeg's libraries take a tenth of a second to load; photos do not need them.
             from fitme.ingest.video import probe
 
             video = probe(path)
@@ -57,7 +57,7 @@ def gather(paths: Sequence[Path]) -> list[Candidate]:
 
 
 def _photos(folder: Path) -> list[Candidate]:
-    """The photos of a folder by name, without the images that an earlier fit wrote there."""
+    """Photos of a folder by name, without the images that an earlier fit wrote there."""
     written = written_files(folder)
     files = [file for file in sorted(folder.iterdir()) if file.is_file() and _is_image(file)]
     photos = [Candidate(file, None, 0) for file in files if file.name not in written]
@@ -69,7 +69,7 @@ def _photos(folder: Path) -> list[Candidate]:
 
 
 def read(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Frame]]:
-    """Read candidates one at a time. Those of a video that cannot be decoded are left out."""
+    """Read candidates one at a time; frames of a video that cannot be decoded are left out."""
     for (path, video), group in groupby(candidates, key=lambda candidate: (candidate.path, candidate.video)):
         members = list(group)
         if video is None:
@@ -84,10 +84,10 @@ def read(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Frame]]:
 
 
 def _is_image(path: Path) -> bool:
-    """By content, and where that says nothing by name, so that a damaged image is reported as one."""
+    """Whether a file is an image, by content, or by name if the content is damaged, so that it is reported as one."""
     try:
         with Image.open(path) as opened:
-            return opened.format != "MPEG"  # Pillow knows of this video format, but not how to decode it.
+            return opened.format != "MPEG"  # Pillow identifies this video format without decoding it.
     except UnidentifiedImageError:
         return path.suffix.lower() in Image.registered_extensions()
     except (OSError, ValueError, Image.DecompressionBombError):

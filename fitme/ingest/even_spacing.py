@@ -2,13 +2,13 @@
 
 
 def even_indices(count: int, wanted: int) -> list[int]:
-    """At most `wanted` ascending indices below `count`, spread evenly, none at the very ends if there is room."""
+    """At most `wanted` ascending indices below `count`, at the middles of equal intervals."""
     wanted = min(count, wanted)
     return [int((i + 0.5) * count / wanted) for i in range(wanted)]
 
 
 def split_holdout(count: int, fraction: float, at_least: int = 5) -> tuple[list[int], list[int]]:
-    """Indices below `count` for the fit, and those held out, spread evenly.
+    """Split of the indices below `count` into those for the fit and held-out ones, spread evenly.
 
     `fraction` in [0, 1) of them are held out, and at least `at_least` if that leaves as many for the fit; one always
     remains for the fit. With fraction 0 nothing is held out.

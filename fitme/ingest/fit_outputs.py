@@ -1,6 +1,6 @@
-"""Names of the files that `fitme fit` writes to a folder, and which of them an earlier fit wrote there.
+"""Names of the files that `fitme fit` writes to a folder, and those that an earlier fit wrote there.
 
-`report.json` lists what its fit wrote; no other file of a folder is ever taken for a fit's own. Free of torch.
+`report.json` lists the files of its fit; no other file of a folder is taken for an output. Free of torch.
 """
 
 import json
@@ -27,7 +27,7 @@ _FRAME_FILE = re.compile(rf"\d{{3,}}\.obj|({HOLDOUT_FOLDER}/)?\d{{3,}}_({'|'.joi
 
 
 def frame_name(index: int) -> str:
-    """Number of a keyframe or a held-out frame as its files have it; `index` counts from 0."""
+    """Number of a keyframe or a held-out frame in the names of its files; `index` counts from 0."""
     return f"{index + 1:03d}"
 
 
@@ -62,7 +62,7 @@ def written_files(folder: Path) -> frozenset[str]:
 
 
 def _listed(report: dict[str, Any]) -> list[str]:
-    """Files that a report lists; those of reports before the list follow from the frames that they describe."""
+    """Files that a report lists; those of reports of earlier versions, without a list, follow from their frames."""
     files = report.get("files")
     if isinstance(files, list):
         return [name for name in files if isinstance(name, str)]

@@ -1,4 +1,4 @@
-"""The person whom most images show, from identity embeddings."""
+"""Majority vote on the person of a set of images, by identity embeddings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from fitme.arrays import BoolArray, Float32Array, Float64Array
 
 @dataclass(frozen=True)
 class Majority:
-    """The largest group of embeddings that one person could have."""
+    """Largest group of embeddings within the distance of one person."""
 
     reference: Float32Array
-    """(D,) the group's medoid: the embedding with most others within the radius."""
+    """(D,) medoid of the group: the embedding with most others within the radius."""
     members: frozenset[int]
     """Indices of the group."""
     runner_up: int
@@ -26,7 +26,7 @@ class Majority:
 
 
 def majority(embeddings: Sequence[Float32Array], radius: float) -> Majority:
-    """The majority among at least one embedding (D,); `radius` is the largest L2 distance within a group.
+    """Majority among at least one embedding (D,); `radius` is the largest L2 distance from a group's medoid.
 
     Of groups of one size the one with the earliest member wins.
     """
@@ -37,14 +37,14 @@ def majority(embeddings: Sequence[Float32Array], radius: float) -> Majority:
     near = distances <= radius
     np.fill_diagonal(near, True)
     medoid, members = _largest_group(near, distances)
-    # What lies outside forms groups of its own.
-    rest = ~members
-    runner_up = int(_largest_group(near & rest & rest[:, None], distances)[1].sum())
+    # The runner-up is the largest group of all others.
+    others = ~members
+    runner_up = int(_largest_group(near & others & others[:, None], distances)[1].sum())
     return Majority(embeddings[medoid], frozenset(np.flatnonzero(members).tolist()), runner_up)
 
 
 def _largest_group(near: BoolArray, distances: Float64Array) -> tuple[int, BoolArray]:
-    """Medoid and members (N,) of the largest group; `near` (N, N) is the relation, empty rows take no part."""
+    """Medoid and members (N,) of the largest group; `near` (N, N) has empty rows for excluded embeddings."""
     counts = near.sum(1)
     largest = np.flatnonzero(counts == counts.max())
     # Of equally large groups the one with the earliest member, and in it the most central medoid.

@@ -1,4 +1,4 @@
-"""Tracks the candidates: which of them show the person clearly, and the reason for each that does not."""
+"""Tracker of candidates: frames that show the person clearly, and a reason for each of the others."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -21,12 +21,12 @@ REASONS = {
     FaceStatus.SEVERAL_FACES: "several faces were found",
     FaceStatus.OTHER_PERSON: "the face is another person's",
 }
-"""Why a frame of the given status is of no use."""
+"""Reason, by status, why a frame is skipped."""
 
 
 @dataclass(frozen=True)
 class TrackedFrame:
-    """An image with the person's face in it."""
+    """Frame with the observation of the person's face."""
 
     frame: Frame
     observation: FaceObservation
@@ -34,31 +34,31 @@ class TrackedFrame:
 
 @dataclass(frozen=True)
 class _Vote:
-    """The person of one image."""
+    """Vote of one image on the reference person."""
 
     embedding: Float32Array
-    """(D,), for a frame of a video the latest that was computed."""
+    """(D,) identity embedding, for a frame of a video the latest that was computed."""
     source: str
     accepted: bool
-    """Whether the image was taken for one of the reference person."""
+    """Whether the image matched the reference person."""
 
 
 @dataclass
 class PersonTracker:
-    """Tracks candidates in their order and records why some were of no use.
+    """Tracker of candidates in their order, which records the reasons for skipped ones.
 
     The first face is the reference until `elect` has compared all.
     """
 
     model: MorphableModel
     reference: Float32Array | None = None
-    """(D,) identity embedding of the person; found by `elect` if it is not given."""
+    """(D,) identity embedding of the person; without it, that of the first face, and then of `elect`."""
     networks: NetworkSettings = field(default_factory=NetworkSettings)
     settings: TrackerSettings = field(default_factory=TrackerSettings)
     skipped: dict[str, str] = field(default_factory=dict)
-    """Reason by the name of each image that was of no use."""
+    """Reason, by the name of each skipped image."""
     warnings: list[str] = field(default_factory=list)
-    """What the user should know about the choice of the person."""
+    """Warnings to the user about the choice of the person."""
     _votes: list[_Vote] = field(default_factory=list)
     _given: bool = field(init=False)
 
@@ -68,8 +68,10 @@ class PersonTracker:
     def tracked_frames(
         self, candidates: Sequence[Candidate], prefetcher: Prefetcher | None = None
     ) -> Iterator[tuple[Candidate, TrackedFrame]]:
-        """The candidates that show the person, one at a time. A `prefetcher` may have begun with them already; it is
-        closed at the end."""
+        """Candidates that show the person, with their tracked frames, one at a time.
+
+        :param prefetcher: one that has begun with the candidates already; it is closed at the end.
+        """
         tracker = FrameTracker(
             self.model,
             settings=self.settings,
@@ -82,12 +84,12 @@ class PersonTracker:
     def elect(self) -> bool:
         """Make the person of most of the images tracked so far the reference, unless one was given.
 
-        Returns whether images of that person were left out as another's, so that all should be tracked anew; what was
-        recorded about them is then forgotten. A draw is added to `warnings`.
+        Returns whether images of that person were skipped as another's, so that all must be tracked again; recorded
+        reasons are then dropped. A draw is added to `warnings`.
         """
         if self._given or not self._votes:
             return False
-        # As the tracker compares an embedding with its reference.
+        # The distance at which the tracker separates an embedding from its reference.
         radius = self.settings.doubt_factor * identity_embedder(self.networks).same_person_distance
         chosen = majority([vote.embedding for vote in self._votes], radius)
         first = self._votes[min(chosen.members)].source
@@ -104,7 +106,7 @@ class PersonTracker:
         return changed
 
     def nobody(self) -> NoFaceError:
-        """Error for when no candidate showed the person."""
+        """Error to raise if no candidate shows the person."""
         reasons = sorted(set(self.skipped.values()))
         if len(self.skipped) == 1:
             ((source, reason),) = self.skipped.items()
@@ -115,6 +117,7 @@ class PersonTracker:
         )
 
     def _track(self, tracker: FrameTracker, prefetcher: Prefetcher) -> Iterator[tuple[Candidate, TrackedFrame]]:
+        """Candidates that show the person, with their tracked frames; records reasons and votes."""
         if self.reference is not None:
             tracker.set_reference_embedding(self.reference)
         previous: Candidate | None = None
@@ -131,7 +134,7 @@ class PersonTracker:
             else:
                 observation = tracker.analyse(frame.image, prefetched.detections)
             status = status_of(observation)
-            # A video's tracker embeds the face now and then, and always when it may be another.
+            # Of a video the tracker embeds the face periodically, and whenever it may be another person's.
             embedding = None if observation is None else _latest(observation.embedding, embedding)
             if embedding is not None and status in (FaceStatus.OK, FaceStatus.OTHER_PERSON) and not self._given:
                 self._votes.append(_Vote(embedding, frame.source, status is FaceStatus.OK))
@@ -145,5 +148,5 @@ class PersonTracker:
 
 
 def _latest(new: Float32Array | None, before: Float32Array | None) -> Float32Array | None:
-    """The new embedding if there is one, else the one before."""
+    """The new embedding if there is one, otherwise the previous one."""
     return before if new is None else new

@@ -1,4 +1,4 @@
-"""Reading photos of any common kind as upright 8-bit sRGB."""
+"""Reader of photos of all common formats as upright 8-bit sRGB."""
 
 import io
 import math
@@ -13,13 +13,13 @@ from fitme.errors import InputError
 from fitme.ingest.frame import WORKING_SIDE_PX, Frame, working_size
 
 SMALLEST_SIDE_PX = 32
-"""An image with a shorter side than this cannot show a usable face."""
+"""Shorter side, pixels, below which an image is refused: it cannot show a usable face."""
 LARGEST_PIXELS = 150_000_000
-"""Images with more pixels than this are refused before they are decoded."""
+"""Number of pixels above which an image is refused before it is decoded."""
 FULL_FRAME_DIAGONAL_MM = 43.27
 """Diagonal of the 36 x 24 mm frame that a 35 mm equivalent focal length refers to (CIPA DCG-001)."""
 BACKDROP_SRGB = (128, 128, 128)
-"""What shows through transparent pixels: neutral, so that it pulls neither the exposure nor the light."""
+"""Colour behind transparent pixels: neutral, so that it shifts neither exposure nor white balance."""
 
 _ASPECT_TOLERANCE = 0.02
 
@@ -27,8 +27,10 @@ _ASPECT_TOLERANCE = 0.02
 def read_photo(path: Path) -> Frame:
     """Read a photo: orientation from EXIF applied, colours converted to sRGB, large images reduced.
 
-    Greyscale, palette, 16-bit, CMYK and transparent images are understood; transparent pixels are laid over mid grey.
-    Raises InputError if the file is missing, no image, truncated, or too small or too large.
+    Greyscale, palette, 16-bit, CMYK and transparent images are supported; transparent pixels are composited over mid
+    grey.
+
+    :raises InputError: if the file is missing, no image, truncated, too small or too large.
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
@@ -90,14 +92,14 @@ def _to_srgb(image: Image.Image) -> Image.Image:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
         except (ImageCms.PyCMSError, OSError):
-            converted = None  # A profile that is damaged or meant for another mode says nothing.
+            converted = None  # Damaged, or of another mode: colours are taken for sRGB.
         if converted is not None:
             return converted
     return image.convert("RGB")
 
 
 def _sixteen_bit_to_grey(image: Image.Image) -> Image.Image:
-    """Integer images hold 0..65535 (PNG, TIFF), float ones 0..1; neither is what `convert` assumes."""
+    """8-bit grey of an integer image in 0..65535 (PNG, TIFF) or a float image in 0..1, which `convert` would clip."""
     values = np.asarray(image).astype(np.float64)
     full_scale = 1.0 if image.mode == "F" else 65535.0
     grey = np.rint(np.clip(np.nan_to_num(values) / full_scale, 0.0, 1.0) * 255.0)

@@ -1,6 +1,6 @@
-"""Reads images, and detects faces in photos, ahead of the thread that takes them.
+"""Prefetcher: reads images, and detects faces in photos, ahead of the consuming thread.
 
-Free of torch, as are all modules that it imports, so that faces can be found while torch is still being imported.
+Free of torch, as are all modules that it imports, so that faces can be detected while torch is still being imported.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,22 +21,22 @@ from fitme.track.settings import NetworkSettings
 
 @dataclass(frozen=True)
 class Prefetched:
-    """A candidate with its image."""
+    """Candidate with its image, and a photo's detections."""
 
     candidate: Candidate
     frame: Frame
     detections: Detections | None
-    """Of a photo; None for a frame of a video, in which a tracker follows the face from frame to frame."""
+    """Detections of a photo; None for a frame of a video, in which the face is tracked from frame to frame."""
 
 
 class Prefetcher:
-    """Reads candidates in their order, and photos one ahead with their detections, on a thread of its own.
+    """Iterable of candidates in their order; photos are read and searched one ahead, on a separate thread.
 
-    The networks release the interpreter's lock while they run, so that the taking thread loses next to nothing.
+    The networks release the interpreter's lock while they run, so that the consuming thread is hardly slowed down.
     """
 
     def __init__(self, candidates: Sequence[Candidate], networks: NetworkSettings = DEFAULT_NETWORKS) -> None:
-        """Begin with the first candidate. The landmark network is the one that `networks` names."""
+        """Begin with the first candidate."""
         self._candidates = tuple(candidates)
         self._finder = FaceFinder(landmark_backend(networks))
         self._hands = HandOcclusion()
@@ -45,9 +45,9 @@ class Prefetcher:
         self._begin(0)
 
     def __iter__(self) -> Iterator[Prefetched]:
-        """The candidates, to be taken once. Frames of a video that cannot be decoded are left out.
+        """Iterate over the candidates, once. Frames of a video that cannot be decoded are left out.
 
-        Raises InputError at a photo or a video that cannot be read.
+        :raises InputError: at a photo or a video that cannot be read.
         """
         numbered = enumerate(self._candidates)
         for of_videos, group in groupby(numbered, key=lambda entry: entry[1].video is not None):

@@ -1,4 +1,4 @@
-"""Choice of the frames that a fit explains, and of the held-out frames that score it."""
+"""Selection of keyframes, of expression frames and of held-out frames."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from fitme.ingest.prefetch import Prefetcher
 from fitme.shape.expressions import EXPRESSION_NAMES
 
 KEYFRAMES = 12
-"""Frames that a fit explains."""
+"""Largest number of keyframes."""
 EXPRESSION_FRAMES = 60
-"""Further frames from which a fit learns how expressions change the skin."""
+"""Largest number of expression frames, from which a fit extracts expression correctives."""
 LARGEST_HOLDOUT = 8
-"""Held-out frames that are explained and written; all others of the share are only kept from the fit."""
+"""Largest number of held-out frames that are fitted, scored and written; all others are only kept from the fit."""
 CLOSED_EYES_LOSS = 0.5
 """Share of its value that a frame loses when the eyes are closed."""
 
@@ -23,12 +23,12 @@ _BLINKS = [EXPRESSION_NAMES.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRi
 
 @dataclass(frozen=True)
 class Choice:
-    """Frames of a fit."""
+    """Selected frames of a fit."""
 
     keyframes: tuple[TrackedFrame, ...]
-    """Frames that it explains, in order."""
+    """In the order of the candidates."""
     expression_frames: tuple[TrackedFrame, ...]
-    """Others from which it learns expressions, in order."""
+    """Other frames, for expression correctives, in the order of the candidates."""
 
 
 def choose(
@@ -37,13 +37,14 @@ def choose(
     on_progress: Callable[[int], None] | None = None,
     prefetcher: Prefetcher | None = None,
 ) -> Choice:
-    """The best frame of each of `KEYFRAMES` segments of the candidates, and of finer segments the best of those that
-    are left, `EXPRESSION_FRAMES` at most; holds no more images than there are segments.
+    """Select the best frame of each of `KEYFRAMES` segments of the candidates, and at most `EXPRESSION_FRAMES` of the
+    other frames by finer segments; memory holds one image a segment.
 
-    `on_progress` is called with the number of candidates done; a `prefetcher` may have begun with them already.
+    :param on_progress: called with the number of candidates done.
+    :param prefetcher: one that has begun with the candidates already.
     """
     choice = _choose_once(person, candidates, on_progress, prefetcher)
-    # Only now are all people known: where the first image did not show the person of most, all are tracked anew.
+    # The vote is complete only now: if the first image did not show the person of the majority, all are tracked again.
     if not person.elect():
         return choice
     del choice  # Its images, before as many others are read.
@@ -70,7 +71,7 @@ def _choose_once(
 
 
 class _Segments:
-    """The best frame of each of at most `count` equal segments of the candidates."""
+    """Best frame of each of at most `count` equal segments of the candidates."""
 
     def __init__(self, count: int, candidates: int) -> None:
         self._count, self._candidates = min(count, candidates), candidates

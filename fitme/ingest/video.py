@@ -1,4 +1,4 @@
-"""Decoding videos frame by frame: only the frames that are asked for are ever converted or kept."""
+"""Video reader: only requested frames are converted and kept."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,26 +12,26 @@ from fitme.errors import InputError
 from fitme.ingest.frame import Frame, working_size
 
 SEQUENTIAL_LIMIT = 2400
-"""Videos of more frames than this are not decoded whole: the frames asked for are sought out, at key frames."""
+"""Number of frames above which a video is not decoded as a whole, but sought at key frames."""
 _TEXT_FORMATS = {"tty", "concat", "hls", "dash", "sdp"}
-"""What FFmpeg also takes for videos: plain text, drawn as a terminal would, and lists of other files."""
+"""Formats of FFmpeg that are no videos: plain text, drawn as in a terminal, and lists of other files."""
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video file says about itself."""
+    """Metadata of a video file."""
 
     path: Path
     frame_count: int
     """Packets of the video stream; a truncated file may yield fewer frames."""
     duration_s: float
-    """Seconds; 0 where the file does not say."""
+    """Seconds; 0 if the file does not contain it."""
 
 
 def probe(path: Path) -> VideoInfo:
     """Count the frames of a video without decoding them.
 
-    Raises InputError if the file is missing, not a video, truncated beyond use, without a video stream or empty.
+    :raises InputError: if the file is missing, not a video, truncated beyond use or without video frames.
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
@@ -52,8 +52,10 @@ def probe(path: Path) -> VideoInfo:
 def read_frames(info: VideoInfo, indices: Sequence[int]) -> Iterator[Frame]:
     """Decode the frames with the given ascending indices, upright and reduced to the working size, one at a time.
 
-    Of a long video (`SEQUENTIAL_LIMIT`) the key frames nearest before the indices are taken, each once. A video that
-    breaks off yields what comes before. Raises InputError if not one frame could be decoded.
+    Of a long video (`SEQUENTIAL_LIMIT`) the key frames nearest before the indices are decoded, each once. Of a truncated
+    video the frames before its end are decoded.
+
+    :raises InputError: if no frame could be decoded.
     """
     yielded = 0
     with _opened(info.path) as container:
@@ -70,7 +72,7 @@ def read_frames(info: VideoInfo, indices: Sequence[int]) -> Iterator[Frame]:
 
 def _opened(path: Path) -> av.container.InputContainer:
     try:
-        # Absolute: FFmpeg takes what comes before a colon in a relative path for a protocol.
+        # Absolute: FFmpeg takes the part of a relative path before a colon for a protocol.
         container = av.open(str(path.absolute()))
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{path}: not a video that can be read, or truncated ({error.strerror})") from error
@@ -102,7 +104,7 @@ def _sequential(
         except av.EOFError:
             return
         except av.FFmpegError:
-            continue  # A damaged packet costs its own frame, no more.
+            continue  # Only the frame of a damaged packet is lost.
         for frame in decoded:
             if index == target:
                 yield index, frame
@@ -116,15 +118,15 @@ def _sought(
     if stream.duration is None or stream.duration <= 0:
         yield from _sequential(info, container, stream, indices)
         return
-    seen: set[int | None] = set()
+    yielded: set[int | None] = set()
     for index in indices:
         try:
             container.seek((stream.start_time or 0) + stream.duration * index // info.frame_count, stream=stream)
             frame = next(container.decode(stream), None)
         except av.FFmpegError:
             continue
-        if isinstance(frame, av.VideoFrame) and frame.pts not in seen:
-            seen.add(frame.pts)
+        if isinstance(frame, av.VideoFrame) and frame.pts not in yielded:
+            yielded.add(frame.pts)
             yield index, frame
 
 

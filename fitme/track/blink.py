@@ -1,4 +1,4 @@
-"""Closing the eyes of a fitted expression when the lids meet: a fit that balances all landmarks leaves them ajar."""
+"""Correction of eyelids: a fit that balances all landmarks leaves closed eyes slightly open."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ from fitme.shape import landmark_groups
 from fitme.shape.expressions import EXPRESSION_NAMES, expression_index
 
 OPEN_ASPECT: Final = 0.2
-"""Opening of an eye over its width below which it is closing; narrow eyes are open at this value."""
+"""Opening of an eye over its width below which the eye is closing; narrow eyes are open at this value."""
 CLOSED_ASPECT: Final = 0.09
 """Opening over width that MediaPipe's landmarks keep when the lids touch."""
 
@@ -22,12 +22,12 @@ _MOVERS: Final = {
     ]
     for side in ("Left", "Right")
 }
-"""What else moves the lids of each side."""
+"""Indices of the coefficients, besides the blink, that move the lids of each side."""
 _CORNERS: Final = {"Left": landmark_groups.LEFT_EYE_CORNERS, "Right": landmark_groups.RIGHT_EYE_CORNERS}
 
 
 def eye_closing(landmarks: Float32Array, side: str) -> float:
-    """How far the eye of a side ("Left" or "Right", the person's own) is closed, 0 to 1, from landmarks (478, 2) px."""
+    """Closure in [0, 1] of the eye of a side ("Left" or "Right", the person's own) from landmarks (478, 2), pixels."""
     upper, lower = (list(points) for points in zip(*_LIDS[side], strict=True))
     inner, outer = _CORNERS[side]
     width = float(np.linalg.norm(landmarks[inner] - landmarks[outer]))
@@ -37,9 +37,9 @@ def eye_closing(landmarks: Float32Array, side: str) -> float:
 
 
 def close_eyes(expression: Float32Array, landmarks: Float32Array) -> Float32Array:
-    """The expression (52,) with each eye at least as closed as its lids are in landmarks (478, 2) px.
+    """Expression (52,) with each eye at least as closed as its lids in landmarks (478, 2), pixels.
 
-    What else moves the lids of a closing eye (squint, wide, look) fades, since together they would cross.
+    Other coefficients that move the lids of a closing eye (squint, wide, look) fade: summed, the lids would cross.
     """
     closed = expression.copy()
     for side in _LIDS:

@@ -1,4 +1,4 @@
-"""Faces and hands that networks find in a single image, before pose, expression and identity are computed.
+"""Detections of faces and hands in a single image, before pose, expression and identity are computed.
 
 Free of torch, so that an image can be searched while torch is still being imported.
 """
@@ -12,16 +12,16 @@ from fitme.track.segmentation import HandOcclusion
 
 @dataclass(frozen=True)
 class Detections:
-    """Faces of an image, and the occlusion of the first of them."""
+    """Faces of an image, and the occlusion of the largest."""
 
     faces: tuple[DetectedFace, ...]
-    """Largest first; empty if the image shows nobody."""
+    """Largest first; empty if the image shows no face."""
     occlusion: float
     """Share of the first face's oval that hands cover, 0 to 1."""
 
 
 def detect(image: UInt8Array, finder: FaceFinder, hands: HandOcclusion) -> Detections:
-    """Search an image (H, W, 3) uint8 sRGB of any size.
+    """Detect faces, and hands over the largest, in an image (H, W, 3) uint8 sRGB of any size.
 
     :raises InputError: if it has another layout.
     """

@@ -1,4 +1,4 @@
-"""The networks of tracking, chosen by settings in this one place.
+"""Factory of the networks of tracking, by settings.
 
 Free of torch until an identity embedder is asked for, so that landmarks can be found while torch is being imported.
 """
@@ -27,7 +27,7 @@ def check_networks(networks: NetworkSettings) -> None:
 
 
 def landmark_backend(networks: NetworkSettings = DEFAULT_NETWORKS) -> LandmarkBackend:
-    """A new landmark network, which its owner closes.
+    """New landmark network; the caller closes it.
 
     :raises BackendError: if the package or the setting that it needs is missing.
     :raises ModelFileError: if its file is missing.
@@ -43,7 +43,7 @@ def landmark_backend(networks: NetworkSettings = DEFAULT_NETWORKS) -> LandmarkBa
 
 
 def identity_embedder(networks: NetworkSettings = DEFAULT_NETWORKS) -> "IdentityEmbedder":
-    """The identity network that compares people, read once a process.
+    """Identity network that compares people, read once a process.
 
     :raises BackendError: if the package or the setting that it needs is missing.
     :raises ModelFileError: if its file is missing or another network's.

@@ -1,4 +1,4 @@
-"""Gaze from the place of each iris between the corners of its eye."""
+"""Gaze from the position of each iris between the corners of its eye."""
 
 import math
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ from fitme.shape.morphable_model import MorphableModel
 from fitme.track.projection import project
 
 GAZE: Final = np.array([name.startswith("eyeLook") for name in EXPRESSION_NAMES])
-"""(52,) bool: the coefficients that turn the eyeballs."""
+"""(52,) bool: coefficients that turn the eyeballs."""
 BLINKS: Final = (expression_index("eyeBlinkLeft"), expression_index("eyeBlinkRight"))
 VERGENCE: Final = 0.3
 """Share of the measured difference between the two eyes' yaw that is used; the rest is noise of the irises."""
-LEAST_TRUST: Final = 0.05
-"""Trust in the iris of a closed eye; an open one has 1."""
-PITCH_AT_REST_RAD: Final = math.radians(7.0)
-"""Pitch that the irises of people who look straight ahead seem to have: theirs lie lower than the mean head's."""
+LEAST_WEIGHT: Final = 0.05
+"""Weight of the iris of a closed eye; the iris of an open eye has 1."""
+PITCH_AHEAD_RAD: Final = math.radians(7.0)
+"""Measured pitch of people who look straight ahead: their irises lie lower than the mean head's."""
 _ITERATIONS: Final = 2
 _DIFFERENCE_RAD: Final = 1e-3
 _DIFFERENCES: Final = _DIFFERENCE_RAD * np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
@@ -35,7 +35,7 @@ _DAMPING: Final = 1e-2
 """Relative to the trace."""
 _YAW_LIMIT: Final = math.radians(MAX_EYE_YAW_DEG)
 _PITCH_LIMIT: Final = math.radians(MAX_EYE_PITCH_DEG)
-_LIMITS: Final = np.array([_PITCH_LIMIT + PITCH_AT_REST_RAD, _YAW_LIMIT])
+_LIMITS: Final = np.array([_PITCH_LIMIT + PITCH_AHEAD_RAD, _YAW_LIMIT])
 _IRISES: Final = np.array([landmark_groups.LEFT_IRIS, landmark_groups.RIGHT_IRIS])
 _CORNERS: Final = np.array([landmark_groups.LEFT_EYE_CORNERS, landmark_groups.RIGHT_EYE_CORNERS])
 
@@ -51,7 +51,7 @@ class EyeModel:
 
     @staticmethod
     def of(model: MorphableModel) -> "EyeModel":
-        """The eyeballs of a model; a model without eyeballs yields NaN, and gaze stays zero."""
+        """Eyeballs of a model; NaN for a model without eyeballs, whose gaze is zero."""
         index = [vertices.numpy() for vertices in model.eyeball_vertices]
         mean, identity = model.mean.double().numpy(), model.identity_basis.numpy()
         if any(len(i) == 0 for i in index):
@@ -59,10 +59,10 @@ class EyeModel:
         centers = np.stack([mean[i].mean(0) for i in index])
         return EyeModel(centers, np.stack([identity[:, i].mean(1) for i in index], 1).astype(np.float64))
 
-    def places(self, identity: Float64Array) -> Float64Array:
-        """(2, 3) centres for identity coefficients (K,)."""
-        places: Float64Array = self.mean + np.tensordot(identity, self.identity, 1)
-        return places
+    def centers(self, identity: Float64Array) -> Float64Array:
+        """(2, 3) centres, metres, model space, for identity coefficients (K,)."""
+        centers: Float64Array = self.mean + np.tensordot(identity, self.identity, 1)
+        return centers
 
 
 def solve_gaze(
@@ -74,21 +74,21 @@ def solve_gaze(
     pixels: Float64Array,
     expression: Float64Array,
 ) -> Float64Array:
-    """Coefficients (52,) of which only those of `GAZE` are meaningful.
+    """Expression coefficients (52,) of the gaze; only those of `GAZE` are meaningful.
 
     :param centers: (2, 3) eyeball centres, model space: left, right.
-    :param neutral: (478, 3) landmarks of the face with its expression but the eyes straight ahead, model space.
+    :param neutral: (478, 3) landmarks of the face, model space, with its expression but the eyes straight ahead.
     :param rotation: (3, 3) model to view; translation (3,).
     :param pixels: (478, 2) observed landmarks.
-    :param expression: (52,) of which the blinks say how far each iris can be trusted.
+    :param expression: (52,); its blinks weight the irises.
     """
     if not np.isfinite(centers).all():
         return np.zeros(EXPRESSION_COUNT)
     angles = _eye_angles(centers, neutral, rotation, translation, camera, pixels)
-    trust = np.maximum(1.0 - expression[list(BLINKS)], LEAST_TRUST)
-    common = trust @ angles / trust.sum()
-    yaw = common[1] + VERGENCE * trust.min() * (angles[:, 1] - common[1])
-    return _coefficients(float(common[0]) - PITCH_AT_REST_RAD, yaw)
+    weight = np.maximum(1.0 - expression[list(BLINKS)], LEAST_WEIGHT)
+    common = weight @ angles / weight.sum()
+    yaw = common[1] + VERGENCE * weight.min() * (angles[:, 1] - common[1])
+    return _coefficients(float(common[0]) - PITCH_AHEAD_RAD, yaw)
 
 
 def _eye_angles(
@@ -99,10 +99,11 @@ def _eye_angles(
     camera: Camera,
     pixels: Float64Array,
 ) -> Float64Array:
-    """(2 eyes, pitch and yaw) in radians, as of `MorphableModel.eye_rotations`."""
+    """(2 eyes, pitch and yaw) radians, as in `MorphableModel.eye_rotations`, by Gauss-Newton on the irises."""
     arms = neutral[_IRISES].mean(1) - centers
     corners = neutral[_CORNERS].reshape(-1, 3) @ rotation.T + translation
     base = project(camera, corners).reshape(2, -1, 2).mean(1)
+    # Relative to the corners, so that errors of the head's pose cancel.
     target = pixels[_IRISES].mean(1) - pixels[_CORNERS].mean(1) + base
     angles = np.zeros((2, 2))
     for _ in range(_ITERATIONS):
@@ -124,6 +125,7 @@ def _turned(angles: Float64Array, vectors: Float64Array) -> Float64Array:
 
 
 def _coefficients(pitch: float, yaw: Float64Array) -> Float64Array:
+    """Expression coefficients (52,) of a common pitch and of each eye's yaw (2,), radians."""
     result = np.zeros(EXPRESSION_COUNT)
     for side, outward in (("Left", float(yaw[0])), ("Right", -float(yaw[1]))):
         result[expression_index(f"eyeLookOut{side}")] = min(max(outward, 0.0) / _YAW_LIMIT, 1.0)

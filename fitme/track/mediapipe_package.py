@@ -1,20 +1,20 @@
-"""MediaPipe, imported without what it would only plot and record with: half a second of every start."""
+"""MediaPipe, imported without its libraries for plotting and recording: half a second of every start."""
 
 import sys
 from types import ModuleType
 from typing import Any
 
 PLOTTING = ("matplotlib", "matplotlib.pyplot")
-"""Imported by `drawing_utils` whether or not anything is plotted."""
+"""Modules that `drawing_utils` imports, whether or not anything is plotted."""
 RECORDING = "sounddevice"
-"""Sought by `audio_record`, which makes do without; its search for a library starts processes."""
+"""Module that `audio_record` imports if it is there; its search for a library starts processes."""
 
 
 def _lean_mediapipe() -> Any:  # noqa: ANN401 (MediaPipe is untyped)
     """Import MediaPipe with empty modules in the place of matplotlib's and none in that of sounddevice, unless they are
     loaded already.
 
-    Afterwards both can be imported as ever; only what MediaPipe plots and records with them cannot be used.
+    Afterwards both can be imported as usual; only MediaPipe's own plotting and recording are disabled.
     """
     stand_ins: dict[str, ModuleType | None] = {}
     if PLOTTING[0] not in sys.modules:

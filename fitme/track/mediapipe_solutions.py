@@ -1,4 +1,4 @@
-"""MediaPipe's face mesh of its classic `solutions` interface, whose wheel (0.10.21) carries the models."""
+"""MediaPipe's face mesh of its classic `solutions` interface, whose wheel (0.10.21) contains the models."""
 
 from types import TracebackType
 from typing import Any
@@ -11,11 +11,11 @@ from fitme.track.landmarks import Box, DetectedFace
 from fitme.track.mediapipe_package import mediapipe
 
 MAX_FACES_IN_IMAGE = 4
-"""Faces that one pass over a single image yields at most."""
+"""Largest number of faces of one pass over a single image."""
 
 
 class SolutionsBackend:
-    """`LandmarkBackend` on `mediapipe.solutions`: about 4 ms a followed frame at 640x480 on one core."""
+    """`LandmarkBackend` on `mediapipe.solutions`: about 4 ms a tracked frame at 640x480 on one core."""
 
     def __init__(self, *, min_detection_confidence: float = 0.4, min_tracking_confidence: float = 0.5) -> None:
         """Networks start on first use. Raises `BackendError` with a MediaPipe that has no `solutions` any more."""
@@ -43,7 +43,7 @@ class SolutionsBackend:
         return _faces(self._mesher, image)
 
     def boxes(self, image: UInt8Array) -> list[Box]:
-        """See `LandmarkBackend`. The short-range network sees near faces, the full-range one those further away."""
+        """See `LandmarkBackend`. The short-range network finds near faces, the full-range network distant ones."""
         if not self._detectors:
             detector = mediapipe.solutions.face_detection.FaceDetection
             self._detectors = [detector(self._detection, model) for model in (0, 1)]

@@ -1,4 +1,4 @@
-"""MediaPipe's Face Landmarker of its `tasks` interface, with a bundle file that the user gives."""
+"""MediaPipe's Face Landmarker of its `tasks` interface, from a bundle file of the user."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from fitme.track.mediapipe_package import mediapipe
 from fitme.track.mediapipe_solutions import MAX_FACES_IN_IMAGE, face_of_landmarks
 
 FRAME_INTERVAL_MS = 33
-"""Time between followed frames that the network is told; it only has to grow."""
+"""Difference between the timestamps of consecutive frames; the network needs growing ones only."""
 
 
 class TasksBackend:
@@ -45,7 +45,7 @@ class TasksBackend:
         return _faces(self._mesher.detect(_mediapipe_image(image)), image)
 
     def boxes(self, image: UInt8Array) -> list[Box]:
-        """See `LandmarkBackend`; the bundle has no detector of its own to ask, so this is the price of `mesh`."""
+        """See `LandmarkBackend`; the bundle has no separate detector, so that it costs as much as `mesh`."""
         return [face.box for face in self.mesh(image)]
 
     def close(self) -> None:

@@ -12,13 +12,13 @@ class FaceStatus(StrEnum):
     """Person of a frame."""
 
     OK = "ok"
-    """One face, and as far as known the session's own."""
+    """One face, not known to be another person's."""
     NO_FACE = "no_face"
     """No face."""
     SEVERAL_FACES = "several_faces"
     """More than one face of a comparable size; the observation is of the largest."""
     OTHER_PERSON = "other_person"
-    """One face, but not the one whose reference embedding was given."""
+    """One face, but not of the person of the reference embedding."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class FrameQuality:
     face_size_px: float
     """Square root of the area of the face's oval, pixels."""
     occlusion: float
-    """Estimated share of the face hidden by something (a hand, hair, a cup), 0 to 1."""
+    """Estimated share of the face behind an occluder such as a hand, hair or a cup, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,19 @@ class FaceObservation:
     pose: HeadPose
     """Model to view, for the identity that the tracker had."""
     expression: Float32Array
-    """(52,) activations in [0, 1], order `fitme.shape.EXPRESSION_NAMES`."""
+    """(52,) activations in [0, 1], order `fitme.shape.expressions.EXPRESSION_NAMES`."""
     camera: Camera
-    """The camera that `pose` assumes."""
+    """Camera under which `pose` was estimated."""
     quality: FrameQuality
     status: FaceStatus
     embedding: Float32Array | None
     """(128,) identity embedding, or None where the tracker did not compute it for this frame."""
 
     def face_mask(self, *, grow: float = 0.0) -> BoolArray:
-        """(H, W) pixels inside the face's oval; `grow` as in `oval_mask`."""
+        """(H, W) mask of the pixels inside the face's oval; `grow` as in `oval_mask`."""
         return oval_mask(self.landmarks, self.camera.height, self.camera.width, grow=grow)
 
 
 def status_of(observation: FaceObservation | None) -> FaceStatus:
-    """Status of what a tracker returned: None means that the frame showed nobody."""
+    """Status of a tracker's result, which is None for a frame without a face."""
     return FaceStatus.NO_FACE if observation is None else observation.status

@@ -1,4 +1,4 @@
-"""The outline of a face as a mask."""
+"""Mask of a face's outline."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from fitme.shape.landmark_groups import FACE_OVAL
 
 
 def oval_mask(landmarks: Float32Array, height: int, width: int, *, grow: float = 0.0) -> BoolArray:
-    """Pixels (height, width) inside the face's oval, from landmarks (478, 2) in pixels.
+    """(height, width) mask of the pixels inside the face's oval, from landmarks (478, 2), pixels.
 
     The region is the convex hull of the oval's landmarks, scaled about its centroid by 1 + `grow` (negative shrinks).
     """

@@ -1,8 +1,8 @@
 """Head pose and expression of one frame from its landmarks, by Gauss-Newton on the morphable model.
 
-Identity and focal length are given, so that a frame has 6 + 52 unknowns. Landmarks are linear in the expression before
-the rigid motion and the Jacobian is analytic. Expressions stay in [0, 1] by an active set. The eyeballs turn, which is
-not linear; their angles are found apart, from where the irises lie between the corners of the eyes.
+Identity and focal length are fixed, so that a frame has 6 + 52 unknowns. Landmarks are linear in the expression before
+the rigid motion, and the Jacobian is analytic. Expressions stay in [0, 1] by an active set. The eyeballs turn, which is
+not linear; their angles are solved for separately, from the irises between the corners of the eyes.
 """
 
 from dataclasses import dataclass, replace
@@ -27,10 +27,10 @@ from fitme.track.settings import PoseSettings
 POSE_COUNT: Final = 6
 """Parameters of a pose's increment: three of rotation (left-multiplied, view axes), three of translation."""
 
-SETTLED: Final = 3e-3
+CONVERGED_GAIN: Final = 3e-3
 """Relative gain of a step below which the iteration ends."""
-NEAR: Final = 0.02
-"""Median distance of landmarks, as a share of the face's size, below which the frame before is a good enough start."""
+LARGEST_START_ERROR: Final = 0.02
+"""Median distance of landmarks, as a share of the face's size, up to which the previous frame is the start."""
 
 EYELID_PAIRS: Final = ((159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373))
 """Upper and lower lid."""
@@ -63,13 +63,13 @@ class _State:
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """A state against its targets, P landmarks and then Q offsets between paired ones."""
+    """Residuals of a state: P landmarks, then Q offsets between paired landmarks."""
 
     state: _State
     view: Float64Array
     """(P, 3) metres."""
     rotated: Float64Array
-    """(P, 3) the same before the translation."""
+    """(P, 3) points before the translation, metres."""
     residual: Float64Array
     """(P + Q, 2) pixels."""
     sigma: Float64Array
@@ -86,11 +86,11 @@ class _Targets:
     size_px: float
     camera: Camera
     previous: Float64Array | None
-    """(52,) expression of the frame before, in a video."""
+    """(52,) expression of the previous frame of a video."""
 
 
 class PoseSolver:
-    """Pose and expression of single frames, for one identity at a time."""
+    """Solver of pose and expression of single frames, for one identity at a time."""
 
     def __init__(self, model: MorphableModel, settings: PoseSettings | None = None) -> None:
         self._settings = settings or PoseSettings()
@@ -100,7 +100,7 @@ class PoseSolver:
         whole = np.ascontiguousarray(expression.double().numpy().transpose(1, 2, 0))  # (478, 3, 52)
         self._basis_whole = whole.reshape(-1, EXPRESSION_COUNT)
         self._eyes = EyeModel.of(model)
-        # The irises belong to the gaze; everything else is solved here.
+        # The irises determine the gaze; all other landmarks determine pose and expression.
         surface = np.arange(landmark_groups.SURFACE_LANDMARK_COUNT)
         self._index = surface[model.mediapipe_valid.numpy()[surface]]
         row = {landmark: k for k, landmark in enumerate(self._index)}
@@ -120,7 +120,7 @@ class PoseSolver:
         coefficients = identity.astype(np.float64)
         self._neutral = self._mean + np.tensordot(coefficients, self._identity_basis, 1)  # (478, 3)
         self._points = self._neutral[self._index]
-        self._eye_places = self._eyes.places(coefficients)
+        self._eye_centers = self._eyes.centers(coefficients)
 
     def solve(
         self,
@@ -134,8 +134,8 @@ class PoseSolver:
         """Fit one frame.
 
         :param landmarks: (478, 2) px of `camera`'s image.
-        :param depth: (478,) relative depth in the same pixels, smaller is nearer: used for the start only.
-        :param previous: the frame before, in a video: a start, and what expressions are drawn to.
+        :param depth: (478,) relative depth, pixels, smaller is nearer: used for the start only.
+        :param previous: estimate of the previous frame of a video: start, and mean of the prior of expressions.
         """
         pixels = landmarks.astype(np.float64)
         outline = pixels[list(landmark_groups.FACE_OVAL)]
@@ -149,7 +149,7 @@ class PoseSolver:
             lambda at, damping: self._evaluate(targets, self._step(targets, at, damping)),
             iterations=iterations,
             damping=self._settings.damping,
-            smallest_gain=SETTLED,
+            smallest_gain=CONVERGED_GAIN,
         )
         state = self._with_gaze(targets, found.state)
         error = self._error(found)
@@ -158,16 +158,17 @@ class PoseSolver:
         return PoseEstimate(pose, state.expression.astype(np.float32), error / size_px)
 
     def predicted(self, estimate: PoseEstimate, camera: Camera) -> Float32Array:
-        """Where an estimate puts the landmarks of the surface, (468, 2) px; NaN for those that the model lacks."""
+        """Projected landmarks of the surface (468, 2), pixels, of an estimate; NaN for those that the model lacks."""
         predicted = np.full((landmark_groups.SURFACE_LANDMARK_COUNT, 2), np.nan, np.float32)
         predicted[self._index] = project(camera, self._view(_state_of(estimate))[0])
         return predicted
 
     def _start(self, targets: _Targets, depth: Float32Array, previous: PoseEstimate | None) -> _Evaluation:
+        """Start of the iteration: the previous frame, or a rigid alignment where that fits better."""
         if previous is None:
             return self._evaluate(targets, self._with_gaze(targets, self._aligned_start(targets, depth)))
         before = self._evaluate(targets, _state_of(previous))
-        if self._error(before) < NEAR * targets.size_px:
+        if self._error(before) < LARGEST_START_ERROR * targets.size_px:
             return before
         aligned = self._aligned_start(targets, depth)
         moved = self._evaluate(targets, replace(aligned, expression=before.state.expression))
@@ -179,9 +180,9 @@ class PoseSolver:
 
     def _aligned_start(self, targets: _Targets, depth: Float32Array) -> _State:
         """Similarity between the neutral head and the landmarks with their relative depth (Umeyama 1991)."""
-        seen = np.column_stack([targets.pixels * (1.0, -1.0), -depth.astype(np.float64)])[self._index]
-        points, center = self._points - self._points.mean(0), seen.mean(0)
-        left, singular, right = np.linalg.svd((seen - center).T @ points)
+        target = np.column_stack([targets.pixels * (1.0, -1.0), -depth.astype(np.float64)])[self._index]
+        points, center = self._points - self._points.mean(0), target.mean(0)
+        left, singular, right = np.linalg.svd((target - center).T @ points)
         sign = np.diag([1.0, 1.0, float(np.sign(np.linalg.det(left @ right)))])
         rotation = left @ sign @ right
         px_per_m = float((singular * np.diag(sign)).sum() / (points**2).sum())
@@ -192,7 +193,7 @@ class PoseSolver:
         return _State(rotation, translation, np.zeros(EXPRESSION_COUNT))
 
     def _view(self, state: _State) -> tuple[Float64Array, Float64Array]:
-        """View-space points (P, 3) and their rotated, unmoved places (P, 3)."""
+        """View-space points (P, 3), and the points before the translation (P, 3), metres."""
         rotated = (self._points + (self._basis_flat @ state.expression).reshape(-1, 3)) @ state.rotation.T
         return rotated + state.translation, rotated
 
@@ -204,6 +205,7 @@ class PoseSolver:
         return sigma
 
     def _evaluate(self, targets: _Targets, state: _State) -> _Evaluation:
+        """Residuals and robust cost of a state (Geman and McClure, with priors of the expression)."""
         settings = self._settings
         view, rotated = self._view(state)
         residual = self._with_pairs(project(targets.camera, view) - targets.pixels[self._index])
@@ -218,7 +220,7 @@ class PoseSolver:
         return _Evaluation(state, view, rotated, residual, sigma, squared, float(cost))
 
     def _step(self, targets: _Targets, at: _Evaluation, damping: float) -> _State:
-        """One damped step between the bounds of coefficients; gaze stays."""
+        """One damped Gauss-Newton step within the bounds of coefficients; gaze is fixed."""
         settings, state = self._settings, at.state
         # Rows are scaled so that the normal matrix is a plain product; single precision is ample under the priors.
         scale = 1.0 / ((1.0 + at.squared / settings.robust_scale**2) * at.sigma)  # of Geman and McClure
@@ -227,6 +229,7 @@ class PoseSolver:
         rows = jacobian.reshape(-1, jacobian.shape[-1])
         hessian = (rows.T @ rows).astype(np.float64)
         gradient = ((at.residual * scale[:, None]).astype(np.float32).reshape(-1) @ rows).astype(np.float64)
+        # Normal priors of the expression: about zero, and about the previous frame's.
         diagonal = np.full(EXPRESSION_COUNT, settings.expression_sigma**-2)
         gradient[POSE_COUNT:] += state.expression / settings.expression_sigma**2
         if targets.previous is not None:
@@ -234,6 +237,7 @@ class PoseSolver:
             gradient[POSE_COUNT:] += (state.expression - targets.previous) / settings.change_sigma**2
         hessian.flat[:: len(gradient) + 1] += np.append(np.zeros(POSE_COUNT), diagonal)
         hessian.flat[:: len(gradient) + 1] *= 1.0 + damping
+        # Step bounds keep coefficients in [0, 1] (active set).
         bounds = np.full((2, len(gradient)), [[-np.inf], [np.inf]])
         bounds[:, POSE_COUNT:] = coefficient_bounds(state.expression, GAZE)
         step = bounded_step(hessian, gradient, *bounds)
@@ -242,7 +246,7 @@ class PoseSolver:
         return _State(rotation, state.translation + step[3:POSE_COUNT], expression)
 
     def _jacobian(self, camera: Camera, at: _Evaluation) -> Float32Array:
-        """(P, 2, 58) pixels by the pose's increment and the expression."""
+        """(P, 2, 58) derivative of pixels by the pose's increment and the expression."""
         by_view = projection_jacobian(camera, at.view)  # (P, 2, 3)
         by_model = (by_view.reshape(-1, 3) @ at.state.rotation).astype(np.float32).reshape(by_view.shape)
         jacobian = np.empty((len(by_view), 2, POSE_COUNT + EXPRESSION_COUNT), np.float32)
@@ -255,14 +259,15 @@ class PoseSolver:
         return jacobian
 
     def _with_pairs(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Rows (P, ...) of landmarks, and then those of the offsets between paired ones."""
+        """Rows (P + Q, ...): rows (P, ...) of landmarks, then of the offsets between paired landmarks."""
         return np.concatenate([rows, rows[self._pair_from] - rows[self._pair_to]])
 
     def _with_gaze(self, targets: _Targets, state: _State) -> _State:
+        """The state with the gaze of the irises, for its pose and the rest of its expression."""
         expression = state.expression.copy()
         neutral = self._neutral + (self._basis_whole @ np.where(GAZE, 0.0, expression)).reshape(-1, 3)
         expression[GAZE] = solve_gaze(
-            self._eye_places, neutral, state.rotation, state.translation, targets.camera, targets.pixels, expression
+            self._eye_centers, neutral, state.rotation, state.translation, targets.camera, targets.pixels, expression
         )[GAZE]
         return _State(state.rotation, state.translation, expression)
 

@@ -8,7 +8,7 @@ from fitme.arrays import Float64Array
 from fitme.geometry import Camera, cross_matrix
 
 MINIMAL_DEPTH_M: Final = 0.05
-"""Depth at which points are held so that an early iteration cannot step through the image plane."""
+"""Lower bound of depths, so that an early iteration cannot step through the image plane."""
 
 
 def project(camera: Camera, view: Float64Array) -> Float64Array:

@@ -12,20 +12,20 @@ from fitme.track.identity_crop import DLIB_ALIGNMENT, warp
 from fitme.track.oval import oval_mask
 
 SHARPNESS_OF_A_CRISP_WEBCAM: Final = 0.3
-"""Ratio of the Laplacian's deviation to the luminance's on a crisp 640x480 webcam: the unit of sharpness."""
+"""Standard deviation of the Laplacian over that of luminance on a crisp 640x480 webcam: the unit of sharpness."""
 BLACK_BYTE: Final = 6
 """Encoded luminance at or below which a pixel counts as crushed."""
 WHITE_BYTE: Final = 252
 """Encoded channel at or above which a pixel counts as blown."""
 MINIMAL_CONTRAST: Final = 4.0
-"""Deviation of luminance, bytes, that a face is taken to have at least: noise of a flat image is not sharpness."""
+"""Lower bound of the standard deviation of luminance, bytes: noise of a flat image is not sharpness."""
 INTERIOR: Final = -0.12
-"""The oval is shrunk by this share, so that hair and background do not count."""
+"""Growth of the oval, negative to leave out hair and background."""
 
 
 @dataclass(frozen=True)
 class ImageQuality:
-    """The part of `FrameQuality` that pixels alone determine."""
+    """Fields of `FrameQuality` that pixels alone determine."""
 
     sharpness: float
     exposure: float
@@ -36,9 +36,9 @@ class ImageQuality:
 def image_quality(image: UInt8Array, landmarks: Float32Array) -> ImageQuality:
     """Measure a face with landmarks (478, 2) px in an image (H, W, 3) uint8 sRGB. About 1 ms.
 
-    Sharpness is the deviation of the Laplacian over the deviation of luminance, inside the face brought to a canonical
-    size of 150 pixels: a face that is larger in the image is shrunk first and a smaller one blurred by enlarging, so
-    that numbers compare across distances and contrasts.
+    Sharpness is the standard deviation of the Laplacian over that of luminance, inside the face at a canonical size of
+    150 pixels: a larger face is shrunk first and a smaller one blurred by enlarging, so that values compare across
+    distances and contrasts.
     """
     matrix = DLIB_ALIGNMENT.matrix(landmarks)
     size = DLIB_ALIGNMENT.size
@@ -74,7 +74,7 @@ def _covers(image: UInt8Array, matrix: Float64Array, size: int) -> bool:
 
 
 def _within_image(image: UInt8Array, matrix: Float64Array, size: int) -> BoolArray:
-    """(size, size) pixels of the crop that the image covers."""
+    """(size, size) mask of the crop's pixels that the image covers."""
     covered = np.full(image.shape[:2], 1, np.uint8)
     shifted = matrix.copy()
     # cv2 puts (0, 0) at the centre of the first pixel, we at its corner.

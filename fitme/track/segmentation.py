@@ -11,15 +11,15 @@ from fitme.track.mediapipe_package import mediapipe
 from fitme.track.oval import oval_mask
 
 FINGER_WIDTH: Final = 0.1
-"""Half the width of a finger as a share of the length of the hand: how far skin reaches beyond the joints."""
+"""Half the width of a finger, which skin reaches beyond the joints, as a share of the length of the hand."""
 SEARCH_MARGIN: Final = 0.9
-"""Border around the face, as a share of its size, in which a hand is searched."""
+"""Border around the face, as a share of its size, in which hands are searched."""
 SEARCH_SIDE_PX: Final = 256
-"""Side of the image given to the hand detector, which works at 192."""
+"""Side of the hand detector's input; the network itself works at 192."""
 
 
 class HandOcclusion:
-    """Finds hands in front of a face, by MediaPipe's hand landmarks: about 10 ms an image on one core."""
+    """Detector of hands in front of a face, by MediaPipe's hand landmarks: about 10 ms an image on one core."""
 
     def __init__(self, *, min_detection_confidence: float = 0.3) -> None:
         """The network starts on first use."""
@@ -27,7 +27,7 @@ class HandOcclusion:
         self._network: Any = None
 
     def mask(self, image: UInt8Array, landmarks: Float32Array) -> BoolArray:
-        """(H, W) pixels of hands near the face with landmarks (478, 2) px."""
+        """(H, W) mask of hands near the face with landmarks (478, 2), pixels."""
         height, width = image.shape[:2]
         covered = np.zeros((height, width), np.uint8)
         for hand in self._hands(image, landmarks):
@@ -60,7 +60,7 @@ class HandOcclusion:
         self.close()
 
     def _hands(self, image: UInt8Array, landmarks: Float32Array) -> list[Float32Array]:
-        """(21, 2) pixels of each hand."""
+        """Landmarks (21, 2), pixels, of each hand."""
         if self._network is None:
             self._network = mediapipe.solutions.hands.Hands(
                 static_image_mode=True,
@@ -83,7 +83,7 @@ class HandOcclusion:
 
 
 class PersonSegmenter:
-    """Segments the person from the background by MediaPipe's selfie segmentation: about 3 ms an image."""
+    """Segmentation of the person from the background by MediaPipe's selfie segmentation: about 3 ms an image."""
 
     def __init__(self) -> None:
         """The network starts on first use."""

@@ -41,19 +41,19 @@ class PoseSettings:
     """Standard deviations of landmarks and priors. Those of landmarks are shares of the face's size in the image."""
 
     landmark_sigma: Annotated[float, Meta(gt=0.0)] = 0.03
-    """Error of a landmark; larger than its scatter, since neighbours err together."""
+    """Error of a landmark; larger than its scatter, since errors of neighbours are correlated."""
     contour_factor: Annotated[float, Meta(gt=0.0)] = 3.0
     """Factor for the outline, which slides over the skin as the head turns."""
     averted_factor: Annotated[float, Meta(gt=0.0)] = 4.0
-    """Factor for landmarks that face away from the camera, which the network guesses."""
+    """Factor for landmarks on the averted side, which the network extrapolates."""
     distance_sigma: Annotated[float, Meta(gt=0.0)] = 0.006
-    """Error of the offset between paired landmarks (lids, lips, brows), from which most of the expression follows."""
+    """Error of the offset between paired landmarks (lids, lips, brows), which determine most of the expression."""
     expression_sigma: Annotated[float, Meta(gt=0.0)] = 0.3
     """Standard deviation of an expression coefficient about zero."""
     change_sigma: Annotated[float, Meta(gt=0.0)] = 0.5
     """Standard deviation of a coefficient's change from one frame of a video to the next."""
     robust_scale: Annotated[float, Meta(gt=0.0)] = 2.5
-    """Residual, in standard deviations, beyond which a landmark counts less (Geman-McClure)."""
+    """Residual, in standard deviations, beyond which a landmark is down-weighted (Geman and McClure, 1987)."""
     damping: Annotated[float, Meta(gt=0.0)] = 1e-3
     """Levenberg-Marquardt damping, relative to the diagonal."""
 
@@ -69,25 +69,25 @@ class TrackerSettings:
     occlusion_period_s: Annotated[float, Meta(ge=0.0)] = 0.4
     """Time between two searches for a hand in front of the face (10 ms)."""
     embedding_period_s: Annotated[float, Meta(ge=0.0)] = 1.0
-    """Time between two identity embeddings (12 ms) of a face that stays."""
+    """Time between two identity embeddings (12 ms) of a face that matches the reference."""
     doubt_period_s: Annotated[float, Meta(ge=0.0)] = 0.1
-    """Time between two embeddings while the face is not the reference's."""
+    """Time between two embeddings of a face that differs from the reference."""
     doubtful_matches: Annotated[int, Meta(ge=1)] = 3
     """Embeddings in a row that must differ from the reference before the person counts as another."""
     doubt_factor: Annotated[float, Meta(gt=0.0)] = 1.08
     """Distance, in units of the embedder's threshold, from which an embedding differs: grimaces reach the threshold."""
     certain_factor: Annotated[float, Meta(gt=0.0)] = 1.25
-    """Distance, in the same units, from which one differing embedding is enough."""
+    """Distance, in units of the embedder's threshold, from which one embedding is enough."""
     jump: Annotated[float, Meta(gt=0.0)] = 0.5
-    """Motion between two frames, as a share of the face's size, that could be another face taking over."""
+    """Motion between two frames, as a share of the face's size, from which the face counts as a new one."""
     iterations: Annotated[int, Meta(ge=1)] = 2
     """Gauss-Newton steps for a frame that follows another."""
     still_iterations: Annotated[int, Meta(ge=1)] = 20
-    """Gauss-Newton steps without a frame before."""
+    """Gauss-Newton steps for a single image or a first frame."""
     pose: PoseSettings = field(default_factory=PoseSettings)
     rotation_smoothing: OneEuroSettings = OneEuroSettings(rest_cutoff_hz=2.0, speed_gain=8.0)
-    """Of the rotation, radians."""
+    """Filter of rotations, radians."""
     translation_smoothing: OneEuroSettings = OneEuroSettings(rest_cutoff_hz=1.5, speed_gain=40.0)
-    """Of the translation, metres."""
+    """Filter of translations, metres."""
     expression_smoothing: OneEuroSettings = OneEuroSettings(rest_cutoff_hz=2.5, speed_gain=1.5)
-    """Of the expression coefficients."""
+    """Filter of expression coefficients."""

@@ -1,4 +1,4 @@
-"""Tracking a face through a video, or analysing single images: the door to this package."""
+"""Face tracker of videos and single images, the interface of this package."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from fitme.track.smoothing import OneEuroFilter
 
 
 class FrameTracker:
-    """Observes one person's face. Frames of a video go to `track` in their order, single photos to `analyse`."""
+    """Tracker of one person's face. Frames of a video go to `track` in order, single images to `analyse`."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class FrameTracker:
         self._occlusion_due_s = self._embedding_due_s = -np.inf
 
     def reset(self) -> None:
-        """Forget the video so far, such as when its size changes; identity and reference stay."""
+        """Drop the state of the video, such as when its size changes; identity and reference stay."""
         self._finder.reset()
         self._lose()
         self._several, self._several_due_s = False, -np.inf
@@ -133,7 +133,7 @@ class FrameTracker:
         self._hands.close()
 
     def _lose(self) -> None:
-        """The face is gone: what comes next may be another."""
+        """Drop the state of the face: the next one may be another person's."""
         self._face, self._estimate = None, None
         self._mismatches = 0
         self._occlusions = (0.0, 0.0)
@@ -184,7 +184,7 @@ def _observation(
     status: FaceStatus,
     embedding: Float32Array | None,
 ) -> FaceObservation:
-    seen = image_quality(image, face.landmarks)
-    quality = FrameQuality(seen.sharpness, seen.exposure, seen.clipped, seen.face_size_px, occlusion)
+    of_image = image_quality(image, face.landmarks)
+    quality = FrameQuality(of_image.sharpness, of_image.exposure, of_image.clipped, of_image.face_size_px, occlusion)
     expression = close_eyes(estimate.expression, face.landmarks)
     return FaceObservation(face.landmarks, face.depth, estimate.pose, expression, camera, quality, status, embedding)

@@ -18,7 +18,6 @@ from fitme.export.textures import write_textures
 from fitme.fit.displayed_head import HeadEstimate, blended
 from fitme.fit.state import FitState
 from fitme.fit.texture.baking import enlarge, map_arrays, maps_of
-from fitme.fit.work_queue import WorkQueue
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.generator_config import GeneratorConfig
 from fitme.reflectance.map_arrays import MapArrays
@@ -190,7 +189,4 @@ def test_settings_of_branches_by_their_old_names_are_read() -> None:
 
 
 def state_with(arrays: MapArrays) -> FitState:
-    return FitState(
-        stage=Stage.SKIN, focal=1.0, identity=np.zeros(3, np.float32), w_plus=None, tuned={}, maps=arrays, keyframes=(),
-        estimates={}, fresh=(), tracked={}, work_queue=WorkQueue(), rounds=(), reference_embedding=None,
-    )  # fmt: skip
+    return FitState(stage=Stage.SKIN, focal=1.0, identity=np.zeros(3, np.float32), w_plus=None, maps=arrays)
