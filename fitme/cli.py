@@ -1,4 +1,4 @@
-"""The command line `fitme`.
+"""Command line `fitme`.
 
 Other packages add commands by the entry-point group `fitme.commands`: NAME = "module:attribute", where the attribute
 is a function for typer, or a `typer.Typer` with subcommands.
@@ -19,7 +19,7 @@ from fitme.errors import FitmeError
 COMMAND_GROUP = "fitme.commands"
 """Entry-point group of further commands."""
 FAILURE = 2
-"""Exit code after an error that the user can do something about."""
+"""Exit code after an error that the user can correct."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
@@ -33,7 +33,7 @@ _GROUPS: dict[str, typer.Typer] = {"data": data.app, "shape": shape.app, "train"
 
 
 def build_app(plugins: Iterable[EntryPoint] = ()) -> typer.Typer:
-    """The application with its own commands and those of `plugins`, which are loaded."""
+    """Application with its own commands and those of `plugins`, which are loaded."""
     app = typer.Typer(
         name="fitme",
         help="Relightable 3D face avatars from a webcam, a video or photos.",
@@ -55,9 +55,9 @@ def build_app(plugins: Iterable[EntryPoint] = ()) -> typer.Typer:
 
 
 def main() -> None:
-    """Entry point of the console script. Errors of the user's making end it with one line and the code `FAILURE`."""
-    # Threads that wait for each other by spinning slow everything down as soon as something else uses the processor.
-    # OpenMP reads this when torch is first imported, OpenBLAS when NumPy is: both happens inside the commands.
+    """Entry point of the console script. Errors that the user can correct end it with one line and `FAILURE`."""
+    # Threads that wait by spinning slow everything down as soon as another process uses the processor. OpenMP reads
+    # its variable when torch is first imported, OpenBLAS when NumPy is: both are imported inside the commands.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def _plugins_for(command: str | None) -> list[EntryPoint]:
-    """The plugin that `command` names; all of them where it names no command at all, for the list of commands."""
+    """Plugin that `command` names; all plugins if it names no command, for the list of commands."""
     if command in _COMMANDS or command in _GROUPS:
         return []
     plugins = list(entry_points(group=COMMAND_GROUP))

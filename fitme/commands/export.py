@@ -1,4 +1,4 @@
-"""`fitme export`: an avatar for other programs."""
+"""`fitme export`: avatar files for other programs."""
 
 from pathlib import Path
 from typing import Annotated

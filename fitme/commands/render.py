@@ -1,4 +1,4 @@
-"""`fitme render`: a picture or a turntable of an avatar."""
+"""`fitme render`: render or turntable of an avatar."""
 
 import math
 from pathlib import Path
@@ -8,13 +8,13 @@ import typer
 
 from fitme.errors import InputError
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MOVIE_SUFFIXES = (".mp4",)
 
 
 def render(
     avatar: Annotated[Path, typer.Argument(help="Folder that `fitme fit` wrote, or its avatar.safetensors.")],
-    out: Annotated[Path, typer.Option(help="Picture (.png, .jpg) or turntable (.mp4) to write.")],
+    out: Annotated[Path, typer.Option(help="Image (.png, .jpg) or turntable (.mp4) to write.")],
     yaw: Annotated[float, typer.Option(help="Degrees by which the head looks to the viewer's right.")] = 0.0,
     pitch: Annotated[float, typer.Option(help="Degrees by which the head looks up.")] = 0.0,
     light: Annotated[
@@ -24,7 +24,7 @@ def render(
     expression: Annotated[
         list[str] | None, typer.Option(help="ARKit coefficient, as in jawOpen=0.5; may be repeated.")
     ] = None,
-    size: Annotated[int, typer.Option(min=64, max=4096, help="Pixels a side of a picture.")] = 1024,
+    size: Annotated[int, typer.Option(min=64, max=4096, help="Pixels a side of an image.")] = 1024,
 ) -> None:
     """Draw an avatar from any side, in any light; an .mp4 shows it turning under a moving light."""
     from PIL import Image
@@ -35,15 +35,15 @@ def render(
     from fitme.shape.model_file import load_default_model
 
     suffix = out.suffix.lower()
-    if suffix not in PICTURE_SUFFIXES + MOVIE_SUFFIXES:
-        raise InputError(f"{out}: name a picture ({', '.join(PICTURE_SUFFIXES)}) or a turntable (.mp4)")
+    if suffix not in IMAGE_SUFFIXES + MOVIE_SUFFIXES:
+        raise InputError(f"{out}: name an image ({', '.join(IMAGE_SUFFIXES)}) or a turntable (.mp4)")
     coefficients = _coefficients(expression or [])
     loaded, model = Avatar.load(avatar), load_default_model()
     out.parent.mkdir(parents=True, exist_ok=True)
     if suffix in MOVIE_SUFFIXES:
         write_turntable(loaded, model, out.absolute())
         return
-    picture = draw_portrait(
+    image = draw_portrait(
         loaded,
         model,
         coefficients,
@@ -51,7 +51,7 @@ def render(
         portrait_light(math.radians(light[0]), math.radians(light[1]), intensity),
         size,
     )
-    Image.fromarray(picture).save(out)
+    Image.fromarray(image).save(out)
 
 
 def _coefficients(settings: list[str]) -> dict[str, float]:

@@ -20,6 +20,6 @@ def shape() -> None:
     "build", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 )
 def shape_build(context: typer.Context) -> None:
-    """Build the morphable model anew; every option goes to `python -m fitme.build.shape.build` (try --help)."""
+    """Build the morphable model; every option goes to `python -m fitme.build.shape.build` (try --help)."""
     sys.argv = [f"{context.command_path}", *context.args]
     runpy.run_module(BUILDER, run_name="__main__", alter_sys=False)

@@ -22,14 +22,16 @@ app.command("translation")(train_translation)
 @app.command("reflectance")
 def train_reflectance(
     config: Annotated[Path, typer.Option(help="Settings of the run, YAML; see configs/train_*.yaml.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run; one that holds a checkpoint is gone on with.")],
-    data: Annotated[Path | None, typer.Option(help="Folder that `fitme data build` made; else OUT/maps is.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the run; a run with a checkpoint is continued.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder that `fitme data build` wrote; OUT/maps by default.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cuda or cpu; by default cuda where there is one.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Stop after this many steps of this call.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0.0, help="Stop, and save, after this wall time.")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="Threads of torch; 0 leaves its own choice.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of torch; 0 for its default.")] = 0,
 ) -> None:
-    """Train the reflectance generator. Ctrl-C stops after the step and saves; the same command goes on."""
+    """Train the reflectance generator. Ctrl-C stops after the step and saves; the same command continues the run."""
     import torch
     from rich.console import Console
 
@@ -37,10 +39,10 @@ def train_reflectance(
 
     if threads:
         torch.set_num_threads(threads)
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     console = Console()
     outcome = training.train(
-        config, out, data=data, device=place, budget=training.RunBudget(steps, minutes), console=console
+        config, out, data=data, device=chosen, budget=training.RunBudget(steps, minutes), console=console
     )
     if outcome.finished:
         console.print(
@@ -49,21 +51,21 @@ def train_reflectance(
         )
     else:
         console.print(
-            f"stopped after step {outcome.step}; the same command goes on from {outcome.checkpoint}", markup=False
+            f"stopped after step {outcome.step}; the same command continues from {outcome.checkpoint}", markup=False
         )
 
 
 @app.command("encoder")
 def train_encoder(
-    generator: Annotated[Path, typer.Option(help="Generator that the encoder is for.")],
-    data: Annotated[Path, typer.Option(help="Folder that `fitme data build` made.")],
+    generator: Annotated[Path, typer.Option(help="Weights of the encoder's generator.")],
+    data: Annotated[Path, typer.Option(help="Folder that `fitme data build` wrote.")],
     out: Annotated[Path, typer.Option(help="File for the weights (.safetensors).")],
-    start: Annotated[Path | None, typer.Option(help="Encoder whose body to go on from.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Encoder whose body is the start.")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings, YAML; see configs/train_encoder.yaml.")] = None,
-    component_steps: Annotated[int | None, typer.Option(min=0, help="Steps that train the body.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything that is drawn at random.")] = None,
+    component_steps: Annotated[int | None, typer.Option(min=0, help="Steps of training of the body.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.")] = None,
 ) -> None:
-    """Train the encoder that gives a fit its first guess of W+."""
+    """Train the encoder of textures to W+, with which a fit is initialised."""
     from fitme.configuration import load_settings
     from fitme.training.encoder import trainer as training
 

@@ -1,4 +1,4 @@
-"""`fitme train translation`: the network that turns textures into full reflectance."""
+"""`fitme train translation`: network from textures to full reflectance."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -7,12 +7,13 @@ from typing import Annotated, Any
 import typer
 
 SAVE_STEPS = 200
+"""Steps between two saves of the weights."""
 
 
 def train_translation(
-    data: Annotated[Path, typer.Option(help="Folder that `fitme data build` made.")],
+    data: Annotated[Path, typer.Option(help="Folder that `fitme data build` wrote.")],
     out: Annotated[Path, typer.Option(help="File for the weights (.safetensors).")],
-    start: Annotated[Path | None, typer.Option(help="Weights to go on from.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Weights at the start.")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings, YAML; see configs/train_translation.yaml.")] = None,
     coarse_share: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Share of the run, at its beginning, at half the resolution.")
@@ -20,13 +21,13 @@ def train_translation(
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of training.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Textures a step.")] = None,
     minutes: Annotated[
-        float | None, typer.Option(min=0.0, help="End after this wall time, with the schedules hurried accordingly.")
+        float | None, typer.Option(min=0.0, help="End after this wall time, with the schedules shortened.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything that is drawn at random.")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="Threads of torch; 0 leaves its own choice.")] = 0,
-    measure: Annotated[int, typer.Option(min=0, help="Held-out heads to measure the result on.")] = 32,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of torch; 0 for its default.")] = 0,
+    measure: Annotated[int, typer.Option(min=0, help="Held-out heads on which the result is scored.")] = 32,
 ) -> None:
-    """Train the network that turns a texture, lit or not, into diffuse albedo, specular albedo and normals."""
+    """Train the network from a texture, lit or not, to diffuse albedo, specular albedo and normals."""
     import torch
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -52,8 +52,8 @@ def probe(path: Path) -> VideoInfo:
 def read_frames(info: VideoInfo, indices: Sequence[int]) -> Iterator[Frame]:
     """Decode the frames with the given ascending indices, upright and reduced to the working size, one at a time.
 
-    Of a long video (`SEQUENTIAL_LIMIT`) the key frames nearest before the indices are decoded, each once. Of a truncated
-    video the frames before its end are decoded.
+    Of a long video (`SEQUENTIAL_LIMIT`) the key frames nearest before the indices are decoded, each once. A
+    truncated video yields the frames before its end.
 
     :raises InputError: if no frame could be decoded.
     """

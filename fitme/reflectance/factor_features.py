@@ -1,8 +1,8 @@
 """Products of generative factors that a linear model of the maps needs beside the factors themselves.
 
-Hair has no greyness where there is no hair: factors gate and scale each other. Of all products of two *terms* (one, a
-factor, its root and its gate) those are selected, a few at a time, that explain most of what the maps' principal
-components keep after a ridge regression on the terms chosen before (orthogonal matching pursuit, Pati et al. 1993).
+Factors gate and scale each other: greyness has no effect without hair. Of all products of two *terms* (one, a factor,
+its root and its gate) those are selected, a few at a time, that explain most of the residual of the maps' principal
+components after a ridge regression on the terms selected before (orthogonal matching pursuit, Pati et al. 1993).
 """
 
 from dataclasses import dataclass
@@ -11,22 +11,23 @@ import torch
 from torch import Tensor
 
 GATE_MARGIN = 1e-4
-"""How far above its lowest value a factor counts as present, standard deviations."""
+"""Difference from its lowest value, standard deviations, above which a factor counts as present."""
 FEATURE_LIMIT = 6.0
-"""Features are clamped to so many standard deviations, so that a rare head does not leave the known range."""
+"""Bound of features, standard deviations, so that rare heads stay in the range of the training data."""
 SMALLEST_DEVIATION = 0.05
-"""Standard deviation below which a term or a product is taken for constant."""
+"""Standard deviation up to which a term or a product counts as constant."""
 RIDGE_SHARE = 0.02
-"""Ridge of the regression beside the variance of a factor."""
+"""Ridge of the regression over the variance of a factor."""
 CHOSEN_AT_ONCE = 16
+"""Products selected between two regressions."""
 SCREENED = 6000
-"""Products that stay candidates after the first look."""
+"""Products that stay candidates after the first regression."""
 BLOCK = 4000
-"""Products that are looked at together."""
+"""Products that are evaluated at a time."""
 LARGEST_CORRELATION = 0.7
-"""Between two products that are chosen at once."""
+"""Largest correlation of two products that are selected at a time."""
 LEAST_ENERGY_SHARE = 0.05
-"""Of a product's energy: what is taken to be new beside the terms chosen before, at least."""
+"""Lower bound of the share of a product's energy that is orthogonal to the terms selected before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,20 +39,20 @@ class FactorFeatures:
     mean: Tensor
     """(P,) float32."""
     scale: Tensor
-    """(P,) float32, one over the standard deviation."""
+    """(P,) float32, reciprocal of the standard deviation."""
 
     def values(self, terms: Tensor) -> Tensor:
-        """(N, P) of terms (N, T)."""
+        """Features (N, P) of terms (N, T)."""
         products = terms[:, self.pairs[:, 0]] * terms[:, self.pairs[:, 1]]
         return ((products - self.mean) * self.scale).clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
 
 
 def factor_terms(factors: Tensor, lowest: Tensor) -> Tensor:
-    """Terms (N, 1 + 3 C) of standardised factors (N, C) whose lowest values are (C,): one, factors, roots of what they
-    are above their lowest, and whether they are above it."""
+    """Terms (N, 1 + 3 C) of standardised factors (N, C) with lowest values (C,): one, the factors, the roots of their
+    differences from the lowest value, and 1 where the difference is positive."""
     above = (factors - lowest).clamp(min=0.0)
     gate = above > GATE_MARGIN
-    # A root has no finite slope at nought, where the gate is closed.
+    # The slope of a root is infinite at zero, where the gate is closed.
     root = torch.where(gate, above.clamp(min=GATE_MARGIN).sqrt(), 0.0)
     return torch.cat([torch.ones_like(factors[:, :1]), factors, root, gate.to(factors.dtype)], 1)
 
@@ -62,7 +63,7 @@ def select_features(
     scores: Tensor,  # (N, K) of the maps' components, scaled by their importance
     count: int,
 ) -> FactorFeatures:
-    """The `count` products that explain the scores best beside the factors. ValueError where there are too few."""
+    """The `count` products that explain the scores best in addition to the factors; ValueError if there are fewer."""
     factor_count = factors.shape[1]
     terms = factor_terms(factors, factors.amin(0))
     useful = torch.nonzero(terms.std(0) > SMALLEST_DEVIATION).flatten()
@@ -76,17 +77,18 @@ def select_features(
     candidates = _part(candidates, gains.topk(min(SCREENED, len(gains))).indices)
     if len(candidates.pairs) < count:
         raise ValueError(f"{factor_count} factors have {len(candidates.pairs)} products, {count} are wanted")
+    # Greedily: each regression leaves the residual that the next products are to explain.
     while len(taken) < count:
         gains = _gains(candidates, terms, chosen, scores)
         gains[taken] = -1.0
-        added = _unlike(candidates, terms, gains, min(CHOSEN_AT_ONCE, count - len(taken)))
+        added = _uncorrelated(candidates, terms, gains, min(CHOSEN_AT_ONCE, count - len(taken)))
         taken = torch.cat([taken, added])
         chosen = torch.cat([chosen, _part(candidates, added).values(terms)], 1)
     return _part(candidates, taken)
 
 
 def _standardized(terms: Tensor, pairs: Tensor) -> FactorFeatures:
-    """Products with their mean and scale; those that hardly vary are left out."""
+    """Products with mean and scale, without those of negligible variance."""
     means, deviations = [], []
     for block in torch.split(pairs, BLOCK):
         products = terms[:, block[:, 0]] * terms[:, block[:, 1]]
@@ -102,24 +104,24 @@ def _part(features: FactorFeatures, indices: Tensor) -> FactorFeatures:
 
 
 def _gains(candidates: FactorFeatures, terms: Tensor, chosen: Tensor, scores: Tensor) -> Tensor:
-    """How much of the scores' energy each candidate (P,) would explain of what `chosen` (N, F) leaves."""
+    """(P,) energy of the scores' residual, after regression on `chosen` (N, F), that each candidate would explain."""
     inputs = torch.cat([torch.ones_like(chosen[:, :1]), chosen], 1).double()
     ridge = RIDGE_SHARE * len(inputs) * torch.eye(inputs.shape[1], dtype=torch.float64)
     ridge[0, 0] = 0.0
     slopes = torch.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ scores.double())
-    left = (scores.double() - inputs @ slopes).float()
+    residual = (scores.double() - inputs @ slopes).float()
     directions = torch.linalg.qr(inputs).Q.float()
     gains = []
     for block in torch.split(torch.arange(len(candidates.pairs)), BLOCK):
         values = _part(candidates, block).values(terms)  # (N, p)
         energy = values.square().sum(0)
         new = (energy - (directions.T @ values).square().sum(0)).maximum(LEAST_ENERGY_SHARE * energy)
-        gains.append((values.T @ left).square().sum(1) / new)
+        gains.append((values.T @ residual).square().sum(1) / new)
     return torch.cat(gains)
 
 
-def _unlike(candidates: FactorFeatures, terms: Tensor, gains: Tensor, count: int) -> Tensor:
-    """The `count` candidates of greatest gain that are not nearly the same."""
+def _uncorrelated(candidates: FactorFeatures, terms: Tensor, gains: Tensor, count: int) -> Tensor:
+    """Indices of the `count` candidates of greatest gain with pairwise correlations up to `LARGEST_CORRELATION`."""
     order = gains.argsort(descending=True)[: BLOCK // 2]
     values = _part(candidates, order).values(terms)
     correlation = (values.T @ values / len(values)).abs()

@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2.0)
-"""Keeps the variance of leaky-rectified features at that of their input."""
+"""Gain of leaky-rectified features, which keeps the variance of their input."""
 CONTRAST_CELL = 8
-"""Texels a side of the cells that have a contrast of their own."""
+"""Texels a side of the cells of `LocalContrast`."""
 CONTRAST_BOUND = 1.0
-"""Largest logarithm of a gain."""
+"""Bound of the logarithm of a gain."""
 _EPSILON = 1e-8
 
 
 def activate(x: Tensor) -> Tensor:
-    """Leaky ReLU that keeps variance; any shape."""
+    """Leaky ReLU, scaled to keep the variance; any shape."""
     return functional.leaky_relu(x, LEAKY_SLOPE) * ACTIVATION_GAIN
 
 
@@ -36,8 +36,8 @@ def downsample(x: Tensor, factor: int = 2) -> Tensor:
 
 
 def octaves(maps: Tensor, coarsest: int) -> dict[int, Tensor]:
-    """Maps (B, C, H, W) by resolution, from their own down to `coarsest`: each is the
-    residual of upsampling the next coarser one, the last the coarsest maps themselves."""
+    """Laplacian pyramid of maps (B, C, H, W), by resolution down to `coarsest`: residuals of upsampling from the next
+    coarser level, and the coarsest maps themselves."""
     bands = {}
     while maps.shape[-1] > coarsest:
         below = downsample(maps)
@@ -82,8 +82,8 @@ class EqualConv(nn.Module):
 class ModulatedConv(nn.Module):
     """Convolution whose input channels are scaled by a style, with outputs brought back to unit variance.
 
-    A batch of one scales the weights, which are few; a larger batch scales features instead, which is the same function
-    (Karras et al. 2020, section 2.2) and keeps one ungrouped convolution.
+    A batch of one scales the weights, which are few; a larger batch scales features instead, an equal function
+    (Karras et al. 2020, section 2.2) with one ungrouped convolution.
     """
 
     def __init__(
@@ -148,8 +148,7 @@ class PositionalMix(nn.Module):
 
 
 class LocalContrast(nn.Module):
-    """Gains of fine structure by cells, from a style; 1 before they are set (see
-    `fitme.training.closed_form.contrast_maps`)."""
+    """Gains of fine structure by cells, from a style; 1 before `fitme.training.closed_form.contrast_maps` sets them."""
 
     def __init__(self, maps: int, resolution: int, latent_size: int) -> None:
         super().__init__()
@@ -159,7 +158,7 @@ class LocalContrast(nn.Module):
         self.style = EqualLinear(latent_size, maps)
 
     def forward(self, w: Tensor) -> Tensor:
-        """(B, D) to gains (B, 1, H, W), within a factor of e^`CONTRAST_BOUND`."""
+        """Gains (B, 1, H, W) of w (B, D), within a factor of e^`CONTRAST_BOUND`."""
         logarithm = self.mean + torch.einsum("bp,phw->bhw", self.style(w), self.maps)[:, None]
         gains = (CONTRAST_BOUND * torch.tanh(logarithm / CONTRAST_BOUND)).exp()
         return functional.interpolate(gains, scale_factor=CONTRAST_CELL, mode="bilinear", align_corners=False)

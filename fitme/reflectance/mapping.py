@@ -1,7 +1,7 @@
-"""The mapping network: z to generative factors, factors to w.
+"""Mapping network: z to generative factors, factors to w.
 
 Random z become factors by a fixed Gaussian copula. Most factors act additively on w, which one linear layer learns from
-few skins; where they multiply (hair that is long *and* grey), selected products of factors are further inputs; fully
+few skins; those that multiply (hair that is long *and* grey) need products of factors as further inputs; fully
 connected layers add a nonlinear residual, blended into w by a last matrix.
 """
 
@@ -14,7 +14,7 @@ from fitme.reflectance.factor_features import FactorFeatures, factor_terms
 from fitme.reflectance.layers import EqualLinear, activate
 
 MAPPING_RATE = 0.3
-"""Learning rate of the mapping network beside the rest's."""
+"""Learning rate of the mapping network over that of all other weights."""
 QUANTILES = 129
 """Q: quantiles of every factor's distribution."""
 MAPPING_SHARE = 0.1
@@ -22,18 +22,18 @@ MAPPING_SHARE = 0.1
 
 
 class MappingNetwork(nn.Module):
-    """z (B, Z) to w (B, D)."""
+    """Network from z (B, Z) to w (B, D)."""
 
     factor: Tensor
-    """(Z, Z) takes z to correlated normal variables, one for each factor."""
+    """(Z, Z) linear map from z to correlated normal variables, one for each factor."""
     knots: Tensor
     """(Z, Q) quantiles of each factor, standardised, at equal steps of probability."""
     pairs: Tensor
-    """(P, 2) which terms of the factors are multiplied, as `FactorFeatures` has them."""
+    """(P, 2) indices of the multiplied terms, as in `FactorFeatures`."""
     feature_mean: Tensor
     """(P,) mean of the products."""
     feature_scale: Tensor
-    """(P,) one over their standard deviation."""
+    """(P,) reciprocal of the products' standard deviation."""
 
     def __init__(self, factors: int, features: int, latent_size: int, layers: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class MappingNetwork(nn.Module):
         self.register_buffer("feature_scale", torch.zeros(features))
 
     def forward(self, z: Tensor) -> Tensor:
-        """(B, Z) to (B, D)."""
+        """w (B, D) of z (B, Z)."""
         return self.from_factors(self.factors(z))
 
     def factors(self, z: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class MappingNetwork(nn.Module):
 
     @torch.no_grad()
     def set_features(self, features: FactorFeatures) -> None:
-        """Choose the products. Those beyond the features given stay nought."""
+        """Set the products. Inputs beyond the number of `features` stay zero."""
         count = len(features.pairs)
         self.pairs[:count] = features.pairs.to(self.pairs)
         self.feature_mean[:count] = features.mean

@@ -1,8 +1,8 @@
 """Encoder of a partly observed texture to the generator's W+: initialisation of a fit, in one forward pass.
 
-A convolutional network takes the texture and its mirror image (a face's other half is the best predictor of a hidden
-one), and predicts z, which a copy of the generator's mapping network turns into w, so that predictions stay in the
-generator's distribution; offsets of W+ from w are combinations of few learned directions. Predicting W+ by a network
+A convolutional network maps the texture and its mirror image (a face's other half is the best predictor of a hidden
+one) to z, and a copy of the generator's mapping network z to w, so that predictions stay in the generator's
+distribution; offsets of W+ from w are combinations of few learned directions. Predicting W+ by a network
 follows Richardson et al., "Encoding in Style: a StyleGAN Encoder for Image-to-Image Translation" (CVPR 2021).
 """
 
@@ -33,14 +33,14 @@ DEFAULT_ENCODER = Path(__file__).parent / "weights" / "encoder_256.safetensors"
 FORMAT = "fitme-texture-encoder"
 FORMAT_VERSION = "3"
 _READ_VERSIONS = ("2", FORMAT_VERSION)
-"""Version 2 has the widths of the generator's branches in one setting for each modality."""
+"""Readable versions; 2 has the widths of the generator's branches in one setting for each modality."""
 DARKEST = 0.02
 """Linear albedo added before the logarithm of the inputs."""
 MIDDLE_LOG = -1.6
-"""Subtracted from that logarithm: about its mean over faces."""
+"""Approximate mean over faces of the logarithm of the inputs, which is subtracted."""
 COLOR_CHANNELS = 3
 OFFSET_RATE = 0.1
-"""Scale of the offsets' coefficients, so that they begin small."""
+"""Scale of the offsets' coefficients, which are small at the start of training."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class TextureEncoderConfig:
     resolution: int = 64
     """Texels a side of the input; finer textures are averaged down."""
     positional_maps: int = 6
-    """Learned maps beside the texture: position in the layout, which convolutions alone do not have."""
+    """Learned maps, further inputs: position in the layout, on which convolutions alone do not depend."""
     channels: tuple[int, ...] = (40, 80, 112, 128)
     """Channels at each halving of the resolution."""
     narrow_channels: int = 32
@@ -62,12 +62,12 @@ class TextureEncoderConfig:
 
 
 class TextureEncoder(nn.Module):
-    """Texture and visibility to W+."""
+    """Network from texture and visibility to W+."""
 
     def __init__(
         self, config: TextureEncoderConfig, generator: GeneratorConfig, num_layers: int, generator_mark: str
     ) -> None:
-        """For a generator of these sizes with L layers; `generator_mark` is `mark_of` it."""
+        """Encoder for a generator of these sizes with L layers, whose mark (`mark_of`) is `generator_mark`."""
         super().__init__()
         self.config, self.generator_config = config, generator
         self.num_layers, self.generator_mark = num_layers, generator_mark
@@ -96,7 +96,7 @@ class TextureEncoder(nn.Module):
         """(B, H) features of textures (B, R, R, 3), sRGB-encoded, with visibility (B, R, R, 1) in [0, 1]; `delighted`
         (B,) bool marks de-lit ones.
 
-        InputError when shapes do not go together or R is no multiple of the network's resolution.
+        :raises InputError: if shapes do not match or R is no multiple of the network's resolution.
         """
         x = self._inputs(texture, visibility, delighted)
         for halving, residual in zip(self._layers("halvings"), self._layers("residuals"), strict=True):
@@ -160,7 +160,7 @@ class TextureEncoder(nn.Module):
 
 
 def encoder_for(generator: ReflectanceGenerator, config: TextureEncoderConfig | None = None) -> TextureEncoder:
-    """An untrained encoder of the generator's sizes, its mapping network a copy of the generator's."""
+    """Untrained encoder of the generator's sizes, with a copy of its mapping network."""
     encoder = TextureEncoder(
         config or TextureEncoderConfig(), generator.config, generator.num_layers, mark_of(generator)
     )
@@ -169,7 +169,7 @@ def encoder_for(generator: ReflectanceGenerator, config: TextureEncoderConfig | 
 
 
 def mark_of(generator: ReflectanceGenerator) -> str:
-    """Name of a generator by its weights in half precision, as they are in a file."""
+    """Digest of a generator's weights in half precision, hexadecimal."""
     digest = hashlib.blake2b(digest_size=16)
     for name, value in sorted(generator.state_dict().items()):
         digest.update(name.encode())
@@ -178,8 +178,8 @@ def mark_of(generator: ReflectanceGenerator) -> str:
 
 
 def save_encoder(encoder: TextureEncoder, path: Path, *, exact: bool = False) -> None:
-    """Write weights, sizes and the generator's mark: in half precision, and what was copied from the generator as its
-    own file has it; with `exact`, in float32. The file appears only when it is complete."""
+    """Write weights, sizes and the generator's mark atomically: in half precision, the mapping network as in the
+    generator's file; with `exact`, in float32."""
     tensors = packed(encoder.state_dict(), in_bytes=("mapping.",), exact=exact)
     metadata = {
         "format": FORMAT,
@@ -194,9 +194,9 @@ def save_encoder(encoder: TextureEncoder, path: Path, *, exact: bool = False) ->
 
 
 def load_encoder(path: Path) -> TextureEncoder:
-    """An encoder in float32, in evaluation mode, as `save_encoder` wrote it.
+    """Encoder in float32, in evaluation mode, as `save_encoder` wrote it.
 
-    ModelFileError when the file is missing, truncated, not an encoder's, or does not fit its own configuration.
+    :raises ModelFileError: if the file is missing, truncated, not an encoder's, or does not fit its configuration.
     """
     metadata, tensors = _read(path)
     try:
@@ -213,20 +213,20 @@ def load_encoder(path: Path) -> TextureEncoder:
 
 
 def load_body(path: Path) -> dict[str, Tensor]:
-    """The tensors of a saved encoder that do not depend on the generator, of whatever generator it was trained for.
+    """Tensors of a saved encoder that do not depend on its generator.
 
-    ModelFileError when the file is missing, truncated or not an encoder's.
+    :raises ModelFileError: if the file is missing, truncated or not an encoder's.
     """
     return {name: value for name, value in _read(path)[1].items() if is_body(name)}
 
 
 def is_body(name: str) -> bool:
-    """Whether a tensor of an encoder means the same for every generator."""
+    """Whether a tensor of an encoder does not depend on its generator."""
     return name.startswith("body.") or name == "positions"
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and float32 tensors."""
+    """Metadata and float32 tensors of an encoder's file."""
     if not path.is_file():
         raise ModelFileError(f"there is no texture encoder at {path}: check the path or train one")
     try:
@@ -249,8 +249,7 @@ def _fields(text: str) -> dict[str, Any]:
 
 
 def default_encoder_for(generator: ReflectanceGenerator) -> TextureEncoder | None:
-    """The encoder that the package ships if it was trained for this very generator; None for any other generator, whose
-    W+ means something else."""
+    """Encoder of the package if it was trained for this generator; None for any other generator, whose W+ differs."""
     encoder = _default_encoder()
     return encoder if encoder.generator_mark == mark_of(generator) else None
 

@@ -1,4 +1,4 @@
-"""Generator weights on disk: safetensors as `quantization` packs them, the configuration as JSON in the metadata."""
+"""Generator weights on disk: quantised safetensors, with the configuration as JSON in the metadata."""
 
 import copy
 import json
@@ -20,12 +20,11 @@ DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default_256.safetensors"
 FORMAT = "fitme-reflectance-generator"
 FORMAT_VERSION = "6"
 _READ_VERSIONS = ("5", FORMAT_VERSION)
-"""Version 5 has the widths of branches in one setting for each modality."""
+"""Readable versions; 5 has the widths of branches in one setting for each modality."""
 
 
 def save_generator(generator: ReflectanceGenerator, path: Path, *, exact: bool = False) -> None:
-    """Write weights and the configuration. With `exact`, in float32 and nothing rounded. The file
-    appears under its name only when it is complete."""
+    """Write weights and configuration atomically; with `exact`, in float32 without rounding."""
     tensors = packed(generator.state_dict(), exact=exact)
     metadata = {"format": FORMAT, "version": FORMAT_VERSION, "config": json.dumps(asdict(generator.config))}
     with atomic_file(path) as partial:
@@ -33,9 +32,9 @@ def save_generator(generator: ReflectanceGenerator, path: Path, *, exact: bool =
 
 
 def load_generator(path: Path) -> ReflectanceGenerator:
-    """A generator in float32, in evaluation mode, as `save_generator` wrote it.
+    """Generator in float32, in evaluation mode, as `save_generator` wrote it.
 
-    ModelFileError when the file is missing, truncated, not a generator's, or does not fit its own configuration.
+    :raises ModelFileError: if the file is missing, truncated, not a generator's, or does not fit its configuration.
     """
     if not path.is_file():
         raise ModelFileError(f"there is no generator weight file at {path}: check the path or train one")
@@ -59,7 +58,7 @@ def load_generator(path: Path) -> ReflectanceGenerator:
 
 
 def load_default_generator() -> ReflectanceGenerator:
-    """The generator that the package ships: a fresh copy at each call, so that a fit may tune it."""
+    """Generator of the package: a new copy at each call, so that a fit may tune it."""
     return copy.deepcopy(_default_original())
 
 

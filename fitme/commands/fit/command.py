@@ -1,4 +1,4 @@
-"""`fitme fit`: from photos or a video to an avatar."""
+"""`fitme fit`: avatar from photos or a video."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +19,15 @@ INTERRUPTED = 130
 
 def fit(
     inputs: Annotated[list[Path] | None, typer.Argument(help="Photos, folders of photos, or a video.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder to write; made if it is not there.")] = Path("avatar"),
+    out: Annotated[Path, typer.Option(help="Folder to write; created if it is missing.")] = Path("avatar"),
     seconds: Annotated[float | None, typer.Option(min=0.0, help="Seconds of refinement; 50 by default.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu (the default) or cuda.")] = None,
     holdout: Annotated[
         float | None, typer.Option(min=0.0, max=0.9, help="Share of the images kept from the fit, to score it with.")
     ] = None,
-    session: Annotated[Path | None, typer.Option(help="Session's store to go on from, and to keep the fit in.")] = None,
+    session: Annotated[
+        Path | None, typer.Option(help="Folder of a session to continue, and to keep the fit in.")
+    ] = None,
     tracker: Annotated[
         str | None, typer.Option(help="Landmark network of MediaPipe: solutions (the default) or tasks.")
     ] = None,
@@ -34,10 +36,10 @@ def fit(
 ) -> None:
     """Fit an avatar to photos or a video of one person, and write it to a folder.
 
-    Ctrl-C ends the refinement early; the avatar of that moment is written.
+    Ctrl-C ends the refinement early; the avatar so far is written.
     """
     if not inputs and session is None:
-        raise InputError("name photos or a video to fit, or a --session to go on from")
+        raise InputError("name photos or a video to fit, or a --session to continue")
     _check_choice("--device", device, get_args(DeviceName))
     _check_choice("--tracker", tracker, get_args(TrackerName))
     _check_choice("--identity", identity, get_args(IdentityName))
@@ -49,7 +51,7 @@ def fit(
     networks = replace(request.networks, **_given({"tracker": tracker, "identity": identity}))
     request = replace(request, inputs=tuple(inputs or ()), out=out, session=session, networks=networks)
     with started(request, watch) as (frames, models):
-        # Imported here: another thread reads the images meanwhile.
+        # Imported only now, while another thread reads the images.
         with uncollected(), watch.measuring("start"):
             from fitme.commands.fit.pipeline import run_fit
 
@@ -59,7 +61,7 @@ def fit(
 
 
 def build_request(config: Path | None, options: dict[str, Any]) -> "FitRequest":
-    """Request of the settings file, if there is one, and of the options that were given."""
+    """Request from the settings file, if there is one, overridden by the given options."""
     from fitme.commands.fit.request import FitRequest
 
     request = FitRequest((), Path())
@@ -73,11 +75,11 @@ def build_request(config: Path | None, options: dict[str, Any]) -> "FitRequest":
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given."""
+    """Options that are not None."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 def _check_choice(option: str, value: str | None, choices: tuple[str, ...]) -> None:
-    """Raise InputError unless `value` is one of the choices or was not given."""
+    """Raise InputError unless `value` is one of the choices or None."""
     if value is not None and value not in choices:
         raise InputError(f"{option} {value}: use {' or '.join(choices)}")

@@ -1,4 +1,4 @@
-"""Check of `--out` before a fit: whether the folder can be written, and whether a file of the user's is in the way.
+"""Check of `--out` before a fit: the folder can be written, and no file of the user would be replaced.
 
 Free of torch, so that a mistake is reported at once.
 """
@@ -12,7 +12,7 @@ from fitme.ingest.fit_outputs import HOLDOUT_FOLDER, is_output_name, written_fil
 
 
 def check_folder(folder: Path) -> None:
-    """Raise InputError if `folder` could not be written, or holds a file that a fit would replace but none has written.
+    """Raise InputError if `folder` cannot be written, or if a fit would replace a file that no earlier fit wrote.
 
     Nothing is written.
     """
@@ -33,7 +33,7 @@ def check_folder(folder: Path) -> None:
 
 
 def check_inputs(paths: Iterable[Path], folder: Path) -> None:
-    """Raise InputError if an input, or the file that it is a link to, lies in the folder `folder` to write to."""
+    """Raise InputError if an input, or the target of its link, lies in the output folder `folder`."""
     root = folder.resolve()
     for path in paths:
         for place in (path.resolve(), path.parent.resolve() / path.name):
@@ -42,7 +42,7 @@ def check_inputs(paths: Iterable[Path], folder: Path) -> None:
 
 
 def _check_writable(folder: Path) -> None:
-    """Raise InputError unless `folder` can be made or written to."""
+    """Raise InputError unless `folder` can be created or written to."""
     absolute = folder.resolve()
     nearest = next(path for path in (absolute, *absolute.parents) if path.exists())
     if not nearest.is_dir():
@@ -52,7 +52,7 @@ def _check_writable(folder: Path) -> None:
 
 
 def _output_names(folder: Path) -> Iterator[str]:
-    """Paths, relative to `folder`, of what is there under the name of a fit's output."""
+    """Paths, relative to `folder`, of existing files with names of a fit's outputs."""
     for prefix in ("", f"{HOLDOUT_FOLDER}/"):
         place = folder / prefix
         if place.is_dir():

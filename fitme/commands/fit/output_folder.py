@@ -1,15 +1,15 @@
-"""The folder that `fitme fit` writes.
+"""Output folder of `fitme fit`.
 
 ::
 
     avatar.safetensors        the avatar, for `fitme render` and `fitme export`
-    avatar.glb                the avatar for engines
-    diffuse.png specular.png normal.png    its maps
+    avatar.glb                the avatar for game engines
+    diffuse.png specular.png normal.png    reflectance maps
     turntable.mp4             the avatar under a moving light
     report.json               figures: see `fitme.commands.fit.report` and `report` below
     NNN.obj                   keyframe NNN: the posed mesh in OpenCV's camera space, metres
-    NNN_{input,render,mask}.png            its picture, the avatar drawn over black, and where that is
-    holdout/NNN_{input,render,mask}.png    the same for frames that the fit never saw
+    NNN_{input,render,mask}.png            its image, the avatar's render over black, and the render's mask
+    holdout/NNN_{input,render,mask}.png    image, render and mask of held-out frame NNN
 """
 
 import json
@@ -49,39 +49,39 @@ PARTS = AVATAR, KEYFRAMES, HELD_OUT, TURNTABLE = (
     "explain held-out frames",
     "wait for the turntable",
 )
-"""What is written, as the report's timings name it."""
+"""Names of the parts of the writing, in the report's timings."""
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that the folder is written from."""
+    """Outcome of a fit, from which the folder is written."""
 
     model: MorphableModel
     fitter: IncrementalFitter
     state: FitState
     avatar: Avatar
     held_out: Sequence[TrackedFrame]
-    """Frames to be explained with identity and reflectance frozen."""
+    """Held-out frames, to be fitted with identity and reflectance fixed."""
     embedder: IdentityEmbedder
     inputs: Sequence[str]
-    """Names of the files that the user gave."""
+    """Names of the user's files."""
     sources: Mapping[str, str]
-    """By the keyframe's key: file and frame that it came from."""
+    """File and frame of a keyframe, by its key."""
     skipped: Mapping[str, str]
-    """Reason by the name of each image that was left out."""
+    """Reason, by the name of each skipped image."""
     warnings: Sequence[str]
 
 
 def write_folder(outcome: Outcome, folder: Path, watch: Stopwatch, advance: Callable[[], None]) -> Json:
-    """Write everything, the turntable on a core of its own; returns the report.
+    """Write all files, the turntable on a separate thread; returns the report.
 
     `advance` is called after each of `PARTS`.
     """
     files = planned_files(len(outcome.state.keyframes), len(outcome.held_out))
     _prepare(folder, files)
-    with ThreadPoolExecutor(1, "turntable") as beside:
-        movie = beside.submit(_write_movie, outcome, folder)
+    with ThreadPoolExecutor(1, "turntable") as executor:
+        movie = executor.submit(_write_movie, outcome, folder)
         with watch.measuring(AVATAR):
             _write_avatar(outcome, folder)
             advance()
@@ -100,10 +100,10 @@ def write_folder(outcome: Outcome, folder: Path, watch: Stopwatch, advance: Call
 
 
 def _prepare(folder: Path, files: Sequence[str]) -> None:
-    """Make the folder, and remove what an earlier fit's report lists and nothing else.
+    """Create the folder, and remove the files of an earlier fit's report and no others.
 
-    A report that lists the new fit's `files` as well is written first: should this run break off, the next one can
-    tell its files from the user's.
+    A report that lists the new fit's `files` as well is written first: after an interruption the next run can
+    distinguish them from the user's files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     earlier = written_files(folder)
@@ -114,7 +114,7 @@ def _prepare(folder: Path, files: Sequence[str]) -> None:
 
 
 def _write_avatar(outcome: Outcome, folder: Path) -> None:
-    """Write the avatar's own files."""
+    """Write avatar, GLB and textures."""
     outcome.avatar.save(folder / FILE_NAME)
     write_glb(outcome.avatar, outcome.model, folder / "avatar.glb")
     write_textures(outcome.avatar.maps, folder)
@@ -126,7 +126,7 @@ def _write_movie(outcome: Outcome, folder: Path) -> None:
 
 
 def _write_keyframes(outcome: Outcome, folder: Path) -> list[Json]:
-    """Write mesh and pictures of every keyframe; their part of the report."""
+    """Write mesh, image, render and mask of every keyframe; returns their part of the report."""
     entries = []
     for index, keyframe in enumerate(outcome.state.keyframes):
         name, estimate = frame_name(index), outcome.state.estimates[keyframe.key]
@@ -149,7 +149,7 @@ def _write_keyframes(outcome: Outcome, folder: Path) -> list[Json]:
 
 
 def _write_held_out(outcome: Outcome, folder: Path) -> Json:
-    """Explain, draw and score every held-out frame; their part of the report."""
+    """Fit, render, score and write every held-out frame; returns their part of the report."""
     if not outcome.held_out:
         return {"frames": [], "median": None}
     (folder / HOLDOUT_FOLDER).mkdir(exist_ok=True)
@@ -180,7 +180,7 @@ def _report(
 ) -> Json:
     """Content of `report.json`.
 
-    `timings` are seconds of wall time by what they were spent on, `files` paths relative to the folder.
+    `timings` are seconds of wall time by activity, `files` paths relative to the folder.
     """
     return {
         "version": VERSION,
@@ -201,7 +201,7 @@ def _report(
 
 
 def _write_json(content: Json, path: Path) -> None:
-    """Write a JSON file, replacing an earlier one only once all is written."""
+    """Write a JSON file atomically."""
     with atomic_file(path) as partial:
         partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""The steps of `fitme fit`: read, track, choose keyframes, refine, write."""
+"""Pipeline of `fitme fit`: read, track, select keyframes, refine, write."""
 
 import hashlib
 import signal
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 SLICE_S = 2.0
 """Seconds of refinement between two checks of the time and, with a session, two commits."""
 FIRST_AVATAR, FINAL_AVATAR = "until the first avatar", "until the final avatar"
-"""Times since the start of the process: of the first avatar with skin, which can be relit, and of the last one, before
-anything was written."""
+"""Times since the start of the process: of the first avatar with skin, which can be relit, and of the final one, before
+anything is written."""
 KEY_BYTES = 8
-"""Length of a keyframe's key before it is written in hexadecimal."""
+"""Bytes of a keyframe's key, which is hexadecimal."""
 
 
 def run_fit(request: FitRequest, frames: InputFrames, models: Models, watch: Stopwatch) -> bool:
-    """Fit and write. Returns whether Ctrl-C cut the refinement short.
+    """Fit and write; returns whether Ctrl-C ended the refinement early.
 
     :raises FitmeError: with nothing written, if the images or the session cannot be used.
     """
@@ -76,7 +76,7 @@ def run_fit(request: FitRequest, frames: InputFrames, models: Models, watch: Sto
             _add_expression_frames(fitter, expression_frames, models.head)
             interrupted = _refine(fitter, request.seconds, store, progress, watch)
         with watch.measuring("read held-out frames"):
-            # Tracked only now, so that they cannot have influenced the fit.
+            # Tracked only now, so that they cannot influence the fit.
             held_out = choose_held_out(person, frames.held_out)
         # Imported only now, so that the first avatar does not wait for it.
         from fitme.commands.fit.output_folder import PARTS, Outcome, write_folder
@@ -102,7 +102,7 @@ def run_fit(request: FitRequest, frames: InputFrames, models: Models, watch: Sto
 
 
 def _avatar_name(folder: Path) -> str:
-    """Name of the folder, with a replacement for each byte that is no UTF-8, since files of avatars cannot hold it."""
+    """Name of the folder, with each byte that is no UTF-8 replaced, since avatar files hold UTF-8."""
     return folder.resolve().name.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -114,9 +114,9 @@ def _store(folder: Path) -> "SessionStore":
 
 
 def _reference(state: FitState | None, request: FitRequest) -> Float32Array | None:
-    """Identity embedding of a session's person by the chosen network; None of a new person.
+    """Identity embedding (D,) of a session's person by the chosen network; None without a session.
 
-    A session holds embeddings of dlib's network. Those of another are computed from its keyframes.
+    A session stores embeddings of dlib's network; another network's are computed from its keyframes.
     """
     if state is None or request.networks.identity == "dlib":
         return None if state is None else state.reference_embedding
@@ -126,7 +126,7 @@ def _reference(state: FitState | None, request: FitRequest) -> Float32Array | No
 
 
 def _fit_settings(request: FitRequest, chosen: Sequence[TrackedFrame]) -> FitSettings:
-    """The request's settings, with the median focal length that cameras noted as its prior."""
+    """The request's settings, with the median focal length of the images' metadata as prior."""
     settings = request.fit or FitSettings()
     noted = [entry.frame.focal for entry in chosen if entry.frame.focal is not None]
     if not noted:
@@ -138,7 +138,7 @@ def _fit_settings(request: FitRequest, chosen: Sequence[TrackedFrame]) -> FitSet
 def _fitter(
     models: Models, state: FitState | None, settings: FitSettings, keyframes: Sequence[Keyframe]
 ) -> IncrementalFitter:
-    """A fitter that goes on from `state` and holds the keyframes."""
+    """Fitter that continues `state`, with the keyframes added."""
     models.prepared.result()
     if state is None:
         fitter = IncrementalFitter(models.head, models.generator, settings, models.embedder)
@@ -153,7 +153,7 @@ def _fitter(
 
 
 def _add_expression_frames(fitter: IncrementalFitter, frames: Sequence[Keyframe], model: MorphableModel) -> None:
-    """Add expression frames; with those of earlier runs `EXPRESSION_FRAMES` at most, whose expressions differ most."""
+    """Add expression frames, and keep at most `EXPRESSION_FRAMES`, by farthest-point sampling of expressions."""
     held = {frame.key for frame in (*fitter.keyframes, *fitter.expression_frames)}
     for frame in frames:
         if frame.key not in held:
@@ -168,7 +168,7 @@ def _add_expression_frames(fitter: IncrementalFitter, frames: Sequence[Keyframe]
 
 
 def _keyframe(tracked_frame: TrackedFrame, request: FitRequest, embedder: DlibEmbedder) -> Keyframe:
-    """A keyframe with the embedding that the fit compares, which a tracker computes only now and then."""
+    """Keyframe with an embedding of dlib's network, which the tracker computes only periodically."""
     keyframe = _expression_frame(tracked_frame, request)
     if keyframe.observation.embedding is not None:
         return keyframe
@@ -177,7 +177,7 @@ def _keyframe(tracked_frame: TrackedFrame, request: FitRequest, embedder: DlibEm
 
 
 def _expression_frame(tracked_frame: TrackedFrame, request: FitRequest) -> Keyframe:
-    """A frame for the fit, without an embedding of any network but dlib's, which the fit compares."""
+    """Frame for the fit, without the embedding of a network other than dlib's, which the fit compares."""
     frame, observation = tracked_frame.frame, tracked_frame.observation
     if request.networks.identity != "dlib":
         observation = replace(observation, embedding=None)
@@ -185,20 +185,20 @@ def _expression_frame(tracked_frame: TrackedFrame, request: FitRequest) -> Keyfr
 
 
 def _key(tracked_frame: TrackedFrame) -> str:
-    """Key of a keyframe by its pixels, so that a session never holds one image twice."""
+    """Key of a keyframe: digest of its pixels, so that a session never holds an image twice."""
     return hashlib.blake2b(tracked_frame.frame.image.tobytes(), digest_size=KEY_BYTES).hexdigest()
 
 
 def _refine(
     fitter: IncrementalFitter, seconds: float, store: "SessionStore | None", progress: Progress, watch: Stopwatch
 ) -> bool:
-    """Refine until time is up, the fit has converged, or Ctrl-C, then extract correctives; whether it was Ctrl-C."""
+    """Refine until the time is over, convergence or Ctrl-C, then extract correctives; returns whether by Ctrl-C."""
     task = progress.add_task("fitting", total=max(seconds, SLICE_S))
     deadline = time.monotonic() + seconds
     with _interruption() as interrupted:
         while True:
             left = deadline - time.monotonic()
-            # One task at a time until there is skin to relight, so that the first avatar is noticed at once.
+            # One task at a time up to the stage SKIN, so that the time of the first avatar is exact.
             early = not fitter.stage.has_reached(Stage.SKIN)
             report = fitter.refine(0.0 if early else min(SLICE_S, max(left, 0.0)))
             if report.stage.has_reached(Stage.SKIN):
@@ -220,17 +220,17 @@ def _refine(
 
 @contextmanager
 def _interruption() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C inside into a request to stop at the next step; a second one stops at once."""
-    asked = False
+    """Context in which the first Ctrl-C requests a stop at the next step, and a second one stops at once."""
+    requested = False
 
-    def ask(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
+    def request(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal requested
+        requested = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    previous = signal.signal(signal.SIGINT, ask)
+    previous = signal.signal(signal.SIGINT, request)
     try:
-        yield lambda: asked
+        yield lambda: requested
     finally:
         signal.signal(signal.SIGINT, previous)
 

@@ -1,4 +1,4 @@
-"""A terminal without the chatter of native libraries."""
+"""Suppression of messages of native libraries on the terminal."""
 
 import os
 import sys
@@ -11,15 +11,15 @@ STANDARD_ERROR = 2
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Drop what native code writes to standard error, as MediaPipe does at every start; Python's messages still arrive.
+    """Context that drops native code's output to standard error, but not Python's.
 
-    No setting of MediaPipe turns its messages off.
+    MediaPipe writes at every start, and no setting of it prevents that.
     """
     python_stderr = sys.stderr
     python_stderr.flush()
     terminal = os.dup(STANDARD_ERROR)
-    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 -- a device, not a file
-        os.dup2(nowhere.fileno(), STANDARD_ERROR)
+    with open(os.devnull, "wb") as null:  # noqa: PTH123 -- a device, not a file
+        os.dup2(null.fileno(), STANDARD_ERROR)
     shares_descriptor = _descriptor(python_stderr) == STANDARD_ERROR
     try:
         if shares_descriptor:

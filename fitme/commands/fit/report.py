@@ -1,4 +1,4 @@
-"""What `report.json` says of cameras, poses, expressions and lights. Rotations are unit quaternions x, y, z, w."""
+"""Cameras, poses, expressions and lights in `report.json`. Rotations are unit quaternions x, y, z, w."""
 
 import math
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _DIGITS = 6
 
 
 def frame_json(estimate: KeyframeEstimate, camera: Camera) -> Json:
-    """Camera, pose, expression, light and loss of one picture."""
+    """Camera, pose, expression, light and loss of one frame."""
     return {
         "camera": camera_json(camera),
         "pose": pose_json(estimate.pose),
@@ -41,7 +41,7 @@ def camera_json(camera: Camera) -> Json:
 
 
 def pose_json(pose: HeadPose) -> Json:
-    """Pose of the head: model frame to view frame, and the same as OpenCV's extrinsics."""
+    """Pose of the head, model frame to view frame, also as OpenCV's extrinsics."""
     quaternion = quaternion_from_axis_angle(torch.from_numpy(pose.rotation).double()).numpy()
     yaw, pitch, roll = (math.degrees(angle) for angle in pose.yaw_pitch_roll())
     return {

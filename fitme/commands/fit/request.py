@@ -1,4 +1,4 @@
-"""The request of `fitme fit`, and what its start hands to the fit. Free of torch."""
+"""Request of `fitme fit`, and the candidates and models of its fit. Free of torch."""
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from fitme.track.identity import DlibEmbedder
 
 DEFAULT_SECONDS: Final = 50.0
-"""Refinement after which an avatar is as good as a short clip makes it."""
+"""Seconds of refinement, in which the fit of a short clip converges."""
 LARGEST_HOLDOUT: Final = 0.9
 """Largest share of the images that can be kept from a fit."""
 
 
 @dataclass(frozen=True)
 class FitRequest:
-    """The user's request."""
+    """Request of the user."""
 
     inputs: tuple[Path, ...]
     """Photos, folders of photos, videos; may be empty with a session that holds keyframes."""
@@ -36,11 +36,11 @@ class FitRequest:
     holdout: float = 0.0
     """Share of the images kept from the fit, [0, `LARGEST_HOLDOUT`]."""
     session: Path | None = None
-    """Store to go on from and to commit every round to."""
+    """Folder of the session to continue, in which every round is committed."""
     networks: NetworkSettings = field(default_factory=NetworkSettings)
     tracker: TrackerSettings = field(default_factory=TrackerSettings)
     fit: "FitSettings | None" = None
-    """None for the defaults, which need not be imported to make a request."""
+    """None for the defaults, which need not be imported for a request."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,20 @@ class InputFrames:
     """Candidates of the user's files."""
 
     fitted: tuple[Candidate, ...]
-    """For the fit to choose its keyframes from."""
+    """Candidates for keyframes and expression frames."""
     held_out: tuple[Candidate, ...]
-    """Not read before the fit has ended."""
+    """Held-out candidates, not read before the fit has ended."""
     prefetcher: Prefetcher
-    """Begun with `fitted`."""
+    """Prefetcher of `fitted`."""
 
 
 @dataclass(frozen=True)
 class Models:
-    """Models of a fit; the generator is its own, to be tuned."""
+    """Models of a fit. The generator is not shared, since tuning changes it."""
 
     head: "MorphableModel"
     generator: "ReflectanceGenerator"
     embedder: "DlibEmbedder"
-    """Of the fit's identity losses."""
+    """Network of the fit's identity losses."""
     prepared: "Future[None]"
-    """Done when all is computed that the first avatar would else have to wait for."""
+    """Done when the kernels and tables of the first avatar are loaded and computed."""

@@ -1,4 +1,4 @@
-"""Settings of `fitme fit`: `configs/fit.yaml`, overridden by the command line. Imports all that a fit does."""
+"""Settings of `fitme fit`: `configs/fit.yaml`, overridden by the command line."""
 
 from dataclasses import dataclass, field
 from typing import Annotated

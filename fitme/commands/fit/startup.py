@@ -1,16 +1,16 @@
-"""The start of `fitme fit`: from its first line to the first step of the fit, on two cores.
+"""Start of `fitme fit`, up to the first step of the fit, on two cores.
 
-Most of it is work that only one thread at a time can do, since it holds the interpreter's lock: importing torch above
-all. Work that does not hold that lock is done beside it::
+Most of it holds the interpreter's lock, above all the import of torch. Work that does not hold that lock runs on other
+threads meanwhile::
 
-    main thread                                     beside it
+    main thread                                     other threads
     ---------------------------------------------   ---------------------------------------------
     Pillow, OpenCV and MediaPipe are imported
     torch and numba are imported                    the first photo is read, its face detected
     the fit is imported, the generator read         numba's kernels are loaded, and the head's
     pose and identity of the face are found         ambient occlusion and texels computed by them
 
-Modules that are imported before the models are read, here and in `fitme.ingest.prefetch`, do without torch.
+Modules that are imported before the models are read, here and in `fitme.ingest.prefetch`, do not import torch.
 """
 
 import gc
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def started(request: FitRequest, watch: Stopwatch) -> Iterator[tuple[InputFrames, Models]]:
-    """Candidates and models of a fit, for as long as the context lasts; the first candidate is being read.
+    """Context of a fit's candidates and models; the first candidate is being read.
 
     :raises FitmeError: with nothing written, if inputs, output folder, networks or device cannot be used.
     """
@@ -47,22 +47,22 @@ def started(request: FitRequest, watch: Stopwatch) -> Iterator[tuple[InputFrames
     check_inputs(request.inputs, request.out)
     with ExitStack() as stack:
         stack.enter_context(quiet_libraries())
-        beside = stack.enter_context(ThreadPoolExecutor(1, "drawing"))
+        executor = stack.enter_context(ThreadPoolExecutor(1, "drawing"))
         with uncollected(), watch.measuring("start"):
             check_networks(request.networks)
             frames = _input_frames(request)
             stack.enter_context(frames.prefetcher)
-            head = _head(beside)  # Imports torch and numba.
-            models = _models(head, request.fit, beside)
+            head = _head(executor)  # Imports torch and numba.
+            models = _models(head, request.fit, executor)
         yield frames, models
 
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Collect no garbage inside, and exempt all objects that were made there from later collections.
+    """Context without garbage collection; all objects created in it are exempt from later collections.
 
-    Modules and models are hundreds of thousands of objects that stay: to search them for garbage, again and again while
-    they grow, takes a fifth of the time that they take to be imported.
+    Modules and models are hundreds of thousands of permanent objects: searching them for garbage repeatedly takes a
+    fifth of the time of their import.
     """
     gc.disable()
     try:
@@ -73,7 +73,7 @@ def uncollected() -> Iterator[None]:
 
 
 def _input_frames(request: FitRequest) -> InputFrames:
-    """Candidates for the fit and held out; the first one is being read."""
+    """Candidates for the fit and held-out ones; the first is being read."""
     candidates = gather(request.inputs) if request.inputs else []
     check_inputs((candidate.path for candidate in candidates), request.out)
     fitted, held_out = split_holdout(len(candidates), request.holdout)
@@ -82,25 +82,25 @@ def _input_frames(request: FitRequest) -> InputFrames:
     return InputFrames(first, tuple(candidates[index] for index in held_out), prefetcher)
 
 
-def _head(beside: Executor) -> "MorphableModel":
-    """The morphable model; its ambient occlusion is being computed on `beside`, which caches it."""
+def _head(executor: Executor) -> "MorphableModel":
+    """Morphable model; its ambient occlusion is being computed and cached on `executor`."""
     from fitme.render.occlusion import head_occlusion
     from fitme.shape.model_file import load_default_model
 
     head = load_default_model()
-    beside.submit(head_occlusion, head)
+    executor.submit(head_occlusion, head)
     return head
 
 
-def _models(head: "MorphableModel", settings: "FitSettings | None", beside: Executor) -> Models:
-    """Models of a fit, read while the head's texels are being rasterized on `beside`."""
+def _models(head: "MorphableModel", settings: "FitSettings | None", executor: Executor) -> Models:
+    """Models of a fit, read while the head's texels are being rasterized on `executor`."""
     from fitme.fit.settings import FitSettings
     from fitme.fit.texture.unprojection import texel_table
     from fitme.reflectance.weights import DEFAULT_WEIGHTS, load_generator
 
-    beside.submit(texel_table, head, (settings or FitSettings()).map_resolution)
+    executor.submit(texel_table, head, (settings or FitSettings()).map_resolution)
     generator = load_generator(DEFAULT_WEIGHTS)
-    return Models(head, generator, dlib_embedder(), beside.submit(_prepare, head, generator))
+    return Models(head, generator, dlib_embedder(), executor.submit(_prepare, head, generator))
 
 
 def _prepare(head: "MorphableModel", generator: "ReflectanceGenerator") -> None:

@@ -1,4 +1,4 @@
-"""What the time of a command is spent on."""
+"""Stopwatch of a command's activities."""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import psutil
 
 
 class Stopwatch:
-    """Wall time since the process started, by what it was spent on."""
+    """Wall time since the process started, by activity."""
 
     def __init__(self) -> None:
         before = _age_s()
@@ -17,7 +17,7 @@ class Stopwatch:
 
     @contextmanager
     def measuring(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to `name`."""
+        """Context whose duration is added to the activity `name`."""
         start = time.perf_counter()
         try:
             yield
@@ -25,7 +25,7 @@ class Stopwatch:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     def note(self, name: str) -> None:
-        """Remember the time that has passed until now; the first counts."""
+        """Store the time since the process started under `name`, unless it is stored already."""
         self.seconds.setdefault(name, self.total)
 
     @property
@@ -38,6 +38,6 @@ def _age_s() -> float:
     """Seconds since this process started."""
     started = psutil.Process().create_time()
     if hasattr(time, "CLOCK_BOOTTIME"):
-        # Linux knows it by the clock that counts from the start of the machine, and that start only to a full second.
+        # On Linux relative to the start of the machine, since `boot_time` is rounded to a second.
         return time.clock_gettime(time.CLOCK_BOOTTIME) - (started - psutil.boot_time())
     return time.time() - started
