@@ -96,7 +96,7 @@ def _area(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 
 
 def _blend(color: Tensor, rast: Tensor, positions: Tensor, faces: Tensor, opposite: Tensor, vertical: bool) -> Tensor:
-    """What crossings between each pixel and its right (or next-row) neighbour add to a image (H, W, C)."""
+    """Sum over the crossings between each pixel and its right (or next-row) neighbour, added to an image (H, W, C)."""
     height, width = color.shape[:2]
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     rows0, columns0 = (rows[:-1], columns[:-1]) if vertical else (rows[:, :-1], columns[:, :-1])

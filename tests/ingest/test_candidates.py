@@ -1,4 +1,4 @@
-"""Inputs of any mixture become candidates in order; what is neither an image nor a video is named in the error."""
+"""Candidates of photos, folders and videos, in order; errors name a file that is neither an image nor a video."""
 
 from pathlib import Path
 
@@ -37,12 +37,12 @@ def test_photos_folders_and_videos(inputs: Path, monkeypatch: pytest.MonkeyPatch
     ("name", "message"),
     [("notes.txt", "notes.txt: not a video"), ("missing.jpg", "missing.jpg: there is no such file")],
 )
-def test_what_is_no_input_is_named(inputs: Path, name: str, message: str):
+def test_errors_name_the_file(inputs: Path, name: str, message: str):
     with pytest.raises(InputError, match=message):
         gather([inputs / "photo0.png", inputs / name])
 
 
-def test_damaged_image_is_reported_as_a_image(inputs: Path):
+def test_a_damaged_image_is_reported_as_an_image(inputs: Path):
     path = inputs / "photo1.png"
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(InputError, match=r"photo1.png: the image is truncated"):

@@ -1,4 +1,4 @@
-"""Only what a fit's own report lists is taken for its output."""
+"""Outputs of a fit: only files that its report lists."""
 
 import json
 from pathlib import Path

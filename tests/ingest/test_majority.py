@@ -1,4 +1,4 @@
-"""The largest group of embeddings wins, whatever their order; a draw is recognised."""
+"""Majority vote: the largest group of embeddings wins in any order; draws are detected."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_the_most_frequent_person_wins(labels: list[int]):
     assert person == equals[0]
 
 
-def test_one_of_another_person_does_not_matter_wherever_it_is():
+def test_one_embedding_of_another_person_has_no_effect_at_any_position():
     for position in range(11):
         labels = [0] * 10
         labels.insert(position, 1)

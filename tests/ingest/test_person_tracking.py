@@ -1,4 +1,4 @@
-"""The person of most images is fitted, whoever comes first."""
+"""Person tracking: the person of the majority of images is the reference, independent of their order."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +62,7 @@ def chosen(model: MorphableModel, paths: list[Path]) -> tuple[list[str], PersonT
 
 
 @pytest.mark.parametrize("people", ["baaaa", "abaaa", "aaaab", "abbbb"])
-def test_the_majority_decides_who_the_person_is(model, faces, tmp_path: Path, people: str):
+def test_the_majority_is_the_reference(model, faces, tmp_path: Path, people: str):
     sources, person = chosen(model, write_photos(tmp_path, people, faces))
     majority = max("ab", key=people.count)
     assert sources == [f"{index:02d}.png" for index, letter in enumerate(people) if letter == majority]
@@ -71,7 +71,7 @@ def test_the_majority_decides_who_the_person_is(model, faces, tmp_path: Path, pe
     assert person.warnings == []
 
 
-def test_a_draw_is_a_warning_and_the_first_person_is_taken(model, faces, tmp_path: Path):
+def test_a_draw_warns_and_takes_the_first_person(model, faces, tmp_path: Path):
     sources, person = chosen(model, write_photos(tmp_path, "baab", faces))
     assert sources == ["00.png", "03.png"]
     (warning,) = person.warnings
@@ -99,7 +99,7 @@ def test_a_clip_that_begins_with_another_person(model, faces, tmp_path: Path):
 
 
 @pytest.mark.skipif(not PEOPLE.is_dir(), reason="no shared data beside this checkout")
-def test_one_photo_of_somebody_else_comes_first(model, tmp_path: Path):
+def test_a_first_photo_of_another_person_is_skipped(model, tmp_path: Path):
     """Ten variants of two photos of one person, and one of another named `000.jpg`."""
     originals = [Image.open(PEOPLE / f"001_{kind}.jpg").convert("RGB") for kind in ("neutral", "smiling")]
     Image.open(PEOPLE / "002_neutral.jpg").convert("RGB").save(tmp_path / "000.jpg")

@@ -1,4 +1,4 @@
-"""Photos of every common kind come out upright, in sRGB bytes, of a working size; anything else is refused clearly."""
+"""Photos of all common formats are read upright, as sRGB bytes, at the working size; other files are refused."""
 
 import io
 from pathlib import Path
@@ -16,7 +16,7 @@ WIDTH, HEIGHT = 96, 64
 
 @pytest.fixture
 def upright() -> np.ndarray:
-    """A smooth image whose four quarters have different colours, so that every orientation is another image."""
+    """Smooth image whose four quarters have different colours, so that all orientations differ."""
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     image[: HEIGHT // 2, : WIDTH // 2] = (200, 40, 40)
     image[: HEIGHT // 2, WIDTH // 2 :] = (40, 200, 40)
@@ -35,7 +35,7 @@ STORED_FROM_UPRIGHT = {
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
     8: lambda a: np.rot90(a, -1),
 }
-"""What a camera stores for an upright image under each EXIF orientation."""
+"""Stored pixels of an upright image, by EXIF orientation."""
 
 
 @pytest.mark.parametrize("orientation", sorted(STORED_FROM_UPRIGHT))
@@ -105,7 +105,7 @@ def test_focal_length_from_exif(tmp_path: Path, upright: np.ndarray):
     assert focal == pytest.approx(50 / FULL_FRAME_DIAGONAL_MM * np.hypot(WIDTH, HEIGHT) / WIDTH)
 
 
-def test_focal_length_of_a_cropped_photo_is_not_trusted(tmp_path: Path, upright: np.ndarray):
+def test_the_focal_length_of_a_cropped_photo_is_ignored(tmp_path: Path, upright: np.ndarray):
     exif = Image.Exif()
     camera = exif.get_ifd(ExifTags.IFD.Exif)
     camera[ExifTags.Base.FocalLengthIn35mmFilm] = 50
@@ -128,7 +128,7 @@ def test_truncated_image_is_refused(tmp_path: Path, suffix: str):
 @pytest.mark.parametrize(
     ("content", "message"), [(b"just words\n" * 20, "not an image"), (b"", "not an image"), (None, "no such file")]
 )
-def test_no_image_is_refused(tmp_path: Path, content: bytes | None, message: str):
+def test_a_file_without_an_image_is_refused(tmp_path: Path, content: bytes | None, message: str):
     path = tmp_path / "a.jpg"
     if content is not None:
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Photos are read and looked at ahead, in their order, and what cannot be read is told when it would be taken."""
+"""Prefetching: photos are read and searched one ahead, in order; errors are raised at the photo's position."""
 
 import threading
 from pathlib import Path
@@ -10,7 +10,7 @@ from skimage import data
 
 from fitme.errors import InputError
 from fitme.export.video import write_mp4
-from fitme.ingest import prefetch as looking
+from fitme.ingest import prefetch
 from fitme.ingest.candidates import gather
 from fitme.ingest.prefetch import Prefetched, Prefetcher
 from fitme.track.detections import detect
@@ -29,7 +29,7 @@ def photos(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_photos_come_in_their_order_with_what_they_show(photos: list[Path]):
+def test_photos_come_in_order_with_their_detections(photos: list[Path]):
     with Prefetcher(gather(photos)) as prefetcher:
         frames = list(prefetcher)
     assert [prefetched.frame.source for prefetched in frames] == ["0.png", "1.png", "2.png"]
@@ -44,33 +44,33 @@ def test_photos_come_in_their_order_with_what_they_show(photos: list[Path]):
     assert detections[1].occlusion == expected.occlusion
 
 
-def test_one_photo_is_looked_at_ahead(photos: list[Path], monkeypatch: pytest.MonkeyPatch):
-    read = looking.read_photo
+def test_one_photo_is_searched_ahead(photos: list[Path], monkeypatch: pytest.MonkeyPatch):
+    read = prefetch.read_photo
     begun = [threading.Event() for _ in photos]
 
     def reading(path: Path):
         begun[photos.index(path)].set()
         return read(path)
 
-    monkeypatch.setattr(looking, "read_photo", reading)
+    monkeypatch.setattr(prefetch, "read_photo", reading)
     with Prefetcher(gather(photos)) as prefetcher:
-        assert begun[0].wait(10.0)  # Before anybody asks.
+        assert begun[0].wait(10.0)  # Before the first iteration.
         coming = iter(prefetcher)
         next(coming)
         assert begun[1].wait(10.0)
         assert not begun[2].is_set()
 
 
-def test_a_damaged_photo_is_reported_in_its_place(photos: list[Path]):
+def test_a_damaged_photo_raises_at_its_position(photos: list[Path]):
     photos[1].write_bytes(photos[1].read_bytes()[:3000])
     taken: list[Prefetched] = []
     with Prefetcher(gather(photos)) as prefetcher, pytest.raises(InputError, match=r"1.png: the image is truncated"):
         for prefetched in prefetcher:
-            taken.append(prefetched)  # noqa: PERF402 -- what came before the error counts
+            taken.append(prefetched)  # noqa: PERF402 -- kept when the iteration raises
     assert [prefetched.frame.source for prefetched in taken] == ["0.png"]
 
 
-def test_frames_of_videos_come_between_photos_and_are_left_to_a_tracker(photos: list[Path], tmp_path: Path):
+def test_frames_of_videos_come_in_order_without_detections(photos: list[Path], tmp_path: Path):
     write_mp4((np.full((48, 64, 3), 30 * index, np.uint8) for index in range(4)), 20, tmp_path / "clip.mp4")
     with Prefetcher(gather([photos[0], tmp_path / "clip.mp4", photos[2]])) as prefetcher:
         frames = list(prefetcher)
@@ -78,6 +78,6 @@ def test_frames_of_videos_come_between_photos_and_are_left_to_a_tracker(photos: 
     assert [prefetched.detections is None for prefetched in frames] == [False, True, True, True, True, False]
 
 
-def test_nothing_to_look_at_is_nothing_to_take():
+def test_no_candidates():
     with Prefetcher([]) as prefetcher:
         assert list(prefetcher) == []

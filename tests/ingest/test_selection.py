@@ -1,4 +1,4 @@
-"""Which sightings become keyframes and which are only studied."""
+"""Selection of keyframes and expression frames."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -20,17 +20,17 @@ from fitme.track.observation import FaceObservation
 from fitme.track.tracker import FrameTracker
 
 
-class Remembered(PersonTracker):
-    """Has seen all candidates already."""
+class StoredFrames(PersonTracker):
+    """Person tracker with given tracked frames."""
 
-    seen: dict[int, TrackedFrame]
+    frames: dict[int, TrackedFrame]
 
     def tracked_frames(
         self, candidates: Sequence[Candidate], prefetcher: Prefetcher | None = None
     ) -> Iterator[tuple[Candidate, TrackedFrame]]:
         for candidate in candidates:
-            if candidate.frame in self.seen:
-                yield candidate, self.seen[candidate.frame]
+            if candidate.frame in self.frames:
+                yield candidate, self.frames[candidate.frame]
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +40,11 @@ def observation() -> FaceObservation:
     return observed
 
 
-def remembered(observation: FaceObservation, sharpness: list[float | None]) -> tuple[Remembered, list[Candidate]]:
-    """Candidates of which those with a sharpness show the person so sharply."""
+def stored_frames(observation: FaceObservation, sharpness: list[float | None]) -> tuple[StoredFrames, list[Candidate]]:
+    """Candidates; those with a sharpness show the person."""
     candidates = [Candidate(Path("clip.mp4"), None, index) for index in range(len(sharpness))]
-    observer = Remembered(load_default_model())
-    observer.seen = {
+    observer = StoredFrames(load_default_model())
+    observer.frames = {
         index: TrackedFrame(
             Frame(np.zeros((2, 2, 3), np.uint8), float(index), None, index, str(index)),
             replace(observation, quality=replace(observation.quality, sharpness=value)),
@@ -57,8 +57,8 @@ def remembered(observation: FaceObservation, sharpness: list[float | None]) -> t
 
 @settings(max_examples=40, deadline=None)
 @given(sharpness=st.lists(st.none() | st.floats(0.1, 2.0), min_size=1, max_size=90))
-def test_no_image_is_taken_twice(observation: FaceObservation, sharpness: list[float | None]) -> None:
-    choice = choose(*remembered(observation, sharpness))
+def test_no_frame_is_selected_twice(observation: FaceObservation, sharpness: list[float | None]) -> None:
+    choice = choose(*stored_frames(observation, sharpness))
     keyframes, expression_frames = (
         [s.frame.index for s in part] for part in (choice.keyframes, choice.expression_frames)
     )
@@ -73,9 +73,9 @@ def test_no_image_is_taken_twice(observation: FaceObservation, sharpness: list[f
         assert not expression_frames
 
 
-def test_the_best_of_each_stretch_is_a_keyframe(observation: FaceObservation) -> None:
+def test_the_best_frame_of_each_segment_is_a_keyframe(observation: FaceObservation) -> None:
     sharpness = [1.0 + (index % 30 == 7) - 0.5 * (index % 2) for index in range(360)]
-    choice = choose(*remembered(observation, sharpness))
+    choice = choose(*stored_frames(observation, sharpness))
     assert [s.frame.index for s in choice.keyframes] == list(range(7, 360, 30))
     assert len(choice.expression_frames) == EXPRESSION_FRAMES
     expression_frames = np.array([s.frame.index for s in choice.expression_frames])

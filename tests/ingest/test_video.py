@@ -1,4 +1,4 @@
-"""Videos are decoded upright, frame by frame; what is no video is refused; the held-out split is even and disjoint."""
+"""Videos are decoded upright, frame by frame; other files are refused; the held-out split is even and disjoint."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -43,7 +43,7 @@ def clip(tmp_path: Path) -> Path:
     return tmp_path / "clip.mp4"
 
 
-def test_frames_asked_for_arrive_with_their_times(clip: Path):
+def test_requested_frames_are_decoded_with_their_times(clip: Path):
     info = probe(clip)
     assert info.frame_count == 30
     assert info.duration_s == pytest.approx(3.0, abs=0.11)
@@ -55,7 +55,7 @@ def test_frames_asked_for_arrive_with_their_times(clip: Path):
 
 
 def test_display_rotation_is_applied(tmp_path: Path):
-    """A phone held upright stores lying frames and a rotation."""
+    """A phone held upright stores landscape frames and a rotation."""
     for rotation, corner in [(90.0, (-5, 5)), (-90.0, (5, -5)), (180.0, (-5, -5))]:
         write_clip(tmp_path / "turned.mp4", 2, rotation)
         image = next(read_frames(probe(tmp_path / "turned.mp4"), [0])).image
@@ -64,7 +64,7 @@ def test_display_rotation_is_applied(tmp_path: Path):
         assert (white > 240).all(), (rotation, white)
 
 
-def test_only_what_is_asked_for_is_converted(clip: Path, monkeypatch: pytest.MonkeyPatch):
+def test_only_requested_frames_are_converted(clip: Path, monkeypatch: pytest.MonkeyPatch):
     converted: list[int] = []
     upright = video._upright_rgb
     monkeypatch.setattr(video, "_upright_rgb", lambda frame: (converted.append(frame.pts), upright(frame))[1])

@@ -1,4 +1,4 @@
-"""What the tests of tracking share: the default head, its landmarks under a known pose, a public-domain portrait."""
+"""Fixtures of tracking: the default head, its landmarks under a known pose, a public-domain portrait."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def project_head(
     expression: npt.NDArray[np.float32] | None = None,
     identity: npt.NDArray[np.float32] | None = None,
 ) -> Projected:
-    """Where a camera sees the landmarks of a head of the model."""
+    """Projected landmarks of a head of the model."""
     expression = np.zeros(EXPRESSION_COUNT, np.float32) if expression is None else expression
     identity = np.zeros(model.identity_count, np.float32) if identity is None else identity
     vertices = model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(expression)[None])
@@ -75,7 +75,7 @@ def finder() -> Iterator[FaceFinder]:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of others' data beside the checkout; tests that need it are skipped where it is absent."""
+    """Folder of external data beside the checkout; tests that need it are skipped without it."""
     if not SHARED.is_dir():
         pytest.skip("no shared data beside this checkout")
     return SHARED

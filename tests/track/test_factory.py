@@ -1,4 +1,4 @@
-"""Networks are chosen by settings; what is missing is named."""
+"""Factory of networks by settings; errors name the missing file."""
 
 from pathlib import Path
 

@@ -29,7 +29,7 @@ def test_landmarks_scale_with_the_image(finder, astronaut, size):
     assert np.abs(found.landmarks - expected).mean() < 0.03 * found.box.side
 
 
-def test_a_small_face_in_a_image_of_20_megapixels_is_found(finder, astronaut):
+def test_a_small_face_in_an_image_of_20_megapixels_is_found(finder, astronaut):
     image = canvas(5000, 4000)
     image[2000:2256, 1000:1256] = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)
     (face,) = finder.detect(image)
@@ -41,7 +41,7 @@ def test_a_face_that_fills_the_image_is_found(finder, astronaut):
     assert face.landmarks[NOSE_TIP] == pytest.approx((66, 74), abs=12)
 
 
-def test_two_faces_are_told_from_one(finder, astronaut):
+def test_several_detects_a_second_face(finder, astronaut):
     both = np.ascontiguousarray(np.concatenate([astronaut, astronaut[:, ::-1]], 1))
     faces = finder.detect(both)
     assert len(faces) == 2
@@ -50,11 +50,11 @@ def test_two_faces_are_told_from_one(finder, astronaut):
     assert not finder.several(astronaut, finder.detect(astronaut)[0])
 
 
-def test_nobody_is_found_in_a_image_of_nobody(finder):
+def test_no_face_is_found_in_an_image_without_faces(finder):
     assert finder.detect(canvas(640, 480)) == ()
 
 
-def test_a_video_is_followed_lost_and_found(finder, astronaut):
+def test_a_face_of_a_video_is_tracked_lost_and_found(finder, astronaut):
     frame = canvas(1280, 720)
     frame[100:612, 300:812] = astronaut
     finder.reset()

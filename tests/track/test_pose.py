@@ -33,7 +33,7 @@ def activated(**coefficients):
 
 
 @pytest.mark.parametrize(("yaw", "pitch", "roll"), [(0, 0, 0), (35, 5, -10), (-40, -15, 20), (10, 20, 40), (0, -25, 0)])
-def test_a_neutral_head_is_found_where_it_is(solver, model, posed, yaw, pitch, roll):
+def test_the_pose_of_a_neutral_head_is_recovered(solver, model, posed, yaw, pitch, roll):
     truth = head_pose(yaw, pitch, roll)
     seen = posed(model, truth, CAMERA)
     found = solver.solve(seen.landmarks, seen.depth, CAMERA, iterations=20)
@@ -54,7 +54,7 @@ def test_a_neutral_head_is_found_where_it_is(solver, model, posed, yaw, pitch, r
         {"mouthPucker": 0.8},
     ],
 )
-def test_expressions_are_recovered_at_the_right_place(solver, model, posed, coefficients):
+def test_expressions_and_poses_are_recovered(solver, model, posed, coefficients):
     seen = posed(model, head_pose(12, -5, 3), CAMERA, activated(**coefficients))
     found = solver.solve(seen.landmarks, seen.depth, CAMERA, iterations=20).expression
     for name, value in coefficients.items():
@@ -103,7 +103,7 @@ def test_a_frame_that_follows_another_needs_few_steps(solver, model, posed):
     assert found.expression[EXPRESSION_NAMES.index("jawOpen")] == pytest.approx(0.3, abs=0.15)
 
 
-def test_some_wild_landmarks_do_little_harm(solver, model, posed):
+def test_outliers_among_landmarks_have_little_effect(solver, model, posed):
     truth = head_pose(-10, 5, 0)
     seen = posed(model, truth, CAMERA)
     spoiled = seen.landmarks.copy()
@@ -114,7 +114,7 @@ def test_some_wild_landmarks_do_little_harm(solver, model, posed):
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**16), scale=st.floats(0.25, 4.0))
-def test_no_landmarks_break_the_solver(solver, seed, scale):
+def test_the_solver_is_finite_for_random_landmarks(solver, seed, scale):
     rng = np.random.default_rng(seed)
     landmarks = (rng.normal(size=(478, 2)) * 100.0 * scale + 240.0).astype(np.float32)
     found = solver.solve(landmarks, rng.normal(size=478).astype(np.float32), CAMERA, iterations=5)
@@ -163,7 +163,7 @@ def test_the_expression_jacobian_agrees_with_finite_differences(solver, model, p
 
 
 @pytest.mark.parametrize("shut", [("Left",), ("Right",), ("Left", "Right")])
-def test_lids_that_meet_close_the_eye_and_others_stay_open(model, posed, shut):
+def test_meeting_lids_close_the_eye_and_others_stay_open(model, posed, shut):
     seen = posed(model, head_pose(5, 0, 0), CAMERA, activated(**{f"eyeBlink{side}": 1.0 for side in shut}))
     found = close_eyes(activated(eyeSquintLeft=0.5), seen.landmarks)
     for side in ("Left", "Right"):

@@ -44,7 +44,7 @@ def test_exposure_and_clipping(astronaut, landmarks):
     assert blown.clipped > 0.5
 
 
-def test_a_face_outside_of_the_image_is_worth_nothing(astronaut, landmarks):
+def test_a_face_outside_of_the_image_has_no_quality(astronaut, landmarks):
     found = image_quality(astronaut, landmarks + np.float32(2000.0))
     assert found.sharpness == 0.0
     assert found.clipped == 1.0
@@ -59,7 +59,7 @@ def test_the_oval_holds_the_face_and_grows(landmarks):
     assert areas == sorted(areas)
 
 
-def test_no_hand_no_occlusion_and_the_person_is_told_from_the_background(astronaut, landmarks):
+def test_no_occlusion_without_hands_and_the_person_is_segmented(astronaut, landmarks):
     with HandOcclusion() as hands:
         assert hands.share(astronaut, landmarks) == 0.0
     segmenter = PersonSegmenter()

@@ -55,14 +55,14 @@ def test_a_rendered_head_is_tracked(model, tracker):
     assert found[0].quality.occlusion == 0.0
 
 
-def test_an_open_mouth_is_seen(model, tracker):
+def test_an_open_mouth_is_tracked(model, tracker):
     closed = tracker.analyse(rendered(model, 0.0))
     opened = tracker.analyse(rendered(model, 0.0, jaw_open=0.6))
     jaw = EXPRESSION_NAMES.index("jawOpen")
     assert opened.expression[jaw] > closed.expression[jaw] + 0.25
 
 
-def test_status_follows_who_is_there(model, tracker, astronaut):
+def test_the_status_follows_the_faces_of_the_frame(model, tracker, astronaut):
     tracker.reset()
     frame = np.full((512, 1024, 3), 120, np.uint8)
     alone, joined, empty = frame.copy(), frame.copy(), frame
@@ -77,7 +77,7 @@ def test_status_follows_who_is_there(model, tracker, astronaut):
     assert statuses == [FaceStatus.OK, FaceStatus.SEVERAL_FACES, FaceStatus.NO_FACE, FaceStatus.OK]
 
 
-def test_another_person_is_told_apart_and_the_first_is_welcome_again(model, astronaut):
+def test_another_person_is_detected_and_the_first_recognised_again(model, astronaut):
     tracker = FrameTracker(model)
     head = np.full((512, 512, 3), 77, np.uint8)
     head[16:496] = rendered(model, 0.0)[:, 64:576]
@@ -94,7 +94,7 @@ def test_another_person_is_told_apart_and_the_first_is_welcome_again(model, astr
     assert statuses == [FaceStatus.OK, FaceStatus.OTHER_PERSON, FaceStatus.OK]
 
 
-def test_a_image_of_another_layout_is_refused(tracker):
+def test_an_image_of_another_layout_is_refused(tracker):
     with pytest.raises(InputError):
         tracker.track(np.zeros((10, 10), np.uint8), 0.0)
     with pytest.raises(InputError):
@@ -110,7 +110,7 @@ def test_the_focal_length_moves_the_head_away(model, astronaut):
     assert far == pytest.approx(2.0 * near, rel=0.1)
 
 
-def test_a_hand_before_the_face_is_seen(model, shared):
+def test_a_hand_in_front_of_the_face_is_an_occlusion(model, shared):
     tracker = FrameTracker(model)
     occlusion = {}
     with av.open(str(shared / "clips" / "pyfeat_WolfgangLanger_Pexels.mp4")) as clip:
@@ -125,7 +125,7 @@ def test_a_hand_before_the_face_is_seen(model, shared):
     assert all(share == 0.0 for index, share in occlusion.items() if index <= 50 or index >= 245)
 
 
-def test_smoothing_steadies_rest_and_follows_motion():
+def test_smoothing_reduces_noise_and_follows_motion():
     smooth = OneEuroFilter(OneEuroSettings(rest_cutoff_hz=1.0, speed_gain=5.0))
     rng = np.random.default_rng(0)
     still = [smooth(rng.normal(0.0, 0.01, 1), index * FRAME_S)[0] for index in range(100)]
@@ -135,7 +135,7 @@ def test_smoothing_steadies_rest_and_follows_motion():
     assert moved == sorted(moved)
 
 
-def test_time_that_stands_still_changes_nothing():
+def test_a_constant_time_changes_nothing():
     smooth = OneEuroFilter(OneEuroSettings(rest_cutoff_hz=1.0, speed_gain=5.0))
     smooth(np.zeros(2), 1.0)
     assert smooth(np.ones(2), 1.0) == pytest.approx(np.zeros(2))

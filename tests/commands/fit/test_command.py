@@ -38,9 +38,9 @@ KEYFRAMES = 5
 MOVIE_S = 0.2
 MAP_RESOLUTION = 128
 STALE = ("099.obj", "099_input.png", "holdout/099_input.png")
-"""What an earlier fit left in the folder."""
+"""Name of a file of an earlier fit in the folder."""
 SKIN, LIPS, EYES = (0.45, 0.26, 0.19), (0.35, 0.11, 0.1), (0.6, 0.6, 0.6)
-"""Linear albedos, enough for the tracker to see a face."""
+"""Linear albedos with which the tracker detects a face."""
 
 
 def painted_maps(model: MorphableModel) -> ReflectanceMaps:
@@ -72,7 +72,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True, scope="module")
 def small():
-    """Fewer keyframes and a shorter turntable: the same course in less time."""
+    """Fewer keyframes and a shorter turntable, to save time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selection, "KEYFRAMES", KEYFRAMES)
         patch.setattr(turntable, "SECONDS", MOVIE_S)
@@ -102,7 +102,7 @@ def folder(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_folder_holds_all_that_was_promised(folder: Path):
+def test_the_folder_contains_all_documented_files(folder: Path):
     names = {path.name for path in folder.iterdir()}
     assert {"avatar.glb", "avatar.safetensors", "report.json", "turntable.mp4", "holdout"} <= names
     assert {"diffuse.png", "specular.png", "normal.png"} <= names
@@ -124,14 +124,14 @@ def test_folder_holds_all_that_was_promised(folder: Path):
         assert container.streams.video[0].frames == round(MOVIE_S * turntable.RATE_HZ)
 
 
-def test_report_lists_the_files_that_were_written(folder: Path):
+def test_the_report_lists_the_written_files(folder: Path):
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     listed = json.loads((folder / "report.json").read_text())["files"]
     assert len(listed) == len(set(listed))
     assert set(listed) == files - {"notes.txt"}
 
 
-def test_outputs_of_a_fit_are_not_its_next_photos(folder: Path, clip: Path, capsys: pytest.CaptureFixture[str]):
+def test_outputs_of_a_fit_are_not_taken_for_photos(folder: Path, clip: Path, capsys: pytest.CaptureFixture[str]):
     assert run("fit", folder, "--out", folder.parent / "other") == 2
     assert "only images that an earlier fit wrote" in capsys.readouterr().err
     assert run("fit", clip, folder, "--out", folder) == 2
@@ -149,7 +149,7 @@ def test_held_out_frames_are_scored(folder: Path):
     assert held_out["median"]["covered"] > 0.9
 
 
-def test_report_says_what_was_found(folder: Path):
+def test_the_report_contains_estimates_and_timings(folder: Path):
     report = json.loads((folder / "report.json").read_text())
     assert report["version"] == 1
     assert report["inputs"] == ["head.mp4"]
@@ -176,7 +176,7 @@ def test_no_held_out_frame_is_a_keyframe(folder: Path):
     assert not fitted & held_out
 
 
-def test_mesh_lies_where_its_picture_shows_the_head(folder: Path):
+def test_the_projected_mesh_covers_the_mask(folder: Path):
     entry = json.loads((folder / "report.json").read_text())["keyframes"][0]
     lines = (folder / f"{entry['name']}.obj").read_text().splitlines()
     x, y, z = np.array([line.split()[1:] for line in lines if line.startswith("v ")], float).T
@@ -191,7 +191,7 @@ def test_mesh_lies_where_its_picture_shows_the_head(folder: Path):
     assert abs(rows[inside].min() - drawn_rows.min()) < 4
 
 
-def test_ctrl_c_keeps_what_was_found(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_ctrl_c_writes_the_avatar_so_far(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     refine = IncrementalFitter.refine
 
     def interrupted(fitter: IncrementalFitter, budget_s: float) -> RoundReport:
@@ -213,7 +213,7 @@ def expression_frames(store: Path) -> list[str]:
     return [picture.key for picture in state.expression_frames]
 
 
-def test_session_goes_on_where_it_stopped(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_session_is_continued(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     store = tmp_path / "session"
     assert run("fit", clip, "--out", tmp_path / "first", "--seconds", "0", "--session", store) == 0
     kept = expression_frames(store)

@@ -1,4 +1,4 @@
-"""No file of the user's is removed or replaced, and a folder that cannot be written is refused before the fit."""
+"""Check of the output folder: no file of the user is replaced; folders that cannot be written are refused."""
 
 import json
 import os
@@ -10,11 +10,11 @@ from fitme.commands.fit.output_check import check_folder, check_inputs
 from fitme.errors import InputError
 
 NAMES = ("a:b", "two words", "-dash", "портрет", "[bold]", "100%d")
-"""Folders that are as good as any other."""
+"""Names of valid folders."""
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_new_folder_is_accepted_and_not_made(tmp_path: Path, name: str):
+def test_a_new_folder_is_accepted_and_not_created(tmp_path: Path, name: str):
     check_folder(tmp_path / name / "inner")
     assert not (tmp_path / name).exists()
 
@@ -31,13 +31,13 @@ def test_a_file_that_no_fit_wrote_is_not_replaced(tmp_path: Path, name: str):
     assert (tmp_path / name).read_bytes() == b"the user's own" or name == "report.json"
 
 
-def test_other_files_are_no_hindrance(tmp_path: Path):
+def test_other_files_are_allowed(tmp_path: Path):
     for name in ("notes.txt", "me.jpg", "holdout.txt"):
         (tmp_path / name).touch()
     check_folder(tmp_path)
 
 
-def test_what_is_no_folder_is_refused(tmp_path: Path):
+def test_a_file_or_a_broken_link_is_refused(tmp_path: Path):
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     (tmp_path / "out").mkdir()

@@ -1,4 +1,4 @@
-"""The settings file of `fitme fit` that is shipped, and what the command makes of a file and of options."""
+"""Settings of `fitme fit`: the shipped file, other files, and options of the command line."""
 
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_shipped_file_holds_the_defaults_of_every_setting() -> None:
     assert keys_of(yaml.safe_load(FILE.read_text())) == names_of(FitCommandSettings())
 
 
-def test_every_line_of_the_shipped_file_has_a_word() -> None:
+def test_every_line_of_the_shipped_file_has_a_comment() -> None:
     lines = [line for line in FILE.read_text().splitlines() if not line.startswith("#")]
     assert all(line.partition("  # ")[2] for line in lines)
 
@@ -65,7 +65,7 @@ def test_options_override_the_file_and_the_file_overrides_the_defaults(tmp_path:
         ("networks: {identity: face}", r"networks\.identity: .*face"),
     ],
 )
-def test_mistakes_name_file_and_key(tmp_path: Path, text: str, words: str) -> None:
+def test_errors_name_file_and_key(tmp_path: Path, text: str, words: str) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError, match=words):

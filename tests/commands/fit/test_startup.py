@@ -1,4 +1,4 @@
-"""The start of `fitme fit` imports what it needs, and nothing that it could do without."""
+"""Start of `fitme fit`: imports only the libraries that it needs."""
 
 import gc
 import json
@@ -14,26 +14,26 @@ SLOW_LIBRARIES = {"numpy", "torch", "numba", "scipy", "mediapipe", "cv2", "av", 
 
 
 def modules_after(code: str) -> set[str]:
-    """Names of the modules that a fresh process holds after running `code`, of packages and of what is in them."""
+    """Names of the modules that a new process has imported after running `code`."""
     listing = f"{code}\nimport json, sys\nprint(json.dumps([name for name in sys.modules if sys.modules[name]]))"
     run = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, timeout=120, check=True)
     return set(json.loads(run.stdout.splitlines()[-1]))
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"], ["fit", "--device", "abacus", "a.jpg"]])
-def test_the_command_line_answers_without_slow_libraries(arguments: list[str]):
+def test_the_command_line_does_not_import_slow_libraries(arguments: list[str]):
     asked = f"import contextlib, sys, fitme.cli\nsys.argv = {['fitme', *arguments]}\n"
     loaded = modules_after(f"{asked}with contextlib.suppress(SystemExit):\n    fitme.cli.main()")
     assert not loaded & SLOW_LIBRARIES
 
 
-def test_a_photo_is_looked_at_before_torch_is_imported():
+def test_faces_are_detected_before_torch_is_imported():
     loaded = modules_after("import fitme.commands.fit.startup")
     assert "mediapipe.python.solutions.face_mesh" in loaded
     assert not loaded & (SLOW_LIBRARIES - {"numpy", "mediapipe", "cv2"})
 
 
-def test_a_first_avatar_waits_for_nothing_that_only_the_last_one_needs():
+def test_the_fit_does_not_import_libraries_of_the_output():
     loaded = modules_after("import fitme.commands.fit.pipeline")
     assert {"torch", "numba", "fitme.fit.fitter", "fitme.track.tracker"} <= loaded
     assert not loaded & {"av", "zarr", "icechunk", "matplotlib", "sounddevice", "onnxruntime", "torch._dynamo"}
@@ -48,9 +48,9 @@ def test_a_first_avatar_waits_for_nothing_that_only_the_last_one_needs():
     }
 
 
-def test_nothing_is_collected_at_the_start_and_everything_afterwards():
+def test_garbage_is_collected_only_after_the_start():
     class Ring:
-        """Refers to itself, so that only the collector can take it."""
+        """Refers to itself, so that only the garbage collector frees it."""
 
         alive = 0
 
@@ -71,7 +71,7 @@ def test_nothing_is_collected_at_the_start_and_everything_afterwards():
 
 
 def test_time_is_counted_from_the_start_of_the_process():
-    """To a few clock ticks, of which a hundred make a second."""
+    """With an error of a few clock ticks of 10 ms."""
     code = (
         "import time\nfrom fitme.commands.fit.stopwatch import Stopwatch\n"
         "watch = Stopwatch()\nbefore = watch.total\ntime.sleep(0.1)\nprint(before, watch.total - before)"
