@@ -12,7 +12,7 @@ from fitme.geometry import Camera, HeadPose
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
-from fitme.render.occlusion import head_occlusion, mouth_shade
+from fitme.render.occlusion import head_occlusion, mouth_occlusion
 from fitme.render.renderer import render
 from fitme.shape.expressions import EXPRESSION_COUNT
 from fitme.shape.model_file import load_default_model
@@ -45,7 +45,7 @@ def forward_fps() -> list[BenchmarkRow]:
 
 def _forward_rows(model: MorphableModel, maps: ReflectanceMaps, light: Light, *, threads: int) -> list[BenchmarkRow]:
     renderer = ForwardRenderer(
-        model, PICTURE_PX, occlusion=head_occlusion(model), mouth=mouth_shade(model), threads=threads
+        model, PICTURE_PX, occlusion=head_occlusion(model), mouth=mouth_occlusion(model), threads=threads
     )
     renderer.set_maps(maps)
     camera = Camera.centered(FOCAL_PER_SIZE * PICTURE_PX, PICTURE_PX, PICTURE_PX)

@@ -1,4 +1,4 @@
-"""A binary glTF 2.0 file in the making: buffer views, accessors, images and the container around them.
+"""Builder and reader of binary glTF 2.0 files: buffer views, accessors, images and the container around them.
 
 Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
 """
@@ -24,7 +24,7 @@ _ALIGNMENT_BYTES = 4
 
 
 class GlbBuilder:
-    """Collects binary data and the JSON that describes it; `to_bytes` puts them into one file."""
+    """Builder of the binary chunk and of its JSON description; `to_bytes` joins them into one file."""
 
     def __init__(self) -> None:
         self._binary = bytearray()
@@ -39,9 +39,9 @@ class GlbBuilder:
         return self._append(accessor)
 
     def morph_attribute(self, values: Float32Array, moved: BoolArray, *, bounds: bool = False) -> int:
-        """Accessor of displacements (N, C) that are taken for zero except at the vertices `moved` (N,).
+        """Accessor of displacements (N, C), which are set to zero except at the vertices in the mask `moved` (N,).
 
-        Stored sparsely where that is smaller, and without any data where nothing moves.
+        Stored sparsely where this is smaller, and without any data where no vertex moves.
         """
         values = np.where(moved[:, None], values, np.float32(0))
         indices = np.flatnonzero(moved)
@@ -77,7 +77,7 @@ class GlbBuilder:
         return len(self._images) - 1
 
     def to_bytes(self, scene: Json) -> bytes:
-        """The file. `scene` holds every property of the glTF but the buffers, their views, accessors and images."""
+        """File content. `scene` holds all properties of the glTF except buffers, their views, accessors and images."""
         document = {
             **scene,
             "images": self._images,
@@ -113,7 +113,7 @@ class GlbBuilder:
 
 
 def read_glb(content: bytes) -> tuple[Json, bytes]:
-    """The JSON and the binary chunk of a binary glTF file. Raises ValueError if it is none."""
+    """JSON and binary chunk of a binary glTF file. Raises ValueError for other content."""
     if len(content) < 20 or struct.unpack_from("<I", content)[0] != _MAGIC:
         raise ValueError("not a binary glTF file")
     length, kind = struct.unpack_from("<II", content, 12)
@@ -124,7 +124,7 @@ def read_glb(content: bytes) -> tuple[Json, bytes]:
 
 
 def _index_type(vertex_count: int) -> np.dtype[Any]:
-    # The largest code is kept free: it restarts primitives.
+    # The largest index is reserved: it restarts primitives.
     return np.dtype("<u2") if vertex_count < 0xFFFF else np.dtype("<u4")
 
 

@@ -1,4 +1,4 @@
-"""Posed meshes as Wavefront OBJ files, in the frame of the camera that saw them."""
+"""Posed meshes as Wavefront OBJ files, in the frame of the camera."""
 
 from pathlib import Path
 
@@ -10,11 +10,13 @@ from fitme.shape.morphable_model import MorphableModel
 
 
 def write_obj(model: MorphableModel, vertices: Float32Array, pose: HeadPose, path: Path) -> None:
-    """Write a head as the camera sees it.
+    """Write a posed head in OpenCV's camera frame (x right, y down, z forward), metres.
 
-    `vertices` (V, 3) are in the model frame, metres. The file holds them in OpenCV's camera frame (x right, y down, z
-    forward), metres, so that a pinhole projection lands on the frame. Texture coordinates have (0, 0) at the bottom
-    left, as OBJ has it; faces are counter-clockwise from outside.
+    A pinhole projection of the file's vertices matches the frame that the head was fitted to. Texture coordinates have
+    (0, 0) at the bottom left, OBJ's convention; faces are counter-clockwise from outside.
+
+    :param vertices: (V, 3) model frame, metres.
+    :param pose: model to view.
     """
     extrinsics = pose.opencv_extrinsics()
     camera = vertices @ extrinsics[:3, :3].T + extrinsics[:3, 3]

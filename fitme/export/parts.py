@@ -1,4 +1,4 @@
-"""The head cut into the parts that become glTF primitives: one vertex for each texture coordinate it is used with."""
+"""Parts of the head that become glTF primitives: one vertex for each pair of model vertex and texture coordinate."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,33 +9,33 @@ from fitme.arrays import BoolArray, Float32Array, Int64Array
 from fitme.shape.morphable_model import MorphableModel
 
 _DEGENERATE = 1e-3
-"""Length below which the projection of a unit tangent says nothing."""
+"""Length below which the projection of a unit tangent has no usable direction."""
 _STEEP = 0.9
-"""Share of the x axis in a normal from which another axis is used to find a perpendicular."""
+"""Absolute x component of a unit normal from which the y axis replaces the x axis in the cross product."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some triangles of the model with a vertex buffer of their own."""
+    """Subset of the model's triangles with its own vertex buffer."""
 
     source: Int64Array
-    """(N,) vertex of the model that each vertex of the part is a copy of."""
+    """(N,) index of the model's vertex that each vertex of the part copies."""
     uv_source: Int64Array
-    """(N,) its texture vertex in the model."""
+    """(N,) index of its texture vertex in the model."""
     uv: Float32Array
     """(N, 2) texture coordinates, (0, 0) at the top left."""
     triangles: Int64Array
-    """(F, 3) corners as vertices of the part."""
+    """(F, 3) corners as indices into the part's vertices."""
 
 
 def part_of_regions(model: MorphableModel, regions: Collection[int]) -> Part:
-    """The triangles whose region is among `regions`."""
+    """Part made of the triangles whose region is among `regions`."""
     chosen = np.isin(model.triangle_region.numpy(), list(regions))
     return _part(model, chosen)
 
 
 def part_of_vertices(model: MorphableModel, vertices: Int64Array) -> Part:
-    """The triangles all of whose corners are among `vertices`."""
+    """Part made of the triangles whose three corners are all among `vertices`."""
     member = np.zeros(len(model.mean), bool)
     member[vertices] = True
     return _part(model, member[model.triangles.numpy()].all(1))
@@ -49,10 +49,12 @@ def _part(model: MorphableModel, chosen: BoolArray) -> Part:
 
 
 def tangents(part: Part, along_u: Float32Array, normals: Float32Array) -> Float32Array:
-    """(N, 4) tangents of a part as glTF has them: perpendicular to the normals, and the sign of the bitangent.
+    """Tangents (N, 4) of a part in glTF's convention: unit, perpendicular to the normals, and the bitangent's sign.
 
-    `along_u` (T, 4) are `fitme.render.tangents.vertex_tangents` of the model, `normals` (N, 3) the part's. Where the
-    texture coordinates are degenerate the tangent is any perpendicular of the normal.
+    Where the texture coordinates are degenerate, an arbitrary perpendicular of the normal replaces the tangent.
+
+    :param along_u: (T, 4) `fitme.render.tangents.vertex_tangents` of the model.
+    :param normals: (N, 3) unit normals of the part.
     """
     raw = along_u[part.uv_source]
     tangent = raw[:, :3] - normals * (raw[:, :3] * normals).sum(1, keepdims=True)

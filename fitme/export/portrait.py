@@ -13,7 +13,7 @@ from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, head_rotati
 from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
-from fitme.render.occlusion import head_occlusion, mouth_shade
+from fitme.render.occlusion import head_occlusion, mouth_occlusion
 from fitme.shape.expressions import EXPRESSION_COUNT, EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
 
@@ -82,7 +82,7 @@ def portrait_renderer(avatar: Avatar, model: MorphableModel, resolution: int) ->
     """A renderer of square images of the avatar, `resolution` pixels a side."""
     shininess, occlusion = head_shininess(model), head_occlusion(model)
     renderer = ForwardRenderer(
-        model, resolution, shininess=shininess, occlusion=occlusion, mouth=mouth_shade(model), shadows=True
+        model, resolution, shininess=shininess, occlusion=occlusion, mouth=mouth_occlusion(model), shadows=True
     )
     renderer.set_maps(avatar.maps)
     return renderer

@@ -18,7 +18,7 @@ from fitme.reflectance.modality import MODALITIES, Encoding, Modality
 
 
 def texture_codes(modality: Modality, maps: ReflectanceMaps) -> UInt8Array:
-    """(H, W, 3), or (H, W) of one channel: the modality's map of the first of the batch, as 8-bit files have it."""
+    """8-bit values of a modality's map, the first of the batch: (H, W, 3), or (H, W) of one channel."""
     values = maps.by_name()[modality.name][0].detach().cpu().numpy()
     if modality.encoding is Encoding.COLOR:
         codes = linear_to_bytes(values)
@@ -30,12 +30,12 @@ def texture_codes(modality: Modality, maps: ReflectanceMaps) -> UInt8Array:
 
 
 def alpha_codes(codes: UInt8Array) -> UInt8Array:
-    """(H, W, 2) white with a texture (H, W) as its alpha, where glTF looks for a specular factor."""
+    """White with a texture (H, W) as alpha, (H, W, 2): glTF reads the specular factor from the alpha channel."""
     return np.stack([np.full_like(codes, 255), codes], -1)
 
 
 def png(codes: UInt8Array) -> bytes:
-    """PNG file of an image (H, W) or (H, W, C): grey, grey with alpha, RGB."""
+    """PNG file of an image (H, W) or (H, W, C), uint8: grey, grey with alpha, RGB."""
     buffer = io.BytesIO()
     Image.fromarray(codes).save(buffer, "PNG")
     return buffer.getvalue()
@@ -48,6 +48,6 @@ def write_textures(maps: ReflectanceMaps, folder: Path) -> None:
 
 
 def _codes(values: Float32Array) -> UInt8Array:
-    """Values in [0, 1] spread over 0..255."""
+    """Values in [0, 1] as 8-bit codes 0 to 255, rounded."""
     codes: UInt8Array = np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
     return codes

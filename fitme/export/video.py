@@ -1,4 +1,4 @@
-"""Writing videos that browsers and players open."""
+"""Writer of MP4 videos for browsers and players."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -10,14 +10,14 @@ import numpy as np
 from fitme.arrays import UInt8Array
 
 _CODECS = ("libx264", "h264", "libopenh264", "mpeg4")
-"""Encoders in the order of preference; the last one is part of every FFmpeg."""
+"""Encoders in order of preference; every build of FFmpeg has the last one."""
 _OPTIONS = {"libx264": {"crf": "20", "preset": "veryfast"}, "mpeg4": {"qscale": "3"}}
 
 
 def write_mp4(frames: Iterable[UInt8Array], rate_hz: int, path: Path) -> None:
     """Encode images (H, W, 3), sRGB, of one even size, as H.264 where there is an encoder, else as MPEG-4 Part 2.
 
-    The images are taken one at a time.
+    The iterable is consumed one image at a time.
     """
     name = _encoder()
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
@@ -34,6 +34,7 @@ def write_mp4(frames: Iterable[UInt8Array], rate_hz: int, path: Path) -> None:
 
 
 def _encoder() -> str:
+    """Name of the first of `_CODECS` that this FFmpeg can encode with."""
     for name in _CODECS[:-1]:
         try:
             av.codec.Codec(name, "w")

@@ -11,8 +11,8 @@ from fitme.metrics.similarity import image_psnr
 from fitme.track.identity import IdentityEmbedder
 from fitme.track.observation import FaceObservation
 
-ERODED_BY_PX = 7
-"""Side of the square by which the oval is eroded, so that its edge does not count."""
+EROSION_PX = 7
+"""Side of the square that erodes the face's oval, so that its edge is not scored."""
 COVERED_FROM = 128
 """Value of an 8-bit mask from which a pixel counts as covered."""
 
@@ -22,7 +22,7 @@ class FrameScore:
     """Agreement of one render with its frame."""
 
     psnr_db: float
-    """Peak signal-to-noise ratio of 8-bit sRGB over the eroded oval; what the render leaves uncovered is black."""
+    """Peak signal-to-noise ratio of 8-bit sRGB over the eroded oval; uncovered pixels count as black."""
     identity: float
     """L2 distance between the embeddings of the frame and of the frame with the render pasted in."""
     covered: float
@@ -37,9 +37,11 @@ def score_frame(
     :param image: (H, W, 3) sRGB, the frame.
     :param render: (H, W, 3) sRGB; mask: (H, W) its coverage, 255 where full.
     """
+    # Uncovered pixels are black, so that a render cannot improve its score by leaving out the face.
     region = face_region(observation)
     drawn = mask >= COVERED_FROM
     filled = np.where(drawn[..., None], render, 0).astype(np.uint8)
+    # The embedder needs a whole image with hair and background: paste the render into the frame.
     composite = image.copy()
     composite[region] = filled[region]
     return FrameScore(
@@ -50,9 +52,9 @@ def score_frame(
 
 
 def face_region(observation: FaceObservation) -> BoolArray:
-    """(H, W) the face's oval without its edge."""
+    """Mask (H, W) of the face's oval, eroded by `EROSION_PX`."""
     oval = observation.face_mask().astype(np.uint8)
-    return np.asarray(cv2.erode(oval, np.ones((ERODED_BY_PX, ERODED_BY_PX), np.uint8)) > 0)
+    return np.asarray(cv2.erode(oval, np.ones((EROSION_PX, EROSION_PX), np.uint8)) > 0)
 
 
 def identity_distance(
@@ -63,7 +65,7 @@ def identity_distance(
 
 
 def median_score(scores: Sequence[FrameScore]) -> FrameScore:
-    """Median of each figure. Raises ValueError without scores."""
+    """Median of each field over frames. Raises ValueError without scores."""
     if not scores:
         raise ValueError("no frames were scored")
     return FrameScore(

@@ -1,6 +1,6 @@
-"""PSNR and SSIM of albedo maps and of images, over the pixels that count; sRGB-encoded, as people see them.
+"""PSNR and SSIM of albedo maps and of images, sRGB-encoded, over a mask or region.
 
-SSIM is scikit-image's, which training and the benchmarks need and a fit does not: it is imported on the first call.
+SSIM is scikit-image's, a dependency of training and benchmarks but not of a fit: imported on the first call.
 """
 
 import math
@@ -26,42 +26,42 @@ def decibels(mean_square: float, peak: float) -> float:
     return 10.0 * math.log10(peak**2 / mean_square)
 
 
-def psnr(found: Tensor, wanted: Tensor, mask: Tensor | None = None) -> Tensor:
+def psnr(estimate: Tensor, reference: Tensor, mask: Tensor | None = None) -> Tensor:
     """PSNR in dB (B,) between linear albedos (B, H, W, C).
 
-    :param mask: (H, W) weights in [0, 1] of the texels; all count alike if None.
+    :param mask: (H, W) weights in [0, 1] of the texels; uniform if None.
     """
-    error = (linear_to_srgb(found) - linear_to_srgb(wanted)).square().mean(-1)  # (B, H, W)
+    error = (linear_to_srgb(estimate) - linear_to_srgb(reference)).square().mean(-1)  # (B, H, W)
     mean = error.mean((1, 2)) if mask is None else (error * mask).sum((1, 2)) / mask.sum()
     return -10.0 * mean.clamp(min=_SMALLEST_ERROR).log10()
 
 
-def ssim(found: Tensor, wanted: Tensor, mask: Tensor | None = None) -> Tensor:
+def ssim(estimate: Tensor, reference: Tensor, mask: Tensor | None = None) -> Tensor:
     """Structural similarity (B,) of linear albedos (B, H, W, C), mean over channels and texels. Carries no gradient.
 
-    :param mask: (H, W) weights in [0, 1] of the texels; all count alike if None.
+    :param mask: (H, W) weights in [0, 1] of the texels; uniform if None.
     """
-    pairs = zip(*(linear_to_srgb(maps).detach().cpu().double().numpy() for maps in (found, wanted)), strict=True)
+    pairs = zip(*(linear_to_srgb(maps).detach().cpu().double().numpy() for maps in (estimate, reference)), strict=True)
     weights = None if mask is None else mask.cpu().numpy()
     means = [np.average(_ssim_map(*pair, peak=1.0), weights=weights) for pair in pairs]
-    return torch.tensor(np.array(means), dtype=found.dtype, device=found.device)
+    return torch.tensor(np.array(means), dtype=estimate.dtype, device=estimate.device)
 
 
-def image_psnr(found: UInt8Array, wanted: UInt8Array, region: BoolArray) -> float:
-    """PSNR in dB of sRGB images (H, W, 3) over a region (H, W); NaN where that is empty."""
+def image_psnr(estimate: UInt8Array, reference: UInt8Array, region: BoolArray) -> float:
+    """PSNR in dB of sRGB images (H, W, 3) over a region (H, W); NaN if the region is empty."""
     if not region.any():
         return math.nan
-    difference = wanted[region].astype(np.float64) - found[region]
+    difference = reference[region].astype(np.float64) - estimate[region]
     return decibels(max(float((difference**2).mean()), _SMALLEST_IMAGE_ERROR), FULL_SCALE)
 
 
-def image_ssim(found: UInt8Array, wanted: UInt8Array, region: BoolArray) -> float:
+def image_ssim(estimate: UInt8Array, reference: UInt8Array, region: BoolArray) -> float:
     """Structural similarity of sRGB images (H, W, 3) over a region (H, W), outside of which both count as black."""
-    # The region's bounding box is all that its pixels' windows see, but for black.
+    # Outside the region's bounding box all pixels are black in both images and need no windows.
     rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
     window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     inside = region[window]
-    pair = [np.where(inside[..., None], image[window], 0).astype(np.float64) for image in (found, wanted)]
+    pair = [np.where(inside[..., None], image[window], 0).astype(np.float64) for image in (estimate, reference)]
     return float(_ssim_map(*pair, peak=FULL_SCALE)[inside].mean())
 
 

@@ -1,4 +1,4 @@
-"""Light that falls on a head: spherical-harmonics irradiance plus directional lights, in view space."""
+"""Lighting of a head: spherical-harmonics irradiance plus directional lights, in view space."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How sharp the highlights of a head's parts are."""
+"""Blinn-Phong shininess of the regions of a head."""
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ REGION_SHININESS = {
     Region.LIPS: 40.0,
     Region.MOUTH_INTERIOR: 40.0,
 }
-"""Blinn-Phong exponents of what is wet or polished; everything else has `DEFAULT_SHININESS`."""
+"""Blinn-Phong exponents of wet or polished regions; all others have `DEFAULT_SHININESS`."""
 
 
 def head_shininess(model: MorphableModel) -> Tensor:

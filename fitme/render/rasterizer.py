@@ -28,8 +28,8 @@ class RasterizerBackend(Protocol):
         :param positions: (B, V, 4) clip-space vertices.
         :param triangles: (F, 3) int32 vertex indices.
         :param resolution: (H, W) pixels.
-        :returns: (B, H, W, 4): u, v (perspective-correct), z/w, triangle index + 1; zeros where nothing is. Gradients
-            of u and v reach `positions`; z/w and the index carry none.
+        :returns: (B, H, W, 4): u, v (perspective-correct), z/w, triangle index + 1; zeros where no triangle covers the
+            pixel. Gradients of u and v reach `positions`; z/w and the index carry none.
         """
         ...
 
@@ -39,7 +39,7 @@ class RasterizerBackend(Protocol):
         rast: Tensor,  # (B, H, W, 4)
         triangles: Tensor,  # (F, 3)
     ) -> Tensor:
-        """Interpolate vertex attributes: (B, H, W, C), zero where nothing is. Differentiable in attributes and rast.
+        """Interpolate vertex attributes: (B, H, W, C), zero in uncovered pixels. Differentiable in attributes and rast.
 
         `triangles` may index another vertex list than the one rasterized (texture coordinates with seams), face by
         face.
@@ -72,7 +72,7 @@ def select_backend(device: torch.device | str) -> RasterizerBackend:
     """Choose the backend for tensors on a device: numba kernels for the CPU, nvdiffrast for CUDA.
 
     :param device: a torch device, or one of `fitme.render.devices.DeviceName`.
-    :raises BackendError: nvdiffrast is needed and not installed, or nothing serves this device.
+    :raises BackendError: nvdiffrast is needed and not installed, or the device has no backend.
     """
     from fitme.errors import BackendError
 

@@ -1,7 +1,7 @@
-"""Constants of the reflection model of skin, for every renderer and for what exports or explains its results.
+"""Constants of the reflection model of skin, for every renderer and for exporters and documentation.
 
-The formulas are in `fitme.render.shading` for torch tensors, and in `fitme.render.cpu.samples` for compiled kernels:
-`fitme.render.cpu.shading`, with gradients, and `fitme.render.forward.shading`, in single precision.
+The formulas are in `fitme.render.shading` for torch tensors, and in `fitme.render.cpu.reflection_formulas` for compiled
+kernels: `fitme.render.cpu.shading`, with gradients, and `fitme.render.forward.shading`, in single precision.
 
 Outgoing light = occlusion (albedo * diffuse shading + specular albedo * specular shading), all linear. A specular
 albedo of 1 reflects 4 % at normal incidence, as a specular factor of 1 does in glTF's KHR_materials_specular.
@@ -30,25 +30,25 @@ NORMAL_REFLECTANCE = 0.04
 """Mirror reflectance at normal incidence of a dielectric of index 1.5."""
 GRAZING_REFLECTANCE = 0.2
 """Mirror reflectance of the surroundings at grazing incidence for a GGX roughness of 0.53, by integrating the lobe:
-facets hide each other there, so that skin is far from a mirror."""
+masking between facets keeps skin far from a mirror."""
 HEMISPHERICAL_REFLECTANCE = 0.092
-"""Fresnel reflectance of the same dielectric averaged over the cosine-weighted hemisphere: for light that was mixed
-without knowing the viewer."""
+"""Fresnel reflectance of the same dielectric averaged over the cosine-weighted hemisphere, for light without a
+known viewing direction."""
 DEFAULT_SHININESS = 24.0
 """Blinn-Phong exponent of skin: GGX roughness about 0.53."""
 DIFFUSE_NORMAL_SHARE = 0.5
-"""Share of the normal map in the normal of the diffuse term. Light scattered below the skin blurs its relief (Ma et al.
+"""Share of the normal map in the normal of the diffuse term. Subsurface scattering blurs its relief (Ma et al.
 2007, "Rapid Acquisition of Specular and Diffuse Normal Maps")."""
-LEAST_COSINE = 1e-3
+MIN_COSINE = 1e-3
 """Lower bound of the half vector's cosine, which keeps the gradient of the power finite; such a lobe is invisible."""
 SMALLEST_SQUARE = 1e-12
 """Lower bound of a squared length before its root."""
 
 
 def blinn_phong_factor(shininess: Tensor | float) -> Tensor | float:
-    """Scale of the Blinn-Phong lobe, (s + 8) / (8 pi) * pi: peaks grow as the lobe narrows, so that the reflected
-    energy stays (Akenine-Moeller et al., "Real-Time Rendering", 3rd ed., section 7.6). The pi is the one that `Light`
-    folds into its intensities.
+    """Normalisation of the Blinn-Phong lobe, (s + 8) / (8 pi) * pi: the narrower the lobe, the higher its peak, at
+    constant reflected energy (Akenine-Moeller et al., "Real-Time Rendering", 3rd ed., section 7.6). The factor pi is
+    included in the intensities of `Light`.
 
     :param shininess: exponent s > 0, a number or a tensor.
     """

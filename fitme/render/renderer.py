@@ -26,11 +26,11 @@ from fitme.render.tangents import vertex_tangents
 from fitme.shape.normals import vertex_normals
 
 Shade = Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor, Light], tuple[Tensor, Tensor, Tensor]]
-"""`shade_covered` or what replaces it."""
+"""`shade_covered`, or `fitme.render.cpu.shading.shade` on the CPU backend."""
 
 
 class TexturedMesh(Protocol):
-    """What the renderer needs of a model: which vertices make which triangle, in space and in the layout."""
+    """Topology that the renderer needs of a model: triangles in space and in the UV layout."""
 
     @property
     def triangles(self) -> Tensor:
@@ -55,7 +55,7 @@ class Rendering:
     image: Tensor
     """(B, H, W, 3) linear light over black; antialiased at silhouettes unless that was turned off."""
     mask: Tensor
-    """(B, H, W, 1) coverage in [0, 1], antialiased likewise: `image + (1 - mask) * background` composes."""
+    """(B, H, W, 1) coverage in [0, 1], antialiased as `image` is: `image + (1 - mask) * background` composes."""
     normals: Tensor
     """(B, H, W, 3) unit normals of the smooth surface, view space, without the normal map."""
     uv: Tensor
@@ -63,9 +63,9 @@ class Rendering:
     rast: Tensor
     """(B, H, W, 4) see `RasterizerBackend.rasterize`."""
     albedo: Tensor
-    """(B, H, W, 3) diffuse albedo."""
+    """(B, H, W, 3) linear diffuse albedo."""
     diffuse_shading: Tensor
-    """(B, H, W, 3) what the albedo is multiplied with, occlusion included."""
+    """(B, H, W, 3) irradiance / pi that multiplies the albedo, occlusion included."""
     specular: Tensor
     """(B, H, W, 3) reflected light, specular albedo and occlusion included; albedo * diffuse_shading + specular is the
     image before antialiasing."""
@@ -107,7 +107,7 @@ def render(
     diffuse_only: bool = False,
     antialias: bool = True,
     shadows: bool = True,
-    shown: Tensor | None = None,
+    visible_triangles: Tensor | None = None,
     backend: RasterizerBackend | None = None,
 ) -> Rendering:
     """Draw heads. Differentiable in every float tensor given, silhouettes included when antialiased.
@@ -118,12 +118,13 @@ def render(
     :param camera: one for all or one per image; all of one image size.
     :param maps: batch of B or 1.
     :param light: batch of B or 1.
-    :param focal_px: (B,) or scalar; replaces the cameras' focal length, for fits that look for it.
+    :param focal_px: (B,) or scalar; replaces the cameras' focal length, for fits that optimise it.
     :param shininess: Blinn-Phong exponent: a number, one per triangle (F,), or a map (B|1, Ht, Wt, 1) in the layout.
     :param occlusion: (V,) or (B, V) share of the surroundings' light that reaches each vertex, in [0, 1]; 1 if None.
     :param diffuse_only: leave out specular reflection and the normal map, at half the cost.
     :param shadows: let directional lights cast shadows; where they fall carries no gradient.
-    :param shown: (F, 3) int32 triangles to draw: the mesh's, those left out with three equal corners; all if None.
+    :param visible_triangles: (F, 3) int32 triangles to draw: the mesh's, culled ones with three equal corners; all if
+        None.
     :param backend: rasterizer; by default the one for the vertices' device.
     :raises ValueError: the cameras' image sizes differ.
     """
@@ -134,12 +135,14 @@ def render(
     raster = select_backend(vertices.device) if backend is None else backend
     batch = vertices.shape[0]
 
+    # 1. Visibility: the nearest triangle of each pixel.
     view = transform(rotation, translation, vertices)  # (B, V, 3)
     clip = clip_positions(view, cameras, focal_px)
-    rast = raster.rasterize(clip, model.triangles if shown is None else shown, resolution)
+    rast = raster.rasterize(clip, model.triangles if visible_triangles is None else visible_triangles, resolution)
 
-    reach = vertices.new_ones(batch, vertices.shape[1]) if occlusion is None else occlusion.expand(batch, -1)
-    corners = torch.cat([vertex_normals(view, model.triangles), view, reach[..., None]], -1)  # (B, V, 7)
+    # 2. Surface of each pixel: all vertex attributes in one interpolation, then the maps at its texture coordinates.
+    unoccluded = vertices.new_ones(batch, vertices.shape[1]) if occlusion is None else occlusion.expand(batch, -1)
+    corners = torch.cat([vertex_normals(view, model.triangles), view, unoccluded[..., None]], -1)  # (B, V, 7)
     surface = raster.interpolate(corners, rast, model.triangles)
     uv = raster.interpolate(model.uv.to(vertices)[None], rast, model.uv_triangles)
     by_name = maps.by_name()
@@ -150,6 +153,7 @@ def render(
         frames = vertex_tangents(view, model.triangles, model.uv, model.uv_triangles)
         tangents = raster.interpolate(frames, rast, model.uv_triangles)
 
+    # 3. Shading; with cast shadows one light at a time, since each has its own lit share.
     covered = (rast[..., 3:] > 0).to(vertices.dtype)
     shade = cpu_shading.shade if isinstance(raster, CpuBackend) else shade_covered
     exponent = _pixel_shininess(shininess, rast, uv, raster)
@@ -158,6 +162,7 @@ def render(
         diffuse, specular, smooth = _shade_each(shade, rast, surface, tangents, texels, exponent, light, lit)
     else:
         diffuse, specular, smooth = shade(rast, surface, tangents, texels, exponent, light)
+    # 4. Composition; antialiasing comes last, as it blends shaded colours across silhouettes.
     albedo = texels[..., :3] * covered
     image = torch.cat([albedo * diffuse + specular, covered], -1)
     if antialias:
@@ -166,13 +171,13 @@ def render(
 
 
 def _lit_shares(view: Tensor, triangles: Tensor, rast: Tensor, surface: Tensor, light: Light) -> Tensor:
-    """(B, H, W, L) share of each directional light that reaches a pixel's surface; 1 where there is none."""
+    """Share (B, H, W, L) of each directional light that reaches a pixel's surface; 1 in uncovered pixels."""
     covered = rast[..., 3] > 0
     shares = surface.new_ones(*rast.shape[:3], light.directions.shape[1])
     for item in range(rast.shape[0]):
-        seen = surface[item][covered[item]].detach()
+        points = surface[item][covered[item]].detach()  # (N, 7)
         directions = light.directions[item if light.directions.shape[0] > 1 else 0]
-        shares[item][covered[item]] = lit_shares(view[item], triangles, directions, seen[:, 3:6], unit(seen[:, :3]))
+        shares[item][covered[item]] = lit_shares(view[item], triangles, directions, points[:, 3:6], unit(points[:, :3]))
     return shares
 
 
@@ -180,7 +185,10 @@ def _shade_each(
     shade: Shade, rast: Tensor, surface: Tensor, tangents: Tensor | None, texels: Tensor, shininess: Tensor,
     light: Light, lit: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """The harmonics, then one directional light after the other by the share (B, H, W, L) that reaches a pixel."""
+    """Shade under the harmonics, then add each directional light times its share `lit` (B, H, W, L) at a pixel.
+
+    :returns: diffuse shading, specular light, smooth unit normals, each (B, H, W, 3).
+    """
     surroundings = Light(light.sh, light.directions[:, :0], light.colors[:, :0])
     diffuse, specular, smooth = shade(rast, surface, tangents, texels, shininess, surroundings)
     dark = torch.zeros_like(light.sh)
@@ -193,9 +201,8 @@ def _shade_each(
     return diffuse, specular, smooth
 
 
-def _pixel_shininess(
-    shininess: float | Tensor, rast: Tensor, uv: Tensor, raster: RasterizerBackend
-) -> Tensor:  # (B|1, H|1, W|1, 1)
+def _pixel_shininess(shininess: float | Tensor, rast: Tensor, uv: Tensor, raster: RasterizerBackend) -> Tensor:
+    """Blinn-Phong exponent of each pixel, (B|1, H|1, W|1, 1), from the forms that `render` takes."""
     if not isinstance(shininess, Tensor):
         return rast.new_full((1, 1, 1, 1), shininess)
     if shininess.dim() == 0:

@@ -13,7 +13,7 @@ from fitme.render.light import Light
 from fitme.render.reflection import (
     DEFAULT_SHININESS,
     GRAZING_REFLECTANCE,
-    LEAST_COSINE,
+    MIN_COSINE,
     NORMAL_REFLECTANCE,
     SH_COUNT,
     SH_NORMS,
@@ -34,7 +34,7 @@ def sh_basis(normals: Tensor) -> Tensor:
 
 
 def sh_irradiance_of_directional(direction: Tensor, color: Tensor) -> Tensor:
-    """Order-2 coefficients (..., 9, 3), in `Light`'s sense, of a directional light's clamped cosine.
+    """Order-2 coefficients (..., 9, 3), as `Light.sh` has them, of a directional light's clamped cosine.
 
     :param direction: (..., 3) unit vector towards the light.
     :param color: (..., 3) its intensity.
@@ -52,7 +52,7 @@ def sh_shading(normals: Tensor, sh: Tensor) -> Tensor:
 
 
 def diffuse_shading(normals: Tensor, light: Light) -> Tensor:
-    """Light that a white diffuse surface sends back: (B, ..., 3) at unit view-space normals (B, ..., 3)."""
+    """Irradiance / pi, which a white diffuse surface reflects: (B, ..., 3) at unit view-space normals (B, ..., 3)."""
     shading = sh_shading(normals, light.sh)
     if light.directions.shape[1] == 0:
         return shading
@@ -82,18 +82,18 @@ def blinn_phong(
     half_length = (half * half).sum(-1, keepdim=True).clamp(min=SMALLEST_SQUARE).sqrt()
     cos_half = (normals * half).sum(-1, keepdim=True) / half_length
     cos_light = (normals * direction).sum(-1, keepdim=True)
-    lobe = cos_half.clamp(min=LEAST_COSINE).pow(shininess)
+    lobe = cos_half.clamp(min=MIN_COSINE).pow(shininess)
     return NORMAL_REFLECTANCE * blinn_phong_factor(shininess) * lobe * cos_light.clamp(min=0.0)
 
 
 def ambient_reflectance(facing: Tensor) -> Tensor:
-    """Share of the surroundings' light that a specular albedo of 1 mirrors, of any shape.
+    """Share of ambient light that a specular albedo of 1 mirrors, in the shape of `facing`.
 
     Schlick's approximation of Fresnel's law ("An inexpensive BRDF model", 1994) between `NORMAL_REFLECTANCE` and
-    `GRAZING_REFLECTANCE`: little where skin faces the viewer, which matters on dark skin.
+    `GRAZING_REFLECTANCE`: low where skin faces the viewer, where any excess is visible on dark skin.
 
-    :param facing: cosine between normal and direction to the viewer; below 0, where only interpolated normals come,
-        it counts as 0.
+    :param facing: cosine between normal and direction to the viewer; values below 0, which only
+        interpolated normals reach, count as 0.
     """
     return NORMAL_REFLECTANCE + (GRAZING_REFLECTANCE - NORMAL_REFLECTANCE) * (1.0 - facing.clamp(0.0, 1.0)) ** 5
 
@@ -104,10 +104,10 @@ def specular_shading(
     light: Light,
     shininess: Tensor | float = DEFAULT_SHININESS,
 ) -> Tensor:
-    """Light that a surface of specular albedo 1 reflects towards the viewer: (B, ..., 3).
+    """Specular light of a surface of specular albedo 1 towards the viewer: (B, ..., 3), linear.
 
-    Blinn-Phong for each directional light. For the spherical harmonics, the irradiance seen in the mirror direction
-    times `ambient_reflectance`: order 2 is too smooth for highlights, but leaves the sheen that tells up from down.
+    Blinn-Phong for each directional light. For the spherical harmonics, irradiance / pi in the mirror direction times
+    `ambient_reflectance`: order 2 is too smooth for highlights, but keeps the broad specular gradient of the room.
 
     :param normals: unit, view space.
     :param to_viewer: unit, view space.
@@ -125,7 +125,7 @@ def specular_shading(
 
 
 def perturbed_normals(normals: Tensor, tangents: Tensor, mapped: Tensor) -> Tensor:
-    """Turn tangent-space normals into the space of a surface's normals: unit (..., 3).
+    """Transform tangent-space normals into the space of a surface's normals: unit (..., 3).
 
     :param normals: (..., 3) interpolated normals of the surface, unit.
     :param tangents: (..., 4) interpolated tangents, any length; the fourth number's sign is the frame's handedness, as

@@ -1,9 +1,9 @@
-"""Shadows that a head casts on itself under directional lights: the nose on a cheek, the brow on an eye, the chin.
+"""Self-shadowing of a head under directional lights: nose on cheek, brow on eye, chin on neck.
 
-One depth map from each light (Williams, "Casting curved shadows on curved surfaces", SIGGRAPH 1978), looked up with
-percentage-closer filtering (Reeves et al., SIGGRAPH 1987): comparisons are averaged over neighbouring texels, not
-depths, and each is with the plane that touches the surface, so that a surface that the light grazes does not shadow
-itself (Isidoro, "Shadow mapping: GPU-based tips and techniques", GDC 2006). Edges are as soft as under a small window.
+One depth map per light (Williams, "Casting curved shadows on curved surfaces", SIGGRAPH 1978) with percentage-closer
+filtering (Reeves et al., SIGGRAPH 1987): depth comparisons, not depths, are averaged over neighbouring texels. The
+receiver plane gives the depth at each neighbour, so that a surface at grazing light does not shadow itself (Isidoro,
+"Shadow mapping: GPU-based tips and techniques", GDC 2006). Penumbrae are as wide as under a small window.
 """
 
 from collections.abc import Callable
@@ -21,15 +21,15 @@ from fitme.render.cpu.kernel import relaxed_kernel
 SHADOW_MAP_PX = 384
 """Side of a light's depth map: texels of about a millimetre."""
 NORMAL_OFFSET_M = 0.001
-"""How far off the surface light is looked for, so that the map's steps shadow nothing."""
+"""Offset of a shaded point along its normal, against shadow acne from the map's depth steps."""
 DEPTH_BIAS_M = 0.002
-"""How much nearer to the light a surface must be to shadow another."""
+"""Distance by which an occluder must be nearer to the light than a receiver."""
 SOFT_TEXELS = 2
-"""Texels to each side of a point's own that are asked: edges are twice as wide, and one more."""
+"""Radius of the filter in texels: penumbrae are 2 `SOFT_TEXELS` + 1 texels wide."""
 STEEPEST = 0.15
-"""Cosine between light and normal below which a surface counts as no steeper."""
+"""Lower bound of the cosine between light and normal in the slope of the receiver plane."""
 FARTHEST_M = 1e9
-"""Depth of texels that show nothing."""
+"""Depth of empty texels."""
 
 _single = cast(Callable[[float], float], np.float32)
 _EDGE = _single(1e-4)
@@ -40,12 +40,12 @@ _BIAS, _STEEPEST = _single(DEPTH_BIAS_M), _single(-STEEPEST)
 
 @dataclass(frozen=True)
 class ShadowMaps:
-    """What each of L lights sees of a mesh."""
+    """Depth maps of a mesh from each of L directional lights."""
 
     depth: Float32Array
     """(L, S, S) metres along the light of the nearest surface, `FARTHEST_M` where there is none."""
     frame: Float32Array
-    """(L, 3, 4): columns, rows (texels) and depth (metres) of a point (x, y, z, 1) in the mesh's space."""
+    """(L, 3, 4) matrices from a point (x, y, z, 1) in the mesh's space to column, row (texels) and depth (metres)."""
 
 
 def shadow_maps(
@@ -54,7 +54,14 @@ def shadow_maps(
     directions: npt.NDArray[np.floating[Any]],  # (L, 3)
     resolution: int = SHADOW_MAP_PX,
 ) -> ShadowMaps:
-    """Look at a mesh, metres, whose faces turn outwards, from each light, by unit vectors towards it."""
+    """Draw the depth maps of a mesh from each light.
+
+    :param vertices: metres.
+    :param triangles: counter-clockwise from outside.
+    :param directions: unit vectors towards the lights.
+    :param resolution: side of a map in texels.
+    """
+    # The bounding sphere fits into a map from every direction.
     low, high = vertices.min(0), vertices.max(0)
     center = (low + high) / 2.0
     radius = float(np.linalg.norm(vertices - center, axis=1).max())
@@ -62,21 +69,22 @@ def shadow_maps(
     frame = np.empty((len(directions), 3, 4), np.float32)
     for index, direction in enumerate(directions):
         axes = _light_axes(direction)  # across, up, away from the light
+        # Texels across and up, metres away from the light.
         scale = np.array([resolution / (2.0 * radius), resolution / (2.0 * radius), 1.0])[:, None] * axes
         # Texel centres lie at whole numbers.
         shift = np.array([resolution / 2.0 - 0.5, resolution / 2.0 - 0.5, 0.0]) - scale @ center
         frame[index] = np.concatenate([scale, shift[:, None]], 1)
-        seen = vertices @ scale.T + shift
-        _draw_depth(np.ascontiguousarray(seen, np.float32), triangles, depth[index])
+        projected = vertices @ scale.T + shift
+        _draw_depth(np.ascontiguousarray(projected, np.float32), triangles, depth[index])
     return ShadowMaps(depth, frame)
 
 
 @relaxed_kernel
 def _draw_depth(seen: Float32Array, triangles: Int32Array, depth: Float32Array) -> None:
-    """Lower a map's depths to those of a mesh.
+    """Z-buffer a mesh into a depth map.
 
-    :param seen: (V, 3) column, row and depth of its vertices.
-    :param depth: (S, S), of which all corners of the mesh lie inside.
+    :param seen: (V, 3) column, row and depth of the mesh's vertices.
+    :param depth: (S, S) map to lower in place; all vertices lie inside.
     """
     for face in range(triangles.shape[0]):
         i0, i1, i2 = triangles[face, 0], triangles[face, 1], triangles[face, 2]
@@ -84,7 +92,7 @@ def _draw_depth(seen: Float32Array, triangles: Int32Array, depth: Float32Array) 
         ax, ay, az = seen[i1, 0] - x0, seen[i1, 1] - y0, seen[i1, 2] - z0
         bx, by, bz = seen[i2, 0] - x0, seen[i2, 1] - y0, seen[i2, 2] - z0
         area = ax * by - ay * bx
-        if area <= _ZERO:  # Faces away from the light: another is nearer.
+        if area <= _ZERO:  # A back face: a closed mesh has a front face nearer to the light.
             continue
         # Barycentric coordinates of the second and third corner, and depth, are linear in column and row.
         ux, uy = by / area, -bx / area
@@ -108,10 +116,10 @@ def _draw_depth(seen: Float32Array, triangles: Int32Array, depth: Float32Array) 
 def lit_share(
     depth: Float32Array, frame: Float32Array, x: float, y: float, z: float, nx: float, ny: float, nz: float
 ) -> float:
-    """Share in [0, 1] of one light that reaches a point: 1 outside of its map.
+    """Share in [0, 1] of one light that reaches a point: 1 outside its map. Percentage-closer filtering.
 
-    :param depth: (S, S) of `ShadowMaps`; frame: (3, 4).
-    :param x, y, z: off the surface by `NORMAL_OFFSET_M`.
+    :param depth: (S, S) map of the light; frame: (3, 4) its matrix, see `ShadowMaps`.
+    :param x, y, z: the point, metres, offset from the surface by `NORMAL_OFFSET_M`.
     :param nx, ny, nz: unit normal of the surface.
     """
     last = depth.shape[0] - 1
@@ -122,13 +130,14 @@ def lit_share(
         return _ONE
     c, r = int(column), int(row)
     right, below = column - _single(c), row - _single(r)
-    # Metres along the light that the surface's plane recedes by from one texel to the next.
+    # Receiver plane: change of depth, in metres, from one texel to the next.
     area = frame[0, 0] * frame[0, 0] + frame[0, 1] * frame[0, 1] + frame[0, 2] * frame[0, 2]
     away = min(frame[2, 0] * nx + frame[2, 1] * ny + frame[2, 2] * nz, _STEEPEST) * area
     across = -(frame[0, 0] * nx + frame[0, 1] * ny + frame[0, 2] * nz) / away
     down = -(frame[1, 0] * nx + frame[1, 1] * ny + frame[1, 2] * nz) / away
     near -= right * across + below * down  # at the texel (r, c)
 
+    # Five probes decide most points: fully lit and fully shadowed ones skip the whole filter.
     corners = 0
     for j in (-SOFT_TEXELS, SOFT_TEXELS + 1):
         for i in (-SOFT_TEXELS, SOFT_TEXELS + 1):
@@ -138,6 +147,7 @@ def lit_share(
         return _ZERO
     if corners == 5:
         return _ONE
+    # Box filter whose outermost rows and columns count by their overlap with the point's own texel.
     share = _ZERO
     for j in range(-SOFT_TEXELS, SOFT_TEXELS + 2):
         height = _ONE - below if j == -SOFT_TEXELS else (below if j == SOFT_TEXELS + 1 else _ONE)
@@ -167,7 +177,14 @@ def lit_shares(
     positions: Tensor,  # (..., 3)
     normals: Tensor,  # (..., 3)
 ) -> Tensor:  # (..., L)
-    """Share of each directional light that reaches points of a mesh with unit normals. Carries no gradient."""
+    """Share in [0, 1] of each directional light that reaches points on a mesh. Carries no gradient.
+
+    :param vertices: metres.
+    :param triangles: counter-clockwise from outside.
+    :param directions: unit vectors towards the lights.
+    :param positions: points on the surface, in the space of the vertices.
+    :param normals: unit normals there.
+    """
     faces = triangles.int().contiguous().cpu().numpy()
     maps = shadow_maps(vertices.detach().cpu().numpy(), faces, directions.detach().cpu().numpy())
     off = (positions + NORMAL_OFFSET_M * normals).detach().reshape(-1, 3).float().contiguous().cpu().numpy()
@@ -178,7 +195,7 @@ def lit_shares(
 
 
 def _light_axes(direction: npt.NDArray[np.floating[Any]]) -> Float64Array:
-    """(3, 3) rows across, up and away from the light."""
+    """Orthonormal rows (3, 3): across, up and away from a light, given the direction (3,) towards it."""
     toward = np.asarray(direction, np.float64)
     toward = toward / np.linalg.norm(toward)
     helper = np.array([1.0, 0.0, 0.0]) if abs(toward[0]) < 0.9 else np.array([0.0, 1.0, 0.0])

@@ -10,10 +10,10 @@ def vertex_tangents(
     uv: Tensor,  # (T, 2)
     uv_triangles: Tensor,  # (F, 3)
 ) -> Tensor:
-    """Directions of growing u, one per texture vertex so that seams stay sharp. Differentiable in vertices.
+    """Tangents dP/du, one per texture vertex so that seams stay sharp. Differentiable in vertices.
 
-    :returns: (B, T, 4). Three numbers along dP/du, unit length before interpolation, not yet orthogonal to the normal;
-        the fourth is the handedness, glTF's: bitangent (up in the layout, against v) = cross(normal, tangent) * sign.
+    :returns: (B, T, 4). Three components along dP/du, unit length before interpolation, not yet orthogonal to the
+        normal; the fourth is glTF's sign of the bitangent: (up in the layout, against v) = cross(normal, tangent) * sign.
     """
     batch = vertices.shape[0]
     corners = vertices[:, triangles.reshape(-1).long()].reshape(batch, -1, 3, 3)  # (B, F, 3, 3)
@@ -23,11 +23,13 @@ def vertex_tangents(
     orientation = across1[:, 0] * across2[:, 1] - across2[:, 0] * across1[:, 1]  # (F,) twice the signed area in UV
     # dP/du times the area in UV: large triangles of the layout weigh more.
     along_u = (edge1 * across2[:, 1:2] - edge2 * across1[:, 1:2]) * orientation.sign()[:, None]  # (B, F, 3)
+    # Sum over the triangles of each texture vertex, then normalise.
     index = uv_triangles.reshape(-1).long()
     count = uv.shape[0]
-    spread = along_u[:, :, None].expand(-1, -1, 3, -1).reshape(batch, -1, 3)
-    total = vertices.new_zeros(batch, count, 3).index_add(1, index, spread)
+    of_corners = along_u[:, :, None].expand(-1, -1, 3, -1).reshape(batch, -1, 3)
+    total = vertices.new_zeros(batch, count, 3).index_add(1, index, of_corners)
     tangents = total * (total * total).sum(-1, keepdim=True).clamp(min=torch.finfo(total.dtype).tiny).rsqrt()
+    # Mirrored islands have negative area in UV, hence the opposite handedness.
     turn = uv.new_zeros(count).index_add(0, index, -orientation[:, None].expand(-1, 3).reshape(-1))
     handedness = torch.where(turn < 0, -1.0, 1.0).to(vertices)
     return torch.cat([tangents, handedness[None, :, None].expand(batch, -1, 1)], -1)

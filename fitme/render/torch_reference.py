@@ -1,6 +1,6 @@
-"""The slow reference backend: the four operations in plain torch, gradients by autograd, for small meshes only.
+"""Reference backend: the four operations in plain torch, gradients by autograd, for small meshes only.
 
-Written from the definitions, apart from the numba kernels, which are tested against it.
+Written from the definitions, independently of the numba kernels, which are tested against it.
 """
 
 import torch
@@ -53,7 +53,7 @@ def _pixel_centers(count: int, like: Tensor) -> Tensor:
 
 
 def _edge_functions(corners: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Homogeneous barycentrics (..., 3), up to scale, of clip points (x, y) in triangles (..., 3, 4)."""
+    """Homogeneous barycentrics (..., 3), up to scale, of clip-space points (x, y) in triangles (..., 3, 4)."""
     px = corners[..., 0] - x[..., None] * corners[..., 3]
     py = corners[..., 1] - y[..., None] * corners[..., 3]
     roll = (1, 2, 0)
@@ -63,8 +63,10 @@ def _edge_functions(corners: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _rasterize_one(positions: Tensor, faces: Tensor, resolution: tuple[int, int]) -> Tensor:
+    """Raster (H, W, 4) of one item, see `RasterizerBackend.rasterize`, from vertices (V, 4)."""
     height, width = resolution
     y, x = torch.meshgrid(_pixel_centers(height, positions), _pixel_centers(width, positions), indexing="ij")
+    # Every triangle against every pixel, without gradient: visibility is discrete.
     with torch.no_grad():
         corners = positions[faces]  # (F, 3, 4)
         edges = _edge_functions(corners[:, None], x.reshape(1, -1), y.reshape(1, -1))  # (F, H W, 3)
@@ -78,6 +80,7 @@ def _rasterize_one(positions: Tensor, faces: Tensor, resolution: tuple[int, int]
         covered = nearest < torch.inf
         face, covered = face.reshape(height, width), covered.reshape(height, width)
         nearest = torch.where(covered, nearest.reshape(height, width), torch.zeros_like(x))
+    # Barycentrics of the nearest triangle alone, with gradient.
     edges = _edge_functions(positions[faces[face]], x, y)  # (H, W, 3)
     total = torch.where(covered, edges.sum(-1), torch.ones_like(x))
     bary = edges / total[..., None] * covered[..., None]
@@ -96,7 +99,8 @@ def _area(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 
 
 def _blend(color: Tensor, rast: Tensor, positions: Tensor, faces: Tensor, opposite: Tensor, vertical: bool) -> Tensor:
-    """Sum over the crossings between each pixel and its right (or next-row) neighbour, added to an image (H, W, C)."""
+    """Change (H, W, C) of an image by silhouettes between each pixel and its right (or next-row) neighbour."""
+    # Pairs of pixels with different triangles; the nearer triangle of a pair owns the silhouette.
     height, width = color.shape[:2]
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     rows0, columns0 = (rows[:-1], columns[:-1]) if vertical else (rows[:, :-1], columns[:, :-1])
@@ -110,6 +114,7 @@ def _blend(color: Tensor, rast: Tensor, positions: Tensor, faces: Tensor, opposi
     rows0, columns0, rows1, columns1 = rows0[keep], columns0[keep], rows1[keep], columns1[keep]
     forward, face = forward[keep], face[keep]
 
+    # Corners of that triangle, and of its neighbours across each edge, in pixels about its own pixel's centre.
     scale = torch.tensor([width / 2.0, height / 2.0], dtype=color.dtype, device=color.device)
     screen = positions[:, :2] / positions[:, 3:] * scale  # (V, 2) pixels about the image's centre
     own = torch.stack([torch.where(forward, columns0, columns1), torch.where(forward, rows0, rows1)], -1)
@@ -120,6 +125,7 @@ def _blend(color: Tensor, rast: Tensor, positions: Tensor, faces: Tensor, opposi
     area = _area(corners[:, 0], corners[:, 1], corners[:, 2])
     side = torch.where(forward, 1.0, -1.0).to(color.dtype)
 
+    # Crossing of each edge with the segment between both centres; the farthest crossing is the triangle's outline.
     distances = []
     silhouettes = []
     for corner in range(3):
@@ -138,6 +144,7 @@ def _blend(color: Tensor, rast: Tensor, positions: Tensor, faces: Tensor, opposi
     valid = torch.stack(silhouettes, -1).gather(-1, edge[:, None])[:, 0]
     valid &= (distance > -CROSSING_TOLERANCE_PX) & (distance < 1.0 + CROSSING_TOLERANCE_PX)
 
+    # The pixel whose centre the crossing is nearer to receives the blend (Laine et al. 2020, section 3.5).
     alpha = (side * (0.5 - distance.clamp(0.0, 1.0)))[valid]
     rows0, columns0, rows1, columns1 = rows0[valid], columns0[valid], rows1[valid], columns1[valid]
     amount = alpha[:, None] * (color[rows1, columns1] - color[rows0, columns0])

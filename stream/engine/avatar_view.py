@@ -9,7 +9,7 @@ from fitme.geometry import HeadPose
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps, unit_length
 from fitme.render.forward.renderer import ForwardRenderer
-from fitme.render.occlusion import head_occlusion, mouth_shade
+from fitme.render.occlusion import head_occlusion, mouth_occlusion
 from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
@@ -31,7 +31,7 @@ class AvatarView:
         self._settings = settings
         self._camera = virtual_camera(settings.size_px)
         self._renderer = ForwardRenderer(
-            model, settings.size_px, occlusion=head_occlusion(model), mouth=mouth_shade(model), shadows=True
+            model, settings.size_px, occlusion=head_occlusion(model), mouth=mouth_occlusion(model), shadows=True
         )
         grey = ReflectanceMaps.grey()
         self._renderer.set_maps(grey)

@@ -1,4 +1,4 @@
-"""The GLB is valid, complete, and holds the same head as the model."""
+"""GLB export: validity, blendshapes, eyes, textures, tangents; geometry equal to the model's."""
 
 import io
 import json
@@ -36,7 +36,7 @@ def glb(avatar: Avatar, model: MorphableModel) -> bytes:
 
 
 class Reader:
-    """Decodes accessors the long way round, as the specification says."""
+    """Independent decoder of accessors, written from the specification."""
 
     def __init__(self, content: bytes) -> None:
         self.document, self.binary = read_glb(content)
@@ -84,7 +84,7 @@ def distance(found: np.ndarray, expected: np.ndarray) -> float:
     return float(max(cKDTree(one).query(other)[0].max(), cKDTree(other).query(one)[0].max()))
 
 
-def test_khronos_validator_has_nothing_to_say(tmp_path: Path, avatar: Avatar, model: MorphableModel):
+def test_khronos_validator_finds_no_issue(tmp_path: Path, avatar: Avatar, model: MorphableModel):
     node = shutil.which("node")
     if node is None or (shutil.which("npm") is None and not VALIDATOR.is_dir()):
         pytest.skip("Node.js or npm is not installed")
@@ -109,7 +109,7 @@ def test_head_has_arkits_blendshapes_under_their_names(glb: bytes):
 @pytest.mark.parametrize(
     "weights", [{}, {"jawOpen": 1.0}, {"mouthSmileLeft": 0.7, "browInnerUp": 0.4, "eyeBlinkRight": 1.0}]
 )
-def test_head_is_the_models(glb: bytes, avatar: Avatar, model: MorphableModel, weights: dict[str, float]):
+def test_head_has_the_model_s_geometry(glb: bytes, avatar: Avatar, model: MorphableModel, weights: dict[str, float]):
     reader = Reader(glb)
     expression = torch.zeros(1, 52)
     for name, weight in weights.items():

@@ -1,4 +1,4 @@
-"""Videos that players open, and a turntable in which something moves."""
+"""MP4 videos: encoded images, and the turntable's rotation."""
 
 from pathlib import Path
 
@@ -12,14 +12,14 @@ from fitme.ingest.video import probe, read_frames
 from fitme.shape.morphable_model import MorphableModel
 
 
-def test_pictures_survive_encoding(tmp_path: Path):
-    pictures = [np.full((64, 96, 3), (40 + 20 * i, 120, 200 - 20 * i), np.uint8) for i in range(6)]
-    write_mp4(iter(pictures), 10, tmp_path / "a.mp4")
+def test_images_survive_encoding(tmp_path: Path):
+    images = [np.full((64, 96, 3), (40 + 20 * i, 120, 200 - 20 * i), np.uint8) for i in range(6)]
+    write_mp4(iter(images), 10, tmp_path / "a.mp4")
     info = probe(tmp_path / "a.mp4")
     assert info.frame_count == 6
     assert info.duration_s == pytest.approx(0.6, abs=0.11)
-    for frame, picture in zip(read_frames(info, range(6)), pictures, strict=True):
-        assert np.abs(frame.image[32, 48].astype(int) - picture[32, 48]).max() <= 6
+    for frame, image in zip(read_frames(info, range(6)), images, strict=True):
+        assert np.abs(frame.image[32, 48].astype(int) - image[32, 48]).max() <= 6
 
 
 def test_turntable_turns(avatar: Avatar, model: MorphableModel, monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""Posed meshes land on the picture that they were fitted to."""
+"""OBJ export: camera frame, texture coordinates, orientation of faces."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Maps as PNG files, with the documented encodings."""
+"""Reflectance maps as PNG files, in the documented encodings."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def test_encodings(tmp_path: Path, avatar: Avatar):
     assert np.abs(normal / 127.5 - 1.0 - avatar.maps.normals[0].numpy()).max() < 0.005
 
 
-def test_flat_normals_are_the_usual_blue(tmp_path: Path):
+def test_flat_normals_are_encoded_as_128_128_255(tmp_path: Path):
     write_textures(ReflectanceMaps.constant((0.5, 0.5, 0.5), 1.0, 8), tmp_path)
     assert np.asarray(Image.open(tmp_path / "normal.png"))[0, 0].tolist() == [128, 128, 255]
     assert np.asarray(Image.open(tmp_path / "diffuse.png"))[0, 0].tolist() == [188, 188, 188]

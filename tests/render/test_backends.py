@@ -19,7 +19,7 @@ RESOLUTION = (24, 20)
 
 @pytest.fixture
 def scene(sphere):
-    """Two pictures of two overlapping spheres: float64 clip positions (2, V, 4), triangles (F, 3)."""
+    """Batch of two views of two overlapping spheres: float64 clip positions (2, V, 4), triangles (F, 3)."""
     vertices, triangles = sphere(42)
     count = vertices.shape[0]
     both = torch.cat([vertices * 0.1, vertices * 0.06 + torch.tensor([0.07, 0.05, 0.09])])
@@ -148,7 +148,7 @@ def test_gradients_by_finite_differences_with_silhouettes(scene):
         for index, gradient in enumerate(analytic):
             direction = torch.randn(gradient.shape, dtype=torch.float64, generator=generator)
             if index == 0:
-                direction[..., 2] = 0.0  # z moves nothing on the picture
+                direction[..., 2] = 0.0  # z moves nothing on the image
             moved = []
             for sign in (1.0, -1.0):
                 values = [t.detach() for t in inputs]

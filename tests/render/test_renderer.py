@@ -14,7 +14,7 @@ from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
-from fitme.render.occlusion import head_occlusion, mouth_shade, visible_share
+from fitme.render.occlusion import ambient_visibility, head_occlusion, mouth_occlusion
 from fitme.render.renderer import clip_positions, render
 from fitme.render.shading import ambient_reflectance, sh_basis
 from fitme.render.tangents import vertex_tangents
@@ -29,7 +29,7 @@ DISTANCE_M = 0.6
 
 @dataclass(frozen=True)
 class Ball:
-    """A sphere with a layout that is its picture from the front."""
+    """A sphere whose UV layout is its orthographic projection from the front."""
 
     vertices: Tensor
     triangles: Tensor
@@ -116,7 +116,7 @@ def test_parts_compose_and_empty_pixels_are_zero(ball):
     torch.testing.assert_close(drawn.normals[~empty].norm(dim=-1), torch.ones(int((~empty).sum())))
 
 
-def test_batches_match_single_pictures(ball):
+def test_batches_match_single_renders(ball):
     rotation, translation = in_front(2)
     rotation[1] = torch.tensor([0.1, -0.4, 0.2])
     translation[1] += torch.tensor([0.02, 0.01, -0.1])
@@ -142,7 +142,7 @@ def test_focal_override_equals_the_cameras(ball):
     )
 
 
-def test_picture_sizes_must_agree(ball):
+def test_image_sizes_must_agree(ball):
     cameras = [Camera.centered(90.0, 32, 32), Camera.centered(90.0, 32, 40)]
     with pytest.raises(ValueError, match="one image size"):
         render(ball, ball.vertices[None].expand(2, -1, -1), *in_front(2), cameras, textured(4), two_lights())
@@ -201,18 +201,18 @@ def test_reference_backend_draws_the_same(sphere):
     maps = maps.mapped(lambda _, values: values.double())
     light = Light(*(t.double() for t in vars(light).values()))
     rotation, translation = (t.double() for t in in_front())
-    pictures = [
+    renders = [
         render(ball, ball.vertices[None], rotation, translation, camera, maps, light, backend=backend).image
         for backend in (None, ReferenceBackend())
     ]
-    torch.testing.assert_close(pictures[0], pictures[1])
+    torch.testing.assert_close(renders[0], renders[1])
 
 
 def test_tangents_point_along_u(ball):
     tangents = vertex_tangents(ball.vertices[None], ball.triangles, ball.uv, ball.uv_triangles)
     front = ball.vertices[:, 2] > 0.8 * RADIUS_M
     assert (tangents[0, front, 0] > 0.7).all()
-    # The layout is seen from the front, unmirrored; the back of the ball is its mirror image.
+    # The layout is unmirrored on the front of the ball and mirrored on its back.
     assert (tangents[0, front, 3] == 1.0).all()
     assert (tangents[0, ball.vertices[:, 2] < -0.5 * RADIUS_M, 3] == -1.0).all()
 
@@ -228,37 +228,37 @@ def test_forward_matches_the_differentiable_renderer(shininess):
     exponent = 24.0 if shininess == "default" else head_shininess(model)
     forward = ForwardRenderer(model, size, shininess=exponent, occlusion=occlusion, shadows=True, threads=3)
     forward.set_maps(maps)
-    picture, mask = forward.render_with_mask(model.mean.numpy(), pose, camera, light, background)
+    image, mask = forward.render_with_mask(model.mean.numpy(), pose, camera, light, background)
     rotation, translation = torch.from_numpy(pose.rotation)[None], torch.from_numpy(pose.translation)[None]
     drawn = render(
         model, model.mean[None], rotation, translation, camera, maps, light, shininess=exponent, occlusion=occlusion
     )
     expected = linear_to_bytes((drawn.image + (1 - drawn.mask) * torch.tensor(background))[0].numpy())
-    difference = np.abs(picture.astype(int) - expected)
+    difference = np.abs(image.astype(int) - expected)
     assert (mask > 0).mean() > 0.2
     assert np.quantile(difference, 0.999) <= 2
     assert difference.mean() < 0.1
     assert np.abs(mask / 255.0 - drawn.mask[0, ..., 0].numpy()).max() < 0.01
 
 
-def test_forward_can_change_maps_and_refuses_another_picture_size():
+def test_forward_can_change_maps_and_refuses_another_image_size():
     model = load_default_model()
     forward = ForwardRenderer(model, (48, 64), threads=1)
     pose = HeadPose(np.zeros(3, np.float32), np.array([0.0, 0.0, -0.7], np.float32))
     camera = Camera.centered(80.0, 64, 48)
-    pictures = []
+    renders = []
     for color in ((0.8, 0.1, 0.1), (0.1, 0.1, 0.8)):
         forward.set_maps(ReflectanceMaps.constant(color, 0.0, 2))
-        pictures.append(forward.render(model.mean.numpy(), pose, camera, Light.ambient()))
-    assert pictures[0].shape == (48, 64, 3)
-    assert pictures[0][24, 32, 0] > pictures[0][24, 32, 2]
-    assert pictures[1][24, 32, 0] < pictures[1][24, 32, 2]
+        renders.append(forward.render(model.mean.numpy(), pose, camera, Light.ambient()))
+    assert renders[0].shape == (48, 64, 3)
+    assert renders[0][24, 32, 0] > renders[0][24, 32, 2]
+    assert renders[1][24, 32, 0] < renders[1][24, 32, 2]
     with pytest.raises(ValueError, match="64x48"):
         forward.render(model.mean.numpy(), pose, Camera.centered(80.0, 64, 64), Light.ambient())
 
 
 def test_a_convex_body_is_not_occluded_and_a_mouth_is(ball):
-    assert visible_share(ball.vertices, ball.triangles).min() > 0.9
+    assert ambient_visibility(ball.vertices, ball.triangles).min() > 0.9
     model = load_default_model()
     occlusion = head_occlusion(model)
     assert occlusion.min() > 0
@@ -275,48 +275,48 @@ def expressed(model, **coefficients):
         return model.vertices(torch.zeros(1, model.identity_count), expression)[0]
 
 
-def test_it_is_dark_behind_shut_lips_alone():
+def test_only_closed_lips_darken_the_mouth():
     model = load_default_model()
-    shade, occlusion = mouth_shade(model), head_occlusion(model)
+    shade, occlusion = mouth_occlusion(model), head_occlusion(model)
     openings = [shade.opening(expressed(model, jawOpen=jaw)) for jaw in (0.0, 0.03, 0.06, 0.3)]
     assert openings == sorted(openings)
     assert openings[0] == 0.0
     assert openings[-1] == 1.0
-    shut, opened = (shade.over(occlusion, expressed(model, jawOpen=jaw)) for jaw in (0.0, 0.5))
+    shut, opened = (shade.apply(occlusion, expressed(model, jawOpen=jaw)) for jaw in (0.0, 0.5))
     assert torch.equal(opened, occlusion)
     teeth = model.vertex_mask(Region.TEETH)
     assert (shut[teeth] < 0.2 * occlusion[teeth]).all()
     assert torch.equal(shut[model.vertex_mask(Region.LIPS)], occlusion[model.vertex_mask(Region.LIPS)])
 
 
-def test_forward_pictures_have_dark_mouths():
+def test_forward_renders_have_dark_mouths():
     model, camera = load_default_model(), Camera.centered(500.0, 160, 160)
-    shade, occlusion = mouth_shade(model), head_occlusion(model)
+    shade, occlusion = mouth_occlusion(model), head_occlusion(model)
     size = (camera.height, camera.width)
     pose = HeadPose(np.zeros(3, np.float32), np.array([0.0, 0.05, -0.4], np.float32))
     vertices = expressed(model, jawOpen=0.03)
     maps = ReflectanceMaps.constant((0.5, 0.5, 0.5), 0.0, 2)
-    pictures = []
-    for given, mouth in ((occlusion, shade), (shade.over(occlusion, vertices), None), (occlusion, None)):
-        forward = ForwardRenderer(model, size, occlusion=given, mouth=mouth)
+    renders = []
+    for factors, mouth in ((occlusion, shade), (shade.apply(occlusion, vertices), None), (occlusion, None)):
+        forward = ForwardRenderer(model, size, occlusion=factors, mouth=mouth)
         forward.set_maps(maps)
-        pictures.append(forward.render(vertices.numpy(), pose, camera, Light.ambient()).astype(int))
-    assert np.array_equal(pictures[0], pictures[1])
-    assert (pictures[0] <= pictures[2]).all()
-    assert (pictures[0] < pictures[2] - 30).any()
+        renders.append(forward.render(vertices.numpy(), pose, camera, Light.ambient()).astype(int))
+    assert np.array_equal(renders[0], renders[1])
+    assert (renders[0] <= renders[2]).all()
+    assert (renders[0] < renders[2] - 30).any()
 
 
-def test_a_mouth_is_seen_from_within_alone():
+def test_back_faces_of_the_mouth_s_lining_are_culled():
     model = load_default_model()
     triangles = model.triangles.int().numpy()
-    shade = mouth_shade(model)
+    shade = mouth_occlusion(model)
     behind, before = (expressed(model, jawOpen=0.6).numpy() + np.float32([0.0, 0.0, z]) for z in (0.5, -0.5))
-    from_front, from_behind = (shade.without_backs(view, triangles) for view in (before, behind))
-    bag = model.triangle_region.numpy() == int(Region.MOUTH_INTERIOR)
-    for shown in (from_front, from_behind):
-        assert np.array_equal(shown[~bag], triangles[~bag])
-        empty = (shown == shown[:, :1]).all(1)
-        assert 0.2 < empty[bag].mean() < 0.8
-    # The camera sits at the origin and sees either the front or the back of each.
-    kept = (from_front == triangles).all(1)[bag], (from_behind == triangles).all(1)[bag]
+    from_front, from_behind = (shade.cull_back_faces(view, triangles) for view in (before, behind))
+    lining = model.triangle_region.numpy() == int(Region.MOUTH_INTERIOR)
+    for culled in (from_front, from_behind):
+        assert np.array_equal(culled[~lining], triangles[~lining])
+        empty = (culled == culled[:, :1]).all(1)
+        assert 0.2 < empty[lining].mean() < 0.8
+    # From opposite sides of the head, a triangle of the lining is front-facing in only one of the views.
+    kept = (from_front == triangles).all(1)[lining], (from_behind == triangles).all(1)[lining]
     assert (kept[0] ^ kept[1]).mean() > 0.8

@@ -1,4 +1,4 @@
-"""Spherical harmonics, Blinn-Phong, normal maps: laws that hold for every input."""
+"""Spherical harmonics, Blinn-Phong, normal maps: properties that hold for every input."""
 
 import math
 
@@ -58,18 +58,18 @@ def test_sh_bands_keep_their_energy_under_rotation(seed):
 
 @settings(deadline=None, max_examples=25)
 @given(seeds, st.floats(0.0, 5.0))
-def test_ambient_light_is_the_same_from_everywhere(seed, level):
+def test_ambient_light_shades_every_normal_alike(seed, level):
     light = Light(*(t.double() for t in vars(Light.ambient(level)).values()))
     normals = unit_vectors(seed, 32)[None]
     shading = diffuse_shading(normals, light)
     torch.testing.assert_close(shading, torch.full_like(shading, level), rtol=1e-6, atol=1e-6)
     viewer = unit_vectors(seed + 1, 32)[None]
-    sheen = specular_shading(normals, viewer, light)
-    expected = level * ambient_reflectance((normals * viewer).sum(-1, keepdim=True)).expand_as(sheen)
-    torch.testing.assert_close(sheen, expected, rtol=1e-6, atol=1e-6)
+    specular = specular_shading(normals, viewer, light)
+    expected = level * ambient_reflectance((normals * viewer).sum(-1, keepdim=True)).expand_as(specular)
+    torch.testing.assert_close(specular, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_surroundings_are_mirrored_more_the_more_a_surface_turns_away():
+def test_ambient_reflectance_grows_towards_grazing_angles():
     facing = torch.linspace(-0.5, 1.0, 151, dtype=torch.float64)
     reflectance = ambient_reflectance(facing)
     assert (reflectance.diff() <= 0.0).all()
@@ -151,7 +151,7 @@ def test_flat_normal_map_changes_nothing(seed):
 
 
 def test_normal_map_axes():
-    # A picture-like layout on a wall that faces the viewer: u to the right, v down, so green tilts up.
+    # A layout with axes as an image has them, on a wall that faces the viewer: u to the right, v down, so green tilts up.
     normal = torch.tensor([[0.0, 0.0, 1.0]])
     tangent = torch.tensor([[1.0, 0.0, 0.0, 1.0]])
     for mapped, expected in (((0.6, 0.0, 0.8), (0.6, 0.0, 0.8)), ((0.0, 0.6, 0.8), (0.0, 0.6, 0.8))):

@@ -1,4 +1,4 @@
-"""Cast shadows against rays, and where a face must have them."""
+"""Cast shadows: against ray casting, on a face, on planes and convex bodies, in both renderers."""
 
 import math
 
@@ -29,7 +29,7 @@ def model() -> MorphableModel:
 
 
 def hidden_by_rays(points: Tensor, direction: Tensor, vertices: Tensor, triangles: Tensor, start_m: float) -> Tensor:
-    """Which points (N, 3) a ray towards a light (3,) meets a triangle from, farther than `start_m` away.
+    """Mask (N,) of the points (N, 3) whose ray towards a light (3,) hits a triangle farther than `start_m` away.
 
     Moeller and Trumbore, "Fast, Minimum Storage Ray/Triangle Intersection" (1997), every ray with every triangle.
     """
@@ -90,7 +90,7 @@ def square(height_m: float, left_m: float) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("elevation_deg", [12.0, 30.0, 85.0])
-def test_a_plane_that_the_light_grazes_casts_none(elevation_deg: float) -> None:
+def test_a_plane_at_grazing_light_does_not_shadow_itself(elevation_deg: float) -> None:
     vertices, triangles = square(0.0, -0.1)
     angle = math.radians(elevation_deg)
     light = torch.tensor([[math.cos(angle), math.sin(angle), 0.0]])
@@ -100,7 +100,7 @@ def test_a_plane_that_the_light_grazes_casts_none(elevation_deg: float) -> None:
     assert (lit_shares(vertices, triangles, light, points, normals) == 1.0).all()
 
 
-def test_edges_are_soft_and_where_they_belong() -> None:
+def test_penumbrae_are_soft_and_centred_on_the_occluder_s_edge() -> None:
     ground, triangles = square(0.0, -0.1)
     roof, above = square(0.05, 0.0)
     vertices, faces = torch.cat([ground, roof]), torch.cat([triangles, above + 4])
@@ -120,7 +120,7 @@ def test_edges_are_soft_and_where_they_belong() -> None:
 
 
 def test_maps_hold_what_the_rasterizer_draws(model: MorphableModel) -> None:
-    """Seen from the light without perspective, but for the inside of the head: faces that are turned away."""
+    """Against the rasterizer in orthographic projection from the light, with back faces culled as in the maps."""
     vertices, triangles, size = model.mean.numpy(), model.triangles.int().numpy(), 128
     maps = shadow_maps(vertices, triangles, ELEVATED.numpy(), size)
     for depth, frame in zip(maps.depth, maps.frame, strict=True):
@@ -138,7 +138,7 @@ def test_maps_hold_what_the_rasterizer_draws(model: MorphableModel) -> None:
         assert (depth < FARTHEST_M).mean() > 0.2
 
 
-def test_what_a_map_does_not_show_is_lit(model: MorphableModel) -> None:
+def test_points_outside_the_map_are_lit(model: MorphableModel) -> None:
     far = torch.tensor([[5.0, 0.0, 0.0], [-3.0, 2.0, 1.0]])
     assert (lit_shares(model.mean, model.triangles, ELEVATED, far, torch.zeros_like(far)) == 1.0).all()
     maps = shadow_maps(model.mean.numpy(), model.triangles.numpy(), ELEVATED.numpy(), 64)
@@ -146,14 +146,14 @@ def test_what_a_map_does_not_show_is_lit(model: MorphableModel) -> None:
     assert maps.depth[:, 0, 0].min() > 1e8
 
 
-def test_shadows_darken_only_what_lights_lit_and_leave_the_surroundings_light(model: MorphableModel) -> None:
+def test_shadows_take_away_directional_light_only(model: MorphableModel) -> None:
     camera, maps = Camera.centered(300.0, 160, 160), ReflectanceMaps.constant((0.5, 0.4, 0.3), 0.5, 4)
     still, ahead = torch.zeros(1, 3), torch.tensor([[0.0, 0.02, -0.62]])
     sh = Light.ambient(0.3).sh
 
     def drawn(light: Light, shadows: bool) -> Tensor:
-        picture = render(model, model.mean[None], still, ahead, camera, maps, light, shadows=shadows, antialias=False)
-        return picture.image[0]
+        rendering = render(model, model.mean[None], still, ahead, camera, maps, light, shadows=shadows, antialias=False)
+        return rendering.image[0]
 
     key = Light(sh, ELEVATED[None, :1], torch.ones(1, 1, 3))
     none = drawn(Light(sh, ELEVATED[None, :0], torch.ones(1, 0, 3)), True)
@@ -172,7 +172,7 @@ def test_forward_casts_the_same_shadows(model: MorphableModel) -> None:
     camera, maps = Camera.centered(1.9 * size, size, size), ReflectanceMaps.constant((0.5, 0.4, 0.3), 0.5, 4)
     pose = HeadPose(np.array([0.05, math.radians(25.0), 0.0], np.float32), np.array([0.0, 0.02, -0.62], np.float32))
     light = Light(Light.ambient(0.2).sh, ELEVATED[None], torch.tensor([[[0.9, 0.8, 0.7], [0.2, 0.2, 0.3]]]))
-    pictures = []
+    renders = []
     for shadows in (True, False):
         forward = ForwardRenderer(model, size, shadows=shadows)
         forward.set_maps(maps)
@@ -183,7 +183,7 @@ def test_forward_casts_the_same_shadows(model: MorphableModel) -> None:
         expected = torch.where(
             drawn.image[0] <= 0.0031308, 12.92 * drawn.image[0], 1.055 * drawn.image[0].clamp(1e-9) ** (1 / 2.4) - 0.055
         )
-        pictures.append(forward.render(model.mean.numpy(), pose, camera, light).astype(int))
-        difference = np.abs(pictures[-1] - 255.0 * expected.clamp(max=1.0).numpy())
+        renders.append(forward.render(model.mean.numpy(), pose, camera, light).astype(int))
+        difference = np.abs(renders[-1] - 255.0 * expected.clamp(max=1.0).numpy())
         assert np.quantile(difference, 0.998) <= 3.0
-    assert (pictures[1] - pictures[0] > 10).any(-1).mean() > 0.01
+    assert (renders[1] - renders[0] > 10).any(-1).mean() > 0.01

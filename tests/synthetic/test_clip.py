@@ -1,4 +1,4 @@
-"""Clips of synthetic heads: repeatable, true to their own account, and faces to a face tracker."""
+"""Clips of synthetic heads: repeatability, ground truth against a face tracker, motion, clothes, file formats."""
 
 from pathlib import Path
 
@@ -31,14 +31,14 @@ def face_mesh():
 
 
 def _found(face_mesh, image):
-    """(478, 2) pixels, or None."""
+    """Landmarks (478, 2) in pixels, or None without a face."""
     faces = face_mesh.process(image).multi_face_landmarks
     if not faces:
         return None
     return np.array([(point.x, point.y) for point in faces[0].landmark]) * image.shape[1::-1]
 
 
-def test_frames_are_pictures_of_the_asked_size(clip):
+def test_frames_have_the_requested_size(clip):
     assert len(clip) == 12
     assert all(frame.image.shape == (480, 640, 3) and frame.image.dtype == np.uint8 for frame in clip)
 
@@ -50,8 +50,8 @@ def test_the_same_seed_gives_the_same_clip(clip):
     assert np.abs(other.image.astype(int) - clip[0].image).mean() > 3.0
 
 
-def test_landmarks_lie_where_the_clip_says(clip, face_mesh):
-    """The tracker, which knows nothing of our head, sees a face in every frame, in the pose that the frame claims."""
+def test_ground_truth_agrees_with_an_independent_tracker(clip, face_mesh):
+    """MediaPipe finds a face in every frame, with landmarks near the ground truth's projection."""
     model = load_default_model()
     identity = clip_identity(SHORT.seed, model)[None]
     for frame in clip:
@@ -66,7 +66,7 @@ def test_landmarks_lie_where_the_clip_says(clip, face_mesh):
         assert np.median(error) < 0.12 * max(eyes_px, 60.0)
 
 
-def test_the_head_looks_about_and_comes_back():
+def test_the_head_turns_to_all_sides_and_the_clip_loops():
     shares = np.linspace(0.0, 1.0, 200, endpoint=False)
     yaws, pitches, _ = np.degrees([pose_at(share).yaw_pitch_roll() for share in shares]).T
     assert yaws.min() < -40.0
@@ -110,13 +110,13 @@ def test_clips_are_read_back(clip, tmp_path, ending):
     path = tmp_path / f"clip{ending}"
     write_clip(clip[:4], 30, path)
     with av.open(str(path)) as container:
-        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    assert len(pictures) == 4
-    difference = np.abs(pictures[2].astype(int) - clip[2].image)
+        images = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(images) == 4
+    difference = np.abs(images[2].astype(int) - clip[2].image)
     assert difference.mean() < 6.0
 
 
-def test_an_unknown_ending_is_named(clip, tmp_path):
+def test_an_unknown_ending_is_refused_with_the_file_s_name(clip, tmp_path):
     with pytest.raises(InputError, match=r"clip\.gif"):
         write_clip(clip, 30, tmp_path / "clip.gif")
 
@@ -126,7 +126,7 @@ def test_the_shipped_sample_shows_a_face(face_mesh):
     with av.open(str(SAMPLE)) as container:
         stream = container.streams.video[0]
         assert (stream.width, stream.height, int(stream.average_rate)) == (640, 480, 30)
-        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    assert len(pictures) >= 300
-    chosen = pictures[::15]
-    assert np.mean([_found(face_mesh, picture) is not None for picture in chosen]) >= 0.95
+        images = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(images) >= 300
+    chosen = images[::15]
+    assert np.mean([_found(face_mesh, image) is not None for image in chosen]) >= 0.95

@@ -1,4 +1,4 @@
-"""Random lights: their level, their directions, and that a seed gives the same ones."""
+"""Random lights: level, directions, tint, repeatability by seed."""
 
 import math
 

@@ -29,7 +29,7 @@ from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.weights import load_default_generator
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
-from fitme.render.occlusion import head_occlusion, mouth_shade
+from fitme.render.occlusion import head_occlusion, mouth_occlusion
 from fitme.render.rasterizer import select_backend
 from fitme.render.renderer import Rendering, render
 from fitme.shape.morphable_model import MorphableModel
@@ -233,5 +233,5 @@ def relight(
         head.maps_with(estimate.expression),
         light,
         shininess=head_shininess(model),
-        occlusion=mouth_shade(model).over(head_occlusion(model), vertices[0]),
+        occlusion=mouth_occlusion(model).apply(head_occlusion(model), vertices[0]),
     )

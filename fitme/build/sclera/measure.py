@@ -40,7 +40,7 @@ from fitme.reflectance.weights import load_default_generator
 from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
-from fitme.render.occlusion import visible_share
+from fitme.render.occlusion import ambient_visibility
 from fitme.render.rasterizer import select_backend
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.model_file import load_default_model
@@ -106,7 +106,7 @@ class ScleraRenderer:
         identity = torch.from_numpy(g.standard_normal(self._model.identity_count).astype(np.float32))
         maps = sample_maps(self._generator, 1, int(g.integers(2**31)))
         skin: Float64Array = np.median(self._at_texels(maps)[self._skin], 0).astype(np.float64)
-        share = visible_share(self._model.neutral(identity[None])[0], self._model.triangles)
+        share = ambient_visibility(self._model.neutral(identity[None])[0], self._model.triangles)
         # Hidden surroundings are skin, which reflects light again: its share adds to the ambient light by the geometric
         # series of interreflection (Jimenez et al., "Practical real-time strategies for accurate indirect occlusion",
         # 2016).

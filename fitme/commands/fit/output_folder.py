@@ -27,9 +27,9 @@ from fitme.atomic_file import atomic_file
 from fitme.avatar import FILE_NAME, Avatar
 from fitme.commands.fit.report import VERSION, finite, frame_json, round_json
 from fitme.commands.fit.stopwatch import Stopwatch
+from fitme.export.frame_images import write_frame_images
 from fitme.export.gltf import write_glb
 from fitme.export.obj import write_obj
-from fitme.export.pictures import write_triple
 from fitme.export.textures import write_textures
 from fitme.export.turntable import write_turntable
 from fitme.fit.alignment.aligner import camera_of
@@ -131,7 +131,7 @@ def _write_keyframes(outcome: Outcome, folder: Path) -> list[Json]:
     for index, keyframe in enumerate(outcome.state.keyframes):
         name, estimate = frame_name(index), outcome.state.estimates[keyframe.key]
         render, mask = outcome.fitter.render_estimate(estimate, keyframe.observation.camera)
-        write_triple(folder, name, keyframe.image, render, mask)
+        write_frame_images(folder, name, keyframe.image, render, mask)
         with torch.no_grad():
             expression = torch.from_numpy(estimate.expression)[None]
             vertices = outcome.model.vertices(outcome.avatar.identity[None], expression)[0].numpy()
@@ -160,7 +160,7 @@ def _write_held_out(outcome: Outcome, folder: Path) -> Json:
         estimate = outcome.fitter.fit_frame(observation, image)
         render, mask = outcome.fitter.render_estimate(estimate, observation.camera)
         name = frame_name(index)
-        write_triple(folder / HOLDOUT_FOLDER, name, image, render, mask)
+        write_frame_images(folder / HOLDOUT_FOLDER, name, image, render, mask)
         score = score_frame(observation, image, render, mask, outcome.embedder)
         scores.append(score)
         entries.append(

@@ -26,7 +26,7 @@ from fitme.fit.solver.structure_from_motion import TrackProblem, TrackSolution
 from fitme.geometry import Camera, transform
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
-from fitme.render.occlusion import head_occlusion, mouth_shade
+from fitme.render.occlusion import head_occlusion, mouth_occlusion
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.render.renderer import Rendering, render
 from fitme.shape.morphable_model import MorphableModel
@@ -170,7 +170,7 @@ class HeadAligner:
         empty = torch.zeros(1, 0, 3)
         vertices = self._model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None])
         rotation, translation = (torch.from_numpy(v)[None] for v in (estimate.pose.rotation, estimate.pose.translation))
-        mouth = mouth_shade(self._model)
+        mouth = mouth_occlusion(self._model)
         view = transform(rotation, translation, vertices)[0].numpy()
         return render(
             self._model,
@@ -180,8 +180,8 @@ class HeadAligner:
             camera,
             maps,
             Light(torch.from_numpy(estimate.light_sh)[None], empty, empty),
-            occlusion=mouth.over(head_occlusion(self._model), vertices[0]),
-            shown=torch.from_numpy(mouth.without_backs(view, self._model.triangles.numpy())),
+            occlusion=mouth.apply(head_occlusion(self._model), vertices[0]),
+            visible_triangles=torch.from_numpy(mouth.cull_back_faces(view, self._model.triangles.numpy())),
             backend=self._backend,
         )
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fitme.fit.texture.unprojection import texel_table
 from fitme.reflectance.maps import ReflectanceMaps
-from fitme.render.occlusion import teeth_and_behind
+from fitme.render.occlusion import teeth_and_adjacent
 from fitme.shape.expressions import expression_index
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
@@ -49,7 +49,7 @@ class OpenMouth:
 def open_mouth(model: MorphableModel, resolution: int) -> OpenMouth:
     """Mouth of a model in maps of `resolution` texels a side."""
     table = texel_table(model, resolution)
-    rim = teeth_and_behind(model) & ~model.vertex_mask(Region.TEETH)
+    rim = teeth_and_adjacent(model) & ~model.vertex_mask(Region.TEETH)
     away = table.interpolate(rim.float()[:, None]).numpy()
     depth = np.clip((away - TOOTH_ENDS) / (DARK_FROM - TOOTH_ENDS), 0.0, 1.0).astype(np.float32)
     way = model.expression_basis[expression_index("jawOpen")].norm(dim=-1) * model.vertex_mask(Region.TEETH)

@@ -14,7 +14,7 @@ from fitme.fit.texture.mouth_interior import BEHIND_LIPS
 from fitme.fit.texture.unprojection import TexelObservation, TexelTable, texel_table, unproject
 from fitme.geometry import Camera
 from fitme.reflectance.maps import ReflectanceMaps
-from fitme.render.occlusion import mouth_shade
+from fitme.render.occlusion import mouth_occlusion
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
 
@@ -47,7 +47,7 @@ class TexelViews:
         posed = posed_vertices(self._model, estimate, identity)
         observation = unproject(self.table, self._model, posed, camera_of(camera, focal), image, usable, self._backend)
         # A mouth that is nearly shut shows only the dark line between the lips.
-        opening = np.where(self._behind_lips, mouth_shade(self._model).opening(posed), 1.0)
+        opening = np.where(self._behind_lips, mouth_occlusion(self._model).opening(posed), 1.0)
         return replace(observation, weight=(observation.weight * opening).astype(np.float32))
 
     def at_texels(self, texture: Tensor) -> Float32Array:

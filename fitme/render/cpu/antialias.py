@@ -16,7 +16,7 @@ from fitme.render.cpu.mesh_adjacency import NO_VERTEX, cached_opposite_vertices
 from fitme.render.cpu.rasterize import Floats
 
 CROSSING_TOLERANCE_PX = 0.0625
-"""How far outside the segment between two pixel centres rounding may put a crossing."""
+"""Tolerance in pixels for crossings that rounding puts outside the segment between two pixel centres."""
 _NO_CROSSING = -1e30
 
 
@@ -27,7 +27,7 @@ def _same_sign(a: float, b: float) -> bool:
 
 @kernel
 def mark_silhouettes(positions: Floats, triangles: Int32Array, opposite: Int32Array, flags: UInt8Array) -> None:
-    """Find the edges beyond which the surface folds back or ends.
+    """Mark silhouette edges: those beyond which the surface folds back or ends.
 
     :param positions: (V, 4) clip space.
     :param opposite: (F, 3), see `opposite_vertices`.
@@ -61,7 +61,7 @@ def mark_silhouettes(positions: Floats, triangles: Int32Array, opposite: Int32Ar
 
 @kernel
 def _greater(n0: float, n1: float, d0: float, d1: float) -> bool:
-    """Whether n0 / d0 > n1 / d1."""
+    """Comparison n0 / d0 > n1 / d1 without division."""
     return (n0 * d1 > n1 * d0) == _same_sign(d0, d1)
 
 
@@ -79,7 +79,7 @@ def find_crossing(
     width: int,
     height: int,
 ) -> tuple[int, float]:
-    """Where a silhouette edge of a triangle crosses the segment from a pixel's centre to its neighbour's.
+    """Crossing of a triangle's silhouette edge with the segment from a pixel's centre to its neighbour's.
 
     :param flag: the triangle's silhouette bits.
     :param vertical: the neighbour lies in the next or previous row, not column.
@@ -94,6 +94,7 @@ def find_crossing(
     x2, y2 = positions[i2, 0] / w2 * half_w - fx, positions[i2, 1] / w2 * half_h - fy
     if vertical:
         x0, y0, x1, y1, x2, y2 = y0, x0, y1, x1, y2, x2
+    # Signed distance of each edge's crossing as a fraction d / dy; edges that do not cross the axis are excluded.
     dx0, dx1, dx2 = x2 - x1, x0 - x2, x1 - x0
     dy0, dy1, dy2 = y2 - y1, y0 - y2, y1 - y0
     side = 1.0 if forward else -1.0
@@ -104,6 +105,7 @@ def find_crossing(
         d1, dy1 = _NO_CROSSING, 1.0
     if _same_sign(y0, y1):
         d2, dy2 = _NO_CROSSING, 1.0
+    # The farthest crossing is where the segment leaves the triangle; only a silhouette blends.
     edge = 0
     if _greater(d2, d0, dy2, dy0) and _greater(d2, d1, dy2, dy1):
         edge = 2
@@ -132,7 +134,7 @@ def pair_crossing(
     column: int,
     vertical: bool,
 ) -> tuple[int, int, bool, float]:
-    """The silhouette edge between a pixel and its right or next-row neighbour.
+    """Silhouette edge between a pixel and its right or next-row neighbour.
 
     :param rast: (H, W, 4) of one image.
     :returns: triangle or -1, corner opposite to the edge, whether the triangle is the first pixel's, distance in pixels

@@ -8,7 +8,7 @@ from fitme.render.cpu import rasterize as cpu_rasterize
 from fitme.render.cpu import texture as cpu_texture
 
 MAX_TRIANGLES = 2**24
-"""Triangle numbers travel in a float32 channel."""
+"""Upper limit of triangle numbers, which a float32 channel of the raster holds exactly."""
 
 
 class CpuBackend:

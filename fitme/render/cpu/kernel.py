@@ -1,4 +1,4 @@
-"""How this package compiles its numba kernels."""
+"""Decorators that compile numba kernels with the options of this package."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -8,7 +8,7 @@ import numba
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _RELAXED = {"contract", "reassoc", "nsz", "arcp"}
-"""Floating-point liberties that keep infinities and NaNs meaningful."""
+"""Fast-math flags of LLVM that keep infinities and NaNs defined."""
 
 
 def kernel(function: _Function) -> _Function:
@@ -18,12 +18,12 @@ def kernel(function: _Function) -> _Function:
     so callers that want both cores hand bands of rows to Python threads. Arithmetic is strict IEEE, without which an
     edge shared by two triangles could leave gaps.
 
-    Numba's cache on disk looks at the file of the compiled function alone: after an edit to a kernel that kernels of
+    Numba's cache on disk is keyed by the file of the compiled function alone: after an edit to a kernel that kernels of
     other files call, delete their `__pycache__/*.nb?`.
     """
     return cast(_Function, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
 
 
 def relaxed_kernel(function: _Function) -> _Function:
-    """As `kernel`, for shading, where fused and reordered arithmetic is welcome."""
+    """Compile as `kernel` does, with fused and reordered arithmetic: for shading, which needs no exact rounding."""
     return cast(_Function, numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_RELAXED)(function))

@@ -1,4 +1,4 @@
-"""Adjacency of a mesh, as the silhouette test needs it."""
+"""Edge adjacency of a mesh, for the silhouette test."""
 
 import numpy as np
 from torch import Tensor
@@ -7,23 +7,25 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from fitme.arrays import Int32Array
 
 NO_VERTEX = -1
-"""Marks an edge that not exactly two triangles share: always a silhouette."""
+"""Opposite vertex of an edge that not exactly two triangles share: always a silhouette."""
 
 _cache: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 def opposite_vertices(triangles: Int32Array) -> Int32Array:
-    """For each edge of each triangle, the far vertex of the triangle on the edge's other side.
+    """Opposite vertex of each edge of each triangle: the far corner of the triangle on the edge's other side.
 
     :param triangles: (F, 3) vertex indices.
     :returns: (F, 3) int32; column i belongs to the edge opposite to corner i; `NO_VERTEX` at borders and where more
         than two triangles meet.
     """
+    # Key each half-edge by its sorted ends: half-edges of one edge then have one key.
     corners = triangles.astype(np.int64)
     starts = corners[:, [1, 2, 0]].reshape(-1)
     ends = corners[:, [2, 0, 1]].reshape(-1)
     far = corners.reshape(-1)
     keys = np.minimum(starts, ends) * (int(corners.max(initial=0)) + 1) + np.maximum(starts, ends)
+    # Runs of equal keys; exactly two half-edges make a pair of neighbours.
     order = np.argsort(keys, kind="stable")
     sorted_keys = keys[order]
     first = np.flatnonzero(np.r_[True, sorted_keys[1:] != sorted_keys[:-1]])

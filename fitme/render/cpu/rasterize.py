@@ -1,6 +1,6 @@
 """Rasterization on the CPU: nearest triangle and perspective-correct barycentrics of each pixel, with gradients.
 
-Everything is done in homogeneous coordinates (Olano and Greer, "Triangle Scan Conversion using 2D Homogeneous
+All arithmetic is in homogeneous coordinates (Olano and Greer, "Triangle Scan Conversion using 2D Homogeneous
 Coordinates", 1997): edge functions are linear in the pixel's clip x and y, so triangles that cross the plane of the eye
 need no clipping.
 """
@@ -45,6 +45,7 @@ def rasterize_rows(positions: Floats, triangles: Int32Array, rast: Floats, row_b
                           float(positions[i1, 3]))  # fmt: skip
         x2, y2, z2, w2 = (float(positions[i2, 0]), float(positions[i2, 1]), float(positions[i2, 2]),
                           float(positions[i2, 3]))  # fmt: skip
+        # Bounding box on the image; a triangle across the plane of the eye may cover all of it.
         if w0 > 0.0 and w1 > 0.0 and w2 > 0.0:
             left, right = x0 / w0, x0 / w0
             top, bottom = y0 / w0, y0 / w0
@@ -70,6 +71,7 @@ def rasterize_rows(positions: Floats, triangles: Int32Array, rast: Floats, row_b
             continue
         if orientation < 0.0:
             a0, b0, c0, a1, b1, c1, a2, b2, c2 = -a0, -b0, -c0, -a1, -b1, -c1, -a2, -b2, -c2
+        # Scan conversion; a convex triangle is left at the first pixel outside after one inside.
         for row in range(line_begin, line_end):
             y = (row + 0.5) * step_y - 1.0
             f0, f1, f2 = c0 + y * b0, c1 + y * b1, c2 + y * b2

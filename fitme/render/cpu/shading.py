@@ -1,4 +1,4 @@
-"""Shading of covered pixels on the CPU in one pass, with gradients: `fitme.render.shading` without its many tensors."""
+"""Shading of covered pixels on the CPU in one pass, with gradients: `fitme.render.shading` as one kernel."""
 
 from typing import Any, cast
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fitme.render.cpu.kernel import relaxed_kernel
 from fitme.render.cpu.rasterize import Floats
-from fitme.render.cpu.samples import (
+from fitme.render.cpu.reflection_formulas import (
     Vector,
     blinn_phong_factor,
     cross,
@@ -27,7 +27,7 @@ from fitme.render.light import Light
 from fitme.render.reflection import (
     DIFFUSE_NORMAL_SHARE,
     GRAZING_REFLECTANCE,
-    LEAST_COSINE,
+    MIN_COSINE,
     NORMAL_REFLECTANCE,
     SH_BAND_0,
     SH_BAND_1,
@@ -45,7 +45,7 @@ _GRAZING_SURPLUS = GRAZING_REFLECTANCE - NORMAL_REFLECTANCE
 
 @relaxed_kernel
 def _unit_backward(gradient: Vector, unit: Vector, inverse_length: float) -> Vector:
-    """Gradient with respect to a vector of the gradient with respect to its direction."""
+    """Gradient of a vector from the gradient of its unit direction: backward pass of normalisation."""
     return scaled(plus(gradient, unit, -dot(gradient, unit)), inverse_length)
 
 
@@ -76,7 +76,7 @@ def _sh(sh: Floats, channel: int, n: Vector) -> float:
 
 @relaxed_kernel
 def _sh_backward(sh: Floats, channel: int, n: Vector, gradient: float, grad_sh: Floats) -> Vector:
-    """Adds to the coefficients' gradient; returns the normal's."""
+    """Add the coefficients' gradient to `grad_sh`; return the normal's gradient."""
     y, z, x, xy, yz, zonal, xz, sectoral = sh_polynomials(n)
     grad_sh[0, channel] += gradient * SH_BAND_0
     grad_sh[1, channel] += gradient * SH_BAND_1 * y
@@ -119,6 +119,7 @@ def _shade(
     colors: Floats,
     out: Floats,
 ) -> None:
+    """Write the `OUTPUT_CHANNELS` of one item into `out`; arguments as in `shade`, without the batch."""
     for row in range(rast.shape[0]):
         for column in range(rast.shape[1]):
             if rast[row, column, 3] == 0.0:
@@ -140,14 +141,14 @@ def _shade(
                 exponent = float(shininess[row % shininess.shape[0], column % shininess.shape[1], 0])
                 strength = visible * texels[row, column, 3]
                 for c in range(3):
-                    sheen = reflectance * max(_sh(sh, c, mirror), 0.0)
-                    result[3 + c] = strength * sheen
+                    ambient = reflectance * max(_sh(sh, c, mirror), 0.0)
+                    result[3 + c] = strength * ambient
                 for index in range(directions.shape[0]):
                     light = _vector(directions[index], 0)
                     cos_light = dot(r, light)
                     if cos_light <= 0.0:
                         continue
-                    cos_half = max(half_cosine(r, v, light, SMALLEST_SQUARE), LEAST_COSINE)
+                    cos_half = max(half_cosine(r, v, light, SMALLEST_SQUARE), MIN_COSINE)
                     scale = NORMAL_REFLECTANCE * blinn_phong_factor(exponent)
                     glint = scale * np.exp(exponent * np.log(cos_half)) * cos_light
                     for c in range(3):
@@ -181,12 +182,14 @@ def _shade_backward(
     grad_directions: Floats,
     grad_colors: Floats,
 ) -> None:
+    """Backward pass of `_shade`: recompute each pixel's intermediate values, then apply the chain rule in reverse."""
     zero = (0.0, 0.0, 0.0)
     for row in range(rast.shape[0]):
         for column in range(rast.shape[1]):
             if rast[row, column, 3] == 0.0:
                 continue
             here, g = surface[row, column], grad_out[row, column]
+            # Forward values of the normals: smooth n, mapped r, softened one of the diffuse term.
             n0 = _vector(here, 0)
             n_scale = inverse_length(n0, SMALLEST_SQUARE)
             n = scaled(n0, n_scale)
@@ -210,6 +213,7 @@ def _shade_backward(
                 soft_scale = inverse_length(soft, SMALLEST_SQUARE)
                 soft = scaled(soft, soft_scale)
 
+            # Diffuse term: harmonics and clamped cosines; a clamped value carries no gradient.
             grad_soft = zero
             for c in range(3):
                 level = _sh(sh, c, soft)
@@ -229,6 +233,7 @@ def _shade_backward(
                 grad_soft = plus(grad_soft, light, weight)
                 _add(grad_directions[index], 0, scaled(soft, weight))
 
+            # Specular term: mirrored ambient light, then one Blinn-Phong lobe per directional light.
             if glossy:
                 v = scaled(_vector(here, 3), -1.0)
                 v_scale = inverse_length(v, SMALLEST_SQUARE)
@@ -261,7 +266,7 @@ def _shade_backward(
                     half = plus(v, light, 1.0)
                     half_scale = inverse_length(half, SMALLEST_SQUARE)
                     half = scaled(half, half_scale)
-                    cos_half = max(dot(r, half), LEAST_COSINE)
+                    cos_half = max(dot(r, half), MIN_COSINE)
                     power = np.exp(exponent * np.log(cos_half))
                     factor = NORMAL_REFLECTANCE * blinn_phong_factor(exponent)
                     weight, brightness = 0.0, 0.0
@@ -275,7 +280,7 @@ def _shade_backward(
                     )
                     grad_light = scaled(r, weight * factor * power)
                     grad_r = plus(grad_r, light, weight * factor * power)
-                    if cos_half > LEAST_COSINE:
+                    if cos_half > MIN_COSINE:
                         slope = weight * cos_light * factor * exponent * power / cos_half
                         grad_r = plus(grad_r, half, slope)
                         grad_half = _unit_backward(scaled(r, slope), half, half_scale)
@@ -285,6 +290,7 @@ def _shade_backward(
                 grad_visible += albedo * reflected
                 grad_texels[row, column, 3] = visible * reflected
 
+                # Back through the normal map: r = unit(mapped[0] t + mapped[1] b + mapped[2] n).
                 grad_soft = _unit_backward(grad_soft, soft, soft_scale)
                 grad_n = plus(grad_n, grad_soft, 1.0 - DIFFUSE_NORMAL_SHARE)
                 grad_r = plus(grad_r, grad_soft, DIFFUSE_NORMAL_SHARE)
@@ -293,6 +299,7 @@ def _shade_backward(
                 grad_b = scaled(grad_r, mapped[1] * sign)
                 grad_n = plus(plus(grad_n, grad_r, mapped[2]), cross(t, grad_b), 1.0)
                 grad_t = plus(scaled(grad_r, mapped[0]), cross(grad_b, n), 1.0)
+                # Back through the orthogonalisation t = unit(t0 - (n . t0) n).
                 grad_t = _unit_backward(grad_t, t, t_scale)
                 grad_along = -dot(grad_t, n)
                 grad_n = plus(plus(grad_n, grad_t, -along), t0, grad_along)
@@ -329,7 +336,7 @@ class _Shade(torch.autograd.Function):
 
 
 def _plane(values: Tensor, item: int) -> Floats:
-    """Slice of one item of a batch, of a tensor that has one slice for each item or one for all."""
+    """Item of a batch as an array; of a tensor of batch 1, its only item."""
     part: Floats = values[item if values.shape[0] > 1 else 0].detach().numpy()
     return part
 

@@ -12,7 +12,7 @@ from fitme.render.cpu.rasterize import Floats
 
 @kernel
 def texel_pair(coordinate: float, size: int) -> tuple[int, int, float]:
-    """The two texels that bracket a texture coordinate along one axis, and the weight of the second."""
+    """Texels that bracket a texture coordinate along one axis, and the weight of the second."""
     position = min(max(coordinate * size - 0.5, 0.0), size - 1.0)
     first = min(int(np.floor(position)), max(size - 2, 0))
     return first, min(first + 1, size - 1), position - first

@@ -1,4 +1,4 @@
-"""Per-frame geometry of the forward renderer: vertex normals and tangents without autograd."""
+"""Per-render geometry of the forward renderer: vertex normals and tangents without autograd."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ _SMALLEST = 1e-20
 
 
 @dataclass(frozen=True)
-class LayoutFrame:
-    """What the layout alone says about tangents; see `fitme.render.tangents`, whose result this precomputes."""
+class TangentWeights:
+    """Part of `fitme.render.tangents.vertex_tangents` that depends on the UV layout alone, precomputed."""
 
     weights: Float32Array
     """(F, 2): along_u of a triangle = edge1 * weights[0] - edge2 * weights[1]."""
@@ -21,8 +21,8 @@ class LayoutFrame:
     """(T,) +1 or -1."""
 
 
-def layout_frame(uv: Tensor, uv_triangles: Tensor) -> LayoutFrame:
-    """Precompute from texture vertices (T, 2) and their triangles (F, 3)."""
+def tangent_weights(uv: Tensor, uv_triangles: Tensor) -> TangentWeights:
+    """Tangent weights of texture vertices (T, 2) and their triangles (F, 3)."""
     points, corners = uv.double().cpu().numpy(), uv_triangles.long().cpu().numpy()
     across1 = points[corners[:, 1]] - points[corners[:, 0]]
     across2 = points[corners[:, 2]] - points[corners[:, 0]]
@@ -31,7 +31,7 @@ def layout_frame(uv: Tensor, uv_triangles: Tensor) -> LayoutFrame:
     for corner in range(3):
         np.add.at(turn, corners[:, corner], -orientation)
     weights = np.stack([across2[:, 1], across1[:, 1]], -1) * np.sign(orientation)[:, None]
-    return LayoutFrame(weights.astype(np.float32), np.where(turn < 0, -1.0, 1.0).astype(np.float32))
+    return TangentWeights(weights.astype(np.float32), np.where(turn < 0, -1.0, 1.0).astype(np.float32))
 
 
 @relaxed_kernel
@@ -53,7 +53,13 @@ def frame_vertices(
     normals: Float32Array,
     tangents: Float32Array,
 ) -> None:
-    """Area-weighted unit normals (V, 3) and layout-weighted unit tangents (T, 3) of view-space vertices (V, 3)."""
+    """Write unit normals and tangents of a posed mesh into `normals` and `tangents`.
+
+    :param view: (V, 3) view-space vertices, metres.
+    :param weights: (F, 2) of `TangentWeights`.
+    :param normals: (V, 3) receives area-weighted vertex normals.
+    :param tangents: (T, 3) receives tangents weighted by area in UV.
+    """
     normals[:] = 0.0
     tangents[:] = 0.0
     for face in range(triangles.shape[0]):

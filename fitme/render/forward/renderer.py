@@ -15,7 +15,7 @@ from fitme.reflectance.modality import MODALITIES
 from fitme.render.cpu.antialias import mark_silhouettes
 from fitme.render.cpu.mesh_adjacency import cached_opposite_vertices
 from fitme.render.cpu.rasterize import rasterize_rows
-from fitme.render.forward.geometry import frame_vertices, layout_frame
+from fitme.render.forward.geometry import frame_vertices, tangent_weights
 from fitme.render.forward.shading import (
     ENCODING_STEPS,
     LOBE_STEPS,
@@ -25,26 +25,26 @@ from fitme.render.forward.shading import (
     shade_rows,
 )
 from fitme.render.light import Light
-from fitme.render.occlusion import MouthShade
+from fitme.render.occlusion import MouthOcclusion
 from fitme.render.reflection import DEFAULT_SHININESS, NORMAL_REFLECTANCE, blinn_phong_factor
 from fitme.render.renderer import TexturedMesh
 from fitme.render.shadows import shadow_maps
 
 MAX_SHININESS_VALUES = 256
-"""Different exponents that the lobe tables may hold."""
+"""Largest number of different exponents, one lobe table each."""
 
 
 class ForwardRenderer:
-    """Draws one mesh at one image size, again and again.
+    """Renderer of one mesh at one image size, with reused buffers.
 
-    Holds buffers, so one instance serves one thread at a time; rows are spread over `threads` threads of its own while
-    the interpreter lock is free.
+    One instance serves one thread at a time; bands of rows run on `threads` threads of its own, without the interpreter
+    lock.
 
     :param model: topology and layout.
     :param resolution: pixels of a side, or (H, W).
     :param shininess: Blinn-Phong exponent: a number, or one per triangle (F,).
     :param occlusion: (V,) share of the surroundings' light that reaches each vertex, in [0, 1]; 1 if None.
-    :param mouth: what to darken where the lips are shut, and what to leave out; nothing if None.
+    :param mouth: occlusion and culling of the mouth's interior by the opening of the lips; none if None.
     :param shadows: let directional lights cast shadows, at some 3 ms for each light and render of 512x512 pixels.
     :param threads: rows are drawn in this many bands at once.
     :raises ValueError: more than `MAX_SHININESS_VALUES` different exponents.
@@ -57,7 +57,7 @@ class ForwardRenderer:
         *,
         shininess: float | Tensor = DEFAULT_SHININESS,
         occlusion: Tensor | None = None,
-        mouth: MouthShade | None = None,
+        mouth: MouthOcclusion | None = None,
         shadows: bool = False,
         threads: int = 2,
     ) -> None:
@@ -66,7 +66,7 @@ class ForwardRenderer:
         self._uv_triangles = model.uv_triangles.int().contiguous().numpy()
         self._uv = model.uv.float().contiguous().numpy()
         self._opposite = cached_opposite_vertices(model.triangles.int())
-        self._layout = layout_frame(model.uv, model.uv_triangles)
+        self._tangent_weights = tangent_weights(model.uv, model.uv_triangles)
         self._occlusion = None if occlusion is None else occlusion.float().contiguous()
         self._mouth = mouth
         self._shadows = shadows
@@ -83,7 +83,7 @@ class ForwardRenderer:
         self.set_maps(ReflectanceMaps.grey())
 
     def set_maps(self, maps: ReflectanceMaps) -> None:
-        """Use these maps, the first of their batch, from the next render on."""
+        """Set the reflectance maps, the first of their batch, from the next render on."""
         height, width = maps.diffuse.shape[1:3]
         by_name = maps.by_name()
         shaded = [by_name[modality.name][0].detach().cpu().numpy() for modality in MODALITIES.shaded]
@@ -92,7 +92,7 @@ class ForwardRenderer:
         self._texels[..., : packed.shape[-1]] = packed
 
     def set_diffuse(self, diffuse: Float32Array) -> None:
-        """Use this diffuse map (H, W, 3) from the next render on; the others stay. ValueError for another size."""
+        """Replace the diffuse map (H, W, 3), linear, from the next render on. ValueError if the size differs."""
         if diffuse.shape[:2] != self._texels.shape[:2]:
             raise ValueError(f"a diffuse map {diffuse.shape[:2]} does not go with maps {self._texels.shape[:2]}")
         self._texels[..., :3] = diffuse
@@ -105,14 +105,14 @@ class ForwardRenderer:
         light: Light,
         background: Sequence[float] | Float32Array = (0.0, 0.0, 0.0),
     ) -> UInt8Array:
-        """Draw a head.
+        """Draw a head, sRGB-encoded.
 
         :param vertices: (V, 3) model space, metres.
         :param camera: its image size is this renderer's.
         :param light: batch of 1.
         :param background: linear RGB.
-        :returns: (H, W, 3) sRGB.
-        :raises ValueError: the camera's image size is another one.
+        :returns: (H, W, 3) uint8 sRGB.
+        :raises ValueError: the camera's image size differs from the renderer's.
         """
         return self.render_with_mask(vertices, pose, camera, light, background)[0]
 
@@ -124,20 +124,23 @@ class ForwardRenderer:
         light: Light,
         background: Sequence[float] | Float32Array = (0.0, 0.0, 0.0),
     ) -> tuple[UInt8Array, UInt8Array]:
-        """As `render`, and the head's coverage (H, W), 255 where full."""
+        """Draw a head as `render` does; also returns its coverage (H, W) uint8, 255 where full."""
         if (camera.height, camera.width) != (self._height, self._width):
             raise ValueError(
                 f"the camera's image is {camera.width}x{camera.height}, this renderer's {self._width}x{self._height}"
             )
+        # Geometry once per render: attributes of vertices, silhouette flags, culling, depth maps of the lights.
         view, clip = _project(vertices, pose, camera)
         normals = np.empty_like(view)
-        frame_vertices(view, self._triangles, self._uv_triangles, self._layout.weights, normals, self._tangents)
+        frame_vertices(
+            view, self._triangles, self._uv_triangles, self._tangent_weights.weights, normals, self._tangents
+        )
         mark_silhouettes(clip, self._triangles, self._opposite, self._flags)
-        triangles = self._triangles if self._mouth is None else self._mouth.without_backs(view, self._triangles)
-        reached = torch.ones(len(view)) if self._occlusion is None else self._occlusion
+        triangles = self._triangles if self._mouth is None else self._mouth.cull_back_faces(view, self._triangles)
+        unoccluded = torch.ones(len(view)) if self._occlusion is None else self._occlusion
         if self._mouth is not None:
-            reached = self._mouth.over(reached, torch.from_numpy(vertices))
-        occlusion = reached.numpy()
+            unoccluded = self._mouth.apply(unoccluded, torch.from_numpy(vertices))
+        occlusion = unoccluded.numpy()
         sh, directions, colors = (_single(v[0]) for v in (light.sh, light.directions, light.colors))
         sh = sh * SH_SCALE[:, None]
         casting = directions if self._shadows else directions[:0]
@@ -151,8 +154,8 @@ class ForwardRenderer:
             rasterize_rows(clip, triangles, self._rast, begin, end)
             shade_rows(
                 self._rast, self._triangles, self._uv_triangles, view, normals, occlusion, self._uv, self._tangents,
-                self._layout.handedness, self._texels, self._lobes, self._lobe_of_triangle, sh, directions, colors,
-                cast.depth, cast.frame, backdrop, self._flags, self._color, self._folds, begin, end,
+                self._tangent_weights.handedness, self._texels, self._lobes, self._lobe_of_triangle, sh, directions,
+                colors, cast.depth, cast.frame, backdrop, self._flags, self._color, self._folds, begin, end,
             )  # fmt: skip
 
         def finish(begin: int, end: int) -> None:
@@ -161,6 +164,7 @@ class ForwardRenderer:
                 image, mask, begin, end,
             )  # fmt: skip
 
+        # Antialiasing reads neighbouring rows, so all bands are shaded before any is finished.
         self._each_band(draw)
         self._each_band(finish)
         return image, mask
@@ -187,7 +191,7 @@ def _single(values: Tensor) -> Float32Array:
 
 
 def _lobe_tables(shininess: float | Tensor, triangle_count: int) -> tuple[Float32Array, Int32Array]:
-    """Scaled Blinn-Phong lobes over the cosine (N, `LOBE_STEPS` + 1), and which of them each triangle uses (F,)."""
+    """Blinn-Phong lobes times `NORMAL_REFLECTANCE` over the cosine (N, `LOBE_STEPS` + 1), and indices (F,) into them."""
     exponents = np.full(triangle_count, shininess) if isinstance(shininess, float) else np.asarray(shininess, float)
     values, index = np.unique(np.broadcast_to(exponents, triangle_count), return_inverse=True)
     if len(values) > MAX_SHININESS_VALUES:

@@ -8,7 +8,7 @@ import numpy as np
 from fitme.arrays import Float32Array, Int32Array, UInt8Array
 from fitme.render.cpu.antialias import pair_crossing
 from fitme.render.cpu.kernel import relaxed_kernel
-from fitme.render.cpu.samples import (
+from fitme.render.cpu.reflection_formulas import (
     Vector,
     dot,
     half_cosine,
@@ -30,9 +30,9 @@ from fitme.render.reflection import (
 from fitme.render.shadows import NORMAL_OFFSET_M, lit_share
 
 TEXEL_CHANNELS = 8
-"""Of the packed maps: diffuse albedo (3), specular albedo, tangent-space normal (3), padding."""
+"""Channels of the packed maps: diffuse albedo (3), specular albedo, tangent-space normal (3), padding."""
 SH_SCALE = np.array(SH_NORMS, np.float32)
-"""(9,) factors of the coefficients that `sh_polynomial` takes."""
+"""(9,) norms that `shade_rows` expects multiplied into the coefficients, since `sh_polynomials` leaves them out."""
 LOBE_STEPS = 2048
 """Intervals of a table of the Blinn-Phong lobe over cosines in [0, 1]."""
 ENCODING_STEPS = 16384
@@ -40,7 +40,7 @@ ENCODING_STEPS = 16384
 
 
 _single = cast(Callable[[float], float], np.float32)
-"""To single precision; a constant in double would turn the whole arithmetic of a kernel into double."""
+"""Conversion to single precision: one double constant would promote all arithmetic of a kernel to double."""
 _SMALLEST = _single(SMALLEST_SQUARE)
 _ZERO, _HALF, _ONE = _single(0.0), _single(0.5), _single(1.0)
 _FULL = _single(255.0)
@@ -122,7 +122,7 @@ def shade_rows(
     row_begin: int,
     row_end: int,
 ) -> None:
-    """Colour the pixels of rows [row_begin, row_end).
+    """Shade the pixels of rows [row_begin, row_end): the formulas of `fitme.render.shading`, in single precision.
 
     :param rast: (H, W, 4) from `rasterize_rows`.
     :param view: (V, 3) positions, metres; normals: (V, 3) unit; occlusion: (V,).
@@ -131,11 +131,11 @@ def shade_rows(
     :param lobes: (N, `LOBE_STEPS` + 1) scaled Blinn-Phong lobes; lobe_of_triangle: (F,) index into them.
     :param sh: (9, 3) coefficients times `SH_SCALE`.
     :param directions: (L, 3); colors: (L, 3).
-    :param depths: (L, S, S) and frames (L, 3, 4) of the lights' `ShadowMaps`; (0, ...) where they cast no shadows.
+    :param depths: (L, S, S) and frames (L, 3, 4) of the lights' `ShadowMaps`; (0, ...) without cast shadows.
     :param background: (3,) linear.
     :param flags: (F,) from `mark_silhouettes`.
     :param out: (H, W, 4) receives linear colour and coverage.
-    :param folds: (H, W) receives the flags of each pixel's triangle, 0 where there is none.
+    :param folds: (H, W) receives the flags of each pixel's triangle, 0 in uncovered pixels.
     """
     map_height, map_width = texels.shape[0], texels.shape[1]
     for row in range(row_begin, row_end):
@@ -148,6 +148,7 @@ def shade_rows(
                 folds[row, column] = 0
                 continue
             folds[row, column] = flags[face]
+            # Surface: smooth normal, position and ambient visibility.
             b0, b1 = rast[row, column, 0], rast[row, column, 1]
             b2 = _ONE - b0 - b1
             i0, i1, i2 = triangles[face, 0], triangles[face, 1], triangles[face, 2]
@@ -160,6 +161,7 @@ def shade_rows(
             v = scaled(position, -inverse_length(position, _SMALLEST))
             visible = b0 * occlusion[i0] + b1 * occlusion[i1] + b2 * occlusion[i2]
 
+            # Bilinear sample of the seven channels, unrolled: a loop over channels is slower.
             c0, c1, fx = _texel_pair(b0 * uv[t0, 0] + b1 * uv[t1, 0] + b2 * uv[t2, 0], map_width)
             r0, r1, fy = _texel_pair(b0 * uv[t0, 1] + b1 * uv[t1, 1] + b2 * uv[t2, 1], map_height)
             w00, w01, w10, w11 = (_ONE - fy) * (_ONE - fx), (_ONE - fy) * fx, fy * (_ONE - fx), fy * fx
@@ -171,11 +173,12 @@ def shade_rows(
             s5 = w00 * texels[r0, c0, 5] + w01 * texels[r0, c1, 5] + w10 * texels[r1, c0, 5] + w11 * texels[r1, c1, 5]
             s6 = w00 * texels[r0, c0, 6] + w01 * texels[r0, c1, 6] + w10 * texels[r1, c0, 6] + w11 * texels[r1, c1, 6]
 
+            # Normal map: full strength in the specular term, softened in the diffuse one.
             along = _blend(tangents, t0, t1, t2, b0, b1, b2)
             sign = _ONE if b0 * handedness[t0] + b1 * handedness[t1] + b2 * handedness[t2] >= _ZERO else -_ONE
             rough, soft = mapped_normals(n, along, sign, (s4, s5, s6), _SHARE, _SMALLEST)
 
-            # Light of the surroundings: irradiance on the soft normal, and what the rough one mirrors of it.
+            # Ambient light: irradiance on the soft normal, and its mirror reflection by the rough one.
             facing = dot(rough, v)
             fourth, aside = schlick_rise(facing)
             reflectance = _NORMAL + _GRAZING_SURPLUS * fourth * aside
@@ -186,6 +189,7 @@ def shade_rows(
             specular0 = reflectance * _sh_shading(sh, 0, mirror)
             specular1 = reflectance * _sh_shading(sh, 1, mirror)
             specular2 = reflectance * _sh_shading(sh, 2, mirror)
+            # Directional lights, each times the share that no shadow blocks.
             lobe = lobes[lobe_of_triangle[face]]
             for index in range(directions.shape[0]):
                 light = (directions[index, 0], directions[index, 1], directions[index, 2])
@@ -224,7 +228,10 @@ def _blend_towards(
     is_first: bool,
     mixed: Float32Array,
 ) -> None:
-    """Add to `mixed` what the crossing between (row, column) and its successor gives to one of the two pixels."""
+    """Add the antialiasing term of the pair (row, column) and its successor to `mixed`, the colour of one of the two.
+
+    :param is_first: `mixed` is the colour of the pair's first pixel, not of its successor.
+    """
     next_row, next_column = (row + 1, column) if vertical else (row, column + 1)
     if rast[row, column, 3] == rast[next_row, next_column, 3]:
         return
@@ -275,6 +282,7 @@ def finish_rows(
     height, width = color.shape[0], color.shape[1]
     code0, code1, code2 = (_encode(background[0], encoding), _encode(background[1], encoding),
                            _encode(background[2], encoding))  # fmt: skip
+    # Only pixels beside a silhouette edge are blended; all others are encoded as they are.
     mixed = np.empty(4, dtype=np.float32)
     for row in range(row_begin, row_end):
         for column in range(width):

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from fitme.color import linear_to_srgb, srgb_to_linear
-from fitme.render.occlusion import visible_share
+from fitme.render.occlusion import ambient_visibility
 from fitme.render.reflection import DIFFUSE_NORMAL_SHARE
 from fitme.render.shading import (
     diffuse_shading,
@@ -90,7 +90,7 @@ def head_surface(resolution: int) -> HeadSurface:
     triangles, uv_triangles = model.triangles.numpy(), model.uv_triangles.numpy()
     normals = vertex_normals(model.mean[None], model.triangles)[0]
     tangents = vertex_tangents(model.mean[None], model.triangles, model.uv, model.uv_triangles)[0]
-    visible = visible_share(model.mean, model.triangles)[:, None].clamp(min=LEAST_OCCLUSION)
+    visible = ambient_visibility(model.mean, model.triangles)[:, None].clamp(min=LEAST_OCCLUSION)
     occlusion = coverage.interpolate(visible.numpy(), triangles)
     face = texel_geometry.covered & texel_geometry.is_region(Region.SKIN)
     return HeadSurface(

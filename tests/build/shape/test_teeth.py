@@ -7,7 +7,7 @@ import torch
 from fitme.build.shape.source_mesh import Part
 from fitme.build.shape.teeth import LOWER_EXTENSION_M, UPPER_EXTENSION_M, find_inner_mouth_extension
 from fitme.geometry import Camera
-from fitme.render.occlusion import teeth_and_behind
+from fitme.render.occlusion import teeth_and_adjacent
 from fitme.render.rasterizer import select_backend
 from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.model_file import load_default_model
@@ -28,7 +28,7 @@ def model() -> MorphableModel:
 def parts(model: MorphableModel) -> np.ndarray:
     """(F,) `Part` of each triangle of the rows; all else counts as head."""
     triangles = model.triangles.long()
-    mine = teeth_and_behind(model)[triangles].all(1).numpy()
+    mine = teeth_and_adjacent(model)[triangles].all(1).numpy()
     upper = model.uv[model.uv_triangles.long()].mean(1)[:, 1].numpy() < BETWEEN_ROWS_V
     return np.where(mine, np.where(upper, Part.UPPER_TEETH, Part.LOWER_TEETH), Part.HEAD)
 
@@ -84,7 +84,7 @@ def inside_shown(model: MorphableModel, **expression: float) -> int:
 def test_extensions_show_through_an_open_mouth_alone(model):
     opened = inside_shown(model, jawOpen=0.3)
     assert opened > 400
-    # Lips that are shut leave a line, which `MouthShade` darkens.
+    # Lips that are shut leave a line, which `MouthOcclusion` darkens.
     assert inside_shown(model) < 0.1 * opened
     assert inside_shown(model, mouthRollLower=1.0, mouthRollUpper=1.0) < 0.1 * opened
 

@@ -6,7 +6,7 @@ import torch
 from fitme.fit.texture.mouth_interior import DARK, LOWER_TEETH_SHADE, open_mouth
 from fitme.fit.texture.unprojection import texel_table
 from fitme.reflectance.maps import ReflectanceMaps
-from fitme.render.occlusion import TEETH_LEAST, head_occlusion, teeth_and_behind
+from fitme.render.occlusion import MIN_TEETH_FACTOR, head_occlusion, teeth_and_adjacent
 from fitme.shape.model_file import load_default_model
 from fitme.shape.regions import Region
 
@@ -29,7 +29,7 @@ def test_teeth_end_in_the_dark_and_nothing_is_mirrored_there() -> None:
     assert np.allclose(diffuse[outside], (0.7, 0.6, 0.5), atol=1e-6)
     assert np.allclose(specular[outside], 0.4)
     assert not specular[teeth | (table.region == Region.MOUTH_INTERIOR)].any()
-    behind = teeth_and_behind(model) & ~model.vertex_mask(Region.TEETH)
+    behind = teeth_and_adjacent(model) & ~model.vertex_mask(Region.TEETH)
     rim = table.interpolate(behind.float()[:, None]).numpy()[:, 0]
     assert np.allclose(diffuse[rim > 0.5], DARK, atol=1e-6)
     assert (rim > 0.5).sum() > 100
@@ -37,8 +37,8 @@ def test_teeth_end_in_the_dark_and_nothing_is_mirrored_there() -> None:
 
 def test_what_hangs_behind_teeth_is_lit_like_them() -> None:
     model = load_default_model()
-    both = teeth_and_behind(model)
+    both = teeth_and_adjacent(model)
     assert both[model.vertex_mask(Region.TEETH)].all()
     assert not torch.equal(both, model.vertex_mask(Region.TEETH))
-    assert (head_occlusion(model)[both] >= TEETH_LEAST).all()
+    assert (head_occlusion(model)[both] >= MIN_TEETH_FACTOR).all()
     assert not both[model.vertex_mask(Region.LIPS, Region.SKIN)].any()

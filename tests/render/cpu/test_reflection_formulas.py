@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fitme.render.cpu import samples
+from fitme.render.cpu import reflection_formulas
 from fitme.render.reflection import (
     DIFFUSE_NORMAL_SHARE,
     GRAZING_REFLECTANCE,
@@ -31,7 +31,7 @@ def rows(vectors: torch.Tensor, precision: type) -> list[tuple]:
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_spherical_harmonics_are_those_of_torch(precision):
     normals = unit_vectors(0)
-    found = np.array([samples.sh_polynomials(row) for row in rows(normals, precision)])
+    found = np.array([reflection_formulas.sh_polynomials(row) for row in rows(normals, precision)])
     expected = sh_basis(normals)[:, 1:] / torch.tensor(SH_NORMS[1:], dtype=torch.float64)
     np.testing.assert_allclose(found, expected.numpy(), atol=10 * PRECISIONS[precision])
 
@@ -39,7 +39,7 @@ def test_spherical_harmonics_are_those_of_torch(precision):
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_fresnel_reflectance_is_that_of_torch(precision):
     facing = np.linspace(-0.5, 1.5, 41).astype(precision)
-    fourth, aside = np.array([samples.schlick_rise(value) for value in facing]).T
+    fourth, aside = np.array([reflection_formulas.schlick_rise(value) for value in facing]).T
     found = NORMAL_REFLECTANCE + (GRAZING_REFLECTANCE - NORMAL_REFLECTANCE) * fourth * aside
     expected = ambient_reflectance(torch.from_numpy(facing).double()).numpy()
     np.testing.assert_allclose(found, expected, atol=PRECISIONS[precision])
@@ -55,7 +55,7 @@ def test_mapped_normals_are_those_of_torch(precision, sign):
     share, smallest = precision(DIFFUSE_NORMAL_SHARE), precision(SMALLEST_SQUARE)
     found = np.array(
         [
-            samples.mapped_normals(*vectors, precision(sign), texel, share, smallest)
+            reflection_formulas.mapped_normals(*vectors, precision(sign), texel, share, smallest)
             for *vectors, texel in zip(*(rows(part, precision) for part in (normals, along, mapped)), strict=True)
         ]
     )
@@ -65,17 +65,17 @@ def test_mapped_normals_are_those_of_torch(precision, sign):
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_arithmetic_stays_in_the_precision_of_the_arguments(precision):
     normal, smallest = (precision(0.0), precision(0.6), precision(0.8)), precision(SMALLEST_SQUARE)
-    samples.sh_polynomials(normal)
-    samples.schlick_rise(precision(0.5))
-    samples.mapped_normals(normal, normal, smallest, normal, smallest, smallest)
-    samples.mirrored(normal, normal, smallest)
-    samples.half_cosine(normal, normal, normal, smallest)
+    reflection_formulas.sh_polynomials(normal)
+    reflection_formulas.schlick_rise(precision(0.5))
+    reflection_formulas.mapped_normals(normal, normal, smallest, normal, smallest, smallest)
+    reflection_formulas.mirrored(normal, normal, smallest)
+    reflection_formulas.half_cosine(normal, normal, normal, smallest)
     kernels = (
-        samples.sh_polynomials,
-        samples.schlick_rise,
-        samples.mapped_normals,
-        samples.mirrored,
-        samples.half_cosine,
+        reflection_formulas.sh_polynomials,
+        reflection_formulas.schlick_rise,
+        reflection_formulas.mapped_normals,
+        reflection_formulas.mirrored,
+        reflection_formulas.half_cosine,
     )
     name = np.dtype(precision).name
     for compiled in kernels:
@@ -88,14 +88,16 @@ def test_arithmetic_stays_in_the_precision_of_the_arguments(precision):
 def test_blinn_phong_lobe_is_that_of_torch(shininess):
     normals, viewers, lights = unit_vectors(4), unit_vectors(5), unit_vectors(6)
     expected = blinn_phong(normals, viewers, lights, shininess)[:, 0]
-    scale = NORMAL_REFLECTANCE * samples.blinn_phong_factor(shininess)
+    scale = NORMAL_REFLECTANCE * reflection_formulas.blinn_phong_factor(shininess)
     for n, v, light, wanted in zip(*(rows(t, np.float64) for t in (normals, viewers, lights)), expected, strict=True):
-        cosine = max(samples.half_cosine(n, v, light, SMALLEST_SQUARE), 1e-3)
-        assert scale * cosine**shininess * max(samples.dot(n, light), 0.0) == pytest.approx(float(wanted), rel=1e-9)
+        cosine = max(reflection_formulas.half_cosine(n, v, light, SMALLEST_SQUARE), 1e-3)
+        assert scale * cosine**shininess * max(reflection_formulas.dot(n, light), 0.0) == pytest.approx(
+            float(wanted), rel=1e-9
+        )
 
 
 def test_a_mirrored_direction_lies_as_far_beyond_the_normal():
     normal = (0.0, math.sin(0.4), math.cos(0.4))
     viewer = (0.0, 0.0, 1.0)
-    mirrored = samples.mirrored(normal, viewer, samples.dot(normal, viewer))
+    mirrored = reflection_formulas.mirrored(normal, viewer, reflection_formulas.dot(normal, viewer))
     np.testing.assert_allclose(mirrored, (0.0, math.sin(0.8), math.cos(0.8)), atol=1e-14)

@@ -1,7 +1,7 @@
 """Per-sample formulas of the reflection model for compiled kernels; `fitme.render.shading` has them for torch tensors.
 
-Every function computes in the precision of its arguments, so that one text serves the differentiable kernel (double)
-and the forward renderer (single): constants are exact in single precision, and what is not exact is an argument.
+Every function computes in the precision of its arguments, so that one definition serves the differentiable kernel
+(double) and the forward renderer (single): constants are exact in single precision, all others are arguments.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Vector = tuple[float, float, float]
 
 _single = cast(Callable[[float], float], np.float32)
 _ZERO, _ONE, _TWO, _THREE = _single(0.0), _single(1.0), _single(2.0), _single(3.0)
-"""In single precision: a constant in double would turn a whole kernel's arithmetic into double."""
+"""Constants in single precision: one double constant would promote all arithmetic of a kernel to double."""
 
 
 blinn_phong_factor = relaxed_kernel(reflection.blinn_phong_factor)
@@ -36,19 +36,19 @@ def cross(a: Vector, b: Vector) -> Vector:
 
 @relaxed_kernel
 def scaled(a: Vector, scale: float) -> Vector:
-    """scale a."""
+    """Vector a times a scale."""
     return a[0] * scale, a[1] * scale, a[2] * scale
 
 
 @relaxed_kernel
 def plus(a: Vector, b: Vector, scale: float) -> Vector:
-    """a + scale b."""
+    """Sum a + scale b."""
     return a[0] + scale * b[0], a[1] + scale * b[1], a[2] + scale * b[2]
 
 
 @relaxed_kernel
 def inverse_length(a: Vector, smallest_square: float) -> float:
-    """1 / |a|, where |a|^2 is at least `smallest_square`."""
+    """Inverse length 1 / |a|, with |a|^2 clamped to at least `smallest_square`."""
     scale: float = _ONE / np.sqrt(max(dot(a, a), smallest_square))
     return scale
 
@@ -65,10 +65,10 @@ def sh_polynomials(n: Vector) -> tuple[float, float, float, float, float, float,
 
 @relaxed_kernel
 def schlick_rise(facing: float) -> tuple[float, float]:
-    """(1 - cos)^4 and 1 - cos of Schlick's approximation of Fresnel's law, R0 + (R90 - R0) (1 - cos)^5.
+    """Factors (1 - cos)^4 and 1 - cos of Schlick's approximation of Fresnel's law, R0 + (R90 - R0) (1 - cos)^5.
 
-    :param facing: cosine between normal and direction to the viewer; below 0, where only interpolated normals come, it
-        counts as 0.
+    :param facing: cosine between normal and direction to the viewer; values below 0, which only interpolated normals
+        reach, count as 0.
     """
     aside = _ONE - min(max(facing, _ZERO), _ONE)
     return (aside * aside) * (aside * aside), aside
