@@ -13,7 +13,7 @@ def vertex_tangents(
     """Tangents dP/du, one per texture vertex so that seams stay sharp. Differentiable in vertices.
 
     :returns: (B, T, 4). Three components along dP/du, unit length before interpolation, not yet orthogonal to the
-        normal; the fourth is glTF's sign of the bitangent: (up in the layout, against v) = cross(normal, tangent) * sign.
+        normal; the fourth is glTF's handedness: bitangent (upwards, against v) = cross(normal, tangent) * sign.
     """
     batch = vertices.shape[0]
     corners = vertices[:, triangles.reshape(-1).long()].reshape(batch, -1, 3, 3)  # (B, F, 3, 3)

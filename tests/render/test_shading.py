@@ -151,7 +151,7 @@ def test_flat_normal_map_changes_nothing(seed):
 
 
 def test_normal_map_axes():
-    # A layout with axes as an image has them, on a wall that faces the viewer: u to the right, v down, so green tilts up.
+    # A layout with the axes of an image on a wall that faces the viewer: u to the right, v down, so green tilts up.
     normal = torch.tensor([[0.0, 0.0, 1.0]])
     tangent = torch.tensor([[1.0, 0.0, 0.0, 1.0]])
     for mapped, expected in (((0.6, 0.0, 0.8), (0.6, 0.0, 0.8)), ((0.0, 0.6, 0.8), (0.0, 0.6, 0.8))):

@@ -191,7 +191,7 @@ def _single(values: Tensor) -> Float32Array:
 
 
 def _lobe_tables(shininess: float | Tensor, triangle_count: int) -> tuple[Float32Array, Int32Array]:
-    """Blinn-Phong lobes times `NORMAL_REFLECTANCE` over the cosine (N, `LOBE_STEPS` + 1), and indices (F,) into them."""
+    """Blinn-Phong lobes times `NORMAL_REFLECTANCE` over the cosine (N, `LOBE_STEPS` + 1), and indices (F,) of them."""
     exponents = np.full(triangle_count, shininess) if isinstance(shininess, float) else np.asarray(shininess, float)
     values, index = np.unique(np.broadcast_to(exponents, triangle_count), return_inverse=True)
     if len(values) > MAX_SHININESS_VALUES:
