@@ -1,6 +1,6 @@
-"""`fitme bench`: measures the figures of `docs/benchmarks.md` again.
+"""Command `fitme bench`: reproduces the figures of the README.
 
-Other packages add benchmarks by the entry-point group `fitme.benchmarks`: NAME = "module:function", where the function
+Packages register benchmarks by the entry-point group `fitme.benchmarks`: NAME = "module:function", where the function
 takes nothing and returns a list of `fitme.bench.rows.BenchmarkRow`.
 """
 

@@ -1,4 +1,5 @@
-"""Benchmark `render`: pictures a second of the forward renderer, and the time of a differentiable step."""
+"""Benchmark `render`: rate of the forward renderer, and time of a forward and backward pass of the differentiable
+one."""
 
 import math
 import time
@@ -18,11 +19,11 @@ from fitme.shape.expressions import EXPRESSION_COUNT
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
 
-PICTURE_PX = 512
+RENDER_PX = 512
 STEP_PX = 256
 MAP_PX = 256
 FOCAL_PER_SIZE = 1.9
-"""The head fills the picture's height."""
+"""Focal length over the render's side, so that the head fills its height."""
 HEAD_POSITION_M = (0.0, 0.02, -0.62)
 FRAMES = 120
 STEPS = 20
@@ -31,8 +32,8 @@ STEP_TARGET = "<= 60"
 
 
 def forward_fps() -> list[BenchmarkRow]:
-    """The mean head at `PICTURE_PX` under harmonics and two directional lights, with normal and specular maps and
-    occlusion; then one differentiable step, forward and backward, at `STEP_PX`."""
+    """Rows of the mean head at `RENDER_PX` under harmonics and two directional lights, with normal and specular maps
+    and occlusion; then one differentiable step, forward and backward, at `STEP_PX`."""
     model = load_default_model()
     maps, light = _maps(), _light()
     return [
@@ -45,10 +46,10 @@ def forward_fps() -> list[BenchmarkRow]:
 
 def _forward_rows(model: MorphableModel, maps: ReflectanceMaps, light: Light, *, threads: int) -> list[BenchmarkRow]:
     renderer = ForwardRenderer(
-        model, PICTURE_PX, occlusion=head_occlusion(model), mouth=mouth_occlusion(model), threads=threads
+        model, RENDER_PX, occlusion=head_occlusion(model), mouth=mouth_occlusion(model), threads=threads
     )
     renderer.set_maps(maps)
-    camera = Camera.centered(FOCAL_PER_SIZE * PICTURE_PX, PICTURE_PX, PICTURE_PX)
+    camera = Camera.centered(FOCAL_PER_SIZE * RENDER_PX, RENDER_PX, RENDER_PX)
     vertices = model.mean.numpy()
 
     def draw(index: int) -> None:
@@ -56,11 +57,11 @@ def _forward_rows(model: MorphableModel, maps: ReflectanceMaps, light: Light, *,
         pose = HeadPose(np.array([0.0, yaw, 0.0], np.float32), np.array(HEAD_POSITION_M, np.float32))
         renderer.render(vertices, pose, camera, light)
 
-    name = f"forward render, {PICTURE_PX}x{PICTURE_PX}, {threads} thread{'s' if threads > 1 else ''}"
+    name = f"forward render, {RENDER_PX}x{RENDER_PX}, {threads} thread{'s' if threads > 1 else ''}"
     wall_s, processor_s = _median_seconds(draw, FRAMES)
     return [
-        BenchmarkRow(name, 1.0 / wall_s, "pictures/s", FORWARD_TARGET),
-        BenchmarkRow(f"{name}, processor time of a picture", 1e3 * processor_s, "ms"),
+        BenchmarkRow(name, 1.0 / wall_s, "renders/s", FORWARD_TARGET),
+        BenchmarkRow(f"{name}, processor time of one render", 1e3 * processor_s, "ms"),
     ]
 
 
@@ -74,15 +75,15 @@ def _step_row(model: MorphableModel, maps: ReflectanceMaps, light: Light, *, dif
 
     def step(_: int) -> None:
         vertices = model.vertices(identity, expression)
-        drawn = render(model, vertices, rotation, translation, camera, trainable, light, diffuse_only=diffuse_only)
-        (drawn.image - 0.5).square().mean().backward()  # type: ignore[no-untyped-call]
+        rendering = render(model, vertices, rotation, translation, camera, trainable, light, diffuse_only=diffuse_only)
+        (rendering.image - 0.5).square().mean().backward()  # type: ignore[no-untyped-call]
 
     name = f"differentiable render, {STEP_PX}x{STEP_PX}, {'diffuse only' if diffuse_only else 'all shading'}"
     return BenchmarkRow(f"{name}, forward + backward", 1e3 * _median_seconds(step, STEPS)[0], "ms", STEP_TARGET)
 
 
 def _median_seconds(work: Callable[[int], None], count: int) -> tuple[float, float]:
-    """Median wall-clock and processor time (all threads) of a call, after a few that warm it up."""
+    """Median wall-clock and processor time (all threads) of a call in seconds, after warm-up calls."""
     for index in range(3):
         work(index)
     seconds = []
@@ -97,8 +98,10 @@ def _median_seconds(work: Callable[[int], None], count: int) -> tuple[float, flo
 def _maps() -> ReflectanceMaps:
     relief = 0.05 * torch.randn(1, MAP_PX, MAP_PX, 3)
     relief[..., 2] = 1.0
-    tone = torch.tensor([0.45, 0.28, 0.2]) * (1.0 + 0.1 * torch.rand(1, MAP_PX, MAP_PX, 1))
-    return ReflectanceMaps(tone, torch.full((1, MAP_PX, MAP_PX, 1), 0.5), torch.nn.functional.normalize(relief, dim=-1))
+    albedo = torch.tensor([0.45, 0.28, 0.2]) * (1.0 + 0.1 * torch.rand(1, MAP_PX, MAP_PX, 1))
+    return ReflectanceMaps(
+        albedo, torch.full((1, MAP_PX, MAP_PX, 1), 0.5), torch.nn.functional.normalize(relief, dim=-1)
+    )
 
 
 def _light() -> Light:

@@ -1,4 +1,4 @@
-"""The value that every benchmark returns."""
+"""Row of a benchmark's results."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ class BenchmarkRow:
     """One measured figure."""
 
     name: str
-    """What was measured."""
+    """Quantity that was measured."""
     value: float
     """The figure."""
     unit: str
     """Unit of the figure, as printed."""
     target: str | None = None
-    """What the figure should be, in words such as '>= 40'; None where nothing is promised."""
+    """Target of the figure, such as '>= 40'; None without one."""

@@ -1,4 +1,4 @@
-"""Running one benchmark: the same seed every time, a table for people, one line of JSON for programs."""
+"""Runner of one benchmark: fixed seed, a table for people, one line of JSON for programs."""
 
 import json
 import math
@@ -31,7 +31,7 @@ def run_benchmark(benchmark: Benchmark) -> Sequence[BenchmarkRow]:
 
 
 def table_of(name: str, rows: Sequence[BenchmarkRow]) -> Table:
-    """The rows, one column a field."""
+    """Table of the rows, one column per field."""
     table = Table(title=name)
     columns = [field.name for field in fields(BenchmarkRow)]
     for column in columns:
@@ -42,7 +42,7 @@ def table_of(name: str, rows: Sequence[BenchmarkRow]) -> Table:
 
 
 def json_line(name: str, rows: Sequence[BenchmarkRow]) -> str:
-    """One JSON object: the rows, and what is needed to get them again."""
+    """JSON object on one line: the rows with commit, seed and machine, to reproduce them."""
     return json.dumps(
         {
             "benchmark": name,
@@ -56,7 +56,7 @@ def json_line(name: str, rows: Sequence[BenchmarkRow]) -> str:
 
 
 def _commit() -> str | None:
-    """Commit of the working copy that the package lies in, or None where it is installed without one."""
+    """Commit of the working copy that contains the package, or None for an installed package."""
     folder = Path(fitme.__file__).parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
@@ -78,7 +78,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Name of the processor; Linux tells it nowhere but in a file."""
+    """Name of the processor, on Linux from /proc/cpuinfo, elsewhere from `platform`."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
@@ -88,7 +88,7 @@ def _processor() -> str:
 
 
 def _json_value(value: object) -> object:
-    """The value, or None for a float that JSON cannot hold."""
+    """Value for JSON: None in place of NaN and infinities, which JSON cannot hold."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

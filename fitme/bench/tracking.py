@@ -1,7 +1,7 @@
-"""Benchmark `track`: what live driving costs, how still a still face is, and how far a moving one is behind itself.
+"""Benchmark `track`: cost per frame, jitter on a still face and lag on a moving one.
 
-The face is that of `fitme.synthetic.clip`, whose poses and expressions are known; the tracker is given its identity and
-focal length, as a fit gives them to it.
+The face is the one of `fitme.synthetic.clip`, whose poses and expressions are known; the tracker takes its identity and
+focal length, as it takes them from a fit.
 """
 
 import time
@@ -29,11 +29,11 @@ from fitme.track.tracker import FrameTracker
 
 STILL_FRAMES = 150
 SETTLING_FRAMES = 30
-"""Frames after which filters and checks have come to rest."""
+"""Frames after which the tracker's filters have settled."""
 LONGEST_LAG_FRAMES = 6
 LAG_STEP_FRAMES = 0.1
 CLOSED = 0.9
-"""Blink coefficient from which an eye is closed."""
+"""Blink coefficient from which an eye counts as closed."""
 CLOSING_FRAMES = 2
 """Frames around a closed eye within which the tracker must have closed it."""
 FRAME_TARGET, JITTER_TARGET, LIDS_TARGET = "<= 12", "<= 0.3", ">= 0.9"
@@ -41,8 +41,8 @@ BLINKS = tuple(EXPRESSION_NAMES.index(name) for name in ("eyeBlinkLeft", "eyeBli
 
 
 @dataclass(frozen=True)
-class TrackedFrame:
-    """A frame, what the tracker made of it, and what that cost."""
+class TimedTracking:
+    """A frame with its ground truth, the tracker's observation, and its cost in seconds."""
 
     truth: SyntheticFrame
     found: FaceObservation
@@ -51,7 +51,9 @@ class TrackedFrame:
 
 
 def tracking(settings: ClipSettings | None = None) -> list[BenchmarkRow]:
-    """Cost and lag over a clip of a turning, talking head, jitter on its first picture under fresh sensor noise."""
+    """Rows of cost and lag over a clip of a turning, talking head, and of jitter on its first frame with fresh
+    noise."""
+    # Both sequences run through a fresh tracker; its first frames, while filters settle, are not measured.
     model, settings = load_default_model(), settings or ClipSettings()
     moving = track_frames(clip_frames(settings, model), model, settings)
     still = track_frames(still_frames(settings, model, STILL_FRAMES), model, settings)[SETTLING_FRAMES:]
@@ -65,23 +67,23 @@ def tracking(settings: ClipSettings | None = None) -> list[BenchmarkRow]:
     processor_ms = 1e3 * float(np.mean([frame.processor_s for frame in settled]))
     missing = round(settings.seconds * settings.rate_hz) - len(moving)
     what = f"tracking a frame of {settings.width}x{settings.height}"
-    driven, seen = driven_landmarks(still, model, settings), np.stack([f.found.landmarks for f in still])
+    driven, detected = driven_landmarks(still, model, settings), np.stack([f.found.landmarks for f in still])
     return [
         BenchmarkRow(f"{what}: processor time, mean", processor_ms, "ms", FRAME_TARGET),
         BenchmarkRow(f"{what}: wall-clock time, median", float(np.median(wall_ms)), "ms"),
         BenchmarkRow(f"{what}: wall-clock time, 95th percentile", float(np.quantile(wall_ms, 0.95)), "ms"),
         BenchmarkRow("still face: jitter of the driven landmarks", jitter_px(driven), "px", JITTER_TARGET),
-        BenchmarkRow("still face: jitter of the landmarks seen", jitter_px(seen), "px"),
+        BenchmarkRow("still face: jitter of the detected landmarks", jitter_px(detected), "px"),
         BenchmarkRow("turning head: lag", lag_ms, "ms"),
-        BenchmarkRow("closed eyes: lid coefficient reached, median", lids_reached(moving), "", LIDS_TARGET),
+        BenchmarkRow("closed eyes: lid coefficient reached, median", lid_closure(moving), "", LIDS_TARGET),
         BenchmarkRow("frames without a face", float(missing), ""),
     ]
 
 
 def track_frames(
     frames: Iterable[SyntheticFrame], model: MorphableModel, settings: ClipSettings
-) -> Sequence[TrackedFrame]:
-    """The frames of a video on which a face was found, in order."""
+) -> Sequence[TimedTracking]:
+    """Track a video; frames without a face are left out."""
     tracked = []
     with closing(FrameTracker(model, settings=TrackerSettings())) as tracker:
         tracker.set_identity(clip_identity(settings.seed, model).numpy())
@@ -91,12 +93,12 @@ def track_frames(
             found = tracker.track(frame.image, index / settings.rate_hz)
             spent = time.perf_counter() - begin[0], time.process_time() - begin[1]
             if found is not None:
-                tracked.append(TrackedFrame(frame, found, *spent))
+                tracked.append(TimedTracking(frame, found, *spent))
     return tracked
 
 
 def still_frames(settings: ClipSettings, model: MorphableModel, count: int) -> Iterable[SyntheticFrame]:
-    """The clip's first picture again and again, each time with noise of its own."""
+    """Repeat the clip's first frame, each time with independent sensor noise."""
     first = next(iter(islice(clip_frames(replace(settings, noise=0.0), model), 1)))
     draw = np.random.default_rng(SEED)
     for _ in range(count):
@@ -104,28 +106,28 @@ def still_frames(settings: ClipSettings, model: MorphableModel, count: int) -> I
         yield replace(first, image=np.clip(np.rint(first.image + noise), 0, 255).astype(np.uint8))
 
 
-def driven_landmarks(frames: Sequence[TrackedFrame], model: MorphableModel, settings: ClipSettings) -> Float64Array:
-    """(T, 478, 2) px: where the tracker's poses and expressions put the landmarks of the clip's head."""
+def driven_landmarks(frames: Sequence[TimedTracking], model: MorphableModel, settings: ClipSettings) -> Float64Array:
+    """Landmarks (T, L, 2), pixels, of the clip's head under the tracker's poses and expressions; valid ones only."""
     identity = clip_identity(settings.seed, model)[None]
-    places = []
+    projected = []
     for frame in frames:
         pose = frame.found.pose
         points = model.landmarks(model.vertices(identity, torch.from_numpy(frame.found.expression)[None]))
         posed = transform(torch.from_numpy(pose.rotation)[None], torch.from_numpy(pose.translation)[None], points)
-        places.append(frame.truth.camera.project(posed)[0].double().numpy())
-    driven = np.stack(places)
+        projected.append(frame.truth.camera.project(posed)[0].double().numpy())
+    driven = np.stack(projected)
     valid: Float64Array = driven[:, model.mediapipe_valid.numpy()]
     return valid
 
 
-def jitter_px(places: npt.NDArray[np.floating[Any]]) -> float:
-    """Root mean square distance of places (T, P, 2) from their means over time."""
-    away = places.astype(np.float64) - places.mean(0, dtype=np.float64)
+def jitter_px(points: npt.NDArray[np.floating[Any]]) -> float:
+    """Root mean square distance of points (T, P, 2), pixels, from their means over time."""
+    away = points.astype(np.float64) - points.mean(0, dtype=np.float64)
     return float(np.sqrt((away**2).sum(-1).mean()))
 
 
 def lag_of(truth: Float64Array, found: Float64Array) -> float:
-    """Frames by which a signal (T,) found follows the true one: the shift that leaves the least difference."""
+    """Lag in frames of a tracked signal (T,) behind the true one: the shift of least variance of their difference."""
     times = np.arange(LONGEST_LAG_FRAMES, len(truth))
     lags = np.arange(0.0, LONGEST_LAG_FRAMES, LAG_STEP_FRAMES)
     errors = []
@@ -135,8 +137,9 @@ def lag_of(truth: Float64Array, found: Float64Array) -> float:
     return float(lags[int(np.argmin(errors))])
 
 
-def lids_reached(frames: Sequence[TrackedFrame]) -> float:
-    """Median over frames with both eyes closed of how far the tracker closes them, at most two frames away."""
+def lid_closure(frames: Sequence[TimedTracking]) -> float:
+    """Largest tracked blink coefficient within `CLOSING_FRAMES` of a frame with both eyes closed; median over such
+    frames, NaN without any."""
     true, found = (
         np.array([expression[list(BLINKS)].min() for expression in expressions])
         for expressions in ([f.truth.expression for f in frames], [f.found.expression for f in frames])

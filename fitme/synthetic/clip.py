@@ -32,7 +32,7 @@ from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 from fitme.skin.attributes import SkinAttributes, sample_attributes
 from fitme.skin.painter import synthesize_skin
-from fitme.synthetic.clothes import NECK_PIVOT_M, dress, dressed_maps
+from fitme.synthetic.clothes import NECK_PIVOT_M, add_clothes, maps_with_cloth
 
 IDENTITY_SPREAD = 0.8
 """Standard deviation of the identity's coefficients: somewhat nearer to the average than people are."""
@@ -48,9 +48,9 @@ CAMERA_NOISE = 1.3
 """Standard deviation of the sensor's noise in 8-bit steps."""
 CAMERA_BLUR_PX = 0.5
 TEETH_SCALE, TEETH_BACK_M = (0.88, 1.0, 0.9), 0.002
-RELAXED_LIDS = 0.14
+LID_BASELINE = 0.14
 """How far the lids are down between blinks."""
-BODY_FOLLOWS = 0.12
+SHOULDER_TURN_SHARE = 0.12
 """How far the shoulders turn with the head."""
 
 _DIRECTIONS_DEG = np.array(
@@ -114,11 +114,11 @@ def clip_frames(settings: ClipSettings, model: MorphableModel | None = None) -> 
     model = load_default_model() if model is None else model
     generator = np.random.default_rng(settings.seed)
     identity = clip_identity(settings.seed, model)
-    mesh = dress(model, model.neutral(identity[None])[0].numpy())
-    skin = synthesize_skin(settings.seed, MAP_RESOLUTION, attributes=_presentable(sample_attributes(generator)))
+    mesh = add_clothes(model, model.neutral(identity[None])[0].numpy())
+    skin = synthesize_skin(settings.seed, MAP_RESOLUTION, attributes=_with_hair_and_brows(sample_attributes(generator)))
     width, height = settings.width * SUPERSAMPLING, settings.height * SUPERSAMPLING
     renderer = ForwardRenderer(mesh, (height, width), occlusion=_occlusion(model, len(mesh.body)))
-    renderer.set_maps(dressed_maps(skin.maps(), _CLOTHES[settings.seed % len(_CLOTHES)]))
+    renderer.set_maps(maps_with_cloth(skin.maps(), _CLOTHES[settings.seed % len(_CLOTHES)]))
     fine_camera = Camera.centered(FOCAL_OVER_WIDTH * width, width, height)
     camera = Camera.centered(FOCAL_OVER_WIDTH * settings.width, settings.width, settings.height)
     light, wall = _room_light(), _wall(settings)
@@ -129,13 +129,13 @@ def clip_frames(settings: ClipSettings, model: MorphableModel | None = None) -> 
         expression = expression_at(share)
         with torch.no_grad():
             head = model.vertices(identity[None], torch.from_numpy(expression)[None])[0].numpy()
-        head[teeth] = _seated(head[teeth])
+        head[teeth] = _inset_teeth(head[teeth])
         pose = pose_at(share)
         yaw, pitch, _ = pose.yaw_pitch_roll()
-        body = head_rotation(BODY_FOLLOWS * yaw, BODY_FOLLOWS * pitch).astype(np.float32)
+        body = head_rotation(SHOULDER_TURN_SHARE * yaw, SHOULDER_TURN_SHARE * pitch).astype(np.float32)
         turn = rotation_matrix(torch.from_numpy(pose.rotation)).numpy()
         drawn, mask = renderer.render_with_mask(mesh.vertices(head, turn, body), pose, fine_camera, light)
-        image = _photograph(drawn, mask, wall, settings, generator)
+        image = _simulate_camera(drawn, mask, wall, settings, generator)
         yield SyntheticFrame(image, pose, expression, camera)
 
 
@@ -161,7 +161,7 @@ def expression_at(share: float) -> Float32Array:
     """(52,) activations after a share of the clip."""
     expression = np.zeros(EXPRESSION_COUNT, np.float32)
     for name in _ACTIONS["blink"]:
-        expression[EXPRESSION_NAMES.index(name)] = RELAXED_LIDS
+        expression[EXPRESSION_NAMES.index(name)] = LID_BASELINE
     for action, bumps in _EXPRESSIONS.items():
         amount = max(height * _bump((share - middle) / width) for middle, width, height in bumps)
         for name, weight in _ACTIONS[action].items():
@@ -208,7 +208,7 @@ def _write_av(
         container.mux(stream.encode(None))
 
 
-def _presentable(attributes: SkinAttributes) -> SkinAttributes:
+def _with_hair_and_brows(attributes: SkinAttributes) -> SkinAttributes:
     """Attributes with hair and brows, as of somebody at a webcam."""
     return replace(
         attributes,
@@ -220,7 +220,7 @@ def _presentable(attributes: SkinAttributes) -> SkinAttributes:
     )
 
 
-def _seated(teeth: Float32Array) -> Float32Array:
+def _inset_teeth(teeth: Float32Array) -> Float32Array:
     """Teeth (N, 3) drawn in a little: drawn heads may have lips too narrow for the average's teeth."""
     middle = teeth.mean(0)
     return np.asarray(
@@ -255,7 +255,7 @@ def _wall(settings: ClipSettings) -> Float32Array:
     return np.asarray(wall * (1.0 - 0.25 * aside**2), np.float32)
 
 
-def _photograph(
+def _simulate_camera(
     drawn: UInt8Array, mask: UInt8Array, wall: Float32Array, settings: ClipSettings, generator: np.random.Generator
 ) -> UInt8Array:
     """What a webcam makes of the head (drawn at `SUPERSAMPLING` over black) before the wall."""

@@ -46,7 +46,7 @@ NECK_PIVOT_M = (0.0, -0.11, -0.075)
 
 
 @dataclass(frozen=True)
-class DressedHead:
+class ClothedHead:
     """A head with clothes as one mesh for the renderer. Its layout is the head's with a strip below."""
 
     triangles: Tensor
@@ -75,14 +75,14 @@ class DressedHead:
         return np.asarray(np.concatenate([bent, (self.body - pivot) @ back + pivot]), np.float32)
 
 
-def dress(model: MorphableModel, neutral: Float32Array) -> DressedHead:
+def add_clothes(model: MorphableModel, neutral: Float32Array) -> ClothedHead:
     """Add clothes that fit the neutral head (V, 3), metres, to a model's mesh."""
     body, body_uv, triangles = _jumper(_profile(neutral[model.vertex_mask(Region.NECK).numpy()]))
     head_scale = torch.tensor([1.0, 1.0 / (1.0 + _STRIP_SHARE)])
     corner = torch.tensor([0.0, 1.0]) * head_scale
     strip_uv = torch.from_numpy(body_uv) * torch.tensor([1.0, 1.0 - float(head_scale[1])]) + corner
     shifted = torch.from_numpy(triangles)
-    return DressedHead(
+    return ClothedHead(
         torch.cat([model.triangles, shifted + model.vertex_count]).int(),
         torch.cat([model.uv * head_scale, strip_uv]).float(),
         torch.cat([model.uv_triangles, shifted + len(model.uv)]).int(),
@@ -91,7 +91,7 @@ def dress(model: MorphableModel, neutral: Float32Array) -> DressedHead:
     )
 
 
-def dressed_maps(maps: ReflectanceMaps, color: tuple[float, float, float], specular: float = 0.1) -> ReflectanceMaps:
+def maps_with_cloth(maps: ReflectanceMaps, color: tuple[float, float, float], specular: float = 0.1) -> ReflectanceMaps:
     """The head's maps (1, H, W, ...) with a strip of ribbed cloth of the given linear colour below."""
     width = maps.diffuse.shape[2]
     rows = round(maps.diffuse.shape[1] * _STRIP_SHARE)

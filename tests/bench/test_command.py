@@ -56,7 +56,7 @@ def test_an_error_of_ten_codes_is_28_decibels(tracked_frames: list[TrackedFrame]
     assert score.psnr_db == pytest.approx(20.0 * np.log10(255.0 / 10.0), abs=1e-3)
 
 
-def test_what_is_not_drawn_counts_as_black(tracked_frames: list[TrackedFrame]):
+def test_uncovered_pixels_count_as_black(tracked_frames: list[TrackedFrame]):
     image, observation = tracked_frames[0].frame.image, tracked_frames[0].observation
     nothing = np.zeros(image.shape[:2], np.uint8)
     score = score_frame(observation, image, image, nothing, dlib_embedder())
@@ -72,9 +72,11 @@ def test_median_of_scores():
         median_score([])
 
 
-def test_baseline_explains_a_view_between_those_it_saw(model: MorphableModel, tracked_frames: list[TrackedFrame]):
-    *seen, between = tracked_frames
+def test_baseline_renders_a_view_between_those_it_was_fitted_to(
+    model: MorphableModel, tracked_frames: list[TrackedFrame]
+):
+    *fitted, between = tracked_frames
     fitting = BaselineFit(model)
-    score = fitting.score(fitting.fit(seen), between, dlib_embedder())
+    score = fitting.score(fitting.fit(fitted), between, dlib_embedder())
     assert score.psnr_db > 22
     assert score.covered > 0.97

@@ -1,4 +1,4 @@
-"""What `fitme bench track` tells of signals whose lag and jitter are known."""
+"""Figures of `fitme bench track` for signals of known lag and jitter."""
 
 from dataclasses import replace
 

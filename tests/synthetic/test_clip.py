@@ -13,7 +13,7 @@ from fitme.geometry import rotation_matrix
 from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.model_file import load_default_model
 from fitme.synthetic.clip import ClipSettings, clip_frames, clip_identity, expression_at, pose_at, write_clip
-from fitme.synthetic.clothes import NECK_PIVOT_M, dress
+from fitme.synthetic.clothes import NECK_PIVOT_M, add_clothes
 
 SAMPLE = Path(__file__).resolve().parent.parent.parent / "client" / "assets" / "sample.webm"
 SHORT = ClipSettings(seed=7, seconds=12.0, rate_hz=1)
@@ -91,7 +91,7 @@ def test_the_face_blinks_smiles_and_opens_its_mouth():
 def test_clothes_stay_while_the_head_turns():
     model = load_default_model()
     head = model.mean.numpy()
-    mesh = dress(model, head)
+    mesh = add_clothes(model, head)
     turn = rotation_matrix(torch.tensor([0.0, 0.6, 0.0])).numpy()
     still = np.eye(3, dtype=np.float32)
     vertices = mesh.vertices(head, turn, still)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fitme.bench.rows import BenchmarkRow
-from fitme.bench.truth.heads import Workshop, keyframe_of, new_fitter, workshop
+from fitme.bench.truth.heads import FitResources, keyframe_of, load_resources, new_fitter
 from fitme.errors import InputError
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
@@ -38,17 +38,17 @@ WARM_TARGET, COST_TARGET, RISE_TARGET = "<= 0.2", "<= 1.25", "<= 1.02"
 
 
 @dataclass(frozen=True)
-class Person:
-    """The pictures of one person, and what every fit to them needs."""
+class ClipSubject:
+    """The pictures of one subject, and what every fit to them needs."""
 
-    shop: Workshop
+    resources: FitResources
     keyframes: Sequence[Keyframe]
     """In an order in which each is far, by time, from all before it."""
     held_out: Sequence[TrackedFrame]
 
     def fitter(self, count: int) -> IncrementalFitter:
         """A fit that holds the first so many keyframes and knows nothing of them yet."""
-        fitter = new_fitter(self.shop)
+        fitter = new_fitter(self.resources)
         for keyframe in self.keyframes[:count]:
             fitter.add_keyframe(keyframe)
         return fitter
@@ -60,10 +60,10 @@ class Person:
             observation, image = tracked_frame.observation, tracked_frame.frame.image
             estimate = fitter.fit_frame(observation, image)
             drawn, mask = fitter.render_estimate(estimate, observation.camera)
-            score = score_frame(observation, image, drawn, mask, self.shop.embedder)
+            score = score_frame(observation, image, drawn, mask, self.resources.embedder)
             errors.append(10.0 ** (-score.psnr_db / 20.0))
             distances.append(score.identity)
-        weights = self.shop.settings.inversion
+        weights = self.resources.settings.inversion
         error, identity = float(np.sqrt(np.mean(np.square(errors)))), float(np.mean(distances))
         return HeldOutError(error, identity, weights.photometric_weight * error + weights.identity_weight * identity)
 
@@ -80,7 +80,7 @@ class HeldOutError:
 
 
 @dataclass(frozen=True)
-class Course:
+class RefinementCurve:
     """A fit that was refined until nothing was left to do."""
 
     processor_s: float
@@ -99,22 +99,22 @@ class Course:
 
 def increment_rows(clip: Path) -> list[BenchmarkRow]:
     """The rows of one clip. Raises InputError if it shows the person too rarely."""
-    person = person_of(clip)
-    grown = person.fitter(1)
-    scores = [follow(grown, person, every_step=False).end]
-    for keyframe in person.keyframes[1:FEW]:
-        grown.add_keyframe(keyframe)
-        scores.append(follow(grown, person, every_step=False).end)
-    grown.add_keyframe(person.keyframes[FEW])
-    warm = follow(grown, person, every_step=True)
+    subject = load_subject(clip)
+    growing = subject.fitter(1)
+    scores = [refine_and_score(growing, subject, every_step=False).end]
+    for keyframe in subject.keyframes[1:FEW]:
+        growing.add_keyframe(keyframe)
+        scores.append(refine_and_score(growing, subject, every_step=False).end)
+    growing.add_keyframe(subject.keyframes[FEW])
+    warm = refine_and_score(growing, subject, every_step=True)
     scores.append(warm.end)
-    cold = follow(person.fitter(FEW + 1), person, every_step=False)
+    cold = refine_and_score(subject.fitter(FEW + 1), subject, every_step=False)
     for begin in range(FEW + 1, MANY, BATCH):
-        for keyframe in person.keyframes[begin : min(begin + BATCH, MANY)]:
-            grown.add_keyframe(keyframe)
-        refine(grown)
-    grown.add_keyframe(person.keyframes[MANY])
-    many_s = refine(grown)
+        for keyframe in subject.keyframes[begin : min(begin + BATCH, MANY)]:
+            growing.add_keyframe(keyframe)
+        refine_to_convergence(growing)
+    growing.add_keyframe(subject.keyframes[MANY])
+    many_s = refine_to_convergence(growing)
     pairs = list(pairwise(scores))
     rises = [b.color / a.color for a, b in pairs], [b.identity / a.identity for a, b in pairs]
     what, further = f"{clip.stem}: keyframe {FEW + 1}", f"{clip.stem}: keyframes 2 to {FEW + 1}"
@@ -135,30 +135,30 @@ def increment_rows(clip: Path) -> list[BenchmarkRow]:
     ]
 
 
-def person_of(clip: Path) -> Person:
+def load_subject(clip: Path) -> ClipSubject:
     """The keyframes and held-out frames of a clip. Raises InputError if it shows the person too rarely."""
-    shop = workshop(load_default_model(), dlib_embedder())
+    resources = load_resources(load_default_model(), dlib_embedder())
     candidates = gather([clip])
     fitted, kept = split_holdout(len(candidates), HOLDOUT)
-    observer = PersonTracker(shop.model)
+    observer = PersonTracker(resources.model)
     seen = [tracked_frame for _, tracked_frame in observer.tracked_frames([candidates[index] for index in fitted])]
     held_out = [tracked_frame for _, tracked_frame in observer.tracked_frames([candidates[index] for index in kept])]
     if len(seen) <= MANY or not held_out:
         raise InputError(f"{clip}: {len(seen)} pictures of the person are too few: {MANY + 1} are needed")
     chosen = [seen[index] for index in even_indices(len(seen), MANY + 1)]
-    return Person(
-        shop,
-        [keyframe_of(str(index), chosen[index], shop.embedder) for index in far_apart(len(chosen))],
+    return ClipSubject(
+        resources,
+        [keyframe_of(str(index), chosen[index], resources.embedder) for index in farthest_first_order(len(chosen))],
         [held_out[index] for index in even_indices(len(held_out), HELD_OUT)],
     )
 
 
-def far_apart(count: int) -> list[int]:
+def farthest_first_order(count: int) -> list[int]:
     """The numbers below `count`, each next the one farthest from all before; the middle first."""
     return farthest_points(lambda index: np.abs(np.arange(count) - index), count // 2, count)
 
 
-def follow(fitter: IncrementalFitter, person: Person, *, every_step: bool) -> Course:
+def refine_and_score(fitter: IncrementalFitter, subject: ClipSubject, *, every_step: bool) -> RefinementCurve:
     """Refine to the end, and score the avatar there; with `every_step` ever since it has learnt from all keyframes."""
     spent, curve = 0.0, []
     while not fitter.converged:
@@ -166,11 +166,11 @@ def follow(fitter: IncrementalFitter, person: Person, *, every_step: bool) -> Co
         fitter.refine(0.0)
         spent += time.process_time() - begin
         if (every_step and fitter.displays_all_keyframes) or fitter.converged:
-            curve.append((spent, person.score(fitter)))
-    return Course(spent, curve)
+            curve.append((spent, subject.score(fitter)))
+    return RefinementCurve(spent, curve)
 
 
-def refine(fitter: IncrementalFitter) -> float:
+def refine_to_convergence(fitter: IncrementalFitter) -> float:
     """Refine to the end; processor time."""
     begin = time.process_time()
     while not fitter.converged:

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from fitme.bench.rows import BenchmarkRow
-from fitme.bench.truth.heads import Workshop, keyframe_of, new_fitter, workshop
+from fitme.bench.truth.heads import FitResources, keyframe_of, load_resources, new_fitter
 from fitme.commands.fit.pipeline import FINAL_AVATAR, FIRST_AVATAR
 from fitme.errors import InputError
 from fitme.ingest.candidates import gather
@@ -35,11 +35,11 @@ class Elapsed:
 
 def photo_rows(clip: Path) -> list[BenchmarkRow]:
     """Of the frame of a clip that shows the person best from the front. Raises InputError if the fit fails."""
-    shop = workshop(load_default_model(), dlib_embedder())
+    resources = load_resources(load_default_model(), dlib_embedder())
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder) / "photo.png"
-        Image.fromarray(frontal(clip, shop).frame.image).save(photo)
-        fresh, waiting = by_command(photo, Path(folder) / "avatar"), in_process(photo, shop)
+        Image.fromarray(frontal(clip, resources).frame.image).save(photo)
+        fresh, waiting = by_command(photo, Path(folder) / "avatar"), in_process(photo, resources)
     rows = []
     for what, elapsed in (("from the start of the process", fresh), ("in a process that waits", waiting)):
         rows += [
@@ -49,9 +49,11 @@ def photo_rows(clip: Path) -> list[BenchmarkRow]:
     return rows
 
 
-def frontal(clip: Path, shop: Workshop) -> TrackedFrame:
-    """Tracked frame whose head turns least away from the camera."""
-    tracked_frames = [tracked_frame for _, tracked_frame in PersonTracker(shop.model).tracked_frames(gather([clip]))]
+def frontal(clip: Path, resources: FitResources) -> TrackedFrame:
+    """The sighting whose head turns least away from the camera."""
+    tracked_frames = [
+        tracked_frame for _, tracked_frame in PersonTracker(resources.model).tracked_frames(gather([clip]))
+    ]
     if not tracked_frames:
         raise InputError(f"{clip}: the clip shows nobody")
     return min(
@@ -70,16 +72,16 @@ def by_command(photo: Path, folder: Path) -> Elapsed:
     return Elapsed(seconds[FIRST_AVATAR], seconds[FINAL_AVATAR])
 
 
-def in_process(photo: Path, shop: Workshop) -> Elapsed:
+def in_process(photo: Path, resources: FitResources) -> Elapsed:
     """From the file on, where everything is loaded and compiled because a fit was made before."""
     for _ in range(2):
         begin = time.perf_counter()
-        observer = PersonTracker(shop.model)
+        observer = PersonTracker(resources.model)
         tracked_frames = [tracked_frame for _, tracked_frame in observer.tracked_frames(gather([photo]))]
         if not tracked_frames:
             raise observer.nobody()
-        fitter = new_fitter(shop)
-        fitter.add_keyframe(keyframe_of("photo", tracked_frames[0], shop.embedder))
+        fitter = new_fitter(resources)
+        fitter.add_keyframe(keyframe_of("photo", tracked_frames[0], resources.embedder))
         while not fitter.stage.has_reached(Stage.SKIN):
             fitter.refine(0.0)
         first = time.perf_counter() - begin

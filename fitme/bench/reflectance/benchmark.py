@@ -1,7 +1,7 @@
-"""Benchmark `reflectance`: how good the generator of reflectance is, on made heads that were never trained on.
+"""Benchmark `reflectance`: quality of the reflectance generator on synthetic heads held out from training.
 
-`fitme bench reflectance` measures everything, `fitme bench reflectance-quick` the same on fewer heads. `python -m
-fitme.bench.reflectance.benchmark` measures other weights, chosen parts or another number of heads.
+`fitme bench reflectance` measures everything, `fitme bench reflectance-quick` everything on fewer heads. `python -m
+fitme.bench.reflectance.benchmark` takes other weights, chosen parts or another number of heads.
 """
 
 import sys
@@ -22,7 +22,7 @@ from fitme.bench.reflectance.efficientnet import imagenet_network
 from fitme.bench.reflectance.encoder import encoder_rows
 from fitme.bench.reflectance.inversion import inversion_rows
 from fitme.bench.reflectance.samples import consistency_rows, frechet_rows, tone_rows
-from fitme.bench.reflectance.sets import held_out_batches, sample_batches, see
+from fitme.bench.reflectance.sets import extract_features, held_out_batches, sample_batches
 from fitme.bench.reflectance.spectra import reference_rows
 from fitme.bench.reflectance.speed import speed_rows
 from fitme.bench.rows import BenchmarkRow
@@ -33,11 +33,11 @@ from fitme.reflectance.weights import load_default_generator, load_generator
 from fitme.training.data.dataset import HELD_OUT_SEED, MapDataset, build_dataset
 
 LARGEST_WORKERS = 4
-"""Processes that paint held-out heads."""
+"""Largest number of processes that paint held-out heads."""
 
 
 class Part(StrEnum):
-    """What can be measured by itself."""
+    """Part of the benchmark that can be measured alone."""
 
     SPEED = "speed"
     INVERSION = "inversion"
@@ -49,10 +49,10 @@ class Part(StrEnum):
 
 @dataclass(frozen=True)
 class Extent:
-    """How many heads each figure is measured on."""
+    """Number of heads that each figure is measured on."""
 
     inverted: int = 64
-    """Held-out heads that are looked for in W+, and guessed by the encoder."""
+    """Held-out heads that are inverted into W+, and estimated by the encoder."""
     compared: int = 512
     """Heads in each of the sets whose features are compared: samples, and two halves of the held-out maps."""
     tone_samples: int = 10_000
@@ -63,12 +63,12 @@ FULL, QUICK = Extent(), Extent(inverted=8, compared=128, tone_samples=2_000)
 
 
 def reflectance() -> list[BenchmarkRow]:
-    """Everything, with the package's own weights."""
+    """Rows of all parts, with the package's own weights."""
     return measure(load_default_generator(), FULL)
 
 
 def reflectance_quick() -> list[BenchmarkRow]:
-    """Everything on few heads, with the package's own weights."""
+    """Rows of all parts on few heads, with the package's own weights."""
     return measure(load_default_generator(), QUICK)
 
 
@@ -79,12 +79,14 @@ def measure(
     maps_folder: Path | None = None,
     encoder: TextureEncoder | None = None,
 ) -> list[BenchmarkRow]:
-    """Rows of the chosen parts. Held-out maps are made in `maps_folder`, which a later call uses again, or in a
-    temporary folder. Without an `encoder`, the package's own is measured if it was trained for this generator. Tells on
-    standard error what is being done, and what is left out and why."""
+    """Rows of the chosen parts; progress, and parts that are left out, are printed on standard error.
+
+    :param maps_folder: folder of the held-out maps, which later calls reuse; temporary if None.
+    :param encoder: texture encoder to measure; if None, the package's own if it was trained for this generator.
+    """
     generator.requires_grad_(False)
     if Part.SAMPLES in parts:
-        imagenet_network()  # Weights that are missing or damaged are better found now than after an hour.
+        imagenet_network()  # Fail on missing or damaged weights now, not after an hour.
     if Part.ENCODER in parts and encoder is None:
         encoder = _own_encoder(generator)
     rows: list[BenchmarkRow] = []
@@ -94,8 +96,8 @@ def measure(
             start = time.perf_counter()
             found = _measure(part, generator, extent, held_out, encoder)
             for row in found:
-                _say(f"  {row.name}: {row.value:.4g} {row.unit}")
-            _say(f"{part}: {time.perf_counter() - start:.0f} s")
+                _print_progress(f"  {row.name}: {row.value:.4g} {row.unit}")
+            _print_progress(f"{part}: {time.perf_counter() - start:.0f} s")
             rows += found
     return rows
 
@@ -107,32 +109,32 @@ def _measure(
         case Part.SPEED:
             return speed_rows(generator)
         case Part.INVERSION:
-            return inversion_rows(generator, held_out.maps, extent.inverted, _say)
+            return inversion_rows(generator, held_out.maps, extent.inverted, _print_progress)
         case Part.SAMPLES:
-            real = see(held_out_batches(held_out.maps))
-            samples = see(sample_batches(generator, extent.compared, SEED))
-            return [*frechet_rows(real, samples), *consistency_rows(real, samples, SEED)]
+            held_out_features = extract_features(held_out_batches(held_out.maps))
+            samples = extract_features(sample_batches(generator, extent.compared, SEED))
+            return [*frechet_rows(held_out_features, samples), *consistency_rows(held_out_features, samples, SEED)]
         case Part.TONE:
             return tone_rows(generator, extent.tone_samples, SEED + 1)
         case Part.ENCODER:
             return [] if encoder is None else encoder_rows(encoder, generator, extent.inverted)
         case Part.SPECTRA:
-            return reference_rows(_say)
+            return reference_rows(_print_progress)
 
 
 def _own_encoder(generator: ReflectanceGenerator) -> TextureEncoder | None:
-    """The package's encoder, or None, told why, where there is none for this generator."""
+    """The package's encoder, or None with a message where it has none for this generator."""
     if not DEFAULT_ENCODER.is_file():
-        _say("encoder: left out, the package holds no weights of it")
+        _print_progress("encoder: left out, the package has no weights for it")
         return None
     found = default_encoder_for(generator)
     if found is None:
-        _say("encoder: left out, the package's was trained for another generator")
+        _print_progress("encoder: left out, the package's was trained for another generator")
     return found
 
 
 class _HeldOut:
-    """Held-out maps, made when they are first asked for."""
+    """Held-out maps, painted on first access."""
 
     def __init__(self, generator: ReflectanceGenerator, extent: Extent, folder: Path) -> None:
         self._resolution, self._folder = generator.config.resolution, folder
@@ -141,32 +143,32 @@ class _HeldOut:
     @cached_property
     def maps(self) -> MapDataset:
         start, workers = time.perf_counter(), min(LARGEST_WORKERS, cpu_count() or 1)
-        made = build_dataset(
+        dataset = build_dataset(
             self._folder, self._count, self._resolution, first_seed=HELD_OUT_SEED, workers=workers, replace=False
         )
-        _say(f"{self._count} held-out heads: {time.perf_counter() - start:.0f} s")
-        return made
+        _print_progress(f"{self._count} held-out heads: {time.perf_counter() - start:.0f} s")
+        return dataset
 
 
-def _say(text: str) -> None:
+def _print_progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
 def main(
     parts: Annotated[list[Part] | None, typer.Option("--part", help="Measure only this; may be repeated.")] = None,
-    heads: Annotated[int, typer.Option(help="Held-out heads that are found in W+ and guessed.")] = FULL.inverted,
+    heads: Annotated[int, typer.Option(help="Held-out heads that are inverted and estimated.")] = FULL.inverted,
     compared: Annotated[int, typer.Option(help="Heads in each set whose features are compared.")] = FULL.compared,
     tone_samples: Annotated[int, typer.Option(help="Samples whose skin tone is measured.")] = FULL.tone_samples,
     weights: Annotated[Path | None, typer.Option(help="Generator weights; by default the package's own.")] = None,
     maps: Annotated[Path | None, typer.Option(help="Folder to keep the held-out maps in, for other calls.")] = None,
-    encoder: Annotated[Path | None, typer.Option(help="Texture encoder's weights, likewise.")] = None,
+    encoder: Annotated[Path | None, typer.Option(help="Texture encoder's weights; by default the package's.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
     """Measure, and print a table."""
     generator = load_default_generator() if weights is None else load_generator(weights)
     extent = Extent(heads, compared, tone_samples)
-    guesser = None if encoder is None else load_encoder(encoder)
-    rows = run_benchmark(lambda: measure(generator, extent, parts or tuple(Part), maps, guesser))
+    texture_encoder = None if encoder is None else load_encoder(encoder)
+    rows = run_benchmark(lambda: measure(generator, extent, parts or tuple(Part), maps, texture_encoder))
     Console().print(table_of("reflectance", rows))
     if as_json:
         print(json_line("reflectance", rows))

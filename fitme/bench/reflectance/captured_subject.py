@@ -1,7 +1,6 @@
-"""The captured subject that made maps are compared with: windows of bare skin, and the size of its
-texels.
+"""Captured subject that synthetic maps are compared with: windows of bare skin, and the size of its texels.
 
-Its diffuse albedo is taken to be sRGB-encoded: its colour ratios are those of skin only then.
+Its diffuse albedo is assumed sRGB-encoded, since only then are its colour ratios plausible for skin.
 """
 
 from pathlib import Path
@@ -20,11 +19,11 @@ POSITION_FILE = "s1_shape.png"
 MAP_SIZE = (1024, 1536)
 """Rows and columns of every map."""
 EYES = ((270, 300, 558, 588), (270, 300, 962, 992))
-"""Where the eyes are, as windows."""
+"""Windows around the eyes: first and last row, first and last column."""
 EYE_DISTANCE_M = 0.063
-"""Taken as it is in most adults: positions have no unit."""
+"""Distance between the eyes, an adult average, which gives the unitless positions their scale."""
 POSITION_BLUR_TEXELS = 8.0
-"""Positions are of 8 bits: their steps are wider than texels."""
+"""Standard deviation of the blur of positions, whose 8-bit steps are wider than a texel."""
 WINDOWS = {
     "cheek": ((360, 440, 330, 480), (380, 440, 440, 560), (360, 440, 1056, 1206), (380, 440, 980, 1100)),
     "forehead": ((80, 150, 560, 800), (60, 130, 330, 560), (60, 130, 820, 1050)),
@@ -35,7 +34,7 @@ WINDOWS = {
 
 
 def captured_patches(folder: Path) -> dict[str, list[SkinPatch]]:
-    """The subject's patches per region. InputError where a map is missing or of another size."""
+    """Patches of the subject per region. Raises InputError where a map is missing or not of `MAP_SIZE`."""
     linear = np.asarray(bytes_to_linear(_read(folder / DIFFUSE_FILE, "RGB")), np.float64)
     specular = _read(folder / SPECULAR_FILE, "L") / 255.0
     normals = _read(folder / NORMALS_FILE, "RGB") / 127.5 - 1.0
@@ -51,7 +50,7 @@ def captured_patches(folder: Path) -> dict[str, list[SkinPatch]]:
 
 
 def _texel_sizes_mm(positions: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Width and height (H, W) of texels from positions (H, W, 3) of any scale."""
+    """Width and height (H, W) of texels on the skin, millimetres, from positions (H, W, 3) of any scale."""
     eyes = [positions[top:bottom, left:right].mean((0, 1)) for top, bottom, left, right in EYES]
     scale = 1e3 * EYE_DISTANCE_M / float(np.linalg.norm(eyes[1] - eyes[0]))
     smooth = gaussian_filter(positions, (POSITION_BLUR_TEXELS, POSITION_BLUR_TEXELS, 0.0)) * scale

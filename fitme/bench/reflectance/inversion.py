@@ -1,4 +1,4 @@
-"""Benchmark rows: how closely held-out maps are found in W+, and after weight tuning."""
+"""Benchmark rows: accuracy of W+ inversion of held-out maps, before and after weight tuning."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from fitme.training.generator.inversion_score import HeadScores, InversionScore,
 
 INVERSION_STEPS, TUNING_STEPS = 200, 100
 BATCH = 4
-"""Heads that are inverted together; they do not know of each other."""
+"""Heads that are inverted in one batch; their losses are independent."""
 PSNR_TARGET, SSIM_TARGET, TUNED_TARGET = ">= 30", ">= 0.90", ">= 34"
 WORST_SHARE = 0.1
 
@@ -26,20 +26,22 @@ def inversion_rows(
     generator: ReflectanceGenerator,
     held_out: MapDataset,
     heads: int,
-    say: Callable[[str], None],
+    progress: Callable[[str], None],
     *,
     steps: int = INVERSION_STEPS,
     tuning_steps: int = TUNING_STEPS,
 ) -> list[BenchmarkRow]:
-    """Rows of the first `heads` held-out heads, means over heads; scores are taken over the texels that the layout
-    covers. `say` is told of progress."""
+    """Rows of the first `heads` held-out heads: means over heads of scores over the texels that the layout covers.
+
+    :param progress: receives one line after each batch.
+    """
     mask = torch.from_numpy(default_texel_geometry(held_out.resolution).covered).float()
     scores: list[HeadScores] = []
     start = time.perf_counter()
     for first in range(0, heads, BATCH):
         target = as_reflectance(held_out_maps(held_out, first, min(first + BATCH, heads)))
         scores += score_inversion(generator, target, steps=steps, tuning_steps=tuning_steps, mask=mask)
-        say(f"inverted and tuned {len(scores)} of {heads} heads in {time.perf_counter() - start:.0f} s")
+        progress(f"inverted and tuned {len(scores)} of {heads} heads in {time.perf_counter() - start:.0f} s")
     classes = ita_class_index(held_out.ita_deg[:heads])
     what = f"W+ inversion of {heads} held-out maps, {steps} steps"
     tuned = f"the same, {tuning_steps} more steps of weight tuning"
@@ -53,7 +55,7 @@ def inversion_rows(
 def _rows(
     what: str, scores: Sequence[InversionScore], classes: Int64Array, psnr_target: str, ssim_target: str | None
 ) -> list[BenchmarkRow]:
-    decibels, skin_probability = (
+    decibels, similarities = (
         np.array([score.psnr_db for score in scores]),
         np.array([score.ssim for score in scores]),
     )
@@ -65,11 +67,11 @@ def _rows(
             for index, name in enumerate(CLASS_NAMES)
             if (classes == index).any()
         ),
-        BenchmarkRow(f"{what}: diffuse albedo SSIM, mean", float(skin_probability.mean()), "", ssim_target),
-        BenchmarkRow(f"{what}: SSIM, mean of the worst tenth", _worst(skin_probability), ""),
+        BenchmarkRow(f"{what}: diffuse albedo SSIM, mean", float(similarities.mean()), "", ssim_target),
+        BenchmarkRow(f"{what}: SSIM, mean of the worst tenth", _worst(similarities), ""),
     ]
 
 
 def _worst(values: Float64Array) -> float:
-    """Mean of the lowest tenth, of one value at least."""
+    """Mean of the lowest tenth of the values, at least one."""
     return float(np.sort(values)[: max(1, round(WORST_SHARE * len(values)))].mean())

@@ -15,26 +15,26 @@ MAPS = ("diffuse", "specular", "normals")
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 SMALLEST_ALBEDO = 0.01
 TREND_ORDER = 2
-"""Degree of the polynomial that is taken away: windows are only a few waves of the coarsest band wide, and shading that
-goes through them would leak into it."""
+"""Degree of the polynomial that is subtracted: windows are only a few waves of the coarsest band wide, so smooth
+shading across them would leak into this band."""
 STEEPEST_NORMAL_Z = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class SkinPatch:
-    """A rectangle of the maps."""
+    """Rectangle of the reflectance maps, as logarithms and slopes."""
 
     log_diffuse: Float64Array
     """(H, W) logarithm of the luminance of the albedo."""
     log_specular: Float64Array
-    """(H, W)."""
+    """(H, W) logarithm of the specular albedo."""
     slopes: Float64Array
     """(2, H, W) along u and upwards."""
     texel_mm: tuple[float, float]
     """Width and height of a texel on the skin."""
 
     def powers(self, limits_per_mm: tuple[float, float]) -> Float64Array:
-        """Variance (len(MAPS), len(BANDS_PER_MM)), that of both slopes together."""
+        """Variance (len(MAPS), len(BANDS_PER_MM)) per map and band, summed over both slopes."""
         fields = ((self.log_diffuse,), (self.log_specular,), tuple(self.slopes))
         return np.array([sum(band_power(f, self.texel_mm, limits_per_mm) for f in group) for group in fields])
 
@@ -58,7 +58,7 @@ def skin_patch(
     normals: npt.NDArray[np.floating[Any]],  # (H, W, 3) tangent space
     texel_mm: tuple[float, float],
 ) -> SkinPatch:
-    """The patch of these maps."""
+    """Patch of reflectance maps of one rectangle."""
     slopes = normals[..., :2].astype(np.float64) / np.maximum(normals[..., 2:], STEEPEST_NORMAL_Z)
     return SkinPatch(
         np.log(np.maximum(diffuse.astype(np.float64) @ np.array(LUMINANCE), SMALLEST_ALBEDO)),
@@ -69,7 +69,7 @@ def skin_patch(
 
 
 def nyquist_per_mm(patches: Sequence[SkinPatch]) -> tuple[float, float]:
-    """The highest frequencies along u and v that all patches hold."""
+    """Lowest Nyquist frequencies of all patches along u and v."""
     widest, highest = (max(patch.texel_mm[axis] for patch in patches) for axis in (0, 1))
     return 0.5 / widest, 0.5 / highest
 
@@ -77,8 +77,8 @@ def nyquist_per_mm(patches: Sequence[SkinPatch]) -> tuple[float, float]:
 def band_power(
     field: Float64Array, texel_mm: tuple[float, float], limits_per_mm: tuple[float, float] = (np.inf, np.inf)
 ) -> Float64Array:
-    """Variance (len(BANDS_PER_MM),) that a patch (H, W) has in each band, of frequencies below the limits along u and
-    v: periodogram under a Hann window, after the trend is taken away."""
+    """Variance (len(BANDS_PER_MM),) of a patch (H, W) in each band, of frequencies below the limits along u and v:
+    periodogram under a Hann window, after the trend is subtracted."""
     spectrum, frequency = _spectrum(field, texel_mm, limits_per_mm)
     power = np.abs(spectrum) ** 2
     return np.array([power[(frequency >= low) & (frequency < high)].sum() for low, high in BANDS_PER_MM])
@@ -87,7 +87,7 @@ def band_power(
 def _spectrum(
     field: Float64Array, texel_mm: tuple[float, float], limits_per_mm: tuple[float, float]
 ) -> tuple[npt.NDArray[np.complex128], Float64Array]:
-    """Coefficients (H, W) whose squares add up to the variance, 0 beyond the limits, and their frequencies."""
+    """Fourier coefficients (H, W) whose squares sum to the variance, 0 beyond the limits, and their frequencies."""
     window = np.outer(*(np.hanning(size + 2)[1:-1] for size in field.shape))
     flat = _without_trend(field)
     centred = flat - (flat * window).sum() / window.sum()

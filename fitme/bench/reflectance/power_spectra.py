@@ -1,8 +1,8 @@
-"""Fine structure of reflectance maps beside a captured subject: power per region and octave band of spatial frequency,
-levels, contrast, and what the maps have in common.
+"""Power spectra of synthetic reflectance maps relative to a captured subject's: power per region and octave band of
+spatial frequency, levels, contrast, and correlations between maps.
 
-Diffuse and specular albedo are compared as logarithms and levels beside the cheeks', so that their unknown exposure
-drops out; normals as slopes.
+Diffuse and specular albedo are compared as logarithms, levels relative to the cheeks', so that the unknown exposure
+cancels; normals as slopes.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from fitme.bench.reflectance.patches import MAPS as MAPS
 from fitme.skin.painter import synthesize_skin
 from fitme.skin.texel_geometry import default_texel_geometry
 
-MADE_RESOLUTION = 1024
-MADE_SEEDS = (47, 77, 105, 286, 290)
-"""The first heads that show bare skin like the subject's in every window: pale men below 40 years, without beard or a
-low hairline, and hardly a freckle."""
-MADE_WINDOWS = {
+SYNTHETIC_RESOLUTION = 1024
+SYNTHETIC_SEEDS = (47, 77, 105, 286, 290)
+"""First seeds whose heads have bare skin like the subject's in every window: pale men below 40 years, without beard or
+a low hairline, and hardly a freckle."""
+SYNTHETIC_WINDOWS = {
     "cheek": ((0.39, 0.44, 0.32, 0.40),),
     "forehead": ((0.165, 0.205, 0.44, 0.56),),
     "nose": ((0.36, 0.43, 0.47, 0.53),),
@@ -32,70 +32,70 @@ LEVEL_REGION = "cheek"
 
 @dataclass(frozen=True)
 class SpectrumRatio:
-    """Power of made maps beside that of the captured ones."""
+    """Power of synthetic and captured maps in one region and band."""
 
     region: str
     map_name: str
     band_per_mm: tuple[float, float]
-    made: float
+    synthetic: float
     """Variance in the band: of the logarithm of an albedo, or of slopes."""
     reference: float
 
     @property
     def ratio(self) -> float:
-        """Made over reference."""
-        return self.made / self.reference
+        """Synthetic over reference power."""
+        return self.synthetic / self.reference
 
     @property
     def within_factor_two(self) -> bool:
-        """What is asked of every band."""
+        """Whether the ratio is in [0.5, 2], the target of every band."""
         return 0.5 <= self.ratio <= 2.0
 
 
 @dataclass(frozen=True)
 class Statistic:
-    """A figure of made maps beside the captured ones."""
+    """Statistic of synthetic and captured maps in one region."""
 
     region: str
     name: str
     """`level MAP`: logarithm of its mean over the cheeks'; `contrast MAP`: standard deviation over all bands;
     `correlation MAP MAP` over all bands, "bulge" being minus the curvature of the relief."""
-    made: float
+    synthetic: float
     reference: float
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Made maps beside a captured subject."""
+    """Comparison of synthetic maps with a captured subject."""
 
     spectra: tuple[SpectrumRatio, ...]
     statistics: tuple[Statistic, ...]
 
 
 def spectra_rows(
-    reference_folder: Path, seeds: tuple[int, ...] = MADE_SEEDS, resolution: int = MADE_RESOLUTION
+    reference_folder: Path, seeds: tuple[int, ...] = SYNTHETIC_SEEDS, resolution: int = SYNTHETIC_RESOLUTION
 ) -> list[SpectrumRatio]:
-    """`compare(...).spectra`."""
+    """Power ratios of `compare`, by region, map and band."""
     return list(compare(reference_folder, seeds, resolution).spectra)
 
 
 def compare(
-    reference_folder: Path, seeds: tuple[int, ...] = MADE_SEEDS, resolution: int = MADE_RESOLUTION
+    reference_folder: Path, seeds: tuple[int, ...] = SYNTHETIC_SEEDS, resolution: int = SYNTHETIC_RESOLUTION
 ) -> Comparison:
-    """Medians over the heads of `seeds`, painted at `resolution`, and over the windows of a region, beside those of the
-    subject. Frequencies that either cannot hold are left out of both, and bands whose middle the maps cannot hold
-    altogether. InputError where a map of the subject is missing or of another size."""
+    """Medians over the heads of `seeds`, painted at `resolution`, and over the windows of a region, compared with the
+    subject's. Frequencies above the Nyquist limit of either are left out of both, bands with their middle above it
+    entirely. Raises InputError where a map of the subject is missing or of another size."""
     captured = captured_patches(reference_folder)
-    made: dict[str, list[SkinPatch]] = {region: [] for region in MADE_WINDOWS}
+    synthetic: dict[str, list[SkinPatch]] = {region: [] for region in SYNTHETIC_WINDOWS}
     for seed in seeds:
-        for region, patches in _made_patches(seed, resolution).items():
-            made[region] += patches
+        for region, patches in _synthetic_patches(seed, resolution).items():
+            synthetic[region] += patches
     spectra: list[SpectrumRatio] = []
     statistics: list[Statistic] = []
-    for region in MADE_WINDOWS:
-        limits = nyquist_per_mm([*made[region], *captured[region]])
+    for region in SYNTHETIC_WINDOWS:
+        limits = nyquist_per_mm([*synthetic[region], *captured[region]])
         ours, theirs = (
-            np.median([patch.powers(limits) for patch in group[region]], axis=0) for group in (made, captured)
+            np.median([patch.powers(limits) for patch in group[region]], axis=0) for group in (synthetic, captured)
         )  # (MAPS, BANDS)
         spectra += [
             SpectrumRatio(region, name, band, float(ours[m, b]), float(theirs[m, b]))
@@ -107,9 +107,11 @@ def compare(
             contrasts = (float(np.sqrt(powers[m].sum())) for powers in (ours, theirs))
             statistics.append(Statistic(region, f"contrast {name}", *contrasts))
         for name in ("diffuse", "specular"):
-            levels = (_level(group[region], name) - _level(group[LEVEL_REGION], name) for group in (made, captured))
+            levels = (
+                _level(group[region], name) - _level(group[LEVEL_REGION], name) for group in (synthetic, captured)
+            )
             statistics.append(Statistic(region, f"level {name}", *levels))
-        both = [[patch.correlations(limits) for patch in group[region]] for group in (made, captured)]
+        both = [[patch.correlations(limits) for patch in group[region]] for group in (synthetic, captured)]
         statistics += [
             Statistic(region, f"correlation {a} {b}", *(float(np.median([c[a, b] for c in group])) for group in both))
             for a, b in both[0][0]
@@ -121,10 +123,10 @@ def _level(patches: list[SkinPatch], name: str) -> float:
     return float(np.median([patch.level(name) for patch in patches]))
 
 
-def _made_patches(seed: int, resolution: int) -> dict[str, list[SkinPatch]]:
+def _synthetic_patches(seed: int, resolution: int) -> dict[str, list[SkinPatch]]:
     skin, texel_geometry = synthesize_skin(seed, resolution), default_texel_geometry(resolution)
     patches: dict[str, list[SkinPatch]] = {}
-    for region, windows in MADE_WINDOWS.items():
+    for region, windows in SYNTHETIC_WINDOWS.items():
         patches[region] = []
         for window in windows:
             top, bottom, left, right = (round(edge * resolution) for edge in window)

@@ -1,4 +1,4 @@
-"""The sets of maps that the reflectance benchmark compares: made heads never trained on, and a generator's samples."""
+"""Sets of maps that the reflectance benchmark compares: held-out synthetic heads, and a generator's samples."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from fitme.bench.reflectance.consistency import small
+from fitme.bench.reflectance.consistency import downsampled
 from fitme.bench.reflectance.efficientnet import INPUT_PX, imagenet_network
 from fitme.color import srgb_to_linear
 from fitme.reflectance.generator import ReflectanceGenerator
@@ -22,67 +22,69 @@ from fitme.training.data.encoding import encoded_maps
 
 BATCH = 8
 GAP_VALUE = 0.5
-"""sRGB value between the islands of the layout, where maps may hold anything."""
+"""sRGB value that replaces maps between the islands of the layout, where their content is undefined."""
 
 
 @dataclass(frozen=True, eq=False)
-class SeenSet:
-    """What networks see of N heads."""
+class FeatureSet:
+    """Network features and thumbnails of N heads."""
 
     texture_features: Tensor
-    """(N, 1280) of the diffuse albedo as an sRGB picture."""
+    """(N, 1280) features of the diffuse albedo as an sRGB image."""
     portrait_features: Tensor
-    """(N, 1280) of the mean head with the maps, under the front light."""
-    small: Tensor
-    """(N, 6, 128, 128) the maps, for `consistency`."""
+    """(N, 1280) features of a render of the mean head with the maps, under the front light."""
+    thumbnails: Tensor
+    """(N, 6, 128, 128) downsampled maps, for `consistency`."""
 
-    def part(self, first: int, last: int) -> "SeenSet":
-        """Heads from `first` to before `last`."""
+    def part(self, first: int, last: int) -> "FeatureSet":
+        """Subset of the heads with indices in [first, last)."""
         chosen = slice(first, last)
-        return SeenSet(self.texture_features[chosen], self.portrait_features[chosen], self.small[chosen])
+        return FeatureSet(self.texture_features[chosen], self.portrait_features[chosen], self.thumbnails[chosen])
 
 
 def held_out_batches(held_out: MapDataset) -> Iterator[Tensor]:
-    """All maps (B, 6, R, R), `BATCH` at a time, in order."""
+    """All held-out maps (B, 6, R, R), `BATCH` at a time, in order."""
     for first in range(0, len(held_out.maps), BATCH):
         yield held_out_maps(held_out, first, min(first + BATCH, len(held_out.maps)))
 
 
 def held_out_maps(held_out: MapDataset, first: int, last: int) -> Tensor:
-    """Maps (B, 6, R, R) from `first` to before `last`."""
+    """Held-out maps (B, 6, R, R) with indices in [first, last)."""
     indices = np.arange(first, last)
     return held_out.batch(indices, np.zeros(len(indices), bool))
 
 
 @torch.no_grad()
 def sample_batches(generator: ReflectanceGenerator, count: int, seed: int) -> Iterator[Tensor]:
-    """Random samples (B, 6, R, R) as a dataset has maps, `BATCH` at a time."""
+    """Random samples (B, 6, R, R) in a dataset's encoding, `BATCH` at a time."""
     for w in torch.split(sample_latents(generator, count, seed), BATCH):
         yield encoded_maps(generator.synthesize(generator.broadcast(w)))
 
 
 @torch.no_grad()
-def see(batches: Iterable[Tensor]) -> SeenSet:
-    """What networks see of maps (B, 6, R, R)."""
-    network, photographer, light = imagenet_network(), _photographer(), front_light()
-    textures, portraits, smalls = [], [], []
+def extract_features(batches: Iterable[Tensor]) -> FeatureSet:
+    """Features and thumbnails of batches of maps (B, 6, R, R)."""
+    network, portrait_renderer, light = imagenet_network(), _portrait_renderer(), front_light()
+    textures, portraits, thumbnails = [], [], []
     for maps in batches:
         covered = torch.from_numpy(default_texel_geometry(maps.shape[-1]).covered)
         textures.append(network.features(torch.where(covered, maps[:, :3], torch.tensor(GAP_VALUE))))
         reflectance = as_reflectance(maps)
-        pictures = np.stack([photographer.render(reflectance.one(index), light) for index in range(len(maps))])
-        portraits.append(network.features(torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255.0))
-        smalls.append(small(maps))
-    return SeenSet(torch.cat(textures), torch.cat(portraits), torch.cat(smalls))
+        renders = np.stack([portrait_renderer.render(reflectance.one(index), light) for index in range(len(maps))])
+        portraits.append(network.features(torch.from_numpy(renders).permute(0, 3, 1, 2) / 255.0))
+        thumbnails.append(downsampled(maps))
+    return FeatureSet(torch.cat(textures), torch.cat(portraits), torch.cat(thumbnails))
 
 
 def as_reflectance(maps: Tensor) -> ReflectanceMaps:
-    """Maps (B, 6, R, R) of a dataset as the value that everything else takes."""
-    last = maps.permute(0, 2, 3, 1)
-    upright = torch.cat([last[..., 4:], torch.ones_like(last[..., :1])], -1)
-    return ReflectanceMaps(srgb_to_linear(last[..., :3]), last[..., 3:4], functional.normalize(upright, dim=-1))
+    """Reflectance maps, linear and with unit normals, of a dataset's encoded maps (B, 6, R, R)."""
+    channels_last = maps.permute(0, 2, 3, 1)
+    upright = torch.cat([channels_last[..., 4:], torch.ones_like(channels_last[..., :1])], -1)
+    return ReflectanceMaps(
+        srgb_to_linear(channels_last[..., :3]), channels_last[..., 3:4], functional.normalize(upright, dim=-1)
+    )
 
 
 @cache
-def _photographer() -> HeadRenderer:
+def _portrait_renderer() -> HeadRenderer:
     return HeadRenderer(load_default_model(), (INPUT_PX, INPUT_PX))

@@ -14,8 +14,8 @@ FORWARD_TARGET, BOTH_TARGET = "<= 60", "<= 200"
 
 
 def speed_rows(generator: ReflectanceGenerator) -> list[BenchmarkRow]:
-    """Wall-clock time at the full resolution, batch of one, float32, `THREADS` threads: the median, and the fastest
-    pass, which tells more where a machine has other work."""
+    """Rows of wall-clock time at the full resolution, batch of one, float32, `THREADS` threads: the median, and the
+    fastest pass, which other load on the machine affects less."""
     before = torch.get_num_threads()
     torch.set_num_threads(THREADS)
     start = generator.broadcast(generator.mean_w[None]).detach()

@@ -25,7 +25,7 @@ from fitme.atomic_file import atomic_file
 from fitme.bench.truth.lights import UnseenLight, unseen_light
 from fitme.bench.truth.people import Material, ScanModel, load_scans, smooth_normals
 from fitme.bench.truth.scenes import TruthRenderer, choose_variant
-from fitme.bench.truth.sensor import jpeg, metered_exposure, photograph, white_balance
+from fitme.bench.truth.sensor import encode_jpeg, metered_exposure, simulate_sensor, white_balance
 from fitme.bench.truth.subjects import HEIGHT, WIDTH, FrameScript, Subject, subject
 from fitme.bench.truth.visibility import surface_samples
 from fitme.color import linear_to_bytes
@@ -207,8 +207,8 @@ def _make_subject(folder: Path, size: DatasetSize, drawn: Subject, scans: ScanMo
             exposures[frame.light] = metered_exposure(gains * small)
         radiance = renderer.render(frame, light, camera, size.samples)
         seed = drawn.number * len(drawn.frames) + index
-        picture = photograph(radiance, exposures[frame.light], gains, drawn.sensor, seed)
-        _write(file, jpeg(picture, drawn.sensor.jpeg_quality))
+        picture = simulate_sensor(radiance, exposures[frame.light], gains, drawn.sensor, seed)
+        _write(file, encode_jpeg(picture, drawn.sensor.jpeg_quality))
     unseen = unseen_light(drawn.number)
     relit = [index for index in RELIT_FRAMES if index < len(drawn.frames)]
     for index in relit:

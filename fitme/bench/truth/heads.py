@@ -148,7 +148,7 @@ class UnlitHead:
 
 
 @dataclass(frozen=True)
-class Workshop:
+class FitResources:
     """What every method needs, loaded once."""
 
     model: MorphableModel
@@ -158,9 +158,9 @@ class Workshop:
     settings: FitSettings
 
 
-def workshop(model: MorphableModel, embedder: DlibEmbedder) -> Workshop:
+def load_resources(model: MorphableModel, embedder: DlibEmbedder) -> FitResources:
     """With the package's own generator and settings."""
-    return Workshop(model, load_default_generator, embedder, FitSettings())
+    return FitResources(model, load_default_generator, embedder, FitSettings())
 
 
 def keyframe_of(key: str, tracked_frame: TrackedFrame, embedder: DlibEmbedder | None = None) -> Keyframe:
@@ -171,19 +171,19 @@ def keyframe_of(key: str, tracked_frame: TrackedFrame, embedder: DlibEmbedder | 
     return Keyframe(key, image, observation, tracked_frame.frame.timestamp_s)
 
 
-def new_fitter(shop: Workshop) -> IncrementalFitter:
+def new_fitter(resources: FitResources) -> IncrementalFitter:
     """A fit that knows nothing yet."""
-    return IncrementalFitter(shop.model, shop.generator(), shop.settings, shop.embedder)
+    return IncrementalFitter(resources.model, resources.generator(), resources.settings, resources.embedder)
 
 
-def fixed_head(shop: Workshop, identity: Float32Array, focal: float) -> FittedHead:
+def head_with_mean_maps(resources: FitResources, identity: Float32Array, focal: float) -> FittedHead:
     """A head of the given shape (K,) with the generator's mean reflectance: nobody's skin."""
-    generator = shop.generator()
+    generator = resources.generator()
     with torch.no_grad():
         maps = generator.synthesize(generator.broadcast(generator.mean_w[None]))
     estimate = KeyframeEstimate(
         HeadPose(np.zeros(3, np.float32), np.zeros(3, np.float32)),
-        np.zeros(len(shop.model.expression_basis), np.float32),
+        np.zeros(len(resources.model.expression_basis), np.float32),
         Light.ambient().sh[0].numpy(),
         float("nan"),
     )
@@ -195,24 +195,28 @@ def fixed_head(shop: Workshop, identity: Float32Array, focal: float) -> FittedHe
         maps=map_arrays(enlarge(maps, MAP_RESOLUTION)),
         estimates={"": estimate},
     )
-    return FittedHead(IncrementalFitter.from_state(state, shop.model, generator, shop.settings, shop.embedder))
+    return FittedHead(
+        IncrementalFitter.from_state(state, resources.model, generator, resources.settings, resources.embedder)
+    )
 
 
-def mean_face(shop: Workshop) -> FittedHead:
+def mean_face(resources: FitResources) -> FittedHead:
     """Nobody: no identity, the prior's focal length."""
-    return fixed_head(shop, np.zeros(shop.model.identity_count, np.float32), shop.settings.alignment.solver.focal_prior)
+    return head_with_mean_maps(
+        resources, np.zeros(resources.model.identity_count, np.float32), resources.settings.alignment.solver.focal_prior
+    )
 
 
-def landmarks_only(shop: Workshop, tracked_frames: Sequence[TrackedFrame]) -> FittedHead:
+def landmarks_only(resources: FitResources, tracked_frames: Sequence[TrackedFrame]) -> FittedHead:
     """The shape of the fit's first stage."""
     keyframes = [keyframe_of(str(index), tracked_frame) for index, tracked_frame in enumerate(tracked_frames)]
-    aligner = HeadAligner(shop.model, select_backend("cpu"), shop.settings.alignment)
-    start = np.zeros(shop.model.identity_count, np.float32)
+    aligner = HeadAligner(resources.model, select_backend("cpu"), resources.settings.alignment)
+    start = np.zeros(resources.model.identity_count, np.float32)
     free = FreeParameters(focal=len(keyframes) > 1)
     joint = aligner.by_landmarks(
-        keyframes, {}, shop.settings.alignment.solver.focal_prior, start, free, correlated=True
+        keyframes, {}, resources.settings.alignment.solver.focal_prior, start, free, correlated=True
     )
-    return fixed_head(shop, joint.identity.astype(np.float32), joint.focal)
+    return head_with_mean_maps(resources, joint.identity.astype(np.float32), joint.focal)
 
 
 @torch.no_grad()

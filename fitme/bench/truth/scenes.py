@@ -190,7 +190,7 @@ class TruthRenderer:
     def _lights(self, light: LightScript, vertices: Float64Array) -> Iterator[tuple[str, Any]]:
         head = vertices[self._scans.landmarks].mean(0)
         transform = self._mi.ScalarTransform4f
-        yield "room", {"type": "envmap", "bitmap": self._mi.Bitmap(room_picture(light))}
+        yield "room", {"type": "envmap", "bitmap": self._mi.Bitmap(room_radiance(light))}
         for index, source in enumerate(light.sources):
             place = head + source.distance_m * np.array(source.direction)
             up = [0.0, 0.0, 1.0] if abs(source.direction[1]) > 0.9 else [0.0, 1.0, 0.0]
@@ -240,7 +240,7 @@ def eye_texture(subject: Subject, radius_m: float) -> Float32Array:
     return texture.astype(np.float32)
 
 
-def room_picture(light: LightScript) -> Float32Array:
+def room_radiance(light: LightScript) -> Float32Array:
     """Radiance (H, W, 3) around the head, latitude by longitude: a room of plain furniture, or a sky."""
     g = np.random.default_rng(light.seed)
     height, width = ROOM_PX

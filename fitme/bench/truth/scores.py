@@ -12,16 +12,16 @@ import torch
 from fitme.arrays import BoolArray, IndexArray, Int64Array, UInt8Array
 from fitme.bench.truth.dataset import SubjectTruth, frame_file, load_relit, load_truth
 from fitme.bench.truth.heads import (
+    FitResources,
     FittedHead,
     Head,
     UnlitHead,
-    Workshop,
     keyframe_of,
     landmarks_only,
+    load_resources,
     mean_face,
     new_fitter,
     relight,
-    workshop,
 )
 from fitme.bench.truth.metrics import (
     AlbedoScore,
@@ -110,29 +110,29 @@ class SubjectReport:
     """Seconds of refinement."""
     over_seconds: Sequence[CurvePoint]
     over_keyframes: Sequence[CurvePoint]
-    refused: int
+    undetected_frames: int
     """Pictures that the tracker made nothing of."""
 
 
 class SubjectBench:
     """One subject's pictures and truth, ready to score heads against."""
 
-    def __init__(self, folder: Path, number: int, frames: int, shop: Workshop) -> None:
-        self._shop = shop
+    def __init__(self, folder: Path, number: int, frames: int, resources: FitResources) -> None:
+        self._resources = resources
         self._folder, self._number = folder, number
         self.truth: SubjectTruth = load_truth(folder, number, frames)
-        self._allowed = outer_triangles(shop.model)
-        self._skin = skin_texels(shop.model, self.truth.albedo.shape[0])
-        observer = PersonTracker(shop.model)
+        self._allowed = outer_triangles(resources.model)
+        self._skin = skin_texels(resources.model, self.truth.albedo.shape[0])
+        observer = PersonTracker(resources.model)
         self.fitted = self._tracked_frames(observer, np.flatnonzero(~self.truth.held_out))
         if not self.fitted:
             raise NoFaceError(f"subject {number}: the tracker found no face in its {frames} pictures; render it again")
         self.held_out = self._tracked_frames(observer, np.flatnonzero(self.truth.held_out))
-        self.refused = len(observer.skipped)
+        self.undetected_frames = len(observer.skipped)
 
     def shape(self, head: Head) -> tuple[ShapeScore, Similarity]:
         """Errors of the neutral head, and the motion from the scan's frame to its."""
-        model = self._shop.model
+        model = self._resources.model
         with torch.no_grad():
             vertices = model.neutral(torch.from_numpy(np.ascontiguousarray(head.identity))[None])
             normals = vertex_normals(vertices, model.triangles)[0].double().numpy()
@@ -176,7 +176,7 @@ class SubjectBench:
         shape, _ = self.shape(head)
         return asdict(shape) | {"albedo": self.albedo(head).error}
 
-    def relit_picture(self, frame: int) -> UInt8Array:
+    def relit_image(self, frame: int) -> UInt8Array:
         """Truth (H, W, 3) of a frame under the unseen light."""
         return load_relit(self._folder, self._number, frame)
 
@@ -185,12 +185,12 @@ class SubjectBench:
     ) -> Metrics:
         observation, image = tracked_frame.observation, tracked_frame.frame.image
         drawn, mask = head.draw(estimate, observation.camera)
-        agreement = score_frame(observation, image, drawn, mask, self._shop.embedder)
+        agreement = score_frame(observation, image, drawn, mask, self._resources.embedder)
         region = face_region(observation)
         relit = float("nan")
         if frame in self.truth.relit:
-            lit = relight(head, self._shop.model, estimate, observation.camera, self.truth.unseen)
-            relit = image_psnr(linear_to_bytes(lit.image[0].numpy()), self.relit_picture(frame), region)
+            lit = relight(head, self._resources.model, estimate, observation.camera, self.truth.unseen)
+            relit = image_psnr(linear_to_bytes(lit.image[0].numpy()), self.relit_image(frame), region)
         return {
             "pose": pose_error_deg(estimate.pose, self.truth.pose(frame), motion),
             "psnr": agreement.psnr_db,
@@ -212,21 +212,21 @@ _FRAME_KEYS = ("pose", "psnr", "ssim", "identity", "relit")
 
 def bench_subject(folder: Path, number: int, frames: int, growing: bool) -> tuple[SubjectReport, IncrementalFitter]:
     """Score all methods on a subject; with `growing`, also a fit whose keyframes come one after the other."""
-    shop = workshop(load_default_model(), dlib_embedder())
-    bench = SubjectBench(folder, number, frames, shop)
+    resources = load_resources(load_default_model(), dlib_embedder())
+    bench = SubjectBench(folder, number, frames, resources)
     fitted = list(bench.fitted.values())
     methods = {
-        "mean face": bench.score(mean_face(shop)),
-        "landmarks only": bench.score(landmarks_only(shop, fitted)),
-        "unlit texture": bench.score(UnlitHead(shop.model, fitted)),
+        "mean face": bench.score(mean_face(resources)),
+        "landmarks only": bench.score(landmarks_only(resources, fitted)),
+        "unlit texture": bench.score(UnlitHead(resources.model, fitted)),
     }
-    fitter = new_fitter(shop)
+    fitter = new_fitter(resources)
     for index, tracked_frame in enumerate(fitted):
-        fitter.add_keyframe(keyframe_of(str(index), tracked_frame, shop.embedder))
+        fitter.add_keyframe(keyframe_of(str(index), tracked_frame, resources.embedder))
     curve, seconds = _refine(bench, fitter)
     methods["fit"] = bench.score(FittedHead(fitter))
-    grown = _grow(bench, shop) if growing else []
-    report = SubjectReport(number, bench.truth.tone, methods, seconds, curve, grown, bench.refused)
+    grown = _grow(bench, resources) if growing else []
+    report = SubjectReport(number, bench.truth.tone, methods, seconds, curve, grown, bench.undetected_frames)
     return report, fitter
 
 
@@ -259,15 +259,15 @@ def _refine(bench: SubjectBench, fitter: IncrementalFitter) -> tuple[list[CurveP
     return curve, seconds
 
 
-def _grow(bench: SubjectBench, shop: Workshop) -> list[CurvePoint]:
+def _grow(bench: SubjectBench, resources: FitResources) -> list[CurvePoint]:
     """A fit that is refined to the end at every number of keyframes before the next come."""
-    fitter = new_fitter(shop)
+    fitter = new_fitter(resources)
     curve = []
     waiting = list(bench.fitted.values())
     for count in KEYFRAME_COUNTS:
         while waiting and len(fitter.keyframes) < count:
             key = str(len(fitter.keyframes))
-            fitter.add_keyframe(keyframe_of(key, waiting.pop(0), shop.embedder))
+            fitter.add_keyframe(keyframe_of(key, waiting.pop(0), resources.embedder))
         start = time.perf_counter()
         report = fitter.refine(TIME_LIMIT_S)
         seconds = time.perf_counter() - start

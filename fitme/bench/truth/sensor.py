@@ -36,7 +36,7 @@ def metered_exposure(radiance: Float32Array) -> float:
     return float(min(exposure, BLOWN_LIMIT / np.quantile(radiance @ _LUMINANCE, BLOWN_QUANTILE)))
 
 
-def photograph(
+def simulate_sensor(
     radiance: Float32Array, exposure: float, gains: Float32Array, sensor: SensorScript, seed: int
 ) -> UInt8Array:
     """8-bit sRGB (H, W, 3) of radiance (H, W, 3), with noise, before JPEG."""
@@ -47,7 +47,7 @@ def photograph(
     return linear_to_bytes(np.clip(noisy, 0.0, 1.0).astype(np.float32))
 
 
-def jpeg(picture: UInt8Array, quality: int) -> bytes:
+def encode_jpeg(picture: UInt8Array, quality: int) -> bytes:
     """The file of a picture (H, W, 3)."""
     encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return bytes(encoded)

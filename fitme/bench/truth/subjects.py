@@ -145,8 +145,8 @@ def subject(number: int, frames: int = 16) -> Subject:
         attributes=attributes,
         identity=tuple(float(v) for v in identity),
         covering=Covering.CAP if g.random() < 0.3 else Covering.HAIR,
-        covering_color=_dye(g),
-        cloth_color=_dye(g),
+        covering_color=_cloth_color(g),
+        cloth_color=_cloth_color(g),
         roughness=float(g.uniform(0.36, 0.52)),
         iris_radius_m=_iris_radius_m(number),
         camera=camera,
@@ -176,7 +176,7 @@ def _iris_radius_m(number: int) -> float:
     return float(np.random.default_rng([20261123, number]).normal(IRIS_DIAMETER_M, IRIS_DIAMETER_SPREAD_M)) / 2.0
 
 
-def _dye(g: np.random.Generator) -> tuple[float, float, float]:
+def _cloth_color(g: np.random.Generator) -> tuple[float, float, float]:
     color = g.uniform(0.02, 0.35) * np.exp(g.normal(0.0, 0.4, 3))
     return float(color[0]), float(color[1]), float(color[2])
 

@@ -12,7 +12,7 @@ from fitme.bench.reflectance.consistency import RESOLUTION
 from fitme.bench.reflectance.inversion import inversion_rows
 from fitme.bench.reflectance.power_spectra import SpectrumRatio
 from fitme.bench.reflectance.samples import TONE_RESOLUTION, frechet_rows, tone_rows
-from fitme.bench.reflectance.sets import SeenSet, as_reflectance, held_out_maps, sample_batches, see
+from fitme.bench.reflectance.sets import FeatureSet, as_reflectance, extract_features, held_out_maps, sample_batches
 from fitme.bench.reflectance.spectra import REFERENCE_VARIABLE, reference_rows, summary_rows
 from fitme.bench.reflectance.speed import speed_rows
 from fitme.reflectance.generator import ReflectanceGenerator
@@ -27,7 +27,7 @@ from fitme.training.data.encoding import encoded_maps
 
 @pytest.fixture(scope="module")
 def generator() -> ReflectanceGenerator:
-    """Of 64 texels, as fast as can be."""
+    """Small generator of 64 texels a side."""
     torch.manual_seed(3)
     config = GeneratorConfig(
         resolution=64,
@@ -52,26 +52,26 @@ def held_out(tmp_path_factory: pytest.TempPathFactory) -> MapDataset:
     return build_dataset(Path(tmp_path_factory.mktemp("maps")), 3, 64, first_seed=HELD_OUT_SEED)
 
 
-def test_maps_survive_the_way_there_and_back(held_out: MapDataset):
+def test_encoding_of_maps_is_inverted(held_out: MapDataset):
     maps = held_out_maps(held_out, 0, 3)
     torch.testing.assert_close(encoded_maps(as_reflectance(maps)), maps, atol=1e-5, rtol=1e-4)
 
 
 def test_inversion_rows_are_means_over_all_heads(generator: ReflectanceGenerator, held_out: MapDataset):
-    said: list[str] = []
-    rows = inversion_rows(generator, held_out, 3, said.append, steps=8, tuning_steps=4)
+    messages: list[str] = []
+    rows = inversion_rows(generator, held_out, 3, messages.append, steps=8, tuning_steps=4)
     values = {row.name: row.value for row in rows}
     first = "W+ inversion of 3 held-out maps, 8 steps"
     tuned = "the same, 4 more steps of weight tuning"
     assert values[f"{first}: PSNR, mean of the worst tenth"] < values[f"{first}: diffuse albedo PSNR, mean"]
     assert values[f"{tuned}: diffuse albedo PSNR, mean"] > values[f"{first}: diffuse albedo PSNR, mean"]
     assert 0.0 < values[f"{first}: diffuse albedo SSIM, mean"] < 1.0
-    assert len(said) == 1
+    assert len(messages) == 1
 
 
 def test_samples_drawn_like_the_real_set_have_a_ratio_of_one():
     features = torch.randn(300, 20, generator=torch.Generator().manual_seed(1))
-    everything = SeenSet(features, 2.0 * features + 1.0, torch.zeros(300, 1))
+    everything = FeatureSet(features, 2.0 * features + 1.0, torch.zeros(300, 1))
     real, samples = everything.part(0, 200), everything.part(200, 300)
     rows = {row.name: row for row in frechet_rows(real, samples)}
     ratios = [row for name, row in rows.items() if "ratio" in name]
@@ -82,14 +82,14 @@ def test_samples_drawn_like_the_real_set_have_a_ratio_of_one():
     assert worse["FID of diffuse maps on EfficientNet-lite0, ratio of the two"] > 10.0
 
 
-def test_seeing_depends_on_the_maps_only():
+def test_features_depend_on_the_maps_only():
     maps = next(sample_batches(load_default_generator(), 2, seed=4))
-    seen, again, other = see([maps]), see([maps]), see([maps.flip(0)])
-    assert seen.small.shape == (2, 6, RESOLUTION, RESOLUTION)
+    first, again, other = extract_features([maps]), extract_features([maps]), extract_features([maps.flip(0)])
+    assert first.thumbnails.shape == (2, 6, RESOLUTION, RESOLUTION)
     for name in ("texture_features", "portrait_features"):
-        assert torch.equal(getattr(seen, name), getattr(again, name))
-        torch.testing.assert_close(getattr(seen, name), getattr(other, name).flip(0), atol=1e-2, rtol=1e-2)
-        assert float((getattr(seen, name)[0] - getattr(seen, name)[1]).norm()) > 1.0
+        assert torch.equal(getattr(first, name), getattr(again, name))
+        torch.testing.assert_close(getattr(first, name), getattr(other, name).flip(0), atol=1e-2, rtol=1e-2)
+        assert float((getattr(first, name)[0] - getattr(first, name)[1]).norm()) > 1.0
 
 
 def test_tone_shares_sum_to_a_hundred(generator: ReflectanceGenerator):
@@ -97,7 +97,7 @@ def test_tone_shares_sum_to_a_hundred(generator: ReflectanceGenerator):
     assert sum(row.value for row in rows) == pytest.approx(100.0)
 
 
-def test_tone_is_there_at_the_resolution_that_it_is_measured_at():
+def test_skin_tone_at_the_measured_resolution_is_the_full_resolution_s():
     generator = load_default_generator()
     w = sample_latents(generator, 4, seed=5)
     angles = []
@@ -116,16 +116,16 @@ def test_speed_is_measured_with_two_threads_and_leaves_them_as_they_were(generat
 
 
 def test_spectra_are_summed_up_by_the_worst_factor_either_way():
-    made = {"diffuse": (1.0, 0.25), "specular": (1.9, 1.0), "normals": (3.0, 1.0)}
-    ratios = [SpectrumRatio("nose", name, (0.1, 0.2), value, 1.0) for name, both in made.items() for value in both]
+    powers = {"diffuse": (1.0, 0.25), "specular": (1.9, 1.0), "normals": (3.0, 1.0)}
+    ratios = [SpectrumRatio("nose", name, (0.1, 0.2), value, 1.0) for name, both in powers.items() for value in both]
     assert [row.value for row in summary_rows(ratios)] == [4.0, 50.0, 1.9, 100.0, 3.0, 50.0]
 
 
 def test_without_a_captured_subject_its_rows_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv(REFERENCE_VARIABLE, str(tmp_path / "nothing"))
-    said: list[str] = []
-    assert reference_rows(said.append) == []
-    assert REFERENCE_VARIABLE in said[0]
+    messages: list[str] = []
+    assert reference_rows(messages.append) == []
+    assert REFERENCE_VARIABLE in messages[0]
 
 
 def test_without_an_encoder_for_the_generator_its_rows_are_left_out(

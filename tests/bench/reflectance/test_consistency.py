@@ -1,9 +1,9 @@
-"""Retrieval of partners: it learns what belongs together, and only that."""
+"""Retrieval of partner maps: above chance for related maps, at chance for unrelated ones."""
 
 import pytest
 import torch
 
-from fitme.bench.reflectance.consistency import CANDIDATES, RESOLUTION, learn_partners, retrieve_partners
+from fitme.bench.reflectance.consistency import CANDIDATES, RESOLUTION, retrieve_partners, train_retrieval
 
 HEADS = 96
 
@@ -17,24 +17,24 @@ def related_maps(seed: int, count: int = HEADS) -> torch.Tensor:
     return torch.cat([0.5 + 0.1 * field.expand(-1, 4, -1, -1), 0.05 * field.expand(-1, 2, -1, -1)], 1)
 
 
-def test_it_finds_partners_that_share_causes_and_guesses_where_none_are_shared():
-    network = learn_partners(related_maps(1), seed=0, steps=35)
-    unseen = related_maps(2, 2 * CANDIDATES)
-    found = retrieve_partners(network, unseen)
+def test_related_partners_are_retrieved_and_unrelated_ones_at_chance():
+    network = train_retrieval(related_maps(1), seed=0, steps=35)
+    held_out = related_maps(2, 2 * CANDIDATES)
+    found = retrieve_partners(network, held_out)
     assert found.specular > 0.8 and found.normals > 0.8
-    strangers = torch.cat([unseen[:, :3], related_maps(3, 2 * CANDIDATES)[:, 3:]], 1)
-    guessed = retrieve_partners(network, strangers)
-    assert guessed.specular < 0.2 and guessed.normals < 0.2
+    unrelated = torch.cat([held_out[:, :3], related_maps(3, 2 * CANDIDATES)[:, 3:]], 1)
+    by_chance = retrieve_partners(network, unrelated)
+    assert by_chance.specular < 0.2 and by_chance.normals < 0.2
 
 
-def test_the_seed_decides():
+def test_training_is_deterministic_for_a_seed():
     maps = related_maps(4, 40)
-    first, second = (learn_partners(maps, seed=7, steps=3).state_dict() for _ in range(2))
+    first, second = (train_retrieval(maps, seed=7, steps=3).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_too_few_heads():
     with pytest.raises(ValueError, match="too few"):
-        learn_partners(related_maps(1, 8), steps=1)
+        train_retrieval(related_maps(1, 8), steps=1)
     with pytest.raises(ValueError, match="group"):
-        retrieve_partners(learn_partners(related_maps(1, 32), steps=1), related_maps(1, 8))
+        retrieve_partners(train_retrieval(related_maps(1, 32), steps=1), related_maps(1, 8))

@@ -1,4 +1,4 @@
-"""EfficientNet-lite0: strict loading, and that it knows what ImageNet's classes are."""
+"""EfficientNet-lite0: strict loading, and classification of known photos."""
 
 import numpy as np
 import pytest
@@ -10,26 +10,26 @@ from fitme.errors import ModelFileError
 ESPRESSO, TABBY, TIGER_CAT, EGYPTIAN_CAT = 967, 281, 282, 285
 
 
-def picture(name: str) -> torch.Tensor:
-    """A square photograph of scikit-image's (1, 3, H, H)."""
+def load_photo(name: str) -> torch.Tensor:
+    """Centre square of a photo of scikit-image, sRGB in [0, 1], (1, 3, H, H)."""
     from skimage import data
 
-    photograph = getattr(data, name)()
-    side = min(photograph.shape[:2])
-    top, left = (photograph.shape[0] - side) // 2, (photograph.shape[1] - side) // 2
-    square = np.ascontiguousarray(photograph[top : top + side, left : left + side])
+    photo = getattr(data, name)()
+    side = min(photo.shape[:2])
+    top, left = (photo.shape[0] - side) // 2, (photo.shape[1] - side) // 2
+    square = np.ascontiguousarray(photo[top : top + side, left : left + side])
     return torch.from_numpy(square).permute(2, 0, 1)[None] / 255.0
 
 
 def test_it_recognises_a_cup_of_coffee_and_a_cat():
     network = imagenet_network()
-    assert int(network(picture("coffee")).argmax()) == ESPRESSO
-    assert set(network(picture("chelsea"))[0].topk(3).indices.tolist()) == {TABBY, TIGER_CAT, EGYPTIAN_CAT}
+    assert int(network(load_photo("coffee")).argmax()) == ESPRESSO
+    assert set(network(load_photo("chelsea"))[0].topk(3).indices.tolist()) == {TABBY, TIGER_CAT, EGYPTIAN_CAT}
 
 
-def test_features_are_finite_deterministic_and_tell_pictures_apart():
+def test_features_are_finite_deterministic_and_distinguish_images():
     network = imagenet_network()
-    cat, coffee = picture("chelsea"), picture("coffee")
+    cat, coffee = load_photo("chelsea"), load_photo("coffee")
     features = network.features(cat)
     assert features.shape == (1, FEATURES)
     assert bool(features.isfinite().all()) and float(features.min()) >= 0.0
@@ -37,7 +37,7 @@ def test_features_are_finite_deterministic_and_tell_pictures_apart():
     assert float((features - network.features(coffee)).norm()) > 0.5 * float(features.norm())
 
 
-def test_a_batch_gives_what_single_pictures_give():
+def test_a_batch_has_the_features_of_its_single_images():
     network = imagenet_network()
     batch = torch.rand(3, 3, INPUT_PX, INPUT_PX, generator=torch.Generator().manual_seed(0))
     single = torch.cat([network.features(one[None]) for one in batch])

@@ -6,7 +6,7 @@ from PIL import Image
 
 from fitme.bench.reflectance.captured_subject import MAP_SIZE, WINDOWS, captured_patches
 from fitme.bench.reflectance.patches import BANDS_PER_MM, MAPS, SkinPatch, band_power, nyquist_per_mm, skin_patch
-from fitme.bench.reflectance.power_spectra import MADE_SEEDS, MADE_WINDOWS, compare
+from fitme.bench.reflectance.power_spectra import SYNTHETIC_SEEDS, SYNTHETIC_WINDOWS, compare
 from fitme.errors import InputError
 from fitme.skin.factors import draw_factors
 
@@ -76,7 +76,7 @@ def test_maps_of_another_size_are_refused(tmp_path):
         captured_patches(tmp_path)
 
 
-@pytest.mark.parametrize("seed", MADE_SEEDS)
+@pytest.mark.parametrize("seed", SYNTHETIC_SEEDS)
 def test_compared_heads_show_bare_pale_skin(seed):
     attributes = draw_factors(np.random.default_rng(seed)).attributes
     assert attributes.ita_deg > 41.0
@@ -95,10 +95,10 @@ def test_texels_of_the_subject_are_as_large_as_its_eyes_distance_says():
 
 @pytest.mark.skipif(not REFERENCE.is_dir(), reason="the captured subject is not in ../shared")
 def test_every_region_and_map_is_compared_in_the_band_that_coarse_maps_hold():
-    comparison = compare(REFERENCE, seeds=(MADE_SEEDS[0],), resolution=256)
+    comparison = compare(REFERENCE, seeds=(SYNTHETIC_SEEDS[0],), resolution=256)
     compared = {(row.region, row.map_name) for row in comparison.spectra}
-    assert compared == {(region, name) for region in MADE_WINDOWS for name in MAPS}
+    assert compared == {(region, name) for region in SYNTHETIC_WINDOWS for name in MAPS}
     assert {row.band_per_mm for row in comparison.spectra} == {BANDS_PER_MM[0]}
     assert all(np.isfinite(row.ratio) and row.ratio > 0.0 for row in comparison.spectra)
     assert all(-1.0 <= one.reference <= 1.0 for one in comparison.statistics if one.name.startswith("correlation"))
-    assert all(np.isfinite([one.made, one.reference]).all() for one in comparison.statistics)
+    assert all(np.isfinite([one.synthetic, one.reference]).all() for one in comparison.statistics)

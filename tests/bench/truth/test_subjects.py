@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fitme.bench.truth.lights import LightKind
-from fitme.bench.truth.sensor import METERED_LEVEL, metered_exposure, photograph, white_balance
+from fitme.bench.truth.sensor import METERED_LEVEL, metered_exposure, simulate_sensor, white_balance
 from fitme.bench.truth.subjects import FIRST_SKIN_SEED, LARGEST_YAW_DEG, subject
 from fitme.skin.skin_tone_classes import CLASS_NAMES
 from fitme.training.data.dataset import HELD_OUT_SEED
@@ -77,6 +77,6 @@ def test_noise_of_a_photograph_grows_with_the_light(subjects):
     deviations = []
     for level in (0.05, 0.6):
         flat = np.full((64, 64, 3), level, np.float32)
-        linear = (photograph(flat, 1.0, ones, sensor, 1).astype(np.float64) / 255.0) ** 2.2
+        linear = (simulate_sensor(flat, 1.0, ones, sensor, 1).astype(np.float64) / 255.0) ** 2.2
         deviations.append(linear.std())
     assert deviations[0] < deviations[1] < 0.05
