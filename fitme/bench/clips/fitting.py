@@ -1,4 +1,4 @@
-"""Benchmarks of whole fits: `fitme fit` on clips of people, and the baseline on the same frames of the same clips."""
+"""Benchmarks of whole fits: `fitme fit` on clips of people, and the baseline on the same frames."""
 
 import json
 import os
@@ -33,14 +33,14 @@ HOLDOUT = 0.25
 TIME_LIMIT_S = 90.0
 """Seconds that a fit may take on two cores, everything included."""
 SMALLEST_MEDIAN_GAIN_DB, SMALLEST_GAIN_DB = 2.0, 0.0
-"""PSNR above the baseline's on the same frames and mask: median over clips, and least."""
+"""Targets of PSNR above the baseline's on the same frames and mask: median over clips, and minimum."""
 LARGEST_IDENTITY_SHARE, LARGEST_IDENTITY = 0.7, 0.25
-"""Medians over clips of the identity distance: over the baseline's, and by itself."""
+"""Targets of the median over clips of the identity distance: relative to the baseline's, and absolute."""
 
 
 def fit() -> list[BenchmarkRow]:
-    """`fitme fit` on every clip, each in a process of its own, beside the baseline on the same frames; then, of the
-    first clip, one photo, and further keyframes."""
+    """Rows of `fitme fit` on every clip, each in its own process, compared with the baseline on the same frames; then
+    of one photo and of further keyframes of the first clip."""
     rows, gains_db, shares, distances = [], [], [], []
     for clip in clips():
         median, seconds = _fitted(clip)
@@ -86,7 +86,7 @@ def _fitted(clip: Path) -> tuple[dict[str, float], float]:
 
 
 def baseline() -> list[BenchmarkRow]:
-    """The baseline on every clip."""
+    """Rows of the baseline on every clip."""
     rows = []
     for clip in clips():
         score = baseline_score(clip)
@@ -98,7 +98,7 @@ def baseline() -> list[BenchmarkRow]:
 
 
 def clips() -> Sequence[Path]:
-    """The clips to fit. Raises InputError if there are none."""
+    """Paths of the clips to fit. Raises InputError if there are none."""
     folder = Path(os.environ.get(CLIPS_VARIABLE, DEFAULT_CLIPS))
     found = sorted(folder.glob(CLIP_PATTERN))
     if not found:

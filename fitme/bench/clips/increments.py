@@ -1,8 +1,8 @@
-"""How a fit takes further keyframes: what one costs, how soon it is absorbed, whether the avatar only gets better.
+"""Incremental fits: cost of a further keyframe, time to absorb it, and whether held-out errors rise.
 
-Loss is what the fit's dense stages weigh: the difference between render and picture, in units of white, and the
-distance of identity, by their weights; over frames of the clip that no stage saw, each explained anew. Costs are
-processor time, scoring excluded.
+The loss is the dense stages': colour difference between render and frame, in units of white, and identity distance,
+by their weights. It is computed on held-out frames, each fitted with fixed identity. Costs are processor time without
+scoring.
 """
 
 import time
@@ -27,34 +27,34 @@ from fitme.shape.model_file import load_default_model
 from fitme.track.factory import dlib_embedder
 
 FEW, MANY = 8, 32
-"""Keyframes held when one more comes, between which the costs of a round are compared."""
+"""Numbers of keyframes of a fit at which the cost of adding one more is compared."""
 BATCH = 5
-"""Keyframes that come at a time between the two, as many as the live service takes."""
+"""Keyframes added per round between `FEW` and `MANY`, as many as the live service adds."""
 HOLDOUT = 0.25
 """Share of the frames held out."""
 HELD_OUT = 8
-"""Of them, how many score the avatar."""
+"""Number of held-out frames that score the avatar."""
 WARM_TARGET, COST_TARGET, RISE_TARGET = "<= 0.2", "<= 1.25", "<= 1.02"
 
 
 @dataclass(frozen=True)
 class ClipSubject:
-    """The pictures of one subject, and what every fit to them needs."""
+    """Keyframes and held-out frames of the person of one clip, with the resources of a fit."""
 
     resources: FitResources
     keyframes: Sequence[Keyframe]
-    """In an order in which each is far, by time, from all before it."""
+    """Ordered so that each is farthest in time from all before it."""
     held_out: Sequence[TrackedFrame]
 
     def fitter(self, count: int) -> IncrementalFitter:
-        """A fit that holds the first so many keyframes and knows nothing of them yet."""
+        """Unrefined fit with the first `count` keyframes added."""
         fitter = new_fitter(self.resources)
         for keyframe in self.keyframes[:count]:
             fitter.add_keyframe(keyframe)
         return fitter
 
     def score(self, fitter: IncrementalFitter) -> "HeldOutError":
-        """Of the avatar as it stands."""
+        """Error of the fit's current avatar on the held-out frames."""
         errors, distances = [], []
         for tracked_frame in self.held_out:
             observation, image = tracked_frame.observation, tracked_frame.frame.image
@@ -70,45 +70,50 @@ class ClipSubject:
 
 @dataclass(frozen=True)
 class HeldOutError:
-    """How badly an avatar explains the held-out frames."""
+    """Error of an avatar on the held-out frames."""
 
     color: float
-    """Root mean square over faces and frames, in units of white."""
+    """Root mean square of the colour difference over faces and frames, in units of white (sRGB-encoded)."""
     identity: float
-    """L2, mean."""
+    """Mean L2 distance of identity embeddings."""
     loss: float
+    """Sum of both, by the weights of the dense stages."""
 
 
 @dataclass(frozen=True)
 class RefinementCurve:
-    """A fit that was refined until nothing was left to do."""
+    """Errors of a fit while it was refined to convergence."""
 
     processor_s: float
+    """Processor time to convergence."""
     curve: Sequence[tuple[float, HeldOutError]]
-    """Processor time so far, and the error, of avatars that had learnt from all keyframes."""
+    """Processor time so far and error, of avatars that include all keyframes."""
 
     @property
     def end(self) -> HeldOutError:
-        """Once nothing was left to do."""
+        """Error after convergence."""
         return self.curve[-1][1]
 
     def seconds_to(self, loss: float) -> float:
-        """Processor time until the loss was as low; infinite if it never was."""
+        """Processor time until the loss is at most `loss`; infinite if it stays above."""
         return next((seconds for seconds, error in self.curve if error.loss <= loss), float("inf"))
 
 
 def increment_rows(clip: Path) -> list[BenchmarkRow]:
-    """The rows of one clip. Raises InputError if it shows the person too rarely."""
+    """Rows of one clip. Raises InputError if too few of its frames show the person."""
     subject = load_subject(clip)
+    # One keyframe at a time up to `FEW`: errors after each, for the rises.
     growing = subject.fitter(1)
     scores = [refine_and_score(growing, subject, every_step=False).end]
     for keyframe in subject.keyframes[1:FEW]:
         growing.add_keyframe(keyframe)
         scores.append(refine_and_score(growing, subject, every_step=False).end)
+    # The next keyframe on the grown fit (warm) and with all its predecessors on a new fit (cold).
     growing.add_keyframe(subject.keyframes[FEW])
     warm = refine_and_score(growing, subject, every_step=True)
     scores.append(warm.end)
     cold = refine_and_score(subject.fitter(FEW + 1), subject, every_step=False)
+    # Grow on to `MANY`; one more keyframe there costs what marginalisation leaves.
     for begin in range(FEW + 1, MANY, BATCH):
         for keyframe in subject.keyframes[begin : min(begin + BATCH, MANY)]:
             growing.add_keyframe(keyframe)
@@ -136,16 +141,16 @@ def increment_rows(clip: Path) -> list[BenchmarkRow]:
 
 
 def load_subject(clip: Path) -> ClipSubject:
-    """The keyframes and held-out frames of a clip. Raises InputError if it shows the person too rarely."""
+    """Track a clip and choose its keyframes and held-out frames. Raises InputError if too few show the person."""
     resources = load_resources(load_default_model(), dlib_embedder())
     candidates = gather([clip])
     fitted, kept = split_holdout(len(candidates), HOLDOUT)
     observer = PersonTracker(resources.model)
-    seen = [tracked_frame for _, tracked_frame in observer.tracked_frames([candidates[index] for index in fitted])]
+    tracked = [tracked_frame for _, tracked_frame in observer.tracked_frames([candidates[index] for index in fitted])]
     held_out = [tracked_frame for _, tracked_frame in observer.tracked_frames([candidates[index] for index in kept])]
-    if len(seen) <= MANY or not held_out:
-        raise InputError(f"{clip}: {len(seen)} pictures of the person are too few: {MANY + 1} are needed")
-    chosen = [seen[index] for index in even_indices(len(seen), MANY + 1)]
+    if len(tracked) <= MANY or not held_out:
+        raise InputError(f"{clip}: {len(tracked)} frames of the person are too few: {MANY + 1} are needed")
+    chosen = [tracked[index] for index in even_indices(len(tracked), MANY + 1)]
     return ClipSubject(
         resources,
         [keyframe_of(str(index), chosen[index], resources.embedder) for index in farthest_first_order(len(chosen))],
@@ -154,12 +159,13 @@ def load_subject(clip: Path) -> ClipSubject:
 
 
 def farthest_first_order(count: int) -> list[int]:
-    """The numbers below `count`, each next the one farthest from all before; the middle first."""
+    """Numbers below `count` in farthest-point order, starting from the middle."""
     return farthest_points(lambda index: np.abs(np.arange(count) - index), count // 2, count)
 
 
 def refine_and_score(fitter: IncrementalFitter, subject: ClipSubject, *, every_step: bool) -> RefinementCurve:
-    """Refine to the end, and score the avatar there; with `every_step` ever since it has learnt from all keyframes."""
+    """Refine to convergence and score the avatar there; with `every_step`, also after each step that includes all
+    keyframes."""
     spent, curve = 0.0, []
     while not fitter.converged:
         begin = time.process_time()
@@ -171,7 +177,7 @@ def refine_and_score(fitter: IncrementalFitter, subject: ClipSubject, *, every_s
 
 
 def refine_to_convergence(fitter: IncrementalFitter) -> float:
-    """Refine to the end; processor time."""
+    """Refine to convergence; returns the processor time in seconds."""
     begin = time.process_time()
     while not fitter.converged:
         fitter.refine(0.0)

@@ -1,4 +1,4 @@
-"""How soon one photo becomes an avatar: by `fitme fit`, from the start of its process, and in a process that waits."""
+"""Time from one photo to its avatars: by `fitme fit` from the start of its process, and in a warm process."""
 
 import json
 import subprocess
@@ -25,23 +25,23 @@ FIRST_TARGET, FINAL_TARGET = "<= 3", "<= 20"
 
 @dataclass(frozen=True)
 class Elapsed:
-    """Seconds from the picture to its avatars."""
+    """Seconds from the photo to its avatars."""
 
     first_s: float
-    """To the first that can be relit."""
+    """Until the first relightable avatar."""
     final_s: float
-    """Until nothing is left to refine."""
+    """Until the fit has converged."""
 
 
 def photo_rows(clip: Path) -> list[BenchmarkRow]:
-    """Of the frame of a clip that shows the person best from the front. Raises InputError if the fit fails."""
+    """Rows of the most frontal frame of a clip. Raises InputError if the fit fails."""
     resources = load_resources(load_default_model(), dlib_embedder())
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder) / "photo.png"
         Image.fromarray(frontal(clip, resources).frame.image).save(photo)
-        fresh, waiting = by_command(photo, Path(folder) / "avatar"), in_process(photo, resources)
+        cold, warm = by_command(photo, Path(folder) / "avatar"), in_process(photo, resources)
     rows = []
-    for what, elapsed in (("from the start of the process", fresh), ("in a process that waits", waiting)):
+    for what, elapsed in (("from the start of the process", cold), ("in a warm process", warm)):
         rows += [
             BenchmarkRow(f"one photo of {clip.stem}: first avatar, {what}", elapsed.first_s, "s", FIRST_TARGET),
             BenchmarkRow(f"one photo of {clip.stem}: final avatar, {what}", elapsed.final_s, "s", FINAL_TARGET),
@@ -50,12 +50,12 @@ def photo_rows(clip: Path) -> list[BenchmarkRow]:
 
 
 def frontal(clip: Path, resources: FitResources) -> TrackedFrame:
-    """The sighting whose head turns least away from the camera."""
+    """Tracked frame whose head turns least away from the camera. Raises InputError without a face."""
     tracked_frames = [
         tracked_frame for _, tracked_frame in PersonTracker(resources.model).tracked_frames(gather([clip]))
     ]
     if not tracked_frames:
-        raise InputError(f"{clip}: the clip shows nobody")
+        raise InputError(f"{clip}: no face found")
     return min(
         tracked_frames,
         key=lambda tracked_frame: sum(abs(a) for a in tracked_frame.observation.pose.yaw_pitch_roll()[:2]),
@@ -63,7 +63,7 @@ def frontal(clip: Path, resources: FitResources) -> TrackedFrame:
 
 
 def by_command(photo: Path, folder: Path) -> Elapsed:
-    """By `fitme fit`, imports and detection included."""
+    """Time of `fitme fit`, imports and detection included."""
     command = [sys.executable, "-m", "fitme.cli", "fit", str(photo), "--out", str(folder)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode != 0:
@@ -73,7 +73,7 @@ def by_command(photo: Path, folder: Path) -> Elapsed:
 
 
 def in_process(photo: Path, resources: FitResources) -> Elapsed:
-    """From the file on, where everything is loaded and compiled because a fit was made before."""
+    """Time from reading the file, with models loaded and kernels compiled by a first, discarded fit."""
     for _ in range(2):
         begin = time.perf_counter()
         observer = PersonTracker(resources.model)

@@ -1,7 +1,7 @@
-"""The simplest avatar that could work, as a mark for the real one.
+"""Baseline avatar: shape fitted to landmarks alone, with an unlit texture.
 
-Shape by landmarks alone; the mean of the keyframes' colours, weighted by the fourth power of the viewing angle's
-cosine, as a texture that no light falls on. It cannot be relit and blurs what moves, and yet one recognises everybody.
+The texture is the mean of the keyframes' colours, weighted by the fourth power of the cosine of the viewing angle. It
+cannot be relit and blurs moving parts, but the person is recognisable.
 """
 
 from collections.abc import Sequence
@@ -38,15 +38,15 @@ class Baseline:
     """A fitted head with an unlit texture."""
 
     focal: float
-    """Focal length over the longer side of the picture."""
+    """Focal length over the longer side of the frame."""
     identity: Float32Array
     """(K,) coefficients."""
     maps: ReflectanceMaps
-    """The colours seen, as a diffuse albedo; nothing specular."""
+    """Observed colours as diffuse albedo; specular albedo 0."""
 
 
 class BaselineFit:
-    """Fits and draws baselines."""
+    """Fits baselines and scores them on held-out frames."""
 
     def __init__(self, model: MorphableModel) -> None:
         self._model = model
@@ -56,12 +56,14 @@ class BaselineFit:
         self._table = texel_table(model, RESOLUTION)
 
     def fit(self, tracked_frames: Sequence[TrackedFrame]) -> Baseline:
-        """The head of the person in the sightings."""
+        """Baseline of the person in the tracked frames."""
+        # Landmarks alone determine identity, poses, expressions and, with several frames, the focal length.
         keyframes = [_keyframe(str(index), tracked_frame) for index, tracked_frame in enumerate(tracked_frames)]
         start = np.zeros(self._model.identity_count, np.float32)
         prior = self._settings.alignment.solver.focal_prior
         joint = self._aligner.by_landmarks(keyframes, {}, prior, start, FreeParameters(focal=len(keyframes) > 1))
         identity = joint.identity.astype(np.float32)
+        # Weighted sums of colours and of weights per texel, over all keyframes.
         total = np.zeros((len(self._table.rows), 4), np.float32)
         for index, keyframe in enumerate(keyframes):
             expression = torch.from_numpy(joint.expressions[index].astype(np.float32))[None]
@@ -70,29 +72,30 @@ class BaselineFit:
             pose = pose_of(joint, index)
             posed = transform(torch.from_numpy(pose.rotation), torch.from_numpy(pose.translation), vertices)
             camera = camera_of(keyframe.observation.camera, joint.focal)
-            everything = np.ones(keyframe.image.shape[:2], np.float32)
-            view = unproject(self._table, self._model, posed, camera, keyframe.image, everything, self._backend)
+            unmasked = np.ones(keyframe.image.shape[:2], np.float32)
+            view = unproject(self._table, self._model, posed, camera, keyframe.image, unmasked, self._backend)
             cosine = np.clip((view.normals * view.toward_viewer).sum(-1), 0.0, 1.0)
             weight = cosine**COSINE_POWER * (view.weight > 0)
             total[:, :3] += weight[:, None] * view.color
             total[:, 3] += weight
-        seen = total[:, 3] > 0
+        # Unobserved texels have the mean colour.
+        observed = total[:, 3] > 0
         colors = np.broadcast_to(total[:, :3].sum(0) / total[:, 3].sum(), (len(total), 3)).copy()
-        colors[seen] = total[seen, :3] / total[seen, 3:]
+        colors[observed] = total[observed, :3] / total[observed, 3:]
         return Baseline(joint.focal, identity, self._unlit(colors))
 
     def score(self, baseline: Baseline, tracked_frame: TrackedFrame, embedder: IdentityEmbedder) -> FrameScore:
-        """How well the baseline explains a picture that it was not made from."""
+        """Score of the baseline on a held-out frame, with pose and expression fitted to its landmarks."""
         keyframe = _keyframe("held out", tracked_frame)
-        held = FreeParameters(identity=False, focal=False)
-        joint = self._aligner.by_landmarks([keyframe], {}, baseline.focal, baseline.identity, held)
+        fixed = FreeParameters(identity=False, focal=False)
+        joint = self._aligner.by_landmarks([keyframe], {}, baseline.focal, baseline.identity, fixed)
         unlit = Light.ambient().sh[0].numpy()
         estimate = KeyframeEstimate(pose_of(joint, 0), joint.expressions[0].astype(np.float32), unlit, float("nan"))
         observation = tracked_frame.observation
         camera = camera_of(observation.camera, baseline.focal)
-        drawn = self._aligner.draw(estimate, baseline.identity, camera, baseline.maps)
-        mask = np.where(drawn.mask[0, ..., 0].numpy() > 0.5, np.uint8(255), np.uint8(0))
-        render = linear_to_bytes(drawn.image[0].numpy())
+        rendering = self._aligner.draw(estimate, baseline.identity, camera, baseline.maps)
+        mask = np.where(rendering.mask[0, ..., 0].numpy() > 0.5, np.uint8(255), np.uint8(0))
+        render = linear_to_bytes(rendering.image[0].numpy())
         return score_frame(observation, tracked_frame.frame.image, render, mask, embedder)
 
     def _unlit(self, colors: Float32Array) -> ReflectanceMaps:

@@ -1,13 +1,13 @@
-"""The benchmark's pictures and their truth on disk: `python -m fitme.bench.truth.dataset`.
+"""Frames of the benchmark and their ground truth on disk: `python -m fitme.bench.truth.dataset`.
 
 ::
 
-    subject_00/frame_00.jpg ...   what a fit may see, and between them what is held out
-    subject_00/relit_01.png ...   held-out frames again under a light that no frame has, without noise, exposure 1
-    subject_00/truth_16.npz       `SubjectTruth` of that many frames; written last
+    subject_00/frame_00.jpg ...   frames of the fit, alternating with held-out frames
+    subject_00/relit_01.png ...   held-out frames under the unseen light, without noise, exposure 1
+    subject_00/truth_16.npz       `SubjectTruth` of 16 frames; written last
 
-Frames are drawn one after the other, so that a set with fewer frames is part of one with more. A folder that was left
-unfinished is finished by the same command.
+Frames are drawn in order, so that a set with fewer frames is part of a set with more. Running the command again
+completes an unfinished folder.
 """
 
 import argparse
@@ -35,13 +35,13 @@ from fitme.shape.model_file import load_default_model
 from fitme.skin.painter import synthesize_skin
 
 FOLDER_VARIABLE = "FITME_TRUTH"
-"""Environment variable that names the folder of the benchmark's pictures."""
+"""Environment variable that names the folder of the benchmark's frames."""
 SCANS_VARIABLE = "FITME_SCANS"
 """Environment variable that names the folder of `ict_facekit.npz`."""
 DEFAULT_SCANS = Path("../shared/data")
 SCANS_FILE = "ict_facekit.npz"
 VERSION = 3
-"""Of what is drawn: raised whenever subjects or scenes change."""
+"""Version of the frames: incremented whenever subjects or scenes change."""
 VERSION_FILE = "version.txt"
 SKIN_RESOLUTION = 512
 RELIT_FRAMES = (1, 5)
@@ -52,71 +52,71 @@ METER_SAMPLES = 16
 
 
 @dataclass(frozen=True)
-class DatasetSize:
-    """Number of subjects and frames, and size and noise of the frames."""
+class TruthSettings:
+    """Size of the data set."""
 
     subjects: int = 12
     frames: int = 16
     """Frames of each subject."""
     samples: int = 36
-    """Paths per pixel: their remaining noise on skin, 0.013 of display white, is about the sensor's own."""
+    """Paths per pixel: the remaining noise on skin, 0.013 of display white, is about the sensor's."""
     width: int = WIDTH
     """Pixels."""
     height: int = HEIGHT
     """Pixels."""
 
 
-FULL = DatasetSize()
-QUICK = DatasetSize(subjects=2, frames=6)
-"""For continuous integration."""
+FULL = TruthSettings()
+QUICK = TruthSettings(subjects=2, frames=6)
+"""Size for continuous integration."""
 
 
 @dataclass(frozen=True, eq=False)
 class SubjectTruth:
-    """What is known of a subject, as arrays."""
+    """Ground truth of a subject, as arrays."""
 
     scan: Float64Array
-    """(S, 3) points spread evenly over what shows of the expressionless narrow face, metres, the head's own frame."""
+    """(S, 3) points spread evenly over the visible part of the expressionless narrow face, metres, head frame."""
     scan_normals: Float64Array
-    """(S, 3)."""
+    """(S, 3) unit normals at these points."""
     landmarks: Float64Array
-    """(68, 3) iBUG's, on the same head."""
+    """(68, 3) iBUG landmarks of the expressionless head, metres, head frame."""
     rotations: Float32Array
-    """(N, 3) axis-angle of each frame's head, own frame to view."""
+    """(N, 3) axis-angle of each frame's head, head frame to view."""
     translations: Float32Array
-    """(N, 3) metres."""
+    """(N, 3) translation of each frame's head, metres, view space."""
     held_out: BoolArray
-    """(N,)."""
+    """(N,) mask of the held-out frames."""
     relit: Int64Array
-    """(R,) frames that were rendered under the unseen light."""
+    """(R,) indices of the frames that were also rendered under the unseen light."""
     unseen: UnseenLight
     albedo: Float32Array
-    """(512, 512, 3) linear diffuse albedo in our layout."""
+    """(512, 512, 3) linear diffuse albedo in the model's UV layout."""
     tone: str
     """Class of skin tone."""
 
     def pose(self, frame: int) -> HeadPose:
-        """Of the head in a frame."""
+        """Pose of the head in a frame."""
         return HeadPose(self.rotations[frame], self.translations[frame])
 
 
 def truth_folder() -> Path:
-    """Where the pictures lie: what `FOLDER_VARIABLE` names, otherwise a folder in the user's cache."""
+    """Folder of the data set: the one that `FOLDER_VARIABLE` names, otherwise one in the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     return Path(os.environ.get(FOLDER_VARIABLE, cache / "fitme" / f"truth-{VERSION}"))
 
 
 def scans_file() -> Path:
-    """Where the population's file is looked for."""
+    """Path of the population's file."""
     return Path(os.environ.get(SCANS_VARIABLE, DEFAULT_SCANS)) / SCANS_FILE
 
 
 def make_truth(
     folder: Path, size: DatasetSize, numbers: Sequence[int], progress: Callable[[str], None] = print
 ) -> None:
-    """Render what is missing of the given subjects.
+    """Render the missing frames of the given subjects.
 
-    Raises InputError without the population's file or where the folder holds another version's pictures, and
+    Raises InputError without the population's file or where the folder holds another version's frames, and
     BackendError without Mitsuba.
     """
     _check_version(folder)
@@ -136,40 +136,40 @@ def _check_version(folder: Path) -> None:
     marker = folder / VERSION_FILE
     if not marker.is_file():
         if any(folder.glob("subject_*")):
-            raise InputError(f"{folder} holds pictures of an unknown version; name another folder in {FOLDER_VARIABLE}")
+            raise InputError(f"{folder} holds frames of an unknown version; name another folder in {FOLDER_VARIABLE}")
         folder.mkdir(parents=True, exist_ok=True)
         _write(marker, f"{VERSION}\n".encode())
     found = marker.read_text("utf-8").strip()
     if found != str(VERSION):
         raise InputError(
-            f"{folder} holds pictures of version {found}, this is version {VERSION}; name another folder in "
+            f"{folder} holds frames of version {found}, this is version {VERSION}; name another folder in "
             f"{FOLDER_VARIABLE}"
         )
 
 
 def truth_file(folder: Path, number: int, frames: int) -> Path:
-    """Of a subject."""
+    """Path of a subject's ground truth."""
     return folder / f"subject_{number:02d}" / f"truth_{frames:02d}.npz"
 
 
 def frame_file(folder: Path, number: int, frame: int) -> Path:
-    """Picture of a frame."""
+    """Path of a frame."""
     return folder / f"subject_{number:02d}" / f"frame_{frame:02d}.jpg"
 
 
 def relit_file(folder: Path, number: int, frame: int) -> Path:
-    """Picture of a frame under the unseen light."""
+    """Path of a frame under the unseen light."""
     return folder / f"subject_{number:02d}" / f"relit_{frame:02d}.png"
 
 
 def load_relit(folder: Path, number: int, frame: int) -> UInt8Array:
-    """Picture (H, W, 3) of a frame under the unseen light, sRGB."""
+    """Frame (H, W, 3) under the unseen light, sRGB."""
     read = cv2.imread(str(relit_file(folder, number, frame)))
     return np.asarray(cv2.cvtColor(read, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def load_truth(folder: Path, number: int, frames: int) -> SubjectTruth:
-    """Read what `make_truth` wrote."""
+    """Ground truth of a subject as `make_truth` wrote it."""
     with np.load(truth_file(folder, number, frames)) as file:
         unseen = UnseenLight(
             float(file["unseen_ambient"]),
@@ -202,13 +202,15 @@ def _make_subject(folder: Path, size: DatasetSize, drawn: Subject, scans: ScanMo
             continue
         light = drawn.lights[frame.light]
         gains = white_balance(light, drawn.sensor)
+        # One exposure per light, metered on a small render of the frontal first frame.
         if frame.light not in exposures:
             small = renderer.render(drawn.frames[0], light, _resized(camera, *METER_PX), METER_SAMPLES)
             exposures[frame.light] = metered_exposure(gains * small)
         radiance = renderer.render(frame, light, camera, size.samples)
         seed = drawn.number * len(drawn.frames) + index
-        picture = simulate_sensor(radiance, exposures[frame.light], gains, drawn.sensor, seed)
-        _write(file, encode_jpeg(picture, drawn.sensor.jpeg_quality))
+        image = simulate_sensor(radiance, exposures[frame.light], gains, drawn.sensor, seed)
+        _write(file, encode_jpeg(image, drawn.sensor.jpeg_quality))
+    # Relit frames without motion blur or sensor, for comparison in linear light.
     unseen = unseen_light(drawn.number)
     relit = [index for index in RELIT_FRAMES if index < len(drawn.frames)]
     for index in relit:
@@ -265,10 +267,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m fitme.bench.truth.dataset", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two subjects of six frames")
     parser.add_argument("--subjects", type=int, nargs="*", help="their numbers; all by default")
-    given = parser.parse_args()
-    size = QUICK if given.quick else FULL
+    arguments = parser.parse_args()
+    settings = QUICK if arguments.quick else FULL
     folder = truth_folder()
-    make_truth(folder, size, given.subjects or range(size.subjects))
+    make_truth(folder, settings, arguments.subjects or range(settings.subjects))
     print(folder)
 
 

@@ -1,5 +1,5 @@
-"""What the benchmark compares: the mean face, landmarks only, the unlit-texture baseline, and the fit itself, each as a
-head that explains and draws pictures."""
+"""Methods that the benchmark compares, each as a head that is fitted to held-out frames and rendered: the mean face,
+landmarks only, the unlit-texture baseline, and the fit itself."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -41,11 +41,11 @@ MAP_RESOLUTION = 512
 
 
 class Head(Protocol):
-    """A head that was found, by whatever method."""
+    """Interface of a head fitted by one of the methods."""
 
     @property
     def identity(self) -> Float32Array:
-        """(K,) coefficients."""
+        """Identity coefficients (K,)."""
         ...
 
     @property
@@ -54,25 +54,25 @@ class Head(Protocol):
         ...
 
     def maps_with(self, expression: Float32Array) -> ReflectanceMaps:
-        """Reflectance as it is with an expression (52,)."""
+        """Reflectance under an expression (52,), expression correctives applied."""
         ...
 
     @property
     def focal(self) -> float:
-        """Over the picture's longer side."""
+        """Focal length over the frame's longer side."""
         ...
 
     def fit_frame_pose(self, tracked_frame: TrackedFrame) -> KeyframeEstimate:
-        """Pose, expression and light of a picture that the head was not made from."""
+        """Estimate of pose, expression and light of a held-out frame, with identity fixed."""
         ...
 
     def draw(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[UInt8Array, UInt8Array]:
-        """The picture (H, W, 3) that an estimate stands for, and its mask (H, W), 0 or 255."""
+        """Render (H, W, 3), sRGB, of an estimate, and its mask (H, W), 0 or 255."""
         ...
 
 
 class FittedHead:
-    """A head as an `IncrementalFitter` holds it."""
+    """Head of an `IncrementalFitter`'s current avatar."""
 
     def __init__(self, fitter: IncrementalFitter) -> None:
         self._fitter = fitter
@@ -80,7 +80,7 @@ class FittedHead:
 
     @property
     def identity(self) -> Float32Array:
-        """(K,) coefficients."""
+        """Identity coefficients (K,)."""
         return np.asarray(self._avatar.identity.numpy())
 
     @property
@@ -89,25 +89,25 @@ class FittedHead:
         return self._avatar.maps
 
     def maps_with(self, expression: Float32Array) -> ReflectanceMaps:
-        """By the avatar's correctives."""
+        """Reflectance with the avatar's correctives applied."""
         return self._avatar.maps_with(torch.from_numpy(expression))
 
     @property
     def focal(self) -> float:
-        """Over the picture's longer side."""
+        """Focal length over the frame's longer side."""
         return self._avatar.focal
 
     def fit_frame_pose(self, tracked_frame: TrackedFrame) -> KeyframeEstimate:
-        """By the fitter's own treatment of frames outside of the fit."""
+        """Estimate by `IncrementalFitter.fit_frame`."""
         return self._fitter.fit_frame(tracked_frame.observation, tracked_frame.frame.image)
 
     def draw(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[UInt8Array, UInt8Array]:
-        """By the fitter's renderer."""
+        """Render by `IncrementalFitter.render_estimate`."""
         return self._fitter.render_estimate(estimate, camera)
 
 
 class UnlitHead:
-    """`fitme.bench.truth.baseline`'s head: the frames' mean colours on the landmarks' shape."""
+    """Head of `fitme.bench.truth.baseline`: mean colours of the frames on a shape fitted to landmarks."""
 
     def __init__(self, model: MorphableModel, tracked_frames: Sequence[TrackedFrame]) -> None:
         self._baseline = BaselineFit(model).fit(tracked_frames)
@@ -115,51 +115,51 @@ class UnlitHead:
 
     @property
     def identity(self) -> Float32Array:
-        """(K,) coefficients."""
+        """Identity coefficients (K,)."""
         return self._baseline.identity
 
     @property
     def maps(self) -> ReflectanceMaps:
-        """The colours seen, as a diffuse albedo."""
+        """Observed colours as diffuse albedo."""
         return self._baseline.maps
 
     def maps_with(self, expression: Float32Array) -> ReflectanceMaps:
-        """The colours seen, which are the same for all."""
+        """Observed colours, independent of the expression."""
         return self._baseline.maps
 
     @property
     def focal(self) -> float:
-        """Over the picture's longer side."""
+        """Focal length over the frame's longer side."""
         return self._baseline.focal
 
     def fit_frame_pose(self, tracked_frame: TrackedFrame) -> KeyframeEstimate:
-        """By landmarks; the light is white and everywhere."""
+        """Estimate by landmarks; the light is uniform white."""
         keyframe = keyframe_of("held out", tracked_frame)
-        held = FreeParameters(identity=False, focal=False)
-        joint = self._aligner.by_landmarks([keyframe], {}, self.focal, self.identity, held)
+        fixed = FreeParameters(identity=False, focal=False)
+        joint = self._aligner.by_landmarks([keyframe], {}, self.focal, self.identity, fixed)
         unlit = Light.ambient().sh[0].numpy()
         return KeyframeEstimate(pose_of(joint, 0), joint.expressions[0].astype(np.float32), unlit, float("nan"))
 
     def draw(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[UInt8Array, UInt8Array]:
-        """By the aligner's renderer."""
-        drawn = self._aligner.draw(estimate, self.identity, camera_of(camera, self.focal), self.maps)
-        mask = np.where(drawn.mask[0, ..., 0].numpy() > 0.5, np.uint8(255), np.uint8(0))
-        return linear_to_bytes(drawn.image[0].numpy()), mask
+        """Render by `HeadAligner.draw`, unlit."""
+        rendering = self._aligner.draw(estimate, self.identity, camera_of(camera, self.focal), self.maps)
+        mask = np.where(rendering.mask[0, ..., 0].numpy() > 0.5, np.uint8(255), np.uint8(0))
+        return linear_to_bytes(rendering.image[0].numpy()), mask
 
 
 @dataclass(frozen=True)
 class FitResources:
-    """What every method needs, loaded once."""
+    """Models and settings that all methods share, loaded once."""
 
     model: MorphableModel
     generator: Callable[[], ReflectanceGenerator]
-    """A generator of its own for each fit, since tuning changes it."""
+    """Loads a separate generator for each fit, since weight tuning changes it."""
     embedder: DlibEmbedder
     settings: FitSettings
 
 
 def load_resources(model: MorphableModel, embedder: DlibEmbedder) -> FitResources:
-    """With the package's own generator and settings."""
+    """Resources with the package's generator and default settings."""
     return FitResources(model, load_default_generator, embedder, FitSettings())
 
 
@@ -172,12 +172,12 @@ def keyframe_of(key: str, tracked_frame: TrackedFrame, embedder: DlibEmbedder | 
 
 
 def new_fitter(resources: FitResources) -> IncrementalFitter:
-    """A fit that knows nothing yet."""
+    """Fit without keyframes."""
     return IncrementalFitter(resources.model, resources.generator(), resources.settings, resources.embedder)
 
 
 def head_with_mean_maps(resources: FitResources, identity: Float32Array, focal: float) -> FittedHead:
-    """A head of the given shape (K,) with the generator's mean reflectance: nobody's skin."""
+    """Head of a given shape (K,) with the generator's mean reflectance."""
     generator = resources.generator()
     with torch.no_grad():
         maps = generator.synthesize(generator.broadcast(generator.mean_w[None]))
@@ -201,14 +201,14 @@ def head_with_mean_maps(resources: FitResources, identity: Float32Array, focal: 
 
 
 def mean_face(resources: FitResources) -> FittedHead:
-    """Nobody: no identity, the prior's focal length."""
+    """Mean head: zero identity coefficients, the prior's focal length."""
     return head_with_mean_maps(
         resources, np.zeros(resources.model.identity_count, np.float32), resources.settings.alignment.solver.focal_prior
     )
 
 
 def landmarks_only(resources: FitResources, tracked_frames: Sequence[TrackedFrame]) -> FittedHead:
-    """The shape of the fit's first stage."""
+    """Head with the shape of the fit's first stage."""
     keyframes = [keyframe_of(str(index), tracked_frame) for index, tracked_frame in enumerate(tracked_frames)]
     aligner = HeadAligner(resources.model, select_backend("cpu"), resources.settings.alignment)
     start = np.zeros(resources.model.identity_count, np.float32)
@@ -223,7 +223,7 @@ def landmarks_only(resources: FitResources, tracked_frames: Sequence[TrackedFram
 def relight(
     head: Head, model: MorphableModel, estimate: KeyframeEstimate, camera: Camera, unseen: UnseenLight
 ) -> Rendering:
-    """A head in an estimate's pose and expression under a light that the fit never had."""
+    """Render a head in an estimate's pose and expression under the unseen light, linear."""
     light = Light(
         Light.ambient(unseen.ambient).sh, torch.tensor([[list(unseen.direction)]]), torch.tensor([[list(unseen.color)]])
     )

@@ -1,4 +1,4 @@
-"""Lights of the benchmark's frames, as scripts for the path tracer, and the one light that no frame of a fit has."""
+"""Lights of the benchmark's frames, as scripts for the path tracer, and the unseen light for relighting."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class LightKind(StrEnum):
-    """Where the light of a picture comes from."""
+    """Kind of lighting of a frame."""
 
     WINDOW = "window"
     CEILING = "ceiling"
@@ -18,23 +18,23 @@ class LightKind(StrEnum):
 
 @dataclass(frozen=True)
 class LightSource:
-    """A rectangle that shines towards the head."""
+    """Rectangular area light that faces the head."""
 
     direction: tuple[float, float, float]
-    """From the head, view axes."""
+    """Unit vector from the head to the light, view axes."""
     distance_m: float
     side_m: float
     radiance: tuple[float, float, float]
-    """Linear sRGB."""
+    """Radiance, linear sRGB."""
 
 
 @dataclass(frozen=True)
 class LightScript:
-    """The light of some frames, before the camera's exposure."""
+    """Lighting of a group of frames, before the camera's exposure."""
 
     kind: LightKind
     seed: int
-    """Of the room's picture."""
+    """Seed of the environment map."""
     surroundings: tuple[float, float, float]
     """Mean radiance of the room, linear sRGB."""
     sun: float
@@ -44,14 +44,14 @@ class LightScript:
 
 @dataclass(frozen=True)
 class UnseenLight:
-    """Light that no frame of a fit has, in terms that both renderers share exactly."""
+    """Light that no frame of a fit has, ambient plus directional, which both renderers model exactly."""
 
     ambient: float
-    """Radiance from everywhere: a white surface shows it."""
+    """Uniform radiance: irradiance / pi on every surface."""
     direction: tuple[float, float, float]
-    """Unit vector from the head, view axes."""
+    """Unit vector from the head to the light, view axes."""
     color: tuple[float, float, float]
-    """What a white surface that faces the light shows of it, linear sRGB."""
+    """Irradiance / pi on a surface that faces the light, linear sRGB."""
 
 
 def draw_light(kind: LightKind, g: np.random.Generator) -> LightScript:
@@ -90,15 +90,15 @@ def _source(
 
 
 def _tinted(level: float, kelvin: float) -> tuple[float, float, float]:
-    """Light of a colour temperature whose green is `level`: a straight line in the logarithm between daylight, which is
-    white here, and a candle's (1.0, 0.42, 0.09 at 2,000 K, Planck's law in linear sRGB)."""
+    """Linear sRGB of a colour temperature whose green is `level`: log-linear in 1 / T between daylight, white at
+    6,500 K, and candlelight (1.0, 0.42, 0.09 at 2,000 K, Planck's law)."""
     share = (1.0 / kelvin - 1.0 / 6500.0) / (1.0 / 2000.0 - 1.0 / 6500.0)
     red, blue = (1.0 / 0.42) ** share, (0.09 / 0.42) ** share
     return level * red, level, level * blue
 
 
 def unseen_light(number: int) -> UnseenLight:
-    """The light that a subject's frames do not have; from the left for even numbers, otherwise from the right."""
+    """Unseen light of a subject; from the left for even numbers, otherwise from the right."""
     g = np.random.default_rng([number, 7])
     side = 1.0 if number % 2 else -1.0
     direction = np.array([side * g.uniform(0.5, 1.0), g.uniform(0.2, 0.6), g.uniform(0.6, 0.9)])

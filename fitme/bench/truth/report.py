@@ -1,7 +1,7 @@
-"""A fit against truth that it did not make: `python -m fitme.bench.truth.report`.
+"""Benchmark of fits against independent ground truth: `python -m fitme.bench.truth.report`.
 
-Scan-based heads, path-traced by another renderer under light that no generator knows; the mean face, landmarks only and
-the unlit-texture baseline stand beside the fit. Pictures are rendered when they are missing
+Scan-based heads are path-traced by another renderer under lights that no training used. The fit is compared with the
+mean face, landmarks only and the unlit-texture baseline. Missing frames are rendered first
 (`fitme.bench.truth.dataset`).
 """
 
@@ -28,7 +28,7 @@ from fitme.errors import InputError
 from fitme.stage import Stage
 
 GROWING_SUBJECTS = 2
-"""Subjects whose fit is also followed over a growing number of keyframes."""
+"""Number of subjects whose fit is also scored over a growing number of keyframes."""
 MEAN_FACE_SHARE, LANDMARKS_SHARE, NORMAL_SHARE, IDENTITY_SHARE = 0.6, 0.8, 0.75, 0.7
 LARGEST_ALBEDO_ERROR, LARGEST_TONE_RATIO = 0.06, 1.6
 SMALLEST_RELIT_DB = 24.0
@@ -42,7 +42,7 @@ UNITS = {
     "psnr_db": "dB", "ssim": "", "identity": "L2",
     "relit_psnr_db": "dB",
 }  # fmt: skip
-"""By the fields of `HeadScore`."""
+"""Units by the fields of `HeadScore`."""
 TITLES = {
     "scan_mm": "scan to mesh, known scale", "scan_free_mm": "scan to mesh, free scale", "landmark_mm": "landmarks",
     "normal_deg": "normal angle", "pose_deg": "head pose", "albedo": "diffuse albedo",
@@ -53,19 +53,24 @@ TITLES = {
 
 
 def truth() -> list[BenchmarkRow]:
-    """All subjects, one after the other."""
+    """Rows of all subjects, in one process."""
     return rows_of(run_subjects(FULL, range(FULL.subjects), None, 1, GROWING_SUBJECTS))
 
 
 def truth_quick() -> list[BenchmarkRow]:
-    """Two subjects of six frames."""
+    """Rows of two subjects of six frames."""
     return rows_of(run_subjects(QUICK, range(QUICK.subjects), None, 1, 0))
 
 
 def run_subjects(
     size: DatasetSize, numbers: Sequence[int], out: Path | None, workers: int, growing: int
 ) -> list[SubjectReport]:
-    """Render what is missing, then score; with `out`, a sheet and a JSON file of each subject are left there."""
+    """Render missing frames, then score.
+
+    :param out: folder that receives a sheet and a JSON file per subject; none if None.
+    :param workers: processes.
+    :param growing: number of subjects, the first ones, whose fit is also scored over keyframes.
+    """
     folder = truth_folder()
     make_truth(folder, size, numbers)
     jobs = [(folder, number, size.frames, index < growing, out) for index, number in enumerate(numbers)]
@@ -91,7 +96,7 @@ def _run(folder: Path, number: int, frames: int, growing: bool, out: Path | None
 
 
 def rows_of(reports: Sequence[SubjectReport]) -> list[BenchmarkRow]:
-    """Means over subjects of every method, then what the project promises. Raises InputError without subjects."""
+    """Means over subjects of every method, then rows with the project's targets. Raises InputError without subjects."""
     if not reports:
         raise InputError("no subjects were scored: name at least one")
     rows = [
@@ -112,7 +117,7 @@ def rows_of(reports: Sequence[SubjectReport]) -> list[BenchmarkRow]:
 
 
 def _tone_rows(reports: Sequence[SubjectReport], field: str, target: str | None) -> list[BenchmarkRow]:
-    """An error of the fit's by class of tone, and its largest over its smallest."""
+    """Rows of one of the fit's errors by class of skin tone, and of the ratio of its largest to its smallest."""
     errors = {
         tone: fmean(getattr(report.methods["fit"], field) for report in reports if report.tone == tone)
         for tone in sorted({report.tone for report in reports})
@@ -126,7 +131,7 @@ def _tone_rows(reports: Sequence[SubjectReport], field: str, target: str | None)
 
 
 def _growth_rows(reports: Sequence[SubjectReport]) -> list[BenchmarkRow]:
-    """The worst that further keyframes did to a growing fit, as factors."""
+    """Rows of the largest rise of an error by further keyframes, as factors."""
     rises: dict[str, list[float]] = {"identity distance": [], "held-out error": []}
     for report in reports:
         for before, after in pairwise(report.over_keyframes):
@@ -144,8 +149,8 @@ def _growth_rows(reports: Sequence[SubjectReport]) -> list[BenchmarkRow]:
 
 def _mean(reports: Sequence[SubjectReport], method: str, field: str) -> float:
     values = [getattr(report.methods[method], field) for report in reports]
-    known = [value for value in values if np.isfinite(value)]
-    return fmean(known) if known else float("nan")
+    finite = [value for value in values if np.isfinite(value)]
+    return fmean(finite) if finite else float("nan")
 
 
 def _target(reports: Sequence[SubjectReport], method: str, field: str) -> str | None:
@@ -163,7 +168,7 @@ def _target(reports: Sequence[SubjectReport], method: str, field: str) -> str | 
 
 
 def _plain(value: object) -> object:
-    """What JSON can hold: numbers that are not are None."""
+    """Value for JSON: numpy floats as Python floats, non-finite numbers as None."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -181,24 +186,24 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two subjects of six frames")
     parser.add_argument("--subjects", type=int, nargs="*", help="their numbers; all by default")
     parser.add_argument("--workers", type=int, default=1, help="subjects at a time")
-    parser.add_argument("--growing", type=int, default=0, help="subjects that are followed over keyframes, too")
+    parser.add_argument("--growing", type=int, default=0, help="subjects that are also scored over keyframes")
     parser.add_argument("--out", type=Path, help="folder for sheets and reports")
-    given = parser.parse_args()
-    size = QUICK if given.quick else FULL
-    numbers = given.subjects or range(size.subjects)
+    arguments = parser.parse_args()
+    settings = QUICK if arguments.quick else FULL
+    numbers = arguments.subjects or range(settings.subjects)
     reports: list[SubjectReport] = []
 
     def benchmark() -> list[BenchmarkRow]:
-        reports.extend(run_subjects(size, numbers, given.out, given.workers, given.growing))
+        reports.extend(run_subjects(settings, numbers, arguments.out, arguments.workers, arguments.growing))
         return rows_of(reports)
 
     rows = run_benchmark(benchmark)
     Console().print(table_of("truth", rows))
     line = json_line("truth", rows)
     print(line)
-    if given.out is not None:
+    if arguments.out is not None:
         content = json.loads(line) | {"subjects": [_plain(asdict(report)) for report in reports]}
-        with atomic_file(given.out / REPORT_FILE) as partial:
+        with atomic_file(arguments.out / REPORT_FILE) as partial:
             partial.write_text(json.dumps(content, indent=1), "utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Scoring one subject of the benchmark: every method against the truth, and the fit as it goes on."""
+"""Scores of one subject of the benchmark: every method against ground truth, and the fit during refinement."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -51,48 +51,48 @@ from fitme.track.factory import dlib_embedder
 FIRST_SEMANTIC_LANDMARK = 27
 """iBUG's landmarks from the nose on have a fixed place on every face."""
 SLICE_S = 1.0
-"""Seconds of refinement between two looks at the clock."""
+"""Seconds of refinement per slice."""
 CURVE_STEP_S = 4.0
-"""Seconds of refinement between two points of a curve; a new stage always makes one."""
+"""Seconds of refinement between two points of a curve; a new stage always adds one."""
 KEYFRAME_COUNTS = (1, 2, 4, 8)
-"""Numbers of keyframes at which a growing fit is scored."""
+"""Numbers of keyframes at which an incremental fit is scored."""
 CURVE_HELD_OUT = 3
-"""Held-out frames that score a growing fit."""
+"""Number of held-out frames that score an incremental fit."""
 TIME_LIMIT_S = 600.0
-"""Refinement is cut off here."""
+"""Time limit of refinement."""
 
 Metrics = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class HeadScore:
-    """One method's errors on one subject; means over frames. NaN where no frame could tell."""
+    """Errors of one method on one subject; means over frames, NaN where no frame has a value."""
 
     scan_mm: float
     scan_free_mm: float
     landmark_mm: float
     normal_deg: float
     pose_deg: float
-    """Of held-out frames."""
+    """Rotation error on held-out frames."""
     albedo: float
     albedo_bias: float
     albedo_hue: float
     albedo_relative: float
     psnr_db: float
-    """Held-out frames, over the eroded face oval."""
+    """PSNR of held-out frames over the eroded face oval."""
     ssim: float
     identity: float
     relit_psnr_db: float
     held_out: int
-    """Frames that were scored."""
+    """Number of frames that were scored."""
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A fit on its way."""
+    """Scores of a fit during refinement."""
 
     seconds: float
-    """Of refinement so far."""
+    """Seconds of refinement so far."""
     keyframes: int
     stage: Stage
     metrics: Metrics
@@ -100,22 +100,22 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class SubjectReport:
-    """All that was measured on one subject."""
+    """Results of one subject."""
 
     number: int
     tone: str
     methods: Mapping[str, HeadScore]
-    """By the names of `fitme.bench.truth.heads.METHODS`."""
+    """Scores by the names of `fitme.bench.truth.heads.METHODS`."""
     fit_s: float
     """Seconds of refinement."""
     over_seconds: Sequence[CurvePoint]
     over_keyframes: Sequence[CurvePoint]
     undetected_frames: int
-    """Pictures that the tracker made nothing of."""
+    """Number of frames in which the tracker found no face."""
 
 
 class SubjectBench:
-    """One subject's pictures and truth, ready to score heads against."""
+    """Tracked frames and ground truth of one subject, against which heads are scored."""
 
     def __init__(self, folder: Path, number: int, frames: int, resources: FitResources) -> None:
         self._resources = resources
@@ -126,12 +126,12 @@ class SubjectBench:
         observer = PersonTracker(resources.model)
         self.fitted = self._tracked_frames(observer, np.flatnonzero(~self.truth.held_out))
         if not self.fitted:
-            raise NoFaceError(f"subject {number}: the tracker found no face in its {frames} pictures; render it again")
+            raise NoFaceError(f"subject {number}: the tracker found no face in its {frames} frames; render it again")
         self.held_out = self._tracked_frames(observer, np.flatnonzero(self.truth.held_out))
         self.undetected_frames = len(observer.skipped)
 
     def shape(self, head: Head) -> tuple[ShapeScore, Similarity]:
-        """Errors of the neutral head, and the motion from the scan's frame to its."""
+        """Shape errors of the neutral head, and the rigid motion from the scan's frame to the head's."""
         model = self._resources.model
         with torch.no_grad():
             vertices = model.neutral(torch.from_numpy(np.ascontiguousarray(head.identity))[None])
@@ -149,7 +149,7 @@ class SubjectBench:
         )
 
     def albedo(self, head: Head) -> AlbedoScore:
-        """Errors of the diffuse map over the face's skin."""
+        """Albedo errors of the diffuse map over the face's skin."""
         found = head.maps.diffuse[0].numpy()
         side = self.truth.albedo.shape[0]
         if found.shape[0] != side:
@@ -157,7 +157,7 @@ class SubjectBench:
         return score_albedo(found[self._skin], self.truth.albedo[self._skin])
 
     def score(self, head: Head, held_out: int | None = None) -> HeadScore:
-        """Everything; at most so many held-out frames."""
+        """All errors of a head, on at most `held_out` held-out frames."""
         shape, motion = self.shape(head)
         albedo = self.albedo(head)
         rows = []
@@ -172,12 +172,12 @@ class SubjectBench:
         )  # fmt: skip
 
     def metrics(self, head: Head) -> Metrics:
-        """What can be told at any time without looking at a held-out frame."""
+        """Errors that need no held-out frame: shape and albedo."""
         shape, _ = self.shape(head)
         return asdict(shape) | {"albedo": self.albedo(head).error}
 
     def relit_image(self, frame: int) -> UInt8Array:
-        """Truth (H, W, 3) of a frame under the unseen light."""
+        """Ground truth (H, W, 3), sRGB, of a frame under the unseen light."""
         return load_relit(self._folder, self._number, frame)
 
     def _frame_row(
@@ -211,7 +211,7 @@ _FRAME_KEYS = ("pose", "psnr", "ssim", "identity", "relit")
 
 
 def bench_subject(folder: Path, number: int, frames: int, growing: bool) -> tuple[SubjectReport, IncrementalFitter]:
-    """Score all methods on a subject; with `growing`, also a fit whose keyframes come one after the other."""
+    """Score all methods on a subject; with `growing`, also an incremental fit at `KEYFRAME_COUNTS`."""
     resources = load_resources(load_default_model(), dlib_embedder())
     bench = SubjectBench(folder, number, frames, resources)
     fitted = list(bench.fitted.values())
@@ -225,13 +225,13 @@ def bench_subject(folder: Path, number: int, frames: int, growing: bool) -> tupl
         fitter.add_keyframe(keyframe_of(str(index), tracked_frame, resources.embedder))
     curve, seconds = _refine(bench, fitter)
     methods["fit"] = bench.score(FittedHead(fitter))
-    grown = _grow(bench, resources) if growing else []
-    report = SubjectReport(number, bench.truth.tone, methods, seconds, curve, grown, bench.undetected_frames)
+    over_keyframes = _grow(bench, resources) if growing else []
+    report = SubjectReport(number, bench.truth.tone, methods, seconds, curve, over_keyframes, bench.undetected_frames)
     return report, fitter
 
 
 def outer_triangles(model: MorphableModel) -> Int64Array:
-    """Indices of the triangles that a scan of a face can lie on: skin that shows."""
+    """Indices of the triangles that a scan of a face can contain: visible skin."""
     inside = (Region.EYES, Region.MOUTH_INTERIOR, Region.TEETH, Region.LASHES)
     triangles = model.triangles.numpy().astype(np.int64)
     visible = visible_vertices(model.mean.double().numpy(), triangles)
@@ -239,14 +239,14 @@ def outer_triangles(model: MorphableModel) -> Int64Array:
 
 
 def skin_texels(model: MorphableModel, resolution: int) -> BoolArray:
-    """(R, R) texels of the skin inside the face's oval."""
+    """Mask (R, R) of the texels of skin inside the face's oval."""
     coverage = uv_raster(model, resolution)
     skin = (model.face_triangles & (model.triangle_region == int(Region.SKIN))).numpy()
     return np.asarray((coverage.triangle >= 0) & skin[coverage.triangle])
 
 
 def _refine(bench: SubjectBench, fitter: IncrementalFitter) -> tuple[list[CurvePoint], float]:
-    """Refine to the end; the fit on its way, and the seconds that it took without the scoring."""
+    """Refine to convergence; returns the curve of scores, and the seconds of refinement without scoring."""
     curve: list[CurvePoint] = []
     seconds = last = 0.0
     while not fitter.converged and seconds < TIME_LIMIT_S:
@@ -260,7 +260,7 @@ def _refine(bench: SubjectBench, fitter: IncrementalFitter) -> tuple[list[CurveP
 
 
 def _grow(bench: SubjectBench, resources: FitResources) -> list[CurvePoint]:
-    """A fit that is refined to the end at every number of keyframes before the next come."""
+    """Scores of a fit that is refined to convergence at each of `KEYFRAME_COUNTS`."""
     fitter = new_fitter(resources)
     curve = []
     waiting = list(bench.fitted.values())
@@ -277,5 +277,5 @@ def _grow(bench: SubjectBench, resources: FitResources) -> list[CurvePoint]:
 
 
 def _nan_mean(values: Sequence[float]) -> float:
-    known = [value for value in values if np.isfinite(value)]
-    return float(np.mean(known)) if known else float("nan")
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else float("nan")

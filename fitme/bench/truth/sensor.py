@@ -1,4 +1,4 @@
-"""What a webcam makes of the light that reaches it: exposure, white balance, noise, blur, JPEG."""
+"""Model of a webcam's sensor: exposure, white balance, noise, blur, JPEG."""
 
 import cv2
 import numpy as np
@@ -9,16 +9,16 @@ from fitme.bench.truth.subjects import SensorScript
 from fitme.color import linear_to_bytes
 
 METERED_LEVEL = 0.19
-"""Mean luminance that automatic exposure gives a picture, centre-weighted; linear, 1 is display white."""
+"""Target of automatic exposure: centre-weighted mean luminance, linear, 1 is display white."""
 METERING_WIDTH = 0.35
-"""Standard deviation of the meter's weight over the picture's sides."""
+"""Standard deviation of the meter's weight over the image's sides."""
 BLOWN_QUANTILE, BLOWN_LIMIT = 0.97, 1.3
-"""Exposure is drawn back until this quantile of the luminance is below the limit."""
+"""Quantile of the luminance, and its upper limit after exposure: highlights reduce the exposure."""
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 
 
 def white_balance(light: LightScript, sensor: SensorScript) -> Float32Array:
-    """Gains (3,) that take out the sensor's share of the light's tint; that of green is 1."""
+    """Gains (3,) that remove the sensor's share of the light's tint; green has gain 1."""
     weight = np.array(light.surroundings)
     for source in light.sources:
         solid_angle = (source.side_m / source.distance_m) ** 2
@@ -27,7 +27,7 @@ def white_balance(light: LightScript, sensor: SensorScript) -> Float32Array:
 
 
 def metered_exposure(radiance: Float32Array) -> float:
-    """Factor on radiance (H, W, 3) that a camera's automatic exposure would choose."""
+    """Exposure, a factor on linear radiance (H, W, 3), by centre-weighted metering."""
     height, width = radiance.shape[:2]
     down, across = np.linspace(-0.5, 0.5, height)[:, None], np.linspace(-0.5, 0.5, width)[None]
     weight = np.exp(-0.5 * (down**2 + across**2) / METERING_WIDTH**2)
@@ -39,7 +39,7 @@ def metered_exposure(radiance: Float32Array) -> float:
 def simulate_sensor(
     radiance: Float32Array, exposure: float, gains: Float32Array, sensor: SensorScript, seed: int
 ) -> UInt8Array:
-    """8-bit sRGB (H, W, 3) of radiance (H, W, 3), with noise, before JPEG."""
+    """Image (H, W, 3), 8-bit sRGB, of linear radiance (H, W, 3): blur, shot and read noise, before JPEG."""
     g = np.random.default_rng(seed)
     exposed = np.maximum(cv2.GaussianBlur(exposure * gains * radiance, (0, 0), sensor.blur_px), 0.0)
     deviation = np.sqrt(sensor.read_noise**2 + sensor.shot_noise**2 * np.minimum(exposed, 1.0))
@@ -47,7 +47,7 @@ def simulate_sensor(
     return linear_to_bytes(np.clip(noisy, 0.0, 1.0).astype(np.float32))
 
 
-def encode_jpeg(picture: UInt8Array, quality: int) -> bytes:
-    """The file of a picture (H, W, 3)."""
-    encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+def encode_jpeg(image: UInt8Array, quality: int) -> bytes:
+    """JPEG file of an sRGB image (H, W, 3)."""
+    encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return bytes(encoded)

@@ -1,4 +1,4 @@
-"""Contact sheets of the benchmark: what was seen, what was found, and the truth beside it."""
+"""Contact sheets of the benchmark: held-out frames, the fit's renders, and the ground truth."""
 
 from pathlib import Path
 
@@ -19,14 +19,14 @@ from fitme.shape.model_file import load_default_model
 
 TILE_PX = 320
 CROP_GROWTH = 0.35
-"""How much more than the face's oval a tile shows, as a share of its side."""
+"""Margin of a tile around the landmarks, as a share of its side."""
 LIGHT_AZIMUTHS_RAD = (-0.9, 0.0, 0.9)
 LIGHT_ELEVATION_RAD = 0.4
 
 
 def write_sheet(folder: Path, number: int, frames: int, fitter: IncrementalFitter, path: Path) -> None:
-    """Of one subject: above, held-out frames, renders, normals, true and found under the unseen light; below, the
-    neutral head in grey and under two lights, true and found albedo."""
+    """Write the sheet of one subject: above, held-out frames, renders, normals, true and fitted relighting; below, the
+    neutral head in grey and under two lights, true and fitted albedo."""
     model = load_default_model()
     truth = load_truth(folder, number, frames)
     head, avatar = FittedHead(fitter), fitter.avatar()
@@ -42,7 +42,7 @@ def write_sheet(folder: Path, number: int, frames: int, fitter: IncrementalFitte
         inside = mask[..., None] > 0
         lit = relight(head, model, estimate, observation.camera, truth.unseen)
         normals = (0.5 + 0.5 * lit.normals[0].numpy()) * (lit.rast[0, ..., 3:].numpy() > 0)
-        pictures = [
+        images = [
             image,
             np.where(inside, drawn, image),
             (255.0 * normals).astype(np.uint8),
@@ -50,7 +50,7 @@ def write_sheet(folder: Path, number: int, frames: int, fitter: IncrementalFitte
             linear_to_bytes(lit.image[0].numpy()),
         ]
         window = _window(observation.landmarks, image.shape[0], image.shape[1])
-        tiles.append([_tile(picture[window]) for picture in pictures])
+        tiles.append([_tile(image[window]) for image in images])
     grey = ReflectanceMaps.grey()
     straight = portrait_pose(0.0)
     portraits = [
@@ -76,5 +76,5 @@ def _window(landmarks: Float32Array, height: int, width: int) -> tuple[slice, sl
     return slice(max(top, 0), min(top + side, height)), slice(max(left, 0), min(left + side, width))
 
 
-def _tile(picture: UInt8Array) -> UInt8Array:
-    return np.asarray(cv2.resize(picture, (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA), np.uint8)
+def _tile(image: UInt8Array) -> UInt8Array:
+    return np.asarray(cv2.resize(image, (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA), np.uint8)

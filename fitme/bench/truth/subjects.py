@@ -1,6 +1,6 @@
-"""Who is seen in the benchmark's pictures and how: everything that is drawn at random, and nothing that is rendered.
+"""Subjects of the benchmark: all random choices about person, camera, light and frames; no rendering.
 
-The same subject number gives the same subject on every machine.
+A subject number gives identical choices on every machine.
 """
 
 from collections.abc import Mapping
@@ -19,27 +19,27 @@ from fitme.training.data.dataset import HELD_OUT_SEED
 
 WIDTH, HEIGHT = 640, 480
 FIRST_SKIN_SEED = HELD_OUT_SEED + 50_000
-"""Skins from this seed on: no training set and no choice between generators has seen them."""
+"""First seed of the subjects' skins, which no training set and no model selection has used."""
 SKIN_SEED_STRIDE = 1_000
-"""Seeds that a subject may try until one has its class of tone."""
+"""Number of seeds reserved for a subject, tried until one has its class of skin tone."""
 IDENTITY_LIMIT = 2.5
-"""Coefficients are drawn again beyond this many standard deviations."""
+"""Limit in standard deviations beyond which identity coefficients are redrawn."""
 IDENTITY_COMPONENTS = 100
 FOCAL_RANGE = (0.8, 1.3)
-"""Focal length of webcams over the longer side."""
+"""Range of webcams' focal length over the longer side."""
 FACE_SIDE_RANGE_PX = (150.0, 200.0)
-"""Width of a face on the picture."""
+"""Range of the width of a face in the frame."""
 FACE_WIDTH_M = 0.14
 IRIS_DIAMETER_M, IRIS_DIAMETER_SPREAD_M = 0.01171, 0.00042
-"""From white to white, mean and standard deviation over adults (Ruefer, Schroeder and Erb, Cornea 2005); the size of
-the eyeball says nothing of it here."""
+"""White-to-white diameter, mean and standard deviation over adults (Ruefer, Schroeder and Erb, Cornea 2005),
+independent of the size of the eyeball."""
 PIVOT_M = np.array([0.0, -0.10, -0.075])
-"""Point about which a head turns."""
+"""Point about which a head turns, head frame."""
 LARGEST_YAW_DEG, LARGEST_PITCH_DEG, LARGEST_ROLL_DEG = 45.0, 14.0, 7.0
 MOVING_EVERY, MOVING_DEG = 4, (0.8, 2.2)
-"""One frame in so many is taken while the head turns, by so much during the exposure."""
+"""Period of frames with motion blur, and the range of their rotation during the exposure."""
 CHANGING_LIGHT_EVERY = 3
-"""In one subject of so many the light differs between frames."""
+"""Period of subjects whose light differs between frames."""
 
 _YAW_SHARES = (0.0, 0.1, -0.3, -0.45, 0.4, 0.35, -0.7, -0.6, 0.75, 0.6, -1.0, -0.85, 1.0, 0.85, 0.15, -0.15)
 _EXPRESSIONS: tuple[Mapping[str, float], ...] = (
@@ -57,7 +57,7 @@ _EXPRESSIONS: tuple[Mapping[str, float], ...] = (
 
 
 class Covering(StrEnum):
-    """What is on the scalp."""
+    """Covering of the scalp."""
 
     HAIR = "hair"
     CAP = "cap"
@@ -65,12 +65,12 @@ class Covering(StrEnum):
 
 @dataclass(frozen=True)
 class FrameScript:
-    """One picture."""
+    """Script of one frame."""
 
     pose: HeadPose
-    """Of the head's own frame, which is the population's mean's."""
+    """Pose from the head's frame, the population mean's, to view space."""
     motion_deg: float
-    """How far the head turns while the shutter is open."""
+    """Rotation of the head during the exposure."""
     expression: Mapping[str, float]
     light: int
     """Index into the subject's lights."""
@@ -79,7 +79,7 @@ class FrameScript:
 
 @dataclass(frozen=True)
 class SensorScript:
-    """What the camera adds."""
+    """Properties of the camera's sensor."""
 
     read_noise: float
     """Standard deviation in linear units of display white."""
@@ -88,7 +88,7 @@ class SensorScript:
     blur_px: float
     jpeg_quality: int
     white_balance: float
-    """Share of the light's tint that the camera takes out."""
+    """Share of the light's tint that white balance removes."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,13 @@ class Subject:
     skin_seed: int
     attributes: SkinAttributes
     identity: tuple[float, ...]
-    """(100,) coefficients of the population."""
+    """(100,) coefficients of the population's identity basis."""
     covering: Covering
     covering_color: tuple[float, float, float]
-    """Linear; of a cap. Hair has the traits'."""
+    """Linear colour of a cap; hair has the colour of the attributes."""
     cloth_color: tuple[float, float, float]
     roughness: float
-    """Of the skin, as Disney's BRDF has it."""
+    """Roughness of the skin in Disney's principled BRDF."""
     iris_radius_m: float
     camera: Camera
     sensor: SensorScript
@@ -114,18 +114,21 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """As files and tables have it."""
+        """Name in files and tables."""
         return f"subject_{self.number:02d}"
 
     @property
     def tone(self) -> str:
-        """Class of the skin, one of `CLASS_NAMES`."""
+        """Class of the skin's tone, one of `CLASS_NAMES`."""
         return CLASS_NAMES[int(ita_class_index(self.attributes.ita_deg))]
 
 
 @cache
 def subject(number: int, frames: int = 16) -> Subject:
-    """The subject of a number; its class of skin tone is the number's remainder by six."""
+    """Subject of a number; its class of skin tone is the number modulo six.
+
+    All draws come from one generator: their order is part of the benchmark's version.
+    """
     g = np.random.default_rng([20261122, number])
     tone = number % len(CLASS_NAMES)
     seed, attributes = _skin(number, tone)
@@ -160,19 +163,19 @@ def subject(number: int, frames: int = 16) -> Subject:
 
 
 def _skin(number: int, tone: int) -> tuple[int, SkinAttributes]:
-    """The first seed of the subject's own whose skin is of a class, so that hair and eyes go with it."""
+    """First reserved seed whose skin is of a class, with its attributes, so that hair and eyes match the skin."""
     for seed in range(FIRST_SKIN_SEED + number * SKIN_SEED_STRIDE, FIRST_SKIN_SEED + (number + 1) * SKIN_SEED_STRIDE):
-        # The painter draws traits before anything else from the seed's generator.
+        # The painter draws attributes first from the seed's generator, so they are known without painting.
         attributes = sample_attributes(np.random.default_rng(seed))
         if int(ita_class_index(attributes.ita_deg)) == tone:
             return seed, replace(
                 attributes, hair_length=0.0
-            )  # long hair has no surface here, and would be painted on ears
+            )  # long hair has no geometry here and would be painted on ears
     raise ValueError(f"none of {SKIN_SEED_STRIDE} skins is {CLASS_NAMES[tone]}")
 
 
 def _iris_radius_m(number: int) -> float:
-    # From a generator of its own, so that all else about a subject stays what it is.
+    # A separate generator leaves all other draws of the subject unchanged.
     return float(np.random.default_rng([20261123, number]).normal(IRIS_DIAMETER_M, IRIS_DIAMETER_SPREAD_M)) / 2.0
 
 
