@@ -1,7 +1,8 @@
-"""Clips of a synthetic head as a webcam would record it: for trying the page, for tests, for documents.
+"""Clips of a synthetic head as a webcam would record it, with ground truth, for demos, tests and documentation.
 
-``python -m fitme.synthetic.clip --out FILE [--seconds N] [--seed S]`` writes one; the ending of FILE decides: ``.webm``
-(VP9) and ``.mp4`` for players, ``.mjpeg`` and ``.y4m`` for Chromium's ``--use-file-for-fake-video-capture``.
+``python -m fitme.synthetic.clip --out FILE [--seconds N] [--seed S]`` writes one; the ending of FILE selects the
+format: ``.webm`` (VP9) and ``.mp4`` for players, ``.mjpeg`` and ``.y4m`` for Chromium's
+``--use-file-for-fake-video-capture``.
 """
 
 import argparse
@@ -35,23 +36,25 @@ from fitme.skin.painter import synthesize_skin
 from fitme.synthetic.clothes import NECK_PIVOT_M, add_clothes, maps_with_cloth
 
 IDENTITY_SPREAD = 0.8
-"""Standard deviation of the identity's coefficients: somewhat nearer to the average than people are."""
+"""Standard deviation of the identity's coefficients: below 1, nearer to the mean than people are."""
 MAP_RESOLUTION = 512
 SUPERSAMPLING = 2
-"""Samples a side that are averaged, in linear light, to one pixel."""
+"""Samples per pixel side, averaged in linear light."""
 FOCAL_OVER_WIDTH = 0.95
+"""Focal length over the frame's width."""
 DISTANCE_M = 0.43
-"""From the camera to the eyes."""
+"""Distance from the camera to the eyes."""
 HEIGHT_M = 0.022
-"""Of the eyes above the camera's axis."""
+"""Height of the eyes above the camera's axis."""
 CAMERA_NOISE = 1.3
 """Standard deviation of the sensor's noise in 8-bit steps."""
 CAMERA_BLUR_PX = 0.5
 TEETH_SCALE, TEETH_BACK_M = (0.88, 1.0, 0.9), 0.002
+"""Scale along x, y, z and displacement backwards of the teeth, which would penetrate narrow lips."""
 LID_BASELINE = 0.14
-"""How far the lids are down between blinks."""
+"""Blink coefficient between blinks."""
 SHOULDER_TURN_SHARE = 0.12
-"""How far the shoulders turn with the head."""
+"""Share of the head's rotation that the shoulders follow."""
 
 _DIRECTIONS_DEG = np.array(
     [
@@ -60,14 +63,14 @@ _DIRECTIONS_DEG = np.array(
         [0.85, 0, 16], [0.87, 0, 16], [0.93, 0, -15], [1.00, 0, 0],
     ]
 )  # fmt: skip
-"""Share of the clip, yaw and pitch: the head looks about and comes back, so that the clip loops."""
+"""Knots of the head's motion: share of the clip, yaw, pitch. First and last pose agree, so that the clip loops."""
 _EXPRESSIONS: dict[str, tuple[tuple[float, float, float], ...]] = {
     "smile": ((0.40, 0.045, 0.75),),
     "jaw": ((0.755, 0.035, 0.45),),
     "brows": ((0.86, 0.05, 0.5),),
     "blink": ((0.05, 0.008, 1.0), (0.25, 0.008, 1.0), (0.47, 0.008, 1.0), (0.62, 0.008, 1.0), (0.90, 0.009, 1.0)),
 }
-"""Bumps of each action: middle and half width as shares of the clip, height."""
+"""Pulses of each action: centre and half width as shares of the clip, peak activation."""
 _ACTIONS = {
     "smile": {"mouthSmileLeft": 1.0, "mouthSmileRight": 0.95, "cheekSquintLeft": 0.4, "cheekSquintRight": 0.4},
     "jaw": {"jawOpen": 1.0},
@@ -75,42 +78,45 @@ _ACTIONS = {
     "blink": {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0},
 }
 _EYE_OPENNESS = 0.62
-"""Share of the room's light that reaches an eyeball between its lids."""
+"""Occlusion factor of the eyeballs between the lids."""
 _KEY_DIRECTION, _KEY_COLOR = (0.55, 0.5, 0.67), (1.0, 0.93, 0.84)
 _WINDOW_DIRECTION, _WINDOW_COLOR = (-0.85, 0.2, 0.1), (0.2, 0.26, 0.34)
 _ROOM_LEVEL, _ROOM_FROM_ABOVE = 0.45, 0.2
 _WALL_ABOVE, _WALL_BELOW = (0.235, 0.26, 0.27), (0.10, 0.115, 0.13)
-"""Linear colours of the wall behind."""
+"""Linear colours of the wall behind the head."""
 _CLOTHES = ((0.022, 0.04, 0.075), (0.09, 0.02, 0.022), (0.03, 0.055, 0.04), (0.16, 0.15, 0.13), (0.018, 0.018, 0.02))
 
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """Who is seen, and how."""
+    """Person, duration and camera of a clip."""
 
     seed: int = 7
-    """Decides identity, skin, hair and clothes."""
+    """Seed of identity, skin, hair and clothes."""
     seconds: float = 12.0
     rate_hz: int = 30
     width: int = 640
     height: int = 480
     noise: float = CAMERA_NOISE
+    """Standard deviation of the sensor's noise in 8-bit steps."""
 
 
 @dataclass(frozen=True)
 class SyntheticFrame:
-    """A frame and the truth about it."""
+    """Frame with ground truth."""
 
     image: UInt8Array
     """(H, W, 3) sRGB."""
     pose: HeadPose
+    """Model to view."""
     expression: Float32Array
-    """(52,) order of `EXPRESSION_NAMES`."""
+    """(52,) activations in the order of `EXPRESSION_NAMES`."""
     camera: Camera
 
 
 def clip_frames(settings: ClipSettings, model: MorphableModel | None = None) -> Iterator[SyntheticFrame]:
-    """The frames of a clip, one at a time."""
+    """Render the frames of a clip, one at a time."""
+    # The person: shape, clothes and skin from the seed; then a renderer at `SUPERSAMPLING` times the size.
     model = load_default_model() if model is None else model
     generator = np.random.default_rng(settings.seed)
     identity = clip_identity(settings.seed, model)
@@ -125,6 +131,7 @@ def clip_frames(settings: ClipSettings, model: MorphableModel | None = None) -> 
     teeth = model.vertex_mask(Region.TEETH).numpy()
     count = round(settings.seconds * settings.rate_hz)
     for index in range(count):
+        # Pose and expression from the position in the clip; shoulders follow the head by a share.
         share = index / count
         expression = expression_at(share)
         with torch.no_grad():
@@ -134,19 +141,19 @@ def clip_frames(settings: ClipSettings, model: MorphableModel | None = None) -> 
         yaw, pitch, _ = pose.yaw_pitch_roll()
         body = head_rotation(SHOULDER_TURN_SHARE * yaw, SHOULDER_TURN_SHARE * pitch).astype(np.float32)
         turn = rotation_matrix(torch.from_numpy(pose.rotation)).numpy()
-        drawn, mask = renderer.render_with_mask(mesh.vertices(head, turn, body), pose, fine_camera, light)
-        image = _simulate_camera(drawn, mask, wall, settings, generator)
+        render, mask = renderer.render_with_mask(mesh.vertices(head, turn, body), pose, fine_camera, light)
+        image = _simulate_camera(render, mask, wall, settings, generator)
         yield SyntheticFrame(image, pose, expression, camera)
 
 
 def clip_identity(seed: int, model: MorphableModel) -> torch.Tensor:
-    """(K,) coefficients of the head of a seed."""
+    """Identity coefficients (K,) of a seed's head."""
     drawn = np.random.default_rng([seed, 1]).standard_normal(model.identity_count) * IDENTITY_SPREAD
     return torch.from_numpy(drawn.astype(np.float32))
 
 
 def pose_at(share: float) -> HeadPose:
-    """Where the head is after a share of the clip, [0, 1]."""
+    """Pose of the head, model to view, at a share of the clip in [0, 1]."""
     yaw, pitch = np.radians(PchipInterpolator(_DIRECTIONS_DEG[:, 0], _DIRECTIONS_DEG[:, 1:])(share)).tolist()
     phase = 2.0 * math.pi * share
     matrix = torch.from_numpy(head_rotation(yaw, pitch, math.radians(2.0) * math.sin(2.0 * phase)))
@@ -158,7 +165,7 @@ def pose_at(share: float) -> HeadPose:
 
 
 def expression_at(share: float) -> Float32Array:
-    """(52,) activations after a share of the clip."""
+    """Activations (52,) at a share of the clip in [0, 1]."""
     expression = np.zeros(EXPRESSION_COUNT, np.float32)
     for name in _ACTIONS["blink"]:
         expression[EXPRESSION_NAMES.index(name)] = LID_BASELINE
@@ -209,7 +216,7 @@ def _write_av(
 
 
 def _with_hair_and_brows(attributes: SkinAttributes) -> SkinAttributes:
-    """Attributes with hair and brows, as of somebody at a webcam."""
+    """Attributes changed to dense hair and brows, without beard and lipstick."""
     return replace(
         attributes,
         hair_density=1.0,
@@ -221,22 +228,22 @@ def _with_hair_and_brows(attributes: SkinAttributes) -> SkinAttributes:
 
 
 def _inset_teeth(teeth: Float32Array) -> Float32Array:
-    """Teeth (N, 3) drawn in a little: drawn heads may have lips too narrow for the average's teeth."""
+    """Teeth (N, 3), metres, scaled and moved back: random heads may have lips too narrow for the mean's teeth."""
     middle = teeth.mean(0)
     return np.asarray(
         middle + (teeth - middle) * np.array(TEETH_SCALE) - np.array([0.0, 0.0, TEETH_BACK_M]), np.float32
     )
 
 
-def _occlusion(model: MorphableModel, more: int) -> torch.Tensor:
-    """(V + more,) share of the room's light that reaches a vertex: little inside the mouth and between the lids."""
-    share = head_occlusion(model).clone()
-    share[model.vertex_mask(Region.EYES)] = _EYE_OPENNESS
-    return torch.cat([share, torch.ones(more)])
+def _occlusion(model: MorphableModel, cloth_count: int) -> torch.Tensor:
+    """Occlusion factors (V + cloth_count,): `head_occlusion` with brighter eyes, and 1 on the clothes."""
+    factors = head_occlusion(model).clone()
+    factors[model.vertex_mask(Region.EYES)] = _EYE_OPENNESS
+    return torch.cat([factors, torch.ones(cloth_count)])
 
 
 def _bump(x: float) -> float:
-    """A smooth rise and fall on [-1, 1] with a short stay at 1."""
+    """Pulse on [-1, 1]: raised cosine with a short plateau at 1."""
     return 0.0 if abs(x) >= 1.0 else min(1.0, 1.25 * math.cos(0.5 * math.pi * x) ** 2)
 
 
@@ -248,7 +255,7 @@ def _room_light() -> Light:
 
 
 def _wall(settings: ClipSettings) -> Float32Array:
-    """(H, W, 3) linear: a plain wall, brighter above and in the middle."""
+    """Linear image (H, W, 3) of a plain wall, brighter at the top and in the middle."""
     down = np.linspace(0.0, 1.0, settings.height, dtype=np.float32)[:, None, None]
     aside = np.linspace(-1.0, 1.0, settings.width, dtype=np.float32)[None, :, None]
     wall = np.array(_WALL_ABOVE, np.float32) * (1.0 - down) + np.array(_WALL_BELOW, np.float32) * down
@@ -256,11 +263,12 @@ def _wall(settings: ClipSettings) -> Float32Array:
 
 
 def _simulate_camera(
-    drawn: UInt8Array, mask: UInt8Array, wall: Float32Array, settings: ClipSettings, generator: np.random.Generator
+    render: UInt8Array, mask: UInt8Array, wall: Float32Array, settings: ClipSettings, generator: np.random.Generator
 ) -> UInt8Array:
-    """What a webcam makes of the head (drawn at `SUPERSAMPLING` over black) before the wall."""
+    """Frame (H, W, 3), sRGB, of a render over black, at `SUPERSAMPLING` times the size, in front of the wall."""
+    # Composite and blur in linear light, as optics do; noise is added to the encoded image.
     size = (settings.width, settings.height)
-    head = np.asarray(cv2.resize(bytes_to_linear(drawn), size, interpolation=cv2.INTER_AREA), np.float32)
+    head = np.asarray(cv2.resize(bytes_to_linear(render), size, interpolation=cv2.INTER_AREA), np.float32)
     coverage = cv2.resize(mask, size, interpolation=cv2.INTER_AREA).astype(np.float32)[..., None] / 255.0
     scene = np.asarray(cv2.GaussianBlur(head + (1.0 - coverage) * wall, (0, 0), CAMERA_BLUR_PX), np.float32)
     noise = generator.standard_normal(scene.shape, np.float32) * settings.noise
@@ -272,10 +280,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m fitme.synthetic.clip", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="file to write: .webm, .mp4, .mjpeg or .y4m")
     parser.add_argument("--seconds", type=float, default=ClipSettings.seconds)
-    parser.add_argument("--seed", type=int, default=ClipSettings.seed, help="decides who is seen")
-    given = parser.parse_args()
-    settings = ClipSettings(seed=given.seed, seconds=given.seconds)
-    write_clip(clip_frames(settings), settings.rate_hz, given.out)
+    parser.add_argument("--seed", type=int, default=ClipSettings.seed, help="seed of the person")
+    arguments = parser.parse_args()
+    settings = ClipSettings(seed=arguments.seed, seconds=arguments.seconds)
+    write_clip(clip_frames(settings), settings.rate_hz, arguments.out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Clothes for a synthetic head: a jumper whose high collar hides the neck's rim and stays while the head turns."""
+"""Clothes for a synthetic head: a jumper whose high collar covers the neck's rim and does not turn with the head."""
 
 from dataclasses import dataclass
 
@@ -34,9 +34,9 @@ _SHOULDERS_M = np.array(
 )
 """Horizontal ellipses from the collar down, frame of the straight head: y and z of the centre, half axes in x, z."""
 _COLLAR_SECTION_M = (-0.155, -0.12)
-"""Heights between which the neck is measured for its collar."""
+"""Heights between which the neck's section determines the collar's size, model frame."""
 _NECK_TOP_M, _NECK_BASE_M = -0.075, -0.145
-"""Above, a neck turns with the head; below, with the shoulders."""
+"""Heights of the neck: above the first it turns with the head, below the second with the shoulders."""
 _ROWS_PER_ELLIPSE = 3
 _COLUMNS = 64
 _STRIP_SHARE = 1 / 16
@@ -47,7 +47,7 @@ NECK_PIVOT_M = (0.0, -0.11, -0.075)
 
 @dataclass(frozen=True)
 class ClothedHead:
-    """A head with clothes as one mesh for the renderer. Its layout is the head's with a strip below."""
+    """Head with clothes as one mesh for the renderer; the UV layout is the head's with a strip below."""
 
     triangles: Tensor
     """(F, 3) int32."""
@@ -56,9 +56,9 @@ class ClothedHead:
     uv_triangles: Tensor
     """(F, 3) int32."""
     body: Float32Array
-    """(N, 3) the clothes, metres, frame of the straight head."""
+    """(N, 3) vertices of the clothes, metres, model frame."""
     bends: BoolArray
-    """(V,) vertices of the neck."""
+    """(V,) mask of the vertices of the neck, which bend."""
 
     def vertices(
         self,
@@ -66,7 +66,8 @@ class ClothedHead:
         head_rotation: Float32Array,  # (3, 3) model to view
         body_rotation: Float32Array,  # (3, 3) model to view
     ) -> Float32Array:
-        """(V + N, 3): both in the frame of the head, as the renderer takes them; they share the pivot of the neck."""
+        """Vertices (V + N, 3) of head and clothes, both in the head's frame, rotated about the neck's pivot."""
+        # The renderer applies the head's rotation to all vertices: undo it for the clothes and, by weight, the neck.
         pivot = np.array(NECK_PIVOT_M, np.float32)
         back = (head_rotation.T @ body_rotation).T
         follows = np.clip((_NECK_TOP_M - head[:, 1:2]) / (_NECK_TOP_M - _NECK_BASE_M), 0.0, 1.0)
@@ -76,7 +77,7 @@ class ClothedHead:
 
 
 def add_clothes(model: MorphableModel, neutral: Float32Array) -> ClothedHead:
-    """Add clothes that fit the neutral head (V, 3), metres, to a model's mesh."""
+    """Mesh of a model with clothes that fit a neutral head (V, 3), metres."""
     body, body_uv, triangles = _jumper(_profile(neutral[model.vertex_mask(Region.NECK).numpy()]))
     head_scale = torch.tensor([1.0, 1.0 / (1.0 + _STRIP_SHARE)])
     corner = torch.tensor([0.0, 1.0]) * head_scale
@@ -92,7 +93,7 @@ def add_clothes(model: MorphableModel, neutral: Float32Array) -> ClothedHead:
 
 
 def maps_with_cloth(maps: ReflectanceMaps, color: tuple[float, float, float], specular: float = 0.1) -> ReflectanceMaps:
-    """The head's maps (1, H, W, ...) with a strip of ribbed cloth of the given linear colour below."""
+    """Maps of the head (1, H, W, ...) with a strip of ribbed cloth of the given linear colour below."""
     width = maps.diffuse.shape[2]
     rows = round(maps.diffuse.shape[1] * _STRIP_SHARE)
     ribs = 1.0 - 0.12 * torch.sin(torch.arange(width) * (2.0 * torch.pi / 4.0)).square()
@@ -103,7 +104,7 @@ def maps_with_cloth(maps: ReflectanceMaps, color: tuple[float, float, float], sp
 
 
 def _profile(neck: Float32Array) -> Float64Array:
-    """Ellipses (rows, 4) of a jumper whose collar fits round the points of a neck (N, 3)."""
+    """Ellipses (rows, 4) of a jumper whose collar fits around the points of a neck (N, 3), metres."""
     low, high = _COLLAR_SECTION_M
     section = neck[(neck[:, 1] > low) & (neck[:, 1] < high)]
     near, far = section[:, 2].max(), section[:, 2].min()
@@ -114,7 +115,8 @@ def _profile(neck: Float32Array) -> Float64Array:
 def _jumper(
     profile: Float64Array,
 ) -> tuple[Float32Array, Float32Array, Int32Array]:
-    """Vertices (N, 3), places in the strip (N, 2) in [0, 1] and triangles (F, 3), counter-clockwise from outside."""
+    """Mesh of the jumper: vertices (N, 3), texture coordinates (N, 2) in the strip, triangles (F, 3), counter-clockwise
+    from outside."""
     count = len(profile)
     steps = np.linspace(0.0, count - 1.0, _ROWS_PER_ELLIPSE * count)
     rows = np.stack([np.interp(steps, np.arange(count), column) for column in profile.T], -1)

@@ -1,8 +1,7 @@
-"""Random lights for synthetic views: what training, measured assets and tests draw their illumination from.
+"""Random lights for synthetic views: distributions of illumination for training, asset builders and tests.
 
-All are in the sense of `Light` (view space, linear, irradiance / pi), and all put light more often in front of and
-above a head than behind and below it. The distributions differ: networks train on every light that may come, assets are
-measured under lights that rooms have.
+All follow `Light`'s conventions (view space, linear, irradiance / pi) and favour light from the front and from above.
+Networks are trained on a wide distribution; assets are measured under typical room lights.
 """
 
 from dataclasses import dataclass
@@ -20,23 +19,23 @@ from fitme.render.shading import sh_irradiance_of_directional
 BUNDLE_AMBIENT_SHARE = (0.1, 0.9)
 """Range of the share of `ray_bundle_light` that is ambient."""
 BUNDLE_FROM_ABOVE = 0.3
-"""Mean of the ambient light's gradient upwards over its mean, and standard deviation along each axis."""
+"""Mean upward gradient of the ambient light relative to its level, and standard deviation along each axis."""
 BUNDLE_LAMPS, BUNDLE_RAYS, BUNDLE_SPREAD = 2, 6, 0.15
-"""Largest number of lamps, rays of each, and their standard deviation about its middle in radians."""
+"""Largest number of lamps, rays per lamp, and their standard deviation about the lamp's direction in radians."""
 BUNDLE_DIRECTIONS = ((-1.2, 1.2), (-0.3, 1.6), (0.2, 1.0))
-"""Range of the lamps' directions across, up and to the front, before they are made unit vectors."""
+"""Range of the lamps' directions to the right, up and to the front, before normalisation."""
 ROOM_LAMPS = 2
 """Largest number of lamps of `room_light`."""
 ROOM_DIRECTIONS = ((-1.2, 1.2), (-0.3, 0.9), (0.3, 1.0))
-"""Range of their directions across, up and to the front, before they are made unit vectors."""
+"""Range of directions to the right, up and to the front, before normalisation."""
 
 
 @dataclass(frozen=True)
 class RayLight:
-    """Ambient light and single rays, of one hue, together about 1 on a surface that sees all of it."""
+    """Achromatic ambient light and directional rays with a total irradiance / pi of about 1."""
 
     ambient: Float64Array
-    """(9,) as in `Light.sh`."""
+    """(9,) coefficients as in one channel of `Light.sh`."""
     directions: Float64Array
     """(L, 3) unit vectors towards the rays."""
     levels: Float64Array
@@ -46,7 +45,7 @@ class RayLight:
 def ray_bundle_light(g: np.random.Generator) -> RayLight:
     """Draw a room or a sky with one or two lamps or windows, each a bundle of `BUNDLE_RAYS` rays.
 
-    A bundle of rays, unlike harmonics of order 2, is sharp enough for a brow to hide it from an eye.
+    Rays, unlike harmonics of order 2, are sharp enough for a brow to shadow an eye.
     """
     share = float(g.uniform(*BUNDLE_AMBIENT_SHARE))
     ambient = np.zeros(SH_COUNT)
@@ -74,7 +73,7 @@ def room_light(g: np.random.Generator) -> Light:
 def smooth_lights(
     batch: int, directional_share: tuple[float, float], tint_log_sigma: float, random: torch.Generator
 ) -> Tensor:
-    """Draw ambient light and two wide lights, as spherical harmonics (B, 9, 3) in the sense of `Light.sh`.
+    """Draw ambient light and two wide lights, as spherical harmonics (B, 9, 3) in `Light.sh`'s convention.
 
     :param directional_share: range of the share of the two wide lights.
     :param tint_log_sigma: standard deviation of the logarithm of each light's warmth.
@@ -96,7 +95,7 @@ def smooth_lights(
 def smooth_and_sharp_lights(
     batch: int, directional_share: tuple[float, float], tint_log_sigma: float, random: torch.Generator
 ) -> Light:
-    """Draw ambient light, a wide light and one that is half wide and half directional, so that it makes highlights.
+    """Draw ambient light, a wide light and one that is half wide and half directional, for highlights.
 
     :param directional_share: range of the share of the two lights that are not ambient.
     :param tint_log_sigma: standard deviation of the logarithm of each light's warmth.
@@ -118,7 +117,7 @@ def smooth_and_sharp_lights(
 
 
 def _tints(batch: int, log_sigma: float, random: torch.Generator) -> Tensor:
-    """(B, 3) colours of light from warm to cold, green 1."""
+    """Colours (B, 3) of light from warm to cold, green 1, linear."""
     warmth = log_sigma * torch.randn(batch, generator=random)
     return torch.stack([warmth, torch.zeros(batch), -warmth], -1).exp()
 

@@ -1,5 +1,5 @@
 """Heads of a scan-based population (ICT-FaceKit, MIT licence) as subjects of the benchmark: vertices, materials, and
-where each vertex lies in our layout, so that painted skins fit.
+texture coordinates in the model's UV layout, so that painted skins fit.
 
 Frame and units are the model's: +Y up, the face looks along +Z, metres, origin midway between the mean's eyeballs.
 """
@@ -26,13 +26,13 @@ from fitme.shape.regions import Region
 
 METRES_PER_UNIT = 0.01
 NARROW_FACE_END = 6706
-"""Vertices before this one are the narrow face, which shape errors are measured on."""
+"""End of the vertices of the narrow face, on which shape errors are measured."""
 _HEAD_END, _SOCKET_END, _GUMS, _TEETH, _EYEBALLS = 11248, 13294, (14062, 17039), (17039, 21451), (21451, 24591)
 _EYE_OUTER = ((21451, 22221), (23021, 23791))
-"""Outer shells of the left and the right eyeball; what lies inside them is not drawn."""
+"""Vertex ranges of the outer shells of the left and the right eyeball; inner shells are not rendered."""
 _SURFACE_END = 14062
 _COLLAR_M = -0.135
-"""Height below which the population's shoulders are drawn as clothes."""
+"""Height below which the population's shoulders have the material of clothes."""
 _STIFF_ABOVE_M, _STILL_BELOW_M = -0.06, -0.15
 """Above, the neck turns with the head; below, it stays with the body."""
 _FIRST_SEMANTIC_LANDMARK = 27
@@ -45,7 +45,7 @@ _HAIR_WAVES_PER_M, _HAIR_WAVE_SHARE = 160.0, 0.12
 
 
 class Material(IntEnum):
-    """What a triangle of a subject is made of."""
+    """Material of a triangle."""
 
     SKIN = 0
     MOUTH = 1
@@ -53,42 +53,43 @@ class Material(IntEnum):
     EYES = 3
     CLOTH = 4
     SHELL = 5
-    """Hair or a cap: a surface of its own over the scalp."""
+    """Hair or a cap: a separate surface over the scalp."""
 
 
 @dataclass(frozen=True)
 class ScanModel:
-    """The population, in our frame, with its place in our layout."""
+    """Linear model of the population, in the model's frame and UV layout."""
 
     mean: Float64Array
-    """(N, 3) metres."""
+    """(N, 3) mean vertices, metres."""
     identity: Float32Array
     """(100, N, 3) metres per standard deviation."""
     expression: Float32Array
     """(57, N, 3) metres at full activation."""
     expression_names: tuple[str, ...]
-    """ARKit's, `_L` and `_R` for sides; some are split that ARKit has whole."""
+    """ARKit's names with `_L` and `_R` for sides; some of ARKit's symmetric expressions are split into sides."""
     triangles: Mapping[Material, Int64Array]
     """(F, 3) by material, counter-clockwise from outside."""
     landmarks: Int64Array
     """(68,) vertices of iBUG's landmarks."""
     uv: Float32Array
-    """(N, 2) in our layout, v down; of eyeballs, their own: the sine of the angle from the gaze, halved, about 0.5."""
+    """(N, 2) texture coordinates in the model's layout, v down; those of eyeballs are in `eye_texture`'s layout:
+    0.5 plus half the sine of the angle from the gaze."""
     stiffness: Float64Array
     """(N,) 1 where a vertex turns with the head, 0 where it stays with the body."""
     shell: Float64Array
     """(N,) 1 in the middle of the scalp, falling to 0 at its edge: thickness of hair or cap."""
     face_triangles: Int64Array
-    """(F, 3) of the narrow face, without what no camera sees."""
+    """(F, 3) triangles of the narrow face that are visible from outside."""
 
     def neutral(self, identity: Float64Array) -> Float64Array:
         """Vertices (N, 3) of the expressionless head with coefficients (100,)."""
         return np.asarray(self.mean + np.tensordot(identity, self.identity, 1))
 
     def offsets(self, activations: Mapping[str, float]) -> Float64Array:
-        """What an expression adds to a head (N, 3).
+        """Displacements (N, 3) of an expression, metres.
 
-        Names are ARKit's or the population's own. ValueError for others.
+        Names are ARKit's or the population's. Raises ValueError for others.
         """
         total = np.zeros_like(self.mean)
         for name, value in activations.items():
@@ -97,7 +98,8 @@ class ScanModel:
         return total
 
     def shell_vertices(self, vertices: Float64Array, thickness_m: float, wavy: bool) -> Float64Array:
-        """Vertices (N, 3) of hair or cap over a head (N, 3): only those of `Material.SHELL` mean anything."""
+        """Vertices (N, 3) of hair or cap over a head (N, 3), metres; valid for the triangles of `Material.SHELL`
+        only."""
         normals = smooth_normals(vertices, self.triangles[Material.SKIN])
         thickness = _SHELL_FLOOR_M + thickness_m * self.shell
         if wavy:
@@ -106,8 +108,7 @@ class ScanModel:
         return np.asarray(vertices + thickness[:, None] * normals)
 
     def eyeball_radius(self, vertices: Float64Array) -> float:
-        """Mean radius of both eyeballs of a head (N, 3), metres, across the gaze; it differs between people where the
-        iris hardly does."""
+        """Mean radius of both eyeballs of a head (N, 3), metres, across the gaze."""
         return float(np.mean([np.ptp(vertices[a:b, :2], axis=0) / 2.0 for a, b in _EYE_OUTER]))
 
     def _indices(self, name: str) -> list[int]:
@@ -119,12 +120,12 @@ class ScanModel:
 
 
 def load_scans(path: Path, model: MorphableModel) -> ScanModel:
-    """Read the population (`ict_facekit.npz`) and find each vertex's place in the model's layout; a few seconds.
+    """Read the population (`ict_facekit.npz`) and map its vertices into the model's UV layout; takes a few seconds.
 
-    Raises InputError where there is no such file.
+    Raises InputError without the file.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no scan-based population there; name the folder of ict_facekit.npz in FITME_SCANS")
+        raise InputError(f"{path}: no scan-based population; name the folder of ict_facekit.npz in FITME_SCANS")
     with np.load(path) as file:
         mean = file["mean"].astype(np.float64) * METRES_PER_UNIT
         identity = file["identity"].astype(np.float32) * np.float32(METRES_PER_UNIT)
@@ -133,10 +134,12 @@ def load_scans(path: Path, model: MorphableModel) -> ScanModel:
         quads = file["faces"].astype(np.int64)
         landmarks = file["landmark_vertices"].astype(np.int64)
     triangles = np.concatenate([quads[:, [0, 1, 2]], quads[quads[:, 3] >= 0][:, [0, 2, 3]]])
+    # The model's origin is midway between the eyeballs.
     start, end = _EYEBALLS
     middle = (start + end) // 2
     mean = mean - np.mean([_box_centre(mean[a:b]) for a, b in ((start, middle), (middle, end))], axis=0)
-    uv, scalp = _places_in_layout(path, model, mean, landmarks)
+    uv, scalp = _layout_coordinates(path, model, mean, landmarks)
+    # Eyeballs have their own layout; the back half is clamped to its rim.
     for a, b in _EYE_OUTER:
         direction = mean[a:b] - _box_centre(mean[a:b])
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
@@ -146,6 +149,7 @@ def load_scans(path: Path, model: MorphableModel) -> ScanModel:
     parts = _materials(mean, triangles, scalp)
     shell = _shell_profile(parts[Material.SHELL], len(mean))
     stiffness = _stiffness(mean, triangles)
+    # Shape errors are measured on visible skin of the narrow face alone.
     outside = np.concatenate([parts[material] for material in (Material.SKIN, Material.EYES, Material.MOUTH)])
     visible = visible_vertices(mean, outside) & (np.arange(len(mean)) < NARROW_FACE_END)
     face = parts[Material.SKIN][visible[parts[Material.SKIN]].all(1)]
@@ -168,14 +172,14 @@ def _box_centre(points: Float64Array) -> Float64Array:
     return np.asarray((points.min(0) + points.max(0)) / 2.0)
 
 
-def _places_in_layout(
+def _layout_coordinates(
     path: Path, model: MorphableModel, mean: Float64Array, landmarks: Int64Array
 ) -> tuple[Float64Array, BoolArray]:
-    """Texture coordinates (N, 2) and whether a vertex is on the scalp (N,).
+    """Texture coordinates (N, 2) and mask of the scalp (N,) of the population's vertices.
 
-    Our mean takes the population's mean's shape, both are laid over each other, and landmarks pull lips and eyelids
-    onto ours before the nearest place is looked up.
+    Registration of the two means by shape, rigid alignment and a landmark warp, then transfer from the nearest point.
     """
+    # 1. Fit the model's identity to the population, so that both means have one shape.
     triangles = model.triangles.numpy().astype(np.int64)
     region = model.triangle_region.numpy()
     surface = np.flatnonzero(~np.isin(region, (Region.EYES, Region.MOUTH_INTERIOR, Region.TEETH)))
@@ -184,20 +188,23 @@ def _places_in_layout(
     space = IdentitySpace(model.mean.double().numpy(), model.identity_basis.double().numpy())
     fit = fit_people(space, triangles, surface, balls, ibug, load_people(path), prior_scale=1.0)
     ours = space.mean + np.tensordot(fit.mean_coefficients, space.basis, 1)
+    # 2. Align the population's mean rigidly onto it.
     semantic = slice(_FIRST_SEMANTIC_LANDMARK, None)
     targets = ibug.points(ours, triangles)[semantic]
-    anchors = (mean[landmarks[semantic]], targets)
-    laid = align_to_mesh(mean[:NARROW_FACE_END], ours, triangles, surface, anchors, free_scale=False).apply(mean)
-    pull = RBFInterpolator(
-        laid[landmarks[semantic]],
-        targets - laid[landmarks[semantic]],
+    pairs = (mean[landmarks[semantic]], targets)
+    aligned = align_to_mesh(mean[:NARROW_FACE_END], ours, triangles, surface, pairs, free_scale=False).apply(mean)
+    # 3. Warp lips and eyelids onto the model's, since nearest points confuse upper and lower ones.
+    warp = RBFInterpolator(
+        aligned[landmarks[semantic]],
+        targets - aligned[landmarks[semantic]],
         kernel="gaussian",
         epsilon=1.0 / _WARP_REACH_M,
         degree=-1,
         smoothing=_WARP_SMOOTHING,
     )
-    laid = laid[:_SURFACE_END]
-    places = nearest_on_mesh(laid + pull(laid), ours, triangles, surface)
+    # 4. Texture coordinates and region of the nearest point.
+    aligned = aligned[:_SURFACE_END]
+    places = nearest_on_mesh(aligned + warp(aligned), ours, triangles, surface)
     corners = model.uv.double().numpy()[model.uv_triangles.numpy()[places.triangle]]  # (n, 3, 2)
     uv = np.zeros((len(mean), 2))
     uv[:_SURFACE_END] = (corners * places.barycentric[..., None]).sum(1)
@@ -207,6 +214,7 @@ def _places_in_layout(
 
 
 def _materials(mean: Float64Array, triangles: Int64Array, scalp: BoolArray) -> dict[Material, Int64Array]:
+    """Triangles (F, 3) by material, from vertex ranges, height and the mask of the scalp (N,)."""
     low, high = triangles.min(1), triangles.max(1)
     surface = high < _SURFACE_END
     socket = surface & (low >= _HEAD_END) & (high < _SOCKET_END)
@@ -226,7 +234,7 @@ def _materials(mean: Float64Array, triangles: Int64Array, scalp: BoolArray) -> d
 
 
 def _adjacency(triangles: Int64Array, count: int) -> csr_matrix:
-    """(N, N) of ones between neighbours."""
+    """Adjacency matrix (N, N) of a mesh's vertices: ones between neighbours."""
     rows = triangles[:, [0, 1, 2, 1, 2, 0]].ravel()
     columns = triangles[:, [1, 2, 0, 0, 1, 2]].ravel()
     graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count)).tocsr()
@@ -235,10 +243,13 @@ def _adjacency(triangles: Int64Array, count: int) -> csr_matrix:
 
 
 def _shell_profile(triangles: Int64Array, count: int) -> Float64Array:
-    """Square root of how often a random walk from a vertex stays inside the patch, 0 outside."""
+    """Profile (N,) of the shell's thickness over a patch: square root of the probability that a random walk of
+    `_SHELL_SMOOTHING_ROUNDS` steps does not reach the patch's rim; 0 on the rim and outside.
+    """
     graph = _adjacency(triangles, count)
     inside = np.zeros(count, bool)
     inside[triangles] = True
+    # The rim consists of the edges that belong to one triangle only.
     edges = np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
     unique, times = np.unique(edges, axis=0, return_counts=True)
     rim = np.zeros(count, bool)
@@ -251,8 +262,9 @@ def _shell_profile(triangles: Int64Array, count: int) -> Float64Array:
 
 
 def _stiffness(mean: Float64Array, triangles: Int64Array) -> Float64Array:
-    """Harmonic between the head, which turns, and the shoulders, which do not."""
+    """Weights (N,) of the head's rotation: 1 on the head, 0 on the shoulders, harmonic on the neck between them."""
     count = len(mean)
+    # Dirichlet conditions on head and shoulders; the graph Laplacian is solved for the rest.
     fixed_one = (np.arange(count) < NARROW_FACE_END) | (mean[:, 1] > _STIFF_ABOVE_M)
     fixed_one[_HEAD_END:] = True
     fixed_zero = (mean[:, 1] < _STILL_BELOW_M) & ~fixed_one

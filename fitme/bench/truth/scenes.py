@@ -1,7 +1,7 @@
-"""The benchmark's pictures, path-traced by Mitsuba 3: nothing of the project's renderer is used.
+"""Scenes of the benchmark, path-traced by Mitsuba 3, independently of the project's renderers.
 
-Skin, eyes and the rest have Disney's principled BRDF; light comes from rectangles and from a room around the head.
-View space is the world: the camera stands in its origin and looks along -Z.
+All materials have Disney's principled BRDF; lights are rectangles and an environment map. View space is world space:
+the camera is at the origin and looks along -Z.
 """
 
 import os
@@ -27,10 +27,10 @@ VARIANTS = ("llvm_ad_rgb", "scalar_rgb")
 VARIANT_VARIABLE = "FITME_TRUTH_VARIANT"
 """Environment variable that names the variant of Mitsuba; without it, the first of `VARIANTS` that works."""
 PROBE_S = 120
-"""Seconds that a variant may take to show that it works."""
+"""Time limit in seconds of a variant's test render."""
 PATH_DEPTH = 4
 SKIN_SPECULAR = 0.28
-"""Disney's specular of skin: 0.5 is 4 % at normal incidence, and our maps' mean is 0.55 of that."""
+"""Disney's specular parameter of skin: 0.5 is 4 % at normal incidence, of which skin has 0.55 on average."""
 EYE_TEXTURE_PX = 256
 PUPIL_RADIUS_M = 0.0021
 LIMBAL_RING_M = 0.0008
@@ -38,7 +38,7 @@ LIMBAL_RING_M = 0.0008
 HAIR_THICKNESS_M, CAP_THICKNESS_M = 0.014, 0.008
 ROOM_PX = (64, 128)
 BLUR_STEPS = 4
-"""Places of a moving head that one picture averages."""
+"""Number of head poses that a frame with motion blur averages."""
 
 _PROBE = """
 import mitsuba as mi
@@ -51,32 +51,35 @@ print(mi.util.convert_to_bitmap(mi.render(scene, spp=4)))
 
 
 def choose_variant() -> str:
-    """Variant of Mitsuba to render with: what `VARIANT_VARIABLE` names, otherwise the first that renders a test picture
-    in a process of its own (with an unfitting LLVM, it does not return).
+    """Variant of Mitsuba to render with: what `VARIANT_VARIABLE` names, otherwise the first that renders a test image
+    in a separate process (with an incompatible LLVM, it does not return).
 
     Raises ConfigError for an unknown name and BackendError where none works.
     """
     named = os.environ.get(VARIANT_VARIABLE)
     if named is not None:
         if named not in VARIANTS:
-            raise ConfigError(f"{VARIANT_VARIABLE}={named}: there are {', '.join(VARIANTS)}")
+            raise ConfigError(f"{VARIANT_VARIABLE}={named}: use one of {', '.join(VARIANTS)}")
         return named
     for variant in VARIANTS:
         command = [sys.executable, "-c", _PROBE.format(variant=variant)]
         run = subprocess.run(command, capture_output=True, check=False, timeout=PROBE_S)
         if run.returncode == 0:
             return variant
-    raise BackendError("Mitsuba 3 renders nothing here: pip install 'mitsuba==3.9.1'")
+    raise BackendError("Mitsuba 3 cannot render on this machine: pip install 'mitsuba==3.9.1'")
 
 
 class TruthRenderer:
-    """Renders one subject. Mitsuba's variant is set for the whole process."""
+    """Path tracer of one subject. Sets Mitsuba's variant for the whole process.
+
+    :raises BackendError: Mitsuba is not installed.
+    """
 
     def __init__(self, scans: ScanModel, subject: Subject, skin: Skin, variant: str) -> None:
         try:
             import mitsuba
         except ImportError as error:
-            raise BackendError("The benchmark's pictures need Mitsuba 3: pip install 'mitsuba==3.9.1'") from error
+            raise BackendError("The benchmark's scenes need Mitsuba 3: pip install 'mitsuba==3.9.1'") from error
         mitsuba.set_variant(variant)
         mitsuba.set_log_level(mitsuba.LogLevel.Error)
         self._mi: Any = mitsuba
@@ -87,13 +90,13 @@ class TruthRenderer:
 
     @property
     def neutral(self) -> Float64Array:
-        """(N, 3) the expressionless head, metres, its own frame."""
+        """Vertices (N, 3) of the expressionless head, metres, head frame."""
         return self._neutral
 
     def render(
         self, frame: FrameScript, light: LightScript | UnseenLight, camera: Camera, samples: int
     ) -> Float32Array:
-        """Linear radiance (H, W, 3) of a frame, without the camera's exposure."""
+        """Linear radiance (H, W, 3) of a frame, before exposure; motion blur averages `BLUR_STEPS` poses."""
         steps = BLUR_STEPS if frame.motion_deg > 0.0 else 1
         total = np.zeros((camera.height, camera.width, 3), np.float64)
         for step in range(steps):
@@ -105,7 +108,10 @@ class TruthRenderer:
         return np.asarray(total / steps, np.float32)
 
     def posed(self, frame: FrameScript, turned_deg: float = 0.0) -> Float64Array:
-        """Vertices (N, 3) in view space; shoulders stay upright where the head turns."""
+        """Vertices (N, 3) of a frame in view space, metres; the shoulders do not turn with the head.
+
+        :param turned_deg: additional yaw of the head.
+        """
         head = self._neutral + self._scans.offsets(frame.expression)
         rotation, translation = _matrix(frame.pose)
         turned = head_rotation(np.radians(turned_deg)) @ rotation
@@ -132,7 +138,7 @@ class TruthRenderer:
         scene |= self._unseen(light) if isinstance(light, UnseenLight) else dict(self._lights(light, vertices))
         return scene
 
-    def _mesh(self, material: Material, points: Float64Array, normals: Float64Array, triangles: Int64Array) -> Any:  # noqa: ANN401 (a type of the variant's own)
+    def _mesh(self, material: Material, points: Float64Array, normals: Float64Array, triangles: Int64Array) -> Any:  # noqa: ANN401 (a type that depends on the variant)
         mi = self._mi
         used, compact = np.unique(triangles, return_inverse=True)
         properties = mi.Properties()
@@ -141,12 +147,12 @@ class TruthRenderer:
             material.name.lower(), len(used), len(triangles), has_vertex_normals=True, has_vertex_texcoords=True,
             props=properties,
         )  # fmt: skip
-        given = mi.traverse(mesh)
-        given["vertex_positions"] = points[used].astype(np.float32).ravel()
-        given["vertex_normals"] = normals[used].astype(np.float32).ravel()
-        given["vertex_texcoords"] = self._scans.uv[used].astype(np.float32).ravel()
-        given["faces"] = compact.astype(np.uint32).ravel()
-        given.update()
+        parameters = mi.traverse(mesh)
+        parameters["vertex_positions"] = points[used].astype(np.float32).ravel()
+        parameters["vertex_normals"] = normals[used].astype(np.float32).ravel()
+        parameters["vertex_texcoords"] = self._scans.uv[used].astype(np.float32).ravel()
+        parameters["faces"] = compact.astype(np.uint32).ravel()
+        parameters.update()
         return mesh
 
     def _sensor(self, camera: Camera) -> dict[str, Any]:
@@ -220,7 +226,7 @@ def _matrix(pose: HeadPose) -> tuple[Float64Array, Float64Array]:
 
 
 def eye_texture(subject: Subject, radius_m: float) -> Float32Array:
-    """(H, W, 3) linear albedo of an eyeball of a radius over the sine of the angle from its gaze."""
+    """Linear albedo (H, W, 3) of an eyeball of a given radius, over the sine of the angle from its gaze."""
     side = (np.arange(EYE_TEXTURE_PX) + 0.5) / EYE_TEXTURE_PX * 2.0 - 1.0
     x, y = np.meshgrid(side, side)
     radius = radius_m * np.hypot(x, y)
@@ -241,7 +247,7 @@ def eye_texture(subject: Subject, radius_m: float) -> Float32Array:
 
 
 def room_radiance(light: LightScript) -> Float32Array:
-    """Radiance (H, W, 3) around the head, latitude by longitude: a room of plain furniture, or a sky."""
+    """Environment map (H, W, 3), linear radiance, latitude by longitude: a room with plain rectangles, or a sky."""
     g = np.random.default_rng(light.seed)
     height, width = ROOM_PX
     down = np.linspace(0.0, 1.0, height)[:, None]

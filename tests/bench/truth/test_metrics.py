@@ -1,4 +1,4 @@
-"""The benchmark's measures on cases whose answer is known."""
+"""Metrics of the truth benchmark on cases with known errors."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from fitme.shape.normals import vertex_normals
 
 
 class _Face:
-    """The model's face as a scan of itself."""
+    """The model's mean face as a scan of itself."""
 
     def __init__(self):
         self.model = load_default_model()
@@ -33,7 +33,7 @@ class _Face:
         self.landmarks = self.model.ibug_landmarks(self.model.mean[None])[0].double().numpy()[27:]
 
     def score(self, motion, vertices=None):
-        """The face, moved, against a head's vertices."""
+        """Score of a head's vertices against the moved face as a scan."""
         vertices = self.vertices if vertices is None else vertices
         return score_shape(
             motion.apply(self.vertices[self.points]), self.normals[self.points] @ motion.rotation.T,
@@ -67,7 +67,7 @@ def test_a_face_against_itself_has_no_error(face):
     assert np.allclose(motion.rotation, np.eye(3), atol=1e-6)
 
 
-def test_a_moved_face_is_laid_back(face):
+def test_a_moved_face_is_aligned(face):
     moved = _motion(1.0, [0.3, -0.5, 0.2], [0.1, 0.2, -0.6])
     score, motion = face.score(moved)
     assert score.scan_mm < 1e-2
@@ -81,13 +81,13 @@ def test_a_scaled_face_is_wrong_at_known_scale_and_right_at_free_scale(face):
     assert score.scan_free_mm < 0.02
 
 
-def test_an_alignment_leaves_outliers_out(face):
+def test_an_alignment_ignores_outliers(face):
     """A twenty-fifth of the points is off the surface."""
     scan = face.vertices[face.points].copy()
     lifted = np.arange(len(scan)) % 25 == 0
     scan[lifted] += 0.002 * face.normals[face.points][lifted]
-    anchors = (face.landmarks, face.landmarks)
-    motion = align_to_mesh(scan, face.vertices, face.triangles, face.allowed, anchors, free_scale=False)
+    pairs = (face.landmarks, face.landmarks)
+    motion = align_to_mesh(scan, face.vertices, face.triangles, face.allowed, pairs, free_scale=False)
     assert np.allclose(motion.apply(scan), scan, atol=2e-5)
 
 
@@ -121,7 +121,7 @@ def _axis_angle(matrix):
     return axis_angle_from_matrix(torch.from_numpy(np.ascontiguousarray(matrix))).numpy().astype(np.float32)
 
 
-def test_albedo_errors_are_told_apart():
+def test_albedo_errors_separate_bias_from_hue():
     true = np.random.default_rng(0).uniform(0.1, 0.5, (500, 3))
     darker = score_albedo(0.8 * true, true)
     assert darker.hue == pytest.approx(0.0, abs=1e-9)

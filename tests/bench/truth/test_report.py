@@ -1,4 +1,4 @@
-"""What the benchmark makes of its subjects' figures."""
+"""Rows of the truth benchmark from its subjects' scores."""
 
 import dataclasses
 import json
@@ -27,7 +27,7 @@ def test_every_measure_has_a_title_and_a_unit():
     assert set(TITLES) == set(UNITS) == set(FIELDS) - {"held_out"}
 
 
-def test_rows_are_means_with_targets_relative_to_what_stands_beside():
+def test_rows_are_means_with_targets_relative_to_other_methods():
     reports = [
         _report(0, "dark", _score(1.0, albedo=0.05), 2.0),
         _report(1, "light", _score(2.0, albedo=0.10, albedo_relative=4.0), 4.0),
@@ -44,13 +44,13 @@ def test_rows_are_means_with_targets_relative_to_what_stands_beside():
     assert all(row.target is None for name, row in rows.items() if name.endswith(METHODS[:3]))
 
 
-def test_frames_that_could_not_tell_do_not_count():
+def test_missing_values_do_not_count():
     known, unknown = _score(1.0), _score(1.0, relit_psnr_db=float("nan"))
     rows = {row.name: row for row in rows_of([_report(0, "tan", known, 1.0), _report(1, "tan", unknown, 1.0)])}
     assert rows["relit PSNR: fit"].value == pytest.approx(1.0)
 
 
-def test_a_keyframe_that_made_things_worse_shows():
+def test_a_rise_of_the_error_by_a_keyframe_is_reported():
     grown = [
         CurvePoint(10.0, 1, Stage.TUNING, {"identity": 0.3, "psnr_db": 25.0}),
         CurvePoint(5.0, 2, Stage.TUNING, {"identity": 0.2, "psnr_db": 26.0}),
@@ -62,7 +62,7 @@ def test_a_keyframe_that_made_things_worse_shows():
     assert rows[named.format("held-out error")].value == pytest.approx(10.0**0.3)
 
 
-def test_nothing_scored_is_told():
+def test_an_empty_report_is_refused():
     with pytest.raises(InputError, match="no subjects"):
         rows_of([])
 

@@ -1,4 +1,4 @@
-"""The benchmark's people and pictures; they need the scan-based population, which is not part of the project."""
+"""Population and scenes of the truth benchmark; most tests need the scan-based population, which is not shipped."""
 
 import dataclasses
 from pathlib import Path
@@ -38,12 +38,12 @@ def renderer(scans):
     return TruthRenderer(scans, drawn, synthesize_skin(drawn.skin_seed, 128, attributes=drawn.attributes), VARIANT)
 
 
-def test_a_missing_population_is_told(tmp_path):
+def test_a_missing_population_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="FITME_SCANS"):
         load_scans(tmp_path / "none.npz", load_default_model())
 
 
-def test_an_unknown_variant_is_told(monkeypatch):
+def test_an_unknown_variant_is_a_config_error(monkeypatch):
     monkeypatch.setenv(VARIANT_VARIABLE, "abacus_rgb")
     with pytest.raises(ConfigError, match="scalar_rgb"):
         choose_variant()
@@ -65,7 +65,7 @@ def test_landmarks_of_the_population_fall_on_the_same_features_in_our_layout(sca
 
 
 @needs_scans
-def test_expressions_move_what_they_name(scans):
+def test_expressions_move_the_named_parts(scans):
     opened = scans.offsets({"jawOpen": 1.0})
     chin, brow = opened[scans.landmarks[8]], opened[scans.landmarks[19]]
     assert chin[1] < -0.01
@@ -103,23 +103,23 @@ def test_heads_turn_and_shoulders_stay(scans, renderer):
 
 
 @needs_scans
-def test_a_picture_shows_the_head_where_it_is_and_lit_from_where_the_light_is(renderer, scans):
+def test_a_render_has_the_pose_and_the_direction_of_light(renderer, scans):
     frame = subject(0, 2).frames[0]
     right = UnseenLight(0.02, (0.9, 0.1, np.sqrt(1.0 - 0.82)), (1.0, 1.0, 1.0))
-    picture = renderer.render(frame, right, SMALL, 8).mean(-1)
-    assert picture.shape == (48, 64)
+    image = renderer.render(frame, right, SMALL, 8).mean(-1)
+    assert image.shape == (48, 64)
     pixels = SMALL.project(torch.from_numpy(renderer.posed(frame)[scans.landmarks])).numpy().astype(int)
-    cheeks = [picture[y - 1 : y + 2, x - 1 : x + 2].mean() for x, y in (pixels[2] + [2, 0], pixels[14] - [2, 0])]
-    assert cheeks[1] > 2.0 * cheeks[0]  # 14 is at the picture's right
-    assert picture[:6, :6].mean() == pytest.approx(0.02, abs=1e-3)  # nothing but the surroundings
+    cheeks = [image[y - 1 : y + 2, x - 1 : x + 2].mean() for x, y in (pixels[2] + [2, 0], pixels[14] - [2, 0])]
+    assert cheeks[1] > 2.0 * cheeks[0]  # 14 is on the image's right
+    assert image[:6, :6].mean() == pytest.approx(0.02, abs=1e-3)  # ambient light alone
 
 
 @needs_scans
-def test_a_white_surface_shows_the_unseen_light_as_our_renderer_has_it(renderer, scans):
-    """The clothes are plain: under ambient light alone no albedo can be brighter than its own colour."""
+def test_the_unseen_light_has_the_scale_of_the_project_s_renderer(renderer, scans):
+    """Under uniform light of radiance 1, the plain clothes have the radiance of their albedo."""
     frame = subject(0, 2).frames[0]
-    picture = renderer.render(frame, UnseenLight(1.0, (0.0, 0.0, 1.0), (0.0, 0.0, 0.0)), SMALL, 8)
-    cloth = picture[-3:, 28:36].mean((0, 1))
+    image = renderer.render(frame, UnseenLight(1.0, (0.0, 0.0, 1.0), (0.0, 0.0, 0.0)), SMALL, 8)
+    cloth = image[-3:, 28:36].mean((0, 1))
     assert np.allclose(cloth, subject(0).cloth_color, rtol=0.35)
 
 
@@ -129,10 +129,10 @@ def test_a_set_is_made_once_and_read_back(tmp_path, monkeypatch):
     monkeypatch.setenv(VARIANT_VARIABLE, VARIANT)
     monkeypatch.setattr(truth_dataset, "DEFAULT_SCANS", SCANS.parent)
     monkeypatch.delenv(truth_dataset.SCANS_VARIABLE, raising=False)
-    tiny = DatasetSize(subjects=1, frames=2, samples=1, width=64, height=48)
-    said: list[str] = []
-    make_truth(tmp_path, tiny, [0], said.append)
-    assert VARIANT in said[0]
+    tiny = TruthSettings(subjects=1, frames=2, samples=1, width=64, height=48)
+    messages: list[str] = []
+    make_truth(tmp_path, tiny, [0], messages.append)
+    assert VARIANT in messages[0]
     truth = load_truth(tmp_path, 0, 2)
     assert truth.tone == subject(0).tone
     assert truth.scan.shape == (4000, 3)
@@ -141,6 +141,6 @@ def test_a_set_is_made_once_and_read_back(tmp_path, monkeypatch):
     assert np.array_equal(truth.pose(1).rotation, subject(0, 2).frames[1].pose.rotation)
     assert relit_file(tmp_path, 0, 1).is_file()
     written = frame_file(tmp_path, 0, 0).stat().st_mtime_ns
-    make_truth(tmp_path, dataclasses.replace(tiny), [0], said.append)
+    make_truth(tmp_path, dataclasses.replace(tiny), [0], messages.append)
     assert frame_file(tmp_path, 0, 0).stat().st_mtime_ns == written
     assert not list(tmp_path.rglob("*.partial"))

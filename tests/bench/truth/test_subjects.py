@@ -1,4 +1,4 @@
-"""Who the benchmark's subjects are."""
+"""Random choices of the truth benchmark's subjects, and its sensor model."""
 
 import dataclasses
 
@@ -23,7 +23,7 @@ def test_tones_are_spread_over_all_classes(subjects):
     assert sorted(s.tone for s in subjects) == sorted(2 * CLASS_NAMES)
 
 
-def test_skins_are_none_that_anything_was_trained_or_chosen_with(subjects):
+def test_skin_seeds_are_distinct_and_held_out(subjects):
     assert all(s.skin_seed >= FIRST_SKIN_SEED > HELD_OUT_SEED for s in subjects)
     assert len({s.skin_seed for s in subjects}) == SUBJECTS
 
@@ -46,7 +46,7 @@ def test_light_differs_between_the_frames_of_some(subjects):
         assert {frame.light for frame in drawn.frames} == set(range(len(drawn.lights)))
 
 
-def test_a_number_is_one_subject_and_fewer_frames_are_the_first_ones():
+def test_a_number_determines_the_subject_and_fewer_frames_are_a_prefix():
     again, short = subject.__wrapped__(4), subject(4, 6)
     assert again.identity == subject(4).identity
     assert len(short.frames) == 6
@@ -56,7 +56,7 @@ def test_a_number_is_one_subject_and_fewer_frames_are_the_first_ones():
         assert mine.expression == other.expression
 
 
-def test_exposure_brings_a_picture_to_its_level_whatever_the_light(subjects):
+def test_exposure_normalises_the_level_of_any_light(subjects):
     radiance = np.random.default_rng(0).uniform(0.1, 0.3, (48, 64, 3)).astype(np.float32)
     assert metered_exposure(2.0 * radiance) == pytest.approx(metered_exposure(radiance) / 2.0)
     assert (metered_exposure(radiance) * radiance).mean() == pytest.approx(METERED_LEVEL, rel=0.1)
@@ -71,7 +71,7 @@ def test_white_balance_takes_out_a_tint(subjects):
     assert np.allclose(white_balance(lamp, none), 1.0)
 
 
-def test_noise_of_a_photograph_grows_with_the_light(subjects):
+def test_sensor_noise_grows_with_the_light(subjects):
     sensor = subjects[0].sensor
     ones = np.ones(3, np.float32)
     deviations = []
