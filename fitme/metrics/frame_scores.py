@@ -39,15 +39,15 @@ def score_frame(
     """
     # Uncovered pixels are black, so that a render cannot improve its score by leaving out the face.
     region = face_region(observation)
-    drawn = mask >= COVERED_FROM
-    filled = np.where(drawn[..., None], render, 0).astype(np.uint8)
+    covered = mask >= COVERED_FROM
+    filled = np.where(covered[..., None], render, 0).astype(np.uint8)
     # The embedder needs a whole image with hair and background: paste the render into the frame.
     composite = image.copy()
     composite[region] = filled[region]
     return FrameScore(
         psnr_db=image_psnr(filled, image, region),
         identity=identity_distance(embedder, image, composite, observation.landmarks),
-        covered=float(drawn[region].mean()) if region.any() else 0.0,
+        covered=float(covered[region].mean()) if region.any() else 0.0,
     )
 
 

@@ -80,17 +80,17 @@ def shadow_maps(
 
 
 @relaxed_kernel
-def _draw_depth(seen: Float32Array, triangles: Int32Array, depth: Float32Array) -> None:
+def _draw_depth(projected: Float32Array, triangles: Int32Array, depth: Float32Array) -> None:
     """Z-buffer a mesh into a depth map.
 
-    :param seen: (V, 3) column, row and depth of the mesh's vertices.
+    :param projected: (V, 3) column, row and depth of the mesh's vertices.
     :param depth: (S, S) map to lower in place; all vertices lie inside.
     """
     for face in range(triangles.shape[0]):
         i0, i1, i2 = triangles[face, 0], triangles[face, 1], triangles[face, 2]
-        x0, y0, z0 = seen[i0, 0], seen[i0, 1], seen[i0, 2]
-        ax, ay, az = seen[i1, 0] - x0, seen[i1, 1] - y0, seen[i1, 2] - z0
-        bx, by, bz = seen[i2, 0] - x0, seen[i2, 1] - y0, seen[i2, 2] - z0
+        x0, y0, z0 = projected[i0, 0], projected[i0, 1], projected[i0, 2]
+        ax, ay, az = projected[i1, 0] - x0, projected[i1, 1] - y0, projected[i1, 2] - z0
+        bx, by, bz = projected[i2, 0] - x0, projected[i2, 1] - y0, projected[i2, 2] - z0
         area = ax * by - ay * bx
         if area <= _ZERO:  # A back face: a closed mesh has a front face nearer to the light.
             continue

@@ -148,8 +148,8 @@ def clip_frames(settings: ClipSettings, model: MorphableModel | None = None) -> 
 
 def clip_identity(seed: int, model: MorphableModel) -> torch.Tensor:
     """Identity coefficients (K,) of a seed's head."""
-    drawn = np.random.default_rng([seed, 1]).standard_normal(model.identity_count) * IDENTITY_SPREAD
-    return torch.from_numpy(drawn.astype(np.float32))
+    coefficients = np.random.default_rng([seed, 1]).standard_normal(model.identity_count) * IDENTITY_SPREAD
+    return torch.from_numpy(coefficients.astype(np.float32))
 
 
 def pose_at(share: float) -> HeadPose:

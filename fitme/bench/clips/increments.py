@@ -59,8 +59,8 @@ class ClipSubject:
         for tracked_frame in self.held_out:
             observation, image = tracked_frame.observation, tracked_frame.frame.image
             estimate = fitter.fit_frame(observation, image)
-            drawn, mask = fitter.render_estimate(estimate, observation.camera)
-            score = score_frame(observation, image, drawn, mask, self.resources.embedder)
+            render, mask = fitter.render_estimate(estimate, observation.camera)
+            score = score_frame(observation, image, render, mask, self.resources.embedder)
             errors.append(10.0 ** (-score.psnr_db / 20.0))
             distances.append(score.identity)
         weights = self.resources.settings.inversion

@@ -60,8 +60,8 @@ def _texel_sizes_mm(positions: Float64Array) -> tuple[Float64Array, Float64Array
 
 def _read(path: Path, mode: str) -> UInt8Array:
     try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert(mode))
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert(mode))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error}): give the folder of the captured subject") from error
     if pixels.shape[:2] != MAP_SIZE:

@@ -94,8 +94,8 @@ def _spectrum(
     spectrum = np.fft.fft2(centred * window) / np.sqrt(field.size * np.square(window).sum())
     fx = np.fft.fftfreq(field.shape[1], texel_mm[0])[None]
     fy = np.fft.fftfreq(field.shape[0], texel_mm[1])[:, None]
-    held = (np.abs(fx) < limits_per_mm[0]) & (np.abs(fy) < limits_per_mm[1])
-    return np.where(held, spectrum, 0.0), np.hypot(fx, fy)
+    below_limits = (np.abs(fx) < limits_per_mm[0]) & (np.abs(fy) < limits_per_mm[1])
+    return np.where(below_limits, spectrum, 0.0), np.hypot(fx, fy)
 
 
 def _banded_spectrum(

@@ -190,62 +190,62 @@ def load_truth(folder: Path, number: int, frames: int) -> SubjectTruth:
         )
 
 
-def _make_subject(folder: Path, size: DatasetSize, drawn: Subject, scans: ScanModel, variant: str) -> None:
-    (folder / drawn.name).mkdir(parents=True, exist_ok=True)
-    skin = synthesize_skin(drawn.skin_seed, SKIN_RESOLUTION, attributes=drawn.attributes)
-    renderer = TruthRenderer(scans, drawn, skin, variant)
-    camera = _resized(drawn.camera, size.width, size.height)
+def _make_subject(folder: Path, settings: TruthSettings, person: Subject, scans: ScanModel, variant: str) -> None:
+    (folder / person.name).mkdir(parents=True, exist_ok=True)
+    skin = synthesize_skin(person.skin_seed, SKIN_RESOLUTION, attributes=person.attributes)
+    renderer = TruthRenderer(scans, person, skin, variant)
+    camera = _resized(person.camera, settings.width, settings.height)
     exposures: dict[int, float] = {}
-    for index, frame in enumerate(drawn.frames):
-        file = frame_file(folder, drawn.number, index)
+    for index, frame in enumerate(person.frames):
+        file = frame_file(folder, person.number, index)
         if file.is_file():
             continue
-        light = drawn.lights[frame.light]
-        gains = white_balance(light, drawn.sensor)
+        light = person.lights[frame.light]
+        gains = white_balance(light, person.sensor)
         # One exposure per light, metered on a small render of the frontal first frame.
         if frame.light not in exposures:
-            small = renderer.render(drawn.frames[0], light, _resized(camera, *METER_PX), METER_SAMPLES)
+            small = renderer.render(person.frames[0], light, _resized(camera, *METER_PX), METER_SAMPLES)
             exposures[frame.light] = metered_exposure(gains * small)
-        radiance = renderer.render(frame, light, camera, size.samples)
-        seed = drawn.number * len(drawn.frames) + index
-        image = simulate_sensor(radiance, exposures[frame.light], gains, drawn.sensor, seed)
-        _write(file, encode_jpeg(image, drawn.sensor.jpeg_quality))
+        radiance = renderer.render(frame, light, camera, settings.samples)
+        seed = person.number * len(person.frames) + index
+        image = simulate_sensor(radiance, exposures[frame.light], gains, person.sensor, seed)
+        _write(file, encode_jpeg(image, person.sensor.jpeg_quality))
     # Relit frames without motion blur or sensor, for comparison in linear light.
-    unseen = unseen_light(drawn.number)
-    relit = [index for index in RELIT_FRAMES if index < len(drawn.frames)]
+    unseen = unseen_light(person.number)
+    relit = [index for index in RELIT_FRAMES if index < len(person.frames)]
     for index in relit:
-        file = relit_file(folder, drawn.number, index)
+        file = relit_file(folder, person.number, index)
         if not file.is_file():
-            still = _still(drawn.frames[index])
-            radiance = renderer.render(still, unseen, camera, size.samples)
+            still = _still(person.frames[index])
+            radiance = renderer.render(still, unseen, camera, settings.samples)
             bgr = cv2.cvtColor(linear_to_bytes(np.clip(radiance, 0.0, 1.0)), cv2.COLOR_RGB2BGR)
             _write(file, bytes(cv2.imencode(".png", bgr)[1]))
     _write_truth(
-        truth_file(folder, drawn.number, len(drawn.frames)), drawn, scans, renderer.neutral, skin.diffuse, relit
+        truth_file(folder, person.number, len(person.frames)), person, scans, renderer.neutral, skin.diffuse, relit
     )
 
 
 def _write_truth(
-    file: Path, drawn: Subject, scans: ScanModel, neutral: Float64Array, albedo: Float32Array, relit: list[int]
+    file: Path, person: Subject, scans: ScanModel, neutral: Float64Array, albedo: Float32Array, relit: list[int]
 ) -> None:
-    unseen = unseen_light(drawn.number)
+    unseen = unseen_light(person.number)
     normals = smooth_normals(neutral, scans.triangles[Material.SKIN])
-    scan, scan_normals = surface_samples(neutral, normals, scans.face_triangles, SCAN_POINTS, drawn.number)
+    scan, scan_normals = surface_samples(neutral, normals, scans.face_triangles, SCAN_POINTS, person.number)
     with atomic_file(file) as partial, partial.open("wb") as opened:
         np.savez_compressed(
             opened,
             scan=scan.astype(np.float32),
             scan_normals=scan_normals.astype(np.float32),
             landmarks=neutral[scans.landmarks].astype(np.float32),
-            rotations=np.stack([frame.pose.rotation for frame in drawn.frames]),
-            translations=np.stack([frame.pose.translation for frame in drawn.frames]),
-            held_out=np.array([frame.held_out for frame in drawn.frames]),
+            rotations=np.stack([frame.pose.rotation for frame in person.frames]),
+            translations=np.stack([frame.pose.translation for frame in person.frames]),
+            held_out=np.array([frame.held_out for frame in person.frames]),
             relit=np.array(relit, np.int64),
             unseen_ambient=unseen.ambient,
             unseen_direction=np.array(unseen.direction),
             unseen_color=np.array(unseen.color),
             albedo=albedo.astype(np.float16),
-            tone=drawn.tone,
+            tone=person.tone,
         )
 
 

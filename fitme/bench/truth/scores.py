@@ -184,8 +184,8 @@ class SubjectBench:
         self, head: Head, frame: int, tracked_frame: TrackedFrame, estimate: KeyframeEstimate, motion: Similarity
     ) -> Metrics:
         observation, image = tracked_frame.observation, tracked_frame.frame.image
-        drawn, mask = head.draw(estimate, observation.camera)
-        agreement = score_frame(observation, image, drawn, mask, self._resources.embedder)
+        render, mask = head.draw(estimate, observation.camera)
+        agreement = score_frame(observation, image, render, mask, self._resources.embedder)
         region = face_region(observation)
         relit = float("nan")
         if frame in self.truth.relit:
@@ -194,7 +194,7 @@ class SubjectBench:
         return {
             "pose": pose_error_deg(estimate.pose, self.truth.pose(frame), motion),
             "psnr": agreement.psnr_db,
-            "ssim": image_ssim(np.where(mask[..., None] > 0, drawn, np.uint8(0)), image, region),
+            "ssim": image_ssim(np.where(mask[..., None] > 0, render, np.uint8(0)), image, region),
             "identity": agreement.identity,
             "relit": relit,
         }

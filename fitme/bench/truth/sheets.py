@@ -38,13 +38,13 @@ def write_sheet(folder: Path, number: int, frames: int, fitter: IncrementalFitte
         tracked_frame = observed[0]
         observation, image = tracked_frame.observation, tracked_frame.frame.image
         estimate = head.fit_frame_pose(tracked_frame)
-        drawn, mask = head.draw(estimate, observation.camera)
+        render, mask = head.draw(estimate, observation.camera)
         inside = mask[..., None] > 0
         lit = relight(head, model, estimate, observation.camera, truth.unseen)
         normals = (0.5 + 0.5 * lit.normals[0].numpy()) * (lit.rast[0, ..., 3:].numpy() > 0)
         images = [
             image,
-            np.where(inside, drawn, image),
+            np.where(inside, render, image),
             (255.0 * normals).astype(np.uint8),
             load_relit(folder, number, frame),
             linear_to_bytes(lit.image[0].numpy()),
