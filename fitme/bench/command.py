@@ -1,4 +1,4 @@
-"""Command `fitme bench`: reproduces the figures of the README.
+"""Command `fitme bench`: reproduces the figures of `docs/benchmarks.md`.
 
 Packages register benchmarks by the entry-point group `fitme.benchmarks`: NAME = "module:function", where the function
 takes nothing and returns a list of `fitme.bench.rows.BenchmarkRow`.

@@ -52,8 +52,8 @@ METER_SAMPLES = 16
 
 
 @dataclass(frozen=True)
-class TruthSettings:
-    """Size of the data set."""
+class DatasetSize:
+    """Number of subjects and frames, and size and noise of the frames."""
 
     subjects: int = 12
     frames: int = 16
@@ -66,9 +66,9 @@ class TruthSettings:
     """Pixels."""
 
 
-FULL = TruthSettings()
-QUICK = TruthSettings(subjects=2, frames=6)
-"""Size for continuous integration."""
+FULL = DatasetSize()
+QUICK = DatasetSize(subjects=2, frames=6)
+"""For continuous integration."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,11 +190,11 @@ def load_truth(folder: Path, number: int, frames: int) -> SubjectTruth:
         )
 
 
-def _make_subject(folder: Path, settings: TruthSettings, person: Subject, scans: ScanModel, variant: str) -> None:
+def _make_subject(folder: Path, size: DatasetSize, person: Subject, scans: ScanModel, variant: str) -> None:
     (folder / person.name).mkdir(parents=True, exist_ok=True)
     skin = synthesize_skin(person.skin_seed, SKIN_RESOLUTION, attributes=person.attributes)
     renderer = TruthRenderer(scans, person, skin, variant)
-    camera = _resized(person.camera, settings.width, settings.height)
+    camera = _resized(person.camera, size.width, size.height)
     exposures: dict[int, float] = {}
     for index, frame in enumerate(person.frames):
         file = frame_file(folder, person.number, index)
@@ -206,7 +206,7 @@ def _make_subject(folder: Path, settings: TruthSettings, person: Subject, scans:
         if frame.light not in exposures:
             small = renderer.render(person.frames[0], light, _resized(camera, *METER_PX), METER_SAMPLES)
             exposures[frame.light] = metered_exposure(gains * small)
-        radiance = renderer.render(frame, light, camera, settings.samples)
+        radiance = renderer.render(frame, light, camera, size.samples)
         seed = person.number * len(person.frames) + index
         image = simulate_sensor(radiance, exposures[frame.light], gains, person.sensor, seed)
         _write(file, encode_jpeg(image, person.sensor.jpeg_quality))
@@ -217,7 +217,7 @@ def _make_subject(folder: Path, settings: TruthSettings, person: Subject, scans:
         file = relit_file(folder, person.number, index)
         if not file.is_file():
             still = _still(person.frames[index])
-            radiance = renderer.render(still, unseen, camera, settings.samples)
+            radiance = renderer.render(still, unseen, camera, size.samples)
             bgr = cv2.cvtColor(linear_to_bytes(np.clip(radiance, 0.0, 1.0)), cv2.COLOR_RGB2BGR)
             _write(file, bytes(cv2.imencode(".png", bgr)[1]))
     _write_truth(
@@ -268,9 +268,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two subjects of six frames")
     parser.add_argument("--subjects", type=int, nargs="*", help="their numbers; all by default")
     arguments = parser.parse_args()
-    settings = QUICK if arguments.quick else FULL
+    size = QUICK if arguments.quick else FULL
     folder = truth_folder()
-    make_truth(folder, settings, arguments.subjects or range(settings.subjects))
+    make_truth(folder, size, arguments.subjects or range(size.subjects))
     print(folder)
 
 

@@ -189,12 +189,12 @@ def main() -> None:
     parser.add_argument("--growing", type=int, default=0, help="subjects that are also scored over keyframes")
     parser.add_argument("--out", type=Path, help="folder for sheets and reports")
     arguments = parser.parse_args()
-    settings = QUICK if arguments.quick else FULL
-    numbers = arguments.subjects or range(settings.subjects)
+    size = QUICK if arguments.quick else FULL
+    numbers = arguments.subjects or range(size.subjects)
     reports: list[SubjectReport] = []
 
     def benchmark() -> list[BenchmarkRow]:
-        reports.extend(run_subjects(settings, numbers, arguments.out, arguments.workers, arguments.growing))
+        reports.extend(run_subjects(size, numbers, arguments.out, arguments.workers, arguments.growing))
         return rows_of(reports)
 
     rows = run_benchmark(benchmark)

@@ -129,7 +129,7 @@ def test_a_set_is_made_once_and_read_back(tmp_path, monkeypatch):
     monkeypatch.setenv(VARIANT_VARIABLE, VARIANT)
     monkeypatch.setattr(truth_dataset, "DEFAULT_SCANS", SCANS.parent)
     monkeypatch.delenv(truth_dataset.SCANS_VARIABLE, raising=False)
-    tiny = TruthSettings(subjects=1, frames=2, samples=1, width=64, height=48)
+    tiny = DatasetSize(subjects=1, frames=2, samples=1, width=64, height=48)
     messages: list[str] = []
     make_truth(tmp_path, tiny, [0], messages.append)
     assert VARIANT in messages[0]
