@@ -1,4 +1,4 @@
-"""Array types: NumPy arrays by what they hold. Shapes, units and frames stand in the docstrings of what uses them."""
+"""Array types: NumPy arrays by what they hold. Shapes, units and frames are in the docstrings of their uses."""
 
 from typing import TypeAlias
 
@@ -15,4 +15,4 @@ IndexArray: TypeAlias = npt.NDArray[np.intp]
 """Indices into another array, as NumPy's own functions give them."""
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 UInt8Array: TypeAlias = npt.NDArray[np.uint8]
-"""Images (H, W, 3) in sRGB and masks (H, W), unless said otherwise."""
+"""Images (H, W, 3) in sRGB and masks (H, W), unless stated otherwise."""

@@ -1,4 +1,4 @@
-"""Typed errors of the package: each says what was wrong and what to do about it."""
+"""Typed errors of the package. Each message names the cause and what to do about it."""
 
 
 class FitmeError(Exception):
@@ -6,7 +6,7 @@ class FitmeError(Exception):
 
 
 class InputError(FitmeError):
-    """A picture, video or other input of the user cannot be used."""
+    """An image, video or other input of the user cannot be used."""
 
 
 class NoFaceError(InputError):

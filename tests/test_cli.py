@@ -101,8 +101,8 @@ def test_picture_without_a_face_is_reported(run_fitme, tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
-def test_native_libraries_do_not_chatter(tmp_path: Path):
-    """MediaPipe logs to standard error; a user should see our words alone."""
+def test_messages_of_native_libraries_are_suppressed(tmp_path: Path):
+    """MediaPipe logs to standard error; only the program's own messages appear."""
     Image.new("RGB", (320, 240), (90, 120, 90)).save(tmp_path / "meadow.png")
     command = [sys.executable, "-m", "fitme.cli", "fit", "meadow.png", "--out", "out"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
@@ -118,8 +118,8 @@ def test_unknown_option_is_explained(run_fitme):
     assert "No such option" in err
 
 
-def test_render_draws_what_was_asked_for(run_fitme, avatar_folder: Path, tmp_path: Path):
-    pictures = []
+def test_render_follows_its_options(run_fitme, avatar_folder: Path, tmp_path: Path):
+    images = []
     for name, options in {
         "front": [],
         "turned": ["--yaw", "40"],
@@ -128,9 +128,9 @@ def test_render_draws_what_was_asked_for(run_fitme, avatar_folder: Path, tmp_pat
     }.items():
         code, _, err = run_fitme("render", avatar_folder, "--out", tmp_path / f"{name}.png", "--size", "96", *options)
         assert code == 0, err
-        pictures.append(np.asarray(Image.open(tmp_path / f"{name}.png")).astype(int))
-    assert all(picture.shape == (96, 96, 3) for picture in pictures)
-    assert all(np.abs(picture - pictures[0]).mean() > 1.0 for picture in pictures[1:])
+        images.append(np.asarray(Image.open(tmp_path / f"{name}.png")).astype(int))
+    assert all(image.shape == (96, 96, 3) for image in images)
+    assert all(np.abs(image - images[0]).mean() > 1.0 for image in images[1:])
     code, _, err = run_fitme("render", avatar_folder, "--out", tmp_path / "a.png", "--expression", "wink=1")
     assert code == 2
     assert "not an ARKit expression" in one_line(err)

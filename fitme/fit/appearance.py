@@ -86,8 +86,8 @@ class Appearance:
         table = self._fine_table
         if table is None:
             return None
-        converged, seen = (table.from_map(maps.diffuse[0].numpy()) for maps in (self.converged_maps(), self.maps()))
-        return albedo_correctives(table, converged, seen, views, gram, settings)
+        converged, baked = (table.from_map(maps.diffuse[0].numpy()) for maps in (self.converged_maps(), self.maps()))
+        return albedo_correctives(table, converged, baked, views, gram, settings)
 
     @property
     def _fine_table(self) -> TexelTable | None:

@@ -82,5 +82,5 @@ class SingleFrameFitter:
     ) -> Float32Array:
         camera = keyframe.observation.camera
         estimate = keyframe_estimate(joint, 0, expected)
-        view = self._light_views.see(estimate, head.identity, head.focal, camera, keyframe.image, usable)
+        view = self._light_views.observe(estimate, head.identity, head.focal, camera, keyframe.image, usable)
         return self._light_views.light(view, head.maps, self._settings.light, expected)

@@ -167,8 +167,8 @@ class FitStages:
         """Fuse the albedo of active and marginalised keyframes; the disagreement of each active one with the others."""
         active, marginalized = self._keyframe_set.active, self._keyframe_set.marginalized.texture()
         views = self._draft_views if draft else self._views
-        seen = [
-            views.see(
+        observations = [
+            views.observe(
                 entry.solved, self.identity, self.focal, entry.keyframe.observation.camera, entry.keyframe.image,
                 entry.usable,
             )
@@ -190,7 +190,7 @@ class FitStages:
         texture = fusion.fuse(
             [
                 FusionView(view, entry.sharpness, sclera)
-                for view, entry, sclera in zip(seen, active, scleras, strict=True)
+                for view, entry, sclera in zip(observations, active, scleras, strict=True)
             ],
             marginalized,
         )
@@ -206,8 +206,9 @@ class FitStages:
     ) -> ExpressionView:
         """De-lit albedo and expression of a frame outside the keyframe set, for corrective extraction."""
         views, sharpness = self._views, keyframe.observation.quality.sharpness
-        seen = views.see(estimate, head.identity, head.focal, keyframe.observation.camera, keyframe.image, usable)
-        weight = view_weight(views.table, seen, sharpness)
+        camera = keyframe.observation.camera
+        observation = views.observe(estimate, head.identity, head.focal, camera, keyframe.image, usable)
+        weight = view_weight(views.table, observation, sharpness)
         if self._corrective_base is None or self._corrective_base.maps is not head.maps:
             self._corrective_base = _CorrectiveBase(
                 head.maps,
@@ -215,7 +216,7 @@ class FitStages:
                 views.at_texels(head.maps.specular),
             )
         base = self._corrective_base
-        view_albedo = delight(views.table, seen, weight, base.specular, estimate.light_sh, base.albedo)
+        view_albedo = delight(views.table, observation, weight, base.specular, estimate.light_sh, base.albedo)
         return ExpressionView(view_albedo, estimate.expression, sharpness)
 
     def correctives(self, extracted: Sequence[ExpressionView]) -> AlbedoCorrectives | None:
@@ -266,14 +267,14 @@ class FitStages:
 
     def _iris_information(self) -> MarginalInformation | None:
         """Information of the irises of all solved keyframes on identity and focal length; None without any."""
-        seen = []
+        eyes = []
         for entry in self._keyframe_set.entries.values():
             observation = entry.keyframe.observation
             if entry.limbus is None:
                 entry.limbus = limbus_views(entry.keyframe.image, observation, self._model)
             if entry.estimate is not None:
-                seen.append(KeyframeEyes(entry.limbus, entry.estimate, observation.camera))
-        return iris_information(self._model, self.identity, self.focal, seen)
+                eyes.append(KeyframeEyes(entry.limbus, entry.estimate, observation.camera))
+        return iris_information(self._model, self.identity, self.focal, eyes)
 
     def _solve_landmarks(
         self, free_parameters: FreeParameters, prior: MarginalInformation | None, *, correlated: bool

@@ -1,4 +1,4 @@
-"""What expressions change in the albedo: near, far and between the expressions that are known."""
+"""Albedo correctives: at, between and far from the known expressions."""
 
 import math
 from dataclasses import replace
@@ -17,13 +17,13 @@ AMPLITUDE_M = 0.004
 
 
 def correctives(deltas: list[float], side: int = 4) -> AlbedoCorrectives:
-    """Of as many expressions, each a coefficient of its own at full activation."""
+    """Correctives of expressions with one different coefficient each, at full activation."""
     maps = torch.stack([torch.full((side, side, 3), delta) for delta in deltas]).half()
     count = len(deltas)
     return AlbedoCorrectives(torch.eye(COUNT)[:count], AMPLITUDE_M**2 * torch.eye(COUNT), torch.eye(count), maps)
 
 
-def test_an_expression_has_what_it_was_seen_with() -> None:
+def test_a_known_expression_has_its_own_corrective() -> None:
     known = correctives([0.1, -0.2, 0.05])
     diffuse = torch.full((1, 4, 4, 3), 0.5)
     for index, delta in enumerate((0.1, -0.2, 0.05)):
@@ -39,7 +39,7 @@ def test_weights_are_shares(coefficients: list[float]) -> None:
     assert float(weights.sum()) < 1.0 + 1e-5
 
 
-def test_between_two_expressions_both_count() -> None:
+def test_correctives_of_two_expressions_are_interpolated() -> None:
     known = correctives([0.1, -0.2])
     halfway = known.weights(known.expressions.mean(0))
     assert float(halfway[0]) == pytest.approx(float(halfway[1]), rel=1e-4)
@@ -50,7 +50,7 @@ def test_between_two_expressions_both_count() -> None:
 
 
 @given(st.floats(0.0, 1.0))
-def test_an_expression_fades_with_distance(share: float) -> None:
+def test_a_corrective_fades_with_distance(share: float) -> None:
     known = correctives([0.1])
     near, nearer = (float(known.weights(known.expressions[0] * level)[0]) for level in (share, min(1.0, share + 0.1)))
     assert nearer >= near
@@ -66,7 +66,7 @@ def test_changes_are_mixed_from_fewer_maps() -> None:
         assert torch.allclose(mixed.albedo(diffuse, expression), plain.albedo(diffuse, expression), atol=1e-4)
 
 
-def test_the_albedo_stays_one() -> None:
+def test_the_albedo_stays_in_its_range() -> None:
     known = correctives([0.9, -0.9])
     for index in range(2):
         changed = known.albedo(torch.full((1, 4, 4, 3), 0.5), known.expressions[index])
@@ -81,6 +81,6 @@ def test_without_correctives_maps_stay() -> None:
     assert torch.equal(changed.specular, maps.specular)
 
 
-def test_parts_that_do_not_go_together_are_refused() -> None:
+def test_tensors_of_different_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="do not go together"):
         AlbedoCorrectives(torch.zeros(2, COUNT), torch.eye(COUNT), torch.eye(2), torch.zeros(3, 4, 4, 3))

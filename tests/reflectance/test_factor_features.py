@@ -8,26 +8,26 @@ from fitme.reflectance.factor_features import FEATURE_LIMIT, factor_terms, selec
 from fitme.skin.skin_tone_classes import ita_class_index
 from fitme.training.closed_form.factor_distribution import balanced_rows
 
-CAUSES = 5
+FACTORS = 5
 
 
 def gated_factors(count: int, seed: int) -> torch.Tensor:
-    """Standardised causes; two of three heads lack the first."""
+    """Standardised factors; two of three heads lack the first."""
     random = torch.Generator().manual_seed(seed)
-    factors = torch.randn(count, CAUSES, generator=random)
+    factors = torch.randn(count, FACTORS, generator=random)
     factors[:, 0] = torch.rand(count, generator=random) * (torch.rand(count, generator=random) < 1.0 / 3.0)
     return (factors - factors.mean(0)) / factors.std(0)
 
 
 def unexplained(inputs: torch.Tensor, scores: torch.Tensor) -> float:
-    """Share of the scores' energy that a linear model of the inputs leaves."""
+    """Share of the scores' energy that a linear model of the inputs does not explain."""
     columns = torch.cat([torch.ones_like(inputs[:, :1]), inputs], 1).double()
     centred = scores.double() - scores.double().mean(0)
     left = centred - columns @ torch.linalg.lstsq(columns, centred).solution
     return float(left.square().sum() / centred.square().sum())
 
 
-def test_a_gate_that_scales_another_cause_is_found():
+def test_a_gate_that_scales_another_factor_is_selected():
     factors = gated_factors(600, 0)
     present = (factors[:, 0] > factors[:, 0].min() + 1e-3).float()
     noise = 0.05 * torch.randn(600, 2, generator=torch.Generator().manual_seed(9))
@@ -38,7 +38,7 @@ def test_a_gate_that_scales_another_cause_is_found():
     assert unexplained(torch.cat([factors, features.values(terms)], 1), scores) < 0.02
 
 
-def test_what_was_chosen_on_some_heads_holds_for_others():
+def test_features_of_some_heads_explain_others():
     factors, others = gated_factors(600, 1), gated_factors(600, 2)
     features = select_features(factors, (factors[:, 3] * factors[:, 4])[:, None], 2)
     terms = factor_terms(others, factors.amin(0))

@@ -34,7 +34,7 @@ def test_maps_have_the_documented_shapes_and_ranges(tiny_generator):
     assert maps.normals[..., 2].min() > 0.0
 
 
-def test_a_batch_is_the_same_as_its_members_one_by_one(tiny_generator):
+def test_a_batch_equals_its_members_one_by_one(tiny_generator):
     w_plus = random_w_plus(tiny_generator, 3)
     together = tiny_generator.synthesize(w_plus)
     for index in range(3):
@@ -53,7 +53,7 @@ def test_a_coarse_synthesis_is_the_start_of_the_full_one(tiny_generator, resolut
         torch.testing.assert_close(decode(raw).diffuse, coarse.diffuse)
 
 
-def test_every_row_of_w_plus_matters_and_branches_stay_apart(tiny_generator):
+def test_every_row_of_w_plus_has_an_effect_on_its_branch_only(tiny_generator):
     w_plus = random_w_plus(tiny_generator, 1).requires_grad_()
     maps = tiny_generator.synthesize(w_plus)
     (gradient,) = torch.autograd.grad(maps.diffuse.sum() + maps.specular.sum() + maps.normals.sum(), w_plus)
@@ -98,7 +98,7 @@ def test_positional_maps_are_mixed_by_styles(tiny_generator):
 
 
 @pytest.mark.parametrize("resolution, branches", [(512, 3), (1024, 4)])
-def test_larger_maps_are_a_matter_of_configuration(resolution, branches):
+def test_larger_maps_by_configuration(resolution, branches):
     narrow = (8,) * branches
     config = replace(
         GeneratorConfig(), resolution=resolution, trunk_channels=(16,) * 5, branches=dict.fromkeys(CORE_NAMES, narrow),

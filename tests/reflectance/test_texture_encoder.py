@@ -1,4 +1,4 @@
-"""The encoder: what it takes, what it gives, its files and its training."""
+"""Texture encoder: inputs, outputs, files and training."""
 
 from dataclasses import replace
 
@@ -51,7 +51,7 @@ def tiny_encoder(tiny_generator):
 
 @settings(max_examples=15, deadline=None)
 @given(batch=st.integers(1, 3), factor=st.sampled_from([1, 2, 4]), seed=st.integers(0, 100))
-def test_what_was_not_seen_does_not_matter(batch, factor, seed):
+def test_unobserved_texels_have_no_effect(batch, factor, seed):
     torch.manual_seed(3)
     generator = ReflectanceGenerator(TINY)
     encoder = encoder_for(generator, SIZES)
@@ -63,11 +63,11 @@ def test_what_was_not_seen_does_not_matter(batch, factor, seed):
     assert found.shape == (batch, generator.num_layers, TINY.latent_size)
     other = encoder.encode(torch.where(visibility > 0.0, texture, noise), visibility)
     torch.testing.assert_close(other, found)
-    seen = encoder.encode(torch.where(visibility > 0.0, noise, texture), visibility)
-    assert not torch.allclose(seen, found)
+    again = encoder.encode(torch.where(visibility > 0.0, noise, texture), visibility)
+    assert not torch.allclose(again, found)
 
 
-def test_a_new_encoder_guesses_heads_that_the_generator_knows(tiny_generator):
+def test_an_untrained_encoder_predicts_latents_of_the_generators_distribution(tiny_generator):
     encoder = encoder_for(tiny_generator, SIZES)
     features = encoder.features(torch.rand(2, 32, 32, 3), torch.ones(2, 32, 32, 1), torch.tensor([True, False]))
     z, w_plus = encoder.latents(features)
@@ -84,7 +84,7 @@ def test_textures_of_other_shapes_are_refused(tiny_encoder, texture, visibility)
         tiny_encoder.encode(torch.zeros(texture), torch.zeros(visibility))
 
 
-def test_a_saved_encoder_comes_back(tiny_encoder, tiny_generator, tmp_path):
+def test_a_saved_encoder_is_loaded_unchanged(tiny_encoder, tiny_generator, tmp_path):
     path = tmp_path / "encoder.safetensors"
     save_encoder(tiny_encoder, path, exact=True)
     loaded = load_encoder(path)
@@ -136,7 +136,7 @@ def test_every_phase_of_training_reduces_its_loss(tiny_generator, few_skins):
     assert all(torch.equal(value, before[name]) for name, value in tiny_generator.state_dict().items())
 
 
-def test_training_is_repeatable_and_goes_on_from_another_body(tiny_generator, few_skins, tmp_path):
+def test_training_is_repeatable_and_continues_from_another_body(tiny_generator, few_skins, tmp_path):
     shorter = replace(SHORT, component_steps=3, samples=8)
     trainers = [EncoderTrainer(tiny_generator, few_skins, shorter, SIZES) for _ in range(3)]
     for trainer in trainers[:2]:
@@ -153,7 +153,7 @@ def test_training_is_repeatable_and_goes_on_from_another_body(tiny_generator, fe
         trainers[2].set_body(encoder_for(tiny_generator, replace(SIZES, hidden_size=16)).state_dict())
 
 
-def test_the_default_encoder_guesses_heads_that_it_never_saw():
+def test_the_default_encoder_predicts_held_out_heads():
     generator = load_default_generator()
     encoder = default_encoder_for(generator)
     assert encoder is not None, "the encoder's weights belong to another generator: train it for the default one"

@@ -6,7 +6,7 @@ from fitme.errors import ModelFileError
 from fitme.reflectance.weights import DEFAULT_WEIGHTS, load_default_generator, load_generator, save_generator
 
 
-def test_a_saved_generator_comes_back(tiny_generator, tmp_path):
+def test_a_saved_generator_is_loaded_unchanged(tiny_generator, tmp_path):
     path = tmp_path / "generator.safetensors"
     save_generator(tiny_generator, path, exact=True)
     loaded = load_generator(path)
@@ -17,7 +17,7 @@ def test_a_saved_generator_comes_back(tiny_generator, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_half_precision_files_are_nearly_the_same(tiny_generator, tmp_path):
+def test_rounded_files_are_nearly_equal(tiny_generator, tmp_path):
     path = tmp_path / "half.safetensors"
     save_generator(tiny_generator, path)
     w_plus = torch.randn(1, tiny_generator.num_layers, tiny_generator.config.latent_size)

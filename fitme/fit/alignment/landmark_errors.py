@@ -100,11 +100,11 @@ def direction_terms(rotations: Float64Array) -> Float64Array:
     return np.stack([np.ones_like(x), x, x * x, x**3, y, y * y, x * y, x * x * y], 1)
 
 
-def pixels_per_metre(places: Float64Array, seen: Float64Array, rotation: Float64Array) -> float:
+def pixels_per_metre(places: Float64Array, pixels: Float64Array, rotation: Float64Array) -> float:
     """Size of a face in an image: the scale of the mean head's landmarks (L, 3), rotated by (3, 3) and projected
     orthographically, that fits landmarks (L, 2) in pixels best (least squares)."""
     flat = places @ rotation[:2].T * (1.0, -1.0)
-    flat, found = flat - flat.mean(0), seen - seen.mean(0)
+    flat, found = flat - flat.mean(0), pixels - pixels.mean(0)
     return float((flat * found).sum() / (flat**2).sum())
 
 

@@ -136,11 +136,11 @@ def _view(gray: Float32Array, rim: Float64Array, iris: Float64Array, cosine: flo
         for image in (window, open_part.astype(np.float32))
     )
     # The rise of brightness outwards, mean over each side's visible angles; a rim is as good as its worse side.
-    seen = (shown > 0.95).all(2)  # (S, R, A)
-    rise = np.where(seen, value[:, :, 1] - value[:, :, 0], 0.0)
+    visible = (shown > 0.95).all(2)  # (S, R, A)
+    rise = np.where(visible, value[:, :, 1] - value[:, :, 0], 0.0)
     sides = []
     for side in (slice(None, len(SIDE_ANGLES)), slice(len(SIDE_ANGLES), None)):
-        count = seen[..., side].sum(-1)
+        count = visible[..., side].sum(-1)
         sides.append(np.where(count >= FEWEST_ANGLES, rise[..., side].sum(-1) / np.maximum(count, 1), 0.0))
     score = np.maximum(np.minimum(*sides).max(0), 0.0) / (high - low)
     return LimbusView(eye, RADII * expected, score.astype(np.float64))

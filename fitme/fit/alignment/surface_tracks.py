@@ -153,8 +153,8 @@ class SurfacePoints:
 
 def shared_only(views: Sequence[TrackView], fewest: int) -> list[TrackView]:
     """The views without tracks that fewer than `fewest` of them have."""
-    seen = np.bincount(np.concatenate([view.index for view in views]))
-    kept = [seen[view.index] >= fewest for view in views]
+    view_counts = np.bincount(np.concatenate([view.index for view in views]))
+    kept = [view_counts[view.index] >= fewest for view in views]
     return [
         TrackView(view.index[keep], view.pixels[keep], view.whitening[keep])
         for view, keep in zip(views, kept, strict=True)

@@ -208,8 +208,8 @@ class ReflectanceFit:
                 index, targets[index], scene, maps, self._model, embedder, self._backend, settings
             )
             locality = self._locality(generator, latent)
-            unseen = _specular_distance(maps, pivot)
-            loss = total + texture_loss + settings.locality_weight * locality + settings.specular_weight * unseen
+            specular = _specular_distance(maps, pivot)
+            loss = total + texture_loss + settings.locality_weight * locality + settings.specular_weight * specular
             loss.backward()  # type: ignore[no-untyped-call]
             self._adam_states["tuning"].step(groups)
             self._step += 1

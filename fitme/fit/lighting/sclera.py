@@ -139,17 +139,17 @@ def sclera_color(
     """Linear colour (3,) of the sclera of both eyes in an image, as lit; None where too little of it shows, or where it
     is covered or overexposed."""
     widths = [float(np.linalg.norm(landmarks[corners[0]] - landmarks[corners[1]])) for _, corners, _ in _EYES]
-    seen = [
+    eyes = [
         _sclera_pixels(image, landmarks[list(lids)], landmarks[list(iris)], usable, width)
         for (lids, _, iris), width in zip(_EYES, widths, strict=True)
         if width > 0.0
         and width >= FARTHER_EYE * max(widths)
         and cv2.contourArea(landmarks[list(lids)]) >= NARROWEST_EYE * width**2
     ]
-    if sum(area for _, area in seen) < SMALLEST_AREA_PX:
+    if sum(area for _, area in eyes) < SMALLEST_AREA_PX:
         return None
     # The mean between two quantiles of brightness leaves out lids and catchlights.
-    colors = np.concatenate([color for color, _ in seen])
+    colors = np.concatenate([color for color, _ in eyes])
     brightness = colors @ LUMINANCE
     low, high = np.quantile(brightness, BRIGHTNESS_RANGE)
     chosen = colors[(brightness >= low) & (brightness <= high)]
@@ -232,8 +232,8 @@ def _sclera_pixels(
     radius = np.linalg.norm(iris[1:] - iris[0], axis=1).mean()
     beside = np.linalg.norm(places - iris[0], axis=-1) > LIMBUS_GROWTH * radius
     pixels = places - np.array([left + 0.5, top + 0.5], np.float32)
-    seen = cv2.remap(usable[window], pixels[..., 0], pixels[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    chosen = (inside > 0) & beside & (seen > LEAST_USABLE)
+    weight = cv2.remap(usable[window], pixels[..., 0], pixels[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    chosen = (inside > 0) & beside & (weight > LEAST_USABLE)
     color = cv2.remap(bytes_to_linear(image[window]), pixels[..., 0], pixels[..., 1], cv2.INTER_LINEAR)
     return np.asarray(color[chosen], np.float64), float(chosen.sum()) / scale**2
 

@@ -38,7 +38,7 @@ class ExpressionView:
 def albedo_correctives(
     table: TexelTable,
     maps: Float32Array,  # (N, 3) linear
-    fused: Float32Array,  # (N, 3) linear
+    baked: Float32Array,  # (N, 3) linear
     views: Sequence[ExpressionView],
     gram: torch.Tensor,
     settings: FusionSettings,
@@ -46,7 +46,7 @@ def albedo_correctives(
     """Correctives of the frames whose expressions differ most; None without frames.
 
     :param maps: diffuse albedo at the table's texels, to which the correctives are added.
-    :param fused: fused albedo, the fallback where a frame itself has little weight.
+    :param baked: diffuse albedo of all keyframes, the fallback where a frame itself has little weight.
     :param gram: (52, 52) m^2, see `fitme.fit.texture.expression_distance`.
     """
     if not views:
@@ -59,7 +59,7 @@ def albedo_correctives(
     for change, index in zip(changes, chosen, strict=True):
         albedo, weight = views[index].view_albedo.over(len(table.rows))
         confidence = weight / (weight + settings.confident_weight * sharpest)
-        change[:] = (fused + confidence[:, None] * (albedo - fused) - maps)[expressive]
+        change[:] = (baked + confidence[:, None] * (albedo - baked) - maps)[expressive]
     mixing = principal_mixing(changes, MOST_MAPS)
     deltas = []
     for mixed in np.tensordot(mixing.T, changes, 1):  # (E, 3)

@@ -28,7 +28,7 @@ class TexelViews:
         self.table: TexelTable = texel_table(model, resolution)
         self._behind_lips = self.table.within(BEHIND_LIPS)
 
-    def see(
+    def observe(
         self,
         estimate: KeyframeEstimate,
         identity: Float32Array,

@@ -59,14 +59,14 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     identity = 0.7 * torch.randn(model.identity_count, generator=torch.Generator().manual_seed(5))
     person = Avatar(identity, painted_maps(model), 1.2, Stage.SKIN)
 
-    def picture(index: int) -> np.ndarray:
+    def frame(index: int) -> np.ndarray:
         phase = 2.0 * math.pi * index / FRAMES
         expression = {"jawOpen": 0.3 * max(0.0, math.sin(2.0 * phase)), "mouthSmileLeft": 0.2, "mouthSmileRight": 0.2}
         pose = portrait_pose(math.radians(25.0) * math.sin(phase), math.radians(4.0))
         return draw_portrait(person, model, expression, pose, portrait_light(0.3, 0.4), SIDE_PX)
 
     path = tmp_path_factory.mktemp("clip") / "head.mp4"
-    write_mp4(map(picture, range(FRAMES)), 10, path)
+    write_mp4(map(frame, range(FRAMES)), 10, path)
     return path
 
 
@@ -111,7 +111,7 @@ def test_the_folder_contains_all_documented_files(folder: Path):
     assert "099.obj" not in names, "an earlier fit's files must go"
     for mesh in meshes:
         triple = [np.asarray(Image.open(folder / f"{mesh.stem}_{kind}.png")) for kind in ("input", "render", "mask")]
-        assert [picture.shape for picture in triple] == [
+        assert [image.shape for image in triple] == [
             (SIDE_PX, SIDE_PX, 3),
             (SIDE_PX, SIDE_PX, 3),
             (SIDE_PX, SIDE_PX),
@@ -210,7 +210,7 @@ def expression_frames(store: Path) -> list[str]:
     with SessionStore(store) as opened:
         state = opened.read()
     assert state is not None
-    return [picture.key for picture in state.expression_frames]
+    return [frame.key for frame in state.expression_frames]
 
 
 def test_a_session_is_continued(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

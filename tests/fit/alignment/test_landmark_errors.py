@@ -73,8 +73,8 @@ def test_spreads_grow_with_the_turn(yaw: float, pitch: float) -> None:
 def test_the_scale_of_a_face_seen_from_afar_is_found(scale: float, shift: float, yaw: float) -> None:
     places = load_default_errors().places
     rotation = Rotation.from_euler("y", yaw).as_matrix()
-    seen = scale * places @ rotation[:2].T * (1.0, -1.0) + shift
-    assert pixels_per_metre(places, seen, rotation) == pytest.approx(scale)
+    pixels = scale * places @ rotation[:2].T * (1.0, -1.0) + shift
+    assert pixels_per_metre(places, pixels, rotation) == pytest.approx(scale)
 
 
 def test_what_is_saved_is_loaded_again(errors: LandmarkErrors, tmp_path: Path) -> None:

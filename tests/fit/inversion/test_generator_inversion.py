@@ -39,7 +39,7 @@ def information_of(generator: ReflectanceGenerator, weight: float = 1.0) -> Text
 def test_coarse_inversion_comes_closer(generator: ReflectanceGenerator, model: MorphableModel) -> None:
     fit = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS)
     texture = information_of(generator)
-    skin = open_mouth(model, CONFIG.resolution).outside  # Behind the lips, unseen maps are dark.
+    skin = open_mouth(model, CONFIG.resolution).outside  # Behind the lips, maps of unobserved texels are dark.
 
     def away() -> torch.Tensor:
         return (skin * (linear_to_srgb(fit.maps().diffuse) - texture.encoded)).abs().mean()
@@ -99,13 +99,13 @@ def test_inversion_starts_from_the_encoders_guess_and_stays_near(
     fit.invert_coarsely(texture, 0)
     assert fit.w_plus is not None
     np.testing.assert_array_equal(fit.w_plus, guess)
-    # Nothing seen: what is expected of an unseen face stays.
-    unseen = information_of(generator, weight=0.0)
+    # Without observations the encoder's prediction stays.
+    unobserved = information_of(generator, weight=0.0)
     blind = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS, lambda _: encoder)
-    blind.invert_coarsely(unseen, 5)
+    blind.invert_coarsely(unobserved, 5)
     assert blind.w_plus is not None
     np.testing.assert_allclose(
-        blind.w_plus, encoder.encode(unseen.encoded, unseen.weight, delighted=True)[0].numpy(), atol=1e-3
+        blind.w_plus, encoder.encode(unobserved.encoded, unobserved.weight, delighted=True)[0].numpy(), atol=1e-3
     )
     # A latent that is known already is not guessed again.
     warm = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS, lambda _: encoder)

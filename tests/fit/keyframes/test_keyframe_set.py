@@ -44,8 +44,8 @@ def test_adding_and_subtracting_a_view_leaves_the_sums(table: TexelTable) -> Non
     sums.add(table, extra, SETTINGS.detail_power, SETTINGS.band_sigma)
     assert not np.allclose(sums.albedo(), before.albedo())
     sums.add(table, extra, SETTINGS.detail_power, SETTINGS.band_sigma, sign=-1.0)
-    seen = before.weight > 1e-3
-    np.testing.assert_allclose(sums.albedo()[seen], before.albedo()[seen], atol=1e-5)
+    observed = before.weight > 1e-3
+    np.testing.assert_allclose(sums.albedo()[observed], before.albedo()[observed], atol=1e-5)
 
 
 def test_sums_are_empty_after_all_are_reactivated(table: TexelTable) -> None:

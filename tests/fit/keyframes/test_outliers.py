@@ -34,12 +34,12 @@ def test_the_worst_is_dropped_and_ordinary_spread_kept() -> None:
 
 def test_disagreement_is_bounded_for_each_texel_and_needs_something_shared() -> None:
     expected = np.full((200, 3), 0.3, np.float32)
-    seen = expected.copy()
+    observed = expected.copy()
     weight = np.ones(200, np.float32)
-    assert disagreement(expected, seen, weight) == pytest.approx(0.0, abs=1e-6)
-    seen[:20] = 1.0
-    assert disagreement(expected, seen, weight) == pytest.approx(0.025, abs=1e-3)
-    assert np.isnan(disagreement(expected, seen, 0.01 * weight))
+    assert disagreement(expected, observed, weight) == pytest.approx(0.0, abs=1e-6)
+    observed[:20] = 1.0
+    assert disagreement(expected, observed, weight) == pytest.approx(0.025, abs=1e-3)
+    assert np.isnan(disagreement(expected, observed, 0.01 * weight))
 
 
 def test_another_person_is_an_outlier_among_poses_of_one_person() -> None:

@@ -55,8 +55,8 @@ def test_skin_is_no_darker_in_a_brighter_image(face: Array, factor: float) -> No
 
 
 def test_a_brighter_image_is_part_skin_and_part_light() -> None:
-    seen = (0.6 * SKIN_TONES).astype(np.float32)
-    lighter = np.log(expected_skin_albedo(1.3 * seen, SETTINGS) / expected_skin_albedo(seen, SETTINGS)).mean()
+    color = (0.6 * SKIN_TONES).astype(np.float32)
+    lighter = np.log(expected_skin_albedo(1.3 * color, SETTINGS) / expected_skin_albedo(color, SETTINGS)).mean()
     assert 0.3 < lighter / np.log(1.3) < 0.8
 
 
@@ -75,8 +75,8 @@ def test_redder_skin_of_the_same_brightness_is_darker() -> None:
 
 def test_the_specular_term_of_dark_skin_is_not_taken_for_albedo() -> None:
     dark = SKIN_TONES[-2]
-    seen = ((dark + SPECULAR_REFLECTION * SKIN_SPECULAR) * SETTINGS.mean_shading).astype(np.float32)
-    matt, specular_too = (expected_skin_albedo(seen, SETTINGS, specular) for specular in (0.0, SKIN_SPECULAR))
+    color = ((dark + SPECULAR_REFLECTION * SKIN_SPECULAR) * SETTINGS.mean_shading).astype(np.float32)
+    matt, specular_too = (expected_skin_albedo(color, SETTINGS, specular) for specular in (0.0, SKIN_SPECULAR))
     assert specular_too[2] / specular_too[0] < 0.96 * matt[2] / matt[0]
     np.testing.assert_allclose(specular_too, dark, rtol=0.35)
 
@@ -84,10 +84,10 @@ def test_the_specular_term_of_dark_skin_is_not_taken_for_albedo() -> None:
 def test_hue_and_exposure_together_tell_more_than_exposure_alone() -> None:
     draw = np.random.default_rng(0)
     skin = people(2000, draw)
-    seen = imaged(skin, draw)
-    found = expected_skin_albedo(seen.astype(np.float32), SETTINGS)
+    color = imaged(skin, draw)
+    found = expected_skin_albedo(color.astype(np.float32), SETTINGS)
     by_exposure = expected_skin_albedo(
-        np.repeat(np.exp(np.log(seen).mean(1, keepdims=True)), 3, 1).astype(np.float32),
+        np.repeat(np.exp(np.log(color).mean(1, keepdims=True)), 3, 1).astype(np.float32),
         AlbedoScaleSettings(tint_log_sigma=5.0),
     )
     error, plain = (np.abs(np.log(values / skin))[:, 1].mean() for values in (found, by_exposure))

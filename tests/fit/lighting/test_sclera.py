@@ -109,11 +109,11 @@ def test_an_observation_without_information_changes_nothing() -> None:
 @given(st.floats(0.3, 3.0))
 def test_exposure_makes_no_difference_to_the_ratio(factor: float) -> None:
     face = np.float32(factor) * SKIN
-    seen = observe_light([observation()], SKIN)
+    reference = observe_light([observation()], SKIN)
     exposed = observe_light([observation(np.float32(factor) * WHITE, face)], face)
-    assert seen is not None
+    assert reference is not None
     assert exposed is not None
-    np.testing.assert_allclose(exposed.log_shading - np.log(factor), seen.log_shading, atol=1e-5)
+    np.testing.assert_allclose(exposed.log_shading - np.log(factor), reference.log_shading, atol=1e-5)
 
 
 @given(st.floats(1.05, 2.0), st.integers(0, len(SKIN_TONES) - 1))
@@ -212,9 +212,11 @@ def test_skin_albedo_is_better_with_the_eyes_than_without() -> None:
         expected = log_reflection(SURROUNDINGS, skin[None])[0, 0] + np.log(light)
         person = draw.multivariate_normal(np.zeros(3), own)
         missed = person + draw.multivariate_normal(np.zeros(3), STATISTICS.view_covariance, views)
-        seen = [observation(np.exp(expected + off).astype(np.float32), face) for off in missed]
+        observations = [observation(np.exp(expected + off).astype(np.float32), face) for off in missed]
         truth = np.log(skin)
-        with_eyes.append(np.log(expected_skin_albedo(face, SETTINGS, observation=observe_light(seen, face))) - truth)
+        with_eyes.append(
+            np.log(expected_skin_albedo(face, SETTINGS, observation=observe_light(observations, face))) - truth
+        )
         without.append(np.log(expected_skin_albedo(face, SETTINGS)) - truth)
     error, plain = (np.abs(np.array(values)[:, 1]).mean() for values in (with_eyes, without))
     assert error < 0.75 * plain
@@ -223,12 +225,12 @@ def test_skin_albedo_is_better_with_the_eyes_than_without() -> None:
 
 def test_synthetic_heads_look_as_predicted_within_the_shipped_covariances(model: MorphableModel) -> None:
     """People on whom the statistics were not measured, rendered and found by MediaPipe."""
-    seen = ScleraRenderer(model, load_default_generator()).errors(first=91_000, people=2)
-    missed = seen.error - STATISTICS.log_bias - STATISTICS.shading_slope * seen.shading[:, None]
+    errors = ScleraRenderer(model, load_default_generator()).errors(first=91_000, people=2)
+    missed = errors.error - STATISTICS.log_bias - STATISTICS.shading_slope * errors.shading[:, None]
     spread = np.sqrt(
-        covariance_growth(seen.shading)[:, None] * np.diag(STATISTICS.people_covariance + STATISTICS.view_covariance)
+        covariance_growth(errors.shading)[:, None] * np.diag(STATISTICS.people_covariance + STATISTICS.view_covariance)
     )
-    assert len(seen.person) >= 5
+    assert len(errors.person) >= 5
     assert ((np.abs(missed) / spread).mean(0) < 1.5).all()
     assert (np.abs(missed) / spread).max() < 5.0
 

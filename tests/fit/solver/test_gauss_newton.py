@@ -1,4 +1,4 @@
-"""The joint solver: exact Jacobians, exact recovery, priors that hold where nothing is seen."""
+"""The joint solver: exact Jacobians, exact recovery, priors without observations."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def perturbed(estimate: JointEstimate) -> JointEstimate:
     )
 
 
-def seen(target: PointTargets, estimate: JointEstimate) -> list[PointTargets]:
+def projected(target: PointTargets, estimate: JointEstimate) -> list[PointTargets]:
     return [
         PointTargets(target.points, reprojection_errors(target, estimate, k), target.sigma_px * 0.01, target.camera)
         for k in range(len(estimate.rotations))
@@ -65,7 +65,7 @@ def seen(target: PointTargets, estimate: JointEstimate) -> list[PointTargets]:
 
 def test_recovers_exact_observations(basis: MeshBasis, model: MorphableModel) -> None:
     expected = truth(model)
-    targets = seen(observed(basis, model), expected)
+    targets = projected(observed(basis, model), expected)
     settings = SolverSettings(iterations=30, identity_weight=1e-4, expression_sigma=10.0, robust_scale=1e6)
     found = solve_jointly(targets, perturbed(expected), settings, FreeParameters(focal=False))
     for k, target in enumerate(targets):
@@ -110,7 +110,7 @@ def test_jacobian_matches_finite_differences(basis: MeshBasis, model: MorphableM
 def test_a_joint_step_is_that_of_the_dense_system(basis: MeshBasis, model: MorphableModel) -> None:
     """One undamped iteration against bounded least squares over all unknowns at once."""
     expected = truth(model)
-    targets = seen(observed(basis, model), expected)
+    targets = projected(observed(basis, model), expected)
     start = perturbed(expected)
     settings = SolverSettings(iterations=1, damping=0.0)
     shared = np.arange(model.identity_count + 1)
@@ -149,7 +149,7 @@ def test_what_is_not_free_stays(basis: MeshBasis, model: MorphableModel) -> None
     start = perturbed(expected)
     start.expressions[:, GAZE] = 0.25
     only_pose = FreeParameters(identity=False, focal=False, expression=False)
-    found = solve_jointly(seen(observed(basis, model), expected), start, SolverSettings(), only_pose)
+    found = solve_jointly(projected(observed(basis, model), expected), start, SolverSettings(), only_pose)
     assert np.array_equal(found.identity, start.identity)
     assert found.focal == start.focal
     assert np.array_equal(found.expressions, start.expressions)
@@ -161,7 +161,7 @@ def test_expressions_stay_within_bounds_and_gaze_alone(basis: MeshBasis, model: 
     expected.expressions[1, expression_index("jawOpen")] = 1.6
     start = perturbed(expected)
     start.expressions[:, GAZE] = 0.25
-    found = solve_jointly(seen(observed(basis, model), expected), start, SolverSettings(iterations=15))
+    found = solve_jointly(projected(observed(basis, model), expected), start, SolverSettings(iterations=15))
     assert found.expressions.min() >= 0.0
     assert found.expressions.max() <= 1.0
     assert (found.expressions[:, GAZE] == 0.25).all()
@@ -169,7 +169,7 @@ def test_expressions_stay_within_bounds_and_gaze_alone(basis: MeshBasis, model: 
 
 def test_strong_prior_keeps_the_mean_face(basis: MeshBasis, model: MorphableModel) -> None:
     expected = truth(model)
-    targets = seen(observed(basis, model), expected)
+    targets = projected(observed(basis, model), expected)
     weak = solve_jointly(targets, perturbed(expected), SolverSettings(identity_weight=1e-2))
     strong = solve_jointly(targets, perturbed(expected), SolverSettings(identity_weight=1e9))
     assert np.linalg.norm(strong.identity) < 1e-2 < np.linalg.norm(weak.identity)
@@ -177,7 +177,7 @@ def test_strong_prior_keeps_the_mean_face(basis: MeshBasis, model: MorphableMode
 
 def test_outliers_do_not_move_the_solution(basis: MeshBasis, model: MorphableModel) -> None:
     expected = truth(model)
-    clean = seen(observed(basis, model), expected)
+    clean = projected(observed(basis, model), expected)
     spoilt = []
     for target in clean:
         pixels = target.pixels.copy()

@@ -52,7 +52,9 @@ def person(model: MorphableModel, seed: int, yaws: tuple[float, ...] = YAWS) -> 
     return JointEstimate(FOCAL, identity, rotations, translations, np.full((len(yaws), 52), 0.1))
 
 
-def seen(points: Tracks, estimate: JointEstimate, displacements: Array, noise_px: float, seed: int) -> list[TrackView]:
+def projected(
+    points: Tracks, estimate: JointEstimate, displacements: Array, noise_px: float, seed: int
+) -> list[TrackView]:
     """Every keyframe shows a random half of the points, displaced and noisy."""
     g = np.random.default_rng(seed)
     moved = replace(points.points, mean=points.points.mean + (points.tangents @ displacements[..., None])[..., 0])
@@ -102,7 +104,7 @@ def test_step_is_that_of_the_dense_system(
     if errors:
         loads = [g.normal(size=(60, 2, count)) for count in (model.identity_count, 2, 3)]
         landmark_targets = [replace(a, errors=PointErrors(*loads, a.sigma_px)) for a in landmark_targets]
-    views = seen(few, estimate, g.normal(0.0, SIGMA_M, (12, 2)), 1.0, 4)
+    views = projected(few, estimate, g.normal(0.0, SIGMA_M, (12, 2)), 1.0, 4)
     views = [replace(view, whitening=view.whitening @ np.array([[1.0, 0.3], [0.0, 0.5]])) for view in views]
     settings = SolverSettings(robust_scale=1e8)
     count = model.identity_count + 1
@@ -174,7 +176,7 @@ def test_finds_shape_that_landmarks_get_wrong(
     true = person(model, seed)
     landmark_targets = landmarks(model, basis, true, 0.004, seed)
     displacements = np.random.default_rng(seed).normal(0.0, 0.002, (len(tracks.tangents), 2))
-    views = seen(tracks, true, displacements, 0.4, seed)
+    views = projected(tracks, true, displacements, 0.4, seed)
     start = replace(true, identity=0.0 * true.identity, expressions=0.0 * true.expressions)
     by_landmarks = solve_jointly(landmark_targets, start, SolverSettings())
     information = TrackProblem(tracks, views, landmark_targets, SolverSettings(), SIGMA_M).information(by_landmarks)

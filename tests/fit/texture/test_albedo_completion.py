@@ -1,4 +1,4 @@
-"""Tone that spreads from what was seen to what was not."""
+"""Albedo completion: colour ratios spread from observed to unobserved texels."""
 
 import numpy as np
 import pytest
@@ -21,30 +21,30 @@ def table() -> TexelTable:
 
 
 def gaps(table: TexelTable) -> np.ndarray:
-    """(N, 1) what is seen of the skin: all but stripes of four texels."""
+    """(N, 1) observed share: 1 on the skin but for stripes of four texels."""
     skin = table.region == Region.SKIN
     return (skin & (table.columns % 16 >= 4)).astype(np.float32)[:, None]
 
 
 @settings(max_examples=10, deadline=None)
 @given(factor=st.floats(0.3, 2.0), level=st.floats(0.1, 0.45))
-def test_gaps_take_the_tone_beside_them(table: TexelTable, factor: float, level: float) -> None:
+def test_gaps_are_filled_from_neighbouring_texels(table: TexelTable, factor: float, level: float) -> None:
     share = gaps(table)
     pattern = 1.0 + 0.2 * np.sin(table.rows / 3.0)[:, None]
     expected = np.asarray(level * pattern * np.ones((1, 3)), np.float32)
-    seen = np.where(share > 0.0, factor * (expected + 0.01) - 0.01, 0.0).astype(np.float32)
-    found = complete_albedo(table, expected, ObservedAlbedo(seen, share, np.ones_like(share)))
+    observed = np.where(share > 0.0, factor * (expected + 0.01) - 0.01, 0.0).astype(np.float32)
+    found = complete_albedo(table, expected, ObservedAlbedo(observed, share, np.ones_like(share)))
     hidden = (share[:, 0] == 0.0) & (table.region == Region.SKIN)
     wanted = np.clip(factor * (expected + 0.01) - 0.01, 0.0, 1.0)
     assert np.median(np.abs(found[hidden] - wanted[hidden])) < 1e-3  # with its own pattern
     assert np.abs(found[hidden] - expected[hidden]).max() > 0.05 * abs(factor - 1.0) * level
 
 
-def test_regions_keep_their_tones_apart(table: TexelTable) -> None:
+def test_regions_are_completed_separately(table: TexelTable) -> None:
     share = (table.region == Region.SKIN).astype(np.float32)[:, None]
     expected = np.full((len(table.rows), 3), 0.4, np.float32)
-    seen = np.where(share > 0.0, 0.2, 0.0).astype(np.float32) * np.ones((1, 3), np.float32)
-    found = complete_albedo(table, expected, ObservedAlbedo(seen, share, np.ones_like(share)))
+    observed = np.where(share > 0.0, 0.2, 0.0).astype(np.float32) * np.ones((1, 3), np.float32)
+    found = complete_albedo(table, expected, ObservedAlbedo(observed, share, np.ones_like(share)))
     for region in (Region.EYES, Region.TEETH, Region.MOUTH_INTERIOR):
         assert np.allclose(found[table.region == region], 0.4, atol=1e-6)
     assert np.median(found[table.region == Region.LIPS]) < 0.3
@@ -59,7 +59,7 @@ def test_bright_teeth_do_not_light_the_depth_of_a_mouth(table: TexelTable) -> No
     np.testing.assert_allclose(found[inside], expected[inside])
 
 
-def test_nothing_seen_changes_nothing(table: TexelTable) -> None:
+def test_without_observations_nothing_changes(table: TexelTable) -> None:
     expected = np.random.default_rng(0).uniform(0.1, 0.8, (len(table.rows), 3)).astype(np.float32)
     nothing = np.zeros((len(table.rows), 1), np.float32)
     assert np.allclose(
@@ -67,8 +67,8 @@ def test_nothing_seen_changes_nothing(table: TexelTable) -> None:
     )
 
 
-def seen_from_the_front(table: TexelTable, forehead: np.ndarray) -> ObservedAlbedo:
-    """The middle of the face and of the neck as skin, and the middle of the scalp and the forehead as given."""
+def observed_from_the_front(table: TexelTable, forehead: np.ndarray) -> ObservedAlbedo:
+    """Observed albedo of the middle of face and neck, skin, and of the middle of scalp and forehead, `forehead`."""
     middle = np.abs(table.columns - RESOLUTION / 2) < 0.25 * RESOLUTION
     known = np.isin(table.region, [int(region) for region in (Region.SKIN, Region.LIPS, Region.NECK, Region.SCALP)])
     upper = (table.region == Region.SCALP) | (table.rows < 0.15 * RESOLUTION)
@@ -78,40 +78,40 @@ def seen_from_the_front(table: TexelTable, forehead: np.ndarray) -> ObservedAlbe
     return ObservedAlbedo(albedo, share, skin_probability)
 
 
-def test_ears_and_neck_are_bare_though_hair_was_expected(table: TexelTable) -> None:
-    seen = seen_from_the_front(table, HAIR)
+def test_ears_and_neck_are_skin_though_hair_was_expected(table: TexelTable) -> None:
+    observed = observed_from_the_front(table, HAIR)
     strands = 1.0 + 0.4 * np.sin(table.columns)[:, None]
-    expected = np.where(seen.share > 0.0, SKIN, HAIR * strands).astype(np.float32)
-    found = complete_albedo(table, expected, seen)
+    expected = np.where(observed.share > 0.0, SKIN, HAIR * strands).astype(np.float32)
+    found = complete_albedo(table, expected, observed)
     for region in (Region.EARS, Region.NECK):
         middle = found[table.region == region]
         np.testing.assert_allclose(np.median(middle, 0), SKIN, rtol=0.08)
-    unseen_scalp = (table.region == Region.SCALP) & (seen.share[:, 0] == 0.0)
-    assert np.median(found[unseen_scalp], 0).max() < 2.0 * HAIR.max()
+    hidden_scalp = (table.region == Region.SCALP) & (observed.share[:, 0] == 0.0)
+    assert np.median(found[hidden_scalp], 0).max() < 2.0 * HAIR.max()
 
 
-def test_beards_are_not_shaved(table: TexelTable) -> None:
-    """What was seen at the jaw is as dark as hair: so may be what was not."""
-    seen = seen_from_the_front(table, HAIR)
+def test_beards_are_kept(table: TexelTable) -> None:
+    """Hidden texels of a jaw that is as dark as hair may be as dark."""
+    observed = observed_from_the_front(table, HAIR)
     jaw = (table.region == Region.SKIN) & (table.rows > 0.5 * RESOLUTION)
     bearded = ObservedAlbedo(
-        np.where(jaw[:, None], HAIR * seen.share, seen.albedo).astype(np.float32),
-        seen.share,
-        np.where(jaw[:, None], 0.0, seen.skin_probability).astype(np.float32),
+        np.where(jaw[:, None], HAIR * observed.share, observed.albedo).astype(np.float32),
+        observed.share,
+        np.where(jaw[:, None], 0.0, observed.skin_probability).astype(np.float32),
     )
     expected = np.tile(HAIR, (len(jaw), 1))
-    hidden = jaw & (seen.share[:, 0] == 0.0)
+    hidden = jaw & (observed.share[:, 0] == 0.0)
     assert np.median(complete_albedo(table, expected, bearded)[hidden]) < 0.1
-    assert np.median(complete_albedo(table, expected, seen)[hidden]) > 0.15
+    assert np.median(complete_albedo(table, expected, observed)[hidden]) > 0.15
 
 
 @settings(max_examples=6, deadline=None)
 @given(level=st.floats(0.05, 0.7))
-def test_hair_has_one_tone(table: TexelTable, level: float) -> None:
-    """A scalp that was seen in part has that tone everywhere, whatever was expected."""
+def test_hair_has_one_albedo_scale(table: TexelTable, level: float) -> None:
+    """A partly observed scalp has the observed albedo everywhere, whatever was expected."""
     hair = np.array([level, 0.8 * level, 0.5 * level], np.float32)
-    seen = seen_from_the_front(table, hair)
+    observed = observed_from_the_front(table, hair)
     expected = np.full((len(table.rows), 3), 0.2, np.float32)
     scalp = table.region == Region.SCALP
-    found = complete_albedo(table, expected, seen)[scalp]
+    found = complete_albedo(table, expected, observed)[scalp]
     np.testing.assert_allclose(np.median(found, 0), hair, rtol=0.05)

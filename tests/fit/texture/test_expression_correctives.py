@@ -1,4 +1,4 @@
-"""Correctives of the albedo from what single keyframes show."""
+"""Extraction of albedo correctives from single frames."""
 
 import numpy as np
 import numpy.typing as npt
@@ -25,15 +25,15 @@ def faces(*names: str) -> npt.NDArray[np.float32]:
     return rows
 
 
-def seen(
+def view_of(
     index: npt.NDArray[np.number], albedo: npt.NDArray[np.number], weight: float, expression: npt.NDArray[np.float32]
 ) -> ExpressionView:
-    """Texels (M,) as one picture shows them."""
+    """View of the texels (M,) by one frame."""
     weights = np.full(len(index), weight, np.float16)
     return ExpressionView(ViewAlbedo(index.astype(np.int32), albedo.astype(np.float16), weights), expression, 1.0)
 
 
-def test_each_expression_gets_back_what_its_keyframe_showed(model: MorphableModel) -> None:
+def test_each_expression_recovers_the_albedo_of_its_frame(model: MorphableModel) -> None:
     table = texel_table(model, RESOLUTION)
     count = len(table.rows)
     skin = np.flatnonzero(table.region == Region.SKIN)
@@ -44,7 +44,7 @@ def test_each_expression_gets_back_what_its_keyframe_showed(model: MorphableMode
     halves = [skin[: 2 * len(skin) // 3], skin[len(skin) // 3 :]]
     expressions = faces("mouthSmileLeft", "browInnerUp")
     views = [
-        seen(half, albedo[half], 5.0, expression)
+        view_of(half, albedo[half], 5.0, expression)
         for half, albedo, expression in zip(halves, own, expressions, strict=True)
     ]
     found = albedo_correctives(table, fused, fused, views, expression_gram(model), SETTINGS)
@@ -63,7 +63,7 @@ def test_hair_ears_and_neck_stay(model: MorphableModel) -> None:
     table = texel_table(model, RESOLUTION)
     count = len(table.rows)
     views = [
-        seen(np.arange(count), np.full((count, 3), level), 1.0, expression)
+        view_of(np.arange(count), np.full((count, 3), level), 1.0, expression)
         for level, expression in zip((0.2, 0.6), faces("jawOpen", "mouthPucker"), strict=True)
     ]
     fused = np.full((count, 3), 0.4, np.float32)
@@ -75,7 +75,7 @@ def test_hair_ears_and_neck_stay(model: MorphableModel) -> None:
     assert (np.abs(texels[:, table.region == Region.LIPS]) > 0.1).all()
 
 
-def test_changes_are_kept_as_well_as_so_few_maps_can() -> None:
+def test_mixing_is_the_best_approximation_of_its_rank() -> None:
     """The reference is the singular value decomposition; a stride hardly costs anything where neighbours are alike."""
     g = np.random.default_rng(2)
     smooth = np.repeat(g.normal(size=(9, 400, 3)), GRAM_STRIDE, axis=1).astype(np.float32)  # (M, N, 3)
@@ -96,7 +96,7 @@ def test_a_mouth_interior_of_a_single_frame_is_a_corrective(model: MorphableMode
     fused = np.where((table.region == Region.TEETH)[:, None], 0.8, maps).astype(np.float32)
     (expression,) = faces("jawOpen")
     lips = np.flatnonzero(table.region == Region.LIPS)
-    one = seen(lips, np.full((len(lips), 3), 0.2), 1e3, expression)
+    one = view_of(lips, np.full((len(lips), 3), 0.2), 1e3, expression)
     found = albedo_correctives(table, maps, fused, [one], expression_gram(model), SETTINGS)
     assert found is not None
     diffuse = torch.from_numpy(table.to_filled_map(maps))[None]
@@ -107,7 +107,7 @@ def test_a_mouth_interior_of_a_single_frame_is_a_corrective(model: MorphableMode
     np.testing.assert_allclose(far, maps, atol=0.05)
 
 
-def test_nothing_changes_without_pictures(model: MorphableModel) -> None:
+def test_no_correctives_without_frames(model: MorphableModel) -> None:
     table = texel_table(model, 16)
     nothing = np.zeros((len(table.rows), 3), np.float32)
     assert albedo_correctives(table, nothing, nothing, [], expression_gram(model), SETTINGS) is None

@@ -1,4 +1,4 @@
-"""How different expressions are, and the choice of those that differ most."""
+"""Distances of expressions, and farthest-point sampling of expressions."""
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ def test_distances_are_those_of_the_face_s_vertices(model: MorphableModel, gram:
     assert displacements(faces("jawOpen"), faces("jawOpen")[0], gram) == 0.0
 
 
-def test_an_open_jaw_is_farther_from_rest_than_a_raised_brow(gram: npt.NDArray[np.float64]) -> None:
+def test_an_open_jaw_is_farther_from_neutral_than_a_raised_brow(gram: npt.NDArray[np.float64]) -> None:
     brow, jaw = displacements(faces("browInnerUp", "jawOpen"), np.zeros(EXPRESSION_COUNT), gram)
     assert 0.0002 < brow < jaw < 0.02
 

@@ -1,4 +1,4 @@
-"""From pictures to albedo: visibility, fusion, dense matches, baking."""
+"""Texture fusion: visibility, fusion, dense matches, baking."""
 
 from collections.abc import Callable
 
@@ -42,35 +42,35 @@ def views(model: MorphableModel) -> TexelViews:
     return TexelViews(model, select_backend("cpu"), RESOLUTION)
 
 
-def see(
+def observe(
     views: TexelViews, keyframe: Keyframe, yaw_deg: float, light: Light, identity: torch.Tensor, jaw: float = 0.0
 ) -> TexelObservation:
     usable = np.ones(keyframe.image.shape[:2], np.float32)
     camera = keyframe.observation.camera
     known = estimate(yaw_deg, light)
     known.expression[expression_index("jawOpen")] = jaw
-    return views.see(known, identity.numpy(), FOCAL, camera, keyframe.image, usable)
+    return views.observe(known, identity.numpy(), FOCAL, camera, keyframe.image, usable)
 
 
 def fuse(
     views: TexelViews,
-    seen: list[TexelObservation],
+    observations: list[TexelObservation],
     prior: np.ndarray,
     specular: np.ndarray,
     *,
     sharpness: list[float] | None = None,
     scleras: list[np.ndarray | None] | None = None,
 ) -> FusedTexture:
-    count = len(seen)
-    columns = zip(seen, sharpness or [1.0] * count, scleras or [None] * count, strict=True)
+    count = len(observations)
+    columns = zip(observations, sharpness or [1.0] * count, scleras or [None] * count, strict=True)
     fusion = TextureFusion(views.table, prior, specular, FusionSettings(), LightSettings())
     return fusion.fuse([FusionView(*view) for view in columns])
 
 
-def test_hidden_and_averted_texels_weigh_nothing(
+def test_hidden_and_averted_texels_have_no_weight(
     views: TexelViews, photograph: Callable[..., Keyframe], light: Light, identity: torch.Tensor
 ) -> None:
-    view = see(views, photograph("a", 50.0), 50.0, light, identity)
+    view = observe(views, photograph("a", 50.0), 50.0, light, identity)
     facing = (view.normals * view.toward_viewer).sum(-1)
     assert (view.weight[facing < 0.1] == 0.0).all()
     ears = views.table.region == Region.EARS
@@ -80,12 +80,12 @@ def test_hidden_and_averted_texels_weigh_nothing(
     assert max(shares) > 10.0 * min(shares)
 
 
-def test_behind_lips_that_are_shut_nothing_is_learnt(
+def test_texels_behind_shut_lips_have_little_weight(
     views: TexelViews, photograph: Callable[..., Keyframe], light: Light, identity: torch.Tensor
 ) -> None:
     behind = np.isin(views.table.region, [int(region) for region in BEHIND_LIPS])
     shut, opened = (
-        see(views, photograph("a", 0.0, jaw), 0.0, light, identity, jaw).weight[behind].sum() for jaw in (0.0, 0.3)
+        observe(views, photograph("a", 0.0, jaw), 0.0, light, identity, jaw).weight[behind].sum() for jaw in (0.0, 0.3)
     )
     assert shut < 0.02 * opened
 
@@ -98,15 +98,17 @@ def test_fusion_recovers_albedo_up_to_scale(
     skin: ReflectanceMaps,
 ) -> None:
     yaws = (-30.0, 0.0, 30.0)
-    seen = [see(views, photograph(str(yaw), yaw), yaw, light, identity) for yaw in yaws]
+    observations = [observe(views, photograph(str(yaw), yaw), yaw, light, identity) for yaw in yaws]
     expected = views.at_texels(skin.diffuse)
     prior = np.tile(np.array([[0.4, 0.3, 0.25]], np.float32), (len(expected), 1))
     specular = np.full((len(expected), 1), 0.5, np.float32)
-    fused = fuse(views, seen, prior, specular)
+    fused = fuse(views, observations, prior, specular)
     face = (fused.confidence > 0.6) & (views.table.region == Region.SKIN)
     scale = np.median(fused.albedo[face] / expected[face])
     error = np.abs(fused.albedo[face] / scale - expected[face]).mean()
-    unlit = np.abs(seen[1].color[face] / np.median(seen[1].color[face] / expected[face]) - expected[face]).mean()
+    unlit = np.abs(
+        observations[1].color[face] / np.median(observations[1].color[face] / expected[face]) - expected[face]
+    ).mean()
     assert error < 0.03
     assert error < 0.7 * unlit
     assert max(fused.errors) < 0.02
@@ -116,23 +118,23 @@ def test_fusion_recovers_albedo_up_to_scale(
 
 def test_a_shadow_that_no_light_explains_leaves_dark_skin_its_hue(views: TexelViews) -> None:
     count = len(views.table.rows)
-    skin, sheen = np.array([0.132, 0.055, 0.031], np.float32), np.float32(0.02)
+    skin, reflected = np.array([0.132, 0.055, 0.031], np.float32), np.float32(0.02)
     draw = np.random.default_rng(0)
     normals = draw.normal(size=(count, 3)) * 0.4 + [0.0, 0.0, 1.0]
     normals = (normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32)
     toward = np.tile(np.array([[0.0, 0.0, 1.0]], np.float32), (count, 1))
     shadowed = (views.table.rows // 8 + views.table.columns // 8) % 6 == 0
-    color = 0.6 * (skin + sheen) * np.where(shadowed, 0.35, 1.0)[:, None].astype(np.float32)
-    seen = [TexelObservation(color, np.ones(count, np.float32), normals, toward)]
+    color = 0.6 * (skin + reflected) * np.where(shadowed, 0.35, 1.0)[:, None].astype(np.float32)
+    observations = [TexelObservation(color, np.ones(count, np.float32), normals, toward)]
     prior = np.tile(np.array([[0.4, 0.3, 0.25]], np.float32), (count, 1))
     specular = np.full((count, 1), 0.54, np.float32)
-    fused = fuse(views, seen, prior, specular)
+    fused = fuse(views, observations, prior, specular)
     face = (views.table.region == Region.SKIN) & (views.table.occlusion[:, 0] == 1.0)
     hue = [np.median(fused.albedo[face & there, 2] / fused.albedo[face & there, 0]) for there in (shadowed, ~shadowed)]
     assert hue[0] > 0.85 * hue[1]
 
 
-def test_what_other_skin_reddens_in_the_shade_is_not_red(views: TexelViews) -> None:
+def test_interreflections_do_not_redden_the_albedo(views: TexelViews) -> None:
     count = len(views.table.rows)
     draw = np.random.default_rng(0)
     normals = draw.normal(size=(count, 3)) * [0.7, 0.3, 0.3] + [0.0, 0.0, 1.0]
@@ -142,10 +144,10 @@ def test_what_other_skin_reddens_in_the_shade_is_not_red(views: TexelViews) -> N
     shading = np.maximum(0.5 + 0.5 * normals[:, :1], 0.02)  # one lamp, on the person's left
     red = ((views.table.rows // 8 + views.table.columns // 8) % 6 == 0)[:, None]
     color = skin * shading * np.where(red, np.array([1.3, 0.9, 0.8], np.float32), 1.0)
-    seen = [TexelObservation(color.astype(np.float32), np.ones(count, np.float32), normals, toward)]
+    observations = [TexelObservation(color.astype(np.float32), np.ones(count, np.float32), normals, toward)]
     prior = np.tile(skin, (count, 1))
     matt = np.zeros((count, 1), np.float32)
-    fused = fuse(views, seen, prior, matt)
+    fused = fuse(views, observations, prior, matt)
     face = (views.table.region == Region.SKIN) & (views.table.occlusion[:, 0] == 1.0)
     redness = fused.albedo[:, 0] / fused.albedo[:, 2]
 
@@ -164,12 +166,12 @@ def test_beside_white_eyes_the_same_colour_is_darker_skin(views: TexelViews) -> 
     normals = (normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32)
     toward = np.tile(np.array([[0.0, 0.0, 1.0]], np.float32), (count, 1))
     color = np.tile(np.array([[0.2, 0.12, 0.09]], np.float32), (count, 1))
-    seen = [TexelObservation(color, np.ones(count, np.float32), normals, toward)]
+    observations = [TexelObservation(color, np.ones(count, np.float32), normals, toward)]
     specular = np.full((count, 1), 0.54, np.float32)
 
     def tone(sclera: list[float] | None) -> float:
         whites = [None if sclera is None else np.array(sclera, np.float32)]
-        fused = fuse(views, seen, 2.0 * color, specular, scleras=whites)
+        fused = fuse(views, observations, 2.0 * color, specular, scleras=whites)
         return float(np.median(fused.albedo[views.table.region == Region.SKIN]))
 
     assert tone([0.5, 0.47, 0.44]) < 0.9 * tone([0.25, 0.235, 0.22])
@@ -184,9 +186,9 @@ def test_a_sharper_view_gives_the_detail(views: TexelViews, light: Light) -> Non
     sharp = skin * (0.75 + 0.5 * checker)
     blurred = np.tile(skin, (count, 1))
     weight = np.ones(count, np.float32)
-    seen = [TexelObservation(color, weight, normals, normals) for color in (sharp, blurred)]
+    observations = [TexelObservation(color, weight, normals, normals) for color in (sharp, blurred)]
     specular = np.zeros((count, 1), np.float32)
-    fused = fuse(views, seen, blurred, specular, sharpness=[1.0, 0.3])
+    fused = fuse(views, observations, blurred, specular, sharpness=[1.0, 0.3])
     open_air = (views.table.occlusion[:, 0] == 1.0) & (views.table.region != Region.EARS)
     sides = [open_air & (checker[:, 0] == side) for side in (0, 1)]
     contrast = np.ptp([fused.albedo[side].mean() for side in sides])
@@ -229,18 +231,18 @@ def test_flow_finds_a_known_shift(
     assert whole.focal_px * offset_m / 0.45 > 2.0
 
 
-def test_baking_prefers_what_was_seen(views: TexelViews) -> None:
+def test_baking_prefers_observed_texels(views: TexelViews) -> None:
     count = len(views.table.rows)
     skin, eyes = (views.table.region == int(region) for region in (Region.SKIN, Region.EYES))
     confidence = np.where(skin, np.linspace(0.0, 1.0, count), 0.0).astype(np.float32)
-    albedo, bare = np.full((count, 3), 0.2, np.float32), np.ones((count, 1), np.float32)
-    texture = FusedTexture(albedo, albedo, albedo, bare, confidence, (), ())
+    albedo, skin_probability = np.full((count, 3), 0.2, np.float32), np.ones((count, 1), np.float32)
+    texture = FusedTexture(albedo, albedo, albedo, skin_probability, confidence, (), ())
     generated = ReflectanceMaps.constant((0.6, 0.6, 0.6), 0.4, 32)
     maps = bake(views.table, texture, generated, inverted=True)
     values = views.table.from_map(maps.diffuse[0].numpy())[:, 0]
     np.testing.assert_allclose(values[confidence > FULL_CONFIDENCE], 0.2, atol=1e-5)
     np.testing.assert_allclose(values[eyes], 0.6, atol=1e-5)
-    # Between them, the generator's in the tone of what was seen beside it.
+    # Between them, the generator's, scaled to the observed texels beside it.
     hardly = skin & (confidence > 0.1) & (confidence < 0.3)
     assert np.median(values[hardly]) < 0.25
     assert maps.specular.shape == (1, RESOLUTION, RESOLUTION, 1)
@@ -248,15 +250,15 @@ def test_baking_prefers_what_was_seen(views: TexelViews) -> None:
     np.testing.assert_allclose(views.table.from_map(before.diffuse[0].numpy()), 0.2, atol=1e-6)
 
 
-def test_an_unseen_side_is_like_the_other(views: TexelViews) -> None:
-    """With its pattern, which no generator knows, and in its own tone where that is seen beside it."""
+def test_an_unobserved_side_mirrors_the_other(views: TexelViews) -> None:
+    """With the other side's pattern, and its own albedo scale beside observed texels."""
     table = views.table
     mirrored = table.mirrored(table.mirrored(table.columns[:, None].astype(np.float32)))[:, 0]
     np.testing.assert_array_equal(mirrored, table.columns)
     left, skin = table.columns < RESOLUTION // 2, table.within((Region.SKIN,))
     stripes = np.where(table.rows // 8 % 2, 0.1, 0.4).astype(np.float32)[:, None] * np.ones(3, np.float32)
-    bare, confidence = np.ones((len(left), 1), np.float32), left.astype(np.float32)
-    texture = FusedTexture(stripes, stripes, stripes, bare, confidence, (), ())
+    skin_probability, confidence = np.ones((len(left), 1), np.float32), left.astype(np.float32)
+    texture = FusedTexture(stripes, stripes, stripes, skin_probability, confidence, (), ())
     maps = bake(table, texture, ReflectanceMaps.constant((0.3,) * 3, 0.4, 32), inverted=True)
     values = table.from_map(maps.diffuse[0].numpy())
     np.testing.assert_allclose(values[left], stripes[left], atol=1e-6)
@@ -265,29 +267,29 @@ def test_an_unseen_side_is_like_the_other(views: TexelViews) -> None:
     assert np.percentile(ratio, 75) < 0.05
 
 
-def test_hair_over_a_forehead_loses_the_shine_of_skin(views: TexelViews) -> None:
-    """By the share that is missing of the skin's light; all else keeps its shine."""
+def test_hair_over_a_forehead_loses_the_specular_albedo_of_skin(views: TexelViews) -> None:
+    """By the ratio of its albedo to the skin's; all other texels keep theirs."""
     table = views.table
     count = len(table.rows)
     skin = table.region == int(Region.SKIN)
     forehead = skin & (table.rows < np.median(table.rows[skin]) - 0.1 * RESOLUTION)
-    everywhere, bare = np.full((count, 3), 0.4, np.float32), np.ones((count, 1), np.float32)
-    seen = np.where(forehead[:, None], 0.04, everywhere).astype(np.float32)
-    texture = FusedTexture(seen, seen, everywhere, bare, np.ones(count, np.float32), (), ())
+    everywhere, skin_probability = np.full((count, 3), 0.4, np.float32), np.ones((count, 1), np.float32)
+    albedo = np.where(forehead[:, None], 0.04, everywhere).astype(np.float32)
+    texture = FusedTexture(albedo, albedo, everywhere, skin_probability, np.ones(count, np.float32), (), ())
     maps = bake(views.table, texture, ReflectanceMaps.constant((0.4,) * 3, 0.5, 32), inverted=True)
     specular = table.from_map(maps.specular[0].numpy())[:, 0]
     assert 0.05 < np.median(specular[forehead]) < 0.08
     assert np.median(specular[skin & ~forehead]) == pytest.approx(0.5, abs=0.01)
     np.testing.assert_allclose(specular[~np.isin(table.region, [int(region) for region in HAIR_COVERED_REGIONS])], 0.5)
-    brighter = FusedTexture(2.0 * seen, 2.0 * seen, seen, bare, np.ones(count, np.float32), (), ())
+    brighter = FusedTexture(2.0 * albedo, 2.0 * albedo, albedo, skin_probability, np.ones(count, np.float32), (), ())
     shining = bake(views.table, brighter, ReflectanceMaps.constant((0.4,) * 3, 0.5, 32), inverted=True)
     np.testing.assert_allclose(shining.specular.numpy(), 0.5, atol=1e-6)
 
 
-def test_a_bare_mouth_is_the_generators(views: TexelViews) -> None:
+def test_the_generated_mouth_replaces_the_observed_one(views: TexelViews) -> None:
     table = views.table
-    seen, bare = np.full((len(table.rows), 3), 0.2, np.float32), np.ones((len(table.rows), 1), np.float32)
-    texture = FusedTexture(seen, seen, seen, bare, bare[:, 0], (), ())
+    albedo, skin_probability = np.full((len(table.rows), 3), 0.2, np.float32), np.ones((len(table.rows), 1), np.float32)
+    texture = FusedTexture(albedo, albedo, albedo, skin_probability, skin_probability[:, 0], (), ())
     generated = ReflectanceMaps.constant((0.6, 0.6, 0.6), 0.4, 32)
     maps = bake(table, texture, generated, inverted=True)
     completed = table.from_map(with_generated_mouth(table, maps, generated).diffuse[0].numpy())

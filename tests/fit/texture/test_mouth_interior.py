@@ -1,4 +1,4 @@
-"""What shows of a mouth before any picture has shown it."""
+"""Shading of the mouth's interior before any frame has shown it."""
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ def test_teeth_end_in_the_dark_and_nothing_is_mirrored_there() -> None:
     assert (rim > 0.5).sum() > 100
 
 
-def test_what_hangs_behind_teeth_is_lit_like_them() -> None:
+def test_surfaces_behind_teeth_are_occluded_like_them() -> None:
     model = load_default_model()
     both = teeth_and_adjacent(model)
     assert both[model.vertex_mask(Region.TEETH)].all()

@@ -1,4 +1,4 @@
-"""What of the pictures is bare skin."""
+"""Skin probabilities and the mask of the neck's skin."""
 
 import numpy as np
 import pytest
@@ -26,16 +26,16 @@ def everywhere(table: TexelTable, value: np.ndarray | float) -> np.ndarray:
 @settings(max_examples=20, deadline=None)
 @given(light=st.floats(0.35, 1.8), warmth=st.floats(-0.1, 0.1))
 def test_skin_in_odd_light_is_skin(table: TexelTable, light: float, warmth: float) -> None:
-    seen = everywhere(table, SKIN * light * np.exp([warmth, 0.0, -warmth]))
-    skin_probability = skin_probabilities(table, seen, everywhere(table, SKIN), everywhere(table, 1.0))
+    observed = everywhere(table, SKIN * light * np.exp([warmth, 0.0, -warmth]))
+    skin_probability = skin_probabilities(table, observed, everywhere(table, SKIN), everywhere(table, 1.0))
     assert skin_probability.min() > 0.9
 
 
 @pytest.mark.parametrize("color", [(0.02, 0.02, 0.02), (0.8, 0.8, 0.8), (0.1, 0.15, 0.4), (0.05, 0.03, 0.02)], ids=str)
-def test_collars_and_hair_are_none(table: TexelTable, color: tuple[float, float, float]) -> None:
-    seen, skin = everywhere(table, np.array(color)), everywhere(table, SKIN)
+def test_collars_and_hair_are_no_skin(table: TexelTable, color: tuple[float, float, float]) -> None:
+    observed, skin = everywhere(table, np.array(color)), everywhere(table, SKIN)
     neck = table.region == Region.NECK
-    assert skin_probabilities(table, seen, skin, everywhere(table, 1.0))[neck].max() < 0.1
+    assert skin_probabilities(table, observed, skin, everywhere(table, 1.0))[neck].max() < 0.1
 
 
 def test_a_collar_is_left_out_with_a_margin(table: TexelTable) -> None:
@@ -50,12 +50,12 @@ def test_a_collar_is_left_out_with_a_margin(table: TexelTable) -> None:
     assert (share[~neck] == 1.0).all()
 
 
-def test_what_was_not_seen_is_no_collar(table: TexelTable) -> None:
+def test_unobserved_texels_are_no_collar(table: TexelTable) -> None:
     nothing = everywhere(table, 0.0)
     assert (neck_skin_mask(table, nothing, nothing) == 1.0).all()
 
 
-def test_confidence_fades_towards_the_unneck_boundary_fade(table: TexelTable) -> None:
+def test_confidence_fades_towards_unobserved_texels(table: TexelTable) -> None:
     neck = table.region == Region.NECK
     edge = int(np.median(table.rows[neck]))
     confidence = ((table.rows > edge) | ~neck).astype(np.float32)[:, None]

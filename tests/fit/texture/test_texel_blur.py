@@ -18,14 +18,14 @@ def table() -> TexelTable:
 
 @settings(max_examples=10, deadline=None)
 @given(inside=st.floats(-2.0, 2.0), outside=st.floats(-2.0, 2.0))
-def test_nothing_bleeds_in_from_outside(table: TexelTable, inside: float, outside: float) -> None:
+def test_texels_outside_have_no_influence(table: TexelTable, inside: float, outside: float) -> None:
     skin = (table.region == Region.SKIN)[:, None]
     values = np.where(skin, inside, outside).astype(np.float32) * np.ones((1, 2), np.float32)
     found = low_pass(table, values, skin.astype(np.float32), 0.05)
     np.testing.assert_allclose(found[skin[:, 0]], inside, atol=1e-5)
 
 
-def test_patterns_go_and_slopes_stay(table: TexelTable) -> None:
+def test_patterns_are_removed_and_gradients_kept(table: TexelTable) -> None:
     slope = table.columns / 128.0
     fine = (-1.0) ** (table.columns + table.rows)
     values = (slope + 0.3 * fine).astype(np.float32)[:, None]

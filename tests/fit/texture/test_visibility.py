@@ -1,4 +1,4 @@
-"""Which pixels a fit believes."""
+"""Weights of usable pixels."""
 
 from collections.abc import Callable, Iterator
 
@@ -16,7 +16,9 @@ def visibility() -> Iterator[Visibility]:
     visibility.close()
 
 
-def test_trusts_the_face_and_nothing_far_away(visibility: Visibility, photograph: Callable[..., Keyframe]) -> None:
+def test_weights_are_one_on_the_face_and_zero_far_away(
+    visibility: Visibility, photograph: Callable[..., Keyframe]
+) -> None:
     keyframe = photograph("front")
     usable = visibility.usable_pixels(keyframe)
     assert usable.shape == keyframe.image.shape[:2]
