@@ -90,7 +90,7 @@ class PersonTracker:
         if self._given or not self._votes:
             return False
         # The distance at which the tracker separates an embedding from its reference.
-        radius = self.settings.doubt_factor * identity_embedder(self.networks).same_person_distance
+        radius = self.settings.mismatch_factor * identity_embedder(self.networks).same_person_distance
         chosen = majority([vote.embedding for vote in self._votes], radius)
         first = self._votes[min(chosen.members)].source
         if chosen.draw:

@@ -17,8 +17,8 @@ FINEST_M, REACH_SHARE = 0.0002, 0.3
 distance to the nearest known expression, so that the kernel is never empty."""
 FAR_M = 0.002
 """Displacement from the nearest known expression at which correctives fade out."""
-UNSURE = 0.15
-"""Fade at which corrective and common texture weigh alike."""
+HALF_FADE = 0.15
+"""Fade at which the weight is about half of its largest value."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,17 +39,17 @@ class AlbedoCorrectives:
         count, coefficients = self.expressions.shape
         if self.gram.shape != (coefficients, coefficients) or self.mixing.shape != (count, self.deltas.shape[0]):
             shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in vars(self).items())
-            raise ValueError(f"correctives do not go together: {shapes}")
+            raise ValueError(f"sizes of correctives do not match: {shapes}")
 
     def weights(self, expression: Tensor) -> Tensor:
         """(M,) weights in [0, 1] at an expression (52,). Their sum is 1 at a known expression, and 0 far from all."""
-        away = self.expressions - expression
-        squared = torch.einsum("mi,ij,mj->m", away, self.gram, away).clamp(min=0.0)
+        difference = self.expressions - expression
+        squared = torch.einsum("mi,ij,mj->m", difference, self.gram, difference).clamp(min=0.0)
         nearest = squared.min()
         width = FINEST_M**2 + REACH_SHARE**2 * nearest
         share = torch.softmax(-0.5 * squared / width, 0)
-        belief = torch.exp(-0.5 * nearest / FAR_M**2)
-        weights: Tensor = share * belief * (1.0 + UNSURE) / (belief + UNSURE)
+        fade = torch.exp(-0.5 * nearest / FAR_M**2)
+        weights: Tensor = share * fade * (1.0 + HALF_FADE) / (fade + HALF_FADE)
         return weights
 
     def albedo(self, diffuse: Tensor, expression: Tensor) -> Tensor:

@@ -24,8 +24,10 @@ class ModalityMaps(Generic[T]):
     """(..., H, W, 3) unit tangent-space normals: x along growing u, y along *decreasing* v (up in the layout, as glTF
     has it), z out of the surface."""
     others: Mapping[str, T] = field(default_factory=dict)
-    """(..., H, W, C) maps of all further modalities by name; one that is not given has its default everywhere.
-    ValueError for a name that the table does not have."""
+    """(..., H, W, C) maps of all further modalities by name; a missing one is its default.
+
+    :raises ValueError: for a name that is not in the table.
+    """
 
     def __post_init__(self) -> None:
         further = {modality.name: modality for modality in MODALITIES if modality.name not in CORE_NAMES}
@@ -49,12 +51,12 @@ class ModalityMaps(Generic[T]):
         return {name: maps[name] for name in MODALITIES.names}
 
     def mapped(self, function: Callable[..., T], *others: "ModalityMaps[T]") -> Self:
-        """The maps `function(modality, map, map of others[0], ...)`, modality by modality."""
+        """Maps `function(modality, map, map of others[0], ...)`, for each modality."""
         maps = [self.by_name(), *(other.by_name() for other in others)]
         return self.from_names({m.name: function(m, *(each[m.name] for each in maps)) for m in MODALITIES})
 
     def _default(self, modality: Modality) -> T:
-        """(..., H, W, C) the modality's default beside the diffuse map, of its type."""
+        """Default (..., H, W, C) of a modality, with the diffuse map's type and sizes."""
         like: Any = self.diffuse
         values: Any = np.broadcast_to(np.array(modality.default, like.dtype), (*like.shape[:-1], modality.channels))
         default: T = values

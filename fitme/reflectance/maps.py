@@ -11,7 +11,7 @@ from fitme.reflectance.map_arrays import ModalityMaps
 from fitme.reflectance.modality import Encoding, Modality
 
 GREY_ALBEDO, GREY_SPECULAR = 0.45, 0.3
-"""Linear diffuse and specular albedo of a head before its skin is known."""
+"""Linear diffuse and specular albedo of the grey head, displayed before the stage of skin."""
 GREY_RESOLUTION = 16
 """Side of the grey head's maps in texels; they are constant."""
 
@@ -22,17 +22,17 @@ class ReflectanceMaps(ModalityMaps[Tensor]):
     texel."""
 
     def one(self, index: int) -> "ReflectanceMaps":
-        """One head of the batch, as a batch of one."""
+        """Maps of one head, as a batch of one."""
         return self.mapped(lambda _, maps: maps[index : index + 1])
 
     @staticmethod
     def concatenated(parts: Sequence["ReflectanceMaps"]) -> "ReflectanceMaps":
-        """The heads of several batches as one batch."""
+        """Maps of several batches as one batch."""
         return parts[0].mapped(lambda _, *maps: torch.cat(maps), *parts[1:])
 
     @staticmethod
     def grey() -> "ReflectanceMaps":
-        """Maps (1, R, R, C) of a head whose skin is not known yet."""
+        """Maps (1, R, R, C) of the grey head."""
         return ReflectanceMaps.constant((GREY_ALBEDO,) * 3, GREY_SPECULAR, GREY_RESOLUTION)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""The table of modalities: every kind of reflectance map of a head, and what other modules have to know about it.
+"""Table of modalities: the kinds of reflectance maps of a head, with all properties that other modules depend on.
 
 Generator, maps, session store, pipe between processes, avatar file, renderers, training data and export iterate over
 `MODALITIES`. A new modality is a row of the table, and then at most these files:
@@ -9,9 +9,9 @@ Generator, maps, session store, pipe between processes, avatar file, renderers, 
 4. `configs/train_gpu.yaml`: the widths of its branch in a large generator, if they are not the row's.
 5. `fitme/render/renderer.py` (`shade_covered`), 6. `fitme/render/cpu/shading.py`, 7. `fitme/render/forward/shading.py`:
    its term of the reflected light, if it has one.
-8. `fitme/fit/texture/baking.py`: what of it keyframes show, if they show anything of it.
+8. `fitme/fit/texture/baking.py`: its observed texels, if keyframes show any.
 
-Nothing here needs torch, so that the store and the web process can import it.
+Free of torch, so that the store and the web process can import it.
 """
 
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ class Modality:
     """C of a map (..., H, W, C)."""
     encoding: Encoding
     default: tuple[float, ...]
-    """(C,) the map's value, in the colour space inside, where nothing is known of it."""
+    """(C,) value of an unknown map, in the colour space inside the program."""
     branch: tuple[int, ...] | None
     """Widths of the branch in the default generator, from twice the trunk's resolution on, doubling; None: the
     generator has no such branch."""
@@ -54,7 +54,7 @@ class Modality:
 
     def __post_init__(self) -> None:
         if len(self.default) != self.channels:
-            raise ValueError(f"{self.name}: {len(self.default)} default values do not go with {self.channels} channels")
+            raise ValueError(f"{self.name}: {len(self.default)} default values for {self.channels} channels")
 
     @property
     def raw_channels(self) -> int:
@@ -77,17 +77,17 @@ class ModalityTable:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """In order."""
+        """Names of the modalities, in order."""
         return tuple(row.name for row in self.rows)
 
     @property
     def generated(self) -> tuple[Modality, ...]:
-        """Those with a branch in the default generator, and channels in training data."""
+        """Modalities with a branch in the default generator, and channels in training data."""
         return tuple(row for row in self.rows if row.branch is not None)
 
     @property
     def shaded(self) -> tuple[Modality, ...]:
-        """Those that the renderers sample."""
+        """Modalities that the renderers sample."""
         return tuple(row for row in self.rows if row.shaded)
 
 
@@ -110,4 +110,4 @@ MODALITIES = ModalityTable(
 """Diffuse albedo, specular albedo (1 reflects 4 % at normal incidence) and normals of the skin's relief."""
 
 CORE_NAMES = ("diffuse", "specular", "normals")
-"""Modalities that the reflectance model is written in: every file, generator and head has them."""
+"""Modalities of every file, generator and head."""

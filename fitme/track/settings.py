@@ -28,7 +28,7 @@ class NetworkSettings:
 class OneEuroSettings:
     """Cutoffs of a One-Euro filter (`fitme.track.smoothing`)."""
 
-    rest_cutoff_hz: Annotated[float, Meta(gt=0.0)]
+    minimal_cutoff_hz: Annotated[float, Meta(gt=0.0)]
     """Cutoff of the low pass when the signal is constant: lower is steadier."""
     speed_gain: Annotated[float, Meta(ge=0.0)]
     """Growth of the cutoff, Hz per (unit of the signal per second): higher lags less."""
@@ -64,30 +64,30 @@ class TrackerSettings:
 
     focal: Annotated[float, Meta(gt=0.0)] = 1.1
     """Focal length over the longer side of the image, until another is set: a webcam of about 50 degrees across."""
-    several_period_s: Annotated[float, Meta(ge=0.0)] = 0.3
+    face_search_period_s: Annotated[float, Meta(ge=0.0)] = 0.3
     """Time between two searches for a second face (2 ms)."""
     occlusion_period_s: Annotated[float, Meta(ge=0.0)] = 0.4
     """Time between two searches for a hand in front of the face (10 ms)."""
     embedding_period_s: Annotated[float, Meta(ge=0.0)] = 1.0
     """Time between two identity embeddings (12 ms) of a face that matches the reference."""
-    doubt_period_s: Annotated[float, Meta(ge=0.0)] = 0.1
+    mismatch_period_s: Annotated[float, Meta(ge=0.0)] = 0.1
     """Time between two embeddings of a face that differs from the reference."""
-    doubtful_matches: Annotated[int, Meta(ge=1)] = 3
-    """Embeddings in a row that must differ from the reference before the person counts as another."""
-    doubt_factor: Annotated[float, Meta(gt=0.0)] = 1.08
+    fewest_mismatches: Annotated[int, Meta(ge=1)] = 3
+    """Embeddings in a row that must differ from the reference for the status of another person."""
+    mismatch_factor: Annotated[float, Meta(gt=0.0)] = 1.08
     """Distance, in units of the embedder's threshold, from which an embedding differs: grimaces reach the threshold."""
-    certain_factor: Annotated[float, Meta(gt=0.0)] = 1.25
+    certain_mismatch_factor: Annotated[float, Meta(gt=0.0)] = 1.25
     """Distance, in units of the embedder's threshold, from which one embedding is enough."""
-    jump: Annotated[float, Meta(gt=0.0)] = 0.5
-    """Motion between two frames, as a share of the face's size, from which the face counts as a new one."""
+    largest_motion: Annotated[float, Meta(gt=0.0)] = 0.5
+    """Motion between two frames, as a share of the face's size, beyond which the face counts as a new one."""
     iterations: Annotated[int, Meta(ge=1)] = 2
     """Gauss-Newton steps for a frame that follows another."""
     still_iterations: Annotated[int, Meta(ge=1)] = 20
     """Gauss-Newton steps for a single image or a first frame."""
     pose: PoseSettings = field(default_factory=PoseSettings)
-    rotation_smoothing: OneEuroSettings = OneEuroSettings(rest_cutoff_hz=2.0, speed_gain=8.0)
+    rotation_smoothing: OneEuroSettings = OneEuroSettings(minimal_cutoff_hz=2.0, speed_gain=8.0)
     """Filter of rotations, radians."""
-    translation_smoothing: OneEuroSettings = OneEuroSettings(rest_cutoff_hz=1.5, speed_gain=40.0)
+    translation_smoothing: OneEuroSettings = OneEuroSettings(minimal_cutoff_hz=1.5, speed_gain=40.0)
     """Filter of translations, metres."""
-    expression_smoothing: OneEuroSettings = OneEuroSettings(rest_cutoff_hz=2.5, speed_gain=1.5)
+    expression_smoothing: OneEuroSettings = OneEuroSettings(minimal_cutoff_hz=2.5, speed_gain=1.5)
     """Filter of expression coefficients."""

@@ -31,7 +31,7 @@ class OneEuroFilter:
         settings = self._settings
         speed = (value - self._value) / elapsed_s
         self._speed = self._speed + _share(np.array(settings.speed_cutoff_hz), elapsed_s) * (speed - self._speed)
-        cutoff_hz = settings.rest_cutoff_hz + settings.speed_gain * np.abs(self._speed)
+        cutoff_hz = settings.minimal_cutoff_hz + settings.speed_gain * np.abs(self._speed)
         self._value = self._value + _share(cutoff_hz, elapsed_s) * (value - self._value)
         self._time_s = time_s
         return self._value

@@ -82,11 +82,11 @@ class FrameTracker:
         if face is None:
             self._lose()
             return None
-        if self._face is not None and _motion(self._face, face) > settings.jump:
+        if self._face is not None and _motion(self._face, face) > settings.largest_motion:
             self._lose()
         if timestamp_s >= self._several_due_s:
             self._several = self._finder.several(image, face)
-            self._several_due_s = timestamp_s + settings.several_period_s
+            self._several_due_s = timestamp_s + settings.face_search_period_s
         if timestamp_s >= self._occlusion_due_s:
             self._occlusions = (self._occlusions[1], self._hands.share(image, face.landmarks))
             self._occlusion_due_s = timestamp_s + settings.occlusion_period_s
@@ -103,7 +103,7 @@ class FrameTracker:
         )
         expression = self._expression(estimate.expression.astype(np.float64), timestamp_s)
         smooth = PoseEstimate(pose, np.clip(expression, 0.0, 1.0).astype(np.float32), estimate.error)
-        other = self._mismatches >= settings.doubtful_matches
+        other = self._mismatches >= settings.fewest_mismatches
         return _observation(
             image, face, smooth, camera, max(self._occlusions), _status(self._several, other), embedding
         )
@@ -124,7 +124,7 @@ class FrameTracker:
         iterations = self._settings.still_iterations
         estimate = self._solver.solve(face.landmarks, face.depth, camera, iterations=iterations)
         several = self._finder.rivals(detections.faces)
-        other = self._distance(embedding) > self._settings.doubt_factor * self._embedder.same_person_distance
+        other = self._distance(embedding) > self._settings.mismatch_factor * self._embedder.same_person_distance
         return _observation(image, face, estimate, camera, detections.occlusion, _status(several, other), embedding)
 
     def close(self) -> None:
@@ -147,12 +147,12 @@ class FrameTracker:
             return None
         embedding = self._embedder.embed(image, face.landmarks)
         distance = self._distance(embedding) / self._embedder.same_person_distance
-        if distance <= settings.doubt_factor:
+        if distance <= settings.mismatch_factor:
             self._mismatches = 0
         else:
-            certain = distance > settings.certain_factor
-            self._mismatches = settings.doubtful_matches if certain else self._mismatches + 1
-        period_s = settings.doubt_period_s if self._mismatches else settings.embedding_period_s
+            certain = distance > settings.certain_mismatch_factor
+            self._mismatches = settings.fewest_mismatches if certain else self._mismatches + 1
+        period_s = settings.mismatch_period_s if self._mismatches else settings.embedding_period_s
         self._embedding_due_s = timestamp_s + period_s
         return embedding
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fitme.reflectance.expression_correctives import FAR_M, UNSURE, AlbedoCorrectives, with_expression
+from fitme.reflectance.expression_correctives import FAR_M, HALF_FADE, AlbedoCorrectives, with_expression
 from fitme.reflectance.maps import ReflectanceMaps
 
 COUNT = 52
@@ -54,8 +54,8 @@ def test_a_corrective_fades_with_distance(share: float) -> None:
     known = correctives([0.1])
     near, nearer = (float(known.weights(known.expressions[0] * level)[0]) for level in (share, min(1.0, share + 0.1)))
     assert nearer >= near
-    belief = math.exp(-0.5 * (AMPLITUDE_M * (1.0 - share) / FAR_M) ** 2)
-    assert near == pytest.approx((1.0 + UNSURE) * belief / (belief + UNSURE), rel=1e-3)
+    fade = math.exp(-0.5 * (AMPLITUDE_M * (1.0 - share) / FAR_M) ** 2)
+    assert near == pytest.approx((1.0 + HALF_FADE) * fade / (fade + HALF_FADE), rel=1e-3)
 
 
 def test_changes_are_mixed_from_fewer_maps() -> None:
@@ -82,5 +82,5 @@ def test_without_correctives_maps_stay() -> None:
 
 
 def test_tensors_of_different_sizes_are_refused() -> None:
-    with pytest.raises(ValueError, match="do not go together"):
+    with pytest.raises(ValueError, match="do not match"):
         AlbedoCorrectives(torch.zeros(2, COUNT), torch.eye(COUNT), torch.eye(2), torch.zeros(3, 4, 4, 3))

@@ -126,7 +126,7 @@ def test_a_hand_in_front_of_the_face_is_an_occlusion(model, shared):
 
 
 def test_smoothing_reduces_noise_and_follows_motion():
-    smooth = OneEuroFilter(OneEuroSettings(rest_cutoff_hz=1.0, speed_gain=5.0))
+    smooth = OneEuroFilter(OneEuroSettings(minimal_cutoff_hz=1.0, speed_gain=5.0))
     rng = np.random.default_rng(0)
     still = [smooth(rng.normal(0.0, 0.01, 1), index * FRAME_S)[0] for index in range(100)]
     assert np.std(still[20:]) < 0.006
@@ -136,6 +136,6 @@ def test_smoothing_reduces_noise_and_follows_motion():
 
 
 def test_a_constant_time_changes_nothing():
-    smooth = OneEuroFilter(OneEuroSettings(rest_cutoff_hz=1.0, speed_gain=5.0))
+    smooth = OneEuroFilter(OneEuroSettings(minimal_cutoff_hz=1.0, speed_gain=5.0))
     smooth(np.zeros(2), 1.0)
     assert smooth(np.ones(2), 1.0) == pytest.approx(np.zeros(2))
