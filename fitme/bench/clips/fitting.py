@@ -41,6 +41,7 @@ LARGEST_IDENTITY_SHARE, LARGEST_IDENTITY = 0.7, 0.25
 def fit() -> list[BenchmarkRow]:
     """Rows of `fitme fit` on every clip, each in its own process, compared with the baseline on the same frames; then
     of one photo and of further keyframes of the first clip."""
+    # Each clip: the fit in its own process, the baseline in this one.
     rows, gains_db, shares, distances = [], [], [], []
     for clip in clips():
         median, seconds = _fitted(clip)
@@ -55,6 +56,7 @@ def fit() -> list[BenchmarkRow]:
             BenchmarkRow(f"{clip.stem}: identity distance over the baseline's", shares[-1], "", None),
             BenchmarkRow(f"{clip.stem}: time, everything included", seconds, "s", f"<= {TIME_LIMIT_S:g}"),
         ]
+    # Targets are medians over clips.
     rows += [
         BenchmarkRow(
             "all clips: PSNR above the baseline's, median", float(np.median(gains_db)), "dB",

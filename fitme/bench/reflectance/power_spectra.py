@@ -85,6 +85,7 @@ def compare(
     """Medians over the heads of `seeds`, painted at `resolution`, and over the windows of a region, compared with the
     subject's. Frequencies above the Nyquist limit of either are left out of both, bands with their middle above it
     entirely. Raises InputError where a map of the subject is missing or of another size."""
+    # Patches of both sides; captured windows have texels of several sizes.
     captured = captured_patches(reference_folder)
     synthetic: dict[str, list[SkinPatch]] = {region: [] for region in SYNTHETIC_WINDOWS}
     for seed in seeds:
@@ -93,6 +94,7 @@ def compare(
     spectra: list[SpectrumRatio] = []
     statistics: list[Statistic] = []
     for region in SYNTHETIC_WINDOWS:
+        # Only frequencies that every patch of the region can represent are compared.
         limits = nyquist_per_mm([*synthetic[region], *captured[region]])
         ours, theirs = (
             np.median([patch.powers(limits) for patch in group[region]], axis=0) for group in (synthetic, captured)
@@ -124,6 +126,7 @@ def _level(patches: list[SkinPatch], name: str) -> float:
 
 
 def _synthetic_patches(seed: int, resolution: int) -> dict[str, list[SkinPatch]]:
+    """Patches of one synthetic head per region, with the mean texel size of each window."""
     skin, texel_geometry = synthesize_skin(seed, resolution), default_texel_geometry(resolution)
     patches: dict[str, list[SkinPatch]] = {}
     for region, windows in SYNTHETIC_WINDOWS.items():

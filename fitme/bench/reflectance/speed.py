@@ -16,6 +16,7 @@ FORWARD_TARGET, BOTH_TARGET = "<= 60", "<= 200"
 def speed_rows(generator: ReflectanceGenerator) -> list[BenchmarkRow]:
     """Rows of wall-clock time at the full resolution, batch of one, float32, `THREADS` threads: the median, and the
     fastest pass, which other load on the machine affects less."""
+    # A fixed number of threads makes machines comparable; it is restored at the end.
     before = torch.get_num_threads()
     torch.set_num_threads(THREADS)
     start = generator.broadcast(generator.mean_w[None]).detach()

@@ -29,9 +29,9 @@ class Similarity:
 
     scale: float
     rotation: Float64Array
-    """(3, 3)."""
+    """(3, 3) rotation matrix."""
     translation: Float64Array
-    """(3,)."""
+    """(3,) metres."""
 
     def apply(self, points: Float64Array) -> Float64Array:
         """Transformed points (N, 3)."""
@@ -148,9 +148,11 @@ def score_shape(
     rigid, free = (
         align_to_mesh(scan, vertices, triangles, allowed, pairs, free_scale=scale) for scale in (False, True)
     )
+    # Distances and normals at the true scale, from scan to surface.
     moved = rigid.apply(scan)
     place = nearest_on_mesh(moved, vertices, triangles, allowed)
     distance = np.linalg.norm(place.points(vertices, triangles) - moved, axis=1)
+    # With free scale, distances are divided by it, back to the scan's millimetres.
     scaled = free.apply(scan)
     nearest = nearest_on_mesh(scaled, vertices, triangles, allowed).points(vertices, triangles)
     normal = place.points(vertex_normals, triangles)

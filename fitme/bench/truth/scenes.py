@@ -122,6 +122,7 @@ class TruthRenderer:
         return np.asarray(weight * moving + (1.0 - weight) * still)
 
     def _scene(self, vertices: Float64Array, light: LightScript | UnseenLight, camera: Camera) -> dict[str, Any]:
+        """Mitsuba's description of posed vertices (N, 3), view space, under a light."""
         scene: dict[str, Any] = {
             "type": "scene",
             "integrator": {"type": "path", "max_depth": PATH_DEPTH},
@@ -156,6 +157,7 @@ class TruthRenderer:
         return mesh
 
     def _sensor(self, camera: Camera) -> dict[str, Any]:
+        """Pinhole camera at the origin, with its principal point in the centre."""
         return {
             "type": "perspective",
             "fov": float(np.degrees(2.0 * np.arctan(camera.width / (2.0 * camera.focal_px)))),
@@ -167,6 +169,7 @@ class TruthRenderer:
         }
 
     def _materials(self, skin: Skin) -> Mapping[Material, Any]:
+        """BRDFs by material: textures for skin and eyes, constants for the others."""
         subject = self._subject
         hair = hair_color(subject.attributes.hair_eumelanin, subject.attributes.hair_pheomelanin)
         hair = (1.0 - subject.attributes.hair_gray) * hair + subject.attributes.hair_gray * 0.4
@@ -194,6 +197,7 @@ class TruthRenderer:
         return self._mi.load_dict({"type": "twosided", "bsdf": kinds})
 
     def _lights(self, light: LightScript, vertices: Float64Array) -> Iterator[tuple[str, Any]]:
+        """Environment map and area lights, placed around the head, by name."""
         head = vertices[self._scans.landmarks].mean(0)
         transform = self._mi.ScalarTransform4f
         yield "room", {"type": "envmap", "bitmap": self._mi.Bitmap(room_radiance(light))}
@@ -211,6 +215,7 @@ class TruthRenderer:
             )
 
     def _unseen(self, light: UnseenLight) -> dict[str, Any]:
+        """Unseen light in radiometric units: irradiance is pi times `Light`'s convention."""
         return {
             "room": {"type": "constant", "radiance": {"type": "rgb", "value": [light.ambient] * 3}},
             "key": {

@@ -30,6 +30,7 @@ def write_sheet(folder: Path, number: int, frames: int, fitter: IncrementalFitte
     model = load_default_model()
     truth = load_truth(folder, number, frames)
     head, avatar = FittedHead(fitter), fitter.avatar()
+    # One row per relit frame in which the tracker finds the face.
     tiles: list[list[UInt8Array]] = []
     for frame in (int(frame) for frame in truth.relit):
         observed = [s for _, s in PersonTracker(model).tracked_frames(gather([frame_file(folder, number, frame)]))]
@@ -51,6 +52,7 @@ def write_sheet(folder: Path, number: int, frames: int, fitter: IncrementalFitte
         ]
         window = _window(observation.landmarks, image.shape[0], image.shape[1])
         tiles.append([_tile(image[window]) for image in images])
+    # The last row: geometry alone in grey, the avatar under two lights, both albedos.
     grey = ReflectanceMaps.grey()
     straight = portrait_pose(0.0)
     portraits = [

@@ -135,9 +135,11 @@ def subject(number: int, frames: int = 16) -> Subject:
     identity = g.standard_normal(IDENTITY_COMPONENTS)
     while (np.abs(identity) > IDENTITY_LIMIT).any():
         identity = np.where(np.abs(identity) > IDENTITY_LIMIT, g.standard_normal(IDENTITY_COMPONENTS), identity)
+    # Distance follows from the focal length and the width of the face in the frame.
     focal = float(g.uniform(*FOCAL_RANGE)) * WIDTH
     camera = Camera.centered(focal, WIDTH, HEIGHT)
     distance = focal * FACE_WIDTH_M / float(g.uniform(*FACE_SIDE_RANGE_PX))
+    # Some subjects have three lights; their frames cycle through them.
     changing = number % CHANGING_LIGHT_EVERY == CHANGING_LIGHT_EVERY - 1
     first = list(LightKind)[int(g.integers(len(LightKind)))]
     others = [kind for kind in LightKind if kind is not first]
@@ -180,11 +182,13 @@ def _iris_radius_m(number: int) -> float:
 
 
 def _cloth_color(g: np.random.Generator) -> tuple[float, float, float]:
+    """Draw a linear albedo of cloth."""
     color = g.uniform(0.02, 0.35) * np.exp(g.normal(0.0, 0.4, 3))
     return float(color[0]), float(color[1]), float(color[2])
 
 
 def _frame(index: int, distance_m: float, lights: int, g: np.random.Generator) -> FrameScript:
+    """Draw a frame: the first is frontal, the first two have no expression, every second one is held out."""
     yaw = _YAW_SHARES[index % len(_YAW_SHARES)] * LARGEST_YAW_DEG + g.normal(0.0, 1.5) * (index > 0)
     pitch = float(np.clip(g.normal(0.0, 0.45), -1.0, 1.0)) * LARGEST_PITCH_DEG * (index > 0)
     roll = float(np.clip(g.normal(0.0, 0.4), -1.0, 1.0)) * LARGEST_ROLL_DEG * (index > 0)

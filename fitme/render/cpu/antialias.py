@@ -39,6 +39,7 @@ def mark_silhouettes(positions: Floats, triangles: Int32Array, opposite: Int32Ar
         x0, y0 = positions[i0, 0] / w0, positions[i0, 1] / w0
         x1, y1 = positions[i1, 0] / w1, positions[i1, 1] / w1
         x2, y2 = positions[i2, 0] / w2, positions[i2, 1] / w2
+        # Signed area on the screen: its sign is the side of each edge on which the triangle lies.
         own = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
         flag = 0
         for corner in range(3):
@@ -46,6 +47,7 @@ def mark_silhouettes(positions: Floats, triangles: Int32Array, opposite: Int32Ar
             if far == NO_VERTEX:
                 flag |= 1 << corner
                 continue
+            # The neighbour on the same side of their common edge folds back behind the triangle, or in front of it.
             w = float(positions[far, 3])
             x, y = positions[far, 0] / w, positions[far, 1] / w
             if corner == 0:
@@ -144,6 +146,7 @@ def pair_crossing(
     first, second = int(rast[row, column, 3]) - 1, int(rast[next_row, next_column, 3]) - 1
     if first == second:
         return -1, 0, True, 0.0
+    # The nearer triangle of the pair owns the silhouette; the background is behind everything.
     forward = second < 0 or (first >= 0 and rast[row, column, 2] < rast[next_row, next_column, 2])
     face = first if forward else second
     flag = flags[face]
@@ -182,6 +185,7 @@ def antialias_image(
                 face, _, forward, distance = pair_crossing(rast, positions, triangles, flags, row, column, vertical)
                 if face < 0:
                     continue
+                # A crossing beyond the midpoint covers part of the other pixel, one before it uncovers part of its own.
                 alpha = 0.5 - min(max(distance, 0.0), 1.0)
                 if not forward:
                     alpha = -alpha
@@ -203,6 +207,7 @@ def _antialias_image_backward(
     grad_color: Floats,
     grad_positions: Floats,
 ) -> None:
+    """Backward pass of `antialias_image`; adds to `grad_color` (H, W, C) and `grad_positions` (V, 4)."""
     height, width, channels = color.shape
     for row in range(height):
         for column in range(width):
@@ -220,6 +225,7 @@ def _antialias_image_backward(
                 if not forward:
                     alpha = -alpha
                 target_row, target_column = (row, column) if alpha > 0.0 else (next_row, next_column)
+                # Colours first: the blend is linear in both, and alpha's gradient is their weighted difference.
                 grad_alpha = 0.0
                 for c in range(channels):
                     g = grad_out[target_row, target_column, c]

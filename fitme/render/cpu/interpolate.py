@@ -12,6 +12,7 @@ from fitme.render.cpu.rasterize import Floats
 
 @kernel
 def _interpolate(attributes: Floats, rast: Floats, triangles: Int32Array, out: Floats) -> None:
+    """Write attributes (B|1, V, C) at each covered pixel of `rast` (B, H, W, 4) into `out` (B, H, W, C)."""
     shared = attributes.shape[0] == 1
     batch, height, width, channels = out.shape
     for item in range(batch):
@@ -37,6 +38,7 @@ def _interpolate_backward(
     grad_attributes: Floats,
     grad_rast: Floats,
 ) -> None:
+    """Backward pass of `_interpolate`; adds to `grad_attributes`, writes u and v of `grad_rast`."""
     shared = attributes.shape[0] == 1
     batch, height, width, channels = grad_out.shape
     for item in range(batch):
@@ -50,6 +52,7 @@ def _interpolate_backward(
                 u, v = rast[item, row, column, 0], rast[item, row, column, 1]
                 rest = 1 - u - v
                 i0, i1, i2 = triangles[face, 0], triangles[face, 1], triangles[face, 2]
+                # The third weight is 1 - u - v, so gradients of u and v are differences to the third corner.
                 grad_u = u * 0
                 grad_v = u * 0
                 for c in range(channels):

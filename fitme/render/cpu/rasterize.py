@@ -109,6 +109,7 @@ def _rasterize_batch(positions: Floats, triangles: Int32Array, rast: Floats) -> 
 def _rasterize_backward(
     positions: Floats, triangles: Int32Array, rast: Floats, grad_rast: Floats, grad_positions: Floats
 ) -> None:
+    """Backward pass of `rasterize`: adds the gradient of u and v to `grad_positions` (B, V, 4)."""
     batch, height, width = rast.shape[0], rast.shape[1], rast.shape[2]
     for item in range(batch):
         p = positions[item]
@@ -122,6 +123,7 @@ def _rasterize_backward(
                 grad_u, grad_v = float(grad_rast[item, row, column, 0]), float(grad_rast[item, row, column, 1])
                 if grad_u == 0.0 and grad_v == 0.0:
                     continue
+                # Edge functions at the pixel, as cross products of the corners relative to it.
                 x = (column + 0.5) * 2.0 / width - 1.0
                 i0, i1, i2 = triangles[face, 0], triangles[face, 1], triangles[face, 2]
                 x0, y0 = p[i0, 0] - x * p[i0, 3], p[i0, 1] - y * p[i0, 3]
@@ -131,8 +133,10 @@ def _rasterize_backward(
                 total = e0 + e1 + e2
                 if total == 0.0:
                     continue
+                # u = e0 / total and v = e1 / total, so the normalisation has a part common to all three.
                 shared = (grad_u * e0 + grad_v * e1) / total
                 g0, g1, g2 = (grad_u - shared) / total, (grad_v - shared) / total, -shared / total
+                # Back through the cross products; w enters by x - X w and y - Y w.
                 gx0, gy0 = g2 * y1 - g1 * y2, g1 * x2 - g2 * x1
                 gx1, gy1 = g0 * y2 - g2 * y0, g2 * x0 - g0 * x2
                 gx2, gy2 = g1 * y0 - g0 * y1, g0 * x1 - g1 * x0

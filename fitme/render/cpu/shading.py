@@ -51,11 +51,13 @@ def _unit_backward(gradient: Vector, unit: Vector, inverse_length: float) -> Vec
 
 @relaxed_kernel
 def _vector(values: Floats, first: int) -> Vector:
+    """Three consecutive values as a vector in double precision."""
     return float(values[first]), float(values[first + 1]), float(values[first + 2])
 
 
 @relaxed_kernel
 def _add(values: Floats, first: int, vector: Vector) -> None:
+    """Add a vector to three consecutive values."""
     values[first] += vector[0]
     values[first + 1] += vector[1]
     values[first + 2] += vector[2]
@@ -63,6 +65,7 @@ def _add(values: Floats, first: int, vector: Vector) -> None:
 
 @relaxed_kernel
 def _sh(sh: Floats, channel: int, n: Vector) -> float:
+    """Irradiance / pi at a unit normal, not clamped, from coefficients (9, 3)."""
     y, z, x, xy, yz, zonal, xz, sectoral = sh_polynomials(n)
     value: float = (
         SH_BAND_0 * sh[0, channel]
@@ -129,12 +132,14 @@ def _shade(
             n = scaled(n, inverse_length(n, SMALLEST_SQUARE))
             visible = float(here[6])
             soft = n
+            # Specular term and normal map are left out together, where only the diffuse term is wanted.
             if glossy:
                 along, mapped = _vector(tangents[row, column], 0), _vector(texels[row, column], 4)
                 sign = -1.0 if tangents[row, column, 3] < 0.0 else 1.0
                 r, soft = mapped_normals(n, along, sign, mapped, DIFFUSE_NORMAL_SHARE, SMALLEST_SQUARE)
                 v = scaled(_vector(here, 3), -1.0)
                 v = scaled(v, inverse_length(v, SMALLEST_SQUARE))
+                # Ambient light in the mirror direction, by Fresnel reflectance.
                 facing = dot(r, v)
                 mirror = mirrored(r, v, facing)
                 reflectance, _ = _ambient_reflectance(facing)
@@ -143,6 +148,7 @@ def _shade(
                 for c in range(3):
                     ambient = reflectance * max(_sh(sh, c, mirror), 0.0)
                     result[3 + c] = strength * ambient
+                # Blinn-Phong lobes; exp and log replace the slower power.
                 for index in range(directions.shape[0]):
                     light = _vector(directions[index], 0)
                     cos_light = dot(r, light)
@@ -153,6 +159,7 @@ def _shade(
                     glint = scale * np.exp(exponent * np.log(cos_half)) * cos_light
                     for c in range(3):
                         result[3 + c] += strength * glint * colors[index, c]
+            # Diffuse term on the softened normal.
             for c in range(3):
                 result[c] = visible * max(_sh(sh, c, soft), 0.0)
                 result[6 + c] = n[c]

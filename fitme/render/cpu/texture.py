@@ -20,6 +20,7 @@ def texel_pair(coordinate: float, size: int) -> tuple[int, int, float]:
 
 @kernel
 def _sample(texture: Floats, uv: Floats, out: Floats) -> None:
+    """Write a texture (B|1, Ht, Wt, C), sampled at `uv` (B, H, W, 2), into `out` (B, H, W, C)."""
     shared = texture.shape[0] == 1
     texture_height, texture_width = texture.shape[1], texture.shape[2]
     batch, height, width, channels = out.shape
@@ -38,6 +39,7 @@ def _sample(texture: Floats, uv: Floats, out: Floats) -> None:
 
 @kernel
 def _sample_backward(texture: Floats, uv: Floats, grad_out: Floats, grad_texture: Floats, grad_uv: Floats) -> None:
+    """Backward pass of `_sample`; adds to `grad_texture`, writes `grad_uv`."""
     shared = texture.shape[0] == 1
     texture_height, texture_width = texture.shape[1], texture.shape[2]
     batch, height, width, channels = grad_out.shape
@@ -63,6 +65,7 @@ def _sample_backward(texture: Floats, uv: Floats, grad_out: Floats, grad_texture
                     bottom = t[r1, c1, c] - t[r1, c0, c]
                     slope_x += g * ((1.0 - fy) * top + fy * bottom)
                     slope_y += g * (t[r1, c0, c] - t[r0, c0, c] + fx * (bottom - top))
+                # Beyond the outermost texel centres the sample is constant.
                 x = uv[item, row, column, 0] * texture_width - 0.5
                 y = uv[item, row, column, 1] * texture_height - 0.5
                 if 0.0 <= x <= texture_width - 1.0:

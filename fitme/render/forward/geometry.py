@@ -36,6 +36,7 @@ def tangent_weights(uv: Tensor, uv_triangles: Tensor) -> TangentWeights:
 
 @relaxed_kernel
 def _normalize(vectors: Float32Array) -> None:
+    """Scale vectors (N, 3) to unit length in place; zero stays zero."""
     for index in range(vectors.shape[0]):
         x, y, z = vectors[index, 0], vectors[index, 1], vectors[index, 2]
         scale = np.float32(1.0) / np.sqrt(max(x * x + y * y + z * z, np.float32(_SMALLEST)))
@@ -64,9 +65,11 @@ def frame_vertices(
     tangents[:] = 0.0
     for face in range(triangles.shape[0]):
         i0, i1, i2 = triangles[face, 0], triangles[face, 1], triangles[face, 2]
+        # The cross product is the normal times twice the area, so its sum weights by area.
         ax, ay, az = view[i1, 0] - view[i0, 0], view[i1, 1] - view[i0, 1], view[i1, 2] - view[i0, 2]
         bx, by, bz = view[i2, 0] - view[i0, 0], view[i2, 1] - view[i0, 1], view[i2, 2] - view[i0, 2]
         nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        # Tangents have one sum per texture vertex, so that seams stay sharp.
         wa, wb = weights[face, 0], weights[face, 1]
         tx, ty, tz = ax * wa - bx * wb, ay * wa - by * wb, az * wa - bz * wb
         for corner in range(3):

@@ -89,6 +89,7 @@ def _texel_pair(coordinate: float, size: int) -> tuple[int, int, float]:
 
 @relaxed_kernel
 def _lobe(table: Float32Array, cosine: float) -> float:
+    """Tabulated lobe at a cosine, linearly interpolated."""
     position = min(max(cosine, _ZERO), _ONE) * _LAST_LOBE
     first = min(int(position), LOBE_STEPS - 1)
     share = position - _single(first)
@@ -249,6 +250,7 @@ def _blend_towards(
 
 @relaxed_kernel
 def _encode(level: float, encoding: UInt8Array) -> int:
+    """8-bit sRGB code of a linear value by table look-up, clamped to [0, 1]."""
     position = min(max(level, _ZERO), _ONE) * _LAST_CODE + _HALF
     code: int = encoding[int(position)]
     return code
