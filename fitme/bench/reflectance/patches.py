@@ -1,4 +1,4 @@
-"""Rectangles of skin measured by spatial frequency: power of each map per octave, and correlations between maps."""
+"""Rectangles of skin measured by spatial frequency: power of each map per octave."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,19 +37,6 @@ class SkinPatch:
         """Variance (len(MAPS), len(BANDS_PER_MM)) per map and band, summed over both slopes."""
         fields = ((self.log_diffuse,), (self.log_specular,), tuple(self.slopes))
         return np.array([sum(band_power(f, self.texel_mm, limits_per_mm) for f in group) for group in fields])
-
-    def level(self, map_name: str) -> float:
-        """Mean logarithm of an albedo, "diffuse" or "specular"."""
-        return float({"diffuse": self.log_diffuse, "specular": self.log_specular}[map_name].mean())
-
-    def correlations(self, limits_per_mm: tuple[float, float]) -> dict[tuple[str, str], float]:
-        """Correlation over all bands between the albedos and the bulge, minus the curvature of the relief."""
-        across, up = self.slopes
-        bulge = np.gradient(across, self.texel_mm[0], axis=1) - np.gradient(up, self.texel_mm[1], axis=0)
-        named = {"diffuse": self.log_diffuse, "specular": self.log_specular, "bulge": bulge}
-        spectra = {name: _banded_spectrum(field, self.texel_mm, limits_per_mm) for name, field in named.items()}
-        pairs = (("diffuse", "specular"), ("diffuse", "bulge"), ("specular", "bulge"))
-        return {(a, b): _coherence(spectra[a], spectra[b]) for a, b in pairs}
 
 
 def skin_patch(
@@ -96,18 +83,6 @@ def _spectrum(
     fy = np.fft.fftfreq(field.shape[0], texel_mm[1])[:, None]
     below_limits = (np.abs(fx) < limits_per_mm[0]) & (np.abs(fy) < limits_per_mm[1])
     return np.where(below_limits, spectrum, 0.0), np.hypot(fx, fy)
-
-
-def _banded_spectrum(
-    field: Float64Array, texel_mm: tuple[float, float], limits_per_mm: tuple[float, float]
-) -> npt.NDArray[np.complex128]:
-    spectrum, frequency = _spectrum(field, texel_mm, limits_per_mm)
-    return np.where((frequency >= BANDS_PER_MM[0][0]) & (frequency < BANDS_PER_MM[-1][1]), spectrum, 0.0)
-
-
-def _coherence(a: npt.NDArray[np.complex128], b: npt.NDArray[np.complex128]) -> float:
-    norm = np.sqrt(np.square(np.abs(a)).sum() * np.square(np.abs(b)).sum())
-    return float((a * b.conj()).real.sum() / norm) if norm > 0.0 else 0.0
 
 
 def _without_trend(field: Float64Array) -> Float64Array:

@@ -4,7 +4,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fitme.bench.reflectance.power_spectra import MAPS, SpectrumRatio, spectra_rows
+from fitme.bench.reflectance.patches import MAPS
+from fitme.bench.reflectance.power_spectra import SpectrumRatio, power_ratios
 from fitme.bench.rows import BenchmarkRow
 
 REFERENCE_VARIABLE = "FITME_REFERENCE_SUBJECT"
@@ -22,7 +23,7 @@ def reference_rows(progress: Callable[[str], None]) -> list[BenchmarkRow]:
     if not folder.is_dir():
         progress(f"spectra: left out, no captured subject in {folder}; name its folder in {REFERENCE_VARIABLE}")
         return []
-    ratios = spectra_rows(folder)
+    ratios = power_ratios(folder)
     for one in ratios:
         low, high = one.band_per_mm
         progress(f"  {one.region}, {one.map_name}, {low:g} to {high:g} per mm: {one.ratio:.2f}")
