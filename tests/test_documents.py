@@ -11,6 +11,8 @@ import pytest
 import typer.main
 
 from fitme.cli import COMMAND_GROUP, build_app
+from fitme.fit.work_queue import Task
+from fitme.stage import Stage
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -19,7 +21,8 @@ DOCUMENTS = [
     ROOT / "fitme" / "reflectance" / "weights" / "MODEL_CARD.md",
     ROOT / "fitme" / "shape" / "default_model.md",
 ]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 
 PATH = re.compile(r"(?<![\w/.])(?:fitme|stream|configs|client|tests|docs)/[\w./*-]*")
 MODULE = re.compile(r"(?<![\w/.-])(?:fitme|stream)(?:\.\w+)+")
@@ -122,6 +125,15 @@ def test_commands_and_their_options_exist(document: Path) -> None:
 def test_targets_exist(document: Path) -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {match[1] for match in found(TARGET, document)} <= targets
+
+
+def test_architecture_shows_every_floor_task_and_stage() -> None:
+    architecture = (ROOT / "docs" / "architecture.md").read_text()
+    contracts = PYPROJECT["tool"]["importlinter"]["contracts"]
+    floors = {floor for contract in contracts for layer in contract.get("layers", ()) for floor in layer.split(" | ")}
+    words = {*floors, *(task.name for task in Task), *(f"`{stage}`" for stage in Stage)}
+    short = {word.removeprefix("fitme.") for word in words if word not in architecture}
+    assert not [word for word in sorted(short) if word not in architecture]
 
 
 def test_readme_shows_how_to_start() -> None:
