@@ -112,7 +112,7 @@ class PersonTracker:
             ((source, reason),) = self.skipped.items()
             return NoFaceError(f"{source}: {reason}; use an image that shows one face, well lit and not too small")
         return NoFaceError(
-            f"none of the {len(self.skipped)} images looked at can be used ({', '.join(reasons)}); "
+            f"none of the {len(self.skipped)} images can be used ({', '.join(reasons)}); "
             "use images that show one face, well lit and not too small"
         )
 

@@ -49,7 +49,7 @@ class SynthesisStage(nn.Module):
         super().__init__()
         self.grow = grow
         self.positions = nn.Parameter(torch.randn(positions, resolution, resolution) * POSITION_SCALE)
-        # The first convolution runs before upsampling: a quarter of the cost for the same receptive field.
+        # The first convolution runs before upsampling: a quarter of the cost for an equal receptive field.
         self.first = ModulatedConv(inputs, outputs, 3, latent_size, gain=ACTIVATION_GAIN)
         self.second = ModulatedConv(outputs, outputs, 3, latent_size, gain=ACTIVATION_GAIN)
         self.mix = PositionalMix(positions, outputs, latent_size, gain=ACTIVATION_GAIN)
@@ -291,7 +291,7 @@ def _octave(maps: Tensor) -> Tensor:
 
 
 def _accumulate(total: Tensor | None, output: Tensor) -> Tensor:
-    """Sum of skip outputs with one of the same or twice the resolution."""
+    """Skip output plus the sum of coarser ones, upsampled where its resolution is lower."""
     if total is None:
         return output
     return output + (upsample(total) if output.shape[-1] > total.shape[-1] else total)

@@ -25,7 +25,7 @@ CROP_MARGIN: Final = 0.6
 TILE_GRIDS: Final = (1, 3, 5)
 """Tiles per side, overlapping by half, tried in turn until a face is found."""
 SAME_FACE_IOU: Final = 0.3
-"""Boxes that overlap more than this are the same face."""
+"""Intersection over union above which two boxes are of one face."""
 SMALL_FACE_SHARE: Final = 0.12
 """A face narrower than this share of a video's longer side is tracked in a window."""
 MIN_TILE_SIDE_PX: Final = 300
@@ -51,7 +51,7 @@ class Box:
 
     @property
     def side(self) -> float:
-        """Side of the square of the same area, pixels."""
+        """Side of the square of equal area, pixels."""
         return float(np.sqrt(max(self.width, 0.0) * max(self.height, 0.0)))
 
     def moved(self, left: float, top: float, scale: float) -> "Box":
@@ -75,7 +75,7 @@ class DetectedFace:
     landmarks: Float32Array
     """(478, 2) pixels."""
     depth: Float32Array
-    """(478,) relative depth in the same pixels; smaller is nearer to the camera."""
+    """(478,) relative depth, pixels; smaller is nearer to the camera."""
 
     @property
     def box(self) -> Box:

@@ -67,10 +67,10 @@ class FrameTracker:
         self._embedding_due_s = -np.inf
 
     def track(self, image: UInt8Array, timestamp_s: float) -> FaceObservation | None:
-        """Observe the next frame of a video; None if it shows nobody.
+        """Observe the next frame of a video; None without a face.
 
-        Pose and expression are smoothed over time. Occlusion is the larger of its last two checks, since a hand is now
-        and then missed; it and the status carry over between checks. Only frames on which an embedding was computed
+        Pose and expression are smoothed over time. Occlusion is the larger of its last two checks, since the detector
+        misses hands at times; occlusion and status hold between checks. Only frames on which an embedding was computed
         have one.
 
         :param image: (H, W, 3) uint8 sRGB; all frames until `reset` have one size.
@@ -78,12 +78,14 @@ class FrameTracker:
         :raises InputError: if the image has another layout.
         """
         settings = self._settings
+        # A lost face, or one that moves too far, ends smoothing and the count of mismatches.
         face = self._finder.follow(image)
         if face is None:
             self._lose()
             return None
         if self._face is not None and _motion(self._face, face) > settings.largest_motion:
             self._lose()
+        # Expensive checks run periodically; their results hold until the next.
         if timestamp_s >= self._several_due_s:
             self._several = self._finder.several(image, face)
             self._several_due_s = timestamp_s + settings.face_search_period_s
@@ -91,6 +93,7 @@ class FrameTracker:
             self._occlusions = (self._occlusions[1], self._hands.share(image, face.landmarks))
             self._occlusion_due_s = timestamp_s + settings.occlusion_period_s
         embedding = self._embed_if_due(image, face, timestamp_s)
+        # The solver starts from the unsmoothed estimate, so that smoothing adds no lag to it.
         camera = self._camera(image)
         iterations = settings.still_iterations if self._estimate is None else settings.iterations
         estimate = self._solver.solve(
@@ -109,7 +112,7 @@ class FrameTracker:
         )
 
     def analyse(self, image: UInt8Array, detections: Detections | None = None) -> FaceObservation | None:
-        """Observe a single image of any size, with every check; None if it shows nobody.
+        """Observe a single image of any size, with all checks; None without a face.
 
         :param image: (H, W, 3) uint8 sRGB.
         :param detections: faces and hands of this image, if they were searched before.

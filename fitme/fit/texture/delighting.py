@@ -1,4 +1,4 @@
-"""De-lighting of single keyframes, and the sums over keyframes that a fused texture is a ratio of.
+"""De-lighting of single keyframes, and the sums over keyframes whose ratio is a fused texture.
 
 The colour of a texel is c = a s(l) + m(l): diffuse shading s and specular term m under the light l of its keyframe,
 albedo a. The sums are additive: a marginalised keyframe stays in them exactly, at constant cost, and can be subtracted
@@ -17,13 +17,13 @@ from fitme.fit.texture.unprojection import TexelObservation, TexelTable
 from fitme.shape.regions import Region
 
 MAXIMAL_ALBEDO = 0.98
-"""No skin, tooth or eye reflects more."""
+"""Upper bound of albedos of skin, teeth and eyes."""
 SMALLEST_WEIGHT = 1e-6
 """Lower bound of summed weights and colours in denominators."""
 SMALLEST_DETAIL_WEIGHT = 1e-30
 """Lower bound of summed powers of weights in denominators."""
 IN_SHADE = 0.5
-"""Share of the median shading below which hues are trusted less: light on skin in the shade has been reflected by
+"""Share of the median shading below which hues are down-weighted: light on skin in the shade has been reflected by
 other skin before, and is redder than the estimated light."""
 
 

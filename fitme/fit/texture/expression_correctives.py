@@ -32,7 +32,7 @@ class ExpressionView:
     expression: Float32Array
     """(52,)."""
     sharpness: float
-    """Of the face in the image."""
+    """Sharpness of the face in the image."""
 
 
 def albedo_correctives(

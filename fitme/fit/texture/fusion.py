@@ -36,18 +36,18 @@ class FusionView:
 
     observation: TexelObservation
     sharpness: float
-    """Weight beside other keyframes."""
+    """Weight relative to other keyframes."""
     sclera: Float32Array | None = None
     """(3,) linear colour of the white of the eyes, see `fitme.fit.lighting.sclera`; None where it is unknown."""
 
 
 @dataclass(frozen=True)
 class MarginalizedTexture:
-    """Keyframes that are fused as they were de-lit earlier."""
+    """Sums of marginalised keyframes, de-lit earlier."""
 
     sums: BandSums
     sharpest: float
-    """Greatest sharpness among them."""
+    """Greatest sharpness of these keyframes."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class FusedTexture:
     albedo: Float32Array
     """(N, 3) linear; the expected skin where nothing was observed."""
     observed: Float32Array
-    """(N, 3) linear, from the keyframes alone, however small their weight; 0 where there is none, the expected skin
-    where something covers the neck."""
+    """(N, 3) linear, from the keyframes alone, however small their weight; 0 at unobserved texels, the expected
+    skin where the neck is covered."""
     expected: Float32Array
     """(N, 3) linear, the prior scaled to the estimated level of the skin."""
     skin_probability: Float32Array
@@ -70,9 +70,9 @@ class FusedTexture:
     errors: tuple[float, ...]
     """Root mean square over the skin, linear, between each view and its prediction from albedo and light."""
     disagreements: tuple[float, ...] = ()
-    """Of each view with all others; see `fitme.fit.keyframes.outliers`. NaN where too few texels are shared."""
+    """`fitme.fit.texture.disagreement` of each view with all others; NaN where too few texels are shared."""
     view_albedos: tuple[ViewAlbedo, ...] = ()
-    """Of each view."""
+    """De-lit albedo of each view."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ class TextureFusion:
     def fuse(self, views: Sequence[FusionView], marginalized: MarginalizedTexture | None = None) -> FusedTexture:
         """Texture of views and of `marginalized` keyframes, whose skin level is kept.
 
-        Ears count as unobserved: no landmark holds them in place, and what lies behind them would be painted on. What
-        covers the neck is replaced by expected skin.
+        Ears count as unobserved: no landmark determines their place, and background would be taken for them. Covered parts
+        of the neck are replaced by expected skin.
         """
         table, settings = self.table, self.settings
         sums = BandSums.empty(len(table.rows)) if marginalized is None else marginalized.sums.copy()
@@ -119,7 +119,7 @@ class TextureFusion:
         observed = expected + neck_skin_mask(table, skin_probability, confidence) * (observed - expected)
         confidence *= neck_boundary_fade(table, confidence)
 
-        # Where little was observed the prior stays, as much of it as the alternations would leave.
+        # Where confidence is low the prior stays, by the share that remains after all alternations.
         unobserved = (1.0 - confidence) ** (settings.rounds + 1)
         albedo = np.clip((1.0 - unobserved) * observed + unobserved * expected, 0.0, MAXIMAL_ALBEDO).astype(np.float32)
         return FusedTexture(
