@@ -90,8 +90,8 @@ class TextureFusion:
     def fuse(self, views: Sequence[FusionView], marginalized: MarginalizedTexture | None = None) -> FusedTexture:
         """Texture of views and of `marginalized` keyframes, whose skin level is kept.
 
-        Ears count as unobserved: no landmark determines their place, and background would be taken for them. Covered parts
-        of the neck are replaced by expected skin.
+        Ears count as unobserved: no landmark determines their place, so that background would be taken for them. Covered
+        parts of the neck are replaced by expected skin.
         """
         table, settings = self.table, self.settings
         sums = BandSums.empty(len(table.rows)) if marginalized is None else marginalized.sums.copy()
