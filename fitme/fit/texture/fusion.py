@@ -90,7 +90,7 @@ class TextureFusion:
     def fuse(self, views: Sequence[FusionView], marginalized: MarginalizedTexture | None = None) -> FusedTexture:
         """Texture of views and of `marginalized` keyframes, whose skin level is kept.
 
-        Ears count as unobserved: no landmark determines their place, so that background would be taken for them. Covered
+        Ears count as unobserved: no landmark determines their place, so background would be taken for them. Covered
         parts of the neck are replaced by expected skin.
         """
         table, settings = self.table, self.settings
