@@ -1,0 +1,136 @@
+"""Hair probability of each pixel of an image: by the person's mask, by the head's mesh, and by colour.
+
+Colours are compared as logarithms of linear light, in which light and shade move all channels alike: one Gaussian of
+the hair, from what lies above and around the skull, and one of the skin, from the face. Where both are alike (blond
+hair under a warm lamp), the place decides.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from fitme.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
+from fitme.shape.regions import Region
+
+PERSON_FROM = 0.6
+"""Probability of the person from which a pixel may be hair."""
+EYE_LINE = 0.5
+"""Height of the eyes above the chin over the face's height: above them there is no clothing."""
+ANY_COLOR_LOG_DENSITY = -2.1
+"""Logarithm of a density that is even over all colours, as `_log_density` leaves its constant out."""
+LEAST_SEEDS = 60
+"""Pixels above the skull from which a colour of hair can be told."""
+COLOR_FLOOR = 0.004
+"""Linear light below which logarithms end: sensors' black."""
+VARIANCE_FLOOR = 0.02
+"""Added to the variances of the logarithms: no person's hair is of one colour."""
+LARGEST_EVIDENCE = 4.0
+"""Bound of the logarithm of the likelihood ratio."""
+BESIDE_LOGIT, SCALP_LOGIT, FACE_LOGIT, INNER_LOGIT, BELOW_LOGIT = 6.0, 2.0, -2.5, -8.0, -1.5
+"""Prior log odds of hair: beside the mesh above the chin, whatever its colour; on the scalp; on skin; inside the face's
+oval; below the chin."""
+BAND_SHARE = 0.035
+"""Half the width of the band along the mask's edge in which the background may show, over the face's height."""
+BACKGROUND_LOG_SIGMA = 0.2
+"""Standard deviation of the background's logarithmic colour round its local mean."""
+EDGE_FROM = 0.3
+"""Probability of the person below which a pixel of the band is background; symmetric."""
+EDGE_SHARE = 0.01
+"""Standard deviation of the blur of the probability over the face's height."""
+
+
+@dataclass(frozen=True)
+class HeadPixels:
+    """What a fitted head covers in an image."""
+
+    region: Int64Array
+    """(H, W) the `Region` of the head's mesh, -1 where there is none."""
+    oval: BoolArray
+    """(H, W) inside of the face's oval."""
+    chin_px: float
+    """Row of the chin."""
+    face_px: float
+    """Height of the face."""
+
+
+def hair_probability(linear: Float32Array, person: Float32Array, head: HeadPixels) -> Float32Array:
+    """Probability (H, W) that a pixel shows hair; 0 everywhere if the person has too little of it.
+
+    :param linear: (H, W, 3) linear light.
+    :param person: (H, W) probability that a pixel shows the person.
+    """
+    inside = person > PERSON_FROM
+    rows = np.arange(len(inside))[:, None]
+    around = (head.region == -1) | (head.region == int(Region.SCALP))
+    eroded = cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    seeds = eroded & around & (rows < head.chin_px - EYE_LINE * head.face_px)
+    skin = head.oval & (head.region == int(Region.SKIN))
+    if seeds.sum() < LEAST_SEEDS or skin.sum() < LEAST_SEEDS:
+        return np.zeros(inside.shape, np.float32)
+    colors = np.log(np.maximum(linear, COLOR_FLOOR)).astype(np.float32)
+    hair = _log_density(colors, colors[seeds])
+    ratio = hair - _log_density(colors, colors[skin])
+    # Below the chin hair competes with clothes, which may have any colour.
+    below = (rows > head.chin_px) & around
+    ratio = np.where(below, hair - ANY_COLOR_LOG_DENSITY, ratio)
+    prior = np.where(around, SCALP_LOGIT, FACE_LOGIT)
+    prior = np.where(head.region == -1, BESIDE_LOGIT, prior)
+    prior = np.where(head.oval & ~around, INNER_LOGIT, prior)
+    prior = np.where(below, BELOW_LOGIT, prior)
+    logit = prior + np.clip(ratio, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
+    probability = (inside / (1.0 + np.exp(-logit))).astype(np.float32)
+    probability *= _connected(probability > 0.5, head.chin_px)
+    blur = max(EDGE_SHARE * head.face_px, 0.5)
+    return np.asarray(cv2.GaussianBlur(probability, (0, 0), blur), np.float32)
+
+
+def _connected(hair: BoolArray, chin_px: float) -> Float32Array:
+    """(H, W) 1 above the chin, and below it where hair (H, W) hangs down from there; a collar does not."""
+    closed = cv2.morphologyEx(hair.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, labels = cv2.connectedComponents(closed)
+    chin = int(np.clip(chin_px, 0, len(hair)))
+    kept = np.isin(labels, np.setdiff1d(np.unique(labels[:chin]), [0]))
+    kept[:chin] = True
+    return np.asarray(kept, np.float32)
+
+
+def _log_density(colors: Float32Array, samples: Float32Array) -> Float32Array:
+    """Logarithm (H, W), up to its constant, of a Gaussian's density at colours (H, W, 3); it is that of samples (N, 3)."""
+    mean, covariance = np.median(samples, 0), np.cov(samples.T) + VARIANCE_FLOOR * np.eye(3)
+    whitened = (colors - mean) @ np.linalg.cholesky(np.linalg.inv(covariance)).astype(np.float32)
+    return np.asarray(-0.5 * (whitened**2).sum(-1) - 0.5 * np.linalg.slogdet(covariance)[1], np.float32)
+
+
+def edge_coverage(linear: Float32Array, person: Float32Array, face_px: float) -> Float32Array:
+    """Coverage (H, W) of the person: the mask, without what shows the background through it at its edge.
+
+    In a band along the edge a pixel counts as background as far as its colour is that of the background beside it; the
+    network's mask fills the gaps between strands.
+    """
+    width = max(round(BAND_SHARE * face_px), 2)
+    kernel = np.ones((2 * width + 1,) * 2, np.uint8)
+    inside = (person > 0.5).astype(np.uint8)
+    sure, never = cv2.erode(inside, kernel), 1 - cv2.dilate(inside, kernel)
+    background = np.log(np.maximum(_nearby(linear, never, 2.0 * width), COLOR_FLOOR))
+    distance = ((np.log(np.maximum(linear, COLOR_FLOOR)) - background) ** 2).sum(-1)
+    alike = np.exp(-distance / (2.0 * BACKGROUND_LOG_SIGMA**2))
+    soft = np.clip((person - EDGE_FROM) / (1.0 - 2.0 * EDGE_FROM), 0.0, 1.0)
+    return np.where(sure > 0, 1.0, np.where(never > 0, 0.0, soft * (1.0 - alike))).astype(np.float32)
+
+
+def _nearby(linear: Float32Array, part: UInt8Array, sigma_px: float) -> Float32Array:
+    """(H, W, 3) mean colour of the nearest pixels of a part (H, W)."""
+    height, width = part.shape
+    # Means over wide windows need no fine pixels.
+    step = max(round(sigma_px / 2.0), 1)
+    size = (max(width // step, 1), max(height // step, 1))
+    weight = part.astype(np.float32)
+    color = cv2.resize(linear * weight[..., None], size, interpolation=cv2.INTER_AREA)
+    weight = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
+    total, mass = np.zeros_like(color), np.zeros_like(weight)
+    for sigma, share in ((sigma_px / step, 1.0), (4.0 * sigma_px / step, 1e-3)):
+        total += share * cv2.GaussianBlur(color, (0, 0), sigma)
+        mass += share * cv2.GaussianBlur(weight, (0, 0), sigma)
+    mean = total / np.maximum(mass, 1e-9)[..., None]
+    return np.asarray(cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
