@@ -112,15 +112,15 @@ def envelope_triangles() -> Int32Array:
 
 @lru_cache(maxsize=1)
 def envelope_uv() -> Float32Array:
-    """(R, C + 1, 2) texture coordinates in [0, 1]: u around, v from the top row of the texture (the crown) down."""
+    """(R (C + 1), 2) texture coordinates in [0, 1]: u around, v from the top row of the texture (the crown) down."""
     rows = CYLINDER_ROWS + DOME_ROWS
     u, v = np.meshgrid(np.arange(COLUMNS + 1) / COLUMNS, 1.0 - np.arange(rows) / (rows - 1))
-    return np.stack([u, v], -1).astype(np.float32)
+    return np.asarray(np.stack([u, v], -1).reshape(-1, 2), np.float32)
 
 
 def closed(cells: Float64Array) -> Float64Array:
     """(R, C + 1, ...) cells (R, C, ...) with the first column repeated at the end."""
-    return np.concatenate([cells, cells[:, :1]], 1)
+    return np.asarray(np.concatenate([cells, cells[:, :1]], 1))
 
 
 @kernel

@@ -22,6 +22,8 @@ WINDOW_RISE = 0.12
 """Share of the window's side by which its middle lies above the face's."""
 WINDOW_PX = 384
 """Pixels of a side of the window, at most."""
+PREFILTER, PREFILTER_BELOW = 0.4, 0.5
+"""Standard deviation, in pixels of the window, of the filter before an image is reduced; scale from which it is."""
 BORDER_PX = 2
 """Pixels at the border of an image, whose edges are the image's own."""
 
@@ -71,22 +73,20 @@ def hair_window(
     left, top = (low + high) / 2.0 - np.array([0.5, 0.5 + WINDOW_RISE]) * side
     size = min(WINDOW_PX, max(round(side), 16))
     scale = size / side
-    image, person = _cut(frame.image, left, top, scale, size), _cut(frame.person, left, top, scale, size)
+    person = _cut(frame.person, left, top, scale, size)
+    linear = _cut(bytes_to_linear(frame.image), left, top, scale, size)
     camera = frame.camera.window(float(left), float(top), side, size)
     rotation = frame.pose.opencv_extrinsics()
-    view = torch.from_numpy(frame.vertices * 1.0) @ torch.from_numpy(rotation[:3, :3]).T + torch.from_numpy(
-        rotation[:3, 3]
-    )
+    view = torch.from_numpy(frame.vertices) @ torch.from_numpy(rotation[:3, :3]).T + torch.from_numpy(rotation[:3, 3])
     clip = camera.clip(view * torch.tensor([1.0, -1.0, -1.0]))[None].contiguous()
     rast = backend.rasterize(clip, model.triangles.int(), (size, size))[0, ..., 3].numpy()
     region = np.where(rast > 0.0, model.triangle_region.numpy()[np.maximum(rast.astype(np.int64) - 1, 0)], -1)
     oval = _polygon((frame.oval - np.array([left, top])) * scale, size)
     chin_px = float((high[1] - top) * scale)
-    linear = bytes_to_linear(image)
     coverage = edge_coverage(linear, person, face_px * scale)
     head = HeadPixels(region.astype(np.int64), oval, chin_px, face_px * scale)
     probability = hair_probability(linear, person, head) * np.where(region == -1, coverage, 1.0)
-    inside = _cut(_interior(frame.image.shape[:2]), left, top, scale, size) > 0.5
+    inside = _cut(_interior(frame.image.shape), left, top, scale, size) > 0.5
     outline = outline_view(person, rotation, camera, chin_px, settings)
     slope = outline.slope * inside[..., None]
     outline = OutlineView(
@@ -111,19 +111,17 @@ def hair_view(window: HairWindow, surface: Float64Array, model: MorphableModel, 
     return HairView(outline, window.color, window.probability, hidden, window.light_sh, window.sharpness)
 
 
-def _cut(
-    image: Float32Array | UInt8Array, left: float, top: float, scale: float, size: int
-) -> Float32Array | UInt8Array:
+def _cut(image: Float32Array, left: float, top: float, scale: float, size: int) -> Float32Array:
     """Window (`size`, `size`, ...) of an image; what lies outside repeats the border."""
     to_window = np.array([[scale, 0.0, (0.5 - left) * scale - 0.5], [0.0, scale, (0.5 - top) * scale - 0.5]])
-    if scale < 0.5:
-        image = cv2.GaussianBlur(image, (0, 0), 0.4 / scale)
-    return cv2.warpAffine(image, to_window, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    smooth = cv2.GaussianBlur(image, (0, 0), PREFILTER / scale) if scale < PREFILTER_BELOW else image
+    window = cv2.warpAffine(smooth, to_window, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(window, np.float32)
 
 
-def _interior(shape: tuple[int, int]) -> Float32Array:
+def _interior(shape: tuple[int, ...]) -> Float32Array:
     """(H, W) 1 inside of an image, 0 along its border."""
-    inside = np.zeros(shape, np.float32)
+    inside = np.zeros(shape[:2], np.float32)
     inside[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX] = 1.0
     return inside
 

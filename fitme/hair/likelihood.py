@@ -36,6 +36,8 @@ BACKGROUND_LOG_SIGMA = 0.2
 """Standard deviation of the background's logarithmic colour round its local mean."""
 EDGE_FROM = 0.3
 """Probability of the person below which a pixel of the band is background; symmetric."""
+FAR_SHARE = 1e-3
+"""Weight of a window of four times the width, over that of the narrow one."""
 EDGE_SHARE = 0.01
 """Standard deviation of the blur of the probability over the face's height."""
 
@@ -96,7 +98,7 @@ def _connected(hair: BoolArray, chin_px: float) -> Float32Array:
 
 
 def _log_density(colors: Float32Array, samples: Float32Array) -> Float32Array:
-    """Logarithm (H, W), up to its constant, of a Gaussian's density at colours (H, W, 3); it is that of samples (N, 3)."""
+    """Logarithm (H, W), up to its constant, of the density at colours (H, W, 3) of the Gaussian of samples (N, 3)."""
     mean, covariance = np.median(samples, 0), np.cov(samples.T) + VARIANCE_FLOOR * np.eye(3)
     whitened = (colors - mean) @ np.linalg.cholesky(np.linalg.inv(covariance)).astype(np.float32)
     return np.asarray(-0.5 * (whitened**2).sum(-1) - 0.5 * np.linalg.slogdet(covariance)[1], np.float32)
@@ -111,7 +113,7 @@ def edge_coverage(linear: Float32Array, person: Float32Array, face_px: float) ->
     width = max(round(BAND_SHARE * face_px), 2)
     kernel = np.ones((2 * width + 1,) * 2, np.uint8)
     inside = (person > 0.5).astype(np.uint8)
-    sure, never = cv2.erode(inside, kernel), 1 - cv2.dilate(inside, kernel)
+    sure, never = cv2.erode(inside, kernel), np.asarray(1 - cv2.dilate(inside, kernel), np.uint8)
     background = np.log(np.maximum(_nearby(linear, never, 2.0 * width), COLOR_FLOOR))
     distance = ((np.log(np.maximum(linear, COLOR_FLOOR)) - background) ** 2).sum(-1)
     alike = np.exp(-distance / (2.0 * BACKGROUND_LOG_SIGMA**2))
@@ -126,11 +128,9 @@ def _nearby(linear: Float32Array, part: UInt8Array, sigma_px: float) -> Float32A
     step = max(round(sigma_px / 2.0), 1)
     size = (max(width // step, 1), max(height // step, 1))
     weight = part.astype(np.float32)
-    color = cv2.resize(linear * weight[..., None], size, interpolation=cv2.INTER_AREA)
-    weight = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
-    total, mass = np.zeros_like(color), np.zeros_like(weight)
-    for sigma, share in ((sigma_px / step, 1.0), (4.0 * sigma_px / step, 1e-3)):
-        total += share * cv2.GaussianBlur(color, (0, 0), sigma)
-        mass += share * cv2.GaussianBlur(weight, (0, 0), sigma)
-    mean = total / np.maximum(mass, 1e-9)[..., None]
+    weighted = cv2.resize(np.dstack([linear * weight[..., None], weight]), size, interpolation=cv2.INTER_AREA)
+    # The wide window counts where the narrow one is empty.
+    total = cv2.GaussianBlur(weighted, (0, 0), sigma_px / step)
+    total = total + FAR_SHARE * cv2.GaussianBlur(weighted, (0, 0), 4.0 * sigma_px / step)
+    mean = total[..., :3] / np.maximum(total[..., 3:], 1e-9)
     return np.asarray(cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)

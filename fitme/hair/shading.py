@@ -8,7 +8,7 @@ et al., "Light Scattering from Human Hair Fibers", SIGGRAPH 2003).
 """
 
 from fitme.arrays import Float32Array, Float64Array
-from fitme.render.shading import SH_BAND_0
+from fitme.render.reflection import SH_BAND_0
 
 DIRECTION_SHARE = 0.5
 """Share of the irradiance that depends on the envelope's normal; the rest is the mean over all directions."""

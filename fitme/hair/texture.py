@@ -117,7 +117,7 @@ class _Sums:
 
 
 def _cosines(view: HairView, surface: Float64Array, normals: Float64Array) -> tuple[Float32Array, Float32Array]:
-    """Cosines (T, U) between normals and viewing direction, 0 where a texel is turned away or outside; pixels (T, U, 2).
+    """Cosines (T, U) between normals and viewing direction, 0 where a texel is turned away or outside; pixels.
 
     Both are smooth over the envelope: computed at its cells (R, C, 3), and interpolated.
     """
@@ -126,7 +126,7 @@ def _cosines(view: HairView, surface: Float64Array, normals: Float64Array) -> tu
     pixels = at_texels(view.outline.project(surface)[0])
     height, width = view.probability.shape
     inside = (pixels > 0.0).all(-1) & (pixels[..., 0] < width) & (pixels[..., 1] < height)
-    return np.where(inside, np.maximum(cosine, 0.0), 0.0).astype(np.float32), pixels
+    return np.asarray(np.where(inside, np.maximum(cosine, 0.0), 0.0), np.float32), pixels
 
 
 def _delit(view: HairView, pixels: Float32Array, normals: Float64Array) -> Float32Array:
@@ -157,7 +157,7 @@ def _combined(broad: _Sums, sharp: _Sums) -> Float32Array:
     detail = np.where(own[..., None], sharp.mean(), low)
     difference = cv2.copyMakeBorder(low - detail, 0, 0, WRAP_TEXELS, WRAP_TEXELS, cv2.BORDER_WRAP)
     difference = cv2.GaussianBlur(difference, (0, 0), BAND_TEXELS)[:, WRAP_TEXELS:-WRAP_TEXELS]
-    return np.clip(detail + difference, *ALBEDO_RANGE).astype(np.float32)
+    return np.asarray(np.clip(detail + difference, *ALBEDO_RANGE), np.float32)
 
 
 def _spread(color: Float32Array, known: Float32Array) -> Float32Array:

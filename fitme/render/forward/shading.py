@@ -52,7 +52,7 @@ _LAST_CODE = _single(ENCODING_STEPS - 1)
 
 
 @relaxed_kernel
-def _sh_shading(c: Float32Array, channel: int, n: Vector) -> float:
+def sh_shading(c: Float32Array, channel: int, n: Vector) -> float:
     """Irradiance / pi at a unit normal, clamped at zero, from coefficients (9, 3) times `SH_SCALE`."""
     y, z, x, xy, yz, zonal, xz, sectoral = sh_polynomials(n)
     value: float = (
@@ -70,7 +70,7 @@ def _sh_shading(c: Float32Array, channel: int, n: Vector) -> float:
 
 
 @relaxed_kernel
-def _blend(values: Float32Array, i0: int, i1: int, i2: int, b0: float, b1: float, b2: float) -> Vector:
+def blend_corners(values: Float32Array, i0: int, i1: int, i2: int, b0: float, b1: float, b2: float) -> Vector:
     """Barycentric mean of three rows of (N, 3)."""
     return (
         b0 * values[i0, 0] + b1 * values[i1, 0] + b2 * values[i2, 0],
@@ -155,9 +155,9 @@ def shade_rows(
             i0, i1, i2 = triangles[face, 0], triangles[face, 1], triangles[face, 2]
             t0, t1, t2 = uv_triangles[face, 0], uv_triangles[face, 1], uv_triangles[face, 2]
 
-            n = _blend(normals, i0, i1, i2, b0, b1, b2)
+            n = blend_corners(normals, i0, i1, i2, b0, b1, b2)
             n = scaled(n, inverse_length(n, _SMALLEST))
-            position = _blend(view, i0, i1, i2, b0, b1, b2)
+            position = blend_corners(view, i0, i1, i2, b0, b1, b2)
             off = plus(position, n, _OFFSET)
             v = scaled(position, -inverse_length(position, _SMALLEST))
             visible = b0 * occlusion[i0] + b1 * occlusion[i1] + b2 * occlusion[i2]
@@ -175,7 +175,7 @@ def shade_rows(
             s6 = w00 * texels[r0, c0, 6] + w01 * texels[r0, c1, 6] + w10 * texels[r1, c0, 6] + w11 * texels[r1, c1, 6]
 
             # Normal map: full strength in the specular term, softened in the diffuse one.
-            along = _blend(tangents, t0, t1, t2, b0, b1, b2)
+            along = blend_corners(tangents, t0, t1, t2, b0, b1, b2)
             sign = _ONE if b0 * handedness[t0] + b1 * handedness[t1] + b2 * handedness[t2] >= _ZERO else -_ONE
             rough, soft = mapped_normals(n, along, sign, (s4, s5, s6), _SHARE, _SMALLEST)
 
@@ -184,12 +184,12 @@ def shade_rows(
             fourth, aside = schlick_rise(facing)
             reflectance = _NORMAL + _GRAZING_SURPLUS * fourth * aside
             mirror = mirrored(rough, v, facing)
-            diffuse0 = _sh_shading(sh, 0, soft)
-            diffuse1 = _sh_shading(sh, 1, soft)
-            diffuse2 = _sh_shading(sh, 2, soft)
-            specular0 = reflectance * _sh_shading(sh, 0, mirror)
-            specular1 = reflectance * _sh_shading(sh, 1, mirror)
-            specular2 = reflectance * _sh_shading(sh, 2, mirror)
+            diffuse0 = sh_shading(sh, 0, soft)
+            diffuse1 = sh_shading(sh, 1, soft)
+            diffuse2 = sh_shading(sh, 2, soft)
+            specular0 = reflectance * sh_shading(sh, 0, mirror)
+            specular1 = reflectance * sh_shading(sh, 1, mirror)
+            specular2 = reflectance * sh_shading(sh, 2, mirror)
             # Directional lights, each times the share that no shadow blocks.
             lobe = lobes[lobe_of_triangle[face]]
             for index in range(directions.shape[0]):
