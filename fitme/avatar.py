@@ -4,7 +4,8 @@ File format, version 2: a safetensors file, conventionally `avatar.safetensors`.
 of each modality in `fitme.reflectance.modality.MODALITIES`, its map (H, W, C) float16 by its name (`diffuse`,
 `specular`, `normals`; others where the program that wrote the file knew them); optionally the albedo correctives,
 `correctives.expressions` (M, 52), `correctives.gram` (52, 52) and `correctives.mixing` (M, K) float32,
-`correctives.deltas` (K, H, W, 3) float16. String metadata: `format`, `version`, `focal`, `stage`, `name` and `created`.
+`correctives.deltas` (K, H, W, 3) float16; and optionally hair, the arrays of `fitme.hair.hair` as `hair.NAME`. String
+metadata: `format`, `version`, `focal`, `stage`, `name` and `created`.
 """
 
 from dataclasses import dataclass, field, fields, replace
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from fitme.atomic_file import atomic_file
 from fitme.errors import ModelFileError
+from fitme.hair.hair import ARRAY_NAMES, Hair, hair_arrays, hair_of_arrays
 from fitme.reflectance.expression_correctives import AlbedoCorrectives, with_expression
 from fitme.reflectance.maps import ReflectanceMaps, unit_length
 from fitme.reflectance.modality import CORE_NAMES, MODALITIES
@@ -28,7 +30,7 @@ VERSION = 2
 FILE_NAME = "avatar.safetensors"
 """Name of the file inside a folder that `fitme fit` wrote."""
 
-_CORRECTIVES = "correctives"
+_CORRECTIVES, _HAIR = "correctives", "hair"
 
 
 def _now() -> datetime:
@@ -53,6 +55,8 @@ class Avatar:
     """Time of creation; timezone-aware."""
     correctives: AlbedoCorrectives | None = None
     """Changes of the diffuse map with the expression; None before they are extracted."""
+    hair: Hair | None = None
+    """Hair; None before it is fitted."""
 
     def __post_init__(self) -> None:
         if self.identity.ndim != 1:
@@ -81,6 +85,8 @@ class Avatar:
                 f"{_CORRECTIVES}.{key}": value.detach().cpu().contiguous()
                 for key, value in vars(self.correctives).items()
             }
+        if self.hair is not None:
+            tensors |= {f"{_HAIR}.{key}": torch.from_numpy(value) for key, value in hair_arrays(self.hair).items()}
         tensors["identity"] = self.identity.detach().cpu().float().contiguous()
         metadata = {
             "format": FORMAT,
@@ -117,7 +123,8 @@ class Avatar:
             raise ModelFileError(f"{file}: its metadata is damaged ({error}); make the avatar again") from error
         stored = {key: tensors[key].float()[None] for key in MODALITIES.names if key in tensors}
         maps = ReflectanceMaps.from_names(stored).mapped(unit_length)
-        return Avatar(tensors["identity"], maps, focal, stage, name, created, _correctives(file, tensors))
+        correctives, hair = _correctives(file, tensors), _hair(file, tensors)
+        return Avatar(tensors["identity"], maps, focal, stage, name, created, correctives, hair)
 
 
 def _correctives(file: Path, tensors: dict[str, Tensor]) -> AlbedoCorrectives | None:
@@ -134,6 +141,16 @@ def _correctives(file: Path, tensors: dict[str, Tensor]) -> AlbedoCorrectives | 
         raise ModelFileError(f"{file}: its correctives are damaged; make the avatar again")
     try:
         return AlbedoCorrectives(expressions, gram, mixing, deltas)
+    except ValueError as error:
+        raise ModelFileError(f"{file}: {error}; make the avatar again") from error
+
+
+def _hair(file: Path, tensors: dict[str, Tensor]) -> Hair | None:
+    arrays = {key: tensors[f"{_HAIR}.{key}"].numpy() for key in ARRAY_NAMES if f"{_HAIR}.{key}" in tensors}
+    if not arrays:
+        return None
+    try:
+        return hair_of_arrays(arrays)
     except ValueError as error:
         raise ModelFileError(f"{file}: {error}; make the avatar again") from error
 

@@ -12,6 +12,9 @@ Blinn-Phong exponent s: alpha^2 = 2 / (s + 2) and roughness = sqrt(alpha) (Walte
 Modalities that glTF's materials have no slot for are textures too, named in the `skin` material's extras:
 `"textures": {NAME: {"index": ...}}`; their encodings are those of `fitme.export.textures`.
 
+Where the avatar has hair, the node `hair` holds its envelope, with coverage in the alpha channel of its texture
+(`alphaMode` MASK). It has no blendshapes, since the scalp does not move.
+
 Vertex colours (`COLOR_0`) carry the ambient occlusion that the albedo was found under; they darken mouth and nostrils.
 """
 
@@ -27,8 +30,10 @@ import torch
 from fitme.arrays import Float32Array
 from fitme.avatar import Avatar
 from fitme.export.glb import GlbBuilder, Json
+from fitme.export.hair import HAIR_NODE, hair_codes, hair_material, hair_primitive
 from fitme.export.parts import Part, part_of_regions, part_of_vertices, tangents
 from fitme.export.textures import alpha_codes, png, texture_codes
+from fitme.hair.hair import Hair
 from fitme.reflectance.modality import MODALITIES, Modality
 from fitme.render.materials import REGION_SHININESS
 from fitme.render.occlusion import head_occlusion
@@ -106,6 +111,9 @@ def glb_bytes(avatar: Avatar, model: MorphableModel) -> bytes:
         part = part_of_vertices(model, vertices.numpy())
         nodes.append({"name": node, "mesh": len(meshes), "translation": center.astype(float).tolist()})
         meshes.append(_mesh(node, [_primitive(builder, textures, part, textures.eye, surface, looks, center)], looks))
+    if avatar.hair is not None:
+        nodes.append({"name": HAIR_NODE, "mesh": len(meshes)})
+        meshes.append({"name": HAIR_NODE, "primitives": [hair_primitive(builder, avatar, model, textures.hair)]})
     nodes[0]["children"] = list(range(1, len(nodes)))
     return builder.to_bytes(
         {
@@ -156,6 +164,12 @@ class _Textures:
         )
         self.teeth = self._add(_material("teeth", _roughness_of(Region.TEETH), WET_SPECULAR))
         self.eye = self._add(_material("eye", EYE_ROUGHNESS, WET_SPECULAR))
+        self.hair = -1 if avatar.hair is None else self._add(self._hair_material(builder, avatar.hair))
+
+    def _hair_material(self, builder: GlbBuilder, hair: Hair) -> Json:
+        image = builder.png_image(HAIR_NODE, png(hair_codes(hair.texture)))
+        self.textures.append({"sampler": 0, "source": image})
+        return hair_material({"index": len(self.textures) - 1})
 
     def _add(self, material: Json) -> int:
         self.materials.append(material)

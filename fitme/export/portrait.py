@@ -10,7 +10,7 @@ from fitme.arrays import Float32Array, UInt8Array
 from fitme.avatar import Avatar
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, head_rotation
-from fitme.render.forward.renderer import ForwardRenderer
+from fitme.hair.head_renderer import HeadRenderer
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
 from fitme.render.occlusion import head_occlusion, mouth_occlusion
@@ -78,13 +78,14 @@ def expression_of(coefficients: Mapping[str, float]) -> torch.Tensor:
     return expression
 
 
-def portrait_renderer(avatar: Avatar, model: MorphableModel, resolution: int) -> ForwardRenderer:
-    """A renderer of square images of the avatar, `resolution` pixels a side."""
+def portrait_renderer(avatar: Avatar, model: MorphableModel, resolution: int) -> HeadRenderer:
+    """Renderer of square images of the avatar, `resolution` pixels a side."""
     shininess, occlusion = head_shininess(model), head_occlusion(model)
-    renderer = ForwardRenderer(
+    renderer = HeadRenderer(
         model, resolution, shininess=shininess, occlusion=occlusion, mouth=mouth_occlusion(model), shadows=True
     )
     renderer.set_maps(avatar.maps)
+    renderer.set_hair(avatar.hair, model, avatar.identity)
     return renderer
 
 

@@ -1,14 +1,23 @@
-"""Hair of one person: the envelope's thickness and its texture."""
+"""Hair of one person: the envelope's thickness and its texture.
 
+As named arrays, for files, stores and pipes: `thickness_m` (R, C) float32, `albedo` (T, U, 3) and `coverage` (T, U, 1)
+float16.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from fitme.arrays import Float32Array
 from fitme.hair.envelope import COLUMNS, CYLINDER_ROWS, DOME_ROWS, closed, envelope_grid
 from fitme.hair.texture import HairTexture
 from fitme.shape.morphable_model import MorphableModel
 
+HairArray: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float16]
+ARRAY_NAMES = ("thickness_m", "albedo", "coverage")
 THICKNESS_SHAPE = (CYLINDER_ROWS + DOME_ROWS, COLUMNS)
 
 
@@ -26,6 +35,28 @@ class Hair:
             raise ValueError(f"thickness must be {THICKNESS_SHAPE}, not {self.thickness_m.shape}")
         if self.texture.albedo.shape[:2] != self.texture.coverage.shape[:2]:
             raise ValueError("albedo and coverage must have the same number of texels")
+
+
+def hair_arrays(hair: Hair) -> dict[str, HairArray]:
+    """Arrays of a hair by their names."""
+    return {
+        "thickness_m": hair.thickness_m.astype(np.float32),
+        "albedo": hair.texture.albedo.astype(np.float16),
+        "coverage": hair.texture.coverage.astype(np.float16),
+    }
+
+
+def hair_of_arrays(arrays: Mapping[str, HairArray]) -> Hair:
+    """The hair of `hair_arrays`.
+
+    :raises ValueError: if one is missing or of another shape.
+    """
+    if missing := [name for name in ARRAY_NAMES if name not in arrays]:
+        raise ValueError(f"the hair lacks {', '.join(missing)}")
+    thickness, albedo, coverage = (np.asarray(arrays[name], np.float32) for name in ARRAY_NAMES)
+    if albedo.ndim != 3 or albedo.shape[2] != 3 or coverage.shape != (*albedo.shape[:2], 1):
+        raise ValueError(f"albedo {albedo.shape} and coverage {coverage.shape} of the hair do not go together")
+    return Hair(thickness, HairTexture(albedo, coverage))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,78 @@
+"""Hair as glTF: the envelope's mesh, and its albedo with coverage in the alpha channel."""
+
+import numpy as np
+import torch
+
+from fitme.arrays import Float32Array, UInt8Array
+from fitme.avatar import Avatar
+from fitme.color import linear_to_bytes
+from fitme.export.glb import GlbBuilder, Json
+from fitme.hair.envelope import envelope_triangles, envelope_uv
+from fitme.hair.hair import hair_surface
+from fitme.hair.texture import HairTexture
+from fitme.shape import MorphableModel
+
+HAIR_NODE = "hair"
+"""Name of the node, the mesh, the material and the image."""
+HAIR_ROUGHNESS = 0.55
+"""glTF's perceptual roughness that comes nearest to the broad lobe of strands."""
+HAIR_SPECULAR = 0.5
+"""Specular factor of the envelope: strands hide half of what each of them mirrors."""
+ALPHA_CUTOFF = 0.5
+"""Coverage below which an engine draws nothing. Engines sort blended surfaces wrongly; masked ones need no order."""
+
+
+def hair_codes(texture: HairTexture) -> UInt8Array:
+    """(T, U, 4) sRGB-encoded albedo and linear coverage."""
+    coverage = np.rint(texture.coverage * 255.0).astype(np.uint8)
+    return np.concatenate([linear_to_bytes(texture.albedo), coverage], -1)
+
+
+def hair_material(texture: Json) -> Json:
+    """glTF material of a texture by `hair_codes`."""
+    return {
+        "name": HAIR_NODE,
+        "alphaMode": "MASK",
+        "alphaCutoff": ALPHA_CUTOFF,
+        "pbrMetallicRoughness": {
+            "baseColorTexture": texture,
+            "metallicFactor": 0.0,
+            "roughnessFactor": HAIR_ROUGHNESS,
+        },
+        "extensions": {"KHR_materials_specular": {"specularFactor": HAIR_SPECULAR}},
+    }
+
+
+def hair_primitive(builder: GlbBuilder, avatar: Avatar, model: MorphableModel, material: int) -> Json:
+    """glTF primitive of the envelope over the avatar's neutral head: of its triangles, those with any coverage.
+
+    :raises ValueError: if the avatar has no hair.
+    """
+    if avatar.hair is None:
+        raise ValueError("an avatar without hair has no envelope")
+    with torch.no_grad():
+        neutral = model.neutral(avatar.identity[None])[0].numpy()
+    surface, uv = hair_surface(avatar.hair, model, neutral), envelope_uv()
+    triangles = envelope_triangles()
+    coverage = avatar.hair.texture.coverage[..., 0]
+    rows, columns = coverage.shape
+    # A triangle is left out if the texture shows nothing in the rectangle round its corners.
+    low = np.floor(uv[triangles].min(1) * (columns, rows)).astype(int)
+    high = np.ceil(uv[triangles].max(1) * (columns, rows)).astype(int) + 1
+    shown = [
+        coverage[a[1] : b[1], a[0] : b[0]].max(initial=0.0) >= ALPHA_CUTOFF for a, b in zip(low, high, strict=True)
+    ]
+    kept, corners = np.unique(triangles[np.array(shown, bool)], return_inverse=True)
+    return {
+        "attributes": {
+            "POSITION": builder.vertex_attribute(surface.vertices[kept], bounds=True),
+            "NORMAL": builder.vertex_attribute(_unit(surface.normals[kept])),
+            "TEXCOORD_0": builder.vertex_attribute(uv[kept]),
+        },
+        "indices": builder.triangle_indices(corners.reshape(-1, 3).astype(np.int64), len(kept)),
+        "material": material,
+    }
+
+
+def _unit(vectors: Float32Array) -> Float32Array:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9), np.float32)

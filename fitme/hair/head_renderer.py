@@ -1,0 +1,48 @@
+"""Forward renderer of heads with hair: `fitme.render.forward.renderer`, and the hair over its renders."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from fitme.arrays import Float32Array, UInt8Array
+from fitme.geometry import Camera, HeadPose
+from fitme.hair.hair import Hair, hair_surface
+from fitme.hair.renderer import HairRenderer, HeadRender
+from fitme.render.forward.renderer import ForwardRenderer
+from fitme.render.light import Light
+from fitme.shape.morphable_model import MorphableModel
+
+
+class HeadRenderer(ForwardRenderer):
+    """Draws a head at one size of render, with its hair from the moment that `set_hair` was called."""
+
+    _hair: HairRenderer | None = None
+
+    def set_hair(self, hair: Hair | None, model: MorphableModel, identity: torch.Tensor) -> None:
+        """Draw this hair from the next render on; none if None.
+
+        :param identity: (K,) coefficients of the head that the hair lies on.
+        """
+        if hair is None:
+            self._hair = None
+            return
+        if self._hair is None:
+            self._hair = HairRenderer((self._height, self._width), threads=len(self._bands))
+        with torch.no_grad():
+            neutral = model.neutral(identity[None])[0].numpy()
+        self._hair.set_hair(hair_surface(hair, model, neutral), hair.texture)
+
+    def render_with_mask(
+        self,
+        vertices: Float32Array,
+        pose: HeadPose,
+        camera: Camera,
+        light: Light,
+        background: Sequence[float] | Float32Array = (0.0, 0.0, 0.0),
+    ) -> tuple[UInt8Array, UInt8Array]:
+        """As `ForwardRenderer.render_with_mask`, with the hair."""
+        image, mask = super().render_with_mask(vertices, pose, camera, light, background)
+        if self._hair is None:
+            return image, mask
+        return self._hair.render_over(HeadRender(image, mask, np.asarray(self._rast)), pose, camera, light)

@@ -1,0 +1,115 @@
+"""Hair is found from images of it, and bald heads stay bald."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from fitme.arrays import Float32Array
+from fitme.hair.envelope import EnvelopeGrid
+from fitme.hair.fit import HairSettings, fit_hair
+from fitme.hair.hair import Hair
+from fitme.render.rasterizer import RasterizerBackend
+from fitme.shape import MorphableModel, Region
+
+from .conftest import CAMERA, HAIR, Photograph, Scene, pose_of
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two masks in [0, 255]."""
+    return float(((a > 127) & (b > 127)).sum() / ((a > 127) | (b > 127)).sum())
+
+
+def test_a_view_between_the_keyframes_has_its_outline_and_colour(
+    model: MorphableModel,
+    backend: RasterizerBackend,
+    neutral: Float32Array,
+    scenes: Sequence[Scene],
+    hair: Hair,
+    photograph: Photograph,
+) -> None:
+    fitted = fit_hair(model, neutral, [scene.frame for scene in scenes], backend, HairSettings())
+    for pose in (pose_of(18), pose_of(-18), pose_of(48)):
+        truth, found, bald = photograph(hair, pose), photograph(fitted, pose), photograph(None, pose)
+        assert overlap(found.mask, truth.mask) > 0.97
+        assert overlap(found.mask, truth.mask) > overlap(bald.mask, truth.mask) + 0.05
+        shown = (truth.mask > 200) & (found.mask > 200)
+        difference = np.abs(found.image.astype(float) - truth.image)[shown].mean()
+        assert difference < 0.35 * np.abs(bald.image.astype(float) - truth.image)[shown].mean()
+
+
+def test_thickness_follows_the_outline_where_it_was_seen(
+    model: MorphableModel,
+    backend: RasterizerBackend,
+    neutral: Float32Array,
+    scenes: Sequence[Scene],
+    hair: Hair,
+    grid: EnvelopeGrid,
+) -> None:
+    fitted = fit_hair(model, neutral, [scene.frame for scene in scenes], backend, HairSettings())
+    scalp = grid.region == int(Region.SCALP)
+    left, right = np.split(np.arange(grid.region.shape[1]), 2)[::-1]
+    for side in (left, right):
+        rows = scalp[:, side] & (np.arange(len(scalp)) > 30)[:, None]
+        error = (fitted.thickness_m - hair.thickness_m)[:, side][rows]
+        assert abs(float(np.median(error))) < 0.006
+    albedo = fitted.texture.albedo[fitted.texture.coverage[..., 0] > 0.9]
+    np.testing.assert_allclose(np.median(albedo, 0), HAIR, rtol=0.3)
+
+
+def test_a_bald_head_keeps_its_scalp(
+    model: MorphableModel, backend: RasterizerBackend, neutral: Float32Array, photograph: Photograph
+) -> None:
+    frames = [photograph(None, pose).frame for pose in (pose_of(0), pose_of(35), pose_of(-35))]
+    fitted = fit_hair(model, neutral, frames, backend, HairSettings())
+    before, after = photograph(None, pose_of(20)), photograph(fitted, pose_of(20))
+    shown = before.mask > 200
+    assert np.abs(after.image.astype(float) - before.image)[shown].mean() < 3.0
+    assert overlap(before.mask, after.mask) > 0.985
+
+
+def test_a_face_is_never_covered(
+    model: MorphableModel,
+    backend: RasterizerBackend,
+    neutral: Float32Array,
+    scenes: Sequence[Scene],
+    photograph: Photograph,
+) -> None:
+    fitted = fit_hair(model, neutral, [scene.frame for scene in scenes], backend, HairSettings())
+    bald, found = photograph(None, pose_of(0)), photograph(fitted, pose_of(0))
+    low, high = bald.frame.oval.min(0), bald.frame.oval.max(0)
+    inner = slice(int(low[1] * 0.7 + high[1] * 0.3), int(high[1] - 8)), slice(int(low[0] + 12), int(high[0] - 12))
+    assert np.abs(bald.image[inner].astype(float) - found.image[inner]).max() <= 4.0
+
+
+def test_an_earlier_fit_is_the_start_of_the_next(
+    model: MorphableModel, backend: RasterizerBackend, neutral: Float32Array, scenes: Sequence[Scene]
+) -> None:
+    frames = [scene.frame for scene in scenes]
+    first = fit_hair(model, neutral, frames, backend, HairSettings())
+    again = fit_hair(model, neutral, frames, backend, HairSettings(), before=first)
+    assert float(np.abs(again.thickness_m - first.thickness_m).mean()) < 0.001
+
+
+def test_the_camera_of_a_frame_may_cut_the_hair_off(
+    model: MorphableModel, backend: RasterizerBackend, neutral: Float32Array, photograph: Photograph, hair: Hair
+) -> None:
+    """An image that ends above the forehead tells nothing of the hair that it cuts off."""
+    scene = photograph(hair, pose_of(0))
+    top = int(scene.frame.oval[:, 1].min()) - 6
+    cut = scene.frame.__class__(
+        scene.image[top:].copy(),
+        scene.frame.person[top:].copy(),
+        scene.frame.oval - np.array([0, top], np.float32),
+        neutral,
+        scene.frame.pose,
+        CAMERA.__class__(
+            CAMERA.focal_px, CAMERA.center_x_px, CAMERA.center_y_px - top, CAMERA.width, CAMERA.height - top
+        ),
+        scene.frame.light_sh,
+        1.0,
+    )
+    fitted = fit_hair(model, neutral, [cut], backend, HairSettings())
+    crown = fitted.thickness_m[-6:]
+    assert float(crown.min()) > 0.004, "the cut edge is not taken for the hair's outline"
+    assert torch.isfinite(torch.from_numpy(fitted.texture.albedo)).all()
