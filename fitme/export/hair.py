@@ -7,8 +7,8 @@ from fitme.arrays import Float32Array, UInt8Array
 from fitme.avatar import Avatar
 from fitme.color import linear_to_bytes
 from fitme.export.glb import GlbBuilder, Json
-from fitme.hair.envelope import envelope_triangles, envelope_uv
-from fitme.hair.hair import hair_surface
+from fitme.hair.envelope import envelope_uv
+from fitme.hair.hair import covered_triangles, hair_surface
 from fitme.hair.texture import HairTexture
 from fitme.shape import MorphableModel
 
@@ -53,16 +53,8 @@ def hair_primitive(builder: GlbBuilder, avatar: Avatar, model: MorphableModel, m
     with torch.no_grad():
         neutral = model.neutral(avatar.identity[None])[0].numpy()
     surface, uv = hair_surface(avatar.hair, model, neutral), envelope_uv()
-    triangles = envelope_triangles()
-    coverage = avatar.hair.texture.coverage[..., 0]
-    rows, columns = coverage.shape
-    # A triangle is left out if the texture shows nothing in the rectangle round its corners.
-    low = np.floor(uv[triangles].min(1) * (columns, rows)).astype(int)
-    high = np.ceil(uv[triangles].max(1) * (columns, rows)).astype(int) + 1
-    shown = [
-        coverage[a[1] : b[1], a[0] : b[0]].max(initial=0.0) >= ALPHA_CUTOFF for a, b in zip(low, high, strict=True)
-    ]
-    kept, corners = np.unique(triangles[np.array(shown, bool)], return_inverse=True)
+    triangles = covered_triangles(avatar.hair.texture, ALPHA_CUTOFF)
+    kept, corners = np.unique(triangles, return_inverse=True)
     return {
         "attributes": {
             "POSITION": builder.vertex_attribute(surface.vertices[kept], bounds=True),

@@ -24,19 +24,30 @@ _single = cast(Callable[[float], float], np.float32)
 """To single precision; a constant in double would turn the whole arithmetic of a kernel into double."""
 DEPTH_TOLERANCE = 2e-4
 """Difference of z / w up to which hair that lies on the skin is before it."""
-RIM_COSINE = 0.1
+RIM_COSINE = 0.03
 """Cosine between normal and viewing direction from which the envelope covers fully; at 0 it does not cover."""
-RAGGEDNESS = 0.03
+RAGGEDNESS = 0.01
 """Amplitude of the strands' pattern in that cosine: outlines are as ragged as strands."""
 STRAND_TILT = 0.05
 """Amplitude of the strands' pattern in the position of the specular lobes along the strand."""
+INNER_SHADE = 0.35
+"""Share of the light that reaches the inner side of the envelope."""
 LEAST_COVERAGE = 1.0 / 512.0
 """Coverage below which a pixel stays as it is."""
 
 _ZERO, _HALF, _ONE, _TWO, _THREE, _FULL = (_single(value) for value in (0.0, 0.5, 1.0, 2.0, 3.0, 255.0))
-_SMALLEST, _TOLERANCE, _RIM, _RAGGED, _TILT, _LEAST, _WRAP = (
+_SMALLEST, _TOLERANCE, _RIM, _RAGGED, _TILT, _INNER, _LEAST, _WRAP = (
     _single(value)
-    for value in (SMALLEST_SQUARE, DEPTH_TOLERANCE, RIM_COSINE, RAGGEDNESS, STRAND_TILT, LEAST_COVERAGE, WRAP)
+    for value in (
+        SMALLEST_SQUARE,
+        DEPTH_TOLERANCE,
+        RIM_COSINE,
+        RAGGEDNESS,
+        STRAND_TILT,
+        INNER_SHADE,
+        LEAST_COVERAGE,
+        WRAP,
+    )
 )
 _PRIMARY = (_single(PRIMARY_SHIFT), _single(PRIMARY_EXPONENT / 2.0), _single(PRIMARY_STRENGTH))
 _SECONDARY = (_single(SECONDARY_SHIFT), _single(SECONDARY_EXPONENT / 2.0), _single(SECONDARY_STRENGTH))
@@ -145,8 +156,13 @@ def composite_rows(
                 min(int(place[1] * _single(pattern.shape[0])), pattern.shape[0] - 1),
                 int(place[0] * _single(pattern.shape[1])) % pattern.shape[1],
             ]
+            facing = dot(normal, viewer)
+            shade = _ONE
+            if facing < _ZERO:
+                # The inner side of the envelope, past the hairline or under long hair.
+                normal, facing, shade = scaled(normal, -_ONE), -facing, _INNER
             # Where the envelope is seen edge-on single strands begin and end.
-            cover *= _edge(dot(normal, viewer) + _RAGGED * lock)
+            cover *= _edge(facing + _RAGGED * lock)
             if cover <= _LEAST:
                 continue
             diffuse = (sh_shading(sh, 0, normal), sh_shading(sh, 1, normal), sh_shading(sh, 2, normal))
@@ -157,9 +173,9 @@ def composite_rows(
                 scattered, mirrored = _strand_light(strand, normal, viewer, light, _TILT * lock)
                 diffuse, specular = plus(diffuse, color, scattered), plus(specular, color, mirrored)
             levels = (
-                red * diffuse[0] + specular[0],
-                green * diffuse[1] + specular[1],
-                blue * diffuse[2] + specular[2],
+                shade * (red * diffuse[0] + specular[0]),
+                shade * (green * diffuse[1] + specular[1]),
+                shade * (blue * diffuse[2] + specular[2]),
             )
             for channel in range(3):
                 level = cover * levels[channel] + (_ONE - cover) * decoding[image[row, column, channel]]

@@ -3,21 +3,26 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from fitme.arrays import Float32Array, Float64Array
 from fitme.hair.envelope import EnvelopeGrid, envelope_grid
 from fitme.hair.frame import HairFrame, hair_view, hair_window
 from fitme.hair.hair import Hair
 from fitme.hair.outline import OutlineSettings, fit_thickness
-from fitme.hair.texture import fuse_texture
+from fitme.hair.texture import HairTexture, fuse_texture
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 
 SCALP_SOFTNESS_CELLS = 1.5
 """Standard deviation of the filter over the prior's edge at the hairline."""
+HAIRLINE_COVERAGE = 0.5
+"""Coverage from which a cell of the envelope has hair."""
+HAIRLINE_M, HAIRLINE_SLOPE_M = 0.006, 0.020
+"""Largest thickness at the hairline, and its rise from one cell to the next, which is some 6 mm away."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,19 @@ def fit_hair(
     thickness = fit_thickness(grid, outlines, prior_thickness(grid, settings), settings.outline, start)
     surface = grid.surface(thickness)
     views = [hair_view(window, surface, model, backend) for window in windows]
-    return Hair(thickness.astype(np.float32), fuse_texture(grid, thickness, views))
+    texture = fuse_texture(grid, thickness, views)
+    return Hair(tapered(grid, thickness, texture).astype(np.float32), texture)
+
+
+def tapered(grid: EnvelopeGrid, thickness_m: Float64Array, texture: HairTexture) -> Float64Array:
+    """Thickness (R, C) that rises from the skin at the hairline: without it hair would be a sheet before the face."""
+    rows, columns = thickness_m.shape
+    coverage = cv2.resize(texture.coverage[..., 0], (columns, rows), interpolation=cv2.INTER_AREA)[::-1]
+    wide = np.concatenate([coverage] * 3, 1) > HAIRLINE_COVERAGE
+    distance = distance_transform_edt(wide)[:, columns : 2 * columns]
+    largest = HAIRLINE_M + HAIRLINE_SLOPE_M * np.maximum(distance - 1.0, 0.0)
+    scalp = grid.region == int(Region.SCALP)
+    return np.asarray(np.where(scalp, np.minimum(thickness_m, largest), thickness_m))
 
 
 def prior_thickness(grid: EnvelopeGrid, settings: HairSettings) -> Float64Array:

@@ -10,7 +10,7 @@ from fitme.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from fitme.color import bytes_to_linear
 from fitme.geometry import Camera, HeadPose
 from fitme.hair.envelope import closed, envelope_triangles
-from fitme.hair.likelihood import HeadPixels, edge_coverage, hair_probability
+from fitme.hair.likelihood import HairPixels, HeadPixels, hair_pixels
 from fitme.hair.outline import OutlineSettings, OutlineView, outline_view
 from fitme.hair.texture import HairView
 from fitme.render.rasterizer import RasterizerBackend
@@ -55,8 +55,7 @@ class HairWindow:
     outline: OutlineView
     color: Float32Array
     """(S, S, 3) linear light."""
-    probability: Float32Array
-    """(S, S) of hair."""
+    hair: HairPixels
     clip: torch.Tensor
     """(1, V, 4) the head's vertices in clip space."""
     light_sh: Float32Array
@@ -83,21 +82,20 @@ def hair_window(
     region = np.where(rast > 0.0, model.triangle_region.numpy()[np.maximum(rast.astype(np.int64) - 1, 0)], -1)
     oval = _polygon((frame.oval - np.array([left, top])) * scale, size)
     chin_px = float((high[1] - top) * scale)
-    coverage = edge_coverage(linear, person, face_px * scale)
     head = HeadPixels(region.astype(np.int64), oval, chin_px, face_px * scale)
-    probability = hair_probability(linear, person, head) * np.where(region == -1, coverage, 1.0)
     inside = _cut(_interior(frame.image.shape), left, top, scale, size) > 0.5
+    hair = hair_pixels(linear, person * inside, head)
     outline = outline_view(person, rotation, camera, chin_px, settings)
     slope = outline.slope * inside[..., None]
     outline = OutlineView(
         outline.distance_px, slope, outline.rotation, outline.translation, outline.camera, outline.bottom_px
     )
-    return HairWindow(outline, linear, (probability * inside).astype(np.float32), clip, frame.light_sh, frame.sharpness)
+    return HairWindow(outline, linear, hair, clip, frame.light_sh, frame.sharpness)
 
 
 def hair_view(window: HairWindow, surface: Float64Array, model: MorphableModel, backend: RasterizerBackend) -> HairView:
     """What a window shows of an envelope whose surface (R, C, 3) is known."""
-    size = window.probability.shape[0]
+    size = window.color.shape[0]
     points = torch.from_numpy(closed(surface).reshape(-1, 3).astype(np.float32))
     outline = window.outline
     seen = points @ torch.from_numpy(outline.rotation.T.astype(np.float32)) + torch.from_numpy(
@@ -108,7 +106,7 @@ def hair_view(window: HairWindow, surface: Float64Array, model: MorphableModel, 
     triangles = torch.cat([model.triangles.int(), envelope.int()]).contiguous()
     rast = backend.rasterize(clip, triangles, (size, size))[0, ..., 3].numpy()
     hidden = ((rast > 0.0) & (rast <= len(model.triangles))).astype(np.float32)
-    return HairView(outline, window.color, window.probability, hidden, window.light_sh, window.sharpness)
+    return HairView(outline, window.color, window.hair, hidden, window.light_sh, window.sharpness)
 
 
 def _cut(image: Float32Array, left: float, top: float, scale: float, size: int) -> Float32Array:

@@ -8,11 +8,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fitme.arrays import Float32Array
-from fitme.hair.envelope import COLUMNS, CYLINDER_ROWS, DOME_ROWS, closed, envelope_grid
+from fitme.arrays import Float32Array, Int32Array
+from fitme.hair.envelope import (
+    COLUMNS,
+    CYLINDER_ROWS,
+    DOME_ROWS,
+    closed,
+    envelope_grid,
+    envelope_triangles,
+    envelope_uv,
+)
 from fitme.hair.texture import HairTexture
 from fitme.shape.morphable_model import MorphableModel
 
@@ -57,6 +66,19 @@ def hair_of_arrays(arrays: Mapping[str, HairArray]) -> Hair:
     if albedo.ndim != 3 or albedo.shape[2] != 3 or coverage.shape != (*albedo.shape[:2], 1):
         raise ValueError(f"albedo {albedo.shape} and coverage {coverage.shape} of the hair do not go together")
     return Hair(thickness, HairTexture(albedo, coverage))
+
+
+def covered_triangles(texture: HairTexture, least: float) -> Int32Array:
+    """(F, 3) triangles of the envelope on which the coverage reaches `least` somewhere."""
+    triangles, uv = envelope_triangles(), envelope_uv()
+    rows, columns = texture.coverage.shape[:2]
+    step_rows, step_columns = rows / (THICKNESS_SHAPE[0] - 1), columns / COLUMNS
+    # The largest coverage in a neighbourhood as wide as a cell, asked at the middle of each triangle.
+    kernel = np.ones((int(np.ceil(step_rows)) + 2, int(np.ceil(step_columns)) + 2), np.uint8)
+    largest = cv2.dilate(texture.coverage[..., 0], kernel)
+    middle = uv[triangles].mean(1) * (columns, rows)
+    row, column = np.minimum(middle[:, 1].astype(int), rows - 1), middle[:, 0].astype(int) % columns
+    return np.ascontiguousarray(triangles[largest[row, column] >= least])
 
 
 @dataclass(frozen=True)

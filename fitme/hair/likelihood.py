@@ -15,6 +15,8 @@ from fitme.shape.regions import Region
 
 PERSON_FROM = 0.6
 """Probability of the person from which a pixel may be hair."""
+EARS_TOP = 0.75
+"""Height of the upper rim of the ears above the chin over the face's height, at most."""
 EYE_LINE = 0.5
 """Height of the eyes above the chin over the face's height: above them there is no clothing."""
 ANY_COLOR_LOG_DENSITY = -2.1
@@ -25,6 +27,12 @@ COLOR_FLOOR = 0.004
 """Linear light below which logarithms end: sensors' black."""
 VARIANCE_FLOOR = 0.02
 """Added to the variances of the logarithms: no person's hair is of one colour."""
+LARGEST_LOG_DEVIATION = 1.0
+"""Distance from the median beyond which a sample is not counted: highlights, gaps between strands."""
+TYPICAL_DISTANCE = 30.0
+"""Squared Mahalanobis distance up to which a colour is one of the person's own."""
+UNDECIDED = 0.6
+"""Probability of hair up to which a pixel's colour is not the hair's: there the background shows through."""
 LARGEST_EVIDENCE = 4.0
 """Bound of the logarithm of the likelihood ratio."""
 BESIDE_LOGIT, SCALP_LOGIT, FACE_LOGIT, INNER_LOGIT, BELOW_LOGIT = 6.0, 2.0, -2.5, -8.0, -1.5
@@ -32,7 +40,7 @@ BESIDE_LOGIT, SCALP_LOGIT, FACE_LOGIT, INNER_LOGIT, BELOW_LOGIT = 6.0, 2.0, -2.5
 oval; below the chin."""
 BAND_SHARE = 0.035
 """Half the width of the band along the mask's edge in which the background may show, over the face's height."""
-BACKGROUND_LOG_SIGMA = 0.2
+BACKGROUND_LOG_SIGMA = 0.3
 """Standard deviation of the background's logarithmic colour round its local mean."""
 EDGE_FROM = 0.3
 """Probability of the person below which a pixel of the band is background; symmetric."""
@@ -56,8 +64,18 @@ class HeadPixels:
     """Height of the face."""
 
 
-def hair_probability(linear: Float32Array, person: Float32Array, head: HeadPixels) -> Float32Array:
-    """Probability (H, W) that a pixel shows hair; 0 everywhere if the person has too little of it.
+@dataclass(frozen=True)
+class HairPixels:
+    """What an image shows of the hair."""
+
+    probability: Float32Array
+    """(H, W) that a pixel shows hair, or another part of the person that stands off the head's mesh."""
+    certainty: Float32Array
+    """(H, W) in [0, 1]: weight of a pixel's colour, 0 where the background shows through."""
+
+
+def hair_pixels(linear: Float32Array, person: Float32Array, head: HeadPixels) -> HairPixels:
+    """Hair in an image; none anywhere if the person has too little of it.
 
     :param linear: (H, W, 3) linear light.
     :param person: (H, W) probability that a pixel shows the person.
@@ -65,14 +83,19 @@ def hair_probability(linear: Float32Array, person: Float32Array, head: HeadPixel
     inside = person > PERSON_FROM
     rows = np.arange(len(inside))[:, None]
     around = (head.region == -1) | (head.region == int(Region.SCALP))
-    eroded = cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    seeds = eroded & around & (rows < head.chin_px - EYE_LINE * head.face_px)
+    # At the mask's edge the background shows through hair.
+    width = 2 * max(round(BAND_SHARE * head.face_px), 1) + 1
+    eroded = cv2.erode(inside.astype(np.uint8), np.ones((width, width), np.uint8)) > 0
+    above_eyes = rows < head.chin_px - EYE_LINE * head.face_px
+    seeds = eroded & around & above_eyes
     skin = head.oval & (head.region == int(Region.SKIN))
     if seeds.sum() < LEAST_SEEDS or skin.sum() < LEAST_SEEDS:
-        return np.zeros(inside.shape, np.float32)
+        nothing = np.zeros(inside.shape, np.float32)
+        return HairPixels(nothing, nothing)
     colors = np.log(np.maximum(linear, COLOR_FLOOR)).astype(np.float32)
-    hair = _log_density(colors, colors[seeds])
-    ratio = hair - _log_density(colors, colors[skin])
+    hair, hair_distance = _log_density(colors, colors[seeds])
+    bare, bare_distance = _log_density(colors, colors[skin])
+    ratio = hair - bare
     # Below the chin hair competes with clothes, which may have any colour.
     below = (rows > head.chin_px) & around
     ratio = np.where(below, hair - ANY_COLOR_LOG_DENSITY, ratio)
@@ -83,8 +106,16 @@ def hair_probability(linear: Float32Array, person: Float32Array, head: HeadPixel
     logit = prior + np.clip(ratio, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
     probability = (inside / (1.0 + np.exp(-logit))).astype(np.float32)
     probability *= _connected(probability > 0.5, head.chin_px)
+    # Beside the mesh skin is that of ears; higher up a colour like skin's is the background's.
+    above_ears = rows < head.chin_px - EARS_TOP * head.face_px
+    bare_distance = np.where(above_ears, np.inf, bare_distance)
+    own = np.where(above_ears, hair, np.maximum(hair, bare))
+    probability *= np.where(head.region == -1, _edge_coverage(linear, own, person, head.face_px), 1.0)
+    surplus = np.maximum(np.minimum(hair_distance, bare_distance) - TYPICAL_DISTANCE, 0.0)
+    decided = np.clip((probability - UNDECIDED) / (1.0 - UNDECIDED), 0.0, 1.0)
     blur = max(EDGE_SHARE * head.face_px, 0.5)
-    return np.asarray(cv2.GaussianBlur(probability, (0, 0), blur), np.float32)
+    probability = np.asarray(cv2.GaussianBlur(probability, (0, 0), blur), np.float32)
+    return HairPixels(probability, (decided * np.exp(-surplus / TYPICAL_DISTANCE)).astype(np.float32))
 
 
 def _connected(hair: BoolArray, chin_px: float) -> Float32Array:
@@ -97,18 +128,23 @@ def _connected(hair: BoolArray, chin_px: float) -> Float32Array:
     return np.asarray(kept, np.float32)
 
 
-def _log_density(colors: Float32Array, samples: Float32Array) -> Float32Array:
-    """Logarithm (H, W), up to its constant, of the density at colours (H, W, 3) of the Gaussian of samples (N, 3)."""
-    mean, covariance = np.median(samples, 0), np.cov(samples.T) + VARIANCE_FLOOR * np.eye(3)
+def _log_density(colors: Float32Array, samples: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """Log density (H, W), up to its constant, at colours (H, W, 3) of the Gaussian of samples (N, 3), and their squared
+    Mahalanobis distance (H, W)."""
+    mean = np.median(samples, 0)
+    near = samples[np.abs(samples - mean).max(-1) < LARGEST_LOG_DEVIATION]
+    covariance = np.cov(near.T) + VARIANCE_FLOOR * np.eye(3)
     whitened = (colors - mean) @ np.linalg.cholesky(np.linalg.inv(covariance)).astype(np.float32)
-    return np.asarray(-0.5 * (whitened**2).sum(-1) - 0.5 * np.linalg.slogdet(covariance)[1], np.float32)
+    distance = (whitened**2).sum(-1)
+    density = -0.5 * distance - 0.5 * np.linalg.slogdet(covariance)[1]
+    return np.asarray(density, np.float32), np.asarray(distance, np.float32)
 
 
-def edge_coverage(linear: Float32Array, person: Float32Array, face_px: float) -> Float32Array:
+def _edge_coverage(linear: Float32Array, own: Float32Array, person: Float32Array, face_px: float) -> Float32Array:
     """Coverage (H, W) of the person: the mask, without what shows the background through it at its edge.
 
-    In a band along the edge a pixel counts as background as far as its colour is that of the background beside it; the
-    network's mask fills the gaps between strands.
+    In a band along the edge a pixel's colour is as likely the person's, of log density `own` (H, W), as that of the
+    background beside it; the network's mask fills the gaps between strands.
     """
     width = max(round(BAND_SHARE * face_px), 2)
     kernel = np.ones((2 * width + 1,) * 2, np.uint8)
@@ -116,9 +152,10 @@ def edge_coverage(linear: Float32Array, person: Float32Array, face_px: float) ->
     sure, never = cv2.erode(inside, kernel), np.asarray(1 - cv2.dilate(inside, kernel), np.uint8)
     background = np.log(np.maximum(_nearby(linear, never, 2.0 * width), COLOR_FLOOR))
     distance = ((np.log(np.maximum(linear, COLOR_FLOOR)) - background) ** 2).sum(-1)
-    alike = np.exp(-distance / (2.0 * BACKGROUND_LOG_SIGMA**2))
+    other = -0.5 * distance / BACKGROUND_LOG_SIGMA**2 - 3.0 * np.log(BACKGROUND_LOG_SIGMA)
+    share = 1.0 / (1.0 + np.exp(np.clip(other - own, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)))
     soft = np.clip((person - EDGE_FROM) / (1.0 - 2.0 * EDGE_FROM), 0.0, 1.0)
-    return np.where(sure > 0, 1.0, np.where(never > 0, 0.0, soft * (1.0 - alike))).astype(np.float32)
+    return np.where(sure > 0, 1.0, np.where(never > 0, 0.0, soft * share)).astype(np.float32)
 
 
 def _nearby(linear: Float32Array, part: UInt8Array, sigma_px: float) -> Float32Array:

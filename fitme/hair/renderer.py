@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from fitme.arrays import Float32Array, Int32Array, UInt8Array
+from fitme.arrays import Float32Array, UInt8Array
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.geometry import Camera, HeadPose, rotation_matrix
-from fitme.hair.compositing import composite_rows
+from fitme.hair.compositing import LEAST_COVERAGE, composite_rows
 from fitme.hair.envelope import envelope_triangles, envelope_uv
-from fitme.hair.hair import HairSurface
+from fitme.hair.hair import HairSurface, covered_triangles
 from fitme.hair.shading import softened
 from fitme.hair.texture import TEXTURE_COLUMNS, TEXTURE_ROWS, HairTexture
 from fitme.render.cpu.rasterize import rasterize_rows
@@ -54,10 +54,12 @@ class HairRenderer:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="hair-renderer") if threads > 1 else None
         self._texels: Float32Array | None = None
         self._surface: HairSurface | None = None
+        self._triangles = envelope_triangles()
 
     def set_hair(self, surface: HairSurface, texture: HairTexture) -> None:
         """Draw this hair from the next render on."""
         self._surface = surface
+        self._triangles = covered_triangles(texture, LEAST_COVERAGE)
         self._texels = np.concatenate([texture.albedo, texture.coverage], -1).astype(np.float32)
 
     def render_over(
@@ -79,7 +81,7 @@ class HairRenderer:
             np.ascontiguousarray(part[0].detach().numpy(), np.float32) for part in (light.directions, light.colors)
         )
         image, mask = below.image.copy(), below.mask.copy()
-        triangles, uv = _front(envelope_triangles(), view), np.pad(envelope_uv(), ((0, 0), (0, 1)))
+        triangles, uv = self._triangles, np.pad(envelope_uv(), ((0, 0), (0, 1)))
 
         def draw(begin: int, end: int) -> None:
             self._rast[begin:end] = 0.0
@@ -101,13 +103,6 @@ class HairRenderer:
         """Release the threads."""
         if self._pool is not None:
             self._pool.shutdown()
-
-
-def _front(triangles: Int32Array, view: Float32Array) -> Int32Array:
-    """Those triangles (F, 3) that face the camera."""
-    corners = view[triangles]
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    return np.ascontiguousarray(triangles[(normal * corners[:, 0]).sum(-1) < 0.0])
 
 
 @lru_cache(maxsize=1)

@@ -15,6 +15,7 @@ import torch
 
 from fitme.arrays import Float32Array, Float64Array
 from fitme.hair.envelope import COLUMNS, EnvelopeGrid, closed
+from fitme.hair.likelihood import HairPixels
 from fitme.hair.outline import OutlineView
 from fitme.hair.shading import LEAST_SHADING, mean_irradiance, softened
 from fitme.render.shading import sh_basis
@@ -28,12 +29,18 @@ BAND_TEXELS = 4.0
 """Standard deviation of the filter between low and high frequencies."""
 WRAP_TEXELS = 16
 """Columns that are repeated across the seam at the back before a texture is filtered."""
-LEAST_WEIGHT = 0.02
-"""Sum of broad weights from which a texel counts as seen."""
+LEAST_WEIGHT = 0.3
+"""Broad weight, in the image that sees it best, from which a texel counts as seen: inclined by 57 degrees."""
+LEAST_BESIDE_WEIGHT = 0.02
+"""The same for the coverage of texels beside the scalp, which are seen at outlines only: ears, long hair."""
 PULL_STEPS = (2, 4, 8, 16, 32, 64)
 """Distances in texels over which colours are carried to unseen texels."""
 LEAST_NEAR = 0.05
 """Share of known texels within such a distance from which their mean is taken."""
+BALD_SHARE, HAIRY_SHARE = 0.1, 0.4
+"""Mean coverage of the scalp that was seen at which the unseen part is taken for bare, and for covered."""
+OTHER_SHARE = 0.02
+"""Weight of texels beside the scalp, such as ears, in the colour of unseen hair."""
 LEAST_IRRADIANCE = 1e-3
 """Mean irradiance that an image has at least."""
 ALBEDO_RANGE = (0.004, 0.9)
@@ -50,8 +57,8 @@ class HairView:
     """Its camera, at the size of the arrays below."""
     linear: Float32Array
     """(H, W, 3) linear light."""
-    probability: Float32Array
-    """(H, W) of hair."""
+    hair: HairPixels
+    """Of the same image (H, W)."""
     hidden: Float32Array
     """(H, W) 1 where something lies before the envelope, 0 elsewhere."""
     light_sh: Float32Array
@@ -76,19 +83,21 @@ def fuse_texture(grid: EnvelopeGrid, thickness_m: Float64Array, views: Sequence[
     normals = grid.normals(surface)
     shape = (TEXTURE_ROWS, TEXTURE_COLUMNS)
     broad, sharp = _Sums(shape), _Sums(shape)
-    covered, seen = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    covered, seen, best = (np.zeros(shape, np.float32) for _ in range(3))
     for view in views:
         cosine, pixels = _cosines(view, surface, normals)
-        probability = _sampled(view.probability, pixels)
+        probability = _sampled(view.hair.probability, pixels)
         visible = cosine * (1.0 - _sampled(view.hidden, pixels))
         weight = view.sharpness * visible**BROAD_POWER
         covered += weight * probability
         seen += weight
-        color = _delit(view, pixels, normals)
-        broad.add(color, weight * probability**2)
-        sharp.add(color, view.sharpness * visible**SHARP_POWER * probability**2)
-    coverage = _coverage(grid, covered, seen)
-    albedo = _combined(broad, sharp)
+        best = np.maximum(best, weight)
+        color, certain = _delit(view, pixels, normals)
+        broad.add(color, certain, weight)
+        sharp.add(color, certain, view.sharpness * visible**SHARP_POWER)
+    coverage = _coverage(grid, covered / np.maximum(seen, 1e-8), best)
+    scalp = at_texels((grid.region == int(Region.SCALP)).astype(np.float64))
+    albedo = _combined(broad, sharp, np.maximum(scalp, OTHER_SHARE))
     return HairTexture(albedo, np.where(coverage > LEAST_COVERAGE, coverage, 0.0)[..., None].astype(np.float32))
 
 
@@ -107,10 +116,14 @@ class _Sums:
     def __init__(self, shape: tuple[int, int]) -> None:
         self.color = np.zeros((*shape, 3), np.float32)
         self.weight = np.full(shape, 1e-8, np.float32)
+        self.best = np.zeros(shape, np.float32)
+        """Weight in the image that sees a texel best."""
 
-    def add(self, color: Float32Array, weight: Float32Array) -> None:
+    def add(self, color: Float32Array, certain: Float32Array, weight: Float32Array) -> None:
+        """Add colours that are multiplied with their certainty already."""
         self.color += weight[..., None] * color
-        self.weight += weight
+        self.weight += weight * certain
+        self.best = np.maximum(self.best, weight * certain)
 
     def mean(self) -> Float32Array:
         return self.color / self.weight[..., None]
@@ -124,35 +137,45 @@ def _cosines(view: HairView, surface: Float64Array, normals: Float64Array) -> tu
     towards = view.outline.eye - surface
     cosine = at_texels((normals * towards).sum(-1) / np.linalg.norm(towards, axis=-1))
     pixels = at_texels(view.outline.project(surface)[0])
-    height, width = view.probability.shape
+    height, width = view.linear.shape[:2]
     inside = (pixels > 0.0).all(-1) & (pixels[..., 0] < width) & (pixels[..., 1] < height)
     return np.asarray(np.where(inside, np.maximum(cosine, 0.0), 0.0), np.float32), pixels
 
 
-def _delit(view: HairView, pixels: Float32Array, normals: Float64Array) -> Float32Array:
-    """(T, U, 3) albedo that an image shows: its colours over the shading of hair at the cells' normals (R, C, 3)."""
+def _delit(view: HairView, pixels: Float32Array, normals: Float64Array) -> tuple[Float32Array, Float32Array]:
+    """Albedo (T, U, 3) that an image shows, times its certainty, and the certainty (T, U).
+
+    Albedo is the image's colour over the shading of hair at the cells' normals (R, C, 3). Colours are multiplied with
+    their certainty before they are interpolated, so that a bright background does not bleed into dark hair.
+    """
     # Normals in the view frame, whose y and z are opposite to the camera's.
     facing = normals @ (view.outline.rotation * np.array([[1.0], [-1.0], [-1.0]])).T
     basis = sh_basis(torch.from_numpy(facing)).numpy()
     floor = LEAST_SHADING * np.maximum(mean_irradiance(view.light_sh), LEAST_IRRADIANCE)
     shading = np.maximum(basis @ softened(view.light_sh).astype(np.float64), floor)
-    return np.asarray(_sampled(view.linear, pixels) / at_texels(shading), np.float32)
+    certainty = view.hair.certainty
+    weighted = _sampled(np.dstack([view.linear * certainty[..., None], certainty]), pixels)
+    return weighted[..., :3] / at_texels(shading), weighted[..., 3]
 
 
-def _coverage(grid: EnvelopeGrid, covered: Float32Array, seen: Float32Array) -> Float32Array:
+def _coverage(grid: EnvelopeGrid, shown: Float32Array, best: Float32Array) -> Float32Array:
     """(T, U) coverage: as seen, and on unseen texels hair on the scalp as dense as on the scalp that was seen."""
     scalp = at_texels((grid.region == int(Region.SCALP)).astype(np.float64))
-    known = np.clip(seen / LEAST_WEIGHT, 0.0, 1.0)
-    told = covered / np.maximum(seen, 1e-8)
+    # At outlines masks are undecided: on the scalp hair is more likely than what they show there.
+    known = np.clip(best / np.where(scalp > 0.5, LEAST_WEIGHT, LEAST_BESIDE_WEIGHT), 0.0, 1.0)
     on_scalp = known * scalp
-    density = float((told * on_scalp).sum() / max(on_scalp.sum(), 1e-6)) if on_scalp.sum() > 1.0 else 1.0
+    share = float((shown * on_scalp).sum() / max(on_scalp.sum(), 1e-6)) if on_scalp.sum() > 1.0 else 1.0
+    density = float(np.clip((share - BALD_SHARE) / (HAIRY_SHARE - BALD_SHARE), 0.0, 1.0))
     expected = _wide_mean(scalp, PULL_STEPS[1]) * density
-    return np.asarray(known * told + (1.0 - known) * expected, np.float32)
+    return np.asarray(known * shown + (1.0 - known) * expected, np.float32)
 
 
-def _combined(broad: _Sums, sharp: _Sums) -> Float32Array:
-    """(T, U, 3) albedo: low frequencies of one mean, high ones of the other, spread over unseen texels."""
-    low = _spread(broad.mean(), np.clip(broad.weight / LEAST_WEIGHT, 0.0, 1.0))
+def _combined(broad: _Sums, sharp: _Sums, likely: Float32Array) -> Float32Array:
+    """(T, U, 3) albedo: low frequencies of one mean, high ones of the other, spread over unseen texels.
+
+    :param likely: (T, U) weight of the texels from which unseen ones take their colour.
+    """
+    low = _spread(broad.mean(), np.clip(broad.best / LEAST_WEIGHT, 0.0, 1.0), likely)
     own = sharp.weight > 1e-6
     detail = np.where(own[..., None], sharp.mean(), low)
     difference = cv2.copyMakeBorder(low - detail, 0, 0, WRAP_TEXELS, WRAP_TEXELS, cv2.BORDER_WRAP)
@@ -160,16 +183,17 @@ def _combined(broad: _Sums, sharp: _Sums) -> Float32Array:
     return np.asarray(np.clip(detail + difference, *ALBEDO_RANGE), np.float32)
 
 
-def _spread(color: Float32Array, known: Float32Array) -> Float32Array:
+def _spread(color: Float32Array, known: Float32Array, likely: Float32Array) -> Float32Array:
     """(T, U, 3) colours, those of unknown texels by their known neighbours, near ones first (pull-push)."""
-    weighted = np.concatenate([color * known[..., None], known[..., None]], -1)
-    filled, share = weighted[..., :3].copy(), known.copy()
+    source = known * likely
+    weighted = np.concatenate([color * source[..., None], source[..., None]], -1)
+    filled, share = color * known[..., None], known.copy()
     for step in PULL_STEPS:
         near = _wide_mean(weighted, step)
         missing = (1.0 - share) * np.clip(near[..., 3] / LEAST_NEAR, 0.0, 1.0)
         filled += missing[..., None] * near[..., :3] / np.maximum(near[..., 3:], 1e-6)
         share += missing
-    mean = weighted[..., :3].sum((0, 1)) / max(float(known.sum()), 1e-6)
+    mean = weighted[..., :3].sum((0, 1)) / max(float(source.sum()), 1e-6)
     return np.asarray(filled + (1.0 - share)[..., None] * mean, np.float32)
 
 

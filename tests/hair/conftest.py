@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.geometry import Camera, HeadPose, rotation_matrix
@@ -50,8 +51,10 @@ def hair(grid: EnvelopeGrid) -> Hair:
     """Dark hair on the scalp, thicker on the person's left, up to 40 mm."""
     scalp = (grid.region == int(Region.SCALP)).astype(float)
     side = 0.5 + 0.5 * np.sin(np.linspace(-np.pi, np.pi, grid.region.shape[1], endpoint=False))
-    thickness = (scalp * (0.015 + 0.025 * side)).astype(np.float32)
-    coverage = at_texels(scalp)[..., None]
+    # Rising from the skin at the hairline.
+    soft = np.clip((gaussian_filter(scalp, 2.0, mode=("nearest", "wrap")) - 0.4) / 0.6, 0.0, 1.0)
+    thickness = (soft * (0.015 + 0.025 * side)).astype(np.float32)
+    coverage = at_texels((soft > 0.05).astype(float))[..., None]
     albedo = np.broadcast_to(np.array(HAIR, np.float32), (*coverage.shape[:2], 3)).copy()
     return Hair(thickness, HairTexture(albedo, (coverage > 0.5).astype(np.float32)))
 
