@@ -10,7 +10,7 @@ from fitme.export.glb import GlbBuilder, Json
 from fitme.hair.envelope import envelope_uv
 from fitme.hair.hair import covered_triangles, hair_surface
 from fitme.hair.texture import HairTexture
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 
 HAIR_NODE = "hair"
 """Name of the node, the mesh, the material and the image."""

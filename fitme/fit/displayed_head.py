@@ -11,6 +11,7 @@ import torch
 
 from fitme.arrays import Float32Array
 from fitme.fit.texture.baking import FULL_CONFIDENCE
+from fitme.hair.hair import Hair
 from fitme.reflectance.expression_correctives import AlbedoCorrectives, with_expression
 from fitme.reflectance.maps import ReflectanceMaps, unit_length
 
@@ -27,6 +28,8 @@ class HeadEstimate:
     """Batch of one."""
     correctives: AlbedoCorrectives | None = None
     """Changes of the diffuse map with the expression; None before they are extracted."""
+    hair: Hair | None = None
+    """None before it is fitted."""
 
     def maps_with(self, expression: Float32Array) -> ReflectanceMaps:
         """The maps with the correctives of an expression (52,)."""
@@ -35,7 +38,7 @@ class HeadEstimate:
 
 def blended(before: HeadEstimate, after: HeadEstimate, share: float, confidence: torch.Tensor | None) -> HeadEstimate:
     """Mean of two heads with weight `share` on `after`, and weight 1 in texels that only `after` has observed.
-    Correctives are those of `after` if it has some.
+    Correctives and hair are those of `after` if it has some.
 
     :param confidence: (1, R, R, 1) confidence in [0, 1] of the texels of `before`; None where it is unknown.
     """
@@ -47,8 +50,9 @@ def blended(before: HeadEstimate, after: HeadEstimate, share: float, confidence:
     maps = before.maps.mapped(lambda modality, old, new: unit_length(modality, mixed(old, new)), after.maps)
     identity = (before.identity + share * (after.identity - before.identity)).astype(np.float32)
     correctives = before.correctives if after.correctives is None else after.correctives
+    hair = before.hair if after.hair is None else after.hair
     # Focal lengths are scales: their mean is geometric.
-    return HeadEstimate(identity, before.focal * (after.focal / before.focal) ** share, maps, correctives)
+    return HeadEstimate(identity, before.focal * (after.focal / before.focal) ** share, maps, correctives, hair)
 
 
 class DisplayedHead:

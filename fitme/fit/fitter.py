@@ -11,13 +11,14 @@ import torch
 
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.avatar import Avatar
-from fitme.color import linear_to_bytes
 from fitme.errors import InputError
-from fitme.fit.alignment.aligner import HeadAligner, camera_of
+from fitme.fit.alignment.aligner import HeadAligner
 from fitme.fit.alignment.face_crop import crop_face
 from fitme.fit.appearance import Appearance
 from fitme.fit.displayed_head import DisplayedHead, HeadEstimate
 from fitme.fit.estimate import KeyframeEstimate
+from fitme.fit.estimate_render import render_head
+from fitme.fit.hair_stage import HairStage
 from fitme.fit.inversion.generator_inversion import ReflectanceFit
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.keyframes.expression_frames import ExpressionFrames
@@ -87,6 +88,7 @@ class IncrementalFitter:
         self._stages = FitStages(
             model, backend, settings, self._aligner, views, self._keyframe_set, self._appearance, embedder
         )
+        self._hair = HairStage(model, backend, settings.hair, self._visibility)
         self._single_frame = SingleFrameFitter(model, backend, settings, self._aligner)
         self._model = model
         self._work_queue = WorkQueue(settings)
@@ -166,9 +168,8 @@ class IncrementalFitter:
         if self._stage is Stage.WAITING:
             raise InputError("There is no avatar yet: refine at least once.")
         head = self._head()
-        return Avatar(
-            torch.from_numpy(head.identity.copy()), head.maps, head.focal, self._stage, correctives=head.correctives
-        )
+        identity = torch.from_numpy(head.identity.copy())
+        return Avatar(identity, head.maps, head.focal, self._stage, correctives=head.correctives, hair=head.hair)
 
     def state(self) -> FitState:
         """All that `from_state` needs to resume the fit. Raises `InputError` before the first round."""
@@ -188,6 +189,7 @@ class IncrementalFitter:
             new_keyframes=self._keyframe_set.new,
             track_information=self._keyframe_set.track_information,
             work_queue=self._work_queue.pending,
+            hair=head.hair,
             rounds=tuple(self._rounds),
             reference_embedding=np.mean(embeddings, 0).astype(np.float32) if embeddings else None,
             expression_frames=self._expression_frames.frames,
@@ -214,6 +216,7 @@ class IncrementalFitter:
         fitter._rounds = list(state.rounds)
         fitter._appearance.generator.restore(state.w_plus, state.tuned)
         fitter._appearance.restore(state.maps)
+        fitter._hair.hair = state.hair
         fitter._work_queue = WorkQueue(fitter._settings, state.work_queue)
         fitter._work_queue.enqueue_recall()
         if len(state.new_keyframes) < len(state.keyframes):
@@ -288,11 +291,7 @@ class IncrementalFitter:
 
         `camera` is the tracker's; the fit's focal length replaces its own.
         """
-        head = self._head()
-        maps = head.maps_with(estimate.expression)
-        rendering = self._aligner.draw(estimate, head.identity, camera_of(camera, head.focal), maps)
-        mask = np.where(rendering.mask[0, ..., 0].numpy() > 0.5, 255, 0).astype(np.uint8)
-        return linear_to_bytes(rendering.image[0].numpy()), mask
+        return render_head(self._head(), estimate, camera, self._model, self._aligner)
 
     def _fit_single_frame(self, keyframe: Keyframe, usable: Float32Array) -> KeyframeEstimate:
         lights = [estimate.light_sh for estimate in self._keyframe_set.estimates.values()]
@@ -329,6 +328,8 @@ class IncrementalFitter:
                 stages.track()
             case Task.ALIGNMENT:
                 stages.align()
+            case Task.HAIR:
+                self._hair.fit(self._keyframe_set, stages.identity, stages.focal)
             case Task.COARSE_INVERSION:
                 return stages.invert_coarsely(work_queue.slice_of(task))
             case Task.INVERSION:
@@ -355,7 +356,7 @@ class IncrementalFitter:
         """The displayed head. Heads from the first `converged` one on have the maps that correctives are added to."""
         corrected = converged or self._displayed.has_converged
         maps = self._appearance.converged_maps() if corrected else self._appearance.maps()
-        working = HeadEstimate(self._stages.identity, self._stages.focal, maps)
+        working = HeadEstimate(self._stages.identity, self._stages.focal, maps, hair=self._hair.hair)
         return self._displayed.of(working)
 
     def _correctives(self) -> AlbedoCorrectives | None:

@@ -10,6 +10,7 @@ from fitme.fit.inversion.settings import InversionSettings
 from fitme.fit.keyframes.outliers import OutlierSettings
 from fitme.fit.lighting.spherical_harmonics import LightSettings
 from fitme.fit.texture.settings import FusionSettings
+from fitme.hair.settings import HairSettings
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class FitSettings:
     of the new keyframes among all where it is larger."""
     reference_keyframes: Annotated[int, Meta(ge=0)] = 4
     """Old keyframes that a round works on beside the new ones; all others are marginalised."""
+    hair: HairSettings = field(default_factory=HairSettings)
     alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
     light: LightSettings = field(default_factory=LightSettings)
     outliers: OutlierSettings = field(default_factory=OutlierSettings)

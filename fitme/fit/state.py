@@ -8,6 +8,7 @@ from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.work_queue import Task
+from fitme.hair.hair import Hair
 from fitme.reflectance.map_arrays import MapArrays
 from fitme.stage import Stage
 
@@ -54,6 +55,8 @@ class FitState:
     """Each keyframe's share of the marginal information of its last track solve, by its key."""
     work_queue: Mapping[Task, int] = field(default_factory=dict)
     """Counts of what is left to do, by task (`fitme.fit.work_queue.WorkQueue`)."""
+    hair: Hair | None = None
+    """None before the hair is fitted."""
     rounds: tuple[RoundReport, ...] = ()
     """History, oldest first."""
     reference_embedding: Float32Array | None = None

@@ -8,8 +8,8 @@ converged, whether or not `RECALL` is pending.
 ===================== ==================================================================================
 event                 transition
 ===================== ==================================================================================
-`enqueue_keyframe`    LANDMARKS = 1; INVERSION and TUNING >= their steps, `refresh_steps` once the latent is known;
-                      COARSE_INVERSION = its steps, 0 once the latent is known
+`enqueue_keyframe`    LANDMARKS = HAIR = 1; INVERSION and TUNING >= their steps, `refresh_steps` once the latent is
+                      known; COARSE_INVERSION = its steps, 0 once the latent is known
 `keyframe_removed`    TEXTURE = 1 if keyframes with estimates are left, 0 otherwise
 `outlier_removed`     LANDMARKS = 1; INVERSION = TUNING = 0 unless the generator is to be refined
 `enqueue_recall`      RECALL = 1
@@ -19,12 +19,13 @@ complete LANDMARKS    LANDMARKS = 0; TEXTURE = 1
 complete TRACKING     TRACKING -= 1; TEXTURE = 1
 complete ALIGNMENT    ALIGNMENT -= 1; TEXTURE = 1
 complete TEXTURE      TEXTURE = 0
+complete HAIR         HAIR = 0
 complete an inversion its steps -= those of a slice; ALIGNMENT = 1 once INVERSION reaches 0, for geometry has moved
 complete TUNING       TUNING -= steps of a slice
 complete RECALL       RECALL = 0
 ===================== ==================================================================================
 
-A fresh fit of several keyframes thus goes LANDMARKS, TEXTURE, (TRACKING, TEXTURE)*, (ALIGNMENT, TEXTURE)*,
+A fresh fit of several keyframes thus goes LANDMARKS, TEXTURE, (TRACKING, TEXTURE)*, (ALIGNMENT, TEXTURE)*, HAIR,
 COARSE_INVERSION*, INVERSION*, ALIGNMENT, TEXTURE, TUNING*, and a keyframe that comes in between starts again from
 LANDMARKS with what is left of the rest.
 """
@@ -48,6 +49,8 @@ class Task(StrEnum):
     """Solve for shape over tracked points."""
     ALIGNMENT = "alignment"
     """Register renders and images by optical flow."""
+    HAIR = "hair"
+    """Fit the hair to outlines and colours of the keyframes."""
     COARSE_INVERSION = "coarse_inversion"
     """Fit the generator's latent to the texture."""
     INVERSION = "inversion"
@@ -112,7 +115,7 @@ class WorkQueue:
     def enqueue_keyframe(self, *, inverted: bool) -> None:
         """A keyframe was added; `inverted` if the generator's latent is known."""
         inversion, pending = self._settings.inversion, self._pending
-        pending[Task.LANDMARKS] = 1
+        pending[Task.LANDMARKS] = pending[Task.HAIR] = 1
         pending[Task.COARSE_INVERSION] = 0 if inverted else inversion.coarse_steps
         for task, steps in ((Task.INVERSION, inversion.inversion_steps), (Task.TUNING, inversion.tuning_steps)):
             pending[task] = max(pending[task], inversion.refresh_steps if inverted else steps)

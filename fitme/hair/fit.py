@@ -1,7 +1,6 @@
 """Fit of one person's hair to the frames of a fitted head."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -11,7 +10,8 @@ from fitme.arrays import Float32Array, Float64Array
 from fitme.hair.envelope import EnvelopeGrid, envelope_grid
 from fitme.hair.frame import HairFrame, hair_view, hair_window
 from fitme.hair.hair import Hair
-from fitme.hair.outline import OutlineSettings, fit_thickness
+from fitme.hair.outline import fit_thickness
+from fitme.hair.settings import HairSettings
 from fitme.hair.texture import HairTexture, fuse_texture
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
@@ -23,18 +23,6 @@ HAIRLINE_COVERAGE = 0.5
 """Coverage from which a cell of the envelope has hair."""
 HAIRLINE_M, HAIRLINE_SLOPE_M = 0.006, 0.020
 """Largest thickness at the hairline, and its rise from one cell to the next, which is some 6 mm away."""
-
-
-@dataclass(frozen=True)
-class HairSettings:
-    """How hair is fitted."""
-
-    enabled: bool = True
-    frames: int = 12
-    """Frames at most that one fit looks at."""
-    prior_thickness_m: float = 0.010
-    """Thickness of hair on the scalp where no outline shows it."""
-    outline: OutlineSettings = field(default_factory=OutlineSettings)
 
 
 def fit_hair(

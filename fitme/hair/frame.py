@@ -11,7 +11,8 @@ from fitme.color import bytes_to_linear
 from fitme.geometry import Camera, HeadPose
 from fitme.hair.envelope import closed, envelope_triangles
 from fitme.hair.likelihood import HairPixels, HeadPixels, hair_pixels
-from fitme.hair.outline import OutlineSettings, OutlineView, outline_view
+from fitme.hair.outline import OutlineView, outline_view
+from fitme.hair.settings import OutlineSettings
 from fitme.hair.texture import HairView
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel

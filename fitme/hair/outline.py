@@ -18,6 +18,7 @@ from scipy.sparse.linalg import spsolve
 from fitme.arrays import Float32Array, Float64Array
 from fitme.geometry import Camera
 from fitme.hair.envelope import COLUMNS, CYLINDER_ROWS, DOME_ROWS, EnvelopeGrid
+from fitme.hair.settings import OutlineSettings
 
 LARGEST_STEP_M = 0.03
 """Change of the thickness that one residual may ask for in one round."""
@@ -27,22 +28,6 @@ LEAST_SLOPE = 0.3
 """Share of a cell's motion in the image that must run across the mask's edge for the edge to tell its thickness."""
 BORDER_PX = 2.0
 """Distance from the image's border within which edges of the mask are those of the image."""
-
-
-@dataclass(frozen=True)
-class OutlineSettings:
-    """Weights of the fit of the envelope."""
-
-    smoothness: tuple[float, ...] = (3.0, 1.0, 0.3, 0.1, 0.05, 0.03, 0.03, 0.03)
-    """Weight of differences between neighbouring cells, round by round."""
-    prior_weight: float = 0.001
-    """Weight of the prior thickness in each cell."""
-    rim_cosine: float = 0.2
-    """Cosine between normal and viewing direction over which a cell counts less as edge-on."""
-    mask_side_px: int = 480
-    """Longer side that masks are reduced to."""
-    thickest_m: float = 0.15
-    """Upper bound of the thickness."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.state import FitState, RoundReport
 from fitme.fit.work_queue import Task
 from fitme.geometry import Camera, HeadPose
+from fitme.hair.hair import Hair, hair_of_arrays
 from fitme.reflectance.map_arrays import MapArrays
 from fitme.reflectance.modality import CORE_NAMES, MODALITIES
 from fitme.session.contents import Array, Contents
@@ -38,7 +39,8 @@ def read_state(contents: Contents) -> FitState:
             )
             for key in contents.attributes["track_information"]["keys"]
         },
-        work_queue={task: int(attributes["work_queue"][task.value]) for task in Task},
+        work_queue={task: int(attributes["work_queue"].get(task.value, 0)) for task in Task},
+        hair=_hair(arrays),
         rounds=_rounds(arrays),
         reference_embedding=arrays.get("reference_embedding"),
         expression_frames=tuple(_frame(contents, f"expression_frames/{key}") for key in expression_frames),
@@ -47,6 +49,11 @@ def read_state(contents: Contents) -> FitState:
 
 def _arrays_below(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
     return {path.removeprefix(prefix): values for path, values in arrays.items() if path.startswith(prefix)}
+
+
+def _hair(arrays: Mapping[str, Array]) -> Hair | None:
+    stored = _arrays_below(arrays, "hair/")
+    return hair_of_arrays(stored) if stored else None
 
 
 def _maps(arrays: Mapping[str, Array]) -> MapArrays | None:

@@ -14,6 +14,8 @@ from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.state import FitState, RoundReport
 from fitme.fit.work_queue import Task
 from fitme.geometry import HeadPose
+from fitme.hair.hair import ARRAY_NAMES as HAIR_ARRAYS
+from fitme.hair.hair import hair_arrays
 from fitme.reflectance.modality import MODALITIES
 from fitme.session.contents import Array, array_digest, attributes_digest, root_attributes, seal
 from fitme.stage import Stage
@@ -41,6 +43,9 @@ class StateWriter:
         maps = {} if state.maps is None else state.maps.by_name()
         for name in MODALITIES.names:
             self._optional(f"maps/{name}", np.asarray(maps[name], np.float16) if maps else None)
+        hair = {} if state.hair is None else hair_arrays(state.hair)
+        for name in HAIR_ARRAYS:
+            self._optional(f"hair/{name}", hair.get(name))
         self._mapping("tuned", state.tuned)
         self._estimates(state.estimates)
         self._track_information(state.track_information)

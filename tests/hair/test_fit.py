@@ -7,8 +7,9 @@ import torch
 
 from fitme.arrays import Float32Array
 from fitme.hair.envelope import EnvelopeGrid
-from fitme.hair.fit import HairSettings, fit_hair
+from fitme.hair.fit import fit_hair
 from fitme.hair.hair import Hair
+from fitme.hair.settings import HairSettings
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape import MorphableModel, Region
 

@@ -4,7 +4,8 @@ import numpy as np
 
 from fitme.geometry import Camera
 from fitme.hair.envelope import EnvelopeGrid
-from fitme.hair.outline import OutlineSettings, fit_thickness, outline_view
+from fitme.hair.outline import fit_thickness, outline_view
+from fitme.hair.settings import OutlineSettings
 
 CAMERA = Camera.centered(600.0, 360, 360)
 

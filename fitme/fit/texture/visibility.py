@@ -36,6 +36,11 @@ class Visibility:
         weight *= 1.0 - cv2.dilate(hands, margin)
         return np.asarray(cv2.GaussianBlur(weight, (0, 0), EDGE_SHARE * margin_px), np.float32)
 
+    def person(self, keyframe: Keyframe) -> Float32Array:
+        """(H, W) probability in [0, 1] that a pixel shows the person, hands before the face left out."""
+        hands = self._hands.mask(keyframe.image, keyframe.observation.landmarks)
+        return np.where(hands, np.float32(0.0), self._person.mask(keyframe.image))
+
     def close(self) -> None:
         """Release the networks; the object is unusable then."""
         self._person.close()

@@ -1,0 +1,68 @@
+"""Hair stage of a fit: the frames of `fitme.hair.fit` from the keyframes, their estimates and the fitted head."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from fitme.arrays import Float32Array
+from fitme.fit.alignment.aligner import camera_of
+from fitme.fit.keyframes.keyframe_set import KeyframeEntry, KeyframeSet
+from fitme.fit.texture.visibility import Visibility
+from fitme.hair.fit import fit_hair
+from fitme.hair.frame import HairFrame
+from fitme.hair.hair import Hair
+from fitme.hair.settings import HairSettings
+from fitme.render.rasterizer import RasterizerBackend
+from fitme.sampling import farthest_points
+from fitme.shape.landmark_groups import FACE_OVAL
+from fitme.shape.morphable_model import MorphableModel
+
+
+class HairStage:
+    """Hair of a fit, warm-started from its last state."""
+
+    def __init__(
+        self, model: MorphableModel, backend: RasterizerBackend, settings: HairSettings, visibility: Visibility
+    ) -> None:
+        self._model = model
+        self._backend = backend
+        self._settings = settings
+        self._visibility = visibility
+        self.hair: Hair | None = None
+        """None before the first fit, and where hair is turned off."""
+
+    def fit(self, keyframe_set: KeyframeSet, identity: Float32Array, focal: float) -> None:
+        """Fit the hair to the keyframes that have been solved for: at most `HairSettings.frames`, seen from directions
+        as different as possible, so that a round's cost does not grow with the keyframes held.
+
+        :param identity: (K,) of the working head.
+        """
+        if not self._settings.enabled:
+            return
+        solved = [entry for entry in keyframe_set.entries.values() if entry.estimate is not None]
+        frames = [self._frame(entry, identity, focal) for entry in self._chosen(solved)]
+        with torch.no_grad():
+            neutral = self._model.neutral(torch.from_numpy(identity)[None])[0].numpy()
+        self.hair = fit_hair(self._model, neutral, frames, self._backend, self._settings, self.hair)
+
+    def _chosen(self, entries: Sequence[KeyframeEntry]) -> list[KeyframeEntry]:
+        if len(entries) <= self._settings.frames:
+            return list(entries)
+        directions = np.stack([entry.direction for entry in entries])
+        chosen = farthest_points(
+            lambda index: np.linalg.norm(directions - directions[index], axis=1), 0, self._settings.frames
+        )
+        return [entries[index] for index in chosen]
+
+    def _frame(self, entry: KeyframeEntry, identity: Float32Array, focal: float) -> HairFrame:
+        keyframe, estimate = entry.keyframe, entry.solved
+        observation = keyframe.observation
+        with torch.no_grad():
+            posed = self._model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None])[
+                0
+            ]
+        return HairFrame(
+            keyframe.image, self._visibility.person(keyframe), observation.landmarks[list(FACE_OVAL)], posed.numpy(),
+            estimate.pose, camera_of(observation.camera, focal), estimate.light_sh, observation.quality.sharpness,
+        )  # fmt: skip
