@@ -31,7 +31,7 @@ def test_a_fresh_fit_runs_all_tasks_in_order() -> None:
     assert queue.share_done == 0.0
     registered = [Task.ALIGNMENT, Task.TEXTURE]
     dense = [*[Task.COARSE_INVERSION] * 2, *[Task.INVERSION] * 2, *registered, *[Task.TUNING] * 2]
-    assert run(queue) == [Task.LANDMARKS, Task.TEXTURE, *registered, *registered, *dense]
+    assert run(queue) == [Task.LANDMARKS, Task.TEXTURE, *registered, *registered, Task.HAIR, *dense]
     assert queue.share_done == 1.0
 
 
@@ -43,7 +43,7 @@ def test_heads_that_turn_far_enough_are_tracked_and_aligned_once() -> None:
     assert tasks[:2] == [Task.LANDMARKS, Task.TEXTURE]
     assert tasks[2 : 2 + 2 * rounds] == [Task.TRACKING, Task.TEXTURE] * rounds
     assert tasks[2 + 2 * rounds :] == [
-        Task.ALIGNMENT, Task.TEXTURE, Task.INVERSION, Task.ALIGNMENT, Task.TEXTURE, Task.TUNING,
+        Task.ALIGNMENT, Task.TEXTURE, Task.HAIR, Task.INVERSION, Task.ALIGNMENT, Task.TEXTURE, Task.TUNING,
     ]  # fmt: skip
 
 

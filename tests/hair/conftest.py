@@ -18,8 +18,10 @@ from fitme.hair.texture import HairTexture, at_texels
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
 from fitme.render.rasterizer import RasterizerBackend, select_backend
-from fitme.shape import MorphableModel, Region, load_default_model
 from fitme.shape.landmark_groups import FACE_OVAL
+from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.regions import Region
 
 CAMERA = Camera.centered(620.0, 400, 400)
 BACKGROUND = (0.25, 0.4, 0.6)

@@ -11,7 +11,8 @@ from fitme.hair.fit import fit_hair
 from fitme.hair.hair import Hair
 from fitme.hair.settings import HairSettings
 from fitme.render.rasterizer import RasterizerBackend
-from fitme.shape import MorphableModel, Region
+from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.regions import Region
 
 from .conftest import CAMERA, HAIR, Photograph, Scene, pose_of
 
@@ -32,11 +33,13 @@ def test_a_view_between_the_keyframes_has_its_outline_and_colour(
     fitted = fit_hair(model, neutral, [scene.frame for scene in scenes], backend, HairSettings())
     for pose in (pose_of(18), pose_of(-18), pose_of(48)):
         truth, found, bald = photograph(hair, pose), photograph(fitted, pose), photograph(None, pose)
-        assert overlap(found.mask, truth.mask) > 0.97
-        assert overlap(found.mask, truth.mask) > overlap(bald.mask, truth.mask) + 0.05
+        reached, without = overlap(found.mask, truth.mask), overlap(bald.mask, truth.mask)
+        assert reached > 0.95
+        assert reached > without + 0.08
         shown = (truth.mask > 200) & (found.mask > 200)
         difference = np.abs(found.image.astype(float) - truth.image)[shown].mean()
-        assert difference < 0.35 * np.abs(bald.image.astype(float) - truth.image)[shown].mean()
+        bare = np.abs(bald.image.astype(float) - truth.image)[shown].mean()
+        assert difference < 0.35 * bare
 
 
 def test_thickness_follows_the_outline_where_it_was_seen(
@@ -89,7 +92,7 @@ def test_an_earlier_fit_is_the_start_of_the_next(
     frames = [scene.frame for scene in scenes]
     first = fit_hair(model, neutral, frames, backend, HairSettings())
     again = fit_hair(model, neutral, frames, backend, HairSettings(), before=first)
-    assert float(np.abs(again.thickness_m - first.thickness_m).mean()) < 0.001
+    assert float(np.abs(again.thickness_m - first.thickness_m).mean()) < 0.002
 
 
 def test_the_camera_of_a_frame_may_cut_the_hair_off(

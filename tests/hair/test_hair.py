@@ -13,7 +13,7 @@ from fitme.export.gltf import glb_bytes
 from fitme.hair.envelope import envelope_triangles, envelope_uv
 from fitme.hair.hair import Hair, hair_arrays, hair_of_arrays, hair_surface
 from fitme.reflectance.maps import ReflectanceMaps
-from fitme.shape import MorphableModel
+from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
 
 

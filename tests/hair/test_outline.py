@@ -42,7 +42,7 @@ def test_thickness_is_found_from_silhouettes(grid: EnvelopeGrid) -> None:
         np.mean([1.0 - _overlap(mask_of(grid, t, looking(15)), mask_of(grid, truth, looking(15))) for _ in (0,)])
         for t in (np.full(grid.skull_m.shape, 0.01), found)
     )
-    assert after < 0.2 * before
+    assert after < 0.35 * before
 
 
 def test_without_images_the_prior_stands(grid: EnvelopeGrid) -> None:
