@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from fitme.arrays import Float32Array, Float64Array, Int32Array, Int64Array
+from fitme.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 from fitme.render.cpu.kernel import kernel
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
@@ -29,6 +29,8 @@ SKULL_REGIONS = (Region.SKIN, Region.SCALP, Region.NECK, Region.LIPS)
 """Parts of the mesh that hair lies on. Ears reach through it."""
 SKULL_SMOOTHING_CELLS = 1.0
 """Standard deviation of the filter that lifts the skull's surface over its triangles' edges."""
+FACE_COSINE = 0.4
+"""Cosine to the front from which a cell that is not on the scalp lies before the face."""
 SMALLEST_DETERMINANT = 1e-14
 """Of a ray and a triangle that it could hit, in square metres times metres."""
 
@@ -45,6 +47,11 @@ class EnvelopeGrid:
     """(R, C) distance from the origin to the skull's surface."""
     region: Int64Array
     """(R, C) the `Region` of that surface, -1 below the neck."""
+
+    @property
+    def hairy(self) -> BoolArray:
+        """(R, C) where hair can stand off the head: on the scalp, and behind the face at its sides."""
+        return (self.region == int(Region.SCALP)) | (self.directions[..., 2] < FACE_COSINE)
 
     def surface(self, thickness_m: Float64Array) -> Float64Array:
         """(R, C, 3) points `thickness_m` (R, C) above the skull."""

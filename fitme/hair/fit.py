@@ -23,6 +23,8 @@ HAIRLINE_COVERAGE = 0.5
 """Coverage from which a cell of the envelope has hair."""
 HAIRLINE_M, HAIRLINE_SLOPE_M = 0.006, 0.020
 """Largest thickness at the hairline, and its rise from one cell to the next, which is some 6 mm away."""
+HAIRLINE_SOFTNESS_CELLS = 0.7
+"""Standard deviation of the filter of the thickness."""
 
 
 def fit_hair(
@@ -56,7 +58,9 @@ def tapered(grid: EnvelopeGrid, thickness_m: Float64Array, texture: HairTexture)
     distance = distance_transform_edt(wide)[:, columns : 2 * columns]
     largest = HAIRLINE_M + HAIRLINE_SLOPE_M * np.maximum(distance - 1.0, 0.0)
     scalp = grid.region == int(Region.SCALP)
-    return np.asarray(np.where(scalp, np.minimum(thickness_m, largest), thickness_m))
+    limited = np.where(scalp, np.minimum(thickness_m, largest), thickness_m)
+    # Cells are wide: without a filter the hairline would be as ragged as they are.
+    return np.asarray(gaussian_filter(limited, HAIRLINE_SOFTNESS_CELLS, mode=("nearest", "wrap")))
 
 
 def prior_thickness(grid: EnvelopeGrid, settings: HairSettings) -> Float64Array:

@@ -35,7 +35,7 @@ UNDECIDED = 0.6
 """Probability of hair up to which a pixel's colour is not the hair's: there the background shows through."""
 LARGEST_EVIDENCE = 4.0
 """Bound of the logarithm of the likelihood ratio."""
-BESIDE_LOGIT, SCALP_LOGIT, FACE_LOGIT, INNER_LOGIT, BELOW_LOGIT = 6.0, 2.0, -2.5, -8.0, -1.5
+BESIDE_LOGIT, SCALP_LOGIT, FACE_LOGIT, INNER_LOGIT, BELOW_LOGIT = 6.0, 2.0, -2.5, -8.0, -4.0
 """Prior log odds of hair: beside the mesh above the chin, whatever its colour; on the scalp; on skin; inside the face's
 oval; below the chin."""
 BAND_SHARE = 0.035

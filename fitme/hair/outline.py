@@ -24,6 +24,8 @@ LARGEST_STEP_M = 0.03
 """Change of the thickness that one residual may ask for in one round."""
 REFERENCE_SCALE_PX = 1000.0
 """Pixels per metre at which an outline has weight 1."""
+FACE_WEIGHT = 30.0
+"""Weight of the prior thickness before the face, where no hair stands off the head."""
 LEAST_SLOPE = 0.3
 """Share of a cell's motion in the image that must run across the mask's edge for the edge to tell its thickness."""
 BORDER_PX = 2.0
@@ -98,14 +100,13 @@ def fit_thickness(
     rounds = settings.smoothness if start_m is None else settings.smoothness[-2:]
     stiffness = _stiffness()
     for smoothness in rounds:
-        weighted, weight = (
-            np.full(prior_m.shape, settings.prior_weight) * prior_m,
-            np.full(prior_m.shape, settings.prior_weight),
-        )
+        weight = np.where(grid.hairy, settings.prior_weight, FACE_WEIGHT)
+        weighted = weight * prior_m
         surface = grid.surface(thickness)
         normals = grid.normals(surface)
         for view in views:
             wanted, confidence = _residuals(grid, view, surface, normals, settings)
+            confidence = confidence * grid.hairy
             weighted += confidence * (thickness + wanted)
             weight += confidence
         system = scipy.sparse.diags(weight.ravel()) + smoothness * stiffness

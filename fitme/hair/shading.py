@@ -16,9 +16,9 @@ LEAST_SHADING = 0.15
 """Shading below which no light is taken out, over the mean irradiance."""
 WRAP = 0.3
 """Cosine beyond the terminator to which directional light reaches between the strands."""
-PRIMARY_EXPONENT, PRIMARY_STRENGTH, PRIMARY_SHIFT = 60.0, 0.06, -0.08
+PRIMARY_EXPONENT, PRIMARY_STRENGTH, PRIMARY_SHIFT = 60.0, 0.04, -0.08
 """Lobe of light reflected by the strands' surface: exponent, strength, and shift along the strand (towards the tip)."""
-SECONDARY_EXPONENT, SECONDARY_STRENGTH, SECONDARY_SHIFT = 12.0, 0.5, 0.12
+SECONDARY_EXPONENT, SECONDARY_STRENGTH, SECONDARY_SHIFT = 12.0, 0.25, 0.12
 """Lobe of light that went through the strands, in the colour of the hair."""
 
 

@@ -37,6 +37,12 @@ PULL_STEPS = (2, 4, 8, 16, 32, 64)
 """Distances in texels over which colours are carried to unseen texels."""
 LEAST_NEAR = 0.05
 """Share of known texels within such a distance from which their mean is taken."""
+GAP_TEXELS = 9
+"""Gap in hair that is bridged where it is told from what does not hang on the scalp."""
+EARS_BOTTOM_M = -0.065
+"""Height of the ears' lobes in the model frame: above them nothing but the head's own parts stands off it."""
+HANGING_COVERAGE = 0.5
+"""Least coverage on the way down from the scalp at which what lies below still counts fully."""
 BALD_SHARE, HAIRY_SHARE = 0.1, 0.4
 """Mean coverage of the scalp that was seen at which the unseen part is taken for bare, and for covered."""
 OTHER_SHARE = 0.02
@@ -95,7 +101,8 @@ def fuse_texture(grid: EnvelopeGrid, thickness_m: Float64Array, views: Sequence[
         color, certain = _delit(view, pixels, normals)
         broad.add(color, certain, weight)
         sharp.add(color, certain, view.sharpness * visible**SHARP_POWER)
-    coverage = _coverage(grid, covered / np.maximum(seen, 1e-8), best)
+    coverage = _coverage(grid, covered / np.maximum(seen, 1e-8), best) * at_texels(grid.hairy.astype(np.float64))
+    coverage = _hanging(grid, coverage)
     scalp = at_texels((grid.region == int(Region.SCALP)).astype(np.float64))
     albedo = _combined(broad, sharp, np.maximum(scalp, OTHER_SHARE))
     return HairTexture(albedo, np.where(coverage > LEAST_COVERAGE, coverage, 0.0)[..., None].astype(np.float32))
@@ -168,6 +175,18 @@ def _coverage(grid: EnvelopeGrid, shown: Float32Array, best: Float32Array) -> Fl
     density = float(np.clip((share - BALD_SHARE) / (HAIRY_SHARE - BALD_SHARE), 0.0, 1.0))
     expected = _wide_mean(scalp, PULL_STEPS[1]) * density
     return np.asarray(known * shown + (1.0 - known) * expected, np.float32)
+
+
+def _hanging(grid: EnvelopeGrid, coverage: Float32Array) -> Float32Array:
+    """Coverage (T, U) of what hangs down from the scalp without a gap: collars and shoulders do not."""
+    scalp = at_texels((grid.region == int(Region.SCALP)).astype(np.float64))
+    # Small gaps between strands are bridged.
+    padded = cv2.copyMakeBorder(coverage, 0, 0, WRAP_TEXELS, WRAP_TEXELS, cv2.BORDER_WRAP)
+    bridged = cv2.dilate(padded, np.ones((GAP_TEXELS, GAP_TEXELS), np.uint8))[:, WRAP_TEXELS:-WRAP_TEXELS]
+    reached = np.minimum.accumulate(np.maximum(bridged, (scalp > 0.0).astype(np.float32)), axis=0)
+    share = np.clip(reached / HANGING_COVERAGE, 0.0, 1.0)
+    below_ears = at_texels(grid.origins[..., 1]) < EARS_BOTTOM_M
+    return np.asarray(np.where(below_ears, coverage * share, coverage), np.float32)
 
 
 def _combined(broad: _Sums, sharp: _Sums, likely: Float32Array) -> Float32Array:
