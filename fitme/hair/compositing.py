@@ -16,7 +16,7 @@ from fitme.hair.shading import (
     WRAP,
 )
 from fitme.render.cpu.kernel import relaxed_kernel
-from fitme.render.cpu.samples import Vector, dot, inverse_length, plus, scaled
+from fitme.render.cpu.reflection_formulas import Vector, dot, inverse_length, plus, scaled
 from fitme.render.forward.shading import blend_corners, sh_shading
 from fitme.render.reflection import SMALLEST_SQUARE
 

@@ -51,7 +51,7 @@ class EnvelopeGrid:
     @property
     def hairy(self) -> BoolArray:
         """(R, C) where hair can stand off the head: on the scalp, and behind the face at its sides."""
-        return (self.region == int(Region.SCALP)) | (self.directions[..., 2] < FACE_COSINE)
+        return np.asarray((self.region == int(Region.SCALP)) | (self.directions[..., 2] < FACE_COSINE))
 
     def surface(self, thickness_m: Float64Array) -> Float64Array:
         """(R, C, 3) points `thickness_m` (R, C) above the skull."""
