@@ -44,7 +44,7 @@ class _Size:
     """First order of heads' size in identity."""
 
     mean: float
-    """Of the mean head, metres."""
+    """Size of the mean head, metres."""
     slope: Float64Array
     """(K + 1,) metres per standard deviation of identity; 0 for focal length, which comes last."""
 

@@ -69,7 +69,7 @@ class KeyframeSet:
     """Keyframes in order of arrival: new, active and marginalised ones; and the reasons why others were dropped."""
 
     def __init__(self, marginalized: MarginalizedKeyframes, reference_count: int) -> None:
-        """At most `reference_count` old keyframes are active beside the new ones."""
+        """Keyframe set with at most `reference_count` old keyframes active beside the new ones."""
         self._marginalized = marginalized
         self._reference_count = reference_count
         self._entries: dict[str, KeyframeEntry] = {}

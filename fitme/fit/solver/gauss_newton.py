@@ -148,7 +148,7 @@ class _JointProblem:
     expression_means: Float64Array
     """(N, 52 + E) means of the prior of expressions and of own observation errors."""
     prior: MarginalInformation | None
-    """From keyframes outside of the solve."""
+    """Marginal information of keyframes outside of the solve."""
 
     def evaluate(self, estimate: JointEstimate) -> _Evaluated:
         """An estimate with its cost: robust squared residuals (Geman-McClure) and squared deviations from priors."""
