@@ -66,9 +66,9 @@ def measure(model: MorphableModel, views: LandmarkViews, rounds: int = ROUNDS) -
         ],
         1,
     )
-    seen = ErrorViews(np.concatenate([errors, mirrored_errors])[:, chosen], both.rotation, known, both.person)
+    chosen_views = ErrorViews(np.concatenate([errors, mirrored_errors])[:, chosen], both.rotation, known, both.person)
     ridge = np.full(known.shape[1], RIDGE)
-    factors = find_factors(seen, ridge, PERSON_FACTORS, FRAME_FACTORS, rounds, SEED)
+    factors = find_factors(chosen_views, ridge, PERSON_FACTORS, FRAME_FACTORS, rounds, SEED)
     return LandmarkErrors(
         chosen,
         places[chosen],
@@ -77,7 +77,7 @@ def measure(model: MorphableModel, views: LandmarkViews, rounds: int = ROUNDS) -
         factors.person,
         factors.frame,
         factors.sigma,
-        np.array(_turn_growth(seen, factors)),
+        np.array(_turn_growth(chosen_views, factors)),
     )
 
 
@@ -91,9 +91,9 @@ def relative_errors(model: MorphableModel, views: LandmarkViews, places: Float64
             points = model.landmarks(vertices)[0, :SURFACE_LANDMARK_COUNT].double().numpy()
         placed = points @ views.rotation[view].T + views.translation[view]
         true = views.camera(view).project(torch.from_numpy(placed)).numpy()
-        seen = views.seen[view, :SURFACE_LANDMARK_COUNT].astype(np.float64)
-        scale = pixels_per_metre(places, seen, views.rotation[view])
-        rows.append((seen - true) * (1.0, -1.0) / scale)
+        pixels = views.pixels[view, :SURFACE_LANDMARK_COUNT].astype(np.float64)
+        scale = pixels_per_metre(places, pixels, views.rotation[view])
+        rows.append((pixels - true) * (1.0, -1.0) / scale)
     return np.stack(rows)
 
 
@@ -128,7 +128,7 @@ def concatenated(first: LandmarkViews, second: LandmarkViews) -> LandmarkViews:
         np.concatenate([first.rotation, second.rotation]),
         np.concatenate([first.translation, second.translation]),
         np.concatenate([first.focal_px, second.focal_px]),
-        np.concatenate([first.seen, second.seen]),
+        np.concatenate([first.pixels, second.pixels]),
     )
 
 

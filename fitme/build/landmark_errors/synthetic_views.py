@@ -88,7 +88,7 @@ class LandmarkViews:
     """(N, 3) metres."""
     focal_px: Float64Array
     """(N,) of images of `WIDTH` by `HEIGHT`, whose centre is the principal point."""
-    seen: Float32Array
+    pixels: Float32Array
     """(N, 478, 2) pixels: MediaPipe's landmarks."""
 
     @property
@@ -144,7 +144,7 @@ class LandmarkRenderer:
                     faces = finder.detect(image)
                     if faces:
                         views.append((row, expression, rotation, translation, focal_px, faces[0].landmarks))
-        person, expression_rows, rotations, translations, focals, seen = zip(*views, strict=True)
+        person, expression_rows, rotations, translations, focals, pixels = zip(*views, strict=True)
         return LandmarkViews(
             identities,
             np.array(person, np.int64),
@@ -152,7 +152,7 @@ class LandmarkRenderer:
             np.stack(rotations),
             np.stack(translations),
             np.array(focals),
-            np.stack(seen),
+            np.stack(pixels),
         )
 
     def image(

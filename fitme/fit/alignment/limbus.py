@@ -55,7 +55,7 @@ class LimbusView:
     eye: int
     """0 the left, 1 the right."""
     radius_px: Float64Array
-    """(R,) ascending radii of an iris seen from straight ahead."""
+    """(R,) ascending radii of an iris in a frontal view."""
     score: Float64Array
     """(R,) rise of brightness across the best rim of each radius, over the eye's contrast, >= 0."""
 

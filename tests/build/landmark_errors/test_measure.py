@@ -101,7 +101,7 @@ def test_landmarks_where_they_belong_have_no_error_and_mirror_images_have_mirror
         np.zeros((2, 478, 2), np.float32),
     )
     places = model.landmarks(model.mean[None])[0, :468].double().numpy()
-    # Landmarks that are seen at the origin are in error by where they truly are, so those of a mirror image are too.
+    # Errors of landmarks at the origin equal their negative true positions, also in a mirrored image.
     errors = relative_errors_of_exact(model, views, places)
     assert np.abs(errors).max() < 1e-6
     image, flipped = mirrored(model, views, errors, places)
@@ -116,12 +116,12 @@ def relative_errors_of_exact(model, views, places):  # type: ignore[no-untyped-d
 
     import torch
 
-    seen = np.zeros((views.count, 478, 2), np.float32)
+    pixels = np.zeros((views.count, 478, 2), np.float32)
     for k in range(views.count):
         vertices = model.neutral(torch.from_numpy(views.identity[views.person[k]])[None])
         points = model.landmarks(vertices)[0].double() @ torch.from_numpy(views.rotation[k]).T
-        seen[k] = views.camera(k).project(points + torch.from_numpy(views.translation[k])).numpy()
-    return relative_errors(model, replace(views, seen=seen), places)
+        pixels[k] = views.camera(k).project(points + torch.from_numpy(views.translation[k])).numpy()
+    return relative_errors(model, replace(views, pixels=pixels), places)
 
 
 def test_chosen_landmarks_are_far_apart() -> None:

@@ -14,8 +14,8 @@ from fitme.shape.landmark_groups import LANDMARK_COUNT, LEFT_EYE, LEFT_IRIS, RIG
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 
-Picture = npt.NDArray[np.uint8]
-Drawn = tuple[Picture, FaceObservation]
+Image = npt.NDArray[np.uint8]
+Drawn = tuple[Image, FaceObservation]
 
 HEIGHT, WIDTH = 80, 200
 OVERSAMPLING = 8

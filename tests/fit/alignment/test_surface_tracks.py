@@ -90,7 +90,7 @@ def test_finds_points_where_the_picture_has_them(
     error = view.pixels - expected
     assert np.median(moved) > 1.5
     assert np.median(np.linalg.norm(error, axis=1)) < 0.5
-    # What is hidden or covered is not seen.
+    # Hidden and covered points have no tracks.
     assert (places[:, 2] > surface.places(posed(model, identity, true).numpy())[:, 2].min()).all()
     covered = FaceCrop(crop.image, np.zeros_like(crop.usable), crop.left_px, crop.top_px, crop.size_px)
     nothing = surface.view(
