@@ -45,6 +45,7 @@ def forward_fps() -> list[BenchmarkRow]:
 
 
 def _forward_rows(model: MorphableModel, maps: ReflectanceMaps, light: Light, *, threads: int) -> list[BenchmarkRow]:
+    """Rows of the forward renderer's rate and processor time, with the head turning between renders."""
     renderer = ForwardRenderer(
         model, RENDER_PX, occlusion=head_occlusion(model), mouth=mouth_occlusion(model), threads=threads
     )
@@ -66,6 +67,7 @@ def _forward_rows(model: MorphableModel, maps: ReflectanceMaps, light: Light, *,
 
 
 def _step_row(model: MorphableModel, maps: ReflectanceMaps, light: Light, *, diffuse_only: bool) -> BenchmarkRow:
+    """Row of one differentiable render and its backward pass."""
     camera = Camera.centered(FOCAL_PER_SIZE * STEP_PX, STEP_PX, STEP_PX)
     trainable = maps.mapped(lambda _, values: values.clone().requires_grad_())
     identity = torch.zeros(1, model.identity_count, requires_grad=True)

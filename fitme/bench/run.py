@@ -66,6 +66,7 @@ def _commit() -> str | None:
 
 
 def _machine() -> dict[str, Any]:
+    """Properties of this machine and of the software that timings depend on."""
     return {
         "processor": _processor(),
         "cores": psutil.cpu_count(),

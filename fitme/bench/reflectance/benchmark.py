@@ -105,6 +105,7 @@ def measure(
 def _measure(
     part: Part, generator: ReflectanceGenerator, extent: Extent, held_out: "_HeldOut", encoder: TextureEncoder | None
 ) -> list[BenchmarkRow]:
+    """Rows of one part."""
     match part:
         case Part.SPEED:
             return speed_rows(generator)

@@ -55,6 +55,7 @@ def inversion_rows(
 def _rows(
     what: str, scores: Sequence[InversionScore], classes: Int64Array, psnr_target: str, ssim_target: str | None
 ) -> list[BenchmarkRow]:
+    """Rows of PSNR and SSIM over heads: means, the worst tenth, and PSNR by class of skin tone."""
     decibels, similarities = (
         np.array([score.psnr_db for score in scores]),
         np.array([score.ssim for score in scores]),

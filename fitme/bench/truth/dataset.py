@@ -133,6 +133,7 @@ def make_truth(
 
 
 def _check_version(folder: Path) -> None:
+    """Mark a new folder with `VERSION`. Raises InputError for a folder of another version."""
     marker = folder / VERSION_FILE
     if not marker.is_file():
         if any(folder.glob("subject_*")):
@@ -191,6 +192,7 @@ def load_truth(folder: Path, number: int, frames: int) -> SubjectTruth:
 
 
 def _make_subject(folder: Path, size: DatasetSize, person: Subject, scans: ScanModel, variant: str) -> None:
+    """Render the missing frames of one subject, the relit ones, and write its ground truth."""
     (folder / person.name).mkdir(parents=True, exist_ok=True)
     skin = synthesize_skin(person.skin_seed, SKIN_RESOLUTION, attributes=person.attributes)
     renderer = TruthRenderer(scans, person, skin, variant)
@@ -228,6 +230,7 @@ def _make_subject(folder: Path, size: DatasetSize, person: Subject, scans: ScanM
 def _write_truth(
     file: Path, person: Subject, scans: ScanModel, neutral: Float64Array, albedo: Float32Array, relit: list[int]
 ) -> None:
+    """Write `SubjectTruth` as an npz file, in one step."""
     unseen = unseen_light(person.number)
     normals = smooth_normals(neutral, scans.triangles[Material.SKIN])
     scan, scan_normals = surface_samples(neutral, normals, scans.face_triangles, SCAN_POINTS, person.number)

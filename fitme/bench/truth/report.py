@@ -81,6 +81,7 @@ def run_subjects(
 
 
 def _run(folder: Path, number: int, frames: int, growing: bool, out: Path | None) -> SubjectReport:
+    """Score one subject, print a line, and write its sheet and JSON file to `out`."""
     report, fitter = bench_subject(folder, number, frames, growing)
     fit, mean = report.methods["fit"], report.methods["mean face"]
     print(
@@ -154,6 +155,7 @@ def _mean(reports: Sequence[SubjectReport], method: str, field: str) -> float:
 
 
 def _target(reports: Sequence[SubjectReport], method: str, field: str) -> str | None:
+    """Target of the fit's mean error, from other methods or a constant; None for other methods."""
     if method != "fit":
         return None
     if field == "scan_mm":

@@ -140,6 +140,7 @@ class TruthRenderer:
         return scene
 
     def _mesh(self, material: Material, points: Float64Array, normals: Float64Array, triangles: Int64Array) -> Any:  # noqa: ANN401 (a type that depends on the variant)
+        """Mitsuba mesh of the vertices (N, 3) that the triangles (F, 3) of one material use."""
         mi = self._mi
         used, compact = np.unique(triangles, return_inverse=True)
         properties = mi.Properties()

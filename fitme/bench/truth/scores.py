@@ -183,6 +183,7 @@ class SubjectBench:
     def _frame_row(
         self, head: Head, frame: int, tracked_frame: TrackedFrame, estimate: KeyframeEstimate, motion: Similarity
     ) -> Metrics:
+        """Errors of one head on one held-out frame, by `_FRAME_KEYS`."""
         observation, image = tracked_frame.observation, tracked_frame.frame.image
         render, mask = head.draw(estimate, observation.camera)
         agreement = score_frame(observation, image, render, mask, self._resources.embedder)
