@@ -104,7 +104,7 @@ def clips() -> Sequence[Path]:
     folder = Path(os.environ.get(CLIPS_VARIABLE, DEFAULT_CLIPS))
     found = sorted(folder.glob(CLIP_PATTERN))
     if not found:
-        raise InputError(f"{folder}: no clips there; name a folder of {CLIP_PATTERN} in {CLIPS_VARIABLE}")
+        raise InputError(f"{folder}: no clips; name a folder of {CLIP_PATTERN} in {CLIPS_VARIABLE}")
     return found
 
 
