@@ -39,8 +39,8 @@ LEAST_NEAR = 0.05
 """Share of known texels within such a distance from which their mean is taken."""
 GAP_TEXELS = 9
 """Gap in hair that is bridged where it is told from what does not hang on the scalp."""
-EARS_BOTTOM_M = -0.065
-"""Height of the ears' lobes in the model frame: above them nothing but the head's own parts stands off it."""
+JAW_BOTTOM_M = -0.105
+"""Height of the jaw in the model frame: above it nothing but the head's own parts stands off it."""
 HANGING_COVERAGE = 0.5
 """Least coverage on the way down from the scalp at which what lies below still counts fully."""
 BALD_SHARE, HAIRY_SHARE = 0.1, 0.4
@@ -185,8 +185,8 @@ def _hanging(grid: EnvelopeGrid, coverage: Float32Array) -> Float32Array:
     bridged = cv2.dilate(padded, np.ones((GAP_TEXELS, GAP_TEXELS), np.uint8))[:, WRAP_TEXELS:-WRAP_TEXELS]
     reached = np.minimum.accumulate(np.maximum(bridged, (scalp > 0.0).astype(np.float32)), axis=0)
     share = np.clip(reached / HANGING_COVERAGE, 0.0, 1.0)
-    below_ears = at_texels(grid.origins[..., 1]) < EARS_BOTTOM_M
-    return np.asarray(np.where(below_ears, coverage * share, coverage), np.float32)
+    below_jaw = at_texels(grid.origins[..., 1]) < JAW_BOTTOM_M
+    return np.asarray(np.where(below_jaw, coverage * share, coverage), np.float32)
 
 
 def _combined(broad: _Sums, sharp: _Sums, likely: Float32Array) -> Float32Array:
