@@ -97,6 +97,10 @@ class IncrementalFitter:
         self._stage = Stage.WAITING
         self._rounds: list[RoundReport] = []
 
+    def close(self) -> None:
+        """Release the segmentation networks and their threads. What the fit has found can still be read."""
+        self._visibility.close()
+
     def add_keyframe(self, keyframe: Keyframe) -> None:
         """Add a keyframe and the work that it needs. Raises `InputError` if its key is taken."""
         if keyframe.key in self._keyframe_set:

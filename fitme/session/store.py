@@ -109,8 +109,8 @@ class SessionStore:
 
     def delete(self) -> None:
         """Remove the session and all of its data; the store is closed."""
-        delete_session(self.folder)
         self.close()
+        delete_session(self.folder)
 
     def write_round(self, state: FitState) -> None:
         """Commit a state, all of it or nothing. Only what differs from the last commit is written.

@@ -1,5 +1,7 @@
 """Face tracker of videos and single images, the interface of this package."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from fitme.arrays import Float32Array, UInt8Array
@@ -63,8 +65,28 @@ class FrameTracker:
 
     def set_reference_embedding(self, embedding: Float32Array) -> None:
         """The person to expect: a face whose embedding is too far from this one is `OTHER_PERSON`."""
+        if self._reference is None:
+            self._embedding_due_s = -np.inf
         self._reference = embedding
-        self._embedding_due_s = -np.inf
+
+    def identify(self, image: UInt8Array, observation: FaceObservation) -> FaceObservation:
+        """The observation of the frame that was tracked last, with this frame's own identity embedding.
+
+        One that differs from the reference is asked for again with the next frame.
+
+        :param image: (H, W, 3) uint8 sRGB, the frame.
+        """
+        if observation.embedding is not None:
+            return observation
+        embedding = self._embedder.embed(image, observation.landmarks)
+        if self.identity_distance(embedding) > self._settings.mismatch_factor:
+            self._embedding_due_s = -np.inf
+        return replace(observation, embedding=embedding)
+
+    def identity_distance(self, embedding: Float32Array) -> float:
+        """L2 distance of an embedding (D,) from the reference, in units of the embedder's same-person distance; 0
+        without a reference."""
+        return self._distance(embedding) / self._embedder.same_person_distance
 
     def track(self, image: UInt8Array, timestamp_s: float) -> FaceObservation | None:
         """Observe the next frame of a video; None without a face.
@@ -149,7 +171,7 @@ class FrameTracker:
         if timestamp_s < self._embedding_due_s:
             return None
         embedding = self._embedder.embed(image, face.landmarks)
-        distance = self._distance(embedding) / self._embedder.same_person_distance
+        distance = self.identity_distance(embedding)
         if distance <= settings.mismatch_factor:
             self._mismatches = 0
         else:

@@ -1,5 +1,6 @@
 """A server in a process of its own, as `fitme serve` starts it; for measurements and tests."""
 
+import contextlib
 import socket
 import ssl
 import subprocess
@@ -12,12 +13,14 @@ from pathlib import Path
 import psutil
 
 from fitme.errors import FitmeError
+from stream.engine.processes import FIT_NAME, LIVE_NAME
 
 START_TIMEOUT_S = 300.0
 """Kernels are compiled on the very first start."""
 STOP_TIMEOUT_S = 20.0
 POLL_PERIOD_S = 0.1
 LOG_NAME = "server.log"
+_ROLES = {LIVE_NAME: "live", FIT_NAME: "fit"}
 
 
 class ServerProcess:
@@ -70,8 +73,18 @@ class ServerProcess:
 
     def engine(self) -> list[psutil.Process]:
         """Its live process and its fit process."""
-        children = self.process.children(recursive=True)
-        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        return [process for name, process in self.processes().items() if name in ("live", "fit")]
+
+    def processes(self) -> dict[str, psutil.Process]:
+        """Its processes by what they do: ``web``, ``live`` and ``fit``, as far as they run, and the ``fork server``."""
+        found = {"web": self.process}
+        for child in self.process.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.name() in _ROLES:
+                    found[_ROLES[child.name()]] = child
+                elif "forkserver" in " ".join(child.cmdline()):
+                    found["fork server"] = child
+        return {name: found[name] for name in ("web", "fork server", "live", "fit") if name in found}
 
     def resident_bytes(self) -> int:
         """Memory of the server and its engine together."""

@@ -20,11 +20,11 @@ from stream.protocol.scene import Scene
 from stream.settings import RenderSettings
 
 LEAST_CHANGE = 0.04
-"""Smaller changes of the weights of expressions change nothing."""
+"""Change of a corrective's weight below which the albedo is not blended again."""
 
 
 class AvatarView:
-    """The renderer of one session and what it draws."""
+    """Renderer of one session, with the head, maps and correctives that it draws."""
 
     def __init__(self, model: MorphableModel, settings: RenderSettings) -> None:
         self._model = model
@@ -37,25 +37,29 @@ class AvatarView:
         self._renderer.set_maps(grey)
         self._diffuse = grey.diffuse[0].numpy()
         self._correctives: AlbedoCorrectives | None = None
-        self._worn = torch.zeros(0)
+        self._current_weights = torch.zeros(0)
         self._identity = torch.zeros(1, model.identity_count)
-        self._found_sh: Float32Array | None = None
+        self._fitted_light_sh: Float32Array | None = None
         self.stage = Stage.WAITING
         self.rounds = 0
 
+    def close(self) -> None:
+        """End the renderer's threads."""
+        self._renderer.close()
+
     def adopt(self, fitted: Fitted) -> None:
-        """Draw what a round found from now on."""
+        """Draw the head of this round from now on."""
         self._identity = torch.from_numpy(np.asarray(fitted.identity, np.float32))[None]
-        self._found_sh = fitted.light_sh
+        self._fitted_light_sh = fitted.light_sh
         if fitted.maps is not None:
             maps = _reflectance(fitted.maps)
             self._renderer.set_maps(maps)
-            self._diffuse, self._worn = maps.diffuse[0].numpy(), torch.zeros(0)
+            self._diffuse, self._current_weights = maps.diffuse[0].numpy(), torch.zeros(0)
         self.stage, self.rounds = fitted.stage, fitted.rounds
 
-    def wear(self, fitted: FittedCorrectives) -> None:
-        """Change the skin with the expression from now on."""
-        self._correctives, self._worn = None, torch.zeros(0)
+    def set_correctives(self, fitted: FittedCorrectives) -> None:
+        """Blend these albedo correctives by the expression from now on."""
+        self._correctives, self._current_weights = None, torch.zeros(0)
         if (known := fitted.known) is not None:
             self._correctives = AlbedoCorrectives(*(torch.from_numpy(part) for part in vars(known).values()))
         self._renderer.set_diffuse(self._diffuse)
@@ -64,7 +68,7 @@ class AvatarView:
     def draw(
         self, scene: Scene, tracked: HeadPose | None, expression: Float32Array | None, time_s: float
     ) -> UInt8Array:
-        """A picture (H, W, 3) sRGB.
+        """Render (H, W, 3) uint8 sRGB of the avatar in a scene.
 
         :param tracked: pose of the person's head, None while there is nobody.
         :param expression: (52,) of the person's face; neutral if None, and on the turntable.
@@ -74,24 +78,27 @@ class AvatarView:
         if expression is not None and scene.mode is Mode.MIRROR:
             coefficients = torch.from_numpy(expression)[None]
         vertices = self._model.vertices(self._identity, coefficients)[0].numpy()
-        self._dress(coefficients[0])
+        self._apply_correctives(coefficients[0])
         background = linear_color(scene.background)
-        light = scene_light(scene, self._found_sh)
+        light = scene_light(scene, self._fitted_light_sh)
         return self._renderer.render(vertices, head_pose(scene, tracked, time_s), self._camera, light, background)
 
-    def _dress(self, expression: torch.Tensor) -> None:
-        """Draw the skin as it is with an expression (52,); costs nothing while that hardly changes."""
+    def _apply_correctives(self, expression: torch.Tensor) -> None:
+        """Blend the albedo for an expression (52,), unless the weights have hardly changed."""
         known = self._correctives
         if known is None or known.deltas.shape[1:] != self._diffuse.shape:
             return
         weights = known.weights(expression)
-        if len(weights) == len(self._worn) and float((weights - self._worn).abs().max()) < LEAST_CHANGE:
+        if (
+            len(weights) == len(self._current_weights)
+            and float((weights - self._current_weights).abs().max()) < LEAST_CHANGE
+        ):
             return
-        self._worn = weights
+        self._current_weights = weights
         self._renderer.set_diffuse(known.blended(torch.from_numpy(self._diffuse), weights).numpy())
 
     def encode(self, image: UInt8Array) -> bytes:
-        """A picture as JPEG."""
+        """JPEG file of a render (H, W, 3) uint8 sRGB."""
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         encoded, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, self._settings.jpeg_quality])
         assert encoded

@@ -1,13 +1,13 @@
-"""Which frames of a stream are worth studying for their expression: a bounded set beside the keyframes.
+"""Selection of expression frames from a stream: a bounded set beside the keyframes, for albedo correctives.
 
 Only frames that show the person well and sharply from the front are considered. One whose expression neither a keyframe
 nor a kept frame shows is added; when the set is full, it takes the place of the least novel of them if it is clearly
-more novel. Each such exchange leaves one frame less that is as little novel, and there is an end to how much faces can
-differ: however long somebody talks, the set comes to rest.
+more novel. Each such exchange leaves one frame less that is as little novel, and faces can differ only so
+much: however long somebody talks, the set stops changing.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from fitme.fit.keyframe import Keyframe
 from fitme.fit.texture.expression_distance import expression_axes, expression_gram
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.observation import FaceObservation
-from stream.engine.keyframe_selection import Decision, SelectorSettings, flaw, number_of
+from stream.engine.keyframe_selection import Decision, Identify, SelectorSettings, flaw, number_of
 
 NOT_KEPT = Decision(None, ())
 
@@ -41,11 +41,11 @@ class ExpressionSettings:
 
 
 class ExpressionSelector:
-    """Chooses frames to study from a stream. The same frames in the same order give the same choice."""
+    """Chooses expression frames from a stream. The same frames in the same order give the same choice."""
 
     def __init__(self, model: MorphableModel, count: int, settings: ExpressionSettings | None = None) -> None:
         """
-        :param count: frames at most; none are studied if it is 0.
+        :param count: frames at most; none are kept if it is 0.
         """
         self._axes = expression_axes(expression_gram(model).double().numpy())
         self._count = count
@@ -60,10 +60,15 @@ class ExpressionSelector:
         """Of the kept frames, in the order of their keeping."""
         return tuple(self._held)
 
-    def restore(self, picture: Keyframe) -> None:
-        """Keep a frame of an earlier process without asking."""
-        self._held[picture.key] = self._point(picture.observation)
-        self._number = max(self._number, number_of(picture.key) + 1)
+    def restore(self, frame: Keyframe) -> None:
+        """Keep a frame of an earlier process without checks."""
+        self._held[frame.key] = self._point(frame.observation)
+        self._number = max(self._number, number_of(frame.key) + 1)
+
+    def discard(self, keys: Collection[str]) -> None:
+        """Forget kept frames."""
+        for key in keys:
+            self._held.pop(key, None)
 
     def offer(
         self,
@@ -71,12 +76,13 @@ class ExpressionSelector:
         observation: FaceObservation,
         timestamp_s: float,
         keyframes: Sequence[Keyframe],
+        identify: Identify,
     ) -> Decision:
         """Decide on a frame that is no keyframe.
 
-        :param image: (H, W, 3) sRGB picture that `observation` is of. It is copied if it is kept.
+        :param image: (H, W, 3) uint8 sRGB frame that `observation` is of. It is copied if it is kept.
         :param timestamp_s: time of capture, seconds, growing.
-        :param keyframes: those that are kept now; nothing is studied before there are some.
+        :param keyframes: those that are kept now; nothing is kept before there are some.
         """
         settings = self._settings
         too_soon = timestamp_s - self._time_s < settings.interval_s
@@ -92,13 +98,16 @@ class ExpressionSelector:
         others = [held for key, held in self._held.items() if key not in dropped]
         if cdist([point], [*known, *others]).min() < least_m:
             return NOT_KEPT
+        identified = identify(observation)
+        if identified is None:
+            return NOT_KEPT
         for key in dropped:
             del self._held[key]
-        picture = Keyframe(f"study-{self._number:06d}", image.copy(), observation, timestamp_s)
-        self._held[picture.key] = point
+        frame = Keyframe(f"study-{self._number:06d}", image.copy(), identified, timestamp_s)
+        self._held[frame.key] = point
         self._number += 1
         self._time_s = timestamp_s
-        return Decision(picture, dropped)
+        return Decision(frame, dropped)
 
     def _shows_well(self, observation: FaceObservation, keyframes: Sequence[Keyframe]) -> bool:
         sharpness = float(np.median([keyframe.observation.quality.sharpness for keyframe in keyframes]))

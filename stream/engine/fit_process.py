@@ -1,23 +1,21 @@
 """The fit process: refines the sessions' avatars in slices of time, in turn, and commits every round.
 
-While the fit of a session rests, it studies the expressions of further pictures, one a slice; a keyframe comes first.
-It runs at a lower priority than the processes that people wait for. Whatever it dies of, every session goes on from its
-last commit.
+Once the fit of a session has converged, correctives are extracted from its expression frames, one a slice; a new
+keyframe comes first. The process runs at a lower priority than those that people wait for. Whatever ends it, every
+session goes on from its last commit; what goes wrong in one session ends no other.
 """
 
 import logging
 import math
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from fitme.arrays import Float64Array
 from fitme.errors import FitmeError
 from fitme.export.gltf import write_glb
 from fitme.fit.fitter import IncrementalFitter
@@ -25,45 +23,42 @@ from fitme.fit.inversion.settings import InversionSettings
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings as FitterSettings
 from fitme.fit.state import FitState, RoundReport
-from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.weights import load_default_generator
-from fitme.sampling import farthest_points
-from fitme.session.store import SessionStore
 from fitme.shape.model_file import load_default_model
 from fitme.stage import Stage
 from fitme.track.identity import DlibEmbedder
 from stream.engine.messages import (
-    Close,
-    Closed,
+    AddExpressionFrame,
+    AddKeyframe,
+    AvatarExported,
+    CloseSession,
     CorrectiveArrays,
-    DropExpressionFrame,
-    DropKeyframe,
-    Export,
-    Exported,
+    DiscardFrames,
+    EngineReady,
+    ExportAvatar,
+    FitAlive,
     FitOpened,
     Fitted,
     FittedCorrectives,
     FittedMaps,
-    KeepExpressionFrame,
-    KeepKeyframe,
     OpenFit,
-    Ready,
-    Tell,
+    Ping,
+    RemoveExpressionFrame,
+    RemoveKeyframe,
+    SessionClosed,
+    SessionEvent,
     WarmUp,
 )
-from stream.protocol.events import ErrorEvent, Event, ProgressEvent, RoundEvent
+from stream.engine.session_fit import FIT_ERRORS, SessionFit
+from stream.engine.session_storage import SessionStorage
+from stream.protocol.events import ErrorEvent, Event, ProgressEvent, RoundEvent, StoredEvent
 from stream.settings import FitSettings
 
 logger = logging.getLogger(__name__)
 
-WORK_ERRORS = (FitmeError, RuntimeError, ValueError, ArithmeticError, LookupError, np.linalg.LinAlgError)
-"""What may come out of the fit of one session and must not end the others."""
 WARM_UP_STEPS = InversionSettings(coarse_steps=1, inversion_steps=1, tuning_steps=1)
 """One step of each kind loads and compiles all that a fit needs."""
 WARM_UP_LIMIT_S = 120.0
-SHOWN_TOGETHER = 4
-"""Pictures that are studied before what they taught is told, unless no more wait: to work that out and send it takes
-nearly as long as to study one."""
 PROGRESS = {
     Stage.WAITING: 0.0,
     Stage.LANDMARKS: 0.15,
@@ -72,94 +67,6 @@ PROGRESS = {
     Stage.TUNING: 1.0,
 }
 """How much of a full fit each stage stands for, for the page's progress bar."""
-
-
-@dataclass
-class _SessionFit:
-    """One session in this process."""
-
-    id: str
-    store: SessionStore | None
-    fitter: IncrementalFitter
-    failed: bool = False
-    """The fit raised; a new keyframe gives it another chance."""
-    changes: list[Keyframe | str] = field(default_factory=list)
-    """New keyframes, and keys of known ones that are to go, in the order in which they came."""
-
-    first_keyframe_s: float | None = None
-    """When the first keyframe came; `time.monotonic()`, as all times here."""
-    adopted_s: float = -math.inf
-    """When changes were last adopted."""
-    collected: bool = False
-    """The keyframes of the first seconds have been adopted."""
-    worn: AlbedoCorrectives | None = None
-    """What was last told of the skin's changes."""
-    untold: int = 0
-    """Studies since then."""
-
-    def adopts(self, settings: FitSettings) -> bool:
-        """Whether waiting changes are to be adopted now."""
-        now_s = time.monotonic()
-        if not self.changes:
-            return False
-        if not self.fitter.keyframes or self.fitter.converged or self.failed:
-            return True
-        if not self.collected and self.first_keyframe_s is not None:
-            return now_s - self.first_keyframe_s >= settings.collect_s
-        return self.fitter.stage is Stage.TUNING and now_s - self.adopted_s >= settings.adopt_period_s
-
-    def drop(self, key: str) -> None:
-        """Forget a keyframe that still waits, or note that a known one is to go."""
-        waiting = [change for change in self.changes if isinstance(change, Keyframe) and change.key == key]
-        if waiting:
-            self.changes = [change for change in self.changes if change is not waiting[0]]
-        else:
-            self.changes.append(key)
-
-    def adopt(self, count: int) -> None:
-        """Give the fitter up to `count` new keyframes, the most different ones; the others go on waiting."""
-        for key in [change for change in self.changes if isinstance(change, str)]:
-            self.fitter.remove_keyframe(key)
-        waiting = [change for change in self.changes if isinstance(change, Keyframe)]
-        known, offered = (
-            np.array([_direction(keyframe) for keyframe in keyframes]).reshape(-1, 2)
-            for keyframes in (self.fitter.keyframes, waiting)
-        )
-        nearest = np.abs(offered[:, None] - known).sum(-1).min(1, initial=math.inf)  # (W,)
-        chosen = farthest_points(lambda index: np.abs(offered - offered[index]).sum(-1), nearest, count)
-        for index in chosen:
-            self.fitter.add_keyframe(waiting[index])
-        self.changes = [keyframe for index, keyframe in enumerate(waiting) if index not in chosen]
-        self.adopted_s, self.failed = time.monotonic(), False
-        self.collected = self.first_keyframe_s is not None
-        if self.first_keyframe_s is None:
-            self.first_keyframe_s = self.adopted_s
-
-    @property
-    def has_work(self) -> bool:
-        if self.changes:
-            return True
-        if self.failed or not self.fitter.keyframes:
-            return False
-        return self.extracting_correctives or not self.fitter.converged
-
-    @property
-    def extracting_correctives(self) -> bool:
-        """Whether nothing but expressions is left to learn."""
-        return not self.changes and self.fitter.correctives_pending
-
-    def study(self) -> bool:
-        """Study one picture; whether there is something to tell."""
-        try:
-            self.fitter.extract_corrective()
-        except WORK_ERRORS:
-            logger.exception("a picture could not be studied and is left out")
-        self.untold += 1
-        if self.untold < SHOWN_TOGETHER and self.extracting_correctives:
-            return False
-        self.untold = 0
-        self.fitter.apply_correctives()
-        return True
 
 
 class FitProcess:
@@ -178,28 +85,36 @@ class FitProcess:
         )
         self._model = load_default_model()
         self._embedder = DlibEmbedder()
-        self._sessions: dict[str, _SessionFit] = {}
+        self._sessions: dict[str, SessionFit] = {}
+        self._warm_up_keyframe: Keyframe | None = None
 
     def run(self) -> None:
         """Work until the other end of the pipe closes."""
         turn = self._turns()
         try:
             while True:
-                idle = not any(session.has_work for session in self._sessions.values())
-                while self._connection.poll(None if idle else 0.0):
+                while self._connection.poll(self._idle_s()):
                     self._handle(self._connection.recv())
-                    idle = False
+                self._warm_up()
+                self._retry_storing()
                 session = next(turn)
                 if session is not None:
                     self._work(session)
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            logger.info("the live process is gone")
+            logger.info("the live process has ended")
         finally:
             for session in self._sessions.values():
-                if session.store is not None:
-                    session.store.close()
+                session.fitter.close()
+                session.storage.close()
 
-    def _turns(self) -> Iterator[_SessionFit | None]:
+    def _idle_s(self) -> float | None:
+        """How long to wait for a message: not at all while there is work, None for as long as it takes."""
+        if self._warm_up_keyframe is not None or any(session.has_work for session in self._sessions.values()):
+            return 0.0
+        due_s = min((session.storage.due_s for session in self._sessions.values()), default=math.inf)
+        return None if math.isinf(due_s) and due_s > 0.0 else max(0.0, due_s - time.monotonic())
+
+    def _turns(self) -> Iterator[SessionFit | None]:
         """Sessions that have work, in turn; None whenever there is none."""
         while True:
             waiting = [session for session in self._sessions.values() if session.has_work]
@@ -211,52 +126,71 @@ class FitProcess:
 
     def _handle(self, message: object) -> None:
         match message:
+            case Ping():
+                self._connection.send(FitAlive(message.number))
             case WarmUp():
-                self._warm_up(message.keyframe)
+                self._warm_up_keyframe = message.keyframe
             case OpenFit():
                 self._open(message.session, message.folder)
-            case KeepKeyframe():
+            case AddKeyframe():
                 if session := self._sessions.get(message.session):
                     session.changes.append(message.keyframe)
-            case DropKeyframe():
+            case RemoveKeyframe():
                 if session := self._sessions.get(message.session):
-                    session.drop(message.key)
-            case KeepExpressionFrame():
+                    session.remove(message.key)
+            case AddExpressionFrame():
                 if session := self._sessions.get(message.session):
-                    session.fitter.add_expression_frame(message.picture)
-            case DropExpressionFrame():
+                    session.fitter.add_expression_frame(message.frame)
+            case RemoveExpressionFrame():
                 if session := self._sessions.get(message.session):
                     session.fitter.remove_expression_frame(message.key)
-            case Export():
+            case DiscardFrames():
+                if session := self._sessions.get(message.session):
+                    self._discard(session, message.keys)
+            case ExportAvatar():
                 self._export(message)
-            case Close():
+            case CloseSession():
                 self._close(message)
 
-    def _warm_up(self, keyframe: Keyframe) -> None:
-        """Go through the stages once, so that the first person does not wait for kernels to be compiled."""
-        settings = FitterSettings(alignment_rounds=1, inversion=WARM_UP_STEPS)
-        fitter = IncrementalFitter(self._model, load_default_generator(), settings, self._embedder)
-        try:
-            fitter.add_keyframe(keyframe)
-            fitter.refine(WARM_UP_LIMIT_S)
-        except WORK_ERRORS:
-            logger.exception("the warm-up failed; sessions may still work")
-        self._connection.send(Ready())
+    def _warm_up(self) -> None:
+        """Run the stages once, so that the first person does not wait for kernels to be compiled.
+
+        A process that takes the place of another has sessions waiting: they are served instead, and load the kernels.
+        """
+        keyframe, self._warm_up_keyframe = self._warm_up_keyframe, None
+        if keyframe is None:
+            return
+        if not self._sessions:
+            settings = FitterSettings(alignment_rounds=1, inversion=WARM_UP_STEPS)
+            fitter = IncrementalFitter(self._model, load_default_generator(), settings, self._embedder)
+            try:
+                fitter.add_keyframe(keyframe)
+                fitter.refine(WARM_UP_LIMIT_S)
+            except FIT_ERRORS:
+                logger.exception("the warm-up failed; sessions may still work")
+            finally:
+                fitter.close()
+        self._connection.send(EngineReady())
 
     def _open(self, session_id: str, folder: Path) -> None:
-        store, state = None, None
+        storage = SessionStorage(folder)
         try:
-            store = SessionStore(folder)
-            state = store.read()
-        except FitmeError as error:
-            logger.exception("a session's store cannot be used")
-            self._tell(session_id, ErrorEvent("store_failed", str(error)))
-        session = _SessionFit(session_id, store, self._fitter(state))
+            state = storage.resume()
+            fitter = self._fitter(state)
+        except FIT_ERRORS as error:
+            # Not begun anew: what is stored may be of use to somebody, and rounds from 0 would overwrite it.
+            logger.exception("a stored session cannot be read; it is left as it is")
+            storage.close()
+            self._send_event(session_id, StoredEvent(False))
+            self._send_event(session_id, ErrorEvent("session_unreadable", f"the stored session is damaged: {error}"))
+            return
+        session = SessionFit(session_id, storage, fitter, stored=state is not None)
         self._sessions[session_id] = session
-        held = ((), ()) if state is None else (state.keyframes, state.expression_frames)
-        self._connection.send(FitOpened(session_id, *held))
+        frames = ((), ()) if state is None else (state.keyframes, state.expression_frames)
+        self._connection.send(FitOpened(session_id, *frames))
+        self._send_event(session_id, StoredEvent(session.stored))
         if state is not None:
-            self._report(session, state)
+            self._send_state(session, state)
 
     def _fitter(self, state: FitState | None) -> IncrementalFitter:
         generator = load_default_generator()
@@ -264,110 +198,123 @@ class FitProcess:
             return IncrementalFitter(self._model, generator, self._effort, self._embedder)
         return IncrementalFitter.from_state(state, self._model, generator, self._effort, self._embedder)
 
-    def _work(self, session: _SessionFit) -> None:
+    def _work(self, session: SessionFit) -> None:
+        """One slice of a session's fit."""
         try:
             if session.adopts(self._settings):
                 session.adopt(self._settings.batch)
             if not session.fitter.keyframes:
                 return
             if session.extracting_correctives:
-                self._study(session)
+                self._extract_correctives(session)
                 return
             report = session.fitter.refine(self._settings.slice_s)
             state = session.fitter.state()
-        except WORK_ERRORS as error:
+        except FIT_ERRORS as error:
             logger.exception("a round of refinement failed")
             session.failed = True
-            self._tell(session.id, ErrorEvent("fit_failed", f"refinement stopped until the next keyframe: {error}"))
+            message = f"refinement stopped until the next keyframe: {error}"
+            self._send_event(session.id, ErrorEvent("fit_failed", message))
             return
-        self._report(session, state)
-        if self._commit(session, state):
-            self._tell_round(session, report)
+        self._send_state(session, state)
+        if self._store(session, lambda: session.storage.write(state)):
+            self._send_round(session, report)
 
-    def _study(self, session: _SessionFit) -> None:
-        if session.study():
-            self._report_correctives(session)
+    def _extract_correctives(self, session: SessionFit) -> None:
+        if session.extract_correctives():
+            self._send_correctives(session)
             if not session.has_work:
-                self._commit(session, session.fitter.state())
+                state = session.fitter.state()
+                self._store(session, lambda: session.storage.write(state))
 
-    def _commit(self, session: _SessionFit, state: FitState) -> bool:
-        """Store a state; whether it is stored."""
-        if session.store is None:
-            return False
+    def _discard(self, session: SessionFit, keys: tuple[str, ...]) -> None:
+        """Remove frames from the fit and from the disk."""
+        if session.discard(keys) and session.fitter.stage is not Stage.WAITING:
+            state = session.fitter.state()
+            self._store(session, lambda: session.storage.purge(state))
+            self._send_correctives(session)
+
+    def _retry_storing(self) -> None:
+        """Store what could not be stored before."""
+        for session in self._sessions.values():
+            if session.storage.due_s <= time.monotonic():
+                self._store(session, session.storage.retry)
+
+    def _store(self, session: SessionFit, action: Callable[[], bool]) -> bool:
+        """Store a session's state; whether it is on disk. Its pages are told when that changes."""
+        stored, failure = False, ""
         try:
-            session.store.write_round(state)
+            stored = action()
         except FitmeError as error:
-            logger.exception("a round could not be stored")
-            self._tell(session.id, ErrorEvent("store_failed", str(error)))
-            return False
-        return True
+            logger.warning("a round could not be stored, storing is tried again: %s", error)
+            failure = str(error)
+        if failure and not session.storage_failed:
+            self._send_event(session.id, ErrorEvent("store_failed", failure))
+        session.storage_failed = not stored
+        if stored != session.stored:
+            session.stored = stored
+            self._send_event(session.id, StoredEvent(stored))
+        return stored
 
-    def _tell_round(self, session: _SessionFit, report: RoundReport) -> None:
+    def _send_round(self, session: SessionFit, report: RoundReport) -> None:
         losses = {name: float(value) for name, value in report.losses.items() if np.isfinite(value)}
-        self._tell(session.id, RoundEvent(report.index, report.stage, report.seconds, report.keyframes, losses))
+        event = RoundEvent(report.index, report.stage, report.seconds, report.keyframes, losses)
+        self._send_event(session.id, event)
 
-    def _report(self, session: _SessionFit, state: FitState) -> None:
-        """Give the live process what it draws, and the pages how far it is."""
+    def _send_state(self, session: SessionFit, state: FitState) -> None:
+        """Send the live process what it draws, and the pages how far the fit is."""
         maps = None
         if state.maps is not None:
             arrays = state.maps.by_name()
             maps = FittedMaps.from_names({name: np.asarray(part, np.float16) for name, part in arrays.items()})
         newest = state.estimates.get(state.keyframes[-1].key) if state.keyframes else None
         light = None if newest is None else newest.light_sh
-        embedding = state.reference_embedding
         rounds = len(state.rounds)
-        self._connection.send(
-            Fitted(session.id, state.stage, rounds, state.focal, state.identity, maps, light, embedding)
-        )
-        self._report_correctives(session)
+        self._connection.send(Fitted(session.id, state.stage, rounds, state.focal, state.identity, maps, light))
+        self._send_correctives(session)
         progress = PROGRESS[state.stage]
-        self._tell(session.id, ProgressEvent(state.stage, progress, maps is not None))
+        self._send_event(session.id, ProgressEvent(state.stage, progress, maps is not None))
 
-    def _report_correctives(self, session: _SessionFit) -> None:
-        """They are large, and change only when the fit rests."""
+    def _send_correctives(self, session: SessionFit) -> None:
+        """Send the correctives if they have changed: they are large, and change only when the fit has converged."""
         known = session.fitter.avatar().correctives
-        if known is session.worn:
+        if known is session.sent_correctives:
             return
-        session.worn = known
+        session.sent_correctives = known
         arrays = None
         if known is not None:
             arrays = CorrectiveArrays(*(part.numpy() for part in vars(known).values()))
         self._connection.send(FittedCorrectives(session.id, arrays))
 
-    def _export(self, message: Export) -> None:
+    def _export(self, message: ExportAvatar) -> None:
         session = self._sessions.get(message.session)
-        if session is None or session.store is None or not session.fitter.stage.has_reached(Stage.SKIN):
-            exported = Exported(message.session, message.request, None, "there is no avatar yet", ready=False)
+        if session is None or not session.fitter.stage.has_reached(Stage.SKIN):
+            exported = AvatarExported(message.session, message.request, None, "there is no avatar yet", ready=False)
             self._connection.send(exported)
             return
-        path = session.store.folder / f"export-{message.request}.glb"
+        path = session.storage.folder / f"export-{message.request}.glb"
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_glb(session.fitter.avatar(), self._model, path)
-        except (*WORK_ERRORS, OSError) as error:
+        except (*FIT_ERRORS, OSError) as error:
             logger.exception("an avatar could not be exported")
-            self._connection.send(Exported(message.session, message.request, None, f"export failed: {error}"))
+            self._connection.send(AvatarExported(message.session, message.request, None, f"export failed: {error}"))
             return
-        self._connection.send(Exported(message.session, message.request, path))
+        self._connection.send(AvatarExported(message.session, message.request, path))
 
-    def _close(self, message: Close) -> None:
+    def _close(self, message: CloseSession) -> None:
         session = self._sessions.pop(message.session, None)
-        if session is not None and session.store is not None:
+        if session is not None:
+            session.fitter.close()
             try:
-                if message.delete:
-                    session.store.delete()
-                else:
-                    session.store.close()
+                session.storage.retry()
             except FitmeError:
-                logger.exception("a session could not be deleted")
-        self._connection.send(Closed(message.session))
+                logger.exception("the last rounds of a session could not be stored")
+            session.storage.close()
+        self._connection.send(SessionClosed(message.session))
 
-    def _tell(self, session_id: str, event: Event) -> None:
-        self._connection.send(Tell(session_id, event))
-
-
-def _direction(keyframe: Keyframe) -> Float64Array:
-    """Yaw and pitch (2,) of the head, radians."""
-    return np.array(keyframe.observation.pose.yaw_pitch_roll()[:2])
+    def _send_event(self, session_id: str, event: Event) -> None:
+        self._connection.send(SessionEvent(session_id, event))
 
 
 def run_fit_process(connection: Connection, settings: FitSettings) -> None:

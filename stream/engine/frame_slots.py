@@ -1,7 +1,7 @@
 """Newest-only hand-over of camera frames between two processes, through shared memory and without locks.
 
-One process writes, one reads. The writer fills three slots in turn and then says which is the newest; the reader
-copies that one and looks again whether it was overwritten meanwhile. Neither ever waits for the other, and either may
+One process writes, one reads. The writer fills three slots in turn and then marks the newest; the reader
+copies that one and checks whether it was overwritten meanwhile. Neither ever waits for the other, and either may
 die at any moment without harming the other.
 """
 
@@ -28,7 +28,7 @@ _DATA_OFFSET = 256
 
 @dataclass(frozen=True)
 class CameraFrame:
-    """One decoded picture of a camera."""
+    """One decoded frame of a camera."""
 
     number: int
     """Counts the frames of a session from 1; gaps are frames that were skipped."""
@@ -73,7 +73,7 @@ class FrameSlots:
     def write(self, image: UInt8Array, capture_time_s: float, received_time_s: float) -> bool:
         """Hand over a frame (H, W, 3) of at most `max_pixels`.
 
-        Returns whether the reader had taken the frame before, and so may be asleep and must be told.
+        Returns whether the reader had taken the frame before: it may be waiting, and is to be woken by a message.
         """
         height, width = image.shape[:2]
         if height * width > self.max_pixels:

@@ -1,4 +1,4 @@
-"""What the web side needs of an engine: sessions that take camera frames and give events and renders.
+"""Interface of an engine: sessions that take camera frames and yield events and renders.
 
 `stream.engine.local_engine.LocalEngine` runs one in processes of this machine. The interface is narrow so that another
 one may run elsewhere.
@@ -15,7 +15,7 @@ from stream.protocol.scene import Scene
 
 
 class EngineError(FitmeError):
-    """The engine is gone, or could not do what was asked."""
+    """The engine has ended, or a request to it failed."""
 
 
 class NotReadyError(EngineError):
@@ -23,14 +23,14 @@ class NotReadyError(EngineError):
 
 
 class EngineListener(Protocol):
-    """Hears of one session; called in the event loop."""
+    """Receives what one session yields; called in the event loop."""
 
     def on_event(self, event: Event) -> None:
-        """Something to tell the pages."""
+        """An event for the session's pages."""
         ...
 
     def on_render(self, render: Render) -> None:
-        """A render that `request_render` asked for."""
+        """The render that `request_render` requested."""
         ...
 
 
@@ -57,12 +57,13 @@ class Engine(Protocol):
         """Begin a session, or resume the one whose data is in `folder`."""
         ...
 
-    async def close(self, session: str, *, delete: bool) -> None:
-        """End a session; returns once its data is at rest, or gone. No error if it is not open."""
+    async def close(self, session: str) -> None:
+        """End a session; returns once its data is stored and nothing more is written. No error if it is not open."""
         ...
 
     def frame_sink(self, session: str) -> FrameSink:
-        """Where the session's camera frames go; newest only, callable from any thread, harmless after `close`."""
+        """Function that hands over the session's camera frames, of which only the newest is read. Callable from any
+        thread; without effect after `close`."""
         ...
 
     def set_scene(self, session: str, scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""Which frames of a stream a fit should see: a bounded set, diverse in direction and expression, each of them good.
+"""Selection of keyframes from a stream: a bounded set, diverse in direction and expression, each of good quality.
 
 Only frames that show the person well are considered. One that differs enough from all that are kept is added; one that
 resembles a kept frame takes its place if it is clearly better. When the set is full, the more redundant goes. The best
@@ -7,6 +7,7 @@ frame of a direction that is wanted leaves only for a better one.
 
 import itertools
 import math
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -32,6 +33,10 @@ _BLINKS: Final = [expression_index("eyeBlinkLeft"), expression_index("eyeBlinkRi
 SHOWN: Final = 0.35
 """Coefficient from which an expression counts as shown."""
 
+Identify = Callable[[FaceObservation], FaceObservation | None]
+"""Checks the identity of the frame that an observation is of: the observation with the frame's own embedding, or None
+if it shows another person. It is expensive, so that only frames that would be kept are checked."""
+
 Cell = tuple[int, int]
 """(column, row) of the dial."""
 
@@ -48,7 +53,7 @@ WANTED: Final[tuple[tuple[Cell, PromptCode], ...]] = (
 
 
 class Reason(StrEnum):
-    """What became of an offered frame, and why."""
+    """Decision on an offered frame, with its cause."""
 
     ADDED = "added"
     REPLACED = "replaced"
@@ -82,7 +87,7 @@ class SelectorSettings:
     """Keyframes at most; at least one for each wanted direction."""
     smallest_face_px: float = 60.0
     largest_face: float = 0.95
-    """Face size over the shorter side of the picture beyond which the face is cut off."""
+    """Face size over the shorter side of the frame beyond which the face is cut off."""
     least_sharpness: float = 0.2
     least_exposure: float = 0.08
     most_exposure: float = 0.92
@@ -100,7 +105,7 @@ class SelectorSettings:
 
 
 class Decision(NamedTuple):
-    """What becomes of a frame."""
+    """Decision on a frame."""
 
     keyframe: Keyframe | None
     """The frame as a keyframe, or None if it is not kept."""
@@ -137,19 +142,27 @@ class KeyframeSelector:
 
     @property
     def reason(self) -> Reason:
-        """What became of the frame that was offered last."""
+        """Decision on the frame that was offered last."""
         return self._reason
 
     def restore(self, keyframe: Keyframe) -> None:
-        """Keep a keyframe of an earlier process without asking."""
+        """Keep a keyframe of an earlier process without checks."""
         self._held[keyframe.key] = self._describe(keyframe)
         self._number = max(self._number, number_of(keyframe.key) + 1)
 
-    def offer(self, image: UInt8Array, observation: FaceObservation, timestamp_s: float) -> Decision:
-        """Decide on a frame; `reason` tells why.
+    def discard(self, keys: Collection[str]) -> None:
+        """Forget kept frames."""
+        for key in keys:
+            self._held.pop(key, None)
 
-        :param image: (H, W, 3) sRGB picture that `observation` is of. It is copied if it is kept.
+    def offer(
+        self, image: UInt8Array, observation: FaceObservation, timestamp_s: float, identify: Identify
+    ) -> Decision:
+        """Decide on a frame; `reason` gives the cause.
+
+        :param image: (H, W, 3) uint8 sRGB frame that `observation` is of. It is copied if it is kept.
         :param timestamp_s: time of capture, seconds, growing.
+        :param identify: asked before the frame is kept.
         """
         found = flaw(observation, self._settings)
         if found is not None:
@@ -161,11 +174,11 @@ class KeyframeSelector:
         in_cell = [held for held in alike if held.cell == candidate.cell]
         needed = _is_wanted(candidate.cell) and not any(held.cell == candidate.cell for held in self._held.values())
         if not alike or needed:
-            return self._add(candidate)
+            return self._add(candidate, identify)
         if len(in_cell) == len(alike) and all(
             candidate.worth > self._settings.improvement * held.worth for held in in_cell
         ):
-            return self._keep(candidate, [held.keyframe.key for held in in_cell], Reason.REPLACED)
+            return self._keep(candidate, [held.keyframe.key for held in in_cell], Reason.REPLACED, identify)
         return self._reject(Reason.REDUNDANT)
 
     def coverage(self) -> CoverageEvent:
@@ -206,10 +219,10 @@ class KeyframeSelector:
     def _distance(self, a: _Held, b: _Held) -> float:
         return float(np.abs(a.features - b.features).max())
 
-    def _add(self, candidate: _Held) -> Decision:
+    def _add(self, candidate: _Held, identify: Identify) -> Decision:
         """Add a frame; of a set that is then too large, the less worthy of the two that are most alike goes."""
         if len(self._held) < self._settings.count:
-            return self._keep(candidate, [], Reason.ADDED)
+            return self._keep(candidate, [], Reason.ADDED, identify)
         everyone = [*self._held.values(), candidate]
         best = {
             cell: max((held for held in everyone if held.cell == cell), key=lambda held: held.worth).keyframe.key
@@ -223,14 +236,17 @@ class KeyframeSelector:
                     continue
                 if held is candidate:
                     return self._reject(Reason.REDUNDANT)
-                return self._keep(candidate, [held.keyframe.key], Reason.REPLACED)
+                return self._keep(candidate, [held.keyframe.key], Reason.REPLACED, identify)
         return self._reject(Reason.REDUNDANT)
 
-    def _keep(self, candidate: _Held, dropped: list[str], reason: Reason) -> Decision:
+    def _keep(self, candidate: _Held, dropped: list[str], reason: Reason, identify: Identify) -> Decision:
+        found = candidate.keyframe
+        observation = identify(found.observation)
+        if observation is None:
+            return self._reject(Reason.NOT_THE_PERSON)
         for key in dropped:
             del self._held[key]
-        found = candidate.keyframe
-        keyframe = Keyframe(found.key, found.image.copy(), found.observation, found.timestamp_s)
+        keyframe = Keyframe(found.key, found.image.copy(), observation, found.timestamp_s)
         self._held[keyframe.key] = _Held(keyframe, candidate.cell, candidate.features, candidate.worth)
         self._number += 1
         self._time_s, self._reason = found.timestamp_s, reason

@@ -1,12 +1,13 @@
-"""The live process: tracks faces and draws avatars for all sessions, so fast that a person sees themselves in a mirror.
+"""The live process: tracks faces and draws avatars for all sessions, at the rate of the camera.
 
-One thread serves all sessions in turn, woken by its two pipes. What refines the avatars is another process.
+One thread serves all sessions in turn, woken by its two pipes. The avatars are refined by the fit process.
 """
 
 import logging
 import math
 from multiprocessing.connection import Connection, wait
 
+import cv2
 import torch
 
 from fitme.errors import FitmeError
@@ -17,21 +18,24 @@ from fitme.track.tracker import FrameTracker
 from stream.engine.avatar_view import AvatarView
 from stream.engine.live_session import LiveSession
 from stream.engine.messages import (
-    Close,
-    Closed,
-    Export,
-    Exported,
+    AttachFit,
+    AvatarExported,
+    CloseSession,
+    EngineReady,
+    ExportAvatar,
+    FitAlive,
     FitOpened,
     Fitted,
     FittedCorrectives,
     FrameArrived,
-    Open,
+    LiveAlive,
     OpenFit,
+    OpenSession,
     Ping,
-    Ready,
     RequestRender,
+    SessionClosed,
+    SessionEvent,
     SetScene,
-    Tell,
     WarmUp,
 )
 from stream.engine.queued_sender import QueuedSender
@@ -40,6 +44,10 @@ from stream.settings import ServeSettings
 
 logger = logging.getLogger(__name__)
 
+SESSION_ERRORS = (FitmeError, RuntimeError, ValueError, ArithmeticError, LookupError, cv2.error)
+"""Errors of one session that must not end the others."""
+ERROR_PAUSE_S = 0.1
+"""Before a session that has raised an error is served again."""
 TENSOR_THREADS = 1
 """Tensors here are too small to share out."""
 
@@ -49,37 +57,84 @@ class LiveProcess:
 
     def __init__(self, web: Connection, fit: Connection, settings: ServeSettings) -> None:
         self._web = web
-        self._fit = fit
-        self._to_fit = QueuedSender(fit, "fit-sender")  # the fit reads only between its rounds
+        self._fit: Connection | None = fit
+        self._to_fit = QueuedSender(fit, "fit-sender")  # the fit reads only between its slices
         self._settings = settings
         self._model = load_default_model()
         self._sessions: dict[str, LiveSession] = {}
 
     def run(self) -> None:
-        """Warm up, then work until a pipe closes."""
-        self._warm_up()
+        """Warm up, then work until the web process closes its pipe."""
+        self._warm_up_keyframe = self._warm_up()
         try:
+            # Sessions that wait already are opened first: with them the fit process needs no warm-up.
+            self._read(self._web)
+            self._send_to_fit(WarmUp(self._warm_up_keyframe))
             delay_s = math.inf
             while True:
-                for connection in wait([self._web, self._fit], None if math.isinf(delay_s) else delay_s):
+                connections = [self._web] if self._fit is None else [self._web, self._fit]
+                for connection in wait(connections, None if math.isinf(delay_s) else delay_s):
                     assert isinstance(connection, Connection)
-                    while connection.poll():
-                        self._handle(connection.recv())
-                delay_s = min((session.step() for session in self._sessions.values()), default=math.inf)
+                    if connection in (self._web, self._fit):  # a message may have replaced the fit's pipe
+                        self._read(connection)
+                delay_s = min((self._step(session) for session in list(self._sessions.values())), default=math.inf)
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            logger.info("another process is gone: ending")
+            logger.info("the web process has ended")
 
-    def _warm_up(self) -> None:
-        """Draw, encode, track and fit a head once: kernels are compiled and networks loaded."""
+    def _read(self, connection: Connection) -> None:
+        """Handle what has come over a pipe; goes on without a fit process that has ended, until another is attached.
+
+        :raises EOFError, OSError: if the web process has ended.
+        """
+        try:
+            while connection.poll():
+                self._handle(connection.recv())
+        except (EOFError, OSError):
+            if connection is self._web or connection is not self._fit:
+                raise
+            logger.warning("the fit process has ended")
+            self._detach_fit()
+
+    def _step(self, session: LiveSession) -> float:
+        """One step of a session; an error costs its frame, and no other session anything."""
+        try:
+            return session.step()
+        except SESSION_ERRORS:
+            logger.exception("a camera frame could not be used")
+            return ERROR_PAUSE_S
+
+    def _attach_fit(self, connection: Connection) -> None:
+        """Serve a fit process that takes the place of another: open all sessions there."""
+        self._detach_fit()
+        self._fit = connection
+        self._to_fit = QueuedSender(connection, "fit-sender")
+        for session in self._sessions.values():
+            session.detach_fit()
+            self._send_to_fit(OpenFit(session.id, session.folder))
+        self._send_to_fit(WarmUp(self._warm_up_keyframe))
+
+    def _detach_fit(self) -> None:
+        if self._fit is not None:
+            self._to_fit.close()
+            self._fit.close()
+            self._fit = None
+
+    def _send_to_fit(self, message: object) -> None:
+        """Queue a message for the fit process; while there is none, it is dropped, and sessions are opened again."""
+        self._to_fit.send(message)
+
+    def _warm_up(self) -> Keyframe:
+        """Draw, encode and track a head once: kernels are compiled and networks loaded. The frame is for the fit."""
         view = AvatarView(self._model, self._settings.render)
         image = view.draw(Scene(), None, None, 0.0)
         view.encode(image)
+        view.close()
         tracker = FrameTracker(self._model, backend=landmark_backend(self._settings.networks))
         observation = tracker.track(image, 0.0)
         tracker.close()
         if observation is None:
             raise FitmeError("the average head is not recognised as a face: the installation is damaged")
-        self._to_fit.send(WarmUp(Keyframe("warm-up", image, observation, 0.0)))
+        return Keyframe("warm-up", image, observation, 0.0)
 
     def _handle(self, message: object) -> None:
         match message:
@@ -96,32 +151,35 @@ class LiveProcess:
                     session.adopt(message)
             case FittedCorrectives():
                 if session := self._sessions.get(message.session):
-                    session.wear(message)
+                    session.set_correctives(message)
             case FitOpened():
                 if session := self._sessions.get(message.session):
                     session.resume(message)
-            case Open():
+            case OpenSession():
                 self._open(message)
-            case Close():
+            case CloseSession():
                 if session := self._sessions.pop(message.session, None):
                     session.close()
-                self._to_fit.send(message)
-            case Export():
-                self._to_fit.send(message)
-            case Tell() | Closed() | Exported() | Ready():
+                self._send_to_fit(message)
+            case ExportAvatar():
+                self._send_to_fit(message)
+            case SessionEvent() | SessionClosed() | AvatarExported() | EngineReady() | FitAlive():
                 self._web.send(message)
             case Ping():
-                self._web.send(message)
+                self._web.send(LiveAlive(message.number))
+                self._send_to_fit(message)
+            case AttachFit():
+                self._attach_fit(message.connection)
 
-    def _open(self, message: Open) -> None:
+    def _open(self, message: OpenSession) -> None:
         try:
             self._sessions[message.session] = LiveSession(
-                message, self._model, self._settings, self._web.send, self._to_fit.send
+                message, self._model, self._settings, self._web.send, self._send_to_fit
             )
         except FileNotFoundError:
             logger.info("a session was closed before it was opened")
             return
-        self._to_fit.send(OpenFit(message.session, message.folder))
+        self._send_to_fit(OpenFit(message.session, message.folder))
 
 
 def run_live_process(web: Connection, fit: Connection, settings: ServeSettings) -> None:

@@ -11,22 +11,18 @@ from fitme.session.folder import is_session
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.factory import landmark_backend
 from fitme.track.observation import FaceObservation, FaceStatus, status_of
+from fitme.track.settings import TrackerSettings
 from fitme.track.tracker import FrameTracker
 from stream.engine.avatar_view import AvatarView
-from stream.engine.expression_selection import ExpressionSelector
+from stream.engine.frame_selection import FrameSelection
 from stream.engine.frame_slots import CameraFrame, FrameSlots
-from stream.engine.keyframe_selection import KeyframeSelector
 from stream.engine.messages import (
-    DropExpressionFrame,
-    DropKeyframe,
     FitOpened,
     Fitted,
     FittedCorrectives,
-    KeepExpressionFrame,
-    KeepKeyframe,
-    Open,
-    Show,
-    Tell,
+    OpenSession,
+    SessionEvent,
+    SessionRender,
 )
 from stream.protocol.events import LANDMARK_SCALE, Event, TrackingEvent
 from stream.protocol.protocol import Mode, PromptCode
@@ -41,71 +37,74 @@ _STATUS_PROMPTS = {
     FaceStatus.SEVERAL_FACES: PromptCode.ONE_PERSON,
     FaceStatus.OTHER_PERSON: PromptCode.SAME_PERSON,
 }
+TRACKER_SETTINGS = TrackerSettings(embedding_period_s=0.5)
+"""An identity embedding (12 ms) twice a second: a change of person is noticed soon."""
 
 
 class LiveSession:
-    """Tracks the newest frame, offers it as a keyframe, and draws when a render is requested and there is news."""
+    """Tracks the newest frame, offers it to the fit, and draws when a render is requested and something has changed."""
 
     def __init__(
-        self, opened: Open, model: MorphableModel, settings: ServeSettings, to_web: Send, to_fit: Send
+        self, opened: OpenSession, model: MorphableModel, settings: ServeSettings, to_web: Send, to_fit: Send
     ) -> None:
         """
         :raises FileNotFoundError: if the session's shared memory is gone: it was closed meanwhile.
         """
         self.id = opened.session
+        self.folder = opened.folder
         self._settings = settings
         self._to_web, self._to_fit = to_web, to_fit
         self._slots = FrameSlots.attach(opened.frames_name, opened.max_pixels)
         self._scene = opened.scene
-        self._tracker = FrameTracker(model, backend=landmark_backend(settings.networks))
-        self._selector = KeyframeSelector()
-        self._expressions = ExpressionSelector(model, settings.fit.expression_frames)
-        self._earlier_known = not is_session(opened.folder)
+        self._tracker = FrameTracker(model, settings=TRACKER_SETTINGS, backend=landmark_backend(settings.networks))
+        self._selection = FrameSelection(self.id, model, self._tracker, settings.fit.expression_frames, to_fit)
+        self._stored_known = not is_session(opened.folder)
         self._view = AvatarView(model, settings.render)
         self._frame: CameraFrame | None = None
         self._observation: FaceObservation | None = None
         self._render_requested = False
-        self._news = True
+        self._changed = True
         self._sequence = 0
         self._due_s = 0.0
         self._tracking_due_s = 0.0
 
     def close(self) -> None:
-        """Release the tracker and the shared memory."""
+        """Release the tracker, the renderer and the shared memory."""
         self._tracker.close()
+        self._view.close()
         self._slots.close()
 
     def set_scene(self, scene: Scene) -> None:
         """Draw under other controls from now on."""
-        self._scene, self._news = scene, True
+        self._scene, self._changed = scene, True
 
     def request_render(self) -> None:
-        """The web process waits for a render."""
+        """Draw one render for the web process as soon as something has changed."""
         self._render_requested = True
 
     def resume(self, opened: FitOpened) -> None:
-        """Choose pictures from now on beside those of an earlier process, if there was one."""
-        for keyframe in opened.keyframes:
-            self._selector.restore(keyframe)
-        for picture in opened.expression_frames:
-            self._expressions.restore(picture)
-        self._earlier_known = True
-        if opened.keyframes:
-            self._tell(self._selector.coverage())
+        """Select frames from now on beside those that the fit has read from the store."""
+        if self._stored_known:
+            return  # a new session: frames may have been selected already
+        self._selection.restore(opened)
+        self._stored_known = True
+        self._send_event(self._selection.coverage())
 
-    def wear(self, fitted: FittedCorrectives) -> None:
-        """Change the skin with the expression from now on."""
-        self._view.wear(fitted)
-        self._news = True
+    def detach_fit(self) -> None:
+        """Select no frames until another fit process has read the session from the store."""
+        self._stored_known = False
+
+    def set_correctives(self, fitted: FittedCorrectives) -> None:
+        """Blend these albedo correctives by the expression from now on."""
+        self._view.set_correctives(fitted)
+        self._changed = True
 
     def adopt(self, fitted: Fitted) -> None:
-        """Draw and track with what a round found."""
+        """Draw and track with the head of this round."""
         self._view.adopt(fitted)
         self._tracker.set_identity(fitted.identity)
         self._tracker.set_focal(fitted.focal)
-        if fitted.reference_embedding is not None:
-            self._tracker.set_reference_embedding(fitted.reference_embedding)
-        self._news = True
+        self._changed = True
 
     def step(self) -> float:
         """Do what there is to do; returns after how many seconds to come again, infinity if not before a message."""
@@ -115,7 +114,7 @@ class LiveSession:
         frame = self._slots.take()
         if frame is not None:
             self._track(frame)
-        wanted = self._render_requested and (self._news or self._scene.mode is Mode.TURNTABLE)
+        wanted = self._render_requested and (self._changed or self._scene.mode is Mode.TURNTABLE)
         if wanted:
             self._draw(now_s)
         if wanted or frame is not None:
@@ -133,29 +132,20 @@ class LiveSession:
         observation = self._tracker.track(frame.image, frame.received_time_s)
         self._frame, self._observation = frame, observation
         if self._scene.mode is Mode.MIRROR:
-            self._news = True
-        if observation is not None and self._earlier_known:
+            self._changed = True
+        if observation is not None:
             self._consider(frame, observation)
         now_s = time.monotonic()
         if now_s >= self._tracking_due_s:
             self._tracking_due_s = now_s + 1.0 / self._settings.camera.tracking_events_per_second
-            self._tell(self._tracking_event(frame, observation))
+            self._send_event(self._tracking_event(frame, observation))
 
     def _consider(self, frame: CameraFrame, observation: FaceObservation) -> None:
-        keyframe, dropped = self._selector.offer(frame.image, observation, frame.received_time_s)
-        for key in dropped:
-            self._to_fit(DropKeyframe(self.id, key))
-        if keyframe is not None:
-            self._to_fit(KeepKeyframe(self.id, keyframe))
-            self._tell(self._selector.coverage())
+        """Offer a frame to the fit, once it is known which frames that has."""
+        if not self._stored_known:
             return
-        picture, dropped = self._expressions.offer(
-            frame.image, observation, frame.received_time_s, self._selector.keyframes
-        )
-        for key in dropped:
-            self._to_fit(DropExpressionFrame(self.id, key))
-        if picture is not None:
-            self._to_fit(KeepExpressionFrame(self.id, picture))
+        if self._selection.consider(frame.image, observation, frame.received_time_s):
+            self._send_event(self._selection.coverage())
 
     def _draw(self, now_s: float) -> None:
         seen, frame = self._observation, self._frame
@@ -177,8 +167,8 @@ class LiveSession:
             rounds=self._view.rounds,
             payload=payload,
         )
-        self._render_requested = self._news = False
-        self._to_web(Show(self.id, render))
+        self._render_requested = self._changed = False
+        self._to_web(SessionRender(self.id, render))
 
     def _tracking_event(self, frame: CameraFrame, observation: FaceObservation | None) -> TrackingEvent:
         height, width = frame.image.shape[:2]
@@ -190,7 +180,7 @@ class LiveSession:
         status = status_of(observation)
         return TrackingEvent(
             status=status.value,
-            prompt=_STATUS_PROMPTS.get(status) or self._selector.prompt(),
+            prompt=_STATUS_PROMPTS.get(status) or self._selection.prompt(),
             capture_time_s=frame.capture_time_s,
             frame_width=width,
             frame_height=height,
@@ -202,8 +192,8 @@ class LiveSession:
             occlusion=None if quality is None else quality.occlusion,
         )
 
-    def _tell(self, event: Event) -> None:
-        self._to_web(Tell(self.id, event))
+    def _send_event(self, event: Event) -> None:
+        self._to_web(SessionEvent(self.id, event))
 
 
 def _pose_values(pose: HeadPose) -> tuple[float, float, float, float, float, float]:

@@ -1,43 +1,40 @@
 """An engine in two processes of this machine: one tracks and renders, one refines.
 
-Both are spawned at start and warm up before the first session. When one of them dies, or stops answering, both are
-replaced, and every open session goes on from its last committed round.
+Both are started and warmed up before the first session. A fit process that ends or hangs is replaced while the live one
+goes on drawing; with the live process, which holds what is drawn, both are replaced. Every open session goes on from
+its last committed round.
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
-import multiprocessing
-import os
-import signal
 import threading
-from collections.abc import Callable
+import time
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 from fitme.arrays import UInt8Array
-from fitme.errors import StoreError
-from fitme.session.folder import delete_session
 from stream.engine.frame_slots import FrameSink, FrameSlots
 from stream.engine.interface import EngineError, EngineListener, NotReadyError
 from stream.engine.messages import (
-    Close,
-    Closed,
-    Export,
-    Exported,
+    AvatarExported,
+    CloseSession,
+    EngineReady,
+    ExportAvatar,
+    FitAlive,
     FrameArrived,
-    Open,
+    LiveAlive,
+    OpenSession,
     Ping,
-    Ready,
     RequestRender,
+    SessionClosed,
+    SessionEvent,
+    SessionRender,
     SetScene,
-    Show,
-    Tell,
 )
-from stream.engine.queued_sender import QueuedSender
+from stream.engine.processes import EngineProcesses
 from stream.protocol.events import ErrorEvent
 from stream.protocol.scene import Scene
 from stream.settings import ServeSettings
@@ -48,15 +45,8 @@ START_TIMEOUT_S = 300.0
 """Kernels are compiled on the very first start."""
 CLOSE_TIMEOUT_S = 30.0
 EXPORT_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 10.0
-PING_PERIOD_S = 2.0
-HUNG_AFTER_PINGS = 15
-"""Unanswered pings after which the live process is taken for hung."""
 RESTART_PAUSE_S = 1.0
-FIT_KERNEL_THREADS = 1
-"""Threads of numba kernels in the fit process; the live process uses all cores."""
-CHILD_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-"""Matrices here are small: more threads would only take cores from each other."""
+"""Between two attempts to start processes."""
 
 
 @dataclass
@@ -73,101 +63,49 @@ class _OpenSession:
     render_requested: bool = False
 
 
-class _Processes:
-    """One generation of the two processes, and the threads that talk to the live one."""
+@dataclass(frozen=True)
+class Watch:
+    """How often the processes are asked for a sign of life, and when one counts as hung."""
 
-    def __init__(self, settings: ServeSettings, receive: Callable[[Any], None], lost: Callable[[], None]) -> None:
-        """
-        :param receive: called with each message, in a thread.
-        :param lost: called once when the live process or the connection to it is gone, in a thread.
-        """
-        os.environ.update(CHILD_ENVIRONMENT)
-        context = multiprocessing.get_context("spawn")
-        self._connection, live_end = context.Pipe()
-        live_to_fit, fit_end = context.Pipe()
-        self.live: SpawnProcess = context.Process(
-            target=_run_live, args=(live_end, live_to_fit, settings), name="fitme-live", daemon=True
-        )
-        self.fit: SpawnProcess = context.Process(
-            target=_run_fit, args=(fit_end, settings), name="fitme-fit", daemon=True
-        )
-        self.live.start()
-        self.fit.start()
-        for end in (live_end, live_to_fit, fit_end):
-            end.close()
-        self._sender = QueuedSender(self._connection, "engine-sender")
-        threading.Thread(target=self._receive_all, args=(receive, lost), name="engine-receiver", daemon=True).start()
-
-    @property
-    def alive(self) -> bool:
-        return self.live.is_alive() and self.fit.is_alive()
-
-    def send(self, message: object) -> None:
-        """Queue a message; never blocks."""
-        self._sender.send(message)
-
-    def stop(self) -> None:
-        """End both processes; blocks."""
-        self._sender.close()
-        self._connection.close()
-        for process in (self.live, self.fit):
-            process.join(STOP_TIMEOUT_S)
-            if process.is_alive():
-                process.kill()
-                process.join()
-
-    def kill(self) -> None:
-        """End both processes at once; blocks."""
-        self._sender.close()
-        for process in (self.live, self.fit):
-            process.kill()
-        for process in (self.live, self.fit):
-            process.join()
-
-    def _receive_all(self, receive: Callable[[Any], None], lost: Callable[[], None]) -> None:
-        try:
-            while True:
-                receive(self._connection.recv())
-        except (EOFError, OSError):
-            lost()
+    period_s: float = 2.0
+    live_limit_s: float = 30.0
+    """Silence of the live process after which it is replaced: it answers between two frames."""
+    fit_limit_s: float = 60.0
+    """Silence of a fit process after which it is replaced: it answers between two slices, which take a few seconds."""
 
 
 class LocalEngine:
     """`stream.engine.interface.Engine` on processes of this machine."""
 
-    def __init__(self, settings: ServeSettings) -> None:
+    def __init__(self, settings: ServeSettings, watch: Watch | None = None) -> None:
         self._settings = settings
+        self._watch = watch or Watch()
         self._sessions: dict[str, _OpenSession] = {}
         self._closing: dict[str, asyncio.Future[None]] = {}
         self._exporting: dict[int, asyncio.Future[Path]] = {}
         self._requests = itertools.count(1)
-        self._processes: _Processes | None = None
+        self._processes: EngineProcesses | None = None
         self._ready = asyncio.Event()
-        self._lost = asyncio.Event()
-        self._unanswered = 0
+        self._ended = asyncio.Event()
+        """A process has ended since it was last looked for."""
+        self._live_answered_s = self._fit_answered_s = 0.0
         self._generation = 0
         self._keeper: asyncio.Task[None] | None = None
 
     @property
     def healthy(self) -> bool:
-        """Both processes are warm, alive and answering."""
-        return self._ready.is_set() and self._processes is not None and self._processes.alive
-
-    @property
-    def process_ids(self) -> tuple[int, ...]:
-        """Of the live and the fit process, for measurements."""
-        if self._processes is None:
-            return ()
-        return tuple(process.pid or 0 for process in (self._processes.live, self._processes.fit))
+        """Both processes are warm and alive."""
+        processes = self._processes
+        return self._ready.is_set() and processes is not None and processes.live_alive and processes.fit_alive
 
     async def start(self) -> None:
         """See `Engine.start`."""
         await self._launch()
         try:
-            await asyncio.wait_for(self._until_ready(), START_TIMEOUT_S)
-        except TimeoutError as error:
+            await self._until_ready()
+        except EngineError:
             await self.stop()
-            raise EngineError(f"the engine was not ready within {START_TIMEOUT_S:.0f} s") from error
+            raise
         self._keeper = asyncio.create_task(self._keep_alive())
 
     async def stop(self) -> None:
@@ -175,7 +113,7 @@ class LocalEngine:
         if self._keeper is not None:
             self._keeper.cancel()
         for session in list(self._sessions):
-            await self.close(session, delete=False)
+            await self.close(session)
         if self._processes is not None:
             processes, self._processes = self._processes, None
             await asyncio.to_thread(processes.stop)
@@ -186,14 +124,14 @@ class LocalEngine:
         opened = self._sessions[session] = _OpenSession(session, folder, listener, scene, slots)
         self._send(self._open_message(opened))
 
-    async def close(self, session: str, *, delete: bool) -> None:
+    async def close(self, session: str) -> None:
         """See `Engine.close`."""
         opened = self._sessions.pop(session, None)
         if opened is None:
             return
         closed = self._closing[session] = asyncio.get_running_loop().create_future()
         try:
-            self._send(Close(session, delete))
+            self._send(CloseSession(session))
             if self.healthy:
                 await asyncio.wait_for(closed, CLOSE_TIMEOUT_S)
         except (TimeoutError, EngineError):
@@ -202,12 +140,6 @@ class LocalEngine:
             self._closing.pop(session, None)
             with opened.lock:
                 opened.slots.close()
-        if delete:
-            try:
-                # The fit process has done so, unless it died meanwhile.
-                await asyncio.to_thread(delete_session, opened.folder)
-            except StoreError:
-                logger.exception("a session could not be deleted")
 
     def frame_sink(self, session: str) -> FrameSink:
         """See `Engine.frame_sink`."""
@@ -241,7 +173,7 @@ class LocalEngine:
             raise EngineError("the engine is starting again: try again in a moment")
         request = next(self._requests)
         exported = self._exporting[request] = asyncio.get_running_loop().create_future()
-        self._send(Export(session, request))
+        self._send(ExportAvatar(session, request))
         try:
             return await asyncio.wait_for(exported, EXPORT_TIMEOUT_S)
         except TimeoutError as error:
@@ -255,60 +187,72 @@ class LocalEngine:
             processes.send(message)
 
     @staticmethod
-    def _open_message(opened: _OpenSession) -> Open:
-        return Open(opened.id, opened.folder, opened.scene, opened.slots.name, opened.slots.max_pixels)
+    def _open_message(opened: _OpenSession) -> OpenSession:
+        return OpenSession(opened.id, opened.folder, opened.scene, opened.slots.name, opened.slots.max_pixels)
 
     async def _launch(self) -> None:
+        """Start both processes."""
         loop = asyncio.get_running_loop()
         self._ready.clear()
-        self._lost.clear()
-        self._unanswered = 0
+        self._ended.clear()
         generation = self._generation = self._generation + 1
 
         def receive(message: object) -> None:
             loop.call_soon_threadsafe(self._receive, generation, message)
 
-        def lost() -> None:
-            loop.call_soon_threadsafe(self._receive, generation, None)
+        def ended() -> None:
+            loop.call_soon_threadsafe(self._ended.set)
 
-        self._processes = await asyncio.to_thread(_Processes, self._settings, receive, lost)
+        self._processes = await asyncio.to_thread(EngineProcesses, self._settings, receive, ended)
+        self._live_answered_s = time.monotonic()
 
     async def _until_ready(self) -> None:
-        waits = [asyncio.create_task(event.wait()) for event in (self._ready, self._lost)]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for task in waits:
-            task.cancel()
-        if self._lost.is_set():
-            raise EngineError("the engine ended while it started; its own words are above")
+        """Wait until both processes are warm.
+
+        :raises EngineError: if one of them ends before, or it takes too long.
+        """
+        assert self._processes is not None
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while not self._ready.is_set():
+            if not (self._processes.live_alive and self._processes.fit_alive):
+                raise EngineError("a process of the engine ended while it started; its own message is above")
+            if time.monotonic() > deadline_s:
+                raise EngineError(f"the engine was not ready within {START_TIMEOUT_S:.0f} s")
+            waits = [asyncio.create_task(event.wait()) for event in (self._ready, self._ended)]
+            await asyncio.wait(waits, timeout=self._watch.period_s, return_when=asyncio.FIRST_COMPLETED)
+            for task in waits:
+                task.cancel()
+            self._ended.clear()
+        self._live_answered_s = self._fit_answered_s = time.monotonic()
 
     def _receive(self, generation: int, message: object) -> None:
-        """A message of the processes, or None if the live one is gone; those of replaced ones mean nothing."""
+        """Handle a message of the live process, unless that has been replaced meanwhile."""
         if generation == self._generation:
             self._handle(message)
 
     def _handle(self, message: object) -> None:
         match message:
-            case Show():
+            case SessionRender():
                 if opened := self._sessions.get(message.session):
                     opened.render_requested = False
                     opened.listener.on_render(message.render)
-            case Tell():
+            case SessionEvent():
                 if opened := self._sessions.get(message.session):
                     opened.listener.on_event(message.event)
-            case Closed():
+            case SessionClosed():
                 future = self._closing.get(message.session)
                 if future is not None and not future.done():
                     future.set_result(None)
-            case Exported():
+            case AvatarExported():
                 self._exported(message)
-            case Ping():
-                self._unanswered = 0
-            case Ready():
+            case LiveAlive():
+                self._live_answered_s = time.monotonic()
+            case FitAlive():
+                self._fit_answered_s = time.monotonic()
+            case EngineReady():
                 self._ready.set()
-            case None:
-                self._lost.set()
 
-    def _exported(self, message: Exported) -> None:
+    def _exported(self, message: AvatarExported) -> None:
         future = self._exporting.get(message.request)
         if future is None or future.done():
             if message.path is not None:
@@ -319,29 +263,47 @@ class LocalEngine:
             future.set_exception((EngineError if message.ready else NotReadyError)(message.error))
 
     async def _keep_alive(self) -> None:
-        """Replace the processes whenever they are gone."""
-        for number in itertools.count():
-            await asyncio.sleep(PING_PERIOD_S if self.healthy else RESTART_PAUSE_S)
-            assert self._processes is not None
-            hung = self._unanswered >= HUNG_AFTER_PINGS
-            if self._processes.alive and not self._lost.is_set() and not hung:
-                self._unanswered += 1
-                self._send(Ping(number))
-                continue
-            logger.error("the engine %s: starting another", "does not answer" if hung else "is gone")
+        """Replace processes that have ended or hang, as long as the engine runs."""
+        while True:
             try:
-                await self._restart()
-            except EngineError:
-                logger.exception("the engine could not be started; trying again")
+                await self._check()
+            except Exception:
+                logger.exception("a process of the engine could not be replaced; trying again")
+                await asyncio.sleep(RESTART_PAUSE_S)
+
+    async def _check(self) -> None:
+        """Ask both processes for a sign of life, wait one period, and replace what has ended or hangs."""
+        assert self._processes is not None
+        self._send(Ping(next(self._requests)))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), self._watch.period_s)
+        self._ended.clear()
+        now_s = time.monotonic()
+        live_hung = now_s - self._live_answered_s > self._watch.live_limit_s
+        fit_hung = self._ready.is_set() and now_s - self._fit_answered_s > self._watch.fit_limit_s
+        if live_hung or not self._processes.live_alive:
+            logger.error("the live process %s: starting both again", "does not answer" if live_hung else "has ended")
+            await self._restart()
+        elif fit_hung or not self._processes.fit_alive or not self._ready.is_set():
+            logger.error("the fit process %s: starting another", "does not answer" if fit_hung else "has ended")
+            await self._replace_fit()
+
+    async def _replace_fit(self) -> None:
+        """Start another fit process; the live process goes on, and opens its sessions again there."""
+        assert self._processes is not None
+        self._ready.clear()
+        self._fail_requests()
+        await asyncio.to_thread(self._processes.replace_fit)
+        for opened in self._sessions.values():
+            opened.listener.on_event(ErrorEvent("engine_restarted", "refinement is starting again"))
+        await self._until_ready()
 
     async def _restart(self) -> None:
-        self._ready.clear()
+        """Start both processes again, and open all sessions there."""
         assert self._processes is not None
+        self._ready.clear()
         await asyncio.to_thread(self._processes.kill)
-        waiting: list[asyncio.Future[Any]] = [*self._closing.values(), *self._exporting.values()]
-        for future in waiting:
-            if not future.done():
-                future.set_exception(EngineError("the engine ended meanwhile"))
+        self._fail_requests()
         await self._launch()
         for opened in self._sessions.values():
             with opened.lock:
@@ -353,18 +315,9 @@ class LocalEngine:
             opened.listener.on_event(ErrorEvent("engine_restarted", "the engine is starting again"))
         await self._until_ready()
 
-
-def _run_live(web: Connection, fit: Connection, settings: ServeSettings) -> None:
-    # Imported here: the web process, which imports this module, needs neither torch nor MediaPipe.
-    from stream.engine.live_process import run_live_process
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the web process, which ends this one
-    run_live_process(web, fit, settings)
-
-
-def _run_fit(connection: Connection, settings: ServeSettings) -> None:
-    os.environ["NUMBA_NUM_THREADS"] = str(FIT_KERNEL_THREADS)
-    from stream.engine.fit_process import run_fit_process
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    run_fit_process(connection, settings.fit)
+    def _fail_requests(self) -> None:
+        """End what waits for an answer of a process that has ended."""
+        waiting: list[asyncio.Future[Any]] = [*self._closing.values(), *self._exporting.values()]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(EngineError("the engine ended meanwhile"))

@@ -5,6 +5,7 @@ talk to each other.
 """
 
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,19 +24,33 @@ if TYPE_CHECKING:  # the web process need not load what only the others exchange
 
 
 @dataclass(frozen=True)
-class Ready:
+class EngineReady:
     """fit → live → web: everything is warmed up."""
 
 
 @dataclass(frozen=True)
 class Ping:
-    """web → live, and back unchanged: proof of life."""
+    """web → live → fit: answered by `LiveAlive` at once, and by `FitAlive` between two slices of work."""
 
     number: int
 
 
 @dataclass(frozen=True)
-class Open:
+class LiveAlive:
+    """live → web: the live process has handled a `Ping`."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class FitAlive:
+    """fit → live → web: the fit process has handled a `Ping`."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class OpenSession:
     """web → live: begin or resume a session."""
 
     session: str
@@ -47,16 +62,15 @@ class Open:
 
 
 @dataclass(frozen=True)
-class Close:
-    """web → live → fit: end a session; answered by `Closed`."""
+class CloseSession:
+    """web → live → fit: end a session; answered by `SessionClosed`."""
 
     session: str
-    delete: bool
 
 
 @dataclass(frozen=True)
-class Closed:
-    """fit → live → web: the session's data is at rest, or gone."""
+class SessionClosed:
+    """fit → live → web: the session's data is stored, and nothing more is written."""
 
     session: str
 
@@ -84,15 +98,15 @@ class RequestRender:
 
 
 @dataclass(frozen=True)
-class Export:
-    """web → live → fit: write a GLB; answered by `Exported`."""
+class ExportAvatar:
+    """web → live → fit: write a GLB; answered by `AvatarExported`."""
 
     session: str
     request: int
 
 
 @dataclass(frozen=True)
-class Exported:
+class AvatarExported:
     """fit → live → web."""
 
     session: str
@@ -105,7 +119,7 @@ class Exported:
 
 
 @dataclass(frozen=True)
-class Tell:
+class SessionEvent:
     """live → web, fit → live → web: an event for the session's pages."""
 
     session: str
@@ -113,7 +127,7 @@ class Tell:
 
 
 @dataclass(frozen=True)
-class Show:
+class SessionRender:
     """live → web: a render for the session's pages."""
 
     session: str
@@ -140,8 +154,6 @@ class Fitted:
     """None before the first skin."""
     light_sh: Float32Array | None
     """(9, 3) light of the newest keyframe."""
-    reference_embedding: Float32Array | None
-    """(128,) identity embedding of the person."""
 
 
 @dataclass(frozen=True)
@@ -164,8 +176,15 @@ class FittedCorrectives:
 
 
 @dataclass(frozen=True)
+class AttachFit:
+    """web → live: the pipe to a fit process that takes the place of another."""
+
+    connection: Connection
+
+
+@dataclass(frozen=True)
 class WarmUp:
-    """live → fit: a synthetic keyframe to compile and load everything with; answered by `Ready`."""
+    """live → fit: a synthetic keyframe to compile and load everything with; answered by `EngineReady`."""
 
     keyframe: "Keyframe"
 
@@ -189,7 +208,7 @@ class FitOpened:
 
 
 @dataclass(frozen=True)
-class KeepKeyframe:
+class AddKeyframe:
     """live → fit: a new keyframe."""
 
     session: str
@@ -197,24 +216,32 @@ class KeepKeyframe:
 
 
 @dataclass(frozen=True)
-class DropKeyframe:
-    """live → fit: a keyframe that a better one replaced."""
+class RemoveKeyframe:
+    """live → fit: a keyframe that a better one replaced; it may be removed together with later changes."""
 
     session: str
     key: str
 
 
 @dataclass(frozen=True)
-class KeepExpressionFrame:
-    """live → fit: a new picture of which only the expression is to be learnt."""
+class AddExpressionFrame:
+    """live → fit: a new frame from which only correctives are extracted."""
 
     session: str
-    picture: "Keyframe"
+    frame: "Keyframe"
 
 
 @dataclass(frozen=True)
-class DropExpressionFrame:
-    """live → fit: such a picture that one with a more novel expression replaced."""
+class RemoveExpressionFrame:
+    """live → fit: an expression frame that one with a more novel expression replaced."""
 
     session: str
     key: str
+
+
+@dataclass(frozen=True)
+class DiscardFrames:
+    """live → fit: keyframes and expression frames that show another person: removed at once, from the disk too."""
+
+    session: str
+    keys: tuple[str, ...]

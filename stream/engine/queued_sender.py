@@ -1,4 +1,4 @@
-"""Sending over a pipe without ever waiting for the one who reads."""
+"""Sending over a pipe without ever waiting for its reader."""
 
 import logging
 import queue
@@ -32,4 +32,4 @@ class QueuedSender:
             while (message := self._queue.get()) is not None:
                 self._connection.send(message)
         except OSError:
-            logger.info("nothing more can be sent: the other process is gone")
+            logger.info("nothing more can be sent: the other process has ended")

@@ -1,4 +1,4 @@
-"""What a scene's controls mean to a renderer: a camera, a head pose, a light."""
+"""Virtual camera, head pose and light of a scene's controls."""
 
 import math
 
@@ -14,9 +14,9 @@ from stream.protocol.protocol import LightPreset, Mode
 from stream.protocol.scene import Scene, Vector
 
 FOCAL_PER_SIZE = 1.55
-"""Focal length over the picture's size: a head at the default distance fills three quarters of the picture."""
+"""Focal length over the render's size: a head at the default distance fills three quarters of the render."""
 CENTER_HEIGHT = 0.45
-"""Height of the middle of the eyes in the picture, from the top."""
+"""Height of the midpoint between the eyes, from the top, over the render's size."""
 FOLLOW = 0.6
 """Share of the head's sideways motion that the avatar takes over."""
 TURNTABLE_PERIOD_S = 8.0
@@ -24,12 +24,12 @@ TURNTABLE_SWING_RAD = 1.0
 
 
 def virtual_camera(size_px: int) -> Camera:
-    """The camera that takes the pictures, square."""
+    """Camera of the renders, square."""
     return Camera(FOCAL_PER_SIZE * size_px, size_px / 2.0, CENTER_HEIGHT * size_px, size_px, size_px)
 
 
 def head_pose(scene: Scene, tracked: HeadPose | None, time_s: float) -> HeadPose:
-    """Pose of the avatar before the studio's camera.
+    """Pose of the avatar before the virtual camera.
 
     In mirror mode it takes over the tracked rotation and some of the sideways motion; the scene's orbit then turns the
     head, not the lights, which stay with the viewer.
@@ -49,14 +49,14 @@ def head_pose(scene: Scene, tracked: HeadPose | None, time_s: float) -> HeadPose
     return HeadPose(axis_angle.astype(np.float32), translation.astype(np.float32))
 
 
-def scene_light(scene: Scene, found_sh: Float32Array | None) -> Light:
-    """The light of a scene; `found_sh` (9, 3) is what the fit found in the newest keyframe."""
+def scene_light(scene: Scene, fitted_sh: Float32Array | None) -> Light:
+    """The light of a scene; `fitted_sh` (9, 3) is the illumination estimated in the newest keyframe."""
     directions, colors = [], []
     if scene.intensity > 0.0:
         directions.append(scene.direction)
         colors.append([scene.intensity * value for value in linear_color(scene.color)])
-    if scene.preset is LightPreset.CAMERA and found_sh is not None:
-        sh = torch.from_numpy(np.asarray(found_sh, np.float32))
+    if scene.preset is LightPreset.CAMERA and fitted_sh is not None:
+        sh = torch.from_numpy(np.asarray(fitted_sh, np.float32))
     else:
         level, gradient, extra = _PRESETS.get(scene.preset, _PRESETS[LightPreset.STUDIO])
         sh = torch.zeros(SH_COUNT, 3)

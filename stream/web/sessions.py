@@ -377,7 +377,7 @@ class SessionTable:
     async def _close(self, session: Session) -> None:
         if session.peer is not None:
             await session.peer.close()
-        await self._engine.close(session.id, delete=False)
+        await self._engine.close(session.id)
 
     async def _end_quietly(self, session: Session, reason: str) -> None:
         """End an active session; it is erased, now or later, unless it is kept."""

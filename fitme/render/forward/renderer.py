@@ -82,6 +82,11 @@ class ForwardRenderer:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="forward-renderer") if threads > 1 else None
         self.set_maps(ReflectanceMaps.grey())
 
+    def close(self) -> None:
+        """End the threads; nothing can be drawn afterwards."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
     def set_maps(self, maps: ReflectanceMaps) -> None:
         """Set the reflectance maps, the first of their batch, from the next render on."""
         height, width = maps.diffuse.shape[1:3]

@@ -33,7 +33,7 @@ def fitted(model: MorphableModel, side: int = SIDE) -> Fitted:
     flat = np.zeros((side, side, 3), np.float16)
     flat[..., 2] = 1.0
     maps = FittedMaps(np.full((side, side, 3), 0.3, np.float16), np.zeros((side, side, 1), np.float16), flat)
-    return Fitted("a", Stage.SKIN, 1, 1.1, np.zeros(model.identity_count, np.float32), maps, None, None)
+    return Fitted("a", Stage.SKIN, 1, 1.1, np.zeros(model.identity_count, np.float32), maps, None)
 
 
 def correctives(model: MorphableModel, change: float) -> FittedCorrectives:
@@ -56,33 +56,33 @@ def face(view: AvatarView, jaw: float) -> npt.NDArray[np.float64]:
 def test_skin_changes_with_the_expression_and_back(view: AvatarView, model: MorphableModel) -> None:
     view.adopt(fitted(model))
     still, opened = face(view, 0.0), face(view, 1.0)
-    view.wear(correctives(model, 0.3))
+    view.set_correctives(correctives(model, 0.3))
     assert face(view, 1.0).mean() > opened.mean() + 10.0
     assert np.array_equal(face(view, 0.0), still)
-    view.wear(FittedCorrectives("a", None))
+    view.set_correctives(FittedCorrectives("a", None))
     assert np.array_equal(face(view, 1.0), opened)
 
 
 def test_a_new_skin_is_changed_alike(view: AvatarView, model: MorphableModel) -> None:
     view.adopt(fitted(model))
-    view.wear(correctives(model, 0.3))
+    view.set_correctives(correctives(model, 0.3))
     changed = face(view, 1.0)
     view.adopt(fitted(model))
     assert np.array_equal(face(view, 1.0), changed)
 
 
 def test_a_skin_of_another_size_stays_as_it_is(view: AvatarView, model: MorphableModel) -> None:
-    view.wear(correctives(model, 0.3))  # before there is any skin
+    view.set_correctives(correctives(model, 0.3))  # before there is any skin
     assert face(view, 1.0).mean() < 250.0
     view.adopt(fitted(model, 16))
     plain = face(view, 1.0)
-    view.wear(FittedCorrectives("a", None))
+    view.set_correctives(FittedCorrectives("a", None))
     assert np.array_equal(face(view, 1.0), plain)
 
 
 def test_turntable_heads_are_neutral(view: AvatarView, model: MorphableModel) -> None:
     view.adopt(fitted(model))
-    view.wear(correctives(model, 0.3))
+    view.set_correctives(correctives(model, 0.3))
     expression = torch.zeros(EXPRESSION_COUNT).numpy()
     expression[expression_index("jawOpen")] = 1.0
     turning = Scene(mode=Mode.TURNTABLE)

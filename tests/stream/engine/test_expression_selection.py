@@ -26,6 +26,10 @@ COUNT = 4
 EXPRESSION_FRAMES = ServeSettings().fit.expression_frames
 
 
+def same_person(observation: FaceObservation) -> FaceObservation:
+    return observation
+
+
 def seen(*, yaw_deg=0.0, quality=GOOD, status=FaceStatus.OK, **coefficients):
     expression = np.zeros(EXPRESSION_COUNT, np.float32)
     for name, value in coefficients.items():
@@ -40,7 +44,7 @@ NEUTRAL = (Keyframe("live-000000", IMAGE, seen(), 0.0),)
 
 def offer_all(selector, observations, keyframes=NEUTRAL):
     """The decisions, frames half a second apart."""
-    return [selector.offer(IMAGE, seen, 0.5 * index, keyframes) for index, seen in enumerate(observations)]
+    return [selector.offer(IMAGE, seen, 0.5 * index, keyframes, same_person) for index, seen in enumerate(observations)]
 
 
 def novelties_m(expressions):
@@ -67,7 +71,7 @@ def test_the_set_is_bounded_and_only_becomes_more_diverse(frames):
     kept: dict[str, np.ndarray] = {}
     least_m = SETTINGS.novelty_m
     for index, frame in enumerate(frames):
-        picture, dropped = selector.offer(IMAGE, frame, 0.5 * index, NEUTRAL)
+        picture, dropped = selector.offer(IMAGE, frame, 0.5 * index, NEUTRAL, same_person)
         assert len(dropped) <= (picture is not None)
         for key in dropped:
             del kept[key]
@@ -133,8 +137,8 @@ def test_the_same_frames_give_the_same_choice(frames):
 )
 def test_a_frame_that_teaches_nothing_is_not_kept(frame):
     selector = ExpressionSelector(MODEL, COUNT)
-    assert selector.offer(IMAGE, frame, 0.0, NEUTRAL) == NOT_KEPT
-    assert selector.offer(IMAGE, seen(jawOpen=0.5), 1.0, NEUTRAL).keyframe is not None
+    assert selector.offer(IMAGE, frame, 0.0, NEUTRAL, same_person) == NOT_KEPT
+    assert selector.offer(IMAGE, seen(jawOpen=0.5), 1.0, NEUTRAL, same_person).keyframe is not None
 
 
 def test_nothing_is_kept_before_the_first_keyframe_or_where_nothing_is_wanted():
@@ -144,16 +148,16 @@ def test_nothing_is_kept_before_the_first_keyframe_or_where_nothing_is_wanted():
 
 def test_frames_in_quick_succession_are_not_all_kept():
     selector = ExpressionSelector(MODEL, COUNT)
-    assert selector.offer(IMAGE, seen(jawOpen=0.3), 1.0, NEUTRAL).keyframe is not None
-    assert selector.offer(IMAGE, seen(jawOpen=0.9), 1.1, NEUTRAL) == NOT_KEPT
-    assert selector.offer(IMAGE, seen(jawOpen=0.9), 1.5, NEUTRAL).keyframe is not None
+    assert selector.offer(IMAGE, seen(jawOpen=0.3), 1.0, NEUTRAL, same_person).keyframe is not None
+    assert selector.offer(IMAGE, seen(jawOpen=0.9), 1.1, NEUTRAL, same_person) == NOT_KEPT
+    assert selector.offer(IMAGE, seen(jawOpen=0.9), 1.5, NEUTRAL, same_person).keyframe is not None
 
 
 def test_the_least_novel_makes_room_for_a_clearly_more_novel_one():
     selector = ExpressionSelector(MODEL, 2)
     near, far = offer_all(selector, [seen(browInnerUp=1.0), seen(jawOpen=0.5)])
-    assert selector.offer(IMAGE, seen(browInnerUp=1.0, noseSneerLeft=0.6), 4.0, NEUTRAL) == NOT_KEPT
-    _, dropped = selector.offer(IMAGE, seen(mouthPucker=1.0), 5.0, NEUTRAL)
+    assert selector.offer(IMAGE, seen(browInnerUp=1.0, noseSneerLeft=0.6), 4.0, NEUTRAL, same_person) == NOT_KEPT
+    _, dropped = selector.offer(IMAGE, seen(mouthPucker=1.0), 5.0, NEUTRAL, same_person)
     assert dropped == (near.keyframe.key,)
     assert far.keyframe.key in selector.keys
 
@@ -166,12 +170,12 @@ def test_restored_frames_are_kept_and_their_keys_are_not_used_again():
         fresh.restore(decision.keyframe)
     assert fresh.keys == old.keys
     assert offer_all(fresh, [seen(jawOpen=0.7)]) == [NOT_KEPT]
-    added = fresh.offer(IMAGE, seen(mouthPucker=0.9), 10.0, NEUTRAL)
+    added = fresh.offer(IMAGE, seen(mouthPucker=0.9), 10.0, NEUTRAL, same_person)
     assert added.keyframe.key not in old.keys
 
 
 def test_a_kept_picture_is_a_copy():
     image = IMAGE.copy()
-    picture = ExpressionSelector(MODEL, COUNT).offer(image, seen(jawOpen=0.5), 0.0, NEUTRAL).keyframe
+    picture = ExpressionSelector(MODEL, COUNT).offer(image, seen(jawOpen=0.5), 0.0, NEUTRAL, same_person).keyframe
     image[:] = 255
     assert picture.image.max() == 0

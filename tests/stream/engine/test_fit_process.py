@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import psutil
@@ -15,19 +16,24 @@ from fitme.fit.keyframe import Keyframe
 from fitme.session.store import SessionStore
 from fitme.shape.model_file import load_default_model
 from fitme.track.tracker import FrameTracker
-from stream.engine.fit_process import SHOWN_TOGETHER, run_fit_process
-from stream.engine.local_engine import FIT_KERNEL_THREADS
+from stream.engine.fit_process import run_fit_process
 from stream.engine.messages import (
-    Close,
-    Closed,
-    DropExpressionFrame,
+    AddExpressionFrame,
+    AddKeyframe,
+    CloseSession,
+    DiscardFrames,
     FitOpened,
+    Fitted,
     FittedCorrectives,
-    KeepExpressionFrame,
-    KeepKeyframe,
     OpenFit,
+    RemoveExpressionFrame,
+    SessionClosed,
+    SessionEvent,
 )
+from stream.engine.processes import FIT_KERNEL_THREADS
 from stream.engine.queued_sender import QueuedSender
+from stream.engine.session_fit import FRAMES_PER_UPDATE
+from stream.protocol.events import ErrorEvent, RoundEvent, StoredEvent
 from stream.settings import FitSettings
 
 SETTINGS = FitSettings(
@@ -41,19 +47,23 @@ KEYFRAME, FURTHER_KEYFRAME = 0, 1
 EXPRESSION_FRAMES = (3, 5, 10, 12, 26)
 
 
+WARM_UP_SESSIONS, FURTHER_SESSIONS = 8, 10
+Message = TypeVar("Message")
+
+
 class FitPeer:
     """The live process's end of a fit process."""
 
     def __init__(self, connection: Connection, process_id: int) -> None:
         self._connection = connection
         self._sender = QueuedSender(connection, "test-sender")  # both ends send pictures at times
-        self._process = psutil.Process(process_id)
+        self.process = psutil.Process(process_id)
 
     def send(self, *messages: object) -> None:
         for message in messages:
             self._sender.send(message)
 
-    def until(self, kind: type) -> object:
+    def receive(self, kind: type[Message]) -> Message:
         """The next message of a kind; those before it are passed over."""
         deadline_s = time.monotonic() + TIMEOUT_S
         while self._connection.poll(max(0.0, deadline_s - time.monotonic())):
@@ -62,21 +72,27 @@ class FitPeer:
                 return message
         raise TimeoutError(f"no {kind.__name__} came")
 
-    def told_until(self, count: int) -> list[int]:
-        """How many expressions the correctives had that it told of, up to `count` and until it rests."""
-        told: list[int] = []
-        while count not in told:
-            message = self.until(FittedCorrectives)
-            assert isinstance(message, FittedCorrectives)
+    def receive_event(self, kind: type[Message]) -> Message:
+        """The next event of a kind."""
+        while True:
+            event = self.receive(SessionEvent).event
+            if isinstance(event, kind):
+                return event
+
+    def corrective_counts_until(self, count: int) -> list[int]:
+        """How many expressions the correctives had that it counts of, up to `count` and until it rests."""
+        counts: list[int] = []
+        while count not in counts:
+            message = self.receive(FittedCorrectives)
             assert message.known is not None
-            told.append(len(message.known.expressions))
+            counts.append(len(message.known.expressions))
         deadline_s = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline_s:
-            before_s = sum(self._process.cpu_times()[:2])
+            before_s = sum(self.process.cpu_times()[:2])
             if self._connection.poll(REST_S):
                 assert not isinstance(self._connection.recv(), FittedCorrectives)
-            elif sum(self._process.cpu_times()[:2]) - before_s < 0.05 * REST_S:
-                return told
+            elif sum(self.process.cpu_times()[:2]) - before_s < 0.05 * REST_S:
+                return counts
         raise TimeoutError("the process does not come to rest")
 
 
@@ -96,7 +112,7 @@ def fit(monkeypatch: pytest.MonkeyPatch) -> Iterator[FitPeer]:
 
 
 @pytest.fixture(scope="module")
-def pictures(face_images: list[np.ndarray]) -> dict[int, Keyframe]:
+def frames(face_images: list[np.ndarray]) -> dict[int, Keyframe]:
     """Of the turning head, by their numbers in the clip."""
     tracker = FrameTracker(load_default_model())
     found = {}
@@ -108,30 +124,28 @@ def pictures(face_images: list[np.ndarray]) -> dict[int, Keyframe]:
     return found
 
 
-def test_expressions_are_studied_while_the_fit_rests(
-    fit: FitPeer, pictures: dict[int, Keyframe], tmp_path: Path
-) -> None:
+def test_expressions_are_studied_while_the_fit_rests(fit: FitPeer, frames: dict[int, Keyframe], tmp_path: Path) -> None:
     folder = tmp_path / "session"
     fit.send(OpenFit("a", folder))
-    assert fit.until(FitOpened) == FitOpened("a", (), ())
-    damaged = replace(
-        pictures[EXPRESSION_FRAMES[0]], key="damaged", image=pictures[EXPRESSION_FRAMES[0]].image[..., :1]
-    )
-    fit.send(
-        KeepExpressionFrame("a", damaged), *(KeepExpressionFrame("a", pictures[index]) for index in EXPRESSION_FRAMES)
-    )
-    fit.send(KeepKeyframe("a", pictures[KEYFRAME]))
+    assert fit.receive(FitOpened) == FitOpened("a", (), ())
+    damaged = replace(frames[EXPRESSION_FRAMES[0]], key="damaged", image=frames[EXPRESSION_FRAMES[0]].image[..., :1])
+    fit.send(AddExpressionFrame("a", damaged), *(AddExpressionFrame("a", frames[index]) for index in EXPRESSION_FRAMES))
+    fit.send(AddKeyframe("a", frames[KEYFRAME]))
     # In batches after the keyframe, whose mouth is its own; what cannot be studied is left out of its batch.
-    assert fit.told_until(1 + len(EXPRESSION_FRAMES)) == [1, 1 + SHOWN_TOGETHER - 1, 1 + len(EXPRESSION_FRAMES)]
+    assert fit.corrective_counts_until(1 + len(EXPRESSION_FRAMES)) == [
+        1,
+        1 + FRAMES_PER_UPDATE - 1,
+        1 + len(EXPRESSION_FRAMES),
+    ]
 
     # One takes the place of another.
     fit.send(
-        DropExpressionFrame("a", "picture-5"),
-        KeepExpressionFrame("a", replace(pictures[EXPRESSION_FRAMES[0]], key="another")),
+        RemoveExpressionFrame("a", "picture-5"),
+        AddExpressionFrame("a", replace(frames[EXPRESSION_FRAMES[0]], key="another")),
     )
-    assert fit.told_until(1 + len(EXPRESSION_FRAMES)) == [1 + len(EXPRESSION_FRAMES)]
-    fit.send(Close("a", delete=False))
-    fit.until(Closed)
+    assert fit.corrective_counts_until(1 + len(EXPRESSION_FRAMES)) == [1 + len(EXPRESSION_FRAMES)]
+    fit.send(CloseSession("a"))
+    fit.receive(SessionClosed)
     with SessionStore(folder) as store:
         state = store.read()
     assert state is not None
@@ -141,13 +155,90 @@ def test_expressions_are_studied_while_the_fit_rests(
     ]
 
     # A session that goes on studies them again, after what a keyframe has to say.
-    fit.send(OpenFit("a", folder), KeepKeyframe("a", pictures[FURTHER_KEYFRAME]))
-    opened = fit.until(FitOpened)
+    fit.send(OpenFit("a", folder), AddKeyframe("a", frames[FURTHER_KEYFRAME]))
+    opened = fit.receive(FitOpened)
     assert isinstance(opened, FitOpened)
     assert [picture.key for picture in opened.keyframes] == [picture.key for picture in state.keyframes]
     assert [picture.key for picture in opened.expression_frames] == [picture.key for picture in state.expression_frames]
-    np.testing.assert_array_equal(opened.expression_frames[0].image, pictures[EXPRESSION_FRAMES[0]].image)
-    assert fit.told_until(2 + len(EXPRESSION_FRAMES)) == [2, 2 + SHOWN_TOGETHER, 2 + len(EXPRESSION_FRAMES)]
-    fit.send(Close("a", delete=True))
-    fit.until(Closed)
-    assert not folder.exists()
+    np.testing.assert_array_equal(opened.expression_frames[0].image, frames[EXPRESSION_FRAMES[0]].image)
+    assert fit.corrective_counts_until(2 + len(EXPRESSION_FRAMES)) == [
+        2,
+        2 + FRAMES_PER_UPDATE,
+        2 + len(EXPRESSION_FRAMES),
+    ]
+    fit.send(CloseSession("a"))
+    fit.receive(SessionClosed)
+
+
+def test_sessions_leave_nothing_in_the_process(fit: FitPeer, frames: dict[int, Keyframe], tmp_path: Path) -> None:
+    """Threads and memory after many short sessions, against those after the first few."""
+    resident, threads = [], []
+    for index in range(WARM_UP_SESSIONS + FURTHER_SESSIONS):
+        name = f"session-{index}"
+        fit.send(OpenFit(name, tmp_path / name), AddKeyframe(name, frames[KEYFRAME]))
+        while fit.receive(Fitted).maps is None:
+            pass
+        fit.send(CloseSession(name))
+        fit.receive(SessionClosed)
+        resident.append(fit.process.memory_info().rss)
+        threads.append(fit.process.num_threads())
+    averaged = WARM_UP_SESSIONS // 2
+    assert max(threads[WARM_UP_SESSIONS:]) <= max(threads[:WARM_UP_SESSIONS])
+    assert np.mean(resident[-averaged:]) <= 1.05 * np.mean(resident[averaged:WARM_UP_SESSIONS])
+
+
+def test_damaged_session_fails_alone(fit: FitPeer, frames: dict[int, Keyframe], tmp_path: Path) -> None:
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    fit.send(OpenFit("bad", bad), AddKeyframe("bad", frames[KEYFRAME]))
+    fit.receive(Fitted)
+    while not isinstance(fit.receive(SessionEvent).event, RoundEvent):
+        pass
+    fit.send(CloseSession("bad"))
+    fit.receive(SessionClosed)
+    max((bad / "repository" / "chunks").iterdir(), key=lambda path: path.stat().st_size).unlink()
+    before = {path: path.read_bytes() for path in bad.rglob("*") if path.is_file()}
+    fit.send(OpenFit("bad", bad), AddKeyframe("bad", frames[FURTHER_KEYFRAME]))
+    fit.send(OpenFit("good", good), AddKeyframe("good", frames[KEYFRAME]))
+    events = []
+    while not (events and isinstance(events[-1].event, RoundEvent)):
+        events.append(fit.receive(SessionEvent))
+    assert "session_unreadable" in [
+        message.event.code for message in events if message.session == "bad" and isinstance(message.event, ErrorEvent)
+    ]
+    assert events[-1].session == "good"
+    fit.send(CloseSession("bad"))
+    fit.receive(SessionClosed)
+    assert {path: path.read_bytes() for path in bad.rglob("*") if path.is_file()} == before
+
+
+def test_round_is_stored_when_the_disk_has_space_again(
+    fit: FitPeer, frames: dict[int, Keyframe], tmp_path: Path
+) -> None:
+    soft, hard = fit.process.rlimit(psutil.RLIMIT_FSIZE)
+    fit.process.rlimit(psutil.RLIMIT_FSIZE, (0, hard))
+    fit.send(OpenFit("a", tmp_path / "a"), AddKeyframe("a", frames[KEYFRAME]))
+    fit.receive(Fitted)
+    failure = fit.receive_event(ErrorEvent)
+    assert failure.code == "store_failed"
+    fit.process.rlimit(psutil.RLIMIT_FSIZE, (soft, hard))
+    # The fit has converged: nothing but time makes it store.
+    while not fit.receive_event(StoredEvent).stored:
+        pass
+    fit.send(CloseSession("a"))
+    fit.receive(SessionClosed)
+    with SessionStore(tmp_path / "a") as store:
+        assert store.read() is not None
+
+
+def test_discarded_frames_leave_fit_and_store(fit: FitPeer, frames: dict[int, Keyframe], tmp_path: Path) -> None:
+    fit.send(OpenFit("a", tmp_path / "a"), AddKeyframe("a", frames[KEYFRAME]))
+    while not fit.receive_event(StoredEvent).stored:
+        pass
+    fit.send(AddKeyframe("a", frames[FURTHER_KEYFRAME]))
+    fit.receive_event(RoundEvent)
+    fit.send(DiscardFrames("a", (frames[FURTHER_KEYFRAME].key,)), CloseSession("a"))
+    fit.receive(SessionClosed)
+    with SessionStore(tmp_path / "a") as store:
+        state = store.read()
+    assert state is not None
+    assert [keyframe.key for keyframe in state.keyframes] == [frames[KEYFRAME].key]

@@ -17,6 +17,10 @@ IMAGE = np.zeros((48, 64, 3), np.uint8)
 GOOD = FrameQuality(sharpness=1.0, exposure=0.5, clipped=0.0, face_size_px=200.0, occlusion=0.0)
 
 
+def same_person(observation: FaceObservation) -> FaceObservation:
+    return observation
+
+
 def seen(yaw_deg=0.0, pitch_deg=0.0, quality=GOOD, status=FaceStatus.OK, **coefficients):
     expression = np.zeros(EXPRESSION_COUNT, np.float32)
     for name, value in coefficients.items():
@@ -29,7 +33,9 @@ def seen(yaw_deg=0.0, pitch_deg=0.0, quality=GOOD, status=FaceStatus.OK, **coeff
 
 def offer_all(selector, observations):
     """The decisions, frames half a second apart."""
-    return [selector.offer(IMAGE, observation, 0.5 * index) for index, observation in enumerate(observations)]
+    return [
+        selector.offer(IMAGE, observation, 0.5 * index, same_person) for index, observation in enumerate(observations)
+    ]
 
 
 observations = st.builds(
@@ -50,7 +56,7 @@ def test_the_set_is_bounded_and_the_decisions_add_up_to_it(frames):
     selector = KeyframeSelector(SelectorSettings(count=8))
     kept: set[str] = set()
     for index, frame in enumerate(frames):
-        decision = selector.offer(IMAGE, frame, 0.5 * index)
+        decision = selector.offer(IMAGE, frame, 0.5 * index, same_person)
         kept -= set(decision.dropped)
         if decision.keyframe is not None:
             assert decision.keyframe.key not in kept
@@ -65,7 +71,7 @@ def test_the_best_frame_of_a_wanted_direction_only_gets_better(frames):
     selector = KeyframeSelector(SelectorSettings(count=8))
     best: dict[tuple[int, int], float] = {}
     for index, frame in enumerate(frames):
-        selector.offer(IMAGE, frame, 0.5 * index)
+        selector.offer(IMAGE, frame, 0.5 * index, same_person)
         now: dict[tuple[int, int], float] = {}
         for held in selector._held.values():
             now[held.cell] = max(now.get(held.cell, 0.0), held.worth)
@@ -98,7 +104,7 @@ def test_the_same_frames_give_the_same_choice(frames):
 )
 def test_a_flawed_frame_is_refused_with_its_reason(frame, reason, prompt):
     selector = KeyframeSelector()
-    assert selector.offer(IMAGE, frame, 0.0) == (None, ())
+    assert selector.offer(IMAGE, frame, 0.0, same_person) == (None, ())
     assert selector.reason is reason
     assert selector.prompt() is prompt
     assert selector.keyframes == ()
@@ -115,10 +121,10 @@ def test_a_clearly_better_frame_takes_the_place_of_one_like_it():
 
 def test_frames_in_quick_succession_are_not_all_kept():
     selector = KeyframeSelector()
-    selector.offer(IMAGE, seen(0.0), 1.0)
-    assert selector.offer(IMAGE, seen(20.0), 1.01).keyframe is None
+    selector.offer(IMAGE, seen(0.0), 1.0, same_person)
+    assert selector.offer(IMAGE, seen(20.0), 1.01, same_person).keyframe is None
     assert selector.reason is Reason.TOO_SOON
-    assert selector.offer(IMAGE, seen(20.0), 1.5).keyframe is not None
+    assert selector.offer(IMAGE, seen(20.0), 1.5, same_person).keyframe is not None
 
 
 def test_expressions_count_as_different():
@@ -143,7 +149,7 @@ def test_coverage_asks_for_what_is_missing_until_nothing_is():
     time_s, fractions = 0.0, []
     while (prompt := selector.coverage().prompt) is not None:
         time_s += 1.0
-        assert selector.offer(IMAGE, next(frames[PromptCode(prompt)]), time_s).keyframe is not None
+        assert selector.offer(IMAGE, next(frames[PromptCode(prompt)]), time_s, same_person).keyframe is not None
         fractions.append(selector.coverage().fraction)
     assert fractions == sorted(fractions)
     event = selector.coverage()
@@ -159,13 +165,13 @@ def test_restored_keyframes_are_kept_and_their_keys_are_not_used_again():
     for decision in kept:
         fresh.restore(decision.keyframe)
     assert fresh.coverage() == old.coverage()
-    added = fresh.offer(IMAGE, seen(-20.0), 0.0)
+    added = fresh.offer(IMAGE, seen(-20.0), 0.0, same_person)
     assert added.keyframe.key not in {decision.keyframe.key for decision in kept}
 
 
 def test_a_kept_picture_is_a_copy():
     selector, image = KeyframeSelector(), IMAGE.copy()
-    keyframe = selector.offer(image, seen(), 0.0).keyframe
+    keyframe = selector.offer(image, seen(), 0.0, same_person).keyframe
     image[:] = 255
     assert keyframe.image.max() == 0
 

@@ -13,7 +13,7 @@ from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
 from stream.engine.frame_slots import FrameSlots
 from stream.engine.live_session import LiveSession
-from stream.engine.messages import FitOpened, KeepExpressionFrame, KeepKeyframe, Open
+from stream.engine.messages import AddExpressionFrame, AddKeyframe, FitOpened, OpenSession
 from stream.protocol.scene import Scene
 from stream.settings import RenderSettings, ServeSettings
 
@@ -42,7 +42,7 @@ class Camera:
         self.to_fit: list[object] = []
         self._slots = slots
         self._time_s = 0.0
-        opened = Open("a", folder, Scene(), slots.name, MAX_PIXELS)
+        opened = OpenSession("a", folder, Scene(), slots.name, MAX_PIXELS)
         self.session = LiveSession(opened, model, SETTINGS, lambda message: None, self.to_fit.append)
 
     def show(self, images: list[np.ndarray]) -> None:
@@ -62,9 +62,9 @@ def test_frames_that_are_no_keyframes_are_studied(
     # To and fro: at last there is nothing new to a turn of the head, but to the mouth.
     camera.show([*face_images, *face_images[::-1]])
     camera.session.close()
-    keyframes = [message.keyframe for message in camera.sent(KeepKeyframe)]
-    expression_frames = [message.picture for message in camera.sent(KeepExpressionFrame)]
-    assert isinstance(camera.to_fit[0], KeepKeyframe)
+    keyframes = [message.keyframe for message in camera.sent(AddKeyframe)]
+    expression_frames = [message.frame for message in camera.sent(AddExpressionFrame)]
+    assert isinstance(camera.to_fit[0], AddKeyframe)
     assert keyframes
     assert expression_frames
     assert len({picture.key for picture in (*keyframes, *expression_frames)}) == len(keyframes) + len(expression_frames)
@@ -77,7 +77,7 @@ def test_nothing_is_chosen_before_it_is_known_what_was_chosen_earlier(
     first = Camera(slots, tmp_path / "old", model)
     first.show(face_images[:6])
     first.session.close()
-    kept = tuple(message.keyframe for message in first.sent(KeepKeyframe))
+    kept = tuple(message.keyframe for message in first.sent(AddKeyframe))
     SessionStore(tmp_path / "old").close()
     second = Camera(slots, tmp_path / "old", model)
     second.show(face_images[6:12])
@@ -85,6 +85,6 @@ def test_nothing_is_chosen_before_it_is_known_what_was_chosen_earlier(
     second.session.resume(FitOpened("a", kept, ()))
     second.show(face_images[12:24])
     second.session.close()
-    added = second.sent(KeepKeyframe)
+    added = second.sent(AddKeyframe)
     assert added
     assert not {message.keyframe.key for message in added} & {keyframe.key for keyframe in kept}

@@ -1,0 +1,145 @@
+"""The live process and the fit process of a local engine: started, watched, replaced and ended.
+
+Both are forked from a server process that has imported what they need (`multiprocessing`'s fork server): that saves the
+three seconds of imports each time one is replaced, and they share the memory of what was imported.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+from stream.engine.messages import AttachFit
+from stream.engine.queued_sender import QueuedSender
+from stream.settings import ServeSettings
+
+LIVE_NAME, FIT_NAME = "fitme-live", "fitme-fit"
+"""Names of the processes, as `ps` and `top` show them."""
+STOP_TIMEOUT_S = 10.0
+FIT_KERNEL_THREADS = 1
+"""Threads of numba kernels in the fit process; the live process uses all cores."""
+CHILD_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""Matrices here are small: more threads would only take cores from each other."""
+PRELOADED = ["stream.engine.live_process", "stream.engine.fit_process"]
+
+_context = multiprocessing.get_context("forkserver")
+
+
+class EngineProcesses:
+    """A live process, the fit process that belongs to it, and the threads that serve them here."""
+
+    def __init__(self, settings: ServeSettings, receive: Callable[[Any], None], ended: Callable[[], None]) -> None:
+        """Start both; blocks.
+
+        :param receive: called with each message, in a thread.
+        :param ended: called whenever one of the processes or the connection to the live one has ended, in a thread.
+        """
+        os.environ.update(CHILD_ENVIRONMENT)
+        _context.set_forkserver_preload(PRELOADED)
+        self._settings = settings
+        self._ended = ended
+        self._connection, live_end = _context.Pipe()
+        live_to_fit, fit_end = _context.Pipe()
+        self._live = _context.Process(
+            target=_run_live, args=(live_end, live_to_fit, settings), name=LIVE_NAME, daemon=True
+        )
+        self._live.start()
+        self._fit = self._start_fit(fit_end)
+        for end in (live_end, live_to_fit):
+            end.close()
+        self._sender = QueuedSender(self._connection, "engine-sender")
+        threading.Thread(target=self._receive_all, args=(receive,), name="engine-receiver", daemon=True).start()
+        self._watch(self._live)
+
+    @property
+    def live_alive(self) -> bool:
+        """Whether the live process runs."""
+        return self._live.is_alive()
+
+    @property
+    def fit_alive(self) -> bool:
+        """Whether the fit process runs."""
+        return self._fit.is_alive()
+
+    def send(self, message: object) -> None:
+        """Queue a message for the live process; never blocks."""
+        self._sender.send(message)
+
+    def replace_fit(self) -> None:
+        """Kill the fit process and give the live process another; blocks."""
+        self._fit.kill()
+        self._fit.join()
+        live_to_fit, fit_end = _context.Pipe()
+        self._fit = self._start_fit(fit_end)
+        self.send(AttachFit(live_to_fit))
+
+    def stop(self) -> None:
+        """End both processes; blocks."""
+        self._sender.close()
+        self._connection.close()
+        for process in (self._live, self._fit):
+            process.join(STOP_TIMEOUT_S)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+    def kill(self) -> None:
+        """End both processes at once; blocks."""
+        self._sender.close()
+        for process in (self._live, self._fit):
+            process.kill()
+        for process in (self._live, self._fit):
+            process.join()
+        self._connection.close()
+
+    def _start_fit(self, connection: Connection) -> ForkServerProcess:
+        fit = _context.Process(target=_run_fit, args=(connection, self._settings), name=FIT_NAME, daemon=True)
+        fit.start()
+        connection.close()
+        self._watch(fit)
+        return fit
+
+    def _watch(self, process: ForkServerProcess) -> None:
+        def until_ended() -> None:
+            wait([process.sentinel])
+            self._ended()
+
+        threading.Thread(target=until_ended, name=f"watch-{process.name}", daemon=True).start()
+
+    def _receive_all(self, receive: Callable[[Any], None]) -> None:
+        try:
+            while True:
+                receive(self._connection.recv())
+        except (EOFError, OSError):
+            self._ended()
+
+
+def _run_live(web: Connection, fit: Connection, settings: ServeSettings) -> None:
+    # Imported here: the web process, which imports this module, needs neither torch nor MediaPipe.
+    from stream.engine.live_process import run_live_process
+
+    _prepare(LIVE_NAME)
+    run_live_process(web, fit, settings)
+
+
+def _run_fit(connection: Connection, settings: ServeSettings) -> None:
+    import numba
+
+    from stream.engine.fit_process import run_fit_process
+
+    _prepare(FIT_NAME)
+    os.environ["NUMBA_NUM_THREADS"] = str(FIT_KERNEL_THREADS)
+    numba.config.reload_config()  # type: ignore[no-untyped-call] # numba was imported by the fork server
+    run_fit_process(connection, settings.fit)
+
+
+def _prepare(name: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the web process, which ends this one
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(name)

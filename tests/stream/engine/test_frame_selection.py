@@ -1,0 +1,90 @@
+"""Frames of two people before one camera: the fit gets those of the first alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from fitme.shape import MorphableModel, load_default_model
+from fitme.track.tracker import FrameTracker
+from stream.engine.frame_selection import DISCARDED_S, FrameSelection
+from stream.engine.messages import AddExpressionFrame, AddKeyframe, DiscardFrames, RemoveExpressionFrame, RemoveKeyframe
+
+CLIPS = Path(__file__).resolve().parents[4] / "shared" / "data" / "clips"
+PEOPLE = ("liveportrait_d18.mp4", "liveportrait_d20.mp4", "liveportrait_d6.mp4")
+SIZE_PX = (480, 480)
+PERIOD_S = 1.0 / 20.0
+
+
+class Selection:
+    """A selection fed with frames, and the frames that its fit holds."""
+
+    def __init__(self, model: MorphableModel) -> None:
+        self.held: dict[str, float] = {}
+        self.discarded: set[str] = set()
+        self._tracker = FrameTracker(model)
+        self._selection = FrameSelection("a", model, self._tracker, 24, self._receive)
+        self.time_s = 0.0
+
+    def show(self, frames: list[np.ndarray]) -> None:
+        for frame in frames:
+            self.time_s += PERIOD_S
+            observation = self._tracker.track(frame, self.time_s)
+            if observation is not None:
+                self._selection.consider(frame, observation, self.time_s)
+
+    def close(self) -> None:
+        self._tracker.close()
+
+    def _receive(self, message: object) -> None:
+        match message:
+            case AddKeyframe():
+                assert message.keyframe.observation.embedding is not None
+                self.held[message.keyframe.key] = message.keyframe.timestamp_s
+            case AddExpressionFrame():
+                assert message.frame.observation.embedding is not None
+                self.held[message.frame.key] = message.frame.timestamp_s
+            case RemoveKeyframe() | RemoveExpressionFrame():
+                del self.held[message.key]
+            case DiscardFrames():
+                self.discarded |= set(message.keys)
+                for key in message.keys:
+                    self.held.pop(key, None)
+
+
+@pytest.fixture
+def selection() -> Iterator[Selection]:
+    made = Selection(load_default_model())
+    yield made
+    made.close()
+
+
+def clip(name: str) -> list[np.ndarray]:
+    path = CLIPS / name
+    if not path.is_file():
+        pytest.skip(f"{path} is not here")
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return [cv2.resize(frame, SIZE_PX, interpolation=cv2.INTER_AREA) for frame in frames[:80]]
+
+
+@pytest.mark.parametrize(("first", "second"), [(PEOPLE[0], PEOPLE[1]), (PEOPLE[1], PEOPLE[2]), (PEOPLE[2], PEOPLE[0])])
+def test_nobody_elses_frame_is_kept_after_a_cut(selection: Selection, first: str, second: str) -> None:
+    selection.show(clip(first))
+    cut_s = selection.time_s
+    before = dict(selection.held)
+    assert before
+    selection.show(clip(second))
+    assert selection.time_s > cut_s + 2.0
+    assert not [key for key, kept_s in selection.held.items() if kept_s > cut_s]
+    # What was kept just before the change is gone, too: it may show both.
+    noticed_s = cut_s + 1.0
+    assert selection.discarded <= {key for key, kept_s in before.items() if kept_s >= cut_s - DISCARDED_S}
+    assert not [key for key, kept_s in selection.held.items() if kept_s > noticed_s - DISCARDED_S]
+    # The first one comes back and is taken up again.
+    selection.show(clip(first)[::-1])
+    assert set(before) - selection.discarded <= set(before)
+    assert selection.held
