@@ -119,7 +119,7 @@ class PersonTracker:
     def _track(self, tracker: FrameTracker, prefetcher: Prefetcher) -> Iterator[tuple[Candidate, TrackedFrame]]:
         """Candidates that show the person, with their tracked frames; records reasons and votes."""
         if self.reference is not None:
-            tracker.set_reference_embedding(self.reference)
+            tracker.set_reference_embeddings(self.reference)
         previous: Candidate | None = None
         embedding: Float32Array | None = None
         for prefetched in prefetcher:
@@ -143,7 +143,7 @@ class PersonTracker:
                 continue
             if self.reference is None and observation.embedding is not None:
                 self.reference = observation.embedding
-                tracker.set_reference_embedding(self.reference)
+                tracker.set_reference_embeddings(self.reference)
             yield candidate, TrackedFrame(frame, observation)
 
 

@@ -38,7 +38,7 @@ class FrameTracker:
         self._hands = HandOcclusion()
         self._solver = PoseSolver(model, self._settings.pose)
         self._focal = self._settings.focal
-        self._reference: Float32Array | None = None
+        self._references: tuple[Float32Array, ...] = ()
         self._rotation = OneEuroFilter(self._settings.rotation_smoothing)
         self._translation = OneEuroFilter(self._settings.translation_smoothing)
         self._expression = OneEuroFilter(self._settings.expression_smoothing)
@@ -50,7 +50,7 @@ class FrameTracker:
         self._occlusion_due_s = self._embedding_due_s = -np.inf
 
     def reset(self) -> None:
-        """Drop the state of the video, such as when its size changes; identity and reference stay."""
+        """Drop the state of the video, such as when its size changes; identity and references stay."""
         self._finder.reset()
         self._lose()
         self._several, self._several_due_s = False, -np.inf
@@ -63,16 +63,16 @@ class FrameTracker:
         """Use the fitted focal length, relative to the longer side of the image, from now on."""
         self._focal = focal
 
-    def set_reference_embedding(self, embedding: Float32Array) -> None:
-        """The person to expect: a face whose embedding is too far from this one is `OTHER_PERSON`."""
-        if self._reference is None:
+    def set_reference_embeddings(self, *embeddings: Float32Array) -> None:
+        """Expect the person of these embeddings (D,): a face that is too far from the nearest is `OTHER_PERSON`."""
+        if not self._references:
             self._embedding_due_s = -np.inf
-        self._reference = embedding
+        self._references = embeddings
 
     def identify(self, image: UInt8Array, observation: FaceObservation) -> FaceObservation:
         """The observation of the frame that was tracked last, with this frame's own identity embedding.
 
-        One that differs from the reference is asked for again with the next frame.
+        If that differs from the references, the next frame is checked as well.
 
         :param image: (H, W, 3) uint8 sRGB, the frame.
         """
@@ -84,8 +84,8 @@ class FrameTracker:
         return replace(observation, embedding=embedding)
 
     def identity_distance(self, embedding: Float32Array) -> float:
-        """L2 distance of an embedding (D,) from the reference, in units of the embedder's same-person distance; 0
-        without a reference."""
+        """L2 distance of an embedding (D,) from the nearest reference, in units of the embedder's same-person distance;
+        0 without references."""
         return self._distance(embedding) / self._embedder.same_person_distance
 
     def track(self, image: UInt8Array, timestamp_s: float) -> FaceObservation | None:
@@ -182,7 +182,7 @@ class FrameTracker:
         return embedding
 
     def _distance(self, embedding: Float32Array) -> float:
-        return 0.0 if self._reference is None else float(np.linalg.norm(embedding - self._reference))
+        return min((float(np.linalg.norm(embedding - known)) for known in self._references), default=0.0)
 
     def _camera(self, image: UInt8Array) -> Camera:
         height, width = image.shape[:2]

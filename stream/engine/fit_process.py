@@ -38,9 +38,11 @@ from stream.engine.messages import (
     ExportAvatar,
     FitAlive,
     FitOpened,
+    FitOpening,
     Fitted,
     FittedCorrectives,
     FittedMaps,
+    FitUnreadable,
     OpenFit,
     Ping,
     RemoveExpressionFrame,
@@ -173,6 +175,7 @@ class FitProcess:
         self._connection.send(EngineReady())
 
     def _open(self, session_id: str, folder: Path) -> None:
+        self._connection.send(FitOpening(session_id))
         storage = SessionStorage(folder)
         try:
             state = storage.resume()
@@ -181,8 +184,7 @@ class FitProcess:
             # Not begun anew: what is stored may be of use to somebody, and rounds from 0 would overwrite it.
             logger.exception("a stored session cannot be read; it is left as it is")
             storage.close()
-            self._send_event(session_id, StoredEvent(False))
-            self._send_event(session_id, ErrorEvent("session_unreadable", f"the stored session is damaged: {error}"))
+            self._connection.send(FitUnreadable(session_id, str(error)))
             return
         session = SessionFit(session_id, storage, fitter, stored=state is not None)
         self._sessions[session_id] = session

@@ -7,8 +7,6 @@ tracker's; and when a change of person is noticed, the frames that were kept sho
 
 from collections.abc import Callable
 
-import numpy as np
-
 from fitme.arrays import UInt8Array
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.observation import FaceObservation, FaceStatus
@@ -46,7 +44,7 @@ class FrameSelection:
         to_fit: Callable[[object], None],
     ) -> None:
         """
-        :param tracker: of the session's camera frames; its reference embedding follows the keyframes.
+        :param tracker: of the session's camera frames; its reference embeddings are the keyframes'.
         :param expression_count: expression frames at most.
         """
         self._session = session
@@ -110,7 +108,7 @@ class FrameSelection:
         return self._keyframes.prompt()
 
     def _identify(self, image: UInt8Array, observation: FaceObservation) -> FaceObservation | None:
-        """The observation with the frame's own embedding; None if that is too far from the person's."""
+        """The observation with the frame's own embedding; None if that is too far from all keyframes'."""
         identified = self._tracker.identify(image, observation)
         assert identified.embedding is not None
         return identified if self._tracker.identity_distance(identified.embedding) <= KEEP_DISTANCE else None
@@ -130,6 +128,5 @@ class FrameSelection:
     def _update_reference(self) -> None:
         """Expect the person of the keyframes; if none is left, the one who was expected before."""
         embeddings = [keyframe.observation.embedding for keyframe in self._keyframes.keyframes]
-        known = [embedding for embedding in embeddings if embedding is not None]
-        if known:
-            self._tracker.set_reference_embedding(np.mean(known, 0).astype(np.float32))
+        if known := [embedding for embedding in embeddings if embedding is not None]:
+            self._tracker.set_reference_embeddings(*known)

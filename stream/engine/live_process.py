@@ -5,6 +5,7 @@ One thread serves all sessions in turn, woken by its two pipes. The avatars are 
 
 import logging
 import math
+from collections import Counter
 from multiprocessing.connection import Connection, wait
 
 import cv2
@@ -25,8 +26,10 @@ from stream.engine.messages import (
     ExportAvatar,
     FitAlive,
     FitOpened,
+    FitOpening,
     Fitted,
     FittedCorrectives,
+    FitUnreadable,
     FrameArrived,
     LiveAlive,
     OpenFit,
@@ -39,6 +42,7 @@ from stream.engine.messages import (
     WarmUp,
 )
 from stream.engine.queued_sender import QueuedSender
+from stream.protocol.events import ErrorEvent, StoredEvent
 from stream.protocol.scene import Scene
 from stream.settings import ServeSettings
 
@@ -46,6 +50,8 @@ logger = logging.getLogger(__name__)
 
 SESSION_ERRORS = (FitmeError, RuntimeError, ValueError, ArithmeticError, LookupError, cv2.error)
 """Errors of one session that must not end the others."""
+LARGEST_FAILED_OPENINGS = 2
+"""Fit processes that may end while they open a session; after that, it is not opened any more."""
 ERROR_PAUSE_S = 0.1
 """Before a session that has raised an error is served again."""
 TENSOR_THREADS = 1
@@ -62,6 +68,10 @@ class LiveProcess:
         self._settings = settings
         self._model = load_default_model()
         self._sessions: dict[str, LiveSession] = {}
+        self._opening: str | None = None
+        """The session that the fit process is opening."""
+        self._failed_openings: Counter[str] = Counter()
+        """How many fit processes have ended while they were opening a session."""
 
     def run(self) -> None:
         """Warm up, then work until the web process closes its pipe."""
@@ -80,6 +90,9 @@ class LiveProcess:
                 delay_s = min((self._step(session) for session in list(self._sessions.values())), default=math.inf)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             logger.info("the web process has ended")
+        finally:
+            for session in self._sessions.values():
+                session.close()
 
     def _read(self, connection: Connection) -> None:
         """Handle what has come over a pipe; goes on without a fit process that has ended, until another is attached.
@@ -105,12 +118,14 @@ class LiveProcess:
 
     def _attach_fit(self, connection: Connection) -> None:
         """Serve a fit process that takes the place of another: open all sessions there."""
+        if self._fit is not None:
+            self._read(self._fit)  # what the other one sent before it ended, and its end
         self._detach_fit()
         self._fit = connection
         self._to_fit = QueuedSender(connection, "fit-sender")
         for session in self._sessions.values():
             session.detach_fit()
-            self._send_to_fit(OpenFit(session.id, session.folder))
+            self._open_fit(session)
         self._send_to_fit(WarmUp(self._warm_up_keyframe))
 
     def _detach_fit(self) -> None:
@@ -118,6 +133,9 @@ class LiveProcess:
             self._to_fit.close()
             self._fit.close()
             self._fit = None
+        if self._opening is not None:
+            self._failed_openings[self._opening] += 1
+            self._opening = None
 
     def _send_to_fit(self, message: object) -> None:
         """Queue a message for the fit process; while there is none, it is dropped, and sessions are opened again."""
@@ -152,7 +170,13 @@ class LiveProcess:
             case FittedCorrectives():
                 if session := self._sessions.get(message.session):
                     session.set_correctives(message)
+            case FitOpening():
+                self._opening = message.session
+            case FitUnreadable():
+                self._opening = None
+                self._report_unreadable(message.session, message.reason)
             case FitOpened():
+                self._opening = None
                 if session := self._sessions.get(message.session):
                     session.resume(message)
             case OpenSession():
@@ -160,6 +184,7 @@ class LiveProcess:
             case CloseSession():
                 if session := self._sessions.pop(message.session, None):
                     session.close()
+                del self._failed_openings[message.session]
                 self._send_to_fit(message)
             case ExportAvatar():
                 self._send_to_fit(message)
@@ -173,13 +198,27 @@ class LiveProcess:
 
     def _open(self, message: OpenSession) -> None:
         try:
-            self._sessions[message.session] = LiveSession(
+            session = self._sessions[message.session] = LiveSession(
                 message, self._model, self._settings, self._web.send, self._send_to_fit
             )
         except FileNotFoundError:
             logger.info("a session was closed before it was opened")
             return
-        self._send_to_fit(OpenFit(message.session, message.folder))
+        self._open_fit(session)
+
+    def _open_fit(self, session: LiveSession) -> None:
+        """Have a session opened in the fit process, unless that has ended too often while it opened this one."""
+        if self._failed_openings[session.id] < LARGEST_FAILED_OPENINGS:
+            self._send_to_fit(OpenFit(session.id, session.folder))
+        else:
+            self._report_unreadable(session.id, "reading it ended the process")
+
+    def _report_unreadable(self, session: str, reason: str) -> None:
+        logger.error("a stored session cannot be read; it is left as it is: %s", reason)
+        self._web.send(SessionEvent(session, StoredEvent(False)))
+        self._web.send(
+            SessionEvent(session, ErrorEvent("session_unreadable", f"the stored session is damaged: {reason}"))
+        )
 
 
 def run_live_process(web: Connection, fit: Connection, settings: ServeSettings) -> None:

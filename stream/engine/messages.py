@@ -1,7 +1,7 @@
-"""What the three kinds of processes say to each other over pipes; all values are small except keyframes and maps.
+"""Messages that the three kinds of processes exchange over pipes; all values are small except keyframes and maps.
 
-``web ⇄ live``: the live process tracks and renders; ``live ⇄ fit``: the fit process refines. Web and fit process do not
-talk to each other.
+``web ⇄ live``: the live process tracks and renders; ``live ⇄ fit``: the fit process refines. Web and fit process have
+no pipe between them.
 """
 
 from dataclasses import dataclass
@@ -141,13 +141,13 @@ class FittedMaps(ModalityMaps[npt.NDArray[np.float16]]):
 
 @dataclass(frozen=True)
 class Fitted:
-    """fit → live: what a round found."""
+    """fit → live: the head after a round."""
 
     session: str
     stage: Stage
     rounds: int
     focal: float
-    """Focal length over the longer side of the camera's picture."""
+    """Focal length over the longer side of the camera's frame."""
     identity: Float32Array
     """(K,) standard deviations."""
     maps: FittedMaps | None
@@ -168,11 +168,11 @@ class CorrectiveArrays:
 
 @dataclass(frozen=True)
 class FittedCorrectives:
-    """fit → live: what expressions change in the skin, until another such message."""
+    """fit → live: albedo correctives of expressions, until another such message."""
 
     session: str
     known: CorrectiveArrays | None
-    """None where it is not known, or not any more."""
+    """None: there are none, or not any more."""
 
 
 @dataclass(frozen=True)
@@ -198,8 +198,23 @@ class OpenFit:
 
 
 @dataclass(frozen=True)
+class FitOpening:
+    """fit → live: the session of an `OpenFit` is now being opened."""
+
+    session: str
+
+
+@dataclass(frozen=True)
+class FitUnreadable:
+    """fit → live: the session's store cannot be read; answers `OpenFit`. It has no fit."""
+
+    session: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class FitOpened:
-    """fit → live: the pictures that a session held when it was left; answers `OpenFit`, before any other message. Both
+    """fit → live: the frames that a session held when it was left; answers `OpenFit`, before any other message. Both
     are empty for a new session."""
 
     session: str

@@ -8,6 +8,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
@@ -45,6 +46,7 @@ class EngineProcesses:
         self._settings = settings
         self._ended = ended
         self._connection, live_end = _context.Pipe()
+        self._socket = socket.socket(fileno=os.dup(self._connection.fileno()))
         live_to_fit, fit_end = _context.Pipe()
         self._live = _context.Process(
             target=_run_live, args=(live_end, live_to_fit, settings), name=LIVE_NAME, daemon=True
@@ -82,7 +84,7 @@ class EngineProcesses:
     def stop(self) -> None:
         """End both processes; blocks."""
         self._sender.close()
-        self._connection.close()
+        self._end_connection()
         for process in (self._live, self._fit):
             process.join(STOP_TIMEOUT_S)
             if process.is_alive():
@@ -96,7 +98,13 @@ class EngineProcesses:
             process.kill()
         for process in (self._live, self._fit):
             process.join()
-        self._connection.close()
+        self._end_connection()
+
+    def _end_connection(self) -> None:
+        """End the connection for both sides: closing it would not, while a thread reads from it."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
 
     def _start_fit(self, connection: Connection) -> ForkServerProcess:
         fit = _context.Process(target=_run_fit, args=(connection, self._settings), name=FIT_NAME, daemon=True)
@@ -118,6 +126,8 @@ class EngineProcesses:
                 receive(self._connection.recv())
         except (EOFError, OSError):
             self._ended()
+        finally:
+            self._connection.close()
 
 
 def _run_live(web: Connection, fit: Connection, settings: ServeSettings) -> None:

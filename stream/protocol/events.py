@@ -12,6 +12,10 @@ PERSISTENT_EVENTS = ("scene", "peer", "kept", "stored", "progress", "coverage", 
 """Kinds of events whose last one is sent to a page that joins late, in this order."""
 
 
+PERSISTENT_ERRORS = ("session_unreadable",)
+"""Codes of errors that last: sent to a page that joins late, after the persistent events."""
+
+
 class Event(Struct, frozen=True, tag_field="type"):
     """Base of the JSON events; fields appear in the JSON under their own names."""
 
@@ -151,7 +155,8 @@ class ErrorEvent(Event, frozen=True, tag="error"):
 
     code: str
     """``bad_message`` (this page's last message was malformed), ``engine_restarted`` (renders go on in a moment,
-    from the last round), ``store_failed``, ``erase_failed`` or ``fit_failed``."""
+    from the last round), ``store_failed``, ``erase_failed``, ``fit_failed`` or ``session_unreadable`` (the stored
+    session is damaged and is left as it is; the avatar stays an average head)."""
     message: str
 
 

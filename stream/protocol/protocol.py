@@ -45,8 +45,8 @@ Websocket ``/session/{session}/view?protocol=2``
 ------------------------------------------------
 Any number of pages may watch one session; each gets all events and, at its own pace, the newest renders. Controls are
 the session's, not the page's: the last change wins and every page receives it as a `scene` event. On joining, `hello`
-comes first, then the last event of each persistent kind (`stream.protocol.events.PERSISTENT_EVENTS`), then events as
-they happen.
+comes first, then the last event of each persistent kind (`stream.protocol.events.PERSISTENT_EVENTS`), then persistent
+errors (`PERSISTENT_ERRORS`), then events as they happen.
 
 *Server to page, text*: the JSON of the ``...Event`` classes of `stream.protocol.events`, told apart by ``"type"``. A
 page ignores types and fields that it does not know.

@@ -34,8 +34,9 @@ from stream.settings import ServeSettings
 from stream.web.loop_monitor import LoopMonitor
 from stream.web.relay import Outbox
 from stream.web.rtc import OfferError
+from stream.web.session import Session
 from stream.web.session_folders import EraseError, SessionFolders
-from stream.web.sessions import FullError, Session, SessionTable, UnknownSessionError
+from stream.web.sessions import FullError, SessionTable, UnknownSessionError
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import asyncio
 import time
 from dataclasses import replace
 
-from stream.protocol.events import PERSISTENT_EVENTS, Event
+from stream.protocol.events import PERSISTENT_ERRORS, PERSISTENT_EVENTS, ErrorEvent, Event
 from stream.protocol.render import Render
 
 PASSING_EVENTS_LIMIT = 16
@@ -81,11 +81,13 @@ class Outbox:
 
 
 class Relay:
-    """Outboxes of all pages that watch a session, and the last event of each persistent kind."""
+    """Outboxes of all pages that watch a session, the last event of each persistent kind, and persistent errors."""
 
     def __init__(self) -> None:
         self._outboxes: set[Outbox] = set()
         self._last: dict[str, Event] = {}
+        self._errors: dict[str, ErrorEvent] = {}
+        """Persistent errors, by their codes."""
 
     def __len__(self) -> int:
         return len(self._outboxes)
@@ -96,12 +98,14 @@ class Relay:
         return any(outbox.accepts_renders for outbox in self._outboxes)
 
     def join(self, hello: Event) -> Outbox:
-        """Add a page; its outbox begins with `hello` and the last event of each persistent kind."""
+        """Add a page; its outbox begins with `hello`, then the last event of each persistent kind and error."""
         outbox = Outbox()
         outbox.put(hello)
         for kind in PERSISTENT_EVENTS:
             if kind in self._last:
                 outbox.put(self._last[kind])
+        for error in self._errors.values():
+            outbox.put(error)
         self._outboxes.add(outbox)
         return outbox
 
@@ -111,9 +115,11 @@ class Relay:
         self._outboxes.discard(outbox)
 
     def publish(self, event: Event) -> None:
-        """Queue an event for every page; persistent kinds also for pages that join later."""
+        """Queue an event for every page; persistent kinds and errors also for pages that join later."""
         if event.type in PERSISTENT_EVENTS:
             self._last[event.type] = event
+        if isinstance(event, ErrorEvent) and event.code in PERSISTENT_ERRORS:
+            self._errors[event.code] = event
         for outbox in self._outboxes:
             outbox.put(event)
 

@@ -1,6 +1,7 @@
 """WebRTC peer of one camera: receives video, decodes it to RGB and hands over the newest frame only."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -17,7 +18,6 @@ from aiortc import (
     RTCPeerConnection,
     RTCSessionDescription,
 )
-from aiortc.contrib.media import MediaRelay
 from aiortc.exceptions import OperationError
 from aiortc.mediastreams import MediaStreamError
 from aiortc.sdp import candidate_from_sdp
@@ -45,6 +45,40 @@ _converters = ThreadPoolExecutor(DECODE_THREADS, "convert")
 
 class OfferError(FitmeError):
     """An offer or a candidate cannot be used."""
+
+
+class NewestFrame:
+    """Newest frame of a video track that has not been taken; the track's own queue, unlimited, is kept empty."""
+
+    def __init__(self, track: MediaStreamTrack) -> None:
+        """Read the track until it ends or `stop` is called; needs a running event loop."""
+        self._frame: av.VideoFrame | None = None
+        self._changed = asyncio.Event()
+        self._reader = asyncio.create_task(self._read(track))
+
+    async def take(self) -> av.VideoFrame:
+        """Wait for a frame.
+
+        :raises MediaStreamError: if the track has ended.
+        """
+        await self._changed.wait()
+        if self._frame is None:
+            raise MediaStreamError
+        frame, self._frame = self._frame, None
+        if not self._reader.done():
+            self._changed.clear()
+        return frame
+
+    def stop(self) -> None:
+        """Read no more."""
+        self._reader.cancel()
+
+    async def _read(self, track: MediaStreamTrack) -> None:
+        with contextlib.suppress(MediaStreamError):
+            while isinstance(frame := await track.recv(), av.VideoFrame):
+                self._frame = frame
+                self._changed.set()
+        self._changed.set()
 
 
 class CameraPeer:
@@ -140,14 +174,12 @@ class CameraPeer:
 
     async def _read(self, track: MediaStreamTrack) -> None:
         loop = asyncio.get_running_loop()
-        newest = MediaRelay().subscribe(track, buffered=False)
+        newest = NewestFrame(track)
         first_time_s: float | None = None
         timeout_s = self._connect_timeout_s
         try:
             while True:
-                frame = await asyncio.wait_for(newest.recv(), timeout_s)
-                if not isinstance(frame, av.VideoFrame):
-                    raise MediaStreamError
+                frame = await asyncio.wait_for(newest.take(), timeout_s)
                 received_time_s = time.monotonic()
                 if first_time_s is None:
                     first_time_s, timeout_s = frame.time or 0.0, self._silence_timeout_s

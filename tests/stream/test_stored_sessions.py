@@ -189,3 +189,38 @@ async def test_files_are_the_owners_alone(tmp_path: Path, settings_file: Path, f
             assert not folder.exists()
     finally:
         server.__exit__()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 200 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(disk)], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("mounting a file system is not allowed here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=False)
+
+
+async def test_full_disk_is_reported_and_storing_is_tried_again(
+    small_disk: Path, settings_file: Path, face_clip: list[av.VideoFrame]
+) -> None:
+    """A disk that is full when the session begins: what is kept is not stored yet, until there is room."""
+    with ServerProcess(small_disk, "--config", str(settings_file)) as server:
+        filler = small_disk / "filler"
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while file.write(bytes(1 << 16)):
+                pass
+        peer = NativePeer(server.address)
+        await peer.send_camera(ClipTrack(face_clip))
+        await peer.watch()
+        await peer.until(lambda: peer.events.get("progress", {}).get("stage") not in (None, "waiting"), 60.0)
+        answer = await request("POST", f"{server.address}/session/{peer.session}/keep", {"keep": True})
+        assert json.loads(answer)["stored"] is False
+        assert peer.events["stored"]["stored"] is False
+        filler.unlink()
+        await peer.until(lambda: peer.events["stored"]["stored"] is True, 60.0)
+        assert files_of(small_disk / str(peer.session) / "repository")
+        await request("DELETE", f"{server.address}/session/{peer.session}")
+        await peer.close()

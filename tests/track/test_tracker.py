@@ -81,7 +81,7 @@ def test_another_person_is_detected_and_the_first_recognised_again(model, astron
     tracker = FrameTracker(model)
     head = np.full((512, 512, 3), 77, np.uint8)
     head[16:496] = rendered(model, 0.0)[:, 64:576]
-    tracker.set_reference_embedding(tracker.analyse(astronaut).embedding)
+    tracker.set_reference_embeddings(tracker.analyse(astronaut).embedding)
     assert status_of(tracker.analyse(astronaut)) is FaceStatus.OK
     assert status_of(tracker.analyse(head)) is FaceStatus.OTHER_PERSON
     time_s, statuses = 0.0, []

@@ -71,13 +71,13 @@ def test_the_set_is_bounded_and_only_becomes_more_diverse(frames):
     kept: dict[str, np.ndarray] = {}
     least_m = SETTINGS.novelty_m
     for index, frame in enumerate(frames):
-        picture, dropped = selector.offer(IMAGE, frame, 0.5 * index, NEUTRAL, same_person)
-        assert len(dropped) <= (picture is not None)
+        kept_frame, dropped = selector.offer(IMAGE, frame, 0.5 * index, NEUTRAL, same_person)
+        assert len(dropped) <= (kept_frame is not None)
         for key in dropped:
             del kept[key]
-        if picture is not None:
-            assert picture.key not in kept
-            kept[picture.key] = picture.observation.expression.astype(np.float64)
+        if kept_frame is not None:
+            assert kept_frame.key not in kept
+            kept[kept_frame.key] = kept_frame.observation.expression.astype(np.float64)
         assert selector.keys == tuple(kept)
         assert len(kept) <= COUNT
         if kept:
@@ -174,8 +174,8 @@ def test_restored_frames_are_kept_and_their_keys_are_not_used_again():
     assert added.keyframe.key not in old.keys
 
 
-def test_a_kept_picture_is_a_copy():
+def test_kept_image_is_a_copy():
     image = IMAGE.copy()
-    picture = ExpressionSelector(MODEL, COUNT).offer(image, seen(jawOpen=0.5), 0.0, NEUTRAL, same_person).keyframe
+    kept_frame = ExpressionSelector(MODEL, COUNT).offer(image, seen(jawOpen=0.5), 0.0, NEUTRAL, same_person).keyframe
     image[:] = 255
-    assert picture.image.max() == 0
+    assert kept_frame.image.max() == 0

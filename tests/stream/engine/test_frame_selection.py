@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fitme.shape import MorphableModel, load_default_model
+from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
 from fitme.track.tracker import FrameTracker
 from stream.engine.frame_selection import DISCARDED_S, FrameSelection
 from stream.engine.messages import AddExpressionFrame, AddKeyframe, DiscardFrames, RemoveExpressionFrame, RemoveKeyframe

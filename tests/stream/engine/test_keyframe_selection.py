@@ -169,7 +169,7 @@ def test_restored_keyframes_are_kept_and_their_keys_are_not_used_again():
     assert added.keyframe.key not in {decision.keyframe.key for decision in kept}
 
 
-def test_a_kept_picture_is_a_copy():
+def test_kept_image_is_a_copy():
     selector, image = KeyframeSelector(), IMAGE.copy()
     keyframe = selector.offer(image, seen(), 0.0, same_person).keyframe
     image[:] = 255

@@ -36,7 +36,7 @@ def slots() -> Iterator[FrameSlots]:
 
 
 class Camera:
-    """Shows pictures to a session, each once, and keeps what it sends to the fit."""
+    """Shows images to a session, each once, and keeps what it sends to the fit."""
 
     def __init__(self, slots: FrameSlots, folder: Path, model: MorphableModel) -> None:
         self.to_fit: list[object] = []
@@ -67,8 +67,8 @@ def test_frames_that_are_no_keyframes_are_studied(
     assert isinstance(camera.to_fit[0], AddKeyframe)
     assert keyframes
     assert expression_frames
-    assert len({picture.key for picture in (*keyframes, *expression_frames)}) == len(keyframes) + len(expression_frames)
-    assert not {keyframe.timestamp_s for keyframe in keyframes} & {picture.timestamp_s for picture in expression_frames}
+    assert len({frame.key for frame in (*keyframes, *expression_frames)}) == len(keyframes) + len(expression_frames)
+    assert not {keyframe.timestamp_s for keyframe in keyframes} & {frame.timestamp_s for frame in expression_frames}
 
 
 def test_nothing_is_chosen_before_it_is_known_what_was_chosen_earlier(

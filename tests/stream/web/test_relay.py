@@ -54,11 +54,13 @@ async def test_late_joiner_hears_what_lasts() -> None:
     relay = Relay()
     relay.publish(ProgressEvent(Stage.SKIN, 0.3, True))
     relay.publish(ErrorEvent("x", "passing"))
+    relay.publish(ErrorEvent("session_unreadable", "lasting"))
     relay.publish(KeptEvent(False))
     relay.publish(ProgressEvent(Stage.TUNING, 1.0, True))
     outbox = relay.join(HELLO)
-    got = [await taken(outbox) for _ in range(3)]
-    assert got == [HELLO, KeptEvent(False), ProgressEvent(Stage.TUNING, 1.0, True)]
+    got = [await taken(outbox) for _ in range(4)]
+    lasting = ErrorEvent("session_unreadable", "lasting")
+    assert got == [HELLO, KeptEvent(False), ProgressEvent(Stage.TUNING, 1.0, True), lasting]
     assert await nothing_comes(outbox)
 
 

@@ -133,6 +133,19 @@ async def test_trickled_candidates_connect() -> None:
     await camera.close()
 
 
+async def test_camera_that_never_connects_leaves_no_task() -> None:
+    camera = Camera()
+    camera.remote.addTrack(clip())
+    await camera.remote.setLocalDescription(await camera.remote.createOffer())
+    before = asyncio.all_tasks()
+    await camera.peer.accept(camera.remote.localDescription.sdp)
+    await asyncio.sleep(0.1)
+    assert asyncio.all_tasks() - before
+    await camera.close()
+    await asyncio.sleep(0.1)
+    assert not asyncio.all_tasks() - before
+
+
 async def test_silent_camera_is_closed() -> None:
     camera = Camera(silence_s=0.4)
     track = clip()

@@ -1,0 +1,79 @@
+"""A live process in a thread, with the test at the other ends of its pipes: what it makes of fit processes that end."""
+
+import multiprocessing
+import threading
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TypeVar
+
+from stream.engine.frame_slots import FrameSlots
+from stream.engine.live_process import LARGEST_FAILED_OPENINGS, LiveProcess
+from stream.engine.messages import (
+    AttachFit,
+    CloseSession,
+    FitOpened,
+    FitOpening,
+    OpenFit,
+    OpenSession,
+    Ping,
+    SessionEvent,
+)
+from stream.protocol.events import ErrorEvent
+from stream.protocol.scene import Scene
+from stream.settings import RenderSettings, ServeSettings
+
+TIMEOUT_S = 60.0
+MAX_PIXELS = 64 * 48
+Message = TypeVar("Message")
+
+
+def receive(connection: Connection, kind: type[Message]) -> Message:
+    """The next message of a kind; those before it are passed over."""
+    while connection.poll(TIMEOUT_S):
+        message = connection.recv()
+        if isinstance(message, kind):
+            return message
+    raise TimeoutError(f"no {kind.__name__} came")
+
+
+def opened_sessions(fit: Connection) -> list[str]:
+    """Sessions that a fit process is asked to open before it is asked for a sign of life."""
+    sessions = []
+    while not isinstance(message := fit.recv(), Ping):
+        if isinstance(message, OpenFit):
+            sessions.append(message.session)
+    return sessions
+
+
+def test_session_whose_opening_ends_the_fit_process_fails_alone(tmp_path: Path) -> None:
+    web, web_end = multiprocessing.Pipe()
+    fit, fit_end = multiprocessing.Pipe()
+    live = LiveProcess(web_end, fit_end, ServeSettings(render=RenderSettings(size_px=64)))
+    thread = threading.Thread(target=live.run)
+    thread.start()
+    slots = {name: FrameSlots.create(MAX_PIXELS) for name in ("good", "bad")}
+    for name, memory in slots.items():
+        web.send(OpenSession(name, tmp_path / name, Scene(), memory.name, MAX_PIXELS))
+    web.send(Ping(0))
+    for attempt in range(LARGEST_FAILED_OPENINGS):
+        assert opened_sessions(fit) == ["good", "bad"]
+        for message in (FitOpening("good"), FitOpened("good", (), ()), FitOpening("bad")):
+            fit.send(message)
+        fit.close()
+        fit, fit_end = multiprocessing.Pipe()
+        web.send(AttachFit(fit_end))
+        web.send(Ping(attempt + 1))
+    assert opened_sessions(fit) == ["good"]
+    failure = receive(web, SessionEvent)
+    while not isinstance(failure.event, ErrorEvent):
+        failure = receive(web, SessionEvent)
+    assert (failure.session, failure.event.code) == ("bad", "session_unreadable")
+    # A new session under this name gets its chance.
+    web.send(CloseSession("bad"))
+    web.send(OpenSession("bad", tmp_path / "bad", Scene(), slots["bad"].name, MAX_PIXELS))
+    assert receive(fit, OpenFit).session == "bad"
+    web.close()
+    thread.join(TIMEOUT_S)
+    assert not thread.is_alive()
+    for memory in slots.values():
+        memory.close()
