@@ -1,5 +1,6 @@
 """Frames of two people before one camera: the fit gets those of the first alone."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from fitme.shape.morphable_model import MorphableModel
 from fitme.track.tracker import FrameTracker
 from stream.engine.frame_selection import DISCARDED_S, FrameSelection
 from stream.engine.messages import AddExpressionFrame, AddKeyframe, DiscardFrames, RemoveExpressionFrame, RemoveKeyframe
+from stream.web.app import CLIENT_FOLDER
 
 CLIPS = Path(__file__).resolve().parents[4] / "shared" / "data" / "clips"
 PEOPLE = ("liveportrait_d18.mp4", "liveportrait_d20.mp4", "liveportrait_d6.mp4")
@@ -36,6 +38,11 @@ class Selection:
             observation = self._tracker.track(frame, self.time_s)
             if observation is not None:
                 self._selection.consider(frame, observation, self.time_s)
+
+    def seen_yaws_deg(self) -> set[int]:
+        """Columns of the dial in which a direction has been seen."""
+        directions = self._selection.coverage().directions
+        return {round(math.degrees(direction.yaw)) for direction in directions if direction.seen}
 
     def close(self) -> None:
         self._tracker.close()
@@ -63,13 +70,24 @@ def selection() -> Iterator[Selection]:
     made.close()
 
 
+def decoded(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
 def clip(name: str) -> list[np.ndarray]:
     path = CLIPS / name
     if not path.is_file():
         pytest.skip(f"{path} is not here")
-    with av.open(str(path)) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    frames = decoded(path)
     return [cv2.resize(frame, SIZE_PX, interpolation=cv2.INTER_AREA) for frame in frames[:80]]
+
+
+def test_turned_frames_of_the_person_are_kept(selection: Selection) -> None:
+    """The page's sample clip: a synthetic head turns 41 degrees to both sides."""
+    selection.show(decoded(CLIENT_FOLDER / "assets" / "sample.webm")[::2])
+    assert {-40, -20, 0, 20, 40} <= selection.seen_yaws_deg()
+    assert not selection.discarded
 
 
 @pytest.mark.parametrize(("first", "second"), [(PEOPLE[0], PEOPLE[1]), (PEOPLE[1], PEOPLE[2]), (PEOPLE[2], PEOPLE[0])])
