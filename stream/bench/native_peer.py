@@ -157,7 +157,7 @@ class NativePeer:
         return answer
 
     async def watch(self, *, acknowledge: bool = True) -> None:
-        """Open the websocket and take what comes."""
+        """Open the websocket and receive renders and events."""
         address = f"{self.server.replace('http', 'ws', 1)}/session/{self.session}/view?protocol={PROTOCOL_VERSION}"
         self.websocket = await connect(address, max_size=None, compression=None)
         self._watcher = asyncio.create_task(self._watch(self.websocket, acknowledge))
@@ -168,7 +168,7 @@ class NativePeer:
         await self.websocket.send(json.dumps(message))
 
     async def until(self, condition: Callable[[], bool], timeout_s: float) -> None:
-        """Wait until something that comes over the websocket makes a condition true.
+        """Wait until a message of the websocket makes a condition true.
 
         :raises TimeoutError: if that takes too long.
         """
@@ -186,7 +186,7 @@ class NativePeer:
             self._connection = None
 
     async def close(self) -> None:
-        """Go away."""
+        """End the camera and the view."""
         await self.stop_camera()
         if self.websocket is not None:
             await self.websocket.close()
@@ -199,7 +199,7 @@ class NativePeer:
                 if isinstance(message, bytes):
                     render = Render.unpack(message)
                     if acknowledge:
-                        # A server that has closed meanwhile may have said why: what it sent before is still to be read.
+                        # If the server has closed meanwhile, the events that it sent before are still to be read.
                         with contextlib.suppress(ConnectionClosed):
                             await websocket.send(f'{{"type":"ack","sequence":{render.sequence}}}')
                     self.renders, self.last_render = self.renders + 1, render

@@ -91,11 +91,11 @@ class ServerProcess:
         return sum(item.memory_info().rss for item in [self.process, *self.process.children(recursive=True)])
 
     def log(self) -> str:
-        """What it has printed."""
+        """Text that it has printed."""
         return (self.store / LOG_NAME).read_text()
 
     def _wait_until_healthy(self) -> None:
-        # The certificate of a test is nobody's.
+        # Certificates of tests are self-signed.
         context = ssl._create_unverified_context() if self._scheme == "https" else None
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while True:

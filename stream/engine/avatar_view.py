@@ -1,4 +1,4 @@
-"""Draws one session's avatar as it is known now: grey and average at first, then with each round more of the person."""
+"""Renders of one session's avatar: a grey average head at first, then the newest head and maps of the fit."""
 
 import cv2
 import numpy as np

@@ -68,7 +68,7 @@ PROGRESS = {
     Stage.INVERSION: 0.7,
     Stage.TUNING: 1.0,
 }
-"""How much of a full fit each stage stands for, for the page's progress bar."""
+"""Share of a full fit that is done at each stage, for the page's progress bar."""
 
 
 class FitProcess:
@@ -243,7 +243,7 @@ class FitProcess:
                 self._store(session, session.storage.retry)
 
     def _store(self, session: SessionFit, action: Callable[[], bool]) -> bool:
-        """Store a session's state; whether it is on disk. Its pages are told when that changes."""
+        """Store a session's state; whether it is on disk. Changes of this are sent to its pages."""
         stored, failure = False, ""
         try:
             stored = action()

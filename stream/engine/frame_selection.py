@@ -1,7 +1,7 @@
 """The frames of a session that its fit gets: keyframes and expression frames, all of the same person.
 
-The tracker asks for the identity of a face a few times a second at most. So that nobody's face gets into another
-person's avatar, each frame that is to be kept has its own identity checked first, by a stricter limit than the
+The tracker computes the identity of a face a few times a second at most. So that no face gets into another person's
+avatar, the identity of each frame that is to be kept is computed first and checked by a stricter limit than the
 tracker's; and when a change of person is noticed, the frames that were kept shortly before are discarded.
 """
 
@@ -108,7 +108,7 @@ class FrameSelection:
         return self._keyframes.coverage()
 
     def prompt(self) -> PromptCode | None:
-        """What to ask of the person now."""
+        """Prompt for the person now."""
         return self._keyframes.prompt()
 
     def _identify(self, image: UInt8Array, observation: FaceObservation) -> FaceObservation | None:

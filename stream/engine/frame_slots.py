@@ -2,7 +2,7 @@
 
 One process writes, one reads. The writer fills three slots in turn and then marks the newest; the reader
 copies that one and checks whether it was overwritten meanwhile. Neither ever waits for the other, and either may
-die at any moment without harming the other.
+end at any moment without harming the other.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class CameraFrame:
 
 
 class FrameSlots:
-    """The hand-over of one session. Make it with `create` in one process, `attach` to its name in the other."""
+    """Frame slots of one session: made by `create` in one process, opened by `attach` with their name in the other."""
 
     def __init__(self, memory: SharedMemory, max_pixels: int, *, owner: bool) -> None:
         self._memory = memory
@@ -67,7 +67,7 @@ class FrameSlots:
 
     @property
     def name(self) -> str:
-        """By which the other process attaches."""
+        """Name of the shared memory, for `attach`."""
         return self._memory.name
 
     def write(self, image: UInt8Array, capture_time_s: float, received_time_s: float) -> bool:
@@ -106,7 +106,7 @@ class FrameSlots:
                 return CameraFrame(number, image, captured, received)
 
     def close(self) -> None:
-        """Detach; the creator also removes the memory. Nobody may be inside `write` or `take`."""
+        """Detach; the creator also removes the memory. No `write` or `take` may be running."""
         del self._header, self._slots
         self._memory.close()
         if self._owner:

@@ -162,7 +162,7 @@ class KeyframeSelector:
 
         :param image: (H, W, 3) uint8 sRGB frame that `observation` is of. It is copied if it is kept.
         :param timestamp_s: time of capture, seconds, growing.
-        :param identify: asked before the frame is kept.
+        :param identify: called before the frame is kept.
         """
         found = flaw(observation, self._settings)
         if found is not None:
@@ -182,7 +182,7 @@ class KeyframeSelector:
         return self._reject(Reason.REDUNDANT)
 
     def coverage(self) -> CoverageEvent:
-        """Directions seen and wanted, and what to ask for as long as directions or expressions are missing."""
+        """Directions seen and wanted, and the prompt as long as directions or expressions are missing."""
         seen = {held.cell for held in self._held.values()}
         wanted = [cell for cell, _ in WANTED]
         directions = tuple(
@@ -193,7 +193,7 @@ class KeyframeSelector:
         return CoverageEvent(directions, fraction, len(self._held), self._wish(seen))
 
     def prompt(self) -> PromptCode | None:
-        """What to ask of the person now: to mend a flaw of the last frame, or else for what is missing."""
+        """Prompt for the person now: a better frame than the last, or else for a missing direction or mouth shape."""
         return _PROMPT_OF_REASON.get(self._reason) or self._wish({held.cell for held in self._held.values()})
 
     def _wish(self, seen: set[Cell]) -> PromptCode | None:
@@ -258,7 +258,7 @@ class KeyframeSelector:
 
 
 def flaw(observation: FaceObservation, settings: SelectorSettings) -> Reason | None:
-    """Why a frame shows the person too badly to be of use; None if it does not."""
+    """Flaw that makes a frame useless for the fit; None if it has none."""
     quality, camera = observation.quality, observation.camera
     flaws = (
         (observation.status is not FaceStatus.OK, Reason.NOT_THE_PERSON),
@@ -273,7 +273,7 @@ def flaw(observation: FaceObservation, settings: SelectorSettings) -> Reason | N
 
 
 def worth(observation: FaceObservation) -> float:
-    """How good a frame is as evidence, > 0: sharp, large, well exposed, eyes open."""
+    """Quality of a frame for the fit, > 0: sharp, large, well exposed, eyes open."""
     quality = observation.quality
     size = min(quality.face_size_px / 200.0, 1.5)
     exposure = max(1.0 - 1.5 * abs(quality.exposure - 0.5), 0.1)

@@ -51,7 +51,7 @@ RESTART_PAUSE_S = 1.0
 
 @dataclass
 class _OpenSession:
-    """What the web side knows of a session, enough to open it again."""
+    """A session as the web process needs it, to open it again in other processes."""
 
     id: str
     folder: Path
