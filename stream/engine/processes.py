@@ -46,6 +46,7 @@ class EngineProcesses:
         self._settings = settings
         self._ended = ended
         self._connection, live_end = _context.Pipe()
+        self._threads: list[threading.Thread] = []
         self._socket = socket.socket(fileno=os.dup(self._connection.fileno()))
         live_to_fit, fit_end = _context.Pipe()
         self._live = _context.Process(
@@ -56,7 +57,7 @@ class EngineProcesses:
         for end in (live_end, live_to_fit):
             end.close()
         self._sender = QueuedSender(self._connection, "engine-sender")
-        threading.Thread(target=self._receive_all, args=(receive,), name="engine-receiver", daemon=True).start()
+        self._start_thread(lambda: self._receive_all(receive), "engine-receiver")
         self._watch(self._live)
 
     @property
@@ -90,6 +91,7 @@ class EngineProcesses:
             if process.is_alive():
                 process.kill()
                 process.join()
+        self._join_threads()
 
     def kill(self) -> None:
         """End both processes at once; blocks."""
@@ -99,6 +101,12 @@ class EngineProcesses:
         for process in (self._live, self._fit):
             process.join()
         self._end_connection()
+        self._join_threads()
+
+    def _join_threads(self) -> None:
+        """Wait for the threads, which call back into the event loop, before that may be closed."""
+        for thread in self._threads:
+            thread.join(STOP_TIMEOUT_S)
 
     def _end_connection(self) -> None:
         """End the connection for both sides: closing it would not, while a thread reads from it."""
@@ -118,7 +126,12 @@ class EngineProcesses:
             wait([process.sentinel])
             self._ended()
 
-        threading.Thread(target=until_ended, name=f"watch-{process.name}", daemon=True).start()
+        self._start_thread(until_ended, f"watch-{process.name}")
+
+    def _start_thread(self, target: Callable[[], None], name: str) -> None:
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _receive_all(self, receive: Callable[[Any], None]) -> None:
         try:
