@@ -25,6 +25,8 @@ class HeadRenderer(ForwardRenderer):
         :param identity: (K,) coefficients of the head that the hair lies on.
         """
         if hair is None:
+            if self._hair is not None:
+                self._hair.close()
             self._hair = None
             return
         if self._hair is None:
@@ -32,6 +34,12 @@ class HeadRenderer(ForwardRenderer):
         with torch.no_grad():
             neutral = model.neutral(identity[None])[0].numpy()
         self._hair.set_hair(hair_surface(hair, model, neutral), hair.texture)
+
+    def close(self) -> None:
+        """End the renderers' threads."""
+        if self._hair is not None:
+            self._hair.close()
+        super().close()
 
     def render_with_mask(
         self,

@@ -6,14 +6,15 @@ import torch
 
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.geometry import HeadPose
+from fitme.hair.hair import Hair, hair_of_arrays
+from fitme.hair.head_renderer import HeadRenderer
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps, unit_length
-from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.occlusion import head_occlusion, mouth_occlusion
 from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
-from stream.engine.messages import Fitted, FittedCorrectives, FittedMaps
+from stream.engine.messages import Fitted, FittedCorrectives, FittedHair, FittedMaps
 from stream.engine.scene_setup import head_pose, linear_color, scene_light, virtual_camera
 from stream.protocol.protocol import Mode
 from stream.protocol.scene import Scene
@@ -21,6 +22,8 @@ from stream.settings import RenderSettings
 
 LEAST_CHANGE = 0.04
 """Change of a corrective's weight below which the albedo is not blended again."""
+LEAST_IDENTITY_CHANGE = 0.02
+"""Change of a shape coefficient, in standard deviations, up to which the hair stays where it is."""
 
 
 class AvatarView:
@@ -30,7 +33,7 @@ class AvatarView:
         self._model = model
         self._settings = settings
         self._camera = virtual_camera(settings.size_px)
-        self._renderer = ForwardRenderer(
+        self._renderer = HeadRenderer(
             model, settings.size_px, occlusion=head_occlusion(model), mouth=mouth_occlusion(model), shadows=True
         )
         grey = ReflectanceMaps.grey()
@@ -40,6 +43,8 @@ class AvatarView:
         self._current_weights = torch.zeros(0)
         self._identity = torch.zeros(1, model.identity_count)
         self._fitted_light_sh: Float32Array | None = None
+        self._hair: Hair | None = None
+        self._hair_identity = self._identity
         self.stage = Stage.WAITING
         self.rounds = 0
 
@@ -55,6 +60,8 @@ class AvatarView:
             maps = _reflectance(fitted.maps)
             self._renderer.set_maps(maps)
             self._diffuse, self._current_weights = maps.diffuse[0].numpy(), torch.zeros(0)
+        if float((self._identity - self._hair_identity).abs().max()) > LEAST_IDENTITY_CHANGE:
+            self._place_hair()
         self.stage, self.rounds = fitted.stage, fitted.rounds
 
     def set_correctives(self, fitted: FittedCorrectives) -> None:
@@ -63,6 +70,16 @@ class AvatarView:
         if (known := fitted.known) is not None:
             self._correctives = AlbedoCorrectives(*(torch.from_numpy(part) for part in vars(known).values()))
         self._renderer.set_diffuse(self._diffuse)
+
+    def set_hair(self, fitted: FittedHair) -> None:
+        """Draw this hair from now on; none if None."""
+        self._hair = None if fitted.arrays is None else hair_of_arrays(fitted.arrays)
+        self._place_hair()
+
+    def _place_hair(self) -> None:
+        """Lay the hair on the skull of the identity that is drawn: some 0.1 s."""
+        self._hair_identity = self._identity
+        self._renderer.set_hair(self._hair, self._model, self._identity[0])
 
     @torch.no_grad()
     def draw(

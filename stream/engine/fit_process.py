@@ -23,6 +23,7 @@ from fitme.fit.inversion.settings import InversionSettings
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings as FitterSettings
 from fitme.fit.state import FitState, RoundReport
+from fitme.hair.hair import hair_arrays
 from fitme.reflectance.weights import load_default_generator
 from fitme.shape.model_file import load_default_model
 from fitme.stage import Stage
@@ -41,6 +42,7 @@ from stream.engine.messages import (
     FitOpening,
     Fitted,
     FittedCorrectives,
+    FittedHair,
     FittedMaps,
     FitUnreadable,
     OpenFit,
@@ -274,6 +276,7 @@ class FitProcess:
         rounds = len(state.rounds)
         self._connection.send(Fitted(session.id, state.stage, rounds, state.focal, state.identity, maps, light))
         self._send_correctives(session)
+        self._send_hair(session)
         progress = PROGRESS[state.stage]
         self._send_event(session.id, ProgressEvent(state.stage, progress, maps is not None))
 
@@ -287,6 +290,14 @@ class FitProcess:
         if known is not None:
             arrays = CorrectiveArrays(*(part.numpy() for part in vars(known).values()))
         self._connection.send(FittedCorrectives(session.id, arrays))
+
+    def _send_hair(self, session: SessionFit) -> None:
+        """Send the hair if it has changed: it is fitted once after keyframes were added."""
+        hair = session.fitter.avatar().hair
+        if hair is session.sent_hair:
+            return
+        session.sent_hair = hair
+        self._connection.send(FittedHair(session.id, None if hair is None else hair_arrays(hair)))
 
     def _export(self, message: ExportAvatar) -> None:
         session = self._sessions.get(message.session)

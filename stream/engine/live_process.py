@@ -29,6 +29,7 @@ from stream.engine.messages import (
     FitOpening,
     Fitted,
     FittedCorrectives,
+    FittedHair,
     FitUnreadable,
     FrameArrived,
     LiveAlive,
@@ -170,6 +171,9 @@ class LiveProcess:
             case FittedCorrectives():
                 if session := self._sessions.get(message.session):
                     session.set_correctives(message)
+            case FittedHair():
+                if session := self._sessions.get(message.session):
+                    session.set_hair(message)
             case FitOpening():
                 self._opening = message.session
             case FitUnreadable():

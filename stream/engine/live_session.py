@@ -20,6 +20,7 @@ from stream.engine.messages import (
     FitOpened,
     Fitted,
     FittedCorrectives,
+    FittedHair,
     OpenSession,
     SessionEvent,
     SessionRender,
@@ -97,6 +98,11 @@ class LiveSession:
     def set_correctives(self, fitted: FittedCorrectives) -> None:
         """Blend these albedo correctives by the expression from now on."""
         self._view.set_correctives(fitted)
+        self._changed = True
+
+    def set_hair(self, fitted: FittedHair) -> None:
+        """Draw this hair from now on."""
+        self._view.set_hair(fitted)
         self._changed = True
 
     def adopt(self, fitted: Fitted) -> None:

@@ -21,6 +21,7 @@ from stream.protocol.scene import Scene
 
 if TYPE_CHECKING:  # the web process need not load what only the others exchange
     from fitme.fit.keyframe import Keyframe
+    from fitme.hair.hair import HairArray
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,15 @@ class FittedCorrectives:
     session: str
     known: CorrectiveArrays | None
     """None: there are none, or not any more."""
+
+
+@dataclass(frozen=True)
+class FittedHair:
+    """fit → live: the hair to draw, until another such message."""
+
+    session: str
+    arrays: "dict[str, HairArray] | None"
+    """Those of `fitme.hair.hair.hair_arrays`; None while there is none."""
 
 
 @dataclass(frozen=True)

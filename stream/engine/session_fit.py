@@ -12,6 +12,7 @@ from fitme.arrays import Float64Array
 from fitme.errors import FitmeError
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
+from fitme.hair.hair import Hair
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.sampling import farthest_points
 from fitme.stage import Stage
@@ -46,6 +47,8 @@ class SessionFit:
     """The fitter has taken the keyframes of the first seconds."""
     sent_correctives: AlbedoCorrectives | None = None
     """The correctives that the live process has."""
+    sent_hair: Hair | None = None
+    """What the live process has."""
     extracted: int = 0
     """Expression frames whose correctives were extracted since the last update of the avatar."""
     stored: bool = False

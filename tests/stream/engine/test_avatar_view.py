@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from fitme.fit.texture.expression_distance import expression_gram
+from fitme.hair.hair import THICKNESS_SHAPE
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
 from stream.engine.avatar_view import AvatarView
-from stream.engine.messages import CorrectiveArrays, Fitted, FittedCorrectives, FittedMaps
+from stream.engine.messages import CorrectiveArrays, Fitted, FittedCorrectives, FittedHair, FittedMaps
 from stream.protocol.protocol import Mode
 from stream.protocol.scene import Scene
 from stream.settings import RenderSettings
@@ -87,3 +88,22 @@ def test_turntable_heads_are_neutral(view: AvatarView, model: MorphableModel) ->
     expression[expression_index("jawOpen")] = 1.0
     turning = Scene(mode=Mode.TURNTABLE)
     assert np.array_equal(view.draw(turning, None, expression, 0.0), view.draw(turning, None, None, 0.0))
+
+
+def test_hair_is_drawn_over_the_head_until_there_is_none(view: AvatarView, model: MorphableModel) -> None:
+    rows, columns = THICKNESS_SHAPE
+    dome = np.zeros((4 * rows, 2 * columns, 1), np.float16)
+    dome[: 2 * rows] = 1.0
+    arrays = {
+        "thickness_m": np.full(THICKNESS_SHAPE, 0.03, np.float32),
+        "albedo": np.full((4 * rows, 2 * columns, 3), (0.6, 0.1, 0.1), np.float16),
+        "coverage": dome,
+    }
+    view.adopt(fitted(model))
+    bald = view.draw(Scene(), None, None, 0.0).astype(float)
+    view.set_hair(FittedHair("a", arrays))
+    red = view.draw(Scene(), None, None, 0.0).astype(float)
+    crown = red[4:16, 24:40]
+    assert (crown[..., 0] - crown[..., 1]).mean() > (bald[4:16, 24:40, 0] - bald[4:16, 24:40, 1]).mean() + 30.0
+    view.set_hair(FittedHair("a", None))
+    np.testing.assert_array_equal(view.draw(Scene(), None, None, 0.0), bald)
