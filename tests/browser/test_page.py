@@ -159,7 +159,7 @@ def test_sample_clip_full_server_and_lost_connection(browser, server, open_page)
         sockets.append(socket)
         sessions.append(socket.url)
 
-    first.route_web_socket(lambda url: url.endswith("/view"), watch)
+    first.route_web_socket(lambda url: "/view" in url, watch)
     first.click("#start-sample")
     _renders_come(first)
     _text(first, "#face-status", "face found", FIRST_RENDER_S)
