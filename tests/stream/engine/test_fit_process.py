@@ -47,6 +47,8 @@ IDLE_S = 0.5
 """How long nothing must happen for a process to count as idle."""
 KEYFRAME, FURTHER_KEYFRAME = 0, 1
 EXPRESSION_FRAMES = (3, 5, 10, 12, 26)
+POOL_THREADS = 2
+"""Threads that libraries may still start after the first sessions; a session that left one would leave more in all."""
 WARM_UP_SESSIONS, FURTHER_SESSIONS = 4, 6
 Message = TypeVar("Message")
 
@@ -188,7 +190,7 @@ def test_sessions_leave_nothing_in_the_process(fit: FitPeer, frames: dict[int, K
         resident.append(fit.process.memory_info().rss)
         threads.append(fit.process.num_threads())
     averaged = WARM_UP_SESSIONS // 2
-    assert max(threads[WARM_UP_SESSIONS:]) <= max(threads[:WARM_UP_SESSIONS])
+    assert max(threads[WARM_UP_SESSIONS:]) <= max(threads[:WARM_UP_SESSIONS]) + POOL_THREADS
     assert np.mean(resident[-averaged:]) <= 1.05 * np.mean(resident[averaged:WARM_UP_SESSIONS])
 
 
