@@ -1,12 +1,13 @@
 """Settings of the live service: `configs/serve.yaml`, overridden by the command line."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
 
-from fitme.track.settings import NetworkSettings
+from fitme.track.settings import NetworkSettings, TrackerSettings
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,56 @@ class FitSettings:
 
 
 @dataclass(frozen=True)
+class SelectorSettings:
+    """Selection of keyframes: limits and trade-offs."""
+
+    count: Annotated[int, Meta(ge=1)] = 16
+    """Keyframes at most; at least one for each wanted direction."""
+    smallest_face_px: Annotated[float, Meta(ge=0.0)] = 60.0
+    largest_face: Annotated[float, Meta(ge=0.0)] = 0.95
+    """Face size over the shorter side of the frame beyond which the face is cut off."""
+    least_sharpness: Annotated[float, Meta(ge=0.0)] = 0.2
+    least_exposure: Annotated[float, Meta(ge=0.0)] = 0.08
+    most_exposure: Annotated[float, Meta(ge=0.0)] = 0.92
+    most_clipped: Annotated[float, Meta(ge=0.0)] = 0.35
+    most_occlusion: Annotated[float, Meta(ge=0.0)] = 0.03
+    """Hands are reported with a few per cent of their size as error."""
+    yaw_step_rad: Annotated[float, Meta(ge=0.0)] = math.radians(5.0)
+    pitch_step_rad: Annotated[float, Meta(ge=0.0)] = math.radians(5.0)
+    expression_step: Annotated[float, Meta(ge=0.0)] = 0.2
+    """Differences from which two frames are not redundant, each by itself."""
+    improvement: Annotated[float, Meta(ge=0.0)] = 1.25
+    """Factor by which a frame must be better than a kept one to take its place."""
+    interval_s: Annotated[float, Meta(ge=0.0)] = 0.1
+    """Time between two keyframes."""
+
+
+@dataclass(frozen=True)
+class ExpressionSettings:
+    """Selection of expression frames: limits and trade-offs."""
+
+    novelty_m: Annotated[float, Meta(ge=0.0)] = 0.0005
+    """Root mean square displacement of the face from every expression that is known already, at least: a raised brow.
+    A tracked face that rests moves by a quarter of this from frame to frame."""
+    gain: Annotated[float, Meta(ge=0.0)] = 1.5
+    """Factor by which a frame must be more novel than the least novel kept one to take its place, > 1."""
+    sharpness: Annotated[float, Meta(ge=0.0)] = 0.7
+    """Of the keyframes' median sharpness, at least."""
+    turn_rad: Annotated[float, Meta(ge=0.0)] = math.radians(30.0)
+    """Yaw and pitch up to which a face is seen from the front."""
+    interval_s: Annotated[float, Meta(ge=0.0)] = 0.3
+    """Time between two kept frames."""
+
+
+@dataclass(frozen=True)
+class LiveTrackerSettings(TrackerSettings):
+    """Tracking of a camera."""
+
+    embedding_period_s: Annotated[float, Meta(ge=0.0)] = 0.5
+    """Shorter than for recordings: a change of person is to be noticed soon."""
+
+
+@dataclass(frozen=True)
 class ServeSettings:
     """All settings of `fitme serve`."""
 
@@ -100,6 +151,9 @@ class ServeSettings:
     """`GET /healthz` turns 503 beyond it."""
     networks: NetworkSettings = field(default_factory=NetworkSettings)
     """Landmark network; the live service compares people by dlib's network."""
+    tracker: LiveTrackerSettings = field(default_factory=LiveTrackerSettings)
+    keyframes: SelectorSettings = field(default_factory=SelectorSettings)
+    expressions: ExpressionSettings = field(default_factory=ExpressionSettings)
     session: SessionSettings = field(default_factory=SessionSettings)
     camera: CameraSettings = field(default_factory=CameraSettings)
     render: RenderSettings = field(default_factory=RenderSettings)

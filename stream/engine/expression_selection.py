@@ -8,7 +8,6 @@ much: however long somebody talks, the set stops changing.
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -18,39 +17,30 @@ from fitme.fit.keyframe import Keyframe
 from fitme.fit.texture.expression_distance import expression_axes, expression_gram
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.observation import FaceObservation
-from stream.engine.keyframe_selection import Decision, Identify, SelectorSettings, flaw, number_of
+from stream.engine.keyframe_selection import Decision, Identify, flaw, number_of
+from stream.settings import ExpressionSettings, SelectorSettings
 
 NOT_KEPT = Decision(None, ())
-
-
-@dataclass(frozen=True)
-class ExpressionSettings:
-    """Limits and trade-offs of the selection."""
-
-    novelty_m: float = 0.0005
-    """Root mean square displacement of the face from every expression that is known already, at least: a raised brow.
-    A tracked face that rests moves by a quarter of this from frame to frame."""
-    gain: float = 1.5
-    """Factor by which a frame must be more novel than the least novel kept one to take its place, > 1."""
-    sharpness: float = 0.7
-    """Of the keyframes' median sharpness, at least."""
-    turn_rad: float = math.radians(30.0)
-    """Yaw and pitch up to which a face is seen from the front."""
-    interval_s: float = 0.3
-    """Time between two kept frames."""
 
 
 class ExpressionSelector:
     """Chooses expression frames from a stream. The same frames in the same order give the same choice."""
 
-    def __init__(self, model: MorphableModel, count: int, settings: ExpressionSettings | None = None) -> None:
+    def __init__(
+        self,
+        model: MorphableModel,
+        count: int,
+        settings: ExpressionSettings | None = None,
+        quality: SelectorSettings | None = None,
+    ) -> None:
         """
         :param count: frames at most; none are kept if it is 0.
+        :param quality: limits that a frame must keep, those of keyframes.
         """
         self._axes = expression_axes(expression_gram(model).double().numpy())
         self._count = count
         self._settings = settings or ExpressionSettings()
-        self._quality = SelectorSettings()
+        self._quality = quality or SelectorSettings()
         self._held: dict[str, Float64Array] = {}
         self._number = 0
         self._time_s = -math.inf

@@ -23,6 +23,7 @@ from stream.engine.messages import (
 )
 from stream.protocol.events import CoverageEvent
 from stream.protocol.protocol import PromptCode
+from stream.settings import ServeSettings
 
 KEEP_DISTANCE = 0.8
 """Identity distance from the nearest keyframe, in units of the embedder's same-person distance, up to which a frame is
@@ -44,33 +45,37 @@ class FrameSelection:
         session: str,
         model: MorphableModel,
         tracker: FrameTracker,
-        expression_count: int,
+        settings: ServeSettings,
         to_fit: Callable[[object], None],
     ) -> None:
         """
         :param tracker: of the session's camera frames; its reference embeddings are the keyframes'.
-        :param expression_count: expression frames at most.
+        :param settings: limits of the selection of keyframes and of expression frames.
         """
         self._session = session
         self._model = model
         self._tracker = tracker
-        self._expression_count = expression_count
+        self._settings = settings
         self._to_fit = to_fit
-        self._keyframes = KeyframeSelector()
-        self._expressions = ExpressionSelector(model, expression_count)
+        self._keyframes = KeyframeSelector(settings.keyframes)
+        self._expressions = self._expression_selector()
         self._kept_s: dict[str, float] = {}
         self._other_person = False
 
     def restore(self, opened: FitOpened) -> None:
         """Start again from the frames that a fit holds."""
-        self._keyframes = KeyframeSelector()
-        self._expressions = ExpressionSelector(self._model, self._expression_count)
+        self._keyframes = KeyframeSelector(self._settings.keyframes)
+        self._expressions = self._expression_selector()
         self._kept_s.clear()
         for keyframe in opened.keyframes:
             self._keyframes.restore(keyframe)
         for frame in opened.expression_frames:
             self._expressions.restore(frame)
         self._update_reference()
+
+    def _expression_selector(self) -> ExpressionSelector:
+        settings = self._settings
+        return ExpressionSelector(self._model, settings.fit.expression_frames, settings.expressions, settings.keyframes)
 
     def consider(self, image: UInt8Array, observation: FaceObservation, timestamp_s: float) -> bool:
         """Send a frame (H, W, 3) to the fit if it is worth it; whether the keyframes have changed.

@@ -20,6 +20,7 @@ from fitme.shape.expressions import expression_index
 from fitme.track.observation import FaceObservation, FaceStatus
 from stream.protocol.events import CoverageEvent, Direction
 from stream.protocol.protocol import PromptCode
+from stream.settings import SelectorSettings
 
 YAWS_DEG: Final = (-40.0, -20.0, 0.0, 20.0, 40.0)
 """Centres of the dial's columns; > 0 is the person's left."""
@@ -77,31 +78,6 @@ _PROMPT_OF_REASON: Final = {
     Reason.TOO_BRIGHT: PromptCode.LESS_LIGHT,
     Reason.BLURRED: PromptCode.HOLD_STILL,
 }
-
-
-@dataclass(frozen=True)
-class SelectorSettings:
-    """Limits and trade-offs of the selection."""
-
-    count: int = 16
-    """Keyframes at most; at least one for each wanted direction."""
-    smallest_face_px: float = 60.0
-    largest_face: float = 0.95
-    """Face size over the shorter side of the frame beyond which the face is cut off."""
-    least_sharpness: float = 0.2
-    least_exposure: float = 0.08
-    most_exposure: float = 0.92
-    most_clipped: float = 0.35
-    most_occlusion: float = 0.03
-    """Hands are reported with a few per cent of their size as error."""
-    yaw_step_rad: float = math.radians(5.0)
-    pitch_step_rad: float = math.radians(5.0)
-    expression_step: float = 0.2
-    """Differences from which two frames are not redundant, each by itself."""
-    improvement: float = 1.25
-    """Factor by which a frame must be better than a kept one to take its place."""
-    interval_s: float = 0.1
-    """Time between two keyframes."""
 
 
 class Decision(NamedTuple):

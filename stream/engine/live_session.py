@@ -11,7 +11,6 @@ from fitme.session.folder import is_session
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.factory import landmark_backend
 from fitme.track.observation import FaceObservation, FaceStatus, status_of
-from fitme.track.settings import TrackerSettings
 from fitme.track.tracker import FrameTracker
 from stream.engine.avatar_view import AvatarView
 from stream.engine.frame_selection import FrameSelection
@@ -38,8 +37,6 @@ _STATUS_PROMPTS = {
     FaceStatus.SEVERAL_FACES: PromptCode.ONE_PERSON,
     FaceStatus.OTHER_PERSON: PromptCode.SAME_PERSON,
 }
-TRACKER_SETTINGS = TrackerSettings(embedding_period_s=0.5)
-"""An identity embedding (12 ms) twice a second: a change of person is noticed soon."""
 
 
 class LiveSession:
@@ -57,8 +54,8 @@ class LiveSession:
         self._to_web, self._to_fit = to_web, to_fit
         self._slots = FrameSlots.attach(opened.frames_name, opened.max_pixels)
         self._scene = opened.scene
-        self._tracker = FrameTracker(model, settings=TRACKER_SETTINGS, backend=landmark_backend(settings.networks))
-        self._selection = FrameSelection(self.id, model, self._tracker, settings.fit.expression_frames, to_fit)
+        self._tracker = FrameTracker(model, settings=settings.tracker, backend=landmark_backend(settings.networks))
+        self._selection = FrameSelection(self.id, model, self._tracker, settings, to_fit)
         self._stored_known = not is_session(opened.folder)
         self._view = AvatarView(model, settings.render)
         self._frame: CameraFrame | None = None

@@ -14,8 +14,8 @@ from fitme.geometry import Camera, HeadPose
 from fitme.shape.expressions import EXPRESSION_COUNT, EXPRESSION_NAMES
 from fitme.shape.model_file import load_default_model
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
-from stream.engine.expression_selection import NOT_KEPT, ExpressionSelector, ExpressionSettings
-from stream.settings import ServeSettings
+from stream.engine.expression_selection import NOT_KEPT, ExpressionSelector
+from stream.settings import ExpressionSettings, ServeSettings
 
 MODEL = load_default_model()
 GRAM = expression_gram(MODEL).double().numpy()

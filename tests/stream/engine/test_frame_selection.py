@@ -14,6 +14,7 @@ from fitme.shape.morphable_model import MorphableModel
 from fitme.track.tracker import FrameTracker
 from stream.engine.frame_selection import DISCARDED_S, FrameSelection
 from stream.engine.messages import AddExpressionFrame, AddKeyframe, DiscardFrames, RemoveExpressionFrame, RemoveKeyframe
+from stream.settings import ServeSettings
 from stream.web.app import CLIENT_FOLDER
 
 CLIPS = Path(__file__).resolve().parents[4] / "shared" / "data" / "clips"
@@ -29,7 +30,7 @@ class Selection:
         self.held: dict[str, float] = {}
         self.discarded: set[str] = set()
         self._tracker = FrameTracker(model)
-        self._selection = FrameSelection("a", model, self._tracker, 24, self._receive)
+        self._selection = FrameSelection("a", model, self._tracker, ServeSettings(), self._receive)
         self.time_s = 0.0
 
     def show(self, frames: list[np.ndarray]) -> None:

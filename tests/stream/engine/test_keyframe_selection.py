@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from fitme.geometry import Camera, HeadPose
 from fitme.shape.expressions import EXPRESSION_COUNT, EXPRESSION_NAMES
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
-from stream.engine.keyframe_selection import WANTED, KeyframeSelector, Reason, SelectorSettings, worth
+from stream.engine.keyframe_selection import WANTED, KeyframeSelector, Reason, worth
 from stream.protocol.events import CoverageEvent
 from stream.protocol.protocol import PromptCode
+from stream.settings import SelectorSettings
 
 IMAGE = np.zeros((48, 64, 3), np.uint8)
 GOOD = FrameQuality(sharpness=1.0, exposure=0.5, clipped=0.0, face_size_px=200.0, occlusion=0.0)
