@@ -9,7 +9,6 @@ from fitme.arrays import Float32Array
 from fitme.fit.alignment.aligner import camera_of
 from fitme.fit.keyframes.keyframe_set import KeyframeEntry, KeyframeSet
 from fitme.fit.texture.visibility import Visibility
-from fitme.hair.fit import fit_hair
 from fitme.hair.frame import HairFrame
 from fitme.hair.hair import Hair
 from fitme.hair.settings import HairSettings
@@ -40,6 +39,9 @@ class HairStage:
         """
         if not self._settings.enabled:
             return
+        # Imported here: the first avatar, which has no hair yet, does not wait for SciPy.
+        from fitme.hair.fit import fit_hair
+
         solved = [entry for entry in keyframe_set.entries.values() if entry.estimate is not None]
         frames = [self._frame(entry, identity, focal) for entry in self._chosen(solved)]
         with torch.no_grad():

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from fitme.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 from fitme.render.cpu.kernel import kernel
@@ -69,6 +68,9 @@ class EnvelopeGrid:
 
 def envelope_grid(model: MorphableModel, vertices: Float32Array) -> EnvelopeGrid:
     """Grid over the skull of a neutral head (V, 3). Some 0.1 s on one core."""
+    # Imported here: the first avatar, which has no hair yet, does not wait for SciPy.
+    from scipy.ndimage import gaussian_filter
+
     origins, directions = _rays()
     kept = np.isin(model.triangle_region.numpy(), [int(region) for region in SKULL_REGIONS])
     triangles = model.triangles.numpy()[kept].astype(np.int64)

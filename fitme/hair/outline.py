@@ -9,16 +9,18 @@ is drawn to a prior. The smoothness weight falls from round to round, so that th
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import scipy.sparse
-from scipy.sparse.linalg import spsolve
 
 from fitme.arrays import Float32Array, Float64Array
 from fitme.geometry import Camera
 from fitme.hair.envelope import COLUMNS, CYLINDER_ROWS, DOME_ROWS, EnvelopeGrid
 from fitme.hair.settings import OutlineSettings
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 LARGEST_STEP_M = 0.03
 """Change of the thickness that one residual may ask for in one round."""
@@ -96,6 +98,10 @@ def fit_thickness(
     :param prior_m: (R, C) where no outline constrains it.
     :param start_m: (R, C) of an earlier fit: only the last rounds are made from there.
     """
+    # Imported here: the first avatar, which has no hair yet, does not wait for SciPy.
+    import scipy.sparse
+    from scipy.sparse.linalg import spsolve
+
     thickness = prior_m if start_m is None else start_m
     rounds = settings.smoothness if start_m is None else settings.smoothness[-2:]
     stiffness = _stiffness()
@@ -148,15 +154,17 @@ def _sampled(image: Float32Array, pixels: Float64Array) -> Float64Array:
 
 
 @lru_cache(maxsize=1)
-def _stiffness() -> scipy.sparse.csr_matrix:
+def _stiffness() -> "csr_matrix":
     """(RC, RC) sum of squared differences between neighbouring cells, closed around the head."""
+    from scipy.sparse import csr_matrix
+
     rows = CYLINDER_ROWS + DOME_ROWS
     index = np.arange(rows * COLUMNS).reshape(rows, COLUMNS)
     pairs = [(index, np.roll(index, -1, 1)), (index[:-1], index[1:])]
     first, second = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in range(2))
     count = np.arange(len(first))
     ones = np.ones(len(first))
-    differences = scipy.sparse.csr_matrix(
+    differences = csr_matrix(
         (np.concatenate([ones, -ones]), (np.concatenate([count, count]), np.concatenate([first, second]))),
         shape=(len(first), rows * COLUMNS),
     )

@@ -6,7 +6,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
 
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.color import bytes_to_linear, linear_to_bytes
@@ -108,6 +107,9 @@ class HairRenderer:
 @lru_cache(maxsize=1)
 def _strand_pattern() -> Float32Array:
     """(T, U) zero-mean pattern of strands that run from the crown down, standard deviation 1."""
+    # Imported here: the first avatar, which has no hair yet, does not wait for SciPy.
+    from scipy.ndimage import gaussian_filter
+
     noise = np.random.default_rng(0).standard_normal((TEXTURE_ROWS, TEXTURE_COLUMNS))
     pattern = gaussian_filter(noise, STRAND_TEXELS, mode=("nearest", "wrap"))
     return np.asarray(pattern / pattern.std(), np.float32)

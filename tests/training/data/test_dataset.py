@@ -238,7 +238,7 @@ def test_the_command_builds_reports_and_refuses(tmp_path):
     before = files_of(tmp_path / "set")
     for options, kind, word in (
         (("--resolution", "100"), ConfigError, "power of two"),
-        (("--skins", "9", "--first-seed", str(HELD_OUT_SEED - 5)), ConfigError, "measuring"),
+        (("--skins", "9", "--first-seed", str(HELD_OUT_SEED - 5)), ConfigError, "held out"),
         (("--skins", "3", "--resolution", str(SIZE)), InputError, "--replace"),
         (("--textures", str(tmp_path / "nowhere")), InputError, "no such folder"),
         (("--makehuman", str(tmp_path)), InputError, "MakeHuman"),
