@@ -67,7 +67,15 @@ class EnvelopeGrid:
 
 
 def envelope_grid(model: MorphableModel, vertices: Float32Array) -> EnvelopeGrid:
-    """Grid over the skull of a neutral head (V, 3). Some 0.1 s on one core."""
+    """Grid over the skull of a neutral head (V, 3). Some 0.1 s on one core; the last heads' grids are kept."""
+    return _grid_over(model, np.ascontiguousarray(vertices, np.float32).tobytes())
+
+
+@lru_cache(maxsize=2)
+def _grid_over(model: MorphableModel, vertex_bytes: bytes) -> EnvelopeGrid:
+    """Grid over the skull of a neutral head whose vertices are given as the bytes of (V, 3) float32: every render of a
+    head asks for the grid again."""
+    vertices = np.frombuffer(vertex_bytes, np.float32).reshape(-1, 3)
     # Imported here: the first avatar, which has no hair yet, does not wait for SciPy.
     from scipy.ndimage import gaussian_filter
 
