@@ -1,6 +1,7 @@
 """A real server, Debian's Chromium without a window, and a fake webcam that plays the sample clip."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -21,6 +22,12 @@ CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
 SERVER_START_S = 300.0
 """The first start on a machine compiles the renderer's kernels."""
+ERASE_S = 30.0
+SETTINGS = """
+session:
+  limit: 1
+  grace_s: 900.0  # longer than any test: what is erased is erased because the page asked for it
+"""
 HEADLESS = ("--no-sandbox", "--disable-gpu", "--mute-audio", "--force-device-scale-factor=1")
 FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
@@ -81,13 +88,16 @@ class Server:
     """`fitme serve` in a process of its own, with room for one session."""
 
     def __init__(self, folder):
+        settings = folder / "settings.yaml"
+        settings.write_text(SETTINGS)
         self.store = folder / "sessions"
         self.log = folder / "server.log"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.address = f"http://localhost:{port}/"
-        command = [sys.executable, "-m", "stream", "--port", str(port), "--sessions", "1", "--store", str(self.store)]
+        command = [sys.executable, "-m", "stream", "--port", str(port), "--store", str(self.store)]
+        command += ["--config", str(settings)]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
@@ -103,6 +113,22 @@ class Server:
             time.sleep(0.25)
         raise RuntimeError(f"the server did not start:\n{self.log.read_text()}")
 
+    def sessions(self):
+        """Number of sessions that hold a place."""
+        with urllib.request.urlopen(self.address + "healthz", timeout=10) as answer:
+            return json.load(answer)["sessions"]
+
+    def session_files(self):
+        """Files of all sessions, those that nobody uses included."""
+        return [path for path in self.store.rglob("*") if path.is_file() and path.parent != self.store]
+
+    def is_empty(self):
+        """Whether nobody's session is there, once what is being erased has been: a round of the fit may end first."""
+        end = time.monotonic() + ERASE_S
+        while not self.sessions() and self.session_files() and time.monotonic() < end:
+            time.sleep(0.1)
+        return not self.sessions() and not self.session_files()
+
     def stop(self):
         """End it with all of its processes."""
         with contextlib.suppress(ProcessLookupError):
@@ -115,14 +141,23 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(playwright, tmp_path_factory):
-    """One server for all tests of the page: every test leaves it without a session."""
-    running = Server(tmp_path_factory.mktemp("server"))
-    try:
-        running.wait()
-        yield running
-    finally:
-        running.stop()
+def servers(playwright, tmp_path_factory):
+    """The servers of this module, of which the last one runs."""
+    running = []
+    yield running
+    for one in running:
+        one.stop()
+
+
+@pytest.fixture
+def server(servers, tmp_path_factory):
+    """A server without any session: the last test's, or a new one if that test failed and left something there."""
+    if servers and not servers[-1].is_empty():
+        servers.pop().stop()
+    if not servers:
+        servers.append(Server(tmp_path_factory.mktemp("server")))
+        servers[-1].wait()
+    return servers[-1]
 
 
 class OpenPage:

@@ -15,6 +15,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 SECOND = 1000.0
 """Playwright's milliseconds."""
 FIRST_RENDER_S = 60.0
+ANSWER_S = 60.0
+"""For what the page shows once the server has answered."""
 FIT_S = 150.0
 """Generous: what is measured is reported by the benchmark, and CI's machines are slow."""
 ERASED_S = 60.0
@@ -55,20 +57,15 @@ def _leave(page):
     page.wait_for_selector("#welcome:visible")
 
 
-def _sessions(server):
-    with urllib.request.urlopen(server.address + "healthz", timeout=10) as answer:
-        return json.load(answer)["sessions"]
+def _wait_until(condition, seconds=ERASED_S):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def _wait_for_no_session(server):
-    end = time.monotonic() + 20.0
-    while _sessions(server) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert _sessions(server) == 0
-
-
-def _session_files(server):
-    return [path for path in server.store.rglob("*") if path.is_file() and path.parent != server.store]
+    _wait_until(lambda: server.sessions() == 0)
 
 
 def _json_of_glb(data):
@@ -111,16 +108,15 @@ def test_from_consent_to_a_downloaded_head(browser, server, open_page, tmp_path)
     page.focus("#light-handle")
     box = page.locator("#light-ball").bounding_box()
     middle = box["y"] + box["height"] / 2
-    balances = []
-    for share in (0.12, 0.88):
+    balance = page.evaluate(BALANCE)
+    # The camera is shown as in a mirror, and so is the avatar: its canvas holds the mirror image of what is seen.
+    for share, sign in ((0.12, 1.0), (0.88, -1.0)):
         page.mouse.move(box["x"] + box["width"] / 2, middle)
         page.mouse.down()
         page.mouse.move(box["x"] + share * box["width"], middle, steps=4)
         page.mouse.up()
-        page.wait_for_timeout(1.5 * SECOND)
-        balances.append(page.evaluate(BALANCE))
-    # The camera is shown as in a mirror, and so is the avatar: its canvas holds the mirror image of what is seen.
-    assert balances[0] > balances[1] + 0.05
+        shifted = f"before => {{ const now = ({BALANCE})(); return {sign} * (now - before) > 0.05 ? [now] : null; }}"
+        [balance] = page.wait_for_function(shifted, arg=balance, timeout=ANSWER_S * SECOND).json_value()
     assert "right" in page.get_attribute("#light-handle", "aria-valuetext")
 
     # View by keys: the server takes it, and nothing is refused.
@@ -146,7 +142,7 @@ def test_from_consent_to_a_downloaded_head(browser, server, open_page, tmp_path)
     page.click("#notice-actions >> text=Erase")
     _text(page, "#notice-title", "Everything is erased", ERASED_S)
     _wait_for_no_session(server)
-    assert not _session_files(server), "nothing of the session is left on disk"
+    assert not server.session_files(), "nothing of the session is left on disk"
     assert opened.complaints == []
 
 
@@ -167,14 +163,14 @@ def test_sample_clip_full_server_and_lost_connection(browser, server, open_page)
 
     second = open_page(browser).page
     _start_camera(second)
-    _text(second, "#notice-title", "The server is full", 20)
-    _text(second, "#notice-words", "Trying again in", 5)
+    _text(second, "#notice-title", "The server is full", ANSWER_S)
+    _text(second, "#notice-words", "Trying again in", ANSWER_S)
 
     # The connection drops: the page comes back to the same session by itself.
     first.evaluate("document.querySelector('#stage').classList.remove('live')")
     sockets[-1].close(code=1012)
     _renders_come(first)
-    _text(first, "#connection", "Live", 20)
+    _text(first, "#connection", "Live", ANSWER_S)
     assert len(sessions) == 2
     assert sessions[0] == sessions[1]
 
@@ -216,7 +212,7 @@ def test_a_reloaded_page_goes_on_with_its_session(browser, server, open_page):
 def test_refused_camera(refusing_browser, open_page):
     page = open_page(refusing_browser).page
     _start_camera(page)
-    _text(page, "#notice-title", "The camera was refused", 20)
+    _text(page, "#notice-title", "The camera was refused", ANSWER_S)
     assert "allow it" in page.inner_text("#notice-words")
 
 
@@ -244,7 +240,7 @@ def test_a_camera_that_is_allowed_after_leaving_is_stopped(browser, server, open
     page.wait_for_timeout(1.0 * SECOND)
     assert page.is_visible("#welcome")
     assert offers == []
-    assert _sessions(server) == 0
+    assert server.sessions() == 0
 
 
 def test_a_session_that_begins_after_leaving_is_erased(browser, server, open_page):
@@ -252,23 +248,22 @@ def test_a_session_that_begins_after_leaving_is_erased(browser, server, open_pag
     held = []
     page.route("**/offer", lambda route: held.append(route))
     _start_camera(page)
-    end = time.monotonic() + 20.0
-    while not held and time.monotonic() < end:
+    end = time.monotonic() + ANSWER_S
+    while not held:
+        assert time.monotonic() < end
         page.wait_for_timeout(0.1 * SECOND)
     _leave(page)
-    with page.expect_response("**/offer"):
+    with page.expect_response("**/offer", timeout=ANSWER_S * SECOND) as answer:
         held[0].continue_()
+    session = answer.value.json()["session"]
+    _wait_until(lambda: not (server.store / session).exists())
     _wait_for_no_session(server)
-    end = time.monotonic() + 20.0  # long before the grace time is over
-    while _session_files(server) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not _session_files(server)
 
 
 def test_no_camera(cameraless_browser, open_page):
     page = open_page(cameraless_browser).page
     _start_camera(page)
-    _text(page, "#notice-title", "No camera found", 20)
+    _text(page, "#notice-title", "No camera found", ANSWER_S)
     page.click("#notice-actions >> text=Back")
     assert page.is_visible("#start-sample")
 
