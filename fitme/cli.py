@@ -8,9 +8,11 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated
 
 import typer
 
+import fitme
 from fitme.bench import command as bench
 from fitme.commands import data, export, render, shape, train
 from fitme.commands.fit import command as fit
@@ -36,11 +38,11 @@ def build_app(plugins: Iterable[EntryPoint] = ()) -> typer.Typer:
     """Application with its own commands and those of `plugins`, which are loaded."""
     app = typer.Typer(
         name="fitme",
-        help="Relightable 3D face avatars from a webcam, a video or photos.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
+    app.callback()(_options)
     for name, function in _COMMANDS.items():
         app.command(name)(function)
     for name, group in _GROUPS.items():
@@ -52,6 +54,20 @@ def build_app(plugins: Iterable[EntryPoint] = ()) -> typer.Typer:
         else:
             app.command(plugin.name)(loaded)
     return app
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"fitme {fitme.__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Relightable 3D face avatars from a webcam, a video or photos."""
 
 
 def main() -> None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, UnidentifiedImageError
 
+from fitme.arrays import UInt8Array
 from fitme.errors import InputError
 from fitme.ingest.even_spacing import even_indices
 from fitme.ingest.fit_outputs import written_files
 from fitme.ingest.frame import Frame
-from fitme.ingest.photos import read_photo
+from fitme.ingest.photos import frame_of_image, read_photo
 
 if TYPE_CHECKING:
     from fitme.ingest.video import VideoInfo
@@ -30,6 +31,8 @@ class Candidate:
     """None for a photo."""
     frame: int
     """Index in the video; 0 for a photo."""
+    image: UInt8Array | None = None
+    """(H, W, 3) sRGB of a photo that needs no file; None for all others."""
 
 
 def gather(paths: Sequence[Path]) -> list[Candidate]:
@@ -70,17 +73,21 @@ def _photos(folder: Path) -> list[Candidate]:
 
 def read(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Frame]]:
     """Read candidates one at a time; frames of a video that cannot be decoded are left out."""
-    for (path, video), group in groupby(candidates, key=lambda candidate: (candidate.path, candidate.video)):
+    for (_, video), group in groupby(candidates, key=lambda candidate: (candidate.path, candidate.video)):
         members = list(group)
         if video is None:
-            frame = read_photo(path)
-            yield from ((candidate, frame) for candidate in members)
+            yield from ((candidate, read_still(candidate)) for candidate in members)
         else:
             from fitme.ingest.video import read_frames
 
             by_index = {candidate.frame: candidate for candidate in members}
             for frame in read_frames(video, [candidate.frame for candidate in members]):
                 yield by_index[frame.index], frame
+
+
+def read_still(photo: Candidate) -> Frame:
+    """Frame of a photo. InputError if it cannot be read."""
+    return read_photo(photo.path) if photo.image is None else frame_of_image(photo.image, photo.path.name)
 
 
 def _is_image(path: Path) -> bool:

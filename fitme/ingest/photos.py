@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from fitme.arrays import UInt8Array
 from fitme.errors import InputError
 from fitme.ingest.frame import WORKING_SIDE_PX, Frame, working_size
 
@@ -52,7 +53,18 @@ def read_photo(path: Path) -> Frame:
     return Frame(np.asarray(image), 0.0, focal, 0, path.name)
 
 
-def _check_size(path: Path, width: int, height: int) -> None:
+def frame_of_image(image: UInt8Array, name: str) -> Frame:
+    """Frame of an image (H, W, 3) uint8 sRGB; large ones are reduced.
+
+    :raises InputError: it has another shape or type, or is too small or too large.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise InputError(f"{name}: give an image (H, W, 3) uint8 in sRGB, not {image.shape} {image.dtype}")
+    _check_size(name, image.shape[1], image.shape[0])
+    return Frame(np.asarray(_reduced(Image.fromarray(image))), 0.0, None, 0, name)
+
+
+def _check_size(path: Path | str, width: int, height: int) -> None:
     if min(width, height) < SMALLEST_SIDE_PX:
         raise InputError(f"{path}: {width} x {height} pixels are too few; use at least {SMALLEST_SIDE_PX} a side")
     if width * height > LARGEST_PIXELS:

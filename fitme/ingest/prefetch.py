@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from types import TracebackType
 
-from fitme.ingest.candidates import Candidate, read
+from fitme.ingest.candidates import Candidate, read, read_still
 from fitme.ingest.frame import Frame
-from fitme.ingest.photos import read_photo
 from fitme.track.detections import Detections, detect
 from fitme.track.factory import DEFAULT_NETWORKS, landmark_backend
 from fitme.track.landmarks import FaceFinder
@@ -82,5 +81,5 @@ class Prefetcher:
         self._begun[index] = self._thread.submit(self._prefetch, self._candidates[index])
 
     def _prefetch(self, photo: Candidate) -> Prefetched:
-        frame = read_photo(photo.path)
+        frame = read_still(photo)
         return Prefetched(photo, frame, detect(frame.image, self._finder, self._hands))

@@ -11,7 +11,7 @@ from skimage import data
 from fitme.errors import InputError
 from fitme.export.video import write_mp4
 from fitme.ingest import prefetch
-from fitme.ingest.candidates import gather
+from fitme.ingest.candidates import Candidate, gather
 from fitme.ingest.prefetch import Prefetched, Prefetcher
 from fitme.track.detections import detect
 from fitme.track.landmarks import FaceFinder
@@ -45,14 +45,14 @@ def test_photos_come_in_order_with_their_detections(photos: list[Path]):
 
 
 def test_one_photo_is_searched_ahead(photos: list[Path], monkeypatch: pytest.MonkeyPatch):
-    read = prefetch.read_photo
+    read = prefetch.read_still
     begun = [threading.Event() for _ in photos]
 
-    def reading(path: Path):
-        begun[photos.index(path)].set()
-        return read(path)
+    def reading(photo: Candidate):
+        begun[photos.index(photo.path)].set()
+        return read(photo)
 
-    monkeypatch.setattr(prefetch, "read_photo", reading)
+    monkeypatch.setattr(prefetch, "read_still", reading)
     with Prefetcher(gather(photos)) as prefetcher:
         assert begun[0].wait(10.0)  # Before the first iteration.
         coming = iter(prefetcher)

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from fitme import cli
+from fitme.api import keyframes
 from fitme.avatar import Avatar
-from fitme.commands.fit import pipeline as fitting
 from fitme.export import turntable
 from fitme.export.glb import read_glb
 from fitme.export.portrait import draw_portrait, portrait_light, portrait_pose
@@ -218,7 +218,7 @@ def test_a_session_is_continued(clip: Path, tmp_path: Path, monkeypatch: pytest.
     assert run("fit", clip, "--out", tmp_path / "first", "--seconds", "0", "--session", store) == 0
     kept = expression_frames(store)
     assert len(kept) == FRAMES - KEYFRAMES
-    monkeypatch.setattr(fitting, "EXPRESSION_FRAMES", 3)
+    monkeypatch.setattr(keyframes, "EXPRESSION_FRAMES", 3)
     assert run("fit", "--out", tmp_path / "second", "--seconds", "0", "--session", store) == 0
     first, second = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("first", "second"))
     assert len(second["rounds"]) > len(first["rounds"]) >= 1

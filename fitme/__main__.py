@@ -1,0 +1,5 @@
+"""`python -m fitme`: the command line."""
+
+from fitme.cli import main
+
+main()

@@ -1,0 +1,95 @@
+"""Python API: from an image to renders and files, through a session, in a handful of names."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import fitme
+from fitme.export.glb import read_glb
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.shape.model_file import load_default_model
+from fitme.stage import Stage
+
+
+@pytest.fixture(scope="module")
+def avatar():
+    identity = torch.zeros(load_default_model().identity_count)
+    return fitme.Avatar(identity, ReflectanceMaps.constant((0.5, 0.3, 0.2), 0.5, 32), 1.2, Stage.SKIN)
+
+
+def test_all_names_exist():
+    for name in fitme.__all__:
+        assert getattr(fitme, name) is not None
+    assert set(dir(fitme)) >= set(fitme.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'fitt'"):
+        _ = fitme.fitt
+
+
+def test_import_loads_no_heavy_package():
+    code = "import sys, fitme; print(sorted(sys.modules.keys() & {'torch', 'numba', 'mediapipe', 'numpy', 'zarr'}))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_fit_of_an_array_is_saved_resumed_and_drawn(tmp_path):
+    image = skimage_astronaut()
+    stages = []
+    with fitme.fit_avatar(image, seconds=0.0, on_progress=lambda stage, share: stages.append((stage, share))) as begun:
+        assert stages[-1][0] == begun.stage
+        assert not begun.converged
+        while not begun.stage.has_reached(Stage.SKIN):
+            begun.refine(0.0)
+        begun.save(tmp_path / "session")
+        identity = begun.avatar.identity
+        assert begun.add(image) == 0, "the same image is no second keyframe"
+    with fitme.resume_fit(tmp_path / "session") as resumed:
+        assert resumed.stage is Stage.SKIN
+        torch.testing.assert_close(resumed.avatar.identity, identity)
+        drawn = fitme.render_avatar(resumed.avatar, size=64, light=fitme.key_light(-60.0, 10.0))
+    assert drawn.shape == (64, 64, 3)
+    assert drawn[16:48, 16:48].std() > 5.0
+
+
+def skimage_astronaut() -> np.ndarray:
+    data = pytest.importorskip("skimage.data")
+    return np.ascontiguousarray(data.astronaut())
+
+
+def test_light_and_expression_reach_the_render(avatar):
+    right = fitme.render_avatar(avatar, size=64, light=fitme.key_light(azimuth=70.0)).astype(float)
+    left = fitme.render_avatar(avatar, size=64, light=fitme.key_light(azimuth=-70.0)).astype(float)
+    assert right[:, 32:].mean() > left[:, 32:].mean() + 5.0
+    opened = fitme.render_avatar(avatar, size=64, expression={"jawOpen": 1.0}).astype(float)
+    assert np.abs(opened - fitme.render_avatar(avatar, size=64)).max() > 20.0
+
+
+def test_version_by_option_and_module():
+    for arguments in (["-m", "fitme", "--version"], ["-m", "fitme.cli", "--version"]):
+        result = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
+        assert result.stdout.strip() == f"fitme {fitme.__version__}"
+
+
+def test_files_are_written_and_read(avatar, tmp_path):
+    avatar.save(tmp_path / "me.safetensors")
+    assert torch.equal(fitme.load_avatar(tmp_path / "me.safetensors").identity, avatar.identity)
+    fitme.write_glb(avatar, str(tmp_path / "me.glb"))
+    content, _ = read_glb((tmp_path / "me.glb").read_bytes())
+    assert content["meshes"][0]["extras"]["targetNames"] == list(fitme.EXPRESSION_NAMES)
+
+
+def test_wrong_inputs_are_named(avatar, tmp_path):
+    with pytest.raises(fitme.FitmeError, match="smile: not ARKit expressions"):
+        fitme.render_avatar(avatar, expression={"smile": 1.0})
+    with pytest.raises(fitme.FitmeError, match=r"no such file"):
+        fitme.fit_avatar(tmp_path / "nobody.jpg")
+    with pytest.raises(fitme.FitmeError, match=r"image 0: give an image \(H, W, 3\) uint8"):
+        fitme.fit_avatar(np.zeros((100, 100, 3), np.float32))
+    with pytest.raises(fitme.FitmeError, match="image 0: no face was found"):
+        fitme.fit_avatar(np.zeros((100, 100, 3), np.uint8))
+    with pytest.raises(fitme.FitmeError, match="add images first"):
+        fitme.Fit().refine()
+    with pytest.raises(fitme.FitmeError, match="no such session"):
+        fitme.resume_fit(tmp_path / "nothing")
