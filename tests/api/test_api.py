@@ -2,16 +2,22 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import fitme
 from fitme.export.glb import read_glb
+from fitme.export.video import write_mp4
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape.model_file import load_default_model
 from fitme.stage import Stage
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +84,34 @@ def test_files_are_written_and_read(avatar, tmp_path):
     fitme.write_glb(avatar, str(tmp_path / "me.glb"))
     content, _ = read_glb((tmp_path / "me.glb").read_bytes())
     assert content["meshes"][0]["extras"]["targetNames"] == list(fitme.EXPRESSION_NAMES)
+
+
+def run_example(name, *arguments):
+    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_example_from_a_photo_to_a_glb(tmp_path):
+    Image.fromarray(skimage_astronaut()).save(tmp_path / "astronaut.png")
+    assert "landmarks" in run_example("photo_to_glb.py", tmp_path / "astronaut.png", tmp_path / "a.glb", 0)
+    content, _ = read_glb((tmp_path / "a.glb").read_bytes())
+    assert content["meshes"]
+
+
+def test_example_with_two_lights(avatar, tmp_path):
+    avatar.save(tmp_path / "me.safetensors")
+    run_example("two_lights.py", tmp_path / "me.safetensors", tmp_path / "sheet.png")
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png")).astype(float)
+    assert sheet.shape == (1024, 1024, 3)
+    assert np.abs(sheet[:512, :512] - sheet[:512, 512:]).mean() > 2.0, "the lights differ"
+    assert np.abs(sheet[:512] - sheet[512:]).max() > 20.0, "the expressions differ"
+
+
+def test_example_from_a_clip_to_a_turntable(tmp_path):
+    write_mp4([skimage_astronaut()] * 4, 4, tmp_path / "clip.mp4")
+    assert "stage landmarks" in run_example("clip_to_turntable.py", tmp_path / "clip.mp4", tmp_path / "turn.mp4", 0)
+    with av.open(str(tmp_path / "turn.mp4")) as movie:
+        assert movie.streams.video[0].frames > 24
 
 
 def test_wrong_inputs_are_named(avatar, tmp_path):
