@@ -8,9 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.arrays import Float32Array, Float64Array, Int64Array
+from fitme.kernel_cache import ensure_kernel_cache
 from fitme.shape.morphable_model import MorphableModel
 
 _DEGENERATE_AREA = 1e-14
+
+ensure_kernel_cache()
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-CLIENT_FOLDER = Path(__file__).resolve().parents[2] / "client"
+_PAGE_IN_WHEEL = Path(__file__).resolve().parents[1] / "page"
+CLIENT_FOLDER = _PAGE_IN_WHEEL if _PAGE_IN_WHEEL.is_dir() else Path(__file__).resolve().parents[2] / "client"
+"""Folder of the page's files."""
 SAMPLE_NAMES = ("assets/sample.webm", "assets/sample.mp4")
 """Possible files of the page's sample clip, relative to the client's folder."""
 CLOSE_FULL = 1013

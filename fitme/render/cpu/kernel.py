@@ -5,7 +5,11 @@ from typing import Any, TypeVar, cast
 
 import numba
 
+from fitme.kernel_cache import ensure_kernel_cache
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+ensure_kernel_cache()
 
 _RELAXED = {"contract", "reassoc", "nsz", "arcp"}
 """Fast-math flags of LLVM that keep infinities and NaNs defined."""
