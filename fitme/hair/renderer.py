@@ -86,7 +86,7 @@ class HairRenderer:
             self._rast[begin:end] = 0.0
             rasterize_rows(clip, triangles, self._rast, begin, end)
             composite_rows(
-                self._rast, below.depth, triangles, view, normals, strands, uv, texels, _strand_pattern(),
+                self._rast, below.depth, triangles, view, normals, strands, uv, texels, strand_pattern(),
                 np.ascontiguousarray(sh, np.float32), directions, colors, self._decoding, self._encoding, image, mask,
                 begin, end,
             )  # fmt: skip
@@ -105,7 +105,7 @@ class HairRenderer:
 
 
 @lru_cache(maxsize=1)
-def _strand_pattern() -> Float32Array:
+def strand_pattern() -> Float32Array:
     """(T, U) zero-mean pattern of strands that run from the crown down, standard deviation 1."""
     # Imported here: the first avatar, which has no hair yet, does not wait for SciPy.
     from scipy.ndimage import gaussian_filter

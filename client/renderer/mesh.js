@@ -1,0 +1,400 @@
+/**
+ * Geometry of one part: morphs, turning eyeballs, normals and tangents, as `MorphableModel.vertices` and
+ * `fitme/render/forward/geometry.py` compute them, and the layout of its vertex buffers. Free of browser APIs.
+ */
+
+import {
+  CLOSED_GAP_M, CLOSED_MOUTH_SHARE, DEFAULT_SHININESS, MAX_EYE_PITCH_DEG, MAX_EYE_YAW_DEG, OPEN_GAP_M,
+} from "./reflection.js";
+import { matrixOfQuaternion, quaternionOfAxisAngle } from "./rotations.js";
+
+/** @typedef {import("./rotations.js").Vector} Vector */
+
+/**
+ * Sparse morph targets of the 52 expressions: those of expression e are the entries starts[e] to starts[e + 1].
+ * @typedef {object} Morphs
+ * @property {Uint32Array} starts (53)
+ * @property {Uint16Array | Uint32Array} vertices (N)
+ * @property {Int16Array | Float32Array} deltas (N * 3)
+ * @property {number} scale metres of one unit of `deltas`
+ */
+
+/**
+ * Occlusion of the mouth's interior by the lips: `fitme.render.occlusion.MouthOcclusion`.
+ * @typedef {object} Mouth
+ * @property {Uint32Array} lips (P * 2 * 3) corners of triangles on the upper and the lower lip
+ * @property {Float32Array} weights (P * 2 * 3) barycentric coordinates there
+ * @property {Uint8Array} inside (V) 1 behind the lips
+ * @property {Uint32Array} lining triangles that line the mouth, of which only front faces are drawn
+ */
+
+/**
+ * One part of an avatar. All geometry is in the model frame, metres.
+ * @typedef {object} Part
+ * @property {string} name
+ * @property {string} material row of `MATERIALS`
+ * @property {Float32Array} positions (V * 3) without expression
+ * @property {Uint32Array} triangles (F * 3) counter-clockwise from outside
+ * @property {Float32Array} uv (T * 2) from the top left of the map
+ * @property {Uint32Array} [uvTriangles] (F * 3) into `uv`; left out: `triangles`
+ * @property {Float32Array} [normals] (V * 3) fixed; left out: computed from the morphed mesh
+ * @property {Float32Array} [strands] (V * 3) unit direction of the strands of hair
+ * @property {Morphs} [morphs]
+ * @property {{left: Uint32Array, right: Uint32Array}} [eyeballs] vertices that turn about their mean with the gaze
+ * @property {{side: "left" | "right", pivot: Vector}} [turnsWith] the whole part turns about a point of the neutral head with
+ *   the gaze of one eye; the point moves with the part's expressions
+ * @property {Float32Array} [occlusion] (V) unoccluded share of the surroundings
+ * @property {Mouth} [mouth]
+ * @property {boolean} [behindLips] darkened by the lips of the part that has a `mouth`
+ * @property {Float32Array | number} [shininess] Blinn-Phong exponent, one or one a triangle
+ * @property {boolean} [castsShadow]
+ * @property {string} [texturesOf] part whose textures, with their correctives, this one shares
+ * @property {Record<string, import("./textures.js").TextureSource>} [textures]
+ */
+
+/** Floats of a vertex that change with the expression: position, normal, tangent (of hair: direction of the strands). */
+export const MOVING_FLOATS = 9;
+/** Floats of a vertex that stay: u, v, handedness, occlusion, whether it is inside the mouth, shininess. */
+export const FIXED_FLOATS = 6;
+
+const RADIANS = Math.PI / 180;
+const EYES = /** @type {("left" | "right")[]} */ (["left", "right"]);
+const SMALLEST = 1e-20;
+/** Indices of the eyeLook expressions in the order of `EXPRESSION_NAMES`. */
+const GAZE = Object.freeze({
+  downLeft: 10, downRight: 11, inLeft: 12, inRight: 13, outLeft: 14, outRight: 15, upLeft: 16, upRight: 17,
+});
+
+/**
+ * Axis-angle rotations of both eyeballs, radians: `MorphableModel.eye_rotations`.
+ * @param {ArrayLike<number>} weights (52)
+ * @returns {{left: Vector, right: Vector}}
+ */
+export function eyeRotations(weights) {
+  const yaw = MAX_EYE_YAW_DEG * RADIANS;
+  const pitch = MAX_EYE_PITCH_DEG * RADIANS;
+  return {
+    left: [pitch * (weights[GAZE.downLeft] - weights[GAZE.upLeft]), yaw * (weights[GAZE.outLeft] - weights[GAZE.inLeft]), 0],
+    right: [pitch * (weights[GAZE.downRight] - weights[GAZE.upRight]), yaw * (weights[GAZE.inRight] - weights[GAZE.outRight]), 0],
+  };
+}
+
+/**
+ * Vertices of the buffers: one for each pair of a vertex in space and one in the layout, and for each exponent there.
+ * @param {Part} part
+ * @param {number} fallback exponent of a part that has none
+ * @returns {{space: Uint32Array, layout: Uint32Array, shininess: Float32Array, indices: Uint32Array, liningCount: number}}
+ *   the triangles of the mouth's lining come last
+ */
+function cornersOf(part, fallback) {
+  const layoutTriangles = part.uvTriangles ?? part.triangles;
+  const count = part.triangles.length / 3;
+  const vertexCount = part.positions.length / 3;
+  const exponentOf = (/** @type {number} */ face) =>
+    typeof part.shininess === "object" ? part.shininess[face] : part.shininess ?? fallback;
+  const isLining = new Uint8Array(count);
+  for (const face of part.mouth?.lining ?? []) isLining[face] = 1;
+  /** @type {Map<number, Map<number, number>>} of each exponent, buffer vertex by (layout, space) */
+  const known = new Map();
+  const space = [];
+  const layout = [];
+  const shininess = [];
+  const indices = new Uint32Array(count * 3);
+  let liningCount = 0;
+  let at = 0;
+  for (const lining of [0, 1]) {
+    for (let face = 0; face < count; face++) {
+      if (isLining[face] !== lining) continue;
+      liningCount += lining;
+      const exponent = exponentOf(face);
+      let here = known.get(exponent);
+      if (!here) known.set(exponent, here = new Map());
+      for (let corner = 0; corner < 3; corner++) {
+        const vertex = part.triangles[face * 3 + corner];
+        const texel = layoutTriangles[face * 3 + corner];
+        const key = texel * vertexCount + vertex;
+        let index = here.get(key);
+        if (index === undefined) {
+          index = space.length;
+          here.set(key, index);
+          space.push(vertex);
+          layout.push(texel);
+          shininess.push(exponent);
+        }
+        indices[at++] = index;
+      }
+    }
+  }
+  return { space: Uint32Array.from(space), layout: Uint32Array.from(layout), shininess: Float32Array.from(shininess), indices, liningCount };
+}
+
+/**
+ * Weights (F * 2) of each triangle's edges in its tangent, and handedness (T): `tangent_weights` of
+ * `fitme/render/forward/geometry.py`.
+ * @param {Float32Array} uv
+ * @param {Uint32Array} triangles into `uv`
+ */
+function tangentWeights(uv, triangles) {
+  const weights = new Float32Array((triangles.length / 3) * 2);
+  const turn = new Float64Array(uv.length / 2);
+  for (let face = 0; face * 3 < triangles.length; face++) {
+    const [a, b, c] = [triangles[face * 3], triangles[face * 3 + 1], triangles[face * 3 + 2]];
+    const u1 = uv[b * 2] - uv[a * 2];
+    const v1 = uv[b * 2 + 1] - uv[a * 2 + 1];
+    const u2 = uv[c * 2] - uv[a * 2];
+    const v2 = uv[c * 2 + 1] - uv[a * 2 + 1];
+    const orientation = u1 * v2 - v1 * u2;
+    weights[face * 2] = v2 * Math.sign(orientation);
+    weights[face * 2 + 1] = v1 * Math.sign(orientation);
+    for (const corner of [a, b, c]) turn[corner] -= orientation;
+  }
+  return { weights, handedness: Float32Array.from(turn, (value) => (value < 0 ? -1 : 1)) };
+}
+
+/** @param {Float32Array} vectors (N * 3), scaled to unit length in place; zero stays zero */
+function normalize(vectors) {
+  for (let at = 0; at < vectors.length; at += 3) {
+    const x = vectors[at];
+    const y = vectors[at + 1];
+    const z = vectors[at + 2];
+    const scale = 1 / Math.sqrt(Math.max(x * x + y * y + z * z, SMALLEST));
+    vectors[at] = x * scale;
+    vectors[at + 1] = y * scale;
+    vectors[at + 2] = z * scale;
+  }
+}
+
+/** The vertex buffers of a part at one expression. */
+export class PartMesh {
+  /** Share of the light that reaches what is behind the lips, in [0, 1]; null for a part without a mouth. */
+  insideShare = /** @type {number | null} */ (null);
+  #neutral;
+  #morphed;
+  #normals;
+  #tangents;
+  #corners;
+  #layoutTriangles;
+  #tangentWeights;
+
+  /**
+   * @param {Part} part
+   * @param {number} [shininess] of a part that has none
+   */
+  constructor(part, shininess = DEFAULT_SHININESS) {
+    this.part = part;
+    this.#neutral = part.positions;
+    this.#morphed = new Float32Array(part.positions.length);
+    this.#normals = part.normals ?? new Float32Array(part.positions.length);
+    this.#tangents = new Float32Array((part.uv.length / 2) * 3);
+    this.#corners = cornersOf(part, shininess);
+    this.#layoutTriangles = part.uvTriangles ?? part.triangles;
+    const { weights, handedness } = tangentWeights(part.uv, this.#layoutTriangles);
+    this.#tangentWeights = weights;
+    this.moving = new Float32Array(this.#corners.space.length * MOVING_FLOATS);
+    this.fixed = this.#fixedAttributes(handedness);
+  }
+
+  /** Corners of the triangles as indices into the buffers; the last `liningCount` triangles line the mouth. */
+  get indices() {
+    return this.#corners.indices;
+  }
+
+  get liningCount() {
+    return this.#corners.liningCount;
+  }
+
+  /** (V * 3) positions at the expression of the last `morph`. */
+  get positions() {
+    return this.#morphed;
+  }
+
+  /** @param {Float32Array} positions (V * 3) of another identity */
+  setNeutral(positions) {
+    if (positions.length !== this.#neutral.length)
+      throw new RangeError(`${this.part.name} has ${this.#neutral.length / 3} vertices, not ${positions.length / 3}`);
+    this.#neutral = positions;
+  }
+
+  /**
+   * Compute positions, normals and tangents, and write them to `moving`.
+   * @param {ArrayLike<number>} weights (52)
+   */
+  morph(weights) {
+    this.#displace(weights);
+    const { eyeballs, turnsWith } = this.part;
+    if (eyeballs) {
+      const turns = eyeRotations(weights);
+      for (const side of EYES) if (eyeballs[side].length) this.#turn(eyeballs[side], this.#mean(eyeballs[side]), turns[side]);
+    }
+    if (turnsWith) {
+      const all = Uint32Array.from({ length: this.#neutral.length / 3 }, (_, vertex) => vertex);
+      const before = this.#mean(all, this.#neutral);
+      const moved = this.#mean(all);
+      const pivot = /** @type {Vector} */ (turnsWith.pivot.map((value, axis) => value + moved[axis] - before[axis]));
+      this.#turn(all, pivot, eyeRotations(weights)[turnsWith.side]);
+    }
+    if (this.part.mouth) this.insideShare = CLOSED_MOUTH_SHARE + (1 - CLOSED_MOUTH_SHARE) * this.#opening(this.part.mouth);
+    if (!this.part.strands) this.#computeFrames();
+    this.#writeMoving();
+  }
+
+  /** @param {ArrayLike<number>} weights */
+  #displace(weights) {
+    const out = this.#morphed;
+    out.set(this.#neutral);
+    const morphs = this.part.morphs;
+    if (!morphs) return;
+    const { starts, vertices, deltas, scale } = morphs;
+    for (let expression = 0; expression < starts.length - 1; expression++) {
+      const weight = weights[expression] * scale;
+      if (weight === 0) continue;
+      const end = starts[expression + 1];
+      for (let entry = starts[expression]; entry < end; entry++) {
+        const at = vertices[entry] * 3;
+        const from = entry * 3;
+        out[at] += weight * deltas[from];
+        out[at + 1] += weight * deltas[from + 1];
+        out[at + 2] += weight * deltas[from + 2];
+      }
+    }
+  }
+
+  /**
+   * Mean position of some vertices.
+   * @param {Uint32Array} vertices
+   * @param {Float32Array} [points]
+   * @returns {Vector}
+   */
+  #mean(vertices, points = this.#morphed) {
+    /** @type {Vector} */
+    const mean = [0, 0, 0];
+    for (const vertex of vertices)
+      for (let axis = 0; axis < 3; axis++) mean[axis] += points[vertex * 3 + axis] / vertices.length;
+    return mean;
+  }
+
+  /**
+   * Turn some vertices rigidly.
+   * @param {Uint32Array} vertices
+   * @param {Vector} center
+   * @param {Vector} axisAngle
+   */
+  #turn(vertices, center, axisAngle) {
+    if (axisAngle[0] === 0 && axisAngle[1] === 0) return;
+    const m = matrixOfQuaternion(quaternionOfAxisAngle(axisAngle));
+    const out = this.#morphed;
+    for (const vertex of vertices) {
+      const x = out[vertex * 3] - center[0];
+      const y = out[vertex * 3 + 1] - center[1];
+      const z = out[vertex * 3 + 2] - center[2];
+      for (let axis = 0; axis < 3; axis++)
+        out[vertex * 3 + axis] = center[axis] + m[axis * 3] * x + m[axis * 3 + 1] * y + m[axis * 3 + 2] * z;
+    }
+  }
+
+  /**
+   * Opening of the lips: 0 closed, 1 open, linear between.
+   * @param {Mouth} mouth
+   */
+  #opening({ lips, weights }) {
+    const pairs = lips.length / 6;
+    let gaps = 0;
+    for (let pair = 0; pair < pairs; pair++) {
+      let squared = 0;
+      for (let axis = 0; axis < 3; axis++) {
+        let difference = 0;
+        for (let corner = 0; corner < 6; corner++) {
+          const sign = corner < 3 ? 1 : -1;
+          difference += sign * weights[pair * 6 + corner] * this.#morphed[lips[pair * 6 + corner] * 3 + axis];
+        }
+        squared += difference * difference;
+      }
+      gaps += Math.sqrt(squared);
+    }
+    return Math.min(Math.max((gaps / pairs - CLOSED_GAP_M) / (OPEN_GAP_M - CLOSED_GAP_M), 0), 1);
+  }
+
+  /** Area-weighted normals of the vertices and tangents of the texture vertices. */
+  #computeFrames() {
+    const points = this.#morphed;
+    const normals = this.#normals;
+    const tangents = this.#tangents;
+    const fixedNormals = this.part.normals !== undefined;
+    const { triangles } = this.part;
+    const layout = this.#layoutTriangles;
+    const weights = this.#tangentWeights;
+    if (!fixedNormals) normals.fill(0);
+    tangents.fill(0);
+    for (let at = 0, pair = 0; at < triangles.length; at += 3, pair += 2) {
+      const i0 = triangles[at] * 3;
+      const i1 = triangles[at + 1] * 3;
+      const i2 = triangles[at + 2] * 3;
+      const ax = points[i1] - points[i0];
+      const ay = points[i1 + 1] - points[i0 + 1];
+      const az = points[i1 + 2] - points[i0 + 2];
+      const bx = points[i2] - points[i0];
+      const by = points[i2 + 1] - points[i0 + 1];
+      const bz = points[i2 + 2] - points[i0 + 2];
+      if (!fixedNormals) {
+        // The cross product is the normal times twice the area, so its sum weights by area.
+        const nx = ay * bz - az * by;
+        const ny = az * bx - ax * bz;
+        const nz = ax * by - ay * bx;
+        normals[i0] += nx; normals[i0 + 1] += ny; normals[i0 + 2] += nz;
+        normals[i1] += nx; normals[i1 + 1] += ny; normals[i1 + 2] += nz;
+        normals[i2] += nx; normals[i2 + 1] += ny; normals[i2 + 2] += nz;
+      }
+      // Tangents have one sum per texture vertex, so that seams stay sharp.
+      const wa = weights[pair];
+      const wb = weights[pair + 1];
+      const tx = ax * wa - bx * wb;
+      const ty = ay * wa - by * wb;
+      const tz = az * wa - bz * wb;
+      for (let corner = 0; corner < 3; corner++) {
+        const to = layout[at + corner] * 3;
+        tangents[to] += tx; tangents[to + 1] += ty; tangents[to + 2] += tz;
+      }
+    }
+    if (!fixedNormals) normalize(normals);
+    normalize(tangents);
+  }
+
+  #writeMoving() {
+    const { space, layout } = this.#corners;
+    const along = this.part.strands ?? this.#tangents;
+    const alongIndex = this.part.strands ? space : layout;
+    const out = this.moving;
+    for (let index = 0, at = 0; index < space.length; index++, at += MOVING_FLOATS) {
+      const vertex = space[index] * 3;
+      const strand = alongIndex[index] * 3;
+      out[at] = this.#morphed[vertex];
+      out[at + 1] = this.#morphed[vertex + 1];
+      out[at + 2] = this.#morphed[vertex + 2];
+      out[at + 3] = this.#normals[vertex];
+      out[at + 4] = this.#normals[vertex + 1];
+      out[at + 5] = this.#normals[vertex + 2];
+      out[at + 6] = along[strand];
+      out[at + 7] = along[strand + 1];
+      out[at + 8] = along[strand + 2];
+    }
+  }
+
+  /**
+   * @param {Float32Array} handedness (T)
+   * @returns {Float32Array}
+   */
+  #fixedAttributes(handedness) {
+    const { space, layout, shininess } = this.#corners;
+    const { uv, occlusion, mouth, behindLips } = this.part;
+    const out = new Float32Array(space.length * FIXED_FLOATS);
+    for (let index = 0, at = 0; index < space.length; index++, at += FIXED_FLOATS) {
+      out[at] = uv[layout[index] * 2];
+      out[at + 1] = uv[layout[index] * 2 + 1];
+      out[at + 2] = handedness[layout[index]];
+      out[at + 3] = occlusion ? occlusion[space[index]] : 1;
+      out[at + 4] = mouth ? mouth.inside[space[index]] : Number(behindLips ?? false);
+      out[at + 5] = shininess[index];
+    }
+    return out;
+  }
+}

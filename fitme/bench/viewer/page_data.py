@@ -1,0 +1,171 @@
+"""Avatar as plain arrays for the renderer of the page, `client/renderer/renderer.js`, and their binary form.
+
+The binary form is one JSON line that ends in a line feed, padded with blanks to a multiple of `ALIGNMENT` bytes, then
+the arrays, each padded to that multiple. In the JSON an array is
+``{"array": dtype, "offset": bytes, "length": elements}``.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fitme.arrays import Float32Array, UInt8Array
+from fitme.avatar import Avatar
+from fitme.color import linear_to_bytes
+from fitme.hair.compositing import LEAST_COVERAGE
+from fitme.hair.envelope import envelope_uv
+from fitme.hair.hair import Hair, covered_triangles, hair_surface
+from fitme.hair.renderer import strand_pattern
+from fitme.reflectance.expression_correctives import AlbedoCorrectives
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render.light import Light
+from fitme.render.materials import head_shininess
+from fitme.render.occlusion import head_occlusion, mouth_occlusion
+from fitme.shape.morphable_model import MorphableModel
+
+ALIGNMENT = 8
+MORPH_STEP_M = 2e-6
+"""Step of the quantised morph targets: far below a texel of any map."""
+LEAST_DISPLACEMENT_M = 1e-6
+"""Displacement below which a vertex does not take part in an expression."""
+PATTERN_RANGE = 4.0
+"""Standard deviations of the strands' pattern that its codes 1 to 255 span on each side of 128."""
+
+Tree = dict[str, Any]
+"""Nested dictionaries and lists of numbers, texts and arrays."""
+
+
+def avatar_data(avatar: Avatar, model: MorphableModel, *, shininess: bool = True) -> Tree:
+    """`parts` and `correctives` of an avatar as the page's renderer takes them.
+
+    :param shininess: exponents of the regions, as portraits have them; the default everywhere if False.
+    """
+    parts = [_head(avatar, model, shininess=shininess)]
+    if avatar.hair is not None:
+        parts.append(_hair(avatar.hair, avatar, model))
+    correctives = None if avatar.correctives is None else _correctives(avatar.correctives)
+    return {"parts": parts, "correctives": correctives}
+
+
+def light_data(light: Light) -> Tree:
+    """First light of a batch."""
+    return {
+        "sh": light.sh[0].float().numpy().reshape(-1),
+        "directions": light.directions[0].tolist(),
+        "colors": light.colors[0].tolist(),
+    }
+
+
+def packed(tree: Tree) -> bytes:
+    """Binary form of a tree."""
+    blocks: list[bytes] = []
+    size = 0
+
+    def described(value: object) -> object:
+        nonlocal size
+        if isinstance(value, dict):
+            return {key: described(part) for key, part in value.items()}
+        if isinstance(value, list | tuple):
+            return [described(part) for part in value]
+        if not isinstance(value, np.ndarray):
+            return value
+        block = np.ascontiguousarray(value).tobytes()
+        entry = {"array": value.dtype.name, "offset": size, "length": value.size}
+        blocks.append(block + bytes(-len(block) % ALIGNMENT))
+        size += len(blocks[-1])
+        return entry
+
+    header = json.dumps(described(tree)).encode()
+    header += b" " * (-(len(header) + 1) % ALIGNMENT) + b"\n"
+    return header + b"".join(blocks)
+
+
+def _head(avatar: Avatar, model: MorphableModel, *, shininess: bool) -> Tree:
+    mouth = mouth_occlusion(model)
+    left, right = model.eyeball_vertices
+    part: Tree = {
+        "name": "head",
+        "material": "skin",
+        "positions": _flat(model.neutral(avatar.identity[None])[0]),
+        "triangles": _flat(model.triangles, np.uint32),
+        "uv": _flat(model.uv),
+        "uvTriangles": _flat(model.uv_triangles, np.uint32),
+        "morphs": _morphs(model),
+        "eyeballs": {"left": _flat(left, np.uint32), "right": _flat(right, np.uint32)},
+        "occlusion": _flat(head_occlusion(model)),
+        "mouth": {
+            "lips": _flat(mouth.lips, np.uint32),
+            "weights": _flat(mouth.weights),
+            "inside": _flat(mouth.inside, np.uint8),
+            "lining": mouth.lining.astype(np.uint32),
+        },
+        "textures": _textures(avatar.maps),
+    }
+    if shininess:
+        part["shininess"] = _flat(head_shininess(model))
+    return part
+
+
+def _morphs(model: MorphableModel) -> Tree:
+    basis = model.expression_basis.numpy()
+    moved = np.abs(basis).max(-1) > LEAST_DISPLACEMENT_M  # (52, V)
+    return {
+        "starts": np.concatenate([[0], np.cumsum(moved.sum(1))]).astype(np.uint32),
+        "vertices": np.nonzero(moved)[1].astype(np.uint16),
+        "deltas": np.rint(basis[moved] / MORPH_STEP_M).astype(np.int16).reshape(-1),
+        "scale": MORPH_STEP_M,
+    }
+
+
+def _textures(maps: ReflectanceMaps) -> Tree:
+    return {
+        "diffuse": _texels(linear_to_bytes(maps.diffuse[0].numpy())),
+        "specular": _texels(_bytes(maps.specular[0].numpy())),
+        "normals": _texels(_bytes((maps.normals[0].numpy() + 1.0) / 2.0)),
+    }
+
+
+def _hair(hair: Hair, avatar: Avatar, model: MorphableModel) -> Tree:
+    with torch.no_grad():
+        surface = hair_surface(hair, model, model.neutral(avatar.identity[None])[0].numpy())
+    albedo = np.concatenate([linear_to_bytes(hair.texture.albedo), _bytes(hair.texture.coverage)], -1)
+    pattern = np.clip(np.rint(128.0 + 127.0 / PATTERN_RANGE * strand_pattern()), 1.0, 255.0).astype(np.uint8)
+    return {
+        "name": "hair",
+        "material": "hair",
+        "positions": surface.vertices.reshape(-1),
+        "normals": surface.normals.reshape(-1),
+        "strands": surface.strands.reshape(-1),
+        "triangles": covered_triangles(hair.texture, LEAST_COVERAGE).astype(np.uint32).reshape(-1),
+        "uv": envelope_uv().reshape(-1),
+        "textures": {"albedo": _texels(albedo), "pattern": _texels(pattern[..., None])},
+    }
+
+
+def _correctives(correctives: AlbedoCorrectives) -> Tree:
+    deltas = correctives.deltas.float().numpy()  # (K, R, R, 3)
+    scales = np.maximum(np.abs(deltas).max((1, 2, 3)), 1e-6)
+    return {
+        "expressions": _flat(correctives.expressions),
+        "gram": _flat(correctives.gram),
+        "mixing": _flat(correctives.mixing),
+        "size": deltas.shape[1],
+        "deltas": np.rint(127.0 * deltas / scales[:, None, None, None]).astype(np.int8).reshape(-1),
+        "scales": scales.astype(np.float32),
+    }
+
+
+def _texels(codes: UInt8Array) -> Tree:
+    return {"width": codes.shape[1], "height": codes.shape[0], "data": codes.reshape(-1)}
+
+
+def _bytes(values: Float32Array) -> UInt8Array:
+    codes: UInt8Array = np.rint(255.0 * np.clip(values, 0.0, 1.0)).astype(np.uint8)
+    return codes
+
+
+def _flat(tensor: torch.Tensor, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
+    return tensor.detach().numpy().astype(dtype).reshape(-1)

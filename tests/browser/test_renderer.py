@@ -1,0 +1,175 @@
+"""The page's renderer in Chromium, with WebGL2 by software, beside the forward renderer."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from fitme.arrays import UInt8Array
+from fitme.bench.viewer.page import RendererPage, renderer_page
+from fitme.bench.viewer.scenes import (
+    BACKGROUND,
+    SIZE_PX,
+    ViewerScene,
+    forward_renders,
+    scene_avatar,
+    scene_camera,
+    scene_expression,
+    scene_light,
+    scene_pose,
+)
+from fitme.metrics.similarity import image_psnr
+from fitme.shape.model_file import load_default_model
+from tests.browser.conftest import CHROMIUM
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)"),
+]
+LEAST_PSNR_DB = 32.0
+SCENES = (
+    ViewerScene(0, "front", "smile", "key"),
+    ViewerScene(0, "right", "frown", "rim"),
+    ViewerScene(1, "left", "smile", "rim"),
+    ViewerScene(1, "front", "frown", "key"),
+)
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[RendererPage]:
+    pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
+    with renderer_page(SIZE_PX) as opened:
+        yield opened
+        assert opened.complaints == []
+
+
+def _draw(page: RendererPage, scene: ViewerScene, background=BACKGROUND) -> UInt8Array:
+    page.set_avatar(scene_avatar(scene.head), load_default_model())
+    page.set_view(scene_camera(), scene_pose(scene), scene_light(scene), scene_expression(scene).numpy(), background)
+    return page.draw()
+
+
+def test_renders_are_the_forward_renderer_s(page: RendererPage) -> None:
+    for scene, (image, mask) in zip(SCENES, forward_renders(SCENES), strict=True):
+        drawn, alone = _draw(page, scene), _draw(page, scene, None)
+        covered = (mask > 0) | (alone[..., 3] > 0)
+        assert image_psnr(drawn[..., :3], image, covered) >= LEAST_PSNR_DB, scene.name
+        assert (drawn[..., 3] == 255).all()
+        # The same coverage, apart from samples along the outline.
+        assert np.abs(alone[..., 3].astype(int) - mask).mean() < 1.0, scene.name
+
+
+def test_a_shadow_falls_where_a_light_is_blocked(page: RendererPage) -> None:
+    scene = ViewerScene(0, "front", "smile", "key")
+    lit = _draw(page, scene)
+    page.page.evaluate("() => harness.renderer.setPart({ ...harness.tree.parts[0], castsShadow: false })")
+    page.page.evaluate("() => harness.renderer.setCorrectives('head', harness.tree.correctives)")
+    unblocked = page.draw()
+    darker = unblocked[..., :3].astype(int).sum(-1) - lit[..., :3].astype(int).sum(-1)
+    assert darker.min() >= -6, "nothing is brighter in the shadow"
+    assert (darker > 60).sum() > 1000, "nose and chin cast shadows"
+
+
+def test_correctives_follow_the_expression(page: RendererPage) -> None:
+    scene = ViewerScene(0, "front", "smile", "key")
+    creased = _draw(page, scene)
+    page.page.evaluate("() => harness.renderer.setCorrectives('head', null)")
+    smooth = page.draw()
+    assert (np.abs(creased.astype(int) - smooth).sum(-1) > 6).sum() > 1000
+
+
+def test_nothing_is_drawn_twice(page: RendererPage) -> None:
+    _draw(page, SCENES[0])
+    assert page.page.evaluate("() => harness.renderer.draw()") is False
+    assert page.page.evaluate("() => { harness.renderer.setPose(harness.tree.pose); return harness.renderer.draw(); }")
+
+
+def test_a_lost_context_is_made_up_for(page: RendererPage) -> None:
+    before = _draw(page, SCENES[3])
+    told = page.page.evaluate("""async () => {
+        const { renderer } = harness;
+        const extension = renderer.gl.getExtension("WEBGL_lose_context");
+        const told = [];
+        const until = (event, word) =>
+            new Promise((resolve) => { renderer[event] = () => { told.push(word); resolve(); }; });
+        const lost = until("onLost", "lost");
+        const restored = until("onRestored", "restored");
+        extension.loseContext();
+        await lost;
+        told.push(renderer.draw());
+        await new Promise((resolve) => setTimeout(resolve));
+        extension.restoreContext();
+        await restored;
+        return told;
+    }""")
+    assert told == ["lost", False, "restored"]
+    np.testing.assert_array_equal(page.draw(), before)
+
+
+def test_textures_come_in_regions_and_as_decoded_images(page: RendererPage) -> None:
+    whole = _draw(page, SCENES[0])
+    page.page.evaluate("""async () => {
+        const { width, height, data } = harness.tree.parts[0].textures.diffuse;
+        const { renderer } = harness;
+        renderer.setTexture("head", "diffuse", { width, height, data: new Uint8Array(data.length) });
+        renderer.draw();
+        const half = height / 2;
+        for (const y of [0, half]) {
+            const image = new ImageData(width, half);
+            for (let texel = 0; texel < width * half; texel++) {
+                image.data.set(data.subarray(3 * (texel + y * width), 3 * (texel + y * width) + 3), 4 * texel);
+                image.data[4 * texel + 3] = 255;
+            }
+            const bitmap = await createImageBitmap(image, { premultiplyAlpha: "none", colorSpaceConversion: "none" });
+            renderer.setTextureRegion("head", "diffuse", 0, y, bitmap);
+        }
+    }""")
+    np.testing.assert_array_equal(page.draw(), whole)
+
+
+def test_the_canvas_may_have_another_size(page: RendererPage) -> None:
+    square = _draw(page, SCENES[0])
+    page.page.evaluate("() => { canvas.width = 700; }")
+    wide = page.draw()
+    assert wide.shape == (SIZE_PX, 700, 4)
+    np.testing.assert_allclose(wide[:, 94 : 94 + SIZE_PX].astype(int), square, atol=2)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    call: str
+    words: str
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Refusal("setPart({ ...harness.tree.parts[0], material: 'wool' })", "no material wool"),
+        Refusal("setExpression(new Float32Array(51))", "52 weights, not 51"),
+        Refusal("setTexture('head', 'colour', { width: 1, height: 1, data: new Uint8Array(3) })", "no texture colour"),
+        Refusal("setTexture('head', 'diffuse', { width: 2, height: 1, data: new Uint8Array(3) })", "3 bytes"),
+        Refusal("setTextureRegion('head', 'diffuse', 250, 0, new ImageData(9, 1))", "outside"),
+        Refusal("setPositions('head', new Float32Array(9))", "not 3"),
+        Refusal("setPositions('nose', new Float32Array(9))", "no part nose"),
+        Refusal("setLight({ sh: new Float32Array(27), directions: Array(5), colors: Array(5) })", "at most 4"),
+    ],
+    ids=lambda refusal: refusal.words,
+)
+def test_wrong_data_are_refused_in_words(page: RendererPage, refusal: Refusal) -> None:
+    _draw(page, SCENES[0])
+    call = f"harness.renderer.{refusal.call}"
+    words = page.page.evaluate(f"() => {{ try {{ {call}; return ''; }} catch (error) {{ return error.message; }} }}")
+    assert refusal.words in words
+
+
+def test_a_browser_without_webgl2_is_told_by_type(page: RendererPage) -> None:
+    found = page.page.evaluate("""async () => {
+        const { AvatarRenderer, WebGL2Missing } = await import("./renderer/renderer.js");
+        const canvas = document.createElement("canvas");
+        canvas.getContext = () => null;
+        try { new AvatarRenderer(canvas); return null; }
+        catch (error) { return [error instanceof WebGL2Missing, error.code]; }
+    }""")
+    assert found == [True, "no_webgl2"]
