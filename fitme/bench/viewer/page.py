@@ -29,7 +29,9 @@ CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--no-sandbox", "--mute-audio", "--force-device-scale-factor=1", "--use-angle=swiftshader",
          "--enable-unsafe-swiftshader")  # fmt: skip
 """No window; WebGL2 by software."""
-CLIENT = Path(fitme.__file__).parent.parent / "client"
+_ROOT = Path(fitme.__file__).parent.parent
+CLIENT = next(folder for folder in (_ROOT / "stream" / "page", _ROOT / "client") if folder.is_dir())
+"""Files of the page: in a wheel they lie in the package that serves them."""
 ADDRESS = "http://viewer.invalid/"
 _MEDIA_TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".html": "text/html"}
 _HERE = Path(__file__).parent
