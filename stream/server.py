@@ -62,15 +62,22 @@ def run_server(settings: ServeSettings) -> None:
 
 def _serve(settings: ServeSettings, folders: SessionFolders, listener: socket.socket) -> None:
     app = create_app(settings, LocalEngine(settings), folders)
-    scheme = "http" if settings.tls_cert is None else "https"
-    port = listener.getsockname()[1]
-    print(f"warming up; the page will be at {scheme}://{settings.host}:{port}/", flush=True)
+    address = _address(settings, listener.getsockname()[1])
+    print(f"warming up; the page will be at {address}", flush=True)
     service: Service = app.state.service
+    service.on_ready = lambda: print(f"ready: {address}", flush=True)
     server = _Server(_server_config(settings, app), service)
     service.on_failure = server.handle_failure
     server.run(sockets=[listener])
     if service.failure is not None:
         raise service.failure
+
+
+def _address(settings: ServeSettings, port: int) -> str:
+    """Address of the page that a browser on this machine opens."""
+    scheme = "http" if settings.tls_cert is None else "https"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    return f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"
 
 
 def _server_config(settings: ServeSettings, app: Starlette) -> uvicorn.Config:

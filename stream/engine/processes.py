@@ -16,6 +16,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from fitme.quiet import quiet_libraries
 from stream.engine.messages import AttachFit
 from stream.engine.queued_sender import QueuedSender
 from stream.settings import ServeSettings
@@ -148,7 +149,8 @@ def _run_live(web: Connection, fit: Connection, settings: ServeSettings) -> None
     from stream.engine.live_process import run_live_process
 
     _prepare(LIVE_NAME)
-    run_live_process(web, fit, settings)
+    with quiet_libraries():
+        run_live_process(web, fit, settings)
 
 
 def _run_fit(connection: Connection, settings: ServeSettings) -> None:
@@ -159,7 +161,8 @@ def _run_fit(connection: Connection, settings: ServeSettings) -> None:
     _prepare(FIT_NAME)
     os.environ["NUMBA_NUM_THREADS"] = str(FIT_KERNEL_THREADS)
     numba.config.reload_config()  # type: ignore[no-untyped-call] # numba was imported by the fork server
-    run_fit_process(connection, settings.fit)
+    with quiet_libraries():
+        run_fit_process(connection, settings.fit)
 
 
 def _prepare(name: str) -> None:

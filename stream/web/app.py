@@ -80,6 +80,7 @@ class Service:
         self.failure: EngineError | None = None
         """Why the engine could not start."""
         self.on_failure: Callable[[], None] = lambda: None
+        self.on_ready: Callable[[], None] = lambda: None
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
@@ -104,6 +105,7 @@ class Service:
             return
         self.sessions.start()
         self.started = True
+        self.on_ready()
 
     async def config(self, _request: Request) -> Response:
         """``GET /config``"""

@@ -166,8 +166,9 @@ async def test_start_erases_what_is_nobodys_and_the_end_is_quiet(tmp_path: Path,
         await asyncio.to_thread(server.process.wait, 30.0)
         assert session_ids(tmp_path) == {kept.name}
         assert foreign.exists()
-        for noise in ("Traceback", "Task was destroyed", "never retrieved"):
+        for noise in ("Traceback", "Task was destroyed", "never retrieved", "TensorFlow", "inference_feedback"):
             assert noise not in server.log()
+        assert server.log().splitlines()[1] == f"ready: {server.address}/"
 
 
 async def test_files_are_the_owners_alone(tmp_path: Path, settings_file: Path, face_clip: list[av.VideoFrame]) -> None:

@@ -20,13 +20,13 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from fitme.commands.fit.output_check import check_folder, check_inputs
-from fitme.commands.fit.quiet import quiet_libraries
 from fitme.commands.fit.request import FitRequest, InputFrames, Models
 from fitme.commands.fit.stopwatch import Stopwatch
 from fitme.errors import BackendError
 from fitme.ingest.candidates import gather
 from fitme.ingest.even_spacing import split_holdout
 from fitme.ingest.prefetch import Prefetcher
+from fitme.quiet import quiet_libraries
 from fitme.track.factory import check_networks, dlib_embedder
 
 if TYPE_CHECKING:
