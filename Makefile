@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 GLTF_VALIDATOR := 2.0.0-dev.3.10
+NO_TESTS := 5
 
 # Idle threads of torch and numpy sleep instead of spinning: trackers, renderers and fits share few cores.
 export OMP_WAIT_POLICY := PASSIVE
@@ -14,8 +15,10 @@ export OPENBLAS_NUM_THREADS := 1
 serve: $(VENV)/.installed
 	$(BIN)/fitme serve $(ARGS)
 
+# Tests of the service and of the page measure time and take both cores; all others run beside each other.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not realtime" $(ARGS) || [ $$? = $(NO_TESTS) ]
+	$(BIN)/python -m pytest -m realtime $(ARGS) || [ $$? = $(NO_TESTS) ]
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
