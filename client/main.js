@@ -5,7 +5,7 @@ import { SceneControls } from "./controls.js";
 import { Notice, find, toast } from "./dom.js";
 import { ControlQueue } from "./messages.js";
 import { LiveSession } from "./session.js";
-import { deleteSession, fetchAvatar, fetchConfig, setKept } from "./signalling.js";
+import { deleteSession, enterKey, fetchAvatar, fetchConfig, setKept } from "./signalling.js";
 import { SessionView } from "./session_view.js";
 import { PlainError, endedText } from "./texts.js";
 
@@ -113,6 +113,7 @@ async function start(open, flipped, remembered) {
     if (opened.isCamera) opened.stream.getVideoTracks()[0].addEventListener("ended", cameraStopped);
     view.showCamera(opened.stream, flipped);
     view.showStatus("Connecting…");
+    await enterIfNeeded();
     const config = await fetchConfig();
     if (current !== attempt) return undefined;
     session = new LiveSession(config, opened.stream, remembered, { onConnectionState, onEvent, onRender, onSession });
@@ -128,6 +129,13 @@ async function start(open, flipped, remembered) {
     ]);
   }
   return undefined;
+}
+
+/** Give the server the access key that was entered, if there is a field for it. */
+async function enterIfNeeded() {
+  if (find("#key-choice").hidden) return;
+  await enterKey(box("#access-key").value);
+  find("#key-choice").hidden = true;
 }
 
 /** Stop camera and connections, those that are still being opened, too; the session's data on the server stays. */
@@ -221,7 +229,7 @@ function onConnectionState({ state, error, seconds }) {
     return showConnection("Live", "good");
   }
   if (state === "waiting" && error) {
-    showConnection(error.code === "full" ? "Waiting for a place" : wasLive ? "Reconnecting" : "Connecting", "warn");
+    showConnection(error.code === "full" ? (error.place ? `Number ${error.place} in the line` : "Waiting for a place") : wasLive ? "Reconnecting" : "Connecting", "warn");
     if (seconds < QUIET_WAIT_SECONDS) return undefined;
     const wait = { seconds, text: (/** @type {number} */ left) => (left ? `Trying again in ${left} s.` : "Trying again…") };
     return notice.show(error.title, error.text, [
@@ -365,6 +373,7 @@ async function prepareWelcome() {
     const config = await fetchConfig();
     sampleAddress = config.sample ?? DEFAULT_SAMPLE;
     button("#start-sample").hidden = config.sample === null;
+    find("#key-choice").hidden = !config.key_needed;
     find("#grace").textContent = ` (at the latest ${Math.ceil(config.limits.grace_seconds)} s after the page is closed)`;
   } catch (error) {
     showConnection(asPlainError(error).title, "bad");

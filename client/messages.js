@@ -3,7 +3,7 @@
  * No browser APIs beyond DataView, so that it runs under Node as well.
  */
 
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 
 /** Bytes before the encoded render. */
 export const RENDER_HEADER_BYTES = 80;
@@ -15,9 +15,12 @@ export const LANDMARK_SCALE = 10_000;
 export const STAGES = Object.freeze(["waiting", "landmarks", "skin", "inversion", "tuning"]);
 
 export const CLOSE_TOO_LARGE = 1009;
+export const CLOSE_FULL = 1013;
+export const CLOSE_FORBIDDEN = 4403;
 export const CLOSE_UNKNOWN_SESSION = 4404;
 export const CLOSE_OTHER_VERSION = 4406;
 export const CLOSE_ENDED = 4410;
+export const CLOSE_REVOKED = 4411;
 
 const MAGIC = "FITM";
 /** @type {Readonly<Record<number, string>>} */

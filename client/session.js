@@ -1,6 +1,6 @@
 /** A session with the server, kept alive: a peer connection that sends video and a websocket that receives the avatar. */
 
-import { CLOSE_ENDED, CLOSE_OTHER_VERSION, CLOSE_TOO_LARGE, CLOSE_UNKNOWN_SESSION, ProtocolError, parseEvent, parseRender } from "./messages.js";
+import { CLOSE_ENDED, CLOSE_FORBIDDEN, CLOSE_OTHER_VERSION, CLOSE_TOO_LARGE, CLOSE_UNKNOWN_SESSION, ProtocolError, parseEvent, parseRender } from "./messages.js";
 import { Peer, deleteSession, viewAddress } from "./signalling.js";
 import { PlainError, serverError } from "./texts.js";
 
@@ -30,7 +30,9 @@ const LONGEST_WAIT_SECONDS = 10;
 const INTERRUPTION_MS = 4000;
 const CONNECT_LIMIT_MS = 15_000;
 /** Codes of errors that another try does not mend. */
-const FINAL_CODES = new Set(["bad_offer", "protocol", "bad_message", "too_large", "http_405", "http_404"]);
+const FINAL_CODES = new Set(["bad_offer", "protocol", "bad_message", "too_large", "http_405", "http_404", "no_key", "no_user"]);
+/** Codes of errors after which a new session begins: the old one has ended, or this browser no longer owns it. */
+const GONE_CODES = new Set(["unknown_session", "forbidden"]);
 
 export class LiveSession {
   /** @type {string | null} */
@@ -189,7 +191,7 @@ export class LiveSession {
       if (this.#socket !== socket) return;
       this.#socket = null;
       if (event.code === CLOSE_ENDED) this.#finish(null);
-      else if (event.code === CLOSE_UNKNOWN_SESSION) this.#forget();
+      else if (event.code === CLOSE_UNKNOWN_SESSION || event.code === CLOSE_FORBIDDEN) this.#forget();
       else if (event.code === CLOSE_TOO_LARGE || event.code === CLOSE_OTHER_VERSION) this.#finish(closeError(event));
       if (!this.#over) this.#repair();
     };
@@ -219,10 +221,10 @@ export class LiveSession {
   /** @param {unknown} error */
   async #waitBeforeRetry(error) {
     if (!(error instanceof PlainError)) throw error;
-    if (error.code === "unknown_session") this.#forget();
+    if (GONE_CODES.has(error.code)) this.#forget();
     else if (FINAL_CODES.has(error.code)) return this.#finish(error);
     if (this.#over) return;
-    const seconds = error.code === "unknown_session" ? FIRST_WAIT_SECONDS : error.retryAfter ?? this.#waitSeconds;
+    const seconds = GONE_CODES.has(error.code) ? FIRST_WAIT_SECONDS : error.retryAfter ?? this.#waitSeconds;
     this.#waitSeconds = Math.min(this.#waitSeconds * 2, LONGEST_WAIT_SECONDS);
     this.#report("waiting", error, seconds);
     await new Promise((/** @type {(value?: unknown) => void} */ resolve) => {
@@ -296,7 +298,7 @@ function connected(connection) {
  * @returns {PlainError}
  */
 function closeError({ code, reason }) {
-  if (code === CLOSE_UNKNOWN_SESSION) return new PlainError("That session is gone", "A new one begins.", { code: "unknown_session" });
+  if (code === CLOSE_UNKNOWN_SESSION || code === CLOSE_FORBIDDEN) return new PlainError("That session is gone", "A new one begins.", { code: "unknown_session" });
   if (code === CLOSE_OTHER_VERSION) return serverError(400, { code: "protocol" }, null);
   if (code === CLOSE_TOO_LARGE) {
     return new PlainError("A message was too large", "Reload the page; if it happens again, tell the person who runs the server.", { code: "too_large" });

@@ -9,6 +9,7 @@ import { PlainError, serverError } from "./texts.js";
  * @property {RTCIceServer[]} iceServers
  * @property {{sessions: number, message_bytes: number, render_size: number, grace_seconds: number}} limits
  * @property {string | null} sample address of the sample clip, relative to the page
+ * @property {boolean} key_needed the server asks for its access key before a session begins
  */
 
 /** Image quality from the first second on, instead of a slow start: the avatar starts from the first frames. */
@@ -55,6 +56,15 @@ export async function fetchConfig() {
     );
   }
   return config;
+}
+
+/**
+ * Give the server its access key; this browser is then let in.
+ * @param {string} key
+ * @throws {PlainError} with code "bad_key"
+ */
+export async function enterKey(key) {
+  await request("access", json({ key }));
 }
 
 /**

@@ -14,14 +14,16 @@ export class PlainError extends Error {
   /**
    * @param {string} title
    * @param {string} text
-   * @param {{code?: string, retryAfter?: number | null}} [details] the server's code; seconds until it is worth trying again
+   * @param {{code?: string, retryAfter?: number | null, place?: number}} [details] the server's code; seconds until it is
+   *   worth trying again; number in the waiting line, 0 for none
    */
-  constructor(title, text, { code = "", retryAfter = null } = {}) {
+  constructor(title, text, { code = "", retryAfter = null, place = 0 } = {}) {
     super(`${title}: ${text}`);
     this.title = title;
     this.text = text;
     this.code = code;
     this.retryAfter = retryAfter;
+    this.place = place;
   }
 }
 
@@ -73,6 +75,11 @@ const SERVER = {
   erase_failed: { title: "Not everything is erased yet", text: "The server tries again until all of it is gone." },
   store_failed: { title: "The server cannot store anything now", text: "Its disk may be full." },
   full: { title: "The server is full", text: "Everyone gets a place of their own, and all are taken just now." },
+  too_many: { title: "You have other sessions", text: "Leave one of them, in another tab or window." },
+  no_key: { title: "This server asks for a key", text: "Go back and enter the access key that its operator gave you." },
+  bad_key: { title: "That is not the key", text: "Check the access key that the operator of this server gave you." },
+  no_user: { title: "You are not signed in", text: "Open this page through the address at which you sign in." },
+  forbidden: { title: "That session is not yours", text: "It was begun in another browser." },
   engine_gone: { title: "The server is restarting", text: "The part that builds heads has to start again." },
   unknown_session: { title: "That session is gone", text: "It was erased or has run out. You can start a new one." },
   protocol: { title: "This page is out of date", text: "The server has a newer version. Reload the page." },
@@ -81,13 +88,15 @@ const SERVER = {
 
 /**
  * @param {number} status
- * @param {{code?: string, message?: string}} body
+ * @param {{code?: string, message?: string, place?: number}} body
  * @param {number | null} retryAfter seconds
  */
 export function serverError(status, body, retryAfter) {
   const words = SERVER[body.code ?? ""] ?? { title: "The server refused", text: `It answered ${status}.` };
   const detail = body.code === "full" || !body.message ? "" : ` (${body.message})`;
-  return new PlainError(words.title, words.text + detail, { code: body.code ?? `http_${status}`, retryAfter });
+  const place = body.place ?? 0;
+  const line = place ? ` You are number ${place} in the line; leave this page open and it begins by itself.` : "";
+  return new PlainError(words.title, words.text + line + detail, { code: body.code ?? `http_${status}`, retryAfter, place });
 }
 
 /** @type {Record<string, ProblemText>} */
@@ -131,3 +140,17 @@ export const STAGE_LABELS = Object.freeze(/** @type {Record<string, string>} */ 
   inversion: "Likeness",
   tuning: "Detail",
 }));
+
+/**
+ * What a viewer is told about a view link: in the pill, in place of the avatar, and in a notice if there is a title.
+ * @type {Readonly<Record<import("./view_link.js").ViewState, {pill: string, tone: string, text: string, title?: string, action?: string}>>}
+ */
+export const VIEW_STATES = Object.freeze({
+  connecting: { pill: "Connecting", tone: "warn", text: "Connecting…" },
+  live: { pill: "Live", tone: "good", text: "Waiting for the first picture…" },
+  away: { pill: "Nobody here", tone: "warn", text: "The owner is not here now, or the link is no longer valid. This page goes on looking." },
+  lost: { pill: "Reconnecting", tone: "warn", text: "The connection was lost. Trying again…" },
+  ended: { pill: "Ended", tone: "idle", title: "The session has ended", text: "Its owner has left.", action: "Look again" },
+  revoked: { pill: "Ended", tone: "bad", title: "This link has ended", text: "Its owner has revoked it, or its time is over. Ask for another one." },
+  outdated: { pill: "Out of date", tone: "bad", title: "This page is out of date", text: "The server has a newer version.", action: "Reload the page" },
+});

@@ -13,6 +13,7 @@ from fitme.errors import ConfigError
 from stream.engine.local_engine import LocalEngine
 from stream.settings import ServeSettings
 from stream.web.app import Service, create_app
+from stream.web.connections import bounded_protocol, raise_file_limit
 from stream.web.session_folders import SessionFolders
 
 BACKLOG = 128
@@ -49,6 +50,7 @@ def run_server(settings: ServeSettings) -> None:
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("aioice").setLevel(logging.WARNING)
+    raise_file_limit()
     os.umask(0o077)  # faces: what this process and its engine create is the owner's alone
     _check_certificate(settings.tls_cert, settings.tls_key)
     # Port and store first: a second server that is started by mistake ends here and has touched nothing.
@@ -85,6 +87,12 @@ def _server_config(settings: ServeSettings, app: Starlette) -> uvicorn.Config:
         app,
         loop="asyncio",
         lifespan="on",
+        http=bounded_protocol(settings.connections),
+        proxy_headers=False,  # `stream.web.guard` reads them, of trusted proxies only
+        server_header=False,
+        timeout_keep_alive=settings.connections.idle_timeout_s,
+        ws_ping_interval=settings.connections.idle_timeout_s,
+        ws_ping_timeout=settings.connections.idle_timeout_s,
         ws="websockets-sansio",
         ws_max_size=settings.max_message_bytes,
         ws_per_message_deflate=False,  # renders are compressed, and nothing else is large
@@ -92,7 +100,7 @@ def _server_config(settings: ServeSettings, app: Starlette) -> uvicorn.Config:
         ssl_keyfile=settings.tls_key,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
         access_log=False,
-        log_level="warning",  # lines on requests and websockets hold the ids of sessions, which are secrets
+        log_level="warning",  # lines on requests and websockets hold the tokens of view links
     )
 
 

@@ -34,7 +34,52 @@ class SessionSettings:
     retry_after_s: Annotated[int, Meta(ge=1, le=3600)] = 10
     """`Retry-After` of answers while the server is full or its engine is starting."""
     watchers_limit: Annotated[int, Meta(ge=1, le=256)] = 8
-    """Websockets that may watch one session."""
+    """Websockets of the owner of one session."""
+    viewers_limit: Annotated[int, Meta(ge=0, le=256)] = 32
+    """Websockets that may watch one session by its view links."""
+    links_limit: Annotated[int, Meta(ge=0, le=64)] = 8
+    """View links of one session."""
+    cameraless_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 30.0
+    """A session whose owner watches without a camera for longer gives its place to whoever waits for one."""
+    waiting_limit: Annotated[int, Meta(ge=0, le=10_000)] = 100
+    """People whose places in the waiting line are held while the server is full."""
+    per_user_limit: Annotated[int, Meta(ge=1, le=64)] = 2
+    """Sessions at a time of one user: of a signed-in one, else of one browser."""
+    per_address_limit: Annotated[int, Meta(ge=1, le=64)] = 8
+    """Sessions at a time from one IP address."""
+
+
+@dataclass(frozen=True)
+class ConnectionSettings:
+    """Bounds on sockets, whoever opens them."""
+
+    limit: Annotated[int, Meta(ge=8, le=100_000)] = 512
+    """Connections at a time; further ones are closed at once."""
+    per_address_limit: Annotated[int, Meta(ge=4, le=100_000)] = 128
+    """Connections at a time from one IP address."""
+    header_timeout_s: Annotated[float, Meta(ge=0.1, le=600.0)] = 10.0
+    """A connection whose request's headers, or websocket's handshake, are not complete by then is closed."""
+    body_timeout_s: Annotated[float, Meta(ge=0.1, le=600.0)] = 15.0
+    """A request whose body is not complete by then is refused."""
+    idle_timeout_s: Annotated[int, Meta(ge=1, le=3600)] = 15
+    """A connection without a request for this long is closed, and a websocket that does not answer pings."""
+
+
+@dataclass(frozen=True)
+class AccessSettings:
+    """Who may use the server."""
+
+    key_file: Path | None = None
+    """File with the access key, of 16 characters or more, that beginning a session then needs."""
+    user_header: str | None = None
+    """Header in which a reverse proxy names the user whom it has signed in, as X-Forwarded-User; sessions then need
+    one."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of reverse proxies whose headers on user, client and scheme count."""
+    hosts: tuple[str, ...] = ()
+    """Names under which the server may be addressed, beside localhost, this machine's name and plain IP addresses."""
+    origins: tuple[str, ...] = ()
+    """Origins of other pages that may use the server, as https://example.org."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +200,8 @@ class ServeSettings:
     keyframes: SelectorSettings = field(default_factory=SelectorSettings)
     expressions: ExpressionSettings = field(default_factory=ExpressionSettings)
     session: SessionSettings = field(default_factory=SessionSettings)
+    connections: ConnectionSettings = field(default_factory=ConnectionSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
     camera: CameraSettings = field(default_factory=CameraSettings)
     render: RenderSettings = field(default_factory=RenderSettings)
     fit: FitSettings = field(default_factory=FitSettings)

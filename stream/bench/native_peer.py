@@ -7,7 +7,8 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,16 @@ from stream.protocol.render import Render
 
 VIDEO_CLOCK_HZ = 90_000
 HTTP_TIMEOUT_S = 60.0
+OWNER_COOKIE = "fitme-owner"
+KEY_HEADER = "X-Fitme-Key"
 
 
 class ServerError(FitmeError):
     """The server answered with an error."""
 
-    def __init__(self, status: int, body: str, retry_after: str | None) -> None:
+    def __init__(self, status: int, body: str, retry_after: str | None, cookies: tuple[str, ...] = ()) -> None:
         super().__init__(f"the server answered {status}: {body}")
+        self.cookies = cookies
         self.status = status
         self.body = body
         self.retry_after = retry_after
@@ -44,24 +48,69 @@ class ServerError(FitmeError):
             return ""
 
 
-async def request(method: str, url: str, content: object = None) -> bytes:
-    """The body of an HTTP answer.
+@dataclass(frozen=True)
+class Answer:
+    """HTTP answer with a status of 2xx."""
 
+    body: bytes
+    cookies: tuple[str, ...]
+    """Values of its `Set-Cookie` headers."""
+
+
+async def exchange(method: str, url: str, content: object = None, headers: Mapping[str, str] | None = None) -> Answer:
+    """Send an HTTP request.
+
+    :param content: bytes as they are, or an object that is sent as JSON.
     :raises ServerError: for a status other than 2xx.
     """
 
-    def send() -> bytes:
+    def send() -> Answer:
         data = content if isinstance(content, bytes) else None if content is None else json.dumps(content).encode()
-        outgoing = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
+        outgoing = urllib.request.Request(
+            url, data, {"Content-Type": "application/json", **(headers or {})}, method=method
+        )
         try:
             with urllib.request.urlopen(outgoing, timeout=HTTP_TIMEOUT_S) as answer:
-                body: bytes = answer.read()
-                return body
+                return Answer(answer.read(), tuple(answer.headers.get_all("Set-Cookie") or ()))
         except urllib.error.HTTPError as error:
             with error:
-                raise ServerError(error.code, error.read().decode(), error.headers.get("Retry-After")) from error
+                cookies = tuple(error.headers.get_all("Set-Cookie") or ())
+                text = error.read().decode()
+                raise ServerError(error.code, text, error.headers.get("Retry-After"), cookies) from error
 
     return await asyncio.to_thread(send)
+
+
+async def request(method: str, url: str, content: object = None, token: str | None = None) -> bytes:
+    """The body of an HTTP answer.
+
+    :param token: the owner's, of `NativePeer.token`.
+    :raises ServerError: for a status other than 2xx.
+    """
+    return (await exchange(method, url, content, authorization(token))).body
+
+
+def authorization(token: str | None) -> dict[str, str]:
+    """Headers with an owner's token; none without one."""
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
+def _owner_token(cookies: Sequence[str]) -> str | None:
+    for cookie in cookies:
+        name, _, value = cookie.partition(";")[0].partition("=")
+        if name.removeprefix("__Host-") == OWNER_COOKIE:
+            return value
+    return None
+
+
+async def offer_sdp() -> str:
+    """Session description of an offer with a camera that never connects."""
+    connection = RTCPeerConnection()
+    connection.addTransceiver("video", direction="sendonly")
+    await connection.setLocalDescription(await connection.createOffer())
+    sdp: str = connection.localDescription.sdp
+    await connection.close()
+    return sdp
 
 
 def read_clip(path: Path) -> list[av.VideoFrame]:
@@ -118,11 +167,15 @@ class ClipTrack(MediaStreamTrack):
 class NativePeer:
     """One page: a camera and a view of one session."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, token: str | None = None, key: str | None = None) -> None:
         """
         :param server: address of the server, e.g. ``http://127.0.0.1:8000``.
+        :param token: the owner's, of a session that is to be joined; the server gives one otherwise.
+        :param key: the server's access key, if it has one.
         """
         self.server = server
+        self.token = token
+        self.key = key
         self.session: str | None = None
         self.renders = 0
         self.last_render: Render | None = None
@@ -148,18 +201,46 @@ class NativePeer:
         if session is not None:
             offer["session"] = session
         try:
-            answer: dict[str, Any] = json.loads(await request("POST", f"{self.server}/offer", offer))
-        except ServerError:
+            answered = await exchange("POST", f"{self.server}/offer", offer, self._headers())
+        except ServerError as error:
+            self.token = self.token or _owner_token(error.cookies)
             await connection.close()
             raise
+        self.token = self.token or _owner_token(answered.cookies)
+        answer: dict[str, Any] = json.loads(answered.body)
         await connection.setRemoteDescription(RTCSessionDescription(answer["sdp"], answer["type"]))
         self._connection, self.session = connection, answer["session"]
         return answer
 
     async def watch(self, *, acknowledge: bool = True) -> None:
         """Open the websocket and receive renders and events."""
-        address = f"{self.server.replace('http', 'ws', 1)}/session/{self.session}/view?protocol={PROTOCOL_VERSION}"
-        self.websocket = await connect(address, max_size=None, compression=None)
+        await self._open(f"session/{self.session}/view", self._headers(), acknowledge)
+
+    async def watch_link(self, link: str, *, acknowledge: bool = True) -> None:
+        """Watch by the token of a view link, without the owner's."""
+        await self._open(f"view/{link}/socket", {}, acknowledge)
+
+    async def request(self, method: str, path: str, content: object = None) -> bytes:
+        """The body of an HTTP answer to a request on this session.
+
+        :param path: behind ``/session/SESSION``, e.g. ``/keep``.
+        :raises ServerError: for a status other than 2xx.
+        """
+        return await request(method, f"{self.server}/session/{self.session}{path}", content, self.token)
+
+    async def delete(self) -> None:
+        """End the session and erase its data.
+
+        :raises ServerError: if the server refuses.
+        """
+        await self.request("DELETE", "")
+
+    def _headers(self) -> dict[str, str]:
+        return authorization(self.token) | ({} if self.key is None else {KEY_HEADER: self.key})
+
+    async def _open(self, path: str, headers: dict[str, str], acknowledge: bool) -> None:
+        address = f"{self.server.replace('http', 'ws', 1)}/{path}?protocol={PROTOCOL_VERSION}"
+        self.websocket = await connect(address, max_size=None, compression=None, additional_headers=headers)
         self._watcher = asyncio.create_task(self._watch(self.websocket, acknowledge))
 
     async def send(self, message: dict[str, Any]) -> None:

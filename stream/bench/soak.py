@@ -15,7 +15,7 @@ import psutil
 from fitme.bench.rows import BenchmarkRow
 from fitme.errors import InputError
 from stream.bench.live import MEBIBYTE, RATE, SIZE_PX
-from stream.bench.native_peer import ClipTrack, NativePeer, read_clip, request
+from stream.bench.native_peer import ClipTrack, NativePeer, read_clip
 from stream.bench.server_process import ServerProcess
 from stream.web.app import CLIENT_FOLDER, SAMPLE_NAMES
 
@@ -65,7 +65,7 @@ async def run_session(server: ServerProcess, frames: list[av.VideoFrame], second
     await peer.watch()
     await peer.until(lambda: peer.last_render is not None, FIRST_RENDER_TIMEOUT_S)
     await asyncio.sleep(seconds)
-    await request("DELETE", f"{server.address}/session/{peer.session}")
+    await peer.delete()
     await peer.close()
 
 

@@ -4,13 +4,15 @@ import msgspec
 from msgspec import Struct
 
 from fitme.stage import Stage
+from stream.protocol.protocol import Role
 
 LANDMARK_SCALE = 10_000
 """Landmarks travel as integers: this many steps over the width (x) and the height (y) of the camera frame."""
 
-PERSISTENT_EVENTS = ("scene", "peer", "kept", "stored", "progress", "coverage", "round", "tracking")
+PERSISTENT_EVENTS = ("scene", "peer", "kept", "stored", "viewers", "progress", "coverage", "round", "tracking")
 """Kinds of events whose last one is sent to a page that joins late, in this order."""
-
+VIEWER_EVENTS = frozenset({"hello", "scene", "peer", "progress", "ended"})
+"""Kinds of events that viewers get, too: nothing that is measured on the owner's camera frames."""
 
 PERSISTENT_ERRORS = ("session_unreadable",)
 """Codes of errors that last: sent to a page that joins late, after the persistent events."""
@@ -39,6 +41,8 @@ class HelloEvent(Event, frozen=True, tag="hello"):
     stages: tuple[str, ...]
     render_width: int
     render_height: int
+    role: Role = Role.OWNER
+    """Owners watch, steer, keep and delete; viewers watch, and their `session` is empty."""
 
 
 class TrackingEvent(Event, frozen=True, tag="tracking"):
@@ -142,6 +146,12 @@ class StoredEvent(Event, frozen=True, tag="stored"):
     """False before the first round, and while the store cannot be written: storing is then tried again."""
 
 
+class ViewersEvent(Event, frozen=True, tag="viewers"):
+    """How many pages watch by view links; to the owner's pages, after every change."""
+
+    count: int
+
+
 class EndedEvent(Event, frozen=True, tag="ended"):
     """End of the session; the websocket closes with `CLOSE_ENDED` next."""
 
@@ -154,7 +164,8 @@ class ErrorEvent(Event, frozen=True, tag="error"):
     """Error; the session goes on unless an `ended` event follows."""
 
     code: str
-    """``bad_message`` (this page's last message was malformed), ``engine_restarted`` (renders go on in a moment,
+    """``bad_message`` (this page's last message was malformed), ``forbidden`` (only the owner may send it),
+    ``engine_restarted`` (renders go on in a moment,
     from the last round), ``store_failed``, ``erase_failed``, ``fit_failed`` or ``session_unreadable`` (the stored
     session is damaged and is left as it is; the avatar stays an average head)."""
     message: str

@@ -1,26 +1,39 @@
-"""Protocol between page and server, version 2.
+"""Protocol between page and server, version 3.
 
-A page of another version is refused: ``POST /offer`` without ``"protocol": 2`` is answered 400 ``protocol``, a
-websocket without ``?protocol=2`` gets `hello` and is closed with code 4406. Both mean: reload the page. Version 1
-called renders pictures and had no event `stored`.
+A page of another version is refused: ``POST /offer`` without ``"protocol": 3`` is answered 400 ``protocol``, a
+websocket without ``?protocol=3`` gets `hello` and is closed with code 4406. Both mean: reload the page. Version 1
+called renders pictures and had no event `stored`; in version 2 a session's id was its secret.
 
 HTTP
 ----
-Every error is ``{"error": {"code": str, "message": str}}`` with the status given here. A session's id is its only
-secret: 192 random bits that are never listed anywhere. Whoever holds it may watch, steer, keep and delete the session.
+Every error is ``{"error": {"code": str, "message": str}}`` with the status given here.
+
+Whoever begins a session owns it: the answer to the first request sets the cookie ``fitme-owner`` (over TLS
+``__Host-fitme-owner``), a random token that no script can read; programs may send it back as ``Authorization: Bearer
+TOKEN`` instead. All requests on a session need its owner's token, else 403 ``forbidden``. A session's id is a public
+name without rights. `POST /session/{session}/links` makes links by which others may watch, and nothing else.
+
+Any request may be answered 403 ``bad_host`` or ``bad_origin`` (another site's page asked), 413 ``too_large``, or 408
+``timeout`` when its body is too slow.
 
 ``GET /config``
-    ``{"protocol": 2, "iceServers": [RTCIceServer...], "limits": {"sessions": int, "message_bytes": int,
-    "render_size": int, "grace_seconds": float}, "sample": str | null}``. `iceServers` goes into `RTCPeerConnection`
-    unchanged; `sample` is the address of a clip of a synthetic head, relative to the page.
-``POST /offer`` with ``{"protocol": 2, "sdp": str, "type": "offer", "session"?: str}``
+    ``{"protocol": 3, "iceServers": [RTCIceServer...], "limits": {"sessions": int, "message_bytes": int,
+    "render_size": int, "grace_seconds": float}, "sample": str | null, "key_needed": bool}``. `iceServers` goes into
+    `RTCPeerConnection` unchanged; `sample` is the address of a clip of a synthetic head, relative to the page;
+    `key_needed`: ``POST /access`` comes first.
+``POST /access`` with ``{"key": str}``
+    204 and a cookie that lets this browser begin sessions, where the server has an access key; programs may send the
+    header ``X-Fitme-Key`` instead. 403 ``bad_key``.
+``POST /offer`` with ``{"protocol": 3, "sdp": str, "type": "offer", "session"?: str}``
     200 ``{"sdp": str, "type": "answer", "session": str, "peer": int, "resumed": bool}``. Without `session` a new
     session begins. With it the peer joins that session: one that still runs, one whose peer went away less than
     `grace_seconds` ago, or one that was kept (`resumed` is true for all). A session has one camera at a time: a newer
     peer replaces the older one, and the pages receive ``{"type": "peer", "peer": OLD, "state": "replaced"}``. The
     answer holds all of the server's ICE candidates.
-    400 ``bad_offer`` or ``protocol``, 404 ``unknown_session``, 413 ``too_large``, 503 ``full`` or ``engine_gone``
-    with ``Retry-After``.
+    400 ``bad_offer`` or ``protocol``, 401 ``no_user`` (a proxy must sign the user in), 403 ``no_key`` or ``forbidden``,
+    404 ``unknown_session``, 429 ``too_many`` (sessions of this user or address), 503 ``full`` or ``engine_gone`` with
+    ``Retry-After``. With ``full`` comes ``"place": int`` in `error`: the number in the waiting line, from 1, held as
+    long as the same browser keeps asking every `Retry-After` seconds.
 ``PATCH /offer/{session}`` with ``{"peer": int, "candidate": str | null, "sdpMid"?: str | null,
 "sdpMLineIndex"?: int | null}``
     Trickle ICE: 204. `candidate` is `RTCIceCandidate.candidate`; null or "" ends them. A candidate of a replaced peer
@@ -35,18 +48,28 @@ secret: 192 random bits that are never listed anywhere. Whoever holds it may wat
     204: the session has ended and all of its data is gone, kept or not. 404 ``unknown_session``. 500 ``erase_failed``:
     the session has ended, but something of it could not be removed yet; erasing is tried again until all is gone, by
     later servers, too.
+``POST /session/{session}/links`` with ``{"seconds"?: float}``
+    200 ``{"id": str, "token": str, "path": str, "expires_s": float | null}``: a new view link; `path` is the address of
+    its page, relative to this one. It may watch until it is revoked, the session ends or `seconds` are over. 409
+    ``too_many_links``.
+``GET /session/{session}/links``
+    200 ``{"links": [{"id": str, "viewers": int, "expires_s": float | null}...]}``, without their tokens.
+``DELETE /session/{session}/links/{link}``
+    204: revoked; whoever watches by it is disconnected.
+``GET /view/{token}``
+    The page of a view link.
 ``GET /healthz``
     200 ``{"status": "ok", "sessions": int, "loop_lag_ms": float}``, or 503 with ``"status": "starting"``,
     ``"loop_blocked"`` or ``"engine_gone"``.
 ``GET /`` and everything else
     The page: the files of ``client/``.
 
-Websocket ``/session/{session}/view?protocol=2``
+Websocket ``/session/{session}/view?protocol=3``
 ------------------------------------------------
-Any number of pages may watch one session; each gets all events and, at its own pace, the newest renders. Controls are
-the session's, not the page's: the last change wins and every page receives it as a `scene` event. On joining, `hello`
-comes first, then the last event of each persistent kind (`stream.protocol.events.PERSISTENT_EVENTS`), then persistent
-errors (`PERSISTENT_ERRORS`), then events as they happen.
+For the owner. Any number of pages may watch one session; each gets all events and, at its own pace, the newest renders.
+Controls are the session's, not the page's: the last change wins and every page receives it as a `scene` event. On
+joining, `hello` comes first, then the last event of each persistent kind (`stream.protocol.events.PERSISTENT_EVENTS`),
+then persistent errors (`PERSISTENT_ERRORS`), then events as they happen.
 
 *Server to page, text*: the JSON of the ``...Event`` classes of `stream.protocol.events`, told apart by ``"type"``. A
 page ignores types and fields that it does not know.
@@ -58,20 +81,36 @@ always the newest. A page that shows its camera flipped, as mirrors do, flips th
 *Page to server, text*: the JSON of the classes of `stream.protocol.client_messages`, told apart by ``"type"``. Parsing
 is strict: an unknown type, an unknown or missing field, or a value out of range is answered by an `error` event and
 changes nothing; so is a binary message. A message larger than `limits.message_bytes` closes the websocket with code
-1009. Colours on the wire are sRGB-encoded, as colour pickers give them. Close codes: 1009 message too large, 4404
-unknown session, 4406 other version, 4410 session ended.
+1009. Colours on the wire are sRGB-encoded, as colour pickers give them. Close codes: 1009 message too large, 1013 full
+(or the place was needed: come back), 4403 not the owner, 4404 unknown session or link, 4406 other version, 4410 session
+ended, 4411 link revoked.
+
+Websocket ``/view/{token}/socket?protocol=3``
+---------------------------------------------
+For viewers. They get `hello` with an empty `session`, renders, and the events of
+`stream.protocol.events.VIEWER_EVENTS`, and send `ack` only: everything else is answered by the error ``forbidden``.
 """
 
 from enum import StrEnum
 
 from fitme.errors import FitmeError
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 CLOSE_TOO_LARGE = 1009
+CLOSE_FULL = 1013
+CLOSE_FORBIDDEN = 4403
 CLOSE_UNKNOWN_SESSION = 4404
 CLOSE_OTHER_VERSION = 4406
 CLOSE_ENDED = 4410
+CLOSE_REVOKED = 4411
+
+
+class Role(StrEnum):
+    """What a websocket may do."""
+
+    OWNER = "owner"
+    VIEWER = "viewer"
 
 
 class ProtocolError(FitmeError):

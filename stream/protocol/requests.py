@@ -1,6 +1,8 @@
 """Bodies of the HTTP requests, as strict structs; `stream.protocol.protocol` describes the requests."""
 
-from msgspec import UNSET, Struct, UnsetType
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from stream.protocol.protocol import PROTOCOL_VERSION, ProtocolError
 
@@ -33,6 +35,19 @@ class KeepBody(_Body, frozen=True):
     """``POST /session/{session}/keep``: whether the session's data stays when it ends."""
 
     keep: bool
+
+
+class AccessBody(_Body, frozen=True):
+    """``POST /access``: the server's access key."""
+
+    key: str
+
+
+class LinkBody(_Body, frozen=True):
+    """``POST /session/{session}/links``: a new view link."""
+
+    seconds: Annotated[float, Meta(gt=0.0, le=366 * 86_400.0)] | UnsetType = UNSET
+    """How long it may be used; as long as the session lives without it."""
 
 
 def check_version(version: int | str | None) -> None:

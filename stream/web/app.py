@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ import msgspec
 from msgspec import UNSET
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -22,21 +24,29 @@ from stream.engine.interface import Engine, EngineError, NotReadyError
 from stream.protocol.client_messages import decode, parse_client_message
 from stream.protocol.events import ErrorEvent
 from stream.protocol.protocol import (
-    CLOSE_ENDED,
+    CLOSE_FORBIDDEN,
+    CLOSE_FULL,
     CLOSE_OTHER_VERSION,
     CLOSE_UNKNOWN_SESSION,
     PROTOCOL_VERSION,
     ProtocolError,
+    Role,
 )
 from stream.protocol.render import Render
-from stream.protocol.requests import CandidateBody, KeepBody, OfferBody, check_version
+from stream.protocol.requests import AccessBody, CandidateBody, KeepBody, LinkBody, OfferBody, check_version
 from stream.settings import ServeSettings
+from stream.web.access import AccessControl, AccessError, UserError, owner_token, set_owner_cookie
+from stream.web.cameras import connect_camera
+from stream.web.guard import Guard
 from stream.web.loop_monitor import LoopMonitor
 from stream.web.relay import Outbox
+from stream.web.rights import Caller, ForbiddenError, LinkLimitError, ViewLink
 from stream.web.rtc import OfferError
 from stream.web.session import Session
 from stream.web.session_folders import EraseError, SessionFolders
-from stream.web.sessions import FullError, SessionTable, UnknownSessionError
+from stream.web.sessions import FullError, SessionTable, TooManyError, UnknownSessionError
+from stream.web.tokens import digest, new_token
+from stream.web.viewing import Viewing
 
 logger = logging.getLogger(__name__)
 
@@ -45,26 +55,36 @@ T = TypeVar("T")
 _PAGE_IN_WHEEL = Path(__file__).resolve().parents[1] / "page"
 CLIENT_FOLDER = _PAGE_IN_WHEEL if _PAGE_IN_WHEEL.is_dir() else Path(__file__).resolve().parents[2] / "client"
 """Folder of the page's files."""
+VIEWER_PAGE = "viewer.html"
 SAMPLE_NAMES = ("assets/sample.webm", "assets/sample.mp4")
 """Possible files of the page's sample clip, relative to the client's folder."""
-CLOSE_FULL = 1013
-"""Websocket: try again later."""
 
 _STATUS: dict[type[FitmeError], tuple[int, str]] = {
     OfferError: (400, "bad_offer"),
+    UserError: (401, "no_user"),
+    AccessError: (403, "no_key"),
+    ForbiddenError: (403, "forbidden"),
     UnknownSessionError: (404, "unknown_session"),
     NotReadyError: (409, "not_ready"),
+    LinkLimitError: (409, "too_many_links"),
+    TooManyError: (429, "too_many"),
     FullError: (503, "full"),
     EngineError: (503, "engine_gone"),
     EraseError: (500, "erase_failed"),
     StoreError: (500, "store_failed"),
 }
+_PROTOCOL_STATUS = {"bad_key": 403, "timeout": 408, "too_large": 413}
+"""HTTP statuses of protocol errors other than 400."""
 _offer_bodies = msgspec.json.Decoder(OfferBody)
 _candidate_bodies = msgspec.json.Decoder(CandidateBody)
 _keep_bodies = msgspec.json.Decoder(KeepBody)
+_access_bodies = msgspec.json.Decoder(AccessBody)
+_link_bodies = msgspec.json.Decoder(LinkBody)
 
 NOT_READY_RETRY_S = 2
 """`Retry-After` of an avatar that is not ready."""
+WRONG_KEY_PAUSE_S = 1.0
+"""Time that a wrong access key costs whoever guesses."""
 
 
 class Service:
@@ -74,6 +94,8 @@ class Service:
         self.settings = settings
         self.engine = engine
         self.sessions = SessionTable(settings, engine, folders)
+        self.viewing = Viewing(settings, self.sessions)
+        self.access = AccessControl(settings.access)
         self.monitor = LoopMonitor()
         self.started = False
         """The engine is warm: sessions can begin."""
@@ -107,7 +129,7 @@ class Service:
         self.started = True
         self.on_ready()
 
-    async def config(self, _request: Request) -> Response:
+    async def config(self, request: Request) -> Response:
         """``GET /config``"""
         servers = [
             {name: value for name, value in vars(server).items() if value is not None}
@@ -120,9 +142,19 @@ class Service:
             "grace_seconds": self.settings.session.grace_s,
         }
         sample = next((name for name in SAMPLE_NAMES if (CLIENT_FOLDER / name).is_file()), None)
-        return JSONResponse(
-            {"protocol": PROTOCOL_VERSION, "iceServers": servers, "limits": limits, "sample": sample},
-        )
+        content = {"protocol": PROTOCOL_VERSION, "iceServers": servers, "limits": limits, "sample": sample}
+        return JSONResponse({**content, "key_needed": not self.access.admits(request)})
+
+    async def enter(self, request: Request) -> Response:
+        """``POST /access``"""
+        body = await self._body(request, _access_bodies)
+        response = Response(status_code=204)
+        try:
+            self.access.enter(request, body.key, response)
+        except AccessError as error:
+            await asyncio.sleep(WRONG_KEY_PAUSE_S)
+            raise ProtocolError("bad_key", str(error)) from error
+        return response
 
     async def health(self, _request: Request) -> Response:
         """``GET /healthz``"""
@@ -143,15 +175,20 @@ class Service:
         check_version(offer.protocol)
         if offer.type != "offer":
             raise ProtocolError("bad_offer", f"type must be 'offer', not {offer.type[:40]!r}")
+        self.access.require(request)
         self._check_engine()
+        caller, token = self.access.caller(request), owner_token(request)
+        if not token:
+            token = request.state.new_owner = new_token()
+            caller = replace(caller, owner=digest(token))
         wanted = None if offer.session is UNSET else offer.session
-        session, sdp, peer = await self.sessions.connect(wanted, offer.sdp)
+        session, sdp, peer = await connect_camera(self.settings, self.engine, self.sessions, wanted, offer.sdp, caller)
         answer = {"sdp": sdp, "type": "answer", "session": session.id, "peer": peer, "resumed": wanted is not None}
-        return JSONResponse(answer)
+        return _with_owner(request, JSONResponse(answer))
 
     async def trickle(self, request: Request) -> Response:
         """``PATCH /offer/{session}``"""
-        session = self.sessions.get(request.path_params["session"])
+        session = self._session(request)
         candidate = await self._body(request, _candidate_bodies)
         if session.peer is not None and candidate.peer == session.connected_number:
             try:
@@ -162,7 +199,7 @@ class Service:
 
     async def avatar(self, request: Request) -> Response:
         """``GET /session/{session}/avatar.glb``"""
-        session = self.sessions.get(request.path_params["session"])
+        session = self._session(request)
         self._check_engine()
         path = await self.engine.export(session.id)
         return FileResponse(
@@ -174,49 +211,103 @@ class Service:
 
     async def keep(self, request: Request) -> Response:
         """``POST /session/{session}/keep``"""
-        session = self.sessions.get(request.path_params["session"])
+        session = self._session(request)
         wanted = await self._body(request, _keep_bodies)
         await self.sessions.keep(session, wanted.keep)
-        return JSONResponse({"kept": wanted.keep, "stored": session.stored})
+        response = JSONResponse({"kept": wanted.keep, "stored": session.stored})
+        set_owner_cookie(request, response, owner_token(request), kept=wanted.keep)
+        return response
 
     async def delete(self, request: Request) -> Response:
         """``DELETE /session/{session}``"""
-        await self.sessions.delete(request.path_params["session"])
+        await self.sessions.delete(request.path_params["session"], self.access.caller(request))
         return Response(status_code=204)
+
+    async def add_link(self, request: Request) -> Response:
+        """``POST /session/{session}/links``"""
+        session = self._session(request)
+        body = await self._body(request, _link_bodies)
+        link, token = await self.viewing.add_link(session, None if body.seconds is UNSET else body.seconds)
+        return JSONResponse({"id": link.id, "token": token, "path": f"view/{token}", "expires_s": link.expires_s})
+
+    async def links(self, request: Request) -> Response:
+        """``GET /session/{session}/links``"""
+        session = self._session(request)
+        links = [
+            {"id": link.id, "viewers": session.relay.viewers_of(link.id), "expires_s": link.expires_s}
+            for link in session.rights.links
+        ]
+        return JSONResponse({"links": links})
+
+    async def revoke_link(self, request: Request) -> Response:
+        """``DELETE /session/{session}/links/{link}``"""
+        await self.viewing.revoke_link(self._session(request), request.path_params["link"])
+        return Response(status_code=204)
+
+    async def viewer_page(self, _request: Request) -> Response:
+        """``GET /view/{token}``: the page, whatever the token; its websocket finds out whether it leads anywhere."""
+        return FileResponse(CLIENT_FOLDER / VIEWER_PAGE, headers={"Cache-Control": "no-store"})
 
     async def view(self, websocket: WebSocket) -> None:
         """Websocket ``/session/{session}/view``"""
+        caller = self.access.caller(websocket)
+
+        async def find() -> tuple[Session, ViewLink | None]:
+            self.access.require(websocket)
+            return await self.sessions.activate(websocket.path_params["session"], caller), None
+
+        await self._watch(websocket, caller, Role.OWNER, find)
+
+    async def view_by_link(self, websocket: WebSocket) -> None:
+        """Websocket ``/view/{token}/socket``"""
+
+        async def find() -> tuple[Session, ViewLink | None]:
+            return self.sessions.watched(websocket.path_params["token"])
+
+        await self._watch(websocket, self.access.caller(websocket), Role.VIEWER, find)
+
+    async def _watch(
+        self,
+        websocket: WebSocket,
+        caller: Caller,
+        role: Role,
+        find: Callable[[], Awaitable[tuple[Session, ViewLink | None]]],
+    ) -> None:
+        """Serve one page's websocket until either side ends it."""
         await websocket.accept()
         try:
             check_version(websocket.query_params.get("protocol"))
         except ProtocolError as error:
             # Pages of version 1 understand a `hello` of another version: they stop and ask to be reloaded.
-            await websocket.send_text(self.sessions.hello(websocket.path_params["session"], resumed=False).to_json())
+            await websocket.send_text(self.viewing.hello(None, role).to_json())
             await websocket.close(CLOSE_OTHER_VERSION, str(error))
             return
         if not self.started:
             await websocket.close(CLOSE_FULL, "the engine is starting")
             return
         try:
-            session = await self.sessions.activate(websocket.path_params["session"])
-            outbox = self.sessions.join(session)
+            session, link = await find()
+            outbox = self.viewing.join(session, link)
         except UnknownSessionError as error:
             await websocket.close(CLOSE_UNKNOWN_SESSION, str(error))
             return
-        except FullError as error:
+        except (ForbiddenError, AccessError, UserError) as error:
+            await websocket.close(CLOSE_FORBIDDEN, str(error))
+            return
+        except (FullError, TooManyError) as error:
             await websocket.close(CLOSE_FULL, str(error))
             return
         sender = asyncio.create_task(_send(websocket, outbox))
-        receiver = asyncio.create_task(self._receive(websocket, session, outbox))
+        receiver = asyncio.create_task(self._receive(websocket, session, outbox, caller))
         try:
             await asyncio.wait((sender, receiver), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.sessions.leave(session, outbox)
+            self.viewing.leave(session, outbox)
             for task in (sender, receiver):
                 task.cancel()
             await asyncio.gather(sender, receiver, return_exceptions=True)
 
-    async def _receive(self, websocket: WebSocket, session: Session, outbox: Outbox) -> None:
+    async def _receive(self, websocket: WebSocket, session: Session, outbox: Outbox, caller: Caller) -> None:
         while True:
             message = await websocket.receive()
             if message["type"] == "websocket.disconnect":
@@ -225,12 +316,16 @@ class Service:
                 text = message.get("text")
                 if text is None:
                     raise ProtocolError("bad_message", "pages send text messages only")
-                await self.sessions.handle(session, outbox, parse_client_message(text))
+                await self.viewing.handle(session, outbox, parse_client_message(text), caller)
             except ProtocolError as error:
                 outbox.put(ErrorEvent(error.code, str(error)))
             except FitmeError as error:
                 logger.warning("a page's message failed: %s", error)
                 outbox.put(ErrorEvent(_status_and_code(error)[1], str(error)))
+
+    def _session(self, request: Request) -> Session:
+        """The active session that a request names, if it comes from its owner."""
+        return self.sessions.get(request.path_params["session"], self.access.caller(request))
 
     def _check_engine(self) -> None:
         if not self.started or not self.engine.healthy:
@@ -242,10 +337,14 @@ class Service:
         :raises ProtocolError: with code ``too_large`` or ``bad_request``.
         """
         body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > self.settings.max_message_bytes:
-                raise ProtocolError("too_large", f"a body has at most {self.settings.max_message_bytes} bytes")
+        try:
+            async with asyncio.timeout(self.settings.connections.body_timeout_s):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > self.settings.max_message_bytes:
+                        raise ProtocolError("too_large", f"a body has at most {self.settings.max_message_bytes} bytes")
+        except TimeoutError as error:
+            raise ProtocolError("timeout", "the body of the request did not come in time") from error
         return decode(decoder, bytes(body), "bad_request")
 
 
@@ -256,9 +355,17 @@ async def _send(websocket: WebSocket, outbox: Outbox) -> None:
                 await websocket.send_bytes(item.pack())
             else:
                 await websocket.send_text(item.to_json())
-        await websocket.close(CLOSE_ENDED)
+        await websocket.close(outbox.close_code)
     except (WebSocketDisconnect, RuntimeError):
         logger.debug("a page closed while a message was being sent to it")
+
+
+def _with_owner(request: Request, response: Response) -> Response:
+    """Set the cookie of an owner's token that was made for this request."""
+    token: str | None = getattr(request.state, "new_owner", None)
+    if token is not None:
+        set_owner_cookie(request, response, token, kept=False)
+    return response
 
 
 async def _refuse(websocket: WebSocket) -> None:
@@ -269,16 +376,19 @@ async def _refuse(websocket: WebSocket) -> None:
 def _status_and_code(error: Exception) -> tuple[int, str]:
     """HTTP status and the protocol's code of an error."""
     if isinstance(error, ProtocolError):
-        return 413 if error.code == "too_large" else 400, error.code
+        return _PROTOCOL_STATUS.get(error.code, 400), error.code
     return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), (500, "internal"))
 
 
-def _error_response(settings: ServeSettings) -> Callable[[Request, Exception], Awaitable[Response]]:
-    async def respond(_request: Request, error: Exception) -> Response:
+def _error_response(retry_after_s: int) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def respond(request: Request, error: Exception) -> Response:
         status, code = _status_and_code(error)
-        retry_s = {409: NOT_READY_RETRY_S, 503: settings.session.retry_after_s}.get(status)
+        retry_s = {409: NOT_READY_RETRY_S, 429: retry_after_s, 503: retry_after_s}.get(status)
         headers = None if retry_s is None else {"Retry-After": str(retry_s)}
-        return JSONResponse({"error": {"code": code, "message": str(error)}}, status, headers)
+        content: dict[str, object] = {"code": code, "message": str(error)}
+        if isinstance(error, FullError) and error.place:
+            content["place"] = error.place
+        return _with_owner(request, JSONResponse({"error": content}, status, headers))
 
     return respond
 
@@ -294,13 +404,23 @@ def create_app(settings: ServeSettings, engine: Engine, folders: SessionFolders)
         Route("/offer/{session}", service.trickle, methods=["PATCH"]),
         Route(f"{session}/avatar.glb", service.avatar),
         Route(f"{session}/keep", service.keep, methods=["POST"]),
+        Route(f"{session}/links", service.add_link, methods=["POST"]),
+        Route(f"{session}/links", service.links),
+        Route(f"{session}/links/{{link}}", service.revoke_link, methods=["DELETE"]),
         Route(session, service.delete, methods=["DELETE"]),
+        Route("/access", service.enter, methods=["POST"]),
+        Route("/view/{token}", service.viewer_page),
+        WebSocketRoute("/view/{token}/socket", service.view_by_link),
         WebSocketRoute(f"{session}/view", service.view),
         WebSocketRoute("/{path:path}", _refuse),
         Mount("/", StaticFiles(directory=CLIENT_FOLDER, html=True)),
     ]
+    guard = Middleware(Guard, settings=settings.access, host=settings.host)
     app = Starlette(
-        routes=routes, lifespan=service.lifespan, exception_handlers={FitmeError: _error_response(settings)}
+        routes=routes,
+        middleware=[guard],
+        lifespan=service.lifespan,
+        exception_handlers={FitmeError: _error_response(settings.session.retry_after_s)},
     )
     app.state.service = service
     return app

@@ -9,7 +9,8 @@ import asyncio
 import time
 from dataclasses import replace
 
-from stream.protocol.events import PERSISTENT_ERRORS, PERSISTENT_EVENTS, ErrorEvent, Event
+from stream.protocol.events import PERSISTENT_ERRORS, PERSISTENT_EVENTS, VIEWER_EVENTS, ErrorEvent, Event
+from stream.protocol.protocol import CLOSE_ENDED, CLOSE_REVOKED
 from stream.protocol.render import Render
 
 PASSING_EVENTS_LIMIT = 16
@@ -23,7 +24,13 @@ PATIENCE_S = 0.5
 class Outbox:
     """Queue of what is to be sent to one page."""
 
-    def __init__(self) -> None:
+    def __init__(self, link: str | None = None) -> None:
+        """
+        :param link: id of the view link by which a viewer watches; None for a page of the owner.
+        """
+        self.link = link
+        self.close_code = CLOSE_ENDED
+        """Code with which the websocket is closed at the end."""
         self._events: dict[str | int, Event] = {}
         self._passing = 0
         self._render: Render | None = None
@@ -49,6 +56,11 @@ class Outbox:
             self._events.pop(self._passing - 1 - PASSING_EVENTS_LIMIT, None)
         self._filled.set()
 
+    def publish(self, event: Event) -> None:
+        """Queue an event of the session; viewers get only those of `VIEWER_EVENTS`."""
+        if self.link is None or event.type in VIEWER_EVENTS:
+            self.put(event)
+
     def show(self, render: Render) -> None:
         """Queue a render, in place of a queued one."""
         self._render = render
@@ -60,8 +72,9 @@ class Outbox:
             self._in_flight = None
             self._filled.set()
 
-    def close(self) -> None:
+    def close(self, code: int = CLOSE_ENDED) -> None:
         """End the queue: `take` returns None after the queued events."""
+        self.close_code = code
         self._closed = True
         self._filled.set()
 
@@ -89,23 +102,35 @@ class Relay:
         self._errors: dict[str, ErrorEvent] = {}
         """Persistent errors, by their codes."""
 
-    def __len__(self) -> int:
-        return len(self._outboxes)
+    @property
+    def owners(self) -> int:
+        """Number of the owner's pages."""
+        return sum(outbox.link is None for outbox in self._outboxes)
+
+    @property
+    def viewers(self) -> int:
+        """Number of pages that watch by view links."""
+        return sum(outbox.link is not None for outbox in self._outboxes)
+
+    def viewers_of(self, link: str) -> int:
+        """Number of pages that watch by one view link."""
+        return sum(outbox.link == link for outbox in self._outboxes)
 
     @property
     def accepts_renders(self) -> bool:
         """Whether some page acknowledges renders as fast as they are sent."""
         return any(outbox.accepts_renders for outbox in self._outboxes)
 
-    def join(self, hello: Event) -> Outbox:
-        """Add a page; its outbox begins with `hello`, then the last event of each persistent kind and error."""
-        outbox = Outbox()
+    def join(self, hello: Event, link: str | None = None) -> Outbox:
+        """Add a page; its outbox begins with `hello`, then the last event of each persistent kind and error.
+
+        :param link: id of a viewer's link; None for a page of the owner.
+        """
+        outbox = Outbox(link)
         outbox.put(hello)
-        for kind in PERSISTENT_EVENTS:
-            if kind in self._last:
-                outbox.put(self._last[kind])
-        for error in self._errors.values():
-            outbox.put(error)
+        lasting = [self._last[kind] for kind in PERSISTENT_EVENTS if kind in self._last]
+        for event in (*lasting, *self._errors.values()):
+            outbox.publish(event)
         self._outboxes.add(outbox)
         return outbox
 
@@ -121,14 +146,20 @@ class Relay:
         if isinstance(event, ErrorEvent) and event.code in PERSISTENT_ERRORS:
             self._errors[event.code] = event
         for outbox in self._outboxes:
-            outbox.put(event)
+            outbox.publish(event)
 
     def show(self, render: Render) -> None:
         """Queue a render for every page."""
         for outbox in self._outboxes:
             outbox.show(render)
 
-    def close(self) -> None:
+    def close(self, code: int = CLOSE_ENDED) -> None:
         """End every page's queue."""
         for outbox in self._outboxes:
-            outbox.close()
+            outbox.close(code)
+
+    def close_link(self, link: str) -> None:
+        """End the queues of all viewers of a link that has been revoked."""
+        for outbox in self._outboxes:
+            if outbox.link == link:
+                outbox.close(CLOSE_REVOKED)

@@ -111,6 +111,11 @@ class CameraPeer:
         self._connection.on("track", self._offered.append)
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether the connection has ended."""
+        return self._closed
+
     async def accept(self, sdp: str) -> str:
         """Take an offer with one video track and begin to read it; returns the answer.
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stream.engine.interface import Engine
-from stream.protocol.events import EndedEvent, Event, StoredEvent
+from stream.protocol.events import EndedEvent, Event, StoredEvent, ViewersEvent
+from stream.protocol.protocol import CLOSE_FULL
 from stream.protocol.render import Render
 from stream.protocol.scene import Scene
 from stream.web.relay import Relay
+from stream.web.rights import SessionRights
 from stream.web.rtc import CameraPeer
 
 
@@ -21,6 +23,9 @@ class Session:
     engine: Engine
     resumed: bool
     """The session has data from before it became active."""
+    rights: SessionRights
+    address: str
+    """IP address of its owner."""
     relay: Relay = field(default_factory=Relay)
     scene: Scene = field(default_factory=Scene)
     peer: CameraPeer | None = None
@@ -28,9 +33,9 @@ class Session:
     """Number of the offer that `peer` answers."""
     peer_number: int = 0
     """Number of the newest offer."""
-    connecting: int = 0
-    """Offers that are being answered."""
     idle_since_s: float = field(default_factory=time.monotonic)
+    cameraless_since_s: float = field(default_factory=time.monotonic)
+    """When it last had a camera."""
     stored: bool = False
     """The newest round is on disk."""
     _dismissed: bool = False
@@ -38,8 +43,14 @@ class Session:
 
     @property
     def idle(self) -> bool:
-        """Whether the session has neither a camera nor a page."""
-        return self.peer is None and not self.connecting and len(self.relay) == 0
+        """Whether the session has neither a camera nor a page of its owner."""
+        return self.peer is None and self.relay.owners == 0
+
+    def parkable(self, cameraless_s: float) -> bool:
+        """Whether somebody else may have the session's slot: it is idle, or has had no camera for that long."""
+        if self.peer is not None:
+            return False
+        return self.relay.owners == 0 or time.monotonic() - self.cameraless_since_s > cameraless_s
 
     def on_event(self, event: Event) -> None:
         """Send an event of the engine to every page."""
@@ -65,6 +76,25 @@ class Session:
             self._dismissed = True
             self.relay.publish(EndedEvent(reason))
             self.relay.close()
+
+    def send_away(self) -> None:
+        """End every page's websocket; pages may come back once there is a place for the session again."""
+        if not self._dismissed:
+            self._dismissed = True
+            self.relay.close(CLOSE_FULL)
+
+    def count_viewers(self) -> None:
+        """Send the owner's pages the number of viewers, if it has changed."""
+        self.relay.publish(ViewersEvent(self.relay.viewers))
+
+    def end_links(self, now_s: float) -> None:
+        """Disconnect viewers whose links are over.
+
+        :param now_s: seconds since 1970.
+        """
+        for link in self.rights.links:
+            if not link.valid(now_s):
+                self.relay.close_link(link.id)
 
     def set_scene(self, scene: Scene) -> None:
         """Change the controls, on every page."""

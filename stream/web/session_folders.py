@@ -5,6 +5,7 @@ Below the store's folder::
     lock            held (flock) by the one server that owns the store
     erasing/ID      empty file: session ID is to be erased; there until nothing of the session is left
     ID/             folder of a session; `fitme.session.store` has its layout
+        rights.json who owns it and which links may watch it; `stream.web.rights`
         expires     seconds since 1970 until which the session may live unless it is kept; renewed while it is used
 
 A folder that no server knows, whose time is over and that is not kept is erased: at the start of a server, and hourly.
@@ -21,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from fitme.errors import StoreError
 from fitme.session.folder import delete_session, is_kept
+from stream.web.rights import SessionRights, read_rights, write_rights
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ class SessionFolders:
 
     @staticmethod
     def new_id() -> str:
-        """Secret id of a new session."""
+        """Id of a new session: its public name, which nobody can guess all the same."""
         return secrets.token_hex(ID_BYTES)
 
     @staticmethod
@@ -98,6 +100,18 @@ class SessionFolders:
         except OSError as error:
             logger.warning("the lifetime of a session cannot be written: %s", error)
 
+    def rights(self, session_id: str) -> SessionRights | None:
+        """Rights to a session on disk; None if there are none."""
+        return read_rights(self.path(session_id))
+
+    def write_rights(self, session_id: str, rights: SessionRights) -> None:
+        """Keep the rights to a session on disk, unless they are there.
+
+        :raises StoreError: if they cannot be written.
+        """
+        if self.rights(session_id) != rights:
+            write_rights(self.path(session_id), rights)
+
     def erase(self, session_id: str) -> None:
         """Remove all of a session. What cannot be removed is remembered on disk and in `to_erase`.
 
@@ -128,6 +142,8 @@ class SessionFolders:
         folder = self.path(session_id)
         if is_kept(folder):
             return True
+        if self.rights(session_id) is None:
+            return False  # nobody could come back to it
         try:
             return float((folder / _EXPIRES).read_text()) > time.time()
         except (OSError, ValueError):

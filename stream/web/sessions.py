@@ -1,8 +1,9 @@
 """Sessions of a server: begun, resumed, parked, expired, kept, erased.
 
-A session holds a slot while it is *active*. One that has neither a camera nor a page is *idle*; when somebody else
-needs its slot it is *parked* - closed, its data still on disk - and becomes active again when its page comes back. An
-idle or parked session ends after the grace time, and all of its data is erased unless the person asked to keep it.
+A session holds a slot while it is *active*. One that has neither a camera nor a page of its owner is *idle*; when
+somebody else needs its slot it is *parked* - closed, its data still on disk - and becomes active again when its owner's
+page comes back. So is one whose owner has watched without a camera for long. An idle or parked session ends after the
+grace time, and all of its data is erased unless the person asked to keep it. Whoever finds no slot waits in a line.
 """
 
 import asyncio
@@ -12,18 +13,15 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from fitme.errors import FitmeError
+from fitme.errors import FitmeError, StoreError
 from fitme.session.folder import is_kept, is_session, mark_kept
-from fitme.stage import Stage
 from stream.engine.interface import Engine
-from stream.protocol.client_messages import Ack, ClientMessage, Delete, Keep
-from stream.protocol.events import HelloEvent, KeptEvent, PeerEvent, StoredEvent
-from stream.protocol.protocol import PROTOCOL_VERSION
+from stream.protocol.events import KeptEvent, StoredEvent, ViewersEvent
 from stream.settings import ServeSettings
-from stream.web.relay import Outbox
-from stream.web.rtc import CameraPeer
+from stream.web.rights import Caller, SessionRights, ViewLink
 from stream.web.session import Session
 from stream.web.session_folders import EraseError, SessionFolders
+from stream.web.waiting_line import WaitingLine
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +30,8 @@ RENEW_PERIOD_S = 30.0
 """How often the lifetimes of active sessions are written."""
 ERASE_RETRY_S = 5.0
 SWEEP_PERIOD_S = 3600.0
+LINE_PATIENCE = 2.5
+"""Who waits for a place and has not asked again for this many times `retry_after_s` has left the line."""
 
 
 class UnknownSessionError(FitmeError):
@@ -40,6 +40,17 @@ class UnknownSessionError(FitmeError):
 
 class FullError(FitmeError):
     """All slots are taken."""
+
+    def __init__(self, message: str, place: int = 0) -> None:
+        """
+        :param place: number in the waiting line, from 1; 0 if there is none to wait in.
+        """
+        super().__init__(message)
+        self.place = place
+
+
+class TooManyError(FitmeError):
+    """One user, or one address, has as many sessions as it may have."""
 
 
 class SessionTable:
@@ -53,6 +64,7 @@ class SessionTable:
         self._parked: dict[str, float] = {}
         """When each became idle."""
         self._ending: dict[str, asyncio.Future[None]] = {}
+        self._line = WaitingLine(LINE_PATIENCE * settings.session.retry_after_s, settings.session.waiting_limit)
         self._activation = asyncio.Lock()
         """One newcomer at a time frees a slot and takes it."""
         self._stopped = False
@@ -86,52 +98,75 @@ class SessionTable:
             await asyncio.gather(self._janitor, return_exceptions=True)
         for session in self._active.values():
             session.dismiss("shutdown")
-        await asyncio.gather(*(self._end_quietly(session, "shutdown") for session in list(self._active.values())))
+        await asyncio.gather(*(self.end_quietly(session, "shutdown") for session in list(self._active.values())))
         for session_id in list(self._parked):
             await self._end_parked(session_id)
 
-    def get(self, session_id: str) -> Session:
-        """Active session of an id.
+    def get(self, session_id: str, caller: Caller) -> Session:
+        """Active session of an id, for its owner.
 
         :raises UnknownSessionError: if there is none of this id.
+        :raises ForbiddenError: if the caller does not own it.
         """
         session = self._active.get(session_id)
         if session is None:
             raise UnknownSessionError("there is no such session, or it has ended: begin a new one")
+        session.rights.require_owner(caller)
         return session
 
-    async def activate(self, session_id: str | None) -> Session:
+    def watched(self, token: str) -> tuple[Session, ViewLink]:
+        """Active session of a view link's token, and the link.
+
+        :raises UnknownSessionError: if no active session has such a link, or it has ended.
+        """
+        now_s = time.time()
+        for session in self._active.values():
+            if (link := session.rights.link_of(token, now_s)) is not None:
+                return session, link
+        raise UnknownSessionError("this link does not lead to a session now")
+
+    def is_active(self, session: Session) -> bool:
+        """Whether a session still holds its slot."""
+        return self._active.get(session.id) is session
+
+    async def activate(self, session_id: str | None, caller: Caller) -> Session:
         """Activate the session of an id, from disk if need be, or a new one without an id.
 
         :raises UnknownSessionError: if there is none of this id.
+        :raises ForbiddenError: if the caller does not own it.
+        :raises TooManyError: if the caller has as many sessions as one may have.
         :raises FullError: if there is no slot for it.
         """
         if session_id in self._active:
-            return self._active[session_id]
+            return self.get(session_id, caller)
         async with self._activation:
-            if session_id is not None:
+            if session_id is None:
+                rights = SessionRights(caller.owner, caller.user)
+            else:
                 await self._until_ended(session_id)
                 if session_id in self._active:
-                    return self._active[session_id]
-                self._require_stored(session_id)
-            await self._free_slot()
+                    return self.get(session_id, caller)
+                rights = await self._stored_rights(session_id, caller)
+            self._check_limits(caller)
+            await self._free_slot(caller, session_id)
             if session_id is not None:
                 self._require_stored(session_id)  # it may have expired meanwhile
-            return self._open(session_id)
+            return self._open(session_id, rights, caller)
 
-    def _open(self, session_id: str | None) -> Session:
+    def _open(self, session_id: str | None, rights: SessionRights, caller: Caller) -> Session:
         """Make a session active, in a slot that is free."""
         resumed = session_id is not None
         session_id = session_id or self._folders.new_id()
         folder = self._folders.path(session_id)
-        session = Session(session_id, folder, self._engine, resumed, stored=resumed)
+        session = Session(session_id, folder, self._engine, resumed, rights, caller.address, stored=resumed)
         self._active[session_id] = session
         self._parked.pop(session_id, None)
-        self._folders.renew(session_id, self._active_lifetime_s)
+        self._renew(session)
         self._engine.open(session_id, folder, session.scene, session)
         session.relay.publish(session.scene.event())
         session.relay.publish(KeptEvent(is_kept(folder)))
         session.relay.publish(StoredEvent(session.stored))
+        session.relay.publish(ViewersEvent(0))
         return session
 
     def _require_stored(self, session_id: str) -> None:
@@ -140,101 +175,60 @@ class SessionTable:
         if not waits or not is_session(folder) or self._folders.erases(session_id):
             raise UnknownSessionError("there is no such session, or it has ended: begin a new one")
 
-    async def connect(self, session_id: str | None, sdp: str) -> tuple[Session, str, int]:
-        """Answer a camera's offer; returns the session, the answer's SDP and the number of the peer.
+    async def _stored_rights(self, session_id: str, caller: Caller) -> SessionRights:
+        """Rights to a session on disk, for its owner. One that was kept before there were rights, when its id was its
+        secret, belongs to whoever knows the id."""
+        self._require_stored(session_id)
+        rights = await asyncio.to_thread(self._folders.rights, session_id)
+        if rights is None:
+            rights = SessionRights(caller.owner, caller.user)
+        rights.require_owner(caller)
+        return rights
 
-        :raises UnknownSessionError: if there is none of this id.
-        :raises FullError: if there is no slot for it.
-        :raises OfferError: if the offer cannot be used; a session that was begun for it is erased.
-        """
-        session = await self.activate(session_id)
-        number = session.peer_number = session.peer_number + 1
-        peer = CameraPeer(
-            self._settings.ice_servers,
-            self._settings.camera.max_pixels,
-            self._engine.frame_sink(session.id),
-            lambda state: self._peer_changed(session, number, peer, state),
-            connect_timeout_s=self._settings.session.connect_timeout_s,
-            silence_timeout_s=self._settings.session.silence_timeout_s,
-        )
-        session.connecting += 1
-        answer = None
-        try:
-            answer = await peer.accept(sdp)
-        finally:
-            session.connecting -= 1
-            session.idle_since_s = time.monotonic()
-            if answer is None:
-                await peer.close()
-                if session_id is None:
-                    await self._end_quietly(session, "expired")
-        if session.id not in self._active or number < session.peer_number:
-            await peer.close()
-            raise UnknownSessionError("the session ended, or a newer camera took over, while the offer was answered")
-        previous, session.peer = session.peer, peer
-        if previous is not None:
-            session.relay.publish(PeerEvent(session.connected_number, "replaced"))
-        session.connected_number = number
-        session.relay.publish(PeerEvent(number, "connecting"))
-        if previous is not None:
-            await previous.close()
-        return session, answer, number
-
-    def join(self, session: Session) -> Outbox:
-        """Add a page to the watchers of a session; returns its outbox.
-
-        :raises FullError: if too many pages watch it.
-        """
-        if len(session.relay) >= self._settings.session.watchers_limit:
-            raise FullError(f"{len(session.relay)} pages watch this session already: close one of them")
-        outbox = session.relay.join(self.hello(session.id, resumed=session.resumed))
-        session.request_render()
-        return outbox
-
-    def hello(self, session_id: str, *, resumed: bool) -> HelloEvent:
-        """First message to a page."""
-        size = self._settings.render.size_px
-        return HelloEvent(PROTOCOL_VERSION, session_id, resumed, tuple(Stage), size, size)
-
-    def leave(self, session: Session, outbox: Outbox) -> None:
-        """Remove a page from the watchers."""
-        session.relay.leave(outbox)
-        session.idle_since_s = time.monotonic()
-
-    async def handle(self, session: Session, outbox: Outbox, message: ClientMessage) -> None:
-        """Carry out a page's message."""
-        match message:
-            case Ack(sequence):
-                outbox.acknowledge(sequence)
-                session.request_render()
-            case Keep(keep):
-                await self.keep(session, keep)
-            case Delete():
-                await self.delete(session.id)
-            case _:
-                session.set_scene(session.scene.changed(message))
+    def _check_limits(self, caller: Caller) -> None:
+        busy = [session for session in self._active.values() if not session.idle]
+        own = sum(caller.identity in (session.rights.owner, session.rights.user) for session in busy)
+        if own >= self._settings.session.per_user_limit:
+            raise TooManyError(f"you have {own} sessions already: leave one of them")
+        near = sum(session.address == caller.address for session in busy)
+        if near >= self._settings.session.per_address_limit:
+            raise TooManyError(f"{near} sessions come from your address already: try again later")
 
     async def keep(self, session: Session, kept: bool) -> None:
         """Mark whether the session's data stays when it ends.
 
-        :raises StoreError: if the mark cannot be written.
+        :raises StoreError: if the mark cannot be written, or who owns the session.
         """
+        if kept:
+            await self.change_rights(session, session.rights)
         await asyncio.to_thread(mark_kept, session.folder, kept)
         session.relay.publish(KeptEvent(kept))
 
-    async def delete(self, session_id: str) -> None:
+    async def change_rights(self, session: Session, rights: SessionRights) -> None:
+        """Give a session other rights, in memory and on disk.
+
+        :raises StoreError: if they cannot be written; they then count until the session ends.
+        """
+        session.rights = rights
+        await asyncio.to_thread(self._folders.write_rights, session.id, rights)
+
+    async def delete(self, session_id: str, caller: Caller) -> None:
         """End a session, active or not, and remove all of its data.
 
         :raises UnknownSessionError: if there is none of this id.
+        :raises ForbiddenError: if the caller does not own it.
         :raises EraseError: if something of it stays for now; the session has ended all the same.
         """
         if session_id in self._active:
-            await self._end(self._active[session_id], "deleted", erase=True)
+            await self._end(self.get(session_id, caller), "deleted", erase=True)
             return
         folder = self._folder(session_id)
         await self._until_ended(session_id)
         if not folder.exists() and not self._folders.erases(session_id):
             raise UnknownSessionError("there is no such session, or it has ended")
+        rights = await asyncio.to_thread(self._folders.rights, session_id)
+        if rights is not None:
+            rights.require_owner(caller)
         async with self._end_of(session_id):
             self._parked.pop(session_id, None)
             await asyncio.to_thread(self._folders.erase, session_id)
@@ -244,30 +238,36 @@ class SessionTable:
             raise UnknownSessionError("this is not the id of a session")
         return self._folders.path(session_id)
 
-    def _peer_changed(self, session: Session, number: int, peer: CameraPeer, state: str) -> None:
-        if session.peer is not peer:
-            return
-        if state == "closed":
-            session.peer = None
-            session.idle_since_s = time.monotonic()
-        session.relay.publish(PeerEvent(number, state))
+    async def _free_slot(self, caller: Caller, session_id: str | None) -> None:
+        """Take a slot that is free or can be freed, if it is the caller's turn.
 
-    async def _free_slot(self) -> None:
+        :raises FullError: with the caller's place in the waiting line.
+        """
         if self._stopped:
             raise FullError("the server is closing")
-        if len(self._active) < self._settings.session.limit:
-            return
-        idle = [session for session in self._active.values() if session.idle]
-        if not idle:
-            raise FullError("all places are taken: try again later")
-        longest = min(idle, key=lambda session: session.idle_since_s)
-        logger.info("parking an idle session for a new one")
-        await self._end(longest, "expired", erase=False)
+        cameraless_s = self._settings.session.cameraless_s
+        parkable = [session for session in self._active.values() if session.parkable(cameraless_s)]
+        free = self._settings.session.limit - len(self._active)
+        place = self._line.ask(caller.identity, free + len(parkable))
+        if place:
+            if session_id in self._parked:
+                self._parked[session_id] = time.monotonic()  # its owner is there, and waits
+            raise FullError(f"all places are taken: you are number {place} in the line", place)
+        if free <= 0:
+            longest = min(parkable, key=lambda session: session.cameraless_since_s)
+            logger.info("parking a session without a camera for another one")
+            await self._end(longest, "parked", erase=False)
 
     @property
     def _active_lifetime_s(self) -> float:
         """How long an active session may live after a write of its lifetime, should the server be killed."""
         return self._settings.session.grace_s + 2.0 * RENEW_PERIOD_S
+
+    def _renew(self, session: Session) -> None:
+        """Write until when an active session may live, and who owns it; tried again later if that is not possible."""
+        self._folders.renew(session.id, self._active_lifetime_s)
+        with contextlib.suppress(StoreError):  # the warning on the lifetime has told the reason
+            self._folders.write_rights(session.id, session.rights)
 
     async def _until_ended(self, session_id: str) -> None:
         """Wait for an end of this session that is under way."""
@@ -294,7 +294,9 @@ class SessionTable:
             return
         async with self._end_of(session.id):
             del self._active[session.id]
-            if reason != "deleted":
+            if reason == "parked":
+                session.send_away()
+            elif reason != "deleted":
                 session.dismiss(reason)
             try:
                 await self._close(session)
@@ -314,7 +316,7 @@ class SessionTable:
             await session.peer.close()
         await self._engine.close(session.id)
 
-    async def _end_quietly(self, session: Session, reason: str) -> None:
+    async def end_quietly(self, session: Session, reason: str) -> None:
         """End an active session; it is erased, now or later, unless it is kept."""
         try:
             await self._end(session, reason, erase=not is_kept(session.folder))
@@ -346,8 +348,8 @@ class SessionTable:
                 await self._expire()
                 if now_s - renewed_s >= RENEW_PERIOD_S:
                     renewed_s = now_s
-                    for session_id in self._active:
-                        self._folders.renew(session_id, self._active_lifetime_s)
+                    for session in self._active.values():
+                        self._renew(session)
                 if now_s - retried_s >= ERASE_RETRY_S:
                     retried_s = now_s
                     for session_id in self._folders.to_erase - self._ending.keys():
@@ -361,8 +363,9 @@ class SessionTable:
     async def _expire(self) -> None:
         oldest_s = time.monotonic() - self._settings.session.grace_s
         for session in list(self._active.values()):
+            session.end_links(time.time())
             if session.idle and session.idle_since_s < oldest_s:
-                await self._end_quietly(session, "expired")
+                await self.end_quietly(session, "expired")
         for session_id, since_s in list(self._parked.items()):
             if since_s < oldest_s and session_id not in self._ending:
                 await self._end_parked(session_id)

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from fitme.session.store import SessionStore
 from fitme.stage import Stage
-from stream.bench.native_peer import ClipTrack, NativePeer, ServerError, request
+from stream.bench.native_peer import ClipTrack, NativePeer, ServerError, offer_sdp, request
 from stream.bench.server_process import ServerProcess
 from stream.protocol.protocol import (
     CLOSE_ENDED,
@@ -36,18 +36,25 @@ NEVER = "0" * 48
 
 @contextlib.asynccontextmanager
 async def page(
-    server: ServerProcess, clip: list[av.VideoFrame], session: str | None = None, *, delete: bool = True
+    server: ServerProcess,
+    clip: list[av.VideoFrame],
+    before: NativePeer | None = None,
+    *,
+    delete: bool = True,
 ) -> AsyncIterator[NativePeer]:
-    """A page with a camera and a view; the session is deleted at its end."""
-    peer = NativePeer(server.address)
+    """A page with a camera and a view; the session is deleted at its end.
+
+    :param before: page whose session it goes on with.
+    """
+    peer = NativePeer(server.address, None if before is None else before.token)
     try:
-        await peer.send_camera(ClipTrack(clip), session)
+        await peer.send_camera(ClipTrack(clip), None if before is None else before.session)
         await peer.watch()
         yield peer
     finally:
         if delete and peer.session is not None:
             with contextlib.suppress(ServerError):
-                await request("DELETE", f"{server.address}/session/{peer.session}")
+                await peer.delete()
         await peer.close()
 
 
@@ -55,9 +62,9 @@ async def health(server: ServerProcess) -> dict[str, object]:
     return json.loads(await request("GET", f"{server.address}/healthz"))
 
 
-async def refused(method: str, url: str, content: object = None) -> ServerError:
+async def refused(method: str, url: str, content: object = None, token: str | None = None) -> ServerError:
     with pytest.raises(ServerError) as caught:
-        await request(method, url, content)
+        await request(method, url, content, token)
     return caught.value
 
 
@@ -68,7 +75,7 @@ def stage_of(peer: NativePeer) -> Stage:
 async def test_avatar_from_camera_to_glb(server: ServerProcess, face_clip: list[av.VideoFrame]) -> None:
     """Grey first, following the face; then the person's skin; then a GLB; and nothing stays."""
     async with page(server, face_clip) as peer:
-        early = await refused("GET", f"{server.address}/session/{peer.session}/avatar.glb")
+        early = await refused("GET", f"{server.address}/session/{peer.session}/avatar.glb", token=peer.token)
         assert (early.status, early.code) == (409, "not_ready")
         assert early.retry_after is not None
         await peer.until(lambda: peer.events.get("tracking", {}).get("status") == "ok", 20.0)
@@ -90,7 +97,7 @@ async def test_avatar_from_camera_to_glb(server: ServerProcess, face_clip: list[
         await peer.until(lambda: "round" in peer.events and "coverage" in peer.events, 20.0)
         assert peer.events["progress"]["avatar"]
         assert any(cell["seen"] for cell in peer.events["coverage"]["directions"])
-        glb = await request("GET", f"{server.address}/session/{peer.session}/avatar.glb")
+        glb = await peer.request("GET", "/avatar.glb")
         assert glb[:4] == b"glTF"
         assert len(glb) == int.from_bytes(glb[8:12], "little")
         folder = server.store / str(peer.session)
@@ -101,7 +108,8 @@ async def test_avatar_from_camera_to_glb(server: ServerProcess, face_clip: list[
         assert peer.close_code == CLOSE_ENDED
         assert peer.events["ended"]["reason"] == "deleted"
         await until(lambda: not folder.exists())
-        again = await refused("POST", f"{server.address}/offer", OFFER | {"session": peer.session})
+        offer = OFFER | {"sdp": await offer_sdp(), "session": peer.session}
+        again = await refused("POST", f"{server.address}/offer", offer, peer.token)
         assert (again.status, again.code) == (404, "unknown_session")
 
 
@@ -116,7 +124,7 @@ async def until(condition: object, timeout_s: float = 20.0) -> None:
 async def test_two_pages_on_one_session(server: ServerProcess, face_clip: list[av.VideoFrame]) -> None:
     """Both watch and steer; a page that never acknowledges gets one render and does not slow the other."""
     async with page(server, face_clip) as first:
-        second = NativePeer(server.address)
+        second = NativePeer(server.address, first.token)
         second.session = first.session
         await second.watch(acknowledge=False)
         await second.until(lambda: {"hello", "scene", "peer", "kept"} <= second.events.keys(), 5.0)
@@ -194,7 +202,7 @@ async def until_no_session(server: ServerProcess) -> None:
 
 
 async def test_bad_requests(server: ServerProcess) -> None:
-    offer = f"{server.address}/offer"
+    offer, sdp = f"{server.address}/offer", await offer_sdp()
     for content, status, code in [
         (b"\xff\xfe", 400, "bad_request"),
         (b"[1]", 400, "bad_request"),
@@ -207,8 +215,8 @@ async def test_bad_requests(server: ServerProcess) -> None:
         (OFFER | {"protocol": 1}, 400, "protocol"),
         (OFFER | {"type": "answer"}, 400, "bad_offer"),
         (OFFER | {"sdp": "nonsense"}, 400, "bad_offer"),
-        (OFFER | {"session": NEVER}, 404, "unknown_session"),
-        (OFFER | {"session": "../../x"}, 404, "unknown_session"),
+        (OFFER | {"sdp": sdp, "session": NEVER}, 404, "unknown_session"),
+        (OFFER | {"sdp": sdp, "session": "../../x"}, 404, "unknown_session"),
         (b"x" * 1_000_000, 413, "too_large"),
     ]:
         error = await refused("POST", offer, content)
@@ -248,7 +256,7 @@ async def test_limit_and_vanished_client(server: ServerProcess, face_clip: list[
                 await asyncio.sleep(0.2)
             await third.watch()
             await third.until(lambda: third.renders > 0, 20.0)
-            await request("DELETE", f"{server.address}/session/{third.session}")
+            await third.delete()
             await third.close()
     await until(lambda: not (server.store / lost).exists())
 
@@ -259,13 +267,13 @@ async def test_reconnect_expire_and_keep(server: ServerProcess, face_clip: list[
         await peer.until(lambda: "round" in peer.events, 60.0)
         await peer.stop_camera()
         await peer.until(lambda: peer.events["peer"]["state"] == "closed", 10.0)
-    session, folder = peer.session, server.store / str(peer.session)
-    async with page(server, face_clip, session, delete=False) as back:
+    folder = server.store / str(peer.session)
+    async with page(server, face_clip, peer, delete=False) as back:
         await back.until(lambda: back.events.get("peer") == {"type": "peer", "peer": 2, "state": "connected"}, 10.0)
         assert "round" in back.events
         before = back.renders
         await back.until(lambda: back.renders > before, 10.0)
-        assert json.loads(await request("POST", f"{server.address}/session/{session}/keep", {"keep": True})) == {
+        assert json.loads(await back.request("POST", "/keep", {"keep": True})) == {
             "kept": True,
             "stored": True,
         }
@@ -273,7 +281,7 @@ async def test_reconnect_expire_and_keep(server: ServerProcess, face_clip: list[
     while (await health(server))["sessions"]:
         await asyncio.sleep(0.2)
     assert folder.is_dir()
-    async with page(server, face_clip, session, delete=False) as back:
+    async with page(server, face_clip, peer, delete=False) as back:
         await back.until(lambda: back.events.get("hello", {}).get("resumed") is True, 10.0)
         await back.until(lambda: stage_of(back) is not Stage.WAITING, 30.0)
         await back.send({"type": "keep", "keep": False})
@@ -319,7 +327,7 @@ async def test_killed_server_resumes(tmp_path: Path, settings_file: Path, face_c
     assert stored is not None
     assert stored.rounds[-1].index >= reported
     with ServerProcess(tmp_path, *options) as server:
-        async with page(server, face_clip, peer.session, delete=False) as back:
+        async with page(server, face_clip, peer, delete=False) as back:
             seen = []
             back.on_event = lambda event: seen.append(event["index"]) if event["type"] == "round" else None
             await back.until(lambda: back.renders > 0 and stage_of(back) == stored.stage, 20.0)

@@ -16,10 +16,12 @@ import av
 import numpy as np
 import pytest
 
-from stream.bench.native_peer import ClipTrack, NativePeer, ServerError, frames_of, request
+from stream.bench.native_peer import ClipTrack, NativePeer, ServerError, frames_of, offer_sdp, request
 from stream.bench.server_process import ServerProcess
 from stream.protocol.protocol import PROTOCOL_VERSION
+from stream.web.rights import RIGHTS_FILE, SessionRights, write_rights
 from stream.web.session_folders import SessionFolders
+from stream.web.tokens import digest
 
 GREY = frames_of([np.full((240, 320, 3), 90 + shade, np.uint8) for shade in range(3)])
 """Enough for a session, too little for a fit."""
@@ -87,7 +89,7 @@ async def test_second_server_leaves_the_first_alone(server: ServerProcess, face_
         assert files_of(folder)
         before = peer.renders
         await peer.until(lambda: peer.renders > before + 2, 20.0)
-        await request("DELETE", f"{server.address}/session/{peer.session}")
+        await peer.delete()
         assert not folder.exists()
 
 
@@ -120,14 +122,14 @@ async def test_what_cannot_be_erased_is_erased_later(
             protected.enter_context(unremovable(stuck))
             for _ in range(2):
                 with pytest.raises(ServerError) as caught:
-                    await request("DELETE", f"{server.address}/session/{peer.session}")
+                    await peer.delete()
                 assert (caught.value.status, caught.value.code) == (500, "erase_failed")
             await peer.until(lambda: peer.close_code is not None, 10.0)
             assert peer.events["ended"]["reason"] == "not_erased"
             assert files_of(folder) == [stuck]
-        offer = {"protocol": PROTOCOL_VERSION, "sdp": "v=0", "type": "offer", "session": peer.session}
+        offer = {"protocol": PROTOCOL_VERSION, "sdp": await offer_sdp(), "type": "offer", "session": peer.session}
         with pytest.raises(ServerError) as caught:
-            await request("POST", f"{server.address}/offer", offer)
+            await request("POST", f"{server.address}/offer", offer, peer.token)
         assert caught.value.code == "unknown_session"
         await asyncio.to_thread(server.kill)
         with ServerProcess(tmp_path, *options):
@@ -143,16 +145,20 @@ async def test_start_erases_what_is_nobodys_and_the_end_is_quiet(tmp_path: Path,
         made.mkdir()
         (made / "face.png").write_bytes(b"x")
         if lifetime_s is not None:
+            write_rights(made, SessionRights(digest("owner")))
             (made / "expires").write_text(f"{time.time() + lifetime_s:.0f}\n")
         return made
 
     unknown, expired, alive, kept = folder("a", None), folder("b", -1.0), folder("c", 3600.0), folder("d", -1.0)
+    ownerless = folder("e", 3600.0)
+    (ownerless / RIGHTS_FILE).unlink()
     (kept / "kept").touch()
     foreign = tmp_path / "holiday"
     foreign.mkdir()
     with ServerProcess(tmp_path, "--config", str(settings_file)) as server:
         assert not unknown.exists()
         assert not expired.exists()
+        assert not ownerless.exists()
         assert alive.exists()
         await until(lambda: not alive.exists(), 15.0)  # nobody came back within the grace time
         peer = NativePeer(server.address)
@@ -181,12 +187,12 @@ async def test_files_are_the_owners_alone(tmp_path: Path, settings_file: Path, f
     try:
         async with fitted(server, face_clip) as peer:
             folder = tmp_path / str(peer.session)
-            await request("POST", f"{server.address}/session/{peer.session}/keep", {"keep": True})
+            await peer.request("POST", "/keep", {"keep": True})
             await peer.until(lambda: peer.events["kept"]["kept"], 5.0)
             for path in [tmp_path / "lock", folder, *folder.rglob("*")]:
                 mode = stat.S_IMODE(path.lstat().st_mode)
                 assert mode == (0o700 if path.is_dir() else 0o600), path
-            await request("DELETE", f"{server.address}/session/{peer.session}")
+            await peer.delete()
             assert not folder.exists()
     finally:
         server.__exit__()
@@ -217,11 +223,11 @@ async def test_full_disk_is_reported_and_storing_is_tried_again(
         await peer.send_camera(ClipTrack(face_clip))
         await peer.watch()
         await peer.until(lambda: peer.events.get("progress", {}).get("stage") not in (None, "waiting"), 60.0)
-        answer = await request("POST", f"{server.address}/session/{peer.session}/keep", {"keep": True})
+        answer = await peer.request("POST", "/keep", {"keep": True})
         assert json.loads(answer)["stored"] is False
         assert peer.events["stored"]["stored"] is False
         filler.unlink()
         await peer.until(lambda: peer.events["stored"]["stored"] is True, 60.0)
         assert files_of(small_disk / str(peer.session) / "repository")
-        await request("DELETE", f"{server.address}/session/{peer.session}")
+        await peer.delete()
         await peer.close()

@@ -7,7 +7,9 @@ import pytest
 from fitme.errors import StoreError
 from fitme.session.folder import mark_kept
 from stream.web import session_folders
+from stream.web.rights import SessionRights
 from stream.web.session_folders import EraseError, SessionFolders
+from stream.web.tokens import digest
 
 
 def test_store_has_one_owner(tmp_path: Path) -> None:
@@ -31,6 +33,9 @@ def test_lifetimes(tmp_path: Path) -> None:
     assert not folders.may_live(session)
     folders.renew(session, 60.0)
     assert folders.ids() == [session]
+    assert not folders.may_live(session), "nobody owns it"
+    folders.write_rights(session, SessionRights(digest("owner")))
+    assert folders.rights(session) == SessionRights(digest("owner"))
     assert folders.may_live(session)
     folders.renew(session, -1.0)
     assert not folders.may_live(session)

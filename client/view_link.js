@@ -1,0 +1,105 @@
+/** The viewer's end of a view link: a websocket that receives the avatar, kept alive. */
+
+import { CLOSE_ENDED, CLOSE_OTHER_VERSION, CLOSE_REVOKED, CLOSE_UNKNOWN_SESSION, PROTOCOL_VERSION, ProtocolError, parseEvent, parseRender } from "./messages.js";
+
+/** @typedef {import("./messages.js").Render} Render */
+/** @typedef {import("./messages.js").ServerEvent} ServerEvent */
+
+/**
+ * What a view link leads to: `away` and `lost` try again by themselves.
+ * @typedef {"connecting" | "live" | "away" | "lost" | "ended" | "revoked" | "outdated"} ViewState
+ */
+
+/**
+ * @typedef {object} ViewListener
+ * @property {(state: ViewState) => void} onState
+ * @property {(event: ServerEvent) => void} onEvent
+ * @property {(render: Render) => void} onRender its receiver calls `acknowledge` once it is drawn or dropped
+ */
+
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 10_000;
+const AWAY_WAIT_MS = 3000;
+/** @type {Record<number, ViewState>} close codes after which there is no other try */
+const FINAL = { [CLOSE_ENDED]: "ended", [CLOSE_REVOKED]: "revoked", [CLOSE_OTHER_VERSION]: "outdated" };
+
+/**
+ * Token of the view link at which this page is.
+ * @param {string} path of the page's address
+ */
+export function tokenOf(path) {
+  return path.split("/").filter(Boolean).pop() ?? "";
+}
+
+export class ViewLink {
+  /** @type {WebSocket | null} */
+  #socket = null;
+  #waitMs = FIRST_WAIT_MS;
+  #timer = 0;
+
+  /**
+   * @param {string} token
+   * @param {ViewListener} listener
+   */
+  constructor(token, listener) {
+    this.token = token;
+    this.listener = listener;
+  }
+
+  /** Connect, and stay connected until the session or the link ends. */
+  start() {
+    clearTimeout(this.#timer);
+    this.listener.onState("connecting");
+    const address = new URL(`view/${this.token}/socket`, document.baseURI);
+    address.protocol = address.protocol.replace("http", "ws");
+    address.searchParams.set("protocol", String(PROTOCOL_VERSION));
+    const socket = new WebSocket(address);
+    this.#socket = socket;
+    socket.binaryType = "arraybuffer";
+    socket.onmessage = ({ data }) => this.#receive(data);
+    socket.onclose = ({ code }) => {
+      if (this.#socket === socket) this.#closed(code);
+    };
+  }
+
+  /** @param {number} sequence of a render that has been drawn or dropped */
+  acknowledge(sequence) {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify({ type: "ack", sequence }));
+  }
+
+  close() {
+    clearTimeout(this.#timer);
+    const socket = this.#socket;
+    this.#socket = null;
+    socket?.close(1000);
+  }
+
+  /** @param {string | ArrayBuffer} data */
+  #receive(data) {
+    try {
+      if (typeof data !== "string") return this.listener.onRender(parseRender(data));
+      const event = parseEvent(data);
+      if (event.type === "hello") {
+        this.#waitMs = FIRST_WAIT_MS;
+        this.listener.onState("live");
+      }
+      return this.listener.onEvent(event);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.close();
+      return this.listener.onState("outdated");
+    }
+  }
+
+  /** @param {number} code */
+  #closed(code) {
+    this.#socket = null;
+    const final = FINAL[code];
+    if (final) return this.listener.onState(final);
+    const away = code === CLOSE_UNKNOWN_SESSION;
+    this.listener.onState(away ? "away" : "lost");
+    this.#timer = Number(setTimeout(() => this.start(), away ? AWAY_WAIT_MS : this.#waitMs));
+    this.#waitMs = Math.min(this.#waitMs * 2, LONGEST_WAIT_MS);
+    return undefined;
+  }
+}

@@ -1,0 +1,79 @@
+"""Cameras of sessions: an offer is read before any session begins or gives way for it."""
+
+import asyncio
+import time
+
+from fitme.arrays import UInt8Array
+from stream.engine.frame_slots import FrameSink
+from stream.engine.interface import Engine
+from stream.protocol.events import PeerEvent
+from stream.settings import ServeSettings
+from stream.web.rights import Caller
+from stream.web.rtc import CameraPeer
+from stream.web.session import Session
+from stream.web.sessions import SessionTable, UnknownSessionError
+
+
+class _Camera:
+    """Listener of a peer, which exists before its session is known."""
+
+    def __init__(self) -> None:
+        self.peer: CameraPeer | None = None
+        self.session: Session | None = None
+        self.number = 0
+        self.sink: FrameSink | None = None
+
+    def take(self, image: UInt8Array, capture_time_s: float, received_time_s: float) -> None:
+        """Hand a frame over; called in a worker thread."""
+        if self.sink is not None:
+            self.sink(image, capture_time_s, received_time_s)
+
+    def change(self, state: str) -> None:
+        """Send the camera's state to the pages, unless another camera has taken over."""
+        session = self.session
+        if session is None or session.peer is not self.peer:
+            return
+        if state == "closed":
+            session.peer = None
+            session.idle_since_s = session.cameraless_since_s = time.monotonic()
+        session.relay.publish(PeerEvent(self.number, state))
+
+
+async def connect_camera(
+    settings: ServeSettings, engine: Engine, table: SessionTable, session_id: str | None, sdp: str, caller: Caller
+) -> tuple[Session, str, int]:
+    """Answer a camera's offer; returns the session, the answer's SDP and the number of the peer.
+
+    :param session_id: session to join; None for a new one.
+    :raises OfferError: if the offer cannot be used; nothing has changed then.
+    :raises UnknownSessionError, ForbiddenError, TooManyError, FullError: as `SessionTable.activate`.
+    """
+    camera = _Camera()
+    peer = camera.peer = CameraPeer(
+        settings.ice_servers,
+        settings.camera.max_pixels,
+        camera.take,
+        camera.change,
+        connect_timeout_s=settings.session.connect_timeout_s,
+        silence_timeout_s=settings.session.silence_timeout_s,
+    )
+    try:
+        answer = await peer.accept(sdp)
+        session = await table.activate(session_id, caller)
+    except BaseException:
+        await asyncio.shield(peer.close())
+        raise
+    number = session.peer_number = session.peer_number + 1
+    camera.session, camera.number, camera.sink = session, number, engine.frame_sink(session.id)
+    previous, session.peer = session.peer, peer
+    if previous is not None:
+        session.relay.publish(PeerEvent(session.connected_number, "replaced"))
+    session.connected_number = number
+    session.relay.publish(PeerEvent(number, "connecting"))
+    if previous is not None:
+        await previous.close()
+    if peer.closed:
+        camera.change("closed")
+    if not table.is_active(session):
+        raise UnknownSessionError("the session ended while the offer was answered")
+    return session, answer, number
