@@ -50,6 +50,7 @@ def run_server(settings: ServeSettings) -> None:
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("aioice").setLevel(logging.WARNING)
+    logging.getLogger("aiortc").setLevel(logging.ERROR)  # it warns of every frame that a decoder refuses
     raise_file_limit()
     os.umask(0o077)  # faces: what this process and its engine create is the owner's alone
     _check_certificate(settings.tls_cert, settings.tls_key)

@@ -88,6 +88,14 @@ class CameraSettings:
 
     max_pixels: Annotated[int, Meta(ge=160 * 120, le=3840 * 2160)] = 1280 * 720
     """Larger frames are shrunk on arrival."""
+    decoded_pixels_limit: Annotated[int, Meta(ge=160 * 120, le=8192 * 4320)] = 1920 * 1200
+    """Frames with more pixels are dropped before they are decoded."""
+    frames_per_second_limit: Annotated[int, Meta(ge=1, le=240)] = 60
+    bytes_per_second_limit: Annotated[int, Meta(ge=10_000, le=1_000_000_000)] = 1_500_000
+    """What comes faster is dropped before it is decoded. The page sends at most 500 kB and 30 frames a second."""
+    candidate_networks: tuple[str, ...] = ()
+    """Networks of the ICE candidates that are taken, as 192.168.0.0/16; without any, those that suit where the client
+    is: see `stream.web.candidates`."""
     tracking_events_per_second: Annotated[float, Meta(ge=0.1, le=60.0)] = 10.0
 
 

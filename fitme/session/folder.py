@@ -3,6 +3,7 @@
 See `fitme.session.store` for the layout.
 """
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def make_private(folder: Path) -> None:
     """Let only the owner open a folder and all that is in it, whatever the umask under which it was written."""
     folder.chmod(FOLDER_MODE)
     for path in folder.rglob("*"):
-        path.chmod(FOLDER_MODE if path.is_dir() else FILE_MODE)
+        with contextlib.suppress(FileNotFoundError):  # another process has just removed or renamed it
+            path.chmod(FOLDER_MODE if path.is_dir() else FILE_MODE)
 
 
 def is_session(folder: Path) -> bool:

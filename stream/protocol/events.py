@@ -165,9 +165,9 @@ class ErrorEvent(Event, frozen=True, tag="error"):
 
     code: str
     """``bad_message`` (this page's last message was malformed), ``forbidden`` (only the owner may send it),
-    ``engine_restarted`` (renders go on in a moment,
-    from the last round), ``store_failed``, ``erase_failed``, ``fit_failed`` or ``session_unreadable`` (the stored
-    session is damaged and is left as it is; the avatar stays an average head)."""
+    ``bad_camera`` (frames of the camera are dropped: too large, too many or damaged), ``engine_restarted`` (renders go
+    on in a moment, from the last round), ``store_failed``, ``erase_failed``, ``fit_failed`` or ``session_unreadable``
+    (the stored session is damaged and is left as it is; the avatar stays an average head)."""
     message: str
 
 

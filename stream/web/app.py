@@ -37,7 +37,8 @@ from stream.protocol.requests import AccessBody, CandidateBody, KeepBody, LinkBo
 from stream.settings import ServeSettings
 from stream.web.access import AccessControl, AccessError, UserError, owner_token, set_owner_cookie
 from stream.web.cameras import connect_camera
-from stream.web.guard import Guard
+from stream.web.decoders import install_decoders
+from stream.web.guard import Guard, parse_networks
 from stream.web.loop_monitor import LoopMonitor
 from stream.web.relay import Outbox
 from stream.web.rights import Caller, ForbiddenError, LinkLimitError, ViewLink
@@ -394,7 +395,12 @@ def _error_response(retry_after_s: int) -> Callable[[Request, Exception], Awaita
 
 
 def create_app(settings: ServeSettings, engine: Engine, folders: SessionFolders) -> Starlette:
-    """ASGI application of a server; its `Service` is `app.state.service`."""
+    """ASGI application of a server; its `Service` is `app.state.service`.
+
+    :raises ConfigError: if settings contradict each other, or a file that they name cannot be used.
+    """
+    install_decoders(settings.camera)
+    parse_networks(settings.camera.candidate_networks, "camera.candidate_networks")
     service = Service(settings, engine, folders)
     session = "/session/{session}"
     routes = [

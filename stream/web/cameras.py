@@ -6,8 +6,10 @@ import time
 from fitme.arrays import UInt8Array
 from stream.engine.frame_slots import FrameSink
 from stream.engine.interface import Engine
-from stream.protocol.events import PeerEvent
+from stream.protocol.events import ErrorEvent, PeerEvent
 from stream.settings import ServeSettings
+from stream.web.candidates import CandidateFilter
+from stream.web.guard import parse_networks
 from stream.web.rights import Caller
 from stream.web.rtc import CameraPeer
 from stream.web.session import Session
@@ -38,6 +40,11 @@ class _Camera:
             session.idle_since_s = session.cameraless_since_s = time.monotonic()
         session.relay.publish(PeerEvent(self.number, state))
 
+    def refuse(self, reason: str) -> None:
+        """Send the owner's pages why frames of the camera are dropped."""
+        if self.session is not None:
+            self.session.relay.publish(ErrorEvent("bad_camera", f"the camera sends {reason}"))
+
 
 async def connect_camera(
     settings: ServeSettings, engine: Engine, table: SessionTable, session_id: str | None, sdp: str, caller: Caller
@@ -54,6 +61,10 @@ async def connect_camera(
         settings.camera.max_pixels,
         camera.take,
         camera.change,
+        camera.refuse,
+        CandidateFilter(
+            caller.address, parse_networks(settings.camera.candidate_networks, "camera.candidate_networks")
+        ),
         connect_timeout_s=settings.session.connect_timeout_s,
         silence_timeout_s=settings.session.silence_timeout_s,
     )

@@ -25,12 +25,18 @@ from aiortc.sdp import candidate_from_sdp
 from fitme.errors import FitmeError
 from stream.engine.frame_slots import FrameSink
 from stream.settings import IceServer
+from stream.web.candidates import CandidateFilter
+from stream.web.decoders import RefusedFrame
 
 logger = logging.getLogger(__name__)
 
 StateListener = Callable[[str], None]
 """Takes ``connected`` or ``closed``, the latter once and last; called in the event loop."""
+RefusalListener = Callable[[str], None]
+"""Takes why frames of the camera are dropped, each reason once; called in the event loop."""
 
+REASONS_LIMIT = 8
+"""Different reasons of refusal that are reported of one camera."""
 DECODE_THREADS = 2
 """Threads that convert frames, for all peers together."""
 
@@ -50,8 +56,10 @@ class OfferError(FitmeError):
 class NewestFrame:
     """Newest frame of a video track that has not been taken; the track's own queue, unlimited, is kept empty."""
 
-    def __init__(self, track: MediaStreamTrack) -> None:
+    def __init__(self, track: MediaStreamTrack, on_refused: RefusalListener) -> None:
         """Read the track until it ends or `stop` is called; needs a running event loop."""
+        self._refusals: set[str] = set()
+        self._on_refused = on_refused
         self._frame: av.VideoFrame | None = None
         self._changed = asyncio.Event()
         self._reader = asyncio.create_task(self._read(track))
@@ -75,10 +83,19 @@ class NewestFrame:
 
     async def _read(self, track: MediaStreamTrack) -> None:
         with contextlib.suppress(MediaStreamError):
-            while isinstance(frame := await track.recv(), av.VideoFrame):
-                self._frame = frame
-                self._changed.set()
+            while True:
+                frame: object = await track.recv()
+                if isinstance(frame, av.VideoFrame):
+                    self._frame = frame
+                    self._changed.set()
+                elif isinstance(frame, RefusedFrame):
+                    self._refuse(frame.reason)
         self._changed.set()
+
+    def _refuse(self, reason: str) -> None:
+        if reason not in self._refusals and len(self._refusals) < REASONS_LIMIT:
+            self._refusals.add(reason)
+            self._on_refused(reason)
 
 
 class CameraPeer:
@@ -90,12 +107,15 @@ class CameraPeer:
         max_pixels: int,
         on_frame: FrameSink,
         on_state: StateListener,
+        on_refused: RefusalListener,
+        candidates: CandidateFilter,
         *,
         connect_timeout_s: float,
         silence_timeout_s: float,
     ) -> None:
         """
         :param max_pixels: larger frames are shrunk to it.
+        :param candidates: decides on the peer's ICE candidates.
         :param connect_timeout_s: a peer that has sent no frame by then is closed.
         :param silence_timeout_s: a peer that has sent no frame for this long is closed.
         """
@@ -104,6 +124,8 @@ class CameraPeer:
         self._max_pixels = max_pixels
         self._on_frame = on_frame
         self._on_state = on_state
+        self._on_refused = on_refused
+        self._candidates = candidates
         self._connect_timeout_s = connect_timeout_s
         self._silence_timeout_s = silence_timeout_s
         self._reader: asyncio.Task[None] | None = None
@@ -122,7 +144,7 @@ class CameraPeer:
         :raises OfferError: if the offer is malformed or has no video; the peer is then closed.
         """
         try:
-            await self._connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+            await self._connection.setRemoteDescription(RTCSessionDescription(self._candidates.filtered(sdp), "offer"))
             track = self._only_video()
             self._connection.on("connectionstatechange", self._connection_changed)
             await self._connection.setLocalDescription(await self._connection.createAnswer())
@@ -148,6 +170,8 @@ class CameraPeer:
             if candidate:
                 parsed = candidate_from_sdp(candidate.removeprefix("candidate:"))
                 parsed.sdpMid, parsed.sdpMLineIndex = sdp_mid, line
+                if not self._candidates.takes(parsed.ip):
+                    return
             await self._connection.addIceCandidate(parsed)
         except _MALFORMED as error:
             raise OfferError(f"the candidate cannot be used: {type(error).__name__}: {error}") from error
@@ -179,7 +203,7 @@ class CameraPeer:
 
     async def _read(self, track: MediaStreamTrack) -> None:
         loop = asyncio.get_running_loop()
-        newest = NewestFrame(track)
+        newest = NewestFrame(track, self._on_refused)
         first_time_s: float | None = None
         timeout_s = self._connect_timeout_s
         try:

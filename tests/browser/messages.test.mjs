@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ControlQueue, RENDER_HEADER_BYTES, ProtocolError, parseEvent, parseRender } from "../../client/messages.js";
+import { ControlQueue, PROTOCOL_VERSION, RENDER_HEADER_BYTES, ProtocolError, parseEvent, parseRender } from "../../client/messages.js";
 
 /** A minimal valid render message. */
-function message({ magic = "FITM", version = 2, codec = 1, stage = 2, payload = [1, 2, 3], size = payload.length } = {}) {
+function message({ magic = "FITM", version = PROTOCOL_VERSION, codec = 1, stage = 2, payload = [1, 2, 3], size = payload.length } = {}) {
   const buffer = new ArrayBuffer(RENDER_HEADER_BYTES + payload.length);
   const view = new DataView(buffer);
   [...magic].forEach((letter, index) => view.setUint8(index, letter.charCodeAt(0)));

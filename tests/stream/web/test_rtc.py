@@ -11,7 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stream.bench.native_peer import ClipTrack, frames_of
+from stream.settings import CameraSettings
+from stream.web.candidates import CandidateFilter
+from stream.web.decoders import install_decoders
 from stream.web.rtc import CameraPeer, OfferError
+
+
+@pytest.fixture(autouse=True)
+def decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiortc.rtcrtpreceiver.get_decoder", None)
+    install_decoders(CameraSettings())
 
 
 class Camera:
@@ -22,8 +31,16 @@ class Camera:
         self.states: list[str] = []
         self.sink_delay_s = sink_delay_s
         self.remote = RTCPeerConnection()
+        self.refusals: list[str] = []
         self.peer = CameraPeer(
-            (), max_pixels, self._sink, self.states.append, connect_timeout_s=5.0, silence_timeout_s=silence_s
+            (),
+            max_pixels,
+            self._sink,
+            self.states.append,
+            self.refusals.append,
+            CandidateFilter("127.0.0.1"),
+            connect_timeout_s=5.0,
+            silence_timeout_s=silence_s,
         )
 
     def _sink(self, image: np.ndarray, capture_time_s: float, received_time_s: float) -> None:
@@ -102,6 +119,20 @@ async def test_large_frames_are_shrunk() -> None:
     await camera.close()
 
 
+async def test_bombs_are_dropped_before_they_are_decoded() -> None:
+    install_decoders(CameraSettings(decoded_pixels_limit=320 * 240))
+    camera = Camera()
+    camera.remote.addTrack(clip(800, 608))
+    await camera.connect()
+    deadline_s = time.monotonic() + 10.0
+    while not camera.refusals:
+        assert time.monotonic() < deadline_s
+        await asyncio.sleep(0.01)
+    assert camera.refusals == ["frames of 800 x 608 pixels: at most 76800 pixels are taken"]
+    assert not camera.frames
+    await camera.close()
+
+
 async def test_audio_is_declined() -> None:
     camera = Camera()
     camera.remote.addTrack(AudioStreamTrack())
@@ -172,7 +203,16 @@ async def offer_sdp(*, audio_only: bool = False) -> str:
 async def refuse_or_answer(sdp: str) -> bool:
     """Whether an offer was answered; anything but an answer or an `OfferError` fails the test."""
     states: list[str] = []
-    peer = CameraPeer((), 1, lambda *_: None, states.append, connect_timeout_s=1.0, silence_timeout_s=1.0)
+    peer = CameraPeer(
+        (),
+        1,
+        lambda *_: None,
+        states.append,
+        lambda _: None,
+        CandidateFilter("127.0.0.1"),
+        connect_timeout_s=1.0,
+        silence_timeout_s=1.0,
+    )
     try:
         await peer.accept(sdp)
     except OfferError:
