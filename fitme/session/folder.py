@@ -10,6 +10,10 @@ from pathlib import Path
 from fitme.errors import StoreError
 
 REPOSITORY = "repository"
+REPLACEMENT = "repository.next"
+"""New repository while it is written to take the place of the other."""
+SUPERSEDED = "repository.old"
+"""Repository whose place another one has just taken."""
 KEPT = "kept"
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
@@ -31,7 +35,7 @@ def make_private(folder: Path) -> None:
 
 def is_session(folder: Path) -> bool:
     """Whether a session has been begun in `folder`."""
-    return (folder / REPOSITORY).is_dir()
+    return (folder / REPOSITORY).is_dir() or (folder / REPLACEMENT).is_dir()
 
 
 def is_kept(folder: Path) -> bool:

@@ -45,9 +45,10 @@ Layout, version 3, below the folder of a session::
 Opening a session of version 2 migrates it in one commit (`fitme.session.migration`).
 """
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import icechunk
@@ -57,7 +58,7 @@ from filelock import FileLock, Timeout
 from fitme.errors import StoreError
 from fitme.fit.state import FitState
 from fitme.session.contents import read_contents, root_attributes, seal
-from fitme.session.folder import REPOSITORY, delete_session, make_private, make_private_folder
+from fitme.session.folder import REPLACEMENT, REPOSITORY, SUPERSEDED, delete_session, make_private, make_private_folder
 from fitme.session.migration import migrate_version_2
 from fitme.session.reader import read_state
 from fitme.session.writer import StateWriter
@@ -65,7 +66,9 @@ from fitme.session.writer import StateWriter
 FORMAT = "fitme-session"
 VERSION = 3
 COMPACTION_PERIOD_ROUNDS = 16
-"""Commits between two removals of what only superseded commits refer to."""
+"""Commits between two removals of what only superseded commits refer to; they are removed at once when a frame is
+dropped."""
+COMPACTION_MARGIN = timedelta(days=1)
 
 _BRANCH = "main"
 _LOCK = "lock"
@@ -117,16 +120,18 @@ class SessionStore:
 
         :raises StoreError: if it cannot be written; the last commit then remains.
         """
-        message = f"round {state.rounds[-1].index}" if state.rounds else "no round"
         with _store_errors(self.folder, "write"):
-            session = self._repository.writable_session(_BRANCH)
-            StateWriter(zarr.open_group(store=session.store, mode="a")).write(state)
-            if session.has_uncommitted_changes:
-                session.commit(message)
+            try:
+                dropped = _commit(self._repository, state)
+            except icechunk.IcechunkError:
+                if _newest_commit(self._repository) <= datetime.now(UTC):
+                    raise
+                self._replace_repository(state)
+                dropped = False
             make_private(self.folder)
         self._rounds_since_compaction += 1
-        if self._rounds_since_compaction >= COMPACTION_PERIOD_ROUNDS:
-            self.compact()
+        if dropped or self._rounds_since_compaction >= COMPACTION_PERIOD_ROUNDS:
+            self.compact()  # after a drop at once: superseded commits still hold the person's image
 
     def read(self) -> FitState | None:
         """The last committed state, or None if there is none yet.
@@ -139,12 +144,40 @@ class SessionStore:
 
     def compact(self) -> None:
         """Remove superseded commits and the data that only they refer to; the history of rounds stays."""
-        now = datetime.now(UTC)
         with _store_errors(self.folder, "compact"):
-            self._repository.expire_snapshots(older_than=now)
-            self._repository.garbage_collect(now)
+            # Later than all files, also if the clock was set back since: nobody else writes meanwhile.
+            latest = max(datetime.now(UTC), _newest_commit(self._repository)) + COMPACTION_MARGIN
+            self._repository.expire_snapshots(older_than=latest)
+            self._repository.garbage_collect(latest)
             make_private(self.folder)
         self._rounds_since_compaction = 0
+
+    def _replace_repository(self, state: FitState) -> None:
+        """Store a state in a new repository, which then takes the place of this one.
+
+        For a clock that was set back: Icechunk commits nothing that would be older than the commit before it.
+        """
+        replacement, current = self.folder / REPLACEMENT, self.folder / REPOSITORY
+        if replacement.exists():
+            shutil.rmtree(replacement)  # left by a process that died while it was writing it
+        _commit(_open_repository(self.folder, REPLACEMENT), state)
+        current.rename(self.folder / SUPERSEDED)
+        replacement.rename(current)
+        self._repository = _open_repository(self.folder)
+
+
+def _commit(repository: icechunk.Repository, state: FitState) -> bool:
+    """Commit a state; whether frames were dropped that the commit before it has."""
+    session = repository.writable_session(_BRANCH)
+    writer = StateWriter(zarr.open_group(store=session.store, mode="a"))
+    dropped = writer.write(state)
+    if session.has_uncommitted_changes:
+        session.commit(f"round {state.rounds[-1].index}" if state.rounds else "no round")
+    return dropped
+
+
+def _newest_commit(repository: icechunk.Repository) -> datetime:
+    return next(iter(repository.ancestry(branch=_BRANCH))).written_at
 
 
 @contextmanager
@@ -167,15 +200,17 @@ def _store_errors(folder: Path, action: str) -> Iterator[None]:
         raise StoreError(f"{folder}: cannot {action} the session: {error}") from error
 
 
-def _open_repository(folder: Path) -> icechunk.Repository:
+def _open_repository(folder: Path, name: str = REPOSITORY) -> icechunk.Repository:
     """The repository with its group, begun if there is none, at this program's version."""
+    if name == REPOSITORY:
+        _finish_replacement(folder)
     # Icechunk warns that commits to a local folder are unsafe with several writers; the lock leaves only one.
     icechunk.set_logs_filter("error")
-    storage = icechunk.local_filesystem_storage(str(folder / REPOSITORY))
+    storage = icechunk.local_filesystem_storage(str(folder / name))
     if icechunk.Repository.exists(storage):
         repository = icechunk.Repository.open(storage)
     else:
-        _check_nothing_is_stored(folder)
+        _check_nothing_is_stored(folder / name)
         repository = icechunk.Repository.create(storage)
     if len(list(repository.ancestry(branch=_BRANCH))) == 1:
         with repository.transaction(_BRANCH, message="begin") as store:
@@ -192,12 +227,20 @@ def _open_repository(folder: Path) -> icechunk.Repository:
     return repository
 
 
+def _finish_replacement(folder: Path) -> None:
+    """Do what is left of `SessionStore._replace_repository`, also if the process died that began it."""
+    if not (folder / REPOSITORY).exists() and (folder / REPLACEMENT).exists():
+        (folder / REPLACEMENT).rename(folder / REPOSITORY)
+    if (folder / REPOSITORY).exists() and (folder / SUPERSEDED).exists():
+        shutil.rmtree(folder / SUPERSEDED)
+
+
 def _open_group(repository: icechunk.Repository) -> zarr.Group:
     return zarr.open_group(store=repository.readonly_session(_BRANCH).store, mode="r")
 
 
-def _check_nothing_is_stored(folder: Path) -> None:
+def _check_nothing_is_stored(repository: Path) -> None:
     """Raise StoreError if a folder without a branch holds data of one: creating a repository would hide them."""
-    stored = [path for path in (folder / REPOSITORY).glob("*/*") if path.parent.name != "snapshots" and path.is_file()]
+    stored = [path for path in repository.glob("*/*") if path.parent.name != "snapshots" and path.is_file()]
     if stored:
-        raise StoreError(f"{folder}: the session's repository is damaged: it has data, but no branch {_BRANCH!r}")
+        raise StoreError(f"{repository}: the session's repository is damaged: it has data, but no branch {_BRANCH!r}")

@@ -33,10 +33,10 @@ class StateWriter:
         self._attributes = root_attributes(group)
         self._digests: dict[str, str] = self._attributes.pop("digests")
 
-    def write(self, state: FitState) -> None:
-        """Write what changed. Raises ValueError if a name cannot be that of a node."""
-        self._frames("keyframes", state.keyframes)
-        self._frames("expression_frames", state.expression_frames)
+    def write(self, state: FitState) -> bool:
+        """Write what changed; whether frames were dropped. Raises ValueError if a name cannot be that of a node."""
+        dropped = self._frames("keyframes", state.keyframes)
+        dropped |= self._frames("expression_frames", state.expression_frames)
         self._optional("identity", state.identity)
         self._optional("w_plus", state.w_plus)
         self._optional("reference_embedding", state.reference_embedding)
@@ -59,6 +59,7 @@ class StateWriter:
             "expression_frames": [frame.key for frame in state.expression_frames],
         }
         seal(self._group, self._attributes | attributes, self._digests)
+        return dropped
 
     def _put(self, path: str, values: Array) -> None:
         values = np.ascontiguousarray(values)
@@ -95,14 +96,17 @@ class StateWriter:
         for name, values in arrays.items():
             self._put(f"{path}/{_node_name(name)}", values)
 
-    def _frames(self, name: str, frames: tuple[Keyframe, ...]) -> None:
-        """Write the frames of a group. A frame never changes under its key, so those that are stored are skipped."""
+    def _frames(self, name: str, frames: tuple[Keyframe, ...]) -> bool:
+        """Write the frames of a group; whether stored ones were dropped. A frame never changes under its key, so those
+        that are stored are skipped."""
         stored = set(self._group.require_group(name).group_keys())
-        for key in stored - {frame.key for frame in frames}:
+        dropped = stored - {frame.key for frame in frames}
+        for key in dropped:
             self._drop(f"{name}/{key}")
         for frame in frames:
             if frame.key not in stored:
                 self._frame(f"{name}/{_node_name(frame.key)}", frame)
+        return bool(dropped)
 
     def _frame(self, path: str, frame: Keyframe) -> None:
         observation = frame.observation

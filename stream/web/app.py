@@ -11,12 +11,12 @@ from typing import TypeVar
 import msgspec
 from msgspec import UNSET
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fitme.errors import FitmeError, StoreError
@@ -203,12 +203,7 @@ class Service:
         session = self._session(request)
         self._check_engine()
         path = await self.engine.export(session.id)
-        return FileResponse(
-            path,
-            media_type="model/gltf-binary",
-            filename="avatar.glb",
-            background=BackgroundTask(path.unlink, missing_ok=True),
-        )
+        return _TemporaryFileResponse(path, media_type="model/gltf-binary", filename="avatar.glb")
 
     async def keep(self, request: Request) -> Response:
         """``POST /session/{session}/keep``"""
@@ -347,6 +342,17 @@ class Service:
         except TimeoutError as error:
             raise ProtocolError("timeout", "the body of the request did not come in time") from error
         return decode(decoder, bytes(body), "bad_request")
+
+
+class _TemporaryFileResponse(FileResponse):
+    """Answer with a file that is removed afterwards, however the request ends: also after a malformed `Range`."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See `FileResponse`."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await asyncio.to_thread(Path(self.path).unlink, missing_ok=True)
 
 
 async def _send(websocket: WebSocket, outbox: Outbox) -> None:
