@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from fitme.errors import ConfigError
+from fitme.render.devices import DeviceName
 
 
 def serve(
@@ -18,6 +19,7 @@ def serve(
     tls_key: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
     sessions: Annotated[int | None, typer.Option(min=1, max=64, help="Sessions at a time.")] = None,
     store: Annotated[Path | None, typer.Option(help="Folder of the sessions' data.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu (the default) or cuda, for the fits.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings; see configs/serve.yaml.")] = None,
 ) -> None:
     """Serve the page that turns a webcam into a relightable avatar."""
@@ -30,6 +32,15 @@ def serve(
     settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
     if sessions is not None:
         settings = replace(settings, session=replace(settings.session, limit=sessions))
+    if device is not None:
+        if device not in get_args(DeviceName):
+            raise ConfigError(f"--device {device}: use {' or '.join(get_args(DeviceName))}")
+        settings = replace(settings, fit=replace(settings.fit, device=device))
+    if settings.fit.device != "cpu":
+        # Imports torch, which the server itself does without.
+        from fitme.render.rasterizer import check_device
+
+        check_device(settings.fit.device)
     if settings.networks.identity != "dlib":
         raise ConfigError("networks.identity: the live service works with dlib alone; arcface is for `fitme fit`")
     if settings.networks.tracker == "tasks" and settings.networks.face_landmarker is None:

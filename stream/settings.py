@@ -7,6 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from fitme.render.devices import DeviceName
 from fitme.track.settings import NetworkSettings, TrackerSettings
 
 
@@ -133,6 +134,8 @@ class FitSettings:
     niceness: Annotated[int, Meta(ge=0, le=19)] = 5
     """Lower priority than renders and sockets."""
     threads: Annotated[int, Meta(ge=1, le=64)] = 1
+    device: DeviceName = "cpu"
+    """Where heads are rendered and the generator is optimised, as `--device` of `fitme fit`."""
 
 
 @dataclass(frozen=True)

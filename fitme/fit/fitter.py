@@ -15,6 +15,7 @@ from fitme.errors import InputError
 from fitme.fit.alignment.aligner import HeadAligner
 from fitme.fit.alignment.face_crop import crop_face
 from fitme.fit.appearance import Appearance
+from fitme.fit.device import network_on
 from fitme.fit.displayed_head import DisplayedHead, HeadEstimate
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.estimate_render import render_head
@@ -69,24 +70,30 @@ class IncrementalFitter:
         generator: ReflectanceGenerator,
         settings: FitSettings | None = None,
         embedder: DlibEmbedder | None = None,
+        device: torch.device | str = "cpu",
+        visibility: Visibility | None = None,
     ) -> None:
         """
+        :param model: on the CPU, as `generator` and `embedder`.
         :param generator: the package's own one gets its first latent from the texture encoder.
         :param embedder: for the identity loss and identity outliers; without it both are left out.
+        :param device: where heads are rendered and the generator is optimised; all else is computed on the CPU.
+        :param visibility: which pixels show the head; by default MediaPipe's segmentation.
+        :raises BackendError: the device cannot be used.
         """
         self._settings = settings = settings or FitSettings()
-        self._embedder = embedder
-        self._visibility = Visibility()
-        backend = select_backend("cpu")
-        self._aligner = HeadAligner(model, backend, settings.alignment)
-        reflectance = ReflectanceFit(generator, model, backend, settings.inversion, default_encoder_for)
+        self._visibility = Visibility() if visibility is None else visibility
+        rasterizer, backend = select_backend(device), select_backend("cpu")
+        self._embedder = None if embedder is None else network_on(embedder, rasterizer.device)
+        self._aligner = HeadAligner(model, rasterizer, settings.alignment)
+        reflectance = ReflectanceFit(generator, model, rasterizer, settings.inversion, default_encoder_for)
         views = TexelViews(model, backend, settings.map_resolution)
         self._keyframe_set = KeyframeSet(
             MarginalizedKeyframes(views.table, settings.fusion), settings.reference_keyframes
         )
         self._appearance = Appearance(reflectance, settings.map_resolution)
         self._stages = FitStages(
-            model, backend, settings, self._aligner, views, self._keyframe_set, self._appearance, embedder
+            model, backend, settings, self._aligner, views, self._keyframe_set, self._appearance, self._embedder
         )
         self._hair = HairStage(model, backend, settings.hair, self._visibility)
         self._single_frame = SingleFrameFitter(model, backend, settings, self._aligner)
@@ -132,9 +139,14 @@ class IncrementalFitter:
         return self._stage
 
     @property
+    def next_task(self) -> Task | None:
+        """The task that `refine` takes next; None when the fit has converged."""
+        return self._work_queue.next
+
+    @property
     def converged(self) -> bool:
         """Whether nothing is left to do until another keyframe is added."""
-        return self._work_queue.next is None
+        return self.next_task is None
 
     @property
     def displays_all_keyframes(self) -> bool:
@@ -207,9 +219,11 @@ class IncrementalFitter:
         generator: ReflectanceGenerator,
         settings: FitSettings | None = None,
         embedder: DlibEmbedder | None = None,
+        device: torch.device | str = "cpu",
+        visibility: Visibility | None = None,
     ) -> "IncrementalFitter":
-        """Resume another fitter's fit, warm-started from its geometry, latent and weights."""
-        fitter = cls(model, generator, settings, embedder)
+        """Resume another fitter's fit, warm-started from its geometry, latent and weights, on any device."""
+        fitter = cls(model, generator, settings, embedder, device, visibility)
         for keyframe in state.keyframes:
             key, information = keyframe.key, state.track_information.get(keyframe.key)
             fitter._add_entry(keyframe, state.estimates.get(key), information, new=key in state.new_keyframes)

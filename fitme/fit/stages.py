@@ -304,23 +304,30 @@ class FitStages:
             entry.estimate = keyframe_estimate(joint, index, light)
 
     def _scene(self) -> SceneParameters:
-        return SceneParameters(self.identity, [entry.solved for entry in self._keyframe_set.active])
+        estimates = [entry.solved for entry in self._keyframe_set.active]
+        return SceneParameters(self.identity, estimates, self._appearance.generator.device)
 
     def _adopt(self, scene: SceneParameters) -> None:
         self._appearance.invalidate()
-        self.identity = scene.identity.detach().numpy().copy()
-        for index, entry in enumerate(self._keyframe_set.active):
-            entry.estimate = scene.estimate(index, entry.solved.loss)
+        active = self._keyframe_set.active
+        self.identity, estimates = scene.estimates([entry.solved.loss for entry in active])
+        for entry, estimate in zip(active, estimates, strict=True):
+            entry.estimate = estimate
 
     def _keyframe_targets(self) -> list[KeyframeTarget]:
+        device = self._appearance.generator.device
         targets = []
         for entry in self._keyframe_set.active:
             crop, observation = entry.crop, entry.keyframe.observation
             camera = crop.camera(camera_of(observation.camera, self.focal))
             landmarks = crop.to_window(observation.landmarks.astype(np.float64)).astype(np.float32)
             sigma = landmark_sigma(self._model, landmarks, self._settings.alignment.landmarks)
+            image = torch.from_numpy(crop.image)[None].to(device).float() / 255.0
+            usable = torch.from_numpy(crop.usable)[None, ..., None].to(device)
             if self._embedder is not None and entry.target_face is None:
-                target = torch.from_numpy(crop.image)[None].float() / 255.0
-                entry.target_face = target_face(self._embedder, target, landmarks)
-            targets.append(KeyframeTarget(crop, camera, landmarks, sigma, entry.target_face))
+                entry.target_face = target_face(self._embedder, image, landmarks)
+            observed = torch.from_numpy(landmarks).to(device)
+            targets.append(
+                KeyframeTarget(image, usable, camera, landmarks, observed, sigma.to(device), entry.target_face)
+            )
         return targets

@@ -25,6 +25,12 @@ class ReflectanceMaps(ModalityMaps[Tensor]):
         """Maps of one head, as a batch of one."""
         return self.mapped(lambda _, maps: maps[index : index + 1])
 
+    def to(self, device: torch.device | str) -> "ReflectanceMaps":
+        """The maps on a device; the maps themselves where they are on it."""
+        if self.diffuse.device == torch.device(device):
+            return self
+        return self.mapped(lambda _, maps: maps.to(device))
+
     @staticmethod
     def concatenated(parts: Sequence["ReflectanceMaps"]) -> "ReflectanceMaps":
         """Maps of several batches as one batch."""

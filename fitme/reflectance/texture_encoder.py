@@ -129,7 +129,7 @@ class TextureEncoder(nn.Module):
         Of a lit texture the most likely albedo is predicted, its level from colour and contrast; of a de-lit one
         (`delighted`) the level is kept, so that observed and unobserved texels agree.
         """
-        return cast("Tensor", self(texture, visibility, torch.full((len(texture),), delighted)))
+        return cast("Tensor", self(texture, visibility, torch.full((len(texture),), delighted, device=texture.device)))
 
     def _layers(self, name: str) -> nn.ModuleList:
         return cast("nn.ModuleList", self.body[name])
@@ -173,7 +173,7 @@ def mark_of(generator: ReflectanceGenerator) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, value in sorted(generator.state_dict().items()):
         digest.update(name.encode())
-        digest.update(value.detach().half().contiguous().numpy().tobytes())
+        digest.update(value.detach().half().contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -23,9 +23,19 @@ class Light:
     colors: Tensor
     """(B, L, 3) intensity of each directional light, >= 0."""
 
+    def to(self, device: torch.device | str) -> "Light":
+        """The light with its tensors on a device."""
+        return Light(self.sh.to(device), self.directions.to(device), self.colors.to(device))
+
+    @staticmethod
+    def from_harmonics(sh: Tensor) -> "Light":
+        """Light of coefficients (B, 9, 3) alone, without directional lights, on their device."""
+        none = sh.new_zeros(len(sh), 0, 3)
+        return Light(sh, none, none)
+
     @staticmethod
     def ambient(level: float = 1.0, batch: int = 1) -> "Light":
         """Uniform white light: shading is `level` for every normal."""
         sh = torch.zeros(batch, SH_COUNT, 3)
         sh[:, 0] = level / SH_BAND_0
-        return Light(sh, torch.zeros(batch, 0, 3), torch.zeros(batch, 0, 3))
+        return Light.from_harmonics(sh)

@@ -8,14 +8,24 @@ a triangle as u a0 + v a1 + (1 - u - v) a2; texture coordinate (0, 0) is the out
 first row.
 """
 
+from functools import cache
+from importlib.util import find_spec
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from fitme.errors import BackendError
+from fitme.render.devices import DeviceName
+
 
 class RasterizerBackend(Protocol):
     """Differentiable rasterization. Floating tensors of one call share dtype and device; triangles are int32."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the tensors that it takes and returns."""
+        ...
 
     def rasterize(
         self,
@@ -72,17 +82,34 @@ def select_backend(device: torch.device | str) -> RasterizerBackend:
     """Choose the backend for tensors on a device: numba kernels for the CPU, nvdiffrast for CUDA.
 
     :param device: a torch device, or one of `fitme.render.devices.DeviceName`.
-    :raises BackendError: nvdiffrast is needed and not installed, or the device has no backend.
+    :raises BackendError: there is no CUDA device, nvdiffrast is needed and not installed or cannot be compiled, or the
+        device has no backend.
     """
-    from fitme.errors import BackendError
-
     kind = torch.device(device).type
     if kind == "cpu":
         from fitme.render.cpu.backend import CpuBackend
 
         return CpuBackend()
     if kind == "cuda":
-        from fitme.render.nvdiffrast_backend import NvdiffrastBackend
-
-        return NvdiffrastBackend()
+        return _cuda_backend(torch.device(device))
     raise BackendError(f"no rasterizer for device '{device}': use 'cpu', or 'cuda' with nvdiffrast installed")
+
+
+def check_device(device: DeviceName) -> None:
+    """Raise BackendError if a device cannot be rendered on. Loads and compiles nothing."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BackendError("--device cuda: torch finds no CUDA device here; use --device cpu")
+    if device == "cuda" and find_spec("nvdiffrast") is None:
+        raise BackendError(
+            "--device cuda: rendering on CUDA needs nvdiffrast; install the extra 'cuda' (pip install 'fitme[cuda]'), "
+            "or use --device cpu"
+        )
+
+
+@cache
+def _cuda_backend(device: torch.device) -> RasterizerBackend:
+    # One for each device: its buffers are on the device, and making them takes longer than a render.
+    from fitme.render.nvdiffrast_backend import NvdiffrastBackend
+
+    check_device("cuda")
+    return NvdiffrastBackend(device)

@@ -1,7 +1,7 @@
 """The differentiable renderer: a posed, textured head under a light to linear colours, with gradients to everything."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import torch
@@ -69,6 +69,10 @@ class Rendering:
     specular: Tensor
     """(B, H, W, 3) reflected light, specular albedo and occlusion included; albedo * diffuse_shading + specular is the
     image before antialiasing."""
+
+    def to(self, device: torch.device | str) -> "Rendering":
+        """The render with its tensors on a device."""
+        return Rendering(**{item.name: getattr(self, item.name).to(device) for item in fields(self)})
 
 
 def clip_positions(view: Tensor, cameras: Sequence[Camera], focal_px: Tensor | None = None) -> Tensor:

@@ -13,6 +13,9 @@ from fitme.render.cpu.mesh_adjacency import NO_VERTEX, opposite_vertices
 class ReferenceBackend:
     """Implements `RasterizerBackend` on any device; memory grows with triangles times pixels."""
 
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+
     def rasterize(self, positions: Tensor, triangles: Tensor, resolution: tuple[int, int]) -> Tensor:
         """See `RasterizerBackend.rasterize`."""
         return torch.stack([_rasterize_one(item, triangles.long(), resolution) for item in positions])
@@ -102,7 +105,9 @@ def _blend(color: Tensor, rast: Tensor, positions: Tensor, faces: Tensor, opposi
     """Change (H, W, C) of an image by silhouettes between each pixel and its right (or next-row) neighbour."""
     # Pairs of pixels with different triangles; the nearer triangle of a pair owns the silhouette.
     height, width = color.shape[:2]
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    rows, columns = torch.meshgrid(
+        *(torch.arange(count, device=color.device) for count in (height, width)), indexing="ij"
+    )
     rows0, columns0 = (rows[:-1], columns[:-1]) if vertical else (rows[:, :-1], columns[:, :-1])
     rows0, columns0 = rows0.reshape(-1), columns0.reshape(-1)
     rows1, columns1 = rows0 + int(vertical), columns0 + int(not vertical)

@@ -166,7 +166,8 @@ class FitProcess:
             return
         if not self._sessions:
             settings = FitterSettings(alignment_rounds=1, inversion=WARM_UP_STEPS)
-            fitter = IncrementalFitter(self._model, load_default_generator(), settings, self._embedder)
+            generator, device = load_default_generator(), self._settings.device
+            fitter = IncrementalFitter(self._model, generator, settings, self._embedder, device)
             try:
                 fitter.add_keyframe(keyframe)
                 fitter.refine(WARM_UP_LIMIT_S)
@@ -197,10 +198,10 @@ class FitProcess:
             self._send_state(session, state)
 
     def _fitter(self, state: FitState | None) -> IncrementalFitter:
-        generator = load_default_generator()
+        generator, device = load_default_generator(), self._settings.device
         if state is None:
-            return IncrementalFitter(self._model, generator, self._effort, self._embedder)
-        return IncrementalFitter.from_state(state, self._model, generator, self._effort, self._embedder)
+            return IncrementalFitter(self._model, generator, self._effort, self._embedder, device)
+        return IncrementalFitter.from_state(state, self._model, generator, self._effort, self._embedder, device)
 
     def _work(self, session: SessionFit) -> None:
         """One slice of a session's fit."""

@@ -26,6 +26,7 @@ from fitme.fit.settings import FitSettings
 from fitme.fit.state import FitState
 from fitme.ingest.person_tracking import PersonTracker
 from fitme.ingest.selection import choose, choose_held_out
+from fitme.render.devices import DeviceName
 from fitme.stage import Stage
 from fitme.track.factory import identity_embedder
 
@@ -70,7 +71,8 @@ def run_fit(request: FitRequest, frames: InputFrames, models: Models, watch: Sto
             for warning in person.warnings:
                 console.print(f"warning: {warning}", markup=False)
         with watch.measuring("refine"):
-            fitter = _fitter(models, state, settings_with_focal(request.fit or FitSettings(), chosen))
+            settings = settings_with_focal(request.fit or FitSettings(), chosen)
+            fitter = _fitter(models, state, settings, request.device)
             add_choice(fitter, choice, request.networks, models.embedder)
             expression_frames = [expression_frame_of(entry, request.networks) for entry in choice.expression_frames]
             add_expression_frames(fitter, expression_frames, models.head)
@@ -113,12 +115,12 @@ def _store(folder: Path) -> "SessionStore":
     return SessionStore(folder)
 
 
-def _fitter(models: Models, state: FitState | None, settings: FitSettings) -> IncrementalFitter:
+def _fitter(models: Models, state: FitState | None, settings: FitSettings, device: DeviceName) -> IncrementalFitter:
     """Fitter that begins, or continues `state`."""
     models.prepared.result()
     if state is None:
-        return IncrementalFitter(models.head, models.generator, settings, models.embedder)
-    return IncrementalFitter.from_state(state, models.head, models.generator, settings, models.embedder)
+        return IncrementalFitter(models.head, models.generator, settings, models.embedder, device)
+    return IncrementalFitter.from_state(state, models.head, models.generator, settings, models.embedder, device)
 
 
 def _refine(

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 from fitme.commands.fit.output_check import check_folder, check_inputs
 from fitme.commands.fit.request import FitRequest, InputFrames, Models
 from fitme.commands.fit.stopwatch import Stopwatch
-from fitme.errors import BackendError
 from fitme.ingest.candidates import gather
 from fitme.ingest.even_spacing import split_holdout
 from fitme.ingest.prefetch import Prefetcher
@@ -42,7 +41,9 @@ def started(request: FitRequest, watch: Stopwatch) -> Iterator[tuple[InputFrames
     :raises FitmeError: with nothing written, if inputs, output folder, networks or device cannot be used.
     """
     if request.device != "cpu":
-        raise BackendError(f"--device {request.device}: fits run on the processor so far; use --device cpu")
+        from fitme.render.rasterizer import check_device
+
+        check_device(request.device)
     check_folder(request.out)
     check_inputs(request.inputs, request.out)
     with ExitStack() as stack:

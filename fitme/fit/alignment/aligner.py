@@ -15,6 +15,7 @@ from fitme.fit.alignment.landmark_targets import LandmarkTargets, initial_estima
 from fitme.fit.alignment.optical_flow import FLOW_REGIONS, flow_targets
 from fitme.fit.alignment.settings import AlignmentSettings
 from fitme.fit.alignment.surface_tracks import SurfacePoints, shared_only
+from fitme.fit.device import model_on
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.gauss_newton import marginal_information_of, solve_jointly
@@ -37,6 +38,7 @@ class HeadAligner:
 
     def __init__(self, model: MorphableModel, backend: RasterizerBackend, settings: AlignmentSettings) -> None:
         self._model = model
+        self._rendered_model = model_on(model, backend.device)
         self._backend = backend
         self._settings = settings
         self._basis = MeshBasis(model)
@@ -166,24 +168,29 @@ class HeadAligner:
     def draw(
         self, estimate: KeyframeEstimate, identity: Float32Array, camera: Camera, maps: ReflectanceMaps
     ) -> Rendering:
-        """Render of a head of an identity (K,) in the pose, with the expression and under the light of an estimate."""
-        empty = torch.zeros(1, 0, 3)
+        """Render of a head of an identity (K,) in the pose, with the expression and under the light of an estimate.
+
+        It is drawn on the device of the backend and copied to the CPU, on which the caller compares images.
+        """
+        device = self._backend.device
         vertices = self._model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None])
         rotation, translation = (torch.from_numpy(v)[None] for v in (estimate.pose.rotation, estimate.pose.translation))
         mouth = mouth_occlusion(self._model)
         view = transform(rotation, translation, vertices)[0].numpy()
-        return render(
-            self._model,
-            vertices,
-            rotation,
-            translation,
+        visible = torch.from_numpy(mouth.cull_back_faces(view, self._model.triangles.numpy()))
+        rendering = render(
+            self._rendered_model,
+            vertices.to(device),
+            rotation.to(device),
+            translation.to(device),
             camera,
-            maps,
-            Light(torch.from_numpy(estimate.light_sh)[None], empty, empty),
-            occlusion=mouth.apply(head_occlusion(self._model), vertices[0]),
-            visible_triangles=torch.from_numpy(mouth.cull_back_faces(view, self._model.triangles.numpy())),
+            maps.to(device),
+            Light.from_harmonics(torch.from_numpy(estimate.light_sh)[None].to(device)),
+            occlusion=mouth.apply(head_occlusion(self._model), vertices[0]).to(device),
+            visible_triangles=visible.to(device),
             backend=self._backend,
         )
+        return rendering.to("cpu")
 
 
 def keyframe_estimate(joint: JointEstimate, index: int, light: Float32Array) -> KeyframeEstimate:

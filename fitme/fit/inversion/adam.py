@@ -41,7 +41,7 @@ class Adam:
         if [leaf.shape for leaf in leaves] != [moment.shape for moment in self._first]:
             self._first = [torch.zeros_like(leaf) for leaf in leaves]
             self._second = [torch.zeros_like(leaf) for leaf in leaves]
-            self._steps = [torch.zeros(()) for _ in leaves]
+            self._steps = [torch.zeros((), device=leaf.device) for leaf in leaves]
         begin = 0
         for group in groups:
             places = [begin + i for i, leaf in enumerate(group.leaves) if leaf.grad is not None]

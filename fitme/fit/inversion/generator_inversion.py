@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fitme.arrays import Float32Array
 from fitme.color import linear_to_srgb
+from fitme.fit.device import model_on, network_on
 from fitme.fit.inversion.adam import Adam, Group
 from fitme.fit.inversion.keyframe_loss import KeyframeTarget, SceneParameters, keyframe_loss
 from fitme.fit.inversion.losses import encoded_l1, gradient_l1
@@ -26,6 +27,7 @@ from fitme.fit.texture.mouth_interior import OpenMouth, open_mouth
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.texture_encoder import TextureEncoder
+from fitme.render.occlusion import head_occlusion
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.identity import DlibEmbedder
@@ -45,6 +47,10 @@ class TextureTarget:
     weight: Tensor
     """(1, R, R, 1) confidence in [0, 1]."""
 
+    def to(self, device: torch.device) -> "TextureTarget":
+        """The target with its tensors on a device."""
+        return TextureTarget(self.encoded.to(device), self.weight.to(device))
+
     def at(self, resolution: int) -> "TextureTarget":
         """Target at a lower resolution: mean weighted by confidence."""
         factor = self.encoded.shape[1] // resolution
@@ -57,7 +63,10 @@ class TextureTarget:
 
 
 class ReflectanceFit:
-    """Latent and weights of the generator under optimisation; state is kept between rounds."""
+    """Latent and weights of the generator under optimisation; state is kept between rounds.
+
+    Everything that a step needs is on the device of the backend. What the other stages take is copied to the CPU.
+    """
 
     def __init__(
         self,
@@ -68,14 +77,20 @@ class ReflectanceFit:
         encoder_for: Callable[[ReflectanceGenerator], TextureEncoder | None] = lambda generator: None,
     ) -> None:
         """An encoder trained for the generator predicts the latent that inversion starts from and is drawn to; without
-        one that is the mean latent. `encoder_for` is called at the first inversion: the first avatar needs none."""
-        self._encoder_for = encoder_for
-        self._original = generator.eval().requires_grad_(False)
+        one that is the mean latent. `encoder_for` is called at the first inversion: the first avatar needs none.
+
+        :param generator: on the CPU, as `model`.
+        """
+        self.device = backend.device
+        """Device of scenes and targets."""
+        self._given, self._encoder_for = generator, encoder_for
+        self._original = network_on(generator, self.device).eval().requires_grad_(False)
         self._tuned: ReflectanceGenerator | None = None
         self._model = model
+        self._rendered_model = model_on(model, self.device)
         self._backend = backend
         self._settings = settings
-        self._mean = generator.mean_w.detach().clone()  # (D,)
+        self._mean = self._original.mean_w.detach().clone()  # (D,)
         self._w_plus: Tensor | None = None
         self._step = 0
         self._initial_specular: ReflectanceMaps | None = None
@@ -83,6 +98,7 @@ class ReflectanceFit:
         self._coarse_step = 0
         self._adam_states: defaultdict[str, Adam] = defaultdict(Adam)
         self._expected: tuple[TextureTarget, Tensor] | None = None
+        self._texture: tuple[TextureTarget, TextureTarget] | None = None
         self._current: ReflectanceMaps | None = None
         # Seeded for each fit, so that equal keyframes give equal avatars.
         self._neighbours = torch.Generator().manual_seed(0)
@@ -90,7 +106,7 @@ class ReflectanceFit:
     @property
     def w_plus(self) -> Float32Array | None:
         """(L, D) latent, None before inversion."""
-        return None if self._w_plus is None else self._w_plus.detach()[0].numpy().copy()
+        return None if self._w_plus is None else self._w_plus.detach()[0].cpu().numpy().copy()
 
     @property
     def resolution(self) -> int:
@@ -106,7 +122,7 @@ class ReflectanceFit:
         """Set latent (L, D) and tuned weights by name, as `w_plus` and `tuned_weights` gave them."""
         self._current = None
         if w_plus is not None:
-            self._w_plus = torch.from_numpy(w_plus.copy())[None]
+            self._w_plus = torch.from_numpy(w_plus.copy())[None].to(self.device)
         if tuned:
             self._tuned = copy.deepcopy(self._original)
             weights = {name: torch.from_numpy(value.copy()) for name, value in tuned.items()}
@@ -118,17 +134,17 @@ class ReflectanceFit:
             return {}
         original = self._original.state_dict()
         return {
-            name: value.numpy().copy()
+            name: value.cpu().numpy().copy()
             for name, value in self._tuned.state_dict().items()
             if not torch.equal(value, original[name])
         }
 
     @torch.no_grad()
     def maps(self) -> ReflectanceMaps:
-        """Maps (1, R, R, C) of the current latent and weights, with a dark mouth interior; of the mean latent before
-        inversion."""
+        """Maps (1, R, R, C) on the CPU of the current latent and weights, with a dark mouth interior; of the mean
+        latent before inversion."""
         if self._current is None:
-            self._current = self._mouth.over(self.generator.synthesize(self._latent()))
+            self._current = self._mouth.over(self.generator.synthesize(self._latent()).to("cpu"))
         return self._current
 
     def invert_coarsely(self, texture: TextureTarget, steps: int) -> float:
@@ -136,6 +152,7 @@ class ReflectanceFit:
 
         Resolutions and rates follow the settings' `coarse_steps`, counted over the life of the fit.
         """
+        texture = self._on_device(texture)
         expected = self._expected_latent(texture)
         latent = (expected if self._w_plus is None else self._w_plus).clone().requires_grad_()
         loss = torch.zeros(())
@@ -155,10 +172,11 @@ class ReflectanceFit:
     ) -> dict[str, float]:  # fmt: skip
         """Optimise latent, geometry and lights for the texture and one keyframe a step; values of the last step's
         terms by name. FitMe, section 3.4."""
+        texture = self._on_device(texture)
         expected = self._expected_latent(texture)
         latent = (expected if self._w_plus is None else self._w_plus).clone().requires_grad_()
         groups = [Group([latent], self._settings.latent_rate), *scene.groups(self._settings)]
-        values: dict[str, float] = {}
+        values: dict[str, Tensor] = {}
         if self._initial_specular is None:
             with torch.no_grad():
                 self._initial_specular = self.generator.synthesize(latent)
@@ -166,18 +184,16 @@ class ReflectanceFit:
             maps = self.generator.synthesize(latent)
             texture_loss = self._texture_loss(maps, texture)
             index = self._step % len(targets)
-            total, values = keyframe_loss(
-                index, targets[index], scene, maps, self._model, embedder, self._backend, self._settings
-            )
+            total, values = self._keyframe_loss(index, targets[index], scene, maps, embedder)
             specular = self._settings.specular_weight * _specular_distance(maps, self._initial_specular)
             prior = self._latent_prior(latent, expected)
             (total + texture_loss + specular + prior).backward()  # type: ignore[no-untyped-call]
             self._adam_states["inversion"].step(groups)
             scene.clamp()
             self._step += 1
-            values["texture"] = float(texture_loss.detach())
+            values["texture"] = texture_loss.detach()
         self._w_plus, self._pivot, self._current = latent.detach(), None, None
-        return values
+        return _numbers(values)
 
     def tune(
         self, texture: TextureTarget, scene: SceneParameters, targets: list[KeyframeTarget],
@@ -185,7 +201,7 @@ class ReflectanceFit:
     ) -> dict[str, float]:  # fmt: skip
         """Optimise the generator's weights and the lights at a fixed latent (pivotal tuning); values of the last step's
         terms by name."""
-        settings = self._settings
+        settings, texture = self._settings, self._on_device(texture)
         if self._tuned is None:
             self._tuned = copy.deepcopy(self._original)
         generator = self._tuned.requires_grad_(True)
@@ -199,24 +215,36 @@ class ReflectanceFit:
             with torch.no_grad():
                 self._pivot = self._original.synthesize(latent)
         pivot = self._pivot
-        values: dict[str, float] = {}
+        values: dict[str, Tensor] = {}
         for _ in range(steps):
             maps = generator.synthesize(latent)
             texture_loss = self._texture_loss(maps, texture)
             index = self._step % len(targets)
-            total, values = keyframe_loss(
-                index, targets[index], scene, maps, self._model, embedder, self._backend, settings
-            )
+            total, values = self._keyframe_loss(index, targets[index], scene, maps, embedder)
             locality = self._locality(generator, latent)
             specular = _specular_distance(maps, pivot)
             loss = total + texture_loss + settings.locality_weight * locality + settings.specular_weight * specular
             loss.backward()  # type: ignore[no-untyped-call]
             self._adam_states["tuning"].step(groups)
             self._step += 1
-            values |= {"texture": float(texture_loss.detach()), "locality": float(locality.detach())}
+            values |= {"texture": texture_loss.detach(), "locality": locality.detach()}
         generator.requires_grad_(False)
         self._current = None
-        return values
+        return _numbers(values)
+
+    def _keyframe_loss(
+        self, index: int, target: KeyframeTarget, scene: SceneParameters, maps: ReflectanceMaps,
+        embedder: DlibEmbedder | None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
+        return keyframe_loss(
+            index, target, scene, maps, self._rendered_model, embedder, self._backend, self._settings, self._occlusion
+        )
+
+    def _on_device(self, texture: TextureTarget) -> TextureTarget:
+        """A texture on the device; the copy of the last one is kept."""
+        if self._texture is None or self._texture[0] is not texture:
+            self._texture = texture, texture.to(self.device)
+        return self._texture[1]
 
     def _coarse_side(self) -> int:
         """Side of the maps at the next coarse step."""
@@ -234,6 +262,10 @@ class ReflectanceFit:
         return settings.coarse_rate * (settings.coarse_final_rate + (1.0 - settings.coarse_final_rate) * falling)
 
     @cached_property
+    def _occlusion(self) -> Tensor:
+        return head_occlusion(self._model).to(self.device)
+
+    @cached_property
     def _mouth(self) -> OpenMouth:
         return open_mouth(self._model, self.resolution)
 
@@ -246,14 +278,16 @@ class ReflectanceFit:
     def _latent_deviation(self) -> Tensor:
         """(D,) standard deviation of w over random z."""
         with torch.no_grad():
-            noise = torch.Generator().manual_seed(0)
-            latents = self._original.mapping(torch.randn(LATENT_SAMPLES, self._original.latent_size, generator=noise))
+            # Drawn on the CPU, so that all devices draw the same.
+            noise = torch.randn(LATENT_SAMPLES, self._original.latent_size, generator=torch.Generator().manual_seed(0))
+            latents = self._original.mapping(noise.to(self.device))
         deviation: Tensor = latents.std(0).clamp(min=SMALLEST_DEVIATION)
         return deviation
 
     @cached_property
     def _encoder(self) -> TextureEncoder | None:
-        return self._encoder_for(self._original)
+        encoder = self._encoder_for(self._given)
+        return None if encoder is None else network_on(encoder, self.device)
 
     def _expected_latent(self, texture: TextureTarget) -> Tensor:
         """(1, L, D) the encoder's prediction from a texture; the mean latent without an encoder."""
@@ -277,13 +311,18 @@ class ReflectanceFit:
         at low resolution."""
         with torch.no_grad():
             noise = torch.randn(1, self._original.latent_size, generator=self._neighbours)
-            random = self._original.mapping(noise)[:, None]
+            random = self._original.mapping(noise.to(self.device))[:, None]
             near = latent + self._settings.locality_radius * (random - latent)
             before = self._original.synthesize(near, resolution=self._settings.coarse_resolution)
         after = generator.synthesize(near, resolution=self._settings.coarse_resolution)
         return (linear_to_srgb(after.diffuse) - linear_to_srgb(before.diffuse)).abs().mean() + _specular_distance(
             after, before
         )
+
+
+def _numbers(values: Mapping[str, Tensor]) -> dict[str, float]:
+    """Values of 0-dimensional tensors: read once for all steps, since each reading waits for the device."""
+    return {name: float(value) for name, value in values.items()}
 
 
 def _specular_distance(a: ReflectanceMaps, b: ReflectanceMaps) -> Tensor:

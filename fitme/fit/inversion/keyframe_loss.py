@@ -9,7 +9,6 @@ from torch import Tensor
 
 from fitme.arrays import Float32Array
 from fitme.color import linear_to_srgb
-from fitme.fit.alignment.face_crop import FaceCrop
 from fitme.fit.alignment.landmark_targets import LandmarkSettings
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.inversion.adam import Group
@@ -18,7 +17,6 @@ from fitme.fit.inversion.settings import InversionSettings
 from fitme.geometry import Camera, HeadPose, transform
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
-from fitme.render.occlusion import head_occlusion
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.render.renderer import render
 from fitme.shape.landmark_groups import FACE_OVAL
@@ -28,13 +26,18 @@ from fitme.track.identity import DlibEmbedder
 
 @dataclass(frozen=True)
 class KeyframeTarget:
-    """One keyframe as its render is compared with it."""
+    """One keyframe as its render is compared with it. Tensors are on the device of the fit's renders."""
 
-    crop: FaceCrop
+    image: Tensor
+    """(1, R, R, 3) of the window around the face, sRGB-encoded in [0, 1]."""
+    usable: Tensor
+    """(1, R, R, 1) in [0, 1]: share of a pixel that shows the person's uncovered face."""
     camera: Camera
-    """Camera of the crop's window."""
+    """Camera of the window."""
     landmarks: Float32Array
     """(478, 2) pixels of the window."""
+    observed: Tensor
+    """(478, 2) the same as a tensor."""
     landmark_sigma_px: Tensor
     """(478,) standard deviations, pixels of the window; infinite for landmarks without weight."""
     face: TargetFace | None
@@ -44,13 +47,15 @@ class KeyframeTarget:
 class SceneParameters:
     """Geometry and light of N keyframes as leaf tensors."""
 
-    def __init__(self, identity: Float32Array, estimates: Sequence[KeyframeEstimate]) -> None:
-        """Leaves with the values of an identity (K,) and of the estimates of N keyframes."""
+    def __init__(
+        self, identity: Float32Array, estimates: Sequence[KeyframeEstimate], device: torch.device | str = "cpu"
+    ) -> None:
+        """Leaves on a device with the values of an identity (K,) and of the estimates of N keyframes."""
 
         def leaf(rows: Sequence[Float32Array]) -> Tensor:
-            return torch.from_numpy(np.stack(rows)).requires_grad_()
+            return torch.from_numpy(np.stack(rows)).to(device).requires_grad_()
 
-        self.identity = torch.from_numpy(identity.copy()).requires_grad_()  # (K,)
+        self.identity = leaf(identity)  # (K,)
         self.rotations = leaf([item.pose.rotation for item in estimates])  # (N, 3)
         self.translations = leaf([item.pose.translation for item in estimates])  # (N, 3)
         self.expressions = leaf([item.expression for item in estimates])  # (N, 52)
@@ -64,15 +69,15 @@ class SceneParameters:
             Group([self.lights], settings.light_rate),
         ]
 
-    def estimate(self, index: int, loss: float) -> KeyframeEstimate:
-        """Estimate of keyframe `index`, with its photometric `loss`."""
+    def estimates(self, losses: Sequence[float]) -> tuple[Float32Array, list[KeyframeEstimate]]:
+        """Identity (K,) and the estimates of all keyframes as arrays, with their photometric losses."""
 
         def array(values: Tensor) -> Float32Array:
-            copied: Float32Array = values[index].detach().numpy().copy()
+            copied: Float32Array = values.detach().cpu().numpy().copy()
             return copied
 
-        pose = HeadPose(array(self.rotations), array(self.translations))
-        return KeyframeEstimate(pose, array(self.expressions), array(self.lights), loss)
+        rows = zip(*map(array, (self.rotations, self.translations, self.expressions, self.lights)), losses, strict=True)
+        return array(self.identity), [KeyframeEstimate(HeadPose(r, t), e, sh, loss) for r, t, e, sh, loss in rows]
 
     @torch.no_grad()
     def clamp(self) -> None:
@@ -98,31 +103,35 @@ def keyframe_loss(
     embedder: DlibEmbedder | None,
     backend: RasterizerBackend,
     settings: InversionSettings,
-) -> tuple[Tensor, dict[str, float]]:
-    """Weighted sum of the photometric, feature, identity, landmark and prior terms of a keyframe, and their values."""
+    occlusion: Tensor,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Weighted sum of the photometric, feature, identity, landmark and prior terms of a keyframe, and their values.
+
+    All tensors and networks are on the device of `backend`; nothing is copied from it.
+
+    :param occlusion: (V,) `fitme.render.occlusion.head_occlusion` of the model.
+    """
     vertices = model.vertices(scene.identity[None], scene.expressions[index : index + 1])
     rotation, translation = scene.rotations[index : index + 1], scene.translations[index : index + 1]
-    light = Light(scene.lights[index : index + 1], torch.zeros(1, 0, 3), torch.zeros(1, 0, 3))
-    occlusion = head_occlusion(model)
+    light = Light.from_harmonics(scene.lights[index : index + 1])
     rendering = render(
         model, vertices, rotation, translation, target.camera, maps, light, occlusion=occlusion, backend=backend
     )
-    image = torch.from_numpy(target.crop.image)[None].float() / 255.0
-    usable = torch.from_numpy(target.crop.usable)[None, ..., None]
+    image, usable = target.image, target.usable
     photometric = encoded_l1(rendering.image, image, usable * rendering.mask)
     projected = target.camera.project(transform(rotation, translation, model.landmarks(vertices)))[0]
-    landmarks = landmark_loss(projected, torch.from_numpy(target.landmarks), target.landmark_sigma_px)
+    landmarks = landmark_loss(projected, target.observed, target.landmark_sigma_px)
     prior = scene.identity.square().mean() + scene.expressions[index].square().mean()
     total = (
         settings.photometric_weight * photometric
         + settings.landmark_weight * landmarks
         + settings.shape_prior_weight * prior
     )
-    values = {"photometric": float(photometric.detach()), "landmarks": float(landmarks.detach())}
+    values = {"photometric": photometric.detach(), "landmarks": landmarks.detach()}
     if embedder is not None and target.face is not None:
         coverage = usable * rendering.mask
         composite = coverage * linear_to_srgb(rendering.image) + (1.0 - coverage) * image
         features, identity = identity_losses(embedder, composite, target.face, target.landmarks)
         total = total + settings.feature_weight * features + settings.identity_weight * identity
-        values |= {"features": float(features.detach()), "identity": float(identity.detach())}
+        values |= {"features": features.detach(), "identity": identity.detach()}
     return total, values

@@ -27,7 +27,7 @@ def gradient_l1(linear: Tensor, encoded_target: Tensor, weight: Tensor) -> Tenso
     arguments as for `encoded_l1`."""
     difference = (linear_to_srgb(linear) - encoded_target).permute(0, 3, 1, 2)
     weight = weight.permute(0, 3, 1, 2)
-    total = torch.zeros((), dtype=linear.dtype)
+    total = linear.new_zeros(())
     for _ in range(PYRAMID_LEVELS):
         for axis in (2, 3):
             length = difference.shape[axis] - 1
@@ -65,7 +65,7 @@ def identity_losses(
     Features as a perceptual metric follow GANFIT (Gecer et al., CVPR 2019, eqs. 8 and 9), which FitMe takes over.
     """
     features, embedding = embedder.features(embedder.crops(rendered * CROP_VALUE_RANGE, landmarks[None]))
-    distance = torch.zeros((), dtype=rendered.dtype)
+    distance = rendered.new_zeros(())
     for found, wanted in zip(features, target.features, strict=True):
         scale = wanted.square().mean().clamp(min=1e-6)
         distance = distance + (found - wanted).square().mean() / scale

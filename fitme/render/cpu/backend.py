@@ -1,5 +1,6 @@
 """The rasterizer backend for the CPU: numba kernels with hand-written gradients, in float32 or float64."""
 
+import torch
 from torch import Tensor
 
 from fitme.render.cpu import antialias as cpu_antialias
@@ -13,6 +14,8 @@ MAX_TRIANGLES = 2**24
 
 class CpuBackend:
     """Implements `RasterizerBackend` on CPU tensors. Stateless; calls may come from several threads at once."""
+
+    device = torch.device("cpu")
 
     def rasterize(self, positions: Tensor, triangles: Tensor, resolution: tuple[int, int]) -> Tensor:
         """See `RasterizerBackend.rasterize`."""
