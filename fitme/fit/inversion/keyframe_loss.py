@@ -1,6 +1,6 @@
 """Loss of one keyframe by differentiable rendering, and the geometry and light that it is minimised over."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,14 +52,17 @@ class SceneParameters:
     ) -> None:
         """Leaves on a device with the values of an identity (K,) and of the estimates of N keyframes."""
 
-        def leaf(rows: Sequence[Float32Array]) -> Tensor:
-            return torch.from_numpy(np.stack(rows)).to(device).requires_grad_()
+        def leaf(values: Float32Array) -> Tensor:
+            return torch.from_numpy(values.copy()).to(device).requires_grad_()
+
+        def rows(part: Callable[[KeyframeEstimate], Float32Array]) -> Float32Array:
+            return np.stack([part(item) for item in estimates])
 
         self.identity = leaf(identity)  # (K,)
-        self.rotations = leaf([item.pose.rotation for item in estimates])  # (N, 3)
-        self.translations = leaf([item.pose.translation for item in estimates])  # (N, 3)
-        self.expressions = leaf([item.expression for item in estimates])  # (N, 52)
-        self.lights = leaf([item.light_sh for item in estimates])  # (N, 9, 3)
+        self.rotations = leaf(rows(lambda item: item.pose.rotation))  # (N, 3)
+        self.translations = leaf(rows(lambda item: item.pose.translation))  # (N, 3)
+        self.expressions = leaf(rows(lambda item: item.expression))  # (N, 52)
+        self.lights = leaf(rows(lambda item: item.light_sh))  # (N, 9, 3)
 
     def groups(self, settings: InversionSettings) -> list[Group]:
         """Leaves by their learning rates."""
