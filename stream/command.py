@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, cast, get_args
 
 import typer
 
@@ -35,7 +35,7 @@ def serve(
     if device is not None:
         if device not in get_args(DeviceName):
             raise ConfigError(f"--device {device}: use {' or '.join(get_args(DeviceName))}")
-        settings = replace(settings, fit=replace(settings.fit, device=device))
+        settings = replace(settings, fit=replace(settings.fit, device=cast("DeviceName", device)))
     if settings.fit.device != "cpu":
         # Imports torch, which the server itself does without.
         from fitme.render.rasterizer import check_device
