@@ -29,7 +29,7 @@ from fitme.training.generator.trainer import Trainer
 SKINS = 8
 """Painted heads that the check trains on."""
 COMPONENTS = 6
-"""Components of the linear model, and features of the mapping network: fewer than the skins."""
+"""Components of the linear model, features of the mapping network, positional maps: fewer than the skins."""
 COMPARED_STEPS = 3
 """Steps of training after which losses on both devices are compared; rounding makes later ones differ."""
 GENERATOR_BATCH = 4
@@ -91,9 +91,11 @@ def compare_fits(clip: PreparedClip, ours: FittedClip, theirs: FittedClip, devic
     """Times and results of a clip's fits on the CPU and on a device."""
     rows: list[Row] = []
     part = f"fit {clip.name}"
-    for name in dict.fromkeys([*ours.seconds, *theirs.seconds]):
-        for place, found in (("cpu", ours), (device, theirs)):
-            rows.append((part, f"{name} on {place}, s", found.seconds.get(name, float("nan"))))
+    rows += [
+        (part, f"{name}: seconds on cpu over seconds on {device}", value / theirs.seconds[name])
+        for name, value in ours.seconds.items()
+        if theirs.seconds.get(name)
+    ]
     rows += [
         (part, f"held-out PSNR on {place}, dB", found.psnr_db) for place, found in (("cpu", ours), (device, theirs))
     ]
@@ -157,7 +159,9 @@ def compare_training(folder: Path, device: str, steps: int, cpu_steps: int, work
 
     :param folder: of painted skins; they are painted by `workers` processes where it does not hold them.
     """
-    generator = replace(GeneratorConfig(), linear_components=COMPONENTS, feature_count=COMPONENTS)
+    generator = replace(
+        GeneratorConfig(), linear_components=COMPONENTS, feature_count=COMPONENTS, branch_positions=COMPONENTS
+    )
     phase = Phase(generator.resolution, steps, GENERATOR_BATCH, adversarial=True)
     config = TrainingConfig(phases=(phase,), warm_up_steps=1, generator=generator)
     begin = time.perf_counter()
