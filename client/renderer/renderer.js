@@ -14,7 +14,7 @@ import { boundingSphere, fittedCamera, projectionOf, shadowFrame } from "./proje
 import { SH_COUNT, SH_NORMS } from "./reflection.js";
 import { matrixOfQuaternion } from "./rotations.js";
 import { EMPTY_FRAGMENT, MAX_LIGHTS, SHADOW_VERTEX, VERTEX } from "./shading_glsl.js";
-import { BlendTarget, ImageTarget, ShadowTarget } from "./targets.js";
+import { BlendTarget, ImageTarget, ReflectionTextures, ShadowTarget } from "./targets.js";
 import { Texture } from "./textures.js";
 
 export { ShaderError, WebGL2Missing } from "./gl.js";
@@ -46,10 +46,17 @@ const DEFAULT_SAMPLES = 4;
  */
 
 /**
+ * @typedef {object} Reflections
+ * @property {Float32Array[]} levels of `reflectionsOf`
+ * @property {number} turn radians
+ */
+
+/**
  * What one draw has computed.
  * @typedef {object} Frame
  * @property {import("./rotations.js").Matrix} rotation
  * @property {Vector} translation
+ * @property {Camera} camera of the canvas
  * @property {Float32Array} projection
  * @property {Drawn[]} casting parts that cast shadows
  * @property {number} insideShare share of the light that reaches what is behind the lips
@@ -75,11 +82,13 @@ export class AvatarRenderer {
   #camera = { focal: 1.55, centerX: 0.5, centerY: 0.45, width: 1, height: 1 };
   /** @type {Light} */
   #light = { sh: new Float32Array(SH_COUNT * 3), directions: [], colors: [] };
-  /** @type {Vector | null} */
+  /** @type {Vector | "surroundings" | null} */
   #background = null;
+  /** @type {Reflections | null} */
+  #reflections = null;
   #changed = true;
   #samples;
-  /** @type {{image: ImageTarget | null, shadows: ShadowTarget, programs: Map<string, Program>} | null} */
+  /** @type {{image: ImageTarget | null, shadows: ShadowTarget, reflections: ReflectionTextures | null, programs: Map<string, Program>} | null} */
   #gpu = null;
 
   /**
@@ -210,7 +219,20 @@ export class AvatarRenderer {
     this.#changed = true;
   }
 
-  /** @param {Vector | null} background linear; null: transparent */
+  /**
+   * Mirror surroundings; `setLight` is to be given their light, `environmentLight` with the same turn.
+   * @param {Reflections | null} reflections null: the light's harmonics alone describe the surroundings
+   */
+  setEnvironment(reflections) {
+    if (reflections?.levels !== this.#reflections?.levels && this.#gpu) {
+      this.#gpu.reflections?.delete();
+      this.#gpu.reflections = null;
+    }
+    this.#reflections = reflections;
+    this.#changed = true;
+  }
+
+  /** @param {Vector | "surroundings" | null} background linear; "surroundings": those of `setEnvironment`; null: transparent */
   setBackground(background) {
     this.#background = background;
     this.#changed = true;
@@ -255,6 +277,7 @@ export class AvatarRenderer {
     this.canvas.removeEventListener("webglcontextrestored", this.#restore);
     for (const name of [...this.#parts.keys()]) this.removePart(name);
     this.#gpu?.image?.delete();
+    this.#gpu?.reflections?.delete();
     this.gl.getExtension("WEBGL_lose_context")?.loseContext();
   }
 
@@ -295,6 +318,7 @@ export class AvatarRenderer {
     this.#gpu ??= {
       image: null,
       shadows: new ShadowTarget(gl),
+      reflections: null,
       programs: new Map([
         ["shadow", new Program(gl, SHADOW_VERTEX, EMPTY_FRAGMENT)],
         ["blend", new Program(gl, BLEND_VERTEX, BLEND_FRAGMENT)],
@@ -326,10 +350,12 @@ export class AvatarRenderer {
     const rotation = matrixOfQuaternion(this.#pose.rotation);
     const casting = [...this.#parts.values()].filter(({ part, material }) => part.castsShadow ?? material.castsShadow);
     const sphere = boundingSphere(casting.map(({ mesh }) => mesh.positions), rotation, this.#pose.translation);
+    const camera = fittedCamera(this.#camera, this.canvas.width, this.canvas.height);
     const frame = {
       rotation,
       translation: this.#pose.translation,
-      projection: projectionOf(fittedCamera(this.#camera, this.canvas.width, this.canvas.height)),
+      camera,
+      projection: projectionOf(camera),
       casting,
       insideShare: [...this.#parts.values()].find(({ mesh }) => mesh.insideShare !== null)?.mesh.insideShare ?? 1,
       shadows: casting.length ? this.#light.directions.map((direction) => shadowFrame(direction, sphere)) : [],
@@ -339,8 +365,11 @@ export class AvatarRenderer {
     return frame;
   }
 
+  /** Bring to the GPU what has changed. Binds textures, so that nothing else may be bound before. */
   #upload() {
     const { gl } = this;
+    const gpu = this.#resources();
+    if (this.#reflections) gpu.reflections ??= new ReflectionTextures(gl, this.#reflections.levels);
     for (const drawn of this.#parts.values()) {
       drawn.buffers ??= new PartBuffers(gl, drawn.mesh);
       if (drawn.moved) drawn.buffers.update();
@@ -416,7 +445,7 @@ export class AvatarRenderer {
     for (const drawn of ofPass("layer")) this.#drawLayer(drawn, frame);
     for (const drawn of ofPass("cover")) this.#drawCover(drawn, frame);
     image.resolve();
-    this.#finish(image);
+    this.#finish(image, frame.camera);
   }
 
   /** @param {Drawn} drawn @param {Frame} frame */
@@ -503,11 +532,11 @@ export class AvatarRenderer {
       bind(gl, unit, gl.TEXTURE_2D, blended ?? texture.upload(gl));
       program.int(samplerOf(slot), unit++);
     }
-    this.#bindEnvironment(program, unit);
+    this.#bindReflections(program, unit);
   }
 
-  /** @param {ImageTarget} image */
-  #finish(image) {
+  /** @param {ImageTarget} image @param {Camera} camera */
+  #finish(image, { focal, centerX, centerY }) {
     const { gl } = this;
     gl.viewport(0, 0, image.width, image.height);
     gl.disable(gl.DEPTH_TEST);
@@ -516,14 +545,26 @@ export class AvatarRenderer {
     const program = this.#program("finish");
     bind(gl, 1, gl.TEXTURE_2D, image.texture);
     program.int("uImage", 1);
-    program.vec4("uBackground", this.#background ? [...this.#background, 1] : [0, 0, 0, 0]);
+    const background = this.#background;
+    const backdrop = background === "surroundings" && this.#reflections !== null;
+    program.int("uBackdrop", backdrop ? 1 : 0);
+    program.vec4("uBackground", background && background !== "surroundings" ? [...background, 1] : [0, 0, 0, 0]);
+    program.vec3("uCamera", [focal, centerX, image.height - centerY]);
+    this.#bindReflections(program, 2);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 
   /** @param {Program} program @param {number} unit first free texture unit */
-  #bindEnvironment(program, unit) {
-    program.int("uEnvironment", 0);
-    for (const name of ["uReflections", "uSplitSum"]) program.int(name, unit);
+  #bindReflections(program, unit) {
+    const { gl } = this;
+    const textures = this.#resources().reflections;
+    program.int("uEnvironment", textures ? 1 : 0);
+    program.float("uTurn", (this.#reflections?.turn ?? 0) / (2 * Math.PI));
+    program.float("uLastLevel", textures?.lastLevel ?? 0);
+    bind(gl, unit, gl.TEXTURE_2D, textures?.panoramas ?? null);
+    bind(gl, unit + 1, gl.TEXTURE_2D, textures?.table ?? null);
+    program.int("uReflections", unit);
+    program.int("uSplitSum", unit + 1);
   }
 }
 

@@ -63,6 +63,12 @@ export const EMPTY_FRAGMENT = `#version 300 es
 precision highp float;
 void main() {}`;
 
+export const PANORAMA_PLACE = `
+// Direction to place on a panorama: its middle lies along -z, its right along +x.
+vec2 panoramaPlace(vec3 d) {
+  return vec2(0.5 + atan(d.x, -d.z) * ${real(0.5 / Math.PI)}, acos(clamp(d.y, -1.0, 1.0)) * ${real(1 / Math.PI)});
+}`;
+
 /** What the fragment shaders of all materials share. */
 export const COMMON = `#version 300 es
 precision highp float;
@@ -82,7 +88,7 @@ uniform vec4 uFrames[${3 * MAX_LIGHTS}];
 uniform vec2 uDepthRanges[${MAX_LIGHTS}];
 uniform sampler2DArray uShadowMaps;
 uniform bool uEnvironment;
-uniform mat3 uEnvironmentRotation;  // view frame to the panorama's
+uniform float uTurn;  // of the panorama, in full turns
 uniform sampler2D uReflections;  // prefiltered panorama, rougher from level to level
 uniform float uLastLevel;
 uniform sampler2D uSplitSum;
@@ -151,16 +157,12 @@ float ambientReflectance(float facing) {
   return ${real(NORMAL_REFLECTANCE)} + ${real(GRAZING_REFLECTANCE - NORMAL_REFLECTANCE)} * aside * aside * aside * aside * aside;
 }
 
-// Direction to place on a panorama: its middle lies along -z, its right along +x.
-vec2 panoramaPlace(vec3 d) {
-  return vec2(0.5 + atan(d.x, -d.z) * ${real(0.5 / Math.PI)}, acos(clamp(d.y, -1.0, 1.0)) * ${real(1 / Math.PI)});
-}
-
+${PANORAMA_PLACE}
 // Specular light of the surroundings on a specular albedo of 1: of the harmonics, or split sum of a panorama (Karis 2013).
 vec3 ambientSpecular(vec3 mirror, float facing, float shininess) {
   if (!uEnvironment) return ambientReflectance(facing) * shShading(mirror);
   float roughness = sqrt(sqrt(2.0 / (shininess + 2.0)));
-  vec3 light = textureLod(uReflections, panoramaPlace(uEnvironmentRotation * mirror), roughness * uLastLevel).rgb;
+  vec3 light = textureLod(uReflections, panoramaPlace(mirror) + vec2(uTurn, 0.0), roughness * uLastLevel).rgb;
   vec2 factors = textureLod(uSplitSum, vec2(clamp(facing, 0.0, 1.0), roughness), 0.0).rg;
   return light * (${real(NORMAL_REFLECTANCE)} * factors.x + factors.y);
 }

@@ -1,5 +1,7 @@
 /** Framebuffers of the renderer: the multisampled image, its resolved copy, shadow maps and the blended albedo. */
 
+import { COLUMNS, ROWS } from "./panorama.js";
+import { TABLE_SIZE, splitSumTable } from "./reflections.js";
 import { SHADOW_MAP_PX } from "./reflection.js";
 import { MAX_LIGHTS } from "./shading_glsl.js";
 
@@ -25,6 +27,35 @@ function clampedTexture(gl, target, filter) {
 export function linearFormat(gl) {
   const float = gl.getExtension("EXT_color_buffer_float") ?? gl.getExtension("EXT_color_buffer_half_float");
   return float ? gl.RGBA16F : gl.SRGB8_ALPHA8;
+}
+
+/** Blurred panoramas of the surroundings and the table of the BRDF. */
+export class ReflectionTextures {
+  /**
+   * @param {WebGL2RenderingContext} gl
+   * @param {Float32Array[]} levels of `reflectionsOf`
+   */
+  constructor(gl, levels) {
+    this.gl = gl;
+    this.lastLevel = levels.length - 1;
+    this.panoramas = clampedTexture(gl, gl.TEXTURE_2D, gl.LINEAR);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR_MIPMAP_LINEAR);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_S, gl.REPEAT);
+    gl.texStorage2D(gl.TEXTURE_2D, levels.length, gl.RGBA16F, COLUMNS, ROWS);
+    levels.forEach((level, index) => {
+      const texels = new Float32Array((level.length / 3) * 4).fill(1);
+      for (let at = 0, to = 0; at < level.length; at += 3, to += 4) texels.set(level.subarray(at, at + 3), to);
+      const [width, height] = [COLUMNS >> index, ROWS >> index];
+      gl.texSubImage2D(gl.TEXTURE_2D, index, 0, 0, width, height, gl.RGBA, gl.FLOAT, texels);
+    });
+    this.table = clampedTexture(gl, gl.TEXTURE_2D, gl.LINEAR);
+    gl.texStorage2D(gl.TEXTURE_2D, 1, gl.RG16F, TABLE_SIZE, TABLE_SIZE);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, TABLE_SIZE, TABLE_SIZE, gl.RG, gl.FLOAT, splitSumTable());
+  }
+
+  delete() {
+    for (const texture of [this.panoramas, this.table]) this.gl.deleteTexture(texture);
+  }
 }
 
 /** The image in linear light, premultiplied: drawn with several samples a pixel, then resolved. */

@@ -10,6 +10,8 @@ from fitme.errors import InputError
 from fitme.export.gltf import write_glb as _write_glb
 from fitme.export.portrait import draw_portrait, portrait_light, portrait_pose
 from fitme.export.turntable import write_turntable as _write_turntable
+from fitme.render.environment.files import load_environment
+from fitme.render.environment.surroundings import Surroundings, surroundings_of
 from fitme.render.light import Light
 from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.model_file import load_default_model
@@ -31,19 +33,29 @@ def key_light(
     return portrait_light(math.radians(azimuth), math.radians(elevation), intensity)
 
 
+def environment_light(source: str | Path, turn: float = 0.0) -> Surroundings:
+    """Light by picture: surroundings that light the avatar, are mirrored by it and lie blurred behind it.
+
+    :param source: an equirectangular panorama (.hdr, .jpg, .png), or one of studio, window, overcast, sunset, club.
+    :param turn: degrees by which the surroundings turn, to the left.
+    :raises InputError: the file is no panorama, or too large.
+    """
+    return surroundings_of(load_environment(source), math.radians(turn))
+
+
 def render_avatar(
     avatar: Avatar,
     *,
     yaw: float = 0.0,
     pitch: float = 0.0,
-    light: Light | None = None,
+    light: Light | Surroundings | None = None,
     expression: Mapping[str, float] | None = None,
     size: int = DEFAULT_SIZE_PX,
 ) -> UInt8Array:
     """Draw an avatar.
 
     :param yaw: degrees by which the head looks to the viewer's right; pitch: degrees upwards.
-    :param light: of `key_light`, or any `fitme.render.light.Light` with a batch of 1.
+    :param light: of `key_light` or `environment_light`, or any `fitme.render.light.Light` with a batch of 1.
     :param expression: ARKit coefficients by name (`fitme.EXPRESSION_NAMES`), 0 to 1.
     :param size: pixels a side.
     :returns: (`size`, `size`, 3) uint8 sRGB.

@@ -11,6 +11,7 @@ from fitme.avatar import Avatar
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, head_rotation
 from fitme.hair.head_renderer import HeadRenderer
+from fitme.render.environment.surroundings import Surroundings
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
 from fitme.render.occlusion import head_occlusion, mouth_occlusion
@@ -89,19 +90,31 @@ def portrait_renderer(avatar: Avatar, model: MorphableModel, resolution: int) ->
     return renderer
 
 
+def linear_portrait(
+    renderer: HeadRenderer, vertices: Float32Array, pose: HeadPose, camera: Camera, light: Light | Surroundings
+) -> Float32Array:
+    """Linear render (H, W, 3) of a head before `BACKGROUND`, or before its surroundings, which it then mirrors."""
+    if isinstance(light, Light):
+        return bytes_to_linear(renderer.render(vertices, pose, camera, light, BACKGROUND))
+    renderer.set_reflections(light.reflections)
+    image, mask = renderer.render_with_mask(vertices, pose, camera, light.light)
+    uncovered = 1.0 - mask[..., None].astype(np.float32) / 255.0
+    return np.asarray(bytes_to_linear(image) + uncovered * light.backdrop(camera), np.float32)
+
+
 def draw_portrait(
     avatar: Avatar,
     model: MorphableModel,
     coefficients: Mapping[str, float],
     pose: HeadPose,
-    light: Light,
+    light: Light | Surroundings,
     resolution: int,
 ) -> UInt8Array:
-    """A still render (`resolution`, `resolution`, 3), sRGB, of the avatar before `BACKGROUND`."""
+    """A still render (`resolution`, `resolution`, 3), sRGB, of the avatar before `BACKGROUND` or its surroundings."""
     samples = resolution * SUPERSAMPLING
     renderer = portrait_renderer(avatar, model, samples)
     renderer.set_maps(avatar.maps_with(expression_of(coefficients)))
     vertices = avatar_vertices(avatar, model, coefficients)
-    fine = bytes_to_linear(renderer.render(vertices, pose, portrait_camera(samples), light, BACKGROUND))
+    fine = linear_portrait(renderer, vertices, pose, portrait_camera(samples), light)
     blocks = fine.reshape(resolution, SUPERSAMPLING, resolution, SUPERSAMPLING, 3)
     return linear_to_bytes(blocks.mean((1, 3)))

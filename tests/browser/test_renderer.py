@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 
 from fitme.arrays import UInt8Array
 from fitme.bench.viewer.page import RendererPage, renderer_page
@@ -19,7 +20,12 @@ from fitme.bench.viewer.scenes import (
     scene_light,
     scene_pose,
 )
+from fitme.color import linear_to_bytes
+from fitme.export.portrait import avatar_vertices, linear_portrait, portrait_renderer
 from fitme.metrics.similarity import image_psnr
+from fitme.render.environment.presets import preset_environment
+from fitme.render.environment.surroundings import surroundings_of
+from fitme.shape.expressions import EXPRESSION_COUNT
 from fitme.shape.model_file import load_default_model
 from tests.browser.conftest import CHROMIUM
 
@@ -59,6 +65,23 @@ def test_renders_are_the_forward_renderer_s(page: RendererPage) -> None:
         assert (drawn[..., 3] == 255).all()
         # The same coverage, apart from samples along the outline.
         assert np.abs(alone[..., 3].astype(int) - mask).mean() < 1.0, scene.name
+
+
+def test_surroundings_are_mirrored_as_by_the_forward_renderer(page: RendererPage) -> None:
+    model, avatar = load_default_model(), scene_avatar(1)
+    surroundings, pose = surroundings_of(preset_environment("sunset"), 0.6), scene_pose(SCENES[3])
+    page.set_avatar(avatar, model)
+    page.set_view(scene_camera(), pose, surroundings, np.zeros(EXPRESSION_COUNT, np.float32), None)
+    drawn = page.draw()[..., :3]
+    renderer = portrait_renderer(avatar, model, SIZE_PX)
+    renderer.set_maps(avatar.maps_with(torch.zeros(EXPRESSION_COUNT)))
+    image = linear_portrait(renderer, avatar_vertices(avatar, model, {}), pose, scene_camera(), surroundings)
+    renderer.set_reflections(None)
+    everywhere = np.ones((SIZE_PX, SIZE_PX), bool)
+    assert image_psnr(drawn, linear_to_bytes(image), everywhere) >= LEAST_PSNR_DB
+    # What is mirrored matters: the harmonics alone give another image.
+    page.page.evaluate("() => harness.renderer.setEnvironment(null)")
+    assert np.abs(page.draw()[..., :3].astype(int) - drawn).max() > 10
 
 
 def test_a_shadow_falls_where_a_light_is_blocked(page: RendererPage) -> None:

@@ -4,13 +4,19 @@ import importlib
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fitme.bench.viewer.page_data import avatar_data, packed
 from fitme.bench.viewer.scenes import scene_avatar
 from fitme.geometry import Camera, HeadPose, quaternion_from_axis_angle, rotation_matrix
+from fitme.render.environment.files import read_panorama
+from fitme.render.environment.panorama import environment_of
+from fitme.render.environment.presets import PRESETS, preset_environment, preset_panorama
+from fitme.render.environment.reflections import reflections_of, split_sum_table
 from fitme.render.forward.geometry import frame_vertices, tangent_weights
 from fitme.render.occlusion import mouth_occlusion
 from fitme.render.shadows import shadow_maps
@@ -33,7 +39,10 @@ CONSTANT_MODULES = (
 
 def _run(script: str):
     """JSON that a script with all of the renderer's modules prints."""
-    names = ("correctives", "mesh", "projection", "reflection", "rotations", "scene")
+    names = (
+        "correctives", "environment_presets", "mesh", "panorama", "panorama_files", "projection", "reflection",
+        "reflections", "rotations", "scene",
+    )  # fmt: skip
     imports = [f"import * as {name} from {json.dumps((RENDERER / f'{name}.js').as_uri())};" for name in names]
     imports.append(f"import {{ unpacked }} from {json.dumps(UNPACK.as_uri())};")
     imports.append('import { readFileSync } from "node:fs";')
@@ -50,13 +59,115 @@ def test_every_module_parses():
         assert checked.returncode == 0, checked.stderr
 
 
-def test_constants_are_those_of_python():
-    found = _run("console.log(JSON.stringify(reflection));")
+@pytest.mark.parametrize(
+    ("module", "sources"),
+    [
+        ("reflection", CONSTANT_MODULES),
+        ("panorama", ["fitme.render.environment.panorama"]),
+        ("panorama_files", ["fitme.render.environment.files"]),
+        ("environment_presets", ["fitme.render.environment.presets"]),
+        ("reflections", ["fitme.render.environment.reflections"]),
+    ],
+)
+def test_constants_are_those_of_python(module, sources):
+    found = _run(f"console.log(JSON.stringify({module}));")
     known = {}
-    for name in CONSTANT_MODULES:
+    for name in sources:
         known |= vars(importlib.import_module(name))
-    for name, value in found.items():
+    constants = {name: value for name, value in found.items() if name != "PRESETS"}
+    assert constants
+    for name, value in constants.items():
         assert np.allclose(value, known[name], rtol=0, atol=0), name
+
+
+@pytest.fixture(scope="module")
+def surroundings(tmp_path_factory):
+    """What the page makes of a panorama with a sun and of all presets."""
+    file = tmp_path_factory.mktemp("panorama") / "data.bin"
+    panorama = np.random.default_rng(0).gamma(0.5, 0.4, (256, 512, 3)).astype(np.float32)
+    panorama[70:76, 100:106] = (900.0, 700.0, 400.0)
+    file.write_bytes(packed({"data": panorama.reshape(-1)}))
+    found = _run(f"""
+        const bytes = readFileSync({json.dumps(str(file))});
+        const {{ data }} = unpacked(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+        const environment = panorama.environmentOf({{ width: 512, height: 256, data }});
+        const light = panorama.environmentLight(environment, 0.7);
+        const levels = reflections.reflectionsOf(environment.panorama);
+        console.log(JSON.stringify({{
+            panorama: [...environment.panorama.data], directions: light.directions, colors: light.colors,
+            sh: [...light.sh], levels: levels.slice(2).map((level) => [...level]),
+            table: [...reflections.splitSumTable()],
+            presets: Object.fromEntries(Object.entries(environment_presets.PRESETS).map(([name, preset]) =>
+                [name, [...environment_presets.presetPanorama(preset).data]])),
+        }}));
+    """)
+    return panorama, found
+
+
+def test_the_page_makes_the_same_light_of_a_panorama(surroundings):
+    panorama, found = surroundings
+    environment = environment_of(panorama)
+    light = environment.light(0.7)
+    assert light.directions.shape == (1, 1, 3)
+    np.testing.assert_allclose(np.ravel(found["panorama"]), environment.panorama.ravel(), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found["directions"], light.directions[0].numpy(), atol=1e-4)
+    np.testing.assert_allclose(found["colors"], light.colors[0].numpy(), rtol=1e-3)
+    np.testing.assert_allclose(np.reshape(found["sh"], (9, 3)), light.sh[0].numpy(), atol=1e-4)
+    expected = reflections_of(environment)
+    for index, level in enumerate(found["levels"]):
+        np.testing.assert_allclose(level, expected.level(index + 2).ravel(), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found["table"], split_sum_table().ravel(), atol=1e-5)
+
+
+def test_presets_are_the_same_in_the_page(surroundings):
+    assert list(surroundings[1]["presets"]) == list(PRESETS)
+    for name, data in surroundings[1]["presets"].items():
+        np.testing.assert_allclose(data, preset_panorama(PRESETS[name]).ravel(), rtol=1e-4, atol=1e-4, err_msg=name)
+        assert preset_environment(name).panorama.shape == (128, 256, 3)
+
+
+def test_the_page_reads_radiance_files(tmp_path):
+    radiance = np.random.default_rng(1).gamma(0.5, 4.0, (32, 64, 3)).astype(np.float32)
+    radiance[5:9, 10:50] = 2.0  # runs
+    cv2.imwrite(str(tmp_path / "room.hdr"), radiance)
+    found = _run(f"""
+        const bytes = new Uint8Array(readFileSync({json.dumps(str(tmp_path / "room.hdr"))}));
+        const header = panorama_files.radianceSize(bytes);
+        const read = panorama_files.decodeRadiance(bytes, header);
+        let refused = "";
+        try {{ panorama_files.decodeRadiance(bytes.subarray(0, bytes.length / 2), header); }}
+        catch (error) {{ refused = error.code; }}
+        console.log(JSON.stringify({{ size: header.size, data: [...read.data], refused }}));
+    """)
+    assert found["size"] == {"width": 64, "height": 32}
+    np.testing.assert_allclose(found["data"], read_panorama(tmp_path / "room.hdr").ravel(), rtol=1e-6)
+    assert found["refused"] == "no_image"
+
+
+def test_sizes_are_read_before_an_image_is_decoded(tmp_path):
+    files = []
+    for name, options in {"a.png": {}, "b.jpg": {}, "c.webp": {}, "d.webp": {"lossless": True}, "e.gif": {},
+                          "f.jpg": {"progressive": True}}.items():  # fmt: skip
+        Image.new("RGB", (300, 150), (9, 90, 200)).save(tmp_path / name, **options)
+        files.append(str(tmp_path / name))
+    (tmp_path / "words.txt").write_text("no picture at all, but longer than a header is")
+    found = _run(f"""
+        const sizes = {json.dumps([*files, str(tmp_path / "words.txt")])}
+            .map((file) => panorama_files.imageSize(new Uint8Array(readFileSync(file))));
+        const words = (size) => {{
+            try {{ panorama_files.checkSize(size); return ""; }}
+            catch (error) {{ return [error.code, error.message]; }}
+        }};
+        console.log(JSON.stringify({{
+            sizes, none: words(null), large: words({{ width: 20000, height: 10000 }}),
+            photo: words({{ width: 400, height: 300 }}), fine: words({{ width: 8192, height: 4096 }}),
+        }}));
+    """)
+    assert found["sizes"] == [{"width": 300, "height": 150}] * len(files) + [None]
+    assert found["none"][0] == "no_image"
+    assert found["large"][0] == "too_large" and "200 million" in found["large"][1]
+    assert found["photo"][0] == "no_panorama" and "twice as wide" in found["photo"][1]
+    assert found["fine"] == ""
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import fitme
-from fitme.arrays import UInt8Array
+from fitme.arrays import Float32Array, UInt8Array
 from fitme.avatar import Avatar
-from fitme.bench.viewer.page_data import Tree, avatar_data, light_data, packed
+from fitme.bench.viewer.page_data import Tree, avatar_data, light_data, packed, reflections_data
 from fitme.errors import InputError
 from fitme.geometry import Camera, HeadPose, quaternion_from_axis_angle
+from fitme.render.environment.surroundings import Surroundings
 from fitme.render.light import Light
 from fitme.shape.morphable_model import MorphableModel
 
@@ -80,10 +81,17 @@ class RendererPage:
         self.load(avatar_data(avatar, model))
 
     def set_view(
-        self, camera: Camera, pose: HeadPose, light: Light, expression: np.ndarray[Any, np.dtype[np.float32]],
+        self,
+        camera: Camera,
+        pose: HeadPose,
+        light: Light | Surroundings,
+        expression: Float32Array,
         background: Sequence[float] | None,
-    ) -> None:  # fmt: skip
-        """Set all that changes from render to render; the canvas has the camera's size."""
+    ) -> None:
+        """Set all that changes from render to render; the canvas has the camera's size.
+
+        :param background: linear; transparent, or with surroundings those, if None.
+        """
         import torch
 
         rotation = quaternion_from_axis_angle(torch.from_numpy(pose.rotation).double())
@@ -95,7 +103,8 @@ class RendererPage:
                     "width": camera.width, "height": camera.height,
                 },
                 "pose": {"rotation": rotation.tolist(), "translation": pose.translation.tolist()},
-                "light": light_data(light),
+                "light": light_data(light if isinstance(light, Light) else light.light),
+                "reflections": None if isinstance(light, Light) else reflections_data(light),
                 "expression": expression,
                 "background": None if background is None else list(background),
             }

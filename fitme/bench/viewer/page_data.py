@@ -21,6 +21,7 @@ from fitme.hair.hair import Hair, covered_triangles, hair_surface
 from fitme.hair.renderer import strand_pattern
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render.environment.surroundings import Surroundings
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
 from fitme.render.occlusion import head_occlusion, mouth_occlusion
@@ -57,6 +58,13 @@ def light_data(light: Light) -> Tree:
         "directions": light.directions[0].tolist(),
         "colors": light.colors[0].tolist(),
     }
+
+
+def reflections_data(surroundings: Surroundings) -> Tree:
+    """Blurred panoramas for the renderer's `setEnvironment`."""
+    reflections = surroundings.reflections
+    levels = [reflections.level(index).reshape(-1) for index in range(len(reflections.levels))]
+    return {"levels": levels, "turn": 2.0 * np.pi * reflections.turn}
 
 
 def packed(tree: Tree) -> bytes:

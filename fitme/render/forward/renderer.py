@@ -15,6 +15,7 @@ from fitme.reflectance.modality import MODALITIES
 from fitme.render.cpu.antialias import mark_silhouettes
 from fitme.render.cpu.mesh_adjacency import cached_opposite_vertices
 from fitme.render.cpu.rasterize import rasterize_rows
+from fitme.render.environment.reflections import Reflections, roughness_of, split_sum_table
 from fitme.render.forward.geometry import frame_vertices, tangent_weights
 from fitme.render.forward.shading import (
     ENCODING_STEPS,
@@ -70,7 +71,8 @@ class ForwardRenderer:
         self._occlusion = None if occlusion is None else occlusion.float().contiguous()
         self._mouth = mouth
         self._shadows = shadows
-        self._lobes, self._lobe_of_triangle = _lobe_tables(shininess, len(self._triangles))
+        self._lobes, self._lobe_of_triangle, self._roughness = _lobe_tables(shininess, len(self._triangles))
+        self._reflections: Reflections | None = None
         self._encoding = linear_to_bytes(np.linspace(0.0, 1.0, ENCODING_STEPS, dtype=np.float32))
         self._tangents = np.zeros((len(self._uv), 3), np.float32)
         self._flags = np.zeros(len(self._triangles), np.uint8)
@@ -95,6 +97,13 @@ class ForwardRenderer:
         packed = np.concatenate(shaded, -1)
         self._texels = np.zeros((height, width, TEXEL_CHANNELS), np.float32)
         self._texels[..., : packed.shape[-1]] = packed
+
+    def set_reflections(self, reflections: Reflections | None) -> None:
+        """Mirror these surroundings from the next render on; the light's harmonics alone if None.
+
+        The light of the same surroundings, `Environment.light` with the same turn, is to be given to `render`.
+        """
+        self._reflections = reflections
 
     def set_diffuse(self, diffuse: Float32Array) -> None:
         """Replace the diffuse map (H, W, 3), linear, from the next render on. ValueError if the size differs."""
@@ -151,6 +160,7 @@ class ForwardRenderer:
         casting = directions if self._shadows else directions[:0]
         cast = shadow_maps(view, self._triangles, casting)
         backdrop = np.asarray(background, np.float32)
+        around = _NO_REFLECTIONS if self._reflections is None else self._reflections
         image = np.empty((self._height, self._width, 3), np.uint8)
         mask = np.empty((self._height, self._width), np.uint8)
 
@@ -160,7 +170,8 @@ class ForwardRenderer:
             shade_rows(
                 self._rast, self._triangles, self._uv_triangles, view, normals, occlusion, self._uv, self._tangents,
                 self._tangent_weights.handedness, self._texels, self._lobes, self._lobe_of_triangle, sh, directions,
-                colors, cast.depth, cast.frame, backdrop, self._flags, self._color, self._folds, begin, end,
+                colors, cast.depth, cast.frame, around.texels, around.levels, around.turn,
+                split_sum_table(), self._roughness, backdrop, self._flags, self._color, self._folds, begin, end,
             )  # fmt: skip
 
         def finish(begin: int, end: int) -> None:
@@ -195,12 +206,16 @@ def _single(values: Tensor) -> Float32Array:
     return np.ascontiguousarray(values.detach().cpu().numpy(), np.float32)
 
 
-def _lobe_tables(shininess: float | Tensor, triangle_count: int) -> tuple[Float32Array, Int32Array]:
-    """Blinn-Phong lobes times `NORMAL_REFLECTANCE` over the cosine (N, `LOBE_STEPS` + 1), and indices (F,) of them."""
+_NO_REFLECTIONS = Reflections(np.zeros((0, 3), np.float32), np.zeros((2, 3), np.int32), 0.0)
+
+
+def _lobe_tables(shininess: float | Tensor, triangle_count: int) -> tuple[Float32Array, Int32Array, Float32Array]:
+    """Blinn-Phong lobes times `NORMAL_REFLECTANCE` over the cosine (N, `LOBE_STEPS` + 1), indices (F,) of them, and the
+    roughness (N,) of GGX lobes as broad."""
     exponents = np.full(triangle_count, shininess) if isinstance(shininess, float) else np.asarray(shininess, float)
     values, index = np.unique(np.broadcast_to(exponents, triangle_count), return_inverse=True)
     if len(values) > MAX_SHININESS_VALUES:
         raise ValueError(f"at most {MAX_SHININESS_VALUES} different exponents can be tabulated, got {len(values)}")
     cosines = np.linspace(0.0, 1.0, LOBE_STEPS + 1)
     tables = [NORMAL_REFLECTANCE * float(blinn_phong_factor(s)) * cosines**s for s in values]
-    return np.stack(tables).astype(np.float32), index.astype(np.int32)
+    return np.stack(tables).astype(np.float32), index.astype(np.int32), roughness_of(values).astype(np.float32)

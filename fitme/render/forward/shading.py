@@ -46,6 +46,7 @@ _ZERO, _HALF, _ONE = _single(0.0), _single(0.5), _single(1.0)
 _FULL = _single(255.0)
 _OFFSET = _single(NORMAL_OFFSET_M)
 _SHARE = _single(DIFFUSE_NORMAL_SHARE)
+_PER_TURN, _PER_HALF_TURN = _single(0.5 / np.pi), _single(1.0 / np.pi)
 _NORMAL, _GRAZING_SURPLUS = _single(NORMAL_REFLECTANCE), _single(GRAZING_REFLECTANCE - NORMAL_REFLECTANCE)
 _LAST_LOBE = _single(LOBE_STEPS)
 _LAST_CODE = _single(ENCODING_STEPS - 1)
@@ -98,6 +99,54 @@ def _lobe(table: Float32Array, cosine: float) -> float:
 
 
 @relaxed_kernel
+def panorama_radiance(
+    texels: Float32Array, levels: Int32Array, turn: float, direction: Vector, roughness: float
+) -> Vector:
+    """Radiance of blurred panoramas, `fitme.render.environment.reflections.Reflections`, from a direction.
+
+    Trilinear: bilinear in the two levels round the roughness; closed round the head, clamped at the poles.
+    """
+    count = levels.shape[0]
+    position = min(max(roughness, _ZERO), _ONE) * _single(count - 1)
+    level = min(int(position), count - 2)
+    share = position - _single(level)
+    u = np.arctan2(direction[0], -direction[2]) * _PER_TURN + _HALF + _single(turn)
+    v = np.arccos(min(max(direction[1], -_ONE), _ONE)) * _PER_HALF_TURN
+    red, green, blue = _ZERO, _ZERO, _ZERO
+    for step in range(2):
+        first, rows, columns = levels[level + step, 0], levels[level + step, 1], levels[level + step, 2]
+        x = (u - np.floor(u)) * _single(columns) - _HALF
+        left = int(np.floor(x))
+        fx = x - _single(left)
+        c0, c1 = left % columns, (left + 1) % columns
+        y = min(max(v * _single(rows) - _HALF, _ZERO), _single(rows - 1))
+        r0 = min(int(y), rows - 2)
+        fy = y - _single(r0)
+        weight = share if step == 1 else _ONE - share
+        w00, w01 = weight * (_ONE - fy) * (_ONE - fx), weight * (_ONE - fy) * fx
+        w10, w11 = weight * fy * (_ONE - fx), weight * fy * fx
+        t00, t01 = first + r0 * columns + c0, first + r0 * columns + c1
+        t10, t11 = t00 + columns, t01 + columns
+        red += w00 * texels[t00, 0] + w01 * texels[t01, 0] + w10 * texels[t10, 0] + w11 * texels[t11, 0]
+        green += w00 * texels[t00, 1] + w01 * texels[t01, 1] + w10 * texels[t10, 1] + w11 * texels[t11, 1]
+        blue += w00 * texels[t00, 2] + w01 * texels[t01, 2] + w10 * texels[t10, 2] + w11 * texels[t11, 2]
+    return red, green, blue
+
+
+@relaxed_kernel
+def split_sum_reflectance(table: Float32Array, facing: float, roughness: float) -> float:
+    """Share of the surroundings' light that a specular albedo of 1 mirrors: bilinear in a table (S, S, 2) of factor and
+    offset of the reflectance at normal incidence."""
+    c0, c1, fx = _texel_pair(min(max(facing, _ZERO), _ONE), table.shape[1])
+    r0, r1, fy = _texel_pair(roughness, table.shape[0])
+    w00, w01, w10, w11 = (_ONE - fy) * (_ONE - fx), (_ONE - fy) * fx, fy * (_ONE - fx), fy * fx
+    factor = w00 * table[r0, c0, 0] + w01 * table[r0, c1, 0] + w10 * table[r1, c0, 0] + w11 * table[r1, c1, 0]
+    offset = w00 * table[r0, c0, 1] + w01 * table[r0, c1, 1] + w10 * table[r1, c0, 1] + w11 * table[r1, c1, 1]
+    value: float = _NORMAL * factor + offset
+    return value
+
+
+@relaxed_kernel
 def shade_rows(
     rast: Float32Array,
     triangles: Int32Array,
@@ -116,6 +165,11 @@ def shade_rows(
     colors: Float32Array,
     depths: Float32Array,
     frames: Float32Array,
+    panorama: Float32Array,
+    levels: Int32Array,
+    turn: float,
+    split_sum: Float32Array,
+    roughness: Float32Array,
     background: Float32Array,
     flags: UInt8Array,
     out: Float32Array,
@@ -133,6 +187,9 @@ def shade_rows(
     :param sh: (9, 3) coefficients times `SH_SCALE`.
     :param directions: (L, 3); colors: (L, 3).
     :param depths: (L, S, S) and frames (L, 3, 4) of the lights' `ShadowMaps`; (0, ...) without cast shadows.
+    :param panorama: (N, 3) blurred panoramas of the surroundings with their table levels (K, 3) and their turn, as
+        `Reflections` has them; (0, 3) where `sh` alone describes the surroundings.
+    :param split_sum: (S, S, 2) table of the BRDF; roughness: (N,) of the lobes.
     :param background: (3,) linear.
     :param flags: (F,) from `mark_silhouettes`.
     :param out: (H, W, 4) receives linear colour and coverage.
@@ -181,17 +238,25 @@ def shade_rows(
 
             # Ambient light: irradiance on the soft normal, and its mirror reflection by the rough one.
             facing = dot(rough, v)
-            fourth, aside = schlick_rise(facing)
-            reflectance = _NORMAL + _GRAZING_SURPLUS * fourth * aside
             mirror = mirrored(rough, v, facing)
             diffuse0 = sh_shading(sh, 0, soft)
             diffuse1 = sh_shading(sh, 1, soft)
             diffuse2 = sh_shading(sh, 2, soft)
-            specular0 = reflectance * sh_shading(sh, 0, mirror)
-            specular1 = reflectance * sh_shading(sh, 1, mirror)
-            specular2 = reflectance * sh_shading(sh, 2, mirror)
+            kind = lobe_of_triangle[face]
+            if panorama.shape[0] > 0:
+                reflectance = split_sum_reflectance(split_sum, facing, roughness[kind])
+                mirrored_light = panorama_radiance(panorama, levels, turn, mirror, roughness[kind])
+                specular0 = reflectance * mirrored_light[0]
+                specular1 = reflectance * mirrored_light[1]
+                specular2 = reflectance * mirrored_light[2]
+            else:
+                fourth, aside = schlick_rise(facing)
+                reflectance = _NORMAL + _GRAZING_SURPLUS * fourth * aside
+                specular0 = reflectance * sh_shading(sh, 0, mirror)
+                specular1 = reflectance * sh_shading(sh, 1, mirror)
+                specular2 = reflectance * sh_shading(sh, 2, mirror)
             # Directional lights, each times the share that no shadow blocks.
-            lobe = lobes[lobe_of_triangle[face]]
+            lobe = lobes[kind]
             for index in range(directions.shape[0]):
                 light = (directions[index, 0], directions[index, 1], directions[index, 2])
                 irradiance = max(dot(soft, light), _ZERO)
