@@ -13,8 +13,6 @@ from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, head_rotati
 from fitme.hair.head_renderer import HeadRenderer
 from fitme.render.environment.surroundings import Surroundings
 from fitme.render.light import Light
-from fitme.render.materials import head_shininess
-from fitme.render.occlusion import head_occlusion, mouth_occlusion
 from fitme.shape.expressions import EXPRESSION_COUNT, EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
 
@@ -81,10 +79,7 @@ def expression_of(coefficients: Mapping[str, float]) -> torch.Tensor:
 
 def portrait_renderer(avatar: Avatar, model: MorphableModel, resolution: int) -> HeadRenderer:
     """Renderer of square images of the avatar, `resolution` pixels a side."""
-    shininess, occlusion = head_shininess(model), head_occlusion(model)
-    renderer = HeadRenderer(
-        model, resolution, shininess=shininess, occlusion=occlusion, mouth=mouth_occlusion(model), shadows=True
-    )
+    renderer = HeadRenderer(model, resolution, shadows=True)
     renderer.set_maps(avatar.maps)
     renderer.set_hair(avatar.hair, model, avatar.identity)
     return renderer

@@ -1,4 +1,4 @@
-"""Forward renderer of heads with hair: `fitme.render.forward.renderer`, and the hair over its renders."""
+"""Forward renderer of heads with hair: `fitme.parts.renderer`, and the hair over its renders."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ from fitme.arrays import Float32Array, UInt8Array
 from fitme.geometry import Camera, HeadPose
 from fitme.hair.hair import Hair, hair_surface
 from fitme.hair.renderer import HairRenderer, HeadRender
-from fitme.render.forward.renderer import ForwardRenderer
+from fitme.parts.renderer import PartsRenderer
 from fitme.render.light import Light
 from fitme.shape.morphable_model import MorphableModel
 
 
-class HeadRenderer(ForwardRenderer):
+class HeadRenderer(PartsRenderer):
     """Draws a head at one size of render, with its hair from the moment that `set_hair` was called."""
 
     _hair: HairRenderer | None = None
@@ -49,7 +49,7 @@ class HeadRenderer(ForwardRenderer):
         light: Light,
         background: Sequence[float] | Float32Array = (0.0, 0.0, 0.0),
     ) -> tuple[UInt8Array, UInt8Array]:
-        """As `ForwardRenderer.render_with_mask`, with the hair."""
+        """As `PartsRenderer.render_with_mask`, with the hair."""
         image, mask = super().render_with_mask(vertices, pose, camera, light, background)
         if self._hair is None:
             return image, mask

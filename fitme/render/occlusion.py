@@ -68,7 +68,7 @@ def ambient_visibility(vertices: Tensor, triangles: Tensor) -> Tensor:
     faces = triangles.int().contiguous().numpy()
     # Monte Carlo over an even lattice; the cosine weight is zero for directions below the surface.
     visible, total = np.zeros(len(local)), np.zeros(len(local))
-    for direction in _sphere_directions(DIRECTION_COUNT):
+    for direction in sphere_directions(DIRECTION_COUNT):
         cosine = np.maximum(normals @ direction, 0.0)
         visible += cosine * _lit(local, faces, direction, DEPTH_BIAS_M / radius)
         total += cosine
@@ -159,7 +159,7 @@ def mouth_occlusion(model: MorphableModel) -> MouthOcclusion:
     return MouthOcclusion(lips, model.mediapipe_barycentric[pairs], inside, lining)
 
 
-def _sphere_directions(count: int) -> Float64Array:
+def sphere_directions(count: int) -> Float64Array:
     """Evenly spread unit vectors (count, 3): a Fibonacci lattice."""
     index = np.arange(count) + 0.5
     z = 1.0 - 2.0 * index / count

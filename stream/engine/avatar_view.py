@@ -10,7 +10,6 @@ from fitme.hair.hair import Hair, hair_of_arrays
 from fitme.hair.head_renderer import HeadRenderer
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps, unit_length
-from fitme.render.occlusion import head_occlusion, mouth_occlusion
 from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
@@ -33,9 +32,7 @@ class AvatarView:
         self._model = model
         self._settings = settings
         self._camera = virtual_camera(settings.size_px)
-        self._renderer = HeadRenderer(
-            model, settings.size_px, occlusion=head_occlusion(model), mouth=mouth_occlusion(model), shadows=True
-        )
+        self._renderer = HeadRenderer(model, settings.size_px, shadows=True)
         grey = ReflectanceMaps.grey()
         self._renderer.set_maps(grey)
         self._diffuse = grey.diffuse[0].numpy()

