@@ -1,9 +1,10 @@
 """An avatar as one binary glTF file that any engine opens: mesh, reflectance maps, 52 blendshapes, eyes that turn.
 
-Nodes: `avatar` holds `head`, `eyeLeft` and `eyeRight` (the person's left and right). The head's mesh has one primitive
-a material and the 52 ARKit blendshapes, named in `mesh.extras.targetNames`. Each eye's node lies at the centre of its
-eyeball, so that an engine can turn the eye by rotating the node; for players of blendshapes alone, the eyes also carry
-the four `eyeLook*` targets of their side. Use one or the other.
+Nodes: `avatar` holds `head`, `eyeLeft` and `eyeRight` (the person's left and right), and the other parts of
+`fitme.parts.head_parts` by their names: teeth, gums, lashes, bust. The head's mesh has one primitive a material and the
+52 ARKit blendshapes, named in `mesh.extras.targetNames`; a part has those that move it. Lashes have coverage in the alpha
+channel of their texture (`alphaMode` BLEND). Each eye's node lies at the centre of its so that an engine can turn the eye by rotating the node; for players of blendshapes alone, the eyes also carry the four
+`eyeLook*` targets of their side. Use one or the other.
 
 Specular reflection: a specular albedo A_S is glTF's specular factor (`KHR_materials_specular`), F0 = 0.04 A_S, as in
 `fitme.render.shading`; it lies in the alpha channel of the `specular` texture. Roughness follows from the renderer's
@@ -18,8 +19,8 @@ Where the avatar has hair, the node `hair` holds its envelope, with coverage in 
 Vertex colours (`COLOR_0`) carry the ambient occlusion that the albedo was found under; they darken mouth and nostrils.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,15 @@ from fitme.arrays import Float32Array
 from fitme.avatar import Avatar
 from fitme.export.glb import GlbBuilder, Json
 from fitme.export.hair import HAIR_NODE, hair_codes, hair_material, hair_primitive
-from fitme.export.parts import Part, part_of_regions, part_of_vertices, tangents
+from fitme.export.parts import Part, part_of_triangles, tangents
 from fitme.export.textures import alpha_codes, png, texture_codes
 from fitme.hair.hair import Hair
+from fitme.parts.drawn_head import DrawnHead, DrawnPart, drawn_head
+from fitme.parts.head_parts import Material as MaterialKind
+from fitme.parts.head_parts import Texture
+from fitme.parts.textures import ENAMEL_SPECULAR, GUM_SPECULAR, SKIN_SPECULAR, part_codes
 from fitme.reflectance.modality import MODALITIES, Modality
 from fitme.render.materials import REGION_SHININESS
-from fitme.render.occlusion import head_occlusion
 from fitme.render.reflection import DEFAULT_SHININESS
 from fitme.render.tangents import vertex_tangents
 from fitme.shape.expressions import EXPRESSION_NAMES
@@ -57,6 +61,15 @@ TURNED = 2e-3
 SKIN_REGIONS = (Region.SKIN, Region.LIPS, Region.EARS, Region.SCALP, Region.NECK, Region.LASHES)
 MOUTH_REGIONS = (Region.MOUTH_INTERIOR,)
 TEETH_REGIONS = (Region.TEETH,)
+
+TEETH_ROUGHNESS, GUMS_ROUGHNESS, BUST_ROUGHNESS, LASHES_ROUGHNESS = 0.3, 0.4, 0.53, 0.7
+PART_MATERIALS = (
+    (Texture.TEETH, MaterialKind.TEETH, "enamel", TEETH_ROUGHNESS, ENAMEL_SPECULAR),
+    (Texture.TEETH, MaterialKind.MOUTH, "gums", GUMS_ROUGHNESS, GUM_SPECULAR),
+    (Texture.BUST, MaterialKind.SKIN, "bust", BUST_ROUGHNESS, SKIN_SPECULAR),
+    (Texture.LASHES, MaterialKind.LASHES, "lashes", LASHES_ROUGHNESS, 0.0),
+)
+"""Texture, kind, name, roughness and specular factor of the parts' materials."""
 
 EYE_NODES = ("eyeLeft", "eyeRight")
 _LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP_TO_EDGE = 9729, 9987, 33071
@@ -87,19 +100,14 @@ def write_glb(avatar: Avatar, model: MorphableModel, path: Path) -> None:
 
 def glb_bytes(avatar: Avatar, model: MorphableModel) -> bytes:
     """The avatar as a binary glTF file; see the module for what is in it."""
-    surface = _surface(avatar, model)
+    drawn = drawn_head(model)
+    surface = _surface(avatar, model, drawn)
     builder = GlbBuilder()
-    textures = _Textures(builder, avatar)
-    parts = [
-        (part_of_regions(model, SKIN_REGIONS), textures.skin),
-        (part_of_regions(model, MOUTH_REGIONS), textures.mouth),
-        (part_of_regions(model, TEETH_REGIONS), textures.teeth),
-    ]
+    textures = _Textures(builder, avatar, drawn)
     everything = range(len(EXPRESSION_NAMES))
     head = [
         _primitive(builder, textures, part, material, surface, everything)
-        for part, material in parts
-        if len(part.source)
+        for part, material in _head_parts(model, drawn, textures)
     ]
     meshes: list[Json] = [_mesh("head", head, everything)]
     nodes: list[Json] = [{"name": "avatar", "extras": {"stage": avatar.stage}}, {"name": "head", "mesh": 0}]
@@ -108,9 +116,13 @@ def glb_bytes(avatar: Avatar, model: MorphableModel) -> bytes:
         if not len(vertices):
             continue
         center = surface.positions[vertices.numpy()].mean(0)
-        part = part_of_vertices(model, vertices.numpy())
+        part = _eye_part(model, drawn, vertices.numpy(), side)
         nodes.append({"name": node, "mesh": len(meshes), "translation": center.astype(float).tolist()})
         meshes.append(_mesh(node, [_primitive(builder, textures, part, textures.eye, surface, looks, center)], looks))
+    for name, part, layer, material in _other_parts(avatar, model, drawn, surface, textures):
+        moving = [i for i in everything if np.abs(layer.position_offsets[i, part.source]).max() > MOVED_M]
+        nodes.append({"name": name, "mesh": len(meshes)})
+        meshes.append(_mesh(name, [_primitive(builder, textures, part, material, layer, moving)], moving))
     if avatar.hair is not None:
         nodes.append({"name": HAIR_NODE, "mesh": len(meshes)})
         meshes.append({"name": HAIR_NODE, "primitives": [hair_primitive(builder, avatar, model, textures.hair)]})
@@ -149,7 +161,7 @@ def _roughness_of(region: Region) -> float:
 class _Textures:
     """The file's textures and materials; `skin`, `mouth`, `teeth` and `eye` are indices of materials."""
 
-    def __init__(self, builder: GlbBuilder, avatar: Avatar) -> None:
+    def __init__(self, builder: GlbBuilder, avatar: Avatar, drawn: DrawnHead) -> None:
         self.textures: list[Json] = []
         self.materials: list[Json] = []
         skin = _material("skin", roughness_of_shininess(DEFAULT_SHININESS), 1.0)
@@ -163,6 +175,16 @@ class _Textures:
             _material("mouth", _roughness_of(Region.MOUTH_INTERIOR), WET_SPECULAR) | {"doubleSided": True}
         )
         self.teeth = self._add(_material("teeth", _roughness_of(Region.TEETH), WET_SPECULAR))
+        self.by_part: dict[tuple[MaterialKind, Texture], int] = {}
+        images = part_codes(avatar.maps, drawn)
+        for texture, codes in images.items():
+            self.textures.append({"sampler": 0, "source": builder.png_image(texture.value, png(codes))})
+        for texture, kind, name, roughness, specular in PART_MATERIALS:
+            if texture in images:
+                index = len(self.textures) - len(images) + list(images).index(texture)
+                material = _material(name, roughness, specular, index)
+                layer = {"alphaMode": "BLEND", "doubleSided": True} if kind is MaterialKind.LASHES else {}
+                self.by_part[kind, texture] = self._add(material | layer)
         self.eye = self._add(_material("eye", EYE_ROUGHNESS, WET_SPECULAR))
         self.hair = -1 if avatar.hair is None else self._add(self._hair_material(builder, avatar.hair))
 
@@ -188,12 +210,12 @@ def _fill_slot(material: Json, modality: Modality, texture: Json) -> None:
         material[modality.gltf_slot] = texture
 
 
-def _material(name: str, roughness: float, specular: float) -> Json:
-    """Material coloured by the diffuse map, with a specular factor."""
+def _material(name: str, roughness: float, specular: float, texture: int = 0) -> Json:
+    """Material coloured by a texture, by default the diffuse map, with a specular factor."""
     return {
         "name": name,
         "pbrMetallicRoughness": {
-            "baseColorTexture": {"index": 0},
+            "baseColorTexture": {"index": texture},
             "metallicFactor": 0.0,
             "roughnessFactor": roughness,
         },
@@ -201,20 +223,92 @@ def _material(name: str, roughness: float, specular: float) -> Json:
     }
 
 
-def _surface(avatar: Avatar, model: MorphableModel) -> _Surface:
+def _head_parts(model: MorphableModel, drawn: DrawnHead, textures: "_Textures") -> list[tuple[Part, int]]:
+    """Primitives of the head's own mesh, each with its material."""
+    hidden = np.zeros(len(model.triangles), bool) if drawn.parts is None else drawn.parts.hidden
+    regions = model.triangle_region.numpy()
+    chosen = (
+        (SKIN_REGIONS, textures.skin), (MOUTH_REGIONS, textures.mouth), (TEETH_REGIONS, textures.teeth)
+    )  # fmt: skip
+    found = []
+    for of_part, material in chosen:
+        faces = np.flatnonzero(np.isin(regions, of_part) & ~hidden)
+        if len(faces):
+            found.append((_own_part(model, faces), material))
+    return found
+
+
+def _own_part(model: MorphableModel, faces: npt.NDArray[np.intp]) -> Part:
+    return part_of_triangles(model.triangles.numpy()[faces], model.uv_triangles.numpy()[faces], model.uv.numpy())
+
+
+def _eye_part(model: MorphableModel, drawn: DrawnHead, ball: npt.NDArray[np.int64], side: str) -> Part:
+    """The part of an eye, or the model's own eyeball where it has no parts."""
+    for found in drawn.opaque:
+        if found.eye is not None and found.part.name.startswith(side.lower()):
+            return _drawn_part(drawn, found)
+    return _own_part(model, np.flatnonzero(np.isin(model.triangles.numpy(), ball).all(1)))
+
+
+def _drawn_part(drawn: DrawnHead, found: DrawnPart) -> Part:
+    triangles = drawn.triangles.numpy()[found.faces]
+    part = part_of_triangles(triangles, found.part.uv_triangles, found.part.uv)
+    # Texture vertices follow each other in the drawn mesh as in the part.
+    first = int(drawn.uv_triangles.numpy()[found.faces].min()) - int(found.part.uv_triangles.min())
+    return replace(part, uv_source=part.uv_source + first)
+
+
+def _other_parts(
+    avatar: Avatar, model: MorphableModel, drawn: DrawnHead, surface: _Surface, textures: "_Textures"
+) -> list[tuple[str, Part, _Surface, int]]:
+    """Name, primitive, surface and material of all parts that are no eyes."""
+    others = [
+        (found.part.name, _drawn_part(drawn, found), surface, textures.by_part[found.part.material, found.part.texture])
+        for found in drawn.opaque
+        if found.eye is None
+    ]
+    for part in () if drawn.parts is None else drawn.parts.layers:
+        uv = torch.from_numpy(part.uv)
+        bound = _surface_of(
+            *_heads(avatar, model, part.binding.apply), torch.from_numpy(part.triangles), uv,
+            torch.from_numpy(part.uv_triangles), part.occlusion,
+        )  # fmt: skip
+        primitive = part_of_triangles(part.triangles, part.uv_triangles, part.uv)
+        others.append((part.name, primitive, bound, textures.by_part[part.material, part.texture]))
+    return others
+
+
+def _surface(avatar: Avatar, model: MorphableModel, drawn: DrawnHead) -> _Surface:
+    neutral, active = _heads(avatar, model, lambda head: drawn.posed(head)[0])
+    return _surface_of(neutral, active, drawn.triangles, drawn.uv, drawn.uv_triangles, drawn.occlusion.numpy())
+
+
+def _heads(
+    avatar: Avatar, model: MorphableModel, bound: Callable[[Float32Array], Float32Array]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Vertices (1, N, 3) that are bound to the avatar's head (V, 3), neutral, and (52, N, 3) of each expression."""
     count = len(EXPRESSION_NAMES)
     with torch.no_grad():
         identity = avatar.identity[None]
-        neutral = model.vertices(identity, torch.zeros(1, count))  # (1, V, 3)
-        active = model.vertices(identity.expand(count, -1), torch.eye(count))  # (52, V, 3)
-        normals = vertex_normals(neutral, model.triangles)
-        active_normals = vertex_normals(active, model.triangles)
-        along_u = vertex_tangents(neutral, model.triangles, model.uv, model.uv_triangles)
+        heads = model.vertices(identity.expand(count + 1, -1), torch.cat([torch.zeros(1, count), torch.eye(count)]))
+    vertices = torch.from_numpy(np.stack([bound(head) for head in heads.numpy()]))
+    return vertices[:1], vertices[1:]
+
+
+def _surface_of(
+    neutral: torch.Tensor,  # (1, N, 3)
+    active: torch.Tensor,  # (52, N, 3)
+    triangles: torch.Tensor,  # (F, 3)
+    uv: torch.Tensor,  # (T, 2)
+    uv_triangles: torch.Tensor,  # (F, 3)
+    occlusion: Float32Array,  # (N,)
+) -> _Surface:
+    normals, active_normals = vertex_normals(neutral, triangles), vertex_normals(active, triangles)
     return _Surface(
         neutral[0].numpy(),
         normals[0].numpy(),
-        along_u[0].numpy(),
-        head_occlusion(model).clamp(0.0, 1.0).numpy(),
+        vertex_tangents(neutral, triangles, uv, uv_triangles)[0].numpy(),
+        occlusion.clip(0.0, 1.0),
         (active - neutral).numpy(),
         (active_normals - normals).numpy(),
     )

@@ -1,12 +1,10 @@
-"""Parts of the head that become glTF primitives: one vertex for each pair of model vertex and texture coordinate."""
+"""Pieces of the head that become glTF primitives: one vertex for each pair of vertex and texture coordinate."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
-from fitme.arrays import BoolArray, Float32Array, Int64Array
-from fitme.shape.morphable_model import MorphableModel
+from fitme.arrays import Float32Array, Int32Array, Int64Array
 
 _DEGENERATE = 1e-3
 """Length below which the projection of a unit tangent has no usable direction."""
@@ -16,36 +14,24 @@ _STEEP = 0.9
 
 @dataclass(frozen=True)
 class Part:
-    """Subset of the model's triangles with its own vertex buffer."""
+    """Triangles of a mesh with their own vertex buffer."""
 
     source: Int64Array
-    """(N,) index of the model's vertex that each vertex of the part copies."""
+    """(N,) index of the mesh's vertex that each vertex of the part copies."""
     uv_source: Int64Array
-    """(N,) index of its texture vertex in the model."""
+    """(N,) index of its texture vertex in the mesh."""
     uv: Float32Array
     """(N, 2) texture coordinates, (0, 0) at the top left."""
     triangles: Int64Array
     """(F, 3) corners as indices into the part's vertices."""
 
 
-def part_of_regions(model: MorphableModel, regions: Collection[int]) -> Part:
-    """Part made of the triangles whose region is among `regions`."""
-    chosen = np.isin(model.triangle_region.numpy(), list(regions))
-    return _part(model, chosen)
-
-
-def part_of_vertices(model: MorphableModel, vertices: Int64Array) -> Part:
-    """Part made of the triangles whose three corners are all among `vertices`."""
-    member = np.zeros(len(model.mean), bool)
-    member[vertices] = True
-    return _part(model, member[model.triangles.numpy()].all(1))
-
-
-def _part(model: MorphableModel, chosen: BoolArray) -> Part:
-    corners = np.stack([model.triangles.numpy()[chosen], model.uv_triangles.numpy()[chosen]], -1).astype(np.int64)
+def part_of_triangles(triangles: Int32Array, uv_triangles: Int32Array, uv: Float32Array) -> Part:
+    """Part of the given triangles (F, 3) of a mesh with texture vertices (T, 2) and their triangles (F, 3)."""
+    corners = np.stack([triangles, uv_triangles], -1).astype(np.int64)
     pairs, inverse = np.unique(corners.reshape(-1, 2), axis=0, return_inverse=True)
-    uv = model.uv.numpy()[pairs[:, 1]].astype(np.float32)
-    return Part(pairs[:, 0], pairs[:, 1], uv, inverse.reshape(-1, 3).astype(np.int64))
+    places = uv[pairs[:, 1]].astype(np.float32)
+    return Part(pairs[:, 0], pairs[:, 1], places, inverse.reshape(-1, 3).astype(np.int64))
 
 
 def tangents(part: Part, along_u: Float32Array, normals: Float32Array) -> Float32Array:
@@ -53,7 +39,7 @@ def tangents(part: Part, along_u: Float32Array, normals: Float32Array) -> Float3
 
     Where the texture coordinates are degenerate, an arbitrary perpendicular of the normal replaces the tangent.
 
-    :param along_u: (T, 4) `fitme.render.tangents.vertex_tangents` of the model.
+    :param along_u: (T, 4) `fitme.render.tangents.vertex_tangents` of the mesh.
     :param normals: (N, 3) unit normals of the part.
     """
     raw = along_u[part.uv_source]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fitme.arrays import Float32Array, Int32Array, RealArray
+from fitme.arrays import BoolArray, Float32Array, Int32Array, RealArray
 from fitme.render.cpu.kernel import relaxed_kernel
 
 
@@ -27,6 +27,19 @@ class Binding:
     def __len__(self) -> int:
         """N."""
         return len(self.starts) - 1
+
+    @property
+    def is_copy(self) -> BoolArray:
+        """(N,) whether a vertex is one of the head's."""
+        single = np.diff(self.starts) == 1
+        whole = np.zeros(len(self), bool)
+        whole[single] = self.weights[self.starts[:-1][single]] == 1.0
+        return np.asarray(whole & (self.offset == 0.0).all(1))
+
+    @property
+    def first_vertex(self) -> Int32Array:
+        """(N,) the head's vertex of each row's first entry; of the last one for rows without entries."""
+        return self.vertices[np.minimum(self.starts[:-1], len(self.vertices) - 1)]
 
     def apply(self, head: Float32Array) -> Float32Array:
         """Vertices (N, 3) of the part on head vertices (V, 3), metres."""

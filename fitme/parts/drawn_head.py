@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fitme.arrays import BoolArray, Float32Array, Int32Array
+from fitme.arrays import Float32Array
+from fitme.parts.eye_surroundings import EyeSurroundings, eye_surroundings
 from fitme.parts.head_parts import HeadPart, HeadParts, Material, Texture, load_head_parts
 from fitme.render.materials import head_shininess
 from fitme.render.occlusion import MouthOcclusion, head_occlusion, mouth_occlusion
@@ -25,10 +26,26 @@ STRIP_PLACES: dict[Texture, tuple[float, float, float, float]] = {
     Texture.BUST: (0.5, 0.0, 1.0, 0.5),
 }
 """Left, top, right and bottom of each map in the strip, whose width and height are 1."""
+BORDER = 0.02
+"""Margin of the bust's map that is not sampled: bilinear samples would mix with the map beside it."""
 MATERIAL_SHININESS = {Material.TEETH: 140.0, Material.MOUTH: 50.0, Material.EYE: 300.0, Material.SKIN: 24.0}
 """Blinn-Phong exponents."""
-OPAQUE = tuple(MATERIAL_SHININESS)
-"""Materials that are drawn with the head; others are layers over it."""
+EYES = {"leftEye": 0, "rightEye": 1}
+"""Parts that lie under lids, by name."""
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnPart:
+    """A part in the drawn mesh."""
+
+    part: HeadPart
+    """The part."""
+    place: slice
+    """Its vertices among those of the drawn mesh."""
+    faces: slice
+    """Its triangles."""
+    eye: int | None
+    """0 of the left eye, 1 of the right one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,57 +64,82 @@ class DrawnHead:
     """(V + N,) as `fitme.render.occlusion.head_occlusion`."""
     mouth: MouthOcclusion
     """Of all vertices behind the lips."""
-    parts: tuple[HeadPart, ...]
-    """The parts, in the order of their vertices."""
-    source: Int32Array
-    """(F,) triangle of the model, or -1 of a part."""
+    parts: HeadParts | None
+    """What it was made of; None if the model has no parts."""
+    opaque: tuple[DrawnPart, ...]
+    """The parts that are drawn with the head."""
+    eyes: tuple[EyeSurroundings, EyeSurroundings]
+    """Lids of the left and the right eye."""
+    neck_uv: Float32Array
+    """(L, 2) places in the head's map above the bust's first ring, in its order; empty without a bust."""
 
-    def vertices(self, head: Float32Array) -> Float32Array:
-        """Vertices (V + N, 3) on the model's posed vertices (V, 3), metres."""
-        return np.concatenate([head, *(part.binding.apply(head) for part in self.parts)])
+    def posed(self, head: Float32Array) -> tuple[Float32Array, Float32Array]:
+        """Vertices (V + N, 3) on the model's posed vertices (V, 3), metres, and the light (V + N,) that reaches them."""
+        vertices = np.empty((len(self.occlusion), 3), np.float32)
+        light = self.occlusion.numpy().copy()
+        vertices[: len(head)] = head
+        for drawn in self.opaque:
+            vertices[drawn.place] = drawn.part.binding.apply(head)
+            if drawn.eye is not None:
+                vertices[drawn.place], light[drawn.place] = self.eyes[drawn.eye].applied(vertices[drawn.place], head)
+        return vertices, light
 
 
 @functools.lru_cache(maxsize=2)
 def drawn_head(model: MorphableModel) -> DrawnHead:
     """Drawn mesh of a model; of one that has no parts, its own mesh alone."""
     parts = load_head_parts(model)
-    none = np.zeros(len(model.triangles), bool)
-    return _joined(model, none if parts is None else parts.hidden, () if parts is None else _opaque(parts))
-
-
-def _opaque(parts: HeadParts) -> tuple[HeadPart, ...]:
-    return tuple(part for part in parts.parts if part.material in OPAQUE)
-
-
-def _joined(model: MorphableModel, hidden: BoolArray, parts: tuple[HeadPart, ...]) -> DrawnHead:
+    hidden = np.zeros(len(model.triangles), bool) if parts is None else parts.hidden
     shown = np.flatnonzero(~hidden)
     triangles, uv_triangles = [model.triangles.numpy()[shown]], [model.uv_triangles.numpy()[shown]]
-    uv = [_in_map(model.uv.numpy(), Texture.HEAD)]
-    shininess = [head_shininess(model).numpy()[shown]]
-    occlusion = [head_occlusion(model).numpy()]
-    mouth = mouth_occlusion(model)
+    uv, shininess = [_in_map(model.uv.numpy(), Texture.HEAD)], [head_shininess(model).numpy()[shown]]
+    mouth, occlusion = mouth_occlusion(model), [head_occlusion(model).numpy()]
     inside = [mouth.inside.numpy()]
-    vertex_count, uv_count = model.vertex_count, len(uv[0])
-    for part in parts:
-        triangles.append(part.triangles + np.int32(vertex_count))
+    opaque = []
+    vertex_count, uv_count, face_count = model.vertex_count, len(uv[0]), len(shown)
+    for part in () if parts is None else parts.opaque:
+        count = len(part.binding)
+        # Vertices that lie on one of the head are that vertex: no edge shows between head and part.
+        number = np.where(part.binding.is_copy, part.binding.first_vertex, np.arange(count) + vertex_count)
+        triangles.append(number[part.triangles].astype(np.int32))
         uv_triangles.append(part.uv_triangles + np.int32(uv_count))
         uv.append(_in_map(part.uv, part.texture))
         shininess.append(np.full(len(part.triangles), MATERIAL_SHININESS[part.material], np.float32))
         occlusion.append(part.occlusion)
-        inside.append(np.full(len(part.occlusion), part.behind_lips))
-        vertex_count, uv_count = vertex_count + len(part.binding), uv_count + len(part.uv)
-    source = np.concatenate([shown, np.full(sum(len(part.triangles) for part in parts), -1)]).astype(np.int32)
-    lining = np.flatnonzero(np.isin(shown, mouth.lining))
+        inside.append(np.full(count, part.behind_lips))
+        opaque.append(
+            DrawnPart(
+                part, slice(vertex_count, vertex_count + count), slice(face_count, face_count + len(part.triangles)),
+                EYES.get(part.name),
+            )
+        )  # fmt: skip
+        vertex_count, uv_count = vertex_count + count, uv_count + len(part.uv)
+        face_count += len(part.triangles)
     return DrawnHead(
         triangles=torch.from_numpy(np.concatenate(triangles)),
         uv=torch.from_numpy(np.concatenate(uv)),
         uv_triangles=torch.from_numpy(np.concatenate(uv_triangles)),
         shininess=torch.from_numpy(np.concatenate(shininess)),
         occlusion=torch.from_numpy(np.concatenate(occlusion)),
-        mouth=replace(mouth, inside=torch.from_numpy(np.concatenate(inside)), lining=lining),
+        mouth=replace(
+            mouth,
+            inside=torch.from_numpy(np.concatenate(inside)),
+            lining=np.flatnonzero(np.isin(shown, mouth.lining)),
+        ),
         parts=parts,
-        source=source,
+        opaque=tuple(opaque),
+        eyes=eye_surroundings(model),
+        neck_uv=_neck_uv(model, opaque),
     )
+
+
+def _neck_uv(model: MorphableModel, opaque: list[DrawnPart]) -> Float32Array:
+    bust = [drawn.part.binding for drawn in opaque if drawn.part.texture is Texture.BUST]
+    if not bust:
+        return np.zeros((0, 2), np.float32)
+    place = np.zeros((model.vertex_count, 2), np.float32)
+    place[model.triangles.numpy().ravel()] = model.uv.numpy()[model.uv_triangles.numpy().ravel()]
+    return place[bust[0].first_vertex[bust[0].is_copy]]
 
 
 def _in_map(uv: Float32Array, texture: Texture) -> Float32Array:
@@ -106,5 +148,7 @@ def _in_map(uv: Float32Array, texture: Texture) -> Float32Array:
     if texture is Texture.HEAD:
         return np.asarray(uv * (1.0, 1.0 / whole), np.float32)
     left, top, right, bottom = STRIP_PLACES[texture]
+    if texture is Texture.BUST:
+        uv = np.clip(uv, BORDER, 1.0 - BORDER)
     inside = uv * (right - left, STRIP_SHARE * (bottom - top)) + (left, 1.0 + STRIP_SHARE * top)
     return np.asarray(inside * (1.0, 1.0 / whole), np.float32)

@@ -88,6 +88,16 @@ class HeadParts:
     lash_texture: UInt8Array
     """(H, W) coverage."""
 
+    @property
+    def opaque(self) -> tuple[HeadPart, ...]:
+        """Parts that are drawn with the head."""
+        return tuple(part for part in self.parts if part.material is not Material.LASHES)
+
+    @property
+    def layers(self) -> tuple[HeadPart, ...]:
+        """Parts with coverage, which are drawn over the others."""
+        return tuple(part for part in self.parts if part.material is Material.LASHES)
+
 
 def load_head_parts(model: MorphableModel) -> HeadParts | None:
     """Parts of the default model; None for a model with another mesh."""

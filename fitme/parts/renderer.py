@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+import torch
+
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.geometry import Camera, HeadPose
 from fitme.parts.drawn_head import drawn_head
-from fitme.parts.head_parts import load_head_parts
 from fitme.parts.textures import with_strip
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.forward.renderer import ForwardRenderer
@@ -26,7 +27,6 @@ class PartsRenderer(ForwardRenderer):
         self, model: MorphableModel, resolution: int | tuple[int, int], *, shadows: bool = False, threads: int = 2
     ) -> None:
         self._drawn = drawn_head(model)
-        self._parts = load_head_parts(model)
         self._head_rows = 0
         super().__init__(
             self._drawn,
@@ -41,7 +41,7 @@ class PartsRenderer(ForwardRenderer):
     def set_maps(self, maps: ReflectanceMaps) -> None:
         """Set the head's reflectance maps, the first of their batch; the parts take their tones from them."""
         self._head_rows = maps.diffuse.shape[1]
-        super().set_maps(with_strip(maps, self._parts))
+        super().set_maps(with_strip(maps, self._drawn))
 
     def set_diffuse(self, diffuse: Float32Array) -> None:
         """Replace the head's diffuse map (H, W, 3), linear, from the next render on. ValueError if the size differs."""
@@ -59,4 +59,6 @@ class PartsRenderer(ForwardRenderer):
         background: Sequence[float] | Float32Array = (0.0, 0.0, 0.0),
     ) -> tuple[UInt8Array, UInt8Array]:
         """As `ForwardRenderer.render_with_mask`, from the model's vertices (V, 3)."""
-        return super().render_with_mask(self._drawn.vertices(vertices), pose, camera, light, background)
+        posed, light_share = self._drawn.posed(vertices)
+        self._occlusion = torch.from_numpy(light_share)
+        return super().render_with_mask(posed, pose, camera, light, background)

@@ -8,23 +8,39 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 
-from fitme.arrays import BoolArray, Float32Array
-from fitme.parts.drawn_head import STRIP_PLACES, STRIP_SHARE
+from fitme.arrays import Float32Array, UInt8Array
+from fitme.color import linear_to_bytes
+from fitme.parts.drawn_head import STRIP_PLACES, STRIP_SHARE, DrawnHead
 from fitme.parts.head_parts import HeadParts, Texture
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.modality import MODALITIES
 
 ENAMEL = (0.62, 0.565, 0.46)
 """Linear albedo of enamel where no image shows any."""
-ENAMEL_LUMINANCE = (0.40, 0.66)
+ENAMEL_LUMINANCE = (0.42, 0.62)
 """Range of the luminance of enamel: images show teeth in the shade of the lips."""
+UPPER_TEETH_V, FRONT_TEETH_U = (0.88, 0.925), (0.44, 0.56)
+"""Rows and columns of the upper front teeth in the model's layout."""
+BRIGHT_QUANTILE = 0.7
+"""Quantile of luminance above which a texel there shows a tooth, and no gap."""
+LUMINANCE = (0.2126, 0.7152, 0.0722)
 GUM = (0.36, 0.15, 0.14)
 """Linear albedo of gums."""
 RATIO_CODE = 128.0
 """Code of a ratio of one in the textures of teeth."""
-PART_SPECULAR = 0.7
-"""Specular albedo of parts that have no map of it: saliva and tears, index 1.34 to 1.4."""
+ENAMEL_SPECULAR, GUM_SPECULAR, SKIN_SPECULAR = 0.7, 0.3, 0.3
+"""Specular albedo: enamel is polished; gums lie in the shade, where the renderer's mirrored surroundings are dark."""
+LASH_ALBEDO = (0.012, 0.009, 0.008)
+"""Linear albedo of lashes: that of painted heads."""
+NECK_ABOVE = 0.02
+"""Distance above the neck's edge at which the bust takes its colours, layout units."""
+NECK_CELLS = 96
+"""Cells a side over which the head's map is averaged for this."""
+BUST_ROWS, BUST_COLUMNS = 16, 64
+BUST_BLUR_COLUMNS = 4.0
+"""Standard deviation of the filter over colours round the neck."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +52,21 @@ class PersonTones:
 
 
 def person_tones(maps: ReflectanceMaps) -> PersonTones:
-    """Tones of the first of a batch of maps."""
-    return PersonTones(np.array(ENAMEL, np.float32))
+    """Tones of the first of a batch of maps: enamel from the bright texels of the upper front teeth."""
+    diffuse = maps.diffuse[0].detach().cpu().numpy()
+    rows, columns = (
+        slice(int(low * size), max(int(high * size), int(low * size) + 1))
+        for (low, high), size in zip((UPPER_TEETH_V, FRONT_TEETH_U), diffuse.shape[:2], strict=True)
+    )
+    texels = diffuse[rows, columns].reshape(-1, 3)
+    luminance = texels @ np.array(LUMINANCE, np.float32)
+    bright = texels[luminance >= np.quantile(luminance, BRIGHT_QUANTILE)].mean(0)
+    level = float(bright @ np.array(LUMINANCE, np.float32))
+    usual = np.array(ENAMEL, np.float32)
+    # Half of the hue is the person's: the light's hue stays in teeth longer than in skin.
+    hue = np.sqrt(bright / max(level, 1e-6) * usual / float(usual @ np.array(LUMINANCE, np.float32)))
+    hue /= float(hue @ np.array(LUMINANCE, np.float32))
+    return PersonTones(np.asarray(float(np.clip(level, *ENAMEL_LUMINANCE)) * hue, np.float32))
 
 
 def teeth_map(parts: HeadParts, tones: PersonTones) -> Float32Array:
@@ -48,23 +77,59 @@ def teeth_map(parts: HeadParts, tones: PersonTones) -> Float32Array:
     return np.asarray(ratio * tone, np.float32)
 
 
-def with_strip(maps: ReflectanceMaps, parts: HeadParts | None) -> ReflectanceMaps:
-    """Maps (1, (1 + STRIP_SHARE) R, R, C) for `DrawnHead`: those of the head (1, R, R, C) above, the parts' below."""
-    import torch
+def bust_map(diffuse: Float32Array, neck_uv: Float32Array) -> Float32Array:
+    """(H, W, 3) linear diffuse albedo of the bust: the neck's at its edge, fading into their mean.
 
-    side = maps.diffuse.shape[2]
-    height = round(STRIP_SHARE * maps.diffuse.shape[1])
+    :param diffuse: (R, R, 3) of the head.
+    :param neck_uv: (L, 2) of `DrawnHead`.
+    """
+    cells = cv2.resize(diffuse, (NECK_CELLS, NECK_CELLS), interpolation=cv2.INTER_AREA)
+    at = np.interp(np.linspace(0, len(neck_uv), BUST_COLUMNS), np.arange(len(neck_uv) + 1), np.arange(len(neck_uv) + 1))
+    index = np.rint(at).astype(int) % len(neck_uv)
+    x = (neck_uv[index, 0] * NECK_CELLS - 0.5).astype(np.float32)[None]
+    y = ((neck_uv[index, 1] - NECK_ABOVE) * NECK_CELLS - 0.5).astype(np.float32)[None]
+    edge = cv2.remap(cells, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # (1, W, 3)
+    mean = np.median(edge, axis=1, keepdims=True)
+    wide = cv2.copyMakeBorder(edge, 0, 0, BUST_COLUMNS, BUST_COLUMNS, cv2.BORDER_WRAP)
+    edge = cv2.GaussianBlur(wide, (0, 0), BUST_BLUR_COLUMNS)[:, BUST_COLUMNS:-BUST_COLUMNS]
+    share = np.linspace(0.0, 1.0, BUST_ROWS, dtype=np.float32)[:, None, None] ** 0.5
+    return np.asarray(edge + share * (mean - edge), np.float32)
+
+
+def with_strip(maps: ReflectanceMaps, drawn: DrawnHead) -> ReflectanceMaps:
+    """Maps (1, (1 + STRIP_SHARE) R, R, C) for `DrawnHead`: those of the head (1, R, R, C) above, the parts' below."""
+    height, side = round(STRIP_SHARE * maps.diffuse.shape[1]), maps.diffuse.shape[2]
     strips = {
-        modality.name: np.broadcast_to(np.array(modality.default, np.float32), (height, side, modality.channels)).copy()
+        modality.name: np.full((height, side, modality.channels), modality.default, np.float32)
         for modality in MODALITIES
     }
-    strips["specular"][:] = PART_SPECULAR
-    if parts is not None:
-        _put(strips["diffuse"], Texture.TEETH, teeth_map(parts, person_tones(maps)))
-    below = {name: torch.from_numpy(strip)[None] for name, strip in strips.items()}
+    strips["specular"][:] = SKIN_SPECULAR
+    if drawn.parts is not None:
+        _put(strips["diffuse"], Texture.TEETH, teeth_map(drawn.parts, person_tones(maps)))
+        enamel = drawn.parts.teeth_texture[..., 3:].astype(np.float32) / np.float32(255.0)
+        _put(strips["specular"], Texture.TEETH, GUM_SPECULAR + enamel * np.float32(ENAMEL_SPECULAR - GUM_SPECULAR))
+        if len(drawn.neck_uv):
+            _put(strips["diffuse"], Texture.BUST, bust_map(maps.diffuse[0].detach().cpu().numpy(), drawn.neck_uv))
     return ReflectanceMaps.from_names(
-        {name: torch.cat([values, below[name].to(values)], 1) for name, values in maps.by_name().items()}
+        {
+            name: torch.cat([values, torch.from_numpy(strips[name])[None].to(values)], 1)
+            for name, values in maps.by_name().items()
+        }
     )
+
+
+def part_codes(maps: ReflectanceMaps, drawn: DrawnHead) -> dict[Texture, UInt8Array]:
+    """Parts' own maps as 8-bit images, sRGB: (H, W, 3), or with coverage (H, W, 4). None for a model without parts."""
+    if drawn.parts is None:
+        return {}
+    codes = {Texture.TEETH: linear_to_bytes(teeth_map(drawn.parts, person_tones(maps)))}
+    if len(drawn.neck_uv):
+        neck = bust_map(maps.diffuse[0].detach().cpu().numpy(), drawn.neck_uv)
+        codes[Texture.BUST] = linear_to_bytes(neck)
+    coverage = drawn.parts.lash_texture
+    dark = np.broadcast_to(linear_to_bytes(np.array(LASH_ALBEDO, np.float32)), (*coverage.shape, 3))
+    codes[Texture.LASHES] = np.concatenate([dark, coverage[..., None]], -1)
+    return codes
 
 
 def _put(strip: Float32Array, texture: Texture, values: Float32Array) -> None:
@@ -72,4 +137,5 @@ def _put(strip: Float32Array, texture: Texture, values: Float32Array) -> None:
     left, top, right, bottom = STRIP_PLACES[texture]
     columns, rows = slice(round(left * width), round(right * width)), slice(round(top * height), round(bottom * height))
     size = columns.stop - columns.start, rows.stop - rows.start
-    strip[rows, columns] = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
+    resized = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
+    strip[rows, columns] = resized.reshape(*resized.shape[:2], -1)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fitme.arrays import Float64Array, Int64Array
-from fitme.build.shape.source_mesh import SourceHead
+from fitme.build.shape.source_mesh import LASH_VERTICES, SourceHead
 from fitme.errors import ModelFileError
 
 _AXES = ("x_scale", "y_scale", "z_scale")
@@ -47,19 +47,22 @@ def bound_vertices(path: Path, source: SourceHead) -> Float64Array:
 
     :raises ModelFileError: if it is bound to vertices that the source head lacks.
     """
-    number = {vertex: index for index, vertex in enumerate(source.base_vertex.tolist())}
+    place = dict(zip(source.base_vertex.tolist(), source.template, strict=True))
+    place |= dict(zip(range(LASH_VERTICES.start, LASH_VERTICES.stop), source.lashes, strict=True))
     scale = np.ones(3)
     vertices = []
     begun = False
     try:
         for words in _lines(path):
-            if words[0] in _AXES:
+            if words[0] in _AXES and not begun and all(int(word) in place for word in words[1:3]):
                 axis = _AXES.index(words[0])
-                ends = source.template[[number[int(word)] for word in words[1:3]], axis]
+                ends = [place[int(word)][axis] for word in words[1:3]]
                 scale[axis] = abs(ends[0] - ends[1]) / float(words[3])
             elif begun and len(words) == _BOUND_COLUMNS:
                 weights, offset = np.array(words[3:6], float), np.array(words[6:9], float)
-                vertices.append(weights @ source.template[[number[int(word)] for word in words[:3]]] + offset * scale)
+                vertices.append(weights @ np.array([place[int(word)] for word in words[:3]]) + offset * scale)
+            elif begun and len(words) == 1 and words[0].isdigit():
+                vertices.append(place[int(words[0])])
             begun = begun or words[0] == "verts"
     except KeyError as error:
         raise ModelFileError(f"{path} is bound to vertex {error} of the base mesh, which is not of the head") from error

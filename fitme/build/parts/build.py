@@ -5,6 +5,7 @@ Half a minute.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ import torch
 
 from fitme.arrays import BoolArray, Float64Array, Int64Array
 from fitme.build.parts.asset import bound_vertices, read_mesh
+from fitme.build.parts.bust import build_bust
+from fitme.build.parts.eyes import eye_uv, eyeball
+from fitme.build.parts.lashes import NEIGHBOURS, BALL_WEIGHT, affine_weights, lash_strips, paint_lashes
 from fitme.build.parts.occlusion import part_visibility
 from fitme.build.parts.piece import Piece, write_parts
 from fitme.build.parts.rows import AffineFrame, affine_frame, homogeneous
@@ -28,6 +32,8 @@ from fitme.shape.regions import Region
 UPPER, LOWER = 0, 1
 """Frames of the rows of teeth, by their place among all frames."""
 TEETH_ASSET = "teeth/teeth_base"
+LASHES_ASSET = "eyelashes/eyelashes02"
+EYE_NAMES = ("leftEye", "rightEye")
 LEAST_OCCLUSION = 0.12
 """Share of the light in the depth of the mouth: what is reflected between its walls."""
 
@@ -45,7 +51,72 @@ def build_parts(assets: Path, out: Path) -> None:
     hidden = _teeth_triangles(model)
     scene = _opened_mouth(model, hidden, frames, teeth)
     pieces = [_tooth_row(model, frames, teeth, name, scene) for name in teeth.rows]
-    write_parts(out, model.vertex_count, hidden, frames, pieces, {"teeth": teeth.texture, "lashes": np.zeros((1, 1), np.uint8)})
+    for name, ball in zip(EYE_NAMES, model.eyeball_vertices, strict=True):
+        frames.append(affine_frame(source.template, ball.numpy()))
+        pieces.append(_eye(model, source, frames, name, ball.numpy()))
+        hidden |= np.isin(model.triangles.numpy(), ball.numpy()).all(1)
+    pieces.append(_bust(model))
+    pieces += _lashes(model, source, assets)
+    width = model.vertex_count + 4 * len(frames)
+    pieces = [replace(piece, matrix=_widened(piece.matrix, width)) for piece in pieces]
+    write_parts(out, model.vertex_count, hidden, frames, pieces, {"teeth": teeth.texture, "lashes": paint_lashes()})
+
+
+def _widened(matrix: Float64Array, width: int) -> Float64Array:
+    return np.pad(matrix, ((0, 0), (0, width - matrix.shape[1])))
+
+
+def _eye(model: MorphableModel, source: SourceHead, frames: list[AffineFrame], name: str, ball: Int64Array) -> Piece:
+    points = source.template[ball]
+    centre = points.mean(0)
+    vertices, triangles, _ = eyeball(centre, float(np.linalg.norm(points - centre, axis=1).mean()))
+    matrix = np.zeros((len(vertices), model.vertex_count + 4 * len(frames)))
+    matrix[:, -4:] = homogeneous(vertices)
+    uv = eye_uv(model, ball, vertices - centre)
+    mean = frames[-1].placed(vertices, model.mean.double().numpy())
+    none = np.zeros_like(vertices)
+    return Piece(
+        name, Material.EYE, Texture.HEAD, False, mean, triangles, uv, triangles, matrix, none, np.ones(len(vertices))
+    )
+
+
+def _bust(model: MorphableModel) -> Piece:
+    mean = model.mean.double().numpy()
+    bust = build_bust(mean, model.triangles.numpy().astype(np.int64))
+    matrix = np.zeros((len(bust.vertices), model.vertex_count))
+    matrix[np.arange(len(bust.vertices)), bust.loop[bust.above]] = bust.follows
+    offset = bust.vertices - matrix @ mean
+    offset[: len(bust.loop)] = 0.0
+    return Piece(
+        "bust", Material.SKIN, Texture.BUST, False, bust.vertices, bust.triangles, bust.uv, bust.uv_triangles, matrix,
+        offset, np.ones(len(bust.vertices)),
+    )  # fmt: skip
+
+
+def _lashes(model: MorphableModel, source: SourceHead, assets: Path) -> list[Piece]:
+    """Lashes, bound to the lids round them and to the eyeballs' centres: they turn about the eye as the lids do."""
+    points = bound_vertices(assets / f"{LASHES_ASSET}.mhclo", source)
+    skin = np.unique(source.quads[np.isin(source.part, (Part.HEAD, Part.EYE_CAVITY))])
+    near = skin[np.abs(source.template[skin] - np.sign(source.template[skin, :1]) * [[0.03, 0.0, 0.0]]).max(1) < 0.03]
+    pieces = []
+    for name, strip in lash_strips(read_mesh(assets / f"{LASHES_ASSET}.obj"), points, source.template[near]).items():
+        ball = model.eyeball_vertices[0 if name.startswith("left") else 1].numpy()
+        matrix = np.zeros((len(strip.vertices), model.vertex_count))
+        centre = source.template[ball].mean(0)
+        for row, point in enumerate(points[strip.vertices]):
+            order = near[np.argsort(np.linalg.norm(source.template[near] - point, axis=1))[:NEIGHBOURS]]
+            distance = np.linalg.norm(source.template[order] - point, axis=1)
+            readiness = np.append(distance.min() / np.maximum(distance, 1e-5), BALL_WEIGHT)
+            weights = affine_weights(point, np.concatenate([source.template[order], centre[None]]), readiness)
+            matrix[row, order] += weights[:-1]
+            matrix[row, ball] += weights[-1] / len(ball)
+        pieces.append(
+            Piece(
+                name, Material.LASHES, Texture.LASHES, False, matrix @ model.mean.double().numpy(), strip.triangles,
+                strip.uv, strip.triangles, matrix, np.zeros((len(strip.vertices), 3)), np.ones(len(strip.vertices)),
+            )
+        )  # fmt: skip
+    return pieces
 
 
 def _row_frame(model: MorphableModel, source: SourceHead, part: Part) -> AffineFrame:

@@ -35,6 +35,9 @@ front of the lower ones."""
 _SAMPLES_PER_BATCH = 100
 
 
+LASH_VERTICES = slice(14742, 14992)
+"""Vertices of the base mesh that are helpers for lashes: those of the right eye, then of the left one."""
+
 BASE_MESH = "data/mpfb2/3dobjs/base.obj"
 
 _SEGMENTS = {
@@ -86,6 +89,8 @@ class SourceHead:
     """(52, V, 3) offsets at full activation."""
     ear_motion: Float64Array
     """(V,) metres by which a shift of the ears moves each vertex."""
+    lashes: Float64Array
+    """(L, 3) `LASH_VERTICES` of the base mesh, which is where MakeHuman's lashes lie."""
     samples: Float64Array
     """(N, V, 3) neutral faces of sampled identities, each moved so that its eyes' midpoint is the origin."""
 
@@ -121,6 +126,7 @@ def load_source(sample_count: int, seed: int) -> SourceHead:
     expressions = _to_model_axes(shapes[rows].numpy())
 
     template = _centre_on_eyes(rest, left, right)
+    lashes = template_all[LASH_VERTICES] - (rest - template)[0]
     ears = [labels.index(f"local_change:{side}-ear-trans-up") for side in "lr"]
     ear_motion = shapes[ears].norm(dim=-1).amax(0).numpy()
     samples = []
@@ -131,7 +137,7 @@ def load_source(sample_count: int, seed: int) -> SourceHead:
         offsets = torch.tensordot(coefficients, shapes, dims=([1], [0])).numpy()
         samples.append(_centre_on_eyes(rest + _to_model_axes(offsets), left, right))
     mirror = _mirror_of(template)
-    return SourceHead(template, quads, part, kept, mirror, expressions, ear_motion, np.concatenate(samples))
+    return SourceHead(template, quads, part, kept, mirror, expressions, ear_motion, lashes, np.concatenate(samples))
 
 
 def _to_model_axes(points: Float64Array) -> Float64Array:
