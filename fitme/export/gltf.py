@@ -2,9 +2,10 @@
 
 Nodes: `avatar` holds `head`, `eyeLeft` and `eyeRight` (the person's left and right), and the other parts of
 `fitme.parts.head_parts` by their names: teeth, gums, lashes, bust. The head's mesh has one primitive a material and the
-52 ARKit blendshapes, named in `mesh.extras.targetNames`; a part has those that move it. Lashes have coverage in the alpha
-channel of their texture (`alphaMode` BLEND). Each eye's node lies at the centre of its so that an engine can turn the eye by rotating the node; for players of blendshapes alone, the eyes also carry the four
-`eyeLook*` targets of their side. Use one or the other.
+52 ARKit blendshapes, named in `mesh.extras.targetNames`; a part has those that move it. Lashes have coverage in the
+alpha channel of their texture (`alphaMode` BLEND). Each eye's node lies at the centre of its eyeball, so that an engine
+can turn the eye by rotating the node; for players of blendshapes alone, the eyes also carry the four `eyeLook*` targets
+of their side. Use one or the other. `eyeBlink*` presses the lids on the cornea.
 
 Specular reflection: a specular albedo A_S is glTF's specular factor (`KHR_materials_specular`), F0 = 0.04 A_S, as in
 `fitme.render.shading`; it lies in the alpha channel of the `specular` texture. Roughness follows from the renderer's
@@ -66,12 +67,16 @@ TEETH_ROUGHNESS, GUMS_ROUGHNESS, BUST_ROUGHNESS, LASHES_ROUGHNESS = 0.3, 0.4, 0.
 PART_MATERIALS = (
     (Texture.TEETH, MaterialKind.TEETH, "enamel", TEETH_ROUGHNESS, ENAMEL_SPECULAR),
     (Texture.TEETH, MaterialKind.MOUTH, "gums", GUMS_ROUGHNESS, GUM_SPECULAR),
+    (Texture.LEFT_EYE, MaterialKind.EYE, "leftEye", EYE_ROUGHNESS, WET_SPECULAR),
+    (Texture.RIGHT_EYE, MaterialKind.EYE, "rightEye", EYE_ROUGHNESS, WET_SPECULAR),
     (Texture.BUST, MaterialKind.SKIN, "bust", BUST_ROUGHNESS, SKIN_SPECULAR),
     (Texture.LASHES, MaterialKind.LASHES, "lashes", LASHES_ROUGHNESS, 0.0),
 )
 """Texture, kind, name, roughness and specular factor of the parts' materials."""
 
 EYE_NODES = ("eyeLeft", "eyeRight")
+_ON_EYES = ("eyeBlink", "eyeLook")
+"""Expressions that move eyes: lids press on the cornea."""
 _LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP_TO_EDGE = 9729, 9987, 33071
 
 
@@ -112,13 +117,13 @@ def glb_bytes(avatar: Avatar, model: MorphableModel) -> bytes:
     meshes: list[Json] = [_mesh("head", head, everything)]
     nodes: list[Json] = [{"name": "avatar", "extras": {"stage": avatar.stage}}, {"name": "head", "mesh": 0}]
     for node, vertices, side in zip(EYE_NODES, model.eyeball_vertices, ("Left", "Right"), strict=True):
-        looks = [i for i, name in enumerate(EXPRESSION_NAMES) if name.startswith("eyeLook") and name.endswith(side)]
+        looks = [i for i, name in enumerate(EXPRESSION_NAMES) if name.startswith(_ON_EYES) and name.endswith(side)]
         if not len(vertices):
             continue
         center = surface.positions[vertices.numpy()].mean(0)
-        part = _eye_part(model, drawn, vertices.numpy(), side)
+        part, material = _eye_part(model, drawn, vertices.numpy(), side, textures)
         nodes.append({"name": node, "mesh": len(meshes), "translation": center.astype(float).tolist()})
-        meshes.append(_mesh(node, [_primitive(builder, textures, part, textures.eye, surface, looks, center)], looks))
+        meshes.append(_mesh(node, [_primitive(builder, textures, part, material, surface, looks, center)], looks))
     for name, part, layer, material in _other_parts(avatar, model, drawn, surface, textures):
         moving = [i for i in everything if np.abs(layer.position_offsets[i, part.source]).max() > MOVED_M]
         nodes.append({"name": name, "mesh": len(meshes)})
@@ -174,7 +179,11 @@ class _Textures:
         self.mouth = self._add(
             _material("mouth", _roughness_of(Region.MOUTH_INTERIOR), WET_SPECULAR) | {"doubleSided": True}
         )
-        self.teeth = self._add(_material("teeth", _roughness_of(Region.TEETH), WET_SPECULAR))
+        if drawn.parts is None:
+            self.teeth = self._add(_material("teeth", _roughness_of(Region.TEETH), WET_SPECULAR))
+            self.eye = self._add(_material("eye", EYE_ROUGHNESS, WET_SPECULAR))
+        else:
+            self.teeth = self.eye = -1
         self.by_part: dict[tuple[MaterialKind, Texture], int] = {}
         images = part_codes(avatar.maps, drawn)
         for texture, codes in images.items():
@@ -185,7 +194,6 @@ class _Textures:
                 material = _material(name, roughness, specular, index)
                 layer = {"alphaMode": "BLEND", "doubleSided": True} if kind is MaterialKind.LASHES else {}
                 self.by_part[kind, texture] = self._add(material | layer)
-        self.eye = self._add(_material("eye", EYE_ROUGHNESS, WET_SPECULAR))
         self.hair = -1 if avatar.hair is None else self._add(self._hair_material(builder, avatar.hair))
 
     def _hair_material(self, builder: GlbBuilder, hair: Hair) -> Json:
@@ -242,12 +250,14 @@ def _own_part(model: MorphableModel, faces: npt.NDArray[np.intp]) -> Part:
     return part_of_triangles(model.triangles.numpy()[faces], model.uv_triangles.numpy()[faces], model.uv.numpy())
 
 
-def _eye_part(model: MorphableModel, drawn: DrawnHead, ball: npt.NDArray[np.int64], side: str) -> Part:
-    """The part of an eye, or the model's own eyeball where it has no parts."""
+def _eye_part(
+    model: MorphableModel, drawn: DrawnHead, ball: npt.NDArray[np.int64], side: str, textures: "_Textures"
+) -> tuple[Part, int]:
+    """The part of an eye and its material, or the model's own eyeball where it has no parts."""
     for found in drawn.opaque:
         if found.eye is not None and found.part.name.startswith(side.lower()):
-            return _drawn_part(drawn, found)
-    return _own_part(model, np.flatnonzero(np.isin(model.triangles.numpy(), ball).all(1)))
+            return _drawn_part(drawn, found), textures.by_part[found.part.material, found.part.texture]
+    return _own_part(model, np.flatnonzero(np.isin(model.triangles.numpy(), ball).all(1))), textures.eye
 
 
 def _drawn_part(drawn: DrawnHead, found: DrawnPart) -> Part:
@@ -347,13 +357,15 @@ def _primitive(
     if material == textures.skin:  # The only one with a normal map.
         attributes["TANGENT"] = builder.vertex_attribute(tangents(part, surface.along_u, normals))
     indices = builder.triangle_indices(part.triangles, len(part.source))
-    return {"attributes": attributes, "indices": indices, "material": material, "targets": targets}
+    primitive: Json = {"attributes": attributes, "indices": indices, "material": material}
+    return primitive | ({"targets": targets} if targets else {})
 
 
 def _mesh(name: str, primitives: list[Json], expressions: Sequence[int]) -> Json:
-    return {
-        "name": name,
-        "primitives": primitives,
+    mesh: Json = {"name": name, "primitives": primitives}
+    if not len(expressions):
+        return mesh
+    return mesh | {
         "weights": [0.0] * len(expressions),
         "extras": {"targetNames": [EXPRESSION_NAMES[i] for i in expressions]},
     }

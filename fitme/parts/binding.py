@@ -39,7 +39,7 @@ class Binding:
     @property
     def first_vertex(self) -> Int32Array:
         """(N,) the head's vertex of each row's first entry; of the last one for rows without entries."""
-        return self.vertices[np.minimum(self.starts[:-1], len(self.vertices) - 1)]
+        return np.asarray(self.vertices[np.minimum(self.starts[:-1], len(self.vertices) - 1)])
 
     def apply(self, head: Float32Array) -> Float32Array:
         """Vertices (N, 3) of the part on head vertices (V, 3), metres."""

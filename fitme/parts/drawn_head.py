@@ -24,10 +24,12 @@ STRIP_SHARE = 0.5
 STRIP_PLACES: dict[Texture, tuple[float, float, float, float]] = {
     Texture.TEETH: (0.0, 0.0, 0.5, 1.0),
     Texture.BUST: (0.5, 0.0, 1.0, 0.5),
+    Texture.LEFT_EYE: (0.5, 0.5, 0.75, 1.0),
+    Texture.RIGHT_EYE: (0.75, 0.5, 1.0, 1.0),
 }
 """Left, top, right and bottom of each map in the strip, whose width and height are 1."""
 BORDER = 0.02
-"""Margin of the bust's map that is not sampled: bilinear samples would mix with the map beside it."""
+"""Margin of a map that is not sampled: bilinear samples would mix with the map beside it."""
 MATERIAL_SHININESS = {Material.TEETH: 140.0, Material.MOUTH: 50.0, Material.EYE: 300.0, Material.SKIN: 24.0}
 """Blinn-Phong exponents."""
 EYES = {"leftEye": 0, "rightEye": 1}
@@ -74,7 +76,7 @@ class DrawnHead:
     """(L, 2) places in the head's map above the bust's first ring, in its order; empty without a bust."""
 
     def posed(self, head: Float32Array) -> tuple[Float32Array, Float32Array]:
-        """Vertices (V + N, 3) on the model's posed vertices (V, 3), metres, and the light (V + N,) that reaches them."""
+        """Vertices (V + N, 3) on the model's posed ones (V, 3), metres, and the light (V + N,) that reaches them."""
         vertices = np.empty((len(self.occlusion), 3), np.float32)
         light = self.occlusion.numpy().copy()
         vertices[: len(head)] = head
@@ -93,7 +95,7 @@ def drawn_head(model: MorphableModel) -> DrawnHead:
     shown = np.flatnonzero(~hidden)
     triangles, uv_triangles = [model.triangles.numpy()[shown]], [model.uv_triangles.numpy()[shown]]
     uv, shininess = [_in_map(model.uv.numpy(), Texture.HEAD)], [head_shininess(model).numpy()[shown]]
-    mouth, occlusion = mouth_occlusion(model), [head_occlusion(model).numpy()]
+    mouth, occlusion = mouth_occlusion(model, sides=True), [head_occlusion(model).numpy()]
     inside = [mouth.inside.numpy()]
     opaque = []
     vertex_count, uv_count, face_count = model.vertex_count, len(uv[0]), len(shown)
@@ -139,7 +141,7 @@ def _neck_uv(model: MorphableModel, opaque: list[DrawnPart]) -> Float32Array:
         return np.zeros((0, 2), np.float32)
     place = np.zeros((model.vertex_count, 2), np.float32)
     place[model.triangles.numpy().ravel()] = model.uv.numpy()[model.uv_triangles.numpy().ravel()]
-    return place[bust[0].first_vertex[bust[0].is_copy]]
+    return np.asarray(place[bust[0].first_vertex[bust[0].is_copy]])
 
 
 def _in_map(uv: Float32Array, texture: Texture) -> Float32Array:
@@ -148,7 +150,7 @@ def _in_map(uv: Float32Array, texture: Texture) -> Float32Array:
     if texture is Texture.HEAD:
         return np.asarray(uv * (1.0, 1.0 / whole), np.float32)
     left, top, right, bottom = STRIP_PLACES[texture]
-    if texture is Texture.BUST:
+    if texture is not Texture.TEETH:
         uv = np.clip(uv, BORDER, 1.0 - BORDER)
     inside = uv * (right - left, STRIP_SHARE * (bottom - top)) + (left, 1.0 + STRIP_SHARE * top)
     return np.asarray(inside * (1.0, 1.0 / whole), np.float32)

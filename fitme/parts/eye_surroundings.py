@@ -25,7 +25,7 @@ COVERED_LIGHT = 0.15
 """Share of the light behind the lids."""
 PRESSED = 0.07
 """Share of its distance from the centre by which a covered point lies deeper: lids press on the cornea."""
-PRESSED_RAD = (0.04, 0.10)
+PRESSED_RAD = (0.09, 0.16)
 """Angles behind the edge of the lid between which this sets in."""
 EDGE_RAD = 0.06
 """Angle behind the edge of the lid over which the light ends."""

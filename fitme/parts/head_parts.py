@@ -4,11 +4,11 @@
 vertex of a part is bound to the model's vertices (`fitme.parts.binding`), so that identity, expression and the rotation
 of the eyeballs move it. Each part replaces some triangles of the model's mesh, or none.
 
-Layout of the file, version 1: `format` (), `head_vertices` (), `hidden` (F,) bool; `anchors.*`, a binding of A points to
-the model's V vertices; and for each part NAME in the order of `names`: `NAME.triangles` (F, 3), `NAME.uv` (T, 2),
-`NAME.uv_triangles` (F, 3), `NAME.occlusion` (N,), `NAME.material`, `NAME.texture`, `NAME.behind_lips`, and `NAME.starts`, `NAME.vertices`,
-`NAME.weights`, `NAME.offset`, its binding to the V vertices and the A anchors after them. Beside them `teeth.texture`
-(H, W, 4) and `lashes.texture` (H, W), uint8.
+Layout of the file, version 1: `format` (), `head_vertices` (), `hidden` (F,) bool; `anchors.*`, a binding of A points
+to the model's V vertices; and for each part NAME in the order of `names`: `NAME.triangles` (F, 3), `NAME.uv` (T, 2),
+`NAME.uv_triangles` (F, 3), `NAME.occlusion` (N,), `NAME.material`, `NAME.texture`, `NAME.behind_lips`, and
+`NAME.starts`, `NAME.vertices`, `NAME.weights`, `NAME.offset`, its binding to the V vertices and the A anchors after
+them. Beside them `teeth.texture` (H, W, 4) and `lashes.texture` (H, W), uint8.
 """
 
 import functools
@@ -45,6 +45,8 @@ class Texture(StrEnum):
     HEAD = "head"
     """The head's own maps, in the model's layout."""
     TEETH = "teeth"
+    LEFT_EYE = "leftEye"
+    RIGHT_EYE = "rightEye"
     LASHES = "lashes"
     BUST = "bust"
 
@@ -113,7 +115,7 @@ def read_head_parts(path: Path) -> HeadParts:
         with np.load(path, allow_pickle=False) as file:
             arrays: dict[str, npt.NDArray[np.generic]] = {name: file[name] for name in file.files}
         if int(arrays["format"]) != FORMAT_VERSION:
-            raise ModelFileError(f"{path} has format {arrays['format']} where {FORMAT_VERSION} is needed; build it anew")
+            raise ModelFileError(f"{path} has format {arrays['format']}, not {FORMAT_VERSION}; build it anew")
         anchors = _binding(arrays, "anchors")
         count = int(arrays["head_vertices"])
         parts = tuple(_part(arrays, str(name), anchors, count) for name in arrays["names"])

@@ -7,6 +7,7 @@ import torch
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.geometry import Camera, HeadPose
 from fitme.parts.drawn_head import drawn_head
+from fitme.parts.layers import LayerRenderer, Rendered
 from fitme.parts.textures import with_strip
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.forward.renderer import ForwardRenderer
@@ -37,6 +38,8 @@ class PartsRenderer(ForwardRenderer):
             shadows=shadows,
             threads=threads,
         )
+        size = (self._height, self._width)
+        self._layers = None if self._drawn.parts is None else LayerRenderer(self._drawn.parts, size)
 
     def set_maps(self, maps: ReflectanceMaps) -> None:
         """Set the head's reflectance maps, the first of their batch; the parts take their tones from them."""
@@ -61,4 +64,7 @@ class PartsRenderer(ForwardRenderer):
         """As `ForwardRenderer.render_with_mask`, from the model's vertices (V, 3)."""
         posed, light_share = self._drawn.posed(vertices)
         self._occlusion = torch.from_numpy(light_share)
-        return super().render_with_mask(posed, pose, camera, light, background)
+        image, mask = super().render_with_mask(posed, pose, camera, light, background)
+        if self._layers is not None:
+            self._layers.draw_over(Rendered(image, mask, self._rast), vertices, pose, camera, light)
+        return image, mask

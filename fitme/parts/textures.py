@@ -13,6 +13,7 @@ import torch
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.color import linear_to_bytes
 from fitme.parts.drawn_head import STRIP_PLACES, STRIP_SHARE, DrawnHead
+from fitme.parts.eye_map import eye_map
 from fitme.parts.head_parts import HeadParts, Texture
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.modality import MODALITIES
@@ -34,6 +35,9 @@ ENAMEL_SPECULAR, GUM_SPECULAR, SKIN_SPECULAR = 0.7, 0.3, 0.3
 """Specular albedo: enamel is polished; gums lie in the shade, where the renderer's mirrored surroundings are dark."""
 LASH_ALBEDO = (0.012, 0.009, 0.008)
 """Linear albedo of lashes: that of painted heads."""
+TEAR_SPECULAR = 0.7
+"""Specular albedo of the tear film on the eyes: index 1.34 to 1.38."""
+EYE_TEXTURES = (Texture.LEFT_EYE, Texture.RIGHT_EYE)
 NECK_ABOVE = 0.02
 """Distance above the neck's edge at which the bust takes its colours, layout units."""
 NECK_CELLS = 96
@@ -108,8 +112,12 @@ def with_strip(maps: ReflectanceMaps, drawn: DrawnHead) -> ReflectanceMaps:
         _put(strips["diffuse"], Texture.TEETH, teeth_map(drawn.parts, person_tones(maps)))
         enamel = drawn.parts.teeth_texture[..., 3:].astype(np.float32) / np.float32(255.0)
         _put(strips["specular"], Texture.TEETH, GUM_SPECULAR + enamel * np.float32(ENAMEL_SPECULAR - GUM_SPECULAR))
+        diffuse = maps.diffuse[0].detach().cpu().numpy()
         if len(drawn.neck_uv):
-            _put(strips["diffuse"], Texture.BUST, bust_map(maps.diffuse[0].detach().cpu().numpy(), drawn.neck_uv))
+            _put(strips["diffuse"], Texture.BUST, bust_map(diffuse, drawn.neck_uv))
+        for side, texture in enumerate(EYE_TEXTURES):
+            _put(strips["diffuse"], texture, eye_map(diffuse, side))
+            _put(strips["specular"], texture, np.full((1, 1), TEAR_SPECULAR, np.float32))
     return ReflectanceMaps.from_names(
         {
             name: torch.cat([values, torch.from_numpy(strips[name])[None].to(values)], 1)
@@ -122,10 +130,12 @@ def part_codes(maps: ReflectanceMaps, drawn: DrawnHead) -> dict[Texture, UInt8Ar
     """Parts' own maps as 8-bit images, sRGB: (H, W, 3), or with coverage (H, W, 4). None for a model without parts."""
     if drawn.parts is None:
         return {}
-    codes = {Texture.TEETH: linear_to_bytes(teeth_map(drawn.parts, person_tones(maps)))}
+    codes: dict[Texture, UInt8Array] = {Texture.TEETH: linear_to_bytes(teeth_map(drawn.parts, person_tones(maps)))}
+    diffuse = maps.diffuse[0].detach().cpu().numpy()
     if len(drawn.neck_uv):
-        neck = bust_map(maps.diffuse[0].detach().cpu().numpy(), drawn.neck_uv)
-        codes[Texture.BUST] = linear_to_bytes(neck)
+        codes[Texture.BUST] = linear_to_bytes(bust_map(diffuse, drawn.neck_uv))
+    for side, texture in enumerate(EYE_TEXTURES):
+        codes[texture] = linear_to_bytes(eye_map(diffuse, side))
     coverage = drawn.parts.lash_texture
     dark = np.broadcast_to(linear_to_bytes(np.array(LASH_ALBEDO, np.float32)), (*coverage.shape, 3))
     codes[Texture.LASHES] = np.concatenate([dark, coverage[..., None]], -1)

@@ -44,6 +44,10 @@ MIN_INTERIOR_FACTOR = 0.15
 """Lower bound of the factor of tongue, palate and inner cheeks, for light that is reflected between them."""
 LIP_PAIRS = ((13, 14), (82, 87), (312, 317))
 """Landmarks of MediaPipe's mesh on the inner rims of the upper and the lower lip, one above the other."""
+SIDE_LIP_PAIRS = ((81, 178), (311, 402), (80, 88), (310, 318))
+"""Pairs farther from the middle, which a smile opens first."""
+WIDEST_GAPS = 3
+"""Gaps, of all pairs the widest, whose mean is the opening of the mouth."""
 CLOSED_GAP_M, OPEN_GAP_M = 0.0015, 0.004
 """Gaps between the lips up to which the mouth counts as closed, and from which as open."""
 CLOSED_MOUTH_SHARE = 0.1
@@ -126,7 +130,7 @@ class MouthOcclusion:
     def opening(self, vertices: Tensor) -> float:
         """Opening of the lips of a posed head (V, 3), metres: 0 closed, 1 open, linear between."""
         upper, lower = (vertices[self.lips] * self.weights[..., None]).sum(-2).unbind(1)  # (P, 3)
-        gap = float((upper - lower).norm(dim=-1).mean())
+        gap = float((upper - lower).norm(dim=-1).topk(WIDEST_GAPS).values.mean())
         return min(max((gap - CLOSED_GAP_M) / (OPEN_GAP_M - CLOSED_GAP_M), 0.0), 1.0)
 
     def apply(self, occlusion: Tensor, vertices: Tensor) -> Tensor:
@@ -149,10 +153,13 @@ class MouthOcclusion:
         return culled
 
 
-@lru_cache(maxsize=2)
-def mouth_occlusion(model: MorphableModel) -> MouthOcclusion:
-    """Mouth occlusion of a model; computed once per model."""
-    pairs = torch.tensor(LIP_PAIRS)
+@lru_cache(maxsize=4)
+def mouth_occlusion(model: MorphableModel, sides: bool = False) -> MouthOcclusion:
+    """Mouth occlusion of a model; computed once per model.
+
+    :param sides: whether a mouth that is open at its sides only, smiling, counts as open.
+    """
+    pairs = torch.tensor(LIP_PAIRS + (SIDE_LIP_PAIRS if sides else ()))
     lips = model.triangles[model.mediapipe_triangles[pairs].long()].long()
     inside = model.vertex_mask(Region.MOUTH_INTERIOR, Region.TEETH) & ~model.vertex_mask(Region.LIPS, Region.SKIN)
     lining = np.flatnonzero(model.triangle_region.numpy() == Region.MOUTH_INTERIOR)

@@ -15,7 +15,7 @@ from fitme.arrays import BoolArray, Float64Array, Int64Array
 from fitme.build.parts.asset import bound_vertices, read_mesh
 from fitme.build.parts.bust import build_bust
 from fitme.build.parts.eyes import eye_uv, eyeball
-from fitme.build.parts.lashes import NEIGHBOURS, BALL_WEIGHT, affine_weights, lash_strips, paint_lashes
+from fitme.build.parts.lashes import lash_binding, lash_strips, paint_lashes
 from fitme.build.parts.occlusion import part_visibility
 from fitme.build.parts.piece import Piece, write_parts
 from fitme.build.parts.rows import AffineFrame, affine_frame, homogeneous
@@ -34,6 +34,8 @@ UPPER, LOWER = 0, 1
 TEETH_ASSET = "teeth/teeth_base"
 LASHES_ASSET = "eyelashes/eyelashes02"
 EYE_NAMES = ("leftEye", "rightEye")
+SCATTERING = 0.65
+"""Power of the visibility: enamel and gums brighten each other."""
 LEAST_OCCLUSION = 0.12
 """Share of the light in the depth of the mouth: what is reflected between its walls."""
 
@@ -69,14 +71,14 @@ def _widened(matrix: Float64Array, width: int) -> Float64Array:
 def _eye(model: MorphableModel, source: SourceHead, frames: list[AffineFrame], name: str, ball: Int64Array) -> Piece:
     points = source.template[ball]
     centre = points.mean(0)
-    vertices, triangles, _ = eyeball(centre, float(np.linalg.norm(points - centre, axis=1).mean()))
+    vertices, triangles, polar = eyeball(centre, float(np.linalg.norm(points - centre, axis=1).mean()))
     matrix = np.zeros((len(vertices), model.vertex_count + 4 * len(frames)))
     matrix[:, -4:] = homogeneous(vertices)
-    uv = eye_uv(model, ball, vertices - centre)
+    uv = eye_uv(polar, vertices - centre)
     mean = frames[-1].placed(vertices, model.mean.double().numpy())
     none = np.zeros_like(vertices)
     return Piece(
-        name, Material.EYE, Texture.HEAD, False, mean, triangles, uv, triangles, matrix, none, np.ones(len(vertices))
+        name, Material.EYE, Texture(name), False, mean, triangles, uv, triangles, matrix, none, np.ones(len(vertices))
     )
 
 
@@ -101,19 +103,13 @@ def _lashes(model: MorphableModel, source: SourceHead, assets: Path) -> list[Pie
     pieces = []
     for name, strip in lash_strips(read_mesh(assets / f"{LASHES_ASSET}.obj"), points, source.template[near]).items():
         ball = model.eyeball_vertices[0 if name.startswith("left") else 1].numpy()
-        matrix = np.zeros((len(strip.vertices), model.vertex_count))
-        centre = source.template[ball].mean(0)
-        for row, point in enumerate(points[strip.vertices]):
-            order = near[np.argsort(np.linalg.norm(source.template[near] - point, axis=1))[:NEIGHBOURS]]
-            distance = np.linalg.norm(source.template[order] - point, axis=1)
-            readiness = np.append(distance.min() / np.maximum(distance, 1e-5), BALL_WEIGHT)
-            weights = affine_weights(point, np.concatenate([source.template[order], centre[None]]), readiness)
-            matrix[row, order] += weights[:-1]
-            matrix[row, ball] += weights[-1] / len(ball)
+        matrix, offset = lash_binding(points[strip.vertices], strip, source.template, near, ball)
+        mean = matrix @ model.mean.double().numpy() + offset
+        light = np.ones(len(mean))
         pieces.append(
             Piece(
-                name, Material.LASHES, Texture.LASHES, False, matrix @ model.mean.double().numpy(), strip.triangles,
-                strip.uv, strip.triangles, matrix, np.zeros((len(strip.vertices), 3)), np.ones(len(strip.vertices)),
+                name, Material.LASHES, Texture.LASHES, False, mean, strip.triangles, strip.uv, strip.triangles, matrix,
+                offset, light,
             )
         )  # fmt: skip
     return pieces
@@ -176,7 +172,7 @@ def _tooth_row(
         uv_triangles=row.uv_triangles,
         matrix=matrix,
         offset=np.zeros((len(points), 3)),
-        occlusion=np.maximum(visibility, LEAST_OCCLUSION),
+        occlusion=np.maximum(visibility**SCATTERING, LEAST_OCCLUSION),
     )
 
 

@@ -20,6 +20,8 @@ NECK_PULL, RIM_PULL = 0.085, 0.10
 ROUNDING_M = 0.012
 """Radius of the rim's edge."""
 ROUNDING_RINGS = 4
+ARRIVAL_RAD = 0.35
+"""Slope of the shoulders at the rim."""
 LOWEST_LOOP_M = -0.1
 """The neck's edge is the boundary of the mesh below this height."""
 
@@ -62,9 +64,9 @@ def build_bust(mean: Float64Array, triangles: Int64Array) -> Bust:
     profile = _profile(start, rim, outwards)
     rings = [start, *profile]
     # The rim turns under and closes in the middle.
-    for step in range(1, ROUNDING_RINGS + 1):
-        angle = 0.5 * np.pi * step / ROUNDING_RINGS + 0.35
-        rings.append(rim + ROUNDING_M * (np.cos(angle) - np.cos(0.35)) * outwards - ROUNDING_M * np.array([0, np.sin(angle) - np.sin(0.35), 0]))
+    for angle in ARRIVAL_RAD + 0.5 * np.pi * (np.arange(ROUNDING_RINGS) + 1.0) / ROUNDING_RINGS:
+        inwards = ROUNDING_M * (np.cos(ARRIVAL_RAD) - np.cos(angle)) * outwards
+        rings.append(rim - inwards - [0.0, ROUNDING_M * (np.sin(angle) - np.sin(ARRIVAL_RAD)), 0.0])
     bottom = rings[-1].mean(0) - np.array([0.0, 0.004, 0.0])
     rings.append(rings[-1] + 0.6 * (bottom - rings[-1]))
     vertices = np.concatenate([*rings, bottom[None]])
@@ -89,13 +91,12 @@ def _neck_loop(mean: Float64Array, triangles: Int64Array) -> Int64Array:
             second = following.pop(second)
         if second == first:
             loops.append(chain)
-    loop = min(loops, key=lambda chain: mean[chain, 1].mean())
-    loop = np.array(loop)
+    loop = np.array(min(loops, key=lambda chain: float(mean[chain, 1].mean())), np.int64)
     back = int(np.argmin(mean[loop, 2]))
     loop = np.roll(loop, -back)
     if mean[loop[len(loop) // 4], 0] < 0.0:
         loop = np.roll(loop[::-1], 1)
-    return np.asarray(loop, np.int64)
+    return loop
 
 
 def _profile(start: Float64Array, rim: Float64Array, outwards: Float64Array) -> list[Float64Array]:
@@ -103,13 +104,11 @@ def _profile(start: Float64Array, rim: Float64Array, outwards: Float64Array) -> 
     down = np.array([0.0, -1.0, 0.0])
     leaving = NECK_PULL * (down + 0.25 * outwards)
     arriving = RIM_PULL * (0.5 * down + 0.87 * outwards)
-    rings = []
-    for t in (np.arange(RINGS) + 1.0) / RINGS:
-        rings.append(
-            (2 * t**3 - 3 * t**2 + 1) * start + (t**3 - 2 * t**2 + t) * leaving + (3 * t**2 - 2 * t**3) * rim
-            + (t**3 - t**2) * arriving
-        )  # fmt: skip
-    return rings
+    return [
+        (2 * t**3 - 3 * t**2 + 1) * start + (t**3 - 2 * t**2 + t) * leaving + (3 * t**2 - 2 * t**3) * rim
+        + (t**3 - t**2) * arriving
+        for t in (np.arange(RINGS) + 1.0) / RINGS
+    ]  # fmt: skip
 
 
 def _topology(rings: int, around: int) -> tuple[Int64Array, Float64Array, Int64Array]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fitme.arrays import Float64Array, Int64Array
-from fitme.shape.morphable_model import MorphableModel
+from fitme.parts.eye_map import MAP_DEG
 
 SEGMENTS = 32
 POLAR_ANGLES_DEG = (
@@ -17,8 +17,6 @@ CORNEA_RADIUS = 0.65
 """Over the ball's. People's is 7.8 mm of 12 mm."""
 SULCUS_DEG = 2.0
 """Width of the groove in which the cornea turns into the sclera."""
-MAGNIFICATION_RAD = 0.9
-"""As in `fitme.build.shape.uv_layout`: distance from the pole in the layout is 1 - exp(-angle / this)."""
 
 
 def eyeball(centre: Float64Array, radius: float) -> tuple[Float64Array, Int64Array, Float64Array]:
@@ -51,27 +49,12 @@ def _profile(polar: Float64Array) -> Float64Array:
     return np.asarray(np.where(polar < 2.0 * limbus, width * np.logaddexp(cornea / width, 1.0 / width), 1.0))
 
 
-def eye_uv(model: MorphableModel, ball: Int64Array, directions: Float64Array) -> Float64Array:
-    """Texture coordinates (N, 2) in the model's layout of points in directions (N, 3) from an eyeball's centre.
+def eye_uv(polar: Float64Array, directions: Float64Array) -> Float64Array:
+    """Texture coordinates (N, 2) of an eye's map: the polar angle as distance from its middle, `MAP_DEG` at its edge.
 
-    :param ball: vertices of the model's eyeball.
+    :param polar: (N,) radians.
+    :param directions: (N, 3) from the ball's centre.
     """
-    corners = np.isin(model.triangles.numpy(), ball)
-    mine = corners.all(1)
-    vertices, places = model.triangles.numpy()[mine].ravel(), model.uv.numpy()[model.uv_triangles.numpy()[mine].ravel()]
-    offsets = model.mean.double().numpy()[vertices] - model.mean.double().numpy()[ball].mean(0)
-    # The layout is (pole + scale * magnified * direction across): solved for pole and scale.
-    flat = _across(offsets)
-    design = np.zeros((2 * len(flat), 3))
-    design[::2, 0], design[1::2, 1] = 1.0, 1.0
-    design[::2, 2], design[1::2, 2] = flat[:, 0], -flat[:, 1]
-    pole_u, pole_v, scale = np.linalg.lstsq(design, places.astype(float).ravel(), rcond=None)[0]
-    across = _across(directions)
-    return np.stack([pole_u + scale * across[:, 0], pole_v - scale * across[:, 1]], 1)
-
-
-def _across(directions: Float64Array) -> Float64Array:
-    """(N, 2) directions in the frontal plane, as long as the layout's magnified polar angle."""
-    side = np.hypot(directions[:, 0], directions[:, 1])
-    radius = 1.0 - np.exp(-np.arctan2(side, directions[:, 2]) / MAGNIFICATION_RAD)
-    return np.asarray(directions[:, :2] * (radius / np.maximum(side, 1e-12))[:, None])
+    side = np.maximum(np.hypot(directions[:, 0], directions[:, 1]), 1e-12)
+    radius = 0.5 * np.minimum(polar / np.deg2rad(MAP_DEG), 1.0)
+    return np.asarray(0.5 + np.stack([directions[:, 0], -directions[:, 1]], 1) * (radius / side)[:, None])

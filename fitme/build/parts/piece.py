@@ -72,7 +72,7 @@ def write_parts(
         arrays |= _binding_arrays(piece.name, piece.matrix, piece.offset)
     for name, texture in textures.items():
         arrays[f"{name}.texture"] = texture
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(path, **arrays)
 
 
 def _binding_arrays(name: str, matrix: Float64Array, offset: Float64Array) -> dict[str, npt.ArrayLike]:

@@ -1,8 +1,8 @@
 """Pieces that move as one body: bound by the affine map that best fits some of the model's vertices.
 
 The least-squares map from points `P` (N, 3) of the template to the same points `V` (N, 3) of a person's head is linear
-in `V`: four anchors `pinv([P 1]) V` place every point of the piece. So teeth keep their shapes while the row follows the
-arch and the jaw, and an eye turns with its ball.
+in `V`: four anchors `pinv([P 1]) V` place every point of the piece. So teeth keep their shapes while the row follows
+the arch and the jaw, and an eye turns with its ball.
 """
 
 from dataclasses import dataclass

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from fitme.arrays import BoolArray, Float64Array, Int64Array, UInt8Array
 from fitme.build.parts.asset import Asset, connected_parts
@@ -14,6 +15,10 @@ GUM_REACH_M = 0.009
 TEXTURE_PX = 256
 NECK_SHADE, EDGE_SHADE = (0.88, 0.80, 0.68), (0.95, 0.98, 1.0)
 """Albedo of a crown at the gum and at its edge, over that of its middle: dentin shines through, then enamel alone."""
+INNER_SHADE = (0.66, 0.48, 0.44)
+"""Albedo on the tongue's side over that on the lips': light gets there by way of tongue and gums, red."""
+BACK_SHADE, BACK_M = (0.72, 0.60, 0.56), 0.035
+"""The same for the last molars, and their distance behind the incisors."""
 CANINE_SHADE = (0.94, 0.91, 0.84)
 """Albedo of canines over that of incisors."""
 GUM_MARGIN_SHADE = (0.9, 0.72, 0.72)
@@ -64,7 +69,8 @@ def take_apart(asset: Asset, points: Float64Array) -> TeethSet:
     stretched = _stretched(points, part, gums, upper, nearest)
     rows = {}
     for name, in_row, of_gums in (
-        ("upperTeeth", upper, ~gums), ("lowerTeeth", ~upper, ~gums), ("upperGums", upper, gums), ("lowerGums", ~upper, gums),
+        ("upperTeeth", upper, ~gums), ("lowerTeeth", ~upper, ~gums),
+        ("upperGums", upper, gums), ("lowerGums", ~upper, gums),
     ):  # fmt: skip
         rows[name] = _row(asset, close & one_row & (in_row & of_gums)[asset.triangles].all(1))
     return TeethSet(stretched, rows, _texture(asset, points, part, gums, upper, distance))
@@ -72,14 +78,14 @@ def take_apart(asset: Asset, points: Float64Array) -> TeethSet:
 
 def _upper(points: Float64Array, part: Int64Array, gums: BoolArray) -> BoolArray:
     """(M,) whether a tooth is of the upper row: at each place of the arch the higher one of two."""
-    teeth = [index for index in np.unique(part[~gums]).tolist()]
+    teeth = np.unique(part[~gums])
     middle = np.array([points[part == index].mean(0) for index in teeth])
-    # The rows are equal in number; along the arch a plane through the incisors' edges and the last molars divides them.
+    # A curve along the arch, between the heights of both rows, divides them.
     design = np.stack([np.ones(len(teeth)), middle[:, 2], middle[:, 2] ** 2], 1)
     above = middle[:, 1] > design @ np.linalg.lstsq(design, middle[:, 1], rcond=None)[0]
     if above.sum() * 2 != len(teeth):
         raise ValueError("the set must have as many upper as lower teeth")
-    return np.isin(part, np.array(teeth)[above])
+    return np.isin(part, teeth[above])
 
 
 def _nearest(points: Float64Array, teeth: Int64Array) -> tuple[Int64Array, Float64Array]:
@@ -139,10 +145,26 @@ def _texture(
         ratio[mine] = np.stack([np.interp(height, stops, shades[:, channel]) for channel in range(3)], 1)
         if _place_in_quarter(points, part, gums, upper, index) == _CANINE:
             ratio[mine] *= CANINE_SHADE
+    ratio *= _shade_by_place(points, asset.triangles)
     margin = np.exp(-distance / GUM_MARGIN_M)[:, None]
     ratio[gums] = (1.0 - margin * (1.0 - np.array(GUM_MARGIN_SHADE)))[gums]
     values = np.concatenate([ratio * RATIO_CODE, np.where(gums, 0.0, 255.0)[:, None]], 1)
     return _painted(asset, values)
+
+
+def _shade_by_place(points: Float64Array, triangles: Int64Array) -> Float64Array:
+    """(M, 3) shade on the inside of the arch and towards its back."""
+    from fitme.shape.normals import vertex_normals
+
+    normals = vertex_normals(torch.from_numpy(points)[None], torch.from_numpy(triangles))[0].numpy()
+    front = points[:, 2].max()
+    outwards = points[:, [0, 2]] - np.array([0.0, front - BACK_M])
+    outwards[:, 1] = np.maximum(outwards[:, 1], 0.0)
+    outwards /= np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-9)
+    facing = np.clip((normals[:, 0] * outwards[:, 0] + normals[:, 2] * outwards[:, 1] + 0.3) / 0.6, 0.0, 1.0)[:, None]
+    behind = np.clip((front - points[:, 2:]) / BACK_M, 0.0, 1.0) ** 1.5
+    inner, back = np.array(INNER_SHADE), np.array(BACK_SHADE)
+    return np.asarray((inner + (1.0 - inner) * facing) * (1.0 + (back - 1.0) * behind))
 
 
 def _place_in_quarter(points: Float64Array, part: Int64Array, gums: BoolArray, upper: BoolArray, index: int) -> int:
