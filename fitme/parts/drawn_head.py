@@ -87,15 +87,15 @@ class DrawnHead:
         return vertices, light
 
 
-@functools.lru_cache(maxsize=2)
-def drawn_head(model: MorphableModel) -> DrawnHead:
-    """Drawn mesh of a model; of one that has no parts, its own mesh alone."""
-    parts = load_head_parts(model)
+@functools.lru_cache(maxsize=4)
+def drawn_head(model: MorphableModel, with_parts: bool = True) -> DrawnHead:
+    """Drawn mesh of a model; of one that has no parts, or without them, its own mesh alone."""
+    parts = load_head_parts(model) if with_parts else None
     hidden = np.zeros(len(model.triangles), bool) if parts is None else parts.hidden
     shown = np.flatnonzero(~hidden)
     triangles, uv_triangles = [model.triangles.numpy()[shown]], [model.uv_triangles.numpy()[shown]]
     uv, shininess = [_in_map(model.uv.numpy(), Texture.HEAD)], [head_shininess(model).numpy()[shown]]
-    mouth, occlusion = mouth_occlusion(model, sides=True), [head_occlusion(model).numpy()]
+    mouth, occlusion = mouth_occlusion(model, sides=parts is not None), [head_occlusion(model).numpy()]
     inside = [mouth.inside.numpy()]
     opaque = []
     vertex_count, uv_count, face_count = model.vertex_count, len(uv[0]), len(shown)

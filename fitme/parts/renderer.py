@@ -20,14 +20,21 @@ class PartsRenderer(ForwardRenderer):
 
     :param model: the morphable model; the default one has parts.
     :param resolution: pixels of a side, or (H, W).
+    :param parts: draw teeth, eyes and the other parts; without them, the model's mesh alone.
     :param shadows: let directional lights cast shadows.
     :param threads: rows are drawn in this many bands at once.
     """
 
     def __init__(
-        self, model: MorphableModel, resolution: int | tuple[int, int], *, shadows: bool = False, threads: int = 2
+        self,
+        model: MorphableModel,
+        resolution: int | tuple[int, int],
+        *,
+        parts: bool = True,
+        shadows: bool = False,
+        threads: int = 2,
     ) -> None:
-        self._drawn = drawn_head(model)
+        self._drawn = drawn_head(model, parts)
         self._head_rows = 0
         super().__init__(
             self._drawn,

@@ -20,8 +20,6 @@ from fitme.hair.head_renderer import HeadRenderer
 from fitme.hair.texture import HairTexture, at_texels
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.render.light import Light
-from fitme.render.materials import head_shininess
-from fitme.render.occlusion import head_occlusion, mouth_occlusion
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
@@ -127,10 +125,7 @@ def scene_avatar(head: int) -> Avatar:
 def forward_renders(scenes: Sequence[ViewerScene], size_px: int = SIZE_PX) -> Iterator[tuple[UInt8Array, UInt8Array]]:
     """Image (H, W, 3) sRGB and mask (H, W) of each scene by the forward renderer."""
     model = load_default_model()
-    renderer = HeadRenderer(
-        model, size_px, shininess=head_shininess(model), occlusion=head_occlusion(model), mouth=mouth_occlusion(model),
-        shadows=True,
-    )  # fmt: skip
+    renderer = HeadRenderer(model, size_px, shadows=True, parts=False)
     try:
         for scene in scenes:
             avatar, expression = scene_avatar(scene.head), scene_expression(scene)
