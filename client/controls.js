@@ -29,6 +29,8 @@ const BACKGROUNDS = [
 const OWN_CHANGE_MS = 600;
 /** As the person sees it: from above and the right, over a soft fill. */
 const FIRST_LIGHT = Object.freeze({ direction: [0.8, 0.5, 0.33], intensity: 0.9, ambient: 0.6 });
+/** Distance of the light from the middle of its disc during a clip. */
+const SHOW_RADIUS = 0.45;
 /** Keeps an angle of half a turn inside the range that the server takes, whatever its rounding. */
 const HALF_TURN = Math.PI - 1e-6;
 
@@ -82,6 +84,7 @@ export class SceneControls {
   color = LIGHT_COLORS[0].color;
   flipped = false;
   #ownChange = -Infinity;
+  #showing = false;
   #sliders = { ambient: this.#slider("ambient"), intensity: this.#slider("intensity") };
   #preset;
 
@@ -144,9 +147,31 @@ export class SceneControls {
     return { intensity: FIRST_LIGHT.intensity };
   }
 
+  /**
+   * Begin a show for a clip: the avatar turns by itself, and `showAt` moves the light round it.
+   * @returns {() => void} puts everything back
+   */
+  beginShow() {
+    const mode = this.#checked("mode");
+    const place = /** @type {import("./directions.js").Point} */ ([...this.light.place]);
+    this.#showing = true;
+    this.send("mode", { mode: "turntable" });
+    return () => {
+      this.#showing = false;
+      this.send("mode", { mode });
+      this.light.moveTo(place);
+    };
+  }
+
+  /** @param {number} share of the show, 0 to 1: the light goes round once */
+  showAt(share) {
+    const angle = 2 * Math.PI * share;
+    this.light.moveTo([SHOW_RADIUS * Math.cos(angle), SHOW_RADIUS * Math.sin(angle)]);
+  }
+
   /** @param {SceneEvent} scene what the server has */
   update(scene) {
-    if (performance.now() - this.#ownChange < OWN_CHANGE_MS) return;
+    if (this.#showing || performance.now() - this.#ownChange < OWN_CHANGE_MS) return;
     this.view = { yaw: scene.yaw, pitch: scene.pitch, distance: scene.distance };
     this.light.update(scene.direction);
     this.#sliders.ambient.value = String(scene.ambient);

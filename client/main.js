@@ -3,6 +3,10 @@
 import { cameraObstacle, listCameras, openCamera, openSample } from "./capture.js";
 import { SceneControls } from "./controls.js";
 import { Notice, find, toast } from "./dom.js";
+import { fullScreenButton } from "./full_screen.js";
+import { Guests } from "./guests.js";
+import { listenToTabs } from "./panels.js";
+import { canRecord, recordClip, saveFile, takePicture } from "./recording.js";
 import { ControlQueue } from "./messages.js";
 import { LiveSession } from "./session.js";
 import { deleteSession, enterKey, fetchAvatar, fetchConfig, setKept } from "./signalling.js";
@@ -38,6 +42,7 @@ const notice = new Notice();
 const queue = new ControlQueue((message) => session?.send(message));
 const controls = new SceneControls((type, fields) => queue.push(type, fields));
 const view = new SessionView(controls);
+const guests = new Guests(() => session?.id ?? null);
 
 /** @param {unknown} error */
 function asPlainError(error) {
@@ -46,8 +51,12 @@ function asPlainError(error) {
   return new PlainError("Something went wrong", error instanceof Error ? error.message : String(error));
 }
 
-/** @param {"welcome" | "session"} phase */
+/**
+ * Show one part of the page, with the focus where the eye goes.
+ * @param {"welcome" | "session"} phase
+ */
 function showPhase(phase) {
+  const changed = document.body.dataset.phase !== phase;
   document.body.dataset.phase = phase;
   find("#welcome").hidden = phase !== "welcome";
   find("#session").hidden = phase !== "session";
@@ -55,6 +64,9 @@ function showPhase(phase) {
   const portrait = /** @type {HTMLVideoElement} */ (find("#portrait"));
   if (phase === "welcome") portrait.play().catch(() => undefined); // decoration: it may stay a still image
   else portrait.pause();
+  if (!changed) return;
+  window.scrollTo(0, 0);
+  find(phase === "session" ? "#avatar" : "#welcome").focus({ preventScroll: true });
 }
 
 /**
@@ -149,6 +161,7 @@ function leave() {
   stored = false;
   wasLive = false;
   notice.hide();
+  guests.reset();
   showConnection("Not connected", "idle");
 }
 
@@ -258,6 +271,7 @@ function onEvent(event) {
   view.update(event);
   if (event.type === "kept") showKept(event.kept, stored);
   else if (event.type === "stored") showKept(kept, event.stored);
+  else if (event.type === "viewers") guests.count(event.count);
   else if (event.type === "progress") button("#download").disabled = !event.avatar;
   else if (event.type === "ended" && !erasing) showEnded(event.reason);
   else if (event.type === "peer" && event.state === "replaced" && event.peer === session?.peer) showReplaced();
@@ -295,7 +309,7 @@ function showKept(isKept, isStored) {
   find("#kept").textContent = !kept ? "erased when you leave" : stored ? "kept on the server" : "not stored yet";
   button("#keep").setAttribute("aria-pressed", String(kept));
   button("#keep").textContent = kept ? "Kept" : "Keep";
-  for (const name of ["#keep", "#delete"]) button(name).disabled = false;
+  for (const name of ["#keep", "#delete", "#invite"]) button(name).disabled = false;
   if (kept && session?.id) localStorage.setItem(KEPT_KEY, session.id);
   else if (session?.id === localStorage.getItem(KEPT_KEY)) localStorage.removeItem(KEPT_KEY);
 }
@@ -305,10 +319,7 @@ async function download() {
   button("#download").disabled = true;
   button("#download").textContent = "Preparing…";
   try {
-    const address = URL.createObjectURL(await fetchAvatar(session.id));
-    const link = Object.assign(document.createElement("a"), { href: address, download: "avatar.glb" });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(address), 60_000);
+    saveFile(await fetchAvatar(session.id), "avatar");
     performance.mark("fitme:glb");
   } catch (error) {
     const problem = asPlainError(error);
@@ -316,6 +327,36 @@ async function download() {
   } finally {
     button("#download").disabled = false;
     button("#download").textContent = "Download GLB";
+  }
+}
+
+const avatarCanvas = () => /** @type {HTMLCanvasElement} */ (find("#avatar"));
+
+async function savePicture() {
+  try {
+    saveFile(await takePicture(avatarCanvas()), "avatar");
+  } catch (error) {
+    toast(asPlainError(error).text);
+  }
+}
+
+/** Record the avatar as it turns by itself under a light that goes round it, then put all back. */
+async function saveClip() {
+  const clip = button("#clip");
+  clip.disabled = true;
+  const restore = controls.beginShow();
+  try {
+    const recorded = await recordClip(avatarCanvas(), (share) => {
+      clip.textContent = `${Math.round(share * 100)} %`;
+      controls.showAt(share);
+    });
+    saveFile(recorded, "avatar");
+  } catch (error) {
+    toast(asPlainError(error).text);
+  } finally {
+    restore();
+    clip.disabled = false;
+    clip.textContent = "Clip";
   }
 }
 
@@ -380,10 +421,19 @@ async function prepareWelcome() {
   }
 }
 
-button("#start-camera").addEventListener("click", () => startCamera());
+find("#start").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (!button("#start-camera").disabled) startCamera();
+});
 button("#start-sample").addEventListener("click", startSample);
 button("#leave").addEventListener("click", leaveForGood);
 button("#download").addEventListener("click", download);
+button("#invite").addEventListener("click", () => guests.open());
+button("#picture").addEventListener("click", savePicture);
+button("#clip").addEventListener("click", saveClip);
+button("#clip").hidden = !canRecord();
+fullScreenButton(button("#fullscreen"), find("#stage"));
+listenToTabs(find("#tabs"), find("#session"));
 button("#keep").addEventListener("click", toggleKept);
 button("#delete").addEventListener("click", askToDelete);
 find("#camera-picker").addEventListener("change", () => switchCamera(box("#camera-picker").value));

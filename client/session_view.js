@@ -53,7 +53,7 @@ export class SessionView {
     find("#light-handle").hidden = true;
     find("#coverage-share").textContent = "0 %";
     find("#kept").textContent = "erased when you leave";
-    for (const name of ["#download", "#keep", "#delete"]) /** @type {HTMLButtonElement} */ (find(name)).disabled = true;
+    for (const name of ["#download", "#invite", "#picture", "#clip", "#keep", "#delete"]) /** @type {HTMLButtonElement} */ (find(name)).disabled = true;
     this.#dial.update([], null);
     this.#video.srcObject = null;
     drawLandmarks(this.#overlay, null, this.#video);
@@ -157,6 +157,7 @@ export class SessionView {
     if (performance.getEntriesByName(name, "mark").length === 0) performance.mark(name);
     if (stage.classList.contains("live")) return;
     stage.classList.add("live");
+    for (const name of ["#picture", "#clip"]) /** @type {HTMLButtonElement} */ (find(name)).disabled = false;
     find("#light-handle").hidden = false;
   }
 

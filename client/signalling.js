@@ -84,6 +84,34 @@ export async function setKept(session, keep) {
   return (await request(`session/${session}/keep`, json({ keep }))).json();
 }
 
+/** @typedef {{id: string, viewers: number, expires_s: number | null}} ViewLinkState */
+
+/**
+ * Make a link by which others may watch a session.
+ * @param {string} session
+ * @param {number | null} seconds how long it lasts; null: as long as the session
+ * @returns {Promise<{id: string, path: string}>} its name, and its address relative to the page
+ */
+export async function addLink(session, seconds) {
+  return (await request(`session/${session}/links`, json(seconds === null ? {} : { seconds }))).json();
+}
+
+/**
+ * @param {string} session
+ * @returns {Promise<ViewLinkState[]>}
+ */
+export async function fetchLinks(session) {
+  return (await (await request(`session/${session}/links`)).json()).links;
+}
+
+/**
+ * @param {string} session
+ * @param {string} link
+ */
+export async function revokeLink(session, link) {
+  await request(`session/${session}/links/${link}`, { method: "DELETE" });
+}
+
 /**
  * End a session and erase its data. Outlives the page that asks for it.
  * @param {string} session

@@ -98,7 +98,7 @@ def test_from_consent_to_a_downloaded_head(browser, server, open_page, tmp_path)
         "#landmarks", "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v)"
     )
 
-    page.wait_for_function("document.querySelectorAll('#dial .cell.seen').length > 1", timeout=FIT_S * SECOND)
+    page.wait_for_function("() => document.querySelectorAll('#dial .cell.seen').length > 1", timeout=FIT_S * SECOND)
     _text(page, "#round", "round", FIT_S)
     page.wait_for_selector("#download:enabled", timeout=FIT_S * SECOND)
     page.wait_for_selector("#stages li[aria-current]")
@@ -236,7 +236,7 @@ def test_a_camera_that_is_allowed_after_leaving_is_stopped(browser, server, open
     page.wait_for_function("() => window.allow !== undefined")
     _leave(page)
     page.evaluate("window.allow()")
-    page.wait_for_function("window.given?.getTracks().every((track) => track.readyState === 'ended')")
+    page.wait_for_function("() => window.given?.getTracks().every((track) => track.readyState === 'ended')")
     page.wait_for_timeout(1.0 * SECOND)
     assert page.is_visible("#welcome")
     assert offers == []

@@ -1,0 +1,112 @@
+"""A room: the owner invites, a guest watches without a camera, the owner ends it; picture and clip of the avatar."""
+
+import time
+
+import av
+import pytest
+from PIL import Image
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+SECOND = 1000.0
+"""Playwright's milliseconds."""
+ANSWER_S = 60.0
+
+
+def _text(page, selector, words):
+    page.wait_for_function(
+        "([selector, words]) => document.querySelector(selector).textContent.includes(words)",
+        arg=[selector, words],
+        timeout=ANSWER_S * SECOND,
+    )
+
+
+def _live(page):
+    page.wait_for_selector("#stage.live", timeout=ANSWER_S * SECOND)
+
+
+@pytest.fixture
+def owner(browser, open_page, server):
+    opened = open_page(browser, accept_downloads=True)
+    page = opened.page
+    page.check("#agree")
+    page.click("#start-camera")
+    _live(page)
+    yield opened
+    page.click("#leave")
+    page.wait_for_selector("#welcome:visible")
+    server.is_empty()
+
+
+def test_an_invited_guest_watches_until_the_link_ends(owner, browser, open_page):
+    page = owner.page
+    page.click("#invite")
+    page.click("#new-link")
+    page.wait_for_selector("#links li")
+    address = page.input_value("#links input")
+    assert "/view/" in address
+
+    visitor = open_page(browser)
+    guest = visitor.page
+    guest.goto(address)
+    _live(guest)
+    assert guest.evaluate("document.cookie") == ""
+    assert guest.context.cookies() == [], "a guest is given nothing to be known by"
+    _text(page, "#viewers", "1 watches")
+    _text(page, "#links", "1 watches")
+    # The owner's background is the guest's.
+    page.click("#close-guests")
+    page.check("#backgrounds input[value='#e9e7e2']", force=True)
+    guest.wait_for_function(
+        "() => getComputedStyle(document.querySelector('#stage')).backgroundColor === 'rgb(233, 231, 226)'",
+        timeout=ANSWER_S * SECOND,
+    )
+    page.click("#invite")
+    page.click("#links >> text=End")
+    _text(guest, "#notice-title", "This link has ended")
+    page.wait_for_selector("#viewers", state="hidden")
+    guest.reload()
+    _text(guest, "#waiting-words", "no longer valid")
+    page.click("#close-guests")
+    assert owner.complaints == []
+    assert visitor.complaints == []
+
+
+def test_guests_see_that_the_owner_has_left(browser, open_page, server):
+    page = open_page(browser).page
+    page.check("#agree")
+    page.click("#start-camera")
+    _live(page)
+    page.click("#invite")
+    page.click("#new-link")
+    page.wait_for_selector("#links li")
+    guest = open_page(browser).page
+    guest.goto(page.input_value("#links input"))
+    _live(guest)
+    page.click("#close-guests")
+    page.click("#leave")
+    _text(guest, "#notice-title", "The session has ended")
+    server.is_empty()
+
+
+def test_picture_and_clip(owner, tmp_path):
+    page = owner.page
+    with page.expect_download(timeout=ANSWER_S * SECOND) as picture:
+        page.click("#picture")
+    picture.value.save_as(tmp_path / "avatar.png")
+    with Image.open(tmp_path / "avatar.png") as image:
+        assert image.size == (512, 512)
+        assert len(image.getcolors(1 << 20)) > 100, "it shows something"
+    start_s = time.monotonic()
+    with page.expect_download(timeout=ANSWER_S * SECOND) as clip:
+        page.click("#clip")
+    assert time.monotonic() - start_s > 5.0
+    path = tmp_path / clip.value.suggested_filename
+    clip.value.save_as(path)
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    assert len(frames) > 10
+    assert (frames[0].width, frames[0].height) == (720, 720)
+    page.wait_for_selector("#clip:enabled")
+    assert page.is_checked("input[name='mode'][value='mirror']")
+    assert owner.complaints == []
