@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fitme.api.fit import Fit, fit_avatar, resume_fit
-    from fitme.api.rendering import key_light, load_avatar, render_avatar, write_glb, write_turntable
+    from fitme.api.rendering import (
+        environment_light,
+        key_light,
+        load_avatar,
+        render_avatar,
+        write_glb,
+        write_turntable,
+    )
     from fitme.avatar import Avatar
     from fitme.errors import FitmeError
     from fitme.shape.expressions import EXPRESSION_NAMES
@@ -28,6 +35,7 @@ __all__ = [
     "Fit",
     "FitmeError",
     "__version__",
+    "environment_light",
     "fit_avatar",
     "key_light",
     "load_avatar",
@@ -42,6 +50,7 @@ _MODULES = {
     "Avatar": "fitme.avatar",
     "Fit": "fitme.api.fit",
     "FitmeError": "fitme.errors",
+    "environment_light": "fitme.api.rendering",
     "fit_avatar": "fitme.api.fit",
     "key_light": "fitme.api.rendering",
     "load_avatar": "fitme.api.rendering",

@@ -45,24 +45,29 @@ export function reflectionsOf(panorama) {
 function blurred(towards, directions, weights, columns, radiance, alpha) {
   const out = new Float32Array(towards.length);
   const squared = alpha * alpha;
+  // The distribution over its peak is fall² at half the angle; beyond `lowest` it is cut.
+  const lowest = squared < 1 ? Math.max((2 * (1 - squared / Math.sqrt(LOBE_CUT))) / (1 - squared) - 1, 0) : 0;
   for (let at = 0; at < towards.length; at += 3) {
     const [x, y, z] = [towards[at], towards[at + 1], towards[at + 2]];
     let total = 0;
     let red = 0;
     let green = 0;
     let blue = 0;
-    for (let texel = 0, from = 0; from < directions.length; texel++, from += 3) {
-      const cosine = x * directions[from] + y * directions[from + 1] + z * directions[from + 2];
-      if (cosine <= 0) continue;
-      // The distribution over its peak, at half the angle.
-      const fall = squared / (1 + 0.5 * (cosine + 1) * (squared - 1));
-      const lobe = fall * fall;
-      if (lobe < LOBE_CUT) continue;
-      const weight = lobe * cosine * weights[Math.floor(texel / columns)];
-      total += weight;
-      red += weight * radiance[from];
-      green += weight * radiance[from + 1];
-      blue += weight * radiance[from + 2];
+    for (let row = 0; row < weights.length; row++) {
+      const begin = row * columns * 3;
+      // The nearest that a direction of this row comes is at the same azimuth.
+      const level = directions[begin + 1];
+      if (y * level + Math.sqrt(Math.max((1 - y * y) * (1 - level * level), 0)) <= lowest) continue;
+      for (let from = begin; from < begin + columns * 3; from += 3) {
+        const cosine = x * directions[from] + y * directions[from + 1] + z * directions[from + 2];
+        if (cosine <= lowest) continue;
+        const fall = squared / (1 + 0.5 * (cosine + 1) * (squared - 1));
+        const weight = fall * fall * cosine * weights[row];
+        total += weight;
+        red += weight * radiance[from];
+        green += weight * radiance[from + 1];
+        blue += weight * radiance[from + 2];
+      }
     }
     const scale = 1 / Math.max(total, SMALLEST_WEIGHT);
     out[at] = red * scale;

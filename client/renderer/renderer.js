@@ -49,6 +49,7 @@ const DEFAULT_SAMPLES = 4;
  * @typedef {object} Reflections
  * @property {Float32Array[]} levels of `reflectionsOf`
  * @property {number} turn radians
+ * @property {number} [intensity] scale of what is mirrored, 1 if left out
  */
 
 /**
@@ -560,6 +561,7 @@ export class AvatarRenderer {
     const textures = this.#resources().reflections;
     program.int("uEnvironment", textures ? 1 : 0);
     program.float("uTurn", (this.#reflections?.turn ?? 0) / (2 * Math.PI));
+    program.float("uLevel", this.#reflections?.intensity ?? 1);
     program.float("uLastLevel", textures?.lastLevel ?? 0);
     bind(gl, unit, gl.TEXTURE_2D, textures?.panoramas ?? null);
     bind(gl, unit + 1, gl.TEXTURE_2D, textures?.table ?? null);

@@ -24,6 +24,7 @@ import { multiplied, quaternionOfAxisAngle } from "./rotations.js";
  * @property {Vector} direction
  * @property {Vector} color
  * @property {number} intensity
+ * @property {number} [turn] of surroundings, radians
  * @property {number} yaw
  * @property {number} pitch
  * @property {number} distance
@@ -112,9 +113,10 @@ export function headPose(scene, tracked, time) {
 /**
  * @param {Scene} scene
  * @param {Float32Array | null} fittedSh (9 * 3) illumination estimated in the newest keyframe
+ * @param {Light | null} [surroundings] in place of the preset
  * @returns {Light}
  */
-export function sceneLight(scene, fittedSh) {
+export function sceneLight(scene, fittedSh, surroundings = null) {
   /** @type {Vector[]} */
   const directions = [];
   /** @type {Vector[]} */
@@ -126,7 +128,11 @@ export function sceneLight(scene, fittedSh) {
     colors.push(scaled(linearColor(scene.color), scene.intensity));
   }
   const sh = new Float32Array(SH_COUNT * 3);
-  if (scene.preset === "camera" && fittedSh) {
+  if (surroundings) {
+    sh.set(surroundings.sh);
+    directions.push(...surroundings.directions);
+    colors.push(...surroundings.colors.map((color) => scaled(color, scene.ambient)));
+  } else if (scene.preset === "camera" && fittedSh) {
     sh.set(fittedSh);
   } else {
     const { level, gradient, lights } = PRESETS[scene.preset] ?? PRESETS.studio;

@@ -91,6 +91,7 @@ uniform bool uEnvironment;
 uniform float uTurn;  // of the panorama, in full turns
 uniform sampler2D uReflections;  // prefiltered panorama, rougher from level to level
 uniform float uLastLevel;
+uniform float uLevel;  // scale of the panorama's radiance
 uniform sampler2D uSplitSum;
 
 vec3 unit(vec3 a) {
@@ -164,7 +165,7 @@ vec3 ambientSpecular(vec3 mirror, float facing, float shininess) {
   float roughness = sqrt(sqrt(2.0 / (shininess + 2.0)));
   vec3 light = textureLod(uReflections, panoramaPlace(mirror) + vec2(uTurn, 0.0), roughness * uLastLevel).rgb;
   vec2 factors = textureLod(uSplitSum, vec2(clamp(facing, 0.0, 1.0), roughness), 0.0).rg;
-  return light * (${real(NORMAL_REFLECTANCE)} * factors.x + factors.y);
+  return uLevel * light * (${real(NORMAL_REFLECTANCE)} * factors.x + factors.y);
 }
 
 float blinnPhong(float cosine, float shininess) {

@@ -14,7 +14,7 @@ from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
 from stream.engine.messages import Fitted, FittedCorrectives, FittedHair, FittedMaps
-from stream.engine.scene_setup import head_pose, linear_color, scene_light, virtual_camera
+from stream.engine.scene_setup import head_pose, linear_color, scene_light, scene_surroundings, virtual_camera
 from stream.protocol.protocol import Mode
 from stream.protocol.scene import Scene
 from stream.settings import RenderSettings
@@ -95,6 +95,8 @@ class AvatarView:
         self._apply_correctives(coefficients[0])
         background = linear_color(scene.background)
         light = scene_light(scene, self._fitted_light_sh)
+        surroundings = scene_surroundings(scene)
+        self._renderer.set_reflections(None if surroundings is None else surroundings.reflections)
         return self._renderer.render(vertices, head_pose(scene, tracked, time_s), self._camera, light, background)
 
     def _apply_correctives(self, expression: torch.Tensor) -> None:

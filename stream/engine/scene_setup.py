@@ -1,6 +1,7 @@
 """Virtual camera, head pose and light of a scene's controls."""
 
 import math
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -8,6 +9,8 @@ import torch
 from fitme.arrays import Float32Array
 from fitme.color import srgb_to_linear
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, head_rotation, rotation_matrix
+from fitme.render.environment.presets import preset_environment
+from fitme.render.environment.surroundings import Surroundings, surroundings_of
 from fitme.render.light import Light
 from fitme.render.reflection import SH_BAND_0, SH_BAND_1, SH_COUNT
 from stream.protocol.protocol import LightPreset, Mode
@@ -55,21 +58,43 @@ def scene_light(scene: Scene, fitted_sh: Float32Array | None) -> Light:
     if scene.intensity > 0.0:
         directions.append(scene.direction)
         colors.append([scene.intensity * value for value in linear_color(scene.color)])
-    if scene.preset is LightPreset.CAMERA and fitted_sh is not None:
-        sh = torch.from_numpy(np.asarray(fitted_sh, np.float32))
+    if (surroundings := scene_surroundings(scene)) is not None:
+        sh = surroundings.light.sh[0]
+        directions += surroundings.light.directions[0].tolist()
+        colors += surroundings.light.colors[0].tolist()
+    elif scene.preset is LightPreset.CAMERA and fitted_sh is not None:
+        sh = scene.ambient * torch.from_numpy(np.asarray(fitted_sh, np.float32))
     else:
         level, gradient, extra = _PRESETS.get(scene.preset, _PRESETS[LightPreset.STUDIO])
         sh = torch.zeros(SH_COUNT, 3)
-        sh[0] = torch.tensor(level) / SH_BAND_0
+        sh[0] = scene.ambient * torch.tensor(level) / SH_BAND_0
         # Order 1 in the order y, z, x: shading level + gradient . n.
-        sh[1:4] = torch.tensor([gradient[1], gradient[2], gradient[0]])[:, None] * torch.tensor(level) / SH_BAND_1
+        slopes = torch.tensor([gradient[1], gradient[2], gradient[0]])[:, None]
+        sh[1:4] = scene.ambient * slopes * torch.tensor(level) / SH_BAND_1
         directions += [direction for direction, _ in extra]
         colors += [[scene.ambient * value for value in color] for _, color in extra]
     return Light(
-        scene.ambient * sh[None],
+        sh[None],
         torch.tensor(directions, dtype=torch.float32).reshape(1, -1, 3),
         torch.tensor(colors, dtype=torch.float32).reshape(1, -1, 3),
     )
+
+
+def scene_surroundings(scene: Scene) -> Surroundings | None:
+    """Surroundings of a scene, turned and scaled; None if its light has none."""
+    name = scene.preset.panorama
+    return None if name is None else _surroundings(name, scene.turn, scene.ambient)
+
+
+@lru_cache(maxsize=8)
+def _surroundings(name: str, turn: float, level: float) -> Surroundings:
+    return _preset_surroundings(name).turned(turn).scaled(level)
+
+
+@cache
+def _preset_surroundings(name: str) -> Surroundings:
+    """Some 0.1 s for each name."""
+    return surroundings_of(preset_environment(name))
 
 
 def linear_color(encoded: Vector) -> Vector:

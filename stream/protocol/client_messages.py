@@ -45,6 +45,8 @@ class SetLight(_Message, frozen=True, tag="light"):
     color: Color | UnsetType = UNSET
     intensity: Annotated[float, Meta(ge=0.0, le=10.0)] | UnsetType = UNSET
     """Of the directional light; 0 switches it off."""
+    turn: Annotated[float, Meta(ge=-math.pi, le=math.pi)] | UnsetType = UNSET
+    """Of surroundings about the vertical axis, radians, counter-clockwise seen from above."""
 
     def __post_init__(self) -> None:
         if self.direction is UNSET:

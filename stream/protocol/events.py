@@ -118,6 +118,7 @@ class SceneEvent(Event, frozen=True, tag="scene"):
     direction: tuple[float, float, float]
     color: tuple[float, float, float]
     intensity: float
+    turn: float
     yaw: float
     pitch: float
     distance: float

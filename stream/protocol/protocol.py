@@ -144,6 +144,18 @@ class LightPreset(StrEnum):
     """Almost none, beside the directional light."""
     CAMERA = "camera"
     """Light estimated in the newest keyframe; `STUDIO` until there is one."""
+    PANORAMA_STUDIO = "panorama-studio"
+    """This and the next: surroundings of `fitme.render.environment.presets`, turned by the scene's `turn`."""
+    PANORAMA_WINDOW = "panorama-window"
+    PANORAMA_OVERCAST = "panorama-overcast"
+    PANORAMA_SUNSET = "panorama-sunset"
+    PANORAMA_CLUB = "panorama-club"
+
+    @property
+    def panorama(self) -> str | None:
+        """Name of the surroundings, None for a light without."""
+        before, _, name = self.value.partition("-")
+        return name if before == "panorama" else None
 
 
 class PromptCode(StrEnum):

@@ -20,6 +20,7 @@ class Scene:
     direction: Vector = (-0.4, 0.5, 0.768)
     color: Vector = (1.0, 1.0, 1.0)
     intensity: float = 0.0
+    turn: float = 0.0
     yaw: float = 0.0
     pitch: float = 0.0
     distance: float = 0.6

@@ -67,6 +67,8 @@ def skimage_astronaut() -> np.ndarray:
 def test_light_and_expression_reach_the_render(avatar):
     right = fitme.render_avatar(avatar, size=64, light=fitme.key_light(azimuth=70.0)).astype(float)
     left = fitme.render_avatar(avatar, size=64, light=fitme.key_light(azimuth=-70.0)).astype(float)
+    surrounded = fitme.render_avatar(avatar, size=64, light=fitme.environment_light("overcast")).astype(float)
+    assert surrounded[0, 0].mean() > right[0, 0].mean() + 50, "the sky lies behind the head"
     assert right[:, 32:].mean() > left[:, 32:].mean() + 5.0
     opened = fitme.render_avatar(avatar, size=64, expression={"jawOpen": 1.0}).astype(float)
     assert np.abs(opened - fitme.render_avatar(avatar, size=64)).max() > 20.0

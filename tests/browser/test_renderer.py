@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -196,3 +198,65 @@ def test_a_browser_without_webgl2_is_told_by_type(page: RendererPage) -> None:
         catch (error) { return [error instanceof WebGL2Missing, error.code]; }
     }""")
     assert found == [True, "no_webgl2"]
+
+
+_SURROUNDINGS = """async ([preset, bytes]) => {
+    const { SurroundingsLight } = await import("./renderer/surroundings.js");
+    let changed;
+    const change = new Promise((resolve) => { changed = resolve; });
+    const surroundings = new SurroundingsLight(() => changed());
+    const scene = { preset, ambient: 1, direction: [0, 0, 1], color: [1, 1, 1], intensity: 0, turn: 0.6,
+        yaw: 0, pitch: 0, distance: 0.6, mode: "mirror", background: [0, 0, 0] };
+    try {
+        if (bytes) await surroundings.open(new Blob([Uint8Array.from(bytes)]));
+        else surroundings.apply(harness.renderer, scene, null);
+        await change;
+        surroundings.apply(harness.renderer, scene, null);
+        return null;
+    } catch (error) {
+        return [error.code, error.title, error.message];
+    } finally {
+        surroundings.close();
+    }
+}"""
+
+
+def test_a_preset_of_the_scene_is_made_by_the_worker(page: RendererPage) -> None:
+    page.set_avatar(scene_avatar(1), load_default_model())
+    pose, neutral = scene_pose(SCENES[3]), np.zeros(EXPRESSION_COUNT, np.float32)
+    page.set_view(scene_camera(), pose, surroundings_of(preset_environment("sunset"), 0.6), neutral, None)
+    expected = page.draw()
+    page.set_view(scene_camera(), pose, scene_light(SCENES[3]), neutral, BACKGROUND)
+    assert page.page.evaluate(_SURROUNDINGS, ["panorama-sunset", None]) is None
+    np.testing.assert_allclose(page.draw().astype(int), expected, atol=2)
+
+
+def test_a_dropped_panorama_lights_the_avatar(page: RendererPage, tmp_path: Path) -> None:
+    page.set_avatar(scene_avatar(1), load_default_model())
+    light, neutral = scene_light(SCENES[3]), np.zeros(EXPRESSION_COUNT, np.float32)
+    page.set_view(scene_camera(), scene_pose(SCENES[3]), light, neutral, BACKGROUND)
+    for name in ("room.hdr", "room.png"):
+        panorama = np.full((64, 128, 3), 60, np.uint8)
+        panorama[:, :, 1] = 200
+        image = panorama if name.endswith("png") else panorama.astype(np.float32) / 50.0
+        cv2.imwrite(str(tmp_path / name), image)
+        bytes_ = list((tmp_path / name).read_bytes())
+        assert page.page.evaluate(_SURROUNDINGS, ["studio", bytes_]) is None
+        middle = page.draw()[200:280, 230:280, :3].astype(int).mean((0, 1))
+        assert middle[1] > 1.4 * middle[2], f"green light of {name}"
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"These are words, and no picture at all, whatever they say.", "no_image"),
+        (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 10000 +X 20000\n", "too_large"),
+        (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 64 +X 128\n\x02\x02", "no_image"),
+        (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 100 +X 100\n", "no_panorama"),
+        (b"", "no_image"),
+    ],
+)
+def test_what_is_no_panorama_gets_clear_words(page: RendererPage, data: bytes, code: str) -> None:
+    found = page.page.evaluate(_SURROUNDINGS, ["studio", list(data)])
+    assert found[0] == code
+    assert len(found[1]) > 10 and len(found[2]) > 20

@@ -52,17 +52,17 @@ class Reflections:
 
 
 def reflections_of(environment: Environment, turn_rad: float = 0.0) -> Reflections:
-    """Blurred panoramas of surroundings that are turned by an angle: some 0.2 s."""
+    """Blurred panoramas of surroundings that are turned by an angle: some 0.1 s."""
     panorama = environment.panorama
     source = cv2.resize(panorama, (SOURCE_COLUMNS, SOURCE_ROWS), interpolation=cv2.INTER_AREA)
-    directions = panorama_directions(SOURCE_ROWS, SOURCE_COLUMNS).reshape(-1, 3)
-    weights = np.repeat(texel_solid_angles(SOURCE_ROWS, SOURCE_COLUMNS), SOURCE_COLUMNS, 1).reshape(-1)
+    directions = panorama_directions(SOURCE_ROWS, SOURCE_COLUMNS)
+    weights = texel_solid_angles(SOURCE_ROWS, SOURCE_COLUMNS).reshape(-1)
     parts, table, first = [panorama.reshape(-1, 3)], [(0, ROWS, COLUMNS)], ROWS * COLUMNS
     for level in range(1, LEVELS):
         rows, columns = ROWS >> level, COLUMNS >> level
         towards = panorama_directions(rows, columns).reshape(-1, 3)
         alpha = (level / (LEVELS - 1)) ** 2
-        blurred = _blurred(towards, directions, weights, source.reshape(-1, 3).astype(np.float64), alpha, LOBE_CUT)
+        blurred = _blurred(towards, directions, weights, source.astype(np.float64), alpha, LOBE_CUT)
         parts.append(blurred.astype(np.float32))
         table.append((first, rows, columns))
         first += rows * columns
@@ -85,26 +85,33 @@ def _blurred(
     alpha: float,
     cut: float,
 ) -> Float64Array:
-    """Mean radiance (N, 3) round unit vectors (N, 3), weighted by GGX's distribution and the cosine; n = v = r."""
+    """Mean radiance (N, 3) round unit vectors (N, 3), weighted by GGX's distribution and the cosine; n = v = r.
+
+    :param directions: (R, C, 3) unit vectors of the texels; weights: (R,) their solid angles; radiance: (R, C, 3).
+    """
     out = np.zeros((towards.shape[0], 3))
     squared = alpha * alpha
-    # The distribution at cos^2 of half the angle, (cos + 1) / 2, over its peak: 1 / (1 + cos^2 (a^2 - 1))^2 a^4.
+    # The distribution over its peak is fall^2 at half the angle, whose cos^2 is (1 + cos) / 2; cut beyond `lowest`.
+    lowest = max(2.0 * (1.0 - squared / np.sqrt(cut)) / (1.0 - squared) - 1.0, 0.0) if squared < 1.0 else 0.0
     for index in range(towards.shape[0]):
         x, y, z = towards[index, 0], towards[index, 1], towards[index, 2]
         total = 0.0
-        for texel in range(directions.shape[0]):
-            cosine = x * directions[texel, 0] + y * directions[texel, 1] + z * directions[texel, 2]
-            if cosine <= 0.0:
+        for row in range(directions.shape[0]):
+            # The nearest that a direction of this row comes is at the same azimuth.
+            level = directions[row, 0, 1]
+            if y * level + np.sqrt(max((1.0 - y * y) * (1.0 - level * level), 0.0)) <= lowest:
                 continue
-            fall = squared / (1.0 + 0.5 * (cosine + 1.0) * (squared - 1.0))
-            lobe = fall * fall
-            if lobe < cut:
-                continue
-            weight = lobe * cosine * weights[texel]
-            total += weight
-            out[index, 0] += weight * radiance[texel, 0]
-            out[index, 1] += weight * radiance[texel, 1]
-            out[index, 2] += weight * radiance[texel, 2]
+            for column in range(directions.shape[1]):
+                cosine = (
+                    x * directions[row, column, 0] + y * directions[row, column, 1] + z * directions[row, column, 2]
+                )
+                if cosine <= lowest:
+                    continue
+                fall = squared / (1.0 + 0.5 * (cosine + 1.0) * (squared - 1.0))
+                weight = fall * fall * cosine * weights[row]
+                total += weight
+                for channel in range(3):
+                    out[index, channel] += weight * radiance[row, column, channel]
         for channel in range(3):
             out[index, channel] /= max(total, 1e-12)
     return out

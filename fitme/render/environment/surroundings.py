@@ -28,6 +28,12 @@ class Surroundings:
         reflections = replace(self.reflections, turn=turn_rad / (2.0 * np.pi))
         return Surroundings(self.environment, self.environment.light(turn_rad), reflections)
 
+    def scaled(self, level: float) -> "Surroundings":
+        """The same, brighter or darker by a factor."""
+        light = Light(level * self.light.sh, self.light.directions, level * self.light.colors)
+        reflections = replace(self.reflections, texels=np.float32(level) * self.reflections.texels)
+        return Surroundings(self.environment, light, reflections)
+
     def backdrop(self, camera: Camera) -> Float32Array:
         """(H, W, 3) linear: what a camera sees of the surroundings, blurred."""
         rows, columns = np.mgrid[: camera.height, : camera.width] + 0.5

@@ -1,5 +1,7 @@
 """What a session's pages are shown: the avatar in its expression, with the skin that goes with it."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -13,7 +15,7 @@ from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
 from stream.engine.avatar_view import AvatarView
 from stream.engine.messages import CorrectiveArrays, Fitted, FittedCorrectives, FittedHair, FittedMaps
-from stream.protocol.protocol import Mode
+from stream.protocol.protocol import LightPreset, Mode
 from stream.protocol.scene import Scene
 from stream.settings import RenderSettings
 
@@ -107,3 +109,19 @@ def test_hair_is_drawn_over_the_head_until_there_is_none(view: AvatarView, model
     assert (crown[..., 0] - crown[..., 1]).mean() > (bald[4:16, 24:40, 0] - bald[4:16, 24:40, 1]).mean() + 30.0
     view.set_hair(FittedHair("a", None))
     np.testing.assert_array_equal(view.draw(Scene(), None, None, 0.0), bald)
+
+
+def test_surroundings_light_the_avatar_and_turn(view: AvatarView, model: MorphableModel) -> None:
+    view.adopt(fitted(model))
+
+    def sides(**controls: object) -> npt.NDArray[np.float64]:
+        image = view.draw(replace(Scene(), **controls), None, None, 0.0)[24:40].astype(np.float64)  # type: ignore[arg-type]
+        return np.array([image[:, 22:30].mean(), image[:, 34:42].mean()])
+
+    left, right = sides(preset=LightPreset.PANORAMA_SUNSET)
+    assert left > right + 5.0, "the sun stands on the left"
+    turned = sides(preset=LightPreset.PANORAMA_SUNSET, turn=2.0)
+    assert turned[1] > turned[0] + 5.0, "and on the right when the surroundings have turned"
+    dimmed = sides(preset=LightPreset.PANORAMA_SUNSET, ambient=0.3)
+    assert dimmed.sum() < 0.8 * (left + right)
+    assert sides(preset=LightPreset.STUDIO).sum() == pytest.approx(sides().sum())
