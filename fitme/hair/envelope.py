@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
 
 from fitme.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 from fitme.render.cpu.kernel import kernel
+from fitme.shape.landmark_groups import UPPER_BROWS
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 
@@ -22,6 +24,8 @@ COLUMNS = 96
 """Cells around: column 0 looks to the back (azimuth -pi), the middle one to the front."""
 CENTER_M = (0.0, 0.038, -0.085)
 """Centre of the dome in the model frame, metres: inside the skull, above and behind the ears."""
+SKULL_RADIUS_M = 0.09
+"""Mean distance of the scalp from that centre."""
 BOTTOM_M = -0.26
 """Height of the lowest row, metres: the shoulders."""
 SKULL_REGIONS = (Region.SKIN, Region.SCALP, Region.NECK, Region.LIPS)
@@ -30,6 +34,10 @@ SKULL_SMOOTHING_CELLS = 1.0
 """Standard deviation of the filter that lifts the skull's surface over its triangles' edges."""
 FACE_COSINE = 0.4
 """Cosine to the front from which a cell that is not on the scalp lies before the face."""
+BROW_CLEARANCE_M = 0.008
+"""Height above the brows from which hair may fall on the forehead."""
+CHEEK_COSINE, CHEEK_BOTTOM_M = 0.7, -0.06
+"""Cosine to the front up to which hair may fall on temples and cheeks, and the height above which it may."""
 SMALLEST_DETERMINANT = 1e-14
 """Of a ray and a triangle that it could hit, in square metres times metres."""
 
@@ -46,6 +54,13 @@ class EnvelopeGrid:
     """(R, C) distance from the origin to the skull's surface."""
     region: Int64Array
     """(R, C) the `Region` of that surface, -1 below the neck."""
+    fringe: BoolArray
+    """(R, C) where hair can fall on the face: forehead, temples and the sides of the cheeks."""
+
+    @property
+    def coverable(self) -> BoolArray:
+        """(R, C) where hair can hide the head."""
+        return np.asarray(self.hairy | self.fringe)
 
     @property
     def hairy(self) -> BoolArray:
@@ -79,10 +94,10 @@ def _grid_over(model: MorphableModel, vertex_bytes: bytes) -> EnvelopeGrid:
     # Imported here: the first avatar, which has no hair yet, does not wait for SciPy.
     from scipy.ndimage import gaussian_filter
 
-    origins, directions = _rays()
+    origins, directions = capsule_rays()
     kept = np.isin(model.triangle_region.numpy(), [int(region) for region in SKULL_REGIONS])
     triangles = model.triangles.numpy()[kept].astype(np.int64)
-    radius, hit = _outermost_hits(
+    radius, hit = outermost_hits(
         origins.reshape(-1, 3), directions.reshape(-1, 3), vertices.astype(np.float64), triangles
     )
     regions = model.triangle_region.numpy()[kept].astype(np.int64)
@@ -92,11 +107,28 @@ def _grid_over(model: MorphableModel, vertex_bytes: bytes) -> EnvelopeGrid:
         missed = skull[row] == 0.0
         skull[row, missed] = skull[row + 1, missed]
     smooth = gaussian_filter(skull, SKULL_SMOOTHING_CELLS, mode=("nearest", "wrap"))
-    return EnvelopeGrid(origins, directions, np.maximum(skull, smooth), region)
+    skull = np.maximum(skull, smooth)
+    skin = region == int(Region.SKIN)
+    fringe = skin & may_fall(origins + skull[..., None] * directions, brow_height_m(model, vertices))
+    return EnvelopeGrid(origins, directions, skull, region, fringe)
+
+
+def brow_height_m(model: MorphableModel, vertices: Float32Array) -> float:
+    """Height of the brows' upper edge on a neutral head (V, 3)."""
+    landmarks = model.landmarks(torch.from_numpy(np.array(vertices, np.float32))[None])[0]
+    return float(landmarks[list(UPPER_BROWS), 1].max())
+
+
+def may_fall(points: Float64Array, brow_m: float) -> BoolArray:
+    """Which points (..., 3) of a face, model frame, are those on which hair may fall."""
+    outward = points - np.array(CENTER_M)
+    cosine = outward[..., 2] / np.maximum(np.hypot(outward[..., 0], outward[..., 2]), 1e-9)
+    sideways = (cosine < CHEEK_COSINE) & (points[..., 1] > CHEEK_BOTTOM_M)
+    return np.asarray((points[..., 1] > brow_m + BROW_CLEARANCE_M) | sideways)
 
 
 @lru_cache(maxsize=1)
-def _rays() -> tuple[Float64Array, Float64Array]:
+def capsule_rays() -> tuple[Float64Array, Float64Array]:
     """Origins and directions (R, C, 3) of the capsule's rays."""
     azimuth = np.linspace(-np.pi, np.pi, COLUMNS, endpoint=False)
     height = np.linspace(BOTTOM_M, CENTER_M[1], CYLINDER_ROWS, endpoint=False)
@@ -141,7 +173,7 @@ def closed(cells: Float64Array) -> Float64Array:
 
 
 @kernel
-def _outermost_hits(
+def outermost_hits(
     origins: Float64Array, directions: Float64Array, vertices: Float64Array, triangles: Int64Array
 ) -> tuple[Float64Array, Int64Array]:
     """Distance (N,) and triangle (N,) of each ray's last intersection, 0 and -1 where there is none.

@@ -2,26 +2,25 @@
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from fitme.arrays import Float32Array, Float64Array
+from fitme.hair.coverage import CellCoverage, expected_coverage
 from fitme.hair.envelope import EnvelopeGrid, envelope_grid
-from fitme.hair.frame import HairFrame, hair_view, hair_window
+from fitme.hair.frame import HairFrame, HairWindow, hair_view, hair_window
 from fitme.hair.hair import Hair
 from fitme.hair.outline import fit_thickness
 from fitme.hair.settings import HairSettings
-from fitme.hair.texture import HairTexture, fuse_texture
+from fitme.hair.texels import sampled
+from fitme.hair.texture import BROAD_POWER, cell_cosines, fuse_texture
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 
-SCALP_SOFTNESS_CELLS = 1.5
-"""Standard deviation of the filter over the prior's edge at the hairline."""
 HAIRLINE_COVERAGE = 0.5
 """Coverage from which a cell of the envelope has hair."""
-HAIRLINE_M, HAIRLINE_SLOPE_M = 0.006, 0.020
+HAIRLINE_M, HAIRLINE_SLOPE_M = 0.005, 0.010
 """Largest thickness at the hairline, and its rise from one cell to the next, which is some 6 mm away."""
 HAIRLINE_SOFTNESS_CELLS = 0.7
 """Standard deviation of the filter of the thickness."""
@@ -43,17 +42,35 @@ def fit_hair(
     windows = [hair_window(frame, model, backend, settings.outline) for frame in frames]
     start = None if before is None else before.thickness_m.astype(np.float64)
     outlines = [window.outline for window in windows]
-    thickness = fit_thickness(grid, outlines, prior_thickness(grid, settings), settings.outline, start)
+    thickness = fit_thickness(grid, outlines, settings.outline, start)
+    cells = _cell_coverage(grid, thickness, windows)
+    known, expected = cells.known(grid), expected_coverage(grid, cells)
+    thickness = tapered(grid, thickness, known * cells.shown + (1.0 - known) * expected)
     surface = grid.surface(thickness)
     views = [hair_view(window, surface, model, backend) for window in windows]
-    texture = fuse_texture(grid, thickness, views)
-    return Hair(tapered(grid, thickness, texture).astype(np.float32), texture)
+    return Hair(thickness.astype(np.float32), fuse_texture(grid, thickness, views, expected))
 
 
-def tapered(grid: EnvelopeGrid, thickness_m: Float64Array, texture: HairTexture) -> Float64Array:
-    """Thickness (R, C) that rises from the skin at the hairline: without it hair would be a sheet before the face."""
-    rows, columns = thickness_m.shape
-    coverage = cv2.resize(texture.coverage[..., 0], (columns, rows), interpolation=cv2.INTER_AREA)[::-1]
+def _cell_coverage(grid: EnvelopeGrid, thickness_m: Float64Array, windows: Sequence[HairWindow]) -> CellCoverage:
+    """What the windows show of an envelope of thickness (R, C)."""
+    surface = grid.surface(thickness_m)
+    normals = grid.normals(surface)
+    shown, strands, total, best = (np.zeros(thickness_m.shape) for _ in range(4))
+    for window in windows:
+        cosine, pixels = cell_cosines(window.outline, surface, normals)
+        weight = cosine**BROAD_POWER
+        shown += weight * sampled(window.hair.probability, pixels)
+        strands += weight * sampled(window.hair.probability * window.hair.alike, pixels)
+        total += weight
+        best = np.maximum(best, weight)
+    total = np.maximum(total, 1e-8)
+    return CellCoverage(shown / total, strands / total, best)
+
+
+def tapered(grid: EnvelopeGrid, thickness_m: Float64Array, coverage: Float64Array) -> Float64Array:
+    """Thickness (R, C) that rises from the skin at the hairline, where a coverage (R, C) ends: otherwise hair would be
+    a sheet before the face and off the nape."""
+    columns = thickness_m.shape[1]
     wide = np.concatenate([coverage] * 3, 1) > HAIRLINE_COVERAGE
     distance = distance_transform_edt(wide)[:, columns : 2 * columns]
     largest = HAIRLINE_M + HAIRLINE_SLOPE_M * np.maximum(distance - 1.0, 0.0)
@@ -61,10 +78,3 @@ def tapered(grid: EnvelopeGrid, thickness_m: Float64Array, texture: HairTexture)
     limited = np.where(scalp, np.minimum(thickness_m, largest), thickness_m)
     # Cells are wide: without a filter the hairline would be as ragged as they are.
     return np.asarray(gaussian_filter(limited, HAIRLINE_SOFTNESS_CELLS, mode=("nearest", "wrap")))
-
-
-def prior_thickness(grid: EnvelopeGrid, settings: HairSettings) -> Float64Array:
-    """(R, C) thickness that is expected before any outline was seen: some on the scalp, none elsewhere."""
-    scalp = (grid.region == int(Region.SCALP)).astype(np.float64)
-    softened = gaussian_filter(scalp, SCALP_SOFTNESS_CELLS, mode=("nearest", "wrap"))
-    return np.asarray(settings.prior_thickness_m * softened)

@@ -1,6 +1,7 @@
 """Hair in one image: a window round the head, its outline, and the hair's probability and colour in it."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -9,13 +10,14 @@ import torch
 from fitme.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from fitme.color import bytes_to_linear
 from fitme.geometry import Camera, HeadPose
-from fitme.hair.envelope import closed, envelope_triangles
+from fitme.hair.envelope import brow_height_m, closed, envelope_triangles, may_fall
 from fitme.hair.likelihood import HairPixels, HeadPixels, hair_pixels
 from fitme.hair.outline import OutlineView, outline_view
 from fitme.hair.settings import OutlineSettings
 from fitme.hair.texture import HairView
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.regions import Region
 
 WINDOW_OVER_FACE = 2.6
 """Side of the window over the height of the face: hair that stands off by as much as a hand fits in."""
@@ -23,10 +25,15 @@ WINDOW_RISE = 0.12
 """Share of the window's side by which its middle lies above the face's."""
 WINDOW_PX = 384
 """Pixels of a side of the window, at most."""
+FINE_FACTOR = 3
+"""Pixels of a side of the window's image, whose detail the hair's texture takes, over those of the window, at most."""
 PREFILTER, PREFILTER_BELOW = 0.4, 0.5
 """Standard deviation, in pixels of the window, of the filter before an image is reduced; scale from which it is."""
 BORDER_PX = 2
 """Pixels at the border of an image, whose edges are the image's own."""
+
+
+Pixels = TypeVar("Pixels", Float32Array, UInt8Array)
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,8 @@ class HairWindow:
     """The part of an image that may show the head's hair."""
 
     outline: OutlineView
-    color: Float32Array
-    """(S, S, 3) linear light."""
+    image: UInt8Array
+    """(D, D, 3) sRGB, of the same window: up to `FINE_FACTOR` times as fine."""
     hair: HairPixels
     clip: torch.Tensor
     """(1, V, 4) the head's vertices in clip space."""
@@ -83,7 +90,10 @@ def hair_window(
     region = np.where(rast > 0.0, model.triangle_region.numpy()[np.maximum(rast.astype(np.int64) - 1, 0)], -1)
     oval = _polygon((frame.oval - np.array([left, top])) * scale, size)
     chin_px = float((high[1] - top) * scale)
-    head = HeadPixels(region.astype(np.int64), oval, chin_px, face_px * scale)
+    middles = frame.vertices[model.triangles.numpy()].mean(1).astype(np.float64)
+    falling = may_fall(middles, brow_height_m(model, frame.vertices))
+    fringe = (region == int(Region.SKIN)) & falling[np.maximum(rast.astype(np.int64) - 1, 0)]
+    head = HeadPixels(region.astype(np.int64), oval, fringe, chin_px, face_px * scale)
     inside = _cut(_interior(frame.image.shape), left, top, scale, size) > 0.5
     hair = hair_pixels(linear, person * inside, head)
     outline = outline_view(person, rotation, camera, chin_px, settings)
@@ -91,12 +101,14 @@ def hair_window(
     outline = OutlineView(
         outline.distance_px, slope, outline.rotation, outline.translation, outline.camera, outline.bottom_px
     )
-    return HairWindow(outline, linear, hair, clip, frame.light_sh, frame.sharpness)
+    fine = min(FINE_FACTOR * size, max(round(side), size))
+    image = _cut(frame.image, left, top, fine / side, fine)
+    return HairWindow(outline, image, hair, clip, frame.light_sh, frame.sharpness)
 
 
 def hair_view(window: HairWindow, surface: Float64Array, model: MorphableModel, backend: RasterizerBackend) -> HairView:
     """What a window shows of an envelope whose surface (R, C, 3) is known."""
-    size = window.color.shape[0]
+    size = window.hair.probability.shape[0]
     points = torch.from_numpy(closed(surface).reshape(-1, 3).astype(np.float32))
     outline = window.outline
     seen = points @ torch.from_numpy(outline.rotation.T.astype(np.float32)) + torch.from_numpy(
@@ -107,15 +119,15 @@ def hair_view(window: HairWindow, surface: Float64Array, model: MorphableModel, 
     triangles = torch.cat([model.triangles.int(), envelope.int()]).contiguous()
     rast = backend.rasterize(clip, triangles, (size, size))[0, ..., 3].numpy()
     hidden = ((rast > 0.0) & (rast <= len(model.triangles))).astype(np.float32)
-    return HairView(outline, window.color, window.hair, hidden, window.light_sh, window.sharpness)
+    return HairView(outline, window.image, window.hair, hidden, window.light_sh, window.sharpness)
 
 
-def _cut(image: Float32Array, left: float, top: float, scale: float, size: int) -> Float32Array:
+def _cut(image: Pixels, left: float, top: float, scale: float, size: int) -> Pixels:
     """Window (`size`, `size`, ...) of an image; what lies outside repeats the border."""
     to_window = np.array([[scale, 0.0, (0.5 - left) * scale - 0.5], [0.0, scale, (0.5 - top) * scale - 0.5]])
     smooth = cv2.GaussianBlur(image, (0, 0), PREFILTER / scale) if scale < PREFILTER_BELOW else image
     window = cv2.warpAffine(smooth, to_window, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(window, np.float32)
+    return np.asarray(window, image.dtype)
 
 
 def _interior(shape: tuple[int, ...]) -> Float32Array:

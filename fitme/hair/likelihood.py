@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fitme.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
+from fitme.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
 from fitme.shape.regions import Region
 
 PERSON_FROM = 0.6
@@ -36,8 +36,17 @@ UNDECIDED = 0.6
 LARGEST_EVIDENCE = 4.0
 """Bound of the logarithm of the likelihood ratio."""
 BESIDE_LOGIT, SCALP_LOGIT, FACE_LOGIT, INNER_LOGIT, BELOW_LOGIT = 6.0, 2.0, -2.5, -8.0, -4.0
-"""Prior log odds of hair: beside the mesh above the chin, whatever its colour; on the scalp; on skin; inside the face's
-oval; below the chin."""
+"""Prior log odds of hair: beside the mesh above the chin, whatever its colour; on the scalp; on skin, and on the
+forehead; elsewhere inside the face's oval; below the chin."""
+ROOTS = 0.25
+"""Height above the chin over the face's height from which hair hangs: what does not reach there are shoulders."""
+NEAR_SHARE = 0.08
+"""Distance from the mesh over the face's height up to which skin beside it is that of ears and jaw."""
+LARGEST_HOLE = 0.02
+"""Largest area of a hole in the hair that is its highlight, over the squared height of the face."""
+BACKGROUND_RATIO = 2.0
+"""Logarithm of the likelihood ratio from which a pixel beside the mesh has the background's colour and not the
+hair's."""
 BAND_SHARE = 0.035
 """Half the width of the band along the mask's edge in which the background may show, over the face's height."""
 BACKGROUND_LOG_SIGMA = 0.3
@@ -46,6 +55,8 @@ EDGE_FROM = 0.3
 """Probability of the person below which a pixel of the band is background; symmetric."""
 FAR_SHARE = 1e-3
 """Weight of a window of four times the width, over that of the narrow one."""
+OVERLAP_SHARE = 0.015
+"""Width over the face's height by which hair beside the mesh goes on before it."""
 EDGE_SHARE = 0.01
 """Standard deviation of the blur of the probability over the face's height."""
 
@@ -58,6 +69,8 @@ class HeadPixels:
     """(H, W) the `Region` of the head's mesh, -1 where there is none."""
     oval: BoolArray
     """(H, W) inside of the face's oval."""
+    fringe: BoolArray
+    """(H, W) the parts of the face on which hair may fall."""
     chin_px: float
     """Row of the chin."""
     face_px: float
@@ -72,6 +85,9 @@ class HairPixels:
     """(H, W) that a pixel shows hair, or another part of the person that stands off the head's mesh."""
     certainty: Float32Array
     """(H, W) in [0, 1]: weight of a pixel's colour, 0 where the background shows through."""
+    alike: Float32Array
+    """(H, W) probability that a pixel has the colour of the hair above and around the skull: not that of skin that
+    stands off the mesh, nor of clothes."""
 
 
 def hair_pixels(linear: Float32Array, person: Float32Array, head: HeadPixels) -> HairPixels:
@@ -91,7 +107,7 @@ def hair_pixels(linear: Float32Array, person: Float32Array, head: HeadPixels) ->
     skin = head.oval & (head.region == int(Region.SKIN))
     if seeds.sum() < LEAST_SEEDS or skin.sum() < LEAST_SEEDS:
         nothing = np.zeros(inside.shape, np.float32)
-        return HairPixels(nothing, nothing)
+        return HairPixels(nothing, nothing, nothing)
     colors = np.log(np.maximum(linear, COLOR_FLOOR)).astype(np.float32)
     hair, hair_distance = _log_density(colors, colors[seeds])
     bare, bare_distance = _log_density(colors, colors[skin])
@@ -99,33 +115,60 @@ def hair_pixels(linear: Float32Array, person: Float32Array, head: HeadPixels) ->
     # Below the chin hair competes with clothes, which may have any colour.
     below = (rows > head.chin_px) & around
     ratio = np.where(below, hair - ANY_COLOR_LOG_DENSITY, ratio)
-    prior = np.where(around, SCALP_LOGIT, FACE_LOGIT)
-    prior = np.where(head.region == -1, BESIDE_LOGIT, prior)
-    prior = np.where(head.oval & ~around, INNER_LOGIT, prior)
-    prior = np.where(below, BELOW_LOGIT, prior)
-    logit = prior + np.clip(ratio, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
+    logit = _prior_logit(head, around, below) + np.clip(ratio, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
     probability = (inside / (1.0 + np.exp(-logit))).astype(np.float32)
-    probability *= _connected(probability > 0.5, head.chin_px)
-    # Beside the mesh skin is that of ears; higher up a colour like skin's is the background's.
+    probability *= _connected(probability > 0.5, around & (rows < head.chin_px - ROOTS * head.face_px))
+    highlights = _holes(probability > 0.5, LARGEST_HOLE * head.face_px**2) & (around | head.fringe)
+    # Beside the mesh skin is that of ears and jaw; higher up and farther away a colour like skin's is the background's.
     above_ears = rows < head.chin_px - EARS_TOP * head.face_px
-    bare_distance = np.where(above_ears, np.inf, bare_distance)
-    own = np.where(above_ears, hair, np.maximum(hair, bare))
-    probability *= np.where(head.region == -1, _edge_coverage(linear, own, person, head.face_px), 1.0)
+    far = cv2.distanceTransform((head.region == -1).astype(np.uint8), cv2.DIST_L2, 3) > NEAR_SHARE * head.face_px
+    bare_distance = np.where(above_ears | far, np.inf, bare_distance)
+    own = np.where(above_ears | far, hair, np.maximum(hair, bare))
+    coverage, background = _edge_coverage(linear, own, person, head.face_px)
+    probability *= np.where(head.region == -1, coverage, 1.0)
     surplus = np.maximum(np.minimum(hair_distance, bare_distance) - TYPICAL_DISTANCE, 0.0)
     decided = np.clip((probability - UNDECIDED) / (1.0 - UNDECIDED), 0.0, 1.0)
-    blur = max(EDGE_SHARE * head.face_px, 0.5)
-    probability = np.asarray(cv2.GaussianBlur(probability, (0, 0), blur), np.float32)
-    return HairPixels(probability, (decided * np.exp(-surplus / TYPICAL_DISTANCE)).astype(np.float32))
+    # Between locks the background shows: hair hides it, in a colour that other pixels show.
+    decided = np.where((head.region == -1) & (background > BACKGROUND_RATIO), 0.0, decided)
+    probability = np.where(highlights, 1.0, probability).astype(np.float32)
+    certainty = (decided * np.exp(-surplus / TYPICAL_DISTANCE)).astype(np.float32)
+    alike = 1.0 / (1.0 + np.exp(np.clip(np.maximum(bare, ANY_COLOR_LOG_DENSITY) - hair, -30.0, 30.0)))
+    return HairPixels(_softened(probability, eroded, head), certainty, alike.astype(np.float32))
 
 
-def _connected(hair: BoolArray, chin_px: float) -> Float32Array:
-    """(H, W) 1 above the chin, and below it where hair (H, W) hangs down from there; a collar does not."""
-    closed = cv2.morphologyEx(hair.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    _, labels = cv2.connectedComponents(closed)
-    chin = int(np.clip(chin_px, 0, len(hair)))
-    kept = np.isin(labels, np.setdiff1d(np.unique(labels[:chin]), [0]))
-    kept[:chin] = True
+def _prior_logit(head: HeadPixels, around: BoolArray, below: BoolArray) -> Float64Array:
+    """(H, W) log odds of hair by the place alone: around the face (H, W), and below the chin (H, W)."""
+    prior = np.where(around, SCALP_LOGIT, FACE_LOGIT)
+    prior = np.where(head.region == -1, BESIDE_LOGIT, prior)
+    prior = np.where(head.oval & ~around & ~head.fringe, INNER_LOGIT, prior)
+    return np.where(below, BELOW_LOGIT, prior)
+
+
+def _softened(probability: Float32Array, inside: BoolArray, head: HeadPixels) -> Float32Array:
+    """Probability (H, W) with soft edges to the skin, but not to the mesh's edge inside of the person (H, W): there
+    hair goes on under the mesh, or the background would show between both."""
+    beside = np.where(head.region == -1, probability, 0.0).astype(np.float32)
+    overlap = 2 * max(round(OVERLAP_SHARE * head.face_px), 1) + 1
+    continued = cv2.dilate(cv2.erode(beside, np.ones((3, 3), np.uint8)), np.ones((overlap + 2,) * 2, np.uint8))
+    soft = cv2.GaussianBlur(probability, (0, 0), max(EDGE_SHARE * head.face_px, 0.5))
+    hard = np.where(head.region >= 0, continued, np.where(inside, beside, 0.0))
+    return np.maximum(soft, hard).astype(np.float32)
+
+
+def _connected(hair: BoolArray, roots: BoolArray) -> Float32Array:
+    """(H, W) 1 where hair (H, W) hangs together with hair at the roots (H, W); a collar and a shadow do not."""
+    opened = cv2.morphologyEx(hair.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, labels = cv2.connectedComponents(opened)
+    kept = np.isin(labels, np.setdiff1d(np.unique(labels[roots]), [0])) | roots
     return np.asarray(kept, np.float32)
+
+
+def _holes(hair: BoolArray, largest_px: float) -> BoolArray:
+    """(H, W) pixels that hair (H, W) encloses, in parts of at most `largest_px` pixels."""
+    _, labels, figures, _ = cv2.connectedComponentsWithStats((~hair).astype(np.uint8), connectivity=4)
+    small = figures[:, cv2.CC_STAT_AREA] <= largest_px
+    small[0] = False
+    return np.asarray(small[labels])
 
 
 def _log_density(colors: Float32Array, samples: Float32Array) -> tuple[Float32Array, Float32Array]:
@@ -140,8 +183,11 @@ def _log_density(colors: Float32Array, samples: Float32Array) -> tuple[Float32Ar
     return np.asarray(density, np.float32), np.asarray(distance, np.float32)
 
 
-def _edge_coverage(linear: Float32Array, own: Float32Array, person: Float32Array, face_px: float) -> Float32Array:
-    """Coverage (H, W) of the person: the mask, without what shows the background through it at its edge.
+def _edge_coverage(
+    linear: Float32Array, own: Float32Array, person: Float32Array, face_px: float
+) -> tuple[Float32Array, Float32Array]:
+    """Coverage (H, W) of the person: the mask, without what shows the background through it at its edge; and the
+    logarithm (H, W) of the likelihood of the background's colour over that of the person's.
 
     In a band along the edge a pixel's colour is as likely the person's, of log density `own` (H, W), as that of the
     background beside it; the network's mask fills the gaps between strands.
@@ -155,7 +201,8 @@ def _edge_coverage(linear: Float32Array, own: Float32Array, person: Float32Array
     other = -0.5 * distance / BACKGROUND_LOG_SIGMA**2 - 3.0 * np.log(BACKGROUND_LOG_SIGMA)
     share = 1.0 / (1.0 + np.exp(np.clip(other - own, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)))
     soft = np.clip((person - EDGE_FROM) / (1.0 - 2.0 * EDGE_FROM), 0.0, 1.0)
-    return np.where(sure > 0, 1.0, np.where(never > 0, 0.0, soft * share)).astype(np.float32)
+    coverage = np.where(sure > 0, 1.0, np.where(never > 0, 0.0, soft * share)).astype(np.float32)
+    return coverage, (other - own).astype(np.float32)
 
 
 def _nearby(linear: Float32Array, part: UInt8Array, sigma_px: float) -> Float32Array:

@@ -2,8 +2,9 @@
 
 Gauss-Newton on silhouettes: where the envelope is seen edge-on, its projection has to lie on the edge of the person's
 mask; where it projects outside of the mask, it has to shrink. Both residuals are the signed distance to the mask's
-edge, linear in the thickness of one cell. Between cells thickness is smooth, and where no outline constrains it, it
-is drawn to a prior. The smoothness weight falls from round to round, so that the outline is fitted coarse to fine.
+edge, linear in the thickness of one cell. First a mean of hair styles is fitted (`fitme.hair.styles`),
+then a smooth difference from that shape, whose smoothness weight falls from round to round: the outline is fitted
+coarse to fine, and where no outline is seen, the styles' shape remains.
 """
 
 from collections.abc import Sequence
@@ -16,8 +17,10 @@ import numpy as np
 
 from fitme.arrays import Float32Array, Float64Array
 from fitme.geometry import Camera
-from fitme.hair.envelope import COLUMNS, CYLINDER_ROWS, DOME_ROWS, EnvelopeGrid
+from fitme.hair.envelope import BOTTOM_M, CENTER_M, COLUMNS, CYLINDER_ROWS, DOME_ROWS, SKULL_RADIUS_M, EnvelopeGrid
 from fitme.hair.settings import OutlineSettings
+from fitme.hair.styles import likely_thickness
+from fitme.hair.texels import sampled
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -26,12 +29,19 @@ LARGEST_STEP_M = 0.03
 """Change of the thickness that one residual may ask for in one round."""
 REFERENCE_SCALE_PX = 1000.0
 """Pixels per metre at which an outline has weight 1."""
+FRINGE_M, HAIRLINE_SLOPE_M = 0.003, 0.006
+"""Thickness of hair that lies on the face, and its rise from there, per cell."""
 FACE_WEIGHT = 30.0
-"""Weight of the prior thickness before the face, where no hair stands off the head."""
+"""Weight of no thickness before the face, where no hair stands off the head."""
 LEAST_SLOPE = 0.3
 """Share of a cell's motion in the image that must run across the mask's edge for the edge to tell its thickness."""
 BORDER_PX = 2.0
 """Distance from the image's border within which edges of the mask are those of the image."""
+BENDING = 1.0
+"""Weight of the squared Laplacian over that of the squared gradient, in squared cells: the former goes on as a surface
+bends, the latter alone would pull up tents."""
+LARGEST_ASPECT = 8.0
+"""Bound of a cell's height over its width, which has none at the crown."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,15 @@ def outline_view(
     scale = min(settings.mask_side_px / max(person.shape), 1.0)
     small = cv2.resize(person, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1.0 else person
     inside = (small > 0.5).astype(np.uint8)
+    height, width = small.shape
+    reduced = Camera(camera.focal_px * scale, camera.center_x_px * scale, camera.center_y_px * scale, width, height)
+    rotation, translation = extrinsics[:3, :3].astype(np.float64), extrinsics[:3, 3].astype(np.float64)
+    if inside.all() or not inside.any():
+        # A mask without an edge has no distances to it, and no outline.
+        return OutlineView(
+            np.zeros((height, width), np.float32), np.zeros((height, width, 2), np.float32), rotation, translation,
+            reduced, bottom_px * scale,
+        )  # fmt: skip
     outwards, inwards = (cv2.distanceTransform(part, cv2.DIST_L2, 5) for part in (1 - inside, inside))
     # Both distances count from the centres of pixels; the edge lies between two of them.
     distance = cv2.GaussianBlur(inwards - outwards - np.sign(inwards - outwards) * 0.5, (0, 0), 1.0)
@@ -78,49 +97,80 @@ def outline_view(
     slope = np.where(
         length[..., None] > LEAST_SLOPE, np.stack([across, down], -1) / np.maximum(length, 1e-6)[..., None], 0.0
     )
-    height, width = small.shape
-    reduced = Camera(camera.focal_px * scale, camera.center_x_px * scale, camera.center_y_px * scale, width, height)
     return OutlineView(
-        distance.astype(np.float32), slope.astype(np.float32), extrinsics[:3, :3].astype(np.float64),
-        extrinsics[:3, 3].astype(np.float64), reduced, bottom_px * scale,
-    )  # fmt: skip
+        distance.astype(np.float32), slope.astype(np.float32), rotation, translation, reduced, bottom_px * scale
+    )
 
 
 def fit_thickness(
     grid: EnvelopeGrid,
     views: Sequence[OutlineView],
-    prior_m: Float64Array,
     settings: OutlineSettings,
     start_m: Float64Array | None = None,
 ) -> Float64Array:
     """Thickness (R, C) in metres whose silhouettes fit all outlines.
 
-    :param prior_m: (R, C) where no outline constrains it.
     :param start_m: (R, C) of an earlier fit: only the last rounds are made from there.
     """
     # Imported here: the first avatar, which has no hair yet, does not wait for SciPy.
     import scipy.sparse
     from scipy.sparse.linalg import spsolve
 
-    thickness = prior_m if start_m is None else start_m
+    prior = _style_thickness(grid, views, settings)
+    thickness = prior if start_m is None else start_m
     rounds = settings.smoothness if start_m is None else settings.smoothness[-2:]
     stiffness = _stiffness()
     for smoothness in rounds:
-        weight = np.where(grid.hairy, settings.prior_weight, FACE_WEIGHT)
-        weighted = weight * prior_m
-        surface = grid.surface(thickness)
-        normals = grid.normals(surface)
-        for view in views:
-            wanted, confidence = _residuals(grid, view, surface, normals, settings)
-            confidence = confidence * grid.hairy
-            weighted += confidence * (thickness + wanted)
-            weight += confidence
+        wanted, confidence = _targets(grid, views, thickness, settings)
+        # Differences from the prior shape are smooth, not the shape itself.
+        weight = np.where(grid.hairy, settings.prior_weight, FACE_WEIGHT) + confidence
         system = scipy.sparse.diags(weight.ravel()) + smoothness * stiffness
-        solved = spsolve(system.tocsc(), weighted.ravel()).reshape(prior_m.shape)
-        thickness = np.clip(solved, 0.0, settings.thickest_m)
+        difference = spsolve(system.tocsc(), (wanted - confidence * prior).ravel()).reshape(prior.shape)
+        thickness = np.clip(prior + difference, 0.0, settings.thickest_m)
         # All cells of the crown are one point.
         thickness[-1] = thickness[-1].mean()
     return np.asarray(thickness)
+
+
+def _style_thickness(grid: EnvelopeGrid, views: Sequence[OutlineView], settings: OutlineSettings) -> Float64Array:
+    """Thickness (R, C) of the mean of hair styles that fits the outlines.
+
+    It has only a few unknowns: no surface is fitted along the lines of sight that graze it.
+    """
+    nowhere = np.zeros(grid.skull_m.shape)
+    largest = _largest_thickness(grid)
+    thickness = np.minimum(likely_thickness(nowhere, nowhere), largest)
+    for _ in range(settings.style_rounds if views else 0):
+        weighted, weight = _targets(grid, views, thickness, settings)
+        likely = likely_thickness(weighted / np.maximum(weight, 1e-12), weight)
+        thickness = np.minimum(likely, largest)
+        thickness[-1] = thickness[-1].mean()
+    return thickness
+
+
+def _largest_thickness(grid: EnvelopeGrid) -> Float64Array:
+    """(R, C) thickness up to which hair rises from the face's edge."""
+    from scipy.ndimage import distance_transform_edt
+
+    columns = grid.hairy.shape[1]
+    wide = np.concatenate([grid.hairy] * 3, 1)
+    distance = distance_transform_edt(wide)[:, columns : 2 * columns]
+    return np.asarray(np.where(grid.coverable, FRINGE_M + HAIRLINE_SLOPE_M * distance, 0.0))
+
+
+def _targets(
+    grid: EnvelopeGrid, views: Sequence[OutlineView], thickness_m: Float64Array, settings: OutlineSettings
+) -> tuple[Float64Array, Float64Array]:
+    """Sum over all outlines of the thickness (R, C) that they ask for, times its weight, and of the weights (R, C)."""
+    surface = grid.surface(thickness_m)
+    normals = grid.normals(surface)
+    weighted, weight = np.zeros(thickness_m.shape), np.zeros(thickness_m.shape)
+    for view in views:
+        wanted, confidence = _residuals(grid, view, surface, normals, settings)
+        confidence = confidence * grid.hairy
+        weighted += confidence * (thickness_m + wanted)
+        weight += confidence
+    return weighted, weight
 
 
 def _residuals(
@@ -128,8 +178,7 @@ def _residuals(
 ) -> tuple[Float64Array, Float64Array]:
     """Wanted change of the thickness (R, C) in metres and its weight (R, C), by one outline."""
     pixels, depth = view.project(surface)
-    distance = _sampled(view.distance_px, pixels)
-    slope = np.stack([_sampled(view.slope[..., axis], pixels) for axis in range(2)], -1)
+    distance, slope = sampled(view.distance_px, pixels).astype(np.float64), sampled(view.slope, pixels)
     # Motion of the projection per metre of thickness: the derivative of the pinhole projection along the ray.
     seen = surface @ view.rotation.T + view.translation
     ray = grid.directions @ view.rotation.T
@@ -147,25 +196,41 @@ def _residuals(
     return wanted, weight
 
 
-def _sampled(image: Float32Array, pixels: Float64Array) -> Float64Array:
-    """Bilinear samples (...) of an image (H, W) at pixels (..., 2); 0 outside."""
-    x, y = (pixels[..., axis].astype(np.float32) - 0.5 for axis in range(2))
-    return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float64)
-
-
 @lru_cache(maxsize=1)
 def _stiffness() -> "csr_matrix":
-    """(RC, RC) sum of squared differences between neighbouring cells, closed around the head."""
-    from scipy.sparse import csr_matrix
+    """(RC, RC) discrete energy of gradient and Laplacian of the thickness, closed around the head.
+
+    Differences between neighbours count by the shape of their cells, so that the energy is that of a surface and not
+    of the grid, whose columns meet at the crown.
+    """
+    from scipy.sparse import csr_matrix, diags
 
     rows = CYLINDER_ROWS + DOME_ROWS
+    aspect, area = _cell_shapes()
     index = np.arange(rows * COLUMNS).reshape(rows, COLUMNS)
-    pairs = [(index, np.roll(index, -1, 1)), (index[:-1], index[1:])]
-    first, second = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in range(2))
+    around = np.broadcast_to(aspect[:, None], index.shape)
+    upward = np.broadcast_to((1.0 / aspect[:-1] + 1.0 / aspect[1:])[:, None] / 2.0, (rows - 1, COLUMNS))
+    first = np.concatenate([index.ravel(), index[:-1].ravel()])
+    second = np.concatenate([np.roll(index, -1, 1).ravel(), index[1:].ravel()])
+    weights = np.concatenate([around.ravel(), upward.ravel()])
     count = np.arange(len(first))
     ones = np.ones(len(first))
     differences = csr_matrix(
         (np.concatenate([ones, -ones]), (np.concatenate([count, count]), np.concatenate([first, second]))),
         shape=(len(first), rows * COLUMNS),
     )
-    return (differences.T @ differences).tocsr()
+    membrane = differences.T @ diags(weights) @ differences
+    plate = membrane @ diags(1.0 / np.repeat(area, COLUMNS)) @ membrane
+    return (membrane + BENDING * plate).tocsr()
+
+
+def _cell_shapes() -> tuple[Float64Array, Float64Array]:
+    """Height over width (R,) of the cells of each row on a skull of mean size, and their areas (R,) over that of a cell
+    at the dome's foot."""
+    elevation = np.linspace(0.0, np.pi / 2.0, DOME_ROWS)
+    width = np.concatenate([np.ones(CYLINDER_ROWS), np.cos(elevation)]) * (2.0 * np.pi / COLUMNS) * SKULL_RADIUS_M
+    step = (CENTER_M[1] - BOTTOM_M) / CYLINDER_ROWS
+    height = np.concatenate([np.full(CYLINDER_ROWS, step), np.full(DOME_ROWS, elevation[1] * SKULL_RADIUS_M)])
+    aspect = np.minimum(height / np.maximum(width, 1e-9), LARGEST_ASPECT)
+    area = height**2 / aspect
+    return aspect, np.asarray(area / area[CYLINDER_ROWS])

@@ -2,7 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -14,13 +13,11 @@ from fitme.hair.compositing import LEAST_COVERAGE, composite_rows
 from fitme.hair.envelope import envelope_triangles, envelope_uv
 from fitme.hair.hair import HairSurface, covered_triangles
 from fitme.hair.shading import softened
-from fitme.hair.texture import TEXTURE_COLUMNS, TEXTURE_ROWS, HairTexture
+from fitme.hair.strands import strand_pattern
+from fitme.hair.texture import HairTexture
 from fitme.render.cpu.rasterize import rasterize_rows
 from fitme.render.forward.shading import ENCODING_STEPS, SH_SCALE
 from fitme.render.light import Light
-
-STRAND_TEXELS = (24.0, 0.7)
-"""Standard deviations of the strands' pattern along and across the strands, texels."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +99,3 @@ class HairRenderer:
         """Release the threads."""
         if self._pool is not None:
             self._pool.shutdown()
-
-
-@lru_cache(maxsize=1)
-def strand_pattern() -> Float32Array:
-    """(T, U) zero-mean pattern of strands that run from the crown down, standard deviation 1."""
-    # Imported here: the first avatar, which has no hair yet, does not wait for SciPy.
-    from scipy.ndimage import gaussian_filter
-
-    noise = np.random.default_rng(0).standard_normal((TEXTURE_ROWS, TEXTURE_COLUMNS))
-    pattern = gaussian_filter(noise, STRAND_TEXELS, mode=("nearest", "wrap"))
-    return np.asarray(pattern / pattern.std(), np.float32)

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 class OutlineSettings:
     """Weights of the fit of the envelope."""
 
-    smoothness: tuple[float, ...] = (3.0, 1.0, 0.3, 0.1, 0.05, 0.03, 0.03, 0.03)
-    """Weight of differences between neighbouring cells, round by round."""
+    style_rounds: int = 4
+    """Rounds in which only the mean of hair styles is fitted."""
+    smoothness: tuple[float, ...] = (1.0, 0.3, 0.1, 0.05, 0.03, 0.03)
+    """Weight of the bending of the difference from the hair styles' shape, round by round."""
     prior_weight: float = 0.001
-    """Weight of the prior thickness in each cell."""
+    """Weight of that shape in each cell."""
     rim_cosine: float = 0.2
     """Cosine between normal and viewing direction over which a cell counts less as edge-on."""
     mask_side_px: int = 480
@@ -26,6 +28,4 @@ class HairSettings:
     enabled: bool = True
     frames: int = 12
     """Frames at most that one fit looks at."""
-    prior_thickness_m: float = 0.010
-    """Thickness of hair on the scalp where no outline shows it."""
     outline: OutlineSettings = field(default_factory=OutlineSettings)

@@ -2,8 +2,8 @@
 
 Each image gives every texel that it sees a de-lit colour and a probability of hair. Low frequencies are averaged over
 the images, high ones come mostly from the image that sees a texel best, so that strands stay sharp. Texels that no
-image saw take the colour of their neighbours (pull-push) and the coverage of a prior: hair on the scalp, none on the
-face.
+image saw take the colour of seen hair at the same height, of which highlights are left out, and a pattern of strands
+as contrasty as that of seen hair; their coverage is that of similar hair styles (`fitme.hair.coverage`).
 """
 
 from collections.abc import Sequence
@@ -13,38 +13,38 @@ import cv2
 import numpy as np
 import torch
 
-from fitme.arrays import Float32Array, Float64Array
-from fitme.hair.envelope import COLUMNS, EnvelopeGrid, closed
+from fitme.arrays import Float32Array, Float64Array, UInt8Array
+from fitme.color import bytes_to_linear
+from fitme.hair.coverage import LEAST_WEIGHT, completed_coverage
+from fitme.hair.envelope import EnvelopeGrid
 from fitme.hair.likelihood import HairPixels
 from fitme.hair.outline import OutlineView
 from fitme.hair.shading import LEAST_SHADING, mean_irradiance, softened
+from fitme.hair.strands import lock_pattern
+from fitme.hair.texels import TEXTURE_COLUMNS, TEXTURE_ROWS, at_texels, blurred, sampled, wide_mean
 from fitme.render.shading import sh_basis
 from fitme.shape.regions import Region
 
-TEXTURE_ROWS, TEXTURE_COLUMNS = 384, 768
-"""Texels of the envelope: some 0.8 mm each."""
-BROAD_POWER, SHARP_POWER = 2.0, 16.0
+BROAD_POWER, SHARP_POWER = 2.0, 48.0
 """Powers of the cosine between normal and viewing direction that weigh images, for low and for high frequencies."""
+SHARPNESS_POWER = 4.0
+"""Power of the images' sharpness in the weights for high frequencies."""
 BAND_TEXELS = 4.0
 """Standard deviation of the filter between low and high frequencies."""
-WRAP_TEXELS = 16
-"""Columns that are repeated across the seam at the back before a texture is filtered."""
-LEAST_WEIGHT = 0.3
-"""Broad weight, in the image that sees it best, from which a texel counts as seen: inclined by 57 degrees."""
-LEAST_BESIDE_WEIGHT = 0.02
-"""The same for the coverage of texels beside the scalp, which are seen at outlines only: ears, long hair."""
-PULL_STEPS = (2, 4, 8, 16, 32, 64)
+PULL_STEPS = (2, 4, 8)
 """Distances in texels over which colours are carried to unseen texels."""
 LEAST_NEAR = 0.05
 """Share of known texels within such a distance from which their mean is taken."""
-GAP_TEXELS = 9
-"""Gap in hair that is bridged where it is told from what does not hang on the scalp."""
-JAW_BOTTOM_M = -0.105
-"""Height of the jaw in the model frame: above it nothing but the head's own parts stands off it."""
-HANGING_COVERAGE = 0.5
-"""Least coverage on the way down from the scalp at which what lies below still counts fully."""
-BALD_SHARE, HAIRY_SHARE = 0.1, 0.4
-"""Mean coverage of the scalp that was seen at which the unseen part is taken for bare, and for covered."""
+HEIGHT_TEXELS = 24.0
+"""Standard deviation of the filter of the hair's colour along its height."""
+WHOLE_SHARE = 0.02
+"""Weight of the mean colour of all hair in that of each height, over the texels of a row."""
+HIGHLIGHT_POWER = 2.0
+"""Power of its luminance by which a texel counts less in the colour of unseen hair."""
+HIGHLIGHT_FLOOR = 0.3
+"""Luminance up to which all texels count alike there, over the mean."""
+CONTRAST_RANGE = (0.04, 0.25)
+"""Bounds of the standard deviation of the logarithm of unseen hair's luminance among strands."""
 OTHER_SHARE = 0.02
 """Weight of texels beside the scalp, such as ears, in the colour of unseen hair."""
 LEAST_IRRADIANCE = 1e-3
@@ -61,12 +61,12 @@ class HairView:
 
     outline: OutlineView
     """Its camera, at the size of the arrays below."""
-    linear: Float32Array
-    """(H, W, 3) linear light."""
+    image: UInt8Array
+    """(D, D, 3) sRGB: of the same window, in pixels of its own."""
     hair: HairPixels
-    """Of the same image (H, W)."""
+    """Of the same window (S, S)."""
     hidden: Float32Array
-    """(H, W) 1 where something lies before the envelope, 0 elsewhere."""
+    """(S, S) 1 where something lies before the envelope, 0 elsewhere."""
     light_sh: Float32Array
     """(9, 3) as `fitme.render.light.Light.sh`, view frame."""
     sharpness: float
@@ -83,38 +83,33 @@ class HairTexture:
     """(T, U, 1) in [0, 1]: how much of what lies behind it the hair hides."""
 
 
-def fuse_texture(grid: EnvelopeGrid, thickness_m: Float64Array, views: Sequence[HairView]) -> HairTexture:
-    """Albedo and coverage of an envelope of thickness (R, C) by all images of it."""
+def fuse_texture(
+    grid: EnvelopeGrid, thickness_m: Float64Array, views: Sequence[HairView], expected: Float64Array
+) -> HairTexture:
+    """Albedo and coverage of an envelope of thickness (R, C) by all images of it.
+
+    :param expected: (R, C) coverage where none shows it.
+    """
     surface = grid.surface(thickness_m)
     normals = grid.normals(surface)
     shape = (TEXTURE_ROWS, TEXTURE_COLUMNS)
+    scalp = at_texels((grid.region == int(Region.SCALP)).astype(np.float64))
     broad, sharp = _Sums(shape), _Sums(shape)
     covered, seen, best = (np.zeros(shape, np.float32) for _ in range(3))
     for view in views:
-        cosine, pixels = _cosines(view, surface, normals)
-        probability = _sampled(view.hair.probability, pixels)
-        visible = cosine * (1.0 - _sampled(view.hidden, pixels))
+        # Both are smooth over the envelope: computed at its cells, and interpolated.
+        cosine, pixels = (at_texels(cells) for cells in cell_cosines(view.outline, surface, normals))
+        visible = cosine * (1.0 - sampled(view.hidden, pixels))
         weight = view.sharpness * visible**BROAD_POWER
-        covered += weight * probability
+        covered += weight * sampled(view.hair.probability, pixels)
         seen += weight
         best = np.maximum(best, weight)
-        color, certain = _delit(view, pixels, normals)
+        color, certain = _delit(view, pixels, normals, scalp)
         broad.add(color, certain, weight)
-        sharp.add(color, certain, view.sharpness * visible**SHARP_POWER)
-    coverage = _coverage(grid, covered / np.maximum(seen, 1e-8), best) * at_texels(grid.hairy.astype(np.float64))
-    coverage = _hanging(grid, coverage)
-    scalp = at_texels((grid.region == int(Region.SCALP)).astype(np.float64))
+        sharp.add(color, certain, view.sharpness**SHARPNESS_POWER * visible**SHARP_POWER)
+    coverage = completed_coverage(grid, covered / np.maximum(seen, 1e-8), best, expected)
     albedo = _combined(broad, sharp, np.maximum(scalp, OTHER_SHARE))
     return HairTexture(albedo, np.where(coverage > LEAST_COVERAGE, coverage, 0.0)[..., None].astype(np.float32))
-
-
-def at_texels(cells: Float64Array) -> Float32Array:
-    """(T, U, ...) values at the texels' centres of values (R, C, ...) at the cells."""
-    rows = len(cells)
-    down = (1.0 - (np.arange(TEXTURE_ROWS) + 0.5) / TEXTURE_ROWS) * (rows - 1)
-    across = (np.arange(TEXTURE_COLUMNS) + 0.5) / TEXTURE_COLUMNS * COLUMNS
-    x, y = np.meshgrid(across.astype(np.float32), down.astype(np.float32))
-    return np.asarray(cv2.remap(closed(cells).astype(np.float32), x, y, cv2.INTER_LINEAR), np.float32)
 
 
 class _Sums:
@@ -136,57 +131,37 @@ class _Sums:
         return self.color / self.weight[..., None]
 
 
-def _cosines(view: HairView, surface: Float64Array, normals: Float64Array) -> tuple[Float32Array, Float32Array]:
-    """Cosines (T, U) between normals and viewing direction, 0 where a texel is turned away or outside; pixels.
+def cell_cosines(
+    outline: OutlineView, surface: Float64Array, normals: Float64Array
+) -> tuple[Float64Array, Float64Array]:
+    """Cosines (R, C) between normals and viewing direction, 0 where a cell is turned away or outside of the image; and
+    the cells' pixels (R, C, 2)."""
+    towards = outline.eye - surface
+    cosine = (normals * towards).sum(-1) / np.linalg.norm(towards, axis=-1)
+    pixels = outline.project(surface)[0]
+    camera = outline.camera
+    inside = (pixels > 0.0).all(-1) & (pixels[..., 0] < camera.width) & (pixels[..., 1] < camera.height)
+    return np.where(inside, np.maximum(cosine, 0.0), 0.0), pixels
 
-    Both are smooth over the envelope: computed at its cells (R, C, 3), and interpolated.
-    """
-    towards = view.outline.eye - surface
-    cosine = at_texels((normals * towards).sum(-1) / np.linalg.norm(towards, axis=-1))
-    pixels = at_texels(view.outline.project(surface)[0])
-    height, width = view.linear.shape[:2]
-    inside = (pixels > 0.0).all(-1) & (pixels[..., 0] < width) & (pixels[..., 1] < height)
-    return np.asarray(np.where(inside, np.maximum(cosine, 0.0), 0.0), np.float32), pixels
 
-
-def _delit(view: HairView, pixels: Float32Array, normals: Float64Array) -> tuple[Float32Array, Float32Array]:
+def _delit(
+    view: HairView, pixels: Float32Array, normals: Float64Array, scalp: Float32Array
+) -> tuple[Float32Array, Float32Array]:
     """Albedo (T, U, 3) that an image shows, times its certainty, and the certainty (T, U).
 
-    Albedo is the image's colour over the shading of hair at the cells' normals (R, C, 3). Colours are multiplied with
-    their certainty before they are interpolated, so that a bright background does not bleed into dark hair.
+    Albedo is the image's colour over the shading of hair at the cells' normals (R, C, 3). On the scalp (T, U) only what
+    has the colour of hair counts: not an ear before it.
     """
     # Normals in the view frame, whose y and z are opposite to the camera's.
     facing = normals @ (view.outline.rotation * np.array([[1.0], [-1.0], [-1.0]])).T
     basis = sh_basis(torch.from_numpy(facing)).numpy()
     floor = LEAST_SHADING * np.maximum(mean_irradiance(view.light_sh), LEAST_IRRADIANCE)
     shading = np.maximum(basis @ softened(view.light_sh).astype(np.float64), floor)
-    certainty = view.hair.certainty
-    weighted = _sampled(np.dstack([view.linear * certainty[..., None], certainty]), pixels)
-    return weighted[..., :3] / at_texels(shading), weighted[..., 3]
-
-
-def _coverage(grid: EnvelopeGrid, shown: Float32Array, best: Float32Array) -> Float32Array:
-    """(T, U) coverage: as seen, and on unseen texels hair on the scalp as dense as on the scalp that was seen."""
-    scalp = at_texels((grid.region == int(Region.SCALP)).astype(np.float64))
-    # At outlines masks are undecided: on the scalp hair is more likely than what they show there.
-    known = np.clip(best / np.where(scalp > 0.5, LEAST_WEIGHT, LEAST_BESIDE_WEIGHT), 0.0, 1.0)
-    on_scalp = known * scalp
-    share = float((shown * on_scalp).sum() / max(on_scalp.sum(), 1e-6)) if on_scalp.sum() > 1.0 else 1.0
-    density = float(np.clip((share - BALD_SHARE) / (HAIRY_SHARE - BALD_SHARE), 0.0, 1.0))
-    expected = _wide_mean(scalp, PULL_STEPS[1]) * density
-    return np.asarray(known * shown + (1.0 - known) * expected, np.float32)
-
-
-def _hanging(grid: EnvelopeGrid, coverage: Float32Array) -> Float32Array:
-    """Coverage (T, U) of what hangs down from the scalp without a gap: collars and shoulders do not."""
-    scalp = at_texels((grid.region == int(Region.SCALP)).astype(np.float64))
-    # Small gaps between strands are bridged.
-    padded = cv2.copyMakeBorder(coverage, 0, 0, WRAP_TEXELS, WRAP_TEXELS, cv2.BORDER_WRAP)
-    bridged = cv2.dilate(padded, np.ones((GAP_TEXELS, GAP_TEXELS), np.uint8))[:, WRAP_TEXELS:-WRAP_TEXELS]
-    reached = np.minimum.accumulate(np.maximum(bridged, (scalp > 0.0).astype(np.float32)), axis=0)
-    share = np.clip(reached / HANGING_COVERAGE, 0.0, 1.0)
-    below_jaw = at_texels(grid.origins[..., 1]) < JAW_BOTTOM_M
-    return np.asarray(np.where(below_jaw, coverage * share, coverage), np.float32)
+    own = np.where(scalp > 0.5, sampled(view.hair.alike, pixels), 1.0)
+    certainty = (sampled(view.hair.certainty, pixels) * own).astype(np.float32)
+    fine = pixels * np.float32(view.image.shape[0] / view.hidden.shape[0])
+    color = bytes_to_linear(sampled(view.image, fine))
+    return certainty[..., None] * color / at_texels(shading), certainty
 
 
 def _combined(broad: _Sums, sharp: _Sums, likely: Float32Array) -> Float32Array:
@@ -194,40 +169,47 @@ def _combined(broad: _Sums, sharp: _Sums, likely: Float32Array) -> Float32Array:
 
     :param likely: (T, U) weight of the texels from which unseen ones take their colour.
     """
-    low = _spread(broad.mean(), np.clip(broad.best / LEAST_WEIGHT, 0.0, 1.0), likely)
-    own = sharp.weight > 1e-6
-    detail = np.where(own[..., None], sharp.mean(), low)
-    difference = cv2.copyMakeBorder(low - detail, 0, 0, WRAP_TEXELS, WRAP_TEXELS, cv2.BORDER_WRAP)
-    difference = cv2.GaussianBlur(difference, (0, 0), BAND_TEXELS)[:, WRAP_TEXELS:-WRAP_TEXELS]
-    return np.asarray(np.clip(detail + difference, *ALBEDO_RANGE), np.float32)
+    known = np.clip(broad.best / LEAST_WEIGHT, 0.0, 1.0)
+    mean = broad.mean()
+    low = _spread(mean, known, likely)
+    own = np.clip(sharp.weight / 1e-6, 0.0, 1.0) * np.sqrt(known)
+    detail = low + own[..., None] * (sharp.mean() - low)
+    seen = np.clip(detail + blurred(low - detail, BAND_TEXELS), *ALBEDO_RANGE)
+    strands = np.exp(_contrast(seen, known * likely) * lock_pattern() * (1.0 - known))
+    return np.asarray(np.clip(seen * strands[..., None], *ALBEDO_RANGE), np.float32)
+
+
+def _contrast(albedo: Float32Array, weight: Float32Array) -> float:
+    """Standard deviation of the logarithm of the luminance of albedo (T, U, 3) against its neighbourhood's."""
+    tone = np.log(albedo.mean(-1))
+    square = (weight * (tone - blurred(tone, BAND_TEXELS)) ** 2).sum() / max(float(weight.sum()), 1e-6)
+    return float(np.clip(np.sqrt(square), *CONTRAST_RANGE))
 
 
 def _spread(color: Float32Array, known: Float32Array, likely: Float32Array) -> Float32Array:
-    """(T, U, 3) colours, those of unknown texels by their known neighbours, near ones first (pull-push)."""
+    """(T, U, 3) colours: unknown texels take those of their known neighbours (pull-push), and farther away the typical
+    colour of hair at their height."""
     source = known * likely
     weighted = np.concatenate([color * source[..., None], source[..., None]], -1)
     filled, share = color * known[..., None], known.copy()
     for step in PULL_STEPS:
-        near = _wide_mean(weighted, step)
-        missing = (1.0 - share) * np.clip(near[..., 3] / LEAST_NEAR, 0.0, 1.0)
+        near = wide_mean(weighted, step)
+        missing = (1.0 - share) * np.clip(near[..., 3] / LEAST_NEAR, 0.0, 1.0) / len(PULL_STEPS)
         filled += missing[..., None] * near[..., :3] / np.maximum(near[..., 3:], 1e-6)
         share += missing
-    mean = weighted[..., :3].sum((0, 1)) / max(float(source.sum()), 1e-6)
-    return np.asarray(filled + (1.0 - share)[..., None] * mean, np.float32)
+    return np.asarray(filled + (1.0 - share)[..., None] * _typical(color, source)[:, None], np.float32)
 
 
-def _wide_mean(texels: Float32Array, step: int) -> Float32Array:
-    """Texels (T, U, ...) averaged over some `step` texels to each side, round the head."""
-    height, width = texels.shape[:2]
-    small = cv2.resize(texels, (width // step, height // step), interpolation=cv2.INTER_AREA)
-    border = 4
-    padded = cv2.copyMakeBorder(small, 0, 0, border, border, cv2.BORDER_WRAP)
-    smooth = cv2.GaussianBlur(padded, (0, 0), 1.0)
-    wide = cv2.resize(smooth, (padded.shape[1] * step, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(wide[:, border * step : border * step + width], np.float32)
+def _typical(color: Float32Array, weight: Float32Array) -> Float32Array:
+    """(T, 3) colour of hair at each height, by colours (T, U, 3) and their weights (T, U).
 
-
-def _sampled(image: Float32Array, pixels: Float32Array) -> Float32Array:
-    """Bilinear samples (T, U, ...) of an image at pixels (T, U, 2); 0 outside."""
-    x, y = (np.ascontiguousarray(pixels[..., axis]) - np.float32(0.5) for axis in range(2))
-    return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float32)
+    Luminance counts against a texel: highlights, and background between strands, are not the hair's colour.
+    """
+    luminance = color.mean(-1)
+    typical = float((weight * luminance).sum() / max(float(weight.sum()), 1e-6))
+    floor = max(HIGHLIGHT_FLOOR * typical, ALBEDO_RANGE[0])
+    dark = weight * (floor / np.maximum(luminance, floor)) ** HIGHLIGHT_POWER
+    rows = np.concatenate([(dark[..., None] * color).sum(1), dark.sum(1)[:, None]], -1)  # (T, 4)
+    along = cv2.GaussianBlur(np.ascontiguousarray(rows[:, None]), (1, 0), sigmaX=0.1, sigmaY=HEIGHT_TEXELS)[:, 0]
+    along = along + WHOLE_SHARE * rows.mean(0)
+    return np.asarray(along[:, :3] / np.maximum(along[:, 3:], 1e-9), np.float32)

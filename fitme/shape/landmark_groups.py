@@ -35,6 +35,8 @@ INNER_LIPS: Final = (
     78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191,
 )  # fmt: skip
 """Inner rim of the lips: the opening of the mouth."""
+UPPER_BROWS: Final = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
+"""Upper edges of the brows."""
 NOSE_BASE: Final = 2
 """Where the septum meets the upper lip."""
 LEFT_EYE_CORNERS: Final = (362, 263)

@@ -14,7 +14,8 @@ from fitme.hair.envelope import EnvelopeGrid, envelope_grid
 from fitme.hair.frame import HairFrame
 from fitme.hair.hair import Hair
 from fitme.hair.head_renderer import HeadRenderer
-from fitme.hair.texture import HairTexture, at_texels
+from fitme.hair.texels import at_texels
+from fitme.hair.texture import HairTexture
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
 from fitme.render.rasterizer import RasterizerBackend, select_backend

@@ -1,11 +1,16 @@
 """Silhouette residuals are linear in thickness, and the fit recovers a sphere of hair."""
 
+import warnings
+
 import numpy as np
+import pytest
 
 from fitme.geometry import Camera
 from fitme.hair.envelope import EnvelopeGrid
 from fitme.hair.outline import fit_thickness, outline_view
 from fitme.hair.settings import OutlineSettings
+from fitme.hair.styles import hair_styles, likely_coverage, likely_thickness
+from fitme.shape.regions import Region
 
 CAMERA = Camera.centered(600.0, 360, 360)
 BOTTOM_PX = 200
@@ -34,12 +39,12 @@ def looking(yaw_deg: float) -> np.ndarray:
 
 def test_thickness_is_found_from_silhouettes(grid: EnvelopeGrid) -> None:
     settings = OutlineSettings()
-    truth, expected = np.where(grid.hairy, 0.025, 0.0), np.where(grid.hairy, 0.01, 0.0)
+    truth = np.where(grid.hairy, 0.025, 0.0)
     views = [
         outline_view(mask_of(grid, truth, looking(yaw)), looking(yaw), CAMERA, BOTTOM_PX, settings)
         for yaw in (-60, -30, 0, 30, 60)
     ]
-    found = fit_thickness(grid, views, expected, settings)
+    expected, found = fit_thickness(grid, [], settings), fit_thickness(grid, views, settings)
     view = looking(15)
     wanted = mask_of(grid, truth, view)[:BOTTOM_PX]
     before, after = (
@@ -48,9 +53,45 @@ def test_thickness_is_found_from_silhouettes(grid: EnvelopeGrid) -> None:
     assert after < 0.5 * before
 
 
-def test_without_images_the_prior_stands(grid: EnvelopeGrid) -> None:
-    prior = np.full(grid.skull_m.shape, 0.012)
-    np.testing.assert_allclose(fit_thickness(grid, [], prior, OutlineSettings()), prior, atol=1e-6)
+def test_without_images_hair_has_the_shape_of_the_styles(grid: EnvelopeGrid) -> None:
+    found = fit_thickness(grid, [], OutlineSettings())
+    styles = hair_styles().thickness_m
+    inside = grid.hairy & (np.arange(len(styles[0]))[:, None] > 34)
+    np.testing.assert_allclose(found[inside], styles.mean(0)[inside], atol=0.003)
+    assert float(found[~grid.coverable].max()) == 0.0
+
+
+@pytest.mark.parametrize("person", [0.0, 1.0])
+def test_a_mask_without_an_edge_has_no_outline(grid: EnvelopeGrid, person: float) -> None:
+    settings = OutlineSettings()
+    mask = np.full((360, 360), person, np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = fit_thickness(grid, [outline_view(mask, looking(0), CAMERA, BOTTOM_PX, settings)], settings)
+    np.testing.assert_allclose(found, fit_thickness(grid, [], settings), atol=1e-6)
+
+
+def test_a_style_is_found_again(grid: EnvelopeGrid) -> None:
+    """The thickness of a style that stands off more than it does is nearest to that style among all."""
+    styles = hair_styles()
+    truth = styles.thickness_m[0] + np.where(styles.coverage[0] > 0.5, 0.01, 0.0)
+    weight = (grid.hairy & (styles.coverage[0] > 0.5)).astype(float)
+    weight[:, ::2] = 0.0
+    found = likely_thickness(truth, weight)
+    seen = weight > 0.0
+    assert float(np.abs(found - truth)[seen].mean()) < 0.004
+
+
+def test_hair_that_was_not_seen_below_the_ears_does_not_hang_down(grid: EnvelopeGrid) -> None:
+    beside = grid.hairy & (grid.region == int(Region.NECK))
+    front = beside & (grid.directions[..., 2] > 0.0)
+    back = beside & (grid.directions[..., 2] < -0.8)
+    weight = front.astype(np.float32)
+    short, long = (
+        likely_coverage(np.full(front.shape, shown, np.float32), weight)[back].mean() for shown in (0.0, 1.0)
+    )
+    assert short < 0.25
+    assert long > 0.6
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> float:

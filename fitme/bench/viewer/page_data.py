@@ -18,7 +18,7 @@ from fitme.color import linear_to_bytes
 from fitme.hair.compositing import LEAST_COVERAGE
 from fitme.hair.envelope import envelope_uv
 from fitme.hair.hair import Hair, covered_triangles, hair_surface
-from fitme.hair.renderer import strand_pattern
+from fitme.hair.strands import strand_pattern
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.environment.surroundings import Surroundings

@@ -17,7 +17,8 @@ from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, head_rotati
 from fitme.hair.envelope import envelope_grid
 from fitme.hair.hair import Hair
 from fitme.hair.head_renderer import HeadRenderer
-from fitme.hair.texture import HairTexture, at_texels
+from fitme.hair.texels import at_texels
+from fitme.hair.texture import HairTexture
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.render.light import Light
 from fitme.shape.model_file import load_default_model

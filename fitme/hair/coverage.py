@@ -1,0 +1,105 @@
+"""Coverage of the envelope: as images show it, and as hair styles like it have it where no image does."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from fitme.arrays import BoolArray, Float32Array, Float64Array
+from fitme.hair.envelope import EnvelopeGrid
+from fitme.hair.strands import lock_pattern
+from fitme.hair.styles import likely_coverage
+from fitme.hair.texels import WRAP_TEXELS, at_texels
+from fitme.shape.regions import Region
+
+LEAST_WEIGHT = 0.3
+"""Broad weight, in the image that sees it best, from which a texel counts as seen: inclined by 57 degrees."""
+LEAST_BESIDE_WEIGHT = 0.02
+"""The same for the coverage of texels beside the scalp, which are seen at outlines only: ears, long hair."""
+TEMPLE_CELLS = 4.0
+"""Distance on the face from where hair stands off up to which it is seen at the face's outline."""
+GAP_TEXELS = 9
+"""Gap in hair that is bridged where it is told from what does not hang on the scalp."""
+JAW_BOTTOM_M = -0.105
+"""Height of the jaw in the model frame: above it nothing but the head's own parts stands off it."""
+HANGING_COVERAGE = 0.5
+"""Least coverage on the way down from the scalp at which what lies below still counts fully."""
+BALD_SHARE, HAIRY_SHARE = 0.1, 0.4
+"""Mean coverage of the scalp that was seen at which the unseen part is taken for bare, and for covered."""
+TIP_SHARPNESS, TIP_RAGGEDNESS = 2.5, 0.35
+"""Slope of unseen hair's edge over the styles', and amplitude of the locks' pattern in it."""
+LONGEST_M = (-0.22, -0.15)
+"""Heights in the model frame at which unseen hair ends at the latest, and above which it does not."""
+TIP_FROM = 0.15
+"""Expected coverage up to which there is no unseen hair."""
+
+
+@dataclass(frozen=True)
+class CellCoverage:
+    """Coverage at the envelope's cells, all (R, C)."""
+
+    shown: Float64Array
+    """As the images show it."""
+    strands: Float64Array
+    """By what has the colour of hair."""
+    best: Float64Array
+    """Weight in the image that sees a cell best."""
+
+    def known(self, grid: EnvelopeGrid) -> Float64Array:
+        """Share in [0, 1] to which the images show a cell."""
+        return np.clip(self.best / _least_weight(grid), 0.0, 1.0)
+
+
+def expected_coverage(grid: EnvelopeGrid, cells: CellCoverage) -> Float64Array:
+    """(R, C) coverage where no image shows it: that of likely styles, as dense as the scalp that was seen."""
+    scalp, known = grid.region == int(Region.SCALP), cells.known(grid)
+    seen = float((known * scalp).sum())
+    share = float((known * scalp * cells.shown).sum()) / seen if seen > 1.0 else 1.0
+    density = float(np.clip((share - BALD_SHARE) / (HAIRY_SHARE - BALD_SHARE), 0.0, 1.0))
+    beside = grid.hairy & ~scalp
+    likely = likely_coverage(cells.strands.astype(np.float32), (known * beside).astype(np.float32))
+    height = np.clip((grid.origins[..., 1] - LONGEST_M[0]) / (LONGEST_M[1] - LONGEST_M[0]), 0.0, 1.0)
+    return np.asarray(np.where(scalp, 1.0, likely * beside * height) * density)
+
+
+def completed_coverage(
+    grid: EnvelopeGrid, shown: Float32Array, best: Float32Array, expected: Float64Array
+) -> Float32Array:
+    """(T, U) coverage: as seen, and on unseen texels as expected.
+
+    :param shown: (T, U) coverage that the images show; best: (T, U) weight in the image that sees a texel best.
+    :param expected: (R, C) by `expected_coverage`.
+    """
+    scalp = at_texels((grid.region == int(Region.SCALP)).astype(np.float64))
+    known = np.clip(best / at_texels(_least_weight(grid)), 0.0, 1.0)
+    unseen = at_texels(expected)
+    # Unseen hair ends in strands, not in a blur.
+    ragged = np.clip(0.5 + TIP_SHARPNESS * (unseen - 0.5) + TIP_RAGGEDNESS * lock_pattern(), 0.0, 1.0)
+    unseen = np.where(unseen > TIP_FROM, np.maximum(ragged, np.minimum(scalp, unseen)), 0.0)
+    coverage = (known * shown + (1.0 - known) * unseen) * at_texels(grid.coverable.astype(np.float64))
+    return _hanging(grid, np.asarray(coverage, np.float32), scalp > 0.0)
+
+
+def _least_weight(grid: EnvelopeGrid) -> Float64Array:
+    """(R, C) weight from which a cell counts as seen."""
+    # At outlines masks are undecided: on the scalp hair is more likely than what they show there, on the face less.
+    far = grid.fringe & (_distance_from(grid.hairy) > TEMPLE_CELLS)
+    return np.where(far | (grid.region == int(Region.SCALP)), LEAST_WEIGHT, LEAST_BESIDE_WEIGHT)
+
+
+def _distance_from(cells: BoolArray) -> Float64Array:
+    """(R, C) distance in cells from the nearest of some cells (R, C), round the head."""
+    columns = cells.shape[1]
+    tripled = np.concatenate([~cells] * 3, 1).astype(np.uint8)
+    return cv2.distanceTransform(tripled, cv2.DIST_L2, 5)[:, columns : 2 * columns].astype(np.float64)
+
+
+def _hanging(grid: EnvelopeGrid, coverage: Float32Array, scalp: BoolArray) -> Float32Array:
+    """Coverage (T, U) of what hangs down from the scalp without a gap: collars and shoulders do not."""
+    # Small gaps between strands are bridged.
+    padded = cv2.copyMakeBorder(coverage, 0, 0, WRAP_TEXELS, WRAP_TEXELS, cv2.BORDER_WRAP)
+    bridged = cv2.dilate(padded, np.ones((GAP_TEXELS, GAP_TEXELS), np.uint8))[:, WRAP_TEXELS:-WRAP_TEXELS]
+    reached = np.minimum.accumulate(np.maximum(bridged, scalp.astype(np.float32)), axis=0)
+    share = np.clip(reached / HANGING_COVERAGE, 0.0, 1.0)
+    below_jaw = at_texels(grid.origins[..., 1]) < JAW_BOTTOM_M
+    return np.asarray(np.where(below_jaw, coverage * share, coverage), np.float32)
