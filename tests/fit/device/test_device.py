@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 def results(photograph: Callable[..., Keyframe], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Fits of one set of keyframes on the CPU and on the guarded device."""
     path = tmp_path_factory.mktemp("device") / "keyframes.pickle"
-    path.write_bytes(pickle.dumps([photograph("left", -25.0), photograph("front"), photograph("right", 25.0)]))
+    path.write_bytes(pickle.dumps([photograph("left", -25.0), photograph("right", 25.0)]))
     program = [sys.executable, "-m", "tests.fit.device.fit_on_device", str(path)]
     done = subprocess.run(program, capture_output=True, text=True, cwd=HERE.parents[2])
     assert done.returncode == 0, done.stderr[-4000:]
@@ -47,11 +47,14 @@ def test_a_fit_ends_alike_on_another_device(results):
 
 def test_steps_copy_nothing_from_the_device(results):
     # A slice of inversion or tuning reads its losses, and its result, once, however many steps it takes.
-    assert results["crossings per slice"]["4"] == results["crossings per slice"]["1"]
+    crossings = results["guarded"]["crossings per slice"]
+    assert crossings["2"] == crossings["1"]
+    assert 0 < crossings["1"]["to cpu"] < 30
+    assert not results["cpu"]["crossings per slice"]["1"]
 
 
 def test_a_fit_moves_between_devices(results):
-    assert results["resumed"] == ["tuning"] * 3
+    assert results["resumed"] == ["tuning"] * 2
 
 
 @pytest.mark.parametrize(
