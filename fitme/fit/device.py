@@ -2,7 +2,7 @@
 
 Tensors cross between both in few places, each time by an explicit copy: here and in `SceneParameters`,
 `KeyframeTarget`, `TextureTarget.to` on the way to the device; in `HeadAligner.draw`, `ReflectanceFit.maps`,
-`ReflectanceFit.w_plus`, `ReflectanceFit.tuned_weights` and `SceneParameters.estimate` on the way back.
+`ReflectanceFit.w_plus`, `ReflectanceFit.tuned_weights` and `SceneParameters.estimates` on the way back.
 """
 
 import copy
