@@ -83,6 +83,8 @@ def test_unusable_inputs_are_named(run_fitme, tmp_path: Path):
         (["fit", tmp_path / "cut.png", "--out", tmp_path / "cut.png"], "cut.png: is a file"),
         (["fit", tmp_path / "missing.jpg", "--device", "abacus"], "use cpu or cuda"),
         (["fit", tmp_path / "missing.jpg", "--device", "cuda"], "--device cuda"),
+        (["serve", "--device", "abacus"], "use cpu or cuda"),
+        (["serve", "--device", "cuda"], "--device cuda"),
         (["render", tmp_path / "nobody", "--out", tmp_path / "a.png"], "no such avatar"),
         (["export", tmp_path / "nobody", "--out", tmp_path / "a.glb"], "no such avatar"),
         (["export", tmp_path / "nobody", "--out", tmp_path / "a.fbx"], "name a .glb or an .obj"),

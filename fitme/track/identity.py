@@ -143,7 +143,7 @@ class DlibEmbedder(nn.Module):
     def crops(self, images: Tensor, landmarks: Float32Array) -> Tensor:
         """Differentiable crops (B, 150, 150, 3) of images (B, H, W, 3), from landmarks (B, 478, 2) px."""
         matrices = np.stack([DLIB_ALIGNMENT.matrix(points) for points in landmarks])
-        return sample_aligned(images, torch.from_numpy(matrices).to(images), DLIB_ALIGNMENT.size)
+        return sample_aligned(images, torch.from_numpy(matrices), DLIB_ALIGNMENT.size)
 
     def embed(self, image: UInt8Array, landmarks: Float32Array) -> Float32Array:
         """See `IdentityEmbedder`."""

@@ -107,18 +107,20 @@ def sample_aligned(images: Tensor, matrices: Tensor, size: int) -> Tensor:
     """Differentiable `warp` of a batch.
 
     :param images: (B, H, W, 3), any value range.
-    :param matrices: (B, 2, 3) similarities from the images' pixels to the crop's.
+    :param matrices: (B, 2, 3) similarities from the images' pixels to the crop's, on the CPU wherever the images are.
     :return: (B, size, size, 3) in the value range of `images`; 0 outside of them.
     """
     height, width = images.shape[1:3]
+    matrices = matrices.to(images.dtype)
     linear = matrices[:, :, :2]
-    scale = linear[:, :, 0].norm(dim=-1).min()
+    # Read and inverted before they are copied: either would wait for the images' device.
+    scale, inverse = linear[:, :, 0].norm(dim=-1).min(), torch.linalg.inv(linear).to(images.device)
+    shift = matrices[:, None, :, 2].to(images.device)
     factor = 2 if float(scale) < SUPERSAMPLED_BELOW else 1
     ticks = (torch.arange(size * factor, dtype=images.dtype, device=images.device) + 0.5) / factor
     target = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).reshape(-1, 2)  # (S, 2) x, y
-    inverse = torch.linalg.inv(linear)
     # `grid_sample` takes positions in the image, in [-1, 1] from edge to edge.
-    source = (target - matrices[:, None, :, 2]) @ inverse.transpose(-1, -2)  # (B, S, 2) pixels
+    source = (target - shift) @ inverse.transpose(-1, -2)  # (B, S, 2) pixels
     normalised = source * torch.tensor([2.0 / width, 2.0 / height], dtype=images.dtype, device=images.device) - 1.0
     grid = normalised.reshape(-1, size * factor, size * factor, 2)
     sampled = functional.grid_sample(images.permute(0, 3, 1, 2), grid, mode="bilinear", align_corners=False)

@@ -6,7 +6,6 @@ A program of its own, since the device changes torch for good. Its argument is a
 import json
 import pickle
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.inversion.settings import InversionSettings
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
+from fitme.fit.state import FitState
 from fitme.hair.settings import HairSettings
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.generator_config import GeneratorConfig
@@ -28,7 +28,7 @@ from fitme.track.identity import DlibEmbedder
 
 from . import guarded, nvdiffrast_stand_in
 
-STEPS = 2
+STEPS = 1
 INVERSION = InversionSettings(
     crop_resolution=64, coarse_stages=((1, 1.0),), coarse_resolution=16, coarse_steps=STEPS, inversion_steps=STEPS,
     tuning_steps=STEPS, refresh_steps=1,
@@ -74,15 +74,14 @@ def crossings_per_slice(fitter: IncrementalFitter) -> dict[str, dict[str, int]]:
     return found
 
 
-def fit(device: str, keyframes: list[Keyframe]) -> dict[str, Any]:
-    """Fit to convergence; what is to be equal on all devices, and what crosses from the device afterwards."""
-    fitter = fitter_of(device, keyframes)
+def converged(fitter: IncrementalFitter) -> dict[str, Any]:
+    """Fit to convergence; what is to be equal on all devices."""
     losses: dict[str, float] = {}
     while not fitter.converged:
         losses |= fitter.refine(0.0).losses
-    state, avatar = fitter.state(), fitter.avatar()
-    frame = fitter.fit_frame(keyframes[0].observation, keyframes[0].image)
-    image, _ = fitter.render_estimate(frame, keyframes[0].observation.camera)
+    state, avatar, first = fitter.state(), fitter.avatar(), fitter.keyframes[0]
+    frame = fitter.fit_frame(first.observation, first.image)
+    image, _ = fitter.render_estimate(frame, first.observation.camera)
     assert state.w_plus is not None
     return {
         "identity": state.identity.tolist(),
@@ -92,26 +91,14 @@ def fit(device: str, keyframes: list[Keyframe]) -> dict[str, Any]:
         "losses": losses,
         "frame_loss": frame.loss,
         "image": float(image.mean()),
-        "crossings per slice": crossings_per_slice(fitter),
     }
 
 
-def resumed(device: str, keyframes: list[Keyframe]) -> list[str]:
-    """Stages of a fit that is begun on the CPU and resumed on the device."""
-    settings = replace(SETTINGS, inversion=replace(INVERSION, inversion_steps=1, tuning_steps=1))
-    model, stages, state = load_default_model(), [], None
-    for place in ("cpu", device):
-        generator = small_generator()
-        if state is None:
-            fitter = IncrementalFitter(model, generator, settings, None, place)
-        else:
-            fitter = IncrementalFitter.from_state(state, model, generator, settings, None, place)
-        fitter.add_keyframe(keyframes[len(stages)])
-        while not fitter.converged:
-            fitter.refine(60.0)
-        state = fitter.state()
-        stages.append(str(state.stage))
-    return stages
+def resumed(state: FitState, device: str) -> dict[str, Any]:
+    """Latent and tuned weights of a fit after it was resumed on a device."""
+    state = IncrementalFitter.from_state(state, load_default_model(), small_generator(), SETTINGS, None, device).state()
+    assert state.w_plus is not None
+    return {"w_plus": state.w_plus.ravel().tolist(), "tuned": sorted(state.tuned)}
 
 
 def main() -> None:
@@ -120,10 +107,10 @@ def main() -> None:
     sys.modules.update(nvdiffrast_stand_in.modules())
     fitter_module.select_backend = backend_of
     with guarded.device():
-        results: dict[str, Any] = {}
-        for device in ("cpu", guarded.NAME):
-            results[device] = fit(device, keyframes)
-        results["resumed"] = resumed(guarded.NAME, keyframes)
+        fitters = {device: fitter_of(device, keyframes) for device in ("cpu", guarded.NAME)}
+        results: dict[str, Any] = {device: converged(fitter) for device, fitter in fitters.items()}
+        results["resumed"] = resumed(fitters["cpu"].state(), guarded.NAME)
+        results["crossings"] = crossings_per_slice(fitters[guarded.NAME])
     print(json.dumps(results))
 
 

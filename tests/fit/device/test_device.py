@@ -20,6 +20,7 @@ from fitme.render.rasterizer import check_device
 from . import nvdiffrast_stand_in
 
 HERE = Path(__file__).parent
+pytestmark = pytest.mark.timeout(600)  # Half a minute of one core, which a busy machine stretches.
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def results(photograph: Callable[..., Keyframe], tmp_path_factory: pytest.TempPa
 def test_a_fit_ends_alike_on_another_device(results):
     ours, theirs = results["cpu"], results["guarded"]
     # Shading rounds otherwise in torch than in the CPU's kernels, and Adam's first steps follow the gradient's sign.
-    for name, tolerance in {"identity": 0.02, "w_plus": 0.1, "diffuse": 0.002}.items():
+    for name, tolerance in {"identity": 0.02, "w_plus": 0.1, "diffuse": 0.01}.items():
         np.testing.assert_allclose(theirs[name], ours[name], atol=tolerance, err_msg=name)
     assert theirs["losses"] == pytest.approx(ours["losses"], rel=0.03)
     assert theirs["frame_loss"] == pytest.approx(ours["frame_loss"], rel=0.05)
@@ -47,14 +48,13 @@ def test_a_fit_ends_alike_on_another_device(results):
 
 def test_steps_copy_nothing_from_the_device(results):
     # A slice of inversion or tuning reads its losses, and its result, once, however many steps it takes.
-    crossings = results["guarded"]["crossings per slice"]
-    assert crossings["2"] == crossings["1"]
-    assert 0 < crossings["1"]["to cpu"] < 30
-    assert not results["cpu"]["crossings per slice"]["1"]
+    assert results["crossings"]["2"] == results["crossings"]["1"]
+    assert 0 < results["crossings"]["1"]["to cpu"] < 30
 
 
 def test_a_fit_moves_between_devices(results):
-    assert results["resumed"] == ["tuning"] * 2
+    assert results["resumed"]["w_plus"] == results["cpu"]["w_plus"]
+    assert results["resumed"]["tuned"] == sorted(results["cpu"]["tuned"])
 
 
 @pytest.mark.parametrize(
