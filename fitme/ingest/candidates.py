@@ -13,7 +13,7 @@ from fitme.errors import InputError
 from fitme.ingest.even_spacing import even_indices
 from fitme.ingest.fit_outputs import written_files
 from fitme.ingest.frame import Frame
-from fitme.ingest.photos import frame_of_image, read_photo
+from fitme.ingest.photos import RAW_SUFFIXES, frame_of_image, is_heif, read_photo
 
 if TYPE_CHECKING:
     from fitme.ingest.video import VideoInfo
@@ -33,6 +33,8 @@ class Candidate:
     """Index in the video; 0 for a photo."""
     image: UInt8Array | None = None
     """(H, W, 3) sRGB of a photo that needs no file; None for all others."""
+    of_folder: bool = False
+    """Found in a folder, not named by the user: skipped with the reason if it cannot be read."""
 
 
 def gather(paths: Sequence[Path]) -> list[Candidate]:
@@ -63,7 +65,7 @@ def _photos(folder: Path) -> list[Candidate]:
     """Photos of a folder by name, without the images that an earlier fit wrote there."""
     written = written_files(folder)
     files = [file for file in sorted(folder.iterdir()) if file.is_file() and _is_image(file)]
-    photos = [Candidate(file, None, 0) for file in files if file.name not in written]
+    photos = [Candidate(file, None, 0, of_folder=True) for file in files if file.name not in written]
     if files and not photos:
         raise InputError(f"{folder}: the folder holds no photos, only images that an earlier fit wrote")
     if not photos:
@@ -92,6 +94,8 @@ def read_still(photo: Candidate) -> Frame:
 
 def _is_image(path: Path) -> bool:
     """Whether a file is an image, by content, or by name if the content is damaged, so that it is reported as one."""
+    if path.suffix.lower() in RAW_SUFFIXES or is_heif(path):
+        return True
     try:
         with Image.open(path) as opened:
             return opened.format != "MPEG"  # Pillow identifies this video format without decoding it.

@@ -145,6 +145,7 @@ class PersonTracker:
                 self.reference = observation.embedding
                 tracker.set_reference_embeddings(self.reference)
             yield candidate, TrackedFrame(frame, observation)
+        self.skipped |= prefetcher.unreadable
 
 
 def _latest(new: Float32Array | None, before: Float32Array | None) -> Float32Array | None:

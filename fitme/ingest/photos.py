@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from fitme.arrays import UInt8Array
 from fitme.errors import InputError
@@ -22,23 +22,36 @@ FULL_FRAME_DIAGONAL_MM = 43.27
 BACKDROP_SRGB = (128, 128, 128)
 """Colour behind transparent pixels: neutral, so that it shifts neither exposure nor white balance."""
 
+RAW_SUFFIXES = frozenset((".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"))
+"""Camera raw files, of which Pillow would read the thumbnail."""
+
 _ASPECT_TOLERANCE = 0.02
+_DRAWINGS = ("EPS", "WMF")
+"""Formats of Pillow that are rendered, not decoded."""
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+"""Major brands of HEIF (ISO/IEC 23008-12)."""
+_DNG_VERSION_TAG, _SUBFILE_TYPE_TAG, _REDUCED_RESOLUTION = 50706, 254, 1
 
 
 def read_photo(path: Path) -> Frame:
     """Read a photo: orientation from EXIF applied, colours converted to sRGB, large images reduced.
 
     Greyscale, palette, 16-bit, CMYK and transparent images are supported; transparent pixels are composited over mid
-    grey.
+    grey. HEIC needs the optional package pillow-heif.
 
     :raises InputError: if the file is missing, no image, truncated, too small or too large.
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
+    if path.suffix.lower() in RAW_SUFFIXES:
+        raise InputError(f"{path}: camera raw files are not read; export it as JPEG")
+    if is_heif(path):
+        _register_heif(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
+                _check_content(path, opened)
                 _check_size(path, *opened.size)
                 focal = _focal_over_longer_side(opened)
                 opened.draft("RGB", (2 * WORKING_SIDE_PX, 2 * WORKING_SIDE_PX))
@@ -51,6 +64,36 @@ def read_photo(path: Path) -> Frame:
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
         raise InputError(f"{path}: the image is truncated or damaged ({error})") from error
     return Frame(np.asarray(image), 0.0, focal, 0, path.name)
+
+
+def is_heif(path: Path) -> bool:
+    """Whether a file is a HEIC or HEIF image, by its content."""
+    try:
+        with path.open("rb") as opened:
+            head = opened.read(12)
+    except OSError:
+        return False
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS
+
+
+def _register_heif(path: Path) -> None:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise InputError(
+            f"{path}: HEIC images need the package pillow-heif (pip install pillow-heif); or export it as JPEG"
+        ) from error
+    register_heif_opener()
+
+
+def _check_content(path: Path, opened: Image.Image) -> None:
+    """Raise InputError for drawings, and for previews of what is not in the file's first image."""
+    if opened.format in _DRAWINGS:
+        raise InputError(f"{path}: a drawing ({opened.format}), not a photo; export it as JPEG or PNG")
+    if isinstance(opened, TiffImagePlugin.TiffImageFile):
+        subfile_type = opened.tag_v2.get(_SUBFILE_TYPE_TAG, 0)
+        if _DNG_VERSION_TAG in opened.tag_v2 or subfile_type & _REDUCED_RESOLUTION:
+            raise InputError(f"{path}: camera raw files are not read; export it as JPEG")
 
 
 def frame_of_image(image: UInt8Array, name: str) -> Frame:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from types import TracebackType
 
+from fitme.errors import InputError
 from fitme.ingest.candidates import Candidate, read, read_still
 from fitme.ingest.frame import Frame
 from fitme.track.detections import Detections, detect
@@ -36,6 +37,8 @@ class Prefetcher:
 
     def __init__(self, candidates: Sequence[Candidate], networks: NetworkSettings = DEFAULT_NETWORKS) -> None:
         """Begin with the first candidate."""
+        self.unreadable: dict[str, str] = {}
+        """Reason, by name, of each photo of a folder that could not be read."""
         self._candidates = tuple(candidates)
         self._finder = FaceFinder(landmark_backend(networks))
         self._hands = HandOcclusion()
@@ -46,7 +49,9 @@ class Prefetcher:
     def __iter__(self) -> Iterator[Prefetched]:
         """Iterate over the candidates, once. Frames of a video that cannot be decoded are left out.
 
-        :raises InputError: at a photo or a video that cannot be read.
+        Photos of folders that cannot be read are left out, too, and noted in `unreadable`.
+
+        :raises InputError: at a photo or a video that was named and cannot be read.
         """
         numbered = enumerate(self._candidates)
         for of_videos, group in groupby(numbered, key=lambda entry: entry[1].video is not None):
@@ -54,10 +59,17 @@ class Prefetcher:
                 for candidate, frame in read([candidate for _, candidate in group]):
                     yield Prefetched(candidate, frame, None)
                 continue
-            for index, _ in group:
+            for index, candidate in group:
                 self._begin(index)
-                prefetched = self._begun.pop(index).result()
+                begun = self._begun.pop(index)
                 self._begin(index + 1)
+                try:
+                    prefetched = begun.result()
+                except InputError as error:
+                    if not candidate.of_folder:
+                        raise
+                    self.unreadable[candidate.path.name] = str(error).removeprefix(f"{candidate.path}: ")
+                    continue
                 yield prefetched
 
     def close(self) -> None:

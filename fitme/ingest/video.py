@@ -6,13 +6,19 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 
-from fitme.arrays import UInt8Array
 from fitme.errors import InputError
-from fitme.ingest.frame import Frame, working_size
+from fitme.ingest.frame import Frame
+from fitme.ingest.video_frame import upright_rgb
+from fitme.ingest.video_plan import DECODED_LIMIT, PacketIndex, Run, plan_runs
 
 SEQUENTIAL_LIMIT = 2400
-"""Number of frames above which a video is not decoded as a whole, but sought at key frames."""
+"""Number of frames above which a video is not decoded as a whole."""
+REORDER_FRAMES = 32
+"""Frames beyond a run that may be decoded before one that is displayed earlier: twice what H.265 may buffer."""
+DEFAULT_RATE_HZ = 30.0
+"""Frame rate of a stream that names none."""
 _TEXT_FORMATS = {"tty", "concat", "hls", "dash", "sdp"}
 """Formats of FFmpeg that are no videos: plain text, drawn as in a terminal, and lists of other files."""
 
@@ -39,6 +45,8 @@ def probe(path: Path) -> VideoInfo:
         stream = _video_stream(path, container)
         count = stream.frames
         duration_s = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+        if duration_s == 0.0 and container.duration:
+            duration_s = container.duration / av.time_base
         if count <= 0:
             try:
                 count = sum(1 for packet in container.demux(stream) if packet.size > 0)
@@ -50,10 +58,11 @@ def probe(path: Path) -> VideoInfo:
 
 
 def read_frames(info: VideoInfo, indices: Sequence[int]) -> Iterator[Frame]:
-    """Decode the frames with the given ascending indices, upright and reduced to the working size, one at a time.
+    """Decode the frames with the given ascending indices, as a player shows them, at the working size, one at a time.
 
-    Of a long video (`SEQUENTIAL_LIMIT`) the key frames nearest before the indices are decoded, each once. A
-    truncated video yields the frames before its end.
+    Times begin at 0 and rise, whatever the file's clock does. Of a long video (`SEQUENTIAL_LIMIT`) at most
+    `DECODED_LIMIT` frames are decoded, from its key frames on (`fitme.ingest.video_plan`). A truncated video yields the
+    frames before its end.
 
     :raises InputError: if no frame could be decoded.
     """
@@ -61,13 +70,37 @@ def read_frames(info: VideoInfo, indices: Sequence[int]) -> Iterator[Frame]:
     with _opened(info.path) as container:
         stream = _video_stream(info.path, container)
         stream.thread_type = "AUTO"
-        found = _sequential if info.frame_count <= SEQUENTIAL_LIMIT else _sought
-        for index, decoded in found(info, container, stream, indices):
+        aspect, clock = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio, _Clock(stream)
+        found = _sequential if info.frame_count <= SEQUENTIAL_LIMIT else _planned
+        for index, decoded in found(container, stream, indices):
             yielded += 1
             name = f"{info.path.name} frame {index}"
-            yield Frame(_upright_rgb(decoded), float(decoded.time or 0.0), None, index, name)
+            yield Frame(upright_rgb(decoded, aspect), clock.time_s(index, decoded), None, index, name)
     if yielded == 0:
         raise InputError(f"{info.path}: not one frame could be decoded; the video is truncated or damaged")
+
+
+class _Clock:
+    """Times of frames in seconds: the file's own where they rise, otherwise counted by the frame rate."""
+
+    def __init__(self, stream: av.VideoStream) -> None:
+        self._start_s = float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
+        rate = stream.guessed_rate or stream.average_rate
+        self._period_s = 1.0 / float(rate) if rate else 1.0 / DEFAULT_RATE_HZ
+        self._shift_s = 0.0
+        self._previous: tuple[int, float] | None = None
+
+    def time_s(self, index: int, frame: av.VideoFrame) -> float:
+        """Time of the frame with an index, which rises from call to call."""
+        own = frame.time
+        time_s = index * self._period_s if own is None else own - self._start_s + self._shift_s
+        if self._previous is not None and time_s <= self._previous[1]:
+            # The clock has jumped back: from here on it goes on where it was.
+            continued_s = self._previous[1] + (index - self._previous[0]) * self._period_s
+            self._shift_s += continued_s - time_s
+            time_s = continued_s
+        self._previous = (index, time_s)
+        return max(time_s, 0.0)
 
 
 def _opened(path: Path) -> av.container.InputContainer:
@@ -83,56 +116,85 @@ def _opened(path: Path) -> av.container.InputContainer:
 
 
 def _video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
-    streams = [stream for stream in container.streams.video if stream.codec_context is not None]
+    streams = [
+        stream
+        for stream in container.streams.video
+        if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic
+    ]
     if not streams:
         raise InputError(f"{path}: the file has no images in it, only {len(container.streams.audio)} audio streams")
     return streams[0]
 
 
 def _sequential(
-    info: VideoInfo, container: av.container.InputContainer, stream: av.VideoStream, indices: Sequence[int]
+    container: av.container.InputContainer, stream: av.VideoStream, indices: Sequence[int]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     wanted = iter(indices)
     target = next(wanted, None)
-    index = 0
-    packets = container.demux(stream)
-    while target is not None:
-        try:
-            decoded = next(packets).decode()
-        except StopIteration:
+    for index, frame in enumerate(_decoded(container, stream)):
+        if target is None:
             return
-        except av.EOFError:
-            return
-        except av.FFmpegError:
-            continue  # Only the frame of a damaged packet is lost.
-        for frame in decoded:
-            if index == target:
-                yield index, frame
-                target = next(wanted, None)
-            index += 1
+        if index == target:
+            yield index, frame
+            target = next(wanted, None)
 
 
-def _sought(
-    info: VideoInfo, container: av.container.InputContainer, stream: av.VideoStream, indices: Sequence[int]
+def _planned(
+    container: av.container.InputContainer, stream: av.VideoStream, indices: Sequence[int]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    if stream.duration is None or stream.duration <= 0:
-        yield from _sequential(info, container, stream, indices)
+    index = _packet_index(container, stream)
+    if index is None:  # A stream without times cannot be sought: as much of its beginning as is affordable.
+        reached = [position for position in indices if position < DECODED_LIMIT]
+        yield from _sequential(container, stream, reached)
         return
-    yielded: set[int | None] = set()
-    for index in indices:
+    for run in plan_runs(index, indices):
+        yield from _run(container, stream, index, run)
+
+
+def _run(
+    container: av.container.InputContainer, stream: av.VideoStream, index: PacketIndex, run: Run
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    requested = dict(zip(run.positions, run.indices, strict=True))
+    try:
+        container.seek(int(index.timestamps[run.key]), stream=stream)
+    except av.FFmpegError:
+        return
+    for count, frame in enumerate(_decoded(container, stream)):
+        if frame.pts is None:
+            continue
+        position = int(np.searchsorted(index.timestamps, frame.pts))
+        if position in requested:
+            yield requested.pop(position), frame
+        if not requested or count > run.positions[-1] - run.key + REORDER_FRAMES:
+            return
+
+
+def _packet_index(container: av.container.InputContainer, stream: av.VideoStream) -> PacketIndex | None:
+    """Index of all packets, which are read and not decoded; None where they have no times. Rewinds the container."""
+    timestamps: list[int] = []
+    is_key: list[bool] = []
+    try:
+        for packet in container.demux(stream):
+            if packet.size > 0 and packet.pts is not None:
+                timestamps.append(packet.pts)
+                is_key.append(packet.is_keyframe)
+    except av.FFmpegError:
+        pass  # Truncated: what comes before is used.
+    try:
+        container.seek(timestamps[0] if timestamps else 0, stream=stream)
+    except av.FFmpegError:
+        return None
+    return PacketIndex.of_packets(timestamps, is_key) if timestamps else None
+
+
+def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """Frames from where the container stands; only the frame of a damaged packet is lost."""
+    packets = container.demux(stream)
+    while True:
         try:
-            container.seek((stream.start_time or 0) + stream.duration * index // info.frame_count, stream=stream)
-            frame = next(container.decode(stream), None)
+            frames = next(packets).decode()
+        except (StopIteration, av.EOFError):
+            return
         except av.FFmpegError:
             continue
-        if isinstance(frame, av.VideoFrame) and frame.pts not in yielded:
-            yielded.add(frame.pts)
-            yield index, frame
-
-
-def _upright_rgb(frame: av.VideoFrame) -> UInt8Array:
-    """(H, W, 3) sRGB of a decoded frame with its display rotation applied."""
-    width, height = working_size(frame.width, frame.height)
-    image = frame.to_ndarray(format="rgb24", width=width, height=height)
-    quarter_turns = round(frame.rotation / 90.0) % 4  # Counter-clockwise, as numpy's.
-    return np.ascontiguousarray(np.rot90(image, quarter_turns))
+        yield from (frame for frame in frames if isinstance(frame, av.VideoFrame))

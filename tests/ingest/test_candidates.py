@@ -10,6 +10,7 @@ from fitme.errors import InputError
 from fitme.export.video import write_mp4
 from fitme.ingest import candidates as gathering
 from fitme.ingest.candidates import gather, read
+from fitme.ingest.prefetch import Prefetcher
 
 
 @pytest.fixture
@@ -73,3 +74,45 @@ def test_videos_of_any_name_are_read(inputs: Path, monkeypatch: pytest.MonkeyPat
     Path("clip.mp4").rename(name)
     candidates = gather([Path(name)])
     assert len(list(read(candidates[:2]))) == 2
+
+
+def test_what_a_folder_holds_beside_photos_is_skipped_with_the_reason(inputs: Path):
+    (inputs / "._photo0.jpg").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(4000))
+    half = (inputs / "photo1.png").read_bytes()
+    (inputs / "half.png").write_bytes(half[: len(half) // 2])
+    (inputs / "drawing.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 90 90\n%%EndComments\n")
+    (inputs / "raw.dng").write_bytes(half)
+    (inputs / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    with Prefetcher(gather([inputs])) as prefetcher:
+        names = [prefetched.frame.source for prefetched in prefetcher]
+    assert names == ["photo0.png", "photo1.png", "photo2.png"]
+    reasons = prefetcher.unreadable
+    assert set(reasons) == {"._photo0.jpg", "half.png", "drawing.eps", "raw.dng", "phone.heic"}
+    assert "not an image" in reasons["._photo0.jpg"]
+    assert "truncated" in reasons["half.png"]
+    assert "a drawing (EPS)" in reasons["drawing.eps"]
+    assert "camera raw" in reasons["raw.dng"]
+    for name in reasons:
+        with pytest.raises(InputError, match=name.replace(".", r"\.")), Prefetcher(gather([inputs / name])) as named:
+            list(named)
+
+
+def test_a_reduced_image_of_a_tiff_is_no_photo(tmp_path: Path):
+    Image.new("RGB", (64, 48)).save(tmp_path / "preview.tif", tiffinfo={254: 1})
+    with pytest.raises(InputError, match="camera raw"):
+        list(read(gather([tmp_path / "preview.tif"])))
+
+
+def test_heic_is_read_whole_or_names_what_is_missing(tmp_path: Path):
+    path = tmp_path / "IMG_0001.HEIC"
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+        with pytest.raises(InputError, match="pillow-heif"):
+            list(read(gather([path])))
+        return
+    register_heif_opener()
+    Image.new("RGB", (700, 640), (200, 30, 30)).save(path, format="HEIF")
+    ((_, frame),) = read(gather([path]))
+    assert frame.image.shape == (640, 700, 3)
