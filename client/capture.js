@@ -1,6 +1,6 @@
 /** Sources of video: a camera, or the sample clip played as if it were one. */
 
-import { INSECURE_PAGE, PlainError, cameraError } from "./texts.js";
+import { INSECURE_PAGE, PlainError, cameraError, microphoneError } from "./texts.js";
 
 /** What is asked of a camera; it may give something else. */
 const WANTED = Object.freeze({ width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30 } });
@@ -42,6 +42,22 @@ export async function openCamera(deviceId) {
     return { stream, isCamera: true, close: () => stream.getTracks().forEach((track) => track.stop()) };
   } catch (error) {
     throw cameraError(error);
+  }
+}
+
+/**
+ * Open the microphone; the browser asks the person.
+ * @returns {Promise<MediaStreamTrack>}
+ * @throws {PlainError} with a text for the person
+ */
+export async function openMicrophone() {
+  const obstacle = cameraObstacle();
+  if (obstacle) throw obstacle;
+  try {
+    const audio = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
+    return (await navigator.mediaDevices.getUserMedia({ audio, video: false })).getAudioTracks()[0];
+  } catch (error) {
+    throw microphoneError(error);
   }
 }
 

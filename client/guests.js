@@ -28,6 +28,15 @@ export class Guests {
     this.session = session;
     find("#new-link").addEventListener("click", () => this.#run(() => this.#add()));
     find("#close-guests").addEventListener("click", () => this.#dialog.close());
+    find("#beside-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      const address = /** @type {HTMLInputElement} */ (find("#beside-address")).value;
+      this.#run(async () => {
+        showBeside(address);
+        this.#dialog.close();
+      });
+    });
+    find("#close-beside").addEventListener("click", hideBeside);
     this.#dialog.addEventListener("close", () => clearInterval(this.#timer));
   }
 
@@ -36,6 +45,7 @@ export class Guests {
     this.#addresses.clear();
     this.#list.replaceChildren();
     this.#dialog.close();
+    hideBeside();
     this.count(0);
   }
 
@@ -122,6 +132,29 @@ export class Guests {
       toast(`${error.title}. ${error.text}`);
     }
   }
+}
+
+/**
+ * Show somebody else's avatar beside the own one.
+ * @param {string} address of a view link of this server
+ * @throws {PlainError} if it is none
+ */
+function showBeside(address) {
+  const url = URL.canParse(address) ? new URL(address) : null;
+  const view = new URL("view/", document.baseURI);
+  if (url?.origin !== view.origin || !url.pathname.startsWith(view.pathname)) {
+    throw new PlainError("This is no link of this server", `It has to begin with ${view.href}`);
+  }
+  hideBeside();
+  const frame = document.createElement("iframe");
+  Object.assign(frame, { src: url.href, title: "Somebody else’s avatar", allow: "autoplay; fullscreen" });
+  find("#beside").prepend(frame);
+  find("#beside").hidden = false;
+}
+
+function hideBeside() {
+  find("#beside").hidden = true;
+  find("#beside").querySelector("iframe")?.remove();
 }
 
 /**

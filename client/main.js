@@ -1,6 +1,6 @@
 /** Main module of the page: consent, a source of video, a session, and the actions of the page. */
 
-import { cameraObstacle, listCameras, openCamera, openSample } from "./capture.js";
+import { cameraObstacle, listCameras, openCamera, openMicrophone, openSample } from "./capture.js";
 import { SceneControls } from "./controls.js";
 import { Notice, find, toast } from "./dom.js";
 import { fullScreenButton } from "./full_screen.js";
@@ -37,6 +37,9 @@ let sampleAddress = DEFAULT_SAMPLE;
 let wasLive = false;
 /** A request to erase everything is under way; its answer is shown, not the end of the session. */
 let erasing = false;
+
+/** @type {MediaStreamTrack | null} microphone that the guests hear */
+let voice = null;
 
 const notice = new Notice();
 const queue = new ControlQueue((message) => session?.send(message));
@@ -162,6 +165,9 @@ function leave() {
   wasLive = false;
   notice.hide();
   guests.reset();
+  voice?.stop();
+  voice = null;
+  box("#voice").checked = false;
   showConnection("Not connected", "idle");
 }
 
@@ -330,6 +336,26 @@ async function download() {
   }
 }
 
+/** Let the guests hear the microphone, or no longer. */
+async function switchVoice() {
+  const current = session;
+  voice?.stop();
+  voice = null;
+  try {
+    if (box("#voice").checked) {
+      const opened = await openMicrophone();
+      if (current !== session || !box("#voice").checked) return opened.stop();
+      voice = opened;
+    }
+  } catch (error) {
+    const problem = asPlainError(error);
+    box("#voice").checked = false;
+    toast(`${problem.title}. ${problem.text}`);
+  }
+  current?.setVoice(voice);
+  return undefined;
+}
+
 const avatarCanvas = () => /** @type {HTMLCanvasElement} */ (find("#avatar"));
 
 async function savePicture() {
@@ -428,6 +454,7 @@ find("#start").addEventListener("submit", (event) => {
 button("#start-sample").addEventListener("click", startSample);
 button("#leave").addEventListener("click", leaveForGood);
 button("#download").addEventListener("click", download);
+box("#voice").addEventListener("change", switchVoice);
 button("#invite").addEventListener("click", () => guests.open());
 button("#picture").addEventListener("click", savePicture);
 button("#clip").addEventListener("click", saveClip);

@@ -82,7 +82,7 @@ const MEDIA_TYPES = Object.freeze({ 1: "image/jpeg", 2: "image/webp" });
  */
 /**
  * @typedef {HelloEvent | TrackingEvent | CoverageEvent | ProgressEvent | RoundEvent | SceneEvent | PeerEvent
- *   | {type: "kept", kept: boolean} | {type: "stored", stored: boolean} | {type: "viewers", count: number} | {type: "ended", reason: string} | {type: "error", code: string, message: string}
+ *   | {type: "kept", kept: boolean} | {type: "stored", stored: boolean} | {type: "viewers", count: number} | {type: "voice", on: boolean} | {type: "ended", reason: string} | {type: "error", code: string, message: string}
  * } ServerEvent
  */
 

@@ -49,6 +49,8 @@ export class LiveSession {
   /** @type {(() => void) | null} */
   #wake = null;
   #sendsVideo = true;
+  /** @type {MediaStreamTrack | null} microphone that the guests hear */
+  #voice = null;
 
   /**
    * @param {Config} config
@@ -106,6 +108,17 @@ export class LiveSession {
     await this.#peer?.replaceStream(stream);
   }
 
+  /**
+   * Let the guests hear a microphone, or none; the camera connects anew with it.
+   * @param {MediaStreamTrack | null} track
+   */
+  setVoice(track) {
+    this.#voice = track;
+    if (!this.#sendsVideo) return;
+    this.#dropPeer();
+    this.#repair();
+  }
+
   /** Leave for good: the server erases the session at once, and one that is still being begun as soon as it is known. */
   abandon() {
     this.#abandoned = true;
@@ -144,7 +157,7 @@ export class LiveSession {
   }
 
   async #connectPeer() {
-    const peer = new Peer(this.config, this.stream);
+    const peer = new Peer(this.config, this.stream, this.#voice);
     try {
       await peer.connect(this.id);
       if (this.#over) {

@@ -84,6 +84,28 @@ export async function setKept(session, keep) {
   return (await request(`session/${session}/keep`, json({ keep }))).json();
 }
 
+/** Candidates are waited for at most this long: the description is sent with those that are known by then. */
+const GATHERING_MS = 2000;
+
+/**
+ * Hear the owner of a view link's session.
+ * @param {string} token of the link
+ * @param {RTCPeerConnection} connection receives the audio
+ * @throws {PlainError}
+ */
+export async function listen(token, connection) {
+  connection.addTransceiver("audio", { direction: "recvonly" });
+  await connection.setLocalDescription(await connection.createOffer());
+  await new Promise((/** @type {(value?: unknown) => void} */ resolve) => {
+    setTimeout(resolve, GATHERING_MS);
+    const check = () => { if (connection.iceGatheringState === "complete") resolve(); };
+    connection.addEventListener("icegatheringstatechange", check);
+    check();
+  });
+  const body = { protocol: PROTOCOL_VERSION, sdp: connection.localDescription?.sdp, type: "offer" };
+  await connection.setRemoteDescription(await (await request(`view/${token}/voice`, json(body))).json());
+}
+
 /** @typedef {{id: string, viewers: number, expires_s: number | null}} ViewLinkState */
 
 /**
@@ -156,11 +178,13 @@ export class Peer {
   /**
    * @param {Config} config
    * @param {MediaStream} stream
+   * @param {MediaStreamTrack | null} voice microphone that the guests hear
    */
-  constructor(config, stream) {
+  constructor(config, stream, voice) {
     this.connection = new RTCPeerConnection({ iceServers: config.iceServers, bundlePolicy: "max-bundle" });
     const [track] = stream.getVideoTracks();
     this.sender = this.connection.addTrack(track, stream);
+    if (voice) this.connection.addTrack(voice, stream);
     this.connection.addEventListener("icecandidate", ({ candidate }) => this.#trickle(candidate));
   }
 

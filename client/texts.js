@@ -70,6 +70,17 @@ export function cameraError(error) {
   return new PlainError(words.title, words.text, { code: name });
 }
 
+/**
+ * @param {unknown} error what getUserMedia threw
+ * @returns {PlainError}
+ */
+export function microphoneError(error) {
+  const name = error instanceof Error ? error.name : "";
+  const refused = name === "NotAllowedError" || name === "SecurityError";
+  const text = refused ? "Allow it by the symbol next to the address." : "Plug one in, or close the program that uses it.";
+  return new PlainError(refused ? "The microphone was refused" : "No microphone", text, { code: name });
+}
+
 /** @type {Record<string, ProblemText>} */
 const SERVER = {
   erase_failed: { title: "Not everything is erased yet", text: "The server tries again until all of it is gone." },

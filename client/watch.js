@@ -1,8 +1,9 @@
 /** Main module of a view link's page: shows somebody's avatar, and sends nothing but what asks for the next render. */
 
-import { Notice, find } from "./dom.js";
+import { Notice, find, toast } from "./dom.js";
 import { hexOf } from "./directions.js";
 import { fullScreenButton } from "./full_screen.js";
+import { Sound } from "./sound.js";
 import { VIEW_STATES } from "./texts.js";
 import { Viewer } from "./viewer.js";
 import { ViewLink, tokenOf } from "./view_link.js";
@@ -16,9 +17,12 @@ const link = new ViewLink(tokenOf(location.pathname), {
   onState,
   onEvent: (event) => {
     if (event.type === "scene") stage.style.backgroundColor = hexOf(event.background);
+    else if (event.type === "voice") sound.offer(event.on);
   },
   onRender: (render) => viewer.show(render, (sequence) => link.acknowledge(sequence)),
 });
+
+const sound = new Sound(tokenOf(location.pathname), /** @type {HTMLButtonElement} */ (find("#sound")), find("#audio"), toast);
 
 /** @param {ViewState} state */
 function onState(state) {
@@ -29,6 +33,7 @@ function onState(state) {
   if (state === "connecting") return;
   if (state !== "live") {
     viewer.reset();
+    sound.offer(false);
     stage.classList.remove("live");
   }
   if (!title) return notice.hide();

@@ -9,9 +9,9 @@ from stream.protocol.protocol import Role
 LANDMARK_SCALE = 10_000
 """Landmarks travel as integers: this many steps over the width (x) and the height (y) of the camera frame."""
 
-PERSISTENT_EVENTS = ("scene", "peer", "kept", "stored", "viewers", "progress", "coverage", "round", "tracking")
+PERSISTENT_EVENTS = ("scene", "peer", "kept", "stored", "viewers", "voice", "progress", "coverage", "round", "tracking")
 """Kinds of events whose last one is sent to a page that joins late, in this order."""
-VIEWER_EVENTS = frozenset({"hello", "scene", "peer", "progress", "ended"})
+VIEWER_EVENTS = frozenset({"hello", "scene", "peer", "voice", "progress", "ended"})
 """Kinds of events that viewers get, too: nothing that is measured on the owner's camera frames."""
 
 PERSISTENT_ERRORS = ("session_unreadable",)
@@ -151,6 +151,12 @@ class ViewersEvent(Event, frozen=True, tag="viewers"):
     """How many pages watch by view links; to the owner's pages, after every change."""
 
     count: int
+
+
+class VoiceEvent(Event, frozen=True, tag="voice"):
+    """Whether the owner's microphone can be heard; after every change, also when another microphone takes over."""
+
+    on: bool
 
 
 class EndedEvent(Event, frozen=True, tag="ended"):

@@ -37,6 +37,14 @@ class KeepBody(_Body, frozen=True):
     keep: bool
 
 
+class ListenBody(_Body, frozen=True):
+    """``POST /view/{token}/voice``: a viewer's session description."""
+
+    sdp: str
+    type: str
+    protocol: int = 1
+
+
 class AccessBody(_Body, frozen=True):
     """``POST /access``: the server's access key."""
 

@@ -33,7 +33,7 @@ from stream.protocol.protocol import (
     Role,
 )
 from stream.protocol.render import Render
-from stream.protocol.requests import AccessBody, CandidateBody, KeepBody, LinkBody, OfferBody, check_version
+from stream.protocol.requests import AccessBody, CandidateBody, KeepBody, LinkBody, ListenBody, OfferBody, check_version
 from stream.settings import ServeSettings
 from stream.web.access import AccessControl, AccessError, UserError, owner_token, set_owner_cookie
 from stream.web.cameras import connect_camera
@@ -48,6 +48,7 @@ from stream.web.session_folders import EraseError, SessionFolders
 from stream.web.sessions import FullError, SessionTable, TooManyError, UnknownSessionError
 from stream.web.tokens import digest, new_token
 from stream.web.viewing import Viewing
+from stream.web.voice import NoVoiceError
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ _STATUS: dict[type[FitmeError], tuple[int, str]] = {
     UnknownSessionError: (404, "unknown_session"),
     NotReadyError: (409, "not_ready"),
     LinkLimitError: (409, "too_many_links"),
+    NoVoiceError: (409, "no_voice"),
     TooManyError: (429, "too_many"),
     FullError: (503, "full"),
     EngineError: (503, "engine_gone"),
@@ -80,6 +82,7 @@ _offer_bodies = msgspec.json.Decoder(OfferBody)
 _candidate_bodies = msgspec.json.Decoder(CandidateBody)
 _keep_bodies = msgspec.json.Decoder(KeepBody)
 _access_bodies = msgspec.json.Decoder(AccessBody)
+_listen_bodies = msgspec.json.Decoder(ListenBody)
 _link_bodies = msgspec.json.Decoder(LinkBody)
 
 NOT_READY_RETRY_S = 2
@@ -243,6 +246,16 @@ class Service:
     async def viewer_page(self, _request: Request) -> Response:
         """``GET /view/{token}``: the page, whatever the token; its websocket finds out whether it leads anywhere."""
         return FileResponse(CLIENT_FOLDER / VIEWER_PAGE, headers={"Cache-Control": "no-store"})
+
+    async def listen(self, request: Request) -> Response:
+        """``POST /view/{token}/voice``"""
+        session, link = self.sessions.watched(request.path_params["token"])
+        offer = await self._body(request, _listen_bodies)
+        check_version(offer.protocol)
+        if offer.type != "offer":
+            raise ProtocolError("bad_offer", f"type must be 'offer', not {offer.type[:40]!r}")
+        sdp = await self.viewing.listen(session, link, offer.sdp, self.access.caller(request))
+        return JSONResponse({"sdp": sdp, "type": "answer"})
 
     async def view(self, websocket: WebSocket) -> None:
         """Websocket ``/session/{session}/view``"""
@@ -422,6 +435,7 @@ def create_app(settings: ServeSettings, engine: Engine, folders: SessionFolders)
         Route(session, service.delete, methods=["DELETE"]),
         Route("/access", service.enter, methods=["POST"]),
         Route("/view/{token}", service.viewer_page),
+        Route("/view/{token}/voice", service.listen, methods=["POST"]),
         WebSocketRoute("/view/{token}/socket", service.view_by_link),
         WebSocketRoute(f"{session}/view", service.view),
         WebSocketRoute("/{path:path}", _refuse),

@@ -37,6 +37,7 @@ class _Camera:
             return
         if state == "closed":
             session.peer = None
+            session.set_voice(None)
             session.idle_since_s = session.cameraless_since_s = time.monotonic()
         session.relay.publish(PeerEvent(self.number, state))
 
@@ -77,6 +78,7 @@ async def connect_camera(
     number = session.peer_number = session.peer_number + 1
     camera.session, camera.number, camera.sink = session, number, engine.frame_sink(session.id)
     previous, session.peer = session.peer, peer
+    session.set_voice(peer.voice)
     if previous is not None:
         session.relay.publish(PeerEvent(session.connected_number, "replaced"))
     session.connected_number = number

@@ -41,7 +41,7 @@ DECODE_THREADS = 2
 """Threads that convert frames, for all peers together."""
 
 # Errors that aiortc raises for malformed descriptions and candidates: it has no common class for them.
-_MALFORMED = (
+MALFORMED = (
     ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, RuntimeError, OSError,
     InvalidAccessError, InvalidStateError, OperationError,
 )  # fmt: skip
@@ -130,6 +130,8 @@ class CameraPeer:
         self._silence_timeout_s = silence_timeout_s
         self._reader: asyncio.Task[None] | None = None
         self._offered: list[MediaStreamTrack] = []
+        self.voice: MediaStreamTrack | None = None
+        """Microphone of the person, after `accept`, if the offer has one: it must be read by whoever takes it."""
         self._connection.on("track", self._offered.append)
         self._closed = False
 
@@ -139,19 +141,19 @@ class CameraPeer:
         return self._closed
 
     async def accept(self, sdp: str) -> str:
-        """Take an offer with one video track and begin to read it; returns the answer.
+        """Take an offer with a video track, perhaps with one of audio, and begin to read the video; returns the answer.
 
         :raises OfferError: if the offer is malformed or has no video; the peer is then closed.
         """
         try:
             await self._connection.setRemoteDescription(RTCSessionDescription(self._candidates.filtered(sdp), "offer"))
-            track = self._only_video()
+            track = self._choose()
             self._connection.on("connectionstatechange", self._connection_changed)
             await self._connection.setLocalDescription(await self._connection.createAnswer())
         except OfferError:
             await self.close()
             raise
-        except _MALFORMED as error:
+        except MALFORMED as error:
             await self.close()
             raise OfferError(f"the offer cannot be used: {type(error).__name__}: {error}") from error
         self._reader = asyncio.create_task(self._read(track))
@@ -173,7 +175,7 @@ class CameraPeer:
                 if not self._candidates.takes(parsed.ip):
                     return
             await self._connection.addIceCandidate(parsed)
-        except _MALFORMED as error:
+        except MALFORMED as error:
             raise OfferError(f"the candidate cannot be used: {type(error).__name__}: {error}") from error
 
     async def close(self) -> None:
@@ -187,13 +189,16 @@ class CameraPeer:
         await self._connection.close()
         self._on_state("closed")
 
-    def _only_video(self) -> MediaStreamTrack:
-        """The first video track that is offered; all else is declined, since nobody would empty its queue."""
+    def _choose(self) -> MediaStreamTrack:
+        """The first video track that is offered; the first audio track becomes `voice`, all else is declined, since
+        nobody would empty its queue."""
         chosen = next((track for track in self._offered if track.kind == "video"), None)
         if chosen is None:
             raise OfferError("the offer has no video track that is sent; add the camera's track before the offer")
+        self.voice = next((track for track in self._offered if track.kind == "audio"), None)
         for transceiver in self._connection.getTransceivers():
-            transceiver.direction = "recvonly" if transceiver.receiver.track is chosen else "inactive"
+            received = transceiver.receiver.track in (chosen, self.voice)
+            transceiver.direction = "recvonly" if received else "inactive"
         return chosen
 
     async def _connection_changed(self) -> None:

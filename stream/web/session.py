@@ -1,17 +1,22 @@
 """One session of a server while it is active: its pages, its camera, and the events and renders of the engine."""
 
+import asyncio
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aiortc import MediaStreamTrack
+
 from stream.engine.interface import Engine
-from stream.protocol.events import EndedEvent, Event, StoredEvent, ViewersEvent
+from stream.protocol.events import EndedEvent, Event, StoredEvent, ViewersEvent, VoiceEvent
 from stream.protocol.protocol import CLOSE_FULL
 from stream.protocol.render import Render
 from stream.protocol.scene import Scene
 from stream.web.relay import Relay
 from stream.web.rights import SessionRights
 from stream.web.rtc import CameraPeer
+from stream.web.voice import Voice
 
 
 @dataclass(eq=False)
@@ -38,6 +43,9 @@ class Session:
     """When it last had a camera."""
     stored: bool = False
     """The newest round is on disk."""
+    voice: Voice | None = None
+    """The owner's voice while the microphone is on."""
+    _background: set[asyncio.Task[None]] = field(default_factory=set)
     _dismissed: bool = False
     _render_requested: bool = False
 
@@ -93,8 +101,35 @@ class Session:
         :param now_s: seconds since 1970.
         """
         for link in self.rights.links:
-            if not link.valid(now_s):
-                self.relay.close_link(link.id)
+            if not link.valid(now_s) and self.relay.viewers_of(link.id):
+                self.end_link(link.id)
+
+    def end_link(self, link: str) -> None:
+        """Disconnect whoever watches or listens by a link."""
+        self.relay.close_link(link)
+        if self.voice is not None:
+            self._run(self.voice.close_link(link))
+
+    def set_voice(self, track: MediaStreamTrack | None) -> None:
+        """Relay another microphone, or none."""
+        if self.voice is not None:
+            self._run(self.voice.close())
+        elif track is None:
+            return
+        self.voice = None if track is None else Voice(track)
+        self.relay.publish(VoiceEvent(track is not None))
+
+    async def close(self) -> None:
+        """Close the camera and the voice."""
+        self.set_voice(None)
+        if self.peer is not None:
+            await self.peer.close()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     def set_scene(self, scene: Scene) -> None:
         """Change the controls, on every page."""

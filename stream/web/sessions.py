@@ -16,7 +16,7 @@ from pathlib import Path
 from fitme.errors import FitmeError, StoreError
 from fitme.session.folder import is_kept, is_session, mark_kept
 from stream.engine.interface import Engine
-from stream.protocol.events import KeptEvent, StoredEvent, ViewersEvent
+from stream.protocol.events import KeptEvent, StoredEvent, ViewersEvent, VoiceEvent
 from stream.settings import ServeSettings
 from stream.web.rights import Caller, SessionRights, ViewLink
 from stream.web.session import Session
@@ -167,6 +167,7 @@ class SessionTable:
         session.relay.publish(KeptEvent(is_kept(folder)))
         session.relay.publish(StoredEvent(session.stored))
         session.relay.publish(ViewersEvent(0))
+        session.relay.publish(VoiceEvent(False))
         return session
 
     def _require_stored(self, session_id: str) -> None:
@@ -312,8 +313,7 @@ class SessionTable:
                 self._folders.renew(session.id, self._settings.session.grace_s)
 
     async def _close(self, session: Session) -> None:
-        if session.peer is not None:
-            await session.peer.close()
+        await session.close()
         await self._engine.close(session.id)
 
     async def end_quietly(self, session: Session, reason: str) -> None:

@@ -7,10 +7,13 @@ from stream.protocol.client_messages import Ack, ClientMessage, Delete, Keep
 from stream.protocol.events import HelloEvent
 from stream.protocol.protocol import PROTOCOL_VERSION, Role
 from stream.settings import ServeSettings
+from stream.web.candidates import CandidateFilter
+from stream.web.guard import parse_networks
 from stream.web.relay import Outbox
 from stream.web.rights import Caller, ForbiddenError, ViewLink
 from stream.web.session import Session
 from stream.web.sessions import FullError, SessionTable
+from stream.web.voice import NoVoiceError
 
 
 class Viewing:
@@ -70,6 +73,21 @@ class Viewing:
             case _:
                 session.set_scene(session.scene.changed(message))
 
+    async def listen(self, session: Session, link: ViewLink, sdp: str, caller: Caller) -> str:
+        """Answer a viewer's offer to hear the owner; returns the answer.
+
+        :raises NoVoiceError: if the owner's microphone is off.
+        :raises FullError: if too many listen already.
+        :raises OfferError: if the offer cannot be used.
+        """
+        if session.voice is None:
+            raise NoVoiceError("the owner's microphone is off")
+        if len(session.voice) >= self._settings.session.viewers_limit:
+            raise FullError("too many listen already")
+        networks = parse_networks(self._settings.camera.candidate_networks, "camera.candidate_networks")
+        candidates, timeout_s = CandidateFilter(caller.address, networks), self._settings.session.connect_timeout_s
+        return await session.voice.listen(sdp, link.id, self._settings.ice_servers, candidates, timeout_s)
+
     async def add_link(self, session: Session, lifetime_s: float | None) -> tuple[ViewLink, str]:
         """Make a view link; returns it and its token.
 
@@ -85,5 +103,5 @@ class Viewing:
 
         :raises StoreError: if that cannot be written; the link has ended until the server does.
         """
-        session.relay.close_link(link_id)
+        session.end_link(link_id)
         await self._table.change_rights(session, session.rights.without_link(link_id))

@@ -89,6 +89,60 @@ def test_guests_see_that_the_owner_has_left(browser, open_page, server):
     server.is_empty()
 
 
+def _invite(page):
+    page.click("#invite")
+    page.click("#new-link")
+    page.wait_for_selector("#links li")
+    return page.input_value("#links input")
+
+
+HEARD = """() => {
+    const audio = document.querySelector("#audio");
+    return audio.srcObject !== null && audio.currentTime > 0.3;
+}"""
+
+
+def test_a_guest_hears_the_owner_if_both_want_it(owner, browser, open_page):
+    page = owner.page
+    address = _invite(page)
+    visitor = open_page(browser)
+    guest = visitor.page
+    guest.goto(address)
+    _live(guest)
+    assert not guest.is_visible("#sound")
+    page.check("#voice")
+    guest.wait_for_selector("#sound:visible", timeout=ANSWER_S * SECOND)
+    assert guest.evaluate("document.querySelector('#audio').srcObject") is None
+    guest.click("#sound")
+    guest.wait_for_function(HEARD, timeout=ANSWER_S * SECOND)
+    page.uncheck("#voice")
+    guest.wait_for_selector("#sound", state="hidden", timeout=ANSWER_S * SECOND)
+    assert guest.evaluate("document.querySelector('#audio').srcObject") is None
+    page.click("#close-guests")
+    _text(page, "#connection", "Live")
+    assert owner.complaints == []
+    assert visitor.complaints == []
+
+
+def test_another_avatar_beside_the_own_one(owner, tmp_path):
+    page = owner.page
+    address = _invite(page)
+    page.fill("#beside-address", "https://elsewhere.example/view/abc")
+    page.click("#beside-form button")
+    _text(page, "#toast", "no link of this server")
+    page.fill("#beside-address", address)
+    page.click("#beside-form button")
+    frame = page.frame_locator("#beside iframe")
+    frame.locator("#stage.live").wait_for(timeout=ANSWER_S * SECOND)
+    _text(page, "#viewers", "1 watches")
+    own, other = (page.locator(selector).bounding_box() for selector in ("#avatar", "#beside"))
+    assert own["x"] + own["width"] / 2 < other["x"], "each has a half"
+    page.screenshot(path=tmp_path / "call.png")
+    page.click("#close-beside")
+    page.wait_for_selector("#viewers", state="hidden", timeout=ANSWER_S * SECOND)
+    assert owner.complaints == []
+
+
 def test_picture_and_clip(owner, tmp_path):
     page = owner.page
     with page.expect_download(timeout=ANSWER_S * SECOND) as picture:
