@@ -1,5 +1,5 @@
 /**
- * Messages between page and server over the websocket: `stream/protocol/protocol.py`, version 2, seen from the page.
+ * Messages between page and server over the websocket: `stream/protocol/protocol.py`, version 3, seen from the page.
  * No browser APIs beyond DataView, so that it runs under Node as well.
  */
 
@@ -16,6 +16,7 @@ export const STAGES = Object.freeze(["waiting", "landmarks", "skin", "inversion"
 
 export const CLOSE_TOO_LARGE = 1009;
 export const CLOSE_FULL = 1013;
+export const CLOSE_BAD_ADDRESS = 4400;
 export const CLOSE_FORBIDDEN = 4403;
 export const CLOSE_UNKNOWN_SESSION = 4404;
 export const CLOSE_OTHER_VERSION = 4406;
@@ -64,7 +65,7 @@ const MEDIA_TYPES = Object.freeze({ 1: "image/jpeg", 2: "image/webp" });
 /** @typedef {{type: "progress", stage: string, progress: number, avatar: boolean}} ProgressEvent */
 /** @typedef {{type: "round", index: number, stage: string, seconds: number, keyframes: number, losses: Record<string, number>}} RoundEvent */
 /** @typedef {{type: "peer", peer: number, state: "connecting" | "connected" | "replaced" | "closed"}} PeerEvent */
-/** @typedef {{type: "hello", protocol: number, session: string, resumed: boolean, stages: string[], render_width: number, render_height: number}} HelloEvent */
+/** @typedef {{type: "hello", protocol: number, session: string, resumed: boolean, stages: string[], render_width: number, render_height: number, avatar: string, model: string}} HelloEvent */
 /**
  * The controls as the server has them.
  * @typedef {object} SceneEvent

@@ -18,6 +18,9 @@ from stream.web.session_folders import SessionFolders
 
 BACKLOG = 128
 """Connections that may wait to be accepted."""
+UNSENT_BYTES = 16_384
+"""What the kernel may hold of a connection that it has not sent yet: for a page on a slow network, newer parameters can
+take the place of older ones only before that."""
 SHUTDOWN_TIMEOUT_S = 5
 """How long open requests and websockets may take to end."""
 
@@ -112,7 +115,10 @@ def _listen(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # connections inherit it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        return listener
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else str(error)
         raise ConfigError(f"cannot listen at {host}:{port}: {reason}; choose another --host or --port") from error

@@ -97,6 +97,8 @@ class CameraSettings:
     candidate_networks: tuple[str, ...] = ()
     """Networks of the ICE candidates that are taken, as 192.168.0.0/16; without any, those that suit where the client
     is: see `stream.web.candidates`."""
+    tracked_per_second: Annotated[float, Meta(ge=1.0, le=60.0)] = 30.0
+    """Upper limit of camera frames that are tracked, for each session: parameters come as often."""
     tracking_events_per_second: Annotated[float, Meta(ge=0.1, le=60.0)] = 10.0
 
 
@@ -106,7 +108,7 @@ class RenderSettings:
 
     size_px: Annotated[int, Meta(ge=64, le=2048)] = 512
     per_second: Annotated[float, Meta(ge=1.0, le=60.0)] = 20.0
-    """Upper limit for each session, of renders and of camera frames that are tracked."""
+    """Upper limit for each session."""
     jpeg_quality: Annotated[int, Meta(ge=10, le=100)] = 85
 
 

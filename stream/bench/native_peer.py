@@ -1,4 +1,6 @@
-"""A page without a browser: sends a clip over WebRTC to a server and watches the avatar; for measurements and tests."""
+"""A page without a browser: sends a clip over WebRTC to a server and watches the avatar, as renders or as pieces and
+parameters; for measurements and tests.
+"""
 
 import asyncio
 import contextlib
@@ -7,20 +9,22 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
-from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
+from aiortc import MediaStreamTrack, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from fitme.arrays import UInt8Array
 from fitme.errors import FitmeError, InputError
-from stream.protocol.protocol import PROTOCOL_VERSION
+from stream.protocol.avatar import PIECE_MAGIC, Piece, Slot
+from stream.protocol.parameters import PARAMETERS_MAGIC, Parameters
+from stream.protocol.protocol import PARAMETERS_CHANNEL, PROTOCOL_VERSION, Feed
 from stream.protocol.render import Render
 
 VIDEO_CLOCK_HZ = 90_000
@@ -164,6 +168,12 @@ class ClipTrack(MediaStreamTrack):
         return frame
 
 
+def _query(feeds: Collection[Feed] | None, held: str | None) -> str:
+    """Query of a websocket's address."""
+    receive = "" if feeds is None else f"&receive={','.join(feeds)}"
+    return f"?protocol={PROTOCOL_VERSION}{receive}" + ("" if held is None else f"&have={held}")
+
+
 class NativePeer:
     """One page: a camera and a view of one session."""
 
@@ -179,9 +189,21 @@ class NativePeer:
         self.session: str | None = None
         self.renders = 0
         self.last_render: Render | None = None
+        self.pieces: dict[Slot, Piece] = {}
+        """The newest piece of each slot."""
+        self.avatar_version = -1
+        """Version of the avatar that is complete; -1 before the first."""
+        self.parameters: Parameters | None = None
+        """The newest ones, of the websocket."""
+        self.bytes_received = 0
+        """Payload of the websocket's messages."""
         self.events: dict[str, dict[str, Any]] = {}
         """The last event of each type."""
         self.on_render: Callable[[Render], None] = lambda render: None
+        self.on_parameters: Callable[[Parameters], None] = lambda parameters: None
+        self.on_channel: Callable[[Parameters], None] = lambda parameters: None
+        """Called with parameters of the data channel."""
+        self.on_piece: Callable[[Piece, bytes], None] = lambda piece, message: None
         self.on_event: Callable[[dict[str, Any]], None] = lambda event: None
         self.close_code: int | None = None
         self.websocket: ClientConnection | None = None
@@ -189,13 +211,24 @@ class NativePeer:
         self._watcher: asyncio.Task[None] | None = None
         self._changed = asyncio.Condition()
 
-    async def send_camera(self, track: MediaStreamTrack, session: str | None = None) -> dict[str, Any]:
+    @property
+    def held(self) -> str:
+        """What this page has of the avatar, for the address of its next websocket."""
+        return f"{self.events['hello']['avatar']}.{self.avatar_version}"
+
+    async def send_camera(
+        self, track: MediaStreamTrack, session: str | None = None, *, channel: bool = False
+    ) -> dict[str, Any]:
         """Offer a camera, to a session or for a new one; the server's answer.
 
+        :param channel: open a data channel for parameters.
         :raises ServerError: if the server refuses.
         """
         connection = RTCPeerConnection()
         connection.addTransceiver(track, direction="sendonly")
+        if channel:
+            opened: RTCDataChannel = connection.createDataChannel(PARAMETERS_CHANNEL, ordered=False, maxRetransmits=0)
+            opened.on("message", lambda message: self.on_channel(Parameters.unpack(message)))
         await connection.setLocalDescription(await connection.createOffer())
         offer: dict[str, Any] = {"protocol": PROTOCOL_VERSION, "sdp": connection.localDescription.sdp, "type": "offer"}
         if session is not None:
@@ -212,13 +245,26 @@ class NativePeer:
         self._connection, self.session = connection, answer["session"]
         return answer
 
-    async def watch(self, *, acknowledge: bool = True) -> None:
-        """Open the websocket and receive renders and events."""
-        await self._open(f"session/{self.session}/view", self._headers(), acknowledge)
+    async def watch(
+        self, feeds: Collection[Feed] | None = None, *, held: str | None = None, acknowledge: bool = True
+    ) -> None:
+        """Open the websocket and receive events and feeds.
 
-    async def watch_link(self, link: str, *, acknowledge: bool = True) -> None:
-        """Watch by the token of a view link, without the owner's."""
-        await self._open(f"view/{link}/socket", {}, acknowledge)
+        :param feeds: the server's default if None.
+        :param held: what this page has of the avatar.
+        """
+        await self._open(f"session/{self.session}/view", self._headers(), _query(feeds, held), acknowledge)
+
+    async def watch_link(
+        self,
+        link: str,
+        feeds: Collection[Feed] | None = None,
+        *,
+        held: str | None = None,
+        acknowledge: bool = True,
+    ) -> None:
+        """Watch by the token of a view link, without the owner's; otherwise as `watch`."""
+        await self._open(f"view/{link}/socket", {}, _query(feeds, held), acknowledge)
 
     async def request(self, method: str, path: str, content: object = None) -> bytes:
         """The body of an HTTP answer to a request on this session.
@@ -238,8 +284,8 @@ class NativePeer:
     def _headers(self) -> dict[str, str]:
         return authorization(self.token) | ({} if self.key is None else {KEY_HEADER: self.key})
 
-    async def _open(self, path: str, headers: dict[str, str], acknowledge: bool) -> None:
-        address = f"{self.server.replace('http', 'ws', 1)}/{path}?protocol={PROTOCOL_VERSION}"
+    async def _open(self, path: str, headers: dict[str, str], query: str, acknowledge: bool) -> None:
+        address = f"{self.server.replace('http', 'ws', 1)}/{path}{query}"
         self.websocket = await connect(address, max_size=None, compression=None, additional_headers=headers)
         self._watcher = asyncio.create_task(self._watch(self.websocket, acknowledge))
 
@@ -277,14 +323,9 @@ class NativePeer:
     async def _watch(self, websocket: ClientConnection, acknowledge: bool) -> None:
         try:
             async for message in websocket:
+                self.bytes_received += len(message)
                 if isinstance(message, bytes):
-                    render = Render.unpack(message)
-                    if acknowledge:
-                        # If the server has closed meanwhile, the events that it sent before are still to be read.
-                        with contextlib.suppress(ConnectionClosed):
-                            await websocket.send(f'{{"type":"ack","sequence":{render.sequence}}}')
-                    self.renders, self.last_render = self.renders + 1, render
-                    self.on_render(render)
+                    await self._receive(websocket, message, acknowledge)
                 else:
                     event = json.loads(message)
                     self.events[event["type"]] = event
@@ -296,3 +337,24 @@ class NativePeer:
         self.close_code = websocket.close_code
         async with self._changed:
             self._changed.notify_all()
+
+    async def _receive(self, websocket: ClientConnection, message: bytes, acknowledge: bool) -> None:
+        """Take in a binary message: parameters, a piece or a render."""
+        if message.startswith(PARAMETERS_MAGIC):
+            self.parameters = Parameters.unpack(message)
+            self.on_parameters(self.parameters)
+            return
+        if message.startswith(PIECE_MAGIC):
+            piece = Piece.unpack(message)
+            self.pieces[piece.slot] = piece
+            if piece.complete:
+                self.avatar_version = piece.version
+            self.on_piece(piece, message)
+            return
+        render = Render.unpack(message)
+        if acknowledge:
+            # If the server has closed meanwhile, the events that it sent before are still to be read.
+            with contextlib.suppress(ConnectionClosed):
+                await websocket.send(f'{{"type":"ack","sequence":{render.sequence}}}')
+        self.renders, self.last_render = self.renders + 1, render
+        self.on_render(render)

@@ -1,4 +1,8 @@
-"""Renders of one session's avatar: a grey average head at first, then the newest head and maps of the fit."""
+"""Renders of one session's avatar: a grey average head at first, then the newest head and maps of the fit.
+
+What the fit sends is only noted, and prepared when the next render is drawn: a session whose pages draw for themselves
+pays nothing for it.
+"""
 
 import cv2
 import numpy as np
@@ -42,6 +46,9 @@ class AvatarView:
         self._fitted_light_sh: Float32Array | None = None
         self._hair: Hair | None = None
         self._hair_identity = self._identity
+        self._new_maps: FittedMaps | None = None
+        self._new_correctives: FittedCorrectives | None = None
+        self._new_hair: FittedHair | None = None
         self.stage = Stage.WAITING
         self.rounds = 0
 
@@ -54,24 +61,36 @@ class AvatarView:
         self._identity = torch.from_numpy(np.asarray(fitted.identity, np.float32))[None]
         self._fitted_light_sh = fitted.light_sh
         if fitted.maps is not None:
-            maps = _reflectance(fitted.maps)
-            self._renderer.set_maps(maps)
-            self._diffuse, self._current_weights = maps.diffuse[0].numpy(), torch.zeros(0)
-        if float((self._identity - self._hair_identity).abs().max()) > LEAST_IDENTITY_CHANGE:
-            self._place_hair()
+            self._new_maps = fitted.maps
         self.stage, self.rounds = fitted.stage, fitted.rounds
 
     def set_correctives(self, fitted: FittedCorrectives) -> None:
         """Blend these albedo correctives by the expression from now on."""
-        self._correctives, self._current_weights = None, torch.zeros(0)
-        if (known := fitted.known) is not None:
-            self._correctives = AlbedoCorrectives(*(torch.from_numpy(part) for part in vars(known).values()))
-        self._renderer.set_diffuse(self._diffuse)
+        self._new_correctives = fitted
 
     def set_hair(self, fitted: FittedHair) -> None:
         """Draw this hair from now on; none if None."""
-        self._hair = None if fitted.arrays is None else hair_of_arrays(fitted.arrays)
-        self._place_hair()
+        self._new_hair = fitted
+
+    def _prepare(self) -> None:
+        """Prepare the renderer for what has come since the last render."""
+        if (new_maps := self._new_maps) is not None:
+            self._new_maps = None
+            maps = _reflectance(new_maps)
+            self._renderer.set_maps(maps)
+            self._diffuse, self._current_weights = maps.diffuse[0].numpy(), torch.zeros(0)
+        if (correctives := self._new_correctives) is not None:
+            self._new_correctives = None
+            self._correctives, self._current_weights = None, torch.zeros(0)
+            if (known := correctives.known) is not None:
+                self._correctives = AlbedoCorrectives(*(torch.from_numpy(part) for part in vars(known).values()))
+            self._renderer.set_diffuse(self._diffuse)
+        turned = float((self._identity - self._hair_identity).abs().max()) > LEAST_IDENTITY_CHANGE
+        if (hair := self._new_hair) is not None:
+            self._new_hair = None
+            self._hair = None if hair.arrays is None else hair_of_arrays(hair.arrays)
+        if hair is not None or turned:
+            self._place_hair()
 
     def _place_hair(self) -> None:
         """Lay the hair on the skull of the identity that is drawn: some 0.1 s."""
@@ -88,6 +107,7 @@ class AvatarView:
         :param expression: (52,) of the person's face; neutral if None, and on the turntable.
         :param time_s: of the turntable's motion.
         """
+        self._prepare()
         coefficients = torch.zeros(1, len(EXPRESSION_NAMES))
         if expression is not None and scene.mode is Mode.MIRROR:
             coefficients = torch.from_numpy(expression)[None]

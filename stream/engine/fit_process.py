@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fitme.arrays import Float32Array
 from fitme.errors import FitmeError
 from fitme.export.gltf import write_glb
 from fitme.fit.fitter import IncrementalFitter
@@ -28,10 +29,12 @@ from fitme.reflectance.weights import load_default_generator
 from fitme.shape.model_file import load_default_model
 from fitme.stage import Stage
 from fitme.track.identity import DlibEmbedder
+from stream.engine.avatar_pieces import AvatarEncoder
 from stream.engine.messages import (
     AddExpressionFrame,
     AddKeyframe,
     AvatarExported,
+    AvatarPieces,
     CloseSession,
     CorrectiveArrays,
     DiscardFrames,
@@ -51,6 +54,7 @@ from stream.engine.messages import (
     RemoveKeyframe,
     SessionClosed,
     SessionEvent,
+    SharedPiece,
     WarmUp,
 )
 from stream.engine.session_fit import FIT_ERRORS, SessionFit
@@ -189,7 +193,7 @@ class FitProcess:
             storage.close()
             self._connection.send(FitUnreadable(session_id, str(error)))
             return
-        session = SessionFit(session_id, storage, fitter, stored=state is not None)
+        session = SessionFit(session_id, storage, fitter, AvatarEncoder(self._model), stored=state is not None)
         self._sessions[session_id] = session
         frames = ((), ()) if state is None else (state.keyframes, state.expression_frames)
         self._connection.send(FitOpened(session_id, *frames))
@@ -228,6 +232,7 @@ class FitProcess:
     def _extract_correctives(self, session: SessionFit) -> None:
         if session.extract_correctives():
             self._send_correctives(session)
+            self._send_pieces(session, session.sent_light)
             if not session.has_work:
                 state = session.fitter.state()
                 self._store(session, lambda: session.storage.write(state))
@@ -238,6 +243,7 @@ class FitProcess:
             state = session.fitter.state()
             self._store(session, lambda: session.storage.purge(state))
             self._send_correctives(session)
+            self._send_pieces(session, session.sent_light)
 
     def _retry_storing(self) -> None:
         """Store what could not be stored before."""
@@ -278,6 +284,7 @@ class FitProcess:
         self._connection.send(Fitted(session.id, state.stage, rounds, state.focal, state.identity, maps, light))
         self._send_correctives(session)
         self._send_hair(session)
+        self._send_pieces(session, light)
         progress = PROGRESS[state.stage]
         self._send_event(session.id, ProgressEvent(state.stage, progress, maps is not None))
 
@@ -299,6 +306,19 @@ class FitProcess:
             return
         session.sent_hair = hair
         self._connection.send(FittedHair(session.id, None if hair is None else hair_arrays(hair)))
+
+    def _send_pieces(self, session: SessionFit, light: Float32Array | None) -> None:
+        """Send the pages that draw for themselves what has changed of the avatar.
+
+        :param light: (9, 3) illumination of the newest keyframe.
+        """
+        session.sent_light = light
+        update = session.encoder.update(session.fitter.avatar(), light)
+        for shared in update.shared:
+            self._connection.send(SharedPiece(shared.digest, shared.message))
+        if update.pieces or update.dropped:
+            packed = tuple((piece.slot, piece.pack()) for piece in update.pieces)
+            self._connection.send(AvatarPieces(session.id, packed, update.dropped))
 
     def _export(self, message: ExportAvatar) -> None:
         session = self._sessions.get(message.session)

@@ -4,11 +4,13 @@
 one may run elsewhere.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from fitme.errors import FitmeError
 from stream.engine.frame_slots import FrameSink
+from stream.protocol.avatar import Slot
 from stream.protocol.events import Event
 from stream.protocol.render import Render
 from stream.protocol.scene import Scene
@@ -27,6 +29,14 @@ class EngineListener(Protocol):
 
     def on_event(self, event: Event) -> None:
         """An event for the session's pages."""
+        ...
+
+    def on_parameters(self, message: bytes) -> None:
+        """Pose, gaze and expression at one camera frame, packed; see `stream.protocol.parameters`."""
+        ...
+
+    def on_pieces(self, pieces: Sequence[tuple[Slot, bytes]], dropped: Sequence[Slot]) -> None:
+        """Packed pieces of the avatar that have changed (see `stream.protocol.avatar`), and slots that it has lost."""
         ...
 
     def on_render(self, render: Render) -> None:
@@ -72,6 +82,15 @@ class Engine(Protocol):
 
     def request_render(self, session: str) -> None:
         """Ask for the next render: one, as soon as there is something new to see."""
+        ...
+
+    @property
+    def model_digest(self) -> str:
+        """Digest of the shared piece with the morphable head; "" before `start` has returned."""
+        ...
+
+    def shared_piece(self, digest: str) -> bytes | None:
+        """Packed piece that is the same for every avatar; None if there is none of this digest."""
         ...
 
     async def export(self, session: str) -> Path:

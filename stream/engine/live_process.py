@@ -16,11 +16,13 @@ from fitme.fit.keyframe import Keyframe
 from fitme.shape.model_file import load_default_model
 from fitme.track.factory import landmark_backend
 from fitme.track.tracker import FrameTracker
+from stream.engine.avatar_pieces import AvatarEncoder, grey_avatar
 from stream.engine.avatar_view import AvatarView
 from stream.engine.live_session import LiveSession
 from stream.engine.messages import (
     AttachFit,
     AvatarExported,
+    AvatarPieces,
     CloseSession,
     EngineReady,
     ExportAvatar,
@@ -40,9 +42,11 @@ from stream.engine.messages import (
     SessionClosed,
     SessionEvent,
     SetScene,
+    SharedPiece,
     WarmUp,
 )
 from stream.engine.queued_sender import QueuedSender
+from stream.engine.shared_pieces import model_piece, packed_shared
 from stream.protocol.events import ErrorEvent, StoredEvent
 from stream.protocol.scene import Scene
 from stream.settings import ServeSettings
@@ -69,6 +73,8 @@ class LiveProcess:
         self._settings = settings
         self._model = load_default_model()
         self._sessions: dict[str, LiveSession] = {}
+        grey = AvatarEncoder(self._model).update(grey_avatar(self._model), None)
+        self._grey_pieces = tuple((piece.slot, piece.pack()) for piece in grey.pieces)
         self._opening: str | None = None
         """The session that the fit process is opening."""
         self._failed_openings: Counter[str] = Counter()
@@ -77,7 +83,9 @@ class LiveProcess:
     def run(self) -> None:
         """Warm up, then work until the web process closes its pipe."""
         self._warm_up_keyframe = self._warm_up()
+        model = packed_shared(model_piece(self._model))
         try:
+            self._web.send(SharedPiece(model.digest, model.message, is_model=True))
             # Sessions that wait already are opened first: with them the fit process needs no warm-up.
             self._read(self._web)
             self._send_to_fit(WarmUp(self._warm_up_keyframe))
@@ -194,6 +202,8 @@ class LiveProcess:
                 self._send_to_fit(message)
             case SessionEvent() | SessionClosed() | AvatarExported() | EngineReady() | FitAlive():
                 self._web.send(message)
+            case AvatarPieces() | SharedPiece():
+                self._web.send(message)
             case Ping():
                 self._web.send(LiveAlive(message.number))
                 self._send_to_fit(message)
@@ -208,6 +218,7 @@ class LiveProcess:
         except FileNotFoundError:
             logger.info("a session was closed before it was opened")
             return
+        self._web.send(AvatarPieces(message.session, self._grey_pieces))
         self._open_fit(session)
 
     def _open_fit(self, session: LiveSession) -> None:

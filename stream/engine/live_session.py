@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
-from fitme.geometry import HeadPose
+from fitme.geometry import HeadPose, quaternion_from_axis_angle
 from fitme.session.folder import is_session
+from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.factory import landmark_backend
 from fitme.track.observation import FaceObservation, FaceStatus, status_of
@@ -22,13 +24,18 @@ from stream.engine.messages import (
     FittedHair,
     OpenSession,
     SessionEvent,
+    SessionParameters,
     SessionRender,
 )
 from stream.protocol.events import LANDMARK_SCALE, Event, TrackingEvent
+from stream.protocol.parameters import Parameters
 from stream.protocol.protocol import Mode, PromptCode
 from stream.protocol.render import Codec, Render
 from stream.protocol.scene import Scene
 from stream.settings import ServeSettings
+
+JITTER_SHARE = 0.5
+"""Share of the period between two frames by which one may come early and is tracked all the same."""
 
 Send = Callable[[object], None]
 
@@ -50,6 +57,7 @@ class LiveSession:
         """
         self.id = opened.session
         self.folder = opened.folder
+        self._model = model
         self._settings = settings
         self._to_web, self._to_fit = to_web, to_fit
         self._slots = FrameSlots.attach(opened.frames_name, opened.max_pixels)
@@ -63,8 +71,7 @@ class LiveSession:
         self._render_requested = False
         self._changed = True
         self._sequence = 0
-        self._due_s = 0.0
-        self._tracking_due_s = 0.0
+        self._frame_due_s = self._render_due_s = self._event_due_s = 0.0
 
     def close(self) -> None:
         """Release the tracker, the renderer and the shared memory."""
@@ -112,19 +119,21 @@ class LiveSession:
     def step(self) -> float:
         """Do what there is to do; returns after how many seconds to come again, infinity if not before a message."""
         now_s = time.monotonic()
-        if now_s < self._due_s:
-            return self._due_s - now_s
-        frame = self._slots.take()
-        if frame is not None:
+        next_s = math.inf
+        period_s = 1.0 / self._settings.camera.tracked_per_second
+        if now_s < self._frame_due_s:
+            next_s = self._frame_due_s
+        elif (frame := self._slots.take()) is not None:
             self._track(frame)
-        wanted = self._render_requested and (self._changed or self._scene.mode is Mode.TURNTABLE)
-        if wanted:
-            self._draw(now_s)
-        if wanted or frame is not None:
-            # Late steps do not shift the later ones, unless they are very late.
-            self._due_s = max(self._due_s + 1.0 / self._settings.render.per_second, now_s)
-            return max(0.0, self._due_s - time.monotonic())
-        return math.inf
+            # Early and late frames of a camera with this very rate wait for nothing.
+            next_s = self._frame_due_s = max(self._frame_due_s + period_s, now_s + (1.0 - JITTER_SHARE) * period_s)
+        if self._render_requested and (self._changed or self._scene.mode is Mode.TURNTABLE):
+            if now_s >= self._render_due_s:
+                self._draw(now_s)
+                # A late render does not shift the later ones, unless it is very late.
+                self._render_due_s = max(self._render_due_s + 1.0 / self._settings.render.per_second, now_s)
+            next_s = min(next_s, self._render_due_s)
+        return max(0.0, next_s - time.monotonic())
 
     def _track(self, frame: CameraFrame) -> None:
         previous = self._frame
@@ -136,12 +145,38 @@ class LiveSession:
         self._frame, self._observation = frame, observation
         if self._scene.mode is Mode.MIRROR:
             self._changed = True
+        self._send_parameters(frame, observation)
         if observation is not None:
             self._consider(frame, observation)
         now_s = time.monotonic()
-        if now_s >= self._tracking_due_s:
-            self._tracking_due_s = now_s + 1.0 / self._settings.camera.tracking_events_per_second
+        if now_s >= self._event_due_s:
+            self._event_due_s = now_s + 1.0 / self._settings.camera.tracking_events_per_second
             self._send_event(self._tracking_event(frame, observation))
+
+    def _send_parameters(self, frame: CameraFrame, observation: FaceObservation | None) -> None:
+        """Send the pages that draw for themselves what the frame shows. First of all that is done with it."""
+        rotation, position = (0.0, 0.0, 0.0, 1.0), (0.0, 0.0, 0.0)
+        gaze, weights = (0.0, 0.0, 0.0, 0.0), (0.0,) * len(EXPRESSION_NAMES)
+        if observation is not None:
+            x, y, z, w = quaternion_from_axis_angle(torch.from_numpy(observation.pose.rotation).double()).tolist()
+            rotation = (x, y, z, w)
+            right, up, back = observation.pose.translation.tolist()
+            position = (right, up, back)
+            left, other = self._model.eye_rotations(torch.from_numpy(observation.expression)[None])
+            gaze = (float(left[0, 1]), float(left[0, 0]), float(other[0, 1]), float(other[0, 0]))
+            weights = tuple(observation.expression.tolist())
+        parameters = Parameters(
+            sequence=0,  # counted where they are sent to the pages
+            tracked=observation is not None,
+            capture_time_s=frame.capture_time_s,
+            received_time_s=frame.received_time_s,
+            delay_s=time.monotonic() - frame.received_time_s,
+            rotation=rotation,
+            position=position,
+            gaze=gaze,
+            weights=weights,
+        )
+        self._to_web(SessionParameters(self.id, parameters.pack()))
 
     def _consider(self, frame: CameraFrame, observation: FaceObservation) -> None:
         """Offer a frame to the fit, once it is known which frames that has."""

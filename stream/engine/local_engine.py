@@ -20,6 +20,7 @@ from stream.engine.frame_slots import FrameSink, FrameSlots
 from stream.engine.interface import EngineError, EngineListener, NotReadyError
 from stream.engine.messages import (
     AvatarExported,
+    AvatarPieces,
     CloseSession,
     EngineReady,
     ExportAvatar,
@@ -31,8 +32,10 @@ from stream.engine.messages import (
     RequestRender,
     SessionClosed,
     SessionEvent,
+    SessionParameters,
     SessionRender,
     SetScene,
+    SharedPiece,
 )
 from stream.engine.processes import EngineProcesses
 from stream.protocol.events import ErrorEvent
@@ -83,6 +86,8 @@ class LocalEngine:
         self._sessions: dict[str, _OpenSession] = {}
         self._closing: dict[str, asyncio.Future[None]] = {}
         self._exporting: dict[int, asyncio.Future[Path]] = {}
+        self._shared: dict[str, bytes] = {}
+        self._model_digest = ""
         self._requests = itertools.count(1)
         self._processes: EngineProcesses | None = None
         self._ready = asyncio.Event()
@@ -167,6 +172,15 @@ class LocalEngine:
             opened.render_requested = True
             self._send(RequestRender(session))
 
+    @property
+    def model_digest(self) -> str:
+        """See `Engine.model_digest`."""
+        return self._model_digest
+
+    def shared_piece(self, digest: str) -> bytes | None:
+        """See `Engine.shared_piece`."""
+        return self._shared.get(digest)
+
     async def export(self, session: str) -> Path:
         """See `Engine.export`."""
         if session not in self._sessions or not self.healthy:
@@ -239,6 +253,16 @@ class LocalEngine:
             case SessionEvent():
                 if opened := self._sessions.get(message.session):
                     opened.listener.on_event(message.event)
+            case SessionParameters():
+                if opened := self._sessions.get(message.session):
+                    opened.listener.on_parameters(message.message)
+            case AvatarPieces():
+                if opened := self._sessions.get(message.session):
+                    opened.listener.on_pieces(message.pieces, message.dropped)
+            case SharedPiece():
+                self._shared[message.digest] = message.message
+                if message.is_model:
+                    self._model_digest = message.digest
             case SessionClosed():
                 future = self._closing.get(message.session)
                 if future is not None and not future.done():

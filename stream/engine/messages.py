@@ -15,6 +15,7 @@ import numpy.typing as npt
 from fitme.arrays import Float32Array
 from fitme.reflectance.map_arrays import ModalityMaps
 from fitme.stage import Stage
+from stream.protocol.avatar import Slot
 from stream.protocol.events import Event
 from stream.protocol.render import Render
 from stream.protocol.scene import Scene
@@ -133,6 +134,34 @@ class SessionRender:
 
     session: str
     render: Render
+
+
+@dataclass(frozen=True)
+class SessionParameters:
+    """live → web: pose, gaze and expression at one camera frame, packed as `stream.protocol.parameters` describes."""
+
+    session: str
+    message: bytes
+
+
+@dataclass(frozen=True)
+class AvatarPieces:
+    """fit → live → web, live → web: pieces of an avatar that have changed, see `stream.protocol.avatar`."""
+
+    session: str
+    pieces: tuple[tuple[Slot, bytes], ...]
+    dropped: tuple[Slot, ...] = ()
+    """Slots that are no part of the avatar any more."""
+
+
+@dataclass(frozen=True)
+class SharedPiece:
+    """fit → live → web, live → web: a packed piece that is the same for every avatar."""
+
+    digest: str
+    message: bytes
+    is_model: bool = False
+    """It is the morphable head that the sessions' avatars are made of."""
 
 
 @dataclass(frozen=True, eq=False)

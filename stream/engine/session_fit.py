@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fitme.arrays import Float64Array
+from fitme.arrays import Float32Array, Float64Array
 from fitme.errors import FitmeError
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
@@ -16,6 +16,7 @@ from fitme.hair.hair import Hair
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.sampling import farthest_points
 from fitme.stage import Stage
+from stream.engine.avatar_pieces import AvatarEncoder
 from stream.engine.session_storage import SessionStorage
 from stream.settings import FitSettings
 
@@ -35,6 +36,8 @@ class SessionFit:
     id: str
     storage: SessionStorage
     fitter: IncrementalFitter
+    encoder: AvatarEncoder
+    """Of the pieces for the pages."""
     failed: bool = False
     """The fit raised an error; it goes on with the next keyframe."""
     changes: list[Keyframe | str] = field(default_factory=list)
@@ -49,6 +52,8 @@ class SessionFit:
     """The correctives that the live process has."""
     sent_hair: Hair | None = None
     """What the live process has."""
+    sent_light: Float32Array | None = None
+    """(9, 3) illumination that the pages have."""
     extracted: int = 0
     """Expression frames whose correctives were extracted since the last update of the avatar."""
     stored: bool = False

@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from stream.protocol.protocol import LightPreset, Mode, ProtocolError
+from stream.protocol.protocol import Feed, LightPreset, Mode, ProtocolError
 
 T = TypeVar("T")
 
@@ -90,7 +90,13 @@ class Delete(_Message, frozen=True, tag="delete"):
     """``{"type": "delete"}``: ends the session and removes all of its data."""
 
 
-ClientMessage = Ack | SetLight | SetCamera | SetMode | SetBackground | Keep | Delete
+class Receive(_Message, frozen=True, tag="receive"):
+    """``{"type": "receive", "feeds": [...]}``: what the page receives from now on, besides the events."""
+
+    feeds: frozenset[Feed]
+
+
+ClientMessage = Ack | Receive | SetLight | SetCamera | SetMode | SetBackground | Keep | Delete
 
 _client_messages: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
 

@@ -43,10 +43,14 @@ class HelloEvent(Event, frozen=True, tag="hello"):
     render_height: int
     role: Role = Role.OWNER
     """Owners watch, steer, keep and delete; viewers watch, and their `session` is empty."""
+    avatar: str = ""
+    """Name of the avatar whose pieces and versions follow; another one after the session was parked."""
+    model: str = ""
+    """Digest of the piece with the morphable head, for ``GET /piece/{digest}``."""
 
 
 class TrackingEvent(Event, frozen=True, tag="tracking"):
-    """Face in the newest camera frame; at most ten a second."""
+    """Face in the newest camera frame; at most ten a second, see `Feed.LANDMARKS`."""
 
     status: str
     """``ok``, ``no_face``, ``several_faces`` or ``other_person``."""

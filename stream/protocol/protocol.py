@@ -2,7 +2,8 @@
 
 A page of another version is refused: ``POST /offer`` without ``"protocol": 3`` is answered 400 ``protocol``, a
 websocket without ``?protocol=3`` gets `hello` and is closed with code 4406. Both mean: reload the page. Version 1
-called renders pictures and had no event `stored`; in version 2 a session's id was its secret.
+called renders pictures and had no event `stored`; in version 2 a session's id was its secret, and renders were all that
+a page could draw.
 
 HTTP
 ----
@@ -40,6 +41,9 @@ Any request may be answered 403 ``bad_host`` or ``bad_origin`` (another site's p
     is ignored. 400 ``bad_candidate``, 404 ``unknown_session``.
 ``GET /session/{session}/avatar.glb``
     200 ``model/gltf-binary``; 404 ``unknown_session``; 409 ``not_ready`` (with ``Retry-After``) before the first skin.
+``GET /piece/{digest}``
+    200 ``application/octet-stream``: a piece of the avatar that is everybody's (`stream.protocol.avatar`), named by
+    events and pieces. It never changes. 404 ``unknown_piece``.
 ``POST /session/{session}/keep`` with ``{"keep": bool}``
     200 ``{"kept": bool, "stored": bool}``. A session that is not kept is erased when it ends. `stored` is false before
     the first round and while the store cannot be written: the event `stored` follows. 500 ``store_failed``: the choice
@@ -68,9 +72,12 @@ Any request may be answered 403 ``bad_host`` or ``bad_origin`` (another site's p
 ``GET /`` and everything else
     The page: the files of ``client/``.
 
-Websocket ``/session/{session}/view?protocol=3``
-------------------------------------------------
-For the owner. Any number of pages may watch one session; each gets all events and, at its own pace, the newest renders.
+Websocket ``/session/{session}/view?protocol=3&receive=FEEDS&have=VERSION``
+-----------------------------------------------------------------------------
+For the owner. Any number of pages may watch one session; each gets all events and the feeds that it asks for, at its
+own pace. `receive` names them with commas between (`Feed`); left out, they are ``renders,landmarks``, and a message
+``receive`` changes them later. `have` is what the page has of the avatar from an earlier connection: the `avatar` of
+that `hello`, a dot, and the version of the last piece with the flag `COMPLETE`; only newer pieces are then sent.
 Controls are the session's, not the page's: the last change wins and every page receives it as a `scene` event. On
 joining, `hello` comes first, then the last event of each persistent kind (`stream.protocol.events.PERSISTENT_EVENTS`),
 then persistent errors (`PERSISTENT_ERRORS`), then events as they happen.
@@ -78,21 +85,23 @@ then persistent errors (`PERSISTENT_ERRORS`), then events as they happen.
 *Server to page, text*: the JSON of the ``...Event`` classes of `stream.protocol.events`, told apart by ``"type"``. A
 page ignores types and fields that it does not know.
 
-*Server to page, binary*: one render a message, as `stream.protocol.render` describes it. A page acknowledges each
-render once it has drawn or dropped it; the next one is sent only then, so that at most one is in flight, and it is
-always the newest. A page that shows its camera flipped, as mirrors do, flips the avatar, too.
+*Server to page, binary*, told apart by their first four bytes: parameters (`stream.protocol.parameters`), pieces of the
+avatar (`stream.protocol.avatar`) and renders (`stream.protocol.render`), one a message. Parameters and pieces are not
+acknowledged: for a page that reads slowly, only the newest parameters wait, and the newest piece of each slot. A page
+acknowledges each render once it has drawn or dropped it; the next one is sent only then, so that at most one is in
+flight, and it is always the newest. A page that shows its camera flipped, as mirrors do, flips the avatar, too.
 
 *Page to server, text*: the JSON of the classes of `stream.protocol.client_messages`, told apart by ``"type"``. Parsing
 is strict: an unknown type, an unknown or missing field, or a value out of range is answered by an `error` event and
 changes nothing; so is a binary message. A message larger than `limits.message_bytes` closes the websocket with code
 1009. Colours on the wire are sRGB-encoded, as colour pickers give them. Close codes: 1009 message too large, 1013 full
-(or the place was needed: come back), 4403 not the owner, 4404 unknown session or link, 4406 other version, 4410 session
-ended, 4411 link revoked.
+(or the place was needed: come back), 4400 bad address, 4403 not the owner, 4404 unknown session or link, 4406 other
+version, 4410 session ended, 4411 link revoked.
 
-Websocket ``/view/{token}/socket?protocol=3``
----------------------------------------------
-For viewers. They get `hello` with an empty `session`, renders, and the events of
-`stream.protocol.events.VIEWER_EVENTS`, and send `ack` only: everything else is answered by the error ``forbidden``.
+Websocket ``/view/{token}/socket?protocol=3&receive=FEEDS&have=VERSION``
+--------------------------------------------------------------------------
+For viewers. They get `hello` with an empty `session`, feeds, and the events of `stream.protocol.events.VIEWER_EVENTS`,
+and send ``ack`` and ``receive`` only: everything else is answered by the error ``forbidden``.
 """
 
 from enum import StrEnum
@@ -103,6 +112,7 @@ PROTOCOL_VERSION = 3
 
 CLOSE_TOO_LARGE = 1009
 CLOSE_FULL = 1013
+CLOSE_BAD_ADDRESS = 4400
 CLOSE_FORBIDDEN = 4403
 CLOSE_UNKNOWN_SESSION = 4404
 CLOSE_OTHER_VERSION = 4406
@@ -124,6 +134,27 @@ class ProtocolError(FitmeError):
         super().__init__(message)
         self.code = code
         """Short machine-readable reason, e.g. ``bad_message``."""
+
+
+class Feed(StrEnum):
+    """What a page may receive besides the events."""
+
+    RENDERS = "renders"
+    """Renders of the avatar; while no page asks for them, none are drawn."""
+    AVATAR = "avatar"
+    """Pieces of the avatar, to draw it."""
+    PARAMETERS = "parameters"
+    """Pose, gaze and expression."""
+    LANDMARKS = "landmarks"
+    """Every `tracking` event, with landmarks; without this feed they come only when status or prompt change, or once a
+    second, and without landmarks."""
+
+
+DEFAULT_FEEDS = frozenset({Feed.RENDERS, Feed.LANDMARKS})
+
+PARAMETERS_CHANNEL = "parameters"
+"""Label of the data channel of a camera's peer connection over which parameters are sent, too: the page opens it
+unordered and without retransmissions, and asks for no parameters over its websocket while it is open."""
 
 
 class Mode(StrEnum):

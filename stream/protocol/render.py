@@ -6,7 +6,7 @@
 offset type    field
 ====== ======= ====================================================================
 0      4 bytes magic ``FITM``
-4      uint16  version, 2
+4      uint16  version, 3
 6      uint8   codec: 1 JPEG, 2 WebP
 7      uint8   stage: `fitme.stage.Stage.position`
 8      uint32  sequence, growing by at least 1; gaps are renders that were skipped

@@ -1,10 +1,14 @@
 """Bodies of the HTTP requests, as strict structs; `stream.protocol.protocol` describes the requests."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from stream.protocol.protocol import PROTOCOL_VERSION, ProtocolError
+from stream.protocol.protocol import DEFAULT_FEEDS, PROTOCOL_VERSION, Feed, ProtocolError
+
+LONGEST_VERSION = 10
+"""Digits of an avatar's version: it has 32 bits."""
 
 
 class _Body(Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,3 +72,40 @@ def check_version(version: int | str | None) -> None:
         sent = "1 or an unknown version" if version is None else str(version)[:20]
         message = f"this page speaks protocol {sent}, the server {PROTOCOL_VERSION}: reload the page"
         raise ProtocolError("protocol", message)
+
+
+def parse_feeds(names: str | None) -> frozenset[Feed]:
+    """The feeds of a websocket's address.
+
+    :param names: the address's ``receive``, with commas between; None if there is none.
+    :raises ProtocolError: with code ``bad_request``.
+    """
+    if names is None:
+        return DEFAULT_FEEDS
+    try:
+        return frozenset(Feed(name) for name in names.split(",") if name)
+    except ValueError as error:
+        raise ProtocolError("bad_request", f"receive may name {', '.join(Feed)}: {str(error)[:80]}") from error
+
+
+@dataclass(frozen=True)
+class HeldAvatar:
+    """What a page has of an avatar from an earlier connection."""
+
+    avatar: str
+    """As `hello` named it."""
+    version: int
+
+
+def parse_held(text: str | None) -> HeldAvatar | None:
+    """The avatar that a page has, of a websocket's address.
+
+    :param text: the address's ``have``: the avatar, a dot and the version; None if there is none.
+    :raises ProtocolError: with code ``bad_request``.
+    """
+    if text is None:
+        return None
+    avatar, _, version = text.rpartition(".")
+    if not version.isascii() or not version.isdecimal() or len(version) > LONGEST_VERSION:
+        raise ProtocolError("bad_request", "have is an avatar, a dot and a version")
+    return HeldAvatar(avatar, int(version))

@@ -24,6 +24,7 @@ from stream.engine.interface import Engine, EngineError, NotReadyError
 from stream.protocol.client_messages import decode, parse_client_message
 from stream.protocol.events import ErrorEvent
 from stream.protocol.protocol import (
+    CLOSE_BAD_ADDRESS,
     CLOSE_FORBIDDEN,
     CLOSE_FULL,
     CLOSE_OTHER_VERSION,
@@ -33,14 +34,24 @@ from stream.protocol.protocol import (
     Role,
 )
 from stream.protocol.render import Render
-from stream.protocol.requests import AccessBody, CandidateBody, KeepBody, LinkBody, ListenBody, OfferBody, check_version
+from stream.protocol.requests import (
+    AccessBody,
+    CandidateBody,
+    KeepBody,
+    LinkBody,
+    ListenBody,
+    OfferBody,
+    check_version,
+    parse_feeds,
+    parse_held,
+)
 from stream.settings import ServeSettings
 from stream.web.access import AccessControl, AccessError, UserError, owner_token, set_owner_cookie
 from stream.web.cameras import connect_camera
 from stream.web.decoders import install_decoders
 from stream.web.guard import Guard, parse_networks
 from stream.web.loop_monitor import LoopMonitor
-from stream.web.relay import Outbox
+from stream.web.relay import Joining, Outbox
 from stream.web.rights import Caller, ForbiddenError, LinkLimitError, ViewLink
 from stream.web.rtc import OfferError
 from stream.web.session import Session
@@ -61,12 +72,18 @@ VIEWER_PAGE = "viewer.html"
 SAMPLE_NAMES = ("assets/sample.webm", "assets/sample.mp4")
 """Possible files of the page's sample clip, relative to the client's folder."""
 
+
+class UnknownPieceError(FitmeError):
+    """No piece that is everybody's has this digest."""
+
+
 _STATUS: dict[type[FitmeError], tuple[int, str]] = {
     OfferError: (400, "bad_offer"),
     UserError: (401, "no_user"),
     AccessError: (403, "no_key"),
     ForbiddenError: (403, "forbidden"),
     UnknownSessionError: (404, "unknown_session"),
+    UnknownPieceError: (404, "unknown_piece"),
     NotReadyError: (409, "not_ready"),
     LinkLimitError: (409, "too_many_links"),
     NoVoiceError: (409, "no_voice"),
@@ -85,6 +102,8 @@ _access_bodies = msgspec.json.Decoder(AccessBody)
 _listen_bodies = msgspec.json.Decoder(ListenBody)
 _link_bodies = msgspec.json.Decoder(LinkBody)
 
+SHARED_CACHE = "public, max-age=31536000, immutable"
+"""`Cache-Control` of pieces that are everybody's: their addresses are their digests."""
 NOT_READY_RETRY_S = 2
 """`Retry-After` of an avatar that is not ready."""
 WRONG_KEY_PAUSE_S = 1.0
@@ -208,6 +227,13 @@ class Service:
         path = await self.engine.export(session.id)
         return _TemporaryFileResponse(path, media_type="model/gltf-binary", filename="avatar.glb")
 
+    async def piece(self, request: Request) -> Response:
+        """``GET /piece/{digest}``"""
+        message = self.engine.shared_piece(request.path_params["digest"])
+        if message is None:
+            raise UnknownPieceError("there is no such piece: reload the page")
+        return Response(message, media_type="application/octet-stream", headers={"Cache-Control": SHARED_CACHE})
+
     async def keep(self, request: Request) -> Response:
         """``POST /session/{session}/keep``"""
         session = self._session(request)
@@ -284,8 +310,9 @@ class Service:
     ) -> None:
         """Serve one page's websocket until either side ends it."""
         await websocket.accept()
+        query = websocket.query_params
         try:
-            check_version(websocket.query_params.get("protocol"))
+            check_version(query.get("protocol"))
         except ProtocolError as error:
             # Pages of version 1 understand a `hello` of another version: they stop and ask to be reloaded.
             await websocket.send_text(self.viewing.hello(None, role).to_json())
@@ -295,8 +322,13 @@ class Service:
             await websocket.close(CLOSE_FULL, "the engine is starting")
             return
         try:
+            joining = Joining(parse_feeds(query.get("receive")), parse_held(query.get("have")))
+        except ProtocolError as error:
+            await websocket.close(CLOSE_BAD_ADDRESS, str(error))
+            return
+        try:
             session, link = await find()
-            outbox = self.viewing.join(session, link)
+            outbox = self.viewing.join(session, link, joining)
         except UnknownSessionError as error:
             await websocket.close(CLOSE_UNKNOWN_SESSION, str(error))
             return
@@ -371,7 +403,9 @@ class _TemporaryFileResponse(FileResponse):
 async def _send(websocket: WebSocket, outbox: Outbox) -> None:
     try:
         while (item := await outbox.take()) is not None:
-            if isinstance(item, Render):
+            if isinstance(item, bytes):
+                await websocket.send_bytes(item)
+            elif isinstance(item, Render):
                 await websocket.send_bytes(item.pack())
             else:
                 await websocket.send_text(item.to_json())
@@ -427,6 +461,7 @@ def create_app(settings: ServeSettings, engine: Engine, folders: SessionFolders)
         Route("/healthz", service.health),
         Route("/offer", service.offer, methods=["POST"]),
         Route("/offer/{session}", service.trickle, methods=["PATCH"]),
+        Route("/piece/{digest}", service.piece),
         Route(f"{session}/avatar.glb", service.avatar),
         Route(f"{session}/keep", service.keep, methods=["POST"]),
         Route(f"{session}/links", service.add_link, methods=["POST"]),

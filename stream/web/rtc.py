@@ -14,6 +14,7 @@ from aiortc import (
     InvalidStateError,
     MediaStreamTrack,
     RTCConfiguration,
+    RTCDataChannel,
     RTCIceServer,
     RTCPeerConnection,
     RTCSessionDescription,
@@ -24,6 +25,7 @@ from aiortc.sdp import candidate_from_sdp
 
 from fitme.errors import FitmeError
 from stream.engine.frame_slots import FrameSink
+from stream.protocol.protocol import PARAMETERS_CHANNEL
 from stream.settings import IceServer
 from stream.web.candidates import CandidateFilter
 from stream.web.decoders import RefusedFrame
@@ -133,6 +135,8 @@ class CameraPeer:
         self.voice: MediaStreamTrack | None = None
         """Microphone of the person, after `accept`, if the offer has one: it must be read by whoever takes it."""
         self._connection.on("track", self._offered.append)
+        self._channel: RTCDataChannel | None = None
+        self._connection.on("datachannel", self._channel_opened)
         self._closed = False
 
     @property
@@ -178,6 +182,14 @@ class CameraPeer:
         except MALFORMED as error:
             raise OfferError(f"the candidate cannot be used: {type(error).__name__}: {error}") from error
 
+    def send_parameters(self, message: bytes) -> None:
+        """Send packed parameters over the page's data channel, if it has opened one; dropped while that is behind."""
+        channel = self._channel
+        if channel is None or channel.readyState != "open" or channel.bufferedAmount > len(message):
+            return
+        with contextlib.suppress(InvalidStateError):
+            channel.send(message)
+
     async def close(self) -> None:
         """Close the connection and stop reading. Safe to call twice and from the state listener."""
         if self._closed:
@@ -200,6 +212,10 @@ class CameraPeer:
             received = transceiver.receiver.track in (chosen, self.voice)
             transceiver.direction = "recvonly" if received else "inactive"
         return chosen
+
+    def _channel_opened(self, channel: RTCDataChannel) -> None:
+        if channel.label == PARAMETERS_CHANNEL:
+            self._channel = channel
 
     async def _connection_changed(self) -> None:
         logger.info("camera connection is %s", self._connection.connectionState)

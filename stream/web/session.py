@@ -1,15 +1,18 @@
 """One session of a server while it is active: its pages, its camera, and the events and renders of the engine."""
 
 import asyncio
+import itertools
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiortc import MediaStreamTrack
 
 from stream.engine.interface import Engine
+from stream.protocol.avatar import Slot
 from stream.protocol.events import EndedEvent, Event, StoredEvent, ViewersEvent, VoiceEvent
+from stream.protocol.parameters import numbered
 from stream.protocol.protocol import CLOSE_FULL
 from stream.protocol.render import Render
 from stream.protocol.scene import Scene
@@ -46,6 +49,8 @@ class Session:
     voice: Voice | None = None
     """The owner's voice while the microphone is on."""
     _background: set[asyncio.Task[None]] = field(default_factory=set)
+    _sequences: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    """Of the parameters: they go on when the engine is started again."""
     _dismissed: bool = False
     _render_requested: bool = False
 
@@ -65,6 +70,17 @@ class Session:
         if isinstance(event, StoredEvent):
             self.stored = event.stored
         self.relay.publish(event)
+
+    def on_parameters(self, message: bytes) -> None:
+        """Send packed parameters to every page that receives them, and over the camera's data channel."""
+        parameters = numbered(message, next(self._sequences))
+        if self.peer is not None:
+            self.peer.send_parameters(parameters)
+        self.relay.move(parameters)
+
+    def on_pieces(self, pieces: Sequence[tuple[Slot, bytes]], dropped: Sequence[Slot]) -> None:
+        """Send pieces of the avatar to every page that draws it."""
+        self.relay.update_avatar(pieces, dropped)
 
     def on_render(self, render: Render) -> None:
         """Offer a render of the engine to every page, and request the next one."""

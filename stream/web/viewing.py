@@ -3,13 +3,13 @@
 import time
 
 from fitme.stage import Stage
-from stream.protocol.client_messages import Ack, ClientMessage, Delete, Keep
+from stream.protocol.client_messages import Ack, ClientMessage, Delete, Keep, Receive
 from stream.protocol.events import HelloEvent
 from stream.protocol.protocol import PROTOCOL_VERSION, Role
 from stream.settings import ServeSettings
 from stream.web.candidates import CandidateFilter
 from stream.web.guard import parse_networks
-from stream.web.relay import Outbox
+from stream.web.relay import Joining, Outbox
 from stream.web.rights import Caller, ForbiddenError, ViewLink
 from stream.web.session import Session
 from stream.web.sessions import FullError, SessionTable
@@ -28,9 +28,10 @@ class Viewing:
         size = self._settings.render.size_px
         name = session.id if session is not None and role is Role.OWNER else ""
         resumed = session is not None and session.resumed
-        return HelloEvent(PROTOCOL_VERSION, name, resumed, tuple(Stage), size, size, role)
+        avatar, model = ("", "") if session is None else (session.relay.avatar.name, session.engine.model_digest)
+        return HelloEvent(PROTOCOL_VERSION, name, resumed, tuple(Stage), size, size, role, avatar, model)
 
-    def join(self, session: Session, link: ViewLink | None) -> Outbox:
+    def join(self, session: Session, link: ViewLink | None, joining: Joining) -> Outbox:
         """Add a page of the owner, or of a view link; returns its outbox.
 
         :raises FullError: if too many pages watch already.
@@ -40,7 +41,7 @@ class Viewing:
         if count >= limit:
             raise FullError(f"{count} pages watch this session already: close one of them")
         role = Role.OWNER if link is None else Role.VIEWER
-        outbox = relay.join(self.hello(session, role), None if link is None else link.id)
+        outbox = relay.join(self.hello(session, role), None if link is None else link.id, joining)
         if link is not None:
             session.count_viewers()
         session.request_render()
@@ -57,10 +58,14 @@ class Viewing:
     async def handle(self, session: Session, outbox: Outbox, message: ClientMessage, caller: Caller) -> None:
         """Carry out a page's message.
 
-        :raises ForbiddenError: if a viewer asks for anything but the next render.
+        :raises ForbiddenError: if a viewer asks for anything but the next render or other feeds.
         """
         if isinstance(message, Ack):
             outbox.acknowledge(message.sequence)
+            session.request_render()
+            return
+        if isinstance(message, Receive):
+            outbox.receive(message.feeds)
             session.request_render()
             return
         if outbox.link is not None:

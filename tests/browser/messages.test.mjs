@@ -29,7 +29,7 @@ test("a render's fields are read", () => {
 });
 
 for (const [name, broken] of Object.entries({
-  "of another protocol": message({ version: 1 }),
+  "of another protocol": message({ version: 2 }),
   "that is none": message({ magic: "JFIF" }),
   "of an unknown codec": message({ codec: 9 }),
   "of an unknown stage": message({ stage: 5 }),

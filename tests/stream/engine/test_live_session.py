@@ -13,14 +13,24 @@ from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
 from stream.engine.frame_slots import FrameSlots
 from stream.engine.live_session import LiveSession
-from stream.engine.messages import AddExpressionFrame, AddKeyframe, FitOpened, OpenSession
+from stream.engine.messages import (
+    AddExpressionFrame,
+    AddKeyframe,
+    FitOpened,
+    OpenSession,
+    SessionParameters,
+    SessionRender,
+)
+from stream.protocol.parameters import Parameters
 from stream.protocol.scene import Scene
-from stream.settings import RenderSettings, ServeSettings
+from stream.settings import CameraSettings, RenderSettings, ServeSettings
 
 PERIOD_S = 0.4
 """Time between two frames, as the session hears of it."""
 MAX_PIXELS = 640 * 480
-SETTINGS = replace(ServeSettings(), render=RenderSettings(per_second=60.0))
+SETTINGS = replace(
+    ServeSettings(), render=RenderSettings(per_second=60.0), camera=CameraSettings(tracked_per_second=60.0)
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +50,11 @@ class Camera:
 
     def __init__(self, slots: FrameSlots, folder: Path, model: MorphableModel) -> None:
         self.to_fit: list[object] = []
+        self.to_web: list[object] = []
         self._slots = slots
         self._time_s = 0.0
         opened = OpenSession("a", folder, Scene(), slots.name, MAX_PIXELS)
-        self.session = LiveSession(opened, model, SETTINGS, lambda message: None, self.to_fit.append)
+        self.session = LiveSession(opened, model, SETTINGS, self.to_web.append, self.to_fit.append)
 
     def show(self, images: list[np.ndarray]) -> None:
         for image in images:
@@ -88,3 +99,30 @@ def test_nothing_is_chosen_before_it_is_known_what_was_chosen_earlier(
     added = second.sent(AddKeyframe)
     assert added
     assert not {message.keyframe.key for message in added} & {keyframe.key for keyframe in kept}
+
+
+def test_every_frame_is_parameters_and_no_render_is_drawn_unless_one_is_requested(
+    slots: FrameSlots, tmp_path: Path, model: MorphableModel, face_images: list[np.ndarray]
+) -> None:
+    camera = Camera(slots, tmp_path / "new", model)
+    images = face_images[:5]
+    camera.show(images)
+    sent = [Parameters.unpack(message.message) for message in camera.to_web if isinstance(message, SessionParameters)]
+    assert [parameters.capture_time_s for parameters in sent] == pytest.approx(
+        [PERIOD_S * (1 + index) for index in range(len(images))], abs=1e-3
+    )
+    assert all(parameters.tracked for parameters in sent)
+    assert all(np.linalg.norm(parameters.rotation) == pytest.approx(1.0, abs=1e-3) for parameters in sent)
+    assert 0.3 < -sent[-1].position[2] < 1.2
+    look = [abs(parameters.gaze[0]) + abs(parameters.gaze[1]) for parameters in sent]
+    assert max(look) > 0.0
+    camera.show([np.zeros_like(images[0])])
+    last = next(message for message in reversed(camera.to_web) if isinstance(message, SessionParameters))
+    lost = Parameters.unpack(last.message)
+    assert not lost.tracked
+    assert set(lost.weights) == {0.0}
+    assert not [message for message in camera.to_web if isinstance(message, SessionRender)]
+    camera.session.request_render()
+    camera.show([images[0]])
+    assert len([message for message in camera.to_web if isinstance(message, SessionRender)]) == 1
+    camera.session.close()

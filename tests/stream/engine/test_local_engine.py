@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from stream.engine.local_engine import LocalEngine, Watch
 from stream.engine.processes import FIT_NAME, LIVE_NAME
+from stream.protocol.avatar import Slot
 from stream.protocol.events import ErrorEvent, Event
 from stream.protocol.render import Render
 from stream.protocol.scene import Scene
@@ -30,6 +32,12 @@ class Listener:
 
     def on_render(self, render: Render) -> None:
         self.renders += 1
+
+    def on_parameters(self, message: bytes) -> None:
+        pass
+
+    def on_pieces(self, pieces: Sequence[tuple[Slot, bytes]], dropped: Sequence[Slot]) -> None:
+        pass
 
 
 def engine_process(name: str) -> psutil.Process:
