@@ -4,13 +4,17 @@ import asyncio
 import contextlib
 import json
 import socket
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import av
 import pytest
+from PIL import Image
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -24,6 +28,7 @@ from stream.protocol.protocol import CLOSE_BAD_ADDRESS, PROTOCOL_VERSION, Feed
 
 DRAWING = (Feed.AVATAR, Feed.PARAMETERS)
 STATE = Slot(PieceKind.STATE)
+EXAMPLE = Path(__file__).parents[2] / "examples" / "follow_avatar.py"
 
 
 @contextlib.asynccontextmanager
@@ -35,15 +40,19 @@ async def owner(server: ServerProcess, clip: list[av.VideoFrame]) -> AsyncIterat
         yield peer
     finally:
         with contextlib.suppress(ServerError):
-            await request("DELETE", f"{server.address}/session/{peer.session}")
+            await peer.delete()
         await peer.close()
 
 
 async def viewer(of: NativePeer, held: str | None = None) -> NativePeer:
+    """A page that watches by a view link, and draws for itself."""
     peer = NativePeer(of.server)
-    peer.session = of.session
-    await peer.watch(DRAWING, held=held)
+    await peer.watch_link(await view_token(of), DRAWING, held=held)
     return peer
+
+
+async def view_token(of: NativePeer) -> str:
+    return str(json.loads(await of.request("POST", "/links", {}))["token"])
 
 
 def stage_of(peer: NativePeer) -> Stage:
@@ -70,7 +79,9 @@ async def same_version(first: NativePeer, second: NativePeer) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_the_avatar_travels_in_pieces(server: ServerProcess, face_clip: list[av.VideoFrame]) -> None:
+async def test_the_avatar_travels_in_pieces(
+    server: ServerProcess, face_clip: list[av.VideoFrame], tmp_path: Path
+) -> None:
     async with owner(server, face_clip) as early:
         over_channel: list[Parameters] = []
         early.on_channel = over_channel.append
@@ -101,7 +112,7 @@ async def test_the_avatar_travels_in_pieces(server: ServerProcess, face_clip: li
         assert max(parameters.delay_s for parameters in tracked) < 5.0
 
         # A late joiner has what the early page has put together from the pieces of all rounds.
-        await early.until(lambda: stage_of(early).has_reached(Stage.INVERSION), 90.0)
+        await early.until(lambda: stage_of(early).has_reached(Stage.SKIN), 120.0)
         late = await viewer(early)
         await same_version(early, late)
         state = late.pieces[STATE].header
@@ -111,8 +122,8 @@ async def test_the_avatar_travels_in_pieces(server: ServerProcess, face_clip: li
         maps, of_late = followed_maps(early.pieces), followed_maps(late.pieces)
         assert set(of_late) == set(state["maps"])
         assert all((codes == maps[name]).all() for name, codes in of_late.items())
-        tracking = late.events.get("tracking")
-        assert tracking is None or tracking["landmarks"] is None
+        assert "tracking" not in late.events
+        assert early.events["tracking"]["landmarks"] is None
 
         # One that comes back gets only what is newer.
         held, version, known = late.held, late.avatar_version, dict(late.pieces)
@@ -128,6 +139,16 @@ async def test_the_avatar_travels_in_pieces(server: ServerProcess, face_clip: li
         stranger = await viewer(early, "another.3")
         await same_version(early, stranger)
         assert stranger.pieces.keys() == put_together.keys()
+
+        # The example follows it, too.
+        link = f"{server.address}/view/{await view_token(early)}"
+        command = [sys.executable, str(EXAMPLE), link, str(tmp_path), "5"]
+        ran = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stdout.count("eyeBlinkLeft") + ran.stdout.count("no face") == 5
+        tiles = sum(slot.kind is PieceKind.TILE for slot in late.pieces)
+        sizes = [Image.open(path).size for path in tmp_path.glob("*.jpg")]
+        assert len(sizes) >= tiles
 
         # No page has asked for renders; one that does gets them, until it does not any more.
         assert early.renders == stranger.renders == 0
@@ -145,7 +166,8 @@ async def test_a_page_that_never_reads_gets_the_newest_and_slows_nobody(
     async with owner(server, face_clip) as lively:
         await lively.watch(DRAWING)
         await lively.until(lambda: stage_of(lively).has_reached(Stage.SKIN), 60.0)
-        address = f"{server.address.replace('http', 'ws')}/session/{lively.session}/view?protocol={PROTOCOL_VERSION}"
+        token = await view_token(lively)
+        address = f"{server.address.replace('http', 'ws')}/view/{token}/socket?protocol={PROTOCOL_VERSION}"
         with narrow_socket(server) as narrow:
             silent = await connect(f"{address}&receive=avatar,parameters", sock=narrow, max_queue=1, compression=None)
             sequences: list[int] = []

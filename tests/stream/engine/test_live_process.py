@@ -1,6 +1,10 @@
 """A live process in a thread, with the test at the other ends of its pipes: what it makes of fit processes that end."""
 
+import contextlib
 import multiprocessing
+import os
+import queue
+import socket
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,6 +31,25 @@ MAX_PIXELS = 64 * 48
 Message = TypeVar("Message")
 
 
+class Mailbox:
+    """Messages that have come over a pipe, which is always emptied: the head alone fills it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._messages: queue.Queue[object] = queue.Queue()
+        threading.Thread(target=self._read, args=(connection,), daemon=True).start()
+
+    def _read(self, connection: Connection) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                self._messages.put(connection.recv())
+
+    def receive(self, kind: type[Message]) -> Message:
+        """The next message of a kind; those before it are passed over. queue.Empty if none comes."""
+        while not isinstance(message := self._messages.get(timeout=TIMEOUT_S), kind):
+            pass
+        return message
+
+
 def receive(connection: Connection, kind: type[Message]) -> Message:
     """The next message of a kind; those before it are passed over."""
     while connection.poll(TIMEOUT_S):
@@ -47,6 +70,7 @@ def opened_sessions(fit: Connection) -> list[str]:
 
 def test_session_whose_opening_ends_the_fit_process_fails_alone(tmp_path: Path) -> None:
     web, web_end = multiprocessing.Pipe()
+    to_web = Mailbox(web)
     fit, fit_end = multiprocessing.Pipe()
     live = LiveProcess(web_end, fit_end, ServeSettings(render=RenderSettings(size_px=64)))
     thread = threading.Thread(target=live.run)
@@ -64,15 +88,16 @@ def test_session_whose_opening_ends_the_fit_process_fails_alone(tmp_path: Path) 
         web.send(AttachFit(fit_end))
         web.send(Ping(attempt + 1))
     assert opened_sessions(fit) == ["good"]
-    failure = receive(web, SessionEvent)
+    failure = to_web.receive(SessionEvent)
     while not isinstance(failure.event, ErrorEvent):
-        failure = receive(web, SessionEvent)
+        failure = to_web.receive(SessionEvent)
     assert (failure.session, failure.event.code) == ("bad", "session_unreadable")
     # A new session under this name gets its chance.
     web.send(CloseSession("bad"))
     web.send(OpenSession("bad", tmp_path / "bad", Scene(), slots["bad"].name, MAX_PIXELS))
     assert receive(fit, OpenFit).session == "bad"
-    web.close()
+    with socket.socket(fileno=os.dup(web.fileno())) as both_ends:
+        both_ends.shutdown(socket.SHUT_RDWR)  # closing would not end a pipe that the mailbox reads
     thread.join(TIMEOUT_S)
     assert not thread.is_alive()
     for memory in slots.values():
