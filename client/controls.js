@@ -127,7 +127,7 @@ export class SceneControls {
    */
   flip(flipped) {
     this.flipped = flipped;
-    find("#avatar").style.transform = flipped ? "scaleX(-1)" : "";
+    find("#stage").classList.toggle("flipped", flipped);
     this.light.flip(flipped);
   }
 
@@ -169,9 +169,12 @@ export class SceneControls {
     this.light.moveTo([SHOW_RADIUS * Math.cos(angle), SHOW_RADIUS * Math.sin(angle)]);
   }
 
-  /** @param {SceneEvent} scene what the server has */
+  /**
+   * @param {SceneEvent} scene what the server has
+   * @returns {boolean} whether it is newer than the person's own changes
+   */
   update(scene) {
-    if (this.#showing || performance.now() - this.#ownChange < OWN_CHANGE_MS) return;
+    if (this.#showing || performance.now() - this.#ownChange < OWN_CHANGE_MS) return false;
     this.view = { yaw: scene.yaw, pitch: scene.pitch, distance: scene.distance };
     this.light.update(scene.direction);
     this.#sliders.ambient.value = String(scene.ambient);
@@ -184,6 +187,7 @@ export class SceneControls {
     find("#stage").style.backgroundColor = hexOf(scene.background);
     const mode = document.querySelector(`input[name="mode"][value="${scene.mode}"]`);
     if (mode instanceof HTMLInputElement) mode.checked = true;
+    return true;
   }
 
   /** @param {string} color "#rrggbb" */

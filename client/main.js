@@ -43,8 +43,11 @@ let voice = null;
 
 const notice = new Notice();
 const queue = new ControlQueue((message) => session?.send(message));
-const controls = new SceneControls((type, fields) => queue.push(type, fields));
-const view = new SessionView(controls);
+const controls = new SceneControls((type, fields) => {
+  view.change(type, fields);
+  queue.push(type, fields);
+});
+const view = new SessionView(controls, () => session?.renewFeeds());
 const guests = new Guests(() => session?.id ?? null);
 
 /** @param {unknown} error */
@@ -131,7 +134,12 @@ async function start(open, flipped, remembered) {
     await enterIfNeeded();
     const config = await fetchConfig();
     if (current !== attempt) return undefined;
-    session = new LiveSession(config, opened.stream, remembered, { onConnectionState, onEvent, onRender, onSession });
+    session = new LiveSession(config, opened.stream, remembered, {
+      onConnectionState, onEvent, onRender, onSession,
+      onPiece: (message) => view.stage.view?.pushPiece(message),
+      onParameters: (message) => view.move(message),
+      wants: () => view.wants,
+    });
     session.start();
   } catch (error) {
     if (current !== attempt) return undefined;

@@ -23,7 +23,8 @@ export const CLOSE_OTHER_VERSION = 4406;
 export const CLOSE_ENDED = 4410;
 export const CLOSE_REVOKED = 4411;
 
-const MAGIC = "FITM";
+/** First four letters of a render. */
+export const RENDER_MAGIC = "FITM";
 /** @type {Readonly<Record<number, string>>} */
 const MEDIA_TYPES = Object.freeze({ 1: "image/jpeg", 2: "image/webp" });
 
@@ -93,7 +94,15 @@ export class ProtocolError extends Error {
 }
 
 /**
- * Read a binary message.
+ * The four letters with which a binary message begins: they tell renders, pieces and parameters apart.
+ * @param {ArrayBuffer} message
+ */
+export function magicOf(message) {
+  return String.fromCharCode(...new Uint8Array(message, 0, Math.min(4, message.byteLength)));
+}
+
+/**
+ * Read a render.
  * @param {ArrayBuffer} message
  * @returns {Render}
  * @throws {ProtocolError} if it is not a render of this version, or truncated
@@ -103,9 +112,9 @@ export function parseRender(message) {
     throw new ProtocolError(`a render's header has ${RENDER_HEADER_BYTES} bytes, the message ${message.byteLength}`);
   }
   const view = new DataView(message);
-  const magic = String.fromCharCode(...new Uint8Array(message, 0, MAGIC.length));
+  const magic = magicOf(message);
   const version = view.getUint16(4, true);
-  if (magic !== MAGIC || version !== PROTOCOL_VERSION) {
+  if (magic !== RENDER_MAGIC || version !== PROTOCOL_VERSION) {
     throw new ProtocolError(`not a render of protocol ${PROTOCOL_VERSION}: "${magic}" ${version}`);
   }
   const mediaType = MEDIA_TYPES[view.getUint8(6)];

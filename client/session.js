@@ -1,7 +1,8 @@
 /** A session with the server, kept alive: a peer connection that sends video and a websocket that receives the avatar. */
 
-import { CLOSE_ENDED, CLOSE_FORBIDDEN, CLOSE_OTHER_VERSION, CLOSE_TOO_LARGE, CLOSE_UNKNOWN_SESSION, ProtocolError, parseEvent, parseRender } from "./messages.js";
-import { Peer, deleteSession, viewAddress } from "./signalling.js";
+import { CLOSE_ENDED, CLOSE_FORBIDDEN, CLOSE_OTHER_VERSION, CLOSE_TOO_LARGE, CLOSE_UNKNOWN_SESSION, ProtocolError, parseEvent } from "./messages.js";
+import { receiveBinary } from "./feeds.js";
+import { Peer, deleteSession, socketAddress } from "./signalling.js";
 import { PlainError, serverError } from "./texts.js";
 
 /** @typedef {import("./messages.js").ServerEvent} ServerEvent */
@@ -21,6 +22,9 @@ import { PlainError, serverError } from "./texts.js";
  * @property {(state: ConnectionState) => void} onConnectionState
  * @property {(event: ServerEvent) => void} onEvent
  * @property {(render: Render) => void} onRender its receiver calls `acknowledge` once it is drawn or dropped
+ * @property {(message: ArrayBuffer) => void} onPiece a packed piece of the avatar
+ * @property {(message: ArrayBuffer) => void} onParameters packed parameters; the same ones may come twice
+ * @property {() => import("./signalling.js").Wants} wants what the page receives
  * @property {(session: string, resumed: boolean) => void} onSession called when a session's id is known, or has changed
  */
 
@@ -29,6 +33,9 @@ const LONGEST_WAIT_SECONDS = 10;
 /** A connection that is interrupted often recovers within this time. */
 const INTERRUPTION_MS = 4000;
 const CONNECT_LIMIT_MS = 15_000;
+/** A data channel that has brought no parameters for this long does not work: the websocket brings them. */
+const CHANNEL_SILENCE_MS = 2000;
+const CHANNEL_CHECK_MS = 500;
 /** Codes of errors that another try does not mend. */
 const FINAL_CODES = new Set(["bad_offer", "protocol", "bad_message", "too_large", "http_405", "http_404", "no_key", "no_user"]);
 /** Codes of errors after which a new session begins: the old one has ended, or this browser no longer owns it. */
@@ -51,6 +58,10 @@ export class LiveSession {
   #sendsVideo = true;
   /** @type {MediaStreamTrack | null} microphone that the guests hear */
   #voice = null;
+  /** When parameters last came over the data channel. */
+  #channelTime = -Infinity;
+  #channelWorks = false;
+  #channelTimer = 0;
 
   /**
    * @param {Config} config
@@ -68,6 +79,11 @@ export class LiveSession {
   /** Connect, and stay connected until `close`. */
   start() {
     this.#repair();
+  }
+
+  /** Ask for what the page wants now. */
+  renewFeeds() {
+    this.send({ type: "receive", feeds: this.#feeds() });
   }
 
   /** Number of this page's peer in the session. */
@@ -130,6 +146,7 @@ export class LiveSession {
   close() {
     this.#over = true;
     this.#wake?.();
+    clearInterval(this.#channelTimer);
     this.#dropPeer();
     this.#dropSocket();
   }
@@ -157,7 +174,7 @@ export class LiveSession {
   }
 
   async #connectPeer() {
-    const peer = new Peer(this.config, this.stream, this.#voice);
+    const peer = new Peer(this.config, this.stream, this.#voice, (message) => this.#moved(message));
     try {
       await peer.connect(this.id);
       if (this.#over) {
@@ -192,7 +209,8 @@ export class LiveSession {
   }
 
   async #connectSocket() {
-    const socket = new WebSocket(viewAddress(/** @type {string} */ (this.id)));
+    const wants = { ...this.listener.wants(), feeds: this.#feeds() };
+    const socket = new WebSocket(socketAddress(`session/${this.id}/view`, wants));
     socket.binaryType = "arraybuffer";
     await new Promise((resolve, reject) => {
       socket.onopen = resolve;
@@ -213,7 +231,7 @@ export class LiveSession {
   /** @param {string | ArrayBuffer} data */
   #receive(data) {
     try {
-      if (typeof data !== "string") return this.listener.onRender(parseRender(data));
+      if (typeof data !== "string") return receiveBinary(data, this.listener);
       const event = parseEvent(data);
       if (event.type === "ended") this.#over = true;
       this.listener.onEvent(event);
@@ -222,6 +240,27 @@ export class LiveSession {
       const text = `The page could not read a message of the server: ${error.message}. Reload the page.`;
       this.#finish(new PlainError("Page and server do not understand each other", text, { code: "protocol" }));
     }
+  }
+
+  /** @param {ArrayBuffer} message that the data channel has brought */
+  #moved(message) {
+    if (this.#over) return;
+    this.#channelTime = performance.now();
+    this.#channelTimer ||= Number(setInterval(() => this.#checkChannel(), CHANNEL_CHECK_MS));
+    if (!this.#channelWorks) this.#checkChannel();
+    this.listener.onParameters(message);
+  }
+
+  /** Receive parameters over the websocket if, and only if, the data channel does not work. */
+  #checkChannel() {
+    const works = performance.now() - this.#channelTime < CHANNEL_SILENCE_MS;
+    if (works === this.#channelWorks) return;
+    this.#channelWorks = works;
+    this.renewFeeds();
+  }
+
+  #feeds() {
+    return this.listener.wants().feeds.filter((feed) => feed !== "parameters" || !this.#channelWorks);
   }
 
   /** The server does not know the session (any more): begin a new one. */

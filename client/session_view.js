@@ -1,11 +1,10 @@
 /** View of a running session: camera, dial, avatar, progress. It changes nothing on the server. */
 
+import { AvatarStage } from "./avatar_stage.js";
 import { CoverageDial, PROMPTS } from "./coverage.js";
 import { find } from "./dom.js";
-import { STAGES } from "./messages.js";
 import { drawLandmarks } from "./landmark_overlay.js";
 import { ProgressPanel } from "./progress.js";
-import { Viewer } from "./viewer.js";
 import { faceText } from "./texts.js";
 
 /** @typedef {import("./messages.js").ServerEvent} ServerEvent */
@@ -35,21 +34,26 @@ export class SessionView {
   /** @type {CoverageEvent | null} */
   #coverage = null;
 
-  /** @param {import("./controls.js").SceneControls} controls */
-  constructor(controls) {
+  /**
+   * @param {import("./controls.js").SceneControls} controls
+   * @param {() => void} onFeedsChanged the page wants other feeds from now on
+   */
+  constructor(controls, onFeedsChanged) {
     this.controls = controls;
-    this.viewer = new Viewer(/** @type {HTMLCanvasElement} */ (find("#avatar")), (render) => this.#drawn(render));
-    this.#points.addEventListener("change", () => this.#drawPoints());
+    this.stage = new AvatarStage((stage) => this.#shown(stage), onFeedsChanged);
+    this.#points.addEventListener("change", () => {
+      this.#drawPoints();
+      onFeedsChanged();
+    });
     setInterval(() => this.#tick(), TICK_MS);
   }
 
   reset() {
-    this.viewer.reset();
+    this.stage.reset();
     this.#progress.reset();
     this.#lightSet = false;
     this.#tracking = null;
     this.#coverage = null;
-    find("#stage").classList.remove("live");
     find("#light-handle").hidden = true;
     find("#coverage-share").textContent = "0 %";
     find("#kept").textContent = "erased when you leave";
@@ -76,22 +80,49 @@ export class SessionView {
     this.controls.flip(flipped);
   }
 
+  /** @returns {import("./signalling.js").Wants} what the page receives; landmarks if they are shown */
+  get wants() {
+    const { feeds, held } = this.stage.wants;
+    return { feeds: this.#points.checked || !this.stage.draws ? [...feeds, "landmarks"] : feeds, held };
+  }
+
   /**
    * @param {Render} render
    * @param {(sequence: number) => void} acknowledge
    */
   show(render, acknowledge) {
-    this.viewer.show(render, acknowledge);
+    this.stage.show(render, acknowledge);
+  }
+
+  /** @param {ArrayBuffer} message packed parameters */
+  move(message) {
+    const parameters = this.stage.view?.pushParameters(message);
+    if (!parameters?.tracked) return;
+    const [x, y, z, w] = parameters.rotation;
+    // Where the head's +Z axis looks.
+    const [right, up, out] = [2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)];
+    this.#dial.point(Math.atan2(right, out), Math.asin(Math.min(Math.max(up, -1), 1)));
+  }
+
+  /**
+   * Show the person's change of a control at once.
+   * @param {string} type
+   * @param {Record<string, unknown>} fields
+   */
+  change(type, fields) {
+    this.stage.view?.change(type, fields);
   }
 
   /** @param {ServerEvent} event */
   update(event) {
+    this.stage.update(event);
     if (event.type === "tracking") this.#track(event);
     else if (event.type === "coverage") this.#cover(event);
     else if (event.type === "progress") this.#progress.stage(event.stage);
     else if (event.type === "round") this.#progress.round(event);
-    else if (event.type === "scene") this.controls.update(event);
-    else if (event.type === "hello" && !event.resumed && !this.#lightSet) {
+    else if (event.type === "scene") {
+      if (this.controls.update(event)) this.stage.view?.setScene(event);
+    } else if (event.type === "hello" && !event.resumed && !this.#lightSet) {
       this.#lightSet = true;
       this.controls.begin();
     }
@@ -150,26 +181,18 @@ export class SessionView {
     this.#promptTime = performance.now();
   }
 
-  /** @param {Render} render */
-  #drawn(render) {
-    const stage = find("#stage");
-    const name = `fitme:${STAGES[render.stage]}`;
+  /** @param {string} stage of the avatar that is shown */
+  #shown(stage) {
+    const name = `fitme:${stage}`;
     if (performance.getEntriesByName(name, "mark").length === 0) performance.mark(name);
-    if (stage.classList.contains("live")) return;
-    stage.classList.add("live");
     for (const name of ["#picture", "#clip"]) /** @type {HTMLButtonElement} */ (find(name)).disabled = false;
     find("#light-handle").hidden = false;
   }
 
   #tick() {
     this.#progress.tick();
-    const { shown, rate, decodeMs } = this.viewer;
-    if (!shown) {
-      find("#figures").textContent = "";
-      return;
-    }
-    const delay = (shown.sentTime - shown.receivedTime) * 1000 + decodeMs;
-    const seen = shown.receivedTime > 0; // else it was drawn before the first camera frame
-    find("#figures").textContent = `${rate.toFixed(0)} frames/s` + (seen ? ` · ${delay.toFixed(0)} ms` : "");
+    const figures = this.stage.figures;
+    const delay = figures?.delayMs == null ? "" : ` · ${figures.delayMs.toFixed(0)} ms`;
+    find("#figures").textContent = figures ? `${figures.rate.toFixed(0)} frames/s${delay}` : "";
   }
 }

@@ -143,13 +143,31 @@ export async function deleteSession(session) {
 }
 
 /**
- * Address of a session's websocket.
- * @param {string} session
+ * @param {string} digest of a piece that is everybody's; the browser keeps it
+ * @returns {Promise<ArrayBuffer>}
  */
-export function viewAddress(session) {
-  const address = new URL(`session/${session}/view`, document.baseURI);
+export async function fetchPiece(digest) {
+  return (await request(`piece/${digest}`, { cache: "default" })).arrayBuffer();
+}
+
+/**
+ * What a page asks of its websocket.
+ * @typedef {object} Wants
+ * @property {readonly string[]} feeds
+ * @property {string | null} held what it has of the avatar
+ */
+
+/**
+ * Address of a websocket.
+ * @param {string} path
+ * @param {Wants} wants
+ */
+export function socketAddress(path, { feeds, held }) {
+  const address = new URL(path, document.baseURI);
   address.protocol = address.protocol.replace("http", "ws");
   address.searchParams.set("protocol", String(PROTOCOL_VERSION));
+  address.searchParams.set("receive", feeds.join(","));
+  if (held) address.searchParams.set("have", held);
   return address;
 }
 
@@ -166,7 +184,10 @@ export function withStartBitrate(sdp) {
   return sdp.replace(codec[0], `${codec[0].trimEnd()}\r\na=fmtp:${codec[1]} ${hint}\r`);
 }
 
-/** One peer connection that sends a stream to a session. */
+/** Label of the data channel over which parameters come. */
+const PARAMETERS_CHANNEL = "parameters";
+
+/** One peer connection that sends a stream to a session, and receives parameters. */
 export class Peer {
   /** @type {string | null} */
   session = null;
@@ -179,9 +200,13 @@ export class Peer {
    * @param {Config} config
    * @param {MediaStream} stream
    * @param {MediaStreamTrack | null} voice microphone that the guests hear
+   * @param {(message: ArrayBuffer) => void} onParameters packed parameters, some of which get lost
    */
-  constructor(config, stream, voice) {
+  constructor(config, stream, voice, onParameters) {
     this.connection = new RTCPeerConnection({ iceServers: config.iceServers, bundlePolicy: "max-bundle" });
+    const channel = this.connection.createDataChannel(PARAMETERS_CHANNEL, { ordered: false, maxRetransmits: 0 });
+    channel.binaryType = "arraybuffer";
+    channel.addEventListener("message", ({ data }) => onParameters(data));
     const [track] = stream.getVideoTracks();
     this.sender = this.connection.addTrack(track, stream);
     if (voice) this.connection.addTrack(voice, stream);

@@ -1,6 +1,8 @@
 /** The viewer's end of a view link: a websocket that receives the avatar, kept alive. */
 
-import { CLOSE_ENDED, CLOSE_OTHER_VERSION, CLOSE_REVOKED, CLOSE_UNKNOWN_SESSION, PROTOCOL_VERSION, ProtocolError, parseEvent, parseRender } from "./messages.js";
+import { CLOSE_ENDED, CLOSE_OTHER_VERSION, CLOSE_REVOKED, CLOSE_UNKNOWN_SESSION, ProtocolError, parseEvent } from "./messages.js";
+import { receiveBinary } from "./feeds.js";
+import { socketAddress } from "./signalling.js";
 
 /** @typedef {import("./messages.js").Render} Render */
 /** @typedef {import("./messages.js").ServerEvent} ServerEvent */
@@ -14,6 +16,9 @@ import { CLOSE_ENDED, CLOSE_OTHER_VERSION, CLOSE_REVOKED, CLOSE_UNKNOWN_SESSION,
  * @typedef {object} ViewListener
  * @property {(state: ViewState) => void} onState
  * @property {(event: ServerEvent) => void} onEvent
+ * @property {(message: ArrayBuffer) => void} onPiece a packed piece of the avatar
+ * @property {(message: ArrayBuffer) => void} onParameters packed parameters
+ * @property {() => import("./signalling.js").Wants} wants what the page receives
  * @property {(render: Render) => void} onRender its receiver calls `acknowledge` once it is drawn or dropped
  */
 
@@ -50,10 +55,7 @@ export class ViewLink {
   start() {
     clearTimeout(this.#timer);
     this.listener.onState("connecting");
-    const address = new URL(`view/${this.token}/socket`, document.baseURI);
-    address.protocol = address.protocol.replace("http", "ws");
-    address.searchParams.set("protocol", String(PROTOCOL_VERSION));
-    const socket = new WebSocket(address);
+    const socket = new WebSocket(socketAddress(`view/${this.token}/socket`, this.listener.wants()));
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
     socket.onmessage = ({ data }) => this.#receive(data);
@@ -64,7 +66,17 @@ export class ViewLink {
 
   /** @param {number} sequence of a render that has been drawn or dropped */
   acknowledge(sequence) {
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify({ type: "ack", sequence }));
+    this.#send({ type: "ack", sequence });
+  }
+
+  /** Ask for what the page wants now. */
+  renewFeeds() {
+    this.#send({ type: "receive", feeds: this.listener.wants().feeds });
+  }
+
+  /** @param {Record<string, unknown>} message */
+  #send(message) {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
   }
 
   close() {
@@ -77,7 +89,7 @@ export class ViewLink {
   /** @param {string | ArrayBuffer} data */
   #receive(data) {
     try {
-      if (typeof data !== "string") return this.listener.onRender(parseRender(data));
+      if (typeof data !== "string") return receiveBinary(data, this.listener);
       const event = parseEvent(data);
       if (event.type === "hello") {
         this.#waitMs = FIRST_WAIT_MS;

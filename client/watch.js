@@ -5,21 +5,27 @@ import { hexOf } from "./directions.js";
 import { fullScreenButton } from "./full_screen.js";
 import { Sound } from "./sound.js";
 import { VIEW_STATES } from "./texts.js";
-import { Viewer } from "./viewer.js";
+import { AvatarStage } from "./avatar_stage.js";
 import { ViewLink, tokenOf } from "./view_link.js";
 
 /** @typedef {import("./view_link.js").ViewState} ViewState */
 
 const notice = new Notice();
 const stage = find("#stage");
-const viewer = new Viewer(/** @type {HTMLCanvasElement} */ (find("#avatar")), () => stage.classList.add("live"));
+const avatar = new AvatarStage(() => undefined, () => link.renewFeeds());
 const link = new ViewLink(tokenOf(location.pathname), {
   onState,
   onEvent: (event) => {
-    if (event.type === "scene") stage.style.backgroundColor = hexOf(event.background);
-    else if (event.type === "voice") sound.offer(event.on);
+    avatar.update(event);
+    if (event.type === "voice") sound.offer(event.on);
+    if (event.type !== "scene") return;
+    stage.style.backgroundColor = hexOf(event.background);
+    avatar.view?.setScene(event);
   },
-  onRender: (render) => viewer.show(render, (sequence) => link.acknowledge(sequence)),
+  onPiece: (message) => avatar.view?.pushPiece(message),
+  onParameters: (message) => avatar.view?.pushParameters(message),
+  onRender: (render) => avatar.show(render, (sequence) => link.acknowledge(sequence)),
+  wants: () => avatar.wants,
 });
 
 const sound = new Sound(tokenOf(location.pathname), /** @type {HTMLButtonElement} */ (find("#sound")), find("#audio"), toast);
@@ -31,10 +37,9 @@ function onState(state) {
   find("#connection").dataset.tone = tone;
   find("#waiting-words").textContent = text;
   if (state === "connecting") return;
-  if (state !== "live") {
-    viewer.reset();
-    sound.offer(false);
-    stage.classList.remove("live");
+  if (state !== "live") sound.offer(false);
+  if (state !== "live" && state !== "lost") {
+    avatar.reset();
   }
   if (!title) return notice.hide();
   const again = () => { notice.hide(); link.start(); };
