@@ -14,13 +14,11 @@ import { fetchPiece } from "./signalling.js";
 /** Side of the image, pixels: no larger, whatever the screen. */
 const LARGEST_SIZE = 1536;
 const SMALLEST_SIZE = 384;
-/** Time between two images from which a smaller one is drawn. */
+/** Mean time between two images from which a smaller one is drawn. */
 const SLOW_MS = 45;
 const SHRINK = 0.75;
-/** Images over which that is measured. */
-const PACE_IMAGES = 20;
-/** Longer pauses are not the machine's. */
-const PAUSE_MS = 500;
+/** Time of drawing over which that is measured. */
+const PACE_MS = 1500;
 const RATE_WINDOW_MS = 2000;
 /** A lost context that comes back this soon is not worth a word. */
 const LOST_MS = 1500;
@@ -41,7 +39,10 @@ export class AvatarView {
   #track = new ParameterTrack();
   /** @type {number[]} */
   #times = [];
-  #pace = { count: 0, since: 0, last: 0 };
+  /** Of images that followed each other without a pause. */
+  #pace = { images: 0, ms: 0 };
+  /** When the last image was drawn, if that was in the last turn of the loop. */
+  #previous = 0;
   #scale = 1;
   #request = 0;
   #lostTimer = 0;
@@ -185,25 +186,27 @@ export class AvatarView {
       this.renderer.setLight(sceneLight(scene, this.#fittedSh));
       this.renderer.setBackground(linearColor(scene.background));
     }
+    const previous = this.#previous;
+    this.#previous = 0;
     if (!this.renderer.draw()) return;
+    this.#previous = now;
     this.#times.push(now);
-    while (this.#times[0] < now - RATE_WINDOW_MS) this.#times.shift();
-    this.#keepPace(now);
+    while (this.#times.length > 2 && this.#times[0] < now - RATE_WINDOW_MS) this.#times.shift();
+    if (previous) this.#keepPace(now - previous);
     this.listener.onDrawn(state.stage);
   }
 
   /**
    * Draw fewer pixels on a machine that is too slow for so many.
-   * @param {number} now milliseconds
+   * @param {number} ms since the image before
    */
-  #keepPace(now) {
+  #keepPace(ms) {
     const pace = this.#pace;
-    if (now - pace.last > PAUSE_MS || pace.count === 0) Object.assign(pace, { count: 0, since: now });
-    pace.last = now;
-    pace.count += 1;
-    if (pace.count <= PACE_IMAGES) return;
-    const slow = (now - pace.since) / (pace.count - 1) > SLOW_MS;
-    pace.count = 0;
+    pace.images += 1;
+    pace.ms += ms;
+    if (pace.ms < PACE_MS) return;
+    const slow = pace.ms / pace.images > SLOW_MS;
+    Object.assign(pace, { images: 0, ms: 0 });
     if (!slow || this.canvas.width <= SMALLEST_SIZE) return;
     this.#scale *= SHRINK;
     this.#resize();

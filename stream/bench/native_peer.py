@@ -197,6 +197,7 @@ class NativePeer:
         """The newest ones, of the websocket."""
         self.bytes_received = 0
         """Payload of the websocket's messages."""
+        self.messages_received = 0
         self.events: dict[str, dict[str, Any]] = {}
         """The last event of each type."""
         self.on_render: Callable[[Render], None] = lambda render: None
@@ -324,6 +325,7 @@ class NativePeer:
         try:
             async for message in websocket:
                 self.bytes_received += len(message)
+                self.messages_received += 1
                 if isinstance(message, bytes):
                     await self._receive(websocket, message, acknowledge)
                 else:

@@ -173,7 +173,7 @@ class OpenPage:
 
     def _listen(self, message):
         # The browser logs statuses that the page puts into words, and advice on the tests' own reading of pixels.
-        advice = message.text.startswith(("Failed to load resource", "Canvas2D:"))
+        advice = message.text.startswith(("Failed to load resource", "Canvas2D:", "[.WebGL-"))
         if message.type in ("error", "warning") and not advice:
             self.complaints.append(message.text)
 
