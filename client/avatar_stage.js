@@ -58,6 +58,14 @@ export class AvatarStage {
     return { rate, delayMs: seen ? (shown.sentTime - shown.receivedTime) * 1000 + decodeMs : null };
   }
 
+  /**
+   * Canvas with the avatar as it is shown, which can be read until the caller returns to the event loop.
+   * @returns {HTMLCanvasElement}
+   */
+  image() {
+    return this.draws && this.view ? this.view.image() : this.viewer.canvas;
+  }
+
   /** Drop the last session's avatar. */
   reset() {
     this.viewer.reset();

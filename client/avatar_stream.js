@@ -194,6 +194,7 @@ export class AvatarStream {
       },
       eyeballs: { left: wide("leftEye"), right: wide("rightEye") },
       occlusion: arrays.occlusion,
+      shininess: Float32Array.from(arrays.shininess),
       mouth: {
         lips: wide("lips"), weights: arrays.lipWeights, inside: arrays.mouthInside, lining: wide("mouthLining"),
       },

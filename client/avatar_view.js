@@ -173,9 +173,21 @@ export class AvatarView {
     this.renderer.setCamera(virtualCamera(size));
   }
 
+  /** The canvas with a fresh image, which can be read until the caller returns to the event loop. */
+  image() {
+    this.#relit = true; // a draw without a change would draw nothing
+    this.#drawNow(performance.now());
+    return this.canvas;
+  }
+
   /** @param {number} now milliseconds */
   #draw(now) {
     this.#request = requestAnimationFrame((next) => this.#draw(next));
+    this.#drawNow(now);
+  }
+
+  /** @param {number} now milliseconds */
+  #drawNow(now) {
     const [scene, state] = [this.#scene, this.stream.state];
     if (!scene || !state || !this.#able) return;
     const motion = this.#track.sample(now);

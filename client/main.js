@@ -364,11 +364,11 @@ async function switchVoice() {
   return undefined;
 }
 
-const avatarCanvas = () => /** @type {HTMLCanvasElement} */ (find("#avatar"));
+const avatarImage = () => view.stage.image();
 
 async function savePicture() {
   try {
-    saveFile(await takePicture(avatarCanvas()), "avatar");
+    saveFile(await takePicture(avatarImage), "avatar");
   } catch (error) {
     toast(asPlainError(error).text);
   }
@@ -380,7 +380,7 @@ async function saveClip() {
   clip.disabled = true;
   const restore = controls.beginShow();
   try {
-    const recorded = await recordClip(avatarCanvas(), (share) => {
+    const recorded = await recordClip(avatarImage, (share) => {
       clip.textContent = `${Math.round(share * 100)} %`;
       controls.showAt(share);
     });

@@ -14,25 +14,26 @@ export function canRecord() {
 
 /**
  * Draw what the stage shows.
- * @param {HTMLCanvasElement} source of the avatar
+ * @param {HTMLCanvasElement} source of the avatar, on the stage
  * @param {HTMLCanvasElement} target square
  */
 function draw(source, target) {
   const context = target.getContext("2d", { alpha: false });
   if (!context) return;
-  const { style } = source;
+  const stage = /** @type {HTMLElement} */ (source.parentElement);
   context.setTransform(1, 0, 0, 1, 0, 0);
-  context.fillStyle = getComputedStyle(/** @type {HTMLElement} */ (source.parentElement)).backgroundColor;
+  context.fillStyle = getComputedStyle(stage).backgroundColor;
   context.fillRect(0, 0, target.width, target.height);
-  if (style.transform.includes("-1")) context.setTransform(-1, 0, 0, 1, target.width, 0);
+  if (stage.classList.contains("flipped")) context.setTransform(-1, 0, 0, 1, target.width, 0);
   context.drawImage(source, 0, 0, target.width, target.height);
 }
 
 /**
- * @param {HTMLCanvasElement} source of the avatar
+ * @param {() => HTMLCanvasElement} image gives the canvas of the avatar, to be read at once
  * @returns {Promise<Blob>} PNG
  */
-export function takePicture(source) {
+export function takePicture(image) {
+  const source = image();
   const target = document.createElement("canvas");
   target.width = target.height = source.width;
   draw(source, target);
@@ -43,14 +44,14 @@ export function takePicture(source) {
 
 /**
  * Record a clip of some seconds.
- * @param {HTMLCanvasElement} source of the avatar
+ * @param {() => HTMLCanvasElement} image gives the canvas of the avatar, to be read at once
  * @param {(share: number) => void} onProgress called for each frame with 0 to 1
  * @returns {Promise<Blob>} WebM or MP4
  */
-export function recordClip(source, onProgress) {
+export function recordClip(image, onProgress) {
   const target = document.createElement("canvas");
   target.width = target.height = CLIP_SIZE_PX;
-  draw(source, target);
+  draw(image(), target);
   const stream = target.captureStream(CLIP_FPS);
   const mimeType = CLIP_TYPES.find((type) => MediaRecorder.isTypeSupported(type));
   const recorder = new MediaRecorder(stream, { mimeType, videoBitsPerSecond: CLIP_BITRATE_BPS });
@@ -62,7 +63,7 @@ export function recordClip(source, onProgress) {
     const step = () => {
       if (recorder.state !== "recording") return;
       const share = (performance.now() - start) / (CLIP_SECONDS * 1000);
-      draw(source, target);
+      draw(image(), target);
       onProgress(Math.min(share, 1));
       if (share >= 1) recorder.stop();
       else requestAnimationFrame(step);

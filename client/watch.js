@@ -38,9 +38,7 @@ function onState(state) {
   find("#waiting-words").textContent = text;
   if (state === "connecting") return;
   if (state !== "live") sound.offer(false);
-  if (state !== "live" && state !== "lost") {
-    avatar.reset();
-  }
+  if (state !== "live" && state !== "lost") avatar.reset();
   if (!title) return notice.hide();
   const again = () => { notice.hide(); link.start(); };
   const reload = () => location.reload();

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from fitme.arrays import UInt8Array
-from fitme.hair.renderer import strand_pattern
+from fitme.hair.strands import strand_pattern
+from fitme.render.materials import head_shininess
 from fitme.render.occlusion import head_occlusion, mouth_occlusion
 from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
@@ -56,6 +57,7 @@ def model_piece(model: MorphableModel) -> Piece:
             "uv": _unit_codes(model.uv.numpy()),
             "uvTriangles": model.uv_triangles.numpy().astype(np.uint16),
             "regions": model.triangle_region.numpy().astype(np.uint8),
+            "shininess": head_shininess(model).numpy().astype(np.uint16),
             "morphStarts": np.concatenate([[0], np.cumsum(moved.sum(1))]).astype(np.uint32),
             "morphVertices": np.nonzero(moved)[1].astype(np.uint16),
             "morphOffsets": codes[moved],

@@ -37,7 +37,7 @@ function arrays(kind, list, header = {}, options = {}) {
 }
 
 const MODEL = arrays("model", [
-  ["triangles", Uint16Array.of(0, 1, 2)], ["uv", Uint16Array.of(0, 65535), 1 / 65535], ["uvTriangles", Uint16Array.of(0, 0, 0)],
+  ["triangles", Uint16Array.of(0, 1, 2)], ["shininess", Uint16Array.of(24)], ["uv", Uint16Array.of(0, 65535), 1 / 65535], ["uvTriangles", Uint16Array.of(0, 0, 0)],
   ["morphStarts", new Uint32Array(53)], ["morphVertices", new Uint16Array()], ["morphOffsets", new Int16Array()],
   ["leftEye", new Uint16Array()], ["rightEye", new Uint16Array()], ["occlusion", Uint16Array.of(65535), 1 / 65535],
   ["lips", new Uint16Array()], ["lipWeights", new Float32Array()], ["mouthInside", new Uint8Array()], ["mouthLining", new Uint16Array()],
