@@ -141,7 +141,7 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def servers(playwright, tmp_path_factory):
+def servers():
     """The servers of this module, of which the last one runs."""
     running = []
     yield running
