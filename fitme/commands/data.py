@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fitme.commands.data_people import build_people
 from fitme.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,9 +41,14 @@ def data_build(
         Path | None,
         typer.Option(help="Weights of the translation from textures to reflectance; by default the package's."),
     ] = None,
+    people: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of portraits from one studio; may be given several times. Builds a set of people."),
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace another dataset in the folder.")] = False,
 ) -> None:
-    """Build the dataset: synthetic skins of every tone, and maps of supplied textures, each in every tone.
+    """Build the dataset: synthetic skins of every tone, and maps of supplied textures, each in every tone; or, with
+    --people, reflectance of people from their portraits, for `fitme train people`.
 
     An interrupted build is continued.
     """
@@ -59,6 +65,11 @@ def data_build(
         )
     if first_seed < HELD_OUT_SEED <= first_seed + skins:
         raise ConfigError(f"--skins {skins}: would reach the seeds from {HELD_OUT_SEED} on, which are held out")
+    if people:
+        if textures or makehuman:
+            raise ConfigError("--people: a set of people has no textures; build another set for these")
+        build_people(people, out, resolution)
+        return
     supplied = None
     if textures or makehuman:
         weights = translation or DEFAULT_TRANSLATION

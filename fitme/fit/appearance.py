@@ -95,6 +95,12 @@ class Appearance:
         table = self._table
         return table if table is not None and table.resolution == self._resolution else None
 
+    def fused_texture(self) -> tuple[TexelTable, FusedTexture]:
+        """The fused texture and its texels. Raises InputError before the first one."""
+        if self._table is None or self._texture is None:
+            raise InputError("The fit holds no texture yet: it must reach the skin stage first.")
+        return self._table, self._texture
+
     def inversion_target(self) -> TextureTarget:
         """Texture that the generator is to explain, at its resolution. Raises InputError before the first texture."""
         if self._table is None or self._texture is None:

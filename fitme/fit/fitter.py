@@ -32,7 +32,9 @@ from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.stages import FitStages
 from fitme.fit.state import FitState, RoundReport
 from fitme.fit.texture.baking import map_arrays
+from fitme.fit.texture.fusion import FusedTexture
 from fitme.fit.texture.texel_views import TexelViews
+from fitme.fit.texture.unprojection import TexelTable
 from fitme.fit.texture.visibility import Visibility
 from fitme.fit.work_queue import Task, WorkQueue
 from fitme.geometry import Camera
@@ -186,6 +188,10 @@ class IncrementalFitter:
         head = self._head()
         identity = torch.from_numpy(head.identity.copy())
         return Avatar(identity, head.maps, head.focal, self._stage, correctives=head.correctives, hair=head.hair)
+
+    def fused_texture(self) -> tuple[TexelTable, FusedTexture]:
+        """De-lit albedo of all keyframes, and the texels that it lists. Raises `InputError` before the skin stage."""
+        return self._appearance.fused_texture()
 
     def state(self) -> FitState:
         """All that `from_state` needs to resume the fit. Raises `InputError` before the first round."""

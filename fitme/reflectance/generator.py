@@ -109,13 +109,16 @@ class Branch(nn.Module):
             OutputLayer(inputs, modality.raw_channels, config.trunk_positions, config.latent_size)
             for inputs in config.trunk_channels
         )
-        widths, positions = (config.trunk_channels[-1], *channels), config.branch_positions
+        widths, positions = (config.trunk_channels[-1], *channels), config.positions_by_level
         self.stages = nn.ModuleList(
-            SynthesisStage(a, b, config.trunk_resolution << (level + 1), positions, config.latent_size, grow=True)
+            SynthesisStage(
+                a, b, config.trunk_resolution << (level + 1), positions[level], config.latent_size, grow=True
+            )
             for level, (a, b) in enumerate(pairwise(widths))
         )
         self.outputs = nn.ModuleList(
-            OutputLayer(width, modality.raw_channels, positions, config.latent_size) for width in channels
+            OutputLayer(width, modality.raw_channels, count, config.latent_size)
+            for width, count in zip(channels, positions, strict=True)
         )
         self.details = nn.ModuleList(
             DetailMaps(count, modality.raw_channels, config.trunk_resolution << level, config.latent_size)

@@ -37,8 +37,8 @@ class GeneratorConfig:
     on, doubling up to `resolution`."""
     trunk_positions: int = 6
     """Positional maps of each resolution of the trunk."""
-    branch_positions: int = 16
-    """Positional maps of each resolution of each branch."""
+    branch_positions: int | tuple[int, ...] = 16
+    """Positional maps of each branch: of each resolution, or one number for all resolutions."""
     detail_maps: tuple[int, ...] = (64, 40, 20)
     """Detail maps of each branch, at the trunk's resolution and at each of its own."""
     contrast_maps: int = 16
@@ -59,6 +59,10 @@ class GeneratorConfig:
                     f"branches: {name} has {len(channels)} resolutions above the trunk's {self.trunk_resolution}, which"
                     f" does not reach resolution {self.resolution}"
                 )
+        if len(self.positions_by_level) != self.branch_levels:
+            raise ConfigError(
+                f"branch_positions has {len(self.positions_by_level)} resolutions; branches have {self.branch_levels}"
+            )
         if len(self.detail_maps) != self.branch_levels + 1:
             raise ConfigError(
                 f"detail_maps has {len(self.detail_maps)} resolutions; branches have {self.branch_levels + 1}"
@@ -68,6 +72,12 @@ class GeneratorConfig:
     def trunk_resolution(self) -> int:
         """Texels a side where the branches part."""
         return self.start_resolution << (len(self.trunk_channels) - 1)
+
+    @property
+    def positions_by_level(self) -> tuple[int, ...]:
+        """Positional maps of each resolution of a branch."""
+        counts = self.branch_positions
+        return (counts,) * self.branch_levels if isinstance(counts, int) else counts
 
     @property
     def branch_levels(self) -> int:

@@ -29,7 +29,9 @@ from fitme.reflectance.layers import activate
 from fitme.reflectance.mapping import MappingNetwork
 from fitme.reflectance.quantization import packed, unpacked
 
-DEFAULT_ENCODER = Path(__file__).parent / "weights" / "encoder_256.safetensors"
+PAINTED_ENCODER = Path(__file__).parent / "weights" / "encoder_256.safetensors"
+"""Encoder of the generator of painted skin."""
+DEFAULT_ENCODER = PAINTED_ENCODER
 FORMAT = "fitme-texture-encoder"
 FORMAT_VERSION = "3"
 _READ_VERSIONS = ("2", FORMAT_VERSION)

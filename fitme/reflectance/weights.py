@@ -16,7 +16,9 @@ from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.generator_config import GeneratorConfig
 from fitme.reflectance.quantization import packed, unpacked
 
-DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default_256.safetensors"
+PAINTED_WEIGHTS = Path(__file__).parent / "weights" / "default_256.safetensors"
+"""Weights from painted skin alone: no person's data are behind them."""
+DEFAULT_WEIGHTS = PAINTED_WEIGHTS
 FORMAT = "fitme-reflectance-generator"
 FORMAT_VERSION = "6"
 _READ_VERSIONS = ("5", FORMAT_VERSION)

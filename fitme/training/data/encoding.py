@@ -49,7 +49,7 @@ def encoded_maps(maps: ReflectanceMaps) -> Tensor:
 
 def mirrored_maps(maps: Tensor) -> Tensor:
     """Mirror images of encoded maps (B, 6, R, R) about the face's axis: columns reversed, slopes along u negated."""
-    return maps.flip(-1) * torch.tensor(_mirror_signs())[:, None, None]
+    return maps.flip(-1) * maps.new_tensor(_mirror_signs())[:, None, None]
 
 
 def _to_bytes(modality: Modality, values: Float32Array) -> UInt8Array:

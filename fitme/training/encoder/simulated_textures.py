@@ -100,6 +100,10 @@ class Views:
     occlusion: Tensor
     """(R, R) ambient occlusion: share of the surroundings' light that reaches each texel."""
 
+    def to(self, device: torch.device) -> "Views":
+        """The views on a device."""
+        return Views(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+
 
 @dataclass(frozen=True, eq=False)
 class TextureObservation:
@@ -173,13 +177,13 @@ def simulate_observations(
     random: torch.Generator,
     chosen: Tensor | None = None,  # (B,) views
 ) -> TextureObservation:
-    """Encoder inputs of maps. With `chosen`, every texture is a lit one of its view; otherwise views and kinds are
-    drawn at random."""
+    """Encoder inputs of maps, on the device of maps, views and `random`. With `chosen`, every texture is a lit one of
+    its view; otherwise views and kinds are drawn at random."""
     batch, resolution = len(maps), maps.shape[-1]
     if chosen is None:
         fused, first, weight = _draw_views(batch, views, settings, random)
     else:
-        fused, first, weight = torch.zeros(batch, dtype=torch.bool), chosen, views.weight[chosen]
+        fused, first, weight = torch.zeros(batch, dtype=torch.bool, device=maps.device), chosen, views.weight[chosen]
     visibility = weight / (weight + FusionSettings().confident_weight)  # (B, R, R)
     visible_skin = (visibility * views.skin)[..., None]  # (B, R, R, 1)
 
@@ -225,11 +229,11 @@ def _draw_views(
     """Whether textures are fused (B,), the first view of each (B,), and the summed weight of all its views (B, R,
     R)."""
     fused = _uniform(random, batch) >= settings.lit_share
-    first = torch.randint(len(views.weight), (batch,), generator=random)
+    first = torch.randint(len(views.weight), (batch,), generator=random, device=random.device)
     weight = views.weight[first]
     further = torch.floor((settings.largest_views - 1) * _uniform(random, batch)) * fused
     for index in range(settings.largest_views - 1):
-        another = torch.randint(len(views.weight), (batch,), generator=random)
+        another = torch.randint(len(views.weight), (batch,), generator=random, device=random.device)
         weight = weight + views.weight[another] * (index < further)[:, None, None]
     return fused, first, weight
 
@@ -246,11 +250,13 @@ def _illuminate(
     batch = len(moved)
     albedo, specular = moved[:, :3].permute(0, 2, 3, 1), moved[:, 3:].permute(0, 2, 3, 1)
     basis, mirrored = sh_basis(views.normals[first]), sh_basis(views.mirror[first])  # (B, R, R, 9)
-    light = smooth_lights(batch, settings.directional_share, settings.light_tint_log_sigma, random)  # (B, 9, 3)
+    # Lights are few numbers, drawn on the CPU.
+    drawing = random if random.device.type == "cpu" else torch.Generator().manual_seed(_seed(random))
+    light = smooth_lights(batch, settings.directional_share, settings.light_tint_log_sigma, drawing).to(moved)
     shading = _evaluate_sh(basis, light).clamp(min=MINIMAL_SHADING / 2.0)
     # Exposure and white balance scale the light such that skin has a usual brightness.
     exposure = settings.mean_shading * (settings.exposure_log_sigma * _normal(random, batch)).exp()
-    exposure = exposure / (_mean_over(shading, visible_skin) @ torch.from_numpy(LUMINANCE)).clamp(min=1e-3)
+    exposure = exposure / (_mean_over(shading, visible_skin) @ torch.from_numpy(LUMINANCE).to(shading)).clamp(min=1e-3)
     balance = (settings.white_balance_log_sigma * _normal(random, batch, 3)).exp() * exposure[:, None]
     shading, light = shading * balance[:, None, None], light * balance[:, None]
     specular_term = HEMISPHERICAL_REFLECTANCE * specular * _evaluate_sh(mirrored, light)
@@ -276,7 +282,7 @@ def _view_albedos(
     error = torch.einsum("bhwk,bkc->bhwc", lit.basis, residual).exp()
     flat = lit.diffuse / lit.shading.clamp(min=MINIMAL_SHADING) * error
     color = _mean_over(lit.texture, visible_skin)  # (B, 3)
-    skin_tone = torch.from_numpy(expected_skin_albedo(color.numpy(), AlbedoScaleSettings()))
+    skin_tone = torch.from_numpy(expected_skin_albedo(color.cpu().numpy(), AlbedoScaleSettings())).to(color)
     skin_tone = skin_tone * (settings.albedo_scale_log_sigma * _normal(random, batch, 1)).exp()
     scale = skin_tone / _mean_over(flat, visible_skin).clamp(min=1e-3)
     return (flat * scale[:, None, None]).clamp(0.0, MAXIMAL_ALBEDO), scale
@@ -303,7 +309,7 @@ def _with_occluders(texture: Tensor, settings: CaptureSettings, random: torch.Ge
 
 def _blobs(batch: int, resolution: int, share: float, random: torch.Generator) -> Tensor:
     """Masks (B, R, R) in [0, 1]: a share of them contains a soft-edged ellipse of a random size on the face."""
-    centres = (torch.arange(resolution) + 0.5) / resolution
+    centres = (torch.arange(resolution, device=random.device) + 0.5) / resolution
     v, u = torch.meshgrid(centres, centres, indexing="ij")
     centre = 0.2 + 0.6 * _uniform(random, batch, 2, 1, 1)
     angle = np.pi * _uniform(random, batch, 1, 1)
@@ -321,7 +327,9 @@ def _displaced(maps: Tensor, largest: float, random: torch.Generator) -> Tensor:
     batch, resolution = len(maps), maps.shape[-1]
     knots = (2.0 * _uniform(random, batch, 2, 5, 5) - 1.0) * _uniform(random, batch, 1, 1, 1)
     shift = functional.interpolate(knots, size=(resolution, resolution), mode="bicubic", align_corners=True)
-    identity = functional.affine_grid(torch.eye(2, 3).expand(batch, -1, -1), list(maps.shape), align_corners=False)
+    identity = functional.affine_grid(
+        torch.eye(2, 3, device=maps.device).expand(batch, -1, -1), list(maps.shape), align_corners=False
+    )
     grid = identity + shift.permute(0, 2, 3, 1) * (2.0 * largest / resolution)
     return functional.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
@@ -330,7 +338,7 @@ def _blurred(images: Tensor, largest: float, random: torch.Generator) -> Tensor:
     """Images (B, C, R, R), each blurred by a Gaussian of a random width up to `largest` texels."""
     batch, channels = images.shape[:2]
     reach = max(1, int(np.ceil(2.0 * largest)))
-    offsets = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    offsets = torch.arange(-reach, reach + 1, dtype=torch.float32, device=images.device)
     sigma = (largest * _uniform(random, batch, 1)).clamp(min=0.1)
     kernel = (-0.5 * (offsets / sigma) ** 2).exp()
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)  # (B C, T)
@@ -339,9 +347,13 @@ def _blurred(images: Tensor, largest: float, random: torch.Generator) -> Tensor:
     return functional.conv2d(rows, kernel[:, None, None, :], groups=batch * channels).reshape(images.shape)
 
 
+def _seed(random: torch.Generator) -> int:
+    return int(torch.randint(2**62, (1,), generator=random, device=random.device))
+
+
 def _uniform(random: torch.Generator, *shape: int) -> Tensor:
-    return torch.rand(*shape, generator=random)
+    return torch.rand(*shape, generator=random, device=random.device)
 
 
 def _normal(random: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=random)
+    return torch.randn(*shape, generator=random, device=random.device)

@@ -107,23 +107,31 @@ class EncoderTrainer:
     def __init__(
         self,
         generator: ReflectanceGenerator,
-        dataset: MapDataset,
+        dataset: MapDataset | Tensor,
         config: EncoderTrainingConfig | None = None,
         sizes: TextureEncoderConfig | None = None,
         capture: CaptureSettings | None = None,
+        *,
+        views: Views | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
+        """Trainer for a generator, which it moves to the device, on a data set, or on maps (N, 6, r, r) at the
+        encoder's resolution; with `views` that were measured before."""
         self.config, self._capture = config or EncoderTrainingConfig(), capture or CaptureSettings()
+        self._device = torch.device(device)
         torch.manual_seed(self.config.seed)
-        self._generator = generator.eval().requires_grad_(False)
-        self.encoder = encoder_for(generator, sizes)
+        self.encoder = encoder_for(generator, sizes).to(self._device)
+        self._generator = generator.eval().requires_grad_(False).to(self._device)
         self._resolution = self.encoder.config.resolution
-        self._maps = small_maps(dataset, self._resolution)  # (N, 6, r, r) half precision
-        self._views = _views(self._resolution, self.config, self._capture)
-        self._cover = _importance(self._resolution)
-        self._random = torch.Generator().manual_seed(self.config.seed)
+        maps = dataset if isinstance(dataset, Tensor) else small_maps(dataset, self._resolution)
+        self._maps = maps.to(self._device, torch.float16)  # (N, 6, r, r)
+        measured = views or measured_views(self._resolution, self.config, self._capture)
+        self._views = measured.to(self._device)
+        self._cover = _importance(self._resolution).to(self._device)
+        self._random = torch.Generator(self._device).manual_seed(self.config.seed)
         with torch.no_grad():
             noise = torch.randn(512, generator.latent_size, generator=torch.Generator().manual_seed(0))
-            self._deviation = generator.mapping(noise).std(0).clamp(min=1e-3)  # (D,)
+            self._deviation = generator.mapping(noise.to(self._device)).std(0).clamp(min=1e-3)  # (D,)
 
     def set_body(self, tensors: dict[str, Tensor]) -> None:
         """Replace the tensors that do not depend on the generator (`load_body`) by those of an encoder of equal sizes;
@@ -139,7 +147,7 @@ class EncoderTrainer:
         config = self.config
         mean, basis = _principal_components(self._maps, self._cover)  # (6rr,), (6rr, K)
         scale = basis.square().sum()
-        readout = nn.Linear(self.encoder.config.hidden_size, basis.shape[1])
+        readout = nn.Linear(self.encoder.config.hidden_size, basis.shape[1]).to(self._device)
         for parameter in readout.parameters():
             nn.init.zeros_(parameter)
         body = [value for name, value in self.encoder.named_parameters() if is_body(name)]
@@ -162,13 +170,13 @@ class EncoderTrainer:
         """Train on the generator's own samples, whose z is known. Errors of z are weighted by their effect on the
         maps."""
         config = self.config
-        noise = torch.randn(config.samples, self._generator.latent_size, generator=self._random)
+        noise = torch.randn(config.samples, self._generator.latent_size, generator=self._random, device=self._device)
         maps = self._synthesized(noise)
         effect, directions = _linear_effect(noise, maps, self._cover)  # (Z, K), (6rr, K)
         scale = effect.square().sum()
 
         def loss() -> Tensor:
-            index = torch.randint(len(noise), (config.component_batch,), generator=self._random)
+            index = torch.randint(len(noise), (config.component_batch,), generator=self._random, device=self._device)
             true = maps[index].float()
             observation = simulate_observations(true, self._views, self._capture, self._random)
             exposure = ((observation.target - true).flatten(1) * _weights(self._cover)) @ directions
@@ -235,9 +243,9 @@ class EncoderTrainer:
 
     def _batch(self, count: int) -> Tensor:
         """Random maps (B, 6, r, r), half of them mirrored."""
-        index = torch.randint(len(self._maps), (count,), generator=self._random)
+        index = torch.randint(len(self._maps), (count,), generator=self._random, device=self._device)
         maps = self._maps[index].float()
-        mirrored = torch.rand(count, generator=self._random) < 0.5
+        mirrored = torch.rand(count, generator=self._random, device=self._device) < 0.5
         return torch.where(mirrored[:, None, None, None], mirrored_maps(maps), maps)
 
     @torch.no_grad()
@@ -269,7 +277,7 @@ def _importance(resolution: int) -> Tensor:
     return weight / weight.mean()
 
 
-def _views(resolution: int, config: EncoderTrainingConfig, capture: CaptureSettings) -> Views:
+def measured_views(resolution: int, config: EncoderTrainingConfig, capture: CaptureSettings) -> Views:
     """Views of random heads in poses of the settings' distribution."""
     yaws = random_yaws(config.views, capture, config.seed)
     return measure_views(load_default_model(), select_backend("cpu"), yaws, resolution, capture, config.seed)
@@ -277,7 +285,7 @@ def _views(resolution: int, config: EncoderTrainingConfig, capture: CaptureSetti
 
 def _weights(cover: Tensor) -> Tensor:
     """Weights (6 r r,) of the values of a map."""
-    channels = torch.tensor(CHANNEL_WEIGHTS)
+    channels = torch.tensor(CHANNEL_WEIGHTS, device=cover.device)
     assert len(channels) == channel_count()
     return (channels[:, None, None] * cover.sqrt()).flatten()
 

@@ -286,7 +286,8 @@ def training_start(
             found = {r: {m.name: tensors[f"{r}.{m.name}"] for m in sizes.modalities} for r in resolutions}
             return TrainingStart(basis, found, tensors["scores"])
     basis = principal_components(dataset, weight, sizes.linear_components, sizes.linear_resolution)
-    details = {r: detail_components(dataset, weight, basis, sizes.branch_positions, r) for r in resolutions}
+    counts = zip(resolutions, sizes.positions_by_level, strict=True)
+    details = {r: detail_components(dataset, weight, basis, count, r) for r, count in counts}
     scores = map_scores(dataset, weight, sizes.linear_resolution)
     tensors = {f"{r}.{name}": maps for r, by_name in details.items() for name, maps in by_name.items()}
     tensors |= {**vars(basis), "scores": scores}
