@@ -110,8 +110,8 @@ class ReflectanceFit:
 
     @property
     def resolution(self) -> int:
-        """Side of the generator's maps."""
-        return self._original.config.resolution
+        """Side of the maps at which the generator is fitted."""
+        return min(self._original.config.resolution, self._settings.largest_resolution)
 
     @property
     def generator(self) -> ReflectanceGenerator:
@@ -119,8 +119,12 @@ class ReflectanceFit:
         return self._tuned or self._original
 
     def restore(self, w_plus: Float32Array | None, tuned: Mapping[str, Float32Array]) -> None:
-        """Set latent (L, D) and tuned weights by name, as `w_plus` and `tuned_weights` gave them."""
+        """Set latent (L, D) and tuned weights by name, as `w_plus` and `tuned_weights` gave them. Those of a generator
+        of other sizes are dropped: the next keyframe begins an inversion."""
         self._current = None
+        sizes = (self._original.num_layers, self._original.config.latent_size)
+        if w_plus is not None and w_plus.shape != sizes:
+            return
         if w_plus is not None:
             self._w_plus = torch.from_numpy(w_plus.copy())[None].to(self.device)
         if tuned:
@@ -179,9 +183,9 @@ class ReflectanceFit:
         values: dict[str, Tensor] = {}
         if self._initial_specular is None:
             with torch.no_grad():
-                self._initial_specular = self.generator.synthesize(latent)
+                self._initial_specular = self.generator.synthesize(latent, self.resolution)
         for _ in range(steps):
-            maps = self.generator.synthesize(latent)
+            maps = self.generator.synthesize(latent, self.resolution)
             texture_loss = self._texture_loss(maps, texture)
             index = self._step % len(targets)
             total, values = self._keyframe_loss(index, targets[index], scene, maps, embedder)
@@ -213,11 +217,11 @@ class ReflectanceFit:
         latent = self._latent()
         if self._pivot is None:
             with torch.no_grad():
-                self._pivot = self._original.synthesize(latent)
+                self._pivot = self._original.synthesize(latent, self.resolution)
         pivot = self._pivot
         values: dict[str, Tensor] = {}
         for _ in range(steps):
-            maps = generator.synthesize(latent)
+            maps = generator.synthesize(latent, self.resolution)
             texture_loss = self._texture_loss(maps, texture)
             index = self._step % len(targets)
             total, values = self._keyframe_loss(index, targets[index], scene, maps, embedder)
@@ -267,7 +271,7 @@ class ReflectanceFit:
 
     @cached_property
     def _mouth(self) -> OpenMouth:
-        return open_mouth(self._model, self.resolution)
+        return open_mouth(self._model, self._original.config.resolution)
 
     def _latent(self) -> Tensor:
         if self._w_plus is None:
