@@ -20,8 +20,8 @@ class InversionSettings:
     coarse_resolution: Annotated[int, Meta(ge=4, le=4096)] = 32
     """Side of the maps at which locality is checked."""
     largest_resolution: Annotated[int, Meta(ge=32, le=4096)] = 256
-    """Side of the generator's maps while it is fitted, if its own are larger: a step at twice the side takes about three
-    times as long. The avatar has the generator's full maps."""
+    """Side of the generator's maps while it is fitted, if its own are larger: a step at twice the side takes about
+    three times as long. The avatar has the generator's full maps."""
     coarse_steps: Annotated[int, Meta(ge=1)] = 24
     inversion_steps: Annotated[int, Meta(ge=0)] = 6
     tuning_steps: Annotated[int, Meta(ge=0)] = 8

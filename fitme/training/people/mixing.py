@@ -102,7 +102,7 @@ class PeopleBank:
             [self._toned(people[:, k], mirrored[:, k], tone, jitter) for k in range(SOURCES)], 1
         )  # (B, S, 3, R, R)
         coarse = torch.stack([self._smooth_maps(people[:, k], mirrored[:, k]) for k in range(SOURCES)], 1)
-        small = downsample(masks.flatten(0, 1), masks.shape[-1] // coarse.shape[-1]).unflatten(0, (batch, SOURCES))
+        small = _split(downsample(masks.flatten(0, 1), masks.shape[-1] // coarse.shape[-1]), batch)
         mixed = self._large((coarse * small).sum(1))  # (B, 5, R, R)
         strength = (DETAIL_LOG_SIGMA * self._normal(random, batch, 1, 1, 1)).exp()
         albedo = blend(diffuse, masks, strength).clamp(0.0, 1.0)
@@ -215,15 +215,20 @@ def blend(
     detail: Tensor,  # (B, 1, 1, 1) strength of the finest octaves
 ) -> Tensor:
     """(B, C, R, R) sources blended by a Laplacian pyramid: each octave with a mask as smooth as itself."""
-    batch, sources = images.shape[:2]
+    batch = len(images)
     levels = min(OCTAVES, max(int(images.shape[-1]).bit_length() - 3, 1))
     flat, weights = images.flatten(0, 1), masks.flatten(0, 1)
     bands = []
     for _ in range(levels):
         below = downsample(flat)
-        bands.append(((flat - upsample(below)) * weights).unflatten(0, (batch, sources)).sum(1))
+        bands.append(_split((flat - upsample(below)) * weights, batch).sum(1))
         flat, weights = below, downsample(weights)
-    result = (flat * weights).unflatten(0, (batch, sources)).sum(1)
+    result = _split(flat * weights, batch).sum(1)
     for index, band in reversed(list(enumerate(bands))):
         result = upsample(result) + (band * detail if index < DETAIL_OCTAVES else band)
     return result
+
+
+def _split(flat: Tensor, batch: int) -> Tensor:
+    """(B, S, C, H, W) of (B S, C, H, W)."""
+    return flat.reshape(batch, -1, *flat.shape[1:])

@@ -12,15 +12,14 @@ import copy
 import math
 import time
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as functional
-from torch import Tensor, nn
+from torch import Tensor
 
 from fitme.errors import ModelFileError
-from fitme.reflectance.generator import Branch, ReflectanceGenerator
-from fitme.reflectance.layers import upsample
+from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.mapping import QUANTILES
 from fitme.reflectance.raw_outputs import encode_raw
 from fitme.training.closed_form.factor_distribution import fit_factor_distribution
@@ -82,7 +81,8 @@ class LatentStatistics:
     def root(self) -> Tensor:
         """(D, D) root of the covariance."""
         values, vectors = torch.linalg.eigh(self.covariance.double())
-        return ((vectors * (values.clamp(min=0.0) + LEAST_VARIANCE).sqrt()) @ vectors.T).float()
+        root: Tensor = ((vectors * (values.clamp(min=0.0) + LEAST_VARIANCE).sqrt()) @ vectors.T).float()
+        return root
 
     def state(self) -> dict[str, Any]:
         """State, for `restore`."""
@@ -244,7 +244,7 @@ class PeopleTrainer:
         if config.path_length_weight > 0.0 and self.step % config.path_length_interval == 0:
             losses["path_length"] = self._path_penalty(encoded.detach())
         total = sum((value for name, value in losses.items() if name != "discriminator"), torch.zeros(()))
-        self._descend(cast("Tensor", total))
+        self._descend(total)
         values = {name: float(value.detach()) for name, value in losses.items()}
         values["augmentation"] = self._augmentation.p
         return PeopleStep(self.step + 1, self.progress, phase.resolution, values)
@@ -312,7 +312,7 @@ class PeopleTrainer:
         outputs = {side: encoded_outputs({k: v.float() for k, v in raw.items()}) for side, raw in pyramid.items()}
         weight = functional.avg_pool2d(self.bank.weight, self.bank.resolution // size)
         losses = reconstruction_losses(outputs, maps, weight, config.reconstruction)
-        return cast("Tensor", sum(losses.values(), torch.zeros(())))
+        return sum(losses.values(), torch.zeros(()))
 
     def _rehearsed(self, count: int, resolution: int) -> tuple[Tensor, Tensor]:
         """w (B, D) and maps (B, 6, r, r) of random samples of the start generator."""
@@ -342,8 +342,9 @@ class PeopleTrainer:
         decay = min(config.ema_decay, (1.0 + self.step) / (10.0 + self.step))
         with torch.no_grad():
             for mean, network in ((self.average, self.generator), (self.encoder_average, self.encoder)):
-                means = list(mean.parameters())
-                torch._foreach_lerp_(means, list(network.parameters()), 1.0 - decay)
+                means: list[Tensor] = list(mean.parameters())
+                values: list[Tensor] = list(network.parameters())
+                torch._foreach_lerp_(means, values, 1.0 - decay)
 
     def _groups(self) -> list[dict[str, Any]]:
         """Parameter groups with each one's share of the learning rate; the mapping network is set at the end."""
@@ -399,7 +400,7 @@ def take_over(generator: ReflectanceGenerator, start: ReflectanceGenerator) -> N
             own[name].copy_(value)
     for _, branch in generator.named_branches():
         coarse = start.config.branch_levels
-        for level, output in enumerate(cast("Branch", branch).outputs):
+        for level, output in enumerate(branch.outputs):
             if level >= coarse:
                 for parameter in output.parameters():
                     if parameter.ndim > 1:
@@ -440,15 +441,3 @@ def set_latent_distribution(
     # No nonlinear part: the copula has all of it.
     mapping.blend.weight.zero_()
     mapping.blend.bias.zero_()
-
-
-def enlarged(maps: Tensor, resolution: int) -> Tensor:
-    """Maps (B, C, R, R) upsampled to a resolution by octaves."""
-    while maps.shape[-1] < resolution:
-        maps = upsample(maps)
-    return maps
-
-
-def parameter_count(network: nn.Module) -> int:
-    """Number of parameters."""
-    return sum(p.numel() for p in network.parameters())

@@ -1,0 +1,85 @@
+"""Training on people: it learns, resumes to the bit, and its samples have every skin tone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fitme.reflectance.generator import ReflectanceGenerator
+from fitme.reflectance.generator_config import GeneratorConfig
+from fitme.training.objectives.discriminator import DiscriminatorConfig
+from fitme.training.people.config import MapEncoderConfig, PeoplePhase, PeopleTrainingConfig, load_people_config
+from fitme.training.people.mixing import PeopleBank
+from fitme.training.people.people_set import PeopleSet
+from fitme.training.people.trainer import PeopleTrainer, set_latent_distribution
+
+CONFIG = PeopleTrainingConfig(
+    generator_seconds=1e9,
+    phases=(PeoplePhase(64, 1.0, 2, adversarial=True),),
+    rehearsal_interval=2,
+    rehearsal_batch=2,
+    path_length_interval=2,
+    path_length_resolution=16,
+    mixed_precision=False,
+    latent_samples=32,
+    generator=GeneratorConfig(
+        resolution=64,
+        noise_size=8,
+        feature_count=0,
+        latent_size=12,
+        mapping_layers=1,
+        trunk_channels=(16, 16, 12),
+        branches={"diffuse": (8, 6), "specular": (4, 4), "normals": (6, 4)},
+        trunk_positions=2,
+        branch_positions=(3, 2),
+        detail_maps=(3, 2, 0),
+        linear_components=5,
+        linear_resolution=32,
+    ),
+    discriminator=DiscriminatorConfig(64, (4, 6), (8, 8)),
+    map_encoder=MapEncoderConfig(32, (8, 8, 12), 0.0, 4),
+)
+
+
+@pytest.fixture
+def trainer(few_people: PeopleSet, tiny_generator: ReflectanceGenerator) -> PeopleTrainer:
+    return PeopleTrainer(CONFIG, PeopleBank(few_people), tiny_generator)
+
+
+def test_reconstruction_improves(trainer: PeopleTrainer):
+    losses = [trainer.train_step().losses["maps_64"] for _ in range(24)]
+    assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
+
+
+def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(
+    trainer: PeopleTrainer, few_people: PeopleSet, tiny_generator: ReflectanceGenerator
+):
+    for _ in range(2):
+        trainer.train_step()
+    state = trainer.state()
+    other = PeopleTrainer(CONFIG, PeopleBank(few_people), tiny_generator)
+    other.restore({**state, "generator": {k: v.clone() for k, v in state["generator"].items()}})
+    for _ in range(2):
+        one, two = trainer.train_step(), other.train_step()
+        assert one.step == two.step
+        assert one.losses["maps_64"] == pytest.approx(two.losses["maps_64"], rel=1e-3)
+
+
+def test_random_latents_are_distributed_as_those_of_the_data(tiny_generator: ReflectanceGenerator):
+    random = torch.Generator().manual_seed(0)
+    mixing = torch.randn(12, 12, generator=random)
+    latents = torch.randn(4000, 12, generator=random) @ mixing + 0.5
+    # Along one direction the data have two clusters, which quantiles keep.
+    side = (torch.rand(4000, generator=random) < 0.5).float() * 2.0 - 1.0
+    latents[:, 0] += 12.0 * side
+    generator = ReflectanceGenerator(CONFIG.generator)
+    set_latent_distribution(generator, latents, side, seed=0)
+    found = generator.mapping(torch.randn(4000, 8, generator=random))
+    torch.testing.assert_close(found.mean(0), latents.mean(0), atol=0.6, rtol=0.0)
+    middle = ((found[:, 0] - latents[:, 0].mean()).abs() < 3.0).float().mean()
+    assert middle < 0.35
+
+
+def test_the_file_of_settings_holds_the_defaults():
+    path = Path(__file__).parents[3] / "configs" / "train_people.yaml"
+    assert load_people_config(path) == PeopleTrainingConfig()
