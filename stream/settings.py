@@ -7,6 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from fitme.reflectance.model_names import DEFAULT_MODEL, ReflectanceModel
 from fitme.render.devices import DeviceName
 from fitme.track.settings import NetworkSettings, TrackerSettings
 
@@ -127,6 +128,8 @@ class FitSettings:
     """Keyframes that are added at a time at most, most novel head directions first."""
     expression_frames: Annotated[int, Meta(ge=0, le=64)] = 24
     """Further frames at most of which, once the fit has converged, only expression correctives are extracted."""
+    reflectance_model: ReflectanceModel = DEFAULT_MODEL
+    """Generator of the package: of painted skin alone, or of people's."""
     alignment_rounds: Annotated[int, Meta(ge=0, le=100)] = 1
     coarse_steps: Annotated[int, Meta(ge=1, le=10_000)] = 16
     inversion_steps: Annotated[int, Meta(ge=1, le=10_000)] = 8

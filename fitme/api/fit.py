@@ -23,7 +23,7 @@ from fitme.fit.state import FitState
 from fitme.ingest.candidates import Candidate, gather
 from fitme.ingest.person_tracking import PersonTracker
 from fitme.ingest.selection import choose
-from fitme.reflectance.weights import DEFAULT_WEIGHTS, load_generator
+from fitme.reflectance.packaged_models import packaged_generator
 from fitme.shape.model_file import load_default_model
 from fitme.stage import Stage
 from fitme.track.factory import DEFAULT_NETWORKS, dlib_embedder
@@ -147,7 +147,7 @@ class Fit:
 
     def _new_fitter(self, state: FitState | None, settings: FitSettings) -> IncrementalFitter:
         # Tuning changes the generator, so each fit has its own.
-        generator = load_generator(DEFAULT_WEIGHTS)
+        generator = packaged_generator(settings.reflectance_model)
         if state is None:
             return IncrementalFitter(self._model, generator, settings, dlib_embedder())
         return IncrementalFitter.from_state(state, self._model, generator, settings, dlib_embedder())

@@ -17,7 +17,7 @@ from fitme.atomic_file import atomic_file
 from fitme.fit.lighting.albedo_scale import SKIN_TONE_PRIOR_PATH
 from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS
 from fitme.fit.texture.unprojection import texel_table
-from fitme.reflectance.weights import load_default_generator
+from fitme.reflectance.packaged_models import packaged_generator
 from fitme.shape.model_file import load_default_model
 from fitme.training.contact_sheets import sample_maps
 
@@ -31,7 +31,7 @@ TABLE_RESOLUTION = 128
 
 def face_medians(heads: int) -> tuple[Float64Array, Float64Array]:
     """Median linear albedos (heads, 3) and median specular albedos (heads,) over the skin and lips of random heads."""
-    table, generator = texel_table(load_default_model(), TABLE_RESOLUTION), load_default_generator()
+    table, generator = texel_table(load_default_model(), TABLE_RESOLUTION), packaged_generator()
     face = table.within(LIGHT_REGIONS)
     diffuse: list[Float64Array] = []
     specular: list[Float64Array] = []

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fitme.commands.train_people import train_people
+from fitme.commands.train_people import train_extension, train_people
 from fitme.commands.train_translation import train_translation
 
 app = typer.Typer(no_args_is_help=True)
@@ -19,6 +19,7 @@ def train() -> None:
 
 app.command("translation")(train_translation)
 app.command("people")(train_people)
+app.command("extension")(train_extension)
 
 
 @app.command("reflectance")

@@ -1,4 +1,5 @@
-"""`fitme train people`: training of the reflectance generator, and of its texture encoder, on people."""
+"""`fitme train people` and `fitme train extension`: the reflectance generator and its texture encoder learn from
+people."""
 
 from pathlib import Path
 from typing import Annotated
@@ -45,3 +46,36 @@ def train_people(
         console.print(f"finished after {outcome.step} steps: {out / training.GENERATOR_NAME}", markup=False)
     else:
         console.print(f"stopped after step {outcome.step}; the same command continues", markup=False)
+
+
+def train_extension(
+    data: Annotated[Path, typer.Option(help="Folder that `fitme data build --people` wrote.")],
+    out: Annotated[Path, typer.Option(help="File for the extension (.safetensors).")],
+    config: Annotated[Path | None, typer.Option(help="Settings, YAML; see configs/train_extension.yaml.")] = None,
+) -> None:
+    """Extend the generator of painted skin by people's, in closed form: minutes on a CPU."""
+    from rich.progress import Progress
+
+    from fitme.configuration import load_settings
+    from fitme.reflectance.linear_extension import save_extension
+    from fitme.reflectance.packaged_models import packaged_encoder, packaged_generator
+    from fitme.training.encoder.simulated_textures import CaptureSettings
+    from fitme.training.people.mixing import PeopleBank
+    from fitme.training.people.people_set import load_people_set, reduced
+    from fitme.training.people.residuals import ExtensionSettings, fit_extension
+    from fitme.training.people.views_file import load_views
+
+    settings = load_settings(ExtensionSettings, config) if config else ExtensionSettings()
+    generator = packaged_generator("painted").requires_grad_(False)
+    encoder = packaged_encoder(generator)
+    assert encoder is not None
+    people = load_people_set(data)
+    sides = (2 * generator.config.linear_resolution, generator.config.linear_resolution)
+    bank, small = (PeopleBank(reduced(people, side)) for side in sides)
+    with Progress() as bar:
+        task = bar.add_task("heads")
+        extension = fit_extension(
+            generator, encoder, bank, small, load_views(data), settings, CaptureSettings(),
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    save_extension(extension, out)

@@ -40,7 +40,7 @@ from fitme.fit.work_queue import Task, WorkQueue
 from fitme.geometry import Camera
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.generator import ReflectanceGenerator
-from fitme.reflectance.texture_encoder import default_encoder_for
+from fitme.reflectance.packaged_models import packaged_encoder
 from fitme.render.rasterizer import select_backend
 from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
@@ -88,7 +88,7 @@ class IncrementalFitter:
         rasterizer, backend = select_backend(device), select_backend("cpu")
         self._embedder = None if embedder is None else network_on(embedder, rasterizer.device)
         self._aligner = HeadAligner(model, rasterizer, settings.alignment)
-        reflectance = ReflectanceFit(generator, model, rasterizer, settings.inversion, default_encoder_for)
+        reflectance = ReflectanceFit(generator, model, rasterizer, settings.inversion, packaged_encoder)
         views = TexelViews(model, backend, settings.map_resolution)
         self._keyframe_set = KeyframeSet(
             MarginalizedKeyframes(views.table, settings.fusion), settings.reference_keyframes

@@ -11,6 +11,7 @@ from fitme.fit.keyframes.outliers import OutlierSettings
 from fitme.fit.lighting.spherical_harmonics import LightSettings
 from fitme.fit.texture.settings import FusionSettings
 from fitme.hair.settings import HairSettings
+from fitme.reflectance.model_names import DEFAULT_MODEL, ReflectanceModel
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class FitSettings:
 
     map_resolution: Annotated[int, Meta(ge=32, le=4096)] = 512
     """Side of the avatar's maps: the generator's are enlarged to it, observed detail is kept as a residual."""
+    reflectance_model: ReflectanceModel = DEFAULT_MODEL
+    """Generator of the package: of painted skin alone, or of people's."""
     alignment_rounds: Annotated[int, Meta(ge=0)] = 2
     """Alternations of dense alignment by optical flow and texture fusion."""
     warm_rounds: Annotated[int, Meta(ge=0)] = 1

@@ -9,7 +9,6 @@ follows Richardson et al., "Encoding in Style: a StyleGAN Encoder for Image-to-I
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -31,7 +30,6 @@ from fitme.reflectance.quantization import packed, unpacked
 
 PAINTED_ENCODER = Path(__file__).parent / "weights" / "encoder_256.safetensors"
 """Encoder of the generator of painted skin."""
-DEFAULT_ENCODER = PAINTED_ENCODER
 FORMAT = "fitme-texture-encoder"
 FORMAT_VERSION = "3"
 _READ_VERSIONS = ("2", FORMAT_VERSION)
@@ -248,14 +246,3 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 def _fields(text: str) -> dict[str, Any]:
     values: dict[str, Any] = json.loads(text)
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-
-
-def default_encoder_for(generator: ReflectanceGenerator) -> TextureEncoder | None:
-    """Encoder of the package if it was trained for this generator; None for any other generator, whose W+ differs."""
-    encoder = _default_encoder()
-    return encoder if encoder.generator_mark == mark_of(generator) else None
-
-
-@cache
-def _default_encoder() -> TextureEncoder:
-    return load_encoder(DEFAULT_ENCODER)

@@ -1,9 +1,7 @@
 """Generator weights on disk: quantised safetensors, with the configuration as JSON in the metadata."""
 
-import copy
 import json
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,6 @@ from fitme.reflectance.quantization import packed, unpacked
 
 PAINTED_WEIGHTS = Path(__file__).parent / "weights" / "default_256.safetensors"
 """Weights from painted skin alone: no person's data are behind them."""
-DEFAULT_WEIGHTS = PAINTED_WEIGHTS
 FORMAT = "fitme-reflectance-generator"
 FORMAT_VERSION = "6"
 _READ_VERSIONS = ("5", FORMAT_VERSION)
@@ -57,16 +54,6 @@ def load_generator(path: Path) -> ReflectanceGenerator:
     except RuntimeError as error:
         raise ModelFileError(f"the tensors of {path} do not fit its own configuration: {error}") from error
     return generator.eval()
-
-
-def load_default_generator() -> ReflectanceGenerator:
-    """Generator of the package: a new copy at each call, so that a fit may tune it."""
-    return copy.deepcopy(_default_original())
-
-
-@cache
-def _default_original() -> ReflectanceGenerator:
-    return load_generator(DEFAULT_WEIGHTS)
 
 
 def _read_config(text: str, path: Path) -> GeneratorConfig:

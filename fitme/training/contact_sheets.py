@@ -24,7 +24,8 @@ from fitme.geometry import Camera
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.modality import MODALITIES
-from fitme.reflectance.weights import load_default_generator, load_generator
+from fitme.reflectance.packaged_models import packaged_generator
+from fitme.reflectance.weights import load_generator
 from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
@@ -157,7 +158,7 @@ def main(
     """Write random samples on the mean head under two lights (`samples_front.jpg`, `samples_side.jpg`), an
     interpolation in W under both (`interpolation.jpg`), and the maps of the first row (`maps.jpg`)."""
     out.mkdir(parents=True, exist_ok=True)
-    generator = load_default_generator() if weights is None else load_generator(weights)
+    generator = packaged_generator() if weights is None else load_generator(weights)
     renderer = HeadRenderer(load_default_model())
     maps = sample_maps(generator, columns * rows, seed)
     write_image(renderer.sheet(maps, columns, front_light()), out / "samples_front.jpg")

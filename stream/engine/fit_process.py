@@ -25,7 +25,7 @@ from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings as FitterSettings
 from fitme.fit.state import FitState, RoundReport
 from fitme.hair.hair import hair_arrays
-from fitme.reflectance.weights import load_default_generator
+from fitme.reflectance.packaged_models import packaged_generator
 from fitme.shape.model_file import load_default_model
 from fitme.stage import Stage
 from fitme.track.identity import DlibEmbedder
@@ -84,6 +84,7 @@ class FitProcess:
         self._connection = connection
         self._settings = settings
         self._effort = FitterSettings(
+            reflectance_model=settings.reflectance_model,
             alignment_rounds=settings.alignment_rounds,
             inversion=InversionSettings(
                 coarse_steps=settings.coarse_steps,
@@ -170,7 +171,7 @@ class FitProcess:
             return
         if not self._sessions:
             settings = FitterSettings(alignment_rounds=1, inversion=WARM_UP_STEPS)
-            generator, device = load_default_generator(), self._settings.device
+            generator, device = packaged_generator(self._effort.reflectance_model), self._settings.device
             fitter = IncrementalFitter(self._model, generator, settings, self._embedder, device)
             try:
                 fitter.add_keyframe(keyframe)
@@ -202,7 +203,7 @@ class FitProcess:
             self._send_state(session, state)
 
     def _fitter(self, state: FitState | None) -> IncrementalFitter:
-        generator, device = load_default_generator(), self._settings.device
+        generator, device = packaged_generator(self._effort.reflectance_model), self._settings.device
         if state is None:
             return IncrementalFitter(self._model, generator, self._effort, self._embedder, device)
         return IncrementalFitter.from_state(state, self._model, generator, self._effort, self._embedder, device)

@@ -23,8 +23,9 @@ from fitme.reflectance.generator_config import GeneratorConfig
 from fitme.reflectance.map_arrays import MapArrays
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.modality import MODALITIES, Encoding, Modality
+from fitme.reflectance.packaged_models import packaged_generator
 from fitme.reflectance.raw_outputs import decode, encode_raw
-from fitme.reflectance.weights import load_default_generator, load_generator, save_generator
+from fitme.reflectance.weights import load_generator, save_generator
 from fitme.session.store import SessionStore
 from fitme.shape.model_file import load_default_model
 from fitme.skin.painter import synthesize_skin
@@ -86,7 +87,7 @@ def test_a_generator_without_its_branch_gives_its_default(translucency: Modality
 def test_the_default_generator_has_a_branch_for_it(translucency: Modality) -> None:
     assert GeneratorConfig().branches[translucency.name] == translucency.branch
     # The shipped weights are older than the row.
-    assert translucency.name not in load_default_generator().config.branches
+    assert translucency.name not in packaged_generator().config.branches
 
 
 def test_training_data_hold_it(translucency: Modality) -> None:

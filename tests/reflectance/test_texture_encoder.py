@@ -10,18 +10,17 @@ from safetensors.torch import save_file
 
 from fitme.errors import InputError, ModelFileError
 from fitme.reflectance.generator import ReflectanceGenerator
+from fitme.reflectance.packaged_models import packaged_encoder, packaged_generator
 from fitme.reflectance.raw_outputs import encode_raw
 from fitme.reflectance.texture_encoder import (
-    DEFAULT_ENCODER,
+    PAINTED_ENCODER,
     TextureEncoderConfig,
-    default_encoder_for,
     encoder_for,
     load_body,
     load_encoder,
     mark_of,
     save_encoder,
 )
-from fitme.reflectance.weights import load_default_generator
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.closed_form.principal_components import principal_components
 from fitme.training.data.dataset import texel_weight
@@ -115,7 +114,7 @@ def test_unusable_files_are_refused_with_their_name(tiny_encoder, tmp_path, spoi
 
 
 def test_an_encoder_belongs_to_one_generator(tiny_generator):
-    assert default_encoder_for(tiny_generator) is None
+    assert packaged_encoder(tiny_generator) is None
     mark = mark_of(tiny_generator)
     assert mark == mark_of(tiny_generator)
     with torch.no_grad():
@@ -154,10 +153,10 @@ def test_training_is_repeatable_and_continues_from_another_body(tiny_generator, 
 
 
 def test_the_default_encoder_predicts_held_out_heads():
-    generator = load_default_generator()
-    encoder = default_encoder_for(generator)
+    generator = packaged_generator()
+    encoder = packaged_encoder(generator)
     assert encoder is not None, "the encoder's weights belong to another generator: train it for the default one"
-    assert DEFAULT_ENCODER.stat().st_size <= 4.5 * 2**20
+    assert PAINTED_ENCODER.stat().st_size <= 4.5 * 2**20
     score = score_encoder(encoder, generator, heads=5)
     assert score.psnr_db > 22.0 and score.lowest_psnr_db > 16.0
     assert 0.1 < score.observed_share < 0.5

@@ -3,7 +3,8 @@ import torch
 from safetensors.torch import save_file
 
 from fitme.errors import ModelFileError
-from fitme.reflectance.weights import DEFAULT_WEIGHTS, load_default_generator, load_generator, save_generator
+from fitme.reflectance.packaged_models import packaged_generator
+from fitme.reflectance.weights import PAINTED_WEIGHTS, load_generator, save_generator
 
 
 def test_a_saved_generator_is_loaded_unchanged(tiny_generator, tmp_path):
@@ -46,7 +47,7 @@ def test_unusable_files_are_refused_with_their_name(tiny_generator, tmp_path, sp
 
 
 def test_default_weights_are_small_enough_and_each_load_is_a_copy():
-    assert DEFAULT_WEIGHTS.stat().st_size < 25 * 2**20
-    first, second = load_default_generator(), load_default_generator()
+    assert PAINTED_WEIGHTS.stat().st_size < 25 * 2**20
+    first, second = packaged_generator(), packaged_generator()
     first.mean_w.add_(1.0)
     assert not torch.equal(first.mean_w, second.mean_w)

@@ -12,6 +12,7 @@ from fitme.reflectance.generator_config import GeneratorConfig
 from fitme.training.encoder.trainer import EncoderSettings
 from fitme.training.generator.config import TrainingConfig, load_training_config
 from fitme.training.objectives.discriminator import DiscriminatorConfig
+from fitme.training.people.residuals import ExtensionSettings
 from fitme.training.textures.translation_trainer import TranslationTraining
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -50,7 +51,12 @@ def test_the_generator_s_files_together_show_every_setting():
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("train_encoder.yaml", EncoderSettings), ("train_translation.yaml", TranslationTraining)]
+    ("name", "kind"),
+    [
+        ("train_encoder.yaml", EncoderSettings),
+        ("train_extension.yaml", ExtensionSettings),
+        ("train_translation.yaml", TranslationTraining),
+    ],
 )
 def test_the_other_files_hold_every_setting_at_its_default(name: str, kind: type):
     assert keys_of_file(CONFIGS / name) == keys_of_settings(kind())

@@ -28,8 +28,9 @@ from fitme.bench.reflectance.speed import speed_rows
 from fitme.bench.rows import BenchmarkRow
 from fitme.bench.run import SEED, json_line, run_benchmark, table_of
 from fitme.reflectance.generator import ReflectanceGenerator
-from fitme.reflectance.texture_encoder import DEFAULT_ENCODER, TextureEncoder, default_encoder_for, load_encoder
-from fitme.reflectance.weights import load_default_generator, load_generator
+from fitme.reflectance.packaged_models import packaged_encoder, packaged_generator
+from fitme.reflectance.texture_encoder import PAINTED_ENCODER, TextureEncoder, load_encoder
+from fitme.reflectance.weights import load_generator
 from fitme.training.data.dataset import HELD_OUT_SEED, MapDataset, build_dataset
 
 LARGEST_WORKERS = 4
@@ -64,12 +65,12 @@ FULL, QUICK = Extent(), Extent(inverted=8, compared=128, tone_samples=2_000)
 
 def reflectance() -> list[BenchmarkRow]:
     """Rows of all parts, with the package's own weights."""
-    return measure(load_default_generator(), FULL)
+    return measure(packaged_generator(), FULL)
 
 
 def reflectance_quick() -> list[BenchmarkRow]:
     """Rows of all parts on few heads, with the package's own weights."""
-    return measure(load_default_generator(), QUICK)
+    return measure(packaged_generator(), QUICK)
 
 
 def measure(
@@ -125,10 +126,10 @@ def _measure(
 
 def _own_encoder(generator: ReflectanceGenerator) -> TextureEncoder | None:
     """The package's encoder, or None with a message where it has none for this generator."""
-    if not DEFAULT_ENCODER.is_file():
+    if not PAINTED_ENCODER.is_file():
         _print_progress("encoder: left out, the package has no weights for it")
         return None
-    found = default_encoder_for(generator)
+    found = packaged_encoder(generator)
     if found is None:
         _print_progress("encoder: left out, the package's was trained for another generator")
     return found
@@ -166,7 +167,7 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
     """Measure, and print a table."""
-    generator = load_default_generator() if weights is None else load_generator(weights)
+    generator = packaged_generator() if weights is None else load_generator(weights)
     extent = Extent(heads, compared, tone_samples)
     texture_encoder = None if encoder is None else load_encoder(encoder)
     rows = run_benchmark(lambda: measure(generator, extent, parts or tuple(Part), maps, texture_encoder))

@@ -26,7 +26,7 @@ from fitme.geometry import Camera, HeadPose
 from fitme.ingest.person_tracking import TrackedFrame
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
-from fitme.reflectance.weights import load_default_generator
+from fitme.reflectance.packaged_models import packaged_generator
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
 from fitme.render.occlusion import head_occlusion, mouth_occlusion
@@ -160,7 +160,7 @@ class FitResources:
 
 def load_resources(model: MorphableModel, embedder: DlibEmbedder) -> FitResources:
     """Resources with the package's generator and default settings."""
-    return FitResources(model, load_default_generator, embedder, FitSettings())
+    return FitResources(model, packaged_generator, embedder, FitSettings())
 
 
 def keyframe_of(key: str, tracked_frame: TrackedFrame, embedder: DlibEmbedder | None = None) -> Keyframe:

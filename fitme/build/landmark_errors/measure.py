@@ -22,7 +22,7 @@ from fitme.fit.alignment.landmark_errors import (
     direction_terms,
     pixels_per_metre,
 )
-from fitme.reflectance.weights import load_default_generator
+from fitme.reflectance.packaged_models import packaged_generator
 from fitme.sampling import farthest_points
 from fitme.shape.expressions import MIRRORED_EXPRESSION
 from fitme.shape.landmark_groups import SURFACE_LANDMARK_COUNT
@@ -165,7 +165,7 @@ def render_all(folder: Path, people: int) -> LandmarkViews:
     for number in range(-(-people // PEOPLE_PER_FILE)):
         file = folder / f"views_{number:03d}.npz"
         if not file.is_file():
-            renderer = renderer or LandmarkRenderer(load_default_model(), load_default_generator())
+            renderer = renderer or LandmarkRenderer(load_default_model(), packaged_generator())
             renderer.render(number * PEOPLE_PER_FILE, PEOPLE_PER_FILE).save(file)
             print(f"{file}: people {number * PEOPLE_PER_FILE} to {(number + 1) * PEOPLE_PER_FILE - 1}", flush=True)
         views = LandmarkViews.load(file)

@@ -36,7 +36,7 @@ from fitme.fit.texture.unprojection import TexelObservation, TexelTable, texel_t
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, head_rotation, transform
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
-from fitme.reflectance.weights import load_default_generator
+from fitme.reflectance.packaged_models import packaged_generator
 from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
@@ -259,7 +259,7 @@ def main() -> None:
     out: Path = arguments.out
     model = load_default_model()
     transfer, openness = sclera_transfer(model)
-    errors = ScleraRenderer(model, load_default_generator()).errors(arguments.first, arguments.people)
+    errors = ScleraRenderer(model, packaged_generator()).errors(arguments.first, arguments.people)
     statistics = statistics_of(errors, transfer, openness)
     statistics.save(out)
     # LID_SHARE is chosen so that errors do not depend on the skin tone.

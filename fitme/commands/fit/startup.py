@@ -97,10 +97,11 @@ def _models(head: "MorphableModel", settings: "FitSettings | None", executor: Ex
     """Models of a fit, read while the head's texels are being rasterized on `executor`."""
     from fitme.fit.settings import FitSettings
     from fitme.fit.texture.unprojection import texel_table
-    from fitme.reflectance.weights import DEFAULT_WEIGHTS, load_generator
+    from fitme.reflectance.packaged_models import packaged_generator
 
-    executor.submit(texel_table, head, (settings or FitSettings()).map_resolution)
-    generator = load_generator(DEFAULT_WEIGHTS)
+    chosen = settings or FitSettings()
+    executor.submit(texel_table, head, chosen.map_resolution)
+    generator = packaged_generator(chosen.reflectance_model)
     return Models(head, generator, dlib_embedder(), executor.submit(_prepare, head, generator))
 
 

@@ -16,7 +16,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,8 +110,7 @@ def build_people_set(
     :raises InputError: for folders without portraits, or if no portrait is usable.
     """
     # Imported only here: training on the set needs neither the tracker nor the fit.
-    from fitme.reflectance.texture_encoder import default_encoder_for
-    from fitme.reflectance.weights import load_default_generator
+    from fitme.reflectance.packaged_models import packaged_encoder, packaged_generator
     from fitme.skin.texel_geometry import default_texel_geometry
     from fitme.training.encoder.simulated_textures import CaptureSettings
     from fitme.training.encoder.trainer import EncoderTrainingConfig, measured_views
@@ -130,8 +129,8 @@ def build_people_set(
     geometry = default_texel_geometry(resolution)
     left_out = _fit_portraits(folders, out, resolution, progress, leave_out)
     wanted = painted_field(resolution)
-    generator = load_default_generator()
-    encoder = default_encoder_for(generator)
+    generator = packaged_generator("painted")
+    encoder = packaged_encoder(generator)
     assert encoder is not None
     names, maps = [], []
     for folder in folders:
@@ -219,6 +218,15 @@ def layout_arrays(geometry: "TexelGeometry") -> dict[str, UInt8Array]:
     }
 
 
+def reduced(people: PeopleSet, resolution: int) -> PeopleSet:
+    """Set with albedos of at most so many texels a side, means of blocks."""
+    factor = people.resolution // resolution
+    if factor <= 1:
+        return people
+    smaller = [np.rint(block_means(maps.astype(np.float32), factor)).astype(np.uint8) for maps in people.diffuse]
+    return replace(people, diffuse=np.stack(smaller))
+
+
 def find_portraits(folder: Path) -> list[Path]:
     """Portraits in a folder, by name; InputError if there are none."""
     if not folder.is_dir():
@@ -242,14 +250,14 @@ def _fit_portraits(
     leave_out: Callable[[Path], bool],
 ) -> dict[str, str]:
     """Write the missing textures of portraits; reasons by the names of those that are left out."""
-    from fitme.reflectance.weights import load_default_generator
+    from fitme.reflectance.packaged_models import packaged_generator
     from fitme.shape.model_file import load_default_model
     from fitme.training.people.portrait_fit import PortraitFitter, UnusablePortrait, save_texture
 
     (out / TEXTURES_FOLDER).mkdir(parents=True, exist_ok=True)
     left_out: dict[str, str] = _read_json(out / LEFT_OUT_FILE)
     paths = [path for folder in folders for path in find_portraits(folder) if not leave_out(path)]
-    with closing(PortraitFitter(load_default_model(), load_default_generator(), resolution)) as fitter:
+    with closing(PortraitFitter(load_default_model(), packaged_generator("painted"), resolution)) as fitter:
         for done, path in enumerate(paths):
             if progress:
                 progress(done, len(paths))

@@ -17,7 +17,7 @@ from fitme.bench.reflectance.spectra import REFERENCE_VARIABLE, reference_rows, 
 from fitme.bench.reflectance.speed import speed_rows
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.generator_config import GeneratorConfig
-from fitme.reflectance.weights import load_default_generator
+from fitme.reflectance.packaged_models import packaged_generator
 from fitme.skin.skin_tone_classes import skin_ita_deg
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.contact_sheets import sample_latents, synthesize_all
@@ -83,7 +83,7 @@ def test_samples_drawn_like_the_real_set_have_a_ratio_of_one():
 
 
 def test_features_depend_on_the_maps_only():
-    maps = next(sample_batches(load_default_generator(), 2, seed=4))
+    maps = next(sample_batches(packaged_generator(), 2, seed=4))
     first, again, other = extract_features([maps]), extract_features([maps]), extract_features([maps.flip(0)])
     assert first.thumbnails.shape == (2, 6, RESOLUTION, RESOLUTION)
     for name in ("texture_features", "portrait_features"):
@@ -98,7 +98,7 @@ def test_tone_shares_sum_to_a_hundred(generator: ReflectanceGenerator):
 
 
 def test_skin_tone_at_the_measured_resolution_is_the_full_resolution_s():
-    generator = load_default_generator()
+    generator = packaged_generator()
     w = sample_latents(generator, 4, seed=5)
     angles = []
     for size in (TONE_RESOLUTION, generator.config.resolution):

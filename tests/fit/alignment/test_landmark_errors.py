@@ -27,7 +27,7 @@ from fitme.fit.solver.gauss_newton import solve_jointly
 from fitme.fit.solver.joint_estimate import FreeParameters, SolverSettings
 from fitme.fit.solver.point_targets import MeshBasis
 from fitme.geometry import Camera
-from fitme.reflectance.weights import load_default_generator
+from fitme.reflectance.packaged_models import packaged_generator
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 from fitme.track.pose import PoseSolver
@@ -127,7 +127,7 @@ def observed(landmarks: npt.NDArray[np.float32], solver: PoseSolver) -> Keyframe
 
 def test_knowing_the_errors_finds_people_better(model: MorphableModel) -> None:
     """Six people outside of the calibration, four views each; faces are compared at a free scale."""
-    views = LandmarkRenderer(model, load_default_generator()).render(UNSEEN_PEOPLE, 6)
+    views = LandmarkRenderer(model, packaged_generator()).render(UNSEEN_PEOPLE, 6)
     basis, solver = MeshBasis(model), PoseSolver(model)
     knowing = LandmarkTargets(model, basis, LandmarkSettings())
     unknowing = LandmarkTargets(model, basis, LandmarkSettings(), no_errors(load_default_errors()))

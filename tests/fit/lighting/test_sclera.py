@@ -31,7 +31,7 @@ from fitme.fit.lighting.sclera import (
     observe_light,
     sclera_color,
 )
-from fitme.reflectance.weights import load_default_generator
+from fitme.reflectance.packaged_models import packaged_generator
 from fitme.shape.landmark_groups import LEFT_EYE, LEFT_EYE_CORNERS, LEFT_IRIS, RIGHT_EYE, RIGHT_EYE_CORNERS, RIGHT_IRIS
 from fitme.shape.morphable_model import MorphableModel
 
@@ -225,7 +225,7 @@ def test_skin_albedo_is_better_with_the_eyes_than_without() -> None:
 
 def test_synthetic_heads_look_as_predicted_within_the_shipped_covariances(model: MorphableModel) -> None:
     """People on whom the statistics were not measured, rendered and found by MediaPipe."""
-    errors = ScleraRenderer(model, load_default_generator()).errors(first=91_000, people=2)
+    errors = ScleraRenderer(model, packaged_generator()).errors(first=91_000, people=2)
     missed = errors.error - STATISTICS.log_bias - STATISTICS.shading_slope * errors.shading[:, None]
     spread = np.sqrt(
         covariance_growth(errors.shading)[:, None] * np.diag(STATISTICS.people_covariance + STATISTICS.view_covariance)

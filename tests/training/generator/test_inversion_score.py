@@ -7,7 +7,7 @@ from fitme.color import linear_to_srgb
 from fitme.metrics.similarity import psnr
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
-from fitme.reflectance.weights import load_default_generator
+from fitme.reflectance.packaged_models import packaged_generator
 from fitme.skin.painter import synthesize_skin
 from fitme.skin.skin_tone_classes import skin_ita_deg
 from fitme.skin.texel_geometry import default_texel_geometry
@@ -21,7 +21,7 @@ def maps_near_the_mean(generator: ReflectanceGenerator, count: int) -> Reflectan
 
 
 def test_coarse_maps_agree_with_full_ones():
-    generator = load_default_generator()
+    generator = packaged_generator()
     w = sample_latents(generator, 1)
     coarse, full = (linear_to_srgb(synthesize_all(generator, w, size).diffuse) for size in (64, None))
     shrunk = torch.nn.functional.avg_pool2d(full.permute(0, 3, 1, 2), full.shape[1] // 64).permute(0, 2, 3, 1)
@@ -29,14 +29,14 @@ def test_coarse_maps_agree_with_full_ones():
 
 
 def test_samples_span_light_and_dark_skin():
-    generator = load_default_generator()
+    generator = packaged_generator()
     diffuse = sample_maps(generator, 40, seed=1, resolution=64).diffuse.numpy()
     angles = [skin_ita_deg(head, default_texel_geometry(64)) for head in diffuse]
     assert np.quantile(angles, 0.1) < -20.0 and np.quantile(angles, 0.9) > 30.0
 
 
 def test_inversion_and_tuning_find_a_skin_that_was_never_trained_on():
-    generator = load_default_generator()
+    generator = packaged_generator()
     target = synthesize_skin(HELD_OUT_SEED + 900).maps()
     (score,) = score_inversion(generator, target, steps=40, tuning_steps=15)
     assert score.inverted.psnr_db > score.start.psnr_db + 2.0

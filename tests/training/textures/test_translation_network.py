@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from fitme.color import linear_to_srgb, srgb_to_linear
 from fitme.commands.train_translation import train_translation
 from fitme.errors import ConfigError, InputError, ModelFileError
-from fitme.reflectance.weights import DEFAULT_WEIGHTS
+from fitme.reflectance.weights import PAINTED_WEIGHTS
 from fitme.render.light import Light
 from fitme.render.shading import diffuse_shading
 from fitme.skin.painter import synthesize_skin
@@ -71,7 +71,7 @@ def test_damaged_missing_and_foreign_weights_are_refused(tmp_path):
     with pytest.raises(ModelFileError, match="whole safetensors"):
         load_translator(path)
     with pytest.raises(ModelFileError, match="fitme-texture-translation"):
-        load_translator(DEFAULT_WEIGHTS)
+        load_translator(PAINTED_WEIGHTS)
 
 
 def test_uncovered_texels_have_no_influence():
