@@ -8,7 +8,9 @@ encoder predicts the new components by ridge regression on its features.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from fitme.reflectance.generator import ReflectanceGenerator
@@ -17,6 +19,8 @@ from fitme.reflectance.linear_extension import LinearExtension
 from fitme.reflectance.modality import MODALITIES
 from fitme.reflectance.raw_outputs import encode_raw
 from fitme.reflectance.texture_encoder import TextureEncoder
+from fitme.shape.regions import Region
+from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.encoder.simulated_textures import CaptureSettings, Views, simulate_observations
 from fitme.training.people.mixing import Draw, PeopleBank
 
@@ -24,6 +28,11 @@ UNSEEN_WEIGHT = 0.2
 """Weight of texels that no photo shows, which are guesses of the generator itself."""
 CHANNEL_WEIGHTS = (1.0, 1.0, 1.0, 0.3)
 """Weights of the raw outputs of diffuse and specular albedo, which are extended; relief is not."""
+SPREAD = 0.75
+"""Standard deviation of random weights over that of the residuals': independent weights make heads that are less likely
+than the residuals, and samples look better nearer to the mean."""
+SKIN_EDGE = 0.008
+"""Standard deviation of the Gaussian at the border of the scalp, whose hair stays painted, as a share of the side."""
 NOISE_SHARE = 1e-3
 """Variance of what the components cannot explain, as a share of the residual's."""
 RIDGE_SHARE = 0.02
@@ -104,11 +113,12 @@ def residual_components(
     chosen = vectors[:, -(count - 1) :].flip(1).float()  # (N, K - 1)
     axes = chosen.T @ rest / len(rest) ** 0.5  # (K - 1, C r r), one standard deviation each
     components = torch.cat([mean[None], axes]) / weight.clamp(min=1e-4)
+    components = components.reshape(-1, *residual.shape[1:]) * _skin(side)
     first = torch.zeros(count)
     first[0] = 1.0
-    spread = torch.cat([along.std()[None], torch.ones(count - 1)])
+    spread = SPREAD * torch.cat([along.std()[None], torch.ones(count - 1)])
     unknown = torch.zeros(count, encoder.config.hidden_size)
-    return LinearExtension(components.reshape(-1, *residual.shape[1:]), first, spread, unknown, torch.zeros(count))
+    return LinearExtension(components, first, spread, unknown, torch.zeros(count))
 
 
 @torch.no_grad()
@@ -172,6 +182,13 @@ def _residual(generator: ReflectanceGenerator, encoder: TextureEncoder, drawn: D
     w_plus = encoder.encode(texture, seen, delighted=True)
     *_, raw = generator.raw_pyramid(w_plus, side).values()
     return _stacked(encode_raw(downsample(drawn.maps, drawn.maps.shape[-1] // side))) - _stacked(raw)
+
+
+def _skin(side: int) -> Tensor:
+    """(r, r) in [0, 1] the surface of the head without the scalp."""
+    geometry = default_texel_geometry(side)
+    bare = geometry.skin_like & ~geometry.is_region(Region.SCALP)
+    return torch.from_numpy(gaussian_filter(bare.astype(np.float32), SKIN_EDGE * side) * geometry.skin_like)
 
 
 def _stacked(raw: dict[str, Tensor]) -> Tensor:
