@@ -1,5 +1,7 @@
 """Training on people: it learns, resumes to the bit, and its samples have every skin tone."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,15 +48,19 @@ def trainer(few_people: PeopleSet, tiny_generator: ReflectanceGenerator) -> Peop
     return PeopleTrainer(CONFIG, PeopleBank(few_people), tiny_generator)
 
 
-def test_reconstruction_improves(trainer: PeopleTrainer):
+def test_reconstruction_improves(few_people: PeopleSet, tiny_generator: ReflectanceGenerator):
+    phase = PeoplePhase(64, 1.0, 4)
+    config = replace(CONFIG, phases=(phase,), learning_rate=0.01, ema_decay=0.9, path_length_weight=0.0)
+    trainer = PeopleTrainer(config, PeopleBank(few_people), tiny_generator)
+
     def error() -> float:
         maps, found = trainer.rebuilt(8)
         return float((maps - found)[:, :3].abs().mean())
 
     before = error()
-    for _ in range(24):
+    for _ in range(60):
         trainer.train_step()
-    assert error() < 0.9 * before
+    assert error() < 0.8 * before
 
 
 def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(
@@ -62,9 +68,8 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(
 ):
     for _ in range(2):
         trainer.train_step()
-    state = trainer.state()
     other = PeopleTrainer(CONFIG, PeopleBank(few_people), tiny_generator)
-    other.restore({**state, "generator": {k: v.clone() for k, v in state["generator"].items()}})
+    other.restore(copy.deepcopy(trainer.state()))
     for _ in range(2):
         one, two = trainer.train_step(), other.train_step()
         assert one.step == two.step
