@@ -16,7 +16,7 @@ from fitme.fit.state import FitState
 from fitme.metrics.similarity import image_psnr
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.generator_config import GeneratorConfig
-from fitme.reflectance.weights import load_default_generator
+from fitme.reflectance.packaged_models import packaged_generator
 from fitme.shape.morphable_model import MorphableModel
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.stage import Stage
@@ -53,7 +53,7 @@ def fit_clip(clip: PreparedClip, model: MorphableModel, embedder: DlibEmbedder |
     result = FittedClip()
     begin = time.perf_counter()
     fitter = IncrementalFitter(
-        model, load_default_generator(), None, embedder, device,
+        model, packaged_generator(), None, embedder, device,
         PreparedVisibility(clip),  # type: ignore[arg-type] -- the masks alone
     )  # fmt: skip
     for frame in clip.keyframes:
@@ -120,7 +120,7 @@ def compare_generators(device: str) -> list[Row]:
     rows: list[Row] = []
     results = {}
     for place in ("cpu", device):
-        generator = load_default_generator().to(place).requires_grad_(True)
+        generator = packaged_generator().to(place).requires_grad_(True)
         noise = torch.randn(GENERATOR_BATCH, generator.latent_size, generator=torch.Generator().manual_seed(0)).to(
             place
         )
