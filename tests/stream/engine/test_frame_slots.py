@@ -2,8 +2,10 @@
 
 import multiprocessing
 import multiprocessing.connection
+import os
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +33,31 @@ def test_newest_only() -> None:
     with pytest.raises(ValueError, match="fit"):
         slots.write(flat(0, 9, 9), 0.0, 0.0)
     reader.close()
+    slots.close()
+
+
+def test_memory_of_another_session_is_never_attached() -> None:
+    """The numbers of closed files are used again."""
+    gone = FrameSlots.create(64)
+    name = gone.name
+    gone.close()
+    with pytest.raises(FileNotFoundError):
+        FrameSlots.attach(name, 64)
+    other = FrameSlots.create(64)
+    assert other.name.split("#")[0] == name.split("#")[0]
+    with pytest.raises(FileNotFoundError):
+        FrameSlots.attach(name, 64)
+    other.close()
+    with open(os.devnull, "rb+") as file:  # noqa: PTH123 -- a device, not a file
+        assert name.split("#")[0].endswith(f"/{file.fileno()}")
+        with pytest.raises(FileNotFoundError):
+            FrameSlots.attach(name, 64)
+
+
+def test_no_shared_memory_file_system_is_needed() -> None:
+    before = set(Path("/dev/shm").iterdir())
+    slots = FrameSlots.create(10_000)
+    assert set(Path("/dev/shm").iterdir()) == before
     slots.close()
 
 
