@@ -11,6 +11,7 @@ import { FAR_M, FINEST_M, HALF_FADE, LEAST_CHANGE, REACH_SHARE } from "./reflect
  * @property {Float32Array} gram (52 * 52) square metres
  * @property {Float32Array} mixing (M * K)
  * @property {number} size R, texels
+ * @property {number} [share] of the diffuse map's height, from its top, that they cover; 1 if left out
  * @property {Int8Array} deltas (K * R * R * 3) linear albedo, `scales` / 127 a unit
  * @property {Float32Array} scales (K)
  */
@@ -34,10 +35,13 @@ out vec4 outColor;
 uniform sampler2D uDiffuse;
 uniform sampler2DArray uDeltas;
 uniform int uCount;
+uniform float uCovered;
 uniform float uShares[${MAX_DELTAS}];
 void main() {
   vec3 albedo = texture(uDiffuse, vUv).rgb;
-  for (int k = 0; k < uCount; k++) albedo += uShares[k] * texture(uDeltas, vec3(vUv, float(k))).rgb;
+  vec2 place = vec2(vUv.x, vUv.y / uCovered);
+  if (place.y <= 1.0)
+    for (int k = 0; k < uCount; k++) albedo += uShares[k] * texture(uDeltas, vec3(place, float(k))).rgb;
   outColor = vec4(clamp(albedo, 0.0, 1.0), 1.0);
 }`;
 

@@ -4,7 +4,7 @@
  */
 
 import { HAIR_FRAGMENT } from "./hair_glsl.js";
-import { DEFAULT_SHININESS, DEPTH_TOLERANCE, GREY_ALBEDO, GREY_SPECULAR } from "./reflection.js";
+import { DEFAULT_SHININESS, DEPTH_TOLERANCE, GREY_ALBEDO, GREY_SPECULAR, TOWARDS_CAMERA_M } from "./reflection.js";
 import { encodedByte } from "./scene.js";
 import { LASHES_FRAGMENT, SKIN_FRAGMENT } from "./skin_glsl.js";
 
@@ -14,10 +14,11 @@ import { LASHES_FRAGMENT, SKIN_FRAGMENT } from "./skin_glsl.js";
  * @typedef {object} Material
  * @property {string} fragment GLSL
  * @property {Record<string, TextureFormat>} textures by slot; the sampler of `diffuse` is `uDiffuse`
- * @property {"solid" | "layer" | "cover"} pass `solid` first; then `layer`, blended over them, of each pixel only its
- *   nearest surface; last `cover`, all of its surfaces blended
+ * @property {"solid" | "cover" | "layer"} pass `solid` first; then `cover`, blended over them; last `layer`, of which each
+ *   pixel has only the nearest surface
  * @property {boolean} castsShadow unless a part says otherwise
  * @property {number} depthOffset of z / w, towards the viewer: what lies on the skin is before it
+ * @property {number} towardsCamera metres by which the part is drawn nearer to the camera
  * @property {number} shininess Blinn-Phong exponent of a part that has none
  */
 
@@ -34,6 +35,7 @@ const SKIN = {
   pass: "solid",
   castsShadow: true,
   depthOffset: 0,
+  towardsCamera: 0,
   shininess: DEFAULT_SHININESS,
 };
 
@@ -52,14 +54,16 @@ export const MATERIALS = Object.freeze({
     pass: "layer",
     castsShadow: false,
     depthOffset: DEPTH_TOLERANCE,
+    towardsCamera: 0,
     shininess: DEFAULT_SHININESS,
   },
   lashes: {
     fragment: LASHES_FRAGMENT,
-    textures: { albedo: { channels: 4, encoded: true, initial: [0, 0, 0, 0] } },
+    textures: { albedo: { channels: 4, encoded: true, initial: [0, 0, 0, 0], reduced: true } },
     pass: "cover",
     castsShadow: false,
     depthOffset: 0,
+    towardsCamera: TOWARDS_CAMERA_M,
     shininess: DEFAULT_SHININESS,
   },
 });

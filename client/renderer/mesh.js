@@ -3,8 +3,9 @@
  * `fitme/render/forward/geometry.py` compute them, and the layout of its vertex buffers. Free of browser APIs.
  */
 
+import { applyLids } from "./eyes.js";
 import {
-  CLOSED_GAP_M, CLOSED_MOUTH_SHARE, DEFAULT_SHININESS, MAX_EYE_PITCH_DEG, MAX_EYE_YAW_DEG, OPEN_GAP_M,
+  CLOSED_GAP_M, CLOSED_MOUTH_SHARE, DEFAULT_SHININESS, MAX_EYE_PITCH_DEG, MAX_EYE_YAW_DEG, OPEN_GAP_M, WIDEST_GAPS,
 } from "./reflection.js";
 import { matrixOfQuaternion, quaternionOfAxisAngle } from "./rotations.js";
 
@@ -29,11 +30,23 @@ import { matrixOfQuaternion, quaternionOfAxisAngle } from "./rotations.js";
  */
 
 /**
+ * N vertices that follow others: `fitme.parts.binding.Binding`. They come after the V of the part itself.
+ * @typedef {object} Bound
+ * @property {string} [to] part whose vertices they follow; left out: the part's own V
+ * @property {Uint32Array} starts (N + 1) entries of each vertex
+ * @property {Uint16Array | Uint32Array} vertices (E)
+ * @property {Float32Array} weights (E)
+ * @property {Float32Array} offsets (N * 3) metres
+ */
+
+/**
  * One part of an avatar. All geometry is in the model frame, metres.
  * @typedef {object} Part
  * @property {string} name
  * @property {string} material row of `MATERIALS`
- * @property {Float32Array} positions (V * 3) without expression
+ * @property {Float32Array} positions (V * 3) without expression; empty if all vertices are bound
+ * @property {Bound} [bound] further vertices
+ * @property {import("./eyes.js").Eye[]} [eyes] vertices under lids, which set their occlusion
  * @property {Uint32Array} triangles (F * 3) counter-clockwise from outside
  * @property {Float32Array} uv (T * 2) from the top left of the map
  * @property {Uint32Array} [uvTriangles] (F * 3) into `uv`; left out: `triangles`
@@ -52,10 +65,10 @@ import { matrixOfQuaternion, quaternionOfAxisAngle } from "./rotations.js";
  * @property {Record<string, import("./textures.js").TextureSource>} [textures]
  */
 
-/** Floats of a vertex that change with the expression: position, normal, tangent (of hair: direction of the strands). */
-export const MOVING_FLOATS = 9;
-/** Floats of a vertex that stay: u, v, handedness, occlusion, whether it is inside the mouth, shininess. */
-export const FIXED_FLOATS = 6;
+/** Floats of a vertex that change with the expression: position, normal, tangent or strand of hair, occlusion. */
+export const MOVING_FLOATS = 10;
+/** Floats of a vertex that stay: u, v, handedness, whether it is inside the mouth, shininess. */
+export const FIXED_FLOATS = 5;
 
 const RADIANS = Math.PI / 180;
 const EYES = /** @type {("left" | "right")[]} */ (["left", "right"]);
@@ -79,6 +92,11 @@ export function eyeRotations(weights) {
   };
 }
 
+/** @param {Part} part */
+function vertexCountOf({ positions, bound }) {
+  return positions.length / 3 + (bound ? bound.starts.length - 1 : 0);
+}
+
 /**
  * Vertices of the buffers: one for each pair of a vertex in space and one in the layout, and for each exponent there.
  * @param {Part} part
@@ -89,7 +107,7 @@ export function eyeRotations(weights) {
 function cornersOf(part, fallback) {
   const layoutTriangles = part.uvTriangles ?? part.triangles;
   const count = part.triangles.length / 3;
-  const vertexCount = part.positions.length / 3;
+  const vertexCount = vertexCountOf(part);
   const exponentOf = (/** @type {number} */ face) =>
     typeof part.shininess === "object" ? part.shininess[face] : part.shininess ?? fallback;
   const isLining = new Uint8Array(count);
@@ -170,6 +188,7 @@ export class PartMesh {
   insideShare = /** @type {number | null} */ (null);
   #neutral;
   #morphed;
+  #light;
   #normals;
   #tangents;
   #corners;
@@ -183,8 +202,10 @@ export class PartMesh {
   constructor(part, shininess = DEFAULT_SHININESS) {
     this.part = part;
     this.#neutral = part.positions;
-    this.#morphed = new Float32Array(part.positions.length);
-    this.#normals = part.normals ?? new Float32Array(part.positions.length);
+    const count = vertexCountOf(part);
+    this.#morphed = new Float32Array(count * 3);
+    this.#normals = part.normals ?? new Float32Array(count * 3);
+    this.#light = part.occlusion?.slice() ?? new Float32Array(count).fill(1);
     this.#tangents = new Float32Array((part.uv.length / 2) * 3);
     this.#corners = cornersOf(part, shininess);
     this.#layoutTriangles = part.uvTriangles ?? part.triangles;
@@ -216,10 +237,11 @@ export class PartMesh {
   }
 
   /**
-   * Compute positions, normals and tangents, and write them to `moving`.
+   * Compute positions, normals, tangents and occlusion, and write them to `moving`.
    * @param {ArrayLike<number>} weights (52)
+   * @param {Float32Array | null} [followed] positions of the part that this one's vertices are bound to
    */
-  morph(weights) {
+  morph(weights, followed = null) {
     this.#displace(weights);
     const { eyeballs, turnsWith } = this.part;
     if (eyeballs) {
@@ -233,6 +255,8 @@ export class PartMesh {
       const pivot = /** @type {Vector} */ (turnsWith.pivot.map((value, axis) => value + moved[axis] - before[axis]));
       this.#turn(all, pivot, eyeRotations(weights)[turnsWith.side]);
     }
+    if (this.part.bound) this.#bind(this.part.bound, followed ?? this.#morphed);
+    for (const eye of this.part.eyes ?? []) applyLids(eye, this.#morphed, this.#light);
     if (this.part.mouth) this.insideShare = CLOSED_MOUTH_SHARE + (1 - CLOSED_MOUTH_SHARE) * this.#opening(this.part.mouth);
     if (!this.part.strands) this.#computeFrames();
     this.#writeMoving();
@@ -256,6 +280,29 @@ export class PartMesh {
         out[at + 1] += weight * deltas[from + 1];
         out[at + 2] += weight * deltas[from + 2];
       }
+    }
+  }
+
+  /**
+   * @param {Bound} bound
+   * @param {Float32Array} followed (V * 3)
+   */
+  #bind({ starts, vertices, weights, offsets }, followed) {
+    const out = this.#morphed;
+    for (let row = 0, at = this.#neutral.length; row < starts.length - 1; row++, at += 3) {
+      let x = offsets[row * 3];
+      let y = offsets[row * 3 + 1];
+      let z = offsets[row * 3 + 2];
+      for (let entry = starts[row]; entry < starts[row + 1]; entry++) {
+        const from = vertices[entry] * 3;
+        const weight = weights[entry];
+        x += weight * followed[from];
+        y += weight * followed[from + 1];
+        z += weight * followed[from + 2];
+      }
+      out[at] = x;
+      out[at + 1] = y;
+      out[at + 2] = z;
     }
   }
 
@@ -298,7 +345,7 @@ export class PartMesh {
    */
   #opening({ lips, weights }) {
     const pairs = lips.length / 6;
-    let gaps = 0;
+    const gaps = new Float64Array(pairs);
     for (let pair = 0; pair < pairs; pair++) {
       let squared = 0;
       for (let axis = 0; axis < 3; axis++) {
@@ -309,9 +356,11 @@ export class PartMesh {
         }
         squared += difference * difference;
       }
-      gaps += Math.sqrt(squared);
+      gaps[pair] = Math.sqrt(squared);
     }
-    return Math.min(Math.max((gaps / pairs - CLOSED_GAP_M) / (OPEN_GAP_M - CLOSED_GAP_M), 0), 1);
+    const widest = gaps.sort().slice(-WIDEST_GAPS);
+    const gap = widest.reduce((sum, value) => sum + value, 0) / widest.length;
+    return Math.min(Math.max((gap - CLOSED_GAP_M) / (OPEN_GAP_M - CLOSED_GAP_M), 0), 1);
   }
 
   /** Area-weighted normals of the vertices and tangents of the texture vertices. */
@@ -376,6 +425,7 @@ export class PartMesh {
       out[at + 6] = along[strand];
       out[at + 7] = along[strand + 1];
       out[at + 8] = along[strand + 2];
+      out[at + 9] = this.#light[space[index]];
     }
   }
 
@@ -385,15 +435,14 @@ export class PartMesh {
    */
   #fixedAttributes(handedness) {
     const { space, layout, shininess } = this.#corners;
-    const { uv, occlusion, mouth, behindLips } = this.part;
+    const { uv, mouth, behindLips } = this.part;
     const out = new Float32Array(space.length * FIXED_FLOATS);
     for (let index = 0, at = 0; index < space.length; index++, at += FIXED_FLOATS) {
       out[at] = uv[layout[index] * 2];
       out[at + 1] = uv[layout[index] * 2 + 1];
       out[at + 2] = handedness[layout[index]];
-      out[at + 3] = occlusion ? occlusion[space[index]] : 1;
-      out[at + 4] = mouth ? mouth.inside[space[index]] : Number(behindLips ?? false);
-      out[at + 5] = shininess[index];
+      out[at + 3] = mouth ? mouth.inside[space[index]] : Number(behindLips ?? false);
+      out[at + 4] = shininess[index];
     }
     return out;
   }

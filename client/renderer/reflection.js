@@ -26,6 +26,7 @@ export const DEPTH_BIAS_M = 0.002;
 export const SOFT_TEXELS = 2;
 export const STEEPEST = 0.15;
 
+export const WIDEST_GAPS = 3;
 export const CLOSED_GAP_M = 0.0015;
 export const OPEN_GAP_M = 0.004;
 export const CLOSED_MOUTH_SHARE = 0.1;
@@ -38,6 +39,7 @@ export const PRIMARY_SHIFT = -0.08;
 export const SECONDARY_EXPONENT = 12;
 export const SECONDARY_STRENGTH = 0.25;
 export const SECONDARY_SHIFT = 0.12;
+export const TOWARDS_CAMERA_M = 0.0012;
 export const DEPTH_TOLERANCE = 2e-4;
 export const RIM_COSINE = 0.03;
 export const RAGGEDNESS = 0.01;

@@ -345,7 +345,14 @@ export class AvatarRenderer {
    */
   #compute() {
     const start = performance.now();
-    for (const drawn of this.#parts.values()) if (drawn.moved) drawn.mesh.morph(this.#expression);
+    const parts = [...this.#parts.values()];
+    const following = parts.filter(({ part }) => part.bound?.to !== undefined);
+    for (const drawn of parts.filter(({ part }) => part.bound?.to === undefined)) if (drawn.moved) drawn.mesh.morph(this.#expression);
+    for (const drawn of following) {
+      const followed = this.#part(/** @type {string} */ (drawn.part.bound?.to));
+      drawn.moved ||= followed.moved;
+      if (drawn.moved) drawn.mesh.morph(this.#expression, followed.mesh.positions);
+    }
     for (const drawn of this.#parts.values())
       if (drawn.blend && drawn.blend.update(this.#expression)) drawn.repainted = true;
     const rotation = matrixOfQuaternion(this.#pose.rotation);
@@ -406,6 +413,7 @@ export class AvatarRenderer {
     program.int("uDeltas", 0);
     program.int("uCount", blend.shares.length);
     program.floats("uShares", blend.shares);
+    program.float("uCovered", blend.correctives.share ?? 1);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 
@@ -443,8 +451,8 @@ export class AvatarRenderer {
     gl.enable(gl.DEPTH_TEST);
     const ofPass = (/** @type {Material["pass"]} */ pass) => [...this.#parts.values()].filter(({ material }) => material.pass === pass);
     for (const drawn of ofPass("solid")) this.#drawSolid(drawn, frame);
-    for (const drawn of ofPass("layer")) this.#drawLayer(drawn, frame);
     for (const drawn of ofPass("cover")) this.#drawCover(drawn, frame);
+    for (const drawn of ofPass("layer")) this.#drawLayer(drawn, frame);
     image.resolve();
     this.#finish(image, frame.camera);
   }
@@ -505,6 +513,7 @@ export class AvatarRenderer {
     program.mat4("uProjection", projection);
     program.float("uInsideShare", insideShare);
     program.float("uDepthOffset", material.depthOffset);
+    program.float("uTowardsCamera", material.towardsCamera);
   }
 
   /** @param {Drawn} drawn @param {Frame} frame */

@@ -24,11 +24,13 @@ uniform vec3 uTranslation;
 uniform mat4 uProjection;
 uniform float uInsideShare;
 uniform float uDepthOffset;
+uniform float uTowardsCamera;  // metres
 layout(location = 0) in vec3 aPosition;
 layout(location = 1) in vec3 aNormal;
 layout(location = 2) in vec3 aAlong;
-layout(location = 3) in vec2 aUv;
-layout(location = 4) in vec4 aFixed;  // handedness, occlusion, inside the mouth, shininess
+layout(location = 3) in float aOcclusion;
+layout(location = 4) in vec2 aUv;
+layout(location = 5) in vec3 aFixed;  // handedness, inside the mouth, shininess
 out vec3 vPosition;
 out vec3 vNormal;
 out vec3 vAlong;
@@ -40,7 +42,8 @@ void main() {
   vNormal = uRotation * aNormal;
   vAlong = uRotation * aAlong;
   vUv = aUv;
-  vFixed = vec3(aFixed.x, aFixed.y * mix(1.0, uInsideShare, aFixed.z), aFixed.w);
+  vPosition *= 1.0 - uTowardsCamera * inversesqrt(max(dot(vPosition, vPosition), ${real(SMALLEST_SQUARE)}));
+  vFixed = vec3(aFixed.x, aOcclusion * mix(1.0, uInsideShare, aFixed.y), aFixed.z);
   gl_Position = uProjection * vec4(vPosition, 1.0);
   gl_Position.z -= uDepthOffset * gl_Position.w;
 }`;

@@ -33,10 +33,12 @@ void main() {
 }`;
 
 
-/** Lashes: colour and coverage of a texture under the mean irradiance, too thin for more. */
+/** Lashes, too thin for a normal: colour and coverage of a texture under the light that a surface facing the viewer has. */
 export const LASHES_FRAGMENT = `${COMMON}
 uniform sampler2D uAlbedo;
 void main() {
   vec4 texel = texture(uAlbedo, vUv);
-  outColor = vec4(texel.a * texel.rgb * max(uSh[0], 0.0) * vFixed.y, texel.a);
+  vec3 irradiance = uSh[0];
+  for (int light = 0; light < uLightCount; light++) irradiance += max(uDirections[light].z, 0.0) * uColors[light];
+  outColor = vec4(texel.a * texel.rgb * max(irradiance, 0.0), texel.a);
 }`;

@@ -12,6 +12,7 @@
  * @property {number[]} initial one texel, drawn before the slot is set
  * @property {boolean} [wraps] closed in u
  * @property {boolean} [nearest] not interpolated
+ * @property {boolean} [reduced] sampled at halved sizes where it is seen small
  */
 
 /** @param {TextureSource} source @returns {source is TexelArray} */
@@ -115,6 +116,7 @@ export class Texture {
         gl.texSubImage2D(gl.TEXTURE_2D, 0, x, y, source.width, source.height, format, gl.UNSIGNED_BYTE, bytes(source));
       else gl.texSubImage2D(gl.TEXTURE_2D, 0, x, y, format, gl.UNSIGNED_BYTE, source);
     }
+    if (this.format.reduced) gl.generateMipmap(gl.TEXTURE_2D);
     this.#pending = [];
     this.#stale = false;
     return this.#texture;
@@ -130,7 +132,7 @@ export class Texture {
   /** @param {WebGL2RenderingContext} gl */
   #setSampling(gl) {
     const filter = this.format.nearest ? gl.NEAREST : gl.LINEAR;
-    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, filter);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, this.format.reduced ? gl.LINEAR_MIPMAP_LINEAR : filter);
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, filter);
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_S, this.format.wraps ? gl.REPEAT : gl.CLAMP_TO_EDGE);
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE);

@@ -13,12 +13,12 @@ from PIL import Image
 from fitme.bench.viewer.page_data import avatar_data, packed
 from fitme.bench.viewer.scenes import scene_avatar
 from fitme.geometry import Camera, HeadPose, quaternion_from_axis_angle, rotation_matrix
+from fitme.parts.drawn_head import drawn_head
 from fitme.render.environment.files import read_panorama
 from fitme.render.environment.panorama import environment_of
 from fitme.render.environment.presets import PRESETS, preset_environment, preset_panorama
 from fitme.render.environment.reflections import reflections_of, split_sum_table
 from fitme.render.forward.geometry import frame_vertices, tangent_weights
-from fitme.render.occlusion import mouth_occlusion
 from fitme.render.shadows import shadow_maps
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.model_file import load_default_model
@@ -33,14 +33,14 @@ UNPACK = Path(importlib.import_module("fitme.bench.viewer.page").__file__ or "")
 CONSTANT_MODULES = (
     "fitme.render.reflection", "fitme.render.occlusion", "fitme.render.shadows", "fitme.hair.shading",
     "fitme.hair.compositing", "fitme.shape.expressions", "fitme.reflectance.expression_correctives",
-    "fitme.reflectance.maps", "stream.engine.avatar_view",
+    "fitme.reflectance.maps", "fitme.parts.layers", "stream.engine.avatar_view",
 )  # fmt: skip
 
 
 def _run(script: str):
     """JSON that a script with all of the renderer's modules prints."""
     names = (
-        "correctives", "environment_presets", "mesh", "panorama", "panorama_files", "projection", "reflection",
+        "correctives", "environment_presets", "eyes", "mesh", "panorama", "panorama_files", "projection", "reflection",
         "reflections", "rotations", "scene", "surroundings",
     )  # fmt: skip
     imports = [f"import * as {name} from {json.dumps((RENDERER / f'{name}.js').as_uri())};" for name in names]
@@ -67,6 +67,7 @@ def test_every_module_parses():
         ("panorama_files", ["fitme.render.environment.files"]),
         ("environment_presets", ["fitme.render.environment.presets"]),
         ("reflections", ["fitme.render.environment.reflections"]),
+        ("eyes", ["fitme.parts.eye_surroundings"]),
     ],
 )
 def test_constants_are_those_of_python(module, sources):
@@ -174,7 +175,7 @@ def test_sizes_are_read_before_an_image_is_decoded(tmp_path):
 def expression():
     """A smile with an open mouth and a look to the side."""
     weights = torch.zeros(EXPRESSION_COUNT)
-    for name, value in {"jawOpen": 0.15, "mouthSmileLeft": 0.7, "eyeLookInLeft": 0.5, "eyeLookDownLeft": 0.4,
+    for name, value in {"jawOpen": 0.06, "mouthSmileLeft": 0.15, "eyeLookInLeft": 0.5, "eyeLookDownLeft": 0.4,
                         "eyeLookOutRight": 0.5, "eyeBlinkRight": 0.3}.items():  # fmt: skip
         weights[expression_index(name)] = value
     return weights
@@ -205,35 +206,45 @@ def morphed(expression, tmp_path_factory):
     """)
 
 
-def test_vertices_are_the_model_s(morphed, expression):
+@pytest.fixture(scope="module")
+def posed(expression):
+    """Vertices and light of that head with its parts, by the forward renderer's own code."""
     model = load_default_model()
-    expected = model.vertices(scene_avatar(0).identity[None], expression[None])[0].numpy()
+    return drawn_head(model).posed(model.vertices(scene_avatar(0).identity[None], expression[None])[0].numpy())
+
+
+def test_vertices_are_those_of_the_drawn_head(morphed, posed):
     found = np.reshape(morphed["positions"], (-1, 3))
     # Morph targets have steps of 2 micrometres.
-    assert np.abs(found - expected).max() < 5e-6
-    assert morphed["share"] == pytest.approx(
-        float(mouth_occlusion(model).apply(torch.ones(len(expected)), torch.from_numpy(expected)).min()), abs=2e-3
-    )
+    assert np.abs(found - posed[0]).max() < 1e-5
+    drawn = drawn_head(load_default_model())
+    share = drawn.mouth.apply(torch.ones(len(found)), torch.from_numpy(posed[0])).min()
+    assert 0.15 < morphed["share"] < 0.95, "the mouth is neither closed nor open"
+    assert morphed["share"] == pytest.approx(float(share), abs=2e-3)
 
 
-def test_frames_of_the_corners_are_the_forward_renderer_s(morphed):
-    model = load_default_model()
+def test_attributes_of_the_corners_are_the_forward_renderer_s(morphed, posed):
+    drawn = drawn_head(load_default_model())
     vertices = np.reshape(morphed["positions"], (-1, 3)).astype(np.float32)
-    triangles, corners = model.triangles.int().numpy(), model.uv_triangles.int().numpy()
-    weights = tangent_weights(model.uv, model.uv_triangles)
-    normals, tangents = np.empty_like(vertices), np.zeros((len(model.uv), 3), np.float32)
+    triangles, corners = drawn.triangles.int().numpy(), drawn.uv_triangles.int().numpy()
+    weights = tangent_weights(drawn.uv, drawn.uv_triangles)
+    normals, tangents = np.empty_like(vertices), np.zeros((len(drawn.uv), 3), np.float32)
     frame_vertices(vertices, triangles, corners, weights.weights, normals, tangents)
     # Triangles in the page's order: those of the mouth's lining last.
-    lining = mouth_occlusion(model).lining
+    lining = drawn.mouth.lining
     order = np.concatenate([np.setdiff1d(np.arange(len(triangles)), lining), lining])
     assert morphed["lining"] == len(lining)
     index = np.reshape(morphed["indices"], (-1, 3))
-    moving, fixed = np.reshape(morphed["moving"], (-1, 9))[index], np.reshape(morphed["fixed"], (-1, 6))[index]
+    moving, fixed = np.reshape(morphed["moving"], (-1, 10))[index], np.reshape(morphed["fixed"], (-1, 5))[index]
     np.testing.assert_allclose(moving[..., :3], vertices[triangles[order]], atol=1e-7)
-    np.testing.assert_allclose(moving[..., 3:6], normals[triangles[order]], atol=1e-3)
-    np.testing.assert_allclose(moving[..., 6:], tangents[corners[order]], atol=1e-3)
-    np.testing.assert_allclose(fixed[..., :2], model.uv.numpy()[corners[order]], atol=1e-7)
+    # Slivers have normals that are as uncertain as their vertices.
+    for columns, expected in ((slice(3, 6), normals[triangles[order]]), (slice(6, 9), tangents[corners[order]])):
+        assert np.quantile(np.abs(moving[..., columns] - expected), 0.995) < 1e-3
+    np.testing.assert_allclose(moving[..., 9], posed[1][triangles[order]], atol=2e-3)
+    np.testing.assert_allclose(fixed[..., :2], drawn.uv.numpy()[corners[order]], atol=1e-7)
     np.testing.assert_array_equal(fixed[..., 2], weights.handedness[corners[order]])
+    np.testing.assert_array_equal(fixed[..., 3], drawn.mouth.inside.numpy()[triangles[order]])
+    np.testing.assert_array_equal(fixed[..., 4], np.repeat(drawn.shininess.numpy()[order, None], 3, 1))
 
 
 def test_weights_of_correctives(morphed, expression):

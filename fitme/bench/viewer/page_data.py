@@ -6,6 +6,7 @@ the arrays, each padded to that multiple. In the JSON an array is
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,15 @@ from fitme.hair.compositing import LEAST_COVERAGE
 from fitme.hair.envelope import envelope_uv
 from fitme.hair.hair import Hair, covered_triangles, hair_surface
 from fitme.hair.strands import strand_pattern
+from fitme.parts.binding import Binding
+from fitme.parts.drawn_head import STRIP_SHARE, DrawnHead, DrawnPart, drawn_head
+from fitme.parts.eye_surroundings import EyeSurroundings
+from fitme.parts.head_parts import HeadPart, Texture
+from fitme.parts.textures import part_codes, with_strip
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.environment.surroundings import Surroundings
 from fitme.render.light import Light
-from fitme.render.materials import head_shininess
-from fitme.render.occlusion import head_occlusion, mouth_occlusion
 from fitme.shape.morphable_model import MorphableModel
 
 ALIGNMENT = 8
@@ -39,12 +43,13 @@ Tree = dict[str, Any]
 """Nested dictionaries and lists of numbers, texts and arrays."""
 
 
-def avatar_data(avatar: Avatar, model: MorphableModel, *, shininess: bool = True) -> Tree:
-    """`parts` and `correctives` of an avatar as the page's renderer takes them.
-
-    :param shininess: exponents of the regions, as portraits have them; the default everywhere if False.
-    """
-    parts = [_head(avatar, model, shininess=shininess)]
+def avatar_data(avatar: Avatar, model: MorphableModel) -> Tree:
+    """`parts` and `correctives` of an avatar as the page's renderer takes them."""
+    drawn = drawn_head(model)
+    parts = [_head(avatar, model, drawn)]
+    if drawn.parts is not None:
+        codes = part_codes(avatar.maps, drawn)[Texture.LASHES]
+        parts += [_lashes(part, _texels(codes)) for part in drawn.parts.layers]
     if avatar.hair is not None:
         parts.append(_hair(avatar.hair, avatar, model))
     correctives = None if avatar.correctives is None else _correctives(avatar.correctives)
@@ -91,30 +96,68 @@ def packed(tree: Tree) -> bytes:
     return header + b"".join(blocks)
 
 
-def _head(avatar: Avatar, model: MorphableModel, *, shininess: bool) -> Tree:
-    mouth = mouth_occlusion(model)
+def _head(avatar: Avatar, model: MorphableModel, drawn: DrawnHead) -> Tree:
+    """The mesh of `fitme.parts.drawn_head`: the model's with its opaque parts, in one map."""
     left, right = model.eyeball_vertices
-    part: Tree = {
+    return {
         "name": "head",
         "material": "skin",
         "positions": _flat(model.neutral(avatar.identity[None])[0]),
-        "triangles": _flat(model.triangles, np.uint32),
-        "uv": _flat(model.uv),
-        "uvTriangles": _flat(model.uv_triangles, np.uint32),
+        "bound": _bound([found.part.binding for found in drawn.opaque]),
+        "triangles": _flat(drawn.triangles, np.uint32),
+        "uv": _flat(drawn.uv),
+        "uvTriangles": _flat(drawn.uv_triangles, np.uint32),
         "morphs": _morphs(model),
         "eyeballs": {"left": _flat(left, np.uint32), "right": _flat(right, np.uint32)},
-        "occlusion": _flat(head_occlusion(model)),
+        "eyes": [_eye(found, drawn.eyes[found.eye]) for found in drawn.opaque if found.eye is not None],
+        "occlusion": _flat(drawn.occlusion),
         "mouth": {
-            "lips": _flat(mouth.lips, np.uint32),
-            "weights": _flat(mouth.weights),
-            "inside": _flat(mouth.inside, np.uint8),
-            "lining": mouth.lining.astype(np.uint32),
+            "lips": _flat(drawn.mouth.lips, np.uint32),
+            "weights": _flat(drawn.mouth.weights),
+            "inside": _flat(drawn.mouth.inside, np.uint8),
+            "lining": drawn.mouth.lining.astype(np.uint32),
         },
-        "textures": _textures(avatar.maps),
+        "shininess": _flat(drawn.shininess),
+        "textures": _textures(with_strip(avatar.maps, drawn)),
     }
-    if shininess:
-        part["shininess"] = _flat(head_shininess(model))
-    return part
+
+
+def _eye(found: DrawnPart, lids: EyeSurroundings) -> Tree:
+    return {
+        "first": found.place.start,
+        "count": found.place.stop - found.place.start,
+        "ball": _flat(lids.ball, np.uint32),
+        "upper": _flat(lids.upper, np.uint32),
+        "upperWeights": _flat(lids.upper_weights),
+        "lower": _flat(lids.lower, np.uint32),
+        "lowerWeights": _flat(lids.lower_weights),
+    }
+
+
+def _bound(bindings: Sequence[Binding]) -> Tree | None:
+    """Bindings one after the other."""
+    if not bindings:
+        return None
+    counts = np.concatenate([np.diff(binding.starts) for binding in bindings])
+    return {
+        "starts": np.concatenate([[0], np.cumsum(counts)]).astype(np.uint32),
+        "vertices": np.concatenate([binding.vertices for binding in bindings]).astype(np.uint16),
+        "weights": np.concatenate([binding.weights for binding in bindings]).astype(np.float32),
+        "offsets": np.concatenate([binding.offset for binding in bindings]).astype(np.float32).reshape(-1),
+    }
+
+
+def _lashes(part: HeadPart, texture: Tree) -> Tree:
+    return {
+        "name": part.name,
+        "material": "lashes",
+        "positions": np.zeros(0, np.float32),
+        "bound": {"to": "head", **(_bound([part.binding]) or {})},
+        "triangles": part.triangles.astype(np.uint32).reshape(-1),
+        "uv": part.uv.reshape(-1),
+        "uvTriangles": part.uv_triangles.astype(np.uint32).reshape(-1),
+        "textures": {"albedo": texture},
+    }
 
 
 def _morphs(model: MorphableModel) -> Tree:
@@ -161,6 +204,7 @@ def _correctives(correctives: AlbedoCorrectives) -> Tree:
         "gram": _flat(correctives.gram),
         "mixing": _flat(correctives.mixing),
         "size": deltas.shape[1],
+        "share": 1.0 / (1.0 + STRIP_SHARE),
         "deltas": np.rint(127.0 * deltas / scales[:, None, None, None]).astype(np.int8).reshape(-1),
         "scales": scales.astype(np.float32),
     }

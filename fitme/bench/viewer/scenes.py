@@ -126,7 +126,7 @@ def scene_avatar(head: int) -> Avatar:
 def forward_renders(scenes: Sequence[ViewerScene], size_px: int = SIZE_PX) -> Iterator[tuple[UInt8Array, UInt8Array]]:
     """Image (H, W, 3) sRGB and mask (H, W) of each scene by the forward renderer."""
     model = load_default_model()
-    renderer = HeadRenderer(model, size_px, shadows=True, parts=False)
+    renderer = HeadRenderer(model, size_px, shadows=True)
     try:
         for scene in scenes:
             avatar, expression = scene_avatar(scene.head), scene_expression(scene)
