@@ -6,8 +6,8 @@
 /**
  * One eye among the vertices of a part, and its lids.
  * @typedef {object} Eye
- * @property {number} first its first vertex
- * @property {number} count
+ * @property {"left" | "right"} side
+ * @property {Uint16Array | Uint32Array} vertices
  * @property {Uint32Array} ball vertices of the model's eyeball, whose mean is its centre
  * @property {Uint32Array} upper (P * 3) corners of the triangles on which points of the upper lid's edge lie
  * @property {Float32Array} upperWeights (P * 3) barycentric coordinates there
@@ -43,7 +43,7 @@ export function applyLids(eye, points, light) {
   const upper = curveOf(points, eye.upper, eye.upperWeights, center);
   const lower = curveOf(points, eye.lower, eye.lowerWeights, center);
   const [begin, end] = PRESSED_RAD;
-  for (let vertex = eye.first; vertex < eye.first + eye.count; vertex++) {
+  for (const vertex of eye.vertices) {
     const at = vertex * 3;
     const x = points[at] - center[0];
     const y = points[at + 1] - center[1];

@@ -30,11 +30,12 @@ import { matrixOfQuaternion, quaternionOfAxisAngle } from "./rotations.js";
  */
 
 /**
- * N vertices that follow others: `fitme.parts.binding.Binding`. They come after the V of the part itself.
+ * Vertices that follow others with every expression: `fitme.parts.binding.Binding`.
  * @typedef {object} Bound
- * @property {string} [to] part whose vertices they follow; left out: the part's own V
- * @property {Uint32Array} starts (N + 1) entries of each vertex
- * @property {Uint16Array | Uint32Array} vertices (E)
+ * @property {string} [to] part whose vertices they follow; left out: the part's own
+ * @property {Uint16Array | Uint32Array} targets (N) the vertices of this part
+ * @property {Uint32Array} starts (N + 1) entries of each
+ * @property {Uint16Array | Uint32Array} vertices (E) that are followed
  * @property {Float32Array} weights (E)
  * @property {Float32Array} offsets (N * 3) metres
  */
@@ -44,9 +45,9 @@ import { matrixOfQuaternion, quaternionOfAxisAngle } from "./rotations.js";
  * @typedef {object} Part
  * @property {string} name
  * @property {string} material row of `MATERIALS`
- * @property {Float32Array} positions (V * 3) without expression; empty if all vertices are bound
- * @property {Bound} [bound] further vertices
- * @property {import("./eyes.js").Eye[]} [eyes] vertices under lids, which set their occlusion
+ * @property {Float32Array} positions (V * 3) without expression; those of bound vertices do not matter
+ * @property {Bound} [bound] vertices that no morph moves, but others
+ * @property {import("./eyes.js").Eye[]} [eyes] vertices that turn with the eyeballs, under lids that set their occlusion
  * @property {Uint32Array} triangles (F * 3) counter-clockwise from outside
  * @property {Float32Array} uv (T * 2) from the top left of the map
  * @property {Uint32Array} [uvTriangles] (F * 3) into `uv`; left out: `triangles`
@@ -92,11 +93,6 @@ export function eyeRotations(weights) {
   };
 }
 
-/** @param {Part} part */
-function vertexCountOf({ positions, bound }) {
-  return positions.length / 3 + (bound ? bound.starts.length - 1 : 0);
-}
-
 /**
  * Vertices of the buffers: one for each pair of a vertex in space and one in the layout, and for each exponent there.
  * @param {Part} part
@@ -107,7 +103,7 @@ function vertexCountOf({ positions, bound }) {
 function cornersOf(part, fallback) {
   const layoutTriangles = part.uvTriangles ?? part.triangles;
   const count = part.triangles.length / 3;
-  const vertexCount = vertexCountOf(part);
+  const vertexCount = part.positions.length / 3;
   const exponentOf = (/** @type {number} */ face) =>
     typeof part.shininess === "object" ? part.shininess[face] : part.shininess ?? fallback;
   const isLining = new Uint8Array(count);
@@ -182,6 +178,31 @@ function normalize(vectors) {
   }
 }
 
+/**
+ * Compute bound vertices anew.
+ * @param {Bound} bound
+ * @param {Float32Array} followed (V * 3)
+ * @param {Float32Array} out
+ */
+function bind({ targets, starts, vertices, weights, offsets }, followed, out) {
+  for (let row = 0; row < targets.length; row++) {
+    let x = offsets[row * 3];
+    let y = offsets[row * 3 + 1];
+    let z = offsets[row * 3 + 2];
+    for (let entry = starts[row]; entry < starts[row + 1]; entry++) {
+      const from = vertices[entry] * 3;
+      const weight = weights[entry];
+      x += weight * followed[from];
+      y += weight * followed[from + 1];
+      z += weight * followed[from + 2];
+    }
+    const at = targets[row] * 3;
+    out[at] = x;
+    out[at + 1] = y;
+    out[at + 2] = z;
+  }
+}
+
 /** The vertex buffers of a part at one expression. */
 export class PartMesh {
   /** Share of the light that reaches what is behind the lips, in [0, 1]; null for a part without a mouth. */
@@ -201,8 +222,8 @@ export class PartMesh {
    */
   constructor(part, shininess = DEFAULT_SHININESS) {
     this.part = part;
+    const count = part.positions.length / 3;
     this.#neutral = part.positions;
-    const count = vertexCountOf(part);
     this.#morphed = new Float32Array(count * 3);
     this.#normals = part.normals ?? new Float32Array(count * 3);
     this.#light = part.occlusion?.slice() ?? new Float32Array(count).fill(1);
@@ -246,7 +267,12 @@ export class PartMesh {
     const { eyeballs, turnsWith } = this.part;
     if (eyeballs) {
       const turns = eyeRotations(weights);
-      for (const side of EYES) if (eyeballs[side].length) this.#turn(eyeballs[side], this.#mean(eyeballs[side]), turns[side]);
+      for (const side of EYES) {
+        if (eyeballs[side].length === 0) continue;
+        const center = this.#mean(eyeballs[side]);
+        this.#turn(eyeballs[side], center, turns[side]);
+        for (const eye of this.part.eyes ?? []) if (eye.side === side) this.#turn(eye.vertices, center, turns[side]);
+      }
     }
     if (turnsWith) {
       const all = Uint32Array.from({ length: this.#neutral.length / 3 }, (_, vertex) => vertex);
@@ -255,7 +281,7 @@ export class PartMesh {
       const pivot = /** @type {Vector} */ (turnsWith.pivot.map((value, axis) => value + moved[axis] - before[axis]));
       this.#turn(all, pivot, eyeRotations(weights)[turnsWith.side]);
     }
-    if (this.part.bound) this.#bind(this.part.bound, followed ?? this.#morphed);
+    if (this.part.bound) bind(this.part.bound, followed ?? this.#morphed, this.#morphed);
     for (const eye of this.part.eyes ?? []) applyLids(eye, this.#morphed, this.#light);
     if (this.part.mouth) this.insideShare = CLOSED_MOUTH_SHARE + (1 - CLOSED_MOUTH_SHARE) * this.#opening(this.part.mouth);
     if (!this.part.strands) this.#computeFrames();
@@ -284,29 +310,6 @@ export class PartMesh {
   }
 
   /**
-   * @param {Bound} bound
-   * @param {Float32Array} followed (V * 3)
-   */
-  #bind({ starts, vertices, weights, offsets }, followed) {
-    const out = this.#morphed;
-    for (let row = 0, at = this.#neutral.length; row < starts.length - 1; row++, at += 3) {
-      let x = offsets[row * 3];
-      let y = offsets[row * 3 + 1];
-      let z = offsets[row * 3 + 2];
-      for (let entry = starts[row]; entry < starts[row + 1]; entry++) {
-        const from = vertices[entry] * 3;
-        const weight = weights[entry];
-        x += weight * followed[from];
-        y += weight * followed[from + 1];
-        z += weight * followed[from + 2];
-      }
-      out[at] = x;
-      out[at + 1] = y;
-      out[at + 2] = z;
-    }
-  }
-
-  /**
    * Mean position of some vertices.
    * @param {Uint32Array} vertices
    * @param {Float32Array} [points]
@@ -322,7 +325,7 @@ export class PartMesh {
 
   /**
    * Turn some vertices rigidly.
-   * @param {Uint32Array} vertices
+   * @param {Uint16Array | Uint32Array} vertices
    * @param {Vector} center
    * @param {Vector} axisAngle
    */

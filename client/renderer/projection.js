@@ -57,32 +57,37 @@ export function projectionOf({ focal, centerX, centerY, width, height }) {
  * @returns {{center: Vector, radius: number}} view frame, metres
  */
 export function boundingSphere(meshes, rotation, translation) {
-  const low = [Infinity, Infinity, Infinity];
-  const high = [-Infinity, -Infinity, -Infinity];
   const [r0, r1, r2, r3, r4, r5, r6, r7, r8] = rotation;
+  let [lowX, lowY, lowZ, highX, highY, highZ] = [Infinity, Infinity, Infinity, -Infinity, -Infinity, -Infinity];
   for (const points of meshes) {
     for (let at = 0; at < points.length; at += 3) {
-      const x = r0 * points[at] + r1 * points[at + 1] + r2 * points[at + 2];
-      const y = r3 * points[at] + r4 * points[at + 1] + r5 * points[at + 2];
-      const z = r6 * points[at] + r7 * points[at + 1] + r8 * points[at + 2];
-      if (x < low[0]) low[0] = x;
-      if (x > high[0]) high[0] = x;
-      if (y < low[1]) low[1] = y;
-      if (y > high[1]) high[1] = y;
-      if (z < low[2]) low[2] = z;
-      if (z > high[2]) high[2] = z;
+      const [px, py, pz] = [points[at], points[at + 1], points[at + 2]];
+      const x = r0 * px + r1 * py + r2 * pz;
+      const y = r3 * px + r4 * py + r5 * pz;
+      const z = r6 * px + r7 * py + r8 * pz;
+      if (x < lowX) lowX = x;
+      if (x > highX) highX = x;
+      if (y < lowY) lowY = y;
+      if (y > highY) highY = y;
+      if (z < lowZ) lowZ = z;
+      if (z > highZ) highZ = z;
     }
   }
-  const cx = (low[0] + high[0]) / 2;
-  const cy = (low[1] + high[1]) / 2;
-  const cz = (low[2] + high[2]) / 2;
+  const cx = (lowX + highX) / 2;
+  const cy = (lowY + highY) / 2;
+  const cz = (lowZ + highZ) / 2;
+  // The radius is the same before the rotation.
+  const mx = r0 * cx + r3 * cy + r6 * cz;
+  const my = r1 * cx + r4 * cy + r7 * cz;
+  const mz = r2 * cx + r5 * cy + r8 * cz;
   let squared = 0;
   for (const points of meshes) {
     for (let at = 0; at < points.length; at += 3) {
-      const x = r0 * points[at] + r1 * points[at + 1] + r2 * points[at + 2] - cx;
-      const y = r3 * points[at] + r4 * points[at + 1] + r5 * points[at + 2] - cy;
-      const z = r6 * points[at] + r7 * points[at + 1] + r8 * points[at + 2] - cz;
-      squared = Math.max(squared, x * x + y * y + z * z);
+      const x = points[at] - mx;
+      const y = points[at + 1] - my;
+      const z = points[at + 2] - mz;
+      const distance = x * x + y * y + z * z;
+      if (distance > squared) squared = distance;
     }
   }
   return { center: [cx + translation[0], cy + translation[1], cz + translation[2]], radius: Math.sqrt(squared) };

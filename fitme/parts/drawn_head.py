@@ -75,6 +75,14 @@ class DrawnHead:
     neck_uv: Float32Array
     """(L, 2) places in the head's map above the bust's first ring, in its order; empty without a bust."""
 
+    def bound(self, head: Float32Array) -> Float32Array:
+        """Vertices (V + N, 3) on the model's (V, 3), metres, without the lids' pressure on the eyes."""
+        return np.concatenate([head, *(drawn.part.binding.apply(head) for drawn in self.opaque)])
+
+    def displacements(self, head: Float32Array) -> Float32Array:
+        """Displacements (V + N, 3) by those of the model's vertices (V, 3), metres."""
+        return np.concatenate([head, *(drawn.part.binding.displacements(head) for drawn in self.opaque)])
+
     def posed(self, head: Float32Array) -> tuple[Float32Array, Float32Array]:
         """Vertices (V + N, 3) on the model's posed ones (V, 3), metres, and the light (V + N,) that reaches them."""
         vertices = np.empty((len(self.occlusion), 3), np.float32)

@@ -6,7 +6,6 @@ the arrays, each padded to that multiple. In the JSON an array is
 """
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -99,17 +98,17 @@ def packed(tree: Tree) -> bytes:
 def _head(avatar: Avatar, model: MorphableModel, drawn: DrawnHead) -> Tree:
     """The mesh of `fitme.parts.drawn_head`: the model's with its opaque parts, in one map."""
     left, right = model.eyeball_vertices
+    eyes = [(found, drawn.eyes[found.eye]) for found in drawn.opaque if found.eye is not None]
     return {
         "name": "head",
         "material": "skin",
-        "positions": _flat(model.neutral(avatar.identity[None])[0]),
-        "bound": _bound([found.part.binding for found in drawn.opaque]),
+        "positions": drawn.bound(model.neutral(avatar.identity[None])[0].numpy()).reshape(-1),
         "triangles": _flat(drawn.triangles, np.uint32),
         "uv": _flat(drawn.uv),
         "uvTriangles": _flat(drawn.uv_triangles, np.uint32),
-        "morphs": _morphs(model),
+        "morphs": _morphs(model, drawn),
         "eyeballs": {"left": _flat(left, np.uint32), "right": _flat(right, np.uint32)},
-        "eyes": [_eye(found, drawn.eyes[found.eye]) for found in drawn.opaque if found.eye is not None],
+        "eyes": [_eye(found, lids) for found, lids in eyes],
         "occlusion": _flat(drawn.occlusion),
         "mouth": {
             "lips": _flat(drawn.mouth.lips, np.uint32),
@@ -124,8 +123,8 @@ def _head(avatar: Avatar, model: MorphableModel, drawn: DrawnHead) -> Tree:
 
 def _eye(found: DrawnPart, lids: EyeSurroundings) -> Tree:
     return {
-        "first": found.place.start,
-        "count": found.place.stop - found.place.start,
+        "side": ("left", "right")[found.eye or 0],
+        "vertices": np.arange(found.place.start, found.place.stop, dtype=np.uint16),
         "ball": _flat(lids.ball, np.uint32),
         "upper": _flat(lids.upper, np.uint32),
         "upperWeights": _flat(lids.upper_weights),
@@ -134,16 +133,15 @@ def _eye(found: DrawnPart, lids: EyeSurroundings) -> Tree:
     }
 
 
-def _bound(bindings: Sequence[Binding]) -> Tree | None:
-    """Bindings one after the other."""
-    if not bindings:
-        return None
-    counts = np.concatenate([np.diff(binding.starts) for binding in bindings])
+def _bound(binding: Binding) -> Tree:
+    """All vertices of a part, bound to those of the head."""
     return {
-        "starts": np.concatenate([[0], np.cumsum(counts)]).astype(np.uint32),
-        "vertices": np.concatenate([binding.vertices for binding in bindings]).astype(np.uint16),
-        "weights": np.concatenate([binding.weights for binding in bindings]).astype(np.float32),
-        "offsets": np.concatenate([binding.offset for binding in bindings]).astype(np.float32).reshape(-1),
+        "to": "head",
+        "targets": np.arange(len(binding), dtype=np.uint16),
+        "starts": binding.starts.astype(np.uint32),
+        "vertices": binding.vertices.astype(np.uint16),
+        "weights": binding.weights.astype(np.float32),
+        "offsets": binding.offset.astype(np.float32).reshape(-1),
     }
 
 
@@ -151,8 +149,8 @@ def _lashes(part: HeadPart, texture: Tree) -> Tree:
     return {
         "name": part.name,
         "material": "lashes",
-        "positions": np.zeros(0, np.float32),
-        "bound": {"to": "head", **(_bound([part.binding]) or {})},
+        "positions": np.zeros(3 * len(part.binding), np.float32),
+        "bound": _bound(part.binding),
         "triangles": part.triangles.astype(np.uint32).reshape(-1),
         "uv": part.uv.reshape(-1),
         "uvTriangles": part.uv_triangles.astype(np.uint32).reshape(-1),
@@ -160,8 +158,9 @@ def _lashes(part: HeadPart, texture: Tree) -> Tree:
     }
 
 
-def _morphs(model: MorphableModel) -> Tree:
-    basis = model.expression_basis.numpy()
+def _morphs(model: MorphableModel, drawn: DrawnHead) -> Tree:
+    """Displacements of the model's vertices and of the parts'."""
+    basis = np.stack([drawn.displacements(offsets) for offsets in model.expression_basis.numpy()])
     moved = np.abs(basis).max(-1) > LEAST_DISPLACEMENT_M  # (52, V)
     return {
         "starts": np.concatenate([[0], np.cumsum(moved.sum(1))]).astype(np.uint32),
