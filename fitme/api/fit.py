@@ -24,6 +24,8 @@ from fitme.ingest.candidates import Candidate, gather
 from fitme.ingest.person_tracking import PersonTracker
 from fitme.ingest.selection import choose
 from fitme.reflectance.packaged_models import packaged_generator
+from fitme.render.devices import DeviceName
+from fitme.render.rasterizer import check_device
 from fitme.shape.model_file import load_default_model
 from fitme.stage import Stage
 from fitme.track.factory import DEFAULT_NETWORKS, dlib_embedder
@@ -48,13 +50,19 @@ class Fit:
         *,
         networks: NetworkSettings = DEFAULT_NETWORKS,
         tracker: TrackerSettings | None = None,
+        device: DeviceName = "cpu",
         state: FitState | None = None,
     ) -> None:
         """
         :param settings: of the fit, as in `configs/fit.yaml`.
         :param networks: choice of the landmark and identity networks.
+        :param device: where heads are rendered and the generator is optimised: `cpu`, or `cuda` with nvdiffrast.
         :param state: a stored fit to go on with; see `resume_fit`.
+        :raises BackendError: the device cannot be used.
         """
+        if device != "cpu":
+            check_device(device)
+        self._device = device
         self._settings = settings or FitSettings()
         self._networks, self._tracker = networks, tracker or TrackerSettings()
         self._model = load_default_model()
@@ -149,8 +157,8 @@ class Fit:
         # Tuning changes the generator, so each fit has its own.
         generator = packaged_generator(settings.reflectance_model)
         if state is None:
-            return IncrementalFitter(self._model, generator, settings, dlib_embedder())
-        return IncrementalFitter.from_state(state, self._model, generator, settings, dlib_embedder())
+            return IncrementalFitter(self._model, generator, settings, dlib_embedder(), self._device)
+        return IncrementalFitter.from_state(state, self._model, generator, settings, dlib_embedder(), self._device)
 
 
 def fit_avatar(
@@ -158,16 +166,19 @@ def fit_avatar(
     seconds: float = DEFAULT_SECONDS,
     on_progress: Progress | None = None,
     settings: FitSettings | None = None,
+    device: DeviceName = "cpu",
 ) -> Fit:
     """Fit an avatar to images of one person; `Fit.avatar` of the result is the avatar.
 
     :param sources: photos, folders of photos, videos, or images (H, W, 3) uint8 sRGB.
     :param seconds: time of refinement; a fit that converges ends earlier.
     :param on_progress: called with the stage reached and the share of the work that is done, [0, 1].
+    :param device: `cpu`, or `cuda` with nvdiffrast.
     :raises InputError: a source is missing, damaged, or no image.
+    :raises BackendError: the device cannot be used.
     :raises NoFaceError: no image shows one face, well lit and not too small.
     """
-    begun = Fit(settings)
+    begun = Fit(settings, device=device)
     begun.add(*sources)
     begun.refine(seconds, on_progress)
     return begun

@@ -127,5 +127,8 @@ def test_wrong_inputs_are_named(avatar, tmp_path):
         fitme.fit_avatar(np.zeros((100, 100, 3), np.uint8))
     with pytest.raises(fitme.FitmeError, match="add images first"):
         fitme.Fit().refine()
+    if not torch.cuda.is_available():
+        with pytest.raises(fitme.FitmeError, match="CUDA"):
+            fitme.Fit(device="cuda")
     with pytest.raises(fitme.FitmeError, match="no such session"):
         fitme.resume_fit(tmp_path / "nothing")
