@@ -3,6 +3,7 @@
 import { Notice, find, toast } from "./dom.js";
 import { hexOf } from "./directions.js";
 import { fullScreenButton } from "./full_screen.js";
+import { OwnLook } from "./own_look.js";
 import { Sound } from "./sound.js";
 import { VIEW_STATES } from "./texts.js";
 import { AvatarStage } from "./avatar_stage.js";
@@ -18,9 +19,7 @@ const link = new ViewLink(tokenOf(location.pathname), {
   onEvent: (event) => {
     avatar.update(event);
     if (event.type === "voice") sound.offer(event.on);
-    if (event.type !== "scene") return;
-    stage.style.backgroundColor = hexOf(event.background);
-    avatar.view?.setScene(event);
+    if (event.type === "scene") look.follow(event);
   },
   onPiece: (message) => avatar.view?.pushPiece(message),
   onParameters: (message) => avatar.view?.pushParameters(message),
@@ -28,6 +27,13 @@ const link = new ViewLink(tokenOf(location.pathname), {
   wants: () => avatar.wants,
 });
 
+/** @param {import("./messages.js").SceneEvent} scene */
+function showScene(scene) {
+  stage.style.backgroundColor = hexOf(scene.background);
+  avatar.view?.setScene(scene);
+}
+
+const look = new OwnLook(find("#avatar"), stage, find("#owners-light"), showScene, () => avatar.draws);
 const sound = new Sound(tokenOf(location.pathname), /** @type {HTMLButtonElement} */ (find("#sound")), find("#audio"), toast);
 
 /** @param {ViewState} state */

@@ -61,6 +61,12 @@ def test_an_invited_guest_watches_until_the_link_ends(owner, browser, open_page)
         "() => getComputedStyle(document.querySelector('#stage')).backgroundColor === 'rgb(233, 231, 226)'",
         timeout=ANSWER_S * SECOND,
     )
+    # A guest who turns the light has their own, until they give it back.
+    if guest.evaluate("document.querySelector('#stage').classList.contains('drawn')"):
+        guest.focus("#avatar")
+        guest.keyboard.press("ArrowLeft")
+        guest.click("#owners-light")
+    assert not guest.is_visible("#owners-light")
     page.click("#invite")
     page.click("#links >> text=End")
     _text(guest, "#notice-title", "This link has ended")
