@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,23 +16,12 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
-from fitme.errors import FitmeError, StoreError
-from stream.engine.interface import Engine, EngineError, NotReadyError
-from stream.protocol.client_messages import decode, parse_client_message
-from stream.protocol.events import ErrorEvent
-from stream.protocol.protocol import (
-    CLOSE_BAD_ADDRESS,
-    CLOSE_FORBIDDEN,
-    CLOSE_FULL,
-    CLOSE_OTHER_VERSION,
-    CLOSE_UNKNOWN_SESSION,
-    PROTOCOL_VERSION,
-    ProtocolError,
-    Role,
-)
-from stream.protocol.render import Render
+from fitme.errors import FitmeError
+from stream.engine.interface import Engine, EngineError
+from stream.protocol.client_messages import decode
+from stream.protocol.protocol import PROTOCOL_VERSION, ProtocolError
 from stream.protocol.requests import (
     AccessBody,
     CandidateBody,
@@ -42,26 +30,21 @@ from stream.protocol.requests import (
     ListenBody,
     OfferBody,
     check_version,
-    parse_feeds,
-    parse_held,
 )
 from stream.settings import ServeSettings
-from stream.web.access import AccessControl, AccessError, UserError, owner_token, set_owner_cookie
+from stream.web.access import AccessControl, AccessError, owner_token, set_owner_cookie
 from stream.web.cameras import connect_camera
 from stream.web.decoders import install_decoders
 from stream.web.guard import Guard, parse_networks
 from stream.web.loop_monitor import LoopMonitor
-from stream.web.relay import Joining, Outbox
-from stream.web.rights import Caller, ForbiddenError, LinkLimitError, ViewLink
+from stream.web.problems import UnknownPieceError, status_and_code
 from stream.web.rtc import OfferError
 from stream.web.session import Session
-from stream.web.session_folders import EraseError, SessionFolders
-from stream.web.sessions import FullError, SessionTable, TooManyError, UnknownSessionError
+from stream.web.session_folders import SessionFolders
+from stream.web.sessions import FullError, SessionTable
+from stream.web.sockets import PageSockets
 from stream.web.tokens import digest, new_token
 from stream.web.viewing import Viewing
-from stream.web.voice import NoVoiceError
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -73,28 +56,6 @@ SAMPLE_NAMES = ("assets/sample.webm", "assets/sample.mp4")
 """Possible files of the page's sample clip, relative to the client's folder."""
 
 
-class UnknownPieceError(FitmeError):
-    """No piece that is everybody's has this digest."""
-
-
-_STATUS: dict[type[FitmeError], tuple[int, str]] = {
-    OfferError: (400, "bad_offer"),
-    UserError: (401, "no_user"),
-    AccessError: (403, "no_key"),
-    ForbiddenError: (403, "forbidden"),
-    UnknownSessionError: (404, "unknown_session"),
-    UnknownPieceError: (404, "unknown_piece"),
-    NotReadyError: (409, "not_ready"),
-    LinkLimitError: (409, "too_many_links"),
-    NoVoiceError: (409, "no_voice"),
-    TooManyError: (429, "too_many"),
-    FullError: (503, "full"),
-    EngineError: (503, "engine_gone"),
-    EraseError: (500, "erase_failed"),
-    StoreError: (500, "store_failed"),
-}
-_PROTOCOL_STATUS = {"bad_key": 403, "timeout": 408, "too_large": 413}
-"""HTTP statuses of protocol errors other than 400."""
 _offer_bodies = msgspec.json.Decoder(OfferBody)
 _candidate_bodies = msgspec.json.Decoder(CandidateBody)
 _keep_bodies = msgspec.json.Decoder(KeepBody)
@@ -111,7 +72,7 @@ WRONG_KEY_PAUSE_S = 1.0
 
 
 class Service:
-    """HTTP and websocket handlers of one server."""
+    """HTTP handlers of one server."""
 
     def __init__(self, settings: ServeSettings, engine: Engine, folders: SessionFolders) -> None:
         self.settings = settings
@@ -119,6 +80,7 @@ class Service:
         self.sessions = SessionTable(settings, engine, folders)
         self.viewing = Viewing(settings, self.sessions)
         self.access = AccessControl(settings.access)
+        self.sockets = PageSockets(self.access, self.sessions, self.viewing, lambda: self.started)
         self.monitor = LoopMonitor()
         self.started = False
         """The engine is warm: sessions can begin."""
@@ -283,87 +245,6 @@ class Service:
         sdp = await self.viewing.listen(session, link, offer.sdp, self.access.caller(request))
         return JSONResponse({"sdp": sdp, "type": "answer"})
 
-    async def view(self, websocket: WebSocket) -> None:
-        """Websocket ``/session/{session}/view``"""
-        caller = self.access.caller(websocket)
-
-        async def find() -> tuple[Session, ViewLink | None]:
-            self.access.require(websocket)
-            return await self.sessions.activate(websocket.path_params["session"], caller), None
-
-        await self._watch(websocket, caller, Role.OWNER, find)
-
-    async def view_by_link(self, websocket: WebSocket) -> None:
-        """Websocket ``/view/{token}/socket``"""
-
-        async def find() -> tuple[Session, ViewLink | None]:
-            return self.sessions.watched(websocket.path_params["token"])
-
-        await self._watch(websocket, self.access.caller(websocket), Role.VIEWER, find)
-
-    async def _watch(
-        self,
-        websocket: WebSocket,
-        caller: Caller,
-        role: Role,
-        find: Callable[[], Awaitable[tuple[Session, ViewLink | None]]],
-    ) -> None:
-        """Serve one page's websocket until either side ends it."""
-        await websocket.accept()
-        query = websocket.query_params
-        try:
-            check_version(query.get("protocol"))
-        except ProtocolError as error:
-            # Pages of version 1 understand a `hello` of another version: they stop and ask to be reloaded.
-            await websocket.send_text(self.viewing.hello(None, role).to_json())
-            await websocket.close(CLOSE_OTHER_VERSION, str(error))
-            return
-        if not self.started:
-            await websocket.close(CLOSE_FULL, "the engine is starting")
-            return
-        try:
-            joining = Joining(parse_feeds(query.get("receive")), parse_held(query.get("have")))
-        except ProtocolError as error:
-            await websocket.close(CLOSE_BAD_ADDRESS, str(error))
-            return
-        try:
-            session, link = await find()
-            outbox = self.viewing.join(session, link, joining)
-        except UnknownSessionError as error:
-            await websocket.close(CLOSE_UNKNOWN_SESSION, str(error))
-            return
-        except (ForbiddenError, AccessError, UserError) as error:
-            await websocket.close(CLOSE_FORBIDDEN, str(error))
-            return
-        except (FullError, TooManyError) as error:
-            await websocket.close(CLOSE_FULL, str(error))
-            return
-        sender = asyncio.create_task(_send(websocket, outbox))
-        receiver = asyncio.create_task(self._receive(websocket, session, outbox, caller))
-        try:
-            await asyncio.wait((sender, receiver), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self.viewing.leave(session, outbox)
-            for task in (sender, receiver):
-                task.cancel()
-            await asyncio.gather(sender, receiver, return_exceptions=True)
-
-    async def _receive(self, websocket: WebSocket, session: Session, outbox: Outbox, caller: Caller) -> None:
-        while True:
-            message = await websocket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            try:
-                text = message.get("text")
-                if text is None:
-                    raise ProtocolError("bad_message", "pages send text messages only")
-                await self.viewing.handle(session, outbox, parse_client_message(text), caller)
-            except ProtocolError as error:
-                outbox.put(ErrorEvent(error.code, str(error)))
-            except FitmeError as error:
-                logger.warning("a page's message failed: %s", error)
-                outbox.put(ErrorEvent(_status_and_code(error)[1], str(error)))
-
     def _session(self, request: Request) -> Session:
         """The active session that a request names, if it comes from its owner."""
         return self.sessions.get(request.path_params["session"], self.access.caller(request))
@@ -400,20 +281,6 @@ class _TemporaryFileResponse(FileResponse):
             await asyncio.to_thread(Path(self.path).unlink, missing_ok=True)
 
 
-async def _send(websocket: WebSocket, outbox: Outbox) -> None:
-    try:
-        while (item := await outbox.take()) is not None:
-            if isinstance(item, bytes):
-                await websocket.send_bytes(item)
-            elif isinstance(item, Render):
-                await websocket.send_bytes(item.pack())
-            else:
-                await websocket.send_text(item.to_json())
-        await websocket.close(outbox.close_code)
-    except (WebSocketDisconnect, RuntimeError):
-        logger.debug("a page closed while a message was being sent to it")
-
-
 def _with_owner(request: Request, response: Response) -> Response:
     """Set the cookie of an owner's token that was made for this request."""
     token: str | None = getattr(request.state, "new_owner", None)
@@ -427,16 +294,9 @@ async def _refuse(websocket: WebSocket) -> None:
     await websocket.close()
 
 
-def _status_and_code(error: Exception) -> tuple[int, str]:
-    """HTTP status and the protocol's code of an error."""
-    if isinstance(error, ProtocolError):
-        return _PROTOCOL_STATUS.get(error.code, 400), error.code
-    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), (500, "internal"))
-
-
 def _error_response(retry_after_s: int) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def respond(request: Request, error: Exception) -> Response:
-        status, code = _status_and_code(error)
+        status, code = status_and_code(error)
         retry_s = {409: NOT_READY_RETRY_S, 429: retry_after_s, 503: retry_after_s}.get(status)
         headers = None if retry_s is None else {"Retry-After": str(retry_s)}
         content: dict[str, object] = {"code": code, "message": str(error)}
@@ -471,8 +331,8 @@ def create_app(settings: ServeSettings, engine: Engine, folders: SessionFolders)
         Route("/access", service.enter, methods=["POST"]),
         Route("/view/{token}", service.viewer_page),
         Route("/view/{token}/voice", service.listen, methods=["POST"]),
-        WebSocketRoute("/view/{token}/socket", service.view_by_link),
-        WebSocketRoute(f"{session}/view", service.view),
+        WebSocketRoute("/view/{token}/socket", service.sockets.view_by_link),
+        WebSocketRoute(f"{session}/view", service.sockets.view),
         WebSocketRoute("/{path:path}", _refuse),
         Mount("/", StaticFiles(directory=CLIENT_FOLDER, html=True)),
     ]
