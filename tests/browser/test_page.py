@@ -143,7 +143,7 @@ def test_from_consent_to_a_downloaded_head(browser, server, open_page, tmp_path)
     page.check("input[value='turntable']", force=True)
     page.wait_for_timeout(0.5 * SECOND)
 
-    with page.expect_download(timeout=60 * SECOND) as waiting:
+    with page.expect_download(timeout=FIT_S * SECOND) as waiting:
         page.click("#download")
     path = tmp_path / "avatar.glb"
     waiting.value.save_as(path)
