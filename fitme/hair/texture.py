@@ -43,8 +43,15 @@ HIGHLIGHT_POWER = 2.0
 """Power of its luminance by which a texel counts less in the colour of unseen hair."""
 HIGHLIGHT_FLOOR = 0.3
 """Luminance up to which all texels count alike there, over the mean."""
+HIGHLIGHT_RATIO, HIGHLIGHT_GAMMA = 2.0, 0.5
+"""Luminance over the typical one above which it is a highlight, and the exponent that compresses it there."""
 CONTRAST_RANGE = (0.04, 0.25)
 """Bounds of the standard deviation of the logarithm of unseen hair's luminance among strands."""
+MELANIN_SLOPE = 0.45
+"""Log of red over green over log of green over blue of eumelanin, whose absorption falls with the wavelength's power of
+3.3 (Jacques and McAuliffe, "The Melanosome", 1991); pheomelanin is redder."""
+DYED = (0.2, 0.3)
+"""Missing log of red over green from which hair counts as dyed, and at which nothing is mended any more."""
 OTHER_SHARE = 0.02
 """Weight of texels beside the scalp, such as ears, in the colour of unseen hair."""
 LEAST_IRRADIANCE = 1e-3
@@ -171,12 +178,34 @@ def _combined(broad: _Sums, sharp: _Sums, likely: Float32Array) -> Float32Array:
     """
     known = np.clip(broad.best / LEAST_WEIGHT, 0.0, 1.0)
     mean = broad.mean()
+    tint = _tint(_typical(mean, known * likely).mean(0))
     low = _spread(mean, known, likely)
     own = np.clip(sharp.weight / 1e-6, 0.0, 1.0) * np.sqrt(known)
     detail = low + own[..., None] * (sharp.mean() - low)
     seen = np.clip(detail + blurred(low - detail, BAND_TEXELS), *ALBEDO_RANGE)
+    seen = np.where(likely[..., None] > 0.5, _without_highlights(seen, _typical(mean, known * likely)), seen)
     strands = np.exp(_contrast(seen, known * likely) * lock_pattern() * (1.0 - known))
-    return np.asarray(np.clip(seen * strands[..., None], *ALBEDO_RANGE), np.float32)
+    return np.asarray(np.clip(seen * tint * strands[..., None], *ALBEDO_RANGE), np.float32)
+
+
+def _tint(typical: Float32Array) -> Float32Array:
+    """(3,) factors that make a typical albedo (3,) as red as the melanin in hair is at least.
+
+    The light's hue is known by the skin's alone, and badly: hair that is greener than any melanin was de-lit with too
+    red a light. Hair that is much greener was dyed, or is a scarf.
+    """
+    red, blue = float(np.log(typical[0] / typical[1])), float(np.log(typical[1] / typical[2]))
+    missing = max(MELANIN_SLOPE * blue - red, 0.0)
+    step = 0.5 * missing * float(np.clip((DYED[1] - missing) / (DYED[1] - DYED[0]), 0.0, 1.0))
+    return np.array([np.exp(step), np.exp(-step), 1.0], np.float32)
+
+
+def _without_highlights(albedo: Float32Array, typical: Float32Array) -> Float32Array:
+    """Albedo (T, U, 3) whose highlights over the typical colour (T, 3) at their height are compressed: what strands
+    mirror in the images' light is not their colour, and is drawn anew in any other light."""
+    ratio = albedo.mean(-1) / np.maximum(typical.mean(-1)[:, None], ALBEDO_RANGE[0])
+    excess = np.maximum(ratio / HIGHLIGHT_RATIO, 1.0)
+    return np.asarray(albedo * excess[..., None] ** (HIGHLIGHT_GAMMA - 1.0), np.float32)
 
 
 def _contrast(albedo: Float32Array, weight: Float32Array) -> float:
