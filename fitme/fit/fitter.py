@@ -18,7 +18,7 @@ from fitme.fit.appearance import Appearance
 from fitme.fit.device import network_on
 from fitme.fit.displayed_head import DisplayedHead, HeadEstimate
 from fitme.fit.estimate import KeyframeEstimate
-from fitme.fit.estimate_render import render_head
+from fitme.fit.estimate_render import EstimateRenderer
 from fitme.fit.hair_stage import HairStage
 from fitme.fit.inversion.generator_inversion import ReflectanceFit
 from fitme.fit.keyframe import Keyframe
@@ -88,6 +88,7 @@ class IncrementalFitter:
         rasterizer, backend = select_backend(device), select_backend("cpu")
         self._embedder = None if embedder is None else network_on(embedder, rasterizer.device)
         self._aligner = HeadAligner(model, rasterizer, settings.alignment)
+        self._estimate_renderer = EstimateRenderer(model, self._aligner)
         reflectance = ReflectanceFit(generator, model, rasterizer, settings.inversion, packaged_encoder)
         views = TexelViews(model, backend, settings.map_resolution)
         self._keyframe_set = KeyframeSet(
@@ -315,7 +316,7 @@ class IncrementalFitter:
 
         `camera` is the tracker's; the fit's focal length replaces its own.
         """
-        return render_head(self._head(), estimate, camera, self._model, self._aligner)
+        return self._estimate_renderer.render(self._head(), estimate, camera)
 
     def _fit_single_frame(self, keyframe: Keyframe, usable: Float32Array) -> KeyframeEstimate:
         lights = [estimate.light_sh for estimate in self._keyframe_set.estimates.values()]

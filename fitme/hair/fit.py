@@ -22,6 +22,8 @@ HAIRLINE_COVERAGE = 0.5
 """Coverage from which a cell of the envelope has hair."""
 HAIRLINE_M, HAIRLINE_SLOPE_M = 0.005, 0.010
 """Largest thickness at the hairline, and its rise from one cell to the next, which is some 6 mm away."""
+BACK_COSINE, NAPE_SLOPE_M = -0.2, 0.005
+"""Cosine to the front below which a cell is at the back, and the rise there: napes are cut to lie close."""
 HAIRLINE_SOFTNESS_CELLS = 0.7
 """Standard deviation of the filter of the thickness."""
 
@@ -73,7 +75,8 @@ def tapered(grid: EnvelopeGrid, thickness_m: Float64Array, coverage: Float64Arra
     columns = thickness_m.shape[1]
     wide = np.concatenate([coverage] * 3, 1) > HAIRLINE_COVERAGE
     distance = distance_transform_edt(wide)[:, columns : 2 * columns]
-    largest = HAIRLINE_M + HAIRLINE_SLOPE_M * np.maximum(distance - 1.0, 0.0)
+    slope = np.where(grid.directions[..., 2] < BACK_COSINE, NAPE_SLOPE_M, HAIRLINE_SLOPE_M)
+    largest = HAIRLINE_M + slope * np.maximum(distance - 1.0, 0.0)
     scalp = grid.region == int(Region.SCALP)
     limited = np.where(scalp, np.minimum(thickness_m, largest), thickness_m)
     # Cells are wide: without a filter the hairline would be as ragged as they are.

@@ -7,10 +7,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fitme.bench.clips.envelope_baseline import envelope_score
+from fitme.bench.clips.head_scores import HeadScore, held_out_frames, held_out_scores, median_head_score
 from fitme.bench.clips.increments import increment_rows
 from fitme.bench.clips.photo import photo_rows
 from fitme.bench.rows import BenchmarkRow
@@ -18,6 +21,7 @@ from fitme.bench.truth.baseline import BaselineFit
 from fitme.errors import InputError
 from fitme.ingest.candidates import gather
 from fitme.ingest.even_spacing import split_holdout
+from fitme.ingest.fit_outputs import REPORT_FILE
 from fitme.ingest.person_tracking import PersonTracker
 from fitme.ingest.selection import choose, choose_held_out
 from fitme.metrics.frame_scores import FrameScore, median_score
@@ -36,15 +40,35 @@ SMALLEST_MEDIAN_GAIN_DB, SMALLEST_GAIN_DB = 2.0, 0.0
 """Targets of PSNR above the baseline's on the same frames and mask: median over clips, and minimum."""
 LARGEST_IDENTITY_SHARE, LARGEST_IDENTITY = 0.7, 0.25
 """Targets of the median over clips of the identity distance: relative to the baseline's, and absolute."""
+SMALLEST_MEDIAN_OVERLAP, SMALLEST_OVERLAP = 0.955, 0.92
+"""Targets of the intersection over union of heads in render and frame: median over clips, and minimum."""
+SMALLEST_HEAD_PSNR_DB, SMALLEST_HEAD_GAIN_DB = 24.0, 1.5
+"""Targets of the median PSNR over the head, and of each clip's above the envelope baseline's."""
+
+
+@dataclass(frozen=True)
+class ClipScores:
+    """Medians over the held-out frames of one clip."""
+
+    face: dict[str, float]
+    """By the names of `fitme.metrics.frame_scores.FrameScore`."""
+    head: HeadScore
+    """Of the fit."""
+    envelope: HeadScore
+    """Of the envelope baseline on the same head."""
+    seconds: float
+    """That the fit took, everything included."""
 
 
 def fit() -> list[BenchmarkRow]:
     """Rows of `fitme fit` on every clip, each in its own process, compared with the baseline on the same frames; then
     of one photo and of further keyframes of the first clip."""
     # Each clip: the fit in its own process, the baseline in this one.
-    rows, gains_db, shares, distances = [], [], [], []
+    rows, gains_db, shares, distances, heads = [], [], [], [], []
     for clip in clips():
-        median, seconds = _fitted(clip)
+        scores = _fitted(clip)
+        median = scores.face
+        heads.append(scores.head)
         unlit = baseline_score(clip)
         gains_db.append(median["psnr_db"] - unlit.psnr_db)
         shares.append(median["identity"] / unlit.identity)
@@ -54,7 +78,8 @@ def fit() -> list[BenchmarkRow]:
             BenchmarkRow(f"{clip.stem}: PSNR above the baseline's", gains_db[-1], "dB", f">= {SMALLEST_GAIN_DB:g}"),
             BenchmarkRow(f"{clip.stem}: identity distance, median", distances[-1], "L2", None),
             BenchmarkRow(f"{clip.stem}: identity distance over the baseline's", shares[-1], "", None),
-            BenchmarkRow(f"{clip.stem}: time, everything included", seconds, "s", f"<= {TIME_LIMIT_S:g}"),
+            BenchmarkRow(f"{clip.stem}: time, everything included", scores.seconds, "s", f"<= {TIME_LIMIT_S:g}"),
+            *head_rows(clip.stem, scores.head, scores.envelope),
         ]
     # Targets are medians over clips.
     rows += [
@@ -69,13 +94,33 @@ def fit() -> list[BenchmarkRow]:
         BenchmarkRow(
             "all clips: identity distance, median", float(np.median(distances)), "L2", f"<= {LARGEST_IDENTITY:g}"
         ),
+        BenchmarkRow(
+            "all clips: head, intersection over union, median", median_head_score(heads).overlap, "",
+            f">= {SMALLEST_MEDIAN_OVERLAP:g}",
+        ),
+        BenchmarkRow(
+            "all clips: head, PSNR, median", median_head_score(heads).psnr_db, "dB", f">= {SMALLEST_HEAD_PSNR_DB:g}"
+        ),
     ]  # fmt: skip
     first = clips()[0]
     return rows + photo_rows(first) + increment_rows(first)
 
 
-def _fitted(clip: Path) -> tuple[dict[str, float], float]:
-    """Median scores of `fitme fit` on a clip, and the seconds that it took."""
+def head_rows(name: str, fitted: HeadScore, envelope: HeadScore) -> list[BenchmarkRow]:
+    """Rows of the whole head of a clip, hair and outline included, and of the envelope baseline."""
+    gain_db = fitted.psnr_db - envelope.psnr_db
+    return [
+        BenchmarkRow(f"{name}: head, intersection over union", fitted.overlap, "", f">= {SMALLEST_OVERLAP:g}"),
+        BenchmarkRow(f"{name}: head, PSNR", fitted.psnr_db, "dB", None),
+        BenchmarkRow(f"{name}: head, envelope baseline's intersection over union", envelope.overlap, "", None),
+        BenchmarkRow(
+            f"{name}: head, PSNR above the envelope baseline's", gain_db, "dB", f">= {SMALLEST_HEAD_GAIN_DB:g}"
+        ),
+    ]
+
+
+def _fitted(clip: Path) -> ClipScores:
+    """Scores of `fitme fit` on a clip."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         command = [sys.executable, "-m", "fitme.cli", "fit", str(clip), "--out", folder, "--holdout", str(HOLDOUT)]
@@ -83,8 +128,11 @@ def _fitted(clip: Path) -> tuple[dict[str, float], float]:
         seconds = time.perf_counter() - start
         if run.returncode != 0:
             raise InputError(f"{clip}: the fit failed: {run.stderr.strip().splitlines()[-1]}")
-        median: dict[str, float] = json.loads((Path(folder) / "report.json").read_text("utf-8"))["holdout"]["median"]
-    return median, seconds
+        median: dict[str, float] = json.loads((Path(folder) / REPORT_FILE).read_text("utf-8"))["holdout"]["median"]
+        model = load_default_model()
+        frames = held_out_frames(Path(folder), model)
+        head, envelope = held_out_scores(Path(folder), frames), envelope_score(Path(folder), frames, model)
+    return ClipScores(median, head, envelope, seconds)
 
 
 def baseline() -> list[BenchmarkRow]:
