@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from fitme.arrays import Float32Array
 from fitme.color import linear_to_srgb
 from fitme.errors import InputError
 from fitme.fit.inversion.generator_inversion import ReflectanceFit, TextureTarget
@@ -21,9 +22,10 @@ from fitme.reflectance.maps import ReflectanceMaps
 class Appearance:
     """Fused texture and generator, and the avatar's maps, which are baked from both on demand."""
 
-    def __init__(self, generator: ReflectanceFit, resolution: int) -> None:
-        """`resolution` is the side of the maps, texels."""
+    def __init__(self, generator: ReflectanceFit, resolution: int, blink: Float32Array) -> None:
+        """`resolution` is the side of the maps, texels; `blink` (V, 3) moves the head's vertices to closed eyes."""
         self.generator = generator
+        self._blink = blink
         self._resolution = resolution
         self._table: TexelTable | None = None
         self._texture: FusedTexture | None = None
@@ -54,7 +56,7 @@ class Appearance:
     def maps(self) -> ReflectanceMaps:
         """The avatar's maps, batch of one: grey before the first texture."""
         if self._stale and self._table is not None and self._texture is not None:
-            maps = bake(self._table, self._texture, self.generator.maps(), self.inverted)
+            maps = bake(self._table, self._texture, self.generator.maps(), self.inverted, self._blink)
             self._maps = maps if maps.diffuse.shape[1] == self._resolution else enlarge(maps, self._resolution)
             self._converged, self._stale = None, False
         return self._maps

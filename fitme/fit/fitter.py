@@ -33,6 +33,7 @@ from fitme.fit.stages import FitStages
 from fitme.fit.state import FitState, RoundReport
 from fitme.fit.texture.baking import map_arrays
 from fitme.fit.texture.fusion import FusedTexture
+from fitme.fit.texture.skin_completion import blink_of
 from fitme.fit.texture.texel_views import TexelViews
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.fit.texture.visibility import Visibility
@@ -94,7 +95,7 @@ class IncrementalFitter:
         self._keyframe_set = KeyframeSet(
             MarginalizedKeyframes(views.table, settings.fusion), settings.reference_keyframes
         )
-        self._appearance = Appearance(reflectance, settings.map_resolution)
+        self._appearance = Appearance(reflectance, settings.map_resolution, blink_of(model))
         self._stages = FitStages(
             model, backend, settings, self._aligner, views, self._keyframe_set, self._appearance, self._embedder
         )

@@ -149,8 +149,8 @@ class _RegionTones:
         return self._without_hair(tinted, self.face, beardless * self.below_ears)
 
     def of_hairless(self) -> Float32Array:
-        """(N, 3), valid on ears and neck: ratio of observed skin, without hair."""
-        tinted = self.expected + self.pull_push(self.ratio, self.skin_weight)
+        """(N, 3), valid on ears and neck: ratio of observed skin, however far, without hair."""
+        tinted = self.expected + self.pull_push(self.ratio, self.skin_weight, EVERYWHERE)
         return self._without_hair(tinted, self.hairless, np.ones_like(self.observation.share))
 
     def of_scalp(self) -> Float32Array:

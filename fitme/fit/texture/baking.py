@@ -10,6 +10,7 @@ from fitme.arrays import Float32Array
 from fitme.fit.texture.albedo_completion import ObservedAlbedo, complete_albedo
 from fitme.fit.texture.fusion import FusedTexture
 from fitme.fit.texture.mouth_interior import BEHIND_LIPS
+from fitme.fit.texture.skin_completion import join_at_back, smooth_unseen, with_lids, without_forehead_lines
 from fitme.fit.texture.skin_mask import OFFSET
 from fitme.fit.texture.texel_blur import TINY, low_pass
 from fitme.fit.texture.unprojection import TexelTable
@@ -30,12 +31,16 @@ HAIR_SIGMA = 0.006
 the specular albedo of the skin around it."""
 
 
-def bake(table: TexelTable, texture: FusedTexture, generated: ReflectanceMaps, inverted: bool) -> ReflectanceMaps:
+def bake(
+    table: TexelTable, texture: FusedTexture, generated: ReflectanceMaps, inverted: bool, blink: Float32Array
+) -> ReflectanceMaps:
     """Maps (1, R, R, C) at the table's resolution.
 
     Diffuse: before the generator is `inverted`, the fused albedo with its prior; then the observed albedo by confidence
     over the generated one, completed from observed texels. Specular: the generated one, lower where hair covers skin.
-    All other modalities: the generated ones.
+    Normals: the generated ones without lines across the forehead. All other modalities: the generated ones.
+
+    :param blink: (V, 3) displacement of the head's vertices by closed eyes, metres.
     """
     enlarged = enlarge(generated, table.resolution)
     diffuse = texture.albedo
@@ -45,10 +50,14 @@ def bake(table: TexelTable, texture: FusedTexture, generated: ReflectanceMaps, i
         expected = complete_albedo(table, table.from_map(enlarged.diffuse[0].numpy()), observed)
         # Mirrored albedo may differ in level from its new neighbours: complete once more.
         expected = complete_albedo(table, _symmetric(table, expected, observed), observed)
+        expected = smooth_unseen(table, expected, share)
         diffuse = (expected + share * (texture.observed - expected)).astype(np.float32)
+        diffuse = with_lids(table, diffuse, share * texture.skin_probability, blink)
+        diffuse = join_at_back(table, diffuse, share)
     specular = table.from_map(enlarged.specular[0].numpy()) * _hair_factor(table, diffuse, texture.expected)
     baked, dimmed = (torch.from_numpy(table.to_filled_map(values))[None] for values in (diffuse, specular))
-    return replace(enlarged, diffuse=baked, specular=dimmed)
+    normals = torch.from_numpy(without_forehead_lines(enlarged.normals.numpy()))
+    return replace(enlarged, diffuse=baked, specular=dimmed, normals=normals)
 
 
 def with_generated_mouth(table: TexelTable, maps: ReflectanceMaps, generated: ReflectanceMaps) -> ReflectanceMaps:

@@ -25,11 +25,13 @@ from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
 from fitme.render.rasterizer import select_backend
 from fitme.shape.expressions import expression_index
+from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 
 FOCAL = 1.0
 RESOLUTION = 128
+NO_BLINK = np.zeros((load_default_model().vertex_count, 3), np.float32)
 
 
 def estimate(yaw_deg: float, light: Light) -> KeyframeEstimate:
@@ -238,7 +240,7 @@ def test_baking_prefers_observed_texels(views: TexelViews) -> None:
     albedo, skin_probability = np.full((count, 3), 0.2, np.float32), np.ones((count, 1), np.float32)
     texture = FusedTexture(albedo, albedo, albedo, skin_probability, confidence, (), ())
     generated = ReflectanceMaps.constant((0.6, 0.6, 0.6), 0.4, 32)
-    maps = bake(views.table, texture, generated, inverted=True)
+    maps = bake(views.table, texture, generated, inverted=True, blink=NO_BLINK)
     values = views.table.from_map(maps.diffuse[0].numpy())[:, 0]
     np.testing.assert_allclose(values[confidence > FULL_CONFIDENCE], 0.2, atol=1e-5)
     np.testing.assert_allclose(values[eyes], 0.6, atol=1e-5)
@@ -246,7 +248,7 @@ def test_baking_prefers_observed_texels(views: TexelViews) -> None:
     hardly = skin & (confidence > 0.1) & (confidence < 0.3)
     assert np.median(values[hardly]) < 0.25
     assert maps.specular.shape == (1, RESOLUTION, RESOLUTION, 1)
-    before = bake(views.table, texture, generated, inverted=False)
+    before = bake(views.table, texture, generated, inverted=False, blink=NO_BLINK)
     np.testing.assert_allclose(views.table.from_map(before.diffuse[0].numpy()), 0.2, atol=1e-6)
 
 
@@ -259,7 +261,7 @@ def test_an_unobserved_side_mirrors_the_other(views: TexelViews) -> None:
     stripes = np.where(table.rows // 8 % 2, 0.1, 0.4).astype(np.float32)[:, None] * np.ones(3, np.float32)
     skin_probability, confidence = np.ones((len(left), 1), np.float32), left.astype(np.float32)
     texture = FusedTexture(stripes, stripes, stripes, skin_probability, confidence, (), ())
-    maps = bake(table, texture, ReflectanceMaps.constant((0.3,) * 3, 0.4, 32), inverted=True)
+    maps = bake(table, texture, ReflectanceMaps.constant((0.3,) * 3, 0.4, 32), inverted=True, blink=NO_BLINK)
     values = table.from_map(maps.diffuse[0].numpy())
     np.testing.assert_allclose(values[left], stripes[left], atol=1e-6)
     ratio = np.abs(np.log(values[skin & ~left] / stripes[skin & ~left]))
@@ -276,13 +278,13 @@ def test_hair_over_a_forehead_loses_the_specular_albedo_of_skin(views: TexelView
     everywhere, skin_probability = np.full((count, 3), 0.4, np.float32), np.ones((count, 1), np.float32)
     albedo = np.where(forehead[:, None], 0.04, everywhere).astype(np.float32)
     texture = FusedTexture(albedo, albedo, everywhere, skin_probability, np.ones(count, np.float32), (), ())
-    maps = bake(views.table, texture, ReflectanceMaps.constant((0.4,) * 3, 0.5, 32), inverted=True)
+    maps = bake(views.table, texture, ReflectanceMaps.constant((0.4,) * 3, 0.5, 32), inverted=True, blink=NO_BLINK)
     specular = table.from_map(maps.specular[0].numpy())[:, 0]
     assert 0.05 < np.median(specular[forehead]) < 0.08
     assert np.median(specular[skin & ~forehead]) == pytest.approx(0.5, abs=0.01)
     np.testing.assert_allclose(specular[~np.isin(table.region, [int(region) for region in HAIR_COVERED_REGIONS])], 0.5)
     brighter = FusedTexture(2.0 * albedo, 2.0 * albedo, albedo, skin_probability, np.ones(count, np.float32), (), ())
-    shining = bake(views.table, brighter, ReflectanceMaps.constant((0.4,) * 3, 0.5, 32), inverted=True)
+    shining = bake(views.table, brighter, ReflectanceMaps.constant((0.4,) * 3, 0.5, 32), inverted=True, blink=NO_BLINK)
     np.testing.assert_allclose(shining.specular.numpy(), 0.5, atol=1e-6)
 
 
@@ -291,7 +293,7 @@ def test_the_generated_mouth_replaces_the_observed_one(views: TexelViews) -> Non
     albedo, skin_probability = np.full((len(table.rows), 3), 0.2, np.float32), np.ones((len(table.rows), 1), np.float32)
     texture = FusedTexture(albedo, albedo, albedo, skin_probability, skin_probability[:, 0], (), ())
     generated = ReflectanceMaps.constant((0.6, 0.6, 0.6), 0.4, 32)
-    maps = bake(table, texture, generated, inverted=True)
+    maps = bake(table, texture, generated, inverted=True, blink=NO_BLINK)
     completed = table.from_map(with_generated_mouth(table, maps, generated).diffuse[0].numpy())
     behind = np.isin(table.region, [int(region) for region in BEHIND_LIPS])
     np.testing.assert_allclose(completed[behind], 0.6, atol=1e-6)
