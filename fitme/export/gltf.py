@@ -37,8 +37,8 @@ from fitme.export.parts import Part, part_of_triangles, tangents
 from fitme.export.textures import alpha_codes, png, texture_codes
 from fitme.hair.hair import Hair
 from fitme.parts.drawn_head import DrawnHead, DrawnPart, drawn_head
+from fitme.parts.head_parts import REFINED_HEAD, Texture
 from fitme.parts.head_parts import Material as MaterialKind
-from fitme.parts.head_parts import Texture
 from fitme.parts.textures import ENAMEL_SPECULAR, GUM_SPECULAR, SKIN_SPECULAR, part_codes
 from fitme.reflectance.modality import MODALITIES, Modality
 from fitme.render.materials import REGION_SHININESS
@@ -242,12 +242,24 @@ def _head_parts(model: MorphableModel, drawn: DrawnHead, textures: "_Textures") 
     for of_part, material in chosen:
         faces = np.flatnonzero(np.isin(regions, of_part) & ~hidden)
         if len(faces):
-            found.append((_own_part(model, faces), material))
+            found.append((_own_part(model, faces, drawn if of_part is SKIN_REGIONS else None), material))
     return found
 
 
-def _own_part(model: MorphableModel, faces: npt.NDArray[np.intp]) -> Part:
-    return part_of_triangles(model.triangles.numpy()[faces], model.uv_triangles.numpy()[faces], model.uv.numpy())
+def _own_part(model: MorphableModel, faces: npt.NDArray[np.intp], refined: DrawnHead | None = None) -> Part:
+    """Part of the model's own triangles, with finer ones of a drawn head in place of its coarse ones."""
+    triangles, uv_triangles = [model.triangles.numpy()[faces]], [model.uv_triangles.numpy()[faces]]
+    uv, first = [model.uv.numpy()], 0
+    if refined is not None:
+        for found in refined.opaque:
+            if found.part.name == REFINED_HEAD:
+                triangles.append(refined.triangles.numpy()[found.faces])
+                uv_triangles.append(found.part.uv_triangles + np.int32(len(uv[0])))
+                uv.append(found.part.uv)
+                first = found.uv_first
+    part = part_of_triangles(np.concatenate(triangles), np.concatenate(uv_triangles), np.concatenate(uv))
+    own = part.uv_source < len(uv[0])
+    return replace(part, uv_source=np.where(own, part.uv_source, part.uv_source - len(uv[0]) + first))
 
 
 def _eye_part(
@@ -263,9 +275,7 @@ def _eye_part(
 def _drawn_part(drawn: DrawnHead, found: DrawnPart) -> Part:
     triangles = drawn.triangles.numpy()[found.faces]
     part = part_of_triangles(triangles, found.part.uv_triangles, found.part.uv)
-    # Texture vertices follow each other in the drawn mesh as in the part.
-    first = int(drawn.uv_triangles.numpy()[found.faces].min()) - int(found.part.uv_triangles.min())
-    return replace(part, uv_source=part.uv_source + first)
+    return replace(part, uv_source=part.uv_source + found.uv_first)
 
 
 def _other_parts(
@@ -275,7 +285,7 @@ def _other_parts(
     others = [
         (found.part.name, _drawn_part(drawn, found), surface, textures.by_part[found.part.material, found.part.texture])
         for found in drawn.opaque
-        if found.eye is None
+        if found.eye is None and found.part.name != REFINED_HEAD
     ]
     for part in () if drawn.parts is None else drawn.parts.layers:
         uv = torch.from_numpy(part.uv)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fitme.arrays import Float32Array
+from fitme.arrays import BoolArray, Float32Array
 from fitme.parts.eye_surroundings import EyeSurroundings, eye_surroundings
 from fitme.parts.head_parts import HeadPart, HeadParts, Material, Texture, load_head_parts
 from fitme.render.materials import head_shininess
@@ -46,6 +46,8 @@ class DrawnPart:
     """Its vertices among those of the drawn mesh."""
     faces: slice
     """Its triangles."""
+    uv_first: int
+    """Place of its first texture vertex among those of the drawn mesh."""
     eye: int | None
     """0 of the left eye, 1 of the right one."""
 
@@ -70,6 +72,8 @@ class DrawnHead:
     """What it was made of; None if the model has no parts."""
     opaque: tuple[DrawnPart, ...]
     """The parts that are drawn with the head."""
+    casting: BoolArray
+    """(F,) triangles that cast shadows: what lies behind lids and lips has its own occlusion."""
     eyes: tuple[EyeSurroundings, EyeSurroundings]
     """Lids of the left and the right eye."""
     neck_uv: Float32Array
@@ -120,7 +124,7 @@ def drawn_head(model: MorphableModel, with_parts: bool = True) -> DrawnHead:
         opaque.append(
             DrawnPart(
                 part, slice(vertex_count, vertex_count + count), slice(face_count, face_count + len(part.triangles)),
-                EYES.get(part.name),
+                uv_count, EYES.get(part.name),
             )
         )  # fmt: skip
         vertex_count, uv_count = vertex_count + count, uv_count + len(part.uv)
@@ -138,9 +142,15 @@ def drawn_head(model: MorphableModel, with_parts: bool = True) -> DrawnHead:
         ),
         parts=parts,
         opaque=tuple(opaque),
+        casting=np.concatenate([np.full(len(shown), True), *(_casts(found) for found in opaque)]),
         eyes=eye_surroundings(model),
         neck_uv=_neck_uv(model, opaque),
     )
+
+
+def _casts(drawn: DrawnPart) -> BoolArray:
+    outside = not drawn.part.behind_lips and drawn.eye is None
+    return np.full(len(drawn.part.triangles), outside)
 
 
 def _neck_uv(model: MorphableModel, opaque: list[DrawnPart]) -> Float32Array:

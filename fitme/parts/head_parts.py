@@ -26,6 +26,8 @@ from fitme.parts.binding import Binding, composed
 from fitme.shape.morphable_model import MorphableModel
 
 FORMAT_VERSION = 1
+REFINED_HEAD = "refinedHead"
+"""Name of the part that replaces the head's coarse triangles by finer ones."""
 HEAD_PARTS_PATH = Path(__file__).with_name("head_parts.npz")
 
 

@@ -45,6 +45,7 @@ class PartsRenderer(ForwardRenderer):
             shadows=shadows,
             threads=threads,
         )
+        self._casting = self._triangles[self._drawn.casting]
         size = (self._height, self._width)
         self._layers = None if self._drawn.parts is None else LayerRenderer(self._drawn.parts, size)
 

@@ -18,6 +18,7 @@ from fitme.color import srgb_to_linear
 from fitme.export.glb import read_glb
 from fitme.export.gltf import EYE_NODES, glb_bytes, roughness_of_shininess, write_glb
 from fitme.parts.drawn_head import drawn_head
+from fitme.parts.head_parts import REFINED_HEAD
 from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
 
@@ -118,7 +119,10 @@ def test_head_has_the_model_s_geometry(glb: bytes, avatar: Avatar, model: Morpha
     vertices = model.vertices(avatar.identity[None], expression)[0].numpy()
     parts = drawn_head(model).parts
     assert parts is not None
-    expected = vertices[model.triangles.numpy()[~parts.hidden]]
+    drawn = drawn_head(model)
+    refined = next(part for part in drawn.opaque if part.part.name == REFINED_HEAD)
+    own = vertices[model.triangles.numpy()[~parts.hidden]]
+    expected = np.concatenate([own, drawn.posed(vertices)[0][drawn.triangles.numpy()[refined.faces]]])
     found = reader.triangles(reader.document["meshes"][0], weights)
     assert found.shape == expected.shape
     assert distance(found, expected) < 1e-4

@@ -18,11 +18,12 @@ from fitme.build.parts.eyes import eye_uv, eyeball
 from fitme.build.parts.lashes import lash_binding, lash_strips, paint_lashes
 from fitme.build.parts.occlusion import part_visibility
 from fitme.build.parts.piece import Piece, write_parts
+from fitme.build.parts.refinement import Refinement, refine
 from fitme.build.parts.rows import AffineFrame, affine_frame, homogeneous
 from fitme.build.parts.teeth import TeethSet, take_apart
 from fitme.build.shape.source_mesh import Part, SourceHead, load_source
-from fitme.parts.head_parts import HEAD_PARTS_PATH, Material, Texture
-from fitme.render.occlusion import OPENING_EXPRESSION, teeth_and_adjacent
+from fitme.parts.head_parts import HEAD_PARTS_PATH, REFINED_HEAD, Material, Texture
+from fitme.render.occlusion import OPENING_EXPRESSION, head_occlusion, teeth_and_adjacent
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
@@ -58,6 +59,9 @@ def build_parts(assets: Path, out: Path) -> None:
         pieces.append(_eye(model, source, frames, name, ball.numpy()))
         hidden |= np.isin(model.triangles.numpy(), ball.numpy()).all(1)
     pieces.append(_bust(model))
+    refinement = refine(model)
+    hidden |= refinement.replaced
+    pieces.append(_refined(model, refinement))
     pieces += _lashes(model, source, assets)
     width = model.vertex_count + 4 * len(frames)
     pieces = [replace(piece, matrix=_widened(piece.matrix, width)) for piece in pieces]
@@ -80,6 +84,15 @@ def _eye(model: MorphableModel, source: SourceHead, frames: list[AffineFrame], n
     return Piece(
         name, Material.EYE, Texture(name), False, mean, triangles, uv, triangles, matrix, none, np.ones(len(vertices))
     )
+
+
+def _refined(model: MorphableModel, refinement: Refinement) -> Piece:
+    mean = refinement.matrix @ model.mean.double().numpy()
+    light = np.minimum(refinement.matrix @ head_occlusion(model).double().numpy(), 1.0)
+    return Piece(
+        REFINED_HEAD, Material.SKIN, Texture.HEAD, False, mean, refinement.triangles, refinement.uv,
+        refinement.uv_triangles, refinement.matrix, np.zeros_like(mean), light,
+    )  # fmt: skip
 
 
 def _bust(model: MorphableModel) -> Piece:

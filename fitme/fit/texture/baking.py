@@ -10,7 +10,13 @@ from fitme.arrays import Float32Array
 from fitme.fit.texture.albedo_completion import ObservedAlbedo, complete_albedo
 from fitme.fit.texture.fusion import FusedTexture
 from fitme.fit.texture.mouth_interior import BEHIND_LIPS
-from fitme.fit.texture.skin_completion import join_at_back, smooth_unseen, with_lids, without_forehead_lines
+from fitme.fit.texture.skin_completion import (
+    collar_fade,
+    join_at_back,
+    smooth_unseen,
+    with_lids,
+    without_forehead_lines,
+)
 from fitme.fit.texture.skin_mask import OFFSET
 from fitme.fit.texture.texel_blur import TINY, low_pass
 from fitme.fit.texture.unprojection import TexelTable
@@ -45,7 +51,7 @@ def bake(
     enlarged = enlarge(generated, table.resolution)
     diffuse = texture.albedo
     if inverted:
-        share = np.minimum(texture.confidence[:, None] / np.float32(FULL_CONFIDENCE), 1.0)
+        share = np.minimum(texture.confidence[:, None] / np.float32(FULL_CONFIDENCE), 1.0) * collar_fade(table)
         observed = ObservedAlbedo(texture.observed, share, texture.skin_probability)
         expected = complete_albedo(table, table.from_map(enlarged.diffuse[0].numpy()), observed)
         # Mirrored albedo may differ in level from its new neighbours: complete once more.

@@ -19,6 +19,8 @@ from fitme.shape.regions import Region
 GRAIN_SIGMA = {Region.NECK: 0.025, Region.EARS: 0.005}
 """Standard deviation of the Gaussian that leaves the tone of unobserved skin alone, as a share of the map's side: that
 of ears keeps their hollows."""
+COLLAR_V = (0.74, 0.82)
+"""Rows of the neck in the layout between which images give way to expected skin."""
 SEAM_WIDTH = 0.06
 """Distance from the cut at the back of the head, layout units, over which both sides become one."""
 SKIN_ROWS_TO = 0.868
@@ -43,6 +45,13 @@ def blink_of(model: MorphableModel) -> Float32Array:
     """(V, 3) displacement of a model's vertices by closed eyes, metres."""
     closed = [expression_index(f"eyeBlink{side}") for side in ("Left", "Right")]
     return np.asarray(model.expression_basis[closed].sum(0).cpu().numpy(), np.float32)
+
+
+def collar_fade(table: TexelTable) -> Float32Array:
+    """(N, 1) factor of what images show of the neck: 0 at its lower edge, where it mostly is a collar, 1 above."""
+    height = (table.rows + 0.5) / table.resolution
+    fade = 1.0 - _ramp((height - COLLAR_V[0]) / (COLLAR_V[1] - COLLAR_V[0]))
+    return np.where(table.region == Region.NECK, fade, 1.0).astype(np.float32)[:, None]
 
 
 def smooth_unseen(table: TexelTable, albedo: Float32Array, share: Float32Array) -> Float32Array:

@@ -64,6 +64,7 @@ class ForwardRenderer:
     ) -> None:
         self._height, self._width = (resolution, resolution) if isinstance(resolution, int) else resolution
         self._triangles = model.triangles.int().contiguous().numpy()
+        self._casting = self._triangles
         self._uv_triangles = model.uv_triangles.int().contiguous().numpy()
         self._uv = model.uv.float().contiguous().numpy()
         self._opposite = cached_opposite_vertices(model.triangles.int())
@@ -158,7 +159,7 @@ class ForwardRenderer:
         sh, directions, colors = (_single(v[0]) for v in (light.sh, light.directions, light.colors))
         sh = sh * SH_SCALE[:, None]
         casting = directions if self._shadows else directions[:0]
-        cast = shadow_maps(view, self._triangles, casting)
+        cast = shadow_maps(view, self._casting, casting)
         backdrop = np.asarray(background, np.float32)
         around = _NO_REFLECTIONS if self._reflections is None else self._reflections
         image = np.empty((self._height, self._width, 3), np.uint8)

@@ -263,7 +263,8 @@ def test_an_unobserved_side_mirrors_the_other(views: TexelViews) -> None:
     texture = FusedTexture(stripes, stripes, stripes, skin_probability, confidence, (), ())
     maps = bake(table, texture, ReflectanceMaps.constant((0.3,) * 3, 0.4, 32), inverted=True, blink=NO_BLINK)
     values = table.from_map(maps.diffuse[0].numpy())
-    np.testing.assert_allclose(values[left], stripes[left], atol=1e-6)
+    seen = left & (table.region != int(Region.NECK))  # of which the lower edge counts as a collar
+    np.testing.assert_allclose(values[seen], stripes[seen], atol=1e-6)
     ratio = np.abs(np.log(values[skin & ~left] / stripes[skin & ~left]))
     # At borders, neighbouring regions' tones pass into each other.
     assert np.percentile(ratio, 75) < 0.05
