@@ -38,7 +38,11 @@ the specular albedo of the skin around it."""
 
 
 def bake(
-    table: TexelTable, texture: FusedTexture, generated: ReflectanceMaps, inverted: bool, blink: Float32Array
+    table: TexelTable,
+    texture: FusedTexture,
+    generated: ReflectanceMaps,
+    inverted: bool,
+    blink: Float32Array | None = None,
 ) -> ReflectanceMaps:
     """Maps (1, R, R, C) at the table's resolution.
 
@@ -46,7 +50,7 @@ def bake(
     over the generated one, completed from observed texels. Specular: the generated one, lower where hair covers skin.
     Normals: the generated ones without lines across the forehead. All other modalities: the generated ones.
 
-    :param blink: (V, 3) displacement of the head's vertices by closed eyes, metres.
+    :param blink: (V, 3) displacement of the head's vertices by closed eyes, metres; lids stay as observed if None.
     """
     enlarged = enlarge(generated, table.resolution)
     diffuse = texture.albedo
@@ -58,7 +62,8 @@ def bake(
         expected = complete_albedo(table, _symmetric(table, expected, observed), observed)
         expected = smooth_unseen(table, expected, share)
         diffuse = (expected + share * (texture.observed - expected)).astype(np.float32)
-        diffuse = with_lids(table, diffuse, share * texture.skin_probability, blink)
+        if blink is not None:
+            diffuse = with_lids(table, diffuse, share * texture.skin_probability, blink)
         diffuse = join_at_back(table, diffuse, share)
     specular = table.from_map(enlarged.specular[0].numpy()) * _hair_factor(table, diffuse, texture.expected)
     baked, dimmed = (torch.from_numpy(table.to_filled_map(values))[None] for values in (diffuse, specular))
