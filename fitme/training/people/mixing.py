@@ -14,7 +14,8 @@ from torch import Tensor
 from fitme.color import linear_to_srgb, srgb_to_linear
 from fitme.reflectance.layers import downsample, upsample
 from fitme.skin.pigments import ITA_CLASSES
-from fitme.training.people.people_set import SLOPE_LIMIT, PeopleSet
+from fitme.training.data.encoding import SLOPE_LIMIT
+from fitme.training.people.people_set import PeopleSet
 from fitme.training.people.relief import blurred, with_relief
 
 SOURCES = 3

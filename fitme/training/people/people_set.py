@@ -26,6 +26,7 @@ from PIL import Image
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.atomic_file import atomic_file
 from fitme.errors import InputError
+from fitme.training.data.encoding import SLOPE_LIMIT
 
 if TYPE_CHECKING:
     from fitme.skin.texel_geometry import TexelGeometry
@@ -37,8 +38,6 @@ HISTOGRAM_SIDE = 256
 """Texels a side of the maps whose histograms are taken."""
 COARSE_SIDE = 128
 """Texels a side of what is smooth: specular albedo, coarse relief, masks."""
-SLOPE_LIMIT = 0.6
-"""Slope that the largest byte encodes."""
 QUALITY = 97
 """Of the albedos' WebP files."""
 ENCODER_SIDE, VIEWS = 64, 240

@@ -17,7 +17,6 @@ import numpy as np
 
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.atomic_file import atomic_file
-from fitme.color import linear_to_bytes
 from fitme.errors import InputError
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
@@ -156,8 +155,3 @@ def load_texture(path: Path) -> PortraitTexture:
             )
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise InputError(f"{path} holds no texture of a portrait ({error}): build it again") from error
-
-
-def preview(texture: PortraitTexture) -> UInt8Array:
-    """(R, R, 3) sRGB bytes of the observed albedo, dark where nothing was observed."""
-    return linear_to_bytes(texture.observed * texture.confidence[..., None])

@@ -6,7 +6,7 @@ for the painter's mean. What is not seen comes from the generator's first latent
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -212,8 +212,3 @@ def _open_face(geometry: TexelGeometry) -> BoolArray:
     brows = np.minimum(*(np.abs(curve.across) for curve in geometry.brows)) < 0.02
     upper = geometry.v < geometry.landmark(1)[1]  # above the tip of the nose
     return np.asarray(geometry.is_region(Region.SKIN) & ~brows & (geometry.eyelids > 0.01) & upper & (geometry.u < 0.2))
-
-
-def with_share(maps: PortraitMaps, share: Float32Array) -> PortraitMaps:
-    """Maps with another share (R, R)."""
-    return replace(maps, share=share)

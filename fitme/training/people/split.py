@@ -1,6 +1,5 @@
 """Split of the people whose photographs the generator learns from: some are never trained on, and measured with."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 HELD_OUT_LONDON = (
@@ -14,8 +13,3 @@ def is_held_out(path: Path) -> bool:
     """Whether a portrait shows one of the held-out people; portraits of the set are named NNN_neutral, NNN_smiling."""
     number, _, expression = path.stem.partition("_")
     return expression in ("neutral", "smiling") and number in HELD_OUT_LONDON
-
-
-def training_portraits(paths: Iterable[Path]) -> list[Path]:
-    """Portraits of people that may be trained on, in order."""
-    return [path for path in paths if not is_held_out(path)]

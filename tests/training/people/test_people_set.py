@@ -6,7 +6,7 @@ import pytest
 
 from fitme.errors import InputError
 from fitme.training.people.people_set import find_portraits, load_people_set, name_of
-from fitme.training.people.split import HELD_OUT_LONDON, is_held_out, training_portraits
+from fitme.training.people.split import HELD_OUT_LONDON, is_held_out
 
 
 def test_fifteen_people_are_held_out_in_both_expressions():
@@ -14,8 +14,6 @@ def test_fifteen_people_are_held_out_in_both_expressions():
     assert is_held_out(Path("london/003_neutral.jpg"))
     assert is_held_out(Path("london/003_smiling.jpg"))
     assert not is_held_out(Path("canada/003f.jpg"))
-    paths = [Path("london/001_neutral.jpg"), Path("london/140_smiling.jpg")]
-    assert training_portraits(paths) == paths[:1]
 
 
 def test_a_folder_without_portraits_is_an_error(tmp_path: Path):
