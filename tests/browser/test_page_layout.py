@@ -106,6 +106,11 @@ def test_axe_finds_nothing(size, server, sized_page):
     page.click("#new-link")
     page.wait_for_selector("#links li")
     assert page.evaluate(VIOLATIONS) == []
+    guest = sized_page(*size).page
+    guest.goto(page.input_value("#links input"))
+    guest.wait_for_selector("#stage.live", timeout=ANSWER_S * SECOND)
+    guest.evaluate(AXE.read_text())
+    assert guest.evaluate(VIOLATIONS) == []
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.id") == "invite"
     _leave(page, server)

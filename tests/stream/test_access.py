@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from stream.bench.native_peer import ClipTrack, NativePeer, ServerError, exchange, frames_of, offer_sdp, request
 from stream.bench.server_process import ServerProcess
-from stream.protocol.protocol import CLOSE_FORBIDDEN, CLOSE_REVOKED, CLOSE_UNKNOWN_SESSION, PROTOCOL_VERSION
+from stream.protocol.protocol import CLOSE_FORBIDDEN, CLOSE_FULL, CLOSE_REVOKED, CLOSE_UNKNOWN_SESSION, PROTOCOL_VERSION
 from stream.web.tokens import new_token
 
 GREY = frames_of([np.full((240, 320, 3), 90 + shade, np.uint8) for shade in range(3)])
@@ -216,11 +216,11 @@ async def test_one_browser_has_so_many_sessions(server: ServerProcess) -> None:
         assert (caught.value.status, caught.value.code) == (429, "too_many")
 
 
-async def test_access_key(tmp_path: Path) -> None:
+async def test_access_key_and_a_page_without_a_camera(tmp_path: Path) -> None:
     key = "correct horse battery"
     (tmp_path / "key").write_text(key + "\n")
     (tmp_path / "serve.yaml").write_text(
-        f"access: {{key_file: {tmp_path / 'key'}}}\nsession: {{limit: 1}}\nconnections: {{header_timeout_s: 1.0}}\n"
+        f"access: {{key_file: {tmp_path / 'key'}}}\nsession: {{limit: 1, cameraless_s: 1.0}}\n"
     )
     with ServerProcess(tmp_path, "--config", str(tmp_path / "serve.yaml")) as server:
         stranger = NativePeer(server.address)
@@ -239,11 +239,18 @@ async def test_access_key(tmp_path: Path) -> None:
         await guest.close()
         assert key not in server.log()
 
-        # Silent and slow connections are closed.
-        host, port = server.address.removeprefix("http://").split(":")
-        for sent in (b"", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "):
-            reader, writer = await asyncio.open_connection(host, int(port))
-            writer.write(sent)
-            with contextlib.suppress(ConnectionResetError):
-                assert await asyncio.wait_for(reader.read(), 10.0) == b""
-            writer.close()
+        # A page without a camera holds no place that somebody waits for.
+        watcher, newcomer = NativePeer(server.address, key=key), NativePeer(server.address, key=key)
+        await watcher.send_camera(ClipTrack(GREY))
+        await watcher.watch()
+        with pytest.raises(ServerError):
+            await newcomer.send_camera(ClipTrack(GREY))
+        await watcher.stop_camera()
+        await watcher.until(lambda: watcher.events["peer"]["state"] == "closed", 20.0)
+        await asyncio.sleep(1.1)
+        await newcomer.send_camera(ClipTrack(GREY))
+        await watcher.until(lambda: watcher.close_code is not None, 20.0)
+        assert watcher.close_code == CLOSE_FULL
+        await newcomer.delete()
+        for peer in (watcher, newcomer):
+            await peer.close()
