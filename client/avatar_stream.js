@@ -37,6 +37,10 @@ export class AvatarStream {
   #name = "";
   #version = -1;
   #hasHead = false;
+  /** @type {string[]} names of the parts that are lashes */
+  #lashes = [];
+  /** Height of the parts' maps below the head's, over its. */
+  #strip = 0;
   /** @type {Promise<Decoded> | null} */
   #model = null;
   /** @type {Map<string, Promise<Decoded>>} pieces that have come since the last change */
@@ -97,6 +101,8 @@ export class AvatarStream {
     this.#batch.clear();
     this.#sizes.clear();
     this.#parts.clear();
+    for (const name of this.#lashes) this.target.removePart(name);
+    this.#lashes = [];
     if (this.#hasHead) this.target.removePart(HEAD);
     this.target.removePart(HAIR);
     this.#hasHead = false;
@@ -178,8 +184,10 @@ export class AvatarStream {
   #setHead(positions, { arrays, piece }) {
     if (this.#hasHead) return this.target.setPositions(HEAD, positions);
     this.#hasHead = true;
+    const { header } = piece;
     const wide = (/** @type {string} */ name) => Uint32Array.from(arrays[name]);
-    return this.target.setPart({
+    this.#strip = header.strip ?? 0;
+    this.target.setPart({
       name: HEAD,
       material: "skin",
       positions,
@@ -190,14 +198,54 @@ export class AvatarStream {
         starts: arrays.morphStarts,
         vertices: arrays.morphVertices,
         deltas: arrays.morphOffsets,
-        scale: piece.header.morphStep,
+        scale: header.morphStep,
       },
       eyeballs: { left: wide("leftEye"), right: wide("rightEye") },
+      eyes: (header.eyes ?? []).map((/** @type {string} */ side) => ({
+        side,
+        vertices: wide(`${side}EyePart`),
+        ball: wide(`${side}Eye`),
+        upper: wide(`${side}UpperLid`), upperWeights: arrays[`${side}UpperLidWeights`],
+        lower: wide(`${side}LowerLid`), lowerWeights: arrays[`${side}LowerLidWeights`],
+      })),
       occlusion: arrays.occlusion,
       shininess: Float32Array.from(arrays.shininess),
       mouth: {
         lips: wide("lips"), weights: arrays.lipWeights, inside: arrays.mouthInside, lining: wide("mouthLining"),
       },
+    });
+    this.#lashes = header.lashes ?? [];
+    for (const name of this.#lashes) this.#setLashes(name, arrays, header);
+    return undefined;
+  }
+
+  /**
+   * @param {string} name
+   * @param {Arrays} arrays of the model
+   * @param {Record<string, any>} header
+   */
+  #setLashes(name, arrays, { lashColor, arrays: described }) {
+    const [height, width] = described.find((/** @type {any} */ array) => array.name === "lashCoverage").shape;
+    const texels = new Uint8Array(width * height * 4);
+    for (let texel = 0; texel < width * height; texel++)
+      texels.set([...lashColor, arrays.lashCoverage[texel]], texel * 4);
+    const starts = Uint32Array.from(arrays[`${name}.starts`]);
+    this.target.setPart({
+      name,
+      material: "lashes",
+      positions: new Float32Array(3 * (starts.length - 1)),
+      triangles: Uint32Array.from(arrays[`${name}.triangles`]),
+      uv: arrays[`${name}.uv`],
+      uvTriangles: Uint32Array.from(arrays[`${name}.uvTriangles`]),
+      bound: {
+        to: HEAD,
+        targets: Uint32Array.from({ length: starts.length - 1 }, (_, vertex) => vertex),
+        starts,
+        vertices: arrays[`${name}.vertices`],
+        weights: arrays[`${name}.weights`],
+        offsets: arrays[`${name}.offsets`],
+      },
+      textures: { albedo: { width, height, data: texels } },
     });
   }
 
@@ -205,13 +253,13 @@ export class AvatarStream {
    * @param {Record<string, any>} header
    * @param {ImageBitmap} image
    */
-  #setTile({ map, size, x, y }, image) {
+  #setTile({ map, size, height = size, x, y }, image) {
     if (!this.#hasHead || !(map in UNKNOWN_TEXELS)) return; // a map that this page does not draw
     if (this.#sizes.get(map) !== size) {
       this.#sizes.set(map, size);
       const texel = UNKNOWN_TEXELS[map];
-      const data = Uint8Array.from({ length: size * size * texel.length }, (_, index) => texel[index % texel.length]);
-      this.target.setTexture(HEAD, map, { width: size, height: size, data });
+      const data = Uint8Array.from({ length: size * height * texel.length }, (_, index) => texel[index % texel.length]);
+      this.target.setTexture(HEAD, map, { width: size, height, data });
     }
     this.target.setTextureRegion(HEAD, map, x, y, image);
   }
@@ -232,7 +280,7 @@ export class AvatarStream {
         offset += map?.deltas?.length ?? 0;
       }
       const scales = Float32Array.from(maps, (map) => map?.piece.header.scale);
-      this.target.setCorrectives(HEAD, { ...table, size: maps[0]?.piece.header.size, deltas, scales });
+      this.target.setCorrectives(HEAD, { ...table, size: maps[0]?.piece.header.size, deltas, scales, share: 1 / (1 + this.#strip) });
     }
   }
 

@@ -6,7 +6,8 @@
 import { AvatarStream } from "./avatar_stream.js";
 import { ParameterTrack, parseParameters } from "./parameters.js";
 import { AvatarRenderer, WebGL2Missing } from "./renderer/renderer.js";
-import { headPose, linearColor, sceneLight, virtualCamera } from "./renderer/scene.js";
+import { headPose, virtualCamera } from "./renderer/scene.js";
+import { SurroundingsLight } from "./renderer/surroundings.js";
 import { fetchPiece } from "./signalling.js";
 
 /** @typedef {import("./messages.js").SceneEvent} SceneEvent */
@@ -36,6 +37,7 @@ export class AvatarView {
   /** @type {Float32Array | null} illumination estimated in the newest keyframe */
   #fittedSh = null;
   #relit = true;
+  surroundings = new SurroundingsLight(() => { this.#relit = true; });
   #track = new ParameterTrack();
   /** @type {number[]} */
   #times = [];
@@ -195,8 +197,7 @@ export class AvatarView {
     this.renderer.setPose(headPose(scene, motion, now / 1000));
     if (this.#relit) {
       this.#relit = false;
-      this.renderer.setLight(sceneLight(scene, this.#fittedSh));
-      this.renderer.setBackground(linearColor(scene.background));
+      this.surroundings.apply(this.renderer, scene, this.#fittedSh);
     }
     const previous = this.#previous;
     this.#previous = 0;

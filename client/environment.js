@@ -11,6 +11,8 @@ const NAMES = { studio: "Photo studio", window: "Window", overcast: "Overcast", 
 /** Lights of the scene beside surroundings: the key light is off, the soft light is theirs. */
 const BESIDE = Object.freeze({ intensity: 0, ambient: 1 });
 const ACCEPTED = ".hdr,image/*";
+/** Value of the choice that asks for a file. */
+const OPEN = "open";
 const DEGREES = 180 / Math.PI;
 
 /**
@@ -33,42 +35,43 @@ export class EnvironmentPicker {
   #output = make("output", { textContent: "0°" });
   #behind = make("input", { type: "checkbox", id: "surroundings-behind", checked: true });
   #file = make("input", { type: "file", id: "panorama-file", accept: ACCEPTED, hidden: true });
-  #open = make("button", { type: "button", id: "open-panorama", className: "button small", textContent: "Open a panorama…" });
   #forget = make("button", { type: "button", id: "forget-panorama", className: "button small", hidden: true });
   #row;
+  /** The preset before a file was asked for. */
+  #preset = this.#select.value;
   /** @type {{intensity: string, ambient: string} | null} the sliders before surroundings were chosen */
   #before = null;
 
   /**
-   * @param {SurroundingsLight} surroundings
+   * @param {SurroundingsLight | null} surroundings of the page's own drawing; null: the server draws
    * @param {(type: string, fields: Record<string, unknown>) => void} send
    */
   constructor(surroundings, send) {
     this.surroundings = surroundings;
     const group = make("optgroup", { label: "Surroundings" });
     for (const name of Object.keys(PRESETS)) group.append(new Option(NAMES[name] ?? name, PANORAMA_PREFIX + name));
+    if (surroundings) group.append(new Option("Open a panorama…", OPEN));
     this.#select.append(group);
     const turn = make("label", { className: "slider" }, make("span", { textContent: "Turn" }), this.#turn, this.#output);
-    const behind = make("label", { className: "toggle", title: "Show the surroundings behind the head" },
+    const behind = make("label", { className: "toggle", title: "Show the surroundings behind the head", hidden: !surroundings },
       this.#behind, make("span", { textContent: "Behind the head" }));
-    this.#row = make("div", { id: "surroundings", hidden: true }, turn, make("div", { className: "row" }, behind));
-    const files = make("div", { className: "row" }, this.#open, this.#forget, this.#file);
-    find("#light-ambient").closest("label")?.after(this.#row, files);
+    this.#row = make("div", { id: "surroundings", hidden: true }, turn, make("div", { className: "row" }, behind, this.#forget));
+    find("#light-ambient").closest("label")?.after(this.#row, this.#file);
 
-    this.#select.addEventListener("change", () => this.#choose());
+    // Before the controls of the scene see it: a file is no preset.
+    this.#select.parentElement?.addEventListener("change", (event) => this.#choose(event), { capture: true });
     this.#turn.addEventListener("input", () => {
       this.#output.textContent = `${this.#turn.value}°`;
       send("light", { turn: this.#turn.valueAsNumber / DEGREES });
     });
-    this.#behind.addEventListener("change", () => surroundings.show(this.#behind.checked));
-    this.#open.addEventListener("click", () => this.#file.click());
+    this.#behind.addEventListener("change", () => surroundings?.show(this.#behind.checked));
     this.#file.addEventListener("change", () => {
       const [file] = this.#file.files ?? [];
       this.#file.value = ""; // the same file may be chosen again
       if (file) this.open(file);
     });
     this.#forget.addEventListener("click", () => this.forget());
-    this.#listenToDrops(find("#stage"));
+    if (surroundings) this.#listenToDrops(find("#stage"));
   }
 
   /** @param {{preset: string, turn?: number}} scene what the server has */
@@ -77,43 +80,51 @@ export class EnvironmentPicker {
       this.#turn.value = String(Math.round((scene.turn ?? 0) * DEGREES));
       this.#output.textContent = `${this.#turn.value}°`;
     }
+    this.#preset = scene.preset;
     this.#arrange(scene.preset);
   }
 
   /** @param {File} file */
   async open(file) {
-    this.#open.disabled = true;
-    this.#open.textContent = "Reading…";
+    toast(`Reading ${file.name}…`);
     try {
-      await this.surroundings.open(file);
+      await this.surroundings?.open(file);
+      toast(`${file.name} lights the head, on this page.`);
       this.#forget.textContent = `Remove ${file.name}`;
       this.#dim(true);
     } catch (error) {
       if (!(error instanceof SurroundingsError)) throw error;
       toast(`${error.title}. ${error.message}`);
-    } finally {
-      this.#open.disabled = false;
-      this.#open.textContent = "Open a panorama…";
-      this.#arrange(this.#select.value);
     }
+    this.#arrange(this.#select.value);
   }
 
   forget() {
-    this.surroundings.forget();
+    this.surroundings?.forget();
     this.#dim(panoramaOf(this.#select.value) !== null);
     this.#arrange(this.#select.value);
   }
 
-  #choose() {
-    if (this.surroundings.isOwn) this.surroundings.forget();
-    this.#dim(panoramaOf(this.#select.value) !== null);
-    this.#arrange(this.#select.value);
+  /** @param {Event} event */
+  #choose(event) {
+    if (event.target !== this.#select) return;
+    if (this.#select.value === OPEN) {
+      event.stopPropagation();
+      this.#select.value = this.#preset;
+      this.#file.click();
+      return;
+    }
+    this.#preset = this.#select.value;
+    if (this.surroundings?.isOwn) this.surroundings.forget();
+    this.#dim(panoramaOf(this.#preset) !== null);
+    this.#arrange(this.#preset);
   }
 
   /** @param {string} preset */
   #arrange(preset) {
-    this.#row.hidden = panoramaOf(preset) === null && !this.surroundings.isOwn;
-    this.#forget.hidden = !this.surroundings.isOwn;
+    const isOwn = this.surroundings?.isOwn === true;
+    this.#row.hidden = panoramaOf(preset) === null && !isOwn;
+    this.#forget.hidden = !isOwn;
   }
 
   /**

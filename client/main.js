@@ -3,6 +3,7 @@
 import { cameraObstacle, listCameras, openCamera, openMicrophone, openSample } from "./capture.js";
 import { SceneControls } from "./controls.js";
 import { Notice, find, toast } from "./dom.js";
+import { EnvironmentPicker } from "./environment.js";
 import { fullScreenButton } from "./full_screen.js";
 import { Guests } from "./guests.js";
 import { listenToTabs } from "./panels.js";
@@ -48,6 +49,7 @@ const controls = new SceneControls((type, fields) => {
   queue.push(type, fields);
 });
 const view = new SessionView(controls, () => session?.renewFeeds());
+const environment = new EnvironmentPicker(view.stage.view?.surroundings ?? null, (type, fields) => controls.send(type, fields));
 const guests = new Guests(() => session?.id ?? null);
 
 /** @param {unknown} error */
@@ -283,6 +285,7 @@ function onRender(render) {
 /** @param {ServerEvent} event */
 function onEvent(event) {
   view.update(event);
+  if (event.type === "scene") environment.update(event);
   if (event.type === "kept") showKept(event.kept, stored);
   else if (event.type === "stored") showKept(kept, event.stored);
   else if (event.type === "viewers") guests.count(event.count);

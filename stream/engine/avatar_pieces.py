@@ -18,6 +18,8 @@ from fitme.export.textures import texture_codes
 from fitme.hair.compositing import LEAST_COVERAGE
 from fitme.hair.envelope import envelope_uv
 from fitme.hair.hair import Hair, covered_triangles, hair_surface
+from fitme.parts.drawn_head import drawn_head
+from fitme.parts.textures import with_strip
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.modality import MODALITIES
@@ -64,6 +66,7 @@ class AvatarEncoder:
 
     def __init__(self, model: MorphableModel) -> None:
         self._model = model
+        self._drawn = drawn_head(model)
         self._slots: set[Slot] = set()
         self._state: Mapping[str, object] | None = None
         self._neutral: Float32Array | None = None
@@ -96,7 +99,7 @@ class AvatarEncoder:
             "stage": avatar.stage.value,
             "light": None if light_sh is None else np.round(light_sh.astype(float), LIGHT_DIGITS).ravel().tolist(),
             "maps": {
-                name: {"index": index, "size": self._codes[name].shape[0], "tile": TILE_TEXELS}
+                name: {"index": index, "size": self._codes[name].shape[1], "tile": TILE_TEXELS}
                 for index, name in enumerate(MODALITIES.names)
             },
             "hair": avatar.hair is not None,
@@ -111,27 +114,30 @@ class AvatarEncoder:
         if self._neutral is not None and _motion(neutral, self._neutral) < LEAST_MOTION_M:
             return []
         self._neutral = neutral
-        return [Piece.of_arrays(Slot(PieceKind.NEUTRAL), {"vertices": _positions(neutral)})]
+        vertices = self._drawn.bound(neutral)
+        return [Piece.of_arrays(Slot(PieceKind.NEUTRAL), {"vertices": _positions(vertices)})]
 
     def _tiles(self, maps: ReflectanceMaps) -> list[Piece]:
-        """Tiles of the maps that have changed; all of a map whose size has."""
+        """Tiles of the maps, with the parts' below them, that have changed; all of a map whose size has."""
         if maps is self._maps:
             return []
         self._maps = maps
+        whole = with_strip(maps, self._drawn)
         pieces: list[Piece] = []
         for index, modality in enumerate(MODALITIES):
-            codes = texture_codes(modality, maps)
+            codes = texture_codes(modality, whole)
             sent = self._codes.get(modality.name)
             if sent is None or sent.shape != codes.shape:
                 sent = None
                 self._codes[modality.name] = codes.copy()
                 self._slots -= {slot for slot in self._slots if slot[:2] == (PieceKind.TILE, index)}
-            for tile, (rows, columns) in enumerate(_tile_slices(codes.shape[0])):
+            for tile, (rows, columns) in enumerate(_tile_slices(codes.shape[0], codes.shape[1])):
                 part = codes[rows, columns]
                 if sent is not None and not _changed(part, sent[rows, columns]):
                     continue
                 self._codes[modality.name][rows, columns] = part
-                place = {"map": modality.name, "size": codes.shape[0], "x": columns.start, "y": rows.start}
+                height, width = codes.shape[:2]
+                place = {"map": modality.name, "size": width, "height": height, "x": columns.start, "y": rows.start}
                 slot = Slot(PieceKind.TILE, index, tile)
                 pieces.append(Piece.of_image(slot, "image/jpeg", jpeg(part, TILE_QUALITY), **place))
         return pieces
@@ -201,11 +207,13 @@ def grey_avatar(model: MorphableModel) -> Avatar:
     return Avatar(torch.zeros(model.identity_count), ReflectanceMaps.grey(), 1.0, Stage.WAITING)
 
 
-def _tile_slices(size: int) -> list[tuple[slice, slice]]:
-    """Rows and columns of the tiles of a square map, row by row."""
-    edges = range(0, size, TILE_TEXELS)
-    spans = [slice(begin, min(begin + TILE_TEXELS, size)) for begin in edges]
-    return [(rows, columns) for rows in spans for columns in spans]
+def _tile_slices(height: int, width: int) -> list[tuple[slice, slice]]:
+    """Rows and columns of the tiles of a map, row by row."""
+
+    def spans(size: int) -> list[slice]:
+        return [slice(begin, min(begin + TILE_TEXELS, size)) for begin in range(0, size, TILE_TEXELS)]
+
+    return [(rows, columns) for rows in spans(height) for columns in spans(width)]
 
 
 def _changed(codes: UInt8Array, sent: UInt8Array) -> bool:

@@ -12,6 +12,8 @@ from fitme.export.textures import texture_codes
 from fitme.hair.envelope import COLUMNS
 from fitme.hair.hair import THICKNESS_SHAPE, Hair, hair_surface
 from fitme.hair.texture import HairTexture
+from fitme.parts.drawn_head import drawn_head
+from fitme.parts.textures import with_strip
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.modality import MODALITIES
@@ -56,20 +58,20 @@ def test_grey_first_then_the_person(model: MorphableModel, avatar: Avatar) -> No
     encoder, pieces = AvatarEncoder(model), {}
     take_in(pieces, encoder.update(grey_avatar(model), None))
     assert pieces[Slot(PieceKind.STATE)].header["stage"] == "waiting"
-    assert followed_maps(pieces)["diffuse"].shape == (16, 16, 3)
-    np.testing.assert_allclose(followed_vertices(pieces), model.mean.numpy(), atol=1e-5)
+    assert followed_maps(pieces)["diffuse"].shape == (24, 16, 3)
+    np.testing.assert_allclose(followed_vertices(pieces), drawn_head(model).bound(model.mean.numpy()), atol=2e-5)
 
     slots = take_in(pieces, encoder.update(avatar, LIGHT))
-    assert len(slots) == 1 + 1 + 4 * len(MODALITIES.names)
+    assert len(slots) == 1 + 1 + 6 * len(MODALITIES.names)
     state = pieces[Slot(PieceKind.STATE)].header
     np.testing.assert_allclose(state["light"], LIGHT.ravel(), atol=1e-5)
     assert state["maps"]["normals"] == {"index": 2, "size": SIZE, "tile": TILE_TEXELS}
     for name, codes in followed_maps(pieces).items():
-        expected = texture_codes(MODALITIES[name], avatar.maps)
+        expected = texture_codes(MODALITIES[name], with_strip(avatar.maps, drawn_head(model)))
         assert codes.shape == expected.shape
         assert np.abs(codes.astype(int) - expected).mean() < 1.5, name
     vertices = model.neutral(avatar.identity[None])[0].numpy()
-    np.testing.assert_allclose(followed_vertices(pieces), vertices, atol=1e-5)
+    np.testing.assert_allclose(followed_vertices(pieces), drawn_head(model).bound(vertices), atol=2e-5)
     assert not encoder.update(replace(avatar, maps=avatar.maps.mapped(lambda _, m: m.clone())), LIGHT).pieces
 
 
@@ -148,13 +150,17 @@ def test_correctives_blend_to_the_same_albedo(model: MorphableModel, avatar: Ava
 def test_the_head_that_everybody_has_bends_like_the_model(model: MorphableModel) -> None:
     piece = Piece.unpack(packed_shared(model_piece(model)).message)
     arrays = piece.arrays()
-    assert piece.header["vertices"] == model.vertex_count
-    np.testing.assert_array_equal(arrays["triangles"], model.triangles.numpy())
-    np.testing.assert_allclose(arrays["uv"], model.uv.numpy(), atol=1e-5)
-    basis = np.zeros(model.expression_basis.shape, np.float32)
+    drawn = drawn_head(model)
+    assert piece.header["vertices"] == len(drawn.occlusion)
+    np.testing.assert_array_equal(arrays["triangles"], drawn.triangles.numpy())
+    np.testing.assert_allclose(arrays["uv"], drawn.uv.numpy(), atol=1e-5)
+    assert piece.header["eyes"] == ["left", "right"]
+    assert len(piece.header["lashes"]) == 2
+    basis = np.zeros((52, len(drawn.occlusion), 3), np.float32)
     starts = arrays["morphStarts"]
     for expression in range(len(basis)):
         entries = slice(starts[expression], starts[expression + 1])
         basis[expression, arrays["morphVertices"][entries]] = arrays["morphOffsets"][entries] * MORPH_STEP_M
-    np.testing.assert_allclose(basis, model.expression_basis.numpy(), atol=0.51 * MORPH_STEP_M)
+    moved = np.stack([drawn.displacements(offsets) for offsets in model.expression_basis.numpy()])
+    np.testing.assert_allclose(basis, moved, atol=0.51 * MORPH_STEP_M)
     assert packed_shared(model_piece(model)).digest == packed_shared(piece).digest
