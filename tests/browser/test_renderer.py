@@ -29,6 +29,8 @@ from fitme.render.environment.presets import preset_environment
 from fitme.render.environment.surroundings import surroundings_of
 from fitme.shape.expressions import EXPRESSION_COUNT
 from fitme.shape.model_file import load_default_model
+from stream.engine.avatar_pieces import AvatarEncoder
+from stream.engine.shared_pieces import model_piece, packed_shared, strands_piece
 from tests.browser.conftest import CHROMIUM
 
 pytestmark = [
@@ -67,6 +69,41 @@ def test_renders_are_the_forward_renderer_s(page: RendererPage) -> None:
         assert (drawn[..., 3] == 255).all()
         # The same coverage, apart from samples along the outline.
         assert np.abs(alone[..., 3].astype(int) - mask).mean() < 1.0, scene.name
+
+
+_FOLLOW = """async () => {
+    const { AvatarStream } = await import("./avatar_stream.js");
+    const { renderer } = harness;
+    const bytes = async (name) => (await fetch(name)).arrayBuffer();
+    for (const known of renderer.partNames) renderer.removePart(known);
+    const errors = [];
+    const stream = new AvatarStream(renderer, bytes, () => undefined, (error) => errors.push(String(error)));
+    stream.begin({ avatar: "a", model: "model.bin" });
+    const all = await bytes("pieces.bin");
+    const lengths = new Uint32Array(await bytes("lengths.bin"));
+    let at = 0;
+    for (const length of lengths) stream.push(all.slice(at, (at += length)));
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await stream.settled;
+    return errors;
+}"""
+
+
+def test_an_avatar_that_has_come_in_pieces_is_drawn(page: RendererPage) -> None:
+    model, scene = load_default_model(), SCENES[2]
+    avatar = scene_avatar(scene.head)
+    messages = [piece.pack() for piece in AvatarEncoder(model).update(avatar, None).pieces]
+    strands = strands_piece()
+    page.serve("model.bin", packed_shared(model_piece(model)).message)
+    page.serve(strands.digest, strands.message)
+    page.serve("pieces.bin", b"".join(messages))
+    page.serve("lengths.bin", np.array([len(message) for message in messages], np.uint32).tobytes())
+    page.set_avatar(avatar, model)
+    page.set_view(scene_camera(), scene_pose(scene), scene_light(scene), scene_expression(scene).numpy(), BACKGROUND)
+    assert page.page.evaluate(_FOLLOW) == []
+    assert page.page.evaluate("() => harness.renderer.partNames") == ["head", "leftLashes", "rightLashes", "hair"]
+    (image, mask), *_ = forward_renders([scene])
+    assert image_psnr(page.draw()[..., :3], image, mask > 0) >= LEAST_PSNR_DB
 
 
 def test_surroundings_are_mirrored_as_by_the_forward_renderer(page: RendererPage) -> None:

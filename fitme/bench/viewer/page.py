@@ -71,9 +71,13 @@ class RendererPage:
         else:
             route.fulfill(status=404)
 
+    def serve(self, name: str, data: bytes) -> None:
+        """Answer the page's requests for a name."""
+        self._data[name] = data
+
     def load(self, tree: Tree) -> None:
         """Give the renderer what a tree has: `parts` and `correctives`, `light`, `camera`, `pose`, `expression`, ..."""
-        self._data["data.bin"] = packed(tree)
+        self.serve("data.bin", packed(tree))
         self.page.evaluate("() => harness.load('data.bin')")
 
     def set_avatar(self, avatar: Avatar, model: MorphableModel) -> None:
