@@ -89,7 +89,7 @@ async def test_the_avatar_travels_in_pieces(
         # Grey at once, with a head that everybody has.
         await early.until(lambda: early.avatar_version >= 0, 10.0)
         assert stage_of(early) is Stage.WAITING
-        assert followed_maps(early.pieces)["diffuse"].shape == (16, 16, 3)
+        assert followed_maps(early.pieces)["diffuse"].shape == (24, 16, 3)
         shared = f"{server.address}/piece/{early.events['hello']['model']}"
         with urllib.request.urlopen(shared) as answer:
             assert "immutable" in answer.headers["Cache-Control"]
