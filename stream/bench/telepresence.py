@@ -49,7 +49,7 @@ BITRATE_BPS = 1_000_000
 
 def telepresence() -> list[BenchmarkRow]:
     """Measure bytes, delays and processor time."""
-    return asyncio.run(_measure(_sample_packets(RATE_HZ), _sample_packets(CROWDED_RATE_HZ)))
+    return asyncio.run(_measure(_sample_packets()))
 
 
 class PacketTrack(MediaStreamTrack):
@@ -120,12 +120,12 @@ class _Arrivals:
         return [float(delay) for delay in np.array(self.arrived_s) - handed_over[index + first]]
 
 
-async def _measure(packets: list[bytes], crowded_packets: list[bytes]) -> list[BenchmarkRow]:
+async def _measure(packets: list[bytes]) -> list[BenchmarkRow]:
     rows = []
     with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder)) as server:
         rows += await _one_owner(server, packets)
     with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder), "--sessions", str(CROWD)) as server:
-        rows.append(await _crowd(server, crowded_packets))
+        rows.append(await _crowd(server, packets))
     return rows
 
 
@@ -257,7 +257,7 @@ async def _view_token(owner: NativePeer) -> str:
     return str(json.loads(await owner.request("POST", "/links", {}))["token"])
 
 
-def _sample_packets(rate_hz: float) -> list[bytes]:
+def _sample_packets() -> list[bytes]:
     """The sample clip, forwards and backwards, as VP8 frames of which the first is a keyframe."""
     sample = next((CLIENT_FOLDER / name for name in SAMPLE_NAMES if (CLIENT_FOLDER / name).is_file()), None)
     if sample is None:
@@ -266,7 +266,7 @@ def _sample_packets(rate_hz: float) -> list[bytes]:
     encoder = av.CodecContext.create("libvpx", "w")
     encoder.width, encoder.height, encoder.pix_fmt = *SIZE_PX, "yuv420p"
     encoder.bit_rate = BITRATE_BPS
-    encoder.time_base = fractions.Fraction(1, round(rate_hz))
+    encoder.time_base = fractions.Fraction(1, round(RATE_HZ))
     encoder.options = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "g": "9999"}
     packets: list[bytes] = []
     for index, source in enumerate([*frames, *frames[-2:0:-1]]):

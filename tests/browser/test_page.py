@@ -31,6 +31,11 @@ WITHOUT_WEBGL2 = """
         return kind === "webgl2" ? null : getContext.call(this, kind, ...rest);
     };
 """
+LOSE_CONTEXT = """
+    window.lost = document.querySelector("#avatar-drawn").getContext("webgl2").getExtension("WEBGL_lose_context");
+    lost.loseContext();
+"""
+RENDER_IS_SHOWN = "document.querySelector('#avatar').getContext('2d').getImageData(256, 256, 1, 1).data[0] > 0"
 MARKS = "() => performance.getEntriesByType('mark').map((mark) => [mark.name, mark.startTime / 1000])"
 
 
@@ -177,6 +182,13 @@ def test_sample_clip_full_server_and_lost_connection(browser, server, open_page)
     _renders_come(first)
     _text(first, "#face-status", "face found", FIRST_RENDER_S)
     assert first.input_value("#camera-picker") == "sample"
+
+    # The context is lost: the server draws, until it is restored.
+    first.evaluate(LOSE_CONTEXT)
+    first.wait_for_selector("#stage:not(.drawn)", timeout=ANSWER_S * SECOND)
+    first.wait_for_function(RENDER_IS_SHOWN, timeout=FIRST_RENDER_S * SECOND)
+    first.evaluate("lost.restoreContext()")
+    first.wait_for_selector("#stage.drawn", timeout=ANSWER_S * SECOND)
 
     second = open_page(browser).page
     _start_camera(second)
