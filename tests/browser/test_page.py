@@ -35,7 +35,7 @@ LOSE_CONTEXT = """
     window.lost = document.querySelector("#avatar-drawn").getContext("webgl2").getExtension("WEBGL_lose_context");
     lost.loseContext();
 """
-RENDER_IS_SHOWN = "document.querySelector('#avatar').getContext('2d').getImageData(256, 256, 1, 1).data[0] > 0"
+RENDER_IS_SHOWN = "() => document.querySelector('#avatar').getContext('2d').getImageData(256, 256, 1, 1).data[0] > 0"
 MARKS = "() => performance.getEntriesByType('mark').map((mark) => [mark.name, mark.startTime / 1000])"
 
 

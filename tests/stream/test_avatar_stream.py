@@ -172,7 +172,7 @@ async def test_a_page_that_never_reads_gets_the_newest_and_slows_nobody(
             silent = await connect(f"{address}&receive=avatar,parameters", sock=narrow, max_queue=1, compression=None)
             sequences: list[int] = []
             lively.on_parameters = lambda parameters: sequences.append(parameters.sequence)
-            await lively.until(lambda: len(sequences) > 50, 120.0)
+            await lively.until(lambda: len(sequences) > 25, 60.0)
             assert len(sequences) > 0.8 * (sequences[-1] - sequences[0])
             # It begins to read: what filled the connection long ago, then the newest parameters and all of the avatar.
             begun, old, slots, complete = sequences[-1], 0, set(), False
