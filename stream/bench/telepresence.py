@@ -104,11 +104,13 @@ class _Arrivals:
             times.clear()
 
     def delays_s(self) -> list[float]:
-        """Time from each camera frame to its parameters.
+        """Time from each camera frame to its parameters; infinity if none came at all.
 
         Media times count from the first frame that the server has decoded: which one that was follows from the server
         having got none before it was handed over.
         """
+        if not self.captured_s:
+            return [float("inf")]
         index = np.rint(np.array(self.captured_s) * self.rate_hz).astype(int)
         handed_over = np.array(self.track.handed_over_s)
         received = np.array(self.received_s)
