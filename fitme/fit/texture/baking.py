@@ -50,7 +50,8 @@ def bake(
     over the generated one, completed from observed texels. Specular: the generated one, lower where hair covers skin.
     Normals: the generated ones without lines across the forehead. All other modalities: the generated ones.
 
-    :param blink: (V, 3) displacement of the head's vertices by closed eyes, metres; lids stay as observed if None.
+    :param blink: (V, 3) displacement of the head's vertices by closed eyes, metres; unseen parts of lids get the tone
+        of the skin around the eyes, and stay the generator's if None.
     """
     enlarged = enlarge(generated, table.resolution)
     diffuse = texture.albedo
@@ -63,7 +64,9 @@ def bake(
         expected = smooth_unseen(table, expected, share)
         diffuse = (expected + share * (texture.observed - expected)).astype(np.float32)
         if blink is not None:
-            diffuse = with_lids(table, diffuse, share * texture.skin_probability, blink)
+            # What open eyes show of their lids stays: it is what most images show.
+            lids = with_lids(table, diffuse, share * texture.skin_probability, blink)
+            diffuse = (diffuse + (1.0 - share) * (lids - diffuse)).astype(np.float32)
         diffuse = join_at_back(table, diffuse, share)
     specular = table.from_map(enlarged.specular[0].numpy()) * _hair_factor(table, diffuse, texture.expected)
     baked, dimmed = (torch.from_numpy(table.to_filled_map(values))[None] for values in (diffuse, specular))
