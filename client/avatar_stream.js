@@ -210,6 +210,7 @@ export class AvatarStream {
       })),
       occlusion: arrays.occlusion,
       shininess: Float32Array.from(arrays.shininess),
+      casting: arrays.casting,
       mouth: {
         lips: wide("lips"), weights: arrays.lipWeights, inside: arrays.mouthInside, lining: wide("mouthLining"),
       },

@@ -41,6 +41,12 @@ export class PartBuffers {
     this.#draw(0, this.mesh.indices.length);
   }
 
+  /** All triangles that cast shadows. */
+  drawCasting() {
+    const first = 3 * this.mesh.shadowlessCount;
+    this.#draw(first, this.mesh.indices.length - first);
+  }
+
   /** All but the lining of the mouth. */
   drawOuter() {
     this.#draw(0, this.mesh.indices.length - 3 * this.mesh.liningCount);

@@ -62,6 +62,7 @@ import { matrixOfQuaternion, quaternionOfAxisAngle } from "./rotations.js";
  * @property {boolean} [behindLips] darkened by the lips of the part that has a `mouth`
  * @property {Float32Array | number} [shininess] Blinn-Phong exponent, one or one a triangle
  * @property {boolean} [castsShadow]
+ * @property {Uint8Array} [casting] (F) triangles that cast shadows where the part does; left out: all
  * @property {string} [texturesOf] part whose textures, with their correctives, this one shares
  * @property {Record<string, import("./textures.js").TextureSource>} [textures]
  */
@@ -97,8 +98,8 @@ export function eyeRotations(weights) {
  * Vertices of the buffers: one for each pair of a vertex in space and one in the layout, and for each exponent there.
  * @param {Part} part
  * @param {number} fallback exponent of a part that has none
- * @returns {{space: Uint32Array, layout: Uint32Array, shininess: Float32Array, indices: Uint32Array, liningCount: number}}
- *   the triangles of the mouth's lining come last
+ * @returns {{space: Uint32Array, layout: Uint32Array, shininess: Float32Array, indices: Uint32Array, liningCount: number,
+ *   shadowlessCount: number}} triangles that cast no shadow come first, those of the mouth's lining last
  */
 function cornersOf(part, fallback) {
   const layoutTriangles = part.uvTriangles ?? part.triangles;
@@ -106,20 +107,19 @@ function cornersOf(part, fallback) {
   const vertexCount = part.positions.length / 3;
   const exponentOf = (/** @type {number} */ face) =>
     typeof part.shininess === "object" ? part.shininess[face] : part.shininess ?? fallback;
-  const isLining = new Uint8Array(count);
-  for (const face of part.mouth?.lining ?? []) isLining[face] = 1;
+  const [shadowless, others, lines] = [0, 1, 2];
+  const group = Uint8Array.from({ length: count }, (_, face) => (part.casting?.[face] === 0 ? shadowless : others));
+  for (const face of part.mouth?.lining ?? []) group[face] = lines;
   /** @type {Map<number, Map<number, number>>} of each exponent, buffer vertex by (layout, space) */
   const known = new Map();
   const space = [];
   const layout = [];
   const shininess = [];
   const indices = new Uint32Array(count * 3);
-  let liningCount = 0;
   let at = 0;
-  for (const lining of [0, 1]) {
+  for (const wanted of [shadowless, others, lines]) {
     for (let face = 0; face < count; face++) {
-      if (isLining[face] !== lining) continue;
-      liningCount += lining;
+      if (group[face] !== wanted) continue;
       const exponent = exponentOf(face);
       let here = known.get(exponent);
       if (!here) known.set(exponent, here = new Map());
@@ -139,7 +139,11 @@ function cornersOf(part, fallback) {
       }
     }
   }
-  return { space: Uint32Array.from(space), layout: Uint32Array.from(layout), shininess: Float32Array.from(shininess), indices, liningCount };
+  const countOf = (/** @type {number} */ wanted) => group.reduce((sum, value) => sum + Number(value === wanted), 0);
+  return {
+    space: Uint32Array.from(space), layout: Uint32Array.from(layout), shininess: Float32Array.from(shininess), indices,
+    liningCount: countOf(lines), shadowlessCount: countOf(shadowless),
+  };
 }
 
 /**
@@ -239,6 +243,11 @@ export class PartMesh {
   /** Corners of the triangles as indices into the buffers; the last `liningCount` triangles line the mouth. */
   get indices() {
     return this.#corners.indices;
+  }
+
+  /** The first triangles, which cast no shadow. */
+  get shadowlessCount() {
+    return this.#corners.shadowlessCount;
   }
 
   get liningCount() {

@@ -433,7 +433,7 @@ export class AvatarRenderer {
       this.#resources().shadows.begin(light);
       program.vec4("uFrame", rows);
       program.vec2("uDepthRange", [nearest, range]);
-      for (const { buffers } of casting) buffers?.drawAll();
+      for (const { buffers } of casting) buffers?.drawCasting();
     });
   }
 

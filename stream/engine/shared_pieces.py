@@ -59,6 +59,7 @@ def model_piece(model: MorphableModel) -> Piece:
         "uv": _unit_codes(drawn.uv.numpy()),
         "uvTriangles": drawn.uv_triangles.numpy().astype(np.uint16),
         "shininess": drawn.shininess.numpy().astype(np.uint16),
+        "casting": drawn.casting.astype(np.uint8),
         "morphStarts": np.concatenate([[0], np.cumsum(moved.sum(1))]).astype(np.uint32),
         "morphVertices": np.nonzero(moved)[1].astype(np.uint16),
         "morphOffsets": codes[moved],

@@ -230,9 +230,10 @@ def test_attributes_of_the_corners_are_the_forward_renderer_s(morphed, posed):
     weights = tangent_weights(drawn.uv, drawn.uv_triangles)
     normals, tangents = np.empty_like(vertices), np.zeros((len(drawn.uv), 3), np.float32)
     frame_vertices(vertices, triangles, corners, weights.weights, normals, tangents)
-    # Triangles in the page's order: those of the mouth's lining last.
-    lining = drawn.mouth.lining
-    order = np.concatenate([np.setdiff1d(np.arange(len(triangles)), lining), lining])
+    # Triangles in the page's order: those that cast no shadow first, those of the mouth's lining last.
+    lining, shadowless = drawn.mouth.lining, np.flatnonzero(~drawn.casting)
+    outer = np.setdiff1d(np.flatnonzero(drawn.casting), lining)
+    order = np.concatenate([shadowless, outer, lining])
     assert morphed["lining"] == len(lining)
     index = np.reshape(morphed["indices"], (-1, 3))
     moving, fixed = np.reshape(morphed["moving"], (-1, 10))[index], np.reshape(morphed["fixed"], (-1, 5))[index]

@@ -117,6 +117,7 @@ def _head(avatar: Avatar, model: MorphableModel, drawn: DrawnHead) -> Tree:
             "lining": drawn.mouth.lining.astype(np.uint32),
         },
         "shininess": _flat(drawn.shininess),
+        "casting": drawn.casting.astype(np.uint8),
         "textures": _textures(with_strip(avatar.maps, drawn)),
     }
 
