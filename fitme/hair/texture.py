@@ -194,7 +194,8 @@ def _tint(typical: Float32Array) -> Float32Array:
     The light's hue is known by the skin's alone, and badly: hair that is greener than any melanin was de-lit with too
     red a light. Hair that is much greener was dyed, or is a scarf.
     """
-    red, blue = float(np.log(typical[0] / typical[1])), float(np.log(typical[1] / typical[2]))
+    logs = np.log(np.maximum(typical, ALBEDO_RANGE[0]))  # 0 where no hair was seen
+    red, blue = float(logs[0] - logs[1]), float(logs[1] - logs[2])
     missing = max(MELANIN_SLOPE * blue - red, 0.0)
     step = 0.5 * missing * float(np.clip((DYED[1] - missing) / (DYED[1] - DYED[0]), 0.0, 1.0))
     return np.array([np.exp(step), np.exp(-step), 1.0], np.float32)

@@ -1,6 +1,8 @@
 """Hair is found from images of it, and bald heads stay bald."""
 
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -117,3 +119,16 @@ def test_the_camera_of_a_frame_may_cut_the_hair_off(
     crown = fitted.thickness_m[-6:]
     assert float(crown.min()) > 0.004, "the cut edge is not taken for the hair's outline"
     assert torch.isfinite(torch.from_numpy(fitted.texture.albedo)).all()
+
+
+def test_frames_that_show_nobody_leave_the_head_bald(
+    model: MorphableModel, backend: RasterizerBackend, neutral: Float32Array, photograph: Photograph
+) -> None:
+    frame = photograph(None, pose_of(0)).frame
+    nobody = replace(frame, person=np.zeros_like(frame.person))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted = fit_hair(model, neutral, [nobody], backend, HairSettings())
+    assert np.isfinite(fitted.texture.albedo).all() and np.isfinite(fitted.thickness_m).all()
+    scalp_seen = fitted.texture.coverage[60:120, 340:430]
+    assert float(scalp_seen.max()) < 0.1
