@@ -8,7 +8,6 @@ its place. aiortc has no setting for a decoder, so `install_decoders` replaces t
 
 import errno
 import time
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +33,9 @@ SPS_LONGEST = 512
 HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 """H.264 profiles whose sequence parameter set has the fields of high profiles."""
 MACROBLOCK_PX = 16
-RATE_WINDOW_S = 2.0
-"""Bytes and frames a second are counted over this time."""
+BURST_S = 10.0
+"""Time for which a camera may send at its limits at once: what comes in a burst after the network or the machine stood
+still was sent in good order."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,25 @@ def _skip_high_profile(bits: _Bits) -> None:
                     break
 
 
+class _Allowance:
+    """Token bucket: a rate, of which `BURST_S` may be spent at once."""
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._left = per_second * BURST_S
+        self._then_s = time.monotonic()
+
+    def spend(self, amount: float) -> bool:
+        """Whether there was enough left, which is then spent."""
+        now_s = time.monotonic()
+        gained = (now_s - self._then_s) * self._per_second
+        self._left, self._then_s = min(self._left + gained, self._per_second * BURST_S), now_s
+        if amount > self._left:
+            return False
+        self._left -= amount
+        return True
+
+
 class GuardedDecoder(Decoder):
     """Decoder of one camera's VP8 or H.264 with bounds on pixels, bytes and rate."""
 
@@ -163,9 +182,8 @@ class GuardedDecoder(Decoder):
         self._name = name.upper()
         self._settings = settings
         self._decoder: av.VideoCodecContext | None = None
-        self._recent: deque[tuple[float, int]] = deque()
-        """Arrival time and bytes of the frames of the last `RATE_WINDOW_S`."""
-        self._bytes = 0
+        self._frames = _Allowance(settings.frames_per_second_limit)
+        self._bytes = _Allowance(settings.bytes_per_second_limit)
         self._waits_for_key = True
 
     def decode(self, encoded_frame: JitterFrame) -> list[Any]:
@@ -182,15 +200,10 @@ class GuardedDecoder(Decoder):
         return list(self._decoder.decode(packet))
 
     def _rate_problem(self, size: int) -> str | None:
-        now_s = time.monotonic()
-        self._recent.append((now_s, size))
-        self._bytes += size
-        while self._recent[0][0] < now_s - RATE_WINDOW_S:
-            self._bytes -= self._recent.popleft()[1]
         limits = self._settings
-        if len(self._recent) > limits.frames_per_second_limit * RATE_WINDOW_S:
+        if not self._frames.spend(1):
             return f"more than {limits.frames_per_second_limit} frames a second"
-        if self._bytes > limits.bytes_per_second_limit * RATE_WINDOW_S:
+        if not self._bytes.spend(size):
             return f"more than {limits.bytes_per_second_limit} bytes a second"
         return None
 
