@@ -18,6 +18,10 @@ const SMALLEST_SIZE = 384;
 /** Mean time between two images from which a smaller one is drawn. */
 const SLOW_MS = 45;
 const SHRINK = 0.75;
+/** No image takes that long: the page was hidden. */
+const PAUSED_MS = 3000;
+/** Longest pause after an image that took longer than that, milliseconds: others need the processor, too. */
+const LONGEST_REST_MS = 400;
 /** Time of drawing over which that is measured. */
 const PACE_MS = 1500;
 const RATE_WINDOW_MS = 2000;
@@ -45,6 +49,8 @@ export class AvatarView {
   #pace = { images: 0, ms: 0 };
   /** When the last image was drawn, if that was in the last turn of the loop. */
   #previous = 0;
+  /** Until when nothing is drawn, milliseconds. */
+  #restUntil = 0;
   #scale = 1;
   #request = 0;
   #lostTimer = 0;
@@ -185,7 +191,11 @@ export class AvatarView {
   /** @param {number} now milliseconds */
   #draw(now) {
     this.#request = requestAnimationFrame((next) => this.#draw(next));
-    this.#drawNow(now);
+    const took = this.#previous ? now - this.#previous : 0;
+    this.#previous = 0;
+    if (took && took < PAUSED_MS) this.#keepPace(took);
+    if (took > SLOW_MS) this.#restUntil = now + Math.min(took, LONGEST_REST_MS);
+    if (now >= this.#restUntil) this.#drawNow(now);
   }
 
   /** @param {number} now milliseconds */
@@ -199,19 +209,16 @@ export class AvatarView {
       this.#relit = false;
       this.surroundings.apply(this.renderer, scene, this.#fittedSh);
     }
-    const previous = this.#previous;
-    this.#previous = 0;
     if (!this.renderer.draw()) return;
     this.#previous = now;
     this.#times.push(now);
     while (this.#times.length > 2 && this.#times[0] < now - RATE_WINDOW_MS) this.#times.shift();
-    if (previous) this.#keepPace(now - previous);
     this.listener.onDrawn(state.stage);
   }
 
   /**
    * Draw fewer pixels on a machine that is too slow for so many.
-   * @param {number} ms since the image before
+   * @param {number} ms that an image took, until the browser asked for the next one
    */
   #keepPace(ms) {
     const pace = this.#pace;
