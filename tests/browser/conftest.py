@@ -160,11 +160,21 @@ def server(servers, tmp_path_factory):
     return servers[-1]
 
 
+WITHOUT_WEBGL2 = """
+    const getContext = HTMLCanvasElement.prototype.getContext;
+    HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+        return kind === "webgl2" ? null : getContext.call(this, kind, ...rest);
+    };
+"""
+
+
 class OpenPage:
     """A page with what it complained about."""
 
-    def __init__(self, browser, address, **context):
+    def __init__(self, browser, address, draws, **context):
         self.context = browser.new_context(viewport={"width": 1280, "height": 720}, **context)
+        if not draws:
+            self.context.add_init_script(WITHOUT_WEBGL2)
         self.page = self.context.new_page()
         self.complaints = []
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -180,11 +190,14 @@ class OpenPage:
 
 @pytest.fixture
 def open_page(server, tmp_path):
-    """Opens pages in fresh contexts; takes a screenshot of each at the end."""
+    """Opens pages in fresh contexts; takes a screenshot of each at the end.
+
+    Without a graphics processor, a page that draws leaves nothing of two cores to the server: only tests of drawing do.
+    """
     opened = []
 
-    def open_one(browser, **context):
-        opened.append(OpenPage(browser, server.address, **context))
+    def open_one(browser, *, draws=False, **context):
+        opened.append(OpenPage(browser, server.address, draws, **context))
         return opened[-1]
 
     yield open_one

@@ -25,12 +25,6 @@ FIT_S = 150.0
 ERASED_S = 60.0
 """A round of the fit that is under way when its session is deleted has to end first."""
 
-WITHOUT_WEBGL2 = """
-    const getContext = HTMLCanvasElement.prototype.getContext;
-    HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
-        return kind === "webgl2" ? null : getContext.call(this, kind, ...rest);
-    };
-"""
 LOSE_CONTEXT = """
     window.lost = document.querySelector("#avatar-drawn").getContext("webgl2").getExtension("WEBGL_lose_context");
     lost.loseContext();
@@ -102,20 +96,11 @@ def test_consent_comes_first(browser, open_page):
 def test_from_consent_to_a_downloaded_head(browser, server, open_page, tmp_path):
     opened = open_page(browser, accept_downloads=True)
     page = opened.page
-    renders = []
-
-    def count(message):
-        if isinstance(message, bytes) and message.startswith(b"FITM"):
-            renders.append(message)
-
-    page.on("websocket", lambda socket: socket.on("framereceived", count))
     _start_camera(page)
     _text(page, "#face-status", "face found", FIRST_RENDER_S)
     _renders_come(page)
     page.screenshot(path=tmp_path / "first_render.png")
     assert page.evaluate("document.documentElement.scrollHeight <= innerHeight"), "the session fits 1280x720"
-    assert page.is_visible("#stage.drawn"), "the page draws the avatar"
-    assert not renders, "the server draws none for it"
     assert page.eval_on_selector(
         "#landmarks", "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v)"
     )
@@ -168,27 +153,62 @@ def test_from_consent_to_a_downloaded_head(browser, server, open_page, tmp_path)
     assert opened.complaints == []
 
 
-def test_sample_clip_full_server_and_lost_connection(browser, server, open_page):
-    sockets, sessions = [], []
-    first = open_page(browser).page
+def _watch_sockets(page, sockets, on_message=lambda message: None):
+    """Route the page's websockets through `sockets`, which the test may close."""
 
     def watch(socket):
-        socket.connect_to_server()
-        sockets.append(socket)
-        sessions.append(socket.url)
+        server_side = socket.connect_to_server()
 
-    first.route_web_socket(lambda url: "/view" in url, watch)
+        def forward(message):
+            on_message(message)
+            socket.send(message)
+
+        server_side.on_message(forward)
+        sockets.append(socket)
+
+    page.route_web_socket(lambda url: "/view" in url, watch)
+
+
+def test_the_page_draws_the_avatar_itself(browser, server, open_page, tmp_path):
+    page = open_page(browser, draws=True).page
+    sockets, renders = [], []
+
+    def count(message):
+        if isinstance(message, bytes) and message.startswith(b"FITM"):
+            renders.append(message)
+
+    _watch_sockets(page, sockets, count)
+    page.click("#start-sample")
+    _renders_come(page)
+    _text(page, "#face-status", "face found", FIRST_RENDER_S)
+    page.screenshot(path=tmp_path / "drawn.png")
+    assert page.is_visible("#stage.drawn")
+    assert not renders, "the server draws none for it"
+
+    # The context is lost: the server draws, until it is restored.
+    page.evaluate(LOSE_CONTEXT)
+    page.wait_for_selector("#stage:not(.drawn)", timeout=ANSWER_S * SECOND)
+    page.wait_for_function(RENDER_IS_SHOWN, timeout=FIRST_RENDER_S * SECOND)
+    page.evaluate("lost.restoreContext()")
+    page.wait_for_selector("#stage.drawn", timeout=ANSWER_S * SECOND)
+
+    # The connection drops: what the page has of the avatar is not sent again.
+    page.evaluate("document.querySelector('#stage').classList.remove('live')")
+    sockets[-1].close(code=1012)
+    _renders_come(page)
+    assert "have=" in sockets[-1].url
+    _leave(page)
+    _wait_for_no_session(server)
+
+
+def test_sample_clip_full_server_and_lost_connection(browser, server, open_page):
+    sockets = []
+    first = open_page(browser).page
+    _watch_sockets(first, sockets)
     first.click("#start-sample")
     _renders_come(first)
     _text(first, "#face-status", "face found", FIRST_RENDER_S)
     assert first.input_value("#camera-picker") == "sample"
-
-    # The context is lost: the server draws, until it is restored.
-    first.evaluate(LOSE_CONTEXT)
-    first.wait_for_selector("#stage:not(.drawn)", timeout=ANSWER_S * SECOND)
-    first.wait_for_function(RENDER_IS_SHOWN, timeout=FIRST_RENDER_S * SECOND)
-    first.evaluate("lost.restoreContext()")
-    first.wait_for_selector("#stage.drawn", timeout=ANSWER_S * SECOND)
 
     second = open_page(browser).page
     _start_camera(second)
@@ -200,9 +220,8 @@ def test_sample_clip_full_server_and_lost_connection(browser, server, open_page)
     sockets[-1].close(code=1012)
     _renders_come(first)
     _text(first, "#connection", "Live", ANSWER_S)
-    assert len(sessions) == 2
-    assert sessions[0].split("?")[0] == sessions[1].split("?")[0]
-    assert "have=" in sessions[1], "what the page has of the avatar is not sent again"
+    assert len(sockets) == 2
+    assert sockets[0].url.split("?")[0] == sockets[1].url.split("?")[0]
 
     # A place is free once the first page leaves.
     _leave(first)
@@ -215,8 +234,6 @@ def test_sample_clip_full_server_and_lost_connection(browser, server, open_page)
 
 def test_a_page_without_webgl_shows_renders_and_goes_on_with_its_session_when_reloaded(browser, server, open_page):
     page = open_page(browser).page
-    page.add_init_script(WITHOUT_WEBGL2)
-    page.reload()
     _start_camera(page)
     _text(page, "#toast", "no WebGL2", FIRST_RENDER_S)
     _renders_come(page)
