@@ -120,7 +120,9 @@ class Server:
 
     def session_files(self):
         """Files of all sessions, those that nobody uses included."""
-        return [path for path in self.store.rglob("*") if path.is_file() and path.parent != self.store]
+        # Unlike rglob, os.walk passes over folders that are being erased.
+        found = (Path(folder) / name for folder, _, names in os.walk(self.store) for name in names)
+        return [path for path in found if path.parent != self.store]
 
     def is_empty(self):
         """Whether nobody's session is there, once what is being erased has been: a round of the fit may end first."""

@@ -39,7 +39,7 @@ def session_ids(store: Path) -> set[str]:
 
 
 def files_of(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    return [Path(parent) / name for parent, _, names in os.walk(folder) for name in names]
 
 
 @contextlib.asynccontextmanager
