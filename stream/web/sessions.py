@@ -198,10 +198,15 @@ class SessionTable:
     async def keep(self, session: Session, kept: bool) -> None:
         """Mark whether the session's data stays when it ends.
 
-        :raises StoreError: if the mark cannot be written, or who owns the session.
+        Who owns it is written, too. On a full disk that waits, like the data, until there is room: see `_renew`.
+
+        :raises StoreError: if the mark cannot be written.
         """
         if kept:
-            await self.change_rights(session, session.rights)
+            try:
+                await self.change_rights(session, session.rights)
+            except StoreError as error:
+                logger.warning("a kept session's owner is not stored yet: %s", error)
         await asyncio.to_thread(mark_kept, session.folder, kept)
         session.relay.publish(KeptEvent(kept))
 
