@@ -7,13 +7,8 @@ from types import TracebackType
 
 import numpy as np
 
-from fitme.api.keyframes import (
-    add_choice,
-    add_expression_frames,
-    expression_frame_of,
-    reference_embedding,
-    settings_with_focal,
-)
+from fitme.api.defaults import DEFAULT_SECONDS
+from fitme.api.keyframes import add_choice, begun_fitter, reference_embedding, settings_with_focal
 from fitme.arrays import UInt8Array
 from fitme.avatar import Avatar
 from fitme.errors import InputError
@@ -30,9 +25,6 @@ from fitme.shape.model_file import load_default_model
 from fitme.stage import Stage
 from fitme.track.factory import DEFAULT_NETWORKS, dlib_embedder
 from fitme.track.settings import NetworkSettings, TrackerSettings
-
-DEFAULT_SECONDS = 50.0
-"""Seconds of refinement, in which the fit of a short clip converges on two cores."""
 
 Source = str | Path | UInt8Array
 """A photo, a folder of photos, a video, or an image (H, W, 3) uint8 sRGB."""
@@ -66,7 +58,7 @@ class Fit:
         self._settings = settings or FitSettings()
         self._networks, self._tracker = networks, tracker or TrackerSettings()
         self._model = load_default_model()
-        self._state, self._fitter = state, None if state is None else self._new_fitter(state, self._settings)
+        self._fitter = None if state is None else self._begin(state, self._settings)
         self.skipped: dict[str, str] = {}
         """Reason, by name, of each image that was left out."""
         self.warnings: list[str] = []
@@ -80,7 +72,7 @@ class Fit:
         :raises NoFaceError: no image shows one face, or none shows the person of the images added before.
         """
         candidates = [candidate for index, source in enumerate(sources) for candidate in _candidates(source, index)]
-        reference = reference_embedding(None if self._fitter is None else self._fitter.state(), self._networks)
+        reference = reference_embedding(() if self._fitter is None else self._fitter.keyframes, self._networks)
         person = PersonTracker(self._model, reference, self._networks, self._tracker)
         choice = choose(person, candidates)
         self.skipped |= person.skipped
@@ -88,11 +80,8 @@ class Fit:
         if not choice.keyframes:
             raise person.nobody()
         if self._fitter is None:
-            self._fitter = self._new_fitter(None, settings_with_focal(self._settings, choice.keyframes))
-        added = add_choice(self._fitter, choice, self._networks, dlib_embedder())
-        frames = [expression_frame_of(entry, self._networks) for entry in choice.expression_frames]
-        add_expression_frames(self._fitter, frames, self._model)
-        return added
+            self._fitter = self._begin(None, settings_with_focal(self._settings, choice.keyframes))
+        return add_choice(self._fitter, choice, self._networks, dlib_embedder(), self._model)
 
     def refine(self, seconds: float = DEFAULT_SECONDS, on_progress: Progress | None = None) -> Avatar:
         """Refine for about `seconds`, or until the fit has converged and all expression correctives are extracted.
@@ -153,12 +142,10 @@ class Fit:
             raise InputError("There is nothing to fit: add images first.")
         return self._fitter
 
-    def _new_fitter(self, state: FitState | None, settings: FitSettings) -> IncrementalFitter:
+    def _begin(self, state: FitState | None, settings: FitSettings) -> IncrementalFitter:
         # Tuning changes the generator, so each fit has its own.
         generator = packaged_generator(settings.reflectance_model)
-        if state is None:
-            return IncrementalFitter(self._model, generator, settings, dlib_embedder(), self._device)
-        return IncrementalFitter.from_state(state, self._model, generator, settings, dlib_embedder(), self._device)
+        return begun_fitter(state, self._model, generator, settings, dlib_embedder(), self._device)
 
 
 def fit_avatar(

@@ -14,6 +14,8 @@ from fitme.fit.state import FitState
 from fitme.fit.texture.expression_distance import expression_gram, farthest_expressions
 from fitme.ingest.person_tracking import TrackedFrame
 from fitme.ingest.selection import EXPRESSION_FRAMES, Choice
+from fitme.reflectance.generator import ReflectanceGenerator
+from fitme.render.devices import DeviceName
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.factory import identity_embedder
 from fitme.track.identity import DlibEmbedder
@@ -45,15 +47,17 @@ def keyframe_of(tracked_frame: TrackedFrame, networks: NetworkSettings, embedder
     return replace(keyframe, observation=replace(keyframe.observation, embedding=embedding))
 
 
-def reference_embedding(state: FitState | None, networks: NetworkSettings) -> Float32Array | None:
-    """Identity embedding (D,) of a stored fit's person by the chosen network; None without a fit or keyframes.
+def reference_embedding(keyframes: Sequence[Keyframe], networks: NetworkSettings) -> Float32Array | None:
+    """Mean identity embedding (D,) of the keyframes' person by the chosen network; None without any.
 
-    A state stores embeddings of dlib's network; another network's are computed from its keyframes.
+    Keyframes hold embeddings of dlib's network; another network's are computed.
     """
-    if state is None or networks.identity == "dlib":
-        return None if state is None else state.reference_embedding
-    embedder = identity_embedder(networks)
-    embeddings = [embedder.embed(entry.image, entry.observation.landmarks) for entry in state.keyframes]
+    if networks.identity == "dlib":
+        held = [entry.observation.embedding for entry in keyframes]
+        embeddings = [embedding for embedding in held if embedding is not None]
+    else:
+        embedder = identity_embedder(networks)
+        embeddings = [embedder.embed(entry.image, entry.observation.landmarks) for entry in keyframes]
     return np.mean(embeddings, 0).astype(np.float32) if embeddings else None
 
 
@@ -66,12 +70,33 @@ def settings_with_focal(settings: FitSettings, chosen: Sequence[TrackedFrame]) -
     return replace(settings, alignment=replace(settings.alignment, solver=solver))
 
 
-def add_choice(fitter: IncrementalFitter, choice: Choice, networks: NetworkSettings, embedder: DlibEmbedder) -> int:
-    """Add the keyframes of a choice that the fitter does not hold; returns their number."""
+def begun_fitter(
+    state: FitState | None,
+    model: MorphableModel,
+    generator: ReflectanceGenerator,
+    settings: FitSettings,
+    embedder: DlibEmbedder,
+    device: DeviceName,
+) -> IncrementalFitter:
+    """Fitter that begins, or continues `state`."""
+    if state is None:
+        return IncrementalFitter(model, generator, settings, embedder, device)
+    return IncrementalFitter.from_state(state, model, generator, settings, embedder, device)
+
+
+def add_choice(
+    fitter: IncrementalFitter,
+    choice: Choice,
+    networks: NetworkSettings,
+    embedder: DlibEmbedder,
+    model: MorphableModel,
+) -> int:
+    """Add the frames of a choice that the fitter does not hold; returns the number of keyframes added."""
     held = {keyframe.key for keyframe in fitter.keyframes}
     new = {frame_key(entry): entry for entry in choice.keyframes if frame_key(entry) not in held}
     for entry in new.values():
         fitter.add_keyframe(keyframe_of(entry, networks, embedder))
+    add_expression_frames(fitter, [expression_frame_of(entry, networks) for entry in choice.expression_frames], model)
     return len(new)
 
 

@@ -64,6 +64,14 @@ def skimage_astronaut() -> np.ndarray:
     return np.ascontiguousarray(data.astronaut())
 
 
+def test_images_are_added_before_the_first_refinement():
+    image = skimage_astronaut()
+    with fitme.Fit() as begun:
+        assert begun.add(image) == 1
+        assert begun.add(image[:, ::-1].copy()) == 1, "the person of the first one"
+        assert begun.add(image) == 0
+
+
 def test_light_and_expression_reach_the_render(avatar):
     right = fitme.render_avatar(avatar, size=64, light=fitme.key_light(azimuth=70.0)).astype(float)
     left = fitme.render_avatar(avatar, size=64, light=fitme.key_light(azimuth=-70.0)).astype(float)

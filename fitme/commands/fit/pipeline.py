@@ -13,8 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fitme.api.keyframes import (
     add_choice,
-    add_expression_frames,
-    expression_frame_of,
+    begun_fitter,
     frame_key,
     reference_embedding,
     settings_with_focal,
@@ -23,10 +22,8 @@ from fitme.commands.fit.request import FitRequest, InputFrames, Models
 from fitme.commands.fit.stopwatch import Stopwatch
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.settings import FitSettings
-from fitme.fit.state import FitState
 from fitme.ingest.person_tracking import PersonTracker
 from fitme.ingest.selection import choose, choose_held_out
-from fitme.render.devices import DeviceName
 from fitme.stage import Stage
 from fitme.track.factory import identity_embedder
 
@@ -53,9 +50,8 @@ def run_fit(request: FitRequest, frames: InputFrames, models: Models, watch: Sto
             store = None if request.session is None else stack.enter_context(_store(request.session))
             state = None if store is None else store.read()
         embedder = identity_embedder(request.networks)
-        person = PersonTracker(
-            models.head, reference_embedding(state, request.networks), request.networks, request.tracker
-        )
+        reference = reference_embedding(() if state is None else state.keyframes, request.networks)
+        person = PersonTracker(models.head, reference, request.networks, request.tracker)
         with watch.measuring("read and track"):
             task = progress.add_task("reading and tracking", total=len(frames.fitted))
             choice = choose(
@@ -72,10 +68,9 @@ def run_fit(request: FitRequest, frames: InputFrames, models: Models, watch: Sto
                 console.print(f"warning: {warning}", markup=False)
         with watch.measuring("refine"):
             settings = settings_with_focal(request.fit or FitSettings(), chosen)
-            fitter = _fitter(models, state, settings, request.device)
-            add_choice(fitter, choice, request.networks, models.embedder)
-            expression_frames = [expression_frame_of(entry, request.networks) for entry in choice.expression_frames]
-            add_expression_frames(fitter, expression_frames, models.head)
+            models.prepared.result()
+            fitter = begun_fitter(state, models.head, models.generator, settings, models.embedder, request.device)
+            add_choice(fitter, choice, request.networks, models.embedder, models.head)
             interrupted = _refine(fitter, request.seconds, store, progress, watch)
         with watch.measuring("read held-out frames"):
             # Tracked only now, so that they cannot influence the fit.
@@ -113,14 +108,6 @@ def _store(folder: Path) -> "SessionStore":
     from fitme.session.store import SessionStore
 
     return SessionStore(folder)
-
-
-def _fitter(models: Models, state: FitState | None, settings: FitSettings, device: DeviceName) -> IncrementalFitter:
-    """Fitter that begins, or continues `state`."""
-    models.prepared.result()
-    if state is None:
-        return IncrementalFitter(models.head, models.generator, settings, models.embedder, device)
-    return IncrementalFitter.from_state(state, models.head, models.generator, settings, models.embedder, device)
 
 
 def _refine(

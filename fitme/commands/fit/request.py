@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from fitme.api.defaults import DEFAULT_SECONDS
 from fitme.ingest.candidates import Candidate
 from fitme.ingest.prefetch import Prefetcher
 from fitme.render.devices import DeviceName
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from fitme.shape.morphable_model import MorphableModel
     from fitme.track.identity import DlibEmbedder
 
-DEFAULT_SECONDS: Final = 50.0
-"""Seconds of refinement, in which the fit of a short clip converges."""
 LARGEST_HOLDOUT: Final = 0.9
 """Largest share of the images that can be kept from a fit."""
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from fitme.commands.fit.request import DEFAULT_SECONDS, LARGEST_HOLDOUT
+from fitme.api.defaults import DEFAULT_SECONDS
+from fitme.commands.fit.request import LARGEST_HOLDOUT
 from fitme.fit.settings import FitSettings
 from fitme.render.devices import DeviceName
 from fitme.track.settings import NetworkSettings, TrackerSettings
