@@ -1,6 +1,7 @@
 """Video reader: only requested frames are converted and kept."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,12 +68,16 @@ def read_frames(info: VideoInfo, indices: Sequence[int]) -> Iterator[Frame]:
     :raises InputError: if no frame could be decoded.
     """
     yielded = 0
+    packets = None if info.frame_count <= SEQUENTIAL_LIMIT else _packet_index(info.path)
     with _opened(info.path) as container:
         stream = _video_stream(info.path, container)
         stream.thread_type = "AUTO"
         aspect, clock = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio, _Clock(stream)
-        found = _sequential if info.frame_count <= SEQUENTIAL_LIMIT else _planned
-        for index, decoded in found(container, stream, indices):
+        if packets is None:
+            found = _sequential(container, stream, [index for index in indices if index < DECODED_LIMIT])
+        else:
+            found = _planned(container, stream, packets, indices)
+        for index, decoded in found:
             yielded += 1
             name = f"{info.path.name} frame {index}"
             yield Frame(upright_rgb(decoded, aspect), clock.time_s(index, decoded), None, index, name)
@@ -129,26 +134,20 @@ def _video_stream(path: Path, container: av.container.InputContainer) -> av.Vide
 def _sequential(
     container: av.container.InputContainer, stream: av.VideoStream, indices: Sequence[int]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    wanted = iter(indices)
-    target = next(wanted, None)
-    for index, frame in enumerate(_decoded(container, stream)):
-        if target is None:
-            return
-        if index == target:
+    wanted = set(indices)
+    for index, frame in enumerate(_decoded(container, stream) if wanted else ()):
+        if index in wanted:
             yield index, frame
-            target = next(wanted, None)
+            wanted.remove(index)
+            if not wanted:
+                return  # Before another frame is decoded.
 
 
 def _planned(
-    container: av.container.InputContainer, stream: av.VideoStream, indices: Sequence[int]
+    container: av.container.InputContainer, stream: av.VideoStream, packets: PacketIndex, indices: Sequence[int]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    index = _packet_index(container, stream)
-    if index is None:  # A stream without times cannot be sought: as much of its beginning as is affordable.
-        reached = [position for position in indices if position < DECODED_LIMIT]
-        yield from _sequential(container, stream, reached)
-        return
-    for run in plan_runs(index, indices):
-        yield from _run(container, stream, index, run)
+    for run in plan_runs(packets, indices):
+        yield from _run(container, stream, packets, run)
 
 
 def _run(
@@ -169,21 +168,16 @@ def _run(
             return
 
 
-def _packet_index(container: av.container.InputContainer, stream: av.VideoStream) -> PacketIndex | None:
-    """Index of all packets, which are read and not decoded; None where they have no times. Rewinds the container."""
+def _packet_index(path: Path) -> PacketIndex | None:
+    """Index of all packets, which are read and not decoded; None where they have no times, so that nothing can be
+    sought."""
     timestamps: list[int] = []
     is_key: list[bool] = []
-    try:
-        for packet in container.demux(stream):
+    with _opened(path) as container, suppress(av.FFmpegError):  # Truncated: what comes before is used.
+        for packet in container.demux(_video_stream(path, container)):
             if packet.size > 0 and packet.pts is not None:
                 timestamps.append(packet.pts)
                 is_key.append(packet.is_keyframe)
-    except av.FFmpegError:
-        pass  # Truncated: what comes before is used.
-    try:
-        container.seek(timestamps[0] if timestamps else 0, stream=stream)
-    except av.FFmpegError:
-        return None
     return PacketIndex.of_packets(timestamps, is_key) if timestamps else None
 
 

@@ -180,6 +180,14 @@ def test_stream_without_times(tmp_path: Path):
     assert abs(int(frames[1].image[5, 5, 1]) - shade_of(5)) <= 3
 
 
+def test_long_stream_without_times_yields_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(video, "SEQUENTIAL_LIMIT", 5)
+    monkeypatch.setattr(video, "DECODED_LIMIT", 8)
+    images = [np.full((HEIGHT, WIDTH, 3), shade_of(index), np.uint8) for index in range(12)]
+    write_frames(tmp_path / "raw.h264", images, codec="libx264")
+    assert [frame.index for frame in read_frames(probe(tmp_path / "raw.h264"), [0, 5, 11])] == [0, 5]
+
+
 def test_clock_that_jumps_back_or_starts_late_rises_from_zero(tmp_path: Path):
     """Two recordings of a broadcast stream, one after the other in a file."""
     write_frames(tmp_path / "part.ts", [quartered()] * 5, codec="mpeg2video")
