@@ -35,7 +35,6 @@ class PartsRenderer(ForwardRenderer):
         threads: int = 2,
     ) -> None:
         self._drawn = drawn_head(model, parts)
-        self._head_rows = 0
         super().__init__(
             self._drawn,
             resolution,
@@ -51,15 +50,8 @@ class PartsRenderer(ForwardRenderer):
 
     def set_maps(self, maps: ReflectanceMaps) -> None:
         """Set the head's reflectance maps, the first of their batch; the parts take their tones from them."""
-        self._head_rows = maps.diffuse.shape[1]
         super().set_maps(with_strip(maps, self._drawn))
-
-    def set_diffuse(self, diffuse: Float32Array) -> None:
-        """Replace the head's diffuse map (H, W, 3), linear, from the next render on. ValueError if the size differs."""
-        if diffuse.shape[:2] != (self._head_rows, self._texels.shape[1]):
-            size = (self._head_rows, self._texels.shape[1])
-            raise ValueError(f"a diffuse map {diffuse.shape[:2]} does not go with maps {size}")
-        self._texels[: self._head_rows, :, :3] = diffuse
+        self._map_rows = maps.diffuse.shape[1]  # The strip below them stays when the diffuse map is replaced.
 
     def render_with_mask(
         self,

@@ -96,6 +96,7 @@ class ForwardRenderer:
         by_name = maps.by_name()
         shaded = [by_name[modality.name][0].detach().cpu().numpy() for modality in MODALITIES.shaded]
         packed = np.concatenate(shaded, -1)
+        self._map_rows = height
         self._texels = np.zeros((height, width, TEXEL_CHANNELS), np.float32)
         self._texels[..., : packed.shape[-1]] = packed
 
@@ -108,9 +109,10 @@ class ForwardRenderer:
 
     def set_diffuse(self, diffuse: Float32Array) -> None:
         """Replace the diffuse map (H, W, 3), linear, from the next render on. ValueError if the size differs."""
-        if diffuse.shape[:2] != self._texels.shape[:2]:
-            raise ValueError(f"a diffuse map {diffuse.shape[:2]} does not go with maps {self._texels.shape[:2]}")
-        self._texels[..., :3] = diffuse
+        texels = self._texels[: self._map_rows]
+        if diffuse.shape[:2] != texels.shape[:2]:
+            raise ValueError(f"a diffuse map {diffuse.shape[:2]} does not go with maps {texels.shape[:2]}")
+        texels[..., :3] = diffuse
 
     def render(
         self,
