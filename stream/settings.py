@@ -97,7 +97,7 @@ class CameraSettings:
     """What comes faster is dropped before it is decoded. The page sends at most 500 kB and 30 frames a second."""
     candidate_networks: tuple[str, ...] = ()
     """Networks of the ICE candidates that are taken, as 192.168.0.0/16; without any, those that suit where the client
-    is: see `stream.web.candidates`."""
+    is: see `stream.web.peers.candidates`."""
     tracked_per_second: Annotated[float, Meta(ge=1.0, le=60.0)] = 30.0
     """Upper limit of camera frames that are tracked, for each session: parameters come as often."""
     tracking_events_per_second: Annotated[float, Meta(ge=0.1, le=60.0)] = 10.0

@@ -34,11 +34,11 @@ from stream.protocol.requests import (
 from stream.settings import ServeSettings
 from stream.web.access import AccessControl, AccessError, owner_token, set_owner_cookie
 from stream.web.cameras import connect_camera
-from stream.web.decoders import install_decoders
 from stream.web.guard import Guard, parse_networks
 from stream.web.loop_monitor import LoopMonitor
+from stream.web.peers.decoders import install_decoders
+from stream.web.peers.rtc import OfferError
 from stream.web.problems import UnknownPieceError, status_and_code
-from stream.web.rtc import OfferError
 from stream.web.session import Session
 from stream.web.session_folders import SessionFolders
 from stream.web.sessions import FullError, SessionTable

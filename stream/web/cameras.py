@@ -8,10 +8,10 @@ from stream.engine.frame_slots import FrameSink
 from stream.engine.interface import Engine
 from stream.protocol.events import ErrorEvent, PeerEvent
 from stream.settings import ServeSettings
-from stream.web.candidates import CandidateFilter
 from stream.web.guard import parse_networks
+from stream.web.peers.candidates import CandidateFilter
+from stream.web.peers.rtc import CameraPeer
 from stream.web.rights import Caller
-from stream.web.rtc import CameraPeer
 from stream.web.session import Session
 from stream.web.sessions import SessionTable, UnknownSessionError
 

@@ -4,11 +4,11 @@ from fitme.errors import FitmeError, StoreError
 from stream.engine.interface import EngineError, NotReadyError
 from stream.protocol.protocol import ProtocolError
 from stream.web.access import AccessError, UserError
+from stream.web.peers.rtc import OfferError
+from stream.web.peers.voice import NoVoiceError
 from stream.web.rights import ForbiddenError, LinkLimitError
-from stream.web.rtc import OfferError
 from stream.web.session_folders import EraseError
 from stream.web.sessions import FullError, TooManyError, UnknownSessionError
-from stream.web.voice import NoVoiceError
 
 
 class UnknownPieceError(FitmeError):

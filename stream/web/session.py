@@ -16,10 +16,10 @@ from stream.protocol.parameters import numbered
 from stream.protocol.protocol import CLOSE_FULL
 from stream.protocol.render import Render
 from stream.protocol.scene import Scene
+from stream.web.peers.rtc import CameraPeer
+from stream.web.peers.voice import Voice
 from stream.web.relay import Relay
 from stream.web.rights import SessionRights
-from stream.web.rtc import CameraPeer
-from stream.web.voice import Voice
 
 
 @dataclass(eq=False)

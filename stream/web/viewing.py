@@ -7,13 +7,13 @@ from stream.protocol.client_messages import Ack, ClientMessage, Delete, Keep, Re
 from stream.protocol.events import HelloEvent
 from stream.protocol.protocol import PROTOCOL_VERSION, Role
 from stream.settings import ServeSettings
-from stream.web.candidates import CandidateFilter
 from stream.web.guard import parse_networks
+from stream.web.peers.candidates import CandidateFilter
+from stream.web.peers.voice import NoVoiceError
 from stream.web.relay import Joining, Outbox
 from stream.web.rights import Caller, ForbiddenError, ViewLink
 from stream.web.session import Session
 from stream.web.sessions import FullError, SessionTable
-from stream.web.voice import NoVoiceError
 
 
 class Viewing:

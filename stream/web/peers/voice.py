@@ -13,8 +13,8 @@ from aiortc.mediastreams import MediaStreamError
 
 from fitme.errors import FitmeError
 from stream.settings import IceServer
-from stream.web.candidates import CandidateFilter
-from stream.web.rtc import MALFORMED, OfferError
+from stream.web.peers.candidates import CandidateFilter
+from stream.web.peers.rtc import MALFORMED, OfferError
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ import pytest
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, MediaStreamError
 
-from stream.web.candidates import CandidateFilter
-from stream.web.rtc import OfferError
-from stream.web.voice import Voice
+from stream.web.peers.candidates import CandidateFilter
+from stream.web.peers.rtc import OfferError
+from stream.web.peers.voice import Voice
 
 RATE_HZ, SAMPLES, TONE_HZ = 48_000, 960, 440.0
 

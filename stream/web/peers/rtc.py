@@ -27,8 +27,8 @@ from fitme.errors import FitmeError
 from stream.engine.frame_slots import FrameSink
 from stream.protocol.protocol import PARAMETERS_CHANNEL
 from stream.settings import IceServer
-from stream.web.candidates import CandidateFilter
-from stream.web.decoders import RefusedFrame
+from stream.web.peers.candidates import CandidateFilter
+from stream.web.peers.decoders import RefusedFrame
 
 logger = logging.getLogger(__name__)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from stream.web.candidates import CANDIDATES_LIMIT, CandidateFilter
 from stream.web.guard import parse_networks
+from stream.web.peers.candidates import CANDIDATES_LIMIT, CandidateFilter
 
 INTERNET, PRIVATE, LOCAL = "93.184.216.34", "192.168.1.20", "127.0.0.1"
 HIDDEN = "0b4e5c1e-7d6f-4f3a-9a77-1f2e3d4c5b6a.local"

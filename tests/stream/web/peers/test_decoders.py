@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.settings import CameraSettings
-from stream.web import decoders
-from stream.web.decoders import GuardedDecoder, RefusedFrame, h264_size, vp8_size
+from stream.web.peers import decoders
+from stream.web.peers.decoders import GuardedDecoder, RefusedFrame, h264_size, vp8_size
 
 SIZES = {"VP8": vp8_size, "H264": h264_size}
 

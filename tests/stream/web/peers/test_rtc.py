@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from stream.bench.native_peer import ClipTrack, frames_of
 from stream.settings import CameraSettings
-from stream.web.candidates import CandidateFilter
-from stream.web.decoders import install_decoders
-from stream.web.rtc import CameraPeer, OfferError
+from stream.web.peers.candidates import CandidateFilter
+from stream.web.peers.decoders import install_decoders
+from stream.web.peers.rtc import CameraPeer, OfferError
 
 
 @pytest.fixture(autouse=True)
