@@ -141,9 +141,9 @@ class PeopleBank:
         shift = jitter[:, :, None, None]
         places = self._places[people]
         changed = [self._linear(curve(lab, places[:, k], heights[:, k]) + shift) for k in range(2)]
-        toned = linear + skin * (changed[0] - linear) + between * darkening.clamp(max=0.0)[:, :, None, None]
-        toned = (toned + self._lips * (changed[1] - toned)).clamp(SMALLEST_ALBEDO, LARGEST_ALBEDO)
-        encoded = linear_to_srgb(toned)
+        recolored = linear + skin * (changed[0] - linear) + between * darkening.clamp(max=0.0)[:, :, None, None]
+        recolored = (recolored + self._lips * (changed[1] - recolored)).clamp(SMALLEST_ALBEDO, LARGEST_ALBEDO)
+        encoded = linear_to_srgb(recolored)
         return torch.where(mirrored[:, None, None, None], encoded.flip(-1), encoded)
 
     def _smooth_maps(self, people: Tensor, mirrored: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Relief and gloss of skin from the detail of its albedo.
+"""Relief and specular factor of skin from the detail of its albedo.
 
 Mesoscopic augmentation (Beeler et al., "High-Quality Single-Shot Capture of Facial Geometry", ACM Transactions on
 Graphics 2010, section 6): small hollows receive less light, so what is dark beside its surroundings lies deeper. Large
@@ -17,7 +17,7 @@ DEPTH_TEXELS = 0.16
 """Depth of a hollow a tenth as dark again as its surroundings, in tenths of texels of maps of 512 a side."""
 LARGEST_CONTRAST = 0.12
 """Logarithm of luminance over that of the surroundings beyond which the height does not change."""
-GLOSS_EXPONENT = 0.8
+SPECULAR_EXPONENT = 0.8
 """Exponent of a texel's contrast in its specular albedo: hollows are in the shade of their rims."""
 _LUMINANCE = (0.2126, 0.7152, 0.0722)
 _DARKEST = 0.01
@@ -38,8 +38,8 @@ def with_relief(
     down = 0.5 * (height.roll(-1, -2) - height.roll(1, -2))
     # A surface that rises along u leans back: its normal has a negative slope there. Rows run downwards.
     fine = torch.cat([-along, down], 1)
-    gloss = (GLOSS_EXPONENT * contrast).exp()
-    return torch.cat([diffuse, (specular * gloss).clamp(0.0, 1.0), slopes + fine * skin], 1)
+    factor = (SPECULAR_EXPONENT * contrast).exp()
+    return torch.cat([diffuse, (specular * factor).clamp(0.0, 1.0), slopes + fine * skin], 1)
 
 
 def detail_contrast(diffuse: Tensor) -> Tensor:
