@@ -31,6 +31,7 @@ class GlbBuilder:
         self._views: list[Json] = []
         self._accessors: list[Json] = []
         self._images: list[Json] = []
+        self._still: dict[tuple[int, int, bool], int] = {}
 
     def vertex_attribute(self, values: Float32Array, *, bounds: bool = False) -> int:
         """Accessor of float vectors (N, C); `bounds` adds min and max, which positions must have."""
@@ -41,24 +42,20 @@ class GlbBuilder:
     def morph_attribute(self, values: Float32Array, moved: BoolArray, *, bounds: bool = False) -> int:
         """Accessor of displacements (N, C), which are set to zero except at the vertices in the mask `moved` (N,).
 
-        Stored sparsely where this is smaller, and without any data where no vertex moves.
+        Stored sparsely where this is smaller. Where no vertex moves, one sparse element of zero: the specification
+        allows accessors without any data, but assimp, Open3D and Unity's importer fail on them. One accessor serves
+        all of these.
         """
+        if not moved.any():
+            key = (len(values), values.shape[1], bounds)
+            if key not in self._still:
+                first = np.arange(len(values)) == 0
+                self._still[key] = self._sparse_attribute(np.zeros_like(values), first, bounds)
+            return self._still[key]
         values = np.where(moved[:, None], values, np.float32(0))
-        indices = np.flatnonzero(moved)
-        index_type = _index_type(len(values))
-        if len(indices) * (values.itemsize * values.shape[1] + index_type.itemsize) >= values.nbytes:
+        if moved.sum() * (values.itemsize * values.shape[1] + _index_type(len(values)).itemsize) >= values.nbytes:
             return self.vertex_attribute(values, bounds=bounds)
-        accessor = self._float_accessor(values, bounds)
-        if len(indices):
-            accessor["sparse"] = {
-                "count": len(indices),
-                "indices": {
-                    "bufferView": self._view(indices.astype(index_type).tobytes()),
-                    "componentType": _component_type(index_type),
-                },
-                "values": {"bufferView": self._view(values[indices].astype("<f4").tobytes())},
-            }
-        return self._append(accessor)
+        return self._sparse_attribute(values, moved, bounds)
 
     def triangle_indices(self, triangles: Int64Array, vertex_count: int) -> int:
         """Accessor of the corners of triangles (F, 3)."""
@@ -102,6 +99,21 @@ class GlbBuilder:
     def _append(self, accessor: Json) -> int:
         self._accessors.append(accessor)
         return len(self._accessors) - 1
+
+    def _sparse_attribute(self, values: Float32Array, stored: BoolArray, bounds: bool) -> int:
+        """Accessor of float vectors (N, C) that are zero except where `stored` (N,)."""
+        indices = np.flatnonzero(stored)
+        index_type = _index_type(len(values))
+        accessor = self._float_accessor(values, bounds)
+        accessor["sparse"] = {
+            "count": len(indices),
+            "indices": {
+                "bufferView": self._view(indices.astype(index_type).tobytes()),
+                "componentType": _component_type(index_type),
+            },
+            "values": {"bufferView": self._view(values[indices].astype("<f4").tobytes())},
+        }
+        return self._append(accessor)
 
     @staticmethod
     def _float_accessor(values: Float32Array, bounds: bool) -> Json:

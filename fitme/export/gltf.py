@@ -54,9 +54,9 @@ WET_SPECULAR = 0.625
 EYE_ROUGHNESS = 0.08
 """Roughness of the cornea, smoother than the renderer's highlights can be: engines light it by an environment."""
 
-MOVED_M = 2e-5
+MOVED_M = 1e-4
 """Vertices that a blendshape displaces by less than this are left out of it."""
-TURNED = 2e-3
+TURNED = 1e-2
 """Normals that a blendshape changes by less than this are left out of it."""
 
 SKIN_REGIONS = (Region.SKIN, Region.LIPS, Region.EARS, Region.SCALP, Region.NECK, Region.LASHES)

@@ -202,6 +202,12 @@ def test_tangents_are_a_frame_of_the_texture(glb: bytes):
     assert ((along[:, 1] * bitangent[of_corner]).sum(1) < 0).mean() > 0.97
 
 
+def test_every_accessor_has_data(glb: bytes):
+    """Assimp, Open3D and Unity's importer fail on accessors without any, which the specification allows."""
+    accessors = Reader(glb).document["accessors"]
+    assert all("bufferView" in accessor or accessor["sparse"]["count"] > 0 for accessor in accessors)
+
+
 def test_sparse_blendshapes_save_space(glb: bytes):
     document = Reader(glb).document
     sparse = [accessor for accessor in document["accessors"] if "sparse" in accessor]
