@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from fitme.reflectance.generator import ReflectanceGenerator
-from fitme.reflectance.generator_config import GeneratorConfig
 from fitme.training.objectives.discriminator import DiscriminatorConfig
 from fitme.training.people.config import MapEncoderConfig, PeoplePhase, PeopleTrainingConfig, load_people_config
+from fitme.training.people.latents import set_latent_distribution
 from fitme.training.people.mixing import PeopleBank
 from fitme.training.people.people_set import PeopleSet
-from fitme.training.people.trainer import PeopleTrainer, set_latent_distribution
+from fitme.training.people.trainer import PeopleTrainer
+
+from ...conftest import TINY
 
 CONFIG = PeopleTrainingConfig(
     generator_seconds=1e9,
@@ -24,20 +26,8 @@ CONFIG = PeopleTrainingConfig(
     path_length_resolution=16,
     mixed_precision=False,
     latent_samples=32,
-    generator=GeneratorConfig(
-        resolution=64,
-        noise_size=8,
-        feature_count=0,
-        latent_size=12,
-        mapping_layers=1,
-        trunk_channels=(16, 16, 12),
-        branches={"diffuse": (8, 6), "specular": (4, 4), "normals": (6, 4)},
-        trunk_positions=2,
-        branch_positions=(3, 2),
-        detail_maps=(3, 2, 1),
-        linear_components=5,
-        linear_resolution=32,
-    ),
+    # What the tiny generator has not: no features of its own, one mapping layer, other positions of detail.
+    generator=replace(TINY, feature_count=0, mapping_layers=1, branch_positions=(3, 2), detail_maps=(3, 2, 1)),
     discriminator=DiscriminatorConfig(64, (4, 6), (8, 8)),
     map_encoder=MapEncoderConfig(32, (8, 8, 12), 0.0, 4),
 )
