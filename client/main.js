@@ -452,6 +452,8 @@ async function prepareWelcome() {
     sampleAddress = config.sample ?? DEFAULT_SAMPLE;
     button("#start-sample").hidden = config.sample === null;
     find("#key-choice").hidden = !config.key_needed;
+    const days = config.limits.kept_days;
+    find("#kept-days").textContent = days === null ? "" : `: then ${days} days after you last used it`;
     find("#grace").textContent = ` (at the latest ${Math.ceil(config.limits.grace_seconds)} s after the page is closed)`;
   } catch (error) {
     showConnection(asPlainError(error).title, "bad");

@@ -7,7 +7,7 @@ import { PlainError, serverError } from "./texts.js";
  * @typedef {object} Config
  * @property {number} protocol
  * @property {RTCIceServer[]} iceServers
- * @property {{sessions: number, message_bytes: number, render_size: number, grace_seconds: number}} limits
+ * @property {{sessions: number, message_bytes: number, render_size: number, grace_seconds: number, kept_days: number | null}} limits
  * @property {string | null} sample address of the sample clip, relative to the page
  * @property {boolean} key_needed the server asks for its access key before a session begins
  */

@@ -59,7 +59,7 @@ def run_server(settings: ServeSettings) -> None:
     _check_certificate(settings.tls_cert, settings.tls_key)
     # Port and store first: a second server that is started by mistake ends here and has touched nothing.
     with _listen(settings.host, settings.port) as listener:
-        folders = SessionFolders(settings.store)
+        folders = SessionFolders(settings.store, settings.session.kept_days)
         try:
             _serve(settings, folders, listener)
         finally:

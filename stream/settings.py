@@ -41,6 +41,11 @@ class SessionSettings:
     """Websockets that may watch one session by its view links."""
     links_limit: Annotated[int, Meta(ge=0, le=64)] = 8
     """View links of one session."""
+    kept_days: Annotated[float, Meta(gt=0.0)] | None = None
+    """Days after its last use for which a kept session stays; without a number, until its owner deletes it."""
+    encrypt: bool = False
+    """Encrypt all arrays of new sessions at rest (pictures, maps, numbers of the face), with a key that only the
+    owner's token gives. Without this setting, sessions that were encrypted do not open."""
     cameraless_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 30.0
     """A session whose owner watches without a camera for longer gives its place to whoever waits for one."""
     waiting_limit: Annotated[int, Meta(ge=0, le=10_000)] = 100

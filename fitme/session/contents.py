@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,10 +31,23 @@ class Contents:
     attributes: Mapping[str, Mapping[str, Any]]
 
 
-def array_digest(values: Array) -> str:
-    """Hexadecimal digest of dtype, shape and content."""
+class Cipher(Protocol):
+    """What turns arrays into the messages that are stored in their place: `fitme.session.encryption.ArrayCipher`."""
+
+    def seal(self, path: str, values: Array, *, compress: bool) -> Array:
+        """Message (N,) uint8 of the array at `path`."""
+
+    def open(self, path: str, message: Array) -> Array:
+        """The array at `path`, of its message."""
+
+    def digest(self, values: Array) -> str:
+        """Hexadecimal digest of dtype, shape and content."""
+
+
+def array_digest(values: Array, key: bytes = b"") -> str:
+    """Hexadecimal digest of dtype, shape and content; keyed, if a key is given."""
     values = np.ascontiguousarray(values)
-    hashed = hashlib.blake2b(f"{values.dtype.str} {values.shape}".encode(), digest_size=DIGEST_BYTES)
+    hashed = hashlib.blake2b(f"{values.dtype.str} {values.shape}".encode(), digest_size=DIGEST_BYTES, key=key)
     hashed.update(values.reshape(-1).view(np.uint8).data)
     return hashed.hexdigest()
 
@@ -59,9 +72,10 @@ def root_attributes(group: zarr.Group) -> dict[str, Any]:
     return attributes
 
 
-def read_contents(group: zarr.Group) -> Contents:
+def read_contents(group: zarr.Group, cipher: Cipher | None = None) -> Contents:
     """All arrays and attributes of a group.
 
+    :param cipher: of the arrays of an encrypted session.
     :raises DamageError: if one does not have its digest. What Zarr and Icechunk raise on unreadable files passes.
     """
     root = root_attributes(group)
@@ -70,8 +84,9 @@ def read_contents(group: zarr.Group) -> Contents:
     for path, digest in root["digests"].items():
         node = group[path.rstrip("/")]
         if isinstance(node, zarr.Array):
-            arrays[path] = np.asarray(node[...])
-            found = array_digest(arrays[path])
+            stored = np.asarray(node[...])
+            arrays[path] = stored if cipher is None else cipher.open(path, stored)
+            found = array_digest(stored) if cipher is None else cipher.digest(arrays[path])
         else:
             attributes[path.rstrip("/")] = node.attrs.asdict()
             found = attributes_digest(attributes[path.rstrip("/")])

@@ -9,9 +9,10 @@ Layout, version 3, below the folder of a session::
     lock                      held (flock) by the one process that writes
     kept                      empty file, there once the person asked to keep the session
     repository/               Icechunk repository, branch `main`, with the Zarr group
-        .                     attributes: format "fitme-session", version 3, stage, focal, keyframes (keys in order),
-                              new_keyframes (keys), work_queue (counts by `fitme.fit.work_queue.Task`),
-                              expression_frames (keys in order), digests, digest
+        .                     attributes: format "fitme-session", version 3, encryption (`fitme.session.encryption`;
+                              absent without), stage, focal, keyframes (keys in order), new_keyframes (keys),
+                              work_queue (counts by `fitme.fit.work_queue.Task`), expression_frames (keys in order),
+                              digests, digest
         identity              (K,) float32, standard deviations
         w_plus                (L, D) float32; absent before inversion
         reference_embedding   (128,) float32; absent while unknown
@@ -42,6 +43,8 @@ Layout, version 3, below the folder of a session::
             seconds           (M,) float32
             losses/NAME       (M,) float32, NaN in rounds without that figure
 
+In an encrypted session every array is (N,) uint8: its message.
+
 Opening a session of version 2 migrates it in one commit (`fitme.session.migration`).
 """
 
@@ -58,6 +61,7 @@ from filelock import FileLock, Timeout
 from fitme.errors import StoreError
 from fitme.fit.state import FitState
 from fitme.session.contents import read_contents, root_attributes, seal
+from fitme.session.encryption import ArrayCipher, describe
 from fitme.session.folder import REPLACEMENT, REPOSITORY, SUPERSEDED, delete_session, make_private, make_private_folder
 from fitme.session.migration import migrate_version_2
 from fitme.session.reader import read_state
@@ -77,12 +81,14 @@ _LOCK = "lock"
 class SessionStore:
     """Reads and writes one session. At most one at a time per folder, over all processes; use as a context manager."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, secret: str | None = None) -> None:
         """Open the session in `folder`, or begin one there.
 
-        :raises StoreError: if another process writes it, or if it is damaged or of another version.
+        :param secret: the owner's; a session that is begun with one is encrypted, and opens only with the same one.
+        :raises StoreError: if another process writes it, if it is damaged or of another version, or if it is encrypted
+            and the secret is missing or another one.
         """
-        self.folder = folder
+        self.folder, self._secret = folder, secret
         self._rounds_since_compaction = 0
         with _store_errors(folder, "open"):
             make_private_folder(folder)
@@ -94,7 +100,7 @@ class SessionStore:
                 raise StoreError(f"{folder}: another process writes this session; stop it first") from error
         try:
             with _store_errors(folder, "open"):
-                self._repository = _open_repository(folder)
+                self._repository, self._cipher = _open_repository(folder, secret)
                 make_private(folder)
         except BaseException:
             self._lock.release()
@@ -122,7 +128,7 @@ class SessionStore:
         """
         with _store_errors(self.folder, "write"):
             try:
-                dropped = _commit(self._repository, state)
+                dropped = _commit(self._repository, self._cipher, state)
             except icechunk.IcechunkError:
                 if _newest_commit(self._repository) <= datetime.now(UTC):
                     raise
@@ -139,7 +145,7 @@ class SessionStore:
         :raises StoreError: if it is damaged.
         """
         with _store_errors(self.folder, "read"):
-            contents = read_contents(_open_group(self._repository))
+            contents = read_contents(_open_group(self._repository), self._cipher)
             return read_state(contents) if "stage" in contents.attributes[""] else None
 
     def compact(self) -> None:
@@ -160,16 +166,16 @@ class SessionStore:
         replacement, current = self.folder / REPLACEMENT, self.folder / REPOSITORY
         if replacement.exists():
             shutil.rmtree(replacement)  # left by a process that died while it was writing it
-        _commit(_open_repository(self.folder, REPLACEMENT), state)
+        _commit(*_open_repository(self.folder, self._secret, REPLACEMENT), state)
         current.rename(self.folder / SUPERSEDED)
         replacement.rename(current)
-        self._repository = _open_repository(self.folder)
+        self._repository, self._cipher = _open_repository(self.folder, self._secret)
 
 
-def _commit(repository: icechunk.Repository, state: FitState) -> bool:
+def _commit(repository: icechunk.Repository, cipher: ArrayCipher | None, state: FitState) -> bool:
     """Commit a state; whether frames were dropped that the commit before it has."""
     session = repository.writable_session(_BRANCH)
-    writer = StateWriter(zarr.open_group(store=session.store, mode="a"))
+    writer = StateWriter(zarr.open_group(store=session.store, mode="a"), cipher)
     dropped = writer.write(state)
     if session.has_uncommitted_changes:
         session.commit(f"round {state.rounds[-1].index}" if state.rounds else "no round")
@@ -200,8 +206,11 @@ def _store_errors(folder: Path, action: str) -> Iterator[None]:
         raise StoreError(f"{folder}: cannot {action} the session: {error}") from error
 
 
-def _open_repository(folder: Path, name: str = REPOSITORY) -> icechunk.Repository:
-    """The repository with its group, begun if there is none, at this program's version."""
+def _open_repository(
+    folder: Path, secret: str | None, name: str = REPOSITORY
+) -> tuple[icechunk.Repository, ArrayCipher | None]:
+    """The repository with its group, begun if there is none, at this program's version; and the cipher of an encrypted
+    one."""
     if name == REPOSITORY:
         _finish_replacement(folder)
     # Icechunk warns that commits to a local folder are unsafe with several writers; the lock leaves only one.
@@ -214,7 +223,9 @@ def _open_repository(folder: Path, name: str = REPOSITORY) -> icechunk.Repositor
         repository = icechunk.Repository.create(storage)
     if len(list(repository.ancestry(branch=_BRANCH))) == 1:
         with repository.transaction(_BRANCH, message="begin") as store:
-            seal(zarr.create_group(store=store, zarr_format=3), {"format": FORMAT, "version": VERSION}, {})
+            about = {"format": FORMAT, "version": VERSION}
+            encryption = {} if secret is None else {"encryption": describe(secret)}
+            seal(zarr.create_group(store=store, zarr_format=3), about | encryption, {})
     attributes = _open_group(repository).attrs
     if attributes.get("format") == FORMAT and attributes.get("version") == 2:
         with repository.transaction(_BRANCH, message="migrate from version 2") as store:
@@ -223,8 +234,12 @@ def _open_repository(folder: Path, name: str = REPOSITORY) -> icechunk.Repositor
     if group.attrs.get("format") != FORMAT or group.attrs.get("version") != VERSION:
         found = f"{group.attrs.get('format')!r} version {group.attrs.get('version')!r}"
         raise StoreError(f"{folder}: holds {found}, this program reads {FORMAT!r} version {VERSION}")
-    root_attributes(group)
-    return repository
+    encryption = root_attributes(group).get("encryption")
+    if encryption is None:
+        return repository, None
+    if secret is None:
+        raise StoreError(f"{folder}: the session is encrypted, and only its owner's token opens it")
+    return repository, ArrayCipher(secret, encryption)
 
 
 def _finish_replacement(folder: Path) -> None:

@@ -17,7 +17,7 @@ from fitme.geometry import HeadPose
 from fitme.hair.hair import ARRAY_NAMES as HAIR_ARRAYS
 from fitme.hair.hair import hair_arrays
 from fitme.reflectance.modality import MODALITIES
-from fitme.session.contents import Array, array_digest, attributes_digest, root_attributes, seal
+from fitme.session.contents import Array, Cipher, array_digest, attributes_digest, root_attributes, seal
 from fitme.stage import Stage
 
 FIT_STAGES = tuple(Stage)[1:]
@@ -27,9 +27,13 @@ FIT_STAGES = tuple(Stage)[1:]
 class StateWriter:
     """Brings one group up to a state, writing only arrays whose digest changed."""
 
-    def __init__(self, group: zarr.Group) -> None:
-        """Raises `fitme.session.contents.DamageError` if the group's attributes are damaged."""
-        self._group = group
+    def __init__(self, group: zarr.Group, cipher: Cipher | None = None) -> None:
+        """
+        :param cipher: of the arrays of an encrypted session.
+
+        Raises `fitme.session.contents.DamageError` if the group's attributes are damaged.
+        """
+        self._group, self._cipher = group, cipher
         self._attributes = root_attributes(group)
         self._digests: dict[str, str] = self._attributes.pop("digests")
 
@@ -63,13 +67,15 @@ class StateWriter:
 
     def _put(self, path: str, values: Array) -> None:
         values = np.ascontiguousarray(values)
-        digest = array_digest(values)
+        digest = array_digest(values) if self._cipher is None else self._cipher.digest(values)
         if self._digests.get(path) == digest:
             return
-        chunks = tuple(max(1, size) for size in values.shape)
         # Weights and information are noise to a compressor: it would take a second and save little.
         incompressible = path.startswith(("tuned/", "track_information/"))
-        compressors: Literal["auto"] | None = None if incompressible else "auto"
+        if self._cipher is not None:
+            values = self._cipher.seal(path, values, compress=not incompressible)
+        compressors: Literal["auto"] | None = None if incompressible or self._cipher is not None else "auto"
+        chunks = tuple(max(1, size) for size in values.shape)
         self._group.create_array(path, data=values, chunks=chunks, compressors=compressors, overwrite=True)
         self._digests[path] = digest
 

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -140,7 +139,7 @@ class FitProcess:
             case WarmUp():
                 self._warm_up_keyframe = message.keyframe
             case OpenFit():
-                self._open(message.session, message.folder)
+                self._open(message)
             case AddKeyframe():
                 if session := self._sessions.get(message.session):
                     session.changes.append(message.keyframe)
@@ -182,9 +181,10 @@ class FitProcess:
                 fitter.close()
         self._connection.send(EngineReady())
 
-    def _open(self, session_id: str, folder: Path) -> None:
+    def _open(self, message: OpenFit) -> None:
+        session_id = message.session
         self._connection.send(FitOpening(session_id))
-        storage = SessionStorage(folder)
+        storage = SessionStorage(message.folder, message.secret)
         try:
             state = storage.resume()
             fitter = self._fitter(state)

@@ -63,8 +63,13 @@ class Engine(Protocol):
         """Close all sessions, keeping their data, and stop."""
         ...
 
-    def open(self, session: str, folder: Path, scene: Scene, listener: EngineListener) -> None:
-        """Begin a session, or resume the one whose data is in `folder`."""
+    def open(
+        self, session: str, folder: Path, scene: Scene, listener: EngineListener, secret: str | None = None
+    ) -> None:
+        """Begin a session, or resume the one whose data is in `folder`.
+
+        :param secret: with which a new session is encrypted at rest, and an encrypted one opened.
+        """
         ...
 
     async def close(self, session: str) -> None:

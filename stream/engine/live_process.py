@@ -224,7 +224,7 @@ class LiveProcess:
     def _open_fit(self, session: LiveSession) -> None:
         """Have a session opened in the fit process, unless that has ended too often while it opened this one."""
         if self._failed_openings[session.id] < LARGEST_FAILED_OPENINGS:
-            self._send_to_fit(OpenFit(session.id, session.folder))
+            self._send_to_fit(OpenFit(session.id, session.folder, session.secret))
         else:
             self._report_unreadable(session.id, "reading it ended the process")
 

@@ -56,7 +56,7 @@ class LiveSession:
         :raises FileNotFoundError: if the session's shared memory is gone: it was closed meanwhile.
         """
         self.id = opened.session
-        self.folder = opened.folder
+        self.folder, self.secret = opened.folder, opened.secret
         self._model = model
         self._settings = settings
         self._to_web, self._to_fit = to_web, to_fit

@@ -61,6 +61,7 @@ class _OpenSession:
     listener: EngineListener
     scene: Scene
     slots: FrameSlots
+    secret: str | None = field(default=None, repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while `slots` is written or replaced."""
     render_requested: bool = False
@@ -123,10 +124,12 @@ class LocalEngine:
             processes, self._processes = self._processes, None
             await asyncio.to_thread(processes.stop)
 
-    def open(self, session: str, folder: Path, scene: Scene, listener: EngineListener) -> None:
+    def open(
+        self, session: str, folder: Path, scene: Scene, listener: EngineListener, secret: str | None = None
+    ) -> None:
         """See `Engine.open`."""
         slots = FrameSlots.create(self._settings.camera.max_pixels)
-        opened = self._sessions[session] = _OpenSession(session, folder, listener, scene, slots)
+        opened = self._sessions[session] = _OpenSession(session, folder, listener, scene, slots, secret)
         self._send(self._open_message(opened))
 
     async def close(self, session: str) -> None:
@@ -202,7 +205,8 @@ class LocalEngine:
 
     @staticmethod
     def _open_message(opened: _OpenSession) -> OpenSession:
-        return OpenSession(opened.id, opened.folder, opened.scene, opened.slots.name, opened.slots.max_pixels)
+        slots = opened.slots
+        return OpenSession(opened.id, opened.folder, opened.scene, slots.name, slots.max_pixels, opened.secret)
 
     async def _launch(self) -> None:
         """Start both processes."""

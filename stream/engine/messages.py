@@ -4,7 +4,7 @@
 no pipe between them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +61,8 @@ class OpenSession:
     frames_name: str
     """Name of its `stream.engine.frame_slots.FrameSlots`."""
     max_pixels: int
+    secret: str | None = field(default=None, repr=False)
+    """With which its data is encrypted at rest."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,8 @@ class OpenFit:
 
     session: str
     folder: Path
+    secret: str | None = field(default=None, repr=False)
+    """With which its data is encrypted at rest."""
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ class SessionStorage:
     `resume` opens a session that exists; a new one is begun with the first state that is written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, secret: str | None = None) -> None:
+        """:param secret: with which a new session is encrypted, and an encrypted one opened."""
+        self.folder, self._secret = folder, secret
         self._store: SessionStore | None = None
         self._pending: FitState | None = None
         self._pause_s = 0.0
@@ -40,7 +41,7 @@ class SessionStorage:
         """
         if not is_session(self.folder):
             return None
-        store = SessionStore(self.folder)
+        store = SessionStore(self.folder, self._secret)
         try:
             state = store.read()
         except StoreError:
@@ -102,4 +103,4 @@ class SessionStorage:
                 shutil.rmtree(repository)
             except OSError as error:
                 raise StoreError(f"{self.folder}: cannot remove a half-made repository: {error}") from error
-        return SessionStore(self.folder)
+        return SessionStore(self.folder, self._secret)

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from fitme.errors import ConfigError, FitmeError
 from stream.settings import AccessSettings
 from stream.web.rights import Caller
-from stream.web.tokens import digest, is_token
+from stream.web.tokens import is_token
 
 OWNER_COOKIE = "fitme-owner"
 ACCESS_COOKIE = "fitme-access"
@@ -48,7 +48,8 @@ class AccessControl:
         """Who sent a request; no right follows from it yet."""
         token = owner_token(connection)
         address = connection.client.host if connection.client else ""
-        return Caller(address, digest(token) if token else "", connection.scope.get("fitme.user", ""))
+        caller = Caller(address, user=connection.scope.get("fitme.user", ""))
+        return caller.as_owner(token) if token else caller
 
     def admits(self, connection: HTTPConnection) -> bool:
         """Whether the request comes with the access key, or the server needs none."""

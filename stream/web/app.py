@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,7 +42,7 @@ from stream.web.session import Session
 from stream.web.session_folders import SessionFolders
 from stream.web.sessions import FullError, SessionTable
 from stream.web.sockets import PageSockets
-from stream.web.tokens import digest, new_token
+from stream.web.tokens import new_token
 from stream.web.viewing import Viewing
 
 T = TypeVar("T")
@@ -124,6 +123,7 @@ class Service:
             "sessions": self.settings.session.limit,
             "message_bytes": self.settings.max_message_bytes,
             "render_size": self.settings.render.size_px,
+            "kept_days": self.settings.session.kept_days,
             "grace_seconds": self.settings.session.grace_s,
         }
         sample = next((name for name in SAMPLE_NAMES if (CLIENT_FOLDER / name).is_file()), None)
@@ -165,7 +165,7 @@ class Service:
         caller, token = self.access.caller(request), owner_token(request)
         if not token:
             token = request.state.new_owner = new_token()
-            caller = replace(caller, owner=digest(token))
+            caller = caller.as_owner(token)
         wanted = None if offer.session is UNSET else offer.session
         session, sdp, peer = await connect_camera(self.settings, self.engine, self.sessions, wanted, offer.sdp, caller)
         answer = {"sdp": sdp, "type": "answer", "session": session.id, "peer": peer, "resumed": wanted is not None}

@@ -4,7 +4,7 @@ They are kept in the session's folder as ``rights.json``, with digests in place 
 """
 
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from fitme.atomic_file import atomic_file
 from fitme.errors import FitmeError, StoreError
 from fitme.session.folder import FILE_MODE, make_private_folder
-from stream.web.tokens import digest, new_token, same
+from stream.web.tokens import digest, new_token, same, storage_secret
 
 RIGHTS_FILE = "rights.json"
 LINK_ID_BYTES = 6
@@ -36,6 +36,12 @@ class Caller:
     """Digest of the owner's token that came with the request; "" if none did."""
     user: str = ""
     """Digest of the name under which a reverse proxy has signed the person in; "" without one."""
+    secret: str = field(default="", repr=False)
+    """What the owner's token gives to encrypt data at rest; "" if none came."""
+
+    def as_owner(self, token: str) -> "Caller":
+        """The same with an owner's token."""
+        return replace(self, owner=digest(token), secret=storage_secret(token))
 
     @property
     def identity(self) -> str:

@@ -8,7 +8,8 @@ Below the store's folder::
         rights.json who owns it and which links may watch it; `stream.web.rights`
         expires     seconds since 1970 until which the session may live unless it is kept; renewed while it is used
 
-A folder that no server knows, whose time is over and that is not kept is erased: at the start of a server, and hourly.
+A folder that no server knows, whose time is over and that is not kept, or kept for longer than the operator allows, is
+erased: at the start of a server, and hourly.
 All functions block.
 """
 
@@ -21,13 +22,15 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fitme.errors import StoreError
-from fitme.session.folder import delete_session, is_kept
+from fitme.session.folder import KEPT, delete_session, is_kept
 from stream.web.rights import SessionRights, read_rights, write_rights
 
 logger = logging.getLogger(__name__)
 
 ID_BYTES = 24
 """192 random bits."""
+
+DAY_S = 86_400.0
 
 _ID_PATTERN = re.compile(rf"[0-9a-f]{{{2 * ID_BYTES}}}")
 _LOCK = "lock"
@@ -42,12 +45,13 @@ class EraseError(StoreError):
 class SessionFolders:
     """The store's folder, owned by one server at a time."""
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Path, kept_days: float | None = None) -> None:
         """Take ownership of the store, before anything in it is touched.
 
+        :param kept_days: how long a kept session stays after its last use; None: until its owner deletes it.
         :raises StoreError: if another server owns it, or if it cannot be written.
         """
-        self._store = store
+        self._store, self._kept_days = store, kept_days
         # On a file system without flock this fails: a fallback to a marker file would outlive a killed server.
         self._lock = FileLock(store / _LOCK, blocking=False, thread_local=False, fallback_to_soft=False)
         try:
@@ -136,15 +140,23 @@ class SessionFolders:
         return [path.name for path in self._store.iterdir() if self.is_id(path.name)]
 
     def may_live(self, session_id: str) -> bool:
-        """Whether a session that nobody uses may stay for now: it is kept, or its time is not over."""
+        """Whether a session that nobody uses may stay for now: kept, and not for too long, or its time is not over."""
         if self.erases(session_id):
             return False
         folder = self.path(session_id)
         if is_kept(folder):
-            return True
+            if self._kept_days is None:
+                return True
+            used_s = _read_time(folder / _EXPIRES) or (folder / KEPT).stat().st_mtime
+            return used_s + self._kept_days * DAY_S > time.time()
         if self.rights(session_id) is None:
             return False  # nobody could come back to it
-        try:
-            return float((folder / _EXPIRES).read_text()) > time.time()
-        except (OSError, ValueError):
-            return False
+        return (_read_time(folder / _EXPIRES) or 0.0) > time.time()
+
+
+def _read_time(file: Path) -> float | None:
+    """Seconds since 1970 that a file holds; None if it holds none."""
+    try:
+        return float(file.read_text())
+    except (OSError, ValueError):
+        return None

@@ -162,7 +162,8 @@ class SessionTable:
         self._active[session_id] = session
         self._parked.pop(session_id, None)
         self._renew(session)
-        self._engine.open(session_id, folder, session.scene, session)
+        secret = caller.secret if self._settings.session.encrypt else None
+        self._engine.open(session_id, folder, session.scene, session, secret)
         session.relay.publish(session.scene.event())
         session.relay.publish(KeptEvent(is_kept(folder)))
         session.relay.publish(StoredEvent(session.stored))

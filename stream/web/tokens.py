@@ -26,6 +26,12 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def storage_secret(token: str) -> str:
+    """Secret that encrypts the data of a token's owner at rest. Neither the token nor its `digest` follows from it, nor
+    it from the digest."""
+    return digest(f"storage {token}")
+
+
 def same(first: str, second: str) -> bool:
     """Whether two digests are equal, compared in constant time."""
     return secrets.compare_digest(first, second)

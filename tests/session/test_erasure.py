@@ -16,7 +16,7 @@ from fitme.session import store as store_module
 from fitme.session.folder import REPLACEMENT, REPOSITORY, SUPERSEDED, is_session
 from fitme.session.store import SessionStore
 
-from .test_store import make_keyframe, make_state
+from .fit_states import make_keyframe, make_state
 
 SLICE_BYTES = 48
 """Noise does not compress: its bytes are in the files as they are."""
@@ -71,7 +71,7 @@ WRITE = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_store import make_state
+from fit_states import make_state
 from fitme.session.store import SessionStore
 with SessionStore(Path(sys.argv[1])) as store:
     store.write_round(make_state(4))

@@ -1,13 +1,8 @@
-"""Session store: states are read as written or not at all, rounds are atomic, and folders are private."""
+"""Session store: states are read as written, superseded data go, and folders are private."""
 
 import os
-import shutil
-import signal
 import stat
-import subprocess
-import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,98 +11,13 @@ import pytest
 import zarr
 
 from fitme.errors import StoreError
-from fitme.fit.estimate import KeyframeEstimate
-from fitme.fit.keyframe import Keyframe
-from fitme.fit.solver.marginal_information import MarginalInformation
-from fitme.fit.state import FitState, RoundReport
+from fitme.fit.state import FitState
 from fitme.fit.work_queue import Task
-from fitme.geometry import Camera, HeadPose
-from fitme.reflectance.map_arrays import MapArrays
 from fitme.session.folder import delete_session, is_kept, is_session, mark_kept
 from fitme.session.store import SessionStore
 from fitme.stage import Stage
-from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 
-
-def make_pose(rng: np.random.Generator) -> HeadPose:
-    return HeadPose(rng.standard_normal(3).astype(np.float32), rng.standard_normal(3).astype(np.float32))
-
-
-def make_keyframe(key: str, seed: int, *, embedding: bool = True) -> Keyframe:
-    rng = np.random.default_rng(seed)
-    observation = FaceObservation(
-        landmarks=rng.uniform(0, 64, (478, 2)).astype(np.float32),
-        landmark_depth=rng.standard_normal(478).astype(np.float32),
-        pose=make_pose(rng),
-        expression=rng.uniform(0, 1, 52).astype(np.float32),
-        camera=Camera.centered(70.0, 64, 48),
-        quality=FrameQuality(0.9, 0.4, 0.01, 30.0, 0.0),
-        status=FaceStatus.OK,
-        embedding=rng.standard_normal(128).astype(np.float32) if embedding else None,
-    )
-    return Keyframe(key, rng.integers(0, 256, (48, 64, 3), np.uint8), observation, 0.5 * seed)
-
-
-def make_state(seed: int = 0, *, keys: tuple[str, ...] = ("a", "b"), rounds: int = 2) -> FitState:
-    rng = np.random.default_rng(seed)
-    float16 = rng.uniform(0, 1, (8, 8, 7)).astype(np.float16).astype(np.float32)
-    return FitState(
-        stage=Stage.TUNING,
-        focal=1.2,
-        identity=rng.standard_normal(120).astype(np.float32),
-        w_plus=rng.standard_normal((10, 64)).astype(np.float32),
-        tuned={"trunk.0.weight": rng.standard_normal((4, 4, 3, 3)).astype(np.float32)},
-        maps=MapArrays(float16[..., :3], float16[..., 3:4], float16[..., 4:]),
-        keyframes=tuple(make_keyframe(key, index) for index, key in enumerate(keys)),
-        estimates={
-            key: KeyframeEstimate(
-                make_pose(rng),
-                rng.uniform(0, 1, 52).astype(np.float32),
-                rng.standard_normal((9, 3)).astype(np.float32),
-                0.1,
-            )
-            for key in keys
-        },
-        track_information={
-            key: MarginalInformation(rng.standard_normal((4, 4)), rng.standard_normal(4)) for key in keys
-        },
-        new_keyframes=keys[1:],
-        work_queue=dict.fromkeys(Task, 0) | {Task.TEXTURE: 1, Task.TUNING: 3},
-        rounds=tuple(
-            RoundReport(index, stage, 0.5, {"rgb": 0.25} if index else {}, len(keys))
-            for index, stage in enumerate([Stage.LANDMARKS, *[Stage.TUNING] * rounds][:rounds])
-        ),
-        reference_embedding=rng.standard_normal(128).astype(np.float32),
-        expression_frames=tuple(
-            make_keyframe(f"smile-{key}", 100 + index, embedding=False) for index, key in enumerate(keys)
-        ),
-    )
-
-
-def assert_same(got: object, expected: object) -> None:
-    """Deep equality of the dataclasses, mappings, tuples and arrays of a state."""
-    if isinstance(expected, np.ndarray):
-        assert isinstance(got, np.ndarray)
-        assert got.dtype == expected.dtype
-        np.testing.assert_array_equal(got, expected)
-    elif isinstance(expected, dict):
-        assert isinstance(got, dict)
-        assert list(got) == list(expected)
-        for key in expected:
-            assert_same(got[key], expected[key])
-    elif isinstance(expected, tuple):
-        assert isinstance(got, tuple)
-        assert len(got) == len(expected)
-        for one, other in zip(got, expected, strict=True):
-            assert_same(one, other)
-    elif hasattr(expected, "__dataclass_fields__"):
-        assert type(got) is type(expected)
-        for name in expected.__dataclass_fields__:
-            assert_same(getattr(got, name), getattr(expected, name))
-    elif isinstance(expected, float):
-        assert got == pytest.approx(expected, rel=1e-6)
-    else:
-        assert got == expected
+from .fit_states import assert_same, make_keyframe, make_state
 
 
 def test_state_comes_back(tmp_path: Path) -> None:
@@ -276,84 +186,6 @@ def test_version_2_without_a_state_is_migrated(tmp_path: Path) -> None:
         assert store.read() is None
 
 
-def test_damage_is_a_store_error(tmp_path: Path) -> None:
-    with SessionStore(tmp_path / "s") as store:
-        store.write_round(make_state())
-    for path in (tmp_path / "s" / "repository").rglob("*"):
-        if path.is_file() and path.stat().st_size > 0:
-            path.write_bytes(path.read_bytes()[:-7])
-    with pytest.raises(StoreError), SessionStore(tmp_path / "s") as store:
-        store.read()
-
-
-def read_or_store_error(folder: Path) -> FitState | StoreError | None:
-    try:
-        with SessionStore(folder) as store:
-            return store.read()
-    except StoreError as error:
-        return error
-
-
-def stored_files(folder: Path) -> list[Path]:
-    return sorted(path for path in (folder / "repository").rglob("*") if path.is_file() and path.stat().st_size > 0)
-
-
-def small_state() -> FitState:
-    """A state of few files, with arrays that are stored compressed, uncompressed and inside of manifests."""
-    state = make_state(keys=("a",))
-    large = {"weight": np.random.default_rng(0).standard_normal(400).astype(np.float32)}
-    return replace(state, tuned=large, expression_frames=())
-
-
-@pytest.fixture(scope="module")
-def intact(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FitState]:
-    """A session of two rounds and its state."""
-    folder = tmp_path_factory.mktemp("intact") / "s"
-    with SessionStore(folder) as store:
-        store.write_round(replace(small_state(), focal=1.1))
-        store.write_round(small_state())
-    return folder, small_state()
-
-
-def test_a_flipped_byte_is_a_store_error_or_harmless(intact: tuple[Path, FitState], tmp_path: Path) -> None:
-    """Never another exception, another state, or a session that begins anew."""
-    folder, state = intact
-    random = np.random.default_rng(0)
-    noticed = 0
-    for file in stored_files(folder):
-        size = file.stat().st_size
-        for place in {0, size // 2, size - 1, *random.integers(0, size, 3).tolist()}:
-            copy = tmp_path / "copy"
-            shutil.copytree(folder, copy)
-            damaged = copy / file.relative_to(folder)
-            content = bytearray(damaged.read_bytes())
-            content[place] ^= int(random.choice([1, 0x20, 0xFF]))
-            damaged.write_bytes(content)
-            got = read_or_store_error(copy)
-            if isinstance(got, StoreError):
-                noticed += 1
-            else:
-                assert_same(got, state)
-            shutil.rmtree(copy)
-    assert noticed > 20
-
-
-def test_a_missing_file_is_a_store_error_or_harmless(intact: tuple[Path, FitState], tmp_path: Path) -> None:
-    folder, state = intact
-    noticed = set()
-    for file in stored_files(folder):
-        copy = tmp_path / "copy"
-        shutil.copytree(folder, copy)
-        (copy / file.relative_to(folder)).unlink()
-        got = read_or_store_error(copy)
-        if isinstance(got, StoreError):
-            noticed.add(file.parent.name)
-        else:
-            assert_same(got, state)
-        shutil.rmtree(copy)
-    assert noticed >= {"branch.main", "chunks", "manifests", "snapshots"}
-
-
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 def test_only_the_owner_may_open_a_session(tmp_path: Path, umask: int) -> None:
     folder = tmp_path / "s"
@@ -369,54 +201,3 @@ def test_only_the_owner_may_open_a_session(tmp_path: Path, umask: int) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for path in folder.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
-
-
-def test_failed_round_leaves_the_one_before(tmp_path: Path) -> None:
-    state = make_state()
-    with SessionStore(tmp_path / "s") as store:
-        store.write_round(state)
-        with pytest.raises(StoreError, match="node"):
-            store.write_round(replace(make_state(5), tuned={"a/b": np.zeros(2, np.float32)}))
-        assert_same(store.read(), state)
-
-
-WRITER = """
-import sys
-from dataclasses import replace
-from pathlib import Path
-import numpy as np
-sys.path.insert(0, str(Path(sys.argv[2])))
-from test_store import make_keyframe, make_state
-from fitme.session.store import SessionStore
-with SessionStore(Path(sys.argv[1])) as store:
-    start = store.read()
-    begin = 0 if start is None else len(start.rounds)
-    for index in range(begin, 10_000):
-        pictures = (make_keyframe(f"smile-{index}", index),)
-        state = replace(make_state(0, rounds=index + 1), expression_frames=pictures)
-        arrays = {"weight": np.full(200_000, index, np.float32)}
-        store.write_round(replace(state, identity=np.full(120, index, np.float32), tuned=arrays))
-        print(index, flush=True)
-"""
-
-
-def test_killed_writer_leaves_a_whole_round(tmp_path: Path) -> None:
-    """SIGKILL at odd moments: what is found is one whole round, and the last one that was reported or a later one."""
-    folder = tmp_path / "s"
-    command = [sys.executable, "-c", WRITER, str(folder), str(Path(__file__).parent)]
-    for attempt in range(3):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
-            assert writer.stdout is not None
-            for _ in range(2):
-                writer.stdout.readline()
-            time.sleep(0.037 * attempt + 0.011)
-            writer.send_signal(signal.SIGKILL)
-            reported = [int(line) for line in writer.stdout.read().split()]
-        with SessionStore(folder) as store:
-            state = store.read()
-        assert state is not None
-        index = state.rounds[-1].index
-        assert index >= max(reported, default=0)
-        np.testing.assert_array_equal(state.identity, np.full(120, index, np.float32))
-        np.testing.assert_array_equal(state.tuned["weight"], np.full(200_000, index, np.float32))
-        assert_same(state.expression_frames, (make_keyframe(f"smile-{index}", index),))

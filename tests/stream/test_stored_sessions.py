@@ -16,12 +16,14 @@ import av
 import numpy as np
 import pytest
 
+from fitme.errors import StoreError
+from fitme.session.store import SessionStore
 from stream.bench.native_peer import ClipTrack, NativePeer, ServerError, frames_of, offer_sdp, request
 from stream.bench.server_process import ServerProcess
 from stream.protocol.protocol import PROTOCOL_VERSION
 from stream.web.rights import RIGHTS_FILE, SessionRights, write_rights
 from stream.web.session_folders import SessionFolders
-from stream.web.tokens import digest
+from stream.web.tokens import digest, new_token, storage_secret
 
 GREY = frames_of([np.full((240, 320, 3), 90 + shade, np.uint8) for shade in range(3)])
 """Enough for a session, too little for a fit."""
@@ -178,9 +180,12 @@ async def test_start_erases_what_is_nobodys_and_the_end_is_quiet(tmp_path: Path,
 
 
 async def test_files_are_the_owners_alone(tmp_path: Path, settings_file: Path, face_clip: list[av.VideoFrame]) -> None:
+    """By their modes, and, where the operator has chosen encryption, by the owner's token."""
+    settings = tmp_path / "encrypted.yaml"
+    settings.write_text(settings_file.read_text().replace("session: {", "session: {encrypt: true, "))
     before = os.umask(0)
     try:
-        server = ServerProcess(tmp_path, "--config", str(settings_file))
+        server = ServerProcess(tmp_path, "--config", str(settings))
         server.__enter__()
     finally:
         os.umask(before)
@@ -192,10 +197,14 @@ async def test_files_are_the_owners_alone(tmp_path: Path, settings_file: Path, f
             for path in [tmp_path / "lock", folder, *folder.rglob("*")]:
                 mode = stat.S_IMODE(path.lstat().st_mode)
                 assert mode == (0o700 if path.is_dir() else 0o600), path
-            await peer.delete()
-            assert not folder.exists()
     finally:
         server.__exit__()
+    for stranger in (None, storage_secret(new_token())):
+        with pytest.raises(StoreError, match="encrypted"):
+            SessionStore(folder, stranger)
+    assert peer.token is not None
+    with SessionStore(folder, storage_secret(peer.token)) as store:
+        assert store.read() is not None
 
 
 @pytest.fixture

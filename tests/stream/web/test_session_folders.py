@@ -8,7 +8,7 @@ from fitme.errors import StoreError
 from fitme.session.folder import mark_kept
 from stream.web import session_folders
 from stream.web.rights import SessionRights
-from stream.web.session_folders import EraseError, SessionFolders
+from stream.web.session_folders import DAY_S, EraseError, SessionFolders
 from stream.web.tokens import digest
 
 
@@ -44,6 +44,19 @@ def test_lifetimes(tmp_path: Path) -> None:
     (folders.path(session) / "expires").write_text("nonsense")
     mark_kept(folders.path(session), False)
     assert not folders.may_live(session)
+
+
+def test_kept_sessions_stay_as_long_as_the_operator_allows(tmp_path: Path) -> None:
+    folders = SessionFolders(tmp_path, kept_days=2.0)
+    session = folders.new_id()
+    mark_kept(folders.path(session), True)
+    assert folders.may_live(session), "never used since it was marked"
+    folders.renew(session, -1.9 * DAY_S)
+    assert folders.may_live(session)
+    folders.renew(session, -2.1 * DAY_S)
+    assert not folders.may_live(session)
+    folders.release()
+    assert SessionFolders(tmp_path).may_live(session)
 
 
 def test_erasing_is_remembered_by_the_next_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,278 @@
+"""`fitme bench chaos`: disasters at random moments against a real server that serves two people.
+
+Two native peers play the sample clip, one of them with little red, so that every stored picture names its session.
+At a random moment of the fit a process is killed, stands still or finds a damaged file; then the figures say whether
+a committed round was lost, a folder stayed behind, a picture got into the other session, and how long renders stood.
+"""
+
+import asyncio
+import contextlib
+import random
+import secrets
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from fitme.bench.rows import BenchmarkRow
+from fitme.errors import InputError, StoreError
+from fitme.session.store import SessionStore
+from stream.bench.clock import SteppedClock
+from stream.bench.live import RATE, SIZE_PX
+from stream.bench.native_peer import ClipTrack, NativePeer, ServerError, read_clip
+from stream.bench.server_process import ServerProcess
+from stream.web.app import CLIENT_FOLDER, SAMPLE_NAMES
+from stream.web.session_folders import SessionFolders
+
+CYCLES = 24
+"""Disasters of a run; runs add up, since each draws another seed."""
+KINDS = ("fit", "live", "web", "web and chunk", "clock")
+"""Process that is killed; the whole server, with a byte of a stored file flipped; the clock set forwards or back."""
+LONGEST_WAIT_S = 6.0
+"""Longest time from the first round to the disaster."""
+ROUND_TIMEOUT_S = 120.0
+RENDER_TIMEOUT_S = 60.0
+RENDERS = 3
+"""Renders after the disaster that show that the picture moves again."""
+ERASE_TIMEOUT_S = 30.0
+POLL_PERIOD_S = 0.1
+CLOCK_STEP_S = 300.0
+"""Icechunk refuses commits whose time is more than ten minutes from the file system's, which the step leaves alone."""
+LITTLE_RED = 0.6
+"""Factor on the red channel, of sRGB values, of the second person's frames."""
+LEAST_REDNESS = 1.0
+"""Mean red over mean green of the first person's pictures is above it, of the second one's below."""
+LONGEST_STANDSTILL_S = 6.0
+
+
+@dataclass
+class _Tally:
+    """Counts over all disasters."""
+
+    disasters: Counter[str] = field(default_factory=Counter)
+    lost_rounds: int = 0
+    orphaned_folders: int = 0
+    foreign_images: int = 0
+    checked_images: int = 0
+    unharmed: int = 0
+    """Sessions beside a damaged one that went on."""
+    standstill_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+
+class _Person:
+    """One page with a camera, and what it was told of rounds and errors."""
+
+    def __init__(self, server: ServerProcess, frames: list[av.VideoFrame]) -> None:
+        self._server, self._frames = server, frames
+        self.peer = NativePeer(server.address)
+        self.round = -1
+        """Index of the last round that the server has reported as stored."""
+        self.errors: list[str] = []
+
+    async def begin(self) -> None:
+        """Begin a session, or go on with it after the server has been replaced."""
+        before, self.peer = self.peer, NativePeer(self._server.address, self.peer.token)
+        self.peer.on_event = self._note
+        await self.peer.send_camera(ClipTrack(self._frames, RATE), before.session)
+        await self.peer.watch()
+
+    def _note(self, event: dict[str, Any]) -> None:
+        if event["type"] == "round":
+            self.round = int(event["index"])
+        elif event["type"] == "error":
+            self.errors.append(str(event["code"]))
+
+    async def until_round(self, after: int) -> None:
+        """Wait for the report of a round with a larger index."""
+        await self.peer.until(lambda: self.round > after, ROUND_TIMEOUT_S)
+
+    async def until_restarted(self) -> None:
+        """Wait for the report that the engine was replaced."""
+        await self.peer.until(lambda: "engine_restarted" in self.errors, RENDER_TIMEOUT_S)
+
+    async def until_it_moves(self) -> float:
+        """Seconds until `RENDERS` more renders have come."""
+        start_s, renders = time.monotonic(), self.peer.renders
+        await self.peer.until(lambda: self.peer.renders >= renders + RENDERS, RENDER_TIMEOUT_S)
+        return time.monotonic() - start_s
+
+
+def chaos() -> list[BenchmarkRow]:
+    """Run `CYCLES` disasters, each on two new sessions, and tally what they did."""
+    sample = next((CLIENT_FOLDER / name for name in SAMPLE_NAMES if (CLIENT_FOLDER / name).is_file()), None)
+    if sample is None:
+        raise InputError(f"{CLIENT_FOLDER}: there is no sample clip")
+    frames = [frame.reformat(width=SIZE_PX[0], height=SIZE_PX[1]) for frame in read_clip(sample)]
+    seed = secrets.randbelow(2**31)
+    tally = asyncio.run(_run(frames, random.Random(seed)))
+    return [BenchmarkRow("seed", seed, "", None), *_rows(tally)]
+
+
+async def _run(frames: list[av.VideoFrame], rng: random.Random) -> _Tally:
+    tally, redless = _Tally(), [_without_red(frame) for frame in frames]
+    with tempfile.TemporaryDirectory() as folder, SteppedClock() as clock, ServerProcess(Path(folder)) as server:
+        kinds = [kind for kind in KINDS if kind != "clock" or clock.available]
+        for _ in range(CYCLES):
+            kind = rng.choice(kinds)
+            async with _two_people(server, frames, redless) as people:
+                await asyncio.sleep(rng.uniform(0.0, LONGEST_WAIT_S))
+                tally.disasters[kind] += 1
+                if kind == "clock":
+                    await _step_clock(clock, people, tally, rng.choice((-CLOCK_STEP_S, CLOCK_STEP_S)))
+                elif kind.startswith("web"):
+                    await _replace_server(server, people, tally, rng if kind == "web and chunk" else None)
+                else:
+                    await _kill_engine(server, people, tally, kind)
+            tally.orphaned_folders += await _left_behind(server.store)
+    return tally
+
+
+@contextlib.asynccontextmanager
+async def _two_people(
+    server: ServerProcess, frames: list[av.VideoFrame], redless: list[av.VideoFrame]
+) -> AsyncIterator[tuple[_Person, _Person]]:
+    """Two sessions of which each has a stored round; deleted at the end."""
+    people = _Person(server, frames), _Person(server, redless)
+    try:
+        for person in people:
+            await person.begin()
+        for person in people:
+            await person.until_round(-1)
+        yield people
+    finally:
+        for person in people:
+            with contextlib.suppress(ServerError):
+                await person.peer.delete()
+            await person.peer.close()
+
+
+async def _kill_engine(server: ServerProcess, people: tuple[_Person, _Person], tally: _Tally, name: str) -> None:
+    """Kill one process of the engine; both sessions go on from their last rounds."""
+    reported = [person.round for person in people]
+    for person in people:
+        person.errors.clear()
+        person.round = -1
+    server.processes()[name].kill()
+    start_s = time.monotonic()
+    for person in people:
+        await person.until_restarted()
+        await person.until_it_moves()
+    tally.standstill_s[name].append(time.monotonic() - start_s)
+    for person, before in zip(people, reported, strict=True):
+        await person.until_round(-1)
+        tally.lost_rounds += max(0, before - person.round)
+
+
+async def _replace_server(
+    server: ServerProcess, people: tuple[_Person, _Person], tally: _Tally, rng: random.Random | None
+) -> None:
+    """Kill the whole server, look at what it has stored, and start it again.
+
+    :param rng: chooses the byte of the first session's repository that is flipped meanwhile; None for no damage.
+    """
+    await asyncio.to_thread(server.kill)
+    start_s = time.monotonic()
+    for redless, person in enumerate(people):
+        await person.peer.close()
+        stored = await asyncio.to_thread(_read, server.store / str(person.peer.session))
+        tally.lost_rounds += max(0, person.round - stored.last_round)
+        tally.checked_images += len(stored.redness)
+        tally.foreign_images += sum((redness < LEAST_REDNESS) != bool(redless) for redness in stored.redness)
+    if rng is not None:
+        _flip_byte(server.store / str(people[0].peer.session), rng)
+    await asyncio.to_thread(server.__enter__)
+    damaged, *whole = people if rng is not None else (None, *people)
+    if damaged is not None:
+        # It comes back whole, since the byte was of no consequence, or as an average head with a reason.
+        await damaged.begin()
+        await damaged.until_it_moves()
+    for person in whole:
+        person.round = -1
+        await person.begin()
+        await person.until_it_moves()
+        await person.until_round(-1)
+        tally.unharmed += damaged is not None
+    tally.standstill_s["web"].append(time.monotonic() - start_s)
+
+
+async def _step_clock(clock: SteppedClock, people: tuple[_Person, _Person], tally: _Tally, seconds: float) -> None:
+    """Set the server's clock; rounds go on being stored."""
+    clock.step(seconds)
+    start_s = time.monotonic()
+    for person in people:
+        await person.until_it_moves()
+    tally.standstill_s["clock"].append(time.monotonic() - start_s)
+    for person in people:
+        await person.until_round(person.round)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What is in a session's folder."""
+
+    last_round: int
+    redness: list[float]
+    """Mean red over mean green of each stored picture."""
+
+
+def _read(folder: Path) -> _Stored:
+    with SessionStore(folder) as store:
+        state = store.read()
+    if state is None:
+        return _Stored(-1, [])
+    images = [keyframe.image for keyframe in (*state.keyframes, *state.expression_frames)]
+    means = [image.reshape(-1, 3).mean(0) for image in images]
+    return _Stored(state.rounds[-1].index, [float(red / green) for red, green, _ in means])
+
+
+def _flip_byte(folder: Path, rng: random.Random) -> None:
+    """Flip one bit of one stored file, chosen by its size."""
+    files = [path for path in (folder / "repository").rglob("*") if path.is_file() and path.stat().st_size > 0]
+    if not files:
+        raise StoreError(f"{folder}: nothing is stored")
+    chosen = rng.choices(files, [path.stat().st_size for path in files])[0]
+    content = bytearray(chosen.read_bytes())
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    chosen.write_bytes(content)
+
+
+def _without_red(frame: av.VideoFrame) -> av.VideoFrame:
+    image = frame.to_ndarray(format="rgb24")
+    image[..., 0] = (image[..., 0] * np.float32(LITTLE_RED)).astype(np.uint8)
+    return av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
+
+
+async def _left_behind(store: Path) -> int:
+    """Folders of sessions that are still there some time after all sessions were deleted."""
+    deadline_s = time.monotonic() + ERASE_TIMEOUT_S
+    while left := [path for path in store.iterdir() if SessionFolders.is_id(path.name)]:
+        if time.monotonic() > deadline_s:
+            break
+        await asyncio.sleep(POLL_PERIOD_S)
+    return len(left)
+
+
+def _rows(tally: _Tally) -> list[BenchmarkRow]:
+    damaged = tally.disasters["web and chunk"]
+    rows = [
+        BenchmarkRow(f"disasters: {kind}", tally.disasters[kind], "", None) for kind in KINDS if tally.disasters[kind]
+    ]
+    rows += [
+        BenchmarkRow("committed rounds lost", tally.lost_rounds, "", "<= 0"),
+        BenchmarkRow("folders left behind", tally.orphaned_folders, "", "<= 0"),
+        BenchmarkRow("stored pictures looked at", tally.checked_images, "", None),
+        BenchmarkRow("pictures of the other person", tally.foreign_images, "", "<= 0"),
+    ]
+    if damaged:
+        rows.append(BenchmarkRow("sessions that went on beside a damaged one", tally.unharmed, "", f">= {damaged}"))
+    for kind, seconds in tally.standstill_s.items():
+        target = f"<= {LONGEST_STANDSTILL_S:g}" if kind in ("fit", "live") else None
+        rows.append(BenchmarkRow(f"{kind}: both pictures move again, median", float(np.median(seconds)), "s", target))
+        rows.append(BenchmarkRow(f"{kind}: both pictures move again, longest", max(seconds), "s", None))
+    return rows
