@@ -46,8 +46,9 @@ class ArrayCipher:
 
     def seal(self, path: str, values: Array, *, compress: bool) -> Array:
         """Message (N,) uint8 of the array at `path`."""
-        header = {"dtype": values.dtype.str, "shape": values.shape, "compressed": compress}
         content = np.ascontiguousarray(values).tobytes()
+        compress = compress and bool(content)
+        header = {"dtype": values.dtype.str, "shape": values.shape, "compressed": compress}
         plain = json.dumps(header).encode() + _HEADER_END + (Zstd().encode(content) if compress else content)
         nonce = secrets.token_bytes(NONCE_BYTES)
         return np.frombuffer(nonce + self._aead.encrypt(nonce, plain, path.encode()), np.uint8)

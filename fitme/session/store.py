@@ -234,12 +234,12 @@ def _open_repository(
     if group.attrs.get("format") != FORMAT or group.attrs.get("version") != VERSION:
         found = f"{group.attrs.get('format')!r} version {group.attrs.get('version')!r}"
         raise StoreError(f"{folder}: holds {found}, this program reads {FORMAT!r} version {VERSION}")
-    encryption = root_attributes(group).get("encryption")
-    if encryption is None:
+    description = root_attributes(group).get("encryption")
+    if description is None:
         return repository, None
     if secret is None:
         raise StoreError(f"{folder}: the session is encrypted, and only its owner's token opens it")
-    return repository, ArrayCipher(secret, encryption)
+    return repository, ArrayCipher(secret, description)
 
 
 def _finish_replacement(folder: Path) -> None:
