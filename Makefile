@@ -16,10 +16,10 @@ export OPENBLAS_NUM_THREADS := 1
 serve: $(VENV)/.installed
 	$(BIN)/fitme serve $(ARGS)
 
-# Tests of the service and of the page measure time and take both cores; all others run beside each other.
+# Browsers draw by software on both cores; all other tests run beside each other.
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not realtime" $(ARGS) || [ $$? = $(NO_TESTS) ]
-	$(BIN)/python -m pytest -m realtime $(ARGS) || [ $$? = $(NO_TESTS) ]
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not browser" $(ARGS) || [ $$? = $(NO_TESTS) ]
+	$(BIN)/python -m pytest -m browser $(ARGS) || [ $$? = $(NO_TESTS) ]
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -14,17 +14,6 @@ from fitme.training.data.dataset import MapDataset, build_dataset
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
 
-TESTS = Path(__file__).parent
-REALTIME_FOLDERS = ("browser", "stream")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what may not share the processor with other tests."""
-    for item in items:
-        if item.path.relative_to(TESTS).parts[0] in REALTIME_FOLDERS:
-            item.add_marker(pytest.mark.realtime)
-
-
 TINY = GeneratorConfig(
     resolution=64,
     noise_size=8,

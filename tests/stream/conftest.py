@@ -57,6 +57,12 @@ def face_clip(face_images: list[np.ndarray]) -> list[av.VideoFrame]:
 
 
 @pytest.fixture(scope="session")
+def grey_clip() -> list[av.VideoFrame]:
+    """Enough for a session, too little for a fit."""
+    return frames_of([np.full((240, 320, 3), 90 + shade, np.uint8) for shade in range(3)])
+
+
+@pytest.fixture(scope="session")
 def settings_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Short times and small renders."""
     path = tmp_path_factory.mktemp("settings") / "serve.yaml"

@@ -190,10 +190,10 @@ async def test_other_websockets_are_refused(server: ServerProcess) -> None:
 
 
 async def test_pages_of_another_version_are_asked_to_reload(
-    server: ServerProcess, face_clip: list[av.VideoFrame]
+    server: ServerProcess, grey_clip: list[av.VideoFrame]
 ) -> None:
     """A websocket of version 1 gets `hello`, which such pages understand as another version, and is closed."""
-    async with page(server, face_clip) as peer:
+    async with page(server, grey_clip) as peer:
         address = f"{server.address.replace('http', 'ws')}/session/{peer.session}/view"
         for query in ("", "?protocol=1", "?protocol=x"):
             async with connect(address + query) as websocket:
@@ -244,7 +244,7 @@ async def test_bad_requests(server: ServerProcess) -> None:
     assert b"<html" in (await request("GET", f"{server.address}/")).lower()
 
 
-async def test_limit_and_vanished_client(server: ServerProcess, face_clip: list[av.VideoFrame]) -> None:
+async def test_limit_and_vanished_client(server: ServerProcess, grey_clip: list[av.VideoFrame]) -> None:
     """Two places. A third client is told when to come again; it gets the place of one that was killed."""
     script = Path(__file__).with_name("vanishing_client.py")
     command = [sys.executable, str(script), server.address]
@@ -252,18 +252,18 @@ async def test_limit_and_vanished_client(server: ServerProcess, face_clip: list[
         assert client.stdout is not None
         lost = (await asyncio.to_thread(client.stdout.readline)).strip()
         assert len(lost) == 48
-        async with page(server, face_clip) as first:
+        async with page(server, grey_clip) as first:
             await first.until(lambda: first.renders > 0, 20.0)
             third = NativePeer(server.address)
             with pytest.raises(ServerError) as caught:
-                await third.send_camera(ClipTrack(face_clip))
+                await third.send_camera(ClipTrack(grey_clip))
             assert (caught.value.status, caught.value.code, caught.value.retry_after) == (503, "full", "3")
             client.send_signal(signal.SIGKILL)
             await asyncio.to_thread(client.wait)
             start_s = time.monotonic()
             while third.session is None:
                 with contextlib.suppress(ServerError):
-                    await third.send_camera(ClipTrack(face_clip))
+                    await third.send_camera(ClipTrack(grey_clip))
                 assert time.monotonic() - start_s < 60.0
                 await asyncio.sleep(0.2)
             await third.watch()

@@ -13,20 +13,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import av
-import numpy as np
 import pytest
 
 from fitme.errors import StoreError
 from fitme.session.store import SessionStore
-from stream.bench.native_peer import ClipTrack, NativePeer, ServerError, frames_of, offer_sdp, request
+from stream.bench.native_peer import ClipTrack, NativePeer, ServerError, offer_sdp, request
 from stream.bench.server_process import ServerProcess
 from stream.protocol.protocol import PROTOCOL_VERSION
 from stream.web.rights import RIGHTS_FILE, SessionRights, write_rights
 from stream.web.session_folders import SessionFolders
 from stream.web.tokens import digest, new_token, storage_secret
-
-GREY = frames_of([np.full((240, 320, 3), 90 + shade, np.uint8) for shade in range(3)])
-"""Enough for a session, too little for a fit."""
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
@@ -95,13 +91,13 @@ async def test_second_server_leaves_the_first_alone(server: ServerProcess, face_
         assert not folder.exists()
 
 
-async def test_newcomers_leave_nothing_behind(server: ServerProcess) -> None:
+async def test_newcomers_leave_nothing_behind(server: ServerProcess, grey_clip: list[av.VideoFrame]) -> None:
     """Three at once want the slots of two idle sessions: whoever is parked or refused is erased in time."""
 
     async def come_and_go() -> None:
         peer = NativePeer(server.address)
         with contextlib.suppress(ServerError):
-            await peer.send_camera(ClipTrack(GREY))
+            await peer.send_camera(ClipTrack(grey_clip))
         await peer.close()
 
     await asyncio.gather(come_and_go(), come_and_go())
@@ -141,7 +137,9 @@ async def test_what_cannot_be_erased_is_erased_later(
             await until(lambda: not any((tmp_path / "erasing").iterdir()))
 
 
-async def test_start_erases_what_is_nobodys_and_the_end_is_quiet(tmp_path: Path, settings_file: Path) -> None:
+async def test_start_erases_what_is_nobodys_and_the_end_is_quiet(
+    tmp_path: Path, settings_file: Path, grey_clip: list[av.VideoFrame]
+) -> None:
     def folder(digit: str, lifetime_s: float | None) -> Path:
         made = tmp_path / (digit * 48)
         made.mkdir()
@@ -164,7 +162,7 @@ async def test_start_erases_what_is_nobodys_and_the_end_is_quiet(tmp_path: Path,
         assert alive.exists()
         await until(lambda: not alive.exists(), 15.0)  # nobody came back within the grace time
         peer = NativePeer(server.address)
-        await peer.send_camera(ClipTrack(GREY))
+        await peer.send_camera(ClipTrack(grey_clip))
         await peer.watch()
         await peer.until(lambda: peer.renders > 0, 20.0)
         server.process.send_signal(signal.SIGINT)

@@ -49,7 +49,7 @@ KEYFRAME, FURTHER_KEYFRAME = 0, 1
 EXPRESSION_FRAMES = (3, 5, 10, 12, 26)
 POOL_THREADS = 2
 """Threads that libraries may still start after the first sessions; a session that left one would leave more in all."""
-WARM_UP_SESSIONS, FURTHER_SESSIONS = 8, 4
+WARM_UP_SESSIONS, FURTHER_SESSIONS = 5, 3
 Message = TypeVar("Message")
 
 
