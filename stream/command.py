@@ -1,5 +1,6 @@
 """Command `fitme serve`: the live service."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
@@ -8,6 +9,9 @@ import typer
 
 from fitme.errors import ConfigError
 from fitme.render.devices import DeviceName
+
+PLATFORM = "linux"
+"""The one that is tested. Frames are in anonymous files (`memfd_create`), which no other one has."""
 
 
 def serve(
@@ -23,6 +27,8 @@ def serve(
     config: Annotated[Path | None, typer.Option(help="YAML file of settings; see configs/serve.yaml.")] = None,
 ) -> None:
     """Serve the page that turns a webcam into a relightable avatar."""
+    if sys.platform != PLATFORM:
+        raise ConfigError(f"fitme serve runs on Linux, not on {sys.platform}: use a container or WSL 2 there")
     from fitme.configuration import load_settings
     from stream.server import run_server
     from stream.settings import ServeSettings

@@ -38,3 +38,10 @@ def test_mistakes_in_the_settings_are_named(tmp_path: Path, text: str, word: str
     error = failure("--config", str(tmp_path / "serve.yaml"))
     assert isinstance(error, ConfigError)
     assert word in str(error)
+
+
+def test_other_platforms_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    error = failure()
+    assert isinstance(error, ConfigError)
+    assert "runs on Linux" in str(error)
