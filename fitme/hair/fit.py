@@ -57,14 +57,18 @@ def _cell_coverage(grid: EnvelopeGrid, thickness_m: Float64Array, windows: Seque
     """What the windows show of an envelope of thickness (R, C)."""
     surface = grid.surface(thickness_m)
     normals = grid.normals(surface)
+    scalp = grid.region == int(Region.SCALP)
     shown, strands, total, best = (np.zeros(thickness_m.shape) for _ in range(4))
     for window in windows:
         cosine, pixels = cell_cosines(window.outline, surface, normals)
+        probability = sampled(window.hair.probability, pixels)
+        # What shows the background is beside the head, wherever the envelope lies: the scalp is no thinner for it.
+        opaque = np.where(scalp, np.maximum(sampled(window.hair.opaque, pixels), probability), 1.0)
         weight = cosine**BROAD_POWER
-        shown += weight * sampled(window.hair.probability, pixels)
-        strands += weight * sampled(window.hair.probability * window.hair.alike, pixels)
-        total += weight
-        best = np.maximum(best, weight)
+        shown += weight * probability
+        strands += weight * probability * sampled(window.hair.alike, pixels)
+        total += weight * opaque
+        best = np.maximum(best, weight * opaque)
     total = np.maximum(total, 1e-8)
     return CellCoverage(shown / total, strands / total, best)
 

@@ -88,6 +88,8 @@ class HairPixels:
     alike: Float32Array
     """(H, W) probability that a pixel has the colour of the hair above and around the skull: not that of skin that
     stands off the mesh, nor of clothes."""
+    opaque: Float32Array
+    """(H, W) in [0, 1]: how much of a pixel the person covers, 0 where the background shows."""
 
 
 def hair_pixels(linear: Float32Array, person: Float32Array, head: HeadPixels) -> HairPixels:
@@ -107,7 +109,7 @@ def hair_pixels(linear: Float32Array, person: Float32Array, head: HeadPixels) ->
     skin = head.oval & (head.region == int(Region.SKIN))
     if seeds.sum() < LEAST_SEEDS or skin.sum() < LEAST_SEEDS:
         nothing = np.zeros(inside.shape, np.float32)
-        return HairPixels(nothing, nothing, nothing)
+        return HairPixels(nothing, nothing, nothing, np.ones_like(nothing))
     colors = np.log(np.maximum(linear, COLOR_FLOOR)).astype(np.float32)
     hair, hair_distance = _log_density(colors, colors[seeds])
     bare, bare_distance = _log_density(colors, colors[skin])
@@ -133,7 +135,8 @@ def hair_pixels(linear: Float32Array, person: Float32Array, head: HeadPixels) ->
     probability = np.where(highlights, 1.0, probability).astype(np.float32)
     certainty = (decided * np.exp(-surplus / TYPICAL_DISTANCE)).astype(np.float32)
     alike = 1.0 / (1.0 + np.exp(np.clip(np.maximum(bare, ANY_COLOR_LOG_DENSITY) - hair, -30.0, 30.0)))
-    return HairPixels(_softened(probability, eroded, head), certainty, alike.astype(np.float32))
+    opaque = np.where(head.region == -1, coverage * inside, 1.0).astype(np.float32)
+    return HairPixels(_softened(probability, eroded, head), certainty, alike.astype(np.float32), opaque)
 
 
 def _prior_logit(head: HeadPixels, around: BoolArray, below: BoolArray) -> Float64Array:

@@ -108,9 +108,12 @@ def fuse_texture(
         cosine, pixels = (at_texels(cells) for cells in cell_cosines(view.outline, surface, normals))
         visible = cosine * (1.0 - sampled(view.hidden, pixels))
         weight = view.sharpness * visible**BROAD_POWER
-        covered += weight * sampled(view.hair.probability, pixels)
-        seen += weight
-        best = np.maximum(best, weight)
+        probability = sampled(view.hair.probability, pixels)
+        # What shows the background is beside the head, wherever the envelope lies: the scalp is no thinner for it.
+        counted = weight * np.where(scalp > 0.0, np.maximum(sampled(view.hair.opaque, pixels), probability), 1.0)
+        covered += weight * probability
+        seen += counted
+        best = np.maximum(best, counted)
         color, certain = _delit(view, pixels, normals, scalp)
         broad.add(color, certain, weight)
         sharp.add(color, certain, view.sharpness**SHARPNESS_POWER * visible**SHARP_POWER)

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import torch
 
@@ -12,6 +13,7 @@ from fitme.hair.envelope import EnvelopeGrid
 from fitme.hair.fit import fit_hair
 from fitme.hair.hair import Hair
 from fitme.hair.settings import HairSettings
+from fitme.hair.texels import at_texels
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
@@ -132,3 +134,22 @@ def test_frames_that_show_nobody_leave_the_head_bald(
     assert np.isfinite(fitted.texture.albedo).all() and np.isfinite(fitted.thickness_m).all()
     scalp_seen = fitted.texture.coverage[60:120, 340:430]
     assert float(scalp_seen.max()) < 0.1
+
+
+def test_a_mask_wider_than_the_hair_makes_no_hole_in_it(
+    model: MorphableModel,
+    backend: RasterizerBackend,
+    neutral: Float32Array,
+    photograph: Photograph,
+    hair: Hair,
+    grid: EnvelopeGrid,
+) -> None:
+    """Masks of people enclose the background between the tips of strands: the scalp below is covered nevertheless."""
+    frame = photograph(hair, pose_of(0)).frame
+    wide = replace(frame, person=cv2.dilate(frame.person, np.ones((15, 15), np.uint8)))
+    fitted = fit_hair(model, neutral, [wide], backend, HairSettings())
+    scalp = grid.region == int(Region.SCALP)
+    # Away from the hairline, where hair ends.
+    inner = cv2.erode(np.concatenate([scalp] * 3, 1).astype(np.uint8), np.ones((7, 7), np.uint8))
+    texels = at_texels(inner[:, scalp.shape[1] : 2 * scalp.shape[1]].astype(np.float64)) > 0.99
+    assert float(fitted.texture.coverage[texels].min()) > 0.9
