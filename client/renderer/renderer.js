@@ -451,6 +451,7 @@ export class AvatarRenderer {
     gl.enable(gl.DEPTH_TEST);
     const ofPass = (/** @type {Material["pass"]} */ pass) => [...this.#parts.values()].filter(({ material }) => material.pass === pass);
     for (const drawn of ofPass("solid")) this.#drawSolid(drawn, frame);
+    gl.disable(gl.CULL_FACE);
     for (const drawn of ofPass("cover")) this.#drawCover(drawn, frame);
     for (const drawn of ofPass("layer")) this.#drawLayer(drawn, frame);
     image.resolve();
@@ -471,22 +472,27 @@ export class AvatarRenderer {
   }
 
   /**
-   * A surface with soft edges: its depths first, so that of each pixel only the nearest surface is blended.
+   * A closed surface with soft edges: its inner side, then its outer one, through whose gaps the former is seen. Of each
+   * the depths are first, so that of each pixel only the nearest surface is blended.
    * @param {Drawn} drawn
    * @param {Frame} frame
    */
   #drawLayer(drawn, frame) {
     const { gl } = this;
+    gl.enable(gl.CULL_FACE);
+    for (const culled of [gl.FRONT, gl.BACK]) {
+      gl.cullFace(culled);
+      gl.disable(gl.BLEND);
+      gl.depthFunc(gl.LESS);
+      gl.colorMask(false, false, false, false);
+      this.#place(this.#program("depth"), drawn, frame);
+      drawn.buffers?.drawAll();
+      gl.colorMask(true, true, true, true);
+      gl.depthFunc(gl.EQUAL);
+      this.#drawCover(drawn, frame);
+      gl.depthFunc(gl.LESS);
+    }
     gl.disable(gl.CULL_FACE);
-    gl.disable(gl.BLEND);
-    gl.depthFunc(gl.LESS);
-    gl.colorMask(false, false, false, false);
-    this.#place(this.#program("depth"), drawn, frame);
-    drawn.buffers?.drawAll();
-    gl.colorMask(true, true, true, true);
-    gl.depthFunc(gl.EQUAL);
-    this.#drawCover(drawn, frame);
-    gl.depthFunc(gl.LESS);
   }
 
   /**
@@ -497,7 +503,6 @@ export class AvatarRenderer {
   #drawCover(drawn, frame) {
     const { gl } = this;
     this.#prepare(drawn, frame);
-    gl.disable(gl.CULL_FACE);
     gl.depthMask(false);
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);

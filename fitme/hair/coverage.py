@@ -32,6 +32,14 @@ LONGEST_M = (-0.22, -0.15)
 """Heights in the model frame at which unseen hair ends at the latest, and above which it does not."""
 TIP_FROM = 0.15
 """Expected coverage up to which there is no unseen hair."""
+THICK_M = (0.003, 0.006)
+"""Thickness on the scalp up to which the skin may shine through hair, and from which hair is opaque."""
+OPAQUE_COVERAGE = (0.1, 0.4)
+"""Coverage at which thick hair begins, and from which it is opaque."""
+UNDER_EDGE_TEXELS = 7
+"""Texels by which hair beside the face goes on where the head hides it in all images: other views show it."""
+EAR_BOTTOM_M = -0.06
+"""Height in the model frame down to which it does."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +71,11 @@ def expected_coverage(grid: EnvelopeGrid, cells: CellCoverage) -> Float64Array:
 
 
 def completed_coverage(
-    grid: EnvelopeGrid, shown: Float32Array, best: Float32Array, expected: Float64Array
+    grid: EnvelopeGrid, thickness_m: Float64Array, shown: Float32Array, best: Float32Array, expected: Float64Array
 ) -> Float32Array:
     """(T, U) coverage: as seen, and on unseen texels as expected.
 
+    :param thickness_m: (R, C) of the envelope.
     :param shown: (T, U) coverage that the images show; best: (T, U) weight in the image that sees a texel best.
     :param expected: (R, C) by `expected_coverage`.
     """
@@ -76,8 +85,25 @@ def completed_coverage(
     # Unseen hair ends in strands, not in a blur.
     ragged = np.clip(0.5 + TIP_SHARPNESS * (unseen - 0.5) + TIP_RAGGEDNESS * lock_pattern(), 0.0, 1.0)
     unseen = np.where(unseen > TIP_FROM, np.maximum(ragged, np.minimum(scalp, unseen)), 0.0)
+    beside = at_texels((grid.hairy & (grid.origins[..., 1] > EAR_BOTTOM_M)).astype(np.float64)) * (1.0 - scalp)
+    unseen = np.maximum(unseen, beside * _dilated((known * shown).astype(np.float32), UNDER_EDGE_TEXELS))
     coverage = (known * shown + (1.0 - known) * unseen) * at_texels(grid.coverable.astype(np.float64))
+    # Nothing lies right behind hair that stands off the scalp: the background would show through it.
+    thick = scalp * _ramp(at_texels(thickness_m), THICK_M)
+    coverage = np.maximum(coverage, thick * _ramp(coverage, OPAQUE_COVERAGE))
     return _hanging(grid, np.asarray(coverage, np.float32), scalp > 0.0)
+
+
+def _ramp(values: Float32Array, ends: tuple[float, float]) -> Float32Array:
+    """0 below the first end, 1 above the second."""
+    return np.asarray(np.clip((values - ends[0]) / (ends[1] - ends[0]), 0.0, 1.0), np.float32)
+
+
+def _dilated(texels: Float32Array, radius: int) -> Float32Array:
+    """(T, U) largest value within a square of `radius` texels to each side, closed round the head."""
+    padded = cv2.copyMakeBorder(texels, 0, 0, WRAP_TEXELS, WRAP_TEXELS, cv2.BORDER_WRAP)
+    kernel = np.ones((2 * radius + 1,) * 2, np.uint8)
+    return np.asarray(cv2.dilate(padded, kernel)[:, WRAP_TEXELS:-WRAP_TEXELS], np.float32)
 
 
 def _least_weight(grid: EnvelopeGrid) -> Float64Array:
@@ -97,8 +123,7 @@ def _distance_from(cells: BoolArray) -> Float64Array:
 def _hanging(grid: EnvelopeGrid, coverage: Float32Array, scalp: BoolArray) -> Float32Array:
     """Coverage (T, U) of what hangs down from the scalp without a gap: collars and shoulders do not."""
     # Small gaps between strands are bridged.
-    padded = cv2.copyMakeBorder(coverage, 0, 0, WRAP_TEXELS, WRAP_TEXELS, cv2.BORDER_WRAP)
-    bridged = cv2.dilate(padded, np.ones((GAP_TEXELS, GAP_TEXELS), np.uint8))[:, WRAP_TEXELS:-WRAP_TEXELS]
+    bridged = _dilated(coverage, GAP_TEXELS // 2)
     reached = np.minimum.accumulate(np.maximum(bridged, scalp.astype(np.float32)), axis=0)
     share = np.clip(reached / HANGING_COVERAGE, 0.0, 1.0)
     below_jaw = at_texels(grid.origins[..., 1]) < JAW_BOTTOM_M

@@ -20,10 +20,12 @@ from fitme.shape.regions import Region
 
 HAIRLINE_COVERAGE = 0.5
 """Coverage from which a cell of the envelope has hair."""
-HAIRLINE_M, HAIRLINE_SLOPE_M = 0.005, 0.010
+HAIRLINE_M, HAIRLINE_SLOPE_M = 0.002, 0.008
 """Largest thickness at the hairline, and its rise from one cell to the next, which is some 6 mm away."""
 BACK_COSINE, NAPE_SLOPE_M = -0.2, 0.005
 """Cosine to the front below which a cell is at the back, and the rise there: napes are cut to lie close."""
+NAPE_BOTTOM_M = -0.13
+"""Height of the lowest nape in the model frame."""
 HAIRLINE_SOFTNESS_CELLS = 0.7
 """Standard deviation of the filter of the thickness."""
 
@@ -81,7 +83,8 @@ def tapered(grid: EnvelopeGrid, thickness_m: Float64Array, coverage: Float64Arra
     distance = distance_transform_edt(wide)[:, columns : 2 * columns]
     slope = np.where(grid.directions[..., 2] < BACK_COSINE, NAPE_SLOPE_M, HAIRLINE_SLOPE_M)
     largest = HAIRLINE_M + slope * np.maximum(distance - 1.0, 0.0)
-    scalp = grid.region == int(Region.SCALP)
-    limited = np.where(scalp, np.minimum(thickness_m, largest), thickness_m)
+    # At the nape hair ends on skin; what hangs lower stands off the neck.
+    ends = (grid.region == int(Region.SCALP)) | (grid.origins[..., 1] > NAPE_BOTTOM_M) & (slope == NAPE_SLOPE_M)
+    limited = np.where(ends, np.minimum(thickness_m, largest), thickness_m)
     # Cells are wide: without a filter the hairline would be as ragged as they are.
     return np.asarray(gaussian_filter(limited, HAIRLINE_SOFTNESS_CELLS, mode=("nearest", "wrap")))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fitme.arrays import Float32Array, UInt8Array
+from fitme.arrays import BoolArray, Float32Array, Int32Array, UInt8Array
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.geometry import Camera, HeadPose, rotation_matrix
 from fitme.hair.compositing import LEAST_COVERAGE, composite_rows
@@ -77,16 +77,19 @@ class HairRenderer:
             np.ascontiguousarray(part[0].detach().numpy(), np.float32) for part in (light.directions, light.colors)
         )
         image, mask = below.image.copy(), below.mask.copy()
-        triangles, uv = self._triangles, np.pad(envelope_uv(), ((0, 0), (0, 1)))
+        uv = np.pad(envelope_uv(), ((0, 0), (0, 1)))
+        outer = _seen_from_outside(view, self._triangles)
 
         def draw(begin: int, end: int) -> None:
-            self._rast[begin:end] = 0.0
-            rasterize_rows(clip, triangles, self._rast, begin, end)
-            composite_rows(
-                self._rast, below.depth, triangles, view, normals, strands, uv, texels, strand_pattern(),
-                np.ascontiguousarray(sh, np.float32), directions, colors, self._decoding, self._encoding, image, mask,
-                begin, end,
-            )  # fmt: skip
+            # The inner side first: it is seen through gaps of the outer one.
+            for triangles in (self._triangles[~outer], self._triangles[outer]):
+                self._rast[begin:end] = 0.0
+                rasterize_rows(clip, triangles, self._rast, begin, end)
+                composite_rows(
+                    self._rast, below.depth, triangles, view, normals, strands, uv, texels, strand_pattern(),
+                    np.ascontiguousarray(sh, np.float32), directions, colors, self._decoding, self._encoding, image,
+                    mask, begin, end,
+                )  # fmt: skip
 
         if self._pool is None:
             draw(0, self._height)
@@ -99,3 +102,9 @@ class HairRenderer:
         """Release the threads."""
         if self._pool is not None:
             self._pool.shutdown()
+
+
+def _seen_from_outside(view: Float32Array, triangles: Int32Array) -> BoolArray:
+    """(F,) which triangles of vertices (N, 3) in the view frame turn their outer side to the camera."""
+    first, second, third = (view[triangles[:, corner]] for corner in range(3))
+    return np.asarray((np.cross(second - first, third - first) * first).sum(1) < 0.0)

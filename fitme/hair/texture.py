@@ -117,7 +117,7 @@ def fuse_texture(
         color, certain = _delit(view, pixels, normals, scalp)
         broad.add(color, certain, weight)
         sharp.add(color, certain, view.sharpness**SHARPNESS_POWER * visible**SHARP_POWER)
-    coverage = completed_coverage(grid, covered / np.maximum(seen, 1e-8), best, expected)
+    coverage = completed_coverage(grid, thickness_m, covered / np.maximum(seen, 1e-8), best, expected)
     albedo = _combined(broad, sharp, np.maximum(scalp, OTHER_SHARE))
     return HairTexture(albedo, np.where(coverage > LEAST_COVERAGE, coverage, 0.0)[..., None].astype(np.float32))
 
