@@ -135,7 +135,7 @@ def hair_pixels(linear: Float32Array, person: Float32Array, head: HeadPixels) ->
     probability = np.where(highlights, 1.0, probability).astype(np.float32)
     certainty = (decided * np.exp(-surplus / TYPICAL_DISTANCE)).astype(np.float32)
     alike = 1.0 / (1.0 + np.exp(np.clip(np.maximum(bare, ANY_COLOR_LOG_DENSITY) - hair, -30.0, 30.0)))
-    opaque = np.where(head.region == -1, coverage * inside, 1.0).astype(np.float32)
+    opaque = (np.where(head.region == -1, coverage, 1.0) * inside).astype(np.float32)
     return HairPixels(_softened(probability, eroded, head), certainty, alike.astype(np.float32), opaque)
 
 

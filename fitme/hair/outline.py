@@ -37,7 +37,7 @@ LEAST_SLOPE = 0.3
 """Share of a cell's motion in the image that must run across the mask's edge for the edge to tell its thickness."""
 BORDER_PX = 2.0
 """Distance from the image's border within which edges of the mask are those of the image."""
-BENDING = 1.0
+BENDING = 4.0
 """Weight of the squared Laplacian over that of the squared gradient, in squared cells: the former goes on as a surface
 bends, the latter alone would pull up tents."""
 LARGEST_ASPECT = 8.0
@@ -190,8 +190,10 @@ def _residuals(
     inside = (pixels > BORDER_PX).all(-1) & (pixels[..., 0] < view.camera.width - BORDER_PX)
     inside &= pixels[..., 1] < min(view.bottom_px, view.camera.height - BORDER_PX)
     told = inside & (across < -LEAST_SLOPE * np.linalg.norm(motion, axis=-1))
-    scale = view.camera.focal_px / depth / REFERENCE_SCALE_PX
-    weight = np.where(distance < 0.0, 1.0, rim) * told * scale**2
+    scale = view.camera.focal_px / depth
+    # Gauss-Newton: what hardly moves in the image as it grows, as the back of a head seen from its front, is hardly known.
+    sensitivity = np.minimum(-across / scale, 1.0)
+    weight = np.where(distance < 0.0, 1.0, rim) * told * (sensitivity * scale / REFERENCE_SCALE_PX) ** 2
     wanted = np.clip(-distance / np.minimum(across, -1.0), -LARGEST_STEP_M, LARGEST_STEP_M)
     return wanted, weight
 

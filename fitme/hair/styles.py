@@ -12,12 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from fitme.arrays import Float32Array, Float64Array
+from fitme.hair.envelope import capsule_rays
 
 STYLES_PATH = Path(__file__).parent / "styles.npz"
-OUTLINE_ERROR_M = 0.008
+OUTLINE_ERROR_M = 0.004
 """Root mean square of the distances between outlines and a style's at which it is less likely by a factor of 0.6."""
 OFFSET_RANGE_M = (-0.01, 0.03)
 """Bounds of the thickness by which a person's hair stands off more than a style's."""
+OFFSET_HEIGHTS_M = (-0.09, 0.04)
+"""Heights in the model frame over which that difference grows: whatever stands off at the top, napes are cut short."""
 AGREEMENT_SCALE = 0.02
 """Mean squared difference of coverage by which a style becomes less likely by a factor of e."""
 
@@ -47,7 +50,9 @@ def likely_thickness(wanted_m: Float64Array, weight: Float64Array) -> Float64Arr
     :param wanted_m: (R, C) thickness that outlines ask for, metres; weight: (R, C), 0 where there is none.
     """
     styles = hair_styles()
-    offset_shape = np.minimum(2.0 * styles.coverage.mean(0), 1.0)
+    low, high = OFFSET_HEIGHTS_M
+    rise = np.clip((capsule_rays()[0][..., 1] - low) / (high - low), 0.0, 1.0)
+    offset_shape = np.minimum(2.0 * styles.coverage.mean(0), 1.0) * rise
     total = float(weight.sum())
     if total == 0.0:
         return np.asarray(styles.thickness_m.mean(0))
