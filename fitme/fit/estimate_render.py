@@ -4,13 +4,11 @@ import numpy as np
 import torch
 
 from fitme.arrays import UInt8Array
-from fitme.color import linear_to_bytes
-from fitme.fit.alignment.aligner import HeadAligner, camera_of
+from fitme.fit.alignment.aligner import camera_of
 from fitme.fit.displayed_head import HeadEstimate
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.geometry import Camera
-from fitme.hair.hair import Hair, hair_surface
-from fitme.hair.renderer import HairRenderer, HeadRender
+from fitme.hair.head_renderer import HeadRenderer
 from fitme.render.light import Light
 from fitme.shape.morphable_model import MorphableModel
 
@@ -19,43 +17,43 @@ HALF_COVERED = 127
 
 
 class EstimateRenderer:
-    """Renders heads with estimates, of one head and size of image after another; serves one thread at a time."""
+    """Renders heads with all their parts and hair, of one head and size of image after another; serves one thread at a
+    time."""
 
-    def __init__(self, model: MorphableModel, aligner: HeadAligner) -> None:
+    def __init__(self, model: MorphableModel) -> None:
         self._model = model
-        self._aligner = aligner
-        self._renderer: HairRenderer | None = None
+        self._renderer: HeadRenderer | None = None
         self._resolution = (0, 0)
         self._drawn: HeadEstimate | None = None
         """The head whose hair the renderer holds."""
 
-    def render(self, head: HeadEstimate, estimate: KeyframeEstimate, camera: Camera) -> tuple[UInt8Array, UInt8Array]:
+    def render(
+        self, head: HeadEstimate, estimate: KeyframeEstimate, camera: Camera, light: Light | None = None
+    ) -> tuple[UInt8Array, UInt8Array]:
         """Image (H, W, 3) sRGB over black and mask (H, W), 0 or 255, of a head with an estimate.
 
-        `camera` is the tracker's; the head's focal length replaces its own.
+        :param camera: the tracker's; the head's focal length replaces its own.
+        :param light: batch of 1; None for the estimate's.
         """
         seen_by = camera_of(camera, head.focal)
-        rendering = self._aligner.draw(estimate, head.identity, seen_by, head.maps_with(estimate.expression))
-        image = linear_to_bytes(rendering.image[0].numpy())
-        coverage = np.rint(rendering.mask[0, ..., 0].numpy() * 255.0).astype(np.uint8)
-        if head.hair is not None:
-            none = torch.zeros(1, 0, 3)
-            light = Light(torch.from_numpy(estimate.light_sh)[None], none, none)
-            below = HeadRender(image, coverage, rendering.rast[0].numpy())
-            renderer = self._hair_renderer(head, head.hair, (seen_by.height, seen_by.width))
-            image, coverage = renderer.render_over(below, estimate.pose, seen_by, light)
+        none = torch.zeros(1, 0, 3)
+        light = light or Light(torch.from_numpy(estimate.light_sh)[None], none, none)
+        renderer = self._renderer_of(head, (seen_by.height, seen_by.width))
+        renderer.set_maps(head.maps_with(estimate.expression))
+        with torch.no_grad():
+            identity, expression = (torch.from_numpy(part)[None] for part in (head.identity, estimate.expression))
+            vertices = self._model.vertices(identity, expression)[0].numpy()
+        image, coverage = renderer.render_with_mask(vertices, estimate.pose, seen_by, light)
         return image, np.where(coverage > HALF_COVERED, 255, 0).astype(np.uint8)
 
-    def _hair_renderer(self, head: HeadEstimate, hair: Hair, resolution: tuple[int, int]) -> HairRenderer:
-        """Renderer of a head's hair at (H, W) pixels; the last one where neither has changed."""
+    def _renderer_of(self, head: HeadEstimate, resolution: tuple[int, int]) -> HeadRenderer:
+        """Renderer of a head at (H, W) pixels, with its hair; the last one where neither has changed."""
         renderer = self._renderer
         if renderer is None or self._resolution != resolution:
-            renderer, self._resolution, self._drawn = HairRenderer(resolution, threads=1), resolution, None
+            renderer, self._resolution, self._drawn = HeadRenderer(self._model, resolution, threads=1), resolution, None
             self._renderer = renderer
         drawn = self._drawn
-        if drawn is None or drawn.hair is not hair or not np.array_equal(drawn.identity, head.identity):
-            with torch.no_grad():
-                neutral = self._model.neutral(torch.from_numpy(head.identity)[None])[0].numpy()
-            renderer.set_hair(hair_surface(hair, self._model, neutral), hair.texture)
+        if drawn is None or drawn.hair is not head.hair or not np.array_equal(drawn.identity, head.identity):
+            renderer.set_hair(head.hair, self._model, torch.from_numpy(head.identity))
             self._drawn = head
         return renderer

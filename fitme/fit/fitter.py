@@ -42,6 +42,7 @@ from fitme.geometry import Camera
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.packaged_models import packaged_encoder
+from fitme.render.light import Light
 from fitme.render.rasterizer import select_backend
 from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
@@ -89,7 +90,7 @@ class IncrementalFitter:
         rasterizer, backend = select_backend(device), select_backend("cpu")
         self._embedder = None if embedder is None else network_on(embedder, rasterizer.device)
         self._aligner = HeadAligner(model, rasterizer, settings.alignment)
-        self._estimate_renderer = EstimateRenderer(model, self._aligner)
+        self._estimate_renderer = EstimateRenderer(model)
         reflectance = ReflectanceFit(generator, model, rasterizer, settings.inversion, packaged_encoder)
         views = TexelViews(model, backend, settings.map_resolution)
         self._keyframe_set = KeyframeSet(
@@ -312,12 +313,16 @@ class IncrementalFitter:
         """Put the correctives extracted so far into the avatar; a fit that converges does so by itself."""
         self._displayed.set_correctives(self._correctives())
 
-    def render_estimate(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[UInt8Array, UInt8Array]:
-        """Render the avatar with an estimate: sRGB (H, W, 3) uint8 over black, and mask (H, W) uint8, 0 or 255.
+    def render_estimate(
+        self, estimate: KeyframeEstimate, camera: Camera, light: Light | None = None
+    ) -> tuple[UInt8Array, UInt8Array]:
+        """Render the avatar, all parts and hair included, with an estimate: sRGB (H, W, 3) uint8 over black, and mask
+        (H, W) uint8, 0 or 255.
 
-        `camera` is the tracker's; the fit's focal length replaces its own.
+        :param camera: the tracker's; the fit's focal length replaces its own.
+        :param light: batch of 1; None for the estimate's.
         """
-        return self._estimate_renderer.render(self._head(), estimate, camera)
+        return self._estimate_renderer.render(self._head(), estimate, camera, light)
 
     def _fit_single_frame(self, keyframe: Keyframe, usable: Float32Array) -> KeyframeEstimate:
         lights = [estimate.light_sh for estimate in self._keyframe_set.estimates.values()]

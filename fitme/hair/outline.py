@@ -191,7 +191,8 @@ def _residuals(
     inside &= pixels[..., 1] < min(view.bottom_px, view.camera.height - BORDER_PX)
     told = inside & (across < -LEAST_SLOPE * np.linalg.norm(motion, axis=-1))
     scale = view.camera.focal_px / depth
-    # Gauss-Newton: what hardly moves in the image as it grows, as the back of a head seen from its front, is hardly known.
+    # Gauss-Newton: what hardly moves in the image as it grows, like the back of a head seen from its front, is hardly
+    # known.
     sensitivity = np.minimum(-across / scale, 1.0)
     weight = np.where(distance < 0.0, 1.0, rim) * told * (sensitivity * scale / REFERENCE_SCALE_PX) ** 2
     wanted = np.clip(-distance / np.minimum(across, -1.0), -LARGEST_STEP_M, LARGEST_STEP_M)

@@ -21,8 +21,6 @@ from fitme.arrays import Float32Array, Float64Array, UInt8Array
 from fitme.avatar import Avatar
 from fitme.bench.clips.head_scores import HeadScore, HeldOutFrame, median_head_score, score_head
 from fitme.color import bytes_to_linear
-from fitme.fit.alignment.aligner import HeadAligner
-from fitme.fit.alignment.settings import AlignmentSettings
 from fitme.fit.displayed_head import HeadEstimate
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.estimate_render import EstimateRenderer
@@ -36,7 +34,6 @@ from fitme.hair.texels import at_texels, sampled, wide_mean
 from fitme.hair.texture import HairTexture, cell_cosines
 from fitme.ingest.fit_outputs import REPORT_FILE
 from fitme.render.light import Light
-from fitme.render.rasterizer import select_backend
 from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.segmentation import PersonSegmenter
@@ -81,8 +78,7 @@ def envelope_score(folder: Path, frames: Sequence[HeldOutFrame], model: Morphabl
     segmenter.close()
     hair = envelope_hair(grid, views)
     surface = hair_surface(hair, model, neutral)
-    backend = select_backend("cpu")
-    head = EstimateRenderer(model, HeadAligner(model, backend, AlignmentSettings()))
+    head = EstimateRenderer(model)
     entries = {entry["name"]: entry for entry in report["holdout"]["frames"]}
     scores = []
     for frame in frames:
