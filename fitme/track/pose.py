@@ -21,7 +21,8 @@ from fitme.shape import landmark_groups
 from fitme.shape.expressions import EXPRESSION_COUNT
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.gaze import GAZE, EyeModel, solve_gaze
-from fitme.track.projection import project, projection_jacobian, rigid_jacobian
+from fitme.track.pose_rows import fill_rows
+from fitme.track.projection import MINIMAL_DEPTH_M, project
 from fitme.track.settings import PoseSettings
 
 POSE_COUNT: Final = 6
@@ -105,14 +106,14 @@ class PoseSolver:
         self._index = surface[model.mediapipe_valid.numpy()[surface]]
         row = {landmark: k for k, landmark in enumerate(self._index)}
         pairs = [(row[a], row[b]) for a, b in EYELID_PAIRS + LIP_PAIRS + BROW_PAIRS if a in row and b in row]
-        self._pair_from, self._pair_to = (np.array(side, np.intp) for side in zip(*pairs, strict=True))
+        self._pairs = np.array(pairs, np.intp)  # (Q, 2)
         self._normals = _landmark_normals(model)[self._index]
         contour = np.isin(self._index, landmark_groups.FACE_OVAL)
         self._factor = np.where(contour, self._settings.contour_factor, 1.0)
         self._factor_averted = np.maximum(self._factor, self._settings.averted_factor)
         basis = whole[self._index]  # (P, 3, 52)
         self._basis_flat = basis.reshape(-1, EXPRESSION_COUNT)
-        self._basis_single = basis.astype(np.float32).transpose(1, 0, 2)[:, :, None]  # (3, P, 1, 52)
+        self._basis_single = basis.astype(np.float32)
         self.set_identity(np.zeros(model.identity_count, np.float32))
 
     def set_identity(self, identity: Float32Array) -> None:
@@ -209,7 +210,7 @@ class PoseSolver:
         settings = self._settings
         view, rotated = self._view(state)
         residual = self._with_pairs(project(targets.camera, view) - targets.pixels[self._index])
-        pair_sigma = np.full(len(self._pair_from), settings.distance_sigma * targets.size_px)
+        pair_sigma = np.full(len(self._pairs), settings.distance_sigma * targets.size_px)
         sigma = np.append(self._sigma(targets, state, view), pair_sigma)
         squared = np.einsum("pi,pi->p", residual, residual) / (sigma * sigma)
         cost = (squared / (1.0 + squared / settings.robust_scale**2)).sum()
@@ -224,9 +225,7 @@ class PoseSolver:
         settings, state = self._settings, at.state
         # Rows are scaled so that the normal matrix is a plain product; single precision is ample under the priors.
         scale = 1.0 / ((1.0 + at.squared / settings.robust_scale**2) * at.sigma)  # of Geman and McClure
-        jacobian = self._with_pairs(self._jacobian(targets.camera, at))
-        jacobian *= scale[:, None, None].astype(np.float32)
-        rows = jacobian.reshape(-1, jacobian.shape[-1])
+        rows = self._rows(targets.camera, at, scale).reshape(-1, POSE_COUNT + EXPRESSION_COUNT)
         hessian = (rows.T @ rows).astype(np.float64)
         gradient = ((at.residual * scale[:, None]).astype(np.float32).reshape(-1) @ rows).astype(np.float64)
         # Normal priors of the expression: about zero, and about the previous frame's.
@@ -245,22 +244,19 @@ class PoseSolver:
         expression = np.clip(state.expression + step[POSE_COUNT:], 0.0, 1.0)
         return _State(rotation, state.translation + step[3:POSE_COUNT], expression)
 
-    def _jacobian(self, camera: Camera, at: _Evaluation) -> Float32Array:
-        """(P, 2, 58) derivative of pixels by the pose's increment and the expression."""
-        by_view = projection_jacobian(camera, at.view)  # (P, 2, 3)
-        by_model = (by_view.reshape(-1, 3) @ at.state.rotation).astype(np.float32).reshape(by_view.shape)
-        jacobian = np.empty((len(by_view), 2, POSE_COUNT + EXPRESSION_COUNT), np.float32)
-        jacobian[..., :POSE_COUNT] = rigid_jacobian(by_view, at.rotated)
-        # Written out: numpy loops over a stack of small matrix products.
-        by_expression = jacobian[..., POSE_COUNT:]
-        np.multiply(by_model[:, :, :1], self._basis_single[0], out=by_expression)
-        by_expression += by_model[:, :, 1:2] * self._basis_single[1]
-        by_expression += by_model[:, :, 2:] * self._basis_single[2]
-        return jacobian
+    def _rows(self, camera: Camera, at: _Evaluation, scale: Float64Array) -> Float32Array:
+        """(P + Q, 2, 58) derivative of the residuals by the pose's increment and the expression, times `scale`
+        (P + Q,)."""
+        rows = np.empty((len(scale), 2, POSE_COUNT + EXPRESSION_COUNT), np.float32)
+        fill_rows(
+            at.view, at.rotated, at.state.rotation, self._basis_single, self._pairs, scale, camera.focal_px,
+            MINIMAL_DEPTH_M, rows,
+        )  # fmt: skip
+        return rows
 
     def _with_pairs(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Rows (P + Q, ...): rows (P, ...) of landmarks, then of the offsets between paired landmarks."""
-        return np.concatenate([rows, rows[self._pair_from] - rows[self._pair_to]])
+        return np.concatenate([rows, rows[self._pairs[:, 0]] - rows[self._pairs[:, 1]]])
 
     def _with_gaze(self, targets: _Targets, state: _State) -> _State:
         """The state with the gaze of the irises, for its pose and the rest of its expression."""

@@ -17,6 +17,7 @@ BLACK_BYTE: Final = 6
 """Encoded luminance at or below which a pixel counts as crushed."""
 WHITE_BYTE: Final = 252
 """Encoded channel at or above which a pixel counts as blown."""
+_BLACK, _BELOW_WHITE = np.zeros(3), np.full(3, WHITE_BYTE - 1.0)
 MINIMAL_CONTRAST: Final = 4.0
 """Lower bound of the standard deviation of luminance, bytes: noise of a flat image is not sharpness."""
 INTERIOR: Final = -0.12
@@ -55,8 +56,8 @@ def image_quality(image: UInt8Array, landmarks: Float32Array) -> ImageQuality:
     luminance = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY))
     mean, deviation = cv2.meanStdDev(luminance, mask=inside.view(np.uint8))
     _, detail = cv2.meanStdDev(cv2.Laplacian(luminance, cv2.CV_32F), mask=inside.view(np.uint8))
-    red, green, blue = cv2.split(crop)
-    clipped = (luminance <= BLACK_BYTE) | (cv2.max(cv2.max(red, green), blue) >= WHITE_BYTE)
+    below_white = np.asarray(cv2.inRange(crop, _BLACK, _BELOW_WHITE))
+    clipped = (luminance <= BLACK_BYTE) | (below_white == 0)
     contrast = max(float(deviation[0, 0]), MINIMAL_CONTRAST)
     return ImageQuality(
         sharpness=float(detail[0, 0]) / contrast / SHARPNESS_OF_A_CRISP_WEBCAM,
