@@ -196,7 +196,11 @@ class KeyframeSelector:
         return float(np.abs(a.features - b.features).max())
 
     def _add(self, candidate: _Held, identify: Identify) -> Decision:
-        """Add a frame; of a set that is then too large, the less worthy of the two that are most alike goes."""
+        """Add a frame; of a set that is then too large, the less worthy of the two that are most alike goes.
+
+        The set must clearly gain by it, in spread or in worth: else frames of a person who moves on and on would take
+        each other's places without end, and the fit would never converge.
+        """
         if len(self._held) < self._settings.count:
             return self._keep(candidate, [], Reason.ADDED, identify)
         everyone = [*self._held.values(), candidate]
@@ -210,10 +214,20 @@ class KeyframeSelector:
             for held in sorted(pair, key=lambda one: one.worth):
                 if held.keyframe.key in best.values():
                     continue
-                if held is candidate:
+                if held is candidate or not self._gains(candidate, pair, held):
                     return self._reject(Reason.REDUNDANT)
                 return self._keep(candidate, [held.keyframe.key], Reason.REPLACED, identify)
         return self._reject(Reason.REDUNDANT)
+
+    def _gains(self, candidate: _Held, pair: tuple[_Held, _Held], dropped: _Held) -> bool:
+        """Whether the set clearly gains by a candidate in place of one of the two frames that are most alike."""
+        factor = self._settings.improvement
+        if _is_wanted(candidate.cell) and all(held.cell != candidate.cell for held in self._held.values()):
+            return True
+        if any(one is candidate for one in pair):
+            return candidate.worth > factor * dropped.worth
+        nearest = min(self._distance(candidate, held) for held in self._held.values() if held is not dropped)
+        return nearest > factor * self._distance(*pair)
 
     def _keep(self, candidate: _Held, dropped: list[str], reason: Reason, identify: Identify) -> Decision:
         found = candidate.keyframe

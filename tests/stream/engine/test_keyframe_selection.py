@@ -90,6 +90,28 @@ def test_the_same_frames_give_the_same_choice(frames):
     assert first.coverage() == second.coverage()
 
 
+def test_the_set_comes_to_rest_while_the_person_moves_on_and_on():
+    generator = np.random.default_rng(0)
+    phase = np.linspace(0.0, 2.0 * np.pi, 150, endpoint=False)
+    selector, changes = KeyframeSelector(), []
+    for turn in range(12):
+        changes.append(0)
+        for index, angle in enumerate(phase):
+            noise = generator.normal(0.0, 1.0, 5)
+            frame = seen(
+                45.0 * np.sin(angle) + 0.5 * noise[0],
+                20.0 * np.sin(2.0 * angle) + 0.5 * noise[1],
+                replace(GOOD, sharpness=1.0 + 0.1 * noise[2]),
+                jawOpen=float(np.clip(0.5 + 0.5 * np.sin(3.0 * angle) + 0.02 * noise[3], 0.0, 1.0)),
+                mouthSmileLeft=float(np.clip(0.4 * np.cos(5.0 * angle) + 0.02 * noise[4], 0.0, 1.0)),
+            )
+            time_s = (turn * len(phase) + index) / 30.0
+            changes[-1] += selector.offer(IMAGE, frame, time_s, same_person).keyframe is not None
+    assert len(selector.keyframes) == selector._settings.count
+    assert selector.coverage().fraction > 0.8
+    assert sum(changes[6:]) <= 2, changes
+
+
 @pytest.mark.parametrize(
     ("frame", "reason", "prompt"),
     [
