@@ -9,6 +9,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,9 +196,10 @@ class NativePeer:
         """Version of the avatar that is complete; -1 before the first."""
         self.parameters: Parameters | None = None
         """The newest ones, of the websocket."""
-        self.bytes_received = 0
-        """Payload of the websocket's messages."""
-        self.messages_received = 0
+        self.bytes_received: Counter[str] = Counter()
+        """Payload of the websocket's messages by their kinds: ``parameters``, ``piece``, ``render``, and types of
+        events."""
+        self.messages_received: Counter[str] = Counter()
         self.events: dict[str, dict[str, Any]] = {}
         """The last event of each type."""
         self.on_render: Callable[[Render], None] = lambda render: None
@@ -324,14 +326,15 @@ class NativePeer:
     async def _watch(self, websocket: ClientConnection, acknowledge: bool) -> None:
         try:
             async for message in websocket:
-                self.bytes_received += len(message)
-                self.messages_received += 1
                 if isinstance(message, bytes):
-                    await self._receive(websocket, message, acknowledge)
+                    kind = await self._receive(websocket, message, acknowledge)
                 else:
                     event = json.loads(message)
-                    self.events[event["type"]] = event
+                    kind = event["type"]
+                    self.events[kind] = event
                     self.on_event(event)
+                self.bytes_received[kind] += len(message)
+                self.messages_received[kind] += 1
                 async with self._changed:
                     self._changed.notify_all()
         except ConnectionClosed:
@@ -340,19 +343,19 @@ class NativePeer:
         async with self._changed:
             self._changed.notify_all()
 
-    async def _receive(self, websocket: ClientConnection, message: bytes, acknowledge: bool) -> None:
-        """Take in a binary message: parameters, a piece or a render."""
+    async def _receive(self, websocket: ClientConnection, message: bytes, acknowledge: bool) -> str:
+        """Take in a binary message: parameters, a piece or a render; returns which."""
         if message.startswith(PARAMETERS_MAGIC):
             self.parameters = Parameters.unpack(message)
             self.on_parameters(self.parameters)
-            return
+            return "parameters"
         if message.startswith(PIECE_MAGIC):
             piece = Piece.unpack(message)
             self.pieces[piece.slot] = piece
             if piece.complete:
                 self.avatar_version = piece.version
             self.on_piece(piece, message)
-            return
+            return "piece"
         render = Render.unpack(message)
         if acknowledge:
             # If the server has closed meanwhile, the events that it sent before are still to be read.
@@ -360,3 +363,4 @@ class NativePeer:
                 await websocket.send(f'{{"type":"ack","sequence":{render.sequence}}}')
         self.renders, self.last_render = self.renders + 1, render
         self.on_render(render)
+        return "render"

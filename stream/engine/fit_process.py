@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 
+import msgspec
 import numpy as np
 import torch
 
@@ -101,6 +102,7 @@ class FitProcess:
         turn = self._turns()
         try:
             while True:
+                self._report_convergence()
                 while self._connection.poll(self._idle_s()):
                     self._handle(self._connection.recv())
                 self._warm_up()
@@ -286,8 +288,19 @@ class FitProcess:
         self._send_correctives(session)
         self._send_hair(session)
         self._send_pieces(session, light)
-        progress = PROGRESS[state.stage]
-        self._send_event(session.id, ProgressEvent(state.stage, progress, maps is not None))
+        progress = ProgressEvent(state.stage, PROGRESS[state.stage], maps is not None, converged=not session.has_work)
+        self._send_progress(session, progress)
+
+    def _send_progress(self, session: SessionFit, progress: ProgressEvent) -> None:
+        session.progress = progress
+        self._send_event(session.id, progress)
+
+    def _report_convergence(self) -> None:
+        """Send the pages whether there is work for a session's fit, if that has changed."""
+        for session in self._sessions.values():
+            progress = session.progress
+            if progress is not None and progress.converged == session.has_work:
+                self._send_progress(session, msgspec.structs.replace(progress, converged=not session.has_work))
 
     def _send_correctives(self, session: SessionFit) -> None:
         """Send the correctives if they have changed: they are large, and change only when the fit has converged."""

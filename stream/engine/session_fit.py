@@ -18,6 +18,7 @@ from fitme.sampling import farthest_points
 from fitme.stage import Stage
 from stream.engine.avatar_pieces import AvatarEncoder
 from stream.engine.session_storage import SessionStorage
+from stream.protocol.events import ProgressEvent
 from stream.settings import FitSettings
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,8 @@ class SessionFit:
     """Expression frames whose correctives were extracted since the last update of the avatar."""
     stored: bool = False
     """The newest round is on disk, as last reported to the pages."""
+    progress: ProgressEvent | None = None
+    """As last reported to the pages."""
     storage_failed: bool = False
     """The last attempt to store failed, or was put off after one that did."""
 
