@@ -21,6 +21,20 @@ class IceServer:
     credential: str | None = None
 
 
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+
+
+@dataclass(frozen=True)
+class UdpSettings:
+    """Sockets of the peer connections, for servers behind NAT or a container's bridge."""
+
+    ports: tuple[Port, Port] | None = None
+    """First and last port that may be used; each peer connection takes one for each of the machine's addresses. Any
+    without."""
+    public_addresses: tuple[str, ...] = ()
+    """IP addresses from which packets are forwarded to those ports of this machine: named to clients beside its own."""
+
+
 @dataclass(frozen=True)
 class SessionSettings:
     """Limits and time-outs of sessions."""
@@ -32,7 +46,7 @@ class SessionSettings:
     connect_timeout_s: Annotated[float, Meta(ge=0.1, le=600.0)] = 20.0
     """A camera that has sent no frame by then is closed."""
     silence_timeout_s: Annotated[float, Meta(ge=0.1, le=600.0)] = 10.0
-    """A camera that has sent no frame for this long is closed."""
+    """A camera that has sent no frame for this long is silent: it is closed unless a page of its owner watches."""
     retry_after_s: Annotated[int, Meta(ge=1, le=3600)] = 10
     """`Retry-After` of answers while the server is full or its engine is starting."""
     watchers_limit: Annotated[int, Meta(ge=1, le=256)] = 8
@@ -47,7 +61,8 @@ class SessionSettings:
     """Encrypt all arrays of new sessions at rest (pictures, maps, numbers of the face), with a key that only the
     owner's token gives. Without this setting, sessions that were encrypted do not open."""
     cameraless_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 30.0
-    """A session whose owner watches without a camera for longer gives its place to whoever waits for one."""
+    """A session whose owner watches without a camera, or with a silent one, for longer gives its place to whoever waits
+    for one."""
     waiting_limit: Annotated[int, Meta(ge=0, le=10_000)] = 100
     """People whose places in the waiting line are held while the server is full."""
     per_user_limit: Annotated[int, Meta(ge=1, le=64)] = 2
@@ -141,8 +156,8 @@ class FitSettings:
     tuning_steps: Annotated[int, Meta(ge=1, le=10_000)] = 8
     """Effort of the first full fit, as in `fitme.fit.settings`: less than for a recording, since a person waits for it
     and later keyframes add to it."""
-    niceness: Annotated[int, Meta(ge=0, le=19)] = 5
-    """Lower priority than renders and sockets."""
+    niceness: Annotated[int, Meta(ge=0, le=19)] = 12
+    """Lower priority than tracking, renders and sockets: where the cores do not suffice, fits wait for those."""
     threads: Annotated[int, Meta(ge=1, le=64)] = 1
     device: DeviceName = "cpu"
     """Where heads are rendered and the generator is optimised, as `--device` of `fitme fit`."""
@@ -194,8 +209,8 @@ class ExpressionSettings:
 class LiveTrackerSettings(TrackerSettings):
     """Tracking of a camera."""
 
-    embedding_period_s: Annotated[float, Meta(ge=0.0)] = 0.5
-    """Shorter than for recordings: a change of person is to be noticed soon."""
+    embedding_period_s: Annotated[float, Meta(ge=0.0)] = 0.8
+    """Shorter than for recordings: a change of person is to be noticed within a second."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +226,7 @@ class ServeSettings:
     """Folder of the sessions' data."""
     ice_servers: tuple[IceServer, ...] = ()
     """None are needed on one machine or in one network."""
+    udp: UdpSettings = field(default_factory=UdpSettings)
     max_message_bytes: Annotated[int, Meta(ge=1024, le=16 * 1024 * 1024)] = 65_536
     """Largest websocket message and request body that is accepted."""
     max_loop_lag_s: Annotated[float, Meta(ge=0.05, le=60.0)] = 2.0

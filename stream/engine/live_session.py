@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
-from fitme.geometry import HeadPose, quaternion_from_axis_angle
+from fitme.geometry import HeadPose
 from fitme.session.folder import is_session
 from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
@@ -158,7 +159,7 @@ class LiveSession:
         rotation, position = (0.0, 0.0, 0.0, 1.0), (0.0, 0.0, 0.0)
         gaze, weights = (0.0, 0.0, 0.0, 0.0), (0.0,) * len(EXPRESSION_NAMES)
         if observation is not None:
-            x, y, z, w = quaternion_from_axis_angle(torch.from_numpy(observation.pose.rotation).double()).tolist()
+            x, y, z, w = Rotation.from_rotvec(observation.pose.rotation.astype(np.float64)).as_quat().tolist()
             rotation = (x, y, z, w)
             right, up, back = observation.pose.translation.tolist()
             position = (right, up, back)

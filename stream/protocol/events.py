@@ -102,6 +102,8 @@ class ProgressEvent(Event, frozen=True, tag="progress"):
     """[0, 1] over all stages; 1 means that a full fit with tuning is done (refinement goes on)."""
     avatar: bool
     """``avatar.glb`` can be had."""
+    converged: bool = False
+    """Nothing is left to do for the fit until another frame is selected."""
 
 
 class RoundEvent(Event, frozen=True, tag="round"):
@@ -135,7 +137,16 @@ class PeerEvent(Event, frozen=True, tag="peer"):
 
     peer: int
     state: str
-    """``connecting``, ``connected``, ``replaced`` (a newer peer took over) or ``closed``."""
+    """``connecting``, ``connected``, ``silent`` (it sends no frames for now), ``replaced`` (a newer peer took over) or
+    ``closed``."""
+
+
+class CameraEvent(Event, frozen=True, tag="camera"):
+    """Frames of the camera are too large: the page should send smaller ones. To the owner's pages."""
+
+    peer: int
+    max_pixels: int
+    """Width times height of a frame, at most."""
 
 
 class KeptEvent(Event, frozen=True, tag="kept"):

@@ -35,6 +35,10 @@ Any request may be answered 403 ``bad_host`` or ``bad_origin`` (another site's p
     404 ``unknown_session``, 429 ``too_many`` (sessions of this user or address), 503 ``full`` or ``engine_gone`` with
     ``Retry-After``. With ``full`` comes ``"place": int`` in `error`: the number in the waiting line, from 1, held as
     long as the same browser keeps asking every `Retry-After` seconds.
+``POST /check`` with ``{"protocol": 3, "sdp": str, "type": "offer"}``
+    200 ``{"sdp": str, "type": "answer"}``: a connection without media, by which a page finds out whether UDP gets
+    through; the offer has one data channel, and all of its ICE candidates. It is closed after some seconds. 400
+    ``bad_offer``, 429 ``too_many_checks``.
 ``PATCH /offer/{session}`` with ``{"peer": int, "candidate": str | null, "sdpMid"?: str | null,
 "sdpMLineIndex"?: int | null}``
     Trickle ICE: 204. `candidate` is `RTCIceCandidate.candidate`; null or "" ends them. A candidate of a replaced peer

@@ -49,6 +49,14 @@ class ListenBody(_Body, frozen=True):
     protocol: int = 1
 
 
+class CheckBody(_Body, frozen=True):
+    """``POST /check``: session description of a data channel."""
+
+    sdp: str
+    type: str
+    protocol: int = 1
+
+
 class AccessBody(_Body, frozen=True):
     """``POST /access``: the server's access key."""
 

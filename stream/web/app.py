@@ -24,6 +24,7 @@ from stream.protocol.protocol import PROTOCOL_VERSION, ProtocolError
 from stream.protocol.requests import (
     AccessBody,
     CandidateBody,
+    CheckBody,
     KeepBody,
     LinkBody,
     ListenBody,
@@ -33,9 +34,11 @@ from stream.protocol.requests import (
 from stream.settings import ServeSettings
 from stream.web.access import AccessControl, AccessError, owner_token, set_owner_cookie
 from stream.web.cameras import connect_camera
-from stream.web.guard import Guard, parse_networks
+from stream.web.guard import Guard
 from stream.web.loop_monitor import LoopMonitor
+from stream.web.peers.checks import ConnectionChecks
 from stream.web.peers.decoders import install_decoders
+from stream.web.peers.network import PeerNetwork, bind_within
 from stream.web.peers.rtc import OfferError
 from stream.web.problems import UnknownPieceError, status_and_code
 from stream.web.session import Session
@@ -60,6 +63,7 @@ _candidate_bodies = msgspec.json.Decoder(CandidateBody)
 _keep_bodies = msgspec.json.Decoder(KeepBody)
 _access_bodies = msgspec.json.Decoder(AccessBody)
 _listen_bodies = msgspec.json.Decoder(ListenBody)
+_check_bodies = msgspec.json.Decoder(CheckBody)
 _link_bodies = msgspec.json.Decoder(LinkBody)
 
 SHARED_CACHE = "public, max-age=31536000, immutable"
@@ -77,7 +81,9 @@ class Service:
         self.settings = settings
         self.engine = engine
         self.sessions = SessionTable(settings, engine, folders)
-        self.viewing = Viewing(settings, self.sessions)
+        self.network = PeerNetwork.of(settings)
+        self.viewing = Viewing(settings, self.network, self.sessions)
+        self.checks = ConnectionChecks(self.network)
         self.access = AccessControl(settings.access)
         self.sockets = PageSockets(self.access, self.sessions, self.viewing, lambda: self.started)
         self.monitor = LoopMonitor()
@@ -91,6 +97,8 @@ class Service:
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
         """Start the engine in the background, so that requests are answered meanwhile; end all sessions at last."""
+        if self.settings.udp.ports is not None:
+            bind_within(asyncio.get_running_loop(), self.settings.udp.ports)
         await self.sessions.sweep()  # before the engine warms up: what is over does not wait for that
         tasks = [asyncio.create_task(self._start()), asyncio.create_task(self.monitor.run())]
         try:
@@ -99,6 +107,7 @@ class Service:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self.checks.close()
             await self.sessions.stop()
             await self.engine.stop()
 
@@ -157,9 +166,7 @@ class Service:
     async def offer(self, request: Request) -> Response:
         """``POST /offer``"""
         offer = await self._body(request, _offer_bodies)
-        check_version(offer.protocol)
-        if offer.type != "offer":
-            raise ProtocolError("bad_offer", f"type must be 'offer', not {offer.type[:40]!r}")
+        _check_offer(offer)
         self.access.require(request)
         self._check_engine()
         caller, token = self.access.caller(request), owner_token(request)
@@ -167,9 +174,18 @@ class Service:
             token = request.state.new_owner = new_token()
             caller = caller.as_owner(token)
         wanted = None if offer.session is UNSET else offer.session
-        session, sdp, peer = await connect_camera(self.settings, self.engine, self.sessions, wanted, offer.sdp, caller)
+        session, sdp, peer = await connect_camera(
+            self.settings, self.network, self.engine, self.sessions, wanted, offer.sdp, caller
+        )
         answer = {"sdp": sdp, "type": "answer", "session": session.id, "peer": peer, "resumed": wanted is not None}
         return _with_owner(request, JSONResponse(answer))
+
+    async def check(self, request: Request) -> Response:
+        """``POST /check``"""
+        offer = await self._body(request, _check_bodies)
+        _check_offer(offer)
+        candidates = self.network.candidates_of(self.access.caller(request).address)
+        return JSONResponse({"sdp": await self.checks.answer(offer.sdp, candidates), "type": "answer"})
 
     async def trickle(self, request: Request) -> Response:
         """``PATCH /offer/{session}``"""
@@ -239,9 +255,7 @@ class Service:
         """``POST /view/{token}/voice``"""
         session, link = self.sessions.watched(request.path_params["token"])
         offer = await self._body(request, _listen_bodies)
-        check_version(offer.protocol)
-        if offer.type != "offer":
-            raise ProtocolError("bad_offer", f"type must be 'offer', not {offer.type[:40]!r}")
+        _check_offer(offer)
         sdp = await self.viewing.listen(session, link, offer.sdp, self.access.caller(request))
         return JSONResponse({"sdp": sdp, "type": "answer"})
 
@@ -281,6 +295,16 @@ class _TemporaryFileResponse(FileResponse):
             await asyncio.to_thread(Path(self.path).unlink, missing_ok=True)
 
 
+def _check_offer(offer: OfferBody | ListenBody | CheckBody) -> None:
+    """Refuse what is no offer, or a client's of another version.
+
+    :raises ProtocolError: with its code.
+    """
+    check_version(offer.protocol)
+    if offer.type != "offer":
+        raise ProtocolError("bad_offer", f"type must be 'offer', not {offer.type[:40]!r}")
+
+
 def _with_owner(request: Request, response: Response) -> Response:
     """Set the cookie of an owner's token that was made for this request."""
     token: str | None = getattr(request.state, "new_owner", None)
@@ -313,13 +337,13 @@ def create_app(settings: ServeSettings, engine: Engine, folders: SessionFolders)
     :raises ConfigError: if settings contradict each other, or a file that they name cannot be used.
     """
     install_decoders(settings.camera)
-    parse_networks(settings.camera.candidate_networks, "camera.candidate_networks")
     service = Service(settings, engine, folders)
     session = "/session/{session}"
     routes = [
         Route("/config", service.config),
         Route("/healthz", service.health),
         Route("/offer", service.offer, methods=["POST"]),
+        Route("/check", service.check, methods=["POST"]),
         Route("/offer/{session}", service.trickle, methods=["PATCH"]),
         Route("/piece/{digest}", service.piece),
         Route(f"{session}/avatar.glb", service.avatar),

@@ -6,10 +6,9 @@ import time
 from fitme.arrays import UInt8Array
 from stream.engine.frame_slots import FrameSink
 from stream.engine.interface import Engine
-from stream.protocol.events import ErrorEvent, PeerEvent
+from stream.protocol.events import CameraEvent, ErrorEvent, PeerEvent
 from stream.settings import ServeSettings
-from stream.web.guard import parse_networks
-from stream.web.peers.candidates import CandidateFilter
+from stream.web.peers.network import PeerNetwork
 from stream.web.peers.rtc import CameraPeer
 from stream.web.rights import Caller
 from stream.web.session import Session
@@ -35,20 +34,36 @@ class _Camera:
         session = self.session
         if session is None or session.peer is not self.peer:
             return
-        if state == "closed":
+        session.camera_is_silent = state == "silent"
+        if state == "silent":
+            session.cameraless_since_s = time.monotonic()
+        elif state == "closed":
             session.peer = None
             session.set_voice(None)
             session.idle_since_s = session.cameraless_since_s = time.monotonic()
         session.relay.publish(PeerEvent(self.number, state))
 
-    def refuse(self, reason: str) -> None:
-        """Send the owner's pages why frames of the camera are dropped."""
-        if self.session is not None:
-            self.session.relay.publish(ErrorEvent("bad_camera", f"the camera sends {reason}"))
+    def refuse(self, reason: str, max_pixels: int | None) -> None:
+        """Send the owner's pages why frames of the camera are dropped, and which would not be."""
+        if self.session is None:
+            return
+        self.session.relay.publish(ErrorEvent("bad_camera", f"the camera sends {reason}"))
+        if max_pixels is not None:
+            self.session.relay.publish(CameraEvent(self.number, max_pixels))
+
+    def may_be_silent(self) -> bool:
+        """Whether a page of the owner watches: hidden pages and phones that are put away send no frames."""
+        return self.session is not None and self.session.relay.owners > 0
 
 
 async def connect_camera(
-    settings: ServeSettings, engine: Engine, table: SessionTable, session_id: str | None, sdp: str, caller: Caller
+    settings: ServeSettings,
+    network: PeerNetwork,
+    engine: Engine,
+    table: SessionTable,
+    session_id: str | None,
+    sdp: str,
+    caller: Caller,
 ) -> tuple[Session, str, int]:
     """Answer a camera's offer; returns the session, the answer's SDP and the number of the peer.
 
@@ -58,14 +73,10 @@ async def connect_camera(
     """
     camera = _Camera()
     peer = camera.peer = CameraPeer(
-        settings.ice_servers,
+        network,
         settings.camera.max_pixels,
-        camera.take,
-        camera.change,
-        camera.refuse,
-        CandidateFilter(
-            caller.address, parse_networks(settings.camera.candidate_networks, "camera.candidate_networks")
-        ),
+        camera,
+        network.candidates_of(caller.address),
         connect_timeout_s=settings.session.connect_timeout_s,
         silence_timeout_s=settings.session.silence_timeout_s,
     )

@@ -4,6 +4,7 @@ from fitme.errors import FitmeError, StoreError
 from stream.engine.interface import EngineError, NotReadyError
 from stream.protocol.protocol import ProtocolError
 from stream.web.access import AccessError, UserError
+from stream.web.peers.checks import ManyChecksError
 from stream.web.peers.rtc import OfferError
 from stream.web.peers.voice import NoVoiceError
 from stream.web.rights import ForbiddenError, LinkLimitError
@@ -26,6 +27,7 @@ _STATUS: dict[type[FitmeError], tuple[int, str]] = {
     LinkLimitError: (409, "too_many_links"),
     NoVoiceError: (409, "no_voice"),
     TooManyError: (429, "too_many"),
+    ManyChecksError: (429, "too_many_checks"),
     FullError: (503, "full"),
     EngineError: (503, "engine_gone"),
     EraseError: (500, "erase_failed"),

@@ -44,6 +44,8 @@ class Session:
     idle_since_s: float = field(default_factory=time.monotonic)
     cameraless_since_s: float = field(default_factory=time.monotonic)
     """When it last had a camera."""
+    camera_is_silent: bool = False
+    """The camera is connected, but sends no frames for now."""
     stored: bool = False
     """The newest round is on disk."""
     voice: Voice | None = None
@@ -60,8 +62,9 @@ class Session:
         return self.peer is None and self.relay.owners == 0
 
     def parkable(self, cameraless_s: float) -> bool:
-        """Whether somebody else may have the session's slot: it is idle, or has had no camera for that long."""
-        if self.peer is not None:
+        """Whether somebody else may have the session's slot: it is idle, or has had no camera or a silent one for
+        that long."""
+        if self.peer is not None and not self.camera_is_silent:
             return False
         return self.relay.owners == 0 or time.monotonic() - self.cameraless_since_s > cameraless_s
 

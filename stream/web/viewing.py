@@ -7,8 +7,7 @@ from stream.protocol.client_messages import Ack, ClientMessage, Delete, Keep, Re
 from stream.protocol.events import HelloEvent
 from stream.protocol.protocol import PROTOCOL_VERSION, Role
 from stream.settings import ServeSettings
-from stream.web.guard import parse_networks
-from stream.web.peers.candidates import CandidateFilter
+from stream.web.peers.network import PeerNetwork
 from stream.web.peers.voice import NoVoiceError
 from stream.web.relay import Joining, Outbox
 from stream.web.rights import Caller, ForbiddenError, ViewLink
@@ -19,8 +18,9 @@ from stream.web.sessions import FullError, SessionTable
 class Viewing:
     """Joins pages to sessions and carries out what they ask."""
 
-    def __init__(self, settings: ServeSettings, table: SessionTable) -> None:
+    def __init__(self, settings: ServeSettings, network: PeerNetwork, table: SessionTable) -> None:
         self._settings = settings
+        self._network = network
         self._table = table
 
     def hello(self, session: Session | None, role: Role) -> HelloEvent:
@@ -89,9 +89,8 @@ class Viewing:
             raise NoVoiceError("the owner's microphone is off")
         if len(session.voice) >= self._settings.session.viewers_limit:
             raise FullError("too many listen already")
-        networks = parse_networks(self._settings.camera.candidate_networks, "camera.candidate_networks")
-        candidates, timeout_s = CandidateFilter(caller.address, networks), self._settings.session.connect_timeout_s
-        return await session.voice.listen(sdp, link.id, self._settings.ice_servers, candidates, timeout_s)
+        candidates, timeout_s = self._network.candidates_of(caller.address), self._settings.session.connect_timeout_s
+        return await session.voice.listen(sdp, link.id, self._network, candidates, timeout_s)
 
     async def add_link(self, session: Session, lifetime_s: float | None) -> tuple[ViewLink, str]:
         """Make a view link; returns it and its token.

@@ -7,6 +7,7 @@ its place. aiortc has no setting for a decoder, so `install_decoders` replaces t
 """
 
 import errno
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,15 @@ SPS_LONGEST = 512
 HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 """H.264 profiles whose sequence parameter set has the fields of high profiles."""
 MACROBLOCK_PX = 16
+VIDEO_CLOCK_HZ = 90_000
+TIMESTAMP_MASK = 0xFFFFFFFF
+LATE_S = 0.4
+"""Delay against the promptest frame from which a frame is late."""
+LATE_FOR_S = 1.0
+"""Frames that are late for this long mean that decoding is slower than the camera; those of a burst after the network
+or the machine stood still are decoded sooner."""
+LEAST_PIXELS = 320 * 240
+"""Smaller frames are never asked for."""
 BURST_S = 10.0
 """Time for which a camera may send at its limits at once: what comes in a burst after the network or the machine stood
 still was sent in good order."""
@@ -43,6 +53,8 @@ class RefusedFrame:
     """In place of a frame that was dropped before decoding."""
 
     reason: str
+    max_pixels: int | None = None
+    """Size of frames that would be taken, if the size was the reason."""
 
 
 class _Bits:
@@ -172,8 +184,44 @@ class _Allowance:
         return True
 
 
+class _Lateness:
+    """How much later than at best the frames of one camera reach their decoder."""
+
+    def __init__(self) -> None:
+        self._timestamp: int | None = None
+        self._media_s = 0.0
+        self._least_s = math.inf
+        """Smallest difference so far between the time of decoding and the media time."""
+        self._late_since_s: float | None = None
+
+    def is_lasting(self, timestamp: int) -> bool:
+        """Whether frames have been late for `LATE_FOR_S`; what was measured is then dropped.
+
+        :param timestamp: of the frame that is about to be decoded: RTP's, in units of 1 / `VIDEO_CLOCK_HZ` seconds.
+        """
+        now_s = time.monotonic()
+        if self._timestamp is not None:
+            step = (timestamp - self._timestamp) & TIMESTAMP_MASK
+            self._media_s += (step - (step > TIMESTAMP_MASK // 2) * (TIMESTAMP_MASK + 1)) / VIDEO_CLOCK_HZ
+        self._timestamp = timestamp
+        self._least_s = min(self._least_s, now_s - self._media_s)
+        if now_s - self._media_s - self._least_s < LATE_S:
+            self._late_since_s = None
+            return False
+        if self._late_since_s is None:
+            self._late_since_s = now_s
+        if now_s - self._late_since_s < LATE_FOR_S:
+            return False
+        self._least_s, self._late_since_s = math.inf, None
+        return True
+
+
 class GuardedDecoder(Decoder):
-    """Decoder of one camera's VP8 or H.264 with bounds on pixels, bytes and rate."""
+    """Decoder of one camera's VP8 or H.264 with bounds on pixels, bytes and rate, and on the frames that wait for it.
+
+    A decoder that is slower than its camera would lag behind without end, since aiortc's queue has no bound. So when
+    frames have come late for some time, all up to the next key frame are dropped and smaller ones are asked for.
+    """
 
     def __init__(self, name: str, settings: CameraSettings) -> None:
         """
@@ -185,38 +233,49 @@ class GuardedDecoder(Decoder):
         self._frames = _Allowance(settings.frames_per_second_limit)
         self._bytes = _Allowance(settings.bytes_per_second_limit)
         self._waits_for_key = True
+        self._size = (0, 0)
+        self._lateness = _Lateness()
 
     def decode(self, encoded_frame: JitterFrame) -> list[Any]:
         """Decode a frame of aiortc's jitter buffer; a list of frames, or of one `RefusedFrame`."""
         data: bytes = encoded_frame.data
         if problem := self._rate_problem(len(data)) or self._size_problem(data):
             self._waits_for_key = True  # later frames build on the dropped one
-            return [RefusedFrame(problem)]
+            return [problem]
         if self._waits_for_key or self._decoder is None:
             raise av.error.InvalidDataError(errno.EINVAL, "no key frame yet")  # aiortc then asks the sender for one
+        if self._lateness.is_lasting(encoded_frame.timestamp):
+            self._waits_for_key = True
+            return [self._slowness()]
         packet = av.Packet(data)
         packet.pts = encoded_frame.timestamp
         packet.time_base = VIDEO_TIME_BASE
         return list(self._decoder.decode(packet))
 
-    def _rate_problem(self, size: int) -> str | None:
+    def _slowness(self) -> RefusedFrame:
+        width, height = self._size
+        smaller = max(width * height // 2, LEAST_PIXELS)
+        return RefusedFrame(f"frames of {width} x {height} pixels faster than they can be decoded", smaller)
+
+    def _rate_problem(self, size: int) -> RefusedFrame | None:
         limits = self._settings
         if not self._frames.spend(1):
-            return f"more than {limits.frames_per_second_limit} frames a second"
+            return RefusedFrame(f"more than {limits.frames_per_second_limit} frames a second")
         if not self._bytes.spend(size):
-            return f"more than {limits.bytes_per_second_limit} bytes a second"
+            return RefusedFrame(f"more than {limits.bytes_per_second_limit} bytes a second")
         return None
 
-    def _size_problem(self, data: bytes) -> str | None:
+    def _size_problem(self, data: bytes) -> RefusedFrame | None:
         try:
             size = vp8_size(data) if self._name == "VP8" else h264_size(data)
         except ValueError as error:
-            return str(error)
+            return RefusedFrame(str(error))
         if size is None:
             return None
         if size[0] * size[1] > self._settings.decoded_pixels_limit:
             most = self._settings.decoded_pixels_limit
-            return f"frames of {size[0]} x {size[1]} pixels: at most {most} pixels are taken"
+            return RefusedFrame(f"frames of {size[0]} x {size[1]} pixels: at most {most} pixels are taken", most)
+        self._size = size
         if self._waits_for_key:
             self._waits_for_key = False
             self._decoder = self._new_decoder()

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import av
 import numpy as np
@@ -13,29 +13,43 @@ from aiortc import (
     InvalidAccessError,
     InvalidStateError,
     MediaStreamTrack,
-    RTCConfiguration,
     RTCDataChannel,
-    RTCIceServer,
-    RTCPeerConnection,
     RTCSessionDescription,
 )
 from aiortc.exceptions import OperationError
 from aiortc.mediastreams import MediaStreamError
 from aiortc.sdp import candidate_from_sdp
 
+from fitme.arrays import UInt8Array
 from fitme.errors import FitmeError
-from stream.engine.frame_slots import FrameSink
 from stream.protocol.protocol import PARAMETERS_CHANNEL
-from stream.settings import IceServer
 from stream.web.peers.candidates import CandidateFilter
 from stream.web.peers.decoders import RefusedFrame
+from stream.web.peers.network import PeerNetwork
 
 logger = logging.getLogger(__name__)
 
-StateListener = Callable[[str], None]
-"""Takes ``connected`` or ``closed``, the latter once and last; called in the event loop."""
-RefusalListener = Callable[[str], None]
-"""Takes why frames of the camera are dropped, each reason once; called in the event loop."""
+
+class CameraListener(Protocol):
+    """Receives what one camera yields; called in the event loop, but for `take`."""
+
+    def take(self, image: UInt8Array, capture_time_s: float, received_time_s: float) -> None:
+        """A frame, as `stream.engine.frame_slots.FrameSink`; called in a worker thread."""
+        ...
+
+    def change(self, state: str) -> None:
+        """State of the camera: ``connected``, ``silent``, or ``closed``, once and last."""
+        ...
+
+    def refuse(self, reason: str, max_pixels: int | None) -> None:
+        """Why frames of the camera are dropped, each reason once; and the size of frames that would be taken, if the
+        size is the reason."""
+        ...
+
+    def may_be_silent(self) -> bool:
+        """Whether the camera may stay without sending frames."""
+        ...
+
 
 REASONS_LIMIT = 8
 """Different reasons of refusal that are reported of one camera."""
@@ -58,10 +72,10 @@ class OfferError(FitmeError):
 class NewestFrame:
     """Newest frame of a video track that has not been taken; the track's own queue, unlimited, is kept empty."""
 
-    def __init__(self, track: MediaStreamTrack, on_refused: RefusalListener) -> None:
+    def __init__(self, track: MediaStreamTrack, listener: CameraListener) -> None:
         """Read the track until it ends or `stop` is called; needs a running event loop."""
         self._refusals: set[str] = set()
-        self._on_refused = on_refused
+        self._listener = listener
         self._frame: av.VideoFrame | None = None
         self._changed = asyncio.Event()
         self._reader = asyncio.create_task(self._read(track))
@@ -91,13 +105,13 @@ class NewestFrame:
                     self._frame = frame
                     self._changed.set()
                 elif isinstance(frame, RefusedFrame):
-                    self._refuse(frame.reason)
+                    self._refuse(frame)
         self._changed.set()
 
-    def _refuse(self, reason: str) -> None:
-        if reason not in self._refusals and len(self._refusals) < REASONS_LIMIT:
-            self._refusals.add(reason)
-            self._on_refused(reason)
+    def _refuse(self, refused: RefusedFrame) -> None:
+        if refused.reason not in self._refusals and len(self._refusals) < REASONS_LIMIT:
+            self._refusals.add(refused.reason)
+            self._listener.refuse(refused.reason, refused.max_pixels)
 
 
 class CameraPeer:
@@ -105,11 +119,9 @@ class CameraPeer:
 
     def __init__(
         self,
-        ice_servers: tuple[IceServer, ...],
+        network: PeerNetwork,
         max_pixels: int,
-        on_frame: FrameSink,
-        on_state: StateListener,
-        on_refused: RefusalListener,
+        listener: CameraListener,
         candidates: CandidateFilter,
         *,
         connect_timeout_s: float,
@@ -119,17 +131,17 @@ class CameraPeer:
         :param max_pixels: larger frames are shrunk to it.
         :param candidates: decides on the peer's ICE candidates.
         :param connect_timeout_s: a peer that has sent no frame by then is closed.
-        :param silence_timeout_s: a peer that has sent no frame for this long is closed.
+        :param silence_timeout_s: a peer that has sent no frame for this long is silent, or closed.
         """
-        servers = [RTCIceServer(list(item.urls), item.username, item.credential) for item in ice_servers]
-        self._connection = RTCPeerConnection(RTCConfiguration(servers))
+        self._network = network
+        self._connection = network.connect()
         self._max_pixels = max_pixels
-        self._on_frame = on_frame
-        self._on_state = on_state
-        self._on_refused = on_refused
+        self._listener = listener
         self._candidates = candidates
         self._connect_timeout_s = connect_timeout_s
         self._silence_timeout_s = silence_timeout_s
+        self._state = ""
+        """As the listener knows it; "" before the first frame."""
         self._reader: asyncio.Task[None] | None = None
         self._offered: list[MediaStreamTrack] = []
         self.voice: MediaStreamTrack | None = None
@@ -161,8 +173,7 @@ class CameraPeer:
             await self.close()
             raise OfferError(f"the offer cannot be used: {type(error).__name__}: {error}") from error
         self._reader = asyncio.create_task(self._read(track))
-        answer: str = self._connection.localDescription.sdp
-        return answer
+        return self._network.described(self._connection)
 
     async def add_candidate(self, candidate: str | None, sdp_mid: str | None, line: int | None) -> None:
         """Add a remote ICE candidate; None or "" ends them.
@@ -199,7 +210,7 @@ class CameraPeer:
         if reader is not None and reader is not asyncio.current_task():
             reader.cancel()
         await self._connection.close()
-        self._on_state("closed")
+        self._listener.change("closed")
 
     def _choose(self) -> MediaStreamTrack:
         """The first video track that is offered; the first audio track becomes `voice`, all else is declined, since
@@ -224,23 +235,41 @@ class CameraPeer:
 
     async def _read(self, track: MediaStreamTrack) -> None:
         loop = asyncio.get_running_loop()
-        newest = NewestFrame(track, self._on_refused)
+        newest = NewestFrame(track, self._listener)
         first_time_s: float | None = None
-        timeout_s = self._connect_timeout_s
         try:
             while True:
-                frame = await asyncio.wait_for(newest.take(), timeout_s)
-                received_time_s = time.monotonic()
-                if first_time_s is None:
-                    first_time_s, timeout_s = frame.time or 0.0, self._silence_timeout_s
-                    self._on_state("connected")
-                capture_time_s = (frame.time or 0.0) - first_time_s
-                await loop.run_in_executor(_converters, self._convert, frame, capture_time_s, received_time_s)
+                frame = await self._next(newest)
+                received_time_s, time_s = time.monotonic(), frame.time or 0.0
+                first_time_s = time_s if first_time_s is None else first_time_s
+                await loop.run_in_executor(_converters, self._convert, frame, time_s - first_time_s, received_time_s)
         except (MediaStreamError, TimeoutError) as error:
             logger.info("camera ended: %s", type(error).__name__)
         finally:
             newest.stop()
             await self.close()
+
+    async def _next(self, newest: NewestFrame) -> av.VideoFrame:
+        """The next frame, however long the camera is silent before, if it may be.
+
+        :raises TimeoutError: if it is silent for too long, and may not be.
+        """
+        while True:
+            timeout_s = self._silence_timeout_s if self._state else self._connect_timeout_s
+            try:
+                frame = await asyncio.wait_for(newest.take(), timeout_s)
+            except TimeoutError:
+                if self._connection.connectionState != "connected" or not self._listener.may_be_silent():
+                    raise
+                self._become("silent")
+            else:
+                self._become("connected")
+                return frame
+
+    def _become(self, state: str) -> None:
+        if state != self._state:
+            self._state = state
+            self._listener.change(state)
 
     def _convert(self, frame: av.VideoFrame, capture_time_s: float, received_time_s: float) -> None:
         width, height = frame.width, frame.height
@@ -249,4 +278,4 @@ class CameraPeer:
             width, height = max(2, int(width * scale) & ~1), max(2, int(height * scale) & ~1)
         image = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
         if not self._closed:
-            self._on_frame(image.astype(np.uint8, copy=False), capture_time_s, received_time_s)
+            self._listener.take(image.astype(np.uint8, copy=False), capture_time_s, received_time_s)

@@ -7,13 +7,13 @@ import asyncio
 import contextlib
 import logging
 
-from aiortc import MediaStreamTrack, RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from aiortc.contrib.media import MediaRelay
 from aiortc.mediastreams import MediaStreamError
 
 from fitme.errors import FitmeError
-from stream.settings import IceServer
 from stream.web.peers.candidates import CandidateFilter
+from stream.web.peers.network import PeerNetwork
 from stream.web.peers.rtc import MALFORMED, OfferError
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Voice:
         return len(self._listeners)
 
     async def listen(
-        self, sdp: str, link: str, ice_servers: tuple[IceServer, ...], candidates: CandidateFilter, timeout_s: float
+        self, sdp: str, link: str, network: PeerNetwork, candidates: CandidateFilter, timeout_s: float
     ) -> str:
         """Answer a viewer's offer to receive audio; returns the answer.
 
@@ -47,8 +47,7 @@ class Voice:
         :param timeout_s: a connection that is not established by then is closed.
         :raises OfferError: if the offer cannot be used.
         """
-        servers = [RTCIceServer(list(item.urls), item.username, item.credential) for item in ice_servers]
-        connection = RTCPeerConnection(RTCConfiguration(servers))
+        connection = network.connect()
         self._listeners[connection] = link
         try:
             await connection.setRemoteDescription(RTCSessionDescription(candidates.filtered(sdp), "offer"))
@@ -75,8 +74,7 @@ class Voice:
                 await self._drop(connection)
 
         connection.on("connectionstatechange", changed)
-        answer: str = connection.localDescription.sdp
-        return answer
+        return network.described(connection)
 
     async def close_link(self, link: str) -> None:
         """End the connections of all who listen by a link."""

@@ -27,7 +27,7 @@ def encoded(codec: str, width: int, height: int, count: int = 3, **options: str)
     encoder = av.CodecContext.create("libvpx" if codec == "VP8" else "libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.time_base = fractions.Fraction(1, 30)
-    encoder.options = options or ({} if codec == "VP8" else {"tune": "zerolatency"})
+    encoder.options = options or ({"deadline": "realtime"} if codec == "VP8" else {"tune": "zerolatency"})
     generator = np.random.default_rng(0)
     packets = []
     for index in range(count):
@@ -94,6 +94,46 @@ def test_what_comes_too_fast_is_refused(codec: str, monkeypatch: pytest.MonkeyPa
         assert not any(isinstance(outcome, RefusedFrame) for outcome in decoder.decode(large))
     (refused,) = decoder.decode(large)
     assert "bytes a second" in refused.reason
+
+
+@pytest.mark.parametrize("codec", SIZES)
+def test_a_decoder_that_falls_behind_drops_to_the_next_key_frame_and_asks_for_less(
+    codec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(decoders, "time", clock)
+    monkeypatch.setattr(decoders, "LEAST_PIXELS", 100)
+    frames = encoded(
+        codec, 96, 64, 80, **({} if codec == "VP8" else {"tune": "zerolatency", "x264-params": "scenecut=0"})
+    )
+    decoder = GuardedDecoder(codec, CameraSettings(bytes_per_second_limit=1_000_000_000))
+    refused, shown = [], 0
+    for frame in frames:
+        clock.now_s += 2.0 / 30.0  # it takes twice as long as the camera
+        try:
+            outcome = decoder.decode(frame)
+        except av.error.FFmpegError:
+            continue  # waits for a key frame, and aiortc asks for one
+        refused += [each for each in outcome if isinstance(each, RefusedFrame)]
+        shown += not refused
+    assert 10 < shown < 60
+    assert set(refused) == {
+        RefusedFrame("frames of 96 x 64 pixels faster than they can be decoded", max_pixels=48 * 64)
+    }
+    # The key frame comes, and with it the delay is gone.
+    clock.now_s += 1.0
+    (key, *_) = encoded(codec, 64, 48, 1)
+    assert not isinstance(next(iter(decoder.decode(replace(key, timestamp=3000 * 80))), None), RefusedFrame)
+
+
+def test_a_burst_after_a_stall_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(decoders, "time", clock)
+    decoder = GuardedDecoder("VP8", CameraSettings(bytes_per_second_limit=1_000_000_000))
+    frames = encoded("VP8", 64, 48, 90)
+    for index, frame in enumerate(frames):
+        clock.now_s += 1.0 if index == 30 else 0.005 if index < 65 else 1.0 / 30.0
+        assert not any(isinstance(outcome, RefusedFrame) for outcome in decoder.decode(frame)), index
 
 
 class Clock:

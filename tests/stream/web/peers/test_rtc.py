@@ -3,9 +3,10 @@
 import asyncio
 import time
 
+import av
 import numpy as np
 import pytest
-from aiortc import RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from stream.bench.native_peer import ClipTrack, frames_of
 from stream.settings import CameraSettings
 from stream.web.peers.candidates import CandidateFilter
 from stream.web.peers.decoders import install_decoders
+from stream.web.peers.network import PeerNetwork
 from stream.web.peers.rtc import CameraPeer, OfferError
 
 
@@ -26,26 +28,42 @@ def decoders(monkeypatch: pytest.MonkeyPatch) -> None:
 class Camera:
     """A `CameraPeer`, what it delivered, and the peer at the other end."""
 
-    def __init__(self, *, max_pixels: int = 320 * 240, sink_delay_s: float = 0.0, silence_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        *,
+        max_pixels: int = 320 * 240,
+        sink_delay_s: float = 0.0,
+        silence_s: float = 5.0,
+        may_be_silent: bool = False,
+        network: PeerNetwork | None = None,
+    ) -> None:
         self.frames: list[tuple[np.ndarray, float, float]] = []
         self.states: list[str] = []
         self.sink_delay_s = sink_delay_s
         self.remote = RTCPeerConnection()
-        self.refusals: list[str] = []
+        self.refusals: list[tuple[str, int | None]] = []
+        self._may_be_silent = may_be_silent
         self.peer = CameraPeer(
-            (),
+            network or PeerNetwork(),
             max_pixels,
-            self._sink,
-            self.states.append,
-            self.refusals.append,
+            self,
             CandidateFilter("127.0.0.1"),
             connect_timeout_s=5.0,
             silence_timeout_s=silence_s,
         )
 
-    def _sink(self, image: np.ndarray, capture_time_s: float, received_time_s: float) -> None:
+    def take(self, image: np.ndarray, capture_time_s: float, received_time_s: float) -> None:
         time.sleep(self.sink_delay_s)
         self.frames.append((image, capture_time_s, received_time_s))
+
+    def change(self, state: str) -> None:
+        self.states.append(state)
+
+    def refuse(self, reason: str, max_pixels: int | None) -> None:
+        self.refusals.append((reason, max_pixels))
+
+    def may_be_silent(self) -> bool:
+        return self._may_be_silent
 
     async def connect(self) -> str:
         await self.remote.setLocalDescription(await self.remote.createOffer())
@@ -56,6 +74,12 @@ class Camera:
     async def until(self, count: int) -> None:
         deadline_s = time.monotonic() + 10.0
         while len(self.frames) < count:
+            assert time.monotonic() < deadline_s
+            await asyncio.sleep(0.01)
+
+    async def until_state(self, state: str) -> None:
+        deadline_s = time.monotonic() + 10.0
+        while self.states[-1:] != [state]:
             assert time.monotonic() < deadline_s
             await asyncio.sleep(0.01)
 
@@ -128,7 +152,7 @@ async def test_bombs_are_dropped_before_they_are_decoded() -> None:
     while not camera.refusals:
         assert time.monotonic() < deadline_s
         await asyncio.sleep(0.01)
-    assert camera.refusals == ["frames of 800 x 608 pixels: at most 76800 pixels are taken"]
+    assert camera.refusals == [("frames of 800 x 608 pixels: at most 76800 pixels are taken", 320 * 240)]
     assert not camera.frames
     await camera.close()
 
@@ -195,6 +219,65 @@ async def test_silent_camera_is_closed() -> None:
     await camera.close()
 
 
+async def test_a_camera_may_be_silent_while_its_page_is_hidden() -> None:
+    camera = Camera(silence_s=0.2, may_be_silent=True)
+    track = clip()
+    camera.remote.addTrack(track)
+    await camera.connect()
+    await camera.until(3)
+    for sender in camera.remote.getSenders():
+        sender.replaceTrack(None)
+    await camera.until_state("silent")
+    await asyncio.sleep(0.5)
+    assert camera.states == ["connected", "silent"]
+    sender.replaceTrack(clip())
+    await camera.until_state("connected")
+    await camera.close()
+    assert camera.states == ["connected", "silent", "connected", "closed"]
+
+
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+async def test_peers_with_one_codec_alone(codec: str) -> None:
+    camera = Camera()
+    camera.remote.addTrack(clip())
+    (transceiver,) = camera.remote.getTransceivers()
+    known = RTCRtpSender.getCapabilities("video").codecs
+    transceiver.setCodecPreferences([each for each in known if each.mimeType == f"video/{codec}"])
+    answer = await camera.connect()
+    assert f"{codec}/90000" in answer
+    await camera.until(10)
+    assert abs(float(camera.frames[9][0][:, 0].mean()) - float(camera.frames[9][0][:, -1].mean())) > 150
+    await camera.close()
+
+
+class GrowingTrack(ClipTrack):
+    """A camera that changes its resolution: a window that is resized, a phone that is turned."""
+
+    async def recv(self) -> av.VideoFrame:
+        frame = await super().recv()
+        size = {0: (320, 240), 1: (240, 320), 2: (640, 480)}[min(self._count // 10, 2)]
+        grown = frame.reformat(width=size[0], height=size[1])
+        grown.pts, grown.time_base = frame.pts, frame.time_base
+        return grown
+
+
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+async def test_the_resolution_may_change_under_way(codec: str) -> None:
+    camera = Camera(max_pixels=640 * 480)
+    camera.remote.addTrack(GrowingTrack(frames_of([np.full((240, 320, 3), 120, np.uint8)] * 2)))
+    (transceiver,) = camera.remote.getTransceivers()
+    known = RTCRtpSender.getCapabilities("video").codecs
+    transceiver.setCodecPreferences([each for each in known if each.mimeType == f"video/{codec}"])
+    await camera.connect()
+    deadline_s = time.monotonic() + 10.0
+    while (640, 480) not in (seen := [frame[0].shape[1::-1] for frame in camera.frames]):
+        assert time.monotonic() < deadline_s
+        await asyncio.sleep(0.02)
+    assert list(dict.fromkeys(seen)) == [(320, 240), (240, 320), (640, 480)]
+    assert camera.states == ["connected"]
+    await camera.close()
+
+
 async def offer_sdp(*, audio_only: bool = False) -> str:
     remote = RTCPeerConnection()
     remote.addTrack(AudioStreamTrack() if audio_only else clip())
@@ -206,23 +289,13 @@ async def offer_sdp(*, audio_only: bool = False) -> str:
 
 async def refuse_or_answer(sdp: str) -> bool:
     """Whether an offer was answered; anything but an answer or an `OfferError` fails the test."""
-    states: list[str] = []
-    peer = CameraPeer(
-        (),
-        1,
-        lambda *_: None,
-        states.append,
-        lambda _: None,
-        CandidateFilter("127.0.0.1"),
-        connect_timeout_s=1.0,
-        silence_timeout_s=1.0,
-    )
+    camera = Camera()
     try:
-        await peer.accept(sdp)
+        await camera.peer.accept(sdp)
     except OfferError:
-        assert states == ["closed"]
+        assert camera.states == ["closed"]
         return False
-    await peer.close()
+    await camera.peer.close()
     return True
 
 

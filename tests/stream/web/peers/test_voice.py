@@ -10,6 +10,7 @@ from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, MediaStreamError
 
 from stream.web.peers.candidates import CandidateFilter
+from stream.web.peers.network import PeerNetwork
 from stream.web.peers.rtc import OfferError
 from stream.web.peers.voice import Voice
 
@@ -39,7 +40,7 @@ async def listener(voice: Voice, link: str = "link") -> tuple[RTCPeerConnection,
     connection.addTransceiver("audio", direction="recvonly")
     await connection.setLocalDescription(await connection.createOffer())
     sdp = connection.localDescription.sdp
-    answer = await voice.listen(sdp, link, (), CandidateFilter("127.0.0.1"), 20.0)
+    answer = await voice.listen(sdp, link, PeerNetwork(), CandidateFilter("127.0.0.1"), 20.0)
     await connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
     return connection, tracks[0]
 
@@ -79,7 +80,7 @@ async def test_bad_offers_leave_nothing() -> None:
     await sending.setLocalDescription(await sending.createOffer())
     for sdp in ("", "v=0", "nonsense", sending.localDescription.sdp):
         with pytest.raises(OfferError):
-            await voice.listen(sdp, "link", (), CandidateFilter("127.0.0.1"), 1.0)
+            await voice.listen(sdp, "link", PeerNetwork(), CandidateFilter("127.0.0.1"), 1.0)
     assert len(voice) == 0
     await voice.close()
     await sending.close()
@@ -90,7 +91,7 @@ async def test_who_never_connects_is_dropped() -> None:
     silent = RTCPeerConnection()
     silent.addTransceiver("audio", direction="recvonly")
     await silent.setLocalDescription(await silent.createOffer())
-    await voice.listen(silent.localDescription.sdp, "link", (), CandidateFilter("127.0.0.1"), 0.1)
+    await voice.listen(silent.localDescription.sdp, "link", PeerNetwork(), CandidateFilter("127.0.0.1"), 0.1)
     assert len(voice) == 1
     while len(voice):
         await asyncio.sleep(0.02)
