@@ -92,8 +92,14 @@ class SampleClip {
       throw new PlainError("The sample clip does not play", `The browser says: ${error instanceof Error ? error.message : error}`);
     }
     this.#stream = this.#capture();
+    document.addEventListener("visibilitychange", this.#goOn);
     return this.#stream;
   }
+
+  /** Browsers pause clips without sound in hidden pages. */
+  #goOn = () => {
+    if (!document.hidden && !this.#stopped) this.video.play().catch(() => undefined);
+  };
 
   /** The clip is drawn on a canvas, since not every browser can capture a video element. */
   #capture() {
@@ -113,6 +119,7 @@ class SampleClip {
 
   close() {
     this.#stopped = true;
+    document.removeEventListener("visibilitychange", this.#goOn);
     this.video.pause();
     this.video.removeAttribute("src");
     this.video.load();

@@ -1,25 +1,26 @@
 /** Main module of the page: consent, a source of video, a session, and the actions of the page. */
 
-import { cameraObstacle, listCameras, openCamera, openMicrophone, openSample } from "./capture.js";
+import { listCameras, openCamera, openMicrophone, openSample } from "./capture.js";
+import { listenToCheck, openCheck } from "./check_dialog.js";
 import { SceneControls } from "./controls.js";
 import { Notice, find, toast } from "./dom.js";
 import { EnvironmentPicker } from "./environment.js";
 import { fullScreenButton } from "./full_screen.js";
 import { Guests } from "./guests.js";
 import { listenToTabs } from "./panels.js";
-import { canRecord, recordClip, saveFile, takePicture } from "./recording.js";
 import { ControlQueue } from "./messages.js";
+import { forgetKept, forgetTab, keptSession, rememberKept, rememberTab, rememberedSession } from "./remembered.js";
+import { listenToSaving } from "./saving.js";
 import { LiveSession } from "./session.js";
-import { deleteSession, enterKey, fetchAvatar, fetchConfig, setKept } from "./signalling.js";
+import { deleteSession, enterKey, fetchConfig, setKept } from "./signalling.js";
 import { SessionView } from "./session_view.js";
-import { PlainError, endedText } from "./texts.js";
+import { asPlainError, endedText } from "./texts.js";
+import { VideoInput } from "./video_input.js";
+import { DEFAULT_SAMPLE, prepareWelcome, showPhase } from "./welcome.js";
 
 /** @typedef {import("./messages.js").ServerEvent} ServerEvent */
 /** @typedef {import("./session.js").ConnectionState} ConnectionState */
 
-const KEPT_KEY = "fitme.kept-session";
-const TAB_KEY = "fitme.tab-session";
-const DEFAULT_SAMPLE = "assets/sample.webm";
 /** Shorter waits are not shown. */
 const QUIET_WAIT_SECONDS = 0.9;
 
@@ -28,8 +29,6 @@ const box = (/** @type {string} */ selector) => /** @type {HTMLInputElement} */ 
 
 /** @type {LiveSession | null} */
 let session = null;
-/** @type {import("./capture.js").VideoSource | null} */
-let source = null;
 /** Counts starts and departures: what was begun under an earlier number is stopped as soon as it is there. */
 let attempt = 0;
 let kept = false;
@@ -51,31 +50,16 @@ const controls = new SceneControls((type, fields) => {
 const view = new SessionView(controls, () => session?.renewFeeds());
 const environment = new EnvironmentPicker(view.stage.view?.surroundings ?? null, (type, fields) => controls.send(type, fields));
 const guests = new Guests(() => session?.id ?? null);
-
-/** @param {unknown} error */
-function asPlainError(error) {
-  if (error instanceof PlainError) return error;
-  console.error(error);
-  return new PlainError("Something went wrong", error instanceof Error ? error.message : String(error));
-}
-
-/**
- * Show one part of the page, with the focus where the eye goes.
- * @param {"welcome" | "session"} phase
- */
-function showPhase(phase) {
-  const changed = document.body.dataset.phase !== phase;
-  document.body.dataset.phase = phase;
-  find("#welcome").hidden = phase !== "welcome";
-  find("#session").hidden = phase !== "session";
-  find("#leave").hidden = phase !== "session";
-  const portrait = /** @type {HTMLVideoElement} */ (find("#portrait"));
-  if (phase === "welcome") portrait.play().catch(() => undefined); // decoration: it may stay a still image
-  else portrait.pause();
-  if (!changed) return;
-  window.scrollTo(0, 0);
-  find(phase === "session" ? "#avatar" : "#welcome").focus({ preventScroll: true });
-}
+const input = new VideoInput({
+  onStopped: cameraStopped,
+  onPicture: (text) => view.showPicture(text),
+  onReplaced: async (stream) => {
+    view.showCamera(stream, true);
+    notice.hide();
+    await session?.replaceStream(stream);
+    await listVideoSources();
+  },
+});
 
 /**
  * @param {string} text
@@ -84,16 +68,6 @@ function showPhase(phase) {
 function showConnection(text, tone) {
   find("#connection").textContent = text;
   find("#connection").dataset.tone = tone;
-}
-
-/** The session that this person may go on with: the one they kept, or the one of this tab before it was reloaded. */
-function rememberedSession() {
-  return localStorage.getItem(KEPT_KEY) ?? sessionStorage.getItem(TAB_KEY);
-}
-
-function forgetSession() {
-  localStorage.removeItem(KEPT_KEY);
-  sessionStorage.removeItem(TAB_KEY);
 }
 
 /** @param {string} [deviceId] */
@@ -121,7 +95,7 @@ async function start(open, flipped, remembered) {
   leave();
   const current = attempt;
   // Until the server answers, so that leaving early does not erase what was kept.
-  kept = remembered !== null && remembered === localStorage.getItem(KEPT_KEY);
+  kept = remembered !== null && remembered === keptSession();
   showPhase("session");
   view.reset();
   view.showStatus("Opening the camera…");
@@ -129,8 +103,7 @@ async function start(open, flipped, remembered) {
   try {
     const opened = await open();
     if (current !== attempt) return opened.close();
-    source = opened;
-    if (opened.isCamera) opened.stream.getVideoTracks()[0].addEventListener("ended", cameraStopped);
+    input.adopt(opened);
     view.showCamera(opened.stream, flipped);
     view.showStatus("Connecting…");
     await enterIfNeeded();
@@ -168,8 +141,7 @@ function leave() {
   attempt += 1;
   session?.close();
   session = null;
-  source?.close();
-  source = null;
+  input.close();
   kept = false;
   stored = false;
   wasLive = false;
@@ -191,14 +163,17 @@ function toWelcome() {
 function leaveForGood() {
   if (session && !kept) {
     session.abandon();
-    sessionStorage.removeItem(TAB_KEY);
+    forgetTab();
   }
   toWelcome();
 }
 
-function cameraStopped() {
-  const text = "It was unplugged, or its permission was taken back. Your head stays; plug the camera in again or pick another.";
-  notice.show("The camera has stopped", text, [
+/** @param {boolean} permitted the browser would give the camera again */
+function cameraStopped(permitted) {
+  const [title, text] = permitted
+    ? ["The camera has stopped", "It was unplugged, or went to sleep. Your head stays; plug the camera in again or pick another."]
+    : ["The camera’s permission was taken back", "Your head stays. Allow the camera by the symbol next to the address, then use it again."];
+  notice.show(title, text, [
     { label: "Use it again", primary: true, run: () => switchCamera(box("#camera-picker").value) },
     { label: "Leave", run: leaveForGood },
   ]);
@@ -206,32 +181,29 @@ function cameraStopped() {
 
 /** @param {string} deviceId */
 async function switchCamera(deviceId) {
-  if (!session || !source?.isCamera) return;
-  const current = session;
   try {
-    const next = await openCamera(deviceId || undefined);
-    if (current !== session) return next.close();
-    source.close();
-    source = next;
-    next.stream.getVideoTracks()[0].addEventListener("ended", cameraStopped);
-    await session.replaceStream(next.stream);
-    view.showCamera(next.stream, true);
-    notice.hide();
-    await listVideoSources();
+    await input.exchange(deviceId);
   } catch (error) {
     const problem = asPlainError(error);
     toast(`${problem.title}. ${problem.text}`);
   }
-  return undefined;
+  await listVideoSources();
+}
+
+/** Cameras have come or gone. */
+async function camerasChanged() {
+  if (!session) return;
+  await listVideoSources();
+  const cameras = await listCameras();
+  await input.recover(cameras.map(({ id }) => id)).catch(() => undefined); // its notice goes on asking
 }
 
 async function listVideoSources() {
   const picker = /** @type {HTMLSelectElement} */ (find("#camera-picker"));
-  const sources = source && !source.isCamera ? [{ id: "sample", label: "Sample clip" }] : await listCameras();
+  const sources = input.source && !input.source.isCamera ? [{ id: "sample", label: "Sample clip" }] : await listCameras();
   picker.replaceChildren(...sources.map(({ id, label }) => new Option(label, id)));
   picker.disabled = sources.length < 2;
-  const current = source?.isCamera ? source.stream.getVideoTracks()[0]?.getSettings().deviceId : undefined;
-  if (current) picker.value = current;
+  if (input.device) picker.value = input.device;
 }
 
 /**
@@ -240,11 +212,12 @@ async function listVideoSources() {
  */
 function onSession(id, resumed) {
   const before = rememberedSession();
-  if (before && before !== id && source?.isCamera && localStorage.getItem(KEPT_KEY) === before && box("#resume").checked) {
-    localStorage.removeItem(KEPT_KEY);
+  const isCamera = input.source?.isCamera === true;
+  if (before && before !== id && isCamera && keptSession() === before && box("#resume").checked) {
+    forgetKept();
     toast("The head that you kept is no longer there: a new one begins.");
   }
-  if (source?.isCamera) sessionStorage.setItem(TAB_KEY, id);
+  if (isCamera) rememberTab(id);
   if (resumed && wasLive) toast("Connected again: your head goes on.");
 }
 
@@ -263,6 +236,7 @@ function onConnectionState({ state, error, seconds }) {
     const wait = { seconds, text: (/** @type {number} */ left) => (left ? `Trying again in ${left} s.` : "Trying again…") };
     return notice.show(error.title, error.text, [
       { label: "Try now", primary: true, run: () => session?.retry() },
+      ...(error.code === "no_route" ? [{ label: "Check the connection", run: openCheck }] : []),
       { label: "Leave", run: leaveForGood },
     ], wait);
   }
@@ -290,7 +264,10 @@ function onEvent(event) {
   else if (event.type === "stored") showKept(kept, event.stored);
   else if (event.type === "viewers") guests.count(event.count);
   else if (event.type === "progress") button("#download").disabled = !event.avatar;
-  else if (event.type === "ended" && !erasing) showEnded(event.reason);
+  else if (event.type === "camera" && event.peer === session?.peer) {
+    toast("The server cannot keep up with pictures of this size: smaller ones are sent.");
+    session.limitCamera(event.max_pixels).catch(console.error);
+  } else if (event.type === "ended" && !erasing) showEnded(event.reason);
   else if (event.type === "peer" && event.state === "replaced" && event.peer === session?.peer) showReplaced();
   else if (event.type === "error") {
     console.warn("the server reports", event.code, event.message);
@@ -300,7 +277,10 @@ function onEvent(event) {
 
 /** @param {string} reason */
 function showEnded(reason) {
-  if (reason === "deleted" || reason === "not_erased" || (reason === "expired" && !kept)) forgetSession();
+  if (reason === "deleted" || reason === "not_erased" || (reason === "expired" && !kept)) {
+    forgetKept();
+    forgetTab();
+  }
   leave();
   view.reset();
   const problem = endedText(reason);
@@ -327,24 +307,8 @@ function showKept(isKept, isStored) {
   button("#keep").setAttribute("aria-pressed", String(kept));
   button("#keep").textContent = kept ? "Kept" : "Keep";
   for (const name of ["#keep", "#delete", "#invite"]) button(name).disabled = false;
-  if (kept && session?.id) localStorage.setItem(KEPT_KEY, session.id);
-  else if (session?.id === localStorage.getItem(KEPT_KEY)) localStorage.removeItem(KEPT_KEY);
-}
-
-async function download() {
-  if (!session?.id) return;
-  button("#download").disabled = true;
-  button("#download").textContent = "Preparing…";
-  try {
-    saveFile(await fetchAvatar(session.id), "avatar");
-    performance.mark("fitme:glb");
-  } catch (error) {
-    const problem = asPlainError(error);
-    toast(problem.code === "not_ready" ? "Your head is not ready yet: some seconds more." : `${problem.title}. ${problem.text}`);
-  } finally {
-    button("#download").disabled = false;
-    button("#download").textContent = "Download GLB";
-  }
+  if (kept && session?.id) rememberKept(session.id);
+  else if (session?.id === keptSession()) forgetKept();
 }
 
 /** Let the guests hear the microphone, or no longer. */
@@ -365,36 +329,6 @@ async function switchVoice() {
   }
   current?.setVoice(voice);
   return undefined;
-}
-
-const avatarImage = () => view.stage.image();
-
-async function savePicture() {
-  try {
-    saveFile(await takePicture(avatarImage), "avatar");
-  } catch (error) {
-    toast(asPlainError(error).text);
-  }
-}
-
-/** Record the avatar as it turns by itself under a light that goes round it, then put all back. */
-async function saveClip() {
-  const clip = button("#clip");
-  clip.disabled = true;
-  const restore = controls.beginShow();
-  try {
-    const recorded = await recordClip(avatarImage, (share) => {
-      clip.textContent = `${Math.round(share * 100)} %`;
-      controls.showAt(share);
-    });
-    saveFile(recorded, "avatar");
-  } catch (error) {
-    toast(asPlainError(error).text);
-  } finally {
-    restore();
-    clip.disabled = false;
-    clip.textContent = "Clip";
-  }
 }
 
 async function toggleKept() {
@@ -434,48 +368,25 @@ function askToDelete() {
   ]);
 }
 
-async function prepareWelcome() {
-  find("#server-name").textContent = location.host;
-  const obstacle = cameraObstacle();
-  const agree = box("#agree");
-  const update = () => { button("#start-camera").disabled = !agree.checked || obstacle !== null; };
-  agree.addEventListener("change", update);
-  update();
-  if (obstacle) {
-    find("#welcome-hint").textContent = `${obstacle.title}. ${obstacle.text}`;
-    find("#welcome-hint").dataset.tone = "bad";
-  }
-  find("#resume-choice").hidden = rememberedSession() === null;
-  find("#portrait").addEventListener("error", () => { find(".portrait").hidden = true; });
-  try {
-    const config = await fetchConfig();
-    sampleAddress = config.sample ?? DEFAULT_SAMPLE;
-    button("#start-sample").hidden = config.sample === null;
-    find("#key-choice").hidden = !config.key_needed;
-    const days = config.limits.kept_days;
-    find("#kept-days").textContent = days === null ? "" : `: then ${days} days after you last used it`;
-    find("#grace").textContent = ` (at the latest ${Math.ceil(config.limits.grace_seconds)} s after the page is closed)`;
-  } catch (error) {
-    showConnection(asPlainError(error).title, "bad");
-  }
-}
-
 find("#start").addEventListener("submit", (event) => {
   event.preventDefault();
   if (!button("#start-camera").disabled) startCamera();
 });
 button("#start-sample").addEventListener("click", startSample);
 button("#leave").addEventListener("click", leaveForGood);
-button("#download").addEventListener("click", download);
 box("#voice").addEventListener("change", switchVoice);
 button("#invite").addEventListener("click", () => guests.open());
-button("#picture").addEventListener("click", savePicture);
-button("#clip").addEventListener("click", saveClip);
-button("#clip").hidden = !canRecord();
+listenToSaving(() => session?.id ?? null, () => view.stage.image(), controls);
+listenToCheck();
+button("#open-check").addEventListener("click", openCheck);
 fullScreenButton(button("#fullscreen"), find("#stage"));
 listenToTabs(find("#tabs"), find("#session"));
 button("#keep").addEventListener("click", toggleKept);
 button("#delete").addEventListener("click", askToDelete);
 find("#camera-picker").addEventListener("change", () => switchCamera(box("#camera-picker").value));
-navigator.mediaDevices?.addEventListener("devicechange", () => { if (session) listVideoSources(); });
-await prepareWelcome();
+navigator.mediaDevices?.addEventListener("devicechange", camerasChanged);
+try {
+  sampleAddress = await prepareWelcome();
+} catch (error) {
+  showConnection(asPlainError(error).title, "bad");
+}

@@ -63,9 +63,10 @@ const MEDIA_TYPES = Object.freeze({ 1: "image/jpeg", 2: "image/webp" });
 
 /** @typedef {{yaw: number, pitch: number, seen: boolean, wanted: boolean}} Direction one cell of the dial, radians */
 /** @typedef {{type: "coverage", directions: Direction[], fraction: number, keyframes: number, prompt: string | null}} CoverageEvent */
-/** @typedef {{type: "progress", stage: string, progress: number, avatar: boolean}} ProgressEvent */
+/** @typedef {{type: "progress", stage: string, progress: number, avatar: boolean, converged: boolean}} ProgressEvent */
 /** @typedef {{type: "round", index: number, stage: string, seconds: number, keyframes: number, losses: Record<string, number>}} RoundEvent */
-/** @typedef {{type: "peer", peer: number, state: "connecting" | "connected" | "replaced" | "closed"}} PeerEvent */
+/** @typedef {{type: "peer", peer: number, state: "connecting" | "connected" | "silent" | "replaced" | "closed"}} PeerEvent */
+/** @typedef {{type: "camera", peer: number, max_pixels: number}} CameraEvent the page should send smaller frames */
 /** @typedef {{type: "hello", protocol: number, session: string, resumed: boolean, stages: string[], render_width: number, render_height: number, avatar: string, model: string}} HelloEvent */
 /**
  * The controls as the server has them.
@@ -83,7 +84,7 @@ const MEDIA_TYPES = Object.freeze({ 1: "image/jpeg", 2: "image/webp" });
  * @property {[number, number, number]} background
  */
 /**
- * @typedef {HelloEvent | TrackingEvent | CoverageEvent | ProgressEvent | RoundEvent | SceneEvent | PeerEvent
+ * @typedef {HelloEvent | TrackingEvent | CoverageEvent | ProgressEvent | RoundEvent | SceneEvent | PeerEvent | CameraEvent
  *   | {type: "kept", kept: boolean} | {type: "stored", stored: boolean} | {type: "viewers", count: number} | {type: "voice", on: boolean} | {type: "ended", reason: string} | {type: "error", code: string, message: string}
  * } ServerEvent
  */

@@ -3,7 +3,7 @@
 import { CLOSE_ENDED, CLOSE_FORBIDDEN, CLOSE_OTHER_VERSION, CLOSE_TOO_LARGE, CLOSE_UNKNOWN_SESSION, ProtocolError, parseEvent } from "./messages.js";
 import { receiveBinary } from "./feeds.js";
 import { Peer, deleteSession, socketAddress } from "./signalling.js";
-import { PlainError, serverError } from "./texts.js";
+import { PlainError, asPlainError, serverError } from "./texts.js";
 
 /** @typedef {import("./messages.js").ServerEvent} ServerEvent */
 /** @typedef {import("./messages.js").Render} Render */
@@ -37,7 +37,7 @@ const CONNECT_LIMIT_MS = 15_000;
 const CHANNEL_SILENCE_MS = 2000;
 const CHANNEL_CHECK_MS = 500;
 /** Codes of errors that another try does not mend. */
-const FINAL_CODES = new Set(["bad_offer", "protocol", "bad_message", "too_large", "http_405", "http_404", "no_key", "no_user"]);
+const FINAL_CODES = new Set(["bad_offer", "protocol", "bad_message", "too_large", "http_405", "http_404", "no_key", "no_user", "no_webrtc", "unexpected"]);
 /** Codes of errors after which a new session begins: the old one has ended, or this browser no longer owns it. */
 const GONE_CODES = new Set(["unknown_session", "forbidden"]);
 
@@ -62,6 +62,8 @@ export class LiveSession {
   #channelTime = -Infinity;
   #channelWorks = false;
   #channelTimer = 0;
+  /** Pixels of a camera's frame that the server takes. */
+  #maxPixels = Infinity;
 
   /**
    * @param {Config} config
@@ -122,6 +124,16 @@ export class LiveSession {
   async replaceStream(stream) {
     this.stream = stream;
     await this.#peer?.replaceStream(stream);
+    await this.#peer?.limit(this.#maxPixels);
+  }
+
+  /**
+   * Send frames of no more pixels than this from now on: the server cannot decode more.
+   * @param {number} pixels
+   */
+  async limitCamera(pixels) {
+    this.#maxPixels = Math.min(this.#maxPixels, pixels);
+    await this.#peer?.limit(this.#maxPixels);
   }
 
   /**
@@ -177,6 +189,7 @@ export class LiveSession {
     const peer = new Peer(this.config, this.stream, this.#voice, (message) => this.#moved(message));
     try {
       await peer.connect(this.id);
+      await peer.limit(this.#maxPixels);
       if (this.#over) {
         if (this.#abandoned && peer.session) erase(peer.session);
         return peer.close();
@@ -270,9 +283,9 @@ export class LiveSession {
     this.#dropSocket();
   }
 
-  /** @param {unknown} error */
-  async #waitBeforeRetry(error) {
-    if (!(error instanceof PlainError)) throw error;
+  /** @param {unknown} cause */
+  async #waitBeforeRetry(cause) {
+    const error = asPlainError(cause);
     if (GONE_CODES.has(error.code)) this.#forget();
     else if (FINAL_CODES.has(error.code)) return this.#finish(error);
     if (this.#over) return;

@@ -62,6 +62,13 @@ export class SessionView {
     this.#video.srcObject = null;
     drawLandmarks(this.#overlay, null, this.#video);
     this.#showFace("waiting", "idle");
+    this.showPicture("");
+  }
+
+  /** @param {string} text what is wrong with the camera's picture; "" when nothing is */
+  showPicture(text) {
+    find("#picture-words").textContent = text;
+    find("#picture-words").hidden = text === "";
   }
 
   /** @param {string} text in place of the avatar, until there is one */
@@ -193,6 +200,8 @@ export class SessionView {
     this.#progress.tick();
     const figures = this.stage.figures;
     const delay = figures?.delayMs == null ? "" : ` · ${figures.delayMs.toFixed(0)} ms`;
-    find("#figures").textContent = figures ? `${figures.rate.toFixed(0)} frames/s${delay}` : "";
+    const { frame_width: width, frame_height: height } = this.#tracking ?? {};
+    const camera = width && height ? ` · camera ${width} × ${height}` : "";
+    find("#figures").textContent = figures ? `${figures.rate.toFixed(0)} frames/s${delay}${camera}` : "";
   }
 }

@@ -1,7 +1,7 @@
 /** The HTTP half of the protocol: configuration, offer and answer, trickled candidates, keeping, deleting, the GLB. */
 
 import { PROTOCOL_VERSION } from "./messages.js";
-import { PlainError, serverError } from "./texts.js";
+import { NO_WEBRTC, PlainError, serverError } from "./texts.js";
 
 /**
  * @typedef {object} Config
@@ -11,6 +11,14 @@ import { PlainError, serverError } from "./texts.js";
  * @property {string | null} sample address of the sample clip, relative to the page
  * @property {boolean} key_needed the server asks for its access key before a session begins
  */
+
+/**
+ * Whether this browser can send video at all.
+ * @returns {PlainError | null} why not
+ */
+export function peerObstacle() {
+  return typeof RTCPeerConnection === "function" ? null : new PlainError(NO_WEBRTC.title, NO_WEBRTC.text, { code: "no_webrtc" });
+}
 
 /** Image quality from the first second on, instead of a slow start: the avatar starts from the first frames. */
 const START_BITRATE_KBPS = 2500;
@@ -95,15 +103,43 @@ const GATHERING_MS = 2000;
  */
 export async function listen(token, connection) {
   connection.addTransceiver("audio", { direction: "recvonly" });
+  await offerTo(`view/${token}/voice`, connection);
+}
+
+/**
+ * Connect to the server by a data channel alone: whether that succeeds says whether UDP gets through.
+ * @param {RTCPeerConnection} connection
+ * @throws {PlainError}
+ */
+export async function checkConnection(connection) {
+  connection.createDataChannel("check");
+  await offerTo("check", connection);
+}
+
+/**
+ * @param {string} path that answers offers which hold all of their candidates
+ * @param {RTCPeerConnection} connection
+ * @throws {PlainError}
+ */
+async function offerTo(path, connection) {
   await connection.setLocalDescription(await connection.createOffer());
-  await new Promise((/** @type {(value?: unknown) => void} */ resolve) => {
+  await gathered(connection);
+  const body = { protocol: PROTOCOL_VERSION, sdp: connection.localDescription?.sdp, type: "offer" };
+  await connection.setRemoteDescription(await (await request(path, json(body))).json());
+}
+
+/**
+ * Wait until a connection has found its candidates, or for as long as is worth waiting.
+ * @param {RTCPeerConnection} connection
+ * @returns {Promise<void>}
+ */
+export function gathered(connection) {
+  return new Promise((resolve) => {
     setTimeout(resolve, GATHERING_MS);
     const check = () => { if (connection.iceGatheringState === "complete") resolve(); };
     connection.addEventListener("icegatheringstatechange", check);
     check();
   });
-  const body = { protocol: PROTOCOL_VERSION, sdp: connection.localDescription?.sdp, type: "offer" };
-  await connection.setRemoteDescription(await (await request(`view/${token}/voice`, json(body))).json());
 }
 
 /** @typedef {{id: string, viewers: number, expires_s: number | null}} ViewLinkState */
@@ -201,8 +237,11 @@ export class Peer {
    * @param {MediaStream} stream
    * @param {MediaStreamTrack | null} voice microphone that the guests hear
    * @param {(message: ArrayBuffer) => void} onParameters packed parameters, some of which get lost
+   * @throws {PlainError} with code "no_webrtc"
    */
   constructor(config, stream, voice, onParameters) {
+    const obstacle = peerObstacle();
+    if (obstacle) throw obstacle;
     this.connection = new RTCPeerConnection({ iceServers: config.iceServers, bundlePolicy: "max-bundle" });
     const channel = this.connection.createDataChannel(PARAMETERS_CHANNEL, { ordered: false, maxRetransmits: 0 });
     channel.binaryType = "arraybuffer";
@@ -227,12 +266,19 @@ export class Peer {
     this.resumed = answer.resumed;
     for (const candidate of this.#early.splice(0)) this.#patch(candidate);
     await this.connection.setRemoteDescription({ type: "answer", sdp: withStartBitrate(answer.sdp) });
-    await this.#limit();
   }
 
-  async #limit() {
+  /**
+   * Bound what the camera sends; the browser shrinks larger pictures.
+   * @param {number} maxPixels width times height of a frame
+   */
+  async limit(maxPixels) {
+    const { width = 0, height = 0 } = this.sender.track?.getSettings() ?? {};
     const parameters = this.sender.getParameters();
-    for (const encoding of parameters.encodings) encoding.maxBitrate = MAX_BITRATE_BPS;
+    for (const encoding of parameters.encodings) {
+      encoding.maxBitrate = MAX_BITRATE_BPS;
+      encoding.scaleResolutionDownBy = Math.max(1, Math.sqrt((width * height) / maxPixels));
+    }
     parameters.degradationPreference = "maintain-resolution";
     await this.sender.setParameters(parameters).catch(() => undefined); // a hint: browsers without it send all the same
   }

@@ -57,6 +57,26 @@ export const INSECURE_PAGE = Object.freeze({
     + "the page that way, or play the sample clip.",
 });
 
+/** Text for a browser that cannot send video. */
+export const NO_WEBRTC = Object.freeze({
+  title: "This browser has no WebRTC",
+  text: "It may be switched off, by a setting or an extension, or the browser is too old. Switch it on, or open this page in "
+    + "another browser.",
+});
+
+/** Text for an error that nothing else is known about. */
+export const UNEXPECTED_TITLE = "Something went wrong";
+
+/**
+ * An error as a text for the person.
+ * @param {unknown} error
+ */
+export function asPlainError(error) {
+  if (error instanceof PlainError) return error;
+  console.error(error);
+  return new PlainError(UNEXPECTED_TITLE, error instanceof Error ? error.message : String(error), { code: "unexpected" });
+}
+
 /**
  * @param {unknown} error what getUserMedia threw
  * @returns {PlainError}
@@ -95,6 +115,7 @@ const SERVER = {
   engine_gone: { title: "The server is restarting", text: "The part that builds heads has to start again." },
   unknown_session: { title: "That session is gone", text: "It was erased or has run out. You can start a new one." },
   protocol: { title: "This page is out of date", text: "The server has a newer version. Reload the page." },
+  too_many_checks: { title: "Many check their connection now", text: "Try again in a moment." },
   bad_offer: { title: "The connection was not understood", text: "The server could not read this browser’s offer." },
 };
 

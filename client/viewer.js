@@ -61,7 +61,7 @@ export class Viewer {
   constructor(canvas, onDrawn) {
     this.canvas = canvas;
     this.onDrawn = onDrawn;
-    this.context = canvas.getContext("2d", { alpha: false, desynchronized: true });
+    this.context = canvas.getContext("2d", { alpha: false });
   }
 
   /**
