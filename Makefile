@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 GLTF_VALIDATOR := 2.0.0-dev.3.10
 AXE_CORE := 4.14.1
+PMNDRS_ASSETS := 1.7.0
 NO_TESTS := 5
 
 # Idle threads of torch and numpy sleep instead of spinning: trackers, renderers and fits share few cores.
@@ -37,7 +38,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	if command -v npm >/dev/null; then npm install --silent --no-save --no-audit --no-fund --prefix $(VENV) gltf-validator@$(GLTF_VALIDATOR) axe-core@$(AXE_CORE); fi
+	if command -v npm >/dev/null; then npm install --silent --no-save --no-audit --no-fund --prefix $(VENV) gltf-validator@$(GLTF_VALIDATOR) axe-core@$(AXE_CORE) @pmndrs/assets@$(PMNDRS_ASSETS); fi
 	touch $@
 
 clean:

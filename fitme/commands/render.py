@@ -26,7 +26,9 @@ def render(
     intensity: Annotated[float, typer.Option(min=0.0, help="Brightness of the key light.")] = 1.0,
     environment: Annotated[
         str | None,
-        typer.Option(help="Light by picture: a panorama (.hdr, .jpg, .png) or studio, window, overcast, sunset, club."),
+        typer.Option(
+            help="Light by picture: a panorama (.hdr, .exr, .jpg, .png) or studio, window, overcast, sunset, club."
+        ),
     ] = None,
     turn: Annotated[float, typer.Option(help="Degrees by which the surroundings turn, to the left.")] = 0.0,
     expression: Annotated[

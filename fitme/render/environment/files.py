@@ -1,5 +1,8 @@
-"""Panoramas from files: Radiance's `.hdr`, and ordinary images, whose clipped lights are expanded again."""
+"""Panoramas from files: Radiance's `.hdr`, OpenEXR's `.exr`, and ordinary images, whose clipped lights are expanded
+again."""
 
+import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,13 @@ EXPANSION, EXPANSION_POWER = 8.0, 6.0
 factor rises: lamps and skies are clipped there (Landis, "Production-Ready Global Illumination", SIGGRAPH 2002)."""
 
 
-_NOT_AN_IMAGE = "damaged, or not an image; give a panorama as .hdr, .jpg, .png or .webp"
+HEADER_BYTES = 65_536
+"""Beginning of an OpenEXR file in which its attributes are looked for."""
+_EXR_MAGIC = b"v/1\x01"
+_DATA_WINDOW = b"dataWindow\0box2i\0"
+_BOX = struct.Struct("<Iiiii")
+"""Size of an attribute of type `box2i`, and its corners: left, top, right, bottom, all inside."""
+_NOT_AN_IMAGE = "damaged, or not an image; give a panorama as .hdr, .exr, .jpg, .png or .webp"
 
 
 def load_environment(source: str | Path) -> Environment:
@@ -42,6 +51,7 @@ def read_panorama(path: Path) -> Float32Array:
     """(H, W, 3) radiance, linear sRGB primaries, of a file; InputError as for `load_environment`."""
     _check_size(path)
     data = np.fromfile(path, np.uint8)
+    os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")  # else OpenCV reads no `.exr`
     try:
         image = cv2.imdecode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -57,7 +67,7 @@ def read_panorama(path: Path) -> Float32Array:
     if image.dtype == np.uint16:
         return _expanded(bytes_to_linear((colors >> 8).astype(np.uint8)))
     finite = np.nan_to_num(colors.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    return np.ascontiguousarray(finite)
+    return np.ascontiguousarray(np.maximum(finite, 0.0))  # lossy OpenEXR files ring below 0
 
 
 def _expanded(linear: Float32Array) -> Float32Array:
@@ -73,6 +83,8 @@ def _check_size(path: Path) -> None:
 
     if path.suffix.lower() == ".hdr":
         size = _radiance_size(path)
+    elif path.suffix.lower() == ".exr":
+        size = _openexr_size(path)
     else:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -101,3 +113,15 @@ def _radiance_size(path: Path) -> tuple[int, int]:
             except ValueError:
                 break
     raise InputError(f"{path}: not a Radiance file")
+
+
+def _openexr_size(path: Path) -> tuple[int, int]:
+    """Width and height that the header of an OpenEXR file says: those of its attribute `dataWindow`."""
+    with path.open("rb") as opened:
+        head = opened.read(HEADER_BYTES)
+    start = head.find(_DATA_WINDOW)
+    corners = head[start + len(_DATA_WINDOW) :][: _BOX.size]
+    if not head.startswith(_EXR_MAGIC) or start < 0 or len(corners) < _BOX.size:
+        raise InputError(f"{path}: not an OpenEXR file")
+    _, left, top, right, bottom = _BOX.unpack(corners)
+    return max(right - left + 1, 0), max(bottom - top + 1, 0)

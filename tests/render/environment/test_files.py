@@ -50,6 +50,11 @@ def _png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
+def exr(width: int, height: int) -> bytes:
+    """OpenEXR file that ends after the attribute of its size."""
+    return b"v/1\x01\x02\0\0\0dataWindow\0box2i\0" + struct.pack("<Iiiii", 16, 0, 0, width - 1, height - 1) + b"\0"
+
+
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
@@ -57,6 +62,9 @@ def _png(width: int, height: int) -> bytes:
         ("words.jpg", b"this is no picture", "not an image"),
         ("cut.hdr", b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 64 +X 128\n\x02\x02", "not an image"),
         ("large.png", _png(20000, 10000), "20000 x 10000"),
+        ("words.exr", b"this is no picture", "not an OpenEXR file"),
+        ("cut.exr", exr(128, 64), "not an image"),
+        ("large.exr", exr(20000, 10000), "20000 x 10000"),
         ("large.hdr", b"#?RADIANCE\n\n-Y 10000 +X 20000\n", "million at most"),
         ("empty.png", b"", "not an image"),
     ],
