@@ -14,7 +14,14 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from stream.bench.native_peer import ClipTrack, NativePeer, ServerError, exchange, frames_of, offer_sdp, request
 from stream.bench.server_process import ServerProcess
-from stream.protocol.protocol import CLOSE_FORBIDDEN, CLOSE_FULL, CLOSE_REVOKED, CLOSE_UNKNOWN_SESSION, PROTOCOL_VERSION
+from stream.protocol.protocol import (
+    CLOSE_FORBIDDEN,
+    CLOSE_FULL,
+    CLOSE_REVOKED,
+    CLOSE_UNKNOWN_SESSION,
+    PROTOCOL_VERSION,
+    Feed,
+)
 from stream.web.tokens import new_token
 
 GREY = frames_of([np.full((240, 320, 3), 90 + shade, np.uint8) for shade in range(3)])
@@ -149,6 +156,33 @@ async def test_viewers_watch_and_nothing_else(server: ServerProcess) -> None:
             assert await close_code_of(server, f"view/{revoked}/socket") == CLOSE_UNKNOWN_SESSION
         await viewer.close()
         assert link["token"] not in server.log()
+
+
+async def test_two_owners_watch_each_other_in_a_call(server: ServerProcess) -> None:
+    """Each owner's page shows the other's avatar by a view link, and has no right to it beside that."""
+    async with owner(server) as first, owner(server) as second:
+        guests = []
+        for one, other in ((first, second), (second, first)):
+            link = json.loads(await other.request("POST", "/links", {}))
+            guest = NativePeer(server.address)
+            await guest.watch_link(link["token"], (Feed.AVATAR, Feed.PARAMETERS))
+            guests.append(guest)
+            session = f"{server.address}/session/{other.session}"
+            assert await refused("POST", f"{session}/keep", {"keep": True}, one.token) == (403, "forbidden")
+            assert await refused("DELETE", session, None, one.token) == (403, "forbidden")
+            assert await close_code_of(server, f"session/{other.session}/view", one.token) == CLOSE_FORBIDDEN
+        for guest, watched in zip(guests, (second, first), strict=True):
+            await guest.until(lambda guest=guest: guest.avatar_version >= 0 and guest.parameters is not None, 20.0)
+            assert guest.events["hello"]["role"] == "viewer"
+            assert guest.events["hello"]["session"] == ""
+            assert guest.events["hello"]["avatar"] == watched.events["hello"]["avatar"]
+            await watched.until(lambda watched=watched: watched.events["viewers"]["count"] == 1, 20.0)
+        # The light of each is its owner's alone.
+        await first.send({"type": "background", "color": [0.5, 0.25, 0.0]})
+        await guests[1].until(lambda: guests[1].events["scene"]["background"] == [0.5, 0.25, 0.0], 20.0)
+        assert guests[0].events["scene"]["background"] != [0.5, 0.25, 0.0]
+        for guest in guests:
+            await guest.close()
 
 
 async def test_a_links_time_is_over(server: ServerProcess) -> None:
