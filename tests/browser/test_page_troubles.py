@@ -218,6 +218,46 @@ def test_shutters_and_switches_have_words(cameras):
     cameras.wait_for_function("pictures.at(-1) === ''", timeout=ANSWER_S * SECOND)
 
 
+def test_a_camera_that_is_too_large_sends_smaller_pictures(cameras):
+    sent = cameras.evaluate("""(async () => {
+        const { Peer } = await import("/signalling.js");
+        track.getSettings = () => ({ width: 1280, height: 960 });
+        const peer = new Peer({ iceServers: [] }, new MediaStream([track]), null, () => undefined);
+        const scale = () => peer.sender.getParameters().encodings[0].scaleResolutionDownBy;
+        const scales = [];
+        for (const pixels of [Infinity, 1280 * 960 / 2, 640 * 480]) {
+            await peer.limit(pixels);
+            scales.push(scale());
+        }
+        peer.close();
+        return scales;
+    })()""")
+    assert sent == pytest.approx([1.0, 2.0**0.5, 2.0])
+
+
+HIDE = """(hidden) => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_the_sample_clip_goes_on_when_its_page_is_seen_again(page_with):
+    page = page_with()
+    page.evaluate("""async () => {
+        const play = HTMLMediaElement.prototype.play;
+        HTMLMediaElement.prototype.play = function () { window.clip = this; return play.call(this); };
+        const { openSample } = await import("/capture.js");
+        window.sample = await openSample("/assets/sample.webm");
+    }""")
+    page.evaluate(HIDE, True)
+    page.evaluate("clip.pause()")  # as browsers do
+    page.evaluate(HIDE, False)
+    page.wait_for_function("!clip.paused", timeout=ANSWER_S * SECOND)
+    page.evaluate("sample.close()")
+    page.evaluate(HIDE, False)
+    assert page.evaluate("clip.paused")
+
+
 def test_the_connection_check_says_what_fails(page_with, tmp_path):
     page = page_with()
     page.click("#open-check")
