@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 
 from fitme.errors import ConfigError
 from stream.engine.local_engine import LocalEngine
+from stream.logs import configure_logs
 from stream.settings import ServeSettings
 from stream.web.app import Service, create_app
 from stream.web.connections import bounded_protocol, raise_file_limit
@@ -51,7 +52,7 @@ def run_server(settings: ServeSettings) -> None:
     :raises StoreError: if another server uses the store, or it cannot be written.
     :raises EngineError: if the engine cannot start.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    configure_logs(settings.log_format)
     logging.getLogger("aioice").setLevel(logging.WARNING)
     logging.getLogger("aiortc").setLevel(logging.ERROR)  # it warns of every frame that a decoder refuses
     raise_file_limit()

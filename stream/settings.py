@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -20,6 +20,8 @@ class IceServer:
     username: str | None = None
     credential: str | None = None
 
+
+LogFormat = Literal["text", "json"]
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 
@@ -231,6 +233,10 @@ class ServeSettings:
     """Largest websocket message and request body that is accepted."""
     max_loop_lag_s: Annotated[float, Meta(ge=0.05, le=60.0)] = 2.0
     """`GET /healthz` turns 503 beyond it."""
+    metrics_networks: tuple[str, ...] = ("127.0.0.0/8", "::1")
+    """Networks from which `GET /metrics` is answered."""
+    log_format: LogFormat = "text"
+    """Of the log's lines: ``text``, or ``json`` for what collects them."""
     networks: NetworkSettings = field(default_factory=NetworkSettings)
     """Landmark network; the live service compares people by dlib's network."""
     tracker: LiveTrackerSettings = field(default_factory=LiveTrackerSettings)

@@ -19,6 +19,7 @@ from typing import Any
 from fitme.quiet import quiet_libraries
 from stream.engine.messages import AttachFit
 from stream.engine.queued_sender import QueuedSender
+from stream.logs import configure_logs
 from stream.settings import ServeSettings
 
 LIVE_NAME, FIT_NAME = "fitme-live", "fitme-fit"
@@ -148,7 +149,7 @@ def _run_live(web: Connection, fit: Connection, settings: ServeSettings) -> None
     # Imported here: the web process, which imports this module, needs neither torch nor MediaPipe.
     from stream.engine.live_process import run_live_process
 
-    _prepare(LIVE_NAME)
+    _prepare(LIVE_NAME, settings)
     with quiet_libraries():
         run_live_process(web, fit, settings)
 
@@ -158,14 +159,15 @@ def _run_fit(connection: Connection, settings: ServeSettings) -> None:
 
     from stream.engine.fit_process import run_fit_process
 
-    _prepare(FIT_NAME)
+    _prepare(FIT_NAME, settings)
     os.environ["NUMBA_NUM_THREADS"] = str(FIT_KERNEL_THREADS)
     numba.config.reload_config()  # type: ignore[no-untyped-call] # numba was imported by the fork server
     with quiet_libraries():
         run_fit_process(connection, settings.fit)
 
 
-def _prepare(name: str) -> None:
+def _prepare(name: str, settings: ServeSettings) -> None:
+    configure_logs(settings.log_format)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the web process, which ends this one
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text(name)

@@ -32,9 +32,10 @@ from stream.protocol.requests import (
     check_version,
 )
 from stream.settings import ServeSettings
+from stream.web import metrics
 from stream.web.access import AccessControl, AccessError, owner_token, set_owner_cookie
 from stream.web.cameras import connect_camera
-from stream.web.guard import Guard
+from stream.web.guard import Guard, is_in, parse_networks
 from stream.web.loop_monitor import LoopMonitor
 from stream.web.peers.checks import ConnectionChecks
 from stream.web.peers.decoders import install_decoders
@@ -87,6 +88,10 @@ class Service:
         self.access = AccessControl(settings.access)
         self.sockets = PageSockets(self.access, self.sessions, self.viewing, lambda: self.started)
         self.monitor = LoopMonitor()
+        self._metrics_networks = parse_networks(settings.metrics_networks, "metrics_networks")
+        counts = self.sessions.metrics
+        counts.gauge("fitme_engine_healthy", "1 while the engine serves.", lambda: self.started and engine.healthy)
+        counts.gauge("fitme_loop_lag_seconds", "Longest lag of the event loop lately.", lambda: self.monitor.worst_s)
         self.started = False
         """The engine is warm: sessions can begin."""
         self.failure: EngineError | None = None
@@ -162,6 +167,19 @@ class Service:
         lag_ms = round(1000.0 * self.monitor.percentile_s(0.95), 2)
         content = {"status": status, "sessions": len(self.sessions), "loop_lag_ms": lag_ms}
         return JSONResponse(content, 200 if status == "ok" else 503)
+
+    async def ready(self, _request: Request) -> Response:
+        """``GET /readyz``: 200 while new sessions may begin, for a proxy that chooses among servers."""
+        status = "closing" if not self.sessions.accepting else "starting" if not self.started else "engine_gone"
+        if self.started and self.engine.healthy and self.sessions.accepting:
+            status = "ok"
+        return JSONResponse({"status": status}, 200 if status == "ok" else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        """``GET /metrics``, from `metrics_networks` only."""
+        if not is_in(self.access.caller(request).address, self._metrics_networks):
+            return Response(status_code=404)
+        return Response(self.sessions.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
     async def offer(self, request: Request) -> Response:
         """``POST /offer``"""
@@ -342,6 +360,8 @@ def create_app(settings: ServeSettings, engine: Engine, folders: SessionFolders)
     routes = [
         Route("/config", service.config),
         Route("/healthz", service.health),
+        Route("/readyz", service.ready),
+        Route("/metrics", service.metrics),
         Route("/offer", service.offer, methods=["POST"]),
         Route("/check", service.check, methods=["POST"]),
         Route("/offer/{session}", service.trickle, methods=["PATCH"]),

@@ -16,6 +16,7 @@ from stream.protocol.parameters import numbered
 from stream.protocol.protocol import CLOSE_FULL
 from stream.protocol.render import Render
 from stream.protocol.scene import Scene
+from stream.web.metrics import Metrics
 from stream.web.peers.rtc import CameraPeer
 from stream.web.peers.voice import Voice
 from stream.web.relay import Relay
@@ -46,6 +47,8 @@ class Session:
     """When it last had a camera."""
     camera_is_silent: bool = False
     """The camera is connected, but sends no frames for now."""
+    metrics: Metrics = field(default_factory=Metrics)
+    """Of the server."""
     stored: bool = False
     """The newest round is on disk."""
     voice: Voice | None = None
@@ -72,10 +75,12 @@ class Session:
         """Send an event of the engine to every page."""
         if isinstance(event, StoredEvent):
             self.stored = event.stored
+        self.metrics.event(event)
         self.relay.publish(event)
 
     def on_parameters(self, message: bytes) -> None:
         """Send packed parameters to every page that receives them, and over the camera's data channel."""
+        self.metrics.parameters(message)
         parameters = numbered(message, next(self._sequences))
         if self.peer is not None:
             self.peer.send_parameters(parameters)

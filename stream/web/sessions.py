@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from fitme.errors import FitmeError, StoreError
@@ -18,6 +18,7 @@ from fitme.session.folder import is_kept, is_session, mark_kept
 from stream.engine.interface import Engine
 from stream.protocol.events import KeptEvent, StoredEvent, ViewersEvent, VoiceEvent
 from stream.settings import ServeSettings
+from stream.web.metrics import Metrics
 from stream.web.rights import Caller, SessionRights, ViewLink
 from stream.web.session import Session
 from stream.web.session_folders import EraseError, SessionFolders
@@ -68,7 +69,28 @@ class SessionTable:
         self._activation = asyncio.Lock()
         """One newcomer at a time frees a slot and takes it."""
         self._stopped = False
+        self.metrics = Metrics()
         self._janitor: asyncio.Task[None] | None = None
+        for name, (text, value) in self._gauges().items():
+            self.metrics.gauge(f"fitme_{name}", text, value)
+
+    def _gauges(self) -> dict[str, tuple[str, Callable[[], int]]]:
+        """Figures of what is there now, by name, each with its explanation."""
+        active, erased = self._active, self._folders
+        return {
+            "sessions_active": ("Sessions that hold a place.", lambda: len(active)),
+            "sessions_parked": ("Sessions that wait on disk.", lambda: len(self._parked)),
+            "sessions_to_erase": ("Sessions of which something is not erased yet.", lambda: len(erased.to_erase)),
+            "people_waiting": ("People in the waiting line.", lambda: len(self._line)),
+            "pages": ("Websockets of owners.", lambda: sum(item.relay.owners for item in active.values())),
+            "viewers": ("Websockets of view links.", lambda: sum(item.relay.viewers for item in active.values())),
+            "cameras": ("Cameras that are connected.", lambda: sum(bool(item.peer) for item in active.values())),
+        }
+
+    @property
+    def accepting(self) -> bool:
+        """Whether new sessions may begin: the server is not closing."""
+        return not self._stopped
 
     def __len__(self) -> int:
         return len(self._active)
@@ -158,7 +180,10 @@ class SessionTable:
         resumed = session_id is not None
         session_id = session_id or self._folders.new_id()
         folder = self._folders.path(session_id)
-        session = Session(session_id, folder, self._engine, resumed, rights, caller.address, stored=resumed)
+        session = Session(
+            session_id, folder, self._engine, resumed, rights, caller.address, metrics=self.metrics, stored=resumed
+        )
+        self.metrics.begun(resumed=resumed)
         self._active[session_id] = session
         self._parked.pop(session_id, None)
         self._renew(session)
@@ -301,6 +326,7 @@ class SessionTable:
             return
         async with self._end_of(session.id):
             del self._active[session.id]
+            self.metrics.ended(reason)
             if reason == "parked":
                 session.send_away()
             elif reason != "deleted":
