@@ -40,13 +40,13 @@ ROUND_TIMEOUT_S = 120.0
 RENDER_TIMEOUT_S = 60.0
 RENDERS = 3
 """Renders after the disaster that show that the picture moves again."""
-ERASE_TIMEOUT_S = 30.0
+ERASE_TIMEOUT_S = 60.0
 POLL_PERIOD_S = 0.1
 CLOCK_STEP_S = 300.0
 """Icechunk refuses commits whose time is more than ten minutes from the file system's, which the step leaves alone."""
 LITTLE_RED = 0.6
 """Factor on the red channel, of sRGB values, of the second person's frames."""
-LEAST_REDNESS = 1.0
+LEAST_REDNESS = 0.8
 """Mean red over mean green of the first person's pictures is above it, of the second one's below."""
 LONGEST_STANDSTILL_S = 6.0
 
