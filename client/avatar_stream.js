@@ -1,6 +1,8 @@
 /** The avatar of a session put together from its pieces, and given to the renderer: the whole first, then what changes. */
 
 import { parsePiece, pieceArrays } from "./pieces.js";
+import { LENS_ALBEDO } from "./renderer/reflection.js";
+import { encodedByte } from "./renderer/scene.js";
 
 /** @typedef {import("./pieces.js").Piece} Piece */
 /** @typedef {Record<string, import("./pieces.js").Values>} Arrays */
@@ -9,6 +11,8 @@ import { parsePiece, pieceArrays } from "./pieces.js";
 const PATIENCE_MS = 1000;
 const HEAD = "head";
 const HAIR = "hair";
+const FRAME = "glasses";
+const LENSES = "lenses";
 
 /**
  * 8-bit values of a map before its tiles have come: the grey head's.
@@ -174,6 +178,7 @@ export class AvatarStream {
     else if (kind === "tile" && image) this.#setTile(header, image);
     else if (kind === "state") this.#setState(header);
     else if (kind !== "neutral" && kind !== "tile") this.#parts.set(`${kind} ${piece.number}`, decoded);
+    if (kind === "glasses") this.#setGlasses();
     if (kind === "hair" || kind === "hair_texture") this.#setHair();
   }
 
@@ -269,6 +274,10 @@ export class AvatarStream {
   #setState(state) {
     this.state = state;
     if (!state.hair && this.#parts.delete("hair 0")) this.target.removePart(HAIR);
+    if (!state.glasses && this.#parts.delete("glasses 0")) {
+      this.target.removePart(FRAME);
+      this.target.removePart(LENSES);
+    }
     const table = this.#parts.get("correctives 0")?.arrays;
     const maps = Array.from({ length: state.correctives }, (_, index) => this.#parts.get(`corrective_map ${index}`));
     if (state.correctives === 0) {
@@ -283,6 +292,32 @@ export class AvatarStream {
       const scales = Float32Array.from(maps, (map) => map?.piece.header.scale);
       this.target.setCorrectives(HEAD, { ...table, size: maps[0]?.piece.header.size, deltas, scales, share: 1 / (1 + this.#strip) });
     }
+  }
+
+  #setGlasses() {
+    const { arrays, piece } = this.#parts.get("glasses 0") ?? {};
+    if (!arrays || !piece) return;
+    const count = arrays.colors.length / 3;
+    const mesh = (/** @type {string} */ name) => ({
+      positions: arrays[`${name}.vertices`],
+      normals: arrays[`${name}.normals`],
+      triangles: Uint32Array.from(arrays[`${name}.triangles`]),
+      uv: Float32Array.from({ length: 2 * arrays[`${name}.columns`].length },
+        (_, index) => (index % 2 ? 0.5 : (arrays[`${name}.columns`][index >> 1] + 0.5) / count)),
+    });
+    this.target.setPart({
+      name: FRAME,
+      material: "frame",
+      ...mesh("frame"),
+      textures: { albedo: { width: count, height: 1, data: arrays.colors } },
+    });
+    if (!piece.header.meshes.includes("lenses")) return this.target.removePart(LENSES);
+    const shade = encodedByte(LENS_ALBEDO);
+    const data = Uint8Array.of(shade, shade, shade, Math.round(255 * piece.header.opacity));
+    this.target.setPart({
+      name: LENSES, material: "lenses", ...mesh("lenses"), textures: { albedo: { width: 1, height: 1, data } },
+    });
+    return undefined;
   }
 
   #setHair() {

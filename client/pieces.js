@@ -9,7 +9,7 @@ export const PIECE_MAGIC = "FITA";
 
 /** What a piece holds, by the number in its header. */
 export const PIECE_KINDS = Object.freeze([
-  "model", "strands", "state", "neutral", "tile", "hair", "hair_texture", "correctives", "corrective_map",
+  "model", "strands", "state", "neutral", "tile", "hair", "hair_texture", "correctives", "corrective_map", "glasses",
 ]);
 
 const COMPLETE = 1;

@@ -4,8 +4,9 @@ File format, version 2: a safetensors file, conventionally `avatar.safetensors`.
 of each modality in `fitme.reflectance.modality.MODALITIES`, its map (H, W, C) float16 by its name (`diffuse`,
 `specular`, `normals`; others where the program that wrote the file knew them); optionally the albedo correctives,
 `correctives.expressions` (M, 52), `correctives.gram` (52, 52) and `correctives.mixing` (M, K) float32,
-`correctives.deltas` (K, H, W, 3) float16; and optionally hair, the arrays of `fitme.hair.hair` as `hair.NAME`. String
-metadata: `format`, `version`, `focal`, `stage`, `name` and `created`.
+`correctives.deltas` (K, H, W, 3) float16; and optionally hair and glasses, the arrays of `fitme.hair.hair` as
+`hair.NAME` and of `fitme.glasses.glasses` as `glasses.NAME`. String metadata: `format`, `version`, `focal`, `stage`,
+`name` and `created`.
 """
 
 from dataclasses import dataclass, field, fields, replace
@@ -19,6 +20,8 @@ from torch import Tensor
 
 from fitme.atomic_file import atomic_file
 from fitme.errors import ModelFileError
+from fitme.glasses.glasses import ARRAY_NAMES as GLASSES_ARRAYS
+from fitme.glasses.glasses import Glasses, glasses_arrays, glasses_of_arrays
 from fitme.hair.hair import ARRAY_NAMES, Hair, hair_arrays, hair_of_arrays
 from fitme.reflectance.expression_correctives import AlbedoCorrectives, with_expression
 from fitme.reflectance.maps import ReflectanceMaps, unit_length
@@ -30,7 +33,7 @@ VERSION = 2
 FILE_NAME = "avatar.safetensors"
 """Name of the file inside a folder that `fitme fit` wrote."""
 
-_CORRECTIVES, _HAIR = "correctives", "hair"
+_CORRECTIVES, _HAIR, _GLASSES = "correctives", "hair", "glasses"
 
 
 def _now() -> datetime:
@@ -57,6 +60,8 @@ class Avatar:
     """Changes of the diffuse map with the expression; None before they are extracted."""
     hair: Hair | None = None
     """Hair; None before it is fitted."""
+    glasses: Glasses | None = None
+    """Glasses; None where the person wears none."""
 
     def __post_init__(self) -> None:
         if self.identity.ndim != 1:
@@ -87,6 +92,8 @@ class Avatar:
             }
         if self.hair is not None:
             tensors |= {f"{_HAIR}.{key}": torch.from_numpy(value) for key, value in hair_arrays(self.hair).items()}
+        if self.glasses is not None:
+            tensors |= {f"{_GLASSES}.{key}": torch.from_numpy(v) for key, v in glasses_arrays(self.glasses).items()}
         tensors["identity"] = self.identity.detach().cpu().float().contiguous()
         metadata = {
             "format": FORMAT,
@@ -123,8 +130,8 @@ class Avatar:
             raise ModelFileError(f"{file}: its metadata is damaged ({error}); make the avatar again") from error
         stored = {key: tensors[key].float()[None] for key in MODALITIES.names if key in tensors}
         maps = ReflectanceMaps.from_names(stored).mapped(unit_length)
-        correctives, hair = _correctives(file, tensors), _hair(file, tensors)
-        return Avatar(tensors["identity"], maps, focal, stage, name, created, correctives, hair)
+        correctives, hair, glasses = _correctives(file, tensors), _hair(file, tensors), _glasses(file, tensors)
+        return Avatar(tensors["identity"], maps, focal, stage, name, created, correctives, hair, glasses)
 
 
 def _correctives(file: Path, tensors: dict[str, Tensor]) -> AlbedoCorrectives | None:
@@ -151,6 +158,16 @@ def _hair(file: Path, tensors: dict[str, Tensor]) -> Hair | None:
         return None
     try:
         return hair_of_arrays(arrays)
+    except ValueError as error:
+        raise ModelFileError(f"{file}: {error}; make the avatar again") from error
+
+
+def _glasses(file: Path, tensors: dict[str, Tensor]) -> Glasses | None:
+    arrays = {key: tensors[f"{_GLASSES}.{key}"].numpy() for key in GLASSES_ARRAYS if f"{_GLASSES}.{key}" in tensors}
+    if not arrays:
+        return None
+    try:
+        return glasses_of_arrays(arrays)
     except ValueError as error:
         raise ModelFileError(f"{file}: {error}; make the avatar again") from error
 

@@ -3,8 +3,9 @@
  * and its fragment shader, which begins with `COMMON` of `shading_glsl.js`.
  */
 
+import { FRAME_FRAGMENT } from "./glasses_glsl.js";
 import { HAIR_FRAGMENT } from "./hair_glsl.js";
-import { DEFAULT_SHININESS, DEPTH_TOLERANCE, GREY_ALBEDO, GREY_SPECULAR, TOWARDS_CAMERA_M } from "./reflection.js";
+import { DEFAULT_SHININESS, DEPTH_TOLERANCE, FRAME_SHININESS, GREY_ALBEDO, GREY_SPECULAR, TOWARDS_CAMERA_M } from "./reflection.js";
 import { encodedByte } from "./scene.js";
 import { LASHES_FRAGMENT, SKIN_FRAGMENT } from "./skin_glsl.js";
 
@@ -45,6 +46,24 @@ export const MATERIALS = Object.freeze({
   mouth: { ...SKIN, shininess: 40 },
   teeth: { ...SKIN, shininess: 100 },
   eye: { ...SKIN, shininess: 300 },
+  frame: {
+    fragment: FRAME_FRAGMENT,
+    textures: { albedo: { channels: 3, encoded: true, initial: [grey, grey, grey] } },
+    pass: "solid",
+    castsShadow: false,
+    depthOffset: 0,
+    towardsCamera: 0,
+    shininess: FRAME_SHININESS,
+  },
+  lenses: {
+    fragment: LASHES_FRAGMENT,
+    textures: { albedo: { channels: 4, encoded: true, initial: [0, 0, 0, 0] } },
+    pass: "cover",
+    castsShadow: false,
+    depthOffset: 0,
+    towardsCamera: 0,
+    shininess: FRAME_SHININESS,
+  },
   hair: {
     fragment: HAIR_FRAGMENT,
     textures: {

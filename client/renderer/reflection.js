@@ -1,6 +1,7 @@
 /**
  * Constants of the reflection model, of shadows and of hair: `fitme/render/reflection.py`, `fitme/render/shadows.py`,
- * `fitme/hair/shading.py` and `fitme/hair/compositing.py`, by the same names. A test holds them equal.
+ * `fitme/hair/shading.py`, `fitme/hair/compositing.py` and `fitme/glasses/renderer.py`, by the same names. A test holds
+ * them equal.
  */
 
 export const SH_BAND_0 = 0.28209479177387814;
@@ -46,6 +47,10 @@ export const RAGGEDNESS = 0.01;
 export const STRAND_TILT = 0.05;
 export const INNER_SHADE = 0.35;
 export const LEAST_COVERAGE = 1 / 512;
+
+export const FRAME_SHININESS = 80;
+export const FRAME_SPECULAR = 0.8;
+export const LENS_ALBEDO = 0.02;
 
 /** Albedos and normal of the grey head, drawn before there are maps. */
 export const GREY_ALBEDO = 0.45;

@@ -15,7 +15,8 @@ Modalities that glTF's materials have no slot for are textures too, named in the
 `"textures": {NAME: {"index": ...}}`; their encodings are those of `fitme.export.textures`.
 
 Where the avatar has hair, the node `hair` holds its envelope, with coverage in the alpha channel of its texture
-(`alphaMode` MASK). It has no blendshapes, since the scalp does not move.
+(`alphaMode` MASK). It has no blendshapes, since the scalp does not move. Where it has glasses, the node `glasses` holds
+their frame, and tinted lenses (`alphaMode` BLEND).
 
 Vertex colours (`COLOR_0`) carry the ambient occlusion that the albedo was found under; they darken mouth and nostrils.
 """
@@ -31,10 +32,12 @@ import torch
 
 from fitme.arrays import Float32Array
 from fitme.avatar import Avatar
+from fitme.export.glasses import GLASSES_NODE, glasses_codes, glasses_materials, glasses_primitives
 from fitme.export.glb import GlbBuilder, Json
 from fitme.export.hair import HAIR_NODE, hair_codes, hair_material, hair_primitive
 from fitme.export.parts import Part, part_of_triangles, tangents
 from fitme.export.textures import alpha_codes, png, texture_codes
+from fitme.glasses.glasses import Glasses
 from fitme.hair.hair import Hair
 from fitme.parts.drawn_head import DrawnHead, DrawnPart, drawn_head
 from fitme.parts.head_parts import REFINED_HEAD, Texture
@@ -131,6 +134,10 @@ def glb_bytes(avatar: Avatar, model: MorphableModel) -> bytes:
     if avatar.hair is not None:
         nodes.append({"name": HAIR_NODE, "mesh": len(meshes)})
         meshes.append({"name": HAIR_NODE, "primitives": [hair_primitive(builder, avatar, model, textures.hair)]})
+    if avatar.glasses is not None:
+        nodes.append({"name": GLASSES_NODE, "mesh": len(meshes)})
+        primitives = glasses_primitives(builder, avatar.glasses, textures.glasses)
+        meshes.append({"name": GLASSES_NODE, "primitives": primitives})
     nodes[0]["children"] = list(range(1, len(nodes)))
     return builder.to_bytes(
         {
@@ -195,6 +202,14 @@ class _Textures:
                 layer = {"alphaMode": "BLEND", "doubleSided": True} if kind is MaterialKind.LASHES else {}
                 self.by_part[kind, texture] = self._add(material | layer)
         self.hair = -1 if avatar.hair is None else self._add(self._hair_material(builder, avatar.hair))
+        self.glasses = -1 if avatar.glasses is None else self._add_glasses(builder, avatar.glasses)
+
+    def _add_glasses(self, builder: GlbBuilder, glasses: Glasses) -> int:
+        """Index of the first of the materials of the glasses."""
+        image = builder.png_image(GLASSES_NODE, png(glasses_codes(glasses)))
+        self.textures.append({"sampler": 0, "source": image})
+        materials = glasses_materials(glasses, {"index": len(self.textures) - 1})
+        return min(self._add(made) for made in materials)
 
     def _hair_material(self, builder: GlbBuilder, hair: Hair) -> Json:
         image = builder.png_image(HAIR_NODE, png(hair_codes(hair.texture)))

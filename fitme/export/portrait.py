@@ -82,6 +82,7 @@ def portrait_renderer(avatar: Avatar, model: MorphableModel, resolution: int) ->
     renderer = HeadRenderer(model, resolution, shadows=True)
     renderer.set_maps(avatar.maps)
     renderer.set_hair(avatar.hair, model, avatar.identity)
+    renderer.set_glasses(avatar.glasses)
     return renderer
 
 

@@ -11,6 +11,7 @@ import torch
 
 from fitme.arrays import Float32Array
 from fitme.fit.texture.baking import FULL_CONFIDENCE
+from fitme.glasses.glasses import Glasses
 from fitme.hair.hair import Hair
 from fitme.reflectance.expression_correctives import AlbedoCorrectives, with_expression
 from fitme.reflectance.maps import ReflectanceMaps, unit_length
@@ -30,6 +31,8 @@ class HeadEstimate:
     """Changes of the diffuse map with the expression; None before they are extracted."""
     hair: Hair | None = None
     """None before it is fitted."""
+    glasses: Glasses | None = None
+    """None where the person wears none."""
 
     def maps_with(self, expression: Float32Array) -> ReflectanceMaps:
         """The maps with the correctives of an expression (52,)."""
@@ -38,7 +41,7 @@ class HeadEstimate:
 
 def blended(before: HeadEstimate, after: HeadEstimate, share: float, confidence: torch.Tensor | None) -> HeadEstimate:
     """Mean of two heads with weight `share` on `after`, and weight 1 in texels that only `after` has observed.
-    Correctives and hair are those of `after` if it has some.
+    Correctives, hair and glasses are those of `after` if it has some.
 
     :param confidence: (1, R, R, 1) confidence in [0, 1] of the texels of `before`; None where it is unknown.
     """
@@ -51,8 +54,10 @@ def blended(before: HeadEstimate, after: HeadEstimate, share: float, confidence:
     identity = (before.identity + share * (after.identity - before.identity)).astype(np.float32)
     correctives = before.correctives if after.correctives is None else after.correctives
     hair = before.hair if after.hair is None else after.hair
+    glasses = before.glasses if after.glasses is None else after.glasses
     # Focal lengths are scales: their mean is geometric.
-    return HeadEstimate(identity, before.focal * (after.focal / before.focal) ** share, maps, correctives, hair)
+    focal = before.focal * (after.focal / before.focal) ** share
+    return HeadEstimate(identity, focal, maps, correctives, hair, glasses)
 
 
 class DisplayedHead:

@@ -40,6 +40,7 @@ class EstimateRenderer:
         light = light or Light(torch.from_numpy(estimate.light_sh)[None], none, none)
         renderer = self._renderer_of(head, (seen_by.height, seen_by.width))
         renderer.set_maps(head.maps_with(estimate.expression))
+        renderer.set_glasses(head.glasses)
         with torch.no_grad():
             identity, expression = (torch.from_numpy(part)[None] for part in (head.identity, estimate.expression))
             vertices = self._model.vertices(identity, expression)[0].numpy()

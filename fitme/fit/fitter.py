@@ -19,6 +19,7 @@ from fitme.fit.device import network_on
 from fitme.fit.displayed_head import DisplayedHead, HeadEstimate
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.estimate_render import EstimateRenderer
+from fitme.fit.glasses_stage import GlassesStage
 from fitme.fit.hair_stage import HairStage
 from fitme.fit.inversion.generator_inversion import ReflectanceFit
 from fitme.fit.keyframe import Keyframe
@@ -101,6 +102,7 @@ class IncrementalFitter:
             model, backend, settings, self._aligner, views, self._keyframe_set, self._appearance, self._embedder
         )
         self._hair = HairStage(model, backend, settings.hair, self._visibility)
+        self._glasses = GlassesStage(model, settings.glasses, settings.inversion.crop_resolution)
         self._single_frame = SingleFrameFitter(model, backend, settings, self._aligner)
         self._model = model
         self._work_queue = WorkQueue(settings)
@@ -190,7 +192,10 @@ class IncrementalFitter:
             raise InputError("There is no avatar yet: refine at least once.")
         head = self._head()
         identity = torch.from_numpy(head.identity.copy())
-        return Avatar(identity, head.maps, head.focal, self._stage, correctives=head.correctives, hair=head.hair)
+        return Avatar(
+            identity, head.maps, head.focal, self._stage, correctives=head.correctives, hair=head.hair,
+            glasses=head.glasses,
+        )  # fmt: skip
 
     def fused_texture(self) -> tuple[TexelTable, FusedTexture]:
         """De-lit albedo of all keyframes, and the texels that it lists. Raises `InputError` before the skin stage."""
@@ -215,6 +220,7 @@ class IncrementalFitter:
             track_information=self._keyframe_set.track_information,
             work_queue=self._work_queue.pending,
             hair=head.hair,
+            glasses=self._glasses.glasses,
             rounds=tuple(self._rounds),
             reference_embedding=np.mean(embeddings, 0).astype(np.float32) if embeddings else None,
             expression_frames=self._expression_frames.frames,
@@ -244,6 +250,7 @@ class IncrementalFitter:
         fitter._appearance.generator.restore(state.w_plus, state.tuned)
         fitter._appearance.restore(state.maps)
         fitter._hair.hair = state.hair
+        fitter._glasses.glasses = state.glasses
         fitter._work_queue = WorkQueue(fitter._settings, state.work_queue)
         fitter._work_queue.enqueue_recall()
         if len(state.new_keyframes) < len(state.keyframes):
@@ -303,6 +310,7 @@ class IncrementalFitter:
             usable = self._visibility.usable_pixels(frame)
             estimate = self._fit_single_frame(frame, usable)
             head = self._head()
+            usable = self._glasses.uncovered(usable, frame, estimate, head.focal)
             view = self._stages.expression_view(frame, estimate, usable, head)
             self._expression_frames.set_view(frame.key, view, head.identity.copy())
         except Exception:
@@ -346,6 +354,7 @@ class IncrementalFitter:
         stages, work_queue = self._stages, self._work_queue
         match task:
             case Task.RECALL:
+                self._glasses.leave_out(self._keyframe_set, stages.focal)
                 stages.recall()
             case Task.LANDMARKS:
                 warm = self._displayed.has_converged
@@ -353,6 +362,7 @@ class IncrementalFitter:
                 self._displayed.begin(share, self._appearance.confidence())
                 work_queue.plan_registration(warm=warm, trackable=stages.trackable)
                 stages.solve_landmarks(tracking_follows=work_queue.tracking_pending)
+                self._glasses.fit(self._keyframe_set, stages.identity, stages.focal)
             case Task.TEXTURE:
                 return stages.fuse(final=not work_queue.registration_pending)
             case Task.TRACKING:
@@ -360,6 +370,7 @@ class IncrementalFitter:
             case Task.ALIGNMENT:
                 stages.align()
             case Task.HAIR:
+                self._glasses.fit(self._keyframe_set, stages.identity, stages.focal)
                 self._hair.fit(self._keyframe_set, stages.identity, stages.focal)
             case Task.COARSE_INVERSION:
                 return stages.invert_coarsely(work_queue.slice_of(task))
@@ -387,7 +398,9 @@ class IncrementalFitter:
         """The displayed head. Heads from the first `converged` one on have the maps that correctives are added to."""
         corrected = converged or self._displayed.has_converged
         maps = self._appearance.converged_maps() if corrected else self._appearance.maps()
-        working = HeadEstimate(self._stages.identity, self._stages.focal, maps, hair=self._hair.hair)
+        working = HeadEstimate(
+            self._stages.identity, self._stages.focal, maps, hair=self._hair.hair, glasses=self._glasses.shown
+        )
         return self._displayed.of(working)
 
     def _correctives(self) -> AlbedoCorrectives | None:

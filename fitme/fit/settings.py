@@ -10,6 +10,7 @@ from fitme.fit.inversion.settings import InversionSettings
 from fitme.fit.keyframes.outliers import OutlierSettings
 from fitme.fit.lighting.spherical_harmonics import LightSettings
 from fitme.fit.texture.settings import FusionSettings
+from fitme.glasses.settings import GlassesSettings
 from fitme.hair.settings import HairSettings
 from fitme.reflectance.model_names import DEFAULT_MODEL, ReflectanceModel
 
@@ -32,6 +33,7 @@ class FitSettings:
     reference_keyframes: Annotated[int, Meta(ge=0)] = 4
     """Old keyframes that a round works on beside the new ones; all others are marginalised."""
     hair: HairSettings = field(default_factory=HairSettings)
+    glasses: GlassesSettings = field(default_factory=GlassesSettings)
     alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
     light: LightSettings = field(default_factory=LightSettings)
     outliers: OutlierSettings = field(default_factory=OutlierSettings)

@@ -8,6 +8,7 @@ from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.work_queue import Task
+from fitme.glasses.glasses import Glasses
 from fitme.hair.hair import Hair
 from fitme.reflectance.map_arrays import MapArrays
 from fitme.stage import Stage
@@ -57,6 +58,8 @@ class FitState:
     """Counts of what is left to do, by task (`fitme.fit.work_queue.WorkQueue`)."""
     hair: Hair | None = None
     """None before the hair is fitted."""
+    glasses: Glasses | None = None
+    """None unless the keyframes show some."""
     rounds: tuple[RoundReport, ...] = ()
     """History, oldest first."""
     reference_embedding: Float32Array | None = None

@@ -10,6 +10,7 @@ from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.state import FitState, RoundReport
 from fitme.fit.work_queue import Task
 from fitme.geometry import Camera, HeadPose
+from fitme.glasses.glasses import Glasses, glasses_of_arrays
 from fitme.hair.hair import Hair, hair_of_arrays
 from fitme.reflectance.map_arrays import MapArrays
 from fitme.reflectance.modality import CORE_NAMES, MODALITIES
@@ -41,6 +42,7 @@ def read_state(contents: Contents) -> FitState:
         },
         work_queue={task: int(attributes["work_queue"].get(task.value, 0)) for task in Task},
         hair=_hair(arrays),
+        glasses=_glasses(arrays),
         rounds=_rounds(arrays),
         reference_embedding=arrays.get("reference_embedding"),
         expression_frames=tuple(_frame(contents, f"expression_frames/{key}") for key in expression_frames),
@@ -54,6 +56,11 @@ def _arrays_below(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
 def _hair(arrays: Mapping[str, Array]) -> Hair | None:
     stored = _arrays_below(arrays, "hair/")
     return hair_of_arrays(stored) if stored else None
+
+
+def _glasses(arrays: Mapping[str, Array]) -> Glasses | None:
+    stored = _arrays_below(arrays, "glasses/")
+    return glasses_of_arrays(stored) if stored else None
 
 
 def _maps(arrays: Mapping[str, Array]) -> MapArrays | None:

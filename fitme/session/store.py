@@ -19,6 +19,7 @@ Layout, version 3, below the folder of a session::
         maps/NAME             (R, R, C) float16, one for each row of `fitme.reflectance.modality.MODALITIES`; empty
                               before the skin stage
         hair/NAME             the arrays of `fitme.hair.hair`; absent before the hair is fitted
+        glasses/NAME          the arrays of `fitme.glasses.glasses`; absent where the person wears none
         tuned/NAME            float32 weights of the generator, by their names in its state dict
         keyframes/KEY         attributes: timestamp_s, status, camera, quality
             image             (H, W, 3) uint8 sRGB

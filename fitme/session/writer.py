@@ -14,6 +14,8 @@ from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.state import FitState, RoundReport
 from fitme.fit.work_queue import Task
 from fitme.geometry import HeadPose
+from fitme.glasses.glasses import ARRAY_NAMES as GLASSES_ARRAYS
+from fitme.glasses.glasses import glasses_arrays
 from fitme.hair.hair import ARRAY_NAMES as HAIR_ARRAYS
 from fitme.hair.hair import hair_arrays
 from fitme.reflectance.modality import MODALITIES
@@ -50,6 +52,9 @@ class StateWriter:
         hair = {} if state.hair is None else hair_arrays(state.hair)
         for name in HAIR_ARRAYS:
             self._optional(f"hair/{name}", hair.get(name))
+        glasses = {} if state.glasses is None else glasses_arrays(state.glasses)
+        for name in GLASSES_ARRAYS:
+            self._optional(f"glasses/{name}", glasses.get(name))
         self._mapping("tuned", state.tuned)
         self._estimates(state.estimates)
         self._track_information(state.track_information)

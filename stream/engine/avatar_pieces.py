@@ -13,8 +13,11 @@ import torch
 
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.avatar import Avatar
+from fitme.color import linear_to_bytes
 from fitme.export.hair import hair_codes
 from fitme.export.textures import texture_codes
+from fitme.glasses.glasses import Glasses
+from fitme.glasses.mesh import frame_mesh, lens_mesh
 from fitme.hair.compositing import LEAST_COVERAGE
 from fitme.hair.envelope import envelope_uv
 from fitme.hair.hair import Hair, covered_triangles, hair_surface
@@ -26,7 +29,7 @@ from fitme.reflectance.modality import MODALITIES
 from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
 from stream.engine.shared_pieces import PackedShared, jpeg, strands_piece
-from stream.protocol.avatar import Piece, PieceKind, Scaled, Slot
+from stream.protocol.avatar import Codes, Piece, PieceKind, Scaled, Slot
 
 TILE_TEXELS = 128
 """Side of a tile: a multiple of JPEG's blocks, so that tiles meet without seams."""
@@ -74,6 +77,7 @@ class AvatarEncoder:
         self._codes: dict[str, UInt8Array] = {}
         """What the pages have of each map."""
         self._hair: Hair | None = None
+        self._glasses: Glasses | None = None
         self._hair_neutral: Float32Array | None = None
         self._correctives: AlbedoCorrectives | None = None
 
@@ -87,6 +91,7 @@ class AvatarEncoder:
         before = set(self._slots)
         pieces = [*self._neutral_piece(neutral), *self._tiles(avatar.maps)]
         pieces += self._hair_pieces(avatar.hair, neutral)
+        pieces += self._glasses_pieces(avatar.glasses)
         pieces += self._corrective_pieces(avatar.correctives)
         pieces += self._state_piece(avatar, light_sh)
         self._slots |= {piece.slot for piece in pieces}
@@ -103,6 +108,7 @@ class AvatarEncoder:
                 for index, name in enumerate(MODALITIES.names)
             },
             "hair": avatar.hair is not None,
+            "glasses": avatar.glasses is not None,
             "correctives": 0 if avatar.correctives is None else len(avatar.correctives.deltas),
         }
         if state == self._state:
@@ -172,6 +178,27 @@ class AvatarEncoder:
             Slot(PieceKind.HAIR_TEXTURE), "image/webp", image, width=codes.shape[1], height=codes.shape[0]
         )
         return [mesh, texture]
+
+    def _glasses_pieces(self, glasses: Glasses | None) -> list[Piece]:
+        """Meshes of the frame and of tinted lenses, if the glasses have changed."""
+        if glasses is self._glasses:
+            return []
+        self._glasses = glasses
+        slot = Slot(PieceKind.GLASSES)
+        if glasses is None:
+            self._slots -= {slot}
+            return []
+        opacity = float(glasses.lens_opacity[0])
+        meshes = {"frame": frame_mesh(glasses)} | ({"lenses": lens_mesh(glasses)} if opacity > 0.0 else {})
+        arrays: dict[str, Codes | Scaled] = {"colors": linear_to_bytes(glasses.albedo)}
+        for name, mesh in meshes.items():
+            arrays |= {
+                f"{name}.vertices": _positions(mesh.vertices),
+                f"{name}.normals": _directions(mesh.normals),
+                f"{name}.columns": mesh.columns.astype(np.uint16),
+                f"{name}.triangles": mesh.triangles.astype(np.uint16),
+            }
+        return [Piece.of_arrays(slot, arrays, meshes=list(meshes), opacity=round(opacity, 3))]
 
     def _corrective_pieces(self, correctives: AlbedoCorrectives | None) -> list[Piece]:
         """All of the correctives, if they have changed."""

@@ -17,7 +17,7 @@ from fitme.reflectance.maps import ReflectanceMaps, unit_length
 from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
-from stream.engine.messages import Fitted, FittedCorrectives, FittedHair, FittedMaps
+from stream.engine.messages import Fitted, FittedCorrectives, FittedGlasses, FittedHair, FittedMaps
 from stream.engine.scene_setup import head_pose, linear_color, scene_light, scene_surroundings, virtual_camera
 from stream.protocol.protocol import Mode
 from stream.protocol.scene import Scene
@@ -71,6 +71,10 @@ class AvatarView:
     def set_hair(self, fitted: FittedHair) -> None:
         """Draw this hair from now on; none if None."""
         self._new_hair = fitted
+
+    def set_glasses(self, fitted: FittedGlasses) -> None:
+        """Draw these glasses from now on; none if None."""
+        self._renderer.set_glasses(fitted.glasses)
 
     def _prepare(self) -> None:
         """Prepare the renderer for what has come since the last render."""

@@ -45,6 +45,7 @@ from stream.engine.messages import (
     FitOpening,
     Fitted,
     FittedCorrectives,
+    FittedGlasses,
     FittedHair,
     FittedMaps,
     FitUnreadable,
@@ -287,6 +288,7 @@ class FitProcess:
         self._connection.send(Fitted(session.id, state.stage, rounds, state.focal, state.identity, maps, light))
         self._send_correctives(session)
         self._send_hair(session)
+        self._send_glasses(session)
         self._send_pieces(session, light)
         progress = ProgressEvent(state.stage, PROGRESS[state.stage], maps is not None, converged=not session.has_work)
         self._send_progress(session, progress)
@@ -320,6 +322,14 @@ class FitProcess:
             return
         session.sent_hair = hair
         self._connection.send(FittedHair(session.id, None if hair is None else hair_arrays(hair)))
+
+    def _send_glasses(self, session: SessionFit) -> None:
+        """Send the glasses if they have changed."""
+        glasses = session.fitter.avatar().glasses
+        if glasses is session.sent_glasses:
+            return
+        session.sent_glasses = glasses
+        self._connection.send(FittedGlasses(session.id, glasses))
 
     def _send_pieces(self, session: SessionFit, light: Float32Array | None) -> None:
         """Send the pages that draw for themselves what has changed of the avatar.

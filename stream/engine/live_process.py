@@ -31,6 +31,7 @@ from stream.engine.messages import (
     FitOpening,
     Fitted,
     FittedCorrectives,
+    FittedGlasses,
     FittedHair,
     FitUnreadable,
     FrameArrived,
@@ -182,6 +183,9 @@ class LiveProcess:
             case FittedHair():
                 if session := self._sessions.get(message.session):
                     session.set_hair(message)
+            case FittedGlasses():
+                if session := self._sessions.get(message.session):
+                    session.set_glasses(message)
             case FitOpening():
                 self._opening = message.session
             case FitUnreadable():

@@ -22,6 +22,7 @@ from stream.engine.messages import (
     FitOpened,
     Fitted,
     FittedCorrectives,
+    FittedGlasses,
     FittedHair,
     OpenSession,
     SessionEvent,
@@ -104,6 +105,10 @@ class LiveSession:
         """Blend these albedo correctives by the expression from now on."""
         self._view.set_correctives(fitted)
         self._changed = True
+
+    def set_glasses(self, fitted: FittedGlasses) -> None:
+        """Draw these glasses from now on."""
+        self._view.set_glasses(fitted)
 
     def set_hair(self, fitted: FittedHair) -> None:
         """Draw this hair from now on."""

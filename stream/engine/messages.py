@@ -22,6 +22,7 @@ from stream.protocol.scene import Scene
 
 if TYPE_CHECKING:  # the web process need not load what only the others exchange
     from fitme.fit.keyframe import Keyframe
+    from fitme.glasses.glasses import Glasses
     from fitme.hair.hair import HairArray
 
 
@@ -214,6 +215,15 @@ class FittedHair:
     session: str
     arrays: "dict[str, HairArray] | None"
     """Those of `fitme.hair.hair.hair_arrays`; None while there is none."""
+
+
+@dataclass(frozen=True)
+class FittedGlasses:
+    """fit → live: the glasses to draw, until another such message."""
+
+    session: str
+    glasses: "Glasses | None"
+    """None while there are none."""
 
 
 @dataclass(frozen=True)

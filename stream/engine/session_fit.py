@@ -12,6 +12,7 @@ from fitme.arrays import Float32Array, Float64Array
 from fitme.errors import FitmeError
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
+from fitme.glasses.glasses import Glasses
 from fitme.hair.hair import Hair
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.sampling import farthest_points
@@ -53,6 +54,8 @@ class SessionFit:
     """The correctives that the live process has."""
     sent_hair: Hair | None = None
     """What the live process has."""
+    sent_glasses: Glasses | None = None
+    """The glasses that the live process has."""
     sent_light: Float32Array | None = None
     """(9, 3) illumination that the pages have."""
     extracted: int = 0

@@ -70,6 +70,8 @@ class PieceKind(IntEnum):
     """Expressions of the albedo correctives, and how they mix the corrective maps."""
     CORRECTIVE_MAP = 8
     """One corrective map."""
+    GLASSES = 9
+    """Mesh of the glasses, with their colours."""
 
 
 class Slot(NamedTuple):

@@ -32,7 +32,8 @@ RENDERER = CLIENT / "renderer"
 UNPACK = Path(importlib.import_module("fitme.bench.viewer.page").__file__ or "").with_name("unpack.mjs")
 CONSTANT_MODULES = (
     "fitme.render.reflection", "fitme.render.occlusion", "fitme.render.shadows", "fitme.hair.shading",
-    "fitme.hair.compositing", "fitme.shape.expressions", "fitme.reflectance.expression_correctives",
+    "fitme.hair.compositing", "fitme.glasses.renderer", "fitme.shape.expressions",
+    "fitme.reflectance.expression_correctives",
     "fitme.reflectance.maps", "fitme.parts.layers", "stream.engine.avatar_view",
 )  # fmt: skip
 

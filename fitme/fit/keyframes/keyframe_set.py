@@ -39,6 +39,8 @@ class KeyframeEntry:
     """Target of the identity loss; None before it is computed."""
     limbus: tuple[LimbusView, ...] | None = None
     """Rims of the irises; None before they are computed."""
+    glasses_left_out: bool = False
+    """Whether `usable` is 0 where glasses cover the head."""
     track_information: MarginalInformation | None = None
     """This keyframe's share of the marginal information of its last track solve."""
 
