@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -10,9 +11,11 @@ from safetensors.torch import save_file
 
 from fitme.avatar import FILE_NAME, Avatar
 from fitme.errors import ModelFileError
+from fitme.glasses.glasses import glasses_arrays
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.stage import Stage
+from tests.glasses.made import made_glasses
 
 RESOLUTION = 16
 
@@ -52,6 +55,21 @@ def test_correctives_come_back(tmp_path: Path, avatar: Avatar):
         assert torch.equal(getattr(loaded, name), value), name
     with pytest.raises(ValueError, match="do not go with"):
         replace(avatar, correctives=replace(known, deltas=deltas[:, :8]))
+
+
+def test_glasses_come_back(tmp_path: Path, avatar: Avatar):
+    worn = replace(avatar, glasses=made_glasses(lens_opacity=0.5))
+    worn.save(tmp_path / FILE_NAME)
+    found = Avatar.load(tmp_path).glasses
+    assert found is not None and worn.glasses is not None
+    for name, values in glasses_arrays(worn.glasses).items():
+        np.testing.assert_array_equal(getattr(found, name), values)
+    with safe_open(tmp_path / FILE_NAME, framework="pt") as opened:
+        tensors, metadata = {key: opened.get_tensor(key) for key in opened.keys()}, opened.metadata()  # noqa: SIM118
+    del tensors["glasses.albedo"]
+    save_file(tensors, tmp_path / FILE_NAME, metadata)
+    with pytest.raises(ModelFileError, match="glasses lack albedo"):
+        Avatar.load(tmp_path)
 
 
 def test_damaged_correctives_are_refused(tmp_path: Path, avatar: Avatar):

@@ -99,7 +99,7 @@ def _axes(middle: Float32Array, curve: Curve) -> tuple[Float32Array, Float32Arra
     first /= np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-9)
     other = np.cross(along, first)
     # Width, depth and direction are right-handed, so that all sections turn the same way.
-    return (first, -other) if curve.upright else (other, first)
+    return (first, other) if curve.upright else (-other, first)
 
 
 def _curve_points() -> list[Int32Array]:

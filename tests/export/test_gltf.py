@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from fitme.parts.drawn_head import drawn_head
 from fitme.parts.head_parts import REFINED_HEAD
 from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
+from tests.glasses.made import made_glasses
 
 LARGEST_BYTES = 12_000_000
 VALIDATOR = Path(sys.prefix) / "node_modules" / "gltf-validator"
@@ -92,12 +94,32 @@ def test_khronos_validator_finds_no_issue(tmp_path: Path, avatar: Avatar, model:
         pytest.skip("Node.js or npm is not installed")
     assert VALIDATOR.is_dir(), "the validator is missing: run `make test` once, which installs it"
     path = tmp_path / "avatar.glb"
-    write_glb(avatar, model, path)
+    write_glb(replace(avatar, glasses=made_glasses(lens_opacity=0.7)), model, path)
     command = [node, "-e", VALIDATE, str(VALIDATOR), str(path)]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     issues = json.loads(run.stdout)
     assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues["messages"]
     assert path.stat().st_size < LARGEST_BYTES
+
+
+def test_glasses_are_a_node_of_their_own(avatar: Avatar, model: MorphableModel):
+    glasses = made_glasses(lens_opacity=0.7)
+    reader = Reader(glb_bytes(replace(avatar, glasses=glasses), model))
+    document = reader.document
+    (node,) = [node for node in document["nodes"] if node["name"] == "glasses"]
+    frame, lenses = document["meshes"][node["mesh"]]["primitives"]
+    materials = [document["materials"][primitive["material"]] for primitive in (frame, lenses)]
+    assert [material.get("alphaMode", "OPAQUE") for material in materials] == ["OPAQUE", "BLEND"]
+    assert materials[1]["pbrMetallicRoughness"]["baseColorFactor"][3] == pytest.approx(0.7)
+    positions = reader.accessor(frame["attributes"]["POSITION"])
+    assert np.linalg.norm(positions[:, None] - glasses.points[None], axis=-1).min(1).max() < 0.004
+    # Each vertex has the colour of its point.
+    texture = document["textures"][materials[0]["pbrMetallicRoughness"]["baseColorTexture"]["index"]]
+    view = document["images"][texture["source"]]["bufferView"]
+    image = np.asarray(Image.open(io.BytesIO(reader.view(view))))
+    columns = (reader.accessor(frame["attributes"]["TEXCOORD_0"])[:, 0] * image.shape[1]).astype(int)
+    nearest = np.linalg.norm(positions[:, None] - glasses.points[None], axis=-1).argmin(1)
+    assert (np.abs(columns - nearest) <= 1).mean() > 0.95
 
 
 def test_head_has_arkits_blendshapes_under_their_names(glb: bytes):

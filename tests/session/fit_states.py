@@ -9,6 +9,7 @@ from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.state import FitState, RoundReport
 from fitme.fit.work_queue import Task
 from fitme.geometry import Camera, HeadPose
+from fitme.glasses.glasses import POINTS, Glasses
 from fitme.reflectance.map_arrays import MapArrays
 from fitme.stage import Stage
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
@@ -61,6 +62,12 @@ def make_state(seed: int = 0, *, keys: tuple[str, ...] = ("a", "b"), rounds: int
         rounds=tuple(
             RoundReport(index, stage, 0.5, {"rgb": 0.25} if index else {}, len(keys))
             for index, stage in enumerate([Stage.LANDMARKS, *[Stage.TUNING] * rounds][:rounds])
+        ),
+        glasses=Glasses(
+            rng.standard_normal((POINTS, 3)).astype(np.float32),
+            rng.uniform(0.001, 0.002, POINTS).astype(np.float32),
+            rng.uniform(0, 1, (POINTS, 3)).astype(np.float32),
+            np.array([0.5], np.float32),
         ),
         reference_embedding=rng.standard_normal(128).astype(np.float32),
         expression_frames=tuple(

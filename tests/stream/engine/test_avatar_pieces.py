@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from fitme.avatar import Avatar
+from fitme.color import linear_to_bytes
 from fitme.export.textures import texture_codes
+from fitme.glasses.mesh import frame_mesh
 from fitme.hair.envelope import COLUMNS
 from fitme.hair.hair import THICKNESS_SHAPE, Hair, hair_surface
 from fitme.hair.texture import HairTexture
@@ -24,6 +26,7 @@ from stream.bench.followed_avatar import followed_maps, followed_vertices
 from stream.engine.avatar_pieces import TILE_TEXELS, AvatarEncoder, AvatarUpdate, grey_avatar
 from stream.engine.shared_pieces import MORPH_STEP_M, model_piece, packed_shared
 from stream.protocol.avatar import Piece, PieceKind, Slot
+from tests.glasses.made import made_glasses
 
 SIZE = 2 * TILE_TEXELS
 LIGHT = np.linspace(-1.0, 1.0, 27, dtype=np.float32).reshape(9, 3)
@@ -119,6 +122,25 @@ def test_hair_lies_on_the_head_and_can_go(model: MorphableModel, avatar: Avatar)
     bald = encoder.update(avatar, LIGHT)
     assert set(bald.dropped) == {Slot(PieceKind.HAIR), Slot(PieceKind.HAIR_TEXTURE)}
     assert [piece.header["hair"] for piece in bald.pieces] == [False]
+
+
+def test_glasses_are_sent_once_and_can_be_taken_off(model: MorphableModel, avatar: Avatar) -> None:
+    glasses = made_glasses(lens_opacity=0.8)
+    encoder, pieces = AvatarEncoder(model), {}
+    take_in(pieces, encoder.update(replace(avatar, glasses=glasses), LIGHT))
+    piece = pieces[Slot(PieceKind.GLASSES)]
+    assert piece.header["meshes"] == ["frame", "lenses"]
+    assert piece.header["opacity"] == pytest.approx(0.8)
+    arrays, mesh = piece.arrays(), frame_mesh(glasses)
+    np.testing.assert_allclose(arrays["frame.vertices"], mesh.vertices, atol=1e-5)
+    np.testing.assert_array_equal(arrays["frame.triangles"], mesh.triangles)
+    np.testing.assert_array_equal(
+        arrays["colors"][arrays["frame.columns"]], linear_to_bytes(glasses.albedo)[mesh.columns]
+    )
+    assert not encoder.update(replace(avatar, glasses=glasses), LIGHT).pieces
+    without = encoder.update(avatar, LIGHT)
+    assert set(without.dropped) == {Slot(PieceKind.GLASSES)}
+    assert [piece.header["glasses"] for piece in without.pieces] == [False]
 
 
 def test_correctives_blend_to_the_same_albedo(model: MorphableModel, avatar: Avatar) -> None:

@@ -14,10 +14,11 @@ from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
 from stream.engine.avatar_view import AvatarView
-from stream.engine.messages import CorrectiveArrays, Fitted, FittedCorrectives, FittedHair, FittedMaps
+from stream.engine.messages import CorrectiveArrays, Fitted, FittedCorrectives, FittedGlasses, FittedHair, FittedMaps
 from stream.protocol.protocol import LightPreset, Mode
 from stream.protocol.scene import Scene
 from stream.settings import RenderSettings
+from tests.glasses.made import made_glasses
 
 SIDE = 32
 
@@ -109,6 +110,15 @@ def test_hair_is_drawn_over_the_head_until_there_is_none(view: AvatarView, model
     assert (crown[..., 0] - crown[..., 1]).mean() > (bald[4:16, 24:40, 0] - bald[4:16, 24:40, 1]).mean() + 30.0
     view.set_hair(FittedHair("a", None))
     np.testing.assert_array_equal(view.draw(Scene(), None, None, 0.0), bald)
+
+
+def test_glasses_are_drawn_until_they_are_taken_off(view: AvatarView, model: MorphableModel) -> None:
+    view.adopt(fitted(model))
+    bare = view.draw(Scene(), None, None, 0.0)
+    view.set_glasses(FittedGlasses("a", made_glasses(lens_opacity=0.9)))
+    assert (view.draw(Scene(), None, None, 0.0).astype(int) - bare).min() < -60
+    view.set_glasses(FittedGlasses("a", None))
+    np.testing.assert_array_equal(view.draw(Scene(), None, None, 0.0), bare)
 
 
 def test_surroundings_light_the_avatar_and_turn(view: AvatarView, model: MorphableModel) -> None:
