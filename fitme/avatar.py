@@ -3,7 +3,7 @@
 File format, version 2: a safetensors file, conventionally `avatar.safetensors`. Tensors: `identity` (K,) float32 and,
 of each modality in `fitme.reflectance.modality.MODALITIES`, its map (H, W, C) float16 by its name (`diffuse`,
 `specular`, `normals`; others where the program that wrote the file knew them); optionally the albedo correctives,
-`correctives.expressions` (M, 52), `correctives.gram` (52, 52) and `correctives.mixing` (M, K) float32,
+`correctives.expressions` (M, 52), `correctives.gram` (52, 52) and `correctives.mixing` (M or M + 2, K) float32,
 `correctives.deltas` (K, H, W, 3) float16; and optionally hair and glasses, the arrays of `fitme.hair.hair` as
 `hair.NAME` and of `fitme.glasses.glasses` as `glasses.NAME`. String metadata: `format`, `version`, `focal`, `stage`,
 `name` and `created`.

@@ -3,13 +3,13 @@
  * on the GPU adds the weighted differences to the diffuse map.
  */
 
-import { FAR_M, FINEST_M, HALF_FADE, LEAST_CHANGE, REACH_SHARE } from "./reflection.js";
+import { BLINKS, FAR_M, FINEST_M, HALF_FADE, LEAST_CHANGE, LID_CLOSED, LID_OPEN, REACH_SHARE } from "./reflection.js";
 
 /**
  * @typedef {object} Correctives
  * @property {Float32Array} expressions (M * 52)
  * @property {Float32Array} gram (52 * 52) square metres
- * @property {Float32Array} mixing (M * K)
+ * @property {Float32Array} mixing (M * K), or two rows more: of the left and the right lid
  * @property {number} size R, texels
  * @property {number} [share] of the diffuse map's height, from its top, that they cover; 1 if left out
  * @property {Int8Array} deltas (K * R * R * 3) linear albedo, `scales` / 127 a unit
@@ -46,11 +46,11 @@ void main() {
 }`;
 
 /**
- * Weights (M) in [0, 1] of the known expressions at one.
+ * Weights in [0, 1] of the known expressions at one (M), then of the left and the right lid.
  * @param {Correctives} correctives
  * @param {ArrayLike<number>} expression
  */
-export function correctiveWeights({ expressions, gram }, expression) {
+export function correctiveWeights({ expressions, gram, mixing, scales }, expression) {
   const count = Math.sqrt(gram.length);
   const known = expressions.length / count;
   const squared = new Float64Array(known);
@@ -71,7 +71,13 @@ export function correctiveWeights({ expressions, gram }, expression) {
   const powers = squared.map((value) => Math.exp((-0.5 * (value - nearest)) / width));
   const total = powers.reduce((sum, value) => sum + value, 0);
   const fade = Math.exp((-0.5 * nearest) / FAR_M ** 2);
-  return powers.map((value) => ((value / total) * fade * (1 + HALF_FADE)) / (fade + HALF_FADE));
+  const shares = powers.map((value) => ((value / total) * fade * (1 + HALF_FADE)) / (fade + HALF_FADE));
+  if (mixing.length === known * scales.length) return shares;
+  const lids = BLINKS.map((index) => {
+    const closed = Math.min(Math.max((expression[index] - LID_OPEN) / (LID_CLOSED - LID_OPEN), 0), 1);
+    return closed * closed * (3 - 2 * closed);
+  });
+  return Float64Array.of(...shares, ...lids);
 }
 
 /** Shares of a part's mixed maps at the current expression. */
@@ -83,7 +89,8 @@ export class CorrectiveBlend {
   constructor(correctives) {
     const { mixing, expressions, gram, size, deltas, scales } = correctives;
     const known = expressions.length / Math.sqrt(gram.length);
-    if (mixing.length !== known * scales.length || deltas.length !== scales.length * size * size * 3 || scales.length > MAX_DELTAS)
+    const rows = mixing.length / scales.length;
+    if ((rows !== known && rows !== known + BLINKS.length) || deltas.length !== scales.length * size * size * 3 || scales.length > MAX_DELTAS)
       throw new RangeError(`correctives of ${known} expressions and ${scales.length} maps do not go together`);
     this.correctives = correctives;
     this.shares = new Float32Array(scales.length);

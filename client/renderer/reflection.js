@@ -65,5 +65,9 @@ export const FINEST_M = 0.0002;
 export const REACH_SHARE = 0.3;
 export const FAR_M = 0.002;
 export const HALF_FADE = 0.15;
+/** Expressions that close the left and the right lid, and their activations between which its difference sets in. */
+export const BLINKS = Object.freeze([8, 9]);
+export const LID_OPEN = 0.25;
+export const LID_CLOSED = 0.7;
 /** Change of a corrective's weight below which the albedo is not blended again. */
 export const LEAST_CHANGE = 0.04;

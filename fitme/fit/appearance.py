@@ -10,9 +10,10 @@ from fitme.color import linear_to_srgb
 from fitme.errors import InputError
 from fitme.fit.inversion.generator_inversion import ReflectanceFit, TextureTarget
 from fitme.fit.texture.baking import bake, enlarge, maps_of, with_generated_mouth
-from fitme.fit.texture.expression_correctives import ExpressionView, albedo_correctives
+from fitme.fit.texture.expression_correctives import ClosedLids, ExpressionView, albedo_correctives
 from fitme.fit.texture.fusion import FusedTexture
 from fitme.fit.texture.settings import FusionSettings
+from fitme.fit.texture.skin_completion import lid_share, with_lids
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.map_arrays import MapArrays
@@ -89,7 +90,9 @@ class Appearance:
         if table is None:
             return None
         converged, baked = (table.from_map(maps.diffuse[0].numpy()) for maps in (self.converged_maps(), self.maps()))
-        return albedo_correctives(table, converged, baked, views, gram, settings)
+        skin = np.ones((len(converged), 1), np.float32) if self._texture is None else self._texture.skin_probability
+        lids = ClosedLids(with_lids(table, converged, skin, self._blink), lid_share(table, self._blink))
+        return albedo_correctives(table, converged, baked, views, gram, settings, lids)
 
     @property
     def _fine_table(self) -> TexelTable | None:

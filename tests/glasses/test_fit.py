@@ -56,7 +56,7 @@ def test_rims_are_where_they_were_drawn(
         distance_m = cKDTree(expected).query(shown)[0] * 0.6 / frames[0].camera.focal_px
         assert np.median(distance_m) < 0.0006
         assert np.quantile(distance_m, 0.9) < 0.0015
-    assert np.median(2.0 * found.half_width_m[:120]) == pytest.approx(drawn.width_m, abs=0.0009)
+    assert np.median(2.0 * found.half_width_m[:120]) == pytest.approx(drawn.width_m, abs=0.0011)  # 1.6 pixels
     # All that reached the camera was the albedo times the light of 0.8.
     albedo = np.array(drawn.color) / 0.8
     np.testing.assert_allclose(np.median(found.albedo[:120], 0), albedo, atol=0.05)

@@ -10,8 +10,9 @@ from fitme.arrays import Float32Array
 from fitme.fit.texture.delighting import ViewAlbedo
 from fitme.fit.texture.expression_distance import farthest_expressions
 from fitme.fit.texture.settings import FusionSettings
+from fitme.fit.texture.texel_blur import TINY
 from fitme.fit.texture.unprojection import TexelTable
-from fitme.reflectance.expression_correctives import AlbedoCorrectives
+from fitme.reflectance.expression_correctives import BLINKS, AlbedoCorrectives
 from fitme.shape.regions import Region
 
 EXPRESSIVE = (Region.SKIN, Region.LIPS, Region.EYES, Region.MOUTH_INTERIOR, Region.TEETH)
@@ -22,6 +23,20 @@ MOST_MAPS = 24
 """Largest rank of their differences."""
 GRAM_STRIDE = 4
 """Every so many texels enter the Gram matrix of the differences."""
+
+
+CLOSED_FROM = 0.7
+"""Blink from which a frame shows a closed lid."""
+
+
+@dataclass(frozen=True)
+class ClosedLids:
+    """Lids as they are when they are closed and no frame shows it."""
+
+    albedo: Float32Array
+    """(N, 3) linear, of the table's texels."""
+    share: Float32Array
+    """(N, 1) in [0, 1] share of the lids in the texels."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +57,14 @@ def albedo_correctives(
     views: Sequence[ExpressionView],
     gram: torch.Tensor,
     settings: FusionSettings,
+    lids: ClosedLids | None = None,
 ) -> AlbedoCorrectives | None:
     """Correctives of the frames whose expressions differ most; None without frames.
 
     :param maps: diffuse albedo at the table's texels, to which the correctives are added.
     :param baked: diffuse albedo of all keyframes, the fallback where a frame itself has little weight.
     :param gram: (52, 52) m^2, see `fitme.fit.texture.expression_distance`.
+    :param lids: closed lids, which follow the blinks alone; without them, lids are as the frames show them.
     """
     if not views:
         return None
@@ -55,19 +72,46 @@ def albedo_correctives(
     sharpest = max(view.sharpness for view in views)
     chosen = farthest_expressions(expressions.astype(np.float64), gram.double().numpy(), MOST_EXPRESSIONS)
     expressive = table.within(EXPRESSIVE)
+    others = np.ones(len(table.rows), np.float32) if lids is None else 1.0 - lids.share[:, 0]
     changes = np.empty((len(chosen), np.count_nonzero(expressive), 3), np.float32)
     for change, index in zip(changes, chosen, strict=True):
         albedo, weight = views[index].view_albedo.over(len(table.rows))
         confidence = weight / (weight + settings.confident_weight * sharpest)
-        change[:] = (baked + confidence[:, None] * (albedo - baked) - maps)[expressive]
+        change[:] = (others[:, None] * (baked + confidence[:, None] * (albedo - baked) - maps))[expressive]
     mixing = principal_mixing(changes, MOST_MAPS)
     deltas = []
     for mixed in np.tensordot(mixing.T, changes, 1):  # (E, 3)
         delta = np.zeros_like(maps)
         delta[expressive] = mixed
         deltas.append(torch.from_numpy(table.to_filled_map(delta)).half())
+    if lids is not None:
+        # Two maps more, each of which one lid alone drives.
+        known_count, rank = mixing.shape
+        mixing = np.pad(mixing, ((0, len(BLINKS)), (0, len(BLINKS))))
+        mixing[known_count:, rank:] = np.eye(len(BLINKS), dtype=np.float32)
+        of_lids = _lid_changes(table, maps, views, lids, settings.confident_weight * sharpest)
+        deltas += [torch.from_numpy(table.to_filled_map(change)).half() for change in of_lids]
     known = torch.from_numpy(expressions[chosen].astype(np.float32))
     return AlbedoCorrectives(known, gram, torch.from_numpy(mixing), torch.stack(deltas))
+
+
+def _lid_changes(
+    table: TexelTable, maps: Float32Array, views: Sequence[ExpressionView], lids: ClosedLids, confident: float
+) -> list[Float32Array]:
+    """Differences (N, 3) of the closed left and right lid from `maps` (N, 3): as frames show them, or plain."""
+    changes = []
+    left = table.columns >= table.resolution // 2
+    for blink, side in zip(BLINKS, (left, ~left), strict=True):
+        total, weight = np.zeros_like(maps), np.zeros(len(maps), np.float32)
+        for view in views:
+            if view.expression[blink] > CLOSED_FROM:
+                albedo, seen = view.view_albedo.over(len(maps))
+                total += seen[:, None] * albedo
+                weight += seen
+        shown = total / np.maximum(weight, TINY)[:, None]
+        closed = lids.albedo + (weight / (weight + confident))[:, None] * (shown - lids.albedo)
+        changes.append(np.asarray(lids.share * side[:, None] * (closed - maps), np.float32))
+    return changes
 
 
 def principal_mixing(changes: Float32Array, count: int) -> Float32Array:

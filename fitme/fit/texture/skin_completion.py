@@ -29,10 +29,12 @@ LID_MOTION = (0.15, 0.45)
 """Shares of the largest motion of a lid by a blink between which a texel becomes the lid's."""
 LASH_LINE = (0.88, 0.98)
 """Shares between which the rim begins, which keeps what images show of it."""
-LID_SHADE = (0.93, 0.88, 0.88)
+LID_SHADE = (0.97, 0.93, 0.93)
 """Albedo of closed lids over that of the skin round the eyes: thinner, so redder and darker."""
-LID_SHARE = 0.85
+LID_SHARE = 0.9
 """Share of the lid's tone in its albedo; the rest is what open eyes show of the fold."""
+BROW_LOG = 0.12
+"""Logarithm by which brows and lashes are darker, at least, than the skin round the eyes."""
 AROUND_EYES_SIGMA = 0.035
 """Standard deviation of the Gaussian over the skin round the eyes, as a share of the map's side."""
 FOREHEAD_V, FOREHEAD_HALF_U = (0.105, 0.215), 0.17
@@ -88,17 +90,29 @@ def with_lids(table: TexelTable, albedo: Float32Array, skin: Float32Array, blink
     :param skin: (N, 1) weight of observed skin.
     :param blink: (V, 3) displacement of the head's vertices by closed eyes, metres.
     """
+    lid = lid_share(table, blink)
+    around = (skin * (1.0 - lid) * table.within((Region.SKIN,))[:, None]).astype(np.float32)
+    if not around.any():
+        return albedo
+    logs = np.log(albedo + OFFSET)
+    # The tone of the skin round the eyes, then without what is darker than it: brows.
+    darker = (low_pass(table, logs, around, AROUND_EYES_SIGMA) - logs).mean(1, keepdims=True)
+    bare = around * (1.0 - _ramp(darker / BROW_LOG))
+    tone = np.exp(low_pass(table, logs, bare, AROUND_EYES_SIGMA)) - OFFSET
+    known = lid * np.clip(low_pass(table, bare, np.ones_like(bare), AROUND_EYES_SIGMA) / 0.1, 0.0, 1.0)
+    return np.asarray(albedo + LID_SHARE * known * (tone * LID_SHADE - albedo), np.float32)
+
+
+def lid_share(table: TexelTable, blink: Float32Array) -> Float32Array:
+    """(N, 1) in [0, 1] share of the lids in the texels: what closed eyes unfold, without the rim at the lashes.
+
+    :param blink: (V, 3) displacement of the head's vertices by closed eyes, metres.
+    """
     motion = np.linalg.norm(table.weights @ blink, axis=1)
     motion /= max(float(motion.max()), 1e-9)
     lid = _ramp((motion - LID_MOTION[0]) / (LID_MOTION[1] - LID_MOTION[0]))
     lid *= 1.0 - _ramp((motion - LASH_LINE[0]) / (LASH_LINE[1] - LASH_LINE[0]))
-    lid *= table.within((Region.SKIN,))
-    around = skin * (1.0 - lid[:, None]) * table.within((Region.SKIN,))[:, None]
-    if not around.any():
-        return albedo
-    tone = np.exp(low_pass(table, np.log(albedo + OFFSET), around.astype(np.float32), AROUND_EYES_SIGMA)) - OFFSET
-    known = lid[:, None] * np.clip(low_pass(table, around, np.ones_like(around), AROUND_EYES_SIGMA) / 0.1, 0.0, 1.0)
-    return np.asarray(albedo + LID_SHARE * known * (tone * LID_SHADE - albedo), np.float32)
+    return np.asarray(lid * table.within((Region.SKIN,)), np.float32)[:, None]
 
 
 def without_forehead_lines(normals: Float32Array) -> Float32Array:

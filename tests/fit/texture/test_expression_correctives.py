@@ -6,9 +6,16 @@ import pytest
 import torch
 
 from fitme.fit.texture.delighting import ViewAlbedo
-from fitme.fit.texture.expression_correctives import GRAM_STRIDE, ExpressionView, albedo_correctives, principal_mixing
+from fitme.fit.texture.expression_correctives import (
+    GRAM_STRIDE,
+    ClosedLids,
+    ExpressionView,
+    albedo_correctives,
+    principal_mixing,
+)
 from fitme.fit.texture.expression_distance import expression_gram
 from fitme.fit.texture.settings import FusionSettings
+from fitme.fit.texture.skin_completion import blink_of, lid_share
 from fitme.fit.texture.unprojection import texel_table
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.morphable_model import MorphableModel
@@ -73,6 +80,34 @@ def test_hair_ears_and_neck_stay(model: MorphableModel) -> None:
     still = np.isin(table.region, [int(region) for region in (Region.SCALP, Region.EARS, Region.NECK)])
     assert not texels[:, still].any()
     assert (np.abs(texels[:, table.region == Region.LIPS]) > 0.1).all()
+
+
+def test_lids_follow_the_blinks_alone(model: MorphableModel) -> None:
+    """Frames with open eyes show brow and lashes where a lid unfolds; closed lids do not, whatever the face does."""
+    table = texel_table(model, RESOLUTION)
+    count = len(table.rows)
+    share = lid_share(table, blink_of(model))
+    lid, left = share[:, 0] > 0.99, table.columns >= RESOLUTION // 2
+    assert 10 < lid.sum() < 0.05 * count
+    maps = np.full((count, 3), 0.3, np.float32)
+    smeared = view_of(np.arange(count), np.full((count, 3), 0.1), 5.0, faces("mouthSmileLeft")[0])
+    lids = ClosedLids(np.full((count, 3), 0.4, np.float32), share)
+
+    def albedo(views: list[ExpressionView], expression: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        found = albedo_correctives(table, maps, maps, views, expression_gram(model), SETTINGS, lids)
+        assert found is not None
+        diffuse = torch.from_numpy(table.to_filled_map(maps))[None]
+        return table.from_map(found.albedo(diffuse, torch.from_numpy(expression))[0].numpy())
+
+    smile = faces("mouthSmileLeft")[0]
+    assert albedo([smeared], smile)[lid].mean() == pytest.approx(0.3, abs=0.01), "open: as the maps have it"
+    wink = smile + faces("eyeBlinkLeft")[0]
+    closed = albedo([smeared], wink)
+    assert closed[lid & left].mean() == pytest.approx(0.4, abs=0.01)
+    assert closed[lid & ~left].mean() == pytest.approx(0.3, abs=0.01)
+    # A frame that shows the closed lid knows better.
+    seen = view_of(np.arange(count), np.full((count, 3), 0.5), 50.0, wink)
+    assert albedo([smeared, seen], wink)[lid & left].mean() == pytest.approx(0.5, abs=0.01)
 
 
 def test_mixing_is_the_best_approximation_of_its_rank() -> None:
