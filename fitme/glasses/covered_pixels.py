@@ -7,8 +7,9 @@ from fitme.arrays import Float32Array
 from fitme.glasses.glasses import CURVES, Glasses
 from fitme.glasses.sheet import GlassesFrame
 
-MARGIN_M = 0.0012
-"""Distance beside the frame that is left out as well: poses are not exact, and frames shade the skin."""
+MARGIN_M, OTHER_MARGIN_M = 0.0012, 0.0022
+"""Distance beside rims, and beside bridge and temples, that is left out as well: poses are not exact, and frames shade
+the skin."""
 FAR_YAW_RAD = 0.2
 """Yaw from which the temple of the far side is hidden by the head."""
 FRACTION_BITS = 4
@@ -27,7 +28,8 @@ def covered_pixels(glasses: Glasses, frame: GlassesFrame) -> Float32Array:
     for index, curve in enumerate(CURVES):
         if curve.upright and ((yaw > FAR_YAW_RAD) if index == len(CURVES) - 2 else (yaw < -FAR_YAW_RAD)):
             continue
-        half = float(glasses.half_width_m[curve.place].max()) + MARGIN_M
+        margin = MARGIN_M if curve.closed else OTHER_MARGIN_M
+        half = float(glasses.half_width_m[curve.place].max()) + margin
         thickness = max(1, round(2.0 * half * scale))
         line = [places[curve.place].reshape(-1, 1, 2)]
         cv2.polylines(mask, line, curve.closed, (1.0,), thickness, cv2.LINE_8, FRACTION_BITS)

@@ -8,7 +8,18 @@ import torch
 from fitme.arrays import Float32Array, Float64Array
 from fitme.geometry import rotation_matrix
 from fitme.glasses.glasses import BRIDGE_POINTS, CURVES, POINTS, RIM_POINTS, TEMPLE_POINTS, Glasses
-from fitme.glasses.rims import DIRECTIONS, Rims, contrasts_of, directions, find_rims, levels_of, open_path
+from fitme.glasses.rims import (
+    BLUR_M,
+    DIRECTIONS,
+    LEAST_HALF_WIDTH_M,
+    Rims,
+    contrasts_of,
+    directions,
+    extent,
+    find_rims,
+    levels_of,
+    open_path,
+)
 from fitme.glasses.settings import GlassesSettings
 from fitme.glasses.sheet import STEP_M, GlassesFrame, Sheet, at_places, resampled, usual_sheet
 from fitme.render.shading import sh_basis
@@ -26,8 +37,10 @@ BRIDGE_ROWS_M = (-0.008, 0.016)
 """Heights between which the bridge is searched."""
 BRIDGE_SHARE = 0.5
 """Median contrast of a bridge that is seen, over what rims must have."""
-BRIDGE_WIDTH, BRIDGE_RISE_M, BRIDGE_FORWARDS_M = 0.9, 0.003, 0.0015
-"""Width over that of rims; height above the rims' middles of one that is not seen; how far bridges bend forwards."""
+BRIDGE_WIDTH, BRIDGE_RISE_M = 0.9, 0.003
+"""Width over that of rims, and height above the rims' middles, of a bridge that is not seen."""
+WIDEST_BRIDGE, BRIDGE_FORWARDS_M = 2.5, 0.0015
+"""Largest width over that of a bridge that is not seen; how far bridges bend forwards."""
 HINGE_HEIGHT = 0.5
 """Height of hinges between the middle and the top of a rim."""
 HINGE_OUT_M = 0.005
@@ -111,7 +124,7 @@ def _assembled(
     """All curves of the glasses, with widths and colours."""
     step = DIRECTIONS // RIM_POINTS
     rim_places, rim_widths = rims.middle[:, ::step], rims.half_width_m[:, ::step]
-    bridge = _bridge(rims, images, settings)
+    bridge, bridge_width = _bridge(rims, images, settings)
     widths = np.zeros(POINTS)
     points = np.zeros((POINTS, 3), np.float32)
     usual = float(np.median(rims.half_width_m))
@@ -124,7 +137,7 @@ def _assembled(
     points[CURVES[2].place] = sheet.points(bridge)
     points[CURVES[2].place, 2] += _pushed(neutral, points[CURVES[2].place])
     points[CURVES[2].place, 2] += BRIDGE_FORWARDS_M * np.sin(np.linspace(0.0, np.pi, BRIDGE_POINTS)).astype(np.float32)
-    widths[CURVES[2].place] = BRIDGE_WIDTH * usual
+    widths[CURVES[2].place] = bridge_width
     for side in (0, 1):
         points[CURVES[3 + side].place] = _temple(model, neutral, points[CURVES[side].place], side)
         widths[CURVES[3 + side].place] = max(TEMPLE_WIDTH * usual, LEAST_TEMPLE_M)
@@ -148,8 +161,8 @@ def _shading(frame: GlassesFrame) -> Float32Array:
     return np.maximum(basis @ frame.light_sh, LEAST_SHADING).astype(np.float32)
 
 
-def _bridge(rims: Rims, images: Sequence[Float32Array], settings: GlassesSettings) -> Float64Array:
-    """(BRIDGE_POINTS, 2) places of the bridge, from the left rim to the right one."""
+def _bridge(rims: Rims, images: Sequence[Float32Array], settings: GlassesSettings) -> tuple[Float64Array, float]:
+    """(BRIDGE_POINTS, 2) places of the bridge, from the left rim to the right one, and half its width in metres."""
     inner = float(rims.middle[0, :, 0].min()), float(rims.middle[1, :, 0].max())
     columns = np.linspace(inner[0], inner[1], max(round((inner[0] - inner[1]) / STEP_M), BRIDGE_POINTS))
     rows = np.arange(BRIDGE_ROWS_M[1], BRIDGE_ROWS_M[0], -STEP_M)
@@ -158,9 +171,14 @@ def _bridge(rims: Rims, images: Sequence[Float32Array], settings: GlassesSetting
     contrast = contrasts_of(level[None, None].astype(np.float32))[0, 0]
     path = open_path(contrast)
     seen = float(np.median(contrast[path, np.arange(len(columns))]))
-    height = rows[path]
+    height, width = rows[path], BRIDGE_WIDTH * float(np.median(rims.half_width_m))
+    extents = [extent(level[:, column], int(row)) for column, row in enumerate(path)]
     if seen < BRIDGE_SHARE * settings.least_contrast[rims.kind]:
         height = np.full(len(columns), float(rims.middle[..., 1].mean()) + BRIDGE_RISE_M)
+    else:
+        height = np.array([0.5 * (rows[low] + rows[high]) for low, high in extents])
+        counted = 0.5 * STEP_M * float(np.median([high - low + 1 for low, high in extents]))
+        width = min(max(counted - BLUR_M, LEAST_HALF_WIDTH_M), WIDEST_BRIDGE * width)
     line = np.stack([columns, height], 1)
     # Rims recede above and below: the bridge goes on to their nearest points.
     ends = [
@@ -170,7 +188,7 @@ def _bridge(rims: Rims, images: Sequence[Float32Array], settings: GlassesSetting
     whole = np.concatenate([ends[:1], line, ends[1:]])
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(whole, axis=0), axis=1))])
     wanted = np.linspace(0.0, along[-1], BRIDGE_POINTS)
-    return np.stack([np.interp(wanted, along, whole[:, axis]) for axis in (0, 1)], 1)
+    return np.stack([np.interp(wanted, along, whole[:, axis]) for axis in (0, 1)], 1), width
 
 
 def _pushed(neutral: Float32Array, points: Float32Array) -> Float32Array:

@@ -139,18 +139,10 @@ def _best_path(gains: Float32Array, largest_step: int, penalty: float) -> Int64A
 
 def _widened(levels: Float32Array, paths: Int64Array, kind: int) -> Rims:
     """Rims along paths (2, D) of levels (2, R, D), with their widths and moved to their middles."""
-    last = len(RADII) - 1
     radius, width = np.zeros(paths.shape), np.zeros(paths.shape)
     for eye in (0, 1):
         for angle, place in enumerate(paths[eye]):
-            profile = levels[eye, :, angle]
-            beside = max(profile[max(place - ASIDE[-1], 0)], profile[min(place + ASIDE[-1], last)])
-            inside = profile > 0.5 * (profile[place] + beside)
-            low, high = place, place
-            while low > 0 and inside[low - 1] and place - low < ASIDE[-1]:
-                low -= 1
-            while high < last and inside[high + 1] and high - place < ASIDE[-1]:
-                high += 1
+            low, high = extent(levels[eye, :, angle], int(place))
             radius[eye, angle] = RADII[0] + STEP_M * 0.5 * (low + high)
             width[eye, angle] = 0.5 * STEP_M * (high - low + 1)
     radius = np.stack([_smooth(line) for line in radius])
@@ -161,6 +153,19 @@ def _widened(levels: Float32Array, paths: Int64Array, kind: int) -> Rims:
     width = width / np.sqrt(1.0 + slope**2)
     width = np.maximum(np.stack([_smooth(line) for line in width]) - BLUR_M, LEAST_HALF_WIDTH_M)
     return Rims(MIDDLES[:, None] + radius[..., None] * directions(), width, radius, kind)
+
+
+def extent(profile: Float64Array, place: int) -> tuple[int, int]:
+    """First and last step of a profile (R,) round a place that is nearer to the level there than to those beside it."""
+    last = len(profile) - 1
+    beside = max(profile[max(place - ASIDE[-1], 0)], profile[min(place + ASIDE[-1], last)])
+    inside = profile > 0.5 * (profile[place] + beside)
+    low, high = place, place
+    while low > 0 and inside[low - 1] and place - low < ASIDE[-1]:
+        low -= 1
+    while high < last and inside[high + 1] and high - place < ASIDE[-1]:
+        high += 1
+    return low, high
 
 
 def _smooth(line: Float64Array) -> Float64Array:
