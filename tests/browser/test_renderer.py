@@ -1,7 +1,7 @@
 """The page's renderer in Chromium, with WebGL2 by software, beside the forward renderer."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -24,6 +24,7 @@ from fitme.bench.viewer.scenes import (
 )
 from fitme.color import linear_to_bytes
 from fitme.export.portrait import avatar_vertices, linear_portrait, portrait_renderer
+from fitme.glasses.glasses import Glasses
 from fitme.metrics.similarity import image_psnr
 from fitme.render.environment.presets import preset_environment
 from fitme.render.environment.surroundings import surroundings_of
@@ -32,6 +33,7 @@ from fitme.shape.model_file import load_default_model
 from stream.engine.avatar_pieces import AvatarEncoder
 from stream.engine.shared_pieces import model_piece, packed_shared, strands_piece
 from tests.browser.conftest import CHROMIUM
+from tests.glasses.made import made_glasses
 
 pytestmark = [
     pytest.mark.browser,
@@ -89,9 +91,10 @@ _FOLLOW = """async () => {
 }"""
 
 
-def test_an_avatar_that_has_come_in_pieces_is_drawn(page: RendererPage) -> None:
+@pytest.mark.parametrize("glasses", [None, made_glasses(lens_opacity=0.6)], ids=["bare", "glasses"])
+def test_an_avatar_that_has_come_in_pieces_is_drawn(page: RendererPage, glasses: Glasses | None) -> None:
     model, scene = load_default_model(), SCENES[2]
-    avatar = scene_avatar(scene.head)
+    avatar = replace(scene_avatar(scene.head), glasses=glasses)
     messages = [piece.pack() for piece in AvatarEncoder(model).update(avatar, None).pieces]
     strands = strands_piece()
     page.serve("model.bin", packed_shared(model_piece(model)).message)
@@ -101,8 +104,16 @@ def test_an_avatar_that_has_come_in_pieces_is_drawn(page: RendererPage) -> None:
     page.set_avatar(avatar, model)
     page.set_view(scene_camera(), scene_pose(scene), scene_light(scene), scene_expression(scene).numpy(), BACKGROUND)
     assert page.page.evaluate(_FOLLOW) == []
-    assert page.page.evaluate("() => harness.renderer.partNames") == ["head", "leftLashes", "rightLashes", "hair"]
-    (image, mask), *_ = forward_renders([scene])
+    names = ["head", "leftLashes", "rightLashes", "hair", *(["glasses", "lenses"] if glasses else [])]
+    assert page.page.evaluate("() => harness.renderer.partNames") == names
+    renderer = portrait_renderer(avatar, model, SIZE_PX)
+    expression = scene_expression(scene)
+    renderer.set_maps(avatar.maps_with(expression))
+    with torch.no_grad():
+        vertices = model.vertices(avatar.identity[None], expression[None])[0].numpy()
+    lit = scene_light(scene)
+    image, mask = renderer.render_with_mask(vertices, scene_pose(scene), scene_camera(), lit, BACKGROUND)
+    renderer.close()
     assert image_psnr(page.draw()[..., :3], image, mask > 0) >= LEAST_PSNR_DB
 
 
