@@ -8,14 +8,14 @@ from fitme.arrays import Float64Array, Int64Array
 
 RINGS = 12
 """Rings from the neck to the rim, without the neck's own edge."""
-SHOULDER_M = (0.155, 0.078)
+SHOULDER_M = (0.136, 0.073)
 """Half width and half depth of the rim."""
-RIM_HEIGHT_M = (-0.268, -0.246)
+RIM_HEIGHT_M = (-0.272, -0.256)
 """Height of the rim at the front and back, and at the sides, in the model frame: shoulders slope forwards."""
 RIM_MIDDLE_Z_M = -0.105
-FOLLOW_EXPONENT = 1.5
-"""Power of the distance from the rim with which the bust follows the person's neck."""
-NECK_PULL, RIM_PULL = 0.085, 0.10
+RIM_FOLLOWS = 1.15
+"""Displacement of the rim over that of the neck's edge: shoulders are wider with a wider neck."""
+NECK_PULL, RIM_PULL = 0.14, 0.12
 """Lengths of the tangents, metres, of the profile at the neck and at the rim."""
 ROUNDING_M = 0.012
 """Radius of the rim's edge."""
@@ -41,7 +41,7 @@ class Bust:
     uv_triangles: Int64Array
     """(F, 3)."""
     follows: Float64Array
-    """(N,) share in [0, 1] with which a vertex follows that of the loop above it."""
+    """(N,) displacement of a vertex over that of the vertex of the loop above it."""
     above: Int64Array
     """(N,) index into `loop` of the vertex above."""
 
@@ -71,7 +71,7 @@ def build_bust(mean: Float64Array, triangles: Int64Array) -> Bust:
     rings.append(rings[-1] + 0.6 * (bottom - rings[-1]))
     vertices = np.concatenate([*rings, bottom[None]])
     share = np.concatenate([[0.0], (np.arange(RINGS) + 1) / RINGS, np.ones(ROUNDING_RINGS + 1)])
-    follows = np.concatenate([np.repeat((1.0 - share) ** FOLLOW_EXPONENT, len(loop)), [0.0]])
+    follows = np.concatenate([np.repeat(1.0 + (RIM_FOLLOWS - 1.0) * share, len(loop)), [1.0]])
     above = np.concatenate([np.tile(np.arange(len(loop)), len(rings)), [0]])
     return Bust(loop, vertices, *_topology(len(rings), len(loop)), follows, above)
 
