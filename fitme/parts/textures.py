@@ -4,6 +4,7 @@ Teeth have the enamel's tone of the person: of the head's maps, where the upper 
 The fit's maps hold the generator's teeth there, and images of smiles over them by the expression.
 """
 
+import functools
 from dataclasses import dataclass
 
 import cv2
@@ -18,9 +19,13 @@ from fitme.parts.head_parts import HeadParts, Texture
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.modality import MODALITIES
 
-ENAMEL = (0.62, 0.565, 0.46)
+ENAMEL = (0.68, 0.605, 0.49)
 """Linear albedo of enamel where no image shows any."""
-ENAMEL_LUMINANCE = (0.42, 0.62)
+ENAMEL_LUMINANCE = (0.54, 0.68)
+HUE_SHARE = 0.2
+"""Share of the person's hue in that of enamel: the light's hue stays in teeth longer than in skin."""
+WARMEST, COOLEST = 1.25, 1.08
+"""Bounds of red over green in the albedo of enamel: never as green as the shade between lips makes it."""
 """Range of the luminance of enamel: images show teeth in the shade of the lips."""
 UPPER_TEETH_V, FRONT_TEETH_U = (0.88, 0.925), (0.44, 0.56)
 """Rows and columns of the upper front teeth in the model's layout."""
@@ -29,6 +34,8 @@ BRIGHT_QUANTILE = 0.7
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 GUM = (0.36, 0.15, 0.14)
 """Linear albedo of gums."""
+MOUTH_TINT = (0.0, 0.25, 0.30)
+"""Power of the light that reaches a tooth by which its channels are dimmed: what is reflected in the mouth is red."""
 RATIO_CODE = 128.0
 """Code of a ratio of one in the textures of teeth."""
 ENAMEL_SPECULAR, GUM_SPECULAR, SKIN_SPECULAR = 0.7, 0.3, 0.3
@@ -37,6 +44,8 @@ LASH_ALBEDO = (0.012, 0.009, 0.008)
 """Linear albedo of lashes: that of painted heads."""
 TEAR_SPECULAR = 0.7
 """Specular albedo of the tear film on the eyes: index 1.34 to 1.38."""
+LIGHT_BLUR_TEXELS = 3.0
+"""Standard deviation of the filter of the light in the mouth."""
 EYE_TEXTURES = (Texture.LEFT_EYE, Texture.RIGHT_EYE)
 NECK_ABOVE = 0.02
 """Distance above the neck's edge at which the bust takes its colours, layout units."""
@@ -67,8 +76,9 @@ def person_tones(maps: ReflectanceMaps) -> PersonTones:
     bright = texels[luminance >= np.quantile(luminance, BRIGHT_QUANTILE)].mean(0)
     level = float(bright @ np.array(LUMINANCE, np.float32))
     usual = np.array(ENAMEL, np.float32)
-    # Half of the hue is the person's: the light's hue stays in teeth longer than in skin.
-    hue = np.sqrt(bright / max(level, 1e-6) * usual / float(usual @ np.array(LUMINANCE, np.float32)))
+    own = np.maximum(bright, 1e-4) / max(level, 1e-4)
+    hue = own**HUE_SHARE * (usual / float(usual @ np.array(LUMINANCE, np.float32))) ** (1.0 - HUE_SHARE)
+    hue[0] = np.clip(hue[0], COOLEST * hue[1], WARMEST * hue[1])
     hue /= float(hue @ np.array(LUMINANCE, np.float32))
     return PersonTones(np.asarray(float(np.clip(level, *ENAMEL_LUMINANCE)) * hue, np.float32))
 
@@ -78,7 +88,21 @@ def teeth_map(parts: HeadParts, tones: PersonTones) -> Float32Array:
     codes = parts.teeth_texture.astype(np.float32)
     ratio, enamel = codes[..., :3] / np.float32(RATIO_CODE), codes[..., 3:] / np.float32(255.0)
     tone = np.array(GUM, np.float32) + enamel * (tones.enamel - np.array(GUM, np.float32))
-    return np.asarray(ratio * tone, np.float32)
+    return np.asarray(ratio * tone * _light_in_mouth(parts) ** np.array(MOUTH_TINT, np.float32), np.float32)
+
+
+@functools.lru_cache(maxsize=2)
+def _light_in_mouth(parts: HeadParts) -> Float32Array:
+    """(H, W, 1) share of the light that reaches teeth and gums, in the layout of their texture; 1 elsewhere."""
+    height, width = parts.teeth_texture.shape[:2]
+    light = np.ones((height, width), np.float32)
+    for part in parts.opaque:
+        if part.texture is not Texture.TEETH:
+            continue
+        corners = np.rint(part.uv[part.uv_triangles] * (width, height)).astype(np.int32)
+        for triangle, level in zip(corners, part.occlusion[part.triangles].mean(1), strict=True):
+            cv2.fillConvexPoly(light, triangle, (float(level),))
+    return np.asarray(cv2.GaussianBlur(light, (0, 0), LIGHT_BLUR_TEXELS), np.float32)[..., None]
 
 
 def bust_map(diffuse: Float32Array, neck_uv: Float32Array) -> Float32Array:

@@ -50,7 +50,7 @@ WIDEST_GAPS = 3
 """Gaps, of all pairs the widest, whose mean is the opening of the mouth."""
 CLOSED_GAP_M, OPEN_GAP_M = 0.0015, 0.004
 """Gaps between the lips up to which the mouth counts as closed, and from which as open."""
-CLOSED_MOUTH_SHARE = 0.1
+CLOSED_MOUTH_SHARE = 0.25
 """Factor on the occlusion of an open mouth's interior when the mouth is closed."""
 MIN_FACTOR = 0.02
 """Lower bound of every factor, so that no vertex is black."""

@@ -37,7 +37,7 @@ LASHES_ASSET = "eyelashes/eyelashes02"
 EYE_NAMES = ("leftEye", "rightEye")
 SCATTERING = 0.65
 """Power of the visibility: enamel and gums brighten each other."""
-LEAST_OCCLUSION = 0.12
+LEAST_OCCLUSION = 0.3
 """Share of the light in the depth of the mouth: what is reflected between its walls."""
 
 
