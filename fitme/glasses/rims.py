@@ -155,7 +155,7 @@ def _widened(levels: Float32Array, paths: Int64Array, kind: int) -> Rims:
     return Rims(MIDDLES[:, None] + radius[..., None] * directions(), width, radius, kind)
 
 
-def extent(profile: Float64Array, place: int) -> tuple[int, int]:
+def extent(profile: Float32Array, place: int) -> tuple[int, int]:
     """First and last step of a profile (R,) round a place that is nearer to the level there than to those beside it."""
     last = len(profile) - 1
     beside = max(profile[max(place - ASIDE[-1], 0)], profile[min(place + ASIDE[-1], last)])
