@@ -89,8 +89,13 @@ def melanin_of_ita(angle_deg: float, blood: float) -> float:
 def hair_color(eumelanin: float, pheomelanin: float) -> Float64Array:
     """Linear sRGB albedo (3,) of a mass of hair: absorption by pigment after d'Eon et al. (EGSR 2011),
     multiple-scattering albedo by absorption after Chiang et al. (EGSR 2016), azimuthal roughness 0.3."""
-    absorption = eumelanin * np.array([0.419, 0.697, 1.37]) + pheomelanin * np.array([0.187, 0.4, 1.05])
-    return cast("Float64Array", np.exp(-5.9 * np.sqrt(absorption)))
+    return cast("Float64Array", np.exp(-5.9 * np.sqrt(hair_absorption(eumelanin, pheomelanin))))
+
+
+def hair_absorption(eumelanin: float, pheomelanin: float) -> Float64Array:
+    """Absorption (3,) of red, green and blue light in a strand by its pigments, over the inverse of its radius (d'Eon
+    et al., "An Energy-Conserving Hair Reflectance Model", EGSR 2011)."""
+    return np.asarray(eumelanin * np.array([0.419, 0.697, 1.37]) + pheomelanin * np.array([0.187, 0.4, 1.05]))
 
 
 def reflectance_spectrum(melanin: Float64Array, blood: Float64Array) -> Float64Array:

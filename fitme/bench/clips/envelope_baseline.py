@@ -19,7 +19,6 @@ from scipy.ndimage import gaussian_filter
 
 from fitme.arrays import Float32Array, Float64Array, UInt8Array
 from fitme.avatar import Avatar
-from fitme.bench.clips.head_scores import HeadScore, HeldOutFrame, median_head_score, score_head
 from fitme.color import bytes_to_linear
 from fitme.fit.displayed_head import HeadEstimate
 from fitme.fit.estimate import KeyframeEstimate
@@ -33,6 +32,7 @@ from fitme.hair.settings import OutlineSettings
 from fitme.hair.texels import at_texels, sampled, wide_mean
 from fitme.hair.texture import HairTexture, cell_cosines
 from fitme.ingest.fit_outputs import REPORT_FILE
+from fitme.metrics.head_scores import HeadScore, HeldOutFrame, median_head_score, score_head
 from fitme.render.light import Light
 from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel

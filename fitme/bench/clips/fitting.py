@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fitme.bench.clips.envelope_baseline import envelope_score
-from fitme.bench.clips.head_scores import HeadScore, held_out_frames, held_out_scores, median_head_score
+from fitme.bench.clips.head_scores import held_out_frames, held_out_scores
 from fitme.bench.clips.increments import increment_rows
 from fitme.bench.clips.photo import photo_rows
 from fitme.bench.rows import BenchmarkRow
@@ -25,6 +25,7 @@ from fitme.ingest.fit_outputs import REPORT_FILE
 from fitme.ingest.person_tracking import PersonTracker
 from fitme.ingest.selection import choose, choose_held_out
 from fitme.metrics.frame_scores import FrameScore, median_score
+from fitme.metrics.head_scores import HeadScore, median_head_score
 from fitme.shape.model_file import load_default_model
 from fitme.track.factory import dlib_embedder
 

@@ -4,6 +4,7 @@
 
     subject_00/frame_00.jpg ...   frames of the fit, alternating with held-out frames
     subject_00/relit_01.png ...   held-out frames under the unseen light, without noise, exposure 1
+    subject_00/mask_01.png ...    what the person covers of held-out frames, hair and shoulders included
     subject_00/truth_16.npz       `SubjectTruth` of 16 frames; written last
 
 Frames are drawn in order, so that a set with fewer frames is part of a set with more. Running the command again
@@ -26,7 +27,8 @@ from fitme.bench.truth.lights import UnseenLight, unseen_light
 from fitme.bench.truth.people import Material, ScanModel, load_scans, smooth_normals
 from fitme.bench.truth.scenes import TruthRenderer, choose_variant
 from fitme.bench.truth.sensor import encode_jpeg, metered_exposure, simulate_sensor, white_balance
-from fitme.bench.truth.subjects import HEIGHT, WIDTH, FrameScript, Subject, subject
+from fitme.bench.truth.strands import grown_strands, load_guides
+from fitme.bench.truth.subjects import HEIGHT, WIDTH, Covering, FrameScript, Subject, subject
 from fitme.bench.truth.visibility import surface_samples
 from fitme.color import linear_to_bytes
 from fitme.errors import InputError
@@ -40,7 +42,7 @@ SCANS_VARIABLE = "FITME_SCANS"
 """Environment variable that names the folder of `ict_facekit.npz`."""
 DEFAULT_SCANS = Path("../shared/data")
 SCANS_FILE = "ict_facekit.npz"
-VERSION = 3
+VERSION = 4
 """Version of the frames: incremented whenever subjects or scenes change."""
 VERSION_FILE = "version.txt"
 SKIN_RESOLUTION = 512
@@ -116,8 +118,8 @@ def make_truth(
 ) -> None:
     """Render the missing frames of the given subjects.
 
-    Raises InputError without the population's file or where the folder holds another version's frames, and
-    BackendError without Mitsuba.
+    Raises InputError without the population's or the strands' files, or where the folder holds another version's
+    frames, and BackendError without Mitsuba.
     """
     _check_version(folder)
     missing = [number for number in numbers if not truth_file(folder, number, size.frames).is_file()]
@@ -169,6 +171,17 @@ def load_relit(folder: Path, number: int, frame: int) -> UInt8Array:
     return np.asarray(cv2.cvtColor(read, cv2.COLOR_BGR2RGB), np.uint8)
 
 
+def mask_file(folder: Path, number: int, frame: int) -> Path:
+    """Path of the person's mask of a held-out frame."""
+    return folder / f"subject_{number:02d}" / f"mask_{frame:02d}.png"
+
+
+def load_mask(folder: Path, number: int, frame: int) -> Float32Array:
+    """(H, W) in [0, 1]: share of each pixel of a held-out frame that the person covers."""
+    read = cv2.imread(str(mask_file(folder, number, frame)), cv2.IMREAD_GRAYSCALE)
+    return np.asarray(read, np.float32) / np.float32(255.0)
+
+
 def load_truth(folder: Path, number: int, frames: int) -> SubjectTruth:
     """Ground truth of a subject as `make_truth` wrote it."""
     with np.load(truth_file(folder, number, frames)) as file:
@@ -195,7 +208,7 @@ def _make_subject(folder: Path, size: DatasetSize, person: Subject, scans: ScanM
     """Render the missing frames of one subject, the relit ones, and write its ground truth."""
     (folder / person.name).mkdir(parents=True, exist_ok=True)
     skin = synthesize_skin(person.skin_seed, SKIN_RESOLUTION, attributes=person.attributes)
-    renderer = TruthRenderer(scans, person, skin, variant)
+    renderer = TruthRenderer(scans, person, skin, variant, subject_strands(scans, person))
     camera = _resized(person.camera, size.width, size.height)
     exposures: dict[int, float] = {}
     for index, frame in enumerate(person.frames):
@@ -222,9 +235,30 @@ def _make_subject(folder: Path, size: DatasetSize, person: Subject, scans: ScanM
             radiance = renderer.render(still, unseen, camera, size.samples)
             bgr = cv2.cvtColor(linear_to_bytes(np.clip(radiance, 0.0, 1.0)), cv2.COLOR_RGB2BGR)
             _write(file, bytes(cv2.imencode(".png", bgr)[1]))
+    for index, frame in enumerate(person.frames):
+        file = mask_file(folder, person.number, index)
+        if frame.held_out and not file.is_file():
+            codes = np.rint(255.0 * renderer.mask(frame, camera)).astype(np.uint8)
+            _write(file, bytes(cv2.imencode(".png", codes)[1]))
     _write_truth(
         truth_file(folder, person.number, len(person.frames)), person, scans, renderer.neutral, skin.diffuse, relit
     )
+
+
+def subject_strands(scans: ScanModel, person: Subject) -> Float64Array | None:
+    """(M, K, 3) strands on a subject's expressionless head, metres, head frame; None under a cap.
+
+    :raises InputError: if the style's file is missing.
+    """
+    if person.covering is Covering.CAP:
+        return None
+    neutral = scans.neutral(np.array(person.identity))
+    body = np.concatenate([scans.triangles[Material.SKIN], scans.triangles[Material.CLOTH]])
+    outside = np.unique(body)
+    scalp = neutral[np.unique(scans.triangles[Material.SHELL])]
+    normals = smooth_normals(neutral, body)
+    guides = load_guides(person.hair_style)
+    return grown_strands(guides, scalp, neutral[outside], normals[outside], person.number)
 
 
 def _write_truth(

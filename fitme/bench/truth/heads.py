@@ -70,6 +70,12 @@ class Head(Protocol):
         """Render (H, W, 3), sRGB, of an estimate, and its mask (H, W), 0 or 255."""
         ...
 
+    def draw_relit(
+        self, estimate: KeyframeEstimate, camera: Camera, unseen: UnseenLight
+    ) -> tuple[UInt8Array, UInt8Array]:
+        """The same under the unseen light, with all that the method has of the head."""
+        ...
+
 
 class FittedHead:
     """Head of an `IncrementalFitter`'s current avatar."""
@@ -105,11 +111,18 @@ class FittedHead:
         """Render by `IncrementalFitter.render_estimate`."""
         return self._fitter.render_estimate(estimate, camera)
 
+    def draw_relit(
+        self, estimate: KeyframeEstimate, camera: Camera, unseen: UnseenLight
+    ) -> tuple[UInt8Array, UInt8Array]:
+        """Render by `IncrementalFitter.render_estimate`."""
+        return self._fitter.render_estimate(estimate, camera, light_of(unseen))
+
 
 class UnlitHead:
     """Head of `fitme.bench.truth.baseline`: mean colours of the frames on a shape fitted to landmarks."""
 
     def __init__(self, model: MorphableModel, tracked_frames: Sequence[TrackedFrame]) -> None:
+        self._model = model
         self._baseline = BaselineFit(model).fit(tracked_frames)
         self._aligner = HeadAligner(model, select_backend("cpu"), AlignmentSettings())
 
@@ -143,8 +156,19 @@ class UnlitHead:
     def draw(self, estimate: KeyframeEstimate, camera: Camera) -> tuple[UInt8Array, UInt8Array]:
         """Render by `HeadAligner.draw`, unlit."""
         rendering = self._aligner.draw(estimate, self.identity, camera_of(camera, self.focal), self.maps)
-        mask = np.where(rendering.mask[0, ..., 0].numpy() > 0.5, np.uint8(255), np.uint8(0))
-        return linear_to_bytes(rendering.image[0].numpy()), mask
+        return _image_and_mask(rendering)
+
+    def draw_relit(
+        self, estimate: KeyframeEstimate, camera: Camera, unseen: UnseenLight
+    ) -> tuple[UInt8Array, UInt8Array]:
+        """Render by `relight`."""
+        return _image_and_mask(relight(self, self._model, estimate, camera, unseen))
+
+
+def _image_and_mask(rendering: Rendering) -> tuple[UInt8Array, UInt8Array]:
+    """Image (H, W, 3), sRGB, and mask (H, W), 0 or 255, of the first of a batch."""
+    mask = np.where(rendering.mask[0, ..., 0].numpy() > 0.5, np.uint8(255), np.uint8(0))
+    return linear_to_bytes(rendering.image[0].numpy()), mask
 
 
 @dataclass(frozen=True)
@@ -223,10 +247,8 @@ def landmarks_only(resources: FitResources, tracked_frames: Sequence[TrackedFram
 def relight(
     head: Head, model: MorphableModel, estimate: KeyframeEstimate, camera: Camera, unseen: UnseenLight
 ) -> Rendering:
-    """Render a head in an estimate's pose and expression under the unseen light, linear."""
-    light = Light(
-        Light.ambient(unseen.ambient).sh, torch.tensor([[list(unseen.direction)]]), torch.tensor([[list(unseen.color)]])
-    )
+    """Render a head's mesh, without hair, in an estimate's pose and expression under the unseen light, linear."""
+    light = light_of(unseen)
     vertices = model.vertices(torch.from_numpy(head.identity)[None], torch.from_numpy(estimate.expression)[None])
     return render(
         model,
@@ -238,4 +260,11 @@ def relight(
         light,
         shininess=head_shininess(model),
         occlusion=mouth_occlusion(model).apply(head_occlusion(model), vertices[0]),
+    )
+
+
+def light_of(unseen: UnseenLight) -> Light:
+    """The unseen light for the project's renderers, a batch of 1."""
+    return Light(
+        Light.ambient(unseen.ambient).sh, torch.tensor([[list(unseen.direction)]]), torch.tensor([[list(unseen.color)]])
     )

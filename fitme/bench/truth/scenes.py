@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,11 +19,12 @@ import torch
 from fitme.arrays import Float32Array, Float64Array, Int64Array
 from fitme.bench.truth.lights import LightScript, UnseenLight
 from fitme.bench.truth.people import Material, ScanModel, smooth_normals
+from fitme.bench.truth.strands import write_curves
 from fitme.bench.truth.subjects import PIVOT_M, Covering, FrameScript, Subject
 from fitme.errors import BackendError, ConfigError
 from fitme.geometry import Camera, HeadPose, head_rotation, rotation_matrix
 from fitme.skin.painter import Skin
-from fitme.skin.pigments import hair_color
+from fitme.skin.pigments import hair_absorption, hair_color
 
 VARIANTS = ("llvm_ad_rgb", "scalar_rgb")
 VARIANT_VARIABLE = "FITME_TRUTH_VARIANT"
@@ -36,6 +39,15 @@ PUPIL_RADIUS_M = 0.0021
 LIMBAL_RING_M = 0.0008
 """Width of the dark ring at the iris's rim."""
 HAIR_THICKNESS_M, CAP_THICKNESS_M = 0.014, 0.008
+UNDERCOAT_M = 0.002
+"""Thickness of the dark layer below strands, which are fewer than a head's."""
+HAIR_ROUGHNESS = 0.3
+"""Longitudinal and azimuthal roughness of strands (Chiang et al., "A Practical and Controllable Hair and Fur Model",
+EGSR 2016)."""
+GRAY_ABSORPTION = 0.04
+"""Absorption of hair without pigment."""
+MASK_SAMPLES = 16
+"""Rays per pixel of a person's mask."""
 ROOM_PX = (64, 128)
 BLUR_STEPS = 4
 """Number of head poses that a frame with motion blur averages."""
@@ -45,7 +57,8 @@ import mitsuba as mi
 mi.set_variant({variant!r})
 scene = mi.load_dict({{"type": "scene", "integrator": {{"type": "path"}}, "light": {{"type": "constant"}},
     "sensor": {{"type": "perspective", "film": {{"type": "hdrfilm", "width": 8, "height": 8}}}},
-    "ball": {{"type": "sphere", "center": [0, 0, 3], "bsdf": {{"type": "principled"}}}}}})
+    "ball": {{"type": "sphere", "center": [0, 0, 3], "bsdf": {{"type": "principled"}}}},
+    "ring": {{"type": "sphere", "center": [0, 0, 2], "radius": 0.1, "bsdf": {{"type": "hair"}}}}}})
 print(mi.util.convert_to_bitmap(mi.render(scene, spp=4)))
 """
 
@@ -72,10 +85,14 @@ def choose_variant() -> str:
 class TruthRenderer:
     """Path tracer of one subject. Sets Mitsuba's variant for the whole process.
 
+    :param strands: (M, K, 3) hair on the expressionless head, by `fitme.bench.truth.strands`; without it hair is a
+        shell over the scalp.
     :raises BackendError: Mitsuba is not installed.
     """
 
-    def __init__(self, scans: ScanModel, subject: Subject, skin: Skin, variant: str) -> None:
+    def __init__(
+        self, scans: ScanModel, subject: Subject, skin: Skin, variant: str, strands: Float64Array | None = None
+    ) -> None:
         try:
             import mitsuba
         except ImportError as error:
@@ -87,6 +104,7 @@ class TruthRenderer:
         self._subject = subject
         self._neutral = scans.neutral(np.array(subject.identity))
         self._bsdfs = self._materials(skin)
+        self._strands = strands
 
     @property
     def neutral(self) -> Float64Array:
@@ -101,8 +119,9 @@ class TruthRenderer:
         total = np.zeros((camera.height, camera.width, 3), np.float64)
         for step in range(steps):
             share = (step + 0.5) / steps - 0.5
-            vertices = self.posed(frame, share * frame.motion_deg)
-            scene = self._mi.load_dict(self._scene(vertices, light, camera))
+            turned_deg = share * frame.motion_deg
+            vertices, strands = self.posed(frame, turned_deg), self._posed_strands(frame, turned_deg)
+            scene = self._mi.load_dict(self._scene(vertices, strands, light, camera))
             image = self._mi.render(scene, spp=max(1, samples // steps), seed=step)
             total += np.nan_to_num(np.asarray(image, np.float64)[..., :3])
         return np.asarray(total / steps, np.float32)
@@ -113,16 +132,36 @@ class TruthRenderer:
         :param turned_deg: additional yaw of the head.
         """
         head = self._neutral + self._scans.offsets(frame.expression)
-        rotation, translation = _matrix(frame.pose)
-        turned = head_rotation(np.radians(turned_deg)) @ rotation
-        pivot = rotation @ PIVOT_M + translation
+        turned, pivot = _turned(frame, turned_deg)
         moving = (head - PIVOT_M) @ turned.T + pivot
         still = (head - PIVOT_M) + pivot
         weight = self._scans.stiffness[:, None]
         return np.asarray(weight * moving + (1.0 - weight) * still)
 
-    def _scene(self, vertices: Float64Array, light: LightScript | UnseenLight, camera: Camera) -> dict[str, Any]:
-        """Mitsuba's description of posed vertices (N, 3), view space, under a light."""
+    def mask(self, frame: FrameScript, camera: Camera) -> Float32Array:
+        """(H, W) in [0, 1]: share of each pixel that the person covers, hair and shoulders included; without motion."""
+        dark = UnseenLight(0.0, (0.0, 0.0, 1.0), (0.0, 0.0, 0.0))
+        scene = self._scene(self.posed(frame), self._posed_strands(frame), dark, camera)
+        scene["integrator"] = {"type": "path", "max_depth": 2, "hide_emitters": True}
+        scene["sensor"]["film"]["pixel_format"] = "rgba"
+        image = self._mi.render(self._mi.load_dict(scene), spp=MASK_SAMPLES)
+        return np.clip(np.nan_to_num(np.asarray(image, np.float32)[..., 3]), 0.0, 1.0)
+
+    def _posed_strands(self, frame: FrameScript, turned_deg: float = 0.0) -> Float64Array | None:
+        """Strands (M, K, 3) of a frame in view space: hair turns with the head."""
+        if self._strands is None:
+            return None
+        turned, pivot = _turned(frame, turned_deg)
+        return np.asarray((self._strands - PIVOT_M) @ turned.T + pivot)
+
+    def _scene(
+        self,
+        vertices: Float64Array,
+        strands: Float64Array | None,
+        light: LightScript | UnseenLight,
+        camera: Camera,
+    ) -> dict[str, Any]:
+        """Mitsuba's description of posed vertices (N, 3) and strands (M, K, 3), view space, under a light."""
         scene: dict[str, Any] = {
             "type": "scene",
             "integrator": {"type": "path", "max_depth": PATH_DEPTH},
@@ -131,7 +170,11 @@ class TruthRenderer:
         normals = smooth_normals(vertices, self._scans.triangles[Material.SKIN])
         subject = self._subject
         wavy = subject.covering is Covering.HAIR
-        shell = self._scans.shell_vertices(vertices, HAIR_THICKNESS_M if wavy else CAP_THICKNESS_M, wavy)
+        thickness = HAIR_THICKNESS_M if wavy else CAP_THICKNESS_M
+        if strands is not None:
+            thickness, wavy = UNDERCOAT_M, False
+            scene["strands"] = self._curves(strands)
+        shell = self._scans.shell_vertices(vertices, thickness, wavy)
         for material, triangles in self._scans.triangles.items():
             points = shell if material is Material.SHELL else vertices
             directions = normals if material is Material.SKIN else smooth_normals(points, triangles)
@@ -156,6 +199,27 @@ class TruthRenderer:
         parameters["faces"] = compact.astype(np.uint32).ravel()
         parameters.update()
         return mesh
+
+    def _curves(self, strands: Float64Array) -> Any:  # noqa: ANN401 (a type that depends on the variant)
+        """Mitsuba's curves of strands (M, K, 3)."""
+        attributes = self._subject.attributes
+        absorption = hair_absorption(attributes.hair_eumelanin, attributes.hair_pheomelanin)
+        absorption = (1.0 - attributes.hair_gray) * absorption + attributes.hair_gray * GRAY_ABSORPTION
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "strands.txt"
+            write_curves(strands, path)
+            return self._mi.load_dict(
+                {
+                    "type": "bsplinecurve",
+                    "filename": str(path),
+                    "bsdf": {
+                        "type": "hair",
+                        "sigma_a": {"type": "rgb", "value": absorption.tolist()},
+                        "longitudinal_roughness": HAIR_ROUGHNESS,
+                        "azimuthal_roughness": HAIR_ROUGHNESS,
+                    },
+                }
+            )
 
     def _sensor(self, camera: Camera) -> dict[str, Any]:
         """Pinhole camera at the origin, with its principal point in the centre."""
@@ -225,6 +289,12 @@ class TruthRenderer:
                 "irradiance": {"type": "rgb", "value": [float(np.pi) * value for value in light.color]},
             },
         }
+
+
+def _turned(frame: FrameScript, turned_deg: float) -> tuple[Float64Array, Float64Array]:
+    """Rotation (3, 3) of a frame's head, turned by a further angle, and the place (3,) of its pivot in view space."""
+    rotation, translation = _matrix(frame.pose)
+    return head_rotation(np.radians(turned_deg)) @ rotation, np.asarray(rotation @ PIVOT_M + translation)
 
 
 def _matrix(pose: HeadPose) -> tuple[Float64Array, Float64Array]:

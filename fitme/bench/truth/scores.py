@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fitme.arrays import BoolArray, IndexArray, Int64Array, UInt8Array
-from fitme.bench.truth.dataset import SubjectTruth, frame_file, load_relit, load_truth
+from fitme.bench.truth.dataset import SubjectTruth, frame_file, load_mask, load_relit, load_truth
 from fitme.bench.truth.heads import (
     FitResources,
     FittedHead,
@@ -39,7 +39,9 @@ from fitme.fit.fitter import IncrementalFitter
 from fitme.ingest.candidates import gather
 from fitme.ingest.person_tracking import PersonTracker, TrackedFrame
 from fitme.metrics.frame_scores import face_region, score_frame
+from fitme.metrics.head_scores import HeldOutFrame, head_mask, score_head
 from fitme.metrics.similarity import image_psnr, image_ssim
+from fitme.shape.landmark_groups import FACE_OVAL
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.normals import vertex_normals
@@ -83,6 +85,12 @@ class HeadScore:
     ssim: float
     identity: float
     relit_psnr_db: float
+    overlap: float
+    """Intersection over union of the head above the chin, hair included, in the true mask and in the render's."""
+    head_psnr_db: float
+    """PSNR of held-out frames over that head; uncovered pixels count as black."""
+    head_relit_psnr_db: float
+    """The same under the unseen light."""
     held_out: int
     """Number of frames that were scored."""
 
@@ -168,7 +176,8 @@ class SubjectBench:
         return HeadScore(
             shape.scan_mm, shape.scan_free_mm, shape.landmark_mm, shape.normal_deg, mean["pose"], albedo.error,
             albedo.bias, albedo.hue, albedo.relative, mean["psnr"], mean["ssim"], mean["identity"],
-            mean["relit"], len(rows),
+            mean["relit"], mean["overlap"],
+            mean["head psnr"], mean["head relit"], len(rows),
         )  # fmt: skip
 
     def metrics(self, head: Head) -> Metrics:
@@ -188,8 +197,13 @@ class SubjectBench:
         render, mask = head.draw(estimate, observation.camera)
         agreement = score_frame(observation, image, render, mask, self._resources.embedder)
         region = face_region(observation)
-        relit = float("nan")
+        person = load_mask(self._folder, self._number, frame)
+        inside, chin_px = head_mask(person, observation.landmarks[list(FACE_OVAL)])
+        whole = score_head(HeldOutFrame(str(frame), image, inside, chin_px), render, mask)
+        relit = head_relit = float("nan")
         if frame in self.truth.relit:
+            truth = HeldOutFrame(str(frame), self.relit_image(frame), inside, chin_px)
+            head_relit = score_head(truth, *head.draw_relit(estimate, observation.camera, self.truth.unseen)).psnr_db
             lit = relight(head, self._resources.model, estimate, observation.camera, self.truth.unseen)
             relit = image_psnr(linear_to_bytes(lit.image[0].numpy()), self.relit_image(frame), region)
         return {
@@ -198,6 +212,9 @@ class SubjectBench:
             "ssim": image_ssim(np.where(mask[..., None] > 0, render, np.uint8(0)), image, region),
             "identity": agreement.identity,
             "relit": relit,
+            "overlap": whole.overlap,
+            "head psnr": whole.psnr_db,
+            "head relit": head_relit,
         }
 
     def _tracked_frames(self, observer: PersonTracker, frames: IndexArray) -> dict[int, TrackedFrame]:
@@ -208,7 +225,7 @@ class SubjectBench:
         }
 
 
-_FRAME_KEYS = ("pose", "psnr", "ssim", "identity", "relit")
+_FRAME_KEYS = ("pose", "psnr", "ssim", "identity", "relit", "overlap", "head psnr", "head relit")
 
 
 def bench_subject(folder: Path, number: int, frames: int, growing: bool) -> tuple[SubjectReport, IncrementalFitter]:

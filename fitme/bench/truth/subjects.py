@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from fitme.bench.truth.lights import LightKind, LightScript, draw_light
+from fitme.bench.truth.strands import STYLES
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, head_rotation
 from fitme.skin.attributes import SkinAttributes, sample_attributes
 from fitme.skin.skin_tone_classes import CLASS_NAMES, ita_class_index
@@ -104,6 +105,8 @@ class Subject:
     covering_color: tuple[float, float, float]
     """Linear colour of a cap; hair has the colour of the attributes."""
     cloth_color: tuple[float, float, float]
+    hair_style: str
+    """One of `fitme.bench.truth.strands.STYLES`, of a subject without a cap."""
     roughness: float
     """Roughness of the skin in Disney's principled BRDF."""
     iris_radius_m: float
@@ -152,6 +155,7 @@ def subject(number: int, frames: int = 16) -> Subject:
         covering=Covering.CAP if g.random() < 0.3 else Covering.HAIR,
         covering_color=_cloth_color(g),
         cloth_color=_cloth_color(g),
+        hair_style=_hair_style(number),
         roughness=float(g.uniform(0.36, 0.52)),
         iris_radius_m=_iris_radius_m(number),
         camera=camera,
@@ -179,6 +183,11 @@ def _skin(number: int, tone: int) -> tuple[int, SkinAttributes]:
 def _iris_radius_m(number: int) -> float:
     # A separate generator leaves all other draws of the subject unchanged.
     return float(np.random.default_rng([20261123, number]).normal(IRIS_DIAMETER_M, IRIS_DIAMETER_SPREAD_M)) / 2.0
+
+
+def _hair_style(number: int) -> str:
+    # A separate generator leaves all other draws of the subject unchanged.
+    return str(np.random.default_rng([20261128, number]).choice(STYLES))
 
 
 def _cloth_color(g: np.random.Generator) -> tuple[float, float, float]:

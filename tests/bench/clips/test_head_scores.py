@@ -5,11 +5,11 @@ import pytest
 
 from fitme.bench.clips.envelope_baseline import STEPS_M, BaselineView, envelope_thickness
 from fitme.bench.clips.fitting import head_rows
-from fitme.bench.clips.head_scores import HeadScore, HeldOutFrame, head_mask, median_head_score, score_head
 from fitme.geometry import Camera
 from fitme.hair.envelope import envelope_grid
 from fitme.hair.outline import outline_view
 from fitme.hair.settings import OutlineSettings
+from fitme.metrics.head_scores import HeadScore, HeldOutFrame, head_mask, median_head_score, score_head
 from fitme.shape.model_file import load_default_model
 
 OVAL = np.array([[30.0, 30.0], [70.0, 30.0], [50.0, 80.0]], np.float32)

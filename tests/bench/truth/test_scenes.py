@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import cKDTree
 
 from fitme.bench.truth import dataset as truth_dataset
-from fitme.bench.truth.dataset import DatasetSize, frame_file, load_truth, make_truth, relit_file
+from fitme.bench.truth import strands as truth_strands
+from fitme.bench.truth.dataset import DatasetSize, frame_file, load_mask, load_truth, make_truth, relit_file
 from fitme.bench.truth.lights import UnseenLight
-from fitme.bench.truth.people import Material, load_scans
+from fitme.bench.truth.people import Material, load_scans, smooth_normals
 from fitme.bench.truth.scenes import VARIANT_VARIABLE, TruthRenderer, choose_variant, eye_texture
-from fitme.bench.truth.subjects import subject
+from fitme.bench.truth.subjects import Covering, subject
 from fitme.errors import ConfigError, InputError
 from fitme.geometry import Camera
 from fitme.shape.model_file import load_default_model
@@ -22,7 +24,11 @@ from fitme.skin.painter import synthesize_skin
 
 SCANS = Path(__file__).parents[4] / "shared" / "data" / "ict_facekit.npz"
 VARIANT = "scalar_rgb"
+STRANDS = SCANS.parent / "assets" / "strands"
 needs_scans = pytest.mark.skipif(not SCANS.exists(), reason="the scan-based population is not part of the project")
+needs_strands = pytest.mark.skipif(
+    not (SCANS.exists() and STRANDS.is_dir()), reason="neither population nor strands are part of the project"
+)
 SMALL = Camera.centered(64.0, 64, 48)
 
 
@@ -123,12 +129,14 @@ def test_the_unseen_light_has_the_scale_of_the_project_s_renderer(renderer, scan
     assert np.allclose(cloth, subject(0).cloth_color, rtol=0.35)
 
 
-@needs_scans
+@needs_strands
 def test_a_set_is_made_once_and_read_back(tmp_path, monkeypatch):
     pytest.importorskip("mitsuba", reason="Mitsuba 3 is not installed: it comes with the extra 'truth'")
     monkeypatch.setenv(VARIANT_VARIABLE, VARIANT)
     monkeypatch.setattr(truth_dataset, "DEFAULT_SCANS", SCANS.parent)
     monkeypatch.delenv(truth_dataset.SCANS_VARIABLE, raising=False)
+    monkeypatch.setattr(truth_strands, "DEFAULT_STRANDS", STRANDS)
+    monkeypatch.delenv(truth_strands.STRANDS_VARIABLE, raising=False)
     tiny = DatasetSize(subjects=1, frames=2, samples=1, width=64, height=48)
     messages: list[str] = []
     make_truth(tmp_path, tiny, [0], messages.append)
@@ -140,7 +148,40 @@ def test_a_set_is_made_once_and_read_back(tmp_path, monkeypatch):
     assert truth.held_out.tolist() == [False, True]
     assert np.array_equal(truth.pose(1).rotation, subject(0, 2).frames[1].pose.rotation)
     assert relit_file(tmp_path, 0, 1).is_file()
+    assert load_mask(tmp_path, 0, 1).shape == (48, 64)
     written = frame_file(tmp_path, 0, 0).stat().st_mtime_ns
     make_truth(tmp_path, dataclasses.replace(tiny), [0], messages.append)
     assert frame_file(tmp_path, 0, 0).stat().st_mtime_ns == written
     assert not list(tmp_path.rglob("*.partial"))
+
+
+@needs_strands
+def test_strands_grow_from_the_scalp_and_stay_outside_of_the_body(scans, monkeypatch):
+    monkeypatch.setattr(truth_strands, "DEFAULT_STRANDS", STRANDS)
+    covered = dataclasses.replace(subject(1, 2), hair_style="Eve", covering=Covering.HAIR)
+    strands = truth_dataset.subject_strands(scans, covered)
+    neutral = scans.neutral(np.array(covered.identity))
+    body = np.concatenate([scans.triangles[Material.SKIN], scans.triangles[Material.CLOTH]])
+    normals = smooth_normals(neutral, body)
+    outside = np.unique(body)
+    distance, nearest = cKDTree(neutral[outside]).query(strands.reshape(-1, 3))
+    height = ((strands.reshape(-1, 3) - neutral[outside][nearest]) * normals[outside][nearest]).sum(1)
+    assert np.quantile(distance.reshape(strands.shape[:2])[:, 0], 0.95) < 0.01
+    assert (height < 0.0).mean() < 0.01
+    assert strands[..., 1].min() < -0.2  # long hair
+
+
+@needs_strands
+def test_a_cap_has_no_strands(scans):
+    assert truth_dataset.subject_strands(scans, dataclasses.replace(subject(1, 2), covering=Covering.CAP)) is None
+
+
+@needs_scans
+def test_a_mask_is_what_the_person_covers(renderer, scans):
+    frame = subject(0, 2).frames[0]
+    mask = renderer.mask(frame, SMALL)
+    pixels = SMALL.project(torch.from_numpy(renderer.posed(frame)[scans.landmarks])).numpy().astype(int)
+    assert mask.shape == (48, 64)
+    assert (mask[pixels[:, 1], pixels[:, 0]] > 0.9).mean() > 0.9
+    assert mask[:4].max() < 0.05
+    assert ((mask > 0.05) & (mask < 0.95)).any()
