@@ -167,7 +167,7 @@ def test_strands_grow_from_the_scalp_and_stay_outside_of_the_body(scans, monkeyp
     distance, nearest = cKDTree(neutral[outside]).query(strands.reshape(-1, 3))
     height = ((strands.reshape(-1, 3) - neutral[outside][nearest]) * normals[outside][nearest]).sum(1)
     assert np.quantile(distance.reshape(strands.shape[:2])[:, 0], 0.95) < 0.01
-    assert (height < 0.0).mean() < 0.01
+    assert (height[distance < 0.01] < 0.0).mean() < 0.01
     assert strands[..., 1].min() < -0.2  # long hair
 
 
