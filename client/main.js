@@ -1,6 +1,6 @@
 /** Main module of the page: consent, a source of video, a session, and the actions of the page. */
 
-import { listCameras, openCamera, openMicrophone, openSample } from "./capture.js";
+import { listCameras, openCamera, openSample } from "./capture.js";
 import { listenToCheck, openCheck } from "./check_dialog.js";
 import { SceneControls } from "./controls.js";
 import { Notice, find, toast } from "./dom.js";
@@ -16,6 +16,7 @@ import { deleteSession, enterKey, fetchConfig, setKept } from "./signalling.js";
 import { SessionView } from "./session_view.js";
 import { asPlainError, endedText } from "./texts.js";
 import { VideoInput } from "./video_input.js";
+import { VoiceSwitch } from "./voice_switch.js";
 import { DEFAULT_SAMPLE, prepareWelcome, showPhase } from "./welcome.js";
 
 /** @typedef {import("./messages.js").ServerEvent} ServerEvent */
@@ -38,9 +39,6 @@ let wasLive = false;
 /** A request to erase everything is under way; its answer is shown, not the end of the session. */
 let erasing = false;
 
-/** @type {MediaStreamTrack | null} microphone that the guests hear */
-let voice = null;
-
 const notice = new Notice();
 const queue = new ControlQueue((message) => session?.send(message));
 const controls = new SceneControls((type, fields) => {
@@ -50,6 +48,7 @@ const controls = new SceneControls((type, fields) => {
 const view = new SessionView(controls, () => session?.renewFeeds());
 const environment = new EnvironmentPicker(view.stage.view?.surroundings ?? null, (type, fields) => controls.send(type, fields));
 const guests = new Guests(() => session?.id ?? null);
+const voice = new VoiceSwitch(box("#voice"), () => session);
 const input = new VideoInput({
   onStopped: cameraStopped,
   onPicture: (text) => view.showPicture(text),
@@ -147,9 +146,7 @@ function leave() {
   wasLive = false;
   notice.hide();
   guests.reset();
-  voice?.stop();
-  voice = null;
-  box("#voice").checked = false;
+  voice.reset();
   showConnection("Not connected", "idle");
 }
 
@@ -311,26 +308,6 @@ function showKept(isKept, isStored) {
   else if (session?.id === keptSession()) forgetKept();
 }
 
-/** Let the guests hear the microphone, or no longer. */
-async function switchVoice() {
-  const current = session;
-  voice?.stop();
-  voice = null;
-  try {
-    if (box("#voice").checked) {
-      const opened = await openMicrophone();
-      if (current !== session || !box("#voice").checked) return opened.stop();
-      voice = opened;
-    }
-  } catch (error) {
-    const problem = asPlainError(error);
-    box("#voice").checked = false;
-    toast(`${problem.title}. ${problem.text}`);
-  }
-  current?.setVoice(voice);
-  return undefined;
-}
-
 async function toggleKept() {
   if (!session?.id) return;
   try {
@@ -374,7 +351,6 @@ find("#start").addEventListener("submit", (event) => {
 });
 button("#start-sample").addEventListener("click", startSample);
 button("#leave").addEventListener("click", leaveForGood);
-box("#voice").addEventListener("change", switchVoice);
 button("#invite").addEventListener("click", () => guests.open());
 listenToSaving(() => session?.id ?? null, () => view.stage.image(), controls);
 listenToCheck();

@@ -35,7 +35,7 @@ from stream.engine.messages import (
 from stream.engine.processes import FIT_KERNEL_THREADS
 from stream.engine.queued_sender import QueuedSender
 from stream.engine.session_fit import FRAMES_PER_UPDATE
-from stream.protocol.events import ErrorEvent, RoundEvent, StoredEvent
+from stream.protocol.events import ErrorEvent, ProgressEvent, RoundEvent, StoredEvent
 from stream.settings import FitSettings
 
 SETTINGS = FitSettings(
@@ -60,6 +60,8 @@ class FitPeer:
         self._connection = connection
         self._sender = QueuedSender(connection, "test-sender")  # both ends send large messages at times
         self.process = psutil.Process(process_id)
+        self.converged: list[bool] = []
+        """As reported, without repetitions."""
 
     def send(self, *messages: object) -> None:
         for message in messages:
@@ -69,10 +71,17 @@ class FitPeer:
         """The next message of a kind; those before it are passed over."""
         deadline_s = time.monotonic() + TIMEOUT_S
         while self._connection.poll(max(0.0, deadline_s - time.monotonic())):
-            message = self._connection.recv()
+            message = self._next()
             if isinstance(message, kind):
                 return message
         raise TimeoutError(f"no {kind.__name__} came")
+
+    def _next(self) -> object:
+        message: object = self._connection.recv()
+        event = message.event if isinstance(message, SessionEvent) else None
+        if isinstance(event, ProgressEvent) and self.converged[-1:] != [event.converged]:
+            self.converged.append(event.converged)
+        return message
 
     def receive_event(self, kind: type[Message]) -> Message:
         """The next event of a kind."""
@@ -92,7 +101,7 @@ class FitPeer:
         while time.monotonic() < deadline_s:
             before_s = sum(self.process.cpu_times()[:2])
             if self._connection.poll(IDLE_S):
-                assert not isinstance(self._connection.recv(), FittedCorrectives)
+                assert not isinstance(self._next(), FittedCorrectives)
             elif sum(self.process.cpu_times()[:2]) - before_s < 0.05 * IDLE_S:
                 return counts
         raise TimeoutError("the process does not become idle")
@@ -141,6 +150,7 @@ def test_correctives_are_extracted_once_the_fit_has_converged(
         1 + FRAMES_PER_UPDATE - 1,
         1 + len(EXPRESSION_FRAMES),
     ]
+    assert fit.converged == [False, True]
 
     # One takes the place of another.
     fit.send(
@@ -148,6 +158,7 @@ def test_correctives_are_extracted_once_the_fit_has_converged(
         AddExpressionFrame("a", replace(frames[EXPRESSION_FRAMES[0]], key="another")),
     )
     assert fit.corrective_counts_until(1 + len(EXPRESSION_FRAMES)) == [1 + len(EXPRESSION_FRAMES)]
+    assert fit.converged[-1]
     fit.send(CloseSession("a"))
     fit.receive(SessionClosed)
     with SessionStore(folder) as store:
