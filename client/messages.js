@@ -66,7 +66,7 @@ const MEDIA_TYPES = Object.freeze({ 1: "image/jpeg", 2: "image/webp" });
 /** @typedef {{type: "progress", stage: string, progress: number, avatar: boolean, converged: boolean}} ProgressEvent */
 /** @typedef {{type: "round", index: number, stage: string, seconds: number, keyframes: number, losses: Record<string, number>}} RoundEvent */
 /** @typedef {{type: "peer", peer: number, state: "connecting" | "connected" | "silent" | "replaced" | "closed"}} PeerEvent */
-/** @typedef {{type: "camera", peer: number, max_pixels: number}} CameraEvent the page should send smaller frames */
+/** @typedef {{type: "camera", peer: number, max_pixels: number, reason: string}} CameraEvent the page should send smaller frames */
 /** @typedef {{type: "hello", protocol: number, session: string, resumed: boolean, stages: string[], render_width: number, render_height: number, avatar: string, model: string}} HelloEvent */
 /**
  * The controls as the server has them.

@@ -147,6 +147,7 @@ class CameraEvent(Event, frozen=True, tag="camera"):
     peer: int
     max_pixels: int
     """Width times height of a frame, at most."""
+    reason: str
 
 
 class KeptEvent(Event, frozen=True, tag="kept"):
@@ -187,7 +188,7 @@ class ErrorEvent(Event, frozen=True, tag="error"):
 
     code: str
     """``bad_message`` (this page's last message was malformed), ``forbidden`` (only the owner may send it),
-    ``bad_camera`` (frames of the camera are dropped: too large, too many or damaged), ``engine_restarted`` (renders go
+    ``bad_camera`` (frames of the camera are dropped: too many or damaged), ``engine_restarted`` (renders go
     on in a moment, from the last round), ``store_failed``, ``erase_failed``, ``fit_failed`` or ``session_unreadable``
     (the stored session is damaged and is left as it is; the avatar stays an average head)."""
     message: str

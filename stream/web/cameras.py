@@ -44,12 +44,12 @@ class _Camera:
         session.relay.publish(PeerEvent(self.number, state))
 
     def refuse(self, reason: str, max_pixels: int | None) -> None:
-        """Send the owner's pages why frames of the camera are dropped, and which would not be."""
+        """Send the owner's pages why frames of the camera are dropped, or which would not be."""
         if self.session is None:
             return
-        self.session.relay.publish(ErrorEvent("bad_camera", f"the camera sends {reason}"))
-        if max_pixels is not None:
-            self.session.relay.publish(CameraEvent(self.number, max_pixels))
+        words = f"the camera sends {reason}"
+        wish = ErrorEvent("bad_camera", words) if max_pixels is None else CameraEvent(self.number, max_pixels, words)
+        self.session.relay.publish(wish)
 
     def may_be_silent(self) -> bool:
         """Whether a page of the owner watches: hidden pages and phones that are put away send no frames."""

@@ -83,7 +83,7 @@ def _json_of_glb(data):
     return json.loads(data[20 : 20 + size])
 
 
-def test_consent_comes_first(browser, open_page):
+def test_consent_comes_first(browser, server, open_page):
     page = open_page(browser).page
     assert page.is_disabled("#start-camera")
     assert "erased when you leave" in page.inner_text(".consent")
@@ -91,6 +91,12 @@ def test_consent_comes_first(browser, open_page):
     page.focus("#agree")
     page.keyboard.press("Space")
     assert page.is_enabled("#start-camera")
+    # Whether all that a session needs is there can be tried before, and begins none.
+    page.click("#open-check")
+    _text(page, "#check-camera", "works", ANSWER_S)
+    _text(page, "#check-udp", "gets through to the server", ANSWER_S)
+    _text(page, "#check-turn", "names none", ANSWER_S)
+    assert server.sessions() == 0
 
 
 def test_from_consent_to_a_downloaded_head(browser, server, open_page, tmp_path):
@@ -201,9 +207,26 @@ def test_the_page_draws_the_avatar_itself(browser, server, open_page, tmp_path):
     _wait_for_no_session(server)
 
 
+KEEP_PEERS = """() => {
+    window.peers = [];
+    const Real = RTCPeerConnection;
+    window.RTCPeerConnection = class extends Real {
+        constructor(...options) {
+            super(...options);
+            peers.push(this);
+        }
+    };
+}"""
+LOSE_PEER = """() => {
+    Object.defineProperty(peers[0], "connectionState", { value: "failed" });
+    peers[0].dispatchEvent(new Event("connectionstatechange"));
+}"""
+
+
 def test_sample_clip_full_server_and_lost_connection(browser, server, open_page):
     sockets = []
     first = open_page(browser).page
+    first.evaluate(KEEP_PEERS)
     _watch_sockets(first, sockets)
     first.click("#start-sample")
     _renders_come(first)
@@ -222,6 +245,13 @@ def test_sample_clip_full_server_and_lost_connection(browser, server, open_page)
     _text(first, "#connection", "Live", ANSWER_S)
     assert len(sockets) == 2
     assert sockets[0].url.split("?")[0] == sockets[1].url.split("?")[0]
+
+    # The network changes: ICE fails, and a new connection for video joins the same session.
+    first.evaluate(LOSE_PEER)
+    first.wait_for_function("() => peers.length === 2", timeout=ANSWER_S * SECOND)
+    first.wait_for_function("() => peers[1].connectionState === 'connected'", timeout=ANSWER_S * SECOND)
+    _text(first, "#connection", "Live", ANSWER_S)
+    assert server.sessions() == 1
 
     # A place is free once the first page leaves.
     _leave(first)
