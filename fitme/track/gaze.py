@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 
 from fitme.arrays import Float64Array
-from fitme.geometry import Camera, rotation_matrix
+from fitme.geometry import Camera
+from fitme.render.cpu.kernel import kernel
 from fitme.shape import landmark_groups
 from fitme.shape.expressions import (
     EXPRESSION_COUNT,
@@ -17,7 +18,7 @@ from fitme.shape.expressions import (
     expression_index,
 )
 from fitme.shape.morphable_model import MorphableModel
-from fitme.track.projection import project
+from fitme.track.projection import MINIMAL_DEPTH_M, project
 
 GAZE: Final = np.array([name.startswith("eyeLook") for name in EXPRESSION_NAMES])
 """(52,) bool: coefficients that turn the eyeballs."""
@@ -30,7 +31,8 @@ PITCH_AHEAD_RAD: Final = math.radians(7.0)
 """Measured pitch of people who look straight ahead: their irises lie lower than the mean head's."""
 _ITERATIONS: Final = 2
 _DIFFERENCE_RAD: Final = 1e-3
-_DIFFERENCES: Final = _DIFFERENCE_RAD * np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+_SMALL_SQUARED_RAD: Final = 1e-8
+"""Below it, Rodrigues' factors are taken from their series."""
 _DAMPING: Final = 1e-2
 """Relative to the trace."""
 _YAW_LIMIT: Final = math.radians(MAX_EYE_YAW_DEG)
@@ -105,23 +107,65 @@ def _eye_angles(
     base = project(camera, corners).reshape(2, -1, 2).mean(1)
     # Relative to the corners, so that errors of the head's pose cancel.
     target = pixels[_IRISES].mean(1) - pixels[_CORNERS].mean(1) + base
-    angles = np.zeros((2, 2))
-    for _ in range(_ITERATIONS):
-        turned = centers[:, None] + _turned(angles[:, None] + _DIFFERENCES, arms[:, None])  # (2, 3, 3)
-        placed = project(camera, turned.reshape(-1, 3) @ rotation.T + translation).reshape(2, -1, 2)
-        slopes = (placed[:, 1:] - placed[:, :1]) / _DIFFERENCE_RAD  # (2 eyes, 2 angles, 2 pixels)
-        normal = slopes @ slopes.transpose(0, 2, 1)
-        # Damped: the yaw of an eye seen from far aside is poorly determined.
-        normal += _DAMPING * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(2)
-        missing = slopes @ (target - placed[:, 0])[..., None]
-        angles = np.clip(angles + np.linalg.solve(normal, missing)[..., 0], -_LIMITS, _LIMITS)
+    center_px = np.array([camera.center_x_px, camera.center_y_px])
+    return np.asarray(_fitted_angles(centers, arms, rotation, translation, camera.focal_px, center_px, target))
+
+
+@kernel
+def _fitted_angles(
+    centers: Float64Array,
+    arms: Float64Array,
+    rotation: Float64Array,
+    translation: Float64Array,
+    focal_px: float,
+    center_px: Float64Array,
+    target: Float64Array,
+) -> Float64Array:
+    """Gauss-Newton of `_eye_angles`: pitch and yaw (2 eyes, 2), radians, at which irises lie on `target` (2, 2), px.
+
+    :param arms: (2, 3) from the eyes' centres to the irises, straight ahead.
+    """
+    angles, placed, view = np.zeros((2, 2)), np.empty((3, 2)), np.empty(3)
+    for eye in range(2):
+        x, y, z = arms[eye]
+        for _ in range(_ITERATIONS):
+            for k in range(3):  # the iris now, and after a small step of each angle
+                pitch = angles[eye, 0] + (_DIFFERENCE_RAD if k == 1 else 0.0)
+                yaw = angles[eye, 1] + (_DIFFERENCE_RAD if k == 2 else 0.0)
+                # Rodrigues' formula of the axis-angle vector (pitch, yaw, 0).
+                squared = pitch * pitch + yaw * yaw
+                if squared < _SMALL_SQUARED_RAD:
+                    first, second = 1.0 - squared / 6.0, 0.5 - squared / 24.0
+                else:
+                    angle = math.sqrt(squared)
+                    first, second = math.sin(angle) / angle, (1.0 - math.cos(angle)) / squared
+                cross_x, cross_y, cross_z = yaw * z, -pitch * z, pitch * y - yaw * x
+                turned_x = centers[eye, 0] + x + first * cross_x + second * yaw * cross_z
+                turned_y = centers[eye, 1] + y + first * cross_y - second * pitch * cross_z
+                turned_z = centers[eye, 2] + z + first * cross_z + second * (pitch * cross_y - yaw * cross_x)
+                for axis in range(3):
+                    view[axis] = (
+                        rotation[axis, 0] * turned_x
+                        + rotation[axis, 1] * turned_y
+                        + rotation[axis, 2] * turned_z
+                        + translation[axis]
+                    )
+                depth = max(-view[2], MINIMAL_DEPTH_M)
+                placed[k, 0] = center_px[0] + focal_px * view[0] / depth
+                placed[k, 1] = center_px[1] - focal_px * view[1] / depth
+            by_pitch, by_yaw = (placed[1] - placed[0]) / _DIFFERENCE_RAD, (placed[2] - placed[0]) / _DIFFERENCE_RAD
+            missing = target[eye] - placed[0]
+            a, b, c = by_pitch @ by_pitch, by_pitch @ by_yaw, by_yaw @ by_yaw
+            # Damped: the yaw of an eye seen from far aside is poorly determined.
+            damping = _DAMPING * (a + c)
+            a, c = a + damping, c + damping
+            u, v = by_pitch @ missing, by_yaw @ missing
+            determinant = a * c - b * b
+            angles[eye, 0] += (c * u - b * v) / determinant
+            angles[eye, 1] += (a * v - b * u) / determinant
+            for axis in range(2):
+                angles[eye, axis] = min(max(angles[eye, axis], -_LIMITS[axis]), _LIMITS[axis])
     return angles
-
-
-def _turned(angles: Float64Array, vectors: Float64Array) -> Float64Array:
-    """Vectors (..., 3) rotated by axis-angle vectors whose x and y are `angles` (..., 2), radians, and whose z is 0."""
-    axis_angle = np.concatenate([angles, np.zeros((*angles.shape[:-1], 1))], -1)
-    return np.asarray((rotation_matrix(axis_angle) @ vectors[..., None])[..., 0])
 
 
 def _coefficients(pitch: float, yaw: Float64Array) -> Float64Array:
