@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import av
-from aiortc import MediaStreamTrack, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
+from aiortc import MediaStreamTrack, RTCDataChannel, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -308,6 +308,10 @@ class NativePeer:
                 await self._changed.wait_for(condition)
 
         await asyncio.wait_for(wait(), timeout_s)
+
+    def senders(self) -> list[RTCRtpSender]:
+        """Senders of the camera's connection."""
+        return [] if self._connection is None else self._connection.getSenders()
 
     async def stop_camera(self) -> None:
         """Close the camera's connection."""
