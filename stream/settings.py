@@ -158,7 +158,7 @@ class FitSettings:
     tuning_steps: Annotated[int, Meta(ge=1, le=10_000)] = 8
     """Effort of the first full fit, as in `fitme.fit.settings`: less than for a recording, since a person waits for it
     and later keyframes add to it."""
-    niceness: Annotated[int, Meta(ge=0, le=19)] = 12
+    niceness: Annotated[int, Meta(ge=0, le=19)] = 8
     """Lower priority than tracking, renders and sockets: where the cores do not suffice, fits wait for those."""
     threads: Annotated[int, Meta(ge=1, le=64)] = 1
     device: DeviceName = "cpu"
