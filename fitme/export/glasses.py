@@ -59,7 +59,7 @@ def _primitive(builder: GlbBuilder, mesh: GlassesMesh, material: int) -> Json:
     uv = np.stack([(mesh.columns + 0.5) / POINTS, np.full(len(mesh.columns), 0.5)], 1).astype(np.float32)
     return {
         "attributes": {
-            "POSITION": builder.vertex_attribute(mesh.vertices, bounds=True),
+            "POSITION": builder.positions(mesh.vertices),
             "NORMAL": builder.vertex_attribute(mesh.normals),
             "TEXCOORD_0": builder.vertex_attribute(uv),
         },

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fitme.arrays import BoolArray, Float32Array, Int64Array
+from fitme.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
 
 Json = dict[str, Any]
 
@@ -18,7 +18,8 @@ VERTICES, INDICES = 34962, 34963
 FLOAT, UNSIGNED_SHORT, UNSIGNED_INT = 5126, 5123, 5125
 """Component types of accessors."""
 
-_ELEMENT_TYPE = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
+UNSIGNED_BYTE = 5121
+_ELEMENT_TYPE = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
 _MAGIC, _VERSION, _JSON_CHUNK, _BINARY_CHUNK = 0x46546C67, 2, 0x4E4F534A, 0x004E4942
 _ALIGNMENT_BYTES = 4
 
@@ -26,17 +27,41 @@ _ALIGNMENT_BYTES = 4
 class GlbBuilder:
     """Builder of the binary chunk and of its JSON description; `to_bytes` joins them into one file."""
 
-    def __init__(self) -> None:
+    def __init__(self, offset: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> None:
+        """
+        :param offset: metres that are added to all positions: where the frame's origin is not the model's.
+        """
+        self._offset = np.array(offset, np.float32)
         self._binary = bytearray()
         self._views: list[Json] = []
         self._accessors: list[Json] = []
         self._images: list[Json] = []
         self._still: dict[tuple[int, int, bool], int] = {}
 
+    def positions(self, values: Float32Array) -> int:
+        """Accessor of positions (N, 3), metres, model frame."""
+        return self.vertex_attribute((values + self._offset).astype(np.float32), bounds=True)
+
     def vertex_attribute(self, values: Float32Array, *, bounds: bool = False) -> int:
         """Accessor of float vectors (N, C); `bounds` adds min and max, which positions must have."""
         accessor = self._float_accessor(values, bounds)
         accessor["bufferView"] = self._view(values.astype("<f4").tobytes(), VERTICES)
+        return self._append(accessor)
+
+    def byte_attribute(self, values: UInt8Array, *, normalized: bool) -> int:
+        """Accessor of vectors (N, 4) of bytes: numbers, or, `normalized`, shares of 255."""
+        accessor: Json = {
+            "bufferView": self._view(values.tobytes(), VERTICES),
+            "componentType": UNSIGNED_BYTE,
+            "count": len(values),
+            "type": "VEC4",
+        }
+        return self._append(accessor | ({"normalized": True} if normalized else {}))
+
+    def values(self, values: Float32Array, *, bounds: bool = False) -> int:
+        """Accessor of floats that belong to no vertex: (N, C), or matrices (N, 16) by columns."""
+        accessor = self._float_accessor(values, bounds)
+        accessor["bufferView"] = self._view(values.astype("<f4").tobytes())
         return self._append(accessor)
 
     def morph_attribute(self, values: Float32Array, moved: BoolArray, *, bounds: bool = False) -> int:
@@ -67,6 +92,10 @@ class GlbBuilder:
             "type": "SCALAR",
         }
         return self._append(accessor)
+
+    def count(self, accessor: int) -> int:
+        """Number of elements of an accessor."""
+        return int(self._accessors[accessor]["count"])
 
     def png_image(self, name: str, content: bytes) -> int:
         """Image embedded as a PNG file."""
@@ -120,7 +149,7 @@ class GlbBuilder:
         count, components = values.shape
         accessor: Json = {"componentType": FLOAT, "count": count, "type": _ELEMENT_TYPE[components]}
         if bounds:
-            accessor |= {"min": values.min(0).astype(float).tolist(), "max": values.max(0).astype(float).tolist()}
+            accessor |= {"min": _shortest(values.min(0)), "max": _shortest(values.max(0))}
         return accessor
 
 
@@ -142,3 +171,8 @@ def _index_type(vertex_count: int) -> np.dtype[Any]:
 
 def _component_type(index_type: np.dtype[Any]) -> int:
     return UNSIGNED_SHORT if index_type.itemsize == 2 else UNSIGNED_INT
+
+
+def _shortest(values: Float32Array) -> list[float]:
+    """Numbers with the fewest digits that are the given ones in single precision."""
+    return [float(str(value)) for value in values]

@@ -57,7 +57,7 @@ def hair_primitive(builder: GlbBuilder, avatar: Avatar, model: MorphableModel, m
     kept, corners = np.unique(triangles, return_inverse=True)
     return {
         "attributes": {
-            "POSITION": builder.vertex_attribute(surface.vertices[kept], bounds=True),
+            "POSITION": builder.positions(surface.vertices[kept]),
             "NORMAL": builder.vertex_attribute(_unit(surface.normals[kept])),
             "TEXCOORD_0": builder.vertex_attribute(uv[kept]),
         },

@@ -1,11 +1,11 @@
 """Body under the default model's head: neck, hands and clothes, in T-pose.
 
-`body.npz`, built by `python -m fitme.build.rig.build`. The skin begins with the vertices of the head's neck edge, so that
-no gap is between them; below it the body fades into its own shape.
+`body.npz`, built by `python -m fitme.build.rig.build`. The skin begins with the vertices of the head's neck edge, so
+that no gap is between them; below it the body fades into its own shape.
 
-Layout of the file, version 1: `format` (), `head_vertices` (), `names` (P,), `edge` (L,), `detail` (R, C, 3) uint8 skin detail; and
-for each piece NAME: `NAME.vertices` (1 + D, N, 3), `NAME.triangles` (F, 3), `NAME.joints` (N, 4), `NAME.weights`
-(N, 4), `NAME.occlusion` (N,), `NAME.uv` (N, 2), `NAME.followers` (M,) and `NAME.following` (M, L).
+Layout of the file, version 1: `format` (), `names` (P,), `edge` (L,); and for each piece NAME: `NAME.vertices`
+(1 + D, N, 3), `NAME.triangles` (F, 3), `NAME.joints` (N, 4), `NAME.weights` (N, 4), `NAME.occlusion` (N,),
+`NAME.followers` (M,) and `NAME.following` (M, L).
 """
 
 import functools
@@ -49,8 +49,6 @@ class BodyPiece:
     """(N, 4) rows sum to one."""
     occlusion: Float32Array
     """(N,) share of the surroundings' light that arrives."""
-    uv: Float32Array
-    """(N, 2) of skin: (0, 0) top-left, in the map of `fitme.export.body`."""
     followers: Int64Array
     """(M,) vertices that the shape of the person's neck moves."""
     following: Float32Array
@@ -73,8 +71,6 @@ class Body:
     pieces: tuple[BodyPiece, ...]
     edge: Int64Array
     """(L,) vertices of the first piece, the skin, that lie on the rig's `loop`."""
-    detail: UInt8Array
-    """(R, C, 3) albedo of a hand over its mean, 128 standing for 1."""
 
 
 @functools.cache
@@ -87,7 +83,6 @@ def load_body() -> Body:
             return Body(
                 tuple(_piece(file, str(name)) for name in file["names"]),
                 file["edge"].astype(np.int64),
-                file["detail"].astype(np.uint8),
             )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ModelFileError(
@@ -104,7 +99,6 @@ def _piece(file: np.lib.npyio.NpzFile, name: str) -> BodyPiece:
         joints=file[f"{name}.joints"].astype(np.uint8),
         weights=weights / weights.sum(1, keepdims=True),
         occlusion=file[f"{name}.occlusion"].astype(np.float32),
-        uv=file[f"{name}.uv"].astype(np.float32),
         followers=file[f"{name}.followers"].astype(np.int64),
         following=file[f"{name}.following"].astype(np.float32),
     )

@@ -92,7 +92,7 @@ def load_rig(model: MorphableModel) -> Rig | None:
 
 @functools.cache
 def read_rig(path: Path) -> tuple[int, Rig]:
-    """Number of the head's vertices and rig of a file in the layout above. ModelFileError if it is missing or damaged."""
+    """Number of the head's vertices, and the rig, of a file in the layout above. ModelFileError if it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
             if int(file["format"]) != FORMAT_VERSION:

@@ -7,7 +7,7 @@ import torch
 from scipy.sparse import coo_matrix, csr_matrix, diags, vstack
 from scipy.sparse.linalg import splu
 
-from fitme.arrays import BoolArray, Float64Array, Int64Array
+from fitme.arrays import Float64Array, Int64Array
 from fitme.build.parts.occlusion import part_visibility
 from fitme.build.rig.source import BaseMesh
 from fitme.rig.body import Piece
@@ -17,8 +17,10 @@ FADE_M = 0.06
 """Distance below the neck's edge over which the shape of a person's neck fades into that of the body."""
 LEAST_FOLLOWING = 0.004
 """Vertices that follow less than this stay."""
-COLLAR_CENTRE_M, COLLAR_RADIUS_M = (0.0, -0.012, 0.012), 0.098
+COLLAR_CENTRE_M, COLLAR_RADIUS_M = (0.0, -0.012, 0.02), 0.086
 """Sphere that the collar leaves open: its centre against the middle of the neck's edge."""
+COLLAR_TOP_M = 0.045
+"""Height above that centre at which the tights end: they reach up to the chin."""
 SKIN_RADIUS_M = 0.17
 """Radius about the same centre up to which there is skin: under the collar."""
 WAIST_M, HEM_M = 0.05, -0.03
@@ -29,7 +31,7 @@ CUFF_M = 0.02
 """Length by which sleeves end before the wrist."""
 SKIN_UNDER_CUFF_M = 0.05
 """Length of skin under the cuff."""
-THICKNESS_M = {Piece.TOP: 0.008, Piece.TROUSERS: 0.004, Piece.SHOES: 0.002}
+THICKNESS_M = {Piece.TOP: 0.006, Piece.TROUSERS: 0.004, Piece.SHOES: 0.002}
 """Distance of clothes from MakeHuman's tights."""
 RIM_DEPTH_M = 0.006
 """Depth to which the edges of clothes turn inwards."""
@@ -66,7 +68,7 @@ def cut_body(
     wrist, hips = abs(joints["LeftHand"][0]), joints["Hips"][1]
     ground = rest[np.unique(base.groups["body"]), 1].min()
     from_neck, lateral, height = np.linalg.norm(rest - centre, axis=1), np.abs(rest[:, 0]), rest[:, 1]
-    worn = [wrist - CUFF_M - lateral, from_neck - COLLAR_RADIUS_M]
+    worn = [wrist - CUFF_M - lateral, from_neck - COLLAR_RADIUS_M, centre[1] + COLLAR_TOP_M - height]
     tights = base.groups["helper-tights"]
     skin = body[(from_neck[body].max(1) < SKIN_RADIUS_M) | (lateral[body].min(1) > wrist - CUFF_M - SKIN_UNDER_CUFF_M)]
     return [
@@ -189,8 +191,3 @@ def occlusion(pieces: list[tuple[Float64Array, Int64Array]]) -> list[Float64Arra
         normals = vertex_normals(torch.from_numpy(vertices)[None], torch.from_numpy(faces))[0].numpy()
         light.append(part_visibility(vertices, normals, scene, triangles))
     return light
-
-
-def of_hands(cut: Cut, rest: Float64Array, wrist_x: float) -> BoolArray:
-    """(N,) vertices of the skin that belong to arms and hands."""
-    return np.asarray(np.abs(rest[:, 0]) > wrist_x - SKIN_UNDER_CUFF_M - CUFF_M - 0.02)

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from fitme.arrays import Float64Array, Int64Array
 from fitme.build.parts.bust import build_bust
-from fitme.build.rig.body import cut_body, cut_vertices, loop_places, neck_following, occlusion, of_hands, strongest
+from fitme.build.rig.body import cut_body, cut_vertices, loop_places, neck_following, occlusion, strongest
 from fitme.build.rig.people import BUILDS, body_vertices, build_regression, load_anny
 from fitme.build.rig.skeleton import TPose, t_pose
 from fitme.build.rig.source import BaseMesh, Bone, read_base_mesh, read_bones, read_target, read_weights
@@ -29,8 +29,6 @@ SKULL = (823, 7530)
 """Vertices of the base mesh whose middle is the joint of the head."""
 LEAST_VISEME_M = 5e-5
 """Vertices that no viseme moves by more are left out."""
-NECK_ROWS = 0.25
-"""Share of the skin's map, from the top, that is the neck; the rest is the hands'."""
 CLOTH_FOLLOWING_M = 0.03
 """Distance from the skin up to which clothes follow it."""
 
@@ -56,7 +54,7 @@ def build_rig(assets: Path, rig_path: Path, body_path: Path) -> None:
     poses = [_from_neck(pose, own) for pose in poses]
     regression = build_regression(anny, source, model)
     _write_rig(rig_path, assets, source, bones, weights, poses, loop, regression, model.vertex_count)
-    _write_body(body_path, source, base, bones, weights, poses, own, model.vertex_count)
+    _write_body(body_path, source, base, bones, weights, poses, own)
 
 
 def _from_neck(pose: TPose, loop: Int64Array) -> TPose:
@@ -114,7 +112,6 @@ def _write_body(
     weights: Float64Array,
     poses: list[TPose],
     loop: Int64Array,
-    vertex_count: int,
 ) -> None:
     joints = {bone.name: joint for bone, joint in zip(bones, poses[0].joints, strict=True)}
     cuts = cut_body(poses[0].vertices, joints, base, source.base_vertex[source.quads], loop)
@@ -124,20 +121,16 @@ def _write_body(
     near = cKDTree(rests[0][skin_followers])
     arrays: dict[str, npt.ArrayLike] = {
         "format": BODY_VERSION,
-        "head_vertices": vertex_count,
         "edge": loop_places(cuts[0], loop).astype(np.uint16),
         "names": [cut.piece.value for cut in cuts],
-        "detail": np.full((4, 4, 3), 128, np.uint8),
     }
     for cut, rest, occluded in zip(cuts, rests, light, strict=True):
         if cut.piece is Piece.SKIN:
             followers, following = skin_followers, skin_following
-            uv = _skin_uv(rest, loop, poses[0], of_hands(cut, rest, abs(joints["LeftHand"][0])))
         else:
             distance, nearest = near.query(rest)
             followers = np.flatnonzero(distance < CLOTH_FOLLOWING_M)
             following = skin_following[nearest[followers]]
-            uv = np.zeros((len(rest), 2))
         strong, kept = strongest(np.asarray(cut.rows @ weights))
         name = cut.piece.value
         vertices = _differences([cut_vertices(cut, pose.vertices, base) for pose in poses])
@@ -147,27 +140,10 @@ def _write_body(
             f"{name}.joints": strong.astype(np.uint8),
             f"{name}.weights": kept.astype(np.float16),
             f"{name}.occlusion": occluded.astype(np.float16),
-            f"{name}.uv": uv.astype(np.float32),
             f"{name}.followers": followers.astype(np.uint16),
             f"{name}.following": following.astype(np.float16),
         }
     np.savez_compressed(path, **arrays)
-
-
-def _skin_uv(rest: Float64Array, loop: Int64Array, pose: TPose, hand: npt.NDArray[np.bool_]) -> Float64Array:
-    """(N, 2) places of skin: necks round the vertical axis in the order of the edge, in the upper rows; hands below."""
-    edge = pose.vertices[loop]
-    angle = np.arctan2(edge[:, 0], edge[:, 2] - edge[:, 2].mean())
-    around = np.arctan2(rest[:, 0], rest[:, 2] - edge[:, 2].mean())
-    # The edge begins at the back: its places along the map follow the angle from there.
-    turn = np.unwrap(np.append(angle, angle[0] + 2.0 * np.pi * np.sign(np.unwrap(angle)[-1] - angle[0])))
-    order = np.argsort(turn)
-    wrapped = turn.min() + np.mod(around - turn.min(), 2.0 * np.pi)
-    u = np.interp(wrapped, turn[order], np.linspace(0.0, 1.0, len(turn))[order])
-    depth = np.clip((edge[:, 1].mean() - rest[:, 1]) / 0.15, 0.0, 1.0)
-    uv = np.stack([u, NECK_ROWS * (0.02 + 0.96 * depth)], 1)
-    uv[hand] = (0.5, NECK_ROWS + 0.5 * (1.0 - NECK_ROWS))
-    return uv
 
 
 def main() -> None:

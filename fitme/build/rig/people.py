@@ -56,11 +56,12 @@ def body_vertices(anny: AnnyBody, builds: dict[str, float]) -> Float64Array:
     for name, coefficient in builds.items():
         key, value = BUILDS[name]
         phenotype[key] += coefficient * (value - phenotype[key])
-    return _vertices(anny, {key: torch.tensor([value], dtype=torch.float64) for key, value in phenotype.items()})[0]
+    single = {key: torch.tensor([value], dtype=torch.float64) for key, value in phenotype.items()}
+    return np.asarray(_vertices(anny, single)[0])
 
 
-def build_regression(anny: AnnyBody, source: SourceHead, model: MorphableModel) -> tuple[Float64Array, Float64Array]:
-    """Weights (D, K) and bias (D,) by which an identity's coefficients predict the builds.
+def build_regression(anny: AnnyBody, source: SourceHead, model: MorphableModel) -> Float64Array:
+    """Weights (D, K) by which an identity's coefficients predict the builds.
 
     Ridge regression over heads of sampled phenotypes, each projected to the model's identity components.
     """
@@ -87,7 +88,7 @@ def build_regression(anny: AnnyBody, source: SourceHead, model: MorphableModel) 
     centred = identity - identity.mean(0)
     weights = np.linalg.solve(centred.T @ centred + RIDGE * np.eye(centred.shape[1]), centred.T @ targets).T
     # People's coefficients are N(0, I): the average head has the average body.
-    return SPREAD * weights / np.linalg.norm(weights, axis=1, keepdims=True)
+    return np.asarray(SPREAD * weights / np.linalg.norm(weights, axis=1, keepdims=True))
 
 
 def _vertices(anny: AnnyBody, phenotype: dict[str, torch.Tensor]) -> Float64Array:

@@ -87,6 +87,7 @@ def _between(start: Float64Array, end: Float64Array) -> Float64Array:
 def _frame(along: Float64Array, reference_z: tuple[float, float, float]) -> Float64Array:
     """(3, 3) axes as columns: y along the bone, z as near to the reference as can be."""
     y = along / np.linalg.norm(along)
-    z = np.array(reference_z) - (np.array(reference_z) @ y) * y
-    z /= np.linalg.norm(z)
-    return np.stack([np.cross(y, z), y, z], 1)
+    reference: Float64Array = np.array(reference_z)
+    across: Float64Array = np.cross(y, reference)
+    x = across / np.linalg.norm(across)
+    return np.stack([x, y, np.cross(x, y)], 1)

@@ -1,4 +1,4 @@
-"""Source data of the rig: MakeHuman's base mesh with its groups, and TalkingHead's skeleton, weights and visemes for it.
+"""Source data of the rig: MakeHuman's base mesh with its groups, and TalkingHead's skeleton, weights, visemes for it.
 
 All positions are in the axes of the model frame (+Y up, +Z front), metres. Files of TalkingHead (`blender/MPFB`, MIT,
 weights CC0): `talkinghead.mpfbskel`, `talkinghead.mhw`, `talkinghead-targets.zip`.
@@ -25,6 +25,10 @@ BONES_WITHOUT_WEIGHTS = ("HeadTop_End", "Toe_End", "4")
 """Ends of the names of bones that only mark an end."""
 
 
+Strategy = dict[str, Any]
+"""How the skeleton file finds a point: `strategy` CUBE (middle of a group), MEAN or VERTEX, with an offset."""
+
+
 @dataclass(frozen=True)
 class Bone:
     """Bone of the skeleton file."""
@@ -32,9 +36,9 @@ class Bone:
     name: str
     parent: str
     """Empty for the root."""
-    head: Any
+    head: Strategy
     """Strategy by which its joint is found on a mesh: see `place`."""
-    tail: Any
+    tail: Strategy
     """That of its end."""
     reference_z: tuple[float, float, float]
     """Direction, in the model's axes, to which its z axis is turned."""
@@ -89,7 +93,7 @@ def read_bones(folder: Path) -> list[Bone]:
     return bones
 
 
-def place(strategy: Any, vertices: Float64Array, base: BaseMesh) -> Float64Array:
+def place(strategy: Strategy, vertices: Float64Array, base: BaseMesh) -> Float64Array:
     """(3,) where a strategy of the skeleton file puts a joint on base mesh vertices (N, 3)."""
     if strategy["strategy"] == "CUBE":
         point = vertices[np.unique(base.groups[strategy["cube_name"]])].mean(0)
