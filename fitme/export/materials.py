@@ -56,7 +56,7 @@ def _roughness_of(region: Region) -> float:
 
 
 class Textures:
-    """The file's textures and materials; `skin`, `mouth`, `teeth`, `eye`, `glasses`, `hair` are indices of materials."""
+    """The file's textures and materials; `skin`, `mouth`, `teeth`, `eye`, `glasses`, `hair`: indices of materials."""
 
     def __init__(self, builder: GlbBuilder, avatar: Avatar, drawn: DrawnHead) -> None:
         self.textures: list[Json] = []
