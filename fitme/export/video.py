@@ -20,7 +20,8 @@ def write_mp4(frames: Iterable[UInt8Array], rate_hz: int, path: Path) -> None:
     The iterable is consumed one image at a time.
     """
     name = _encoder()
-    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
+    # Absolute, so that a colon in a name does not name a protocol of FFmpeg.
+    with av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = container.add_stream(name, rate=rate_hz, options=_OPTIONS.get(name, {}))
         assert isinstance(stream, av.VideoStream)
         stream.pix_fmt = "yuv420p"

@@ -203,7 +203,7 @@ def _write_av(
     images: Iterable[UInt8Array], rate_hz: int, path: Path, container_name: str, codec: str, options: dict[str, str]
 ) -> None:
     """Encode images (H, W, 3), sRGB, with one of FFmpeg's codecs and containers, as 4:2:0."""
-    with av.open(str(path), "w", format=container_name) as container:
+    with av.open(str(path.absolute()), "w", format=container_name) as container:
         stream = container.add_stream(codec, rate=rate_hz, options=options)
         assert isinstance(stream, av.VideoStream)
         stream.pix_fmt = "yuv420p"

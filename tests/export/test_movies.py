@@ -22,6 +22,13 @@ def test_images_survive_encoding(tmp_path: Path):
         assert np.abs(frame.image[32, 48].astype(int) - image[32, 48]).max() <= 6
 
 
+@pytest.mark.parametrize("name", ["a:b.mp4", "-dash.mp4", "портрет.mp4", "100%d.mp4"])
+def test_names_are_no_protocols_and_no_patterns(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    write_mp4([np.full((64, 96, 3), 90, np.uint8)], 10, Path(name))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_turntable_turns(avatar: Avatar, model: MorphableModel, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(turntable, "SECONDS", 4 / turntable.RATE_HZ)
     monkeypatch.setattr(turntable, "RESOLUTION_PX", 128)
