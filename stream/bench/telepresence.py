@@ -11,10 +11,10 @@ import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from stream.bench.native_peer import NativePeer, request
 from stream.bench.server_process import ServerProcess
 from stream.protocol.avatar import Piece
 from stream.protocol.protocol import Feed
+
+T = TypeVar("T")
 
 RATE_HZ, CROWDED_RATE_HZ = 30.0, 24.0
 VIEWERS = 10
@@ -36,6 +38,7 @@ SETTLE_S = 3.0
 REST_S = 10.0
 """A fit that has had nothing to do for this long is at rest."""
 REST_TIMEOUT_S = 420.0
+ATTEMPTS = 3
 START_TIMEOUT_S = 120.0
 SHORT_HEADER_BYTES, HEADER_BYTES = 2, 4
 """Of a websocket's frame from the server: with less than 126 bytes of payload, and with less than 65,536."""
@@ -73,18 +76,22 @@ async def _one_owner(server: ServerProcess, packets: list[bytes]) -> list[Benchm
     few, more = viewers[:VIEWERS], viewers[VIEWERS:]
     await _join(few, token)
     whole = few[0].bytes_received["piece"] + await _shared_bytes(server, few[0])
-    for arrived in arrivals:
-        arrived.clear()
-    before, events = _socket_bytes(few[0]), rest.unconverged
-    usage = await _usage(server)
-    received = _socket_bytes(few[0]) - before
-    delays_s = [delay for arrived in arrivals[:VIEWERS] for delay in arrived.delays_s()]
+
+    async def watched_by_few() -> tuple[dict[str, float], Counter[str], list[float]]:
+        for arrived in arrivals:
+            arrived.clear()
+        before = _socket_bytes(few[0])
+        usage = await _usage(server)
+        delays_s = [delay for arrived in arrivals[:VIEWERS] for delay in arrived.delays_s()]
+        return usage, _socket_bytes(few[0]) - before, delays_s
+
+    (usage, received, delays_s), at_rest = await _while_at_rest(rest, watched_by_few)
     await _join(more, token)
-    usage_of_more = await _usage(server)
-    at_rest = rest.converged and rest.unconverged == events
+    usage_of_more, more_at_rest = await _while_at_rest(rest, lambda: _usage(server))
     for peer in (*viewers, owner):
         await peer.close()
     return [
+        BenchmarkRow("fit at rest while this was measured (1: yes)", float(at_rest and more_at_rest), "", ">= 1"),
         BenchmarkRow("parameters at 30 Hz, a viewer's socket", _rate(received), "kB/s", "<= 10"),
         *_by_kind(received),
         BenchmarkRow("whole avatar with what is everybody's", whole / 1e6, "MB", "<= 3"),
@@ -95,7 +102,6 @@ async def _one_owner(server: ServerProcess, packets: list[bytes]) -> list[Benchm
             "ms",
             "<= 80",
         ),
-        BenchmarkRow("fit at rest while the next rows were measured (1: yes)", float(at_rest), "", ">= 1"),
         BenchmarkRow(f"processor time, fit at rest, {VIEWERS} viewers", sum(usage.values()), "cores", "<= 0.4"),
         *(BenchmarkRow(f"  of which {name} process", cores, "cores") for name, cores in usage.items()),
         BenchmarkRow(
@@ -130,6 +136,17 @@ class _Rest:
             if self.converged and time.monotonic() - self._since_s > REST_S:
                 return
             await asyncio.sleep(0.5)
+
+
+async def _while_at_rest(rest: _Rest, measure: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
+    """What is measured while a fit has nothing to do, and whether that was so; tried again if a frame comes meanwhile."""
+    for _ in range(ATTEMPTS):
+        await rest.reached(REST_TIMEOUT_S)
+        begun = rest.unconverged
+        measured = await measure()
+        if at_rest := rest.converged and rest.unconverged == begun:
+            break
+    return measured, at_rest
 
 
 def _socket_bytes(peer: NativePeer) -> Counter[str]:
