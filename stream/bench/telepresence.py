@@ -139,7 +139,7 @@ class _Rest:
 
 
 async def _while_at_rest(rest: _Rest, measure: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
-    """What is measured while a fit has nothing to do, and whether that was so; tried again if a frame comes meanwhile."""
+    """What is measured while a fit has nothing to do, and whether that was so; measured again if a frame comes."""
     for _ in range(ATTEMPTS):
         await rest.reached(REST_TIMEOUT_S)
         begun = rest.unconverged
