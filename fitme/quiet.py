@@ -4,6 +4,8 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
+from typing import TextIO
 
 STANDARD_ERROR = 2
 """File descriptor."""
@@ -13,26 +15,55 @@ STANDARD_ERROR = 2
 def quiet_libraries() -> Iterator[None]:
     """Context that drops native code's output to standard error, but not Python's.
 
-    MediaPipe writes at every start, and no setting of it prevents that.
+    MediaPipe writes at every start, and no setting of it prevents that. Contexts of several threads may overlap: output
+    is restored at the end of the last.
     """
-    python_stderr = sys.stderr
-    python_stderr.flush()
-    terminal = os.dup(STANDARD_ERROR)
-    with open(os.devnull, "wb") as null:  # noqa: PTH123 -- a device, not a file
-        os.dup2(null.fileno(), STANDARD_ERROR)
-    shares_descriptor = _descriptor(python_stderr) == STANDARD_ERROR
+    with _lock:
+        _redirection.enter()
     try:
-        if shares_descriptor:
-            sys.stderr = os.fdopen(
-                os.dup(terminal), "w", buffering=1, encoding=python_stderr.encoding, errors=python_stderr.errors
-            )
         yield
     finally:
-        if shares_descriptor:
+        with _lock:
+            _redirection.leave()
+
+
+class _Redirection:
+    """Redirection of the file descriptor of standard error to nowhere, while any context is open."""
+
+    def __init__(self) -> None:
+        self._contexts = 0
+        self._terminal = -1
+        self._python_stderr: TextIO | None = None
+
+    def enter(self) -> None:
+        """Begin with the first context."""
+        self._contexts += 1
+        if self._contexts > 1:
+            return
+        sys.stderr.flush()
+        self._terminal = os.dup(STANDARD_ERROR)
+        with open(os.devnull, "wb") as null:  # noqa: PTH123 -- a device, not a file
+            os.dup2(null.fileno(), STANDARD_ERROR)
+        if _descriptor(sys.stderr) == STANDARD_ERROR:
+            self._python_stderr = sys.stderr
+            sys.stderr = os.fdopen(
+                os.dup(self._terminal), "w", buffering=1, encoding=sys.stderr.encoding, errors=sys.stderr.errors
+            )
+
+    def leave(self) -> None:
+        """End with the last context."""
+        self._contexts -= 1
+        if self._contexts > 0:
+            return
+        if self._python_stderr is not None:
             sys.stderr.close()
-            sys.stderr = python_stderr
-        os.dup2(terminal, STANDARD_ERROR)
-        os.close(terminal)
+            sys.stderr, self._python_stderr = self._python_stderr, None
+        os.dup2(self._terminal, STANDARD_ERROR)
+        os.close(self._terminal)
+
+
+_lock = Lock()
+_redirection = _Redirection()
 
 
 def _descriptor(stream: object) -> int | None:

@@ -195,7 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one clip, fewer steps")
     parser.add_argument("--clips", type=Path, nargs="+", default=[], help="files of check_clips.py")
-    parser.add_argument("--identity", type=Path, help="dlib's weights, by default those of the installed package")
+    parser.add_argument("--identity", type=Path, help="dlib's weights (.safetensors), by default the package's")
     parser.add_argument("--skins", type=Path, help="folder in which skins are kept from one check to the next")
     parser.add_argument("--json", type=Path, help="file for figures and failures")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))

@@ -49,8 +49,6 @@ def serve(
         check_device(settings.fit.device)
     if settings.networks.identity != "dlib":
         raise ConfigError("networks.identity: the live service works with dlib alone; arcface is for `fitme fit`")
-    if settings.networks.tracker == "tasks" and settings.networks.face_landmarker is None:
-        raise ConfigError("networks.tracker: tasks needs networks.face_landmarker, MediaPipe's face_landmarker.task")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise ConfigError("TLS needs both a certificate and its key: give --tls-cert and --tls-key")
     run_server(settings)

@@ -87,7 +87,7 @@ class IncrementalFitter:
         :raises BackendError: the device cannot be used.
         """
         self._settings = settings = settings or FitSettings()
-        self._visibility = Visibility() if visibility is None else visibility
+        self._visibility = Visibility(model) if visibility is None else visibility
         rasterizer, backend = select_backend(device), select_backend("cpu")
         self._embedder = None if embedder is None else network_on(embedder, rasterizer.device)
         self._aligner = HeadAligner(model, rasterizer, settings.alignment)

@@ -129,10 +129,10 @@ class PersonTracker:
                 tracker.set_focal(frame.focal or self.settings.focal)
                 embedding = None
             previous = candidate
-            if prefetched.detections is None:
+            if prefetched.faces is None:
                 observation = tracker.track(frame.image, frame.timestamp_s)
             else:
-                observation = tracker.analyse(frame.image, prefetched.detections)
+                observation = tracker.analyse(frame.image, prefetched.faces)
             status = status_of(observation)
             # Of a video the tracker embeds the face periodically, and whenever it may be another person's.
             embedding = None if observation is None else _latest(observation.embedding, embedding)

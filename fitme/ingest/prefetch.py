@@ -12,21 +12,19 @@ from types import TracebackType
 from fitme.errors import InputError
 from fitme.ingest.candidates import Candidate, read, read_still
 from fitme.ingest.frame import Frame
-from fitme.track.detections import Detections, detect
 from fitme.track.factory import DEFAULT_NETWORKS, landmark_backend
-from fitme.track.landmarks import FaceFinder
-from fitme.track.segmentation import HandOcclusion
+from fitme.track.landmarks import DetectedFace, FaceFinder
 from fitme.track.settings import NetworkSettings
 
 
 @dataclass(frozen=True)
 class Prefetched:
-    """Candidate with its image, and a photo's detections."""
+    """Candidate with its image, and the faces of a photo."""
 
     candidate: Candidate
     frame: Frame
-    detections: Detections | None
-    """Detections of a photo; None for a frame of a video, in which the face is tracked from frame to frame."""
+    faces: tuple[DetectedFace, ...] | None
+    """Faces of a photo, largest first; None for a frame of a video, whose face is tracked from frame to frame."""
 
 
 class Prefetcher:
@@ -41,7 +39,6 @@ class Prefetcher:
         """Reason, by name, of each photo of a folder that could not be read."""
         self._candidates = tuple(candidates)
         self._finder = FaceFinder(landmark_backend(networks))
-        self._hands = HandOcclusion()
         self._thread = ThreadPoolExecutor(1, "prefetch")
         self._begun: dict[int, Future[Prefetched]] = {}
         self._begin(0)
@@ -76,7 +73,6 @@ class Prefetcher:
         """Wait for the photo that is being read, and release the networks."""
         self._thread.shutdown(cancel_futures=True)
         self._finder.close()
-        self._hands.close()
 
     def __enter__(self) -> "Prefetcher":
         return self
@@ -94,4 +90,4 @@ class Prefetcher:
 
     def _prefetch(self, photo: Candidate) -> Prefetched:
         frame = read_still(photo)
-        return Prefetched(photo, frame, detect(frame.image, self._finder, self._hands))
+        return Prefetched(photo, frame, self._finder.detect(frame.image))

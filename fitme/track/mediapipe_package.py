@@ -1,9 +1,23 @@
-"""MediaPipe, imported without its libraries for plotting and recording: half a second of every start."""
+"""MediaPipe, imported without its libraries for plotting and recording: half a second of every start.
 
+The files of its networks (Apache-2.0) are part of this package.
+"""
+
+import atexit
 import sys
+import weakref
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
+
+from fitme.arrays import UInt8Array
+from fitme.errors import ModelFileError
+from fitme.quiet import quiet_libraries
+
+WEIGHTS_FOLDER: Final = Path(__file__).parent / "weights"
+"""Folder of the networks' files."""
 PLOTTING = ("matplotlib", "matplotlib.pyplot")
 """Modules that `drawing_utils` imports, whether or not anything is plotted."""
 RECORDING = "sounddevice"
@@ -33,3 +47,51 @@ def _lean_mediapipe() -> Any:  # noqa: ANN401 (MediaPipe is untyped)
 
 mediapipe: Any = _lean_mediapipe()
 """The package."""
+EMPTY_SIZE: Final = (48, 64)
+"""Height and width of an empty image, pixels."""
+_open: "weakref.WeakSet[Any]" = weakref.WeakSet()
+"""Networks that may not have been closed."""
+
+
+def create_network(
+    network: Any,  # noqa: ANN401 (MediaPipe is untyped)
+    options: Any,  # noqa: ANN401
+    file: Path,
+    method: str,
+    *arguments: int,
+    **settings: Any,  # noqa: ANN401
+) -> Any:  # noqa: ANN401
+    """New network of a class of `mediapipe.tasks.vision`, with its class of options, from a model file.
+
+    It is run once on an empty image, by the method of this name with these arguments after the image, so that
+    MediaPipe's messages on standard error are dropped. At the end of the process it is closed unless it is before.
+
+    :raises ModelFileError: if the file is none that MediaPipe can read.
+    """
+    base = mediapipe.tasks.BaseOptions(model_asset_path=str(file))
+    with quiet_libraries():
+        try:
+            created = network.create_from_options(options(base_options=base, **settings))
+        except (RuntimeError, ValueError, FileNotFoundError) as error:
+            raise ModelFileError(f"{file} is not a model that MediaPipe can read: {error}") from error
+        getattr(created, method)(mediapipe_image(np.zeros((*EMPTY_SIZE, 3), np.uint8)), *arguments)
+    _open.add(created)
+    return created
+
+
+def close_network(network: Any) -> None:  # noqa: ANN401 (MediaPipe is untyped)
+    """Release a network, which may be None."""
+    if network is not None:
+        with quiet_libraries():
+            network.close()
+
+
+def mediapipe_image(image: UInt8Array) -> Any:  # noqa: ANN401 (MediaPipe is untyped)
+    """MediaPipe's image of an array (H, W, 3) uint8 sRGB."""
+    return mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
+
+
+@atexit.register
+def _close_all() -> None:
+    for network in list(_open):
+        close_network(network)

@@ -1,25 +1,44 @@
-"""MediaPipe's Face Landmarker of its `tasks` interface, from a bundle file of the user."""
+"""MediaPipe's Face Landmarker and face detectors of its `tasks` interface."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Final
+
+import numpy as np
 
 from fitme.arrays import UInt8Array
 from fitme.errors import ModelFileError
+from fitme.quiet import quiet_libraries
 from fitme.track.landmarks import Box, DetectedFace
-from fitme.track.mediapipe_package import mediapipe
-from fitme.track.mediapipe_solutions import MAX_FACES_IN_IMAGE, face_of_landmarks
+from fitme.track.mediapipe_package import WEIGHTS_FOLDER, close_network, create_network, mediapipe, mediapipe_image
 
-FRAME_INTERVAL_MS = 33
+DEFAULT_FACE_LANDMARKER: Final = WEIGHTS_FOLDER / "face_landmarker.task"
+"""MediaPipe's bundle without its networks for blendshapes and head pose, which nothing here uses."""
+FACE_DETECTORS: Final = (
+    WEIGHTS_FOLDER / "face_detection_short_range.tflite",
+    WEIGHTS_FOLDER / "face_detection_full_range_sparse.tflite",
+)
+"""Detectors in the order in which they are tried: the first finds near faces, the second distant ones."""
+MAX_FACES_IN_IMAGE: Final = 4
+"""Largest number of faces of one pass over a single image."""
+FRAME_INTERVAL_MS: Final = 33
 """Difference between the timestamps of consecutive frames; the network needs growing ones only."""
 
 
 class TasksBackend:
-    """`LandmarkBackend` on a `face_landmarker.task` bundle."""
+    """`LandmarkBackend` on MediaPipe's Face Landmarker and face detectors: about 6 ms a tracked frame at 640x480 on one
+    core."""
 
     def __init__(
-        self, bundle: Path, *, min_detection_confidence: float = 0.4, min_tracking_confidence: float = 0.5
+        self,
+        bundle: Path = DEFAULT_FACE_LANDMARKER,
+        *,
+        min_detection_confidence: float = 0.4,
+        min_tracking_confidence: float = 0.5,
     ) -> None:
-        """Networks start on first use. Raises `ModelFileError` if the bundle is missing."""
+        """Networks start on first use. Raises `ModelFileError` if the bundle, a face_landmarker.task, is missing."""
         if not bundle.is_file():
             raise ModelFileError(
                 f"No Face Landmarker bundle at {bundle}: download face_landmarker.task from MediaPipe."
@@ -29,53 +48,82 @@ class TasksBackend:
         self._tracking = min_tracking_confidence
         self._follower: Any = None
         self._mesher: Any = None
+        self._detectors: list[Any] = []
         self._time_ms = 0
+        self._found_any = False
 
     def follow(self, image: UInt8Array) -> DetectedFace | None:
         """See `LandmarkBackend`."""
         if self._follower is None:
             self._follower = self._landmarker(video=True, max_faces=1)
         self._time_ms += FRAME_INTERVAL_MS
-        return next(iter(_faces(self._follower.detect_for_video(_mediapipe_image(image), self._time_ms), image)), None)
+        return next(iter(self._faces(self._follower.detect_for_video, image, self._time_ms)), None)
 
     def mesh(self, image: UInt8Array) -> list[DetectedFace]:
         """See `LandmarkBackend`."""
         if self._mesher is None:
             self._mesher = self._landmarker(video=False, max_faces=MAX_FACES_IN_IMAGE)
-        return _faces(self._mesher.detect(_mediapipe_image(image)), image)
+        return self._faces(self._mesher.detect, image)
 
     def boxes(self, image: UInt8Array) -> list[Box]:
-        """See `LandmarkBackend`; the bundle has no separate detector, so that it costs as much as `mesh`."""
-        return [face.box for face in self.mesh(image)]
+        """See `LandmarkBackend`."""
+        if not self._detectors:
+            self._detectors = [self._detector(file) for file in FACE_DETECTORS]
+        for detector in self._detectors:
+            found = [detection.bounding_box for detection in detector.detect(mediapipe_image(image)).detections]
+            if found:
+                return [Box(box.origin_x, box.origin_y, box.width, box.height) for box in found]
+        return []
 
     def close(self) -> None:
         """See `LandmarkBackend`."""
-        for network in (self._follower, self._mesher):
-            if network is not None:
-                network.close()
-        self._follower = self._mesher = None
+        for network in (self._follower, self._mesher, *self._detectors):
+            close_network(network)
+        self._follower, self._mesher, self._detectors = None, None, []
+
+    def __enter__(self) -> "TasksBackend":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _faces(self, detect: Callable[..., Any], image: UInt8Array, *arguments: int) -> list[DetectedFace]:
+        """Faces that a method of a landmarker finds. The first one makes MediaPipe write to standard error."""
+        with nullcontext() if self._found_any else quiet_libraries():
+            result = detect(mediapipe_image(image), *arguments)
+        self._found_any = self._found_any or bool(result.face_landmarks)
+        return _faces(result, image)
 
     def _landmarker(self, *, video: bool, max_faces: int) -> Any:  # noqa: ANN401 (MediaPipe is untyped)
-        tasks = mediapipe.tasks
-        mode = tasks.vision.RunningMode
-        options = tasks.vision.FaceLandmarkerOptions(
-            base_options=tasks.BaseOptions(model_asset_path=str(self._bundle)),
-            running_mode=mode.VIDEO if video else mode.IMAGE,
+        vision = mediapipe.tasks.vision
+        return create_network(
+            vision.FaceLandmarker,
+            vision.FaceLandmarkerOptions,
+            self._bundle,
+            *(("detect_for_video", 0) if video else ("detect",)),
+            running_mode=vision.RunningMode.VIDEO if video else vision.RunningMode.IMAGE,
             num_faces=max_faces,
             min_face_detection_confidence=self._detection,
             min_face_presence_confidence=self._tracking,
             min_tracking_confidence=self._tracking,
         )
-        try:
-            return tasks.vision.FaceLandmarker.create_from_options(options)
-        except (RuntimeError, ValueError) as error:
-            raise ModelFileError(f"{self._bundle} is not a readable Face Landmarker bundle: {error}") from error
 
-
-def _mediapipe_image(image: UInt8Array) -> Any:  # noqa: ANN401 (MediaPipe is untyped)
-    return mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image)
+    def _detector(self, file: Path) -> Any:  # noqa: ANN401 (MediaPipe is untyped)
+        vision = mediapipe.tasks.vision
+        return create_network(
+            vision.FaceDetector,
+            vision.FaceDetectorOptions,
+            file,
+            "detect",
+            min_detection_confidence=self._detection,
+        )
 
 
 def _faces(result: Any, image: UInt8Array) -> list[DetectedFace]:  # noqa: ANN401 (MediaPipe is untyped)
+    """Faces in pixels, from MediaPipe's 478 normalised landmarks: x and y in image sizes, z in image widths."""
     height, width = image.shape[:2]
-    return [face_of_landmarks(face, width, height) for face in result.face_landmarks]
+    size = np.array([width, height, width], np.float32)
+    faces = [np.array([(point.x, point.y, point.z) for point in face], np.float32) for face in result.face_landmarks]
+    return [DetectedFace((points * size)[:, :2].copy(), (points * size)[:, 2].copy()) for points in faces]

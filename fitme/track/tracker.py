@@ -8,16 +8,19 @@ from fitme.arrays import Float32Array, UInt8Array
 from fitme.geometry import Camera, HeadPose
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.blink import close_eyes
-from fitme.track.detections import Detections, detect
 from fitme.track.factory import identity_embedder, landmark_backend
 from fitme.track.identity import IdentityEmbedder
 from fitme.track.landmarks import DetectedFace, FaceFinder, LandmarkBackend
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
+from fitme.track.occlusion import FaceOcclusion, outside_outline
 from fitme.track.pose import PoseEstimate, PoseSolver
 from fitme.track.quality import image_quality
-from fitme.track.segmentation import HandOcclusion
+from fitme.track.segmentation import PersonSegmenter
 from fitme.track.settings import TrackerSettings
 from fitme.track.smoothing import OneEuroFilter
+
+FRAME_S = 1.0 / 30.0
+"""Time between two frames of a usual video."""
 
 
 class FrameTracker:
@@ -35,7 +38,9 @@ class FrameTracker:
         self._settings = settings or TrackerSettings()
         self._finder = FaceFinder(backend or landmark_backend())
         self._embedder = embedder or identity_embedder()
-        self._hands = HandOcclusion()
+        patience = round(self._settings.occlusion_patience_s / max(self._settings.occlusion_period_s, FRAME_S))
+        self._occlusion = FaceOcclusion(model, patience=patience)
+        self._person = PersonSegmenter()
         self._solver = PoseSolver(model, self._settings.pose)
         self._focal = self._settings.focal
         self._references: tuple[Float32Array, ...] = ()
@@ -46,7 +51,7 @@ class FrameTracker:
         self._estimate: PoseEstimate | None = None
         self._mismatches = 0
         self._several, self._several_due_s = False, -np.inf
-        self._occlusions = (0.0, 0.0)
+        self._covered = 0.0
         self._occlusion_due_s = self._embedding_due_s = -np.inf
 
     def reset(self) -> None:
@@ -91,9 +96,8 @@ class FrameTracker:
     def track(self, image: UInt8Array, timestamp_s: float) -> FaceObservation | None:
         """Observe the next frame of a video; None without a face.
 
-        Pose and expression are smoothed over time. Occlusion is the larger of its last two checks, since the detector
-        misses hands at times; occlusion and status hold between checks. Only frames on which an embedding was computed
-        have one.
+        Pose and expression are smoothed over time. Occlusion and status hold between checks. Only frames on which an
+        embedding was computed have one.
 
         :param image: (H, W, 3) uint8 sRGB; all frames until `reset` have one size.
         :param timestamp_s: seconds, growing.
@@ -111,9 +115,6 @@ class FrameTracker:
         if timestamp_s >= self._several_due_s:
             self._several = self._finder.several(image, face)
             self._several_due_s = timestamp_s + settings.face_search_period_s
-        if timestamp_s >= self._occlusion_due_s:
-            self._occlusions = (self._occlusions[1], self._hands.share(image, face.landmarks))
-            self._occlusion_due_s = timestamp_s + settings.occlusion_period_s
         embedding = self._embed_if_due(image, face, timestamp_s)
         # The solver starts from the unsmoothed estimate, so that smoothing adds no lag to it.
         camera = self._camera(image)
@@ -122,6 +123,10 @@ class FrameTracker:
             face.landmarks, face.depth, camera, previous=self._estimate, iterations=iterations
         )
         self._face, self._estimate = face, estimate
+        if timestamp_s >= self._occlusion_due_s:
+            differing = self._occlusion.check(image, face.landmarks, estimate.pose).share
+            self._covered = max(differing, self._outside(image, face.landmarks))
+            self._occlusion_due_s = timestamp_s + settings.occlusion_period_s
         pose = HeadPose(
             self._rotation(estimate.pose.rotation.astype(np.float64), timestamp_s).astype(np.float32),
             self._translation(estimate.pose.translation.astype(np.float64), timestamp_s).astype(np.float32),
@@ -129,39 +134,40 @@ class FrameTracker:
         expression = self._expression(estimate.expression.astype(np.float64), timestamp_s)
         smooth = PoseEstimate(pose, np.clip(expression, 0.0, 1.0).astype(np.float32), estimate.error)
         other = self._mismatches >= settings.fewest_mismatches
-        return _observation(
-            image, face, smooth, camera, max(self._occlusions), _status(self._several, other), embedding
-        )
+        return _observation(image, face, smooth, camera, self._covered, _status(self._several, other), embedding)
 
-    def analyse(self, image: UInt8Array, detections: Detections | None = None) -> FaceObservation | None:
-        """Observe a single image of any size, with all checks; None without a face.
+    def analyse(self, image: UInt8Array, faces: tuple[DetectedFace, ...] | None = None) -> FaceObservation | None:
+        """Observe a single image of any size; None without a face. Its occlusion is what the person's outline leaves
+        out.
 
         :param image: (H, W, 3) uint8 sRGB.
-        :param detections: faces and hands of this image, if they were searched before.
+        :param faces: faces of this image, largest first, if they were searched before.
         :raises InputError: if the image has another layout.
         """
-        detections = detections or detect(image, self._finder, self._hands)
-        if not detections.faces:
+        faces = self._finder.detect(image) if faces is None else faces
+        if not faces:
             return None
-        face = detections.faces[0]
+        face = faces[0]
         embedding = self._embedder.embed(image, face.landmarks)
         camera = self._camera(image)
         iterations = self._settings.still_iterations
         estimate = self._solver.solve(face.landmarks, face.depth, camera, iterations=iterations)
-        several = self._finder.rivals(detections.faces)
+        several = self._finder.rivals(faces)
         other = self._distance(embedding) > self._settings.mismatch_factor * self._embedder.same_person_distance
-        return _observation(image, face, estimate, camera, detections.occlusion, _status(several, other), embedding)
+        return _observation(
+            image, face, estimate, camera, self._outside(image, face.landmarks), _status(several, other), embedding
+        )
 
     def close(self) -> None:
         """Release the networks."""
         self._finder.close()
-        self._hands.close()
+        self._person.close()
 
     def _lose(self) -> None:
         """Drop the state of the face: the next one may be another person's."""
         self._face, self._estimate = None, None
         self._mismatches = 0
-        self._occlusions = (0.0, 0.0)
+        self._covered = 0.0
         self._occlusion_due_s = self._embedding_due_s = -np.inf
         for smoother in (self._rotation, self._translation, self._expression):
             smoother.reset()
@@ -180,6 +186,10 @@ class FrameTracker:
         period_s = settings.mismatch_period_s if self._mismatches else settings.embedding_period_s
         self._embedding_due_s = timestamp_s + period_s
         return embedding
+
+    def _outside(self, image: UInt8Array, landmarks: Float32Array) -> float:
+        """Share of the face outside of the person's outline."""
+        return outside_outline(self._person.mask(image), landmarks)[0]
 
     def _distance(self, embedding: Float32Array) -> float:
         return min((float(np.linalg.norm(embedding - known)) for known in self._references), default=0.0)

@@ -1,6 +1,7 @@
 """Prefetching: photos are read and searched one ahead, in order; errors are raised at the photo's position."""
 
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,8 @@ from fitme.export.video import write_mp4
 from fitme.ingest import prefetch
 from fitme.ingest.candidates import Candidate, gather
 from fitme.ingest.prefetch import Prefetched, Prefetcher
-from fitme.track.detections import detect
 from fitme.track.landmarks import FaceFinder
-from fitme.track.mediapipe_solutions import SolutionsBackend
-from fitme.track.segmentation import HandOcclusion
+from fitme.track.mediapipe_tasks import TasksBackend
 
 
 @pytest.fixture
@@ -29,19 +28,16 @@ def photos(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_photos_come_in_order_with_their_detections(photos: list[Path]):
+def test_photos_come_in_order_with_their_faces(photos: list[Path]):
     with Prefetcher(gather(photos)) as prefetcher:
         frames = list(prefetcher)
     assert [prefetched.frame.source for prefetched in frames] == ["0.png", "1.png", "2.png"]
-    detections = [prefetched.detections for prefetched in frames]
-    assert [len(found.faces) for found in detections if found is not None] == [0, 1, 0]
-    finder = FaceFinder(SolutionsBackend())
-    with HandOcclusion() as hands:
-        expected = detect(data.astronaut(), finder, hands)
-    finder.close()
-    assert detections[1] is not None
-    np.testing.assert_array_equal(detections[1].faces[0].landmarks, expected.faces[0].landmarks)
-    assert detections[1].occlusion == expected.occlusion
+    faces = [prefetched.faces for prefetched in frames]
+    assert [len(found) for found in faces if found is not None] == [0, 1, 0]
+    with closing(FaceFinder(TasksBackend())) as finder:
+        (expected,) = finder.detect(data.astronaut())
+    assert faces[1] is not None
+    np.testing.assert_array_equal(faces[1][0].landmarks, expected.landmarks)
 
 
 def test_one_photo_is_searched_ahead(photos: list[Path], monkeypatch: pytest.MonkeyPatch):
@@ -70,12 +66,12 @@ def test_a_damaged_photo_raises_at_its_position(photos: list[Path]):
     assert [prefetched.frame.source for prefetched in taken] == ["0.png"]
 
 
-def test_frames_of_videos_come_in_order_without_detections(photos: list[Path], tmp_path: Path):
+def test_frames_of_videos_come_in_order_without_faces(photos: list[Path], tmp_path: Path):
     write_mp4((np.full((48, 64, 3), 30 * index, np.uint8) for index in range(4)), 20, tmp_path / "clip.mp4")
     with Prefetcher(gather([photos[0], tmp_path / "clip.mp4", photos[2]])) as prefetcher:
         frames = list(prefetcher)
     assert [prefetched.candidate.frame for prefetched in frames] == [0, 0, 1, 2, 3, 0]
-    assert [prefetched.detections is None for prefetched in frames] == [False, True, True, True, True, False]
+    assert [prefetched.faces is None for prefetched in frames] == [False, True, True, True, True, False]
 
 
 def test_no_candidates():

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import av
-import mediapipe as mp
 import numpy as np
 import pytest
 import torch
@@ -14,6 +13,7 @@ from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.model_file import load_default_model
 from fitme.synthetic.clip import ClipSettings, clip_frames, clip_identity, expression_at, pose_at, write_clip
 from fitme.synthetic.clothes import NECK_PIVOT_M, add_clothes
+from fitme.track.mediapipe_tasks import TasksBackend
 
 SAMPLE = Path(__file__).resolve().parent.parent.parent / "client" / "assets" / "sample.webm"
 SHORT = ClipSettings(seed=7, seconds=12.0, rate_hz=1)
@@ -26,16 +26,14 @@ def clip():
 
 @pytest.fixture
 def face_mesh():
-    with mp.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True) as mesh:
-        yield mesh
+    with TasksBackend() as backend:
+        yield backend
 
 
 def _found(face_mesh, image):
     """Landmarks (478, 2) in pixels, or None without a face."""
-    faces = face_mesh.process(image).multi_face_landmarks
-    if not faces:
-        return None
-    return np.array([(point.x, point.y) for point in faces[0].landmark]) * image.shape[1::-1]
+    faces = face_mesh.mesh(image)
+    return faces[0].landmarks if faces else None
 
 
 def test_frames_have_the_requested_size(clip):

@@ -15,7 +15,7 @@ from fitme.shape.expressions import EXPRESSION_COUNT
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.landmarks import FaceFinder
-from fitme.track.mediapipe_solutions import SolutionsBackend
+from fitme.track.mediapipe_tasks import TasksBackend
 
 torch.set_num_threads(1)
 
@@ -68,7 +68,7 @@ def posed() -> Callable[..., Projected]:
 
 @pytest.fixture(scope="session")
 def finder() -> Iterator[FaceFinder]:
-    found = FaceFinder(SolutionsBackend())
+    found = FaceFinder(TasksBackend())
     yield found
     found.close()
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from fitme.errors import InputError, ModelFileError
-from fitme.track.landmarks import Box, FaceFinder
+from fitme.track.landmarks import Box
 from fitme.track.mediapipe_tasks import TasksBackend
 
 NOSE_TIP = 1
@@ -80,16 +80,6 @@ def test_overlap_of_boxes():
     assert box.overlap(box) == 1.0
     assert box.overlap(Box(1.0, 0.0, 2.0, 2.0)) == pytest.approx(1.0 / 3.0)
     assert box.overlap(Box(5.0, 5.0, 1.0, 1.0)) == 0.0
-
-
-def test_the_tasks_interface_agrees(finder, astronaut, shared):
-    other = FaceFinder(TasksBackend(shared / "face_landmarker.task"))
-    (face,) = other.detect(astronaut)
-    (reference,) = finder.detect(astronaut)
-    followed = other.follow(astronaut)
-    other.close()
-    assert np.abs(face.landmarks - reference.landmarks).mean() < 0.03 * reference.box.side
-    assert followed is not None
 
 
 def test_a_missing_bundle_is_named(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from fitme.track.oval import oval_mask
 from fitme.track.quality import image_quality
-from fitme.track.segmentation import HandOcclusion, PersonSegmenter
+from fitme.track.segmentation import PersonSegmenter
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +59,7 @@ def test_the_oval_holds_the_face_and_grows(landmarks):
     assert areas == sorted(areas)
 
 
-def test_no_occlusion_without_hands_and_the_person_is_segmented(astronaut, landmarks):
-    with HandOcclusion() as hands:
-        assert hands.share(astronaut, landmarks) == 0.0
+def test_the_person_is_segmented(astronaut, landmarks):
     segmenter = PersonSegmenter()
     person = segmenter.mask(astronaut)
     segmenter.close()

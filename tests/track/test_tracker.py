@@ -121,7 +121,7 @@ def test_a_hand_in_front_of_the_face_is_an_occlusion(model, shared):
                 found = tracker.track(frame.to_ndarray(format="rgb24"), frame.time)
                 occlusion[index] = 1.0 if found is None else found.quality.occlusion
     tracker.close()
-    assert all(share > 0.1 for index, share in occlusion.items() if 95 <= index <= 220)
+    assert all(share > 0.1 for index, share in occlusion.items() if 100 <= index <= 220)
     assert all(share == 0.0 for index, share in occlusion.items() if index <= 50 or index >= 245)
 
 

@@ -8,7 +8,6 @@ triangle. Irises are placed on the eyeballs by their known size instead: the ren
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,8 @@ import torch
 from fitme.arrays import BoolArray, Float64Array, Int64Array, UInt8Array
 from fitme.shape.normals import vertex_normals
 from fitme.shape.raster import Coverage, rasterize
+from fitme.track.factory import landmark_backend
+from fitme.track.landmarks import LandmarkBackend
 
 LANDMARK_COUNT = 478
 FIRST_IRIS_LANDMARK = 468
@@ -218,18 +219,13 @@ def _shade(
 
 def _detect(image: UInt8Array) -> Float64Array | None:
     """MediaPipe's landmarks (478, 2) in pixels, None where it sees no face."""
-    faces = _face_mesh().process(image).multi_face_landmarks
-    if not faces:
-        return None
-    height, width = image.shape[:2]
-    return np.array([[point.x * width, point.y * height] for point in faces[0].landmark])
+    faces = _network().mesh(image)
+    return faces[0].landmarks.astype(np.float64) if faces else None
 
 
 @functools.cache
-def _face_mesh() -> Any:  # noqa: ANN401 (mediapipe has no types)
-    import mediapipe
-
-    return mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True)
+def _network() -> LandmarkBackend:
+    return landmark_backend()
 
 
 def _embed_iris(vertices: Float64Array, triangles: Int64Array, ball: Int64Array) -> Embedding:

@@ -8,7 +8,7 @@ import typer
 
 from fitme.errors import InputError
 from fitme.render.devices import DeviceName
-from fitme.track.settings import IdentityName, TrackerName
+from fitme.track.settings import IdentityName
 
 if TYPE_CHECKING:
     from fitme.commands.fit.request import FitRequest
@@ -28,9 +28,6 @@ def fit(
     session: Annotated[
         Path | None, typer.Option(help="Folder of a session to continue, and to keep the fit in.")
     ] = None,
-    tracker: Annotated[
-        str | None, typer.Option(help="Landmark network of MediaPipe: solutions (the default) or tasks.")
-    ] = None,
     identity: Annotated[str | None, typer.Option(help="Identity network: dlib (the default) or arcface.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings; see configs/fit.yaml.")] = None,
 ) -> None:
@@ -41,14 +38,13 @@ def fit(
     if not inputs and session is None:
         raise InputError("name photos or a video to fit, or a --session to continue")
     _check_choice("--device", device, get_args(DeviceName))
-    _check_choice("--tracker", tracker, get_args(TrackerName))
     _check_choice("--identity", identity, get_args(IdentityName))
     from fitme.commands.fit.startup import started, uncollected
     from fitme.commands.fit.stopwatch import Stopwatch
 
     watch = Stopwatch()
     request = build_request(config, {"seconds": seconds, "device": device, "holdout": holdout})
-    networks = replace(request.networks, **_given({"tracker": tracker, "identity": identity}))
+    networks = replace(request.networks, **_given({"identity": identity}))
     request = replace(request, inputs=tuple(inputs or ()), out=out, session=session, networks=networks)
     with started(request, watch) as (frames, models):
         # Imported only now, while another thread reads the images.

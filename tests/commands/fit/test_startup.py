@@ -29,7 +29,7 @@ def test_the_command_line_does_not_import_slow_libraries(arguments: list[str]):
 
 def test_faces_are_detected_before_torch_is_imported():
     loaded = modules_after("import fitme.commands.fit.startup")
-    assert "mediapipe.python.solutions.face_mesh" in loaded
+    assert "mediapipe.tasks.python.vision.face_landmarker" in loaded
     assert not loaded & (SLOW_LIBRARIES - {"numpy", "mediapipe", "cv2"})
 
 

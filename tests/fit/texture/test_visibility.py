@@ -7,11 +7,12 @@ import pytest
 
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.texture.visibility import AROUND_GROWTH, Visibility
+from fitme.shape.model_file import load_default_model
 
 
 @pytest.fixture
 def visibility() -> Iterator[Visibility]:
-    visibility = Visibility()
+    visibility = Visibility(load_default_model())
     yield visibility
     visibility.close()
 
