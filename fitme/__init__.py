@@ -70,7 +70,13 @@ def __getattr__(name: str) -> object:
             return "0+unknown"
     if name not in _MODULES:
         raise AttributeError(f"module 'fitme' has no attribute {name!r}")
-    value: object = getattr(import_module(_MODULES[name]), name)
+    try:
+        value: object = getattr(import_module(_MODULES[name]), name)
+    except ImportError:
+        from fitme.native_libraries import check_native_libraries
+
+        check_native_libraries()
+        raise
     return value
 
 

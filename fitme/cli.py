@@ -17,6 +17,7 @@ from fitme.bench import command as bench
 from fitme.commands import data, export, render, shape, train
 from fitme.commands.fit import command as fit
 from fitme.errors import FitmeError
+from fitme.native_libraries import check_native_libraries
 
 COMMAND_GROUP = "fitme.commands"
 """Entry-point group of further commands."""
@@ -78,6 +79,8 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
     try:
+        if command is not None and "--help" not in sys.argv:
+            check_native_libraries()
         build_app(_plugins_for(command))()
     except FitmeError as error:
         _fail(str(error), FAILURE)

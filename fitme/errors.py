@@ -26,4 +26,4 @@ class ConfigError(FitmeError):
 
 
 class BackendError(FitmeError):
-    """An optional backend (nvdiffrast, insightface) was asked for and is not there."""
+    """A library of the system, or an optional backend that was asked for (nvdiffrast, insightface), is not there."""

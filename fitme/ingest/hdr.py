@@ -28,8 +28,8 @@ def linear_of_hlg(encoded: Float32Array) -> Float32Array:
     # Inverse OETF, then the OOTF of the reference display on the scene's luminance.
     scene = np.where(encoded <= 0.5, encoded**2 / 3.0, (np.exp((encoded - _HLG_C) / _HLG_A) + _HLG_B) / 12.0)
     luminance = np.maximum(scene @ _LUMINANCE_BT2020, 1e-6)[..., None]
-    light: Float32Array = scene * luminance ** (HLG_SYSTEM_GAMMA - 1.0) * (HLG_PEAK_CD_M2 / SDR_WHITE_CD_M2)
-    return light.astype(np.float32)
+    light = scene * luminance ** (HLG_SYSTEM_GAMMA - 1.0) * (HLG_PEAK_CD_M2 / SDR_WHITE_CD_M2)
+    return np.asarray(light, np.float32)
 
 
 def linear_of_pq(encoded: Float32Array) -> Float32Array:

@@ -75,7 +75,7 @@ def eye_map(diffuse: Float32Array, side: int) -> Float32Array:
     limbus = 1.0 - (1.0 - LIMBUS_SHADE) * np.exp(-0.5 * ((pattern.radius - 1.0) / LIMBUS_WIDTH) ** 2)
     iris *= (np.exp(FIBRES * pattern.fibres) * collarette * limbus)[..., None]
     eye = _sclera(diffuse, side, pattern)
-    eye = _mixed(eye, iris, np.clip((1.0 - pattern.radius) / (0.6 * LIMBUS_WIDTH) + 0.5, 0.0, 1.0))
+    eye = _mixed(eye, iris.astype(np.float32), np.clip((1.0 - pattern.radius) / (0.6 * LIMBUS_WIDTH) + 0.5, 0.0, 1.0))
     pupil = np.broadcast_to(np.array(PUPIL, np.float32), eye.shape)
     return _mixed(eye, pupil, np.clip((PUPIL_RADIUS - pattern.radius) / 0.05 + 0.5, 0.0, 1.0)).astype(np.float32)
 

@@ -276,7 +276,7 @@ def _crop(image: UInt8Array, left: int, top: int, side: int) -> UInt8Array:
 
 
 def _tile_side(image: UInt8Array, grid: int) -> int:
-    return 2 * max(image.shape[:2]) // (grid + 1)
+    return 2 * int(max(image.shape[:2])) // (grid + 1)
 
 
 def _tiles(image: UInt8Array, grid: int) -> Iterable[tuple[int, int, UInt8Array]]:

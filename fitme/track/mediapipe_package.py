@@ -14,6 +14,7 @@ import numpy as np
 
 from fitme.arrays import UInt8Array
 from fitme.errors import ModelFileError
+from fitme.native_libraries import check_native_libraries
 from fitme.quiet import quiet_libraries
 
 WEIGHTS_FOLDER: Final = Path(__file__).parent / "weights"
@@ -67,12 +68,14 @@ def create_network(
     MediaPipe's messages on standard error are dropped. At the end of the process it is closed unless it is before.
 
     :raises ModelFileError: if the file is none that MediaPipe can read.
+    :raises BackendError: if the system lacks libraries that MediaPipe needs.
     """
     base = mediapipe.tasks.BaseOptions(model_asset_path=str(file))
     with quiet_libraries():
         try:
             created = network.create_from_options(options(base_options=base, **settings))
-        except (RuntimeError, ValueError, FileNotFoundError) as error:
+        except (RuntimeError, ValueError, OSError) as error:
+            check_native_libraries()
             raise ModelFileError(f"{file} is not a model that MediaPipe can read: {error}") from error
         getattr(created, method)(mediapipe_image(np.zeros((*EMPTY_SIZE, 3), np.uint8)), *arguments)
     _open.add(created)

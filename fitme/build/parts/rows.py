@@ -28,7 +28,7 @@ class AffineFrame:
 
 def affine_frame(template: Float64Array, vertices: Int64Array) -> AffineFrame:
     """Frame of the given vertices of a template (V, 3)."""
-    return AffineFrame(vertices, np.linalg.pinv(homogeneous(template[vertices])))
+    return AffineFrame(vertices, np.asarray(np.linalg.pinv(homogeneous(template[vertices])), np.float64))
 
 
 def homogeneous(points: Float64Array) -> Float64Array:

@@ -161,7 +161,7 @@ def _reference(
     factor = scale * np.sqrt(area / areas.sum())
     edges = np.zeros((len(triangles), 2, 2))
     edges[:, 0, 0], edges[:, 0, 1], edges[:, 1, 1] = length * factor, along * factor, across * factor
-    return np.linalg.inv(edges), areas / areas.sum() * area
+    return np.asarray(np.linalg.inv(edges), np.float64), np.asarray(areas / areas.sum() * area, np.float64)
 
 
 def _edges(uv: Float64Array, triangles: Int64Array) -> Float64Array:

@@ -96,7 +96,7 @@ def expected_skin_albedo(
     if observation is not None:
         # Condition the light on the observation under each hypothesis (Kalman update).
         innovation = observation.log_shading - mean  # (K, T, 3)
-        information = np.linalg.inv(covariance + observation.covariance)  # (K, 3, 3)
+        information = np.asarray(np.linalg.inv(covariance + observation.covariance), np.float64)  # (K, 3, 3)
         updated = observation.log_prior[:, None] + _log_density(innovation, information)
         # The last hypothesis is the outlier, which leaves the prior of the light as it is.
         log_weight = np.concatenate([updated + log_weight, log_weight + observation.log_outlier])
@@ -109,7 +109,7 @@ def expected_skin_albedo(
     hue = settings.hue_log_sigma**2 * np.eye(3)
     log_color = np.log(np.maximum(face_color, DARKEST))[..., None, None, :]  # (..., 1, 1, 3)
     residual = log_color - mean - np.log(SKIN_TONES + SPECULAR_REFLECTION * specular)  # (..., K, T, 3)
-    precision = np.linalg.inv(covariance + hue)
+    precision = np.asarray(np.linalg.inv(covariance + hue), np.float64)
     log_weight = log_weight + _log_density(residual, precision)
     weight = np.exp(log_weight - log_weight.max((-2, -1), keepdims=True))
     weight /= weight.sum((-2, -1), keepdims=True)
