@@ -19,8 +19,7 @@ from fitme.geometry import HeadPose, rotation_matrix
 from fitme.render.shading import sh_basis
 from fitme.shape.landmark_groups import FACE_OVAL, INNER_LIPS, LEFT_EYE, RIGHT_EYE, SURFACE_LANDMARK_COUNT
 from fitme.shape.morphable_model import MorphableModel
-from fitme.track.oval import oval_mask
-from fitme.track.quality import INTERIOR, face_size_px
+from fitme.track.quality import face_size_px
 
 SITE_SPACING_M: Final = 0.005
 """Distance between sites on the mean head, seen from the front."""
@@ -176,19 +175,6 @@ class FaceOcclusion:
         differs = (visible & (residual > LARGEST_RESIDUAL)).astype(np.float32)
         core = visible & (self._area @ differs > AREA_SHARE * (self._area @ visible.astype(np.float32)))
         return np.asarray((self._area @ core.astype(np.float32) > 0.0) & (differs > 0.0))
-
-
-def outside_outline(person: Float32Array, landmarks: Float32Array) -> tuple[float, BoolArray]:
-    """Share of a face's oval outside of the person's outline, 0 to 1, and its mask (H, W); 0 and an empty mask below
-    `SMALLEST_COVERED`.
-
-    :param person: (H, W) probability that a pixel shows the person.
-    :param landmarks: (478, 2) pixels.
-    """
-    face = oval_mask(landmarks, *person.shape, grow=INTERIOR)
-    outside = face & (person < 0.5)
-    share = float(outside.sum() / max(face.sum(), 1))
-    return (share, outside) if share >= SMALLEST_COVERED else (0.0, np.zeros_like(face))
 
 
 def _sites(landmarks: Float64Array) -> Float64Array:

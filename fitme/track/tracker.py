@@ -12,10 +12,9 @@ from fitme.track.factory import identity_embedder, landmark_backend
 from fitme.track.identity import IdentityEmbedder
 from fitme.track.landmarks import DetectedFace, FaceFinder, LandmarkBackend
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
-from fitme.track.occlusion import FaceOcclusion, outside_outline
+from fitme.track.occlusion import FaceOcclusion
 from fitme.track.pose import PoseEstimate, PoseSolver
 from fitme.track.quality import image_quality
-from fitme.track.segmentation import PersonSegmenter
 from fitme.track.settings import TrackerSettings
 from fitme.track.smoothing import OneEuroFilter
 
@@ -40,7 +39,6 @@ class FrameTracker:
         self._embedder = embedder or identity_embedder()
         patience = round(self._settings.occlusion_patience_s / max(self._settings.occlusion_period_s, FRAME_S))
         self._occlusion = FaceOcclusion(model, patience=patience)
-        self._person = PersonSegmenter()
         self._solver = PoseSolver(model, self._settings.pose)
         self._focal = self._settings.focal
         self._references: tuple[Float32Array, ...] = ()
@@ -124,8 +122,7 @@ class FrameTracker:
         )
         self._face, self._estimate = face, estimate
         if timestamp_s >= self._occlusion_due_s:
-            differing = self._occlusion.check(image, face.landmarks, estimate.pose).share
-            self._covered = max(differing, self._outside(image, face.landmarks))
+            self._covered = self._occlusion.check(image, face.landmarks, estimate.pose).share
             self._occlusion_due_s = timestamp_s + settings.occlusion_period_s
         pose = HeadPose(
             self._rotation(estimate.pose.rotation.astype(np.float64), timestamp_s).astype(np.float32),
@@ -137,8 +134,7 @@ class FrameTracker:
         return _observation(image, face, smooth, camera, self._covered, _status(self._several, other), embedding)
 
     def analyse(self, image: UInt8Array, faces: tuple[DetectedFace, ...] | None = None) -> FaceObservation | None:
-        """Observe a single image of any size; None without a face. Its occlusion is what the person's outline leaves
-        out.
+        """Observe a single image of any size; None without a face. Its occlusion is unknown, 0.
 
         :param image: (H, W, 3) uint8 sRGB.
         :param faces: faces of this image, largest first, if they were searched before.
@@ -154,14 +150,11 @@ class FrameTracker:
         estimate = self._solver.solve(face.landmarks, face.depth, camera, iterations=iterations)
         several = self._finder.rivals(faces)
         other = self._distance(embedding) > self._settings.mismatch_factor * self._embedder.same_person_distance
-        return _observation(
-            image, face, estimate, camera, self._outside(image, face.landmarks), _status(several, other), embedding
-        )
+        return _observation(image, face, estimate, camera, 0.0, _status(several, other), embedding)
 
     def close(self) -> None:
         """Release the networks."""
         self._finder.close()
-        self._person.close()
 
     def _lose(self) -> None:
         """Drop the state of the face: the next one may be another person's."""
@@ -186,10 +179,6 @@ class FrameTracker:
         period_s = settings.mismatch_period_s if self._mismatches else settings.embedding_period_s
         self._embedding_due_s = timestamp_s + period_s
         return embedding
-
-    def _outside(self, image: UInt8Array, landmarks: Float32Array) -> float:
-        """Share of the face outside of the person's outline."""
-        return outside_outline(self._person.mask(image), landmarks)[0]
 
     def _distance(self, embedding: Float32Array) -> float:
         return min((float(np.linalg.norm(embedding - known)) for known in self._references), default=0.0)

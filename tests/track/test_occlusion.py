@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fitme.geometry import HeadPose
-from fitme.track.occlusion import FaceOcclusion, outside_outline
+from fitme.track.occlusion import FaceOcclusion
 from fitme.track.oval import oval_mask
 
 PATIENCE = 3
@@ -60,13 +60,3 @@ def test_what_stays_on_the_face_becomes_part_of_it(occlusion, astronaut, landmar
     assert min(shares[: PATIENCE + 1]) > 0.1
     assert shares[-1] == 0.0
     assert occlusion.check(astronaut, landmarks, FRONTAL).share == 0.0, "the first reference is kept"
-
-
-def test_part_of_the_oval_outside_of_the_outline_is_covered(landmarks):
-    person = np.ones((512, 512), np.float32)
-    assert outside_outline(person, landmarks)[0] == 0.0
-    person[int(landmarks[13, 1]) :] = 0.1
-    share, mask = outside_outline(person, landmarks)
-    assert 0.1 < share < 0.5
-    assert not mask[: int(landmarks[13, 1])].any()
-    assert mask.any()

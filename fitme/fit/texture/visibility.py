@@ -6,7 +6,7 @@ import numpy as np
 from fitme.arrays import Float32Array
 from fitme.fit.keyframe import Keyframe
 from fitme.shape.morphable_model import MorphableModel
-from fitme.track.occlusion import FaceOcclusion, outside_outline
+from fitme.track.occlusion import FaceOcclusion
 from fitme.track.segmentation import PersonSegmenter
 
 AROUND_WEIGHT = 0.4
@@ -34,12 +34,11 @@ class Visibility:
         observation = keyframe.observation
         margin_px = max(round(MARGIN_SHARE * observation.quality.face_size_px), 1)
         margin = np.ones((2 * margin_px + 1,) * 2, np.uint8)
-        outline = self._person.mask(keyframe.image)
-        person = cv2.erode(outline, margin)
+        person = cv2.erode(self._person.mask(keyframe.image), margin)
         around = AROUND_WEIGHT * observation.face_mask(grow=AROUND_GROWTH) * person
         weight = np.maximum(observation.face_mask().astype(np.float32), around)
         occlusion = self._occlusion.check(keyframe.image, observation.landmarks, observation.pose)
-        covered = occlusion.mask(*weight.shape) | outside_outline(outline, observation.landmarks)[1]
+        covered = occlusion.mask(*weight.shape)
         weight *= 1.0 - cv2.dilate(covered.astype(np.uint8), margin)
         return np.asarray(cv2.GaussianBlur(weight, (0, 0), EDGE_SHARE * margin_px), np.float32)
 
