@@ -1,6 +1,9 @@
 # Everything runs in an environment that the first call makes: .venv, from the versions pinned in constraints.txt.
 
 PYTHON ?= python3
+# `make serve TORCH=cpu` installs torch without CUDA.
+TORCH ?=
+TORCH_INDEX := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
 VENV := .venv
 BIN := $(VENV)/bin
 GLTF_VALIDATOR := 2.0.0-dev.3.10
@@ -34,11 +37,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH_INDEX) --constraint constraints.txt --editable .
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH_INDEX) --constraint constraints.txt --editable '.[dev]'
 	if command -v npm >/dev/null; then npm install --silent --no-save --no-audit --no-fund --prefix $(VENV) gltf-validator@$(GLTF_VALIDATOR) axe-core@$(AXE_CORE) @pmndrs/assets@$(PMNDRS_ASSETS); fi
 	touch $@
 

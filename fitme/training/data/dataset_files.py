@@ -200,5 +200,5 @@ def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     """Header of an `.npy` file of an array."""
     buffer = io.BytesIO()
     about = {"descr": dtype.str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(buffer, about)
+    np.lib.format.write_array_header_1_0(buffer, about)  # type: ignore[no-untyped-call]
     return buffer.getvalue()
