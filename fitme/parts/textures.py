@@ -116,7 +116,8 @@ def bust_map(diffuse: Float32Array, neck_uv: Float32Array) -> Float32Array:
     index = np.rint(at).astype(int) % len(neck_uv)
     x = (neck_uv[index, 0] * NECK_CELLS - 0.5).astype(np.float32)[None]
     y = ((neck_uv[index, 1] - NECK_ABOVE) * NECK_CELLS - 0.5).astype(np.float32)[None]
-    edge = cv2.remap(cells, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # (1, W, 3)
+    sampled = cv2.remap(cells, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    edge = np.asarray(sampled, np.float32)  # (1, W, 3)
     mean = np.median(edge, axis=1, keepdims=True)
     wide = cv2.copyMakeBorder(edge, 0, 0, BUST_COLUMNS, BUST_COLUMNS, cv2.BORDER_WRAP)
     edge = cv2.GaussianBlur(wide, (0, 0), BUST_BLUR_COLUMNS)[:, BUST_COLUMNS:-BUST_COLUMNS]

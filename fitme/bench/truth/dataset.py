@@ -167,7 +167,7 @@ def relit_file(folder: Path, number: int, frame: int) -> Path:
 
 def load_relit(folder: Path, number: int, frame: int) -> UInt8Array:
     """Frame (H, W, 3) under the unseen light, sRGB."""
-    read = cv2.imread(str(relit_file(folder, number, frame)))
+    read = np.asarray(cv2.imread(str(relit_file(folder, number, frame))))
     return np.asarray(cv2.cvtColor(read, cv2.COLOR_BGR2RGB), np.uint8)
 
 

@@ -184,7 +184,7 @@ class LandmarkRenderer:
         encoded = linear_to_bytes(np.clip(noisy, 0.0, 1.0).astype(np.float32))
         quality = int(g.integers(*JPEG_QUALITY))
         file = cv2.imencode(".jpg", encoded[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        return np.ascontiguousarray(cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
+        return np.ascontiguousarray(np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR))[..., ::-1], np.uint8)
 
 
 def _expression(g: np.random.Generator) -> Float32Array:

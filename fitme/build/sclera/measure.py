@@ -225,7 +225,7 @@ def _webcam_image(parts: Sequence[UInt8Array], g: np.random.Generator) -> UInt8A
     noisy = cv2.GaussianBlur(exposed, (0, 0), BLUR_PX) + NOISE * g.standard_normal(linear.shape)
     encoded = linear_to_bytes(np.clip(noisy, 0.0, 1.0).astype(np.float32))
     file = cv2.imencode(".jpg", encoded[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-    return np.ascontiguousarray(cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
+    return np.ascontiguousarray(np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR))[..., ::-1], np.uint8)
 
 
 def statistics_of(errors: ScleraErrors, transfer: Float64Array, openness: Float64Array) -> ScleraStatistics:

@@ -116,7 +116,7 @@ def _view(gray: Float32Array, rim: Float64Array, iris: Float64Array, cosine: flo
     )
     open_part = np.zeros(window.shape, np.uint8)
     cv2.fillPoly(open_part, [np.rint(scale * rim + offset).astype(np.int32)], (1.0,))
-    inside = window[open_part > 0]
+    inside = np.asarray(window[open_part > 0], np.float32)
     if not len(inside):
         return None
     low, high = np.percentile(inside, CONTRAST_PERCENTILES)

@@ -127,8 +127,8 @@ def flow_targets(
 
 def _normalise(image: UInt8Array, settings: FlowSettings) -> Float32Array:
     """(R, R) grey image with local mean 0 and local standard deviation of about 1, which light hardly changes."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    centred = grey - cv2.GaussianBlur(grey, (0, 0), settings.contrast_sigma_px)
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.float32)
+    centred = np.asarray(grey - cv2.GaussianBlur(grey, (0, 0), settings.contrast_sigma_px), np.float32)
     deviation = np.sqrt(cv2.GaussianBlur(centred**2, (0, 0), settings.contrast_sigma_px)) + LEAST_CONTRAST
     return np.asarray(centred / deviation, np.float32)
 

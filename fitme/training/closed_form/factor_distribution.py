@@ -66,7 +66,7 @@ def balanced_rows(ita_deg: Float32Array, seed: int) -> Int64Array:
 def _normal_scores(factors: Float32Array, draw: np.random.Generator) -> Float64Array:
     """Normal quantiles (N, C) of the ranks within each column, equal values in random order."""
     count = len(factors)
-    order = np.lexsort((draw.random(factors.shape), factors), axis=0)
+    order = np.lexsort((np.asarray(draw.random(factors.shape)), factors), axis=0)
     ranks = np.empty(factors.shape)
     np.put_along_axis(ranks, order, np.arange(count)[:, None] + 0.5, 0)
     return np.asarray(ndtri(ranks / count))
