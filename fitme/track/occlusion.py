@@ -110,6 +110,11 @@ class FaceOcclusion:
         self._references: list[_Appearance] = []
         self._covered_in_a_row = 0
 
+    def reset(self) -> None:
+        """Drop the references: the next face may be another person's."""
+        self._references = []
+        self._covered_in_a_row = 0
+
     def check(self, image: UInt8Array, landmarks: Float32Array, pose: HeadPose) -> Occlusion:
         """Compare the face with the references. The first image becomes one, and so does an uncovered face
         that differs from them, such as by its expression.

@@ -121,7 +121,11 @@ class FrameTracker:
             face.landmarks, face.depth, camera, previous=self._estimate, iterations=iterations
         )
         self._face, self._estimate = face, estimate
-        if timestamp_s >= self._occlusion_due_s:
+        if self._mismatches:
+            # Another person's face would differ everywhere.
+            self._occlusion.reset()
+            self._covered, self._occlusion_due_s = 0.0, -np.inf
+        elif timestamp_s >= self._occlusion_due_s:
             self._covered = self._occlusion.check(image, face.landmarks, estimate.pose).share
             self._occlusion_due_s = timestamp_s + settings.occlusion_period_s
         pose = HeadPose(
