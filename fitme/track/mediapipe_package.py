@@ -65,7 +65,7 @@ def create_network(
     """New network of a class of `mediapipe.tasks.vision`, with its class of options, from a model file.
 
     It is run once on an empty image, by the method of this name with these arguments after the image, so that
-    MediaPipe's messages on standard error are dropped. At the end of the process it is closed unless it is before.
+    MediaPipe's messages on standard error are dropped.
 
     :raises ModelFileError: if the file is none that MediaPipe can read.
     :raises BackendError: if the system lacks libraries that MediaPipe needs.
@@ -95,6 +95,7 @@ def mediapipe_image(image: UInt8Array) -> Any:  # noqa: ANN401 (MediaPipe is unt
 
 
 @atexit.register
-def _close_all() -> None:
+def _abandon_all() -> None:
+    """Keep MediaPipe's finalisers of networks that were not closed from raising errors: their threads have ended."""
     for network in list(_open):
-        close_network(network)
+        network._handle = None
