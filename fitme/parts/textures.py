@@ -120,7 +120,8 @@ def bust_map(diffuse: Float32Array, neck_uv: Float32Array) -> Float32Array:
     edge = np.asarray(sampled, np.float32)  # (1, W, 3)
     mean = np.median(edge, axis=1, keepdims=True)
     wide = cv2.copyMakeBorder(edge, 0, 0, BUST_COLUMNS, BUST_COLUMNS, cv2.BORDER_WRAP)
-    edge = cv2.GaussianBlur(wide, (0, 0), BUST_BLUR_COLUMNS)[:, BUST_COLUMNS:-BUST_COLUMNS]
+    blurred = cv2.GaussianBlur(wide, (0, 0), BUST_BLUR_COLUMNS)[:, BUST_COLUMNS:-BUST_COLUMNS]
+    edge = np.asarray(blurred, np.float32)
     share = np.linspace(0.0, 1.0, BUST_ROWS, dtype=np.float32)[:, None, None] ** 0.5
     return np.asarray(edge + share * (mean - edge), np.float32)
 
