@@ -41,6 +41,8 @@ export class AvatarView {
   /** @type {Float32Array | null} illumination estimated in the newest keyframe */
   #fittedSh = null;
   #relit = true;
+  /** Nothing is drawn behind the avatar. */
+  transparent = false;
   surroundings = new SurroundingsLight(() => { this.#relit = true; });
   #track = new ParameterTrack();
   /** @type {number[]} */
@@ -208,6 +210,7 @@ export class AvatarView {
     if (this.#relit) {
       this.#relit = false;
       this.surroundings.apply(this.renderer, scene, this.#fittedSh);
+      if (this.transparent) this.renderer.setBackground(null);
     }
     if (!this.renderer.draw()) return;
     this.#previous = now;

@@ -45,10 +45,12 @@ export class ViewLink {
   /**
    * @param {string} token
    * @param {ViewListener} listener
+   * @param {{patient?: boolean}} [options] patient: try again after the session has ended, too; it may be resumed
    */
-  constructor(token, listener) {
+  constructor(token, listener, { patient = false } = {}) {
     this.token = token;
     this.listener = listener;
+    this.patient = patient;
   }
 
   /** Connect, and stay connected until the session or the link ends. */
@@ -107,8 +109,9 @@ export class ViewLink {
   #closed(code) {
     this.#socket = null;
     const final = FINAL[code];
-    if (final) return this.listener.onState(final);
-    const away = code === CLOSE_UNKNOWN_SESSION;
+    const ended = final === "ended" && this.patient;
+    if (final && !ended) return this.listener.onState(final);
+    const away = code === CLOSE_UNKNOWN_SESSION || ended;
     this.listener.onState(away ? "away" : "lost");
     this.#timer = Number(setTimeout(() => this.start(), away ? AWAY_WAIT_MS : this.#waitMs));
     this.#waitMs = Math.min(this.#waitMs * 2, LONGEST_WAIT_MS);

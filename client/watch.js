@@ -1,5 +1,6 @@
 /** Main module of a view link's page: shows somebody's avatar, and sends nothing but what asks for the next render. */
 
+import { bareBackground, layBare } from "./bare.js";
 import { Notice, find, toast } from "./dom.js";
 import { hexOf } from "./directions.js";
 import { fullScreenButton } from "./full_screen.js";
@@ -10,6 +11,12 @@ import { AvatarStage } from "./avatar_stage.js";
 import { ViewLink, tokenOf } from "./view_link.js";
 
 /** @typedef {import("./view_link.js").ViewState} ViewState */
+
+/** Nobody is there to reload a page inside another program. */
+const RELOAD_MS = 3000;
+/** Background of a page inside another program, which shows the avatar alone; null for one with controls. */
+const background = bareBackground(location.search);
+if (background !== null) layBare(background);
 
 const notice = new Notice();
 const stage = find("#stage");
@@ -25,11 +32,12 @@ const link = new ViewLink(tokenOf(location.pathname), {
   onParameters: (message) => avatar.view?.pushParameters(message),
   onRender: (render) => avatar.show(render, (sequence) => link.acknowledge(sequence)),
   wants: () => avatar.wants,
-});
+}, { patient: background !== null });
+if (avatar.view) avatar.view.transparent = background !== null;
 
 /** @param {import("./messages.js").SceneEvent} scene */
 function showScene(scene) {
-  stage.style.backgroundColor = hexOf(scene.background);
+  if (background === null || !avatar.draws) stage.style.backgroundColor = hexOf(scene.background);
   avatar.view?.setScene(scene);
 }
 
@@ -42,7 +50,8 @@ function onState(state) {
   find("#connection").textContent = pill;
   find("#connection").dataset.tone = tone;
   find("#waiting-words").textContent = text;
-  if (state === "connecting") return;
+  if (background !== null && state === "outdated") return void setTimeout(() => location.reload(), RELOAD_MS);
+  if (state === "connecting") return undefined;
   if (state !== "live") sound.offer(false);
   if (state !== "live" && state !== "lost") avatar.reset();
   if (!title) return notice.hide();
