@@ -15,6 +15,7 @@ import typer
 import fitme
 from fitme.bench import command as bench
 from fitme.commands import data, export, render, shape, train
+from fitme.commands.drive import command as drive
 from fitme.commands.fit import command as fit
 from fitme.errors import FitmeError
 from fitme.native_libraries import check_native_libraries
@@ -30,6 +31,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "fit": fit.fit,
     "render": render.render,
     "export": export.export,
+    "drive": drive.drive,
     "bench": bench.bench,
 }
 _GROUPS: dict[str, typer.Typer] = {"data": data.app, "shape": shape.app, "train": train.app}

@@ -57,3 +57,18 @@ def mirrored_in_x(rotation: Quaternion) -> Quaternion:
     with y up and z forward. Its own inverse."""
     x, y, z, w = rotation
     return x, -y, -z, w
+
+
+def rotation_of_axis_angle(x: float, y: float, z: float) -> Quaternion:
+    """Rotation about the axis (x, y, z) by its length in radians."""
+    angle = math.sqrt(x * x + y * y + z * z)
+    scale = 0.5 if angle < LEAST_LENGTH else math.sin(angle / 2.0) / angle
+    return unit((scale * x, scale * y, scale * z, math.cos(angle / 2.0)))
+
+
+def axis_angle_of_rotation(rotation: Quaternion) -> tuple[float, float, float]:
+    """Axis times angle in radians, of length in [0, pi]."""
+    x, y, z, w = unit(rotation)
+    sine = math.sqrt(x * x + y * y + z * z)
+    scale = 2.0 if sine < LEAST_LENGTH else 2.0 * math.atan2(sine, w) / sine
+    return scale * x, scale * y, scale * z
