@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from fitme.motion.settings import MotionSettings
 from fitme.reflectance.model_names import DEFAULT_MODEL, ReflectanceModel
 from fitme.render.devices import DeviceName
 from fitme.track.settings import NetworkSettings, TrackerSettings
@@ -216,6 +217,16 @@ class LiveTrackerSettings(TrackerSettings):
 
 
 @dataclass(frozen=True)
+class SessionMotionSettings(MotionSettings):
+    """Motion of sessions to and from other programs: each address for one session at a time, if its owner wants it."""
+
+    outputs: tuple[str, ...] = ()
+    """Where motion may go: vmc://127.0.0.1:39539, livelink://127.0.0.1:11111/NAME, websocket://127.0.0.1:8765."""
+    sources: tuple[str, ...] = ()
+    """Where motion may come from: livelink://0.0.0.0:11111, vmc://127.0.0.1:39540, websocket://127.0.0.1:8766."""
+
+
+@dataclass(frozen=True)
 class ServeSettings:
     """All settings of `fitme serve`."""
 
@@ -248,3 +259,4 @@ class ServeSettings:
     camera: CameraSettings = field(default_factory=CameraSettings)
     render: RenderSettings = field(default_factory=RenderSettings)
     fit: FitSettings = field(default_factory=FitSettings)
+    motion: SessionMotionSettings = field(default_factory=SessionMotionSettings)

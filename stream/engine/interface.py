@@ -85,6 +85,10 @@ class Engine(Protocol):
         """Change the controls."""
         ...
 
+    def drive(self, session: str, parameters: bytes | None) -> None:
+        """Draw the avatar under packed parameters of another program from now on; under the camera's again if None."""
+        ...
+
     def request_render(self, session: str) -> None:
         """Ask for the next render: one, as soon as there is something new to see."""
         ...

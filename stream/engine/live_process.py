@@ -24,6 +24,7 @@ from stream.engine.messages import (
     AvatarExported,
     AvatarPieces,
     CloseSession,
+    DriveAvatar,
     EngineReady,
     ExportAvatar,
     FitAlive,
@@ -171,6 +172,9 @@ class LiveProcess:
             case RequestRender():
                 if session := self._sessions.get(message.session):
                     session.request_render()
+            case DriveAvatar():
+                if session := self._sessions.get(message.session):
+                    session.drive(message.parameters)
             case SetScene():
                 if session := self._sessions.get(message.session):
                     session.set_scene(message.scene)

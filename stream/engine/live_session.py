@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import torch
-from scipy.spatial.transform import Rotation
 
+from fitme.arrays import Float32Array
 from fitme.geometry import HeadPose
+from fitme.motion.rotations import axis_angle_of_rotation
 from fitme.session.folder import is_session
-from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.factory import landmark_backend
+from fitme.track.motion import motion_of
 from fitme.track.observation import FaceObservation, FaceStatus, status_of
 from fitme.track.tracker import FrameTracker
 from stream.engine.avatar_view import AvatarView
@@ -59,7 +59,6 @@ class LiveSession:
         """
         self.id = opened.session
         self.folder, self.secret = opened.folder, opened.secret
-        self._model = model
         self._settings = settings
         self._to_web, self._to_fit = to_web, to_fit
         self._slots = FrameSlots.attach(opened.frames_name, opened.max_pixels)
@@ -70,6 +69,8 @@ class LiveSession:
         self._view = AvatarView(model, settings.render)
         self._frame: CameraFrame | None = None
         self._observation: FaceObservation | None = None
+        self._driven: Parameters | None = None
+        """Motion of another program under which the avatar is drawn."""
         self._render_requested = False
         self._changed = True
         self._sequence = 0
@@ -84,6 +85,11 @@ class LiveSession:
     def set_scene(self, scene: Scene) -> None:
         """Draw under other controls from now on."""
         self._scene, self._changed = scene, True
+
+    def drive(self, parameters: bytes | None) -> None:
+        """Draw under packed parameters of another program from now on; under the camera's again if None."""
+        self._driven = None if parameters is None else Parameters.unpack(parameters)
+        self._changed = True
 
     def request_render(self) -> None:
         """Draw one render for the web process as soon as something has changed."""
@@ -161,26 +167,17 @@ class LiveSession:
 
     def _send_parameters(self, frame: CameraFrame, observation: FaceObservation | None) -> None:
         """Send the pages that draw for themselves what the frame shows. First of all that is done with it."""
-        rotation, position = (0.0, 0.0, 0.0, 1.0), (0.0, 0.0, 0.0)
-        gaze, weights = (0.0, 0.0, 0.0, 0.0), (0.0,) * len(EXPRESSION_NAMES)
-        if observation is not None:
-            x, y, z, w = Rotation.from_rotvec(observation.pose.rotation.astype(np.float64)).as_quat().tolist()
-            rotation = (x, y, z, w)
-            right, up, back = observation.pose.translation.tolist()
-            position = (right, up, back)
-            left, other = self._model.eye_rotations(torch.from_numpy(observation.expression)[None])
-            gaze = (float(left[0, 1]), float(left[0, 0]), float(other[0, 1]), float(other[0, 0]))
-            weights = tuple(observation.expression.tolist())
+        motion = motion_of(observation, frame.received_time_s)
         parameters = Parameters(
             sequence=0,  # counted where they are sent to the pages
-            tracked=observation is not None,
+            tracked=motion.tracked,
             capture_time_s=frame.capture_time_s,
             received_time_s=frame.received_time_s,
             delay_s=time.monotonic() - frame.received_time_s,
-            rotation=rotation,
-            position=position,
-            gaze=gaze,
-            weights=weights,
+            rotation=motion.rotation,
+            position=motion.position,
+            gaze=motion.gaze,
+            weights=motion.weights,
         )
         self._to_web(SessionParameters(self.id, parameters.pack()))
 
@@ -192,8 +189,8 @@ class LiveSession:
             self._send_event(self._selection.coverage())
 
     def _draw(self, now_s: float) -> None:
-        seen, frame = self._observation, self._frame
-        pose, expression = (None, None) if seen is None else (seen.pose, seen.expression)
+        frame = self._frame
+        pose, expression = self._shown_motion()
         image = self._view.draw(self._scene, pose, expression, now_s)
         payload = self._view.encode(image)
         self._sequence += 1
@@ -213,6 +210,16 @@ class LiveSession:
         )
         self._render_requested = self._changed = False
         self._to_web(SessionRender(self.id, render))
+
+    def _shown_motion(self) -> tuple[HeadPose | None, Float32Array | None]:
+        """Pose and expression (52,) under which the avatar is drawn; None while there is no face."""
+        if (driven := self._driven) is None:
+            seen = self._observation
+            return (None, None) if seen is None else (seen.pose, seen.expression)
+        if not driven.tracked:
+            return None, None
+        rotation = np.array(axis_angle_of_rotation(driven.rotation), np.float32)
+        return HeadPose(rotation, np.array(driven.position, np.float32)), np.array(driven.weights, np.float32)
 
     def _tracking_event(self, frame: CameraFrame, observation: FaceObservation | None) -> TrackingEvent:
         height, width = frame.image.shape[:2]

@@ -22,6 +22,7 @@ from stream.engine.messages import (
     AvatarExported,
     AvatarPieces,
     CloseSession,
+    DriveAvatar,
     EngineReady,
     ExportAvatar,
     FitAlive,
@@ -168,6 +169,11 @@ class LocalEngine:
         if opened := self._sessions.get(session):
             opened.scene = scene
             self._send(SetScene(session, scene))
+
+    def drive(self, session: str, parameters: bytes | None) -> None:
+        """See `Engine.drive`."""
+        if session in self._sessions:
+            self._send(DriveAvatar(session, parameters))
 
     def request_render(self, session: str) -> None:
         """See `Engine.request_render`."""

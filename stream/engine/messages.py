@@ -96,6 +96,14 @@ class SetScene:
 
 
 @dataclass(frozen=True)
+class DriveAvatar:
+    """web → live: draw the avatar under this motion of another program; under the camera's again if None."""
+
+    session: str
+    parameters: bytes | None
+
+
+@dataclass(frozen=True)
 class RequestRender:
     """web → live: send one render as soon as there is something new."""
 

@@ -56,6 +56,12 @@ Any request may be answered 403 ``bad_host`` or ``bad_origin`` (another site's p
     204: the session has ended and all of its data is gone, kept or not. 404 ``unknown_session``. 500 ``erase_failed``:
     the session has ended, but something of it could not be removed yet; erasing is tried again until all is gone, by
     later servers, too.
+``GET /session/{session}/motion``
+    200 ``{"outputs": [str...], "sources": [str...], "send": bool, "source": str | null, "trouble": str | null}``:
+    addresses of other programs that the operator offers, whether the session's motion goes to `outputs`, which of
+    `sources` moves the avatar (null: the camera), and what went wrong last.
+``POST /session/{session}/motion`` with ``{"send"?: bool, "source"?: str | null}``
+    The same answer. 404 ``unknown_motion``: not offered; 409 ``motion_taken``: another session or program has it.
 ``POST /session/{session}/links`` with ``{"seconds"?: float}``
     200 ``{"id": str, "token": str, "path": str, "expires_s": float | null}``: a new view link; `path` is the address of
     its page, relative to this one. It may watch until it is revoked, the session ends or `seconds` are over. 409

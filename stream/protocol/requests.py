@@ -70,6 +70,15 @@ class LinkBody(_Body, frozen=True):
     """How long it may be used; as long as the session lives without it."""
 
 
+class MotionBody(_Body, frozen=True):
+    """``POST /session/{session}/motion``: motion to and from other programs; what is left out stays as it is."""
+
+    send: bool | UnsetType = UNSET
+    """Whether motion goes to all of the server's outputs."""
+    source: str | UnsetType | None = UNSET
+    """One of the server's sources; null: the camera."""
+
+
 def check_version(version: int | str | None) -> None:
     """Refuse a client of another version.
 

@@ -28,6 +28,7 @@ from stream.protocol.requests import (
     KeepBody,
     LinkBody,
     ListenBody,
+    MotionBody,
     OfferBody,
     check_version,
 )
@@ -66,6 +67,7 @@ _access_bodies = msgspec.json.Decoder(AccessBody)
 _listen_bodies = msgspec.json.Decoder(ListenBody)
 _check_bodies = msgspec.json.Decoder(CheckBody)
 _link_bodies = msgspec.json.Decoder(LinkBody)
+_motion_bodies = msgspec.json.Decoder(MotionBody)
 
 SHARED_CACHE = "public, max-age=31536000, immutable"
 """`Cache-Control` of pieces that are everybody's: their addresses are their digests."""
@@ -244,6 +246,19 @@ class Service:
         await self.sessions.delete(request.path_params["session"], self.access.caller(request))
         return Response(status_code=204)
 
+    async def motion(self, request: Request) -> Response:
+        """``GET /session/{session}/motion``"""
+        return JSONResponse(self.sessions.motion.state(self._session(request)))
+
+    async def change_motion(self, request: Request) -> Response:
+        """``POST /session/{session}/motion``"""
+        session, wanted = self._session(request), await self._body(request, _motion_bodies)
+        if wanted.source is not UNSET:
+            await self.sessions.motion.set_source(session, wanted.source)
+        if wanted.send is not UNSET:
+            await self.sessions.motion.set_sending(session, wanted.send)
+        return JSONResponse(self.sessions.motion.state(session))
+
     async def add_link(self, request: Request) -> Response:
         """``POST /session/{session}/links``"""
         session = self._session(request)
@@ -368,6 +383,8 @@ def create_app(settings: ServeSettings, engine: Engine, folders: SessionFolders)
         Route("/piece/{digest}", service.piece),
         Route(f"{session}/avatar.glb", service.avatar),
         Route(f"{session}/keep", service.keep, methods=["POST"]),
+        Route(f"{session}/motion", service.motion),
+        Route(f"{session}/motion", service.change_motion, methods=["POST"]),
         Route(f"{session}/links", service.add_link, methods=["POST"]),
         Route(f"{session}/links", service.links),
         Route(f"{session}/links/{{link}}", service.revoke_link, methods=["DELETE"]),

@@ -4,6 +4,7 @@ from fitme.errors import FitmeError, StoreError
 from stream.engine.interface import EngineError, NotReadyError
 from stream.protocol.protocol import ProtocolError
 from stream.web.access import AccessError, UserError
+from stream.web.motion import MotionTakenError, UnknownMotionError
 from stream.web.peers.checks import ManyChecksError
 from stream.web.peers.rtc import OfferError
 from stream.web.peers.voice import NoVoiceError
@@ -23,6 +24,8 @@ _STATUS: dict[type[FitmeError], tuple[int, str]] = {
     ForbiddenError: (403, "forbidden"),
     UnknownSessionError: (404, "unknown_session"),
     UnknownPieceError: (404, "unknown_piece"),
+    UnknownMotionError: (404, "unknown_motion"),
+    MotionTakenError: (409, "motion_taken"),
     NotReadyError: (409, "not_ready"),
     LinkLimitError: (409, "too_many_links"),
     NoVoiceError: (409, "no_voice"),

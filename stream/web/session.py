@@ -16,7 +16,9 @@ from stream.protocol.parameters import numbered
 from stream.protocol.protocol import CLOSE_FULL
 from stream.protocol.render import Render
 from stream.protocol.scene import Scene
+from stream.settings import SessionMotionSettings
 from stream.web.metrics import Metrics
+from stream.web.motion import MotionExchange
 from stream.web.peers.rtc import CameraPeer
 from stream.web.peers.voice import Voice
 from stream.web.relay import Relay
@@ -35,6 +37,8 @@ class Session:
     rights: SessionRights
     address: str
     """IP address of its owner."""
+    exchange: MotionExchange = field(default_factory=lambda: MotionExchange(SessionMotionSettings()))
+    """Motion to and from other programs."""
     relay: Relay = field(default_factory=Relay)
     scene: Scene = field(default_factory=Scene)
     peer: CameraPeer | None = None
@@ -56,6 +60,8 @@ class Session:
     _background: set[asyncio.Task[None]] = field(default_factory=set)
     _sequences: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     """Of the parameters: they go on when the engine is started again."""
+    _driven: bool = False
+    """Another program moves the avatar."""
     _dismissed: bool = False
     _render_requested: bool = False
 
@@ -79,12 +85,26 @@ class Session:
         self.relay.publish(event)
 
     def on_parameters(self, message: bytes) -> None:
-        """Send packed parameters to every page that receives them, and over the camera's data channel."""
+        """Send packed parameters of the camera on, unless another program moves the avatar."""
         self.metrics.parameters(message)
+        if not self._driven:
+            self._move(message)
+
+    def drive(self, message: bytes | None) -> None:
+        """Move the avatar by packed parameters of another program; by the camera again if None."""
+        self._driven = message is not None
+        self.engine.drive(self.id, message)
+        if message is not None:
+            self._move(message)
+
+    def _move(self, message: bytes) -> None:
+        """Send packed parameters to every page that receives them, over the camera's data channel, and to other
+        programs."""
         parameters = numbered(message, next(self._sequences))
         if self.peer is not None:
             self.peer.send_parameters(parameters)
         self.relay.move(parameters)
+        self.exchange.send(self, parameters)
 
     def on_pieces(self, pieces: Sequence[tuple[Slot, bytes]], dropped: Sequence[Slot]) -> None:
         """Send pieces of the avatar to every page that draws it."""
@@ -144,8 +164,9 @@ class Session:
         self.relay.publish(VoiceEvent(track is not None))
 
     async def close(self) -> None:
-        """Close the camera and the voice."""
+        """Close the camera, the voice, and motion to and from other programs."""
         self.set_voice(None)
+        await self.exchange.release(self)
         if self.peer is not None:
             await self.peer.close()
         await asyncio.gather(*self._background, return_exceptions=True)

@@ -19,6 +19,7 @@ from stream.engine.interface import Engine
 from stream.protocol.events import KeptEvent, StoredEvent, ViewersEvent, VoiceEvent
 from stream.settings import ServeSettings
 from stream.web.metrics import Metrics
+from stream.web.motion import MotionExchange
 from stream.web.rights import Caller, SessionRights, ViewLink
 from stream.web.session import Session
 from stream.web.session_folders import EraseError, SessionFolders
@@ -61,6 +62,7 @@ class SessionTable:
         self._settings = settings
         self._engine = engine
         self._folders = folders
+        self.motion = MotionExchange(settings.motion)
         self._active: dict[str, Session] = {}
         self._parked: dict[str, float] = {}
         """When each became idle."""
@@ -181,7 +183,15 @@ class SessionTable:
         session_id = session_id or self._folders.new_id()
         folder = self._folders.path(session_id)
         session = Session(
-            session_id, folder, self._engine, resumed, rights, caller.address, metrics=self.metrics, stored=resumed
+            session_id,
+            folder,
+            self._engine,
+            resumed,
+            rights,
+            caller.address,
+            exchange=self.motion,
+            metrics=self.metrics,
+            stored=resumed,
         )
         self.metrics.begun(resumed=resumed)
         self._active[session_id] = session
