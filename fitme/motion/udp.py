@@ -96,8 +96,9 @@ class UdpOutput:
 class UdpSource:
     """Receives motion of one sender at a time."""
 
-    def __init__(self, transport: asyncio.DatagramTransport, newest: NewestMotion) -> None:
+    def __init__(self, transport: asyncio.DatagramTransport, receiver: "_Receiver", newest: NewestMotion) -> None:
         self._transport = transport
+        self._receiver = receiver
         self._newest = newest
 
     @property
@@ -113,21 +114,22 @@ class UdpSource:
         """
         newest = NewestMotion()
         try:
-            transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            transport, receiver = await asyncio.get_running_loop().create_datagram_endpoint(
                 lambda: _Receiver(address, newest, unpack, report), local_addr=(address.host, address.port)
             )
         except OSError as error:
             raise listening_error(address, error) from error
-        return UdpSource(transport, newest)
+        return UdpSource(transport, receiver, newest)
 
     async def take(self) -> Motion | None:
         """Wait for the newest motion."""
         return await self._newest.take()
 
     async def close(self) -> None:
-        """Close the socket."""
-        self._transport.close()
+        """Close the socket; its port is free then."""
         self._newest.end()
+        self._transport.close()
+        await self._receiver.closed.wait()
 
 
 class _Receiver(asyncio.DatagramProtocol):
@@ -140,6 +142,11 @@ class _Receiver(asyncio.DatagramProtocol):
         self._heard_s = -SENDER_SILENCE_S
         self._report_due_s = 0.0
         self._start_s = time.monotonic()
+        self.closed = asyncio.Event()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed."""
+        self.closed.set()
 
     def datagram_received(self, data: bytes, addr: Any) -> None:  # noqa: ANN401 -- of either address family
         """Take in a datagram, unless it is another sender's than the one that sends already."""
