@@ -7,6 +7,7 @@ import { Notice, find, toast } from "./dom.js";
 import { EnvironmentPicker } from "./environment.js";
 import { fullScreenButton } from "./full_screen.js";
 import { Guests } from "./guests.js";
+import { Programs } from "./programs.js";
 import { listenToTabs } from "./panels.js";
 import { ControlQueue } from "./messages.js";
 import { forgetKept, forgetTab, keptSession, rememberKept, rememberTab, rememberedSession } from "./remembered.js";
@@ -48,6 +49,7 @@ const controls = new SceneControls((type, fields) => {
 const view = new SessionView(controls, () => session?.renewFeeds());
 const environment = new EnvironmentPicker(view.stage.view?.surroundings ?? null, (type, fields) => controls.send(type, fields));
 const guests = new Guests(() => session?.id ?? null);
+const programs = new Programs(() => session?.id ?? null);
 const voice = new VoiceSwitch(box("#voice"), () => session);
 const input = new VideoInput({
   onStopped: cameraStopped,
@@ -351,7 +353,7 @@ find("#start").addEventListener("submit", (event) => {
 });
 button("#start-sample").addEventListener("click", startSample);
 button("#leave").addEventListener("click", leaveForGood);
-button("#invite").addEventListener("click", () => guests.open());
+button("#invite").addEventListener("click", () => { guests.open(); programs.open(); });
 listenToSaving(() => session?.id ?? null, () => view.stage.image(), controls);
 listenToCheck();
 button("#open-check").addEventListener("click", openCheck);

@@ -155,6 +155,28 @@ export async function addLink(session, seconds) {
 }
 
 /**
+ * Motion to and from other programs.
+ * @typedef {{outputs: string[], sources: string[], send: boolean, source: string | null, trouble: string | null}} MotionState
+ */
+
+/**
+ * @param {string} session
+ * @returns {Promise<MotionState>}
+ */
+export async function fetchMotion(session) {
+  return (await request(`session/${session}/motion`)).json();
+}
+
+/**
+ * @param {string} session
+ * @param {{send?: boolean, source?: string | null}} change
+ * @returns {Promise<MotionState>}
+ */
+export async function changeMotion(session, change) {
+  return (await request(`session/${session}/motion`, json(change))).json();
+}
+
+/**
  * @param {string} session
  * @returns {Promise<ViewLinkState[]>}
  */

@@ -107,6 +107,8 @@ const SERVER = {
   store_failed: { title: "The server cannot store anything now", text: "Its disk may be full." },
   full: { title: "The server is full", text: "Everyone gets a place of their own, and all are taken just now." },
   too_many: { title: "You have other sessions", text: "Leave one of them, in another tab or window." },
+  motion_taken: { title: "That program is taken", text: "Another session uses it, or another program has its port." },
+  unknown_motion: { title: "That is not offered", text: "The server’s operator has taken it away: reload the page." },
   too_many_links: { title: "There are many links", text: "End one of them first." },
   no_key: { title: "This server asks for a key", text: "Go back and enter the access key that its operator gave you." },
   bad_key: { title: "That is not the key", text: "Check the access key that the operator of this server gave you." },

@@ -96,10 +96,14 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.address = f"http://localhost:{port}/"
-        command = [sys.executable, "-m", "stream", "--port", str(port), "--store", str(self.store)]
-        command += ["--config", str(settings)]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        self._command = [sys.executable, "-m", "stream", "--port", str(port), "--store", str(self.store)]
+        self._command += ["--config", str(settings)]
+        self.start()
+
+    def start(self):
+        """Start it, or once more at the same address after `stop`."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True)
 
     def wait(self):
         """Until it is healthy."""
