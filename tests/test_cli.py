@@ -60,7 +60,7 @@ def one_line(text: str) -> str:
 def test_help_names_every_command(run_fitme):
     code, out, _ = run_fitme("--help")
     assert code == 0
-    for command in ("fit", "render", "export", "bench", "shape", "train"):
+    for command in ("fit", "render", "export", "drive", "bench", "shape", "train"):
         assert re.search(rf"\b{command}\b", out)
 
 

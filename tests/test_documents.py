@@ -17,7 +17,7 @@ from fitme.stage import Stage
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "fitme" / "reflectance" / "weights" / "MODEL_CARD.md",
     ROOT / "fitme" / "shape" / "default_model.md",
 ]

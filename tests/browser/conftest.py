@@ -27,6 +27,9 @@ SETTINGS = """
 session:
   limit: 1
   grace_s: 900.0  # longer than any test: what is erased is erased because the page asked for it
+motion:
+  outputs: ["vmc://127.0.0.1:9"]  # nobody receives there
+  sources: ["livelink://127.0.0.1:47111"]
 """
 HEADLESS = ("--no-sandbox", "--disable-gpu", "--mute-audio", "--force-device-scale-factor=1")
 FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")

@@ -38,6 +38,24 @@ def owner(browser, open_page, server):
     server.is_empty()
 
 
+def test_motion_goes_to_other_programs_while_the_owner_wants_it(owner):
+    page = owner.page
+    page.click("#invite")
+    page.wait_for_selector("#programs:visible")
+    _text(page, "#send-motion-words", "vmc://127.0.0.1:9")
+    page.check("#send-motion")
+    _text(page, "#motion-trouble", "nobody receives there yet")
+    page.uncheck("#send-motion")
+    _text(page, "#motion-source", "livelink://127.0.0.1:47111")
+    page.select_option("#motion-source", "livelink://127.0.0.1:47111")
+    page.click("#close-guests")
+    page.click("#invite")
+    page.wait_for_function("() => document.querySelector('#motion-source').value === 'livelink://127.0.0.1:47111'")
+    page.select_option("#motion-source", "")
+    page.click("#close-guests")
+    assert owner.complaints == []
+
+
 def test_an_invited_guest_watches_until_the_link_ends(owner, browser, open_page):
     page = owner.page
     page.click("#invite")
