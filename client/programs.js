@@ -39,7 +39,7 @@ export class Programs {
 
   /**
    * @param {(session: string) => Promise<MotionState>} ask
-   * @param {boolean} [asked] by the person, who is told if it fails
+   * @param {boolean} [asked] by the person, to whom a failure is shown
    */
   async #run(ask, asked = false) {
     const session = this.session();

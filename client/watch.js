@@ -1,8 +1,8 @@
 /** Main module of a view link's page: shows somebody's avatar, and sends nothing but what asks for the next render. */
 
-import { bareBackground, layBare } from "./bare.js";
 import { Notice, find, toast } from "./dom.js";
 import { hexOf } from "./directions.js";
+import { embeddedBackground, hideControls } from "./embedded.js";
 import { fullScreenButton } from "./full_screen.js";
 import { OwnLook } from "./own_look.js";
 import { Sound } from "./sound.js";
@@ -15,8 +15,8 @@ import { ViewLink, tokenOf } from "./view_link.js";
 /** Nobody is there to reload a page inside another program. */
 const RELOAD_MS = 3000;
 /** Background of a page inside another program, which shows the avatar alone; null for one with controls. */
-const background = bareBackground(location.search);
-if (background !== null) layBare(background);
+const background = embeddedBackground(location.search);
+if (background !== null) hideControls(background);
 
 const notice = new Notice();
 const stage = find("#stage");

@@ -139,7 +139,7 @@ class _Receiver(asyncio.DatagramProtocol):
         self._unpack = unpack
         self._report = report
         self._sender: Any = None
-        self._heard_s = -SENDER_SILENCE_S
+        self._received_s = -SENDER_SILENCE_S
         self._report_due_s = 0.0
         self._start_s = time.monotonic()
         self.closed = asyncio.Event()
@@ -151,7 +151,7 @@ class _Receiver(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: Any) -> None:  # noqa: ANN401 -- of either address family
         """Take in a datagram, unless it is another sender's than the one that sends already."""
         now_s = time.monotonic()
-        if addr != self._sender and now_s - self._heard_s < SENDER_SILENCE_S:
+        if addr != self._sender and now_s - self._received_s < SENDER_SILENCE_S:
             return
         try:
             motion = self._unpack(data, now_s - self._start_s)
@@ -162,7 +162,7 @@ class _Receiver(asyncio.DatagramProtocol):
             return
         if addr != self._sender:
             self._report(f"{self._address}: motion comes from {addr[0]}")
-        self._sender, self._heard_s = addr, now_s
+        self._sender, self._received_s = addr, now_s
         if motion is not None:
             self._newest.put(motion)
 

@@ -10,7 +10,7 @@ const TRANSPARENT = "transparent";
  * @param {string} search of the page's address
  * @returns {string | null}
  */
-export function bareBackground(search) {
+export function embeddedBackground(search) {
   const asked = new URLSearchParams(search).get("background");
   if (asked === null) return null;
   return CSS.supports("color", asked) ? asked : TRANSPARENT;
@@ -20,9 +20,9 @@ export function bareBackground(search) {
  * Hide everything but the avatar.
  * @param {string} background a colour
  */
-export function layBare(background) {
+export function hideControls(background) {
   const root = document.documentElement;
-  root.classList.add("bare");
+  root.classList.add("embedded");
   root.style.backgroundColor = background;
   // A page with a dark scheme is dark where nothing is drawn.
   document.querySelector("meta[name='color-scheme']")?.setAttribute("content", "normal");
