@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fitme.motion.rotations import rotation_of_angles
 from fitme.session.store import SessionStore
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
@@ -125,4 +126,11 @@ def test_every_frame_is_parameters_and_no_render_is_drawn_unless_one_is_requeste
     camera.session.request_render()
     camera.show([images[0]])
     assert len([message for message in camera.to_web if isinstance(message, SessionRender)]) == 1
+
+    # Motion of another program is drawn in place of the camera's.
+    camera.session.drive(replace(sent[0], rotation=rotation_of_angles(0.8, 0.0, 0.0)).pack())
+    camera.session.request_render()
+    while len(renders := [message for message in camera.to_web if isinstance(message, SessionRender)]) < 2:
+        time.sleep(camera.session.step())
+    assert renders[1].render.pose[0] == pytest.approx(0.8, abs=1e-3)
     camera.session.close()
