@@ -23,6 +23,7 @@ export const COVERED_LIGHT = 0.15;
 export const PRESSED = 0.07;
 export const PRESSED_RAD = Object.freeze([0.09, 0.16]);
 export const EDGE_RAD = 0.06;
+export const NARROW_RAD = 0.12;
 export const OPEN_LIGHT = 0.9;
 
 /** @param {number} x */
@@ -55,7 +56,8 @@ export function applyLids(eye, points, light) {
     const shade = (UPPER_SHADE + (1 - UPPER_SHADE) * ramp(above / UPPER_SHADE_RAD))
       * (LOWER_SHADE + (1 - LOWER_SHADE) * ramp(below / LOWER_SHADE_RAD));
     const edge = Math.min(above, below);
-    light[vertex] = OPEN_LIGHT * (COVERED_LIGHT + (shade - COVERED_LIGHT) * ramp(1 + Math.min(edge, 0) / EDGE_RAD));
+    const reached = ramp(1 + Math.min(edge, 0) / EDGE_RAD) * ramp((above + below) / NARROW_RAD);
+    light[vertex] = OPEN_LIGHT * (COVERED_LIGHT + (shade - COVERED_LIGHT) * reached);
     if (z <= 0) continue;
     const scale = 1 - PRESSED * ramp((-edge - begin) / (end - begin));
     points[at] = center[0] + scale * x;

@@ -29,6 +29,8 @@ PRESSED_RAD = (0.09, 0.16)
 """Angles behind the edge of the lid between which this sets in."""
 EDGE_RAD = 0.06
 """Angle behind the edge of the lid over which the light ends."""
+NARROW_RAD = 0.12
+"""Angle between the lids below which both shade what is between them: lids that nearly close leave no white line."""
 OPEN_LIGHT = 0.9
 """Share of the light in the middle between the lids: brow and cheek take some."""
 
@@ -59,7 +61,8 @@ class EyeSurroundings:
             LOWER_SHADE + (1.0 - LOWER_SHADE) * _ramp(below / LOWER_SHADE_RAD)
         )
         edge = np.minimum(above, below)
-        light = OPEN_LIGHT * (COVERED_LIGHT + (shade - COVERED_LIGHT) * _ramp(1.0 + np.minimum(edge, 0.0) / EDGE_RAD))
+        reached = _ramp(1.0 + np.minimum(edge, 0.0) / EDGE_RAD) * _ramp((above + below) / NARROW_RAD)
+        light = OPEN_LIGHT * (COVERED_LIGHT + (shade - COVERED_LIGHT) * reached)
         begin, end = PRESSED_RAD
         pressed = 1.0 - PRESSED * _ramp((-edge - begin) / (end - begin))
         front = offset[:, 2] > 0.0
