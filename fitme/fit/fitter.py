@@ -17,6 +17,7 @@ from fitme.fit.alignment.face_crop import crop_face
 from fitme.fit.appearance import Appearance
 from fitme.fit.device import network_on
 from fitme.fit.displayed_head import DisplayedHead, HeadEstimate
+from fitme.fit.ear_stage import EarStage
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.estimate_render import EstimateRenderer
 from fitme.fit.glasses_stage import GlassesStage
@@ -102,6 +103,7 @@ class IncrementalFitter:
             model, backend, settings, self._aligner, views, self._keyframe_set, self._appearance, self._embedder
         )
         self._hair = HairStage(model, backend, settings.hair, self._visibility)
+        self._ears = EarStage(model, self._visibility, settings.ears)
         self._glasses = GlassesStage(model, settings.glasses, settings.inversion.crop_resolution)
         self._single_frame = SingleFrameFitter(model, backend, settings, self._aligner)
         self._model = model
@@ -362,11 +364,13 @@ class IncrementalFitter:
                 self._displayed.begin(share, self._appearance.confidence())
                 work_queue.plan_registration(warm=warm, trackable=stages.trackable)
                 stages.solve_landmarks(tracking_follows=work_queue.tracking_pending)
+                self._place_ears()
                 self._glasses.fit(self._keyframe_set, stages.identity, stages.focal)
             case Task.TEXTURE:
                 return stages.fuse(final=not work_queue.registration_pending)
             case Task.TRACKING:
                 stages.track()
+                self._place_ears()
             case Task.ALIGNMENT:
                 stages.align()
             case Task.HAIR:
@@ -379,6 +383,10 @@ class IncrementalFitter:
             case Task.TUNING:
                 return stages.tune(work_queue.slice_of(task))
         return {}
+
+    def _place_ears(self) -> None:
+        stages = self._stages
+        stages.identity = self._ears.placed(self._keyframe_set, stages.identity, stages.focal)
 
     def _completed(self, task: Task) -> None:
         """Effects of a completed task on the stage, on the displayed head, and on the keyframes held."""

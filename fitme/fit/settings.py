@@ -32,6 +32,8 @@ class FitSettings:
     of the new keyframes among all where it is larger."""
     reference_keyframes: Annotated[int, Meta(ge=0)] = 4
     """Old keyframes that a round works on beside the new ones; all others are marginalised."""
+    ears: bool = True
+    """Put the ears in the place that the keyframes show; False: that of the most probable head."""
     hair: HairSettings = field(default_factory=HairSettings)
     glasses: GlassesSettings = field(default_factory=GlassesSettings)
     alignment: AlignmentSettings = field(default_factory=AlignmentSettings)

@@ -1,0 +1,49 @@
+"""Ears of a fit: put in place after each solve for shape, which knows nothing of them."""
+
+import torch
+
+from fitme.arrays import Float32Array
+from fitme.fit.alignment.aligner import camera_of
+from fitme.fit.alignment.ears import USUAL_PLACE, EarFrame, EarPlacement
+from fitme.fit.keyframes.keyframe_set import KeyframeEntry, KeyframeSet
+from fitme.fit.texture.visibility import Visibility
+from fitme.shape.morphable_model import MorphableModel
+
+FRAMES = 4
+"""Keyframes at most that ears are looked for in, nearest to frontal first."""
+
+
+class EarStage:
+    """Ears of a fit."""
+
+    def __init__(self, model: MorphableModel, visibility: Visibility, enabled: bool) -> None:
+        """`enabled`: whether ears are placed at all."""
+        self._model = model
+        self._visibility = visibility
+        self._enabled = enabled
+        self._placement = EarPlacement(model)
+        self._persons: dict[str, Float32Array] = {}
+
+    def placed(self, keyframe_set: KeyframeSet, identity: Float32Array, focal: float) -> Float32Array:
+        """Identity (K,) of the working head with the ears that the keyframes show."""
+        if not self._enabled:
+            return identity
+        solved = [entry for entry in keyframe_set.entries.values() if entry.estimate is not None]
+        nearest = sorted(solved, key=lambda entry: abs(entry.solved.pose.yaw_pitch_roll()[0]))[:FRAMES]
+        self._persons = {entry.key: self._person(entry) for entry in nearest}
+        places = self._placement.measured([self._frame(entry, identity, focal) for entry in nearest])
+        return self._placement.moved(identity, places or (USUAL_PLACE, USUAL_PLACE))
+
+    def _person(self, entry: KeyframeEntry) -> Float32Array:
+        known = self._persons.get(entry.key)
+        return self._visibility.person(entry.keyframe) if known is None else known
+
+    def _frame(self, entry: KeyframeEntry, identity: Float32Array, focal: float) -> EarFrame:
+        keyframe, estimate = entry.keyframe, entry.solved
+        with torch.no_grad():
+            posed = self._model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None])
+        observation = keyframe.observation
+        return EarFrame(
+            keyframe.image, self._persons[entry.key], observation.landmarks, posed[0].numpy(), estimate.pose,
+            camera_of(observation.camera, focal),
+        )  # fmt: skip
