@@ -23,6 +23,8 @@ class EarStage:
         self._enabled = enabled
         self._placement = EarPlacement(model)
         self._persons: dict[str, Float32Array] = {}
+        self.shown = False
+        """Whether keyframes showed the ears when they were last placed."""
 
     def placed(self, keyframe_set: KeyframeSet, identity: Float32Array, focal: float) -> Float32Array:
         """Identity (K,) of the working head with the ears that the keyframes show."""
@@ -32,6 +34,7 @@ class EarStage:
         nearest = sorted(solved, key=lambda entry: abs(entry.solved.pose.yaw_pitch_roll()[0]))[:FRAMES]
         self._persons = {entry.key: self._person(entry) for entry in nearest}
         places = self._placement.measured([self._frame(entry, identity, focal) for entry in nearest])
+        self.shown = places is not None
         return self._placement.moved(identity, places or (USUAL_PLACE, USUAL_PLACE))
 
     def _person(self, entry: KeyframeEntry) -> Float32Array:

@@ -387,6 +387,7 @@ class IncrementalFitter:
     def _place_ears(self) -> None:
         stages = self._stages
         stages.identity = self._ears.placed(self._keyframe_set, stages.identity, stages.focal)
+        stages.ears_shown = self._ears.shown
 
     def _completed(self, task: Task) -> None:
         """Effects of a completed task on the stage, on the displayed head, and on the keyframes held."""

@@ -81,6 +81,8 @@ class FitStages:
         self._keyframe_set = keyframe_set
         self._appearance = appearance
         self._corrective_base: _CorrectiveBase | None = None
+        self.ears_shown = False
+        """Whether the ears are where the keyframes show them."""
         self.focal = settings.alignment.solver.focal_prior
         self.identity: Float32Array = np.zeros(model.identity_count, np.float32)
 
@@ -170,7 +172,7 @@ class FitStages:
         observations = [
             views.observe(
                 entry.solved, self.identity, self.focal, entry.keyframe.observation.camera, entry.keyframe.image,
-                entry.usable,
+                entry.usable, ears=self.ears_shown,
             )
             for entry in active
         ]  # fmt: skip
@@ -207,8 +209,10 @@ class FitStages:
         """De-lit albedo and expression of a frame outside the keyframe set, for corrective extraction."""
         views, sharpness = self._views, keyframe.observation.quality.sharpness
         camera = keyframe.observation.camera
-        observation = views.observe(estimate, head.identity, head.focal, camera, keyframe.image, usable)
-        weight = view_weight(views.table, observation, sharpness)
+        observation = views.observe(
+            estimate, head.identity, head.focal, camera, keyframe.image, usable, ears=self.ears_shown
+        )
+        weight = view_weight(observation, sharpness)
         if self._corrective_base is None or self._corrective_base.maps is not head.maps:
             self._corrective_base = _CorrectiveBase(
                 head.maps,

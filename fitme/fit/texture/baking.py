@@ -26,7 +26,7 @@ from fitme.shape.regions import Region
 
 FULL_CONFIDENCE = 0.6
 """Confidence from which the observed albedo alone is used."""
-SYMMETRIC_REGIONS = (Region.SKIN, Region.LIPS, Region.LASHES, Region.SCALP, Region.NECK)
+SYMMETRIC_REGIONS = (Region.SKIN, Region.LIPS, Region.LASHES, Region.SCALP, Region.NECK, Region.EARS)
 """Regions whose unobserved side is completed from the observed one."""
 SYMMETRIC_FROM = 0.5
 """Share of the observed side from which it is mirrored: oblique observations are not worth mirroring."""

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from fitme.arrays import Float32Array, Float64Array, IndexArray, Int32Array
 from fitme.fit.lighting.spherical_harmonics import LitSurface, lit_surface
 from fitme.fit.texture.unprojection import TexelObservation, TexelTable
-from fitme.shape.regions import Region
 
 MAXIMAL_ALBEDO = 0.98
 """Upper bound of albedos of skin, teeth and eyes."""
@@ -92,11 +91,9 @@ class BandSums:
         return albedo
 
 
-def view_weight(table: TexelTable, view: TexelObservation, sharpness: float) -> Float32Array:
-    """(N,) weight of a view among others: its visibility weight times its sharpness, 0 on ears."""
-    weight = view.weight * np.float32(sharpness)
-    weight[table.region == Region.EARS] = 0.0
-    return weight
+def view_weight(view: TexelObservation, sharpness: float) -> Float32Array:
+    """(N,) weight of a view among others: its visibility weight times its sharpness."""
+    return np.asarray(view.weight * np.float32(sharpness), np.float32)
 
 
 def observed_surface(

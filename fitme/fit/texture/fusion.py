@@ -90,13 +90,12 @@ class TextureFusion:
     def fuse(self, views: Sequence[FusionView], marginalized: MarginalizedTexture | None = None) -> FusedTexture:
         """Texture of views and of `marginalized` keyframes, whose skin level is kept.
 
-        Ears count as unobserved: no landmark determines their place, so background would be taken for them. Covered
-        parts of the neck are replaced by expected skin.
+        Covered parts of the neck are replaced by expected skin.
         """
         table, settings = self.table, self.settings
         sums = BandSums.empty(len(table.rows)) if marginalized is None else marginalized.sums.copy()
         sharpest = max([*(view.sharpness for view in views), 0.0 if marginalized is None else marginalized.sharpest])
-        weights = [view_weight(table, view.observation, view.sharpness) for view in views]
+        weights = [view_weight(view.observation, view.sharpness) for view in views]
         total = (sums.weight + sum(weights)) / sharpest
 
         # Level and lights come from samples: albedo and light share a scale, which only skin's colour resolves.

@@ -17,6 +17,7 @@ from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.occlusion import mouth_occlusion
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.regions import Region
 
 
 class TexelViews:
@@ -27,6 +28,7 @@ class TexelViews:
         self._backend = backend
         self.table: TexelTable = texel_table(model, resolution)
         self._behind_lips = self.table.within(BEHIND_LIPS)
+        self._on_ears = self.table.within((Region.EARS,))
 
     def observe(
         self,
@@ -36,6 +38,8 @@ class TexelViews:
         camera: Camera,
         image: UInt8Array,
         usable: Float32Array,
+        *,
+        ears: bool = False,
     ) -> TexelObservation:
         """Texels observed in an image (H, W, 3) sRGB.
 
@@ -43,11 +47,15 @@ class TexelViews:
         :param focal: focal length over the longer side of the image; replaces that of `camera`.
         :param camera: the tracker's camera of the image.
         :param usable: (H, W) in [0, 1] weights of pixels.
+        :param ears: whether the head's ears are where the image shows them; their texels do not count otherwise, since
+            hair or background would be taken for them.
         """
         posed = posed_vertices(self._model, estimate, identity)
         observation = unproject(self.table, self._model, posed, camera_of(camera, focal), image, usable, self._backend)
         # A mouth that is nearly shut shows only the dark line between the lips.
         opening = np.where(self._behind_lips, mouth_occlusion(self._model).opening(posed), 1.0)
+        if not ears:
+            opening = np.where(self._on_ears, 0.0, opening)
         return replace(observation, weight=(observation.weight * opening).astype(np.float32))
 
     def at_texels(self, texture: Tensor) -> Float32Array:

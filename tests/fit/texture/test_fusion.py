@@ -45,13 +45,20 @@ def views(model: MorphableModel) -> TexelViews:
 
 
 def observe(
-    views: TexelViews, keyframe: Keyframe, yaw_deg: float, light: Light, identity: torch.Tensor, jaw: float = 0.0
+    views: TexelViews,
+    keyframe: Keyframe,
+    yaw_deg: float,
+    light: Light,
+    identity: torch.Tensor,
+    jaw: float = 0.0,
+    *,
+    ears: bool = False,
 ) -> TexelObservation:
     usable = np.ones(keyframe.image.shape[:2], np.float32)
     camera = keyframe.observation.camera
     known = estimate(yaw_deg, light)
     known.expression[expression_index("jawOpen")] = jaw
-    return views.observe(known, identity.numpy(), FOCAL, camera, keyframe.image, usable)
+    return views.observe(known, identity.numpy(), FOCAL, camera, keyframe.image, usable, ears=ears)
 
 
 def fuse(
@@ -72,7 +79,7 @@ def fuse(
 def test_hidden_and_averted_texels_have_no_weight(
     views: TexelViews, photograph: Callable[..., Keyframe], light: Light, identity: torch.Tensor
 ) -> None:
-    view = observe(views, photograph("a", 50.0), 50.0, light, identity)
+    view = observe(views, photograph("a", 50.0), 50.0, light, identity, ears=True)
     facing = (view.normals * view.toward_viewer).sum(-1)
     assert (view.weight[facing < 0.1] == 0.0).all()
     ears = views.table.region == Region.EARS
@@ -80,6 +87,8 @@ def test_hidden_and_averted_texels_have_no_weight(
     side = views.table.columns < RESOLUTION / 2
     shares = [view.weight[ears & half].mean() for half in (side, ~side)]
     assert max(shares) > 10.0 * min(shares)
+    unplaced = observe(views, photograph("a", 50.0), 50.0, light, identity)
+    assert not unplaced.weight[ears].any(), "hair would be taken for ears that are not where the image shows them"
 
 
 def test_texels_behind_shut_lips_have_little_weight(
