@@ -17,6 +17,8 @@ PERSON_FROM = 0.6
 """Probability of the person from which a pixel may be hair."""
 EARS_TOP = 0.75
 """Height of the upper rim of the ears above the chin over the face's height, at most."""
+EARS_BOTTOM = 0.3
+"""Height of the lobes of the ears above the chin over the face's height."""
 EYE_LINE = 0.5
 """Height of the eyes above the chin over the face's height: above them there is no clothing."""
 ANY_COLOR_LOG_DENSITY = -2.1
@@ -38,6 +40,8 @@ LARGEST_EVIDENCE = 4.0
 BESIDE_LOGIT, SCALP_LOGIT, FACE_LOGIT, INNER_LOGIT, BELOW_LOGIT = 6.0, 2.0, -2.5, -8.0, -4.0
 """Prior log odds of hair: beside the mesh above the chin, whatever its colour; on the scalp; on skin, and on the
 forehead; elsewhere inside the face's oval; below the chin."""
+JAW_LOGIT = 0.0
+"""The same beside the jaw, which may be wider than the mesh: the colour decides."""
 ROOTS = 0.25
 """Height above the chin over the face's height from which hair hangs: what does not reach there are shoulders."""
 NEAR_SHARE = 0.08
@@ -117,13 +121,16 @@ def hair_pixels(linear: Float32Array, person: Float32Array, head: HeadPixels) ->
     # Below the chin hair competes with clothes, which may have any colour.
     below = (rows > head.chin_px) & around
     ratio = np.where(below, hair - ANY_COLOR_LOG_DENSITY, ratio)
-    logit = _prior_logit(head, around, below) + np.clip(ratio, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
-    probability = (inside / (1.0 + np.exp(-logit))).astype(np.float32)
-    probability *= _connected(probability > 0.5, around & (rows < head.chin_px - ROOTS * head.face_px))
-    highlights = _holes(probability > 0.5, LARGEST_HOLE * head.face_px**2) & (around | head.fringe)
     # Beside the mesh skin is that of ears and jaw; higher up and farther away a colour like skin's is the background's.
     above_ears = rows < head.chin_px - EARS_TOP * head.face_px
     far = cv2.distanceTransform((head.region == -1).astype(np.uint8), cv2.DIST_L2, 3) > NEAR_SHARE * head.face_px
+    prior = _prior_logit(head, around, below)
+    jaw = (head.region == -1) & (rows > head.chin_px - EARS_BOTTOM * head.face_px) & ~(far | below)
+    prior = np.where(jaw, JAW_LOGIT, prior)
+    logit = prior + np.clip(ratio, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
+    probability = (inside / (1.0 + np.exp(-logit))).astype(np.float32)
+    probability *= _connected(probability > 0.5, around & (rows < head.chin_px - ROOTS * head.face_px))
+    highlights = _holes(probability > 0.5, LARGEST_HOLE * head.face_px**2) & (around | head.fringe)
     bare_distance = np.where(above_ears | far, np.inf, bare_distance)
     own = np.where(above_ears | far, hair, np.maximum(hair, bare))
     coverage, background = _edge_coverage(linear, own, person, head.face_px)
