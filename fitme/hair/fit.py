@@ -7,7 +7,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from fitme.arrays import Float32Array, Float64Array
 from fitme.hair.coverage import CellCoverage, expected_coverage
-from fitme.hair.envelope import EnvelopeGrid, envelope_grid
+from fitme.hair.envelope import CENTER_M, EnvelopeGrid, envelope_grid
 from fitme.hair.frame import HairFrame, HairWindow, hair_view, hair_window
 from fitme.hair.hair import Hair
 from fitme.hair.outline import fit_thickness
@@ -26,6 +26,12 @@ BACK_COSINE, NAPE_SLOPE_M = -0.2, 0.005
 """Cosine to the front below which a cell is at the back, and the rise there: napes are cut to lie close."""
 NAPE_BOTTOM_M = -0.13
 """Height of the lowest nape in the model frame."""
+NAPE_HEIGHTS_M, NAPE_THICKNESS_M = (-0.08, 0.05), (0.003, 0.038)
+"""Heights in the model frame between which hair that does not hang down grows from the nape, and its largest thickness
+there."""
+HANGING_HEIGHTS_M, SIDEWAYS, HANGING_COVERAGE = (-0.13, -0.07), 0.7, 0.25
+"""Heights beside the neck where hair hangs down if it does, share of the direction that is sideways there, and the mean
+coverage from which it does."""
 HAIRLINE_SOFTNESS_CELLS = 0.7
 """Standard deviation of the filter of the thickness."""
 
@@ -86,5 +92,16 @@ def tapered(grid: EnvelopeGrid, thickness_m: Float64Array, coverage: Float64Arra
     # At the nape hair ends on skin; what hangs lower stands off the neck.
     ends = (grid.region == int(Region.SCALP)) | (grid.origins[..., 1] > NAPE_BOTTOM_M) & (slope == NAPE_SLOPE_M)
     limited = np.where(ends, np.minimum(thickness_m, largest), thickness_m)
+    if not _hangs_down(grid, coverage):
+        nape = np.interp(grid.origins[..., 1], NAPE_HEIGHTS_M, NAPE_THICKNESS_M)
+        back = slope == NAPE_SLOPE_M
+        limited = np.where(back & (grid.origins[..., 1] < CENTER_M[1]), np.minimum(limited, nape), limited)
     # Cells are wide: without a filter the hairline would be as ragged as they are.
     return np.asarray(gaussian_filter(limited, HAIRLINE_SOFTNESS_CELLS, mode=("nearest", "wrap")))
+
+
+def _hangs_down(grid: EnvelopeGrid, coverage: Float64Array) -> bool:
+    """Whether a coverage (R, C) has hair beside the neck: it is neither short nor tied up."""
+    height, low_high = grid.origins[..., 1], HANGING_HEIGHTS_M
+    beside = (np.abs(grid.directions[..., 0]) > SIDEWAYS) & (height > low_high[0]) & (height < low_high[1])
+    return float(coverage[beside].mean()) > HANGING_COVERAGE

@@ -41,7 +41,7 @@ WHOLE_SHARE = 0.02
 """Weight of the mean colour of all hair in that of each height, over the texels of a row."""
 HIGHLIGHT_POWER = 2.0
 """Power of its luminance by which a texel counts less in the colour of unseen hair."""
-HIGHLIGHT_FLOOR = 0.3
+HIGHLIGHT_FLOOR = 0.8
 """Luminance up to which all texels count alike there, over the mean."""
 HIGHLIGHT_RATIO, HIGHLIGHT_GAMMA = 2.0, 0.5
 """Luminance over the typical one above which it is a highlight, and the exponent that compresses it there."""
