@@ -34,6 +34,7 @@ class Appearance:
         self._maps = ReflectanceMaps.grey()
         self._converged: ReflectanceMaps | None = None
         self._stale = False
+        self._bald = False
 
     @property
     def inverted(self) -> bool:
@@ -50,6 +51,11 @@ class Appearance:
         self._table, self._texture, self._target = table, texture, None
         self._stale = True
 
+    def set_bald(self, bald: bool) -> None:
+        """Leave the scalp bare where no image showed it, or paint hair there."""
+        self._stale |= bald != self._bald
+        self._bald = bald
+
     def invalidate(self) -> None:
         """The generator has changed: bake the maps anew when they are next asked for."""
         self._stale = True
@@ -57,7 +63,7 @@ class Appearance:
     def maps(self) -> ReflectanceMaps:
         """The avatar's maps, batch of one: grey before the first texture."""
         if self._stale and self._table is not None and self._texture is not None:
-            maps = bake(self._table, self._texture, self.generator.maps(), self.inverted, self._blink)
+            maps = bake(self._table, self._texture, self.generator.maps(), self.inverted, self._blink, self._bald)
             self._maps = maps if maps.diffuse.shape[1] == self._resolution else enlarge(maps, self._resolution)
             self._converged, self._stale = None, False
         return self._maps

@@ -252,6 +252,7 @@ class IncrementalFitter:
         fitter._appearance.generator.restore(state.w_plus, state.tuned)
         fitter._appearance.restore(state.maps)
         fitter._hair.hair = state.hair
+        fitter._appearance.set_bald(fitter._hair.bald)
         fitter._glasses.glasses = state.glasses
         fitter._work_queue = WorkQueue(fitter._settings, state.work_queue)
         fitter._work_queue.enqueue_recall()
@@ -376,6 +377,7 @@ class IncrementalFitter:
             case Task.HAIR:
                 self._glasses.fit(self._keyframe_set, stages.identity, stages.focal)
                 self._hair.fit(self._keyframe_set, stages.identity, stages.focal)
+                self._appearance.set_bald(self._hair.bald)
             case Task.COARSE_INVERSION:
                 return stages.invert_coarsely(work_queue.slice_of(task))
             case Task.INVERSION:

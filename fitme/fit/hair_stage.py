@@ -31,6 +31,11 @@ class HairStage:
         self.hair: Hair | None = None
         """None before the first fit, and where hair is turned off."""
 
+    @property
+    def bald(self) -> bool:
+        """Whether hair was fitted, and none found."""
+        return self.hair is not None and self.hair.bald
+
     def fit(self, keyframe_set: KeyframeSet, identity: Float32Array, focal: float) -> None:
         """Fit the hair to the keyframes that have been solved for: at most `HairSettings.frames`, seen from directions
         as different as possible, so that a round's cost does not grow with the keyframes held.

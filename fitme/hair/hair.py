@@ -45,6 +45,11 @@ class Hair:
         if self.texture.albedo.shape[:2] != self.texture.coverage.shape[:2]:
             raise ValueError("albedo and coverage must have the same number of texels")
 
+    @property
+    def bald(self) -> bool:
+        """Whether there is hair nowhere."""
+        return not bool(self.texture.coverage.any())
+
 
 def hair_arrays(hair: Hair) -> dict[str, HairArray]:
     """Arrays of a hair by their names."""

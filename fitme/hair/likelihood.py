@@ -17,7 +17,7 @@ PERSON_FROM = 0.6
 """Probability of the person from which a pixel may be hair."""
 BALD_DETAIL, BALD_TONE = 1.4, -0.3
 """Contrast of a bald head's details over those of the face, at most, and logarithm of its colour over the face's, at
-least: of 77 photographed people, two bald men have 0.9 and 0.1 or less and more, the other 75 are far from one or other."""
+least. Of 77 photographed people, two bald men have at most 0.9 and at least 0.1; none of the others fulfils both."""
 DETAIL_PX = 2.0
 """Standard deviation of the filter that leaves details out."""
 SMALLEST_DETAIL = 1e-3
@@ -160,7 +160,7 @@ def hair_pixels(linear: Float32Array, person: Float32Array, head: HeadPixels) ->
 
 
 def _is_bare(colors: Float32Array, seeds: BoolArray, skin: BoolArray) -> bool:
-    """Whether pixels above and around the skull (H, W) show a bald head: as smooth as the face's skin (H, W), and hardly
+    """Whether pixels above and around the skull (H, W) show a bald head: as smooth as the face's skin (H, W), hardly
     darker. Colours (H, W, 3) are logarithms. Blond hair may have skin's colour, but not its smoothness."""
     tone = colors.mean(-1)
     detail = np.abs(tone - cv2.GaussianBlur(tone, (0, 0), DETAIL_PX))

@@ -11,6 +11,7 @@ from fitme.fit.texture.albedo_completion import ObservedAlbedo, complete_albedo
 from fitme.fit.texture.fusion import FusedTexture
 from fitme.fit.texture.mouth_interior import BEHIND_LIPS
 from fitme.fit.texture.skin_completion import (
+    bare_scalp,
     collar_fade,
     join_at_back,
     smooth_unseen,
@@ -43,6 +44,7 @@ def bake(
     generated: ReflectanceMaps,
     inverted: bool,
     blink: Float32Array | None = None,
+    bald: bool = False,
 ) -> ReflectanceMaps:
     """Maps (1, R, R, C) at the table's resolution.
 
@@ -52,11 +54,12 @@ def bake(
 
     :param blink: (V, 3) displacement of the head's vertices by closed eyes, metres; unseen parts of lids get the tone
         of the skin around the eyes, and stay the generator's if None.
+    :param bald: the scalp is bare where no image showed it.
     """
     enlarged = enlarge(generated, table.resolution)
     diffuse = texture.albedo
+    share = np.minimum(texture.confidence[:, None] / np.float32(FULL_CONFIDENCE), 1.0) * collar_fade(table)
     if inverted:
-        share = np.minimum(texture.confidence[:, None] / np.float32(FULL_CONFIDENCE), 1.0) * collar_fade(table)
         observed = ObservedAlbedo(texture.observed, share, texture.skin_probability)
         expected = complete_albedo(table, table.from_map(enlarged.diffuse[0].numpy()), observed)
         # Mirrored albedo may differ in level from its new neighbours: complete once more.
@@ -68,6 +71,8 @@ def bake(
             lids = with_lids(table, diffuse, share * texture.skin_probability, blink)
             diffuse = (diffuse + (1.0 - share) * (lids - diffuse)).astype(np.float32)
         diffuse = join_at_back(table, diffuse, share)
+    if bald:
+        diffuse = bare_scalp(table, diffuse, share, texture.skin_probability)
     specular = table.from_map(enlarged.specular[0].numpy()) * _hair_factor(table, diffuse, texture.expected)
     baked, dimmed = (torch.from_numpy(table.to_filled_map(values))[None] for values in (diffuse, specular))
     normals = torch.from_numpy(without_forehead_lines(enlarged.normals.numpy()))

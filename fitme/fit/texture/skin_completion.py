@@ -39,6 +39,11 @@ AROUND_EYES_SIGMA = 0.035
 """Standard deviation of the Gaussian over the skin round the eyes, as a share of the map's side."""
 FOREHEAD_V, FOREHEAD_HALF_U = (0.105, 0.215), 0.17
 """Rows and half width of the forehead in the layout."""
+BARE_SIGMA, BARE_DENSITY = 0.05, 0.1
+"""Standard deviation of the Gaussian over observed skin beside a bald scalp, as a share of the map's side; the share
+of observed skin within it from which its tone is taken."""
+BARE_V = 0.36
+"""v down to which a bald head is bare: above the ears."""
 CREASE_SIGMA = (0.03, 0.0025)
 """Standard deviations along and across of what counts as a crease of the forehead, as shares of the map's side."""
 
@@ -68,6 +73,23 @@ def smooth_unseen(table: TexelTable, albedo: Float32Array, share: Float32Array) 
         tone = np.exp(low_pass(table, logs, mine.astype(np.float32), sigma)) - OFFSET
         result = np.where(mine, share * albedo + (1.0 - share) * tone, result)
     return np.asarray(result, np.float32)
+
+
+def bare_scalp(table: TexelTable, albedo: Float32Array, share: Float32Array, skin: Float32Array) -> Float32Array:
+    """(N, 3) linear albedo of a bald head: no painted hair where no image showed the scalp, but the skin beside it.
+
+    :param share: (N, 1) observed share in [0, 1]; skin: (N, 1) weight of observed skin.
+    """
+    seen = (share * skin * table.within((Region.SKIN, Region.SCALP))[:, None]).astype(np.float32)
+    if not seen.any():
+        return albedo
+    logs = np.log(albedo + OFFSET)
+    whole = (seen * logs).sum(0) / seen.sum()
+    near = np.clip(low_pass(table, seen, np.ones_like(seen), BARE_SIGMA) / BARE_DENSITY, 0.0, 1.0)
+    tone = np.exp(whole + near * (low_pass(table, logs, seen, BARE_SIGMA) - whole)) - OFFSET
+    upper = table.within((Region.SKIN, Region.SCALP)) & ((table.rows + 0.5) / table.resolution < BARE_V)
+    bare = upper | table.within((Region.SCALP,))
+    return np.where(bare[:, None], share * albedo + (1.0 - share) * tone, albedo).astype(np.float32)
 
 
 def join_at_back(table: TexelTable, albedo: Float32Array, share: Float32Array) -> Float32Array:
