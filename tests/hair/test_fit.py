@@ -14,11 +14,12 @@ from fitme.hair.fit import fit_hair
 from fitme.hair.hair import Hair
 from fitme.hair.settings import HairSettings
 from fitme.hair.texels import at_texels
+from fitme.hair.texture import HairTexture
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 
-from .conftest import CAMERA, HAIR, Photograph, Scene, pose_of
+from .conftest import CAMERA, HAIR, SKIN, Photograph, Scene, pose_of
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -153,3 +154,15 @@ def test_a_mask_wider_than_the_hair_makes_no_hole_in_it(
     inner = cv2.erode(np.concatenate([scalp] * 3, 1).astype(np.uint8), np.ones((7, 7), np.uint8))
     texels = at_texels(inner[:, scalp.shape[1] : 2 * scalp.shape[1]].astype(np.float64)) > 0.99
     assert float(fitted.texture.coverage[texels].min()) > 0.9
+
+
+def test_a_bald_head_larger_than_the_mesh_stays_bald(
+    model: MorphableModel, backend: RasterizerBackend, neutral: Float32Array, photograph: Photograph, hair: Hair
+) -> None:
+    """The mesh's skull may be too small: what stands off it is skin, as smooth as the face's."""
+    skin = np.broadcast_to(np.array(SKIN, np.float32), hair.texture.albedo.shape)
+    bare = Hair(hair.thickness_m, HairTexture(skin.copy(), hair.texture.coverage))
+    frame = photograph(bare, pose_of(0)).frame
+    fitted = fit_hair(model, neutral, [frame], backend, HairSettings())
+    assert fitted.bald
+    assert not fit_hair(model, neutral, [photograph(hair, pose_of(0)).frame], backend, HairSettings()).bald

@@ -42,6 +42,8 @@ FOREHEAD_V, FOREHEAD_HALF_U = (0.105, 0.215), 0.17
 BARE_SIGMA, BARE_DENSITY = 0.05, 0.1
 """Standard deviation of the Gaussian over observed skin beside a bald scalp, as a share of the map's side; the share
 of observed skin within it from which its tone is taken."""
+BARE_EDGE = 0.015
+"""Standard deviation of the filter of a bald scalp's edge, as a share of the map's side."""
 BARE_V = 0.36
 """v down to which a bald head is bare: above the ears."""
 CREASE_SIGMA = (0.03, 0.0025)
@@ -88,8 +90,10 @@ def bare_scalp(table: TexelTable, albedo: Float32Array, share: Float32Array, ski
     near = np.clip(low_pass(table, seen, np.ones_like(seen), BARE_SIGMA) / BARE_DENSITY, 0.0, 1.0)
     tone = np.exp(whole + near * (low_pass(table, logs, seen, BARE_SIGMA) - whole)) - OFFSET
     upper = table.within((Region.SKIN, Region.SCALP)) & ((table.rows + 0.5) / table.resolution < BARE_V)
-    bare = upper | table.within((Region.SCALP,))
-    return np.where(bare[:, None], share * albedo + (1.0 - share) * tone, albedo).astype(np.float32)
+    bare = (upper | table.within((Region.SCALP,))).astype(np.float32)[:, None]
+    bare = np.maximum(bare, 2.0 * low_pass(table, bare, np.ones_like(bare), BARE_EDGE)).clip(0.0, 1.0)
+    bare = bare * (1.0 - share) * table.within((Region.SKIN, Region.SCALP, Region.NECK, Region.EARS))[:, None]
+    return np.asarray(albedo + bare * (tone - albedo), np.float32)
 
 
 def join_at_back(table: TexelTable, albedo: Float32Array, share: Float32Array) -> Float32Array:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fitme.fit.texture.skin_completion import (
+    bare_scalp,
     blink_of,
     join_at_back,
     smooth_unseen,
@@ -74,3 +75,16 @@ def test_lines_across_the_forehead_go_and_pores_stay():
     below = np.s_[0, RESOLUTION // 2 :]
     np.testing.assert_allclose(smooth[below], normals[below], atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(smooth, axis=-1), 1.0, atol=1e-5)
+
+
+def test_a_bald_scalp_has_the_skin_s_tone_where_it_was_not_seen(table: TexelTable):
+    scalp, face = table.region == Region.SCALP, table.region == Region.SKIN
+    painted = np.where(scalp, 0.05, 0.4)[:, None].repeat(3, 1).astype(np.float32)
+    seen = face.astype(np.float32)[:, None]
+    skin = np.ones_like(seen)
+    bare = bare_scalp(table, painted, seen, skin)
+    np.testing.assert_allclose(bare[scalp], 0.4, atol=0.03)
+    np.testing.assert_array_equal(bare[face], painted[face])
+    everywhere = np.ones_like(seen)
+    np.testing.assert_array_equal(bare_scalp(table, painted, everywhere, skin), painted)
+    np.testing.assert_array_equal(bare_scalp(table, painted, np.zeros_like(seen), skin), painted)
