@@ -61,6 +61,7 @@ export class Viewer {
   constructor(canvas, onDrawn) {
     this.canvas = canvas;
     this.onDrawn = onDrawn;
+    // Not `desynchronized`: on Windows, such canvases flicker or stay black under elements that lie above them.
     this.context = canvas.getContext("2d", { alpha: false });
   }
 

@@ -89,6 +89,12 @@ def _start(page):
     page.click("#start-camera")
 
 
+def test_renders_are_drawn_in_step_with_the_page(page_with):
+    """Desynchronized canvases flicker, or stay black, on Windows."""
+    attributes = "document.querySelector('#avatar').getContext('2d').getContextAttributes()"
+    assert page_with().evaluate(attributes)["desynchronized"] is False
+
+
 def test_without_webrtc_the_start_has_words(page_with):
     page = page_with("delete window.RTCPeerConnection;")
     _text(page, "#welcome-hint", "has no WebRTC")
