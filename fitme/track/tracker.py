@@ -101,6 +101,15 @@ class FrameTracker:
         :param timestamp_s: seconds, growing.
         :raises InputError: if the image has another layout.
         """
+        observation = self.track_pose(image, timestamp_s)
+        return None if observation is None else self.check(image, observation, timestamp_s)
+
+    def track_pose(self, image: UInt8Array, timestamp_s: float) -> FaceObservation | None:
+        """What `track` does first: pose, expression and quality of the next frame, with the status and the occlusion of
+        the last checks. `check` follows, before the next frame.
+
+        :raises InputError: if the image has another layout.
+        """
         settings = self._settings
         # A lost face, or one that moves too far, ends smoothing and the count of mismatches.
         face = self._finder.follow(image)
@@ -109,11 +118,6 @@ class FrameTracker:
             return None
         if self._face is not None and _motion(self._face, face) > settings.largest_motion:
             self._lose()
-        # Expensive checks run periodically; their results hold until the next.
-        if timestamp_s >= self._several_due_s:
-            self._several = self._finder.several(image, face)
-            self._several_due_s = timestamp_s + settings.face_search_period_s
-        embedding = self._embed_if_due(image, face, timestamp_s)
         # The solver starts from the unsmoothed estimate, so that smoothing adds no lag to it.
         camera = self._camera(image)
         iterations = settings.still_iterations if self._estimate is None else settings.iterations
@@ -121,6 +125,23 @@ class FrameTracker:
             face.landmarks, face.depth, camera, previous=self._estimate, iterations=iterations
         )
         self._face, self._estimate = face, estimate
+        pose = HeadPose(
+            self._rotation(estimate.pose.rotation.astype(np.float64), timestamp_s).astype(np.float32),
+            self._translation(estimate.pose.translation.astype(np.float64), timestamp_s).astype(np.float32),
+        )
+        expression = self._expression(estimate.expression.astype(np.float64), timestamp_s)
+        smooth = PoseEstimate(pose, np.clip(expression, 0.0, 1.0).astype(np.float32), estimate.error)
+        return _observation(image, face, smooth, camera, self._covered, self._current_status(), None)
+
+    def check(self, image: UInt8Array, observation: FaceObservation, timestamp_s: float) -> FaceObservation:
+        """The observation of the frame that `track_pose` was given last, after the expensive checks that are due: for
+        other faces, other people and what covers the face. Their results hold until the next."""
+        settings, face, estimate = self._settings, self._face, self._estimate
+        assert face is not None and estimate is not None
+        if timestamp_s >= self._several_due_s:
+            self._several = self._finder.several(image, face)
+            self._several_due_s = timestamp_s + settings.face_search_period_s
+        embedding = self._embed_if_due(image, face, timestamp_s)
         if self._mismatches:
             # Another person's face would differ everywhere.
             self._occlusion.reset()
@@ -128,14 +149,8 @@ class FrameTracker:
         elif timestamp_s >= self._occlusion_due_s:
             self._covered = self._occlusion.check(image, face.landmarks, estimate.pose).share
             self._occlusion_due_s = timestamp_s + settings.occlusion_period_s
-        pose = HeadPose(
-            self._rotation(estimate.pose.rotation.astype(np.float64), timestamp_s).astype(np.float32),
-            self._translation(estimate.pose.translation.astype(np.float64), timestamp_s).astype(np.float32),
-        )
-        expression = self._expression(estimate.expression.astype(np.float64), timestamp_s)
-        smooth = PoseEstimate(pose, np.clip(expression, 0.0, 1.0).astype(np.float32), estimate.error)
-        other = self._mismatches >= settings.fewest_mismatches
-        return _observation(image, face, smooth, camera, self._covered, _status(self._several, other), embedding)
+        quality = replace(observation.quality, occlusion=self._covered)
+        return replace(observation, quality=quality, status=self._current_status(), embedding=embedding)
 
     def analyse(self, image: UInt8Array, faces: tuple[DetectedFace, ...] | None = None) -> FaceObservation | None:
         """Observe a single image of any size; None without a face. Its occlusion is unknown, 0.
@@ -159,6 +174,9 @@ class FrameTracker:
     def close(self) -> None:
         """Release the networks."""
         self._finder.close()
+
+    def _current_status(self) -> FaceStatus:
+        return _status(self._several, self._mismatches >= self._settings.fewest_mismatches)
 
     def _lose(self) -> None:
         """Drop the state of the face: the next one may be another person's."""

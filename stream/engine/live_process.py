@@ -99,6 +99,8 @@ class LiveProcess:
                     if connection in (self._web, self._fit):  # a message may have replaced the fit's pipe
                         self._read(connection)
                 delay_s = min((self._step(session) for session in list(self._sessions.values())), default=math.inf)
+                if delay_s > 0.0 and any(self._check(session) for session in list(self._sessions.values())):
+                    delay_s = 0.0  # new frames come before further checks
         except (EOFError, BrokenPipeError, ConnectionResetError):
             logger.info("the web process has ended")
         finally:
@@ -126,6 +128,14 @@ class LiveProcess:
         except SESSION_ERRORS:
             logger.exception("a camera frame could not be used")
             return ERROR_PAUSE_S
+
+    def _check(self, session: LiveSession) -> bool:
+        """Check a session's last frame if that is not done yet; whether something was done."""
+        try:
+            return session.check()
+        except SESSION_ERRORS:
+            logger.exception("a camera frame could not be checked")
+            return True
 
     def _attach_fit(self, connection: Connection) -> None:
         """Serve a fit process that takes the place of another: open all sessions there."""

@@ -71,6 +71,8 @@ class LiveSession:
         self._observation: FaceObservation | None = None
         self._driven: Parameters | None = None
         """Motion of another program under which the avatar is drawn."""
+        self._unchecked = False
+        """`_observation` has not been checked and offered to the fit yet."""
         self._render_requested = False
         self._changed = True
         self._sequence = 0
@@ -136,6 +138,7 @@ class LiveSession:
         if now_s < self._frame_due_s:
             next_s = self._frame_due_s
         elif (frame := self._slots.take()) is not None:
+            self.check()
             self._track(frame)
             # Early and late frames of a camera with this very rate wait for nothing.
             next_s = self._frame_due_s = max(self._frame_due_s + period_s, now_s + (1.0 - JITTER_SHARE) * period_s)
@@ -153,13 +156,30 @@ class LiveSession:
             previous.image.shape != frame.image.shape or previous.capture_time_s >= frame.capture_time_s
         ):
             self._tracker.reset()  # another camera, or another format of it
-        observation = self._tracker.track(frame.image, frame.received_time_s)
-        self._frame, self._observation = frame, observation
+        observation = self._tracker.track_pose(frame.image, frame.received_time_s)
+        self._frame, self._observation, self._unchecked = frame, observation, observation is not None
         if self._scene.mode is Mode.MIRROR:
             self._changed = True
         self._send_parameters(frame, observation)
-        if observation is not None:
-            self._consider(frame, observation)
+        if observation is None:
+            self._report(frame, None)
+
+    def check(self) -> bool:
+        """Check the frame that was tracked last, offer it to the fit and report it, unless that is done; whether there
+        was such a frame.
+
+        That takes longer than tracking at times, and pages do not wait for it: other sessions' frames come first.
+        """
+        frame, observation = self._frame, self._observation
+        if not self._unchecked or frame is None or observation is None:
+            return False
+        self._unchecked = False
+        observation = self._observation = self._tracker.check(frame.image, observation, frame.received_time_s)
+        self._consider(frame, observation)
+        self._report(frame, observation)
+        return True
+
+    def _report(self, frame: CameraFrame, observation: FaceObservation | None) -> None:
         now_s = time.monotonic()
         if now_s >= self._event_due_s:
             self._event_due_s = now_s + 1.0 / self._settings.camera.tracking_events_per_second

@@ -19,6 +19,7 @@ from stream.engine.messages import (
     AddKeyframe,
     FitOpened,
     OpenSession,
+    SessionEvent,
     SessionParameters,
     SessionRender,
 )
@@ -61,7 +62,9 @@ class Camera:
         for image in images:
             self._time_s += PERIOD_S
             self._slots.write(image, self._time_s, self._time_s)
-            time.sleep(self.session.step())
+            delay_s = self.session.step()
+            self.session.check()
+            time.sleep(delay_s)
 
     def sent(self, kind: type) -> list[object]:
         return [message for message in self.to_fit if isinstance(message, kind)]
@@ -133,4 +136,25 @@ def test_every_frame_is_parameters_and_no_render_is_drawn_unless_one_is_requeste
     while len(renders := [message for message in camera.to_web if isinstance(message, SessionRender)]) < 2:
         time.sleep(camera.session.step())
     assert renders[1].render.pose[0] == pytest.approx(0.8, abs=1e-3)
+    camera.session.close()
+
+
+def test_parameters_do_not_wait_for_checks(
+    slots: FrameSlots, tmp_path: Path, model: MorphableModel, face_images: list[np.ndarray]
+) -> None:
+    camera = Camera(slots, tmp_path / "new", model)
+    slots.write(face_images[0], 1.0, 1.0)
+    camera.session.step()
+    assert [type(message) for message in camera.to_web] == [SessionParameters]
+    assert not camera.to_fit
+    assert camera.session.check()
+    assert camera.sent(AddKeyframe)
+    assert any(isinstance(message, SessionEvent) for message in camera.to_web)
+    assert not camera.session.check(), "once"
+    # Of a session that has no time for it before, when its next frame comes.
+    slots.write(face_images[5], 2.0, 2.0)
+    time.sleep(camera.session.step())
+    slots.write(face_images[6], 3.0, 3.0)
+    camera.session.step()
+    assert len(camera.sent(AddKeyframe)) == 2
     camera.session.close()
