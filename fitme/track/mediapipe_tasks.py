@@ -1,5 +1,7 @@
 """MediaPipe's Face Landmarker and face detectors of its `tasks` interface."""
 
+import ctypes
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -8,12 +10,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from fitme.arrays import UInt8Array
+from fitme.arrays import Float32Array, UInt8Array
 from fitme.errors import ModelFileError
 from fitme.quiet import quiet_libraries
 from fitme.track.landmarks import Box, DetectedFace
 from fitme.track.mediapipe_package import WEIGHTS_FOLDER, close_network, create_network, mediapipe, mediapipe_image
 
+face_landmarker: Any = sys.modules[mediapipe.tasks.vision.FaceLandmarker.__module__]
+"""MediaPipe's module of the Face Landmarker."""
 DEFAULT_FACE_LANDMARKER: Final = WEIGHTS_FOLDER / "face_landmarker.task"
 """MediaPipe's bundle without its networks for blendshapes and head pose, which nothing here uses."""
 FACE_DETECTORS: Final = (
@@ -57,13 +61,13 @@ class TasksBackend:
         if self._follower is None:
             self._follower = self._landmarker(video=True, max_faces=1)
         self._time_ms += FRAME_INTERVAL_MS
-        return next(iter(self._faces(self._follower.detect_for_video, image, self._time_ms)), None)
+        return next(iter(self._faces(self._detect_for_video, image, self._time_ms)), None)
 
     def mesh(self, image: UInt8Array) -> list[DetectedFace]:
         """See `LandmarkBackend`."""
         if self._mesher is None:
             self._mesher = self._landmarker(video=False, max_faces=MAX_FACES_IN_IMAGE)
-        return self._faces(self._mesher.detect, image)
+        return self._faces(lambda of: _landmarks(self._mesher.detect(of)), image)
 
     def boxes(self, image: UInt8Array) -> list[Box]:
         """See `LandmarkBackend`."""
@@ -89,12 +93,29 @@ class TasksBackend:
     ) -> None:
         self.close()
 
-    def _faces(self, detect: Callable[..., Any], image: UInt8Array, *arguments: int) -> list[DetectedFace]:
-        """Faces that a method of a landmarker finds. The first one makes MediaPipe write to standard error."""
+    def _faces(
+        self, detect: Callable[..., list[Float32Array]], image: UInt8Array, *arguments: int
+    ) -> list[DetectedFace]:
+        """Faces of an image, whose landmarks a method finds. The first one makes MediaPipe write to standard error."""
         with nullcontext() if self._found_any else quiet_libraries():
-            result = detect(mediapipe_image(image), *arguments)
-        self._found_any = self._found_any or bool(result.face_landmarks)
-        return _faces(result, image)
+            found = detect(mediapipe_image(image), *arguments)
+        self._found_any = self._found_any or bool(found)
+        return _faces(found, image)
+
+    def _detect_for_video(self, image: Any, time_ms: int) -> list[Float32Array]:  # noqa: ANN401 (MediaPipe is untyped)
+        """Landmarks (478, 3) of each face, normalised, as by the landmarker's method `detect_for_video`.
+
+        That makes an object of each landmark, for a sixth of the time of a frame: here, they are copied at once.
+        """
+        landmarker = self._follower
+        found = face_landmarker.MpFaceLandmarkerResultC()
+        landmarker._lib.MpFaceLandmarkerDetectForVideo(
+            landmarker._handle, image._image_ptr, None, time_ms, ctypes.byref(found)
+        )
+        try:
+            return [_copied(found.face_landmarks[index]) for index in range(found.face_landmarks_count)]
+        finally:
+            landmarker._lib.MpFaceLandmarkerCloseResult(ctypes.byref(found))
 
     def _landmarker(self, *, video: bool, max_faces: int) -> Any:  # noqa: ANN401 (MediaPipe is untyped)
         vision = mediapipe.tasks.vision
@@ -121,9 +142,20 @@ class TasksBackend:
         )
 
 
-def _faces(result: Any, image: UInt8Array) -> list[DetectedFace]:  # noqa: ANN401 (MediaPipe is untyped)
+def _landmarks(result: Any) -> list[Float32Array]:  # noqa: ANN401 (MediaPipe is untyped)
+    """Landmarks (478, 3) of each face of MediaPipe's result, normalised."""
+    return [np.array([(point.x, point.y, point.z) for point in face], np.float32) for face in result.face_landmarks]
+
+
+def _copied(landmarks: Any) -> Float32Array:  # noqa: ANN401 (MediaPipe is untyped)
+    """Copy (N, 3) of the library's landmarks, whose first fields are x, y and z in single precision."""
+    size = ctypes.sizeof(face_landmarker.landmark_c_lib.MpNormalizedLandmarkC)
+    data = ctypes.string_at(landmarks.landmarks, landmarks.landmarks_count * size)
+    return np.frombuffer(data, np.float32).reshape(-1, size // np.dtype(np.float32).itemsize)[:, :3].copy()
+
+
+def _faces(found: list[Float32Array], image: UInt8Array) -> list[DetectedFace]:
     """Faces in pixels, from MediaPipe's 478 normalised landmarks: x and y in image sizes, z in image widths."""
     height, width = image.shape[:2]
     size = np.array([width, height, width], np.float32)
-    faces = [np.array([(point.x, point.y, point.z) for point in face], np.float32) for face in result.face_landmarks]
-    return [DetectedFace((points * size)[:, :2].copy(), (points * size)[:, 2].copy()) for points in faces]
+    return [DetectedFace((points * size)[:, :2].copy(), (points * size)[:, 2].copy()) for points in found]
