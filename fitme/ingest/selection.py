@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fitme.ingest.candidates import Candidate
 from fitme.ingest.even_spacing import even_indices
+from fitme.ingest.monochrome import face_of, is_monochrome
 from fitme.ingest.person_tracking import PersonTracker, TrackedFrame
 from fitme.ingest.prefetch import Prefetcher
 from fitme.shape.expressions import EXPRESSION_NAMES
@@ -45,10 +46,13 @@ def choose(
     """
     choice = _choose_once(person, candidates, on_progress, prefetcher)
     # The vote is complete only now: if the first image did not show the person of the majority, all are tracked again.
-    if not person.elect():
-        return choice
-    del choice  # Its images, before as many others are read.
-    return _choose_once(person, candidates, on_progress, None)
+    if person.elect():
+        del choice  # Its images, before as many others are read.
+        choice = _choose_once(person, candidates, on_progress, None)
+    faces = [face_of(keyframe.frame.image, keyframe.observation.landmarks) for keyframe in choice.keyframes]
+    if faces and all(is_monochrome(face) for face in faces):
+        person.warnings.append("all images are black and white: the colour of the skin is not to be known from them")
+    return choice
 
 
 def _choose_once(

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from skimage import data
 
 from fitme.ingest.candidates import Candidate
 from fitme.ingest.frame import Frame
+from fitme.ingest.monochrome import is_monochrome
 from fitme.ingest.person_tracking import PersonTracker, TrackedFrame
 from fitme.ingest.prefetch import Prefetcher
 from fitme.ingest.selection import EXPRESSION_FRAMES, KEYFRAMES, choose
@@ -81,3 +83,26 @@ def test_the_best_frame_of_each_segment_is_a_keyframe(observation: FaceObservati
     expression_frames = np.array([s.frame.index for s in choice.expression_frames])
     assert (expression_frames % 2 == 0).mean() > 0.9  # the sharper ones
     assert np.diff(expression_frames).max() < 20  # all over the clip
+
+
+@pytest.mark.parametrize(("coloured", "warned"), [((), True), ((3,), False)])
+def test_black_and_white_images_are_told(observation: FaceObservation, coloured: tuple[int, ...], warned: bool) -> None:
+    person, candidates = stored_frames(observation, [1.0] * 4)
+    colour = data.astronaut()
+    grey = np.repeat(np.asarray(Image.fromarray(colour).convert("L"))[..., None], 3, 2)
+    for index, tracked in person.frames.items():
+        image = colour if index in coloured else grey
+        person.frames[index] = replace(tracked, frame=replace(tracked.frame, image=image))
+    choose(person, candidates)
+    assert any("black and white" in warning for warning in person.warnings) == warned
+
+
+def test_infrared_tint_is_no_colour() -> None:
+    colour = data.astronaut().astype(np.float32)
+    grey = colour.mean(-1, keepdims=True)
+    noise = np.random.default_rng(0).normal(0.0, 1.0, colour.shape)
+    tinted = np.clip(grey * (0.9, 0.7, 0.95) + noise, 0, 255).astype(np.uint8)
+    assert is_monochrome(tinted)
+    assert is_monochrome(np.zeros((8, 8, 3), np.uint8))
+    assert not is_monochrome(data.astronaut())
+    assert not is_monochrome(np.clip(grey + 0.3 * (colour - grey), 0, 255).astype(np.uint8)), "pale, not grey"
