@@ -7,6 +7,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from fitme.arrays import Float32Array, Float64Array
 from fitme.hair.coverage import CellCoverage, expected_coverage
+from fitme.hair.crown import rounded_crown
 from fitme.hair.envelope import CENTER_M, EnvelopeGrid, envelope_grid
 from fitme.hair.frame import HairFrame, HairWindow, hair_view, hair_window
 from fitme.hair.hair import Hair
@@ -52,7 +53,7 @@ def fit_hair(
     windows = [hair_window(frame, model, backend, settings.outline) for frame in frames]
     start = None if before is None else before.thickness_m.astype(np.float64)
     outlines = [window.outline for window in windows]
-    thickness = fit_thickness(grid, outlines, settings.outline, start)
+    thickness = rounded_crown(fit_thickness(grid, outlines, settings.outline, start))
     cells = _cell_coverage(grid, thickness, windows)
     known, expected = cells.known(grid), expected_coverage(grid, cells)
     thickness = tapered(grid, thickness, known * cells.shown + (1.0 - known) * expected)
