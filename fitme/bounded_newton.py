@@ -8,7 +8,6 @@ sides at once.
 from collections.abc import Callable
 
 import numpy as np
-from scipy.linalg.lapack import dposv
 
 from fitme.arrays import BoolArray, Float64Array
 
@@ -42,6 +41,8 @@ def bounded_step(
 ) -> Float64Array:
     """The step (F,) that minimises a quadratic with a Hessian (F, F) and a gradient (F,) between `lower` and `upper`
     (F,). Raises `numpy.linalg.LinAlgError` where the free part of the Hessian is not positive definite."""
+    # Imported at the first step, since it takes a tenth of a second of every start.
+    from scipy.linalg.lapack import dposv
 
     def solve(active: BoolArray, step: Float64Array) -> tuple[Float64Array, Float64Array]:
         free = np.flatnonzero(~active)
