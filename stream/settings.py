@@ -123,6 +123,8 @@ class CameraSettings:
     is: see `stream.web.peers.candidates`."""
     tracked_per_second: Annotated[float, Meta(ge=1.0, le=60.0)] = 30.0
     """Upper limit of camera frames that are tracked, for each session: parameters come as often."""
+    checked_per_second: Annotated[float, Meta(ge=1.0, le=60.0)] = 15.0
+    """Upper limit of tracked frames whose quality is measured, and which are offered to the fit, for each session."""
     tracking_events_per_second: Annotated[float, Meta(ge=0.1, le=60.0)] = 10.0
 
 

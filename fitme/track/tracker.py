@@ -50,6 +50,7 @@ class FrameTracker:
         self._mismatches = 0
         self._several, self._several_due_s = False, -np.inf
         self._covered = 0.0
+        self._quality: FrameQuality | None = None
         self._occlusion_due_s = self._embedding_due_s = -np.inf
 
     def reset(self) -> None:
@@ -105,8 +106,8 @@ class FrameTracker:
         return None if observation is None else self.check(image, observation, timestamp_s)
 
     def track_pose(self, image: UInt8Array, timestamp_s: float) -> FaceObservation | None:
-        """What `track` does first: pose, expression and quality of the next frame, with the status and the occlusion of
-        the last checks. `check` follows, before the next frame.
+        """What `track` does first: pose and expression of the next frame, with the quality and the status of the last
+        frame that was checked. `check` may follow, before the next frame.
 
         :raises InputError: if the image has another layout.
         """
@@ -131,11 +132,14 @@ class FrameTracker:
         )
         expression = self._expression(estimate.expression.astype(np.float64), timestamp_s)
         smooth = PoseEstimate(pose, np.clip(expression, 0.0, 1.0).astype(np.float32), estimate.error)
-        return _observation(image, face, smooth, camera, self._covered, self._current_status(), None)
+        if self._quality is None:
+            self._quality = _quality(image, face, self._covered)
+        return _observation(face, smooth, camera, self._quality, self._current_status(), None)
 
     def check(self, image: UInt8Array, observation: FaceObservation, timestamp_s: float) -> FaceObservation:
-        """The observation of the frame that `track_pose` was given last, after the expensive checks that are due: for
-        other faces, other people and what covers the face. Their results hold until the next."""
+        """The observation of the frame that `track_pose` was given last, with its own quality, after the expensive
+        checks that are due: for other faces, other people and what covers the face. Their results hold until the next.
+        """
         settings, face, estimate = self._settings, self._face, self._estimate
         assert face is not None and estimate is not None
         if timestamp_s >= self._several_due_s:
@@ -149,8 +153,8 @@ class FrameTracker:
         elif timestamp_s >= self._occlusion_due_s:
             self._covered = self._occlusion.check(image, face.landmarks, estimate.pose).share
             self._occlusion_due_s = timestamp_s + settings.occlusion_period_s
-        quality = replace(observation.quality, occlusion=self._covered)
-        return replace(observation, quality=quality, status=self._current_status(), embedding=embedding)
+        self._quality = _quality(image, face, self._covered)
+        return replace(observation, quality=self._quality, status=self._current_status(), embedding=embedding)
 
     def analyse(self, image: UInt8Array, faces: tuple[DetectedFace, ...] | None = None) -> FaceObservation | None:
         """Observe a single image of any size; None without a face. Its occlusion is unknown, 0.
@@ -169,7 +173,7 @@ class FrameTracker:
         estimate = self._solver.solve(face.landmarks, face.depth, camera, iterations=iterations)
         several = self._finder.rivals(faces)
         other = self._distance(embedding) > self._settings.mismatch_factor * self._embedder.same_person_distance
-        return _observation(image, face, estimate, camera, 0.0, _status(several, other), embedding)
+        return _observation(face, estimate, camera, _quality(image, face, 0.0), _status(several, other), embedding)
 
     def close(self) -> None:
         """Release the networks."""
@@ -182,7 +186,7 @@ class FrameTracker:
         """Drop the state of the face: the next one may be another person's."""
         self._face, self._estimate = None, None
         self._mismatches = 0
-        self._covered = 0.0
+        self._covered, self._quality = 0.0, None
         self._occlusion_due_s = self._embedding_due_s = -np.inf
         for smoother in (self._rotation, self._translation, self._expression):
             smoother.reset()
@@ -221,16 +225,18 @@ def _motion(before: DetectedFace, after: DetectedFace) -> float:
     return float(shift) / max(before.box.side, 1.0)
 
 
+def _quality(image: UInt8Array, face: DetectedFace, occlusion: float) -> FrameQuality:
+    of_image = image_quality(image, face.landmarks)
+    return FrameQuality(of_image.sharpness, of_image.exposure, of_image.clipped, of_image.face_size_px, occlusion)
+
+
 def _observation(
-    image: UInt8Array,
     face: DetectedFace,
     estimate: PoseEstimate,
     camera: Camera,
-    occlusion: float,
+    quality: FrameQuality,
     status: FaceStatus,
     embedding: Float32Array | None,
 ) -> FaceObservation:
-    of_image = image_quality(image, face.landmarks)
-    quality = FrameQuality(of_image.sharpness, of_image.exposure, of_image.clipped, of_image.face_size_px, occlusion)
     expression = close_eyes(estimate.expression, face.landmarks)
     return FaceObservation(face.landmarks, face.depth, estimate.pose, expression, camera, quality, status, embedding)

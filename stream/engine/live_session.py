@@ -71,8 +71,9 @@ class LiveSession:
         self._observation: FaceObservation | None = None
         self._driven: Parameters | None = None
         """Motion of another program under which the avatar is drawn."""
+        self._check_due_s = 0.0
         self._unchecked = False
-        """`_observation` has not been checked and offered to the fit yet."""
+        """`_observation` is to be checked, and has not been checked and offered to the fit yet."""
         self._render_requested = False
         self._changed = True
         self._sequence = 0
@@ -157,7 +158,8 @@ class LiveSession:
         ):
             self._tracker.reset()  # another camera, or another format of it
         observation = self._tracker.track_pose(frame.image, frame.received_time_s)
-        self._frame, self._observation, self._unchecked = frame, observation, observation is not None
+        self._frame, self._observation = frame, observation
+        self._unchecked = observation is not None and time.monotonic() >= self._check_due_s
         if self._scene.mode is Mode.MIRROR:
             self._changed = True
         self._send_parameters(frame, observation)
@@ -174,6 +176,7 @@ class LiveSession:
         if not self._unchecked or frame is None or observation is None:
             return False
         self._unchecked = False
+        self._check_due_s = time.monotonic() + 1.0 / self._settings.camera.checked_per_second
         observation = self._observation = self._tracker.check(frame.image, observation, frame.received_time_s)
         self._consider(frame, observation)
         self._report(frame, observation)

@@ -31,7 +31,9 @@ PERIOD_S = 0.4
 """Time between two frames, as the session hears of it."""
 MAX_PIXELS = 640 * 480
 SETTINGS = replace(
-    ServeSettings(), render=RenderSettings(per_second=60.0), camera=CameraSettings(tracked_per_second=60.0)
+    ServeSettings(),
+    render=RenderSettings(per_second=60.0),
+    camera=CameraSettings(tracked_per_second=60.0, checked_per_second=60.0),
 )
 
 
