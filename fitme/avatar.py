@@ -4,7 +4,8 @@ File format, version 2: a safetensors file, conventionally `avatar.safetensors`.
 of each modality in `fitme.reflectance.modality.MODALITIES`, its map (H, W, C) float16 by its name (`diffuse`,
 `specular`, `normals`; others where the program that wrote the file knew them); optionally the albedo correctives,
 `correctives.expressions` (M, 52), `correctives.gram` (52, 52) and `correctives.mixing` (M or M + 2, K) float32,
-`correctives.deltas` (K, H, W, 3) float16; and optionally hair and glasses, the arrays of `fitme.hair.hair` as
+`correctives.deltas` (K, H, W, 3) float16; optionally `observed` (H, W) uint8, 255 where images alone decide on the
+texel; and optionally hair and glasses, the arrays of `fitme.hair.hair` as
 `hair.NAME` and of `fitme.glasses.glasses` as `glasses.NAME`. String metadata: `format`, `version`, `focal`, `stage`,
 `name` and `created`.
 """
@@ -33,7 +34,7 @@ VERSION = 2
 FILE_NAME = "avatar.safetensors"
 """Name of the file inside a folder that `fitme fit` wrote."""
 
-_CORRECTIVES, _HAIR, _GLASSES = "correctives", "hair", "glasses"
+_CORRECTIVES, _HAIR, _GLASSES, _OBSERVED = "correctives", "hair", "glasses", "observed"
 
 
 def _now() -> datetime:
@@ -61,6 +62,8 @@ class Avatar:
     hair: Hair | None = None
     """Hair; None before it is fitted."""
     glasses: Glasses | None = None
+    observed: Tensor | None = field(default=None, repr=False)
+    """(R, R) share in [0, 1] with which images decide on each texel, 0 where all was guessed; None: unknown."""
     """Glasses; None where the person wears none."""
 
     def __post_init__(self) -> None:
@@ -68,6 +71,8 @@ class Avatar:
             raise ValueError(f"identity must be (K,), not {tuple(self.identity.shape)}")
         if self.maps.diffuse.shape[0] != 1:
             raise ValueError(f"maps must be a batch of one, not {self.maps.diffuse.shape[0]}")
+        if self.observed is not None and self.observed.shape != self.maps.diffuse.shape[1:3]:
+            raise ValueError(f"observed must be as large as the maps, not {tuple(self.observed.shape)}")
         if self.correctives is not None and self.correctives.deltas.shape[1:] != self.maps.diffuse.shape[1:]:
             raise ValueError(
                 f"correctives of {tuple(self.correctives.deltas.shape[1:])} do not go with a diffuse map of "
@@ -94,6 +99,8 @@ class Avatar:
             tensors |= {f"{_HAIR}.{key}": torch.from_numpy(value) for key, value in hair_arrays(self.hair).items()}
         if self.glasses is not None:
             tensors |= {f"{_GLASSES}.{key}": torch.from_numpy(v) for key, v in glasses_arrays(self.glasses).items()}
+        if self.observed is not None:
+            tensors[_OBSERVED] = (255.0 * self.observed.detach().cpu().clamp(0.0, 1.0)).round().to(torch.uint8)
         tensors["identity"] = self.identity.detach().cpu().float().contiguous()
         metadata = {
             "format": FORMAT,
@@ -131,7 +138,17 @@ class Avatar:
         stored = {key: tensors[key].float()[None] for key in MODALITIES.names if key in tensors}
         maps = ReflectanceMaps.from_names(stored).mapped(unit_length)
         correctives, hair, glasses = _correctives(file, tensors), _hair(file, tensors), _glasses(file, tensors)
-        return Avatar(tensors["identity"], maps, focal, stage, name, created, correctives, hair, glasses)
+        observed = _observed(file, tensors)
+        return Avatar(tensors["identity"], maps, focal, stage, name, created, correctives, hair, glasses, observed)
+
+
+def _observed(file: Path, tensors: dict[str, Tensor]) -> Tensor | None:
+    found = tensors.get(_OBSERVED)
+    if found is None:
+        return None
+    if found.dtype != torch.uint8 or found.shape != tensors["diffuse"].shape[:2]:
+        raise ModelFileError(f"{file}: its map of what was observed is damaged; make the avatar again")
+    return found.float() / 255.0
 
 
 def _correctives(file: Path, tensors: dict[str, Tensor]) -> AlbedoCorrectives | None:

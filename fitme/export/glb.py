@@ -5,6 +5,7 @@ Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
 
 import json
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -111,11 +112,7 @@ class GlbBuilder:
             "bufferViews": self._views,
             "buffers": [{"byteLength": len(self._binary)}],
         }
-        text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
-        text += b" " * (-len(text) % _ALIGNMENT_BYTES)
-        chunks = struct.pack("<II", len(text), _JSON_CHUNK) + text
-        chunks += struct.pack("<II", len(self._binary), _BINARY_CHUNK) + bytes(self._binary)
-        return struct.pack("<III", _MAGIC, _VERSION, 12 + len(chunks)) + chunks
+        return _file(document, bytes(self._binary))
 
     def _view(self, content: bytes, target: int | None = None) -> int:
         view = {"buffer": 0, "byteOffset": len(self._binary), "byteLength": len(content)}
@@ -151,6 +148,27 @@ class GlbBuilder:
         if bounds:
             accessor |= {"min": _shortest(values.min(0)), "max": _shortest(values.max(0))}
         return accessor
+
+
+def write_document(document: Json, binary: bytes, replaced: Mapping[int, bytes]) -> bytes:
+    """File of a document and its binary chunk with other content in some buffer views."""
+    joined = bytearray()
+    views = []
+    for index, view in enumerate(document["bufferViews"]):
+        start = view["byteOffset"]
+        content = replaced.get(index, binary[start : start + view["byteLength"]])
+        views.append(view | {"byteOffset": len(joined), "byteLength": len(content)})
+        joined += content + b"\0" * (-len(content) % _ALIGNMENT_BYTES)
+    buffers = [{"byteLength": len(joined)}]
+    return _file({**document, "bufferViews": views, "buffers": buffers}, bytes(joined))
+
+
+def _file(document: Json, binary: bytes) -> bytes:
+    text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+    text += b" " * (-len(text) % _ALIGNMENT_BYTES)
+    chunks = struct.pack("<II", len(text), _JSON_CHUNK) + text
+    chunks += struct.pack("<II", len(binary), _BINARY_CHUNK) + binary
+    return struct.pack("<III", _MAGIC, _VERSION, 12 + len(chunks)) + chunks
 
 
 def read_glb(content: bytes) -> tuple[Json, bytes]:

@@ -20,6 +20,9 @@ Blinn-Phong exponent s: alpha^2 = 2 / (s + 2) and roughness = sqrt(alpha) (Walte
 Modalities that glTF's materials have no slot for are textures too, named in the `skin` material's extras:
 `"textures": {NAME: {"index": ...}}`; their encodings are those of `fitme.export.textures`.
 
+The texture `observed`, named there as well, is white where images alone decide on the diffuse map, black where it was
+guessed; the scene's extras have its share of the face.
+
 Where the avatar has hair, the node `hair` holds its envelope, with coverage in the alpha channel of its texture
 (`alphaMode` MASK). It has no blendshapes, since the scalp does not move. Where it has glasses, the node `glasses` holds
 their frame, and tinted lenses (`alphaMode` BLEND).
@@ -44,6 +47,7 @@ from fitme.export.glasses import GLASSES_NODE, glasses_primitives
 from fitme.export.glb import GlbBuilder, Json
 from fitme.export.hair import HAIR_NODE, hair_primitive
 from fitme.export.materials import SAMPLER, Textures, roughness_of_shininess
+from fitme.export.observed import observed_share
 from fitme.export.parts import Part, part_of_triangles
 from fitme.export.primitives import (
     Primitive,
@@ -130,7 +134,7 @@ class _Scene:
                 ground = lowest_point(self.head, self.skeleton, self.build)
         self.offset = (0.0, -ground, 0.0)
         self.builder = GlbBuilder(self.offset)
-        self.textures = Textures(self.builder, avatar, self.drawn)
+        self.textures = Textures(self.builder, avatar, self.drawn, with_bust=not options.body)
         self.weights = None if self.skeleton is None else drawn_weights(self.skeleton, self.drawn)
         self.nodes: list[Json] = []
         self.meshes: list[Json] = []
@@ -251,7 +255,7 @@ class _Scene:
             "asset": {"version": "2.0", "generator": "FitMe"},
             "extensionsUsed": used,
             "scene": 0,
-            "scenes": [{"name": self.avatar.name, "nodes": roots, "extras": {"stage": self.avatar.stage}}],
+            "scenes": [{"name": self.avatar.name, "nodes": roots, "extras": self._extras()}],
             "nodes": self.nodes,
             "meshes": self.meshes,
             "materials": self.textures.materials,
@@ -266,6 +270,10 @@ class _Scene:
                 used.append(EXTENSION)
                 document["extensions"] = {EXTENSION: self._vrm(self.skeleton)}
         return self.builder.to_bytes(document)
+
+    def _extras(self) -> Json:
+        share = observed_share(self.avatar, self.model)
+        return {"stage": self.avatar.stage} | ({} if share is None else {"observedShareOfFace": round(share, 4)})
 
     def _animation(self, skeleton: Skeleton, take: Take) -> Json:
         names = {

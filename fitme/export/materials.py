@@ -6,6 +6,7 @@ from fitme.avatar import Avatar
 from fitme.export.glasses import GLASSES_NODE, glasses_codes, glasses_materials
 from fitme.export.glb import GlbBuilder, Json
 from fitme.export.hair import HAIR_NODE, hair_codes, hair_material
+from fitme.export.observed import OBSERVED_NAME, observed_codes
 from fitme.export.textures import alpha_codes, png, texture_codes
 from fitme.glasses.glasses import Glasses
 from fitme.hair.hair import Hair
@@ -58,7 +59,7 @@ def _roughness_of(region: Region) -> float:
 class Textures:
     """The file's textures and materials; `skin`, `mouth`, `teeth`, `eye`, `glasses`, `hair`: indices of materials."""
 
-    def __init__(self, builder: GlbBuilder, avatar: Avatar, drawn: DrawnHead) -> None:
+    def __init__(self, builder: GlbBuilder, avatar: Avatar, drawn: DrawnHead, *, with_bust: bool = True) -> None:
         self.textures: list[Json] = []
         self.materials: list[Json] = []
         skin = plain_material("skin", roughness_of_shininess(DEFAULT_SHININESS), 1.0)
@@ -67,6 +68,10 @@ class Textures:
             image = png(alpha_codes(codes) if modality.gltf_slot == "specularTexture" else codes)
             self.textures.append({"sampler": 0, "source": builder.png_image(Path(modality.file).stem, image)})
             _fill_slot(skin, modality, {"index": index})
+        if avatar.observed is not None:
+            image = png(observed_codes(avatar.observed.numpy()))
+            index = self.add_image(builder, OBSERVED_NAME, image)
+            skin.setdefault("extras", {}).setdefault("textures", {})[OBSERVED_NAME] = {"index": index}
         self.skin = self.add(skin)
         self.mouth = self.add(
             plain_material("mouth", _roughness_of(Region.MOUTH_INTERIOR), WET_SPECULAR) | {"doubleSided": True}
@@ -78,6 +83,8 @@ class Textures:
             self.teeth = self.eye = -1
         self.by_part: dict[tuple[MaterialKind, Texture], int] = {}
         images = part_codes(avatar.maps, drawn)
+        if not with_bust:
+            images.pop(Texture.BUST, None)
         for texture, codes in images.items():
             self.textures.append({"sampler": 0, "source": builder.png_image(texture.value, png(codes))})
         for texture, kind, name, roughness, specular in PART_MATERIALS:

@@ -9,7 +9,7 @@ from fitme.arrays import Float32Array
 from fitme.color import linear_to_srgb
 from fitme.errors import InputError
 from fitme.fit.inversion.generator_inversion import ReflectanceFit, TextureTarget
-from fitme.fit.texture.baking import bake, enlarge, maps_of, with_generated_mouth
+from fitme.fit.texture.baking import FULL_CONFIDENCE, bake, enlarge, maps_of, with_generated_mouth
 from fitme.fit.texture.expression_correctives import ClosedLids, ExpressionView, albedo_correctives
 from fitme.fit.texture.fusion import FusedTexture
 from fitme.fit.texture.settings import FusionSettings
@@ -84,6 +84,11 @@ class Appearance:
         if table is None or self._texture is None:
             return None
         return torch.from_numpy(table.to_filled_map(self._texture.confidence[:, None]))[None]
+
+    def observed(self) -> torch.Tensor | None:
+        """(R, R) share in [0, 1] with which images decide on the texels of the maps; None before their texture."""
+        confidence = self.confidence()
+        return None if confidence is None else (confidence[0, ..., 0] / FULL_CONFIDENCE).clamp(0.0, 1.0)
 
     def correctives(
         self, views: Sequence[ExpressionView], gram: torch.Tensor, settings: FusionSettings

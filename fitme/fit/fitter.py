@@ -194,9 +194,13 @@ class IncrementalFitter:
             raise InputError("There is no avatar yet: refine at least once.")
         head = self._head()
         identity = torch.from_numpy(head.identity.copy())
+        observed = self._appearance.observed()
+        # The displayed maps can be older than the texture, at another resolution.
+        if observed is not None and observed.shape != head.maps.diffuse.shape[1:3]:
+            observed = None
         return Avatar(
             identity, head.maps, head.focal, self._stage, correctives=head.correctives, hair=head.hair,
-            glasses=head.glasses,
+            glasses=head.glasses, observed=observed,
         )  # fmt: skip
 
     def fused_texture(self) -> tuple[TexelTable, FusedTexture]:

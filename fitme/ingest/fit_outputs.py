@@ -16,6 +16,7 @@ AVATAR_FILES = (
     "diffuse.png",
     "specular.png",
     "normal.png",
+    "observed.png",
     "turntable.mp4",
     REPORT_FILE,
 )

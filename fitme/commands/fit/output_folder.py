@@ -5,6 +5,7 @@
     avatar.safetensors        the avatar, for `fitme render` and `fitme export`
     avatar.glb                the avatar for game engines
     diffuse.png specular.png normal.png    reflectance maps
+    observed.png              white where images decide on the diffuse map, black where it was guessed
     turntable.mp4             the avatar under a moving light
     report.json               figures: see `fitme.commands.fit.report` and `report` below
     NNN.obj                   keyframe NNN: the posed mesh in OpenCV's camera space, metres
@@ -30,6 +31,7 @@ from fitme.commands.fit.stopwatch import Stopwatch
 from fitme.export.frame_images import write_frame_images
 from fitme.export.gltf import write_glb
 from fitme.export.obj import write_obj
+from fitme.export.observed import OBSERVED_FILE, observed_share, write_observed
 from fitme.export.textures import write_textures
 from fitme.export.turntable import write_turntable
 from fitme.fit.alignment.aligner import camera_of
@@ -118,6 +120,7 @@ def _write_avatar(outcome: Outcome, folder: Path) -> None:
     outcome.avatar.save(folder / FILE_NAME)
     write_glb(outcome.avatar, outcome.model, folder / "avatar.glb")
     write_textures(outcome.avatar.maps, folder)
+    write_observed(outcome.avatar, folder)
 
 
 def _write_movie(outcome: Outcome, folder: Path) -> None:
@@ -188,6 +191,7 @@ def _report(
         "files": list(files),
         "inputs": list(outcome.inputs),
         "stage": outcome.avatar.stage,
+        "observed": {"map": OBSERVED_FILE, "share_of_face": observed_share(outcome.avatar, outcome.model)},
         "focal_over_longer_side": outcome.avatar.focal,
         "identity": [round(value, 6) for value in outcome.avatar.identity.tolist()],
         "keyframes": keyframes,
