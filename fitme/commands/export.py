@@ -66,5 +66,6 @@ def export(
     if suffix == ".obj":
         write_obj_scene(content, out)
         return
-    content = compressed(content, compress and Compression(compress.value), textures and TextureFormat(textures.value))
+    geometry = None if compress is None else Compression(compress.value)
+    content = compressed(content, geometry, None if textures is None else TextureFormat(textures.value))
     out.write_bytes(content)
