@@ -105,7 +105,7 @@ def folder(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_folder_contains_all_documented_files(folder: Path):
     names = {path.name for path in folder.iterdir()}
     assert {"avatar.glb", "avatar.safetensors", "report.json", "turntable.mp4", "holdout"} <= names
-    assert {"diffuse.png", "specular.png", "normal.png"} <= names
+    assert {"diffuse.png", "specular.png", "normal.png", "observed.png"} <= names
     meshes = sorted(folder.glob("*.obj"))
     assert len(meshes) == KEYFRAMES
     assert "099.obj" not in names, "an earlier fit's files must go"
@@ -156,6 +156,7 @@ def test_the_report_contains_estimates_and_timings(folder: Path):
     assert {"read and track", "refine", "write avatar", "total"} <= report["timings_s"].keys()
     assert report["rounds"]
     assert report["stage"] in tuple(Stage)[1:]
+    assert report["observed"]["map"] == "observed.png"
     for entry in report["keyframes"]:
         assert entry["camera"]["width"] == SIDE_PX
         assert list(entry["expression"]) == list(EXPRESSION_NAMES)
