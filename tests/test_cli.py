@@ -142,7 +142,7 @@ def test_export_writes_a_glb_and_an_obj(run_fitme, avatar_folder: Path, tmp_path
     code, _, err = run_fitme("export", avatar_folder, "--out", tmp_path / "new" / "a.glb")
     assert code == 0, err
     document, _ = read_glb((tmp_path / "new" / "a.glb").read_bytes())
-    assert len(document["meshes"][0]["extras"]["targetNames"]) == 52
+    assert len(document["meshes"][0]["extras"]["targetNames"]) == 52 + 15  # ARKit's and the visemes
     code, _, err = run_fitme("export", avatar_folder, "--out", tmp_path / "a.obj")
     assert code == 0, err
     assert (tmp_path / "a.obj").read_text().count("\nv ") == load_default_model().vertex_count

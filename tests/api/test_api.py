@@ -93,7 +93,7 @@ def test_files_are_written_and_read(avatar, tmp_path):
     assert torch.equal(fitme.load_avatar(tmp_path / "me.safetensors").identity, avatar.identity)
     fitme.write_glb(avatar, str(tmp_path / "me.glb"))
     content, _ = read_glb((tmp_path / "me.glb").read_bytes())
-    assert content["meshes"][0]["extras"]["targetNames"] == list(fitme.EXPRESSION_NAMES)
+    assert content["meshes"][0]["extras"]["targetNames"][:52] == list(fitme.EXPRESSION_NAMES)
 
 
 def run_example(name, *arguments):
