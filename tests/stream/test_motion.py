@@ -36,7 +36,9 @@ async def test_motion_goes_out_and_comes_in(face_clip: list[av.VideoFrame], tmp_
         probe.close()
         settings = tmp_path / "serve.yaml"
         settings.write_text(SETTINGS.format(vmc=receiver.getsockname()[1], live_link=live_link))
-        with ServerProcess(tmp_path / "store", "--config", str(settings)) as server:
+        store = tmp_path / "store"
+        store.mkdir()
+        with ServerProcess(store, "--config", str(settings)) as server:
             await _exchange(server, face_clip, receiver, live_link)
 
 
