@@ -15,9 +15,9 @@ from fitme.parts.drawn_head import DrawnHead, DrawnPart
 from fitme.parts.head_parts import REFINED_HEAD
 from fitme.shape.morphable_model import MorphableModel
 
-MOVED_M = 3e-4
+MOVED_M = 4e-4
 """Vertices that a blendshape displaces by less than this are left out of it."""
-TURNED = 8e-2
+TURNED = 1e-1
 """Normals that a blendshape changes by less than this, or that belong to vertices which stay, are left out of it."""
 
 
