@@ -33,11 +33,10 @@ from stream.protocol.requests import (
     check_version,
 )
 from stream.settings import ServeSettings
-from stream.web import metrics
 from stream.web.access import AccessControl, AccessError, owner_token, set_owner_cookie
 from stream.web.cameras import connect_camera
-from stream.web.guard import Guard, is_in, parse_networks
-from stream.web.loop_monitor import LoopMonitor
+from stream.web.guard import Guard
+from stream.web.operations.endpoints import Operations
 from stream.web.peers.checks import ConnectionChecks
 from stream.web.peers.decoders import install_decoders
 from stream.web.peers.network import PeerNetwork, bind_within
@@ -89,11 +88,7 @@ class Service:
         self.checks = ConnectionChecks(self.network)
         self.access = AccessControl(settings.access)
         self.sockets = PageSockets(self.access, self.sessions, self.viewing, lambda: self.started)
-        self.monitor = LoopMonitor()
-        self._metrics_networks = parse_networks(settings.metrics_networks, "metrics_networks")
-        counts = self.sessions.metrics
-        counts.gauge("fitme_engine_healthy", "1 while the engine serves.", lambda: self.started and engine.healthy)
-        counts.gauge("fitme_loop_lag_seconds", "Longest lag of the event loop lately.", lambda: self.monitor.worst_s)
+        self.operations = Operations(settings, engine, self.sessions, folders, lambda: self.started)
         self.started = False
         """The engine is warm: sessions can begin."""
         self.failure: EngineError | None = None
@@ -107,7 +102,7 @@ class Service:
         if self.settings.udp.ports is not None:
             bind_within(asyncio.get_running_loop(), self.settings.udp.ports)
         await self.sessions.sweep()  # before the engine warms up: what is over does not wait for that
-        tasks = [asyncio.create_task(self._start()), asyncio.create_task(self.monitor.run())]
+        tasks = [asyncio.create_task(self._start()), asyncio.create_task(self.operations.monitor.run())]
         try:
             yield
         finally:
@@ -156,32 +151,6 @@ class Service:
             await asyncio.sleep(WRONG_KEY_PAUSE_S)
             raise ProtocolError("bad_key", str(error)) from error
         return response
-
-    async def health(self, _request: Request) -> Response:
-        """``GET /healthz``"""
-        status = "ok"
-        if not self.started:
-            status = "starting"
-        elif not self.engine.healthy:
-            status = "engine_gone"
-        elif self.monitor.worst_s > self.settings.max_loop_lag_s:
-            status = "loop_blocked"
-        lag_ms = round(1000.0 * self.monitor.percentile_s(0.95), 2)
-        content = {"status": status, "sessions": len(self.sessions), "loop_lag_ms": lag_ms}
-        return JSONResponse(content, 200 if status == "ok" else 503)
-
-    async def ready(self, _request: Request) -> Response:
-        """``GET /readyz``: 200 while new sessions may begin, for a proxy that chooses among servers."""
-        status = "closing" if not self.sessions.accepting else "starting" if not self.started else "engine_gone"
-        if self.started and self.engine.healthy and self.sessions.accepting:
-            status = "ok"
-        return JSONResponse({"status": status}, 200 if status == "ok" else 503)
-
-    async def metrics(self, request: Request) -> Response:
-        """``GET /metrics``, from `metrics_networks` only."""
-        if not is_in(self.access.caller(request).address, self._metrics_networks):
-            return Response(status_code=404)
-        return Response(self.sessions.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
     async def offer(self, request: Request) -> Response:
         """``POST /offer``"""
@@ -374,9 +343,9 @@ def create_app(settings: ServeSettings, engine: Engine, folders: SessionFolders)
     session = "/session/{session}"
     routes = [
         Route("/config", service.config),
-        Route("/healthz", service.health),
-        Route("/readyz", service.ready),
-        Route("/metrics", service.metrics),
+        Route("/healthz", service.operations.health),
+        Route("/readyz", service.operations.ready),
+        Route("/metrics", service.operations.metrics),
         Route("/offer", service.offer, methods=["POST"]),
         Route("/check", service.check, methods=["POST"]),
         Route("/offer/{session}", service.trickle, methods=["PATCH"]),

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 from fitme.errors import FitmeError, StoreError
@@ -18,8 +18,8 @@ from fitme.session.folder import is_kept, is_session, mark_kept
 from stream.engine.interface import Engine
 from stream.protocol.events import KeptEvent, StoredEvent, ViewersEvent, VoiceEvent
 from stream.settings import ServeSettings
-from stream.web.metrics import Metrics
 from stream.web.motion import MotionExchange
+from stream.web.operations.metrics import Metrics
 from stream.web.rights import Caller, SessionRights, ViewLink
 from stream.web.session import Session
 from stream.web.session_folders import EraseError, SessionFolders
@@ -73,21 +73,21 @@ class SessionTable:
         self._stopped = False
         self.metrics = Metrics()
         self._janitor: asyncio.Task[None] | None = None
-        for name, (text, value) in self._gauges().items():
-            self.metrics.gauge(f"fitme_{name}", text, value)
 
-    def _gauges(self) -> dict[str, tuple[str, Callable[[], int]]]:
-        """Figures of what is there now, by name, each with its explanation."""
-        active, erased = self._active, self._folders
-        return {
-            "sessions_active": ("Sessions that hold a place.", lambda: len(active)),
-            "sessions_parked": ("Sessions that wait on disk.", lambda: len(self._parked)),
-            "sessions_to_erase": ("Sessions of which something is not erased yet.", lambda: len(erased.to_erase)),
-            "people_waiting": ("People in the waiting line.", lambda: len(self._line)),
-            "pages": ("Websockets of owners.", lambda: sum(item.relay.owners for item in active.values())),
-            "viewers": ("Websockets of view links.", lambda: sum(item.relay.viewers for item in active.values())),
-            "cameras": ("Cameras that are connected.", lambda: sum(bool(item.peer) for item in active.values())),
-        }
+    @property
+    def active(self) -> Collection[Session]:
+        """Sessions that hold a slot."""
+        return self._active.values()
+
+    @property
+    def parked(self) -> int:
+        """Number of sessions that wait on disk."""
+        return len(self._parked)
+
+    @property
+    def waiting(self) -> int:
+        """Number of people in the waiting line."""
+        return len(self._line)
 
     @property
     def accepting(self) -> bool:
