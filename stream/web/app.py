@@ -36,7 +36,7 @@ from stream.settings import ServeSettings
 from stream.web.access import AccessControl, AccessError, owner_token, set_owner_cookie
 from stream.web.cameras import connect_camera
 from stream.web.guard import Guard
-from stream.web.operations.endpoints import Operations
+from stream.web.operations import Operations
 from stream.web.peers.checks import ConnectionChecks
 from stream.web.peers.decoders import install_decoders
 from stream.web.peers.network import PeerNetwork, bind_within

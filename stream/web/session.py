@@ -17,8 +17,8 @@ from stream.protocol.protocol import CLOSE_FULL
 from stream.protocol.render import Render
 from stream.protocol.scene import Scene
 from stream.settings import SessionMotionSettings
+from stream.web.monitoring.metrics import Metrics
 from stream.web.motion import MotionExchange
-from stream.web.operations.metrics import Metrics
 from stream.web.peers.rtc import CameraPeer
 from stream.web.peers.voice import Voice
 from stream.web.relay import Relay

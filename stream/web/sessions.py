@@ -18,8 +18,8 @@ from fitme.session.folder import is_kept, is_session, mark_kept
 from stream.engine.interface import Engine
 from stream.protocol.events import KeptEvent, StoredEvent, ViewersEvent, VoiceEvent
 from stream.settings import ServeSettings
+from stream.web.monitoring.metrics import Metrics
 from stream.web.motion import MotionExchange
-from stream.web.operations.metrics import Metrics
 from stream.web.rights import Caller, SessionRights, ViewLink
 from stream.web.session import Session
 from stream.web.session_folders import EraseError, SessionFolders

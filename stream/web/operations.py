@@ -8,8 +8,8 @@ from starlette.responses import JSONResponse, Response
 from stream.engine.interface import Engine
 from stream.settings import ServeSettings
 from stream.web.guard import is_in, parse_networks
-from stream.web.operations.loop_monitor import LoopMonitor
-from stream.web.operations.metrics import CONTENT_TYPE
+from stream.web.monitoring.loop_monitor import LoopMonitor
+from stream.web.monitoring.metrics import CONTENT_TYPE
 from stream.web.session_folders import SessionFolders
 from stream.web.sessions import SessionTable
 

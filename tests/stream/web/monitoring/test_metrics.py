@@ -4,7 +4,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stream.protocol.events import ErrorEvent, KeptEvent, RoundEvent
 from stream.protocol.parameters import Parameters
-from stream.web.operations.metrics import Metrics
+from stream.web.monitoring.metrics import Metrics
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:

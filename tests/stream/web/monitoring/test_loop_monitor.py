@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from stream.web.operations.loop_monitor import LoopMonitor
+from stream.web.monitoring.loop_monitor import LoopMonitor
 
 
 async def test_a_blocked_loop_is_seen() -> None:
