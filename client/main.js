@@ -1,27 +1,27 @@
 /** Main module of the page: consent, a source of video, a session, and the actions of the page. */
 
-import { listCameras, openCamera, openSample } from "./capture.js";
-import { listenToCheck, openCheck } from "./check_dialog.js";
-import { SceneControls } from "./controls.js";
-import { Notice, find, toast } from "./dom.js";
-import { EnvironmentPicker } from "./environment.js";
-import { fullScreenButton } from "./full_screen.js";
-import { Guests } from "./guests.js";
-import { Programs } from "./programs.js";
-import { listenToTabs } from "./panels.js";
-import { ControlQueue } from "./messages.js";
-import { forgetKept, forgetTab, keptSession, rememberKept, rememberTab, rememberedSession } from "./remembered.js";
-import { listenToSaving } from "./saving.js";
-import { LiveSession } from "./session.js";
-import { deleteSession, enterKey, fetchConfig, setKept } from "./signalling.js";
-import { SessionView } from "./session_view.js";
-import { asPlainError, endedText } from "./texts.js";
-import { VideoInput } from "./video_input.js";
-import { VoiceSwitch } from "./voice_switch.js";
-import { DEFAULT_SAMPLE, prepareWelcome, showPhase } from "./welcome.js";
+import { listCameras, openCamera, openSample } from "./camera/capture.js";
+import { listenToCheck, openCheck } from "./camera/check_dialog.js";
+import { SceneControls } from "./controls/controls.js";
+import { Notice, find, toast } from "./page/dom.js";
+import { EnvironmentPicker } from "./controls/environment.js";
+import { fullScreenButton } from "./controls/full_screen.js";
+import { Guests } from "./controls/guests.js";
+import { Programs } from "./controls/programs.js";
+import { listenToTabs } from "./page/panels.js";
+import { ControlQueue } from "./server/messages.js";
+import { forgetKept, forgetTab, keptSession, rememberKept, rememberTab, rememberedSession } from "./server/remembered.js";
+import { listenToSaving } from "./controls/saving.js";
+import { LiveSession } from "./server/session.js";
+import { deleteSession, enterKey, fetchConfig, setKept } from "./server/signalling.js";
+import { SessionView } from "./page/session_view.js";
+import { asPlainError, endedText } from "./page/texts.js";
+import { VideoInput } from "./camera/video_input.js";
+import { VoiceSwitch } from "./camera/voice_switch.js";
+import { DEFAULT_SAMPLE, prepareWelcome, showPhase } from "./page/welcome.js";
 
-/** @typedef {import("./messages.js").ServerEvent} ServerEvent */
-/** @typedef {import("./session.js").ConnectionState} ConnectionState */
+/** @typedef {import("./server/messages.js").ServerEvent} ServerEvent */
+/** @typedef {import("./server/session.js").ConnectionState} ConnectionState */
 
 /** Shorter waits are not shown. */
 const QUIET_WAIT_SECONDS = 0.9;
@@ -88,7 +88,7 @@ async function startSample() {
 /**
  * Open a source of video and begin a session with it. The browser may ask the person for the camera meanwhile, who may
  * leave before answering.
- * @param {() => Promise<import("./capture.js").VideoSource>} open
+ * @param {() => Promise<import("./camera/capture.js").VideoSource>} open
  * @param {boolean} flipped
  * @param {string | null} remembered session to go on with
  */
@@ -249,7 +249,7 @@ function onConnectionState({ state, error, seconds }) {
   return undefined;
 }
 
-/** @param {import("./messages.js").Render} render */
+/** @param {import("./server/messages.js").Render} render */
 function onRender(render) {
   const current = session;
   view.show(render, (sequence) => current?.acknowledge(sequence));

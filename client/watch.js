@@ -1,16 +1,16 @@
 /** Main module of a view link's page: shows somebody's avatar, and sends nothing but what asks for the next render. */
 
-import { Notice, find, toast } from "./dom.js";
-import { hexOf } from "./directions.js";
-import { embeddedBackground, hideControls } from "./embedded.js";
-import { fullScreenButton } from "./full_screen.js";
-import { OwnLook } from "./own_look.js";
-import { Sound } from "./sound.js";
-import { VIEW_STATES } from "./texts.js";
-import { AvatarStage } from "./avatar_stage.js";
-import { ViewLink, tokenOf } from "./view_link.js";
+import { Notice, find, toast } from "./page/dom.js";
+import { hexOf } from "./controls/directions.js";
+import { embeddedBackground, hideControls } from "./page/embedded.js";
+import { fullScreenButton } from "./controls/full_screen.js";
+import { OwnLook } from "./avatar/own_look.js";
+import { Sound } from "./avatar/sound.js";
+import { VIEW_STATES } from "./page/texts.js";
+import { AvatarStage } from "./avatar/avatar_stage.js";
+import { ViewLink, tokenOf } from "./server/view_link.js";
 
-/** @typedef {import("./view_link.js").ViewState} ViewState */
+/** @typedef {import("./server/view_link.js").ViewState} ViewState */
 
 /** Nobody is there to reload a page inside another program. */
 const RELOAD_MS = 3000;
@@ -35,7 +35,7 @@ const link = new ViewLink(tokenOf(location.pathname), {
 }, { patient: background !== null });
 if (avatar.view) avatar.view.transparent = background !== null;
 
-/** @param {import("./messages.js").SceneEvent} scene */
+/** @param {import("./server/messages.js").SceneEvent} scene */
 function showScene(scene) {
   if (background === null || !avatar.draws) stage.style.backgroundColor = hexOf(scene.background);
   avatar.view?.setScene(scene);

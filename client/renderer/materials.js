@@ -3,11 +3,11 @@
  * and its fragment shader, which begins with `COMMON` of `shading_glsl.js`.
  */
 
-import { FRAME_FRAGMENT } from "./glasses_glsl.js";
-import { HAIR_FRAGMENT } from "./hair_glsl.js";
+import { FRAME_FRAGMENT } from "./shaders/glasses_glsl.js";
+import { HAIR_FRAGMENT } from "./shaders/hair_glsl.js";
 import { DEFAULT_SHININESS, DEPTH_TOLERANCE, FRAME_SHININESS, GREY_ALBEDO, GREY_SPECULAR, TOWARDS_CAMERA_M } from "./reflection.js";
 import { encodedByte } from "./scene.js";
-import { LASHES_FRAGMENT, SKIN_FRAGMENT } from "./skin_glsl.js";
+import { LASHES_FRAGMENT, SKIN_FRAGMENT } from "./shaders/skin_glsl.js";
 
 /** @typedef {import("./textures.js").TextureFormat} TextureFormat */
 

@@ -3,7 +3,7 @@
  * APIs.
  */
 
-import { COLUMNS, ROWS, panoramaDirections, resized, texelSolidAngles } from "./panorama.js";
+import { COLUMNS, ROWS, panoramaDirections, resized, texelSolidAngles } from "./environment/panorama.js";
 
 export const LEVELS = 6;
 export const TABLE_SIZE = 32;
@@ -16,7 +16,7 @@ const SMALLEST_WEIGHT = 1e-12;
 /**
  * Blurred panoramas (rows * columns * 3), each half as large as the one before; level k is blurred for the roughness
  * k / (`LEVELS` - 1).
- * @param {import("./panorama.js").Panorama} panorama `COLUMNS` x `ROWS`
+ * @param {import("./environment/panorama.js").Panorama} panorama `COLUMNS` x `ROWS`
  * @returns {Float32Array[]}
  */
 export function reflectionsOf(panorama) {

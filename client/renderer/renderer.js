@@ -5,7 +5,7 @@
  */
 
 import { BLEND_FRAGMENT, BLEND_VERTEX, CorrectiveBlend } from "./correctives.js";
-import { FINISH_FRAGMENT } from "./finish_glsl.js";
+import { FINISH_FRAGMENT } from "./shaders/finish_glsl.js";
 import { Program, WebGL2Missing } from "./gl.js";
 import { MATERIALS } from "./materials.js";
 import { PartMesh } from "./mesh.js";
@@ -13,7 +13,7 @@ import { PartBuffers } from "./buffers.js";
 import { boundingSphere, fittedCamera, projectionOf, shadowFrame } from "./projection.js";
 import { SH_COUNT, SH_NORMS } from "./reflection.js";
 import { matrixOfQuaternion } from "./rotations.js";
-import { EMPTY_FRAGMENT, MAX_LIGHTS, SHADOW_VERTEX, VERTEX } from "./shading_glsl.js";
+import { EMPTY_FRAGMENT, MAX_LIGHTS, SHADOW_VERTEX, VERTEX } from "./shaders/shading_glsl.js";
 import { BlendTarget, ImageTarget, ReflectionTextures, ShadowTarget } from "./targets.js";
 import { Texture } from "./textures.js";
 

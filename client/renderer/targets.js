@@ -1,9 +1,9 @@
 /** Framebuffers of the renderer: the multisampled image, its resolved copy, shadow maps and the blended albedo. */
 
-import { COLUMNS, ROWS } from "./panorama.js";
+import { COLUMNS, ROWS } from "./environment/panorama.js";
 import { TABLE_SIZE, splitSumTable } from "./reflections.js";
 import { SHADOW_MAP_PX } from "./reflection.js";
-import { MAX_LIGHTS } from "./shading_glsl.js";
+import { MAX_LIGHTS } from "./shaders/shading_glsl.js";
 
 /**
  * A texture that shaders read texel by texel.

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { nextCell, outlines, placeOf as dialPlace } from "../../client/coverage.js";
-import { channelsOf, describe, directionAt, hexOf, moved, placeOf, wrapped } from "../../client/directions.js";
-import { duration, heights, mainLoss } from "../../client/progress.js";
-import { withStartBitrate } from "../../client/signalling.js";
-import { orbited, zoomed } from "../../client/viewer.js";
+import { nextCell, outlines, placeOf as dialPlace } from "../../client/camera/coverage.js";
+import { channelsOf, describe, directionAt, hexOf, moved, placeOf, wrapped } from "../../client/controls/directions.js";
+import { duration, heights, mainLoss } from "../../client/page/progress.js";
+import { withStartBitrate } from "../../client/server/signalling.js";
+import { orbited, zoomed } from "../../client/avatar/viewer.js";
 
 const near = (actual, expected, tolerance = 1e-9) => {
   [actual].flat().forEach((value, index) => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ControlQueue, PROTOCOL_VERSION, RENDER_HEADER_BYTES, ProtocolError, parseEvent, parseRender } from "../../client/messages.js";
+import { ControlQueue, PROTOCOL_VERSION, RENDER_HEADER_BYTES, ProtocolError, parseEvent, parseRender } from "../../client/server/messages.js";
 
 /** A minimal valid render message. */
 function message({ magic = "FITM", version = PROTOCOL_VERSION, codec = 1, stage = 2, payload = [1, 2, 3], size = payload.length } = {}) {

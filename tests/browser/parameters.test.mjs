@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ProtocolError } from "../../client/messages.js";
-import { OneEuroFilter, PARAMETERS_HEADER_BYTES, ParameterTrack, parseParameters } from "../../client/parameters.js";
+import { ProtocolError } from "../../client/server/messages.js";
+import { OneEuroFilter, PARAMETERS_HEADER_BYTES, ParameterTrack, parseParameters } from "../../client/server/parameters.js";
 
 const PERIOD_MS = 1000 / 30;
 

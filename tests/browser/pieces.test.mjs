@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { deflateSync } from "node:zlib";
 
-import { AvatarStream } from "../../client/avatar_stream.js";
-import { ProtocolError } from "../../client/messages.js";
-import { PIECE_KINDS, PIECE_HEADER_BYTES, parsePiece, pieceArrays } from "../../client/pieces.js";
+import { AvatarStream } from "../../client/avatar/avatar_stream.js";
+import { ProtocolError } from "../../client/server/messages.js";
+import { PIECE_KINDS, PIECE_HEADER_BYTES, parsePiece, pieceArrays } from "../../client/server/pieces.js";
 
 globalThis.createImageBitmap = async (blob) => ({ bytes: blob.size, close() {} });
 

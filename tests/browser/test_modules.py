@@ -34,7 +34,7 @@ def _node(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_module_parses():
-    modules = sorted(CLIENT.glob("*.js"))
+    modules = sorted(CLIENT.rglob("*.js"))
     assert modules
     for module in modules:
         checked = _node("--check", str(module))
@@ -65,7 +65,7 @@ def test_the_page_reads_what_the_server_packs(tmp_path):
     (tmp_path / "message").write_bytes(render.pack())
     script = f"""
         import {{ readFileSync }} from "node:fs";
-        import {{ LANDMARK_SCALE, STAGES, parseRender }} from {json.dumps((CLIENT / "messages.js").as_uri())};
+        import {{ LANDMARK_SCALE, STAGES, parseRender }} from {json.dumps((CLIENT / "server/messages.js").as_uri())};
         const bytes = readFileSync({json.dumps(str(tmp_path / "message"))});
         const render = parseRender(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
         console.log(JSON.stringify({{ ...render, payload: [...render.payload], LANDMARK_SCALE, STAGES }}));

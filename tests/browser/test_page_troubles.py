@@ -157,8 +157,8 @@ CAMERAS = """() => {
     };
 }"""
 INPUT = """async () => {
-    const { VideoInput } = await import("/video_input.js");
-    const { openCamera } = await import("/capture.js");
+    const { VideoInput } = await import("/camera/video_input.js");
+    const { openCamera } = await import("/camera/capture.js");
     window.stopped = []; window.pictures = []; window.replaced = 0;
     window.input = new VideoInput({
         onReplaced: async () => { replaced += 1; },
@@ -226,7 +226,7 @@ def test_shutters_and_switches_have_words(cameras):
 
 def test_a_camera_that_is_too_large_sends_smaller_pictures(cameras):
     sent = cameras.evaluate("""(async () => {
-        const { Peer } = await import("/signalling.js");
+        const { Peer } = await import("/server/signalling.js");
         track.getSettings = () => ({ width: 1280, height: 960 });
         const peer = new Peer({ iceServers: [] }, new MediaStream([track]), null, () => undefined);
         const scale = () => peer.sender.getParameters().encodings[0].scaleResolutionDownBy;
@@ -252,7 +252,7 @@ def test_the_sample_clip_goes_on_when_its_page_is_seen_again(page_with):
     page.evaluate("""async () => {
         const play = HTMLMediaElement.prototype.play;
         HTMLMediaElement.prototype.play = function () { window.clip = this; return play.call(this); };
-        const { openSample } = await import("/capture.js");
+        const { openSample } = await import("/camera/capture.js");
         window.sample = await openSample("/assets/sample.webm");
     }""")
     page.evaluate(HIDE, True)

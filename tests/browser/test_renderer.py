@@ -74,7 +74,7 @@ def test_renders_are_the_forward_renderer_s(page: RendererPage) -> None:
 
 
 _FOLLOW = """async () => {
-    const { AvatarStream } = await import("./avatar_stream.js");
+    const { AvatarStream } = await import("./avatar/avatar_stream.js");
     const { renderer } = harness;
     const bytes = async (name) => (await fetch(name)).arrayBuffer();
     for (const known of renderer.partNames) renderer.removePart(known);
@@ -249,7 +249,7 @@ def test_a_browser_without_webgl2_is_told_by_type(page: RendererPage) -> None:
 
 
 _SURROUNDINGS = """async ([preset, bytes]) => {
-    const { SurroundingsLight } = await import("./renderer/surroundings.js");
+    const { SurroundingsLight } = await import("./renderer/environment/surroundings.js");
     let changed;
     const change = new Promise((resolve) => { changed = resolve; });
     const surroundings = new SurroundingsLight(() => changed());

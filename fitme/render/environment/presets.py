@@ -1,6 +1,6 @@
 """Surroundings made by the program: soft-edged emitters before a sky that changes from floor over horizon to zenith.
 
-`client/renderer/environment_presets.js` is the same table for the page; a test holds both equal.
+`client/renderer/environment/environment_presets.js` is the same table for the page; a test holds both equal.
 """
 
 from collections.abc import Mapping
