@@ -6,8 +6,8 @@ and lamps, are therefore taken out of the panorama and become directional lights
 texels: Debevec, "A Median Cut Algorithm for Light Probe Sampling", SIGGRAPH 2005 poster).
 
 A panorama's middle lies straight ahead of the camera, behind the head: direction -z of the view frame. Its right is +x,
-its top +y; the light on a face comes from its left and right edges. `client/renderer/environment/panorama.js` is the same
-for the page.
+its top +y; the light on a face comes from its left and right edges. The page has the same in
+`client/renderer/environment/panorama.js`.
 """
 
 from dataclasses import dataclass
