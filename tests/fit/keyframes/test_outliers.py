@@ -15,6 +15,7 @@ from fitme.fit.texture.disagreement import disagreement
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.generator_config import GeneratorConfig
 from fitme.shape.morphable_model import MorphableModel
+from fitme.track.occlusion import FaceOcclusion, Occlusion
 
 SETTINGS = OutlierSettings()
 FAIR = {"a": 0.020, "b": 0.022, "c": 0.019, "d": 0.025, "e": 0.021}
@@ -53,9 +54,14 @@ def test_another_person_is_an_outlier_among_poses_of_one_person() -> None:
     assert identity_outlier(poses | {"other": other.astype(np.float32)}, 0.6, SETTINGS) == "other"
 
 
-def test_a_fit_drops_a_covered_face_and_keeps_the_rest(
-    model: MorphableModel, photograph: Callable[..., Keyframe]
+@pytest.mark.parametrize("told", [True, False])
+def test_a_fit_keeps_a_cover_out_of_the_skin(
+    told: bool, model: MorphableModel, photograph: Callable[..., Keyframe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By leaving out the cover where it is told by comparison with the images before, else by dropping the image."""
+    if not told:
+        nothing = Occlusion(0.0, np.zeros((0, 2), np.float32), 0.0)
+        monkeypatch.setattr(FaceOcclusion, "check", lambda *_: nothing)
     keyframes = [photograph(str(yaw), yaw) for yaw in (-20.0, -8.0, 0.0, 10.0, 20.0)]
     covered = keyframes[2].image.copy()
     landmarks = keyframes[2].observation.landmarks
@@ -75,7 +81,16 @@ def test_a_fit_drops_a_covered_face_and_keeps_the_rest(
     fitter.add_keyframe(replace(keyframes[2], key="covered", image=covered))
     while not fitter.converged:
         fitter.refine(0.0)
-    assert set(fitter.dropped) == {"covered"}
-    assert "other keyframes" in fitter.dropped["covered"]
-    assert [keyframe.key for keyframe in fitter.keyframes] == [keyframe.key for keyframe in keyframes]
-    assert "covered" not in fitter.state().estimates
+    kept = [keyframe.key for keyframe in keyframes]
+    if told:
+        assert not fitter.dropped
+        _, texture = fitter.fused_texture()
+        seen = texture.observed[texture.confidence > 0.5]
+        redness = seen[:, 0] - seen[:, 2]
+        assert np.percentile(redness, 2.0) > 0.0, "no blue in the skin"
+        kept.append("covered")
+    else:
+        assert set(fitter.dropped) == {"covered"}
+        assert "other keyframes" in fitter.dropped["covered"]
+        assert "covered" not in fitter.state().estimates
+    assert [keyframe.key for keyframe in fitter.keyframes] == kept
