@@ -37,6 +37,7 @@ def faces(model: MorphableModel) -> tuple[np.ndarray, np.ndarray]:
     from fitme.render.renderer import render
 
     maps = ReflectanceMaps.constant((0.45, 0.28, 0.2), 0.03, 64)
+    maps.diffuse[..., 24:40, :, 1] *= 0.7  # redder in the middle: skin of one tint would pass for a tinted grey image
     light = Light(Light.ambient(0.4).sh, torch.tensor([[[0.3, 0.5, 0.81]]]), torch.full((1, 1, 3), 0.7))
     vertices = model.mean[None]
     pose = torch.tensor([[0.0, 0.0, 0.0]]), torch.tensor([[0.0, 0.02, -0.6]])
