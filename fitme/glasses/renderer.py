@@ -10,7 +10,7 @@ from fitme.glasses.glasses import Glasses
 from fitme.glasses.mesh import GlassesMesh, frame_mesh, lens_mesh
 from fitme.parts.layers import ENCODING_STEPS, Rendered
 from fitme.render.cpu.kernel import relaxed_kernel
-from fitme.render.cpu.rasterize import rasterize_rows
+from fitme.render.cpu.rasterize import pixel_window, rasterize_rows
 from fitme.render.light import Light
 from fitme.render.shading import diffuse_shading, specular_shading
 
@@ -57,14 +57,10 @@ class GlassesRenderer:
     def _draw(
         self, below: Rendered, clip: Float32Array, triangles: Int32Array, color: Float32Array, opacity: float
     ) -> None:
-        if (clip[:, 3] <= 0.0).any():
-            return
         height, width = below.mask.shape
-        place = (clip[:, :2] / clip[:, 3:] + 1.0) * (0.5 * width, 0.5 * height)
-        (left, top), (right, bottom) = np.floor(place.min(0)).astype(int), np.ceil(place.max(0)).astype(int) + 1
-        left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
-        if left >= right or top >= bottom:
+        if (window := pixel_window(clip, width, height)) is None:
             return
+        place, (left, top, right, bottom) = window
         # The window round the glasses alone, `SAMPLES` times as fine.
         columns, rows = right - left, bottom - top
         fine = clip.copy()

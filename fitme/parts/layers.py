@@ -12,7 +12,7 @@ from fitme.geometry import Camera, HeadPose, rotation_matrix
 from fitme.parts.head_parts import HeadPart, HeadParts
 from fitme.parts.textures import LASH_ALBEDO
 from fitme.render.cpu.kernel import relaxed_kernel
-from fitme.render.cpu.rasterize import rasterize_rows
+from fitme.render.cpu.rasterize import pixel_window, rasterize_rows
 from fitme.render.light import Light
 from fitme.render.reflection import SH_BAND_0
 
@@ -68,14 +68,10 @@ class LayerRenderer:
 
     def _draw(self, below: Rendered, part: HeadPart, view: Float32Array, camera: Camera, color: Float32Array) -> None:
         clip = camera.clip(torch.from_numpy(view)).contiguous().numpy()
-        if (clip[:, 3] <= 0.0).any():
-            return
         height, width = below.mask.shape
-        place = (clip[:, :2] / clip[:, 3:] + 1.0) * (0.5 * width, 0.5 * height)
-        (left, top), (right, bottom) = np.floor(place.min(0)).astype(int), np.ceil(place.max(0)).astype(int) + 1
-        left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
-        if left >= right or top >= bottom:
+        if (window := pixel_window(clip, width, height)) is None:
             return
+        place, (left, top, right, bottom) = window
         across = max(float(np.ptp(place[:, 0])), 1.0)
         level = int(np.clip(np.rint(np.log2(self._coverage[0].shape[1] / across)), 0, len(self._coverage) - 1))
         self._rast[top:bottom] = 0.0

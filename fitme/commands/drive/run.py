@@ -39,11 +39,7 @@ async def drive(open_source: OpenSource, open_outputs: Sequence[OpenOutput], rep
     :raises FitmeError: if the source or an output cannot be had.
     """
     async with AsyncExitStack() as stack:
-        outputs = []
-        for open_output in open_outputs:
-            output = await open_output()
-            stack.push_async_callback(output.close)
-            outputs.append(output)
+        outputs = await _opened(stack, open_outputs)
         source = await open_source()
         stack.push_async_callback(source.close)
         closing: set[asyncio.Task[None]] = set()
@@ -91,13 +87,19 @@ async def convert(motions: Iterator[Motion], open_outputs: Sequence[OpenOutput])
     :raises FitmeError: if an output cannot be had.
     """
     async with AsyncExitStack() as stack:
-        outputs = []
-        for open_output in open_outputs:
-            output = await open_output()
-            stack.push_async_callback(output.close)
-            outputs.append(output)
+        outputs = await _opened(stack, open_outputs)
         shown, count, tracked, begin_s = AbsenceFilter(), 0, 0, time.monotonic()
         for motion in motions:
             send_to_all(outputs, shown(motion))
             count, tracked = count + 1, tracked + motion.tracked
         return Driven(count, tracked, time.monotonic() - begin_s)
+
+
+async def _opened(stack: AsyncExitStack, open_outputs: Sequence[OpenOutput]) -> list[MotionOutput]:
+    """Outputs, which close with the stack."""
+    outputs = []
+    for open_output in open_outputs:
+        output = await open_output()
+        stack.push_async_callback(output.close)
+        outputs.append(output)
+    return outputs

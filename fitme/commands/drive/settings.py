@@ -31,7 +31,7 @@ class VirtualCameraSettings:
 
 @dataclass(frozen=True)
 class DriveTrackerSettings(TrackerSettings):
-    """Tracking of whoever is before the camera: persons are not told apart, hands not searched."""
+    """Tracking of whoever is before the camera: persons are not told apart, what covers faces is not searched."""
 
     face_search_period_s: Annotated[float, Meta(ge=0.0)] = 1e9
     occlusion_period_s: Annotated[float, Meta(ge=0.0)] = 1e9

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fitme.arrays import Int32Array
+from fitme.arrays import Float32Array, Int32Array
 from fitme.render.cpu.kernel import kernel
 
 Floats = npt.NDArray[Any]
@@ -177,3 +177,16 @@ class _Rasterize(torch.autograd.Function):
 def rasterize(positions: Tensor, triangles: Tensor, resolution: tuple[int, int]) -> Tensor:
     """See `RasterizerBackend.rasterize`."""
     return cast(Tensor, _Rasterize.apply(positions, triangles, resolution))  # type: ignore[no-untyped-call]
+
+
+def pixel_window(clip: Float32Array, width: int, height: int) -> tuple[Float32Array, tuple[int, int, int, int]] | None:
+    """Window of an image that points (N, 4) in clip space span: their places (N, 2) in pixels, and its (left, top,
+    right, bottom); None if it is empty, or if a point lies behind the camera."""
+    if (clip[:, 3] <= 0.0).any():
+        return None
+    place = (clip[:, :2] / clip[:, 3:] + 1.0) * (0.5 * width, 0.5 * height)
+    (left, top), (right, bottom) = np.floor(place.min(0)).astype(int), np.ceil(place.max(0)).astype(int) + 1
+    left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+    if left >= right or top >= bottom:
+        return None
+    return place, (left, top, right, bottom)
