@@ -21,13 +21,12 @@ import av
 import numpy as np
 
 from fitme.bench.rows import BenchmarkRow
-from fitme.errors import InputError, StoreError
+from fitme.errors import StoreError
 from fitme.session.store import SessionStore
 from stream.bench.clock import SteppedClock
-from stream.bench.live import RATE, SIZE_PX
-from stream.bench.native_peer import ClipTrack, NativePeer, ServerError, read_clip
+from stream.bench.native_peer import ClipTrack, NativePeer, ServerError
+from stream.bench.sample import RATE, sample_frames
 from stream.bench.server_process import ServerProcess
-from stream.web.app import CLIENT_FOLDER, SAMPLE_NAMES
 from stream.web.session_folders import SessionFolders
 
 CYCLES = 24
@@ -103,22 +102,19 @@ class _Person:
         return time.monotonic() - start_s
 
 
-def chaos() -> list[BenchmarkRow]:
-    """Run `CYCLES` disasters, each on two new sessions, and tally what they did."""
-    sample = next((CLIENT_FOLDER / name for name in SAMPLE_NAMES if (CLIENT_FOLDER / name).is_file()), None)
-    if sample is None:
-        raise InputError(f"{CLIENT_FOLDER}: there is no sample clip")
-    frames = [frame.reformat(width=SIZE_PX[0], height=SIZE_PX[1]) for frame in read_clip(sample)]
+def chaos(count: int = CYCLES) -> list[BenchmarkRow]:
+    """Run `count` disasters, each on two new sessions, and tally what they did."""
+    frames = sample_frames()
     seed = secrets.randbelow(2**31)
-    tally = asyncio.run(_run(frames, random.Random(seed)))
+    tally = asyncio.run(_run(frames, random.Random(seed), count))
     return [BenchmarkRow("seed", seed, "", None), *_rows(tally)]
 
 
-async def _run(frames: list[av.VideoFrame], rng: random.Random) -> _Tally:
+async def _run(frames: list[av.VideoFrame], rng: random.Random, count: int) -> _Tally:
     tally, redless = _Tally(), [_without_red(frame) for frame in frames]
     with tempfile.TemporaryDirectory() as folder, SteppedClock() as clock, ServerProcess(Path(folder)) as server:
         kinds = [kind for kind in KINDS if kind != "clock" or clock.available]
-        for _ in range(CYCLES):
+        for _ in range(count):
             kind = rng.choice(kinds)
             async with _two_people(server, frames, redless) as people:
                 await asyncio.sleep(rng.uniform(0.0, LONGEST_WAIT_S))

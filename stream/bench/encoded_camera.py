@@ -12,11 +12,9 @@ import numpy as np
 from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 
-from fitme.errors import InputError
-from stream.bench.live import SIZE_PX
-from stream.bench.native_peer import VIDEO_CLOCK_HZ, read_clip
+from stream.bench.native_peer import VIDEO_CLOCK_HZ
+from stream.bench.sample import SIZE_PX, sample_frames
 from stream.protocol.parameters import Parameters
-from stream.web.app import CLIENT_FOLDER, SAMPLE_NAMES
 
 BITRATE_BPS = 1_000_000
 CLIP_RATE_HZ = 30
@@ -55,10 +53,7 @@ class PacketTrack(MediaStreamTrack):
 
 def sample_packets() -> list[bytes]:
     """The sample clip, forwards and backwards, as VP8 frames of which the first is a keyframe."""
-    sample = next((CLIENT_FOLDER / name for name in SAMPLE_NAMES if (CLIENT_FOLDER / name).is_file()), None)
-    if sample is None:
-        raise InputError(f"{CLIENT_FOLDER}: there is no sample clip")
-    frames = [frame.reformat(width=SIZE_PX[0], height=SIZE_PX[1], format="yuv420p") for frame in read_clip(sample)]
+    frames = sample_frames()
     encoder = av.CodecContext.create("libvpx", "w")
     encoder.width, encoder.height, encoder.pix_fmt = *SIZE_PX, "yuv420p"
     encoder.bit_rate = BITRATE_BPS

@@ -8,29 +8,21 @@ import asyncio
 import contextlib
 import json
 import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from fitme.bench.rows import BenchmarkRow
-from fitme.errors import InputError
 from fitme.stage import Stage
-from stream.bench.native_peer import ClipTrack, NativePeer, read_clip, request
+from stream.bench.native_peer import ClipTrack, NativePeer, request
+from stream.bench.sample import RATE, sample_frames
 from stream.bench.server_process import ServerProcess
 from stream.protocol.render import Render
-from stream.web.app import CLIENT_FOLDER, SAMPLE_NAMES
 
-SIZE_PX = (640, 480)
-RATE = 30.0
 TUNING_TIMEOUT_S = 180.0
 STEADY_S = 15.0
 """How long renders are counted during refinement."""
-MEBIBYTE = 2**20
-MEMORY_MINUTES = 10.0
-SETTLE_S = 120.0
-"""Memory may grow until then."""
 
 
 @dataclass
@@ -61,24 +53,14 @@ class _Record:
 
 def live() -> list[BenchmarkRow]:
     """Measure how soon an avatar appears and sharpens, and how smoothly it moves."""
-    return asyncio.run(_measure(0.0))
+    return asyncio.run(_measure())
 
 
-def memory() -> list[BenchmarkRow]:
-    """The same over a session of `MEMORY_MINUTES`, with the memory that it takes."""
-    return asyncio.run(_measure(MEMORY_MINUTES))
-
-
-async def _measure(minutes: float) -> list[BenchmarkRow]:
-    sample = next((CLIENT_FOLDER / name for name in SAMPLE_NAMES if (CLIENT_FOLDER / name).is_file()), None)
-    if sample is None:
-        raise InputError(f"{CLIENT_FOLDER}: there is no sample clip")
-    record = _Record()
-    frames = [frame.reformat(width=SIZE_PX[0], height=SIZE_PX[1]) for frame in read_clip(sample)]
+async def _measure() -> list[BenchmarkRow]:
+    record, frames = _Record(), sample_frames()
     with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder)) as server:
         peer = NativePeer(server.address)
         peer.on_render = record.note
-        start_s = time.monotonic()
         await peer.send_camera(ClipTrack(frames, RATE))
         await peer.watch()
         await peer.until(lambda: peer.last_render is not None and bool(record.sent_s), TUNING_TIMEOUT_S)
@@ -87,15 +69,6 @@ async def _measure(minutes: float) -> list[BenchmarkRow]:
         with contextlib.suppress(TimeoutError):
             await peer.until(lambda: Stage.TUNING.position in record.first_of_stage_s, TUNING_TIMEOUT_S)
         rows = _rows(record, lag_ms)
-        if minutes > 0.0:
-            await asyncio.sleep(max(0.0, SETTLE_S - (time.monotonic() - start_s)))
-            early = server.resident_bytes()
-            await asyncio.sleep(max(0.0, 60.0 * minutes - (time.monotonic() - start_s)))
-            late = server.resident_bytes()
-            rows += [
-                BenchmarkRow("resident memory after 2 minutes", early / MEBIBYTE, "MiB", None),
-                BenchmarkRow(f"resident memory after {minutes:g} minutes", late / MEBIBYTE, "MiB", None),
-            ]
         await peer.close()
     return rows
 

@@ -207,6 +207,7 @@ class LiveProcess:
                 self._report_unreadable(message.session, message.reason)
             case FitOpened():
                 self._opening = None
+                del self._failed_openings[message.session]
                 if session := self._sessions.get(message.session):
                     session.resume(message)
             case OpenSession():
