@@ -31,10 +31,13 @@ from stream.web.session_folders import SessionFolders
 
 CYCLES = 24
 """Disasters of a run; runs add up, since each draws another seed."""
-KINDS = ("fit", "live", "web", "web and chunk", "clock")
-"""Process that is killed; the whole server, with a byte of a stored file flipped; the clock set forwards or back."""
+KINDS = {"fit": 6, "live": 6, "web": 3, "web and chunk": 1, "clock": 1}
+"""Process that is killed; the whole server, with a byte of a stored file flipped; the clock set forwards or back. With
+each, how often it is drawn."""
+DISASTERS_PER_PAIR = 8
+"""Disasters on one pair of sessions; damage is always the last."""
 LONGEST_WAIT_S = 6.0
-"""Longest time from the first round to the disaster."""
+"""Longest time from the first round, or from when both pictures move again, to the next disaster."""
 ROUND_TIMEOUT_S = 120.0
 RENDER_TIMEOUT_S = 60.0
 RENDERS = 3
@@ -55,6 +58,8 @@ class _Tally:
     """Counts over all disasters."""
 
     disasters: Counter[str] = field(default_factory=Counter)
+    stuck: int = 0
+    """Pairs of sessions of which one did not go on in time."""
     lost_rounds: int = 0
     orphaned_folders: int = 0
     foreign_images: int = 0
@@ -72,6 +77,8 @@ class _Person:
         self.peer = NativePeer(server.address)
         self.round = -1
         """Index of the last round that the server has reported as stored."""
+        self.lost_rounds = 0
+        """Rounds that were reported as stored, and then begun anew."""
         self.errors: list[str] = []
 
     async def begin(self) -> None:
@@ -83,7 +90,9 @@ class _Person:
 
     def _note(self, event: dict[str, Any]) -> None:
         if event["type"] == "round":
-            self.round = int(event["index"])
+            index = int(event["index"])
+            self.lost_rounds += max(0, self.round - index + 1)
+            self.round = index
         elif event["type"] == "error":
             self.errors.append(str(event["code"]))
 
@@ -91,19 +100,26 @@ class _Person:
         """Wait for the report of a round with a larger index."""
         await self.peer.until(lambda: self.round > after, ROUND_TIMEOUT_S)
 
-    async def until_restarted(self) -> None:
-        """Wait for the report that the engine was replaced."""
-        await self.peer.until(lambda: "engine_restarted" in self.errors, RENDER_TIMEOUT_S)
+    async def until_it_goes_on(self) -> None:
+        """Wait for the report of another round, unless the fit has converged."""
+        before = self.round
+        await self.peer.until(
+            lambda: self.round > before or bool(self.peer.events.get("progress", {}).get("converged")), ROUND_TIMEOUT_S
+        )
 
-    async def until_it_moves(self) -> float:
-        """Seconds until `RENDERS` more renders have come."""
-        start_s, renders = time.monotonic(), self.peer.renders
+    async def until_it_moves(self) -> None:
+        """Wait for `RENDERS` more renders."""
+        renders = self.peer.renders
         await self.peer.until(lambda: self.peer.renders >= renders + RENDERS, RENDER_TIMEOUT_S)
-        return time.monotonic() - start_s
+
+    async def until_it_moves_again(self) -> None:
+        """Wait for the report that the engine was replaced, then for renders."""
+        await self.peer.until(lambda: "engine_restarted" in self.errors, RENDER_TIMEOUT_S)
+        await self.until_it_moves()
 
 
 def chaos(count: int = CYCLES) -> list[BenchmarkRow]:
-    """Run `count` disasters, each on two new sessions, and tally what they did."""
+    """Run `count` disasters, `DISASTERS_PER_PAIR` on each pair of sessions, and tally what they did."""
     frames = sample_frames()
     seed = secrets.randbelow(2**31)
     tally = asyncio.run(_run(frames, random.Random(seed), count))
@@ -113,20 +129,46 @@ def chaos(count: int = CYCLES) -> list[BenchmarkRow]:
 async def _run(frames: list[av.VideoFrame], rng: random.Random, count: int) -> _Tally:
     tally, redless = _Tally(), [_without_red(frame) for frame in frames]
     with tempfile.TemporaryDirectory() as folder, SteppedClock() as clock, ServerProcess(Path(folder)) as server:
-        kinds = [kind for kind in KINDS if kind != "clock" or clock.available]
-        for _ in range(count):
-            kind = rng.choice(kinds)
+        kinds = {kind: often for kind, often in KINDS.items() if kind != "clock" or clock.available}
+        left = rng.choices(list(kinds), list(kinds.values()), k=count)
+        while left:
             async with _two_people(server, frames, redless) as people:
-                await asyncio.sleep(rng.uniform(0.0, LONGEST_WAIT_S))
-                tally.disasters[kind] += 1
-                if kind == "clock":
-                    await _step_clock(clock, people, tally, rng.choice((-CLOCK_STEP_S, CLOCK_STEP_S)))
-                elif kind.startswith("web"):
-                    await _replace_server(server, people, tally, rng if kind == "web and chunk" else None)
-                else:
-                    await _kill_engine(server, people, tally, kind)
+                try:
+                    await _strike(server, clock, people, tally, rng, left)
+                except TimeoutError:
+                    tally.stuck += 1
+                tally.lost_rounds += sum(person.lost_rounds for person in people)
             tally.orphaned_folders += await _left_behind(server.store)
     return tally
+
+
+async def _strike(
+    server: ServerProcess,
+    clock: SteppedClock,
+    people: tuple[_Person, _Person],
+    tally: _Tally,
+    rng: random.Random,
+    left: list[str],
+) -> None:
+    """Some disasters on two sessions, each at a random moment.
+
+    :param left: kinds of the disasters of this run that are still to come; those that came are taken from it.
+    """
+    for _ in range(min(DISASTERS_PER_PAIR, len(left))):
+        kind = left.pop()
+        await asyncio.sleep(rng.uniform(0.0, LONGEST_WAIT_S))
+        tally.disasters[kind] += 1
+        if kind == "clock":
+            await _step_clock(clock, people, tally, rng.choice((-CLOCK_STEP_S, CLOCK_STEP_S)))
+        elif kind == "web and chunk":
+            await _replace_server(server, people, tally, rng)
+            return
+        elif kind == "web":
+            await _replace_server(server, people, tally, None)
+        else:
+            await _kill_engine(server, people, tally, kind)
+    for person in people:
+        await person.until_it_goes_on()
 
 
 @contextlib.asynccontextmanager
@@ -150,19 +192,12 @@ async def _two_people(
 
 async def _kill_engine(server: ServerProcess, people: tuple[_Person, _Person], tally: _Tally, name: str) -> None:
     """Kill one process of the engine; both sessions go on from their last rounds."""
-    reported = [person.round for person in people]
     for person in people:
         person.errors.clear()
-        person.round = -1
     server.processes()[name].kill()
     start_s = time.monotonic()
-    for person in people:
-        await person.until_restarted()
-        await person.until_it_moves()
+    await asyncio.gather(*(person.until_it_moves_again() for person in people))
     tally.standstill_s[name].append(time.monotonic() - start_s)
-    for person, before in zip(people, reported, strict=True):
-        await person.until_round(-1)
-        tally.lost_rounds += max(0, before - person.round)
 
 
 async def _replace_server(
@@ -189,23 +224,23 @@ async def _replace_server(
         await damaged.begin()
         await damaged.until_it_moves()
     for person in whole:
-        person.round = -1
         await person.begin()
         await person.until_it_moves()
-        await person.until_round(-1)
-        tally.unharmed += damaged is not None
     tally.standstill_s["web"].append(time.monotonic() - start_s)
+    if damaged is not None:
+        for person in whole:
+            await person.until_it_goes_on()
+            tally.unharmed += 1
 
 
 async def _step_clock(clock: SteppedClock, people: tuple[_Person, _Person], tally: _Tally, seconds: float) -> None:
     """Set the server's clock; rounds go on being stored."""
     clock.step(seconds)
     start_s = time.monotonic()
-    for person in people:
-        await person.until_it_moves()
+    await asyncio.gather(*(person.until_it_moves() for person in people))
     tally.standstill_s["clock"].append(time.monotonic() - start_s)
     for person in people:
-        await person.until_round(person.round)
+        await person.until_it_goes_on()
 
 
 @dataclass(frozen=True)
@@ -260,6 +295,7 @@ def _rows(tally: _Tally) -> list[BenchmarkRow]:
         BenchmarkRow(f"disasters: {kind}", tally.disasters[kind], "", None) for kind in KINDS if tally.disasters[kind]
     ]
     rows += [
+        BenchmarkRow("sessions that did not go on", tally.stuck, "", "<= 0"),
         BenchmarkRow("committed rounds lost", tally.lost_rounds, "", "<= 0"),
         BenchmarkRow("folders left behind", tally.orphaned_folders, "", "<= 0"),
         BenchmarkRow("stored pictures looked at", tally.checked_images, "", None),

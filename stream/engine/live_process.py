@@ -49,6 +49,7 @@ from stream.engine.messages import (
 )
 from stream.engine.queued_sender import QueuedSender
 from stream.engine.shared_pieces import model_piece, packed_shared
+from stream.protocol.avatar import Slot
 from stream.protocol.events import ErrorEvent, StoredEvent
 from stream.protocol.scene import Scene
 from stream.settings import ServeSettings
@@ -75,8 +76,8 @@ class LiveProcess:
         self._settings = settings
         self._model = load_default_model()
         self._sessions: dict[str, LiveSession] = {}
-        grey = AvatarEncoder(self._model).update(grey_avatar(self._model), None)
-        self._grey_pieces = tuple((piece.slot, piece.pack()) for piece in grey.pieces)
+        self._grey_pieces: tuple[tuple[Slot, bytes], ...] = ()
+        """As soon as a session has needed them."""
         self._opening: str | None = None
         """The session that the fit process is opening."""
         self._failed_openings: Counter[str] = Counter()
@@ -90,6 +91,8 @@ class LiveProcess:
             self._web.send(SharedPiece(model.digest, model.message, is_model=True))
             # Sessions that wait already are opened first: with them the fit process needs no warm-up.
             self._read(self._web)
+            if not self._sessions:
+                self._encoded_grey_head()
             self._send_to_fit(WarmUp(self._warm_up_keyframe))
             delay_s = math.inf
             while True:
@@ -237,8 +240,16 @@ class LiveProcess:
         except FileNotFoundError:
             logger.info("a session was closed before it was opened")
             return
-        self._web.send(AvatarPieces(message.session, self._grey_pieces))
+        if not message.has_avatar:  # pages of others go on drawing what they have until the fit has read its last round
+            self._web.send(AvatarPieces(message.session, self._encoded_grey_head()))
         self._open_fit(session)
+
+    def _encoded_grey_head(self) -> tuple[tuple[Slot, bytes], ...]:
+        """Pieces of the head that everybody has at first, encoded only once."""
+        if not self._grey_pieces:
+            grey = AvatarEncoder(self._model).update(grey_avatar(self._model), None)
+            self._grey_pieces = tuple((piece.slot, piece.pack()) for piece in grey.pieces)
+        return self._grey_pieces
 
     def _open_fit(self, session: LiveSession) -> None:
         """Have a session opened in the fit process, unless that has ended too often while it opened this one."""

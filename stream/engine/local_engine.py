@@ -66,6 +66,8 @@ class _OpenSession:
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while `slots` is written or replaced."""
     render_requested: bool = False
+    has_avatar: bool = False
+    """Pieces of its avatar have come."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,9 @@ class LocalEngine:
     @staticmethod
     def _open_message(opened: _OpenSession) -> OpenSession:
         slots = opened.slots
-        return OpenSession(opened.id, opened.folder, opened.scene, slots.name, slots.max_pixels, opened.secret)
+        return OpenSession(
+            opened.id, opened.folder, opened.scene, slots.name, slots.max_pixels, opened.secret, opened.has_avatar
+        )
 
     async def _launch(self) -> None:
         """Start both processes."""
@@ -268,6 +272,7 @@ class LocalEngine:
                     opened.listener.on_parameters(message.message)
             case AvatarPieces():
                 if opened := self._sessions.get(message.session):
+                    opened.has_avatar = True
                     opened.listener.on_pieces(message.pieces, message.dropped)
             case SharedPiece():
                 self._shared[message.digest] = message.message

@@ -64,6 +64,8 @@ class OpenSession:
     max_pixels: int
     secret: str | None = field(default=None, repr=False)
     """With which its data is encrypted at rest."""
+    has_avatar: bool = False
+    """Pages have pieces of its avatar already: the engine was started again."""
 
 
 @dataclass(frozen=True)
