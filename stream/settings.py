@@ -71,7 +71,7 @@ class SessionSettings:
     per_user_limit: Annotated[int, Meta(ge=1, le=64)] = 2
     """Sessions at a time of one user: of a signed-in one, else of one browser."""
     per_address_limit: Annotated[int, Meta(ge=1, le=64)] = 8
-    """Sessions at a time from one IP address."""
+    """Sessions at a time from one IP address, and people from there whose places in the waiting line are held."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,9 @@ class FitSettings:
     niceness: Annotated[int, Meta(ge=0, le=19)] = 8
     """Lower priority than tracking, renders and sockets: where the cores do not suffice, fits wait for those."""
     threads: Annotated[int, Meta(ge=1, le=64)] = 1
+    warm_up: bool = True
+    """Fit a drawn head before the first session, so that the first person does not wait for networks and kernels to be
+    loaded; without, the server is ready sooner."""
     device: DeviceName = "cpu"
     """Where heads are rendered and the generator is optimised, as `--device` of `fitme fit`."""
 

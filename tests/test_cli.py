@@ -173,3 +173,11 @@ def test_benchmark_ends_with_one_line_of_json(run_fitme, monkeypatch: pytest.Mon
     assert result["rows"][1]["value"] is None
     assert "speed of nothing" in out.partition("{")[0]
     assert run_fitme("bench")[1].split() == ["nothing"]
+
+    # Only benchmarks that count something take a number.
+    code, _, err = run_fitme("bench", "nothing", "--count", "3")
+    assert code == 2
+    assert "counts nothing" in err
+    monkeypatch.setattr(EntryPoint, "load", lambda self: lambda count=10: [BenchmarkRow("counted", count, "")])
+    out = run_fitme("bench", "nothing", "--count", "3", "--json")[1]
+    assert json.loads(out.splitlines()[-1])["rows"][0]["value"] == 3

@@ -115,11 +115,12 @@ async def _run(server: ServerProcess, rng: random.Random, count: int) -> tuple[_
     attempts, frames = _Attempts(), sample_frames()
     bomb = await asyncio.to_thread(_bomb)
     async with _honest_person(server, frames) as honest:
+        # First what needs a place: afterwards the strangers' own offers wait in the line for a while.
+        await _send_bombs(server, bomb, attempts)
         await _fuzz_messages(server, frames, rng, count * MESSAGES_PER_CYCLE, attempts)
         await _fuzz_offers(server, rng, count, attempts)
         await _vanish(server, rng, count, attempts)
         await _stay_idle(server, attempts)
-        await _send_bombs(server, bomb, attempts)
     return honest, attempts
 
 

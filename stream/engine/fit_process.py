@@ -164,14 +164,14 @@ class FitProcess:
                 self._close(message)
 
     def _warm_up(self) -> None:
-        """Run the stages once, so that the first person does not wait for kernels to be compiled.
+        """Run the stages once, unless the settings say otherwise, so that the first person does not wait for kernels.
 
         A process that takes the place of another has sessions waiting: they are served instead, and load the kernels.
         """
         keyframe, self._warm_up_keyframe = self._warm_up_keyframe, None
         if keyframe is None:
             return
-        if not self._sessions:
+        if self._settings.warm_up and not self._sessions:
             settings = FitterSettings(alignment_rounds=1, inversion=WARM_UP_STEPS)
             generator, device = packaged_generator(self._effort.reflectance_model), self._settings.device
             fitter = IncrementalFitter(self._model, generator, settings, self._embedder, device)

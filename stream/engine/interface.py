@@ -60,7 +60,8 @@ class Engine(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Close all sessions, keeping their data, and stop."""
+        """Close all sessions, keeping their data, and stop, within a few seconds: what a slow fit has not stored by
+        then is lost. Once it has returned, nothing more is written; a second call has no effect."""
         ...
 
     def open(

@@ -48,6 +48,8 @@ logger = logging.getLogger(__name__)
 START_TIMEOUT_S = 300.0
 """Kernels are compiled on the very first start."""
 CLOSE_TIMEOUT_S = 30.0
+STOP_PATIENCE_S = 1.5
+"""How long the engine waits, when it stops, for its processes to close the sessions."""
 EXPORT_TIMEOUT_S = 60.0
 RESTART_PAUSE_S = 1.0
 """Between two attempts to start processes."""
@@ -121,11 +123,15 @@ class LocalEngine:
         """See `Engine.stop`."""
         if self._keeper is not None:
             self._keeper.cancel()
-        for session in list(self._sessions):
-            await self.close(session)
+        closing = [asyncio.create_task(self.close(session)) for session in list(self._sessions)]
+        if closing:
+            # A fit answers between two slices. What it has not stored by then is less than one round.
+            await asyncio.wait(closing, timeout=STOP_PATIENCE_S)
         if self._processes is not None:
             processes, self._processes = self._processes, None
             await asyncio.to_thread(processes.stop)
+        self._fail_requests()
+        await asyncio.gather(*closing)
 
     def open(
         self, session: str, folder: Path, scene: Scene, listener: EngineListener, secret: str | None = None
@@ -146,7 +152,8 @@ class LocalEngine:
             if self.healthy:
                 await asyncio.wait_for(closed, CLOSE_TIMEOUT_S)
         except (TimeoutError, EngineError):
-            logger.warning("the engine did not close a session in time")
+            if self._processes is not None:
+                logger.warning("the engine did not close a session in time")
         finally:
             self._closing.pop(session, None)
             with opened.lock:

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
@@ -24,7 +25,10 @@ from stream.settings import ServeSettings
 
 LIVE_NAME, FIT_NAME = "fitme-live", "fitme-fit"
 """Names of the processes, as `ps` and `top` show them."""
-STOP_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 1.5
+"""How long processes may take to end by themselves: they have nothing to store any more."""
+JOIN_TIMEOUT_S = 10.0
+"""How long the threads of a process that has ended may take."""
 FIT_KERNEL_THREADS = 1
 """Threads of numba kernels in the fit process; the live process uses all cores."""
 CHILD_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -88,8 +92,9 @@ class EngineProcesses:
         """End both processes; blocks."""
         self._sender.close()
         self._end_connection()
+        deadline_s = time.monotonic() + STOP_TIMEOUT_S
         for process in (self._live, self._fit):
-            process.join(STOP_TIMEOUT_S)
+            process.join(max(0.0, deadline_s - time.monotonic()))
             if process.is_alive():
                 process.kill()
                 process.join()
@@ -108,7 +113,7 @@ class EngineProcesses:
     def _join_threads(self) -> None:
         """Wait for the threads, which call back into the event loop, before that may be closed."""
         for thread in self._threads:
-            thread.join(STOP_TIMEOUT_S)
+            thread.join(JOIN_TIMEOUT_S)
 
     def _end_connection(self) -> None:
         """End the connection for both sides: closing it would not, while a thread reads from it."""

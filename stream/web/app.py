@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -283,6 +283,8 @@ class Service:
                         raise ProtocolError("too_large", f"a body has at most {self.settings.max_message_bytes} bytes")
         except TimeoutError as error:
             raise ProtocolError("timeout", "the body of the request did not come in time") from error
+        except ClientDisconnect as error:
+            raise ProtocolError("bad_request", "the client went before the body was complete") from error
         return decode(decoder, bytes(body), "bad_request")
 
 

@@ -67,7 +67,8 @@ class SessionTable:
         self._parked: dict[str, float] = {}
         """When each became idle."""
         self._ending: dict[str, asyncio.Future[None]] = {}
-        self._line = WaitingLine(LINE_PATIENCE * settings.session.retry_after_s, settings.session.waiting_limit)
+        limits = settings.session
+        self._line = WaitingLine(LINE_PATIENCE * limits.retry_after_s, limits.waiting_limit, limits.per_address_limit)
         self._activation = asyncio.Lock()
         """One newcomer at a time frees a slot and takes it."""
         self._stopped = False
@@ -122,6 +123,7 @@ class SessionTable:
             await asyncio.gather(self._janitor, return_exceptions=True)
         for session in self._active.values():
             session.dismiss("shutdown")
+        await self._engine.stop()  # sooner than closing one session after the other, each when its fit comes to it
         await asyncio.gather(*(self.end_quietly(session, "shutdown") for session in list(self._active.values())))
         for session_id in list(self._parked):
             await self._end_parked(session_id)
@@ -290,7 +292,7 @@ class SessionTable:
         cameraless_s = self._settings.session.cameraless_s
         parkable = [session for session in self._active.values() if session.parkable(cameraless_s)]
         free = self._settings.session.limit - len(self._active)
-        place = self._line.ask(caller.identity, free + len(parkable))
+        place = self._line.ask(caller.identity, free + len(parkable), caller.address)
         if place:
             if session_id in self._parked:
                 self._parked[session_id] = time.monotonic()  # its owner is there, and waits

@@ -27,6 +27,7 @@ SETTINGS = """
 session:
   limit: 1
   grace_s: 900.0  # longer than any test: what is erased is erased because the page asked for it
+fit: {warm_up: false}
 motion:
   outputs: ["vmc://127.0.0.1:9"]  # nobody receives there
   sources: ["livelink://127.0.0.1:47111"]

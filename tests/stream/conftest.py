@@ -22,7 +22,7 @@ from stream.bench.server_process import ServerProcess
 SETTINGS = """
 session: {limit: 2, grace_s: 4.0, silence_timeout_s: 1.5, connect_timeout_s: 5.0, retry_after_s: 3}
 render: {size_px: 256}
-fit: {slice_s: 0.5}
+fit: {slice_s: 0.5, warm_up: false, alignment_rounds: 0, coarse_steps: 2, inversion_steps: 2, tuning_steps: 2}
 """
 
 
@@ -64,15 +64,15 @@ def grey_clip() -> list[av.VideoFrame]:
 
 @pytest.fixture(scope="session")
 def settings_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Short times and small renders."""
+    """Short times, small renders, and fits that do not take long."""
     path = tmp_path_factory.mktemp("settings") / "serve.yaml"
     path.write_text(SETTINGS)
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, settings_file: Path) -> Iterator[ServerProcess]:
-    """A real server with two places."""
+    """A real server with two places, for all tests: each ends its sessions."""
     store = tmp_path_factory.mktemp("store")
     with ServerProcess(store, "--config", str(settings_file)) as running:
         yield running

@@ -254,7 +254,7 @@ async def test_access_key_and_a_page_without_a_camera(tmp_path: Path) -> None:
     key = "correct horse battery"
     (tmp_path / "key").write_text(key + "\n")
     (tmp_path / "serve.yaml").write_text(
-        f"access: {{key_file: {tmp_path / 'key'}}}\nsession: {{limit: 1, cameraless_s: 1.0}}\n"
+        f"access: {{key_file: {tmp_path / 'key'}}}\nsession: {{limit: 1, cameraless_s: 1.0}}\nfit: {{warm_up: false}}\n"
     )
     with ServerProcess(tmp_path, "--config", str(tmp_path / "serve.yaml")) as server:
         stranger = NativePeer(server.address)

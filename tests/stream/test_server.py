@@ -111,10 +111,9 @@ async def test_avatar_from_camera_to_glb(server: ServerProcess, face_clip: list[
         assert len(glb) == int.from_bytes(glb[8:12], "little")
         folder = server.store / str(peer.session)
         assert folder.is_dir()
-        for bad in ("bytes=5", "bytes=9-1", "lines=1-2", "bytes=99999999999-"):
-            headers = {**authorization(peer.token), "Range": bad}
-            with contextlib.suppress(ServerError):
-                await exchange("GET", f"{server.address}/session/{peer.session}/avatar.glb", headers=headers)
+        headers = {**authorization(peer.token), "Range": "bytes=9-1"}
+        with contextlib.suppress(ServerError):
+            await exchange("GET", f"{server.address}/session/{peer.session}/avatar.glb", headers=headers)
         await until(lambda: not list(folder.glob("*.glb")))
         await peer.send({"type": "delete"})
         await peer.until(lambda: peer.close_code is not None, 20.0)

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -161,6 +162,9 @@ async def test_start_erases_what_is_nobodys_and_the_end_is_quiet(
         assert not ownerless.exists()
         assert alive.exists()
         await until(lambda: not alive.exists(), 15.0)  # nobody came back within the grace time
+        host = server.address.removeprefix("http://")
+        with socket.create_connection(("127.0.0.1", int(host.partition(":")[2]))) as vanishing:
+            vanishing.sendall(f"POST /offer HTTP/1.1\r\nHost: {host}\r\nContent-Length: 9\r\n\r\n{{".encode())
         peer = NativePeer(server.address)
         await peer.send_camera(ClipTrack(grey_clip))
         await peer.watch()

@@ -39,9 +39,9 @@ from stream.protocol.events import ErrorEvent, ProgressEvent, RoundEvent, Stored
 from stream.settings import FitSettings
 
 SETTINGS = FitSettings(
-    slice_s=30.0, collect_s=0.0, alignment_rounds=0, coarse_steps=1, inversion_steps=1, tuning_steps=1, niceness=0
+    slice_s=0.05, collect_s=0.0, alignment_rounds=0, coarse_steps=1, inversion_steps=1, tuning_steps=1, niceness=0
 )
-"""A full fit in a few seconds, and in one round."""
+"""A full fit in a few seconds, and one of its tasks a round."""
 TIMEOUT_S = 60.0
 IDLE_S = 0.5
 """How long nothing must happen for a process to count as idle."""
@@ -107,19 +107,27 @@ class FitPeer:
         raise TimeoutError("the process does not become idle")
 
 
-@pytest.fixture
-def fit(monkeypatch: pytest.MonkeyPatch) -> Iterator[FitPeer]:
-    monkeypatch.setenv("NUMBA_NUM_THREADS", str(FIT_KERNEL_THREADS))
+@pytest.fixture(scope="module")
+def process() -> Iterator[FitPeer]:
+    """One process for all tests: each closes its sessions."""
     context = multiprocessing.get_context("spawn")
     connection, other = context.Pipe()
     process = context.Process(target=run_fit_process, args=(other, SETTINGS), daemon=True)
-    process.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NUMBA_NUM_THREADS", str(FIT_KERNEL_THREADS))
+        process.start()
     other.close()
     assert process.pid is not None
     yield FitPeer(connection, process.pid)
     connection.close()
     process.join(TIMEOUT_S)
     assert process.exitcode == 0
+
+
+@pytest.fixture
+def fit(process: FitPeer) -> FitPeer:
+    process.converged.clear()
+    return process
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +184,7 @@ def test_correctives_are_extracted_once_the_fit_has_converged(
     assert [frame.key for frame in opened.keyframes] == [frame.key for frame in state.keyframes]
     assert [frame.key for frame in opened.expression_frames] == [frame.key for frame in state.expression_frames]
     np.testing.assert_array_equal(opened.expression_frames[0].image, frames[EXPRESSION_FRAMES[0]].image)
-    assert fit.corrective_counts_until(2 + len(EXPRESSION_FRAMES)) == [
+    assert fit.corrective_counts_until(2 + len(EXPRESSION_FRAMES))[-3:] == [
         2,
         2 + FRAMES_PER_UPDATE,
         2 + len(EXPRESSION_FRAMES),
@@ -186,7 +194,7 @@ def test_correctives_are_extracted_once_the_fit_has_converged(
 
 
 def test_sessions_leave_nothing_in_the_process(fit: FitPeer, frames: dict[int, Keyframe], tmp_path: Path) -> None:
-    """Threads and memory after many short sessions, against those after the first few."""
+    """Threads and memory after many short sessions, each up to its first skin, against those after the first few."""
     resident, threads = [], []
     for index in range(WARM_UP_SESSIONS + FURTHER_SESSIONS):
         name = f"session-{index}"
@@ -221,8 +229,9 @@ def test_damaged_session_fails_alone(fit: FitPeer, frames: dict[int, Keyframe], 
     while not isinstance((message := fit.receive(SessionEvent)).event, RoundEvent):
         pass
     assert message.session == "good"
-    fit.send(CloseSession("bad"))
-    fit.receive(SessionClosed)
+    for session in ("good", "bad"):
+        fit.send(CloseSession(session))
+        fit.receive(SessionClosed)
     assert {path: path.read_bytes() for path in bad.rglob("*") if path.is_file()} == before
 
 
@@ -236,7 +245,7 @@ def test_round_is_stored_when_the_disk_has_space_again(
     failure = fit.receive_event(ErrorEvent)
     assert failure.code == "store_failed"
     fit.process.rlimit(psutil.RLIMIT_FSIZE, (soft, hard))
-    # The fit has converged: nothing but time makes it store.
+    # Once the fit has converged, nothing but time makes it store.
     while not fit.receive_event(StoredEvent).stored:
         pass
     fit.send(CloseSession("a"))

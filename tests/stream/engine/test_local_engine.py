@@ -15,10 +15,10 @@ from stream.protocol.avatar import Slot
 from stream.protocol.events import ErrorEvent, Event
 from stream.protocol.render import Render
 from stream.protocol.scene import Scene
-from stream.settings import RenderSettings, ServeSettings
+from stream.settings import FitSettings, RenderSettings, ServeSettings
 
-SETTINGS = replace(ServeSettings(), render=RenderSettings(size_px=64))
-WATCH = Watch(period_s=0.2, fit_limit_s=5.0)
+SETTINGS = replace(ServeSettings(), render=RenderSettings(size_px=64), fit=FitSettings(warm_up=False))
+WATCH = Watch(period_s=0.2, fit_limit_s=3.0)
 TIMEOUT_S = 120.0
 
 
