@@ -9,26 +9,29 @@ BIN := $(VENV)/bin
 GLTF_VALIDATOR := 2.0.0-dev.3.10
 AXE_CORE := 4.14.1
 PMNDRS_ASSETS := 1.7.0
-NO_TESTS := 5
 
 # Idle threads of torch and numpy sleep instead of spinning: trackers, renderers and fits share few cores.
 export OMP_WAIT_POLICY := PASSIVE
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: serve test lint clean
+.PHONY: serve test lint lint-types lint-rest clean
 
 serve: $(VENV)/.installed
 	$(BIN)/fitme serve $(ARGS)
 
-# Browsers draw by software on both cores; all other tests run beside each other.
+# Three at a time on two cores, since servers and browsers are waited for. `tests/conftest.py` says what stays together.
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not browser" $(ARGS) || [ $$? = $(NO_TESTS) ]
-	$(BIN)/python -m pytest -m browser $(ARGS) || [ $$? = $(NO_TESTS) ]
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
-lint: $(VENV)/.installed-dev
+# `make -j2 lint` checks types beside the rest.
+lint: lint-types lint-rest
+
+lint-types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+lint-rest: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
@@ -40,10 +43,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH_INDEX) --constraint constraints.txt --editable .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH_INDEX) --constraint constraints.txt --editable '.[dev]'
+# All at once, and without compiling the tenth part of the modules that is ever imported.
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(TORCH_INDEX) --constraint constraints.txt --editable '.[dev]'
 	if command -v npm >/dev/null; then npm install --silent --no-save --no-audit --no-fund --prefix $(VENV) gltf-validator@$(GLTF_VALIDATOR) axe-core@$(AXE_CORE) @pmndrs/assets@$(PMNDRS_ASSETS); fi
-	touch $@
+	touch $(VENV)/.installed $@
 
 clean:
 	rm -rf $(VENV)

@@ -7,6 +7,7 @@ a render or for the page at worst, how large the web process grew, and whether a
 
 import asyncio
 import contextlib
+import fractions
 import json
 import random
 import secrets
@@ -276,7 +277,7 @@ def _bomb() -> bytes:
     encoder.width = encoder.height = BOMB_SIDE_PX
     encoder.pix_fmt = "yuv420p"
     encoder.options = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}
-    encoder.framerate = 30
+    encoder.framerate = fractions.Fraction(30)
     image = np.full((BOMB_SIDE_PX * 3 // 2, BOMB_SIDE_PX), 128, np.uint8)  # planes of yuv420p
     packets = encoder.encode(av.VideoFrame.from_ndarray(image, format="yuv420p"))
     return bytes(packets[0])
