@@ -22,7 +22,9 @@ def serve(
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
     sessions: Annotated[int | None, typer.Option(min=1, max=64, help="Sessions at a time.")] = None,
-    store: Annotated[Path | None, typer.Option(help="Folder of the sessions' data.")] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Folder of the sessions' data, or s3://BUCKET/PREFIX of an object store.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu (the default) or cuda, for the fits.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings; see configs/serve.yaml.")] = None,
 ) -> None:

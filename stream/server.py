@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import socket
 import ssl
 from pathlib import Path
@@ -10,6 +11,8 @@ import uvicorn
 from starlette.applications import Starlette
 
 from fitme.errors import ConfigError
+from fitme.session.folder import SessionFolder
+from fitme.session.object_folder import SCHEME, ObjectFolder
 from stream.engine.local_engine import LocalEngine
 from stream.logs import configure_logs
 from stream.settings import ServeSettings
@@ -22,6 +25,8 @@ BACKLOG = 128
 UNSENT_BYTES = 16_384
 """What the kernel may hold of a connection that it has not sent yet: for a page on a slow network, newer parameters can
 take the place of older ones only before that."""
+WRITER_BYTES = 4
+"""Random bytes in a server's name in an object store."""
 SHUTDOWN_TIMEOUT_S = 5
 """How long open requests and websockets may take to end."""
 
@@ -50,6 +55,7 @@ def run_server(settings: ServeSettings) -> None:
 
     :raises ConfigError: if the certificate cannot be used, or the port is taken.
     :raises StoreError: if another server uses the store, or it cannot be written.
+    :raises BackendError: if the library for object stores is not installed.
     :raises EngineError: if the engine cannot start.
     """
     configure_logs(settings.log_format)
@@ -60,11 +66,22 @@ def run_server(settings: ServeSettings) -> None:
     _check_certificate(settings.tls_cert, settings.tls_key)
     # Port and store first: a second server that is started by mistake ends here and has touched nothing.
     with _listen(settings.host, settings.port) as listener:
-        folders = SessionFolders(settings.store, settings.session.kept_days)
+        folders = SessionFolders(_store_folder(settings), settings.session.kept_days)
         try:
             _serve(settings, folders, listener)
         finally:
             folders.release()
+
+
+def _store_folder(settings: ServeSettings) -> SessionFolder:
+    """Where the sessions' data lie.
+
+    :raises ConfigError: if the address of an object store has no bucket.
+    """
+    if not settings.store.startswith(SCHEME):
+        return Path(settings.store)
+    writer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(WRITER_BYTES)}"
+    return ObjectFolder.parse(settings.store, settings.object_store, writer)
 
 
 def _serve(settings: ServeSettings, folders: SessionFolders, listener: socket.socket) -> None:

@@ -10,6 +10,7 @@ from msgspec import Meta
 from fitme.motion.settings import MotionSettings
 from fitme.reflectance.model_names import DEFAULT_MODEL, ReflectanceModel
 from fitme.render.devices import DeviceName
+from fitme.session.object_folder import ObjectStoreSettings
 from fitme.track.settings import NetworkSettings, TrackerSettings
 
 
@@ -240,8 +241,9 @@ class ServeSettings:
     tls_cert: Path | None = None
     """PEM chain; browsers give the camera only to secure pages, except on localhost."""
     tls_key: Path | None = None
-    store: Path = Path("sessions")
-    """Folder of the sessions' data."""
+    store: str = "sessions"
+    """Folder of the sessions' data, or s3://BUCKET/PREFIX: an object store, which several servers may share."""
+    object_store: ObjectStoreSettings = field(default_factory=ObjectStoreSettings)
     ice_servers: tuple[IceServer, ...] = ()
     """None are needed on one machine or in one network."""
     udp: UdpSettings = field(default_factory=UdpSettings)

@@ -8,9 +8,11 @@ session goes on from its last commit; what goes wrong in one session ends no oth
 import logging
 import math
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -26,6 +28,8 @@ from fitme.fit.settings import FitSettings as FitterSettings
 from fitme.fit.state import FitState, RoundReport
 from fitme.hair.hair import hair_arrays
 from fitme.reflectance.packaged_models import packaged_generator
+from fitme.session.folder import SessionFolder
+from fitme.session.lease import BusyError
 from fitme.shape.model_file import load_default_model
 from fitme.stage import Stage
 from fitme.track.identity import DlibEmbedder
@@ -49,6 +53,7 @@ from stream.engine.messages import (
     FittedHair,
     FittedMaps,
     FitUnreadable,
+    FitWaiting,
     OpenFit,
     Ping,
     RemoveExpressionFrame,
@@ -68,6 +73,8 @@ logger = logging.getLogger(__name__)
 WARM_UP_STEPS = InversionSettings(coarse_steps=1, inversion_steps=1, tuning_steps=1)
 """One step of each kind loads and compiles all that a fit needs."""
 WARM_UP_LIMIT_S = 120.0
+BUSY_PAUSE_S = 1.0
+"""Between two attempts to open a session that another process still writes."""
 PROGRESS = {
     Stage.WAITING: 0.0,
     Stage.LANDMARKS: 0.15,
@@ -96,6 +103,8 @@ class FitProcess:
         self._model = load_default_model()
         self._embedder = DlibEmbedder()
         self._sessions: dict[str, SessionFit] = {}
+        self._busy: dict[str, tuple[float, OpenFit]] = {}
+        """Sessions that another process still writes, and when to try to open them again."""
         self._warm_up_keyframe: Keyframe | None = None
 
     def run(self) -> None:
@@ -107,6 +116,7 @@ class FitProcess:
                 while self._connection.poll(self._idle_s()):
                     self._handle(self._connection.recv())
                 self._warm_up()
+                self._retry_opening()
                 self._retry_storing()
                 session = next(turn)
                 if session is not None:
@@ -122,7 +132,8 @@ class FitProcess:
         """How long to wait for a message: not at all while there is work, None for as long as it takes."""
         if self._warm_up_keyframe is not None or any(session.has_work for session in self._sessions.values()):
             return 0.0
-        due_s = min((session.storage.due_s for session in self._sessions.values()), default=math.inf)
+        due = [session.storage.due_s for session in self._sessions.values()]
+        due_s = min([*due, *(due_s for due_s, _ in self._busy.values())], default=math.inf)
         return None if math.isinf(due_s) and due_s > 0.0 else max(0.0, due_s - time.monotonic())
 
     def _turns(self) -> Iterator[SessionFit | None]:
@@ -191,6 +202,11 @@ class FitProcess:
         try:
             state = storage.resume()
             fitter = self._fitter(state)
+        except BusyError as error:
+            logger.info("a session is opened later: %s", error)
+            self._busy[session_id] = (time.monotonic() + BUSY_PAUSE_S, message)
+            self._connection.send(FitWaiting(session_id))
+            return
         except FIT_ERRORS as error:
             # Not begun anew: what is stored may be of use to somebody, and rounds from 0 would overwrite it.
             logger.exception("a stored session cannot be read; it is left as it is")
@@ -248,6 +264,13 @@ class FitProcess:
             self._store(session, lambda: session.storage.purge(state))
             self._send_correctives(session)
             self._send_pieces(session, session.sent_light)
+
+    def _retry_opening(self) -> None:
+        """Open sessions that another process was still writing."""
+        for session_id, (due_s, message) in list(self._busy.items()):
+            if due_s <= time.monotonic():
+                del self._busy[session_id]
+                self._open(message)
 
     def _retry_storing(self) -> None:
         """Store what could not be stored before."""
@@ -350,17 +373,20 @@ class FitProcess:
             exported = AvatarExported(message.session, message.request, None, "there is no avatar yet", ready=False)
             self._connection.send(exported)
             return
-        path = session.storage.folder / f"export-{message.request}.glb"
+        path: Path | None = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path = _export_path(session.storage.folder, message.request)
             write_glb(session.fitter.avatar(), self._model, path)
         except (*FIT_ERRORS, OSError) as error:
             logger.exception("an avatar could not be exported")
+            if path is not None:
+                path.unlink(missing_ok=True)
             self._connection.send(AvatarExported(message.session, message.request, None, f"export failed: {error}"))
             return
         self._connection.send(AvatarExported(message.session, message.request, path))
 
     def _close(self, message: CloseSession) -> None:
+        self._busy.pop(message.session, None)
         session = self._sessions.pop(message.session, None)
         if session is not None:
             session.fitter.close()
@@ -373,6 +399,16 @@ class FitProcess:
 
     def _send_event(self, session_id: str, event: Event) -> None:
         self._connection.send(SessionEvent(session_id, event))
+
+
+def _export_path(folder: SessionFolder, request: int) -> Path:
+    """File for an exported avatar: in the session's folder, or of this machine if that lies in an object store."""
+    if not isinstance(folder, Path):
+        descriptor, name = tempfile.mkstemp(prefix="fitme-export-", suffix=".glb")
+        os.close(descriptor)
+        return Path(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"export-{request}.glb"
 
 
 def run_fit_process(connection: Connection, settings: FitSettings) -> None:

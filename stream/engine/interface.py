@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fitme.errors import FitmeError
+from fitme.session.folder import SessionFolder
 from stream.engine.frame_slots import FrameSink
 from stream.protocol.avatar import Slot
 from stream.protocol.events import Event
@@ -65,7 +66,7 @@ class Engine(Protocol):
         ...
 
     def open(
-        self, session: str, folder: Path, scene: Scene, listener: EngineListener, secret: str | None = None
+        self, session: str, folder: SessionFolder, scene: Scene, listener: EngineListener, secret: str | None = None
     ) -> None:
         """Begin a session, or resume the one whose data is in `folder`.
 

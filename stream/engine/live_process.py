@@ -35,6 +35,7 @@ from stream.engine.messages import (
     FittedGlasses,
     FittedHair,
     FitUnreadable,
+    FitWaiting,
     FrameArrived,
     LiveAlive,
     OpenFit,
@@ -205,6 +206,8 @@ class LiveProcess:
                     session.set_glasses(message)
             case FitOpening():
                 self._opening = message.session
+            case FitWaiting():
+                self._opening = None
             case FitUnreadable():
                 self._opening = None
                 self._report_unreadable(message.session, message.reason)

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -65,7 +66,8 @@ class LiveSession:
         self._scene = opened.scene
         self._tracker = FrameTracker(model, settings=settings.tracker, backend=landmark_backend(settings.networks))
         self._selection = FrameSelection(self.id, model, self._tracker, settings, to_fit)
-        self._stored_known = not is_session(opened.folder)
+        # An object store is asked by the fit process alone: this one serves others meanwhile.
+        self._stored_known = isinstance(opened.folder, Path) and not is_session(opened.folder)
         self._view = AvatarView(model, settings.render)
         self._frame: CameraFrame | None = None
         self._observation: FaceObservation | None = None

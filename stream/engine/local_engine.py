@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fitme.arrays import UInt8Array
+from fitme.session.folder import SessionFolder
 from stream.engine.frame_slots import FrameSink, FrameSlots
 from stream.engine.interface import EngineError, EngineListener, NotReadyError
 from stream.engine.messages import (
@@ -60,7 +61,7 @@ class _OpenSession:
     """A session as the web process needs it, to open it again in other processes."""
 
     id: str
-    folder: Path
+    folder: SessionFolder
     listener: EngineListener
     scene: Scene
     slots: FrameSlots
@@ -134,7 +135,7 @@ class LocalEngine:
         await asyncio.gather(*closing)
 
     def open(
-        self, session: str, folder: Path, scene: Scene, listener: EngineListener, secret: str | None = None
+        self, session: str, folder: SessionFolder, scene: Scene, listener: EngineListener, secret: str | None = None
     ) -> None:
         """See `Engine.open`."""
         slots = FrameSlots.create(self._settings.camera.max_pixels)

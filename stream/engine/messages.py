@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from fitme.arrays import Float32Array
 from fitme.reflectance.map_arrays import ModalityMaps
+from fitme.session.folder import SessionFolder
 from fitme.stage import Stage
 from stream.protocol.avatar import Slot
 from stream.protocol.events import Event
@@ -57,7 +58,7 @@ class OpenSession:
     """web → live: begin or resume a session."""
 
     session: str
-    folder: Path
+    folder: SessionFolder
     scene: Scene
     frames_name: str
     """Name of its `stream.engine.frame_slots.FrameSlots`."""
@@ -255,7 +256,7 @@ class OpenFit:
     """live → fit: begin the fit of a session, or resume it from its store; answered by `FitOpened`."""
 
     session: str
-    folder: Path
+    folder: SessionFolder
     secret: str | None = field(default=None, repr=False)
     """With which its data is encrypted at rest."""
 
@@ -263,6 +264,13 @@ class OpenFit:
 @dataclass(frozen=True)
 class FitOpening:
     """fit → live: the session of an `OpenFit` is now being opened."""
+
+    session: str
+
+
+@dataclass(frozen=True)
+class FitWaiting:
+    """fit → live: another process still writes the session of an `OpenFit`; it is opened once that has ended."""
 
     session: str
 

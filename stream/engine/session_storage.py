@@ -1,13 +1,11 @@
 """Storing one session's rounds, however long the disk refuses: a fit goes on without, and storing is tried again."""
 
 import math
-import shutil
 import time
-from pathlib import Path
 
 from fitme.errors import StoreError
 from fitme.fit.state import FitState
-from fitme.session.folder import REPOSITORY, is_session
+from fitme.session.folder import SessionFolder, is_session
 from fitme.session.store import SessionStore
 
 FIRST_PAUSE_S = 1.0
@@ -21,7 +19,7 @@ class SessionStorage:
     `resume` opens a session that exists; a new one is begun with the first state that is written.
     """
 
-    def __init__(self, folder: Path, secret: str | None = None) -> None:
+    def __init__(self, folder: SessionFolder, secret: str | None = None) -> None:
         """:param secret: with which a new session is encrypted, and an encrypted one opened."""
         self.folder, self._secret = folder, secret
         self._store: SessionStore | None = None
@@ -69,7 +67,8 @@ class SessionStorage:
             return False
         try:
             if self._store is None:
-                self._store = self._begin()
+                # There was no session when this one was opened: what is there is a failed attempt's.
+                self._store = SessionStore(self.folder, self._secret, anew=True)
             self._store.write_round(self._pending)
         except StoreError:
             self._pause_s = min(max(2.0 * self._pause_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
@@ -94,13 +93,3 @@ class SessionStorage:
         if self._store is not None:
             self._store.close()
             self._store = None
-
-    def _begin(self) -> SessionStore:
-        # There was no session when this one was opened: a repository here is what a failed attempt has left of it.
-        repository = self.folder / REPOSITORY
-        if repository.exists():
-            try:
-                shutil.rmtree(repository)
-            except OSError as error:
-                raise StoreError(f"{self.folder}: cannot remove a half-made repository: {error}") from error
-        return SessionStore(self.folder, self._secret)

@@ -5,13 +5,11 @@ They are kept in the session's folder as ``rights.json``, with digests in place 
 
 import secrets
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import msgspec
 
-from fitme.atomic_file import atomic_file
-from fitme.errors import FitmeError, StoreError
-from fitme.session.folder import FILE_MODE, make_private_folder
+from fitme.errors import FitmeError
+from fitme.session.folder import SessionFolder, read_file, write_file
 from stream.web.tokens import digest, new_token, same, storage_secret
 
 RIGHTS_FILE = "rights.json"
@@ -113,23 +111,21 @@ class SessionRights:
 _decoder = msgspec.json.Decoder(SessionRights)
 
 
-def write_rights(folder: Path, rights: SessionRights) -> None:
+def write_rights(folder: SessionFolder, rights: SessionRights) -> None:
     """Keep rights in a session's folder, which is begun if need be; blocks.
 
     :raises StoreError: if they cannot be written.
     """
-    try:
-        make_private_folder(folder)
-        with atomic_file(folder / RIGHTS_FILE) as partial:
-            partial.touch(FILE_MODE)
-            partial.write_bytes(msgspec.json.encode(rights))
-    except OSError as error:
-        raise StoreError(f"the rights to a session cannot be written: {error}") from error
+    write_file(folder, RIGHTS_FILE, msgspec.json.encode(rights))
 
 
-def read_rights(folder: Path) -> SessionRights | None:
-    """Rights in a session's folder; None if there are none, or none that can be read. Blocks."""
+def read_rights(folder: SessionFolder) -> SessionRights | None:
+    """Rights in a session's folder; None if there are none. Blocks.
+
+    :raises StoreError: if there may be some, but they cannot be read.
+    """
+    content = read_file(folder, RIGHTS_FILE)
     try:
-        return _decoder.decode((folder / RIGHTS_FILE).read_bytes())
-    except (OSError, msgspec.DecodeError):
+        return None if content is None else _decoder.decode(content)
+    except msgspec.DecodeError:
         return None

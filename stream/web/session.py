@@ -5,10 +5,10 @@ import itertools
 import time
 from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from aiortc import MediaStreamTrack
 
+from fitme.session.folder import SessionFolder
 from stream.engine.interface import Engine
 from stream.protocol.avatar import Slot
 from stream.protocol.events import EndedEvent, Event, StoredEvent, ViewersEvent, VoiceEvent
@@ -30,7 +30,7 @@ class Session:
     """One person's session while it is active, and the engine's listener for it."""
 
     id: str
-    folder: Path
+    folder: SessionFolder
     engine: Engine
     resumed: bool
     """The session has data from before it became active."""

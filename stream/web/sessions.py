@@ -4,6 +4,9 @@ A session holds a slot while it is *active*. One that has neither a camera nor a
 somebody else needs its slot it is *parked* - closed, its data still on disk - and becomes active again when its owner's
 page comes back. So is one whose owner has watched without a camera for long. An idle or parked session ends after the
 grace time, and all of its data is erased unless the person asked to keep it. Whoever finds no slot waits in a line.
+
+Servers that share a store hand sessions on: a page that comes to another server, since this one closes or the proxy
+has chosen another one, resumes its session there, and this server gives it up.
 """
 
 import asyncio
@@ -11,10 +14,9 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Collection
-from pathlib import Path
 
 from fitme.errors import FitmeError, StoreError
-from fitme.session.folder import is_kept, is_session, mark_kept
+from fitme.session.folder import is_kept, mark_kept
 from stream.engine.interface import Engine
 from stream.protocol.events import KeptEvent, StoredEvent, ViewersEvent, VoiceEvent
 from stream.settings import ServeSettings
@@ -31,7 +33,13 @@ JANITOR_PERIOD_S = 0.5
 RENEW_PERIOD_S = 30.0
 """How often the lifetimes of active sessions are written."""
 ERASE_RETRY_S = 5.0
+HAND_ON_PATIENCE_S = 3.0
+"""How long the engine may take to store a session that is handed on, before another server may write it."""
 SWEEP_PERIOD_S = 3600.0
+SHARED_SWEEP_PERIOD_S = 300.0
+"""Of a shared store: what a server that has died has left is erased by another one."""
+IDLE_RENEW_PERIOD_S = 2.0
+"""How often idle sessions' lifetimes are written to a shared store: their owner may have gone to another server."""
 LINE_PATIENCE = 2.5
 """Who waits for a place and has not asked again for this many times `retry_after_s` has left the line."""
 
@@ -100,27 +108,41 @@ class SessionTable:
 
     async def sweep(self) -> None:
         """Erase every session on disk that is nobody's: neither known here, nor kept, nor within its lifetime."""
-        found = await asyncio.to_thread(self._folders.ids)
-        for session_id in {*found, *self._folders.to_erase}:
-            known = session_id in self._active or session_id in self._parked or session_id in self._ending
-            if not known and not await asyncio.to_thread(self._folders.may_live, session_id):
-                await self._erase_later(session_id)
+
+        def is_over(session_id: str) -> bool:
+            if session_id in self._folders.to_erase:
+                return True
+            return not self._folders.may_live(session_id) and self._folders.end_life(session_id)
+
+        try:
+            found = await asyncio.to_thread(self._folders.ids)
+            for session_id in {*found, *self._folders.to_erase}:
+                known = session_id in self._active or session_id in self._parked or session_id in self._ending
+                if not known and await asyncio.to_thread(is_over, session_id):
+                    await self._erase_later(session_id)
+        except StoreError as error:
+            logger.warning("sessions that are over could not be looked for: %s", error)
 
     def start(self) -> None:
         """Park the sessions that an earlier server left, and begin to end what is over."""
-        for session_id in self._folders.ids():
-            if not self._folders.erases(session_id) and not is_kept(self._folders.path(session_id)):
-                self._parked[session_id] = time.monotonic()
+        if not self._folders.shared:
+            for session_id in self._folders.ids():
+                if not self._folders.erases(session_id) and not is_kept(self._folders.path(session_id)):
+                    self._parked[session_id] = time.monotonic()
         self._janitor = asyncio.create_task(self._clean())
 
     async def stop(self) -> None:
-        """End all sessions at once and refuse new ones; those that are kept stay on disk."""
+        """End all sessions at once and refuse new ones; those that are kept stay on disk. Sessions in a shared store
+        are handed on: pages are told to come again, and find them at another server."""
         if self._stopped:
             return
         self._stopped = True
         if self._janitor is not None:
             self._janitor.cancel()
             await asyncio.gather(self._janitor, return_exceptions=True)
+        if self._folders.shared:
+            await asyncio.gather(*(self._hand_on(session) for session in list(self._active.values())))
+            return
         for session in self._active.values():
             session.dismiss("shutdown")
         await self._engine.stop()  # sooner than closing one session after the other, each when its fit comes to it
@@ -167,22 +189,37 @@ class SessionTable:
             return self.get(session_id, caller)
         async with self._activation:
             if session_id is None:
-                rights = SessionRights(caller.owner, caller.user)
-            else:
-                await self._until_ended(session_id)
-                if session_id in self._active:
-                    return self.get(session_id, caller)
-                rights = await self._stored_rights(session_id, caller)
+                self._check_limits(caller)
+                await self._free_slot(caller, None)
+                session_id, rights = self._folders.new_id(), SessionRights(caller.owner, caller.user)
+                await asyncio.to_thread(self._write_record, session_id, rights)
+                return self._open(session_id, rights, caller, resumed=False, kept=False)
+            await self._until_ended(session_id)
+            if session_id in self._active:
+                return self.get(session_id, caller)
+            rights = await self._stored_rights(session_id, caller)
             self._check_limits(caller)
             await self._free_slot(caller, session_id)
-            if session_id is not None:
-                self._require_stored(session_id)  # it may have expired meanwhile
-            return self._open(session_id, rights, caller)
+            async with self._end_of(session_id):  # it does not expire meanwhile
+                kept = await self._require_stored(session_id)
+                if not await asyncio.to_thread(self._write_record, session_id, rights):
+                    raise UnknownSessionError("another server has this session now")
+                return self._open(session_id, rights, caller, resumed=True, kept=kept)
 
-    def _open(self, session_id: str | None, rights: SessionRights, caller: Caller) -> Session:
+    def _write_record(self, session_id: str, rights: SessionRights) -> bool:
+        """Write until when a session that becomes active may live, and who owns it; whether it is this server's.
+        Blocks."""
+        try:
+            claimed = self._folders.claim(session_id, self._active_lifetime_s)
+            if claimed:
+                self._folders.write_rights(session_id, rights)
+        except StoreError as error:
+            logger.warning("the owner of a session is not stored yet: %s", error)
+            return True
+        return claimed
+
+    def _open(self, session_id: str, rights: SessionRights, caller: Caller, *, resumed: bool, kept: bool) -> Session:
         """Make a session active, in a slot that is free."""
-        resumed = session_id is not None
-        session_id = session_id or self._folders.new_id()
         folder = self._folders.path(session_id)
         session = Session(
             session_id,
@@ -198,26 +235,36 @@ class SessionTable:
         self.metrics.begun(resumed=resumed)
         self._active[session_id] = session
         self._parked.pop(session_id, None)
-        self._renew(session)
         secret = caller.secret if self._settings.session.encrypt else None
         self._engine.open(session_id, folder, session.scene, session, secret)
         session.relay.publish(session.scene.event())
-        session.relay.publish(KeptEvent(is_kept(folder)))
+        session.relay.publish(KeptEvent(kept))
         session.relay.publish(StoredEvent(session.stored))
         session.relay.publish(ViewersEvent(0))
         session.relay.publish(VoiceEvent(False))
         return session
 
-    def _require_stored(self, session_id: str) -> None:
-        folder = self._folder(session_id)
-        waits = session_id in self._parked or is_kept(folder)
-        if not waits or not is_session(folder) or self._folders.erases(session_id):
+    async def _require_stored(self, session_id: str) -> bool:
+        """Whether a session that is stored and waits for its owner is kept.
+
+        :raises UnknownSessionError: if there is none of this id.
+        """
+        self._require_id(session_id)
+
+        def find() -> tuple[bool, bool]:
+            kept = is_kept(self._folders.path(session_id))
+            waits = kept or session_id in self._parked or (self._folders.shared and self._folders.may_live(session_id))
+            return kept, waits and self._folders.is_stored(session_id)
+
+        kept, found = await asyncio.to_thread(find)
+        if not found:
             raise UnknownSessionError("there is no such session, or it has ended: begin a new one")
+        return kept
 
     async def _stored_rights(self, session_id: str, caller: Caller) -> SessionRights:
         """Rights to a session on disk, for its owner. One that was kept before there were rights, when its id was its
         secret, belongs to whoever knows the id."""
-        self._require_stored(session_id)
+        await self._require_stored(session_id)
         rights = await asyncio.to_thread(self._folders.rights, session_id)
         if rights is None:
             rights = SessionRights(caller.owner, caller.user)
@@ -266,9 +313,9 @@ class SessionTable:
         if session_id in self._active:
             await self._end(self.get(session_id, caller), "deleted", erase=True)
             return
-        folder = self._folder(session_id)
+        self._require_id(session_id)
         await self._until_ended(session_id)
-        if not folder.exists() and not self._folders.erases(session_id):
+        if not await asyncio.to_thread(lambda: self._folders.exists(session_id) or self._folders.erases(session_id)):
             raise UnknownSessionError("there is no such session, or it has ended")
         rights = await asyncio.to_thread(self._folders.rights, session_id)
         if rights is not None:
@@ -277,10 +324,9 @@ class SessionTable:
             self._parked.pop(session_id, None)
             await asyncio.to_thread(self._folders.erase, session_id)
 
-    def _folder(self, session_id: str) -> Path:
+    def _require_id(self, session_id: str) -> None:
         if not self._folders.is_id(session_id):
             raise UnknownSessionError("this is not the id of a session")
-        return self._folders.path(session_id)
 
     async def _free_slot(self, caller: Caller, session_id: str | None) -> None:
         """Take a slot that is free or can be freed, if it is the caller's turn.
@@ -307,11 +353,23 @@ class SessionTable:
         """How long an active session may live after a write of its lifetime, should the server be killed."""
         return self._settings.session.grace_s + 2.0 * RENEW_PERIOD_S
 
-    def _renew(self, session: Session) -> None:
-        """Write until when an active session may live, and who owns it; tried again later if that is not possible."""
-        self._folders.renew(session.id, self._active_lifetime_s)
+    async def _renew(self, session: Session) -> None:
+        """Write until when an active session may live, and who owns it; tried again later if that is not possible. A
+        session that another server has now is given up."""
+        if not await asyncio.to_thread(self._folders.renew, session.id, self._active_lifetime_s):
+            logger.info("another server has a session now")
+            await self._end(session, "moved", erase=False)
+            return
         with contextlib.suppress(StoreError):  # the warning on the lifetime has told the reason
-            self._folders.write_rights(session.id, session.rights)
+            await asyncio.to_thread(self._folders.write_rights, session.id, session.rights)
+
+    async def _hand_on(self, session: Session) -> None:
+        """End an active session that another server is to resume: its pages come again at once."""
+        ending = asyncio.create_task(self._end(session, "parked", erase=False))
+        await asyncio.wait([ending], timeout=HAND_ON_PATIENCE_S)
+        await asyncio.to_thread(self._folders.hand_on, session.id, self._settings.session.grace_s)
+        await ending
+        self._parked.pop(session.id, None)
 
     async def _until_ended(self, session_id: str) -> None:
         """Wait for an end of this session that is under way."""
@@ -320,7 +378,8 @@ class SessionTable:
 
     @contextlib.asynccontextmanager
     async def _end_of(self, session_id: str) -> AsyncIterator[None]:
-        """While the body runs, the session is ending: nobody can activate it."""
+        """While the body runs, nobody else activates the session or ends it."""
+        await self._until_ended(session_id)
         ended = self._ending[session_id] = asyncio.get_running_loop().create_future()
         try:
             yield
@@ -339,7 +398,7 @@ class SessionTable:
         async with self._end_of(session.id):
             del self._active[session.id]
             self.metrics.ended(reason)
-            if reason == "parked":
+            if reason in ("parked", "moved"):
                 session.send_away()
             elif reason != "deleted":
                 session.dismiss(reason)
@@ -352,9 +411,9 @@ class SessionTable:
                 raise
             finally:
                 session.dismiss(reason)
-            if not erase and not is_kept(session.folder):
+            if not erase and reason != "moved" and not await asyncio.to_thread(is_kept, session.folder):
                 self._parked[session.id] = session.idle_since_s
-                self._folders.renew(session.id, self._settings.session.grace_s)
+                await asyncio.to_thread(self._folders.renew, session.id, self._settings.session.grace_s)
 
     async def _close(self, session: Session) -> None:
         await session.close()
@@ -363,19 +422,33 @@ class SessionTable:
     async def end_quietly(self, session: Session, reason: str) -> None:
         """End an active session; it is erased, now or later, unless it is kept."""
         try:
-            await self._end(session, reason, erase=not is_kept(session.folder))
+            erase = await self._may_erase(session.id)
+            await self._end(session, reason if erase is not None else "moved", erase=bool(erase))
         except EraseError as error:
             logger.error("%s", error)
+
+    async def _may_erase(self, session_id: str) -> bool | None:
+        """Whether a session that is over is erased: not if it is kept; None if another server has it now.
+
+        While an object store does not answer, nothing is erased; the sweep of some server does it later.
+        """
+        try:
+            if await asyncio.to_thread(is_kept, self._folders.path(session_id)):
+                return False
+            return True if await asyncio.to_thread(self._folders.end_life, session_id) else None
+        except StoreError as error:
+            logger.warning("%s", error)
+            return False
 
     async def _end_parked(self, session_id: str) -> None:
         async with self._end_of(session_id):
             self._parked.pop(session_id, None)
-            if not is_kept(self._folders.path(session_id)):
+            if await self._may_erase(session_id):
                 await self._erase_later(session_id)
 
     async def _erase_later(self, session_id: str) -> None:
         """Erase a session now, or again and again by `_clean`."""
-        known = self._folders.erases(session_id)
+        known = session_id in self._folders.to_erase
         try:
             await asyncio.to_thread(self._folders.erase, session_id)
         except EraseError as error:
@@ -384,7 +457,7 @@ class SessionTable:
     async def _clean(self) -> None:
         """Loop: end expired sessions, renew the lifetimes of active ones, erase what is to be erased."""
         now_s = time.monotonic()
-        renewed_s, retried_s, swept_s = now_s, now_s, now_s
+        renewed_s, looked_s, retried_s, swept_s = now_s, now_s, now_s, now_s
         while True:
             await asyncio.sleep(min(JANITOR_PERIOD_S, max(self._settings.session.grace_s / 4, 0.01)))
             now_s = time.monotonic()
@@ -392,13 +465,16 @@ class SessionTable:
                 await self._expire()
                 if now_s - renewed_s >= RENEW_PERIOD_S:
                     renewed_s = now_s
-                    for session in self._active.values():
-                        self._renew(session)
+                    await asyncio.gather(*(self._renew(session) for session in list(self._active.values())))
+                if self._folders.shared and now_s - looked_s >= IDLE_RENEW_PERIOD_S:
+                    looked_s = now_s
+                    idle = [session for session in self._active.values() if session.idle]
+                    await asyncio.gather(*(self._renew(session) for session in idle))
                 if now_s - retried_s >= ERASE_RETRY_S:
                     retried_s = now_s
                     for session_id in self._folders.to_erase - self._ending.keys():
                         await self._erase_later(session_id)
-                if now_s - swept_s >= SWEEP_PERIOD_S:
+                if now_s - swept_s >= (SHARED_SWEEP_PERIOD_S if self._folders.shared else SWEEP_PERIOD_S):
                     swept_s = now_s
                     await self.sweep()
             except Exception:  # one session's fault must not keep the others from being erased
