@@ -17,15 +17,11 @@ from fitme.bench import command as bench
 from fitme.commands import data, export, render, shape, train
 from fitme.commands.drive import command as drive
 from fitme.commands.fit import command as fit
-from fitme.errors import FitmeError
+from fitme.exit_codes import ending_in_one_line
 from fitme.native_libraries import check_native_libraries
 
 COMMAND_GROUP = "fitme.commands"
 """Entry-point group of further commands."""
-FAILURE = 2
-"""Exit code after an error that the user can correct."""
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 _COMMANDS: dict[str, Callable[..., None]] = {
     "fit": fit.fit,
@@ -80,18 +76,10 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
-    try:
+    with ending_in_one_line():
         if command is not None and "--help" not in sys.argv:
             check_native_libraries()
         build_app(_plugins_for(command))()
-    except FitmeError as error:
-        _fail(str(error), FAILURE)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        _fail(f"{error.filename}: {error.strerror}", FAILURE)
-    except KeyboardInterrupt:
-        _fail("interrupted", INTERRUPTED)
 
 
 def _plugins_for(command: str | None) -> list[EntryPoint]:
@@ -100,12 +88,6 @@ def _plugins_for(command: str | None) -> list[EntryPoint]:
         return []
     plugins = list(entry_points(group=COMMAND_GROUP))
     return [plugin for plugin in plugins if plugin.name == command] or plugins
-
-
-def _fail(message: str, code: int) -> None:
-    line = " ".join(message.split())
-    print(f"fitme: {line}", file=sys.stderr)
-    raise SystemExit(code)
 
 
 if __name__ == "__main__":

@@ -165,6 +165,13 @@ class Camera:
     """Width of the image in pixels."""
     height: int
     """Height of the image in pixels."""
+    whole_side_px: float | None = None
+    """Longer side, in pixels of this image, of the whole image of which it is a window; None if it is a whole one."""
+
+    @property
+    def longer_side_px(self) -> float:
+        """Longer side of the whole image, to which relative focal lengths refer."""
+        return max(self.width, self.height) if self.whole_side_px is None else self.whole_side_px
 
     @staticmethod
     def centered(focal_px: float, width: int, height: int) -> "Camera":
@@ -180,6 +187,7 @@ class Camera:
             (self.center_y_px - top_px) * scale,
             resolution,
             resolution,
+            self.longer_side_px * scale,
         )
 
     def project(self, view: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Folder in which numba keeps compiled kernels, wherever the package and the home can be written."""
+"""Numba's compiled kernels on disk: a folder that can be written, without files that were cut off."""
 
 import logging
 import os
@@ -14,6 +14,10 @@ from fitme.errors import BackendError
 logger = logging.getLogger(__name__)
 
 _OWNER_ONLY = 0o700
+_CACHE_ENDINGS = ("*.nbi", "*.nbc")
+"""Numba's files of a kernel: an index and its compiled variants, each a pickle."""
+_LAST_OPCODE = b"."
+"""With which every pickle ends."""
 
 
 @cache
@@ -46,6 +50,45 @@ def ensure_kernel_cache() -> None:
             "NUMBA_CACHE_DIR names another folder",
             folder,
         )
+
+
+def cached_kernel(function: Any, **options: Any) -> Any:  # noqa: ANN401 (numba is untyped)
+    """A function compiled by numba on first call with options of `numba.njit`, and kept on disk.
+
+    :raises BackendError: a file in the cache is cut off and cannot be removed.
+    """
+    ensure_kernel_cache()
+    compiled = numba.njit(cache=True, **options)(function)
+    remove_cut_files(Path(compiled.stats.cache_path))
+    return compiled
+
+
+@cache
+def remove_cut_files(folder: Path) -> None:
+    """Remove files of the cache that a crash or a full disk has cut off, once a process: numba fails on them.
+
+    :raises BackendError: one cannot be removed.
+    """
+    for file in (file for ending in _CACHE_ENDINGS for file in folder.glob(ending)):
+        try:
+            if _is_cut(file):
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            raise BackendError(
+                f"{file}: a compiled kernel is cut off and cannot be removed ({error.strerror}): remove it, or set "
+                "NUMBA_CACHE_DIR to a folder of your own"
+            ) from error
+
+
+def _is_cut(file: Path) -> bool:
+    """Whether a pickle lacks its end; false for one that another process has just removed."""
+    try:
+        with file.open("rb") as opened:
+            size = opened.seek(0, os.SEEK_END)
+            opened.seek(max(size - 1, 0))
+            return opened.read() != _LAST_OPCODE
+    except FileNotFoundError:
+        return False
 
 
 def _probe() -> None:

@@ -12,14 +12,16 @@ from fitme.arrays import UInt8Array
 from fitme.errors import InputError
 from fitme.ingest.even_spacing import even_indices
 from fitme.ingest.fit_outputs import written_files
-from fitme.ingest.frame import Frame
-from fitme.ingest.photos import RAW_SUFFIXES, frame_of_image, is_heif, read_photo
+from fitme.ingest.frame import DETAIL_SIDE_PX, Frame
+from fitme.ingest.photos import DECODER_ERRORS, RAW_SUFFIXES, frame_of_image, is_heif, read_photo
 
 if TYPE_CHECKING:
     from fitme.ingest.video import VideoInfo
 
 CANDIDATES = 120
 """Largest number of candidates of one video, spread evenly."""
+_VIDEO_FORMAT = "MPEG"
+"""Video format that Pillow identifies without decoding it."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,8 @@ def read(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Frame]]:
 
 
 def read_still(photo: Candidate) -> Frame:
-    """Frame of a photo. InputError if it cannot be read."""
-    return read_photo(photo.path) if photo.image is None else frame_of_image(photo.image, photo.path.name)
+    """Frame of a photo, longer side at most `DETAIL_SIDE_PX`. InputError if it cannot be read."""
+    return read_photo(photo.path, DETAIL_SIDE_PX) if photo.image is None else frame_of_image(photo.image, photo.path.name)
 
 
 def _is_image(path: Path) -> bool:
@@ -98,8 +100,8 @@ def _is_image(path: Path) -> bool:
         return True
     try:
         with Image.open(path) as opened:
-            return opened.format != "MPEG"  # Pillow identifies this video format without decoding it.
+            return opened.format != _VIDEO_FORMAT
     except UnidentifiedImageError:
-        return path.suffix.lower() in Image.registered_extensions()
-    except (OSError, ValueError, Image.DecompressionBombError):
+        return Image.registered_extensions().get(path.suffix.lower(), _VIDEO_FORMAT) != _VIDEO_FORMAT
+    except (*DECODER_ERRORS, Image.DecompressionBombError):
         return True

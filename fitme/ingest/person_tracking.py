@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from fitme.arrays import Float32Array
 from fitme.errors import NoFaceError
+from fitme.geometry import Camera
 from fitme.ingest.candidates import Candidate
 from fitme.ingest.frame import Frame
 from fitme.ingest.majority import majority
@@ -59,6 +60,8 @@ class PersonTracker:
     """Reason, by the name of each skipped image."""
     warnings: list[str] = field(default_factory=list)
     """Warnings to the user about the choice of the person."""
+    turned: dict[str, int] = field(default_factory=dict)
+    """Counter-clockwise quarter turns, by file, of photos and videos that were not upright."""
     _votes: list[_Vote] = field(default_factory=list)
     _given: bool = field(init=False)
 
@@ -121,18 +124,22 @@ class PersonTracker:
         if self.reference is not None:
             tracker.set_reference_embeddings(self.reference)
         previous: Candidate | None = None
+        focal = self.settings.focal
         embedding: Float32Array | None = None
         for prefetched in prefetcher:
             candidate, frame = prefetched.candidate, prefetched.frame
+            if frame.quarter_turns:
+                self.turned[candidate.path.name] = frame.quarter_turns
             if previous is None or candidate.path != previous.path:
                 tracker.reset()
-                tracker.set_focal(frame.focal or self.settings.focal)
+                focal = frame.focal or self.settings.focal
+                tracker.set_focal(focal)
                 embedding = None
             previous = candidate
             if prefetched.faces is None:
                 observation = tracker.track(frame.image, frame.timestamp_s)
             else:
-                observation = tracker.analyse(frame.image, prefetched.faces)
+                observation = tracker.analyse(frame.image, prefetched.faces, _camera(frame, focal))
             status = status_of(observation)
             # Of a video the tracker embeds the face periodically, and whenever it may be another person's.
             embedding = None if observation is None else _latest(observation.embedding, embedding)
@@ -146,6 +153,17 @@ class PersonTracker:
                 tracker.set_reference_embeddings(self.reference)
             yield candidate, TrackedFrame(frame, observation)
         self.skipped |= prefetcher.unreadable
+
+
+def _camera(frame: Frame, focal: float) -> Camera | None:
+    """Camera of the part of a photo, for a focal length over the longer side of the whole; None for a whole photo."""
+    window = frame.window
+    if window is None:
+        return None
+    height, width = frame.image.shape[:2]
+    longer_px = max(window.whole_width_px, window.whole_height_px)
+    center = window.whole_width_px / 2.0 - window.left_px, window.whole_height_px / 2.0 - window.top_px
+    return Camera(focal * longer_px, *center, width, height, longer_px)
 
 
 def _latest(new: Float32Array | None, before: Float32Array | None) -> Float32Array | None:

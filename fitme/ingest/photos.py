@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin, Unidentifi
 
 from fitme.arrays import UInt8Array
 from fitme.errors import InputError
-from fitme.ingest.frame import WORKING_SIDE_PX, Frame, working_size
+from fitme.ingest.frame import DETAIL_SIDE_PX, WORKING_SIDE_PX, Frame, working_size
 
 SMALLEST_SIDE_PX = 32
 """Shorter side, pixels, below which an image is refused: it cannot show a usable face."""
@@ -25,6 +25,9 @@ BACKDROP_SRGB = (128, 128, 128)
 RAW_SUFFIXES = frozenset((".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"))
 """Camera raw files, of which Pillow would read the thumbnail."""
 
+DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error)
+"""What Pillow's decoders raise on damaged images."""
+
 _ASPECT_TOLERANCE = 0.02
 _DRAWINGS = ("EPS", "WMF")
 """Formats of Pillow that are rendered, not decoded."""
@@ -33,8 +36,8 @@ _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 _DNG_VERSION_TAG, _SUBFILE_TYPE_TAG, _REDUCED_RESOLUTION = 50706, 254, 1
 
 
-def read_photo(path: Path) -> Frame:
-    """Read a photo: orientation from EXIF applied, colours converted to sRGB, large images reduced.
+def read_photo(path: Path, side_px: int = WORKING_SIDE_PX) -> Frame:
+    """Read a photo: orientation from EXIF applied, colours converted to sRGB, the longer side reduced to `side_px`.
 
     Greyscale, palette, 16-bit, CMYK and transparent images are supported; transparent pixels are composited over mid
     grey. HEIC needs the optional package pillow-heif.
@@ -54,14 +57,14 @@ def read_photo(path: Path) -> Frame:
                 _check_content(path, opened)
                 _check_size(path, *opened.size)
                 focal = _focal_over_longer_side(opened)
-                opened.draft("RGB", (2 * WORKING_SIDE_PX, 2 * WORKING_SIDE_PX))
+                opened.draft("RGB", (2 * side_px, 2 * side_px))
                 opened.load()
-                image = _reduced(_to_srgb(ImageOps.exif_transpose(opened)))
+                image = _reduced(_to_srgb(ImageOps.exif_transpose(opened)), side_px)
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: not an image in a known format; convert it to JPEG or PNG") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: the image is too large; make it smaller than {LARGEST_PIXELS:,} pixels") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
+    except DECODER_ERRORS as error:
         raise InputError(f"{path}: the image is truncated or damaged ({error})") from error
     return Frame(np.asarray(image), 0.0, focal, 0, path.name)
 
@@ -97,14 +100,14 @@ def _check_content(path: Path, opened: Image.Image) -> None:
 
 
 def frame_of_image(image: UInt8Array, name: str) -> Frame:
-    """Frame of an image (H, W, 3) uint8 sRGB; large ones are reduced.
+    """Frame of an image (H, W, 3) uint8 sRGB, whose longer side is reduced to `DETAIL_SIDE_PX`.
 
     :raises InputError: it has another shape or type, or is too small or too large.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise InputError(f"{name}: give an image (H, W, 3) uint8 in sRGB, not {image.shape} {image.dtype}")
     _check_size(name, image.shape[1], image.shape[0])
-    return Frame(np.asarray(_reduced(Image.fromarray(image))), 0.0, None, 0, name)
+    return Frame(np.asarray(_reduced(Image.fromarray(image), DETAIL_SIDE_PX)), 0.0, None, 0, name)
 
 
 def _check_size(path: Path | str, width: int, height: int) -> None:
@@ -161,6 +164,6 @@ def _sixteen_bit_to_grey(image: Image.Image) -> Image.Image:
     return Image.fromarray(grey.astype(np.uint8), "L")
 
 
-def _reduced(image: Image.Image) -> Image.Image:
-    size = working_size(*image.size)
+def _reduced(image: Image.Image, side_px: int) -> Image.Image:
+    size = working_size(*image.size, side_px)
     return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)

@@ -5,13 +5,15 @@ Free of torch, as are all modules that it imports, so that faces can be detected
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from types import TracebackType
 
 from fitme.errors import InputError
 from fitme.ingest.candidates import Candidate, read, read_still
 from fitme.ingest.frame import Frame
+from fitme.ingest.orientation import upright, upright_video
+from fitme.ingest.photo_window import at_working_size
 from fitme.track.factory import DEFAULT_NETWORKS, landmark_backend
 from fitme.track.landmarks import DetectedFace, FaceFinder
 from fitme.track.settings import NetworkSettings
@@ -53,8 +55,7 @@ class Prefetcher:
         numbered = enumerate(self._candidates)
         for of_videos, group in groupby(numbered, key=lambda entry: entry[1].video is not None):
             if of_videos:
-                for candidate, frame in read([candidate for _, candidate in group]):
-                    yield Prefetched(candidate, frame, None)
+                yield from self._videos([candidate for _, candidate in group])
                 continue
             for index, candidate in group:
                 self._begin(index)
@@ -68,6 +69,14 @@ class Prefetcher:
                     self.unreadable[candidate.path.name] = str(error).removeprefix(f"{candidate.path}: ")
                     continue
                 yield prefetched
+
+    def _videos(self, candidates: Sequence[Candidate]) -> Iterator[Prefetched]:
+        """Frames of videos, each video turned upright as a whole."""
+        for _, video in groupby(candidates, key=lambda candidate: candidate.path):
+            by_frame = {candidate.frame: candidate for candidate in video}
+            frames = (frame for _, frame in read(list(by_frame.values())))
+            for frame in upright_video(frames, self._finder):
+                yield Prefetched(by_frame[frame.index], frame, None)
 
     def close(self) -> None:
         """Wait for the photo that is being read, and release the networks."""
@@ -89,5 +98,8 @@ class Prefetcher:
         self._begun[index] = self._thread.submit(self._prefetch, self._candidates[index])
 
     def _prefetch(self, photo: Candidate) -> Prefetched:
-        frame = read_still(photo)
-        return Prefetched(photo, frame, self._finder.detect(frame.image))
+        whole = read_still(photo)
+        found = upright(whole.image, self._finder)
+        whole = replace(whole, image=found.image, quarter_turns=found.quarter_turns)
+        frame, faces = at_working_size(whole, found.faces)
+        return Prefetched(photo, frame, faces)

@@ -49,6 +49,9 @@ def choose(
     if person.elect():
         del choice  # Its images, before as many others are read.
         choice = _choose_once(person, candidates, on_progress, None)
+    if person.turned:
+        turned = ", ".join(f"{name} by {turns * 90} degrees" for name, turns in sorted(person.turned.items()))
+        person.warnings.append(f"the face was not upright, so these were turned: {turned}")
     faces = [face_of(keyframe.frame.image, keyframe.observation.landmarks) for keyframe in choice.keyframes]
     if faces and all(is_monochrome(face) for face in faces):
         person.warnings.append("all images are black and white: the colour of the skin is not to be known from them")

@@ -12,7 +12,6 @@ from av.video.reformatter import Colorspace
 from PIL import Image
 
 from fitme.arrays import Float32Array, UInt8Array
-from fitme.color import linear_to_bytes
 from fitme.ingest.frame import working_size
 from fitme.ingest.hdr import linear_of_hlg, linear_of_pq, srgb_primaries_of_bt2020
 
@@ -85,6 +84,9 @@ def _matrix(frame: av.VideoFrame) -> int | None:
 
 
 def _sdr_of_hdr(frame: av.VideoFrame, width: int, height: int) -> UInt8Array:
+    # Imports torch, which other videos do without.
+    from fitme.color import linear_to_bytes
+
     codes = frame.to_ndarray(format="rgb48le", width=width, height=height, src_colorspace=_matrix(frame))
     encoded: Float32Array = (codes / np.float32(_SIXTEEN_BIT)).astype(np.float32)
     if frame.color_trc == _HLG:

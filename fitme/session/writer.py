@@ -124,7 +124,8 @@ class StateWriter:
         attributes = {
             "timestamp_s": float(frame.timestamp_s),
             "status": observation.status.value,
-            "camera": asdict(observation.camera),
+            # `whole_side_px` of windows alone: earlier versions read all other cameras.
+            "camera": {name: value for name, value in asdict(observation.camera).items() if value is not None},
             "quality": {name: float(value) for name, value in asdict(observation.quality).items()},
         }
         self._set_attributes(path, attributes)

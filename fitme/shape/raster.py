@@ -3,17 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from fitme.arrays import Float32Array, Float64Array, Int64Array
-from fitme.kernel_cache import ensure_kernel_cache
+from fitme.kernel_cache import cached_kernel
 from fitme.shape.morphable_model import MorphableModel
 
 _DEGENERATE_AREA = 1e-14
-
-ensure_kernel_cache()
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ def rasterize(
     return Coverage(triangle, barycentric)
 
 
-@numba.njit(cache=True)
+@cached_kernel
 def _rasterize(points, triangles, height, width):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     nearest = np.full((height, width), -np.inf)
     index = np.full((height, width), -1, np.int64)

@@ -6,7 +6,7 @@ each face, and tracks a small face of a video in a window.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import cv2
@@ -48,6 +48,8 @@ class Box:
     top: float
     width: float
     height: float
+    confidence: float | None = None
+    """Score of the detector, in [0, 1]; None if no detector gave the box."""
 
     @property
     def side(self) -> float:
@@ -56,7 +58,13 @@ class Box:
 
     def moved(self, left: float, top: float, scale: float) -> "Box":
         """The box scaled by `scale`, then moved by (left, top) pixels."""
-        return Box(self.left * scale + left, self.top * scale + top, self.width * scale, self.height * scale)
+        return replace(
+            self,
+            left=self.left * scale + left,
+            top=self.top * scale + top,
+            width=self.width * scale,
+            height=self.height * scale,
+        )
 
     def overlap(self, other: "Box") -> float:
         """Intersection over union."""
@@ -76,6 +84,8 @@ class DetectedFace:
     """(478, 2) pixels."""
     depth: Float32Array
     """(478,) relative depth, pixels; smaller is nearer to the camera."""
+    confidence: float | None = None
+    """Score of the detector that found the face, in [0, 1]; None if it was found without one."""
 
     @property
     def box(self) -> Box:
@@ -87,7 +97,8 @@ class DetectedFace:
     def moved(self, left: float, top: float, scale: float) -> "DetectedFace":
         """The face scaled by `scale`, then moved by (left, top) pixels."""
         offset = np.array([left, top], np.float32)
-        return DetectedFace(self.landmarks * np.float32(scale) + offset, self.depth * np.float32(scale))
+        landmarks, depth = self.landmarks * np.float32(scale) + offset, self.depth * np.float32(scale)
+        return replace(self, landmarks=landmarks, depth=depth)
 
 
 class LandmarkBackend(Protocol):
@@ -212,7 +223,8 @@ class FaceFinder:
         scale = side / CROP_SIDE_PX
         found = self._backend.mesh(_resize(crop, CROP_SIDE_PX, CROP_SIDE_PX))
         faces = [face.moved(left, top, scale) for face in found]
-        return max(faces, key=lambda face: face.box.overlap(box), default=None)
+        nearest = max(faces, key=lambda face: face.box.overlap(box), default=None)
+        return None if nearest is None else replace(nearest, confidence=box.confidence)
 
     def _follow_in_window(self, image: UInt8Array) -> DetectedFace | None:
         assert self._window is not None

@@ -74,9 +74,9 @@ class TasksBackend:
         if not self._detectors:
             self._detectors = [self._detector(file) for file in FACE_DETECTORS]
         for detector in self._detectors:
-            found = [detection.bounding_box for detection in detector.detect(mediapipe_image(image)).detections]
+            found = detector.detect(mediapipe_image(image)).detections
             if found:
-                return [Box(box.origin_x, box.origin_y, box.width, box.height) for box in found]
+                return [_box(detection) for detection in found]
         return []
 
     def close(self) -> None:
@@ -140,6 +140,12 @@ class TasksBackend:
             "detect",
             min_detection_confidence=self._detection,
         )
+
+
+def _box(detection: Any) -> Box:  # noqa: ANN401 (MediaPipe is untyped)
+    """Box of MediaPipe's detection."""
+    box = detection.bounding_box
+    return Box(box.origin_x, box.origin_y, box.width, box.height, float(detection.categories[0].score))
 
 
 def _landmarks(result: Any) -> list[Float32Array]:  # noqa: ANN401 (MediaPipe is untyped)

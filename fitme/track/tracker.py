@@ -156,11 +156,14 @@ class FrameTracker:
         self._quality = _quality(image, face, self._covered)
         return replace(observation, quality=self._quality, status=self._current_status(), embedding=embedding)
 
-    def analyse(self, image: UInt8Array, faces: tuple[DetectedFace, ...] | None = None) -> FaceObservation | None:
+    def analyse(
+        self, image: UInt8Array, faces: tuple[DetectedFace, ...] | None = None, camera: Camera | None = None
+    ) -> FaceObservation | None:
         """Observe a single image of any size; None without a face. Its occlusion is unknown, 0.
 
         :param image: (H, W, 3) uint8 sRGB.
         :param faces: faces of this image, largest first, if they were searched before.
+        :param camera: of this image, if it is a part of a larger one; otherwise its principal point is the centre.
         :raises InputError: if the image has another layout.
         """
         faces = self._finder.detect(image) if faces is None else faces
@@ -168,7 +171,7 @@ class FrameTracker:
             return None
         face = faces[0]
         embedding = self._embedder.embed(image, face.landmarks)
-        camera = self._camera(image)
+        camera = self._camera(image) if camera is None else camera
         iterations = self._settings.still_iterations
         estimate = self._solver.solve(face.landmarks, face.depth, camera, iterations=iterations)
         several = self._finder.rivals(faces)

@@ -13,6 +13,7 @@ import zarr
 from fitme.errors import StoreError
 from fitme.fit.state import FitState
 from fitme.fit.work_queue import Task
+from fitme.geometry import Camera
 from fitme.session.folder import delete_session, is_kept, is_session, mark_kept
 from fitme.session.store import SessionStore
 from fitme.stage import Stage
@@ -46,6 +47,17 @@ def test_state_before_skin_comes_back(tmp_path: Path) -> None:
     with SessionStore(tmp_path / "s") as store:
         store.write_round(state)
         assert_same(store.read(), state)
+
+
+def test_the_camera_of_a_part_of_a_photo_comes_back(tmp_path: Path) -> None:
+    keyframe = make_keyframe("part", 3)
+    camera = Camera(70.0, 40.0, -9.0, 64, 48, 400.0)
+    part = replace(keyframe, observation=replace(keyframe.observation, camera=camera))
+    with SessionStore(tmp_path / "s") as store:
+        store.write_round(replace(make_state(), keyframes=(make_keyframe("a", 0), part), estimates={}))
+        found = store.read()
+    assert found is not None
+    assert [entry.observation.camera for entry in found.keyframes] == [make_keyframe("a", 0).observation.camera, camera]
 
 
 def test_state_shrinks_and_grows(tmp_path: Path) -> None:

@@ -208,4 +208,4 @@ def posed_vertices(model: MorphableModel, estimate: KeyframeEstimate, identity: 
 
 def camera_of(camera: Camera, focal: float) -> Camera:
     """A camera with the fit's focal length, relative to the longer side, instead of the tracker's."""
-    return Camera(focal_px(camera, focal), camera.center_x_px, camera.center_y_px, camera.width, camera.height)
+    return replace(camera, focal_px=focal_px(camera, focal))

@@ -19,8 +19,8 @@ def reprojection_errors(target: PointTargets, estimate: JointEstimate, index: in
 
 
 def focal_px(camera: Camera, focal: float) -> float:
-    """Focal length in pixels of a focal length relative to the longer side of the camera's image."""
-    return focal * max(camera.width, camera.height)
+    """Focal length in pixels of a focal length relative to the longer side of the camera's whole image."""
+    return focal * camera.longer_side_px
 
 
 def _project(

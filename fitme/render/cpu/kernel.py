@@ -3,13 +3,9 @@
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-import numba
-
-from fitme.kernel_cache import ensure_kernel_cache
+from fitme.kernel_cache import cached_kernel
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-
-ensure_kernel_cache()
 
 _RELAXED = {"contract", "reassoc", "nsz", "arcp"}
 """Fast-math flags of LLVM that keep infinities and NaNs defined."""
@@ -25,9 +21,9 @@ def kernel(function: _Function) -> _Function:
     Numba's cache on disk is keyed by the file of the compiled function alone: after an edit to a kernel that kernels of
     other files call, delete their `__pycache__/*.nb?`.
     """
-    return cast(_Function, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
+    return cast(_Function, cached_kernel(function, nogil=True, error_model="numpy"))
 
 
 def relaxed_kernel(function: _Function) -> _Function:
     """Compile as `kernel` does, with fused and reordered arithmetic: for shading, which needs no exact rounding."""
-    return cast(_Function, numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_RELAXED)(function))
+    return cast(_Function, cached_kernel(function, nogil=True, error_model="numpy", fastmath=_RELAXED))
