@@ -26,8 +26,7 @@ def mean_face(people: int) -> Float32Array:
     with closing(FaceFinder(landmark_backend())) as finder:
         for seed in range(people):
             image = next(clip_frames(ClipSettings(seed=seed), model)).image
-            for face in finder.detect(image)[:1]:
-                contrasts.append(contrast(DLIB_ALIGNMENT.crop(image, face.landmarks)))
+            contrasts += [contrast(DLIB_ALIGNMENT.crop(image, face.landmarks)) for face in finder.detect(image)[:1]]
     mean = np.mean(contrasts, 0)
     return np.asarray((mean + mean[:, ::-1]) / 2.0, np.float32)
 

@@ -91,7 +91,9 @@ def read(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Frame]]:
 
 def read_still(photo: Candidate) -> Frame:
     """Frame of a photo, longer side at most `DETAIL_SIDE_PX`. InputError if it cannot be read."""
-    return read_photo(photo.path, DETAIL_SIDE_PX) if photo.image is None else frame_of_image(photo.image, photo.path.name)
+    if photo.image is not None:
+        return frame_of_image(photo.image, photo.path.name)
+    return read_photo(photo.path, DETAIL_SIDE_PX)
 
 
 def _is_image(path: Path) -> bool:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from fitme.arrays import UInt8Array
-from fitme.ingest.frame import WORKING_SIDE_PX, Frame, Window, working_size
+from fitme.ingest.frame import Frame, Window, working_size
 from fitme.track.landmarks import DetectedFace
 
 ENOUGH_FACE_PX = 320.0

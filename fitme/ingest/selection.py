@@ -9,6 +9,7 @@ from fitme.ingest.monochrome import face_of, is_monochrome
 from fitme.ingest.person_tracking import PersonTracker, TrackedFrame
 from fitme.ingest.prefetch import Prefetcher
 from fitme.shape.expressions import EXPRESSION_NAMES
+from fitme.track.occlusion import FEWEST_OF_MAJORITY, SMALLEST_COVERED, FaceOcclusion
 
 KEYFRAMES = 12
 """Largest number of keyframes."""
@@ -49,6 +50,7 @@ def choose(
     if person.elect():
         del choice  # Its images, before as many others are read.
         choice = _choose_once(person, candidates, on_progress, None)
+    _warn_of_occluders(person, choice.keyframes)
     if person.turned:
         turned = ", ".join(f"{name} by {turns * 90} degrees" for name, turns in sorted(person.turned.items()))
         person.warnings.append(f"the face was not upright, so these were turned: {turned}")
@@ -56,6 +58,20 @@ def choose(
     if faces and all(is_monochrome(face) for face in faces):
         person.warnings.append("all images are black and white: the colour of the skin is not to be known from them")
     return choice
+
+
+def _warn_of_occluders(person: PersonTracker, keyframes: Sequence[TrackedFrame]) -> None:
+    """Name the keyframes in which something covers the face that is not there in most of them: it is left out."""
+    if len(keyframes) < FEWEST_OF_MAJORITY:
+        return
+    faces = [(k.frame.image, k.observation.landmarks, k.observation.pose) for k in keyframes]
+    shares = FaceOcclusion(person.model, patience=len(faces)).majority_shares(faces)
+    covered = [k.frame.source for k, share in zip(keyframes, shares, strict=True) if share >= SMALLEST_COVERED]
+    if covered:
+        person.warnings.append(
+            f"something covers the face in {len(covered)} of {len(keyframes)} images, and is left out there: "
+            + ", ".join(covered)
+        )
 
 
 def _choose_once(

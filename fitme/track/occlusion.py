@@ -6,7 +6,9 @@ differ by light alone: by a low-order function of the normals (Ramamoorthi and H
 (Geman and McClure). Areas with a large residual show something else.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Final
 
 import cv2
@@ -49,6 +51,8 @@ NOVEL_SHARE: Final = 0.03
 """Share of differing sites from which an uncovered image becomes a further reference."""
 REFERENCES: Final = 6
 """Largest number of references."""
+FEWEST_OF_MAJORITY: Final = 3
+"""Fewest images of which most can show a face uncovered and another not."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,32 @@ class FaceOcclusion:
         """Drop the references: the next face may be another person's."""
         self._references = []
         self._covered_in_a_row = 0
+
+    def set_reference(self, image: UInt8Array, landmarks: Float32Array, pose: HeadPose) -> None:
+        """Make one face, which nothing covers, the only reference. Arguments as in `check`."""
+        self.reset()
+        self._references = [self._appearance(image, landmarks, pose)]
+
+    def majority_shares(self, faces: Sequence[tuple[UInt8Array, Float32Array, HeadPose]]) -> list[float]:
+        """Share of each face, 0 to 1, that differs from most of the others: what covers a person in less than half of
+        the images. References are not touched.
+
+        :param faces: of one person, at least `FEWEST_OF_MAJORITY`: arguments of `check`.
+        """
+        appearances = [self._appearance(*face) for face in faces]
+        sites = (len(faces), len(self._area))
+        differing, compared = np.zeros(sites, np.int64), np.zeros(sites, np.int64)
+        for (i, one), (j, other) in combinations(enumerate(appearances), 2):
+            visible = one.visible & other.visible
+            found = self._differing(one, other, visible) if visible.any() else visible
+            for index in (i, j):
+                differing[index] += found
+                compared[index] += visible
+        covered = (2 * differing > compared) & (compared >= FEWEST_OF_MAJORITY - 1)
+        return [
+            float(mask.sum() / max(int(appearance.visible.sum()), 1))
+            for mask, appearance in zip(covered, appearances, strict=True)
+        ]
 
     def check(self, image: UInt8Array, landmarks: Float32Array, pose: HeadPose) -> Occlusion:
         """Compare the face with the references. The first image becomes one, and so does an uncovered face

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
-from fitme.ingest.candidates import Candidate
+from fitme.ingest.candidates import Candidate, gather
 from fitme.ingest.frame import Frame
 from fitme.ingest.monochrome import is_monochrome
 from fitme.ingest.person_tracking import PersonTracker, TrackedFrame
@@ -106,3 +106,16 @@ def test_infrared_tint_is_no_colour() -> None:
     assert not is_monochrome(np.zeros((8, 8, 3), np.uint8)), "the dark tells nothing"
     assert not is_monochrome(data.astronaut())
     assert not is_monochrome(np.clip(grey + 0.3 * (colour - grey), 0, 255).astype(np.uint8)), "pale, not grey"
+
+
+def test_what_covers_the_face_in_some_images_is_named(tmp_path: Path):
+    portrait = data.astronaut()
+    for index in range(4):
+        image = np.roll(portrait, 4 * index, 1).copy()
+        if index == 0:
+            image[150:215, 195:260] = (20, 60, 180)  # a cup before mouth and chin
+        Image.fromarray(image).save(tmp_path / f"{index}.png")
+    person = PersonTracker(load_default_model())
+    assert len(choose(person, gather([tmp_path])).keyframes) == 4
+    (warning,) = person.warnings
+    assert warning == "something covers the face in 1 of 4 images, and is left out there: 0.png"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fitme.geometry import HeadPose
-from fitme.track.occlusion import FaceOcclusion
+from fitme.track.occlusion import SMALLEST_COVERED, FaceOcclusion
 from fitme.track.oval import oval_mask
 
 PATIENCE = 3
@@ -60,3 +60,16 @@ def test_what_stays_on_the_face_becomes_part_of_it(occlusion, astronaut, landmar
     assert min(shares[: PATIENCE + 1]) > 0.1
     assert shares[-1] == 0.0
     assert occlusion.check(astronaut, landmarks, FRONTAL).share == 0.0, "the first reference is kept"
+
+
+@pytest.mark.parametrize("covered_ones", [{0, 3}, {4}, set()], ids=["the first, too", "the last", "none"])
+def test_the_majority_decides_what_covers_the_face(model, astronaut, landmarks, covered_ones):
+    """Whatever the order of the images, and under changing exposure."""
+    occlusion = FaceOcclusion(model, patience=PATIENCE)
+    faces = []
+    for index in range(5):
+        image = with_cup(astronaut, landmarks, (20, 60, 180))[0] if index in covered_ones else astronaut
+        faces.append((np.clip(image * (0.8 + 0.08 * index), 0, 255).astype(np.uint8), landmarks, FRONTAL))
+    shares = occlusion.majority_shares(faces)
+    assert {index for index, share in enumerate(shares) if share >= SMALLEST_COVERED} == covered_ones
+    assert all(share < 0.02 for index, share in enumerate(shares) if index not in covered_ones)

@@ -1,4 +1,4 @@
-"""What `fitme fit` does with files before it fits, as a command of its own: ``python -m fitme.bench.fuzz.reading FILE``.
+"""What `fitme fit` does with files before it fits, as a command: ``python -m fitme.bench.fuzz.reading FILE BYTES``.
 
 It reads every candidate of the file and searches photos for faces, and needs no torch, so that thousands of files can
 be tried, each in its own process. Errors end it as they end `fitme`.

@@ -134,4 +134,3 @@ _FORMATS = {
     "y4m": "yuv4mpegpipe",
 }
 """FFmpeg's name of the format of each ending."""
-

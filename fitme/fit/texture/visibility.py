@@ -1,12 +1,14 @@
 """Weights of a keyframe's pixels: the uncovered head against the background and what covers the face."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 from fitme.arrays import Float32Array
 from fitme.fit.keyframe import Keyframe
 from fitme.shape.morphable_model import MorphableModel
-from fitme.track.occlusion import FaceOcclusion
+from fitme.track.occlusion import FEWEST_OF_MAJORITY, FaceOcclusion
 from fitme.track.segmentation import PersonSegmenter
 
 AROUND_WEIGHT = 0.4
@@ -27,6 +29,14 @@ class Visibility:
     def __init__(self, model: MorphableModel) -> None:
         self._person = PersonSegmenter()
         self._occlusion = FaceOcclusion(model, patience=PATIENCE)
+
+    def learn_face(self, keyframes: Sequence[Keyframe]) -> None:
+        """Compare all further keyframes with the one of these in which least differs from most others: the first one
+        may be covered. Nothing changes with fewer than `FEWEST_OF_MAJORITY`."""
+        if len(keyframes) < FEWEST_OF_MAJORITY:
+            return
+        faces = [(k.image, k.observation.landmarks, k.observation.pose) for k in keyframes]
+        self._occlusion.set_reference(*faces[int(np.argmin(self._occlusion.majority_shares(faces)))])
 
     def usable_pixels(self, keyframe: Keyframe) -> Float32Array:
         """(H, W) weights in [0, 1]: 1 inside the face's oval, less around it, 0 on the background and on what

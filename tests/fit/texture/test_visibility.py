@@ -1,6 +1,7 @@
 """Weights of usable pixels."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,3 +38,18 @@ def test_background_around_the_face_is_not_used(visibility: Visibility, photogra
         keyframe.observation.face_mask(grow=0.15)
     )
     assert usable[background].mean() < 0.05
+
+
+def test_what_covers_the_first_keyframe_alone_is_left_out_of_it(
+    visibility: Visibility, photograph: Callable[..., Keyframe]
+) -> None:
+    clean = photograph("front")
+    x, y = clean.observation.landmarks[[13, 152]].mean(0).astype(int)
+    radius = int(0.3 * np.ptp(clean.observation.landmarks[:, 0]))
+    image = clean.image.copy()
+    image[y - radius : y + radius, x - radius : x + radius] = (20, 60, 180)
+    covered = replace(clean, key="covered", image=image)
+    keyframes = [covered, clean, replace(clean, key="third")]
+    visibility.learn_face(keyframes)
+    chin = [float(visibility.usable_pixels(keyframe)[y, x]) for keyframe in keyframes]
+    assert chin == pytest.approx([0.0, 1.0, 1.0], abs=0.05)
