@@ -53,10 +53,10 @@ class Outcome:
     """Standard error."""
 
 
-def fuzz() -> list[BenchmarkRow]:
-    """Rows of `COUNT` damaged files."""
+def fuzz(count: int = COUNT) -> list[BenchmarkRow]:
+    """Rows of so many damaged files."""
     with tempfile.TemporaryDirectory() as folder:
-        return rows_of(list(outcomes(Path(folder), 0, COUNT)))
+        return rows_of(list(outcomes(Path(folder), 0, count)))
 
 
 def outcomes(folder: Path, first: int, count: int, keep: Path | None = None) -> Iterator[Outcome]:
