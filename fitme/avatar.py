@@ -110,8 +110,11 @@ class Avatar:
             "name": self.name,
             "created": self.created.isoformat(),
         }
-        with atomic_file(path) as partial:
-            save_file(tensors, partial, metadata)
+        try:
+            with atomic_file(path) as partial:
+                save_file(tensors, partial, metadata)
+        except SafetensorError as error:
+            raise ModelFileError(f"{path}: the avatar cannot be written ({error})") from error
 
     @staticmethod
     def load(path: Path) -> "Avatar":

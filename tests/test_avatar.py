@@ -1,5 +1,6 @@
 """An avatar comes back from its file as it went in; anything else is refused with a reason."""
 
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +42,17 @@ def test_round_trip(tmp_path: Path, avatar: Avatar):
             assert difference < 1e-3, name
         assert loaded.maps.normals.norm(dim=-1).sub(1).abs().max() < 1e-6
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, avatar: Avatar):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # larger files fail, as on a full disk
+    try:
+        with pytest.raises(ModelFileError, match="cannot be written"):
+            avatar.save(tmp_path / FILE_NAME)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_correctives_come_back(tmp_path: Path, avatar: Avatar):

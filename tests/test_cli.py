@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import resource
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -148,6 +149,18 @@ def test_export_writes_a_glb_and_an_obj(run_fitme, avatar_folder: Path, tmp_path
     text = (tmp_path / "a.obj").read_text()
     assert text.count("\no ") > 1, "the head and its parts"
     assert text.count("\nv ") > load_default_model().vertex_count
+
+
+def test_a_full_disk_ends_in_one_line_and_leaves_nothing(run_fitme, avatar_folder: Path, tmp_path: Path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # larger files fail, as on a full disk
+    try:
+        code, _, err = run_fitme("export", avatar_folder, "--out", tmp_path / "a.glb")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert code == 2
+    assert "File too large" in one_line(err)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_plugins_become_commands(run_fitme, monkeypatch: pytest.MonkeyPatch):

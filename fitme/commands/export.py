@@ -40,6 +40,7 @@ def export(
 
     meshopt and draco need Node.js with gltfpack or gltf-transform, ktx2 KTX-Software.
     """
+    from fitme.atomic_file import atomic_file
     from fitme.avatar import Avatar
     from fitme.export.compression import Compression, TextureFormat, compressed
     from fitme.export.gltf import ExportOptions, glb_bytes
@@ -68,4 +69,5 @@ def export(
         return
     geometry = None if compress is None else Compression(compress.value)
     content = compressed(content, geometry, None if textures is None else TextureFormat(textures.value))
-    out.write_bytes(content)
+    with atomic_file(out) as partial:
+        partial.write_bytes(content)
