@@ -66,15 +66,57 @@ class AlbedoScaleSettings:
     """Standard deviation of the logarithm of each channel of the light after white balance."""
     temperature_log_sigma: Annotated[float, Meta(gt=0.0)] = 0.1
     """Standard deviation along `WARMTH`: lamps and skies differ in their temperature above all."""
+    unbalanced_share: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.02
+    """Share of images without white balance, whose light has whatever temperature its lamp has."""
+    unbalanced_temperature_log_sigma: Annotated[float, Meta(gt=0.0)] = 0.8
+    """Standard deviation along `WARMTH` in those: a lamp of 2,700 K lies at 1.6."""
+    unbalanced_tint_log_sigma: Annotated[float, Meta(gt=0.0)] = 0.15
+    """Standard deviation of the logarithm of each channel in those: `WARMTH` is a line, black bodies lie on a curve."""
     hue_log_sigma: Annotated[float, Meta(gt=0.0)] = 0.06
     """Standard deviation of the logarithm of each channel of a person's albedo about the tones: blood in the skin,
     makeup, a camera's primaries."""
 
-    @property
-    def light_covariance(self) -> Float64Array:
-        """(3, 3) prior covariance of the logarithm of the shading."""
-        level, tint = self.shading_log_sigma**2 * np.ones((3, 3)), self.tint_log_sigma**2 * np.eye(3)
-        return np.asarray(level + tint + self.temperature_log_sigma**2 * np.outer(WARMTH, WARMTH))
+    def light_priors(self) -> "list[_Light]":
+        """Priors of the logarithm of the shading: with white balance and, if that happens, without."""
+        balanced = (1.0 - self.unbalanced_share, self.tint_log_sigma, self.temperature_log_sigma)
+        unbalanced = (self.unbalanced_share, self.unbalanced_tint_log_sigma, self.unbalanced_temperature_log_sigma)
+        level = self.shading_log_sigma**2 * np.ones((3, 3))
+        return [
+            _Light(
+                np.full((1, 1, 3), np.log(self.mean_shading)),
+                (level + tint**2 * np.eye(3) + temperature**2 * np.outer(WARMTH, WARMTH))[None],
+                np.full((1, len(SKIN_TONES)), np.log(share)),
+            )
+            for share, tint, temperature in (balanced, unbalanced)
+            if share > 0.0
+        ]
+
+
+@dataclass(frozen=True)
+class _Light:
+    """Distribution of the logarithm of the shading: a Gaussian for each of K hypotheses and, if observed, T tones."""
+
+    mean: Float64Array
+    """(K, T or 1, 3)."""
+    covariance: Float64Array
+    """(K, 3, 3)."""
+    log_weight: Float64Array
+    """(K, T)."""
+
+    def conditioned(self, observation: LightObservation) -> "_Light":
+        """Distribution after an observation (Kalman update under each hypothesis): from one Gaussian, K + 1, of which
+        the last is the outlier, which leaves it as it is."""
+        innovation = observation.log_shading - self.mean  # (K, T, 3)
+        information = np.asarray(np.linalg.inv(self.covariance + observation.covariance), np.float64)  # (K, 3, 3)
+        updated = observation.log_prior[:, None] + _log_density(innovation, information)
+        moved = self.mean + innovation @ information @ self.covariance
+        unmoved = np.broadcast_to(self.mean, (1, *moved.shape[1:]))
+        narrowed = self.covariance - self.covariance @ information @ self.covariance
+        return _Light(
+            np.concatenate([moved, unmoved]),
+            np.concatenate([narrowed, self.covariance]),
+            np.concatenate([updated + self.log_weight, self.log_weight + observation.log_outlier]),
+        )
 
 
 def expected_skin_albedo(
@@ -89,22 +131,13 @@ def expected_skin_albedo(
     :param specular: median specular albedo of the face.
     :param observation: of the light by a second surface, which narrows the prior of the light.
     """
-    # Prior of the logarithm of the shading: one Gaussian, or one for each hypothesis (K) and tone (T).
-    mean = np.full((1, 1, 3), np.log(settings.mean_shading))
-    covariance = settings.light_covariance[None]  # (K, 3, 3)
-    log_weight = np.zeros((1, len(SKIN_TONES)))  # (K, T)
+    # Prior of the logarithm of the shading: Gaussians for hypotheses (K) and, if observed, tones (T).
+    lights = settings.light_priors()
     if observation is not None:
-        # Condition the light on the observation under each hypothesis (Kalman update).
-        innovation = observation.log_shading - mean  # (K, T, 3)
-        information = np.asarray(np.linalg.inv(covariance + observation.covariance), np.float64)  # (K, 3, 3)
-        updated = observation.log_prior[:, None] + _log_density(innovation, information)
-        # The last hypothesis is the outlier, which leaves the prior of the light as it is.
-        log_weight = np.concatenate([updated + log_weight, log_weight + observation.log_outlier])
-        mean = np.concatenate(
-            [np.broadcast_to(mean + innovation @ information @ covariance, (len(information), len(SKIN_TONES), 3)),
-             np.broadcast_to(mean, (1, len(SKIN_TONES), 3))]
-        )  # fmt: skip
-        covariance = np.concatenate([covariance - covariance @ information @ covariance, covariance])
+        lights = [light.conditioned(observation) for light in lights]
+    mean = np.concatenate([light.mean for light in lights])  # (K, T or 1, 3)
+    covariance = np.concatenate([light.covariance for light in lights])
+    log_weight = np.concatenate([light.log_weight for light in lights])  # (K, T)
     # Weigh every tone by how well a likely light explains the colour under it.
     hue = settings.hue_log_sigma**2 * np.eye(3)
     log_color = np.log(np.maximum(face_color, DARKEST))[..., None, None, :]  # (..., 1, 1, 3)

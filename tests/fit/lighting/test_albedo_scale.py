@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from fitme.fit.lighting.albedo_scale import (
     AlbedoScaleSettings,
     expected_skin_albedo,
 )
+from fitme.fit.lighting.spherical_harmonics import LUMINANCE
+from fitme.skin.pigments import ita_of_albedo
 
 Array = npt.NDArray[np.floating[Any]]
 SETTINGS = AlbedoScaleSettings()
@@ -100,3 +103,22 @@ def test_no_class_of_people_is_seen_lighter_or_darker_than_it_is_by_much() -> No
     found = np.log(expected_skin_albedo(imaged(skin, draw).astype(np.float32), SETTINGS) / skin)[:, 1]
     bias = [found[group].mean() for group in np.array_split(np.argsort(skin[:, 1]), 6)]
     assert np.abs(bias).max() < 0.3
+
+
+@pytest.mark.parametrize("lamp", [(1.0, 0.552, 0.247), (1.0, 0.386, 0.095)], ids=["3,500 K", "2,700 K"])
+@pytest.mark.parametrize("shading", [0.4, 0.6, 0.85])
+def test_tones_keep_their_order_under_a_lamp_without_white_balance(lamp: tuple[float, ...], shading: float) -> None:
+    """And their differences: black bodies' colours in linear sRGB, at the same luminance."""
+    light = np.array(lamp) / (np.array(lamp) @ LUMINANCE)
+    color = (SKIN_TONES + SPECULAR_REFLECTION * SKIN_SPECULAR) * light * shading
+    lit, lit_white = (expected_skin_albedo(c.astype(np.float32), SETTINGS) for c in (color, color / light))
+    found, true = ita_of_albedo(lit), ita_of_albedo(SKIN_TONES.astype(np.float32))
+    assert (np.diff(found) < 0.0).all()
+    assert np.ptp(found) > 0.6 * np.ptp(true)
+    assert np.abs(found - ita_of_albedo(lit_white)).max() < 40.0
+
+
+def test_images_with_white_balance_do_not_change_for_those_without() -> None:
+    color = (SKIN_TONES * 0.6 * [1.05, 1.0, 0.95]).astype(np.float32)
+    sure = replace(SETTINGS, unbalanced_share=0.0)
+    np.testing.assert_allclose(expected_skin_albedo(color, SETTINGS), expected_skin_albedo(color, sure), rtol=0.02)
