@@ -208,9 +208,7 @@ def test_skin_albedo_is_better_with_the_eyes_than_without() -> None:
     balanced = SETTINGS.light_priors()[0]
     for _ in range(300):
         skin = SKIN_TONES[draw.integers(len(SKIN_TONES))] * np.exp(SETTINGS.hue_log_sigma * draw.standard_normal(3))
-        light = SETTINGS.mean_shading * np.exp(
-            draw.multivariate_normal(np.zeros(3), SETTINGS.light_priors()[0].covariance[0])
-        )
+        light = SETTINGS.mean_shading * np.exp(draw.multivariate_normal(np.zeros(3), balanced.covariance[0]))
         face = ((skin + SPECULAR_REFLECTION * SKIN_SPECULAR) * light).astype(np.float32)
         expected = log_reflection(SURROUNDINGS, skin[None])[0, 0] + np.log(light)
         person = draw.multivariate_normal(np.zeros(3), own)
