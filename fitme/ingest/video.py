@@ -111,7 +111,7 @@ class _Clock:
 def _opened(path: Path) -> av.container.InputContainer:
     try:
         # Absolute: FFmpeg takes the part of a relative path before a colon for a protocol.
-        container = av.open(str(path.absolute()))
+        container = av.open(str(path.absolute()), metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{path}: not a video that can be read, or truncated ({error.strerror})") from error
     if container.format.name in _TEXT_FORMATS:

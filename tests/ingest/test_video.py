@@ -15,6 +15,7 @@ from PIL import Image
 from fitme.color import bytes_to_linear
 from fitme.errors import InputError
 from fitme.ingest import video
+from fitme.ingest.candidates import gather
 from fitme.ingest.even_spacing import even_indices, split_holdout
 from fitme.ingest.video import probe, read_frames
 from fitme.ingest.video_frame import upright_rgb
@@ -267,6 +268,29 @@ def test_sound_with_a_cover_is_no_video(tmp_path: Path):
         assert len(written.streams.video) == 1
     with pytest.raises(InputError, match="no images in it, only 1 audio"):
         probe(path)
+
+
+def test_tags_of_another_encoding_are_no_obstacle(tmp_path: Path):
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "a film at the cafe!"
+        stream = container.add_stream("mpeg4", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((HEIGHT, WIDTH, 3), 99, np.uint8))))
+        container.mux(stream.encode(None))
+    path.write_bytes(path.read_bytes().replace(b"cafe!", "café!".encode("latin-1")))
+    assert len(list(read_frames(probe(path), [0]))) == 1
+
+
+def test_mpeg_program_streams_are_videos(tmp_path: Path):
+    path = tmp_path / "disc.mpg"
+    with av.open(str(path), "w", format="mpeg") as container:
+        stream = container.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for _ in range(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((HEIGHT, WIDTH, 3), 99, np.uint8))))
+        container.mux(stream.encode(None))
+    assert {candidate.video is None for candidate in gather([path])} == {False}
 
 
 def test_text_is_no_video(tmp_path: Path):
