@@ -44,12 +44,15 @@ class Orientation:
     """Match of the largest face; 0 without a face, or if it is tilted beyond `LARGEST_ROLL_DEG`."""
 
 
-def upright(image: UInt8Array, finder: FaceFinder) -> Orientation:
-    """The orientation of a picture (H, W, 3) in which its largest face is upright; its own if it shows none."""
-    first = _oriented(image, finder, 0)
+def upright(image: UInt8Array, finder: FaceFinder, *, tiles: bool = True) -> Orientation:
+    """The orientation of a picture (H, W, 3) in which its largest face is upright; its own if it shows none.
+
+    `tiles` as in `FaceFinder.detect`.
+    """
+    first = _oriented(image, finder, 0, tiles)
     if first.match >= SURE_MATCH:
         return first
-    others = [_oriented(image, finder, turns) for turns in (1, 2, 3)]
+    others = [_oriented(image, finder, turns, tiles) for turns in (1, 2, 3)]
     best = max(others, key=lambda other: other.match)
     if best.match < max(first.match + LEAST_GAIN, LEAST_TURNED_MATCH):
         best = first
@@ -57,13 +60,13 @@ def upright(image: UInt8Array, finder: FaceFinder) -> Orientation:
 
 
 def upright_video(frames: Iterable[Frame], finder: FaceFinder) -> Iterator[Frame]:
-    """Frames of one video, all turned alike, as its first frames with a face demand."""
+    """Frames of one video, all turned alike, as its first frames demand if they show a face that is not too small."""
     coming = iter(frames)
     held: list[Frame] = []
     sums = np.zeros(4)
     for frame in coming:
         held.append(frame)
-        found = upright(frame.image, finder)
+        found = upright(frame.image, finder, tiles=False)
         sums[found.quarter_turns] += found.match
         if found.match >= SURE_MATCH or len(held) == DECIDING_FRAMES:
             break
@@ -77,9 +80,9 @@ def turned(image: UInt8Array, quarter_turns: int) -> UInt8Array:
     return np.ascontiguousarray(np.rot90(image, quarter_turns))
 
 
-def _oriented(image: UInt8Array, finder: FaceFinder, quarter_turns: int) -> Orientation:
+def _oriented(image: UInt8Array, finder: FaceFinder, quarter_turns: int, tiles: bool) -> Orientation:
     candidate = turned(image, quarter_turns)
-    faces = finder.detect(candidate)
+    faces = finder.detect(candidate, tiles=tiles)
     if not faces:
         return Orientation(quarter_turns, candidate, (), 0.0)
     found = match(candidate, faces[0]) if abs(_roll_deg(faces[0])) <= LARGEST_ROLL_DEG else 0.0

@@ -3,8 +3,8 @@
 import math
 from dataclasses import replace
 
-import cv2
 import numpy as np
+from PIL import Image
 
 from fitme.arrays import UInt8Array
 from fitme.ingest.frame import Frame, Window, working_size
@@ -54,4 +54,7 @@ def _moved(faces: tuple[DetectedFace, ...], left: float, top: float, scale: floa
 def _resized(image: UInt8Array, width: int, height: int) -> UInt8Array:
     if image.shape[:2] == (height, width):
         return np.ascontiguousarray(image)
-    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    resized = Image.fromarray(np.ascontiguousarray(image)).resize(
+        (width, height), Image.Resampling.LANCZOS, reducing_gap=3.0
+    )
+    return np.asarray(resized)
