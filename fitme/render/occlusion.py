@@ -40,8 +40,14 @@ NOSTRIL_VISIBILITY = 0.35
 """Visibility below which skin counts as the inside of a nostril; shallower hollows have their shade in the albedo."""
 MIN_TEETH_FACTOR = 0.75
 """Lower bound of the factor of teeth and adjacent mouth: multiple scattering brightens them beyond their visibility."""
-MIN_INTERIOR_FACTOR = 0.15
+MIN_INTERIOR_FACTOR = 0.3
 """Lower bound of the factor of tongue, palate and inner cheeks, for light that is reflected between them."""
+TONGUE_FACTOR = 0.4
+"""Factor of the tongue at its tip: teeth and palate reflect onto it what comes in between the lips."""
+TONGUE_DEPTH_M = (0.0, 0.03)
+"""Distances behind the tongue's tip between which that fades into the depth of the mouth."""
+TONGUE_MOVES_M = 1e-4
+"""Displacement by `tongueOut` from which a vertex of the mouth's interior is one of the tongue's."""
 LIP_PAIRS = ((13, 14), (82, 87), (312, 317))
 """Landmarks of MediaPipe's mesh on the inner rims of the upper and the lower lip, one above the other."""
 SIDE_LIP_PAIRS = ((81, 178), (311, 402), (80, 88), (310, 318))
@@ -99,8 +105,21 @@ def head_occlusion(model: MorphableModel) -> Tensor:
     factor = torch.where(skin_only, nostrils, torch.ones_like(closed))
     factor = torch.where(eyes, closed, factor)
     factor = torch.where(inside, opened.clamp(min=MIN_INTERIOR_FACTOR), factor)
+    factor = torch.maximum(factor, _tongue_factor(model))
     factor = torch.where(teeth_and_adjacent(model), opened.clamp(min=MIN_TEETH_FACTOR), factor)
     return factor.clamp(MIN_FACTOR, 1.0)
+
+
+def _tongue_factor(model: MorphableModel) -> Tensor:
+    """(V,) least factor of the tongue's vertices; 0 elsewhere."""
+    moves = model.expression_basis[expression_index("tongueOut")].norm(dim=-1) > TONGUE_MOVES_M
+    tongue = moves & model.vertex_mask(Region.MOUTH_INTERIOR) & ~model.vertex_mask(Region.LIPS, Region.SKIN)
+    if not tongue.any():
+        return torch.zeros(model.vertex_count)
+    behind = model.mean[tongue, 2].max() - model.mean[:, 2]
+    begin, end = TONGUE_DEPTH_M
+    share: Tensor = tongue * (1.0 - ((behind - begin) / (end - begin)).clamp(0.0, 1.0))
+    return share * TONGUE_FACTOR
 
 
 def teeth_and_adjacent(model: MorphableModel) -> Tensor:

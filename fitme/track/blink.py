@@ -28,12 +28,21 @@ _CORNERS: Final = {"Left": landmark_groups.LEFT_EYE_CORNERS, "Right": landmark_g
 
 def eye_closing(landmarks: Float32Array, side: str) -> float:
     """Closure in [0, 1] of the eye of a side ("Left" or "Right", the person's own) from landmarks (478, 2), pixels."""
+    return float(np.clip((OPEN_ASPECT - _aspect(landmarks, side)) / (OPEN_ASPECT - CLOSED_ASPECT), 0.0, 1.0))
+
+
+def open_share(landmarks: Float32Array, side: str) -> float:
+    """True opening of an eye over that of its landmarks (478, 2): 1 of an open eye, 0 of a closed one."""
+    return (1.0 - eye_closing(landmarks, side)) * max(OPEN_ASPECT / max(_aspect(landmarks, side), CLOSED_ASPECT), 1.0)
+
+
+def _aspect(landmarks: Float32Array, side: str) -> float:
+    """Opening of an eye over its width."""
     upper, lower = (list(points) for points in zip(*_LIDS[side], strict=True))
     inner, outer = _CORNERS[side]
     width = float(np.linalg.norm(landmarks[inner] - landmarks[outer]))
     opening = float(np.linalg.norm(landmarks[upper].mean(0) - landmarks[lower].mean(0)))
-    aspect = opening / max(width, 1e-6)
-    return float(np.clip((OPEN_ASPECT - aspect) / (OPEN_ASPECT - CLOSED_ASPECT), 0.0, 1.0))
+    return opening / max(width, 1e-6)
 
 
 def close_eyes(expression: Float32Array, landmarks: Float32Array) -> Float32Array:

@@ -14,7 +14,7 @@ import torch
 from fitme.arrays import BoolArray, Float64Array, Int64Array
 from fitme.build.parts.asset import bound_vertices, read_mesh
 from fitme.build.parts.bust import build_bust
-from fitme.build.parts.eyes import eye_uv, eyeball
+from fitme.build.parts.eyes import eye_uv, eyeball, turned_outwards
 from fitme.build.parts.lashes import lash_binding, lash_strips, paint_lashes
 from fitme.build.parts.occlusion import part_visibility
 from fitme.build.parts.piece import Piece, write_parts
@@ -76,9 +76,10 @@ def _eye(model: MorphableModel, source: SourceHead, frames: list[AffineFrame], n
     points = source.template[ball]
     centre = points.mean(0)
     vertices, triangles, polar = eyeball(centre, float(np.linalg.norm(points - centre, axis=1).mean()))
+    uv = eye_uv(polar, vertices - centre)
+    vertices = turned_outwards(vertices, centre)
     matrix = np.zeros((len(vertices), model.vertex_count + 4 * len(frames)))
     matrix[:, -4:] = homogeneous(vertices)
-    uv = eye_uv(polar, vertices - centre)
     mean = frames[-1].placed(vertices, model.mean.double().numpy())
     none = np.zeros_like(vertices)
     return Piece(

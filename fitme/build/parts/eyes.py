@@ -4,6 +4,7 @@ import numpy as np
 
 from fitme.arrays import Float64Array, Int64Array
 from fitme.parts.eye_map import MAP_DEG
+from fitme.track.gaze import OUTWARD_AHEAD_RAD
 
 SEGMENTS = 32
 POLAR_ANGLES_DEG = (
@@ -47,6 +48,13 @@ def _profile(polar: Float64Array) -> Float64Array:
     # A soft maximum of both spheres: the groove between them is as wide as in people.
     width = np.deg2rad(SULCUS_DEG) * (CORNEA_RADIUS - 0.5)
     return np.asarray(np.where(polar < 2.0 * limbus, width * np.logaddexp(cornea / width, 1.0 / width), 1.0))
+
+
+def turned_outwards(vertices: Float64Array, centre: Float64Array) -> Float64Array:
+    """Vertices (N, 3) of an eye turned outwards about the vertical through its centre (3,), as people's are."""
+    angle = OUTWARD_AHEAD_RAD * np.sign(centre[0])
+    turn = np.array([[np.cos(angle), 0.0, np.sin(angle)], [0.0, 1.0, 0.0], [-np.sin(angle), 0.0, np.cos(angle)]])
+    return np.asarray(centre + (vertices - centre) @ turn.T)
 
 
 def eye_uv(polar: Float64Array, directions: Float64Array) -> Float64Array:

@@ -10,6 +10,9 @@ from fitme.build.parts.asset import Asset, connected_parts
 
 CROWN_STRETCH = {"upper": 1.3, "lower": 1.2}
 """Factors on the crowns' heights, from their edges towards the gums: the set's are those of a short-toothed person."""
+LOWER_DROP_M = 0.002
+"""Distance by which the lower row lies below the model's own: its edges are level with the lower lip's, 2.5 mm above
+those of the upper row."""
 GUM_REACH_M = 0.009
 """Distance from the nearest tooth up to which gums are kept: the mouth's floor and cheeks are the model's."""
 TEXTURE_PX = 256
@@ -17,7 +20,7 @@ NECK_SHADE, EDGE_SHADE = (0.88, 0.80, 0.68), (0.95, 0.98, 1.0)
 """Albedo of a crown at the gum and at its edge, over that of its middle: dentin shines through, then enamel alone."""
 INNER_SHADE = (0.66, 0.48, 0.44)
 """Albedo on the tongue's side over that on the lips': light gets there by way of tongue and gums, red."""
-BACK_SHADE, BACK_M = (0.72, 0.60, 0.56), 0.035
+BACK_SHADE, BACK_M = (0.45, 0.31, 0.28), 0.035
 """The same for the last molars, and their distance behind the incisors."""
 CANINE_SHADE = (0.94, 0.91, 0.84)
 """Albedo of canines over that of incisors."""
@@ -108,11 +111,12 @@ def _edges(points: Float64Array, part: Int64Array, gums: BoolArray, upper: BoolA
 def _stretched(
     points: Float64Array, part: Int64Array, gums: BoolArray, upper: BoolArray, nearest: Int64Array
 ) -> Float64Array:
-    """Points (M, 3) with crowns, and gums with the nearest of them, stretched away from the biting edges."""
+    """Points (M, 3) with crowns, and gums with the nearest of them, stretched away from the biting edges; the lower
+    row at its place."""
     edge = _smooth_along_arch(points, _edges(points, part, gums, upper)[nearest], upper)
     factor = np.where(upper, CROWN_STRETCH["upper"], CROWN_STRETCH["lower"])
     result = points.copy()
-    result[:, 1] = edge + factor * (points[:, 1] - edge)
+    result[:, 1] = edge + factor * (points[:, 1] - edge) - np.where(upper, 0.0, LOWER_DROP_M)
     return result
 
 

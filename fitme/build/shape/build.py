@@ -17,7 +17,7 @@ from fitme.build.shape.identity_pca import IdentitySpace, principal_components
 from fitme.build.shape.landmark_embedding import Embedding, embed_mediapipe
 from fitme.build.shape.regions import assign_regions, face_triangles, soft_skin
 from fitme.build.shape.source_mesh import Part, SourceHead, load_source
-from fitme.build.shape.teeth import LOWER_EXTENSION_M, UPPER_EXTENSION_M, find_inner_mouth_extension
+from fitme.build.shape.teeth import LOWER_EXTENSION_M, UPPER_EXTENSION_M, find_inner_mouth_extension, with_jaw_turned
 from fitme.build.shape.triangulation import triangulate
 from fitme.build.shape.uv_layout import back_of_eyeballs, lay_out
 from fitme.errors import ModelFileError
@@ -62,6 +62,7 @@ def build_model(people_file: Path | None) -> MorphableModel:
         identity = _identity_of_people(source, triangles, part, (left, right), load_people(people_file), embed)
     mean, basis = identity.mean, identity.basis
     expressions = _without_eye_motion(_symmetric(source), np.concatenate([left, right]))
+    expressions = with_jaw_turned(expressions, source.quads, source.part)
     # Inner-mouth extensions move mean and bases, so that they come before landmarks and regions.
     behind_teeth = np.zeros(len(triangles), bool)
     for row, offset_m in ((Part.UPPER_TEETH, UPPER_EXTENSION_M), (Part.LOWER_TEETH, LOWER_EXTENSION_M)):

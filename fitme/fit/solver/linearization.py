@@ -1,4 +1,5 @@
-"""Reprojection errors of a keyframe's points, and their first order (Gauss-Newton) with robust weights."""
+"""Reprojection errors of a keyframe's points and of the offsets between paired ones, and their first order
+(Gauss-Newton) with robust weights."""
 
 from dataclasses import dataclass
 
@@ -14,8 +15,9 @@ MINIMAL_DEPTH_M = 0.08
 
 
 def reprojection_errors(target: PointTargets, estimate: JointEstimate, index: int) -> Float64Array:
-    """(P, 2) pixels: projections of the points of keyframe `index`, minus their targets."""
-    return _project(target, estimate, index)[0] - target.pixels
+    """(P + Q, 2) pixels: projections of the points of keyframe `index`, then offsets of its pairs, minus their
+    targets."""
+    return _residual(target, _project(target, estimate, index)[0])
 
 
 def focal_px(camera: Camera, focal: float) -> float:
@@ -49,16 +51,27 @@ def _project(
     return pixels, view, rotated
 
 
+def _residual(target: PointTargets, pixels: Float64Array) -> Float64Array:
+    """(P + Q, 2) errors of projections (P, 2) and of their offsets."""
+    first, second = target.offsets.pairs.T
+    return np.concatenate([pixels - target.pixels, pixels[first] - pixels[second] - target.offsets.pixels])
+
+
 def residual_scales(target: PointTargets, settings: SolverSettings) -> tuple[Float64Array, Float64Array]:
-    """(P,) standard deviation in pixels of the independent part of each error, and (P,) the residual in units of it
-    beyond which a point is down-weighted.
+    """(P + Q,) standard deviation in pixels of the independent part of each error, and (P + Q,) the residual in units
+    of it beyond which a point or offset is down-weighted.
 
     The limit grows with the correlated part of the error, whose coefficients are solved for: a residual of that size
     is no sign of an outlier.
     """
     errors = target.known_errors
     correlated = (errors.shared**2).sum((1, 2)) / 2.0 + (errors.own**2).sum((1, 2)) / 2.0  # (P,) variance, pixels^2
-    return errors.sigma_px, settings.robust_scale * np.sqrt(1.0 + correlated / errors.sigma_px**2)
+    limit = settings.robust_scale * np.sqrt(1.0 + correlated / errors.sigma_px**2)
+    offset_sigma = target.offsets.sigma_px
+    return (
+        np.concatenate([errors.sigma_px, offset_sigma]),
+        np.concatenate([limit, np.full(len(offset_sigma), settings.robust_scale)]),
+    )
 
 
 def robust_weights(residual: Float64Array, sigma: Float64Array, scale: float | Float64Array) -> Float64Array:
@@ -70,16 +83,16 @@ def robust_weights(residual: Float64Array, sigma: Float64Array, scale: float | F
 
 @dataclass(frozen=True)
 class Linearization:
-    """First order of one keyframe's residuals; rows are the points' x and y in turn."""
+    """First order of one keyframe's residuals; rows are x and y in turn, of P points and then of Q offsets."""
 
     frame: Float64Array
-    """(2P, 58) Jacobian by the keyframe's pose and expression."""
+    """(2(P + Q), 58) Jacobian by the keyframe's pose and expression."""
     shared: Float64Array
-    """(2P, S) Jacobian by the free ones of the shared parameters."""
+    """(2(P + Q), S) Jacobian by the free ones of the shared parameters."""
     residual: Float64Array
-    """(2P,) pixels."""
+    """(2(P + Q),) pixels."""
     weights: Float64Array
-    """(2P,) robust weights over the variance."""
+    """(2(P + Q),) robust weights over the variance."""
     by_model: Float64Array
     """(P, 2, 3) Jacobian by the points' places in model space."""
 
@@ -118,11 +131,13 @@ def linearize(
     error_columns = free_shared[(free_shared >= model_count) & (free_shared < identity_count)] - model_count
     shared_errors = padded(errors.shared, identity_count - model_count)
     shared[..., len(columns) : len(columns) + len(error_columns)] = shared_errors[..., error_columns]
-    residual = pixels - target.pixels
+    residual = _residual(target, pixels)
     weights = np.repeat(robust_weights(residual, *residual_scales(target, settings)), 2)
+    first, second = target.offsets.pairs.T
+    frame, shared = (np.concatenate([rows, rows[first] - rows[second]]) for rows in (frame, shared))
     return Linearization(
-        frame.reshape(2 * count, -1),
-        shared.reshape(2 * count, len(free_shared)),
+        frame.reshape(residual.size, -1),
+        shared.reshape(residual.size, len(free_shared)),
         residual.reshape(-1),
         weights,
         by_model,

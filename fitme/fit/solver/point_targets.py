@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fitme.arrays import Float32Array, Float64Array, Int64Array
+from fitme.arrays import Float32Array, Float64Array, IndexArray, Int64Array
 from fitme.geometry import Camera
 from fitme.shape.morphable_model import MorphableModel
 
@@ -59,8 +59,25 @@ class PointErrors:
 
 
 @dataclass(frozen=True)
+class OffsetTargets:
+    """Targets of the offsets between Q pairs of points of one keyframe: an opening of lids or lips is seen better than
+    where either rim lies."""
+
+    pairs: IndexArray
+    """(Q, 2) indices among the points."""
+    pixels: Float64Array
+    """(Q, 2) offsets of the first points from the second."""
+    sigma_px: Float64Array
+    """(Q,) standard deviation of each offset's error."""
+
+
+NO_OFFSETS = OffsetTargets(np.zeros((0, 2), np.intp), np.zeros((0, 2)), np.zeros(0))
+"""Of points that are not paired."""
+
+
+@dataclass(frozen=True)
 class PointTargets:
-    """Targets of P points in one keyframe."""
+    """Targets of P points in one keyframe, and of offsets between Q pairs of them."""
 
     points: MeshPoints
     pixels: Float64Array
@@ -71,6 +88,8 @@ class PointTargets:
     """The keyframe's; its focal length is replaced by that of the joint estimate."""
     errors: PointErrors | None = None
     """Correlated errors; None where they count as independent."""
+    offsets: OffsetTargets = NO_OFFSETS
+    """Pairs of these points."""
 
     @property
     def known_errors(self) -> PointErrors:
@@ -86,7 +105,7 @@ class PointTargets:
         return replace(self, sigma_px=factor * self.sigma_px, errors=errors)
 
     def concatenated(self, other: "PointTargets") -> "PointTargets":
-        """Targets of both sets of points in one keyframe, this one first."""
+        """Targets of both sets of points in one keyframe, this one first; offsets are those of this one."""
         neither = self.errors is None and other.errors is None
         return PointTargets(
             self.points.concatenated(other.points),
@@ -94,6 +113,7 @@ class PointTargets:
             np.concatenate([self.sigma_px, other.sigma_px]),
             self.camera,
             None if neither else self.known_errors.concatenated(other.known_errors),
+            self.offsets,
         )
 
 

@@ -1,5 +1,7 @@
 """The joint solver: exact Jacobians, exact recovery, priors without observations."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import lsq_linear
@@ -15,7 +17,7 @@ from fitme.fit.solver.joint_estimate import (
     stepped,
 )
 from fitme.fit.solver.linearization import linearize, reprojection_errors
-from fitme.fit.solver.point_targets import MeshBasis, PointTargets
+from fitme.fit.solver.point_targets import MeshBasis, OffsetTargets, PointTargets
 from fitme.geometry import Camera, rotation_matrix
 from fitme.shape.expressions import expression_index
 from fitme.shape.morphable_model import MorphableModel
@@ -79,7 +81,8 @@ def test_recovers_exact_observations(basis: MeshBasis, model: MorphableModel) ->
 
 def test_jacobian_matches_finite_differences(basis: MeshBasis, model: MorphableModel) -> None:
     estimate = truth(model)
-    target = observed(basis, model, count=12)
+    offsets = OffsetTargets(np.array([[0, 3], [5, 1]]), np.array([[2.0, -1.0], [0.5, 4.0]]), np.ones(2))
+    target = replace(observed(basis, model, count=12), offsets=offsets)
     linear = linearize(target, estimate, 1, SolverSettings(), np.arange(model.identity_count + 1))
     frame, shared, residual = linear.frame, linear.shared, linear.residual
     step = 1e-6

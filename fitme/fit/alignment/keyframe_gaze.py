@@ -1,0 +1,39 @@
+"""Gaze of keyframes on the head that was fitted to them: the tracker's is that of another head in another pose."""
+
+import numpy as np
+
+from fitme.arrays import Float64Array
+from fitme.fit.keyframe import Keyframe
+from fitme.fit.solver.joint_estimate import GAZE, JointEstimate
+from fitme.fit.solver.linearization import focal_px
+from fitme.geometry import Camera
+from fitme.shape.morphable_model import MorphableModel
+from fitme.track.gaze import EyeModel, solve_gaze
+
+VERGENCE = 1.0
+"""A person's eyes diverge as they do: keyframes, unlike the frames of a video, need not agree with their neighbours."""
+
+
+class KeyframeGaze:
+    """Eyes and landmarks of a model, on which gaze is solved for."""
+
+    def __init__(self, model: MorphableModel) -> None:
+        self._eyes = EyeModel.of(model)
+        self._mean, self._identity, self._expression = (part.double().numpy() for part in model.landmark_model())
+
+    def of(self, keyframe: Keyframe, estimate: JointEstimate, index: int) -> Float64Array:
+        """Expression (52,) of keyframe `index` of an estimate, with the gaze of its irises."""
+        observation = keyframe.observation
+        expression: Float64Array = estimate.expressions[index].copy()
+        camera = observation.camera
+        fitted = Camera(
+            focal_px(camera, estimate.focal), camera.center_x_px, camera.center_y_px, camera.width, camera.height
+        )
+        landmarks = self._mean + np.tensordot(estimate.identity, self._identity, 1)
+        landmarks = landmarks + np.tensordot(np.where(GAZE, 0.0, expression), self._expression, 1)
+        found = solve_gaze(
+            self._eyes.centers(estimate.identity), landmarks, estimate.rotations[index], estimate.translations[index],
+            fitted, observation.landmarks.astype(np.float64), expression, VERGENCE,
+        )  # fmt: skip
+        expression[GAZE] = found[GAZE]
+        return expression
