@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from fitme.arrays import Float32Array
+from fitme.fit.alignment.focal_prior import FocalPrior, focal_prior_of
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
@@ -62,11 +63,19 @@ def reference_embedding(keyframes: Sequence[Keyframe], networks: NetworkSettings
 
 
 def settings_with_focal(settings: FitSettings, chosen: Sequence[TrackedFrame]) -> FitSettings:
-    """The settings, with the median focal length of the images' metadata as prior where there is one."""
-    noted = [entry.frame.focal for entry in chosen if entry.frame.focal is not None]
-    if not noted:
+    """The settings, with the median focal length of the images' metadata as prior; where they name none, with a prior
+    from the size of the faces."""
+    if not chosen:
         return settings
-    solver = replace(settings.alignment.solver, focal_prior=float(np.median(noted)))
+    solver = settings.alignment.solver
+    noted = [entry.frame.focal for entry in chosen if entry.frame.focal is not None]
+    if noted:
+        prior = FocalPrior(float(np.median(noted)), solver.focal_log_sigma)
+    else:
+        default = FocalPrior(solver.focal_prior, solver.focal_log_sigma)
+        observations = [entry.observation for entry in chosen]
+        prior = focal_prior_of(observations, default, settings.alignment.camera_distance)
+    solver = replace(solver, focal_prior=prior.focal, focal_log_sigma=prior.log_sigma)
     return replace(settings, alignment=replace(settings.alignment, solver=solver))
 
 

@@ -1,4 +1,4 @@
-"""Agreement of a render with the frame of a camera: PSNR and identity distance over the face's oval."""
+"""Agreement of a render with the frame of a camera: PSNR and identity distances over the face's oval."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from fitme.arrays import BoolArray, Float32Array, UInt8Array
+from fitme.metrics.mobile_face_net import mobile_face_net
 from fitme.metrics.similarity import image_psnr
 from fitme.track.identity import IdentityEmbedder
 from fitme.track.observation import FaceObservation
@@ -25,6 +26,8 @@ class FrameScore:
     """Peak signal-to-noise ratio of 8-bit sRGB over the eroded oval; uncovered pixels count as black."""
     identity: float
     """L2 distance between the embeddings of the frame and of the frame with the render pasted in."""
+    unseen_identity: float
+    """The same by `fitme.metrics.mobile_face_net`, which no loss of a fit sees."""
     covered: float
     """Share of the eroded oval that the render covers."""
 
@@ -47,6 +50,7 @@ def score_frame(
     return FrameScore(
         psnr_db=image_psnr(filled, image, region),
         identity=identity_distance(embedder, image, composite, observation.landmarks),
+        unseen_identity=identity_distance(mobile_face_net(), image, composite, observation.landmarks),
         covered=float(covered[region].mean()) if region.any() else 0.0,
     )
 
@@ -71,5 +75,6 @@ def median_score(scores: Sequence[FrameScore]) -> FrameScore:
     return FrameScore(
         psnr_db=float(np.median([score.psnr_db for score in scores])),
         identity=float(np.median([score.identity for score in scores])),
+        unseen_identity=float(np.median([score.unseen_identity for score in scores])),
         covered=float(np.median([score.covered for score in scores])),
     )

@@ -66,8 +66,8 @@ def test_uncovered_pixels_count_as_black(tracked_frames: list[TrackedFrame]):
 
 
 def test_median_of_scores():
-    scores = [FrameScore(20.0, 0.1, 1.0), FrameScore(30.0, 0.9, 0.5), FrameScore(25.0, 0.2, 0.9)]
-    assert median_score(scores) == FrameScore(25.0, 0.2, 0.9)
+    scores = [FrameScore(20.0, 0.1, 0.4, 1.0), FrameScore(30.0, 0.9, 0.3, 0.5), FrameScore(25.0, 0.2, 0.5, 0.9)]
+    assert median_score(scores) == FrameScore(25.0, 0.2, 0.4, 0.9)
     with pytest.raises(ValueError, match="no frames"):
         median_score([])
 

@@ -39,7 +39,7 @@ REPORT_FILE = "report.json"
 UNITS = {
     "scan_mm": "mm", "scan_free_mm": "mm", "landmark_mm": "mm", "normal_deg": "deg", "pose_deg": "deg",
     "albedo": "linear", "albedo_bias": "linear", "albedo_hue": "linear", "albedo_relative": "",
-    "psnr_db": "dB", "ssim": "", "identity": "L2",
+    "psnr_db": "dB", "ssim": "", "identity": "L2", "unseen_identity": "L2",
     "relit_psnr_db": "dB", "overlap": "", "head_psnr_db": "dB", "head_relit_psnr_db": "dB",
 }  # fmt: skip
 """Units by the fields of `HeadScore`."""
@@ -48,7 +48,8 @@ TITLES = {
     "normal_deg": "normal angle", "pose_deg": "head pose", "albedo": "diffuse albedo",
     "albedo_bias": "diffuse albedo, bias", "albedo_hue": "diffuse albedo, level aside",
     "albedo_relative": "diffuse albedo, over its level",
-    "psnr_db": "held-out PSNR", "ssim": "held-out SSIM", "identity": "identity distance", "relit_psnr_db": "relit PSNR",
+    "psnr_db": "held-out PSNR", "ssim": "held-out SSIM", "identity": "identity distance",
+    "unseen_identity": "identity distance by a network unseen", "relit_psnr_db": "relit PSNR",
     "overlap": "head's outline, intersection over union", "head_psnr_db": "held-out PSNR, whole head",
     "head_relit_psnr_db": "relit PSNR, whole head",
 }  # fmt: skip

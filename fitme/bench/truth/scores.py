@@ -84,6 +84,8 @@ class HeadScore:
     """PSNR of held-out frames over the eroded face oval."""
     ssim: float
     identity: float
+    unseen_identity: float
+    """Identity distance by a network that no loss sees."""
     relit_psnr_db: float
     overlap: float
     """Intersection over union of the head above the chin, hair included, in the true mask and in the render's."""
@@ -176,8 +178,7 @@ class SubjectBench:
         return HeadScore(
             shape.scan_mm, shape.scan_free_mm, shape.landmark_mm, shape.normal_deg, mean["pose"], albedo.error,
             albedo.bias, albedo.hue, albedo.relative, mean["psnr"], mean["ssim"], mean["identity"],
-            mean["relit"], mean["overlap"],
-            mean["head psnr"], mean["head relit"], len(rows),
+            mean["unseen identity"], mean["relit"], mean["overlap"], mean["head psnr"], mean["head relit"], len(rows),
         )  # fmt: skip
 
     def metrics(self, head: Head) -> Metrics:
@@ -211,6 +212,7 @@ class SubjectBench:
             "psnr": agreement.psnr_db,
             "ssim": image_ssim(np.where(mask[..., None] > 0, render, np.uint8(0)), image, region),
             "identity": agreement.identity,
+            "unseen identity": agreement.unseen_identity,
             "relit": relit,
             "overlap": whole.overlap,
             "head psnr": whole.psnr_db,
@@ -225,7 +227,9 @@ class SubjectBench:
         }
 
 
-_FRAME_KEYS = ("pose", "psnr", "ssim", "identity", "relit", "overlap", "head psnr", "head relit")
+_FRAME_KEYS = (
+    "pose", "psnr", "ssim", "identity", "unseen identity", "relit", "overlap", "head psnr", "head relit",
+)  # fmt: skip
 
 
 def bench_subject(folder: Path, number: int, frames: int, growing: bool) -> tuple[SubjectReport, IncrementalFitter]:

@@ -26,13 +26,14 @@ from fitme.fit.solver.linearization import focal_px
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.solver.point_targets import MeshBasis
 from fitme.fit.solver.structure_from_motion import TrackProblem, TrackSolution
-from fitme.geometry import Camera, transform
+from fitme.geometry import Camera, HeadPose, transform
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
 from fitme.render.occlusion import head_occlusion, mouth_occlusion
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.render.renderer import Rendering, render
 from fitme.shape.morphable_model import MorphableModel
+from fitme.track.observation import FaceObservation
 
 
 class HeadAligner:
@@ -69,7 +70,7 @@ class HeadAligner:
         :param correlated: whether landmarks err in the measured, correlated way (`LandmarkTargets`), which determines
             shape from heads that turn, but expressions badly; otherwise their errors count as independent.
         """
-        poses = [known[k.key].pose if k.key in known else k.observation.pose for k in keyframes]
+        poses = [known[k.key].pose if k.key in known else tracked_pose(k.observation, focal) for k in keyframes]
         expressions = [known[k.key].expression if k.key in known else k.observation.expression for k in keyframes]
         start = initial_estimate(poses, [e.astype(np.float64) for e in expressions], focal, identity.astype(np.float64))
         targets = [
@@ -208,6 +209,15 @@ def keyframe_estimate(joint: JointEstimate, index: int, light: Float32Array) -> 
     """Estimate of keyframe `index` of a joint estimate, under a light (9, 3); its loss is NaN until it is computed."""
     expression = joint.expressions[index].astype(np.float32)
     return KeyframeEstimate(pose_of(joint, index), expression, light, float("nan"))
+
+
+def tracked_pose(observation: FaceObservation, focal: float) -> HeadPose:
+    """Tracked pose under another focal length, over the longer side of the image: as much farther away as it is
+    longer, so that the face keeps its size."""
+    camera = observation.camera
+    pose = observation.pose
+    ratio = np.float32(focal_px(camera, focal) / camera.focal_px)
+    return HeadPose(pose.rotation, pose.translation * np.array([1.0, 1.0, ratio], np.float32))
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from fitme.fit.alignment.focal_prior import CameraDistanceSettings
 from fitme.fit.alignment.landmark_targets import LandmarkSettings
 from fitme.fit.alignment.optical_flow import FlowSettings
 from fitme.fit.alignment.surface_tracks import TrackSettings
@@ -13,6 +14,7 @@ class AlignmentSettings:
     """Weights, priors and limits of the geometric half of a fit."""
 
     solver: SolverSettings = field(default_factory=SolverSettings)
+    camera_distance: CameraDistanceSettings = field(default_factory=CameraDistanceSettings)
     landmarks: LandmarkSettings = field(default_factory=LandmarkSettings)
     flow: FlowSettings = field(default_factory=FlowSettings)
     tracks: TrackSettings = field(default_factory=TrackSettings)
