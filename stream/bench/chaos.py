@@ -31,11 +31,11 @@ from stream.web.session_folders import SessionFolders
 
 CYCLES = 24
 """Disasters of a run; runs add up, since each draws another seed."""
-KINDS = {"fit": 6, "live": 6, "web": 3, "web and chunk": 1, "clock": 1}
-"""Process that is killed; the whole server, with a byte of a stored file flipped; the clock set forwards or back. With
-each, how often it is drawn."""
+KINDS = {"fit": 6, "live": 6, "web": 3, "web and chunk": 1, "clock": 1, "stop": 1}
+"""Process that is killed; the whole server, with a byte of a stored file flipped; the clock set forwards or back; the
+server stopped in good order. With each, how often it is drawn."""
 DISASTERS_PER_PAIR = 8
-"""Disasters on one pair of sessions; damage is always the last."""
+"""Disasters on one pair of sessions; damage and a stop are always the last."""
 LONGEST_WAIT_S = 6.0
 """Longest time from the first round, or from when both pictures move again, to the next disaster."""
 ROUND_TIMEOUT_S = 120.0
@@ -51,6 +51,7 @@ LITTLE_RED = 0.6
 LEAST_REDNESS = 0.8
 """Mean red over mean green of the first person's pictures is above it, of the second one's below."""
 LONGEST_STANDSTILL_S = 6.0
+LONGEST_STOP_S = 5.0
 
 
 @dataclass
@@ -66,6 +67,9 @@ class _Tally:
     checked_images: int = 0
     unharmed: int = 0
     """Sessions beside a damaged one that went on."""
+    uninformed: int = 0
+    """Pages that the end of a stopped server was not reported to."""
+    stop_s: list[float] = field(default_factory=list)
     standstill_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
@@ -163,6 +167,9 @@ async def _strike(
         elif kind == "web and chunk":
             await _replace_server(server, people, tally, rng)
             return
+        elif kind == "stop":
+            await _stop_server(server, people, tally)
+            return
         elif kind == "web":
             await _replace_server(server, people, tally, None)
         else:
@@ -231,6 +238,18 @@ async def _replace_server(
         for person in whole:
             await person.until_it_goes_on()
             tally.unharmed += 1
+
+
+async def _stop_server(server: ServerProcess, people: tuple[_Person, _Person], tally: _Tally) -> None:
+    """Stop the server as an operator does, and start it again; its sessions are over."""
+    start_s = time.monotonic()
+    await asyncio.to_thread(server.__exit__)
+    tally.stop_s.append(time.monotonic() - start_s)
+    for person in people:
+        await person.peer.close()
+        tally.uninformed += "ended" not in person.peer.events
+    tally.orphaned_folders += await _left_behind(server.store)
+    await asyncio.to_thread(server.__enter__)
 
 
 async def _step_clock(clock: SteppedClock, people: tuple[_Person, _Person], tally: _Tally, seconds: float) -> None:
@@ -303,6 +322,11 @@ def _rows(tally: _Tally) -> list[BenchmarkRow]:
     ]
     if damaged:
         rows.append(BenchmarkRow("sessions that went on beside a damaged one", tally.unharmed, "", f">= {damaged}"))
+    if tally.stop_s:
+        rows += [
+            BenchmarkRow("pages that a stop was not reported to", tally.uninformed, "", "<= 0"),
+            BenchmarkRow("server stops, longest", max(tally.stop_s), "s", f"<= {LONGEST_STOP_S:g}"),
+        ]
     for kind, seconds in tally.standstill_s.items():
         target = f"<= {LONGEST_STANDSTILL_S:g}" if kind in ("fit", "live") else None
         rows.append(BenchmarkRow(f"{kind}: both pictures move again, median", float(np.median(seconds)), "s", target))

@@ -125,12 +125,13 @@ class LocalEngine:
         if self._keeper is not None:
             self._keeper.cancel()
         closing = [asyncio.create_task(self.close(session)) for session in list(self._sessions)]
+        late: set[asyncio.Task[None]] = set()
         if closing:
-            # A fit answers between two slices. What it has not stored by then is less than one round.
-            await asyncio.wait(closing, timeout=STOP_PATIENCE_S)
+            _, late = await asyncio.wait(closing, timeout=STOP_PATIENCE_S)
         if self._processes is not None:
             processes, self._processes = self._processes, None
-            await asyncio.to_thread(processes.stop)
+            # A fit answers between two slices. What it has not stored by then is less than one round.
+            await asyncio.to_thread(processes.kill if late else processes.stop)
         self._fail_requests()
         await asyncio.gather(*closing)
 

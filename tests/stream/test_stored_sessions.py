@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import av
+import psutil
 import pytest
 
 from fitme.errors import StoreError
@@ -169,11 +170,13 @@ async def test_start_erases_what_is_nobodys_and_the_end_is_quiet(
         await peer.send_camera(ClipTrack(grey_clip))
         await peer.watch()
         await peer.until(lambda: peer.renders > 0, 20.0)
+        children = server.process.children(recursive=True)
         server.process.send_signal(signal.SIGINT)
         await peer.until(lambda: peer.close_code is not None, 10.0)
         assert peer.events["ended"]["reason"] == "shutdown"
         await peer.close()
         await asyncio.to_thread(server.process.wait, 30.0)
+        assert not psutil.wait_procs(children, 10.0)[1]
         assert session_ids(tmp_path) == {kept.name}
         assert foreign.exists()
         for noise in ("Traceback", "Task was destroyed", "never retrieved", "TensorFlow", "inference_feedback"):
