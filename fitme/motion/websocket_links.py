@@ -30,6 +30,8 @@ LARGEST_MESSAGE_BYTES: Final = 65_536
 UNSENT_BYTES: Final = 16_384
 """A page that has this much of earlier motion to read is sent none."""
 RETRY_S: Final = 1.0
+CLOSE_TIMEOUT_S: Final = 1.0
+"""How long the other side may take to end a connection in good order: one that does not read delays nobody's end."""
 
 
 class WebsocketServerOutput:
@@ -149,7 +151,10 @@ class WebsocketClient:
         while True:
             try:
                 async with websockets.asyncio.client.connect(
-                    str(self._address), max_size=LARGEST_MESSAGE_BYTES, compression=None
+                    str(self._address),
+                    max_size=LARGEST_MESSAGE_BYTES,
+                    compression=None,
+                    close_timeout=CLOSE_TIMEOUT_S,
                 ) as connection:
                     if lost:
                         self._report(f"{self._address}: connected")
@@ -191,6 +196,7 @@ async def _serve(
             origins=LOCAL_ORIGINS,
             max_size=LARGEST_MESSAGE_BYTES,
             compression=None,
+            close_timeout=CLOSE_TIMEOUT_S,
             server_header=None,
         )
     except OSError as error:

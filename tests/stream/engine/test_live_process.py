@@ -14,9 +14,11 @@ from stream.engine.frame_slots import FrameSlots
 from stream.engine.live_process import LARGEST_FAILED_OPENINGS, LiveProcess
 from stream.engine.messages import (
     AttachFit,
+    AvatarPieces,
     CloseSession,
     FitOpened,
     FitOpening,
+    LiveAlive,
     OpenFit,
     OpenSession,
     Ping,
@@ -59,6 +61,17 @@ def receive(connection: Connection, kind: type[Message]) -> Message:
     raise TimeoutError(f"no {kind.__name__} came")
 
 
+def sessions_with_pieces(to_web: Mailbox, number: int) -> list[str]:
+    """Sessions of which pieces come before the answer to a `Ping`."""
+    sessions = []
+    while message := to_web.receive(object):
+        if isinstance(message, AvatarPieces):
+            sessions.append(message.session)
+        elif message == LiveAlive(number):
+            break
+    return sessions
+
+
 def opened_sessions(fit: Connection) -> list[str]:
     """Sessions that a fit process is asked to open before it is asked for a sign of life."""
     sessions = []
@@ -75,19 +88,22 @@ def test_session_whose_opening_ends_the_fit_process_fails_alone(tmp_path: Path) 
     live = LiveProcess(web_end, fit_end, ServeSettings(render=RenderSettings(size_px=64)))
     thread = threading.Thread(target=live.run)
     thread.start()
-    slots = {name: FrameSlots.create(MAX_PIXELS) for name in ("good", "bad")}
+    slots = {name: FrameSlots.create(MAX_PIXELS) for name in ("good", "bad", "drawn")}
     for name, memory in slots.items():
-        web.send(OpenSession(name, tmp_path / name, Scene(), memory.name, MAX_PIXELS))
+        has_avatar = name == "drawn"
+        web.send(OpenSession(name, tmp_path / name, Scene(), memory.name, MAX_PIXELS, has_avatar=has_avatar))
     web.send(Ping(0))
+    # Pages that draw an avatar already keep it.
+    assert sessions_with_pieces(to_web, 0) == ["good", "bad"]
     for attempt in range(LARGEST_FAILED_OPENINGS):
-        assert opened_sessions(fit) == ["good", "bad"]
+        assert opened_sessions(fit) == ["good", "bad", "drawn"]
         for message in (FitOpening("good"), FitOpened("good", (), ()), FitOpening("bad")):
             fit.send(message)
         fit.close()
         fit, fit_end = multiprocessing.Pipe()
         web.send(AttachFit(fit_end))
         web.send(Ping(attempt + 1))
-    assert opened_sessions(fit) == ["good"]
+    assert opened_sessions(fit) == ["good", "drawn"]
     failure = to_web.receive(SessionEvent)
     while not isinstance(failure.event, ErrorEvent):
         failure = to_web.receive(SessionEvent)
