@@ -86,7 +86,7 @@ async def test_who_reads_slowly_gets_the_newest_and_delays_nobody(moving):
     output = await open_output(parse_address(f"websocket://127.0.0.1:{free_port()}"), SETTINGS, print)
     address = f"ws://127.0.0.1:{output.port}"
     slowly = connect(address, max_queue=1, compression=None, close_timeout=0.1)
-    async with slowly as slow, connect(address, compression=None) as prompt:
+    async with slowly as slow, connect(address, compression=None, close_timeout=0.1) as prompt:
         for frame in range(3000):
             output.send(moving(frame / 60.0))
             if frame % 100 == 0:
