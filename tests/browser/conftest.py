@@ -27,7 +27,7 @@ SETTINGS = """
 session:
   limit: 1
   grace_s: 900.0  # longer than any test: what is erased is erased because the page asked for it
-fit: {warm_up: false}
+fit: {niceness: 0, warm_up: false}
 motion:
   outputs: ["vmc://127.0.0.1:9"]  # nobody receives there
   sources: ["livelink://127.0.0.1:47111"]
@@ -150,9 +150,9 @@ class Server:
             self.process.wait()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def servers():
-    """The servers of this module, of which the last one runs."""
+    """The servers of all tests, of which the last one runs."""
     running = []
     yield running
     for one in running:

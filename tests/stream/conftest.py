@@ -22,7 +22,8 @@ from stream.bench.server_process import ServerProcess
 SETTINGS = """
 session: {limit: 2, grace_s: 4.0, silence_timeout_s: 1.5, connect_timeout_s: 5.0, retry_after_s: 3}
 render: {size_px: 256}
-fit: {slice_s: 0.5, warm_up: false, alignment_rounds: 0, coarse_steps: 2, inversion_steps: 2, tuning_steps: 2}
+fit:
+  {niceness: 0, slice_s: 0.5, warm_up: false, alignment_rounds: 0, coarse_steps: 2, inversion_steps: 2, tuning_steps: 2}
 """
 
 
@@ -64,7 +65,7 @@ def grey_clip() -> list[av.VideoFrame]:
 
 @pytest.fixture(scope="session")
 def settings_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Short times, small renders, and fits that do not take long."""
+    """Short times, small renders, and fits that do not take long, nor wait for the tests that run beside this one."""
     path = tmp_path_factory.mktemp("settings") / "serve.yaml"
     path.write_text(SETTINGS)
     return path

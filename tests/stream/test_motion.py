@@ -21,7 +21,7 @@ from stream.protocol.protocol import Feed
 
 SETTINGS = """
 session: {{limit: 2, grace_s: 4.0}}
-fit: {{slice_s: 0.5, warm_up: false}}
+fit: {{slice_s: 0.5, warm_up: false, niceness: 0}}
 motion: {{outputs: ["vmc://127.0.0.1:{vmc}"], sources: ["livelink://127.0.0.1:{live_link}"]}}
 """
 PHONE = Motion(0.0, True, rotation_of_angles(-0.5, 0.0, 0.0), weights=(0.75,) * EXPRESSION_COUNT)

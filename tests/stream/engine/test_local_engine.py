@@ -17,7 +17,7 @@ from stream.protocol.render import Render
 from stream.protocol.scene import Scene
 from stream.settings import FitSettings, RenderSettings, ServeSettings
 
-SETTINGS = replace(ServeSettings(), render=RenderSettings(size_px=64), fit=FitSettings(warm_up=False))
+SETTINGS = replace(ServeSettings(), render=RenderSettings(size_px=64), fit=FitSettings(warm_up=False, niceness=0))
 WATCH = Watch(period_s=0.2, fit_limit_s=3.0)
 TIMEOUT_S = 120.0
 
