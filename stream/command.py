@@ -25,6 +25,9 @@ def serve(
     store: Annotated[
         str | None, typer.Option(help="Folder of the sessions' data, or s3://BUCKET/PREFIX of an object store.")
     ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="local, or ray://HOST:PORT of a Ray cluster that this machine is a node of.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu (the default) or cuda, for the fits.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings; see configs/serve.yaml.")] = None,
 ) -> None:
@@ -36,7 +39,8 @@ def serve(
     from stream.settings import ServeSettings
 
     settings = ServeSettings() if config is None else load_settings(ServeSettings, config)
-    given: dict[str, Any] = {"host": host, "port": port, "tls_cert": tls_cert, "tls_key": tls_key, "store": store}
+    given: dict[str, Any] = {"host": host, "port": port, "tls_cert": tls_cert, "tls_key": tls_key}
+    given |= {"store": store, "engine": engine}
     settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
     if sessions is not None:
         settings = replace(settings, session=replace(settings.session, limit=sessions))

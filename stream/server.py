@@ -12,7 +12,9 @@ from starlette.applications import Starlette
 
 from fitme.errors import ConfigError
 from fitme.session.folder import SessionFolder
-from fitme.session.object_folder import SCHEME, ObjectFolder
+from fitme.session.object_folder import SCHEME as OBJECT_STORE_SCHEME
+from fitme.session.object_folder import ObjectFolder
+from stream.engine.interface import Engine
 from stream.engine.local_engine import LocalEngine
 from stream.logs import configure_logs
 from stream.settings import ServeSettings
@@ -25,6 +27,7 @@ BACKLOG = 128
 UNSENT_BYTES = 16_384
 """What the kernel may hold of a connection that it has not sent yet: for a page on a slow network, newer parameters can
 take the place of older ones only before that."""
+LOCAL_ENGINE = "local"
 WRITER_BYTES = 4
 """Random bytes in a server's name in an object store."""
 SHUTDOWN_TIMEOUT_S = 5
@@ -38,8 +41,8 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._service = service
 
-    def handle_failure(self) -> None:
-        """Stop: there is no engine to serve with."""
+    def end(self) -> None:
+        """Stop: there is no engine to serve with, or the server has been drained."""
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -78,23 +81,40 @@ def _store_folder(settings: ServeSettings) -> SessionFolder:
 
     :raises ConfigError: if the address of an object store has no bucket.
     """
-    if not settings.store.startswith(SCHEME):
+    if not settings.store.startswith(OBJECT_STORE_SCHEME):
         return Path(settings.store)
     writer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(WRITER_BYTES)}"
     return ObjectFolder.parse(settings.store, settings.object_store, writer)
 
 
 def _serve(settings: ServeSettings, folders: SessionFolders, listener: socket.socket) -> None:
-    app = create_app(settings, LocalEngine(settings), folders)
+    app = create_app(settings, _engine(settings), folders)
     address = _address(settings, listener.getsockname()[1])
     print(f"warming up; the page will be at {address}", flush=True)
     service: Service = app.state.service
     service.on_ready = lambda: print(f"ready: {address}", flush=True)
     server = _Server(_server_config(settings, app), service)
-    service.on_failure = server.handle_failure
+    service.on_failure = server.end
+    service.operations.on_drained = server.end
     server.run(sockets=[listener])
     if service.failure is not None:
         raise service.failure
+
+
+def _engine(settings: ServeSettings) -> Engine:
+    """The engine that the settings name.
+
+    :raises ConfigError: if they name none, or one that could not reach the store.
+    """
+    if settings.engine == LOCAL_ENGINE:
+        return LocalEngine(settings)
+    from stream.engine.ray_engine import LOCAL, SCHEME, RayEngine
+
+    if settings.engine != f"{SCHEME}{LOCAL}" and not settings.store.startswith(OBJECT_STORE_SCHEME):
+        raise ConfigError(
+            "workers on other machines cannot reach a folder of this one: give --store s3://BUCKET/PREFIX"
+        )
+    return RayEngine(settings)
 
 
 def _address(settings: ServeSettings, port: int) -> str:

@@ -233,6 +233,18 @@ class SessionMotionSettings(MotionSettings):
 
 
 @dataclass(frozen=True)
+class RaySettings:
+    """Workers of an engine on a Ray cluster: each tracks, fits and renders for some sessions, on one node."""
+
+    workers: Annotated[int, Meta(ge=1, le=1000)] = 1
+    """The engine's size: workers are started on whichever nodes have room, and again when one is lost."""
+    cpus: Annotated[float, Meta(ge=0.0, le=1024.0)] = 2.0
+    """Cores that one worker takes."""
+    gpus: Annotated[float, Meta(ge=0.0, le=64.0)] = 0.0
+    """GPUs that one worker takes, for fits with `fit.device: cuda`."""
+
+
+@dataclass(frozen=True)
 class ServeSettings:
     """All settings of `fitme serve`."""
 
@@ -241,6 +253,10 @@ class ServeSettings:
     tls_cert: Path | None = None
     """PEM chain; browsers give the camera only to secure pages, except on localhost."""
     tls_key: Path | None = None
+    engine: str = "local"
+    """``local``: processes of this machine; ray://HOST:PORT: workers on a Ray cluster, of which this machine is a node;
+    ray://local: on a cluster of this machine alone."""
+    ray: RaySettings = field(default_factory=RaySettings)
     store: str = "sessions"
     """Folder of the sessions' data, or s3://BUCKET/PREFIX: an object store, which several servers may share."""
     object_store: ObjectStoreSettings = field(default_factory=ObjectStoreSettings)
@@ -252,7 +268,9 @@ class ServeSettings:
     max_loop_lag_s: Annotated[float, Meta(ge=0.05, le=60.0)] = 2.0
     """`GET /healthz` turns 503 beyond it."""
     metrics_networks: tuple[str, ...] = ("127.0.0.0/8", "::1")
-    """Networks from which `GET /metrics` is answered."""
+    """Networks from which `GET /metrics` and `POST /admin/drain` are answered."""
+    drain_s: Annotated[float, Meta(ge=0.0, le=600.0)] = 5.0
+    """How long a server that is drained goes on, not ready: proxies are to notice it meanwhile."""
     log_format: LogFormat = "text"
     """Of the log's lines: ``text``, or ``json`` for what collects them."""
     networks: NetworkSettings = field(default_factory=NetworkSettings)

@@ -1,6 +1,6 @@
 /** A session with the server, kept alive: a peer connection that sends video and a websocket that receives the avatar. */
 
-import { CLOSE_ENDED, CLOSE_FORBIDDEN, CLOSE_OTHER_VERSION, CLOSE_TOO_LARGE, CLOSE_UNKNOWN_SESSION, ProtocolError, parseEvent } from "./messages.js";
+import { CLOSE_ENDED, CLOSE_FORBIDDEN, CLOSE_FULL, CLOSE_OTHER_VERSION, CLOSE_TOO_LARGE, CLOSE_UNKNOWN_SESSION, ProtocolError, parseEvent } from "./messages.js";
 import { receiveBinary } from "./feeds.js";
 import { Peer, deleteSession, socketAddress } from "./signalling.js";
 import { PlainError, asPlainError, serverError } from "../page/texts.js";
@@ -237,6 +237,7 @@ export class LiveSession {
       if (event.code === CLOSE_ENDED) this.#finish(null);
       else if (event.code === CLOSE_UNKNOWN_SESSION || event.code === CLOSE_FORBIDDEN) this.#forget();
       else if (event.code === CLOSE_TOO_LARGE || event.code === CLOSE_OTHER_VERSION) this.#finish(closeError(event));
+      else if (event.code === CLOSE_FULL) this.#dropPeer(); // the session goes on at another server, with a new connection
       if (!this.#over) this.#repair();
     };
   }

@@ -11,6 +11,7 @@ import itertools
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,11 @@ class LocalEngine:
     def shared_piece(self, digest: str) -> bytes | None:
         """See `Engine.shared_piece`."""
         return self._shared.get(digest)
+
+    @property
+    def shared_pieces(self) -> Mapping[str, bytes]:
+        """Packed pieces that are the same for every avatar, by their digests."""
+        return self._shared
 
     async def export(self, session: str) -> Path:
         """See `Engine.export`."""

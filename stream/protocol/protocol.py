@@ -76,6 +76,9 @@ Any request may be answered 403 ``bad_host`` or ``bad_origin`` (another site's p
     200 ``{"sdp": str, "type": "answer"}``: a connection that receives the owner's voice. The offer receives audio, and
     holds all of its ICE candidates. 404 ``unknown_session``, 409 ``no_voice``: the microphone is off, as the event
     `voice` has it. An owner's offer with an audio track beside the video turns it on.
+``POST /admin/drain``
+    202 ``{"seconds": float}``, from the operator's networks only: `/readyz` is 503 from now on, and after that time the
+    server ends as on SIGTERM.
 ``GET /healthz``
     200 ``{"status": "ok", "sessions": int, "loop_lag_ms": float}``, or 503 with ``"status": "starting"``,
     ``"loop_blocked"`` or ``"engine_gone"``.

@@ -348,6 +348,7 @@ def create_app(settings: ServeSettings, engine: Engine, folders: SessionFolders)
         Route("/healthz", service.operations.health),
         Route("/readyz", service.operations.ready),
         Route("/metrics", service.operations.metrics),
+        Route("/admin/drain", service.operations.drain, methods=["POST"]),
         Route("/offer", service.offer, methods=["POST"]),
         Route("/check", service.check, methods=["POST"]),
         Route("/offer/{session}", service.trickle, methods=["PATCH"]),

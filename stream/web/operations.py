@@ -1,5 +1,6 @@
-"""What operators and proxies ask: health, readiness and metrics."""
+"""What operators and proxies ask: health, readiness, metrics, and that a server ends in order."""
 
+import asyncio
 from collections.abc import Callable
 
 from starlette.requests import Request
@@ -32,6 +33,9 @@ class Operations:
         self._settings, self._engine, self._sessions, self._started = settings, engine, sessions, started
         self._networks = parse_networks(settings.metrics_networks, "metrics_networks")
         self.monitor = LoopMonitor()
+        self.on_drained: Callable[[], None] = lambda: None
+        """Called once a server that was told to drain has been unready for long enough."""
+        self._draining: asyncio.Task[None] | None = None
         gauges: dict[str, tuple[str, Callable[[], float]]] = {
             "engine_healthy": ("1 while the engine serves.", lambda: self._started() and engine.healthy),
             "loop_lag_seconds": ("Longest lag of the event loop lately.", lambda: self.monitor.worst_s),
@@ -57,7 +61,8 @@ class Operations:
 
     async def ready(self, _request: Request) -> Response:
         """``GET /readyz``: 200 while new sessions may begin, for a proxy that chooses among servers."""
-        status = self._engine_status() if self._sessions.accepting else "closing"
+        closing = self._draining is not None or not self._sessions.accepting
+        status = "closing" if closing else self._engine_status()
         return JSONResponse({"status": status}, 200 if status == "ok" else 503)
 
     async def metrics(self, request: Request) -> Response:
@@ -65,6 +70,19 @@ class Operations:
         if request.client is None or not is_in(request.client.host, self._networks):
             return Response(status_code=404)
         return Response(self._sessions.metrics.text(), media_type=CONTENT_TYPE)
+
+    async def drain(self, request: Request) -> Response:
+        """``POST /admin/drain``, from `metrics_networks` only: end as on SIGTERM, once proxies have had the time to
+        notice that this server is not ready any more."""
+        if request.client is None or not is_in(request.client.host, self._networks):
+            return Response(status_code=404)
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._end())
+        return JSONResponse({"seconds": self._settings.drain_s}, 202)
+
+    async def _end(self) -> None:
+        await asyncio.sleep(self._settings.drain_s)
+        self.on_drained()
 
     def _engine_status(self) -> str:
         if not self._started():

@@ -141,6 +141,9 @@ class SessionTable:
             self._janitor.cancel()
             await asyncio.gather(self._janitor, return_exceptions=True)
         if self._folders.shared:
+            for session in self._active.values():
+                session.send_away()
+            await self._engine.stop()
             await asyncio.gather(*(self._hand_on(session) for session in list(self._active.values())))
             return
         for session in self._active.values():

@@ -13,7 +13,7 @@ import uvicorn
 from aiortc import RTCPeerConnection, RTCSessionDescription
 
 from fitme.arrays import UInt8Array
-from stream.bench.native_peer import ClipTrack, NativePeer, frames_of, request
+from stream.bench.native_peer import ClipTrack, NativePeer, ServerError, frames_of, request
 from stream.engine.frame_slots import FrameSink
 from stream.engine.interface import EngineListener, NotReadyError
 from stream.protocol.protocol import PROTOCOL_VERSION
@@ -135,3 +135,23 @@ async def test_a_data_channel_alone_checks_the_connection(serving: tuple[str, Co
     await until(lambda: connection.connectionState == "connected")
     assert json.loads(await request("GET", f"{address}/healthz"))["sessions"] == 0
     await connection.close()
+
+
+async def test_a_server_that_is_drained_is_unready_first_and_ends_then(tmp_path: Path) -> None:
+    app = create_app(ServeSettings(drain_s=0.2), CountingEngine(), SessionFolders(tmp_path))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, ws="websockets-sansio", log_level="critical"))
+    ended = asyncio.Event()
+    app.state.service.operations.on_drained = ended.set
+    task = asyncio.create_task(server.serve())
+    await until(lambda: server.started and app.state.service.started)
+    address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    assert json.loads(await request("GET", f"{address}/readyz")) == {"status": "ok"}
+    for _ in range(2):
+        assert json.loads(await request("POST", f"{address}/admin/drain")) == {"seconds": 0.2}
+    with pytest.raises(ServerError, match="closing") as refused:
+        await request("GET", f"{address}/readyz")
+    assert refused.value.status == 503
+    assert json.loads(await request("GET", f"{address}/healthz"))["status"] == "ok"
+    await asyncio.wait_for(ended.wait(), 15.0)
+    server.should_exit = True
+    await task
