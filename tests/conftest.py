@@ -37,26 +37,6 @@ TINY = GeneratorConfig(
 """A generator of 64 texels whose trunk ends at 16."""
 
 
-SLOW_FIRST = ("stream", "fit", "training", "bench", "commands", "api")
-"""Folders whose tests take long: they begin first, so that no process has to wait for another one's at the end."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let processes that run tests beside each other take whole files, and one of them all browsers: those draw by
-    software, and two at a time leave too little of two cores to the server."""
-    here = Path(__file__).parent
-
-    def rank(item: pytest.Item) -> int:
-        if item.get_closest_marker("browser") is not None:
-            return 0
-        folder = item.path.relative_to(here).parts[0] if item.path.is_relative_to(here) else ""
-        return 1 + (SLOW_FIRST.index(folder) if folder in SLOW_FIRST else len(SLOW_FIRST))
-
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(str(item.path) if rank(item) else "browser"))
-    items.sort(key=rank)
-
-
 @pytest.fixture
 def tiny_generator() -> ReflectanceGenerator:
     torch.manual_seed(3)
