@@ -221,7 +221,8 @@ class _Scene:
         """Add the hair, if there is some."""
         if self.avatar.hair is not None:
             primitive = hair_primitive(self.builder, self.avatar, self.model, self.textures.hair)
-            self.add_rigid(HAIR_NODE, [primitive])
+            if primitive is not None:
+                self.add_rigid(HAIR_NODE, [primitive])
 
     def add_glasses(self) -> None:
         """Add the glasses, if there are some."""

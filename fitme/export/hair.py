@@ -43,8 +43,9 @@ def hair_material(texture: Json) -> Json:
     }
 
 
-def hair_primitive(builder: GlbBuilder, avatar: Avatar, model: MorphableModel, material: int) -> Json:
-    """glTF primitive of the envelope over the avatar's neutral head: of its triangles, those with any coverage.
+def hair_primitive(builder: GlbBuilder, avatar: Avatar, model: MorphableModel, material: int) -> Json | None:
+    """glTF primitive of the envelope over the avatar's neutral head: of its triangles, those with any coverage; None if
+    none has, as on a bald head.
 
     :raises ValueError: if the avatar has no hair.
     """
@@ -54,6 +55,8 @@ def hair_primitive(builder: GlbBuilder, avatar: Avatar, model: MorphableModel, m
         neutral = model.neutral(avatar.identity[None])[0].numpy()
     surface, uv = hair_surface(avatar.hair, model, neutral), envelope_uv()
     triangles = covered_triangles(avatar.hair.texture, ALPHA_CUTOFF)
+    if not len(triangles):
+        return None
     kept, corners = np.unique(triangles, return_inverse=True)
     return {
         "attributes": {

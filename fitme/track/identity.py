@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.errors import BackendError, ModelFileError
-from fitme.track.identity_crop import ARCFACE_ALIGNMENT, DLIB_ALIGNMENT, sample_aligned
+from fitme.track.identity_crop import ARCFACE_ALIGNMENT, DLIB_ALIGNMENT
+from fitme.track.identity_sampling import sample_aligned
 
 DLIB_WEIGHTS: Final = Path(__file__).parent / "weights" / "dlib_face_recognition_resnet_v1.safetensors"
 """dlib's face recognition ResNet (CC0-1.0), converted from dlib's format."""

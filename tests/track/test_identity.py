@@ -7,7 +7,8 @@ import torch
 
 from fitme.errors import BackendError, FitmeError, ModelFileError
 from fitme.track.identity import DLIB_WEIGHTS, ArcFaceEmbedder, DlibEmbedder
-from fitme.track.identity_crop import ARCFACE_ALIGNMENT, DLIB_ALIGNMENT, sample_aligned, similarity, warp
+from fitme.track.identity_crop import ARCFACE_ALIGNMENT, DLIB_ALIGNMENT, similarity, warp
+from fitme.track.identity_sampling import sample_aligned
 
 
 @pytest.fixture(scope="module")

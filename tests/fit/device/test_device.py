@@ -38,7 +38,7 @@ def results(photograph: Callable[..., Keyframe], tmp_path_factory: pytest.TempPa
 def test_a_fit_ends_alike_on_another_device(results):
     ours, theirs = results["cpu"], results["guarded"]
     # Shading rounds otherwise in torch than in the CPU's kernels, and Adam's first steps follow the gradient's sign.
-    for name, tolerance in {"identity": 0.02, "w_plus": 0.1, "diffuse": 0.01}.items():
+    for name, tolerance in {"identity": 0.03, "w_plus": 0.1, "diffuse": 0.01}.items():
         np.testing.assert_allclose(theirs[name], ours[name], atol=tolerance, err_msg=name)
     assert theirs["losses"] == pytest.approx(ours["losses"], rel=0.03)
     assert theirs["frame_loss"] == pytest.approx(ours["frame_loss"], rel=0.05)
