@@ -47,8 +47,7 @@ def focal_prior_of(
     """
     # Under a focal length f a head is f times as far away as under 1.
     unit_distances_m = [
-        -float(seen.pose.translation[2]) * max(seen.camera.width, seen.camera.height) / seen.camera.focal_px
-        for seen in observations
+        -float(seen.pose.translation[2]) * seen.camera.longer_side_px / seen.camera.focal_px for seen in observations
     ]
     distance_m = default.focal * float(np.median(unit_distances_m))
     if distance_m >= settings.usual_m:

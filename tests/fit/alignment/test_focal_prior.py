@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import log
 
 import numpy as np
@@ -44,6 +45,14 @@ def test_the_prior_does_not_depend_on_the_focal_length_of_tracking():
     assert focal_prior_of([near], WEBCAM, SETTINGS).focal == pytest.approx(
         focal_prior_of([far], WEBCAM, SETTINGS).focal
     )
+
+
+def test_a_window_of_an_image_has_the_prior_of_the_whole():
+    # The whole image is four times as large as the window round the face, in the window's pixels.
+    whole, window = seen(0.4, width=2560, height=1920), seen(0.4)
+    camera = replace(window.camera, focal_px=whole.camera.focal_px, whole_side_px=2560.0)
+    part = replace(window, camera=camera)
+    assert focal_prior_of([part], WEBCAM, SETTINGS) == focal_prior_of([whole], WEBCAM, SETTINGS)
 
 
 def test_one_near_image_among_usual_ones_does_not_count():
