@@ -103,11 +103,10 @@ def add_choice(
     """Add the frames of a choice that the fitter does not hold; returns the number of keyframes added."""
     held = {keyframe.key for keyframe in fitter.keyframes}
     new = {frame_key(entry): entry for entry in choice.keyframes if frame_key(entry) not in held}
-    keyframes = [keyframe_of(entry, networks, embedder) for entry in new.values()]
-    if not held:
-        fitter.learn_face(keyframes)
-    for keyframe in keyframes:
-        fitter.add_keyframe(keyframe)
+    if not held and choice.least_covered is not None:
+        fitter.set_uncovered_face(choice.least_covered.frame.image, choice.least_covered.observation)
+    for entry in new.values():
+        fitter.add_keyframe(keyframe_of(entry, networks, embedder))
     add_expression_frames(fitter, [expression_frame_of(entry, networks) for entry in choice.expression_frames], model)
     return len(new)
 

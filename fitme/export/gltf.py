@@ -45,7 +45,7 @@ from fitme.export.animation import take_animation
 from fitme.export.body import body_pieces, lowest_point
 from fitme.export.glasses import GLASSES_NODE, glasses_primitives
 from fitme.export.glb import GlbBuilder, Json
-from fitme.export.hair import HAIR_NODE, hair_primitive
+from fitme.export.hair import HAIR_NODE, hair_primitive, without_bare_hair
 from fitme.export.materials import SAMPLER, Textures, roughness_of_shininess
 from fitme.export.observed import observed_share
 from fitme.export.parts import Part, part_of_triangles
@@ -100,7 +100,7 @@ def glb_bytes(avatar: Avatar, model: MorphableModel, options: ExportOptions | No
 
     :raises InputError: if the options need a rig and the model, with another mesh than the default one, has none.
     """
-    scene = _Scene(avatar, model, options or ExportOptions())
+    scene = _Scene(without_bare_hair(avatar), model, options or ExportOptions())
     scene.add_head()
     scene.add_eyes()
     scene.add_parts()
@@ -221,8 +221,7 @@ class _Scene:
         """Add the hair, if there is some."""
         if self.avatar.hair is not None:
             primitive = hair_primitive(self.builder, self.avatar, self.model, self.textures.hair)
-            if primitive is not None:
-                self.add_rigid(HAIR_NODE, [primitive])
+            self.add_rigid(HAIR_NODE, [primitive])
 
     def add_glasses(self) -> None:
         """Add the glasses, if there are some."""

@@ -1,5 +1,7 @@
 """Hair as glTF: the envelope's mesh, and its albedo with coverage in the alpha channel."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -43,9 +45,15 @@ def hair_material(texture: Json) -> Json:
     }
 
 
-def hair_primitive(builder: GlbBuilder, avatar: Avatar, model: MorphableModel, material: int) -> Json | None:
-    """glTF primitive of the envelope over the avatar's neutral head: of its triangles, those with any coverage; None if
-    none has, as on a bald head.
+def without_bare_hair(avatar: Avatar) -> Avatar:
+    """The avatar, without hair if that covers nothing, as on a bald head."""
+    hair = avatar.hair
+    bare = hair is not None and not len(covered_triangles(hair.texture, ALPHA_CUTOFF))
+    return replace(avatar, hair=None) if bare else avatar
+
+
+def hair_primitive(builder: GlbBuilder, avatar: Avatar, model: MorphableModel, material: int) -> Json:
+    """glTF primitive of the envelope over the avatar's neutral head: of its triangles, those with any coverage.
 
     :raises ValueError: if the avatar has no hair.
     """
@@ -55,8 +63,6 @@ def hair_primitive(builder: GlbBuilder, avatar: Avatar, model: MorphableModel, m
         neutral = model.neutral(avatar.identity[None])[0].numpy()
     surface, uv = hair_surface(avatar.hair, model, neutral), envelope_uv()
     triangles = covered_triangles(avatar.hair.texture, ALPHA_CUTOFF)
-    if not len(triangles):
-        return None
     kept, corners = np.unique(triangles, return_inverse=True)
     return {
         "attributes": {

@@ -4,7 +4,7 @@
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -245,7 +245,7 @@ class IncrementalFitter:
     ) -> "IncrementalFitter":
         """Resume another fitter's fit, warm-started from its geometry, latent and weights, on any device."""
         fitter = cls(model, generator, settings, embedder, device, visibility)
-        fitter.learn_face(state.keyframes)
+        fitter._visibility.learn_face(state.keyframes)
         for keyframe in state.keyframes:
             key, information = keyframe.key, state.track_information.get(keyframe.key)
             fitter._add_entry(keyframe, state.estimates.get(key), information, new=key in state.new_keyframes)
@@ -265,9 +265,9 @@ class IncrementalFitter:
             fitter._displayed.converge(fitter._head())
         return fitter
 
-    def learn_face(self, keyframes: Sequence[Keyframe]) -> None:
-        """Find out from keyframes, before they are added, what the face is like where nothing covers it."""
-        self._visibility.learn_face(keyframes)
+    def set_uncovered_face(self, image: UInt8Array, observation: FaceObservation) -> None:
+        """Compare the keyframes, before any is added, with a face in an image (H, W, 3) sRGB that nothing covers."""
+        self._visibility.set_uncovered_face(image, observation)
 
     def fit_frame(self, observation: FaceObservation, image: UInt8Array) -> KeyframeEstimate:
         """Fit pose, expression and light to an image (H, W, 3) sRGB, identity and reflectance fixed.

@@ -1,7 +1,7 @@
 """Selection of keyframes, of expression frames and of held-out frames."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fitme.ingest.candidates import Candidate
 from fitme.ingest.even_spacing import even_indices
@@ -31,6 +31,8 @@ class Choice:
     """In the order of the candidates."""
     expression_frames: tuple[TrackedFrame, ...]
     """Other frames, for expression correctives, in the order of the candidates."""
+    least_covered: TrackedFrame | None = None
+    """Keyframe whose face differs least from most others'; None of too few."""
 
 
 def choose(
@@ -50,7 +52,7 @@ def choose(
     if person.elect():
         del choice  # Its images, before as many others are read.
         choice = _choose_once(person, candidates, on_progress, None)
-    _warn_of_occluders(person, choice.keyframes)
+    choice = replace(choice, least_covered=_find_occluders(person, choice.keyframes))
     if person.turned:
         turned = ", ".join(f"{name} by {turns * 90} degrees" for name, turns in sorted(person.turned.items()))
         person.warnings.append(f"the face was not upright, so these were turned: {turned}")
@@ -60,10 +62,11 @@ def choose(
     return choice
 
 
-def _warn_of_occluders(person: PersonTracker, keyframes: Sequence[TrackedFrame]) -> None:
-    """Name the keyframes in which something covers the face that is not there in most of them: it is left out."""
+def _find_occluders(person: PersonTracker, keyframes: Sequence[TrackedFrame]) -> TrackedFrame | None:
+    """Name the keyframes in which something covers the face that is not there in most of them: it is left out. Returns
+    the one in which least does; None of fewer than `FEWEST_OF_MAJORITY`."""
     if len(keyframes) < FEWEST_OF_MAJORITY:
-        return
+        return None
     faces = [(k.frame.image, k.observation.landmarks, k.observation.pose) for k in keyframes]
     shares = FaceOcclusion(person.model, patience=len(faces)).majority_shares(faces)
     covered = [k.frame.source for k, share in zip(keyframes, shares, strict=True) if share >= SMALLEST_COVERED]
@@ -72,6 +75,7 @@ def _warn_of_occluders(person: PersonTracker, keyframes: Sequence[TrackedFrame])
             f"something covers the face in {len(covered)} of {len(keyframes)} images, and is left out there: "
             + ", ".join(covered)
         )
+    return keyframes[shares.index(min(shares))]
 
 
 def _choose_once(

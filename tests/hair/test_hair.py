@@ -1,5 +1,6 @@
 """Hair as arrays, in avatar files and in GLB files."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,14 @@ def test_the_envelope_faces_outwards_and_encloses_the_scalp(hair: Hair, model: M
     assert (outward >= -1e-12).all()
     assert len(envelope_uv()) == len(surface.vertices)
     assert envelope_uv().min() >= 0.0 and envelope_uv().max() <= 1.0
+
+
+def test_a_glb_of_a_bald_head_has_no_hair(avatar: Avatar, model: MorphableModel) -> None:
+    assert avatar.hair is not None
+    bare = replace(avatar.hair.texture, coverage=np.zeros_like(avatar.hair.texture.coverage))
+    document, _ = read_glb(glb_bytes(replace(avatar, hair=replace(avatar.hair, texture=bare)), model))
+    assert "hair" not in [node["name"] for node in document["nodes"]]
+    assert "hair" not in [image["name"] for image in document["images"]]
 
 
 def test_a_glb_has_the_hair_as_a_part_of_its_own(avatar: Avatar, model: MorphableModel) -> None:

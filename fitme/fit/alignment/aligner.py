@@ -159,7 +159,11 @@ class HeadAligner:
         return replace(found, estimate=self._with_gaze(keyframes, found.estimate))
 
     def _with_gaze(self, keyframes: Sequence[Keyframe], estimate: JointEstimate) -> JointEstimate:
-        expressions = [self._gaze.of(keyframe, estimate, index) for index, keyframe in enumerate(keyframes)]
+        observations = [keyframe.observation for keyframe in keyframes]
+        expressions = [
+            self._gaze.of(seen.landmarks, camera_of(seen.camera, estimate.focal), estimate, index)
+            for index, seen in enumerate(observations)
+        ]
         return replace(estimate, expressions=np.stack(expressions))
 
     @cached_property

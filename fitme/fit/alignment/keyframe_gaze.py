@@ -2,10 +2,8 @@
 
 import numpy as np
 
-from fitme.arrays import Float64Array
-from fitme.fit.keyframe import Keyframe
+from fitme.arrays import Float32Array, Float64Array
 from fitme.fit.solver.joint_estimate import GAZE, JointEstimate
-from fitme.fit.solver.linearization import focal_px
 from fitme.geometry import Camera
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.gaze import EyeModel, solve_gaze
@@ -21,19 +19,18 @@ class KeyframeGaze:
         self._eyes = EyeModel.of(model)
         self._mean, self._identity, self._expression = (part.double().numpy() for part in model.landmark_model())
 
-    def of(self, keyframe: Keyframe, estimate: JointEstimate, index: int) -> Float64Array:
-        """Expression (52,) of keyframe `index` of an estimate, with the gaze of its irises."""
-        observation = keyframe.observation
+    def of(self, observed: Float32Array, camera: Camera, estimate: JointEstimate, index: int) -> Float64Array:
+        """Expression (52,) of keyframe `index` of an estimate, with the gaze of the irises among its landmarks.
+
+        :param observed: (478, 2) pixels.
+        :param camera: with the estimate's focal length.
+        """
         expression: Float64Array = estimate.expressions[index].copy()
-        camera = observation.camera
-        fitted = Camera(
-            focal_px(camera, estimate.focal), camera.center_x_px, camera.center_y_px, camera.width, camera.height
-        )
         landmarks = self._mean + np.tensordot(estimate.identity, self._identity, 1)
         landmarks = landmarks + np.tensordot(np.where(GAZE, 0.0, expression), self._expression, 1)
         found = solve_gaze(
             self._eyes.centers(estimate.identity), landmarks, estimate.rotations[index], estimate.translations[index],
-            fitted, observation.landmarks.astype(np.float64), expression, VERGENCE,
+            camera, observed.astype(np.float64), expression, VERGENCE,
         )  # fmt: skip
         expression[GAZE] = found[GAZE]
         return expression

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from fitme.arrays import Float32Array
+from fitme.arrays import Float32Array, UInt8Array
 from fitme.fit.keyframe import Keyframe
 from fitme.shape.morphable_model import MorphableModel
+from fitme.track.observation import FaceObservation
 from fitme.track.occlusion import FEWEST_OF_MAJORITY, FaceOcclusion
 from fitme.track.segmentation import PersonSegmenter
 
@@ -36,7 +37,12 @@ class Visibility:
         if len(keyframes) < FEWEST_OF_MAJORITY:
             return
         faces = [(k.image, k.observation.landmarks, k.observation.pose) for k in keyframes]
-        self._occlusion.set_reference(*faces[int(np.argmin(self._occlusion.majority_shares(faces)))])
+        least = keyframes[int(np.argmin(self._occlusion.majority_shares(faces)))]
+        self.set_uncovered_face(least.image, least.observation)
+
+    def set_uncovered_face(self, image: UInt8Array, observation: FaceObservation) -> None:
+        """Compare all further keyframes with a face in an image (H, W, 3) sRGB that nothing covers."""
+        self._occlusion.set_reference(image, observation.landmarks, observation.pose)
 
     def usable_pixels(self, keyframe: Keyframe) -> Float32Array:
         """(H, W) weights in [0, 1]: 1 inside the face's oval, less around it, 0 on the background and on what

@@ -13,54 +13,38 @@ import uvicorn
 from aiortc import RTCPeerConnection, RTCSessionDescription
 
 from fitme.arrays import UInt8Array
+from fitme.session.folder import SessionFolder
 from stream.bench.native_peer import ClipTrack, NativePeer, ServerError, frames_of, request
 from stream.engine.frame_slots import FrameSink
-from stream.engine.interface import EngineListener, NotReadyError
+from stream.engine.interface import EngineListener
 from stream.protocol.protocol import PROTOCOL_VERSION
 from stream.protocol.scene import Scene
 from stream.settings import ServeSettings, SessionSettings
 from stream.web.app import create_app
 from stream.web.session_folders import SessionFolders
 
+from .idle_engine import IdleEngine
+
 CLIP = frames_of([np.full((120, 160, 3), shade, np.uint8) for shade in (60, 90)])
 SETTINGS = ServeSettings(session=SessionSettings(silence_timeout_s=0.3, grace_s=30.0))
 
 
-class CountingEngine:
-    """`stream.engine.interface.Engine` that draws and fits nothing."""
-
-    healthy = True
-    model_digest = ""
+class CountingEngine(IdleEngine):
+    """Engine that only counts frames."""
 
     def __init__(self) -> None:
         self.frames: Counter[str] = Counter()
 
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
     def open(
-        self, session: str, folder: Path, scene: Scene, listener: EngineListener, secret: str | None = None
+        self, session: str, folder: SessionFolder, scene: Scene, listener: EngineListener, secret: str | None = None
     ) -> None:
         self.frames[session] = 0
-
-    async def close(self, session: str) -> None: ...
 
     def frame_sink(self, session: str) -> FrameSink:
         def sink(image: UInt8Array, capture_time_s: float, received_time_s: float) -> None:
             self.frames[session] += 1
 
         return sink
-
-    def set_scene(self, session: str, scene: Scene) -> None: ...
-
-    def request_render(self, session: str) -> None: ...
-
-    def shared_piece(self, digest: str) -> bytes | None:
-        return None
-
-    async def export(self, session: str) -> Path:
-        raise NotReadyError("there is nothing")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ erased that somebody uses, and what is erased is gone."""
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -12,8 +11,7 @@ from fitme.errors import StoreError
 from fitme.session.folder import SessionFolder, mark_kept
 from fitme.session.object_folder import ObjectFolder
 from fitme.session.store import SessionStore
-from stream.engine.frame_slots import FrameSink
-from stream.engine.interface import EngineListener, NotReadyError
+from stream.engine.interface import EngineListener
 from stream.protocol.scene import Scene
 from stream.settings import ServeSettings, SessionSettings
 from stream.web.rights import Caller, ForbiddenError, SessionRights
@@ -21,22 +19,17 @@ from stream.web.session_folders import DAY_S, EraseError, SessionFolders
 from stream.web.sessions import SessionTable, UnknownSessionError
 from stream.web.tokens import digest, new_token
 
+from .idle_engine import IdleEngine
+
 SETTINGS = ServeSettings(session=SessionSettings(grace_s=30.0))
 OWNER = Caller("203.0.113.7").as_owner(new_token())
 
 
-class WritingEngine:
-    """`stream.engine.interface.Engine` that has a session's store open, as a fit process has, and does nothing else."""
-
-    healthy = True
-    model_digest = ""
+class WritingEngine(IdleEngine):
+    """Engine that has a session's store open, as a fit process has, and does nothing else."""
 
     def __init__(self) -> None:
         self.stores: dict[str, SessionStore] = {}
-
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
 
     def open(
         self, session: str, folder: SessionFolder, scene: Scene, listener: EngineListener, secret: str | None = None
@@ -46,21 +39,6 @@ class WritingEngine:
     async def close(self, session: str) -> None:
         if (store := self.stores.pop(session, None)) is not None:
             store.close()
-
-    def frame_sink(self, session: str) -> FrameSink:
-        return lambda image, captured_s, received_s: None
-
-    def set_scene(self, session: str, scene: Scene) -> None: ...
-
-    def drive(self, session: str, parameters: bytes | None) -> None: ...
-
-    def request_render(self, session: str) -> None: ...
-
-    def shared_piece(self, digest: str) -> bytes | None:
-        return None
-
-    async def export(self, session: str) -> Path:
-        raise NotReadyError("there is nothing")
 
 
 @pytest.fixture
