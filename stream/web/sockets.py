@@ -1,6 +1,7 @@
 """Websockets of pages: the owner's and those of view links."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -70,7 +71,17 @@ class PageSockets:
         role: Role,
         find: Callable[[], Awaitable[tuple[Session, ViewLink | None]]],
     ) -> None:
-        """Serve one page's websocket until either side ends it."""
+        """Serve one page's websocket until either side ends it; a page may go before it has its answer."""
+        with contextlib.suppress(WebSocketDisconnect):
+            await self._serve(websocket, caller, role, find)
+
+    async def _serve(
+        self,
+        websocket: WebSocket,
+        caller: Caller,
+        role: Role,
+        find: Callable[[], Awaitable[tuple[Session, ViewLink | None]]],
+    ) -> None:
         await websocket.accept()
         query = websocket.query_params
         try:
