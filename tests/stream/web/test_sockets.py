@@ -23,7 +23,9 @@ PAGES = 40
 async def test_pages_that_go_before_they_have_an_answer_are_no_errors(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = create_app(ServeSettings(store=tmp_path / "sessions"), IdleEngine(), SessionFolders(tmp_path / "sessions"))
+    app = create_app(
+        ServeSettings(store=str(tmp_path / "sessions")), IdleEngine(), SessionFolders(tmp_path / "sessions")
+    )
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
     task = asyncio.create_task(server.serve())
     while not server.started:
