@@ -34,6 +34,7 @@ from fitme.shape.model_file import load_default_model
 from fitme.stage import Stage
 from fitme.track.identity import DlibEmbedder
 from stream.engine.avatar_pieces import AvatarEncoder
+from stream.engine.freed_memory import give_back_freed_memory
 from stream.engine.messages import (
     AddExpressionFrame,
     AddKeyframe,
@@ -395,6 +396,8 @@ class FitProcess:
             except FitmeError:
                 logger.exception("the last rounds of a session could not be stored")
             session.storage.close()
+            del session
+            give_back_freed_memory()
         self._connection.send(SessionClosed(message.session))
 
     def _send_event(self, session_id: str, event: Event) -> None:

@@ -18,6 +18,7 @@ from fitme.track.factory import landmark_backend
 from fitme.track.tracker import FrameTracker
 from stream.engine.avatar_pieces import AvatarEncoder, grey_avatar
 from stream.engine.avatar_view import AvatarView
+from stream.engine.freed_memory import give_back_freed_memory
 from stream.engine.live_session import LiveSession
 from stream.engine.messages import (
     AttachFit,
@@ -221,6 +222,8 @@ class LiveProcess:
             case CloseSession():
                 if session := self._sessions.pop(message.session, None):
                     session.close()
+                    del session
+                    give_back_freed_memory()
                 del self._failed_openings[message.session]
                 self._send_to_fit(message)
             case ExportAvatar():

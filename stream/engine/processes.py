@@ -31,8 +31,9 @@ JOIN_TIMEOUT_S = 10.0
 """How long the threads of a process that has ended may take."""
 FIT_KERNEL_THREADS = 1
 """Threads of numba kernels in the fit process; the live process uses all cores."""
-CHILD_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-"""Matrices here are small: more threads would only take cores from each other."""
+CHILD_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+"""Matrices here are small: more threads would only take cores from each other. One arena for all threads: glibc would
+give each thread its own, and freed memory in one of them is of no use to the others."""
 PRELOADED = ["stream.engine.live_process", "stream.engine.fit_process"]
 
 _context = multiprocessing.get_context("forkserver")
