@@ -92,8 +92,6 @@ dropped."""
 COMPACTION_MARGIN = timedelta(days=1)
 OBJECT_TRIES = 3
 """Attempts at a request to an object store."""
-CONCURRENT_REQUESTS = 4
-"""Reads and writes at a time: Icechunk keeps a thread for each that it has once had on a folder."""
 
 _BRANCH = "main"
 _LOCK = "lock"
@@ -297,9 +295,7 @@ def _storage(folder: SessionFolder, name: str) -> icechunk.Storage:
 
 def _config() -> icechunk.RepositoryConfig:
     retries = icechunk.StorageRetriesSettings(max_tries=OBJECT_TRIES)
-    return icechunk.RepositoryConfig(
-        storage=icechunk.StorageSettings(retries=retries), max_concurrent_requests=CONCURRENT_REQUESTS
-    )
+    return icechunk.RepositoryConfig(storage=icechunk.StorageSettings(retries=retries))
 
 
 def _opened(storage: icechunk.Storage) -> icechunk.Repository:
