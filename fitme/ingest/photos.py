@@ -23,10 +23,10 @@ BACKDROP_SRGB = (128, 128, 128)
 """Colour behind transparent pixels: neutral, so that it shifts neither exposure nor white balance."""
 
 RAW_SUFFIXES = frozenset((".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"))
-"""Camera raw files, of which Pillow would read the thumbnail."""
+"""Camera raw files, of which Pillow would read the thumbnail: see `fitme.ingest.raw_preview`."""
 
-DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error)
-"""What Pillow's decoders raise on damaged images."""
+DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, LookupError, struct.error)
+"""What decoders of images raise on damaged ones."""
 
 _ASPECT_TOLERANCE = 0.02
 _DRAWINGS = ("EPS", "WMF")
@@ -40,17 +40,23 @@ def read_photo(path: Path, side_px: int = WORKING_SIDE_PX) -> Frame:
     """Read a photo: orientation from EXIF applied, colours converted to sRGB, the longer side reduced to `side_px`.
 
     Greyscale, palette, 16-bit, CMYK and transparent images are supported; transparent pixels are composited over mid
-    grey. HEIC needs the optional package pillow-heif.
+    grey. HEIC needs the optional package pillow-heif; a camera raw file
+    is read by the image that the camera stored in it.
 
     :raises InputError: if the file is missing, no image, truncated, too small or too large.
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
-    if path.suffix.lower() in RAW_SUFFIXES:
-        raise InputError(f"{path}: camera raw files are not read; export it as JPEG")
     if is_heif(path):
         _register_heif(path)
     try:
+        if path.suffix.lower() in RAW_SUFFIXES:
+            # Imported only for such files.
+            from fitme.ingest.raw_preview import read_preview
+
+            stored, equivalent_mm = read_preview(path)
+            focal = None if equivalent_mm is None else _focal_of_equivalent(equivalent_mm, stored)
+            return Frame(np.asarray(_reduced(_to_srgb(stored), side_px)), 0.0, focal, 0, path.name)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
@@ -96,7 +102,7 @@ def _check_content(path: Path, opened: Image.Image) -> None:
     if isinstance(opened, TiffImagePlugin.TiffImageFile):
         subfile_type = opened.tag_v2.get(_SUBFILE_TYPE_TAG, 0)
         if _DNG_VERSION_TAG in opened.tag_v2 or subfile_type & _REDUCED_RESOLUTION:
-            raise InputError(f"{path}: camera raw files are not read; export it as JPEG")
+            raise InputError(f"{path}: a camera raw file or a preview, not a photo; export it as JPEG")
 
 
 def frame_of_image(image: UInt8Array, name: str) -> Frame:
@@ -129,7 +135,12 @@ def _focal_over_longer_side(image: Image.Image) -> float | None:
         taken_aspect = max(width, height) / min(width, height)
         if abs(taken_aspect - longer / shorter) > _ASPECT_TOLERANCE * taken_aspect:
             return None
-    return equivalent_mm / FULL_FRAME_DIAGONAL_MM * math.hypot(longer, shorter) / longer
+    return _focal_of_equivalent(equivalent_mm, image)
+
+
+def _focal_of_equivalent(equivalent_mm: int, image: Image.Image) -> float:
+    """Focal length over the longer side, of a 35 mm equivalent."""
+    return equivalent_mm / FULL_FRAME_DIAGONAL_MM * math.hypot(*image.size) / max(image.size)
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
