@@ -73,9 +73,12 @@ def photograph(
 ) -> Callable[..., Keyframe]:
     """Renders a keyframe of the person, with MediaPipe's mean landmark errors and an inexact pose of the tracker."""
 
-    def take(key: str, yaw_deg: float = 0.0, jaw: float = 0.0, landmark_noise_px: float = 0.0) -> Keyframe:
+    def take(
+        key: str, yaw_deg: float = 0.0, jaw: float = 0.0, smile: float = 0.0, landmark_noise_px: float = 0.0
+    ) -> Keyframe:
         expression = torch.zeros(1, 52)
         expression[0, expression_index("jawOpen")] = jaw
+        expression[0, [expression_index("mouthSmileLeft"), expression_index("mouthSmileRight")]] = smile
         vertices = model.vertices(identity[None], expression)
         rotation = torch.tensor([[0.0, np.radians(yaw_deg), 0.0]], dtype=torch.float32)
         translation = torch.tensor([[0.0, 0.0, -0.45]])
