@@ -81,6 +81,15 @@ def test_cmyk(tmp_path: Path, upright: np.ndarray):
     assert np.abs(read_photo(tmp_path / "a.tif").image.astype(int) - upright).max() <= 2
 
 
+@pytest.mark.parametrize("ending", ["gif", "webp", "png", "tif", "avif"])
+def test_an_animated_or_paged_image_is_its_first_image(tmp_path: Path, ending: str):
+    images = [Image.new("RGB", (64, 48), (40 * index, 0, 0)) for index in range(1, 4)]
+    images[0].save(tmp_path / f"a.{ending}", save_all=True, append_images=images[1:])
+    image = read_photo(tmp_path / f"a.{ending}").image
+    assert image.shape == (48, 64, 3)
+    assert np.abs(image.astype(int) - (40, 0, 0)).max() <= 3
+
+
 def test_embedded_profile_is_converted_to_srgb(tmp_path: Path, upright: np.ndarray):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.fromarray(upright).save(tmp_path / "a.png", icc_profile=profile)

@@ -171,6 +171,33 @@ def test_pixels_that_are_not_square(tmp_path: Path):
     assert next(read_frames(probe(tmp_path / "wide.mov"), [0])).image.shape == (HEIGHT, 2 * WIDTH, 3)
 
 
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv444p"])
+def test_odd_sizes(tmp_path: Path, pixels: str):
+    odd = np.ascontiguousarray(quartered()[:-1, :-1])
+    write_frames(tmp_path / "odd.mkv", [odd] * 2, codec="ffv1", pix_fmt=pixels)
+    image = next(read_frames(probe(tmp_path / "odd.mkv"), [0])).image
+    assert image.shape == odd.shape
+    assert np.abs(image.astype(int) - odd)[4:-4:8, 4:-4:8].mean() < 5
+
+
+def test_an_edit_list_decides_where_a_movie_begins(tmp_path: Path):
+    """As phones write it when the beginning of a recording is cut off."""
+    path, cut = tmp_path / "cut.mp4", 3
+    images = [np.full((HEIGHT, WIDTH, 3), shade_of(index), np.uint8) for index in range(12)]
+    write_frames(path, images, codec="libx264")
+    content = bytearray(path.read_bytes())
+    (timescale,) = struct.unpack_from(">I", content, content.find(b"mdhd") + 16)
+    media_time = content.find(b"elst") + 16
+    (begin,) = struct.unpack_from(">i", content, media_time)
+    struct.pack_into(">i", content, media_time, begin + cut * timescale // RATE)
+    path.write_bytes(content)
+    info = probe(path)
+    frames = list(read_frames(info, range(info.frame_count)))
+    assert [frame.timestamp_s for frame in frames] == pytest.approx([index / RATE for index in range(12 - cut)])
+    shades = [int(frame.image[5, 5, 1]) for frame in frames]
+    assert shades == pytest.approx([shade_of(index) for index in range(cut, 12)], abs=2)
+
+
 def test_stream_without_times(tmp_path: Path):
     images = [np.full((HEIGHT, WIDTH, 3), shade_of(index), np.uint8) for index in range(12)]
     write_frames(tmp_path / "raw.h264", images, codec="libx264")
