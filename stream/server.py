@@ -5,6 +5,7 @@ import os
 import secrets
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
@@ -53,9 +54,10 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def run_server(settings: ServeSettings) -> None:
+def run_server(settings: ServeSettings, make_engine: Callable[[ServeSettings], Engine] | None = None) -> None:
     """Serve until interrupted.
 
+    :param make_engine: makes another engine than the settings name.
     :raises ConfigError: if the certificate cannot be used, or the port is taken.
     :raises StoreError: if another server uses the store, or it cannot be written.
     :raises BackendError: if the library for object stores is not installed.
@@ -71,7 +73,7 @@ def run_server(settings: ServeSettings) -> None:
     with _listen(settings.host, settings.port) as listener:
         folders = SessionFolders(_store_folder(settings), settings.session.kept_days)
         try:
-            _serve(settings, folders, listener)
+            _serve(settings, (make_engine or _engine)(settings), folders, listener)
         finally:
             folders.release()
 
@@ -87,8 +89,8 @@ def _store_folder(settings: ServeSettings) -> SessionFolder:
     return ObjectFolder.parse(settings.store, settings.object_store, writer)
 
 
-def _serve(settings: ServeSettings, folders: SessionFolders, listener: socket.socket) -> None:
-    app = create_app(settings, _engine(settings), folders)
+def _serve(settings: ServeSettings, engine: Engine, folders: SessionFolders, listener: socket.socket) -> None:
+    app = create_app(settings, engine, folders)
     address = _address(settings, listener.getsockname()[1])
     print(f"warming up; the page will be at {address}", flush=True)
     service: Service = app.state.service

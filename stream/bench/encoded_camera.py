@@ -51,11 +51,14 @@ class PacketTrack(MediaStreamTrack):
         return packet
 
 
-def sample_packets() -> list[bytes]:
-    """The sample clip, forwards and backwards, as VP8 frames of which the first is a keyframe."""
-    frames = sample_frames()
+def sample_packets(size_px: tuple[int, int] = SIZE_PX) -> list[bytes]:
+    """The sample clip, forwards and backwards, as VP8 frames of which the first is a keyframe.
+
+    :param size_px: width and height.
+    """
+    frames = [frame.reformat(width=size_px[0], height=size_px[1]) for frame in sample_frames()]
     encoder = av.CodecContext.create("libvpx", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = *SIZE_PX, "yuv420p"
+    encoder.width, encoder.height, encoder.pix_fmt = *size_px, "yuv420p"
     encoder.bit_rate = BITRATE_BPS
     encoder.time_base = fractions.Fraction(1, CLIP_RATE_HZ)
     encoder.options = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "g": str(CLIP_RATE_HZ)}

@@ -1,15 +1,14 @@
 """`fitme bench live`: a native peer plays the sample clip at 640x480 and 30 fps to the real server process.
 
 The server is a process of its own, as `fitme serve` starts it. Times are the server's own, from the render headers:
-they begin when the first frame had been decoded and end when a render is handed to the page.
+they begin when the first frame had been decoded and end when a render is handed to the page. The environment variable
+`FITME_ENGINE` names another engine than the local one, see `stream.bench.served_engine`.
 """
 
 import asyncio
 import contextlib
 import json
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from fitme.bench.rows import BenchmarkRow
 from fitme.stage import Stage
 from stream.bench.native_peer import ClipTrack, NativePeer, request
 from stream.bench.sample import RATE, sample_frames
-from stream.bench.server_process import ServerProcess
+from stream.bench.served_engine import chosen_engine, served_by
 from stream.protocol.render import Render
 
 TUNING_TIMEOUT_S = 180.0
@@ -58,7 +57,7 @@ def live() -> list[BenchmarkRow]:
 
 async def _measure() -> list[BenchmarkRow]:
     record, frames = _Record(), sample_frames()
-    with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder)) as server:
+    with served_by(chosen_engine(), 1) as server:
         peer = NativePeer(server.address)
         peer.on_render = record.note
         await peer.send_camera(ClipTrack(frames, RATE))

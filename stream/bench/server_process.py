@@ -26,13 +26,15 @@ _ROLES = {LIVE_NAME: "live", FIT_NAME: "fit"}
 class ServerProcess:
     """Use as a context manager: the server answers inside, and has ended after."""
 
-    def __init__(self, store: Path, *options: str, scheme: str = "http") -> None:
+    def __init__(self, store: Path, *options: str, scheme: str = "http", module: str = "stream") -> None:
         """
         :param store: folder of its sessions; its log goes there, too.
-        :param options: of `fitme serve`.
+        :param options: of `fitme serve`; a `--store` among them takes the place of `store`, but for the log.
+        :param module: what is run: `fitme serve`, or a module that takes the same options.
         """
         self.store = store
         self._options = options
+        self._module = module
         self._scheme = scheme
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -44,7 +46,7 @@ class ServerProcess:
         return f"{self._scheme}://127.0.0.1:{self._port}"
 
     def __enter__(self) -> "ServerProcess":
-        command = [sys.executable, "-m", "stream", "--port", str(self._port), "--store", str(self.store)]
+        command = [sys.executable, "-m", self._module, "--port", str(self._port), "--store", str(self.store)]
         with (self.store / LOG_NAME).open("ab") as log:
             self._popen = subprocess.Popen([*command, *self._options], stdout=log, stderr=log)
         self.process = psutil.Process(self._popen.pid)
@@ -85,6 +87,11 @@ class ServerProcess:
                 elif "forkserver" in " ".join(child.cmdline()):
                     found["fork server"] = child
         return {name: found[name] for name in ("web", "fork server", "live", "fit") if name in found}
+
+    def processor_s(self) -> float:
+        """Processor time of the server and its engine together, so far; without workers on a Ray cluster."""
+        times = [item.cpu_times() for item in [self.process, *self.process.children(recursive=True)]]
+        return sum(each.user + each.system for each in times)
 
     def resident_bytes(self) -> int:
         """Memory of the server and its engine together."""

@@ -2,13 +2,16 @@
 whose cores do not suffice for many engines.
 
 Like the local engine it tracks one frame after the other, of all sessions in turn, and refines one session after the
-other, at the same time. Rounds are stored, with little in them.
+other, at the same time. Rounds are stored, with little in them, and go on without
+end.
 """
 
 import asyncio
 import contextlib
 import itertools
 import logging
+import os
+import secrets
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +40,8 @@ TRACKING_S = 0.021
 """Processor time of a tracked frame: 0.63 cores at 30 frames a second, see docs/benchmarks.md."""
 ROUND_S = 1.0
 """A slice of the fit, `FitSettings.slice_s`."""
+ROUNDS_BEFORE_SKIN, ROUNDS_BEFORE_TUNING = 1, 21
+"""Slices until a person's own skin, and until the full fit, see docs/benchmarks.md."""
 EXPRESSIONS = 52
 IDENTITIES = 120
 BUSY_PAUSE_S = 0.25
@@ -44,6 +49,7 @@ BUSY_PAUSE_S = 0.25
 
 @dataclass(eq=False)
 class _Session:
+    id: str
     listener: EngineListener
     storage: SessionStorage
     frame: tuple[float, float] | None = None
@@ -51,6 +57,8 @@ class _Session:
     seen: bool = False
     reports: tuple[RoundReport, ...] = ()
     opened: bool = False
+    owner: str = field(default_factory=lambda: secrets.token_hex(4))
+    """Of all engines that have had the session, this one alone."""
 
 
 @dataclass
@@ -60,6 +68,8 @@ class WaitingEngine:
     settings: ServeSettings
     tracking_s: float = TRACKING_S
     round_s: float = ROUND_S
+    journal: Path | None = None
+    """File to which every committed round is added: a line with session, owner and index."""
     healthy: bool = False
     model_digest: str = ""
     shared_pieces: Mapping[str, bytes] = field(default_factory=dict)
@@ -88,7 +98,7 @@ class WaitingEngine:
         self, session: str, folder: SessionFolder, scene: Scene, listener: EngineListener, secret: str | None = None
     ) -> None:
         """See `Engine.open`."""
-        opened = self._sessions[session] = _Session(listener, SessionStorage(folder, secret))
+        opened = self._sessions[session] = _Session(session, listener, SessionStorage(folder, secret))
         self._run(self._resume(opened))
 
     async def close(self, session: str) -> None:
@@ -163,13 +173,15 @@ class WaitingEngine:
             if not ready:
                 continue
             session = ready[turn % len(ready)]
-            report = RoundReport(len(session.reports), Stage.LANDMARKS, self.round_s, {}, 0)
+            report = RoundReport(len(session.reports), _stage(len(session.reports)), self.round_s, {}, 0)
             reports = (*session.reports, report)
             try:
                 stored = await asyncio.to_thread(session.storage.write, _state(reports))
             except StoreError as error:
                 logger.warning("%s", error)
                 stored = False
+            if stored and self.journal is not None:
+                await asyncio.to_thread(_note, self.journal, f"{session.id} {session.owner} {report.index}\n")
             if session not in self._sessions.values():
                 await asyncio.to_thread(session.storage.close)
             elif stored:
@@ -189,6 +201,22 @@ def _parameters(capture_time_s: float, received_time_s: float) -> bytes:
         gaze=(0.0,) * 4,
         weights=(0.0,) * EXPRESSIONS,
     ).pack()
+
+
+def _stage(index: int) -> Stage:
+    """Stage that a round of this index reaches."""
+    if index < ROUNDS_BEFORE_SKIN:
+        return Stage.LANDMARKS
+    return Stage.SKIN if index < ROUNDS_BEFORE_TUNING else Stage.TUNING
+
+
+def _note(journal: Path, line: str) -> None:
+    """Append a line at once: many processes write to the file."""
+    descriptor = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
 
 
 def _state(reports: tuple[RoundReport, ...]) -> FitState:
