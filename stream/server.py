@@ -110,7 +110,8 @@ def _engine(settings: ServeSettings) -> Engine:
     """
     if settings.engine == LOCAL_ENGINE:
         return LocalEngine(settings)
-    from stream.engine.ray_engine import LOCAL, SCHEME, RayEngine
+    from stream.engine.cluster.ray_client import LOCAL
+    from stream.engine.cluster.ray_engine import SCHEME, RayEngine
 
     if settings.engine != f"{SCHEME}{LOCAL}" and not settings.store.startswith(OBJECT_STORE_SCHEME):
         raise ConfigError(

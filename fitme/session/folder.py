@@ -4,7 +4,9 @@ See `fitme.session.store` for the layout.
 """
 
 import contextlib
+import os
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -129,3 +131,10 @@ def delete_session(folder: SessionFolder) -> None:
     shutil.rmtree(folder, onerror=note)
     if failures:
         raise StoreError(f"{folder}: cannot delete the session: {failures[0]} ({len(failures)} in all)")
+
+
+def temporary_export() -> Path:
+    """An empty file of this machine for an exported avatar: the caller's to remove, and readable by this user alone."""
+    descriptor, name = tempfile.mkstemp(prefix="fitme-export-", suffix=".glb")
+    os.close(descriptor)
+    return Path(name)

@@ -70,6 +70,10 @@ class Tally:
     """Time until everybody's session goes on."""
     stuck: int = 0
     """Disasters after which a session did not go on in time."""
+    other_workers: int = 0
+    """How often a session went on at another worker."""
+    returns: int = 0
+    """How often a page that was sent away, or cut off, was taken by a server again."""
     sessions: int = 0
     rounds: int = 0
     """Committed rounds, by the journal."""
@@ -88,6 +92,8 @@ class _Person:
         self.rounds = 0
         """How many reports of stored rounds have come."""
         self.last_round = -1
+        self.other_workers = 0
+        self.returns = 0
         self._turn = 0
         self._running = asyncio.create_task(self._run())
 
@@ -100,6 +106,8 @@ class _Person:
         if event["type"] == "round":
             self.rounds += 1
             self.last_round = max(self.last_round, int(event["index"]))
+        elif event["type"] == "error" and event["code"] == "engine_restarted":
+            self.other_workers += 1
 
     async def _run(self) -> None:
         while True:
@@ -108,6 +116,7 @@ class _Person:
             with contextlib.suppress(ServerError, OSError, WebSocketException):
                 try:
                     await peer.send_camera(PacketTrack(self._packets, CAMERA_RATE_HZ), self.session)
+                    self.returns += self.session is not None
                     self._token, self.session = peer.token, peer.session
                     await peer.watch((Feed.PARAMETERS,))
                     await peer.until(lambda peer=peer: peer.close_code is not None, float("inf"))  # type: ignore[misc]
@@ -256,6 +265,8 @@ def _check(site: _Site, people: list[_Person], tally: Tally) -> None:
         stored = _stored_rounds(folder)
         written = journal.get(person.session, [])
         tally.sessions += 1
+        tally.other_workers += person.other_workers
+        tally.returns += person.returns
         tally.rounds += len(written)
         tally.lost_rounds += count_lost(written, stored, person.last_round)
         tally.owned_twice += is_owned_twice(written)
@@ -320,6 +331,8 @@ def rows_of(tally: Tally) -> list[BenchmarkRow]:
     rows = [BenchmarkRow(f"disasters: {kind}", tally.disasters[kind], "") for kind in KINDS if tally.disasters[kind]]
     rows += [
         BenchmarkRow("sessions looked at", tally.sessions, ""),
+        BenchmarkRow("times that one went on at another worker", tally.other_workers, ""),
+        BenchmarkRow("times that a page came to a server again", tally.returns, ""),
         BenchmarkRow("committed rounds", tally.rounds, ""),
         BenchmarkRow("committed rounds lost", tally.lost_rounds, "", "<= 0"),
         BenchmarkRow("sessions owned twice", tally.owned_twice, "", "<= 0"),

@@ -63,7 +63,7 @@ class _Session:
 
 @dataclass
 class WaitingEngine:
-    """`stream.engine.engine_worker.WorkerEngine` without work."""
+    """`stream.engine.cluster.engine_worker.WorkerEngine` without work."""
 
     settings: ServeSettings
     tracking_s: float = TRACKING_S

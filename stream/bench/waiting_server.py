@@ -13,8 +13,8 @@ from pathlib import Path
 from fitme.configuration import load_settings
 from fitme.errors import FitmeError
 from stream.bench.waiting_engine import ROUND_S, WaitingEngine
+from stream.engine.cluster.ray_engine import RayEngine
 from stream.engine.interface import Engine
-from stream.engine.ray_engine import RayEngine
 from stream.server import LOCAL_ENGINE, run_server
 from stream.settings import ServeSettings
 

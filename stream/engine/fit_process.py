@@ -8,7 +8,6 @@ session goes on from its last commit; what goes wrong in one session ends no oth
 import logging
 import math
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -28,7 +27,7 @@ from fitme.fit.settings import FitSettings as FitterSettings
 from fitme.fit.state import FitState, RoundReport
 from fitme.hair.hair import hair_arrays
 from fitme.reflectance.packaged_models import packaged_generator
-from fitme.session.folder import SessionFolder
+from fitme.session.folder import SessionFolder, temporary_export
 from fitme.session.lease import BusyError
 from fitme.shape.model_file import load_default_model
 from fitme.stage import Stage
@@ -407,9 +406,7 @@ class FitProcess:
 def _export_path(folder: SessionFolder, request: int) -> Path:
     """File for an exported avatar: in the session's folder, or of this machine if that lies in an object store."""
     if not isinstance(folder, Path):
-        descriptor, name = tempfile.mkstemp(prefix="fitme-export-", suffix=".glb")
-        os.close(descriptor)
-        return Path(name)
+        return temporary_export()
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"export-{request}.glb"
 

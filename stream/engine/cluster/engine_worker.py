@@ -1,4 +1,4 @@
-"""One worker of a cluster: an engine of the machine that it runs on, as `stream.engine.ray_engine` drives it from afar.
+"""One worker of a cluster: the engine of its machine, as `stream.engine.cluster.ray_engine` drives it from afar.
 
 What the engine yields waits here until it is asked for: of parameters and renders the newest alone, all else in order.
 A worker knows nothing of Ray: it is an ordinary class, which Ray runs as an actor.

@@ -13,8 +13,8 @@ from fitme.errors import ConfigError
 from fitme.session.object_folder import ObjectFolder
 from fitme.session.store import SessionStore
 from stream.bench.waiting_engine import WaitingEngine
+from stream.engine.cluster.ray_engine import RayEngine
 from stream.engine.interface import NotReadyError
-from stream.engine.ray_engine import RayEngine
 from stream.protocol.avatar import Slot
 from stream.protocol.events import ErrorEvent, Event, RoundEvent
 from stream.protocol.render import Render

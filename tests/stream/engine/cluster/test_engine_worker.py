@@ -10,7 +10,7 @@ import pytest
 
 from fitme.arrays import UInt8Array
 from fitme.session.folder import SessionFolder
-from stream.engine.engine_worker import CompressedFrame, EngineWorker, compress
+from stream.engine.cluster.engine_worker import CompressedFrame, EngineWorker, compress
 from stream.engine.frame_slots import FrameSink
 from stream.engine.interface import EngineListener, NotReadyError
 from stream.engine.messages import AvatarPieces, SessionEvent, SessionParameters, SharedPiece
@@ -22,7 +22,7 @@ SLOT = Slot(PieceKind.MODEL)
 
 
 class YieldingEngine:
-    """`stream.engine.engine_worker.WorkerEngine` that yields what a test wants."""
+    """`stream.engine.cluster.engine_worker.WorkerEngine` that yields what a test wants."""
 
     healthy = True
     model_digest = "head"

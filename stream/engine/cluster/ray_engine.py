@@ -11,21 +11,19 @@ import asyncio
 import contextlib
 import functools
 import logging
-import os
-import tempfile
-import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from fitme.arrays import UInt8Array
 from fitme.errors import ConfigError
-from fitme.session.folder import FILE_MODE, SessionFolder
-from stream.engine.engine_worker import EngineWorker, WorkerEngine, WorkerMessage, compress
+from fitme.session.folder import SessionFolder, temporary_export
+from stream.engine.cluster.engine_worker import CompressedFrame, EngineWorker, WorkerEngine, WorkerMessage
+from stream.engine.cluster.frame_sender import FrameSender
+from stream.engine.cluster.ray_client import Worker, answer, connect, disconnect, kill
 from stream.engine.frame_slots import FrameSink
-from stream.engine.interface import EngineError, EngineListener, NotReadyError
+from stream.engine.interface import EngineError, EngineListener
 from stream.engine.local_engine import LocalEngine
 from stream.engine.messages import AvatarPieces, SessionEvent, SessionParameters, SessionRender, SharedPiece
 from stream.protocol.events import ErrorEvent
@@ -34,11 +32,7 @@ from stream.settings import ServeSettings
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 SCHEME = "ray://"
-LOCAL = "local"
-"""In place of a host and a port: a cluster of this machine alone, which ends with the engine."""
 START_TIMEOUT_S = 600.0
 """Nodes may have to be added first, and kernels are compiled on a node's very first start."""
 CLOSE_TIMEOUT_S = 30.0
@@ -51,19 +45,6 @@ PING_LIMIT_S = 6.0
 """A worker that does not answer for this long is lost: it answers from a loop that never works itself."""
 SENDER_THREADS = 4
 """Threads that compress camera frames."""
-LOCAL_STORE_BYTES = 100 * 1024 * 1024
-"""Ray's memory for objects in a cluster of this machine: they are frames and pieces under way."""
-
-
-@dataclass(eq=False)
-class _Worker:
-    """One worker, from when it is asked for until it is lost."""
-
-    number: int
-    actor: Any
-    ready: bool = False
-    sessions: set[str] = field(default_factory=set)
-    serving: "asyncio.Task[None] | None" = None
 
 
 @dataclass(eq=False)
@@ -75,7 +56,7 @@ class _OpenSession:
     listener: EngineListener
     scene: Scene
     secret: str | None = field(default=None, repr=False)
-    worker: _Worker | None = None
+    worker: Worker | None = None
     """None while no worker is ready."""
     driven: bytes | None = None
     render_requested: bool = False
@@ -96,7 +77,7 @@ class RayEngine:
         if not settings.engine.startswith(SCHEME) or not self._address:
             raise ConfigError(f"engine {settings.engine!r}: use local, ray://HOST:PORT or ray://local")
         self._settings = settings
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
         self._started = 0
         self._sessions: dict[str, _OpenSession] = {}
         self._shared: dict[str, bytes] = {}
@@ -119,7 +100,7 @@ class RayEngine:
 
     async def start(self) -> None:
         """See `Engine.start`: returns once one worker is warm; the others join when they are."""
-        await asyncio.to_thread(self._connect)
+        self._connected = await asyncio.to_thread(connect, self._address, self._settings.ray)
         for _ in range(self._settings.ray.workers):
             self._launch()
         try:
@@ -145,9 +126,7 @@ class RayEngine:
         await asyncio.gather(*self._background, return_exceptions=True)
         self._senders.shutdown(wait=False)
         if self._connected:
-            import ray
-
-            await asyncio.to_thread(ray.shutdown)
+            await asyncio.to_thread(disconnect)
             self._connected = False
 
     def open(
@@ -169,13 +148,24 @@ class RayEngine:
             return
         worker.sessions.discard(session)
         try:
-            await asyncio.wait_for(_answer(worker.actor.close.remote(session)), CLOSE_TIMEOUT_S)
+            await asyncio.wait_for(answer(worker.actor.close.remote(session)), CLOSE_TIMEOUT_S)
         except (TimeoutError, EngineError):
             logger.warning("a worker did not close a session in time")
 
     def frame_sink(self, session: str) -> FrameSink:
         """See `Engine.frame_sink`."""
-        return _FrameSender(self, self._sessions[session]).take
+        opened = self._sessions[session]
+
+        def is_open() -> bool:
+            return self._sessions.get(session) is opened
+
+        def send(frame: CompressedFrame) -> "Future[None] | None":
+            if (worker := opened.worker) is None:
+                return None
+            sent: Future[None] = worker.actor.take_frame.remote(session, frame).future()
+            return sent
+
+        return FrameSender(self._senders, is_open, send).take
 
     def set_scene(self, session: str, scene: Scene) -> None:
         """See `Engine.set_scene`."""
@@ -210,53 +200,10 @@ class RayEngine:
         if opened is None or opened.worker is None:
             raise EngineError("the engine is starting again: try again in a moment")
         try:
-            content = await asyncio.wait_for(_answer(opened.worker.actor.export.remote(session)), EXPORT_TIMEOUT_S)
+            content = await asyncio.wait_for(answer(opened.worker.actor.export.remote(session)), EXPORT_TIMEOUT_S)
         except TimeoutError as error:
             raise EngineError("the export took too long") from error
-        return await asyncio.to_thread(_temporary_file, content)
-
-    def is_open(self, opened: _OpenSession) -> bool:
-        """Whether a session has not been closed."""
-        return self._sessions.get(opened.id) is opened
-
-    def send_frame(
-        self, opened: _OpenSession, image: UInt8Array, capture_time_s: float, received_time_s: float
-    ) -> "Future[None] | None":
-        """Compress a frame and send it to the session's worker, in a worker thread; a future of its arrival, or None
-        while there is no worker."""
-        worker = opened.worker
-        if worker is None:
-            return None
-        frame = compress(image, capture_time_s, received_time_s)
-        sent: Future[None] = worker.actor.take_frame.remote(opened.id, frame).future()
-        return sent
-
-    @property
-    def senders(self) -> ThreadPoolExecutor:
-        """Threads that compress and send frames."""
-        return self._senders
-
-    def _connect(self) -> None:
-        try:
-            import ray
-        except ImportError as error:
-            raise EngineError("engines on Ray need the package ray: pip install 'fitme[cluster]'") from error
-        if ray.is_initialized():
-            return
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
-        try:
-            if self._address == LOCAL:
-                needed = self._settings.ray
-                cores = max(os.cpu_count() or 1, int(needed.workers * needed.cpus) + 1)
-                ray.init(num_cpus=cores, object_store_memory=LOCAL_STORE_BYTES, include_dashboard=False, **options)
-            else:
-                ray.init(address=self._address, **options)
-        except (ConnectionError, RuntimeError, ValueError, AssertionError) as error:
-            raise EngineError(
-                f"no Ray cluster answers at {self._address}: {error}; this machine must be a node of it, which "
-                f"`ray start --address={self._address} --num-cpus=0` makes it"
-            ) from error
-        self._connected = True
+        return await asyncio.to_thread(_export_file, content)
 
     def _launch(self) -> None:
         """Ask for one more worker."""
@@ -269,7 +216,7 @@ class RayEngine:
         )
         actor = kind.remote(functools.partial(self._make_engine, replace(self._settings, engine="local")))
         self._started += 1
-        worker = _Worker(self._started, actor)
+        worker = Worker(self._started, actor)
         self._workers.append(worker)
         worker.serving = self._run(self._serve(worker))
 
@@ -279,10 +226,10 @@ class RayEngine:
         task.add_done_callback(self._background.discard)
         return task
 
-    async def _serve(self, worker: _Worker) -> None:
+    async def _serve(self, worker: Worker) -> None:
         """Hand on what a worker yields until it is lost, and then replace it."""
         try:
-            self._model_digest = await _answer(worker.actor.start.remote())
+            self._model_digest = await answer(worker.actor.start.remote())
             worker.ready = True
             self._ready.set()
             logger.info("worker %d is ready", worker.number)
@@ -292,7 +239,7 @@ class RayEngine:
             watch = self._run(self._watch(worker))
             try:
                 while True:
-                    for message in await _answer(worker.actor.receive.remote()):
+                    for message in await answer(worker.actor.receive.remote()):
                         self._handle(worker, message)
             finally:
                 watch.cancel()
@@ -305,23 +252,23 @@ class RayEngine:
         if not self._stopping:
             self._run(self._replace(worker))
 
-    async def _watch(self, worker: _Worker) -> None:
+    async def _watch(self, worker: Worker) -> None:
         """End the service of a worker that does not answer any more."""
         while True:
             await asyncio.sleep(PING_PERIOD_S)
             try:
-                await asyncio.wait_for(_answer(worker.actor.ping.remote()), PING_LIMIT_S)
+                await asyncio.wait_for(answer(worker.actor.ping.remote()), PING_LIMIT_S)
             except (TimeoutError, EngineError):
                 assert worker.serving is not None
                 worker.serving.cancel()
                 return
 
-    async def _replace(self, worker: _Worker) -> None:
+    async def _replace(self, worker: Worker) -> None:
         """Open the sessions of a worker that is lost at others, and start another worker."""
         worker.ready = False
         if worker in self._workers:
             self._workers.remove(worker)
-        _kill(worker)
+        kill(worker)
         for opened in [opened for opened in self._sessions.values() if opened.worker is worker]:
             opened.worker = None
             self._place(opened)
@@ -330,11 +277,11 @@ class RayEngine:
         if not self._stopping:
             self._launch()
 
-    async def _end(self, worker: _Worker) -> None:
+    async def _end(self, worker: Worker) -> None:
         with contextlib.suppress(TimeoutError, EngineError):
             if worker.ready:
-                await asyncio.wait_for(_answer(worker.actor.stop.remote()), STOP_TIMEOUT_S)
-        _kill(worker)
+                await asyncio.wait_for(answer(worker.actor.stop.remote()), STOP_TIMEOUT_S)
+        kill(worker)
 
     def _place(self, opened: _OpenSession) -> None:
         """Open a session at the worker with the fewest; later, if none is ready."""
@@ -355,7 +302,7 @@ class RayEngine:
         if opened.worker is not None:
             getattr(opened.worker.actor, method).remote(opened.id, *arguments)
 
-    def _handle(self, worker: _Worker, message: WorkerMessage) -> None:
+    def _handle(self, worker: Worker, message: WorkerMessage) -> None:
         if isinstance(message, SharedPiece):
             self._shared[message.digest] = message.message
             return
@@ -381,78 +328,7 @@ class RayEngine:
                 opened.listener.on_render(message.render)
 
 
-class _FrameSender:
-    """Sends the camera frames of one session, the newest only: while one is under way, later ones replace each
-    other."""
-
-    def __init__(self, engine: RayEngine, opened: _OpenSession) -> None:
-        self._engine, self._opened = engine, opened
-        self._lock = threading.Lock()
-        self._waiting: tuple[UInt8Array, float, float] | None = None
-        self._busy = False
-
-    def take(self, image: UInt8Array, capture_time_s: float, received_time_s: float) -> None:
-        """See `FrameSink`."""
-        if not self._engine.is_open(self._opened):
-            return
-        with self._lock:
-            self._waiting = (image, capture_time_s, received_time_s)
-            if self._busy:
-                return
-            self._busy = True
-        self._engine.senders.submit(self._send)
-
-    def _send(self) -> None:
-        """Send the newest frame, in a sender thread."""
-        with self._lock:
-            frame, self._waiting = self._waiting, None
-            if frame is None or not self._engine.is_open(self._opened):
-                self._busy = False
-                return
-        sent = None
-        try:
-            sent = self._engine.send_frame(self._opened, *frame)
-        except Exception:  # Ray's own errors of a cluster that ends; the next frame is tried again
-            logger.exception("a camera frame could not be sent")
-        if sent is None:
-            with self._lock:
-                self._busy = False
-        else:
-            sent.add_done_callback(self._arrived)
-
-    def _arrived(self, _sent: "Future[None]") -> None:
-        with contextlib.suppress(RuntimeError):  # the threads have ended
-            self._engine.senders.submit(self._send)
-
-
-async def _answer(reference: Awaitable[T]) -> T:
-    """What a worker's method returns.
-
-    :raises NotReadyError, EngineError: what it raises, or that the worker is lost.
-    """
-    from ray.exceptions import RayError
-
-    try:
-        return await reference
-    except NotReadyError as error:
-        raise NotReadyError(str(error.args[0]) if error.args else "") from error
-    except RayError as error:
-        raise EngineError(str(error)) from error
-
-
-def _kill(worker: _Worker) -> None:
-    """End a worker's process, if it still runs."""
-    import ray
-    from ray.exceptions import RayError
-
-    with contextlib.suppress(RayError, ValueError):
-        ray.kill(worker.actor)
-
-
-def _temporary_file(content: bytes) -> Path:
-    descriptor, name = tempfile.mkstemp(prefix="fitme-export-", suffix=".glb")
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    path = Path(name)
-    path.chmod(FILE_MODE)
+def _export_file(content: bytes) -> Path:
+    path = temporary_export()
+    path.write_bytes(content)
     return path

@@ -1,0 +1,91 @@
+"""What the engine on a cluster needs of Ray: a connection, the answers of its workers, and their end.
+
+Ray is imported once a function here is called.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from stream.engine.interface import EngineError, NotReadyError
+from stream.settings import RaySettings
+
+T = TypeVar("T")
+
+LOCAL = "local"
+"""In place of a host and a port: a cluster of this machine alone, which ends with the engine."""
+LOCAL_STORE_BYTES = 100 * 1024 * 1024
+"""Ray's memory for objects in a cluster of this machine: they are frames and pieces under way."""
+
+
+@dataclass(eq=False)
+class Worker:
+    """One worker, from when it is asked for until it is lost."""
+
+    number: int
+    actor: Any
+    ready: bool = False
+    sessions: set[str] = field(default_factory=set)
+    serving: "asyncio.Task[None] | None" = None
+
+
+def connect(address: str, needed: RaySettings) -> bool:
+    """Connect this process to a cluster, unless it is connected already; whether that was done. Blocks.
+
+    :param address: ``HOST:PORT``, or `LOCAL`.
+    :raises EngineError: if Ray is not installed, or no cluster answers.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise EngineError("engines on Ray need the package ray: pip install 'fitme[cluster]'") from error
+    if ray.is_initialized():
+        return False
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    try:
+        if address == LOCAL:
+            cores = max(os.cpu_count() or 1, int(needed.workers * needed.cpus) + 1)
+            ray.init(num_cpus=cores, object_store_memory=LOCAL_STORE_BYTES, include_dashboard=False, **options)
+        else:
+            ray.init(address=address, **options)
+    except (ConnectionError, RuntimeError, ValueError, AssertionError) as error:
+        raise EngineError(
+            f"no Ray cluster answers at {address}: {error}; this machine must be a node of it, which "
+            f"`ray start --address={address} --num-cpus=0` makes it"
+        ) from error
+    return True
+
+
+def disconnect() -> None:
+    """End the connection that `connect` has made. Blocks."""
+    import ray
+
+    ray.shutdown()
+
+
+async def answer(reference: Awaitable[T]) -> T:
+    """What a worker's method returns.
+
+    :raises NotReadyError, EngineError: what it raises, or that the worker is lost.
+    """
+    from ray.exceptions import RayError
+
+    try:
+        return await reference
+    except NotReadyError as error:
+        raise NotReadyError(str(error.args[0]) if error.args else "") from error
+    except RayError as error:
+        raise EngineError(str(error)) from error
+
+
+def kill(worker: Worker) -> None:
+    """End a worker's process, if it still runs."""
+    import ray
+    from ray.exceptions import RayError
+
+    with contextlib.suppress(RayError, ValueError):
+        ray.kill(worker.actor)
