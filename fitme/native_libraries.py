@@ -1,7 +1,8 @@
-"""Shared libraries of the system that OpenCV's and MediaPipe's wheels need and do not contain."""
+"""What OpenCV's and MediaPipe's wheels need of the system: shared libraries, and the kernel's list of processors."""
 
 import ctypes
 import sys
+from pathlib import Path
 from typing import Final
 
 from fitme.errors import BackendError
@@ -13,6 +14,17 @@ DEBIAN_PACKAGES: Final = {
     "libGLESv2.so.2": "libgles2",
 }
 """Package of Debian and Ubuntu by the library's name."""
+
+PROCESSOR_LIST: Final = Path("/sys/devices/system/cpu/possible")
+"""File without which MediaPipe's allocator ends the process."""
+
+
+def check_processor_list() -> None:
+    """Raise BackendError if this Linux does not show its processors, as in a changed root without ``/sys``."""
+    if sys.platform == "linux" and not PROCESSOR_LIST.exists():
+        raise BackendError(
+            f"{PROCESSOR_LIST} is missing, which MediaPipe needs: mount /sys (mount -t sysfs sysfs /sys)"
+        )
 
 
 def check_native_libraries() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from fitme.arrays import UInt8Array
 from fitme.errors import ModelFileError
-from fitme.native_libraries import check_native_libraries
+from fitme.native_libraries import check_native_libraries, check_processor_list
 from fitme.quiet import quiet_libraries
 
 WEIGHTS_FOLDER: Final = Path(__file__).parent / "weights"
@@ -68,8 +68,9 @@ def create_network(
     MediaPipe's messages on standard error are dropped.
 
     :raises ModelFileError: if the file is none that MediaPipe can read.
-    :raises BackendError: if the system lacks libraries that MediaPipe needs.
+    :raises BackendError: if the system lacks libraries or the list of processors, which MediaPipe needs.
     """
+    check_processor_list()
     base = mediapipe.tasks.BaseOptions(model_asset_path=str(file))
     with quiet_libraries():
         try:
