@@ -23,7 +23,7 @@ def check_processor_list() -> None:
     """Raise BackendError if this Linux does not show its processors, as in a changed root without ``/sys``."""
     if sys.platform == "linux" and not PROCESSOR_LIST.exists():
         raise BackendError(
-            f"{PROCESSOR_LIST} is missing, which MediaPipe needs: mount /sys (mount -t sysfs sysfs /sys)"
+            f"{PROCESSOR_LIST}, which MediaPipe needs, is missing: mount -t sysfs sysfs /sys"
         )
 
 
