@@ -22,9 +22,7 @@ PROCESSOR_LIST: Final = Path("/sys/devices/system/cpu/possible")
 def check_processor_list() -> None:
     """Raise BackendError if this Linux does not show its processors, as in a changed root without ``/sys``."""
     if sys.platform == "linux" and not PROCESSOR_LIST.exists():
-        raise BackendError(
-            f"{PROCESSOR_LIST}, which MediaPipe needs, is missing: mount -t sysfs sysfs /sys"
-        )
+        raise BackendError(f"{PROCESSOR_LIST}, which MediaPipe needs, is missing: mount -t sysfs sysfs /sys")
 
 
 def check_native_libraries() -> None:
