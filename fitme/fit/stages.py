@@ -13,6 +13,7 @@ import torch
 
 from fitme.arrays import Float32Array
 from fitme.fit.alignment.aligner import HeadAligner, camera_of, keyframe_estimate
+from fitme.fit.alignment.closed_jaw import longer_chin, shared_opening, with_closed_jaw
 from fitme.fit.alignment.face_crop import crop_face
 from fitme.fit.alignment.head_scale import KeyframeEyes, iris_information, volume_information
 from fitme.fit.alignment.limbus import limbus_views
@@ -137,8 +138,22 @@ class FitStages:
         for entry in active:
             entry.track_information = share
 
+    def close_jaw(self) -> None:
+        """Move an opening of the jaw that all keyframes share from their expressions into identity."""
+        solved = {k: entry for k, entry in self._keyframe_set.entries.items() if entry.estimate is not None}
+        landmarks = [entry.keyframe.observation.landmarks for entry in solved.values()]
+        opening = shared_opening(landmarks, [entry.solved.expression for entry in solved.values()])
+        if opening == 0.0:
+            return
+        before, self.identity = self.identity, longer_chin(self._model, self.identity, opening)
+        for entry in solved.values():
+            expression = with_closed_jaw(self._model, entry.solved.expression, before, self.identity, opening)
+            entry.estimate = replace(entry.solved, expression=expression)
+
     def align(self) -> None:
-        """Solve for poses and expressions by optical flow between renders and images, identity fixed."""
+        """Solve for poses and expressions by optical flow between renders and images, identity fixed but for what an
+        opening of the jaw that all keyframes share was in its place."""
+        self.close_jaw()
         active = self._keyframe_set.active
         self._accept(
             self._aligner.by_flow(
@@ -146,6 +161,7 @@ class FitStages:
                 self._appearance.maps(), self._lights(), IDENTITY_FIXED,
             )
         )  # fmt: skip
+        self.close_jaw()
 
     def recall(self) -> None:
         """Sample and fuse all keyframes of a resumed fit as they were estimated."""
