@@ -31,6 +31,8 @@ class _BoundedProtocol(H11Protocol):
         super().connection_made(transport)
         from_address = sum(_address(other) == _address(self) for other in self.connections)
         if len(self.connections) > self.bounds.limit or from_address > self.bounds.per_address_limit:
+            # It ends in the loop's next turn: until then it must not count against those that come in this one.
+            self.connections.discard(self)
             transport.abort()
             return
         self._await_request()

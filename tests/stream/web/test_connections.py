@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import resource
+import socket
 from collections.abc import AsyncIterator
 
 import uvicorn
@@ -78,6 +79,19 @@ async def test_connections_of_one_address_are_bounded() -> None:
         assert await closed(pairs[4][0])
         for _, writer in pairs:
             writer.close()
+
+
+async def test_many_at_once_from_one_address_keep_nobody_else_out() -> None:
+    async with serving(ConnectionSettings(limit=16, per_address_limit=4, header_timeout_s=60.0)) as port:
+        # All of them wait for the server before its loop turns.
+        strangers = [socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.66", 0)) for _ in range(60)]
+        with socket.create_connection(("127.0.0.1", port)) as honest:
+            honest.sendall(REQUEST)
+            honest.setblocking(False)
+            line = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(honest, 15), 10.0)
+        assert line == b"HTTP/1.1 200 OK"
+        for stranger in strangers:
+            stranger.close()
 
 
 async def test_silence_slow_headers_and_slow_second_requests_are_ended() -> None:
