@@ -7,7 +7,7 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 from fitme.errors import FitmeError
 from stream.web.peers.candidates import CandidateFilter
 from stream.web.peers.network import PeerNetwork
-from stream.web.peers.rtc import MALFORMED, OfferError
+from stream.web.peers.rtc import MALFORMED, OfferError, close_connection
 
 CHECKS_LIMIT = 8
 """Checks at a time, of all clients together."""
@@ -62,4 +62,4 @@ class ConnectionChecks:
     async def _drop(self, connection: RTCPeerConnection) -> None:
         if connection in self._open:
             self._open.discard(connection)
-            await connection.close()
+            await close_connection(connection)

@@ -14,6 +14,7 @@ from aiortc import (
     InvalidStateError,
     MediaStreamTrack,
     RTCDataChannel,
+    RTCPeerConnection,
     RTCSessionDescription,
 )
 from aiortc.exceptions import OperationError
@@ -67,6 +68,15 @@ _converters = ThreadPoolExecutor(DECODE_THREADS, "convert")
 
 class OfferError(FitmeError):
     """An offer or a candidate cannot be used."""
+
+
+async def close_connection(connection: RTCPeerConnection) -> None:
+    """Close a connection, also one that aiortc cannot close since it took a malformed offer in part: then none of its
+    transports has begun."""
+    try:
+        await connection.close()
+    except AttributeError as error:
+        logger.info("a connection was given up half made: %s", error)
 
 
 class NewestFrame:
@@ -209,7 +219,7 @@ class CameraPeer:
         reader = self._reader
         if reader is not None and reader is not asyncio.current_task():
             reader.cancel()
-        await self._connection.close()
+        await close_connection(self._connection)
         self._listener.change("closed")
 
     def _choose(self) -> MediaStreamTrack:

@@ -14,7 +14,7 @@ from aiortc.mediastreams import MediaStreamError
 from fitme.errors import FitmeError
 from stream.web.peers.candidates import CandidateFilter
 from stream.web.peers.network import PeerNetwork
-from stream.web.peers.rtc import MALFORMED, OfferError
+from stream.web.peers.rtc import MALFORMED, OfferError, close_connection
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Voice:
 
     async def _drop(self, connection: RTCPeerConnection) -> None:
         if self._listeners.pop(connection, None) is not None:
-            await connection.close()
+            await close_connection(connection)
 
 
 async def _read(track: MediaStreamTrack) -> None:

@@ -308,6 +308,12 @@ async def test_offer_without_video_is_refused() -> None:
     assert not await refuse_or_answer(await offer_sdp(audio_only=True))
 
 
+async def test_an_offer_that_is_taken_in_part_is_refused() -> None:
+    sdp = await offer_sdp()
+    # The transport of a section that there is not.
+    assert not await refuse_or_answer(sdp.replace("a=group:BUNDLE ", "a=group:BUNDLE nobody "))
+
+
 OFFER_LINES = asyncio.run(offer_sdp()).splitlines()
 
 
