@@ -15,6 +15,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,9 @@ from fitme.session.store import SessionStore
 from stream.bench.encoded_camera import PacketTrack, sample_packets
 from stream.bench.native_peer import NativePeer, ServerError, request
 from stream.bench.network_link import NetworkLink
-from stream.bench.object_server import BUCKET, ObjectServer, free_port
+from stream.bench.object_server import BUCKET, ObjectServer
 from stream.bench.ray_cluster import RayCluster
-from stream.bench.server_process import ServerProcess
+from stream.bench.server_process import ServerProcess, free_port
 from stream.protocol.protocol import Feed
 
 DISASTERS = 20
@@ -294,12 +295,8 @@ def read_journal(lines: Iterable[str]) -> dict[str, list[JournalEntry]]:
 def is_owned_twice(entries: list[JournalEntry]) -> bool:
     """Whether a round was committed twice, or an owner committed another one after somebody else had."""
     indices = [entry.index for entry in entries]
-    changes = [entry.owner for before, entry in zip([None, *entries], entries, strict=False) if _changes(before, entry)]
-    return len(set(indices)) < len(indices) or len(set(changes)) < len(changes)
-
-
-def _changes(before: JournalEntry | None, entry: JournalEntry) -> bool:
-    return before is None or before.owner != entry.owner
+    owners = [owner for owner, _ in groupby(entry.owner for entry in entries)]
+    return len(set(indices)) < len(indices) or len(set(owners)) < len(owners)
 
 
 def count_lost(entries: list[JournalEntry], stored: list[int], told: int) -> int:

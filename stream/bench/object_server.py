@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -10,18 +9,12 @@ import urllib.error
 import urllib.request
 
 from fitme.errors import BackendError, FitmeError
+from stream.bench.server_process import free_port
 
 BUCKET = "people"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 START_TIMEOUT_S = 60.0
 POLL_PERIOD_S = 0.1
-
-
-def free_port() -> int:
-    """A port of this machine that nothing listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class ObjectServer:

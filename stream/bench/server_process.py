@@ -23,6 +23,13 @@ LOG_NAME = "server.log"
 _ROLES = {LIVE_NAME: "live", FIT_NAME: "fit"}
 
 
+def free_port() -> int:
+    """A port of this machine that nothing listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class ServerProcess:
     """Use as a context manager: the server answers inside, and has ended after."""
 
@@ -36,9 +43,7 @@ class ServerProcess:
         self._options = options
         self._module = module
         self._scheme = scheme
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = int(probe.getsockname()[1])
+        self._port = free_port()
 
     @property
     def address(self) -> str:

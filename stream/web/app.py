@@ -15,7 +15,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fitme.errors import FitmeError
 from stream.engine.interface import Engine, EngineError
@@ -322,6 +322,10 @@ async def _refuse(websocket: WebSocket) -> None:
     await websocket.close()
 
 
+async def _page_gone(_websocket: WebSocket, _error: Exception) -> None:
+    """Do nothing more for a page that went before it had its answer."""
+
+
 def _error_response(retry_after_s: int) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def respond(request: Request, error: Exception) -> Response:
         status, code = status_and_code(error)
@@ -374,7 +378,10 @@ def create_app(settings: ServeSettings, engine: Engine, folders: SessionFolders)
         routes=routes,
         middleware=[guard],
         lifespan=service.lifespan,
-        exception_handlers={FitmeError: _error_response(settings.session.retry_after_s)},
+        exception_handlers={
+            FitmeError: _error_response(settings.session.retry_after_s),
+            WebSocketDisconnect: _page_gone,
+        },
     )
     app.state.service = service
     return app

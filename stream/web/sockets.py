@@ -1,7 +1,6 @@
 """Websockets of pages: the owner's and those of view links."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -71,17 +70,10 @@ class PageSockets:
         role: Role,
         find: Callable[[], Awaitable[tuple[Session, ViewLink | None]]],
     ) -> None:
-        """Serve one page's websocket until either side ends it; a page may go before it has its answer."""
-        with contextlib.suppress(WebSocketDisconnect):
-            await self._serve(websocket, caller, role, find)
+        """Serve one page's websocket until either side ends it.
 
-    async def _serve(
-        self,
-        websocket: WebSocket,
-        caller: Caller,
-        role: Role,
-        find: Callable[[], Awaitable[tuple[Session, ViewLink | None]]],
-    ) -> None:
+        :raises WebSocketDisconnect: if the page goes before it has its answer.
+        """
         await websocket.accept()
         query = websocket.query_params
         try:

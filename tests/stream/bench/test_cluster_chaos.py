@@ -8,7 +8,7 @@ import pytest
 
 from stream.bench.cluster_chaos import count_lost, is_owned_twice, read_journal
 from stream.bench.network_link import NetworkLink
-from stream.bench.object_server import free_port
+from stream.bench.server_process import free_port
 
 
 def test_two_owners_are_found() -> None:
