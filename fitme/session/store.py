@@ -53,8 +53,10 @@ In an encrypted session every array is (N,) uint8: its message.
 Opening a session of version 2 migrates it in one commit (`fitme.session.migration`).
 """
 
+import errno
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -92,6 +94,8 @@ dropped."""
 COMPACTION_MARGIN = timedelta(days=1)
 OBJECT_TRIES = 3
 """Attempts at a request to an object store."""
+REMOVAL_TIMEOUT_S = 5.0
+"""Longest time that files may go on being added to a repository that is removed."""
 
 _BRANCH = "main"
 _LOCK = "lock"
@@ -246,11 +250,19 @@ def _remove_attempt(folder: SessionFolder) -> None:
         if icechunk.Repository.exists(storage) and "stage" in _open_group(_opened(storage)).attrs:
             raise BusyError(f"{folder}: another process has begun this session meanwhile")
         (folder / REPOSITORY).delete()
-    elif (folder / REPOSITORY).exists():
+    else:
+        _remove_repository(folder / REPOSITORY)
+
+
+def _remove_repository(path: Path) -> None:
+    """Remove a repository, also while requests of a failed attempt, which Icechunk does not wait for, add files."""
+    deadline_s = time.monotonic() + REMOVAL_TIMEOUT_S
+    while path.exists():
         try:
-            shutil.rmtree(folder / REPOSITORY)
+            shutil.rmtree(path)
         except OSError as error:
-            raise StoreError(f"{folder}: cannot remove a half-made repository: {error}") from error
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT) or time.monotonic() > deadline_s:
+                raise StoreError(f"{path}: cannot remove a half-made repository: {error}") from error
 
 
 def _take_over(repository: icechunk.Repository) -> None:

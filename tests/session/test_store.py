@@ -1,5 +1,6 @@
 """Session store: states are read as written, superseded data go, and folders are private."""
 
+import contextlib
 import os
 import stat
 import threading
@@ -213,3 +214,23 @@ def test_only_the_owner_may_open_a_session(tmp_path: Path, umask: int) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for path in folder.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_what_an_attempt_goes_on_writing_is_removed(tmp_path: Path) -> None:
+    folder, begun = tmp_path / "s", threading.Event()
+    chunks = folder / "repository" / "chunks"
+
+    def write_on() -> None:
+        for index in range(400):
+            with contextlib.suppress(FileNotFoundError):
+                chunks.mkdir(parents=True, exist_ok=True)
+                (chunks / str(index)).touch()
+            begun.set()
+
+    attempt = threading.Thread(target=write_on)
+    attempt.start()
+    begun.wait()
+    with SessionStore(folder, anew=True) as store:
+        attempt.join()
+        store.write_round(make_state())
+        assert_same(store.read(), make_state())
