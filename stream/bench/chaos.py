@@ -3,21 +3,25 @@
 Two native peers play the sample clip, one of them with little red, so that every stored picture names its session.
 At a random moment of the fit a process is killed, stands still or finds a damaged file; then the figures say whether
 a committed round was lost, a folder stayed behind, a picture got into the other session, and how long renders stood.
+
+With a file named in the environment variable `FITME_CHAOS_RECORD`, what each pair of sessions saw is appended to it,
+and the figures are of all that it holds: runs add up, also one that was stopped.
 """
 
 import asyncio
 import contextlib
+import os
 import random
 import secrets
 import tempfile
 import time
-from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import av
+import msgspec
 import numpy as np
 
 from fitme.bench.rows import BenchmarkRow
@@ -29,8 +33,9 @@ from stream.bench.sample import RATE, sample_frames
 from stream.bench.server_process import ServerProcess
 from stream.web.session_folders import SessionFolders
 
+RECORD_VARIABLE = "FITME_CHAOS_RECORD"
 CYCLES = 24
-"""Disasters of a run; runs add up, since each draws another seed."""
+"""Disasters of a run."""
 KINDS = {"fit": 6, "live": 6, "web": 3, "web and chunk": 1, "clock": 1, "stop": 1}
 """Process that is killed; the whole server, with a byte of a stored file flipped; the clock set forwards or back; the
 server stopped in good order. With each, how often it is drawn."""
@@ -56,11 +61,11 @@ LONGEST_STOP_S = 5.0
 
 @dataclass
 class _Tally:
-    """Counts over all disasters."""
+    """Counts over the disasters of one or more pairs of sessions."""
 
-    disasters: Counter[str] = field(default_factory=Counter)
-    stuck: int = 0
-    """Pairs of sessions of which one did not go on in time."""
+    disasters: dict[str, int] = field(default_factory=dict)
+    stuck: list[str] = field(default_factory=list)
+    """What came before one session of a pair did not go on in time: a disaster, or nothing but its beginning."""
     lost_rounds: int = 0
     orphaned_folders: int = 0
     foreign_images: int = 0
@@ -70,7 +75,26 @@ class _Tally:
     uninformed: int = 0
     """Pages that the end of a stopped server was not reported to."""
     stop_s: list[float] = field(default_factory=list)
-    standstill_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    standstill_s: dict[str, list[float]] = field(default_factory=dict)
+
+    def note_standstill(self, kind: str, begun_s: float) -> None:
+        """Note that both pictures move again since a disaster at `begun_s` of the monotonic clock."""
+        self.standstill_s.setdefault(kind, []).append(time.monotonic() - begun_s)
+
+    def add(self, other: "_Tally") -> None:
+        """Add the counts of other pairs."""
+        for kind, count in other.disasters.items():
+            self.disasters[kind] = self.disasters.get(kind, 0) + count
+        self.stuck += other.stuck
+        self.lost_rounds += other.lost_rounds
+        self.orphaned_folders += other.orphaned_folders
+        self.foreign_images += other.foreign_images
+        self.checked_images += other.checked_images
+        self.unharmed += other.unharmed
+        self.uninformed += other.uninformed
+        self.stop_s += other.stop_s
+        for kind, seconds in other.standstill_s.items():
+            self.standstill_s.setdefault(kind, []).extend(seconds)
 
 
 class _Person:
@@ -126,42 +150,52 @@ def chaos(count: int = CYCLES) -> list[BenchmarkRow]:
     """Run `count` disasters, `DISASTERS_PER_PAIR` on each pair of sessions, and tally what they did."""
     frames = sample_frames()
     seed = secrets.randbelow(2**31)
-    tally = asyncio.run(_run(frames, random.Random(seed), count))
+    name = os.environ.get(RECORD_VARIABLE)
+    with tempfile.TemporaryDirectory() as folder:
+        record = Path(name) if name else Path(folder) / "record.jsonl"
+        asyncio.run(_run(frames, random.Random(seed), count, record))
+        tally = _Tally()
+        for line in record.read_text("utf-8").splitlines():
+            tally.add(msgspec.json.decode(line, type=_Tally))
     return [BenchmarkRow("seed", seed, "", None), *_rows(tally)]
 
 
-async def _run(frames: list[av.VideoFrame], rng: random.Random, count: int) -> _Tally:
-    tally, redless = _Tally(), [_without_red(frame) for frame in frames]
+async def _run(frames: list[av.VideoFrame], rng: random.Random, count: int, record: Path) -> None:
+    """Run `count` disasters; the tally of each pair of sessions is appended to `record`, a line of JSON each."""
+    redless = [_without_red(frame) for frame in frames]
     with tempfile.TemporaryDirectory() as folder, SteppedClock() as clock, ServerProcess(Path(folder)) as server:
         kinds = {kind: often for kind, often in KINDS.items() if kind != "clock" or clock.available}
         left = rng.choices(list(kinds), list(kinds.values()), k=count)
         while left:
-            async with _two_people(server, frames, redless) as people:
-                try:
-                    await _strike(server, clock, people, tally, rng, left)
-                except TimeoutError:
-                    tally.stuck += 1
-                tally.lost_rounds += sum(person.lost_rounds for person in people)
+            tally = _Tally()
+            last = "beginning"
+            try:
+                async with _two_people(server, frames, redless, tally) as people:
+                    async for last in _strikes(server, clock, people, tally, rng, left):
+                        tally.disasters[last] = tally.disasters.get(last, 0) + 1
+            except TimeoutError:
+                tally.stuck.append(last)
             tally.orphaned_folders += await _left_behind(server.store)
-    return tally
+            with record.open("ab") as file:
+                file.write(msgspec.json.encode(tally) + b"\n")
 
 
-async def _strike(
+async def _strikes(
     server: ServerProcess,
     clock: SteppedClock,
     people: tuple[_Person, _Person],
     tally: _Tally,
     rng: random.Random,
     left: list[str],
-) -> None:
-    """Some disasters on two sessions, each at a random moment.
+) -> AsyncIterator[str]:
+    """Some disasters on two sessions, each at a random moment; yields the kind of each before it comes.
 
     :param left: kinds of the disasters of this run that are still to come; those that came are taken from it.
     """
     for _ in range(min(DISASTERS_PER_PAIR, len(left))):
         kind = left.pop()
         await asyncio.sleep(rng.uniform(0.0, LONGEST_WAIT_S))
-        tally.disasters[kind] += 1
+        yield kind
         if kind == "clock":
             await _step_clock(clock, people, tally, rng.choice((-CLOCK_STEP_S, CLOCK_STEP_S)))
         elif kind == "web and chunk":
@@ -180,9 +214,9 @@ async def _strike(
 
 @contextlib.asynccontextmanager
 async def _two_people(
-    server: ServerProcess, frames: list[av.VideoFrame], redless: list[av.VideoFrame]
+    server: ServerProcess, frames: list[av.VideoFrame], redless: list[av.VideoFrame], tally: _Tally
 ) -> AsyncIterator[tuple[_Person, _Person]]:
-    """Two sessions of which each has a stored round; deleted at the end."""
+    """Two sessions of which each has a stored round; deleted at the end, when what they lost is tallied."""
     people = _Person(server, frames), _Person(server, redless)
     try:
         for person in people:
@@ -191,6 +225,7 @@ async def _two_people(
             await person.until_round(-1)
         yield people
     finally:
+        tally.lost_rounds += sum(person.lost_rounds for person in people)
         for person in people:
             with contextlib.suppress(ServerError):
                 await person.peer.delete()
@@ -204,7 +239,7 @@ async def _kill_engine(server: ServerProcess, people: tuple[_Person, _Person], t
     server.processes()[name].kill()
     start_s = time.monotonic()
     await asyncio.gather(*(person.until_it_moves_again() for person in people))
-    tally.standstill_s[name].append(time.monotonic() - start_s)
+    tally.note_standstill(name, start_s)
 
 
 async def _replace_server(
@@ -233,7 +268,7 @@ async def _replace_server(
     for person in whole:
         await person.begin()
         await person.until_it_moves()
-    tally.standstill_s["web"].append(time.monotonic() - start_s)
+    tally.note_standstill("web", start_s)
     if damaged is not None:
         for person in whole:
             await person.until_it_goes_on()
@@ -257,7 +292,7 @@ async def _step_clock(clock: SteppedClock, people: tuple[_Person, _Person], tall
     clock.step(seconds)
     start_s = time.monotonic()
     await asyncio.gather(*(person.until_it_moves() for person in people))
-    tally.standstill_s["clock"].append(time.monotonic() - start_s)
+    tally.note_standstill("clock", start_s)
     for person in people:
         await person.until_it_goes_on()
 
@@ -309,12 +344,16 @@ async def _left_behind(store: Path) -> int:
 
 
 def _rows(tally: _Tally) -> list[BenchmarkRow]:
-    damaged = tally.disasters["web and chunk"]
+    damaged = tally.disasters.get("web and chunk")
     rows = [
-        BenchmarkRow(f"disasters: {kind}", tally.disasters[kind], "", None) for kind in KINDS if tally.disasters[kind]
+        BenchmarkRow(f"disasters: {kind}", tally.disasters[kind], "", None) for kind in KINDS if kind in tally.disasters
     ]
     rows += [
-        BenchmarkRow("sessions that did not go on", tally.stuck, "", "<= 0"),
+        BenchmarkRow(f"did not go on after: {kind}", tally.stuck.count(kind), "", None)
+        for kind in sorted({*tally.stuck})
+    ]
+    rows += [
+        BenchmarkRow("sessions that did not go on", len(tally.stuck), "", "<= 0"),
         BenchmarkRow("committed rounds lost", tally.lost_rounds, "", "<= 0"),
         BenchmarkRow("folders left behind", tally.orphaned_folders, "", "<= 0"),
         BenchmarkRow("stored pictures looked at", tally.checked_images, "", None),
