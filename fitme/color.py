@@ -16,6 +16,8 @@ LINEAR_KNEE = 0.0031308
 """Linear value below which the sRGB curve is a straight line."""
 ENCODED_KNEE = 0.04045
 """Encoded value of `LINEAR_KNEE`."""
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
+"""Relative luminance of linear red, green and blue (ITU-R BT.709)."""
 
 
 def linear_to_srgb(linear: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from fitme.arrays import Float32Array, Float64Array
-from fitme.parts.iris_place import IRIS_DEG, IRIS_RADIUS, LUMINANCE, POLES_UV, IrisPlace, iris_place, turned
+from fitme.color import LUMINANCE
+from fitme.parts.iris_place import IRIS_DEG, IRIS_RADIUS, POLES_UV, IrisPlace, iris_place, turned
 
 MAP_DEG = 80.0
 """Polar angle from the pole of the cornea at the edge of the map."""

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from fitme.arrays import Float32Array, Float64Array
+from fitme.color import LUMINANCE
 from fitme.track.gaze import OUTWARD_AHEAD_RAD
 
 POLES_UV = ((0.935, 0.935), (0.065, 0.935))
@@ -33,7 +34,6 @@ RISE_SIGMA = 0.12
 LEAST_RISE = 0.15
 """Rise below which a map shows no iris."""
 LEAST_LUMINANCE = 0.004
-LUMINANCE = np.array((0.2126, 0.7152, 0.0722), np.float32)
 
 
 @dataclass(frozen=True)

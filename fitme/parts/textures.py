@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from fitme.arrays import Float32Array, UInt8Array
-from fitme.color import linear_to_bytes
+from fitme.color import LUMINANCE, linear_to_bytes
 from fitme.parts.drawn_head import STRIP_PLACES, STRIP_SHARE, DrawnHead
 from fitme.parts.eye_map import eye_map
 from fitme.parts.head_parts import HeadParts, Texture
@@ -31,7 +31,6 @@ UPPER_TEETH_V, FRONT_TEETH_U = (0.88, 0.925), (0.44, 0.56)
 """Rows and columns of the upper front teeth in the model's layout."""
 BRIGHT_QUANTILE = 0.7
 """Quantile of luminance above which a texel there shows a tooth, and no gap."""
-LUMINANCE = (0.2126, 0.7152, 0.0722)
 GUM = (0.36, 0.15, 0.14)
 """Linear albedo of gums."""
 MOUTH_TINT = (0.0, 0.25, 0.30)
@@ -72,14 +71,14 @@ def person_tones(maps: ReflectanceMaps) -> PersonTones:
         for (low, high), size in zip((UPPER_TEETH_V, FRONT_TEETH_U), diffuse.shape[:2], strict=True)
     )
     texels = diffuse[rows, columns].reshape(-1, 3)
-    luminance = texels @ np.array(LUMINANCE, np.float32)
+    luminance = texels @ LUMINANCE
     bright = texels[luminance >= np.quantile(luminance, BRIGHT_QUANTILE)].mean(0)
-    level = float(bright @ np.array(LUMINANCE, np.float32))
+    level = float(bright @ LUMINANCE)
     usual = np.array(ENAMEL, np.float32)
     own = np.maximum(bright, 1e-4) / max(level, 1e-4)
-    hue = own**HUE_SHARE * (usual / float(usual @ np.array(LUMINANCE, np.float32))) ** (1.0 - HUE_SHARE)
+    hue = own**HUE_SHARE * (usual / float(usual @ LUMINANCE)) ** (1.0 - HUE_SHARE)
     hue[0] = np.clip(hue[0], COOLEST * hue[1], WARMEST * hue[1])
-    hue /= float(hue @ np.array(LUMINANCE, np.float32))
+    hue /= float(hue @ LUMINANCE)
     return PersonTones(np.asarray(float(np.clip(level, *ENAMEL_LUMINANCE)) * hue, np.float32))
 
 

@@ -28,11 +28,13 @@ from fitme.session.folder import delete_session
 from fitme.session.lease import BusyError
 from fitme.session.object_folder import ObjectFolder, ObjectStoreSettings
 from fitme.session.store import SessionStore
+from stream.bench import waiting_server
 from stream.bench.encoded_camera import PacketTrack, sample_packets
 from stream.bench.native_peer import NativePeer, ServerError, request
 from stream.bench.network_link import NetworkLink
 from stream.bench.object_server import BUCKET, ObjectServer
 from stream.bench.ray_cluster import RayCluster
+from stream.bench.sample import SMALL_PX
 from stream.bench.server_process import ServerProcess, free_port
 from stream.protocol.protocol import Feed
 
@@ -46,7 +48,7 @@ SERVERS, NODES, WORKERS_PER_SERVER = 2, 3, 2
 NODE_CORES = 2
 """Workers of one core that fit on a node: those of a lost one fit on the others."""
 ROUND_S = 0.5
-SMALL_PX, CAMERA_RATE_HZ = (160, 120), 5.0
+CAMERA_RATE_HZ = 5.0
 LONGEST_WAIT_S = 4.0
 """Longest time from when everybody's session goes on to the next disaster."""
 SHORTEST_OUTAGE_S, LONGEST_OUTAGE_S = 1.0, 15.0
@@ -59,7 +61,6 @@ RETRY_PAUSE_S = 0.5
 READ_TIMEOUT_S = 60.0
 LONGEST_RECOVERY_S = {"engine node": 15.0, "drained web server": 10.0}
 PREFIX = "chaos"
-WAITING_MODULE = "stream.bench.waiting_server"
 
 
 @dataclass
@@ -199,7 +200,7 @@ async def _site() -> AsyncIterator[_Site]:
             (folder / str(index)).mkdir()
             options = ["--config", str(folder / "serve.yaml"), "--store", f"s3://{BUCKET}/{PREFIX}"]
             options += ["--journal", str(journal), "--round-s", str(ROUND_S)]
-            servers.append(ServerProcess(folder / str(index), *options, module=WAITING_MODULE))
+            servers.append(ServerProcess(folder / str(index), *options, module=waiting_server.__name__))
             port = int(servers[-1].address.rpartition(":")[2])
             page_links.append(await running.enter_async_context(NetworkLink(port, free_port())))
         yield _Site(cluster, link, servers, page_links, journal, ObjectStoreSettings(objects.address))

@@ -19,8 +19,10 @@ import numpy as np
 
 from fitme.bench.rows import BenchmarkRow
 from fitme.stage import Stage
+from stream.bench import waiting_server
 from stream.bench.encoded_camera import Arrivals, PacketTrack, sample_packets
 from stream.bench.native_peer import NativePeer
+from stream.bench.sample import SMALL_PX
 from stream.bench.served_engine import ENGINE_ON_THIS_MACHINE, chosen_engine, served_by
 from stream.bench.server_process import ServerProcess
 from stream.protocol.protocol import Feed
@@ -40,9 +42,7 @@ WINDOW_S = 10.0
 """In which rates and delays are measured, after each person who came."""
 WINDOWS = 2
 """A promise is broken once it is in as many windows running: other work of the machine breaks it at times."""
-SMALL_PX = (160, 120)
 LEAST_SCALING = 1.9
-WAITING_MODULE = "stream.bench.waiting_server"
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def load_scale_out(count: int = PEOPLE) -> list[BenchmarkRow]:
     packets = sample_packets(SMALL_PX)
     found = {}
     for nodes in (1, 2):
-        with served_by(ENGINE_ON_THIS_MACHINE, count, WAITING_MODULE, nodes) as server:
+        with served_by(ENGINE_ON_THIS_MACHINE, count, waiting_server.__name__, nodes) as server:
             found[nodes] = asyncio.run(add_people(server, packets, count))
     one, two = (carried(steps) for steps in found.values())
     return [

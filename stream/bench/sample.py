@@ -7,6 +7,8 @@ from stream.bench.native_peer import read_clip
 from stream.web.app import CLIENT_FOLDER, SAMPLE_NAMES
 
 SIZE_PX = (640, 480)
+SMALL_PX = (160, 120)
+"""Of cameras whose frames nobody tracks."""
 RATE = 30.0
 """Frames a second."""
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from fitme.arrays import BoolArray, Float32Array
+from fitme.color import LUMINANCE
 from fitme.parts.drawn_head import DrawnHead, drawn_head
-from fitme.parts.textures import ENAMEL_LUMINANCE, LUMINANCE, person_tones
+from fitme.parts.textures import ENAMEL_LUMINANCE, person_tones
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.cpu.rasterize import rasterize_rows
 from fitme.shape.expressions import EXPRESSION_COUNT, EXPRESSION_NAMES, expression_index
@@ -98,7 +99,7 @@ def test_teeth_have_the_persons_tone_within_that_of_enamel():
     for level in (0.05, 0.65, 1.0):
         maps = ReflectanceMaps.grey()
         diffuse = torch.full((1, 64, 64, 3), level) * torch.tensor([1.0, 0.9, 0.8])
-        tones.append(person_tones(replace(maps, diffuse=diffuse)).enamel @ np.array(LUMINANCE))
+        tones.append(person_tones(replace(maps, diffuse=diffuse)).enamel @ LUMINANCE)
     assert tones[0] == pytest.approx(ENAMEL_LUMINANCE[0], abs=1e-3)
     assert tones[2] == pytest.approx(ENAMEL_LUMINANCE[1], abs=1e-3)
     assert tones[0] < tones[1] < tones[2]

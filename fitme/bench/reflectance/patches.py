@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.arrays import Float64Array
+from fitme.color import LUMINANCE
 
 BANDS_PER_MM = ((0.1875, 0.375), (0.375, 0.75), (0.75, 1.5))
 """Octaves in cycles per millimetre, up to what a map of 1024 texels holds on the face."""
 MAPS = ("diffuse", "specular", "normals")
-LUMINANCE = (0.2126, 0.7152, 0.0722)
 SMALLEST_ALBEDO = 0.01
 TREND_ORDER = 2
 """Degree of the polynomial that is subtracted: windows are only a few waves of the coarsest band wide, so smooth
@@ -48,7 +48,7 @@ def skin_patch(
     """Patch of reflectance maps of one rectangle."""
     slopes = normals[..., :2].astype(np.float64) / np.maximum(normals[..., 2:], STEEPEST_NORMAL_Z)
     return SkinPatch(
-        np.log(np.maximum(diffuse.astype(np.float64) @ np.array(LUMINANCE), SMALLEST_ALBEDO)),
+        np.log(np.maximum(diffuse.astype(np.float64) @ LUMINANCE, SMALLEST_ALBEDO)),
         np.log(np.maximum(specular.astype(np.float64), SMALLEST_ALBEDO)),
         np.moveaxis(slopes, -1, 0),
         texel_mm,

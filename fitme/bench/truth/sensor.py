@@ -6,7 +6,7 @@ import numpy as np
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.bench.truth.lights import LightScript
 from fitme.bench.truth.subjects import SensorScript
-from fitme.color import linear_to_bytes
+from fitme.color import LUMINANCE, linear_to_bytes
 
 METERED_LEVEL = 0.19
 """Target of automatic exposure: centre-weighted mean luminance, linear, 1 is display white."""
@@ -14,7 +14,6 @@ METERING_WIDTH = 0.35
 """Standard deviation of the meter's weight over the image's sides."""
 BLOWN_QUANTILE, BLOWN_LIMIT = 0.97, 1.3
 """Quantile of the luminance, and its upper limit after exposure: highlights reduce the exposure."""
-_LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 
 
 def white_balance(light: LightScript, sensor: SensorScript) -> Float32Array:
@@ -31,9 +30,9 @@ def metered_exposure(radiance: Float32Array) -> float:
     height, width = radiance.shape[:2]
     down, across = np.linspace(-0.5, 0.5, height)[:, None], np.linspace(-0.5, 0.5, width)[None]
     weight = np.exp(-0.5 * (down**2 + across**2) / METERING_WIDTH**2)
-    luminance = np.minimum(radiance @ _LUMINANCE, np.quantile(radiance @ _LUMINANCE, BLOWN_QUANTILE))
+    luminance = np.minimum(radiance @ LUMINANCE, np.quantile(radiance @ LUMINANCE, BLOWN_QUANTILE))
     exposure = METERED_LEVEL * weight.sum() / float((weight * luminance).sum())
-    return float(min(exposure, BLOWN_LIMIT / np.quantile(radiance @ _LUMINANCE, BLOWN_QUANTILE)))
+    return float(min(exposure, BLOWN_LIMIT / np.quantile(radiance @ LUMINANCE, BLOWN_QUANTILE)))
 
 
 def simulate_sensor(

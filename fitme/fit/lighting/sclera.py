@@ -18,9 +18,9 @@ import numpy as np
 
 from fitme.arrays import Float32Array, Float64Array, UInt8Array
 from fitme.atomic_file import atomic_file
-from fitme.color import bytes_to_linear
+from fitme.color import LUMINANCE, bytes_to_linear
 from fitme.fit.lighting.albedo_scale import DARKEST, SKIN_TONES, LightObservation
-from fitme.fit.lighting.spherical_harmonics import LUMINANCE, LightSettings
+from fitme.fit.lighting.spherical_harmonics import LightSettings
 from fitme.shape.landmark_groups import LEFT_EYE, LEFT_EYE_CORNERS, LEFT_IRIS, RIGHT_EYE, RIGHT_EYE_CORNERS, RIGHT_IRIS
 
 WINDOW_PX = 96

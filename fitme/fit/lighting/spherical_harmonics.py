@@ -16,8 +16,6 @@ from fitme.render.reflection import SH_COUNT
 from fitme.render.shading import ambient_reflectance, sh_basis
 from fitme.shape.regions import Region
 
-LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
-"""Weights of linear sRGB primaries in luminance (IEC 61966-2-1)."""
 LIGHT_REGIONS = (Region.SKIN, Region.LIPS)
 """Surfaces on whose colours the light is estimated."""
 AMBIENT_RIDGE = 1e-4

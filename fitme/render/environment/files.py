@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.arrays import Float32Array
-from fitme.color import bytes_to_linear
+from fitme.color import LUMINANCE, bytes_to_linear
 from fitme.errors import InputError
-from fitme.render.environment.panorama import LUMINANCE, Environment, environment_of
+from fitme.render.environment.panorama import Environment, environment_of
 from fitme.render.environment.presets import PRESETS, preset_environment
 
 MAX_PIXELS = 100_000_000
@@ -72,7 +72,7 @@ def read_panorama(path: Path) -> Float32Array:
 
 def _expanded(linear: Float32Array) -> Float32Array:
     """Radiance of an 8-bit panorama's linear values, with its highlights brighter than the file could hold."""
-    luminance = (linear @ np.array(LUMINANCE, np.float32))[..., None]
+    luminance = (linear @ LUMINANCE)[..., None]
     expanded: Float32Array = linear * (1.0 + EXPANSION * luminance**EXPANSION_POWER)
     return expanded
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from fitme.arrays import BoolArray, Float32Array, Float64Array
+from fitme.color import LUMINANCE
 from fitme.render.light import Light
 from fitme.render.shading import sh_basis
 
@@ -25,8 +26,6 @@ ROWS, COLUMNS = 128, 256
 """Size to which every panorama is reduced: 1.4 degrees a texel."""
 MEAN_RADIANCE = 0.5
 """Mean over all directions of a panorama of unknown exposure: shading of a white surface under its mean light."""
-LUMINANCE = (0.2126, 0.7152, 0.0722)
-"""Weights of linear sRGB in luminance."""
 MAX_SOURCES = 2
 """Directional lights that are taken out of one panorama at most."""
 SOURCE_RADIUS_DEG, RING_RADIUS_DEG = 18.0, 25.0
@@ -75,7 +74,7 @@ def environment_of(panorama: Float32Array, *, normalized: bool = True) -> Enviro
     reduced = cv2.resize(np.ascontiguousarray(panorama, np.float32), (COLUMNS, ROWS), interpolation=cv2.INTER_AREA)
     radiance: Float64Array = np.maximum(reduced, 0.0).astype(np.float64)
     if normalized:
-        mean = float((_solid_angles() * (radiance @ np.array(LUMINANCE))).sum() / (4.0 * np.pi))
+        mean = float((_solid_angles() * (radiance @ LUMINANCE)).sum() / (4.0 * np.pi))
         radiance *= MEAN_RADIANCE / max(mean, 1e-9)
     directions, colors = [], []
     for _ in range(MAX_SOURCES):
@@ -133,7 +132,7 @@ def _turned(directions: Float64Array, turn_rad: float) -> Float64Array:
 
 def _brightest_source(panorama: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array] | None:
     """Direction (3,) and colour (3,) of the brightest small source, and the panorama without it; None without one."""
-    luminance = panorama @ np.array(LUMINANCE)
+    luminance = panorama @ LUMINANCE
     solid = _solid_angles()
     mean = float((solid * luminance).sum() / (4.0 * np.pi))
     peak = np.unravel_index(int(luminance.argmax()), luminance.shape)
@@ -150,8 +149,8 @@ def _brightest_source(panorama: Float64Array) -> tuple[Float64Array, Float64Arra
     around = (solid[ring, None] * panorama[ring]).sum(0) / solid[ring].sum()
     excess = np.maximum(panorama - around, 0.0) * solid[..., None] / np.pi
     color = excess[inside].sum(0)
-    level = float(color @ np.array(LUMINANCE))
-    vicinity = float(excess[_cap(middle, 2.0 * SOURCE_RADIUS_DEG)].sum(0) @ np.array(LUMINANCE))
+    level = float(color @ LUMINANCE)
+    vicinity = float(excess[_cap(middle, 2.0 * SOURCE_RADIUS_DEG)].sum(0) @ LUMINANCE)
     if level < LEAST_SHARE * mean or level < LEAST_COMPACTNESS * vicinity:
         return None
     remaining = np.where(inside[..., None], np.minimum(panorama, around), panorama)

@@ -14,9 +14,9 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from fitme.arrays import Float32Array
-from fitme.color import linear_to_srgb, srgb_to_linear
+from fitme.color import LUMINANCE, linear_to_srgb, srgb_to_linear
 from fitme.fit.lighting.albedo_scale import AlbedoScaleSettings, expected_skin_albedo
-from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, LUMINANCE, MINIMAL_SHADING
+from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, MINIMAL_SHADING
 from fitme.fit.texture.delighting import MAXIMAL_ALBEDO
 from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.unprojection import texel_table, unproject

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from fitme.color import srgb_to_linear
+from fitme.color import LUMINANCE, srgb_to_linear
 
 COARSEST_TEXELS = 5.0
 """Standard deviation of the Gaussian above whose size the detail begins, texels of maps of 512 a side."""
@@ -19,7 +19,6 @@ LARGEST_CONTRAST = 0.12
 """Logarithm of luminance over that of the surroundings beyond which the height does not change."""
 SPECULAR_EXPONENT = 0.8
 """Exponent of a texel's contrast in its specular albedo: hollows are in the shade of their rims."""
-_LUMINANCE = (0.2126, 0.7152, 0.0722)
 _DARKEST = 0.01
 _REFERENCE = 512
 
@@ -44,7 +43,7 @@ def with_relief(
 
 def detail_contrast(diffuse: Tensor) -> Tensor:
     """(B, 1, R, R) logarithm of luminance of sRGB-encoded albedo (B, 3, R, R) over its surroundings', bounded."""
-    luminance = (srgb_to_linear(diffuse) * diffuse.new_tensor(_LUMINANCE)[:, None, None]).sum(1, keepdim=True)
+    luminance = (srgb_to_linear(diffuse) * torch.from_numpy(LUMINANCE).to(diffuse)[:, None, None]).sum(1, keepdim=True)
     logarithm = (luminance + _DARKEST).log()
     detail = logarithm - blurred(logarithm, COARSEST_TEXELS * diffuse.shape[-1] / _REFERENCE)
     return LARGEST_CONTRAST * torch.tanh(detail / LARGEST_CONTRAST)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fitme.color import LUMINANCE
 from fitme.fit.lighting.albedo_scale import (
     SKIN_SPECULAR,
     SKIN_TONES,
@@ -15,7 +16,6 @@ from fitme.fit.lighting.albedo_scale import (
     AlbedoScaleSettings,
     expected_skin_albedo,
 )
-from fitme.fit.lighting.spherical_harmonics import LUMINANCE
 from fitme.skin.pigments import ita_of_albedo
 
 Array = npt.NDArray[np.floating[Any]]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from fitme.color import LUMINANCE
 from fitme.render.environment.files import load_environment, read_panorama
 from fitme.render.environment.panorama import (
     COLUMNS,
-    LUMINANCE,
     MEAN_RADIANCE,
     ROWS,
     environment_of,
@@ -57,7 +57,7 @@ def test_a_face_is_lit_as_by_the_whole_panorama(folder, name):
     assert raw.max() > 1.0, "a high dynamic range"
     assert (raw >= 0.0).all()
     weights = np.repeat(texel_solid_angles(*raw.shape[:2]), raw.shape[1], 1)
-    scale = MEAN_RADIANCE * 4.0 * np.pi / (weights * (raw @ np.array(LUMINANCE))).sum()
+    scale = MEAN_RADIANCE * 4.0 * np.pi / (weights * (raw @ LUMINANCE)).sum()
     normals = np.random.default_rng(0).normal(size=(24, 3))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     truth = scale * irradiance(raw.astype(np.float64), normals)

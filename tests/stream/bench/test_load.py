@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+from stream.bench import waiting_server
 from stream.bench.encoded_camera import sample_packets
-from stream.bench.load import SMALL_PX, WAITING_MODULE, Served, add_people, carried
+from stream.bench.load import Served, add_people, carried
+from stream.bench.sample import SMALL_PX
 from stream.bench.served_engine import LOCAL, served_by
 
 KEPT = Served(people=1, rate_hz=29.0, total_rate_hz=29.0, delay_s=0.05, skin_s=3.0, cores=0.5, resident_bytes=2**30)
@@ -21,7 +23,7 @@ def test_each_promise_counts() -> None:
 
 
 async def test_people_are_added_to_a_real_server() -> None:
-    with served_by(LOCAL, 2, WAITING_MODULE) as server:
+    with served_by(LOCAL, 2, waiting_server.__name__) as server:
         (step,) = await add_people(server, sample_packets(SMALL_PX), 1, window_s=1.0)
     assert step.people == 1
     assert 0.0 < step.rate_hz <= 31.0
