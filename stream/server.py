@@ -21,7 +21,7 @@ from stream.logs import configure_logs
 from stream.settings import ServeSettings
 from stream.web.app import Service, create_app
 from stream.web.connections import bounded_protocol, raise_file_limit
-from stream.web.session_folders import SessionFolders
+from stream.web.sessions.folders import SessionFolders
 
 BACKLOG = 128
 """Connections that may wait to be accepted."""

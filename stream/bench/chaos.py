@@ -31,7 +31,7 @@ from stream.bench.clock import SteppedClock
 from stream.bench.native_peer import ClipTrack, NativePeer, ServerError
 from stream.bench.sample import RATE, sample_frames
 from stream.bench.server_process import ServerProcess
-from stream.web.session_folders import SessionFolders
+from stream.web.sessions.folders import SessionFolders
 
 RECORD_VARIABLE = "FITME_CHAOS_RECORD"
 CYCLES = 24

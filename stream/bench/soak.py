@@ -20,7 +20,7 @@ from stream.bench.native_peer import ClipTrack, NativePeer
 from stream.bench.sample import RATE, sample_frames
 from stream.bench.server_process import ServerProcess
 from stream.protocol.protocol import Feed
-from stream.web.session_folders import SessionFolders
+from stream.web.sessions.folders import SessionFolders
 
 SESSIONS = 500
 WARM_UP_SESSIONS = 20

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from fitme.errors import ConfigError, FitmeError
 from stream.settings import AccessSettings
-from stream.web.rights import Caller
+from stream.web.sessions.rights import Caller
 from stream.web.tokens import is_token
 
 OWNER_COOKIE = "fitme-owner"

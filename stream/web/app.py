@@ -42,9 +42,10 @@ from stream.web.peers.decoders import install_decoders
 from stream.web.peers.network import PeerNetwork, bind_within
 from stream.web.peers.rtc import OfferError
 from stream.web.problems import UnknownPieceError, status_and_code
-from stream.web.session import Session
-from stream.web.session_folders import SessionFolders
-from stream.web.sessions import FullError, SessionTable
+from stream.web.sessions.errors import FullError
+from stream.web.sessions.folders import SessionFolders
+from stream.web.sessions.session import Session
+from stream.web.sessions.table import SessionTable
 from stream.web.sockets import PageSockets
 from stream.web.tokens import new_token
 from stream.web.viewing import Viewing

@@ -10,9 +10,10 @@ from stream.protocol.events import CameraEvent, ErrorEvent, PeerEvent
 from stream.settings import ServeSettings
 from stream.web.peers.network import PeerNetwork
 from stream.web.peers.rtc import CameraPeer
-from stream.web.rights import Caller
-from stream.web.session import Session
-from stream.web.sessions import SessionTable, UnknownSessionError
+from stream.web.sessions.errors import UnknownSessionError
+from stream.web.sessions.rights import Caller
+from stream.web.sessions.session import Session
+from stream.web.sessions.table import SessionTable
 
 
 class _Camera:

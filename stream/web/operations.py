@@ -11,8 +11,8 @@ from stream.settings import ServeSettings
 from stream.web.guard import is_in, parse_networks
 from stream.web.monitoring.loop_monitor import LoopMonitor
 from stream.web.monitoring.metrics import CONTENT_TYPE
-from stream.web.session_folders import SessionFolders
-from stream.web.sessions import SessionTable
+from stream.web.sessions.folders import SessionFolders
+from stream.web.sessions.table import SessionTable
 
 
 class Operations:

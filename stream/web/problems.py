@@ -8,9 +8,9 @@ from stream.web.motion import MotionTakenError, UnknownMotionError
 from stream.web.peers.checks import ManyChecksError
 from stream.web.peers.rtc import OfferError
 from stream.web.peers.voice import NoVoiceError
-from stream.web.rights import ForbiddenError, LinkLimitError
-from stream.web.session_folders import EraseError
-from stream.web.sessions import FullError, TooManyError, UnknownSessionError
+from stream.web.sessions.errors import FullError, TooManyError, UnknownSessionError
+from stream.web.sessions.folders import EraseError
+from stream.web.sessions.rights import ForbiddenError, LinkLimitError
 
 
 class UnknownPieceError(FitmeError):

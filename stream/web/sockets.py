@@ -23,9 +23,10 @@ from stream.protocol.requests import check_version, parse_feeds, parse_held
 from stream.web.access import AccessControl, AccessError, UserError
 from stream.web.problems import status_and_code
 from stream.web.relay import Joining, Outbox
-from stream.web.rights import Caller, ForbiddenError, ViewLink
-from stream.web.session import Session
-from stream.web.sessions import FullError, SessionTable, TooManyError, UnknownSessionError
+from stream.web.sessions.errors import FullError, TooManyError, UnknownSessionError
+from stream.web.sessions.rights import Caller, ForbiddenError, ViewLink
+from stream.web.sessions.session import Session
+from stream.web.sessions.table import SessionTable
 from stream.web.viewing import Viewing
 
 logger = logging.getLogger(__name__)

@@ -10,9 +10,10 @@ from stream.settings import ServeSettings
 from stream.web.peers.network import PeerNetwork
 from stream.web.peers.voice import NoVoiceError
 from stream.web.relay import Joining, Outbox
-from stream.web.rights import Caller, ForbiddenError, ViewLink
-from stream.web.session import Session
-from stream.web.sessions import FullError, SessionTable
+from stream.web.sessions.errors import FullError
+from stream.web.sessions.rights import Caller, ForbiddenError, ViewLink
+from stream.web.sessions.session import Session
+from stream.web.sessions.table import SessionTable
 
 
 class Viewing:

@@ -22,8 +22,8 @@ from fitme.session.store import SessionStore
 from stream.bench.native_peer import ClipTrack, NativePeer, ServerError, offer_sdp, request
 from stream.bench.server_process import ServerProcess
 from stream.protocol.protocol import PROTOCOL_VERSION
-from stream.web.rights import RIGHTS_FILE, SessionRights, write_rights
-from stream.web.session_folders import SessionFolders
+from stream.web.sessions.folders import SessionFolders
+from stream.web.sessions.rights import RIGHTS_FILE, SessionRights, write_rights
 from stream.web.tokens import digest, new_token, storage_secret
 
 

@@ -21,7 +21,7 @@ from stream.protocol.protocol import PROTOCOL_VERSION
 from stream.protocol.scene import Scene
 from stream.settings import ServeSettings, SessionSettings
 from stream.web.app import create_app
-from stream.web.session_folders import SessionFolders
+from stream.web.sessions.folders import SessionFolders
 
 from .idle_engine import IdleEngine
 

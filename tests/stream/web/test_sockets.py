@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 from stream.protocol.protocol import CLOSE_UNKNOWN_SESSION, PROTOCOL_VERSION
 from stream.settings import ServeSettings
 from stream.web.app import create_app
-from stream.web.session_folders import SessionFolders
+from stream.web.sessions.folders import SessionFolders
 
 from .idle_engine import IdleEngine
 

@@ -5,7 +5,7 @@ Below the store's folder::
     lock            held (flock) by the one server that owns the store
     erasing/ID      empty file: session ID is to be erased; there until nothing of the session is left
     ID/             folder of a session; `fitme.session.store` has its layout
-        rights.json who owns it and which links may watch it; `stream.web.rights`
+        rights.json who owns it and which links may watch it; `stream.web.sessions.rights`
         expires     seconds since 1970 until which the session may live unless it is kept; renewed while it is used
 
 A folder that no server knows, whose time is over and that is not kept, or kept for longer than the operator allows, is
@@ -38,7 +38,7 @@ from fitme.session.folder import (
 )
 from fitme.session.lease import end_lease, lease_holder
 from fitme.session.object_folder import ObjectFolder
-from stream.web.rights import SessionRights, read_rights, write_rights
+from stream.web.sessions.rights import SessionRights, read_rights, write_rights
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from stream.web.motion import MotionExchange
 from stream.web.peers.rtc import CameraPeer
 from stream.web.peers.voice import Voice
 from stream.web.relay import Relay
-from stream.web.rights import SessionRights
+from stream.web.sessions.rights import SessionRights
 
 
 @dataclass(eq=False)

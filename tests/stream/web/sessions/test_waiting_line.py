@@ -1,6 +1,6 @@
 """First come, first served, as long as one keeps asking."""
 
-from stream.web.waiting_line import WaitingLine
+from stream.web.sessions.waiting_line import WaitingLine
 
 HERE = "198.51.100.7"
 

@@ -13,23 +13,25 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 
-from fitme.errors import FitmeError, StoreError
+from fitme.errors import StoreError
 from fitme.session.folder import is_kept, mark_kept
 from stream.engine.interface import Engine
 from stream.protocol.events import KeptEvent, StoredEvent, ViewersEvent, VoiceEvent
 from stream.settings import ServeSettings
 from stream.web.monitoring.metrics import Metrics
 from stream.web.motion import MotionExchange
-from stream.web.rights import Caller, SessionRights, ViewLink
-from stream.web.session import Session
-from stream.web.session_folders import EraseError, SessionFolders
-from stream.web.waiting_line import WaitingLine
+from stream.web.periodic import PeriodicWork, repeat
+from stream.web.sessions.errors import FullError, TooManyError, UnknownSessionError
+from stream.web.sessions.folders import EraseError, SessionFolders
+from stream.web.sessions.rights import Caller, SessionRights, ViewLink
+from stream.web.sessions.session import Session
+from stream.web.sessions.waiting_line import WaitingLine
 
 logger = logging.getLogger(__name__)
 
-JANITOR_PERIOD_S = 0.5
+EXPIRE_PERIOD_S = 0.5
 RENEW_PERIOD_S = 30.0
 """How often the lifetimes of active sessions are written."""
 ERASE_RETRY_S = 5.0
@@ -42,25 +44,6 @@ IDLE_RENEW_PERIOD_S = 2.0
 """How often idle sessions' lifetimes are written to a shared store: their owner may have gone to another server."""
 LINE_PATIENCE = 2.5
 """Who waits for a place and has not asked again for this many times `retry_after_s` has left the line."""
-
-
-class UnknownSessionError(FitmeError):
-    """No session has this id, or it has ended."""
-
-
-class FullError(FitmeError):
-    """All slots are taken."""
-
-    def __init__(self, message: str, place: int = 0) -> None:
-        """
-        :param place: number in the waiting line, from 1; 0 if there is none to wait in.
-        """
-        super().__init__(message)
-        self.place = place
-
-
-class TooManyError(FitmeError):
-    """One user, or one address, has as many sessions as it may have."""
 
 
 class SessionTable:
@@ -81,7 +64,7 @@ class SessionTable:
         """One newcomer at a time frees a slot and takes it."""
         self._stopped = False
         self.metrics = Metrics()
-        self._janitor: asyncio.Task[None] | None = None
+        self._cleanup: asyncio.Task[None] | None = None
 
     @property
     def active(self) -> Collection[Session]:
@@ -129,7 +112,7 @@ class SessionTable:
             for session_id in self._folders.ids():
                 if not self._folders.erases(session_id) and not is_kept(self._folders.path(session_id)):
                     self._parked[session_id] = time.monotonic()
-        self._janitor = asyncio.create_task(self._clean())
+        self._cleanup = asyncio.create_task(repeat(self._periodic_works()))
 
     async def stop(self) -> None:
         """End all sessions at once and refuse new ones; those that are kept stay on disk. Sessions in a shared store
@@ -137,9 +120,9 @@ class SessionTable:
         if self._stopped:
             return
         self._stopped = True
-        if self._janitor is not None:
-            self._janitor.cancel()
-            await asyncio.gather(self._janitor, return_exceptions=True)
+        if self._cleanup is not None:
+            self._cleanup.cancel()
+            await asyncio.gather(self._cleanup, return_exceptions=True)
         if self._folders.shared:
             for session in self._active.values():
                 session.send_away()
@@ -450,38 +433,35 @@ class SessionTable:
                 await self._erase_later(session_id)
 
     async def _erase_later(self, session_id: str) -> None:
-        """Erase a session now, or again and again by `_clean`."""
+        """Erase a session now, or again and again by `_erase_again`."""
         known = session_id in self._folders.to_erase
         try:
             await asyncio.to_thread(self._folders.erase, session_id)
         except EraseError as error:
             logger.log(logging.DEBUG if known else logging.ERROR, "%s", error)
 
-    async def _clean(self) -> None:
-        """Loop: end expired sessions, renew the lifetimes of active ones, erase what is to be erased."""
-        now_s = time.monotonic()
-        renewed_s, looked_s, retried_s, swept_s = now_s, now_s, now_s, now_s
-        while True:
-            await asyncio.sleep(min(JANITOR_PERIOD_S, max(self._settings.session.grace_s / 4, 0.01)))
-            now_s = time.monotonic()
-            try:
-                await self._expire()
-                if now_s - renewed_s >= RENEW_PERIOD_S:
-                    renewed_s = now_s
-                    await asyncio.gather(*(self._renew(session) for session in list(self._active.values())))
-                if self._folders.shared and now_s - looked_s >= IDLE_RENEW_PERIOD_S:
-                    looked_s = now_s
-                    idle = [session for session in self._active.values() if session.idle]
-                    await asyncio.gather(*(self._renew(session) for session in idle))
-                if now_s - retried_s >= ERASE_RETRY_S:
-                    retried_s = now_s
-                    for session_id in self._folders.to_erase - self._ending.keys():
-                        await self._erase_later(session_id)
-                if now_s - swept_s >= (SHARED_SWEEP_PERIOD_S if self._folders.shared else SWEEP_PERIOD_S):
-                    swept_s = now_s
-                    await self.sweep()
-            except Exception:  # one session's fault must not keep the others from being erased
-                logger.exception("cleaning up failed; it is tried again")
+    def _periodic_works(self) -> list[PeriodicWork]:
+        """End expired sessions, renew the lifetimes of active ones, erase what is to be erased."""
+        shared = self._folders.shared
+        works = [
+            PeriodicWork(min(EXPIRE_PERIOD_S, max(self._settings.session.grace_s / 4, 0.01)), self._expire),
+            PeriodicWork(RENEW_PERIOD_S, lambda: self._renew_all(self._active.values())),
+            PeriodicWork(ERASE_RETRY_S, self._erase_again),
+            PeriodicWork(SHARED_SWEEP_PERIOD_S if shared else SWEEP_PERIOD_S, self.sweep),
+        ]
+        if shared:
+            works.append(PeriodicWork(IDLE_RENEW_PERIOD_S, self._renew_idle))
+        return works
+
+    async def _renew_all(self, sessions: Iterable[Session]) -> None:
+        await asyncio.gather(*(self._renew(session) for session in list(sessions)))
+
+    async def _renew_idle(self) -> None:
+        await self._renew_all(session for session in self._active.values() if session.idle)
+
+    async def _erase_again(self) -> None:
+        for session_id in self._folders.to_erase - self._ending.keys():
+            await self._erase_later(session_id)
 
     async def _expire(self) -> None:
         oldest_s = time.monotonic() - self._settings.session.grace_s

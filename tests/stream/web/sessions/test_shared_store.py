@@ -14,12 +14,12 @@ from fitme.session.store import SessionStore
 from stream.engine.interface import EngineListener
 from stream.protocol.scene import Scene
 from stream.settings import ServeSettings, SessionSettings
-from stream.web.rights import Caller, ForbiddenError, SessionRights
-from stream.web.session_folders import DAY_S, EraseError, SessionFolders
-from stream.web.sessions import SessionTable, UnknownSessionError
+from stream.web.sessions.errors import UnknownSessionError
+from stream.web.sessions.folders import DAY_S, EraseError, SessionFolders
+from stream.web.sessions.rights import Caller, ForbiddenError, SessionRights
+from stream.web.sessions.table import SessionTable
 from stream.web.tokens import digest, new_token
-
-from .idle_engine import IdleEngine
+from tests.stream.web.idle_engine import IdleEngine
 
 SETTINGS = ServeSettings(session=SessionSettings(grace_s=30.0))
 OWNER = Caller("203.0.113.7").as_owner(new_token())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fitme.errors import StoreError
-from stream.web.rights import (
+from stream.web.sessions.rights import (
     RIGHTS_FILE,
     Caller,
     ForbiddenError,

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from stream.protocol.events import KeptEvent
-from stream.web.rights import SessionRights
-from stream.web.session import Session
+from stream.web.sessions.rights import SessionRights
+from stream.web.sessions.session import Session
 
 
 def session() -> Session:

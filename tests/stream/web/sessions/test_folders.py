@@ -6,9 +6,8 @@ import pytest
 
 from fitme.errors import StoreError
 from fitme.session.folder import mark_kept
-from stream.web import session_folders
-from stream.web.rights import SessionRights
-from stream.web.session_folders import DAY_S, EraseError, SessionFolders
+from stream.web.sessions.folders import DAY_S, EraseError, SessionFolders
+from stream.web.sessions.rights import SessionRights
 from stream.web.tokens import digest
 
 
@@ -67,7 +66,7 @@ def test_erasing_is_remembered_by_the_next_owner(tmp_path: Path, monkeypatch: py
     session = folders.new_id()
     folders.renew(session, 60.0)
     with monkeypatch.context() as patch:
-        patch.setattr(session_folders, "delete_session", fail)
+        patch.setattr(folders, "delete_session", fail)
         with pytest.raises(EraseError, match="busy"):
             folders.erase(session)
     assert folders.erases(session)
