@@ -66,7 +66,7 @@ def test_erasing_is_remembered_by_the_next_owner(tmp_path: Path, monkeypatch: py
     session = folders.new_id()
     folders.renew(session, 60.0)
     with monkeypatch.context() as patch:
-        patch.setattr(folders, "delete_session", fail)
+        patch.setattr("stream.web.sessions.folders.delete_session", fail)
         with pytest.raises(EraseError, match="busy"):
             folders.erase(session)
     assert folders.erases(session)
