@@ -18,7 +18,7 @@ from fitme import cli
 from fitme.avatar import Avatar
 from fitme.bench import command as bench
 from fitme.bench.rows import BenchmarkRow
-from fitme.export.glb import read_glb
+from fitme.export.gltf.glb import read_glb
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape.model_file import load_default_model
 from fitme.stage import Stage

@@ -7,7 +7,7 @@ from pathlib import Path
 from fitme.arrays import UInt8Array
 from fitme.avatar import Avatar
 from fitme.errors import InputError
-from fitme.export.gltf import write_glb as _write_glb
+from fitme.export.gltf.avatar import write_glb as _write_glb
 from fitme.export.portrait import draw_portrait, portrait_light, portrait_pose
 from fitme.export.turntable import write_turntable as _write_turntable
 from fitme.render.environment.files import load_environment

@@ -42,10 +42,10 @@ def export(
     """
     from fitme.atomic_file import atomic_file
     from fitme.avatar import Avatar
-    from fitme.export.compression import Compression, TextureFormat, compressed
-    from fitme.export.gltf import ExportOptions, glb_bytes
+    from fitme.export.gltf.avatar import ExportOptions, glb_bytes
+    from fitme.export.gltf.compression import Compression, TextureFormat, compressed
+    from fitme.export.gltf.vrm import VrmMeta
     from fitme.export.obj_scene import write_obj_scene
-    from fitme.export.vrm import VrmMeta
     from fitme.motion.take import read_take
     from fitme.shape.model_file import load_default_model
 

@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image
 
 from fitme.arrays import Float32Array, Int64Array
-from fitme.export.glb import Json, read_glb
+from fitme.export.gltf.glb import Json, read_glb
 
 _TYPES = {5126: "<f4", 5125: "<u4", 5123: "<u2", 5121: "<u1"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 SHININESS_OF_ROUGHNESS = 2.0
-"""Numerator of the Blinn-Phong exponent s = 2 / roughness^4 - 2: see `fitme.export.gltf`."""
+"""Numerator of the Blinn-Phong exponent s = 2 / roughness^4 - 2: see `fitme.export.gltf.avatar`."""
 DIELECTRIC_REFLECTANCE = 0.04
 
 

@@ -14,7 +14,7 @@ import torch
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.avatar import Avatar
 from fitme.color import linear_to_bytes
-from fitme.export.hair import hair_codes
+from fitme.export.gltf.hair import hair_codes
 from fitme.export.textures import texture_codes
 from fitme.glasses.glasses import Glasses
 from fitme.glasses.mesh import frame_mesh, lens_mesh

@@ -19,7 +19,7 @@ import torch
 
 from fitme.arrays import Float32Array
 from fitme.errors import FitmeError
-from fitme.export.gltf import write_glb
+from fitme.export.gltf.avatar import write_glb
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.inversion.settings import InversionSettings
 from fitme.fit.keyframe import Keyframe

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import fitme
-from fitme.export.glb import read_glb
+from fitme.export.gltf.glb import read_glb
 from fitme.export.video import write_mp4
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape.model_file import load_default_model

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from fitme.export.glb import read_glb
+from fitme.export.gltf.glb import read_glb
 
 
 class Reader:

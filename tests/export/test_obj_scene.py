@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fitme.avatar import Avatar
-from fitme.export.gltf import ExportOptions, glb_bytes
+from fitme.export.gltf.avatar import ExportOptions, glb_bytes
 from fitme.export.obj_scene import write_obj_scene
 from fitme.shape.morphable_model import MorphableModel
 from tests.export.glb_reader import Reader

@@ -9,8 +9,8 @@ import torch
 
 from fitme.avatar import Avatar
 from fitme.errors import ModelFileError
-from fitme.export.glb import read_glb
-from fitme.export.gltf import glb_bytes
+from fitme.export.gltf.avatar import glb_bytes
+from fitme.export.gltf.glb import read_glb
 from fitme.hair.envelope import envelope_triangles, envelope_uv
 from fitme.hair.hair import Hair, hair_arrays, hair_of_arrays, hair_surface
 from fitme.reflectance.maps import ReflectanceMaps

@@ -13,7 +13,7 @@ import torch
 
 from fitme.avatar import Avatar
 from fitme.errors import ConfigError
-from fitme.export.gltf import glb_bytes
+from fitme.export.gltf.avatar import glb_bytes
 from fitme.export.textures import write_textures
 from fitme.fit.displayed_head import HeadEstimate, blended
 from fitme.fit.state import FitState

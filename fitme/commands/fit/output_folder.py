@@ -29,7 +29,7 @@ from fitme.avatar import FILE_NAME, Avatar
 from fitme.commands.fit.report import VERSION, finite, frame_json, round_json
 from fitme.commands.fit.stopwatch import Stopwatch
 from fitme.export.frame_images import write_frame_images
-from fitme.export.gltf import write_glb
+from fitme.export.gltf.avatar import write_glb
 from fitme.export.obj import write_obj
 from fitme.export.observed import OBSERVED_FILE, observed_share, write_observed
 from fitme.export.textures import write_textures

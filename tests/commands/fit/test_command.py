@@ -17,7 +17,7 @@ from fitme import cli
 from fitme.api import keyframes
 from fitme.avatar import Avatar
 from fitme.export import turntable
-from fitme.export.glb import read_glb
+from fitme.export.gltf.glb import read_glb
 from fitme.export.portrait import draw_portrait, portrait_light, portrait_pose
 from fitme.export.video import write_mp4
 from fitme.fit.fitter import IncrementalFitter

@@ -44,7 +44,7 @@ def test_the_fit_does_not_import_libraries_of_the_output():
         "scipy.ndimage",
         "scipy.special",
         "fitme.commands.fit.output_folder",
-        "fitme.export.gltf",
+        "fitme.export.gltf.avatar",
     }
 
 

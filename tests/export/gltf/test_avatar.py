@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 from fitme.avatar import Avatar
 from fitme.color import srgb_to_linear
-from fitme.export.gltf import EYE_NODES, ExportOptions, glb_bytes, roughness_of_shininess, write_glb
+from fitme.export.gltf.avatar import EYE_NODES, ExportOptions, glb_bytes, roughness_of_shininess, write_glb
 from fitme.parts.drawn_head import drawn_head
 from fitme.parts.head_parts import REFINED_HEAD
 from fitme.shape.expressions import EXPRESSION_NAMES

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from fitme.arrays import Float32Array, Float64Array, Int32Array, UInt8Array
-from fitme.export.glb import GlbBuilder, Json
+from fitme.export.gltf.glb import GlbBuilder, Json
 from fitme.parts.binding import Binding
 from fitme.parts.head_parts import HeadPart, Material
 from fitme.rig.rig import EYES, HEAD, HEAD_JOINTS, SPINE, Rig, collapsed

@@ -10,10 +10,10 @@ import torch
 
 from fitme.arrays import Float32Array
 from fitme.avatar import Avatar
-from fitme.export.glb import Json
+from fitme.export.gltf.glb import Json
+from fitme.export.gltf.primitives import Primitive
+from fitme.export.gltf.skeleton import Skeleton, dense_weights
 from fitme.export.parts import Part
-from fitme.export.primitives import Primitive
-from fitme.export.skeleton import Skeleton, dense_weights
 from fitme.export.surface import Surface
 from fitme.parts.drawn_head import DrawnHead
 from fitme.parts.textures import SKIN_SPECULAR, bust_map

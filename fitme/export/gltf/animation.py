@@ -10,8 +10,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
 from fitme.arrays import Float32Array, Float64Array
-from fitme.export.glb import GlbBuilder, Json
-from fitme.export.skeleton import Skeleton
+from fitme.export.gltf.glb import GlbBuilder, Json
+from fitme.export.gltf.skeleton import Skeleton
 from fitme.motion.motion import Motion
 from fitme.motion.take import Take
 from fitme.rig.rig import EYES, HEAD, NECK

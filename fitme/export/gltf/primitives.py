@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.arrays import Float32Array
-from fitme.export.glb import GlbBuilder, Json
+from fitme.export.gltf.glb import GlbBuilder, Json
+from fitme.export.gltf.skeleton import skin_attributes
 from fitme.export.parts import Part, part_of_triangles, tangents
-from fitme.export.skeleton import skin_attributes
 from fitme.export.surface import Surface
 from fitme.parts.drawn_head import DrawnHead, DrawnPart
 from fitme.parts.head_parts import REFINED_HEAD

@@ -4,7 +4,7 @@ import numpy as np
 
 from fitme.arrays import UInt8Array
 from fitme.color import linear_to_bytes
-from fitme.export.glb import GlbBuilder, Json
+from fitme.export.gltf.glb import GlbBuilder, Json
 from fitme.glasses.glasses import POINTS, Glasses
 from fitme.glasses.mesh import GlassesMesh, frame_mesh, lens_mesh
 from fitme.glasses.renderer import LENS_ALBEDO

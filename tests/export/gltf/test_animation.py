@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from fitme.avatar import Avatar
-from fitme.export.gltf import ExportOptions, glb_bytes
+from fitme.export.gltf.avatar import ExportOptions, glb_bytes
 from fitme.motion.motion import Motion
 from fitme.motion.take import Take
 from fitme.shape.expressions import EXPRESSION_NAMES

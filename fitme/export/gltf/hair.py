@@ -8,7 +8,7 @@ import torch
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.avatar import Avatar
 from fitme.color import linear_to_bytes
-from fitme.export.glb import GlbBuilder, Json
+from fitme.export.gltf.glb import GlbBuilder, Json
 from fitme.hair.envelope import envelope_uv
 from fitme.hair.hair import covered_triangles, hair_surface
 from fitme.hair.texture import HairTexture

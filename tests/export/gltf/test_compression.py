@@ -10,8 +10,8 @@ from PIL import Image
 
 from fitme.avatar import Avatar
 from fitme.errors import BackendError
-from fitme.export.compression import Compression, TextureFormat, compressed
-from fitme.export.gltf import glb_bytes
+from fitme.export.gltf.avatar import glb_bytes
+from fitme.export.gltf.compression import Compression, TextureFormat, compressed
 from fitme.shape.morphable_model import MorphableModel
 from tests.export.glb_reader import Reader
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from fitme.avatar import Avatar
-from fitme.export.glasses import GLASSES_NODE, glasses_codes, glasses_materials
-from fitme.export.glb import GlbBuilder, Json
-from fitme.export.hair import HAIR_NODE, hair_codes, hair_material
+from fitme.export.gltf.glasses import GLASSES_NODE, glasses_codes, glasses_materials
+from fitme.export.gltf.glb import GlbBuilder, Json
+from fitme.export.gltf.hair import HAIR_NODE, hair_codes, hair_material
 from fitme.export.observed import OBSERVED_NAME, observed_codes
 from fitme.export.textures import alpha_codes, png, texture_codes
 from fitme.glasses.glasses import Glasses

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from fitme.avatar import Avatar
 from fitme.errors import InputError
-from fitme.export.gltf import ExportOptions, glb_bytes
+from fitme.export.gltf.avatar import ExportOptions, glb_bytes
 from fitme.rig.rig import HEAD_JOINTS, VISEME_NAMES, load_rig
 from fitme.shape.morphable_model import MorphableModel
 from tests.export.glb_reader import Reader

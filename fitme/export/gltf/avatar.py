@@ -1,14 +1,15 @@
 """An avatar as one binary glTF file that any engine opens: mesh, maps, skeleton, blendshapes, on demand a body.
 
-Nodes: `Armature` holds the joints (`fitme.export.skeleton`); the skinned meshes are `head`, `eyeLeft` and `eyeRight`
-(the person's left and right), and the other parts of `fitme.parts.head_parts` by their names: teeth, gums, lashes,
-bust. The head's mesh has one primitive a material and ARKit's 52 blendshapes with Oculus' 15 visemes after them, named
-in `mesh.extras.targetNames`; a part has those that move it. Lashes have coverage in the alpha channel of their texture
-(`alphaMode` BLEND). The joints `LeftEye` and `RightEye` turn the eyes; for players of blendshapes alone, the eyes also
-carry the four `eyeLook*` targets of their side. Use one or the other. `eyeBlink*` presses the lids on the cornea.
+Nodes: `Armature` holds the joints (`fitme.export.gltf.skeleton`); the skinned meshes are `head`, `eyeLeft` and
+`eyeRight` (the person's left and right), and the other parts of `fitme.parts.head_parts` by their names: teeth, gums,
+lashes, bust. The head's mesh has one primitive a material and ARKit's 52 blendshapes with Oculus' 15 visemes after
+them, named in `mesh.extras.targetNames`; a part has those that move it. Lashes have coverage in the alpha channel of
+their texture (`alphaMode` BLEND). The joints `LeftEye` and `RightEye` turn the eyes; for players of blendshapes
+alone, the eyes also carry the four `eyeLook*` targets of their side. Use one or the other. `eyeBlink*` presses the
+lids on the cornea.
 
 With a body (`ExportOptions.body`) the pieces of `fitme.rig.body` replace the bust, the skeleton has all of its joints,
-all meshes lie under `Armature`, the ground is at y = 0, and the file is a VRM 1.0 (`fitme.export.vrm`).
+all meshes lie under `Armature`, the ground is at y = 0, and the file is a VRM 1.0 (`fitme.export.gltf.vrm`).
 
 A model with another mesh than the default one has no rig: its file has neither skeleton nor visemes, and each eye's
 node lies at the centre of its eyeball, so that an engine can turn it by that node.
@@ -41,15 +42,13 @@ import torch
 from fitme.arrays import Float32Array
 from fitme.avatar import Avatar
 from fitme.errors import InputError
-from fitme.export.animation import take_animation
-from fitme.export.body import body_pieces, lowest_point
-from fitme.export.glasses import GLASSES_NODE, glasses_primitives
-from fitme.export.glb import GlbBuilder, Json
-from fitme.export.hair import HAIR_NODE, hair_primitive, without_bare_hair
-from fitme.export.materials import SAMPLER, Textures, roughness_of_shininess
-from fitme.export.observed import observed_share
-from fitme.export.parts import Part, part_of_triangles
-from fitme.export.primitives import (
+from fitme.export.gltf.animation import take_animation
+from fitme.export.gltf.body import body_pieces, lowest_point
+from fitme.export.gltf.glasses import GLASSES_NODE, glasses_primitives
+from fitme.export.gltf.glb import GlbBuilder, Json
+from fitme.export.gltf.hair import HAIR_NODE, hair_primitive, without_bare_hair
+from fitme.export.gltf.materials import SAMPLER, Textures, roughness_of_shininess
+from fitme.export.gltf.primitives import (
     Primitive,
     drawn_part,
     gltf_mesh,
@@ -57,9 +56,11 @@ from fitme.export.primitives import (
     moving_blendshapes,
     own_part,
 )
-from fitme.export.skeleton import ARMATURE_NODE, Skeleton, skeleton_of, skin_attributes
+from fitme.export.gltf.skeleton import ARMATURE_NODE, Skeleton, skeleton_of, skin_attributes
+from fitme.export.gltf.vrm import EXTENSION, VrmMeta, vrm_extension
+from fitme.export.observed import observed_share
+from fitme.export.parts import Part, part_of_triangles
 from fitme.export.surface import bound_vertices, head_surface, posed_heads, surface_of
-from fitme.export.vrm import EXTENSION, VrmMeta, vrm_extension
 from fitme.motion.take import Take
 from fitme.parts.drawn_head import DrawnHead, drawn_head
 from fitme.parts.head_parts import REFINED_HEAD, Texture

@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from fitme.errors import BackendError
-from fitme.export.glb import read_glb, write_document
+from fitme.export.gltf.glb import read_glb, write_document
 
 WEBP_QUALITY = 90
 """Of 100, for colours; specular and normal maps are as sensitive to it."""

@@ -6,7 +6,7 @@ Specification: https://github.com/vrm-c/vrm-specification/tree/master/specificat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fitme.export.glb import Json
+from fitme.export.gltf.glb import Json
 from fitme.shape.expressions import EXPRESSION_NAMES, MAX_EYE_PITCH_DEG, MAX_EYE_YAW_DEG
 
 EXTENSION = "VRMC_vrm"
