@@ -176,7 +176,7 @@ async def test_start_erases_what_is_nobodys_and_the_end_is_quiet(
         assert peer.events["ended"]["reason"] == "shutdown"
         await peer.close()
         await asyncio.to_thread(server.process.wait, 30.0)
-        assert not psutil.wait_procs(children, 10.0)[1]
+        assert not psutil.wait_procs(children, 30.0)[1]
         assert session_ids(tmp_path) == {kept.name}
         assert foreign.exists()
         for noise in ("Traceback", "Task was destroyed", "never retrieved", "TensorFlow", "inference_feedback"):
