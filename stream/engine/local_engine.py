@@ -321,6 +321,9 @@ class LocalEngine:
         while True:
             try:
                 await self._check()
+            except EngineError as error:
+                logger.error("a process of the engine could not be replaced: %s; trying again", error)
+                await asyncio.sleep(RESTART_PAUSE_S)
             except Exception:
                 logger.exception("a process of the engine could not be replaced; trying again")
                 await asyncio.sleep(RESTART_PAUSE_S)
