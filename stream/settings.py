@@ -156,6 +156,10 @@ class FitSettings:
     """Further frames at most of which, once the fit has converged, only expression correctives are extracted."""
     reflectance_model: ReflectanceModel = DEFAULT_MODEL
     """Generator of the package: of painted skin alone, or of people's."""
+    skin_detail: bool = True
+    """Pores and grain, as people have them, on skin that no image shows."""
+    expression_prior: bool = True
+    """Folds of a smile on people of whom no smile is seen, as people have them in the mean."""
     alignment_rounds: Annotated[int, Meta(ge=0, le=100)] = 1
     coarse_steps: Annotated[int, Meta(ge=1, le=10_000)] = 16
     inversion_steps: Annotated[int, Meta(ge=1, le=10_000)] = 8

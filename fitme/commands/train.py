@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fitme.commands.train_people import train_extension, train_people
+from fitme.commands.train_people import train_detail, train_expressions, train_extension, train_people
 from fitme.commands.train_translation import train_translation
 
 app = typer.Typer(no_args_is_help=True)
@@ -20,6 +20,8 @@ def train() -> None:
 app.command("translation")(train_translation)
 app.command("people")(train_people)
 app.command("extension")(train_extension)
+app.command("detail")(train_detail)
+app.command("expressions")(train_expressions)
 
 
 @app.command("reflectance")

@@ -79,3 +79,34 @@ def train_extension(
             lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
     save_extension(extension, out)
+
+
+def train_detail(
+    data: Annotated[Path, typer.Option(help="Folder that `fitme data build --people` wrote.")],
+    out: Annotated[Path, typer.Option(help="File for the statistics (.json).")],
+) -> None:
+    """Measure the fine detail of people's skin: variances by octave and part of the face."""
+    from rich.progress import Progress
+
+    from fitme.reflectance.skin_detail import REFERENCE_RESOLUTION, save_skin_detail
+    from fitme.training.people.detail_statistics import detail_statistics, textures_of_set
+
+    with Progress() as bar:
+        task = bar.add_task("people")
+        textures = textures_of_set(data, lambda done, total: bar.update(task, completed=done, total=total))
+        save_skin_detail(detail_statistics(textures, REFERENCE_RESOLUTION), out)
+
+
+def train_expressions(
+    people: Annotated[list[Path], typer.Option(help="Folder of portraits NUMBER_neutral, NUMBER_smiling; repeatable.")],
+    out: Annotated[Path, typer.Option(help="File for the prior (.safetensors).")],
+    work: Annotated[Path, typer.Option(help="Folder that keeps fitted portraits; a run with some is continued.")],
+) -> None:
+    """Measure what a smile changes in skin: the mean over people. The held-out people of the split are left out."""
+    from fitme.reflectance.expression_prior import save_expression_prior
+    from fitme.skin.texel_geometry import default_texel_geometry
+    from fitme.training.people.expression_changes import RESOLUTION, fitted_pairs, smile_prior
+    from fitme.training.people.split import is_held_out
+
+    geometry = default_texel_geometry(RESOLUTION)
+    save_expression_prior(smile_prior(fitted_pairs(people, work, RESOLUTION, is_held_out), geometry), out)

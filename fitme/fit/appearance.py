@@ -16,16 +16,31 @@ from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.skin_completion import lid_share, with_lids
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
+from fitme.reflectance.expression_prior import ExpressionPrior
 from fitme.reflectance.map_arrays import MapArrays
 from fitme.reflectance.maps import ReflectanceMaps
+from fitme.reflectance.skin_detail import SkinDetail
 
 
 class Appearance:
     """Fused texture and generator, and the avatar's maps, which are baked from both on demand."""
 
-    def __init__(self, generator: ReflectanceFit, resolution: int, blink: Float32Array) -> None:
-        """`resolution` is the side of the maps, texels; `blink` (V, 3) moves the head's vertices to closed eyes."""
+    def __init__(
+        self,
+        generator: ReflectanceFit,
+        resolution: int,
+        blink: Float32Array,
+        detail: SkinDetail | None = None,
+        expressions: ExpressionPrior | None = None,
+    ) -> None:
+        """
+        :param resolution: side of the maps, texels.
+        :param blink: (V, 3) moves the head's vertices to closed eyes.
+        :param detail: statistics of the fine detail of skin that no image shows; it stays smooth if None.
+        :param expressions: what expressions that no image shows change in skin; nothing if None.
+        """
         self.generator = generator
+        self._detail, self._expressions = detail, expressions
         self._blink = blink
         self._resolution = resolution
         self._table: TexelTable | None = None
@@ -63,7 +78,9 @@ class Appearance:
     def maps(self) -> ReflectanceMaps:
         """The avatar's maps, batch of one: grey before the first texture."""
         if self._stale and self._table is not None and self._texture is not None:
-            maps = bake(self._table, self._texture, self.generator.maps(), self.inverted, self._blink, self._bald)
+            maps = bake(
+                self._table, self._texture, self.generator.maps(), self.inverted, self._blink, self._bald, self._detail
+            )
             self._maps = maps if maps.diffuse.shape[1] == self._resolution else enlarge(maps, self._resolution)
             self._converged, self._stale = None, False
         return self._maps
@@ -103,7 +120,7 @@ class Appearance:
         converged, baked = (table.from_map(maps.diffuse[0].numpy()) for maps in (self.converged_maps(), self.maps()))
         skin = np.ones((len(converged), 1), np.float32) if self._texture is None else self._texture.skin_probability
         lids = ClosedLids(with_lids(table, converged, skin, self._blink), lid_share(table, self._blink))
-        return albedo_correctives(table, converged, baked, views, gram, settings, lids)
+        return albedo_correctives(table, converged, baked, views, gram, settings, lids, self._expressions)
 
     @property
     def _fine_table(self) -> TexelTable | None:

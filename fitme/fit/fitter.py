@@ -42,8 +42,10 @@ from fitme.fit.texture.visibility import Visibility
 from fitme.fit.work_queue import Task, WorkQueue
 from fitme.geometry import Camera
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
+from fitme.reflectance.expression_prior import packaged_expression_prior
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.packaged_models import packaged_encoder
+from fitme.reflectance.skin_detail import packaged_skin_detail
 from fitme.render.light import Light
 from fitme.render.rasterizer import select_backend
 from fitme.shape.morphable_model import MorphableModel
@@ -98,7 +100,9 @@ class IncrementalFitter:
         self._keyframe_set = KeyframeSet(
             MarginalizedKeyframes(views.table, settings.fusion), settings.reference_keyframes
         )
-        self._appearance = Appearance(reflectance, settings.map_resolution, blink_of(model))
+        detail = packaged_skin_detail() if settings.skin_detail else None
+        expressions = packaged_expression_prior() if settings.expression_prior else None
+        self._appearance = Appearance(reflectance, settings.map_resolution, blink_of(model), detail, expressions)
         self._stages = FitStages(
             model, backend, settings, self._aligner, views, self._keyframe_set, self._appearance, self._embedder
         )

@@ -93,6 +93,8 @@ class FitProcess:
         self._settings = settings
         self._effort = FitterSettings(
             reflectance_model=settings.reflectance_model,
+            skin_detail=settings.skin_detail,
+            expression_prior=settings.expression_prior,
             alignment_rounds=settings.alignment_rounds,
             inversion=InversionSettings(
                 coarse_steps=settings.coarse_steps,

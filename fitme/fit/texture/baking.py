@@ -18,11 +18,14 @@ from fitme.fit.texture.skin_completion import (
     with_lids,
     without_forehead_lines,
 )
+from fitme.fit.texture.skin_detail import add_detail
 from fitme.fit.texture.skin_mask import OFFSET
+from fitme.fit.texture.skin_relief import with_relief
 from fitme.fit.texture.texel_blur import TINY, low_pass
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.reflectance.map_arrays import MapArrays
 from fitme.reflectance.maps import ReflectanceMaps, unit_length
+from fitme.reflectance.skin_detail import SkinDetail
 from fitme.shape.regions import Region
 
 FULL_CONFIDENCE = 0.6
@@ -45,16 +48,20 @@ def bake(
     inverted: bool,
     blink: Float32Array | None = None,
     bald: bool = False,
+    detail: SkinDetail | None = None,
 ) -> ReflectanceMaps:
     """Maps (1, R, R, C) at the table's resolution.
 
     Diffuse: before the generator is `inverted`, the fused albedo with its prior; then the observed albedo by confidence
-    over the generated one, completed from observed texels. Specular: the generated one, lower where hair covers skin.
-    Normals: the generated ones without lines across the forehead. All other modalities: the generated ones.
+    over the generated one, completed from observed texels, with fine detail where there are none. Specular: the
+    generated one, lower where hair covers skin. Normals: the generated ones without lines across the forehead, with
+    the relief of the albedo's detail. All other modalities: the generated ones.
 
     :param blink: (V, 3) displacement of the head's vertices by closed eyes, metres; unseen parts of lids get the tone
         of the skin around the eyes, and stay the generator's if None.
     :param bald: the scalp is bare where no image showed it.
+    :param detail: statistics of the pores and grain that skin gets where no image showed it; these and the relief of
+        all skin are left out if None.
     """
     enlarged = enlarge(generated, table.resolution)
     diffuse = texture.albedo
@@ -73,10 +80,14 @@ def bake(
         diffuse = join_at_back(table, diffuse, share)
     if bald:
         diffuse = bare_scalp(table, diffuse, share, texture.skin_probability)
+    if inverted and detail is not None:
+        diffuse = add_detail(table, diffuse, share, share * texture.skin_probability, detail)
     specular = table.from_map(enlarged.specular[0].numpy()) * _hair_factor(table, diffuse, texture.expected)
     baked, dimmed = (torch.from_numpy(table.to_filled_map(values))[None] for values in (diffuse, specular))
-    normals = torch.from_numpy(without_forehead_lines(enlarged.normals.numpy()))
-    return replace(enlarged, diffuse=baked, specular=dimmed, normals=normals)
+    normals = without_forehead_lines(enlarged.normals.numpy())
+    if inverted and detail is not None:
+        normals = with_relief(table, normals, diffuse)
+    return replace(enlarged, diffuse=baked, specular=dimmed, normals=torch.from_numpy(normals))
 
 
 def with_generated_mouth(table: TexelTable, maps: ReflectanceMaps, generated: ReflectanceMaps) -> ReflectanceMaps:

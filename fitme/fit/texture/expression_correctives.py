@@ -12,7 +12,9 @@ from fitme.fit.texture.expression_distance import farthest_expressions
 from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.texel_blur import TINY
 from fitme.fit.texture.unprojection import TexelTable
+from fitme.fit.texture.unseen_expressions import change_of_albedo, unseen_expressions
 from fitme.reflectance.expression_correctives import BLINKS, AlbedoCorrectives
+from fitme.reflectance.expression_prior import ExpressionPrior
 from fitme.shape.regions import Region
 
 EXPRESSIVE = (Region.SKIN, Region.LIPS, Region.EYES, Region.MOUTH_INTERIOR, Region.TEETH)
@@ -23,8 +25,6 @@ MOST_MAPS = 24
 """Largest rank of their differences."""
 GRAM_STRIDE = 4
 """Every so many texels enter the Gram matrix of the differences."""
-
-
 CLOSED_FROM = 0.7
 """Blink from which a frame shows a closed lid."""
 
@@ -58,6 +58,7 @@ def albedo_correctives(
     gram: torch.Tensor,
     settings: FusionSettings,
     lids: ClosedLids | None = None,
+    prior: ExpressionPrior | None = None,
 ) -> AlbedoCorrectives | None:
     """Correctives of the frames whose expressions differ most; None without frames.
 
@@ -65,6 +66,7 @@ def albedo_correctives(
     :param baked: diffuse albedo of all keyframes, the fallback where a frame itself has little weight.
     :param gram: (52, 52) m^2, see `fitme.fit.texture.expression_distance`.
     :param lids: closed lids, which follow the blinks alone; without them, lids are as the frames show them.
+    :param prior: what expressions change in people's skin, for those that no frame comes near.
     """
     if not views:
         return None
@@ -79,20 +81,27 @@ def albedo_correctives(
         confidence = weight / (weight + settings.confident_weight * sharpest)
         change[:] = (others[:, None] * (baked + confidence[:, None] * (albedo - baked) - maps))[expressive]
     mixing = principal_mixing(changes, MOST_MAPS)
+    rank = mixing.shape[1]
     deltas = []
     for mixed in np.tensordot(mixing.T, changes, 1):  # (E, 3)
         delta = np.zeros_like(maps)
         delta[expressive] = mixed
         deltas.append(torch.from_numpy(table.to_filled_map(delta)).half())
+    known = expressions[chosen].astype(np.float32)
+    if prior is not None:
+        unseen = unseen_expressions(prior, known.astype(np.float64), gram.double().numpy())
+        known = np.concatenate([known, unseen.expressions])
+        of_prior = [others[:, None] * change_of_albedo(table, maps, change) for change in unseen.changes]
+        mixing = np.pad(mixing, ((0, len(unseen.expressions)), (0, len(of_prior))))
+        mixing[len(chosen) :, rank:][: len(of_prior)] = np.eye(len(of_prior), dtype=np.float32)
+        deltas += [torch.from_numpy(table.to_filled_map(change)).half() for change in of_prior]
     if lids is not None:
         # Two maps more, each of which one lid alone drives.
-        known_count, rank = mixing.shape
         mixing = np.pad(mixing, ((0, len(BLINKS)), (0, len(BLINKS))))
-        mixing[known_count:, rank:] = np.eye(len(BLINKS), dtype=np.float32)
+        mixing[-len(BLINKS) :, -len(BLINKS) :] = np.eye(len(BLINKS), dtype=np.float32)
         of_lids = _lid_changes(table, maps, views, lids, settings.confident_weight * sharpest)
         deltas += [torch.from_numpy(table.to_filled_map(change)).half() for change in of_lids]
-    known = torch.from_numpy(expressions[chosen].astype(np.float32))
-    return AlbedoCorrectives(known, gram, torch.from_numpy(mixing), torch.stack(deltas))
+    return AlbedoCorrectives(torch.from_numpy(known), gram, torch.from_numpy(mixing), torch.stack(deltas))
 
 
 def _lid_changes(

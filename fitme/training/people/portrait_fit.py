@@ -66,9 +66,13 @@ class PortraitTexture:
 class PortraitFitter:
     """Fitter of portraits of different people, each on its own, by shared networks."""
 
-    def __init__(self, model: MorphableModel, generator: ReflectanceGenerator, resolution: int) -> None:
+    def __init__(
+        self, model: MorphableModel, generator: ReflectanceGenerator, resolution: int, *, neutral: bool = True
+    ) -> None:
+        """`neutral`: refuse faces that smile."""
         self._model, self._generator, self._resolution = model, generator, resolution
-        settings = FitSettings(map_resolution=resolution)
+        self._neutral = neutral
+        settings = FitSettings(map_resolution=resolution, skin_detail=False, expression_prior=False)
         # The texture needs neither hair nor a latent.
         inversion = replace(settings.inversion, coarse_steps=1, inversion_steps=0, tuning_steps=0)
         self._settings = replace(settings, hair=replace(settings.hair, enabled=False), inversion=inversion)
@@ -103,6 +107,10 @@ class PortraitFitter:
             table.to_filled_map(texture.skin_probability)[..., 0],
         )
 
+    def expression(self, path: Path) -> Float32Array:
+        """(52,) expression of the portrait in a file; raises as `fit`."""
+        return self._observe(read_photo(path).image).expression
+
     def _observe(self, image: UInt8Array) -> FaceObservation:
         """The one face of an image (H, W, 3); UnusablePortrait if it is not usable."""
         observation = self._tracker.analyse(image)
@@ -110,13 +118,13 @@ class PortraitFitter:
             raise UnusablePortrait("no face was found")
         if observation.status is not FaceStatus.OK:
             raise UnusablePortrait("several faces were found")
-        for reason in _faults(observation):
+        for reason in _faults(observation, self._neutral):
             raise UnusablePortrait(reason)
         return observation
 
 
-def _faults(observation: FaceObservation) -> Iterator[str]:
-    """Reasons why an observed face is not used."""
+def _faults(observation: FaceObservation, neutral: bool) -> Iterator[str]:
+    """Reasons why an observed face is not used; `neutral` ones must not smile."""
     quality = observation.quality
     if quality.face_size_px < SMALLEST_FACE_PX:
         yield f"the face is too small: {quality.face_size_px:.0f} pixels"
@@ -127,7 +135,7 @@ def _faults(observation: FaceObservation) -> Iterator[str]:
         yield f"the head is turned by {yaw_deg:.0f} degrees"
     if observation.expression[_BLINKS].min() > CLOSED_EYES:
         yield "the eyes are closed"
-    if observation.expression[_SMILES].min() > SMILING:
+    if neutral and observation.expression[_SMILES].min() > SMILING:
         yield "the face is not neutral"
 
 
