@@ -52,7 +52,7 @@ OWN_LIMIT = 0.9
 LIPS = "lips"
 """Part of the face that is a region of its own."""
 LUMINANCE = np.array((0.2126, 0.7152, 0.0722), np.float32)
-FALL = 2.0
+FALL = 1.5
 """Exponent by which amplitudes of skin in images fall with frequency within an octave."""
 _SEED = 31
 _CHANNELS = 3
@@ -109,6 +109,7 @@ def add_detail(
     present = octaves.split(table.to_map(light)[..., 0], table.to_map(inside)[..., 0])
     fields = _noise(table.resolution, octaves, detail.quantiles)
     gap = np.sqrt(np.clip(1.0 - share**2, 0.0, 1.0)) * inside
+    unseen = inside * np.maximum(1.0 - share, TINY)
     added = np.zeros_like(logs)
     for octave, band in enumerate(present):
         values = table.from_map(band[..., None])
@@ -117,7 +118,7 @@ def add_detail(
         target = np.exp(2.0 * (expected + own))
         # The geometric mean: a hair or an edge is no reason to leave the skin beside it smooth.
         power = GAUSSIAN_MEAN * np.exp(
-            low_pass(table, np.log(np.maximum(values**2, LEAST_POWER * target)), inside, LOCAL_SIGMA)
+            low_pass(table, np.log(np.maximum(values**2, LEAST_POWER * target)), unseen, LOCAL_SIGMA)
         )
         strength = gap * np.sqrt(np.maximum(target - power, 0.0))
         color = np.asarray(detail.color[max(octaves.first + octave, 0)], np.float32)
