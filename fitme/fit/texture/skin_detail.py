@@ -88,6 +88,16 @@ class Octaves:
         return [finer - coarser for finer, coarser in pairwise(low)]
 
 
+@dataclass(frozen=True, eq=False)
+class _Noise:
+    """Noise of O octaves."""
+
+    fields: tuple[Float32Array, ...]
+    """O of (R, R, 3) unit variance."""
+    power: Float32Array
+    """(O, O) variance in each octave (rows) of the first channel of each field (columns)."""
+
+
 def add_detail(
     table: TexelTable,
     albedo: Float32Array,  # (N, 3) linear
@@ -107,10 +117,9 @@ def add_detail(
     parts = part_weights(table, detail)
     tone = low_pass(table, light, inside, LOCAL_SIGMA)
     present = octaves.split(table.to_map(light)[..., 0], table.to_map(inside)[..., 0])
-    fields = _noise(table.resolution, octaves, detail.quantiles)
-    gap = np.sqrt(np.clip(1.0 - share**2, 0.0, 1.0)) * inside
+    noise = _noise(table.resolution, octaves, detail.quantiles)
     unseen = inside * np.maximum(1.0 - share, TINY)
-    added = np.zeros_like(logs)
+    missing = np.zeros((len(light), octaves.count), np.float32)
     for octave, band in enumerate(present):
         values = table.from_map(band[..., None])
         expected = _log_sigma(octaves, octave, detail, parts, tone)
@@ -120,9 +129,15 @@ def add_detail(
         power = GAUSSIAN_MEAN * np.exp(
             low_pass(table, np.log(np.maximum(values**2, LEAST_POWER * target)), unseen, LOCAL_SIGMA)
         )
-        strength = gap * np.sqrt(np.maximum(target - power, 0.0))
+        missing[:, octave] = np.maximum(target - power, 0.0)[:, 0]
+
+    # Each field has a share of its power in the octaves beside its own.
+    gap = np.sqrt(np.clip(1.0 - share**2, 0.0, 1.0)) * inside
+    strength = gap * np.sqrt(np.maximum(missing @ np.linalg.inv(noise.power).T, 0.0))
+    added = np.zeros_like(logs)
+    for octave, field in enumerate(noise.fields):
         color = np.asarray(detail.color[max(octaves.first + octave, 0)], np.float32)
-        added += strength * (table.from_map(fields[octave]) @ color.T)
+        added += strength[:, octave : octave + 1] * (table.from_map(field) @ color.T)
     return np.clip(np.exp(logs + added) - OFFSET, 0.0, 1.0).astype(np.float32)
 
 
@@ -172,8 +187,8 @@ def _own_strength(table: TexelTable, band: Float32Array, expected: Float32Array,
 
 
 @lru_cache(maxsize=3)
-def _noise(resolution: int, octaves: Octaves, quantiles: tuple[tuple[float, ...], ...]) -> tuple[Float32Array, ...]:
-    """Noise (R, R, 3) of unit variance of each octave, the first channel with the marginals of skin's luminance."""
+def _noise(resolution: int, octaves: Octaves, quantiles: tuple[tuple[float, ...], ...]) -> _Noise:
+    """Noise of each octave; the first channel has the marginals of skin's luminance."""
     white = np.random.default_rng(_SEED).standard_normal((resolution, resolution, _CHANNELS))
     fields = []
     for octave, noise in enumerate(octaves.split(_colored(white), np.ones(white.shape[:2], np.float32))):
@@ -184,7 +199,9 @@ def _noise(resolution: int, octaves: Octaves, quantiles: tuple[tuple[float, ...]
         shaped = np.interp(noise[..., 0], drawn, marginal)
         noise[..., 0] = (shaped - shaped.mean()) / shaped.std()
         fields.append(np.asarray(noise, np.float32))
-    return tuple(fields)
+    ones = np.ones((resolution, resolution), np.float32)
+    power = [[float(band.var()) for band in octaves.split(field[..., 0], ones)] for field in fields]
+    return _Noise(tuple(fields), np.asarray(power, np.float32).T)
 
 
 def _colored(white: Float64Array) -> Float32Array:
