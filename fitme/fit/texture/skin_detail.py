@@ -37,8 +37,6 @@ FAR_PART = 0.02
 """Weight of the cheeks' statistics far from all parts: temples, jaw, ears."""
 LOCAL_SIGMA = 0.02
 """Standard deviation of the Gaussian over which variance is measured, as a share of the map's side."""
-LARGEST_DEVIATION = 3.5
-"""Standard deviations beyond which a texel's detail counts as a hair or a mole, not as texture."""
 GAUSSIAN_MEAN = 3.562
 """Mean over geometric mean of the square of a normal variable."""
 LEAST_POWER = 1e-3
@@ -123,7 +121,8 @@ def add_detail(
     for octave, band in enumerate(present):
         values = table.from_map(band[..., None])
         expected = _log_sigma(octaves, octave, detail, parts, tone)
-        own = _own_strength(table, values, expected, skin * inside * (parts.sum(1, keepdims=True) > 0.5))
+        marginal = detail.quantiles[max(octaves.first + octave, 0)]
+        own = _own_strength(table, values, expected, skin * inside * (parts.sum(1, keepdims=True) > 0.5), marginal)
         target = np.exp(2.0 * (expected + own))
         # The geometric mean: a hair or an edge is no reason to leave the skin beside it smooth.
         power = GAUSSIAN_MEAN * np.exp(
@@ -174,16 +173,20 @@ def _log_sigma(
     return np.asarray(total / (parts.sum(1, keepdims=True) + FAR_PART), np.float32)
 
 
-def _own_strength(table: TexelTable, band: Float32Array, expected: Float32Array, skin: Float32Array) -> float:
-    """Logarithm of the strength of observed skin's detail (N, 1) over the expected one (N, 1); 0 without any."""
-    seen = skin[:, 0] > WELL_OBSERVED
+def _own_strength(
+    table: TexelTable, band: Float32Array, expected: Float32Array, skin: Float32Array, quantiles: tuple[float, ...]
+) -> float:
+    """Logarithm of the strength of observed skin's detail (N, 1) over the expected one (N, 1); 0 without any.
+
+    By medians, because edges, hairs and moles are among the observed texels.
+    """
+    seen = skin > WELL_OBSERVED
     count = np.count_nonzero(seen) * (REFERENCE_RESOLUTION / table.resolution) ** 2
     if not count:
         return 0.0
-    power = np.exp(2.0 * expected[seen])
-    ratio = np.minimum(band[seen] ** 2, LARGEST_DEVIATION**2 * power).sum() / power.sum()
+    ratio = np.median(np.abs(band[seen]) / np.exp(expected[seen])) / np.median(np.abs(quantiles))
     known = count / (count + TYPICAL_TEXELS)
-    return float(np.clip(known * 0.5 * np.log(max(ratio, TINY)), -OWN_LIMIT, OWN_LIMIT))
+    return float(np.clip(known * np.log(max(float(ratio), TINY)), -OWN_LIMIT, OWN_LIMIT))
 
 
 @lru_cache(maxsize=3)

@@ -14,7 +14,7 @@ import numpy as np
 
 from fitme.arrays import BoolArray, Float32Array, Float64Array
 from fitme.errors import InputError
-from fitme.fit.texture.skin_detail import LARGEST_DEVIATION, LIPS, LUMINANCE, Octaves, part_weights
+from fitme.fit.texture.skin_detail import LIPS, LUMINANCE, Octaves, part_weights
 from fitme.fit.texture.skin_mask import OFFSET
 from fitme.fit.texture.unprojection import TexelTable, texel_table
 from fitme.reflectance.skin_detail import FINEST_SIGMA, VERSION, PartDetail, SkinDetail, quantile_levels
@@ -31,8 +31,12 @@ SEEN_WELL, SURELY_SKIN = 0.5, 0.6
 """Least confidence and skin probability of measured texels."""
 MARGIN_TEXELS = (5, 9)
 """Width and height of the surroundings that must be seen well, too."""
+LARGEST_DEVIATION = 3.5
+"""Standard deviations beyond which a texel's detail counts as an edge, a hair or a mole, not as texture."""
 NORMAL_MAD = 1.4826
 """Standard deviation of a normal variable over its median absolute deviation."""
+SMALLEST_VARIANCE = 1e-6
+"""Least variance of a colour channel, over that of luminance."""
 FEWEST_TEXELS = 150
 """Texels of a part of a person below which it is not measured."""
 FEWEST_PEOPLE = 5
@@ -130,7 +134,7 @@ def _summary(layout: SkinDetail, measured: dict[str, list[_Measured]], people: i
         used = ones if len(ones) >= FEWEST_PEOPLE else measured["cheeks"]
         at_tone = np.stack([one.log_sigma - slope * (one.log_tone - log_tone) for one in used])
         parts[name] = PartDetail(_rounded(at_tone.mean(0)), _rounded(at_tone.std(0)), _rounded(slope))
-    covariance = np.mean([one.covariance for one in skin], axis=0)
+    covariance = np.mean([one.covariance for one in skin], axis=0) + SMALLEST_VARIANCE * np.eye(3)
     quantiles = np.mean([one.quantiles for one in skin], axis=0)
     color = tuple(tuple(_rounded(row) for row in np.linalg.cholesky(c)) for c in covariance)
     return SkinDetail(
