@@ -15,9 +15,9 @@ from fitme.fit.texture.texel_blur import TINY, low_pass
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.reflectance.skin_detail import REFERENCE_RESOLUTION
 
-COARSEST_TEXELS = 2.5
+COARSEST_TEXELS = 0.9
 """Standard deviation of the Gaussian above whose size detail begins, texels of maps of 512 a side."""
-HEIGHT_TEXELS = 1.4
+HEIGHT_TEXELS = 1.5
 """Height per unit of the logarithm of luminance, texels of maps of 512 a side."""
 LARGEST_CONTRAST = 0.12
 """Logarithm of luminance over that of the surroundings beyond which the height does not change: pigment and hair."""
