@@ -137,7 +137,7 @@ def add_detail(
     for octave, field in enumerate(noise.fields):
         color = np.asarray(detail.color[max(octaves.first + octave, 0)], np.float32)
         added += strength[:, octave : octave + 1] * (table.from_map(field) @ color.T)
-    return np.clip(np.exp(logs + added) - OFFSET, 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(np.exp(logs + added) - OFFSET, 0.0, 1.0), np.float32)
 
 
 def part_weights(table: TexelTable, detail: SkinDetail) -> Float32Array:

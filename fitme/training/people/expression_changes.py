@@ -77,7 +77,7 @@ def smile_prior(pairs: Iterable[SmilePair], geometry: TexelGeometry) -> Expressi
     for pair in pairs:
         change = _change(pair, skin, calm, fewest)
         if change is not None:
-            total += cv2.resize(change, (PRIOR_RESOLUTION,) * 2, interpolation=cv2.INTER_AREA)
+            total += np.asarray(cv2.resize(change, (PRIOR_RESOLUTION,) * 2, interpolation=cv2.INTER_AREA), np.float64)
             expressions.append(pair.expression)
     if not expressions:
         raise InputError("no pair of a neutral and a smiling portrait is usable: give others")
@@ -135,7 +135,7 @@ def _change(pair: SmilePair, skin: BoolArray, calm: BoolArray, fewest: float) ->
     change = np.log((pair.smiling.observed + OFFSET) / (pair.neutral.observed + OFFSET))
     change = np.clip(change - np.median(change[measured], axis=0), -LARGEST_CHANGE, LARGEST_CHANGE)
     weight = (weight * skin)[..., None]
-    return np.concatenate([change * weight, weight], -1).astype(np.float32)
+    return np.asarray(np.concatenate([change * weight, weight], -1), np.float32)
 
 
 def _skin(geometry: TexelGeometry) -> BoolArray:
