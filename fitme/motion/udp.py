@@ -173,7 +173,8 @@ def listening_error(address: MotionAddress, error: OSError) -> ConfigError:
         return ConfigError(
             f"{address}: another program listens at port {address.port} already: end it, or choose another port"
         )
-    if error.errno == errno.EADDRNOTAVAIL:
+    # asyncio of Python 3.13 gives no number where each address of the host is another machine's.
+    if error.errno in (errno.EADDRNOTAVAIL, None):
         return ConfigError(f"{address}: {address.host} is not an address of this machine: use 127.0.0.1 or 0.0.0.0")
     if isinstance(error, socket.gaierror):
         return ConfigError(f"{address}: there is no host {address.host!r} ({error.strerror})")
