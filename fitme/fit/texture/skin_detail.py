@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from fitme.arrays import Float32Array, Float64Array
+from fitme.color import LUMINANCE
 from fitme.fit.texture.skin_mask import OFFSET
 from fitme.fit.texture.texel_blur import TINY, low_pass
 from fitme.fit.texture.unprojection import TexelTable
@@ -49,7 +50,6 @@ OWN_LIMIT = 0.9
 """Largest logarithm of the person's own strength over that of people: images may be blurred or noisy."""
 LIPS = "lips"
 """Part of the face that is a region of its own."""
-LUMINANCE = np.array((0.2126, 0.7152, 0.0722), np.float32)
 FALL = 1.5
 """Exponent by which amplitudes of skin in images fall with frequency within an octave."""
 _SEED = 31
