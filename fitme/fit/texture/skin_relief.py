@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from fitme.arrays import Float32Array
-from fitme.fit.texture.skin_detail import LUMINANCE, SKIN_REGIONS
+from fitme.color import LUMINANCE
+from fitme.fit.texture.skin_detail import SKIN_REGIONS
 from fitme.fit.texture.skin_mask import OFFSET
 from fitme.fit.texture.texel_blur import TINY, low_pass
 from fitme.fit.texture.unprojection import TexelTable

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 
 from fitme.arrays import BoolArray, Float32Array, Float64Array
+from fitme.color import LUMINANCE
 from fitme.errors import InputError
-from fitme.fit.texture.skin_detail import LIPS, LUMINANCE, Octaves, part_weights
+from fitme.fit.texture.skin_detail import LIPS, Octaves, part_weights
 from fitme.fit.texture.skin_mask import OFFSET
 from fitme.fit.texture.unprojection import TexelTable, texel_table
 from fitme.reflectance.skin_detail import FINEST_SIGMA, VERSION, PartDetail, SkinDetail, quantile_levels
