@@ -16,7 +16,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from fitme.arrays import Float32Array, Float64Array
+from fitme.arrays import Float32Array
 from fitme.color import LUMINANCE
 from fitme.fit.texture.skin_mask import OFFSET
 from fitme.fit.texture.texel_blur import TINY, low_pass
@@ -34,6 +34,10 @@ SKIN_REGIONS = (Region.SKIN, Region.LIPS, Region.NECK, Region.EARS)
 """Regions that get detail."""
 PART_WIDTH, PART_HEIGHT = 0.06, 0.05
 """Standard deviations of a part of the face along u and v, layout units."""
+MIDDLE = 0.8
+"""Weight of a part from which its texels are measured: farther out are folds and shadows."""
+NECK_V = (0.69, 0.74)
+"""Rows of the neck in the layout between which detail fades out."""
 FAR_PART = 0.02
 """Weight of the cheeks' statistics far from all parts: temples, jaw, ears."""
 LOCAL_SIGMA = 0.02
@@ -46,12 +50,17 @@ WELL_OBSERVED = 0.8
 """Weight from which observed skin is measured."""
 TYPICAL_TEXELS = 500.0
 """Observed texels, of maps of 512 a side, from which the person's own strength counts half."""
-OWN_LIMIT = 0.9
-"""Largest logarithm of the person's own strength over that of people: images may be blurred or noisy."""
+OWN_SHARE = 0.6
+"""Share of the logarithm of observed skin's strength over that of people which holds for other skin: chins may have
+stubble, cheeks make-up."""
+OWN_LIMIT = 0.6
+"""Largest logarithm of that strength: images may be blurred or noisy."""
 LIPS = "lips"
 """Part of the face that is a region of its own."""
-FALL = 1.5
+FALL = 1.0
 """Exponent by which amplitudes of skin in images fall with frequency within an octave."""
+PEAK = 0.153
+"""Frequency at which the difference of Gaussians of standard deviations s and 2 s passes most, times s."""
 _SEED = 31
 _CHANNELS = 3
 
@@ -131,7 +140,7 @@ def add_detail(
         missing[:, octave] = np.maximum(target - power, 0.0)[:, 0]
 
     # Each field has a share of its power in the octaves beside its own.
-    gap = np.sqrt(np.clip(1.0 - share**2, 0.0, 1.0)) * inside
+    gap = np.sqrt(np.clip(1.0 - share**2, 0.0, 1.0)) * inside * _unstretched(table)
     strength = gap * np.sqrt(np.maximum(missing @ np.linalg.inv(noise.power).T, 0.0))
     added = np.zeros_like(logs)
     for octave, field in enumerate(noise.fields):
@@ -156,6 +165,13 @@ def part_weights(table: TexelTable, detail: SkinDetail) -> Float32Array:
         weights.append(np.where(table.within((Region.SKIN,)), near, 0.0))
     stacked = np.stack(weights, 1)
     return np.asarray(stacked / np.maximum(stacked.sum(1, keepdims=True), 1.0), np.float32)
+
+
+def _unstretched(table: TexelTable) -> Float32Array:
+    """(N, 1) in [0, 1], 0 where the layout stretches the neck: noise would be streaks there."""
+    height = (table.rows + 0.5) / table.resolution
+    fade = np.clip((NECK_V[1] - height) / (NECK_V[1] - NECK_V[0]), 0.0, 1.0)
+    return np.where(table.region == Region.NECK, fade, 1.0).astype(np.float32)[:, None]
 
 
 def _log_sigma(
@@ -185,7 +201,7 @@ def _own_strength(
     if not count:
         return 0.0
     ratio = np.median(np.abs(band[seen]) / np.exp(expected[seen])) / np.median(np.abs(quantiles))
-    known = count / (count + TYPICAL_TEXELS)
+    known = OWN_SHARE * count / (count + TYPICAL_TEXELS)
     return float(np.clip(known * np.log(max(float(ratio), TINY)), -OWN_LIMIT, OWN_LIMIT))
 
 
@@ -193,8 +209,14 @@ def _own_strength(
 def _noise(resolution: int, octaves: Octaves, quantiles: tuple[tuple[float, ...], ...]) -> _Noise:
     """Noise of each octave; the first channel has the marginals of skin's luminance."""
     white = np.random.default_rng(_SEED).standard_normal((resolution, resolution, _CHANNELS))
+    spectrum = np.fft.fft2(white, axes=(0, 1))
+    frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(resolution),) * 2, indexing="ij"))[..., None]
     fields = []
-    for octave, noise in enumerate(octaves.split(_colored(white), np.ones(white.shape[:2], np.float32))):
+    for octave, sigma in enumerate(octaves.sigmas[:-1]):
+        # The radial window of the steerable pyramid (Simoncelli and Freeman, ICIP 1995), with skin's fall within it.
+        distance = np.log2(np.maximum(frequency, TINY) * sigma / PEAK)
+        window = np.cos(0.5 * np.pi * np.clip(distance, -1.0, 1.0)) / np.maximum(frequency, TINY) ** FALL
+        noise = np.fft.ifft2(spectrum * window, axes=(0, 1)).real
         noise = noise / noise.std((0, 1))
         # Openings of pores are darker than the skin between them is light: the marginal has a tail.
         marginal = quantiles[max(octaves.first + octave, 0)]
@@ -205,14 +227,6 @@ def _noise(resolution: int, octaves: Octaves, quantiles: tuple[tuple[float, ...]
     ones = np.ones((resolution, resolution), np.float32)
     power = [[float(band.var()) for band in octaves.split(field[..., 0], ones)] for field in fields]
     return _Noise(tuple(fields), np.asarray(power, np.float32).T)
-
-
-def _colored(white: Float64Array) -> Float32Array:
-    """Noise (R, R, C) whose amplitude falls with frequency f as 1 / f^`FALL`."""
-    frequency = np.hypot(*(np.meshgrid(*(np.fft.fftfreq(side) for side in white.shape[:2]), indexing="ij")))
-    frequency[0, 0] = np.inf
-    colored = np.fft.ifft2(np.fft.fft2(white, axes=(0, 1)) / frequency[..., None] ** FALL, axes=(0, 1))
-    return np.asarray(colored.real, np.float32)
 
 
 def _blurred(values: Float32Array, weight: Float32Array, sigma: float) -> Float32Array:

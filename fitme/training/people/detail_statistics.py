@@ -15,7 +15,7 @@ import numpy as np
 from fitme.arrays import BoolArray, Float32Array, Float64Array
 from fitme.color import LUMINANCE
 from fitme.errors import InputError
-from fitme.fit.texture.skin_detail import LIPS, Octaves, part_weights
+from fitme.fit.texture.skin_detail import LIPS, MIDDLE, Octaves, part_weights
 from fitme.fit.texture.skin_mask import OFFSET
 from fitme.fit.texture.unprojection import TexelTable, texel_table
 from fitme.reflectance.skin_detail import FINEST_SIGMA, VERSION, PartDetail, SkinDetail, quantile_levels
@@ -110,7 +110,7 @@ def _measure(
     usable = clear & table.from_map(inner[..., None].astype(np.float32))[:, 0].astype(bool)
     found = {}
     for index, name in enumerate(names):
-        at = usable & (parts[:, index] > 0.5)
+        at = usable & (parts[:, index] > MIDDLE)
         if np.count_nonzero(at) < FEWEST_TEXELS:
             continue
         light = np.stack([band[at] @ LUMINANCE for band in bands]).astype(np.float64)  # (O, n)
