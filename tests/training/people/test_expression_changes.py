@@ -6,7 +6,7 @@ import pytest
 from fitme.errors import InputError
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.skin.texel_geometry import TexelGeometry, default_texel_geometry
-from fitme.training.people.expression_changes import SmilePair, smile_prior
+from fitme.training.people.expression_changes import SHRINKAGE, SmilePair, smile_prior
 from fitme.training.people.portrait_fit import PortraitTexture
 
 RESOLUTION = 128
@@ -41,7 +41,7 @@ def test_fold_is_found_on_both_sides_whatever_the_light(geometry: TexelGeometry)
     prior = smile_prior((pair(geometry, light) for light in np.linspace(0.7, 1.4, 12)), geometry)
     change = prior.changes[0].numpy()
     inner = fold(geometry) & np.roll(fold(geometry), 2, 1) & np.roll(fold(geometry), 2, 0)
-    np.testing.assert_allclose(change[inner], 0.5 * FOLD, atol=0.01)
+    np.testing.assert_allclose(change[inner], SHRINKAGE * 0.5 * FOLD, atol=0.01)
     np.testing.assert_allclose(change, change[:, ::-1], atol=1e-6)
     assert np.abs(change[~(fold(geometry) | fold(geometry)[:, ::-1])]).max() < 0.01
     for side in ("Left", "Right"):
