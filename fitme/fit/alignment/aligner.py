@@ -9,7 +9,7 @@ import torch
 
 from fitme.arrays import Float32Array
 from fitme.color import linear_to_bytes
-from fitme.fit.alignment.closed_lips import closed_lips_information
+from fitme.fit.alignment.closed_lips import ClosedLips, closed_lips_information
 from fitme.fit.alignment.face_crop import FaceCrop
 from fitme.fit.alignment.head_scale import volume_information
 from fitme.fit.alignment.keyframe_gaze import KeyframeGaze
@@ -46,7 +46,8 @@ class HeadAligner:
         self._settings = settings
         self._basis = MeshBasis(model)
         self._landmarks = LandmarkTargets(model, self._basis, settings.landmarks)
-        self._closed_lips = closed_lips_information(model)
+        self._neutral_lips = closed_lips_information(model)
+        self._lips = ClosedLips(model)
         self._gaze = KeyframeGaze(model)
         self._trusted = np.isin(model.triangle_region.numpy(), [int(region) for region in FLOW_REGIONS])
 
@@ -77,9 +78,9 @@ class HeadAligner:
             self._landmarks.of(k, matrix_of(pose), correlated=correlated)
             for k, pose in zip(keyframes, poses, strict=True)
         ]
-        known_shape = self._closed_lips + prior
+        known_shape = self._neutral_lips + prior
         found = solve_jointly(targets, start, self._settings.solver, free_parameters, prior=known_shape)
-        return self._with_gaze(keyframes, found)
+        return self._with_gaze_and_lips(keyframes, found)
 
     def information_of(
         self, keyframe: Keyframe, estimate: KeyframeEstimate, focal: float, identity: Float32Array, *, correlated: bool
@@ -117,7 +118,9 @@ class HeadAligner:
             )
             sparse = self._landmarks.of(keyframe, estimate.rotations[index], correlated=False)
             targets.append(sparse if dense is None else sparse.concatenated(dense))
-        return self._with_gaze(keyframes, solve_jointly(targets, estimate, self._settings.solver, free_parameters))
+        return self._with_gaze_and_lips(
+            keyframes, solve_jointly(targets, estimate, self._settings.solver, free_parameters)
+        )
 
     def by_tracks(
         self,
@@ -154,16 +157,17 @@ class HeadAligner:
         problem = TrackProblem(tracks, matches, landmarks, solver, settings.tangential_sigma_m)
         expression_cost = float((estimate.expressions**2).sum()) / solver.expression_sigma**2
         volume = volume_information(self._model, identity, problem.information(estimate) + prior, expression_cost)
-        known = self._closed_lips + volume + prior
+        known = self._neutral_lips + volume + prior
         found = TrackProblem(tracks, matches, landmarks, solver, settings.tangential_sigma_m, known).solve(estimate)
-        return replace(found, estimate=self._with_gaze(keyframes, found.estimate))
+        return replace(found, estimate=self._with_gaze_and_lips(keyframes, found.estimate))
 
-    def _with_gaze(self, keyframes: Sequence[Keyframe], estimate: JointEstimate) -> JointEstimate:
-        observations = [keyframe.observation for keyframe in keyframes]
-        expressions = [
-            self._gaze.of(seen.landmarks, camera_of(seen.camera, estimate.focal), estimate, index)
-            for index, seen in enumerate(observations)
-        ]
+    def _with_gaze_and_lips(self, keyframes: Sequence[Keyframe], estimate: JointEstimate) -> JointEstimate:
+        """The estimate with the gaze of each keyframe's irises, and its lips closed where they touch."""
+        expressions = []
+        for index, keyframe in enumerate(keyframes):
+            seen = keyframe.observation
+            turned = self._gaze.of(seen.landmarks, camera_of(seen.camera, estimate.focal), estimate, index)
+            expressions.append(self._lips.of(seen.landmarks, turned, estimate.identity))
         return replace(estimate, expressions=np.stack(expressions))
 
     @cached_property

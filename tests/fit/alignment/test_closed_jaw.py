@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from fitme.fit.alignment.closed_jaw import LEAST_OPENING, lips_closed, longer_chin, shared_opening, with_closed_jaw
+from fitme.fit.alignment.closed_jaw import LEAST_OPENING, ClosedJaw, shared_opening
+from fitme.fit.alignment.closed_lips import lips_closed
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.landmark_groups import SURFACE_LANDMARK_COUNT
 
@@ -34,6 +35,11 @@ def person(identity):
     return identity.numpy()
 
 
+@pytest.fixture(scope="module")
+def jaw(model):
+    return ClosedJaw(model)
+
+
 def test_lips_are_closed_unless_a_smile_or_a_jaw_parts_them(model, person):
     assert lips_closed(places(model, person, CLOSED)[:, :2])
     assert not lips_closed(places(model, person, SMILE)[:, :2])
@@ -51,11 +57,11 @@ def test_an_opening_is_shared_only_beside_closed_lips(model, person):
     assert shared_opening([], []) == 0.0
 
 
-def test_faces_stay_where_they_were_with_a_jaw_that_is_closed(model, person):
-    longer = longer_chin(model, person, OPENING)
+def test_faces_stay_where_they_were_with_a_jaw_that_is_closed(model, jaw, person):
+    longer = jaw.longer_chin(person, OPENING)
     surface = np.flatnonzero(model.mediapipe_valid.numpy()[:SURFACE_LANDMARK_COUNT])
     for expression in (CLOSED, SMILE):
-        found = with_closed_jaw(model, expression, person, longer, OPENING)
+        found = jaw.closed(expression, person, longer, OPENING)
         assert found[JAW] <= expression[JAW] - OPENING + 1e-6
         assert found.min() >= 0.0 and found.max() <= 1.0
         before, after = places(model, person, expression), places(model, longer, found)
@@ -66,8 +72,8 @@ def test_faces_stay_where_they_were_with_a_jaw_that_is_closed(model, person):
         assert moved[LOWER_LIP] < 0.004
 
 
-def test_gaze_is_left_alone(model, person):
+def test_gaze_is_left_alone(jaw, person):
     expression = CLOSED + expression_of(eyeLookInLeft=0.4, eyeLookOutRight=0.4)
-    found = with_closed_jaw(model, expression, person, longer_chin(model, person, OPENING), OPENING)
+    found = jaw.closed(expression, person, jaw.longer_chin(person, OPENING), OPENING)
     for name in ("eyeLookInLeft", "eyeLookOutRight", "eyeLookUpLeft"):
         assert found[expression_index(name)] == pytest.approx(expression[expression_index(name)])

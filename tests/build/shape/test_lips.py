@@ -1,0 +1,54 @@
+"""Lips of the shipped head: closed from corner to corner, with the landmarks of each rim on its own lip."""
+
+import numpy as np
+import pytest
+import torch
+
+from fitme.build.shape.lips import OVERLAP_M, lip_contact, with_closed_lips
+from fitme.shape.expressions import expression_index
+from fitme.shape.landmark_groups import LIP_RIMS
+from fitme.shape.model_file import load_default_model
+from fitme.shape.regions import Region
+
+SLIT_M = 0.001
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_default_model()
+
+
+def contact_of(model, vertices):
+    lips = model.triangle_region.numpy() == Region.LIPS
+    jaw = model.expression_basis[expression_index("jawOpen")].double().numpy()
+    return lip_contact(vertices, model.triangles.long().numpy(), lips, jaw)
+
+
+def test_no_slit_is_left_between_the_lips(model):
+    contact = contact_of(model, model.mean.double().numpy())
+    assert (contact.upper - contact.lower)[:, 0].max() < 0.0
+    assert np.abs(contact.gap_at(np.array([0.05]))).max() == 0.0
+
+
+def test_a_slit_is_closed_from_both_sides_and_nothing_else_moves(model):
+    mean = model.mean.double().numpy()
+    contact = contact_of(model, mean)
+    lowered = mean.copy()
+    below = mean[:, 1] < contact.middle_at(np.abs(mean[:, 0]))[:, 0]
+    lowered[below, 1] -= SLIT_M
+    slit = contact_of(model, lowered)
+    closed = with_closed_lips(lowered, slit)
+    after = contact_of(model, closed)
+    assert (slit.upper - slit.lower)[:, 0].max() > 0.5 * SLIT_M
+    assert (after.upper - after.lower)[:, 0].max() < OVERLAP_M
+    assert np.abs(closed - lowered).max() < SLIT_M
+    far = np.linalg.norm(mean[:, 1:] - contact.middle_at(np.abs(mean[:, 0])), axis=1) > 0.015
+    assert np.abs(closed - lowered)[far].max() < 1e-5
+
+
+def test_the_jaw_parts_every_pair_of_rims(model):
+    expression = torch.zeros(1, len(model.expression_basis))
+    expression[0, expression_index("jawOpen")] = 0.3
+    places = model.landmarks(model.vertices(torch.zeros(1, model.identity_count), expression))[0].numpy()
+    for upper, lower in LIP_RIMS:
+        assert places[upper, 1] - places[lower, 1] > 0.003
