@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from fitme.arrays import BoolArray, Float64Array, IndexArray
 from fitme.fit.alignment.landmark_errors import LandmarkErrors, direction_terms, load_default_errors, pixels_per_metre
+from fitme.fit.alignment.meeting_teeth import closed_jaw_precision, teeth_meet
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.joint_estimate import JointEstimate
 from fitme.fit.solver.point_targets import MeshBasis, MeshPoints, OffsetTargets, PointErrors, PointTargets
@@ -83,11 +84,17 @@ class LandmarkTargets:
         observed = keyframe.observation.landmarks.astype(np.float64)
         sigma = self._sigma(group, observed, rotation)
         camera = keyframe.observation.camera
+        met = teeth_meet(keyframe.image, keyframe.observation.landmarks)
+        jaw = closed_jaw_precision() if met else None
         if self._errors is None or not correlated:
             offsets = self._offsets(group, observed, rotation)
-            return PointTargets(group.points, observed[group.index], sigma, camera, offsets=offsets)
+            return PointTargets(
+                group.points, observed[group.index], sigma, camera, offsets=offsets, expression_precision=jaw
+            )
         shift, errors = self._correlated_errors(self._errors, group, observed, rotation)
-        return PointTargets(group.points, observed[group.index] - shift, sigma, camera, errors)
+        return PointTargets(
+            group.points, observed[group.index] - shift, sigma, camera, errors, expression_precision=jaw
+        )
 
     def _sigma(self, group: "_LandmarkGroup", observed: Float64Array, rotation: Float64Array) -> Float64Array:
         """(P,) pixels: standard deviations of the errors of landmarks (478, 2) if they count as independent."""

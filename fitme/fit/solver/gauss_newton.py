@@ -158,8 +158,8 @@ class _JointProblem:
             sigma, scale = residual_scales(target, settings)
             squared = (reprojection_errors(target, estimate, k) ** 2).sum(-1) / sigma**2
             total += float((squared / (1.0 + squared / scale**2)).sum())
-        precision = expression_precision(estimate.expressions.shape[1], settings)
-        total += float((precision * (estimate.expressions - self.expression_means) ** 2).sum())
+            precision = expression_precision(estimate.expressions.shape[1], settings, target.expression_precision)
+            total += float((precision * (estimate.expressions[k] - self.expression_means[k]) ** 2).sum())
         total += settings.identity_weight * float((estimate.identity**2).sum())
         total += float((np.log(estimate.focal / settings.focal_prior) / settings.focal_log_sigma) ** 2)
         return _Evaluated(estimate, total)
@@ -195,7 +195,7 @@ class _JointProblem:
         weighted = linear.frame * linear.weights[:, None]
         hessian = weighted.T @ linear.frame
         gradient = weighted.T @ linear.residual
-        precision = expression_precision(estimate.expressions.shape[1], self.settings)
+        precision = expression_precision(estimate.expressions.shape[1], self.settings, target.expression_precision)
         diagonal = np.arange(POSE_COUNT, hessian.shape[0])
         hessian[diagonal, diagonal] += precision
         gradient[POSE_COUNT:] += precision * (estimate.expressions[index] - self.expression_means[index])

@@ -74,9 +74,13 @@ def shared_parameters(estimate: JointEstimate) -> Float64Array:
     return np.append(estimate.identity, np.log(estimate.focal))
 
 
-def expression_precision(count: int, settings: SolverSettings) -> Float64Array:
-    """(count,) prior precision of a keyframe's 52 expression coefficients and then of its own observation errors."""
-    return np.append(np.full(len(GAZE), settings.expression_sigma**-2.0), np.ones(count - len(GAZE)))
+def expression_precision(count: int, settings: SolverSettings, known: Float64Array | None = None) -> Float64Array:
+    """(count,) prior precision of a keyframe's 52 expression coefficients and then of its own observation errors, with
+    that which is `known` (52,) of the keyframe."""
+    precision = np.append(np.full(len(GAZE), settings.expression_sigma**-2.0), np.ones(count - len(GAZE)))
+    if known is not None:
+        precision[: len(GAZE)] += known
+    return precision
 
 
 def zero_padded(estimate: JointEstimate, identity_count: int, expression_count: int) -> JointEstimate:

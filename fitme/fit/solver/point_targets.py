@@ -90,6 +90,8 @@ class PointTargets:
     """Correlated errors; None where they count as independent."""
     offsets: OffsetTargets = NO_OFFSETS
     """Pairs of these points."""
+    expression_precision: Float64Array | None = None
+    """(52,) precision of the keyframe's expression coefficients about zero, beyond that of the prior; None for none."""
 
     @property
     def known_errors(self) -> PointErrors:
@@ -105,7 +107,8 @@ class PointTargets:
         return replace(self, sigma_px=factor * self.sigma_px, errors=errors)
 
     def concatenated(self, other: "PointTargets") -> "PointTargets":
-        """Targets of both sets of points in one keyframe, this one first; offsets are those of this one."""
+        """Targets of both sets of points in one keyframe, this one first; offsets and expressions'
+        precision are those of this one."""
         neither = self.errors is None and other.errors is None
         return PointTargets(
             self.points.concatenated(other.points),
@@ -114,6 +117,7 @@ class PointTargets:
             self.camera,
             None if neither else self.known_errors.concatenated(other.known_errors),
             self.offsets,
+            self.expression_precision,
         )
 
 

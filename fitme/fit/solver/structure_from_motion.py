@@ -205,7 +205,7 @@ class TrackProblem:
             error = whitening @ reprojection_errors(self._displaced(k, displacements), estimate, k)[..., None]
             squared = (error**2).sum((1, 2))
             total += float((squared / (1.0 + squared / limit**2)).sum())
-        total += float((expression_precision(self._columns[1], settings) * estimate.expressions**2).sum())
+            total += float((self._expression_precision(k) * estimate.expressions[k] ** 2).sum())
         total += settings.identity_weight * float((estimate.identity**2).sum())
         total += float((np.log(estimate.focal / settings.focal_prior) / settings.focal_log_sigma) ** 2)
         if self._prior is not None:
@@ -233,16 +233,19 @@ class TrackProblem:
         moved = stepped(estimate, frame_steps, step[own_count:])
         return moved, displacements + reduced.displacement_steps(step)
 
+    def _expression_precision(self, index: int) -> Float64Array:
+        """Prior precision of the expression of keyframe `index` and of its own observation errors."""
+        return expression_precision(self._columns[1], self._settings, self._targets[index].expression_precision)
+
     def normal_equations(
         self, estimate: JointEstimate, displacements: Float64Array, with_landmarks: bool = True
     ) -> NormalEquations:
         """Gauss-Newton's normal equations, priors included, at an estimate and displacements (P, 2) in metres."""
         rows = [self._rows(k, estimate, displacements, with_landmarks) for k in range(len(self._views))]
-        precision = expression_precision(self._columns[1], self._settings)
         free = []
         for k, part in enumerate(rows):
             slope = np.einsum("rxf,rx->f", part.frame[..., POSE_COUNT:], part.residual)
-            slope = slope + precision * estimate.expressions[k]
+            slope = slope + self._expression_precision(k) * estimate.expressions[k]
             free.append(free_indices(estimate.expressions[k], slope, expression_free=True))
         starts = np.cumsum([0, *map(len, free)])
         size = int(starts[-1]) + self._columns[0] + 1
@@ -259,7 +262,7 @@ class TrackProblem:
             flat = jacobian.reshape(-1, len(columns))
             hessian[np.ix_(columns, columns)] += flat.T @ flat
             gradient[columns] += flat.T @ part.residual.ravel()
-            chosen = free[k][POSE_COUNT:] - POSE_COUNT
+            chosen, precision = free[k][POSE_COUNT:] - POSE_COUNT, self._expression_precision(k)
             hessian[own[POSE_COUNT:], own[POSE_COUNT:]] += precision[chosen]
             gradient[own[POSE_COUNT:]] += precision[chosen] * estimate.expressions[k][chosen]
 
