@@ -20,13 +20,13 @@ RIM_COUNT = 5
 HEIGHTS = np.linspace(0.2, 0.8, 13)
 """Heights in the opening at which it is looked at, 0 at the upper rim; lips shade the teeth next to them."""
 LEAST_GAP, LARGEST_GAP = 0.06, 0.35
-"""Mean gaps between the rims over the width of the mouth between which the opening may show both rows of teeth. A tongue
-fills wider ones."""
+"""Mean gaps between the rims over the width of the mouth between which the opening may show both rows of teeth. Wider
+ones may be filled by a tongue."""
 LEAST_SHARE = 0.6
 """Smallest luminance of a height over the largest one where teeth meet: 0.65 to 0.85 in clips and photos of clenched
 smiles, 0.15 to 0.4 where jaws are open."""
 LARGEST_RED = 5.0
-"""Largest red over green, linear, of teeth under any lamp; lips that MediaPipe takes for an opening have 10 and more."""
+"""Largest red over green, linear, of teeth under any lamp; lips that MediaPipe takes for an opening have 10 or more."""
 
 
 def teeth_meet(image: UInt8Array, landmarks: Float32Array) -> bool:

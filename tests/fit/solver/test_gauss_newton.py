@@ -114,6 +114,9 @@ def test_a_joint_step_is_that_of_the_dense_system(basis: MeshBasis, model: Morph
     """One undamped iteration against bounded least squares over all unknowns at once."""
     expected = truth(model)
     targets = projected(observed(basis, model), expected)
+    known = np.zeros(len(GAZE))
+    known[expression_index("jawOpen")] = 900.0
+    targets[0] = replace(targets[0], expression_precision=known)
     start = perturbed(expected)
     settings = SolverSettings(iterations=1, damping=0.0)
     shared = np.arange(model.identity_count + 1)
@@ -127,9 +130,10 @@ def test_a_joint_step_is_that_of_the_dense_system(basis: MeshBasis, model: Morph
         jacobian[:, k * size : (k + 1) * size] = linear.frame * root[:, None]
         jacobian[:, -len(shared) :] = linear.shared * root[:, None]
         prior = np.zeros((len(GAZE), total))
-        prior[:, k * size + POSE_COUNT : (k + 1) * size] = np.eye(len(GAZE)) / settings.expression_sigma
+        prior_root = np.sqrt(settings.expression_sigma**-2.0 + (known if k == 0 else 0.0 * known))
+        prior[:, k * size + POSE_COUNT : (k + 1) * size] = np.diag(prior_root)
         rows += [jacobian, prior]
-        residuals += [linear.residual * root, start.expressions[k] / settings.expression_sigma]
+        residuals += [linear.residual * root, start.expressions[k] * prior_root]
         bounds.append(step_bounds(start.expressions[k], expression_free=True))
     rows.append(
         np.eye(total)[-len(shared) :]
