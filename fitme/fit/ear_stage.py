@@ -4,7 +4,7 @@ import torch
 
 from fitme.arrays import Float32Array
 from fitme.fit.alignment.aligner import camera_of
-from fitme.fit.alignment.ears import USUAL_PLACE, EarFrame, EarPlacement
+from fitme.fit.alignment.ears import EarFrame, EarPlacement
 from fitme.fit.keyframes.keyframe_set import KeyframeEntry, KeyframeSet
 from fitme.fit.texture.visibility import Visibility
 from fitme.shape.morphable_model import MorphableModel
@@ -33,9 +33,10 @@ class EarStage:
         solved = [entry for entry in keyframe_set.entries.values() if entry.estimate is not None]
         nearest = sorted(solved, key=lambda entry: abs(entry.solved.pose.yaw_pitch_roll()[0]))[:FRAMES]
         self._persons = {entry.key: self._person(entry) for entry in nearest}
-        places = self._placement.measured([self._frame(entry, identity, focal) for entry in nearest])
+        frames = [self._frame(entry, identity, focal) for entry in nearest]
+        places = self._placement.measured(frames)
         self.shown = places is not None
-        return self._placement.moved(identity, places or (USUAL_PLACE, USUAL_PLACE))
+        return self._placement.moved(identity, places or self._placement.hidden(frames))
 
     def _person(self, entry: KeyframeEntry) -> Float32Array:
         known = self._persons.get(entry.key)

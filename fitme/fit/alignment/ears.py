@@ -6,7 +6,7 @@ most and the face least bring the model's ears there.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -45,6 +45,8 @@ LOWEST_M, HIGHEST_M = (-0.012, -0.01, -0.004), (0.006, 0.006, 0.014)
 """Bounds of the displacements of top, bottom and rim."""
 FACE_WEIGHT, HEAD_WEIGHT, PRIOR_WEIGHT = 150.0, 1.0, 3e-4
 """Weights of the face's and of the head's vertices, which are to stay, over those of ears; of coefficients, metres."""
+EAR_QUANTILE = 0.97
+"""Quantile of the distances of the vertices of the model's ear from the middle of the head that counts as its rim."""
 LEAST_SHOWN = 12
 """Vertices of the model's ear beside the head from which its height there is compared."""
 OFFSET = 0.01
@@ -90,6 +92,10 @@ class EarPlace:
 USUAL_PLACE = EarPlace(-0.007, -0.003, 0.007)
 """Place of ears that no image shows: those of the most probable head are higher and lie closer than people's, in the
 median over photos of adults by 10, 4 and 13 mm; hidden ones are trusted less."""
+CLOSEST_M = -0.015
+"""Smallest displacement outwards of the rim of an ear that is hidden behind the person's outline."""
+RIM_QUANTILE = 0.9
+"""Quantile, over the rows of an ear, of how far the person's outline reaches, up to which a hidden ear reaches."""
 
 
 class EarPlacement:
@@ -112,6 +118,33 @@ class EarPlacement:
         # Ears of one person are alike, and a single measurement is coarse.
         both = left.mean_with(right)
         return left.mean_with(both), right.mean_with(both)
+
+    def hidden(self, frames: Sequence[EarFrame]) -> tuple[EarPlace, EarPlace]:
+        """Places of the left and the right ear that frames do not show: the usual one, as far as the person's outline
+        hides it."""
+        reaches = [[reach for frame in frames if (reach := self._reach_in(frame, side)) is not None] for side in (0, 1)]
+        left, right = (
+            replace(USUAL_PLACE, rim_m=float(np.clip(np.median(reach), CLOSEST_M, USUAL_PLACE.rim_m)))
+            if reach else USUAL_PLACE
+            for reach in reaches
+        )  # fmt: skip
+        return left, right
+
+    def _reach_in(self, frame: EarFrame, side: int) -> float | None:
+        """Displacement outwards with which an ear would end at the person's outline in one frame; None where that
+        goes on beyond all ears, or where the head is turned."""
+        if abs(frame.pose.yaw_pitch_roll()[0]) > FRONTAL_YAW_RAD:
+            return None
+        plane = _EarPlane.of(frame, self._sides[side], (1.0, -1.0)[side])
+        ear = _on_plane(frame, plane.depth_m)[self._sides[side]]
+        low, high = float(ear[:, 1].min()) + USUAL_PLACE.bottom_m, float(ear[:, 1].max()) + USUAL_PLACE.top_m
+        rows = (plane.heights > low) & (plane.heights < high)
+        person = plane.sampled(frame.person)[rows] > PERSON_FROM
+        outside = ~person
+        if not rows.any() or not outside.any(1).all():
+            return None
+        reach = float(np.quantile(plane.out[outside.argmax(1)], RIM_QUANTILE))
+        return reach - float(np.quantile(plane.sign * ear[:, 0], EAR_QUANTILE))
 
     def moved(self, identity: Float32Array, places: tuple[EarPlace, EarPlace]) -> Float32Array:
         """Identity (K,) whose ears have moved by `places`."""
@@ -154,16 +187,13 @@ class EarPlacement:
             return None
         sign = (1.0, -1.0)[side]
         own = frame.vertices[self._sides[side]]
-        depth = float(own[:, 2].mean())
-        out = np.arange(OUT_M[0], OUT_M[1], STEP_M)
-        heights = np.arange(DOWN_M[0], DOWN_M[1], -STEP_M)
-        grid = np.stack(np.meshgrid(sign * out, heights), -1).reshape(-1, 2)
-        points = np.concatenate([grid, np.full((len(grid), 1), depth)], 1).astype(np.float32)
+        plane = _EarPlane.of(frame, self._sides[side], sign)
+        out, heights = plane.out, plane.heights
         # All vertices on the same plane, as the camera sees them.
-        places = _on_plane(frame, depth)
+        places = _on_plane(frame, plane.depth_m)
         ear, head = places[self._sides[side]], places[~self._ear]
         outline = _outline(sign * head[:, 0], head[:, 1], heights)
-        skin = _skin(frame, frame.pixels(points), (len(heights), len(out)))
+        skin = _skin(frame, plane)
         mask = _largest(skin & (out[None] > outline[:, None] + OUTSIDE_M))
         widths = mask.sum(1) * STEP_M
         rows = np.flatnonzero(widths >= LEAST_WIDTH_M)
@@ -176,12 +206,42 @@ class EarPlacement:
         plausible = HEIGHTS_M[0] < top - bottom < HEIGHTS_M[1] and STANDS_OFF_M[0] < stands_off < STANDS_OFF_M[1]
         if not plausible or mask.sum() * STEP_M**2 < LEAST_AREA_M2:
             return None
-        outwards = rim - float(np.quantile(sign * ear[:, 0], 0.97))
+        outwards = rim - float(np.quantile(sign * ear[:, 0], EAR_QUANTILE))
         # Of the model's ear, what would show beside the head if it stood off as far.
         moved = sign * ear[:, 0] + outwards * _behind(own)
         limit = np.interp(ear[:, 1], heights[::-1], outline[::-1]) + OUTSIDE_M + 0.5 * THICKNESS_CELLS * STEP_M
         shown = ear[moved > limit, 1] if (moved > limit).sum() >= LEAST_SHOWN else ear[:, 1]
         return EarPlace(top - float(shown.max()), bottom - float(shown.min()), outwards)
+
+
+@dataclass(frozen=True, eq=False)
+class _EarPlane:
+    """Cells of the plane through an ear to which an image is resampled."""
+
+    sign: float
+    """1 for the left side, -1 for the right one."""
+    depth_m: float
+    """z of the model frame."""
+    out: Float64Array
+    """(C,) distances from the middle of the head, ascending."""
+    heights: Float64Array
+    """(R,) descending."""
+    pixels: Float32Array
+    """(R, C, 2)."""
+
+    @classmethod
+    def of(cls, frame: EarFrame, ear: BoolArray, sign: float) -> "_EarPlane":
+        """Plane through the vertices `ear` (V,) of a frame's head."""
+        depth = float(frame.vertices[ear, 2].mean())
+        out, heights = np.arange(*OUT_M, STEP_M), np.arange(*DOWN_M, -STEP_M)
+        grid = np.stack(np.meshgrid(sign * out, heights), -1).reshape(-1, 2)
+        points = np.concatenate([grid, np.full((len(grid), 1), depth)], 1).astype(np.float32)
+        return cls(sign, depth, out, heights, frame.pixels(points).reshape(len(heights), len(out), 2))
+
+    def sampled(self, image: Float32Array | UInt8Array) -> Float32Array | UInt8Array:
+        """Values (R, C) or (R, C, 3) of an image of the frame's size."""
+        x, y = (np.ascontiguousarray(self.pixels[..., axis] - np.float32(0.5)) for axis in (0, 1))
+        return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR))
 
 
 def _behind(ear: Float64Array | Float32Array) -> Float64Array:
@@ -204,13 +264,12 @@ def _outline(out: Float64Array, height: Float64Array, rows: Float64Array) -> Flo
     return np.asarray(np.where(near, out[None], -np.inf).max(1))
 
 
-def _skin(frame: EarFrame, pixels: Float32Array, shape: tuple[int, int]) -> BoolArray:
-    """(rows, columns) whether an image shows the person's skin at pixels (N, 2)."""
-    scale = float(np.linalg.norm(pixels[1] - pixels[0]))
+def _skin(frame: EarFrame, plane: _EarPlane) -> BoolArray:
+    """(R, C) whether an image shows the person's skin in the cells of a plane."""
+    scale = float(np.linalg.norm(plane.pixels[0, 1] - plane.pixels[0, 0]))
     image = cv2.GaussianBlur(frame.image, (0, 0), 0.5 * scale) if scale > 1.0 else frame.image
-    x, y = (np.asarray(pixels[:, axis].reshape(shape) - 0.5, np.float32) for axis in (0, 1))
-    color = bytes_to_linear(np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR), np.uint8))
-    person = cv2.remap(frame.person, x, y, cv2.INTER_LINEAR)
+    color = bytes_to_linear(np.asarray(plane.sampled(image), np.uint8))
+    person = plane.sampled(frame.person)
     at = np.clip(np.rint(frame.landmarks[list(CHEEKS)]).astype(int), 0, np.array(image.shape[1::-1]) - 1)
     cheek = np.median(bytes_to_linear(np.asarray(image[at[:, 1], at[:, 0]], np.uint8)), axis=0)
     logs = np.log((color + OFFSET) / (cheek + OFFSET))

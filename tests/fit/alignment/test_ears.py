@@ -8,7 +8,7 @@ import torch
 
 from fitme.arrays import Float32Array
 from fitme.export.portrait import portrait_pose
-from fitme.fit.alignment.ears import EarFrame, EarPlace, EarPlacement
+from fitme.fit.alignment.ears import USUAL_PLACE, EarFrame, EarPlace, EarPlacement
 from fitme.geometry import Camera
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.forward.renderer import ForwardRenderer
@@ -83,3 +83,28 @@ def test_hidden_ears_are_not_measured(model: MorphableModel, placement: EarPlace
     assert placement.measured([]) is None
     assert placement.measured([_frame(model, standing_off, identity, hidden=True)]) is None
     assert placement.measured([_frame(model, standing_off, identity, 30.0)]) is None, "seen too much from the side"
+
+
+def test_hidden_ears_do_not_stand_out_of_the_outline(model: MorphableModel, placement: EarPlacement) -> None:
+    identity = np.zeros(model.identity_count, np.float32)
+    close = placement.moved(identity, (replace(USUAL_PLACE, rim_m=-0.008),) * 2)
+    frames = [_frame(model, close, identity, hidden=True)]
+    assert placement.measured(frames) is None
+
+    def rim(head: Float32Array) -> float:
+        ear = _neutral(model, head)[model.vertex_mask(Region.EARS).numpy()]
+        return float(np.quantile(np.abs(ear[:, 0]), 0.97))
+
+    hidden = placement.hidden(frames)
+    assert rim(placement.moved(identity, (USUAL_PLACE, USUAL_PLACE))) > rim(close) + 0.008
+    assert rim(placement.moved(identity, hidden)) == pytest.approx(rim(close), abs=0.003)
+
+
+def test_without_an_outline_hidden_ears_are_at_their_usual_place(
+    model: MorphableModel, placement: EarPlacement
+) -> None:
+    identity = np.zeros(model.identity_count, np.float32)
+    frame = _frame(model, identity, identity, hidden=True)
+    long_hair = replace(frame, person=np.ones_like(frame.person))
+    for frames in ([], [long_hair], [_frame(model, identity, identity, 30.0)]):
+        assert placement.hidden(frames) == (USUAL_PLACE, USUAL_PLACE)
