@@ -47,6 +47,10 @@ class LipContact:
         middle = (self.upper + self.lower) / 2.0
         return np.stack([np.interp(distance, self.distance, column) for column in middle.T], -1)
 
+    def offset(self, vertices: Float64Array) -> Float64Array:
+        """(V, 2) y and z of vertices (V, 3) from halfway between the rims."""
+        return np.asarray(vertices[:, 1:] - self.middle_at(np.abs(vertices[:, 0])))
+
 
 def lip_contact(
     vertices: Float64Array,  # (V, 3)
@@ -74,7 +78,7 @@ def lip_contact(
 def with_closed_lips(vertices: Float64Array, contact: LipContact) -> Float64Array:
     """Vertices (V, 3) with the slit between the lips closed from both sides; `contact` is theirs."""
     distance = np.abs(vertices[:, 0])
-    offset = vertices[:, 1:] - contact.middle_at(distance)  # (V, 2)
+    offset = contact.offset(vertices)
     fading = np.exp(-0.5 * (offset**2).sum(-1) / REACH_M**2)
     closing = np.where(contact.gap_at(distance) > 0.0, contact.gap_at(distance) + OVERLAP_M, 0.0) / 2.0
     result = vertices.copy()

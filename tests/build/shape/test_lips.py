@@ -10,7 +10,10 @@ from fitme.shape.landmark_groups import LIP_RIMS
 from fitme.shape.model_file import load_default_model
 from fitme.shape.regions import Region
 
-SLIT_M = 0.001
+OPENING = 0.04
+"""Activation of `jawOpen` by which lips are parted."""
+FAR_M = 0.015
+"""Distance from the rims from which nothing moves."""
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +34,16 @@ def test_no_slit_is_left_between_the_lips(model):
 
 
 def test_a_slit_is_closed_from_both_sides_and_nothing_else_moves(model):
-    mean = model.mean.double().numpy()
-    contact = contact_of(model, mean)
-    lowered = mean.copy()
-    below = mean[:, 1] < contact.middle_at(np.abs(mean[:, 0]))[:, 0]
-    lowered[below, 1] -= SLIT_M
-    slit = contact_of(model, lowered)
-    closed = with_closed_lips(lowered, slit)
-    after = contact_of(model, closed)
-    assert (slit.upper - slit.lower)[:, 0].max() > 0.5 * SLIT_M
-    assert (after.upper - after.lower)[:, 0].max() < OVERLAP_M
-    assert np.abs(closed - lowered).max() < SLIT_M
-    far = np.linalg.norm(mean[:, 1:] - contact.middle_at(np.abs(mean[:, 0])), axis=1) > 0.015
-    assert np.abs(closed - lowered)[far].max() < 1e-5
+    jaw = model.expression_basis[expression_index("jawOpen")].double().numpy()
+    parted = model.mean.double().numpy() + OPENING * jaw
+    slit = contact_of(model, parted)
+    closed = with_closed_lips(parted, slit)
+    after, width = contact_of(model, closed), (slit.upper - slit.lower)[:, 0]
+    assert width.max() > 0.0005
+    assert (after.upper - after.lower)[:, 0].max() < 0.2 * width.max()
+    moved = np.abs(closed - parted)
+    assert 0.4 * width.max() < moved.max() < 0.5 * (width.max() + OVERLAP_M) + 1e-6
+    assert moved[np.linalg.norm(slit.offset(parted), axis=1) > FAR_M].max() < 1e-5
 
 
 def test_the_jaw_parts_every_pair_of_rims(model):
