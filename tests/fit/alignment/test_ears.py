@@ -95,9 +95,12 @@ def test_hidden_ears_do_not_stand_out_of_the_outline(model: MorphableModel, plac
         ear = _neutral(model, head)[model.vertex_mask(Region.EARS).numpy()]
         return float(np.quantile(np.abs(ear[:, 0]), 0.97))
 
-    hidden = placement.hidden(frames)
-    assert rim(placement.moved(identity, (USUAL_PLACE, USUAL_PLACE))) > rim(close) + 0.008
-    assert rim(placement.moved(identity, hidden)) == pytest.approx(rim(close), abs=0.003)
+    usual, hidden = (
+        rim(placement.moved(identity, places)) for places in ((USUAL_PLACE,) * 2, placement.hidden(frames))
+    )
+    assert usual > rim(close) + 0.008
+    # The outline of the head hides what is left.
+    assert rim(close) <= hidden < rim(close) + 0.005
 
 
 def test_without_an_outline_hidden_ears_are_at_their_usual_place(
