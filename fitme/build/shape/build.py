@@ -26,6 +26,7 @@ from fitme.build.shape.teeth import LOWER_EXTENSION_M, UPPER_EXTENSION_M, find_i
 from fitme.build.shape.triangulation import triangulate
 from fitme.build.shape.uv_layout import back_of_eyeballs, lay_out
 from fitme.errors import ModelFileError
+from fitme.render.occlusion import teeth_and_adjacent
 from fitme.shape.expressions import EXPRESSION_NAMES, MIRRORED_EXPRESSION
 from fitme.shape.landmark_groups import IBUG_FROM_MEDIAPIPE
 from fitme.shape.model_file import DEFAULT_MODEL_PATH, load_default_model, save_model
@@ -130,7 +131,7 @@ def with_lips_closed(model: MorphableModel) -> MorphableModel:
     embedding = with_inner_corners(embedding, mean, triangles, lips, contact)
     return replace(
         model,
-        mean=_real(with_closed_lips(mean, contact)),
+        mean=_real(with_closed_lips(mean, contact, teeth_and_adjacent(model).numpy())),
         mediapipe_triangles=torch.from_numpy(embedding.triangle),
         mediapipe_barycentric=_real(embedding.barycentric),
     )

@@ -75,12 +75,14 @@ def lip_contact(
     return LipContact(distances, uppers, lowers)
 
 
-def with_closed_lips(vertices: Float64Array, contact: LipContact) -> Float64Array:
-    """Vertices (V, 3) with the slit between the lips closed from both sides; `contact` is theirs."""
+def with_closed_lips(vertices: Float64Array, contact: LipContact, still: BoolArray) -> Float64Array:
+    """Vertices (V, 3) with the slit between the lips closed from both sides; `contact` is theirs, and `still` (V,) do
+    not move."""
     distance = np.abs(vertices[:, 0])
     offset = contact.offset(vertices)
     fading = np.exp(-0.5 * (offset**2).sum(-1) / REACH_M**2)
-    closing = np.where(contact.gap_at(distance) > 0.0, contact.gap_at(distance) + OVERLAP_M, 0.0) / 2.0
+    gap = np.where(still, 0.0, contact.gap_at(distance))
+    closing = np.where(gap > 0.0, gap + OVERLAP_M, 0.0) / 2.0
     result = vertices.copy()
     result[:, 1] -= np.sign(offset[:, 0]) * closing * fading
     return result

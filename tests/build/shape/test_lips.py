@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from fitme.build.shape.lips import OVERLAP_M, lip_contact, with_closed_lips
+from fitme.render.occlusion import teeth_and_adjacent
 from fitme.shape.expressions import expression_index
 from fitme.shape.landmark_groups import LIP_RIMS
 from fitme.shape.model_file import load_default_model
@@ -37,11 +38,13 @@ def test_a_slit_is_closed_from_both_sides_and_nothing_else_moves(model):
     jaw = model.expression_basis[expression_index("jawOpen")].double().numpy()
     parted = model.mean.double().numpy() + OPENING * jaw
     slit = contact_of(model, parted)
-    closed = with_closed_lips(parted, slit)
+    teeth = teeth_and_adjacent(model).numpy()
+    closed = with_closed_lips(parted, slit, teeth)
     after, width = contact_of(model, closed), (slit.upper - slit.lower)[:, 0]
     assert width.max() > 0.0005
     assert (after.upper - after.lower)[:, 0].max() < 0.2 * width.max()
     moved = np.abs(closed - parted)
+    assert not moved[teeth].any()
     assert 0.4 * width.max() < moved.max() < 0.5 * (width.max() + OVERLAP_M) + 1e-6
     assert moved[np.linalg.norm(slit.offset(parted), axis=1) > FAR_M].max() < 1e-5
 
