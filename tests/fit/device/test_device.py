@@ -37,13 +37,13 @@ def results(photograph: Callable[..., Keyframe], tmp_path_factory: pytest.TempPa
 
 def test_a_fit_ends_alike_on_another_device(results):
     ours, theirs = results["cpu"], results["guarded"]
-    # Shading rounds otherwise in torch than in the CPU's kernels, and Adam's first steps follow the gradient's sign.
-    for name, tolerance in {"identity": 0.03, "w_plus": 0.1, "diffuse": 0.01}.items():
+    # Shading rounds otherwise in torch than in the CPU's kernels, so that single bytes of a render differ, which flow
+    # and tracks turn into 0.001 of identity. Adam's first steps follow the gradient's sign, which turns it into steps.
+    for name, tolerance in {"identity": 0.01, "w_plus": 0.1, "diffuse": 0.001}.items():
         np.testing.assert_allclose(theirs[name], ours[name], atol=tolerance, err_msg=name)
-    assert theirs["losses"] == pytest.approx(ours["losses"], rel=0.03)
-    # The solve of a single frame amplifies the difference of the identities: 0.0156 beside 0.0191 was seen.
-    assert theirs["frame_loss"] == pytest.approx(ours["frame_loss"], rel=0.3)
-    assert theirs["image"] == pytest.approx(ours["image"], abs=0.5)
+    assert theirs["losses"] == pytest.approx(ours["losses"], rel=0.02)
+    assert theirs["frame_loss"] == pytest.approx(ours["frame_loss"], rel=0.05)
+    assert theirs["image"] == pytest.approx(ours["image"], abs=0.1)
     assert theirs["tuned"].keys() == ours["tuned"].keys()
 
 
