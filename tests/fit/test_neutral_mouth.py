@@ -19,10 +19,10 @@ LARGEST_CHANGE = 0.03
 
 
 def gap_and_width(model: MorphableModel, identity: np.ndarray) -> tuple[float, float]:
-    """Largest distance of the lips' rims and width of the mouth of a neutral head, millimetres."""
+    """Largest vertical distance of the lips' rims and width of the mouth of a neutral head, millimetres."""
     landmarks = 1e3 * model.landmarks(model.neutral(torch.from_numpy(identity)[None].float()))[0].double().numpy()
     upper, lower = np.array(LIP_RIMS).T
-    return float(np.linalg.norm(landmarks[upper] - landmarks[lower], axis=1).max()), float(
+    return float(np.abs(landmarks[upper] - landmarks[lower])[:, 1].max()), float(
         np.linalg.norm(np.diff(landmarks[list(MOUTH_CORNERS)], axis=0))
     )
 
