@@ -49,8 +49,8 @@ def measured_amplitude(model: MorphableModel, path: Path) -> dict[str, float]:
     ours = model.ibug_landmarks(model.expression_basis).double().numpy() * _MM_PER_M  # (52, 68, 3)
     result = {}
     for name, lip in LIP.items():
-        own = sum(ours[EXPRESSION_NAMES.index(name + side), list(lip), 1] for side in _SIDES)
-        scanned = sum(scans[names.index(f"{name}_{side[0]}"), list(lip), 1] for side in _SIDES)
+        own = ours[[EXPRESSION_NAMES.index(name + side) for side in _SIDES]][:, list(lip), 1].sum(0)
+        scanned = scans[[names.index(f"{name}_{side[0]}") for side in _SIDES]][:, list(lip), 1].sum(0)
         result[name] = float(own @ scanned / (own @ own))
     return result
 

@@ -238,10 +238,10 @@ class _EarPlane:
         points = np.concatenate([grid, np.full((len(grid), 1), depth)], 1).astype(np.float32)
         return cls(sign, depth, out, heights, frame.pixels(points).reshape(len(heights), len(out), 2))
 
-    def sampled(self, image: Float32Array | UInt8Array) -> Float32Array | UInt8Array:
+    def sampled(self, image: Float32Array | UInt8Array) -> Float32Array:
         """Values (R, C) or (R, C, 3) of an image of the frame's size."""
         x, y = (np.ascontiguousarray(self.pixels[..., axis] - np.float32(0.5)) for axis in (0, 1))
-        return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR))
+        return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR), np.float32)
 
 
 def _behind(ear: Float64Array | Float32Array) -> Float64Array:
@@ -267,7 +267,8 @@ def _outline(out: Float64Array, height: Float64Array, rows: Float64Array) -> Flo
 def _skin(frame: EarFrame, plane: _EarPlane) -> BoolArray:
     """(R, C) whether an image shows the person's skin in the cells of a plane."""
     scale = float(np.linalg.norm(plane.pixels[0, 1] - plane.pixels[0, 0]))
-    image = cv2.GaussianBlur(frame.image, (0, 0), 0.5 * scale) if scale > 1.0 else frame.image
+    blurred = cv2.GaussianBlur(frame.image, (0, 0), 0.5 * scale) if scale > 1.0 else frame.image
+    image = np.asarray(blurred, np.uint8)
     color = bytes_to_linear(np.asarray(plane.sampled(image), np.uint8))
     person = plane.sampled(frame.person)
     at = np.clip(np.rint(frame.landmarks[list(CHEEKS)]).astype(int), 0, np.array(image.shape[1::-1]) - 1)

@@ -39,7 +39,7 @@ def teeth_meet(image: UInt8Array, landmarks: Float32Array) -> bool:
     # OpenCV's pixel centres are at whole numbers, the landmarks' at halves.
     places = upper + (lower - upper) * HEIGHTS[:, None, None].astype(np.float32) - np.float32(0.5)  # (T, R, 2)
     seen = cv2.remap(image, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    color = np.median(bytes_to_linear(seen), axis=1)  # (T, 3)
+    color = np.median(bytes_to_linear(np.asarray(seen, np.uint8)), axis=1)  # (T, 3)
     luminance = color.mean(-1)
     redness = color[:, 0] / np.maximum(color[:, 1], 1e-4)
     return bool(luminance.min() >= LEAST_SHARE * luminance.max() and redness.max() <= LARGEST_RED)
