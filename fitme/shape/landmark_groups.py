@@ -41,6 +41,8 @@ LIP_RIMS: Final = (
 """Inner rims of the upper and the lower lip, one above the other, from the middle to the corners."""
 MOUTH_CORNERS: Final = (61, 291)
 """Right and left corner of the mouth, on the outer rim of the lips."""
+CHEEKS: Final = (50, 280, 205, 425, 101, 330)
+"""Landmarks whose colours are the person's skin."""
 UPPER_BROWS: Final = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
 """Upper edges of the brows."""
 NOSE_BASE: Final = 2

@@ -15,6 +15,7 @@ import torch
 from fitme.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from fitme.color import bytes_to_linear
 from fitme.geometry import Camera, HeadPose
+from fitme.shape.landmark_groups import CHEEKS
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 
@@ -26,8 +27,6 @@ STEP_M = 0.001
 """Side of a cell of the plane through an ear that an image is resampled to."""
 OUT_M, DOWN_M = (0.045, 0.125), (0.035, -0.085)
 """Distances from the middle of the head, and heights from top to bottom, of that plane."""
-CHEEKS = (50, 280, 205, 425, 101, 330)
-"""Landmarks whose colours are the person's skin."""
 LEVELS = (0.25, 1.7)
 """Range of the brightness of ears over the cheeks'."""
 LARGEST_HUE = 0.35

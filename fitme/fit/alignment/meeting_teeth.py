@@ -2,7 +2,7 @@
 
 Landmarks show where the lips are, and lips that are far apart mean an open jaw to them: a clenched smile would get a
 dark gap between its teeth. In the image, teeth that meet fill the mouth's opening from lip to lip with light grey. An
-open mouth is dark between them, and lips or a tongue in the opening are red.
+open mouth is dark between them, and lips or a tongue in it are redder than skin.
 """
 
 import cv2
@@ -11,7 +11,7 @@ import numpy as np
 from fitme.arrays import Float32Array, Float64Array, UInt8Array
 from fitme.color import bytes_to_linear
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
-from fitme.shape.landmark_groups import LIP_RIMS, MOUTH_CORNERS
+from fitme.shape.landmark_groups import CHEEKS, LIP_RIMS, MOUTH_CORNERS
 
 JAW_SIGMA = 0.03
 """Standard deviation of `jawOpen` of a jaw whose teeth meet."""
@@ -25,8 +25,9 @@ ones may be filled by a tongue."""
 LEAST_SHARE = 0.6
 """Smallest luminance of a height over the largest one where teeth meet: 0.65 to 0.85 in clips and photos of clenched
 smiles, 0.15 to 0.4 where jaws are open."""
-LARGEST_RED = 5.0
-"""Largest red over green, linear, of teeth under any lamp; lips that MediaPipe takes for an opening have 10 or more."""
+LARGEST_RED, LEAST_LIGHT = 0.92, 0.6
+"""Largest red over green and least luminance of teeth over those of the cheeks, linear: 0.69 to 0.87 and 0.8 to 1.35 of
+teeth, 1.5 and 0.4 to 0.8 of tongues."""
 
 
 def teeth_meet(image: UInt8Array, landmarks: Float32Array) -> bool:
@@ -40,9 +41,16 @@ def teeth_meet(image: UInt8Array, landmarks: Float32Array) -> bool:
     places = upper + (lower - upper) * HEIGHTS[:, None, None].astype(np.float32) - np.float32(0.5)  # (T, R, 2)
     seen = cv2.remap(image, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     color = np.median(bytes_to_linear(np.asarray(seen, np.uint8)), axis=1)  # (T, 3)
+    at = np.clip(np.rint(landmarks[list(CHEEKS)]).astype(int), 0, np.array(image.shape[1::-1]) - 1)
+    cheek = np.median(bytes_to_linear(np.ascontiguousarray(image[at[:, 1], at[:, 0]])), axis=0)  # (3,)
     luminance = color.mean(-1)
-    redness = color[:, 0] / np.maximum(color[:, 1], 1e-4)
-    return bool(luminance.min() >= LEAST_SHARE * luminance.max() and redness.max() <= LARGEST_RED)
+    light, filled = luminance.max() >= LEAST_LIGHT * cheek.mean(), luminance.min() >= LEAST_SHARE * luminance.max()
+    return bool(light and filled and np.median(_redness(color)) <= LARGEST_RED * _redness(cheek))
+
+
+def _redness(color: Float32Array) -> Float32Array:
+    """Red over green (...) of linear colours (..., 3)."""
+    return np.asarray(color[..., 0] / np.maximum(color[..., 1], 1e-4), np.float32)
 
 
 def closed_jaw_precision() -> Float64Array:

@@ -39,6 +39,7 @@ def test_teeth_fill_the_opening_from_lip_to_lip():
     [(TEETH, 0.45), (DARK, 0.2), (TEETH, 0.35)],
     [(TEETH, 0.6), (TONGUE, 0.4)],
     [(LIPS, 1.0)],
+    [(TONGUE, 1.0)],
 ])  # fmt: skip
 def test_a_gap_a_tongue_or_lips_are_no_teeth_that_meet(bands):
     assert not teeth_meet(*mouth(18.0, *bands))
