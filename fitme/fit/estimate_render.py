@@ -36,8 +36,7 @@ class EstimateRenderer:
         :param light: batch of 1; None for the estimate's.
         """
         seen_by = camera_of(camera, head.focal)
-        none = torch.zeros(1, 0, 3)
-        light = light or Light(torch.from_numpy(estimate.light_sh)[None], none, none)
+        light = light or estimate.illumination.light
         renderer = self._renderer_of(head, (seen_by.height, seen_by.width))
         renderer.set_maps(head.maps_with(estimate.expression))
         renderer.set_glasses(head.glasses)

@@ -349,7 +349,7 @@ class IncrementalFitter:
         return self._estimate_renderer.render(self._head(), estimate, camera, light)
 
     def _fit_single_frame(self, keyframe: Keyframe, usable: Float32Array) -> KeyframeEstimate:
-        lights = [estimate.light_sh for estimate in self._keyframe_set.estimates.values()]
+        lights = [estimate.illumination for estimate in self._keyframe_set.estimates.values()]
         return self._single_frame.fit(keyframe, usable, self._head(), lights)
 
     def _work(self) -> dict[str, float]:

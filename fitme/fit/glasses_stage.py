@@ -76,4 +76,4 @@ class GlassesStage:
 
 def _frame(keyframe: Keyframe, estimate: KeyframeEstimate, focal: float) -> GlassesFrame:
     camera = camera_of(keyframe.observation.camera, focal)
-    return GlassesFrame(keyframe.image, estimate.pose, camera, estimate.light_sh)
+    return GlassesFrame(keyframe.image, estimate.pose, camera, estimate.illumination.unshadowed_sh)

@@ -71,5 +71,6 @@ class HairStage:
             ]
         return HairFrame(
             keyframe.image, self._visibility.person(keyframe), observation.landmarks[list(FACE_OVAL)], posed.numpy(),
-            estimate.pose, camera_of(observation.camera, focal), estimate.light_sh, observation.quality.sharpness,
+            estimate.pose, camera_of(observation.camera, focal), estimate.illumination.unshadowed_sh,
+            observation.quality.sharpness,
         )  # fmt: skip

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
-import numpy as np
 import torch
 
 from fitme.arrays import Float32Array
@@ -12,7 +11,7 @@ from fitme.color import linear_to_srgb
 from fitme.fit.alignment.aligner import HeadAligner, camera_of, keyframe_estimate
 from fitme.fit.alignment.face_crop import crop_face
 from fitme.fit.displayed_head import HeadEstimate
-from fitme.fit.estimate import KeyframeEstimate
+from fitme.fit.estimate import Illumination, KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
 from fitme.fit.solver.joint_estimate import IDENTITY_FIXED, JointEstimate
@@ -43,22 +42,21 @@ class SingleFrameFitter:
         self._aligner = aligner
 
     def fit(
-        self, keyframe: Keyframe, usable: Float32Array, head: HeadEstimate, lights: Sequence[Float32Array]
+        self, keyframe: Keyframe, usable: Float32Array, head: HeadEstimate, lights: Sequence[Illumination]
     ) -> KeyframeEstimate:
         """Estimate of a frame, without its loss.
 
         :param usable: (H, W) weight in [0, 1] of each pixel.
-        :param lights: (9, 3) SH lights of other frames; their mean is the prior of this one's. Uniform light without
-            any.
+        :param lights: of other frames; the mean of their harmonics is the prior of this one's, uniform light without
+            any. The search for a key light begins with theirs.
         """
         crop = crop_face(keyframe, usable, self._settings.inversion.crop_resolution)
-        expected = np.mean(lights, 0).astype(np.float32) if lights else Light.ambient().sh[0].numpy()
         # Landmarks give the pose from which flow starts, and flow needs renders in the frame's own light.
         joint = self._aligner.by_landmarks([keyframe], {}, head.focal, head.identity, IDENTITY_FIXED)
-        light = self._light(keyframe, joint, usable, head, expected)
+        light = self._light(keyframe, joint, usable, head, lights)
         for _ in range(FLOW_ROUNDS):
             joint = self._aligner.by_flow([keyframe], [crop], joint, head.maps, [light], IDENTITY_FIXED)
-            light = self._light(keyframe, joint, usable, head, expected)
+            light = self._light(keyframe, joint, usable, head, lights)
         return keyframe_estimate(joint, 0, light)
 
     def with_loss(
@@ -78,9 +76,14 @@ class SingleFrameFitter:
         return TexelViews(self._model, self._backend, LIGHT_RESOLUTION)
 
     def _light(
-        self, keyframe: Keyframe, joint: JointEstimate, usable: Float32Array, head: HeadEstimate, expected: Float32Array
-    ) -> Float32Array:
+        self,
+        keyframe: Keyframe,
+        joint: JointEstimate,
+        usable: Float32Array,
+        head: HeadEstimate,
+        lights: Sequence[Illumination],
+    ) -> Illumination:
         camera = keyframe.observation.camera
-        estimate = keyframe_estimate(joint, 0, expected)
+        estimate = keyframe_estimate(joint, 0, Illumination(Light.ambient().sh[0].numpy()))
         view = self._light_views.observe(estimate, head.identity, head.focal, camera, keyframe.image, usable)
-        return self._light_views.light(view, head.maps, self._settings.light, expected)
+        return self._light_views.light(view, head.maps, self._settings.light, lights)

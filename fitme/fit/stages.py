@@ -19,7 +19,7 @@ from fitme.fit.alignment.head_scale import KeyframeEyes, iris_information, volum
 from fitme.fit.alignment.limbus import limbus_views
 from fitme.fit.appearance import Appearance
 from fitme.fit.displayed_head import HeadEstimate
-from fitme.fit.estimate import KeyframeEstimate
+from fitme.fit.estimate import Illumination, KeyframeEstimate
 from fitme.fit.inversion.keyframe_loss import KeyframeTarget, SceneParameters, landmark_sigma
 from fitme.fit.inversion.losses import target_face
 from fitme.fit.keyframe import Keyframe
@@ -28,6 +28,7 @@ from fitme.fit.lighting.sclera import sclera_color
 from fitme.fit.settings import FitSettings
 from fitme.fit.solver.joint_estimate import IDENTITY_FIXED, FreeParameters, JointEstimate
 from fitme.fit.solver.marginal_information import MarginalInformation, sum_information
+from fitme.fit.texture.cast_lights import cast_light
 from fitme.fit.texture.delighting import delight, view_weight
 from fitme.fit.texture.expression_correctives import ExpressionView
 from fitme.fit.texture.expression_distance import expression_gram
@@ -207,14 +208,19 @@ class FitStages:
         )
         texture = fusion.fuse(
             [
-                FusionView(view, entry.sharpness, sclera)
+                FusionView(view, entry.sharpness, sclera, entry.solved.key_light)
                 for view, entry, sclera in zip(observations, active, scleras, strict=True)
             ],
             marginalized,
         )
         self._appearance.set_texture(views.table, texture)
         for index, entry in enumerate(active):
-            entry.estimate = replace(entry.solved, light_sh=texture.lights[index], loss=texture.errors[index])
+            entry.estimate = replace(
+                entry.solved,
+                light_sh=texture.lights[index].sh,
+                loss=texture.errors[index],
+                key_light=texture.lights[index].key,
+            )
             if not draft:
                 entry.view_albedo = texture.view_albedos[index]
         return texture.disagreements
@@ -236,7 +242,11 @@ class FitStages:
                 views.at_texels(head.maps.specular),
             )
         base = self._corrective_base
-        view_albedo = delight(views.table, observation, weight, base.specular, estimate.light_sh, base.albedo)
+        light, key = estimate.light_sh, estimate.key_light
+        cast = None if key is None else cast_light(observation, weight, key.direction)
+        if cast is not None and key is not None:
+            light, weight = np.concatenate([light, key.color[None]]), weight * cast.certainty
+        view_albedo = delight(views.table, observation, weight, base.specular, light, base.albedo, cast)
         return ExpressionView(view_albedo, estimate.expression, sharpness)
 
     def correctives(self, extracted: Sequence[ExpressionView]) -> AlbedoCorrectives | None:
@@ -316,15 +326,15 @@ class FitStages:
             [entry.solved for entry in self._keyframe_set.active], self.focal, self.identity
         )
 
-    def _lights(self) -> Sequence[Float32Array]:
-        return [entry.solved.light_sh for entry in self._keyframe_set.active]
+    def _lights(self) -> Sequence[Illumination]:
+        return [entry.solved.illumination for entry in self._keyframe_set.active]
 
     def _accept(self, joint: JointEstimate) -> None:
         self.focal = joint.focal
         self.identity = joint.identity.astype(np.float32)
-        ambient = Light.ambient().sh[0].numpy()
+        ambient = Illumination(Light.ambient().sh[0].numpy())
         for index, entry in enumerate(self._keyframe_set.active):
-            light = ambient if entry.estimate is None else entry.estimate.light_sh
+            light = ambient if entry.estimate is None else entry.estimate.illumination
             entry.estimate = keyframe_estimate(joint, index, light)
 
     def _scene(self) -> SceneParameters:

@@ -176,6 +176,7 @@ def lit_shares(
     directions: Tensor,  # (L, 3)
     positions: Tensor,  # (..., 3)
     normals: Tensor,  # (..., 3)
+    resolution: int = SHADOW_MAP_PX,
 ) -> Tensor:  # (..., L)
     """Share in [0, 1] of each directional light that reaches points on a mesh. Carries no gradient.
 
@@ -184,9 +185,10 @@ def lit_shares(
     :param directions: unit vectors towards the lights.
     :param positions: points on the surface, in the space of the vertices.
     :param normals: unit normals there.
+    :param resolution: side of a depth map in texels.
     """
     faces = triangles.int().contiguous().cpu().numpy()
-    maps = shadow_maps(vertices.detach().cpu().numpy(), faces, directions.detach().cpu().numpy())
+    maps = shadow_maps(vertices.detach().cpu().numpy(), faces, directions.detach().cpu().numpy(), resolution)
     off = (positions + NORMAL_OFFSET_M * normals).detach().reshape(-1, 3).float().contiguous().cpu().numpy()
     shares = np.empty((len(off), len(maps.depth)), np.float32)
     facing = normals.detach().reshape(-1, 3).float().contiguous().cpu().numpy()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fitme.fit.estimate import KeyframeEstimate
+from fitme.fit.estimate import KeyframeEstimate, KeyLight
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.state import FitState, RoundReport
@@ -88,11 +88,18 @@ def _frame(contents: Contents, path: str) -> Keyframe:
 
 
 def _estimates(contents: Contents) -> dict[str, KeyframeEstimate]:
-    columns = (contents.arrays[f"estimates/{name}"] for name in ("pose", "expression", "light_sh", "loss"))
+    keys = contents.attributes["estimates"]["keys"]
+    columns = [contents.arrays[f"estimates/{name}"] for name in ("pose", "expression", "light_sh", "loss")]
+    # A session may be older than key lights.
+    columns.append(contents.arrays.get("estimates/key_light", np.zeros((len(keys), 2, 3), np.float32)))
     return {
-        key: KeyframeEstimate(HeadPose(pose[0], pose[1]), expression, light, float(loss))
-        for key, pose, expression, light, loss in zip(contents.attributes["estimates"]["keys"], *columns, strict=True)
+        key: KeyframeEstimate(HeadPose(pose[0], pose[1]), expression, light, float(loss), _key_light(*key_light))
+        for key, pose, expression, light, loss, key_light in zip(keys, *columns, strict=True)
     }
+
+
+def _key_light(direction: Array, color: Array) -> KeyLight | None:
+    return KeyLight(direction, color) if direction.any() else None
 
 
 def _rounds(arrays: Mapping[str, Array]) -> tuple[RoundReport, ...]:

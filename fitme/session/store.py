@@ -37,6 +37,7 @@ Layout, version 3, below the folder of a session::
             pose              (N, 2, 3) float32
             expression        (N, 52) float32
             light_sh          (N, 9, 3) float32
+            key_light         (N, 2, 3) float32: direction and colour, 0 where there is none; absent in older sessions
             loss              (N,) float32
         track_information     marginal information of track solves on identity and focal length; attribute `keys` names
                               the keyframes

@@ -148,6 +148,9 @@ class StateWriter:
         self._put("estimates/pose", _stack([_pose_array(value.pose) for value in values], (count, 2, 3)))
         self._put("estimates/expression", _stack([value.expression for value in values], (count, -1)))
         self._put("estimates/light_sh", _stack([value.light_sh for value in values], (count, 9, 3)))
+        keys = [value.key_light for value in values]
+        lights = [np.zeros((2, 3), np.float32) if k is None else np.stack([k.direction, k.color]) for k in keys]
+        self._put("estimates/key_light", _stack(lights, (count, 2, 3)))
         self._put("estimates/loss", _stack([value.loss for value in values], (count,)))
 
     def _track_information(self, track_information: Mapping[str, MarginalInformation]) -> None:

@@ -308,7 +308,7 @@ class FitProcess:
             arrays = state.maps.by_name()
             maps = FittedMaps.from_names({name: np.asarray(part, np.float16) for name, part in arrays.items()})
         newest = state.estimates.get(state.keyframes[-1].key) if state.keyframes else None
-        light = None if newest is None else newest.light_sh
+        light = None if newest is None else newest.illumination.unshadowed_sh
         rounds = len(state.rounds)
         self._connection.send(Fitted(session.id, state.stage, rounds, state.focal, state.identity, maps, light))
         self._send_correctives(session)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fitme.fit.estimate import KeyframeEstimate
+from fitme.fit.estimate import KeyframeEstimate, KeyLight
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.state import FitState, RoundReport
@@ -51,8 +51,9 @@ def make_state(seed: int = 0, *, keys: tuple[str, ...] = ("a", "b"), rounds: int
                 rng.uniform(0, 1, 52).astype(np.float32),
                 rng.standard_normal((9, 3)).astype(np.float32),
                 0.1,
+                KeyLight(np.array([0.6, 0.0, 0.8], np.float32), np.ones(3, np.float32)) if index else None,
             )
-            for key in keys
+            for index, key in enumerate(keys)
         },
         track_information={
             key: MarginalInformation(rng.standard_normal((4, 4)), rng.standard_normal(4)) for key in keys

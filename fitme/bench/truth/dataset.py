@@ -23,12 +23,12 @@ import numpy as np
 
 from fitme.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
 from fitme.atomic_file import atomic_file
-from fitme.bench.truth.lights import UnseenLight, unseen_light
+from fitme.bench.truth.lights import LightKind, UnseenLight, unseen_light
 from fitme.bench.truth.people import Material, ScanModel, load_scans, smooth_normals
 from fitme.bench.truth.scenes import TruthRenderer, choose_variant
 from fitme.bench.truth.sensor import encode_jpeg, metered_exposure, simulate_sensor, white_balance
 from fitme.bench.truth.strands import grown_strands, load_guides
-from fitme.bench.truth.subjects import HEIGHT, WIDTH, Covering, FrameScript, Subject, subject
+from fitme.bench.truth.subjects import HEIGHT, WIDTH, Covering, FrameScript, Subject, subject, under_light
 from fitme.bench.truth.visibility import surface_samples
 from fitme.color import linear_to_bytes
 from fitme.errors import InputError
@@ -114,9 +114,15 @@ def scans_file() -> Path:
 
 
 def make_truth(
-    folder: Path, size: DatasetSize, numbers: Sequence[int], progress: Callable[[str], None] = print
+    folder: Path,
+    size: DatasetSize,
+    numbers: Sequence[int],
+    progress: Callable[[str], None] = print,
+    kind: LightKind | None = None,
 ) -> None:
     """Render the missing frames of the given subjects.
+
+    :param kind: the light of all frames; each subject's own if None.
 
     Raises InputError without the population's or the strands' files, or where the folder holds another version's
     frames, and BackendError without Mitsuba.
@@ -130,7 +136,8 @@ def make_truth(
     scans = load_scans(scans_file(), load_default_model())
     for number in missing:
         start = time.perf_counter()
-        _make_subject(folder, size, subject(number, size.frames), scans, variant)
+        person = subject(number, size.frames)
+        _make_subject(folder, size, person if kind is None else under_light(person, kind), scans, variant)
         progress(f"{subject(number).name}: {time.perf_counter() - start:.0f} s")
 
 

@@ -14,6 +14,20 @@ class LightKind(StrEnum):
     LAMP = "lamp"
     OUTDOORS = "outdoors"
     SCREEN = "screen"
+    FLASH = "flash"
+    LOW_SUN = "low sun"
+
+
+WEBCAM_KINDS = (LightKind.WINDOW, LightKind.CEILING, LightKind.LAMP, LightKind.OUTDOORS, LightKind.SCREEN)
+"""Lights of the subjects. Their order is part of the benchmark's version."""
+HARD_KINDS = (LightKind.FLASH, LightKind.LOW_SUN)
+"""Lights whose shadows have sharp edges."""
+SOFT_KIND = LightKind.WINDOW
+"""Light that those are compared with."""
+FLASH_SIDE_M, FLASH_IRRADIANCE = 0.04, 12.0
+"""Side of a flash's reflector, and its irradiance on the face over that of a room of radiance 1."""
+SUN_DISTANCE_M, SUN_SIDE_M, SUN_IRRADIANCE = 20.0, 0.19, 2.5
+"""A rectangle that appears as large as the sun, 0.53 degrees, and its irradiance."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +89,17 @@ def draw_light(kind: LightKind, g: np.random.Generator) -> LightScript:
         return LightScript(kind, seed, _tinted(room, 3000), 0.0, (source,))
     if kind is LightKind.OUTDOORS:
         return LightScript(kind, seed, _tinted(3.0 * room, 7500), float(g.uniform(8.0, 30.0)), ())
+    if kind is LightKind.FLASH:
+        direction = (side * g.uniform(0.15, 0.35), g.uniform(0.05, 0.3), 1.0)
+        distance_m = float(g.uniform(0.8, 1.2))
+        level = FLASH_IRRADIANCE * (distance_m / FLASH_SIDE_M) ** 2
+        source = _source(direction, distance_m, FLASH_SIDE_M, level, 5500, g)
+        return LightScript(kind, seed, _tinted(room, 4000), 0.0, (source,))
+    if kind is LightKind.LOW_SUN:
+        direction = (side * g.uniform(0.5, 1.0), g.uniform(0.15, 0.5), g.uniform(0.6, 1.0))
+        level = SUN_IRRADIANCE * (SUN_DISTANCE_M / SUN_SIDE_M) ** 2
+        source = _source(direction, SUN_DISTANCE_M, SUN_SIDE_M, level, 4500, g)
+        return LightScript(kind, seed, _tinted(2.0 * room, 8000), 1.0, (source,))
     screen = _source((g.normal(0.0, 0.1), -0.25, 1.0), 0.7, 0.5, 2.5, 7500, g)
     back = _source((side, 0.6, 0.4), 1.8, 0.8, 4.0, 3500, g)
     return LightScript(kind, seed, _tinted(room, 3500), 0.0, (screen, back))

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from fitme.bench.truth.lights import LightKind, LightScript, draw_light
+from fitme.bench.truth.lights import WEBCAM_KINDS, LightKind, LightScript, draw_light
 from fitme.bench.truth.strands import STYLES
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, head_rotation
 from fitme.skin.attributes import SkinAttributes, sample_attributes
@@ -144,8 +144,8 @@ def subject(number: int, frames: int = 16) -> Subject:
     distance = focal * FACE_WIDTH_M / float(g.uniform(*FACE_SIDE_RANGE_PX))
     # Some subjects have three lights; their frames cycle through them.
     changing = number % CHANGING_LIGHT_EVERY == CHANGING_LIGHT_EVERY - 1
-    first = list(LightKind)[int(g.integers(len(LightKind)))]
-    others = [kind for kind in LightKind if kind is not first]
+    first = WEBCAM_KINDS[int(g.integers(len(WEBCAM_KINDS)))]
+    others = [kind for kind in WEBCAM_KINDS if kind is not first]
     kinds = [first, *(g.permutation(np.array(others))[:2] if changing else [])]
     return Subject(
         number=number,
@@ -166,6 +166,13 @@ def subject(number: int, frames: int = 16) -> Subject:
         lights=tuple(draw_light(LightKind(kind), g) for kind in kinds),
         frames=tuple(_frame(index, distance, len(kinds), g) for index in range(frames)),
     )  # fmt: skip
+
+
+def under_light(person: Subject, kind: LightKind) -> Subject:
+    """A subject whose frames all have one light of a kind."""
+    # A separate generator leaves all other draws of the subject unchanged.
+    light = draw_light(kind, np.random.default_rng([20261129, person.number]))
+    return replace(person, lights=(light,), frames=tuple(replace(frame, light=0) for frame in person.frames))
 
 
 def _skin(number: int, tone: int) -> tuple[int, SkinAttributes]:

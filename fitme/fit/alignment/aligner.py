@@ -18,7 +18,7 @@ from fitme.fit.alignment.optical_flow import FLOW_REGIONS, flow_targets
 from fitme.fit.alignment.settings import AlignmentSettings
 from fitme.fit.alignment.surface_tracks import SurfacePoints, shared_only
 from fitme.fit.device import model_on
-from fitme.fit.estimate import KeyframeEstimate
+from fitme.fit.estimate import Illumination, KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.gauss_newton import marginal_information_of, solve_jointly
 from fitme.fit.solver.joint_estimate import FreeParameters, JointEstimate
@@ -28,7 +28,6 @@ from fitme.fit.solver.point_targets import MeshBasis
 from fitme.fit.solver.structure_from_motion import TrackProblem, TrackSolution
 from fitme.geometry import Camera, HeadPose, transform
 from fitme.reflectance.maps import ReflectanceMaps
-from fitme.render.light import Light
 from fitme.render.occlusion import head_occlusion, mouth_occlusion
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.render.renderer import Rendering, render
@@ -97,11 +96,11 @@ class HeadAligner:
         crops: Sequence[FaceCrop],
         estimate: JointEstimate,
         maps: ReflectanceMaps,
-        lights: Sequence[Float32Array],
+        lights: Sequence[Illumination],
         free_parameters: FreeParameters,
     ) -> JointEstimate:
         """Joint solve over dense matches between the keyframes and their renders, and landmarks. Renders are of the
-        `estimate` with `maps`, each under its light (9, 3)."""
+        `estimate` with `maps`, each under its light."""
         targets = []
         for index, (keyframe, crop, light) in enumerate(zip(keyframes, crops, lights, strict=True)):
             camera = crop.camera(camera_of(keyframe.observation.camera, estimate.focal))
@@ -128,7 +127,7 @@ class HeadAligner:
         crops: Sequence[FaceCrop],
         estimate: JointEstimate,
         maps: ReflectanceMaps,
-        lights: Sequence[Float32Array],
+        lights: Sequence[Illumination],
         prior: MarginalInformation | None = None,
     ) -> TrackSolution:
         """Joint solve, identity and focal length included, over tracks and landmarks. Tracks are points matched between
@@ -205,7 +204,7 @@ class HeadAligner:
             translation.to(device),
             camera,
             maps.to(device),
-            Light.from_harmonics(torch.from_numpy(estimate.light_sh)[None].to(device)),
+            estimate.illumination.light.to(device),
             occlusion=mouth.apply(head_occlusion(self._model), vertices[0]).to(device),
             visible_triangles=visible.to(device),
             backend=self._backend,
@@ -213,10 +212,10 @@ class HeadAligner:
         return rendering.to("cpu")
 
 
-def keyframe_estimate(joint: JointEstimate, index: int, light: Float32Array) -> KeyframeEstimate:
-    """Estimate of keyframe `index` of a joint estimate, under a light (9, 3); its loss is NaN until it is computed."""
+def keyframe_estimate(joint: JointEstimate, index: int, light: Illumination) -> KeyframeEstimate:
+    """Estimate of keyframe `index` of a joint estimate, under a light; its loss is NaN until it is computed."""
     expression = joint.expressions[index].astype(np.float32)
-    return KeyframeEstimate(pose_of(joint, index), expression, light, float("nan"))
+    return KeyframeEstimate(pose_of(joint, index), expression, light.sh, float("nan"), light.key)
 
 
 def tracked_pose(observation: FaceObservation, focal: float) -> HeadPose:

@@ -63,6 +63,8 @@ class SceneParameters:
         self.translations = leaf(rows(lambda item: item.pose.translation))  # (N, 3)
         self.expressions = leaf(rows(lambda item: item.expression))  # (N, 52)
         self.lights = leaf(rows(lambda item: item.light_sh))  # (N, 9, 3)
+        # Key lights stay as they were found: where their shadows fall carries no gradient.
+        self._key_lights = [item.key_light for item in estimates]
 
     def groups(self, settings: InversionSettings) -> list[Group]:
         """Leaves by their learning rates."""
@@ -79,8 +81,19 @@ class SceneParameters:
             copied: Float32Array = values.detach().cpu().numpy().copy()
             return copied
 
-        rows = zip(*map(array, (self.rotations, self.translations, self.expressions, self.lights)), losses, strict=True)
-        return array(self.identity), [KeyframeEstimate(HeadPose(r, t), e, sh, loss) for r, t, e, sh, loss in rows]
+        leaves = map(array, (self.rotations, self.translations, self.expressions, self.lights))
+        return array(self.identity), [
+            KeyframeEstimate(HeadPose(rotation, translation), expression, sh, loss, key)
+            for rotation, translation, expression, sh, loss, key in zip(*leaves, losses, self._key_lights, strict=True)
+        ]
+
+    def light(self, index: int) -> Light:
+        """Light of a keyframe, a batch of 1."""
+        sh, key = self.lights[index : index + 1], self._key_lights[index]
+        if key is None:
+            return Light.from_harmonics(sh)
+        direction, color = (torch.from_numpy(values)[None, None].to(sh) for values in (key.direction, key.color))
+        return Light(sh, direction, color)
 
     @torch.no_grad()
     def clamp(self) -> None:
@@ -116,10 +129,10 @@ def keyframe_loss(
     """
     vertices = model.vertices(scene.identity[None], scene.expressions[index : index + 1])
     rotation, translation = scene.rotations[index : index + 1], scene.translations[index : index + 1]
-    light = Light.from_harmonics(scene.lights[index : index + 1])
     rendering = render(
-        model, vertices, rotation, translation, target.camera, maps, light, occlusion=occlusion, backend=backend
-    )
+        model, vertices, rotation, translation, target.camera, maps, scene.light(index), occlusion=occlusion,
+        backend=backend,
+    )  # fmt: skip
     image, usable = target.image, target.usable
     photometric = encoded_l1(rendering.image, image, usable * rendering.mask)
     projected = target.camera.project(transform(rotation, translation, model.landmarks(vertices)))[0]

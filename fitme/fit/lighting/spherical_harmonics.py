@@ -4,7 +4,7 @@ light's coefficients (Ramamoorthi and Hanrahan, SIGGRAPH 2001).
 Light and albedo share a scale that images leave open: see `fitme.fit.lighting.albedo_scale`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from msgspec import Meta
 
 from fitme.arrays import Float32Array, Float64Array, IndexArray
+from fitme.fit.lighting.key_light import CastLight, KeyLightSettings, directional_transport
 from fitme.render.reflection import SH_COUNT
 from fitme.render.shading import ambient_reflectance, sh_basis
 from fitme.shape.regions import Region
@@ -39,6 +40,7 @@ class LightSettings:
     hue_ridge: Annotated[float, Meta(ge=0.0)] = 0.05
     """Ridge on the differences between channels, relative to the summed squared albedo: light is mostly of one hue, so
     that a local redness is the skin's."""
+    key: KeyLightSettings = field(default_factory=KeyLightSettings)
     iterations: Annotated[int, Meta(ge=1)] = 4
     """Reweighting rounds against highlights, shadows and occluders."""
     robust_scale: Annotated[float, Meta(gt=0.0)] = 0.2
@@ -51,23 +53,41 @@ class LitSurface:
     """Light transport at N samples of a surface: its factors that do not depend on the light."""
 
     diffuse: Float32Array
-    """(N, 9) spherical harmonics at the normals, occluded: the factor on albedo and light."""
+    """(N, K) spherical harmonics at the normals, occluded: the factor on albedo and light. K is 9, or 10 with the
+    shadowed cosine of a key light in the last column."""
     specular: Float32Array
-    """(N, 9) spherical harmonics in the mirror direction times reflectance, occluded: the factor on the light alone."""
+    """(N, K) spherical harmonics in the mirror direction times reflectance, occluded: the factor on the light alone.
+    The last column as in `diffuse`."""
 
     def subset(self, index: IndexArray) -> "LitSurface":
         """Only the samples of `index`."""
         return LitSurface(self.diffuse[index], self.specular[index])
 
+    def with_key_light(
+        self,
+        normals: Float32Array,  # (N, 3)
+        toward_viewer: Float32Array,  # (N, 3)
+        specular: Float32Array,  # (N, 1)
+        occlusion: Float32Array,  # (N, 1)
+        cast: CastLight,
+    ) -> "LitSurface":
+        """The surface of `lit_surface` with a column for a directional light and its shadows."""
+        diffuse, mirrored = directional_transport(normals, toward_viewer, specular, cast.direction)
+        share = (cast.share * occlusion[:, 0])[:, None]
+        return LitSurface(
+            np.concatenate([self.diffuse, share * diffuse[:, None]], 1),
+            np.concatenate([self.specular, share * mirrored[:, None]], 1),
+        )
+
     def shading(self, light: Float32Array) -> Float32Array:
-        """(N, 3) diffuse shading under a light (9, 3), kept above `MINIMAL_SHADING` and `LEAST_CHANNEL`."""
+        """(N, 3) diffuse shading under a light (K, 3), kept above `MINIMAL_SHADING` and `LEAST_CHANNEL`."""
         values: Float32Array = self.diffuse @ light
         tint = _tint(light[0].astype(np.float64)).astype(np.float32)
         least = np.maximum(LEAST_CHANNEL * values.mean(-1, keepdims=True), MINIMAL_SHADING)
         return np.maximum(values, least * tint)
 
     def specular_term(self, light: Float32Array) -> Float32Array:
-        """(N, 3) specular term under a light (9, 3), >= 0."""
+        """(N, 3) specular term under a light (K, 3), >= 0."""
         values: Float32Array = self.specular @ light
         return np.maximum(values, 0.0)
 
@@ -97,18 +117,19 @@ def estimate_illumination(
     albedo: Float32Array,  # (N, 3)
     weight: Float32Array,  # (N,)
     settings: LightSettings,
-    prior: Float32Array | None = None,  # (9, 3)
+    prior: Float32Array | None = None,  # (K, 3)
 ) -> Float32Array:
-    """(9, 3) light of linear sRGB under which a surface of known linear albedo shows linear colours.
+    """(K, 3) light of linear sRGB under which a surface of known linear albedo shows linear colours.
 
     Iteratively reweighted ridge regression in two steps: first light of one hue, whose orders above 0 are shrunk
     towards those of `prior`, zero by default; then each channel by itself, shrunk towards that light and the deviation
     of `prior` from one hue.
     """
-    center = np.zeros((SH_COUNT, 3)) if prior is None else prior.astype(np.float64)
+    columns = surface.diffuse.shape[1]
+    center = np.zeros((columns, 3)) if prior is None else prior.astype(np.float64)
     chromatic = center - center.mean(1, keepdims=True) * _tint(center[0])
-    # Channels first: three systems of nine unknowns.
-    design = albedo.T[..., None] * surface.diffuse + surface.specular  # (3, N, 9)
+    # Channels first: three systems of K unknowns.
+    design = albedo.T[..., None] * surface.diffuse + surface.specular  # (3, N, K)
     # Solve for the residual under the prior: where the prior is exact, rounding then moves no undetermined coefficient.
     expected = center.T
     unmodelled = color - np.einsum("cnk,kc->nc", design, center.astype(np.float32))
@@ -117,13 +138,13 @@ def estimate_illumination(
     for _ in range(settings.iterations):
         weighted = design * (weight * robust)[:, None]
         power = (np.einsum("n,nc->c", weight * robust, albedo**2) + DARK).astype(np.float64)  # (3,)
-        normal_matrix = (weighted.transpose(0, 2, 1) @ design).astype(np.float64)  # (3, 9, 9)
-        right_side = np.einsum("cnk,nc->ck", weighted, unmodelled).astype(np.float64)  # (3, 9)
+        normal_matrix = (weighted.transpose(0, 2, 1) @ design).astype(np.float64)  # (3, K, K)
+        right_side = np.einsum("cnk,nc->ck", weighted, unmodelled).astype(np.float64)  # (3, K)
         # The hue of the light, by a solve of each channel.
         tint = _tint((expected + _step(normal_matrix, right_side, settings.hue_ridge * power))[:, 0])
-        monochrome = tint[:, None] * center.mean(1) + chromatic.T  # (3, 9)
-        # Light of that hue: nine unknowns for all channels.
-        one_hue = (tint[:, None, None] ** 2 * normal_matrix).sum(0)[None]  # (1, 9, 9)
+        monochrome = tint[:, None] * center.mean(1) + chromatic.T  # (3, K)
+        # Light of that hue: K unknowns for all channels.
+        one_hue = (tint[:, None, None] ** 2 * normal_matrix).sum(0)[None]  # (1, K, K)
         residual_side = (tint @ (right_side + _times(normal_matrix, expected - monochrome)))[None]  # (1, 9)
         monochrome = monochrome + tint[:, None] * _step(
             one_hue, residual_side, settings.directional_ridge * (tint**2 @ power)[None]
@@ -134,6 +155,8 @@ def estimate_illumination(
         # Geman-McClure weights against highlights, shadows and occluders.
         residual = color - np.einsum("cnk,kc->nc", design, light.astype(np.float32))
         robust = (1.0 / (1.0 + (residual**2).sum(-1) / settings.robust_scale**2) ** 2).astype(np.float32)
+    # A key light only adds.
+    light[SH_COUNT:] = np.maximum(light[SH_COUNT:], 0.0)
     return light.astype(np.float32)
 
 
@@ -144,13 +167,14 @@ def _tint(ambient: Float64Array) -> Float64Array:
 
 
 def _times(matrices: Float64Array, vectors: Float64Array) -> Float64Array:
-    """(C, 9) products of (C, 9, 9) with (C, 9)."""
+    """(C, K) products of (C, K, K) with (C, K)."""
     return np.asarray((matrices @ vectors[..., None])[..., 0])
 
 
 def _step(normal_matrix: Float64Array, right_side: Float64Array, ridge: Float64Array) -> Float64Array:
-    """(C, 9) solutions of C systems (C, 9, 9), (C, 9), shrunk towards 0 by a ridge (C,) above order 0."""
-    diagonal = np.tile(ridge[:, None], SH_COUNT)  # (C, 9)
+    """(C, K) solutions of C systems (C, K, K), (C, K), shrunk towards 0 by a ridge (C,) above order 0."""
+    columns = normal_matrix.shape[-1]
+    diagonal = np.tile(ridge[:, None], columns)  # (C, K)
     diagonal[:, 0] = AMBIENT_RIDGE * ridge
-    ridged = normal_matrix + diagonal[..., None] * np.eye(SH_COUNT)
+    ridged = normal_matrix + diagonal[..., None] * np.eye(columns)
     return np.asarray(np.linalg.solve(ridged, right_side[..., None])[..., 0])

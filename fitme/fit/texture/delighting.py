@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.arrays import Float32Array, Float64Array, IndexArray, Int32Array
+from fitme.fit.lighting.key_light import CastLight
 from fitme.fit.lighting.spherical_harmonics import LitSurface, lit_surface
 from fitme.fit.texture.unprojection import TexelObservation, TexelTable
 
@@ -97,10 +98,19 @@ def view_weight(view: TexelObservation, sharpness: float) -> Float32Array:
 
 
 def observed_surface(
-    table: TexelTable, view: TexelObservation, specular: Float32Array, index: IndexArray
+    table: TexelTable,
+    view: TexelObservation,
+    specular: Float32Array,  # (N, 1)
+    index: IndexArray,  # (M,)
+    cast: CastLight | None = None,
 ) -> LitSurface:
-    """Light transport at the texels `index` (M,) of a view; `specular` (N, 1) is the specular albedo."""
-    return lit_surface(view.normals[index], view.toward_viewer[index], specular[index], table.occlusion[index])
+    """Light transport at the texels `index` of a view; `specular` is the specular albedo.
+
+    :param cast: the key light at the N texels; its column is left out if None.
+    """
+    parts = view.normals[index], view.toward_viewer[index], specular[index], table.occlusion[index]
+    surface = lit_surface(*parts)
+    return surface if cast is None else surface.with_key_light(*parts, cast.subset(index))
 
 
 def delight(
@@ -108,20 +118,28 @@ def delight(
     view: TexelObservation,
     weight: Float32Array,  # (N,)
     specular: Float32Array,  # (N, 1)
-    light: Float32Array,  # (9, 3)
+    light: Float32Array,  # (9 or 10, 3)
     expected: Float32Array,  # (N, 3)
+    cast: CastLight | None = None,
 ) -> ViewAlbedo:
-    """De-lit albedo of a view under a light, near an `expected` albedo."""
+    """De-lit albedo of a view under a light, near an `expected` albedo.
+
+    :param cast: the key light at the N texels, if the light has one: its last row.
+    """
     index = np.flatnonzero(weight > SMALLEST_WEIGHT)
-    surface = observed_surface(table, view, specular, index)
+    surface = observed_surface(table, view, specular, index, cast)
     albedo = delit_albedo(view.color[index], surface, light, expected[index])
-    return ViewAlbedo(index.astype(np.int32), albedo.astype(np.float16), weight[index].astype(np.float16))
+    trusted = weight[index]
+    if cast is not None:
+        # What a shadow hides is little more than noise and light from other skin: other views count there.
+        trusted = trusted * _lit_share(surface.shading(light))[:, 0]
+    return ViewAlbedo(index.astype(np.int32), albedo.astype(np.float16), trusted.astype(np.float16))
 
 
 def delit_albedo(
     color: Float32Array,  # (S, 3) linear
     surface: LitSurface,
-    light: Float32Array,  # (9, 3)
+    light: Float32Array,  # (9 or 10, 3)
     expected: Float32Array,  # (S, 3) linear
 ) -> Float32Array:
     """(S, 3) linear albedo under which a surface has the observed colours.

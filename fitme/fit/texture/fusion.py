@@ -11,7 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fitme.arrays import Float32Array, Float64Array
+from fitme.fit.estimate import Illumination, KeyLight
+from fitme.fit.lighting.key_light import CastLight
 from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, LightSettings
+from fitme.fit.texture.cast_lights import cast_light, illumination_of, key_directions, search_samples
 from fitme.fit.texture.delighting import (
     MAXIMAL_ALBEDO,
     BandSums,
@@ -39,6 +42,8 @@ class FusionView:
     """Weight relative to other keyframes."""
     sclera: Float32Array | None = None
     """(3,) linear colour of the white of the eyes, see `fitme.fit.lighting.sclera`; None where it is unknown."""
+    key_light: KeyLight | None = None
+    """Key light found earlier, where the search for one begins."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,8 @@ class FusedTexture:
     """(N, 1) in [0, 1], similarity of the observed albedo to the expected skin."""
     confidence: Float32Array
     """(N,) in [0, 1), 0 where nothing was observed."""
-    lights: tuple[Float32Array, ...]
-    """(9, 3) of each view."""
+    lights: tuple[Illumination, ...]
+    """Light of each view."""
     errors: tuple[float, ...]
     """Root mean square over the skin, linear, between each view and its prediction from albedo and light."""
     disagreements: tuple[float, ...] = ()
@@ -101,15 +106,24 @@ class TextureFusion:
         # Level and lights come from samples: albedo and light share a scale, which only skin's colour resolves.
         samples = self._samples(views, weights, total, sharpest, marginalized)
         expected = self._scaled_prior(samples)
+        # Key lights whose shadows the harmonics leave in the residual; the edges of shadows count less from here on.
+        casts = self._cast_lights(views, weights, samples, expected)
+        if any(cast is not None for cast in casts):
+            weights = [
+                weight if cast is None else weight * cast.certainty for weight, cast in zip(weights, casts, strict=True)
+            ]
+            samples = self._samples(views, weights, total, sharpest, marginalized, casts)
         lights = samples.estimate_lights(expected[samples.index])
 
         # Every texel is de-lit once, under the final lights.
         view_albedos = tuple(
-            delight(table, view.observation, weight, self.specular, light, expected)
-            for view, weight, light in zip(views, weights, lights, strict=True)
+            delight(table, view.observation, weight, self.specular, light, expected, cast)
+            for view, weight, light, cast in zip(views, weights, lights, casts, strict=True)
         )
         for view_albedo in view_albedos:
             sums.add(table, view_albedo, settings.detail_power, settings.band_sigma)
+        if any(cast is not None for cast in casts):
+            total = sums.weight / sharpest
         observed = np.clip(sums.albedo(), 0.0, MAXIMAL_ALBEDO)
 
         # Collars and hair over the neck give way to expected skin, and so does the edge of the observed neck.
@@ -122,7 +136,8 @@ class TextureFusion:
         unobserved = (1.0 - confidence) ** (settings.rounds + 1)
         albedo = np.clip((1.0 - unobserved) * observed + unobserved * expected, 0.0, MAXIMAL_ALBEDO).astype(np.float32)
         return FusedTexture(
-            albedo, observed, expected, skin_probability, confidence[:, 0], tuple(lights),
+            albedo, observed, expected, skin_probability, confidence[:, 0],
+            tuple(illumination_of(light, cast) for light, cast in zip(lights, casts, strict=True)),
             samples.errors(albedo[samples.index], lights),
             samples.disagreements(lights, expected[samples.index]), view_albedos,
         )  # fmt: skip
@@ -134,6 +149,7 @@ class TextureFusion:
         total: Float64Array,  # (N,) over `sharpest`
         sharpest: float,
         marginalized: MarginalizedTexture | None,
+        casts: Sequence[CastLight | None] | None = None,
     ) -> SkinSamples:
         """At most `light_samples` texels of skin, evenly strided among those that are observed well."""
         skin = self.table.within(LIGHT_REGIONS)
@@ -141,17 +157,39 @@ class TextureFusion:
         index = index[:: max(1, len(index) // self.settings.light_samples)]
         view_samples = [
             ViewSamples(
-                observed_surface(self.table, view.observation, self.specular, index),
+                observed_surface(self.table, view.observation, self.specular, index, cast),
                 view.observation.color[index],
                 weight[index],
                 view.sclera,
             )
-            for view, weight in zip(views, weights, strict=True)
+            for view, weight, cast in zip(views, weights, casts or [None] * len(views), strict=True)
         ]
         known = None
         if marginalized is not None:
             known = MarginalizedSamples(marginalized.sums.weight[index], marginalized.sums.albedo()[index])
         return SkinSamples(index, view_samples, known, total[index], sharpest, self.settings, self.light)
+
+    def _cast_lights(
+        self,
+        views: Sequence[FusionView],
+        weights: Sequence[Float32Array],  # (N,) each
+        samples: SkinSamples,
+        expected: Float32Array,  # (N, 3)
+    ) -> list[CastLight | None]:
+        """Key light of each view at all texels, None where it needs none."""
+        if not self.light.key.enabled or not len(samples.index):
+            return [None] * len(views)
+        albedo = samples.initial_albedo(expected[samples.index])
+        searched = [
+            search_samples(self.table, view.observation, self.specular, samples.index, albedo, sample.weight)
+            for view, sample in zip(views, samples.views, strict=True)
+        ]
+        starts = [None if view.key_light is None else view.key_light.direction for view in views]
+        directions = key_directions(searched, starts, self.light.key)
+        return [
+            cast_light(view.observation, weight, direction)
+            for view, weight, direction in zip(views, weights, directions, strict=True)
+        ]
 
     def _scaled_prior(self, samples: SkinSamples) -> Float32Array:
         """(N, 3) the prior, its skin scaled per channel to the estimated median of the face."""

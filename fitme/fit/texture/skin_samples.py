@@ -32,11 +32,11 @@ class ViewSamples:
     """(3,) linear colour of the white of the eyes; None where it is unknown."""
 
     def albedo(self, light: Float32Array, expected: Float32Array) -> Float32Array:
-        """(S, 3) de-lit albedo under a light (9, 3), near an `expected` one (S, 3)."""
+        """(S, 3) de-lit albedo under a light (K, 3), near an `expected` one (S, 3)."""
         return delit_albedo(self.color, self.surface, light, expected)
 
     def predicted(self, albedo: Float32Array, light: Float32Array) -> Float32Array:
-        """(S, 3) linear colours of an albedo (S, 3) under a light (9, 3)."""
+        """(S, 3) linear colours of an albedo (S, 3) under a light (K, 3)."""
         return albedo * self.surface.shading(light) + self.surface.specular_term(light)
 
 
@@ -93,15 +93,16 @@ class SkinSamples:
         return np.asarray(confidence * known.albedo + (1.0 - confidence) * expected, np.float32)
 
     def estimate_lights(self, expected: Float32Array) -> list[Float32Array]:
-        """(9, 3) light of each view, by alternation with the shared albedo; `expected` (S, 3) is its prior."""
+        """Light of each view, (9, 3) or with a key light (10, 3), by alternation with the shared albedo; `expected`
+        (S, 3) is its prior."""
         albedo = self.initial_albedo(expected)
         confidence = confidence_of(self.total, self.settings)
         weight_sum = np.maximum(self.weight, SMALLEST_WEIGHT)[:, None]
         lights: list[Float32Array] = []
         for _ in range(self.settings.rounds if self.views else 0):
             # Lights given the albedo, drawn to their mean: keyframes of one capture have similar light.
-            mean_light = np.mean(lights, 0).astype(np.float32) if lights else None
-            lights = [self._light(view, albedo, mean_light) for view in self.views]
+            means = _mean_lights(lights)
+            lights = [self._light(view, albedo, means.get(view.surface.diffuse.shape[1])) for view in self.views]
             # The albedo given the lights, as far as the samples were observed.
             observed = self._weighted_albedo(self._view_albedos(lights, expected))
             albedo = (confidence * observed / weight_sum + (1.0 - confidence) * albedo).astype(np.float32)
@@ -109,7 +110,7 @@ class SkinSamples:
 
     def errors(self, albedo: Float32Array, lights: Sequence[Float32Array]) -> tuple[float, ...]:
         """Weighted root mean square error of each view's colours, linear, as predicted from albedo (S, 3) and lights
-        (9, 3)."""
+        (K, 3)."""
         return tuple(
             _error(view, view.predicted(albedo, light)) for view, light in zip(self.views, lights, strict=True)
         )
@@ -137,7 +138,7 @@ class SkinSamples:
         return sum((view.weight[:, None] * own for view, own in zip(self.views, albedos, strict=True)), start)
 
     def _light(self, view: ViewSamples, albedo: Float32Array, prior: Float32Array | None) -> Float32Array:
-        """(9, 3) light of a view whose samples have an albedo (S, 3)."""
+        """(K, 3) light of a view whose samples have an albedo (S, 3)."""
         index = np.flatnonzero(view.weight > 0.0)
         surface, color, weight = view.surface.subset(index), view.color[index], view.weight[index]
         return estimate_illumination(surface, color, albedo[index], weight, self.light, prior)
@@ -161,6 +162,12 @@ class SkinSamples:
             if shading > 0.0:
                 observations.append(ScleraObservation(view.sclera, np.median(color, 0), light / shading))
         return observe_light(observations, face_color)
+
+
+def _mean_lights(lights: Sequence[Float32Array]) -> dict[int, Float32Array]:
+    """Mean light (K, 3) by K: of the views with a key light and of those without, whose harmonics differ by it."""
+    sizes = {len(light) for light in lights}
+    return {k: np.mean([light for light in lights if len(light) == k], 0).astype(np.float32) for k in sizes}
 
 
 def _error(view: ViewSamples, predicted: Float32Array) -> float:

@@ -1,5 +1,6 @@
 """Observation of a model's texels in images: input of fusion and of a single frame's illumination."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,12 +9,16 @@ from torch import Tensor
 
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.fit.alignment.aligner import camera_of, posed_vertices
-from fitme.fit.estimate import KeyframeEstimate
-from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, LightSettings, estimate_illumination, lit_surface
+from fitme.fit.estimate import Illumination, KeyframeEstimate
+from fitme.fit.lighting.key_light import find_direction
+from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, LightSettings, estimate_illumination
+from fitme.fit.texture.cast_lights import cast_light, illumination_of, search_samples
+from fitme.fit.texture.delighting import observed_surface
 from fitme.fit.texture.mouth_interior import BEHIND_LIPS
 from fitme.fit.texture.unprojection import TexelObservation, TexelTable, texel_table, unproject
 from fitme.geometry import Camera
 from fitme.reflectance.maps import ReflectanceMaps
+from fitme.render.light import Light
 from fitme.render.occlusion import mouth_occlusion
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
@@ -66,10 +71,44 @@ class TexelViews:
         return self.table.from_map(resized[0].permute(1, 2, 0).numpy())
 
     def light(
-        self, view: TexelObservation, maps: ReflectanceMaps, settings: LightSettings, prior: Float32Array | None
-    ) -> Float32Array:
-        """(9, 3) least-squares light of a view, given the maps; `prior` (9, 3) or None."""
-        specular = self.at_texels(maps.specular)
-        surface = lit_surface(view.normals, view.toward_viewer, specular, self.table.occlusion)
+        self,
+        view: TexelObservation,
+        maps: ReflectanceMaps,
+        settings: LightSettings,
+        others: Sequence[Illumination],
+    ) -> Illumination:
+        """Least-squares light of a view, given the maps.
+
+        :param others: lights of other frames: the mean of those with a key light, or of those without, is the prior,
+            and the search for a key light begins with theirs; uniform light without any.
+        """
+        specular, albedo = self.at_texels(maps.specular), self.at_texels(maps.diffuse)
         weight = view.weight * self.table.within(LIGHT_REGIONS)
-        return estimate_illumination(surface, view.color, self.at_texels(maps.diffuse), weight, settings, prior)
+        index = np.flatnonzero(weight)
+        direction = None
+        if settings.key.enabled:
+            searched = search_samples(self.table, view, specular, index, albedo[index], weight[index])
+            likely = tuple(light.key.direction for light in others if light.key is not None)
+            direction = None if searched is None else find_direction(searched, settings.key, likely)
+        cast = cast_light(view, weight, direction)
+        if cast is not None:
+            weight = weight * cast.certainty
+        surface = observed_surface(self.table, view, specular, index, cast)
+        found = estimate_illumination(
+            surface, view.color[index], albedo[index], weight[index], settings, _prior(others, cast is not None)
+        )
+        return illumination_of(found, cast)
+
+
+def _prior(others: Sequence[Illumination], with_key: bool) -> Float32Array:
+    """(9, 3), or with a key light (10, 3), prior of a light from those of other frames."""
+    alike = [light for light in others if (light.key is not None) is with_key]
+    if alike:
+        sh = np.mean([light.sh for light in alike], 0)
+    elif others:
+        sh = np.mean([light.unshadowed_sh for light in others], 0)
+    else:
+        sh = Light.ambient().sh[0].numpy()
+    colors = [light.key.color for light in alike if light.key is not None]
+    key = [np.mean(colors, 0) if colors else np.zeros(3)] if with_key else []
+    return np.concatenate([sh, *(row[None] for row in key)]).astype(np.float32)

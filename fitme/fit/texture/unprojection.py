@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fitme.arrays import BoolArray, Float32Array, IndexArray, Int32Array, Int64Array, UInt8Array
 from fitme.color import bytes_to_linear
+from fitme.fit.lighting.key_light import PosedSurface
 from fitme.geometry import Camera
 from fitme.render.occlusion import head_occlusion
 from fitme.render.rasterizer import RasterizerBackend
@@ -86,6 +87,8 @@ class TexelObservation:
     """(N, 3) unit geometric normals in view space."""
     toward_viewer: Float32Array
     """(N, 3) unit vectors to the camera in view space."""
+    geometry: PosedSurface | None = None
+    """The posed head, on which shadows are cast; None: no key light is searched for."""
 
 
 @lru_cache(maxsize=4)
@@ -144,7 +147,8 @@ def unproject(
     facing = np.clip((cosine - GRAZING_COSINE) / (1.0 - GRAZING_COSINE), 0.0, 1.0) ** VIEW_ANGLE_POWER
     weight = facing * _sample(usable, pixels, cv2.INTER_LINEAR) * ~hidden
     color = _sample(bytes_to_linear(image), pixels, cv2.INTER_LINEAR)
-    return TexelObservation(color, weight.astype(np.float32), normals.numpy(), toward_viewer.numpy())
+    geometry = PosedSurface(view_vertices.numpy(), model.triangles.numpy(), positions.numpy(), normals.numpy())
+    return TexelObservation(color, weight.astype(np.float32), normals.numpy(), toward_viewer.numpy(), geometry)
 
 
 def depth_image(view_vertices: Tensor, triangles: Tensor, camera: Camera, backend: RasterizerBackend) -> Float32Array:

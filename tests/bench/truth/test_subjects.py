@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fitme.bench.truth.lights import LightKind
+from fitme.bench.truth.lights import HARD_KINDS, WEBCAM_KINDS, LightKind
 from fitme.bench.truth.sensor import METERED_LEVEL, metered_exposure, simulate_sensor, white_balance
-from fitme.bench.truth.subjects import FIRST_SKIN_SEED, LARGEST_YAW_DEG, subject
+from fitme.bench.truth.subjects import FIRST_SKIN_SEED, LARGEST_YAW_DEG, subject, under_light
 from fitme.skin.skin_tone_classes import CLASS_NAMES
 from fitme.training.data.dataset import HELD_OUT_SEED
 
@@ -41,9 +41,23 @@ def test_half_of_the_frames_are_held_out_and_heads_turn_both_ways(subjects):
 def test_light_differs_between_the_frames_of_some(subjects):
     changing = [len(s.lights) > 1 for s in subjects]
     assert 0 < sum(changing) < SUBJECTS
-    assert {light.kind for s in subjects for light in s.lights} == set(LightKind)
+    assert {light.kind for s in subjects for light in s.lights} == set(WEBCAM_KINDS)
     for drawn in subjects:
         assert {frame.light for frame in drawn.frames} == set(range(len(drawn.lights)))
+
+
+@pytest.mark.parametrize("kind", HARD_KINDS)
+def test_a_hard_light_is_all_that_differs(subjects, kind):
+    for drawn in subjects:
+        changed = under_light(drawn, kind)
+        assert [light.kind for light in changed.lights] == [kind]
+        assert {frame.light for frame in changed.frames} == {0}
+        assert dataclasses.replace(changed, lights=drawn.lights, frames=drawn.frames) == drawn
+        # The source adds as much as a room all around or more, and is small: its edge blurs over less than 3 degrees.
+        source, room = changed.lights[0].sources[0], changed.lights[0].surroundings
+        angle = source.side_m / source.distance_m
+        assert source.radiance[1] * angle**2 > 0.7 * np.pi * room[1]
+        assert np.degrees(angle) < 3.0
 
 
 def test_a_number_determines_the_subject_and_fewer_frames_are_a_prefix():

@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from fitme.fit.alignment.aligner import HeadAligner, camera_of, keyframe_estimate, posed_vertices
 from fitme.fit.alignment.landmark_targets import turn_of
 from fitme.fit.alignment.settings import AlignmentSettings
+from fitme.fit.estimate import Illumination
 from fitme.fit.solver.joint_estimate import IDENTITY_FIXED
 from fitme.render.rasterizer import select_backend
 from fitme.track.pose import EYELID_PAIRS
@@ -35,7 +36,7 @@ def test_lids_are_as_far_apart_as_their_landmarks_on_another_head(photograph, mo
     aligner = HeadAligner(model, select_backend("cpu"), AlignmentSettings())
     mean = np.zeros(model.identity_count, np.float32)
     found = aligner.by_landmarks([keyframe], {}, 1.0, mean, IDENTITY_FIXED)
-    head = posed_vertices(model, keyframe_estimate(found, 0, np.zeros((9, 3), np.float32)), mean)
+    head = posed_vertices(model, keyframe_estimate(found, 0, Illumination(np.zeros((9, 3), np.float32))), mean)
     seen = camera_of(keyframe.observation.camera, found.focal).project(model.landmarks(head[None])[0]).numpy()
     for upper, lower in EYELID_PAIRS:
         opening = landmarks[lower, 1] - landmarks[upper, 1]
