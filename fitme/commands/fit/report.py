@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fitme.fit.estimate import KeyframeEstimate
+from fitme.fit.estimate import Illumination, KeyframeEstimate
 from fitme.fit.state import RoundReport
 from fitme.geometry import Camera, HeadPose, quaternion_from_axis_angle
 from fitme.shape.expressions import EXPRESSION_NAMES
@@ -25,8 +25,18 @@ def frame_json(estimate: KeyframeEstimate, camera: Camera) -> Json:
         "camera": camera_json(camera),
         "pose": pose_json(estimate.pose),
         "expression": dict(zip(EXPRESSION_NAMES, _rounded(estimate.expression), strict=True)),
-        "light": {"frame": "view: +X right, +Y up, +Z towards the viewer", "sh": _rounded(estimate.light_sh)},
+        "light": light_json(estimate.illumination),
         "loss": finite(estimate.loss),
+    }
+
+
+def light_json(light: Illumination) -> Json:
+    """Harmonics, and the key light or null."""
+    key = light.key
+    return {
+        "frame": "view: +X right, +Y up, +Z towards the viewer",
+        "sh": _rounded(light.sh),
+        "key": None if key is None else {"direction": _rounded(key.direction), "color": _rounded(key.color)},
     }
 
 

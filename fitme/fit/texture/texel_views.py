@@ -111,4 +111,4 @@ def _prior(others: Sequence[Illumination], with_key: bool) -> Float32Array:
         sh = Light.ambient().sh[0].numpy()
     colors = [light.key.color for light in alike if light.key is not None]
     key = [np.mean(colors, 0) if colors else np.zeros(3)] if with_key else []
-    return np.concatenate([sh, *(row[None] for row in key)]).astype(np.float32)
+    return np.asarray(np.concatenate([sh, *(row[None] for row in key)]), np.float32)
