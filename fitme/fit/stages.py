@@ -204,7 +204,10 @@ class FitStages:
             views.at_texels(prior.diffuse),
             views.at_texels(prior.specular),
             self._settings.fusion,
-            self._settings.light,
+            # Shadows fall where they should once the shape is found: a draft does without.
+            replace(self._settings.light, key=replace(self._settings.light.key, enabled=False))
+            if draft
+            else self._settings.light,
         )
         texture = fusion.fuse(
             [

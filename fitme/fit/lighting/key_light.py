@@ -20,15 +20,17 @@ from fitme.render.reflection import DEFAULT_SHININESS, SH_COUNT
 from fitme.render.shading import blinn_phong
 from fitme.render.shadows import SHADOW_MAP_PX, lit_shares
 
-CANDIDATES = 160
-"""Directions over the sphere among which the search begins, about 16 degrees apart."""
+CANDIDATES = 80
+"""Directions over the sphere among which the search begins, about 23 degrees apart."""
 FARTHEST_BEHIND = -0.2
 """Least z, towards the viewer, of a direction: light from behind the head does not reach the face."""
-SEARCH_SAMPLES = 1500
-"""Samples, at most, on which directions are compared."""
+SEARCH_SAMPLES, COARSE_SAMPLES = 1500, 500
+"""Samples, at most, on which directions are compared, and those of the first comparison."""
+COARSE_SHARE = 0.2
+"""Share of the least gain that the best of the first comparison must reach."""
 COARSE_MAP_PX = 128
 """Side of the shadow maps of the first comparison."""
-STEPS_DEG = (8.0, 4.0, 2.0)
+STEPS_DEG = (12.0, 6.0, 3.0)
 """Steps by which the best direction is improved."""
 RING = 6
 """Directions around the best one that each step tries."""
@@ -141,9 +143,9 @@ class SearchSamples:
     weight: Float32Array
     """(S,) weights of the samples."""
 
-    def strided(self) -> "SearchSamples":
-        """At most `SEARCH_SAMPLES` of the samples."""
-        step = slice(None, None, max(1, -(-len(self.index) // SEARCH_SAMPLES)))
+    def strided(self, count: int) -> "SearchSamples":
+        """At most `count` of the samples, evenly strided."""
+        step = slice(None, None, max(1, -(-len(self.index) // count)))
         return SearchSamples(
             self.geometry, self.index[step], self.design[step], self.albedo[step], self.specular[step],
             self.occlusion[step], self.toward_viewer[step], self.color[step], self.weight[step],
@@ -179,21 +181,23 @@ def find_direction(
 
     :param starts: (3,) directions found in other frames or earlier, tried before those over the sphere.
     """
-    samples = samples.strided()
+    samples = samples.strided(SEARCH_SAMPLES)
     if len(samples.index) <= SH_COUNT:
         return None
-    without = _cost(samples, None, settings)
     # Coarse comparison on coarse shadow maps: of known directions, then, unless one of them will do, over the sphere.
+    few = samples.strided(COARSE_SAMPLES)
+    without = _cost(few, None, settings)
     sphere = sphere_directions(CANDIDATES).astype(np.float32)
     best, cost = sphere[0], np.inf
     for candidates in (np.array(starts, np.float32).reshape(-1, 3), sphere[sphere[:, 2] > FARTHEST_BEHIND]):
         if len(candidates) and cost > (1.0 - settings.least_gain) * without:
-            costs = _costs(samples, candidates, settings, COARSE_MAP_PX)
+            costs = _costs(few, candidates, settings, COARSE_MAP_PX)
             if costs.min() < cost:
                 best, cost = candidates[int(costs.argmin())], float(costs.min())
-    if cost > (1.0 - settings.least_gain / 2.0) * without:
+    if cost > (1.0 - COARSE_SHARE * settings.least_gain) * without:
         return None
     # Pattern search at falling steps.
+    without = _cost(samples, None, settings)
     cost = float(_costs(samples, best[None], settings)[0])
     for step in STEPS_DEG:
         ring = _ring(best, step, RING)
@@ -225,7 +229,7 @@ def similar(direction: Float32Array, other: Float32Array) -> bool:
 
 def explained_share(samples: SearchSamples, direction: Float32Array, settings: KeyLightSettings) -> float:
     """Share of the squared error of harmonics alone that a key light of a direction (3,) explains."""
-    samples = samples.strided()
+    samples = samples.strided(SEARCH_SAMPLES)
     cost = float(_costs(samples, direction[None], settings)[0])
     return 1.0 - cost / max(_cost(samples, None, settings), SMALLEST_COST)
 
