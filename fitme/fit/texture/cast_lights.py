@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fitme.arrays import Float32Array, IndexArray
+from fitme.color import LUMINANCE
 from fitme.fit.estimate import Illumination, KeyLight
 from fitme.fit.lighting.key_light import (
     CastLight,
@@ -15,7 +16,6 @@ from fitme.fit.lighting.key_light import (
     find_direction,
     similar,
 )
-from fitme.fit.lighting.spherical_harmonics import LUMINANCE
 from fitme.fit.texture.delighting import SMALLEST_WEIGHT, observed_surface
 from fitme.fit.texture.unprojection import TexelObservation, TexelTable
 from fitme.render.reflection import SH_COUNT
