@@ -30,6 +30,8 @@ COARSE_SHARE = 0.2
 """Share of the least gain that the best of the first comparison must reach."""
 COARSE_MAP_PX = 128
 """Side of the shadow maps of the first comparison."""
+FINALISTS = 5
+"""Directions of the first comparison that are compared again."""
 STEPS_DEG = (12.0, 6.0, 3.0)
 """Steps by which the best direction is improved."""
 RING = 6
@@ -188,17 +190,18 @@ def find_direction(
     few = samples.strided(COARSE_SAMPLES)
     without = _cost(few, None, settings)
     sphere = sphere_directions(CANDIDATES).astype(np.float32)
-    best, cost = sphere[0], np.inf
-    for candidates in (np.array(starts, np.float32).reshape(-1, 3), sphere[sphere[:, 2] > FARTHEST_BEHIND]):
-        if len(candidates) and cost > (1.0 - settings.least_gain) * without:
-            costs = _costs(few, candidates, settings, COARSE_MAP_PX)
-            if costs.min() < cost:
-                best, cost = candidates[int(costs.argmin())], float(costs.min())
-    if cost > (1.0 - COARSE_SHARE * settings.least_gain) * without:
+    candidates = np.array(starts, np.float32).reshape(-1, 3)
+    costs = _costs(few, candidates, settings, COARSE_MAP_PX)
+    if costs.min(initial=np.inf) > (1.0 - settings.least_gain) * without:
+        candidates = np.concatenate([candidates, sphere[sphere[:, 2] > FARTHEST_BEHIND]])
+        costs = _costs(few, candidates, settings, COARSE_MAP_PX)
+    if costs.min() > (1.0 - COARSE_SHARE * settings.least_gain) * without:
         return None
-    # Pattern search at falling steps.
+    # The best few again on all samples and fine maps, then a pattern search at falling steps.
     without = _cost(samples, None, settings)
-    cost = float(_costs(samples, best[None], settings)[0])
+    candidates = candidates[np.argsort(costs)[:FINALISTS]]
+    costs = _costs(samples, candidates, settings)
+    best, cost = candidates[int(costs.argmin())], float(costs.min())
     for step in STEPS_DEG:
         ring = _ring(best, step, RING)
         costs = _costs(samples, ring, settings)
