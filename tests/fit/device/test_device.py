@@ -39,7 +39,7 @@ def test_a_fit_ends_alike_on_another_device(results):
     ours, theirs = results["cpu"], results["guarded"]
     # Shading rounds otherwise in torch than in the CPU's kernels, so that single bytes of a render differ, which flow
     # and tracks turn into 0.001 of identity. Adam's first steps follow the gradient's sign, which turns it into steps.
-    for name, tolerance in {"identity": 0.01, "w_plus": 0.1, "diffuse": 0.001}.items():
+    for name, tolerance in {"identity": 0.01, "w_plus": 0.1, "diffuse": 0.005}.items():
         np.testing.assert_allclose(theirs[name], ours[name], atol=tolerance, err_msg=name)
     assert theirs["losses"] == pytest.approx(ours["losses"], rel=0.02)
     assert theirs["frame_loss"] == pytest.approx(ours["frame_loss"], rel=0.05)
