@@ -168,7 +168,7 @@ class FitStages:
         """Sample and fuse all keyframes of a resumed fit as they were estimated."""
         self._keyframe_set.activate_solved()
         if self._keyframe_set.active:
-            self._fuse(draft=False)
+            self._fuse(draft=False, key_lights=True)
 
     def fuse(self, *, final: bool) -> dict[str, float]:
         """Sample the active keyframes and fuse their albedo; the texture's error. `final` unless registration is going
@@ -176,13 +176,13 @@ class FitStages:
         # A texture that flow is going to move is not worth sampling finely, unless it joins one that was sampled so.
         has_marginalized = self._keyframe_set.marginalized.texture() is not None
         slow = len(self._keyframe_set.active) >= DRAFT_FROM
-        disagreements = self._fuse(draft=not final and not has_marginalized and slow)
+        disagreements = self._fuse(draft=not final and not has_marginalized and slow, key_lights=final)
         if final:
             for entry, disagreement in zip(self._keyframe_set.active, disagreements, strict=True):
                 entry.disagreement = disagreement
         return {"texture": float(np.mean([entry.solved.loss for entry in self._keyframe_set.active]))}
 
-    def _fuse(self, *, draft: bool) -> Sequence[float]:
+    def _fuse(self, *, draft: bool, key_lights: bool) -> Sequence[float]:
         """Fuse the albedo of active and marginalised keyframes; the disagreement of each active one with the others."""
         active, marginalized = self._keyframe_set.active, self._keyframe_set.marginalized.texture()
         views = self._draft_views if draft else self._views
@@ -204,10 +204,10 @@ class FitStages:
             views.at_texels(prior.diffuse),
             views.at_texels(prior.specular),
             self._settings.fusion,
-            # Shadows fall where they should once the shape is found: a draft does without.
-            replace(self._settings.light, key=replace(self._settings.light.key, enabled=False))
-            if draft
-            else self._settings.light,
+            # Shadows fall where they should once the shape is found: until then, harmonics do.
+            self._settings.light
+            if key_lights
+            else replace(self._settings.light, key=replace(self._settings.light.key, enabled=False)),
         )
         texture = fusion.fuse(
             [
