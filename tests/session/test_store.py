@@ -1,6 +1,7 @@
 """Session store: states are read as written, superseded data go, and folders are private."""
 
 import contextlib
+import itertools
 import os
 import stat
 import threading
@@ -221,11 +222,12 @@ def test_what_an_attempt_goes_on_writing_is_removed(tmp_path: Path) -> None:
     chunks = folder / "repository" / "chunks"
 
     def write_on() -> None:
-        for index in range(400):
-            with contextlib.suppress(FileNotFoundError):
-                chunks.mkdir(parents=True, exist_ok=True)
+        chunks.mkdir(parents=True)
+        with contextlib.suppress(FileNotFoundError):
+            for index in itertools.count():
                 (chunks / str(index)).touch()
-            begun.set()
+                if index > 100:
+                    begun.set()
 
     attempt = threading.Thread(target=write_on)
     attempt.start()

@@ -95,6 +95,9 @@ CLOSEST_M = -0.015
 """Smallest displacement outwards of the rim of an ear that is hidden behind the person's outline."""
 RIM_QUANTILE = 0.9
 """Quantile, over the rows of an ear, of how far the person's outline reaches, up to which a hidden ear reaches."""
+INSIDE_M = 0.006
+"""Distance by which the person's outline may lie inside that of the model's head, ears aside: further in, the mask is
+wrong."""
 
 
 class EarPlacement:
@@ -131,18 +134,21 @@ class EarPlacement:
 
     def _reach_in(self, frame: EarFrame, side: int) -> float | None:
         """Displacement outwards with which an ear would end at the person's outline in one frame; None where that
-        goes on beyond all ears, or where the head is turned."""
+        goes on beyond all ears, where it is not the outline of this head, or where the head is turned."""
         if abs(frame.pose.yaw_pitch_roll()[0]) > FRONTAL_YAW_RAD:
             return None
         plane = _EarPlane.of(frame, self._sides[side], (1.0, -1.0)[side])
-        ear = _on_plane(frame, plane.depth_m)[self._sides[side]]
+        places = _on_plane(frame, plane.depth_m)
+        ear = places[self._sides[side]]
         low, high = float(ear[:, 1].min()) + USUAL_PLACE.bottom_m, float(ear[:, 1].max()) + USUAL_PLACE.top_m
         rows = (plane.heights > low) & (plane.heights < high)
-        person = plane.sampled(frame.person)[rows] > PERSON_FROM
-        outside = ~person
+        outside = plane.sampled(frame.person)[rows] <= PERSON_FROM
         if not rows.any() or not outside.any(1).all():
             return None
+        head = _outline(plane.sign * places[~self._ear, 0], places[~self._ear, 1], plane.heights[rows])
         reach = float(np.quantile(plane.out[outside.argmax(1)], RIM_QUANTILE))
+        if reach < float(np.quantile(head, RIM_QUANTILE)) - INSIDE_M:
+            return None
         return reach - float(np.quantile(plane.sign * ear[:, 0], EAR_QUANTILE))
 
     def moved(self, identity: Float32Array, places: tuple[EarPlace, EarPlace]) -> Float32Array:

@@ -111,3 +111,12 @@ def test_without_an_outline_hidden_ears_are_at_their_usual_place(
     long_hair = replace(frame, person=np.ones_like(frame.person))
     for frames in ([], [long_hair], [_frame(model, identity, identity, 30.0)]):
         assert placement.hidden(frames) == (USUAL_PLACE, USUAL_PLACE)
+
+
+def test_a_mask_that_ends_within_the_head_hides_no_ear(model: MorphableModel, placement: EarPlacement) -> None:
+    identity = np.zeros(model.identity_count, np.float32)
+    frame = _frame(model, identity, identity, hidden=True)
+    torn = frame.person.copy()
+    middle = int(frame.landmarks[:, 0].mean())
+    torn[:, : middle - 12] = torn[:, middle + 12 :] = 0.0
+    assert placement.hidden([replace(frame, person=torn)]) == (USUAL_PLACE, USUAL_PLACE)
