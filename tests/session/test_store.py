@@ -1,10 +1,10 @@
 """Session store: states are read as written, superseded data go, and folders are private."""
 
 import contextlib
-import itertools
 import os
 import stat
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -224,10 +224,11 @@ def test_what_an_attempt_goes_on_writing_is_removed(tmp_path: Path) -> None:
     def write_on() -> None:
         chunks.mkdir(parents=True)
         with contextlib.suppress(FileNotFoundError):
-            for index in itertools.count():
+            for index in range(1000):
                 (chunks / str(index)).touch()
-                if index > 100:
+                if index == 100:
                     begun.set()
+                time.sleep(1e-4)
 
     attempt = threading.Thread(target=write_on)
     attempt.start()
