@@ -6,6 +6,7 @@ explain stay in the albedo.
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -16,6 +17,7 @@ from fitme.bench.truth.heads import FittedHead, keyframe_of, load_resources, new
 from fitme.bench.truth.lights import HARD_KINDS, SOFT_KIND, LightKind
 from fitme.bench.truth.metrics import AlbedoScore
 from fitme.bench.truth.scores import TIME_LIMIT_S, SubjectBench
+from fitme.fit.lighting.key_light import KeyLightSettings
 from fitme.shape.model_file import load_default_model
 from fitme.track.factory import dlib_embedder
 
@@ -24,12 +26,15 @@ LARGEST_RATIO = 1.3
 """Target of the albedo's error over that under soft light."""
 
 
-def hard_light(numbers: Sequence[int] = range(SIZE.subjects)) -> list[BenchmarkRow]:
-    """Rows of some subjects; missing frames are rendered first. Even subjects have a flash, odd ones a low sun."""
+def hard_light(numbers: Sequence[int] = range(SIZE.subjects), *, key_light: bool = False) -> list[BenchmarkRow]:
+    """Rows of some subjects; missing frames are rendered first. Even subjects have a flash, odd ones a low sun.
+
+    :param key_light: fit with key lights (`fitme.fit.lighting.key_light`).
+    """
     hard, soft = [], []
     for number in numbers:
-        hard.append(_score(number, HARD_KINDS[number % len(HARD_KINDS)]))
-        soft.append(_score(number, SOFT_KIND))
+        hard.append(_score(number, HARD_KINDS[number % len(HARD_KINDS)], key_light))
+        soft.append(_score(number, SOFT_KIND, key_light))
     return rows_of(hard, soft)
 
 
@@ -52,11 +57,13 @@ def light_folder(kind: LightKind) -> Path:
     return truth_folder() / "lights" / kind.name.lower()
 
 
-def _score(number: int, kind: LightKind) -> AlbedoScore:
+def _score(number: int, kind: LightKind, key_light: bool) -> AlbedoScore:
     """Albedo's errors of a fit of a subject under a light."""
     folder = light_folder(kind)
     make_truth(folder, SIZE, [number], kind=kind)
     resources = load_resources(load_default_model(), dlib_embedder())
+    light = replace(resources.settings.light, key=KeyLightSettings(enabled=key_light))
+    resources = replace(resources, settings=replace(resources.settings, light=light))
     bench = SubjectBench(folder, number, SIZE.frames, resources)
     fitter = new_fitter(resources)
     for index, tracked_frame in enumerate(bench.fitted.values()):
@@ -73,8 +80,11 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(prog="python -m fitme.bench.truth.hard_light", description=__doc__)
     parser.add_argument("--subjects", type=int, nargs="*", help="their numbers; all by default")
-    numbers = parser.parse_args().subjects or range(SIZE.subjects)
-    Console().print(table_of("hard light", run_benchmark(lambda: hard_light(numbers))))
+    parser.add_argument("--key-light", action="store_true", help="fit with key lights")
+    given = parser.parse_args()
+    numbers = given.subjects or range(SIZE.subjects)
+    rows = run_benchmark(lambda: hard_light(numbers, key_light=given.key_light))
+    Console().print(table_of("hard light", rows))
 
 
 if __name__ == "__main__":

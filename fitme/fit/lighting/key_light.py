@@ -59,8 +59,9 @@ AMBIENT_RIDGE = 1e-4
 class KeyLightSettings:
     """Whether keyframes have a key light."""
 
-    enabled: bool = True
-    """False: spherical harmonics alone, shadows stay in the albedo."""
+    enabled: bool = False
+    """False: spherical harmonics alone, shadows stay in the albedo. With a key light frames that the fit has not seen
+    are explained less well (`docs/benchmarks.md`)."""
     least_gain: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.05
     """Share of the squared error of harmonics alone that a key light with its shadows must explain."""
     shadow_share: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.3

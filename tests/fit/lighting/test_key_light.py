@@ -24,6 +24,7 @@ from fitme.shape.morphable_model import MorphableModel
 
 RESOLUTION = 128
 CAMERA = Camera.centered(320.0, 320, 240)
+WITH_KEY_LIGHT = LightSettings(key=KeyLightSettings(enabled=True))
 SUN = KeyLight(np.array([0.65, 0.35, 0.67], np.float32), np.full(3, 0.8, np.float32))
 """From above and the viewer's right: the nose's shadow falls on the cheek."""
 DIM = Light.ambient(0.25).sh[0].numpy()
@@ -54,7 +55,7 @@ def fused(
 def test_the_direction_of_a_light_is_found_by_its_shadows(
     views: TexelViews, model: MorphableModel, skin: ReflectanceMaps
 ) -> None:
-    fused_texture = fused(views, observed(views, model, skin, Illumination(DIM, SUN)), skin, LightSettings())
+    fused_texture = fused(views, observed(views, model, skin, Illumination(DIM, SUN)), skin, WITH_KEY_LIGHT)
     key = fused_texture.lights[0].key
     assert key is not None
     assert np.degrees(np.arccos(key.direction @ SUN.direction / np.linalg.norm(SUN.direction))) < 6.0
@@ -79,7 +80,7 @@ def test_shadows_do_not_stay_in_the_albedo(views: TexelViews, model: MorphableMo
 def test_soft_light_has_no_key_light(
     views: TexelViews, model: MorphableModel, skin: ReflectanceMaps, light: Light
 ) -> None:
-    texture = fused(views, observed(views, model, skin, Illumination(light.sh[0].numpy())), skin, LightSettings())
+    texture = fused(views, observed(views, model, skin, Illumination(light.sh[0].numpy())), skin, WITH_KEY_LIGHT)
     assert texture.lights[0].key is None
 
 
@@ -94,7 +95,7 @@ def test_a_view_adopts_the_direction_on_which_others_agree(
     flat = replace(observation, geometry=None)
     assert search_samples(views.table, flat, specular, index, albedo, observation.weight[index]) is None
     # A gain that alone would be too small suffices beside two views that agree, and without them does not.
-    settings = KeyLightSettings()
+    settings = KeyLightSettings(enabled=True)
     found = key_directions([lit, lit, None], [None] * 3, settings)
     assert found[0] is not None and found[2] is None
     assert explained_share(lit, found[0], settings) > 5.0 * settings.least_gain
