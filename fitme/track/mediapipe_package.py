@@ -50,8 +50,11 @@ mediapipe: Any = _lean_mediapipe()
 """The package."""
 EMPTY_SIZE: Final = (48, 64)
 """Height and width of an empty image, pixels."""
-_open: "weakref.WeakSet[Any]" = weakref.WeakSet()
-"""Networks that may not have been closed."""
+_open: "weakref.WeakKeyDictionary[Any, Any]" = weakref.WeakKeyDictionary()
+"""Networks that may not have been closed, and the thread pool that each of them calls its library in.
+
+A network's finaliser closes it in that pool. Were both garbage of one cycle of references, the pool's thread would end
+first, and the finaliser would wait for it for ever: so the pool is kept here for as long as the network is there."""
 
 
 def create_network(
@@ -79,7 +82,7 @@ def create_network(
             check_native_libraries()
             raise ModelFileError(f"{file} is not a model that MediaPipe can read: {error}") from error
         getattr(created, method)(mediapipe_image(np.zeros((*EMPTY_SIZE, 3), np.uint8)), *arguments)
-    _open.add(created)
+    _open[created] = created._lib._executor
     return created
 
 
