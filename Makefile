@@ -3,7 +3,10 @@
 PYTHON ?= python3
 # `make serve TORCH=cpu` installs torch without CUDA.
 TORCH ?=
-TORCH_INDEX := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# First and alone: pip would ask an extra index for each package.
+INSTALL_TORCH = $(if $(TORCH),$(PIP) --retries 2 --no-deps --index-url https://download.pytorch.org/whl/$(TORCH) torch \
+	|| echo "no torch from download.pytorch.org/whl/$(TORCH): the build for all machines is installed")
 VENV := .venv
 BIN := $(VENV)/bin
 GLTF_VALIDATOR := 2.0.0-dev.3.10
@@ -42,12 +45,14 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH_INDEX) --constraint constraints.txt --editable .
+	$(INSTALL_TORCH)
+	$(PIP) --editable .
 	touch $@
 
 # All at once, and without compiling the tenth part of the modules that is ever imported.
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(TORCH_INDEX) --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL_TORCH)
+	$(PIP) --no-compile --editable '.[dev]'
 	if command -v npm >/dev/null; then npm install --silent --no-save --no-audit --no-fund --prefix $(VENV) gltf-validator@$(GLTF_VALIDATOR) axe-core@$(AXE_CORE) @pmndrs/assets@$(PMNDRS_ASSETS); fi
 	touch $(VENV)/.installed $@
 

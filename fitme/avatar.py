@@ -87,8 +87,9 @@ class Avatar:
         """A copy of the avatar under another name."""
         return replace(self, name=name)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the avatar to the file `path`, replacing what was there only once all is written."""
+        path = Path(path)
         tensors = {key: value[0].detach().cpu().half().contiguous() for key, value in self.maps.by_name().items()}
         if self.correctives is not None:
             tensors |= {
@@ -117,11 +118,12 @@ class Avatar:
             raise ModelFileError(f"{path}: the avatar cannot be written ({error})") from error
 
     @staticmethod
-    def load(path: Path) -> "Avatar":
+    def load(path: str | Path) -> "Avatar":
         """Read the file `path`, or `FILE_NAME` in the folder `path`.
 
         Raises ModelFileError if there is none, or if it is truncated, of another format or of a newer version.
         """
+        path = Path(path)
         file = path / FILE_NAME if path.is_dir() else path
         if not file.is_file():
             raise ModelFileError(f"{file}: there is no such avatar; make one with `fitme fit`")

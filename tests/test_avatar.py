@@ -32,7 +32,7 @@ def avatar() -> Avatar:
 
 
 def test_round_trip(tmp_path: Path, avatar: Avatar):
-    avatar.save(tmp_path / FILE_NAME)
+    avatar.save(str(tmp_path / FILE_NAME))
     for path in (tmp_path, tmp_path / FILE_NAME):
         loaded = Avatar.load(path)
         assert torch.equal(loaded.identity, avatar.identity)

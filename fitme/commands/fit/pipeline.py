@@ -165,7 +165,8 @@ def _summarize(console: Console, report: "Json", folder: Path, interrupted: bool
     keyframes, median = report["keyframes"], report["holdout"]["median"]
     ended = "interrupted in" if interrupted else "reached"
     seconds = report["timings_s"]
-    console.print(f"{len(keyframes)} keyframes, {ended} stage {report['stage']}, {seconds['total']:.0f} s")
+    counted = "1 keyframe" if len(keyframes) == 1 else f"{len(keyframes)} keyframes"
+    console.print(f"{counted}, {ended} stage {report['stage']}, {seconds['total']:.0f} s")
     if FIRST_AVATAR in seconds:
         console.print(f"first avatar after {seconds[FIRST_AVATAR]:.1f} s, final after {seconds[FINAL_AVATAR]:.1f} s")
     if median is not None:
