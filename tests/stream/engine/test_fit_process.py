@@ -39,7 +39,14 @@ from stream.protocol.events import ErrorEvent, ProgressEvent, RoundEvent, Stored
 from stream.settings import FitSettings
 
 SETTINGS = FitSettings(
-    slice_s=0.05, collect_s=0.0, alignment_rounds=0, coarse_steps=1, inversion_steps=1, tuning_steps=1, niceness=0
+    expression_prior=False,
+    slice_s=0.05,
+    collect_s=0.0,
+    alignment_rounds=0,
+    coarse_steps=1,
+    inversion_steps=1,
+    tuning_steps=1,
+    niceness=0,
 )
 """A full fit in a few seconds, and one of its tasks a round."""
 TIMEOUT_S = 60.0

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from fitme.fit.keyframe import Keyframe
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.tracker import FrameTracker
@@ -28,6 +29,8 @@ class Selection:
 
     def __init__(self, model: MorphableModel) -> None:
         self.held: dict[str, float] = {}
+        self.sent: dict[str, float] = {}
+        """Those, and frames that others have taken the place of since."""
         self.discarded: set[str] = set()
         self._tracker = FrameTracker(model)
         self._selection = FrameSelection("a", model, self._tracker, ServeSettings(), self._receive)
@@ -48,14 +51,17 @@ class Selection:
     def close(self) -> None:
         self._tracker.close()
 
+    def _hold(self, frame: Keyframe) -> None:
+        self.held[frame.key] = self.sent[frame.key] = frame.timestamp_s
+
     def _receive(self, message: object) -> None:
         match message:
             case AddKeyframe():
                 assert message.keyframe.observation.embedding is not None
-                self.held[message.keyframe.key] = message.keyframe.timestamp_s
+                self._hold(message.keyframe)
             case AddExpressionFrame():
                 assert message.frame.observation.embedding is not None
-                self.held[message.frame.key] = message.frame.timestamp_s
+                self._hold(message.frame)
             case RemoveKeyframe() | RemoveExpressionFrame():
                 del self.held[message.key]
             case DiscardFrames():
@@ -102,7 +108,7 @@ def test_nobody_elses_frame_is_kept_after_a_cut(selection: Selection, first: str
     assert not [key for key, kept_s in selection.held.items() if kept_s > cut_s]
     # What was kept just before the change is gone, too: it may show both.
     noticed_s = cut_s + 1.0
-    assert selection.discarded <= {key for key, kept_s in before.items() if kept_s >= cut_s - DISCARDED_S}
+    assert selection.discarded <= {key for key, sent_s in selection.sent.items() if sent_s >= cut_s - DISCARDED_S}
     assert not [key for key, kept_s in selection.held.items() if kept_s > noticed_s - DISCARDED_S]
     # The first one comes back and is taken up again.
     selection.show(clip(first)[::-1])
