@@ -43,6 +43,11 @@ class Owner:
         self._do(self._peer.request("POST", "/keep", {"keep": True}))
         return json.loads(self._do(self._peer.request("POST", "/links", {})))["path"]
 
+    def until_stored(self):
+        """Wait until the server has stored a round: without one, a session ends with its server."""
+        self._do(self._peer.watch())
+        self._do(self._peer.until(lambda: self._peer.events.get("stored", {}).get("stored", False), ANSWER_S))
+
     def resume(self):
         """Send the camera to the same session of another server at the same address."""
         before = self._peer
@@ -110,6 +115,7 @@ def test_the_avatar_alone_and_back_after_a_restart(playwright, browser, tmp_path
             assert page.evaluate(SHOWN) == []
 
             # Another server at the same address: the page waits for the session and shows it again.
+            owner.until_stored()
             server.stop()
             page.wait_for_selector("#stage:not(.live)", state="attached", timeout=ANSWER_S * SECOND)
             assert page.evaluate(SHOWN) == []
