@@ -13,7 +13,7 @@ from statistics import fmean
 from fitme.bench.rows import BenchmarkRow
 from fitme.bench.run import run_benchmark, table_of
 from fitme.bench.truth.dataset import DatasetSize, make_truth, truth_folder
-from fitme.bench.truth.heads import FittedHead, keyframe_of, load_resources, new_fitter
+from fitme.bench.truth.heads import FitResources, FittedHead, keyframe_of, load_resources, new_fitter
 from fitme.bench.truth.lights import HARD_KINDS, SOFT_KIND, LightKind
 from fitme.bench.truth.metrics import AlbedoScore
 from fitme.bench.truth.scores import TIME_LIMIT_S, SubjectBench
@@ -31,10 +31,13 @@ def hard_light(numbers: Sequence[int] = range(SIZE.subjects), *, key_light: bool
 
     :param key_light: fit with key lights (`fitme.fit.lighting.key_light`).
     """
+    resources = load_resources(load_default_model(), dlib_embedder())
+    light = replace(resources.settings.light, key=KeyLightSettings(enabled=key_light))
+    resources = replace(resources, settings=replace(resources.settings, light=light))
     hard, soft = [], []
     for number in numbers:
-        hard.append(_score(number, HARD_KINDS[number % len(HARD_KINDS)], key_light))
-        soft.append(_score(number, SOFT_KIND, key_light))
+        hard.append(_score(number, HARD_KINDS[number % len(HARD_KINDS)], resources))
+        soft.append(_score(number, SOFT_KIND, resources))
     return rows_of(hard, soft)
 
 
@@ -57,13 +60,10 @@ def light_folder(kind: LightKind) -> Path:
     return truth_folder() / "lights" / kind.name.lower()
 
 
-def _score(number: int, kind: LightKind, key_light: bool) -> AlbedoScore:
+def _score(number: int, kind: LightKind, resources: FitResources) -> AlbedoScore:
     """Albedo's errors of a fit of a subject under a light."""
     folder = light_folder(kind)
     make_truth(folder, SIZE, [number], kind=kind)
-    resources = load_resources(load_default_model(), dlib_embedder())
-    light = replace(resources.settings.light, key=KeyLightSettings(enabled=key_light))
-    resources = replace(resources, settings=replace(resources.settings, light=light))
     bench = SubjectBench(folder, number, SIZE.frames, resources)
     fitter = new_fitter(resources)
     for index, tracked_frame in enumerate(bench.fitted.values()):

@@ -145,7 +145,7 @@ def estimate_illumination(
         monochrome = tint[:, None] * center.mean(1) + chromatic.T  # (3, K)
         # Light of that hue: K unknowns for all channels.
         one_hue = (tint[:, None, None] ** 2 * normal_matrix).sum(0)[None]  # (1, K, K)
-        residual_side = (tint @ (right_side + _times(normal_matrix, expected - monochrome)))[None]  # (1, 9)
+        residual_side = (tint @ (right_side + _times(normal_matrix, expected - monochrome)))[None]  # (1, K)
         monochrome = monochrome + tint[:, None] * _step(
             one_hue, residual_side, settings.directional_ridge * (tint**2 @ power)[None]
         )

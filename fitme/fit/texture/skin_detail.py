@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-import cv2
 import numpy as np
 
 from fitme.arrays import Float32Array
 from fitme.color import LUMINANCE
 from fitme.fit.texture.skin_mask import OFFSET
-from fitme.fit.texture.texel_blur import TINY, low_pass
+from fitme.fit.texture.texel_blur import TINY, low_pass, map_low_pass
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.reflectance.skin_detail import (
     REFERENCE_RESOLUTION,
@@ -91,7 +90,7 @@ class Octaves:
 
     def split(self, values: Float32Array, weight: Float32Array) -> list[Float32Array]:
         """Octaves, the finest first, of a map (R, R) or (R, R, C) among the texels of positive weight (R, R)."""
-        low = [_blurred(values, weight, sigma) for sigma in self.sigmas]
+        low = [map_low_pass(values, weight, sigma) for sigma in self.sigmas]
         return [finer - coarser for finer, coarser in pairwise(low)]
 
 
@@ -227,11 +226,3 @@ def _noise(resolution: int, octaves: Octaves, quantiles: tuple[tuple[float, ...]
     ones = np.ones((resolution, resolution), np.float32)
     power = [[float(band.var()) for band in octaves.split(field[..., 0], ones)] for field in fields]
     return _Noise(tuple(fields), np.asarray(power, np.float32).T)
-
-
-def _blurred(values: Float32Array, weight: Float32Array, sigma: float) -> Float32Array:
-    """Normalised convolution of a map with a Gaussian of `sigma` texels."""
-    shaped = weight if values.ndim == 2 else weight[..., None]
-    total, weights = (cv2.GaussianBlur(np.asarray(x, np.float32), (0, 0), sigma) for x in (values * shaped, weight))
-    weights = weights if values.ndim == 2 else weights[..., None]
-    return np.asarray(total / np.maximum(weights, TINY), np.float32)

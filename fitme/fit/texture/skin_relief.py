@@ -5,14 +5,13 @@ Graphics 2010, section 6): small hollows receive less light, so what is dark bes
 show no normals: observed and synthesised skin get their relief by one rule, and no seam between them.
 """
 
-import cv2
 import numpy as np
 
 from fitme.arrays import Float32Array
 from fitme.color import LUMINANCE
 from fitme.fit.texture.skin_detail import SKIN_REGIONS
 from fitme.fit.texture.skin_mask import OFFSET
-from fitme.fit.texture.texel_blur import TINY, low_pass
+from fitme.fit.texture.texel_blur import low_pass, map_low_pass
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.reflectance.skin_detail import REFERENCE_RESOLUTION
 
@@ -22,6 +21,8 @@ HEIGHT_TEXELS = 1.5
 """Height per unit of the logarithm of luminance, texels of maps of 512 a side."""
 LARGEST_CONTRAST = 0.12
 """Logarithm of luminance over that of the surroundings beyond which the height does not change: pigment and hair."""
+STEEPEST_NORMAL_Z = 1e-3
+"""Lower bound of the z of normals whose slopes are taken."""
 HAIR_LOG, HAIR_TOLERANCE = 0.25, 0.25
 """Logarithm by which a place is darker than the skin around it from which it counts as hair, and over which relief
 fades there."""
@@ -39,8 +40,7 @@ def with_relief(table: TexelTable, normals: Float32Array, albedo: Float32Array) 
     light = (np.log(albedo + OFFSET) @ LUMINANCE)[:, None]
     mask = table.to_map(inside)[..., 0]
     values = table.to_map(light * inside)[..., 0]
-    sigma = COARSEST_TEXELS * unit
-    surroundings = cv2.GaussianBlur(values, (0, 0), sigma) / np.maximum(cv2.GaussianBlur(mask, (0, 0), sigma), TINY)
+    surroundings = map_low_pass(values, mask, COARSEST_TEXELS * unit)
     height = HEIGHT_TEXELS * unit * LARGEST_CONTRAST * np.tanh((values - surroundings) / LARGEST_CONTRAST)
 
     # Brows and beards are hair, whose contrast is no relief.
@@ -50,6 +50,6 @@ def with_relief(table: TexelTable, normals: Float32Array, albedo: Float32Array) 
 
     # A surface that rises along u leans back: its normal has a negative slope there. Rows run downwards.
     along, down = np.gradient(height, axis=1), np.gradient(height, axis=0)
-    slopes = normals[0, ..., :2] / np.maximum(normals[0, ..., 2:], 1e-3) + np.stack([-along, down], -1)
+    slopes = normals[0, ..., :2] / np.maximum(normals[0, ..., 2:], STEEPEST_NORMAL_Z) + np.stack([-along, down], -1)
     vectors = np.concatenate([slopes, np.ones_like(slopes[..., :1])], -1)
     return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32)[None]

@@ -1,4 +1,4 @@
-"""Low-pass filters of texel values, on maps of half the side, for what does not need fine detail."""
+"""Low-pass filters of texel values: on maps of half the side what does not need fine detail, and on whole maps."""
 
 import cv2
 import numpy as np
@@ -35,3 +35,11 @@ def low_pass(table: TexelTable, values: Float32Array, weight: Float32Array, sigm
     """(N, C) values (N, C) by normalised convolution with weights (N, 1); `sigma` is a share of the map's side."""
     found = at_texels(table, blurred(weighted_map(table, values, weight), sigma))
     return np.asarray(found[:, :-1] / np.maximum(found[:, -1:], TINY), np.float32)
+
+
+def map_low_pass(values: Float32Array, weight: Float32Array, sigma: float) -> Float32Array:
+    """Values (R, R) or (R, R, C) of a map by normalised convolution with weights (R, R); `sigma` is in its texels."""
+    shaped = weight if values.ndim == 2 else weight[..., None]
+    total, weights = (cv2.GaussianBlur(np.asarray(x, np.float32), (0, 0), sigma) for x in (values * shaped, weight))
+    weights = weights if values.ndim == 2 else weights[..., None]
+    return np.asarray(total / np.maximum(weights, TINY), np.float32)
