@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -21,6 +21,9 @@ LOCAL = "local"
 LOCAL_STORE_BYTES = 100 * 1024 * 1024
 """Ray's memory for objects in a cluster of this machine: they are frames and pieces under way."""
 
+NODE_LABEL = "ray.io/node-id"
+"""Label that Ray gives to each node."""
+
 
 @dataclass(eq=False)
 class Worker:
@@ -29,6 +32,8 @@ class Worker:
     number: int
     actor: Any
     ready: bool = False
+    node: str | None = None
+    """Identifier of the node that it runs on; None while none has taken it."""
     sessions: set[str] = field(default_factory=set)
     serving: "asyncio.Task[None] | None" = None
 
@@ -65,6 +70,32 @@ def disconnect() -> None:
     import ray
 
     ray.shutdown()
+
+
+def placement(taken: Collection[str]) -> dict[str, Any]:
+    """Options of an actor that is to run apart from others: on another node wherever one has room for it.
+
+    :param taken: identifiers of the nodes that the others run on.
+    """
+    spread: dict[str, Any] = {"scheduling_strategy": "SPREAD"}
+    if not taken:
+        return spread
+    elsewhere = {NODE_LABEL: f"!in({','.join(sorted(taken))})"}
+    return spread | {"label_selector": elsewhere, "fallback_strategy": [{"label_selector": {}}]}
+
+
+async def node_of(worker: Worker) -> str:
+    """Identifier of the node that a worker runs on; waits until there is one.
+
+    :raises EngineError: if it is lost.
+    """
+    return await answer(worker.actor.__ray_call__.remote(_own_node))
+
+
+def _own_node(_: object) -> str:
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
 
 
 async def answer(reference: Awaitable[T]) -> T:

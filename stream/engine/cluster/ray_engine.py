@@ -21,7 +21,7 @@ from fitme.errors import ConfigError
 from fitme.session.folder import SessionFolder, temporary_export
 from stream.engine.cluster.engine_worker import CompressedFrame, EngineWorker, WorkerEngine, WorkerMessage
 from stream.engine.cluster.frame_sender import FrameSender
-from stream.engine.cluster.ray_client import Worker, answer, connect, disconnect, kill
+from stream.engine.cluster.ray_client import Worker, answer, connect, disconnect, kill, node_of, placement
 from stream.engine.frame_slots import FrameSink
 from stream.engine.interface import EngineError, EngineListener
 from stream.engine.local_engine import LocalEngine
@@ -210,10 +210,10 @@ class RayEngine:
         import ray
 
         needed = self._settings.ray
+        # A node that is lost takes one of this server's workers with it, and not all.
+        apart = placement({worker.node for worker in self._workers if worker.node is not None})
         # One thread takes the calls in turn: none of them waits inside for long.
-        kind = ray.remote(EngineWorker).options(
-            num_cpus=needed.cpus, num_gpus=needed.gpus, scheduling_strategy="SPREAD", max_restarts=0
-        )
+        kind = ray.remote(EngineWorker).options(num_cpus=needed.cpus, num_gpus=needed.gpus, max_restarts=0, **apart)
         actor = kind.remote(functools.partial(self._make_engine, replace(self._settings, engine="local")))
         self._started += 1
         worker = Worker(self._started, actor)
@@ -229,6 +229,7 @@ class RayEngine:
     async def _serve(self, worker: Worker) -> None:
         """Hand on what a worker yields until it is lost, and then replace it."""
         try:
+            worker.node = await node_of(worker)
             self._model_digest = await answer(worker.actor.start.remote())
             worker.ready = True
             self._ready.set()

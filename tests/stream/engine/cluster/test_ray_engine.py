@@ -128,11 +128,12 @@ async def show(engine: RayEngine, session: str, images: list[np.ndarray]) -> Non
 
 def kill_node_of(engine: RayEngine, cluster: Any, session: str) -> None:
     """Kill all processes of Ray on the node that has a session's worker."""
-    import ray
-
     worker = engine._sessions[session].worker
     assert worker is not None
-    lost = ray.get(worker.actor.__ray_call__.remote(lambda self: ray.get_runtime_context().get_node_id()))
+    kill_node(cluster, worker.node)
+
+
+def kill_node(cluster: Any, lost: str | None) -> None:
     (node,) = [node for node in cluster.worker_nodes if node.node_id == lost]
     cluster.remove_node(node, allow_graceful=False)
 
@@ -177,6 +178,20 @@ async def test_many_sessions_go_on_when_a_node_is_lost(
         rounds = listeners[name].rounds
         assert rounds == sorted(set(rounds)), "no round is lost or comes twice"
         assert_every_round_once(object_folder / name, rounds[-1])
+
+
+async def test_workers_stay_apart_when_nodes_are_lost(waiting_engine: RayEngine, cluster: Any) -> None:
+    engine = waiting_engine
+    await until(lambda: engine.workers == 2)
+    for _ in range(4):
+        cluster.add_node(num_cpus=4, object_store_memory=STORE_BYTES)
+    for _ in range(4):
+        lost, kept = (worker.node for worker in engine._workers)
+        assert kept is not None
+        assert lost != kept
+        kill_node(cluster, lost)
+        await until(lambda lost=lost: all(worker.node != lost for worker in engine._workers))  # type: ignore[misc]
+        await until(lambda: engine.workers == 2)
 
 
 @pytest.mark.timeout(600)
