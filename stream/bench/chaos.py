@@ -23,6 +23,7 @@ from typing import Any
 import av
 import msgspec
 import numpy as np
+import yaml
 
 from fitme.bench.rows import BenchmarkRow
 from fitme.errors import StoreError
@@ -49,8 +50,11 @@ RENDERS = 3
 """Renders after the disaster that show that the picture moves again."""
 ERASE_TIMEOUT_S = 60.0
 POLL_PERIOD_S = 0.1
-FRAMES_PER_CAMERA_FRAME = 3
+FRAMES_PER_CAMERA_FRAME = 6
 """Frames of the clip for each that a camera sends: what is measured is not how many frames a server carries."""
+RENDERING = {"size_px": 128, "per_second": 5.0}
+"""Small renders, and few, for the same reason."""
+CONFIGURATION = "serve.yaml"
 CLOCK_STEP_S = 300.0
 """Icechunk refuses commits whose time is more than ten minutes from the file system's, which the step leaves alone."""
 LITTLE_RED = 0.6
@@ -177,7 +181,11 @@ def chaos(count: int = CYCLES) -> list[BenchmarkRow]:
 async def _run(frames: list[av.VideoFrame], rng: random.Random, count: int, record: Path) -> None:
     """Run `count` disasters; the tally of each pair of sessions is appended to `record`, a line of JSON each."""
     redless = [_without_red(frame) for frame in frames]
-    with tempfile.TemporaryDirectory() as folder, SteppedClock() as clock, ServerProcess(Path(folder)) as server:
+    with contextlib.ExitStack() as running:
+        folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
+        (folder / CONFIGURATION).write_text(yaml.safe_dump({"render": RENDERING}))
+        clock = running.enter_context(SteppedClock())
+        server = running.enter_context(ServerProcess(folder, "--config", str(folder / CONFIGURATION)))
         kinds = {kind: often for kind, often in KINDS.items() if kind != "clock" or clock.available}
         left = rng.choices(list(kinds), list(kinds.values()), k=count)
         while left:
