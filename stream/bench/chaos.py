@@ -37,11 +37,11 @@ from stream.web.sessions.folders import SessionFolders
 RECORD_VARIABLE = "FITME_CHAOS_RECORD"
 CYCLES = 24
 """Disasters of a run."""
-KINDS = {"fit": 6, "live": 6, "web": 3, "web and chunk": 1, "clock": 1, "stop": 1}
+KINDS = {"fit": 12, "live": 12, "web": 6, "web and chunk": 1, "clock": 2, "stop": 1}
 """Process that is killed; the whole server, with a byte of a stored file flipped; the clock set forwards or back; the
 server stopped in good order. With each, how often it is drawn."""
-DISASTERS_PER_PAIR = 8
-"""Disasters on one pair of sessions; damage and a stop are always the last."""
+DISASTERS_PER_PAIR = 24
+"""Disasters on one pair of sessions at most; damage and a stop are always the last."""
 LONGEST_WAIT_S = 6.0
 """Longest time from the first round, or from when both pictures move again, to the next disaster."""
 ROUND_TIMEOUT_S = 120.0
