@@ -113,6 +113,7 @@ class EngineProcesses:
 
     def _join_threads(self) -> None:
         """Wait for the threads, which call back into the event loop, before that may be closed."""
+        self._sender.join(JOIN_TIMEOUT_S)
         for thread in self._threads:
             thread.join(JOIN_TIMEOUT_S)
 

@@ -1,6 +1,7 @@
 """Sending over a pipe without ever waiting for its reader."""
 
 import logging
+import os
 import queue
 import threading
 from multiprocessing.connection import Connection
@@ -13,11 +14,14 @@ class QueuedSender:
 
     def __init__(self, connection: Connection, name: str) -> None:
         """
+        :param connection: may be closed at any time: what is queued until `close` goes through a duplicate of it.
         :param name: of the thread.
         """
-        self._connection = connection
         self._queue: queue.SimpleQueue[object] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        # Of its own: an end that another thread closes cannot be written to.
+        duplicate = Connection(os.dup(connection.fileno()), readable=False)
+        self._thread = threading.Thread(target=self._run, args=(duplicate,), name=name, daemon=True)
+        self._thread.start()
 
     def send(self, message: object) -> None:
         """Queue a message; harmless once the pipe is closed."""
@@ -27,9 +31,15 @@ class QueuedSender:
         """End the thread after what is queued."""
         self._queue.put(None)
 
-    def _run(self) -> None:
-        try:
-            while (message := self._queue.get()) is not None:
-                self._connection.send(message)
-        except OSError:
-            logger.info("nothing more can be sent: the other process has ended")
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end of the thread; whether it has ended."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self, connection: Connection) -> None:
+        with connection:
+            try:
+                while (message := self._queue.get()) is not None:
+                    connection.send(message)
+            except OSError:
+                logger.info("nothing more can be sent: the other process has ended")
