@@ -92,7 +92,7 @@ class Fit:
         fitter, deadline = self._begun(), time.monotonic() + seconds
         fitter.refine(seconds, on_progress)
         while fitter.correctives_pending and time.monotonic() < deadline:
-            fitter.extract_corrective()
+            fitter.extract_correctives()
         fitter.apply_correctives()
         return fitter.avatar()
 

@@ -37,7 +37,7 @@ def alpha_codes(codes: UInt8Array) -> UInt8Array:
 def png(codes: UInt8Array) -> bytes:
     """PNG file of an image (H, W) or (H, W, C), uint8: grey, grey with alpha, RGB."""
     buffer = io.BytesIO()
-    Image.fromarray(codes).save(buffer, "PNG", optimize=True)
+    Image.fromarray(codes).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
-from fitme.arrays import Float32Array, UInt8Array
+from fitme.arrays import UInt8Array
 from fitme.avatar import Avatar
 from fitme.errors import InputError
 from fitme.fit.alignment.aligner import HeadAligner
@@ -18,8 +18,9 @@ from fitme.fit.appearance import Appearance
 from fitme.fit.device import network_on
 from fitme.fit.displayed_head import DisplayedHead, HeadEstimate
 from fitme.fit.ear_stage import EarStage
-from fitme.fit.estimate import KeyframeEstimate
+from fitme.fit.estimate import Illumination, KeyframeEstimate
 from fitme.fit.estimate_render import EstimateRenderer
+from fitme.fit.expression_stage import ExpressionStage
 from fitme.fit.glasses_stage import GlassesStage
 from fitme.fit.hair_stage import HairStage
 from fitme.fit.inversion.generator_inversion import ReflectanceFit
@@ -40,6 +41,7 @@ from fitme.fit.texture.texel_views import TexelViews
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.fit.texture.visibility import Visibility
 from fitme.fit.work_queue import Task, WorkQueue
+from fitme.frame_pool import FramePool
 from fitme.geometry import Camera
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.expression_prior import packaged_expression_prior
@@ -93,7 +95,8 @@ class IncrementalFitter:
         self._visibility = Visibility(model) if visibility is None else visibility
         rasterizer, backend = select_backend(device), select_backend("cpu")
         self._embedder = None if embedder is None else network_on(embedder, rasterizer.device)
-        self._aligner = HeadAligner(model, rasterizer, settings.alignment)
+        self._pool = FramePool()
+        self._aligner = HeadAligner(model, rasterizer, settings.alignment, self._pool)
         self._estimate_renderer = EstimateRenderer(model)
         reflectance = ReflectanceFit(generator, model, rasterizer, settings.inversion, packaged_encoder)
         views = TexelViews(model, backend, settings.map_resolution)
@@ -104,9 +107,10 @@ class IncrementalFitter:
         expressions = packaged_expression_prior() if settings.expression_prior else None
         self._appearance = Appearance(reflectance, settings.map_resolution, blink_of(model), detail, expressions)
         self._stages = FitStages(
-            model, backend, settings, self._aligner, views, self._keyframe_set, self._appearance, self._embedder
-        )
-        self._hair = HairStage(model, backend, settings.hair, self._visibility)
+            model, backend, settings, self._aligner, views, self._keyframe_set, self._appearance, self._embedder,
+            self._pool,
+        )  # fmt: skip
+        self._hair = HairStage(model, backend, settings.hair, self._visibility, self._pool)
         self._ears = EarStage(model, self._visibility, settings.ears)
         self._glasses = GlassesStage(model, settings.glasses, settings.inversion.crop_resolution)
         self._single_frame = SingleFrameFitter(model, backend, settings, self._aligner)
@@ -114,12 +118,16 @@ class IncrementalFitter:
         self._work_queue = WorkQueue(settings)
         self._displayed = DisplayedHead()
         self._expression_frames = ExpressionFrames(model)
+        self._expression_stage = ExpressionStage(
+            self._expression_frames, self._visibility, self._single_frame, self._glasses, self._stages, self._pool
+        )
         self._stage = Stage.WAITING
         self._rounds: list[RoundReport] = []
 
     def close(self) -> None:
-        """Release the segmentation networks and their threads. What the fit has found can still be read."""
+        """Release the segmentation networks and all threads. What the fit has found can still be read."""
         self._visibility.close()
+        self._pool.close()
 
     def add_keyframe(self, keyframe: Keyframe) -> None:
         """Add a keyframe and the work that it needs. Raises `InputError` if its key is taken."""
@@ -282,7 +290,9 @@ class IncrementalFitter:
             raise InputError("There is no avatar yet: refine at least once.")
         keyframe = Keyframe("frame", image, observation, 0.0)
         usable = self._visibility.usable_pixels(keyframe)
-        return self._single_frame.with_loss(self._fit_single_frame(keyframe, usable), keyframe, usable, self._head())
+        head = self._head()
+        estimate = self._single_frame.fit(keyframe, usable, head, self._lights())
+        return self._single_frame.with_loss(estimate, keyframe, usable, head)
 
     def add_expression_frame(self, frame: Keyframe) -> None:
         """Add a frame from which only expression correctives are extracted: cheaper than a keyframe, identity and
@@ -304,17 +314,16 @@ class IncrementalFitter:
     def correctives_pending(self) -> bool:
         """Whether the fit has converged and correctives are to be extracted: those of new expression frames, of all
         after resuming, and of those whose extraction used a much different identity."""
-        return self._stage.has_reached(Stage.LANDMARKS) and self.converged and self._expression_frames.next is not None
+        return self._stage.has_reached(Stage.LANDMARKS) and self.converged and bool(self._expression_frames.waiting(1))
 
-    def extract_corrective(self) -> None:
-        """Extract the corrective of the next expression frame, or recall a resumed fit's texture before the first one;
-        `apply_correctives` puts the result into the avatar.
+    def extract_correctives(self) -> None:
+        """Extract the correctives of the next expression frames, as many as the fit has threads, or recall a resumed
+        fit's texture before the first ones; `apply_correctives` puts the results into the avatar.
 
         :raises InputError: unless `correctives_pending`.
-        :raises Exception: what the extraction raised; the frame is removed then.
+        :raises Exception: what the extraction of one of them raised; that frame is removed then.
         """
-        frame = self._expression_frames.next
-        if self._stage is Stage.WAITING or not self.converged or frame is None:
+        if not self.correctives_pending:
             raise InputError(
                 "There is no corrective to extract: add an expression frame, and refine until the fit has converged."
             )
@@ -322,16 +331,7 @@ class IncrementalFitter:
             self._stages.recall()
             self._work_queue.complete(Task.RECALL)
             return
-        try:
-            usable = self._visibility.usable_pixels(frame)
-            estimate = self._fit_single_frame(frame, usable)
-            head = self._head()
-            usable = self._glasses.uncovered(usable, frame, estimate, head.focal)
-            view = self._stages.expression_view(frame, estimate, usable, head)
-            self._expression_frames.set_view(frame.key, view, head.identity.copy())
-        except Exception:
-            self._expression_frames.remove(frame.key)
-            raise
+        self._expression_stage.extract(self._head(), self._lights())
 
     def apply_correctives(self) -> None:
         """Put the correctives extracted so far into the avatar; a fit that converges does so by itself."""
@@ -348,9 +348,9 @@ class IncrementalFitter:
         """
         return self._estimate_renderer.render(self._head(), estimate, camera, light)
 
-    def _fit_single_frame(self, keyframe: Keyframe, usable: Float32Array) -> KeyframeEstimate:
-        lights = [estimate.illumination for estimate in self._keyframe_set.estimates.values()]
-        return self._single_frame.fit(keyframe, usable, self._head(), lights)
+    def _lights(self) -> list[Illumination]:
+        """Of all keyframes."""
+        return [estimate.illumination for estimate in self._keyframe_set.estimates.values()]
 
     def _work(self) -> dict[str, float]:
         """Take the next task, run its stage, complete it; the stage's figures."""

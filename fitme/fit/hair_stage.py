@@ -9,6 +9,7 @@ from fitme.arrays import Float32Array
 from fitme.fit.alignment.aligner import camera_of
 from fitme.fit.keyframes.keyframe_set import KeyframeEntry, KeyframeSet
 from fitme.fit.texture.visibility import Visibility
+from fitme.frame_pool import FramePool
 from fitme.hair.frame import HairFrame
 from fitme.hair.hair import Hair
 from fitme.hair.settings import HairSettings
@@ -22,12 +23,18 @@ class HairStage:
     """Hair of a fit, warm-started from its last state."""
 
     def __init__(
-        self, model: MorphableModel, backend: RasterizerBackend, settings: HairSettings, visibility: Visibility
+        self,
+        model: MorphableModel,
+        backend: RasterizerBackend,
+        settings: HairSettings,
+        visibility: Visibility,
+        pool: FramePool,
     ) -> None:
         self._model = model
         self._backend = backend
         self._settings = settings
         self._visibility = visibility
+        self._pool = pool
         self.hair: Hair | None = None
         """None before the first fit, and where hair is turned off."""
 
@@ -51,7 +58,7 @@ class HairStage:
         frames = [self._frame(entry, identity, focal) for entry in self._chosen(solved)]
         with torch.no_grad():
             neutral = self._model.neutral(torch.from_numpy(identity)[None])[0].numpy()
-        self.hair = fit_hair(self._model, neutral, frames, self._backend, self._settings, self.hair)
+        self.hair = fit_hair(self._model, neutral, frames, self._backend, self._settings, self.hair, self._pool)
 
     def _chosen(self, entries: Sequence[KeyframeEntry]) -> list[KeyframeEntry]:
         if len(entries) <= self._settings.frames:

@@ -35,6 +35,7 @@ from fitme.fit.texture.expression_distance import expression_gram
 from fitme.fit.texture.fusion import FusionView, TextureFusion
 from fitme.fit.texture.skin_samples import SMALLEST_ALBEDO
 from fitme.fit.texture.texel_views import TexelViews
+from fitme.frame_pool import FramePool
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
@@ -72,11 +73,13 @@ class FitStages:
         keyframe_set: KeyframeSet,
         appearance: Appearance,
         embedder: DlibEmbedder | None,
+        pool: FramePool,
     ) -> None:
         """`views` samples at the resolution of the avatar's maps. Without an embedder identity terms are left out."""
         self._model = model
         self._settings = settings
         self._embedder = embedder
+        self._pool = pool
         self._aligner = aligner
         self._views = views
         self._backend = backend
@@ -186,13 +189,13 @@ class FitStages:
         """Fuse the albedo of active and marginalised keyframes; the disagreement of each active one with the others."""
         active, marginalized = self._keyframe_set.active, self._keyframe_set.marginalized.texture()
         views = self._draft_views if draft else self._views
-        observations = [
-            views.observe(
+        observations = self._pool.map(
+            lambda entry: views.observe(
                 entry.solved, self.identity, self.focal, entry.keyframe.observation.camera, entry.keyframe.image,
                 entry.usable, ears=self.ears_shown,
-            )
-            for entry in active
-        ]  # fmt: skip
+            ),
+            active,
+        )  # fmt: skip
         # Scleras calibrate a fresh texture; the albedo scale of marginalised keyframes is kept.
         scleras = [
             sclera_color(e.keyframe.image, e.keyframe.observation.landmarks, e.usable) if marginalized is None else None
@@ -208,6 +211,7 @@ class FitStages:
             self._settings.light
             if key_lights
             else replace(self._settings.light, key=replace(self._settings.light.key, enabled=False)),
+            self._pool,
         )
         texture = fusion.fuse(
             [

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from fitme.arrays import Float32Array, Float64Array
+from fitme.frame_pool import FramePool
 from fitme.hair.coverage import CellCoverage, expected_coverage
 from fitme.hair.crown import rounded_crown
 from fitme.hair.envelope import CENTER_M, EnvelopeGrid, envelope_grid
@@ -44,13 +45,17 @@ def fit_hair(
     backend: RasterizerBackend,
     settings: HairSettings,
     before: Hair | None = None,
+    pool: FramePool | None = None,
 ) -> Hair:
     """Hair of the person whose neutral head (V, 3) and frames are given; from `before` on, if an earlier fit is known.
 
     The outline is fitted first, since colours need a surface to lie on.
+
+    :param pool: of frames that are looked at; one after the other without.
     """
+    pool = pool or FramePool(1)
     grid = envelope_grid(model, neutral)
-    windows = [hair_window(frame, model, backend, settings.outline) for frame in frames]
+    windows = pool.map(lambda frame: hair_window(frame, model, backend, settings.outline), frames)
     start = None if before is None else before.thickness_m.astype(np.float64)
     outlines = [window.outline for window in windows]
     thickness = rounded_crown(fit_thickness(grid, outlines, settings.outline, start))
@@ -58,7 +63,7 @@ def fit_hair(
     known, expected = cells.known(grid), expected_coverage(grid, cells)
     thickness = tapered(grid, thickness, known * cells.shown + (1.0 - known) * expected)
     surface = grid.surface(thickness)
-    views = [hair_view(window, surface, model, backend) for window in windows]
+    views = pool.map(lambda window: hair_view(window, surface, model, backend), windows)
     return Hair(thickness.astype(np.float32), fuse_texture(grid, thickness, views, expected))
 
 

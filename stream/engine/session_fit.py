@@ -137,7 +137,7 @@ class SessionFit:
     def extract_correctives(self) -> bool:
         """Extract the correctives of one expression frame; whether the avatar has been updated with them."""
         try:
-            self.fitter.extract_corrective()
+            self.fitter.extract_correctives()
         except FIT_ERRORS:
             logger.exception("an expression frame cannot be used and is left out")
         self.extracted += 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings
 from fitme.fit.state import FitState
 from fitme.fit.texture.unseen_expressions import UNCHANGED
+from fitme.frame_pool import FramePool
 from fitme.reflectance.expression_prior import packaged_expression_prior
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.generator_config import GeneratorConfig
@@ -60,7 +62,7 @@ def extract_correctives(fitter: IncrementalFitter, *frames: Keyframe) -> None:
     for frame in frames:
         fitter.add_expression_frame(frame)
     while fitter.correctives_pending:
-        fitter.extract_corrective()
+        fitter.extract_correctives()
     fitter.apply_correctives()
 
 
@@ -216,7 +218,7 @@ def test_keyframes_precede_expression_frames(
     fitter.add_keyframe(photograph("up", 12.0))
     assert not fitter.correctives_pending
     with pytest.raises(InputError, match="no corrective to extract"):
-        fitter.extract_corrective()
+        fitter.extract_correctives()
     with pytest.raises(InputError, match="open"):
         fitter.add_expression_frame(photograph("open"))
     converge(fitter)
@@ -229,11 +231,40 @@ def test_an_expression_frame_that_cannot_be_extracted_is_removed(
     fitter = IncrementalFitter.from_state(fitted[0].state(), model, small_generator(), SETTINGS)
     keyframe = photograph("damaged", jaw=0.6)
     fitter.add_expression_frame(replace(keyframe, image=keyframe.image[..., :1]))
-    fitter.extract_corrective()  # recalls the texture first
+    fitter.extract_correctives()  # recalls the texture first
     with pytest.raises((RuntimeError, ValueError, IndexError)):
-        fitter.extract_corrective()
+        fitter.extract_correctives()
     assert not fitter.correctives_pending
     assert fitter.expression_frames == ()
+
+
+def test_frames_at_a_time_change_nothing_but_the_time(
+    fitted: tuple[IncrementalFitter, list[Stage]],
+    model: MorphableModel,
+    photograph: Callable[..., Keyframe],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frames = [photograph(name, jaw=jaw) for name, jaw in (("open", 0.6), ("half", 0.3), ("ajar", 0.15))]
+    damaged = replace(frames[0], key="damaged", image=frames[0].image[..., :1])
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr("fitme.fit.fitter.FramePool", partial(FramePool, threads))
+        fitter = IncrementalFitter.from_state(fitted[0].state(), model, small_generator(), SETTINGS)
+        for frame in (frames[0], damaged, *frames[1:]):
+            fitter.add_expression_frame(frame)
+        failures = 0
+        while fitter.correctives_pending:
+            try:
+                fitter.extract_correctives()
+            except (RuntimeError, ValueError, IndexError):
+                failures += 1
+        fitter.apply_correctives()
+        assert failures == 1
+        assert [frame.key for frame in fitter.expression_frames] == ["open", "half", "ajar"]
+        found.append(fitter.avatar().correctives)
+    assert found[0] is not None
+    assert found[1] is not None
+    np.testing.assert_array_equal(found[0].deltas.numpy(), found[1].deltas.numpy())
 
 
 def test_one_keyframe_is_enough(model: MorphableModel, keyframes: list[Keyframe]) -> None:
@@ -271,7 +302,7 @@ def test_errors_name_what_is_missing(model: MorphableModel, keyframes: list[Keyf
     fitter.add_keyframe(keyframes[0])
     fitter.add_expression_frame(keyframes[1])
     with pytest.raises(InputError, match="until the fit has converged"):
-        fitter.extract_corrective()
+        fitter.extract_correctives()
     with pytest.raises(InputError, match="left"):
         fitter.add_keyframe(replace(keyframes[1], key="left"))
 

@@ -132,7 +132,7 @@ def _refine(
         if fitter.correctives_pending:
             progress.update(task, description="extracting expression correctives")
             while fitter.correctives_pending and not interrupted() and time.monotonic() < deadline:
-                fitter.extract_corrective()
+                fitter.extract_correctives()
             fitter.apply_correctives()
         watch.note(FINAL_AVATAR)
         progress.update(task, completed=max(seconds, SLICE_S))

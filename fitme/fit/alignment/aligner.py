@@ -24,8 +24,9 @@ from fitme.fit.solver.gauss_newton import marginal_information_of, solve_jointly
 from fitme.fit.solver.joint_estimate import FreeParameters, JointEstimate
 from fitme.fit.solver.linearization import focal_px
 from fitme.fit.solver.marginal_information import MarginalInformation
-from fitme.fit.solver.point_targets import MeshBasis
-from fitme.fit.solver.structure_from_motion import TrackProblem, TrackSolution
+from fitme.fit.solver.point_targets import MeshBasis, PointTargets
+from fitme.fit.solver.structure_from_motion import TrackProblem, TrackSolution, TrackView
+from fitme.frame_pool import FramePool
 from fitme.geometry import Camera, HeadPose, transform
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.occlusion import head_occlusion, mouth_occlusion
@@ -38,8 +39,18 @@ from fitme.track.observation import FaceObservation
 class HeadAligner:
     """Joint solves over keyframes, with the bases and targets that all of them share."""
 
-    def __init__(self, model: MorphableModel, backend: RasterizerBackend, settings: AlignmentSettings) -> None:
+    def __init__(
+        self,
+        model: MorphableModel,
+        backend: RasterizerBackend,
+        settings: AlignmentSettings,
+        pool: FramePool | None = None,
+    ) -> None:
+        """
+        :param pool: of keyframes that are drawn and matched; one after the other without.
+        """
         self._model = model
+        self._pool = pool or FramePool(1)
         self._rendered_model = model_on(model, backend.device)
         self._backend = backend
         self._settings = settings
@@ -101,8 +112,8 @@ class HeadAligner:
     ) -> JointEstimate:
         """Joint solve over dense matches between the keyframes and their renders, and landmarks. Renders are of the
         `estimate` with `maps`, each under its light."""
-        targets = []
-        for index, (keyframe, crop, light) in enumerate(zip(keyframes, crops, lights, strict=True)):
+
+        def targets_of(index: int, keyframe: Keyframe, crop: FaceCrop, light: Illumination) -> PointTargets:
             camera = crop.camera(camera_of(keyframe.observation.camera, estimate.focal))
             current = keyframe_estimate(estimate, index, light)
             rendering = self.draw(current, estimate.identity.astype(np.float32), camera, maps)
@@ -116,7 +127,9 @@ class HeadAligner:
                 self._settings.flow,
             )
             sparse = self._landmarks.of(keyframe, estimate.rotations[index], correlated=False)
-            targets.append(sparse if dense is None else sparse.concatenated(dense))
+            return sparse if dense is None else sparse.concatenated(dense)
+
+        targets = self._pool.map(targets_of, range(len(keyframes)), keyframes, crops, lights)
         return self._with_gaze_and_lips(
             keyframes, solve_jointly(targets, estimate, self._settings.solver, free_parameters)
         )
@@ -137,21 +150,28 @@ class HeadAligner:
         """
         settings = self._settings.tracks
         identity = estimate.identity.astype(np.float32)
-        views, landmarks = [], []
-        for index, (keyframe, crop, light) in enumerate(zip(keyframes, crops, lights, strict=True)):
+        surface = self._surface
+
+        def view_of(
+            index: int, keyframe: Keyframe, crop: FaceCrop, light: Illumination
+        ) -> tuple[TrackView, PointTargets]:
             camera = crop.camera(camera_of(keyframe.observation.camera, estimate.focal))
             current = keyframe_estimate(estimate, index, light)
             rendering = self.draw(current, identity, camera, maps)
             vertices = posed_vertices(self._model, current, identity)
             image, raster = linear_to_bytes(rendering.image[0].numpy()), rendering.rast[0].numpy()
-            views.append(self._surface.view(vertices, image, raster, crop, camera, settings))
             target = self._landmarks.of(keyframe, estimate.rotations[index], correlated=True)
-            landmarks.append(target.with_inflated_noise(settings.landmark_noise_inflation))
+            return (
+                surface.view(vertices, image, raster, crop, camera, settings),
+                target.with_inflated_noise(settings.landmark_noise_inflation),
+            )
+
+        views, landmarks = zip(*self._pool.map(view_of, range(len(keyframes)), keyframes, crops, lights), strict=True)
         neutral = self._model.neutral(torch.from_numpy(identity)[None])[0]
         solver = replace(
             self._settings.solver, iterations=settings.iterations, expression_sigma=settings.expression_sigma
         )
-        tracks, matches = self._surface.tracks(neutral), shared_only(views, settings.fewest_views)
+        tracks, matches = surface.tracks(neutral), shared_only(views, settings.fewest_views)
         # The volume correction depends on how many directions of shape the tracks determine: linearise them first.
         problem = TrackProblem(tracks, matches, landmarks, solver, settings.tangential_sigma_m)
         expression_cost = float((estimate.expressions**2).sum()) / solver.expression_sigma**2

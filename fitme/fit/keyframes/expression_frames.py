@@ -1,5 +1,7 @@
 """Expression frames: frames from which only expression correctives are extracted, identity and reflectance fixed."""
 
+from itertools import islice
+
 import numpy as np
 import torch
 
@@ -36,12 +38,10 @@ class ExpressionFrames:
         """Views extracted so far, outdated ones included."""
         return list(self._views.values())
 
-    @property
-    def next(self) -> Keyframe | None:
-        """The first frame whose view is missing or outdated; None if there is none."""
-        waiting = (key for key in self._frames if key not in self._views or key in self._outdated)
-        key = next(waiting, None)
-        return None if key is None else self._frames[key]
+    def waiting(self, count: int) -> list[Keyframe]:
+        """The first frames whose views are missing or outdated, at most `count`."""
+        waiting = (frame for key, frame in self._frames.items() if key not in self._views or key in self._outdated)
+        return list(islice(waiting, count))
 
     def add(self, frame: Keyframe) -> None:
         """Hold one more frame; its view is to be extracted."""

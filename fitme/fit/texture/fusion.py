@@ -6,7 +6,7 @@ estimated on samples of the skin; only then is every texel de-lit, once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from fitme.fit.texture.settings import FusionSettings, confidence_of
 from fitme.fit.texture.skin_mask import neck_boundary_fade, neck_skin_mask, skin_probabilities
 from fitme.fit.texture.skin_samples import SMALLEST_ALBEDO, MarginalizedSamples, SkinSamples, ViewSamples
 from fitme.fit.texture.unprojection import TexelObservation, TexelTable
+from fitme.frame_pool import FramePool
 from fitme.shape.regions import Region
 
 SCALED_REGIONS = (Region.SKIN, Region.LIPS, Region.EARS, Region.NECK)
@@ -91,6 +92,8 @@ class TextureFusion:
     """(N, 1) specular albedo."""
     settings: FusionSettings
     light: LightSettings
+    pool: FramePool = field(default_factory=lambda: FramePool(1))
+    """Of views that are de-lit; one after the other by default."""
 
     def fuse(self, views: Sequence[FusionView], marginalized: MarginalizedTexture | None = None) -> FusedTexture:
         """Texture of views and of `marginalized` keyframes, whose skin level is kept.
@@ -117,9 +120,13 @@ class TextureFusion:
 
         # Every texel is de-lit once, under the final lights.
         view_albedos = tuple(
-            delight(table, view.observation, weight, self.specular, light, expected, cast)
-            for view, weight, light, cast in zip(views, weights, lights, casts, strict=True)
-        )
+            self.pool.map(
+                lambda view, weight, light, cast: delight(
+                    table, view.observation, weight, self.specular, light, expected, cast
+                ),
+                views, weights, lights, casts,
+            )
+        )  # fmt: skip
         for view_albedo in view_albedos:
             sums.add(table, view_albedo, settings.detail_power, settings.band_sigma)
         if any(cast is not None for cast in casts):
@@ -155,19 +162,16 @@ class TextureFusion:
         skin = self.table.within(LIGHT_REGIONS)
         index = np.flatnonzero(skin & (total > self.settings.confident_weight))
         index = index[:: max(1, len(index) // self.settings.light_samples)]
-        view_samples = [
-            ViewSamples(
-                observed_surface(self.table, view.observation, self.specular, index, cast),
-                view.observation.color[index],
-                weight[index],
-                view.sclera,
-            )
-            for view, weight, cast in zip(views, weights, casts or [None] * len(views), strict=True)
-        ]
+
+        def samples_of(view: FusionView, weight: Float32Array, cast: CastLight | None) -> ViewSamples:
+            surface = observed_surface(self.table, view.observation, self.specular, index, cast)
+            return ViewSamples(surface, view.observation.color[index], weight[index], view.sclera)
+
+        view_samples = self.pool.map(samples_of, views, weights, casts or [None] * len(views))
         known = None
         if marginalized is not None:
             known = MarginalizedSamples(marginalized.sums.weight[index], marginalized.sums.albedo()[index])
-        return SkinSamples(index, view_samples, known, total[index], sharpest, self.settings, self.light)
+        return SkinSamples(index, view_samples, known, total[index], sharpest, self.settings, self.light, self.pool)
 
     def _cast_lights(
         self,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from fitme.fit.lighting.spherical_harmonics import LightSettings, LitSurface, es
 from fitme.fit.texture.delighting import SMALLEST_WEIGHT, delit_albedo
 from fitme.fit.texture.disagreement import disagreement
 from fitme.fit.texture.settings import FusionSettings, confidence_of
+from fitme.frame_pool import FramePool
 
 SMALLEST_ALBEDO = 1e-3
 """Lower bound of albedos in denominators."""
@@ -64,6 +66,7 @@ class SkinSamples:
     """Greatest sharpness of all keyframes."""
     settings: FusionSettings
     light: LightSettings
+    pool: FramePool
 
     @property
     def weight(self) -> Float64Array:
@@ -102,7 +105,8 @@ class SkinSamples:
         for _ in range(self.settings.rounds if self.views else 0):
             # Lights given the albedo, drawn to their mean: keyframes of one capture have similar light.
             means = _mean_lights(lights)
-            lights = [self._light(view, albedo, means.get(view.surface.diffuse.shape[1])) for view in self.views]
+            priors = [means.get(view.surface.diffuse.shape[1]) for view in self.views]
+            lights = self.pool.map(partial(self._light, albedo), self.views, priors)
             # The albedo given the lights, as far as the samples were observed.
             observed = self._weighted_albedo(self._view_albedos(lights, expected))
             albedo = (confidence * observed / weight_sum + (1.0 - confidence) * albedo).astype(np.float32)
@@ -129,7 +133,7 @@ class SkinSamples:
         return tuple(found)
 
     def _view_albedos(self, lights: Sequence[Float32Array], expected: Float32Array) -> list[Float32Array]:
-        return [view.albedo(light, expected) for view, light in zip(self.views, lights, strict=True)]
+        return self.pool.map(lambda view, light: view.albedo(light, expected), self.views, lights)
 
     def _weighted_albedo(self, albedos: Sequence[Float32Array]) -> Float32Array | Float64Array:
         """(S, 3) sum over all keyframes of weight times albedo (S, 3); marginalised ones first."""
@@ -137,7 +141,7 @@ class SkinSamples:
         start = np.zeros((len(self.index), 3), np.float32) if known is None else known.weight[:, None] * known.albedo
         return sum((view.weight[:, None] * own for view, own in zip(self.views, albedos, strict=True)), start)
 
-    def _light(self, view: ViewSamples, albedo: Float32Array, prior: Float32Array | None) -> Float32Array:
+    def _light(self, albedo: Float32Array, view: ViewSamples, prior: Float32Array | None) -> Float32Array:
         """(K, 3) light of a view whose samples have an albedo (S, 3)."""
         index = np.flatnonzero(view.weight > 0.0)
         surface, color, weight = view.surface.subset(index), view.color[index], view.weight[index]

@@ -45,9 +45,10 @@ def held(model: MorphableModel) -> ExpressionFrames:
 
 def extract_all(held: ExpressionFrames, identity: np.ndarray) -> list[str]:
     keys = []
-    while (waiting := held.next) is not None:
-        keys.append(waiting.key)
-        held.set_view(waiting.key, view(), identity)
+    while waiting := held.waiting(2):
+        for each in waiting:
+            keys.append(each.key)
+            held.set_view(each.key, view(), identity)
     return keys
 
 
@@ -69,12 +70,12 @@ def test_another_identity_outdates_views(held: ExpressionFrames, model: Morphabl
     nearly, other = mean.copy(), mean.copy()
     nearly[0], other[0] = 0.01, 1.0
     held.update_identity(nearly)
-    assert held.next is None
+    assert not held.waiting(1)
     held.update_identity(other)
     assert len(held.views) == 3  # in use until then
     assert extract_all(held, other) == ["first", "second", "third"]
     held.update_identity(other)
-    assert held.next is None
+    assert not held.waiting(1)
     assert len(held.views) == 3
 
 
@@ -85,4 +86,4 @@ def test_views_of_the_same_identity_are_not_outdated(held: ExpressionFrames, mod
     other[0] = 1.0
     held.update_identity(other)
     held.update_identity(mean)
-    assert held.next is None
+    assert not held.waiting(1)
