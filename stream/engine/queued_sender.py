@@ -14,7 +14,8 @@ class QueuedSender:
 
     def __init__(self, connection: Connection, name: str) -> None:
         """
-        :param connection: may be closed at any time: what is queued until `close` goes through a duplicate of it.
+        :param connection: may be closed at any time, since messages go through a duplicate of it; for the reader the
+            pipe ends once that is closed, too: after `close`.
         :param name: of the thread.
         """
         self._queue: queue.SimpleQueue[object] = queue.SimpleQueue()

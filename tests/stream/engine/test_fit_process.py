@@ -74,6 +74,10 @@ class FitPeer:
         for message in messages:
             self._sender.send(message)
 
+    def close(self) -> None:
+        self._sender.close()
+        self._connection.close()
+
     def receive(self, kind: type[Message]) -> Message:
         """The next message of a kind; those before it are passed over."""
         deadline_s = time.monotonic() + TIMEOUT_S
@@ -125,8 +129,9 @@ def process() -> Iterator[FitPeer]:
         process.start()
     other.close()
     assert process.pid is not None
-    yield FitPeer(connection, process.pid)
-    connection.close()
+    peer = FitPeer(connection, process.pid)
+    yield peer
+    peer.close()
     process.join(TIMEOUT_S)
     assert process.exitcode == 0
 
