@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from fitme.api.defaults import DEFAULT_SECONDS
 from fitme.api.keyframes import add_choice, begun_fitter, reference_embedding, settings_with_focal
@@ -71,6 +72,10 @@ class Fit:
         :raises InputError: a source is missing, damaged, or no image.
         :raises NoFaceError: no image shows one face, or none shows the person of the images added before.
         """
+        with _one_blas_thread():
+            return self._add(sources)
+
+    def _add(self, sources: Iterable[Source]) -> int:
         candidates = [candidate for index, source in enumerate(sources) for candidate in _candidates(source, index)]
         reference = reference_embedding(() if self._fitter is None else self._fitter.keyframes, self._networks)
         person = PersonTracker(self._model, reference, self._networks, self._tracker)
@@ -90,11 +95,12 @@ class Fit:
         :raises InputError: no images were added.
         """
         fitter, deadline = self._begun(), time.monotonic() + seconds
-        fitter.refine(seconds, on_progress)
-        while fitter.correctives_pending and time.monotonic() < deadline:
-            fitter.extract_correctives()
-        fitter.apply_correctives()
-        return fitter.avatar()
+        with _one_blas_thread():
+            fitter.refine(seconds, on_progress)
+            while fitter.correctives_pending and time.monotonic() < deadline:
+                fitter.extract_correctives()
+            fitter.apply_correctives()
+            return fitter.avatar()
 
     @property
     def avatar(self) -> Avatar:
@@ -187,6 +193,12 @@ def resume_fit(folder: str | Path, settings: FitSettings | None = None) -> Fit:
     if state is None:
         raise InputError(f"{path}: the session holds no fit yet")
     return Fit(settings, state=state)
+
+
+def _one_blas_thread() -> threadpool_limits:
+    """Context in which NumPy multiplies on the calling thread. The fit's many small products gain nothing from more,
+    and threads that wait for each other by spinning cost minutes as soon as another process uses the processor."""
+    return threadpool_limits(1, user_api="blas")
 
 
 def _candidates(source: Source, index: int) -> Iterable[Candidate]:

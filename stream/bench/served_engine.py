@@ -48,4 +48,7 @@ def served_by(engine: str, people: int, module: str = "stream", workers: int = N
             settings["ray"] = {"workers": workers, "cpus": WORKER_CORES}
             options += ["--store", f"s3://{BUCKET}/load"]
         (folder / "serve.yaml").write_text(yaml.safe_dump(settings))
-        yield running.enter_context(ServerProcess(folder, *options, module=module))
+        server = running.enter_context(ServerProcess(folder, *options, module=module))
+        if engine != LOCAL:
+            server.wait_for_workers(workers)
+        yield server

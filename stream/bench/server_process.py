@@ -102,6 +102,21 @@ class ServerProcess:
         """Memory of the server and its engine together."""
         return sum(item.memory_info().rss for item in [self.process, *self.process.children(recursive=True)])
 
+    def wait_for_workers(self, count: int) -> None:
+        """Wait until as many workers of the engine serve: the first ones that are warm start the server.
+
+        :raises FitmeError: they take too long.
+        """
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while f"fitme_engine_workers {count:.1f}" not in self._metrics():
+            if time.monotonic() > deadline_s:
+                raise FitmeError(f"{count} workers were not ready in {START_TIMEOUT_S:.0f} s")
+            time.sleep(POLL_PERIOD_S)
+
+    def _metrics(self) -> str:
+        with urllib.request.urlopen(f"{self.address}/metrics") as answer:
+            return str(answer.read(), "utf-8")
+
     def log(self) -> str:
         """Text that it has printed."""
         return (self.store / LOG_NAME).read_text()

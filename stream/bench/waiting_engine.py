@@ -74,6 +74,11 @@ class WaitingEngine:
     model_digest: str = ""
     shared_pieces: Mapping[str, bytes] = field(default_factory=dict)
 
+    @property
+    def workers(self) -> int:
+        """See `Engine.workers`."""
+        return int(self.healthy)
+
     def __post_init__(self) -> None:
         self._sessions: dict[str, _Session] = {}
         self._arrived = asyncio.Event()

@@ -53,6 +53,11 @@ class Engine(Protocol):
         """Whether the engine runs and answers."""
         ...
 
+    @property
+    def workers(self) -> int:
+        """Number of its workers that run and answer: 0 or 1 of an engine on this machine."""
+        ...
+
     async def start(self) -> None:
         """Start and warm up; returns once the first session would be served at full speed.
 

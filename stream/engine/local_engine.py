@@ -111,6 +111,11 @@ class LocalEngine:
         processes = self._processes
         return self._ready.is_set() and processes is not None and processes.live_alive and processes.fit_alive
 
+    @property
+    def workers(self) -> int:
+        """See `Engine.workers`."""
+        return int(self.healthy)
+
     async def start(self) -> None:
         """See `Engine.start`."""
         await self._launch()

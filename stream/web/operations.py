@@ -38,6 +38,7 @@ class Operations:
         self._draining: asyncio.Task[None] | None = None
         gauges: dict[str, tuple[str, Callable[[], float]]] = {
             "engine_healthy": ("1 while the engine serves.", lambda: self._started() and engine.healthy),
+            "engine_workers": ("Workers of the engine that serve.", lambda: engine.workers),
             "loop_lag_seconds": ("Longest lag of the event loop lately.", lambda: self.monitor.worst_s),
             "sessions_active": ("Sessions that hold a place.", lambda: len(sessions.active)),
             "sessions_parked": ("Sessions that wait on disk.", lambda: sessions.parked),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import fitme
 from fitme.export.gltf.glb import read_glb
@@ -42,8 +43,14 @@ def test_import_loads_no_heavy_package():
 
 def test_fit_of_an_array_is_saved_resumed_and_drawn(tmp_path):
     image = skimage_astronaut()
-    stages = []
-    with fitme.fit_avatar(image, seconds=0.0, on_progress=lambda stage, share: stages.append((stage, share))) as begun:
+    stages, threads = [], set()
+
+    def note(stage, share):
+        stages.append((stage, share))
+        threads.update(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+
+    with threadpool_limits(2, user_api="blas"), fitme.fit_avatar(image, seconds=0.0, on_progress=note) as begun:
+        assert threads == {1}
         assert stages[-1][0] == begun.stage
         assert not begun.converged
         while not begun.stage.has_reached(Stage.SKIN):

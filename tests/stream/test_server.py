@@ -239,7 +239,9 @@ async def test_bad_requests(server: ServerProcess) -> None:
     assert (await refused("GET", f"{server.address}/session/{NEVER}/avatar.glb")).status == 404
     assert (await health(server))["status"] == "ok"
     assert json.loads(await request("GET", f"{server.address}/readyz")) == {"status": "ok"}
-    assert b"fitme_engine_healthy 1.0" in await request("GET", f"{server.address}/metrics")
+    metrics = await request("GET", f"{server.address}/metrics")
+    assert b"fitme_engine_healthy 1.0" in metrics
+    assert b"fitme_engine_workers 1.0" in metrics
     config = json.loads(await request("GET", f"{server.address}/config"))
     assert config["protocol"] == PROTOCOL_VERSION
     assert config["limits"]["sessions"] == 2

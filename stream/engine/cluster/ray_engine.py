@@ -95,7 +95,7 @@ class RayEngine:
 
     @property
     def workers(self) -> int:
-        """Number of workers that are warm and alive."""
+        """See `Engine.workers`."""
         return sum(worker.ready for worker in self._workers)
 
     async def start(self) -> None:

@@ -12,6 +12,7 @@ class IdleEngine:
     """`stream.engine.interface.Engine` that draws and fits nothing."""
 
     healthy = True
+    workers = 1
     model_digest = ""
 
     async def start(self) -> None: ...

@@ -25,6 +25,7 @@ class YieldingEngine:
     """`stream.engine.cluster.engine_worker.WorkerEngine` that yields what a test wants."""
 
     healthy = True
+    workers = 1
     model_digest = "head"
 
     def __init__(self) -> None:
