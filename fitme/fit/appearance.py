@@ -13,7 +13,7 @@ from fitme.fit.texture.baking import FULL_CONFIDENCE, bake, enlarge, maps_of, wi
 from fitme.fit.texture.expression_correctives import ClosedLids, ExpressionView, albedo_correctives
 from fitme.fit.texture.fusion import FusedTexture
 from fitme.fit.texture.settings import FusionSettings
-from fitme.fit.texture.skin_completion import lid_share, with_lids
+from fitme.fit.texture.skin.completion import lid_share, with_lids
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.expression_prior import ExpressionPrior

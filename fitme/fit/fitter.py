@@ -36,7 +36,7 @@ from fitme.fit.stages import FitStages
 from fitme.fit.state import FitState, RoundReport
 from fitme.fit.texture.baking import map_arrays
 from fitme.fit.texture.fusion import FusedTexture
-from fitme.fit.texture.skin_completion import blink_of
+from fitme.fit.texture.skin.completion import blink_of
 from fitme.fit.texture.texel_views import TexelViews
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.fit.texture.visibility import Visibility

@@ -24,7 +24,7 @@ class FitSettings:
     reflectance_model: ReflectanceModel = DEFAULT_MODEL
     """Generator of the package: of painted skin alone, or of people's."""
     skin_detail: bool = True
-    """Pores and grain, as people have them, on skin that no image shows (`fitme.fit.texture.skin_detail`)."""
+    """Pores and grain, as people have them, on skin that no image shows (`fitme.fit.texture.skin.detail`)."""
     expression_prior: bool = True
     """Folds of a smile on people of whom no smile is seen, as people have them in the mean."""
     alignment_rounds: Annotated[int, Meta(ge=0)] = 2

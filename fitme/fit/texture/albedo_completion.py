@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from fitme.arrays import BoolArray, Float32Array
-from fitme.fit.texture.skin_mask import OFFSET
+from fitme.fit.texture.skin.mask import OFFSET
 from fitme.fit.texture.texel_blur import TINY, at_texels, low_pass, weighted_map
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.shape.regions import Region
@@ -54,7 +54,7 @@ class ObservedAlbedo:
     share: Float32Array
     """(N, 1) in [0, 1], share of the observation in the final albedo."""
     skin_probability: Float32Array
-    """(N, 1) in [0, 1], see `fitme.fit.texture.skin_mask`."""
+    """(N, 1) in [0, 1], see `fitme.fit.texture.skin.mask`."""
 
 
 def complete_albedo(table: TexelTable, expected: Float32Array, observed: ObservedAlbedo) -> Float32Array:

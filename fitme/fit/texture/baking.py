@@ -10,7 +10,7 @@ from fitme.arrays import Float32Array
 from fitme.fit.texture.albedo_completion import ObservedAlbedo, complete_albedo
 from fitme.fit.texture.fusion import FusedTexture
 from fitme.fit.texture.mouth_interior import BEHIND_LIPS
-from fitme.fit.texture.skin_completion import (
+from fitme.fit.texture.skin.completion import (
     bare_scalp,
     collar_fade,
     join_at_back,
@@ -18,9 +18,9 @@ from fitme.fit.texture.skin_completion import (
     with_lids,
     without_forehead_lines,
 )
-from fitme.fit.texture.skin_detail import add_detail
-from fitme.fit.texture.skin_mask import OFFSET
-from fitme.fit.texture.skin_relief import with_relief
+from fitme.fit.texture.skin.detail import add_detail
+from fitme.fit.texture.skin.mask import OFFSET
+from fitme.fit.texture.skin.relief import with_relief
 from fitme.fit.texture.texel_blur import TINY, low_pass
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.reflectance.map_arrays import MapArrays

@@ -24,7 +24,7 @@ from fitme.fit.texture.delighting import (
     view_weight,
 )
 from fitme.fit.texture.settings import FusionSettings, confidence_of
-from fitme.fit.texture.skin_mask import neck_boundary_fade, neck_skin_mask, skin_probabilities
+from fitme.fit.texture.skin.mask import neck_boundary_fade, neck_skin_mask, skin_probabilities
 from fitme.fit.texture.skin_samples import SMALLEST_ALBEDO, MarginalizedSamples, SkinSamples, ViewSamples
 from fitme.fit.texture.unprojection import TexelObservation, TexelTable
 from fitme.frame_pool import FramePool

@@ -7,7 +7,7 @@ import numpy as np
 
 from fitme.arrays import Float32Array, Float64Array
 from fitme.fit.texture.expression_distance import displacements
-from fitme.fit.texture.skin_mask import OFFSET
+from fitme.fit.texture.skin.mask import OFFSET
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.reflectance.expression_prior import ExpressionPrior
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index

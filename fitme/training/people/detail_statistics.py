@@ -1,4 +1,4 @@
-"""Statistics of the fine detail of people's skin, for `fitme.fit.texture.skin_detail`.
+"""Statistics of the fine detail of people's skin, for `fitme.fit.texture.skin.detail`.
 
 What is measured are the de-lit textures of portraits, where they are seen well and are skin. Of each person variances
 by octave and part of the face enter, no texel. What images blur is blurred here, too: portraits of the set resolve
@@ -15,8 +15,8 @@ import numpy as np
 from fitme.arrays import BoolArray, Float32Array, Float64Array
 from fitme.color import LUMINANCE
 from fitme.errors import InputError
-from fitme.fit.texture.skin_detail import LIPS, MIDDLE, Octaves, part_weights
-from fitme.fit.texture.skin_mask import OFFSET
+from fitme.fit.texture.skin.detail import LIPS, MIDDLE, Octaves, part_weights
+from fitme.fit.texture.skin.mask import OFFSET
 from fitme.fit.texture.unprojection import TexelTable, texel_table
 from fitme.reflectance.skin_detail import FINEST_SIGMA, VERSION, PartDetail, SkinDetail, quantile_levels
 from fitme.shape.model_file import load_default_model

@@ -16,7 +16,7 @@ import torch
 
 from fitme.arrays import BoolArray, Float32Array
 from fitme.errors import InputError
-from fitme.fit.texture.skin_mask import OFFSET
+from fitme.fit.texture.skin.mask import OFFSET
 from fitme.reflectance.expression_prior import LARGEST_CHANGE, ExpressionPrior
 from fitme.reflectance.packaged_models import packaged_generator
 from fitme.shape.expressions import MIRRORED_EXPRESSION

@@ -15,7 +15,7 @@ from fitme.fit.texture.expression_correctives import (
 )
 from fitme.fit.texture.expression_distance import expression_gram
 from fitme.fit.texture.settings import FusionSettings
-from fitme.fit.texture.skin_completion import blink_of, lid_share
+from fitme.fit.texture.skin.completion import blink_of, lid_share
 from fitme.fit.texture.unprojection import texel_table
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.morphable_model import MorphableModel

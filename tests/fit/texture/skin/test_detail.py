@@ -7,8 +7,8 @@ import pytest
 
 from fitme.color import LUMINANCE
 from fitme.errors import ModelFileError
-from fitme.fit.texture.skin_detail import Octaves, add_detail
-from fitme.fit.texture.skin_mask import OFFSET
+from fitme.fit.texture.skin.detail import Octaves, add_detail
+from fitme.fit.texture.skin.mask import OFFSET
 from fitme.fit.texture.unprojection import TexelTable, texel_table
 from fitme.reflectance.skin_detail import SkinDetail, load_skin_detail, packaged_skin_detail, save_skin_detail
 from fitme.shape.model_file import load_default_model

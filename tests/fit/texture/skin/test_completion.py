@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fitme.fit.texture.skin_completion import (
+from fitme.fit.texture.skin.completion import (
     bare_scalp,
     blink_of,
     join_at_back,

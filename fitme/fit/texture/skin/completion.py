@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from fitme.arrays import Float32Array
-from fitme.fit.texture.skin_mask import OFFSET
+from fitme.fit.texture.skin.mask import OFFSET
 from fitme.fit.texture.texel_blur import low_pass
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.shape.expressions import expression_index

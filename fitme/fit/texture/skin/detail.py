@@ -17,7 +17,7 @@ import numpy as np
 
 from fitme.arrays import Float32Array
 from fitme.color import LUMINANCE
-from fitme.fit.texture.skin_mask import OFFSET
+from fitme.fit.texture.skin.mask import OFFSET
 from fitme.fit.texture.texel_blur import TINY, low_pass, map_low_pass
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.reflectance.skin_detail import (

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fitme.fit.texture.skin_mask import neck_boundary_fade, neck_skin_mask, skin_probabilities
+from fitme.fit.texture.skin.mask import neck_boundary_fade, neck_skin_mask, skin_probabilities
 from fitme.fit.texture.unprojection import TexelTable, texel_table
 from fitme.shape.model_file import load_default_model
 from fitme.shape.regions import Region

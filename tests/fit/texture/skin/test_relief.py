@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fitme.fit.texture.skin_relief import with_relief
+from fitme.fit.texture.skin.relief import with_relief
 from fitme.fit.texture.unprojection import TexelTable, texel_table
 from fitme.shape.model_file import load_default_model
 from fitme.shape.regions import Region

@@ -1,0 +1,1 @@
+"""Skin of the fused texture: which texels show it, and what stands in where none do."""
