@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -53,26 +53,50 @@ class TexelTable:
 
     def to_map(self, values: Float32Array) -> Float32Array:
         """Texel values (N, C) as a map (R, R, C), zero where the mesh has no texel."""
-        image = np.zeros((self.resolution, self.resolution, values.shape[1]), np.float32)
-        image[self.rows, self.columns] = values
-        return image
+        image = self._spread(values)
+        image[self._uncovered] = 0.0
+        return image.reshape(self.resolution, self.resolution, -1)
 
     def to_filled_map(self, values: Float32Array) -> Float32Array:
         """Map (R, R, C) extended by the nearest covered texel's value, so that filtering at seams finds no holes."""
-        filled: Float32Array = self.to_map(values)[self.nearest[0], self.nearest[1]]
-        return filled
+        return self._spread(values).reshape(self.resolution, self.resolution, -1)
 
     def within(self, regions: Iterable[Region]) -> BoolArray:
         """(N,) mask of the texels of the regions."""
-        return np.isin(self.region, [int(region) for region in regions])
+        wanted = np.zeros(len(Region), bool)
+        wanted[[int(region) for region in regions]] = True
+        return wanted[self.region]
 
     def from_map(self, image: Float32Array) -> Float32Array:
         """Texel values (N, C) of a map (R, R, C)."""
-        return image[self.rows, self.columns]
+        return np.take(image.reshape(self.resolution**2, *image.shape[2:]), self._places, axis=0)
+
+    @cached_property
+    def _places(self) -> IndexArray:
+        """(N,) place of each texel in the map's rows one after the other."""
+        return np.asarray(self.rows * self.resolution + self.columns)
+
+    @cached_property
+    def _nearest_texels(self) -> IndexArray:
+        """(R * R,) texel nearest to each place of the map."""
+        texels = np.zeros(self.resolution**2, np.int64)
+        texels[self._places] = np.arange(len(self.rows))
+        return np.asarray(texels[(self.nearest[0].astype(np.int64) * self.resolution + self.nearest[1]).ravel()])
+
+    @cached_property
+    def _uncovered(self) -> IndexArray:
+        """Places of the map where the mesh has no texel."""
+        return np.setdiff1d(np.arange(self.resolution**2), self._places, assume_unique=True)
+
+    def _spread(self, values: Float32Array) -> Float32Array:
+        """(R * R, C) value of the nearest texel at each place of the map, by gathering: scattering takes six times as
+        long."""
+        return np.take(np.asarray(values, np.float32), self._nearest_texels, axis=0)
 
     def mirrored(self, values: Float32Array) -> Float32Array:
         """Texel values (N, C) from the other side of the head: the layout is symmetric."""
-        return self.from_map(self.to_map(values)[:, ::-1])
+        image = self.to_map(values).reshape(self.resolution**2, -1)
+        return np.take(image, self.rows * self.resolution + (self.resolution - 1) - self.columns, axis=0)
 
 
 @dataclass(frozen=True)
