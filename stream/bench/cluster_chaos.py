@@ -70,7 +70,7 @@ class Tally:
     disasters: Counter[str] = field(default_factory=Counter)
     recovery_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """Time until everybody's session goes on."""
-    stuck: int = 0
+    stuck: Counter[str] = field(default_factory=Counter)
     """Disasters after which a session did not go on in time."""
     other_workers: int = 0
     """How often a session went on at another worker."""
@@ -93,11 +93,18 @@ class _Person:
         self.session: str | None = None
         self.rounds = 0
         """How many reports of stored rounds have come."""
+        self.wanted = 0
+        """Number of reports from which the session counts as going on."""
         self.last_round = -1
         self.other_workers = 0
         self.returns = 0
         self._turn = 0
         self._running = asyncio.create_task(self._run())
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether enough rounds were reported since `wanted` was set."""
+        return self.rounds >= self.wanted
 
     async def end(self) -> None:
         """Leave; the session stays in the store."""
@@ -237,7 +244,9 @@ async def _strike(site: _Site, people: list[_Person], kind: str, rng: random.Ran
         await _until_all_go_on(people)
         tally.recovery_s[kind].append(time.monotonic() - start_s)
     except TimeoutError:
-        tally.stuck += 1
+        tally.stuck[kind] += 1
+        silent = [person.session for person in people if not person.goes_on]
+        print(f"after {kind}: {', '.join(map(str, silent))} did not go on", flush=True)
     if kind == "engine node":
         await asyncio.to_thread(site.cluster.add_node)
     elif "web server" in kind:
@@ -250,9 +259,10 @@ async def _until_all_go_on(people: list[_Person]) -> None:
 
     :raises TimeoutError: if one has not in time.
     """
-    wanted = [person.rounds + ROUNDS_AFTER for person in people]
+    for person in people:
+        person.wanted = person.rounds + ROUNDS_AFTER
     async with asyncio.timeout(RECOVERY_TIMEOUT_S):
-        while any(person.rounds < count for person, count in zip(people, wanted, strict=True)):
+        while not all(person.goes_on for person in people):
             await asyncio.sleep(RETRY_PAUSE_S / 10)
 
 
@@ -334,7 +344,8 @@ def rows_of(tally: Tally) -> list[BenchmarkRow]:
         BenchmarkRow("committed rounds", tally.rounds, ""),
         BenchmarkRow("committed rounds lost", tally.lost_rounds, "", "<= 0"),
         BenchmarkRow("sessions owned twice", tally.owned_twice, "", "<= 0"),
-        BenchmarkRow("disasters after which a session did not go on", tally.stuck, "", "<= 0"),
+        BenchmarkRow("disasters after which a session did not go on", tally.stuck.total(), "", "<= 0"),
+        *(BenchmarkRow(f"did not go on after: {kind}", count, "") for kind, count in tally.stuck.items()),
     ]
     for kind, seconds in tally.recovery_s.items():
         target = f"<= {LONGEST_RECOVERY_S[kind]:g}" if kind in LONGEST_RECOVERY_S else None
