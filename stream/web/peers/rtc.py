@@ -253,8 +253,10 @@ class CameraPeer:
                 received_time_s, time_s = time.monotonic(), frame.time or 0.0
                 first_time_s = time_s if first_time_s is None else first_time_s
                 await loop.run_in_executor(_converters, self._convert, frame, time_s - first_time_s, received_time_s)
-        except (MediaStreamError, TimeoutError) as error:
-            logger.info("camera ended: %s", type(error).__name__)
+        except MediaStreamError:
+            logger.info("camera ended")
+        except TimeoutError:
+            logger.info("camera ended: it has sent nothing for too long")
         finally:
             newest.stop()
             await self.close()
