@@ -4,6 +4,7 @@ Every keyframe moves a fit by its own noise, expression and light, so that losse
 scatter. The loss of their running mean hardly ever rises (`fitme bench fit`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -114,12 +115,13 @@ class DisplayedHead:
             self._converged = replace(self._converged, correctives=correctives)
             self.invalidate()
 
-    def of(self, working: HeadEstimate) -> HeadEstimate:
-        """The head to display, given the working head."""
+    def of(self, working: Callable[[], HeadEstimate]) -> HeadEstimate:
+        """The head to display; `working` makes the working head, whose maps take a while, and is called if that
+        contributes."""
         if self._converged is None:
-            return working
+            return working()
         if not self._registered:
             return self._converged
         if self._displayed is None:
-            self._displayed = blended(self._converged, working, self._share, self._confidence)
+            self._displayed = blended(self._converged, working(), self._share, self._confidence)
         return self._displayed

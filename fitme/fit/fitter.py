@@ -421,10 +421,13 @@ class IncrementalFitter:
     def _head(self, *, converged: bool = False) -> HeadEstimate:
         """The displayed head. Heads from the first `converged` one on have the maps that correctives are added to."""
         corrected = converged or self._displayed.has_converged
-        maps = self._appearance.converged_maps() if corrected else self._appearance.maps()
-        working = HeadEstimate(
-            self._stages.identity, self._stages.focal, maps, hair=self._hair.hair, glasses=self._glasses.shown
-        )
+
+        def working() -> HeadEstimate:
+            maps = self._appearance.converged_maps() if corrected else self._appearance.maps()
+            return HeadEstimate(
+                self._stages.identity, self._stages.focal, maps, hair=self._hair.hair, glasses=self._glasses.shown
+            )
+
         return self._displayed.of(working)
 
     def _correctives(self) -> AlbedoCorrectives | None:

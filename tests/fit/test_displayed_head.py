@@ -1,5 +1,7 @@
 """Displayed head: the working head at first, then a running mean to which new heads contribute once registered."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -27,20 +29,20 @@ def test_a_blend_is_a_mean_and_takes_texels_that_only_the_new_head_has_observed(
 def test_the_first_working_head_is_displayed_and_later_ones_once_registered() -> None:
     displayed = DisplayedHead()
     assert not displayed.has_converged
-    assert displayed.of(head(0.2)).identity[0] == pytest.approx(0.2)
-    displayed.converge(displayed.of(head(0.4)))
+    assert displayed.of(partial(head, 0.2)).identity[0] == pytest.approx(0.2)
+    displayed.converge(displayed.of(partial(head, 0.4)))
     displayed.begin(0.5, None)
     assert not displayed.includes_working_head
-    assert displayed.of(head(0.9)).identity[0] == pytest.approx(0.4)
+    assert displayed.of(partial(head, 0.9)).identity[0] == pytest.approx(0.4)
     displayed.register()
     assert displayed.includes_working_head
-    assert displayed.of(head(0.8)).identity[0] == pytest.approx(0.6)
+    assert displayed.of(partial(head, 0.8)).identity[0] == pytest.approx(0.6)
     displayed.invalidate()
-    assert displayed.of(head(0.6)).identity[0] == pytest.approx(0.5)
-    displayed.converge(displayed.of(head(0.6)))
-    assert displayed.of(head(0.0)).identity[0] == pytest.approx(0.5)
+    assert displayed.of(partial(head, 0.6)).identity[0] == pytest.approx(0.5)
+    displayed.converge(displayed.of(partial(head, 0.6)))
+    assert displayed.of(partial(head, 0.0)).identity[0] == pytest.approx(0.5)
     displayed.reset()
-    assert displayed.of(head(0.1)).identity[0] == pytest.approx(0.1)
+    assert displayed.of(partial(head, 0.1)).identity[0] == pytest.approx(0.1)
 
 
 def test_running_means_scatter_less_than_single_heads() -> None:
@@ -49,7 +51,7 @@ def test_running_means_scatter_less_than_single_heads() -> None:
     for level in singles:
         displayed.begin(0.5, None)
         displayed.register()
-        displayed.converge(displayed.of(head(float(level))))
-        means.append(float(displayed.of(head(0.0)).identity[0]))
+        displayed.converge(displayed.of(partial(head, float(level))))
+        means.append(float(displayed.of(partial(head, 0.0)).identity[0]))
     assert np.std(means[20:]) < 0.7 * np.std(singles)
     assert np.mean(means[20:]) == pytest.approx(np.mean(singles), abs=0.03)
