@@ -197,8 +197,9 @@ class FitStages:
             active,
         )  # fmt: skip
         # Scleras calibrate a fresh texture; the albedo scale of marginalised keyframes is kept.
+        look_at_scleras = self._settings.fusion.scleras and marginalized is None
         scleras = [
-            sclera_color(e.keyframe.image, e.keyframe.observation.landmarks, e.usable) if marginalized is None else None
+            sclera_color(e.keyframe.image, e.keyframe.observation.landmarks, e.usable) if look_at_scleras else None
             for e in active
         ]
         prior = self._appearance.generator.maps()
@@ -308,6 +309,8 @@ class FitStages:
 
     def _iris_information(self) -> MarginalInformation | None:
         """Information of the irises of all solved keyframes on identity and focal length; None without any."""
+        if not self._settings.alignment.irises:
+            return None
         eyes = []
         for entry in self._keyframe_set.entries.values():
             observation = entry.keyframe.observation

@@ -280,6 +280,26 @@ def test_one_keyframe_is_enough(model: MorphableModel, keyframes: list[Keyframe]
     assert fitter.state().focal == SETTINGS.alignment.solver.focal_prior
 
 
+def test_irises_and_scleras_can_be_left_out(
+    model: MorphableModel, keyframes: list[Keyframe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = []
+    monkeypatch.setattr("fitme.fit.stages.limbus_views", lambda *_: looked_at.append("irises") or ())
+    monkeypatch.setattr("fitme.fit.stages.sclera_color", lambda *_: looked_at.append("scleras"))
+    for used in (True, False):
+        looked_at.clear()
+        settings = replace(
+            SETTINGS,
+            alignment=replace(SETTINGS.alignment, irises=used),
+            fusion=replace(SETTINGS.fusion, scleras=used),
+        )
+        fitter = IncrementalFitter(model, small_generator(), settings)
+        fitter.add_keyframe(keyframes[1])
+        while not fitter.stage.has_reached(Stage.SKIN):
+            fitter.refine(0.0)
+        assert set(looked_at) == ({"irises", "scleras"} if used else set())
+
+
 def test_keyframes_can_go(model: MorphableModel, keyframes: list[Keyframe]) -> None:
     fitter = new_fitter(model)
     for keyframe in keyframes[:2]:

@@ -18,3 +18,5 @@ class AlignmentSettings:
     landmarks: LandmarkSettings = field(default_factory=LandmarkSettings)
     flow: FlowSettings = field(default_factory=FlowSettings)
     tracks: TrackSettings = field(default_factory=TrackSettings)
+    irises: bool = True
+    """Take the head's size from its irises, whose size hardly varies between people."""

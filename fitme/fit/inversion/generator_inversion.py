@@ -290,7 +290,7 @@ class ReflectanceFit:
 
     @cached_property
     def _encoder(self) -> TextureEncoder | None:
-        encoder = self._encoder_for(self._given)
+        encoder = self._encoder_for(self._given) if self._settings.encoder else None
         return None if encoder is None else network_on(encoder, self.device)
 
     def _expected_latent(self, texture: TextureTarget) -> Tensor:

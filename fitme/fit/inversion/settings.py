@@ -13,6 +13,8 @@ CoarseStage = tuple[Annotated[int, Meta(ge=1)], Annotated[float, Meta(gt=0.0, le
 class InversionSettings:
     """Weights and step sizes of inversion and tuning. Colours are compared sRGB-encoded."""
 
+    encoder: bool = True
+    """Start inversion from the latent that the texture encoder predicts, not from the mean one."""
     crop_resolution: Annotated[int, Meta(ge=32, le=2048)] = 192
     """Side in pixels at which keyframes are compared with renders."""
     coarse_stages: Annotated[tuple[CoarseStage, ...], Meta(min_length=1)] = ((8, 0.7), (4, 0.3))

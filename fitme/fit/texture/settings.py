@@ -24,6 +24,8 @@ class FusionSettings:
     """Summed weight of a texel, over the greatest sharpness, at which its confidence is 0.5."""
     light_samples: Annotated[int, Meta(ge=1)] = 12000
     """Texels of skin, at most, on which lights are estimated."""
+    scleras: bool = True
+    """Take the light's colour from the white of the eyes."""
     albedo_scale: AlbedoScaleSettings = field(default_factory=AlbedoScaleSettings)
 
 
