@@ -1,5 +1,7 @@
 """The generator's part of a fit: the latent explains a texture, tuning explains the rest and spares the neighbours."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -107,6 +109,11 @@ def test_inversion_starts_from_the_encoders_guess_and_stays_near(
     np.testing.assert_allclose(
         blind.w_plus, encoder.encode(unobserved.encoded, unobserved.weight, delighted=True)[0].numpy(), atol=1e-3
     )
+    # Without the encoder it starts from the mean latent.
+    plain = ReflectanceFit(generator, model, select_backend("cpu"), replace(SETTINGS, encoder=False), lambda _: encoder)
+    plain.invert_coarsely(texture, 0)
+    assert plain.w_plus is not None
+    np.testing.assert_array_equal(plain.w_plus, np.broadcast_to(generator.mean_w.numpy(), plain.w_plus.shape))
     # A latent that is known already is not guessed again.
     warm = ReflectanceFit(generator, model, select_backend("cpu"), SETTINGS, lambda _: encoder)
     warm.restore(np.zeros_like(guess), {})
