@@ -245,7 +245,8 @@ class RayEngine:
             finally:
                 watch.cancel()
         except EngineError as error:
-            logger.error("worker %d is lost: %s", worker.number, str(error).partition("\n")[0])
+            if not self._stopping:
+                logger.error("worker %d is lost: %s", worker.number, str(error).partition("\n")[0])
         except asyncio.CancelledError:
             if self._stopping:
                 raise
