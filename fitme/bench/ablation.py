@@ -6,7 +6,6 @@ fit's figures are appended to it and fits that it holds are not run again: runs 
 """
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -16,22 +15,19 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import msgspec
 import torch
 
 from fitme.api.keyframes import add_choice, begun_fitter, settings_with_focal
-from fitme.bench.clips.fitting import HOLDOUT, clips
+from fitme.bench.clips.fitting import choose_frames, clips
+from fitme.bench.record import add_to_record, read_record, record_file
 from fitme.bench.rows import BenchmarkRow
 from fitme.bench.run import SEED
 from fitme.bench.truth.dataset import FULL, SCANS_VARIABLE, make_truth, truth_folder
 from fitme.bench.truth.heads import FittedHead, keyframe_of, load_resources, new_fitter
+from fitme.bench.truth.report import TITLES, UNITS
 from fitme.bench.truth.scores import SubjectBench
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.settings import FitSettings
-from fitme.ingest.candidates import gather
-from fitme.ingest.even_spacing import split_holdout
-from fitme.ingest.person_tracking import PersonTracker
-from fitme.ingest.selection import choose, choose_held_out
 from fitme.metrics.frame_scores import median_score, score_frame
 from fitme.reflectance.packaged_models import packaged_generator
 from fitme.shape.model_file import load_default_model
@@ -70,16 +66,9 @@ PARTS: Mapping[str, Changes] = {
 """Changes of `FitSettings` that leave a part out, by its name."""
 ADDED: Mapping[str, Changes] = {"key light": {"light": {"key": {"enabled": True}}}}
 """Parts that are left out by default: what they would bring."""
-TITLES = {
-    "psnr_db": ("held-out PSNR", "dB"),
-    "identity": ("identity distance", "L2"),
-    "unseen_identity": ("identity distance by a network unseen", "L2"),
-    "scan_mm": ("scan to mesh, known scale", "mm"),
-    "normal_deg": ("normal angle", "deg"),
-    "albedo": ("diffuse albedo", "linear"),
-    "relit_psnr_db": ("relit PSNR", "dB"),
-    "seconds": ("time of refinement", "s"),
-}
+FIGURES = ("psnr_db", "identity", "unseen_identity", "scan_mm", "normal_deg", "albedo", "relit_psnr_db")
+"""Fields of scores that are told, beside the time."""
+TITLED = {name: (TITLES[name], UNITS[name]) for name in FIGURES} | {"seconds": ("time of refinement", "s")}
 """Title and unit of each figure."""
 
 
@@ -92,29 +81,27 @@ class Fitted:
     source: str
     """Clip or subject."""
     figures: dict[str, float]
-    """By the names of `TITLES`; those that the source has."""
+    """By the names of `TITLED`; those that the source has."""
 
 
 def ablation(count: int = SOURCES) -> list[BenchmarkRow]:
     """Rows of fits of `count` clips, and of `count` subjects where their scans are at hand."""
-    name = os.environ.get(RECORD_VARIABLE)
     sources: dict[str, Callable[[], _Source]] = {clip.stem: partial(_Clip, clip) for clip in clips()[:count]}
     if SCANS_VARIABLE in os.environ:
         sources |= {f"subject {number}": partial(_Subject, number) for number in range(count)}
-    with tempfile.TemporaryDirectory() as folder:
-        record = Path(name) if name else Path(folder) / "record.jsonl"
+    with record_file(RECORD_VARIABLE) as record:
+        known = {(fitted.part, fitted.source) for fitted in read_record(record, Fitted)}
         for source, load in sources.items():
-            known = {fitted.part for fitted in read_record(record) if fitted.source == source}
-            missing = [part for part in {**PARTS, **ADDED} if part not in known]
-            loaded = load() if missing else None
+            missing = [part for part in [*PARTS, *ADDED] if (part, source) not in known]
+            if not missing:
+                continue
+            loaded = load()
             for part in missing:
-                assert loaded is not None
                 torch.manual_seed(SEED)
                 figures = loaded.figures(settings_of(part), expression_frames=part != EXPRESSION_FRAMES)
                 print(f"{source}, {part}: {figures}", flush=True)
-                with record.open("ab") as file:
-                    file.write(msgspec.json.encode(Fitted(part, source, figures)) + b"\n")
-        return rows_of([fitted for fitted in read_record(record) if fitted.source in sources])
+                add_to_record(record, Fitted(part, source, figures))
+        return rows_of([fitted for fitted in read_record(record, Fitted) if fitted.source in sources])
 
 
 def settings_of(part: str) -> FitSettings:
@@ -131,18 +118,11 @@ def changed(settings: S, changes: Changes) -> S:
     return replace(settings, **values)
 
 
-def read_record(record: Path) -> list[Fitted]:
-    """Fits of a file of earlier runs; none if it is missing."""
-    if not record.exists():
-        return []
-    return [msgspec.json.decode(line, type=Fitted) for line in record.read_bytes().splitlines()]
-
-
 def rows_of(fits: Sequence[Fitted]) -> list[BenchmarkRow]:
     """Mean figures of the complete fits, then what each change adds to them: means over the sources of both."""
     found = {(fitted.part, fitted.source): fitted.figures for fitted in fits}
     rows = []
-    for field, (title, unit) in TITLES.items():
+    for field, (title, unit) in TITLED.items():
         complete = {
             source: figures[field] for (part, source), figures in found.items() if part == ALL and field in figures
         }
@@ -151,7 +131,7 @@ def rows_of(fits: Sequence[Fitted]) -> list[BenchmarkRow]:
     for part in [*PARTS, *ADDED]:
         sources = [source for name, source in found if name == part and (ALL, source) in found]
         word = "with" if part in ADDED else "without"
-        for field, (title, unit) in TITLES.items() if part != ALL else ():
+        for field, (title, unit) in TITLED.items() if part != ALL else ():
             differences = [
                 found[part, source][field] - found[ALL, source][field]
                 for source in sources
@@ -166,7 +146,7 @@ class _Source(Protocol):
     """Pictures of one person that are fitted again and again."""
 
     def figures(self, settings: FitSettings, *, expression_frames: bool) -> dict[str, float]:
-        """Figures of a fit, by the names of `TITLES`."""
+        """Figures of a fit, by the names of `TITLED`."""
         ...
 
 
@@ -174,14 +154,8 @@ class _Clip:
     """A clip, of which frames are held out."""
 
     def __init__(self, clip: Path) -> None:
-        candidates = gather([clip])
-        fitted, kept = split_holdout(len(candidates), HOLDOUT)
         self._model, self._embedder = load_default_model(), dlib_embedder()
-        person = PersonTracker(self._model)
-        self._choice = choose(person, [candidates[index] for index in fitted])
-        if not self._choice.keyframes:
-            raise person.nobody()
-        self._held_out = choose_held_out(person, [candidates[index] for index in kept])
+        self._choice, self._held_out = choose_frames(clip, self._model)
 
     def figures(self, settings: FitSettings, *, expression_frames: bool) -> dict[str, float]:
         """See `_Source.figures`."""
@@ -229,4 +203,4 @@ def _refine(fitter: IncrementalFitter) -> None:
 
 
 def _known(figures: Mapping[str, float]) -> dict[str, float]:
-    return {name: float(figures[name]) for name in TITLES if name in figures}
+    return {name: float(figures[name]) for name in TITLED if name in figures}

@@ -10,7 +10,6 @@ and the figures are of all that it holds: runs add up, also one that was stopped
 
 import asyncio
 import contextlib
-import os
 import random
 import secrets
 import tempfile
@@ -21,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import av
-import msgspec
 import numpy as np
 import yaml
 
+from fitme.bench.record import add_to_record, read_record, record_file
 from fitme.bench.rows import BenchmarkRow
 from fitme.errors import StoreError
 from fitme.session.store import SessionStore
@@ -168,18 +167,16 @@ def chaos(count: int = CYCLES) -> list[BenchmarkRow]:
     """Run `count` disasters, `DISASTERS_PER_PAIR` on each pair of sessions, and tally what they did."""
     frames = sample_frames()[::FRAMES_PER_CAMERA_FRAME]
     seed = secrets.randbelow(2**31)
-    name = os.environ.get(RECORD_VARIABLE)
-    with tempfile.TemporaryDirectory() as folder:
-        record = Path(name) if name else Path(folder) / "record.jsonl"
+    with record_file(RECORD_VARIABLE) as record:
         asyncio.run(_run(frames, random.Random(seed), count, record))
         tally = _Tally()
-        for line in record.read_text("utf-8").splitlines():
-            tally.add(msgspec.json.decode(line, type=_Tally))
+        for pair in read_record(record, _Tally):
+            tally.add(pair)
     return [BenchmarkRow("seed", seed, "", None), *_rows(tally)]
 
 
 async def _run(frames: list[av.VideoFrame], rng: random.Random, count: int, record: Path) -> None:
-    """Run `count` disasters; the tally of each pair of sessions is appended to `record`, a line of JSON each."""
+    """Run `count` disasters; the tally of each pair of sessions is added to `record`."""
     redless = [_without_red(frame) for frame in frames]
     with contextlib.ExitStack() as running:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
@@ -198,8 +195,7 @@ async def _run(frames: list[av.VideoFrame], rng: random.Random, count: int, reco
             except (TimeoutError, ServerError) as error:
                 tally.stuck.append(f"{last}: {error or 'no answer in time'}")
             tally.orphaned_folders += await _left_behind(server.store)
-            with record.open("ab") as file:
-                file.write(msgspec.json.encode(tally) + b"\n")
+            add_to_record(record, tally)
 
 
 async def _strikes(

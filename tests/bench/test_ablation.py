@@ -10,10 +10,10 @@ from fitme.bench.ablation import (
     PARTS,
     Fitted,
     changed,
-    read_record,
     rows_of,
     settings_of,
 )
+from fitme.bench.record import add_to_record, read_record
 from fitme.fit.settings import FitSettings
 
 
@@ -41,8 +41,9 @@ def test_rows_are_mean_differences_over_the_sources_of_both(tmp_path) -> None:
         Fitted("key light", "b", {"psnr_db": 33.0, "seconds": 70.0}),
     ]
     record = tmp_path / "record.jsonl"
-    record.write_bytes(b"\n".join(map(msgspec.json.encode, fits)))
-    assert read_record(record) == fits
+    for fitted in fits:
+        add_to_record(record, fitted)
+    assert read_record(record, Fitted) == fits
     assert {row.name: row.value for row in rows_of(fits)} == {
         "complete fit: held-out PSNR": 32.0,
         "complete fit: time of refinement": 50.0,
@@ -51,4 +52,4 @@ def test_rows_are_mean_differences_over_the_sources_of_both(tmp_path) -> None:
         "with key light: held-out PSNR, added": -1.0,
         "with key light: time of refinement, added": 10.0,
     }
-    assert read_record(tmp_path / "missing.jsonl") == []
+    assert read_record(tmp_path / "missing.jsonl", Fitted) == []

@@ -22,11 +22,12 @@ from fitme.errors import InputError
 from fitme.ingest.candidates import gather
 from fitme.ingest.even_spacing import split_holdout
 from fitme.ingest.fit_outputs import REPORT_FILE
-from fitme.ingest.person_tracking import PersonTracker
-from fitme.ingest.selection import choose, choose_held_out
+from fitme.ingest.person_tracking import PersonTracker, TrackedFrame
+from fitme.ingest.selection import Choice, choose, choose_held_out
 from fitme.metrics.frame_scores import FrameScore, median_score
 from fitme.metrics.head_scores import HeadScore, median_head_score
 from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
 from fitme.track.factory import dlib_embedder
 
 CLIPS_VARIABLE = "FITME_CLIPS"
@@ -164,14 +165,22 @@ def clips() -> Sequence[Path]:
 
 def baseline_score(clip: Path) -> FrameScore:
     """Median of the baseline's scores on the frames that `fitme fit --holdout` holds out of a clip."""
-    candidates = gather([clip])
-    fitted, kept = split_holdout(len(candidates), HOLDOUT)
     model, embedder = load_default_model(), dlib_embedder()
-    observer = PersonTracker(model)
-    choice = choose(observer, [candidates[index] for index in fitted])
-    if not choice.keyframes:
-        raise observer.nobody()
+    choice, held_out = choose_frames(clip, model)
     fitting = BaselineFit(model)
     head = fitting.fit([*choice.keyframes, *choice.expression_frames])
-    held_out = choose_held_out(observer, [candidates[index] for index in kept])
     return median_score([fitting.score(head, tracked_frame, embedder) for tracked_frame in held_out])
+
+
+def choose_frames(clip: Path, model: MorphableModel) -> tuple[Choice, Sequence[TrackedFrame]]:
+    """Frames of a clip to fit, and those that `fitme fit --holdout` holds out.
+
+    :raises NoFaceError: no frame shows one face.
+    """
+    candidates = gather([clip])
+    fitted, kept = split_holdout(len(candidates), HOLDOUT)
+    person = PersonTracker(model)
+    choice = choose(person, [candidates[index] for index in fitted])
+    if not choice.keyframes:
+        raise person.nobody()
+    return choice, choose_held_out(person, [candidates[index] for index in kept])

@@ -80,8 +80,8 @@ def placement(taken: Collection[str]) -> dict[str, Any]:
     spread: dict[str, Any] = {"scheduling_strategy": "SPREAD"}
     if not taken:
         return spread
-    elsewhere = {NODE_LABEL: f"!in({','.join(sorted(taken))})"}
-    return spread | {"label_selector": elsewhere, "fallback_strategy": [{"label_selector": {}}]}
+    apart = {NODE_LABEL: f"!in({','.join(sorted(taken))})"}
+    return spread | {"label_selector": apart, "fallback_strategy": [{"label_selector": {}}]}
 
 
 async def node_of(worker: Worker) -> str:
