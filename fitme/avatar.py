@@ -62,9 +62,9 @@ class Avatar:
     hair: Hair | None = None
     """Hair; None before it is fitted."""
     glasses: Glasses | None = None
+    """Glasses; None where the person wears none."""
     observed: Tensor | None = field(default=None, repr=False)
     """(R, R) share in [0, 1] with which images decide on each texel, 0 where all was guessed; None: unknown."""
-    """Glasses; None where the person wears none."""
 
     def __post_init__(self) -> None:
         if self.identity.ndim != 1:
