@@ -28,7 +28,7 @@ from fitme.bench.truth.people import Material, ScanModel, load_scans, smooth_nor
 from fitme.bench.truth.scenes import TruthRenderer, choose_variant
 from fitme.bench.truth.sensor import encode_jpeg, metered_exposure, simulate_sensor, white_balance
 from fitme.bench.truth.strands import grown_strands, load_guides
-from fitme.bench.truth.subjects import HEIGHT, WIDTH, Covering, FrameScript, Subject, subject, under_light
+from fitme.bench.truth.subjects import HEIGHT, WIDTH, Covering, FrameScript, Subject, subject, under_lights
 from fitme.bench.truth.visibility import surface_samples
 from fitme.color import linear_to_bytes
 from fitme.errors import InputError
@@ -118,11 +118,11 @@ def make_truth(
     size: DatasetSize,
     numbers: Sequence[int],
     progress: Callable[[str], None] = print,
-    kind: LightKind | None = None,
+    kinds: Sequence[LightKind] = (),
 ) -> None:
     """Render the missing frames of the given subjects.
 
-    :param kind: the light of all frames; each subject's own if None.
+    :param kinds: of the frames' lights, in turn; each subject's own lights if there are none.
 
     Raises InputError without the population's or the strands' files, or where the folder holds another version's
     frames, and BackendError without Mitsuba.
@@ -137,7 +137,7 @@ def make_truth(
     for number in missing:
         start = time.perf_counter()
         person = subject(number, size.frames)
-        _make_subject(folder, size, person if kind is None else under_light(person, kind), scans, variant)
+        _make_subject(folder, size, under_lights(person, kinds) if kinds else person, scans, variant)
         progress(f"{subject(number).name}: {time.perf_counter() - start:.0f} s")
 
 

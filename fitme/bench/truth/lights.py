@@ -1,6 +1,6 @@
 """Lights of the benchmark's frames, as scripts for the path tracer, and the unseen light for relighting."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -16,6 +16,7 @@ class LightKind(StrEnum):
     SCREEN = "screen"
     FLASH = "flash"
     LOW_SUN = "low sun"
+    TWO_LAMPS = "two lamps"
 
 
 WEBCAM_KINDS = (LightKind.WINDOW, LightKind.CEILING, LightKind.LAMP, LightKind.OUTDOORS, LightKind.SCREEN)
@@ -23,7 +24,9 @@ WEBCAM_KINDS = (LightKind.WINDOW, LightKind.CEILING, LightKind.LAMP, LightKind.O
 HARD_KINDS = (LightKind.FLASH, LightKind.LOW_SUN)
 """Lights whose shadows have sharp edges."""
 SOFT_KIND = LightKind.WINDOW
-"""Light that those are compared with."""
+"""Light that difficult ones are compared with."""
+VIOLET = (0.8, 0.3, 1.3)
+"""Radiance of a coloured lamp over that of a white one as bright, linear sRGB."""
 FLASH_SIDE_M, FLASH_IRRADIANCE = 0.04, 12.0
 """Side of a flash's reflector, and its irradiance on the face over that of a room of radiance 1."""
 SUN_DISTANCE_M, SUN_SIDE_M, SUN_IRRADIANCE = 20.0, 0.19, 2.5
@@ -100,6 +103,13 @@ def draw_light(kind: LightKind, g: np.random.Generator) -> LightScript:
         level = SUN_IRRADIANCE * (SUN_DISTANCE_M / SUN_SIDE_M) ** 2
         source = _source(direction, SUN_DISTANCE_M, SUN_SIDE_M, level, 4500, g)
         return LightScript(kind, seed, _tinted(2.0 * room, 8000), 1.0, (source,))
+    if kind is LightKind.TWO_LAMPS:
+        warm = _source((side * g.uniform(0.6, 1.1), g.uniform(0.0, 0.4), g.uniform(0.4, 0.8)), 1.2, 0.4, 12.0, 2700, g)
+        other = _source(
+            (-side * g.uniform(0.6, 1.1), g.uniform(0.0, 0.4), g.uniform(0.4, 0.8)), 1.2, 0.4, 12.0, 6500, g
+        )
+        red, green, blue = np.multiply(other.radiance, VIOLET).tolist()
+        return LightScript(kind, seed, _tinted(room, 4000), 0.0, (warm, replace(other, radiance=(red, green, blue))))
     screen = _source((g.normal(0.0, 0.1), -0.25, 1.0), 0.7, 0.5, 2.5, 7500, g)
     back = _source((side, 0.6, 0.4), 1.8, 0.8, 4.0, 3500, g)
     return LightScript(kind, seed, _tinted(room, 3500), 0.0, (screen, back))

@@ -10,6 +10,7 @@ import torch
 from fitme.arrays import Float64Array, Int64Array
 from fitme.build.shape.landmark_embedding import nearest_on_mesh
 from fitme.geometry import HeadPose, rotation_matrix
+from fitme.skin.pigments import ita_of_albedo
 
 MILLIMETRES = 1000.0
 _ALIGNMENT_ROUNDS = 15
@@ -64,6 +65,8 @@ class AlbedoScore:
     """Mean absolute difference after scaling the fitted albedo to the true mean: errors other than level."""
     relative: float
     """`error` over the mean of the true albedo, comparable between dark and light skin."""
+    ita_deg: float
+    """Absolute difference of the individual typology angles of both means."""
 
 
 def similarity_of(source: Float64Array, target: Float64Array, *, free_scale: bool) -> Similarity:
@@ -190,6 +193,7 @@ def score_albedo(
         float((found - true).mean()),
         float(np.abs(level * found - true).mean()),
         error / max(float(true.mean()), _SMALLEST_ERROR),
+        abs(float(ita_of_albedo(found.mean(0).astype(np.float32)) - ita_of_albedo(true.mean(0).astype(np.float32)))),
     )
 
 

@@ -80,6 +80,7 @@ class HeadScore:
     albedo_bias: float
     albedo_hue: float
     albedo_relative: float
+    albedo_ita_deg: float
     psnr_db: float
     """PSNR of held-out frames over the eroded face oval."""
     ssim: float
@@ -177,7 +178,7 @@ class SubjectBench:
         mean = {key: _nan_mean([row[key] for row in rows]) for key in _FRAME_KEYS}
         return HeadScore(
             shape.scan_mm, shape.scan_free_mm, shape.landmark_mm, shape.normal_deg, mean["pose"], albedo.error,
-            albedo.bias, albedo.hue, albedo.relative, mean["psnr"], mean["ssim"], mean["identity"],
+            albedo.bias, albedo.hue, albedo.relative, albedo.ita_deg, mean["psnr"], mean["ssim"], mean["identity"],
             mean["unseen identity"], mean["relit"], mean["overlap"], mean["head psnr"], mean["head relit"], len(rows),
         )  # fmt: skip
 

@@ -3,7 +3,7 @@
 A subject number gives identical choices on every machine.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
@@ -168,11 +168,13 @@ def subject(number: int, frames: int = 16) -> Subject:
     )  # fmt: skip
 
 
-def under_light(person: Subject, kind: LightKind) -> Subject:
-    """A subject whose frames all have one light of a kind."""
+def under_lights(person: Subject, kinds: Sequence[LightKind]) -> Subject:
+    """A subject whose frames have lights of the given kinds in turn, a frame of the fit and a held-out one each."""
     # A separate generator leaves all other draws of the subject unchanged.
-    light = draw_light(kind, np.random.default_rng([20261129, person.number]))
-    return replace(person, lights=(light,), frames=tuple(replace(frame, light=0) for frame in person.frames))
+    g = np.random.default_rng([20261129, person.number])
+    lights = tuple(draw_light(kind, g) for kind in kinds)
+    frames = tuple(replace(frame, light=index // 2 % len(lights)) for index, frame in enumerate(person.frames))
+    return replace(person, lights=lights, frames=frames)
 
 
 def _skin(number: int, tone: int) -> tuple[int, SkinAttributes]:

@@ -131,6 +131,8 @@ def test_albedo_errors_separate_bias_from_hue():
     shifted = score_albedo(true + 0.05, true)
     assert shifted.error == pytest.approx(0.05)
     assert shifted.bias == pytest.approx(0.05)
+    assert score_albedo(true, true).ita_deg == 0.0
+    assert darker.ita_deg > 3.0
 
 
 def test_skin_texels_are_skin_of_the_face():

@@ -29,16 +29,17 @@ def test_every_measure_has_a_title_and_a_unit():
 
 def test_rows_are_means_with_targets_relative_to_other_methods():
     reports = [
-        _report(0, "dark", _score(1.0, albedo=0.05), 2.0),
-        _report(1, "light", _score(2.0, albedo=0.10, albedo_relative=4.0), 4.0),
+        _report(0, "dark", _score(1.0, albedo_ita_deg=5.0), 2.0),
+        _report(1, "light", _score(2.0, albedo_ita_deg=8.0, albedo_relative=4.0), 4.0),
     ]
     rows = {row.name: row for row in rows_of(reports)}
     assert rows["scan to mesh, known scale: fit"].value == pytest.approx(1.5)
     assert rows["scan to mesh, known scale: mean face"].value == pytest.approx(3.0)
     assert rows["scan to mesh, known scale: fit"].target == "<= 1.80"
     assert rows["normal angle: fit"].target == "<= 2.25"
-    assert rows["diffuse albedo, dark skin: fit"].value == pytest.approx(0.05)
-    assert rows["diffuse albedo, worst class over best: fit"].value == pytest.approx(2.0)
+    assert rows["typology angle of the skin, dark skin: fit"].value == pytest.approx(5.0)
+    assert rows["typology angle of the skin, mean over classes: fit"].value == pytest.approx(6.5)
+    assert rows["typology angle of the skin, worst class less best: fit"].value == pytest.approx(3.0)
     assert rows["diffuse albedo, over its level, worst class over best: fit"].value == pytest.approx(4.0)
     assert rows["time to own skin: fit, first subject"].value == pytest.approx(1.5)
     assert all(row.target is None for name, row in rows.items() if name.endswith(METHODS[:3]))

@@ -7,7 +7,7 @@ import pytest
 
 from fitme.bench.truth.lights import HARD_KINDS, WEBCAM_KINDS, LightKind
 from fitme.bench.truth.sensor import METERED_LEVEL, metered_exposure, simulate_sensor, white_balance
-from fitme.bench.truth.subjects import FIRST_SKIN_SEED, LARGEST_YAW_DEG, subject, under_light
+from fitme.bench.truth.subjects import FIRST_SKIN_SEED, LARGEST_YAW_DEG, subject, under_lights
 from fitme.skin.skin_tone_classes import CLASS_NAMES
 from fitme.training.data.dataset import HELD_OUT_SEED
 
@@ -49,7 +49,7 @@ def test_light_differs_between_the_frames_of_some(subjects):
 @pytest.mark.parametrize("kind", HARD_KINDS)
 def test_a_hard_light_is_all_that_differs(subjects, kind):
     for drawn in subjects:
-        changed = under_light(drawn, kind)
+        changed = under_lights(drawn, [kind])
         assert [light.kind for light in changed.lights] == [kind]
         assert {frame.light for frame in changed.frames} == {0}
         assert dataclasses.replace(changed, lights=drawn.lights, frames=drawn.frames) == drawn
@@ -58,6 +58,24 @@ def test_a_hard_light_is_all_that_differs(subjects, kind):
         angle = source.side_m / source.distance_m
         assert source.radiance[1] * angle**2 > 0.7 * np.pi * room[1]
         assert np.degrees(angle) < 3.0
+
+
+def test_lights_of_different_days_come_in_turn(subjects):
+    kinds = [LightKind.WINDOW, LightKind.LAMP, LightKind.OUTDOORS]
+    changed = under_lights(subjects[1], kinds)
+    assert [light.kind for light in changed.lights] == kinds
+    assert [frame.light for frame in changed.frames[:8]] == [0, 0, 1, 1, 2, 2, 0, 0]
+    for held_out in (False, True):
+        assert {frame.light for frame in changed.frames if frame.held_out is held_out} == {0, 1, 2}
+
+
+def test_two_lamps_colour_the_sides_of_a_face(subjects):
+    for drawn in subjects:
+        (light,) = under_lights(drawn, [LightKind.TWO_LAMPS]).lights
+        warm, violet = light.sources
+        assert warm.direction[0] * violet.direction[0] < 0.0
+        assert warm.radiance[0] > 2.0 * warm.radiance[2]
+        assert violet.radiance[2] > 2.0 * violet.radiance[1]
 
 
 def test_a_number_determines_the_subject_and_fewer_frames_are_a_prefix():
