@@ -15,12 +15,12 @@ import typer
 from PIL import Image
 from torch import Tensor
 
-from fitme.arrays import UInt8Array
+from fitme.arrays import Float32Array, UInt8Array
 from fitme.atomic_file import atomic_file
 from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.export.portrait import BACKGROUND, SUPERSAMPLING, portrait_light, portrait_pose
 from fitme.export.textures import texture_codes
-from fitme.geometry import Camera
+from fitme.geometry import Camera, rotation_matrix
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.modality import MODALITIES
@@ -105,6 +105,7 @@ class HeadRenderer:
         shininess, occlusion = head_shininess(model), head_occlusion(model)
         self._renderer = ForwardRenderer(model, (height, width), shininess=shininess, occlusion=occlusion, threads=1)
         self._vertices = model.mean.numpy()
+        self._landmarks = model.landmarks(model.mean[None])[0]
         across, down = (shift * height for shift in CENTER_SHIFT)
         self._camera = Camera(FOCAL_OVER_HEIGHT * height, width / 2 + across, height / 2 + down, width, height)
 
@@ -115,6 +116,13 @@ class HeadRenderer:
         height, width = self._size
         blocks = bytes_to_linear(render).reshape(height, SUPERSAMPLING, width, SUPERSAMPLING, 3)
         return linear_to_bytes(blocks.mean((1, 3)))
+
+    def landmarks(self, yaw_rad: float = YAW_RAD) -> Float32Array:
+        """MediaPipe's landmarks (478, 2) of the head in a render, pixels."""
+        pose = portrait_pose(yaw_rad)
+        rotation = rotation_matrix(torch.from_numpy(pose.rotation))
+        view = self._landmarks @ rotation.T + torch.from_numpy(pose.translation)
+        return np.asarray(self._camera.project(view).numpy() / SUPERSAMPLING, np.float32)
 
     def sheet(self, maps: ReflectanceMaps, columns: int, light: Light) -> UInt8Array:
         """Renders of every head of a batch under one light, row by row, in one image."""
