@@ -56,6 +56,23 @@ class PoseSettings:
 
 
 @dataclass(frozen=True)
+class SidewaysSettings:
+    """Mouth and jaw to one side (`fitme.track.sideways`)."""
+
+    mouth_dead_zone: Annotated[float, Meta(ge=0.0)] = 0.17
+    """Measured amount up to which a mouth counts as straight, which one in thirty straight mouths of photos exceeds;
+    from twice as much, it is believed in whole."""
+    jaw_dead_zone: Annotated[float, Meta(ge=0.0)] = 0.2
+    """The same of the jaw."""
+    mouth_gain: Annotated[float, Meta(ge=0.0)] = 2.0
+    """Activation of mouthLeft or mouthRight by measured amount: landmarks follow mouths of rendered heads by half."""
+    jaw_gain: Annotated[float, Meta(ge=0.0)] = 2.0
+    """Activation of jawLeft or jawRight."""
+    turn_deg: Annotated[float, Meta(gt=0.0)] = 12.0
+    """Turn of the head at which the dead zones are twice as wide."""
+
+
+@dataclass(frozen=True)
 class TrackerSettings:
     """Periods of the more expensive checks of a video, numerics, and smoothing."""
 
@@ -84,6 +101,7 @@ class TrackerSettings:
     still_iterations: Annotated[int, Meta(ge=1)] = 20
     """Gauss-Newton steps for a single image or a first frame."""
     pose: PoseSettings = field(default_factory=PoseSettings)
+    sideways: SidewaysSettings = field(default_factory=SidewaysSettings)
     rotation_smoothing: OneEuroSettings = OneEuroSettings(minimal_cutoff_hz=2.0, speed_gain=8.0)
     """Filter of rotations, radians."""
     translation_smoothing: OneEuroSettings = OneEuroSettings(minimal_cutoff_hz=1.5, speed_gain=40.0)

@@ -16,6 +16,7 @@ from fitme.track.occlusion import FaceOcclusion
 from fitme.track.pose import PoseEstimate, PoseSolver
 from fitme.track.quality import image_quality
 from fitme.track.settings import TrackerSettings
+from fitme.track.sideways import Sideways
 from fitme.track.smoothing import OneEuroFilter
 
 FRAME_S = 1.0 / 30.0
@@ -40,6 +41,7 @@ class FrameTracker:
         patience = round(self._settings.occlusion_patience_s / max(self._settings.occlusion_period_s, FRAME_S))
         self._occlusion = FaceOcclusion(model, patience=patience)
         self._solver = PoseSolver(model, self._settings.pose)
+        self._sideways = Sideways(model, self._settings.sideways)
         self._focal = self._settings.focal
         self._references: tuple[Float32Array, ...] = ()
         self._rotation = OneEuroFilter(self._settings.rotation_smoothing)
@@ -62,6 +64,7 @@ class FrameTracker:
     def set_identity(self, identity: Float32Array) -> None:
         """Use the fitted head with coefficients (K,) for pose and expression from now on."""
         self._solver.set_identity(identity)
+        self._sideways.set_identity(identity)
 
     def set_focal(self, focal: float) -> None:
         """Use the fitted focal length, relative to the longer side of the image, from now on."""
@@ -130,7 +133,8 @@ class FrameTracker:
             self._rotation(estimate.pose.rotation.astype(np.float64), timestamp_s).astype(np.float32),
             self._translation(estimate.pose.translation.astype(np.float64), timestamp_s).astype(np.float32),
         )
-        expression = self._expression(estimate.expression.astype(np.float64), timestamp_s)
+        shown = self._sideways.applied(estimate, face.landmarks, camera)
+        expression = self._expression(shown.astype(np.float64), timestamp_s)
         smooth = PoseEstimate(pose, np.clip(expression, 0.0, 1.0).astype(np.float32), estimate.error)
         if self._quality is None:
             self._quality = _quality(image, face, self._covered)
@@ -174,6 +178,7 @@ class FrameTracker:
         camera = self._camera(image) if camera is None else camera
         iterations = self._settings.still_iterations
         estimate = self._solver.solve(face.landmarks, face.depth, camera, iterations=iterations)
+        estimate = replace(estimate, expression=self._sideways.applied(estimate, face.landmarks, camera))
         several = self._finder.rivals(faces)
         other = self._distance(embedding) > self._settings.mismatch_factor * self._embedder.same_person_distance
         return _observation(face, estimate, camera, _quality(image, face, 0.0), _status(several, other), embedding)
