@@ -1,7 +1,11 @@
 """Selection of keyframes, of expression frames and of held-out frames."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
+
+import numpy as np
 
 from fitme.ingest.candidates import Candidate
 from fitme.ingest.even_spacing import even_indices
@@ -19,6 +23,13 @@ LARGEST_HOLDOUT = 8
 """Largest number of held-out frames that are fitted, scored and written; all others are only kept from the fit."""
 CLOSED_EYES_LOSS = 0.5
 """Share of its value that a frame loses when the eyes are closed."""
+
+YAW_STEP_DEG, PITCH_STEP_DEG = 20.0, 18.0
+"""Steps of the head's directions of which each that frames show has a keyframe."""
+LARGEST_STEPS = (2, 1)
+"""Steps of yaw and pitch beyond which directions are one."""
+LEAST_WORTH = 0.5
+"""Least value of the frame of a direction that no segment's best one shows, over the keyframes' median."""
 
 _BLINKS = [EXPRESSION_NAMES.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]
 
@@ -42,7 +53,10 @@ def choose(
     prefetcher: Prefetcher | None = None,
 ) -> Choice:
     """Select the best frame of each of `KEYFRAMES` segments of the candidates, and at most `EXPRESSION_FRAMES` of the
-    other frames by finer segments; memory holds one image a segment.
+    other frames by finer segments; memory holds one image a segment and direction.
+
+    A direction of the head that none of these keyframes shows, because it was turned for moments only, takes the place
+    of a frame of the most frequent direction.
 
     :param on_progress: called with the number of candidates done.
     :param prefetcher: one that has begun with the candidates already.
@@ -85,6 +99,7 @@ def _choose_once(
     prefetcher: Prefetcher | None,
 ) -> Choice:
     coarse, fine = _Segments(KEYFRAMES, len(candidates)), _Segments(KEYFRAMES + EXPRESSION_FRAMES, len(candidates))
+    directions = _Directions()
     place = {id(candidate): index for index, candidate in enumerate(candidates)}
     for candidate, tracked_frame in person.tracked_frames(candidates, prefetcher):
         index = place[id(candidate)]
@@ -92,7 +107,8 @@ def _choose_once(
             on_progress(index + 1)
         coarse.offer(index, tracked_frame)
         fine.offer(index, tracked_frame)
-    keyframes = dict(coarse.best)
+        directions.offer(index, tracked_frame)
+    keyframes = directions.added_to(dict(coarse.best))
     left = [tracked_frame for index, tracked_frame in fine.best if index not in keyframes]
     return Choice(tuple(keyframes.values()), tuple(left[index] for index in even_indices(len(left), EXPRESSION_FRAMES)))
 
@@ -116,6 +132,48 @@ class _Segments:
         """Index and frame of each segment that has one, in order; with a covered face only if all are covered."""
         held = [self._held[segment] for segment in sorted(self._held)]
         return [entry for entry in held if entry[1].observation.quality.occlusion == 0.0] or held
+
+
+Direction = tuple[int, int]
+"""Steps of yaw and of pitch."""
+
+
+class _Directions:
+    """Best frame of each direction of the head."""
+
+    def __init__(self) -> None:
+        self._held: dict[Direction, tuple[int, TrackedFrame]] = {}
+
+    def offer(self, index: int, tracked_frame: TrackedFrame) -> None:
+        """Keep the frame of a candidate if it is the best of its direction."""
+        held = self._held.get(direction := _direction(tracked_frame))
+        if held is None or _value(tracked_frame) > _value(held[1]):
+            self._held[direction] = (index, tracked_frame)
+
+    def added_to(self, keyframes: dict[int, TrackedFrame]) -> dict[int, TrackedFrame]:
+        """Keyframes by their index, as many, with a frame of each direction that is worth it, in order."""
+        found = dict(keyframes)
+        least = LEAST_WORTH * median(_value(frame) for frame in keyframes.values()) if keyframes else 0.0
+        # Directions near the camera's first: there are more of them than keyframes to give away.
+        for direction in sorted(self._held, key=lambda steps: (abs(steps[0]) + abs(steps[1]), steps)):
+            index, candidate = self._held[direction]
+            shown = Counter(_direction(frame) for frame in found.values())
+            if shown[direction] or _value(candidate) < least or not shown:
+                continue
+            frequent, count = shown.most_common(1)[0]
+            if count == 1:
+                break
+            alike = [key for key, frame in found.items() if _direction(frame) == frequent]
+            del found[min(alike, key=lambda key: _value(found[key]))]
+            found[index] = candidate
+        return dict(sorted(found.items()))
+
+
+def _direction(tracked_frame: TrackedFrame) -> Direction:
+    yaw, pitch, _ = np.degrees(tracked_frame.observation.pose.yaw_pitch_roll())
+    steps = np.rint([yaw / YAW_STEP_DEG, pitch / PITCH_STEP_DEG]).astype(int)
+    across, up = np.clip(steps, np.negative(LARGEST_STEPS), LARGEST_STEPS).tolist()
+    return across, up
 
 
 def choose_held_out(person: PersonTracker, candidates: Sequence[Candidate]) -> list[TrackedFrame]:

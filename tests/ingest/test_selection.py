@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
+from fitme.geometry import axis_angle_from_matrix, head_rotation
 from fitme.ingest.candidates import Candidate, gather
 from fitme.ingest.frame import Frame
 from fitme.ingest.monochrome import is_monochrome
@@ -57,6 +59,13 @@ def stored_frames(observation: FaceObservation, sharpness: list[float | None]) -
     return observer, candidates
 
 
+def turned(tracked_frame: TrackedFrame, yaw_deg: float, pitch_deg: float = 0.0) -> TrackedFrame:
+    """The frame with the head in another direction."""
+    matrix = torch.from_numpy(head_rotation(np.radians(yaw_deg), np.radians(pitch_deg)))
+    pose = replace(tracked_frame.observation.pose, rotation=axis_angle_from_matrix(matrix).numpy().astype(np.float32))
+    return replace(tracked_frame, observation=replace(tracked_frame.observation, pose=pose))
+
+
 @settings(max_examples=40, deadline=None)
 @given(sharpness=st.lists(st.none() | st.floats(0.1, 2.0), min_size=1, max_size=90))
 def test_no_frame_is_selected_twice(observation: FaceObservation, sharpness: list[float | None]) -> None:
@@ -73,6 +82,23 @@ def test_no_frame_is_selected_twice(observation: FaceObservation, sharpness: lis
     if len(sharpness) <= KEYFRAMES:
         assert keyframes == [index for index, value in enumerate(sharpness) if value is not None]
         assert not expression_frames
+
+
+def test_a_head_that_turned_for_moments_is_seen_from_there(observation: FaceObservation) -> None:
+    observer, candidates = stored_frames(observation, [1.0] * 360)
+    straight = {index: turned(frame, 0.0) for index, frame in observer.frames.items()}
+    views = {50: (42.0, 0.0), 52: (21.0, 0.0), 200: (-44.0, 1.0), 300: (0.0, 17.0)}
+    blurred = {330: (1.0, -20.0)}
+    for index, direction in (views | blurred).items():
+        quality = replace(observation.quality, sharpness=0.9 if index in views else 0.2)
+        frame = turned(straight[index], *direction)
+        straight[index] = replace(frame, observation=replace(frame.observation, quality=quality))
+    observer.frames = straight
+    keyframes = [s.frame.index for s in choose(observer, candidates).keyframes]
+    assert len(keyframes) == KEYFRAMES
+    assert keyframes == sorted(keyframes)
+    assert set(views) <= set(keyframes)
+    assert not set(blurred) & set(keyframes)
 
 
 def test_the_best_frame_of_each_segment_is_a_keyframe(observation: FaceObservation) -> None:
