@@ -5,7 +5,8 @@
 
 import { applyLids } from "./eyes.js";
 import {
-  CLOSED_GAP_M, CLOSED_MOUTH_SHARE, DEFAULT_SHININESS, MAX_EYE_PITCH_DEG, MAX_EYE_YAW_DEG, OPEN_GAP_M, WIDEST_GAPS,
+  CLOSED_GAP_M, CLOSED_MOUTH_SHARE, DEFAULT_SHININESS, MAX_EYE_PITCH_DEG, MAX_EYE_YAW_DEG, OPEN_GAP_M, OUT_BEGIN_M,
+  OUT_END_M, WIDEST_GAPS,
 } from "./reflection.js";
 import { matrixOfQuaternion, quaternionOfAxisAngle } from "./rotations.js";
 
@@ -292,7 +293,10 @@ export class PartMesh {
     }
     if (this.part.bound) bind(this.part.bound, followed ?? this.#morphed, this.#morphed);
     for (const eye of this.part.eyes ?? []) applyLids(eye, this.#morphed, this.#light);
-    if (this.part.mouth) this.insideShare = CLOSED_MOUTH_SHARE + (1 - CLOSED_MOUTH_SHARE) * this.#opening(this.part.mouth);
+    if (this.part.mouth) {
+      this.insideShare = CLOSED_MOUTH_SHARE + (1 - CLOSED_MOUTH_SHARE) * this.#opening(this.part.mouth);
+      this.#lightBeforeLips(this.part.mouth, this.insideShare);
+    }
     if (!this.part.strands) this.#computeFrames();
     this.#writeMoving();
   }
@@ -373,6 +377,27 @@ export class PartMesh {
     const widest = gaps.sort().slice(-WIDEST_GAPS);
     const gap = widest.reduce((sum, value) => sum + value, 0) / widest.length;
     return Math.min(Math.max((gap - CLOSED_GAP_M) / (OPEN_GAP_M - CLOSED_GAP_M), 0), 1);
+  }
+
+  /**
+   * Light a tongue that comes out of the mouth.
+   * @param {Mouth} mouth
+   * @param {number} insideShare by which the light of what is inside the mouth is multiplied afterwards
+   */
+  #lightBeforeLips({ lips, weights, inside }, insideShare) {
+    let foremost = -Infinity;
+    for (let point = 0; point < lips.length; point += 3) {
+      let z = 0;
+      for (let corner = point; corner < point + 3; corner++) z += weights[corner] * this.#morphed[lips[corner] * 3 + 2];
+      foremost = Math.max(foremost, z);
+    }
+    for (let vertex = 0; vertex < inside.length; vertex++) {
+      if (!inside[vertex]) continue;
+      const before = (this.#morphed[vertex * 3 + 2] - foremost - OUT_BEGIN_M) / (OUT_END_M - OUT_BEGIN_M);
+      const out = Math.min(Math.max(before, 0), 1);
+      const behind = this.part.occlusion?.[vertex] ?? 1;
+      this.#light[vertex] = behind * (1 - out) + out / insideShare;
+    }
   }
 
   /** Area-weighted normals of the vertices and tangents of the texture vertices. */

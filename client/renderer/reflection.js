@@ -31,6 +31,8 @@ export const WIDEST_GAPS = 3;
 export const CLOSED_GAP_M = 0.0015;
 export const OPEN_GAP_M = 0.004;
 export const CLOSED_MOUTH_SHARE = 0.25;
+export const OUT_BEGIN_M = 0.002;
+export const OUT_END_M = 0.01;
 
 export const DIRECTION_SHARE = 0.5;
 export const WRAP = 0.3;

@@ -58,6 +58,9 @@ CLOSED_GAP_M, OPEN_GAP_M = 0.0015, 0.004
 """Gaps between the lips up to which the mouth counts as closed, and from which as open."""
 CLOSED_MOUTH_SHARE = 0.25
 """Factor on the occlusion of an open mouth's interior when the mouth is closed."""
+OUT_BEGIN_M, OUT_END_M = 0.002, 0.01
+"""Distances before the foremost point of the lips' inner rims between which a tongue that comes out of the mouth
+reaches the full light."""
 MIN_FACTOR = 0.02
 """Lower bound of every factor, so that no vertex is black."""
 
@@ -110,10 +113,16 @@ def head_occlusion(model: MorphableModel) -> Tensor:
     return factor.clamp(MIN_FACTOR, 1.0)
 
 
+def tongue_vertices(model: MorphableModel) -> Tensor:
+    """Mask (V,) bool of the tongue: what `tongueOut` moves of the mouth's interior."""
+    moves = model.expression_basis[expression_index("tongueOut")].norm(dim=-1) > TONGUE_MOVES_M
+    inside: Tensor = moves & model.vertex_mask(Region.MOUTH_INTERIOR)
+    return inside & ~model.vertex_mask(Region.LIPS, Region.SKIN)
+
+
 def _tongue_factor(model: MorphableModel) -> Tensor:
     """(V,) least factor of the tongue's vertices; 0 elsewhere."""
-    moves = model.expression_basis[expression_index("tongueOut")].norm(dim=-1) > TONGUE_MOVES_M
-    tongue = moves & model.vertex_mask(Region.MOUTH_INTERIOR) & ~model.vertex_mask(Region.LIPS, Region.SKIN)
+    tongue = tongue_vertices(model)
     if not tongue.any():
         return torch.zeros(model.vertex_count)
     behind = model.mean[tongue, 2].max() - model.mean[:, 2]
@@ -135,7 +144,7 @@ def teeth_and_adjacent(model: MorphableModel) -> Tensor:
 @dataclass(frozen=True, eq=False)
 class MouthOcclusion:
     """Pose-dependent occlusion of the mouth's interior: darkens `head_occlusion`, which is of an open mouth, behind
-    nearly closed lips, and culls back faces of the lining."""
+    nearly closed lips, lights a tongue before them, and culls back faces of the lining."""
 
     lips: Tensor
     """(P, 2, 3) int64 vertices of the triangles on which pairs of points of the upper and the lower lip lie."""
@@ -155,7 +164,11 @@ class MouthOcclusion:
     def apply(self, occlusion: Tensor, vertices: Tensor) -> Tensor:
         """Occlusion (V,) of a posed head (V, 3), metres, from the factors (V,) of an open mouth."""
         share = CLOSED_MOUTH_SHARE + (1.0 - CLOSED_MOUTH_SHARE) * self.opening(vertices)
-        return torch.where(self.inside, share * occlusion, occlusion)
+        darkened = torch.where(self.inside, share * occlusion, occlusion)
+        # A tongue between the lips has left the mouth.
+        before_m = vertices[:, 2] - (vertices[self.lips, 2] * self.weights).sum(-1).max()
+        out = self.inside * ((before_m - OUT_BEGIN_M) / (OUT_END_M - OUT_BEGIN_M)).clamp(0.0, 1.0)
+        return darkened + out * (1.0 - darkened)
 
     def cull_back_faces(self, view: Float32Array, triangles: Int32Array) -> Int32Array:
         """Triangles (F, 3) with the back faces of the mouth's lining degenerate: three equal corners.

@@ -73,6 +73,20 @@ class SidewaysSettings:
 
 
 @dataclass(frozen=True)
+class TongueSettings:
+    """A tongue out of the mouth (`fitme.track.tongue`)."""
+
+    activation: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.9
+    """tongueOut of a tongue that is out; 0 leaves tongues unseen."""
+    lag_s: Annotated[float, Meta(gt=0.0)] = 0.15
+    """Time constant over which evidence is averaged."""
+    out_from: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.5
+    """Mean evidence from which a tongue is out."""
+    stays_from: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.25
+    """Mean evidence from which a tongue that is out stays so."""
+
+
+@dataclass(frozen=True)
 class TrackerSettings:
     """Periods of the more expensive checks of a video, numerics, and smoothing."""
 
@@ -102,6 +116,7 @@ class TrackerSettings:
     """Gauss-Newton steps for a single image or a first frame."""
     pose: PoseSettings = field(default_factory=PoseSettings)
     sideways: SidewaysSettings = field(default_factory=SidewaysSettings)
+    tongue: TongueSettings = field(default_factory=TongueSettings)
     rotation_smoothing: OneEuroSettings = OneEuroSettings(minimal_cutoff_hz=2.0, speed_gain=8.0)
     """Filter of rotations, radians."""
     translation_smoothing: OneEuroSettings = OneEuroSettings(minimal_cutoff_hz=1.5, speed_gain=40.0)

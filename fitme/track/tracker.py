@@ -6,6 +6,7 @@ import numpy as np
 
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.geometry import Camera, HeadPose
+from fitme.shape.expressions import expression_index
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.blink import close_eyes
 from fitme.track.factory import identity_embedder, landmark_backend
@@ -18,7 +19,9 @@ from fitme.track.quality import image_quality
 from fitme.track.settings import TrackerSettings
 from fitme.track.sideways import Sideways
 from fitme.track.smoothing import OneEuroFilter
+from fitme.track.tongue import TongueFilter, tongue_evidence
 
+TONGUE_OUT = expression_index("tongueOut")
 FRAME_S = 1.0 / 30.0
 """Time between two frames of a usual video."""
 
@@ -42,6 +45,7 @@ class FrameTracker:
         self._occlusion = FaceOcclusion(model, patience=patience)
         self._solver = PoseSolver(model, self._settings.pose)
         self._sideways = Sideways(model, self._settings.sideways)
+        self._tongue = TongueFilter(self._settings.tongue)
         self._focal = self._settings.focal
         self._references: tuple[Float32Array, ...] = ()
         self._rotation = OneEuroFilter(self._settings.rotation_smoothing)
@@ -134,6 +138,7 @@ class FrameTracker:
             self._translation(estimate.pose.translation.astype(np.float64), timestamp_s).astype(np.float32),
         )
         shown = self._sideways.applied(estimate, face.landmarks, camera)
+        shown[TONGUE_OUT] = self._tongue(tongue_evidence(image, face.landmarks), timestamp_s)
         expression = self._expression(shown.astype(np.float64), timestamp_s)
         smooth = PoseEstimate(pose, np.clip(expression, 0.0, 1.0).astype(np.float32), estimate.error)
         if self._quality is None:
@@ -178,7 +183,10 @@ class FrameTracker:
         camera = self._camera(image) if camera is None else camera
         iterations = self._settings.still_iterations
         estimate = self._solver.solve(face.landmarks, face.depth, camera, iterations=iterations)
-        estimate = replace(estimate, expression=self._sideways.applied(estimate, face.landmarks, camera))
+        shown = self._sideways.applied(estimate, face.landmarks, camera)
+        if tongue_evidence(image, face.landmarks) > self._settings.tongue.out_from:
+            shown[TONGUE_OUT] = self._settings.tongue.activation
+        estimate = replace(estimate, expression=shown)
         several = self._finder.rivals(faces)
         other = self._distance(embedding) > self._settings.mismatch_factor * self._embedder.same_person_distance
         return _observation(face, estimate, camera, _quality(image, face, 0.0), _status(several, other), embedding)
@@ -196,6 +204,7 @@ class FrameTracker:
         self._mismatches = 0
         self._covered, self._quality = 0.0, None
         self._occlusion_due_s = self._embedding_due_s = -np.inf
+        self._tongue.reset()
         for smoother in (self._rotation, self._translation, self._expression):
             smoother.reset()
 

@@ -244,6 +244,31 @@ def test_attributes_of_the_corners_are_the_forward_renderer_s(morphed, posed):
     np.testing.assert_array_equal(fixed[..., 4], np.repeat(drawn.shininess.numpy()[order, None], 3, 1))
 
 
+def test_a_tongue_out_of_the_mouth_is_lit_as_on_the_server(tmp_path):
+    model, weights = load_default_model(), torch.zeros(EXPRESSION_COUNT)
+    weights[[expression_index("tongueOut"), expression_index("jawOpen")]] = torch.tensor([0.9, 0.02])
+    drawn = drawn_head(model)
+    vertices, light = drawn.posed(model.vertices(scene_avatar(0).identity[None], weights[None])[0].numpy())
+    expected = drawn.mouth.apply(torch.from_numpy(light), torch.from_numpy(vertices)).numpy()
+    assert expected[drawn.mouth.inside.numpy()].max() == 1.0
+    tree = avatar_data(scene_avatar(0), model)
+    (tmp_path / "data.bin").write_bytes(packed({"head": tree["parts"][0], "weights": weights.numpy()}))
+    found = _run(f"""
+        const bytes = readFileSync({json.dumps(str(tmp_path / "data.bin"))});
+        const tree = unpacked(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+        const part = new mesh.PartMesh(tree.head);
+        part.morph(tree.weights);
+        const light = [...part.moving].filter((_, index) => index % mesh.MOVING_FLOATS === 9);
+        const inside = [...part.fixed].filter((_, index) => index % mesh.FIXED_FLOATS === 3);
+        const indices = [...part.indices];
+        console.log(JSON.stringify({{ light, inside, indices, share: part.insideShare }}));
+    """)
+    shares = np.where(np.array(found["inside"]) > 0, found["share"], 1.0) * found["light"]
+    # The page has its triangles in another order.
+    seen, known = shares[found["indices"]], expected[drawn.triangles.numpy()]
+    np.testing.assert_allclose(np.sort(seen), np.sort(known.ravel()), atol=5e-3)
+
+
 def test_weights_of_correctives(morphed, expression):
     known = scene_avatar(0).correctives
     np.testing.assert_allclose(morphed["weights"], known.weights(expression).numpy(), atol=1e-4)

@@ -23,6 +23,7 @@ from fitme.build.shape.lips import lip_contact, with_closed_lips, with_inner_cor
 from fitme.build.shape.regions import assign_regions, face_triangles, soft_skin
 from fitme.build.shape.source_mesh import Part, SourceHead, load_source
 from fitme.build.shape.teeth import LOWER_EXTENSION_M, UPPER_EXTENSION_M, find_inner_mouth_extension, with_jaw_turned
+from fitme.build.shape.tongue import with_new_tongue
 from fitme.build.shape.triangulation import triangulate
 from fitme.build.shape.uv_layout import back_of_eyeballs, lay_out
 from fitme.errors import ModelFileError
@@ -101,7 +102,7 @@ def build_model(people_file: Path | None) -> MorphableModel:
         mirror=torch.from_numpy(source.mirror),
         face_triangles=torch.from_numpy(face_triangles(identity.mean, triangles, part, landmarks)),
     )
-    return with_lips_closed(model)
+    return with_new_tongue(with_lips_closed(model))
 
 
 def with_new_expressions(model: MorphableModel) -> MorphableModel:
@@ -118,7 +119,7 @@ def with_new_expressions(model: MorphableModel) -> MorphableModel:
     for row, _ in _EXTENSIONS:
         extension = find_inner_mouth_extension(triangles, uv_triangles, model.uv.double().numpy(), part, row)
         expressions = extension.moved(expressions)
-    return with_lips_closed(replace(model, expression_basis=_real(expressions)))
+    return with_new_tongue(with_lips_closed(replace(model, expression_basis=_real(expressions))))
 
 
 def with_lips_closed(model: MorphableModel) -> MorphableModel:

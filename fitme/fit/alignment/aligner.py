@@ -32,8 +32,11 @@ from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.occlusion import head_occlusion, mouth_occlusion
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.render.renderer import Rendering, render
+from fitme.shape.expressions import expression_index
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.observation import FaceObservation
+
+TONGUE_OUT = expression_index("tongueOut")
 
 
 class HeadAligner:
@@ -90,7 +93,7 @@ class HeadAligner:
         ]
         known_shape = self._neutral_lips + prior
         found = solve_jointly(targets, start, self._settings.solver, free_parameters, prior=known_shape)
-        return self._with_gaze_and_lips(keyframes, found)
+        return self._with_gaze_and_mouth(keyframes, found)
 
     def information_of(
         self, keyframe: Keyframe, estimate: KeyframeEstimate, focal: float, identity: Float32Array, *, correlated: bool
@@ -130,7 +133,7 @@ class HeadAligner:
             return sparse if dense is None else sparse.concatenated(dense)
 
         targets = self._pool.map(targets_of, range(len(keyframes)), keyframes, crops, lights)
-        return self._with_gaze_and_lips(
+        return self._with_gaze_and_mouth(
             keyframes, solve_jointly(targets, estimate, self._settings.solver, free_parameters)
         )
 
@@ -178,14 +181,16 @@ class HeadAligner:
         volume = volume_information(self._model, identity, problem.information(estimate) + prior, expression_cost)
         known = self._neutral_lips + volume + prior
         found = TrackProblem(tracks, matches, landmarks, solver, settings.tangential_sigma_m, known).solve(estimate)
-        return replace(found, estimate=self._with_gaze_and_lips(keyframes, found.estimate))
+        return replace(found, estimate=self._with_gaze_and_mouth(keyframes, found.estimate))
 
-    def _with_gaze_and_lips(self, keyframes: Sequence[Keyframe], estimate: JointEstimate) -> JointEstimate:
-        """The estimate with the gaze of each keyframe's irises, and its lips closed where they touch."""
+    def _with_gaze_and_mouth(self, keyframes: Sequence[Keyframe], estimate: JointEstimate) -> JointEstimate:
+        """The estimate with the gaze of each keyframe's irises, its lips closed where they touch, and the tongue, which
+        no landmark shows, as far out as it was tracked."""
         expressions = []
         for index, keyframe in enumerate(keyframes):
             seen = keyframe.observation
             turned = self._gaze.of(seen.landmarks, camera_of(seen.camera, estimate.focal), estimate, index)
+            turned[TONGUE_OUT] = seen.expression[TONGUE_OUT]
             expressions.append(self._lips.of(seen.landmarks, turned, estimate.identity))
         return replace(estimate, expressions=np.stack(expressions))
 

@@ -12,6 +12,7 @@ from fitme.fit.alignment.settings import AlignmentSettings
 from fitme.fit.estimate import Illumination
 from fitme.fit.solver.joint_estimate import IDENTITY_FIXED
 from fitme.render.rasterizer import select_backend
+from fitme.shape.expressions import expression_index
 from fitme.track.pose import EYELID_PAIRS
 
 
@@ -41,3 +42,14 @@ def test_lids_are_as_far_apart_as_their_landmarks_on_another_head(photograph, mo
     for upper, lower in EYELID_PAIRS:
         opening = landmarks[lower, 1] - landmarks[upper, 1]
         assert seen[lower, 1] - seen[upper, 1] == pytest.approx(opening, rel=0.2)
+
+
+def test_a_tongue_stays_as_far_out_as_it_was_tracked(photograph, model):
+    keyframe = photograph("tongue")
+    shown = keyframe.observation.expression.copy()
+    shown[expression_index("tongueOut")] = 0.9
+    keyframe = replace(keyframe, observation=replace(keyframe.observation, expression=shown))
+    aligner = HeadAligner(model, select_backend("cpu"), AlignmentSettings())
+    mean = np.zeros(model.identity_count, np.float32)
+    found = aligner.by_landmarks([keyframe], {}, 1.0, mean, IDENTITY_FIXED)
+    assert found.expressions[0, expression_index("tongueOut")] == pytest.approx(0.9)
