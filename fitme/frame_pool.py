@@ -6,7 +6,7 @@ depend on their number.
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import torch
 
@@ -41,3 +41,7 @@ class FramePool:
         """End the threads; nothing can be run afterwards."""
         if self._executor is not None:
             self._executor.shutdown()
+
+
+ONE_BY_ONE: Final = FramePool(1)
+"""Works on frames one after the other, in the calling thread."""

@@ -97,9 +97,7 @@ class Fit:
         fitter, deadline = self._begun(), time.monotonic() + seconds
         with _one_blas_thread():
             fitter.refine(seconds, on_progress)
-            while fitter.correctives_pending and time.monotonic() < deadline:
-                fitter.extract_correctives()
-            fitter.apply_correctives()
+            fitter.finish_correctives(lambda: time.monotonic() < deadline)
             return fitter.avatar()
 
     @property

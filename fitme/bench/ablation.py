@@ -197,9 +197,7 @@ class _Subject:
 
 def _refine(fitter: IncrementalFitter) -> None:
     fitter.refine(TIME_LIMIT_S)
-    while fitter.correctives_pending:
-        fitter.extract_correctives()
-    fitter.apply_correctives()
+    fitter.finish_correctives()
 
 
 def _known(figures: Mapping[str, float]) -> dict[str, float]:

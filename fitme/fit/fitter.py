@@ -337,6 +337,12 @@ class IncrementalFitter:
         """Put the correctives extracted so far into the avatar; a fit that converges does so by itself."""
         self._displayed.set_correctives(self._correctives())
 
+    def finish_correctives(self, go_on: Callable[[], bool] = lambda: True) -> None:
+        """Extract all correctives that are pending while `go_on`, and put them into the avatar."""
+        while self.correctives_pending and go_on():
+            self.extract_correctives()
+        self.apply_correctives()
+
     def render_estimate(
         self, estimate: KeyframeEstimate, camera: Camera, light: Light | None = None
     ) -> tuple[UInt8Array, UInt8Array]:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from fitme.arrays import Float32Array, Float64Array
-from fitme.frame_pool import FramePool
+from fitme.frame_pool import ONE_BY_ONE, FramePool
 from fitme.hair.coverage import CellCoverage, expected_coverage
 from fitme.hair.crown import rounded_crown
 from fitme.hair.envelope import CENTER_M, EnvelopeGrid, envelope_grid
@@ -45,15 +45,14 @@ def fit_hair(
     backend: RasterizerBackend,
     settings: HairSettings,
     before: Hair | None = None,
-    pool: FramePool | None = None,
+    pool: FramePool = ONE_BY_ONE,
 ) -> Hair:
     """Hair of the person whose neutral head (V, 3) and frames are given; from `before` on, if an earlier fit is known.
 
     The outline is fitted first, since colours need a surface to lie on.
 
-    :param pool: of frames that are looked at; one after the other without.
+    :param pool: of frames that are looked at.
     """
-    pool = pool or FramePool(1)
     grid = envelope_grid(model, neutral)
     windows = pool.map(lambda frame: hair_window(frame, model, backend, settings.outline), frames)
     start = None if before is None else before.thickness_m.astype(np.float64)

@@ -61,9 +61,7 @@ def converge(fitter: IncrementalFitter) -> list[Stage]:
 def extract_correctives(fitter: IncrementalFitter, *frames: Keyframe) -> None:
     for frame in frames:
         fitter.add_expression_frame(frame)
-    while fitter.correctives_pending:
-        fitter.extract_correctives()
-    fitter.apply_correctives()
+    fitter.finish_correctives()
 
 
 @pytest.fixture(scope="module")

@@ -131,9 +131,7 @@ def _refine(
                 break
         if fitter.correctives_pending:
             progress.update(task, description="extracting expression correctives")
-            while fitter.correctives_pending and not interrupted() and time.monotonic() < deadline:
-                fitter.extract_correctives()
-            fitter.apply_correctives()
+            fitter.finish_correctives(lambda: not interrupted() and time.monotonic() < deadline)
         watch.note(FINAL_AVATAR)
         progress.update(task, completed=max(seconds, SLICE_S))
         return interrupted()

@@ -26,7 +26,7 @@ from fitme.fit.solver.linearization import focal_px
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.solver.point_targets import MeshBasis, PointTargets
 from fitme.fit.solver.structure_from_motion import TrackProblem, TrackSolution, TrackView
-from fitme.frame_pool import FramePool
+from fitme.frame_pool import ONE_BY_ONE, FramePool
 from fitme.geometry import Camera, HeadPose, transform
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.occlusion import head_occlusion, mouth_occlusion
@@ -47,13 +47,13 @@ class HeadAligner:
         model: MorphableModel,
         backend: RasterizerBackend,
         settings: AlignmentSettings,
-        pool: FramePool | None = None,
+        pool: FramePool = ONE_BY_ONE,
     ) -> None:
         """
-        :param pool: of keyframes that are drawn and matched; one after the other without.
+        :param pool: of keyframes that are drawn and matched.
         """
         self._model = model
-        self._pool = pool or FramePool(1)
+        self._pool = pool
         self._rendered_model = model_on(model, backend.device)
         self._backend = backend
         self._settings = settings

@@ -6,7 +6,7 @@ estimated on samples of the skin; only then is every texel de-lit, once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from fitme.fit.texture.settings import FusionSettings, confidence_of
 from fitme.fit.texture.skin.mask import neck_boundary_fade, neck_skin_mask, skin_probabilities
 from fitme.fit.texture.skin_samples import SMALLEST_ALBEDO, MarginalizedSamples, SkinSamples, ViewSamples
 from fitme.fit.texture.unprojection import TexelObservation, TexelTable
-from fitme.frame_pool import FramePool
+from fitme.frame_pool import ONE_BY_ONE, FramePool
 from fitme.shape.regions import Region
 
 SCALED_REGIONS = (Region.SKIN, Region.LIPS, Region.EARS, Region.NECK)
@@ -92,8 +92,8 @@ class TextureFusion:
     """(N, 1) specular albedo."""
     settings: FusionSettings
     light: LightSettings
-    pool: FramePool = field(default_factory=lambda: FramePool(1))
-    """Of views that are de-lit; one after the other by default."""
+    pool: FramePool = ONE_BY_ONE
+    """Of views that are de-lit."""
 
     def fuse(self, views: Sequence[FusionView], marginalized: MarginalizedTexture | None = None) -> FusedTexture:
         """Texture of views and of `marginalized` keyframes, whose skin level is kept.
