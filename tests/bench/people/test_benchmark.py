@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fitme.bench.people.benchmark import PEOPLE_VARIABLE, load_people, nearest_distances
+from fitme.bench.people.benchmark import PEOPLE_VARIABLE, distances_between, load_people
 from fitme.bench.people.heads import head_set, sampled_heads
 from fitme.bench.people.held_out import score_encoder
 from fitme.errors import InputError
@@ -33,12 +33,12 @@ class SampledPeople:
         return Draw(self._maps[indices], share)
 
 
-def test_the_nearest_person_is_found():
+def test_distances_are_those_of_all_pairs():
     known = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)
     found = known[[3, 1]] + np.float32(0.01)
-    assert nearest_distances(found, known) == pytest.approx(0.01 * 8**0.5, rel=1e-3)
-    others = np.array([min(np.linalg.norm(known[i] - known[k]) for k in range(5) if k != i) for i in range(5)])
-    assert nearest_distances(known, known, itself=True) == pytest.approx(others, rel=1e-5)
+    distances = distances_between(found, known)
+    assert distances.argmin(1).tolist() == [3, 1]
+    assert distances.min(1) == pytest.approx(0.01 * 8**0.5, rel=1e-3)
 
 
 def test_samples_with_detail_are_rougher_and_the_same_person():
