@@ -132,8 +132,10 @@ def _sample_rows(photographed: People, count: int) -> list[BenchmarkRow]:
         rare = float(np.quantile(distances, 1.0 / pairs, method="lower"))
         rows += [
             BenchmarkRow(f"identity, nearest person to {name}", float(distances.min()), "L2"),
-            BenchmarkRow(f"identity, the same, nearest of {pairs} pairs", rare, "L2", f">= {nearest.min():.3f}"),
-            BenchmarkRow("identity, the same, median over samples", float(np.median(distances.min(1))), "L2"),
+            BenchmarkRow(
+                f"identity, nearest person to {name}, of {pairs} pairs", rare, "L2", f">= {nearest.min():.3f}"
+            ),
+            BenchmarkRow(f"identity, nearest person to {name}, median", float(np.median(distances.min(1))), "L2"),
         ]
         rows += _power_rows(name, heads, held_out)
     return rows
