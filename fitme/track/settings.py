@@ -87,6 +87,23 @@ class TongueSettings:
 
 
 @dataclass(frozen=True)
+class CheekSettings:
+    """Puffed cheeks (`fitme.track.cheeks`)."""
+
+    dead_zone: Annotated[float, Meta(ge=0.0)] = 0.14
+    """Measured amount up to which cheeks are not puffed, as much as smiles show at most against faces at rest. It is
+    believed in whole from twice as much."""
+    gain: Annotated[float, Meta(ge=0.0)] = 2.2
+    """Activation of cheekPuff by measured amount: shading shows four tenths of it. 0 leaves cheeks unseen."""
+    turn_deg: Annotated[float, Meta(gt=0.0)] = 30.0
+    """Turn of the head at which the dead zone is twice as wide."""
+    lag_s: Annotated[float, Meta(gt=0.0)] = 0.1
+    """Time constant over which amounts are averaged."""
+    rest_lag_s: Annotated[float, Meta(gt=0.0)] = 5.0
+    """Time constant with which the remembered face at rest follows the one seen."""
+
+
+@dataclass(frozen=True)
 class TrackerSettings:
     """Periods of the more expensive checks of a video, numerics, and smoothing."""
 
@@ -117,6 +134,7 @@ class TrackerSettings:
     pose: PoseSettings = field(default_factory=PoseSettings)
     sideways: SidewaysSettings = field(default_factory=SidewaysSettings)
     tongue: TongueSettings = field(default_factory=TongueSettings)
+    cheeks: CheekSettings = field(default_factory=CheekSettings)
     rotation_smoothing: OneEuroSettings = OneEuroSettings(minimal_cutoff_hz=2.0, speed_gain=8.0)
     """Filter of rotations, radians."""
     translation_smoothing: OneEuroSettings = OneEuroSettings(minimal_cutoff_hz=1.5, speed_gain=40.0)

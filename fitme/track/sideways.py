@@ -15,6 +15,7 @@ from fitme.geometry import Camera, rotation_matrix
 from fitme.shape import landmark_groups
 from fitme.shape.expressions import expression_index
 from fitme.shape.morphable_model import MorphableModel
+from fitme.track.dead_zone import beyond_dead_zone
 from fitme.track.pose import PoseEstimate
 from fitme.track.projection import MINIMAL_DEPTH_M, project
 from fitme.track.settings import SidewaysSettings
@@ -135,9 +136,7 @@ class Sideways:
         for index, (amount, zone, gain) in enumerate(zip(measured.tolist(), zones, gains, strict=True)):
             left, right = self._left[index], self._right[index]
             solved = float(expression[left] - expression[right])
-            # Believed in whole from twice the dead zone on.
-            share = min(max(abs(amount) / max(zone * widened, 1e-6) - 1.0, 0.0), 1.0)
-            certain = gain * amount * share * share * (3.0 - 2.0 * share)
+            certain = gain * beyond_dead_zone(amount, zone * widened)
             if certain * solved < 0.0 or abs(certain) > abs(solved):
                 common = min(expression[left], expression[right])
                 expression[left] = min(common + max(certain, 0.0), 1.0)

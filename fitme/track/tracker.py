@@ -9,6 +9,8 @@ from fitme.geometry import Camera, HeadPose
 from fitme.shape.expressions import expression_index
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.blink import close_eyes
+from fitme.track.cheeks import Cheeks
+from fitme.track.dead_zone import beyond_dead_zone
 from fitme.track.factory import identity_embedder, landmark_backend
 from fitme.track.identity import IdentityEmbedder
 from fitme.track.landmarks import DetectedFace, FaceFinder, LandmarkBackend
@@ -21,7 +23,9 @@ from fitme.track.sideways import Sideways
 from fitme.track.smoothing import OneEuroFilter
 from fitme.track.tongue import TongueFilter, tongue_evidence
 
-TONGUE_OUT = expression_index("tongueOut")
+TONGUE_OUT, CHEEK_PUFF = expression_index("tongueOut"), expression_index("cheekPuff")
+LANDMARKS_PUFF = 0.3
+"""Activation of `cheekPuff` up to which landmarks alone show none: faces at rest and rounded lips have 0.1 to 0.3."""
 FRAME_S = 1.0 / 30.0
 """Time between two frames of a usual video."""
 
@@ -46,6 +50,7 @@ class FrameTracker:
         self._solver = PoseSolver(model, self._settings.pose)
         self._sideways = Sideways(model, self._settings.sideways)
         self._tongue = TongueFilter(self._settings.tongue)
+        self._cheeks = Cheeks(model, self._settings.cheeks)
         self._focal = self._settings.focal
         self._references: tuple[Float32Array, ...] = ()
         self._rotation = OneEuroFilter(self._settings.rotation_smoothing)
@@ -139,6 +144,8 @@ class FrameTracker:
         )
         shown = self._sideways.applied(estimate, face.landmarks, camera)
         shown[TONGUE_OUT] = self._tongue(tongue_evidence(image, face.landmarks), timestamp_s)
+        puffed = self._cheeks(image, face.landmarks, estimate, timestamp_s)
+        shown[CHEEK_PUFF] = max(beyond_dead_zone(float(shown[CHEEK_PUFF]), LANDMARKS_PUFF), puffed)
         expression = self._expression(shown.astype(np.float64), timestamp_s)
         smooth = PoseEstimate(pose, np.clip(expression, 0.0, 1.0).astype(np.float32), estimate.error)
         if self._quality is None:
@@ -205,6 +212,7 @@ class FrameTracker:
         self._covered, self._quality = 0.0, None
         self._occlusion_due_s = self._embedding_due_s = -np.inf
         self._tongue.reset()
+        self._cheeks.reset()
         for smoother in (self._rotation, self._translation, self._expression):
             smoother.reset()
 

@@ -1,7 +1,8 @@
 """Fixtures of tracking: the default head, its landmarks under a known pose, a public-domain portrait."""
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,21 @@ import pytest
 import torch
 from skimage import data
 
-from fitme.geometry import Camera, HeadPose, transform
-from fitme.shape.expressions import EXPRESSION_COUNT
+from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, head_rotation, transform
+from fitme.hair.head_renderer import HeadRenderer
+from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
+from fitme.skin.attributes import sample_attributes
+from fitme.skin.painter import synthesize_skin
+from fitme.synthetic.clip import clip_identity
+from fitme.synthetic.lights import room_light
 from fitme.track.landmarks import FaceFinder
 from fitme.track.mediapipe_tasks import TasksBackend
 
 torch.set_num_threads(1)
 
+CAMERA = Camera.centered(704.0, 640, 480)
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
@@ -79,3 +86,29 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no shared data beside this checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def camera_frame(model):
+    """Image (480, 640, 3) of a painted head of a seed with an expression by names."""
+    renderer = HeadRenderer(model, (CAMERA.height, CAMERA.width), shadows=True)
+    painted = {}
+
+    def draw(seed, yaw_deg=0.0, **weights):
+        if seed not in painted:
+            attributes = replace(sample_attributes(np.random.default_rng(seed)), hair_density=1.0)
+            painted[seed] = synthesize_skin(seed, 256, attributes=attributes).maps()
+        renderer.set_maps(painted[seed])
+        expression = torch.zeros(1, EXPRESSION_COUNT)
+        for name, weight in weights.items():
+            expression[0, expression_index(name)] = weight
+        vertices = model.vertices(clip_identity(seed, model)[None], expression)[0].numpy()
+        rotation = axis_angle_from_matrix(torch.from_numpy(head_rotation(math.radians(yaw_deg)))).numpy()
+        pose = HeadPose(rotation.astype(np.float32), np.array([0.0, 0.02, -0.5], np.float32))
+        light = room_light(np.random.default_rng(seed - 110))
+        image = renderer.render(vertices, pose, CAMERA, light, (0.2, 0.22, 0.25)).astype(np.float32)
+        noise = np.random.default_rng(0).normal(0.0, 1.3, image.shape)
+        return np.clip(image + noise, 0.0, 255.0).round().astype(np.uint8)
+
+    yield draw
+    renderer.close()

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from fitme.arrays import Float32Array
+from fitme.arrays import Float32Array, Float64Array
 from fitme.color import linear_to_bytes
 from fitme.fit.alignment.closed_lips import ClosedLips, closed_lips_information
 from fitme.fit.alignment.face_crop import FaceCrop
@@ -32,11 +32,14 @@ from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.occlusion import head_occlusion, mouth_occlusion
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.render.renderer import Rendering, render
-from fitme.shape.expressions import expression_index
+from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.observation import FaceObservation
 
-TONGUE_OUT = expression_index("tongueOut")
+TONGUE_OUT, CHEEK_PUFF = expression_index("tongueOut"), expression_index("cheekPuff")
+PUFFED_FROM = 0.3
+"""Tracked activation of `cheekPuff` from which it is expected of a keyframe: landmarks alone leave cheeks to identity,
+and their own estimate of them is up to 0.25 in faces at rest."""
 
 
 class HeadAligner:
@@ -92,7 +95,8 @@ class HeadAligner:
             for k, pose in zip(keyframes, poses, strict=True)
         ]
         known_shape = self._neutral_lips + prior
-        found = solve_jointly(targets, start, self._settings.solver, free_parameters, prior=known_shape)
+        expected = _expected_expressions(keyframes)
+        found = solve_jointly(targets, start, self._settings.solver, free_parameters, expected, known_shape)
         return self._with_gaze_and_mouth(keyframes, found)
 
     def information_of(
@@ -133,9 +137,9 @@ class HeadAligner:
             return sparse if dense is None else sparse.concatenated(dense)
 
         targets = self._pool.map(targets_of, range(len(keyframes)), keyframes, crops, lights)
-        return self._with_gaze_and_mouth(
-            keyframes, solve_jointly(targets, estimate, self._settings.solver, free_parameters)
-        )
+        expected = _expected_expressions(keyframes)
+        found = solve_jointly(targets, estimate, self._settings.solver, free_parameters, expected)
+        return self._with_gaze_and_mouth(keyframes, found)
 
     def by_tracks(
         self,
@@ -235,6 +239,14 @@ class HeadAligner:
             backend=self._backend,
         )
         return rendering.to("cpu")
+
+
+def _expected_expressions(keyframes: Sequence[Keyframe]) -> Float64Array:
+    """(N, 52) means of the prior of keyframes' expressions: puffed cheeks as they were tracked, else zero."""
+    puffs = np.array([keyframe.observation.expression[CHEEK_PUFF] for keyframe in keyframes])
+    expected = np.zeros((len(keyframes), EXPRESSION_COUNT))
+    expected[:, CHEEK_PUFF] = np.where(puffs > PUFFED_FROM, puffs, 0.0)
+    return expected
 
 
 def keyframe_estimate(joint: JointEstimate, index: int, light: Illumination) -> KeyframeEstimate:
