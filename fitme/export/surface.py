@@ -18,6 +18,9 @@ from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.normals import vertex_normals
 
+TONGUE_OUT_SHARE = 0.5
+"""Weight of a tongue out of the mouth in the light of its vertices, which no blendshape changes."""
+
 
 @dataclass(frozen=True)
 class Surface:
@@ -63,8 +66,16 @@ def head_surface(heads: PosedHeads, drawn: DrawnHead) -> Surface:
     """Surface of the drawn mesh."""
     return surface_of(
         *bound_vertices(heads, lambda head: drawn.posed(head)[0]),
-        drawn.triangles, drawn.uv, drawn.uv_triangles, drawn.occlusion.numpy(),
+        drawn.triangles, drawn.uv, drawn.uv_triangles, _light(heads, drawn),
     )  # fmt: skip
+
+
+def _light(heads: PosedHeads, drawn: DrawnHead) -> Float32Array:
+    """(V + N,) light that reaches the drawn mesh's vertices; of a tongue, between that in and out of the mouth."""
+    inside = drawn.occlusion.numpy()
+    out = drawn.bound(heads.vertices[1 + heads.names.index("tongueOut")])
+    lit = drawn.mouth.apply(drawn.occlusion, torch.from_numpy(out)).numpy()
+    return np.asarray(inside + TONGUE_OUT_SHARE * np.maximum(lit - inside, 0.0), np.float32)
 
 
 def bound_vertices(

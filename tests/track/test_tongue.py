@@ -2,7 +2,10 @@
 
 import pytest
 
+from fitme.motion.live_link import LiveLinkEncoder, unpacked_packet
+from fitme.motion.messages import motion_json, motion_of_json
 from fitme.shape.expressions import expression_index
+from fitme.track.motion import motion_of
 from fitme.track.settings import TongueSettings
 from fitme.track.tongue import TongueFilter, tongue_evidence
 from fitme.track.tracker import FrameTracker
@@ -32,7 +35,15 @@ def test_a_tracked_tongue_comes_out_and_goes_in(model, camera_frame):
         image = camera_frame(SEEDS[0], **(OUT if 5 <= index < 18 else {}))
         observation = tracker.track_pose(image, index * FRAME_S)
         shown.append(float(observation.expression[expression_index("tongueOut")]))
+        if index == 17:
+            sent = motion_of(observation, index * FRAME_S)
     tracker.close()
+    # What other programs get of it.
+    for received in (
+        motion_of_json(motion_json(sent)),
+        unpacked_packet(LiveLinkEncoder("me", 0.0).pack(sent), 0.0).motion,
+    ):
+        assert received.weights[expression_index("tongueOut")] == pytest.approx(shown[17], abs=1e-3)
     assert max(shown[:6]) == 0.0
     assert shown[17] == pytest.approx(TongueSettings().activation, abs=0.1)
     assert shown[-1] < 0.1

@@ -126,6 +126,25 @@ def test_head_has_the_model_s_geometry(glb: bytes, avatar: Avatar, model: Morpha
     assert distance(found, expected) < SMALL_M
 
 
+def test_a_tongue_comes_out_and_is_lit(glb: bytes):
+    reader = Reader(glb)
+    head = reader.document["meshes"][0]
+    closed, out = (
+        reader.triangles(head, weights) for weights in ({"jawOpen": 0.3}, {"jawOpen": 0.3, "tongueOut": 1.0})
+    )
+    moved = np.linalg.norm(out - closed, axis=-1).max(1)
+    assert moved.max() > 0.03
+    # Before all that the mouth had at its front, and lighter than its inside.
+    assert out[moved > 0.03][..., 2].max() > closed[..., 2][np.abs(closed[..., 1] + 0.08) < 0.01].max() + 0.005
+    index = head["extras"]["targetNames"].index("tongueOut")
+    for primitive in head["primitives"]:
+        ways = np.linalg.norm(reader.accessor(primitive["targets"][index]["POSITION"]), axis=-1)
+        if ways.max() > 0.0:
+            light = reader.accessor(primitive["attributes"]["COLOR_0"])[:, 0].astype(float)
+            light /= 255.0 if light.max() > 1.0 else 1.0
+            assert light[ways > 0.04].max() > 0.55
+
+
 def test_eyes_carry_their_looks(glb: bytes, avatar: Avatar, model: MorphableModel):
     reader = Reader(glb)
     for name in EYE_NODES:
