@@ -7,7 +7,7 @@ of each modality in `fitme.reflectance.modality.MODALITIES`, its map (H, W, C) f
 `correctives.deltas` (K, H, W, 3) float16; optionally `observed` (H, W) uint8, 255 where images alone decide on the
 texel; and optionally hair and glasses, the arrays of `fitme.hair.hair` as
 `hair.NAME` and of `fitme.glasses.glasses` as `glasses.NAME`. String metadata: `format`, `version`, `focal`, `stage`,
-`name` and `created`.
+`name` and `created`; where there is any, `resting_lids`.
 """
 
 from dataclasses import dataclass, field, fields, replace
@@ -66,6 +66,9 @@ class Avatar:
     observed: Tensor | None = field(default=None, repr=False)
     """(R, R) share in [0, 1] with which images decide on each texel, 0 where all was guessed; None: unknown."""
 
+    resting_lids: float = 0.0
+    """Activation of both eyes' blinks on the person's neutral face."""
+
     def __post_init__(self) -> None:
         if self.identity.ndim != 1:
             raise ValueError(f"identity must be (K,), not {tuple(self.identity.shape)}")
@@ -111,6 +114,8 @@ class Avatar:
             "name": self.name,
             "created": self.created.isoformat(),
         }
+        if self.resting_lids:
+            metadata["resting_lids"] = repr(float(self.resting_lids))
         try:
             with atomic_file(path) as partial:
                 save_file(tensors, partial, metadata)
@@ -138,13 +143,16 @@ class Avatar:
         try:
             focal, created = float(metadata["focal"]), datetime.fromisoformat(metadata["created"])
             stage, name = Stage(metadata["stage"]), metadata["name"]
+            lids = float(metadata.get("resting_lids", "0"))
         except (KeyError, ValueError) as error:
             raise ModelFileError(f"{file}: its metadata is damaged ({error}); make the avatar again") from error
         stored = {key: tensors[key].float()[None] for key in MODALITIES.names if key in tensors}
         maps = ReflectanceMaps.from_names(stored).mapped(unit_length)
         correctives, hair, glasses = _correctives(file, tensors), _hair(file, tensors), _glasses(file, tensors)
         observed = _observed(file, tensors)
-        return Avatar(tensors["identity"], maps, focal, stage, name, created, correctives, hair, glasses, observed)
+        return Avatar(
+            tensors["identity"], maps, focal, stage, name, created, correctives, hair, glasses, observed, lids
+        )  # fmt: skip
 
 
 def _observed(file: Path, tensors: dict[str, Tensor]) -> Tensor | None:

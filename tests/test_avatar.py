@@ -44,6 +44,11 @@ def test_round_trip(tmp_path: Path, avatar: Avatar):
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
 
 
+def test_resting_lids_come_back(tmp_path: Path, avatar: Avatar):
+    replace(avatar, resting_lids=0.15).save(tmp_path / FILE_NAME)
+    assert Avatar.load(tmp_path).resting_lids == 0.15
+
+
 def test_a_full_disk_leaves_nothing(tmp_path: Path, avatar: Avatar):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # larger files fail, as on a full disk

@@ -15,6 +15,7 @@ from fitme.render.environment.surroundings import Surroundings
 from fitme.render.light import Light
 from fitme.shape.expressions import EXPRESSION_COUNT, EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.resting_lids import with_resting_lids
 
 DISTANCE_M = 0.9
 """Distance of the camera from the pivot."""
@@ -62,9 +63,11 @@ def portrait_light(azimuth_rad: float, elevation_rad: float, intensity: float = 
 
 
 def avatar_vertices(avatar: Avatar, model: MorphableModel, coefficients: Mapping[str, float]) -> Float32Array:
-    """(V, 3) metres, model frame: the avatar with the ARKit expressions named in `coefficients`."""
+    """(V, 3) metres, model frame: the avatar with the ARKit expressions named in `coefficients`, its lids at
+    rest without."""
     with torch.no_grad():
-        posed = model.vertices(avatar.identity[None], expression_of(coefficients)[None])[0]
+        expression = with_resting_lids(expression_of(coefficients), avatar.resting_lids)
+        posed = model.vertices(avatar.identity[None], expression[None])[0]
     vertices: Float32Array = posed.numpy()
     return vertices
 

@@ -17,6 +17,7 @@ from fitme.rig.rig import VISEME_NAMES, Rig
 from fitme.shape.expressions import EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.normals import vertex_normals
+from fitme.shape.resting_lids import with_resting_lids
 
 TONGUE_OUT_SHARE = 0.5
 """Weight of a tongue out of the mouth in the light of its vertices, which no blendshape changes."""
@@ -51,11 +52,12 @@ class PosedHeads:
 
 
 def posed_heads(avatar: Avatar, model: MorphableModel, rig: Rig | None) -> PosedHeads:
-    """Heads of an avatar with each of its blendshapes."""
+    """Heads of an avatar with each of its blendshapes; the neutral one has its lids at rest."""
     count = len(EXPRESSION_NAMES)
     with torch.no_grad():
         identity = avatar.identity[None].expand(count + 1, -1)
-        heads = model.vertices(identity, torch.cat([torch.zeros(1, count), torch.eye(count)])).numpy()
+        expressions = with_resting_lids(torch.cat([torch.zeros(1, count), torch.eye(count)]), avatar.resting_lids)
+        heads = model.vertices(identity, expressions).numpy()
     if rig is None:
         return PosedHeads(tuple(EXPRESSION_NAMES), heads)
     spoken = heads[:1] + rig.viseme_basis(model.vertex_count)

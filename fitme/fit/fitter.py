@@ -51,6 +51,7 @@ from fitme.reflectance.skin_detail import packaged_skin_detail
 from fitme.render.light import Light
 from fitme.render.rasterizer import select_backend
 from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.resting_lids import resting_lids
 from fitme.stage import Stage
 from fitme.track.identity import DlibEmbedder
 from fitme.track.observation import FaceObservation
@@ -213,6 +214,7 @@ class IncrementalFitter:
         return Avatar(
             identity, head.maps, head.focal, self._stage, correctives=head.correctives, hair=head.hair,
             glasses=head.glasses, observed=observed,
+            resting_lids=resting_lids([estimate.expression for estimate in self._keyframe_set.estimates.values()]),
         )  # fmt: skip
 
     def fused_texture(self) -> tuple[TexelTable, FusedTexture]:
