@@ -8,6 +8,7 @@ from fitme.arrays import Float32Array
 from fitme.fit.displayed_head import HeadEstimate
 from fitme.fit.estimate import Illumination
 from fitme.fit.glasses_stage import GlassesStage
+from fitme.fit.hair_stage import HairStage
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.keyframes.expression_frames import ExpressionFrames
 from fitme.fit.single_frame import SingleFrameFitter
@@ -28,6 +29,7 @@ class ExpressionStage:
         visibility: Visibility,
         single_frame: SingleFrameFitter,
         glasses: GlassesStage,
+        hair: HairStage,
         stages: FitStages,
         pool: FramePool,
     ) -> None:
@@ -35,6 +37,7 @@ class ExpressionStage:
         self._visibility = visibility
         self._single_frame = single_frame
         self._glasses = glasses
+        self._hair = hair
         self._stages = stages
         self._pool = pool
 
@@ -66,6 +69,7 @@ class ExpressionStage:
             raise usable
         estimate = self._single_frame.fit(frame, usable, head, lights)
         uncovered = self._glasses.uncovered(usable, frame, estimate, head.focal)
+        uncovered = self._hair.uncovered(uncovered, frame, estimate, head.identity, head.focal)
         return self._stages.expression_view(frame, estimate, uncovered, head)
 
 

@@ -111,17 +111,19 @@ class IncrementalFitter:
             model, backend, settings, self._aligner, views, self._keyframe_set, self._appearance, self._embedder,
             self._pool,
         )  # fmt: skip
-        self._hair = HairStage(model, backend, settings.hair, self._visibility, self._pool)
+        crop_resolution = settings.inversion.crop_resolution
+        self._hair = HairStage(model, backend, settings.hair, self._visibility, self._pool, crop_resolution)
         self._ears = EarStage(model, self._visibility, settings.ears)
-        self._glasses = GlassesStage(model, settings.glasses, settings.inversion.crop_resolution)
+        self._glasses = GlassesStage(model, settings.glasses, crop_resolution)
         self._single_frame = SingleFrameFitter(model, backend, settings, self._aligner)
         self._model = model
         self._work_queue = WorkQueue(settings)
         self._displayed = DisplayedHead()
         self._expression_frames = ExpressionFrames(model)
         self._expression_stage = ExpressionStage(
-            self._expression_frames, self._visibility, self._single_frame, self._glasses, self._stages, self._pool
-        )
+            self._expression_frames, self._visibility, self._single_frame, self._glasses, self._hair, self._stages,
+            self._pool,
+        )  # fmt: skip
         self._stage = Stage.WAITING
         self._rounds: list[RoundReport] = []
 
@@ -379,6 +381,7 @@ class IncrementalFitter:
         match task:
             case Task.RECALL:
                 self._glasses.leave_out(self._keyframe_set, stages.focal)
+                self._hair.leave_out(self._keyframe_set, stages.identity, stages.focal)
                 stages.recall()
             case Task.LANDMARKS:
                 warm = self._displayed.has_converged
@@ -398,6 +401,7 @@ class IncrementalFitter:
             case Task.HAIR:
                 self._glasses.fit(self._keyframe_set, stages.identity, stages.focal)
                 self._hair.fit(self._keyframe_set, stages.identity, stages.focal)
+                self._hair.leave_out(self._keyframe_set, stages.identity, stages.focal)
                 self._appearance.set_bald(self._hair.bald)
             case Task.COARSE_INVERSION:
                 return stages.invert_coarsely(work_queue.slice_of(task))

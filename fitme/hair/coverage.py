@@ -36,6 +36,14 @@ THICK_M = (0.003, 0.006)
 """Thickness on the scalp up to which the skin may shine through hair, and from which hair is opaque."""
 OPAQUE_COVERAGE = (0.1, 0.4)
 """Coverage at which thick hair begins, and from which it is opaque."""
+SIDEWAYS, HANGING_FROM_M = 0.6, -0.05
+"""Share of its direction that is sideways from which a cell shows whether hair hangs beside the neck, and the height in
+the model frame below which hair hangs."""
+HANGING_SHARE = (0.15, 0.4)
+"""Coverage at both sides of the neck at which hair begins to hang at the back as well, and from which it does."""
+NAPE_LINE_M, NAPE_SOFTNESS_M = (-0.022, -0.085), 0.012
+"""Heights in the model frame behind the ears and at the middle of the neck down to which short hair grows on the scalp,
+and the height over which it thins out."""
 UNDER_EDGE_TEXELS = 7
 """Texels by which hair beside the face goes on where the head hides it in all images: other views show it."""
 EAR_BOTTOM_M = -0.06
@@ -66,8 +74,33 @@ def expected_coverage(grid: EnvelopeGrid, cells: CellCoverage) -> Float64Array:
     density = float(np.clip((share - BALD_SHARE) / (HAIRY_SHARE - BALD_SHARE), 0.0, 1.0))
     beside = grid.hairy & ~scalp
     likely = likely_coverage(cells.strands.astype(np.float32), (known * beside).astype(np.float32))
+    hanging = _hanging(grid, cells)
     height = np.clip((grid.origins[..., 1] - LONGEST_M[0]) / (LONGEST_M[1] - LONGEST_M[0]), 0.0, 1.0)
-    return np.asarray(np.where(scalp, 1.0, likely * beside * height) * density)
+    likely = np.where(beside, np.maximum(likely, np.where(grid.directions[..., 2] < 0.0, hanging, 0.0)) * height, 0.0)
+    return np.asarray(np.where(scalp, np.maximum(_above_nape(grid), hanging), likely) * density)
+
+
+def _above_nape(grid: EnvelopeGrid) -> Float64Array:
+    """(R, C) 1 above the hairline of the nape, which rises from the middle of the neck to the ears, 0 below it."""
+    behind = np.clip(
+        -grid.directions[..., 2] / np.maximum(np.hypot(grid.directions[..., 0], grid.directions[..., 2]), 1e-9),
+        0.0,
+        1.0,
+    )
+    line = NAPE_LINE_M[0] + behind * (NAPE_LINE_M[1] - NAPE_LINE_M[0])
+    return np.asarray(np.clip((grid.origins[..., 1] - line) / NAPE_SOFTNESS_M + 0.5, 0.0, 1.0))
+
+
+def _hanging(grid: EnvelopeGrid, cells: CellCoverage) -> Float64Array:
+    """(R, 1) share in [0, 1] to which hair hangs down at each height, by what hangs at both sides of the neck: hair
+    that is loose there is loose all round."""
+    seen = cells.known(grid) * cells.strands * grid.hairy
+    sides = [np.where(sign * grid.directions[..., 0] > SIDEWAYS, seen, 0.0).max(1) for sign in (1.0, -1.0)]
+    share = _ramp(np.minimum(*sides).astype(np.float32), HANGING_SHARE)
+    below = grid.origins[:, 0, 1] < HANGING_FROM_M
+    # From the top of the neck down it hangs no farther than to its first gap; what hangs there comes from the scalp.
+    share = np.minimum.accumulate(np.where(below, share, 1.0)[::-1])[::-1]
+    return np.asarray(np.where(below, share, share[below][-1])[:, None], np.float64)
 
 
 def completed_coverage(
@@ -91,7 +124,7 @@ def completed_coverage(
     # Nothing lies right behind hair that stands off the scalp: the background would show through it.
     thick = scalp * _ramp(at_texels(thickness_m), THICK_M)
     coverage = np.maximum(coverage, thick * _ramp(coverage, OPAQUE_COVERAGE))
-    return _hanging(grid, np.asarray(coverage, np.float32), scalp > 0.0)
+    return _without_collars(grid, np.asarray(coverage, np.float32), scalp > 0.0)
 
 
 def _ramp(values: Float32Array, ends: tuple[float, float]) -> Float32Array:
@@ -120,7 +153,7 @@ def _distance_from(cells: BoolArray) -> Float64Array:
     return cv2.distanceTransform(tripled, cv2.DIST_L2, 5)[:, columns : 2 * columns].astype(np.float64)
 
 
-def _hanging(grid: EnvelopeGrid, coverage: Float32Array, scalp: BoolArray) -> Float32Array:
+def _without_collars(grid: EnvelopeGrid, coverage: Float32Array, scalp: BoolArray) -> Float32Array:
     """Coverage (T, U) of what hangs down from the scalp without a gap: collars and shoulders do not."""
     # Small gaps between strands are bridged.
     bridged = _dilated(coverage, GAP_TEXELS // 2)

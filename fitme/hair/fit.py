@@ -9,6 +9,7 @@ from fitme.arrays import Float32Array, Float64Array
 from fitme.frame_pool import ONE_BY_ONE, FramePool
 from fitme.hair.coverage import CellCoverage, expected_coverage
 from fitme.hair.crown import rounded_crown
+from fitme.hair.ears import ear_heights, over_ears
 from fitme.hair.envelope import CENTER_M, EnvelopeGrid, envelope_grid
 from fitme.hair.frame import HairFrame, HairWindow, hair_view, hair_window
 from fitme.hair.hair import Hair
@@ -26,6 +27,8 @@ HAIRLINE_M, HAIRLINE_SLOPE_M = 0.002, 0.008
 """Largest thickness at the hairline, and its rise from one cell to the next, which is some 6 mm away."""
 BACK_COSINE, NAPE_SLOPE_M = -0.2, 0.005
 """Cosine to the front below which a cell is at the back, and the rise there: napes are cut to lie close."""
+FRONT_COSINE = 0.2
+"""Cosine to the front from which hair that hangs down rises from a hairline all the same."""
 NAPE_BOTTOM_M = -0.13
 """Height of the lowest nape in the model frame."""
 NAPE_HEIGHTS_M, NAPE_THICKNESS_M = (-0.08, 0.05), (0.003, 0.038)
@@ -60,7 +63,9 @@ def fit_hair(
     thickness = rounded_crown(fit_thickness(grid, outlines, settings.outline, start))
     cells = _cell_coverage(grid, thickness, windows)
     known, expected = cells.known(grid), expected_coverage(grid, cells)
-    thickness = tapered(grid, thickness, known * cells.shown + (1.0 - known) * expected)
+    coverage = known * cells.shown + (1.0 - known) * expected
+    thickness = tapered(grid, thickness, coverage)
+    thickness = over_ears(thickness, ear_heights(grid, model, neutral), known * cells.shown)
     surface = grid.surface(thickness)
     views = pool.map(lambda window: hair_view(window, surface, model, backend), windows)
     return Hair(thickness.astype(np.float32), fuse_texture(grid, thickness, views, expected))
@@ -90,16 +95,22 @@ def tapered(grid: EnvelopeGrid, thickness_m: Float64Array, coverage: Float64Arra
     """Thickness (R, C) that rises from the skin at the hairline, where a coverage (R, C) ends: otherwise hair would be
     a sheet before the face and off the nape."""
     columns = thickness_m.shape[1]
-    wide = np.concatenate([coverage] * 3, 1) > HAIRLINE_COVERAGE
+    back, scalp = grid.directions[..., 2] < BACK_COSINE, grid.region == int(Region.SCALP)
+    hanging = _hangs_down(grid, coverage)
+    # Hair that hangs down has no line at the back where it would lie on skin.
+    wide = np.concatenate([(coverage > HAIRLINE_COVERAGE) | (back & hanging)] * 3, 1)
     distance = distance_transform_edt(wide)[:, columns : 2 * columns]
-    slope = np.where(grid.directions[..., 2] < BACK_COSINE, NAPE_SLOPE_M, HAIRLINE_SLOPE_M)
+    slope = np.where(back, NAPE_SLOPE_M, HAIRLINE_SLOPE_M)
     largest = HAIRLINE_M + slope * np.maximum(distance - 1.0, 0.0)
-    # At the nape hair ends on skin; what hangs lower stands off the neck.
-    ends = (grid.region == int(Region.SCALP)) | (grid.origins[..., 1] > NAPE_BOTTOM_M) & (slope == NAPE_SLOPE_M)
-    limited = np.where(ends, np.minimum(thickness_m, largest), thickness_m)
-    if not _hangs_down(grid, coverage):
+    if hanging:
+        # What hangs lower than the scalp stands off the neck, and right behind ears.
+        ends = scalp & (grid.directions[..., 2] > FRONT_COSINE)
+        limited = np.where(ends, np.minimum(thickness_m, largest), thickness_m)
+    else:
+        # At the nape hair ends on skin.
+        ends = scalp | (grid.origins[..., 1] > NAPE_BOTTOM_M) & back
+        limited = np.where(ends, np.minimum(thickness_m, largest), thickness_m)
         nape = np.interp(grid.origins[..., 1], NAPE_HEIGHTS_M, NAPE_THICKNESS_M)
-        back = slope == NAPE_SLOPE_M
         limited = np.where(back & (grid.origins[..., 1] < CENTER_M[1]), np.minimum(limited, nape), limited)
     # Cells are wide: without a filter the hairline would be as ragged as they are.
     return np.asarray(gaussian_filter(limited, HAIRLINE_SOFTNESS_CELLS, mode=("nearest", "wrap")))

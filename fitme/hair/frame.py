@@ -11,7 +11,9 @@ from fitme.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from fitme.color import bytes_to_linear
 from fitme.geometry import Camera, HeadPose
 from fitme.hair.envelope import brow_height_m, closed, envelope_triangles, may_fall
+from fitme.hair.hanging import hanging_person, hanging_rows
 from fitme.hair.likelihood import HairPixels, HeadPixels, hair_pixels
+from fitme.hair.matte import HairMatte, hair_matte
 from fitme.hair.outline import OutlineView, outline_view
 from fitme.hair.settings import OutlineSettings
 from fitme.hair.texture import HairView
@@ -29,6 +31,8 @@ FINE_FACTOR = 3
 """Pixels of a side of the window's image, whose detail the hair's texture takes, over those of the window, at most."""
 PREFILTER, PREFILTER_BELOW = 0.4, 0.5
 """Standard deviation, in pixels of the window, of the filter before an image is reduced; scale from which it is."""
+HAIR_FROM = 0.5
+"""Probability from which a pixel shows hair."""
 BORDER_PX = 2
 """Pixels at the border of an image, whose edges are the image's own."""
 
@@ -61,9 +65,9 @@ class HairWindow:
     """The part of an image that may show the head's hair."""
 
     outline: OutlineView
-    image: UInt8Array
-    """(D, D, 3) sRGB, of the same window: up to `FINE_FACTOR` times as fine."""
     hair: HairPixels
+    matte: HairMatte
+    """Of the same window, up to `FINE_FACTOR` times as fine; covered fully on the head's mesh."""
     clip: torch.Tensor
     """(1, V, 4) the head's vertices in clip space."""
     light_sh: Float32Array
@@ -96,14 +100,47 @@ def hair_window(
     head = HeadPixels(region.astype(np.int64), oval, fringe, chin_px, face_px * scale)
     inside = _cut(_interior(frame.image.shape), left, top, scale, size) > 0.5
     hair = hair_pixels(linear, person * inside, head)
-    outline = outline_view(person, rotation, camera, chin_px, settings)
+    shown, middle_px = hair.probability > HAIR_FROM, float((frame.oval[:, 0].mean() - left) * scale)
+    bottom = hanging_rows(shown, chin_px, middle_px, face_px * scale)
+    outer = hanging_person(person, shown, region >= 0, chin_px, middle_px, bottom, face_px * scale)
+    outline = outline_view(outer, rotation, camera, max(chin_px, float(bottom)), settings)
     slope = outline.slope * inside[..., None]
     outline = OutlineView(
         outline.distance_px, slope, outline.rotation, outline.translation, outline.camera, outline.bottom_px
     )
     fine = min(FINE_FACTOR * size, max(round(side), size))
     image = _cut(frame.image, left, top, fine / side, fine)
-    return HairWindow(outline, image, hair, clip, frame.light_sh, frame.sharpness)
+    beside = region == -1
+    found = hair_matte(image, linear, hair.alike * beside, person, face_px * scale)
+    beside_fine = cv2.resize(beside.astype(np.float32), (fine, fine), interpolation=cv2.INTER_LINEAR)
+    # What lies on the head has nothing of the background behind it.
+    matte = HairMatte(
+        1.0 - beside_fine * (1.0 - found.coverage),
+        bytes_to_linear(image) + beside_fine[..., None] * (found.color - bytes_to_linear(image)),
+    )
+    return HairWindow(outline, hair, matte, clip, frame.light_sh, frame.sharpness)
+
+
+def hair_over_skin(
+    frame: HairFrame, model: MorphableModel, backend: RasterizerBackend, settings: OutlineSettings
+) -> Float32Array:
+    """(H, W) probability that a pixel shows hair before an ear, or before a cheek at the side of the face."""
+    window = hair_window(frame, model, backend, settings)
+    size, camera = window.hair.probability.shape[0], window.outline.camera
+    rast = backend.rasterize(window.clip, model.triangles.int(), (size, size))[0, ..., 3].numpy().astype(np.int64)
+    middles = frame.vertices[model.triangles.numpy()].mean(1)
+    region = model.triangle_region.numpy()
+    beside = may_fall(middles.astype(np.float64), np.inf) & (middles[:, 1] < brow_height_m(model, frame.vertices))
+    falls = (region == int(Region.EARS)) | ((region == int(Region.SKIN)) & beside)
+    before = (window.hair.probability * ((rast > 0) & falls[np.maximum(rast - 1, 0)])).astype(np.float32)
+    # Back to the image's pixels.
+    scale = camera.focal_px / frame.camera.focal_px
+    shift = np.array([camera.center_x_px, camera.center_y_px]) - scale * np.array(
+        [frame.camera.center_x_px, frame.camera.center_y_px]
+    )
+    height, width = frame.person.shape
+    to_image = np.array([[1.0 / scale, 0.0, -shift[0] / scale], [0.0, 1.0 / scale, -shift[1] / scale]])
+    return np.asarray(cv2.warpAffine(before, to_image, (width, height), flags=cv2.INTER_LINEAR), np.float32)
 
 
 def hair_view(window: HairWindow, surface: Float64Array, model: MorphableModel, backend: RasterizerBackend) -> HairView:
@@ -119,7 +156,7 @@ def hair_view(window: HairWindow, surface: Float64Array, model: MorphableModel, 
     triangles = torch.cat([model.triangles.int(), envelope.int()]).contiguous()
     rast = backend.rasterize(clip, triangles, (size, size))[0, ..., 3].numpy()
     hidden = ((rast > 0.0) & (rast <= len(model.triangles))).astype(np.float32)
-    return HairView(outline, window.image, window.hair, hidden, window.light_sh, window.sharpness)
+    return HairView(outline, window.matte, window.hair, hidden, window.light_sh, window.sharpness)
 
 
 def _cut(image: Pixels, left: float, top: float, scale: float, size: int) -> Pixels:

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fitme.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
+from fitme.arrays import BoolArray, Float32Array, Float64Array, Int64Array
+from fitme.hair.hanging import hanging_rows
+from fitme.hair.matte import LEAST_CONTRAST
+from fitme.hair.nearby import nearby_mean
 from fitme.shape.regions import Region
 
 PERSON_FROM = 0.6
@@ -44,28 +47,29 @@ UNDECIDED = 0.6
 """Probability of hair up to which a pixel's colour is not the hair's: there the background shows through."""
 LARGEST_EVIDENCE = 4.0
 """Bound of the logarithm of the likelihood ratio."""
-BESIDE_LOGIT, SCALP_LOGIT, FACE_LOGIT, INNER_LOGIT, BELOW_LOGIT = 6.0, 2.0, -2.5, -8.0, -4.0
-"""Prior log odds of hair: beside the mesh above the chin, whatever its colour; on the scalp; on skin, and on the
+BESIDE_LOGIT, SCALP_LOGIT, FACE_LOGIT, INNER_LOGIT, BELOW_LOGIT = 6.0, 2.0, -2.5, -8.0, -1.0
+"""Prior log odds of hair: beside the mesh above the ears, whatever its colour; on the scalp; on skin, and on the
 forehead; elsewhere inside the face's oval; below the chin."""
+FALLING_EVIDENCE = 7.0
+"""Bound of the logarithm of the likelihood ratio on ears, and where hair may fall on the face: what has its colour
+there hides the skin."""
 JAW_LOGIT = 0.0
-"""The same beside the jaw, which may be wider than the mesh: the colour decides."""
+"""The same beside ears and jaw, which may stand off farther than the mesh's: the colour decides."""
 ROOTS = 0.25
 """Height above the chin over the face's height from which hair hangs: what does not reach there are shoulders."""
 NEAR_SHARE = 0.08
 """Distance from the mesh over the face's height up to which skin beside it is that of ears and jaw."""
 LARGEST_HOLE = 0.02
 """Largest area of a hole in the hair that is its highlight, over the squared height of the face."""
-BACKGROUND_RATIO = 2.0
-"""Logarithm of the likelihood ratio from which a pixel beside the mesh has the background's colour and not the
-hair's."""
+BACKGROUND_RATIO, GAP_LOG = 2.0, 0.35
+"""Logarithm of the likelihood ratio from which a pixel beside the mesh has the background's colour and not the hair's,
+and largest difference of its logarithms from the background's."""
 BAND_SHARE = 0.035
 """Half the width of the band along the mask's edge in which the background may show, over the face's height."""
 BACKGROUND_LOG_SIGMA = 0.3
 """Standard deviation of the background's logarithmic colour round its local mean."""
 EDGE_FROM = 0.3
 """Probability of the person below which a pixel of the band is background; symmetric."""
-FAR_SHARE = 1e-3
-"""Weight of a window of four times the width, over that of the narrow one."""
 OVERLAP_SHARE = 0.015
 """Width over the face's height by which hair beside the mesh goes on before it."""
 EDGE_SHARE = 0.01
@@ -131,31 +135,36 @@ def hair_pixels(linear: Float32Array, person: Float32Array, head: HeadPixels) ->
     hair, hair_distance = _log_density(colors, colors[seeds])
     bare, bare_distance = _log_density(colors, colors[skin])
     ratio = hair - bare
-    # Below the chin hair competes with clothes, which may have any colour.
+    # Below the chin hair competes with clothes, which may have any colour, and with shoulders.
     below = (rows > head.chin_px) & around
-    ratio = np.where(below, hair - ANY_COLOR_LOG_DENSITY, ratio)
+    ratio = np.where(below, hair - np.maximum(bare, ANY_COLOR_LOG_DENSITY), ratio)
     # Beside the mesh skin is that of ears and jaw; higher up and farther away a colour like skin's is the background's.
     above_ears = rows < head.chin_px - EARS_TOP * head.face_px
     far = cv2.distanceTransform((head.region == -1).astype(np.uint8), cv2.DIST_L2, 3) > NEAR_SHARE * head.face_px
     prior = _prior_logit(head, around, below)
-    jaw = (head.region == -1) & (rows > head.chin_px - EARS_BOTTOM * head.face_px) & ~(far | below)
+    jaw = (head.region == -1) & ~(above_ears | far | below)
     prior = np.where(jaw, JAW_LOGIT, prior)
-    logit = prior + np.clip(ratio, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
-    probability = (inside / (1.0 + np.exp(-logit))).astype(np.float32)
-    probability *= _connected(probability > 0.5, around & (rows < head.chin_px - ROOTS * head.face_px))
-    highlights = _holes(probability > 0.5, LARGEST_HOLE * head.face_px**2) & (around | head.fringe)
-    bare_distance = np.where(above_ears | far, np.inf, bare_distance)
+    largest = np.where(head.fringe | (head.region == int(Region.EARS)), FALLING_EVIDENCE, LARGEST_EVIDENCE)
+    logit = prior + np.clip(ratio, -largest, largest)
     own = np.where(above_ears | far, hair, np.maximum(hair, bare))
-    coverage, background = _edge_coverage(linear, own, person, head.face_px)
-    probability *= np.where(head.region == -1, coverage, 1.0)
+    coverage, background, apart = _edge_coverage(linear, own, person, head.face_px)
+    # Between strands the background shows; highlights of hair are seldom as bright as it.
+    told = abs(float(np.median(colors[seeds].mean(-1))) - background.mean(-1)) > LEAST_CONTRAST
+    same = np.abs(colors - background).max(-1) < GAP_LOG
+    gap = (head.region == -1) & told & same & (apart > BACKGROUND_RATIO)
+    probability = (inside / (1.0 + np.exp(-logit))).astype(np.float32)
+    probability *= np.where(head.region == -1, coverage, 1.0) * ~gap
+    probability *= _connected(probability > 0.5, around & (rows < head.chin_px - ROOTS * head.face_px))
+    middle_px = float(np.nonzero(head.oval)[1].mean())
+    probability[hanging_rows(probability > 0.5, head.chin_px, middle_px, head.face_px) :] = 0.0
+    highlights = _holes((probability > 0.5) | gap, LARGEST_HOLE * head.face_px**2) & (around | head.fringe)
+    bare_distance = np.where(above_ears | far, np.inf, bare_distance)
     surplus = np.maximum(np.minimum(hair_distance, bare_distance) - TYPICAL_DISTANCE, 0.0)
     decided = np.clip((probability - UNDECIDED) / (1.0 - UNDECIDED), 0.0, 1.0)
-    # Between locks the background shows: hair hides it, in a colour that other pixels show.
-    decided = np.where((head.region == -1) & (background > BACKGROUND_RATIO), 0.0, decided)
     probability = np.where(highlights, 1.0, probability).astype(np.float32)
     certainty = (decided * np.exp(-surplus / TYPICAL_DISTANCE)).astype(np.float32)
     alike = 1.0 / (1.0 + np.exp(np.clip(np.maximum(bare, ANY_COLOR_LOG_DENSITY) - hair, -30.0, 30.0)))
-    opaque = (np.where(head.region == -1, coverage, 1.0) * inside).astype(np.float32)
+    opaque = (np.where(head.region == -1, coverage * ~gap, 1.0) * inside).astype(np.float32)
     return HairPixels(_softened(probability, eroded, head), certainty, alike.astype(np.float32), opaque)
 
 
@@ -221,9 +230,9 @@ def _log_density(colors: Float32Array, samples: Float32Array) -> tuple[Float32Ar
 
 def _edge_coverage(
     linear: Float32Array, own: Float32Array, person: Float32Array, face_px: float
-) -> tuple[Float32Array, Float32Array]:
-    """Coverage (H, W) of the person: the mask, without what shows the background through it at its edge; and the
-    logarithm (H, W) of the likelihood of the background's colour over that of the person's.
+) -> tuple[Float32Array, Float32Array, Float32Array]:
+    """Coverage (H, W) of the person: the mask, without what shows the background through it at its edge; logarithmic
+    colour (H, W, 3) of the background; and logarithm (H, W) of the likelihood of that colour over the person's.
 
     In a band along the edge a pixel's colour is as likely the person's, of log density `own` (H, W), as that of the
     background beside it; the network's mask fills the gaps between strands.
@@ -232,25 +241,10 @@ def _edge_coverage(
     kernel = np.ones((2 * width + 1,) * 2, np.uint8)
     inside = (person > 0.5).astype(np.uint8)
     sure, never = cv2.erode(inside, kernel), np.asarray(1 - cv2.dilate(inside, kernel), np.uint8)
-    background = np.log(np.maximum(_nearby(linear, never, 2.0 * width), COLOR_FLOOR))
+    background = np.log(np.maximum(nearby_mean(linear, never, 2.0 * width), COLOR_FLOOR))
     distance = ((np.log(np.maximum(linear, COLOR_FLOOR)) - background) ** 2).sum(-1)
     other = -0.5 * distance / BACKGROUND_LOG_SIGMA**2 - 3.0 * np.log(BACKGROUND_LOG_SIGMA)
     share = 1.0 / (1.0 + np.exp(np.clip(other - own, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)))
     soft = np.clip((person - EDGE_FROM) / (1.0 - 2.0 * EDGE_FROM), 0.0, 1.0)
     coverage = np.where(sure > 0, 1.0, np.where(never > 0, 0.0, soft * share)).astype(np.float32)
-    return coverage, (other - own).astype(np.float32)
-
-
-def _nearby(linear: Float32Array, part: UInt8Array, sigma_px: float) -> Float32Array:
-    """(H, W, 3) mean colour of the nearest pixels of a part (H, W)."""
-    height, width = part.shape
-    # Means over wide windows need no fine pixels.
-    step = max(round(sigma_px / 2.0), 1)
-    size = (max(width // step, 1), max(height // step, 1))
-    weight = part.astype(np.float32)
-    weighted = cv2.resize(np.dstack([linear * weight[..., None], weight]), size, interpolation=cv2.INTER_AREA)
-    # The wide window counts where the narrow one is empty.
-    total = cv2.GaussianBlur(weighted, (0, 0), sigma_px / step)
-    total = total + FAR_SHARE * cv2.GaussianBlur(weighted, (0, 0), 4.0 * sigma_px / step)
-    mean = total[..., :3] / np.maximum(total[..., 3:], 1e-9)
-    return np.asarray(cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    return coverage, background.astype(np.float32), (other - own).astype(np.float32)

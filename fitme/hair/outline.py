@@ -40,6 +40,9 @@ BORDER_PX = 2.0
 BENDING = 4.0
 """Weight of the squared Laplacian over that of the squared gradient, in squared cells: the former goes on as a surface
 bends, the latter alone would pull up tents."""
+AROUND, FREE_ROUNDS = 12.0, 2
+"""Stiffness round the head over that along its height, in all rounds but the last: an image shows the whole profile of
+one side, and nothing of what lies before and behind it."""
 LARGEST_ASPECT = 8.0
 """Bound of a cell's height over its width, which has none at the crown."""
 
@@ -116,11 +119,13 @@ def fit_thickness(
     import scipy.sparse
     from scipy.sparse.linalg import spsolve
 
-    prior = _style_thickness(grid, views, settings)
-    thickness = prior if start_m is None else start_m
-    rounds = settings.smoothness if start_m is None else settings.smoothness[-2:]
-    stiffness = _stiffness()
-    for smoothness in rounds:
+    prior = thickness = _style_thickness(grid, views, settings) if start_m is None else start_m
+    stiffness, count = _stiffness(AROUND), len(settings.smoothness)
+    for number in range(0 if start_m is None else count - FREE_ROUNDS, count):
+        if number == count - FREE_ROUNDS:
+            # From here on what stands out at an outline alone, about the shape found so far.
+            prior, stiffness = thickness, _stiffness(1.0)
+        smoothness = settings.smoothness[number]
         wanted, confidence = _targets(grid, views, thickness, settings)
         # Differences from the prior shape are smooth, not the shape itself.
         weight = np.where(grid.hairy, settings.prior_weight, FACE_WEIGHT) + confidence
@@ -199,9 +204,11 @@ def _residuals(
     return wanted, weight
 
 
-@lru_cache(maxsize=1)
-def _stiffness() -> "csr_matrix":
+@lru_cache(maxsize=2)
+def _stiffness(round_head: float) -> "csr_matrix":
     """(RC, RC) discrete energy of gradient and Laplacian of the thickness, closed around the head.
+
+    :param round_head: stiffness against slopes round the head over that along its height.
 
     Differences between neighbours count by the shape of their cells, so that the energy is that of a surface and not
     of the grid, whose columns meet at the crown.
@@ -224,7 +231,9 @@ def _stiffness() -> "csr_matrix":
     )
     membrane = differences.T @ diags(weights) @ differences
     plate = membrane @ diags(1.0 / np.repeat(area, COLUMNS)) @ membrane
-    return (membrane + BENDING * plate).tocsr()
+    # Stiffer round the head against slopes alone: bending would go on past an outline, to a bulge behind it.
+    stiffer = differences.T @ diags(weights * np.where(count < index.size, round_head, 1.0)) @ differences
+    return (stiffer + BENDING * plate).tocsr()
 
 
 def _cell_shapes() -> tuple[Float64Array, Float64Array]:

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import torch
 
-from fitme.arrays import Float32Array, Float64Array, UInt8Array
-from fitme.color import bytes_to_linear
+from fitme.arrays import Float32Array, Float64Array
 from fitme.hair.coverage import LEAST_WEIGHT, completed_coverage
 from fitme.hair.envelope import EnvelopeGrid
 from fitme.hair.likelihood import HairPixels
+from fitme.hair.matte import HairMatte
 from fitme.hair.outline import OutlineView
 from fitme.hair.shading import LEAST_SHADING, mean_irradiance, softened
 from fitme.hair.strands import lock_pattern
@@ -68,8 +68,8 @@ class HairView:
 
     outline: OutlineView
     """Its camera, at the size of the arrays below."""
-    image: UInt8Array
-    """(D, D, 3) sRGB: of the same window, in pixels of its own."""
+    matte: HairMatte
+    """Of the same window, in pixels (D, D) of its own."""
     hair: HairPixels
     """Of the same window (S, S)."""
     hidden: Float32Array
@@ -108,9 +108,10 @@ def fuse_texture(
         cosine, pixels = (at_texels(cells) for cells in cell_cosines(view.outline, surface, normals))
         visible = cosine * (1.0 - sampled(view.hidden, pixels))
         weight = view.sharpness * visible**BROAD_POWER
-        probability = sampled(view.hair.probability, pixels)
+        matte = _matte_at(view, pixels)
+        probability, opaque = (matte * sampled(part, pixels) for part in (view.hair.probability, view.hair.opaque))
         # What shows the background is beside the head, wherever the envelope lies: the scalp is no thinner for it.
-        counted = weight * np.where(scalp > 0.0, np.maximum(sampled(view.hair.opaque, pixels), probability), 1.0)
+        counted = weight * np.where(scalp > 0.0, np.maximum(opaque, probability), 1.0)
         covered += weight * probability
         seen += counted
         best = np.maximum(best, counted)
@@ -154,6 +155,15 @@ def cell_cosines(
     return np.where(inside, np.maximum(cosine, 0.0), 0.0), pixels
 
 
+def _fine(view: HairView, pixels: Float32Array) -> Float32Array:
+    """Pixels (..., 2) of a view's matte, of those of its window."""
+    return pixels * np.float32(view.matte.coverage.shape[0] / view.hidden.shape[0])
+
+
+def _matte_at(view: HairView, pixels: Float32Array) -> Float32Array:
+    return sampled(view.matte.coverage, _fine(view, pixels))
+
+
 def _delit(
     view: HairView, pixels: Float32Array, normals: Float64Array, scalp: Float32Array
 ) -> tuple[Float32Array, Float32Array]:
@@ -168,9 +178,8 @@ def _delit(
     floor = LEAST_SHADING * np.maximum(mean_irradiance(view.light_sh), LEAST_IRRADIANCE)
     shading = np.maximum(basis @ softened(view.light_sh).astype(np.float64), floor)
     own = np.where(scalp > 0.5, sampled(view.hair.alike, pixels), 1.0)
-    certainty = (sampled(view.hair.certainty, pixels) * own).astype(np.float32)
-    fine = pixels * np.float32(view.image.shape[0] / view.hidden.shape[0])
-    color = bytes_to_linear(sampled(view.image, fine))
+    certainty = (sampled(view.hair.certainty, pixels) * own * _matte_at(view, pixels) ** 2).astype(np.float32)
+    color = sampled(view.matte.color, _fine(view, pixels))
     return certainty[..., None] * color / at_texels(shading), certainty
 
 

@@ -77,6 +77,25 @@ def test_a_bald_head_keeps_its_scalp(
     assert overlap(before.mask, after.mask) > 0.985
 
 
+def test_short_hair_that_no_image_shows_ends_above_the_lobes_of_the_ears(
+    model: MorphableModel,
+    backend: RasterizerBackend,
+    neutral: Float32Array,
+    photograph: Photograph,
+    hair: Hair,
+    grid: EnvelopeGrid,
+) -> None:
+    fitted = fit_hair(model, neutral, [photograph(hair, pose_of(0)).frame], backend, HairSettings())
+    scalp, height = grid.region == int(Region.SCALP), grid.origins[..., 1]
+    around = np.abs(grid.directions[..., 0]) / np.hypot(grid.directions[..., 0], grid.directions[..., 2]).clip(1e-6)
+    beside = scalp & (grid.directions[..., 2] < 0.0) & (around > 0.9) & (height < -0.045)
+    behind = scalp & (grid.directions[..., 2] < 0.0) & (around < 0.2) & (height < -0.045) & (height > -0.07)
+    beside, behind = (at_texels(cells.astype(np.float64)) > 0.9 for cells in (beside, behind))
+    assert beside.any()
+    assert float(fitted.texture.coverage[beside].mean()) < 0.3
+    assert float(fitted.texture.coverage[behind].mean()) > 0.8
+
+
 def test_a_face_is_never_covered(
     model: MorphableModel,
     backend: RasterizerBackend,

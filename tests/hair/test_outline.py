@@ -53,6 +53,36 @@ def test_thickness_is_found_from_silhouettes(grid: EnvelopeGrid) -> None:
     assert after < 0.5 * before
 
 
+def test_what_stands_out_at_the_sides_goes_on_behind_them(grid: EnvelopeGrid) -> None:
+    """Locks beside the ears, of which a frontal image shows the outline alone, are no sheets."""
+    settings = OutlineSettings()
+    height = grid.origins[..., 1]
+    lock = np.exp(-(((height + 0.02) / 0.03) ** 2)) * (np.arange(len(height)) < 24)[:, None]
+    truth = np.where(grid.hairy, 0.015 + 0.05 * lock, 0.0)
+    plain = np.where(grid.hairy, 0.015, 0.0)
+    view, flat = (
+        fit_thickness(grid, [outline_view(drawn(grid, shape), looking(0), CAMERA, BOTTOM_PX + 60, settings)], settings)
+        for shape in (truth, plain)
+    )
+    rise = (view - flat)[np.argmin(np.abs(height[:, 0] + 0.02))]  # round the head
+    behind = rise[len(rise) // 8]  # half way between the back and the side
+    assert rise.max() > 0.03
+    assert behind > 0.33 * rise.max()
+
+
+def drawn(grid: EnvelopeGrid, thickness: np.ndarray) -> np.ndarray:
+    """Silhouette of an envelope, cell by cell."""
+    import cv2
+
+    view = looking(0)
+    seen = grid.surface(thickness) @ view[:3, :3].T + view[:3, 3]
+    pixels = np.rint(seen[..., :2] / seen[..., 2:] * CAMERA.focal_px + 179.5).astype(np.int32)
+    mask, after = np.zeros((360, 360), np.uint8), np.roll(pixels, -1, 1)
+    for quad in np.stack([pixels[:-1], after[:-1], after[1:], pixels[1:]], 2).reshape(-1, 4, 2):
+        cv2.fillConvexPoly(mask, quad, (1.0,))
+    return mask.astype(np.float32)
+
+
 def test_without_images_hair_has_the_shape_of_the_styles(grid: EnvelopeGrid) -> None:
     found = fit_thickness(grid, [], OutlineSettings())
     styles = hair_styles().thickness_m

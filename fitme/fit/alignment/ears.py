@@ -40,7 +40,7 @@ OUTSIDE_M, THICKNESS_CELLS = 0.003, 5
 narrow by millimetres, which leaves a thin edge of skin along the jaw."""
 LEAST_WIDTH_M, HEIGHTS_M, STANDS_OFF_M, LEAST_AREA_M2 = 0.002, (0.035, 0.085), (0.006, 0.04), 2e-4
 """Width from which a row belongs to an ear; ranges of its height and of how far it stands off; least area."""
-LOWEST_M, HIGHEST_M = (-0.012, -0.01, -0.004), (0.006, 0.006, 0.014)
+LOWEST_M, HIGHEST_M = (-0.015, -0.01, -0.004), (0.006, 0.006, 0.019)
 """Bounds of the displacements of top, bottom and rim."""
 FACE_WEIGHT, HEAD_WEIGHT, PRIOR_WEIGHT = 150.0, 1.0, 3e-4
 """Weights of the face's and of the head's vertices, which are to stay, over those of ears; of coefficients, metres."""

@@ -41,6 +41,8 @@ class KeyframeEntry:
     """Rims of the irises; None before they are computed."""
     glasses_left_out: bool = False
     """Whether `usable` is 0 where glasses cover the head."""
+    hair_left_out: bool = False
+    """Whether `usable` is 0 where hair falls on cheeks and ears."""
     track_information: MarginalInformation | None = None
     """This keyframe's share of the marginal information of its last track solve."""
 

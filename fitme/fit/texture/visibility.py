@@ -1,6 +1,7 @@
 """Weights of a keyframe's pixels: the uncovered head against the background and what covers the face."""
 
 from collections.abc import Sequence
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -30,6 +31,8 @@ class Visibility:
     def __init__(self, model: MorphableModel) -> None:
         self._person = PersonSegmenter()
         self._occlusion = FaceOcclusion(model, patience=PATIENCE)
+        # Expression frames are looked at by several threads.
+        self._lock = Lock()
 
     def learn_face(self, keyframes: Sequence[Keyframe]) -> None:
         """Compare all further keyframes with the one of these in which least differs from most others: the first one
@@ -60,7 +63,8 @@ class Visibility:
 
     def person(self, keyframe: Keyframe) -> Float32Array:
         """(H, W) probability in [0, 1] that a pixel shows the person."""
-        return self._person.mask(keyframe.image)
+        with self._lock:
+            return self._person.mask(keyframe.image)
 
     def close(self) -> None:
         """Release the networks; the object is unusable then."""
