@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from fitme.arrays import Float32Array, Float64Array
+from fitme.arrays import Float32Array
 from fitme.color import linear_to_bytes
 from fitme.fit.alignment.closed_lips import ClosedLips, closed_lips_information
 from fitme.fit.alignment.face_crop import FaceCrop
@@ -32,14 +32,14 @@ from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.occlusion import head_occlusion, mouth_occlusion
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.render.renderer import Rendering, render
-from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
+from fitme.shape.expressions import expression_index
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.observation import FaceObservation
 
 TONGUE_OUT, CHEEK_PUFF = expression_index("tongueOut"), expression_index("cheekPuff")
 PUFFED_FROM = 0.3
-"""Tracked activation of `cheekPuff` from which it is expected of a keyframe: landmarks alone leave cheeks to identity,
-and their own estimate of them is up to 0.25 in faces at rest."""
+"""Tracked activation of `cheekPuff` from which a keyframe has it: landmarks alone show up to 0.25 in faces at rest, and
+hardly more in puffed ones."""
 
 
 class HeadAligner:
@@ -95,8 +95,7 @@ class HeadAligner:
             for k, pose in zip(keyframes, poses, strict=True)
         ]
         known_shape = self._neutral_lips + prior
-        expected = _expected_expressions(keyframes)
-        found = solve_jointly(targets, start, self._settings.solver, free_parameters, expected, known_shape)
+        found = solve_jointly(targets, start, self._settings.solver, free_parameters, prior=known_shape)
         return self._with_gaze_and_mouth(keyframes, found)
 
     def information_of(
@@ -137,8 +136,7 @@ class HeadAligner:
             return sparse if dense is None else sparse.concatenated(dense)
 
         targets = self._pool.map(targets_of, range(len(keyframes)), keyframes, crops, lights)
-        expected = _expected_expressions(keyframes)
-        found = solve_jointly(targets, estimate, self._settings.solver, free_parameters, expected)
+        found = solve_jointly(targets, estimate, self._settings.solver, free_parameters)
         return self._with_gaze_and_mouth(keyframes, found)
 
     def by_tracks(
@@ -188,13 +186,15 @@ class HeadAligner:
         return replace(found, estimate=self._with_gaze_and_mouth(keyframes, found.estimate))
 
     def _with_gaze_and_mouth(self, keyframes: Sequence[Keyframe], estimate: JointEstimate) -> JointEstimate:
-        """The estimate with the gaze of each keyframe's irises, its lips closed where they touch, and the tongue, which
-        no landmark shows, as far out as it was tracked."""
+        """The estimate with the gaze of each keyframe's irises, its lips closed where they touch, and what landmarks do
+        not show, tongue and puffed cheeks, as it was tracked."""
         expressions = []
         for index, keyframe in enumerate(keyframes):
             seen = keyframe.observation
             turned = self._gaze.of(seen.landmarks, camera_of(seen.camera, estimate.focal), estimate, index)
             turned[TONGUE_OUT] = seen.expression[TONGUE_OUT]
+            if seen.expression[CHEEK_PUFF] > PUFFED_FROM:
+                turned[CHEEK_PUFF] = seen.expression[CHEEK_PUFF]
             expressions.append(self._lips.of(seen.landmarks, turned, estimate.identity))
         return replace(estimate, expressions=np.stack(expressions))
 
@@ -239,14 +239,6 @@ class HeadAligner:
             backend=self._backend,
         )
         return rendering.to("cpu")
-
-
-def _expected_expressions(keyframes: Sequence[Keyframe]) -> Float64Array:
-    """(N, 52) means of the prior of keyframes' expressions: puffed cheeks as they were tracked, else zero."""
-    puffs = np.array([keyframe.observation.expression[CHEEK_PUFF] for keyframe in keyframes])
-    expected = np.zeros((len(keyframes), EXPRESSION_COUNT))
-    expected[:, CHEEK_PUFF] = np.where(puffs > PUFFED_FROM, puffs, 0.0)
-    return expected
 
 
 def keyframe_estimate(joint: JointEstimate, index: int, light: Illumination) -> KeyframeEstimate:

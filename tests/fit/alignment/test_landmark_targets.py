@@ -44,8 +44,8 @@ def test_lids_are_as_far_apart_as_their_landmarks_on_another_head(photograph, mo
         assert seen[lower, 1] - seen[upper, 1] == pytest.approx(opening, rel=0.2)
 
 
-@pytest.mark.parametrize(("name", "least"), [("tongueOut", 0.9), ("cheekPuff", 0.4)])
-def test_what_landmarks_do_not_show_stays_as_it_was_tracked(photograph, model, name, least):
+@pytest.mark.parametrize("name", ["tongueOut", "cheekPuff"])
+def test_what_landmarks_do_not_show_stays_as_it_was_tracked(photograph, model, name):
     keyframe = photograph(name)
     shown = keyframe.observation.expression.copy()
     shown[expression_index(name)] = 0.9
@@ -53,4 +53,4 @@ def test_what_landmarks_do_not_show_stays_as_it_was_tracked(photograph, model, n
     aligner = HeadAligner(model, select_backend("cpu"), AlignmentSettings())
     mean = np.zeros(model.identity_count, np.float32)
     found = aligner.by_landmarks([keyframe], {}, 1.0, mean, IDENTITY_FIXED)
-    assert least - 1e-6 <= found.expressions[0, expression_index(name)] < 0.95
+    assert found.expressions[0, expression_index(name)] == pytest.approx(0.9)
