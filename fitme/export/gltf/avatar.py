@@ -135,7 +135,7 @@ class _Scene:
                 ground = lowest_point(self.head, self.skeleton, self.build)
         self.offset = (0.0, -ground, 0.0)
         self.builder = GlbBuilder(self.offset)
-        self.textures = Textures(self.builder, avatar, self.drawn, with_bust=not options.body)
+        self.textures = Textures(self.builder, avatar, model, self.drawn, with_bust=not options.body)
         self.weights = None if self.skeleton is None else drawn_weights(self.skeleton, self.drawn)
         self.nodes: list[Json] = []
         self.meshes: list[Json] = []

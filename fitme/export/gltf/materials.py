@@ -6,6 +6,7 @@ from fitme.avatar import Avatar
 from fitme.export.gltf.glasses import GLASSES_NODE, glasses_codes, glasses_materials
 from fitme.export.gltf.glb import GlbBuilder, Json
 from fitme.export.gltf.hair import HAIR_NODE, hair_codes, hair_material
+from fitme.export.lids import maps_with_lids
 from fitme.export.observed import OBSERVED_NAME, observed_codes
 from fitme.export.textures import alpha_codes, png, texture_codes
 from fitme.glasses.glasses import Glasses
@@ -17,6 +18,7 @@ from fitme.parts.textures import ENAMEL_SPECULAR, GUM_SPECULAR, SKIN_SPECULAR, p
 from fitme.reflectance.modality import MODALITIES, Modality
 from fitme.render.materials import REGION_SHININESS
 from fitme.render.reflection import DEFAULT_SHININESS
+from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 
 WET_SPECULAR = 0.625
@@ -59,12 +61,21 @@ def _roughness_of(region: Region) -> float:
 class Textures:
     """The file's textures and materials; `skin`, `mouth`, `teeth`, `eye`, `glasses`, `hair`: indices of materials."""
 
-    def __init__(self, builder: GlbBuilder, avatar: Avatar, drawn: DrawnHead, *, with_bust: bool = True) -> None:
+    def __init__(
+        self,
+        builder: GlbBuilder,
+        avatar: Avatar,
+        model: MorphableModel,
+        drawn: DrawnHead,
+        *,
+        with_bust: bool = True,
+    ) -> None:
+        maps = maps_with_lids(avatar, model)
         self.textures: list[Json] = []
         self.materials: list[Json] = []
         skin = plain_material("skin", roughness_of_shininess(DEFAULT_SHININESS), 1.0)
         for index, modality in enumerate(MODALITIES):
-            codes = texture_codes(modality, avatar.maps)
+            codes = texture_codes(modality, maps)
             image = png(alpha_codes(codes) if modality.gltf_slot == "specularTexture" else codes)
             self.textures.append({"sampler": 0, "source": builder.png_image(Path(modality.file).stem, image)})
             _fill_slot(skin, modality, {"index": index})
