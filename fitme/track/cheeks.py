@@ -168,7 +168,8 @@ class Cheeks:
         size = np.maximum(np.rint(min(EYES_WIDTH_PX / eyes, 1.0) * (high - low)), 2).astype(int)
         crop = image[low[1] : high[1], low[0] : high[0]]
         reduced = cv2.resize(crop, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA)
-        luminance = cv2.GaussianBlur(bytes_to_linear(np.asarray(reduced, np.uint8)).mean(-1), (0, 0), BLUR_PX)
+        grey = np.asarray(cv2.cvtColor(reduced, cv2.COLOR_RGB2GRAY), np.uint8)
+        luminance = cv2.GaussianBlur(bytes_to_linear(grey), (0, 0), BLUR_PX)
         # OpenCV's pixel centres are at whole numbers, the landmarks' at halves.
         at = ((places - low) * (size / (high - low)) - 0.5).astype(np.float32)
         seen = cv2.remap(luminance, at[:, None, 0], at[:, None, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
