@@ -10,7 +10,7 @@ from fitme.frame_pool import ONE_BY_ONE, FramePool
 from fitme.hair.coverage import CellCoverage, expected_coverage
 from fitme.hair.crown import rounded_crown
 from fitme.hair.ears import ear_heights, over_ears
-from fitme.hair.envelope import CENTER_M, EnvelopeGrid, envelope_grid
+from fitme.hair.envelope import EnvelopeGrid, envelope_grid
 from fitme.hair.frame import HairFrame, HairWindow, hair_view, hair_window
 from fitme.hair.hair import Hair
 from fitme.hair.outline import fit_thickness
@@ -31,9 +31,11 @@ FRONT_COSINE = 0.2
 """Cosine to the front from which hair that hangs down rises from a hairline all the same."""
 NAPE_BOTTOM_M = -0.13
 """Height of the lowest nape in the model frame."""
-NAPE_HEIGHTS_M, NAPE_THICKNESS_M = (-0.08, 0.05), (0.003, 0.038)
-"""Heights in the model frame between which hair that does not hang down grows from the nape, and its largest thickness
-there."""
+NAPE_HEIGHTS_M, NAPE_THICKNESS_M = (-0.08, 0.05, 0.1), (0.003, 0.038, 0.08)
+"""Heights of the skull in the model frame between which hair that does not hang down grows from the nape, and its
+largest thickness there."""
+NAPE_SOFTNESS_CELLS = 2.0
+"""Standard deviation of the filter of the thickness above napes."""
 HANGING_HEIGHTS_M, SIDEWAYS, HANGING_COVERAGE = (-0.13, -0.07), 0.7, 0.25
 """Heights beside the neck where hair hangs down if it does, share of the direction that is sideways there, and the mean
 coverage from which it does."""
@@ -110,8 +112,9 @@ def tapered(grid: EnvelopeGrid, thickness_m: Float64Array, coverage: Float64Arra
         # At the nape hair ends on skin.
         ends = scalp | (grid.origins[..., 1] > NAPE_BOTTOM_M) & back
         limited = np.where(ends, np.minimum(thickness_m, largest), thickness_m)
-        nape = np.interp(grid.origins[..., 1], NAPE_HEIGHTS_M, NAPE_THICKNESS_M)
-        limited = np.where(back & (grid.origins[..., 1] < CENTER_M[1]), np.minimum(limited, nape), limited)
+        nape = np.interp(grid.surface(np.zeros(columns))[..., 1], NAPE_HEIGHTS_M, NAPE_THICKNESS_M)
+        close = gaussian_filter(np.minimum(limited, nape), NAPE_SOFTNESS_CELLS, mode=("nearest", "wrap"))
+        limited = np.where(back, np.minimum(close, limited), limited)
     # Cells are wide: without a filter the hairline would be as ragged as they are.
     return np.asarray(gaussian_filter(limited, HAIRLINE_SOFTNESS_CELLS, mode=("nearest", "wrap")))
 

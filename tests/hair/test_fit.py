@@ -96,6 +96,24 @@ def test_short_hair_that_no_image_shows_ends_above_the_lobes_of_the_ears(
     assert float(fitted.texture.coverage[behind].mean()) > 0.8
 
 
+def test_the_back_of_short_hair_is_round(
+    model: MorphableModel,
+    backend: RasterizerBackend,
+    neutral: Float32Array,
+    photograph: Photograph,
+    hair: Hair,
+    grid: EnvelopeGrid,
+) -> None:
+    """Napes lie close, whatever stands off at the sides: without an edge where they end."""
+    thick = replace(hair, thickness_m=2.0 * hair.thickness_m)
+    fitted = fit_hair(model, neutral, [photograph(thick, pose_of(0)).frame], backend, HairSettings())
+    surface = grid.surface(fitted.thickness_m.astype(np.float64))[18:32, 0]
+    along = np.diff(surface, axis=0)
+    along /= np.linalg.norm(along, axis=-1, keepdims=True)
+    turns = np.degrees(np.arccos(np.clip((along[1:] * along[:-1]).sum(-1), -1.0, 1.0)))
+    assert float(turns.max()) < 25.0
+
+
 def test_a_face_is_never_covered(
     model: MorphableModel,
     backend: RasterizerBackend,
