@@ -46,7 +46,7 @@ AMOUNT_SIGMA: Final = 0.7
 """Standard deviation of a cheek's amount."""
 LUMINANCE_SIGMA: Final = 0.23
 """Standard deviation of a place's logarithm of luminance; neighbours err together, so it is larger than its noise."""
-ONE_CHEEK: Final = 1.7
+ONE_CHEEK: Final = 2.0
 """Dead zone of a single cheek's amount, over that of both: in clips, that is exceeded as rarely."""
 CLOSED_GAP: Final = 0.08
 """Mean gap of the lips over the width of the mouth up to which cheeks can hold air."""
@@ -112,7 +112,7 @@ class Cheeks:
         elapsed_s = 0.0 if self._time_s is None else max(time_s - self._time_s, 0.0)
         self._time_s = time_s
         amounts = np.zeros(2)
-        if settings.gain > 0.0 and _lips_closed(landmarks):
+        if _lips_closed(landmarks):
             amounts = self._amounts_of(image, landmarks, estimate, elapsed_s)
         self._levels += (amounts - self._levels) * (1.0 - float(np.exp(-elapsed_s / settings.lag_s)))
         turn_deg = abs(float(np.degrees(estimate.pose.yaw_pitch_roll()[0])))

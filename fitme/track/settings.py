@@ -94,7 +94,7 @@ class CheekSettings:
     """Measured amount up to which cheeks are not puffed, as much as smiles show at most against faces at rest. It is
     believed in whole from twice as much."""
     gain: Annotated[float, Meta(ge=0.0)] = 2.2
-    """Activation of cheekPuff by measured amount: shading shows four tenths of it. 0 leaves cheeks unseen."""
+    """Activation of cheekPuff by measured amount: shading shows four tenths of it. 0 leaves cheeks to landmarks."""
     turn_deg: Annotated[float, Meta(gt=0.0)] = 30.0
     """Turn of the head at which the dead zone is twice as wide."""
     lag_s: Annotated[float, Meta(gt=0.0)] = 0.1

@@ -10,7 +10,6 @@ from fitme.shape.expressions import expression_index
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.blink import close_eyes
 from fitme.track.cheeks import Cheeks
-from fitme.track.dead_zone import beyond_dead_zone
 from fitme.track.factory import identity_embedder, landmark_backend
 from fitme.track.identity import IdentityEmbedder
 from fitme.track.landmarks import DetectedFace, FaceFinder, LandmarkBackend
@@ -24,8 +23,6 @@ from fitme.track.smoothing import OneEuroFilter
 from fitme.track.tongue import TongueFilter, tongue_evidence
 
 TONGUE_OUT, CHEEK_PUFF = expression_index("tongueOut"), expression_index("cheekPuff")
-LANDMARKS_PUFF = 0.3
-"""Activation of `cheekPuff` up to which landmarks alone show none: faces at rest and rounded lips have 0.1 to 0.3."""
 FRAME_S = 1.0 / 30.0
 """Time between two frames of a usual video."""
 
@@ -144,8 +141,9 @@ class FrameTracker:
         )
         shown = self._sideways.applied(estimate, face.landmarks, camera)
         shown[TONGUE_OUT] = self._tongue(tongue_evidence(image, face.landmarks), timestamp_s)
-        puffed = self._cheeks(image, face.landmarks, estimate, timestamp_s)
-        shown[CHEEK_PUFF] = max(beyond_dead_zone(float(shown[CHEEK_PUFF]), LANDMARKS_PUFF), puffed)
+        if settings.cheeks.gain > 0.0:
+            # Landmarks alone puff the cheeks of rounded lips.
+            shown[CHEEK_PUFF] = self._cheeks(image, face.landmarks, estimate, timestamp_s)
         expression = self._expression(shown.astype(np.float64), timestamp_s)
         smooth = PoseEstimate(pose, np.clip(expression, 0.0, 1.0).astype(np.float32), estimate.error)
         if self._quality is None:
