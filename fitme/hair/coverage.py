@@ -22,6 +22,8 @@ GAP_TEXELS = 9
 """Gap in hair that is bridged where it is told from what does not hang on the scalp."""
 JAW_BOTTOM_M = -0.105
 """Height of the jaw in the model frame: above it nothing but the head's own parts stands off it."""
+SIDEWAYS_TEXELS = 2
+"""Texels by which hair on its way down leads sideways in each row."""
 HANGING_COVERAGE = 0.5
 """Least coverage on the way down from the scalp at which what lies below still counts fully."""
 BALD_SHARE, HAIRY_SHARE = 0.1, 0.4
@@ -157,7 +159,12 @@ def _without_collars(grid: EnvelopeGrid, coverage: Float32Array, scalp: BoolArra
     """Coverage (T, U) of what hangs down from the scalp without a gap: collars and shoulders do not."""
     # Small gaps between strands are bridged.
     bridged = _dilated(coverage, GAP_TEXELS // 2)
-    reached = np.minimum.accumulate(np.maximum(bridged, scalp.astype(np.float32)), axis=0)
+    reached = np.maximum(bridged, scalp.astype(np.float32))
+    # Row by row from the crown down; strands lead sideways as well, round ears.
+    aside = np.ones((1, 2 * SIDEWAYS_TEXELS + 1), np.uint8)
+    for row in range(1, len(reached)):
+        above = cv2.copyMakeBorder(reached[row - 1 : row], 0, 0, WRAP_TEXELS, WRAP_TEXELS, cv2.BORDER_WRAP)
+        reached[row] = np.minimum(reached[row], cv2.dilate(above, aside)[0, WRAP_TEXELS:-WRAP_TEXELS])
     share = np.clip(reached / HANGING_COVERAGE, 0.0, 1.0)
     below_jaw = at_texels(grid.origins[..., 1]) < JAW_BOTTOM_M
     return np.asarray(np.where(below_jaw, coverage * share, coverage), np.float32)

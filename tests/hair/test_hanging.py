@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 
 from fitme.arrays import Float32Array
+from fitme.hair.coverage import completed_coverage
 from fitme.hair.envelope import EnvelopeGrid
 from fitme.hair.fit import fit_hair
 from fitme.hair.hair import Hair
 from fitme.hair.hanging import hanging_person, hanging_rows
 from fitme.hair.settings import HairSettings
-from fitme.hair.texels import at_texels
+from fitme.hair.texels import TEXTURE_COLUMNS, TEXTURE_ROWS, at_texels
 from fitme.hair.texture import HairTexture
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
+from fitme.shape.regions import Region
 
 from .conftest import HAIR, Photograph, pose_of
 
@@ -81,3 +83,24 @@ def coverage_behind(
 def test_what_hangs_on_both_sides_hangs_behind(coverage_behind: Callable[[float], float]) -> None:
     assert coverage_behind(-0.15) > 0.8
     assert coverage_behind(-0.02) < 0.3
+
+
+def test_hair_comes_down_round_an_ear_and_collars_do_not(grid: EnvelopeGrid) -> None:
+    shape = (TEXTURE_ROWS, TEXTURE_COLUMNS)
+    heights = at_texels(grid.origins[..., 1])[:, 0]
+    scalp = at_texels((grid.region == int(Region.SCALP)).astype(np.float64)) > 0.5
+    shown = scalp.astype(np.float32)
+    # A lock that begins under the scalp behind the ear and leads forwards, and a collar beside it.
+    start, columns = 150, np.arange(TEXTURE_COLUMNS)
+    first = int(np.flatnonzero(scalp[:, start])[-1])
+    for row in range(first - 4, TEXTURE_ROWS):
+        middle = start + min(row - first, 40)
+        shown[row, np.abs(columns - middle) < 12] = 1.0
+    collar = (heights < -0.15)[:, None] & (np.abs(columns - 260) < 12)[None]
+    shown[collar] = 1.0
+    coverage = completed_coverage(
+        grid, np.full(grid.skull_m.shape, 0.02), shown, np.ones(shape, np.float32), np.zeros(grid.skull_m.shape)
+    )
+    below = int(np.argmax(heights < -0.16))
+    assert coverage[below, start + 40] > 0.9
+    assert coverage[below, 260] < 0.1
