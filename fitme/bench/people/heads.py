@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fitme.arrays import Float32Array
+from fitme.arrays import Float32Array, Float64Array
 from fitme.bench.reflectance.efficientnet import INPUT_PX, imagenet_network
 from fitme.bench.reflectance.patches import SkinPatch, skin_patch
 from fitme.bench.reflectance.power_spectra import SYNTHETIC_WINDOWS
@@ -21,6 +21,7 @@ from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.skin_detail import packaged_skin_detail
 from fitme.shape.model_file import load_default_model
 from fitme.skin.painter import synthesize_skin
+from fitme.skin.skin_tone_classes import skin_ita_deg
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.track.factory import dlib_embedder
 from fitme.training.contact_sheets import HeadRenderer, front_light, sample_latents
@@ -38,8 +39,10 @@ class HeadSet:
     """(N, 1280) features of EfficientNet-lite0 of renders from the front."""
     embeddings: Float32Array
     """(N, 128) identity embeddings of these renders."""
-    patches: dict[str, list[SkinPatch]]
-    """Windows of the skin of all heads, by the part of the face."""
+    patches: dict[str, list[list[SkinPatch]]]
+    """Windows of the skin of each head, by the part of the face."""
+    ita_deg: Float64Array
+    """(N,) individual typology angle of the skin."""
 
 
 def people_heads(bank: PeopleBank) -> Iterator[ReflectanceMaps]:
@@ -85,15 +88,17 @@ def head_set(heads: Iterable[ReflectanceMaps]) -> HeadSet:
     """Features, embeddings and skin of heads."""
     renderer, light = HeadRenderer(load_default_model(), (INPUT_PX, INPUT_PX)), front_light()
     network, embedder, landmarks = imagenet_network(), dlib_embedder(), renderer.landmarks(0.0)
-    features, embeddings = [], []
-    patches: dict[str, list[SkinPatch]] = {part: [] for part in SYNTHETIC_WINDOWS}
+    features, embeddings, ita_deg = [], [], []
+    patches: dict[str, list[list[SkinPatch]]] = {part: [] for part in SYNTHETIC_WINDOWS}
     for maps in heads:
         render = renderer.render(maps, light, 0.0)
         features.append(network.features(torch.from_numpy(render)[None].permute(0, 3, 1, 2) / 255.0))
         embeddings.append(embedder.embed(render, landmarks))
         for part, found in _patches(maps).items():
-            patches[part] += found
-    return HeadSet(torch.cat(features), np.stack(embeddings), patches)
+            patches[part].append(found)
+        diffuse = maps.diffuse[0].numpy()
+        ita_deg.append(skin_ita_deg(diffuse, default_texel_geometry(len(diffuse))))
+    return HeadSet(torch.cat(features), np.stack(embeddings), patches, np.array(ita_deg))
 
 
 def _patches(maps: ReflectanceMaps) -> dict[str, list[SkinPatch]]:

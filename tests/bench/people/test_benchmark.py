@@ -1,14 +1,16 @@
 """Parts of the benchmark of people, on few heads."""
 
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from fitme.bench.people.benchmark import PEOPLE_VARIABLE, distances_between, load_people
-from fitme.bench.people.heads import head_set, sampled_heads
+from fitme.bench.people.benchmark import PEOPLE_VARIABLE, _power_rows, distances_between, load_people
+from fitme.bench.people.heads import HeadSet, head_set, sampled_heads
 from fitme.bench.people.held_out import score_encoder
+from fitme.bench.reflectance.patches import SkinPatch
 from fitme.errors import InputError
 from fitme.reflectance.packaged_models import packaged_encoder, packaged_generator
 from fitme.shape.model_file import load_default_model
@@ -41,13 +43,33 @@ def test_distances_are_those_of_all_pairs():
     assert distances.min(1) == pytest.approx(0.01 * 8**0.5, rel=1e-3)
 
 
+def test_skin_is_compared_with_skin_of_its_tone():
+    generator = packaged_generator()
+    heads = head_set(sampled_heads(generator, 12, 3))
+    itself = {row.name: row.value for row in _power_rows("samples", heads, heads)}
+    assert itself
+    assert all(0.5 < ratio < 2.0 for ratio in itself.values())
+    # Ten times the contrast, in the head of the lightest skin alone, is seen only where light skin is compared.
+    lightest = int(heads.ita_deg.argmax())
+    darkest = replace(heads, ita_deg=np.array([heads.ita_deg.min()]), patches=_of(heads, int(heads.ita_deg.argmin())))
+    with_edges = {part: [*windows] for part, windows in heads.patches.items()}
+    for windows in with_edges.values():
+        windows[lightest] = [replace(patch, log_diffuse=10.0 * patch.log_diffuse) for patch in windows[lightest]]
+    changed = replace(heads, patches=with_edges)
+    assert _power_rows("samples", changed, darkest) == _power_rows("samples", heads, darkest)
+
+
+def _of(heads: HeadSet, index: int) -> dict[str, list[list[SkinPatch]]]:
+    return {part: [windows[index]] for part, windows in heads.patches.items()}
+
+
 def test_samples_with_detail_are_rougher_and_the_same_person():
     generator = packaged_generator()
     plain, detailed = (head_set(sampled_heads(generator, 2, 3, detail=detail)) for detail in (False, True))
     assert plain.features.shape == (2, 1280)
     for part in ("cheek", "forehead", "nose"):
         limits = (1.0, 1.0)
-        before, after = (np.median([p.powers(limits)[0] for p in s.patches[part]], 0) for s in (plain, detailed))
+        before, after = (np.median([p.powers(limits)[0] for (p,) in s.patches[part]], 0) for s in (plain, detailed))
         assert after[1] > 1.5 * before[1]
     same = np.linalg.norm(plain.embeddings - detailed.embeddings, axis=1)
     assert same.max() < np.linalg.norm(plain.embeddings[0] - plain.embeddings[1])
