@@ -42,6 +42,11 @@ FEWEST_TEXELS = 150
 """Texels of a part of a person below which it is not measured."""
 FEWEST_PEOPLE = 5
 """People below whom a part has the statistics of the cheeks."""
+LARGEST_EXCESS = 0.15
+"""Largest logarithm of the strength of a part's detail over the cheeks'. What noses and chins have beyond it are form
+that the light does not explain, and stubble: as noise these are freckles."""
+COARSEST_SHARE = 0.6
+"""Strength of the coarsest octave over the measured one: the rest is light, and spots that have places of their own."""
 CLEAR_OF_BROWS, CLEAR_OF_LIDS, CLEAR_OF_LIPS = 0.02, 0.012, 0.006
 """Distances, layout units, within which there are hairs, lashes and edges."""
 _LANDMARKS = {"forehead": (10, 151), "cheeks": (50, 280), "nose": (1, 4, 5), "chin": (152, 175)}
@@ -130,17 +135,26 @@ def _summary(layout: SkinDetail, measured: dict[str, list[_Measured]], people: i
     log_tone = float(np.mean([one.log_tone for one in measured["cheeks"]]))
     # One slope for all parts: a single part has too few dark skins.
     slope = _tone_slope([measured[name] for name in _LANDMARKS])
+    cheeks = np.mean([one.log_sigma - slope * (one.log_tone - log_tone) for one in measured["cheeks"]], 0)
     parts = {}
     for name, ones in measured.items():
         used = ones if len(ones) >= FEWEST_PEOPLE else measured["cheeks"]
         at_tone = np.stack([one.log_sigma - slope * (one.log_tone - log_tone) for one in used])
-        parts[name] = PartDetail(_rounded(at_tone.mean(0)), _rounded(at_tone.std(0)), _rounded(slope))
+        parts[name] = PartDetail(
+            _rounded(_of_texture(name, at_tone.mean(0), cheeks)), _rounded(at_tone.std(0)), _rounded(slope)
+        )
     covariance = np.mean([one.covariance for one in skin], axis=0) + SMALLEST_VARIANCE * np.eye(3)
     quantiles = np.mean([one.quantiles for one in skin], axis=0)
     color = tuple(tuple(_rounded(row) for row in np.linalg.cholesky(c)) for c in covariance)
     return SkinDetail(
         VERSION, people, round(log_tone, 4), layout.places, parts, color, tuple(_rounded(q) for q in quantiles)
     )
+
+
+def _of_texture(name: str, log_sigma: Float64Array, cheeks: Float64Array) -> Float64Array:
+    """(O,) `log_sigma` of a part's texture, of what was measured of it and of the cheeks (O,), the coarsest last."""
+    limited = log_sigma if name == LIPS else np.minimum(log_sigma, cheeks + LARGEST_EXCESS)
+    return np.append(limited[:-1], limited[-1] + np.log(COARSEST_SHARE))
 
 
 def _tone_slope(groups: Sequence[Sequence[_Measured]]) -> Float64Array:
