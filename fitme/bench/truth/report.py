@@ -22,6 +22,7 @@ from fitme.bench.rows import BenchmarkRow
 from fitme.bench.run import json_line, run_benchmark, table_of
 from fitme.bench.truth.dataset import FULL, QUICK, DatasetSize, make_truth, truth_folder
 from fitme.bench.truth.heads import METHODS
+from fitme.bench.truth.recovery import FaceRegion
 from fitme.bench.truth.scores import SubjectReport, bench_subject
 from fitme.bench.truth.sheets import write_sheet
 from fitme.errors import InputError
@@ -34,6 +35,7 @@ LARGEST_ALBEDO_ERROR = 0.06
 LARGEST_ITA_ERROR_DEG, LARGEST_ITA_DIFFERENCE_DEG = 11.0, 8.0
 """Targets of the mean over the classes of skin tone, and of the difference between two of them."""
 SMALLEST_RELIT_DB = 24.0
+SMALLEST_CORRELATION = 0.8
 LONGEST_REFINEMENT_S = 45.0
 LARGEST_RISE = 1.02
 REPORT_FILE = "report.json"
@@ -114,6 +116,7 @@ def rows_of(reports: Sequence[SubjectReport]) -> list[BenchmarkRow]:
         for method in METHODS
     ]
     rows += _tone_rows(reports)
+    rows += _recovery_rows(reports)
     seconds = median(report.fit_s for report in reports)
     rows.append(BenchmarkRow("time of refinement: fit, median", seconds, "s", f"<= {LONGEST_REFINEMENT_S:g}"))
     points = [point for report in reports for point in report.over_seconds]
@@ -138,6 +141,22 @@ def _tone_rows(reports: Sequence[SubjectReport]) -> list[BenchmarkRow]:
             f"{ita}, worst class less best: fit", difference_deg, "deg", f"<= {LARGEST_ITA_DIFFERENCE_DEG:g}"
         ),
     ]  # fmt: skip
+
+
+def _recovery_rows(reports: Sequence[SubjectReport]) -> list[BenchmarkRow]:
+    """Rows of the deviation from the mean face that the fit recovers: means over subjects by region, and over all."""
+    rows, correlations = [], []
+    for region in FaceRegion:
+        found = [report.recovery[region] for report in reports if region in report.recovery]
+        if found:
+            correlations.append(fmean(recovery.correlation for recovery in found))
+            rows.append(BenchmarkRow(f"deviation from the mean, {region}: correlation, fit", correlations[-1], ""))
+            slope = fmean(recovery.slope for recovery in found)
+            rows.append(BenchmarkRow(f"deviation from the mean, {region}: slope, fit", slope, ""))
+    if correlations:
+        name = "deviation from the mean, all regions: correlation, fit"
+        rows.append(BenchmarkRow(name, fmean(correlations), "", f">= {SMALLEST_CORRELATION:g}"))
+    return rows
 
 
 def _by_tone(reports: Sequence[SubjectReport], field: str) -> dict[str, float]:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from fitme.arrays import BoolArray, IndexArray, Int64Array, UInt8Array
+from fitme.arrays import BoolArray, Float64Array, IndexArray, Int64Array, UInt8Array
 from fitme.bench.truth.dataset import SubjectTruth, frame_file, load_mask, load_relit, load_truth
 from fitme.bench.truth.heads import (
     FitResources,
@@ -31,6 +31,7 @@ from fitme.bench.truth.metrics import (
     score_albedo,
     score_shape,
 )
+from fitme.bench.truth.recovery import FaceRegion, Recovery, score_recovery
 from fitme.bench.truth.visibility import visible_vertices
 from fitme.color import linear_to_bytes
 from fitme.errors import NoFaceError
@@ -123,6 +124,8 @@ class SubjectReport:
     over_keyframes: Sequence[CurvePoint]
     undetected_frames: int
     """Number of frames in which the tracker found no face."""
+    recovery: Mapping[FaceRegion, Recovery]
+    """How much of the deviation from the mean face the fit recovers."""
 
 
 class SubjectBench:
@@ -144,20 +147,36 @@ class SubjectBench:
     def shape(self, head: Head) -> tuple[ShapeScore, Similarity]:
         """Shape errors of the neutral head, and the rigid motion from the scan's frame to the head's."""
         model = self._resources.model
-        with torch.no_grad():
-            vertices = model.neutral(torch.from_numpy(np.ascontiguousarray(head.identity))[None])
-            normals = vertex_normals(vertices, model.triangles)[0].double().numpy()
-            landmarks = model.ibug_landmarks(vertices)[0].double().numpy()
+        vertices, normals = self._neutral(head)
+        landmarks = model.ibug_landmarks(torch.from_numpy(vertices)[None].float())[0].double().numpy()
         return score_shape(
             self.truth.scan,
             self.truth.scan_normals,
             self.truth.landmarks[FIRST_SEMANTIC_LANDMARK:],
-            vertices[0].double().numpy(),
+            vertices,
             normals,
             model.triangles.numpy().astype(np.int64),
             self._allowed,
             landmarks[FIRST_SEMANTIC_LANDMARK:],
         )
+
+    def recovery(self, head: Head) -> dict[FaceRegion, Recovery]:
+        """How much of the deviation from the mean face a head recovers, by region."""
+        model, average = self._resources.model, mean_face(self._resources)
+        (mean, mean_normals), (fitted, _) = self._neutral(average), self._neutral(head)
+        landmarks = model.landmarks(torch.from_numpy(mean)[None].float())[0].double().numpy()
+        return score_recovery(
+            self.truth.scan, self.shape(average)[1], self.shape(head)[1], mean, mean_normals, fitted,
+            model.triangles.numpy().astype(np.int64), self._allowed, landmarks,
+        )  # fmt: skip
+
+    def _neutral(self, head: Head) -> tuple[Float64Array, Float64Array]:
+        """Vertices (V, 3), metres, and normals (V, 3) of the neutral head."""
+        model = self._resources.model
+        with torch.no_grad():
+            vertices = model.neutral(torch.from_numpy(np.ascontiguousarray(head.identity))[None])
+            normals = vertex_normals(vertices, model.triangles)
+        return vertices[0].double().numpy(), normals[0].double().numpy()
 
     def albedo(self, head: Head) -> AlbedoScore:
         """Albedo errors of the diffuse map over the face's skin."""
@@ -249,7 +268,10 @@ def bench_subject(folder: Path, number: int, frames: int, growing: bool) -> tupl
     curve, seconds = _refine(bench, fitter)
     methods["fit"] = bench.score(FittedHead(fitter))
     over_keyframes = _grow(bench, resources) if growing else []
-    report = SubjectReport(number, bench.truth.tone, methods, seconds, curve, over_keyframes, bench.undetected_frames)
+    report = SubjectReport(
+        number, bench.truth.tone, methods, seconds, curve, over_keyframes, bench.undetected_frames,
+        bench.recovery(FittedHead(fitter)),
+    )  # fmt: skip
     return report, fitter
 
 

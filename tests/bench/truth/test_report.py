@@ -6,6 +6,7 @@ import json
 import pytest
 
 from fitme.bench.truth.heads import METHODS
+from fitme.bench.truth.recovery import FaceRegion, Recovery
 from fitme.bench.truth.report import TITLES, UNITS, rows_of
 from fitme.bench.truth.scores import CurvePoint, HeadScore, SubjectReport
 from fitme.errors import InputError
@@ -20,7 +21,16 @@ def _score(value, **others):
 
 def _report(number, tone, fit, mean_face, grown=()):
     methods = dict.fromkeys(METHODS, _score(mean_face)) | {"fit": fit}
-    return SubjectReport(number, tone, methods, 30.0, [CurvePoint(1.5, 8, Stage.SKIN, {})], list(grown), 0)
+    return SubjectReport(
+        number,
+        tone,
+        methods,
+        30.0,
+        [CurvePoint(1.5, 8, Stage.SKIN, {})],
+        list(grown),
+        0,
+        {FaceRegion.NOSE: Recovery(0.5 + 0.1 * number, 0.6)},
+    )
 
 
 def test_every_measure_has_a_title_and_a_unit():
@@ -41,6 +51,9 @@ def test_rows_are_means_with_targets_relative_to_other_methods():
     assert rows["typology angle of the skin, mean over classes: fit"].value == pytest.approx(6.5)
     assert rows["typology angle of the skin, worst class less best: fit"].value == pytest.approx(3.0)
     assert rows["diffuse albedo, over its level, worst class over best: fit"].value == pytest.approx(4.0)
+    assert rows["deviation from the mean, nose: correlation, fit"].value == pytest.approx(0.55)
+    assert rows["deviation from the mean, nose: slope, fit"].value == pytest.approx(0.6)
+    assert rows["deviation from the mean, all regions: correlation, fit"].target == ">= 0.8"
     assert rows["time to own skin: fit, first subject"].value == pytest.approx(1.5)
     assert all(row.target is None for name, row in rows.items() if name.endswith(METHODS[:3]))
 
