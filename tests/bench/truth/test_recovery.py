@@ -22,10 +22,12 @@ def recovered(share: float, to_fit: Similarity = UNMOVED) -> dict[FaceRegion, Re
         true, fitted = (model.neutral(factor * person)[0].double().numpy() for factor in (1.0, share))
         normals = vertex_normals(model.mean[None], model.triangles)[0].double().numpy()
         landmarks = model.landmarks(model.mean[None])[0].double().numpy()
-    face = np.unique(model.triangles[model.face_triangles].numpy())
+    allowed = outer_triangles(model)
+    face = allowed[model.face_triangles[torch.from_numpy(allowed)].numpy()]
+    scan = true[model.triangles.numpy()[face]].mean(1)
     return score_recovery(
-        true[face], UNMOVED, to_fit, model.mean.double().numpy(), normals, to_fit.apply(fitted),
-        model.triangles.numpy().astype(np.int64), outer_triangles(model), landmarks,
+        scan, UNMOVED, to_fit, model.mean.double().numpy(), normals, to_fit.apply(fitted),
+        model.triangles.numpy().astype(np.int64), allowed, landmarks,
     )  # fmt: skip
 
 
