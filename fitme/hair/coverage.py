@@ -156,15 +156,15 @@ def _distance_from(cells: BoolArray) -> Float64Array:
 
 
 def _without_collars(grid: EnvelopeGrid, coverage: Float32Array, scalp: BoolArray) -> Float32Array:
-    """Coverage (T, U) of what hangs down from the scalp without a gap: collars and shoulders do not."""
+    """Coverage (T, U) of what hangs down past the jaw without a gap: collars and shoulders do not."""
     # Small gaps between strands are bridged.
     bridged = _dilated(coverage, GAP_TEXELS // 2)
     reached = np.maximum(bridged, scalp.astype(np.float32))
-    # Row by row from the crown down; strands lead sideways as well, round ears.
+    below_jaw = at_texels(grid.origins[..., 1]) < JAW_BOTTOM_M
+    # Row by row from the jaw down, above which an ear may part hair from the scalp; strands lead sideways as well.
     aside = np.ones((1, 2 * SIDEWAYS_TEXELS + 1), np.uint8)
-    for row in range(1, len(reached)):
+    for row in np.flatnonzero(below_jaw.all(1)):
         above = cv2.copyMakeBorder(reached[row - 1 : row], 0, 0, WRAP_TEXELS, WRAP_TEXELS, cv2.BORDER_WRAP)
         reached[row] = np.minimum(reached[row], cv2.dilate(above, aside)[0, WRAP_TEXELS:-WRAP_TEXELS])
     share = np.clip(reached / HANGING_COVERAGE, 0.0, 1.0)
-    below_jaw = at_texels(grid.origins[..., 1]) < JAW_BOTTOM_M
     return np.asarray(np.where(below_jaw, coverage * share, coverage), np.float32)
