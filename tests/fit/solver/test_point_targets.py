@@ -108,7 +108,7 @@ def test_marginal_information_of_frames_stands_in_for_the_frames(
     # The mean under all frames' information and the prior is the solution of their joint solve.
     precision = rest.precision.copy()
     precision[np.diag_indices_from(precision)] += np.append(
-        np.ones(len(rest.potential) - 1), settings.focal_log_sigma**-2
+        np.full(len(rest.potential) - 1, settings.identity_weight), settings.focal_log_sigma**-2
     )
     potential = rest.potential.copy()
     potential[-1] += settings.focal_log_sigma**-2 * np.log(settings.focal_prior)
