@@ -23,7 +23,7 @@ from fitme.bench.record import add_to_record, read_record, record_file
 from fitme.bench.rows import BenchmarkRow
 from fitme.bench.run import SEED
 from fitme.bench.truth.dataset import FULL, SCANS_VARIABLE, make_truth, truth_folder
-from fitme.bench.truth.heads import FittedHead, keyframe_of, load_resources, new_fitter
+from fitme.bench.truth.heads import FittedHead, fitter_of, load_resources
 from fitme.bench.truth.report import TITLES, UNITS
 from fitme.bench.truth.scores import SubjectBench
 from fitme.fit.fitter import IncrementalFitter
@@ -186,9 +186,7 @@ class _Subject:
     def figures(self, settings: FitSettings, *, expression_frames: bool) -> dict[str, float]:
         """See `_Source.figures`; a subject has no expression frames."""
         resources = replace(self._resources, settings=settings)
-        with closing(new_fitter(resources)) as fitter:
-            for index, frame in enumerate(self._bench.fitted.values()):
-                fitter.add_keyframe(keyframe_of(str(index), frame, resources.embedder))
+        with closing(fitter_of(self._bench.fitted.values(), resources)) as fitter:
             start_s = time.perf_counter()
             _refine(fitter)
             seconds = time.perf_counter() - start_s

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fitme.arrays import Float32Array, Float64Array
 from fitme.bench.reflectance.efficientnet import INPUT_PX, imagenet_network
-from fitme.bench.reflectance.patches import SkinPatch, skin_patch
-from fitme.bench.reflectance.power_spectra import SYNTHETIC_WINDOWS
+from fitme.bench.reflectance.patches import SkinPatch
+from fitme.bench.reflectance.power_spectra import SYNTHETIC_WINDOWS, head_patches
 from fitme.bench.reflectance.sets import as_reflectance
 from fitme.fit.texture.baking import enlarge
 from fitme.fit.texture.skin.detail import add_detail
@@ -94,24 +94,8 @@ def head_set(heads: Iterable[ReflectanceMaps]) -> HeadSet:
         render = renderer.render(maps, light, 0.0)
         features.append(network.features(torch.from_numpy(render)[None].permute(0, 3, 1, 2) / 255.0))
         embeddings.append(embedder.embed(render, landmarks))
-        for part, found in _patches(maps).items():
+        diffuse, specular, normals = (values[0].numpy() for values in (maps.diffuse, maps.specular, maps.normals))
+        for part, found in head_patches(diffuse, specular, normals).items():
             patches[part].append(found)
-        diffuse = maps.diffuse[0].numpy()
         ita_deg.append(skin_ita_deg(diffuse, default_texel_geometry(len(diffuse))))
     return HeadSet(torch.cat(features), np.stack(embeddings), patches, np.array(ita_deg))
-
-
-def _patches(maps: ReflectanceMaps) -> dict[str, list[SkinPatch]]:
-    """Windows of the skin of one head, by the part of the face."""
-    resolution = maps.diffuse.shape[1]
-    geometry = default_texel_geometry(resolution)
-    diffuse, specular, normals = (m[0].numpy() for m in (maps.diffuse, maps.specular, maps.normals))
-    found: dict[str, list[SkinPatch]] = {}
-    for part, windows in SYNTHETIC_WINDOWS.items():
-        found[part] = []
-        for window in windows:
-            top, bottom, left, right = (round(edge * resolution) for edge in window)
-            at = np.s_[top:bottom, left:right]
-            width, height = (1e3 * float(size[at].mean()) for size in geometry.texel_m)
-            found[part].append(skin_patch(diffuse[at], specular[at][..., 0], normals[at], (width, height)))
-    return found

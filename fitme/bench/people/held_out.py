@@ -9,12 +9,10 @@ from torch import Tensor
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.layers import downsample
 from fitme.reflectance.texture_encoder import TextureEncoder
-from fitme.training.objectives.reconstruction import encoded_outputs
 from fitme.training.people.mixing import PeopleBank
-from fitme.training.people.scores import SEEN
+from fitme.training.people.scores import SEEN, SMALLEST_SQUARE, encoded_albedo, mean_square
 
 BATCH = 5
-_SMALLEST = 1e-9
 
 
 @dataclass(frozen=True)
@@ -57,8 +55,7 @@ def _predicted(
     """(B, 3, r, r) sRGB-encoded albedo that the encoder finds in one (B, 3, R, R) with visibility (B, 1, R, R)."""
     texture, visible = albedo.permute(0, 2, 3, 1), visibility.permute(0, 2, 3, 1)
     w_plus = encoder.encode(texture.contiguous(), visible.contiguous(), delighted=True)
-    *_, raw = generator.raw_pyramid(w_plus, resolution).values()
-    return encoded_outputs({"diffuse": raw["diffuse"]})
+    return encoded_albedo(generator, w_plus, resolution)
 
 
 def _half(like: Tensor, side: int) -> Tensor:
@@ -69,7 +66,6 @@ def _half(like: Tensor, side: int) -> Tensor:
 
 def _psnr(found: Tensor, target: Tensor, mask: Tensor) -> list[float]:
     """PSNR of each of B heads (B, 3, r, r) over a mask (B, 1, r, r), dB; of those with an empty mask none."""
-    count = mask.sum((1, 2, 3))
-    square = ((found - target).square().mean(1, keepdim=True) * mask).sum((1, 2, 3)) / count.clamp(min=1.0)
-    decibels: list[float] = (-10.0 * square.clamp(min=_SMALLEST).log10())[count > 0].tolist()
+    square = mean_square(found, target, mask).clamp(min=SMALLEST_SQUARE)
+    decibels: list[float] = (-10.0 * square.log10())[mask.sum((1, 2, 3)) > 0].tolist()
     return decibels

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fitme.arrays import Float32Array
 from fitme.bench.reflectance.captured_subject import captured_patches
 from fitme.bench.reflectance.patches import BANDS_PER_MM, MAPS, SkinPatch, nyquist_per_mm, skin_patch
 from fitme.skin.painter import synthesize_skin
@@ -82,8 +83,19 @@ def power_ratios(
 
 
 def _synthetic_patches(seed: int, resolution: int) -> dict[str, list[SkinPatch]]:
-    """Patches of one synthetic head per region, with the mean texel size of each window."""
-    skin, texel_geometry = synthesize_skin(seed, resolution), default_texel_geometry(resolution)
+    """Patches of one synthetic head per region."""
+    skin = synthesize_skin(seed, resolution)
+    return head_patches(skin.diffuse, skin.specular, skin.normals)
+
+
+def head_patches(
+    diffuse: Float32Array,  # (R, R, 3) linear
+    specular: Float32Array,  # (R, R, 1)
+    normals: Float32Array,  # (R, R, 3) tangent space
+) -> dict[str, list[SkinPatch]]:
+    """Patches of a head's maps in `SYNTHETIC_WINDOWS`, by region, with the mean texel size of each window."""
+    resolution = len(diffuse)
+    texel_geometry = default_texel_geometry(resolution)
     patches: dict[str, list[SkinPatch]] = {}
     for region, windows in SYNTHETIC_WINDOWS.items():
         patches[region] = []
@@ -91,7 +103,5 @@ def _synthetic_patches(seed: int, resolution: int) -> dict[str, list[SkinPatch]]
             top, bottom, left, right = (round(edge * resolution) for edge in window)
             at = np.s_[top:bottom, left:right]
             width, height = (1e3 * float(size[at].mean()) for size in texel_geometry.texel_m)
-            patches[region].append(
-                skin_patch(skin.diffuse[at], skin.specular[at][..., 0], skin.normals[at], (width, height))
-            )
+            patches[region].append(skin_patch(diffuse[at], specular[at][..., 0], normals[at], (width, height)))
     return patches

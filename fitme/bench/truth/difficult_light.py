@@ -15,7 +15,7 @@ from statistics import fmean
 from fitme.bench.rows import BenchmarkRow
 from fitme.bench.run import run_benchmark, table_of
 from fitme.bench.truth.dataset import DatasetSize, make_truth, truth_folder
-from fitme.bench.truth.heads import FitResources, FittedHead, keyframe_of, load_resources, new_fitter
+from fitme.bench.truth.heads import FitResources, FittedHead, fitter_of, load_resources
 from fitme.bench.truth.lights import HARD_KINDS, SOFT_KIND, LightKind
 from fitme.bench.truth.metrics import AlbedoScore
 from fitme.bench.truth.scores import TIME_LIMIT_S, SubjectBench
@@ -96,9 +96,7 @@ def _score(number: int, kinds: Sequence[LightKind], resources: FitResources, she
     folder = light_folder(kinds)
     make_truth(folder, SIZE, [number], kinds=kinds)
     bench = SubjectBench(folder, number, SIZE.frames, resources)
-    fitter = new_fitter(resources)
-    for index, tracked_frame in enumerate(bench.fitted.values()):
-        fitter.add_keyframe(keyframe_of(str(index), tracked_frame, resources.embedder))
+    fitter = fitter_of(bench.fitted.values(), resources)
     fitter.refine(TIME_LIMIT_S)
     score = bench.albedo(FittedHead(fitter))
     print(

@@ -1,7 +1,7 @@
 """Methods that the benchmark compares, each as a head that is fitted to held-out frames and rendered: the mean face,
 landmarks only, the unlit-texture baseline, and the fit itself."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -198,6 +198,14 @@ def keyframe_of(key: str, tracked_frame: TrackedFrame, embedder: DlibEmbedder | 
 def new_fitter(resources: FitResources) -> IncrementalFitter:
     """Fit without keyframes."""
     return IncrementalFitter(resources.model, resources.generator(), resources.settings, resources.embedder)
+
+
+def fitter_of(tracked_frames: Iterable[TrackedFrame], resources: FitResources) -> IncrementalFitter:
+    """Fit with the tracked frames of a person as keyframes, not refined yet."""
+    fitter = new_fitter(resources)
+    for index, tracked_frame in enumerate(tracked_frames):
+        fitter.add_keyframe(keyframe_of(str(index), tracked_frame, resources.embedder))
+    return fitter
 
 
 def head_with_mean_maps(resources: FitResources, identity: Float32Array, focal: float) -> FittedHead:

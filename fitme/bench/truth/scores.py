@@ -16,6 +16,7 @@ from fitme.bench.truth.heads import (
     FittedHead,
     Head,
     UnlitHead,
+    fitter_of,
     keyframe_of,
     landmarks_only,
     load_resources,
@@ -262,9 +263,7 @@ def bench_subject(folder: Path, number: int, frames: int, growing: bool) -> tupl
         "landmarks only": bench.score(landmarks_only(resources, fitted)),
         "unlit texture": bench.score(UnlitHead(resources.model, fitted)),
     }
-    fitter = new_fitter(resources)
-    for index, tracked_frame in enumerate(fitted):
-        fitter.add_keyframe(keyframe_of(str(index), tracked_frame, resources.embedder))
+    fitter = fitter_of(fitted, resources)
     curve, seconds = _refine(bench, fitter)
     methods["fit"] = bench.score(FittedHead(fitter))
     over_keyframes = _grow(bench, resources) if growing else []

@@ -17,7 +17,8 @@ COARSE_SHARE = 0.55
 """Share of the steps at a quarter of the resolution; half of the rest is at half of it."""
 SEEN = 0.5
 """Share of the photo from which a texel counts as seen."""
-_SMALLEST = 1e-9
+SMALLEST_SQUARE = 1e-9
+"""Lower bound of mean squares in PSNRs."""
 
 
 @dataclass(frozen=True)
@@ -50,23 +51,23 @@ def invert_people(generator: ReflectanceGenerator, bank: PeopleBank, resolution:
         optimizer.param_groups[0]["lr"] = RATE * (FINAL_RATE + (1.0 - FINAL_RATE) * cosine)
         done = step / steps
         shrink = 4 if done < COARSE_SHARE else 2 if done < (1.0 + COARSE_SHARE) / 2.0 else 1
-        found = _albedo(generator, latent, resolution // shrink)
+        found = encoded_albedo(generator, latent, resolution // shrink)
         weight = downsample(seen, shrink)
-        loss = _mean_square(found, downsample(target, shrink), weight).clamp(min=_SMALLEST).sqrt().sum()
+        loss = mean_square(found, downsample(target, shrink), weight).clamp(min=SMALLEST_SQUARE).sqrt().sum()
         (latent.grad,) = torch.autograd.grad(loss, latent)
         optimizer.step()
     with torch.no_grad():
-        square = _mean_square(_albedo(generator, latent, resolution), target, seen)
-    return PeopleScores(resolution, tuple((-10.0 * square.clamp(min=_SMALLEST).log10()).tolist()))
+        square = mean_square(encoded_albedo(generator, latent, resolution), target, seen)
+    return PeopleScores(resolution, tuple((-10.0 * square.clamp(min=SMALLEST_SQUARE).log10()).tolist()))
 
 
-def _albedo(generator: ReflectanceGenerator, w_plus: Tensor, resolution: int) -> Tensor:
+def encoded_albedo(generator: ReflectanceGenerator, w_plus: Tensor, resolution: int) -> Tensor:
     """(B, 3, r, r) sRGB-encoded albedo."""
     *_, raw = generator.raw_pyramid(w_plus, resolution).values()
     return encoded_outputs({"diffuse": raw["diffuse"]})
 
 
-def _mean_square(found: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+def mean_square(found: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
     """(B,) weighted mean square error."""
     error = ((found - wanted).square().mean(1, keepdim=True) * weight).sum((1, 2, 3))
     return error / weight.sum((1, 2, 3)).clamp(min=1.0)
