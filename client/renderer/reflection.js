@@ -44,9 +44,10 @@ export const SECONDARY_STRENGTH = 0.25;
 export const SECONDARY_SHIFT = 0.12;
 export const TOWARDS_CAMERA_M = 0.0012;
 export const DEPTH_TOLERANCE = 2e-4;
-export const RIM_COSINE = 0.03;
-export const RAGGEDNESS = 0.01;
-export const STRAND_TILT = 0.05;
+export const RIM_COSINE = 0.05;
+export const RAGGEDNESS = 0.05;
+export const STRAND_TILT = 0.12;
+export const LOCK_RELIEF = 0.2;
 export const INNER_SHADE = 0.35;
 export const LEAST_COVERAGE = 1 / 512;
 

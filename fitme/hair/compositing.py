@@ -16,7 +16,7 @@ from fitme.hair.shading import (
     WRAP,
 )
 from fitme.render.cpu.kernel import relaxed_kernel
-from fitme.render.cpu.reflection_formulas import Vector, dot, inverse_length, plus, scaled
+from fitme.render.cpu.reflection_formulas import Vector, cross, dot, inverse_length, plus, scaled
 from fitme.render.forward.shading import blend_corners, sh_shading
 from fitme.render.reflection import SMALLEST_SQUARE
 
@@ -24,19 +24,21 @@ _single = cast(Callable[[float], float], np.float32)
 """To single precision; a constant in double would turn the whole arithmetic of a kernel into double."""
 DEPTH_TOLERANCE = 2e-4
 """Difference of z / w up to which hair that lies on the skin is before it."""
-RIM_COSINE = 0.03
+RIM_COSINE = 0.05
 """Cosine between normal and viewing direction from which the envelope covers fully; at 0 it does not cover."""
-RAGGEDNESS = 0.01
+RAGGEDNESS = 0.05
 """Amplitude of the strands' pattern in that cosine: outlines are as ragged as strands."""
-STRAND_TILT = 0.05
+STRAND_TILT = 0.12
 """Amplitude of the strands' pattern in the position of the specular lobes along the strand."""
+LOCK_RELIEF = 0.2
+"""Slope of the locks' surface over the difference of their pattern from one texel to the next."""
 INNER_SHADE = 0.35
 """Share of the light that reaches the inner side of the envelope."""
 LEAST_COVERAGE = 1.0 / 512.0
 """Coverage below which a pixel stays as it is."""
 
 _ZERO, _HALF, _ONE, _TWO, _THREE, _FULL = (_single(value) for value in (0.0, 0.5, 1.0, 2.0, 3.0, 255.0))
-_SMALLEST, _TOLERANCE, _RIM, _RAGGED, _TILT, _INNER, _LEAST, _WRAP = (
+_SMALLEST, _TOLERANCE, _RIM, _RAGGED, _TILT, _RELIEF, _INNER, _LEAST, _WRAP = (
     _single(value)
     for value in (
         SMALLEST_SQUARE,
@@ -44,6 +46,7 @@ _SMALLEST, _TOLERANCE, _RIM, _RAGGED, _TILT, _INNER, _LEAST, _WRAP = (
         RIM_COSINE,
         RAGGEDNESS,
         STRAND_TILT,
+        LOCK_RELIEF,
         INNER_SHADE,
         LEAST_COVERAGE,
         WRAP,
@@ -113,6 +116,7 @@ def composite_rows(
     uv: Float32Array,
     texels: Float32Array,
     pattern: Float32Array,
+    upward: Float32Array,
     sh: Float32Array,
     directions: Float32Array,
     colors: Float32Array,
@@ -127,7 +131,7 @@ def composite_rows(
 
     :param rast: (H, W, 4) of the envelope; head: (H, W, 4) of the head.
     :param view, normals, strands: (N, 3) in the view frame; uv: (N, 3), of which the third is 0.
-    :param texels: (T, U, 4) albedo and coverage; pattern: (T, U).
+    :param texels: (T, U, 4) albedo and coverage; pattern: (T, U); upward: (3,) unit, of the head in the view frame.
     :param sh: (9, 3) softened coefficients times `SH_SCALE`; directions, colors: (L, 3).
     :param decoding: (256,) linear value of each code; encoding: (`ENCODING_STEPS`,) code of each linear value.
     """
@@ -152,10 +156,9 @@ def composite_rows(
             viewer = scaled(viewer, inverse_length(viewer, _SMALLEST))
             strand = blend_corners(strands, i0, i1, i2, b0, b1, b2)
             strand = scaled(strand, inverse_length(strand, _SMALLEST))
-            lock = pattern[
-                min(int(place[1] * _single(pattern.shape[0])), pattern.shape[0] - 1),
-                int(place[0] * _single(pattern.shape[1])) % pattern.shape[1],
-            ]
+            lock_row = min(int(place[1] * _single(pattern.shape[0])), pattern.shape[0] - 1)
+            lock_column = int(place[0] * _single(pattern.shape[1])) % pattern.shape[1]
+            lock = pattern[lock_row, lock_column]
             facing = dot(normal, viewer)
             shade = _ONE
             if facing < _ZERO:
@@ -165,6 +168,13 @@ def composite_rows(
             cover *= _edge(facing + _RAGGED * lock)
             if cover <= _LEAST:
                 continue
+            # Locks stand out of the envelope: their sides face other ways than it does.
+            aside = cross((upward[0], upward[1], upward[2]), normal)
+            aside = scaled(aside, inverse_length(aside, _SMALLEST))
+            across = pattern[lock_row, (lock_column + 1) % pattern.shape[1]] - lock
+            down = pattern[min(lock_row + 1, pattern.shape[0] - 1), lock_column] - lock
+            normal = plus(plus(normal, aside, -_RELIEF * across), cross(aside, normal), -_RELIEF * down)
+            normal = scaled(normal, inverse_length(normal, _SMALLEST))
             diffuse = (sh_shading(sh, 0, normal), sh_shading(sh, 1, normal), sh_shading(sh, 2, normal))
             specular = (_ZERO, _ZERO, _ZERO)
             for index in range(directions.shape[0]):

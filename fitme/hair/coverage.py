@@ -7,7 +7,8 @@ import numpy as np
 
 from fitme.arrays import BoolArray, Float32Array, Float64Array
 from fitme.hair.envelope import EnvelopeGrid
-from fitme.hair.strands import lock_pattern
+from fitme.hair.locks import Locks, at_roots
+from fitme.hair.strands import HairLocks
 from fitme.hair.styles import likely_coverage
 from fitme.hair.texels import WRAP_TEXELS, at_texels
 from fitme.shape.regions import Region
@@ -28,12 +29,13 @@ HANGING_COVERAGE = 0.5
 """Least coverage on the way down from the scalp at which what lies below still counts fully."""
 BALD_SHARE, HAIRY_SHARE = 0.1, 0.4
 """Mean coverage of the scalp that was seen at which the unseen part is taken for bare, and for covered."""
-TIP_SHARPNESS, TIP_RAGGEDNESS = 2.5, 0.35
-"""Slope of unseen hair's edge over the styles', and amplitude of the locks' pattern in it."""
+DENSITY = (0.15, 0.75)
+"""Expected coverage up to which there is no unseen hair, and from which it is dense."""
+STRAND_SOFTNESS, TUFT_POWER, TUFT_END = 0.15, 2.0, 0.3
+"""Density over which a single strand fades, the power of the density at which tufts are as likely, and the density
+below which their tips fade: they thin out before strands do."""
 LONGEST_M = (-0.22, -0.15)
 """Heights in the model frame at which unseen hair ends at the latest, and above which it does not."""
-TIP_FROM = 0.15
-"""Expected coverage up to which there is no unseen hair."""
 THICK_M = (0.003, 0.006)
 """Thickness on the scalp up to which the skin may shine through hair, and from which hair is opaque."""
 OPAQUE_COVERAGE = (0.1, 0.4)
@@ -43,7 +45,7 @@ SIDEWAYS, HANGING_FROM_M = 0.6, -0.05
 the model frame below which hair hangs."""
 HANGING_SHARE = (0.15, 0.4)
 """Coverage at both sides of the neck at which hair begins to hang at the back as well, and from which it does."""
-NAPE_LINE_M, NAPE_SOFTNESS_M = (-0.022, -0.085), 0.012
+NAPE_LINE_M, NAPE_SOFTNESS_M = (-0.016, -0.05), 0.035
 """Heights in the model frame behind the ears and at the middle of the neck down to which short hair grows on the scalp,
 and the height over which it thins out."""
 UNDER_EDGE_TEXELS = 7
@@ -78,8 +80,9 @@ def expected_coverage(grid: EnvelopeGrid, cells: CellCoverage) -> Float64Array:
     likely = likely_coverage(cells.strands.astype(np.float32), (known * beside).astype(np.float32))
     hanging = _hanging(grid, cells)
     height = np.clip((grid.origins[..., 1] - LONGEST_M[0]) / (LONGEST_M[1] - LONGEST_M[0]), 0.0, 1.0)
-    likely = np.where(beside, np.maximum(likely, np.where(grid.directions[..., 2] < 0.0, hanging, 0.0)) * height, 0.0)
-    return np.asarray(np.where(scalp, np.maximum(_above_nape(grid), hanging), likely) * density)
+    behind, grown = grid.directions[..., 2] < 0.0, np.maximum(_above_nape(grid), hanging)
+    likely = np.where(behind, np.clip(likely, hanging, grown), likely) * beside * height
+    return np.asarray(np.where(scalp, grown, likely) * density)
 
 
 def _above_nape(grid: EnvelopeGrid) -> Float64Array:
@@ -106,20 +109,24 @@ def _hanging(grid: EnvelopeGrid, cells: CellCoverage) -> Float64Array:
 
 
 def completed_coverage(
-    grid: EnvelopeGrid, thickness_m: Float64Array, shown: Float32Array, best: Float32Array, expected: Float64Array
+    grid: EnvelopeGrid,
+    thickness_m: Float64Array,
+    shown: Float32Array,
+    best: Float32Array,
+    expected: Float64Array,
+    lay: HairLocks,
 ) -> Float32Array:
     """(T, U) coverage: as seen, and on unseen texels as expected.
 
     :param thickness_m: (R, C) of the envelope.
     :param shown: (T, U) coverage that the images show; best: (T, U) weight in the image that sees a texel best.
     :param expected: (R, C) by `expected_coverage`.
+    :param lay: the hair's locks, in whose tips unseen hair ends.
     """
     scalp = at_texels((grid.region == int(Region.SCALP)).astype(np.float64))
     known = np.clip(best / at_texels(_least_weight(grid)), 0.0, 1.0)
-    unseen = at_texels(expected)
-    # Unseen hair ends in strands, not in a blur.
-    ragged = np.clip(0.5 + TIP_SHARPNESS * (unseen - 0.5) + TIP_RAGGEDNESS * lock_pattern(), 0.0, 1.0)
-    unseen = np.where(unseen > TIP_FROM, np.maximum(ragged, np.minimum(scalp, unseen)), 0.0)
+    # Unseen hair ends in strands and tufts, not in a blur.
+    unseen = ending(at_texels(expected), lay)
     beside = at_texels((grid.hairy & (grid.origins[..., 1] > EAR_BOTTOM_M)).astype(np.float64)) * (1.0 - scalp)
     unseen = np.maximum(unseen, beside * _dilated((known * shown).astype(np.float32), UNDER_EDGE_TEXELS))
     coverage = (known * shown + (1.0 - known) * unseen) * at_texels(grid.coverable.astype(np.float64))
@@ -127,6 +134,19 @@ def completed_coverage(
     thick = scalp * _ramp(at_texels(thickness_m), THICK_M)
     coverage = np.maximum(coverage, thick * _ramp(coverage, OPAQUE_COVERAGE))
     return _without_collars(grid, np.asarray(coverage, np.float32), scalp > 0.0)
+
+
+def ending(density: Float32Array, lay: HairLocks) -> Float32Array:
+    """(T, U) coverage by strands and tufts that are as likely as hair is dense (T, U) where they are rooted."""
+    sure = _ramp(density, DENSITY)
+    tufts = _present(sure**TUFT_POWER, lay.tufts) * np.clip(sure / TUFT_END, 0.0, 1.0)
+    return np.maximum(_present(sure, lay.strands), tufts)
+
+
+def _present(density: Float32Array, lay: Locks) -> Float32Array:
+    rooted = at_roots(density, lay)
+    share = np.clip((rooted * (1.0 + STRAND_SOFTNESS) - lay.chance) / STRAND_SOFTNESS, 0.0, 1.0)
+    return np.asarray(share, np.float32)
 
 
 def _ramp(values: Float32Array, ends: tuple[float, float]) -> Float32Array:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.ndimage import grey_dilation
 
 from fitme.arrays import Float32Array, Float64Array
+from fitme.hair.coverage import CellCoverage
 from fitme.hair.envelope import EnvelopeGrid, outermost_hits
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
@@ -16,6 +17,9 @@ CLEARANCE_M = 0.003
 """Height of hair over an ear that it hides."""
 HIDDEN = (0.4, 0.7)
 """Coverage at which hair begins to lie over an ear, and from which it does."""
+HIDDEN_EAR, LEAST_SEEN_CELLS = (0.3, 0.6), 3.0
+"""Mean coverage of what was seen of an ear up to which it is bare, and from which hair hides all of it; cells of it to
+be seen to tell."""
 NEIGHBOURHOOD_CELLS = 3
 """Cells a side over which an ear's height counts: ears are finer than cells."""
 
@@ -30,6 +34,17 @@ def ear_heights(grid: EnvelopeGrid, model: MorphableModel, neutral: Float32Array
     shape = grid.skull_m.shape
     height = np.where(hit.reshape(shape) >= 0, distance.reshape(shape) - grid.skull_m, 0.0)
     return np.asarray(np.maximum(height, 0.0))
+
+
+def bare_ears(grid: EnvelopeGrid, heights_m: Float64Array, cells: CellCoverage) -> Float64Array:
+    """(R, C) share in [0, 1] to which ears of some heights (R, C) are bare: there no unseen hair falls on them."""
+    bare, known = np.zeros(heights_m.shape), cells.known(grid)
+    for sign in (1.0, -1.0):
+        ear = (heights_m > 0.0) & (sign * grid.directions[..., 0] > 0.0)
+        seen = float(known[ear].sum())
+        shown = float((known * cells.shown)[ear].sum()) / seen if seen > LEAST_SEEN_CELLS else 0.0
+        bare[ear] = 1.0 - np.clip((shown - HIDDEN_EAR[0]) / (HIDDEN_EAR[1] - HIDDEN_EAR[0]), 0.0, 1.0)
+    return bare
 
 
 def over_ears(thickness_m: Float64Array, heights_m: Float64Array, coverage: Float64Array) -> Float64Array:

@@ -9,7 +9,7 @@ from fitme.arrays import Float32Array, Float64Array
 from fitme.frame_pool import ONE_BY_ONE, FramePool
 from fitme.hair.coverage import CellCoverage, expected_coverage
 from fitme.hair.crown import rounded_crown
-from fitme.hair.ears import ear_heights, over_ears
+from fitme.hair.ears import bare_ears, ear_heights, over_ears
 from fitme.hair.envelope import EnvelopeGrid, envelope_grid
 from fitme.hair.frame import HairFrame, HairWindow, hair_view, hair_window
 from fitme.hair.hair import Hair
@@ -31,9 +31,11 @@ FRONT_COSINE = 0.2
 """Cosine to the front from which hair that hangs down rises from a hairline all the same."""
 NAPE_BOTTOM_M = -0.13
 """Height of the lowest nape in the model frame."""
-NAPE_HEIGHTS_M, NAPE_THICKNESS_M = (-0.08, 0.05, 0.1), (0.003, 0.038, 0.08)
+NAPE_HEIGHTS_M, NAPE_OVER_SIDES, NAPE_M = (-0.07, -0.02, 0.05, 0.1), (0.0, 0.5, 1.1, 3.0), 0.003
 """Heights of the skull in the model frame between which hair that does not hang down grows from the nape, and its
-largest thickness there."""
+largest thickness there, over that at the sides, above what it has at the nape."""
+SIDE_HEIGHTS_M = (0.03, 0.08)
+"""Heights between which the thickness at the sides counts: above the ears."""
 NAPE_SOFTNESS_CELLS = 2.0
 """Standard deviation of the filter of the thickness above napes."""
 HANGING_HEIGHTS_M, SIDEWAYS, HANGING_COVERAGE = (-0.13, -0.07), 0.7, 0.25
@@ -64,13 +66,15 @@ def fit_hair(
     outlines = [window.outline for window in windows]
     thickness = rounded_crown(fit_thickness(grid, outlines, settings.outline, start))
     cells = _cell_coverage(grid, thickness, windows)
-    known, expected = cells.known(grid), expected_coverage(grid, cells)
+    ears = ear_heights(grid, model, neutral)
+    known, expected = cells.known(grid), expected_coverage(grid, cells) * (1.0 - bare_ears(grid, ears, cells))
     coverage = known * cells.shown + (1.0 - known) * expected
     thickness = tapered(grid, thickness, coverage)
-    thickness = over_ears(thickness, ear_heights(grid, model, neutral), known * cells.shown)
+    thickness = over_ears(thickness, ears, known * cells.shown)
     surface = grid.surface(thickness)
     views = pool.map(lambda window: hair_view(window, surface, model, backend), windows)
-    return Hair(thickness.astype(np.float32), fuse_texture(grid, thickness, views, expected))
+    hanging = _hangs_down(grid, coverage)
+    return Hair(thickness.astype(np.float32), fuse_texture(grid, thickness, views, expected, hanging))
 
 
 def _cell_coverage(grid: EnvelopeGrid, thickness_m: Float64Array, windows: Sequence[HairWindow]) -> CellCoverage:
@@ -112,7 +116,12 @@ def tapered(grid: EnvelopeGrid, thickness_m: Float64Array, coverage: Float64Arra
         # At the nape hair ends on skin.
         ends = scalp | (grid.origins[..., 1] > NAPE_BOTTOM_M) & back
         limited = np.where(ends, np.minimum(thickness_m, largest), thickness_m)
-        nape = np.interp(grid.surface(np.zeros(columns))[..., 1], NAPE_HEIGHTS_M, NAPE_THICKNESS_M)
+        height = grid.surface(np.zeros(columns))[..., 1]
+        beside = (
+            (np.abs(grid.directions[..., 0]) > SIDEWAYS) & (height > SIDE_HEIGHTS_M[0]) & (height < SIDE_HEIGHTS_M[1])
+        )
+        # Cropped hair is about as long at the back as beside it, where an outline shows it.
+        nape = np.median(thickness_m[beside]) * np.interp(height, NAPE_HEIGHTS_M, NAPE_OVER_SIDES) + NAPE_M
         close = gaussian_filter(np.minimum(limited, nape), NAPE_SOFTNESS_CELLS, mode=("nearest", "wrap"))
         limited = np.where(back, np.minimum(close, limited), limited)
     # Cells are wide: without a filter the hairline would be as ragged as they are.

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fitme.arrays import Float32Array, Int32Array
+from fitme.arrays import Float32Array, Float64Array, Int32Array
 from fitme.hair.envelope import (
     COLUMNS,
     CYLINDER_ROWS,
@@ -22,12 +22,18 @@ from fitme.hair.envelope import (
     envelope_triangles,
     envelope_uv,
 )
+from fitme.hair.flow import flow
+from fitme.hair.strands import hair_locks
+from fitme.hair.texels import at_cells
 from fitme.hair.texture import HairTexture
 from fitme.shape.morphable_model import MorphableModel
 
 HairArray: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 ARRAY_NAMES = ("thickness_m", "albedo", "coverage")
 THICKNESS_SHAPE = (CYLINDER_ROWS + DOME_ROWS, COLUMNS)
+RELIEF_SHARE, LARGEST_RELIEF_M, CROWN_ROWS = 0.08, 0.0015, 4.0
+"""Standard deviation of the locks' relief over the hair's thickness, its bound, and the rows from the crown over which
+it rises."""
 
 
 @dataclass(frozen=True)
@@ -98,14 +104,24 @@ class HairSurface:
     """(R (C + 1), 3) unit direction of the strands, from the crown down."""
 
 
+def lock_relief_m(thickness_m: Float32Array) -> Float64Array:
+    """(R, C) metres by which locks stand out of an envelope of a thickness (R, C), and gaps between them lie deeper."""
+    # All cells of the crown are one point.
+    crown = np.minimum((len(thickness_m) - 1.0 - np.arange(len(thickness_m))) / CROWN_ROWS, 1.0)
+    amplitude = np.minimum(RELIEF_SHARE * thickness_m, LARGEST_RELIEF_M) * crown[:, None]
+    return np.asarray(amplitude * at_cells(hair_locks(False).locks.relief), np.float64)
+
+
 def hair_surface(hair: Hair, model: MorphableModel, neutral: Float32Array) -> HairSurface:
     """The envelope over a neutral head (V, 3). The scalp does not move with expressions, nor does the hair."""
     grid = envelope_grid(model, neutral)
-    surface = grid.surface(hair.thickness_m.astype(np.float64))
-    downward = -np.gradient(surface, axis=0)
-    downward /= np.maximum(np.linalg.norm(downward, axis=-1, keepdims=True), 1e-9)
+    surface = grid.surface(hair.thickness_m + lock_relief_m(hair.thickness_m))
+    along = flow(grid.directions)
+    # Strands lie on the surface.
+    normal = grid.normals(surface)
+    along -= (along * normal).sum(-1, keepdims=True) * normal
+    along /= np.maximum(np.linalg.norm(along, axis=-1, keepdims=True), 1e-9)
     vertices, normals, strands = (
-        np.ascontiguousarray(closed(cells).reshape(-1, 3), np.float32)
-        for cells in (surface, grid.normals(surface), downward)
+        np.ascontiguousarray(closed(cells).reshape(-1, 3), np.float32) for cells in (surface, normal, along)
     )
     return HairSurface(vertices, normals, strands)

@@ -87,8 +87,8 @@ class HairRenderer:
                 rasterize_rows(clip, triangles, self._rast, begin, end)
                 composite_rows(
                     self._rast, below.depth, triangles, view, normals, strands, uv, texels, strand_pattern(),
-                    np.ascontiguousarray(sh, np.float32), directions, colors, self._decoding, self._encoding, image,
-                    mask, begin, end,
+                    np.ascontiguousarray(rotation[:, 1]), np.ascontiguousarray(sh, np.float32), directions, colors,
+                    self._decoding, self._encoding, image, mask, begin, end,
                 )  # fmt: skip
 
         if self._pool is None:

@@ -1,47 +1,53 @@
-"""Pattern of strands over the envelope's texels, for hair that no image shows and for its highlights."""
+"""Strands, tufts and locks over the envelope's texels: kinds of lock of three widths, and the pattern of highlights."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 
-import cv2
 import numpy as np
 
 from fitme.arrays import Float32Array
-from fitme.hair.texels import TEXTURE_COLUMNS, TEXTURE_ROWS
+from fitme.hair.locks import Locks, LockShape, locks
+from fitme.hair.texels import blurred
 
-STRAND_TEXELS = (24.0, 0.7)
-"""Standard deviations of the pattern of single strands along and across them, texels."""
-LOCK_TEXELS = (40.0, 2.5)
-"""The same of locks."""
-WANDER_TEXELS, WANDER_AMPLITUDE = (18.0, 9.0), 5.0
-"""Standard deviations, along and across, of the pattern by which strands wander sideways, and of their way, texels."""
-LOCK_SHARE = 0.5
-"""Amplitude of the locks' pattern over that of the strands'."""
+SHORT = (
+    LockShape(length_m=0.010, width_m=0.0016, spread_rad=0.2, bend=0.1),
+    LockShape(length_m=0.020, width_m=0.0042, spread_rad=0.22, bend=0.15),
+    LockShape(length_m=0.036, width_m=0.011, spread_rad=0.22, bend=0.15),
+)
+"""Strands, tufts and locks of cropped hair."""
+LONG = (
+    LockShape(length_m=0.030, width_m=0.0018, spread_rad=0.07, bend=0.05),
+    LockShape(length_m=0.060, width_m=0.0050, spread_rad=0.08, bend=0.08),
+    LockShape(length_m=0.110, width_m=0.014, spread_rad=0.08, bend=0.10),
+)
+"""The same of hair that hangs down."""
+SHADING_SHARES, SHADING_TEXELS = (1.4, 0.7, 0.3), 0.5
+"""Amplitudes of strands, tufts and locks in the pattern of highlights, and standard deviation of the filter of their
+edges."""
+
+
+@dataclass(frozen=True)
+class HairLocks:
+    """Locks of three widths over the texels."""
+
+    strands: Locks
+    tufts: Locks
+    locks: Locks
+
+    def pattern(self, shares: tuple[float, float, float]) -> Float32Array:
+        """(T, U) sum of the reliefs of strands, tufts and locks, each times its share."""
+        parts = zip((self.strands, self.tufts, self.locks), shares, strict=True)
+        return np.asarray(sum(share * part.relief for part, share in parts), np.float32)
+
+
+@lru_cache(maxsize=2)
+def hair_locks(hanging: bool) -> HairLocks:
+    """Locks of hair that hangs down, or of cropped hair."""
+    return HairLocks(*(locks(shape, float(hanging)) for shape in (LONG if hanging else SHORT)))
 
 
 @lru_cache(maxsize=1)
 def strand_pattern() -> Float32Array:
-    """(T, U) zero-mean pattern of strands that run from the crown down, standard deviation 1."""
-    return _pattern(STRAND_TEXELS, 0)
-
-
-@lru_cache(maxsize=1)
-def lock_pattern() -> Float32Array:
-    """(T, U) the same of strands and of the locks that they form."""
-    pattern = strand_pattern() + LOCK_SHARE * _pattern(LOCK_TEXELS, 1)
-    return np.asarray(pattern / pattern.std(), np.float32)
-
-
-def _pattern(sigmas: tuple[float, float], seed: int) -> Float32Array:
-    # Imported here: the first avatar, which has no hair yet, does not wait for SciPy.
-    from scipy.ndimage import gaussian_filter
-
-    random = np.random.default_rng(seed)
-    noise, wander = (random.standard_normal((TEXTURE_ROWS, TEXTURE_COLUMNS)) for _ in range(2))
-    straight = gaussian_filter(noise, sigmas, mode=("nearest", "wrap"))
-    # Hair is no wood: strands wander to both sides of the way down, and cross each other's paths.
-    sideways = gaussian_filter(wander, WANDER_TEXELS, mode=("nearest", "wrap"))
-    rows, columns = np.indices(noise.shape, np.float32)
-    columns = (columns + WANDER_AMPLITUDE * sideways / sideways.std()) % TEXTURE_COLUMNS
-    wide = cv2.copyMakeBorder(straight.astype(np.float32), 0, 0, 0, 1, cv2.BORDER_WRAP)
-    pattern = cv2.remap(wide, columns.astype(np.float32), rows, cv2.INTER_LINEAR)
-    return np.asarray(pattern / pattern.std(), np.float32)
+    """(T, U) zero-mean pattern of strands by which highlights and outlines are broken, standard deviation 1."""
+    pattern = blurred(hair_locks(False).pattern(SHADING_SHARES), SHADING_TEXELS)
+    return np.asarray((pattern - pattern.mean()) / pattern.std(), np.float32)

@@ -6,10 +6,12 @@ import cv2
 import numpy as np
 
 from fitme.arrays import Float32Array, Float64Array, RealArray, UInt8Array
-from fitme.hair.envelope import COLUMNS, closed
+from fitme.hair.envelope import COLUMNS, CYLINDER_ROWS, DOME_ROWS, closed
 
 TEXTURE_ROWS, TEXTURE_COLUMNS = 384, 768
 """Texels of the envelope: some 0.8 mm each."""
+CELL_BLUR_TEXELS = 5.3
+"""Standard deviation of the filter before texels are taken to cells, which are 8 texels wide: corners would show."""
 WRAP_TEXELS = 16
 """Columns that are repeated across the seam at the back before a texture is filtered."""
 
@@ -23,6 +25,16 @@ def at_texels(cells: Float64Array) -> Float32Array:
     across = (np.arange(TEXTURE_COLUMNS) + 0.5) / TEXTURE_COLUMNS * COLUMNS
     x, y = np.meshgrid(across.astype(np.float32), down.astype(np.float32))
     return np.asarray(cv2.remap(closed(cells).astype(np.float32), x, y, cv2.INTER_LINEAR), np.float32)
+
+
+def at_cells(texels: Float32Array) -> Float32Array:
+    """(R, C) values at the cells of texels (T, U), averaged over as much as a cell is wide."""
+    rows = CYLINDER_ROWS + DOME_ROWS
+    smooth = blurred(texels, CELL_BLUR_TEXELS)
+    down = (1.0 - np.arange(rows) / (rows - 1)) * TEXTURE_ROWS - 0.5
+    across = np.arange(COLUMNS) / COLUMNS * TEXTURE_COLUMNS - 0.5
+    x, y = np.meshgrid(across.astype(np.float32), np.clip(down, 0.0, TEXTURE_ROWS - 1.0).astype(np.float32))
+    return np.asarray(cv2.remap(smooth, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
 def sampled(image: Pixels, pixels: RealArray) -> Pixels:

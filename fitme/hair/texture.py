@@ -20,7 +20,7 @@ from fitme.hair.likelihood import HairPixels
 from fitme.hair.matte import HairMatte
 from fitme.hair.outline import OutlineView
 from fitme.hair.shading import LEAST_SHADING, mean_irradiance, softened
-from fitme.hair.strands import lock_pattern
+from fitme.hair.strands import HairLocks, hair_locks
 from fitme.hair.texels import TEXTURE_COLUMNS, TEXTURE_ROWS, at_texels, blurred, sampled, wide_mean
 from fitme.render.shading import sh_basis
 from fitme.shape.regions import Region
@@ -45,8 +45,11 @@ HIGHLIGHT_FLOOR = 0.8
 """Luminance up to which all texels count alike there, over the mean."""
 HIGHLIGHT_RATIO, HIGHLIGHT_GAMMA = 2.0, 0.5
 """Luminance over the typical one above which it is a highlight, and the exponent that compresses it there."""
-CONTRAST_RANGE = (0.04, 0.25)
-"""Bounds of the standard deviation of the logarithm of unseen hair's luminance among strands."""
+CONTRAST_TEXELS = (1.2, 2.6, 5.3)
+"""Standard deviations of the filters that leave out strands, tufts and locks, one after another."""
+CONTRAST_RANGES = ((0.10, 0.25), (0.12, 0.3), (0.14, 0.35))
+"""Bounds of the standard deviation of the logarithm of unseen hair's luminance among each of them: images that are too
+coarse to show them do not make hair smooth."""
 MELANIN_SLOPE = 0.45
 """Log of red over green over log of green over blue of eumelanin, whose absorption falls with the wavelength's power of
 3.3 (Jacques and McAuliffe, "The Melanosome", 1991); pheomelanin is redder."""
@@ -91,11 +94,16 @@ class HairTexture:
 
 
 def fuse_texture(
-    grid: EnvelopeGrid, thickness_m: Float64Array, views: Sequence[HairView], expected: Float64Array
+    grid: EnvelopeGrid,
+    thickness_m: Float64Array,
+    views: Sequence[HairView],
+    expected: Float64Array,
+    hanging: bool,
 ) -> HairTexture:
     """Albedo and coverage of an envelope of thickness (R, C) by all images of it.
 
     :param expected: (R, C) coverage where none shows it.
+    :param hanging: whether hair hangs down beside the neck.
     """
     surface = grid.surface(thickness_m)
     normals = grid.normals(surface)
@@ -118,8 +126,9 @@ def fuse_texture(
         color, certain = _delit(view, pixels, normals, scalp)
         broad.add(color, certain, weight)
         sharp.add(color, certain, view.sharpness**SHARPNESS_POWER * visible**SHARP_POWER)
-    coverage = completed_coverage(grid, thickness_m, covered / np.maximum(seen, 1e-8), best, expected)
-    albedo = _combined(broad, sharp, np.maximum(scalp, OTHER_SHARE))
+    lay = hair_locks(hanging)
+    coverage = completed_coverage(grid, thickness_m, covered / np.maximum(seen, 1e-8), best, expected, lay)
+    albedo = _combined(broad, sharp, np.maximum(scalp, OTHER_SHARE), lay)
     return HairTexture(albedo, np.where(coverage > LEAST_COVERAGE, coverage, 0.0)[..., None].astype(np.float32))
 
 
@@ -183,7 +192,7 @@ def _delit(
     return certainty[..., None] * color / at_texels(shading), certainty
 
 
-def _combined(broad: _Sums, sharp: _Sums, likely: Float32Array) -> Float32Array:
+def _combined(broad: _Sums, sharp: _Sums, likely: Float32Array, lay: HairLocks) -> Float32Array:
     """(T, U, 3) albedo: low frequencies of one mean, high ones of the other, spread over unseen texels.
 
     :param likely: (T, U) weight of the texels from which unseen ones take their colour.
@@ -196,7 +205,7 @@ def _combined(broad: _Sums, sharp: _Sums, likely: Float32Array) -> Float32Array:
     detail = low + own[..., None] * (sharp.mean() - low)
     seen = np.clip(detail + blurred(low - detail, BAND_TEXELS), *ALBEDO_RANGE)
     seen = np.where(likely[..., None] > 0.5, _without_highlights(seen, _typical(mean, known * likely)), seen)
-    strands = np.exp(_contrast(seen, known * likely) * lock_pattern() * (1.0 - known))
+    strands = np.exp(lay.pattern(_contrasts(seen, known * likely)) * (1.0 - known))
     return np.asarray(np.clip(seen * tint * strands[..., None], *ALBEDO_RANGE), np.float32)
 
 
@@ -221,11 +230,17 @@ def _without_highlights(albedo: Float32Array, typical: Float32Array) -> Float32A
     return np.asarray(albedo * excess[..., None] ** (HIGHLIGHT_GAMMA - 1.0), np.float32)
 
 
-def _contrast(albedo: Float32Array, weight: Float32Array) -> float:
-    """Standard deviation of the logarithm of the luminance of albedo (T, U, 3) against its neighbourhood's."""
+def _contrasts(albedo: Float32Array, weight: Float32Array) -> tuple[float, float, float]:
+    """Standard deviations of the logarithm of the luminance of albedo (T, U, 3) among strands, tufts and locks, by
+    bands of its frequencies."""
     tone = np.log(albedo.mean(-1))
-    square = (weight * (tone - blurred(tone, BAND_TEXELS)) ** 2).sum() / max(float(weight.sum()), 1e-6)
-    return float(np.clip(np.sqrt(square), *CONTRAST_RANGE))
+    total = max(float(weight.sum()), 1e-6)
+    found = []
+    for sigma, bounds in zip(CONTRAST_TEXELS, CONTRAST_RANGES, strict=True):
+        coarser = blurred(tone, sigma)
+        found.append(float(np.clip(np.sqrt((weight * (tone - coarser) ** 2).sum() / total), *bounds)))
+        tone = coarser
+    return found[0], found[1], found[2]
 
 
 def _spread(color: Float32Array, known: Float32Array, likely: Float32Array) -> Float32Array:

@@ -89,7 +89,7 @@ def test_short_hair_that_no_image_shows_ends_above_the_lobes_of_the_ears(
     scalp, height = grid.region == int(Region.SCALP), grid.origins[..., 1]
     around = np.abs(grid.directions[..., 0]) / np.hypot(grid.directions[..., 0], grid.directions[..., 2]).clip(1e-6)
     beside = scalp & (grid.directions[..., 2] < 0.0) & (around > 0.9) & (height < -0.045)
-    behind = scalp & (grid.directions[..., 2] < 0.0) & (around < 0.2) & (height < -0.045) & (height > -0.07)
+    behind = scalp & (grid.directions[..., 2] < 0.0) & (around < 0.2) & (height < -0.02) & (height > -0.045)
     beside, behind = (at_texels(cells.astype(np.float64)) > 0.9 for cells in (beside, behind))
     assert beside.any()
     assert float(fitted.texture.coverage[beside].mean()) < 0.3

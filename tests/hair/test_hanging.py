@@ -12,6 +12,7 @@ from fitme.hair.fit import fit_hair
 from fitme.hair.hair import Hair
 from fitme.hair.hanging import hanging_person, hanging_rows
 from fitme.hair.settings import HairSettings
+from fitme.hair.strands import hair_locks
 from fitme.hair.texels import TEXTURE_COLUMNS, TEXTURE_ROWS, at_texels
 from fitme.hair.texture import HairTexture
 from fitme.render.rasterizer import RasterizerBackend
@@ -99,7 +100,12 @@ def test_hair_comes_down_round_an_ear_and_collars_do_not(grid: EnvelopeGrid) -> 
     collar = (heights < -0.15)[:, None] & (np.abs(columns - 260) < 12)[None]
     shown[collar] = 1.0
     coverage = completed_coverage(
-        grid, np.full(grid.skull_m.shape, 0.02), shown, np.ones(shape, np.float32), np.zeros(grid.skull_m.shape)
+        grid,
+        np.full(grid.skull_m.shape, 0.02),
+        shown,
+        np.ones(shape, np.float32),
+        np.zeros(grid.skull_m.shape),
+        hair_locks(True),
     )
     below = int(np.argmax(heights < -0.16))
     assert coverage[below, start + 40] > 0.9

@@ -37,4 +37,5 @@ def test_hair_at_the_back_is_seen_through_gaps_at_the_front(
     assert shown.sum() > 500, "the gap is before the hair at the back"
     assert (parted_mask[shown] > 200).mean() > 0.9
     assert parted[shown].mean() < whole[shown].mean(), "the inner side lies in the shade"
-    assert (mask >= parted_mask).all()
+    # Behind the gap a bulge of the outer side may come into sight as well.
+    assert (mask >= parted_mask).mean() > 0.999

@@ -163,7 +163,11 @@ class _RegionTones:
             unobserved = self.scalp & (share <= 0.0)
             ratio = np.where(unobserved, hair - self.low(self.expected, self.scalp, PATTERN), ratio)
             weight = np.where(unobserved, FAINT, weight)
-        return self.expected + self.pull_push(ratio, weight, EVERYWHERE)
+        hair = self.expected + self.pull_push(ratio, weight, EVERYWHERE)
+        if not self.skin_weight.any():
+            return hair
+        # At the nape cropped hair thins out: skin shines through it more and more.
+        return np.asarray(hair + (1.0 - share) * self.below_ears * (self.skin - hair), np.float32)
 
     def within(self, regions: tuple[Region, ...]) -> BoolArray:
         """(N, 1) mask of regions."""
