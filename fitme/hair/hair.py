@@ -23,7 +23,7 @@ from fitme.hair.envelope import (
     envelope_uv,
 )
 from fitme.hair.flow import flow
-from fitme.hair.strands import hair_locks
+from fitme.hair.strands import HairKind, hair_locks
 from fitme.hair.texels import at_cells
 from fitme.hair.texture import HairTexture
 from fitme.shape.morphable_model import MorphableModel
@@ -109,7 +109,7 @@ def lock_relief_m(thickness_m: Float32Array) -> Float64Array:
     # All cells of the crown are one point.
     crown = np.minimum((len(thickness_m) - 1.0 - np.arange(len(thickness_m))) / CROWN_ROWS, 1.0)
     amplitude = np.minimum(RELIEF_SHARE * thickness_m, LARGEST_RELIEF_M) * crown[:, None]
-    return np.asarray(amplitude * at_cells(hair_locks(False).locks.relief), np.float64)
+    return np.asarray(amplitude * at_cells(hair_locks(HairKind.CROPPED).locks.relief), np.float64)
 
 
 def hair_surface(hair: Hair, model: MorphableModel, neutral: Float32Array) -> HairSurface:

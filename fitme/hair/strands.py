@@ -1,6 +1,7 @@
 """Strands, tufts and locks over the envelope's texels: kinds of lock of three widths, and the pattern of highlights."""
 
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 
 import numpy as np
@@ -21,6 +22,15 @@ LONG = (
     LockShape(length_m=0.110, width_m=0.014, spread_rad=0.08, bend=0.10),
 )
 """The same of hair that hangs down."""
+CURLED = (
+    LockShape(length_m=0.012, width_m=0.0017, spread_rad=0.7, bend=0.3, wave=1.5, wave_m=0.010),
+    LockShape(length_m=0.018, width_m=0.0045, spread_rad=0.8, bend=0.4, wave=0.7, wave_m=0.014),
+    LockShape(length_m=0.022, width_m=0.012, spread_rad=0.9, bend=0.3, wave=0.25, wave_m=0.022),
+)
+"""The same of curls."""
+GAP_DEPTHS, GAP_TUFTS, GAP_LOG = (0.4, 1.2), 0.6, 1.0
+"""Depths of the relief of locks, with a share of that of tufts, at which a gap between curls begins and from which it
+is deep, and the logarithm by which it is darker there."""
 SHADING_SHARES, SHADING_TEXELS = (1.4, 0.7, 0.3), 0.5
 """Amplitudes of strands, tufts and locks in the pattern of highlights, and standard deviation of the filter of their
 edges."""
@@ -39,15 +49,33 @@ class HairLocks:
         parts = zip((self.strands, self.tufts, self.locks), shares, strict=True)
         return np.asarray(sum(share * part.relief for part, share in parts), np.float32)
 
+    def gaps(self) -> Float32Array:
+        """(T, U) logarithm by which the depth of gaps between locks and tufts is darker."""
+        depth = -self.locks.relief - GAP_TUFTS * self.tufts.relief
+        ramp = np.clip((depth - GAP_DEPTHS[0]) / (GAP_DEPTHS[1] - GAP_DEPTHS[0]), 0.0, 1.0)
+        return np.asarray(GAP_LOG * ramp, np.float32)
 
-@lru_cache(maxsize=2)
-def hair_locks(hanging: bool) -> HairLocks:
-    """Locks of hair that hangs down, or of cropped hair."""
-    return HairLocks(*(locks(shape, float(hanging)) for shape in (LONG if hanging else SHORT)))
+
+class HairKind(Enum):
+    """Kinds of hair whose locks differ."""
+
+    CROPPED = "cropped"
+    HANGING = "hanging"
+    CURLED = "curled"
+
+
+_SHAPES = {HairKind.CROPPED: SHORT, HairKind.HANGING: LONG, HairKind.CURLED: CURLED}
+
+
+@lru_cache(maxsize=len(HairKind))
+def hair_locks(kind: HairKind) -> HairLocks:
+    """Locks of a kind of hair; some 0.5 s the first time."""
+    hanging = 1.0 if kind is HairKind.HANGING else 0.0
+    return HairLocks(*(locks(shape, hanging) for shape in _SHAPES[kind]))
 
 
 @lru_cache(maxsize=1)
 def strand_pattern() -> Float32Array:
     """(T, U) zero-mean pattern of strands by which highlights and outlines are broken, standard deviation 1."""
-    pattern = blurred(hair_locks(False).pattern(SHADING_SHARES), SHADING_TEXELS)
+    pattern = blurred(hair_locks(HairKind.CROPPED).pattern(SHADING_SHARES), SHADING_TEXELS)
     return np.asarray((pattern - pattern.mean()) / pattern.std(), np.float32)

@@ -20,7 +20,8 @@ from fitme.hair.likelihood import HairPixels
 from fitme.hair.matte import HairMatte
 from fitme.hair.outline import OutlineView
 from fitme.hair.shading import LEAST_SHADING, mean_irradiance, softened
-from fitme.hair.strands import HairLocks, hair_locks
+from fitme.hair.statistics import contrasts, curliness
+from fitme.hair.strands import HairKind, hair_locks
 from fitme.hair.texels import TEXTURE_COLUMNS, TEXTURE_ROWS, at_texels, blurred, sampled, wide_mean
 from fitme.render.shading import sh_basis
 from fitme.shape.regions import Region
@@ -45,11 +46,6 @@ HIGHLIGHT_FLOOR = 0.8
 """Luminance up to which all texels count alike there, over the mean."""
 HIGHLIGHT_RATIO, HIGHLIGHT_GAMMA = 2.0, 0.5
 """Luminance over the typical one above which it is a highlight, and the exponent that compresses it there."""
-CONTRAST_TEXELS = (1.2, 2.6, 5.3)
-"""Standard deviations of the filters that leave out strands, tufts and locks, one after another."""
-CONTRAST_RANGES = ((0.10, 0.25), (0.12, 0.3), (0.14, 0.35))
-"""Bounds of the standard deviation of the logarithm of unseen hair's luminance among each of them: images that are too
-coarse to show them do not make hair smooth."""
 MELANIN_SLOPE = 0.45
 """Log of red over green over log of green over blue of eumelanin, whose absorption falls with the wavelength's power of
 3.3 (Jacques and McAuliffe, "The Melanosome", 1991); pheomelanin is redder."""
@@ -126,9 +122,16 @@ def fuse_texture(
         color, certain = _delit(view, pixels, normals, scalp)
         broad.add(color, certain, weight)
         sharp.add(color, certain, view.sharpness**SHARPNESS_POWER * visible**SHARP_POWER)
-    lay = hair_locks(hanging)
+    likely = np.maximum(scalp, OTHER_SHARE)
+    known = np.clip(broad.best / LEAST_WEIGHT, 0.0, 1.0)
+    albedo = _combined(broad, sharp, known, likely)
+    curl = curliness(albedo, known * likely)
+    lay = hair_locks(HairKind.CURLED if curl > 0.0 else HairKind.HANGING if hanging else HairKind.CROPPED)
     coverage = completed_coverage(grid, thickness_m, covered / np.maximum(seen, 1e-8), best, expected, lay)
-    albedo = _combined(broad, sharp, np.maximum(scalp, OTHER_SHARE), lay)
+    # Unseen hair is light and dark by its locks, as strongly as seen hair; between curls one sees into the dark.
+    tone = lay.pattern(contrasts(albedo, known * likely)) - curl * lay.gaps()
+    locks = np.exp(tone * (1.0 - known))
+    albedo = np.clip(albedo * locks[..., None], *ALBEDO_RANGE)
     return HairTexture(albedo, np.where(coverage > LEAST_COVERAGE, coverage, 0.0)[..., None].astype(np.float32))
 
 
@@ -192,12 +195,12 @@ def _delit(
     return certainty[..., None] * color / at_texels(shading), certainty
 
 
-def _combined(broad: _Sums, sharp: _Sums, likely: Float32Array, lay: HairLocks) -> Float32Array:
+def _combined(broad: _Sums, sharp: _Sums, known: Float32Array, likely: Float32Array) -> Float32Array:
     """(T, U, 3) albedo: low frequencies of one mean, high ones of the other, spread over unseen texels.
 
+    :param known: (T, U) share to which images show a texel.
     :param likely: (T, U) weight of the texels from which unseen ones take their colour.
     """
-    known = np.clip(broad.best / LEAST_WEIGHT, 0.0, 1.0)
     mean = broad.mean()
     tint = _tint(_typical(mean, known * likely).mean(0))
     low = _spread(mean, known, likely)
@@ -205,8 +208,7 @@ def _combined(broad: _Sums, sharp: _Sums, likely: Float32Array, lay: HairLocks) 
     detail = low + own[..., None] * (sharp.mean() - low)
     seen = np.clip(detail + blurred(low - detail, BAND_TEXELS), *ALBEDO_RANGE)
     seen = np.where(likely[..., None] > 0.5, _without_highlights(seen, _typical(mean, known * likely)), seen)
-    strands = np.exp(lay.pattern(_contrasts(seen, known * likely)) * (1.0 - known))
-    return np.asarray(np.clip(seen * tint * strands[..., None], *ALBEDO_RANGE), np.float32)
+    return np.asarray(np.clip(seen * tint, *ALBEDO_RANGE), np.float32)
 
 
 def _tint(typical: Float32Array) -> Float32Array:
@@ -228,19 +230,6 @@ def _without_highlights(albedo: Float32Array, typical: Float32Array) -> Float32A
     ratio = albedo.mean(-1) / np.maximum(typical.mean(-1)[:, None], ALBEDO_RANGE[0])
     excess = np.maximum(ratio / HIGHLIGHT_RATIO, 1.0)
     return np.asarray(albedo * excess[..., None] ** (HIGHLIGHT_GAMMA - 1.0), np.float32)
-
-
-def _contrasts(albedo: Float32Array, weight: Float32Array) -> tuple[float, float, float]:
-    """Standard deviations of the logarithm of the luminance of albedo (T, U, 3) among strands, tufts and locks, by
-    bands of its frequencies."""
-    tone = np.log(albedo.mean(-1))
-    total = max(float(weight.sum()), 1e-6)
-    found = []
-    for sigma, bounds in zip(CONTRAST_TEXELS, CONTRAST_RANGES, strict=True):
-        coarser = blurred(tone, sigma)
-        found.append(float(np.clip(np.sqrt((weight * (tone - coarser) ** 2).sum() / total), *bounds)))
-        tone = coarser
-    return found[0], found[1], found[2]
 
 
 def _spread(color: Float32Array, known: Float32Array, likely: Float32Array) -> Float32Array:

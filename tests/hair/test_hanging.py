@@ -12,7 +12,7 @@ from fitme.hair.fit import fit_hair
 from fitme.hair.hair import Hair
 from fitme.hair.hanging import hanging_person, hanging_rows
 from fitme.hair.settings import HairSettings
-from fitme.hair.strands import hair_locks
+from fitme.hair.strands import HairKind, hair_locks
 from fitme.hair.texels import TEXTURE_COLUMNS, TEXTURE_ROWS, at_texels
 from fitme.hair.texture import HairTexture
 from fitme.render.rasterizer import RasterizerBackend
@@ -105,7 +105,7 @@ def test_hair_comes_down_round_an_ear_and_collars_do_not(grid: EnvelopeGrid) -> 
         shown,
         np.ones(shape, np.float32),
         np.zeros(grid.skull_m.shape),
-        hair_locks(True),
+        hair_locks(HairKind.HANGING),
     )
     below = int(np.argmax(heights < -0.16))
     assert coverage[below, start + 40] > 0.9

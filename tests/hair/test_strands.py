@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 
 from fitme.arrays import Float32Array
-from fitme.hair.strands import hair_locks, strand_pattern
+from fitme.hair.strands import HairKind, hair_locks, strand_pattern
 
 
-@pytest.mark.parametrize(
-    "pattern", [strand_pattern(), *(hair_locks(hanging).locks.relief for hanging in (False, True))]
-)
+@pytest.mark.parametrize("pattern", [strand_pattern(), *(hair_locks(kind).locks.relief for kind in HairKind)])
 def test_patterns_are_even_and_close_round_the_head(pattern: Float32Array) -> None:
     assert abs(float(pattern.mean())) < 0.05
     assert abs(float(pattern.std()) - 1.0) < 1e-3
@@ -20,7 +18,7 @@ def test_patterns_are_even_and_close_round_the_head(pattern: Float32Array) -> No
 
 
 def test_locks_are_wider_than_tufts_and_tufts_than_strands() -> None:
-    lay = hair_locks(False)
+    lay = hair_locks(HairKind.CROPPED)
 
     def width(relief: Float32Array) -> int:
         """Texels round the head over which a pattern is no longer like itself."""
