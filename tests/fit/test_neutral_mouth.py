@@ -7,24 +7,28 @@ import pytest
 import torch
 
 from fitme.fit.keyframe import Keyframe
-from fitme.shape.landmark_groups import LIP_RIMS, MOUTH_CORNERS
+from fitme.shape.landmark_groups import LEFT_EYE_CORNERS, LIP_RIMS, MOUTH_CORNERS, RIGHT_EYE_CORNERS
 from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
 
 from .test_fitter import new_fitter
 
 LARGEST_GAP_MM = 1.5
+OUTER_EYE_CORNERS = LEFT_EYE_CORNERS[1], RIGHT_EYE_CORNERS[1]
 LARGEST_CHANGE = 0.03
-"""Of the width of the mouth."""
+"""Of the width of the mouth over that of the eyes: in millimetres it follows the size of the head, which landmarks of
+somebody without irises do not tell."""
 
 
 def gap_and_width(model: MorphableModel, identity: np.ndarray) -> tuple[float, float]:
-    """Largest vertical distance of the lips' rims and width of the mouth of a neutral head, millimetres."""
+    """Largest vertical distance of the lips' rims, millimetres, and width of the mouth of a neutral head, over the
+    distance of the eyes' outer corners."""
     landmarks = 1e3 * model.landmarks(model.neutral(torch.from_numpy(identity)[None].float()))[0].double().numpy()
     upper, lower = np.array(LIP_RIMS).T
-    return float(np.abs(landmarks[upper] - landmarks[lower])[:, 1].max()), float(
-        np.linalg.norm(np.diff(landmarks[list(MOUTH_CORNERS)], axis=0))
+    mouth, eyes = (
+        float(np.linalg.norm(np.subtract(*landmarks[list(ends)]))) for ends in (MOUTH_CORNERS, OUTER_EYE_CORNERS)
     )
+    return float(np.abs(landmarks[upper] - landmarks[lower])[:, 1].max()), mouth / eyes
 
 
 def neutral_head(model: MorphableModel, keyframes: list[Keyframe]) -> np.ndarray:

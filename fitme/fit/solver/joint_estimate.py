@@ -25,9 +25,9 @@ class SolverSettings:
     iterations: Annotated[int, Meta(ge=1)] = 8
     smallest_gain: Annotated[float, Meta(ge=0.0, lt=1.0)] = 1e-4
     """Share of the cost: a step that gains less is the last."""
-    identity_weight: Annotated[float, Meta(ge=0.0)] = 0.7
+    identity_weight: Annotated[float, Meta(ge=0.0)] = 0.5
     """Weight of the identity prior: 1 takes coefficients as standard normal. Errors of landmarks are inflated, and at 1
-    heads deviate from the mean face by a third of what people do; at 0.5 a smile in every image narrows the mouth."""
+    heads deviate from the mean face by a third of what people do, at 0.5 by half."""
     expression_sigma: Annotated[float, Meta(gt=0.0)] = 0.4
     """Standard deviation of an expression coefficient about zero."""
     focal_log_sigma: Annotated[float, Meta(gt=0.0)] = 0.2

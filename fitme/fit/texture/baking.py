@@ -32,8 +32,9 @@ FULL_CONFIDENCE = 0.6
 """Confidence from which the observed albedo alone is used."""
 SYMMETRIC_REGIONS = (Region.SKIN, Region.LIPS, Region.LASHES, Region.SCALP, Region.NECK, Region.EARS)
 """Regions whose unobserved side is completed from the observed one."""
-SYMMETRIC_FROM = 0.5
-"""Share of the observed side from which it is mirrored: oblique observations are not worth mirroring."""
+MIRRORED_WEIGHTS = 0.1, 0.3
+"""Weights of the best view between which the observed side begins to be mirrored: oblique views show shadows and
+neighbouring surfaces, whose ends would show as lines on the other side."""
 HAIR_COVERED_REGIONS = (Region.SKIN, Region.NECK)
 """Regions that hair may cover, whose specular albedo is lower than that of skin."""
 HAIR_SIGMA = 0.006
@@ -70,7 +71,7 @@ def bake(
         observed = ObservedAlbedo(texture.observed, share, texture.skin_probability)
         expected = complete_albedo(table, table.from_map(enlarged.diffuse[0].numpy()), observed)
         # Mirrored albedo may differ in level from its new neighbours: complete once more.
-        expected = complete_albedo(table, _symmetric(table, expected, observed), observed)
+        expected = complete_albedo(table, _symmetric(table, expected, observed, texture.best), observed)
         expected = smooth_unseen(table, expected, share)
         diffuse = (expected + share * (texture.observed - expected)).astype(np.float32)
         if blink is not None:
@@ -99,18 +100,17 @@ def with_generated_mouth(table: TexelTable, maps: ReflectanceMaps, generated: Re
     return replace(maps, diffuse=torch.from_numpy(diffuse)[None])
 
 
-def _symmetric(table: TexelTable, expected: Float32Array, observed: ObservedAlbedo) -> Float32Array:
-    """(N, 3) expected albedo with, where the mirrored texel was observed, the logarithmic mean of both sides by their
+def _symmetric(table: TexelTable, expected: Float32Array, observed: ObservedAlbedo, best: Float32Array) -> Float32Array:
+    """(N, 3) expected albedo with, where the mirrored texel was seen well, the logarithmic mean of both sides by their
     observed shares.
 
     Hairlines and beards of one person are more symmetric than the generator's.
+
+    :param best: (N,) weight of the view that shows a texel best.
     """
-    mirrored = table.mirrored(observed.share)
-    other = np.where(
-        table.within(SYMMETRIC_REGIONS)[:, None],
-        np.clip((mirrored - SYMMETRIC_FROM) / (1.0 - SYMMETRIC_FROM), 0.0, 1.0),
-        0.0,
-    )
+    low, high = MIRRORED_WEIGHTS
+    seen_well = np.clip((table.mirrored(best[:, None]) - low) / (high - low), 0.0, 1.0)
+    other = np.where(table.within(SYMMETRIC_REGIONS)[:, None], table.mirrored(observed.share) * seen_well, 0.0)
     both = np.maximum(observed.share + other, TINY)
     mean = (observed.share * _log(observed.albedo) + other * _log(table.mirrored(observed.albedo))) / both
     known = np.maximum(observed.share, other)

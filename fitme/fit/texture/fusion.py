@@ -17,6 +17,7 @@ from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, LightSettings
 from fitme.fit.texture.cast_lights import cast_light, illumination_of, key_directions, search_samples
 from fitme.fit.texture.delighting import (
     MAXIMAL_ALBEDO,
+    SMALLEST_WEIGHT,
     BandSums,
     ViewAlbedo,
     delight,
@@ -75,10 +76,26 @@ class FusedTexture:
     """Light of each view."""
     errors: tuple[float, ...]
     """Root mean square over the skin, linear, between each view and its prediction from albedo and light."""
+    best: Float32Array
+    """(N,) weight of the view that shows a texel best, over the greatest sharpness: 1 where it is seen frontally."""
     disagreements: tuple[float, ...] = ()
     """`fitme.fit.texture.disagreement` of each view with all others; NaN where too few texels are shared."""
     view_albedos: tuple[ViewAlbedo, ...] = ()
     """De-lit albedo of each view."""
+
+
+def best_weight(sums: BandSums, sharpest: float, settings: FusionSettings) -> Float64Array:
+    """(N,) weight of the view that shows each texel best, over the greatest sharpness, approximately: a power mean of
+    all views' weights by the weights themselves, which can be summed."""
+    powers = sums.detail_weight / np.maximum(sums.weight, SMALLEST_WEIGHT)
+    return np.asarray(powers ** (1.0 / (settings.detail_power - 1.0)) / sharpest, np.float64)
+
+
+def trusted_weight(sums: BandSums, sharpest: float, settings: FusionSettings) -> Float64Array:
+    """(N,) summed weights of texels over the greatest sharpness, less where every view grazes."""
+    best = best_weight(sums, sharpest, settings)
+    share = (best - settings.grazing_weight) / (settings.frontal_weight - settings.grazing_weight)
+    return np.asarray(sums.weight / sharpest * np.clip(share, 0.0, 1.0), np.float64)
 
 
 @dataclass(frozen=True)
@@ -129,12 +146,10 @@ class TextureFusion:
         )  # fmt: skip
         for view_albedo in view_albedos:
             sums.add(table, view_albedo, settings.detail_power, settings.band_sigma)
-        if any(cast is not None for cast in casts):
-            total = sums.weight / sharpest
         observed = np.clip(sums.albedo(), 0.0, MAXIMAL_ALBEDO)
 
         # Collars and hair over the neck give way to expected skin, and so does the edge of the observed neck.
-        confidence = confidence_of(total, settings)
+        confidence = confidence_of(trusted_weight(sums, sharpest, settings), settings)
         skin_probability = skin_probabilities(table, observed, expected, confidence)
         observed = expected + neck_skin_mask(table, skin_probability, confidence) * (observed - expected)
         confidence *= neck_boundary_fade(table, confidence)
@@ -145,7 +160,7 @@ class TextureFusion:
         return FusedTexture(
             albedo, observed, expected, skin_probability, confidence[:, 0],
             tuple(illumination_of(light, cast) for light, cast in zip(lights, casts, strict=True)),
-            samples.errors(albedo[samples.index], lights),
+            samples.errors(albedo[samples.index], lights), best_weight(sums, sharpest, settings).astype(np.float32),
             samples.disagreements(lights, expected[samples.index]), view_albedos,
         )  # fmt: skip
 

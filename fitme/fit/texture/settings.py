@@ -16,12 +16,17 @@ class FusionSettings:
 
     rounds: Annotated[int, Meta(ge=1)] = 3
     """Alternations between light and albedo."""
-    detail_power: Annotated[float, Meta(ge=0.0)] = 4.0
+    detail_power: Annotated[float, Meta(gt=1.0)] = 4.0
     """Exponent of a view's weight in the high band; a higher one favours the view that shows a texel best."""
     band_sigma: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.012
     """Standard deviation of the Gaussian between low and high band, as a share of the map's side."""
     confident_weight: Annotated[float, Meta(gt=0.0)] = 0.15
     """Summed weight of a texel, over the greatest sharpness, at which its confidence is 0.5."""
+    grazing_weight: Annotated[float, Meta(ge=0.0)] = 0.02
+    """Weight of the best view of a texel, over the greatest sharpness, up to which it does not count at all: where
+    every view grazes, all of them show a neighbouring surface, its shadow or the background, however many they are."""
+    frontal_weight: Annotated[float, Meta(gt=0.0)] = 0.12
+    """Weight of the best view from which a texel counts fully."""
     light_samples: Annotated[int, Meta(ge=1)] = 12000
     """Texels of skin, at most, on which lights are estimated."""
     scleras: bool = True

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from fitme.arrays import BoolArray, Float32Array
 from fitme.color import linear_to_srgb
-from fitme.fit.texture.baking import FULL_CONFIDENCE, bake, enlarge
+from fitme.fit.texture.baking import FULL_CONFIDENCE, MIRRORED_WEIGHTS, bake, enlarge
 from fitme.fit.texture.fusion import FusedTexture
 from fitme.fit.texture.unprojection import texel_table
 from fitme.reflectance.generator import ReflectanceGenerator
@@ -124,8 +124,10 @@ def portrait_maps(
     tone = _tone(observed, seen, geometry)
     expected = np.broadcast_to(tone, listed["observed"].shape).astype(np.float32)
     fused = FusedTexture(
-        expected, listed["observed"], expected, listed["skin_probability"], listed["confidence"][:, 0], (), ()
-    )
+        expected, listed["observed"], expected, listed["skin_probability"], listed["confidence"][:, 0], (), (),
+        # The one view counts as frontal where the portrait alone decides.
+        best=MIRRORED_WEIGHTS[1] / FULL_CONFIDENCE * listed["confidence"][:, 0],
+    )  # fmt: skip
     generated = _generated(observed, share, generator, encoder)
     baked = bake(table, fused, generated, inverted=True)
     diffuse = baked.diffuse[0].numpy()

@@ -16,7 +16,8 @@ from fitme.fit.keyframe import Keyframe
 from fitme.fit.lighting.spherical_harmonics import LightSettings
 from fitme.fit.solver.point_targets import MeshBasis
 from fitme.fit.texture.baking import FULL_CONFIDENCE, HAIR_COVERED_REGIONS, bake, with_generated_mouth
-from fitme.fit.texture.fusion import FusedTexture, FusionView, TextureFusion
+from fitme.fit.texture.delighting import BandSums
+from fitme.fit.texture.fusion import FusedTexture, FusionView, TextureFusion, trusted_weight
 from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.texel_views import BEHIND_LIPS, TexelViews
 from fitme.fit.texture.unprojection import TexelObservation
@@ -247,7 +248,7 @@ def test_baking_prefers_observed_texels(views: TexelViews) -> None:
     skin, eyes = (views.table.region == int(region) for region in (Region.SKIN, Region.EYES))
     confidence = np.where(skin, np.linspace(0.0, 1.0, count), 0.0).astype(np.float32)
     albedo, skin_probability = np.full((count, 3), 0.2, np.float32), np.ones((count, 1), np.float32)
-    texture = FusedTexture(albedo, albedo, albedo, skin_probability, confidence, (), ())
+    texture = FusedTexture(albedo, albedo, albedo, skin_probability, confidence, (), (), confidence)
     generated = ReflectanceMaps.constant((0.6, 0.6, 0.6), 0.4, 32)
     maps = bake(views.table, texture, generated, inverted=True, blink=NO_BLINK)
     values = views.table.from_map(maps.diffuse[0].numpy())[:, 0]
@@ -269,7 +270,7 @@ def test_an_unobserved_side_mirrors_the_other(views: TexelViews) -> None:
     left, skin = table.columns < RESOLUTION // 2, table.within((Region.SKIN,))
     stripes = np.where(table.rows // 8 % 2, 0.1, 0.4).astype(np.float32)[:, None] * np.ones(3, np.float32)
     skin_probability, confidence = np.ones((len(left), 1), np.float32), left.astype(np.float32)
-    texture = FusedTexture(stripes, stripes, stripes, skin_probability, confidence, (), ())
+    texture = FusedTexture(stripes, stripes, stripes, skin_probability, confidence, (), (), confidence)
     maps = bake(table, texture, ReflectanceMaps.constant((0.3,) * 3, 0.4, 32), inverted=True, blink=NO_BLINK)
     values = table.from_map(maps.diffuse[0].numpy())
     seen = left & (table.region != int(Region.NECK))  # of which the lower edge counts as a collar
@@ -286,14 +287,14 @@ def test_hair_over_a_forehead_loses_the_specular_albedo_of_skin(views: TexelView
     skin = table.region == int(Region.SKIN)
     forehead = skin & (table.rows < np.median(table.rows[skin]) - 0.1 * RESOLUTION)
     everywhere, skin_probability = np.full((count, 3), 0.4, np.float32), np.ones((count, 1), np.float32)
-    albedo = np.where(forehead[:, None], 0.04, everywhere).astype(np.float32)
-    texture = FusedTexture(albedo, albedo, everywhere, skin_probability, np.ones(count, np.float32), (), ())
+    albedo, ones = np.where(forehead[:, None], 0.04, everywhere).astype(np.float32), np.ones(count, np.float32)
+    texture = FusedTexture(albedo, albedo, everywhere, skin_probability, ones, (), (), ones)
     maps = bake(views.table, texture, ReflectanceMaps.constant((0.4,) * 3, 0.5, 32), inverted=True, blink=NO_BLINK)
     specular = table.from_map(maps.specular[0].numpy())[:, 0]
     assert 0.05 < np.median(specular[forehead]) < 0.08
     assert np.median(specular[skin & ~forehead]) == pytest.approx(0.5, abs=0.01)
     np.testing.assert_allclose(specular[~np.isin(table.region, [int(region) for region in HAIR_COVERED_REGIONS])], 0.5)
-    brighter = FusedTexture(2.0 * albedo, 2.0 * albedo, albedo, skin_probability, np.ones(count, np.float32), (), ())
+    brighter = FusedTexture(2.0 * albedo, 2.0 * albedo, albedo, skin_probability, ones, (), (), ones)
     shining = bake(views.table, brighter, ReflectanceMaps.constant((0.4,) * 3, 0.5, 32), inverted=True, blink=NO_BLINK)
     np.testing.assert_allclose(shining.specular.numpy(), 0.5, atol=1e-6)
 
@@ -301,10 +302,31 @@ def test_hair_over_a_forehead_loses_the_specular_albedo_of_skin(views: TexelView
 def test_the_generated_mouth_replaces_the_observed_one(views: TexelViews) -> None:
     table = views.table
     albedo, skin_probability = np.full((len(table.rows), 3), 0.2, np.float32), np.ones((len(table.rows), 1), np.float32)
-    texture = FusedTexture(albedo, albedo, albedo, skin_probability, skin_probability[:, 0], (), ())
+    texture = FusedTexture(
+        albedo, albedo, albedo, skin_probability, skin_probability[:, 0], (), (), skin_probability[:, 0]
+    )
     generated = ReflectanceMaps.constant((0.6, 0.6, 0.6), 0.4, 32)
     maps = bake(table, texture, generated, inverted=True, blink=NO_BLINK)
     completed = table.from_map(with_generated_mouth(table, maps, generated).diffuse[0].numpy())
     behind = np.isin(table.region, [int(region) for region in BEHIND_LIPS])
     np.testing.assert_allclose(completed[behind], 0.6, atol=1e-6)
     np.testing.assert_allclose(completed[~behind], 0.2, atol=1e-6)
+
+
+def test_many_grazing_views_do_not_make_a_texel_known() -> None:
+    settings = FusionSettings()
+
+    def summed(weight: float, count: int) -> BandSums:
+        weights = np.full(1, count * weight)
+        return BandSums(weights, np.zeros((1, 3)), np.full(1, count * weight**settings.detail_power), np.zeros((1, 3)))
+
+    sharpest = 0.5
+    for count in (1, 50):
+        assert trusted_weight(summed(0.9 * sharpest * settings.grazing_weight, count), sharpest, settings) == 0.0
+        seen = sharpest * settings.frontal_weight
+        assert trusted_weight(summed(seen, count), sharpest, settings) == pytest.approx(count * settings.frontal_weight)
+    # One view that sees it well is enough, however many graze it.
+    mixed = BandSums(
+        *(a + b for a, b in zip(*(vars(summed(w, n)).values() for w, n in ((0.4, 1), (0.005, 11))), strict=True))
+    )
+    assert trusted_weight(mixed, sharpest, settings) > 0.9 * 0.4 / sharpest
