@@ -5,7 +5,7 @@ of each modality in `fitme.reflectance.modality.MODALITIES`, its map (H, W, C) f
 `specular`, `normals`; others where the program that wrote the file knew them); optionally the albedo correctives,
 `correctives.expressions` (M, 52), `correctives.gram` (52, 52) and `correctives.mixing` (M or M + 2, K) float32,
 `correctives.deltas` (K, H, W, 3) float16; optionally `observed` (H, W) uint8, 255 where images alone decide on the
-texel; and optionally hair and glasses, the arrays of `fitme.hair.hair` as
+texel; optionally `shape_sigma` (V,) float32; and optionally hair and glasses, the arrays of `fitme.hair.hair` as
 `hair.NAME` and of `fitme.glasses.glasses` as `glasses.NAME`. String metadata: `format`, `version`, `focal`, `stage`,
 `name` and `created`; where there is any, `resting_lids`.
 """
@@ -35,6 +35,7 @@ FILE_NAME = "avatar.safetensors"
 """Name of the file inside a folder that `fitme fit` wrote."""
 
 _CORRECTIVES, _HAIR, _GLASSES, _OBSERVED = "correctives", "hair", "glasses", "observed"
+_SHAPE_SIGMA = "shape_sigma"
 
 
 def _now() -> datetime:
@@ -65,9 +66,10 @@ class Avatar:
     """Glasses; None where the person wears none."""
     observed: Tensor | None = field(default=None, repr=False)
     """(R, R) share in [0, 1] with which images decide on each texel, 0 where all was guessed; None: unknown."""
-
     resting_lids: float = 0.0
     """Activation of both eyes' blinks on the person's neutral face."""
+    shape_sigma: Tensor | None = field(default=None, repr=False)
+    """(V,) metres: standard deviation of each vertex of the neutral head, given the images; None: unknown."""
 
     def __post_init__(self) -> None:
         if self.identity.ndim != 1:
@@ -105,6 +107,8 @@ class Avatar:
             tensors |= {f"{_GLASSES}.{key}": torch.from_numpy(v) for key, v in glasses_arrays(self.glasses).items()}
         if self.observed is not None:
             tensors[_OBSERVED] = (255.0 * self.observed.detach().cpu().clamp(0.0, 1.0)).round().to(torch.uint8)
+        if self.shape_sigma is not None:
+            tensors[_SHAPE_SIGMA] = self.shape_sigma.detach().cpu().float().contiguous()
         tensors["identity"] = self.identity.detach().cpu().float().contiguous()
         metadata = {
             "format": FORMAT,
@@ -151,7 +155,8 @@ class Avatar:
         correctives, hair, glasses = _correctives(file, tensors), _hair(file, tensors), _glasses(file, tensors)
         observed = _observed(file, tensors)
         return Avatar(
-            tensors["identity"], maps, focal, stage, name, created, correctives, hair, glasses, observed, lids
+            tensors["identity"], maps, focal, stage, name, created, correctives, hair, glasses, observed, lids,
+            tensors.get(_SHAPE_SIGMA),
         )  # fmt: skip
 
 
@@ -216,6 +221,9 @@ def _check_tensors(file: Path, tensors: dict[str, Tensor]) -> None:
         raise ModelFileError(f"{file}: lacks {', '.join(sorted(missing))}; make the avatar again")
     if tensors["identity"].ndim != 1 or tensors["identity"].dtype != torch.float32:
         raise ModelFileError(f"{file}: identity must be (K,) float32, not {tuple(tensors['identity'].shape)}")
+    sigma = tensors.get(_SHAPE_SIGMA)
+    if sigma is not None and (sigma.ndim != 1 or sigma.dtype != torch.float32):
+        raise ModelFileError(f"{file}: {_SHAPE_SIGMA} must be (V,) float32, not {tuple(sigma.shape)}")
     size = tensors["diffuse"].shape[:2]
     for modality in MODALITIES:
         expected, found = (*size, modality.channels), tensors.get(modality.name)

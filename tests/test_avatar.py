@@ -49,6 +49,17 @@ def test_resting_lids_come_back(tmp_path: Path, avatar: Avatar):
     assert Avatar.load(tmp_path).resting_lids == 0.15
 
 
+def test_the_certainty_of_the_form_comes_back_and_is_checked(tmp_path: Path, avatar: Avatar):
+    sigma = torch.rand(20)
+    replace(avatar, shape_sigma=sigma).save(tmp_path / "sure.safetensors")
+    loaded = Avatar.load(tmp_path / "sure.safetensors").shape_sigma
+    assert loaded is not None
+    assert torch.equal(loaded, sigma)
+    replace(avatar, shape_sigma=torch.rand(20, 3)).save(tmp_path / "damaged.safetensors")
+    with pytest.raises(ModelFileError, match="shape_sigma must be"):
+        Avatar.load(tmp_path / "damaged.safetensors")
+
+
 def test_a_full_disk_leaves_nothing(tmp_path: Path, avatar: Avatar):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # larger files fail, as on a full disk

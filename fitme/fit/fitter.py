@@ -124,6 +124,7 @@ class IncrementalFitter:
             self._expression_frames, self._visibility, self._single_frame, self._glasses, self._hair, self._stages,
             self._pool,
         )  # fmt: skip
+        self._shape_sigma: torch.Tensor | None = None
         self._stage = Stage.WAITING
         self._rounds: list[RoundReport] = []
 
@@ -198,6 +199,7 @@ class IncrementalFitter:
             self._displayed.converge(self._head(converged=True))
             self._displayed.set_correctives(self._correctives())
             self._expression_frames.update_identity(self._head().identity)
+            self._shape_sigma = torch.from_numpy(self._stages.shape_sigma())
         seconds = time.perf_counter() - start
         report = RoundReport(len(self._rounds), self.stage, seconds, losses, len(self._keyframe_set))
         self._rounds.append(report)
@@ -215,7 +217,7 @@ class IncrementalFitter:
             observed = None
         return Avatar(
             identity, head.maps, head.focal, self._stage, correctives=head.correctives, hair=head.hair,
-            glasses=head.glasses, observed=observed,
+            glasses=head.glasses, observed=observed, shape_sigma=self._shape_sigma,
             resting_lids=resting_lids([estimate.expression for estimate in self._keyframe_set.estimates.values()]),
         )  # fmt: skip
 

@@ -28,6 +28,7 @@ from fitme.fit.lighting.sclera import sclera_color
 from fitme.fit.settings import FitSettings
 from fitme.fit.solver.joint_estimate import IDENTITY_FIXED, FreeParameters, JointEstimate
 from fitme.fit.solver.marginal_information import MarginalInformation, sum_information
+from fitme.fit.solver.shape_certainty import vertex_sigma
 from fitme.fit.texture.cast_lights import cast_light
 from fitme.fit.texture.delighting import delight, view_weight
 from fitme.fit.texture.expression_correctives import ExpressionView
@@ -141,6 +142,20 @@ class FitStages:
         share = solution.information.equal_share(len(active))
         for entry in active:
             entry.track_information = share
+
+    def shape_sigma(self) -> Float32Array:
+        """(V,) metres: standard deviations of the neutral head's vertices, given all solved keyframes."""
+        keyframe_set = self._keyframe_set
+        marginalized = keyframe_set.marginalized
+        landmarks = [
+            self.information_of(entry)
+            for key, entry in keyframe_set.entries.items()
+            if entry.estimate is not None and key not in marginalized
+        ]
+        tracks = keyframe_set.track_information.values()
+        known = sum_information([*landmarks, marginalized.information(), *tracks, self._iris_information()])
+        information = self._aligner.neutral_lips + known
+        return vertex_sigma(self._model, information, self._settings.alignment.solver)
 
     def close_jaw(self) -> None:
         """Move an opening of the jaw that all keyframes share from their expressions into identity."""

@@ -97,6 +97,32 @@ def test_finds_poses_and_shape(fitted: tuple[IncrementalFitter, list[Stage]], id
     assert np.corrcoef(state.identity[:10], identity.numpy()[:10])[0, 1] > 0.7
 
 
+def test_tells_how_certain_it_is_of_the_form(
+    model: MorphableModel,
+    keyframes: list[Keyframe],
+    fitted: tuple[IncrementalFitter, list[Stage]],
+    identity: torch.Tensor,
+) -> None:
+    sigma = fitted[0].avatar().shape_sigma
+    assert sigma is not None
+    face = model.face_vertices
+    single = new_fitter(model)
+    single.add_keyframe(keyframes[1])
+    while not single.stage.has_reached(Stage.SKIN):
+        single.refine(0.0)
+    assert single.avatar().shape_sigma is None, "not before all is fitted"
+    converge(single)
+    of_one = single.avatar().shape_sigma
+    assert of_one is not None
+    assert (sigma[face] < of_one[face]).float().mean() > 0.9, "three views are more certain than one"
+    # Errors of the form, place and size of the head set aside, are about as large as it says.
+    found, true = (model.neutral(i[None])[0, face] for i in (fitted[0].avatar().identity, identity))
+    found, true = ((points - points.mean(0)) / (points - points.mean(0)).norm() for points in (found, true))
+    metres = (model.mean[face] - model.mean[face].mean(0)).norm()
+    error = metres * (found - true).square().mean(1).sqrt()
+    assert 0.3 < float((error / sigma[face]).median()) < 2.0
+
+
 def test_explains_its_keyframes(fitted: tuple[IncrementalFitter, list[Stage]], keyframes: list[Keyframe]) -> None:
     fitter = fitted[0]
     for keyframe in keyframes:

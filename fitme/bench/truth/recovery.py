@@ -3,38 +3,17 @@
 Distances to a scan are small on faces near the mean, whatever a fit does; this tells them from faces that were found.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
 from fitme.arrays import Float64Array, Int64Array
 from fitme.bench.truth.metrics import Similarity
 from fitme.build.shape.landmark_embedding import nearest_on_mesh
+from fitme.shape.face_regions import FaceRegion, masks_by_region
 
 FEWEST_POINTS = 20
 """Points of a region below which it is not scored."""
-
-
-class FaceRegion(StrEnum):
-    """Region of the face."""
-
-    NOSE = "nose"
-    MOUTH = "mouth"
-    CHEEKS = "cheeks"
-    FOREHEAD = "forehead"
-    JAW = "jaw"
-
-
-CENTERS: Mapping[FaceRegion, tuple[int, ...]] = {
-    FaceRegion.NOSE: (1, 4, 5, 168),
-    FaceRegion.MOUTH: (13, 14, 0, 17, 61, 291),
-    FaceRegion.CHEEKS: (50, 280, 117, 346),
-    FaceRegion.FOREHEAD: (10, 151, 67, 297),
-    FaceRegion.JAW: (152, 175, 172, 397),
-}
-"""MediaPipe's landmarks of each region; a point belongs to the region of the nearest."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +52,10 @@ def score_recovery(
     fitted_points = nearest_on_mesh(true_points, moved, triangles, allowed).points(moved, triangles)
     true, found = (((points - origin) * normal).sum(1) for points in (true_points, fitted_points))
 
-    centers = [(region, landmarks[index]) for region, indices in CENTERS.items() for index in indices]
-    distance = np.linalg.norm(origin[:, None] - np.stack([center for _, center in centers])[None], axis=-1)
-    nearest = np.array([region for region, _ in centers])[distance.argmin(1)]
     return {
-        region: _recovery(true[nearest == region], found[nearest == region])
-        for region in FaceRegion
-        if np.count_nonzero(nearest == region) >= FEWEST_POINTS
+        region: _recovery(true[mask], found[mask])
+        for region, mask in masks_by_region(origin, landmarks).items()
+        if np.count_nonzero(mask) >= FEWEST_POINTS
     }
 
 

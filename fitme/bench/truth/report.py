@@ -22,10 +22,10 @@ from fitme.bench.rows import BenchmarkRow
 from fitme.bench.run import json_line, run_benchmark, table_of
 from fitme.bench.truth.dataset import FULL, QUICK, DatasetSize, make_truth, truth_folder
 from fitme.bench.truth.heads import METHODS
-from fitme.bench.truth.recovery import FaceRegion
 from fitme.bench.truth.scores import SubjectReport, bench_subject
 from fitme.bench.truth.sheets import write_sheet
 from fitme.errors import InputError
+from fitme.shape.face_regions import FaceRegion
 from fitme.stage import Stage
 
 GROWING_SUBJECTS = 2

@@ -32,7 +32,7 @@ from fitme.bench.truth.metrics import (
     score_albedo,
     score_shape,
 )
-from fitme.bench.truth.recovery import FaceRegion, Recovery, score_recovery
+from fitme.bench.truth.recovery import Recovery, score_recovery
 from fitme.bench.truth.visibility import visible_vertices
 from fitme.color import linear_to_bytes
 from fitme.errors import NoFaceError
@@ -43,6 +43,7 @@ from fitme.ingest.person_tracking import PersonTracker, TrackedFrame
 from fitme.metrics.frame_scores import face_region, score_frame
 from fitme.metrics.head_scores import HeldOutFrame, head_mask, score_head
 from fitme.metrics.similarity import image_psnr, image_ssim
+from fitme.shape.face_regions import FaceRegion
 from fitme.shape.landmark_groups import FACE_OVAL
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel

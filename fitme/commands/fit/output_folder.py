@@ -42,6 +42,7 @@ from fitme.geometry import Camera
 from fitme.ingest.fit_outputs import HOLDOUT_FOLDER, REPORT_FILE, frame_name, planned_files, written_files
 from fitme.ingest.person_tracking import TrackedFrame
 from fitme.metrics.frame_scores import FrameScore, median_score, score_frame
+from fitme.shape.face_regions import medians_by_region
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.identity import IdentityEmbedder
 
@@ -192,6 +193,7 @@ def _report(
         "inputs": list(outcome.inputs),
         "stage": outcome.avatar.stage,
         "observed": {"map": OBSERVED_FILE, "share_of_face": observed_share(outcome.avatar, outcome.model)},
+        "form": _form(outcome),
         "focal_over_longer_side": outcome.avatar.focal,
         "identity": [round(value, 6) for value in outcome.avatar.identity.tolist()],
         "keyframes": keyframes,
@@ -202,6 +204,16 @@ def _report(
         "timings_s": {name: round(seconds, 3) for name, seconds in timings.items()},
         "machine": {"platform": platform.platform(), "threads": torch.get_num_threads()},
     }
+
+
+def _form(outcome: Outcome) -> Json:
+    """Standard deviations of the neutral head's vertices, medians over regions of the face; none before all images are
+    fitted."""
+    sigma = outcome.avatar.shape_sigma
+    if sigma is None:
+        return {}
+    by_region = medians_by_region(outcome.model, 1e3 * sigma.numpy())
+    return {"sigma_mm": {region.value: round(value, 3) for region, value in by_region.items()}}
 
 
 def _write_json(content: Json, path: Path) -> None:

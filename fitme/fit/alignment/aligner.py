@@ -62,7 +62,8 @@ class HeadAligner:
         self._settings = settings
         self._basis = MeshBasis(model)
         self._landmarks = LandmarkTargets(model, self._basis, settings.landmarks)
-        self._neutral_lips = closed_lips_information(model)
+        self.neutral_lips = closed_lips_information(model)
+        """Information that the lips of a neutral head touch."""
         self._lips = ClosedLips(model)
         self._gaze = KeyframeGaze(model)
         self._trusted = np.isin(model.triangle_region.numpy(), [int(region) for region in FLOW_REGIONS])
@@ -94,7 +95,7 @@ class HeadAligner:
             self._landmarks.of(k, matrix_of(pose), correlated=correlated)
             for k, pose in zip(keyframes, poses, strict=True)
         ]
-        known_shape = self._neutral_lips + prior
+        known_shape = self.neutral_lips + prior
         found = solve_jointly(targets, start, self._settings.solver, free_parameters, prior=known_shape)
         return self._with_gaze_and_mouth(keyframes, found)
 
@@ -181,7 +182,7 @@ class HeadAligner:
         problem = TrackProblem(tracks, matches, landmarks, solver, settings.tangential_sigma_m)
         expression_cost = float((estimate.expressions**2).sum()) / solver.expression_sigma**2
         volume = volume_information(self._model, identity, problem.information(estimate) + prior, expression_cost)
-        known = self._neutral_lips + volume + prior
+        known = self.neutral_lips + volume + prior
         found = TrackProblem(tracks, matches, landmarks, solver, settings.tangential_sigma_m, known).solve(estimate)
         return replace(found, estimate=self._with_gaze_and_mouth(keyframes, found.estimate))
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from fitme.bench.truth.metrics import Similarity
-from fitme.bench.truth.recovery import FaceRegion, Recovery, score_recovery
+from fitme.bench.truth.recovery import Recovery, score_recovery
 from fitme.bench.truth.scores import outer_triangles
 from fitme.geometry import rotation_matrix
+from fitme.shape.face_regions import FaceRegion
 from fitme.shape.model_file import load_default_model
 from fitme.shape.normals import vertex_normals
 

@@ -6,10 +6,11 @@ import json
 import pytest
 
 from fitme.bench.truth.heads import METHODS
-from fitme.bench.truth.recovery import FaceRegion, Recovery
+from fitme.bench.truth.recovery import Recovery
 from fitme.bench.truth.report import TITLES, UNITS, rows_of
 from fitme.bench.truth.scores import CurvePoint, HeadScore, SubjectReport
 from fitme.errors import InputError
+from fitme.shape.face_regions import FaceRegion
 from fitme.stage import Stage
 
 FIELDS = [field.name for field in dataclasses.fields(HeadScore)]
