@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
 from fitme.arrays import Float32Array
@@ -15,7 +14,6 @@ from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.inversion.adam import Group
 from fitme.fit.inversion.losses import TargetFace, encoded_l1, identity_losses, landmark_loss
 from fitme.fit.inversion.settings import InversionSettings
-from fitme.fit.texture.unprojection import GRAZING_COSINE, VIEW_ANGLE_POWER
 from fitme.geometry import Camera, HeadPose, transform
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
@@ -112,24 +110,6 @@ def landmark_sigma(model: MorphableModel, landmarks: Float32Array, settings: Lan
     return sigma
 
 
-def facing_share(normals: Tensor, camera: Camera) -> Tensor:
-    """(B, H, W, 1) in [0, 1] weight of pixels by how frontally they see a surface, as of texels in unprojection.
-
-    At a graze a pixel shows a neighbouring surface, its shadow or the background as much as the texel that is drawn
-    there, and the generator would paint these round the face.
-
-    :param normals: (B, H, W, 3) unit normals in view space.
-    """
-    right, down = (
-        torch.arange(size, device=normals.device) + 0.5 - centre
-        for size, centre in ((camera.width, camera.center_x_px), (camera.height, camera.center_y_px))
-    )
-    down, right = torch.meshgrid(down, right, indexing="ij")
-    toward_viewer = torch.stack([-right, down, torch.full_like(right, camera.focal_px)], -1)  # (H, W, 3)
-    cosine = (normals * functional.normalize(toward_viewer, dim=-1)).sum(-1, keepdim=True)
-    return ((cosine - GRAZING_COSINE) / (1.0 - GRAZING_COSINE)).clamp(0.0, 1.0) ** VIEW_ANGLE_POWER
-
-
 def keyframe_loss(
     index: int,
     target: KeyframeTarget,
@@ -153,7 +133,7 @@ def keyframe_loss(
         model, vertices, rotation, translation, target.camera, maps, scene.light(index), occlusion=occlusion,
         backend=backend,
     )  # fmt: skip
-    image, usable = target.image, target.usable * facing_share(rendering.normals.detach(), target.camera)
+    image, usable = target.image, target.usable
     photometric = encoded_l1(rendering.image, image, usable * rendering.mask)
     projected = target.camera.project(transform(rotation, translation, model.landmarks(vertices)))[0]
     landmarks = landmark_loss(projected, target.observed, target.landmark_sigma_px)

@@ -91,11 +91,9 @@ def best_weight(sums: BandSums, sharpest: float, settings: FusionSettings) -> Fl
     return np.asarray(powers ** (1.0 / (settings.detail_power - 1.0)) / sharpest, np.float64)
 
 
-def trusted_weight(sums: BandSums, sharpest: float, settings: FusionSettings) -> Float64Array:
-    """(N,) summed weights of texels over the greatest sharpness, less where every view grazes."""
-    best = best_weight(sums, sharpest, settings)
-    share = (best - settings.grazing_weight) / (settings.frontal_weight - settings.grazing_weight)
-    return np.asarray(sums.weight / sharpest * np.clip(share, 0.0, 1.0), np.float64)
+def _share_between(values: Float64Array, ends: tuple[float, float]) -> Float64Array:
+    """Values over the way from the first end to the second, within [0, 1]."""
+    return np.asarray(np.clip((values - ends[0]) / (ends[1] - ends[0]), 0.0, 1.0), np.float64)
 
 
 @dataclass(frozen=True)
@@ -146,10 +144,14 @@ class TextureFusion:
         )  # fmt: skip
         for view_albedo in view_albedos:
             sums.add(table, view_albedo, settings.detail_power, settings.band_sigma)
-        observed = np.clip(sums.albedo(), 0.0, MAXIMAL_ALBEDO)
+        # Where every view grazes, all show a neighbouring surface, its shadow or the background, however many they are.
+        best = best_weight(sums, sharpest, settings)
+        detail = _share_between(best, settings.detail_weights)[:, None]
+        observed = np.clip(sums.albedo(detail), 0.0, MAXIMAL_ALBEDO)
 
         # Collars and hair over the neck give way to expected skin, and so does the edge of the observed neck.
-        confidence = confidence_of(trusted_weight(sums, sharpest, settings), settings)
+        trusted = sums.weight / sharpest * _share_between(best, settings.trusted_weights)
+        confidence = confidence_of(trusted, settings)
         skin_probability = skin_probabilities(table, observed, expected, confidence)
         observed = expected + neck_skin_mask(table, skin_probability, confidence) * (observed - expected)
         confidence *= neck_boundary_fade(table, confidence)
@@ -160,7 +162,7 @@ class TextureFusion:
         return FusedTexture(
             albedo, observed, expected, skin_probability, confidence[:, 0],
             tuple(illumination_of(light, cast) for light, cast in zip(lights, casts, strict=True)),
-            samples.errors(albedo[samples.index], lights), best_weight(sums, sharpest, settings).astype(np.float32),
+            samples.errors(albedo[samples.index], lights), best.astype(np.float32),
             samples.disagreements(lights, expected[samples.index]), view_albedos,
         )  # fmt: skip
 

@@ -22,11 +22,11 @@ class FusionSettings:
     """Standard deviation of the Gaussian between low and high band, as a share of the map's side."""
     confident_weight: Annotated[float, Meta(gt=0.0)] = 0.15
     """Summed weight of a texel, over the greatest sharpness, at which its confidence is 0.5."""
-    grazing_weight: Annotated[float, Meta(ge=0.0)] = 0.02
-    """Weight of the best view of a texel, over the greatest sharpness, up to which it does not count at all: where
-    every view grazes, all of them show a neighbouring surface, its shadow or the background, however many they are."""
-    frontal_weight: Annotated[float, Meta(gt=0.0)] = 0.12
-    """Weight of the best view from which a texel counts fully."""
+    trusted_weights: tuple[float, float] = (0.004, 0.04)
+    """Weights of the best view of a texel, over the greatest sharpness, from which it begins to count and counts fully:
+    28 and 36 degrees from a graze."""
+    detail_weights: tuple[float, float] = (0.02, 0.12)
+    """Weights of the best view between which the high band comes in."""
     light_samples: Annotated[int, Meta(ge=1)] = 12000
     """Texels of skin, at most, on which lights are estimated."""
     scleras: bool = True

@@ -4,9 +4,7 @@ import numpy as np
 import torch
 
 from fitme.color import linear_to_srgb
-from fitme.fit.inversion.keyframe_loss import facing_share
 from fitme.fit.inversion.losses import encoded_l1, gradient_l1, identity_losses, landmark_loss, target_face
-from fitme.geometry import Camera
 from fitme.track.identity import DlibEmbedder
 
 
@@ -73,17 +71,3 @@ def test_identity_terms_grow_with_the_difference_and_reach_the_picture() -> None
     (near_terms[0] + near_terms[1]).backward()
     assert near.grad is not None
     assert near.grad.abs().max() > 0.0
-
-
-def test_pixels_count_by_the_angle_under_which_their_ray_meets_the_surface() -> None:
-    camera = Camera(focal_px=100.0, center_x_px=150.5, center_y_px=50.5, width=201, height=101)
-    axis = torch.tensor([0.0, 0.0, 1.0]).expand(1, 101, 201, 3)
-    frontal = facing_share(axis, camera)[0, ..., 0]
-    assert frontal[50, 150] == 1.0
-    assert frontal[50, 0] < frontal[50, 75] < 1.0
-    # A surface that faces the camera from the side of the image counts fully there, a grazed one not at all.
-    toward = torch.tensor([150.0, 0.0, 100.0])
-    turned = (toward / toward.norm()).expand(1, 101, 201, 3)
-    assert facing_share(turned, camera)[0, 50, 0, 0] == 1.0
-    assert facing_share(-turned, camera)[0, 50, 0, 0] == 0.0
-    assert facing_share(torch.tensor([-1.0, 0.0, 0.0]).expand(1, 101, 201, 3), camera)[0, 50, 150, 0] == 0.0

@@ -17,7 +17,7 @@ from fitme.fit.lighting.spherical_harmonics import LightSettings
 from fitme.fit.solver.point_targets import MeshBasis
 from fitme.fit.texture.baking import FULL_CONFIDENCE, HAIR_COVERED_REGIONS, bake, with_generated_mouth
 from fitme.fit.texture.delighting import BandSums
-from fitme.fit.texture.fusion import FusedTexture, FusionView, TextureFusion, trusted_weight
+from fitme.fit.texture.fusion import FusedTexture, FusionView, TextureFusion, best_weight
 from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.texel_views import BEHIND_LIPS, TexelViews
 from fitme.fit.texture.unprojection import TexelObservation
@@ -313,20 +313,29 @@ def test_the_generated_mouth_replaces_the_observed_one(views: TexelViews) -> Non
     np.testing.assert_allclose(completed[~behind], 0.2, atol=1e-6)
 
 
-def test_many_grazing_views_do_not_make_a_texel_known() -> None:
-    settings = FusionSettings()
+def test_many_grazing_views_are_not_one_that_sees_a_texel_well() -> None:
+    settings, sharpest = FusionSettings(), 0.5
 
-    def summed(weight: float, count: int) -> BandSums:
-        weights = np.full(1, count * weight)
-        return BandSums(weights, np.zeros((1, 3)), np.full(1, count * weight**settings.detail_power), np.zeros((1, 3)))
+    def sums(weights: list[float]) -> BandSums:
+        summed = np.array([np.sum(weights)]), np.array([np.sum(np.power(weights, settings.detail_power))])
+        return BandSums(summed[0], np.zeros((1, 3)), summed[1], np.zeros((1, 3)))
 
-    sharpest = 0.5
     for count in (1, 50):
-        assert trusted_weight(summed(0.9 * sharpest * settings.grazing_weight, count), sharpest, settings) == 0.0
-        seen = sharpest * settings.frontal_weight
-        assert trusted_weight(summed(seen, count), sharpest, settings) == pytest.approx(count * settings.frontal_weight)
-    # One view that sees it well is enough, however many graze it.
-    mixed = BandSums(
-        *(a + b for a, b in zip(*(vars(summed(w, n)).values() for w, n in ((0.4, 1), (0.005, 11))), strict=True))
+        assert best_weight(sums([0.01] * count), sharpest, settings) == pytest.approx(0.01 / sharpest)
+    assert best_weight(sums([0.4] + [0.01] * 11), sharpest, settings) == pytest.approx(0.4 / sharpest, rel=0.1)
+
+
+def test_grazed_texels_are_completed_however_many_views_graze_them(
+    views: TexelViews, model: MorphableModel, photograph: Callable[..., Keyframe], skin: ReflectanceMaps, light: Light,
+    identity: torch.Tensor,
+) -> None:  # fmt: skip
+    seen = observe(views, photograph("front"), 0.0, light, identity)
+    fusion = TextureFusion(
+        views.table, views.at_texels(skin.diffuse), views.at_texels(skin.specular), FusionSettings(), LightSettings()
     )
-    assert trusted_weight(mixed, sharpest, settings) > 0.9 * 0.4 / sharpest
+    confidence = fusion.fuse([FusionView(seen, 1.0)] * 12).confidence
+    grazed = (seen.weight > 0.0) & (seen.weight < 0.004)
+    assert np.count_nonzero(grazed) > 20
+    assert confidence[grazed].max() < 1e-3
+    face = views.table.within((Region.SKIN,))
+    assert confidence[face & (seen.weight > 0.2)].min() > 0.9
