@@ -84,12 +84,11 @@ class BandSums:
         self.detail_weight[view.index] += sign * detail_weight
         self.high[view.index] += sign * detail_weight[:, None] * (albedo[view.index] - low)
 
-    def albedo(self, detail_share: Float64Array | float = 1.0) -> Float32Array:
-        """(N, 3) mean of low bands by weight plus a share (N, 1) of the mean of high bands by the weight's power; 0 at
-        unobserved texels."""
+    def albedo(self) -> Float32Array:
+        """(N, 3) mean of low bands by weight plus mean of high bands by the weight's power; 0 at unobserved texels."""
         low = self.low / np.maximum(self.weight, SMALLEST_WEIGHT)[:, None]
         high = self.high / np.maximum(self.detail_weight, SMALLEST_DETAIL_WEIGHT)[:, None]
-        albedo: Float32Array = (low + detail_share * high).astype(np.float32)
+        albedo: Float32Array = (low + high).astype(np.float32)
         return albedo
 
 

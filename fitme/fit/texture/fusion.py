@@ -91,9 +91,10 @@ def best_weight(sums: BandSums, sharpest: float, settings: FusionSettings) -> Fl
     return np.asarray(powers ** (1.0 / (settings.detail_power - 1.0)) / sharpest, np.float64)
 
 
-def _share_between(values: Float64Array, ends: tuple[float, float]) -> Float64Array:
-    """Values over the way from the first end to the second, within [0, 1]."""
-    return np.asarray(np.clip((values - ends[0]) / (ends[1] - ends[0]), 0.0, 1.0), np.float64)
+def trusted_share(best: Float64Array, settings: FusionSettings) -> Float64Array:
+    """(N,) in [0, 1] share of the summed weights that counts, by the best view's weight (N,)."""
+    low, high = settings.trusted_weights
+    return np.asarray(np.clip((best - low) / (high - low), 0.0, 1.0), np.float64)
 
 
 @dataclass(frozen=True)
@@ -144,14 +145,11 @@ class TextureFusion:
         )  # fmt: skip
         for view_albedo in view_albedos:
             sums.add(table, view_albedo, settings.detail_power, settings.band_sigma)
-        # Where every view grazes, all show a neighbouring surface, its shadow or the background, however many they are.
-        best = best_weight(sums, sharpest, settings)
-        detail = _share_between(best, settings.detail_weights)[:, None]
-        observed = np.clip(sums.albedo(detail), 0.0, MAXIMAL_ALBEDO)
+        observed = np.clip(sums.albedo(), 0.0, MAXIMAL_ALBEDO)
 
         # Collars and hair over the neck give way to expected skin, and so does the edge of the observed neck.
-        trusted = sums.weight / sharpest * _share_between(best, settings.trusted_weights)
-        confidence = confidence_of(trusted, settings)
+        best = best_weight(sums, sharpest, settings)
+        confidence = confidence_of(sums.weight / sharpest * trusted_share(best, settings), settings)
         skin_probability = skin_probabilities(table, observed, expected, confidence)
         observed = expected + neck_skin_mask(table, skin_probability, confidence) * (observed - expected)
         confidence *= neck_boundary_fade(table, confidence)
