@@ -57,7 +57,7 @@ class PoseSettings:
 
 @dataclass(frozen=True)
 class SidewaysSettings:
-    """Mouth and jaw to one side (`fitme.track.sideways`)."""
+    """Mouth and jaw to one side (`fitme.track.mouth.sideways`)."""
 
     mouth_dead_zone: Annotated[float, Meta(ge=0.0)] = 0.17
     """Measured amount up to which a mouth counts as straight, which one in thirty straight mouths of photos exceeds;
@@ -74,7 +74,7 @@ class SidewaysSettings:
 
 @dataclass(frozen=True)
 class TongueSettings:
-    """A tongue out of the mouth (`fitme.track.tongue`)."""
+    """A tongue out of the mouth (`fitme.track.mouth.tongue`)."""
 
     activation: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.9
     """tongueOut of a tongue that is out; 0 leaves tongues unseen."""
@@ -88,7 +88,7 @@ class TongueSettings:
 
 @dataclass(frozen=True)
 class CheekSettings:
-    """Puffed cheeks (`fitme.track.cheeks`)."""
+    """Puffed cheeks (`fitme.track.mouth.cheeks`)."""
 
     dead_zone: Annotated[float, Meta(ge=0.0)] = 0.14
     """Measured amount up to which cheeks are not puffed, as much as smiles show at most against faces at rest. It is

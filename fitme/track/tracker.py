@@ -9,18 +9,18 @@ from fitme.geometry import Camera, HeadPose
 from fitme.shape.expressions import expression_index
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.blink import close_eyes
-from fitme.track.cheeks import Cheeks
 from fitme.track.factory import identity_embedder, landmark_backend
 from fitme.track.identity import IdentityEmbedder
 from fitme.track.landmarks import DetectedFace, FaceFinder, LandmarkBackend
+from fitme.track.mouth.cheeks import Cheeks
+from fitme.track.mouth.sideways import Sideways
+from fitme.track.mouth.tongue import TongueFilter, tongue_evidence
 from fitme.track.observation import FaceObservation, FaceStatus, FrameQuality
 from fitme.track.occlusion import FaceOcclusion
 from fitme.track.pose import PoseEstimate, PoseSolver
 from fitme.track.quality import image_quality
 from fitme.track.settings import TrackerSettings
-from fitme.track.sideways import Sideways
 from fitme.track.smoothing import OneEuroFilter
-from fitme.track.tongue import TongueFilter, tongue_evidence
 
 TONGUE_OUT, CHEEK_PUFF = expression_index("tongueOut"), expression_index("cheekPuff")
 FRAME_S = 1.0 / 30.0

@@ -13,7 +13,8 @@ import numpy as np
 
 from fitme.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from fitme.color import bytes_to_linear
-from fitme.shape.landmark_groups import CHEEKS, LEFT_EYE_CORNERS, MOUTH_CORNERS, RIGHT_EYE_CORNERS
+from fitme.shape.landmark_groups import CHEEKS, MOUTH_CORNERS
+from fitme.track.mouth.face_window import eyes_width_px, face_window
 from fitme.track.settings import TongueSettings
 
 UPPER_RIM: Final = (82, 13, 312)
@@ -72,7 +73,7 @@ REDDER_THAN_CHIN: Final = (0.09, 0.13)
 
 def tongue_evidence(image: UInt8Array, landmarks: Float32Array) -> float:
     """How surely an image (H, W, 3) sRGB shows a tongue out of the mouth, in [0, 1], by landmarks (478, 2), pixels."""
-    eyes = max(float(np.linalg.norm(landmarks[LEFT_EYE_CORNERS[1]] - landmarks[RIGHT_EYE_CORNERS[1]])), 1.0)
+    eyes = eyes_width_px(landmarks)
     gap = float(np.linalg.norm(landmarks[UPPER_RIM[1]] - landmarks[LOWER_RIM[1]])) / eyes
     width = float(np.linalg.norm(np.subtract(*landmarks[list(MOUTH_CORNERS)]))) / eyes
     shape = min(_ramp(gap, GAP), _ramp(width, WIDTH))
@@ -123,18 +124,11 @@ def _profile(image: UInt8Array, landmarks: Float32Array, eyes_px: float) -> Floa
     """(P, 3) logarithms of linear colours over the cheeks', down the middle of the mouth; None outside of the image."""
     upper, lower, edge = (landmarks[list(rim)] for rim in (UPPER_RIM, LOWER_RIM, LOWER_EDGE))
     cheeks = landmarks[list(CHEEKS)]
-    margin = 0.1 * eyes_px
     outline = np.concatenate([upper, lower, edge, cheeks, landmarks[[CHIN]]])
-    low = np.maximum(np.floor(outline.min(0) - margin), 0).astype(int)
-    high = np.minimum(np.ceil(outline.max(0) + margin), image.shape[1::-1]).astype(int)
-    if (high - low < 2).any():
+    window = face_window(image, outline, eyes_px, EYES_WIDTH_PX)
+    if window is None:
         return None
-    crop = image[low[1] : high[1], low[0] : high[0]]
-    scale = min(EYES_WIDTH_PX / eyes_px, 1.0)
-    size = np.maximum(np.rint(scale * (high - low)), 2).astype(int)
-    reduced = cv2.resize(crop, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA)
-    linear = cv2.GaussianBlur(bytes_to_linear(np.asarray(reduced, np.uint8)), (0, 0), BLUR_PX)
-    # OpenCV's pixel centres are at whole numbers, the landmarks' at halves.
+    linear = cv2.GaussianBlur(bytes_to_linear(window.image), (0, 0), BLUR_PX)
     place = _PLACES[:, None, None].astype(np.float32)
     down = landmarks[CHIN] - landmarks[LOWER_EDGE[1]]
     path = (
@@ -143,10 +137,8 @@ def _profile(image: UInt8Array, landmarks: Float32Array, eyes_px: float) -> Floa
         + np.clip(place - 1.0, 0.0, 1.0) * (edge - lower)
         + np.clip(place - 2.0, 0.0, 1.0) * down
     )
-    points = np.concatenate([path.reshape(-1, 2), cheeks])
-    at = ((points - low) * (size / (high - low)) - 0.5).astype(np.float32)
-    seen = cv2.remap(linear, at[:, None, 0], at[:, None, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    color = np.log(np.asarray(seen, np.float64)[:, 0] + DARKEST)
+    points = np.concatenate([path.reshape(-1, 2), cheeks]).astype(np.float32)
+    color = np.log(window.sample(np.asarray(linear, np.float32), points) + DARKEST)
     of_path, of_cheeks = np.split(color, [path.shape[0] * path.shape[1]])
     profile = np.median(of_path.reshape(*path.shape[:2], 3), 1) - np.median(of_cheeks, 0)
     padded = np.pad(profile, ((1, 1), (0, 0)), mode="edge")

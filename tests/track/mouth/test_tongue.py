@@ -6,8 +6,8 @@ from fitme.motion.live_link import LiveLinkEncoder, unpacked_packet
 from fitme.motion.messages import motion_json, motion_of_json
 from fitme.shape.expressions import expression_index
 from fitme.track.motion import motion_of
+from fitme.track.mouth.tongue import TongueFilter, tongue_evidence
 from fitme.track.settings import TongueSettings
-from fitme.track.tongue import TongueFilter, tongue_evidence
 from fitme.track.tracker import FrameTracker
 
 FRAME_S = 1.0 / 30.0

@@ -1,6 +1,6 @@
 import pytest
 
-from fitme.track.dead_zone import beyond_dead_zone
+from fitme.track.mouth.dead_zone import beyond_dead_zone
 
 
 def test_none_within_the_zone_and_all_from_twice_as_much():

@@ -20,10 +20,11 @@ from fitme.geometry import rotation_matrix
 from fitme.render.shading import sh_basis
 from fitme.shape import landmark_groups
 from fitme.shape.expressions import expression_index
-from fitme.shape.landmark_groups import LEFT_EYE_CORNERS, LIP_RIMS, MOUTH_CORNERS, RIGHT_EYE_CORNERS
+from fitme.shape.landmark_groups import LIP_RIMS, MOUTH_CORNERS
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.normals import vertex_normals
-from fitme.track.dead_zone import beyond_dead_zone
+from fitme.track.mouth.dead_zone import beyond_dead_zone
+from fitme.track.mouth.face_window import eyes_width_px, face_window
 from fitme.track.pose import PoseEstimate
 from fitme.track.settings import CheekSettings
 
@@ -128,6 +129,8 @@ class Cheeks:
         """(2,) amounts of the left and the right cheek in this frame; remembers the face where it is at rest."""
         settings = self._settings
         seen = self._appearance(image, landmarks, estimate)
+        if seen is None:
+            return np.zeros(2)
         amounts = np.zeros(2) if self._rest is None else self.amounts(seen, self._rest)
         yaw = estimate.pose.yaw_pitch_roll()[0]
         if estimate.expression[list(SMILE)].mean() > LARGEST_SMILE or abs(yaw) > REST_YAW_RAD:
@@ -159,22 +162,16 @@ class Cheeks:
             weight = 1.0 / (1.0 + ((change - rows @ found) / DIFFERENCE_SCALE) ** 2) ** 2
         return np.asarray(found[-2:])
 
-    def _appearance(self, image: UInt8Array, landmarks: Float32Array, estimate: PoseEstimate) -> _Appearance:
-        eyes = max(float(np.linalg.norm(landmarks[LEFT_EYE_CORNERS[1]] - landmarks[RIGHT_EYE_CORNERS[1]])), 1.0)
+    def _appearance(self, image: UInt8Array, landmarks: Float32Array, estimate: PoseEstimate) -> _Appearance | None:
+        """The skin; None where the image does not show it."""
         places = landmarks[self._sites]
-        margin = 0.1 * eyes
-        low = np.clip(np.floor(places.min(0) - margin), 0, np.array(image.shape[1::-1]) - 2).astype(int)
-        high = np.clip(np.ceil(places.max(0) + margin), low + 2, image.shape[1::-1]).astype(int)
-        size = np.maximum(np.rint(min(EYES_WIDTH_PX / eyes, 1.0) * (high - low)), 2).astype(int)
-        crop = image[low[1] : high[1], low[0] : high[0]]
-        reduced = cv2.resize(crop, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA)
-        grey = np.asarray(cv2.cvtColor(reduced, cv2.COLOR_RGB2GRAY), np.uint8)
+        window = face_window(image, places, eyes_width_px(landmarks), EYES_WIDTH_PX)
+        if window is None:
+            return None
+        grey = np.asarray(cv2.cvtColor(window.image, cv2.COLOR_RGB2GRAY), np.uint8)
         luminance = cv2.GaussianBlur(bytes_to_linear(grey), (0, 0), BLUR_PX)
-        # OpenCV's pixel centres are at whole numbers, the landmarks' at halves.
-        at = ((places - low) * (size / (high - low)) - 0.5).astype(np.float32)
-        seen = cv2.remap(luminance, at[:, None, 0], at[:, None, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         rotation = rotation_matrix(estimate.pose.rotation.astype(np.float64))
-        return _Appearance(np.asarray(seen, np.float64)[:, 0] + DARKEST, rotation)
+        return _Appearance(window.sample(np.asarray(luminance, np.float32), places) + DARKEST, rotation)
 
 
 def _light(basis: Float64Array, luminance: Float64Array) -> Float64Array:

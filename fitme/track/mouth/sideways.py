@@ -15,7 +15,7 @@ from fitme.geometry import Camera, rotation_matrix
 from fitme.shape import landmark_groups
 from fitme.shape.expressions import expression_index
 from fitme.shape.morphable_model import MorphableModel
-from fitme.track.dead_zone import beyond_dead_zone
+from fitme.track.mouth.dead_zone import beyond_dead_zone
 from fitme.track.pose import PoseEstimate
 from fitme.track.projection import MINIMAL_DEPTH_M, project
 from fitme.track.settings import SidewaysSettings

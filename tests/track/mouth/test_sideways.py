@@ -8,9 +8,9 @@ import torch
 
 from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, head_rotation
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
+from fitme.track.mouth.sideways import Sideways
 from fitme.track.pose import PoseSolver
 from fitme.track.settings import SidewaysSettings
-from fitme.track.sideways import Sideways
 
 CAMERA = Camera.centered(704.0, 640, 480)
 STRAIGHT = (

@@ -1,0 +1,1 @@
+"""What landmarks alone do not tell of mouth and cheeks: sides, tongues, puffed cheeks."""
