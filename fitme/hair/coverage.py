@@ -8,9 +8,9 @@ import numpy as np
 from fitme.arrays import BoolArray, Float32Array, Float64Array
 from fitme.hair.envelope import EnvelopeGrid
 from fitme.hair.locks import Locks, at_roots
-from fitme.hair.strands import HairLocks
+from fitme.hair.strands import HairKind, HairLocks, hair_locks
 from fitme.hair.styles import likely_coverage
-from fitme.hair.texels import WRAP_TEXELS, at_texels
+from fitme.hair.texels import WRAP_TEXELS, at_texels, blurred
 from fitme.shape.regions import Region
 
 LEAST_WEIGHT = 0.3
@@ -34,6 +34,16 @@ DENSITY = (0.15, 0.75)
 STRAND_SOFTNESS, TUFT_POWER, TUFT_END = 0.15, 2.0, 0.3
 """Density over which a single strand fades, the power of the density at which tufts are as likely, and the density
 below which their tips fade: they thin out before strands do."""
+THIN_SHARE = 0.5
+"""Coverage of the strands of the thinnest hair."""
+TEMPLE_COSINES, EAR_COSINES = (0.6, 0.8), (0.25, 0.4)
+"""Cosines to the front, round the head, up to which a hairline is aslant in most images, and from which it is not;
+those between which ears end."""
+TEMPLE_WEIGHT = (0.3, 0.6)
+"""Weights in the image that sees a texel best up to which it is aslant, and from which it is not."""
+TEMPLE_TEXELS, TEMPLE_COVERAGE, TEMPLE_SOFTNESS = 2.5, (0.02, 0.7), 0.5
+"""Standard deviation of the filter of the coverage of hairlines seen aslant, the coverage at which hair begins there
+and is dense, and the density over which a strand fades."""
 LONGEST_M = (-0.22, -0.15)
 """Heights in the model frame at which unseen hair ends at the latest, and above which it does not."""
 THICK_M = (0.003, 0.006)
@@ -45,7 +55,7 @@ SIDEWAYS, HANGING_FROM_M = 0.6, -0.05
 the model frame below which hair hangs."""
 HANGING_SHARE = (0.15, 0.4)
 """Coverage at both sides of the neck at which hair begins to hang at the back as well, and from which it does."""
-NAPE_LINE_M, NAPE_SOFTNESS_M = (-0.016, -0.05), 0.035
+NAPE_LINE_M, NAPE_SOFTNESS_M = (-0.012, -0.045), 0.05
 """Heights in the model frame behind the ears and at the middle of the neck down to which short hair grows on the scalp,
 and the height over which it thins out."""
 UNDER_EDGE_TEXELS = 7
@@ -130,6 +140,7 @@ def completed_coverage(
     beside = at_texels((grid.hairy & (grid.origins[..., 1] > EAR_BOTTOM_M)).astype(np.float64)) * (1.0 - scalp)
     unseen = np.maximum(unseen, beside * _dilated((known * shown).astype(np.float32), UNDER_EDGE_TEXELS))
     coverage = (known * shown + (1.0 - known) * unseen) * at_texels(grid.coverable.astype(np.float64))
+    coverage = _thinned_aside(grid, np.asarray(coverage, np.float32), best)
     # Nothing lies right behind hair that stands off the scalp: the background would show through it.
     thick = scalp * _ramp(at_texels(thickness_m), THICK_M)
     coverage = np.maximum(coverage, thick * _ramp(coverage, OPAQUE_COVERAGE))
@@ -140,16 +151,33 @@ def ending(density: Float32Array, lay: HairLocks) -> Float32Array:
     """(T, U) coverage by strands and tufts that are as likely as hair is dense (T, U) where they are rooted."""
     sure = _ramp(density, DENSITY)
     tufts = _present(sure**TUFT_POWER, lay.tufts) * np.clip(sure / TUFT_END, 0.0, 1.0)
-    return np.maximum(_present(sure, lay.strands), tufts)
+    # Where hair is thin, it is cropped so short that skin shines through single hairs.
+    return np.maximum(_present(sure, lay.strands) * (THIN_SHARE + (1.0 - THIN_SHARE) * sure), tufts)
 
 
 def _present(density: Float32Array, lay: Locks) -> Float32Array:
-    rooted = at_roots(density, lay)
-    share = np.clip((rooted * (1.0 + STRAND_SOFTNESS) - lay.chance) / STRAND_SOFTNESS, 0.0, 1.0)
-    return np.asarray(share, np.float32)
+    return _thresholded(at_roots(density, lay), lay, STRAND_SOFTNESS)
 
 
-def _ramp(values: Float32Array, ends: tuple[float, float]) -> Float32Array:
+def _thresholded(density: Float32Array, lay: Locks, softness: float) -> Float32Array:
+    """(T, U) coverage by locks, each of which begins at a density of its own."""
+    return np.asarray(np.clip((density * (1.0 + softness) - lay.chance) / softness, 0.0, 1.0), np.float32)
+
+
+def _thinned_aside(grid: EnvelopeGrid, coverage: Float32Array, best: Float32Array) -> Float32Array:
+    """Coverage (T, U) that at temples and sideburns, which images show aslant, ends strand by strand, not cell by cell.
+
+    :param best: (T, U) weight in the image that sees a texel best.
+    """
+    outward = grid.directions[..., 2] / np.maximum(np.hypot(grid.directions[..., 0], grid.directions[..., 2]), 1e-9)
+    place = _ramp(outward, EAR_COSINES) * (1.0 - _ramp(outward, TEMPLE_COSINES)) * (grid.origins[..., 1] > EAR_BOTTOM_M)
+    aside = at_texels(place.astype(np.float64)) * (1.0 - _ramp(best, TEMPLE_WEIGHT))
+    density = _ramp(blurred(coverage, TEMPLE_TEXELS), TEMPLE_COVERAGE)
+    thinned = _thresholded(density, hair_locks(HairKind.CROPPED).strands, TEMPLE_SOFTNESS)
+    return np.asarray(coverage + aside * (thinned - coverage), np.float32)
+
+
+def _ramp(values: Float32Array | Float64Array, ends: tuple[float, float]) -> Float32Array:
     """0 below the first end, 1 above the second."""
     return np.asarray(np.clip((values - ends[0]) / (ends[1] - ends[0]), 0.0, 1.0), np.float32)
 

@@ -199,8 +199,13 @@ def _laid(
                 if down < 0.0 or down >= 1.0:
                     continue
                 across = dx * sx + dy * sy + dz * sz - bends[leaf, 0] * length * down * down
+                # Most texels of a box lie beside the leaf: what costs is left to the others.
+                if abs(across) >= half + 2.0 * wave_m:
+                    continue
                 if wave_m > 0.0:
                     across -= wave_m * (np.sin(wave_number * down * length + bends[leaf, 1]) - start)
+                if abs(across) >= half:
+                    continue
                 wide = half * min(down / ROOT_SHARE, 1.0) * (1.0 - down * down) ** TIP_POWER
                 if abs(across) >= wide:
                     continue

@@ -28,7 +28,7 @@ CURLED = (
     LockShape(length_m=0.022, width_m=0.012, spread_rad=0.9, bend=0.3, wave=0.25, wave_m=0.022),
 )
 """The same of curls."""
-GAP_DEPTHS, GAP_TUFTS, GAP_LOG = (0.4, 1.2), 0.6, 1.0
+GAP_DEPTHS, GAP_TUFTS, GAP_LOG = (0.4, 1.2), 0.6, 0.8
 """Depths of the relief of locks, with a share of that of tufts, at which a gap between curls begins and from which it
 is deep, and the logarithm by which it is darker there."""
 SHADING_SHARES, SHADING_TEXELS = (1.4, 0.7, 0.3), 0.5

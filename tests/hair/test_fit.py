@@ -186,8 +186,8 @@ def test_a_mask_wider_than_the_hair_makes_no_hole_in_it(
     frame = photograph(hair, pose_of(0)).frame
     wide = replace(frame, person=cv2.dilate(frame.person, np.ones((15, 15), np.uint8)))
     fitted = fit_hair(model, neutral, [wide], backend, HairSettings())
-    scalp = grid.region == int(Region.SCALP)
-    # Away from the hairline, where hair ends.
+    scalp = (grid.region == int(Region.SCALP)) & (grid.origins[..., 1] > 0.0)
+    # Away from the hairline, where hair ends, and above the nape, where it thins out.
     inner = cv2.erode(np.concatenate([scalp] * 3, 1).astype(np.uint8), np.ones((7, 7), np.uint8))
     texels = at_texels(inner[:, scalp.shape[1] : 2 * scalp.shape[1]].astype(np.float64)) > 0.99
     assert float(fitted.texture.coverage[texels].min()) > 0.9

@@ -11,8 +11,10 @@ from fitme.avatar import Avatar
 from fitme.errors import ModelFileError
 from fitme.export.gltf.avatar import glb_bytes
 from fitme.export.gltf.glb import read_glb
+from fitme.export.gltf.hair import relief_codes
 from fitme.hair.envelope import envelope_triangles, envelope_uv
 from fitme.hair.hair import Hair, hair_arrays, hair_of_arrays, hair_surface
+from fitme.hair.strands import strand_pattern
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.shape.morphable_model import MorphableModel
 from fitme.stage import Stage
@@ -86,5 +88,15 @@ def test_a_glb_has_the_hair_as_a_part_of_its_own(avatar: Avatar, model: Morphabl
     assert material["alphaMode"] == "MASK"
     texture = document["textures"][material["pbrMetallicRoughness"]["baseColorTexture"]["index"]]
     assert document["images"][texture["source"]]["name"] == "hair"
+    relief = document["textures"][material["normalTexture"]["index"]]
+    assert document["images"][relief["source"]]["name"] == "hair_relief"
     count = document["accessors"][primitive["attributes"]["POSITION"]]["count"]
     assert 0 < count < len(envelope_uv()), "only what has hair is written"
+
+
+def test_the_relief_s_normals_point_outwards_and_away_from_rising_locks() -> None:
+    normals = relief_codes() / 127.5 - 1.0
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=-1), 1.0, atol=0.02)
+    assert normals[..., 2].min() > 0.3
+    rising = np.roll(strand_pattern(), -1, 1) - strand_pattern()
+    assert np.corrcoef(normals[..., 0].ravel(), rising.ravel())[0, 1] < -0.9

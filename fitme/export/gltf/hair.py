@@ -1,4 +1,4 @@
-"""Hair as glTF: the envelope's mesh, and its albedo with coverage in the alpha channel."""
+"""Hair as glTF: the envelope's mesh, its albedo with coverage in the alpha channel, and the locks' normals."""
 
 from dataclasses import replace
 
@@ -9,13 +9,17 @@ from fitme.arrays import Float32Array, UInt8Array
 from fitme.avatar import Avatar
 from fitme.color import linear_to_bytes
 from fitme.export.gltf.glb import GlbBuilder, Json
+from fitme.hair.compositing import LOCK_RELIEF
 from fitme.hair.envelope import envelope_uv
 from fitme.hair.hair import covered_triangles, hair_surface
+from fitme.hair.strands import strand_pattern
 from fitme.hair.texture import HairTexture
 from fitme.shape.morphable_model import MorphableModel
 
 HAIR_NODE = "hair"
 """Name of the node, the mesh, the material and the image."""
+RELIEF_IMAGE = "hair_relief"
+"""Name of the image of its normals."""
 HAIR_ROUGHNESS = 0.55
 """glTF's perceptual roughness that comes nearest to the broad lobe of strands."""
 HAIR_SPECULAR = 0.5
@@ -30,12 +34,23 @@ def hair_codes(texture: HairTexture) -> UInt8Array:
     return np.concatenate([linear_to_bytes(texture.albedo), coverage], -1)
 
 
-def hair_material(texture: Json) -> Json:
-    """glTF material of a texture by `hair_codes`."""
+def relief_codes() -> UInt8Array:
+    """(T, U, 3) tangent-space normals of the locks, as the renderer has them (`fitme.hair.compositing`)."""
+    pattern = strand_pattern()
+    across = np.roll(pattern, -1, 1) - pattern
+    down = np.diff(pattern, axis=0, append=pattern[-1:])
+    # glTF's bitangent points up in the image.
+    normals = np.stack([-LOCK_RELIEF * across, LOCK_RELIEF * down, np.ones_like(pattern)], -1)
+    return np.asarray(np.rint((_unit(normals) + 1.0) * 127.5), np.uint8)
+
+
+def hair_material(texture: Json, relief: Json) -> Json:
+    """glTF material of a texture by `hair_codes` and one by `relief_codes`."""
     return {
         "name": HAIR_NODE,
         "alphaMode": "MASK",
         "alphaCutoff": ALPHA_CUTOFF,
+        "normalTexture": relief,
         "pbrMetallicRoughness": {
             "baseColorTexture": texture,
             "metallicFactor": 0.0,

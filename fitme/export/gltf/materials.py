@@ -5,7 +5,7 @@ from pathlib import Path
 from fitme.avatar import Avatar
 from fitme.export.gltf.glasses import GLASSES_NODE, glasses_codes, glasses_materials
 from fitme.export.gltf.glb import GlbBuilder, Json
-from fitme.export.gltf.hair import HAIR_NODE, hair_codes, hair_material
+from fitme.export.gltf.hair import HAIR_NODE, RELIEF_IMAGE, hair_codes, hair_material, relief_codes
 from fitme.export.lids import maps_with_lids
 from fitme.export.observed import OBSERVED_NAME, observed_codes
 from fitme.export.textures import alpha_codes, png, texture_codes
@@ -118,7 +118,8 @@ class Textures:
         return min([self.add(made) for made in glasses_materials(glasses, texture)])
 
     def _hair_material(self, builder: GlbBuilder, hair: Hair) -> Json:
-        return hair_material({"index": self.add_image(builder, HAIR_NODE, png(hair_codes(hair.texture)))})
+        texture = {"index": self.add_image(builder, HAIR_NODE, png(hair_codes(hair.texture)))}
+        return hair_material(texture, {"index": self.add_image(builder, RELIEF_IMAGE, png(relief_codes()))})
 
     def add(self, material: Json) -> int:
         """Index of a material, which is added."""

@@ -39,6 +39,8 @@ on."""
 BEARD_TO, SKIN_FROM = 0.6, 0.9
 """Skin probability of observed texels beside a jaw: there may be a beard up to the first, there is none from the second
 on."""
+SIDEBURNS = (-0.5, 0.4)
+"""Heights between which sideburns end: 0 is the middle of the ears, 1 their lower end."""
 PATTERN = 0.012
 """Standard deviation of the Gaussian that separates tone from pattern, as a share of the map's side."""
 BORDER = 0.008
@@ -109,11 +111,21 @@ class _RegionTones:
 
     @cached_property
     def below_ears(self) -> Float32Array:
-        """(N, 1) 0 above the middle of the ears, 1 below them; rows of the layout run downwards."""
+        """(N, 1) 0 above the middle of the ears, 1 below them."""
+        return np.clip(self._rows_over_ears, 0.0, 1.0)
+
+    @cached_property
+    def below_sideburns(self) -> Float32Array:
+        """(N, 1) 0 where sideburns grow on everybody, 1 where they grow on nobody whose jaw shows no beard."""
+        low, high = SIDEBURNS
+        return np.clip((self._rows_over_ears - low) / (high - low), 0.0, 1.0)
+
+    @cached_property
+    def _rows_over_ears(self) -> Float32Array:
+        """(N, 1) 0 at the middle of the ears, 1 at their lower end; rows of the layout run downwards."""
         rows = self.table.rows.astype(np.float32)
         ears = rows[self.table.region == Region.EARS]
-        share = np.clip((rows - ears.mean()) / (ears.max() - ears.mean()), 0.0, 1.0)
-        return np.asarray(share[:, None], np.float32)
+        return np.asarray(((rows - ears.mean()) / (ears.max() - ears.mean()))[:, None], np.float32)
 
     @cached_property
     def observed(self) -> Float32Array:
@@ -146,7 +158,7 @@ class _RegionTones:
             self.observation.skin_probability, (self.face | self.hairless) * self.observation.share, EVERYWHERE
         )
         beardless = np.clip((skin_probability - BEARD_TO) / (SKIN_FROM - BEARD_TO), 0.0, 1.0)
-        return self._without_hair(tinted, self.face, beardless * self.below_ears)
+        return self._without_hair(tinted, self.face, beardless * self.below_sideburns)
 
     def of_hairless(self) -> Float32Array:
         """(N, 3), valid on ears and neck: ratio of observed skin, however far, without hair."""

@@ -115,3 +115,17 @@ def test_hair_has_one_albedo_scale(table: TexelTable, level: float) -> None:
     scalp = table.region == Region.SCALP
     found = complete_albedo(table, expected, observed)[scalp]
     np.testing.assert_allclose(np.median(found, 0), hair, rtol=0.05)
+
+
+def test_sideburns_end_beside_the_ears_and_the_nape_thins_out_below_them(table: TexelTable) -> None:
+    """A jaw that shows no beard is skin up to its ears; a hidden scalp becomes skin towards its lower end."""
+    observed = observed_from_the_front(table, HAIR)
+    found = complete_albedo(table, np.tile(HAIR, (len(table.rows), 1)), observed)
+    ears = table.rows[table.region == Region.EARS]
+    hidden = observed.share[:, 0] == 0.0
+    cheek = hidden & (table.region == Region.SKIN)
+    assert np.median(found[cheek & (table.rows > ears.mean() + 0.5 * (ears.max() - ears.mean()))]) > 0.15
+    scalp = hidden & (table.region == Region.SCALP)
+    upper, lower = scalp & (table.rows < ears.mean()), scalp & (table.rows > ears.max())
+    assert upper.any() and lower.any()
+    assert np.median(found[lower], 0).min() > 4.0 * np.median(found[upper], 0).max()
