@@ -217,7 +217,8 @@ export class AvatarStream {
       shininess: Float32Array.from(arrays.shininess),
       casting: arrays.casting,
       mouth: {
-        lips: wide("lips"), weights: arrays.lipWeights, inside: arrays.mouthInside, lining: wide("mouthLining"),
+        lips: wide("lips"), weights: arrays.lipWeights, inside: arrays.mouthInside, openShare: arrays.mouthOpenShare,
+        lining: wide("mouthLining"),
       },
     });
     this.#lashes = header.lashes ?? [];

@@ -5,7 +5,7 @@ import { FIXED_FLOATS, MOVING_FLOATS } from "./mesh.js";
 const FLOAT_BYTES = 4;
 /** Attributes as `VERTEX` of `shading_glsl.js` numbers them: location, size, offset in floats. */
 const MOVING = Object.freeze([[0, 3, 0], [1, 3, 3], [2, 3, 6], [3, 1, 9]]);
-const FIXED = Object.freeze([[4, 2, 0], [5, 3, 2]]);
+const FIXED = Object.freeze([[4, 2, 0], [5, 2, 2]]);
 
 export class PartBuffers {
   /**

@@ -5,8 +5,8 @@
 
 import { applyLids } from "./eyes.js";
 import {
-  CLOSED_GAP_M, CLOSED_MOUTH_SHARE, DEFAULT_SHININESS, MAX_EYE_PITCH_DEG, MAX_EYE_YAW_DEG, OPEN_GAP_M, OUT_BEGIN_M,
-  OUT_END_M, WIDEST_GAPS,
+  CLOSED_MOUTH_SHARE, DEFAULT_SHININESS, LEAST_DEPTH_M, LIP_THICKNESS_M, MAX_EYE_PITCH_DEG, MAX_EYE_YAW_DEG, OUT_BEGIN_M,
+  OUT_END_M, REFLECTED_SHARE,
 } from "./reflection.js";
 import { matrixOfQuaternion, quaternionOfAxisAngle } from "./rotations.js";
 
@@ -27,6 +27,8 @@ import { matrixOfQuaternion, quaternionOfAxisAngle } from "./rotations.js";
  * @property {Uint32Array} lips (P * 2 * 3) corners of triangles on the upper and the lower lip
  * @property {Float32Array} weights (P * 2 * 3) barycentric coordinates there
  * @property {Uint8Array} inside (V) 1 behind the lips
+ * @property {Float32Array} openShare (V) share of the light through the lips that the occlusion of the open mouth counts
+ *   already
  * @property {Uint32Array} lining triangles that line the mouth, of which only front faces are drawn
  */
 
@@ -60,7 +62,6 @@ import { matrixOfQuaternion, quaternionOfAxisAngle } from "./rotations.js";
  *   the gaze of one eye; the point moves with the part's expressions
  * @property {Float32Array} [occlusion] (V) unoccluded share of the surroundings
  * @property {Mouth} [mouth]
- * @property {boolean} [behindLips] darkened by the lips of the part that has a `mouth`
  * @property {Float32Array | number} [shininess] Blinn-Phong exponent, one or one a triangle
  * @property {boolean} [castsShadow]
  * @property {Uint8Array} [casting] (F) triangles that cast shadows where the part does; left out: all
@@ -70,8 +71,8 @@ import { matrixOfQuaternion, quaternionOfAxisAngle } from "./rotations.js";
 
 /** Floats of a vertex that change with the expression: position, normal, tangent or strand of hair, occlusion. */
 export const MOVING_FLOATS = 10;
-/** Floats of a vertex that stay: u, v, handedness, whether it is inside the mouth, shininess. */
-export const FIXED_FLOATS = 5;
+/** Floats of a vertex that stay: u, v, handedness, shininess. */
+export const FIXED_FLOATS = 4;
 
 const RADIANS = Math.PI / 180;
 const EYES = /** @type {("left" | "right")[]} */ (["left", "right"]);
@@ -210,8 +211,6 @@ function bind({ targets, starts, vertices, weights, offsets }, followed, out) {
 
 /** The vertex buffers of a part at one expression. */
 export class PartMesh {
-  /** Share of the light that reaches what is behind the lips, in [0, 1]; null for a part without a mouth. */
-  insideShare = /** @type {number | null} */ (null);
   #neutral;
   #morphed;
   #light;
@@ -293,10 +292,7 @@ export class PartMesh {
     }
     if (this.part.bound) bind(this.part.bound, followed ?? this.#morphed, this.#morphed);
     for (const eye of this.part.eyes ?? []) applyLids(eye, this.#morphed, this.#light);
-    if (this.part.mouth) {
-      this.insideShare = CLOSED_MOUTH_SHARE + (1 - CLOSED_MOUTH_SHARE) * this.#opening(this.part.mouth);
-      this.#lightBeforeLips(this.part.mouth, this.insideShare);
-    }
+    if (this.part.mouth) this.#lightMouth(this.part.mouth);
     if (!this.part.strands) this.#computeFrames();
     this.#writeMoving();
   }
@@ -356,47 +352,56 @@ export class PartMesh {
   }
 
   /**
-   * Opening of the lips: 0 closed, 1 open, linear between.
+   * Rims of the lips, from the person's right to the left.
    * @param {Mouth} mouth
+   * @returns {{x: number, upper: number, lower: number, z: number, foremost: number}[]} metres: place across, heights of
+   *   both rims, and how far in front they are, in the mean and at most
    */
-  #opening({ lips, weights }) {
-    const pairs = lips.length / 6;
-    const gaps = new Float64Array(pairs);
-    for (let pair = 0; pair < pairs; pair++) {
-      let squared = 0;
-      for (let axis = 0; axis < 3; axis++) {
-        let difference = 0;
-        for (let corner = 0; corner < 6; corner++) {
-          const sign = corner < 3 ? 1 : -1;
-          difference += sign * weights[pair * 6 + corner] * this.#morphed[lips[pair * 6 + corner] * 3 + axis];
-        }
-        squared += difference * difference;
-      }
-      gaps[pair] = Math.sqrt(squared);
+  #rims({ lips, weights }) {
+    const rims = [];
+    for (let pair = 0; pair < lips.length / 6; pair++) {
+      const ends = [0, 3].map((first) => {
+        const point = [0, 0, 0];
+        for (let corner = pair * 6 + first; corner < pair * 6 + first + 3; corner++)
+          for (let axis = 0; axis < 3; axis++) point[axis] += weights[corner] * this.#morphed[lips[corner] * 3 + axis];
+        return point;
+      });
+      const [above, below] = ends;
+      rims.push({
+        x: (above[0] + below[0]) / 2, upper: above[1], lower: below[1], z: (above[2] + below[2]) / 2,
+        foremost: Math.max(above[2], below[2]),
+      });
     }
-    const widest = gaps.sort().slice(-WIDEST_GAPS);
-    const gap = widest.reduce((sum, value) => sum + value, 0) / widest.length;
-    return Math.min(Math.max((gap - CLOSED_GAP_M) / (OPEN_GAP_M - CLOSED_GAP_M), 0), 1);
+    return rims.sort((one, other) => one.x - other.x);
   }
 
   /**
-   * Light a tongue that comes out of the mouth.
+   * Light behind the lips by what they leave open, and on a tongue that comes out between them: `MouthOcclusion.apply`.
    * @param {Mouth} mouth
-   * @param {number} insideShare by which the light of what is inside the mouth is multiplied afterwards
    */
-  #lightBeforeLips({ lips, weights, inside }, insideShare) {
-    let foremost = -Infinity;
-    for (let point = 0; point < lips.length; point += 3) {
-      let z = 0;
-      for (let corner = point; corner < point + 3; corner++) z += weights[corner] * this.#morphed[lips[corner] * 3 + 2];
-      foremost = Math.max(foremost, z);
-    }
+  #lightMouth(mouth) {
+    const rims = this.#rims(mouth);
+    const foremost = Math.max(...rims.map((rim) => rim.foremost));
+    const last = rims.length - 1;
+    const { inside, openShare } = mouth;
     for (let vertex = 0; vertex < inside.length; vertex++) {
       if (!inside[vertex]) continue;
-      const before = (this.#morphed[vertex * 3 + 2] - foremost - OUT_BEGIN_M) / (OUT_END_M - OUT_BEGIN_M);
-      const out = Math.min(Math.max(before, 0), 1);
-      const behind = this.part.occlusion?.[vertex] ?? 1;
-      this.#light[vertex] = behind * (1 - out) + out / insideShare;
+      const x = this.#morphed[vertex * 3];
+      const y = this.#morphed[vertex * 3 + 1];
+      const z = this.#morphed[vertex * 3 + 2];
+      let next = 1;
+      while (next < last && rims[next].x < x) next++;
+      const from = rims[next - 1];
+      const to = rims[next];
+      const along = Math.min(Math.max((x - from.x) / Math.max(to.x - from.x, SMALLEST), 0), 1);
+      const depth = Math.max(from.z + along * (to.z - from.z) - z - LIP_THICKNESS_M, LEAST_DEPTH_M);
+      const below = from.upper + along * (to.upper - from.upper) - y;
+      const above = y - from.lower - along * (to.lower - from.lower);
+      const direct = 0.5 * (below / Math.sqrt(below * below + depth * depth) + above / Math.sqrt(above * above + depth * depth));
+      const share = ((1 + REFLECTED_SHARE) * Math.min(Math.max(direct, 0), 1)) / openShare[vertex];
+      const darkened = (this.part.occlusion?.[vertex] ?? 1) * Math.min(Math.max(share, CLOSED_MOUTH_SHARE), 1);
+      const out = Math.min(Math.max((z - foremost - OUT_BEGIN_M) / (OUT_END_M - OUT_BEGIN_M), 0), 1);
+      this.#light[vertex] = darkened + out * (1 - darkened);
     }
   }
 
@@ -472,14 +477,13 @@ export class PartMesh {
    */
   #fixedAttributes(handedness) {
     const { space, layout, shininess } = this.#corners;
-    const { uv, mouth, behindLips } = this.part;
+    const { uv } = this.part;
     const out = new Float32Array(space.length * FIXED_FLOATS);
     for (let index = 0, at = 0; index < space.length; index++, at += FIXED_FLOATS) {
       out[at] = uv[layout[index] * 2];
       out[at + 1] = uv[layout[index] * 2 + 1];
       out[at + 2] = handedness[layout[index]];
-      out[at + 3] = mouth ? mouth.inside[space[index]] : Number(behindLips ?? false);
-      out[at + 4] = shininess[index];
+      out[at + 3] = shininess[index];
     }
     return out;
   }

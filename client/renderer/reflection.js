@@ -27,9 +27,9 @@ export const DEPTH_BIAS_M = 0.002;
 export const SOFT_TEXELS = 2;
 export const STEEPEST = 0.15;
 
-export const WIDEST_GAPS = 3;
-export const CLOSED_GAP_M = 0.0015;
-export const OPEN_GAP_M = 0.004;
+export const LIP_THICKNESS_M = 0.007;
+export const LEAST_DEPTH_M = 0.003;
+export const REFLECTED_SHARE = 0.2;
 export const CLOSED_MOUTH_SHARE = 0.25;
 export const OUT_BEGIN_M = 0.002;
 export const OUT_END_M = 0.01;

@@ -60,7 +60,6 @@ const DEFAULT_SAMPLES = 4;
  * @property {Camera} camera of the canvas
  * @property {Float32Array} projection
  * @property {Drawn[]} casting parts that cast shadows
- * @property {number} insideShare share of the light that reaches what is behind the lips
  * @property {import("./projection.js").ShadowFrame[]} shadows one a directional light
  * @property {Float32Array} sh (9 * 3) times the norms of the basis
  */
@@ -365,7 +364,6 @@ export class AvatarRenderer {
       camera,
       projection: projectionOf(camera),
       casting,
-      insideShare: [...this.#parts.values()].find(({ mesh }) => mesh.insideShare !== null)?.mesh.insideShare ?? 1,
       shadows: casting.length ? this.#light.directions.map((direction) => shadowFrame(direction, sphere)) : [],
       sh: this.#light.sh.map((value, index) => value * SH_NORMS[Math.floor(index / 3)]),
     };
@@ -512,11 +510,10 @@ export class AvatarRenderer {
   }
 
   /** @param {Program} program @param {Drawn} drawn @param {Frame} frame */
-  #place(program, { material }, { rotation, translation, projection, insideShare }) {
+  #place(program, { material }, { rotation, translation, projection }) {
     program.mat3("uRotation", rotation);
     program.vec3("uTranslation", translation);
     program.mat4("uProjection", projection);
-    program.float("uInsideShare", insideShare);
     program.float("uDepthOffset", material.depthOffset);
     program.float("uTowardsCamera", material.towardsCamera);
   }

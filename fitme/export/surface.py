@@ -12,6 +12,7 @@ import torch
 from fitme.arrays import Float32Array
 from fitme.avatar import Avatar
 from fitme.parts.drawn_head import DrawnHead
+from fitme.render.occlusion import OPENING_EXPRESSION
 from fitme.render.tangents import vertex_tangents
 from fitme.rig.rig import VISEME_NAMES, Rig
 from fitme.shape.expressions import EXPRESSION_NAMES
@@ -73,10 +74,17 @@ def head_surface(heads: PosedHeads, drawn: DrawnHead) -> Surface:
 
 
 def _light(heads: PosedHeads, drawn: DrawnHead) -> Float32Array:
-    """(V + N,) light that reaches the drawn mesh's vertices; of a tongue, between that in and out of the mouth."""
-    inside = drawn.occlusion.numpy()
-    out = drawn.bound(heads.vertices[1 + heads.names.index("tongueOut")])
-    lit = drawn.mouth.apply(drawn.occlusion, torch.from_numpy(out)).numpy()
+    """(V + N,) light that reaches the drawn mesh's vertices with an open mouth; of a tongue, between that in and out of
+    it."""
+    displacements = heads.vertices[1:] - heads.vertices[0]
+    opened = heads.vertices[0] + sum(
+        activation * displacements[heads.names.index(name)] for name, activation in OPENING_EXPRESSION.items()
+    )
+    out = heads.vertices[1 + heads.names.index("tongueOut")]
+    inside, lit = (
+        drawn.mouth.apply(drawn.occlusion, torch.from_numpy(drawn.bound(head).astype(np.float32))).numpy()
+        for head in (opened, out)
+    )
     return np.asarray(inside + TONGUE_OUT_SHARE * np.maximum(lit - inside, 0.0), np.float32)
 
 

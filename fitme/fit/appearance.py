@@ -89,10 +89,10 @@ class Appearance:
         """The maps that correctives are added to, batch of one. The inner mouth is the generator's: its observed
         texels hold for one expression only."""
         maps, table = self.maps(), self._fine_table
-        if table is None or not self.inverted:
+        if table is None or self._texture is None or not self.inverted:
             return maps
         if self._converged is None:
-            self._converged = with_generated_mouth(table, maps, self.generator.maps())
+            self._converged = with_generated_mouth(table, maps, self._texture, self.generator.maps())
         return self._converged
 
     def confidence(self) -> torch.Tensor | None:

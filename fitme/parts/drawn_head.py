@@ -108,7 +108,7 @@ def drawn_head(model: MorphableModel, with_parts: bool = True) -> DrawnHead:
     triangles, uv_triangles = [model.triangles.numpy()[shown]], [model.uv_triangles.numpy()[shown]]
     uv, shininess = [_in_map(model.uv.numpy(), Texture.HEAD)], [head_shininess(model).numpy()[shown]]
     mouth, occlusion = mouth_occlusion(model, sides=parts is not None), [head_occlusion(model).numpy()]
-    inside = [mouth.inside.numpy()]
+    inside, open_share = [mouth.inside.numpy()], [mouth.open_share.numpy()]
     opaque = []
     vertex_count, uv_count, face_count = model.vertex_count, len(uv[0]), len(shown)
     for part in () if parts is None else parts.opaque:
@@ -121,6 +121,7 @@ def drawn_head(model: MorphableModel, with_parts: bool = True) -> DrawnHead:
         shininess.append(np.full(len(part.triangles), MATERIAL_SHININESS[part.material], np.float32))
         occlusion.append(part.occlusion)
         inside.append(np.full(count, part.behind_lips))
+        open_share.append(np.ones(count, np.float32))  # The parts' occlusion is without the lips'.
         opaque.append(
             DrawnPart(
                 part, slice(vertex_count, vertex_count + count), slice(face_count, face_count + len(part.triangles)),
@@ -138,6 +139,7 @@ def drawn_head(model: MorphableModel, with_parts: bool = True) -> DrawnHead:
         mouth=replace(
             mouth,
             inside=torch.from_numpy(np.concatenate(inside)),
+            open_share=torch.from_numpy(np.concatenate(open_share)),
             lining=np.flatnonzero(np.isin(shown, mouth.lining)),
         ),
         parts=parts,

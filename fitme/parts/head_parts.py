@@ -72,7 +72,7 @@ class HeadPart:
     uv_triangles: Int32Array
     """(F, 3) indices into `uv`."""
     occlusion: Float32Array
-    """(N,) share of the surroundings' light that arrives, of an open mouth."""
+    """(N,) share of the surroundings' light that arrives; behind the lips, of what they let in."""
     binding: Binding
     """Of its N vertices to the model's V."""
 

@@ -19,14 +19,15 @@ from fitme.parts.head_parts import HeadParts, Texture
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.modality import MODALITIES
 
-ENAMEL = (0.68, 0.605, 0.49)
-"""Linear albedo of enamel where no image shows any."""
+ENAMEL = (0.706, 0.603, 0.434)
+"""Linear albedo of enamel where no image shows any: the hue of shade A1 of the VITA classical guide (CIELAB a* 0, b*
+15)."""
 ENAMEL_LUMINANCE = (0.54, 0.68)
-HUE_SHARE = 0.2
-"""Share of the person's hue in that of enamel: the light's hue stays in teeth longer than in skin."""
-WARMEST, COOLEST = 1.25, 1.08
-"""Bounds of red over green in the albedo of enamel: never as green as the shade between lips makes it."""
 """Range of the luminance of enamel: images show teeth in the shade of the lips."""
+COOLEST_RED, WARMEST_RED = 1.1, 1.35
+"""Bounds of red over green in the albedo of enamel."""
+WARMEST_BLUE, COOLEST_BLUE = 0.62, 0.8
+"""Bounds of blue over green: no enamel is blue, whatever the light in which the fit explains an image."""
 UPPER_TEETH_V, FRONT_TEETH_U = (0.88, 0.925), (0.44, 0.56)
 """Rows and columns of the upper front teeth in the model's layout."""
 BRIGHT_QUANTILE = 0.7
@@ -74,10 +75,9 @@ def person_tones(maps: ReflectanceMaps) -> PersonTones:
     luminance = texels @ LUMINANCE
     bright = texels[luminance >= np.quantile(luminance, BRIGHT_QUANTILE)].mean(0)
     level = float(bright @ LUMINANCE)
-    usual = np.array(ENAMEL, np.float32)
-    own = np.maximum(bright, 1e-4) / max(level, 1e-4)
-    hue = own**HUE_SHARE * (usual / float(usual @ LUMINANCE)) ** (1.0 - HUE_SHARE)
-    hue[0] = np.clip(hue[0], COOLEST * hue[1], WARMEST * hue[1])
+    own = np.maximum(bright, 1e-4)
+    red, blue = own[0] / own[1], own[2] / own[1]
+    hue = np.array([np.clip(red, COOLEST_RED, WARMEST_RED), 1.0, np.clip(blue, WARMEST_BLUE, COOLEST_BLUE)])
     hue /= float(hue @ LUMINANCE)
     return PersonTones(np.asarray(float(np.clip(level, *ENAMEL_LUMINANCE)) * hue, np.float32))
 

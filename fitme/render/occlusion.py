@@ -5,7 +5,7 @@ vertex is lit from a direction if no triangle of the head occludes it. One facto
 mouth, nostrils and the corners of the eyes are dark.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -52,12 +52,20 @@ LIP_PAIRS = ((13, 14), (82, 87), (312, 317))
 """Landmarks of MediaPipe's mesh on the inner rims of the upper and the lower lip, one above the other."""
 SIDE_LIP_PAIRS = ((81, 178), (311, 402), (80, 88), (310, 318))
 """Pairs farther from the middle, which a smile opens first."""
+LIP_THICKNESS_M = 0.007
+"""Distance of the rims of the lips before what lies on their inner side: no light comes from between them."""
+LEAST_DEPTH_M = 0.003
+"""Least distance behind the opening at which light from it counts: lips that all but touch let none in."""
+REFLECTED_SHARE = 0.2
+"""Light that lips and teeth reflect onto each other, over that which comes in between the lips."""
+LEAST_OPEN_SHARE = 0.3
+"""Least share of light through the lips of the open mouth by which that of other expressions is divided."""
 WIDEST_GAPS = 3
 """Gaps, of all pairs the widest, whose mean is the opening of the mouth."""
 CLOSED_GAP_M, OPEN_GAP_M = 0.0015, 0.004
 """Gaps between the lips up to which the mouth counts as closed, and from which as open."""
 CLOSED_MOUTH_SHARE = 0.25
-"""Factor on the occlusion of an open mouth's interior when the mouth is closed."""
+"""Least factor on the occlusion of an open mouth's interior: that of a closed mouth."""
 OUT_BEGIN_M, OUT_END_M = 0.002, 0.01
 """Distances before the foremost point of the lips' inner rims between which a tongue that comes out of the mouth
 reaches the full light."""
@@ -96,10 +104,7 @@ def head_occlusion(model: MorphableModel) -> Tensor:
     """
     # Two visibilities: closed lips for skin and eyes, an open mouth for its interior.
     closed = ambient_visibility(model.mean, model.triangles)
-    expression = torch.zeros(1, len(EXPRESSION_NAMES))
-    for name, activation in OPENING_EXPRESSION.items():
-        expression[0, expression_index(name)] = activation
-    opened = ambient_visibility(model.vertices(torch.zeros(1, model.identity_count), expression)[0], model.triangles)
+    opened = ambient_visibility(opened_head(model), model.triangles)
     # From the weakest rule to the strongest: each `where` overwrites the factors of its region.
     inside = model.vertex_mask(Region.MOUTH_INTERIOR, Region.TEETH)
     eyes = model.vertex_mask(Region.EYES)
@@ -143,8 +148,14 @@ def teeth_and_adjacent(model: MorphableModel) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class MouthOcclusion:
-    """Pose-dependent occlusion of the mouth's interior: darkens `head_occlusion`, which is of an open mouth, behind
-    nearly closed lips, lights a tongue before them, and culls back faces of the lining."""
+    """Pose-dependent occlusion of the mouth's interior: darkens `head_occlusion`, which is of an open mouth, by what
+    the lips leave open, lights a tongue before them, and culls back faces of the lining.
+
+    Light comes in between the lips as through a slit. A point at a depth d behind it, a height u below its upper edge
+    and w above its lower one, has (u / sqrt(u^2 + d^2) + w / sqrt(w^2 + d^2)) / 2 of an unoccluded point's light: the
+    form factor of a strip (Siegel and Howell, "Thermal Radiation Heat Transfer"). Teeth are dark where lips hardly
+    part, next to the lips and deep in the mouth.
+    """
 
     lips: Tensor
     """(P, 2, 3) int64 vertices of the triangles on which pairs of points of the upper and the lower lip lie."""
@@ -152,23 +163,45 @@ class MouthOcclusion:
     """(P, 2, 3) barycentric coordinates there."""
     inside: Tensor
     """(V,) bool mask of the vertices behind the lips."""
+    open_share: Tensor
+    """(V,) float32 share of the light through the lips that the occlusion of the open mouth counts already."""
     lining: Int64Array
     """(N,) indices of the triangles that line the mouth; their front faces point into the mouth."""
 
     def opening(self, vertices: Tensor) -> float:
-        """Opening of the lips of a posed head (V, 3), metres: 0 closed, 1 open, linear between."""
-        upper, lower = (vertices[self.lips] * self.weights[..., None]).sum(-2).unbind(1)  # (P, 3)
+        """Opening of the lips of a head (V, 3), metres: 0 closed, 1 open, linear between."""
+        upper, lower = self._rims(vertices).unbind(1)  # (P, 3)
         gap = float((upper - lower).norm(dim=-1).topk(WIDEST_GAPS).values.mean())
         return min(max((gap - CLOSED_GAP_M) / (OPEN_GAP_M - CLOSED_GAP_M), 0.0), 1.0)
 
+    def light_between_lips(self, vertices: Tensor) -> Tensor:
+        """(V,) share of the light through the lips of a head (V, 3), metres, model space, that reaches each vertex; 1
+        outside of the mouth."""
+        rims = self._rims(vertices).numpy()
+        across = rims[..., 0].mean(1)
+        order = np.argsort(across)
+        points = vertices[self.inside].numpy()
+        edges = (rims[:, 0, 1], rims[:, 1, 1], rims[..., 2].mean(1))
+        upper, lower, front = (np.interp(points[:, 0], across[order], edge[order]) for edge in edges)
+        depth = np.maximum(front - points[:, 2] - LIP_THICKNESS_M, LEAST_DEPTH_M)
+        below, above = upper - points[:, 1], points[:, 1] - lower
+        direct = 0.5 * (below / np.hypot(below, depth) + above / np.hypot(above, depth))
+        share = torch.ones(len(vertices))
+        share[self.inside] = torch.from_numpy(np.clip(direct, 0.0, 1.0).astype(np.float32))
+        return share
+
     def apply(self, occlusion: Tensor, vertices: Tensor) -> Tensor:
-        """Occlusion (V,) of a posed head (V, 3), metres, from the factors (V,) of an open mouth."""
-        share = CLOSED_MOUTH_SHARE + (1.0 - CLOSED_MOUTH_SHARE) * self.opening(vertices)
-        darkened = torch.where(self.inside, share * occlusion, occlusion)
+        """Occlusion (V,) of a head (V, 3), metres, model space, from the factors (V,) of an open mouth."""
+        share = (1.0 + REFLECTED_SHARE) * self.light_between_lips(vertices) / self.open_share
+        darkened = torch.where(self.inside, share.clamp(CLOSED_MOUTH_SHARE, 1.0) * occlusion, occlusion)
         # A tongue between the lips has left the mouth.
-        before_m = vertices[:, 2] - (vertices[self.lips, 2] * self.weights).sum(-1).max()
+        before_m = vertices[:, 2] - self._rims(vertices)[..., 2].max()
         out = self.inside * ((before_m - OUT_BEGIN_M) / (OUT_END_M - OUT_BEGIN_M)).clamp(0.0, 1.0)
         return darkened + out * (1.0 - darkened)
+
+    def _rims(self, vertices: Tensor) -> Tensor:
+        """(P, 2, 3) points of the upper and the lower lip on a head (V, 3)."""
+        return (vertices[self.lips] * self.weights[..., None]).sum(-2)
 
     def cull_back_faces(self, view: Float32Array, triangles: Int32Array) -> Int32Array:
         """Triangles (F, 3) with the back faces of the mouth's lining degenerate: three equal corners.
@@ -195,7 +228,19 @@ def mouth_occlusion(model: MorphableModel, sides: bool = False) -> MouthOcclusio
     lips = model.triangles[model.mediapipe_triangles[pairs].long()].long()
     inside = model.vertex_mask(Region.MOUTH_INTERIOR, Region.TEETH) & ~model.vertex_mask(Region.LIPS, Region.SKIN)
     lining = np.flatnonzero(model.triangle_region.numpy() == Region.MOUTH_INTERIOR)
-    return MouthOcclusion(lips, model.mediapipe_barycentric[pairs], inside, lining)
+    counted = torch.ones(model.vertex_count)
+    mouth = MouthOcclusion(lips, model.mediapipe_barycentric[pairs], inside, counted, lining)
+    return replace(mouth, open_share=mouth.light_between_lips(opened_head(model)).clamp(min=LEAST_OPEN_SHARE))
+
+
+def opened_head(model: MorphableModel) -> Tensor:
+    """Mean head (V, 3), metres, with an open mouth that shows its teeth."""
+    expression = torch.zeros(1, len(EXPRESSION_NAMES))
+    for name, activation in OPENING_EXPRESSION.items():
+        expression[0, expression_index(name)] = activation
+    with torch.no_grad():
+        opened: Tensor = model.vertices(torch.zeros(1, model.identity_count), expression)[0]
+    return opened
 
 
 def sphere_directions(count: int) -> Float64Array:

@@ -69,6 +69,7 @@ def model_piece(model: MorphableModel) -> Piece:
         "lips": drawn.mouth.lips.numpy().astype(np.uint16),
         "lipWeights": drawn.mouth.weights.numpy().astype(np.float32),
         "mouthInside": drawn.mouth.inside.numpy().astype(np.uint8),
+        "mouthOpenShare": _unit_codes(drawn.mouth.open_share.numpy()),
         "mouthLining": drawn.mouth.lining.astype(np.uint16),
     }
     eyes = [(found, drawn.eyes[found.eye]) for found in drawn.opaque if found.eye is not None]

@@ -14,7 +14,7 @@ from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
-from fitme.render.occlusion import ambient_visibility, head_occlusion, mouth_occlusion
+from fitme.render.occlusion import ambient_visibility, head_occlusion, mouth_occlusion, opened_head
 from fitme.render.renderer import clip_positions, render
 from fitme.render.shading import ambient_reflectance, sh_basis
 from fitme.render.tangents import vertex_tangents
@@ -283,10 +283,34 @@ def test_only_closed_lips_darken_the_mouth():
     assert openings[0] == 0.0
     assert openings[-1] == 1.0
     shut, opened = (shade.apply(occlusion, expressed(model, jawOpen=jaw)) for jaw in (0.0, 0.5))
-    assert torch.equal(opened, occlusion)
-    teeth = model.vertex_mask(Region.TEETH)
-    assert (shut[teeth] < 0.3 * occlusion[teeth]).all()
+    teeth, inside = model.vertex_mask(Region.TEETH), shade.inside
+    assert (shut[inside] <= 0.3 * occlusion[inside]).all()
+    assert (opened[inside] >= shut[inside]).all()
+    wide = shade.apply(occlusion, opened_head(model))
+    assert (wide[teeth] / occlusion[teeth]).median() == 1.0
     assert torch.equal(shut[model.vertex_mask(Region.LIPS)], occlusion[model.vertex_mask(Region.LIPS)])
+
+
+def test_teeth_get_lighter_as_lips_part_and_are_darkest_next_to_them():
+    model = load_default_model()
+    shade = mouth_occlusion(model, sides=True)
+    teeth = model.vertex_mask(Region.TEETH) & (model.mean[:, 0].abs() < 0.006)
+    front = teeth & (model.mean[:, 2] > model.mean[teeth, 2].max() - 0.003)
+    slits = [
+        expressed(model, mouthUpperUpLeft=up, mouthUpperUpRight=up, mouthLowerDownLeft=up, mouthLowerDownRight=up)
+        for up in (0.0, 0.3, 0.6, 1.0)
+    ]
+    light = [shade.light_between_lips(head)[front] for head in slits]
+    means = [float(share.mean()) for share in light]
+    assert means == sorted(means)
+    assert means[0] < 0.1 and means[-1] > 0.35
+    # Between the rims of the lips more light arrives than behind either of them.
+    height, lips = slits[-1][front, 1], model.landmarks(slits[-1][None])[0]
+    middle = ((height - (lips[13, 1] + lips[14, 1]) / 2.0).abs()).argmin()
+    assert light[-1][middle] > light[-1][height.argmax()] + 0.2
+    # Farther back in the mouth less arrives.
+    behind = slits[-1] - torch.tensor([0.0, 0.0, 0.02]) * teeth[:, None]
+    assert shade.light_between_lips(behind)[front].mean() < 0.7 * means[-1]
 
 
 def test_forward_renders_have_dark_mouths():

@@ -22,7 +22,6 @@ precision highp float;
 uniform mat3 uRotation;
 uniform vec3 uTranslation;
 uniform mat4 uProjection;
-uniform float uInsideShare;
 uniform float uDepthOffset;
 uniform float uTowardsCamera;  // metres
 layout(location = 0) in vec3 aPosition;
@@ -30,7 +29,7 @@ layout(location = 1) in vec3 aNormal;
 layout(location = 2) in vec3 aAlong;
 layout(location = 3) in float aOcclusion;
 layout(location = 4) in vec2 aUv;
-layout(location = 5) in vec3 aFixed;  // handedness, inside the mouth, shininess
+layout(location = 5) in vec2 aFixed;  // handedness, shininess
 out vec3 vPosition;
 out vec3 vNormal;
 out vec3 vAlong;
@@ -43,7 +42,7 @@ void main() {
   vAlong = uRotation * aAlong;
   vUv = aUv;
   vPosition *= 1.0 - uTowardsCamera * inversesqrt(max(dot(vPosition, vPosition), ${real(SMALLEST_SQUARE)}));
-  vFixed = vec3(aFixed.x, aOcclusion * mix(1.0, uInsideShare, aFixed.y), aFixed.z);
+  vFixed = vec3(aFixed.x, aOcclusion, aFixed.y);
   gl_Position = uProjection * vec4(vPosition, 1.0);
   gl_Position.z -= uDepthOffset * gl_Position.w;
 }`;

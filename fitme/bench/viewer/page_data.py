@@ -114,6 +114,7 @@ def _head(avatar: Avatar, model: MorphableModel, drawn: DrawnHead) -> Tree:
             "lips": _flat(drawn.mouth.lips, np.uint32),
             "weights": _flat(drawn.mouth.weights),
             "inside": _flat(drawn.mouth.inside, np.uint8),
+            "openShare": _flat(drawn.mouth.open_share),
             "lining": drawn.mouth.lining.astype(np.uint32),
         },
         "shininess": _flat(drawn.shininess),

@@ -23,8 +23,7 @@ from fitme.build.parts.rows import AffineFrame, affine_frame, homogeneous
 from fitme.build.parts.teeth import TeethSet, take_apart
 from fitme.build.shape.source_mesh import Part, SourceHead, load_source
 from fitme.parts.head_parts import HEAD_PARTS_PATH, REFINED_HEAD, Material, Texture
-from fitme.render.occlusion import OPENING_EXPRESSION, head_occlusion, teeth_and_adjacent
-from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
+from fitme.render.occlusion import head_occlusion, opened_head, teeth_and_adjacent
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.normals import vertex_normals
@@ -37,6 +36,8 @@ LASHES_ASSET = "eyelashes/eyelashes02"
 EYE_NAMES = ("leftEye", "rightEye")
 SCATTERING = 0.65
 """Power of the visibility: enamel and gums brighten each other."""
+OUTER_FACE_OF = 40
+"""Vertices of teeth next to a point of the mouth's lining, some of which lie on a tooth's outer face."""
 LEAST_OCCLUSION = 0.3
 """Share of the light in the depth of the mouth: what is reflected between its walls."""
 
@@ -146,18 +147,33 @@ def _teeth_triangles(model: MorphableModel) -> BoolArray:
 def _opened_mouth(
     model: MorphableModel, hidden: BoolArray, frames: list[AffineFrame], teeth: TeethSet
 ) -> tuple[Float64Array, Int64Array, Float64Array]:
-    """The mean head with an open mouth and teeth: vertices (V + M, 3), triangles (F, 3), and the head (V, 3) alone."""
-    expression = torch.zeros(1, EXPRESSION_COUNT)
-    for name, activation in OPENING_EXPRESSION.items():
-        expression[0, expression_index(name)] = activation
-    head = model.vertices(torch.zeros(1, model.identity_count), expression)[0].double().numpy()
-    vertices, triangles = [head], [model.triangles.numpy()[~hidden].astype(np.int64)]
+    """What surrounds the teeth of the mean head with an open mouth: vertices (V + M, 3), triangles (F, 3), and the head
+    (V, 3) alone.
+
+    Lips and cheeks are left out: how much light they let in depends on the expression.
+    """
+    head = opened_head(model).double().numpy()
+    rows = {name: _frame_of(frames, name).placed(teeth.points[row.vertices], head) for name, row in teeth.rows.items()}
+    lining = (model.triangle_region.numpy() == Region.MOUTH_INTERIOR) & ~hidden
+    triangles = model.triangles.numpy()[lining].astype(np.int64)
+    behind = _within_arch(head[triangles].mean(1), np.concatenate(list(rows.values())))
+    meshes = [triangles[behind]]
     count = len(head)
-    for name, row in teeth.rows.items():
-        vertices.append(_frame_of(frames, name).placed(teeth.points[row.vertices], head))
-        triangles.append(row.triangles + count)
+    for row in teeth.rows.values():
+        meshes.append(row.triangles + count)
         count += len(row.vertices)
-    return np.concatenate(vertices), np.concatenate(triangles), head
+    return np.concatenate([head, *rows.values()]), np.concatenate(meshes), head
+
+
+def _within_arch(points: Float64Array, teeth: Float64Array) -> BoolArray:
+    """Mask (N,) of the points (N, 3) that lie on the tongue's side of the outer faces of the teeth (M, 3) next to them,
+    seen from the middle between the last molars."""
+    from scipy.spatial import cKDTree
+
+    middle = np.array([0.0, teeth[:, 2].min()])
+    near = cKDTree(teeth).query(points, k=OUTER_FACE_OF)[1]  # (N, K)
+    outermost = np.linalg.norm(teeth[near][..., [0, 2]] - middle, axis=-1).max(1)
+    return np.asarray(np.linalg.norm(points[:, [0, 2]] - middle, axis=-1) < outermost)
 
 
 def _tooth_row(

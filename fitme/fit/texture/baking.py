@@ -10,6 +10,7 @@ from fitme.arrays import Float32Array
 from fitme.fit.texture.albedo_completion import ObservedAlbedo, complete_albedo
 from fitme.fit.texture.fusion import FusedTexture
 from fitme.fit.texture.mouth_interior import BEHIND_LIPS
+from fitme.fit.texture.mouth_tones import enamel_tone, with_tones
 from fitme.fit.texture.skin.completion import (
     bare_scalp,
     collar_fade,
@@ -91,12 +92,16 @@ def bake(
     return replace(enlarged, diffuse=baked, specular=dimmed, normals=torch.from_numpy(normals))
 
 
-def with_generated_mouth(table: TexelTable, maps: ReflectanceMaps, generated: ReflectanceMaps) -> ReflectanceMaps:
-    """Baked maps with the generated mouth interior: an observed one holds for the expression of its image only."""
+def with_generated_mouth(
+    table: TexelTable, maps: ReflectanceMaps, texture: FusedTexture, generated: ReflectanceMaps
+) -> ReflectanceMaps:
+    """Baked maps with the generated mouth interior in the person's tones: an observed one holds for the expression of
+    its image only."""
     behind = table.within(BEHIND_LIPS)[:, None]
     layers = enlarge(generated, table.resolution).diffuse, maps.diffuse
     expected, baked = (table.from_map(layer[0].numpy()) for layer in layers)
-    diffuse = table.to_filled_map(np.where(behind, expected, baked))
+    toned = with_tones(table, expected, enamel_tone(table, texture))
+    diffuse = table.to_filled_map(np.where(behind, toned, baked))
     return replace(maps, diffuse=torch.from_numpy(diffuse)[None])
 
 

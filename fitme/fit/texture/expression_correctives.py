@@ -17,8 +17,8 @@ from fitme.reflectance.expression_correctives import BLINKS, AlbedoCorrectives
 from fitme.reflectance.expression_prior import ExpressionPrior
 from fitme.shape.regions import Region
 
-EXPRESSIVE = (Region.SKIN, Region.LIPS, Region.EYES, Region.MOUTH_INTERIOR, Region.TEETH)
-"""Regions that an expression changes; differences in hair, ears and neck come from the view."""
+EXPRESSIVE = (Region.SKIN, Region.LIPS, Region.EYES, Region.MOUTH_INTERIOR)
+"""Regions that an expression changes; differences in hair, ears and neck come from the view. Teeth have one tone."""
 MOST_EXPRESSIONS = 72
 """Largest number of expressions, chosen by farthest-point sampling."""
 MOST_MAPS = 24

@@ -18,6 +18,7 @@ from fitme.fit.solver.point_targets import MeshBasis
 from fitme.fit.texture.baking import FULL_CONFIDENCE, HAIR_COVERED_REGIONS, bake, with_generated_mouth
 from fitme.fit.texture.delighting import BandSums
 from fitme.fit.texture.fusion import FusedTexture, FusionView, TextureFusion, best_weight
+from fitme.fit.texture.mouth_tones import enamel_tone, with_tones
 from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.texel_views import BEHIND_LIPS, TexelViews
 from fitme.fit.texture.unprojection import TexelObservation
@@ -307,9 +308,10 @@ def test_the_generated_mouth_replaces_the_observed_one(views: TexelViews) -> Non
     )
     generated = ReflectanceMaps.constant((0.6, 0.6, 0.6), 0.4, 32)
     maps = bake(table, texture, generated, inverted=True, blink=NO_BLINK)
-    completed = table.from_map(with_generated_mouth(table, maps, generated).diffuse[0].numpy())
+    completed = table.from_map(with_generated_mouth(table, maps, texture, generated).diffuse[0].numpy())
     behind = np.isin(table.region, [int(region) for region in BEHIND_LIPS])
-    np.testing.assert_allclose(completed[behind], 0.6, atol=1e-6)
+    toned = with_tones(table, np.full_like(albedo, 0.6), enamel_tone(table, texture))
+    np.testing.assert_allclose(completed[behind], toned[behind], atol=1e-6)
     np.testing.assert_allclose(completed[~behind], 0.2, atol=1e-6)
 
 
