@@ -28,7 +28,7 @@ export const SOFT_TEXELS = 2;
 export const STEEPEST = 0.15;
 
 export const LIP_THICKNESS_M = 0.007;
-export const LEAST_DEPTH_M = 0.003;
+export const LEAST_DEPTH_M = 0.0015;
 export const REFLECTED_SHARE = 0.2;
 export const CLOSED_MOUTH_SHARE = 0.25;
 export const OUT_BEGIN_M = 0.002;

@@ -54,8 +54,9 @@ SIDE_LIP_PAIRS = ((81, 178), (311, 402), (80, 88), (310, 318))
 """Pairs farther from the middle, which a smile opens first."""
 LIP_THICKNESS_M = 0.007
 """Distance of the rims of the lips before what lies on their inner side: no light comes from between them."""
-LEAST_DEPTH_M = 0.003
-"""Least distance behind the opening at which light from it counts: lips that all but touch let none in."""
+LEAST_DEPTH_M = 0.0015
+"""Least distance behind the opening at which light from it counts: the inner sides of lips that all but touch are
+dark."""
 REFLECTED_SHARE = 0.2
 """Light that lips and teeth reflect onto each other, over that which comes in between the lips."""
 LEAST_OPEN_SHARE = 0.3

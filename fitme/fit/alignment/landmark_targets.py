@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from fitme.arrays import BoolArray, Float64Array, IndexArray
 from fitme.fit.alignment.landmark_errors import LandmarkErrors, direction_terms, load_default_errors, pixels_per_metre
-from fitme.fit.alignment.meeting_teeth import closed_jaw_precision, teeth_meet
+from fitme.fit.alignment.meeting_teeth import JAW, known_jaw
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.joint_estimate import JointEstimate
 from fitme.fit.solver.point_targets import MeshBasis, MeshPoints, OffsetTargets, PointErrors, PointTargets
@@ -73,6 +73,8 @@ class LandmarkTargets:
             self._all if self._errors is None else _LandmarkGroup.of(model, basis, self._errors.landmarks)
         )
         self._settings = settings
+        teeth = model.expression_basis[JAW][model.vertex_mask(Region.TEETH)]
+        self._jaw_travel_m = float(-teeth[:, 1].min()) if len(teeth) else 0.0
 
     def of(self, keyframe: Keyframe, rotation: Float64Array, *, correlated: bool) -> PointTargets:
         """Targets of one keyframe, given a first guess of its head's rotation (3, 3), model to view.
@@ -84,17 +86,16 @@ class LandmarkTargets:
         observed = keyframe.observation.landmarks.astype(np.float64)
         sigma = self._sigma(group, observed, rotation)
         camera = keyframe.observation.camera
-        met = teeth_meet(keyframe.image, keyframe.observation.landmarks)
-        jaw = closed_jaw_precision() if met else None
+        scale = pixels_per_metre(self._places[self._all.index], observed[self._all.index], rotation)
+        seen = keyframe.observation
+        jaw = known_jaw(keyframe.image, seen.landmarks, scale, self._jaw_travel_m, float(seen.expression[JAW]))
         if self._errors is None or not correlated:
             offsets = self._offsets(group, observed, rotation)
             return PointTargets(
-                group.points, observed[group.index], sigma, camera, offsets=offsets, expression_precision=jaw
+                group.points, observed[group.index], sigma, camera, offsets=offsets, known_expression=jaw
             )
         shift, errors = self._correlated_errors(self._errors, group, observed, rotation)
-        return PointTargets(
-            group.points, observed[group.index] - shift, sigma, camera, errors, expression_precision=jaw
-        )
+        return PointTargets(group.points, observed[group.index] - shift, sigma, camera, errors, known_expression=jaw)
 
     def _sigma(self, group: "_LandmarkGroup", observed: Float64Array, rotation: Float64Array) -> Float64Array:
         """(P,) pixels: standard deviations of the errors of landmarks (478, 2) if they count as independent."""

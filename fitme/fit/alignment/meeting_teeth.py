@@ -1,24 +1,36 @@
-"""Rows of teeth that meet in an image: a jaw that is closed behind lips that are apart.
+"""Rows of teeth in an image: what is between the lips tells how far the jaw is open behind them.
 
 Landmarks show where the lips are, and lips that are far apart mean an open jaw to them: a clenched smile would get a
-dark gap between its teeth. In the image, teeth that meet fill the mouth's opening from lip to lip with light grey. An
-open mouth is dark between them, and lips or a tongue in it are redder than skin.
+dark gap between its teeth, and lips that are drawn from an open mouth's teeth would hide the lower row. In the image,
+teeth are light grey, less red than skin; lips, a tongue and the depth of the mouth are redder. Teeth that meet fill the
+opening from lip to lip. Between rows that are apart it is red or dark, and where no lower row shows, it lies behind the
+lower lip: the jaw is open at least that far.
 """
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from fitme.arrays import Float32Array, Float64Array, UInt8Array
+from fitme.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from fitme.color import bytes_to_linear
+from fitme.fit.solver.point_targets import KnownExpression
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.landmark_groups import CHEEKS, LIP_RIMS, MOUTH_CORNERS
 
+JAW = expression_index("jawOpen")
 JAW_SIGMA = 0.03
 """Standard deviation of `jawOpen` of a jaw whose teeth meet."""
+APART_SIGMA = 0.05
+"""Standard deviation of `jawOpen` of a jaw whose rows are seen apart."""
+OVERLAP_M = 0.0025
+"""Height by which the upper row covers the lower one of a closed jaw."""
 RIM_COUNT = 5
 """Pairs of rims, from the middle of the mouth, between which the opening is looked at: incisors and canines."""
-HEIGHTS = np.linspace(0.2, 0.8, 13)
-"""Heights in the opening at which it is looked at, 0 at the upper rim; lips shade the teeth next to them."""
+HEIGHTS = np.linspace(0.0, 1.0, 41)
+"""Heights in the opening at which it is looked at, 0 at the upper rim."""
+MIDDLE = (HEIGHTS >= 0.2) & (HEIGHTS <= 0.8)
+"""Heights where teeth that meet are looked for; lips shade the teeth next to them."""
 LEAST_GAP, LARGEST_GAP = 0.06, 0.35
 """Mean gaps between the rims over the width of the mouth between which the opening may show both rows of teeth. Wider
 ones may be filled by a tongue."""
@@ -28,24 +40,111 @@ smiles, 0.15 to 0.4 where jaws are open."""
 LARGEST_RED, LEAST_LIGHT = 0.92, 0.6
 """Largest red over green and least luminance of teeth over those of the cheeks, linear: 0.69 to 0.87 and 0.8 to 1.35 of
 teeth, 1.5 and 0.4 to 0.8 of tongues."""
+LEAST_FLESH_RED, DARK = 1.1, 0.25
+"""Least red over green of flesh, and largest luminance of the dark, over those of the cheeks: no teeth."""
+LARGEST_BETWEEN, LARGEST_BELOW = 0.55, 0.4
+"""Largest median luminance over that of the cheeks of what is between two rows of teeth, and of what is below the upper
+one or in their place: 0.13 to 0.35 in clips, 0.5 of lips that touch."""
+LEAST_ROW, LEAST_BETWEEN = 0.08, 0.15
+"""Least heights of a row of teeth, and of what is between or below them, over that of the opening."""
+MOSTLY = 0.75
+"""Least share of what is between the rows that is flesh or dark: their edges are neither."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """What an image shows between the rows of teeth."""
+
+    share: float
+    """Height between the rows over that of the opening; where no lower row shows, down to the lower lip."""
+    opening_px: float
+    """Height of the opening."""
+    lower_row: bool
+    """Whether the lower row shows: the rows are not farther apart then."""
 
 
 def teeth_meet(image: UInt8Array, landmarks: Float32Array) -> bool:
     """Whether an image (H, W, 3) sRGB shows rows of teeth that meet, by the face's landmarks (478, 2), pixels."""
-    upper, lower = (landmarks[list(rim)] for rim in zip(*LIP_RIMS[:RIM_COUNT], strict=True))
-    first, second = landmarks[list(MOUTH_CORNERS)]
-    width = float(np.linalg.norm(first - second))
-    if not LEAST_GAP * width <= np.linalg.norm(upper - lower, axis=-1).mean() <= LARGEST_GAP * width:
+    if not LEAST_GAP <= _relative_gap(landmarks) <= LARGEST_GAP:
         return False
+    luminance, redness = (values[MIDDLE] for values in _profile(image, landmarks))
+    light, filled = luminance.max() >= LEAST_LIGHT, luminance.min() >= LEAST_SHARE * luminance.max()
+    return bool(light and filled and np.median(redness) <= LARGEST_RED)
+
+
+def between_rows(image: UInt8Array, landmarks: Float32Array) -> Between | None:
+    """What an image (H, W, 3) sRGB shows between rows of teeth that are apart, by the face's landmarks (478, 2),
+    pixels; None where it does not tell."""
+    if _relative_gap(landmarks) < LEAST_GAP:
+        return None
+    luminance, redness = _profile(image, landmarks)
+    teeth = (luminance >= LEAST_LIGHT) & (redness <= LARGEST_RED)
+    none = (redness >= LEAST_FLESH_RED) | (luminance <= DARK)
+    whole = len(HEIGHTS)
+    rows = [run for run in _runs(teeth) if run[1] - run[0] >= LEAST_ROW * whole]
+    if len(rows) > 2:
+        return None
+    # From the edge of the upper row, or the upper lip if none shows, to that of the lower row, or the lower lip.
+    both = len(rows) == 2
+    begin = rows[0][1] if rows else 0
+    end = rows[1][0] if both else whole
+    if end - begin < LEAST_BETWEEN * whole or none[begin:end].mean() < MOSTLY:
+        return None
+    if np.median(luminance[begin:end]) > (LARGEST_BETWEEN if both else LARGEST_BELOW):
+        return None
+    upper, lower = _rims(landmarks)
+    return Between((end - begin) / whole, float(np.linalg.norm(upper - lower, axis=-1).mean()), both)
+
+
+def known_jaw(
+    image: UInt8Array, landmarks: Float32Array, pixels_per_metre: float, travel_m: float, tracked: float
+) -> KnownExpression | None:
+    """What an image (H, W, 3) sRGB tells of the jaw; None where it tells nothing.
+
+    :param landmarks: (478, 2) pixels.
+    :param travel_m: way of the lower incisors at full activation of `jawOpen`.
+    :param tracked: `jawOpen` by the landmarks: the least where the image shows no lower row.
+    """
+    if teeth_meet(image, landmarks):
+        return _jaw(0.0, JAW_SIGMA)
+    between = between_rows(image, landmarks)
+    if between is None or travel_m <= 0.0:
+        return None
+    apart_m = between.share * between.opening_px / pixels_per_metre + OVERLAP_M
+    opening = min(apart_m / travel_m, 1.0)
+    return _jaw(opening if between.lower_row else max(opening, tracked), APART_SIGMA)
+
+
+def _jaw(opening: float, sigma: float) -> KnownExpression:
+    precision, mean = np.zeros(EXPRESSION_COUNT), np.zeros(EXPRESSION_COUNT)
+    precision[JAW], mean[JAW] = sigma**-2.0, opening
+    return KnownExpression(precision, mean)
+
+
+def _rims(landmarks: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """(R, 2) points of the upper and of the lower rim, pixels."""
+    upper, lower = (landmarks[list(rim)] for rim in zip(*LIP_RIMS[:RIM_COUNT], strict=True))
+    return upper, lower
+
+
+def _relative_gap(landmarks: Float32Array) -> float:
+    """Mean gap between the rims over the width of the mouth."""
+    upper, lower = _rims(landmarks)
+    first, second = landmarks[list(MOUTH_CORNERS)]
+    return float(np.linalg.norm(upper - lower, axis=-1).mean() / max(float(np.linalg.norm(first - second)), 1e-9))
+
+
+def _profile(image: UInt8Array, landmarks: Float32Array) -> tuple[Float64Array, Float64Array]:
+    """Luminance (T,) and red over green (T,) at `HEIGHTS` of the opening, over those of the cheeks."""
+    upper, lower = _rims(landmarks)
     # OpenCV's pixel centres are at whole numbers, the landmarks' at halves.
     places = upper + (lower - upper) * HEIGHTS[:, None, None].astype(np.float32) - np.float32(0.5)  # (T, R, 2)
     seen = cv2.remap(image, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     color = np.median(bytes_to_linear(np.asarray(seen, np.uint8)), axis=1)  # (T, 3)
     at = np.clip(np.rint(landmarks[list(CHEEKS)]).astype(int), 0, np.array(image.shape[1::-1]) - 1)
     cheek = np.median(bytes_to_linear(np.ascontiguousarray(image[at[:, 1], at[:, 0]])), axis=0)  # (3,)
-    luminance = color.mean(-1)
-    light, filled = luminance.max() >= LEAST_LIGHT * cheek.mean(), luminance.min() >= LEAST_SHARE * luminance.max()
-    return bool(light and filled and np.median(_redness(color)) <= LARGEST_RED * _redness(cheek))
+    luminance, redness = color.mean(-1) / max(float(cheek.mean()), 1e-4), _redness(color) / _redness(cheek)
+    return np.asarray(luminance, np.float64), np.asarray(redness, np.float64)
 
 
 def _redness(color: Float32Array) -> Float32Array:
@@ -53,8 +152,7 @@ def _redness(color: Float32Array) -> Float32Array:
     return np.asarray(color[..., 0] / np.maximum(color[..., 1], 1e-4), np.float32)
 
 
-def closed_jaw_precision() -> Float64Array:
-    """(52,) precision about zero of the expression coefficients of somebody whose teeth meet."""
-    precision = np.zeros(EXPRESSION_COUNT)
-    precision[expression_index("jawOpen")] = JAW_SIGMA**-2.0
-    return precision
+def _runs(mask: BoolArray) -> list[tuple[int, int]]:
+    """Begin and end of each run of true values."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return [(int(begin), int(end)) for begin, end in zip(edges[::2], edges[1::2], strict=True)]

@@ -20,7 +20,7 @@ from fitme.fit.solver.joint_estimate import (
     FreeParameters,
     JointEstimate,
     SolverSettings,
-    expression_precision,
+    expression_prior,
     shared_parameters,
     stepped,
     zero_padded,
@@ -158,8 +158,8 @@ class _JointProblem:
             sigma, scale = residual_scales(target, settings)
             squared = (reprojection_errors(target, estimate, k) ** 2).sum(-1) / sigma**2
             total += float((squared / (1.0 + squared / scale**2)).sum())
-            precision = expression_precision(estimate.expressions.shape[1], settings, target.expression_precision)
-            total += float((precision * (estimate.expressions[k] - self.expression_means[k]) ** 2).sum())
+            precision, mean = expression_prior(self.expression_means[k], settings, target.known_expression)
+            total += float((precision * (estimate.expressions[k] - mean) ** 2).sum())
         total += settings.identity_weight * float((estimate.identity**2).sum())
         total += float((np.log(estimate.focal / settings.focal_prior) / settings.focal_log_sigma) ** 2)
         return _Evaluated(estimate, total)
@@ -195,10 +195,10 @@ class _JointProblem:
         weighted = linear.frame * linear.weights[:, None]
         hessian = weighted.T @ linear.frame
         gradient = weighted.T @ linear.residual
-        precision = expression_precision(estimate.expressions.shape[1], self.settings, target.expression_precision)
+        precision, mean = expression_prior(self.expression_means[index], self.settings, target.known_expression)
         diagonal = np.arange(POSE_COUNT, hessian.shape[0])
         hessian[diagonal, diagonal] += precision
-        gradient[POSE_COUNT:] += precision * (estimate.expressions[index] - self.expression_means[index])
+        gradient[POSE_COUNT:] += precision * (estimate.expressions[index] - mean)
         expression, expression_free = estimate.expressions[index], self.free_parameters.expression
         active = np.ones(len(gradient), bool)
         active[free_indices(expression, gradient[POSE_COUNT:], expression_free)] = False

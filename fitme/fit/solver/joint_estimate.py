@@ -7,6 +7,7 @@ import numpy as np
 from msgspec import Meta
 
 from fitme.arrays import Float64Array
+from fitme.fit.solver.point_targets import KnownExpression
 from fitme.geometry import rotation_matrix
 from fitme.shape.expressions import EXPRESSION_NAMES
 
@@ -75,13 +76,19 @@ def shared_parameters(estimate: JointEstimate) -> Float64Array:
     return np.append(estimate.identity, np.log(estimate.focal))
 
 
-def expression_precision(count: int, settings: SolverSettings, known: Float64Array | None = None) -> Float64Array:
-    """(count,) prior precision of a keyframe's 52 expression coefficients and then of its own observation errors, with
-    that which is `known` (52,) of the keyframe."""
-    precision = np.append(np.full(len(GAZE), settings.expression_sigma**-2.0), np.ones(count - len(GAZE)))
-    if known is not None:
-        precision[: len(GAZE)] += known
-    return precision
+def expression_prior(
+    means: Float64Array, settings: SolverSettings, known: KnownExpression | None = None
+) -> tuple[Float64Array, Float64Array]:
+    """(52 + E,) precision and mean of a keyframe's 52 expression coefficients and then of its E own observation errors:
+    of the prior about `means` (52 + E,), together with what is `known` of the keyframe."""
+    precision = np.append(np.full(len(GAZE), settings.expression_sigma**-2.0), np.ones(len(means) - len(GAZE)))
+    if known is None:
+        return precision, means
+    both = precision.copy()
+    both[: len(GAZE)] += known.precision
+    mean = precision * means
+    mean[: len(GAZE)] += known.precision * known.mean
+    return both, mean / both
 
 
 def zero_padded(estimate: JointEstimate, identity_count: int, expression_count: int) -> JointEstimate:

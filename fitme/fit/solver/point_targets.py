@@ -76,6 +76,17 @@ NO_OFFSETS = OffsetTargets(np.zeros((0, 2), np.intp), np.zeros((0, 2)), np.zeros
 
 
 @dataclass(frozen=True)
+class KnownExpression:
+    """What is known of the expression coefficients of one keyframe, beyond their prior: independent normal
+    distributions."""
+
+    precision: Float64Array
+    """(52,); 0 where nothing is known."""
+    mean: Float64Array
+    """(52,)."""
+
+
+@dataclass(frozen=True)
 class PointTargets:
     """Targets of P points in one keyframe, and of offsets between Q pairs of them."""
 
@@ -90,8 +101,8 @@ class PointTargets:
     """Correlated errors; None where they count as independent."""
     offsets: OffsetTargets = NO_OFFSETS
     """Pairs of these points."""
-    expression_precision: Float64Array | None = None
-    """(52,) precision of the keyframe's expression coefficients about zero, beyond that of the prior; None for none."""
+    known_expression: KnownExpression | None = None
+    """None where nothing is known."""
 
     @property
     def known_errors(self) -> PointErrors:
@@ -107,8 +118,8 @@ class PointTargets:
         return replace(self, sigma_px=factor * self.sigma_px, errors=errors)
 
     def concatenated(self, other: "PointTargets") -> "PointTargets":
-        """Targets of both sets of points in one keyframe, this one first; offsets and expressions'
-        precision are those of this one."""
+        """Targets of both sets of points in one keyframe, this one first; offsets and known
+        expression are those of this one."""
         neither = self.errors is None and other.errors is None
         return PointTargets(
             self.points.concatenated(other.points),
@@ -117,7 +128,7 @@ class PointTargets:
             self.camera,
             None if neither else self.known_errors.concatenated(other.known_errors),
             self.offsets,
-            self.expression_precision,
+            self.known_expression,
         )
 
 

@@ -20,7 +20,7 @@ from fitme.fit.solver.joint_estimate import (
     POSE_COUNT,
     JointEstimate,
     SolverSettings,
-    expression_precision,
+    expression_prior,
     shared_parameters,
     stepped,
     zero_padded,
@@ -205,7 +205,8 @@ class TrackProblem:
             error = whitening @ reprojection_errors(self._displaced(k, displacements), estimate, k)[..., None]
             squared = (error**2).sum((1, 2))
             total += float((squared / (1.0 + squared / limit**2)).sum())
-            total += float((self._expression_precision(k) * estimate.expressions[k] ** 2).sum())
+            precision, mean = self._expression_prior(k)
+            total += float((precision * (estimate.expressions[k] - mean) ** 2).sum())
         total += settings.identity_weight * float((estimate.identity**2).sum())
         total += float((np.log(estimate.focal / settings.focal_prior) / settings.focal_log_sigma) ** 2)
         if self._prior is not None:
@@ -233,9 +234,9 @@ class TrackProblem:
         moved = stepped(estimate, frame_steps, step[own_count:])
         return moved, displacements + reduced.displacement_steps(step)
 
-    def _expression_precision(self, index: int) -> Float64Array:
-        """Prior precision of the expression of keyframe `index` and of its own observation errors."""
-        return expression_precision(self._columns[1], self._settings, self._targets[index].expression_precision)
+    def _expression_prior(self, index: int) -> tuple[Float64Array, Float64Array]:
+        """Precision and mean of the prior of the expression of keyframe `index` and of its own observation errors."""
+        return expression_prior(np.zeros(self._columns[1]), self._settings, self._targets[index].known_expression)
 
     def normal_equations(
         self, estimate: JointEstimate, displacements: Float64Array, with_landmarks: bool = True
@@ -245,7 +246,8 @@ class TrackProblem:
         free = []
         for k, part in enumerate(rows):
             slope = np.einsum("rxf,rx->f", part.frame[..., POSE_COUNT:], part.residual)
-            slope = slope + self._expression_precision(k) * estimate.expressions[k]
+            precision, mean = self._expression_prior(k)
+            slope = slope + precision * (estimate.expressions[k] - mean)
             free.append(free_indices(estimate.expressions[k], slope, expression_free=True))
         starts = np.cumsum([0, *map(len, free)])
         size = int(starts[-1]) + self._columns[0] + 1
@@ -262,9 +264,9 @@ class TrackProblem:
             flat = jacobian.reshape(-1, len(columns))
             hessian[np.ix_(columns, columns)] += flat.T @ flat
             gradient[columns] += flat.T @ part.residual.ravel()
-            chosen, precision = free[k][POSE_COUNT:] - POSE_COUNT, self._expression_precision(k)
+            chosen, (precision, mean) = free[k][POSE_COUNT:] - POSE_COUNT, self._expression_prior(k)
             hessian[own[POSE_COUNT:], own[POSE_COUNT:]] += precision[chosen]
-            gradient[own[POSE_COUNT:]] += precision[chosen] * estimate.expressions[k][chosen]
+            gradient[own[POSE_COUNT:]] += precision[chosen] * (estimate.expressions[k] - mean)[chosen]
 
             index, tail = self._views[k].index, len(flat) // 2 - len(self._views[k].index)  # landmarks come first
             by_displacement = part.displacement.transpose(0, 2, 1)  # (M, 2, 2)

@@ -18,14 +18,17 @@ LEAST_CONFIDENCE = 0.3
 """Confidence from which an observed texel counts."""
 LEAST_LIGHT, LARGEST_RED = 0.8, 0.85
 """Least luminance and largest red over green of enamel over those of the person's skin, de-lit."""
+UNSEEN_SHADE = 0.7
+"""Factor on the usual enamel of a person whose open mouth showed none: their lips keep the light from their teeth."""
 LEAST_SHARE, FULL_SHARE = 0.1, 0.3
 """Shares of the upper front teeth at which images begin to decide on their tone, and from which they alone do."""
-FLESH_TINT = (1.0, 0.82, 0.68)
+FLESH_TINT = (1.0, 0.78, 0.62)
 """Factors on the albedo of tongue, gums and cheeks for light that other flesh has reflected."""
 
 
 def enamel_tone(table: TexelTable, texture: FusedTexture) -> Float32Array:
-    """(3,) linear albedo of the person's enamel: as images show it, the usual one where they show none."""
+    """(3,) linear albedo of the person's enamel: as images show it, the usual one where they show none, darker where
+    they show the dark in its place."""
     usual = np.array(ENAMEL, np.float32)
     front = front_teeth(table)
     known = texture.confidence >= LEAST_CONFIDENCE
@@ -37,13 +40,20 @@ def enamel_tone(table: TexelTable, texture: FusedTexture) -> Float32Array:
     light = shown @ LUMINANCE >= LEAST_LIGHT * (expected @ LUMINANCE)
     pale = shown[:, 0] * expected[1] <= LARGEST_RED * shown[:, 1] * expected[0]
     enamel = shown[light & pale]
-    share = (len(enamel) / np.count_nonzero(front) - LEAST_SHARE) / (FULL_SHARE - LEAST_SHARE)
-    if share <= 0.0:
+    count = np.count_nonzero(front)
+    usual = usual * np.float32(1.0 - (1.0 - UNSEEN_SHADE) * _decides(len(shown) / count))
+    share = _decides(len(enamel) / count)
+    if share == 0.0:
         return usual
     # Gaps between teeth and the shade of the lips make enamel darker, nothing makes it lighter.
     luminance = enamel @ LUMINANCE
     own = enamel[luminance >= np.quantile(luminance, BRIGHT_QUANTILE)].mean(0)
-    return np.asarray(usual + min(share, 1.0) * (own - usual), np.float32)
+    return np.asarray(usual + share * (own - usual), np.float32)
+
+
+def _decides(share: float) -> float:
+    """Share in [0, 1] with which an observed share of the upper front teeth decides on their tone."""
+    return min(max((share - LEAST_SHARE) / (FULL_SHARE - LEAST_SHARE), 0.0), 1.0)
 
 
 def with_tones(table: TexelTable, albedo: Float32Array, enamel: Float32Array) -> Float32Array:

@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fitme.fit.alignment.meeting_teeth import JAW_SIGMA, closed_jaw_precision, teeth_meet
-from fitme.shape.expressions import expression_index
+from fitme.fit.alignment.meeting_teeth import JAW, JAW_SIGMA, OVERLAP_M, between_rows, known_jaw, teeth_meet
 from fitme.shape.landmark_groups import LANDMARK_COUNT, LIP_RIMS, MOUTH_CORNERS
 
 SKIN, TEETH, DARK, TONGUE, LIPS = (190, 150, 130), (200, 190, 175), (50, 25, 22), (150, 70, 70), (180, 40, 50)
@@ -50,8 +49,34 @@ def test_closed_lips_and_wide_mouths_show_no_teeth_that_meet():
     assert not teeth_meet(*mouth(50.0, (TONGUE, 1.0)))
 
 
+def test_what_is_between_rows_is_measured():
+    seen = between_rows(*mouth(30.0, (TEETH, 0.4), (TONGUE, 0.35), (TEETH, 0.25)))
+    assert seen is not None and seen.lower_row
+    assert seen.share == pytest.approx(0.35, abs=0.06)
+    assert seen.opening_px == pytest.approx(30.0, abs=0.1)
+    # Without a lower row it lies behind the lower lip, without any the rows are as far apart as the lips.
+    upper = between_rows(*mouth(30.0, (TEETH, 0.4), (DARK, 0.6)))
+    assert upper is not None and not upper.lower_row
+    assert upper.share == pytest.approx(0.6, abs=0.06)
+    none = between_rows(*mouth(18.0, (DARK, 1.0)))
+    assert none is not None and none.share == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("bands", [[(TEETH, 1.0)], [(SKIN, 1.0)], [(LIPS, 1.0)], [(TEETH, 0.5), (SKIN, 0.5)]])
+def test_teeth_skin_and_bright_lips_say_nothing_of_rows_apart(bands):
+    assert between_rows(*mouth(18.0, *bands)) is None
+
+
 def test_the_jaw_alone_is_known():
-    precision = closed_jaw_precision()
-    jaw = expression_index("jawOpen")
-    assert precision[jaw] == pytest.approx(JAW_SIGMA**-2)
-    assert not np.delete(precision, jaw).any()
+    per_metre, travel_m = 1500.0, 0.03
+    met = known_jaw(*mouth(18.0, (TEETH, 1.0)), per_metre, travel_m, 0.4)
+    assert met.precision[JAW] == pytest.approx(JAW_SIGMA**-2)
+    assert not np.delete(met.precision, JAW).any() and not met.mean.any()
+    apart = known_jaw(*mouth(30.0, (TEETH, 0.4), (TONGUE, 0.35), (TEETH, 0.25)), per_metre, travel_m, 0.9)
+    assert apart.mean[JAW] == pytest.approx((0.35 * 30.0 / per_metre + OVERLAP_M) / travel_m, abs=0.05)
+    # No lower row: at least as far as the image shows, and farther if landmarks say so.
+    image, landmarks = mouth(18.0, (DARK, 1.0))
+    least = known_jaw(image, landmarks, per_metre, travel_m, 0.0).mean[JAW]
+    assert least == pytest.approx((18.0 / per_metre + OVERLAP_M) / travel_m, abs=0.02)
+    assert known_jaw(image, landmarks, per_metre, travel_m, 0.9).mean[JAW] == pytest.approx(0.9)
+    assert known_jaw(*mouth(2.0, (DARK, 1.0)), per_metre, travel_m, 0.2) is None

@@ -17,7 +17,7 @@ from fitme.fit.solver.joint_estimate import (
     stepped,
 )
 from fitme.fit.solver.linearization import linearize, reprojection_errors
-from fitme.fit.solver.point_targets import MeshBasis, OffsetTargets, PointTargets
+from fitme.fit.solver.point_targets import KnownExpression, MeshBasis, OffsetTargets, PointTargets
 from fitme.geometry import Camera, rotation_matrix
 from fitme.shape.expressions import expression_index
 from fitme.shape.morphable_model import MorphableModel
@@ -114,9 +114,9 @@ def test_a_joint_step_is_that_of_the_dense_system(basis: MeshBasis, model: Morph
     """One undamped iteration against bounded least squares over all unknowns at once."""
     expected = truth(model)
     targets = projected(observed(basis, model), expected)
-    known = np.zeros(len(GAZE))
-    known[expression_index("jawOpen")] = 900.0
-    targets[0] = replace(targets[0], expression_precision=known)
+    known, mean = np.zeros((2, len(GAZE)))
+    known[expression_index("jawOpen")], mean[expression_index("jawOpen")] = 900.0, 0.3
+    targets[0] = replace(targets[0], known_expression=KnownExpression(known, mean))
     start = perturbed(expected)
     settings = SolverSettings(iterations=1, damping=0.0)
     shared = np.arange(model.identity_count + 1)
@@ -133,7 +133,8 @@ def test_a_joint_step_is_that_of_the_dense_system(basis: MeshBasis, model: Morph
         prior_root = np.sqrt(settings.expression_sigma**-2.0 + (known if k == 0 else 0.0 * known))
         prior[:, k * size + POSE_COUNT : (k + 1) * size] = np.diag(prior_root)
         rows += [jacobian, prior]
-        residuals += [linear.residual * root, start.expressions[k] * prior_root]
+        expected_mean = known * mean / prior_root**2 if k == 0 else 0.0 * mean
+        residuals += [linear.residual * root, (start.expressions[k] - expected_mean) * prior_root]
         bounds.append(step_bounds(start.expressions[k], expression_free=True))
     rows.append(
         np.eye(total)[-len(shared) :]

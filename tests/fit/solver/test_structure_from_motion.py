@@ -15,7 +15,7 @@ from fitme.fit.solver.joint_estimate import (
     POSE_COUNT,
     JointEstimate,
     SolverSettings,
-    expression_precision,
+    expression_prior,
     stepped,
 )
 from fitme.fit.solver.linearization import reprojection_errors
@@ -134,7 +134,9 @@ def test_step_is_that_of_the_dense_system(
         moved, displaced = apply(step)
         parts = [displaced.ravel() / SIGMA_M, moved.identity * np.sqrt(settings.identity_weight)]
         parts.append(np.array([np.log(moved.focal / settings.focal_prior) / settings.focal_log_sigma]))
-        parts.append((moved.expressions * np.sqrt(expression_precision(moved.expressions.shape[1], settings))).ravel())
+        parts.append(
+            (moved.expressions * np.sqrt(expression_prior(np.zeros(moved.expressions.shape[1]), settings)[0])).ravel()
+        )
         for k, (view, landmark) in enumerate(zip(views, landmark_targets, strict=True)):
             parts.append((reprojection_errors(landmark, moved, k) / landmark.sigma_px[:, None]).ravel())
             place = few.points.mean[view.index] + (few.tangents[view.index] @ displaced[view.index, :, None])[..., 0]
