@@ -65,7 +65,7 @@ WIDEST_GAPS = 3
 """Gaps, of all pairs the widest, whose mean is the opening of the mouth."""
 CLOSED_GAP_M, OPEN_GAP_M = 0.0015, 0.004
 """Gaps between the lips up to which the mouth counts as closed, and from which as open."""
-CLOSED_MOUTH_SHARE = 0.25
+CLOSED_MOUTH_SHARE = 0.3
 """Least factor on the occlusion of an open mouth's interior: that of a closed mouth."""
 OUT_BEGIN_M, OUT_END_M = 0.002, 0.01
 """Distances before the foremost point of the lips' inner rims between which a tongue that comes out of the mouth

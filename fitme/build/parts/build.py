@@ -34,11 +34,11 @@ UPPER, LOWER = 0, 1
 TEETH_ASSET = "teeth/teeth_base"
 LASHES_ASSET = "eyelashes/eyelashes02"
 EYE_NAMES = ("leftEye", "rightEye")
-SCATTERING = 0.65
+SCATTERING = 0.5
 """Power of the visibility: enamel and gums brighten each other."""
 OUTER_FACE_OF = 40
 """Vertices of teeth next to a point of the mouth's lining, some of which lie on a tooth's outer face."""
-LEAST_OCCLUSION = 0.3
+LEAST_OCCLUSION = 0.4
 """Share of the light in the depth of the mouth: what is reflected between its walls."""
 
 

@@ -20,9 +20,9 @@ from fitme.shape.landmark_groups import CHEEKS, LIP_RIMS, MOUTH_CORNERS
 
 JAW = expression_index("jawOpen")
 JAW_SIGMA = 0.03
-"""Standard deviation of `jawOpen` of a jaw whose teeth meet."""
-APART_SIGMA = 0.05
-"""Standard deviation of `jawOpen` of a jaw whose rows are seen apart."""
+"""Standard deviation of `jawOpen` of a jaw whose teeth meet, or are seen apart."""
+LEAST_SIGMA = 0.05
+"""Standard deviation of `jawOpen` of a jaw whose lower row is hidden."""
 OVERLAP_M = 0.0025
 """Height by which the upper row covers the lower one of a closed jaw."""
 RIM_COUNT = 5
@@ -112,7 +112,7 @@ def known_jaw(
         return None
     apart_m = between.share * between.opening_px / pixels_per_metre + OVERLAP_M
     opening = min(apart_m / travel_m, 1.0)
-    return _jaw(opening if between.lower_row else max(opening, tracked), APART_SIGMA)
+    return _jaw(opening, JAW_SIGMA) if between.lower_row else _jaw(max(opening, tracked), LEAST_SIGMA)
 
 
 def _jaw(opening: float, sigma: float) -> KnownExpression:
