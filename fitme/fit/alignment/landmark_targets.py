@@ -88,7 +88,7 @@ class LandmarkTargets:
         camera = keyframe.observation.camera
         scale = pixels_per_metre(self._places[self._all.index], observed[self._all.index], rotation)
         seen = keyframe.observation
-        jaw = known_jaw(keyframe.image, seen.landmarks, scale, self._jaw_travel_m, float(seen.expression[JAW]))
+        jaw = known_jaw(keyframe.image, seen.landmarks, scale, self._jaw_travel_m)
         if self._errors is None or not correlated:
             offsets = self._offsets(group, observed, rotation)
             return PointTargets(

@@ -3,8 +3,8 @@
 Landmarks show where the lips are, and lips that are far apart mean an open jaw to them: a clenched smile would get a
 dark gap between its teeth, and lips that are drawn from an open mouth's teeth would hide the lower row. In the image,
 teeth are light grey, less red than skin; lips, a tongue and the depth of the mouth are redder. Teeth that meet fill the
-opening from lip to lip. Between rows that are apart it is red or dark, and where no lower row shows, it lies behind the
-lower lip: the jaw is open at least that far.
+opening from lip to lip. Between rows that are apart it is red or dark, and where no lower row shows, its edge is taken
+to lie at the lower lip.
 """
 
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ from fitme.shape.landmark_groups import CHEEKS, LIP_RIMS, MOUTH_CORNERS
 JAW = expression_index("jawOpen")
 JAW_SIGMA = 0.03
 """Standard deviation of `jawOpen` of a jaw whose teeth meet, or are seen apart."""
-LEAST_SIGMA = 0.05
-"""Standard deviation of `jawOpen` of a jaw whose lower row is hidden."""
+HIDDEN_SIGMA = 0.08
+"""Standard deviation of `jawOpen` of a jaw whose lower row is hidden by the lower lip."""
 OVERLAP_M = 0.0025
 """Height by which the upper row covers the lower one of a closed jaw."""
 RIM_COUNT = 5
@@ -97,13 +97,12 @@ def between_rows(image: UInt8Array, landmarks: Float32Array) -> Between | None:
 
 
 def known_jaw(
-    image: UInt8Array, landmarks: Float32Array, pixels_per_metre: float, travel_m: float, tracked: float
+    image: UInt8Array, landmarks: Float32Array, pixels_per_metre: float, travel_m: float
 ) -> KnownExpression | None:
     """What an image (H, W, 3) sRGB tells of the jaw; None where it tells nothing.
 
     :param landmarks: (478, 2) pixels.
     :param travel_m: way of the lower incisors at full activation of `jawOpen`.
-    :param tracked: `jawOpen` by the landmarks: the least where the image shows no lower row.
     """
     if teeth_meet(image, landmarks):
         return _jaw(0.0, JAW_SIGMA)
@@ -112,7 +111,7 @@ def known_jaw(
         return None
     apart_m = between.share * between.opening_px / pixels_per_metre + OVERLAP_M
     opening = min(apart_m / travel_m, 1.0)
-    return _jaw(opening, JAW_SIGMA) if between.lower_row else _jaw(max(opening, tracked), LEAST_SIGMA)
+    return _jaw(opening, JAW_SIGMA if between.lower_row else HIDDEN_SIGMA)
 
 
 def _jaw(opening: float, sigma: float) -> KnownExpression:

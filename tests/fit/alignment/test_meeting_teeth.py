@@ -69,14 +69,13 @@ def test_teeth_skin_and_bright_lips_say_nothing_of_rows_apart(bands):
 
 def test_the_jaw_alone_is_known():
     per_metre, travel_m = 1500.0, 0.03
-    met = known_jaw(*mouth(18.0, (TEETH, 1.0)), per_metre, travel_m, 0.4)
+    met = known_jaw(*mouth(18.0, (TEETH, 1.0)), per_metre, travel_m)
     assert met.precision[JAW] == pytest.approx(JAW_SIGMA**-2)
     assert not np.delete(met.precision, JAW).any() and not met.mean.any()
-    apart = known_jaw(*mouth(30.0, (TEETH, 0.4), (TONGUE, 0.35), (TEETH, 0.25)), per_metre, travel_m, 0.9)
+    apart = known_jaw(*mouth(30.0, (TEETH, 0.4), (TONGUE, 0.35), (TEETH, 0.25)), per_metre, travel_m)
     assert apart.mean[JAW] == pytest.approx((0.35 * 30.0 / per_metre + OVERLAP_M) / travel_m, abs=0.05)
-    # No lower row: at least as far as the image shows, and farther if landmarks say so.
-    image, landmarks = mouth(18.0, (DARK, 1.0))
-    least = known_jaw(image, landmarks, per_metre, travel_m, 0.0).mean[JAW]
-    assert least == pytest.approx((18.0 / per_metre + OVERLAP_M) / travel_m, abs=0.02)
-    assert known_jaw(image, landmarks, per_metre, travel_m, 0.9).mean[JAW] == pytest.approx(0.9)
-    assert known_jaw(*mouth(2.0, (DARK, 1.0)), per_metre, travel_m, 0.2) is None
+    # Without a lower row: less surely, as far as the image shows.
+    hidden = known_jaw(*mouth(18.0, (DARK, 1.0)), per_metre, travel_m)
+    assert hidden.mean[JAW] == pytest.approx((18.0 / per_metre + OVERLAP_M) / travel_m, abs=0.02)
+    assert 0.0 < hidden.precision[JAW] < apart.precision[JAW]
+    assert known_jaw(*mouth(2.0, (DARK, 1.0)), per_metre, travel_m) is None
