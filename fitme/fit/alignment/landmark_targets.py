@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from fitme.arrays import BoolArray, Float64Array, IndexArray
 from fitme.fit.alignment.landmark_errors import LandmarkErrors, direction_terms, load_default_errors, pixels_per_metre
-from fitme.fit.alignment.meeting_teeth import JAW, known_jaw
+from fitme.fit.alignment.rows_of_teeth import JAW, known_jaw
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.joint_estimate import JointEstimate
 from fitme.fit.solver.point_targets import MeshBasis, MeshPoints, OffsetTargets, PointErrors, PointTargets

@@ -1,7 +1,7 @@
 """Tones of teeth and of the mouth's flesh in an avatar's maps: the person's enamel where images show it.
 
 An open mouth shows teeth, lips, tongue or the dark at the texels of the upper front teeth, depending on the expression.
-Enamel is as light as skin or lighter, and less red (`fitme.fit.alignment.meeting_teeth` has the figures); only what
+Enamel is as light as skin or lighter, and less red (`fitme.fit.alignment.rows_of_teeth` has the figures); only what
 looks like it counts. Flesh is lit by flesh: what reaches it has lost green and blue before.
 """
 

@@ -25,7 +25,7 @@ def fused(table: TexelTable, teeth, confidence: float = 0.9, share: float = 1.0)
     observed[front] = DARK
     observed[front[: round(share * len(front))]] = teeth
     known = np.full(len(observed), confidence, np.float32)
-    return FusedTexture(observed, observed, observed, np.ones((len(observed), 1), np.float32), known, (), ())
+    return FusedTexture(observed, observed, observed, np.ones((len(observed), 1), np.float32), known, (), (), known)
 
 
 def test_enamel_has_the_tone_of_teeth_that_images_show(table):

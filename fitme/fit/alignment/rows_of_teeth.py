@@ -142,7 +142,10 @@ def _profile(image: UInt8Array, landmarks: Float32Array) -> tuple[Float64Array, 
     color = np.median(bytes_to_linear(np.asarray(seen, np.uint8)), axis=1)  # (T, 3)
     at = np.clip(np.rint(landmarks[list(CHEEKS)]).astype(int), 0, np.array(image.shape[1::-1]) - 1)
     cheek = np.median(bytes_to_linear(np.ascontiguousarray(image[at[:, 1], at[:, 0]])), axis=0)  # (3,)
-    luminance, redness = color.mean(-1) / max(float(cheek.mean()), 1e-4), _redness(color) / _redness(cheek)
+    luminance, redness = (
+        color.mean(-1) / max(float(cheek.mean()), 1e-4),
+        _redness(color) / max(float(_redness(cheek)), 1e-4),
+    )
     return np.asarray(luminance, np.float64), np.asarray(redness, np.float64)
 
 

@@ -1,10 +1,10 @@
-"""Teeth that meet, by painted mouths: light from lip to lip; not with a gap, a tongue or lips between the rims."""
+"""Rows of teeth by painted mouths: that meet, light from lip to lip, or are apart, with a tongue or dark between."""
 
 import cv2
 import numpy as np
 import pytest
 
-from fitme.fit.alignment.meeting_teeth import JAW, JAW_SIGMA, OVERLAP_M, between_rows, known_jaw, teeth_meet
+from fitme.fit.alignment.rows_of_teeth import JAW, JAW_SIGMA, OVERLAP_M, between_rows, known_jaw, teeth_meet
 from fitme.shape.landmark_groups import LANDMARK_COUNT, LIP_RIMS, MOUTH_CORNERS
 
 SKIN, TEETH, DARK, TONGUE, LIPS = (190, 150, 130), (200, 190, 175), (50, 25, 22), (150, 70, 70), (180, 40, 50)
