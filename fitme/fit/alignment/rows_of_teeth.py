@@ -21,7 +21,7 @@ from fitme.shape.landmark_groups import CHEEKS, LIP_RIMS, MOUTH_CORNERS
 JAW = expression_index("jawOpen")
 JAW_SIGMA = 0.03
 """Standard deviation of `jawOpen` of a jaw whose teeth meet, or are seen apart."""
-HIDDEN_SIGMA = 0.08
+HIDDEN_SIGMA = 0.05
 """Standard deviation of `jawOpen` of a jaw whose lower row is hidden by the lower lip."""
 OVERLAP_M = 0.0025
 """Height by which the upper row covers the lower one of a closed jaw."""
