@@ -33,6 +33,8 @@ FULL_CONFIDENCE = 0.6
 """Confidence from which the observed albedo alone is used."""
 SYMMETRIC_REGIONS = (Region.SKIN, Region.LIPS, Region.LASHES, Region.SCALP, Region.NECK, Region.EARS)
 """Regions whose unobserved side is completed from the observed one."""
+COMPLETING_WEIGHTS = 0.02, 0.12
+"""Weights of the best view between which a texel begins to tell the tone of unseen ones beside it."""
 MIRRORED_WEIGHTS = 0.1, 0.3
 """Weights of the best view between which the observed side begins to be mirrored: oblique views show shadows and
 neighbouring surfaces, whose ends would show as lines on the other side."""
@@ -69,7 +71,9 @@ def bake(
     diffuse = texture.albedo
     share = np.minimum(texture.confidence[:, None] / np.float32(FULL_CONFIDENCE), 1.0) * collar_fade(table)
     if inverted:
-        observed = ObservedAlbedo(texture.observed, share, texture.skin_probability)
+        # What was only grazed stays as it looks from there, but tells nothing about what lies beyond.
+        seen_well = _rising(texture.best[:, None], COMPLETING_WEIGHTS)
+        observed = ObservedAlbedo(texture.observed, share * seen_well, texture.skin_probability)
         expected = complete_albedo(table, table.from_map(enlarged.diffuse[0].numpy()), observed)
         # Mirrored albedo may differ in level from its new neighbours: complete once more.
         expected = complete_albedo(table, _symmetric(table, expected, observed, texture.best), observed)
@@ -113,13 +117,17 @@ def _symmetric(table: TexelTable, expected: Float32Array, observed: ObservedAlbe
 
     :param best: (N,) weight of the view that shows a texel best.
     """
-    low, high = MIRRORED_WEIGHTS
-    seen_well = np.clip((table.mirrored(best[:, None]) - low) / (high - low), 0.0, 1.0)
+    seen_well = _rising(table.mirrored(best[:, None]), MIRRORED_WEIGHTS)
     other = np.where(table.within(SYMMETRIC_REGIONS)[:, None], table.mirrored(observed.share) * seen_well, 0.0)
     both = np.maximum(observed.share + other, TINY)
     mean = (observed.share * _log(observed.albedo) + other * _log(table.mirrored(observed.albedo))) / both
     known = np.maximum(observed.share, other)
     return np.asarray(np.exp(known * mean + (1.0 - known) * _log(expected)) - OFFSET, np.float32)
+
+
+def _rising(values: Float32Array, ends: tuple[float, float]) -> Float32Array:
+    """Values over the way from the first end to the second, within [0, 1]."""
+    return np.asarray(np.clip((values - ends[0]) / (ends[1] - ends[0]), 0.0, 1.0), np.float32)
 
 
 def _log(albedo: Float32Array) -> Float32Array:
