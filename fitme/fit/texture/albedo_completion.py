@@ -57,6 +57,9 @@ class ObservedAlbedo:
     """(N, 1) in [0, 1], share of the observation in the final albedo."""
     skin_probability: Float32Array
     """(N, 1) in [0, 1], see `fitme.fit.texture.skin.mask`."""
+    seen_well: Float32Array
+    """(N, 1) in [0, 1]: 0 where all views graze. Such texels are stained by what is beside them, and tell ears and neck
+    nothing about their tone."""
 
 
 def complete_albedo(table: TexelTable, expected: Float32Array, observed: ObservedAlbedo) -> Float32Array:
@@ -140,7 +143,9 @@ class _RegionTones:
     @cached_property
     def skin_weight(self) -> Float32Array:
         """(N, 1) weight of observed skin."""
-        return (self.face | self.hairless) * self.observation.share * self.observation.skin_probability
+        weight = (self.face | self.hairless) * self.observation.share * self.observation.skin_probability
+        trusted = weight * self.observation.seen_well
+        return trusted if trusted.any() else weight
 
     @cached_property
     def skin(self) -> Float32Array:

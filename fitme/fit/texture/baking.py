@@ -34,7 +34,7 @@ FULL_CONFIDENCE = 0.6
 SYMMETRIC_REGIONS = (Region.SKIN, Region.LIPS, Region.LASHES, Region.SCALP, Region.NECK, Region.EARS)
 """Regions whose unobserved side is completed from the observed one."""
 COMPLETING_WEIGHTS = 0.02, 0.12
-"""Weights of the best view between which a texel begins to tell the tone of unseen ones beside it."""
+"""Weights of the best view between which a texel begins to tell the tone of ears and neck."""
 MIRRORED_WEIGHTS = 0.1, 0.3
 """Weights of the best view between which the observed side begins to be mirrored: oblique views show shadows and
 neighbouring surfaces, whose ends would show as lines on the other side."""
@@ -71,9 +71,8 @@ def bake(
     diffuse = texture.albedo
     share = np.minimum(texture.confidence[:, None] / np.float32(FULL_CONFIDENCE), 1.0) * collar_fade(table)
     if inverted:
-        # What was only grazed stays as it looks from there, but tells nothing about what lies beyond.
         seen_well = _rising(texture.best[:, None], COMPLETING_WEIGHTS)
-        observed = ObservedAlbedo(texture.observed, share * seen_well, texture.skin_probability)
+        observed = ObservedAlbedo(texture.observed, share, texture.skin_probability, seen_well)
         expected = complete_albedo(table, table.from_map(enlarged.diffuse[0].numpy()), observed)
         # Mirrored albedo may differ in level from its new neighbours: complete once more.
         expected = complete_albedo(table, _symmetric(table, expected, observed, texture.best), observed)

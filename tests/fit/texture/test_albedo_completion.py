@@ -1,5 +1,7 @@
 """Albedo completion: colour ratios spread from observed to unobserved texels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -33,7 +35,7 @@ def test_gaps_are_filled_from_neighbouring_texels(table: TexelTable, factor: flo
     pattern = 1.0 + 0.2 * np.sin(table.rows / 3.0)[:, None]
     expected = np.asarray(level * pattern * np.ones((1, 3)), np.float32)
     observed = np.where(share > 0.0, factor * (expected + 0.01) - 0.01, 0.0).astype(np.float32)
-    found = complete_albedo(table, expected, ObservedAlbedo(observed, share, np.ones_like(share)))
+    found = complete_albedo(table, expected, ObservedAlbedo(observed, share, np.ones_like(share), np.ones_like(share)))
     hidden = (share[:, 0] == 0.0) & (table.region == Region.SKIN)
     wanted = np.clip(factor * (expected + 0.01) - 0.01, 0.0, 1.0)
     assert np.median(np.abs(found[hidden] - wanted[hidden])) < 1e-3  # with its own pattern
@@ -44,7 +46,7 @@ def test_regions_are_completed_separately(table: TexelTable) -> None:
     share = (table.region == Region.SKIN).astype(np.float32)[:, None]
     expected = np.full((len(table.rows), 3), 0.4, np.float32)
     observed = np.where(share > 0.0, 0.2, 0.0).astype(np.float32) * np.ones((1, 3), np.float32)
-    found = complete_albedo(table, expected, ObservedAlbedo(observed, share, np.ones_like(share)))
+    found = complete_albedo(table, expected, ObservedAlbedo(observed, share, np.ones_like(share), np.ones_like(share)))
     for region in (Region.EYES, Region.TEETH, Region.MOUTH_INTERIOR):
         assert np.allclose(found[table.region == region], 0.4, atol=1e-6)
     assert np.median(found[table.region == Region.LIPS]) < 0.3
@@ -54,7 +56,9 @@ def test_bright_teeth_do_not_light_the_depth_of_a_mouth(table: TexelTable) -> No
     teeth = table.region == Region.TEETH
     expected = np.where(teeth, 0.6, 0.05).astype(np.float32)[:, None] * np.ones((1, 3), np.float32)
     share = (teeth & (table.rows % 2 == 0)).astype(np.float32)[:, None]
-    found = complete_albedo(table, expected, ObservedAlbedo(np.full_like(expected, 0.9), share, np.ones_like(share)))
+    found = complete_albedo(
+        table, expected, ObservedAlbedo(np.full_like(expected, 0.9), share, np.ones_like(share), np.ones_like(share))
+    )
     inside = np.isin(table.region, [int(Region.TEETH), int(Region.MOUTH_INTERIOR)])
     np.testing.assert_allclose(found[inside], expected[inside])
 
@@ -63,7 +67,7 @@ def test_without_observations_nothing_changes(table: TexelTable) -> None:
     expected = np.random.default_rng(0).uniform(0.1, 0.8, (len(table.rows), 3)).astype(np.float32)
     nothing = np.zeros((len(table.rows), 1), np.float32)
     assert np.allclose(
-        complete_albedo(table, expected, ObservedAlbedo(np.zeros_like(expected), nothing, nothing)), expected
+        complete_albedo(table, expected, ObservedAlbedo(np.zeros_like(expected), nothing, nothing, nothing)), expected
     )
 
 
@@ -75,7 +79,7 @@ def observed_from_the_front(table: TexelTable, forehead: np.ndarray) -> Observed
     share = (middle & known).astype(np.float32)[:, None]
     albedo = np.where(upper[:, None], forehead, SKIN).astype(np.float32) * share
     skin_probability = (~upper).astype(np.float32)[:, None]
-    return ObservedAlbedo(albedo, share, skin_probability)
+    return ObservedAlbedo(albedo, share, skin_probability, np.ones_like(share))
 
 
 def test_ears_and_neck_are_skin_though_hair_was_expected(table: TexelTable) -> None:
@@ -98,6 +102,7 @@ def test_beards_are_kept(table: TexelTable) -> None:
         np.where(jaw[:, None], HAIR * observed.share, observed.albedo).astype(np.float32),
         observed.share,
         np.where(jaw[:, None], 0.0, observed.skin_probability).astype(np.float32),
+        observed.seen_well,
     )
     expected = np.tile(HAIR, (len(jaw), 1))
     hidden = jaw & (observed.share[:, 0] == 0.0)
@@ -129,3 +134,25 @@ def test_sideburns_end_beside_the_ears_and_the_nape_thins_out_below_them(table: 
     upper, lower = scalp & (table.rows < ears.mean()), scalp & (table.rows > ears.max())
     assert upper.any() and lower.any()
     assert np.median(found[lower], 0).min() > 4.0 * np.median(found[upper], 0).max()
+
+
+def test_stains_at_a_graze_are_not_the_tone_of_ears_and_neck(table: TexelTable) -> None:
+    observed = observed_from_the_front(table, HAIR)
+    skin = (observed.share[:, 0] > 0.0) & (table.region == Region.SKIN)
+    edge = skin & (
+        np.abs(table.columns / RESOLUTION - 0.5) > 0.9 * np.abs(table.columns[skin] / RESOLUTION - 0.5).max()
+    )
+    stained = replace(observed, albedo=np.where(edge[:, None], 0.5 * observed.albedo, observed.albedo))
+    expected = np.full((len(table.rows), 3), 0.4, np.float32)
+    neck = (table.region == Region.NECK) & (observed.share[:, 0] == 0.0)
+    tones = [
+        float(np.median(complete_albedo(table, expected, given)[neck]))
+        for given in (
+            observed,
+            stained,
+            replace(stained, seen_well=np.where(edge, 0.0, 1.0).astype(np.float32)[:, None]),
+        )
+    ]
+    clean, with_stains, without = tones
+    assert with_stains < 0.97 * clean
+    assert abs(without - clean) < 0.3 * abs(with_stains - clean)
