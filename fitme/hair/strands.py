@@ -31,7 +31,7 @@ CURLED = (
 GAP_DEPTHS, GAP_TUFTS, GAP_LOG = (0.4, 1.2), 0.6, 0.8
 """Depths of the relief of locks, with a share of that of tufts, at which a gap between curls begins and from which it
 is deep, and the logarithm by which it is darker there."""
-SHADING_SHARES, SHADING_TEXELS = (1.4, 0.7, 0.3), 0.5
+SHADING_SHARES, SHADING_TEXELS = (0.9, 0.7, 0.3), 0.5
 """Amplitudes of strands, tufts and locks in the pattern of highlights, and standard deviation of the filter of their
 edges."""
 

@@ -18,8 +18,6 @@ LEAST_CONFIDENCE = 0.3
 """Confidence from which an observed texel counts."""
 LEAST_LIGHT, LARGEST_RED = 0.8, 0.85
 """Least luminance and largest red over green of enamel over those of the person's skin, de-lit."""
-UNSEEN_SHADE = 0.7
-"""Factor on the usual enamel of a person whose open mouth showed none: their lips keep the light from their teeth."""
 LEAST_SHARE, FULL_SHARE = 0.1, 0.3
 """Shares of the upper front teeth at which images begin to decide on their tone, and from which they alone do."""
 FLESH_TINT = (1.0, 0.78, 0.62)
@@ -27,8 +25,7 @@ FLESH_TINT = (1.0, 0.78, 0.62)
 
 
 def enamel_tone(table: TexelTable, texture: FusedTexture) -> Float32Array:
-    """(3,) linear albedo of the person's enamel: as images show it, the usual one where they show none, darker where
-    they show the dark in its place."""
+    """(3,) linear albedo of the person's enamel: as images show it, the usual one where they show none."""
     usual = np.array(ENAMEL, np.float32)
     front = front_teeth(table)
     known = texture.confidence >= LEAST_CONFIDENCE
@@ -41,7 +38,6 @@ def enamel_tone(table: TexelTable, texture: FusedTexture) -> Float32Array:
     pale = shown[:, 0] * expected[1] <= LARGEST_RED * shown[:, 1] * expected[0]
     enamel = shown[light & pale]
     count = np.count_nonzero(front)
-    usual = usual * np.float32(1.0 - (1.0 - UNSEEN_SHADE) * _decides(len(shown) / count))
     share = _decides(len(enamel) / count)
     if share == 0.0:
         return usual

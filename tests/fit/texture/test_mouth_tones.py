@@ -5,7 +5,7 @@ import pytest
 
 from fitme.color import LUMINANCE
 from fitme.fit.texture.fusion import FusedTexture
-from fitme.fit.texture.mouth_tones import FLESH_TINT, UNSEEN_SHADE, enamel_tone, front_teeth, with_tones
+from fitme.fit.texture.mouth_tones import FLESH_TINT, enamel_tone, front_teeth, with_tones
 from fitme.fit.texture.unprojection import TexelTable, texel_table
 from fitme.parts.textures import ENAMEL
 from fitme.shape.model_file import load_default_model
@@ -31,8 +31,7 @@ def fused(table: TexelTable, teeth, confidence: float = 0.9, share: float = 1.0)
 def test_enamel_has_the_tone_of_teeth_that_images_show(table):
     np.testing.assert_allclose(enamel_tone(table, fused(table, OWN, share=0.6)), OWN, rtol=1e-5)
     few = enamel_tone(table, fused(table, OWN, share=0.2))
-    shaded = UNSEEN_SHADE * np.array(ENAMEL)
-    assert np.all(few > shaded) and np.all(few < OWN), "some teeth decide in part"
+    assert np.all(few > ENAMEL) and np.all(few < OWN), "some teeth decide in part"
 
 
 def test_enamel_is_the_usual_before_a_mouth_was_open(table):
@@ -40,9 +39,8 @@ def test_enamel_is_the_usual_before_a_mouth_was_open(table):
 
 
 @pytest.mark.parametrize("teeth", [DARK, LIPS])
-def test_enamel_is_the_usual_in_the_shade_where_an_open_mouth_shows_none(table, teeth):
-    expected = UNSEEN_SHADE * np.array(ENAMEL)
-    np.testing.assert_allclose(enamel_tone(table, fused(table, teeth)), expected, rtol=1e-5)
+def test_enamel_is_the_usual_where_an_open_mouth_shows_none(table, teeth):
+    np.testing.assert_allclose(enamel_tone(table, fused(table, teeth)), ENAMEL, rtol=1e-5)
 
 
 def test_generated_teeth_take_the_tone_and_flesh_loses_blue(table):
