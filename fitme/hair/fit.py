@@ -41,6 +41,9 @@ NAPE_SOFTNESS_CELLS = 2.0
 HANGING_HEIGHTS_M, SIDEWAYS, HANGING_COVERAGE = (-0.13, -0.07), 0.7, 0.25
 """Heights beside the neck where hair hangs down if it does, share of the direction that is sideways there, and the mean
 coverage from which it does."""
+LONG_COVERAGE = 0.03
+"""Mean coverage on one side of the neck from which hair is long, though it may be tied back: a tail shows 0.08, cropped
+hair at most 0.01."""
 HAIRLINE_SOFTNESS_CELLS = 0.7
 """Standard deviation of the filter of the thickness."""
 
@@ -73,8 +76,8 @@ def fit_hair(
     thickness = over_ears(thickness, ears, known * cells.shown)
     surface = grid.surface(thickness)
     views = pool.map(lambda window: hair_view(window, surface, model, backend), windows)
-    hanging = _hangs_down(grid, coverage)
-    return Hair(thickness.astype(np.float32), fuse_texture(grid, thickness, views, expected, hanging))
+    texture = fuse_texture(grid, thickness, views, expected, is_long(grid, coverage))
+    return Hair(thickness.astype(np.float32), texture)
 
 
 def _cell_coverage(grid: EnvelopeGrid, thickness_m: Float64Array, windows: Sequence[HairWindow]) -> CellCoverage:
@@ -102,7 +105,7 @@ def tapered(grid: EnvelopeGrid, thickness_m: Float64Array, coverage: Float64Arra
     a sheet before the face and off the nape."""
     columns = thickness_m.shape[1]
     back, scalp = grid.directions[..., 2] < BACK_COSINE, grid.region == int(Region.SCALP)
-    hanging = _hangs_down(grid, coverage)
+    hanging = hangs_down(grid, coverage)
     # Hair that hangs down has no line at the back where it would lie on skin.
     wide = np.concatenate([(coverage > HAIRLINE_COVERAGE) | (back & hanging)] * 3, 1)
     distance = distance_transform_edt(wide)[:, columns : 2 * columns]
@@ -128,8 +131,20 @@ def tapered(grid: EnvelopeGrid, thickness_m: Float64Array, coverage: Float64Arra
     return np.asarray(gaussian_filter(limited, HAIRLINE_SOFTNESS_CELLS, mode=("nearest", "wrap")))
 
 
-def _hangs_down(grid: EnvelopeGrid, coverage: Float64Array) -> bool:
+def hangs_down(grid: EnvelopeGrid, coverage: Float64Array) -> bool:
     """Whether a coverage (R, C) has hair beside the neck: it is neither short nor tied up."""
-    height, low_high = grid.origins[..., 1], HANGING_HEIGHTS_M
-    beside = (np.abs(grid.directions[..., 0]) > SIDEWAYS) & (height > low_high[0]) & (height < low_high[1])
-    return float(coverage[beside].mean()) > HANGING_COVERAGE
+    return float(np.mean(_coverage_beside_neck(grid, coverage))) > HANGING_COVERAGE
+
+
+def is_long(grid: EnvelopeGrid, coverage: Float64Array) -> bool:
+    """Whether a coverage (R, C) has some hair beside the neck, on one side at least: it hangs down, or is tied back."""
+    return max(_coverage_beside_neck(grid, coverage)) > LONG_COVERAGE
+
+
+def _coverage_beside_neck(grid: EnvelopeGrid, coverage: Float64Array) -> tuple[float, float]:
+    """Mean of a coverage (R, C) on the left and on the right of the neck."""
+    height, sideways, low_high = grid.origins[..., 1], grid.directions[..., 0], HANGING_HEIGHTS_M
+    beside = (height > low_high[0]) & (height < low_high[1])
+    return float(coverage[beside & (sideways > SIDEWAYS)].mean()), float(
+        coverage[beside & (sideways < -SIDEWAYS)].mean()
+    )

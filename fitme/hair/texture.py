@@ -94,12 +94,12 @@ def fuse_texture(
     thickness_m: Float64Array,
     views: Sequence[HairView],
     expected: Float64Array,
-    hanging: bool,
+    long: bool,
 ) -> HairTexture:
     """Albedo and coverage of an envelope of thickness (R, C) by all images of it.
 
     :param expected: (R, C) coverage where none shows it.
-    :param hanging: whether hair hangs down beside the neck.
+    :param long: whether hair is long, hanging or tied back.
     """
     surface = grid.surface(thickness_m)
     normals = grid.normals(surface)
@@ -126,7 +126,7 @@ def fuse_texture(
     known = np.clip(broad.best / LEAST_WEIGHT, 0.0, 1.0)
     albedo = _combined(broad, sharp, known, likely)
     curl = curliness(albedo, known * likely)
-    lay = hair_locks(HairKind.CURLED if curl > 0.0 else HairKind.HANGING if hanging else HairKind.CROPPED)
+    lay = hair_locks(HairKind.CURLED if curl > 0.0 else HairKind.HANGING if long else HairKind.CROPPED)
     coverage = completed_coverage(grid, thickness_m, covered / np.maximum(seen, 1e-8), best, expected, lay)
     # Unseen hair is light and dark by its locks, as strongly as seen hair; between curls one sees into the dark.
     tone = lay.pattern(contrasts(albedo, known * likely)) - curl * lay.gaps()

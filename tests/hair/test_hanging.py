@@ -8,7 +8,7 @@ import pytest
 from fitme.arrays import Float32Array
 from fitme.hair.coverage import completed_coverage
 from fitme.hair.envelope import EnvelopeGrid
-from fitme.hair.fit import fit_hair
+from fitme.hair.fit import fit_hair, hangs_down, is_long
 from fitme.hair.hair import Hair
 from fitme.hair.hanging import hanging_person, hanging_rows
 from fitme.hair.settings import HairSettings
@@ -110,3 +110,12 @@ def test_hair_comes_down_round_an_ear_and_collars_do_not(grid: EnvelopeGrid) -> 
     below = int(np.argmax(heights < -0.16))
     assert coverage[below, start + 40] > 0.9
     assert coverage[below, 260] < 0.1
+
+
+def test_hair_tied_to_a_tail_is_long_and_does_not_hang(grid: EnvelopeGrid) -> None:
+    above_jaw, left = grid.origins[..., 1] > -0.06, grid.directions[..., 0] > 0.0
+    cropped = np.where(above_jaw, 1.0, 0.0)
+    tied = np.where(above_jaw, 1.0, 0.1 * left)
+    loose = np.ones_like(cropped)
+    assert [is_long(grid, hair) for hair in (cropped, tied, loose)] == [False, True, True]
+    assert [hangs_down(grid, hair) for hair in (cropped, tied, loose)] == [False, False, True]
