@@ -91,12 +91,6 @@ def best_weight(sums: BandSums, sharpest: float, settings: FusionSettings) -> Fl
     return np.asarray(powers ** (1.0 / (settings.detail_power - 1.0)) / sharpest, np.float64)
 
 
-def trusted_share(best: Float64Array, settings: FusionSettings) -> Float64Array:
-    """(N,) in [0, 1] share of the summed weights that counts, by the best view's weight (N,)."""
-    low, high = settings.trusted_weights
-    return np.asarray(np.clip((best - low) / (high - low), 0.0, 1.0), np.float64)
-
-
 @dataclass(frozen=True)
 class TextureFusion:
     """Fusion over one table of texels."""
@@ -145,11 +139,12 @@ class TextureFusion:
         )  # fmt: skip
         for view_albedo in view_albedos:
             sums.add(table, view_albedo, settings.detail_power, settings.band_sigma)
+        if any(cast is not None for cast in casts):
+            total = sums.weight / sharpest
         observed = np.clip(sums.albedo(), 0.0, MAXIMAL_ALBEDO)
 
         # Collars and hair over the neck give way to expected skin, and so does the edge of the observed neck.
-        best = best_weight(sums, sharpest, settings)
-        confidence = confidence_of(sums.weight / sharpest * trusted_share(best, settings), settings)
+        confidence = confidence_of(total, settings)
         skin_probability = skin_probabilities(table, observed, expected, confidence)
         observed = expected + neck_skin_mask(table, skin_probability, confidence) * (observed - expected)
         confidence *= neck_boundary_fade(table, confidence)
@@ -160,7 +155,7 @@ class TextureFusion:
         return FusedTexture(
             albedo, observed, expected, skin_probability, confidence[:, 0],
             tuple(illumination_of(light, cast) for light, cast in zip(lights, casts, strict=True)),
-            samples.errors(albedo[samples.index], lights), best.astype(np.float32),
+            samples.errors(albedo[samples.index], lights), best_weight(sums, sharpest, settings).astype(np.float32),
             samples.disagreements(lights, expected[samples.index]), view_albedos,
         )  # fmt: skip
 

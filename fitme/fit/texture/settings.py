@@ -22,11 +22,6 @@ class FusionSettings:
     """Standard deviation of the Gaussian between low and high band, as a share of the map's side."""
     confident_weight: Annotated[float, Meta(gt=0.0)] = 0.15
     """Summed weight of a texel, over the greatest sharpness, at which its confidence is 0.5."""
-    trusted_weights: tuple[float, float] = (0.002, 0.02)
-    """Weights of the best view of a texel, over the greatest sharpness, from which it begins to count and counts fully:
-    14 and 18 degrees from a graze. Where every view grazes, all of them show a neighbouring surface, its shadow or the
-    background, however many they are. With more (0.02 and 0.12) cheeks are cleaner from the side, and likeness from the
-    front is lost: a tenth in identity."""
     light_samples: Annotated[int, Meta(ge=1)] = 12000
     """Texels of skin, at most, on which lights are estimated."""
     scleras: bool = True

@@ -325,19 +325,3 @@ def test_many_grazing_views_are_not_one_that_sees_a_texel_well() -> None:
     for count in (1, 50):
         assert best_weight(sums([0.01] * count), sharpest, settings) == pytest.approx(0.01 / sharpest)
     assert best_weight(sums([0.4] + [0.01] * 11), sharpest, settings) == pytest.approx(0.4 / sharpest, rel=0.1)
-
-
-def test_grazed_texels_are_completed_however_many_views_graze_them(
-    views: TexelViews, model: MorphableModel, photograph: Callable[..., Keyframe], skin: ReflectanceMaps, light: Light,
-    identity: torch.Tensor,
-) -> None:  # fmt: skip
-    seen = observe(views, photograph("front"), 0.0, light, identity)
-    fusion = TextureFusion(
-        views.table, views.at_texels(skin.diffuse), views.at_texels(skin.specular), FusionSettings(), LightSettings()
-    )
-    confidence = fusion.fuse([FusionView(seen, 1.0)] * 12).confidence
-    grazed = (seen.weight > 0.0) & (seen.weight < FusionSettings().trusted_weights[0])
-    assert np.count_nonzero(grazed) > 5
-    assert confidence[grazed].max() < 1e-3
-    face = views.table.within((Region.SKIN,))
-    assert confidence[face & (seen.weight > 0.2)].min() > 0.9
