@@ -13,6 +13,7 @@ import torch
 
 from fitme.errors import FitmeError
 from fitme.fit.keyframe import Keyframe
+from fitme.hair.strands import strand_pattern
 from fitme.shape.model_file import load_default_model
 from fitme.track.factory import landmark_backend
 from fitme.track.tracker import FrameTracker
@@ -168,7 +169,9 @@ class LiveProcess:
         self._to_fit.send(message)
 
     def _warm_up(self) -> Keyframe:
-        """Draw, encode and track a head once: kernels are compiled and networks loaded. The frame is for the fit."""
+        """Draw, encode and track a head once: kernels are compiled, networks loaded, and strands of hair laid. The frame
+        is for the fit."""
+        strand_pattern()
         view = AvatarView(self._model, self._settings.render)
         image = view.draw(Scene(), None, None, 0.0)
         view.encode(image)
