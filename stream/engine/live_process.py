@@ -169,8 +169,8 @@ class LiveProcess:
         self._to_fit.send(message)
 
     def _warm_up(self) -> Keyframe:
-        """Draw, encode and track a head once: kernels are compiled, networks loaded, and strands of hair laid. The frame
-        is for the fit."""
+        """Draw, encode and track a head once: kernels are compiled, networks loaded, strands of hair laid. The frame is
+        for the fit."""
         strand_pattern()
         view = AvatarView(self._model, self._settings.render)
         image = view.draw(Scene(), None, None, 0.0)
