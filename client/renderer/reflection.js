@@ -29,7 +29,7 @@ export const STEEPEST = 0.15;
 
 export const LIP_THICKNESS_M = 0.007;
 export const LEAST_DEPTH_M = 0.0015;
-export const REFLECTED_SHARE = 0.8;
+export const REFLECTED_SHARE = 0.45;
 export const CLOSED_MOUTH_SHARE = 0.3;
 export const OUT_BEGIN_M = 0.002;
 export const OUT_END_M = 0.01;

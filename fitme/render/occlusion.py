@@ -57,7 +57,7 @@ LIP_THICKNESS_M = 0.007
 LEAST_DEPTH_M = 0.0015
 """Least distance behind the opening at which light from it counts: the inner sides of lips that all but touch are
 dark."""
-REFLECTED_SHARE = 0.8
+REFLECTED_SHARE = 0.45
 """Light that lips and teeth reflect onto each other, over that which comes in between the lips."""
 LEAST_OPEN_SHARE = 0.3
 """Least share of light through the lips of the open mouth by which that of other expressions is divided."""
