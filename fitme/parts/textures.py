@@ -22,7 +22,7 @@ from fitme.reflectance.modality import MODALITIES
 ENAMEL = (0.706, 0.603, 0.434)
 """Linear albedo of enamel where no image shows any: the hue of shade A1 of the VITA classical guide (CIELAB a* 0, b*
 15)."""
-ENAMEL_LUMINANCE = (0.62, 0.72)
+ENAMEL_LUMINANCE = (0.54, 0.72)
 """Range of the luminance of enamel: images show teeth in the shade of the lips."""
 COOLEST_RED, WARMEST_RED = 1.05, 1.35
 """Bounds of red over green in the albedo of enamel."""

@@ -96,7 +96,7 @@ def test_the_lower_row_moves_with_the_jaw_and_the_upper_one_stays(model: Morphab
 
 def test_teeth_have_the_persons_tone_within_that_of_enamel():
     tones = []
-    for level in (0.05, 0.75, 1.0):
+    for level in (0.05, 0.7, 1.0):
         maps = ReflectanceMaps.grey()
         diffuse = torch.full((1, 64, 64, 3), level) * torch.tensor([1.0, 0.9, 0.8])
         tones.append(person_tones(replace(maps, diffuse=diffuse)).enamel @ LUMINANCE)
