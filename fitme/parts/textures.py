@@ -19,14 +19,14 @@ from fitme.parts.head_parts import HeadParts, Texture
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.modality import MODALITIES
 
-ENAMEL = (0.706, 0.603, 0.434)
-"""Linear albedo of enamel where no image shows any: the hue of shade A1 of the VITA classical guide (CIELAB a* 0, b*
-15)."""
+ENAMEL = (0.68, 0.605, 0.49)
+"""Linear albedo of enamel where no image shows any: between shades A1 and B1 of the VITA classical guide; A1 alone
+(CIELAB b* 15) looks yellow beside lips."""
 ENAMEL_LUMINANCE = (0.54, 0.72)
 """Range of the luminance of enamel: images show teeth in the shade of the lips."""
-COOLEST_RED, WARMEST_RED = 1.05, 1.35
+COOLEST_RED, WARMEST_RED = 1.05, 1.25
 """Bounds of red over green in the albedo of enamel."""
-WARMEST_BLUE, COOLEST_BLUE = 0.62, 0.92
+WARMEST_BLUE, COOLEST_BLUE = 0.78, 0.92
 """Bounds of blue over green: no enamel is blue, whatever the light in which the fit explains an image."""
 UPPER_TEETH_V, FRONT_TEETH_U = (0.88, 0.925), (0.44, 0.56)
 """Rows and columns of the upper front teeth in the model's layout."""

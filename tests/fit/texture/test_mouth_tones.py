@@ -11,7 +11,7 @@ from fitme.parts.textures import ENAMEL
 from fitme.shape.model_file import load_default_model
 from fitme.shape.regions import Region
 
-SKIN, OWN, DARK, LIPS = (0.45, 0.25, 0.18), (0.8, 0.66, 0.46), (0.06, 0.02, 0.02), (0.45, 0.15, 0.14)
+SKIN, OWN, DARK, LIPS = (0.45, 0.25, 0.18), (0.8, 0.66, 0.55), (0.06, 0.02, 0.02), (0.45, 0.15, 0.14)
 
 
 @pytest.fixture(scope="module")
