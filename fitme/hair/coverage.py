@@ -11,6 +11,7 @@ from fitme.hair.locks import Locks, at_roots
 from fitme.hair.strands import HairKind, HairLocks, hair_locks
 from fitme.hair.styles import likely_coverage
 from fitme.hair.texels import WRAP_TEXELS, at_texels, blurred
+from fitme.ramp import linear_ramp
 from fitme.shape.regions import Region
 
 LEAST_WEIGHT = 0.3
@@ -111,7 +112,7 @@ def _hanging(grid: EnvelopeGrid, cells: CellCoverage) -> Float64Array:
     that is loose there is loose all round."""
     seen = cells.known(grid) * cells.strands * grid.hairy
     sides = [np.where(sign * grid.directions[..., 0] > SIDEWAYS, seen, 0.0).max(1) for sign in (1.0, -1.0)]
-    share = _ramp(np.minimum(*sides).astype(np.float32), HANGING_SHARE)
+    share = linear_ramp(np.minimum(*sides).astype(np.float32), HANGING_SHARE)
     below = grid.origins[:, 0, 1] < HANGING_FROM_M
     # From the top of the neck down it hangs no farther than to its first gap; what hangs there comes from the scalp.
     share = np.minimum.accumulate(np.where(below, share, 1.0)[::-1])[::-1]
@@ -142,14 +143,14 @@ def completed_coverage(
     coverage = (known * shown + (1.0 - known) * unseen) * at_texels(grid.coverable.astype(np.float64))
     coverage = _thinned_aside(grid, np.asarray(coverage, np.float32), best)
     # Nothing lies right behind hair that stands off the scalp: the background would show through it.
-    thick = scalp * _ramp(at_texels(thickness_m), THICK_M)
-    coverage = np.maximum(coverage, thick * _ramp(coverage, OPAQUE_COVERAGE))
+    thick = scalp * linear_ramp(at_texels(thickness_m), THICK_M)
+    coverage = np.maximum(coverage, thick * linear_ramp(coverage, OPAQUE_COVERAGE))
     return _without_collars(grid, np.asarray(coverage, np.float32), scalp > 0.0)
 
 
 def ending(density: Float32Array, lay: HairLocks) -> Float32Array:
     """(T, U) coverage by strands and tufts that are as likely as hair is dense (T, U) where they are rooted."""
-    sure = _ramp(density, DENSITY)
+    sure = linear_ramp(density, DENSITY)
     tufts = _present(sure**TUFT_POWER, lay.tufts) * np.clip(sure / TUFT_END, 0.0, 1.0)
     # Where hair is thin, it is cropped so short that skin shines through single hairs.
     return np.maximum(_present(sure, lay.strands) * (THIN_SHARE + (1.0 - THIN_SHARE) * sure), tufts)
@@ -170,16 +171,15 @@ def _thinned_aside(grid: EnvelopeGrid, coverage: Float32Array, best: Float32Arra
     :param best: (T, U) weight in the image that sees a texel best.
     """
     outward = grid.directions[..., 2] / np.maximum(np.hypot(grid.directions[..., 0], grid.directions[..., 2]), 1e-9)
-    place = _ramp(outward, EAR_COSINES) * (1.0 - _ramp(outward, TEMPLE_COSINES)) * (grid.origins[..., 1] > EAR_BOTTOM_M)
-    aside = at_texels(place.astype(np.float64)) * (1.0 - _ramp(best, TEMPLE_WEIGHT))
-    density = _ramp(blurred(coverage, TEMPLE_TEXELS), TEMPLE_COVERAGE)
+    place = (
+        linear_ramp(outward, EAR_COSINES)
+        * (1.0 - linear_ramp(outward, TEMPLE_COSINES))
+        * (grid.origins[..., 1] > EAR_BOTTOM_M)
+    )
+    aside = at_texels(place.astype(np.float64)) * (1.0 - linear_ramp(best, TEMPLE_WEIGHT))
+    density = linear_ramp(blurred(coverage, TEMPLE_TEXELS), TEMPLE_COVERAGE)
     thinned = _thresholded(density, hair_locks(HairKind.CROPPED).strands, TEMPLE_SOFTNESS)
     return np.asarray(coverage + aside * (thinned - coverage), np.float32)
-
-
-def _ramp(values: Float32Array | Float64Array, ends: tuple[float, float]) -> Float32Array:
-    """0 below the first end, 1 above the second."""
-    return np.asarray(np.clip((values - ends[0]) / (ends[1] - ends[0]), 0.0, 1.0), np.float32)
 
 
 def _dilated(texels: Float32Array, radius: int) -> Float32Array:

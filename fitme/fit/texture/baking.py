@@ -24,6 +24,7 @@ from fitme.fit.texture.skin.mask import OFFSET
 from fitme.fit.texture.skin.relief import with_relief
 from fitme.fit.texture.texel_blur import TINY, low_pass
 from fitme.fit.texture.unprojection import TexelTable
+from fitme.ramp import linear_ramp
 from fitme.reflectance.map_arrays import MapArrays
 from fitme.reflectance.maps import ReflectanceMaps, unit_length
 from fitme.reflectance.skin_detail import SkinDetail
@@ -71,7 +72,7 @@ def bake(
     diffuse = texture.albedo
     share = np.minimum(texture.confidence[:, None] / np.float32(FULL_CONFIDENCE), 1.0) * collar_fade(table)
     if inverted:
-        seen_well = _rising(texture.best[:, None], COMPLETING_WEIGHTS)
+        seen_well = linear_ramp(texture.best[:, None], COMPLETING_WEIGHTS)
         observed = ObservedAlbedo(texture.observed, share, texture.skin_probability, seen_well)
         expected = complete_albedo(table, table.from_map(enlarged.diffuse[0].numpy()), observed)
         # Mirrored albedo may differ in level from its new neighbours: complete once more.
@@ -103,8 +104,8 @@ def with_generated_mouth(
     behind = table.within(BEHIND_LIPS)[:, None]
     layers = enlarge(generated, table.resolution).diffuse, maps.diffuse
     expected, baked = (table.from_map(layer[0].numpy()) for layer in layers)
-    toned = with_tones(table, expected, enamel_tone(table, texture))
-    diffuse = table.to_filled_map(np.where(behind, toned, baked))
+    found = with_tones(table, expected, enamel_tone(table, texture))
+    diffuse = table.to_filled_map(np.where(behind, found, baked))
     return replace(maps, diffuse=torch.from_numpy(diffuse)[None])
 
 
@@ -116,17 +117,12 @@ def _symmetric(table: TexelTable, expected: Float32Array, observed: ObservedAlbe
 
     :param best: (N,) weight of the view that shows a texel best.
     """
-    seen_well = _rising(table.mirrored(best[:, None]), MIRRORED_WEIGHTS)
+    seen_well = linear_ramp(table.mirrored(best[:, None]), MIRRORED_WEIGHTS)
     other = np.where(table.within(SYMMETRIC_REGIONS)[:, None], table.mirrored(observed.share) * seen_well, 0.0)
     both = np.maximum(observed.share + other, TINY)
     mean = (observed.share * _log(observed.albedo) + other * _log(table.mirrored(observed.albedo))) / both
     known = np.maximum(observed.share, other)
     return np.asarray(np.exp(known * mean + (1.0 - known) * _log(expected)) - OFFSET, np.float32)
-
-
-def _rising(values: Float32Array, ends: tuple[float, float]) -> Float32Array:
-    """Values over the way from the first end to the second, within [0, 1]."""
-    return np.asarray(np.clip((values - ends[0]) / (ends[1] - ends[0]), 0.0, 1.0), np.float32)
 
 
 def _log(albedo: Float32Array) -> Float32Array:

@@ -310,8 +310,8 @@ def test_the_generated_mouth_replaces_the_observed_one(views: TexelViews) -> Non
     maps = bake(table, texture, generated, inverted=True, blink=NO_BLINK)
     completed = table.from_map(with_generated_mouth(table, maps, texture, generated).diffuse[0].numpy())
     behind = np.isin(table.region, [int(region) for region in BEHIND_LIPS])
-    toned = with_tones(table, np.full_like(albedo, 0.6), enamel_tone(table, texture))
-    np.testing.assert_allclose(completed[behind], toned[behind], atol=1e-6)
+    wanted = with_tones(table, np.full_like(albedo, 0.6), enamel_tone(table, texture))
+    np.testing.assert_allclose(completed[behind], wanted[behind], atol=1e-6)
     np.testing.assert_allclose(completed[~behind], 0.2, atol=1e-6)
 
 

@@ -46,13 +46,13 @@ def test_enamel_is_the_usual_where_an_open_mouth_shows_none(table, teeth):
 def test_generated_teeth_take_the_tone_and_flesh_loses_blue(table):
     random = np.random.default_rng(0)
     albedo = random.uniform(0.2, 0.6, (len(table.rows), 3)).astype(np.float32)
-    toned = with_tones(table, albedo, np.float32(OWN))
+    found = with_tones(table, albedo, np.float32(OWN))
     teeth, flesh = (table.region == int(region) for region in (Region.TEETH, Region.MOUTH_INTERIOR))
     np.testing.assert_allclose(
-        toned[teeth] / toned[teeth, 1:2], np.tile(np.divide(OWN, OWN[1]), (teeth.sum(), 1)), rtol=1e-4
+        found[teeth] / found[teeth, 1:2], np.tile(np.divide(OWN, OWN[1]), (teeth.sum(), 1)), rtol=1e-4
     )
     order = np.argsort(albedo[teeth] @ LUMINANCE)
-    assert (np.diff((toned[teeth] @ LUMINANCE)[order]) >= -1e-6).all(), "the pattern stays"
-    np.testing.assert_allclose(toned[flesh], albedo[flesh] * np.float32(FLESH_TINT), rtol=1e-5)
+    assert (np.diff((found[teeth] @ LUMINANCE)[order]) >= -1e-6).all(), "the pattern stays"
+    np.testing.assert_allclose(found[flesh], albedo[flesh] * np.float32(FLESH_TINT), rtol=1e-5)
     others = ~(teeth | flesh)
-    assert np.array_equal(toned[others], albedo[others])
+    assert np.array_equal(found[others], albedo[others])
