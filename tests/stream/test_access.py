@@ -279,6 +279,7 @@ async def test_access_key_and_a_page_without_a_camera(tmp_path: Path) -> None:
         await watcher.watch()
         with pytest.raises(ServerError):
             await newcomer.send_camera(ClipTrack(GREY))
+        await watcher.until(lambda: watcher.events["peer"]["state"] == "connected", 20.0)
         await watcher.stop_camera()
         await watcher.until(lambda: watcher.events["peer"]["state"] == "closed", 20.0)
         await asyncio.sleep(1.1)
