@@ -1,14 +1,13 @@
 /**
- * Geometry of one part: morphs, turning eyeballs, normals and tangents, as `MorphableModel.vertices` and
- * `fitme/render/forward/geometry.py` compute them, and the layout of its vertex buffers. Free of browser APIs.
+ * Geometry of one part: morphs and turning eyeballs, as `MorphableModel.vertices` computes them, and the layout of its
+ * vertex buffers. Free of browser APIs.
  */
 
 import { applyLids } from "./eyes.js";
-import {
-  CLOSED_MOUTH_SHARE, DEFAULT_SHININESS, LEAST_DEPTH_M, LIP_THICKNESS_M, MAX_EYE_PITCH_DEG, MAX_EYE_YAW_DEG, OUT_BEGIN_M,
-  OUT_END_M, REFLECTED_SHARE,
-} from "./reflection.js";
+import { lightMouth } from "./mouth_occlusion.js";
+import { DEFAULT_SHININESS, MAX_EYE_PITCH_DEG, MAX_EYE_YAW_DEG } from "./reflection.js";
 import { matrixOfQuaternion, quaternionOfAxisAngle } from "./rotations.js";
+import { VertexFrames } from "./vertex_frames.js";
 
 /** @typedef {import("./rotations.js").Vector} Vector */
 
@@ -19,17 +18,6 @@ import { matrixOfQuaternion, quaternionOfAxisAngle } from "./rotations.js";
  * @property {Uint16Array | Uint32Array} vertices (N)
  * @property {Int16Array | Float32Array} deltas (N * 3)
  * @property {number} scale metres of one unit of `deltas`
- */
-
-/**
- * Occlusion of the mouth's interior by the lips: `fitme.render.occlusion.MouthOcclusion`.
- * @typedef {object} Mouth
- * @property {Uint32Array} lips (P * 2 * 3) corners of triangles on the upper and the lower lip
- * @property {Float32Array} weights (P * 2 * 3) barycentric coordinates there
- * @property {Uint8Array} inside (V) 1 behind the lips
- * @property {Float32Array} openShare (V) share of the light through the lips that the occlusion of the open mouth counts
- *   already
- * @property {Uint32Array} lining triangles that line the mouth, of which only front faces are drawn
  */
 
 /**
@@ -61,7 +49,7 @@ import { matrixOfQuaternion, quaternionOfAxisAngle } from "./rotations.js";
  * @property {{side: "left" | "right", pivot: Vector}} [turnsWith] the whole part turns about a point of the neutral head with
  *   the gaze of one eye; the point moves with the part's expressions
  * @property {Float32Array} [occlusion] (V) unoccluded share of the surroundings
- * @property {Mouth} [mouth]
+ * @property {import("./mouth_occlusion.js").Mouth} [mouth]
  * @property {Float32Array | number} [shininess] Blinn-Phong exponent, one or one a triangle
  * @property {boolean} [castsShadow]
  * @property {Uint8Array} [casting] (F) triangles that cast shadows where the part does; left out: all
@@ -76,7 +64,6 @@ export const FIXED_FLOATS = 4;
 
 const RADIANS = Math.PI / 180;
 const EYES = /** @type {("left" | "right")[]} */ (["left", "right"]);
-const SMALLEST = 1e-20;
 /** Indices of the eyeLook expressions in the order of `EXPRESSION_NAMES`. */
 const GAZE = Object.freeze({
   downLeft: 10, downRight: 11, inLeft: 12, inRight: 13, outLeft: 14, outRight: 15, upLeft: 16, upRight: 17,
@@ -149,42 +136,6 @@ function cornersOf(part, fallback) {
 }
 
 /**
- * Weights (F * 2) of each triangle's edges in its tangent, and handedness (T): `tangent_weights` of
- * `fitme/render/forward/geometry.py`.
- * @param {Float32Array} uv
- * @param {Uint32Array} triangles into `uv`
- */
-function tangentWeights(uv, triangles) {
-  const weights = new Float32Array((triangles.length / 3) * 2);
-  const turn = new Float64Array(uv.length / 2);
-  for (let face = 0; face * 3 < triangles.length; face++) {
-    const [a, b, c] = [triangles[face * 3], triangles[face * 3 + 1], triangles[face * 3 + 2]];
-    const u1 = uv[b * 2] - uv[a * 2];
-    const v1 = uv[b * 2 + 1] - uv[a * 2 + 1];
-    const u2 = uv[c * 2] - uv[a * 2];
-    const v2 = uv[c * 2 + 1] - uv[a * 2 + 1];
-    const orientation = u1 * v2 - v1 * u2;
-    weights[face * 2] = v2 * Math.sign(orientation);
-    weights[face * 2 + 1] = v1 * Math.sign(orientation);
-    for (const corner of [a, b, c]) turn[corner] -= orientation;
-  }
-  return { weights, handedness: Float32Array.from(turn, (value) => (value < 0 ? -1 : 1)) };
-}
-
-/** @param {Float32Array} vectors (N * 3), scaled to unit length in place; zero stays zero */
-function normalize(vectors) {
-  for (let at = 0; at < vectors.length; at += 3) {
-    const x = vectors[at];
-    const y = vectors[at + 1];
-    const z = vectors[at + 2];
-    const scale = 1 / Math.sqrt(Math.max(x * x + y * y + z * z, SMALLEST));
-    vectors[at] = x * scale;
-    vectors[at + 1] = y * scale;
-    vectors[at + 2] = z * scale;
-  }
-}
-
-/**
  * Compute bound vertices anew.
  * @param {Bound} bound
  * @param {Float32Array} followed (V * 3)
@@ -214,11 +165,8 @@ export class PartMesh {
   #neutral;
   #morphed;
   #light;
-  #normals;
-  #tangents;
+  #frames;
   #corners;
-  #layoutTriangles;
-  #tangentWeights;
 
   /**
    * @param {Part} part
@@ -229,15 +177,11 @@ export class PartMesh {
     const count = part.positions.length / 3;
     this.#neutral = part.positions;
     this.#morphed = new Float32Array(count * 3);
-    this.#normals = part.normals ?? new Float32Array(count * 3);
     this.#light = part.occlusion?.slice() ?? new Float32Array(count).fill(1);
-    this.#tangents = new Float32Array((part.uv.length / 2) * 3);
+    this.#frames = new VertexFrames(part);
     this.#corners = cornersOf(part, shininess);
-    this.#layoutTriangles = part.uvTriangles ?? part.triangles;
-    const { weights, handedness } = tangentWeights(part.uv, this.#layoutTriangles);
-    this.#tangentWeights = weights;
     this.moving = new Float32Array(this.#corners.space.length * MOVING_FLOATS);
-    this.fixed = this.#fixedAttributes(handedness);
+    this.fixed = this.#fixedAttributes();
   }
 
   /** Corners of the triangles as indices into the buffers; the last `liningCount` triangles line the mouth. */
@@ -292,8 +236,8 @@ export class PartMesh {
     }
     if (this.part.bound) bind(this.part.bound, followed ?? this.#morphed, this.#morphed);
     for (const eye of this.part.eyes ?? []) applyLids(eye, this.#morphed, this.#light);
-    if (this.part.mouth) this.#lightMouth(this.part.mouth);
-    if (!this.part.strands) this.#computeFrames();
+    if (this.part.mouth) lightMouth(this.part.mouth, this.#morphed, this.part.occlusion, this.#light);
+    if (!this.part.strands) this.#frames.compute(this.#morphed);
     this.#writeMoving();
   }
 
@@ -351,108 +295,10 @@ export class PartMesh {
     }
   }
 
-  /**
-   * Rims of the lips, from the person's right to the left.
-   * @param {Mouth} mouth
-   * @returns {{x: number, upper: number, lower: number, z: number, foremost: number}[]} metres: place across, heights of
-   *   both rims, and how far in front they are, in the mean and at most
-   */
-  #rims({ lips, weights }) {
-    const rims = [];
-    for (let pair = 0; pair < lips.length / 6; pair++) {
-      const ends = [0, 3].map((first) => {
-        const point = [0, 0, 0];
-        for (let corner = pair * 6 + first; corner < pair * 6 + first + 3; corner++)
-          for (let axis = 0; axis < 3; axis++) point[axis] += weights[corner] * this.#morphed[lips[corner] * 3 + axis];
-        return point;
-      });
-      const [above, below] = ends;
-      rims.push({
-        x: (above[0] + below[0]) / 2, upper: above[1], lower: below[1], z: (above[2] + below[2]) / 2,
-        foremost: Math.max(above[2], below[2]),
-      });
-    }
-    return rims.sort((one, other) => one.x - other.x);
-  }
-
-  /**
-   * Light behind the lips by what they leave open, and on a tongue that comes out between them: `MouthOcclusion.apply`.
-   * @param {Mouth} mouth
-   */
-  #lightMouth(mouth) {
-    const rims = this.#rims(mouth);
-    const foremost = Math.max(...rims.map((rim) => rim.foremost));
-    const last = rims.length - 1;
-    const { inside, openShare } = mouth;
-    for (let vertex = 0; vertex < inside.length; vertex++) {
-      if (!inside[vertex]) continue;
-      const x = this.#morphed[vertex * 3];
-      const y = this.#morphed[vertex * 3 + 1];
-      const z = this.#morphed[vertex * 3 + 2];
-      let next = 1;
-      while (next < last && rims[next].x < x) next++;
-      const from = rims[next - 1];
-      const to = rims[next];
-      const along = Math.min(Math.max((x - from.x) / Math.max(to.x - from.x, SMALLEST), 0), 1);
-      const depth = Math.max(from.z + along * (to.z - from.z) - z - LIP_THICKNESS_M, LEAST_DEPTH_M);
-      const below = from.upper + along * (to.upper - from.upper) - y;
-      const above = y - from.lower - along * (to.lower - from.lower);
-      const direct = 0.5 * (below / Math.sqrt(below * below + depth * depth) + above / Math.sqrt(above * above + depth * depth));
-      const share = ((1 + REFLECTED_SHARE) * Math.min(Math.max(direct, 0), 1)) / openShare[vertex];
-      const darkened = (this.part.occlusion?.[vertex] ?? 1) * Math.min(Math.max(share, CLOSED_MOUTH_SHARE), 1);
-      const out = Math.min(Math.max((z - foremost - OUT_BEGIN_M) / (OUT_END_M - OUT_BEGIN_M), 0), 1);
-      this.#light[vertex] = darkened + out * (1 - darkened);
-    }
-  }
-
-  /** Area-weighted normals of the vertices and tangents of the texture vertices. */
-  #computeFrames() {
-    const points = this.#morphed;
-    const normals = this.#normals;
-    const tangents = this.#tangents;
-    const fixedNormals = this.part.normals !== undefined;
-    const { triangles } = this.part;
-    const layout = this.#layoutTriangles;
-    const weights = this.#tangentWeights;
-    if (!fixedNormals) normals.fill(0);
-    tangents.fill(0);
-    for (let at = 0, pair = 0; at < triangles.length; at += 3, pair += 2) {
-      const i0 = triangles[at] * 3;
-      const i1 = triangles[at + 1] * 3;
-      const i2 = triangles[at + 2] * 3;
-      const ax = points[i1] - points[i0];
-      const ay = points[i1 + 1] - points[i0 + 1];
-      const az = points[i1 + 2] - points[i0 + 2];
-      const bx = points[i2] - points[i0];
-      const by = points[i2 + 1] - points[i0 + 1];
-      const bz = points[i2 + 2] - points[i0 + 2];
-      if (!fixedNormals) {
-        // The cross product is the normal times twice the area, so its sum weights by area.
-        const nx = ay * bz - az * by;
-        const ny = az * bx - ax * bz;
-        const nz = ax * by - ay * bx;
-        normals[i0] += nx; normals[i0 + 1] += ny; normals[i0 + 2] += nz;
-        normals[i1] += nx; normals[i1 + 1] += ny; normals[i1 + 2] += nz;
-        normals[i2] += nx; normals[i2 + 1] += ny; normals[i2 + 2] += nz;
-      }
-      // Tangents have one sum per texture vertex, so that seams stay sharp.
-      const wa = weights[pair];
-      const wb = weights[pair + 1];
-      const tx = ax * wa - bx * wb;
-      const ty = ay * wa - by * wb;
-      const tz = az * wa - bz * wb;
-      for (let corner = 0; corner < 3; corner++) {
-        const to = layout[at + corner] * 3;
-        tangents[to] += tx; tangents[to + 1] += ty; tangents[to + 2] += tz;
-      }
-    }
-    if (!fixedNormals) normalize(normals);
-    normalize(tangents);
-  }
-
   #writeMoving() {
     const { space, layout } = this.#corners;
-    const along = this.part.strands ?? this.#tangents;
+    const { normals, tangents } = this.#frames;
+    const along = this.part.strands ?? tangents;
     const alongIndex = this.part.strands ? space : layout;
     const out = this.moving;
     for (let index = 0, at = 0; index < space.length; index++, at += MOVING_FLOATS) {
@@ -461,9 +307,9 @@ export class PartMesh {
       out[at] = this.#morphed[vertex];
       out[at + 1] = this.#morphed[vertex + 1];
       out[at + 2] = this.#morphed[vertex + 2];
-      out[at + 3] = this.#normals[vertex];
-      out[at + 4] = this.#normals[vertex + 1];
-      out[at + 5] = this.#normals[vertex + 2];
+      out[at + 3] = normals[vertex];
+      out[at + 4] = normals[vertex + 1];
+      out[at + 5] = normals[vertex + 2];
       out[at + 6] = along[strand];
       out[at + 7] = along[strand + 1];
       out[at + 8] = along[strand + 2];
@@ -471,12 +317,9 @@ export class PartMesh {
     }
   }
 
-  /**
-   * @param {Float32Array} handedness (T)
-   * @returns {Float32Array}
-   */
-  #fixedAttributes(handedness) {
+  #fixedAttributes() {
     const { space, layout, shininess } = this.#corners;
+    const { handedness } = this.#frames;
     const { uv } = this.part;
     const out = new Float32Array(space.length * FIXED_FLOATS);
     for (let index = 0, at = 0; index < space.length; index++, at += FIXED_FLOATS) {
