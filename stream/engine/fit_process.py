@@ -13,19 +13,15 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import msgspec
-import numpy as np
 import torch
 
-from fitme.arrays import Float32Array
 from fitme.errors import FitmeError
 from fitme.export.gltf.avatar import write_glb
 from fitme.fit.fitter import IncrementalFitter
 from fitme.fit.inversion.settings import InversionSettings
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.settings import FitSettings as FitterSettings
-from fitme.fit.state import FitState, RoundReport
-from fitme.hair.hair import hair_arrays
+from fitme.fit.state import FitState
 from fitme.reflectance.packaged_models import packaged_generator
 from fitme.session.folder import SessionFolder, temporary_export
 from fitme.session.lease import BusyError
@@ -33,25 +29,19 @@ from fitme.shape.model_file import load_default_model
 from fitme.stage import Stage
 from fitme.track.identity import DlibEmbedder
 from stream.engine.avatar_pieces import AvatarEncoder
+from stream.engine.fit_publisher import FitPublisher
 from stream.engine.freed_memory import give_back_freed_memory
 from stream.engine.messages import (
     AddExpressionFrame,
     AddKeyframe,
     AvatarExported,
-    AvatarPieces,
     CloseSession,
-    CorrectiveArrays,
     DiscardFrames,
     EngineReady,
     ExportAvatar,
     FitAlive,
     FitOpened,
     FitOpening,
-    Fitted,
-    FittedCorrectives,
-    FittedGlasses,
-    FittedHair,
-    FittedMaps,
     FitUnreadable,
     FitWaiting,
     OpenFit,
@@ -59,13 +49,11 @@ from stream.engine.messages import (
     RemoveExpressionFrame,
     RemoveKeyframe,
     SessionClosed,
-    SessionEvent,
-    SharedPiece,
     WarmUp,
 )
 from stream.engine.session_fit import FIT_ERRORS, SessionFit
 from stream.engine.session_storage import SessionStorage
-from stream.protocol.events import ErrorEvent, Event, ProgressEvent, RoundEvent, StoredEvent
+from stream.protocol.events import ErrorEvent, StoredEvent
 from stream.settings import FitSettings
 
 logger = logging.getLogger(__name__)
@@ -75,14 +63,6 @@ WARM_UP_STEPS = InversionSettings(coarse_steps=1, inversion_steps=1, tuning_step
 WARM_UP_LIMIT_S = 120.0
 BUSY_PAUSE_S = 1.0
 """Between two attempts to open a session that another process still writes."""
-PROGRESS = {
-    Stage.WAITING: 0.0,
-    Stage.LANDMARKS: 0.15,
-    Stage.SKIN: 0.35,
-    Stage.INVERSION: 0.7,
-    Stage.TUNING: 1.0,
-}
-"""Share of a full fit that is done at each stage, for the page's progress bar."""
 
 
 class FitProcess:
@@ -90,6 +70,7 @@ class FitProcess:
 
     def __init__(self, connection: Connection, settings: FitSettings) -> None:
         self._connection = connection
+        self._publisher = FitPublisher(connection)
         self._settings = settings
         self._effort = FitterSettings(
             reflectance_model=settings.reflectance_model,
@@ -114,7 +95,7 @@ class FitProcess:
         turn = self._turns()
         try:
             while True:
-                self._report_convergence()
+                self._publisher.report_convergence(self._sessions.values())
                 while self._connection.poll(self._idle_s()):
                     self._handle(self._connection.recv())
                 self._warm_up()
@@ -219,9 +200,9 @@ class FitProcess:
         self._sessions[session_id] = session
         frames = ((), ()) if state is None else (state.keyframes, state.expression_frames)
         self._connection.send(FitOpened(session_id, *frames))
-        self._send_event(session_id, StoredEvent(session.stored))
+        self._publisher.send_event(session_id, StoredEvent(session.stored))
         if state is not None:
-            self._send_state(session, state)
+            self._publisher.send_state(session, state)
 
     def _fitter(self, state: FitState | None) -> IncrementalFitter:
         generator, device = packaged_generator(self._effort.reflectance_model), self._settings.device
@@ -245,16 +226,15 @@ class FitProcess:
             logger.exception("a round of refinement failed")
             session.failed = True
             message = f"refinement stopped until the next keyframe: {error}"
-            self._send_event(session.id, ErrorEvent("fit_failed", message))
+            self._publisher.send_event(session.id, ErrorEvent("fit_failed", message))
             return
-        self._send_state(session, state)
+        self._publisher.send_state(session, state)
         if self._store(session, lambda: session.storage.write(state)):
-            self._send_round(session, report)
+            self._publisher.send_round(session, report)
 
     def _extract_correctives(self, session: SessionFit) -> None:
         if session.extract_correctives():
-            self._send_correctives(session)
-            self._send_pieces(session, session.sent_light)
+            self._publisher.send_correctives(session)
             if not session.has_work:
                 state = session.fitter.state()
                 self._store(session, lambda: session.storage.write(state))
@@ -264,8 +244,7 @@ class FitProcess:
         if session.discard(keys) and session.fitter.stage is not Stage.WAITING:
             state = session.fitter.state()
             self._store(session, lambda: session.storage.purge(state))
-            self._send_correctives(session)
-            self._send_pieces(session, session.sent_light)
+            self._publisher.send_correctives(session)
 
     def _retry_opening(self) -> None:
         """Open sessions that another process was still writing."""
@@ -289,85 +268,12 @@ class FitProcess:
             logger.warning("a round could not be stored, storing is tried again: %s", error)
             failure = str(error)
         if failure and not session.storage_failed:
-            self._send_event(session.id, ErrorEvent("store_failed", failure))
+            self._publisher.send_event(session.id, ErrorEvent("store_failed", failure))
         session.storage_failed = not stored
         if stored != session.stored:
             session.stored = stored
-            self._send_event(session.id, StoredEvent(stored))
+            self._publisher.send_event(session.id, StoredEvent(stored))
         return stored
-
-    def _send_round(self, session: SessionFit, report: RoundReport) -> None:
-        losses = {name: float(value) for name, value in report.losses.items() if np.isfinite(value)}
-        event = RoundEvent(report.index, report.stage, report.seconds, report.keyframes, losses)
-        self._send_event(session.id, event)
-
-    def _send_state(self, session: SessionFit, state: FitState) -> None:
-        """Send the live process what it draws, and the pages how far the fit is."""
-        maps = None
-        if state.maps is not None:
-            arrays = state.maps.by_name()
-            maps = FittedMaps.from_names({name: np.asarray(part, np.float16) for name, part in arrays.items()})
-        newest = state.estimates.get(state.keyframes[-1].key) if state.keyframes else None
-        light = None if newest is None else newest.illumination.unshadowed_sh
-        rounds = len(state.rounds)
-        self._connection.send(Fitted(session.id, state.stage, rounds, state.focal, state.identity, maps, light))
-        self._send_correctives(session)
-        self._send_hair(session)
-        self._send_glasses(session)
-        self._send_pieces(session, light)
-        progress = ProgressEvent(state.stage, PROGRESS[state.stage], maps is not None, converged=not session.has_work)
-        self._send_progress(session, progress)
-
-    def _send_progress(self, session: SessionFit, progress: ProgressEvent) -> None:
-        session.progress = progress
-        self._send_event(session.id, progress)
-
-    def _report_convergence(self) -> None:
-        """Send the pages whether there is work for a session's fit, if that has changed."""
-        for session in self._sessions.values():
-            progress = session.progress
-            if progress is not None and progress.converged == session.has_work:
-                self._send_progress(session, msgspec.structs.replace(progress, converged=not session.has_work))
-
-    def _send_correctives(self, session: SessionFit) -> None:
-        """Send the correctives if they have changed: they are large, and change only when the fit has converged."""
-        known = session.fitter.avatar().correctives
-        if known is session.sent_correctives:
-            return
-        session.sent_correctives = known
-        arrays = None
-        if known is not None:
-            arrays = CorrectiveArrays(*(part.numpy() for part in vars(known).values()))
-        self._connection.send(FittedCorrectives(session.id, arrays))
-
-    def _send_hair(self, session: SessionFit) -> None:
-        """Send the hair if it has changed: it is fitted once after keyframes were added."""
-        hair = session.fitter.avatar().hair
-        if hair is session.sent_hair:
-            return
-        session.sent_hair = hair
-        self._connection.send(FittedHair(session.id, None if hair is None else hair_arrays(hair)))
-
-    def _send_glasses(self, session: SessionFit) -> None:
-        """Send the glasses if they have changed."""
-        glasses = session.fitter.avatar().glasses
-        if glasses is session.sent_glasses:
-            return
-        session.sent_glasses = glasses
-        self._connection.send(FittedGlasses(session.id, glasses))
-
-    def _send_pieces(self, session: SessionFit, light: Float32Array | None) -> None:
-        """Send the pages that draw for themselves what has changed of the avatar.
-
-        :param light: (9, 3) illumination of the newest keyframe.
-        """
-        session.sent_light = light
-        update = session.encoder.update(session.fitter.avatar(), light)
-        for shared in update.shared:
-            self._connection.send(SharedPiece(shared.digest, shared.message))
-        if update.pieces or update.dropped:
-            packed = tuple((piece.slot, piece.pack()) for piece in update.pieces)
-            self._connection.send(AvatarPieces(session.id, packed, update.dropped))
 
     def _export(self, message: ExportAvatar) -> None:
         session = self._sessions.get(message.session)
@@ -400,9 +306,6 @@ class FitProcess:
             del session
             give_back_freed_memory()
         self._connection.send(SessionClosed(message.session))
-
-    def _send_event(self, session_id: str, event: Event) -> None:
-        self._connection.send(SessionEvent(session_id, event))
 
 
 def _export_path(folder: SessionFolder, request: int) -> Path:
