@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import Collection, Iterable
 
 from fitme.errors import StoreError
 from fitme.session.folder import is_kept, mark_kept
@@ -23,10 +23,12 @@ from stream.settings import ServeSettings
 from stream.web.monitoring.metrics import Metrics
 from stream.web.motion import MotionExchange
 from stream.web.periodic import PeriodicWork, repeat
+from stream.web.sessions.ending import EndingSessions
 from stream.web.sessions.errors import FullError, TooManyError, UnknownSessionError
 from stream.web.sessions.folders import EraseError, SessionFolders
 from stream.web.sessions.rights import Caller, SessionRights, ViewLink
 from stream.web.sessions.session import Session
+from stream.web.sessions.stored import StoredSessions
 from stream.web.sessions.waiting_line import WaitingLine
 
 logger = logging.getLogger(__name__)
@@ -55,9 +57,8 @@ class SessionTable:
         self._folders = folders
         self.motion = MotionExchange(settings.motion)
         self._active: dict[str, Session] = {}
-        self._parked: dict[str, float] = {}
-        """When each became idle."""
-        self._ending: dict[str, asyncio.Future[None]] = {}
+        self._ending = EndingSessions()
+        self._stored = StoredSessions(folders, self._ending)
         limits = settings.session
         self._line = WaitingLine(LINE_PATIENCE * limits.retry_after_s, limits.waiting_limit, limits.per_address_limit)
         self._activation = asyncio.Lock()
@@ -74,7 +75,7 @@ class SessionTable:
     @property
     def parked(self) -> int:
         """Number of sessions that wait on disk."""
-        return len(self._parked)
+        return self._stored.parked
 
     @property
     def waiting(self) -> int:
@@ -91,27 +92,12 @@ class SessionTable:
 
     async def sweep(self) -> None:
         """Erase every session on disk that is nobody's: neither known here, nor kept, nor within its lifetime."""
-
-        def is_over(session_id: str) -> bool:
-            if session_id in self._folders.to_erase:
-                return True
-            return not self._folders.may_live(session_id) and self._folders.end_life(session_id)
-
-        try:
-            found = await asyncio.to_thread(self._folders.ids)
-            for session_id in {*found, *self._folders.to_erase}:
-                known = session_id in self._active or session_id in self._parked or session_id in self._ending
-                if not known and await asyncio.to_thread(is_over, session_id):
-                    await self._erase_later(session_id)
-        except StoreError as error:
-            logger.warning("sessions that are over could not be looked for: %s", error)
+        await self._stored.sweep(self._active.keys())
 
     def start(self) -> None:
         """Park the sessions that an earlier server left, and begin to end what is over."""
         if not self._folders.shared:
-            for session_id in self._folders.ids():
-                if not self._folders.erases(session_id) and not is_kept(self._folders.path(session_id)):
-                    self._parked[session_id] = time.monotonic()
+            self._stored.park_all()
         self._cleanup = asyncio.create_task(repeat(self._periodic_works()))
 
     async def stop(self) -> None:
@@ -133,8 +119,7 @@ class SessionTable:
             session.dismiss("shutdown")
         await self._engine.stop()  # sooner than closing one session after the other, each when its fit comes to it
         await asyncio.gather(*(self.end_quietly(session, "shutdown") for session in list(self._active.values())))
-        for session_id in list(self._parked):
-            await self._end_parked(session_id)
+        await self._stored.end_parked()
 
     def get(self, session_id: str, caller: Caller) -> Session:
         """Active session of an id, for its owner.
@@ -180,14 +165,14 @@ class SessionTable:
                 session_id, rights = self._folders.new_id(), SessionRights(caller.owner, caller.user)
                 await asyncio.to_thread(self._write_record, session_id, rights)
                 return self._open(session_id, rights, caller, resumed=False, kept=False)
-            await self._until_ended(session_id)
+            await self._ending.wait(session_id)
             if session_id in self._active:
                 return self.get(session_id, caller)
-            rights = await self._stored_rights(session_id, caller)
+            rights = await self._stored.rights(session_id, caller)
             self._check_limits(caller)
             await self._free_slot(caller, session_id)
-            async with self._end_of(session_id):  # it does not expire meanwhile
-                kept = await self._require_stored(session_id)
+            async with self._ending.claim(session_id):  # it does not expire meanwhile
+                kept = await self._stored.require(session_id)
                 if not await asyncio.to_thread(self._write_record, session_id, rights):
                     raise UnknownSessionError("another server has this session now")
                 return self._open(session_id, rights, caller, resumed=True, kept=kept)
@@ -220,7 +205,7 @@ class SessionTable:
         )
         self.metrics.begun(resumed=resumed)
         self._active[session_id] = session
-        self._parked.pop(session_id, None)
+        self._stored.unpark(session_id)
         secret = caller.secret if self._settings.session.encrypt else None
         self._engine.open(session_id, folder, session.scene, session, secret)
         session.relay.publish(session.scene.event())
@@ -229,33 +214,6 @@ class SessionTable:
         session.relay.publish(ViewersEvent(0))
         session.relay.publish(VoiceEvent(False))
         return session
-
-    async def _require_stored(self, session_id: str) -> bool:
-        """Whether a session that is stored and waits for its owner is kept.
-
-        :raises UnknownSessionError: if there is none of this id.
-        """
-        self._require_id(session_id)
-
-        def find() -> tuple[bool, bool]:
-            kept = is_kept(self._folders.path(session_id))
-            waits = kept or session_id in self._parked or (self._folders.shared and self._folders.may_live(session_id))
-            return kept, waits and self._folders.is_stored(session_id)
-
-        kept, found = await asyncio.to_thread(find)
-        if not found:
-            raise UnknownSessionError("there is no such session, or it has ended: begin a new one")
-        return kept
-
-    async def _stored_rights(self, session_id: str, caller: Caller) -> SessionRights:
-        """Rights to a session on disk, for its owner. One that was kept before there were rights, when its id was its
-        secret, belongs to whoever knows the id."""
-        await self._require_stored(session_id)
-        rights = await asyncio.to_thread(self._folders.rights, session_id)
-        if rights is None:
-            rights = SessionRights(caller.owner, caller.user)
-        rights.require_owner(caller)
-        return rights
 
     def _check_limits(self, caller: Caller) -> None:
         busy = [session for session in self._active.values() if not session.idle]
@@ -299,20 +257,7 @@ class SessionTable:
         if session_id in self._active:
             await self._end(self.get(session_id, caller), "deleted", erase=True)
             return
-        self._require_id(session_id)
-        await self._until_ended(session_id)
-        if not await asyncio.to_thread(lambda: self._folders.exists(session_id) or self._folders.erases(session_id)):
-            raise UnknownSessionError("there is no such session, or it has ended")
-        rights = await asyncio.to_thread(self._folders.rights, session_id)
-        if rights is not None:
-            rights.require_owner(caller)
-        async with self._end_of(session_id):
-            self._parked.pop(session_id, None)
-            await asyncio.to_thread(self._folders.erase, session_id)
-
-    def _require_id(self, session_id: str) -> None:
-        if not self._folders.is_id(session_id):
-            raise UnknownSessionError("this is not the id of a session")
+        await self._stored.delete(session_id, caller)
 
     async def _free_slot(self, caller: Caller, session_id: str | None) -> None:
         """Take a slot that is free or can be freed, if it is the caller's turn.
@@ -326,8 +271,8 @@ class SessionTable:
         free = self._settings.session.limit - len(self._active)
         place = self._line.ask(caller.identity, free + len(parkable), caller.address)
         if place:
-            if session_id in self._parked:
-                self._parked[session_id] = time.monotonic()  # its owner is there, and waits
+            if session_id is not None:
+                self._stored.extend(session_id)
             raise FullError(f"all places are taken: you are number {place} in the line", place)
         if free <= 0:
             longest = min(parkable, key=lambda session: session.cameraless_since_s)
@@ -355,23 +300,7 @@ class SessionTable:
         await asyncio.wait([ending], timeout=HAND_ON_PATIENCE_S)
         await asyncio.to_thread(self._folders.hand_on, session.id, self._settings.session.grace_s)
         await ending
-        self._parked.pop(session.id, None)
-
-    async def _until_ended(self, session_id: str) -> None:
-        """Wait for an end of this session that is under way."""
-        while (ending := self._ending.get(session_id)) is not None:
-            await asyncio.shield(ending)
-
-    @contextlib.asynccontextmanager
-    async def _end_of(self, session_id: str) -> AsyncIterator[None]:
-        """While the body runs, nobody else activates the session or ends it."""
-        await self._until_ended(session_id)
-        ended = self._ending[session_id] = asyncio.get_running_loop().create_future()
-        try:
-            yield
-        finally:
-            del self._ending[session_id]
-            ended.set_result(None)
+        self._stored.unpark(session.id)
 
     async def _end(self, session: Session, reason: str, *, erase: bool) -> None:
         """End an active session, and erase it or park it.
@@ -379,9 +308,9 @@ class SessionTable:
         :raises EraseError: if something of it stays for now.
         """
         if self._active.get(session.id) is not session:
-            await self._until_ended(session.id)
+            await self._ending.wait(session.id)
             return
-        async with self._end_of(session.id):
+        async with self._ending.claim(session.id):
             del self._active[session.id]
             self.metrics.ended(reason)
             if reason in ("parked", "moved"):
@@ -398,7 +327,7 @@ class SessionTable:
             finally:
                 session.dismiss(reason)
             if not erase and reason != "moved" and not await asyncio.to_thread(is_kept, session.folder):
-                self._parked[session.id] = session.idle_since_s
+                self._stored.park(session.id, session.idle_since_s)
                 await asyncio.to_thread(self._folders.renew, session.id, self._settings.session.grace_s)
 
     async def _close(self, session: Session) -> None:
@@ -408,37 +337,10 @@ class SessionTable:
     async def end_quietly(self, session: Session, reason: str) -> None:
         """End an active session; it is erased, now or later, unless it is kept."""
         try:
-            erase = await self._may_erase(session.id)
+            erase = await self._stored.may_erase(session.id)
             await self._end(session, reason if erase is not None else "moved", erase=bool(erase))
         except EraseError as error:
             logger.error("%s", error)
-
-    async def _may_erase(self, session_id: str) -> bool | None:
-        """Whether a session that is over is erased: not if it is kept; None if another server has it now.
-
-        While an object store does not answer, nothing is erased; the sweep of some server does it later.
-        """
-        try:
-            if await asyncio.to_thread(is_kept, self._folders.path(session_id)):
-                return False
-            return True if await asyncio.to_thread(self._folders.end_life, session_id) else None
-        except StoreError as error:
-            logger.warning("%s", error)
-            return False
-
-    async def _end_parked(self, session_id: str) -> None:
-        async with self._end_of(session_id):
-            self._parked.pop(session_id, None)
-            if await self._may_erase(session_id):
-                await self._erase_later(session_id)
-
-    async def _erase_later(self, session_id: str) -> None:
-        """Erase a session now, or again and again by `_erase_again`."""
-        known = session_id in self._folders.to_erase
-        try:
-            await asyncio.to_thread(self._folders.erase, session_id)
-        except EraseError as error:
-            logger.log(logging.DEBUG if known else logging.ERROR, "%s", error)
 
     def _periodic_works(self) -> list[PeriodicWork]:
         """End expired sessions, renew the lifetimes of active ones, erase what is to be erased."""
@@ -446,7 +348,7 @@ class SessionTable:
         works = [
             PeriodicWork(min(EXPIRE_PERIOD_S, max(self._settings.session.grace_s / 4, 0.01)), self._expire),
             PeriodicWork(RENEW_PERIOD_S, lambda: self._renew_all(self._active.values())),
-            PeriodicWork(ERASE_RETRY_S, self._erase_again),
+            PeriodicWork(ERASE_RETRY_S, self._stored.erase_again),
             PeriodicWork(SHARED_SWEEP_PERIOD_S if shared else SWEEP_PERIOD_S, self.sweep),
         ]
         if shared:
@@ -459,16 +361,10 @@ class SessionTable:
     async def _renew_idle(self) -> None:
         await self._renew_all(session for session in self._active.values() if session.idle)
 
-    async def _erase_again(self) -> None:
-        for session_id in self._folders.to_erase - self._ending.keys():
-            await self._erase_later(session_id)
-
     async def _expire(self) -> None:
         oldest_s = time.monotonic() - self._settings.session.grace_s
         for session in list(self._active.values()):
             session.end_links(time.time())
             if session.idle and session.idle_since_s < oldest_s:
                 await self.end_quietly(session, "expired")
-        for session_id, since_s in list(self._parked.items()):
-            if since_s < oldest_s and session_id not in self._ending:
-                await self._end_parked(session_id)
+        await self._stored.end_parked(oldest_s)
