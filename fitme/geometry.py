@@ -24,6 +24,9 @@ VIEW_TO_CAMERA = (1.0, -1.0, -1.0)
 _SMALL_ANGLE_RAD = 1e-4
 """Below this angle Taylor series replace quotients of angles: their error is beyond float64."""
 
+_SHORTEST = 1e-9
+"""Length below which a vector is not scaled to unit length."""
+
 _IDENTITY = np.eye(3)
 _ROTATION_GENERATORS = np.array(
     [[0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0], [0, -1, 0, 1, 0, 0, 0, 0, 0]], np.float64
@@ -32,6 +35,8 @@ _ROTATION_GENERATORS = np.array(
 
 ArrayT = TypeVar("ArrayT", Tensor, Float64Array)
 """A torch tensor or a float64 NumPy array."""
+RealArrayT = TypeVar("RealArrayT", Float32Array, Float64Array)
+"""A NumPy array of either precision."""
 
 
 def rotation_matrix(axis_angle: ArrayT) -> ArrayT:
@@ -61,6 +66,12 @@ def head_rotation(yaw_rad: float, pitch_rad: float = 0.0, roll_rad: float = 0.0)
     about its forward axis first, then pitch, then yaw."""
     turn, nod, tilt = rotation_matrix(np.array([[0.0, yaw_rad, 0.0], [-pitch_rad, 0.0, 0.0], [0.0, 0.0, roll_rad]]))
     return np.asarray(turn @ nod @ tilt)
+
+
+def unit_vectors(vectors: RealArrayT) -> RealArrayT:
+    """Vectors (..., 3) scaled to length 1, of the same precision; zero stays zero."""
+    unit: RealArrayT = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), _SHORTEST)
+    return unit
 
 
 def cross_matrix(vector: ArrayT) -> ArrayT:

@@ -20,6 +20,7 @@ from fitme.geometry import (
     quaternion_from_matrix,
     rotation_matrix,
     transform,
+    unit_vectors,
 )
 
 Vector = tuple[float, float, float]
@@ -126,3 +127,10 @@ def test_opencv_extrinsics_project_to_the_same_pixel() -> None:
     expected = CAMERA.project(view)[0].numpy()
     assert 500.0 * x / z + 330.0 == pytest.approx(expected[0], abs=1e-3)
     assert 500.0 * y / z + 230.0 == pytest.approx(expected[1], abs=1e-3)
+
+
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_vectors_are_scaled_to_unit_length_and_zero_stays_zero(precision: type) -> None:
+    unit = unit_vectors(np.array([[[3.0, 0.0, -4.0], [0.0, 0.0, 0.0]]], precision))
+    np.testing.assert_allclose(unit, [[[0.6, 0.0, -0.8], [0.0, 0.0, 0.0]]], rtol=1e-6)
+    assert unit.dtype == precision

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from fitme.arrays import Float32Array, Int32Array
+from fitme.geometry import unit_vectors
 from fitme.glasses.glasses import CURVES, RIM_POINTS, Curve, Glasses
 
 SIDES = 8
@@ -46,8 +47,7 @@ def frame_mesh(glasses: Glasses) -> GlassesMesh:
         outward = (across / width)[:, None] * corners[:, 0, None] + (deep / depth)[:, None] * corners[:, 1, None]
         vertices.append((middle[:, None] + offsets).reshape(-1, 3))
         normals.append(outward.reshape(-1, 3))
-    stacked = np.concatenate(normals)
-    stacked /= np.maximum(np.linalg.norm(stacked, axis=1, keepdims=True), 1e-9)
+    stacked = unit_vectors(np.concatenate(normals))
     columns = np.repeat(np.concatenate(_curve_points()), SIDES).astype(np.int32)
     return GlassesMesh(
         np.concatenate(vertices).astype(np.float32), stacked.astype(np.float32), columns, _frame_triangles()
@@ -93,10 +93,9 @@ def _axes(middle: Float32Array, curve: Curve) -> tuple[Float32Array, Float32Arra
         along = np.concatenate([along, along[:1]])
     else:
         along = np.gradient(middle, axis=0)
-    along = along / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
+    along = unit_vectors(along)
     facing = np.array([0.0, 1.0, 0.0] if curve.upright else [0.0, 0.0, 1.0], np.float32)
-    first = facing - along * (along @ facing)[:, None]
-    first /= np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-9)
+    first = unit_vectors(facing - along * (along @ facing)[:, None])
     other = np.cross(along, first)
     # Width, depth and direction are right-handed, so that all sections turn the same way.
     return (first, other) if curve.upright else (-other, first)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fitme.arrays import Float64Array
+from fitme.geometry import unit_vectors
 
 WHORL_DEG = 30.0
 """Angle between the whorl and the top of the head, towards the back."""
@@ -22,9 +23,9 @@ def flow(normals: Float64Array, hanging: float = 0.0) -> Float64Array:
     """
     whorl = np.array([0.0, np.cos(np.radians(WHORL_DEG)), -np.sin(np.radians(WHORL_DEG))])
     cosine = normals @ whorl
-    away = _unit(cosine[..., None] * normals - whorl)
+    away = unit_vectors(cosine[..., None] * normals - whorl)
     down = normals * normals[..., 1:2] - np.array([0.0, 1.0, 0.0])
-    along = _unit(away + HANGING_LIFT * hanging * down)
+    along = unit_vectors(away + HANGING_LIFT * hanging * down)
     distance = np.arccos(np.clip(cosine, -1.0, 1.0))
     turn = (1.0 - 0.7 * hanging) * (SWIRL_RAD * np.exp(-distance / SWIRL_WIDTH_RAD) + WANDER_RAD * _wander(normals))
     aside = np.cross(normals, along)
@@ -35,7 +36,3 @@ def _wander(normals: Float64Array) -> Float64Array:
     """(...) smooth variation of about unit amplitude over normals (..., 3)."""
     waves = np.array(WANDER_WAVES)
     return np.asarray(np.sin(normals @ waves.T + np.arange(len(waves))).sum(-1) / np.sqrt(0.5 * len(waves)) * 0.7)
-
-
-def _unit(vectors: Float64Array) -> Float64Array:
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9))

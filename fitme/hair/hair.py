@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fitme.arrays import Float32Array, Float64Array, Int32Array
+from fitme.geometry import unit_vectors
 from fitme.hair.envelope import (
     COLUMNS,
     CYLINDER_ROWS,
@@ -119,8 +120,7 @@ def hair_surface(hair: Hair, model: MorphableModel, neutral: Float32Array) -> Ha
     along = flow(grid.directions)
     # Strands lie on the surface.
     normal = grid.normals(surface)
-    along -= (along * normal).sum(-1, keepdims=True) * normal
-    along /= np.maximum(np.linalg.norm(along, axis=-1, keepdims=True), 1e-9)
+    along = unit_vectors(along - (along * normal).sum(-1, keepdims=True) * normal)
     vertices, normals, strands = (
         np.ascontiguousarray(closed(cells).reshape(-1, 3), np.float32) for cells in (surface, normal, along)
     )

@@ -12,6 +12,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from fitme.arrays import Float64Array
+from fitme.geometry import unit_vectors
 from fitme.render.light import Light
 from fitme.render.reflection import SH_BAND_0, SH_COUNT
 from fitme.render.shading import sh_irradiance_of_directional
@@ -53,8 +54,9 @@ def ray_bundle_light(g: np.random.Generator) -> RayLight:
     # Order 1: up, front, right. Norms of orders 0 and 1 differ by sqrt(3).
     ambient[1:4] = g.normal([BUNDLE_FROM_ABOVE, 0.0, 0.0], BUNDLE_FROM_ABOVE) * ambient[0] / np.sqrt(3.0)
     lamps = int(g.integers(1, BUNDLE_LAMPS + 1))
-    middles = _unit(np.stack([g.uniform(low, high, lamps) for low, high in BUNDLE_DIRECTIONS], -1))
-    rays = _unit(np.repeat(middles, BUNDLE_RAYS, 0) + BUNDLE_SPREAD * g.standard_normal((lamps * BUNDLE_RAYS, 3)))
+    middles = unit_vectors(np.stack([g.uniform(low, high, lamps) for low, high in BUNDLE_DIRECTIONS], -1))
+    spread = BUNDLE_SPREAD * g.standard_normal((lamps * BUNDLE_RAYS, 3))
+    rays: Float64Array = unit_vectors(np.repeat(middles, BUNDLE_RAYS, 0) + spread)
     brightness = g.uniform(0.3, 1.0, lamps)
     return RayLight(ambient, rays, np.repeat((1.0 - share) * brightness / brightness.sum(), BUNDLE_RAYS) / BUNDLE_RAYS)
 
@@ -120,7 +122,3 @@ def _tints(batch: int, log_sigma: float, random: torch.Generator) -> Tensor:
     """Colours (B, 3) of light from warm to cold, green 1, linear."""
     warmth = log_sigma * torch.randn(batch, generator=random)
     return torch.stack([warmth, torch.zeros(batch), -warmth], -1).exp()
-
-
-def _unit(vectors: Float64Array) -> Float64Array:
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))

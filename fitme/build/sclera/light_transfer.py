@@ -167,7 +167,3 @@ def _sphere(count: int) -> Float64Array:
     angle = np.pi * (1.0 + 5.0**0.5) * index
     across = np.sqrt(1.0 - z * z)
     return np.stack([across * np.cos(angle), across * np.sin(angle), z], -1)
-
-
-def _unit(vectors: Float64Array) -> Float64Array:
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from fitme.arrays import Float32Array, UInt8Array
+from fitme.arrays import UInt8Array
 from fitme.avatar import Avatar
 from fitme.color import linear_to_bytes
 from fitme.export.gltf.glb import GlbBuilder, Json
+from fitme.geometry import unit_vectors
 from fitme.hair.compositing import LOCK_RELIEF
 from fitme.hair.envelope import envelope_uv
 from fitme.hair.hair import covered_triangles, hair_surface
@@ -41,7 +42,7 @@ def relief_codes() -> UInt8Array:
     down = np.diff(pattern, axis=0, append=pattern[-1:])
     # glTF's bitangent points up in the image.
     normals = np.stack([-LOCK_RELIEF * across, LOCK_RELIEF * down, np.ones_like(pattern)], -1)
-    return np.asarray(np.rint((_unit(normals) + 1.0) * 127.5), np.uint8)
+    return np.asarray(np.rint((unit_vectors(normals) + 1.0) * 127.5), np.uint8)
 
 
 def hair_material(texture: Json, relief: Json) -> Json:
@@ -82,13 +83,9 @@ def hair_primitive(builder: GlbBuilder, avatar: Avatar, model: MorphableModel, m
     return {
         "attributes": {
             "POSITION": builder.positions(surface.vertices[kept]),
-            "NORMAL": builder.vertex_attribute(_unit(surface.normals[kept])),
+            "NORMAL": builder.vertex_attribute(unit_vectors(surface.normals[kept])),
             "TEXCOORD_0": builder.vertex_attribute(uv[kept]),
         },
         "indices": builder.triangle_indices(corners.reshape(-1, 3).astype(np.int64), len(kept)),
         "material": material,
     }
-
-
-def _unit(vectors: Float32Array) -> Float32Array:
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9), np.float32)
