@@ -14,6 +14,7 @@ from fitme.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from fitme.hair.hanging import hanging_rows
 from fitme.hair.matte import LEAST_CONTRAST
 from fitme.hair.nearby import nearby_mean
+from fitme.ramp import linear_ramp
 from fitme.shape.regions import Region
 
 PERSON_FROM = 0.6
@@ -160,7 +161,7 @@ def hair_pixels(linear: Float32Array, person: Float32Array, head: HeadPixels) ->
     highlights = _holes((probability > 0.5) | gap, LARGEST_HOLE * head.face_px**2) & (around | head.fringe)
     bare_distance = np.where(above_ears | far, np.inf, bare_distance)
     surplus = np.maximum(np.minimum(hair_distance, bare_distance) - TYPICAL_DISTANCE, 0.0)
-    decided = np.clip((probability - UNDECIDED) / (1.0 - UNDECIDED), 0.0, 1.0)
+    decided = linear_ramp(probability, (UNDECIDED, 1.0))
     probability = np.where(highlights, 1.0, probability).astype(np.float32)
     certainty = (decided * np.exp(-surplus / TYPICAL_DISTANCE)).astype(np.float32)
     alike = 1.0 / (1.0 + np.exp(np.clip(np.maximum(bare, ANY_COLOR_LOG_DENSITY) - hair, -30.0, 30.0)))
@@ -245,6 +246,6 @@ def _edge_coverage(
     distance = ((np.log(np.maximum(linear, COLOR_FLOOR)) - background) ** 2).sum(-1)
     other = -0.5 * distance / BACKGROUND_LOG_SIGMA**2 - 3.0 * np.log(BACKGROUND_LOG_SIGMA)
     share = 1.0 / (1.0 + np.exp(np.clip(other - own, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)))
-    soft = np.clip((person - EDGE_FROM) / (1.0 - 2.0 * EDGE_FROM), 0.0, 1.0)
+    soft = linear_ramp(person, (EDGE_FROM, 1.0 - EDGE_FROM))
     coverage = np.where(sure > 0, 1.0, np.where(never > 0, 0.0, soft * share)).astype(np.float32)
     return coverage, background.astype(np.float32), (other - own).astype(np.float32)

@@ -13,6 +13,7 @@ import numpy as np
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.color import bytes_to_linear
 from fitme.hair.nearby import nearby_mean
+from fitme.ramp import linear_ramp
 
 SURE_SHARE = 0.03
 """Distance from the mask's edge over the face's height beyond which all is background."""
@@ -66,8 +67,8 @@ def hair_matte(
     contrast = np.log((own.mean(-1) + DARKEST) / (background.mean(-1) + DARKEST))
     along = ((color - background) * span).sum(-1) / np.maximum((span**2).sum(-1), 1e-8)
     place = np.where(np.abs(contrast) > LEAST_CONTRAST, along, 1.0)
-    coverage = np.clip((place - NONE) / (FULL - NONE), 0.0, 1.0)
+    coverage = linear_ramp(place, (NONE, FULL))
     # Where the background takes part, its share becomes hair's.
     missing = np.clip(1.0 - place, 0.0, 1.0) * np.clip((1.0 - place) / (1.0 - FULL) - 0.5, 0.0, 1.0)
     unmixed = color + missing[..., None] * span
-    return HairMatte(coverage.astype(np.float32), np.maximum(unmixed, 0.0).astype(np.float32))
+    return HairMatte(coverage, np.maximum(unmixed, 0.0).astype(np.float32))

@@ -9,6 +9,7 @@ import numpy as np
 from fitme.arrays import Float32Array
 from fitme.hair.locks import Locks, LockShape, locks
 from fitme.hair.texels import blurred
+from fitme.ramp import linear_ramp
 
 SHORT = (
     LockShape(length_m=0.010, width_m=0.0016, spread_rad=0.2, bend=0.1),
@@ -52,8 +53,7 @@ class HairLocks:
     def gaps(self) -> Float32Array:
         """(T, U) logarithm by which the depth of gaps between locks and tufts is darker."""
         depth = -self.locks.relief - GAP_TUFTS * self.tufts.relief
-        ramp = np.clip((depth - GAP_DEPTHS[0]) / (GAP_DEPTHS[1] - GAP_DEPTHS[0]), 0.0, 1.0)
-        return np.asarray(GAP_LOG * ramp, np.float32)
+        return np.asarray(GAP_LOG * linear_ramp(depth, GAP_DEPTHS), np.float32)
 
 
 class HairKind(Enum):
