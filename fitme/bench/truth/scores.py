@@ -145,9 +145,17 @@ class SubjectBench:
             raise NoFaceError(f"subject {number}: the tracker found no face in its {frames} frames; render it again")
         self.held_out = self._tracked_frames(observer, np.flatnonzero(self.truth.held_out))
         self.undetected_frames = len(observer.skipped)
+        self._shapes: dict[bytes, tuple[ShapeScore, Similarity]] = {}
+        """What `shape` has found, by the heads' identities."""
 
     def shape(self, head: Head) -> tuple[ShapeScore, Similarity]:
         """Shape errors of the neutral head, and the rigid motion from the scan's frame to the head's."""
+        key = head.identity.tobytes()
+        if key not in self._shapes:
+            self._shapes[key] = self._score_shape(head)
+        return self._shapes[key]
+
+    def _score_shape(self, head: Head) -> tuple[ShapeScore, Similarity]:
         model = self._resources.model
         vertices, normals = self._neutral(head)
         landmarks = model.ibug_landmarks(torch.from_numpy(vertices)[None].float())[0].double().numpy()
