@@ -1,6 +1,7 @@
 """Reflectance of the person during a fit: the fused texture, the generator, and the maps baked from both."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,14 +13,20 @@ from fitme.fit.inversion.generator_inversion import ReflectanceFit, TextureTarge
 from fitme.fit.texture.baking import FULL_CONFIDENCE, bake, enlarge, maps_of, with_generated_mouth
 from fitme.fit.texture.expression_correctives import ClosedLids, ExpressionView, albedo_correctives
 from fitme.fit.texture.fusion import FusedTexture
+from fitme.fit.texture.mouth_tones import with_teeth
 from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.skin.completion import lid_share, with_lids
+from fitme.fit.texture.teeth import ShownTeeth
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.expression_prior import ExpressionPrior
 from fitme.reflectance.map_arrays import MapArrays
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.skin_detail import SkinDetail
+from fitme.shape.regions import Region
+
+SEEN_WELL = 0.3
+"""Confidence from which an observed texel tells the tone of the skin."""
 
 
 class Appearance:
@@ -50,6 +57,7 @@ class Appearance:
         self._converged: ReflectanceMaps | None = None
         self._stale = False
         self._bald = False
+        self._teeth: ShownTeeth | None = None
 
     @property
     def inverted(self) -> bool:
@@ -70,6 +78,10 @@ class Appearance:
         """Leave the scalp bare where no image showed it, or paint hair there."""
         self._stale |= bald != self._bald
         self._bald = bald
+
+    def set_teeth(self, teeth: ShownTeeth | None) -> None:
+        """Replace the teeth that images show; None if they show none."""
+        self._teeth, self._converged = teeth, None
 
     def invalidate(self) -> None:
         """The generator has changed: bake the maps anew when they are next asked for."""
@@ -92,8 +104,22 @@ class Appearance:
         if table is None or self._texture is None or not self.inverted:
             return maps
         if self._converged is None:
-            self._converged = with_generated_mouth(table, maps, self._texture, self.generator.maps())
+            self._converged = with_generated_mouth(table, maps, self.generator.maps(), self._teeth)
         return self._converged
+
+    def with_teeth(self, maps: ReflectanceMaps) -> ReflectanceMaps:
+        """Maps of a converged head, batch of one, with the teeth that images show."""
+        table = self._fine_table
+        if table is None or maps.diffuse.shape[1] != table.resolution or self._teeth is None:
+            return maps
+        diffuse = with_teeth(table, table.from_map(maps.diffuse[0].numpy()), self._teeth)
+        return replace(maps, diffuse=torch.from_numpy(table.to_filled_map(diffuse))[None])
+
+    def skin_tone(self) -> Float32Array:
+        """(3,) linear albedo of the skin, median of what images show well. Raises InputError before a texture."""
+        table, texture = self.fused_texture()
+        known = table.within((Region.SKIN,)) & (texture.confidence >= SEEN_WELL)
+        return np.asarray(np.median(texture.observed[known], axis=0) if known.any() else texture.expected.mean(0))
 
     def confidence(self) -> torch.Tensor | None:
         """(1, R, R, 1) confidence of the texels of the maps, [0, 1]; None before a texture at their resolution."""

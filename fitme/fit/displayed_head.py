@@ -109,10 +109,13 @@ class DisplayedHead:
         self._converged, self._registered = head, False
         self.invalidate()
 
-    def set_correctives(self, correctives: AlbedoCorrectives | None) -> None:
-        """Replace the correctives of the converged head, if there is one."""
+    def set_expressions(
+        self, correctives: AlbedoCorrectives | None, with_teeth: Callable[[ReflectanceMaps], ReflectanceMaps]
+    ) -> None:
+        """Replace what expressions show of the converged head, if there is one: correctives, and teeth in its maps."""
         if self._converged is not None:
-            self._converged = replace(self._converged, correctives=correctives)
+            maps = with_teeth(self._converged.maps)
+            self._converged = replace(self._converged, maps=maps, correctives=correctives)
             self.invalidate()
 
     def of(self, working: Callable[[], HeadEstimate]) -> HeadEstimate:

@@ -43,7 +43,6 @@ from fitme.fit.texture.visibility import Visibility
 from fitme.fit.work_queue import Task, WorkQueue
 from fitme.frame_pool import FramePool
 from fitme.geometry import Camera
-from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.expression_prior import packaged_expression_prior
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.packaged_models import packaged_encoder
@@ -197,7 +196,7 @@ class IncrementalFitter:
         if self.converged and (self._keyframe_set.new or not self._displayed.has_converged):
             self._keyframe_set.converge()
             self._displayed.converge(self._head(converged=True))
-            self._displayed.set_correctives(self._correctives())
+            self._show_expressions()
             self._expression_frames.update_identity(self._head().identity)
             self._shape_sigma = torch.from_numpy(self._stages.shape_sigma())
         seconds = time.perf_counter() - start
@@ -341,7 +340,7 @@ class IncrementalFitter:
 
     def apply_correctives(self) -> None:
         """Put the correctives extracted so far into the avatar; a fit that converges does so by itself."""
-        self._displayed.set_correctives(self._correctives())
+        self._show_expressions()
 
     def finish_correctives(self, go_on: Callable[[], bool] = lambda: True) -> None:
         """Extract all correctives that are pending while `go_on`, and put them into the avatar."""
@@ -423,7 +422,7 @@ class IncrementalFitter:
         if task in STAGE_OF_TASK and not (task is Task.TUNING and self._work_queue.tuning_pending):
             self._reached(STAGE_OF_TASK[task])
         if task is Task.RECALL:
-            self._displayed.set_correctives(self._correctives())
+            self._show_expressions()
         elif task is Task.TEXTURE and not self._work_queue.registration_pending:
             self._displayed.register()
             self._drop_texture_outlier()
@@ -444,8 +443,10 @@ class IncrementalFitter:
 
         return self._displayed.of(working)
 
-    def _correctives(self) -> AlbedoCorrectives | None:
-        return self._stages.correctives(self._expression_frames.views)
+    def _show_expressions(self) -> None:
+        """Put correctives and teeth, as keyframes and expression frames show them, into the displayed head."""
+        correctives = self._stages.correctives(self._expression_frames.views)
+        self._displayed.set_expressions(correctives, self._appearance.with_teeth)
 
     def _add_entry(
         self,

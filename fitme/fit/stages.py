@@ -35,6 +35,7 @@ from fitme.fit.texture.expression_correctives import ExpressionView
 from fitme.fit.texture.expression_distance import expression_gram
 from fitme.fit.texture.fusion import FusionView, TextureFusion
 from fitme.fit.texture.skin_samples import SMALLEST_ALBEDO
+from fitme.fit.texture.teeth import ShownTeeth, TeethView, shown_teeth, teeth_texels, view_of_teeth
 from fitme.fit.texture.texel_views import TexelViews
 from fitme.frame_pool import FramePool
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
@@ -270,16 +271,46 @@ class FitStages:
         if cast is not None and key is not None:
             light, weight = np.concatenate([light, key.color[None]]), weight * cast.certainty
         view_albedo = delight(views.table, observation, weight, base.specular, light, base.albedo, cast)
-        return ExpressionView(view_albedo, estimate.expression, sharpness)
+        teeth = self._teeth_view(keyframe, estimate, usable, head.identity, head.focal)
+        return ExpressionView(view_albedo, estimate.expression, sharpness, teeth)
 
     def correctives(self, extracted: Sequence[ExpressionView]) -> AlbedoCorrectives | None:
-        """Correctives of all keyframes with a de-lit albedo and of `extracted` views of expression frames."""
+        """Correctives of all keyframes with a de-lit albedo and of `extracted` views of expression frames, which show
+        the teeth, too."""
         views = [
-            ExpressionView(entry.view_albedo, entry.estimate.expression, entry.sharpness)
+            ExpressionView(entry.view_albedo, entry.estimate.expression, entry.sharpness, self._teeth_in(entry))
             for entry in self._keyframe_set.entries.values()
             if entry.estimate is not None and entry.view_albedo is not None
         ]
-        return self._appearance.correctives([*views, *extracted], self._gram, self._settings.fusion)
+        shown = [*views, *extracted]
+        self._appearance.set_teeth(self._shown_teeth(shown))
+        return self._appearance.correctives(shown, self._gram, self._settings.fusion)
+
+    def _shown_teeth(self, shown: Sequence[ExpressionView]) -> ShownTeeth | None:
+        """Teeth as views show them; None where none does, and for models without parts."""
+        texels = teeth_texels(self._model, self._views.table.resolution)
+        views = [(view.teeth, view.sharpness) for view in shown if view.teeth is not None]
+        return None if texels is None else shown_teeth(texels, views, self._appearance.skin_tone())
+
+    def _teeth_in(self, entry: KeyframeEntry) -> TeethView | None:
+        estimate = entry.solved
+        return self._teeth_view(entry.keyframe, estimate, entry.usable, self.identity, self.focal)
+
+    def _teeth_view(
+        self,
+        keyframe: Keyframe,
+        estimate: KeyframeEstimate,
+        usable: Float32Array,
+        identity: Float32Array,
+        focal: float,
+    ) -> TeethView | None:
+        texels = teeth_texels(self._model, self._views.table.resolution)
+        if texels is None:
+            return None
+        return view_of_teeth(
+            self._model, texels, estimate, identity, focal, keyframe.observation.camera, keyframe.image, usable,
+            self._backend,
+        )  # fmt: skip
 
     def invert_coarsely(self, steps: int) -> dict[str, float]:
         """Fit the generator's latent to the texture."""

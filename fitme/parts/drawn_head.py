@@ -15,6 +15,7 @@ from torch import Tensor
 from fitme.arrays import BoolArray, Float32Array
 from fitme.parts.eye_surroundings import EyeSurroundings, eye_surroundings
 from fitme.parts.head_parts import HeadPart, HeadParts, Material, Texture, load_head_parts
+from fitme.parts.teeth_layout import TeethLayout, teeth_layout
 from fitme.render.materials import head_shininess
 from fitme.render.occlusion import MouthOcclusion, head_occlusion, mouth_occlusion
 from fitme.shape.morphable_model import MorphableModel
@@ -78,6 +79,8 @@ class DrawnHead:
     """Lids of the left and the right eye."""
     neck_uv: Float32Array
     """(L, 2) places in the head's map above the bust's first ring, in its order; empty without a bust."""
+    teeth: TeethLayout | None
+    """Rows of teeth in the head's map; None without parts."""
 
     def bound(self, head: Float32Array) -> Float32Array:
         """Vertices (V + N, 3) on the model's (V, 3), metres, without the lids' pressure on the eyes."""
@@ -147,6 +150,7 @@ def drawn_head(model: MorphableModel, with_parts: bool = True) -> DrawnHead:
         casting=np.concatenate([np.full(len(shown), True), *(_casts(found) for found in opaque)]),
         eyes=eye_surroundings(model),
         neck_uv=_neck_uv(model, opaque),
+        teeth=None if parts is None else teeth_layout(model, parts),
     )
 
 

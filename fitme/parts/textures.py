@@ -1,37 +1,26 @@
 """Reflectance of the parts: what is common to everybody, in the person's tones.
 
-Teeth have the enamel's tone of the person: of the head's maps, where the upper row of teeth lies in the model's layout.
-The fit's maps hold the generator's teeth there, and images of smiles over them by the expression.
+Teeth are the person's: the head's maps hold enamel where the rows of teeth lie in the model's layout, over the shades
+that all teeth have in common.
 """
 
 import functools
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
 
 from fitme.arrays import Float32Array, UInt8Array
-from fitme.color import LUMINANCE, linear_to_bytes
+from fitme.color import linear_to_bytes
 from fitme.parts.drawn_head import STRIP_PLACES, STRIP_SHARE, DrawnHead
 from fitme.parts.eye_map import eye_map
 from fitme.parts.head_parts import HeadParts, Texture
+from fitme.parts.teeth_layout import TeethLayout
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.modality import MODALITIES
 
-ENAMEL = (0.68, 0.605, 0.49)
-"""Linear albedo of enamel where no image shows any: between shades A1 and B1 of the VITA classical guide; A1 alone
-(CIELAB b* 15) looks yellow beside lips."""
-ENAMEL_LUMINANCE = (0.54, 0.72)
-"""Range of the luminance of enamel: images show teeth in the shade of the lips."""
-COOLEST_RED, WARMEST_RED = 1.05, 1.25
-"""Bounds of red over green in the albedo of enamel."""
-WARMEST_BLUE, COOLEST_BLUE = 0.78, 0.92
-"""Bounds of blue over green: no enamel is blue, whatever the light in which the fit explains an image."""
-UPPER_TEETH_V, FRONT_TEETH_U = (0.88, 0.925), (0.44, 0.56)
-"""Rows and columns of the upper front teeth in the model's layout."""
-BRIGHT_QUANTILE = 0.7
-"""Quantile of luminance above which a texel there shows a tooth, and no gap."""
+BRIGHTEST = 0.95
+"""Largest linear albedo of teeth."""
 GUM = (0.36, 0.15, 0.14)
 """Linear albedo of gums."""
 MOUTH_TINT = (0.0, 0.25, 0.30)
@@ -56,38 +45,22 @@ BUST_BLUR_COLUMNS = 4.0
 """Standard deviation of the filter over colours round the neck."""
 
 
-@dataclass(frozen=True)
-class PersonTones:
-    """Tones that the parts take from a person's maps, linear."""
+def teeth_map(parts: HeadParts, teeth: TeethLayout, diffuse: Float32Array) -> Float32Array:
+    """(H, W, 3) linear diffuse albedo of teeth and gums.
 
-    enamel: Float32Array
-    """(3,)."""
-
-
-def person_tones(maps: ReflectanceMaps) -> PersonTones:
-    """Tones of the first of a batch of maps: enamel from the bright texels of the upper front teeth."""
-    diffuse = maps.diffuse[0].detach().cpu().numpy()
-    rows, columns = (
-        slice(int(low * size), max(int(high * size), int(low * size) + 1))
-        for (low, high), size in zip((UPPER_TEETH_V, FRONT_TEETH_U), diffuse.shape[:2], strict=True)
-    )
-    texels = diffuse[rows, columns].reshape(-1, 3)
-    luminance = texels @ LUMINANCE
-    bright = texels[luminance >= np.quantile(luminance, BRIGHT_QUANTILE)].mean(0)
-    level = float(bright @ LUMINANCE)
-    own = np.maximum(bright, 1e-4)
-    red, blue = own[0] / own[1], own[2] / own[1]
-    hue = np.array([np.clip(red, COOLEST_RED, WARMEST_RED), 1.0, np.clip(blue, WARMEST_BLUE, COOLEST_BLUE)])
-    hue /= float(hue @ LUMINANCE)
-    return PersonTones(np.asarray(float(np.clip(level, *ENAMEL_LUMINANCE)) * hue, np.float32))
+    :param diffuse: (R, R, 3) of the head: enamel is the person's, from the rows of teeth in the model's layout.
+    """
+    enamel = parts.teeth_texture[..., 3:].astype(np.float32) / np.float32(255.0)
+    x, y = (teeth.places * diffuse.shape[0] - 0.5).transpose(2, 0, 1)
+    own = np.asarray(cv2.remap(diffuse, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+    tone = np.array(GUM, np.float32) + enamel * (own - np.array(GUM, np.float32))
+    return np.asarray(np.minimum(teeth_shades(parts) * tone, BRIGHTEST), np.float32)
 
 
-def teeth_map(parts: HeadParts, tones: PersonTones) -> Float32Array:
-    """(H, W, 3) linear diffuse albedo of teeth and gums."""
-    codes = parts.teeth_texture.astype(np.float32)
-    ratio, enamel = codes[..., :3] / np.float32(RATIO_CODE), codes[..., 3:] / np.float32(255.0)
-    tone = np.array(GUM, np.float32) + enamel * (tones.enamel - np.array(GUM, np.float32))
-    return np.asarray(ratio * tone * _light_in_mouth(parts) ** np.array(MOUTH_TINT, np.float32), np.float32)
+def teeth_shades(parts: HeadParts) -> Float32Array:
+    """(H, W, 3) albedo of teeth and gums over that of enamel and gums: darker at edges, necks and deep in the mouth."""
+    ratio = parts.teeth_texture[..., :3].astype(np.float32) / np.float32(RATIO_CODE)
+    return np.asarray(ratio * _light_in_mouth(parts) ** np.array(MOUTH_TINT, np.float32), np.float32)
 
 
 @functools.lru_cache(maxsize=2)
@@ -134,10 +107,11 @@ def with_strip(maps: ReflectanceMaps, drawn: DrawnHead) -> ReflectanceMaps:
     }
     strips["specular"][:] = SKIN_SPECULAR
     if drawn.parts is not None:
-        _put(strips["diffuse"], Texture.TEETH, teeth_map(drawn.parts, person_tones(maps)))
         enamel = drawn.parts.teeth_texture[..., 3:].astype(np.float32) / np.float32(255.0)
         _put(strips["specular"], Texture.TEETH, GUM_SPECULAR + enamel * np.float32(ENAMEL_SPECULAR - GUM_SPECULAR))
         diffuse = maps.diffuse[0].detach().cpu().numpy()
+        if drawn.teeth is not None:
+            _put(strips["diffuse"], Texture.TEETH, teeth_map(drawn.parts, drawn.teeth, diffuse))
         if len(drawn.neck_uv):
             _put(strips["diffuse"], Texture.BUST, bust_map(diffuse, drawn.neck_uv))
         for side, texture in enumerate(EYE_TEXTURES):
@@ -155,8 +129,10 @@ def part_codes(maps: ReflectanceMaps, drawn: DrawnHead) -> dict[Texture, UInt8Ar
     """Parts' own maps as 8-bit images, sRGB: (H, W, 3), or with coverage (H, W, 4). None for a model without parts."""
     if drawn.parts is None:
         return {}
-    codes: dict[Texture, UInt8Array] = {Texture.TEETH: linear_to_bytes(teeth_map(drawn.parts, person_tones(maps)))}
+    codes: dict[Texture, UInt8Array] = {}
     diffuse = maps.diffuse[0].detach().cpu().numpy()
+    if drawn.teeth is not None:
+        codes[Texture.TEETH] = linear_to_bytes(teeth_map(drawn.parts, drawn.teeth, diffuse))
     if len(drawn.neck_uv):
         codes[Texture.BUST] = linear_to_bytes(bust_map(diffuse, drawn.neck_uv))
     for side, texture in enumerate(EYE_TEXTURES):

@@ -234,9 +234,10 @@ class FitProcess:
 
     def _extract_correctives(self, session: SessionFit) -> None:
         if session.extract_correctives():
-            self._publisher.send_correctives(session)
+            # Their frames show teeth, too, which are part of the maps.
+            state = session.fitter.state()
+            self._publisher.send_state(session, state)
             if not session.has_work:
-                state = session.fitter.state()
                 self._store(session, lambda: session.storage.write(state))
 
     def _discard(self, session: SessionFit, keys: tuple[str, ...]) -> None:

@@ -10,6 +10,9 @@ from fitme.build.parts.asset import Asset, connected_parts
 
 CROWN_STRETCH = {"upper": 1.3, "lower": 1.2}
 """Factors on the crowns' heights, from their edges towards the gums: the set's are those of a short-toothed person."""
+CROWN_WIDENING = 1.07
+"""Factor on the crowns' widths, about the middle of each: the set's stand apart, and the dark behind them would show as
+black lines."""
 LOWER_DROP_M = 0.002
 """Distance by which the lower row lies below the model's own: its edges are level with the lower lip's, 2.5 mm above
 those of the upper row."""
@@ -117,6 +120,10 @@ def _stretched(
     factor = np.where(upper, CROWN_STRETCH["upper"], CROWN_STRETCH["lower"])
     result = points.copy()
     result[:, 1] = edge + factor * (points[:, 1] - edge) - np.where(upper, 0.0, LOWER_DROP_M)
+    for index in np.unique(part[~gums]):
+        mine = np.flatnonzero(part == index)[:, None]
+        middle = points[mine, [0, 2]].mean(0)
+        result[mine, [0, 2]] = middle + CROWN_WIDENING * (points[mine, [0, 2]] - middle)
     return result
 
 

@@ -10,7 +10,7 @@ from fitme.arrays import Float32Array
 from fitme.fit.texture.albedo_completion import ObservedAlbedo, complete_albedo
 from fitme.fit.texture.fusion import FusedTexture
 from fitme.fit.texture.mouth_interior import BEHIND_LIPS
-from fitme.fit.texture.mouth_tones import enamel_tone, with_tones
+from fitme.fit.texture.mouth_tones import with_flesh, with_teeth
 from fitme.fit.texture.skin.completion import (
     bare_scalp,
     collar_fade,
@@ -22,6 +22,7 @@ from fitme.fit.texture.skin.completion import (
 from fitme.fit.texture.skin.detail import add_detail
 from fitme.fit.texture.skin.mask import OFFSET
 from fitme.fit.texture.skin.relief import with_relief
+from fitme.fit.texture.teeth import ShownTeeth
 from fitme.fit.texture.texel_blur import TINY, low_pass
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.ramp import linear_ramp
@@ -88,6 +89,8 @@ def bake(
         diffuse = bare_scalp(table, diffuse, share, texture.skin_probability)
     if inverted and detail is not None:
         diffuse = add_detail(table, diffuse, share, share * texture.skin_probability, detail)
+    # What lies behind the lips in one image may be a lip: teeth are taken from all images at last.
+    diffuse = with_teeth(table, diffuse, None)
     specular = table.from_map(enlarged.specular[0].numpy()) * _hair_factor(table, diffuse, texture.expected)
     baked, dimmed = (torch.from_numpy(table.to_filled_map(values))[None] for values in (diffuse, specular))
     normals = without_forehead_lines(enlarged.normals.numpy())
@@ -97,14 +100,17 @@ def bake(
 
 
 def with_generated_mouth(
-    table: TexelTable, maps: ReflectanceMaps, texture: FusedTexture, generated: ReflectanceMaps
+    table: TexelTable, maps: ReflectanceMaps, generated: ReflectanceMaps, teeth: ShownTeeth | None
 ) -> ReflectanceMaps:
-    """Baked maps with the generated mouth interior in the person's tones: an observed one holds for the expression of
-    its image only."""
+    """Baked maps with the person's teeth and the generated mouth interior: an observed one holds for the expression of
+    its image only.
+
+    :param teeth: as images show them; None before they do.
+    """
     behind = table.within(BEHIND_LIPS)[:, None]
     layers = enlarge(generated, table.resolution).diffuse, maps.diffuse
     expected, baked = (table.from_map(layer[0].numpy()) for layer in layers)
-    found = with_tones(table, expected, enamel_tone(table, texture))
+    found = with_teeth(table, with_flesh(table, expected), teeth)
     diffuse = table.to_filled_map(np.where(behind, found, baked))
     return replace(maps, diffuse=torch.from_numpy(diffuse)[None])
 

@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fitme.arrays import Float32Array, Float64Array, IndexArray, Int32Array
+from fitme.arrays import BoolArray, Float32Array, Float64Array, IndexArray, Int32Array
 from fitme.fit.lighting.key_light import CastLight
 from fitme.fit.lighting.spherical_harmonics import LitSurface, lit_surface
 from fitme.fit.texture.unprojection import TexelObservation, TexelTable
+from fitme.shape.regions import Region
 
 MAXIMAL_ALBEDO = 0.98
 """Upper bound of albedos of skin, teeth and eyes."""
@@ -108,7 +109,8 @@ def observed_surface(
 
     :param cast: the key light at the N texels; its column is left out if None.
     """
-    parts = view.normals[index], view.toward_viewer[index], specular[index], table.occlusion[index]
+    occlusion = table.occlusion if view.occlusion is None else view.occlusion
+    parts = view.normals[index], view.toward_viewer[index], specular[index], occlusion[index]
     surface = lit_surface(*parts)
     return surface if cast is None else surface.with_key_light(*parts, cast.subset(index))
 
@@ -128,7 +130,8 @@ def delight(
     """
     index = np.flatnonzero(weight > SMALLEST_WEIGHT)
     surface = observed_surface(table, view, specular, index, cast)
-    albedo = delit_albedo(view.color[index], surface, light, expected[index])
+    behind_lips = table.within((Region.MOUTH_INTERIOR, Region.TEETH))[index]
+    albedo = delit_albedo(view.color[index], surface, light, expected[index], behind_lips)
     trusted = weight[index]
     if cast is not None:
         # What a shadow hides is little more than noise and light from other skin: other views count there.
@@ -141,6 +144,7 @@ def delit_albedo(
     surface: LitSurface,
     light: Float32Array,  # (9 or 10, 3)
     expected: Float32Array,  # (S, 3) linear
+    behind_lips: BoolArray | None = None,  # (S,)
 ) -> Float32Array:
     """(S, 3) linear albedo under which a surface has the observed colours.
 
@@ -150,9 +154,13 @@ def delit_albedo(
     shading = surface.shading(light)
     predicted = expected * shading + surface.specular_term(light)
     ratio = np.maximum(color / np.maximum(predicted, SMALLEST_WEIGHT), 0.0)
-    # In the shade only the level follows the observation; the hue stays the expected one.
+    # In the shade only the level follows the observation; the hue stays the expected one, but in the mouth, where it is
+    # a guess.
     grey = ratio.mean(-1, keepdims=True)
-    albedo = expected * (grey + _lit_share(shading) * (ratio - grey))
+    hue_share = _lit_share(shading)
+    if behind_lips is not None:
+        hue_share = np.where(behind_lips[:, None], np.float32(1.0), hue_share)
+    albedo = expected * (grey + hue_share * (ratio - grey))
     # Scaled as a whole instead of clipped by channel, so that a tongue lit more than estimated stays red.
     excess = np.maximum(albedo.max(-1, keepdims=True) / MAXIMAL_ALBEDO, 1.0)
     return np.asarray(albedo / excess, np.float32)

@@ -10,6 +10,7 @@ from fitme.arrays import Float32Array
 from fitme.fit.texture.delighting import ViewAlbedo
 from fitme.fit.texture.expression_distance import farthest_expressions
 from fitme.fit.texture.settings import FusionSettings
+from fitme.fit.texture.teeth import TeethView
 from fitme.fit.texture.texel_blur import TINY
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.fit.texture.unseen_expressions import change_of_albedo, unseen_expressions
@@ -48,6 +49,8 @@ class ExpressionView:
     """(52,)."""
     sharpness: float
     """Sharpness of the face in the image."""
+    teeth: TeethView | None = None
+    """Teeth that the frame shows; None where its mouth is closed."""
 
 
 def albedo_correctives(

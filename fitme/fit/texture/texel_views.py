@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
@@ -17,9 +18,10 @@ from fitme.fit.texture.delighting import observed_surface
 from fitme.fit.texture.mouth_interior import BEHIND_LIPS
 from fitme.fit.texture.unprojection import TexelObservation, TexelTable, texel_table, unproject
 from fitme.geometry import Camera
+from fitme.parts.head_parts import load_head_parts
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
-from fitme.render.occlusion import mouth_occlusion
+from fitme.render.occlusion import head_occlusion, mouth_occlusion
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
@@ -33,6 +35,8 @@ class TexelViews:
         self._backend = backend
         self.table: TexelTable = texel_table(model, resolution)
         self._behind_lips = self.table.within(BEHIND_LIPS)
+        # As the renderer's: a smile that is open at its sides counts as open where there are teeth.
+        self._drawn_mouth = mouth_occlusion(model, sides=load_head_parts(model) is not None)
         self._on_ears = self.table.within((Region.EARS,))
 
     def observe(
@@ -61,7 +65,15 @@ class TexelViews:
         opening = np.where(self._behind_lips, mouth_occlusion(self._model).opening(posed), 1.0)
         if not ears:
             opening = np.where(self._on_ears, 0.0, opening)
-        return replace(observation, weight=(observation.weight * opening).astype(np.float32))
+        weight = (observation.weight * opening).astype(np.float32)
+        return replace(observation, weight=weight, occlusion=self._occlusion(estimate, identity))
+
+    def _occlusion(self, estimate: KeyframeEstimate, identity: Float32Array) -> Float32Array:
+        """(N, 1) share of the surroundings' light at the texels with the lips as far open as in an estimate."""
+        parts = torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None]
+        with torch.no_grad():
+            light = self._drawn_mouth.apply(head_occlusion(self._model), self._model.vertices(*parts)[0])
+        return np.where(self._behind_lips[:, None], self.table.weights @ light.numpy()[:, None], self.table.occlusion)
 
     def at_texels(self, texture: Tensor) -> Float32Array:
         """(N, C) a map (1, R, R, C) of any resolution at the texels, bilinear, antialiased where it is finer."""

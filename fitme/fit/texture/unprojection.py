@@ -71,6 +71,10 @@ class TexelTable:
         """Texel values (N, C) of a map (R, R, C)."""
         return np.take(image.reshape(self.resolution**2, *image.shape[2:]), self._places, axis=0)
 
+    def texels_at(self, rows: IndexArray, columns: IndexArray) -> IndexArray:
+        """(M,) texels nearest to places (M,) of the map."""
+        return np.asarray(self._nearest_texels[rows * self.resolution + columns])
+
     @cached_property
     def _places(self) -> IndexArray:
         """(N,) place of each texel in the map's rows one after the other."""
@@ -113,6 +117,9 @@ class TexelObservation:
     """(N, 3) unit vectors to the camera in view space."""
     geometry: PosedSurface | None = None
     """The posed head, on which shadows are cast; None: no key light is searched for."""
+    occlusion: Float32Array | None = None
+    """(N, 1) share of the surroundings' light that reaches each texel with the frame's opening of the lips; None: as
+    with a mouth that is wide open, `TexelTable.occlusion`."""
 
 
 @lru_cache(maxsize=4)
@@ -166,11 +173,11 @@ def unproject(
     surface = depth_image(view_vertices, model.triangles, camera, backend)
     # Visibility: the farthest of the neighbouring depths, so that rounding at a silhouette hides no visible texel.
     surface = np.asarray(cv2.dilate(surface, np.ones((3, 3), np.uint8)), np.float32)
-    nearest = _sample(surface, pixels, cv2.INTER_NEAREST)
+    nearest = sample_image(surface, pixels, cv2.INTER_NEAREST)
     hidden = -positions[:, 2].numpy() > nearest + DEPTH_TOLERANCE_M
     facing = np.clip((cosine - GRAZING_COSINE) / (1.0 - GRAZING_COSINE), 0.0, 1.0) ** VIEW_ANGLE_POWER
-    weight = facing * _sample(usable, pixels, cv2.INTER_LINEAR) * ~hidden
-    color = _sample(bytes_to_linear(image), pixels, cv2.INTER_LINEAR)
+    weight = facing * sample_image(usable, pixels, cv2.INTER_LINEAR) * ~hidden
+    color = sample_image(bytes_to_linear(image), pixels, cv2.INTER_LINEAR)
     geometry = PosedSurface(view_vertices.numpy(), model.triangles.numpy(), positions.numpy(), normals.numpy())
     return TexelObservation(color, weight.astype(np.float32), normals.numpy(), toward_viewer.numpy(), geometry)
 
@@ -184,7 +191,7 @@ def depth_image(view_vertices: Tensor, triangles: Tensor, camera: Camera, backen
     return np.where(covered, depth, np.inf).astype(np.float32)
 
 
-def _sample(image: Float32Array, pixels: Float32Array, interpolation: int) -> Float32Array:
+def sample_image(image: Float32Array, pixels: Float32Array, interpolation: int) -> Float32Array:
     """Values (N,) or (N, C) of an image at pixel coordinates (N, 2); zero outside."""
     # remap counts from pixel centres, and takes no more than 32767 rows or columns: fold the list into a rectangle.
     width = 4096
