@@ -268,7 +268,9 @@ class IncrementalFitter:
             fitter._add_entry(keyframe, state.estimates.get(key), information, new=key in state.new_keyframes)
         for frame in state.expression_frames:
             fitter._expression_frames.add(frame)
-        fitter._stages.focal, fitter._stages.identity = state.focal, state.identity.copy()
+        components = model.identity_count
+        fitter._stages.focal, fitter._stages.identity = state.focal, state.identity[:components].copy()
+        fitter._stages.teeth_height = float(state.identity[components:].sum())
         fitter._stage = state.stage
         fitter._rounds = list(state.rounds)
         fitter._appearance.generator.restore(state.w_plus, state.tuned)
@@ -391,6 +393,7 @@ class IncrementalFitter:
                 work_queue.plan_registration(warm=warm, trackable=stages.trackable)
                 stages.solve_landmarks(tracking_follows=work_queue.tracking_pending)
                 self._place_ears()
+                stages.place_teeth()
                 self._glasses.fit(self._keyframe_set, stages.identity, stages.focal)
             case Task.TEXTURE:
                 return stages.fuse(final=not work_queue.registration_pending)
@@ -399,6 +402,7 @@ class IncrementalFitter:
                 self._place_ears()
             case Task.ALIGNMENT:
                 stages.align()
+                stages.place_teeth()
             case Task.HAIR:
                 self._glasses.fit(self._keyframe_set, stages.identity, stages.focal)
                 self._hair.fit(self._keyframe_set, stages.identity, stages.focal)
@@ -438,7 +442,7 @@ class IncrementalFitter:
         def working() -> HeadEstimate:
             maps = self._appearance.converged_maps() if corrected else self._appearance.maps()
             return HeadEstimate(
-                self._stages.identity, self._stages.focal, maps, hair=self._hair.hair, glasses=self._glasses.shown
+                self._stages.head_identity, self._stages.focal, maps, hair=self._hair.hair, glasses=self._glasses.shown
             )
 
         return self._displayed.of(working)

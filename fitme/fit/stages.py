@@ -17,6 +17,7 @@ from fitme.fit.alignment.closed_jaw import ClosedJaw, shared_opening
 from fitme.fit.alignment.face_crop import crop_face
 from fitme.fit.alignment.head_scale import KeyframeEyes, iris_information, volume_information
 from fitme.fit.alignment.limbus import limbus_views
+from fitme.fit.alignment.teeth_height import MouthFrame, TeethHeight
 from fitme.fit.appearance import Appearance
 from fitme.fit.displayed_head import HeadEstimate
 from fitme.fit.estimate import Illumination, KeyframeEstimate
@@ -92,6 +93,28 @@ class FitStages:
         """Whether the ears are where the keyframes show them."""
         self.focal = settings.alignment.solver.focal_prior
         self.identity: Float32Array = np.zeros(model.identity_count, np.float32)
+        self.teeth_height = 0.0
+        """Height of the rows of teeth, standard deviations: the coefficient after those of `identity`."""
+        self._teeth_heights = TeethHeight(model)
+
+    @property
+    def head_identity(self) -> Float32Array:
+        """(K + 1,) coefficients of the head with its rows of teeth in place."""
+        return np.append(self.identity, np.float32(self.teeth_height))
+
+    def place_teeth(self) -> None:
+        """Put the rows of teeth where the keyframes show them."""
+        frames = []
+        for entry in self._keyframe_set.entries.values():
+            if entry.estimate is None:
+                continue
+            observation, estimate = entry.keyframe.observation, entry.estimate
+            parts = torch.from_numpy(self.identity)[None], torch.from_numpy(estimate.expression)[None]
+            with torch.no_grad():
+                vertices = self._model.vertices(*parts)[0].numpy()
+            camera = camera_of(observation.camera, self.focal)
+            frames.append(MouthFrame(entry.keyframe.image, observation.landmarks, vertices, estimate.pose, camera))
+        self.teeth_height = self._teeth_heights.measured(frames)
 
     def information_of(self, entry: KeyframeEntry) -> MarginalInformation:
         """Marginal information of a keyframe's landmarks on identity and focal length."""
@@ -294,7 +317,7 @@ class FitStages:
 
     def _teeth_in(self, entry: KeyframeEntry) -> TeethView | None:
         estimate = entry.solved
-        return self._teeth_view(entry.keyframe, estimate, entry.usable, self.identity, self.focal)
+        return self._teeth_view(entry.keyframe, estimate, entry.usable, self.head_identity, self.focal)
 
     def _teeth_view(
         self,

@@ -72,7 +72,7 @@ class Rig:
 
     def build_of(self, identity: torch.Tensor) -> Float32Array:
         """(D,) coefficients in [-1, 1] of the body that goes with an identity (K,), as far as a head shows it."""
-        raw = self.build_weights @ identity.numpy()
+        raw = self.build_weights @ identity.numpy()[: self.build_weights.shape[1]]
         return np.asarray(np.clip(raw, -LARGEST_BUILD, LARGEST_BUILD), np.float32)
 
     def placed(self, head: Float32Array, eyeballs: tuple[Int64Array, Int64Array], build: Float32Array) -> Float32Array:

@@ -11,6 +11,10 @@ from fitme.geometry import rotation_matrix
 from fitme.shape.expressions import MAX_EYE_PITCH_DEG, MAX_EYE_YAW_DEG, expression_index
 from fitme.shape.regions import Region
 
+TEETH_SIGMA_M = 0.0015
+"""Standard deviation over people of the height of the rows of teeth in the face: at rest incisors show by 0 to 4 mm
+(Vig and Brundo, "The kinetics of anterior tooth display", Journal of Prosthetic Dentistry 1978)."""
+
 
 @dataclass(frozen=True, eq=False)
 class MorphableModel:
@@ -67,14 +71,16 @@ class MorphableModel:
         return replace(self, **moved, eyeball_vertices=(left.to(device), right.to(device)))
 
     def neutral(self, identity: Tensor) -> Tensor:
-        """Vertices (B, V, 3) of expressionless heads with identity coefficients (B, K)."""
-        offsets = identity @ self.identity_basis.flatten(1)  # (B, 3V)
+        """Vertices (B, V, 3) of expressionless heads with identity coefficients (B, K), or (B, K + 1): the last one is
+        the height of the rows of teeth, standard deviations upwards, of which no component knows."""
+        components, teeth = identity[:, : self.identity_count], identity[:, self.identity_count :]
+        offsets = components @ self.identity_basis.flatten(1)  # (B, 3V)
         vertices: Tensor = self.mean + offsets.view(-1, self.vertex_count, 3)
-        return vertices
+        return vertices + teeth[..., None] * self._teeth_up if teeth.shape[1] else vertices
 
     def vertices(
         self,
-        identity: Tensor,  # (B, K)
+        identity: Tensor,  # (B, K) or (B, K + 1)
         expression: Tensor,  # (B, 52)
     ) -> Tensor:
         """Vertices (B, V, 3) in metres, differentiable in both arguments.
@@ -132,6 +138,13 @@ class MorphableModel:
         """(N,) int64: vertices of `face_triangles`."""
         vertices: Tensor = torch.unique(self.triangles[self.face_triangles].long())
         return vertices
+
+    @cached_property
+    def _teeth_up(self) -> Tensor:
+        """(V, 3) metres: displacement of the rows of teeth by one standard deviation of their height."""
+        up = torch.zeros_like(self.mean)
+        up[self.vertex_mask(Region.TEETH), 1] = TEETH_SIGMA_M
+        return up
 
     def _embed(self, vertices: Tensor, triangles: Tensor, barycentric: Tensor) -> Tensor:
         corners = vertices[:, self.triangles[triangles].long()]  # (B, L, 3 corners, 3)

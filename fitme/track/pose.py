@@ -117,8 +117,8 @@ class PoseSolver:
         self.set_identity(np.zeros(model.identity_count, np.float32))
 
     def set_identity(self, identity: Float32Array) -> None:
-        """Use the head with these coefficients (K,), standard deviations, from now on."""
-        coefficients = identity.astype(np.float64)
+        """Use the head with these coefficients (K,), standard deviations, from now on; further ones do not count."""
+        coefficients = identity[: len(self._identity_basis)].astype(np.float64)
         self._neutral = self._mean + np.tensordot(coefficients, self._identity_basis, 1)  # (478, 3)
         self._points = self._neutral[self._index]
         self._eye_centers = self._eyes.centers(coefficients)

@@ -83,14 +83,17 @@ class HeadAligner:
 
         :param known: estimates by key, from which keyframes start; those without start from their tracking.
         :param focal: focal length over the longer side of the image, to start from.
-        :param identity: (K,) float32 coefficients to start from.
+        :param identity: (K,) float32 coefficients to start from; further ones do not count.
         :param prior: marginal information about identity and focal length from keyframes that are left out.
         :param correlated: whether landmarks err in the measured, correlated way (`LandmarkTargets`), which determines
             shape from heads that turn, but expressions badly; otherwise their errors count as independent.
         """
         poses = [known[k.key].pose if k.key in known else tracked_pose(k.observation, focal) for k in keyframes]
+        components = identity[: self._model.identity_count]
         expressions = [known[k.key].expression if k.key in known else k.observation.expression for k in keyframes]
-        start = initial_estimate(poses, [e.astype(np.float64) for e in expressions], focal, identity.astype(np.float64))
+        start = initial_estimate(
+            poses, [e.astype(np.float64) for e in expressions], focal, components.astype(np.float64)
+        )
         targets = [
             self._landmarks.of(k, matrix_of(pose), correlated=correlated)
             for k, pose in zip(keyframes, poses, strict=True)

@@ -42,11 +42,26 @@ LARGEST_RED, LEAST_LIGHT = 0.92, 0.6
 teeth, 1.5 and 0.4 to 0.8 of tongues."""
 LEAST_FLESH_RED, DARK = 1.1, 0.25
 """Least red over green of flesh, and largest luminance of the dark, over those of the cheeks: no teeth."""
-LARGEST_BETWEEN, LARGEST_BELOW = 0.55, 0.4
-"""Largest median luminance over that of the cheeks of what is between two rows of teeth, and of what is below the upper
-one or in their place: 0.13 to 0.35 in clips, 0.5 of lips that touch."""
+LARGEST_BETWEEN, LARGEST_BELOW, LARGEST_IN_PLACE = 0.55, 0.55, 0.4
+"""Largest median luminance over that of the cheeks of what is between two rows of teeth, below the upper one, and in
+the place of both: 0.13 to 0.35 in clips, up to 0.55 where the image is blurred, 0.5 of lips that touch."""
+NARROW = 0.35
+"""Height between two rows that both show, over that of the opening, up to which a blurred image may have any colour
+there."""
 LEAST_ROW, LEAST_BETWEEN = 0.08, 0.15
 """Least heights of a row of teeth, and of what is between or below them, over that of the opening."""
+LARGEST_ENAMEL_RED = 1.0
+"""Largest red over green of teeth over that of the cheeks next to the lips, whose colour they reflect."""
+MIDDLE_PAIRS = 3
+"""Pairs of rims between which the front teeth show."""
+LATEST_BEGIN = 0.55
+"""Height in the opening at which the upper row must have begun; what begins below may be the lower one."""
+LARGEST_DIP = 0.72
+"""Largest luminance below the upper row, over that of the row, that tells its edge."""
+HIDING_GAP = 0.2
+"""Least mean gap between the rims over the width of the mouth from which lips hide teeth that do not show."""
+RISE = 0.08
+"""Rise of luminance, over that of the upper row, with which another row begins below the dark."""
 MOSTLY = 0.75
 """Least share of what is between the rows that is flesh or dark: their edges are neither."""
 
@@ -61,6 +76,18 @@ class Between:
     """Height of the opening."""
     lower_row: bool
     """Whether the lower row shows: the rows are not farther apart then."""
+
+
+@dataclass(frozen=True)
+class UpperEdge:
+    """Biting edge of the upper front teeth in an image."""
+
+    place: Float32Array
+    """(2,) pixels; of the upper lip's rim if it is hidden."""
+    hidden: bool
+    """Whether the upper lip hides it: it is not below the lip's rim."""
+    between: Between
+    """What is below it."""
 
 
 def teeth_meet(image: UInt8Array, landmarks: Float32Array) -> bool:
@@ -88,12 +115,53 @@ def between_rows(image: UInt8Array, landmarks: Float32Array) -> Between | None:
     both = len(rows) == 2
     begin = rows[0][1] if rows else 0
     end = rows[1][0] if both else whole
-    if end - begin < LEAST_BETWEEN * whole or none[begin:end].mean() < MOSTLY:
+    narrow = both and end - begin <= NARROW * whole
+    if end - begin < LEAST_BETWEEN * whole or not (narrow or none[begin:end].mean() >= MOSTLY):
         return None
-    if np.median(luminance[begin:end]) > (LARGEST_BETWEEN if both else LARGEST_BELOW):
+    largest = LARGEST_BETWEEN if both else LARGEST_BELOW if rows else LARGEST_IN_PLACE
+    if not narrow and np.median(luminance[begin:end]) > largest:
         return None
-    upper, lower = _rims(landmarks)
-    return Between((end - begin) / whole, float(np.linalg.norm(upper - lower, axis=-1).mean()), both)
+    return Between((end - begin) / whole, _opening_px(landmarks), both)
+
+
+def upper_edge(image: UInt8Array, landmarks: Float32Array) -> UpperEdge | None:
+    """Where an image (H, W, 3) sRGB shows the biting edge of the upper row, by the face's landmarks (478, 2), pixels;
+    None where it does not tell, as where the rows meet."""
+    if _relative_gap(landmarks) < LEAST_GAP:
+        return None
+    luminance, redness = _profile(image, landmarks)
+    teeth = (luminance >= LEAST_LIGHT) & (redness <= LARGEST_ENAMEL_RED)
+    rows = [run for run in _runs(teeth) if run[1] - run[0] >= LEAST_ROW * len(HEIGHTS)]
+    upper, lower = (points[:MIDDLE_PAIRS].mean(0) for points in _rims(landmarks))
+    if not rows:
+        if _relative_gap(landmarks) < HIDING_GAP:
+            return None
+        # A wide open mouth without teeth: the lip hides them.
+        flesh = (redness >= LEAST_FLESH_RED) | (luminance <= DARK)
+        hidden = flesh[: len(HEIGHTS) // 2].mean() >= MOSTLY
+        return UpperEdge(upper, True, Between(1.0, _opening_px(landmarks), False)) if hidden else None
+    begin, last = rows[0]
+    if begin > LATEST_BEGIN * len(HEIGHTS) or last == len(HEIGHTS):
+        return None
+    # From the brightest height to the darkest one below it: the edge lies halfway, however blurred the image is.
+    brightest = begin + int(luminance[begin:last].argmax())
+    below = luminance[brightest:]
+    risen = _next_rise(below)
+    darkest = int(below[:risen].argmin())
+    if below[darkest] > LARGEST_DIP * below[0]:
+        return None
+    half = int(np.argmax(below[: darkest + 1] <= 0.5 * (below[0] + below[darkest])))
+    share = float(HEIGHTS[brightest + half])
+    lower_row = risen < len(below)
+    end = float(HEIGHTS[brightest + risen]) if lower_row else 1.0
+    return UpperEdge(upper + share * (lower - upper), False, Between(end - share, _opening_px(landmarks), lower_row))
+
+
+def _next_rise(values: Float64Array) -> int:
+    """Place from which values rise by more than `RISE` of the first one above the least before."""
+    least = np.minimum.accumulate(values)
+    risen = np.flatnonzero(values > least + RISE * values[0])
+    return int(risen[0]) if len(risen) else len(values)
 
 
 def known_jaw(
@@ -106,7 +174,8 @@ def known_jaw(
     """
     if teeth_meet(image, landmarks):
         return _jaw(0.0, JAW_SIGMA)
-    between = between_rows(image, landmarks)
+    edge = upper_edge(image, landmarks)
+    between = between_rows(image, landmarks) if edge is None or edge.hidden else edge.between
     if between is None or travel_m <= 0.0:
         return None
     apart_m = between.share * between.opening_px / pixels_per_metre + OVERLAP_M
@@ -124,6 +193,11 @@ def _rims(landmarks: Float32Array) -> tuple[Float32Array, Float32Array]:
     """(R, 2) points of the upper and of the lower rim, pixels."""
     upper, lower = (landmarks[list(rim)] for rim in zip(*LIP_RIMS[:RIM_COUNT], strict=True))
     return upper, lower
+
+
+def _opening_px(landmarks: Float32Array) -> float:
+    upper, lower = _rims(landmarks)
+    return float(np.linalg.norm(upper - lower, axis=-1).mean())
 
 
 def _relative_gap(landmarks: Float32Array) -> float:

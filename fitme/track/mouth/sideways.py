@@ -82,7 +82,7 @@ class Sideways:
 
     def set_identity(self, identity: Float32Array) -> None:
         """Use the head with these coefficients (K,), standard deviations, from now on."""
-        self._neutral = self._mean + np.tensordot(identity.astype(np.float64), self._identity, 1)
+        self._neutral = self._mean + np.tensordot(identity[: len(self._identity)].astype(np.float64), self._identity, 1)
 
     def measured(self, estimate: PoseEstimate, landmarks: Float32Array, camera: Camera) -> Float64Array:
         """(2,) amounts of mouth and jaw towards the person's left, unbounded: 1 is full activation.
