@@ -11,9 +11,11 @@ from fitme.color import linear_to_srgb
 from fitme.errors import InputError
 from fitme.fit.inversion.generator_inversion import ReflectanceFit, TextureTarget
 from fitme.fit.texture.baking import FULL_CONFIDENCE, bake, enlarge, maps_of, with_generated_mouth
+from fitme.fit.texture.delighting import ViewAlbedo
 from fitme.fit.texture.expression_correctives import ClosedLids, ExpressionView, albedo_correctives
 from fitme.fit.texture.fusion import FusedTexture
-from fitme.fit.texture.mouth_tones import with_teeth
+from fitme.fit.texture.mouth_interior import BEHIND_LIPS
+from fitme.fit.texture.mouth_tones import ShownMouth, flesh_tone
 from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.skin.completion import lid_share, with_lids
 from fitme.fit.texture.teeth import ShownTeeth
@@ -57,7 +59,7 @@ class Appearance:
         self._converged: ReflectanceMaps | None = None
         self._stale = False
         self._bald = False
-        self._teeth: ShownTeeth | None = None
+        self._mouth: ShownMouth | None = None
 
     @property
     def inverted(self) -> bool:
@@ -79,9 +81,17 @@ class Appearance:
         self._stale |= bald != self._bald
         self._bald = bald
 
-    def set_teeth(self, teeth: ShownTeeth | None) -> None:
-        """Replace the teeth that images show; None if they show none."""
-        self._teeth, self._converged = teeth, None
+    def set_mouth(self, teeth: ShownTeeth | None, views: Sequence[ViewAlbedo]) -> None:
+        """Take the mouth's inside from the images that show it.
+
+        :param teeth: None if no image shows any; the mouth stays the usual one then.
+        :param views: of open mouths.
+        """
+        table = self._fine_table
+        self._mouth, self._converged = None, None
+        if table is not None and teeth is not None:
+            generated = table.from_map(enlarge(self.generator.maps(), table.resolution).diffuse[0].numpy())
+            self._mouth = ShownMouth(teeth, flesh_tone(table, generated, views, self.skin_tone()))
 
     def invalidate(self) -> None:
         """The generator has changed: bake the maps anew when they are next asked for."""
@@ -104,15 +114,16 @@ class Appearance:
         if table is None or self._texture is None or not self.inverted:
             return maps
         if self._converged is None:
-            self._converged = with_generated_mouth(table, maps, self.generator.maps(), self._teeth)
+            self._converged = with_generated_mouth(table, maps, self.generator.maps(), self._mouth)
         return self._converged
 
-    def with_teeth(self, maps: ReflectanceMaps) -> ReflectanceMaps:
-        """Maps of a converged head, batch of one, with the teeth that images show."""
-        table = self._fine_table
-        if table is None or maps.diffuse.shape[1] != table.resolution or self._teeth is None:
+    def with_mouth(self, maps: ReflectanceMaps) -> ReflectanceMaps:
+        """Maps of a converged head, batch of one, with the mouth's inside as images show it now."""
+        table, converged = self._fine_table, self.converged_maps().diffuse
+        if table is None or maps.diffuse.shape != converged.shape:
             return maps
-        diffuse = with_teeth(table, table.from_map(maps.diffuse[0].numpy()), self._teeth)
+        behind = table.within(BEHIND_LIPS)[:, None]
+        diffuse = np.where(behind, table.from_map(converged[0].numpy()), table.from_map(maps.diffuse[0].numpy()))
         return replace(maps, diffuse=torch.from_numpy(table.to_filled_map(diffuse))[None])
 
     def skin_tone(self) -> Float32Array:

@@ -110,11 +110,12 @@ class DisplayedHead:
         self.invalidate()
 
     def set_expressions(
-        self, correctives: AlbedoCorrectives | None, with_teeth: Callable[[ReflectanceMaps], ReflectanceMaps]
+        self, correctives: AlbedoCorrectives | None, with_mouth: Callable[[ReflectanceMaps], ReflectanceMaps]
     ) -> None:
-        """Replace what expressions show of the converged head, if there is one: correctives, and teeth in its maps."""
+        """Replace what expressions show of the converged head, if there is one: correctives, and in its maps the
+        mouth's inside."""
         if self._converged is not None:
-            maps = with_teeth(self._converged.maps)
+            maps = with_mouth(self._converged.maps)
             self._converged = replace(self._converged, maps=maps, correctives=correctives)
             self.invalidate()
 

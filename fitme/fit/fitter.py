@@ -448,9 +448,9 @@ class IncrementalFitter:
         return self._displayed.of(working)
 
     def _show_expressions(self) -> None:
-        """Put correctives and teeth, as keyframes and expression frames show them, into the displayed head."""
+        """Put correctives and the mouth's inside, as all frames show them, into the displayed head."""
         correctives = self._stages.correctives(self._expression_frames.views)
-        self._displayed.set_expressions(correctives, self._appearance.with_teeth)
+        self._displayed.set_expressions(correctives, self._appearance.with_mouth)
 
     def _add_entry(
         self,

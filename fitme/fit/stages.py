@@ -306,7 +306,7 @@ class FitStages:
             if entry.estimate is not None and entry.view_albedo is not None
         ]
         shown = [*views, *extracted]
-        self._appearance.set_teeth(self._shown_teeth(shown))
+        self._appearance.set_mouth(self._shown_teeth(shown), [v.view_albedo for v in shown if v.teeth is not None])
         return self._appearance.correctives(shown, self._gram, self._settings.fusion)
 
     def _shown_teeth(self, shown: Sequence[ExpressionView]) -> ShownTeeth | None:

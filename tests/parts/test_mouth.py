@@ -1,16 +1,11 @@
 """Teeth and gums: behind the lips with every expression, the lower row with the jaw."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from fitme.arrays import BoolArray, Float32Array
-from fitme.color import LUMINANCE
 from fitme.parts.drawn_head import DrawnHead, drawn_head
-from fitme.parts.textures import ENAMEL_LUMINANCE, person_tones
-from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.cpu.rasterize import rasterize_rows
 from fitme.shape.expressions import EXPRESSION_COUNT, EXPRESSION_NAMES, expression_index
 from fitme.shape.model_file import load_default_model
@@ -92,14 +87,3 @@ def test_the_lower_row_moves_with_the_jaw_and_the_upper_one_stays(model: Morphab
     neutral = part(drawn, "lowerTeeth").part.binding.apply(model.mean.numpy())
     gaps = [np.linalg.norm(points[1:] - points[:-1], axis=1) for points in (neutral, neutral + 0.5 * lower)]
     np.testing.assert_allclose(gaps[1], gaps[0], rtol=0.15, atol=1e-5)
-
-
-def test_teeth_have_the_persons_tone_within_that_of_enamel():
-    tones = []
-    for level in (0.05, 0.7, 1.0):
-        maps = ReflectanceMaps.grey()
-        diffuse = torch.full((1, 64, 64, 3), level) * torch.tensor([1.0, 0.9, 0.8])
-        tones.append(person_tones(replace(maps, diffuse=diffuse)).enamel @ LUMINANCE)
-    assert tones[0] == pytest.approx(ENAMEL_LUMINANCE[0], abs=1e-3)
-    assert tones[2] == pytest.approx(ENAMEL_LUMINANCE[1], abs=1e-3)
-    assert tones[0] < tones[1] < tones[2]

@@ -10,7 +10,7 @@ from fitme.arrays import Float32Array
 from fitme.fit.texture.albedo_completion import ObservedAlbedo, complete_albedo
 from fitme.fit.texture.fusion import FusedTexture
 from fitme.fit.texture.mouth_interior import BEHIND_LIPS
-from fitme.fit.texture.mouth_tones import with_flesh, with_teeth
+from fitme.fit.texture.mouth_tones import ShownMouth, with_mouth, with_teeth
 from fitme.fit.texture.skin.completion import (
     bare_scalp,
     collar_fade,
@@ -22,7 +22,6 @@ from fitme.fit.texture.skin.completion import (
 from fitme.fit.texture.skin.detail import add_detail
 from fitme.fit.texture.skin.mask import OFFSET
 from fitme.fit.texture.skin.relief import with_relief
-from fitme.fit.texture.teeth import ShownTeeth
 from fitme.fit.texture.texel_blur import TINY, low_pass
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.ramp import linear_ramp
@@ -100,17 +99,17 @@ def bake(
 
 
 def with_generated_mouth(
-    table: TexelTable, maps: ReflectanceMaps, generated: ReflectanceMaps, teeth: ShownTeeth | None
+    table: TexelTable, maps: ReflectanceMaps, generated: ReflectanceMaps, mouth: ShownMouth | None
 ) -> ReflectanceMaps:
-    """Baked maps with the person's teeth and the generated mouth interior: an observed one holds for the expression of
-    its image only.
+    """Baked maps with the person's teeth and the generated mouth interior in the person's tone: an observed one holds
+    for the expression of its image only.
 
-    :param teeth: as images show them; None before they do.
+    :param mouth: as images show it; None before they do.
     """
     behind = table.within(BEHIND_LIPS)[:, None]
     layers = enlarge(generated, table.resolution).diffuse, maps.diffuse
     expected, baked = (table.from_map(layer[0].numpy()) for layer in layers)
-    found = with_teeth(table, with_flesh(table, expected), teeth)
+    found = with_mouth(table, expected, mouth)
     diffuse = table.to_filled_map(np.where(behind, found, baked))
     return replace(maps, diffuse=torch.from_numpy(diffuse)[None])
 

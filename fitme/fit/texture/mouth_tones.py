@@ -4,10 +4,14 @@ Teeth that no image shows have the tone of those that one does. Flesh is lit by 
 and blue before.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from fitme.arrays import Float32Array
 from fitme.color import LUMINANCE
+from fitme.fit.texture.delighting import MAXIMAL_ALBEDO, ViewAlbedo
 from fitme.fit.texture.teeth import ShownTeeth
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.ramp import linear_ramp
@@ -29,6 +33,17 @@ TONE_SHARES = 0.03, 0.15
 alone do."""
 BRIGHT_QUANTILE = 0.7
 """Quantile of luminance from which texels of teeth tell the tone of enamel: gaps and shade make others darker."""
+LEAST_FLESH_RED = 1.05
+"""Least red over green of flesh, over that of the person's skin."""
+LEAST_FLESH_WEIGHT = 0.1
+"""Weight from which a texel of a view counts."""
+FLESH_SHARES = 0.05, 0.5
+"""Texels that all views together show, over those of the mouth's inside, from which images begin to decide on its tone,
+and from which they alone do."""
+DARKEST_FLESH, BRIGHTEST_FLESH = 0.4, 2.5
+"""Bounds of the flesh's albedo over the usual."""
+LEAST_ALBEDO = 0.005
+"""Lower bound of the generated albedo by which what images show is divided."""
 FLESH_TINT = (1.0, 0.78, 0.62)
 """Factors on the albedo of tongue, gums and cheeks for light that other flesh has reflected."""
 
@@ -49,6 +64,41 @@ def enamel_tone(shown: ShownTeeth) -> Float32Array:
     return np.asarray(usual + share * (own - usual), np.float32)
 
 
+@dataclass(frozen=True, eq=False)
+class ShownMouth:
+    """What images of open mouths show behind the lips."""
+
+    teeth: ShownTeeth
+    """The rows of teeth."""
+    flesh: Float32Array
+    """(3,) albedo of tongue, gums and cheeks over the generator's, lit by flesh."""
+
+
+def flesh_tone(
+    table: TexelTable, generated: Float32Array, views: Sequence[ViewAlbedo], skin: Float32Array
+) -> Float32Array:
+    """(3,) albedo of the mouth's flesh over a generated one (N, 3), linear: median over what views of open mouths show
+    of it. Without any, light that other flesh has reflected alone.
+
+    :param skin: (3,) linear albedo of the person's skin: flesh is redder.
+    """
+    inside = np.flatnonzero(table.within((Region.MOUTH_INTERIOR,)))
+    expected = np.maximum(generated[inside], LEAST_ALBEDO)
+    ratios = []
+    for view in views:
+        albedo, weight = (values[inside] for values in view.over(len(table.rows)))
+        redder = albedo[:, 0] * skin[1] >= LEAST_FLESH_RED * albedo[:, 1] * skin[0]
+        shown = redder & (weight >= LEAST_FLESH_WEIGHT) & (albedo.min(1) > 0.0)
+        ratios.append(np.log(albedo[shown] / expected[shown]))
+    known = np.concatenate(ratios) if ratios else np.zeros((0, 3))
+    usual = np.array(FLESH_TINT, np.float32)
+    share = float(linear_ramp(np.array(len(known) / max(len(inside), 1)), FLESH_SHARES))
+    if share == 0.0:
+        return usual
+    own = np.clip(np.exp(np.median(known, axis=0)), DARKEST_FLESH * usual, BRIGHTEST_FLESH * usual)
+    return np.asarray(usual + share * (own - usual), np.float32)
+
+
 def with_teeth(table: TexelTable, albedo: Float32Array, shown: ShownTeeth | None) -> Float32Array:
     """(N, 3) albedo with the person's teeth; `albedo` (N, 3) linear, `shown` None before images showed any."""
     result = albedo.copy()
@@ -64,8 +114,10 @@ def with_teeth(table: TexelTable, albedo: Float32Array, shown: ShownTeeth | None
     return result
 
 
-def with_flesh(table: TexelTable, albedo: Float32Array) -> Float32Array:
-    """(N, 3) albedo with the mouth's flesh in its own light; `albedo` (N, 3) linear."""
-    result = albedo.copy()
-    result[table.within((Region.MOUTH_INTERIOR,))] *= np.array(FLESH_TINT, np.float32)
+def with_mouth(table: TexelTable, albedo: Float32Array, shown: ShownMouth | None) -> Float32Array:
+    """(N, 3) generated albedo (N, 3), linear, with the person's teeth and flesh; None before images showed any."""
+    result = with_teeth(table, albedo, None if shown is None else shown.teeth)
+    flesh = np.array(FLESH_TINT, np.float32) if shown is None else shown.flesh
+    inside = table.within((Region.MOUTH_INTERIOR,))
+    result[inside] = np.minimum(result[inside] * flesh, MAXIMAL_ALBEDO)
     return result

@@ -18,7 +18,7 @@ from fitme.fit.solver.point_targets import MeshBasis
 from fitme.fit.texture.baking import FULL_CONFIDENCE, HAIR_COVERED_REGIONS, bake, with_generated_mouth
 from fitme.fit.texture.delighting import BandSums
 from fitme.fit.texture.fusion import FusedTexture, FusionView, TextureFusion, best_weight
-from fitme.fit.texture.mouth_tones import enamel_tone, with_tones
+from fitme.fit.texture.mouth_tones import ENAMEL, with_mouth
 from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.texel_views import BEHIND_LIPS, TexelViews
 from fitme.fit.texture.unprojection import TexelObservation
@@ -260,7 +260,10 @@ def test_baking_prefers_observed_texels(views: TexelViews) -> None:
     assert np.median(values[hardly]) < 0.25
     assert maps.specular.shape == (1, RESOLUTION, RESOLUTION, 1)
     before = bake(views.table, texture, generated, inverted=False, blink=NO_BLINK)
-    np.testing.assert_allclose(views.table.from_map(before.diffuse[0].numpy()), 0.2, atol=1e-6)
+    teeth = views.table.within((Region.TEETH,))
+    found = views.table.from_map(before.diffuse[0].numpy())
+    np.testing.assert_allclose(found[~teeth], 0.2, atol=1e-6)
+    np.testing.assert_allclose(found[teeth], np.tile(np.float32(ENAMEL), (teeth.sum(), 1)), atol=1e-6)
 
 
 def test_an_unobserved_side_mirrors_the_other(views: TexelViews) -> None:
@@ -274,7 +277,8 @@ def test_an_unobserved_side_mirrors_the_other(views: TexelViews) -> None:
     texture = FusedTexture(stripes, stripes, stripes, skin_probability, confidence, (), (), confidence)
     maps = bake(table, texture, ReflectanceMaps.constant((0.3,) * 3, 0.4, 32), inverted=True, blink=NO_BLINK)
     values = table.from_map(maps.diffuse[0].numpy())
-    seen = left & (table.region != int(Region.NECK))  # of which the lower edge counts as a collar
+    # The neck's lower edge counts as a collar; teeth have their own tone.
+    seen = left & ~table.within((Region.NECK, Region.TEETH))
     np.testing.assert_allclose(values[seen], stripes[seen], atol=1e-6)
     ratio = np.abs(np.log(values[skin & ~left] / stripes[skin & ~left]))
     # At borders, neighbouring regions' tones pass into each other.
@@ -308,9 +312,9 @@ def test_the_generated_mouth_replaces_the_observed_one(views: TexelViews) -> Non
     )
     generated = ReflectanceMaps.constant((0.6, 0.6, 0.6), 0.4, 32)
     maps = bake(table, texture, generated, inverted=True, blink=NO_BLINK)
-    completed = table.from_map(with_generated_mouth(table, maps, texture, generated).diffuse[0].numpy())
+    completed = table.from_map(with_generated_mouth(table, maps, generated, None).diffuse[0].numpy())
     behind = np.isin(table.region, [int(region) for region in BEHIND_LIPS])
-    wanted = with_tones(table, np.full_like(albedo, 0.6), enamel_tone(table, texture))
+    wanted = with_mouth(table, np.full_like(albedo, 0.6), None)
     np.testing.assert_allclose(completed[behind], wanted[behind], atol=1e-6)
     np.testing.assert_allclose(completed[~behind], 0.2, atol=1e-6)
 

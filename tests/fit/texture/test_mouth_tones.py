@@ -1,58 +1,94 @@
-"""Tone of enamel from a fused texture: the person's where images show teeth, the usual one where they show others."""
+"""Tones behind the lips: the person's teeth and flesh where images show them, the usual ones where they show others."""
 
 import numpy as np
 import pytest
 
-from fitme.color import LUMINANCE
-from fitme.fit.texture.fusion import FusedTexture
-from fitme.fit.texture.mouth_tones import FLESH_TINT, enamel_tone, front_teeth, with_tones
+from fitme.fit.texture.delighting import ViewAlbedo
+from fitme.fit.texture.mouth_tones import (
+    ENAMEL,
+    FLESH_TINT,
+    ShownMouth,
+    enamel_tone,
+    flesh_tone,
+    with_mouth,
+    with_teeth,
+)
+from fitme.fit.texture.teeth import ShownTeeth, TeethTexels, teeth_texels
 from fitme.fit.texture.unprojection import TexelTable, texel_table
-from fitme.parts.textures import ENAMEL
 from fitme.shape.model_file import load_default_model
 from fitme.shape.regions import Region
 
-SKIN, OWN, DARK, LIPS = (0.45, 0.25, 0.18), (0.8, 0.66, 0.55), (0.06, 0.02, 0.02), (0.45, 0.15, 0.14)
+SKIN, OWN, DARK = (0.45, 0.25, 0.18), (0.62, 0.55, 0.45), (0.06, 0.02, 0.02)
+RESOLUTION = 256
 
 
 @pytest.fixture(scope="module")
 def table() -> TexelTable:
-    return texel_table(load_default_model(), 256)
+    return texel_table(load_default_model(), RESOLUTION)
 
 
-def fused(table: TexelTable, teeth, confidence: float = 0.9, share: float = 1.0) -> FusedTexture:
-    observed = np.tile(np.float32(SKIN), (len(table.rows), 1))
-    front = np.flatnonzero(front_teeth(table))
-    observed[front] = DARK
-    observed[front[: round(share * len(front))]] = teeth
-    known = np.full(len(observed), confidence, np.float32)
-    return FusedTexture(observed, observed, observed, np.ones((len(observed), 1), np.float32), known, (), (), known)
+@pytest.fixture(scope="module")
+def texels() -> TeethTexels:
+    found = teeth_texels(load_default_model(), RESOLUTION)
+    assert found is not None
+    return found
 
 
-def test_enamel_has_the_tone_of_teeth_that_images_show(table):
-    np.testing.assert_allclose(enamel_tone(table, fused(table, OWN, share=0.6)), OWN, rtol=1e-5)
-    few = enamel_tone(table, fused(table, OWN, share=0.2))
-    assert np.all(few > ENAMEL) and np.all(few < OWN), "some teeth decide in part"
+def shown(texels: TeethTexels, color, share: float = 1.0, weight: float = 1.0) -> ShownTeeth:
+    weights = np.zeros(len(texels.rows), np.float32)
+    weights[: round(share * len(weights))] = weight
+    return ShownTeeth(texels, np.tile(np.float32(color), (len(weights), 1)), weights)
 
 
-def test_enamel_is_the_usual_before_a_mouth_was_open(table):
-    np.testing.assert_allclose(enamel_tone(table, fused(table, OWN, confidence=0.1)), ENAMEL, rtol=1e-6)
+def test_enamel_has_the_tone_of_teeth_that_images_show(texels):
+    np.testing.assert_allclose(enamel_tone(shown(texels, OWN)), OWN, rtol=1e-4)
+    few = enamel_tone(shown(texels, OWN, share=0.08))
+    assert np.all(few < ENAMEL) and np.all(few > OWN), "some teeth decide in part"
 
 
-@pytest.mark.parametrize("teeth", [DARK, LIPS])
-def test_enamel_is_the_usual_where_an_open_mouth_shows_none(table, teeth):
-    np.testing.assert_allclose(enamel_tone(table, fused(table, teeth)), ENAMEL, rtol=1e-5)
+@pytest.mark.parametrize(("share", "weight"), [(0.01, 1.0), (1.0, 0.01)])
+def test_enamel_is_the_usual_where_images_show_hardly_any(texels, share, weight):
+    np.testing.assert_allclose(enamel_tone(shown(texels, OWN, share, weight)), ENAMEL, rtol=1e-5)
 
 
-def test_generated_teeth_take_the_tone_and_flesh_loses_blue(table):
-    random = np.random.default_rng(0)
-    albedo = random.uniform(0.2, 0.6, (len(table.rows), 3)).astype(np.float32)
-    found = with_tones(table, albedo, np.float32(OWN))
-    teeth, flesh = (table.region == int(region) for region in (Region.TEETH, Region.MOUTH_INTERIOR))
-    np.testing.assert_allclose(
-        found[teeth] / found[teeth, 1:2], np.tile(np.divide(OWN, OWN[1]), (teeth.sum(), 1)), rtol=1e-4
-    )
-    order = np.argsort(albedo[teeth] @ LUMINANCE)
-    assert (np.diff((found[teeth] @ LUMINANCE)[order]) >= -1e-6).all(), "the pattern stays"
-    np.testing.assert_allclose(found[flesh], albedo[flesh] * np.float32(FLESH_TINT), rtol=1e-5)
-    others = ~(teeth | flesh)
-    assert np.array_equal(found[others], albedo[others])
+def test_no_enamel_is_blue_or_black(texels):
+    blue, dark = enamel_tone(shown(texels, (0.4, 0.5, 0.7))), enamel_tone(shown(texels, DARK))
+    assert blue[2] < blue[1] < blue[0]
+    assert dark.min() > 0.2
+
+
+def test_teeth_that_images_show_stay_as_they_are(table, texels):
+    albedo = np.full((len(table.rows), 3), 0.3, np.float32)
+    result = with_teeth(table, albedo, shown(texels, OWN, share=0.5))
+    places = table.texels_at(texels.rows, texels.columns)
+    half = len(places) // 2
+    np.testing.assert_allclose(result[places[:half]], np.tile(np.float32(OWN), (half, 1)), rtol=1e-5)
+    teeth = table.within((Region.TEETH,))
+    assert teeth[places].all()
+    assert np.array_equal(result[~teeth], albedo[~teeth])
+    np.testing.assert_allclose(with_teeth(table, albedo, None)[teeth], np.tile(np.float32(ENAMEL), (teeth.sum(), 1)))
+
+
+def test_flesh_has_the_tone_that_open_mouths_show(table):
+    generated = np.full((len(table.rows), 3), (0.3, 0.1, 0.1), np.float32)
+    inside = np.flatnonzero(table.within((Region.MOUTH_INTERIOR,)))
+
+    def view(color) -> ViewAlbedo:
+        albedo = np.tile(np.float16(color), (len(inside), 1))
+        return ViewAlbedo(inside.astype(np.int32), albedo, np.ones(len(inside), np.float16))
+
+    skin = np.float32(SKIN)
+    np.testing.assert_allclose(flesh_tone(table, generated, [], skin), FLESH_TINT, rtol=1e-6)
+    own = flesh_tone(table, generated, [view((0.45, 0.1, 0.08))], skin)
+    np.testing.assert_allclose(own, (1.5, 1.0, 0.8), rtol=0.01)
+    # Teeth and lips' skin are no flesh, and one odd view does not make it black.
+    np.testing.assert_allclose(flesh_tone(table, generated, [view((0.6, 0.5, 0.4))], skin), FLESH_TINT, rtol=1e-6)
+    assert flesh_tone(table, generated, [view((0.003, 0.001, 0.001))], skin).min() > 0.2
+
+
+def test_the_mouth_takes_both_and_all_else_stays(table, texels):
+    albedo = np.full((len(table.rows), 3), 0.3, np.float32)
+    found = with_mouth(table, albedo, ShownMouth(shown(texels, OWN), np.float32((1.2, 0.8, 0.7))))
+    flesh, behind = table.within((Region.MOUTH_INTERIOR,)), table.within((Region.MOUTH_INTERIOR, Region.TEETH))
+    np.testing.assert_allclose(found[flesh], np.tile(np.float32((0.36, 0.24, 0.21)), (flesh.sum(), 1)), rtol=1e-5)
+    assert np.array_equal(found[~behind], albedo[~behind])
