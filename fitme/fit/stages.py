@@ -94,16 +94,16 @@ class FitStages:
         self.focal = settings.alignment.solver.focal_prior
         self.identity: Float32Array = np.zeros(model.identity_count, np.float32)
         self.teeth_height = 0.0
-        """Height of the rows of teeth, standard deviations: the coefficient after those of `identity`."""
+        """Height of the upper row of teeth, standard deviations: the coefficient after those of `identity`."""
         self._teeth_heights = TeethHeight(model)
 
     @property
     def head_identity(self) -> Float32Array:
-        """(K + 1,) coefficients of the head with its rows of teeth in place."""
+        """(K + 1,) coefficients of the head with its upper row of teeth in place."""
         return np.append(self.identity, np.float32(self.teeth_height))
 
     def place_teeth(self) -> None:
-        """Put the rows of teeth where the keyframes show them."""
+        """Put the upper row of teeth where the keyframes show its edge."""
         frames = []
         for entry in self._keyframe_set.entries.values():
             if entry.estimate is None:

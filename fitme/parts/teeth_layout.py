@@ -11,15 +11,12 @@ import numpy as np
 
 from fitme.arrays import BoolArray, Float32Array, Float64Array
 from fitme.parts.head_parts import HeadPart, HeadParts
-from fitme.shape.expressions import expression_index
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.raster import Coverage, rasterize, uv_raster
 from fitme.shape.regions import Region
 
 LAYOUT_TEXELS = 1024
 """Side of the raster in which the bands are found, texels."""
-MOVES_ALONG = 0.1
-"""Share of the largest displacement of any tooth by `jawOpen` from which a vertex belongs to the lower row."""
 UPPER, LOWER = "upperTeeth", "lowerTeeth"
 """Names of the parts."""
 MIDDLE_SHARE = 0.86
@@ -90,8 +87,7 @@ def teeth_layout(model: MorphableModel, parts: HeadParts) -> TeethLayout:
 
 def _bands(model: MorphableModel) -> dict[str, tuple[float, float, float, float]]:
     """Left, top, right and bottom in the layout of each row's band, by the part's name."""
-    way = model.expression_basis[expression_index("jawOpen")].norm(dim=-1) * model.vertex_mask(Region.TEETH)
-    lower = (way > MOVES_ALONG * way.max()).numpy()[model.triangles.numpy()].any(1)
+    lower = model.lower_teeth.numpy()[model.triangles.numpy()].any(1)
     triangle = uv_raster(model, LAYOUT_TEXELS).triangle
     teeth = (triangle >= 0) & (model.triangle_region.numpy()[triangle] == int(Region.TEETH))
     bands = {}

@@ -12,8 +12,10 @@ from fitme.shape.expressions import MAX_EYE_PITCH_DEG, MAX_EYE_YAW_DEG, expressi
 from fitme.shape.regions import Region
 
 TEETH_SIGMA_M = 0.0015
-"""Standard deviation over people of the height of the rows of teeth in the face: at rest incisors show by 0 to 4 mm
-(Vig and Brundo, "The kinetics of anterior tooth display", Journal of Prosthetic Dentistry 1978)."""
+"""Standard deviation over people of the height of the upper row of teeth: at rest incisors show by 0 to 4 mm and Brundo, "The kinetics of anterior tooth display", Journal of Prosthetic Dentistry 1978)."""
+
+LOWER_TEETH_MOVE = 0.1
+"""Share of the largest displacement of any tooth by `jawOpen` from which a tooth counts as a lower one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +74,7 @@ class MorphableModel:
 
     def neutral(self, identity: Tensor) -> Tensor:
         """Vertices (B, V, 3) of expressionless heads with identity coefficients (B, K), or (B, K + 1): the last one is
-        the height of the rows of teeth, standard deviations upwards, of which no component knows."""
+        the height of the upper row of teeth, standard deviations upwards, of which no component knows."""
         components, teeth = identity[:, : self.identity_count], identity[:, self.identity_count :]
         offsets = components @ self.identity_basis.flatten(1)  # (B, 3V)
         vertices: Tensor = self.mean + offsets.view(-1, self.vertex_count, 3)
@@ -140,10 +142,17 @@ class MorphableModel:
         return vertices
 
     @cached_property
+    def lower_teeth(self) -> Tensor:
+        """(V,) bool: vertices of the lower row of teeth, which the jaw takes along."""
+        way = self.expression_basis[expression_index("jawOpen")].norm(dim=-1) * self.vertex_mask(Region.TEETH)
+        mask: Tensor = way > LOWER_TEETH_MOVE * way.max()
+        return mask
+
+    @cached_property
     def _teeth_up(self) -> Tensor:
-        """(V, 3) metres: displacement of the rows of teeth by one standard deviation of their height."""
+        """(V, 3) metres: displacement of the upper row of teeth by one standard deviation of its height."""
         up = torch.zeros_like(self.mean)
-        up[self.vertex_mask(Region.TEETH), 1] = TEETH_SIGMA_M
+        up[self.vertex_mask(Region.TEETH) & ~self.lower_teeth, 1] = TEETH_SIGMA_M
         return up
 
     def _embed(self, vertices: Tensor, triangles: Tensor, barycentric: Tensor) -> Tensor:

@@ -147,12 +147,13 @@ def upper_edge(image: UInt8Array, landmarks: Float32Array) -> UpperEdge | None:
     brightest = begin + int(luminance[begin:last].argmax())
     below = luminance[brightest:]
     risen = _next_rise(below)
+    # What rises below may be a tongue.
+    lower_row = bool(teeth[brightest + risen :].any()) if risen < len(below) else False
     darkest = int(below[:risen].argmin())
     if below[darkest] > LARGEST_DIP * below[0]:
         return None
     half = int(np.argmax(below[: darkest + 1] <= 0.5 * (below[0] + below[darkest])))
     share = float(HEIGHTS[brightest + half])
-    lower_row = risen < len(below)
     end = float(HEIGHTS[brightest + risen]) if lower_row else 1.0
     return UpperEdge(upper + share * (lower - upper), False, Between(end - share, _opening_px(landmarks), lower_row))
 

@@ -1,4 +1,4 @@
-"""Height of the rows of teeth in the face: no landmark lies on a tooth, and no component of identity moves them by
+"""Height of the upper row of teeth in the face: no landmark lies on a tooth, and no component of identity moves them by
 themselves. In some people lips show the gums above the upper row, in others its edge at most."""
 
 from collections.abc import Sequence
@@ -35,13 +35,13 @@ class MouthFrame:
     landmarks: Float32Array
     """(478, 2) pixels."""
     vertices: Float32Array
-    """(V, 3) the head with its expression, model frame; its rows of teeth at the height of the components."""
+    """(V, 3) the head with its expression, model frame; its teeth at the height of the components."""
     pose: HeadPose
     camera: Camera
 
 
 class TeethHeight:
-    """Height of the rows of teeth of a model's parts."""
+    """Height of the upper row of teeth of a model's parts."""
 
     def __init__(self, model: MorphableModel) -> None:
         self._drawn = drawn_head(model)

@@ -12,7 +12,6 @@ from torch import Tensor
 from fitme.fit.texture.unprojection import texel_table
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.occlusion import teeth_and_adjacent
-from fitme.shape.expressions import expression_index
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 
@@ -22,8 +21,6 @@ TOOTH_ENDS, DARK_FROM = 0.1, 0.4
 """Shares of the distance from the edge of a row of teeth to the rim behind it, between which teeth fade to depth."""
 LOWER_TEETH_SHADE = 0.4
 """Share of the light on upper teeth that reaches lower ones."""
-MOVES_ALONG = 0.1
-"""Share of the largest displacement of any tooth by `jawOpen` from which a tooth counts as a lower one."""
 BEHIND_LIPS = (Region.MOUTH_INTERIOR, Region.TEETH)
 
 
@@ -52,8 +49,7 @@ def open_mouth(model: MorphableModel, resolution: int) -> OpenMouth:
     rim = teeth_and_adjacent(model) & ~model.vertex_mask(Region.TEETH)
     away = table.interpolate(rim.float()[:, None]).numpy()
     depth = np.clip((away - TOOTH_ENDS) / (DARK_FROM - TOOTH_ENDS), 0.0, 1.0).astype(np.float32)
-    way = model.expression_basis[expression_index("jawOpen")].norm(dim=-1) * model.vertex_mask(Region.TEETH)
-    lower = table.interpolate((way > MOVES_ALONG * way.max()).float()[:, None]).numpy()
+    lower = table.interpolate(model.lower_teeth.float()[:, None]).numpy()
     shade = 1.0 - (1.0 - LOWER_TEETH_SHADE) * lower
     outside = ~table.within(BEHIND_LIPS)
     filled = (table.to_filled_map(values) for values in (depth, shade, outside[:, None].astype(np.float32)))
