@@ -12,8 +12,8 @@ from fitme.shape.expressions import MAX_EYE_PITCH_DEG, MAX_EYE_YAW_DEG, expressi
 from fitme.shape.regions import Region
 
 TEETH_SIGMA_M = 0.0015
-"""Standard deviation over people of the height of the upper row of teeth: at rest incisors show by 0 to 4 mm and Brundo, "The kinetics of anterior tooth display", Journal of Prosthetic Dentistry 1978)."""
-
+"""Standard deviation over people of the height of the upper row of teeth: at rest incisors show by 0 to 4 mm (Vig and
+Brundo, "The kinetics of anterior tooth display", Journal of Prosthetic Dentistry 1978)."""
 LOWER_TEETH_MOVE = 0.1
 """Share of the largest displacement of any tooth by `jawOpen` from which a tooth counts as a lower one."""
 
