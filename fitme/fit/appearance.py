@@ -155,6 +155,8 @@ class Appearance:
         if table is None:
             return None
         converged, baked = (table.from_map(maps.diffuse[0].numpy()) for maps in (self.converged_maps(), self.maps()))
+        # What the frame itself does not show of the mouth is as in the converged maps.
+        baked = np.where(table.within(BEHIND_LIPS)[:, None], converged, baked)
         skin = np.ones((len(converged), 1), np.float32) if self._texture is None else self._texture.skin_probability
         lids = ClosedLids(with_lids(table, converged, skin, self._blink), lid_share(table, self._blink))
         return albedo_correctives(table, converged, baked, views, gram, settings, lids, self._expressions)
