@@ -1,8 +1,8 @@
 """Avatar: shape and reflectance of one person as a fit yields them, with the file format.
 
-File format, version 2: a safetensors file, conventionally `avatar.safetensors`. Tensors: `identity` (K,) float32 and,
-of each modality in `fitme.reflectance.modality.MODALITIES`, its map (H, W, C) float16 by its name (`diffuse`,
-`specular`, `normals`; others where the program that wrote the file knew them); optionally the albedo correctives,
+File format, version 2: a safetensors file, conventionally `avatar.safetensors`. Tensors: `identity` (K,) or (K + 1,)
+float32 and, of each modality in `fitme.reflectance.modality.MODALITIES`, its map (H, W, C) float16 by its name
+(`diffuse`, `specular`, `normals`; others where the program that wrote the file knew them); optionally the correctives,
 `correctives.expressions` (M, 52), `correctives.gram` (52, 52) and `correctives.mixing` (M or M + 2, K) float32,
 `correctives.deltas` (K, H, W, 3) float16; optionally `observed` (H, W) uint8, 255 where images alone decide on the
 texel; optionally `shape_sigma` (V,) float32; and optionally hair and glasses, the arrays of `fitme.hair.hair` as
@@ -47,7 +47,7 @@ class Avatar:
     """A relightable head: all data to render the person with any expression, from any side, in any light."""
 
     identity: Tensor
-    """(K,) float32 coefficients of the morphable model, in standard deviations."""
+    """(K,) or (K + 1,) float32 coefficients in standard deviations, see `MorphableModel.neutral`."""
     maps: ReflectanceMaps
     """Reflectance in the model's UV layout, a batch of one on the CPU."""
     focal: float

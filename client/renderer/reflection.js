@@ -27,7 +27,7 @@ export const DEPTH_BIAS_M = 0.002;
 export const SOFT_TEXELS = 2;
 export const STEEPEST = 0.15;
 
-export const LIP_THICKNESS_M = 0.007;
+export const LIP_THICKNESS_M = 0.0095;
 export const LEAST_DEPTH_M = 0.0015;
 export const REFLECTED_SHARE = 0.45;
 export const CLOSED_MOUTH_SHARE = 0.3;

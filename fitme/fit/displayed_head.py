@@ -23,7 +23,7 @@ class HeadEstimate:
     """Shape and reflectance of a head, with the camera's focal length."""
 
     identity: Float32Array
-    """(K,) shape coefficients in standard deviations."""
+    """(K + 1,) shape coefficients in standard deviations, the last one the height of the upper teeth."""
     focal: float
     """Focal length over the longer side of the image."""
     maps: ReflectanceMaps

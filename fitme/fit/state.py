@@ -39,7 +39,7 @@ class FitState:
     focal: float
     """Focal length over the longer side of the image, common to all keyframes."""
     identity: Float32Array
-    """(K,) shape coefficients in standard deviations."""
+    """(K,) or (K + 1,) shape coefficients in standard deviations; see `MorphableModel.neutral`."""
     w_plus: Float32Array | None
     """(L, D) latent of the generator, None before inversion."""
     tuned: Mapping[str, Float32Array] = field(default_factory=dict)

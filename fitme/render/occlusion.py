@@ -52,7 +52,7 @@ LIP_PAIRS = ((13, 14), (82, 87), (312, 317))
 """Landmarks of MediaPipe's mesh on the inner rims of the upper and the lower lip, one above the other."""
 SIDE_LIP_PAIRS = ((81, 178), (311, 402), (80, 88), (310, 318))
 """Pairs farther from the middle, which a smile opens first."""
-LIP_THICKNESS_M = 0.007
+LIP_THICKNESS_M = 0.0095
 """Distance of the rims of the lips before what lies on their inner side: no light comes from between them."""
 LEAST_DEPTH_M = 0.0015
 """Least distance behind the opening at which light from it counts: the inner sides of lips that all but touch are

@@ -17,7 +17,7 @@ Layout, version 3, below the folder of a session::
                               absent without), stage, focal, keyframes (keys in order), new_keyframes (keys),
                               work_queue (counts by `fitme.fit.work_queue.Task`), expression_frames (keys in order),
                               writer (random; of the lease under which it was written; absent on disk), digests, digest
-        identity              (K,) float32, standard deviations
+        identity              (K + 1,) float32, standard deviations; (K,) in older stores
         w_plus                (L, D) float32; absent before inversion
         reference_embedding   (128,) float32; absent while unknown
         maps/NAME             (R, R, C) float16, one for each row of `fitme.reflectance.modality.MODALITIES`; empty

@@ -193,7 +193,7 @@ class Fitted:
     focal: float
     """Focal length over the longer side of the camera's frame."""
     identity: Float32Array
-    """(K,) standard deviations."""
+    """(K + 1,) standard deviations."""
     maps: FittedMaps | None
     """None before the first skin."""
     light_sh: Float32Array | None

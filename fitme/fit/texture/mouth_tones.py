@@ -40,8 +40,8 @@ LEAST_FLESH_WEIGHT = 0.1
 FLESH_SHARES = 0.05, 0.5
 """Texels that all views together show, over those of the mouth's inside, from which images begin to decide on its tone,
 and from which they alone do."""
-DARKEST_FLESH, BRIGHTEST_FLESH = 0.4, 2.5
-"""Bounds of the flesh's albedo over the usual."""
+FLESH_LEVELS, LARGEST_HUE = (0.4, 2.5), 1.25
+"""Bounds of the flesh's level over the usual, and of the ratios between channels over theirs."""
 LEAST_ALBEDO = 0.005
 """Lower bound of the generated albedo by which what images show is divided."""
 FLESH_TINT = (1.0, 0.78, 0.62)
@@ -95,7 +95,11 @@ def flesh_tone(
     share = float(linear_ramp(np.array(len(known) / max(len(inside), 1)), FLESH_SHARES))
     if share == 0.0:
         return usual
-    own = np.clip(np.exp(np.median(known, axis=0)), DARKEST_FLESH * usual, BRIGHTEST_FLESH * usual)
+    # Lips beside the opening are taken for flesh where they are a little off: its level is surer than its hue.
+    ratio = np.median(known, axis=0) - np.log(usual)  # (3,)
+    level = float(np.clip(ratio.mean(), *np.log(FLESH_LEVELS)))
+    hue = np.clip(ratio - ratio.mean(), -np.log(LARGEST_HUE), np.log(LARGEST_HUE))
+    own = usual * np.exp(level + hue)
     return np.asarray(usual + share * (own - usual), np.float32)
 
 

@@ -79,8 +79,11 @@ def test_flesh_has_the_tone_that_open_mouths_show(table):
 
     skin = np.float32(SKIN)
     np.testing.assert_allclose(flesh_tone(table, generated, [], skin), FLESH_TINT, rtol=1e-6)
-    own = flesh_tone(table, generated, [view((0.45, 0.1, 0.08))], skin)
-    np.testing.assert_allclose(own, (1.5, 1.0, 0.8), rtol=0.01)
+    own = flesh_tone(table, generated, [view((0.45, 0.12, 0.1))], skin)
+    np.testing.assert_allclose(own, (1.5, 1.2, 1.0), rtol=0.01)
+    # Red lips in its place make it no redder than flesh is.
+    lips = flesh_tone(table, generated, [view((0.6, 0.05, 0.04))], skin)
+    assert (lips[0] / lips[1]) / (FLESH_TINT[0] / FLESH_TINT[1]) < 1.6
     # Teeth and lips' skin are no flesh, and one odd view does not make it black.
     np.testing.assert_allclose(flesh_tone(table, generated, [view((0.6, 0.5, 0.4))], skin), FLESH_TINT, rtol=1e-6)
     assert flesh_tone(table, generated, [view((0.003, 0.001, 0.001))], skin).min() > 0.2
