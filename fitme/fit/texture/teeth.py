@@ -19,6 +19,7 @@ from fitme.color import LUMINANCE, bytes_to_linear
 from fitme.fit.alignment.aligner import camera_of
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.lighting.spherical_harmonics import lit_surface
+from fitme.fit.texture.delighting import MAXIMAL_ALBEDO
 from fitme.fit.texture.unprojection import depth_image, sample_image
 from fitme.geometry import Camera, transform
 from fitme.parts.drawn_head import drawn_head
@@ -190,4 +191,4 @@ def shown_teeth(texels: TeethTexels, views: Sequence[tuple[TeethView, float]], s
         powers += power
         color += power * view.albedo
     albedo = color / np.maximum(powers, 1e-12) / np.maximum(texels.shades, LEAST_SHADE)
-    return ShownTeeth(texels, np.asarray(albedo, np.float32), total)
+    return ShownTeeth(texels, np.asarray(np.minimum(albedo, MAXIMAL_ALBEDO), np.float32), total)
