@@ -14,6 +14,9 @@ from fitme.shape.regions import Region
 TEETH_SIGMA_M = 0.0015
 """Standard deviation over people of the height of the upper row of teeth: at rest incisors show by 0 to 4 mm (Vig and
 Brundo, "The kinetics of anterior tooth display", Journal of Prosthetic Dentistry 1978)."""
+CROWN_HEIGHT_M, GUM_LINE_SHARE = 0.0115, 0.3
+"""Height of an upper front tooth, and displacement of the gum line over that of the biting edge: below the lip long
+teeth show rather than gums."""
 LOWER_TEETH_MOVE = 0.1
 """Share of the largest displacement of any tooth by `jawOpen` from which a tooth counts as a lower one."""
 
@@ -150,9 +153,12 @@ class MorphableModel:
 
     @cached_property
     def _teeth_up(self) -> Tensor:
-        """(V, 3) metres: displacement of the upper row of teeth by one standard deviation of its height."""
+        """(V, 3) metres: displacement of the upper row of teeth by one standard deviation of its height: linear in the
+        height on the teeth, so that crowns are stretched as a whole."""
+        upper = self.vertex_mask(Region.TEETH) & ~self.lower_teeth
         up = torch.zeros_like(self.mean)
-        up[self.vertex_mask(Region.TEETH) & ~self.lower_teeth, 1] = TEETH_SIGMA_M
+        above_edge = self.mean[upper, 1] - self.mean[upper, 1].amin() if upper.any() else self.mean[upper, 1]
+        up[upper, 1] = TEETH_SIGMA_M * (1.0 - (1.0 - GUM_LINE_SHARE) * above_edge / CROWN_HEIGHT_M)
         return up
 
     def _embed(self, vertices: Tensor, triangles: Tensor, barycentric: Tensor) -> Tensor:
