@@ -87,11 +87,11 @@ class Appearance:
         :param teeth: None if no image shows any; the mouth stays the usual one then.
         :param views: of open mouths.
         """
-        table = self._fine_table
+        table, skin = self._fine_table, self.skin_tone()
         self._mouth, self._converged = None, None
-        if table is not None and teeth is not None:
+        if table is not None and skin is not None and teeth is not None:
             generated = table.from_map(enlarge(self.generator.maps(), table.resolution).diffuse[0].numpy())
-            self._mouth = ShownMouth(teeth, flesh_tone(table, generated, views, self.skin_tone()))
+            self._mouth = ShownMouth(teeth, flesh_tone(table, generated, views, skin))
 
     def invalidate(self) -> None:
         """The generator has changed: bake the maps anew when they are next asked for."""
@@ -126,11 +126,12 @@ class Appearance:
         diffuse = np.where(behind, table.from_map(converged[0].numpy()), table.from_map(maps.diffuse[0].numpy()))
         return replace(maps, diffuse=torch.from_numpy(table.to_filled_map(diffuse))[None])
 
-    def skin_tone(self) -> Float32Array:
-        """(3,) linear albedo of the skin, median of what images show well. Raises InputError before a texture."""
-        table, texture = self.fused_texture()
-        known = table.within((Region.SKIN,)) & (texture.confidence >= SEEN_WELL)
-        return np.asarray(np.median(texture.observed[known], axis=0) if known.any() else texture.expected.mean(0))
+    def skin_tone(self) -> Float32Array | None:
+        """(3,) linear albedo of the skin, median of what images show well; None before a texture does."""
+        if self._table is None or self._texture is None:
+            return None
+        known = self._table.within((Region.SKIN,)) & (self._texture.confidence >= SEEN_WELL)
+        return np.asarray(np.median(self._texture.observed[known], axis=0)) if known.any() else None
 
     def confidence(self) -> torch.Tensor | None:
         """(1, R, R, 1) confidence of the texels of the maps, [0, 1]; None before a texture at their resolution."""

@@ -310,10 +310,10 @@ class FitStages:
         return self._appearance.correctives(shown, self._gram, self._settings.fusion)
 
     def _shown_teeth(self, shown: Sequence[ExpressionView]) -> ShownTeeth | None:
-        """Teeth as views show them; None where none does, and for models without parts."""
-        texels = teeth_texels(self._model, self._views.table.resolution)
+        """Teeth as views show them; None where none does, before there is a texture, and for models without parts."""
+        texels, skin = teeth_texels(self._model, self._views.table.resolution), self._appearance.skin_tone()
         views = [(view.teeth, view.sharpness) for view in shown if view.teeth is not None]
-        return None if texels is None else shown_teeth(texels, views, self._appearance.skin_tone())
+        return None if texels is None or skin is None else shown_teeth(texels, views, skin)
 
     def _teeth_in(self, entry: KeyframeEntry) -> TeethView | None:
         estimate = entry.solved

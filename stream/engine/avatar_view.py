@@ -89,7 +89,10 @@ class AvatarView:
             if (known := correctives.known) is not None:
                 self._correctives = AlbedoCorrectives(*(torch.from_numpy(part) for part in vars(known).values()))
             self._renderer.set_diffuse(self._diffuse)
-        turned = float((self._identity - self._hair_identity).abs().max()) > LEAST_IDENTITY_CHANGE
+        # A head before its first round, or of an older store, lacks the coefficient of the teeth: none is on the skull.
+        components = self._model.identity_count
+        change = self._identity[:, :components] - self._hair_identity[:, :components]
+        turned = float(change.abs().max()) > LEAST_IDENTITY_CHANGE
         if (hair := self._new_hair) is not None:
             self._new_hair = None
             self._hair = None if hair.arrays is None else hair_of_arrays(hair.arrays)

@@ -1,6 +1,7 @@
 """Heads that the benchmark of people compares, all drawn on the mean head: photographed people, painted ones, and
 samples of a generator."""
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fitme.arrays import Float32Array, Float64Array
+from fitme.arrays import Float32Array, Float64Array, UInt8Array
 from fitme.bench.reflectance.efficientnet import INPUT_PX, imagenet_network
 from fitme.bench.reflectance.patches import SkinPatch
 from fitme.bench.reflectance.power_spectra import SYNTHETIC_WINDOWS, head_patches
@@ -20,6 +21,7 @@ from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.skin_detail import packaged_skin_detail
 from fitme.shape.model_file import load_default_model
+from fitme.shape.regions import Region
 from fitme.skin.painter import synthesize_skin
 from fitme.skin.skin_tone_classes import skin_ita_deg
 from fitme.skin.texel_geometry import default_texel_geometry
@@ -27,6 +29,10 @@ from fitme.track.factory import dlib_embedder
 from fitme.training.contact_sheets import HeadRenderer, front_light, sample_latents
 from fitme.training.people.mixing import PeopleBank
 
+HAIRLINE_M = 0.055
+"""Height of the hairline of the mean head above its eyes."""
+GREY_ALBEDO, GREY_SPECULAR = (0.25, 0.2, 0.18), 0.2
+"""Linear albedo, and specular albedo, of what is left out of a comparison of skin."""
 RESOLUTION = 512
 """Texels a side of a fit's maps, at which heads are compared."""
 
@@ -37,6 +43,8 @@ class HeadSet:
 
     features: Tensor
     """(N, 1280) features of EfficientNet-lite0 of renders from the front."""
+    skin_features: Tensor
+    """(N, 1280) the same of renders whose hair, eyes, ears and neck are one grey, alike in all sets."""
     embeddings: Float32Array
     """(N, 128) identity embeddings of these renders."""
     patches: dict[str, list[list[SkinPatch]]]
@@ -83,19 +91,44 @@ def with_detail(maps: ReflectanceMaps) -> ReflectanceMaps:
     return replace(enlarged, diffuse=torch.from_numpy(table.to_filled_map(albedo))[None])
 
 
+def skin_alone(maps: ReflectanceMaps) -> ReflectanceMaps:
+    """Maps (1, R, R, C) with a face's skin, brows and lips alone, all else one grey. Fits draw hair as a layer of its
+    own, so that a generator's painted scalp is nobody's."""
+    share = _face_share(maps.diffuse.shape[1])
+    grey = torch.tensor(GREY_ALBEDO).expand_as(maps.diffuse)
+    diffuse = torch.lerp(grey, maps.diffuse, share)
+    return replace(
+        maps, diffuse=diffuse, specular=torch.lerp(torch.full_like(share, GREY_SPECULAR), maps.specular, share)
+    )
+
+
+@functools.cache
+def _face_share(resolution: int) -> Tensor:
+    """(1, R, R, 1) 1 on the skin of the mean head's face below the hairline, 0 elsewhere."""
+    model, table = load_default_model(), texel_table(load_default_model(), resolution)
+    place = table.interpolate(model.mean).numpy()
+    face = table.within((Region.SKIN, Region.LIPS)) & (place[:, 1] < HAIRLINE_M) & (place[:, 2] > 0.0)
+    return torch.from_numpy(table.to_filled_map(face[:, None].astype(np.float32)))[None]
+
+
 @torch.no_grad()
 def head_set(heads: Iterable[ReflectanceMaps]) -> HeadSet:
     """Features, embeddings and skin of heads."""
     renderer, light = HeadRenderer(load_default_model(), (INPUT_PX, INPUT_PX)), front_light()
     network, embedder, landmarks = imagenet_network(), dlib_embedder(), renderer.landmarks(0.0)
-    features, embeddings, ita_deg = [], [], []
+    features, skin_features, embeddings, ita_deg = [], [], [], []
+
+    def features_of(render: UInt8Array) -> Tensor:
+        return network.features(torch.from_numpy(render)[None].permute(0, 3, 1, 2) / 255.0)
+
     patches: dict[str, list[list[SkinPatch]]] = {part: [] for part in SYNTHETIC_WINDOWS}
     for maps in heads:
         render = renderer.render(maps, light, 0.0)
-        features.append(network.features(torch.from_numpy(render)[None].permute(0, 3, 1, 2) / 255.0))
+        features.append(features_of(render))
+        skin_features.append(features_of(renderer.render(skin_alone(maps), light, 0.0)))
         embeddings.append(embedder.embed(render, landmarks))
         diffuse, specular, normals = (values[0].numpy() for values in (maps.diffuse, maps.specular, maps.normals))
         for part, found in head_patches(diffuse, specular, normals).items():
             patches[part].append(found)
         ita_deg.append(skin_ita_deg(diffuse, default_texel_geometry(len(diffuse))))
-    return HeadSet(torch.cat(features), np.stack(embeddings), patches, np.array(ita_deg))
+    return HeadSet(torch.cat(features), torch.cat(skin_features), np.stack(embeddings), patches, np.array(ita_deg))

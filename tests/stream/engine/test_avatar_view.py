@@ -75,6 +75,23 @@ def test_a_new_skin_is_changed_alike(view: AvatarView, model: MorphableModel) ->
     assert np.array_equal(face(view, 1.0), changed)
 
 
+def test_a_head_with_its_teeth_in_place_is_drawn_after_a_plain_one(view: AvatarView, model: MorphableModel) -> None:
+    smile = np.zeros(EXPRESSION_COUNT, np.float32)
+    for name in ("jawOpen", "mouthUpperUpLeft", "mouthUpperUpRight"):
+        smile[expression_index(name)] = 0.6
+
+    def drawn() -> npt.NDArray[np.uint8]:
+        return view.draw(Scene(mode=Mode.MIRROR), None, smile, 0.0)
+
+    view.adopt(fitted(model))
+    plain = drawn()
+    identity = np.append(fitted(model).identity, np.float32(-3.0))
+    view.adopt(replace(fitted(model), identity=identity))
+    assert not np.array_equal(drawn(), plain)
+    view.adopt(fitted(model))
+    assert np.array_equal(drawn(), plain)
+
+
 def test_a_skin_of_another_size_stays_as_it_is(view: AvatarView, model: MorphableModel) -> None:
     view.set_correctives(correctives(model, 0.3))  # before there is any skin
     assert face(view, 1.0).mean() < 250.0
