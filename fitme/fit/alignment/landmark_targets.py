@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from fitme.arrays import BoolArray, Float64Array, IndexArray
 from fitme.fit.alignment.landmark_errors import LandmarkErrors, direction_terms, load_default_errors, pixels_per_metre
-from fitme.fit.alignment.rows_of_teeth import JAW, known_jaw
+from fitme.fit.alignment.rows_of_teeth import JAW, known_jaw, opening_of
 from fitme.fit.keyframe import Keyframe
 from fitme.fit.solver.joint_estimate import JointEstimate
 from fitme.fit.solver.point_targets import MeshBasis, MeshPoints, OffsetTargets, PointErrors, PointTargets
@@ -88,7 +88,7 @@ class LandmarkTargets:
         camera = keyframe.observation.camera
         scale = pixels_per_metre(self._places[self._all.index], observed[self._all.index], rotation)
         seen = keyframe.observation
-        jaw = known_jaw(keyframe.image, seen.landmarks, scale, self._jaw_travel_m)
+        jaw = known_jaw(opening_of(keyframe.image, seen.landmarks), scale, self._jaw_travel_m)
         if self._errors is None or not correlated:
             offsets = self._offsets(group, observed, rotation)
             return PointTargets(

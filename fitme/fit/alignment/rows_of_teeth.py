@@ -67,6 +67,29 @@ MOSTLY = 0.75
 
 
 @dataclass(frozen=True)
+class Opening:
+    """Opening of a mouth in an image, between the inner rims of the lips."""
+
+    luminance: Float64Array
+    """(T,) at `HEIGHTS`, over that of the cheeks."""
+    redness: Float64Array
+    """(T,) red over green there, over that of the cheeks."""
+    height_px: float
+    """Mean gap between the rims."""
+    width_px: float
+    """Distance of the corners of the mouth."""
+    upper: Float32Array
+    """(2,) middle of the upper rim, pixels."""
+    lower: Float32Array
+    """(2,) middle of the lower rim."""
+
+    @property
+    def relative_gap(self) -> float:
+        """Mean gap between the rims over the width of the mouth."""
+        return self.height_px / self.width_px
+
+
+@dataclass(frozen=True)
 class Between:
     """What an image shows between the rows of teeth."""
 
@@ -90,21 +113,40 @@ class UpperEdge:
     """What is below it."""
 
 
-def teeth_meet(image: UInt8Array, landmarks: Float32Array) -> bool:
-    """Whether an image (H, W, 3) sRGB shows rows of teeth that meet, by the face's landmarks (478, 2), pixels."""
-    if not LEAST_GAP <= _relative_gap(landmarks) <= LARGEST_GAP:
+def opening_of(image: UInt8Array, landmarks: Float32Array) -> Opening:
+    """The opening of the mouth in an image (H, W, 3) sRGB, by the face's landmarks (478, 2), pixels."""
+    upper, lower = (landmarks[list(rim)] for rim in zip(*LIP_RIMS[:RIM_COUNT], strict=True))  # (R, 2)
+    first, second = landmarks[list(MOUTH_CORNERS)]
+    # OpenCV's pixel centres are at whole numbers, the landmarks' at halves.
+    places = upper + (lower - upper) * HEIGHTS[:, None, None].astype(np.float32) - np.float32(0.5)  # (T, R, 2)
+    seen = cv2.remap(image, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    color = np.median(bytes_to_linear(np.asarray(seen, np.uint8)), axis=1)  # (T, 3)
+    at = np.clip(np.rint(landmarks[list(CHEEKS)]).astype(int), 0, np.array(image.shape[1::-1]) - 1)
+    cheek = np.median(bytes_to_linear(np.ascontiguousarray(image[at[:, 1], at[:, 0]])), axis=0)  # (3,)
+    return Opening(
+        luminance=np.asarray(color.mean(-1) / max(float(cheek.mean()), 1e-4), np.float64),
+        redness=np.asarray(_redness(color) / max(float(_redness(cheek)), 1e-4), np.float64),
+        height_px=float(np.linalg.norm(upper - lower, axis=-1).mean()),
+        width_px=max(float(np.linalg.norm(first - second)), 1e-9),
+        upper=upper[:MIDDLE_PAIRS].mean(0),
+        lower=lower[:MIDDLE_PAIRS].mean(0),
+    )
+
+
+def teeth_meet(opening: Opening) -> bool:
+    """Whether rows of teeth that meet show in an opening."""
+    if not LEAST_GAP <= opening.relative_gap <= LARGEST_GAP:
         return False
-    luminance, redness = (values[MIDDLE] for values in _profile(image, landmarks))
+    luminance, redness = opening.luminance[MIDDLE], opening.redness[MIDDLE]
     light, filled = luminance.max() >= LEAST_LIGHT, luminance.min() >= LEAST_SHARE * luminance.max()
     return bool(light and filled and np.median(redness) <= LARGEST_RED)
 
 
-def between_rows(image: UInt8Array, landmarks: Float32Array) -> Between | None:
-    """What an image (H, W, 3) sRGB shows between rows of teeth that are apart, by the face's landmarks (478, 2),
-    pixels; None where it does not tell."""
-    if _relative_gap(landmarks) < LEAST_GAP:
+def between_rows(opening: Opening) -> Between | None:
+    """What shows between rows of teeth that are apart; None where the opening does not tell."""
+    if opening.relative_gap < LEAST_GAP:
         return None
-    luminance, redness = _profile(image, landmarks)
+    luminance, redness = opening.luminance, opening.redness
     teeth = (luminance >= LEAST_LIGHT) & (redness <= LARGEST_RED)
     none = (redness >= LEAST_FLESH_RED) | (luminance <= DARK)
     whole = len(HEIGHTS)
@@ -121,25 +163,23 @@ def between_rows(image: UInt8Array, landmarks: Float32Array) -> Between | None:
     largest = LARGEST_BETWEEN if both else LARGEST_BELOW if rows else LARGEST_IN_PLACE
     if not narrow and np.median(luminance[begin:end]) > largest:
         return None
-    return Between((end - begin) / whole, _opening_px(landmarks), both)
+    return Between((end - begin) / whole, opening.height_px, both)
 
 
-def upper_edge(image: UInt8Array, landmarks: Float32Array) -> UpperEdge | None:
-    """Where an image (H, W, 3) sRGB shows the biting edge of the upper row, by the face's landmarks (478, 2), pixels;
-    None where it does not tell, as where the rows meet."""
-    if _relative_gap(landmarks) < LEAST_GAP:
+def upper_edge(opening: Opening) -> UpperEdge | None:
+    """Where the biting edge of the upper row shows; None where the opening does not tell, as where the rows meet."""
+    if opening.relative_gap < LEAST_GAP:
         return None
-    luminance, redness = _profile(image, landmarks)
+    luminance, redness = opening.luminance, opening.redness
     teeth = (luminance >= LEAST_LIGHT) & (redness <= LARGEST_ENAMEL_RED)
     rows = [run for run in _runs(teeth) if run[1] - run[0] >= LEAST_ROW * len(HEIGHTS)]
-    upper, lower = (points[:MIDDLE_PAIRS].mean(0) for points in _rims(landmarks))
     if not rows:
-        if _relative_gap(landmarks) < HIDING_GAP:
-            return None
-        # A wide open mouth without teeth: the lip hides them.
+        # The dark, or a wide open mouth without teeth: the lip hides them. A blurred lip is flesh, too.
+        under_lip = slice(len(HEIGHTS) // 2)
         flesh = (redness >= LEAST_FLESH_RED) | (luminance <= DARK)
-        hidden = flesh[: len(HEIGHTS) // 2].mean() >= MOSTLY
-        return UpperEdge(upper, True, Between(1.0, _opening_px(landmarks), False)) if hidden else None
+        dark = np.median(luminance[under_lip]) <= DARK
+        hidden = flesh[under_lip].mean() >= MOSTLY and (dark or opening.relative_gap >= HIDING_GAP)
+        return UpperEdge(opening.upper, True, Between(1.0, opening.height_px, False)) if hidden else None
     begin, last = rows[0]
     if begin > LATEST_BEGIN * len(HEIGHTS) or last == len(HEIGHTS):
         return None
@@ -155,7 +195,8 @@ def upper_edge(image: UInt8Array, landmarks: Float32Array) -> UpperEdge | None:
     half = int(np.argmax(below[: darkest + 1] <= 0.5 * (below[0] + below[darkest])))
     share = float(HEIGHTS[brightest + half])
     end = float(HEIGHTS[brightest + risen]) if lower_row else 1.0
-    return UpperEdge(upper + share * (lower - upper), False, Between(end - share, _opening_px(landmarks), lower_row))
+    place = opening.upper + share * (opening.lower - opening.upper)
+    return UpperEdge(np.asarray(place, np.float32), False, Between(end - share, opening.height_px, lower_row))
 
 
 def _next_rise(values: Float64Array) -> int:
@@ -165,63 +206,25 @@ def _next_rise(values: Float64Array) -> int:
     return int(risen[0]) if len(risen) else len(values)
 
 
-def known_jaw(
-    image: UInt8Array, landmarks: Float32Array, pixels_per_metre: float, travel_m: float
-) -> KnownExpression | None:
-    """What an image (H, W, 3) sRGB tells of the jaw; None where it tells nothing.
+def known_jaw(opening: Opening, pixels_per_metre: float, travel_m: float) -> KnownExpression | None:
+    """What the opening of a mouth tells of the jaw; None where it tells nothing.
 
-    :param landmarks: (478, 2) pixels.
     :param travel_m: way of the lower incisors at full activation of `jawOpen`.
     """
-    if teeth_meet(image, landmarks):
+    if teeth_meet(opening):
         return _jaw(0.0, JAW_SIGMA)
-    edge = upper_edge(image, landmarks)
-    between = between_rows(image, landmarks) if edge is None or edge.hidden else edge.between
+    edge = upper_edge(opening)
+    between = between_rows(opening) if edge is None or edge.hidden else edge.between
     if between is None or travel_m <= 0.0:
         return None
     apart_m = between.share * between.opening_px / pixels_per_metre + OVERLAP_M
-    opening = min(apart_m / travel_m, 1.0)
-    return _jaw(opening, JAW_SIGMA if between.lower_row else HIDDEN_SIGMA)
+    return _jaw(min(apart_m / travel_m, 1.0), JAW_SIGMA if between.lower_row else HIDDEN_SIGMA)
 
 
 def _jaw(opening: float, sigma: float) -> KnownExpression:
     precision, mean = np.zeros(EXPRESSION_COUNT), np.zeros(EXPRESSION_COUNT)
     precision[JAW], mean[JAW] = sigma**-2.0, opening
     return KnownExpression(precision, mean)
-
-
-def _rims(landmarks: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """(R, 2) points of the upper and of the lower rim, pixels."""
-    upper, lower = (landmarks[list(rim)] for rim in zip(*LIP_RIMS[:RIM_COUNT], strict=True))
-    return upper, lower
-
-
-def _opening_px(landmarks: Float32Array) -> float:
-    upper, lower = _rims(landmarks)
-    return float(np.linalg.norm(upper - lower, axis=-1).mean())
-
-
-def _relative_gap(landmarks: Float32Array) -> float:
-    """Mean gap between the rims over the width of the mouth."""
-    upper, lower = _rims(landmarks)
-    first, second = landmarks[list(MOUTH_CORNERS)]
-    return float(np.linalg.norm(upper - lower, axis=-1).mean() / max(float(np.linalg.norm(first - second)), 1e-9))
-
-
-def _profile(image: UInt8Array, landmarks: Float32Array) -> tuple[Float64Array, Float64Array]:
-    """Luminance (T,) and red over green (T,) at `HEIGHTS` of the opening, over those of the cheeks."""
-    upper, lower = _rims(landmarks)
-    # OpenCV's pixel centres are at whole numbers, the landmarks' at halves.
-    places = upper + (lower - upper) * HEIGHTS[:, None, None].astype(np.float32) - np.float32(0.5)  # (T, R, 2)
-    seen = cv2.remap(image, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    color = np.median(bytes_to_linear(np.asarray(seen, np.uint8)), axis=1)  # (T, 3)
-    at = np.clip(np.rint(landmarks[list(CHEEKS)]).astype(int), 0, np.array(image.shape[1::-1]) - 1)
-    cheek = np.median(bytes_to_linear(np.ascontiguousarray(image[at[:, 1], at[:, 0]])), axis=0)  # (3,)
-    luminance, redness = (
-        color.mean(-1) / max(float(cheek.mean()), 1e-4),
-        _redness(color) / max(float(_redness(cheek)), 1e-4),
-    )
-    return np.asarray(luminance, np.float64), np.asarray(redness, np.float64)
 
 
 def _redness(color: Float32Array) -> Float32Array:

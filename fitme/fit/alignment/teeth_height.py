@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from fitme.arrays import Float32Array, UInt8Array
-from fitme.fit.alignment.rows_of_teeth import upper_edge
+from fitme.fit.alignment.rows_of_teeth import opening_of, upper_edge
 from fitme.geometry import Camera, HeadPose
 from fitme.parts.drawn_head import drawn_head
 from fitme.parts.teeth_layout import UPPER
@@ -70,7 +70,7 @@ class TeethHeight:
         the lip hides the edge. None where the image does not tell."""
         if not len(self._edge) or abs(frame.pose.yaw_pitch_roll()[0]) > LARGEST_YAW_RAD:
             return None
-        edge = upper_edge(frame.image, frame.landmarks)
+        edge = upper_edge(opening_of(frame.image, frame.landmarks))
         if edge is None:
             return None
         points = self._binding.apply(frame.vertices)[self._edge].mean(0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fitme.fit.alignment.rows_of_teeth import upper_edge
+from fitme.fit.alignment.rows_of_teeth import opening_of, upper_edge
 from fitme.fit.alignment.teeth_height import MouthFrame, TeethHeight
 from fitme.geometry import Camera, HeadPose
 from fitme.parts.renderer import PartsRenderer
@@ -75,7 +75,7 @@ def test_one_coefficient_more_moves_the_upper_row_of_teeth_alone(model):
 @pytest.mark.parametrize("height", [-1.5, 0.0, 1.5])
 def test_the_edge_of_the_upper_row_tells_the_height(model, height):
     seen = frame(model, height, OPEN)
-    edge = upper_edge(seen.image, seen.landmarks)
+    edge = upper_edge(opening_of(seen.image, seen.landmarks))
     assert edge is not None and not edge.hidden
     # One image counts in proportion to its certainty: the prior holds it back.
     found = TeethHeight(model).measured([seen] * 6)
