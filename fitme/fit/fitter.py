@@ -270,7 +270,7 @@ class IncrementalFitter:
             fitter._expression_frames.add(frame)
         components = model.identity_count
         fitter._stages.focal, fitter._stages.identity = state.focal, state.identity[:components].copy()
-        fitter._stages.teeth_height = float(state.identity[components:].sum())
+        fitter._stages.teeth.height = float(state.identity[components:].sum())
         fitter._stage = state.stage
         fitter._rounds = list(state.rounds)
         fitter._appearance.generator.restore(state.w_plus, state.tuned)
@@ -393,7 +393,7 @@ class IncrementalFitter:
                 work_queue.plan_registration(warm=warm, trackable=stages.trackable)
                 stages.solve_landmarks(tracking_follows=work_queue.tracking_pending)
                 self._place_ears()
-                stages.place_teeth()
+                stages.teeth.place(self._keyframe_set, stages.identity, stages.focal)
                 self._glasses.fit(self._keyframe_set, stages.identity, stages.focal)
             case Task.TEXTURE:
                 return stages.fuse(final=not work_queue.registration_pending)
@@ -402,7 +402,7 @@ class IncrementalFitter:
                 self._place_ears()
             case Task.ALIGNMENT:
                 stages.align()
-                stages.place_teeth()
+                stages.teeth.place(self._keyframe_set, stages.identity, stages.focal)
             case Task.HAIR:
                 self._glasses.fit(self._keyframe_set, stages.identity, stages.focal)
                 self._hair.fit(self._keyframe_set, stages.identity, stages.focal)
@@ -441,9 +441,8 @@ class IncrementalFitter:
 
         def working() -> HeadEstimate:
             maps = self._appearance.converged_maps() if corrected else self._appearance.maps()
-            return HeadEstimate(
-                self._stages.head_identity, self._stages.focal, maps, hair=self._hair.hair, glasses=self._glasses.shown
-            )
+            stages, hair, glasses = self._stages, self._hair.hair, self._glasses.shown
+            return HeadEstimate(stages.teeth.placed(stages.identity), stages.focal, maps, hair=hair, glasses=glasses)
 
         return self._displayed.of(working)
 

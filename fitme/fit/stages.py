@@ -17,7 +17,6 @@ from fitme.fit.alignment.closed_jaw import ClosedJaw, shared_opening
 from fitme.fit.alignment.face_crop import crop_face
 from fitme.fit.alignment.head_scale import KeyframeEyes, iris_information, volume_information
 from fitme.fit.alignment.limbus import limbus_views
-from fitme.fit.alignment.teeth_height import MouthFrame, TeethHeight
 from fitme.fit.appearance import Appearance
 from fitme.fit.displayed_head import HeadEstimate
 from fitme.fit.estimate import Illumination, KeyframeEstimate
@@ -30,13 +29,13 @@ from fitme.fit.settings import FitSettings
 from fitme.fit.solver.joint_estimate import IDENTITY_FIXED, FreeParameters, JointEstimate
 from fitme.fit.solver.marginal_information import MarginalInformation, sum_information
 from fitme.fit.solver.shape_certainty import vertex_sigma
+from fitme.fit.teeth_stage import TeethStage
 from fitme.fit.texture.cast_lights import cast_light
 from fitme.fit.texture.delighting import delight, view_weight
 from fitme.fit.texture.expression_correctives import ExpressionView
 from fitme.fit.texture.expression_distance import expression_gram
 from fitme.fit.texture.fusion import FusionView, TextureFusion
 from fitme.fit.texture.skin_samples import SMALLEST_ALBEDO
-from fitme.fit.texture.teeth import ShownTeeth, TeethView, shown_teeth, teeth_texels, view_of_teeth
 from fitme.fit.texture.texel_views import TexelViews
 from fitme.frame_pool import FramePool
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
@@ -93,28 +92,7 @@ class FitStages:
         """Whether the ears are where the keyframes show them."""
         self.focal = settings.alignment.solver.focal_prior
         self.identity: Float32Array = np.zeros(model.identity_count, np.float32)
-        self.teeth_height = 0.0
-        """Height of the upper row of teeth, standard deviations: the coefficient after those of `identity`."""
-        self._teeth_heights = TeethHeight(model)
-
-    @property
-    def head_identity(self) -> Float32Array:
-        """(K + 1,) coefficients of the head with its upper row of teeth in place."""
-        return np.append(self.identity, np.float32(self.teeth_height))
-
-    def place_teeth(self) -> None:
-        """Put the upper row of teeth where the keyframes show its edge."""
-        frames = []
-        for entry in self._keyframe_set.entries.values():
-            if entry.estimate is None:
-                continue
-            observation, estimate = entry.keyframe.observation, entry.estimate
-            parts = torch.from_numpy(self.identity)[None], torch.from_numpy(estimate.expression)[None]
-            with torch.no_grad():
-                vertices = self._model.vertices(*parts)[0].numpy()
-            camera = camera_of(observation.camera, self.focal)
-            frames.append(MouthFrame(entry.keyframe.image, observation.landmarks, vertices, estimate.pose, camera))
-        self.teeth_height = self._teeth_heights.measured(frames)
+        self.teeth = TeethStage(model, backend, settings.map_resolution)
 
     def information_of(self, entry: KeyframeEntry) -> MarginalInformation:
         """Marginal information of a keyframe's landmarks on identity and focal length."""
@@ -294,46 +272,22 @@ class FitStages:
         if cast is not None and key is not None:
             light, weight = np.concatenate([light, key.color[None]]), weight * cast.certainty
         view_albedo = delight(views.table, observation, weight, base.specular, light, base.albedo, cast)
-        teeth = self._teeth_view(keyframe, estimate, usable, head.identity, head.focal)
+        teeth = self.teeth.view(keyframe, estimate, usable, head.identity, head.focal)
         return ExpressionView(view_albedo, estimate.expression, sharpness, teeth)
 
     def correctives(self, extracted: Sequence[ExpressionView]) -> AlbedoCorrectives | None:
         """Correctives of all keyframes with a de-lit albedo and of `extracted` views of expression frames, which show
         the teeth, too."""
-        views = [
-            ExpressionView(entry.view_albedo, entry.estimate.expression, entry.sharpness, self._teeth_in(entry))
-            for entry in self._keyframe_set.entries.values()
-            if entry.estimate is not None and entry.view_albedo is not None
-        ]
-        shown = [*views, *extracted]
-        self._appearance.set_mouth(self._shown_teeth(shown), [v.view_albedo for v in shown if v.teeth is not None])
+        own, identity = [], self.teeth.placed(self.identity)
+        for entry in self._keyframe_set.entries.values():
+            estimate, albedo = entry.estimate, entry.view_albedo
+            if estimate is not None and albedo is not None:
+                teeth_in = self.teeth.view(entry.keyframe, estimate, entry.usable, identity, self.focal)
+                own.append(ExpressionView(albedo, estimate.expression, entry.sharpness, teeth_in))
+        shown = [*own, *extracted]
+        teeth = self.teeth.shown(shown, self._appearance.skin_tone())
+        self._appearance.set_mouth(teeth, [v.view_albedo for v in shown if v.teeth is not None])
         return self._appearance.correctives(shown, self._gram, self._settings.fusion)
-
-    def _shown_teeth(self, shown: Sequence[ExpressionView]) -> ShownTeeth | None:
-        """Teeth as views show them; None where none does, before there is a texture, and for models without parts."""
-        texels, skin = teeth_texels(self._model, self._views.table.resolution), self._appearance.skin_tone()
-        views = [(view.teeth, view.sharpness) for view in shown if view.teeth is not None]
-        return None if texels is None or skin is None else shown_teeth(texels, views, skin)
-
-    def _teeth_in(self, entry: KeyframeEntry) -> TeethView | None:
-        estimate = entry.solved
-        return self._teeth_view(entry.keyframe, estimate, entry.usable, self.head_identity, self.focal)
-
-    def _teeth_view(
-        self,
-        keyframe: Keyframe,
-        estimate: KeyframeEstimate,
-        usable: Float32Array,
-        identity: Float32Array,
-        focal: float,
-    ) -> TeethView | None:
-        texels = teeth_texels(self._model, self._views.table.resolution)
-        if texels is None:
-            return None
-        return view_of_teeth(
-            self._model, texels, estimate, identity, focal, keyframe.observation.camera, keyframe.image, usable,
-            self._backend,
-        )  # fmt: skip
 
     def invert_coarsely(self, steps: int) -> dict[str, float]:
         """Fit the generator's latent to the texture."""
