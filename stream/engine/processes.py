@@ -156,8 +156,8 @@ def _run_live(web: Connection, fit: Connection, settings: ServeSettings) -> None
     # Imported here: the web process, which imports this module, needs neither torch nor MediaPipe.
     from stream.engine.live_process import run_live_process
 
-    _prepare(LIVE_NAME, settings)
     with quiet_libraries():
+        _prepare(LIVE_NAME, settings)
         run_live_process(web, fit, settings)
 
 
@@ -166,14 +166,15 @@ def _run_fit(connection: Connection, settings: ServeSettings) -> None:
 
     from stream.engine.fit_process import run_fit_process
 
-    _prepare(FIT_NAME, settings)
     os.environ["NUMBA_NUM_THREADS"] = str(FIT_KERNEL_THREADS)
     numba.config.reload_config()  # type: ignore[no-untyped-call] # numba was imported by the fork server
     with quiet_libraries():
+        _prepare(FIT_NAME, settings)
         run_fit_process(connection, settings.fit)
 
 
 def _prepare(name: str, settings: ServeSettings) -> None:
+    # Among quiet libraries: their standard error leads nowhere, and what was opened before that with it.
     configure_logs(settings.log_format)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the web process, which ends this one
     with contextlib.suppress(OSError):
