@@ -221,6 +221,13 @@ class Camera:
         return torch.stack([x, y, z, depth], -1)
 
 
+def image_points(points: Float32Array, pose: HeadPose, camera: Camera) -> Float32Array:
+    """Pixel coordinates (N, 2) of points (N, 3) of the model frame, metres."""
+    turned = pose.opencv_extrinsics()
+    view = (points @ turned[:3, :3].T + turned[:3, 3]) * np.array(VIEW_TO_CAMERA, np.float32)
+    return np.asarray(camera.project(torch.from_numpy(view.astype(np.float32))).numpy(), np.float32)
+
+
 def transform(rotation: Tensor, translation: Tensor, points: Tensor) -> Tensor:
     """Points (..., N, 3), rotated by axis-angle vectors (..., 3) in radians and then moved by translations (..., 3)."""
     return points @ rotation_matrix(rotation).transpose(-1, -2) + translation[..., None, :]

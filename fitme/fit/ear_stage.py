@@ -1,9 +1,7 @@
 """Ears of a fit: put in place after each solve for shape, which knows nothing of them."""
 
-import torch
-
 from fitme.arrays import Float32Array
-from fitme.fit.alignment.aligner import camera_of
+from fitme.fit.alignment.aligner import camera_of, head_vertices
 from fitme.fit.alignment.ears import EarFrame, EarPlacement
 from fitme.fit.keyframes.keyframe_set import KeyframeEntry, KeyframeSet
 from fitme.fit.texture.visibility import Visibility
@@ -44,10 +42,9 @@ class EarStage:
 
     def _frame(self, entry: KeyframeEntry, identity: Float32Array, focal: float) -> EarFrame:
         keyframe, estimate = entry.keyframe, entry.solved
-        with torch.no_grad():
-            posed = self._model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None])
+        posed = head_vertices(self._model, estimate, identity).numpy()
         observation = keyframe.observation
         return EarFrame(
-            keyframe.image, self._persons[entry.key], observation.landmarks, posed[0].numpy(), estimate.pose,
+            keyframe.image, self._persons[entry.key], observation.landmarks, posed, estimate.pose,
             camera_of(observation.camera, focal),
         )  # fmt: skip

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from fitme.arrays import UInt8Array
-from fitme.fit.alignment.aligner import camera_of
+from fitme.fit.alignment.aligner import camera_of, head_vertices
 from fitme.fit.displayed_head import HeadEstimate
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.geometry import Camera
@@ -40,9 +40,7 @@ class EstimateRenderer:
         renderer = self._renderer_of(head, (seen_by.height, seen_by.width))
         renderer.set_maps(head.maps_with(estimate.expression))
         renderer.set_glasses(head.glasses)
-        with torch.no_grad():
-            identity, expression = (torch.from_numpy(part)[None] for part in (head.identity, estimate.expression))
-            vertices = self._model.vertices(identity, expression)[0].numpy()
+        vertices = head_vertices(self._model, estimate, head.identity).numpy()
         image, coverage = renderer.render_with_mask(vertices, estimate.pose, seen_by, light)
         return image, np.where(coverage > HALF_COVERED, 255, 0).astype(np.uint8)
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from fitme.arrays import Float32Array
-from fitme.fit.alignment.aligner import camera_of
+from fitme.fit.alignment.aligner import camera_of, head_vertices
 from fitme.fit.alignment.face_crop import crop_face
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
@@ -104,10 +104,7 @@ class HairStage:
 
     def _frame(self, keyframe: Keyframe, estimate: KeyframeEstimate, identity: Float32Array, focal: float) -> HairFrame:
         observation = keyframe.observation
-        with torch.no_grad():
-            posed = self._model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None])[
-                0
-            ]
+        posed = head_vertices(self._model, estimate, identity)
         return HairFrame(
             keyframe.image, self._visibility.person(keyframe), observation.landmarks[list(FACE_OVAL)], posed.numpy(),
             estimate.pose, camera_of(observation.camera, focal), estimate.illumination.unshadowed_sh,

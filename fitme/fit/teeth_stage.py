@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from fitme.arrays import Float32Array
-from fitme.fit.alignment.aligner import camera_of
+from fitme.fit.alignment.aligner import camera_of, head_vertices
 from fitme.fit.alignment.teeth_height import MouthFrame, TeethHeight
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
@@ -67,8 +66,6 @@ class TeethStage:
 
     def _mouth(self, entry: KeyframeEntry, identity: Float32Array, focal: float) -> MouthFrame:
         observation, estimate = entry.keyframe.observation, entry.solved
-        parts = torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None]
-        with torch.no_grad():
-            vertices = self._model.vertices(*parts)[0].numpy()
+        vertices = head_vertices(self._model, estimate, identity).numpy()
         camera = camera_of(observation.camera, focal)
         return MouthFrame(entry.keyframe.image, observation.landmarks, vertices, estimate.pose, camera)

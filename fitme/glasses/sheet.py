@@ -4,11 +4,10 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-import torch
 
 from fitme.arrays import Float32Array, Float64Array, UInt8Array
 from fitme.color import bytes_to_linear
-from fitme.geometry import Camera, HeadPose
+from fitme.geometry import Camera, HeadPose, image_points
 from fitme.shape.morphable_model import MorphableModel
 
 VERTEX_DISTANCE_M = 0.012
@@ -38,9 +37,7 @@ class GlassesFrame:
 
     def pixels(self, points: Float32Array) -> Float32Array:
         """Pixel coordinates (N, 2) of points (N, 3) of the model frame, metres."""
-        turned = self.pose.opencv_extrinsics()
-        view = (points @ turned[:3, :3].T + turned[:3, 3]) * np.array([1.0, -1.0, -1.0], np.float32)
-        return np.asarray(self.camera.project(torch.from_numpy(view.astype(np.float32))).numpy(), np.float32)
+        return image_points(points, self.pose, self.camera)
 
 
 @dataclass(frozen=True)

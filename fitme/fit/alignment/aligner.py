@@ -263,7 +263,17 @@ def tracked_pose(observation: FaceObservation, focal: float) -> HeadPose:
 @torch.no_grad()
 def posed_vertices(model: MorphableModel, estimate: KeyframeEstimate, identity: Float32Array) -> torch.Tensor:
     """(V, 3) vertices of a head of an identity (K,) in view space, metres."""
-    vertices = model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None])[0]
+    return in_view(head_vertices(model, estimate, identity), estimate)
+
+
+def head_vertices(model: MorphableModel, estimate: KeyframeEstimate, identity: Float32Array) -> torch.Tensor:
+    """(V, 3) vertices of a head of an identity (K,) with an estimate's expression, model frame, metres."""
+    with torch.no_grad():
+        return model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None])[0]
+
+
+def in_view(vertices: torch.Tensor, estimate: KeyframeEstimate) -> torch.Tensor:
+    """(V, 3) vertices of the model frame in the view space of an estimate, metres."""
     return transform(torch.from_numpy(estimate.pose.rotation), torch.from_numpy(estimate.pose.translation), vertices)
 
 

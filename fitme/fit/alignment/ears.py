@@ -14,7 +14,7 @@ import torch
 
 from fitme.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from fitme.color import bytes_to_linear
-from fitme.geometry import Camera, HeadPose
+from fitme.geometry import Camera, HeadPose, image_points
 from fitme.shape.landmark_groups import CHEEKS
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
@@ -69,9 +69,7 @@ class EarFrame:
 
     def pixels(self, points: Float32Array) -> Float32Array:
         """Pixel coordinates (N, 2) of points (N, 3) of the model frame, metres."""
-        turned = self.pose.opencv_extrinsics()
-        view = (points @ turned[:3, :3].T + turned[:3, 3]) * np.array([1.0, -1.0, -1.0], np.float32)
-        return np.asarray(self.camera.project(torch.from_numpy(view.astype(np.float32))).numpy(), np.float32)
+        return image_points(points, self.pose, self.camera)
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.fit.alignment.rows_of_teeth import opening_of, upper_edge
-from fitme.geometry import Camera, HeadPose
+from fitme.geometry import Camera, HeadPose, image_points
 from fitme.parts.drawn_head import drawn_head
 from fitme.parts.teeth_layout import UPPER
 from fitme.shape.morphable_model import TEETH_SIGMA_M, MorphableModel
@@ -74,10 +73,8 @@ class TeethHeight:
         if edge is None:
             return None
         points = self._binding.apply(frame.vertices)[self._edge].mean(0)
-        turned = frame.pose.opencv_extrinsics()
         ends = np.stack([points, points + np.array([0.0, TEETH_SIGMA_M, 0.0], np.float32)])
-        view = (ends @ turned[:3, :3].T + turned[:3, 3]) * np.array([1.0, -1.0, -1.0], np.float32)
-        at, above = frame.camera.project(torch.from_numpy(view.astype(np.float32))).numpy()
+        at, above = image_points(ends, frame.pose, frame.camera)
         up = above - at  # pixels per standard deviation
         height_m = TEETH_SIGMA_M * float((edge.place - at) @ up / max(float(up @ up), 1e-9))
         return height_m, edge.hidden

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from fitme.arrays import BoolArray, Float32Array, Float64Array, IndexArray, Int32Array
 from fitme.fit.lighting.key_light import CastLight
 from fitme.fit.lighting.spherical_harmonics import LitSurface, lit_surface
+from fitme.fit.texture.mouth_interior import BEHIND_LIPS
 from fitme.fit.texture.unprojection import TexelObservation, TexelTable
-from fitme.shape.regions import Region
 
 MAXIMAL_ALBEDO = 0.98
 """Upper bound of albedos of skin, teeth and eyes."""
@@ -130,7 +130,7 @@ def delight(
     """
     index = np.flatnonzero(weight > SMALLEST_WEIGHT)
     surface = observed_surface(table, view, specular, index, cast)
-    behind_lips = table.within((Region.MOUTH_INTERIOR, Region.TEETH))[index]
+    behind_lips = table.within(BEHIND_LIPS)[index]
     albedo = delit_albedo(view.color[index], surface, light, expected[index], behind_lips)
     trusted = weight[index]
     if cast is not None:

@@ -16,12 +16,12 @@ from scipy.sparse import csr_array
 
 from fitme.arrays import Float32Array, IndexArray, UInt8Array
 from fitme.color import LUMINANCE, bytes_to_linear
-from fitme.fit.alignment.aligner import camera_of
+from fitme.fit.alignment.aligner import camera_of, head_vertices, in_view
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.lighting.spherical_harmonics import lit_surface
 from fitme.fit.texture.delighting import MAXIMAL_ALBEDO
 from fitme.fit.texture.unprojection import depth_image, sample_image
-from fitme.geometry import Camera, transform
+from fitme.geometry import Camera
 from fitme.parts.drawn_head import drawn_head
 from fitme.parts.textures import ENAMEL_SPECULAR, teeth_shades
 from fitme.ramp import linear_ramp
@@ -138,17 +138,12 @@ def view_of_teeth(
     :param usable: (H, W) in [0, 1] weights of pixels.
     """
     drawn, seen_by = drawn_head(model), camera_of(camera, focal)
-    with torch.no_grad():
-        head = model.vertices(torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None])[0].numpy()
+    head = head_vertices(model, estimate, identity).numpy()
     vertices, light = drawn.posed(head)
     if drawn.mouth.opening(torch.from_numpy(vertices)) == 0.0:
         return None
     reached = drawn.mouth.apply(torch.from_numpy(light), torch.from_numpy(vertices)).numpy()
-    view = transform(
-        torch.from_numpy(estimate.pose.rotation),
-        torch.from_numpy(estimate.pose.translation),
-        torch.from_numpy(vertices),
-    )
+    view = in_view(torch.from_numpy(vertices), estimate)
     surface = depth_image(view[: len(head)], model.triangles, seen_by, backend)
 
     normals = vertex_normals(view[None], drawn.triangles)[0].numpy()

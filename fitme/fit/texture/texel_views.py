@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
 from fitme.arrays import Float32Array, UInt8Array
-from fitme.fit.alignment.aligner import camera_of, posed_vertices
+from fitme.fit.alignment.aligner import camera_of, head_vertices, in_view
 from fitme.fit.estimate import Illumination, KeyframeEstimate
 from fitme.fit.lighting.key_light import find_direction
 from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, LightSettings, estimate_illumination
@@ -59,20 +58,19 @@ class TexelViews:
         :param ears: whether the head's ears are where the image shows them; their texels do not count otherwise, since
             hair or background would be taken for them.
         """
-        posed = posed_vertices(self._model, estimate, identity)
+        head = head_vertices(self._model, estimate, identity)
+        posed = in_view(head, estimate)
         observation = unproject(self.table, self._model, posed, camera_of(camera, focal), image, usable, self._backend)
         # A mouth that is nearly shut shows only the dark line between the lips.
         opening = np.where(self._behind_lips, mouth_occlusion(self._model).opening(posed), 1.0)
         if not ears:
             opening = np.where(self._on_ears, 0.0, opening)
         weight = (observation.weight * opening).astype(np.float32)
-        return replace(observation, weight=weight, occlusion=self._occlusion(estimate, identity))
+        return replace(observation, weight=weight, occlusion=self._occlusion(head))
 
-    def _occlusion(self, estimate: KeyframeEstimate, identity: Float32Array) -> Float32Array:
-        """(N, 1) share of the surroundings' light at the texels with the lips as far open as in an estimate."""
-        parts = torch.from_numpy(identity)[None], torch.from_numpy(estimate.expression)[None]
-        with torch.no_grad():
-            light = self._drawn_mouth.apply(head_occlusion(self._model), self._model.vertices(*parts)[0])
+    def _occlusion(self, head: Tensor) -> Float32Array:
+        """(N, 1) share of the surroundings' light at the texels with the lips as far open as those of a head (V, 3)."""
+        light = self._drawn_mouth.apply(head_occlusion(self._model), head)
         return np.where(self._behind_lips[:, None], self.table.weights @ light.numpy()[:, None], self.table.occlusion)
 
     def at_texels(self, texture: Tensor) -> Float32Array:

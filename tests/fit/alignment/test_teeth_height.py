@@ -6,7 +6,7 @@ import torch
 
 from fitme.fit.alignment.rows_of_teeth import opening_of, upper_edge
 from fitme.fit.alignment.teeth_height import MouthFrame, TeethHeight
-from fitme.geometry import Camera, HeadPose
+from fitme.geometry import Camera, HeadPose, image_points
 from fitme.parts.renderer import PartsRenderer
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
@@ -53,10 +53,7 @@ def frame(model: MorphableModel, height: float, activations: dict[str, float]) -
     )
     renderer.set_maps(maps)
     image = renderer.render(drawn[0].numpy(), POSE, CAMERA, Light.ambient())
-    turned = POSE.opencv_extrinsics()
-    points = model.landmarks(plain)[0].numpy()
-    view = (points @ turned[:3, :3].T + turned[:3, 3]) * np.array([1.0, -1.0, -1.0], np.float32)
-    landmarks = CAMERA.project(torch.from_numpy(view.astype(np.float32))).numpy()
+    landmarks = image_points(model.landmarks(plain)[0].numpy(), POSE, CAMERA)
     return MouthFrame(image, landmarks, plain[0].numpy(), POSE, CAMERA)
 
 
