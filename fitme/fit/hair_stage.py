@@ -77,11 +77,16 @@ class HairStage:
 
         :param identity: (K,) of the working head.
         """
-        for entry in keyframe_set.entries.values():
-            if self.hair is not None and entry.estimate is not None and not entry.hair_left_out:
-                entry.usable = self.uncovered(entry.usable, entry.keyframe, entry.estimate, identity, focal)
-                entry.crop = crop_face(entry.keyframe, entry.usable, self._crop_resolution)
-                entry.hair_left_out = True
+        if self.hair is None:
+            return
+        entries = [e for e in keyframe_set.entries.values() if e.estimate is not None and not e.hair_left_out]
+        uncovered = self._pool.map(
+            lambda entry: self.uncovered(entry.usable, entry.keyframe, entry.solved, identity, focal), entries
+        )
+        for entry, usable in zip(entries, uncovered, strict=True):
+            entry.usable = usable
+            entry.crop = crop_face(entry.keyframe, usable, self._crop_resolution)
+            entry.hair_left_out = True
 
     def uncovered(
         self, usable: Float32Array, keyframe: Keyframe, estimate: KeyframeEstimate, identity: Float32Array, focal: float
@@ -90,7 +95,7 @@ class HairStage:
         if self.hair is None or self.hair.bald:
             return usable
         frame = self._frame(keyframe, estimate, identity, focal)
-        covered = hair_over_skin(frame, self._model, self._backend, self._settings.outline)
+        covered = hair_over_skin(frame, self._model, self._backend)
         return np.asarray(usable * (1.0 - _widened(covered, frame.oval)), np.float32)
 
     def _chosen(self, entries: Sequence[KeyframeEntry]) -> list[KeyframeEntry]:

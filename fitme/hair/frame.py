@@ -1,13 +1,13 @@
 """Hair in one image: a window round the head, its outline, and the hair's probability and colour in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import cv2
 import numpy as np
 import torch
 
-from fitme.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
+from fitme.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
 from fitme.color import bytes_to_linear
 from fitme.geometry import Camera, HeadPose
 from fitme.hair.envelope import brow_height_m, closed, envelope_triangles, may_fall
@@ -78,6 +78,78 @@ def hair_window(
     frame: HairFrame, model: MorphableModel, backend: RasterizerBackend, settings: OutlineSettings
 ) -> HairWindow:
     """Cut out the head of a frame and tell its hair. Some 40 ms on one core."""
+    head = _head_window(frame, model, backend)
+    person, region, camera, pixels = head.person, head.pixels.region, head.camera, head.pixels
+    # The outline is that of the head alone: hair that hangs, but no shoulders.
+    shown = head.hair.probability > HAIR_FROM
+    bottom = hanging_rows(shown, pixels.chin_px, head.middle_px, pixels.face_px)
+    outer = hanging_person(person, shown, region >= 0, pixels.chin_px, head.middle_px, bottom, pixels.face_px)
+    outline = outline_view(outer, head.extrinsics, camera, max(pixels.chin_px, float(bottom)), settings)
+    outline = replace(outline, slope=outline.slope * head.inside[..., None])
+    # Strands are told from what is between them in finer pixels than the rest.
+    size = camera.height
+    fine = min(FINE_FACTOR * size, max(round(head.side_px), size))
+    image = _cut(frame.image, head.left_px, head.top_px, fine / head.side_px, fine)
+    beside = region == -1
+    found = hair_matte(image, head.linear, head.hair.alike * beside, person, pixels.face_px)
+    beside_fine = cv2.resize(beside.astype(np.float32), (fine, fine), interpolation=cv2.INTER_LINEAR)
+    # What lies on the head has nothing of the background behind it.
+    color = bytes_to_linear(image)
+    matte = HairMatte(
+        1.0 - beside_fine * (1.0 - found.coverage), color + beside_fine[..., None] * (found.color - color)
+    )
+    return HairWindow(outline, head.hair, matte, head.clip, frame.light_sh, frame.sharpness)
+
+
+def hair_over_skin(frame: HairFrame, model: MorphableModel, backend: RasterizerBackend) -> Float32Array:
+    """(H, W) probability that a pixel shows hair before an ear, or before a cheek at the side of the face."""
+    head = _head_window(frame, model, backend)
+    middles = frame.vertices[model.triangles.numpy()].mean(1)
+    region = model.triangle_region.numpy()
+    beside = may_fall(middles.astype(np.float64), np.inf) & (middles[:, 1] < brow_height_m(model, frame.vertices))
+    falls = (region == int(Region.EARS)) | ((region == int(Region.SKIN)) & beside)
+    shown = (head.triangle >= 0) & falls[np.maximum(head.triangle, 0)]
+    before = (head.hair.probability * shown).astype(np.float32)
+    # Back to the image's pixels.
+    camera = head.camera
+    scale = camera.focal_px / frame.camera.focal_px
+    shift = np.array([camera.center_x_px, camera.center_y_px]) - scale * np.array(
+        [frame.camera.center_x_px, frame.camera.center_y_px]
+    )
+    height, width = frame.person.shape
+    to_image = np.array([[1.0 / scale, 0.0, -shift[0] / scale], [0.0, 1.0 / scale, -shift[1] / scale]])
+    return np.asarray(cv2.warpAffine(before, to_image, (width, height), flags=cv2.INTER_LINEAR), np.float32)
+
+
+@dataclass(frozen=True)
+class _HeadWindow:
+    """The square part of an image that may show a head and its hair, S pixels a side, and what its pixels show."""
+
+    left_px: float
+    top_px: float
+    side_px: float
+    """Left edge, top edge and side in pixels of the whole image."""
+    linear: Float32Array
+    """(S, S, 3) linear light."""
+    person: Float32Array
+    """(S, S) probability that a pixel shows the person."""
+    inside: BoolArray
+    """(S, S) whether a pixel lies inside of the image, off its border."""
+    camera: Camera
+    extrinsics: Float32Array
+    """(4, 4) OpenCV's, of the head."""
+    clip: torch.Tensor
+    """(1, V, 4) the head's vertices in clip space."""
+    triangle: Int64Array
+    """(S, S) triangle of the head's mesh, -1 where there is none."""
+    middle_px: float
+    """Column of the face's middle."""
+    pixels: HeadPixels
+    hair: HairPixels
+
+
+def _head_window(frame: HairFrame, model: MorphableModel, backend: RasterizerBackend) -> _HeadWindow:
+    """Cut out the head of a frame, draw its mesh, and tell its hair by place and colour."""
     low, high = frame.oval.min(0), frame.oval.max(0)
     face_px = float(high[1] - low[1])
     side = WINDOW_OVER_FACE * face_px
@@ -87,60 +159,25 @@ def hair_window(
     person = _cut(frame.person, left, top, scale, size)
     linear = _cut(bytes_to_linear(frame.image), left, top, scale, size)
     camera = frame.camera.window(float(left), float(top), side, size)
-    rotation = frame.pose.opencv_extrinsics()
-    view = torch.from_numpy(frame.vertices) @ torch.from_numpy(rotation[:3, :3]).T + torch.from_numpy(rotation[:3, 3])
+    # The mesh, in OpenCV's axes and then in the renderer's.
+    extrinsics = frame.pose.opencv_extrinsics()
+    rotation, translation = torch.from_numpy(extrinsics[:3, :3]), torch.from_numpy(extrinsics[:3, 3])
+    view = torch.from_numpy(frame.vertices) @ rotation.T + translation
     clip = camera.clip(view * torch.tensor([1.0, -1.0, -1.0]))[None].contiguous()
     rast = backend.rasterize(clip, model.triangles.int(), (size, size))[0, ..., 3].numpy()
-    region = np.where(rast > 0.0, model.triangle_region.numpy()[np.maximum(rast.astype(np.int64) - 1, 0)], -1)
+    triangle = rast.astype(np.int64) - 1
+    region = np.where(triangle >= 0, model.triangle_region.numpy()[np.maximum(triangle, 0)], -1)
     oval = _polygon((frame.oval - np.array([left, top])) * scale, size)
-    chin_px = float((high[1] - top) * scale)
     middles = frame.vertices[model.triangles.numpy()].mean(1).astype(np.float64)
     falling = may_fall(middles, brow_height_m(model, frame.vertices))
-    fringe = (region == int(Region.SKIN)) & falling[np.maximum(rast.astype(np.int64) - 1, 0)]
-    head = HeadPixels(region.astype(np.int64), oval, fringe, chin_px, face_px * scale)
+    fringe = (region == int(Region.SKIN)) & falling[np.maximum(triangle, 0)]
+    chin_px = float((high[1] - top) * scale)
+    pixels = HeadPixels(region.astype(np.int64), oval, fringe, chin_px, face_px * scale)
     inside = _cut(_interior(frame.image.shape), left, top, scale, size) > 0.5
-    hair = hair_pixels(linear, person * inside, head)
-    shown, middle_px = hair.probability > HAIR_FROM, float((frame.oval[:, 0].mean() - left) * scale)
-    bottom = hanging_rows(shown, chin_px, middle_px, face_px * scale)
-    outer = hanging_person(person, shown, region >= 0, chin_px, middle_px, bottom, face_px * scale)
-    outline = outline_view(outer, rotation, camera, max(chin_px, float(bottom)), settings)
-    slope = outline.slope * inside[..., None]
-    outline = OutlineView(
-        outline.distance_px, slope, outline.rotation, outline.translation, outline.camera, outline.bottom_px
-    )
-    fine = min(FINE_FACTOR * size, max(round(side), size))
-    image = _cut(frame.image, left, top, fine / side, fine)
-    beside = region == -1
-    found = hair_matte(image, linear, hair.alike * beside, person, face_px * scale)
-    beside_fine = cv2.resize(beside.astype(np.float32), (fine, fine), interpolation=cv2.INTER_LINEAR)
-    # What lies on the head has nothing of the background behind it.
-    matte = HairMatte(
-        1.0 - beside_fine * (1.0 - found.coverage),
-        bytes_to_linear(image) + beside_fine[..., None] * (found.color - bytes_to_linear(image)),
-    )
-    return HairWindow(outline, hair, matte, clip, frame.light_sh, frame.sharpness)
-
-
-def hair_over_skin(
-    frame: HairFrame, model: MorphableModel, backend: RasterizerBackend, settings: OutlineSettings
-) -> Float32Array:
-    """(H, W) probability that a pixel shows hair before an ear, or before a cheek at the side of the face."""
-    window = hair_window(frame, model, backend, settings)
-    size, camera = window.hair.probability.shape[0], window.outline.camera
-    rast = backend.rasterize(window.clip, model.triangles.int(), (size, size))[0, ..., 3].numpy().astype(np.int64)
-    middles = frame.vertices[model.triangles.numpy()].mean(1)
-    region = model.triangle_region.numpy()
-    beside = may_fall(middles.astype(np.float64), np.inf) & (middles[:, 1] < brow_height_m(model, frame.vertices))
-    falls = (region == int(Region.EARS)) | ((region == int(Region.SKIN)) & beside)
-    before = (window.hair.probability * ((rast > 0) & falls[np.maximum(rast - 1, 0)])).astype(np.float32)
-    # Back to the image's pixels.
-    scale = camera.focal_px / frame.camera.focal_px
-    shift = np.array([camera.center_x_px, camera.center_y_px]) - scale * np.array(
-        [frame.camera.center_x_px, frame.camera.center_y_px]
-    )
-    height, width = frame.person.shape
-    to_image = np.array([[1.0 / scale, 0.0, -shift[0] / scale], [0.0, 1.0 / scale, -shift[1] / scale]])
-    return np.asarray(cv2.warpAffine(before, to_image, (width, height), flags=cv2.INTER_LINEAR), np.float32)
+    return _HeadWindow(
+        float(left), float(top), side, linear, person, inside, camera, extrinsics, clip, triangle,
+        float((frame.oval[:, 0].mean() - left) * scale), pixels, hair_pixels(linear, person * inside, pixels),
+    )  # fmt: skip
 
 
 def hair_view(window: HairWindow, surface: Float64Array, model: MorphableModel, backend: RasterizerBackend) -> HairView:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from fitme.arrays import BoolArray, Float32Array, Float64Array, Int64Array
+from fitme.channels import channel_max, channel_mean, channel_sum
 from fitme.hair.hanging import hanging_rows
 from fitme.hair.matte import LEAST_CONTRAST
 from fitme.hair.nearby import nearby_mean
@@ -150,8 +151,8 @@ def hair_pixels(linear: Float32Array, person: Float32Array, head: HeadPixels) ->
     own = np.where(above_ears | far, hair, np.maximum(hair, bare))
     coverage, background, apart = _edge_coverage(linear, own, person, head.face_px)
     # Between strands the background shows; highlights of hair are seldom as bright as it.
-    told = abs(float(np.median(colors[seeds].mean(-1))) - background.mean(-1)) > LEAST_CONTRAST
-    same = np.abs(colors - background).max(-1) < GAP_LOG
+    told = abs(float(np.median(channel_mean(colors[seeds]))) - channel_mean(background)) > LEAST_CONTRAST
+    same = channel_max(np.abs(colors - background)) < GAP_LOG
     gap = (head.region == -1) & told & same & (apart > BACKGROUND_RATIO)
     probability = (inside / (1.0 + np.exp(-logit))).astype(np.float32)
     probability *= np.where(head.region == -1, coverage, 1.0) * ~gap
@@ -172,7 +173,7 @@ def hair_pixels(linear: Float32Array, person: Float32Array, head: HeadPixels) ->
 def _is_bare(colors: Float32Array, seeds: BoolArray, skin: BoolArray) -> bool:
     """Whether pixels above and around the skull (H, W) show a bald head: as smooth as the face's skin (H, W), hardly
     darker. Colours (H, W, 3) are logarithms. Blond hair may have skin's colour, but not its smoothness."""
-    tone = colors.mean(-1)
+    tone = channel_mean(colors)
     detail = np.abs(tone - cv2.GaussianBlur(tone, (0, 0), DETAIL_PX))
     above, face = cv2.erode(seeds.astype(np.uint8), _KERNEL) > 0, cv2.erode(skin.astype(np.uint8), _KERNEL) > 0
     if above.sum() < LEAST_SEEDS or face.sum() < LEAST_SEEDS:
@@ -221,10 +222,10 @@ def _log_density(colors: Float32Array, samples: Float32Array) -> tuple[Float32Ar
     """Log density (H, W), up to its constant, at colours (H, W, 3) of the Gaussian of samples (N, 3), and their squared
     Mahalanobis distance (H, W)."""
     mean = np.median(samples, 0)
-    near = samples[np.abs(samples - mean).max(-1) < LARGEST_LOG_DEVIATION]
+    near = samples[channel_max(np.abs(samples - mean)) < LARGEST_LOG_DEVIATION]
     covariance = np.cov(near.T) + VARIANCE_FLOOR * np.eye(3)
     whitened = (colors - mean) @ np.linalg.cholesky(np.linalg.inv(covariance)).astype(np.float32)
-    distance = (whitened**2).sum(-1)
+    distance = channel_sum(whitened**2)
     density = -0.5 * distance - 0.5 * np.linalg.slogdet(covariance)[1]
     return np.asarray(density, np.float32), np.asarray(distance, np.float32)
 
@@ -243,7 +244,7 @@ def _edge_coverage(
     inside = (person > 0.5).astype(np.uint8)
     sure, never = cv2.erode(inside, kernel), np.asarray(1 - cv2.dilate(inside, kernel), np.uint8)
     background = np.log(np.maximum(nearby_mean(linear, never, 2.0 * width), COLOR_FLOOR))
-    distance = ((np.log(np.maximum(linear, COLOR_FLOOR)) - background) ** 2).sum(-1)
+    distance = channel_sum((np.log(np.maximum(linear, COLOR_FLOOR)) - background) ** 2)
     other = -0.5 * distance / BACKGROUND_LOG_SIGMA**2 - 3.0 * np.log(BACKGROUND_LOG_SIGMA)
     share = 1.0 / (1.0 + np.exp(np.clip(other - own, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)))
     soft = linear_ramp(person, (EDGE_FROM, 1.0 - EDGE_FROM))

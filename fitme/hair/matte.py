@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from fitme.arrays import Float32Array, UInt8Array
+from fitme.channels import channel_mean, channel_sum
 from fitme.color import bytes_to_linear
 from fitme.hair.nearby import nearby_mean
 from fitme.ramp import linear_ramp
@@ -64,8 +65,8 @@ def hair_matte(
         np.asarray(cv2.resize(mean, size, interpolation=cv2.INTER_LINEAR), np.float32) for mean in (background, own)
     )
     span = own - background
-    contrast = np.log((own.mean(-1) + DARKEST) / (background.mean(-1) + DARKEST))
-    along = ((color - background) * span).sum(-1) / np.maximum((span**2).sum(-1), 1e-8)
+    contrast = np.log((channel_mean(own) + DARKEST) / (channel_mean(background) + DARKEST))
+    along = channel_sum((color - background) * span) / np.maximum(channel_sum(span**2), 1e-8)
     place = np.where(np.abs(contrast) > LEAST_CONTRAST, along, 1.0)
     coverage = linear_ramp(place, (NONE, FULL))
     # Where the background takes part, its share becomes hair's.

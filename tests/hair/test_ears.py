@@ -9,7 +9,6 @@ from fitme.hair.ears import CLEARANCE_M, ear_heights, over_ears
 from fitme.hair.envelope import EnvelopeGrid
 from fitme.hair.frame import hair_over_skin
 from fitme.hair.hair import Hair
-from fitme.hair.settings import OutlineSettings
 from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
@@ -46,9 +45,7 @@ def test_a_strand_before_the_ear_is_left_out_of_the_skin(
     left, right = int(at[:, 0].min()), int(at[:, 0].max())
     above = frame.oval.min(0)[1], frame.oval.mean(0)[0]
     image[int(above[0]) : int(at[:, 1].max()), left + 2 : right - 2] = image[int(above[0]) - 40, int(above[1])]
-    before, bare = (
-        hair_over_skin(shown, model, backend, OutlineSettings()) for shown in (replace(frame, image=image), frame)
-    )
+    before, bare = (hair_over_skin(shown, model, backend) for shown in (replace(frame, image=image), frame))
     middle = int(at[:, 1].mean()), (left + right) // 2
     assert before.shape == image.shape[:2]
     assert float(before[middle]) > 0.6 > 0.3 > float(bare[middle])
