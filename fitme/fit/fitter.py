@@ -99,7 +99,7 @@ class IncrementalFitter:
         self._aligner = HeadAligner(model, rasterizer, settings.alignment, self._pool)
         self._estimate_renderer = EstimateRenderer(model)
         reflectance = ReflectanceFit(generator, model, rasterizer, settings.inversion, packaged_encoder)
-        views = TexelViews(model, backend, settings.map_resolution)
+        views = TexelViews(model, settings.map_resolution)
         self._keyframe_set = KeyframeSet(
             MarginalizedKeyframes(views.table, settings.fusion), settings.reference_keyframes
         )
@@ -107,14 +107,14 @@ class IncrementalFitter:
         expressions = packaged_expression_prior() if settings.expression_prior else None
         self._appearance = Appearance(reflectance, settings.map_resolution, blink_of(model), detail, expressions)
         self._stages = FitStages(
-            model, backend, settings, self._aligner, views, self._keyframe_set, self._appearance, self._embedder,
+            model, settings, self._aligner, views, self._keyframe_set, self._appearance, self._embedder,
             self._pool,
         )  # fmt: skip
         crop_resolution = settings.inversion.crop_resolution
         self._hair = HairStage(model, backend, settings.hair, self._visibility, self._pool, crop_resolution)
         self._ears = EarStage(model, self._visibility, settings.ears)
         self._glasses = GlassesStage(model, settings.glasses, crop_resolution)
-        self._single_frame = SingleFrameFitter(model, backend, settings, self._aligner)
+        self._single_frame = SingleFrameFitter(model, settings, self._aligner)
         self._model = model
         self._work_queue = WorkQueue(settings)
         self._displayed = DisplayedHead()

@@ -17,7 +17,6 @@ from fitme.fit.settings import FitSettings
 from fitme.fit.solver.joint_estimate import IDENTITY_FIXED, JointEstimate
 from fitme.fit.texture.texel_views import TexelViews
 from fitme.render.light import Light
-from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
 
 LIGHT_RESOLUTION = 96
@@ -32,12 +31,10 @@ class SingleFrameFitter:
     def __init__(
         self,
         model: MorphableModel,
-        backend: RasterizerBackend,
         settings: FitSettings,
         aligner: HeadAligner,
     ) -> None:
         self._model = model
-        self._backend = backend
         self._settings = settings
         self._aligner = aligner
 
@@ -73,7 +70,7 @@ class SingleFrameFitter:
 
     @cached_property
     def _light_views(self) -> TexelViews:
-        return TexelViews(self._model, self._backend, LIGHT_RESOLUTION)
+        return TexelViews(self._model, LIGHT_RESOLUTION)
 
     def _light(
         self,

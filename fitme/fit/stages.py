@@ -41,7 +41,6 @@ from fitme.frame_pool import FramePool
 from fitme.reflectance.expression_correctives import AlbedoCorrectives
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
-from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
 from fitme.track.identity import DlibEmbedder
 
@@ -68,7 +67,6 @@ class FitStages:
     def __init__(
         self,
         model: MorphableModel,
-        backend: RasterizerBackend,
         settings: FitSettings,
         aligner: HeadAligner,
         views: TexelViews,
@@ -84,7 +82,6 @@ class FitStages:
         self._pool = pool
         self._aligner = aligner
         self._views = views
-        self._backend = backend
         self._keyframe_set = keyframe_set
         self._appearance = appearance
         self._corrective_base: _CorrectiveBase | None = None
@@ -92,7 +89,7 @@ class FitStages:
         """Whether the ears are where the keyframes show them."""
         self.focal = settings.alignment.solver.focal_prior
         self.identity: Float32Array = np.zeros(model.identity_count, np.float32)
-        self.teeth = TeethStage(model, backend, settings.map_resolution)
+        self.teeth = TeethStage(model, settings.map_resolution)
 
     def information_of(self, entry: KeyframeEntry) -> MarginalInformation:
         """Marginal information of a keyframe's landmarks on identity and focal length."""
@@ -323,7 +320,7 @@ class FitStages:
 
     @cached_property
     def _draft_views(self) -> TexelViews:
-        return TexelViews(self._model, self._backend, self._settings.map_resolution // DRAFT_FACTOR)
+        return TexelViews(self._model, self._settings.map_resolution // DRAFT_FACTOR)
 
     @property
     def _turned(self) -> bool:

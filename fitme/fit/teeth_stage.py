@@ -12,17 +12,15 @@ from fitme.fit.keyframe import Keyframe
 from fitme.fit.keyframes.keyframe_set import KeyframeEntry, KeyframeSet
 from fitme.fit.texture.expression_correctives import ExpressionView
 from fitme.fit.texture.teeth import ShownTeeth, TeethView, shown_teeth, teeth_texels, view_of_teeth
-from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
 
 
 class TeethStage:
     """Teeth of a fit; without effect on models that have no parts."""
 
-    def __init__(self, model: MorphableModel, backend: RasterizerBackend, resolution: int) -> None:
+    def __init__(self, model: MorphableModel, resolution: int) -> None:
         """`resolution` is the side of the avatar's maps, texels."""
         self._model = model
-        self._backend = backend
         self._heights = TeethHeight(model)
         self._texels = teeth_texels(model, resolution)
         self.height = 0.0
@@ -52,8 +50,7 @@ class TeethStage:
         if self._texels is None:
             return None
         return view_of_teeth(
-            self._model, self._texels, estimate, identity, focal, keyframe.observation.camera, keyframe.image, usable,
-            self._backend,
+            self._model, self._texels, estimate, identity, focal, keyframe.observation.camera, keyframe.image, usable
         )  # fmt: skip
 
     def shown(self, frames: Sequence[ExpressionView], skin: Float32Array | None) -> ShownTeeth | None:

@@ -51,8 +51,7 @@ class BaselineFit:
     def __init__(self, model: MorphableModel) -> None:
         self._model = model
         self._settings = FitSettings()
-        self._backend = select_backend("cpu")
-        self._aligner = HeadAligner(model, self._backend, self._settings.alignment)
+        self._aligner = HeadAligner(model, select_backend("cpu"), self._settings.alignment)
         self._table = texel_table(model, RESOLUTION)
 
     def fit(self, tracked_frames: Sequence[TrackedFrame]) -> Baseline:
@@ -73,7 +72,7 @@ class BaselineFit:
             posed = transform(torch.from_numpy(pose.rotation), torch.from_numpy(pose.translation), vertices)
             camera = camera_of(keyframe.observation.camera, joint.focal)
             unmasked = np.ones(keyframe.image.shape[:2], np.float32)
-            view = unproject(self._table, self._model, posed, camera, keyframe.image, unmasked, self._backend)
+            view = unproject(self._table, self._model, posed, camera, keyframe.image, unmasked)
             cosine = np.clip((view.normals * view.toward_viewer).sum(-1), 0.0, 1.0)
             weight = cosine**COSINE_POWER * (view.weight > 0)
             total[:, :3] += weight[:, None] * view.color

@@ -41,7 +41,6 @@ from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
 from fitme.render.occlusion import ambient_visibility
-from fitme.render.rasterizer import select_backend
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
@@ -87,7 +86,6 @@ class ScleraRenderer:
 
     def __init__(self, model: MorphableModel, generator: ReflectanceGenerator) -> None:
         self._model, self._generator = model, generator
-        self._backend = select_backend("cpu")
         self._table: TexelTable = texel_table(model, TABLE_RESOLUTION)
         self._skin = self._table.within(LIGHT_REGIONS)
 
@@ -136,9 +134,7 @@ class ScleraRenderer:
             if sclera is None:
                 continue
             posed = transform(torch.from_numpy(pose.rotation), torch.from_numpy(pose.translation), vertices)
-            view = unproject(
-                self._table, self._model, posed, Camera.centered(focal, WIDTH, HEIGHT), image, everywhere, self._backend
-            )
+            view = unproject(self._table, self._model, posed, Camera.centered(focal, WIDTH, HEIGHT), image, everywhere)
             observed = self._observation(sclera, view)
             contrast = np.log(observed.sclera / observed.skin) + np.log(skin + SPECULAR_REFLECTION * SKIN_SPECULAR)
             shading = float(np.log(sclera_shading(observed.light, skin[None])[0]))

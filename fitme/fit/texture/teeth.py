@@ -20,12 +20,12 @@ from fitme.fit.alignment.aligner import camera_of, head_vertices, in_view
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.lighting.spherical_harmonics import lit_surface
 from fitme.fit.texture.delighting import MAXIMAL_ALBEDO
-from fitme.fit.texture.unprojection import depth_image, sample_image
+from fitme.fit.texture.unprojection import sample_image
 from fitme.geometry import Camera
 from fitme.parts.drawn_head import drawn_head
 from fitme.parts.textures import ENAMEL_SPECULAR, teeth_shades
 from fitme.ramp import linear_ramp
-from fitme.render.rasterizer import RasterizerBackend
+from fitme.render.cpu.depth import depth_image
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.normals import vertex_normals
 
@@ -129,7 +129,6 @@ def view_of_teeth(
     camera: Camera,
     image: UInt8Array,
     usable: Float32Array,
-    backend: RasterizerBackend,
 ) -> TeethView | None:
     """Teeth in an image (H, W, 3) sRGB; None where the mouth is closed.
 
@@ -144,7 +143,7 @@ def view_of_teeth(
         return None
     reached = drawn.mouth.apply(torch.from_numpy(light), torch.from_numpy(vertices)).numpy()
     view = in_view(torch.from_numpy(vertices), estimate)
-    surface = depth_image(view[: len(head)], model.triangles, seen_by, backend)
+    surface = depth_image(view[: len(head)], model.triangles, seen_by)
 
     normals = vertex_normals(view[None], drawn.triangles)[0].numpy()
     points, normal, reached = (texels.weights @ values for values in (view.numpy(), normals, reached[:, None]))

@@ -21,7 +21,6 @@ from fitme.parts.head_parts import load_head_parts
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
 from fitme.render.occlusion import head_occlusion, mouth_occlusion
-from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 
@@ -29,9 +28,8 @@ from fitme.shape.regions import Region
 class TexelViews:
     """Sampler of images at the texels of one resolution."""
 
-    def __init__(self, model: MorphableModel, backend: RasterizerBackend, resolution: int) -> None:
+    def __init__(self, model: MorphableModel, resolution: int) -> None:
         self._model = model
-        self._backend = backend
         self.table: TexelTable = texel_table(model, resolution)
         self._behind_lips = self.table.within(BEHIND_LIPS)
         # As the renderer's: a smile that is open at its sides counts as open where there are teeth.
@@ -60,7 +58,7 @@ class TexelViews:
         """
         head = head_vertices(self._model, estimate, identity)
         posed = in_view(head, estimate)
-        observation = unproject(self.table, self._model, posed, camera_of(camera, focal), image, usable, self._backend)
+        observation = unproject(self.table, self._model, posed, camera_of(camera, focal), image, usable)
         # A mouth that is nearly shut shows only the dark line between the lips.
         opening = np.where(self._behind_lips, mouth_occlusion(self._model).opening(posed), 1.0)
         if not ears:

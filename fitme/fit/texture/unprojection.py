@@ -6,27 +6,19 @@ from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
-import torch
 from scipy.sparse import csr_array
-from torch import Tensor
+from torch import Tensor, from_numpy
 
 from fitme.arrays import BoolArray, Float32Array, IndexArray, Int32Array, Int64Array, UInt8Array
-from fitme.color import bytes_to_linear
 from fitme.fit.lighting.key_light import PosedSurface
+from fitme.fit.texture.texel_sampling import sample_texels
 from fitme.geometry import Camera
+from fitme.render.cpu.depth import depth_image
 from fitme.render.occlusion import head_occlusion
-from fitme.render.rasterizer import RasterizerBackend
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.normals import vertex_normals
 from fitme.shape.raster import uv_raster
 from fitme.shape.regions import Region
-
-DEPTH_TOLERANCE_M = 0.003
-"""Depth behind the nearest surface beyond which a texel is hidden."""
-GRAZING_COSINE = 0.2
-"""Cosine between normal and viewing direction below which a texel is not sampled."""
-VIEW_ANGLE_POWER = 2.0
-"""Exponent of the cosine in a texel's weight."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,7 @@ class TexelTable:
 
     def interpolate(self, attributes: Tensor) -> Tensor:
         """Vertex attributes (V, C) at the texels (N, C)."""
-        return torch.from_numpy(self.weights @ attributes.numpy())
+        return from_numpy(self.weights @ attributes.numpy())
 
     def to_map(self, values: Float32Array) -> Float32Array:
         """Texel values (N, C) as a map (R, R, C), zero where the mesh has no texel."""
@@ -74,6 +66,16 @@ class TexelTable:
     def texels_at(self, rows: IndexArray, columns: IndexArray) -> IndexArray:
         """(M,) texels nearest to places (M,) of the map."""
         return np.asarray(self._nearest_texels[rows * self.resolution + columns])
+
+    @property
+    def corners(self) -> Int32Array:
+        """(N, 3) vertices of the triangle on which each texel lies."""
+        return np.asarray(self.weights.indices, np.int32).reshape(-1, 3)
+
+    @property
+    def barycentric(self) -> Float32Array:
+        """(N, 3) barycentric coordinates of each texel."""
+        return np.asarray(self.weights.data, np.float32).reshape(-1, 3)
 
     @cached_property
     def _places(self) -> IndexArray:
@@ -156,7 +158,6 @@ def unproject(
     camera: Camera,
     image: UInt8Array,  # (H, W, 3) sRGB
     usable: Float32Array,  # (H, W) in [0, 1]
-    backend: RasterizerBackend,
 ) -> TexelObservation:
     """Sample an image at every texel that it shows.
 
@@ -164,31 +165,14 @@ def unproject(
     :param camera: of `image`.
     :param usable: weights of pixels, 0 off the head and where something covers it.
     """
-    normals_at_vertices = vertex_normals(view_vertices[None], model.triangles)[0]
-    surface_points = table.interpolate(torch.cat([view_vertices, normals_at_vertices], -1))  # (N, 6)
-    positions, normals = surface_points[:, :3], torch.nn.functional.normalize(surface_points[:, 3:], dim=-1)
-    toward_viewer = torch.nn.functional.normalize(-positions, dim=-1)
-    cosine = (normals * toward_viewer).sum(-1).numpy()
-    pixels = camera.project(positions).numpy()
-    surface = depth_image(view_vertices, model.triangles, camera, backend)
+    surface = depth_image(view_vertices, model.triangles, camera)
     # Visibility: the farthest of the neighbouring depths, so that rounding at a silhouette hides no visible texel.
     surface = np.asarray(cv2.dilate(surface, np.ones((3, 3), np.uint8)), np.float32)
-    nearest = sample_image(surface, pixels, cv2.INTER_NEAREST)
-    hidden = -positions[:, 2].numpy() > nearest + DEPTH_TOLERANCE_M
-    facing = np.clip((cosine - GRAZING_COSINE) / (1.0 - GRAZING_COSINE), 0.0, 1.0) ** VIEW_ANGLE_POWER
-    weight = facing * sample_image(usable, pixels, cv2.INTER_LINEAR) * ~hidden
-    color = sample_image(bytes_to_linear(image), pixels, cv2.INTER_LINEAR)
-    geometry = PosedSurface(view_vertices.numpy(), model.triangles.numpy(), positions.numpy(), normals.numpy())
-    return TexelObservation(color, weight.astype(np.float32), normals.numpy(), toward_viewer.numpy(), geometry)
-
-
-def depth_image(view_vertices: Tensor, triangles: Tensor, camera: Camera, backend: RasterizerBackend) -> Float32Array:
-    """(H, W) distance along the optical axis of the nearest surface in metres, infinite where there is none."""
-    clip = camera.clip(view_vertices)[None].contiguous()
-    raster = backend.rasterize(clip, triangles, (camera.height, camera.width))
-    depth = backend.interpolate(-view_vertices[None, :, 2:].contiguous(), raster, triangles)[0, ..., 0].numpy()
-    covered = raster[0, ..., 3].numpy() > 0
-    return np.where(covered, depth, np.inf).astype(np.float32)
+    vertices = view_vertices.numpy()
+    normals = vertex_normals(view_vertices[None], model.triangles)[0].numpy()
+    seen = sample_texels(table.corners, table.barycentric, vertices, normals, camera, surface, image, usable)
+    geometry = PosedSurface(vertices, model.triangles.numpy(), seen.positions, seen.normals)
+    return TexelObservation(seen.color, seen.weight, seen.normals, seen.toward_viewer, geometry)
 
 
 def sample_image(image: Float32Array, pixels: Float32Array, interpolation: int) -> Float32Array:

@@ -11,7 +11,6 @@ from fitme.metrics.similarity import psnr
 from fitme.reflectance.generator import ReflectanceGenerator
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.reflectance.texture_encoder import TextureEncoder
-from fitme.render.rasterizer import select_backend
 from fitme.shape.model_file import load_default_model
 from fitme.skin.painter import synthesize_skin
 from fitme.skin.skin_tone_classes import CLASS_NAMES, ita_class_index, skin_ita_deg
@@ -91,7 +90,7 @@ def partly_visible_heads(
     Deterministic."""
     turned = np.linspace(*YAW_RANGE_DEG, heads)
     yaws = np.where(np.arange(heads) % 2 == 0, turned, -turned).astype(np.float32)
-    views = measure_views(load_default_model(), select_backend("cpu"), yaws, resolution, capture, seed=HELD_OUT_SEED)
+    views = measure_views(load_default_model(), yaws, resolution, capture, seed=HELD_OUT_SEED)
     random = torch.Generator().manual_seed(HELD_OUT_SEED)
     for batch in torch.split(torch.arange(heads), SCORE_BATCH):
         truth = _painted([HELD_OUT_SEED + int(index) for index in batch], resolution)

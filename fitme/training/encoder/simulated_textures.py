@@ -22,7 +22,6 @@ from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.unprojection import texel_table, unproject
 from fitme.fit.texture.visibility import AROUND_GROWTH, AROUND_WEIGHT
 from fitme.geometry import Camera, transform
-from fitme.render.rasterizer import RasterizerBackend
 from fitme.render.reflection import HEMISPHERICAL_REFLECTANCE, SH_COUNT
 from fitme.render.shading import sh_basis
 from fitme.shape.expressions import EXPRESSION_NAMES, expression_index
@@ -128,7 +127,6 @@ def random_yaws(count: int, settings: CaptureSettings, seed: int) -> Float32Arra
 
 def measure_views(
     model: MorphableModel,
-    backend: RasterizerBackend,
     yaws_deg: Float32Array,  # (K,)
     resolution: int,
     settings: CaptureSettings,
@@ -155,7 +153,7 @@ def measure_views(
         face = oval_mask(landmarks, IMAGE_SIZE, IMAGE_SIZE).astype(np.float32)
         around = oval_mask(landmarks, IMAGE_SIZE, IMAGE_SIZE, grow=AROUND_GROWTH * draw.random())
         usable = np.maximum(face, AROUND_WEIGHT * around.astype(np.float32))
-        view = unproject(table, model, posed, camera, blank, usable, backend)
+        view = unproject(table, model, posed, camera, blank, usable)
         facing = (view.normals * view.toward_viewer).sum(-1, keepdims=True)
         weights.append(table.to_map(np.where(ears, 0.0, view.weight)[:, None].astype(np.float32))[..., 0])
         normals.append(table.to_map(view.normals))

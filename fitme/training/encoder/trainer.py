@@ -27,7 +27,6 @@ from fitme.reflectance.texture_encoder import (
     save_encoder,
 )
 from fitme.reflectance.weights import load_generator
-from fitme.render.rasterizer import select_backend
 from fitme.shape.model_file import load_default_model
 from fitme.skin.texel_geometry import default_texel_geometry
 from fitme.training.data.dataset import MapDataset, load_dataset, texel_weight
@@ -280,7 +279,7 @@ def _importance(resolution: int) -> Tensor:
 def measured_views(resolution: int, config: EncoderTrainingConfig, capture: CaptureSettings) -> Views:
     """Views of random heads in poses of the settings' distribution."""
     yaws = random_yaws(config.views, capture, config.seed)
-    return measure_views(load_default_model(), select_backend("cpu"), yaws, resolution, capture, config.seed)
+    return measure_views(load_default_model(), yaws, resolution, capture, config.seed)
 
 
 def _weights(cover: Tensor) -> Tensor:

@@ -18,7 +18,6 @@ from fitme.fit.texture.unprojection import TexelObservation
 from fitme.geometry import Camera, HeadPose
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
-from fitme.render.rasterizer import select_backend
 from fitme.render.renderer import render
 from fitme.shape.morphable_model import MorphableModel
 
@@ -32,7 +31,7 @@ DIM = Light.ambient(0.25).sh[0].numpy()
 
 @pytest.fixture(scope="module")
 def views(model: MorphableModel) -> TexelViews:
-    return TexelViews(model, select_backend("cpu"), RESOLUTION)
+    return TexelViews(model, RESOLUTION)
 
 
 def observed(views: TexelViews, model: MorphableModel, skin: ReflectanceMaps, light: Illumination) -> TexelObservation:

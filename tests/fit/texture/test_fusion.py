@@ -43,7 +43,7 @@ def estimate(yaw_deg: float, light: Light) -> KeyframeEstimate:
 
 @pytest.fixture(scope="module")
 def views(model: MorphableModel) -> TexelViews:
-    return TexelViews(model, select_backend("cpu"), RESOLUTION)
+    return TexelViews(model, RESOLUTION)
 
 
 def observe(

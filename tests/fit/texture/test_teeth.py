@@ -14,7 +14,6 @@ from fitme.geometry import Camera, HeadPose
 from fitme.parts.renderer import PartsRenderer
 from fitme.reflectance.maps import ReflectanceMaps
 from fitme.render.light import Light
-from fitme.render.rasterizer import select_backend
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
@@ -66,7 +65,7 @@ def seen(model: MorphableModel, texels: TeethTexels, activations: dict[str, floa
     identity = np.zeros(model.identity_count, np.float32)
     usable = np.ones(image.shape[:2], np.float32)
     focal = CAMERA.focal_px / SIZE_PX
-    return view_of_teeth(model, texels, found, identity, focal, CAMERA, image, usable, select_backend("cpu"))
+    return view_of_teeth(model, texels, found, identity, focal, CAMERA, image, usable)
 
 
 def colored(model: MorphableModel, texels: TeethTexels) -> np.ndarray:

@@ -31,7 +31,7 @@ CLEAN = CaptureSettings(
 def views(*yaws_deg: float) -> Views:
     settings = replace(CaptureSettings(), pitch_deg=0.0, roll_deg=0.0)
     yaws = np.array(yaws_deg, np.float32)
-    return measure_views(load_default_model(), select_backend("cpu"), yaws, RESOLUTION, settings, seed=2)
+    return measure_views(load_default_model(), yaws, RESOLUTION, settings, seed=2)
 
 
 def skin_maps(level: float, count: int = 2) -> torch.Tensor:
