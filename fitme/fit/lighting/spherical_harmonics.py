@@ -12,7 +12,9 @@ import torch
 from msgspec import Meta
 
 from fitme.arrays import Float32Array, Float64Array, IndexArray
+from fitme.channels import channel_mean
 from fitme.fit.lighting.key_light import CastLight, KeyLightSettings, directional_transport
+from fitme.fit.lighting.light_equations import light_equations
 from fitme.render.reflection import SH_COUNT
 from fitme.render.shading import ambient_reflectance, sh_basis
 from fitme.shape.regions import Region
@@ -82,8 +84,8 @@ class LitSurface:
     def shading(self, light: Float32Array) -> Float32Array:
         """(N, 3) diffuse shading under a light (K, 3), kept above `MINIMAL_SHADING` and `LEAST_CHANNEL`."""
         values: Float32Array = self.diffuse @ light
-        tint = _tint(light[0].astype(np.float64)).astype(np.float32)
-        least = np.maximum(LEAST_CHANNEL * values.mean(-1, keepdims=True), MINIMAL_SHADING)
+        tint = light_tint(light[0].astype(np.float64)).astype(np.float32)
+        least = np.maximum(LEAST_CHANNEL * channel_mean(values)[:, None], MINIMAL_SHADING)
         return np.maximum(values, least * tint)
 
     def specular_term(self, light: Float32Array) -> Float32Array:
@@ -127,21 +129,18 @@ def estimate_illumination(
     """
     columns = surface.diffuse.shape[1]
     center = np.zeros((columns, 3)) if prior is None else prior.astype(np.float64)
-    chromatic = center - center.mean(1, keepdims=True) * _tint(center[0])
-    # Channels first: three systems of K unknowns.
-    design = albedo.T[..., None] * surface.diffuse + surface.specular  # (3, N, K)
-    # Solve for the residual under the prior: where the prior is exact, rounding then moves no undetermined coefficient.
-    expected = center.T
-    unmodelled = color - np.einsum("cnk,kc->nc", design, center.astype(np.float32))
-    robust = np.ones(len(color), np.float32)
-    light = center
+    chromatic = center - center.mean(1, keepdims=True) * light_tint(center[0])
+    expected, light, scale = center.T, center, np.inf
     for _ in range(settings.iterations):
-        weighted = design * (weight * robust)[:, None]
-        power = (np.einsum("n,nc->c", weight * robust, albedo**2) + DARK).astype(np.float64)  # (3,)
-        normal_matrix = (weighted.transpose(0, 2, 1) @ design).astype(np.float64)  # (3, K, K)
-        right_side = np.einsum("cnk,nc->ck", weighted, unmodelled).astype(np.float64)  # (3, K)
+        # Three systems of K unknowns, for the residual under the prior: where the prior is exact, rounding then moves
+        # no undetermined coefficient. Geman-McClure weights are against highlights, shadows and occluders.
+        normal_matrix, right_side, power = light_equations(
+            surface.diffuse, surface.specular, color, albedo, weight, center, light, scale
+        )
+        power = power + DARK
+        scale = settings.robust_scale**2
         # The hue of the light, by a solve of each channel.
-        tint = _tint((expected + _step(normal_matrix, right_side, settings.hue_ridge * power))[:, 0])
+        tint = light_tint((expected + _step(normal_matrix, right_side, settings.hue_ridge * power))[:, 0])
         monochrome = tint[:, None] * center.mean(1) + chromatic.T  # (3, K)
         # Light of that hue: K unknowns for all channels.
         one_hue = (tint[:, None, None] ** 2 * normal_matrix).sum(0)[None]  # (1, K, K)
@@ -151,16 +150,13 @@ def estimate_illumination(
         )
         # Each channel by itself, shrunk towards that light.
         residual_side = right_side + _times(normal_matrix, expected - monochrome)
-        light = (monochrome + _step(normal_matrix, residual_side, settings.hue_ridge * power)).T
-        # Geman-McClure weights against highlights, shadows and occluders.
-        residual = color - np.einsum("cnk,kc->nc", design, light.astype(np.float32))
-        robust = (1.0 / (1.0 + (residual**2).sum(-1) / settings.robust_scale**2) ** 2).astype(np.float32)
+        light = np.ascontiguousarray((monochrome + _step(normal_matrix, residual_side, settings.hue_ridge * power)).T)
     # A key light only adds.
     light[SH_COUNT:] = np.maximum(light[SH_COUNT:], 0.0)
     return light.astype(np.float32)
 
 
-def _tint(ambient: Float64Array) -> Float64Array:
+def light_tint(ambient: Float64Array) -> Float64Array:
     """(3,) hue of mean 1 of a light's constant coefficients (3,)."""
     positive = np.maximum(ambient, 0.0) + DARK
     return np.asarray(positive / positive.mean())

@@ -46,6 +46,12 @@ def solve_jointly(
     :param prior: marginal information about identity and focal length from keyframes outside of the solve.
     """
     free_parameters = free_parameters or FreeParameters()
+    if len(start.identity) and not (free_parameters.identity or free_parameters.focal):
+        # What is fixed needs no columns, and a prior about it is a constant.
+        fixed = [target.at_identity(start.identity) for target in targets]
+        alone = replace(start, identity=np.zeros(0))
+        found = solve_jointly(fixed, alone, settings, free_parameters, expression_priors)
+        return replace(found, identity=start.identity)
     model_columns = len(start.identity)
     # Observation errors are solved for along with the rest, in columns behind those of identity and expression.
     identity_count = model_columns + max(target.known_errors.shared.shape[2] for target in targets)

@@ -117,6 +117,24 @@ class PointTargets:
         errors = None if self.errors is None else replace(self.errors, sigma_px=factor * self.errors.sigma_px)
         return replace(self, sigma_px=factor * self.sigma_px, errors=errors)
 
+    def at_identity(self, identity: Float64Array) -> "PointTargets":
+        """These targets for solves in which identity is fixed at (K,): it has moved points and pixels, and their bases
+        of identity have no columns."""
+        shaped = self.points.identity.reshape(self.points.mean.size, len(identity)) @ identity
+        mean = self.points.mean + shaped.reshape(self.points.mean.shape)
+        points = replace(self.points, mean=mean, identity=np.zeros((len(mean), 3, 0)))
+        if self.errors is None:
+            return replace(self, points=points)
+        bias = self.errors.identity @ identity  # (P, 2)
+        first, second = self.offsets.pairs.T
+        return replace(
+            self,
+            points=points,
+            pixels=self.pixels - bias,
+            errors=replace(self.errors, identity=np.zeros((len(mean), 2, 0))),
+            offsets=replace(self.offsets, pixels=self.offsets.pixels - bias[first] + bias[second]),
+        )
+
     def concatenated(self, other: "PointTargets") -> "PointTargets":
         """Targets of both sets of points in one keyframe, this one first; offsets and known
         expression are those of this one."""

@@ -16,7 +16,8 @@ from fitme.fit.lighting.key_light import (
     find_direction,
     similar,
 )
-from fitme.fit.texture.delighting import SMALLEST_WEIGHT, observed_surface
+from fitme.fit.texture.delighting import observed_surface
+from fitme.fit.texture.divided_light import SMALLEST_WEIGHT
 from fitme.fit.texture.unprojection import TexelObservation, TexelTable
 from fitme.render.reflection import SH_COUNT
 

@@ -11,21 +11,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fitme.arrays import BoolArray, Float32Array, Float64Array, IndexArray, Int32Array
+from fitme.arrays import Float32Array, Float64Array, IndexArray, Int32Array
 from fitme.fit.lighting.key_light import CastLight
 from fitme.fit.lighting.spherical_harmonics import LitSurface, lit_surface
+from fitme.fit.texture.divided_light import SMALLEST_WEIGHT, delit_albedo, light_at, lit_share
 from fitme.fit.texture.mouth_interior import BEHIND_LIPS
 from fitme.fit.texture.unprojection import TexelObservation, TexelTable
+from fitme.render.cpu.kernel import kernel
 
-MAXIMAL_ALBEDO = 0.98
-"""Upper bound of albedos of skin, teeth and eyes."""
-SMALLEST_WEIGHT = 1e-6
-"""Lower bound of summed weights and colours in denominators."""
 SMALLEST_DETAIL_WEIGHT = 1e-30
 """Lower bound of summed powers of weights in denominators."""
-IN_SHADE = 0.5
-"""Share of the median shading below which hues are down-weighted: light on skin in the shade has been reflected by
-other skin before, and is redder than the estimated light."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +72,10 @@ class BandSums:
         :param band_sigma: standard deviation of the Gaussian between the bands, as a share of the map's side.
         """
         albedo, weight = view.over(len(self.weight))
-        low = _smooth(table, albedo, weight, band_sigma)[view.index]
-        own_weight = weight[view.index]
-        detail_weight = own_weight.astype(np.float64) ** detail_power
-        self.weight[view.index] += sign * own_weight
-        self.low[view.index] += sign * own_weight[:, None] * low
-        self.detail_weight[view.index] += sign * detail_weight
-        self.high[view.index] += sign * detail_weight[:, None] * (albedo[view.index] - low)
+        low = _smooth(table, albedo, weight, band_sigma)
+        _add_bands(
+            view.index, albedo, weight, low, detail_power, sign, self.weight, self.low, self.detail_weight, self.high
+        )
 
     def albedo(self) -> Float32Array:
         """(N, 3) mean of low bands by weight plus mean of high bands by the weight's power; 0 at unobserved texels."""
@@ -129,48 +121,17 @@ def delight(
     :param cast: the key light at the N texels, if the light has one: its last row.
     """
     index = np.flatnonzero(weight > SMALLEST_WEIGHT)
-    surface = observed_surface(table, view, specular, index, cast)
-    behind_lips = table.within(BEHIND_LIPS)[index]
-    albedo = delit_albedo(view.color[index], surface, light, expected[index], behind_lips)
     trusted = weight[index]
-    if cast is not None:
+    if cast is None:
+        occlusion = table.occlusion if view.occlusion is None else view.occlusion
+        shading, glint = light_at(view.normals, view.toward_viewer, specular, occlusion, index, light)
+    else:
+        surface = observed_surface(table, view, specular, index, cast)
+        shading, glint = surface.shading(light), surface.specular_term(light)
         # What a shadow hides is little more than noise and light from other skin: other views count there.
-        trusted = trusted * _lit_share(surface.shading(light))[:, 0]
+        trusted = trusted * lit_share(shading)
+    albedo = delit_albedo(view.color[index], shading, glint, expected[index], table.within(BEHIND_LIPS)[index])
     return ViewAlbedo(index.astype(np.int32), albedo.astype(np.float16), trusted.astype(np.float16))
-
-
-def delit_albedo(
-    color: Float32Array,  # (S, 3) linear
-    surface: LitSurface,
-    light: Float32Array,  # (9 or 10, 3)
-    expected: Float32Array,  # (S, 3) linear
-    behind_lips: BoolArray | None = None,  # (S,)
-) -> Float32Array:
-    """(S, 3) linear albedo under which a surface has the observed colours.
-
-    The specular term is removed as its expected share of the colour, not as its amount: where a head shades itself,
-    both terms are dimmed alike, and subtracting the whole specular term would leave dark red skin.
-    """
-    shading = surface.shading(light)
-    predicted = expected * shading + surface.specular_term(light)
-    ratio = np.maximum(color / np.maximum(predicted, SMALLEST_WEIGHT), 0.0)
-    # In the shade only the level follows the observation; the hue stays the expected one, but in the mouth, where it is
-    # a guess.
-    grey = ratio.mean(-1, keepdims=True)
-    hue_share = _lit_share(shading)
-    if behind_lips is not None:
-        hue_share = np.where(behind_lips[:, None], np.float32(1.0), hue_share)
-    albedo = expected * (grey + hue_share * (ratio - grey))
-    # Scaled as a whole instead of clipped by channel, so that a tongue lit more than estimated stays red.
-    excess = np.maximum(albedo.max(-1, keepdims=True) / MAXIMAL_ALBEDO, 1.0)
-    return np.asarray(albedo / excess, np.float32)
-
-
-def _lit_share(shading: Float32Array) -> Float32Array:
-    """(S, 1) in [0, 1] of shadings (S, 3): 1 from `IN_SHADE` of their median on, falling to 0 in the dark."""
-    level = shading.mean(-1, keepdims=True)
-    median = float(np.median(level)) if len(level) else 0.0
-    return np.asarray(np.minimum(level / max(IN_SHADE * median, SMALLEST_WEIGHT), 1.0), np.float32)
 
 
 def _smooth(table: TexelTable, values: Float32Array, weight: Float32Array, sigma: float) -> Float32Array:
@@ -180,3 +141,27 @@ def _smooth(table: TexelTable, values: Float32Array, weight: Float32Array, sigma
     blurred = table.from_map(np.asarray(cv2.GaussianBlur(stacked, (0, 0), sigma_texels), np.float32))
     smoothed: Float32Array = blurred[:, :-1] / np.maximum(blurred[:, -1:], SMALLEST_WEIGHT)
     return smoothed
+
+
+@kernel
+def _add_bands(
+    index: Int32Array,
+    albedo: Float32Array,
+    weight: Float32Array,
+    low: Float32Array,
+    detail_power: float,
+    sign: float,
+    weight_sum: Float64Array,
+    low_sum: Float64Array,
+    detail_weight_sum: Float64Array,
+    high_sum: Float64Array,
+) -> None:
+    """Add the texels `index` of a view to `BandSums`: albedo (N, 3), weight (N,) and low band (N, 3)."""
+    for texel in index:
+        own = sign * float(weight[texel])
+        detail = sign * float(weight[texel]) ** detail_power
+        weight_sum[texel] += own
+        detail_weight_sum[texel] += detail
+        for channel in range(3):
+            low_sum[texel, channel] += own * low[texel, channel]
+            high_sum[texel, channel] += detail * (albedo[texel, channel] - low[texel, channel])

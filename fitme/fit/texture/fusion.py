@@ -15,15 +15,8 @@ from fitme.fit.estimate import Illumination, KeyLight
 from fitme.fit.lighting.key_light import CastLight
 from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, LightSettings
 from fitme.fit.texture.cast_lights import cast_light, illumination_of, key_directions, search_samples
-from fitme.fit.texture.delighting import (
-    MAXIMAL_ALBEDO,
-    SMALLEST_WEIGHT,
-    BandSums,
-    ViewAlbedo,
-    delight,
-    observed_surface,
-    view_weight,
-)
+from fitme.fit.texture.delighting import BandSums, ViewAlbedo, delight, observed_surface, view_weight
+from fitme.fit.texture.divided_light import MAXIMAL_ALBEDO, SMALLEST_WEIGHT
 from fitme.fit.texture.settings import FusionSettings, confidence_of
 from fitme.fit.texture.skin.mask import neck_boundary_fade, neck_skin_mask, skin_probabilities
 from fitme.fit.texture.skin_samples import SMALLEST_ALBEDO, MarginalizedSamples, SkinSamples, ViewSamples

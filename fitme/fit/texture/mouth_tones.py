@@ -11,7 +11,8 @@ import numpy as np
 
 from fitme.arrays import Float32Array
 from fitme.color import LUMINANCE
-from fitme.fit.texture.delighting import MAXIMAL_ALBEDO, ViewAlbedo
+from fitme.fit.texture.delighting import ViewAlbedo
+from fitme.fit.texture.divided_light import MAXIMAL_ALBEDO
 from fitme.fit.texture.teeth import ShownTeeth
 from fitme.fit.texture.unprojection import TexelTable
 from fitme.ramp import linear_ramp

@@ -7,11 +7,12 @@ from functools import partial
 import numpy as np
 
 from fitme.arrays import Float32Array, Float64Array, IndexArray
+from fitme.channels import channel_mean
 from fitme.fit.lighting.albedo_scale import LightObservation, expected_skin_albedo
 from fitme.fit.lighting.sclera import SCLERA_LIGHT, ScleraObservation, observe_light
 from fitme.fit.lighting.spherical_harmonics import LightSettings, LitSurface, estimate_illumination
-from fitme.fit.texture.delighting import SMALLEST_WEIGHT, delit_albedo
 from fitme.fit.texture.disagreement import disagreement
+from fitme.fit.texture.divided_light import SMALLEST_WEIGHT, delit_albedo
 from fitme.fit.texture.settings import FusionSettings, confidence_of
 from fitme.frame_pool import FramePool
 
@@ -35,7 +36,8 @@ class ViewSamples:
 
     def albedo(self, light: Float32Array, expected: Float32Array) -> Float32Array:
         """(S, 3) de-lit albedo under a light (K, 3), near an `expected` one (S, 3)."""
-        return delit_albedo(self.color, self.surface, light, expected)
+        shading, specular_term = self.surface.shading(light), self.surface.specular_term(light)
+        return delit_albedo(self.color, shading, specular_term, expected)
 
     def predicted(self, albedo: Float32Array, light: Float32Array) -> Float32Array:
         """(S, 3) linear colours of an albedo (S, 3) under a light (K, 3)."""
@@ -175,5 +177,5 @@ def _mean_lights(lights: Sequence[Float32Array]) -> dict[int, Float32Array]:
 
 
 def _error(view: ViewSamples, predicted: Float32Array) -> float:
-    squared = ((predicted - view.color) ** 2).mean(-1)
+    squared = channel_mean((predicted - view.color) ** 2)
     return float(np.sqrt((view.weight * squared).sum() / max(float(view.weight.sum()), SMALLEST_WEIGHT)))

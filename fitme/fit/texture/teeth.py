@@ -19,7 +19,7 @@ from fitme.color import LUMINANCE, bytes_to_linear
 from fitme.fit.alignment.aligner import camera_of, head_vertices, in_view
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.lighting.spherical_harmonics import lit_surface
-from fitme.fit.texture.delighting import MAXIMAL_ALBEDO
+from fitme.fit.texture.divided_light import MAXIMAL_ALBEDO
 from fitme.fit.texture.unprojection import sample_image
 from fitme.geometry import Camera
 from fitme.parts.drawn_head import drawn_head

@@ -1,7 +1,7 @@
 """Observation of a model's texels in images: input of fusion and of a single frame's illumination."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch.nn.functional as functional
@@ -25,6 +25,17 @@ from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.regions import Region
 
 
+@dataclass(frozen=True)
+class _SampledMaps:
+    """Maps, and their values at the texels."""
+
+    maps: ReflectanceMaps
+    albedo: Float32Array
+    """(N, 3) diffuse albedo, linear."""
+    specular: Float32Array
+    """(N, 1) specular albedo."""
+
+
 class TexelViews:
     """Sampler of images at the texels of one resolution."""
 
@@ -35,6 +46,8 @@ class TexelViews:
         # As the renderer's: a smile that is open at its sides counts as open where there are teeth.
         self._drawn_mouth = mouth_occlusion(model, sides=load_head_parts(model) is not None)
         self._on_ears = self.table.within((Region.EARS,))
+        self._sampled: _SampledMaps | None = None
+        """The maps that were sampled last: many frames are compared with the same."""
 
     def observe(
         self,
@@ -90,7 +103,11 @@ class TexelViews:
         :param others: lights of other frames: the mean of those with a key light, or of those without, is the prior,
             and the search for a key light begins with theirs; uniform light without any.
         """
-        specular, albedo = self.at_texels(maps.specular), self.at_texels(maps.diffuse)
+        sampled = self._sampled
+        if sampled is None or sampled.maps is not maps:
+            sampled = _SampledMaps(maps, self.at_texels(maps.diffuse), self.at_texels(maps.specular))
+            self._sampled = sampled
+        albedo, specular = sampled.albedo, sampled.specular
         weight = view.weight * self.table.within(LIGHT_REGIONS)
         index = np.flatnonzero(weight)
         direction = None

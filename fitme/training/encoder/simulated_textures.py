@@ -17,7 +17,7 @@ from fitme.arrays import Float32Array
 from fitme.color import LUMINANCE, linear_to_srgb, srgb_to_linear
 from fitme.fit.lighting.albedo_scale import AlbedoScaleSettings, expected_skin_albedo
 from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, MINIMAL_SHADING
-from fitme.fit.texture.delighting import MAXIMAL_ALBEDO
+from fitme.fit.texture.divided_light import MAXIMAL_ALBEDO
 from fitme.fit.texture.settings import FusionSettings
 from fitme.fit.texture.unprojection import texel_table, unproject
 from fitme.fit.texture.visibility import AROUND_GROWTH, AROUND_WEIGHT

@@ -50,7 +50,10 @@ def test_sampling_matches_numpy():
     image = draw.integers(0, 256, (CAMERA.height, CAMERA.width, 3), np.uint8)
     image = cv2.GaussianBlur(image, (0, 0), 4.0)
     usable = cv2.GaussianBlur(draw.random((CAMERA.height, CAMERA.width)).astype(np.float32), (0, 0), 4.0)
-    surface, normals = depth_image(vertices, model.triangles, CAMERA), vertex_normals(vertices[None], model.triangles)[0]
+    surface, normals = (
+        depth_image(vertices, model.triangles, CAMERA),
+        vertex_normals(vertices[None], model.triangles)[0],
+    )
     expected = reference(table, vertices, normals, surface, image, usable)
     found = sample_texels(
         table.corners, table.barycentric, vertices.numpy(), normals.numpy(), CAMERA, surface, image, usable

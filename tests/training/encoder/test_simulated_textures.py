@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from fitme.color import srgb_to_linear
-from fitme.render.rasterizer import select_backend
 from fitme.shape.model_file import load_default_model
 from fitme.shape.regions import Region
 from fitme.skin.texel_geometry import default_texel_geometry
