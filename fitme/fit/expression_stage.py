@@ -19,6 +19,9 @@ from fitme.frame_pool import FramePool
 
 R = TypeVar("R")
 
+ROUNDS = 1
+"""Rounds of optical flow of an expression frame, of which many are averaged."""
+
 
 class ExpressionStage:
     """Extraction of the views that the expression frames of a fit lack."""
@@ -67,7 +70,7 @@ class ExpressionStage:
     ) -> ExpressionView:
         if isinstance(usable, Exception):
             raise usable
-        estimate = self._single_frame.fit(frame, usable, head, lights)
+        estimate = self._single_frame.fit(frame, usable, head, lights, ROUNDS)
         uncovered = self._glasses.uncovered(usable, frame, estimate, head.focal)
         uncovered = self._hair.uncovered(uncovered, frame, estimate, head.identity, head.focal)
         return self._stages.expression_view(frame, estimate, uncovered, head)

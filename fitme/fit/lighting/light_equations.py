@@ -52,7 +52,11 @@ def light_equations(
             for j in range(columns):
                 scaled = share * design[c, j]
                 side[c, j] += scaled * unmodelled
-                for k in range(columns):
+                for k in range(j, columns):
                     matrix[c, j, k] += scaled * design[c, k]
             power[c] += share * albedo[n, c] * albedo[n, c]
+    for c in range(3):
+        for j in range(columns):
+            for k in range(j):
+                matrix[c, j, k] = matrix[c, k, j]
     return matrix, side, power
