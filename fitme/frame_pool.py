@@ -6,6 +6,7 @@ depend on their number.
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, islice
 from typing import Final, TypeVar
 
 import torch
@@ -30,12 +31,16 @@ class FramePool:
     def map(self, function: Callable[..., R], *columns: Iterable[object]) -> list[R]:
         """What a function returns for each row of columns of the same length, in their order.
 
+        Columns that are iterators are consumed by the calling thread while earlier rows are worked on.
+
         :raises Exception: what the function raised first.
         """
-        rows = list(zip(*columns, strict=True))
-        if self._executor is None or len(rows) == 1:
-            return [function(*row) for row in rows]
-        return [future.result() for future in [self._executor.submit(function, *row) for row in rows]]
+        rows = zip(*columns, strict=True)
+        # A single row is computed here: functions of several rows may ask for further rows themselves.
+        first = list(islice(rows, 2))
+        if self._executor is None or len(first) < 2:
+            return [function(*row) for row in chain(first, rows)]
+        return [future.result() for future in [self._executor.submit(function, *row) for row in chain(first, rows)]]
 
     def close(self) -> None:
         """End the threads; nothing can be run afterwards."""

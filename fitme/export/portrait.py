@@ -101,6 +101,15 @@ def linear_portrait(
     return np.asarray(bytes_to_linear(image) + uncovered * light.backdrop(camera), np.float32)
 
 
+def encoded_portrait(
+    renderer: HeadRenderer, vertices: Float32Array, pose: HeadPose, camera: Camera, light: Light | Surroundings
+) -> UInt8Array:
+    """`linear_portrait` as 8-bit sRGB."""
+    if isinstance(light, Light):
+        return renderer.render(vertices, pose, camera, light, BACKGROUND)
+    return linear_to_bytes(linear_portrait(renderer, vertices, pose, camera, light))
+
+
 def draw_portrait(
     avatar: Avatar,
     model: MorphableModel,

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from fitme.arrays import UInt8Array
 from fitme.avatar import Avatar
-from fitme.color import linear_to_bytes
 from fitme.export.portrait import (
     avatar_vertices,
-    linear_portrait,
+    encoded_portrait,
     portrait_camera,
     portrait_light,
     portrait_pose,
@@ -49,7 +48,7 @@ def turntable_frames(
         else:
             light = surroundings.turned(phase)
         pose = portrait_pose(LARGEST_YAW_RAD * math.sin(phase))
-        yield linear_to_bytes(linear_portrait(renderer, vertices, pose, camera, light))
+        yield encoded_portrait(renderer, vertices, pose, camera, light)
 
 
 def write_turntable(

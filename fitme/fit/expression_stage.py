@@ -21,6 +21,8 @@ R = TypeVar("R")
 
 ROUNDS = 1
 """Rounds of optical flow of an expression frame, of which many are averaged."""
+FRAMES_PER_THREAD = 3
+"""Frames of one extraction over the pool's threads: its end, at which threads wait for each other, is rare."""
 
 
 class ExpressionStage:
@@ -45,14 +47,15 @@ class ExpressionStage:
         self._pool = pool
 
     def extract(self, head: HeadEstimate, lights: Sequence[Illumination]) -> None:
-        """Extract the views of the next frames that wait, as many as the pool has threads.
+        """Extract the views of the next frames that wait, `FRAMES_PER_THREAD` for each thread of the pool.
 
         :param lights: of the keyframes, from which those of the frames start.
         :raises Exception: what the extraction of one of them raised; that frame is removed, the others' views are kept.
         """
-        frames = self._frames.waiting(self._pool.threads)
-        # One after the other: what covers a face is told by comparison with the images before.
-        usable = [_outcome(partial(self._visibility.usable_pixels, frame)) for frame in frames]
+        frames = self._frames.waiting(FRAMES_PER_THREAD * self._pool.threads)
+        # One after the other, while the frames before are fitted: what covers a face is told by comparison with the
+        # images before.
+        usable = (_outcome(partial(self._visibility.usable_pixels, frame)) for frame in frames)
         views = self._pool.map(
             lambda frame, pixels: _outcome(partial(self._view, frame, pixels, head, lights)), frames, usable
         )

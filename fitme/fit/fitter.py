@@ -324,8 +324,8 @@ class IncrementalFitter:
         return self._stage.has_reached(Stage.LANDMARKS) and self.converged and bool(self._expression_frames.waiting(1))
 
     def extract_correctives(self) -> None:
-        """Extract the correctives of the next expression frames, as many as the fit has threads, or recall a resumed
-        fit's texture before the first ones; `apply_correctives` puts the results into the avatar.
+        """Extract the correctives of the next few expression frames, or recall a resumed fit's texture before the
+        first ones; `apply_correctives` puts the results into the avatar.
 
         :raises InputError: unless `correctives_pending`.
         :raises Exception: what the extraction of one of them raised; that frame is removed then.

@@ -71,8 +71,11 @@ class BandSums:
         :param detail_power: exponent of the keyframe's weight in the high band.
         :param band_sigma: standard deviation of the Gaussian between the bands, as a share of the map's side.
         """
+        self.add_bands(view, low_band(table, view, band_sigma), detail_power, sign)
+
+    def add_bands(self, view: ViewAlbedo, low: Float32Array, detail_power: float, sign: float = 1.0) -> None:
+        """Add a keyframe whose `low_band` (N, 3) is known; parameters as of `add`."""
         albedo, weight = view.over(len(self.weight))
-        low = _smooth(table, albedo, weight, band_sigma)
         _add_bands(
             view.index, albedo, weight, low, detail_power, sign, self.weight, self.low, self.detail_weight, self.high
         )
@@ -83,6 +86,11 @@ class BandSums:
         high = self.high / np.maximum(self.detail_weight, SMALLEST_DETAIL_WEIGHT)[:, None]
         albedo: Float32Array = (low + high).astype(np.float32)
         return albedo
+
+
+def low_band(table: TexelTable, view: ViewAlbedo, band_sigma: float) -> Float32Array:
+    """(N, 3) low band of a keyframe's albedo; `band_sigma` as of `BandSums.add`."""
+    return _smooth(table, *view.over(len(table.rows)), band_sigma)
 
 
 def view_weight(view: TexelObservation, sharpness: float) -> Float32Array:

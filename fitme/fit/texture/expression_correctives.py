@@ -78,11 +78,12 @@ def albedo_correctives(
     chosen = farthest_expressions(expressions.astype(np.float64), gram.double().numpy(), MOST_EXPRESSIONS)
     expressive = table.within(EXPRESSIVE)
     others = np.ones(len(table.rows), np.float32) if lids is None else 1.0 - lids.share[:, 0]
-    changes = np.empty((len(chosen), np.count_nonzero(expressive), 3), np.float32)
+    shares, fallback, unchanged = (values[expressive] for values in (others[:, None], baked, maps))
+    changes = np.empty((len(chosen), len(shares), 3), np.float32)
     for change, index in zip(changes, chosen, strict=True):
-        albedo, weight = views[index].view_albedo.over(len(table.rows))
-        confidence = weight / (weight + settings.confident_weight * sharpest)
-        change[:] = (others[:, None] * (baked + confidence[:, None] * (albedo - baked) - maps))[expressive]
+        albedo, weight = (values[expressive] for values in views[index].view_albedo.over(len(table.rows)))
+        confidence = (weight / (weight + settings.confident_weight * sharpest))[:, None]
+        change[:] = shares * (fallback + confidence * (albedo - fallback) - unchanged)
     mixing = principal_mixing(changes, MOST_MAPS)
     rank = mixing.shape[1]
     deltas = []

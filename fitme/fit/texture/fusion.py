@@ -15,7 +15,7 @@ from fitme.fit.estimate import Illumination, KeyLight
 from fitme.fit.lighting.key_light import CastLight
 from fitme.fit.lighting.spherical_harmonics import LIGHT_REGIONS, LightSettings
 from fitme.fit.texture.cast_lights import cast_light, illumination_of, key_directions, search_samples
-from fitme.fit.texture.delighting import BandSums, ViewAlbedo, delight, observed_surface, view_weight
+from fitme.fit.texture.delighting import BandSums, ViewAlbedo, delight, low_band, observed_surface, view_weight
 from fitme.fit.texture.divided_light import MAXIMAL_ALBEDO, SMALLEST_WEIGHT
 from fitme.fit.texture.settings import FusionSettings, confidence_of
 from fitme.fit.texture.skin.mask import neck_boundary_fade, neck_skin_mask, skin_probabilities
@@ -130,8 +130,9 @@ class TextureFusion:
                 views, weights, lights, casts,
             )
         )  # fmt: skip
-        for view_albedo in view_albedos:
-            sums.add(table, view_albedo, settings.detail_power, settings.band_sigma)
+        low_bands = self.pool.map(lambda view: low_band(table, view, settings.band_sigma), view_albedos)
+        for view_albedo, low in zip(view_albedos, low_bands, strict=True):
+            sums.add_bands(view_albedo, low, settings.detail_power)
         if any(cast is not None for cast in casts):
             total = sums.weight / sharpest
         observed = np.clip(sums.albedo(), 0.0, MAXIMAL_ALBEDO)

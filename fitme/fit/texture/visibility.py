@@ -1,5 +1,6 @@
 """Weights of a keyframe's pixels: the uncovered head against the background and what covers the face."""
 
+from collections import deque
 from collections.abc import Sequence
 from threading import Lock
 
@@ -21,6 +22,8 @@ MARGIN_SHARE = 0.03
 """Margin kept from the background and from what covers the face, over the side of the face."""
 EDGE_SHARE = 0.3
 """Blur of the mask's edge over that margin: little enough not to reach beyond it, however many images are summed."""
+RECENT = 8
+"""Images whose masks are kept, of which a large one takes megabytes."""
 PATIENCE = 6
 """Images in a row after which what covers the face counts as part of it."""
 
@@ -33,6 +36,8 @@ class Visibility:
         self._occlusion = FaceOcclusion(model, patience=PATIENCE)
         # Expression frames are looked at by several threads.
         self._lock = Lock()
+        self._recent: deque[tuple[UInt8Array, Float32Array]] = deque(maxlen=RECENT)
+        """The last images and their masks: a frame's is asked for twice."""
 
     def learn_face(self, keyframes: Sequence[Keyframe]) -> None:
         """Compare all further keyframes with the one of these in which least differs from most others: the first one
@@ -53,7 +58,7 @@ class Visibility:
         observation = keyframe.observation
         margin_px = max(round(MARGIN_SHARE * observation.quality.face_size_px), 1)
         margin = np.ones((2 * margin_px + 1,) * 2, np.uint8)
-        person = cv2.erode(self._person.mask(keyframe.image), margin)
+        person = cv2.erode(self.person(keyframe), margin)
         around = AROUND_WEIGHT * observation.face_mask(grow=AROUND_GROWTH) * person
         weight = np.maximum(observation.face_mask().astype(np.float32), around)
         occlusion = self._occlusion.check(keyframe.image, observation.landmarks, observation.pose)
@@ -64,7 +69,12 @@ class Visibility:
     def person(self, keyframe: Keyframe) -> Float32Array:
         """(H, W) probability in [0, 1] that a pixel shows the person."""
         with self._lock:
-            return self._person.mask(keyframe.image)
+            for image, known in self._recent:
+                if image is keyframe.image:
+                    return known
+            mask = self._person.mask(keyframe.image)
+            self._recent.append((keyframe.image, mask))
+            return mask
 
     def close(self) -> None:
         """Release the networks; the object is unusable then."""
