@@ -19,8 +19,6 @@ from fitme.frame_pool import FramePool
 
 R = TypeVar("R")
 
-ROUNDS = 1
-"""Rounds of optical flow of an expression frame, of which many are averaged."""
 FRAMES_PER_THREAD = 3
 """Frames of one extraction over the pool's threads: its end, at which threads wait for each other, is rare."""
 
@@ -73,7 +71,7 @@ class ExpressionStage:
     ) -> ExpressionView:
         if isinstance(usable, Exception):
             raise usable
-        estimate = self._single_frame.fit(frame, usable, head, lights, ROUNDS)
+        estimate = self._single_frame.fit(frame, usable, head, lights)
         uncovered = self._glasses.uncovered(usable, frame, estimate, head.focal)
         uncovered = self._hair.uncovered(uncovered, frame, estimate, head.identity, head.focal)
         return self._stages.expression_view(frame, estimate, uncovered, head)

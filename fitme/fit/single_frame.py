@@ -22,7 +22,7 @@ from fitme.shape.morphable_model import MorphableModel
 LIGHT_RESOLUTION = 96
 """Side of the map whose texels a single frame's light is solved over."""
 FLOW_ROUNDS = 2
-"""Alternations of alignment by optical flow and of the light solve, unless a caller asks for fewer."""
+"""Alternations of alignment by optical flow and of the light solve."""
 
 
 class SingleFrameFitter:
@@ -39,12 +39,7 @@ class SingleFrameFitter:
         self._aligner = aligner
 
     def fit(
-        self,
-        keyframe: Keyframe,
-        usable: Float32Array,
-        head: HeadEstimate,
-        lights: Sequence[Illumination],
-        rounds: int = FLOW_ROUNDS,
+        self, keyframe: Keyframe, usable: Float32Array, head: HeadEstimate, lights: Sequence[Illumination]
     ) -> KeyframeEstimate:
         """Estimate of a frame, without its loss.
 
@@ -56,7 +51,7 @@ class SingleFrameFitter:
         # Landmarks give the pose from which flow starts, and flow needs renders in the frame's own light.
         joint = self._aligner.by_landmarks([keyframe], {}, head.focal, head.identity, IDENTITY_FIXED)
         light = self._light(keyframe, joint, usable, head, lights)
-        for _ in range(rounds):
+        for _ in range(FLOW_ROUNDS):
             joint = self._aligner.by_flow([keyframe], [crop], joint, head.maps, [light], IDENTITY_FIXED)
             light = self._light(keyframe, joint, usable, head, lights)
         return keyframe_estimate(joint, 0, light)
