@@ -151,7 +151,8 @@ def render(
     uv = raster.interpolate(model.uv.to(vertices)[None], rast, model.uv_triangles)
     by_name = maps.by_name()
     textures = [maps.diffuse] if diffuse_only else [by_name[modality.name] for modality in MODALITIES.shaded]
-    texels = raster.texture(torch.cat(textures, -1), uv)
+    # Joined at the pixels of the image: the maps have many times as many texels.
+    texels = torch.cat([raster.texture(texture, uv) for texture in textures], -1)
     tangents = None
     if not diffuse_only:
         frames = vertex_tangents(view, model.triangles, model.uv, model.uv_triangles)

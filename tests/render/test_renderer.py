@@ -217,6 +217,14 @@ def test_tangents_point_along_u(ball):
     assert (tangents[0, ball.vertices[:, 2] < -0.5 * RADIUS_M, 3] == -1.0).all()
 
 
+def test_tangents_without_gradients_are_those_with_gradients():
+    model = load_default_model()
+    vertices = torch.stack([model.mean, 1.1 * model.mean])
+    layout = model.triangles, model.uv, model.uv_triangles
+    expected = vertex_tangents(vertices.clone().requires_grad_(), *layout).detach()
+    torch.testing.assert_close(vertex_tangents(vertices, *layout), expected, atol=1e-6, rtol=0.0)
+
+
 @pytest.mark.parametrize("shininess", ["default", "per triangle"])
 def test_forward_matches_the_differentiable_renderer(shininess):
     model = load_default_model()

@@ -37,6 +37,15 @@ def test_gradient_matches_finite_differences():
     assert torch.autograd.gradcheck(lambda v: vertex_normals(v, TETRAHEDRON), (vertices,))
 
 
+def test_normals_without_gradients_are_those_with_gradients():
+    model = load_default_model()
+    vertices = torch.stack([model.mean, 1.1 * model.mean.flip(-1)])
+    expected = vertex_normals(vertices.clone().requires_grad_(), model.triangles).detach()
+    torch.testing.assert_close(vertex_normals(vertices, model.triangles), expected, atol=1e-6, rtol=0.0)
+    alone = torch.cat([model.mean, torch.ones(1, 3)])[None]
+    assert torch.equal(vertex_normals(alone, model.triangles)[0, -1], torch.zeros(3))
+
+
 def test_unused_vertices_get_zero_not_nan():
     vertices = torch.cat([CORNERS, CORNERS[:1] + 5])[None].requires_grad_()
     normals = vertex_normals(vertices, TETRAHEDRON)

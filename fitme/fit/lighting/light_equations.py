@@ -5,6 +5,9 @@ import numpy as np
 from fitme.arrays import Float32Array, Float64Array
 from fitme.render.cpu.kernel import relaxed_kernel
 
+BLOCK = 256
+"""Samples that are summed in single precision."""
+
 
 @relaxed_kernel
 def light_equations(
@@ -32,29 +35,53 @@ def light_equations(
     matrix = np.zeros((3, columns, columns))
     side = np.zeros((3, columns))
     power = np.zeros(3)
-    design = np.empty((3, columns))
-    for n in range(count):
-        squared = 0.0
+    design = np.empty((3, columns, BLOCK), np.float32)
+    residual = np.empty((3, BLOCK), np.float32)
+    squared = np.empty(BLOCK, np.float32)
+    share = np.empty(BLOCK, np.float32)
+    scaled = np.empty(BLOCK, np.float32)
+    zero = np.float32(0.0)
+    for begin in range(0, count, BLOCK):
+        size = min(BLOCK, count - begin)
+        # The design of a block, samples innermost; its residuals under the light, and then under `center`.
+        squared[:] = zero
         for c in range(3):
-            predicted = 0.0
+            for b in range(size):
+                residual[c, b] = color[begin + b, c]
             for k in range(columns):
-                design[c, k] = albedo[n, c] * diffuse[n, k] + specular[n, k]
-                predicted += design[c, k] * light[k, c]
-            squared += (color[n, c] - predicted) ** 2
-        robust = 1.0 / (1.0 + squared / squared_scale)
-        share = weight[n] * robust * robust
-        if share == 0.0:
-            continue
+                row, level = design[c, k], np.float32(light[k, c])
+                for b in range(size):
+                    row[b] = albedo[begin + b, c] * diffuse[begin + b, k] + specular[begin + b, k]
+                    residual[c, b] -= row[b] * level
+            for b in range(size):
+                squared[b] += residual[c, b] * residual[c, b]
+                residual[c, b] = color[begin + b, c]
+            for k in range(columns):
+                row, level = design[c, k], np.float32(center[k, c])
+                for b in range(size):
+                    residual[c, b] -= row[b] * level
+        for b in range(size):
+            robust = np.float32(1.0) / (np.float32(1.0) + squared[b] / np.float32(squared_scale))
+            share[b] = weight[begin + b] * robust * robust
+        # Sums over the block in single precision, over blocks in double.
         for c in range(3):
-            unmodelled = float(color[n, c])
-            for k in range(columns):
-                unmodelled -= design[c, k] * center[k, c]
+            energy = zero
+            for b in range(size):
+                energy += share[b] * albedo[begin + b, c] * albedo[begin + b, c]
+            power[c] += energy
             for j in range(columns):
-                scaled = share * design[c, j]
-                side[c, j] += scaled * unmodelled
+                row = design[c, j]
+                explained = zero
+                for b in range(size):
+                    scaled[b] = share[b] * row[b]
+                    explained += scaled[b] * residual[c, b]
+                side[c, j] += explained
                 for k in range(j, columns):
-                    matrix[c, j, k] += scaled * design[c, k]
-            power[c] += share * albedo[n, c] * albedo[n, c]
+                    other = design[c, k]
+                    product = zero
+                    for b in range(size):
+                        product += scaled[b] * other[b]
+                    matrix[c, j, k] += product
     for c in range(3):
         for j in range(columns):
             for k in range(j):

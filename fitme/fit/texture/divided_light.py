@@ -49,7 +49,7 @@ def delit_albedo(
     """
     behind = np.zeros(len(color), np.bool_) if behind_lips is None else behind_lips
     albedo = np.empty((len(color), _CHANNELS), np.float32)
-    _divide(color, shading, specular_term, expected, behind, np.float32(shade_level(shading)), albedo)
+    _divide(color, shading, specular_term, expected, behind, shade_level(shading), albedo)
     return albedo
 
 
@@ -117,7 +117,7 @@ def _divide(
 ) -> None:
     """Write the albedo; `shade` is `shade_level`."""
     zero, one, three = np.float32(0.0), np.float32(1.0), np.float32(_CHANNELS)
-    smallest, maximal = np.float32(SMALLEST_WEIGHT), np.float32(MAXIMAL_ALBEDO)
+    smallest, maximal, shadow = np.float32(SMALLEST_WEIGHT), np.float32(MAXIMAL_ALBEDO), np.float32(shade)
     for sample in range(color.shape[0]):
         grey, level = zero, zero
         for channel in range(_CHANNELS):
@@ -129,7 +129,7 @@ def _divide(
             level += lit / three
         # In the shade only the level follows the observation; the hue stays the expected one, but in the mouth, where
         # it is a guess.
-        hue_share = one if behind_lips[sample] else min(level / shade, one)
+        hue_share = one if behind_lips[sample] else min(level / shadow, one)
         largest = zero
         for channel in range(_CHANNELS):
             value = expected[sample, channel] * (grey + hue_share * (albedo[sample, channel] - grey))

@@ -9,7 +9,7 @@ from fitme.fit.lighting.light_equations import light_equations
 @pytest.mark.parametrize("scale", [0.2, np.inf])
 def test_sums_match_numpy(scale: float) -> None:
     draw = np.random.default_rng(5)
-    count, columns = 60, 10
+    count, columns = 600, 10
     diffuse, specular = (draw.normal(size=(count, columns)).astype(np.float32) for _ in range(2))
     color, albedo = (draw.random((count, 3)).astype(np.float32) for _ in range(2))
     weight = np.maximum(draw.normal(size=count), 0.0).astype(np.float32)
@@ -26,4 +26,4 @@ def test_sums_match_numpy(scale: float) -> None:
         robust @ albedo.astype(np.float64) ** 2,
     )
     for value, wanted in zip(found, expected, strict=True):
-        np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(value, wanted, rtol=1e-4, atol=1e-4)

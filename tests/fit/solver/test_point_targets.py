@@ -1,5 +1,7 @@
 """Correlated errors in the joint solve, against the dense covariance that they stand for."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -12,9 +14,10 @@ from fitme.fit.solver.joint_estimate import (
     JointEstimate,
     SolverSettings,
     stepped,
+    zero_padded,
 )
 from fitme.fit.solver.linearization import reprojection_errors
-from fitme.fit.solver.point_targets import MeshBasis, PointErrors, PointTargets
+from fitme.fit.solver.point_targets import MeshBasis, OffsetTargets, PointErrors, PointTargets
 from fitme.geometry import Camera, rotation_matrix
 from fitme.shape.morphable_model import MorphableModel
 
@@ -127,3 +130,16 @@ def test_targets_without_correlated_errors_concatenate_with_others(
     assert plain.concatenated(plain).errors is None
     alone = reprojection_errors(plain, truth, 0)
     np.testing.assert_allclose(reprojection_errors(both, truth, 0)[POINTS:], alone)
+
+
+def test_fixed_identity_leaves_errors_as_they_are(targets: list[PointTargets], truth: JointEstimate) -> None:
+    pairs = np.array([[0, 5], [7, 2]])
+    offsets = OffsetTargets(pairs, np.random.default_rng(6).normal(size=(2, 2)), np.ones(2))
+    for index, target in enumerate(targets):
+        wide = zero_padded(truth, len(truth.identity) + SHARED, len(GAZE) + OWN)
+        narrow = replace(wide, identity=wide.identity[len(truth.identity) :])
+        paired = replace(target, offsets=offsets)
+        expected = reprojection_errors(paired, wide, index)
+        np.testing.assert_allclose(
+            reprojection_errors(paired.at_identity(truth.identity), narrow, index), expected, atol=1e-9
+        )
