@@ -20,7 +20,8 @@ from fitme.frame_pool import FramePool
 R = TypeVar("R")
 
 FRAMES_PER_THREAD = 3
-"""Frames of one extraction over the pool's threads: its end, at which threads wait for each other, is rare."""
+"""Frames of one extraction over the pool's threads, where there are several: its end, at which they wait for each
+other, is rare."""
 
 
 class ExpressionStage:
@@ -45,12 +46,13 @@ class ExpressionStage:
         self._pool = pool
 
     def extract(self, head: HeadEstimate, lights: Sequence[Illumination]) -> None:
-        """Extract the views of the next frames that wait, `FRAMES_PER_THREAD` for each thread of the pool.
+        """Extract the views of the next frames that wait: one, or `FRAMES_PER_THREAD` for each of several threads.
 
         :param lights: of the keyframes, from which those of the frames start.
         :raises Exception: what the extraction of one of them raised; that frame is removed, the others' views are kept.
         """
-        frames = self._frames.waiting(FRAMES_PER_THREAD * self._pool.threads)
+        threads = self._pool.threads
+        frames = self._frames.waiting(FRAMES_PER_THREAD * threads if threads > 1 else 1)
         # One after the other, while the frames before are fitted: what covers a face is told by comparison with the
         # images before.
         usable = (_outcome(partial(self._visibility.usable_pixels, frame)) for frame in frames)
