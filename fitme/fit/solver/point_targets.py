@@ -172,4 +172,6 @@ class MeshBasis:
 
 def padded(columns: Float64Array, count: int) -> Float64Array:
     """Columns (P, 2, N) as (P, 2, `count`): zero-padded or cut off."""
-    return np.pad(columns[..., :count], ((0, 0), (0, 0), (0, max(0, count - columns.shape[2]))))
+    if columns.shape[2] >= count:
+        return columns[..., :count]
+    return np.pad(columns, ((0, 0), (0, 0), (0, count - columns.shape[2])))
