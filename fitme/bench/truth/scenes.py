@@ -76,7 +76,10 @@ def choose_variant() -> str:
         return named
     for variant in VARIANTS:
         command = [sys.executable, "-c", _PROBE.format(variant=variant)]
-        run = subprocess.run(command, capture_output=True, check=False, timeout=PROBE_S)
+        try:
+            run = subprocess.run(command, capture_output=True, check=False, timeout=PROBE_S)
+        except subprocess.TimeoutExpired:
+            continue
         if run.returncode == 0:
             return variant
     raise BackendError("Mitsuba 3 cannot render on this machine: pip install 'mitsuba==3.9.1'")

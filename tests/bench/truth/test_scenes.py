@@ -1,6 +1,7 @@
 """Population and scenes of the truth benchmark; most tests need the scan-based population, which is not shipped."""
 
 import dataclasses
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,14 @@ import torch
 from scipy.spatial import cKDTree
 
 from fitme.bench.truth import dataset as truth_dataset
+from fitme.bench.truth import scenes
 from fitme.bench.truth import strands as truth_strands
 from fitme.bench.truth.dataset import DatasetSize, frame_file, load_mask, load_truth, make_truth, relit_file
 from fitme.bench.truth.lights import UnseenLight
 from fitme.bench.truth.people import Material, load_scans, smooth_normals
 from fitme.bench.truth.scenes import VARIANT_VARIABLE, TruthRenderer, choose_variant, eye_texture
 from fitme.bench.truth.subjects import Covering, subject
-from fitme.errors import ConfigError, InputError
+from fitme.errors import BackendError, ConfigError, InputError
 from fitme.geometry import Camera
 from fitme.shape.model_file import load_default_model
 from fitme.shape.raster import uv_raster
@@ -52,6 +54,29 @@ def test_a_missing_population_is_an_input_error(tmp_path):
 def test_an_unknown_variant_is_a_config_error(monkeypatch):
     monkeypatch.setenv(VARIANT_VARIABLE, "abacus_rgb")
     with pytest.raises(ConfigError, match="scalar_rgb"):
+        choose_variant()
+
+
+def test_a_variant_that_does_not_return_is_passed_over(monkeypatch):
+    tried = []
+
+    def run(command, **options):
+        tried.append(options["timeout"])
+        if "llvm" in command[-1]:
+            raise subprocess.TimeoutExpired(command, options["timeout"])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.delenv(VARIANT_VARIABLE, raising=False)
+    monkeypatch.setattr(scenes.subprocess, "run", run)
+    assert choose_variant() == "scalar_rgb"
+    assert tried == [scenes.PROBE_S] * 2
+
+
+def test_without_a_working_variant_one_is_told_what_to_install(monkeypatch):
+    monkeypatch.delenv(VARIANT_VARIABLE, raising=False)
+    monkeypatch.setattr(scenes, "_PROBE", "import time\ntime.sleep(60)  # {variant}")
+    monkeypatch.setattr(scenes, "PROBE_S", 0.1)
+    with pytest.raises(BackendError, match="mitsuba"):
         choose_variant()
 
 
