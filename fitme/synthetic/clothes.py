@@ -78,7 +78,7 @@ class ClothedHead:
 
 def add_clothes(model: MorphableModel, neutral: Float32Array) -> ClothedHead:
     """Mesh of a model with clothes that fit a neutral head (V, 3), metres."""
-    body, body_uv, triangles = _jumper(_profile(neutral[model.vertex_mask(Region.NECK).numpy()]))
+    body, body_uv, triangles = jumper(neutral[model.vertex_mask(Region.NECK).numpy()])
     head_scale = torch.tensor([1.0, 1.0 / (1.0 + _STRIP_SHARE)])
     corner = torch.tensor([0.0, 1.0]) * head_scale
     strip_uv = torch.from_numpy(body_uv) * torch.tensor([1.0, 1.0 - float(head_scale[1])]) + corner
@@ -90,6 +90,12 @@ def add_clothes(model: MorphableModel, neutral: Float32Array) -> ClothedHead:
         body,
         (model.vertex_mask(Region.NECK) & ~model.vertex_mask(Region.SKIN, Region.SCALP)).numpy(),
     )
+
+
+def jumper(neck: Float32Array) -> tuple[Float32Array, Float32Array, Int32Array]:
+    """Mesh of a jumper whose collar fits around the points of a neck (N, 3), metres: vertices (M, 3) in the same frame,
+    texture coordinates (M, 2) in [0, 1], triangles (F, 3), counter-clockwise from outside."""
+    return _jumper(_profile(neck))
 
 
 def maps_with_cloth(maps: ReflectanceMaps, color: tuple[float, float, float], specular: float = 0.1) -> ReflectanceMaps:

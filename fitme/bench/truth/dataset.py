@@ -7,15 +7,16 @@
     subject_00/mask_01.png ...    what the person covers of held-out frames, hair and shoulders included
     subject_00/truth_16.npz       `SubjectTruth` of 16 frames; written last
 
-Frames are drawn in order, so that a set with fewer frames is part of a set with more. Running the command again
-completes an unfinished folder.
+Subjects of another population than the scan-based one lie in a folder of its name beside these. Frames are drawn in
+order, so that a set with fewer frames is part of a set with more. Running the command again completes an unfinished
+folder; frames that are there stay, of however many paths they are.
 """
 
 import argparse
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -24,16 +25,18 @@ import numpy as np
 from fitme.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
 from fitme.atomic_file import atomic_file
 from fitme.bench.truth.lights import LightKind, UnseenLight, unseen_light
-from fitme.bench.truth.people import Material, ScanModel, load_scans, smooth_normals
+from fitme.bench.truth.people import Material, Population, PopulationModel, load_scans, smooth_normals
 from fitme.bench.truth.scenes import TruthRenderer, choose_variant
 from fitme.bench.truth.sensor import encode_jpeg, metered_exposure, simulate_sensor, white_balance
 from fitme.bench.truth.strands import grown_strands, load_guides
 from fitme.bench.truth.subjects import HEIGHT, WIDTH, Covering, FrameScript, Subject, subject, under_lights
+from fitme.bench.truth.synthetic_people import load_synthetic_people
 from fitme.bench.truth.visibility import surface_samples
 from fitme.color import linear_to_bytes
 from fitme.errors import InputError
 from fitme.geometry import Camera, HeadPose
 from fitme.shape.model_file import load_default_model
+from fitme.shape.morphable_model import MorphableModel
 from fitme.skin.painter import synthesize_skin
 
 FOLDER_VARIABLE = "FITME_TRUTH"
@@ -102,15 +105,26 @@ class SubjectTruth:
         return HeadPose(self.rotations[frame], self.translations[frame])
 
 
-def truth_folder() -> Path:
-    """Folder of the data set: the one that `FOLDER_VARIABLE` names, otherwise one in the user's cache."""
+def truth_folder(population: Population = Population.SCANS) -> Path:
+    """Folder of a population's data set, in the one that `FOLDER_VARIABLE` names, otherwise in one in the user's
+    cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return Path(os.environ.get(FOLDER_VARIABLE, cache / "fitme" / f"truth-{VERSION}"))
+    folder = Path(os.environ.get(FOLDER_VARIABLE, cache / "fitme" / f"truth-{VERSION}"))
+    return folder if population is Population.SCANS else folder / population
 
 
 def scans_file() -> Path:
-    """Path of the population's file."""
+    """Path of the scan-based population's file."""
     return Path(os.environ.get(SCANS_VARIABLE, DEFAULT_SCANS)) / SCANS_FILE
+
+
+def load_population(population: Population, model: MorphableModel) -> PopulationModel:
+    """Population laid out for a model; seconds.
+
+    :raises InputError: without the scan-based population's file.
+    :raises BackendError: if synthetic people are wanted, and the extra `build` is not installed.
+    """
+    return load_synthetic_people(model) if population is Population.SYNTHETIC else load_scans(scans_file(), model)
 
 
 def make_truth(
@@ -119,13 +133,15 @@ def make_truth(
     numbers: Sequence[int],
     progress: Callable[[str], None] = print,
     kinds: Sequence[LightKind] = (),
+    population: Population = Population.SCANS,
 ) -> None:
     """Render the missing frames of the given subjects.
 
+    :param folder: of this population's frames alone, as by `truth_folder`.
     :param kinds: of the frames' lights, in turn; each subject's own lights if there are none.
 
     Raises InputError without the population's or the strands' files, or where the folder holds another version's
-    frames, and BackendError without Mitsuba.
+    frames, and BackendError without Mitsuba, or without anny for synthetic people.
     """
     _check_version(folder)
     missing = [number for number in numbers if not truth_file(folder, number, size.frames).is_file()]
@@ -133,11 +149,11 @@ def make_truth(
         return
     variant = choose_variant()
     progress(f"rendering {len(missing)} subjects with Mitsuba's {variant}")
-    scans = load_scans(scans_file(), load_default_model())
+    people = load_population(population, load_default_model())
     for number in missing:
         start = time.perf_counter()
         person = subject(number, size.frames)
-        _make_subject(folder, size, under_lights(person, kinds) if kinds else person, scans, variant)
+        _make_subject(folder, size, under_lights(person, kinds) if kinds else person, people, variant)
         progress(f"{subject(number).name}: {time.perf_counter() - start:.0f} s")
 
 
@@ -211,11 +227,11 @@ def load_truth(folder: Path, number: int, frames: int) -> SubjectTruth:
         )
 
 
-def _make_subject(folder: Path, size: DatasetSize, person: Subject, scans: ScanModel, variant: str) -> None:
+def _make_subject(folder: Path, size: DatasetSize, person: Subject, people: PopulationModel, variant: str) -> None:
     """Render the missing frames of one subject, the relit ones, and write its ground truth."""
     (folder / person.name).mkdir(parents=True, exist_ok=True)
     skin = synthesize_skin(person.skin_seed, SKIN_RESOLUTION, attributes=person.attributes)
-    renderer = TruthRenderer(scans, person, skin, variant, subject_strands(scans, person))
+    renderer = TruthRenderer(people, person, skin, variant, subject_strands(people, person))
     camera = _resized(person.camera, size.width, size.height)
     exposures: dict[int, float] = {}
     for index, frame in enumerate(person.frames):
@@ -248,39 +264,39 @@ def _make_subject(folder: Path, size: DatasetSize, person: Subject, scans: ScanM
             codes = np.rint(255.0 * renderer.mask(frame, camera)).astype(np.uint8)
             _write(file, bytes(cv2.imencode(".png", codes)[1]))
     _write_truth(
-        truth_file(folder, person.number, len(person.frames)), person, scans, renderer.neutral, skin.diffuse, relit
+        truth_file(folder, person.number, len(person.frames)), person, people, renderer.neutral, skin.diffuse, relit
     )
 
 
-def subject_strands(scans: ScanModel, person: Subject) -> Float64Array | None:
+def subject_strands(people: PopulationModel, person: Subject) -> Float64Array | None:
     """(M, K, 3) strands on a subject's expressionless head, metres, head frame; None under a cap.
 
     :raises InputError: if the style's file is missing.
     """
     if person.covering is Covering.CAP:
         return None
-    neutral = scans.neutral(np.array(person.identity))
-    body = np.concatenate([scans.triangles[Material.SKIN], scans.triangles[Material.CLOTH]])
+    neutral = people.neutral(np.array(person.identity))
+    body = np.concatenate([people.triangles[Material.SKIN], people.triangles[Material.CLOTH]])
     outside = np.unique(body)
-    scalp = neutral[np.unique(scans.triangles[Material.SHELL])]
+    scalp = neutral[np.unique(people.triangles[Material.SHELL])]
     normals = smooth_normals(neutral, body)
     guides = load_guides(person.hair_style)
     return grown_strands(guides, scalp, neutral[outside], normals[outside], person.number)
 
 
 def _write_truth(
-    file: Path, person: Subject, scans: ScanModel, neutral: Float64Array, albedo: Float32Array, relit: list[int]
+    file: Path, person: Subject, people: PopulationModel, neutral: Float64Array, albedo: Float32Array, relit: list[int]
 ) -> None:
     """Write `SubjectTruth` as an npz file, in one step."""
     unseen = unseen_light(person.number)
-    normals = smooth_normals(neutral, scans.triangles[Material.SKIN])
-    scan, scan_normals = surface_samples(neutral, normals, scans.face_triangles, SCAN_POINTS, person.number)
+    normals = smooth_normals(neutral, people.triangles[Material.SKIN])
+    scan, scan_normals = surface_samples(neutral, normals, people.face_triangles, SCAN_POINTS, person.number)
     with atomic_file(file) as partial, partial.open("wb") as opened:
         np.savez_compressed(
             opened,
             scan=scan.astype(np.float32),
             scan_normals=scan_normals.astype(np.float32),
-            landmarks=neutral[scans.landmarks].astype(np.float32),
+            landmarks=neutral[people.landmarks].astype(np.float32),
             rotations=np.stack([frame.pose.rotation for frame in person.frames]),
             translations=np.stack([frame.pose.translation for frame in person.frames]),
             held_out=np.array([frame.held_out for frame in person.frames]),
@@ -306,15 +322,39 @@ def _write(file: Path, content: bytes) -> None:
         partial.write_bytes(content)
 
 
+def add_set_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that choose population, subjects, and number and noise of their frames."""
+    parser.add_argument(
+        "--population", type=Population, choices=list(Population), default=Population.SCANS,
+        help="of the subjects: scan-based (the default), or synthetic, whom the prior over identities has not seen",
+    )  # fmt: skip
+    parser.add_argument("--quick", action="store_true", help="two subjects of six frames")
+    parser.add_argument("--subjects", type=int, nargs="*", help="their numbers; all by default")
+    parser.add_argument("--frames", type=_positive, help=f"frames of a subject; {FULL.frames} by default")
+    parser.add_argument("--paths", type=_positive, help=f"paths per pixel; {FULL.samples} by default")
+
+
+def size_of(arguments: argparse.Namespace) -> DatasetSize:
+    """Size that arguments of `add_set_arguments` choose."""
+    size = QUICK if arguments.quick else FULL
+    return replace(size, frames=arguments.frames or size.frames, samples=arguments.paths or size.samples)
+
+
+def _positive(text: str) -> int:
+    """Positive number of a command line. Raises ArgumentTypeError for another."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: use a positive whole number")
+    return int(text)
+
+
 def main() -> None:
     """Entry point of ``python -m fitme.bench.truth.dataset``."""
     parser = argparse.ArgumentParser(prog="python -m fitme.bench.truth.dataset", description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two subjects of six frames")
-    parser.add_argument("--subjects", type=int, nargs="*", help="their numbers; all by default")
+    add_set_arguments(parser)
     arguments = parser.parse_args()
-    size = QUICK if arguments.quick else FULL
-    folder = truth_folder()
-    make_truth(folder, size, arguments.subjects or range(size.subjects))
+    size = size_of(arguments)
+    folder = truth_folder(arguments.population)
+    make_truth(folder, size, arguments.subjects or range(size.subjects), population=arguments.population)
     print(folder)
 
 

@@ -1,12 +1,12 @@
-"""Heads of a scan-based population (ICT-FaceKit, MIT licence) as subjects of the benchmark: vertices, materials, and
-texture coordinates in the model's UV layout, so that painted skins fit.
+"""Populations of heads as subjects of the benchmark: vertices, materials, and texture coordinates in the model's UV
+layout, so that painted skins fit; here of a scan-based one (ICT-FaceKit, MIT licence).
 
 Frame and units are the model's: +Y up, the face looks along +Z, metres, origin midway between the mean's eyeballs.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,15 @@ _SHELL_FLOOR_M = 0.0006
 _HAIR_WAVES_PER_M, _HAIR_WAVE_SHARE = 160.0, 0.12
 
 
+class Population(StrEnum):
+    """Population that subjects are drawn from."""
+
+    SCANS = "scans"
+    """ICT-FaceKit's scan-based model, whose statistics the prior over identities has."""
+    SYNTHETIC = "synthetic"
+    """Synthetic people of `fitme.bench.truth.synthetic_people`, whose statistics it has not."""
+
+
 class Material(IntEnum):
     """Material of a triangle."""
 
@@ -57,24 +66,27 @@ class Material(IntEnum):
 
 
 @dataclass(frozen=True)
-class ScanModel:
-    """Linear model of the population, in the model's frame and UV layout."""
+class PopulationModel:
+    """Linear model of a population, in the model's frame and UV layout."""
 
     mean: Float64Array
     """(N, 3) mean vertices, metres."""
     identity: Float32Array
     """(100, N, 3) metres per standard deviation."""
     expression: Float32Array
-    """(57, N, 3) metres at full activation."""
+    """(E, N, 3) metres at full activation."""
     expression_names: tuple[str, ...]
-    """ARKit's names with `_L` and `_R` for sides; some of ARKit's symmetric expressions are split into sides."""
+    """(E,) ARKit's names, or these with `_L` and `_R` for sides; some of ARKit's symmetric expressions may be split
+    into sides."""
     triangles: Mapping[Material, Int64Array]
     """(F, 3) by material, counter-clockwise from outside."""
     landmarks: Int64Array
     """(68,) vertices of iBUG's landmarks."""
     uv: Float32Array
-    """(N, 2) texture coordinates in the model's layout, v down; those of eyeballs are in `eye_texture`'s layout:
+    """(T, 2) texture coordinates in the model's layout, v down; those of eyeballs are in `eye_texture`'s layout:
     0.5 plus half the sine of the angle from the gaze."""
+    uv_triangles: Mapping[Material, Int64Array]
+    """(F, 3) indices into `uv` of the corners of `triangles`, by material."""
     stiffness: Float64Array
     """(N,) 1 where a vertex turns with the head, 0 where it stays with the body."""
     shell: Float64Array
@@ -109,7 +121,9 @@ class ScanModel:
 
     def eyeball_radius(self, vertices: Float64Array) -> float:
         """Mean radius of both eyeballs of a head (N, 3), metres, across the gaze."""
-        return float(np.mean([np.ptp(vertices[a:b, :2], axis=0) / 2.0 for a, b in _EYE_OUTER]))
+        used = np.unique(self.triangles[Material.EYES])
+        is_left = self.mean[used, 0] > 0.0
+        return float(np.mean([np.ptp(vertices[eye, :2], axis=0) / 2.0 for eye in (used[is_left], used[~is_left])]))
 
     def _indices(self, name: str) -> list[int]:
         base = name.replace("Left", "_L").replace("Right", "_R") if name[:-1].endswith(("Lef", "Righ")) else name
@@ -119,7 +133,7 @@ class ScanModel:
         return found
 
 
-def load_scans(path: Path, model: MorphableModel) -> ScanModel:
+def load_scans(path: Path, model: MorphableModel) -> PopulationModel:
     """Read the population (`ict_facekit.npz`) and map its vertices into the model's UV layout; takes a few seconds.
 
     Raises InputError without the file.
@@ -139,23 +153,28 @@ def load_scans(path: Path, model: MorphableModel) -> ScanModel:
     middle = (start + end) // 2
     mean = mean - np.mean([_box_centre(mean[a:b]) for a, b in ((start, middle), (middle, end))], axis=0)
     uv, scalp = _layout_coordinates(path, model, mean, landmarks)
-    # Eyeballs have their own layout; the back half is clamped to its rim.
+    # Eyeballs have their own layout.
     for a, b in _EYE_OUTER:
-        direction = mean[a:b] - _box_centre(mean[a:b])
-        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-        behind = direction[:, 2] < 0.0
-        direction[behind] /= np.maximum(np.linalg.norm(direction[behind, :2], axis=1, keepdims=True), 1e-6)
-        uv[a:b] = 0.5 + 0.5 * direction[:, :2] * (1.0, -1.0)
+        uv[a:b] = eye_coordinates(mean[a:b] - _box_centre(mean[a:b]))
     parts = _materials(mean, triangles, scalp)
-    shell = _shell_profile(parts[Material.SHELL], len(mean))
+    shell = shell_profile(parts[Material.SHELL], len(mean))
     stiffness = _stiffness(mean, triangles)
     # Shape errors are measured on visible skin of the narrow face alone.
     outside = np.concatenate([parts[material] for material in (Material.SKIN, Material.EYES, Material.MOUTH)])
     visible = visible_vertices(mean, outside) & (np.arange(len(mean)) < NARROW_FACE_END)
     face = parts[Material.SKIN][visible[parts[Material.SKIN]].all(1)]
-    return ScanModel(
-        mean, identity, expression, names, parts, landmarks, uv.astype(np.float32), stiffness, shell, face
+    return PopulationModel(
+        mean, identity, expression, names, parts, landmarks, uv.astype(np.float32), parts, stiffness, shell, face
     )  # fmt: skip
+
+
+def eye_coordinates(offsets: Float64Array) -> Float64Array:
+    """Texture coordinates (N, 2) in `PopulationModel.uv`'s layout of eyeballs of points at offsets (N, 3) from the
+    centre of an eyeball; its back half is clamped to the rim."""
+    direction = offsets / np.linalg.norm(offsets, axis=1, keepdims=True)
+    behind = direction[:, 2] < 0.0
+    direction[behind] /= np.maximum(np.linalg.norm(direction[behind, :2], axis=1, keepdims=True), 1e-6)
+    return np.asarray(0.5 + 0.5 * direction[:, :2] * (1.0, -1.0))
 
 
 def smooth_normals(vertices: Float64Array, triangles: Int64Array) -> Float64Array:
@@ -242,7 +261,7 @@ def _adjacency(triangles: Int64Array, count: int) -> csr_matrix:
     return graph
 
 
-def _shell_profile(triangles: Int64Array, count: int) -> Float64Array:
+def shell_profile(triangles: Int64Array, count: int) -> Float64Array:
     """Profile (N,) of the shell's thickness over a patch: square root of the probability that a random walk of
     `_SHELL_SMOOTHING_ROUNDS` steps does not reach the patch's rim; 0 on the rim and outside.
     """

@@ -1,7 +1,7 @@
 """Benchmark of fits against independent ground truth: `python -m fitme.bench.truth.report`.
 
-Scan-based heads are path-traced by another renderer under lights that no training used. The fit is compared with the
-mean face, landmarks only and the unlit-texture baseline. Missing frames are rendered first
+Heads of scan-based or of synthetic people are path-traced by another renderer under lights that no training used. The
+fit is compared with the mean face, landmarks only and the unlit-texture baseline. Missing frames are rendered first
 (`fitme.bench.truth.dataset`).
 """
 
@@ -20,8 +20,17 @@ import numpy as np
 from fitme.atomic_file import atomic_file
 from fitme.bench.rows import BenchmarkRow
 from fitme.bench.run import json_line, run_benchmark, table_of
-from fitme.bench.truth.dataset import FULL, QUICK, DatasetSize, make_truth, truth_folder
+from fitme.bench.truth.dataset import (
+    FULL,
+    QUICK,
+    DatasetSize,
+    add_set_arguments,
+    make_truth,
+    size_of,
+    truth_folder,
+)
 from fitme.bench.truth.heads import METHODS
+from fitme.bench.truth.people import Population
 from fitme.bench.truth.scores import SubjectReport, bench_subject
 from fitme.bench.truth.sheets import write_sheet
 from fitme.errors import InputError
@@ -31,6 +40,11 @@ from fitme.stage import Stage
 GROWING_SUBJECTS = 2
 """Number of subjects whose fit is also scored over a growing number of keyframes."""
 MEAN_FACE_SHARE, LANDMARKS_SHARE, NORMAL_SHARE, IDENTITY_SHARE = 0.6, 0.8, 0.75, 0.7
+LARGEST_OVER_MEAN_FACE = {
+    Population.SCANS: {"scan_mm": 0.5, "scan_free_mm": 0.55, "normal_deg": 0.68},
+    Population.SYNTHETIC: {"scan_mm": 0.7, "scan_free_mm": 0.7, "normal_deg": 0.8},
+}
+"""Targets of the fit's mean errors of shape over the mean face's, by population and field of `HeadScore`."""
 LARGEST_ALBEDO_ERROR = 0.06
 LARGEST_ITA_ERROR_DEG, LARGEST_ITA_DIFFERENCE_DEG = 11.0, 8.0
 """Targets of the mean over the classes of skin tone, and of the difference between two of them."""
@@ -61,17 +75,22 @@ TITLES = {
 
 
 def truth() -> list[BenchmarkRow]:
-    """Rows of all subjects, in one process."""
+    """Rows of all subjects of the scan-based population, in one process."""
     return rows_of(run_subjects(FULL, range(FULL.subjects), None, 1, GROWING_SUBJECTS))
 
 
 def truth_quick() -> list[BenchmarkRow]:
-    """Rows of two subjects of six frames."""
+    """Rows of two subjects of six frames of the scan-based population."""
     return rows_of(run_subjects(QUICK, range(QUICK.subjects), None, 1, 0))
 
 
 def run_subjects(
-    size: DatasetSize, numbers: Sequence[int], out: Path | None, workers: int, growing: int
+    size: DatasetSize,
+    numbers: Sequence[int],
+    out: Path | None,
+    workers: int,
+    growing: int,
+    population: Population = Population.SCANS,
 ) -> list[SubjectReport]:
     """Render missing frames, then score.
 
@@ -79,8 +98,8 @@ def run_subjects(
     :param workers: processes.
     :param growing: number of subjects, the first ones, whose fit is also scored over keyframes.
     """
-    folder = truth_folder()
-    make_truth(folder, size, numbers)
+    folder = truth_folder(population)
+    make_truth(folder, size, numbers, population=population)
     jobs = [(folder, number, size.frames, index < growing, out) for index, number in enumerate(numbers)]
     if workers == 1:
         return [_run(*job) for job in jobs]
@@ -104,8 +123,12 @@ def _run(folder: Path, number: int, frames: int, growing: bool, out: Path | None
     return report
 
 
-def rows_of(reports: Sequence[SubjectReport]) -> list[BenchmarkRow]:
-    """Means over subjects of every method, then rows with the project's targets. Raises InputError without subjects."""
+def rows_of(reports: Sequence[SubjectReport], population: Population = Population.SCANS) -> list[BenchmarkRow]:
+    """Means over subjects of every method, then rows with the project's targets.
+
+    :param population: of the subjects, whose targets apply.
+    :raises InputError: without subjects.
+    """
     if not reports:
         raise InputError("no subjects were scored: name at least one")
     rows = [
@@ -115,6 +138,7 @@ def rows_of(reports: Sequence[SubjectReport]) -> list[BenchmarkRow]:
         for field in TITLES
         for method in METHODS
     ]
+    rows += _over_mean_face_rows(reports, population)
     rows += _tone_rows(reports)
     rows += _recovery_rows(reports)
     seconds = median(report.fit_s for report in reports)
@@ -123,6 +147,19 @@ def rows_of(reports: Sequence[SubjectReport]) -> list[BenchmarkRow]:
     first = [point.seconds for point in points if point.stage.has_reached(Stage.SKIN)][:1]
     rows += [BenchmarkRow("time to own skin: fit, first subject", value, "s") for value in first]
     return rows + _growth_rows(reports)
+
+
+def _over_mean_face_rows(reports: Sequence[SubjectReport], population: Population) -> list[BenchmarkRow]:
+    """Rows of the fit's mean errors of shape over the mean face's."""
+    return [
+        BenchmarkRow(
+            f"{TITLES[field]}, over the mean face's: fit",
+            _mean(reports, "fit", field) / _mean(reports, "mean face", field),
+            "",
+            f"<= {largest:g}",
+        )
+        for field, largest in LARGEST_OVER_MEAN_FACE[population].items()
+    ]
 
 
 def _tone_rows(reports: Sequence[SubjectReport]) -> list[BenchmarkRow]:
@@ -221,19 +258,18 @@ def main() -> None:
     from rich.console import Console
 
     parser = argparse.ArgumentParser(prog="python -m fitme.bench.truth.report", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two subjects of six frames")
-    parser.add_argument("--subjects", type=int, nargs="*", help="their numbers; all by default")
+    add_set_arguments(parser)
     parser.add_argument("--workers", type=int, default=1, help="subjects at a time")
     parser.add_argument("--growing", type=int, default=0, help="subjects that are also scored over keyframes")
     parser.add_argument("--out", type=Path, help="folder for sheets and reports")
     arguments = parser.parse_args()
-    size = QUICK if arguments.quick else FULL
+    size, population = size_of(arguments), arguments.population
     numbers = arguments.subjects or range(size.subjects)
     reports: list[SubjectReport] = []
 
     def benchmark() -> list[BenchmarkRow]:
-        reports.extend(run_subjects(size, numbers, arguments.out, arguments.workers, arguments.growing))
-        return rows_of(reports)
+        reports.extend(run_subjects(size, numbers, arguments.out, arguments.workers, arguments.growing, population))
+        return rows_of(reports, population)
 
     rows = run_benchmark(benchmark)
     Console().print(table_of("truth", rows))

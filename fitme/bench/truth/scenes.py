@@ -18,7 +18,7 @@ import torch
 
 from fitme.arrays import Float32Array, Float64Array, Int64Array
 from fitme.bench.truth.lights import LightScript, UnseenLight
-from fitme.bench.truth.people import Material, ScanModel, smooth_normals
+from fitme.bench.truth.people import Material, PopulationModel, smooth_normals
 from fitme.bench.truth.strands import write_curves
 from fitme.bench.truth.subjects import PIVOT_M, Covering, FrameScript, Subject
 from fitme.errors import BackendError, ConfigError
@@ -94,7 +94,12 @@ class TruthRenderer:
     """
 
     def __init__(
-        self, scans: ScanModel, subject: Subject, skin: Skin, variant: str, strands: Float64Array | None = None
+        self,
+        population: PopulationModel,
+        subject: Subject,
+        skin: Skin,
+        variant: str,
+        strands: Float64Array | None = None,
     ) -> None:
         try:
             import mitsuba
@@ -103,9 +108,9 @@ class TruthRenderer:
         mitsuba.set_variant(variant)
         mitsuba.set_log_level(mitsuba.LogLevel.Error)
         self._mi: Any = mitsuba
-        self._scans = scans
+        self._population = population
         self._subject = subject
-        self._neutral = scans.neutral(np.array(subject.identity))
+        self._neutral = population.neutral(np.array(subject.identity))
         self._bsdfs = self._materials(skin)
         self._strands = strands
 
@@ -134,11 +139,11 @@ class TruthRenderer:
 
         :param turned_deg: additional yaw of the head.
         """
-        head = self._neutral + self._scans.offsets(frame.expression)
+        head = self._neutral + self._population.offsets(frame.expression)
         turned, pivot = _turned(frame, turned_deg)
         moving = (head - PIVOT_M) @ turned.T + pivot
         still = (head - PIVOT_M) + pivot
-        weight = self._scans.stiffness[:, None]
+        weight = self._population.stiffness[:, None]
         return np.asarray(weight * moving + (1.0 - weight) * still)
 
     def mask(self, frame: FrameScript, camera: Camera) -> Float32Array:
@@ -170,25 +175,28 @@ class TruthRenderer:
             "integrator": {"type": "path", "max_depth": PATH_DEPTH},
             "sensor": self._sensor(camera),
         }
-        normals = smooth_normals(vertices, self._scans.triangles[Material.SKIN])
+        normals = smooth_normals(vertices, self._population.triangles[Material.SKIN])
         subject = self._subject
         wavy = subject.covering is Covering.HAIR
         thickness = HAIR_THICKNESS_M if wavy else CAP_THICKNESS_M
         if strands is not None:
             thickness, wavy = UNDERCOAT_M, False
             scene["strands"] = self._curves(strands)
-        shell = self._scans.shell_vertices(vertices, thickness, wavy)
-        for material, triangles in self._scans.triangles.items():
+        shell = self._population.shell_vertices(vertices, thickness, wavy)
+        for material, triangles in self._population.triangles.items():
             points = shell if material is Material.SHELL else vertices
             directions = normals if material is Material.SKIN else smooth_normals(points, triangles)
-            scene[material.name.lower()] = self._mesh(material, points, directions, triangles)
+            scene[material.name.lower()] = self._mesh(material, points, directions)
         scene |= self._unseen(light) if isinstance(light, UnseenLight) else dict(self._lights(light, vertices))
         return scene
 
-    def _mesh(self, material: Material, points: Float64Array, normals: Float64Array, triangles: Int64Array) -> Any:  # noqa: ANN401 (a type that depends on the variant)
-        """Mitsuba mesh of the vertices (N, 3) that the triangles (F, 3) of one material use."""
+    def _mesh(self, material: Material, points: Float64Array, normals: Float64Array) -> Any:  # noqa: ANN401 (a type that depends on the variant)
+        """Mitsuba mesh of the vertices (N, 3), with normals (N, 3), that the triangles of one material use; vertices
+        on seams of the layout are repeated."""
         mi = self._mi
-        used, compact = np.unique(triangles, return_inverse=True)
+        triangles, uv_triangles = (of[material] for of in (self._population.triangles, self._population.uv_triangles))
+        corners = np.stack([triangles.ravel(), uv_triangles.ravel()], 1)
+        (used, places), compact = _distinct(corners)
         properties = mi.Properties()
         properties["mesh_bsdf"] = self._bsdfs[material]
         mesh = mi.Mesh(
@@ -198,7 +206,7 @@ class TruthRenderer:
         parameters = mi.traverse(mesh)
         parameters["vertex_positions"] = points[used].astype(np.float32).ravel()
         parameters["vertex_normals"] = normals[used].astype(np.float32).ravel()
-        parameters["vertex_texcoords"] = self._scans.uv[used].astype(np.float32).ravel()
+        parameters["vertex_texcoords"] = self._population.uv[places].astype(np.float32).ravel()
         parameters["faces"] = compact.astype(np.uint32).ravel()
         parameters.update()
         return mesh
@@ -251,7 +259,7 @@ class TruthRenderer:
         bsdfs = {material: self._principled(*values) for material, values in flat.items()}
         bsdfs[Material.SKIN] = self._principled(self._texture(skin.diffuse), subject.roughness, SKIN_SPECULAR)
         bsdfs[Material.EYES] = self._principled(
-            self._texture(eye_texture(subject, self._scans.eyeball_radius(self._neutral))), 0.08, 0.5
+            self._texture(eye_texture(subject, self._population.eyeball_radius(self._neutral))), 0.08, 0.5
         )
         return bsdfs
 
@@ -266,7 +274,7 @@ class TruthRenderer:
 
     def _lights(self, light: LightScript, vertices: Float64Array) -> Iterator[tuple[str, Any]]:
         """Environment map and area lights, placed around the head, by name."""
-        head = vertices[self._scans.landmarks].mean(0)
+        head = vertices[self._population.landmarks].mean(0)
         transform = self._mi.ScalarTransform4f
         yield "room", {"type": "envmap", "bitmap": self._mi.Bitmap(room_radiance(light))}
         for index, source in enumerate(light.sources):
@@ -292,6 +300,12 @@ class TruthRenderer:
                 "irradiance": {"type": "rgb", "value": [float(np.pi) * value for value in light.color]},
             },
         }
+
+
+def _distinct(pairs: Int64Array) -> tuple[tuple[Int64Array, Int64Array], Int64Array]:
+    """Distinct rows of pairs (N, 2), as two columns (M,), and the index (N,) of each pair's."""
+    found, index = np.unique(pairs, axis=0, return_inverse=True)
+    return (found[:, 0], found[:, 1]), index.ravel()
 
 
 def _turned(frame: FrameScript, turned_deg: float) -> tuple[Float64Array, Float64Array]:

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from fitme.bench.truth.heads import METHODS
+from fitme.bench.truth.people import Population
 from fitme.bench.truth.recovery import Recovery
 from fitme.bench.truth.report import TITLES, UNITS, rows_of
 from fitme.bench.truth.scores import CurvePoint, HeadScore, SubjectReport
@@ -57,6 +58,17 @@ def test_rows_are_means_with_targets_relative_to_other_methods():
     assert rows["deviation from the mean, all regions: correlation, fit"].target == ">= 0.8"
     assert rows["time to own skin: fit, first subject"].value == pytest.approx(1.5)
     assert all(row.target is None for name, row in rows.items() if name.endswith(METHODS[:3]))
+
+
+@pytest.mark.parametrize(
+    ("population", "targets"), [(Population.SCANS, (0.5, 0.55, 0.68)), (Population.SYNTHETIC, (0.7, 0.7, 0.8))]
+)
+def test_shape_is_compared_with_the_mean_face_by_the_population_s_targets(population, targets):
+    reports = [_report(0, "dark", _score(1.0, normal_deg=3.0), 2.0), _report(1, "light", _score(2.0), 4.0)]
+    rows = {row.name: row for row in rows_of(reports, population)}
+    names = [f"{TITLES[field]}, over the mean face's: fit" for field in ("scan_mm", "scan_free_mm", "normal_deg")]
+    assert [rows[name].value for name in names] == pytest.approx([0.5, 0.5, 5.0 / 6.0])
+    assert [rows[name].target for name in names] == [f"<= {target:g}" for target in targets]
 
 
 def test_missing_values_do_not_count():
