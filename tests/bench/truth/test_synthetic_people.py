@@ -8,6 +8,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from fitme.bench.truth import synthetic_people
+from fitme.bench.truth.metrics import similarity_of
 from fitme.bench.truth.people import Material, smooth_normals
 from fitme.bench.truth.subjects import IDENTITY_COMPONENTS
 from fitme.bench.truth.synthetic_people import SPREAD, load_synthetic_people, population_of
@@ -120,3 +121,16 @@ def test_shape_is_measured_on_the_visible_face(people):
     assert (normals[used, 2] > -0.3).mean() > 0.98
     assert people.mean[used, 2].min() > -0.08
     assert 5000 < len(people.face_triangles) < len(people.triangles[Material.SKIN])
+
+
+def test_anny_s_people_deviate_about_as_much_as_scans(model):
+    pytest.importorskip("anny", reason="anny is not installed: it comes with the extra 'build'")
+    people = load_synthetic_people(model)
+    used = np.unique(people.face_triangles)
+    generator = np.random.default_rng(3)
+    deviations = []
+    for _ in range(20):
+        head = people.neutral(generator.standard_normal(IDENTITY_COMPONENTS))[used]
+        motion = similarity_of(head, people.mean[used], free_scale=False)
+        deviations.append(np.linalg.norm(motion.apply(head) - people.mean[used], axis=1))
+    assert np.sqrt(np.mean(np.square(deviations))) == pytest.approx(0.004, abs=0.0006)
