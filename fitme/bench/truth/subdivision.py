@@ -36,11 +36,15 @@ class _Edges:
     """(E,) edges of exactly two triangles."""
 
 
-def loop_subdivision(triangles: Int64Array, count: int) -> Subdivision:
-    """Subdivision of triangles (F, 3) over `count` vertices; vertices without triangles stay."""
+def loop_subdivision(triangles: Int64Array, kept: BoolArray) -> Subdivision:
+    """Subdivision of triangles (F, 3) over V vertices; those without triangles stay.
+
+    :param kept: (V,) vertices that stay where they are, with straight edges between them, as if cut out of the mesh.
+    """
+    count = len(kept)
     edges = _edges(triangles)
     return Subdivision(
-        vstack([_old_vertices(edges, count), _new_vertices(triangles, edges, count)]).tocsr(),
+        vstack([_old_vertices(edges, kept), _new_vertices(triangles, edges, kept)]).tocsr(),
         _quartered(triangles, edges.of_triangle + count),
     )
 
@@ -70,24 +74,26 @@ def _quartered(triangles: Int64Array, middle: Int64Array) -> Int64Array:
     return np.concatenate([np.stack(child, 1) for child in children])
 
 
-def _new_vertices(triangles: Int64Array, edges: _Edges, count: int) -> csr_matrix:
-    """(E, V) weights of the edges' vertices; in the middle of an edge of an open border."""
+def _new_vertices(triangles: Int64Array, edges: _Edges, kept: BoolArray) -> csr_matrix:
+    """(E, V) weights of the edges' vertices; in the middle of an edge of an open border, or between kept vertices."""
     number = np.arange(len(edges.ends))
-    of_end = np.where(edges.inner, _NEAR, 0.5)
-    opposite = edges.inner[edges.of_triangle]
+    smooth = edges.inner & ~kept[edges.ends].all(1)
+    of_end = np.where(smooth, _NEAR, 0.5)
+    opposite = smooth[edges.of_triangle]
     rows = np.concatenate([number, number, edges.of_triangle[opposite]])
     columns = np.concatenate([edges.ends[:, 0], edges.ends[:, 1], triangles[:, [2, 0, 1]][opposite]])
     weights = np.concatenate([of_end, of_end, np.full(int(opposite.sum()), _FAR)])
-    return coo_matrix((weights, (rows, columns)), shape=(len(number), count)).tocsr()
+    return coo_matrix((weights, (rows, columns)), shape=(len(number), len(kept))).tocsr()
 
 
-def _old_vertices(edges: _Edges, count: int) -> csr_matrix:
-    """(V, V) weights of the old vertices: those of an open border look along it alone."""
+def _old_vertices(edges: _Edges, kept: BoolArray) -> csr_matrix:
+    """(V, V) weights of the old vertices: those of an open border move along it alone, kept ones not at all."""
+    count = len(kept)
     every, border = _neighbours(edges.ends, count), _neighbours(edges.ends[~edges.inner], count)
     degree, border_degree = (np.asarray(graph.sum(1)).ravel() for graph in (every, border))
     # Warren's weight of each neighbour inside; where borders cross, vertices stay.
     of_neighbour = np.where(degree == 3, 3 / 16, 3 / (8 * np.maximum(degree, 1)))
-    inside, along = (border_degree == 0) & (degree > 0), border_degree == 2
+    inside, along = (border_degree == 0) & (degree > 0) & ~kept, (border_degree == 2) & ~kept
     own = np.select([inside, along], [1.0 - degree * of_neighbour, np.full(count, _BORDER_OWN)], 1.0)
     weights = diags(own) + diags(np.where(inside, of_neighbour, 0.0)) @ every
     return (weights + diags(np.where(along, _BORDER_NEXT, 0.0)) @ border).tocsr()

@@ -150,7 +150,8 @@ def population_of(space: IdentitySpace, model: MorphableModel) -> PopulationMode
 def _subdivided(space: IdentitySpace, model: MorphableModel) -> _Head:
     """Head of the population on the subdivided mesh."""
     triangles = model.triangles.numpy().astype(np.int64)
-    fine = loop_subdivision(triangles, model.vertex_count)
+    # Teeth are thin bands, which smooth weights would shorten to half.
+    fine = loop_subdivision(triangles, model.vertex_mask(Region.TEETH).numpy())
     landmarks = _landmark_weights(model) @ fine.matrix[: model.vertex_count]
     matrix = vstack([_with_round_eyeballs(fine.matrix, space.mean, model), landmarks]).tocsr()
 

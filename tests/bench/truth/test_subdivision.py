@@ -25,7 +25,7 @@ def _area(points, triangles):
 
 
 def test_a_closed_mesh_stays_closed_and_its_outside_outside():
-    fine = loop_subdivision(FACES, len(OCTAHEDRON))
+    fine = loop_subdivision(FACES, np.zeros(len(OCTAHEDRON), bool))
     points = fine.matrix @ OCTAHEDRON
     assert fine.triangles.shape == (CHILDREN * len(FACES), 3)
     edges = np.sort(fine.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
@@ -38,7 +38,7 @@ def test_a_closed_mesh_stays_closed_and_its_outside_outside():
 
 def test_new_vertices_are_means_of_old_ones():
     points, triangles = _grid()
-    matrix = loop_subdivision(triangles, len(points) + 1).matrix  # the last vertex has no triangle
+    matrix = loop_subdivision(triangles, np.zeros(len(points) + 1, bool)).matrix  # the last vertex has no triangle
     assert scipy.sparse.issparse(matrix)
     assert np.allclose(matrix.sum(1), 1.0)
     assert matrix.min() >= 0.0
@@ -50,14 +50,23 @@ def test_children_lie_in_their_parents_order_and_cover_them():
     middles, quarters = split_in_middles(points, triangles)
     area = _area(middles, quarters).reshape(CHILDREN, len(triangles))
     assert np.allclose(area, _area(points, triangles) / CHILDREN)
-    assert np.array_equal(quarters, loop_subdivision(triangles, len(points)).triangles)
+    assert np.array_equal(quarters, loop_subdivision(triangles, np.zeros(len(points), bool)).triangles)
     assert np.array_equal(quarters[: len(triangles), 0], triangles[:, 0])
 
 
 def test_an_open_border_stays_a_border_and_the_inside_flat():
     points, triangles = _grid()
-    fine = loop_subdivision(triangles, len(points)).matrix @ points
+    fine = loop_subdivision(triangles, np.zeros(len(points), bool)).matrix @ points
     on_side = fine[(fine[:, 1] == 0.0) & (fine[:, 0] >= 1.0) & (fine[:, 0] <= SIDE - 1.0)]
     assert sorted(on_side[:, 0]) == pytest.approx([1.0, 1.5, 2.0, 2.5, 3.0])
     middle = (SIDE + 2) * (SIDE // 2)  # the grid's middle vertex
     assert fine[middle] == pytest.approx(points[middle])
+
+
+def test_kept_vertices_stay_with_straight_edges_between_them():
+    kept = OCTAHEDRON[:, 2] == 0.0
+    fine = loop_subdivision(FACES, kept).matrix @ OCTAHEDRON
+    assert np.array_equal(fine[:4], OCTAHEDRON[:4])
+    assert np.linalg.norm(fine[4]) < 0.7
+    around = fine[6:][np.abs(fine[6:, 2]) < 1e-12]
+    assert sorted(map(tuple, around[:, :2].tolist())) == [(-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5)]

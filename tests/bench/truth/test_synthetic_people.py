@@ -92,6 +92,11 @@ def test_eyeballs_are_round_and_look_where_an_expression_says(model, people):
     assert np.abs(turned[np.setdiff1d(eyes, left)]).max() < 1e-6
 
 
+def test_teeth_are_as_long_as_the_model_s(model, people):
+    teeth, ours = people.mean[np.unique(people.triangles[Material.TEETH])], model.mean[model.vertex_mask(Region.TEETH)]
+    assert np.ptp(teeth, axis=0) == pytest.approx(np.ptp(ours.numpy(), axis=0), abs=1e-4)
+
+
 def test_a_jaw_opens_and_clothes_do_not_move(people):
     opened = people.offsets({"jawOpen": 1.0})
     assert opened[people.landmarks[8], 1] < -0.01
