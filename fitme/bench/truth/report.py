@@ -133,7 +133,10 @@ def rows_of(reports: Sequence[SubjectReport], population: Population = Populatio
         raise InputError("no subjects were scored: name at least one")
     rows = [
         BenchmarkRow(
-            f"{TITLES[field]}: {method}", _mean(reports, method, field), UNITS[field], _target(reports, method, field)
+            f"{TITLES[field]}: {method}",
+            _mean(reports, method, field),
+            UNITS[field],
+            _target(reports, method, field, population),
         )
         for field in TITLES
         for method in METHODS
@@ -227,9 +230,10 @@ def _mean(reports: Sequence[SubjectReport], method: str, field: str) -> float:
     return fmean(finite) if finite else float("nan")
 
 
-def _target(reports: Sequence[SubjectReport], method: str, field: str) -> str | None:
-    """Target of the fit's mean error, from other methods or a constant; None for other methods."""
-    if method != "fit":
+def _target(reports: Sequence[SubjectReport], method: str, field: str, population: Population) -> str | None:
+    """Target of the fit's mean error, from other methods or a constant; None for other methods, and for errors of
+    shape over other people than scans, whose targets are `LARGEST_OVER_MEAN_FACE` alone."""
+    if method != "fit" or (population is not Population.SCANS and field in LARGEST_OVER_MEAN_FACE[population]):
         return None
     if field == "scan_mm":
         by_mean = MEAN_FACE_SHARE * _mean(reports, "mean face", field)

@@ -69,6 +69,7 @@ def test_shape_is_compared_with_the_mean_face_by_the_population_s_targets(popula
     names = [f"{TITLES[field]}, over the mean face's: fit" for field in ("scan_mm", "scan_free_mm", "normal_deg")]
     assert [rows[name].value for name in names] == pytest.approx([0.5, 0.5, 5.0 / 6.0])
     assert [rows[name].target for name in names] == [f"<= {target:g}" for target in targets]
+    assert (rows["scan to mesh, known scale: fit"].target is None) == (population is Population.SYNTHETIC)
 
 
 def test_missing_values_do_not_count():
