@@ -16,14 +16,14 @@
  */
 
 export const UPPER_SHADE_RAD = 0.28;
-export const LOWER_SHADE_RAD = 0.1;
-export const UPPER_SHADE = 0.45;
+export const LOWER_SHADE_RAD = 0.2;
+export const UPPER_SHADE = 0.4;
 export const LOWER_SHADE = 0.75;
 export const COVERED_LIGHT = 0.15;
 export const PRESSED = 0.07;
 export const PRESSED_RAD = Object.freeze([0.09, 0.16]);
 export const EDGE_RAD = 0.06;
-export const NARROW_RAD = 0.16;
+export const NARROW_RAD = 0.3;
 export const OPEN_LIGHT = 0.9;
 
 /** @param {number} x */

@@ -13,6 +13,7 @@ from fitme.geometry import Camera, HeadPose, axis_angle_from_matrix, head_rotati
 from fitme.hair.head_renderer import HeadRenderer
 from fitme.render.environment.surroundings import Surroundings
 from fitme.render.light import Light
+from fitme.render.supersampling import SUPERSAMPLING, averaged_samples
 from fitme.shape.expressions import EXPRESSION_COUNT, EXPRESSION_NAMES
 from fitme.shape.morphable_model import MorphableModel
 from fitme.shape.resting_lids import with_resting_lids
@@ -33,8 +34,6 @@ RIM_COLOR = (0.22, 0.26, 0.34)
 """Linear colour of the light that stays behind the head."""
 RIM_DIRECTION = (-0.75, 0.35, -0.56)
 """Where the rim light comes from, view frame."""
-SUPERSAMPLING = 2
-"""Samples a side that are averaged to one pixel of a still render."""
 
 
 def portrait_camera(resolution: int) -> Camera:
@@ -124,5 +123,4 @@ def draw_portrait(
     renderer.set_maps(avatar.maps_with(expression_of(coefficients)))
     vertices = avatar_vertices(avatar, model, coefficients)
     fine = linear_portrait(renderer, vertices, pose, portrait_camera(samples), light)
-    blocks = fine.reshape(resolution, SUPERSAMPLING, resolution, SUPERSAMPLING, 3)
-    return linear_to_bytes(blocks.mean((1, 3)))
+    return linear_to_bytes(averaged_samples(fine))

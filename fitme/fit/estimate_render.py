@@ -4,14 +4,18 @@ import numpy as np
 import torch
 
 from fitme.arrays import UInt8Array
+from fitme.color import bytes_to_linear, linear_to_bytes
 from fitme.fit.alignment.aligner import camera_of, head_vertices
 from fitme.fit.displayed_head import HeadEstimate
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.geometry import Camera
 from fitme.hair.head_renderer import HeadRenderer
 from fitme.render.light import Light
+from fitme.render.supersampling import averaged_samples, finer_camera
 from fitme.shape.morphable_model import MorphableModel
 
+LARGEST_SIDE_PX = 1600
+"""Longer side of images whose pixels take several samples: those of larger ones are as fine as the maps' texels."""
 HALF_COVERED = 127
 """Coverage code up to which a pixel of a mask is left out."""
 
@@ -36,12 +40,18 @@ class EstimateRenderer:
         :param light: batch of 1; None for the estimate's.
         """
         seen_by = camera_of(camera, head.focal)
+        supersampled = max(seen_by.width, seen_by.height) <= LARGEST_SIDE_PX
+        if supersampled:
+            seen_by = finer_camera(seen_by)
         light = light or estimate.illumination.light
         renderer = self._renderer_of(head, (seen_by.height, seen_by.width))
         renderer.set_maps(head.maps_with(estimate.expression))
         renderer.set_glasses(head.glasses)
         vertices = head_vertices(self._model, estimate, head.identity).numpy()
         image, coverage = renderer.render_with_mask(vertices, estimate.pose, seen_by, light)
+        if supersampled:
+            image = linear_to_bytes(averaged_samples(bytes_to_linear(image)))
+            coverage = np.asarray(averaged_samples(coverage.astype(np.float32)), np.uint8)
         return image, np.where(coverage > HALF_COVERED, 255, 0).astype(np.uint8)
 
     def _renderer_of(self, head: HeadEstimate, resolution: tuple[int, int]) -> HeadRenderer:

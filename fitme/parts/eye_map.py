@@ -28,15 +28,15 @@ SCLERA_DEG = np.concatenate([np.arange(-25.0, 16.0, 8.0), 180.0 - np.arange(-25.
 """The same of the sclera: beside the iris."""
 SCLERA = (0.66, 0.60, 0.56)
 """Linear albedo of the sclera where nothing is known."""
-SCLERA_LUMINANCE = (0.28, 0.55)
+SCLERA_LUMINANCE = (0.22, 0.48)
 """Range of the luminance of the sclera's albedo."""
-HUE_SHARE = 0.35
+HUE_SHARE = 0.7
 """Share of the person's hue in the sclera; lids and light tint what images show."""
 IRIS_LUMINANCE = (0.012, 0.22)
 """Range of the mean luminance of irises."""
-PUPIL_RADIUS, PUPIL = 0.29, (0.005, 0.004, 0.004)
+PUPIL_RADIUS, PUPIL = 0.26, (0.005, 0.004, 0.004)
 """Radius in radii of the iris, and linear albedo."""
-LIMBUS_WIDTH, LIMBUS_SHADE = 0.11, 0.35
+LIMBUS_WIDTH, LIMBUS_SHADE = 0.16, 0.55
 """Width of the dark ring in radii of the iris, and its albedo over the iris's."""
 COLLARETTE, FIBRES = 0.35, 0.22
 """Rise of albedo at the collarette, and standard deviation of its logarithm by fibres."""

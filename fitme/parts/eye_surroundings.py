@@ -17,9 +17,9 @@ from fitme.shape.morphable_model import MorphableModel
 UPPER_LIDS = ((263, 466, 388, 387, 386, 385, 384, 398, 362), (33, 246, 161, 160, 159, 158, 157, 173, 133))
 LOWER_LIDS = ((263, 249, 390, 373, 374, 380, 381, 382, 362), (33, 7, 163, 144, 145, 153, 154, 155, 133))
 """Landmarks of MediaPipe's mesh along the lids of the person's left and right eye, from the outer corner inwards."""
-UPPER_SHADE_RAD, LOWER_SHADE_RAD = 0.28, 0.10
+UPPER_SHADE_RAD, LOWER_SHADE_RAD = 0.28, 0.20
 """Angle from the edge of a lid, seen from the ball's centre, over which its shade fades."""
-UPPER_SHADE, LOWER_SHADE = 0.45, 0.75
+UPPER_SHADE, LOWER_SHADE = 0.40, 0.75
 """Share of the surroundings' light that arrives at the edge of the lid."""
 COVERED_LIGHT = 0.15
 """Share of the light behind the lids."""
@@ -29,7 +29,7 @@ PRESSED_RAD = (0.09, 0.16)
 """Angles behind the edge of the lid between which this sets in."""
 EDGE_RAD = 0.06
 """Angle behind the edge of the lid over which the light ends."""
-NARROW_RAD = 0.16
+NARROW_RAD = 0.30
 """Angle between the lids below which both shade what is between them: lids that nearly close leave no white line."""
 OPEN_LIGHT = 0.9
 """Share of the light in the middle between the lids: brow and cheek take some."""

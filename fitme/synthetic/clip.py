@@ -27,6 +27,7 @@ from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.occlusion import head_occlusion
 from fitme.render.reflection import SH_BAND_1
+from fitme.render.supersampling import SUPERSAMPLING, averaged_samples
 from fitme.shape.expressions import EXPRESSION_COUNT, EXPRESSION_NAMES
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
@@ -38,8 +39,6 @@ from fitme.synthetic.clothes import NECK_PIVOT_M, add_clothes, maps_with_cloth
 IDENTITY_SPREAD = 0.8
 """Standard deviation of the identity's coefficients: below 1, nearer to the mean than people are."""
 MAP_RESOLUTION = 512
-SUPERSAMPLING = 2
-"""Samples per pixel side, averaged in linear light."""
 FOCAL_OVER_WIDTH = 0.95
 """Focal length over the frame's width."""
 DISTANCE_M = 0.43
@@ -268,9 +267,8 @@ def _simulate_camera(
 ) -> UInt8Array:
     """Frame (H, W, 3), sRGB, of a render over black, at `SUPERSAMPLING` times the size, in front of the wall."""
     # Composite and blur in linear light, as optics do; noise is added to the encoded image.
-    size = (settings.width, settings.height)
-    head = np.asarray(cv2.resize(bytes_to_linear(render), size, interpolation=cv2.INTER_AREA), np.float32)
-    coverage = cv2.resize(mask, size, interpolation=cv2.INTER_AREA).astype(np.float32)[..., None] / 255.0
+    head = averaged_samples(bytes_to_linear(render))
+    coverage = averaged_samples(mask.astype(np.float32))[..., None] / 255.0
     scene = np.asarray(cv2.GaussianBlur(head + (1.0 - coverage) * wall, (0, 0), CAMERA_BLUR_PX), np.float32)
     noise = generator.standard_normal(scene.shape, np.float32) * settings.noise
     return np.clip(linear_to_bytes(scene).astype(np.float32) + noise, 0.0, 255.0).round().astype(np.uint8)

@@ -18,7 +18,7 @@ from torch import Tensor
 from fitme.arrays import Float32Array, UInt8Array
 from fitme.atomic_file import atomic_file
 from fitme.color import bytes_to_linear, linear_to_bytes
-from fitme.export.portrait import BACKGROUND, SUPERSAMPLING, portrait_light, portrait_pose
+from fitme.export.portrait import BACKGROUND, portrait_light, portrait_pose
 from fitme.export.textures import texture_codes
 from fitme.geometry import Camera, rotation_matrix
 from fitme.reflectance.generator import ReflectanceGenerator
@@ -30,6 +30,7 @@ from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
 from fitme.render.occlusion import head_occlusion
+from fitme.render.supersampling import SUPERSAMPLING, averaged_samples
 from fitme.shape.model_file import load_default_model
 from fitme.shape.morphable_model import MorphableModel
 
@@ -113,9 +114,7 @@ class HeadRenderer:
         """Render (height, width, 3), sRGB bytes, of the head with the first of the maps."""
         self._renderer.set_maps(maps)
         render = self._renderer.render(self._vertices, portrait_pose(yaw_rad), self._camera, light, BACKGROUND)
-        height, width = self._size
-        blocks = bytes_to_linear(render).reshape(height, SUPERSAMPLING, width, SUPERSAMPLING, 3)
-        return linear_to_bytes(blocks.mean((1, 3)))
+        return linear_to_bytes(averaged_samples(bytes_to_linear(render)))
 
     def landmarks(self, yaw_rad: float = YAW_RAD) -> Float32Array:
         """MediaPipe's landmarks (478, 2) of the head in a render, pixels."""

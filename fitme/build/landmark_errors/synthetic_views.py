@@ -20,6 +20,7 @@ from fitme.render.forward.renderer import ForwardRenderer
 from fitme.render.light import Light
 from fitme.render.materials import head_shininess
 from fitme.render.occlusion import head_occlusion
+from fitme.render.supersampling import SUPERSAMPLING, averaged_samples
 from fitme.shape.expressions import EXPRESSION_COUNT, expression_index
 from fitme.shape.morphable_model import MorphableModel
 from fitme.synthetic.lights import room_light
@@ -28,7 +29,6 @@ from fitme.track.landmarks import FaceFinder
 from fitme.training.contact_sheets import sample_maps
 
 WIDTH, HEIGHT = 640, 480
-SUPERSAMPLING = 2
 VIEWS_PER_PERSON = 4
 FOCAL_RANGE = (0.8, 1.4)
 """Focal length over the longer side."""
@@ -178,8 +178,7 @@ class LandmarkRenderer:
         gain = METERED_LEVEL * float(np.exp(METERING_SPREAD * g.standard_normal())) / max(level, 1e-3)
         lit = Light(light.sh * gain, light.directions, light.colors * gain)
         fine = bytes_to_linear(self._renderer.render(vertices.numpy(), pose, camera, lit, background))
-        linear = fine.reshape(HEIGHT, SUPERSAMPLING, WIDTH, SUPERSAMPLING, 3).mean((1, 3))
-        linear = cv2.GaussianBlur(linear, (0, 0), float(g.uniform(0.3, 0.9)))
+        linear = cv2.GaussianBlur(averaged_samples(fine), (0, 0), float(g.uniform(0.3, 0.9)))
         noisy = linear + g.uniform(*READ_NOISE) * g.standard_normal(linear.shape)
         encoded = linear_to_bytes(np.clip(noisy, 0.0, 1.0).astype(np.float32))
         quality = int(g.integers(*JPEG_QUALITY))
