@@ -30,7 +30,7 @@ SCLERA = (0.66, 0.60, 0.56)
 """Linear albedo of the sclera where nothing is known."""
 SCLERA_LUMINANCE = (0.22, 0.48)
 """Range of the luminance of the sclera's albedo."""
-HUE_SHARE = 0.7
+HUE_SHARE = 0.5
 """Share of the person's hue in the sclera; lids and light tint what images show."""
 IRIS_LUMINANCE = (0.012, 0.22)
 """Range of the mean luminance of irises."""
