@@ -45,10 +45,11 @@ class ExpressionStage:
         self._stages = stages
         self._pool = pool
 
-    def extract(self, head: HeadEstimate, lights: Sequence[Illumination]) -> None:
+    def extract(self, head: HeadEstimate, lights: Sequence[Illumination]) -> int:
         """Extract the views of the next frames that wait: one, or `FRAMES_PER_THREAD` for each of several threads.
 
         :param lights: of the keyframes, from which those of the frames start.
+        :returns: number of frames.
         :raises Exception: what the extraction of one of them raised; that frame is removed, the others' views are kept.
         """
         threads = self._pool.threads
@@ -67,6 +68,7 @@ class ExpressionStage:
         for view in views:
             if isinstance(view, Exception):
                 raise view
+        return len(frames)
 
     def _view(
         self, frame: Keyframe, usable: Float32Array | Exception, head: HeadEstimate, lights: Sequence[Illumination]

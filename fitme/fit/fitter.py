@@ -323,10 +323,11 @@ class IncrementalFitter:
         after resuming, and of those whose extraction used a much different identity."""
         return self._stage.has_reached(Stage.LANDMARKS) and self.converged and bool(self._expression_frames.waiting(1))
 
-    def extract_correctives(self) -> None:
+    def extract_correctives(self) -> int:
         """Extract the correctives of the next few expression frames, or recall a resumed fit's texture before the
         first ones; `apply_correctives` puts the results into the avatar.
 
+        :returns: number of frames.
         :raises InputError: unless `correctives_pending`.
         :raises Exception: what the extraction of one of them raised; that frame is removed then.
         """
@@ -337,8 +338,8 @@ class IncrementalFitter:
         if self._work_queue.recall_pending:
             self._stages.recall()
             self._work_queue.complete(Task.RECALL)
-            return
-        self._expression_stage.extract(self._head(), self._lights())
+            return 0
+        return self._expression_stage.extract(self._head(), self._lights())
 
     def apply_correctives(self) -> None:
         """Put the correctives extracted so far into the avatar; a fit that converges does so by itself."""

@@ -135,12 +135,12 @@ class SessionFit:
         return not self.changes and self.fitter.correctives_pending
 
     def extract_correctives(self) -> bool:
-        """Extract the correctives of one expression frame; whether the avatar has been updated with them."""
+        """Extract the correctives of a few expression frames; whether the avatar has been updated with them."""
         try:
-            self.fitter.extract_correctives()
+            self.extracted += self.fitter.extract_correctives()
         except FIT_ERRORS:
             logger.exception("an expression frame cannot be used and is left out")
-        self.extracted += 1
+            self.extracted += 1
         if self.extracted < FRAMES_PER_UPDATE and self.extracting_correctives:
             return False
         self.extracted = 0
