@@ -1,6 +1,6 @@
 """The fit process: refines the sessions' avatars in slices of time, in turn, and commits every round.
 
-Once the fit of a session has converged, correctives are extracted from its expression frames, one a slice; a new
+Once the fit of a session has converged, correctives are extracted from its expression frames, a few a slice; a new
 keyframe comes first. The process runs at a lower priority than those that people wait for. Whatever ends it, every
 session goes on from its last commit; what goes wrong in one session ends no other.
 """
