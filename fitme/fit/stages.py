@@ -279,7 +279,7 @@ class FitStages:
         for entry in self._keyframe_set.entries.values():
             estimate, albedo = entry.estimate, entry.view_albedo
             if estimate is not None and albedo is not None:
-                teeth_in = self.teeth.view(entry.keyframe, estimate, entry.usable, identity, self.focal)
+                teeth_in = self.teeth.of_keyframe(entry, identity, self.focal)
                 own.append(ExpressionView(albedo, estimate.expression, entry.sharpness, teeth_in))
         shown = [*own, *extracted]
         teeth = self.teeth.shown(shown, self._appearance.skin_tone())

@@ -9,7 +9,7 @@ from fitme.fit.alignment.aligner import camera_of, head_vertices
 from fitme.fit.alignment.teeth_height import MouthFrame, TeethHeight
 from fitme.fit.estimate import KeyframeEstimate
 from fitme.fit.keyframe import Keyframe
-from fitme.fit.keyframes.keyframe_set import KeyframeEntry, KeyframeSet
+from fitme.fit.keyframes.keyframe_set import KeyframeEntry, KeyframeSet, KeyframeTeeth
 from fitme.fit.texture.expression_correctives import ExpressionView
 from fitme.fit.texture.teeth import ShownTeeth, TeethView, shown_teeth, teeth_texels, view_of_teeth
 from fitme.shape.morphable_model import MorphableModel
@@ -52,6 +52,14 @@ class TeethStage:
         return view_of_teeth(
             self._model, self._texels, estimate, identity, focal, keyframe.observation.camera, keyframe.image, usable
         )  # fmt: skip
+
+    def of_keyframe(self, entry: KeyframeEntry, identity: Float32Array, focal: float) -> TeethView | None:
+        """As `view`, of a solved keyframe; looked for again once its estimate or the head has changed."""
+        found = entry.teeth
+        if found is None or not found.still_of(entry, identity, focal):
+            view = self.view(entry.keyframe, entry.solved, entry.usable, identity, focal)
+            found = entry.teeth = KeyframeTeeth(view, entry.solved, entry.usable, identity, focal)
+        return found.view
 
     def shown(self, frames: Sequence[ExpressionView], skin: Float32Array | None) -> ShownTeeth | None:
         """Teeth as frames show them; None where none does.

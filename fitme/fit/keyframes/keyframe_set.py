@@ -18,6 +18,27 @@ from fitme.fit.keyframe import Keyframe
 from fitme.fit.keyframes.marginalized import MarginalizedKeyframes
 from fitme.fit.solver.marginal_information import MarginalInformation
 from fitme.fit.texture.delighting import ViewAlbedo
+from fitme.fit.texture.teeth import TeethView
+
+
+@dataclass(frozen=True, eq=False)
+class KeyframeTeeth:
+    """Teeth of a keyframe, and the head by which they were found."""
+
+    view: TeethView | None
+    """None where its mouth is closed."""
+    estimate: KeyframeEstimate
+    usable: Float32Array
+    """(H, W) weights of pixels."""
+    identity: Float32Array
+    """(K + 1,) with the height of the upper row."""
+    focal: float
+    """Focal length over the longer side of the image."""
+
+    def still_of(self, entry: "KeyframeEntry", identity: Float32Array, focal: float) -> bool:
+        """Whether they would be found the same now."""
+        same = self.estimate is entry.estimate and self.usable is entry.usable and self.focal == focal
+        return same and np.array_equal(self.identity, identity)
 
 
 @dataclass
@@ -33,6 +54,8 @@ class KeyframeEntry:
     """None before the first solve."""
     view_albedo: ViewAlbedo | None = None
     """De-lit albedo of the image; None before it is sampled at full resolution."""
+    teeth: KeyframeTeeth | None = None
+    """Teeth in the image; None before they are looked for."""
     disagreement: float | None = None
     """Disagreement with the fused texture of the others, sRGB-encoded units; None before the first comparison."""
     target_face: TargetFace | None = None
