@@ -28,9 +28,9 @@ SCLERA_DEG = np.concatenate([np.arange(-25.0, 16.0, 8.0), 180.0 - np.arange(-25.
 """The same of the sclera: beside the iris."""
 SCLERA = (0.66, 0.60, 0.56)
 """Linear albedo of the sclera where nothing is known."""
-SCLERA_LUMINANCE = (0.22, 0.48)
+SCLERA_LUMINANCE = (0.25, 0.52)
 """Range of the luminance of the sclera's albedo."""
-HUE_SHARE = 0.5
+HUE_SHARE = 0.4
 """Share of the person's hue in the sclera; lids and light tint what images show."""
 IRIS_LUMINANCE = (0.012, 0.22)
 """Range of the mean luminance of irises."""
